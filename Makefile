@@ -1,0 +1,49 @@
+# One folder, .venv, holds all that is installed. `make demo` and `make test` do the whole set-up themselves.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test test-full check format clean system
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+system:
+	@bash scripts/system.sh $(PYTHON)
+
+# pip stops rather than fetch CUDA where no index offers the CPU build; only then PyTorch's own index is asked.
+$(STAMP): pyproject.toml constraints.txt | system
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about a gigabyte with torch; once)"
+	@$(PIP) install -q --upgrade "pip>=25.1"
+	@$(PIP) install -q -c constraints.txt -e '.[train]' --group dev || \
+	  $(PIP) install -q -c constraints.txt -e '.[train]' --group dev --extra-index-url $(TORCH_CPU_INDEX)
+	@touch $@
+
+demo: $(STAMP) ## sample data, a training in tmux, its checkpoint fetched and verified
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
+
+test: $(STAMP) check ## lint, types, contracts and every test, sampled where there are hundreds of trials
+	@$(BIN)/python -m pytest -n 2
+
+test-full: $(STAMP) check ## the same with every trial
+	@GPUJOB_TEST_FULL=1 $(BIN)/python -m pytest -n 2 --timeout=3600
+
+check: $(STAMP) ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## write the code the one way
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## remove what was installed and made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache dist demo fetched
