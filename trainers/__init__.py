@@ -1,0 +1,1 @@
+"""The trainers: one engine, one folder a model. Runs on the host and needs nothing of the client."""

@@ -1,0 +1,1 @@
+"""What a person sees: the only rooms that know Rich and terminals."""

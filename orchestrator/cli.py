@@ -1,0 +1,310 @@
+"""The only file that knows Typer: signatures and help. Bodies import late; errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.context import Context, from_process
+from orchestrator.errors import Exit
+
+app = typer.Typer(
+    name="gpujob",
+    help="Takes a training to where it runs and its checkpoint home again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="Settings and where each comes from.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+def _runs(ctx: typer.Context, incomplete: str) -> list[str]:
+    from orchestrator.completion import runs  # noqa: PLC0415
+
+    return runs(incomplete)
+
+
+def _jobs(ctx: typer.Context, incomplete: str) -> list[str]:
+    from orchestrator.completion import jobs  # noqa: PLC0415
+
+    return jobs(incomplete)
+
+
+def _trainers(ctx: typer.Context, incomplete: str) -> list[str]:
+    from orchestrator.completion import trainers  # noqa: PLC0415
+
+    return trainers(incomplete)
+
+
+_RUN_HELP = "A run, a job's name (its latest run) or a unique prefix; left out: the one that is going."
+Job = Annotated[str, typer.Argument(help="A job file, or the name of one.", autocompletion=_jobs)]
+Run = Annotated[str | None, typer.Argument(help=_RUN_HELP, autocompletion=_runs)]
+On = Annotated[str | None, typer.Option("--on", metavar="TARGET", help="Where runs live: local.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what costs or destroys.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override the job file: --set config.epochs=3."),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", metavar="[NAME=]PATH", help="A data folder; without NAME, the folder of them all."
+    ),
+]
+
+
+@app.command()
+def deploy(
+    ctx: typer.Context,
+    job: Job,
+    on: On = None,
+    name: Annotated[
+        str | None, typer.Option(help="Run it under another name, beside one that is going.")
+    ] = None,
+    sets: Sets = None,
+    data: Data = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with a run that ended.", autocompletion=_runs),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show its log until it ends.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
+    ] = False,
+    max_hours: Annotated[float | None, typer.Option(min=0.0, help="End the run after so many hours.")] = None,
+    share_gpu: Annotated[bool, typer.Option("--share-gpu", help="Although others hold a GPU.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Check a job, bring its code and data to the target, and start it in a named tmux session."""
+    from orchestrator.verbs import deploy as verb  # noqa: PLC0415
+
+    request = verb.Request(
+        job,
+        on,
+        name,
+        tuple(sets or ()),
+        tuple(data or ()),
+        resume,
+        follow,
+        dry_run,
+        share_gpu,
+        max_hours,
+    )
+    _end(verb.deploy(_ctx(ctx, json, yes), request))
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    job: Job,
+    on: On = None,
+    sets: Sets = None,
+    data: Data = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Look again, although a verdict is cached.")] = False,
+    json: Json = False,
+) -> None:
+    """Look at the data and try the recipe: what would go wrong, before it costs."""
+    from orchestrator.verbs import check as verb  # noqa: PLC0415
+
+    _end(verb.check(_ctx(ctx, json), job, on, sets or [], data or [], fresh))
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    run: Run = None,
+    on: On = None,
+    cached: Annotated[bool, typer.Option("--cached", help="Ask nobody; show the last answer.")] = False,
+    lines: Annotated[int, typer.Option(min=0, max=100, help="Last lines of the log.")] = 5,
+    json: Json = False,
+) -> None:
+    """Show runs: state, step, processes, GPUs, memory, disk, last lines."""
+    from orchestrator.verbs import status as verb  # noqa: PLC0415
+
+    _end(verb.status(_ctx(ctx, json), run, on, cached, lines))
+
+
+@app.command()
+def monitor(
+    ctx: typer.Context,
+    run: Run = None,
+    on: On = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="The log: what was printed, then what is printed.")
+    ] = False,
+    attach: Annotated[
+        bool, typer.Option("--attach", help="The real tmux session; Ctrl-b d leaves it.")
+    ] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 2.0,
+    json: Json = False,
+) -> None:
+    """Watch a run; Ctrl-C leaves it running."""
+    from orchestrator.errors import UsageError  # noqa: PLC0415
+    from orchestrator.verbs import monitor as verb  # noqa: PLC0415
+
+    if stream and attach:
+        raise UsageError("--stream and --attach exclude each other")
+    mode = "attach" if attach else "stream" if stream else "screen"
+    _end(verb.monitor(_ctx(ctx, json), run, on, mode, interval))
+
+
+@app.command()
+def stop(
+    ctx: typer.Context,
+    run: Run = None,
+    on: On = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for a checkpoint.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove its working copy and temporary files.")
+    ] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove all of it, checkpoints too; asks.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """End a run with a checkpoint, and verify that none of its processes is left."""
+    from orchestrator.verbs import stop as verb  # noqa: PLC0415
+
+    _end(verb.stop(_ctx(ctx, json, yes), run, on, now, clean, purge))
+
+
+@app.command()
+def fetch(
+    ctx: typer.Context,
+    run: Run = None,
+    on: On = None,
+    which: Annotated[str, typer.Option(help="Checkpoints to bring: best, last or all.")] = "best",
+    to: Annotated[str | None, typer.Option(metavar="DIR", help="Instead of ./fetched/<run-id>.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Take each new one until the run ends.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring checkpoints, log and outputs home, and verify every hash."""
+    from orchestrator.errors import UsageError  # noqa: PLC0415
+    from orchestrator.verbs import fetch as verb  # noqa: PLC0415
+
+    if which not in ("best", "last", "all"):
+        raise UsageError(f"--which {which}: best, last or all")
+    _end(verb.fetch(_ctx(ctx, json), run, on, which, to, follow))
+
+
+@app.command()
+def verify(ctx: typer.Context, path: str, json: Json = False) -> None:
+    """Check every hash of a checkpoint, or of all in a fetched run."""
+    from orchestrator.verbs import verify as verb  # noqa: PLC0415
+
+    _end(verb.verify(_ctx(ctx, json), path))
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def prepare(
+    ctx: typer.Context,
+    trainer: Annotated[str, typer.Argument(help="The trainer.", autocompletion=_trainers)],
+    sample: Annotated[str | None, typer.Option(metavar="DIR", help="Write sample data there.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a trainer's sample data, manifests and splits; further options are the trainer's."""
+    from orchestrator.verbs import trainer as verb  # noqa: PLC0415
+
+    words = [*(["--sample", sample] if sample else []), *ctx.args]
+    _end(verb.prepare(_ctx(ctx, json), trainer, words))
+
+
+@app.command()
+def evaluate(
+    ctx: typer.Context,
+    checkpoint: str,
+    data: Data = None,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    json: Json = False,
+) -> None:
+    """Score a checkpoint on data: metrics and confusion matrix."""
+    from orchestrator.verbs import trainer as verb  # noqa: PLC0415
+
+    _end(verb.evaluate(_ctx(ctx, json), checkpoint, data or [], split))
+
+
+@app.command()
+def predict(ctx: typer.Context, checkpoint: str, files: list[str], json: Json = False) -> None:
+    """Apply a checkpoint, and nothing else, to new files."""
+    from orchestrator.verbs import trainer as verb  # noqa: PLC0415
+
+    _end(verb.predict(_ctx(ctx, json), checkpoint, files))
+
+
+@app.command()
+def doctor(ctx: typer.Context, on: On = None, json: Json = False) -> None:
+    """Say what a deploy to this target would need."""
+    from orchestrator.verbs import doctor as verb  # noqa: PLC0415
+
+    _end(verb.doctor(_ctx(ctx, json), on))
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    script: Annotated[str | None, typer.Argument(help="The script that trains.")] = None,
+) -> None:
+    """Write a commented job file for a script of your own."""
+    from orchestrator.verbs import init as verb  # noqa: PLC0415
+
+    _end(verb.init(_ctx(ctx, False), script))
+
+
+@config_app.command("show")
+def config_show(ctx: typer.Context, json: Json = False) -> None:
+    """Every setting, its value, and the place that gave it."""
+    from orchestrator.verbs import config as verb  # noqa: PLC0415
+
+    _end(verb.show(_ctx(ctx, json)))
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
+) -> None:
+    ctx.obj.debug = debug
+
+
+def _ctx(ctx: typer.Context, json: bool, yes: bool = False) -> Context:
+    ours: Context = ctx.obj
+    ours.json, ours.yes = json, yes
+    return ours
+
+
+def _end(code: int) -> None:
+    raise typer.Exit(int(code))
+
+
+def main(argv: list[str] | None = None, ctx: Context | None = None) -> int:
+    """Runs one command line in this process; returns its exit code. Tests give their own context."""
+    words = sys.argv[1:] if argv is None else argv
+    if words == ["--version"]:
+        (ctx.out if ctx else _print)(f"gpujob {__version__}")
+        return Exit.DONE
+    ctx = ctx or from_process()
+    try:
+        return int(app(words, obj=ctx, standalone_mode=False, prog_name="gpujob") or 0)
+    except Exception as error:
+        from orchestrator.failures import report  # noqa: PLC0415 - only a failure pays for it
+
+        return report(ctx, error, words)
+    except KeyboardInterrupt:
+        ctx.talk("\ninterrupted; what was begun can be carried on by the same command")
+        return Exit.INTERRUPTED
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def script() -> None:
+    """The console entry point."""
+    sys.exit(main())

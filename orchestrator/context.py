@@ -1,0 +1,91 @@
+"""What a command may touch: streams, environment, folders, clock. Injected; tests pass their own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from orchestrator.errors import UsageError, WantsYes
+
+
+def _token() -> str:
+    return secrets.token_hex(16)
+
+
+@dataclass
+class Context:
+    """`token` gives 32 fresh hex digits; `state_dir` may be deleted at any time."""
+
+    env: Mapping[str, str]
+    cwd: Path
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+    state_dir: Path
+    config_file: Path
+    platform: str = sys.platform
+    python: str = sys.executable
+    json: bool = False
+    debug: bool = False
+    yes: bool = False
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    token: Callable[[], str] = field(default=_token)
+
+    @property
+    def who(self) -> str:
+        user = self.env.get("USER") or self.env.get("LOGNAME") or pwd.getpwuid(os.getuid()).pw_name
+        return f"{user}@{socket.gethostname()}"
+
+    def out(self, text: str) -> None:
+        """Data, on stdout."""
+        self.stdout.write(text + "\n")
+        self.stdout.flush()
+
+    def talk(self, text: str) -> None:
+        """Talk, on stderr."""
+        self.stderr.write(text + "\n")
+        self.stderr.flush()
+
+    def path(self, text: str) -> Path:
+        """A path as typed: ~ and relative ones are resolved here."""
+        return self.cwd / Path(self.expand(text))
+
+    def expand(self, text: str) -> str:
+        if text == "~" or text.startswith("~/"):
+            return self.env.get("HOME", "") + text[1:]
+        return text
+
+    def confirm(self, what: str) -> None:
+        """Asks, default no; raises unless agreed. Without a terminal nobody can be asked."""
+        if self.yes:
+            return
+        if self.json or not (self.stdin.isatty() and self.stderr.isatty()):
+            raise WantsYes(what, "nobody can be asked here", "add --yes to agree")
+        self.stderr.write(f"{what}\nGo on? [y/N] ")
+        self.stderr.flush()
+        if self.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise UsageError("nothing was done", "the answer was no")
+
+
+def from_process() -> Context:
+    """The context of this very process."""
+    from platformdirs import user_config_path, user_state_path  # noqa: PLC0415 - late: --version needs none
+
+    return Context(
+        env=os.environ,
+        cwd=Path.cwd(),
+        stdin=sys.stdin,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        state_dir=user_state_path("gpujob"),
+        config_file=user_config_path("gpujob") / "settings.yaml",
+    )

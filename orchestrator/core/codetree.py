@@ -1,0 +1,77 @@
+"""A code tree as values: its entries, its hash, what may not be sent, and the difference of two."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LARGEST = 100 * 1024 * 1024
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """One file: path with `/`, kind (`file`, `exec`, `link`), bytes, sha256 (of a link: of its target)."""
+
+    path: str
+    kind: str
+    size: int
+    digest: str
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files that go together, sorted by path."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def hash(self) -> str:
+        """sha256 over kind, path and content of every entry; 32 hex digits, which name a folder."""
+        whole = hashlib.sha256()
+        for entry in self.entries:
+            for part in (entry.kind, entry.path, entry.digest):
+                whole.update(part.encode("utf-8", "surrogateescape") + b"\0")
+        return whole.hexdigest()[:32]
+
+
+def tree(entries: Iterable[Entry]) -> Tree:
+    return Tree(tuple(sorted(entries)))
+
+
+def refusals(of: Tree) -> list[str]:
+    """What cannot be sent, each by name: links that leave the tree, and files over 100 MiB."""
+    found = []
+    for entry in of.entries:
+        if entry.kind == "link" and leaves(entry.path, entry.target):
+            found.append(f"{entry.path} is a link that leaves the folder ({entry.target})")
+        elif entry.size > LARGEST:
+            found.append(f"{entry.path} has {entry.size >> 20} MiB; name it under data: instead")
+    return found
+
+
+def leaves(path: str, target: str) -> bool:
+    """Whether a link at `path` to `target` points outside the tree."""
+    if target.startswith("/"):
+        return True
+    inside = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    return inside == ".." or inside.startswith("../")
+
+
+def parse_git_list(output: bytes) -> tuple[list[str], list[str]]:
+    """`git ls-files -z --stage`-like output → (paths, submodules); names as the file system has them."""
+    paths: list[str] = []
+    submodules: list[str] = []
+    for record in output.split(b"\0"):
+        if not record:
+            continue
+        meta, _, name = record.partition(b"\t")
+        path = name.decode("utf-8", "surrogateescape")
+        (submodules if meta.startswith(b"160000 ") else paths).append(path)
+    return paths, submodules

@@ -1,0 +1,64 @@
+"""Every path on the host, in this one place (docs/contract.md). Also runs on hosts: Python 3.8."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}-\d{8}T\d{6}-[0-9a-f]{4}\Z")
+# sun_path holds 108 bytes; tmux needs a few for itself.
+LONGEST_SOCKET = 100
+
+
+class Layout:
+    """Paths below one root. Pure: nothing is looked at or made."""
+
+    def __init__(self, root: str, uid: int = 0) -> None:
+        self.root = root
+        self.runs = posixpath.join(root, "runs")
+        self.code = posixpath.join(root, "code")
+        self.onhost = posixpath.join(root, "onhost")
+        self.cache = posixpath.join(root, "cache")
+        self.tmux_conf = posixpath.join(root, "tmux.conf")
+        self.transfer = posixpath.join(root, "transfer")
+        self.tmux_socket = _socket(root, uid)
+
+    def run(self, run_id: str) -> RunPaths:
+        """The paths of one run. An id that is none is a ValueError: it may not name a path."""
+        if not RUN_ID.match(run_id):
+            raise ValueError("not a run-id: %r" % run_id)
+        return RunPaths(posixpath.join(self.runs, run_id))
+
+    def tree(self, tree_hash: str) -> str:
+        return posixpath.join(self.code, tree_hash)
+
+
+class RunPaths:
+    """The files of one run folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.run_json = posixpath.join(folder, "run.json")
+        self.log = posixpath.join(folder, "log")
+        self.events = posixpath.join(folder, "events.jsonl")
+        self.state = posixpath.join(folder, "state.json")
+        self.stop = posixpath.join(folder, "stop.json")
+        self.secrets = posixpath.join(folder, "secrets.json")
+        self.lock = posixpath.join(folder, "start.lock")
+        self.work = posixpath.join(folder, "work")
+        self.checkpoints = posixpath.join(folder, "checkpoints")
+        self.stage = posixpath.join(folder, ".fetch")
+
+
+def scratch(mark: str) -> str:
+    """The run's TMPDIR: short, since sockets are made in it."""
+    return "/tmp/gpujob-" + mark[:16]
+
+
+def _socket(root: str, uid: int) -> str:
+    plain = posixpath.join(root, "tmux.sock")
+    if len(plain.encode()) <= LONGEST_SOCKET:
+        return plain
+    digest = hashlib.sha256(root.encode()).hexdigest()[:12]
+    return "/tmp/gpujob-%d-%s/tmux.sock" % (uid, digest)

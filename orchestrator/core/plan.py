@@ -1,0 +1,297 @@
+"""spec + facts → Plan: ordered steps with their reasons. `--dry-run` prints the object that execute runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.core.layout import Layout
+from orchestrator.core.spec import JobSpec
+from orchestrator.errors import GpujobError, UsageError
+
+LEAST_FREE = 2 << 30
+_TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who and when: all that makes two plans of the same facts differ."""
+
+    run_id: str
+    created: float
+    who: str
+    mark: str
+    client: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """A tree to be on the host. `role`: job or trainers."""
+
+    role: str
+    tree: str
+    files: int
+    bytes: int
+    commit: str | None = None
+    dirty: bool = False
+    patch: str = ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data folder as it stands."""
+
+    name: str
+    path: str
+    files: int
+    bytes: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a plan is made of; `facts` are those of onhost/facts.py."""
+
+    job: JobSpec
+    source: str
+    target: str
+    identity: Identity
+    facts: dict[str, Any]
+    code: Code | None
+    trainers: Code | None
+    data: tuple[Data, ...]
+    share_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do, why, and how much of it; `done`: it is so already."""
+
+    title: str
+    reason: str
+    done: bool = False
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class CheckStep(Step):
+    """The gate: the trainer looks at data and recipe before anything starts."""
+
+    python: str = ""
+    request: dict[str, Any] = field(default_factory=dict)
+    trainer: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class CodeStep(Step):
+    role: str = ""
+    tree: str = ""
+
+
+@dataclass(frozen=True)
+class StartStep(Step):
+    """`spec` is run.json, written once."""
+
+    spec: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    run_id: str
+    job: str
+    target: str
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...]
+    fingerprint: str
+
+
+def run_id(name: str, now: float, token: str) -> str:
+    """`<job>-<UTC yyyymmddThhmmss>-<4 hex>`."""
+    return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{token[:4]}"
+
+
+def make(given: Inputs) -> Plan:
+    """The plan, or the reason why there is none (GpujobError)."""
+    _refuse_host(given)
+    python = _python(given)
+    spec = _run_json(given, python)
+    steps: list[Step] = []
+    if given.trainers:
+        steps.append(check_step(given.job, given.trainers, given.data, given.facts))
+    steps += [_code_step(code, given.facts) for code in (given.code, given.trainers) if code]
+    steps += [_data_step(data) for data in given.data]
+    if python:
+        steps.append(Step(f"Python {python['version']} at {python['path']}", _about_torch(python), done=True))
+    steps.append(StartStep("start in tmux", f"session gpujob-{given.identity.run_id}", spec=spec))
+    return Plan(
+        given.identity.run_id,
+        given.job.name,
+        given.target,
+        tuple(steps),
+        _notes(given),
+        _fingerprint(given),
+    )
+
+
+def check_key(trainers: str, config: dict[str, Any], data: tuple[Data, ...], python: dict[str, Any]) -> str:
+    """What a verdict depends on: code, configuration, data, environment."""
+    prints = sorted((d.name, d.path, d.fingerprint) for d in data)
+    whole = json.dumps([trainers, config, prints, python], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:32]
+
+
+def pick_python(facts: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """The interpreter that trains: the first with torch, or the one that the job names."""
+    pythons: list[dict[str, Any]] = facts["pythons"]
+    for python in pythons:
+        if python.get("torch") and python.get("safetensors"):
+            return python
+    seen = ", ".join(f"{p['path']} ({p['version']})" for p in pythons) or "none answered"
+    named = f"env.python {wanted!r}" if wanted != "auto" else "no Python here"
+    why = f"{named} has torch, numpy and safetensors; looked at: {seen}"
+    raise GpujobError("the trainers need PyTorch", why, "pip install 'gpujob[train]'")
+
+
+def _refuse_host(given: Inputs) -> None:
+    facts, job = given.facts, given.job
+    if not facts["tmux"]:
+        raise GpujobError("tmux is not installed on the host", "", "sudo apt-get install -y tmux")
+    going = [run["id"] for run in facts["live"] if run["job"] == job.name]
+    if going:
+        raise GpujobError(
+            f"{job.name} is already running as {going[-1]}",
+            "a job runs once at a time on a target",
+            f"gpujob monitor {going[-1]}, or deploy with --name to run it beside",
+        )
+    holders = facts["gpu_holders"]
+    if holders and job.resources.gpus and not given.share_gpu:
+        who = "; ".join(f"{h['name']} (pid {h['pid']}, {h['used_mib']} MiB)" for h in holders)
+        raise GpujobError("a GPU is in use", who, "stop it, or deploy with --share-gpu")
+    if 0 < len(facts["gpus"]) < job.resources.gpus:
+        have, want = len(facts["gpus"]), job.resources.gpus
+        raise GpujobError(
+            f"the job asks for {want} GPUs and the host has {have}", "", "--set resources.gpus=1"
+        )
+    if facts["disk"]["free"] < LEAST_FREE:
+        free = facts["disk"]["free"] / 2**30
+        raise GpujobError(f"only {free:.1f} GiB are free below {facts['root']}", "a run needs 2 GiB")
+
+
+def _python(given: Inputs) -> dict[str, Any] | None:
+    return pick_python(given.facts, given.job.env.python) if given.job.trainer else None
+
+
+def check_step(job: JobSpec, trainers: Code, data: tuple[Data, ...], facts: dict[str, Any]) -> CheckStep:
+    """The gate: asked of the trainer with the interpreter that will train."""
+    assert job.trainer
+    python = pick_python(facts, job.env.python)
+    request = {
+        "config": job.config,
+        "data": {folder.name: folder.path for folder in data},
+        "tier": "full",
+        "work": Layout(facts["root"]).cache,
+    }
+    return CheckStep(
+        "check data and recipe",
+        "what would go wrong is found before it costs",
+        python=python["path"],
+        request=request,
+        trainer=job.trainer,
+        key=check_key(trainers.tree, job.config, data, python),
+    )
+
+
+def _code_step(code: Code, facts: dict[str, Any]) -> CodeStep:
+    present = code.tree in facts["trees"]
+    what = "the trainers" if code.role == "trainers" else "the job's code"
+    reason = "the host has this tree" if present else f"tree {code.tree[:12]}, {code.files} files"
+    size = 0 if present else code.bytes
+    return CodeStep(f"code: {what}", reason, present, size, role=code.role, tree=code.tree)
+
+
+def _data_step(data: Data) -> Step:
+    size = f"{data.files} files, {data.bytes / 2**20:.1f} MiB"
+    return Step(f"data: {data.name}", f"{data.path} stands here ({size})", done=True)
+
+
+def _about_torch(python: dict[str, Any]) -> str:
+    return f"it has torch {python['torch']}"
+
+
+def _notes(given: Inputs) -> tuple[str, ...]:
+    notes = []
+    if given.job.resources.gpus and not given.facts["gpus"]:
+        notes.append("no GPU on the host: the run will use its CPU")
+    if given.job.limits.max_hours is None:
+        notes.append("no limits.max_hours: nothing ends this run but itself")
+    return tuple(notes)
+
+
+def _run_json(given: Inputs, python: dict[str, Any] | None) -> dict[str, Any]:
+    job, who = given.job, given.identity
+    return {
+        "v": 1,
+        "id": who.run_id,
+        "job": job.name,
+        "created": who.created,
+        "who": who.who,
+        "client": who.client,
+        "mark": who.mark,
+        "source": given.source,
+        "spec_hash": _fingerprint(given),
+        "trainer": job.trainer,
+        "argv": _argv(given, python),
+        "env": _env(given),
+        "pass_env": job.pass_env,
+        "config": job.config,
+        "data": {d.name: _record(d) for d in given.data},
+        "code": _record(given.code) if given.code else None,
+        "trainers": _record(given.trainers) if given.trainers else None,
+        "resources": {"gpus": job.resources.gpus},
+        "limits": {
+            "max_hours": job.limits.max_hours,
+            "idle_minutes": job.limits.idle_minutes,
+            "grace_seconds": job.limits.grace_seconds,
+        },
+        "restart": {"max": job.restart.max},
+        "outputs": job.outputs,
+    }
+
+
+def _record(of: Code | Data) -> dict[str, Any]:
+    return {key: value for key, value in vars(of).items() if key not in ("name", "role")}
+
+
+def _env(given: Inputs) -> dict[str, str]:
+    if not given.trainers:
+        return {}
+    return {"PYTHONPATH": Layout(given.facts["root"]).tree(given.trainers.tree)}
+
+
+def _argv(given: Inputs, python: dict[str, Any] | None) -> list[str]:
+    job = given.job
+    if job.command:
+        return list(job.command)
+    if not python or not job.trainer:
+        raise UsageError("a job has either a trainer or a command")
+    train = ["-m", "trainers", "train", job.trainer]
+    processes = min(job.resources.gpus, len(given.facts["gpus"]))
+    if processes > 1:
+        return [python["path"], *_TORCHRUN, str(processes), *train]
+    return [python["path"], *train]
+
+
+def _fingerprint(given: Inputs) -> str:
+    """Equal for two deploys that would start the same thing: by it an open intent is carried on."""
+    job = given.job
+    parts = [
+        {name: getattr(job, name) for name in ("name", "trainer", "command", "config", "outputs")},
+        [job.limits.max_hours, job.limits.idle_minutes, job.resources.gpus, job.restart.max],
+        [code.tree for code in (given.code, given.trainers) if code],
+        sorted((data.name, data.path, data.fingerprint) for data in given.data),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,60 @@
+"""flag > GPUJOB_* > ./gpujob.yaml > user file > default; every value knows where it came from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.errors import UsageError
+
+DEFAULTS = {
+    "target": "local",
+    "root": "~/.gpujob",
+    "fetch_dir": "fetched",
+}
+ABOUT = {
+    "target": "where runs go when --on is not given",
+    "root": "the folder of runs on this machine",
+    "fetch_dir": "where fetched runs land",
+}
+ENVIRONMENT = {f"GPUJOB_{key.upper()}": key for key in DEFAULTS}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and the layer that gave it."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place that settings come from."""
+
+    source: str
+    values: Mapping[str, str]
+
+
+def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
+    """`layers` from the strongest to the weakest, without the defaults. Unknown keys: UsageError."""
+    for layer in layers:
+        for key in layer.values:
+            if key not in DEFAULTS:
+                close = difflib.get_close_matches(key, DEFAULTS, n=1)
+                guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(DEFAULTS)}"
+                raise UsageError(f"{layer.source}: unknown setting {key!r}", guess, "gpujob config show")
+    return {key: _strongest(key, layers) for key in DEFAULTS}
+
+
+def from_environment(env: Mapping[str, str]) -> list[Layer]:
+    """A layer a variable, so that `config show` names it. An empty variable is not set."""
+    return [Layer(f"${name}", {key: env[name]}) for name, key in ENVIRONMENT.items() if env.get(name)]
+
+
+def _strongest(key: str, layers: Sequence[Layer]) -> Setting:
+    for layer in layers:
+        if key in layer.values:
+            return Setting(layer.values[key], layer.source)
+    return Setting(DEFAULTS[key], "default")

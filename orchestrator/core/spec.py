@@ -1,0 +1,231 @@
+"""The job file → JobSpec. Unknown keys are refused with file:line and a guess at what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, get_args
+
+import msgspec
+
+from orchestrator.core import yamltext
+from orchestrator.errors import UsageError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
+NOT_BUILT = {
+    ("notify",): "notifications",
+    ("env", "requirements"): "environments made for a job",
+    ("resources", "nodes"): "more than one node",
+    ("resources", "ec2"): "EC2",
+    ("limits", "budget_usd"): "budgets",
+}
+
+
+class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`python`: an interpreter on the host; auto is the one that imports torch."""
+
+    python: str = "auto"
+
+
+class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`gpus`: processes to start, one a GPU. A host without any trains on its CPU, and says so."""
+
+    gpus: int = 1
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a run is ended: hours over all attempts, minutes without any activity; `grace_seconds`
+    is the time between asking a run to stop and killing it."""
+
+    max_hours: float | None = None
+    idle_minutes: float | None = None
+    grace_seconds: float = 60.0
+
+
+class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`max`: new attempts after a crash. Bad data, a failed check and divergence are never retried."""
+
+    max: int = 0
+
+
+class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job as its file says it."""
+
+    name: str
+    trainer: str | None = None
+    command: list[str] | None = None
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+    code: str | None = None
+    data: dict[str, str] = msgspec.field(default_factory=dict)
+    env: Env = Env()
+    resources: Resources = Resources()
+    limits: Limits = Limits()
+    restart: Restart = Restart()
+    outputs: list[str] = msgspec.field(default_factory=list)
+    pass_env: list[str] = msgspec.field(default_factory=list)
+
+
+class JobFile(msgspec.Struct, frozen=True):
+    """A spec, where it came from, and the line of each key (for errors found later)."""
+
+    spec: JobSpec
+    source: str
+    lines: dict[yamltext.Path, int]
+
+    def where(self, *path: str) -> str:
+        """`file:line` of a key, of its nearest parent where the key is not written."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.lines:
+                line = self.lines[path[:end]]
+                return f"{self.source}:{line}" if line else "--set"
+        return self.source
+
+
+def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None) -> JobFile:
+    """The job in `text`, with `--set` pairs on top. Raises UsageError naming file, line and key."""
+    try:
+        document = yamltext.parse(text)
+    except yamltext.YamlError as error:
+        raise UsageError(f"{source}:{error.line}: {error}", "the job file is not valid YAML") from None
+    if not isinstance(document.value, dict):
+        raise UsageError(f"{source}: a job file is a mapping of keys", "", "gpujob init writes one")
+    lines = dict(document.lines)
+    for key, value in overrides or []:
+        _set(document.value, key, value, lines)
+    found = JobFile(JobSpec(name=""), source, lines)
+    _refuse_unknown(document.value, JobSpec, (), found)
+    return msgspec.structs.replace(found, spec=_checked(_convert(document.value, found), found))
+
+
+def json_schema() -> dict[str, Any]:
+    """For editors; jobs/job.schema.json is this."""
+    schema = msgspec.json.schema(JobSpec)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpujob job",
+        **schema,
+    }
+
+
+def _set(value: dict[str, Any], key: str, text: str, lines: dict[yamltext.Path, int]) -> None:
+    """`--set config.lr=1e-3`: a dotted path in the job file. null takes the key away."""
+    *parents, last = key.split(".")
+    at: Any = value
+    for depth, parent in enumerate(parents):
+        at = at.setdefault(parent, {})
+        if not isinstance(at, dict):
+            raise UsageError(f"--set {key}: {'.'.join(parents[: depth + 1])} is no mapping")
+    if not parents and last not in JobSpec.__struct_fields__:
+        raise UsageError(
+            f"--set {key}: a job has no key {last!r}", "", f"did you mean --set config.{last}=…?"
+        )
+    parsed = yamltext.scalar(text)
+    if parsed is None:
+        at.pop(last, None)
+    else:
+        at[last] = parsed
+    path = (*parents, last)
+    for depth in range(1, len(path)):
+        lines.setdefault(path[:depth], 0)
+    lines[path] = 0
+
+
+def _refuse_unknown(value: Any, struct: Any, path: yamltext.Path, job: JobFile) -> None:
+    """Every unknown key at once, so that a file is mended in one go."""
+    wrong = list(_unknown(value, struct, path))
+    if not wrong:
+        return
+    messages = [f"{job.where(*at)}: {_about(at, known)}" for at, known in wrong]
+    raise UsageError(messages[0], "; ".join(messages[1:]), "gpujob init writes a commented job file")
+
+
+def _unknown(value: Any, struct: Any, path: yamltext.Path) -> Any:
+    if not isinstance(value, dict):
+        return
+    types = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    for key, inner in value.items():
+        at = (*path, key)
+        if at in NOT_BUILT or key not in types:
+            yield at, list(types)
+        else:
+            nested = [t for t in (types[key], *get_args(types[key])) if _is_struct(t)]
+            if nested:
+                yield from _unknown(inner, nested[0], at)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _about(path: yamltext.Path, known: list[str]) -> str:
+    dotted = ".".join(path)
+    if path in NOT_BUILT:
+        return f"{dotted}: {NOT_BUILT[path]} are not built yet"
+    close = difflib.get_close_matches(path[-1], known, n=1)
+    guess = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return f"unknown key {dotted!r}, {guess}"
+
+
+def _convert(value: dict[str, Any], job: JobFile) -> JobSpec:
+    try:
+        return msgspec.convert(value, JobSpec)
+    except msgspec.ValidationError as error:
+        message, _, at = str(error).partition(" - at `$")
+        path = tuple(re.findall(r"[^.\[\]`]+", at))
+        if path:
+            raise UsageError(f"{job.where(*path)}: {'.'.join(path)}: {_plain(message)}") from None
+        raise UsageError(f"{job.source}: {_plain(message)}") from None
+
+
+def _plain(message: str) -> str:
+    words = {
+        "`str`": "text",
+        "`int`": "a whole number",
+        "`float`": "a number",
+        "`bool`": "true or false",
+    }
+    words |= {"`array`": "a list", "`object`": "a mapping", "`null`": "nothing"}
+    for programmers, peoples in words.items():
+        message = message.replace(programmers, peoples)
+    return message[:1].lower() + message[1:]
+
+
+def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
+    """What types cannot say."""
+    if not NAME.match(spec.name):
+        why = "letters, digits, - and _, 40 at most, beginning with a letter or digit"
+        raise UsageError(f"{job.where('name')}: {spec.name!r} cannot name a job", why)
+    if (spec.trainer is None) == (spec.command is None):
+        raise UsageError(f"{job.source}: a job has either a trainer or a command", "", "keep one of the two")
+    if spec.command is not None and not spec.command:
+        raise UsageError(f"{job.where('command')}: the command is empty")
+    for path, ok, rule in _bounds(spec):
+        if not ok:
+            raise UsageError(f"{job.where(*path)}: {'.'.join(path)} must be {rule}")
+    for name, place in spec.data.items():
+        _check_data(name, place, job)
+    return spec
+
+
+def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
+    limits = spec.limits
+    return [
+        (("resources", "gpus"), spec.resources.gpus >= 0, "0 or more"),
+        (("restart", "max"), spec.restart.max >= 0, "0 or more"),
+        (("limits", "max_hours"), limits.max_hours is None or limits.max_hours > 0, "above 0"),
+        (
+            ("limits", "idle_minutes"),
+            limits.idle_minutes is None or limits.idle_minutes > 0,
+            "above 0",
+        ),
+        (("limits", "grace_seconds"), limits.grace_seconds >= 0, "0 or more"),
+    ]
+
+
+def _check_data(name: str, place: str, job: JobFile) -> None:
+    if not re.match(r"[A-Za-z][A-Za-z0-9_-]*\Z", name):
+        raise UsageError(f"{job.where('data', name)}: {name!r} cannot name a data folder")
+    if place.startswith("s3://"):
+        raise UsageError(f"{job.where('data', name)}: data from s3:// is not built yet")
+    if not place:
+        raise UsageError(f"{job.where('data', name)}: the path is empty")

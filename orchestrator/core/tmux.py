@@ -1,0 +1,84 @@
+"""Words for tmux (2.6 to 3.7) and parsers of its answers. Runs nothing. Also on hosts: Python 3.8."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Sequence
+
+from orchestrator.core import shell
+
+OLDEST = (2, 6)
+CONF = """\
+set -g history-limit 20000
+set -g default-terminal screen-256color
+set -g status-right " C-b d leaves the run going "
+"""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
+_LIST = "#{session_name}\t#{session_created}\t#{session_attached}\t#{pane_pid}"
+
+
+class Session(NamedTuple):
+    """One line of the listing; `created` in seconds since 1970, `attached` counts clients."""
+
+    name: str
+    created: int
+    attached: int
+    pane_pid: int
+
+
+def session_name(run_id: str) -> str:
+    """The session of a run. tmux rewrites `.` and `:` in names, so such a run-id is a ValueError."""
+    name = "gpujob-" + run_id
+    if not _NAME.match(name):
+        raise ValueError("no name for a tmux session: %r" % name)
+    return name
+
+
+def server(socket: str, conf: str | None = None) -> list[str]:
+    """The words that name our server. `-u`: without it a host with no UTF-8 locale garbles listings."""
+    return ["tmux", "-u", "-S", socket] + (["-f", conf] if conf else [])
+
+
+def new(at: Sequence[str], name: str, folder: str, command: Sequence[str]) -> list[str]:
+    """A detached session running `command`; atomic: of several at once, one succeeds."""
+    size = ["-x", "200", "-y", "50"]
+    line = "exec " + shell.join(command)
+    return [*at, "new-session", "-d", "-s", name, *size, "-c", folder, line]
+
+
+def has(at: Sequence[str], name: str) -> list[str]:
+    return [*at, "has-session", "-t", "=" + name]
+
+
+def kill(at: Sequence[str], name: str) -> list[str]:
+    return [*at, "kill-session", "-t", "=" + name]
+
+
+def capture(at: Sequence[str], name: str) -> list[str]:
+    """What the pane shows, with its history."""
+    return [*at, "capture-pane", "-p", "-S", "-", "-t", "=" + name + ":"]
+
+
+def attach(at: Sequence[str], name: str) -> list[str]:
+    """Read-only: keys reach tmux (C-b d) and nothing else, so no key can hurt the run."""
+    return [*at, "attach-session", "-r", "-t", "=" + name]
+
+
+def listing(at: Sequence[str]) -> list[str]:
+    return [*at, "list-panes", "-a", "-F", _LIST]
+
+
+def parse_listing(text: str) -> list[Session]:
+    """Sessions of `listing`; lines that are none (a message of tmux) are skipped."""
+    found = []
+    for line in text.splitlines():
+        parts = line.split("\t")
+        if len(parts) == 4 and all(part.isdigit() for part in parts[1:]):
+            found.append(Session(parts[0], int(parts[1]), int(parts[2]), int(parts[3])))
+    return found
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """`tmux 3.3a` → (3, 3); `tmux next-3.6` → (3, 6); None where no number stands."""
+    match = re.search(r"(\d+)\.(\d+)", text)
+    return (int(match.group(1)), int(match.group(2))) if match else None

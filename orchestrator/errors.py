@@ -1,0 +1,70 @@
+"""Every way a command can end badly: what failed, why, what to type next, and the exit code."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """The exit codes of `gpujob`; scripts and agents may rely on them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    ACCESS = 4
+    UNREACHABLE = 5
+    JOB_FAILED = 6
+    WANTS_YES = 7
+    INTERRUPTED = 130
+
+
+class GpujobError(Exception):
+    """An error a person can act on. Shown as three lines, or as JSON."""
+
+    exit_code = Exit.FAILED
+
+    def __init__(self, what: str, why: str = "", next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.next_step = next_step
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "kind": type(self).__name__,
+            "what": self.what,
+            "why": self.why,
+            "next_step": self.next_step,
+            "exit_code": int(self.exit_code),
+        }
+
+
+class UsageError(GpujobError):
+    """Wrong words on the command line, a bad job file, a missing data folder."""
+
+    exit_code = Exit.USAGE
+
+
+class NotFound(GpujobError):
+    """No such run, host or checkpoint."""
+
+    exit_code = Exit.NOT_FOUND
+
+
+class Unreachable(GpujobError):
+    """The host, or the helper on it, did not answer. Says nothing of the run."""
+
+    exit_code = Exit.UNREACHABLE
+
+
+class JobFailed(GpujobError):
+    """The tool did its part; the run itself ended badly."""
+
+    exit_code = Exit.JOB_FAILED
+
+
+class WantsYes(GpujobError):
+    """It costs or destroys, nobody can be asked, and `--yes` was not given."""
+
+    exit_code = Exit.WANTS_YES

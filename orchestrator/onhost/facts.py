@@ -1,0 +1,108 @@
+"""What a deploy wants to know of a host, in one answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from typing import Any
+
+from orchestrator.core import tmux
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import gpus, proc
+
+_PROBE = (
+    "import json,sys,importlib.metadata as m\n"
+    "def v(n):\n"
+    " try: return m.version(n)\n"
+    " except Exception: return None\n"
+    "print(json.dumps({'path':sys.executable,'version':'%d.%d.%d'%sys.version_info[:3],"
+    "'torch':v('torch'),'numpy':v('numpy'),'safetensors':v('safetensors')}))"
+)
+
+
+def gather(layout: Layout, trees: list[str], pythons: list[str]) -> dict[str, Any]:
+    """Machine, tools, disk, GPUs with who holds them, which of `trees` are here, which Pythons."""
+    return {
+        "system": sys.platform,
+        "home": os.path.expanduser("~"),
+        "root": layout.root,
+        "tmux_socket": layout.tmux_socket,
+        "tmux": tmux_version(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "gpu_holders": [dict(holder, ours=_run_of(holder["pid"])) for holder in gpus.holders()],
+        "trees": [tree for tree in trees if os.path.isdir(layout.tree(tree))],
+        "pythons": [found for found in (python_facts(word) for word in pythons) if found],
+        "boot": proc.boot(),
+        **glance(layout),
+    }
+
+
+def glance(layout: Layout) -> dict[str, Any]:
+    """What `status` shows of the machine itself; sizes in bytes."""
+    disk = shutil.disk_usage(_existing(layout.root))
+    nodes = os.statvfs(_existing(layout.root))
+    return {
+        "hostname": socket.gethostname(),
+        "gpus": gpus.sample(),
+        "disk": {"free": disk.free, "total": disk.total, "free_inodes": nodes.f_favail},
+        "memory": _memory(),
+    }
+
+
+def tmux_version() -> str | None:
+    """What `tmux -V` prints; None where there is no tmux."""
+    try:
+        done = subprocess.run(["tmux", "-V"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    text = done.stdout.decode(errors="replace").strip()
+    return text if tmux.parse_version(text) else None
+
+
+def python_facts(word: str) -> dict[str, Any] | None:
+    """Path, version and the versions of torch, numpy and safetensors, without importing them."""
+    try:
+        done = subprocess.run(
+            [word, "-c", _PROBE],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=30,
+            cwd="/",
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+
+
+def _existing(path: str) -> str:
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _memory() -> dict[str, int]:
+    """Bytes of memory: total, and what can be had without swapping."""
+    found = {}
+    with open("/proc/meminfo") as handle:
+        for line in handle:
+            name, _, value = line.partition(":")
+            if name in ("MemTotal", "MemAvailable"):
+                found[name] = int(value.split()[0]) * 1024
+    return {"total": found.get("MemTotal", 0), "available": found.get("MemAvailable", 0)}
+
+
+def _run_of(pid: int | None) -> str | None:
+    """The run that a process belongs to, if it is one of ours and may be read."""
+    try:
+        with open("/proc/%s/environ" % pid, "rb") as handle:
+            for word in handle.read().split(b"\0"):
+                if word.startswith(b"GPUJOB_RUN_ID="):
+                    return word.split(b"=", 1)[1].decode(errors="replace")
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,190 @@
+"""Files of a run, for who wants them elsewhere: read by offset, followed, staged with their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from typing import Any, BinaryIO, Iterator
+
+from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.onhost import jsonfile, proc
+from orchestrator.onhost.answers import Refused
+
+CHUNK = 1 << 18
+HEARTBEAT = 2.0  # seconds without a byte until a follower is told that all is well
+_UNBEGUN = 60.0  # seconds after which a folder without a supervisor will not get one
+FOLLOWED = ("log", "events.jsonl")
+
+
+def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dict[str, Any]:
+    """Up to `limit` bytes of `log` or `events.jsonl` from `offset`, cut at the last whole line."""
+    path = _followed(layout, run_id, name)
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(offset)
+            got = handle.read(limit)
+    except FileNotFoundError:
+        got = b""
+    whole = got[: got.rfind(b"\n") + 1]
+    return {"text": whole.decode("utf-8", errors="replace"), "offset": offset + len(whole)}
+
+
+def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -> None:
+    """Frames on `out`: a line with the number of bytes, then the bytes. `0` is a heartbeat, `-1` the end.
+
+    The end is the size that the end of the run recorded, or that of a log whose run has no process.
+    A reader that goes away ends it: the next frame cannot be written.
+    """
+    path = _followed(layout, run_id, name)
+    quiet_since = time.monotonic()
+    while True:
+        over = _is_over(layout, run_id)  # asked before reading: what was written until then is read below
+        for block in _blocks(path, offset):
+            out.write(b"%d\n" % len(block) + block)
+            offset += len(block)
+            quiet_since = time.monotonic()
+        if over:
+            out.write(b"-1\n")
+            out.flush()
+            return
+        if time.monotonic() - quiet_since >= HEARTBEAT:
+            out.write(b"0\n")
+            quiet_since = time.monotonic()
+        out.flush()
+        time.sleep(0.03)
+
+
+def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
+    """Pins what `which` (best, last or all) names by hard links and answers with sizes and sha256.
+
+    A checkpoint that the trainer prunes meanwhile stays whole in the stage; `unstage` removes it.
+    """
+    paths = layout.run(run_id)
+    if not os.path.isdir(paths.folder):
+        raise Refused("absent", "no run %s on this host" % run_id)
+    token = "%d-%d" % (os.getpid(), time.monotonic_ns())
+    folder = os.path.join(paths.stage, token)
+    os.makedirs(folder, mode=0o700)
+    touch(layout)
+    pinned = []
+    for source, relative in _wanted(paths, which):
+        target = os.path.join(folder, relative)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if _pin(source, target):
+            pinned.append(_described(target, relative))
+    return {"token": token, "folder": folder, "files": pinned, "root": paths.folder}
+
+
+def unstage(layout: Layout, run_id: str, token: str) -> dict[str, Any]:
+    paths = layout.run(run_id)
+    shutil.rmtree(os.path.join(paths.stage, os.path.basename(token)), ignore_errors=True)
+    touch(layout)
+    return {}
+
+
+def touch(layout: Layout) -> None:
+    """A transfer of ours is under way: that counts as activity for the idle limit."""
+    with open(layout.transfer, "w"):
+        os.utime(layout.transfer)
+
+
+def sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _followed(layout: Layout, run_id: str, name: str) -> str:
+    if name not in FOLLOWED:
+        raise Refused("name", "only %s can be read" % " and ".join(FOLLOWED))
+    return os.path.join(layout.run(run_id).folder, name)
+
+
+def _blocks(path: str, offset: int) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(offset)
+            yield from iter(lambda: handle.read(CHUNK), b"")
+    except FileNotFoundError:
+        return
+
+
+def _is_over(layout: Layout, run_id: str) -> bool:
+    paths = layout.run(run_id)
+    state = jsonfile.load(paths.state)
+    if state is None:
+        return not os.path.isdir(paths.folder) or time.time() - os.stat(paths.folder).st_mtime > _UNBEGUN
+    if state["ended"] is not None:
+        return True
+    if proc.alive(state["supervisor"], state["boot"]):
+        return False
+    spec = jsonfile.load(paths.run_json) or {}
+    return not proc.marked(spec.get("mark", "-"))
+
+
+def _wanted(paths: RunPaths, which: str) -> Iterator[tuple[str, str]]:
+    for name in ("run.json", "state.json", "log", "events.jsonl"):
+        yield os.path.join(paths.folder, name), name
+    steps = _steps(paths, which)
+    for step in steps:
+        yield from _files_below(os.path.join(paths.checkpoints, step), "checkpoints/" + step)
+    for pointer in ("last", "best"):
+        if _pointer(paths, pointer) in steps:
+            yield os.path.join(paths.checkpoints, pointer), "checkpoints/" + pointer
+    spec = jsonfile.load(paths.run_json) or {}
+    for output in spec.get("outputs") or []:
+        yield from _output(paths, output)
+
+
+def _output(paths: RunPaths, output: str) -> Iterator[tuple[str, str]]:
+    base = os.path.realpath(paths.work)
+    path = os.path.realpath(os.path.join(base, output))
+    if path != base and not path.startswith(base + os.sep):
+        raise Refused("outside", "output %r lies outside the run's working directory" % output)
+    if os.path.isdir(path):
+        yield from _files_below(path, "outputs/" + output.strip("/"))
+    elif os.path.exists(path):
+        yield path, "outputs/" + output
+
+
+def _steps(paths: RunPaths, which: str) -> list[str]:
+    if which == "all":
+        names = os.listdir(paths.checkpoints) if os.path.isdir(paths.checkpoints) else []
+        return sorted((name for name in names if name.isdigit()), key=int)
+    step = _pointer(paths, which)
+    return [step] if step else []
+
+
+def _pointer(paths: RunPaths, name: str) -> str:
+    try:
+        with open(os.path.join(paths.checkpoints, name)) as handle:
+            text = handle.read(64).strip()
+    except OSError:
+        return ""
+    return text if text.isdigit() else ""
+
+
+def _files_below(folder: str, relative: str) -> Iterator[tuple[str, str]]:
+    for at, _, names in os.walk(folder):
+        inside = os.path.relpath(at, folder)
+        for name in sorted(names):
+            yield os.path.join(at, name), os.path.normpath(os.path.join(relative, inside, name))
+
+
+def _pin(source: str, target: str) -> bool:
+    """A file that grows (log, events) or is replaced in place is copied: its hash must stay true."""
+    if os.path.islink(source) or not os.path.isfile(source):
+        return False
+    if "/checkpoints/" in source and os.path.basename(os.path.dirname(source)).isdigit():
+        os.link(source, target)
+    else:
+        shutil.copyfile(source, target)
+    return True
+
+
+def _described(path: str, relative: str) -> dict[str, Any]:
+    return {"path": relative, "bytes": os.stat(path).st_size, "sha256": sha256(path)}

@@ -1,0 +1,53 @@
+"""What nvidia-smi says; no GPU, no driver or a hung one is an empty list, never an error."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+_GPU = "index,name,memory.used,memory.total,utilization.gpu,temperature.gpu,uuid,driver_version"
+_APPS = "gpu_uuid,pid,process_name,used_memory"
+
+
+def sample() -> list[dict[str, Any]]:
+    """One dict a GPU: memory in MiB, use in per cent, None where the card does not say."""
+    names = ["index", "name", "used_mib", "total_mib", "use_percent", "celsius", "uuid", "driver"]
+    rows = _query("--query-gpu=" + _GPU, len(names))
+    return [
+        {n: v if n in ("name", "uuid", "driver") else _number(v) for n, v in zip(names, row)} for row in rows
+    ]
+
+
+def holders() -> list[dict[str, Any]]:
+    """The processes that hold GPU memory: pid, name, MiB, and the user where /proc tells."""
+    return [
+        {"gpu": row[0], "pid": _number(row[1]), "name": row[2], "used_mib": _number(row[3])}
+        for row in _query("--query-compute-apps=" + _APPS, 4)
+    ]
+
+
+def _query(what: str, columns: int) -> list[list[str]]:
+    words = ["nvidia-smi", what, "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if done.returncode:
+        return []
+    rows = [
+        [c.strip() for c in line.split(",")] for line in done.stdout.decode(errors="replace").splitlines()
+    ]
+    return [row for row in rows if len(row) == columns]
+
+
+def _number(text: str) -> Any:
+    try:
+        return int(float(text))
+    except ValueError:
+        return None

@@ -1,0 +1,95 @@
+"""Answers questions: one JSON object a line on stdin, one a line on stdout, as long as stdin is open.
+
+`{"id": 1, "op": "look", …}` → `{"id": 1, "answer": {…}}` or `{"id": 1, "refused": {"kind", "message"}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any, Callable, Dict
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import facts, files, look, proc, runs, supervisor
+from orchestrator.onhost.answers import Refused
+
+Question = Dict[str, Any]
+
+
+def _facts(layout: Layout, q: Question) -> Any:
+    found = facts.gather(layout, q.get("trees", []), q.get("pythons", []))
+    return dict(found, live=runs.live(layout))
+
+
+def _look(layout: Layout, q: Question) -> Any:
+    """All runs, or those named; `lines` of log each. GPUs and disk come along for `status`."""
+    sessions, marks = look.session_names(layout), proc.by_mark()
+    wanted = q["runs"] if q.get("runs") is not None else look.run_ids(layout)
+    seen = [look.one(layout, run_id, q.get("lines", 5), sessions, marks) for run_id in wanted]
+    return {"runs": [facts for facts in seen if facts], **facts.glance(layout)}
+
+
+_OPS: dict[str, Callable[[Layout, Question], Any]] = {
+    "facts": _facts,
+    "look": _look,
+    "start": lambda layout, q: runs.start(layout, q["spec"], q.get("secrets", {}), q.get("resume", False)),
+    "stop": lambda layout, q: runs.stop(layout, q["run"], q["by"], q.get("now", False)),
+    "clean": lambda layout, q: runs.clean(layout, q["run"], q.get("purge", False)),
+    "read": lambda layout, q: files.read(layout, q["run"], q["file"], q["offset"], q["limit"]),
+    "stage": lambda layout, q: files.stage(layout, q["run"], q["which"]),
+    "unstage": lambda layout, q: files.unstage(layout, q["run"], q["token"]),
+}
+
+
+def answer(layout: Layout, question: Question) -> dict[str, Any]:
+    """The answer to one question; never raises."""
+    reply: dict[str, Any] = {"id": question.get("id")}
+    try:
+        operation = _OPS.get(str(question.get("op")))
+        if operation is None:
+            raise Refused("op", "this helper knows no %r" % question.get("op"))
+        reply["answer"] = operation(layout, question)
+    except Refused as no:
+        reply["refused"] = {"kind": no.kind, "message": str(no)}
+    except Exception:
+        reply["refused"] = {
+            "kind": "failed",
+            "message": traceback.format_exc().strip().splitlines()[-1],
+        }
+        sys.stderr.write(traceback.format_exc())
+    return reply
+
+
+def serve(layout: Layout) -> None:
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(answer(layout, json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+def _supervise(layout: Layout, run_id: str) -> None:
+    """A fault of the supervisor itself is kept beside the log: its pane is gone when it ends."""
+    try:
+        supervisor.Supervisor(layout.root, run_id).main()
+    except BaseException:
+        with open(layout.run(run_id).folder + "/supervisor.err", "a") as errors:
+            errors.write(traceback.format_exc())
+        raise
+
+
+def main(arguments: list[str]) -> int:
+    """`helper ROOT`, `follow ROOT RUN FILE OFFSET`, `supervise ROOT RUN`."""
+    verb, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
+    layout = Layout(os.path.abspath(root), os.getuid())
+    if verb == "helper":
+        os.makedirs(layout.root, mode=0o700, exist_ok=True)
+        serve(layout)
+    elif verb == "follow":
+        try:
+            files.follow(layout, rest[0], rest[1], int(rest[2]), sys.stdout.buffer)
+        except BrokenPipeError:
+            os._exit(0)  # the reader went away: nothing more to say, not even at exit
+    else:
+        _supervise(layout, rest[0])
+    return 0

@@ -1,0 +1,28 @@
+"""JSON files that a reader sees whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+
+def replace(path: str, value: dict[str, Any], mode: int = 0o600) -> None:
+    """Write beside, fsync, rename: readers see the old file or the new one, never half."""
+    temporary = "%s.%d.tmp" % (path, os.getpid())
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w") as handle:
+        json.dump(value, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(temporary, path)
+
+
+def load(path: str) -> dict[str, Any] | None:
+    """The object in `path`; None where there is no file, or none that is a JSON object."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            value = json.load(handle)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,69 @@
+"""What a place to run on must offer; tests/host/test_contract.py holds every target to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.errors import GpujobError
+from orchestrator.process import Done
+from orchestrator.source import Source
+
+
+class Refused(GpujobError):
+    """The helper on the host said no; `kind` is its stable word for why."""
+
+    def __init__(self, kind: str, message: str, next_step: str = "") -> None:
+        super().__init__(message, "", next_step)
+        self.kind = kind
+
+
+class Host(Protocol):
+    """A machine that can be asked. Every method may raise Unreachable."""
+
+    @property
+    def label(self) -> str:
+        """What a user types after --on."""
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """One question to the helper (orchestrator/onhost/helper.py), one round trip. Raises Refused."""
+
+    def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
+        """Bytes of `log` or `events.jsonl` from `offset` to the end of the run; empty ones are heartbeats."""
+
+    def send_tree(self, source: Source) -> None:
+        """Brings `source` to `code/<hash>`, whole or not at all."""
+
+    def receive(self, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
+        """One file of the host into the local file `to`, continuing what stands there."""
+
+    def run(
+        self,
+        words: Sequence[str],
+        stdin: bytes,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None],
+    ) -> Done:
+        """A command on the host; its stdout comes line by line."""
+
+    def pythons(self) -> list[str]:
+        """Interpreters worth asking whether they have torch, the likeliest first."""
+
+    def place(self, tree: str) -> str:
+        """The path of `code/<tree>` on the host."""
+
+    def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
+        """Words and environment of the command that attaches this terminal. NotFound: no session."""
+
+
+class Target(Protocol):
+    """Where runs live, before anything was connected."""
+
+    @property
+    def label(self) -> str:
+        """What a user types after --on."""
+
+    def connect(self) -> AbstractContextManager[Host]:
+        """A host to talk to, for the length of one command."""

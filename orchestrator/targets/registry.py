@@ -1,0 +1,17 @@
+"""What a user types after --on → a Target. Adding one is a file and a line here."""
+
+from __future__ import annotations
+
+from orchestrator.context import Context
+from orchestrator.core.settings import Setting
+from orchestrator.errors import UsageError
+from orchestrator.targets.base import Target
+from orchestrator.targets.local import LocalTarget
+
+
+def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) -> Target:
+    """The target of `word`, or of the settings. UsageError for one that is not known."""
+    chosen = word or settings["target"].value
+    if chosen == "local":
+        return LocalTarget(ctx, settings["root"].value)
+    raise UsageError(f"unknown target {chosen!r}", "this version runs on: local", "--on local")

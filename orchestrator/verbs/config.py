@@ -1,0 +1,46 @@
+"""`gpujob config show`, and the one place that collects the layers of settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from orchestrator.context import Context
+from orchestrator.core import yamltext
+from orchestrator.core.settings import ABOUT, Layer, Setting, from_environment, resolve
+from orchestrator.errors import UsageError
+
+
+def load(ctx: Context) -> dict[str, Setting]:
+    """Settings of this command; a flag such as --on stands above all of them."""
+    files = [(ctx.cwd / "gpujob.yaml", "gpujob.yaml"), (ctx.config_file, str(ctx.config_file))]
+    layers = [_file_layer(text, name) for path, name in files if (text := _read(path)) is not None]
+    return resolve([*from_environment(ctx.env), *layers])
+
+
+def show(ctx: Context) -> int:
+    settings = load(ctx)
+    if ctx.json:
+        rows = {key: {"value": s.value, "source": s.source} for key, s in settings.items()}
+        ctx.out(json.dumps({"schema_version": 1, "settings": rows}))
+        return 0
+    for key, setting in settings.items():
+        ctx.out(f"{key:10} {setting.value:24} from {setting.source:22} {ABOUT[key]}")
+    return 0
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _file_layer(text: str, name: str) -> Layer:
+    try:
+        value = yamltext.parse(text).value or {}
+    except yamltext.YamlError as error:
+        raise UsageError(f"{name}:{error.line}: {error}", "the settings file is not valid YAML") from None
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise UsageError(f"{name}: settings are a mapping of keys to texts", "", "gpujob config show")
+    return Layer(name, value)

@@ -1,0 +1,167 @@
+"""`gpujob deploy JOB`: resolve → check → code → data → environment → start. Typed again, it carries on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.context import Context
+from orchestrator.core import plan as planning
+from orchestrator.core import runstate
+from orchestrator.core.plan import Identity, Inputs, Plan, StartStep
+from orchestrator.errors import GpujobError, UsageError
+from orchestrator.source import Source
+from orchestrator.store import Store
+from orchestrator.targets import registry
+from orchestrator.targets.base import Host
+from orchestrator.verbs import config, execute, facts, jobs, monitor, runs
+from orchestrator.view import plans
+
+
+@dataclass(frozen=True)
+class Request:
+    """The words of one deploy."""
+
+    word: str
+    on: str | None = None
+    name: str | None = None
+    sets: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    resume: str | None = None
+    follow: bool = False
+    dry_run: bool = False
+    share_gpu: bool = False
+    max_hours: float | None = None
+
+
+def deploy(ctx: Context, request: Request) -> int:
+    settings = config.load(ctx)
+    sets = list(request.sets)
+    if request.max_hours is not None:
+        sets.append(f"limits.max_hours={request.max_hours}")
+    if request.resume and (sets or request.data or request.name):
+        raise UsageError("--resume continues a run as it was begun", "it takes no --set, --data or --name")
+    job = jobs.load(ctx, request.word, sets, list(request.data), request.name)
+    store = Store(ctx.state_dir)
+    with registry.target(ctx, settings, request.on).connect() as host:
+        _say_target(ctx, request, settings["target"].source, host)
+        if request.resume:
+            run_id: str | None = _resume(ctx, host, store, job, request.resume)
+        else:
+            jobs.need_data(job)
+            run_id = _fresh(ctx, host, store, job, request)
+        if not run_id:
+            return 0
+        return monitor.stream(ctx, host, run_id) if request.follow else 0
+
+
+def _say_target(ctx: Context, request: Request, source: str, host: Host) -> None:
+    if request.on is None and source == "default":
+        ctx.talk(f"target: {host.label} (no --on, and no target is set)")
+
+
+def _fresh(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str | None:
+    """The id of the run that is up now; None for a dry run."""
+    trees = facts.sources(job)
+    given = facts.inputs(host, job, facts.identity(ctx, job.spec.name), trees, request.share_gpu)
+    if request.dry_run:
+        plans.print_plan(ctx, planning.make(given))
+        return None
+    with store.lock(job.spec.name, host.label) as ours:
+        if not ours:
+            raise GpujobError(
+                f"another deploy of {job.spec.name} to {host.label} is under way",
+                "",
+                "wait for it, or deploy with --name",
+            )
+        return _carry_out(ctx, host, store, given, trees, request.word)
+
+
+def _carry_out(
+    ctx: Context, host: Host, store: Store, given: Inputs, trees: dict[str, Source], word: str
+) -> str:
+    secrets = _secrets(ctx, given.job.pass_env)
+    confirmed, plan = _plan(ctx, host, store, given)
+    if confirmed:
+        return confirmed
+    assert plan
+    start = next(step for step in plan.steps if isinstance(step, StartStep))
+    store.write_intent(
+        plan.job, host.label, {"fingerprint": plan.fingerprint, "identity": vars(_identity(start))}
+    )
+    executor = execute.Executor(ctx, host, store, trees)
+    try:
+        executor.run(plan, word, secrets)
+    except GpujobError:
+        store.close_intent(plan.job, host.label)  # it ended here and said why: nothing is open
+        raise
+    _confirm(ctx, host, store, plan.job, executor.started)
+    plans.print_next(ctx, plan, executor.started)
+    return plan.run_id
+
+
+def _plan(ctx: Context, host: Host, store: Store, given: Inputs) -> tuple[str | None, Plan | None]:
+    """(run that an earlier, cut deploy brought up, None), or (None, the plan to carry out).
+
+    An open intent for the same thing is carried on under its own run-id; for another thing it is
+    dropped, and what it had half made on the host is removed.
+    """
+    intent = store.open_intent(given.job.name, host.label)
+    if not intent:
+        return None, planning.make(given)
+    who = Identity(**intent["identity"])
+    seen = runs.look(host, who.run_id)
+    if seen and seen["state"]:
+        ctx.talk(f"the deploy that was cut had started {who.run_id}")
+        _confirm(ctx, host, store, given.job.name, seen)
+        if isinstance(runstate.fold(seen, ctx.now()), runstate.GOING):
+            return who.run_id, None
+        return None, planning.make(given)
+    carried = planning.make(replace(given, identity=who))
+    if carried.fingerprint == intent["fingerprint"]:
+        ctx.talk(f"carrying on the deploy that was cut: {who.run_id}")
+        return None, carried
+    if seen:
+        host.ask("clean", run=who.run_id, purge=True)
+    return None, planning.make(given)
+
+
+def _identity(start: StartStep) -> Identity:
+    spec = start.spec
+    return Identity(spec["id"], spec["created"], spec["who"], spec["mark"], spec["client"])
+
+
+def _confirm(ctx: Context, host: Host, store: Store, job: str, seen: dict[str, Any]) -> None:
+    runs.remember(ctx, store, host, [seen])
+    store.close_intent(job, host.label)
+
+
+def _secrets(ctx: Context, names: list[str]) -> dict[str, str]:
+    absent = [name for name in names if name not in ctx.env]
+    if absent:
+        raise UsageError(f"pass_env: {', '.join(absent)} is not set here", "", f"export {absent[0]}=…")
+    return {name: ctx.env[name] for name in names}
+
+
+def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, word: str) -> str:
+    """A new attempt of a run that ended, in its own folder, from its last checkpoint."""
+    seen = runs.find(ctx, host, store, word)
+    run, state = seen["run"] or {}, runstate.fold(seen, ctx.now())
+    if run.get("job") != job.spec.name:
+        raise UsageError(f"{seen['id']} is a run of {run.get('job')}, not of {job.spec.name}")
+    if isinstance(state, runstate.GOING):
+        next_step = "gpujob stop" if isinstance(state, runstate.Orphaned) else "gpujob monitor"
+        raise GpujobError(f"{seen['id']} is {runstate.word(state)}", "", f"{next_step} {seen['id']}")
+    if isinstance(state, runstate.Succeeded):
+        raise GpujobError(f"{seen['id']} has succeeded: there is nothing to resume", "", "gpujob fetch")
+    secrets = _secrets(ctx, run.get("pass_env") or [])
+    answer = host.ask("start", spec={"id": seen["id"]}, secrets=secrets, resume=True)
+    runs.remember(ctx, store, host, [answer["seen"]])
+    step = seen["checkpoints"]["last"]
+    origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"
+    if ctx.json:
+        ctx.out(json.dumps({"schema_version": 1, "run": seen["id"], "resumed_from": step}))
+    else:
+        ctx.talk(f"run {seen['id']} goes on {origin}")
+    return str(seen["id"])

@@ -1,0 +1,86 @@
+"""`gpujob doctor`: what a deploy to this target would need, each with the line that mends it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.context import Context
+from orchestrator.core import tmux
+from orchestrator.core.plan import LEAST_FREE
+from orchestrator.errors import GpujobError
+from orchestrator.targets import registry
+from orchestrator.verbs import config
+from orchestrator.view.console import Paint, columns, size
+from orchestrator.view.status import gpus
+
+Row = tuple[str, str, str, str]  # what, ok | warning | missing, what was seen, how to mend it
+
+
+def doctor(ctx: Context, on: str | None) -> int:
+    """1 when something that every run needs is missing."""
+    settings = config.load(ctx)
+    with registry.target(ctx, settings, on).connect() as host:
+        facts = host.ask("facts", pythons=host.pythons(), trees=[])
+        label = host.label
+    rows = [
+        ("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", ""),
+        *examine(facts),
+    ]
+    if ctx.json:
+        keys = ("what", "verdict", "seen", "fix")
+        table = [dict(zip(keys, row, strict=True)) for row in rows]
+        ctx.out(json.dumps({"schema_version": 1, "target": label, "rows": table}))
+    else:
+        _print(ctx, rows)
+    missing = [row for row in rows if row[1] == "missing"]
+    if missing and not ctx.json:
+        raise GpujobError(f"{missing[0][0]} is missing on {label}", missing[0][2], missing[0][3])
+    return 1 if missing else 0
+
+
+def examine(facts: dict[str, Any]) -> list[Row]:
+    """Facts of a host → rows. Pure."""
+    return [_tmux(facts["tmux"]), _torch(facts["pythons"]), _disk(facts), _gpu(facts)]
+
+
+def _tmux(version: str | None) -> Row:
+    if version is None:
+        return ("tmux", "missing", "not installed", "sudo apt-get install -y tmux")
+    if (tmux.parse_version(version) or (0, 0)) < tmux.OLDEST:
+        return ("tmux", "missing", f"{version} is too old", "2.6 or newer is needed")
+    return ("tmux", "ok", version, "")
+
+
+def _torch(pythons: list[dict[str, Any]]) -> Row:
+    able = [p for p in pythons if p.get("torch") and p.get("safetensors")]
+    if able:
+        return ("PyTorch", "ok", f"{able[0]['torch']} in {able[0]['path']}", "")
+    seen = ", ".join(p["path"] for p in pythons) or "no Python answered"
+    return (
+        "PyTorch",
+        "warning",
+        f"not in {seen}: only jobs with a command run",
+        "pip install 'gpujob[train]'",
+    )
+
+
+def _disk(facts: dict[str, Any]) -> Row:
+    free = facts["disk"]["free"]
+    seen = f"{size(free)} free below {facts['root']}"
+    return ("disk", "ok", seen, "") if free >= LEAST_FREE else ("disk", "missing", seen, "free 2 GiB")
+
+
+def _gpu(facts: dict[str, Any]) -> Row:
+    if not facts["gpus"]:
+        return ("GPU", "warning", "none: runs use the CPU", "")
+    return ("GPU", "ok", gpus(facts["gpus"]), "")
+
+
+def _print(ctx: Context, rows: list[Row]) -> None:
+    paint = Paint(ctx.env, ctx.stdout)
+    style = {"ok": "green", "warning": "yellow", "missing": "red"}
+    for line, row in zip(columns([list(row) for row in rows]), rows, strict=True):
+        ctx.out(line.replace(row[1], paint(row[1], style[row[1]]), 1))

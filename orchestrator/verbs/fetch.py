@@ -1,0 +1,176 @@
+"""`gpujob fetch [RUN]`: checkpoints, log, events and outputs home; every hash verified, whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator.context import Context
+from orchestrator.core import runstate
+from orchestrator.core.paths import inside
+from orchestrator.errors import Exit, GpujobError, NotFound
+from orchestrator.store import Store
+from orchestrator.targets import registry
+from orchestrator.targets.base import Host
+from orchestrator.verbs import config, runs, verify
+from orchestrator.view import transfer
+
+PARTS = ".gpujob-part"
+
+
+def fetch(ctx: Context, word: str | None, on: str | None, which: str, to: str | None, follow: bool) -> int:
+    """Into ./fetched/<run-id>/ unless `to` says otherwise. A file that is there already and whole is kept."""
+    settings = config.load(ctx)
+    store = Store(ctx.state_dir)
+    with registry.target(ctx, settings, on).connect() as host:
+        seen = runs.find(ctx, host, store, word)
+        folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / seen["id"]
+        if follow:
+            return _follow(ctx, host, seen["id"], which, folder)
+        if which != "all" and seen["checkpoints"][which] is None and not _outputs(seen):
+            _say_why_not(ctx, seen, which)
+        files = _bring(ctx, host, seen["id"], which, folder)
+    _report(ctx, seen["id"], folder, files)
+    return Exit.DONE
+
+
+def _outputs(seen: dict[str, Any]) -> bool:
+    run = seen["run"] or {}
+    return bool(run.get("outputs")) or not run.get("trainer")
+
+
+def _say_why_not(ctx: Context, seen: dict[str, Any], which: str) -> None:
+    state = runstate.fold(seen, ctx.now())
+    why = f"it is {runstate.word(state)}; checkpoints: {len(seen['checkpoints']['steps'])}"
+    raise NotFound(f"{seen['id']} has no {which} checkpoint", why, f"gpujob monitor {seen['id']} --stream")
+
+
+def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> int:
+    """Takes each new checkpoint as it lands, until the run ends."""
+    had: Any = None
+    try:
+        while True:
+            seen = runs.look(host, run_id)
+            if seen is None:
+                raise NotFound(f"run {run_id} is gone")
+            marks = seen["checkpoints"]
+            going = isinstance(runstate.fold(seen, ctx.now()), runstate.GOING)
+            now = marks["steps"] if which == "all" else marks[which]
+            if now != had or not going:
+                _report(ctx, run_id, folder, _bring(ctx, host, run_id, which, folder))
+                had = now
+            if not going:
+                return Exit.DONE
+            ctx.sleep(2.0)
+    except KeyboardInterrupt:
+        ctx.talk(f"\nrun {run_id} goes on; what was fetched is whole")
+        return Exit.INTERRUPTED
+
+
+def _bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> list[dict[str, Any]]:
+    """Stages on the host, receives into parts named by their digest, verifies, renames, unstages."""
+    _keep_out_of_git(folder)
+    staged = host.ask("stage", run=run_id, which=which)
+    try:
+        for file in staged["files"]:
+            if not inside(file["path"]):
+                raise GpujobError(f"the host offered {file['path']!r}", "it would land outside the folder")
+        with transfer.bar(ctx, sum(file["bytes"] for file in staged["files"])) as moved:
+            for file in sorted(staged["files"], key=_manifests_last):
+                _one(host, staged["folder"], file, folder, moved)
+    finally:
+        with contextlib.suppress(GpujobError):
+            host.ask("unstage", run=run_id, token=staged["token"])
+    _sweep_parts(folder)
+    for checkpoint in sorted(folder.glob("checkpoints/[0-9]*")):
+        verify.checkpoint(checkpoint)
+    return list(staged["files"])
+
+
+def _keep_out_of_git(folder: Path) -> None:
+    """What was fetched is no code: the next deploy must not send it along."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / ".gitignore").write_text("*\n", "utf-8")
+
+
+def _manifests_last(file: dict[str, Any]) -> tuple[bool, bool, str]:
+    """Pointers after manifests after the files they speak of: what is named is there."""
+    name = file["path"]
+    return (name in ("checkpoints/last", "checkpoints/best"), "manifest" in name, name)
+
+
+def _one(host: Host, staged: str, file: dict[str, Any], folder: Path, moved: Callable[[int], None]) -> None:
+    final, part = folder / file["path"], folder / PARTS / file["sha256"]
+    if _is_whole(final, file):
+        moved(file["bytes"])
+        return
+    _refuse_links(folder, final)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    if part.exists() and part.stat().st_size > file["bytes"]:
+        part.unlink()
+    if part.exists():
+        moved(part.stat().st_size)
+    host.receive(f"{staged}/{file['path']}", part, moved)
+    if not _is_whole(part, file):
+        part.unlink()
+        raise GpujobError(
+            f"{file['path']} did not arrive whole",
+            "its sha256 differs; the part was thrown away",
+            "gpujob fetch",
+        )
+    final.parent.mkdir(parents=True, exist_ok=True)
+    _sync(part)
+    part.replace(final)
+
+
+def _refuse_links(folder: Path, final: Path) -> None:
+    """A link below the folder could lead a file elsewhere."""
+    for parent in [final, *final.parents]:
+        if parent == folder:
+            return
+        if parent.is_symlink():
+            raise GpujobError(
+                f"{parent} is a link", "a fetched file would land outside the folder", "remove it"
+            )
+
+
+def _is_whole(path: Path, file: dict[str, Any]) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != file["bytes"]:
+        return False
+    wanted: str = file["sha256"]
+    return verify.sha256(path) == wanted
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _sweep_parts(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        for part in (folder / PARTS).iterdir():
+            part.unlink()
+        (folder / PARTS).rmdir()
+
+
+def _report(ctx: Context, run_id: str, folder: Path, files: list[dict[str, Any]]) -> None:
+    shown = folder.relative_to(ctx.cwd) if folder.is_relative_to(ctx.cwd) else folder
+    checkpoints = sorted(str(shown / p) for p in _checkpoints(files))
+    if ctx.json:
+        told = {"run": run_id, "folder": str(folder), "files": files, "checkpoints": checkpoints}
+        ctx.out(json.dumps({"schema_version": 1, **told}))
+        return
+    ctx.out(str(shown))
+    total = sum(file["bytes"] for file in files)
+    ctx.talk(f"{len(files)} files, {transfer.size(total)}, every sha256 verified")
+    for path in checkpoints[-1:]:
+        ctx.talk(f"next:\n  gpujob verify {path}\n  gpujob predict {path} FILE…")
+
+
+def _checkpoints(files: list[dict[str, Any]]) -> Iterator[str]:
+    yield from {str(Path(f["path"]).parent) for f in files if f["path"].endswith("/manifest.json")}

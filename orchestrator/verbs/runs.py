@@ -1,0 +1,72 @@
+"""RUN → the facts of one run: asked of its host, or from the cache with its age."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.context import Context
+from orchestrator.core import runstate
+from orchestrator.errors import NotFound, UsageError
+from orchestrator.store import Store
+from orchestrator.targets.base import Host
+
+Seen = dict[str, Any]
+
+
+def look_all(host: Host, lines: int = 5) -> Seen:
+    """Every run of a host, with its GPUs, disk and memory; one question."""
+    return host.ask("look", lines=lines)
+
+
+def look(host: Host, run_id: str, lines: int = 5) -> Seen | None:
+    """One run by its full id; None where the host has no such run."""
+    found = host.ask("look", runs=[run_id], lines=lines)["runs"]
+    return found[0] if found else None
+
+
+def find(ctx: Context, host: Host, store: Store, word: str | None) -> Seen:
+    """The run that a user means. Without a word: the one that is going, else the latest."""
+    every = look_all(host)["runs"]
+    remember(ctx, store, host, every)
+    return choose(every, word, ctx.now())
+
+
+def choose(every: list[Seen], word: str | None, now: float) -> Seen:
+    """Among the runs of a host, oldest first. NotFound and UsageError name what there is."""
+    if not every:
+        raise NotFound(
+            "there is no run here", "nothing was ever deployed to this target", "gpujob deploy JOB"
+        )
+    if word is None:
+        return _only(every, now)
+    exact = [seen for seen in every if seen["id"] == word]
+    of_job = [seen for seen in every if (seen["run"] or {}).get("job") == word]
+    if exact or of_job:
+        return (exact or of_job)[-1]
+    prefixed = [seen for seen in every if seen["id"].startswith(word)]
+    if len(prefixed) == 1:
+        return prefixed[0]
+    ids = ", ".join(seen["id"] for seen in (prefixed or every)[-5:])
+    if prefixed:
+        raise UsageError(f"{word!r} fits {len(prefixed)} runs", ids, "type more of the name")
+    raise NotFound(f"no run {word!r}", f"the latest here: {ids}", "gpujob status")
+
+
+def _only(every: list[Seen], now: float) -> Seen:
+    going = [seen for seen in every if isinstance(runstate.fold(seen, now), runstate.GOING)]
+    if len(going) > 1:
+        ids = ", ".join(seen["id"] for seen in going)
+        raise UsageError(f"{len(going)} runs are going", ids, "name one of them")
+    return going[0] if going else every[-1]
+
+
+def remember(ctx: Context, store: Store, host: Host, every: list[Seen]) -> None:
+    """The cache that `status --cached` and completion read. Runs that changed nothing are not written."""
+    known = store.runs()
+    for seen in every:
+        before = known.get(seen["id"])
+        ended = (seen.get("state") or {}).get("ended")
+        if before and ended and before["seen"].get("state") == seen["state"]:
+            continue
+        record = {"target": host.label, "asked": ctx.now(), "seen": seen}
+        store.remember_run(seen["id"], record)

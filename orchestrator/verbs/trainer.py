@@ -1,0 +1,111 @@
+"""`gpujob prepare`, `evaluate`, `predict`: the trainer's own command, by a Python that has PyTorch."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator import process, share
+from orchestrator.context import Context
+from orchestrator.errors import GpujobError, NotFound, UsageError
+from orchestrator.onhost import facts
+from orchestrator.targets.local import pythons
+from orchestrator.verbs import jobs, verify
+from orchestrator.view import findings, results
+
+
+def prepare(ctx: Context, word: str, words: list[str]) -> int:
+    """Passes `words` on (--sample DIR and the like); progress on stderr, what was made on stdout."""
+    known = share.trainer_names()
+    if word not in known:
+        close = difflib.get_close_matches(word, known, n=1)
+        guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        raise UsageError(f"unknown trainer {word!r}", guess)
+    said = _call(ctx, ["prepare", word, *words])
+    for line in said:
+        ctx.out(json.dumps(line) if ctx.json else results.line(line))
+    return 0
+
+
+def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
+    """The checkpoint on data of the user's: one JSON object, or a table of it."""
+    folder = _checkpoint(ctx, place)
+    words = ["evaluate", folder, *[w for pair in data for w in ("--data", _absolute(ctx, pair))]]
+    for line in _call(ctx, [*words, "--split", split]):
+        ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.evaluation(line))
+    return 0
+
+
+def predict(ctx: Context, place: str, files: list[str]) -> int:
+    """One line a file; 1 when a file could not be used."""
+    folder, bad = _checkpoint(ctx, place), 0
+    for line in _call(ctx, ["predict", folder, *[str(ctx.path(f)) for f in files]], may_fail=True):
+        bad += "error" in line
+        ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.prediction(line))
+    return 1 if bad else 0
+
+
+def _checkpoint(ctx: Context, place: str) -> str:
+    """A verified checkpoint: the folder itself, or the best of the fetched run in it."""
+    folder = ctx.path(place)
+    best = folder / "checkpoints" / "best"
+    if best.is_file():
+        folder = best.parent / best.read_text("utf-8").strip()
+    if not (folder / verify.MANIFEST).is_file():
+        raise NotFound(f"{place} is no checkpoint", "there is no manifest.json in it", "gpujob fetch")
+    verify.checkpoint(folder)
+    return str(folder)
+
+
+def _absolute(ctx: Context, pair: str) -> str:
+    name, equals, path = pair.partition("=")
+    if not equals:
+        raise UsageError(f"--data {pair}: write it as NAME=PATH")
+    return f"{name}={ctx.path(path)}"
+
+
+def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[str, Any]]:
+    """The JSON lines that the trainer printed, progress apart."""
+    found: list[dict[str, Any]] = []
+    progress = findings.Progress(ctx)
+    with progress:
+        env = {**ctx.env, "PYTHONPATH": str(share.trainers_package().parent)}
+        done = process.run(
+            [_python(ctx), "-m", "trainers", *words],
+            env=env,
+            cwd=ctx.cwd,
+            on_line=_taker(found, progress),
+        )
+    if done.code and not (may_fail and found):
+        why = jobs.last_line(done.err)
+        raise GpujobError(f"{words[0]} failed: {why}", "", _hint(done.code))
+    return found
+
+
+def _taker(found: list[dict[str, Any]], progress: findings.Progress) -> Callable[[str], None]:
+    def take(line: str) -> None:
+        progress.line(line)
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = {"message": line}
+        if isinstance(value, dict) and value.get("event") != "progress":
+            found.append(value)
+
+    return take
+
+
+def _python(ctx: Context) -> str:
+    for word in pythons(ctx):
+        seen = facts.python_facts(word)
+        if seen and seen.get("torch") and seen.get("safetensors"):
+            return str(seen["path"])
+    raise GpujobError("no Python here has PyTorch", "the trainers need it", "pip install 'gpujob[train]'")
+
+
+def _hint(code: int) -> str:
+    return (
+        "killed by a signal" if code < 0 or code > 128 else "gpujob doctor" if code not in (1, 2, 65) else ""
+    )

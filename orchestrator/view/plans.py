@@ -1,0 +1,75 @@
+"""A plan before, its steps while they are done, and what to type after."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from orchestrator.context import Context
+from orchestrator.core.plan import CheckStep, Plan, StartStep, Step
+from orchestrator.core.shell import show
+from orchestrator.view.console import Paint, columns, size
+
+SHOWN_ID = "<yyyymmddThhmmss>-<4 hex>"
+
+
+def print_plan(ctx: Context, plan: Plan) -> None:
+    """What deploy would do. Without a run's own time and number: twice gives the same bytes."""
+    if ctx.json:
+        ctx.out(json.dumps({"schema_version": 1, "plan": as_dict(plan)}))
+        return
+    ctx.out(f"plan: {plan.job} on {plan.target} (nothing is done)")
+    for line in columns([_row(n, step, plan) for n, step in enumerate(plan.steps, 1)]):
+        ctx.out(line)
+    start = next(step for step in plan.steps if isinstance(step, StartStep))
+    ctx.out(f"  runs: {show(start.spec['argv'])}")
+    for note in plan.notes:
+        ctx.out(f"  note: {note}")
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    steps = [
+        {"title": s.title, "reason": _stable(s.reason, plan), "done": s.done, "bytes": s.bytes}
+        for s in plan.steps
+    ]
+    return {"job": plan.job, "target": plan.target, "steps": steps, "notes": list(plan.notes)}
+
+
+def announce(ctx: Context, step: Step) -> None:
+    """One line a step, as it begins."""
+    if ctx.json:
+        return
+    paint = Paint(ctx.env, ctx.stderr)
+    mark = paint("=", "dim") if step.done else paint(">", "green")
+    ctx.talk(f"{mark} {step.title}  {paint(step.reason, 'dim')}")
+
+
+def print_next(ctx: Context, plan: Plan, seen: dict[str, Any]) -> None:
+    """The run is up: its name on stdout, what to type next on stderr."""
+    if ctx.json:
+        ctx.out(json.dumps({"schema_version": 1, "run": plan.run_id, "session": seen.get("session")}))
+        return
+    paint = Paint(ctx.env, ctx.stderr)
+    for note in plan.notes:
+        ctx.talk(f"note: {note}")
+    ctx.out(plan.run_id)
+    ctx.talk(f"{paint('started', 'green')} in tmux session {seen.get('session')}; next:")
+    for command, what in _NEXT:
+        ctx.talk(f"  gpujob {command:28} {what}")
+
+
+_NEXT = (
+    ("status", "state, step, GPUs, disk, last lines"),
+    ("monitor --stream", "its log from the first byte; Ctrl-C leaves it running"),
+    ("fetch", "the best checkpoint, verified"),
+)
+
+
+def _row(number: int, step: Step, plan: Plan) -> list[str]:
+    what = "done" if step.done else "would run" if isinstance(step, CheckStep) else "to do"
+    amount = size(step.bytes) if step.bytes else ""
+    return [f"{number}.", step.title, what, amount, _stable(step.reason, plan)]
+
+
+def _stable(text: str, plan: Plan) -> str:
+    return text.replace(plan.run_id, f"{plan.job}-{SHOWN_ID}")

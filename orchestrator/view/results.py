@@ -1,0 +1,40 @@
+"""What evaluate, predict and prepare gave, for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.view.console import columns, harmless
+
+
+def prediction(line: dict[str, Any]) -> str:
+    """`file  label 0.93  (truth)`."""
+    if "error" in line:
+        return harmless(f"{line['file']}  refused: {line['error']}")
+    shares = line.get("probabilities") or {}
+    sure = f" {shares[line['label']]:.2f}" if line["label"] in shares else ""
+    truth = f"  (the name says {line['truth']})" if line.get("truth") else ""
+    return harmless(f"{line['file']}  {line['label']}{sure}{truth}")
+
+
+def evaluation(line: dict[str, Any]) -> str:
+    """Metrics, then the confusion matrix: rows are the truth."""
+    rows = [[name, f"{value:.4f}"] for name, value in (line.get("values") or {}).items() if value is not None]
+    text = columns(rows)
+    classes, confusion = line.get("classes"), line.get("confusion")
+    if classes and confusion:
+        head = ["truth \\ said", *classes]
+        text += columns(
+            [
+                head,
+                *[[c, *[f"{n:g}" for n in row]] for c, row in zip(classes, confusion, strict=True)],
+            ]
+        )
+    return "\n".join(text)
+
+
+def line(value: dict[str, Any]) -> str:
+    """A line that the trainer said while it prepared."""
+    if "message" in value:
+        return harmless(str(value["message"]))
+    return harmless("  ".join(f"{key} {item}" for key, item in value.items() if not isinstance(item, dict)))

@@ -1,0 +1,39 @@
+"""Progress of a transfer on a terminal: bytes, rate, time to go."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from orchestrator.context import Context
+from orchestrator.view.console import duration, size
+
+__all__ = ["bar", "size"]
+_EVERY = 0.1
+
+
+@contextlib.contextmanager
+def bar(ctx: Context, total: int) -> Iterator[Callable[[int], None]]:
+    """Gives a function that is told how many bytes moved; silent where stderr is no terminal."""
+    if ctx.json or not ctx.stderr.isatty():
+        yield lambda count: None
+        return
+    started, moved, shown = ctx.now(), 0, 0.0
+
+    def tell(count: int) -> None:
+        nonlocal moved, shown
+        moved += count
+        now = ctx.now()
+        if now - shown < _EVERY and moved < total:
+            return
+        shown = now
+        rate = moved / max(now - started, 1e-3)
+        left = duration((total - moved) / rate) if rate else "?"
+        ctx.stderr.write(f"\r\x1b[K  {size(moved)} of {size(total)}, {size(rate)}/s, {left} to go")
+        ctx.stderr.flush()
+
+    try:
+        yield tell
+    finally:
+        ctx.stderr.write("\r\x1b[K")
+        ctx.stderr.flush()

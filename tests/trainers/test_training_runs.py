@@ -1,0 +1,241 @@
+"""Trainings that are killed, stopped, resumed, spread over processes, and that diverge."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import trainer_runs as runs
+
+from trainers.engine import run as engine_run
+from trainers.engine.loop import Trainer
+from trainers.facenet_lstm.task import FacenetTask
+
+TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 3
+
+
+@pytest.fixture(scope="module")
+def straight(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("root") / "runs" / "straight"
+    assert runs.train(run, sample, recipe()) == 0
+    return run
+
+
+def recipe(**more: object) -> dict[str, object]:
+    return {
+        "hidden": [16],
+        "dense": [16],
+        "epochs": 4,
+        "warmup_epochs": 1.0,
+        "batch_size": 12,
+        "learning_rate": 0.003,
+        "checkpoint_every": 3,
+        "num_workers": 0,
+        "progress_seconds": 0.0,
+        **more,
+    }
+
+
+@pytest.mark.parametrize("trial", range(TRIALS))
+def test_a_run_killed_at_any_step_ends_as_one_never_killed(trial, straight, sample, tmp_path):
+    run = tmp_path / "runs" / "killed"
+    steps = runs.events(straight, "start")[0]["steps"]
+    last = 0
+    for attempt in range(2):
+        last = random.Random(100 * trial + attempt).randint(last + 1, steps - 2)
+        config = recipe(num_workers=(trial + attempt) % 3)
+        assert runs.send_at(runs.start(run, sample, config), run, last, signal.SIGKILL) == -9
+        shutil.copyfile(run / "events.jsonl", run / f"events-{attempt}.jsonl")
+        (run / "events.jsonl").unlink()
+    assert runs.train(run, sample, recipe(num_workers=(trial + 2) % 3)) == 0
+    (begun,) = runs.events(run, "start")
+    assert begun["resumed_from"] is None or begun["resumed_from"] > 0
+    for name in ("last", "best"):
+        assert runs.weights(run, name) == runs.weights(straight, name)
+    assert metrics(run)[-1] == metrics(straight)[-1]
+
+
+def metrics(run: Path) -> list[dict[str, object]]:
+    return [{**entry, "t": 0} for entry in runs.events(run, "metrics")]
+
+
+def test_metrics_of_the_epoch_in_which_a_run_was_killed_are_those_of_a_whole_one(straight, sample, tmp_path):
+    run = tmp_path / "runs" / "killed"
+    assert runs.send_at(runs.start(run, sample, recipe()), run, 20, signal.SIGKILL) == -9
+    before = len(runs.events(run, "metrics"))
+    assert runs.train(run, sample, recipe()) == 0
+    resumed = runs.events(run, "start")[1]["resumed_from"]
+    assert resumed % 14 != 0, "the kill was meant for the middle of an epoch"
+    assert metrics(run)[before:] == metrics(straight)[before:]
+
+
+def test_sigterm_saves_a_checkpoint_and_ends_with_75(straight, sample, tmp_path):
+    run = tmp_path / "runs" / "stopped"
+    config = recipe(checkpoint_every=0, num_workers=2)
+    assert runs.send_at(runs.start(run, sample, config), run, 5, signal.SIGTERM) == 75
+    (end,) = runs.events(run, "end")
+    assert end["status"] == "stopped"
+    assert (run / "checkpoints" / "last").read_text() == f"{end['step']}\n"
+    assert runs.train(run, sample, config) == 0
+    assert runs.events(run, "start")[1]["resumed_from"] == end["step"]
+    assert runs.weights(run) == runs.weights(straight)
+
+
+def test_a_damaged_checkpoint_is_skipped_for_the_newest_whole_one(straight, sample, tmp_path):
+    run = tmp_path / "runs" / "damaged"
+    assert runs.send_at(runs.start(run, sample, recipe()), run, 20, signal.SIGKILL) == -9
+    root = run / "checkpoints"
+    (root / ".99.1.tmp").mkdir()
+    steps = sorted(int(path.name) for path in root.iterdir() if path.name.isdigit())
+    broken = root / str(steps[-1]) / "model.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    assert runs.train(run, sample, recipe()) == 0
+    assert runs.events(run, "start")[1]["resumed_from"] == steps[-2]
+    assert f"checkpoint {steps[-1]} is skipped" in runs.events(run, "warning")[0]["message"]
+    assert not list(root.glob(".*.tmp"))
+    assert runs.weights(run) == runs.weights(straight)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({"learning_rate": 0.001}, "learning_rate was 0.003"), ({}, "data changed")]
+)
+def test_a_resumed_run_with_other_options_or_data_is_refused(change, said, straight, sample, tmp_path):
+    run = tmp_path / "root" / "runs" / "other"
+    shutil.copytree(straight, run)
+    data = tmp_path / "data"
+    shutil.copytree(sample, data, copy_function=os.link)
+    if not change:
+        next((data / "crema").glob("1001_*XX*")).unlink()
+    assert runs.train(run, data, recipe(**change)) == 64
+    assert said in runs.events(run, "end")[-1]["message"]
+    assert "Traceback" not in (run / "log").read_text()
+
+
+def test_other_code_is_told_on_resuming(straight, sample, tmp_path):
+    run = tmp_path / "root" / "runs" / "newer"
+    shutil.copytree(straight, run)
+    assert runs.train(run, sample, recipe(), GPUJOB_CODE_TREE="abc") == 0
+    assert "the code changed" in runs.events(run, "warning")[0]["message"]
+
+
+def free_port() -> int:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return int(door.getsockname()[1])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_have_the_losses_of_one(accumulate, sample, tmp_path):
+    config = recipe(epochs=2, batch_size=15, checkpoint_every=0, accumulate=accumulate)
+    one, two = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
+    assert runs.train(one, sample, config) == 0
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    group |= {"GLOO_SOCKET_IFNAME": "lo"}
+    ranks = [runs.start(two, sample, config, RANK=str(rank), **group) for rank in (0, 1)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0], (two / "log").read_text()
+    wanted, got = ([e["loss"] for e in runs.events(run, "progress") if "loss" in e] for run in (one, two))
+    assert len(wanted) >= 20
+    assert got == pytest.approx(wanted, rel=1e-5)
+    assert len(runs.events(two, "start")) == 1
+    assert runs.events(two, "start")[0]["world_size"] == 2
+    for a, b in zip(runs.events(one, "metrics"), runs.events(two, "metrics"), strict=True):
+        assert a["confusion"] == b["confusion"]
+
+
+def test_two_processes_stop_together_when_one_is_told_to(sample, tmp_path):
+    run = tmp_path / "runs" / "two"
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    group |= {"GLOO_SOCKET_IFNAME": "lo"}
+    config = recipe(epochs=50)
+    first, second = (runs.start(run, sample, config, RANK=str(r), **group) for r in (0, 1))
+    assert runs.send_at(second, run, 5, signal.SIGTERM) == 75
+    assert first.wait(timeout=60) == 75
+
+
+@pytest.fixture
+def here(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run in this process; its folder."""
+    run = tmp_path / "runs" / "here"
+    config = recipe(epochs=2, checkpoint_every=4)
+    for name, value in runs.environment(run, sample, config).items():
+        monkeypatch.setenv(name, value)
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_loss_that_is_not_finite_ends_with_66_and_keeps_the_last_good_checkpoint(here, monkeypatch, capsys):
+    right = FacenetTask.forward
+
+    def poisoned(self, model, batch):
+        output = right(self, model, batch)
+        seventh = model.training and len(runs.events(here, "progress")) - 1 == 6
+        return output._replace(loss=output.loss * float("nan")) if seventh else output
+
+    monkeypatch.setattr(FacenetTask, "forward", poisoned)
+    assert engine_run.train("facenet-lstm") == 66
+    (seen,) = [e for e in runs.events(here, "health") if e["severity"] == "error"]
+    assert seen["rule"] == "finite"
+    assert "loss nan" in seen["seen"]
+    assert seen["seen"].count("crema/") + seen["seen"].count("ravdess/") == 12
+    assert (here / "checkpoints" / "last").read_text() == "4\n"
+    assert runs.events(here, "end")[0]["status"] == "failed"
+    assert "last good checkpoint is step 4" in capsys.readouterr().err
+
+
+def test_a_gradient_that_is_not_finite_ends_with_66(here, monkeypatch, capsys):
+    monkeypatch.setattr("trainers.engine.learner.nn.utils.clip_grad_norm_", lambda *_: torch.inf)
+    assert engine_run.train("facenet-lstm") == 66
+    assert "gradient norm inf" in runs.events(here, "health")[-1]["seen"]
+    assert not (here / "checkpoints").exists()
+
+
+def test_a_gradient_far_above_the_running_median_is_told(here, monkeypatch, capsys):
+    count = iter(range(10**6))
+    monkeypatch.setattr(
+        "trainers.engine.learner.nn.utils.clip_grad_norm_",
+        lambda *_: 500.0 if next(count) == 12 else 1.0,
+    )
+    assert engine_run.train("facenet-lstm") == 0
+    (seen,) = [e for e in runs.events(here, "health") if e["rule"] == "grad.norm"]
+    assert seen["severity"] == "warning"
+
+
+def test_patience_ends_a_run_early(here, monkeypatch, capsys):
+    monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(epochs=30, patience=1, select="accuracy")))
+    monkeypatch.setattr(
+        Trainer,
+        "_judge",
+        lambda self, epoch, value: (
+            setattr(self.state, "bad_epochs", epoch - 1) or setattr(self.state, "best_step", 14)
+        ),
+    )
+    assert engine_run.train("facenet-lstm") == 0
+    assert runs.events(here, "end")[0]["step"] == 28
+
+
+def test_data_that_cannot_be_used_ends_with_65_and_a_sentence(here, monkeypatch, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("GPUJOB_DATA", json.dumps({"ravdess": str(tmp_path / "empty")}))
+    assert engine_run.train("facenet-lstm") == 65
+    said = capsys.readouterr().err
+    assert "0 files were found" in said
+    assert "Traceback" not in said
+
+
+def test_an_unknown_option_ends_with_64(here, monkeypatch, capsys):
+    monkeypatch.setenv("GPUJOB_CONFIG", '{"lerning_rate": 1}')
+    assert engine_run.train("facenet-lstm") == 64
+    assert "did you mean `learning_rate`?" in capsys.readouterr().err
+
+
+def test_a_run_without_an_environment_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.delenv("GPUJOB_RUN_DIR", raising=False)
+    assert engine_run.train("facenet-lstm") == 64
+    assert "GPUJOB_RUN_DIR is not set" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""Runs of `python -m trainers train` in processes of their own, to be killed, stopped, compared."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(run: Path, data: Path, config: Mapping[str, object]) -> dict[str, str]:
+    """What the supervisor would give the run."""
+    folders = {name: str(data / name) for name in ("ravdess", "crema")}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "GPUJOB_RUN_DIR": str(run),
+        "GPUJOB_CONFIG": json.dumps(config),
+        "GPUJOB_DATA": json.dumps(folders),
+    }
+
+
+def start(run: Path, data: Path, config: Mapping[str, object], **more: str) -> "subprocess.Popen[str]":
+    """Start a training; its output goes to `<run>/log`."""
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / "log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "trainers", "train", "facenet-lstm"],
+            env={**environment(run, data, config), **more},
+            stdout=log,
+            stderr=log,
+            text=True,
+            cwd=ROOT,
+        )
+
+
+def train(run: Path, data: Path, config: Mapping[str, object], **more: str) -> int:
+    """Train to the end; the exit code."""
+    return start(run, data, config, **more).wait(timeout=120)
+
+
+def events(run: Path, kind: str) -> list[dict[str, Any]]:
+    """The events of one kind; a line that is not whole yet is left out."""
+    path = run / "events.jsonl"
+    text = path.read_text() if path.exists() else ""
+    lines = (json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n"))
+    return [entry for entry in lines if entry["event"] == kind]
+
+
+def send_at(process: "subprocess.Popen[str]", run: Path, step: int, number: signal.Signals) -> int:
+    """Send a signal when the run has told of a step; the exit code. It may have ended before."""
+    while process.poll() is None:
+        if any(entry["step"] >= step for entry in events(run, "progress") if "of" in entry):
+            process.send_signal(number)
+            break
+        time.sleep(0.001)
+    return process.wait(timeout=60)
+
+
+def weights(run: Path, name: str = "last") -> bytes:
+    """The weights file of a checkpoint."""
+    root = run / "checkpoints"
+    return (root / (root / name).read_text().strip() / "model.safetensors").read_bytes()

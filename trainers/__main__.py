@@ -1,0 +1,160 @@
+"""`python -m trainers`: docs/contract.md says what each command takes, prints and exits with."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainers import registry
+from trainers.engine import preflight
+from trainers.engine.events import VERSION, Events, complain, jsonable, say
+from trainers.engine.health import DataUnusable
+
+FAILED, USAGE, REFUSED, NO_DATA = 1, 2, 64, 65
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m trainers", description=__doc__)
+    verbs = top.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("list", help="the trainers, one JSON object a line")
+    verbs.add_parser("check", help="check the request on stdin").add_argument("name")
+    verbs.add_parser("train", help="train in $GPUJOB_RUN_DIR").add_argument("name")
+    prepare = verbs.add_parser("prepare", help="write sample data, or read the data in")
+    prepare.add_argument("name")
+    prepare.add_argument("--sample", type=Path, metavar="DIR")
+    prepare.add_argument("--seed", type=int, default=0)
+    prepare.add_argument("--videos", type=int, default=600)
+    prepare.add_argument("--data", action="append", default=[], metavar="NAME=PATH")
+    prepare.add_argument("--work", type=Path, default=Path())
+    evaluate = verbs.add_parser("evaluate", help="metrics of a checkpoint")
+    evaluate.add_argument("checkpoint", type=Path)
+    evaluate.add_argument("--data", action="append", default=[], metavar="NAME=PATH")
+    evaluate.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
+    predict = verbs.add_parser("predict", help="answers for files")
+    predict.add_argument("checkpoint", type=Path)
+    predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    verbs.add_parser("verify", help="load a checkpoint strictly").add_argument("checkpoint", type=Path)
+    return top
+
+
+def _json(value: Any) -> None:
+    say(json.dumps(jsonable(value), ensure_ascii=False))
+
+
+def _folders(pairs: Sequence[str]) -> dict[str, str]:
+    return dict((pair.split("=", 1) if "=" in pair else (pair, "")) for pair in pairs)
+
+
+def _list(asked: argparse.Namespace) -> int:
+    for entry in registry.listing():
+        _json(entry)
+    return 0
+
+
+def _check(asked: argparse.Namespace) -> int:
+    try:
+        request = preflight.Request.read(json.load(sys.stdin))
+    except (ValueError, preflight.BadRequest) as fault:
+        complain(f"the request on stdin cannot be read: {fault}")
+        return USAGE
+    report, code = preflight.check(asked.name, request, Events(None))
+    _json(report)
+    return code
+
+
+def _train(asked: argparse.Namespace) -> int:
+    from trainers.engine import run  # noqa: PLC0415 - imports torch
+
+    return run.train(asked.name)
+
+
+def _prepare(asked: argparse.Namespace) -> int:
+    registry.describe(asked.name)
+    if asked.sample is not None:
+        written = registry.sample(asked.name).write(
+            asked.sample.absolute(), asked.videos, asked.seed, Events(None)
+        )
+        _json({"v": VERSION, "event": "prepared", **written})
+        return 0
+    request = preflight.Request({}, _folders(asked.data), "full", asked.work)
+    report, code = preflight.prepare(asked.name, request, Events(None))
+    _json(report)
+    return code
+
+
+def _evaluate(asked: argparse.Namespace) -> int:
+    held, module = _open(asked.checkpoint)
+    folders = {name: Path(path) for name, path in _folders(asked.data).items()}
+    missing = [str(path) for path in folders.values() if not path.is_dir()]
+    if missing or not folders:
+        complain(f"--data NAME=PATH names the data folders; not a folder: {missing or 'none given'}")
+        return NO_DATA
+    with tempfile.TemporaryDirectory(prefix="gpujob-evaluate-") as work:
+        _json(module.evaluate(held, folders, asked.split, Path(work)))
+    return 0
+
+
+def _predict(asked: argparse.Namespace) -> int:
+    held, module = _open(asked.checkpoint)
+    failed = False
+    for answer in module.predict(held, asked.files):
+        failed = failed or "error" in answer
+        _json(answer)
+    return FAILED if failed else 0
+
+
+def _verify(asked: argparse.Namespace) -> int:
+    held, module = _open(asked.checkpoint)
+    restored = module.restore(held)
+    held.trainer_state()
+    names = ("trainer", "step", "epoch", "metrics", "code_tree", "data", "parent", "created")
+    parameters = sum(p.numel() for p in restored.model.parameters())
+    classes = held.manifest["preprocessing"]["classes"]
+    facts = {name: held.manifest[name] for name in names}
+    _json({"checkpoint": str(held.path), **facts, "parameters": parameters, "classes": classes})
+    return 0
+
+
+def _open(path: Path) -> tuple[Any, Any]:
+    """A checkpoint and the module of its trainer. `last` and `best` name one beside them."""
+    from trainers.engine import checkpoint  # noqa: PLC0415 - imports torch
+
+    if path.is_file():
+        path = path.parent / path.read_text().strip()
+    held = checkpoint.read(path)
+    return held, registry.task(held.manifest["trainer"])
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    asked = parser().parse_args(words)
+    verbs = {
+        "list": _list,
+        "check": _check,
+        "train": _train,
+        "prepare": _prepare,
+        "evaluate": _evaluate,
+        "predict": _predict,
+        "verify": _verify,
+    }
+    try:
+        return verbs[asked.verb](asked)
+    except registry.Unknown as fault:
+        complain(str(fault))
+        return USAGE
+    except DataUnusable as fault:
+        complain(str(fault))
+        return NO_DATA
+    except Exception as fault:
+        if type(fault).__name__ != "Damaged":
+            raise
+        complain(f"the checkpoint cannot be used: {fault}")
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""File names of RAVDESS and CREMA-D, and the six classes they share. Standard library only.
+
+RAVDESS: https://zenodo.org/records/1188976, CREMA-D: https://github.com/CheyneyComputerScience/CREMA-D.
+"""
+
+import re
+from dataclasses import dataclass
+
+CLASSES = ("angry", "disgust", "fearful", "happy", "neutral", "sad")
+
+RAVDESS_EMOTIONS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fearful",
+    "07": "disgust",
+    "08": "surprised",
+}
+CREMA_EMOTIONS = {
+    "ANG": "angry",
+    "DIS": "disgust",
+    "FEA": "fearful",
+    "HAP": "happy",
+    "NEU": "neutral",
+    "SAD": "sad",
+}
+CREMA_SENTENCES = (
+    *("IEO", "TIE", "IOM", "IWW", "TAI", "MTI"),
+    *("IWL", "ITH", "DFA", "ITS", "TSI", "WSI"),
+)
+
+KNOWN_BAD = {
+    "1064_TIE_SAD_XX": "has no duration",
+    "1076_MTI_SAD_XX": "shows an error picture",
+    "1076_MTI_NEU_XX": "is very short",
+    "1064_IEO_DIS_MD": "is a minute of all emotions",
+}
+"""CREMA-D files that its own README lists as broken."""
+
+_RAVDESS = re.compile(r"(0[123])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])", re.ASCII)
+_CREMA = re.compile(
+    rf"(10[0-8]\d|109[01])_({'|'.join(CREMA_SENTENCES)})_({'|'.join(CREMA_EMOTIONS)})"
+    r"_(XX|LO|MD|HI)",
+    re.ASCII,
+)
+
+
+class BadName(ValueError):
+    """A name of neither scheme."""
+
+
+@dataclass(frozen=True)
+class Ravdess:
+    """`MM-VV-EE-II-SS-RR-AA`, each field two digits as it stands in the name."""
+
+    modality: str
+    vocal: str
+    emotion: str
+    intensity: str
+    statement: str
+    repetition: str
+    person: str
+
+    dataset = "ravdess"
+
+    @property
+    def feeling(self) -> str:
+        """The emotion in words; `calm` and `surprised` are not among the six classes."""
+        return RAVDESS_EMOTIONS[self.emotion]
+
+    @property
+    def actor(self) -> str:
+        """The actor, apart from those of every other data set."""
+        return f"ravdess-{self.person}"
+
+    @property
+    def stratum(self) -> str:
+        """Actors of a kind: odd ones are men."""
+        return f"ravdess-{int(self.person) % 2}"
+
+    @property
+    def take(self) -> str:
+        """The performance: modalities 01 and 02 of it are the same pictures."""
+        return str(self)[3:]
+
+    def __str__(self) -> str:
+        fields = (self.modality, self.vocal, self.emotion, self.intensity, self.statement)
+        return "-".join((*fields, self.repetition, self.person))
+
+
+@dataclass(frozen=True)
+class Crema:
+    """`1001_DFA_ANG_XX`: actor, sentence, emotion, level."""
+
+    person: str
+    sentence: str
+    emotion: str
+    level: str
+
+    dataset = "crema"
+
+    @property
+    def feeling(self) -> str:
+        """The emotion in words."""
+        return CREMA_EMOTIONS[self.emotion]
+
+    @property
+    def actor(self) -> str:
+        """The actor, apart from those of every other data set."""
+        return f"crema-{self.person}"
+
+    @property
+    def stratum(self) -> str:
+        """The name does not tell men from women."""
+        return "crema"
+
+    @property
+    def take(self) -> str:
+        """The performance."""
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"{self.person}_{self.sentence}_{self.emotion}_{self.level}"
+
+
+Name = Ravdess | Crema
+
+
+def parse(stem: str) -> Name:
+    """The name without suffix, in either scheme. Raises BadName with what is wrong."""
+    name: Name
+    if match := _RAVDESS.fullmatch(stem):
+        name = Ravdess(*match.groups())
+        if name.emotion == "01" and name.intensity == "02":
+            raise BadName(f"{stem}: neutral has no strong intensity in RAVDESS")
+    elif match := _CREMA.fullmatch(stem):
+        name = Crema(*match.groups())
+    else:
+        raise BadName(
+            f"{stem} is neither MM-VV-EE-II-SS-RR-AA (RAVDESS) nor actor_sentence_emotion_level (CREMA-D)"
+        )
+    return name

@@ -1,0 +1,199 @@
+"""Options: frozen dataclasses read from a dict, strictly, and a record of what was read.
+
+Standard library only.
+"""
+
+import difflib
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from trainers.engine.health import Finding, error
+
+C = TypeVar("C", bound="Config")
+
+
+def option(
+    default: Any,
+    about: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    when: tuple[str, str] | None = None,
+    harmless: bool = False,
+) -> Any:
+    """A field with its bounds. `when` names the option and value without which nothing reads it;
+    `harmless` options may change when a run is resumed."""
+    metadata = {
+        "about": about,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "when": when,
+        "harmless": harmless,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The base of every trainer's options. Reading an option is recorded, copying is not."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in type(self).__dataclass_fields__:
+            object.__getattribute__(self, "__dict__").setdefault("_read", set()).add(name)
+        return object.__getattribute__(self, name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every option with its value, ready for JSON; does not count as reading."""
+        held = object.__getattribute__(self, "__dict__")
+        return {f.name: _plain(held[f.name]) for f in fields(self)}
+
+    def read(self) -> frozenset[str]:
+        """The names of the options that something has read."""
+        return frozenset(object.__getattribute__(self, "__dict__").get("_read", ()))
+
+    def but(self: C, **changes: Any) -> C:
+        """A copy with changes, which shares the record of what was read."""
+        held = object.__getattribute__(self, "__dict__")
+        values = {f.name: held[f.name] for f in fields(self)}
+        copy = type(self)(**{**values, **changes})
+        copy.__dict__["_read"] = held.setdefault("_read", set())
+        return copy
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def parse(kind: type[C], values: Mapping[str, Any]) -> tuple[C, list[Finding]]:
+    """The options from a dict, and a finding for each one that is refused."""
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}
+    good: dict[str, Any] = {}
+    found: list[Finding] = []
+    for key, value in values.items():
+        if key not in known:
+            found.append(_unknown(key, list(known)))
+            continue
+        held, finding = _value(known[key], hints[key], value)
+        if finding is None:
+            good[key] = held
+        else:
+            found.append(finding)
+    return kind(**good), found
+
+
+def _unknown(key: str, known: list[str]) -> Finding:
+    near = difflib.get_close_matches(key, known, n=1)
+    fix = f"did you mean `{near[0]}`?" if near else f"the options are {', '.join(sorted(known))}"
+    return error("config.unknown", f"there is no option `{key}`", fix, key)
+
+
+def _value(spec: "Field[Any]", hint: Any, value: Any) -> tuple[Any, Finding | None]:
+    held = _typed(hint, value)
+    if held is MISSING:
+        seen = f"`{spec.name}` is {value!r}, a {type(value).__name__}"
+        return None, error("config.type", seen, _type_fix(hint, value), spec.name)
+    return held, _bounds(spec, held)
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """The value as the type asks for it, or MISSING."""
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            return MISSING
+        items = [_typed(get_args(hint)[0], item) for item in value]
+        return MISSING if MISSING in items else tuple(items)
+    if hint is float and type(value) is int:
+        return float(value)
+    return value if type(value) is hint else MISSING
+
+
+def _type_fix(hint: Any, value: Any) -> str:
+    if get_origin(hint) is tuple:
+        return "write a list of whole numbers, such as [256, 128]"
+    if hint is float and isinstance(value, str):
+        return "write a number: YAML reads 5e-4 as a word, 5.0e-4 as a number"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    return f"write {words[hint]}"
+
+
+def _bounds(spec: "Field[Any]", value: Any) -> Finding | None:
+    low, high, choices = (spec.metadata.get(name) for name in ("low", "high", "choices"))
+    if choices and value not in choices:
+        fix = f"take one of {', '.join(choices)}"
+        return error("config.choice", f"`{spec.name}` is {value!r}", fix, spec.name)
+    for item in value if isinstance(value, tuple) else (value,):
+        if (low is not None and item < low) or (high is not None and item > high):
+            fix = (
+                f"take a value from {low if low is not None else '-'} to "
+                f"{high if high is not None else 'any'}"
+            )
+            return error("config.range", f"`{spec.name}` is {item}", fix, spec.name)
+    return None
+
+
+def unread(config: Config, given: typing.Iterable[str]) -> list[Finding]:
+    """Options that nothing has read: those that were set, and those that nothing ever reads."""
+    found = []
+    given = set(given)
+    for spec in fields(config):
+        when = spec.metadata.get("when")
+        if spec.name in config.read() or (when and spec.name not in given):
+            continue
+        seen = f"nothing reads the option `{spec.name}`"
+        fix = "remove it: it changes nothing"
+        if when:
+            fix = f"remove it, or set {when[0]}: {when[1]}, which reads it"
+        found.append(error("option.used", seen, fix, spec.name))
+    return found
+
+
+def harmless(kind: type[Config]) -> frozenset[str]:
+    """The options that may change when a run is resumed."""
+    return frozenset(f.name for f in fields(kind) if f.metadata.get("harmless"))
+
+
+def defaults(kind: type[Config]) -> dict[str, Any]:
+    """Option to default, for `list`."""
+    return kind().as_dict()
+
+
+@dataclass(frozen=True)
+class EngineConfig(Config):
+    """What the loop itself asks for; every trainer's options begin with these."""
+
+    seed: int = option(0, "of the splits, the order, the start weights and dropout", low=0)
+    epochs: int = option(100, "at most", low=1)
+    batch_size: int = option(24, "samples of one optimizer step, over all processes", low=1)
+    accumulate: int = option(1, "parts in which a process takes its share of a batch", low=1)
+    learning_rate: float = option(3e-4, "the peak", low=0.0)
+    weight_decay: float = option(1e-4, "AdamW, on weights of two dimensions and more", low=0.0)
+    schedule: str = option("cosine", "after the warm-up", choices=("cosine", "constant", "step"))
+    warmup_epochs: float = option(5.0, "from a tenth of the rate up to it", low=0.0)
+    final_rate: float = option(
+        0.01, "the last rate as a share of the first", low=0.0, high=1.0, when=("schedule", "cosine")
+    )
+    step_epochs: int = option(30, "epochs between two drops", low=1, when=("schedule", "step"))
+    step_factor: float = option(0.1, "of one drop", low=0.0, high=1.0, when=("schedule", "step"))
+    clip_norm: float = option(1.0, "largest gradient norm; 0 clips nothing", low=0.0)
+    precision: str = option(
+        "auto", "auto is bf16 on a GPU that has it, else float32", choices=("auto", "float32", "bf16", "fp16")
+    )
+    device: str = option(
+        "auto", "auto is a GPU where there is one", choices=("auto", "cpu", "cuda"), harmless=True
+    )
+    label_smoothing: float = option(0.0, "share of the target spread evenly", low=0.0, high=0.9)
+    class_weights: bool = option(True, "weigh classes by the inverse of their training share")
+    select: str = option(
+        "balanced_accuracy",
+        "the validation metric that names the best",
+        choices=("balanced_accuracy", "macro_f1", "accuracy"),
+    )
+    patience: int = option(15, "epochs without a better value; 0 never stops early", low=0)
+    checkpoint_every: int = option(0, "steps; 0 is once an epoch", low=0, harmless=True)
+    num_workers: int = option(2, "loader processes", low=0, harmless=True)
+    progress_seconds: float = option(2.0, "between two progress lines", low=0.0, harmless=True)

@@ -1,0 +1,84 @@
+"""The processes of one training, as torchrun starts them; one alone without it."""
+
+import os
+from collections.abc import Iterable
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class Group:
+    """Rank, size, device, and the sums over all processes."""
+
+    def __init__(self, device: torch.device, rank: int = 0, size: int = 1) -> None:
+        self.device = device
+        self.rank = rank
+        self.size = size
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter], extra: Tensor) -> Tensor:
+        """Sum every gradient, and `extra` (K,) with them, in one exchange; gives `extra` back.
+
+        A process whose share of a small batch is empty has no gradients and adds zeros.
+        """
+        held = [p for p in parameters if p.requires_grad]
+        if self.size == 1:
+            return extra
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
+        flat = self.sum(torch.cat([extra.float(), *(g.float().flatten() for g in grads)]))
+        start = len(extra)
+        for p in held:
+            p.grad = flat[start : start + p.numel()].view_as(p).to(p.dtype)
+            start += p.numel()
+        return flat[: len(extra)]
+
+    def same_start(self, model: nn.Module) -> None:
+        """Give every process the weights and buffers of rank 0."""
+        if self.size > 1:
+            for value in model.state_dict().values():
+                dist.broadcast(value, 0)
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def leave(self) -> None:
+        """End the exchange."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
+
+def pick_device(asked: str, local_rank: int = 0) -> torch.device:
+    """`auto` is a GPU where there is one."""
+    if asked == "cuda" or (asked == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda", local_rank)
+    return torch.device("cpu")
+
+
+def join(asked: str) -> Group:
+    """Join the group that torchrun's variables describe, or be one alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    device = pick_device(asked, int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    if size == 1:
+        return Group(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    # Rank 0 may build the cache while the others wait, which can take long.
+    dist.init_process_group(backend, timeout=timedelta(hours=2))
+    return Group(device, dist.get_rank(), size)

@@ -1,0 +1,32 @@
+"""From a plan to collated batches, in this process or in workers."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from trainers.engine.config import EngineConfig
+from trainers.engine.distributed import Group
+from trainers.engine.sampler import Plan, Shares
+from trainers.engine.task import Task
+
+
+def _let_the_parent_decide(worker: int) -> None:
+    # A stop reaches every process of a run; a worker that died of it would fail the last step.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def stream(task: Task, config: EngineConfig, plan: Plan, group: Group, first: int) -> Iterator[Any]:
+    """The parts of each step for this process, from step `first` to the end of the run."""
+    shares = Shares(plan, group.rank, group.size, config.accumulate, first)
+    loader: DataLoader[Any] = DataLoader(
+        task.items("train"),  # type: ignore[arg-type]
+        batch_sampler=shares,  # type: ignore[arg-type]
+        collate_fn=task.collate,
+        num_workers=config.num_workers,
+        worker_init_fn=_let_the_parent_decide,
+        pin_memory=group.device.type == "cuda",
+    )
+    return iter(loader)

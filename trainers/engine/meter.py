@@ -1,0 +1,66 @@
+"""How fast it goes, and when it will be done."""
+
+import time
+from collections.abc import Callable
+
+from trainers.engine.config import EngineConfig
+from trainers.engine.events import Events, say
+
+
+def duration(seconds: float) -> str:
+    """`3h 12m`, `4m 05s`, `9s`."""
+    whole = int(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+class Meter:
+    """Collects steps and now and then writes a progress event and a line for people."""
+
+    def __init__(
+        self,
+        events: Events,
+        config: EngineConfig,
+        steps: int,
+        talk: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._events, self._clock, self._talk = events, clock, talk
+        self._every, self._epochs, self._steps = config.progress_seconds, config.epochs, steps
+        self._since = self._start = clock()
+        self._samples = self._count = self._done = 0
+        self._loss = 0.0
+
+    def step(self, step: int, epoch: int, samples: int, loss: float, rate: float) -> None:
+        """One optimizer step is done; `rate` is its learning rate."""
+        self._samples += samples
+        self._count += 1
+        self._done += 1
+        self._loss += loss
+        if self._clock() - self._since >= self._every or step == self._steps:
+            self._write(step, epoch, rate)
+
+    def _write(self, step: int, epoch: int, lr: float) -> None:
+        now = self._clock()
+        speed = self._samples / max(now - self._since, 1e-9)
+        loss = self._loss / self._count
+        left = (now - self._start) / self._done * (self._steps - step)
+        self._events(
+            "progress",
+            phase="train",
+            epoch=epoch,
+            epochs=self._epochs,
+            step=step,
+            of=self._steps,
+            rate=round(speed, 1),
+            loss=loss,
+            lr=lr,
+        )
+        if self._talk:
+            say(
+                f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}"
+                f"  {100 * step / self._steps:.0f}%  loss {loss:.4f}  lr {lr:.2e}"
+                f"  {speed:.0f} samples/s  ETA {duration(left)}"
+            )
+        self._since, self._samples, self._count, self._loss = now, 0, 0, 0.0

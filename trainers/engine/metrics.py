@@ -1,0 +1,61 @@
+"""Classification metrics from a confusion matrix, whose sums add up over processes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainers.engine import rng
+
+
+def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
+    """(C, C) int64; rows are the truth."""
+    flat = np.bincount(truth * classes + answer, minlength=classes * classes)
+    return flat.reshape(classes, classes)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def summarise(confusion: np.ndarray) -> dict[str, float]:
+    """Accuracy, balanced accuracy (mean recall of the classes that occur), macro-F1."""
+    hits, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    recall = _share(hits, truth)
+    f1 = _share(2.0 * hits, truth + answers)
+    occurs = truth > 0
+    return {
+        "accuracy": float(hits.sum() / max(1, confusion.sum())),
+        "balanced_accuracy": float(recall[occurs].mean()) if occurs.any() else 0.0,
+        "macro_f1": float(f1[occurs].mean()) if occurs.any() else 0.0,
+        "majority": float(truth.max() / max(1, confusion.sum())),
+    }
+
+
+def per_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and count of each class."""
+    hits, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    columns = (_share(hits, answers), _share(hits, truth), _share(2.0 * hits, truth + answers))
+    return {
+        name: {
+            "precision": float(columns[0][i]),
+            "recall": float(columns[1][i]),
+            "f1": float(columns[2][i]),
+            "count": int(truth[i]),
+        }
+        for i, name in enumerate(classes)
+    }
+
+
+def bootstrap_interval(
+    hits: Sequence[float], groups: Sequence[str], seed: int, rounds: int = 2000
+) -> tuple[float, float]:
+    """The 95 % interval of the mean of `hits`, drawing whole groups (actors) with replacement."""
+    names = sorted(set(groups))
+    place = {name: i for i, name in enumerate(names)}
+    home = np.array([place[group] for group in groups])
+    right = np.bincount(home, weights=np.asarray(hits, dtype=float), minlength=len(names))
+    count = np.bincount(home, minlength=len(names))
+    draws = np.random.default_rng(rng.word(seed, 2)).integers(len(names), size=(rounds, len(names)))
+    means = right[draws].sum(1) / count[draws].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,148 @@
+"""`train`: from the environment of a run (docs/contract.md) to its exit code."""
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainers import registry
+from trainers.engine import config as options
+from trainers.engine import distributed, health
+from trainers.engine.checkpoint import Damaged
+from trainers.engine.distributed import Group
+from trainers.engine.events import Events, Silent, complain, say
+from trainers.engine.health import DataUnusable, Finding
+from trainers.engine.loop import Diverged, Outcome, Trainer
+from trainers.engine.resume import Refused
+from trainers.engine.task import Task
+
+DONE, REFUSED, NO_DATA, DIVERGED, STOPPED = 0, 64, 65, 66, 75
+
+
+class NotARun(Exception):
+    """The environment does not describe a run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run finds in its environment."""
+
+    folder: Path
+    checkpoints: Path
+    events: Path
+    config: dict[str, Any]
+    data: dict[str, str]
+    code_tree: str | None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Run":
+        """From the variables of docs/contract.md. Raises NotARun."""
+        if "GPUJOB_RUN_DIR" not in environment:
+            raise NotARun("GPUJOB_RUN_DIR is not set: it names the folder to train in")
+        folder = Path(environment["GPUJOB_RUN_DIR"]).absolute()
+        try:
+            config = json.loads(environment.get("GPUJOB_CONFIG") or "{}")
+            data = json.loads(environment.get("GPUJOB_DATA") or "{}")
+        except ValueError as fault:
+            raise NotARun(f"GPUJOB_CONFIG and GPUJOB_DATA are JSON objects: {fault}") from fault
+        return cls(
+            folder,
+            Path(environment.get("GPUJOB_CHECKPOINTS") or folder / "checkpoints"),
+            Path(environment.get("GPUJOB_EVENTS") or folder / "events.jsonl"),
+            config,
+            data,
+            environment.get("GPUJOB_CODE_TREE") or None,
+        )
+
+    @property
+    def cache(self) -> Path:
+        """Beside the runs, so that the next one finds it."""
+        return self.folder.parent.parent / "cache"
+
+
+class Stop:
+    """Whether SIGTERM has come."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+
+    def __call__(self, step: int) -> bool:
+        return self.asked
+
+
+def train(name: str) -> int:
+    """Train; the exit code of the contract. Faults of data and options are sentences on stderr."""
+    try:
+        run = Run.read(os.environ)
+    except NotARun as fault:
+        complain(str(fault))
+        return REFUSED
+    stop = Stop()
+    run.folder.mkdir(parents=True, exist_ok=True)
+    config, findings = options.parse(registry.describe(name).Config, run.config)
+    findings += registry.rules(name).folders(run.data, look=True)
+    group = distributed.join(config.device)
+    events = Events(run.events) if group.writes else Silent()
+    code, outcome = _guarded(name, run, config, findings, events, group, stop)
+    events("end", status=outcome.status, step=outcome.step, message=outcome.message)
+    if group.writes:
+        (say if code in (DONE, STOPPED) else complain)(outcome.message)
+    group.leave()
+    return code
+
+
+def _guarded(
+    name: str,
+    run: Run,
+    config: Any,
+    findings: list[Finding],
+    events: Events,
+    group: Group,
+    stop: Stop,
+) -> tuple[int, Outcome]:
+    """The exit code and the end, whatever happens on the way."""
+    try:
+        if health.has_error(findings):
+            raise Refused("; ".join(f"{f.seen}: {f.fix}" for f in findings))
+        task = _open(name, run, config, events, group)
+        trainer = Trainer(task, run.checkpoints, events, group, halted=stop, code_tree=run.code_tree)
+        outcome = trainer.run()
+        return (DONE if outcome.status == "done" else STOPPED), outcome
+    except (Refused, Damaged) as fault:
+        return REFUSED, Outcome("failed", 0, f"refused: {fault}")
+    except DataUnusable as fault:
+        return NO_DATA, Outcome("failed", 0, f"the data cannot be used: {fault}")
+    except Diverged as fault:
+        return DIVERGED, Outcome("failed", trainer.state.step, f"diverged: {fault}")
+
+
+def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Task:
+    """The task; rank 0 builds what the others then find. Faults of the splits are refused."""
+    folders = {key: Path(path) for key, path in run.data.items()}
+    module = registry.task(name)
+    if not group.writes:
+        group.wait()
+    try:
+        task: Task = module.open_task(config, folders, run.cache, events)
+    finally:
+        if group.writes:
+            group.wait()
+    _report(module.run_rules(task), events, group.writes)
+    return task
+
+
+def _report(findings: list[Finding], events: Events, talk: bool) -> None:
+    for f in findings:
+        action = "refused" if f.severity == "error" else "goes on"
+        events("health", rule=f.code, severity=f.severity, seen=f.seen, action=action)
+        if talk:
+            say(f"{f.severity}: {f.code}: {f.seen}")
+    if health.has_error(findings):
+        raise Refused("; ".join(f"{f.seen}: {f.fix}" for f in findings if f.severity == "error"))

@@ -1,0 +1,98 @@
+"""The cut between the engine and a trainer: what the loop asks of a task, and nothing more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from trainers.engine.config import EngineConfig
+from trainers.engine.sampler import Key
+
+
+class Batch(Protocol):
+    """Samples put together; `index` (B,) int64 tells which ones."""
+
+    index: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
+        ...
+
+
+class Output(NamedTuple):
+    """What a forward pass gives: sums, so that parts of a batch add up.
+
+    `loss` is the weighted sum over the samples, `weight` the sum of their weights: their quotient
+    over the global batch is the loss. `counts` (K,) adds up to the metrics, `hits` (B,) is each
+    sample's score, `logits` (B, …) the answers.
+    """
+
+    loss: Tensor
+    weight: Tensor
+    counts: Tensor
+    hits: Tensor
+    logits: Tensor
+
+
+class Items(Protocol):
+    """A dataset that is asked for (epoch, index)."""
+
+    def __getitem__(self, key: Key) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Metrics of a split, with a confusion matrix where there is one."""
+
+    values: dict[str, float]
+    classes: list[str] | None = None
+    confusion: list[list[int]] | None = None
+
+
+class Task(Protocol):
+    """Data, model and loss of one trainer."""
+
+    name: str
+    config: EngineConfig
+    classes: tuple[str, ...]
+    counts_size: int
+    fingerprint: str
+    """A hash of the content of the data."""
+
+    def size(self, split: str) -> int:
+        """Samples of a split; 0 where there is none."""
+        ...
+
+    def items(self, split: str) -> Items:
+        """The samples of a split, normalised and ready to collate."""
+        ...
+
+    def names(self, split: str, indices: Sequence[int]) -> list[str]:
+        """What a person calls these samples."""
+        ...
+
+    def groups(self, split: str) -> list[str]:
+        """The group (actor, signer) of each sample."""
+        ...
+
+    def collate(self, samples: list[Any]) -> Any:
+        """A Batch, or None for no samples."""
+        ...
+
+    def build(self) -> nn.Module:
+        """The model with its start weights, a function of the seed alone."""
+        ...
+
+    def forward(self, model: nn.Module, batch: Any) -> Output:
+        """Loss and answers."""
+        ...
+
+    def summarise(self, counts: Sequence[float]) -> Summary:
+        """Metrics from the sum of `counts`."""
+        ...
+
+    def preprocessing(self) -> dict[str, Any]:
+        """All that `predict` needs to turn raw input into the model's."""
+        ...

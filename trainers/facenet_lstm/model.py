@@ -1,0 +1,77 @@
+"""A (bidirectional) LSTM over packed sequences with layer normalisation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from trainers.engine.dropout import CounterDropout
+from trainers.facenet_lstm.config import Config
+
+
+class Reader(nn.Module):
+    """One LSTM layer that sees no padding, layer normalisation, dropout."""
+
+    def __init__(self, width: int, units: int, both_ways: bool, rate: float, layer: int) -> None:
+        super().__init__()
+        self.width = units * (2 if both_ways else 1)
+        self.lstm = nn.LSTM(width, units, batch_first=True, bidirectional=both_ways)
+        self.norm = nn.LayerNorm(self.width)
+        self.dropout = CounterDropout(rate, layer)
+
+    def forward(self, values: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
+        """(B, T, width) in, (B, T, own width) out; steps beyond a length hold no meaning."""
+        packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
+        read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])
+        return self.dropout(self.norm(read), keys)
+
+
+class Dense(nn.Module):
+    """Linear, ReLU, dropout."""
+
+    def __init__(self, width: int, units: int, rate: float, layer: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, units)
+        self.dropout = CounterDropout(rate, layer)
+
+    def forward(self, values: Tensor, keys: Tensor) -> Tensor:
+        """(B, width) in, (B, units) out."""
+        return self.dropout(relu(self.linear(values)), keys)
+
+
+def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
+    """The mean over the valid steps: (B, T, F) and (B,) to (B, F)."""
+    steps = torch.arange(values.shape[1], device=values.device)
+    count = lengths.to(values.device)
+    valid = (steps[None, :] < count[:, None])[..., None]
+    return torch.where(valid, values, 0.0).sum(1) / count[:, None]
+
+
+class FacenetLSTM(nn.Module):
+    """Normalised features (B, T, width) to logits (B, classes)."""
+
+    def __init__(self, config: Config, width: int, classes: int) -> None:
+        super().__init__()
+        self.readers = nn.ModuleList()
+        self.head = nn.ModuleList()
+        for units in config.hidden:
+            layer = len(self.readers)
+            reader = Reader(width, units, config.bidirectional, config.lstm_dropout, layer)
+            self.readers.append(reader)
+            width = reader.width
+        self.pool_dropout = CounterDropout(config.pool_dropout, 100)
+        for units in config.dense:
+            layer = 101 + len(self.head)
+            self.head.append(Dense(width, units, config.dense_dropout, layer))
+            width = units
+        self.answer = nn.Linear(width, classes)
+
+    def forward(self, features: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
+        """`lengths` (B,) int64 on the CPU, `keys` (B,) for dropout."""
+        values = features
+        for reader in self.readers:
+            values = reader(values, lengths, keys)
+        values = self.pool_dropout(masked_mean(values, lengths), keys)
+        for dense in self.head:
+            values = dense(values, keys)
+        return self.answer(values)  # type: ignore[no-any-return]

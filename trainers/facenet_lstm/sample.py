@@ -1,0 +1,163 @@
+"""Sample data: made-up embeddings with the names, keys, shapes and statistics of real ones."""
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainers.common import emotions
+from trainers.engine import rng
+from trainers.engine.events import Events
+from trainers.facenet_lstm.files import SUFFIX, stem
+
+WIDTH = 512
+ACTORS = 20
+ACTOR, CLASS, HINT, DRIFT, VIDEO, FRAME = 1.0, 0.3, 0.2, 0.5, 0.45, 0.6
+"""Lengths of the parts of an embedding before it is scaled to length 1: who it is, the emotion, its
+course over time, what is particular to the video, and to the frame."""
+
+
+def _draw(seed: int, *counters: int) -> np.random.Generator:
+    return np.random.default_rng(rng.word(seed, *counters))
+
+
+def _directions(seed: int, kind: int, count: int) -> np.ndarray:
+    values = _draw(seed, kind).standard_normal((count, WIDTH))
+    return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Directions of length 1 in embedding space: emotions (6, 512), courses (3, 512)."""
+
+    seed: int
+    feelings: np.ndarray
+    courses: np.ndarray
+
+    def features(self, feeling: int, actor: int, video: int) -> np.ndarray:
+        """(T, 512) float32, rows of length 1. Emotions come in pairs with the same mean, told
+        apart by the direction in which the face moves."""
+        draw = _draw(self.seed, 7, video)
+        steps = int(np.clip(draw.normal(57, 9), 30, 90))
+        time = np.linspace(-1.0, 1.0, steps)[:, None]
+        way = 1.0 if feeling % 2 else -1.0
+        who = _draw(self.seed, 8, actor).standard_normal(WIDTH) / np.sqrt(WIDTH)
+        mood = self.feelings[feeling // 2] + HINT * self.feelings[3 + feeling % 3]
+        course = way * np.tanh(2.0 * time + draw.normal(0, 0.5)) * self.courses[feeling // 2]
+        still = draw.standard_normal(WIDTH) / np.sqrt(WIDTH)
+        moving = draw.standard_normal((steps, WIDTH)) / np.sqrt(WIDTH)
+        rows = ACTOR * who + CLASS * mood + DRIFT * course + VIDEO * still + FRAME * moving
+        rows = np.clip(rows / np.linalg.norm(rows, axis=1, keepdims=True) - 0.003, -0.14, 0.14)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _faces(seed: int) -> Faces:
+    return Faces(seed, _directions(seed, 5, 6), _directions(seed, 6, 3))
+
+
+def names(videos: int) -> Iterator[emotions.Name]:
+    """Names of about that many videos of both sets, equally many of each actor and class."""
+    each = max(2, round(videos / ACTORS / len(emotions.CLASSES)))
+    codes = [code for code, f in emotions.RAVDESS_EMOTIONS.items() if f in emotions.CLASSES]
+    for person in range(1, ACTORS + 1):
+        for code in codes:
+            for turn in range(min(each // 2, 4)):
+                place = (f"0{turn % 2 + 1}", f"0{turn // 2 + 1}")
+                yield emotions.Ravdess("02", "01", code, "01", *place, f"{person:02d}")
+        for code in emotions.CREMA_EMOTIONS:
+            for turn in range(min(each - each // 2, 12)):
+                sentence = emotions.CREMA_SENTENCES[(turn + person) % 12]
+                yield emotions.Crema(str(1000 + person), sentence, code, "XX")
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An NPZ whose bytes depend on the arrays alone: numpy's own writer stamps the time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, value in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asanyarray(value), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getvalue())
+
+
+def arrays(name: str, features: np.ndarray) -> dict[str, np.ndarray]:
+    """The keys of an extractor's file."""
+    return {
+        "video_features": features,
+        "timestamps": np.arange(len(features), dtype=np.float32) / 15.0,
+        "video_path": np.array(f"videos/{name}.mp4"),
+        "sample_interval": np.array(2),
+    }
+
+
+def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, object]:
+    """Write `folder`/ravdess and `folder`/crema; says how many files, and which are broken."""
+    faces, all_names = _faces(seed), list(names(videos))
+    for number, name in enumerate(all_names):
+        label = emotions.CLASSES.index(name.feeling)
+        actor = int(name.person)
+        features = faces.features(label, actor, number)
+        write_npz(file_of(folder, name), arrays(str(name), features))
+        if number % 100 == 99:
+            events("progress", phase="prepare", step=number + 1, of=len(all_names))
+    broken = _break(folder, faces)
+    events("progress", phase="prepare", step=len(all_names), of=len(all_names))
+    folders = {name: str(folder / name) for name in ("ravdess", "crema")}
+    return {"folders": folders, "files": len(all_names) + len(broken), "broken": broken}
+
+
+def file_of(folder: Path, name: emotions.Name) -> Path:
+    """RAVDESS by actor and plain, CREMA-D flat and with the extractor's suffix."""
+    if isinstance(name, emotions.Ravdess):
+        return folder / "ravdess" / f"Actor_{name.person}" / f"{name}.npz"
+    return folder / "crema" / f"{name}{SUFFIX}.npz"
+
+
+def _break(folder: Path, faces: Faces) -> list[str]:
+    """Files as they go wrong in life, each under a name that no whole file has."""
+    good = faces.features(0, 1, 10**6)
+    ways: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = {
+        f"crema/1020_IEO_ANG_LO{SUFFIX}": _without_features,
+        f"crema/1020_IEO_ANG_MD{SUFFIX}": lambda a: {**a, "video_features": _with_nan(good)},
+        f"crema/1020_IEO_ANG_HI{SUFFIX}": lambda a: arrays_like(a, good[:3]),
+        f"crema/1020_IEO_SAD_HI{SUFFIX}": lambda a: arrays_like(a, good[:, :128]),
+        f"crema/1020_IEO_FEA_HI{SUFFIX}": lambda a: arrays_like(a, np.repeat(good[:1], 57, 0)),
+        f"crema/1020_IEO_ANGER_HI{SUFFIX}": lambda a: a,
+        "ravdess/Actor_20/02-01-09-01-02-02-20": lambda a: a,
+        "ravdess/Actor_20/02-01-02-01-02-02-20": lambda a: a,
+        "ravdess/Actor_20/02-01-08-01-02-02-20": lambda a: a,
+    }
+    for place, way in ways.items():
+        path = folder / f"{place}.npz"
+        write_npz(path, way(arrays(stem(path.name), good)))
+    _truncate(folder, good)
+    return [*ways, *_TORN]
+
+
+_TORN = ("ravdess/Actor_20/02-01-05-02-02-02-20", f"crema/1020_IEO_HAP_HI{SUFFIX}")
+
+
+def _truncate(folder: Path, good: np.ndarray) -> None:
+    for place, share in zip(_TORN, (0.5, 0.0), strict=True):
+        path = folder / f"{place}.npz"
+        write_npz(path, arrays(stem(path.name), good))
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+
+
+def _without_features(held: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"features" if k == "video_features" else k: v for k, v in held.items()}
+
+
+def _with_nan(features: np.ndarray) -> np.ndarray:
+    values = features.copy()
+    values[5, 7] = np.nan
+    return values
+
+
+def arrays_like(held: dict[str, np.ndarray], features: np.ndarray) -> dict[str, np.ndarray]:
+    """The same file with other features and timestamps to match."""
+    return {**held, **{k: arrays("", features)[k] for k in ("video_features", "timestamps")}}
