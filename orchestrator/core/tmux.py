@@ -28,10 +28,9 @@ class Session(NamedTuple):
 
 def session_name(run_id: str) -> str:
     """The session of a run. tmux rewrites `.` and `:` in names, so such a run-id is a ValueError."""
-    name = "gpujob-" + run_id
-    if not _NAME.match(name):
-        raise ValueError("no name for a tmux session: %r" % name)
-    return name
+    if not _NAME.match(run_id):
+        raise ValueError("no name for a tmux session: %r" % run_id)
+    return "gpujob-" + run_id
 
 
 def server(socket: str, conf: str | None = None) -> list[str]:

@@ -17,6 +17,7 @@ class YamlError(ValueError):
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
         self.line = line
+_TAGS = ("map", "seq", "str", "int", "float", "bool", "null")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:float"]
+    first: [pair for pair in pairs if pair[0].rpartition(":")[2] not in ("float", "timestamp")]
     for first, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
@@ -67,6 +68,8 @@ def scalar(text: str) -> Any:
 
 
 def _value(loader: Any, node: yaml.Node, path: Path, lines: dict[Path, int]) -> Any:
+    if node.tag.rpartition(":")[2] not in _TAGS:
+        raise YamlError(node.start_mark.line + 1, f"the tag {node.tag!r} is not allowed")
     if isinstance(node, yaml.MappingNode):
         return _mapping(loader, node, path, lines)
     if isinstance(node, yaml.SequenceNode):

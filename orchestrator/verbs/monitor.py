@@ -33,7 +33,7 @@ def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval:
 
 def stream(ctx: Context, host: Host, run_id: str) -> int:
     """What was printed before, then what is printed now, byte for byte, to the end of the run."""
-    shown = log.Writer(ctx)
+    shown = log.Writer(ctx.stdout)
     try:
         for block in host.follow(run_id, "log", 0):
             shown.write(block)

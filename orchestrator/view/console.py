@@ -16,12 +16,17 @@ _CODES = {
     "blue": "34",
     "cyan": "36",
 }
-_CONTROL = re.compile(
-    r"\x1b\[[0-9;]*m"  # colour: kept
-    r"|\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x1b\\|\x07)|[@-Z\\-_]|[ -/]+[0-~])"
-    r"|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\x80-\x9f]|\x1b",
-    re.DOTALL,
+_COLOUR = r"\x1b\[[0-9;]*m"
+_SEQUENCE = (
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07)"
+    r"|\x1b[ -/]*[0-OQ-WYZ\\`a-~]"
 )
+_CONTROL = re.compile(
+    rf"(?P<colour>{_COLOUR})|{_SEQUENCE}|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", re.DOTALL
+)
+_COMPLETE = re.compile(_SEQUENCE, re.DOTALL)
+_LONGEST_SEQUENCE = 256
 
 
 def colours(env: Mapping[str, str], stream: TextIO) -> bool:
@@ -54,7 +59,25 @@ def width(env: Mapping[str, str], stream: TextIO) -> int:
 
 def harmless(text: str) -> str:
     """Text of a host for a terminal: control sequences other than colour are taken out."""
-    return _CONTROL.sub(lambda m: m.group() if m.group().endswith("m") and "[" in m.group() else "", text)
+    return _CONTROL.sub(lambda found: found["colour"] or "", text)
+
+
+def whole_until(text: str) -> int:
+    """Where `text` may be cut so that no escape sequence is cut: before one that is not finished yet."""
+    at = max(text.rfind("\x1b"), text.rfind("\x9b"))
+    start = at if at < 0 else _opening(text, at)
+    if start < 0 or len(text) - start > _LONGEST_SEQUENCE or _COMPLETE.match(text, start):
+        return len(text)
+    return start
+
+
+def _opening(text: str, at: int) -> int:
+    """The start of the sequence that the escape at `at` belongs to: it may itself end a string."""
+    for opener in ("\x1b]", "\x1bP", "\x1bX", "\x1b^", "\x1b_"):
+        before = text.rfind(opener, max(0, at - _LONGEST_SEQUENCE), at)
+        if before >= 0 and not _COMPLETE.match(text, before):
+            return before
+    return at
 
 
 def columns(rows: list[list[str]], indent: str = "  ") -> list[str]:

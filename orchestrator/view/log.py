@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import codecs
+from typing import TextIO
 
-from orchestrator.context import Context
-from orchestrator.view.console import harmless
-
-_LONGEST_SEQUENCE = 64
+from orchestrator.view.console import harmless, whole_until
 
 
 class Writer:
     """Takes blocks as they come; a character or escape sequence cut by a block's end waits for its rest."""
 
-    def __init__(self, ctx: Context) -> None:
-        self._out = ctx.stdout
-        self._raw = getattr(ctx.stdout, "buffer", None)
-        self._terminal = ctx.stdout.isatty()
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._raw = getattr(out, "buffer", None)
+        self._terminal = out.isatty()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._waiting = ""
         self.bytes = 0
@@ -39,8 +37,7 @@ class Writer:
 
     def _show(self, text: str) -> None:
         text = self._waiting + text
-        cut = text.rfind("\x1b", max(0, len(text) - _LONGEST_SEQUENCE))
-        unfinished = cut >= 0 and not any(c.isalpha() or c in "~\x07\\" for c in text[cut + 2 :])
-        self._waiting = text[cut:] if unfinished else ""
-        self._out.write(harmless(text[:cut] if unfinished else text))
+        cut = whole_until(text)
+        self._waiting = text[cut:]
+        self._out.write(harmless(text[:cut]))
         self._out.flush()

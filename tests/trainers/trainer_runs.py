@@ -57,7 +57,7 @@ def events(run: Path, kind: str) -> list[dict[str, Any]]:
 def send_at(process: "subprocess.Popen[str]", run: Path, step: int, number: signal.Signals) -> int:
     """Send a signal when the run has told of a step; the exit code. It may have ended before."""
     while process.poll() is None:
-        if any(entry["step"] >= step for entry in events(run, "progress") if "of" in entry):
+        if any(e["step"] >= step for e in events(run, "progress") if e["phase"] == "train"):
             process.send_signal(number)
             break
         time.sleep(0.001)

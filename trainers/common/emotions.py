@@ -41,7 +41,7 @@ KNOWN_BAD = {
 
 _RAVDESS = re.compile(r"(0[123])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])", re.ASCII)
 _CREMA = re.compile(
-    rf"(10[0-8]\d|109[01])_({'|'.join(CREMA_SENTENCES)})_({'|'.join(CREMA_EMOTIONS)})"
+    rf"(10(?!00)[0-8]\d|109[01])_({'|'.join(CREMA_SENTENCES)})_({'|'.join(CREMA_EMOTIONS)})"
     r"_(XX|LO|MD|HI)",
     re.ASCII,
 )

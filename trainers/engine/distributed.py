@@ -73,6 +73,8 @@ def join(asked: str) -> Group:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     device = pick_device(asked, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
+        # Without it cuDNN's LSTM gives other bits each time.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.cuda.set_device(device)
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False

@@ -130,6 +130,19 @@ def _full(
         events("progress", phase="check", step=place, of=len(asked))
 
 
+def prepare(name: str, request: Request, events: Events) -> tuple[dict[str, Any], int]:
+    """Read the data in, so that a training finds it so; its report."""
+    verdict = Verdict()
+    config = registry.describe(name).Config()
+    probes = registry.probes(name)
+    opened, findings, verdict.data = probes.inspect(config, request.data, request.work, events)
+    verdict.add(probes.DATA_CODES, findings)
+    verdict.usable = opened is not None
+    listed = [finding.as_dict() for finding in findings]
+    report = {"v": VERSION, "event": "prepared", "findings": listed, "data": verdict.data}
+    return jsonable(report), verdict.exit_code
+
+
 def ask(code: str, probe: Callable[[], list[Finding]]) -> list[Finding]:
     """What a probe finds; one that raises has found something."""
     try:

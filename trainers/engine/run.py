@@ -79,6 +79,7 @@ class Stop:
 
 def train(name: str) -> int:
     """Train; the exit code of the contract. Faults of data and options are sentences on stderr."""
+    described = registry.describe(name)
     try:
         run = Run.read(os.environ)
     except NotARun as fault:
@@ -86,7 +87,7 @@ def train(name: str) -> int:
         return REFUSED
     stop = Stop()
     run.folder.mkdir(parents=True, exist_ok=True)
-    config, findings = options.parse(registry.describe(name).Config, run.config)
+    config, findings = options.parse(described.Config, run.config)
     findings += registry.rules(name).folders(run.data, look=True)
     group = distributed.join(config.device)
     events = Events(run.events) if group.writes else Silent()
@@ -121,6 +122,10 @@ def _guarded(
         return NO_DATA, Outcome("failed", 0, f"the data cannot be used: {fault}")
     except Diverged as fault:
         return DIVERGED, Outcome("failed", trainer.state.step, f"diverged: {fault}")
+    except Exception as fault:
+        # Not foreseen: the traceback goes to the log, and the run's own account ends properly.
+        events("end", status="failed", step=0, message=f"{type(fault).__name__}: {fault}")
+        raise
 
 
 def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Task:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +43,9 @@ def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> n
             values = held[KEY]
             steps = len(held["timestamps"]) if "timestamps" in keys else None
             source = str(held["video_path"]) if "video_path" in keys else ""
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as fault:
+    except Unusable:
+        raise
+    except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
         raise Unusable("is no readable NPZ", str(fault).split("\n")[0]) from fault
     _judge(values, steps, min_steps)
     if name is not None and source:
@@ -75,7 +76,7 @@ def _same_video(name: emotions.Name, source: str) -> None:
         other = emotions.parse(source)
     except emotions.BadName:
         return
-    if other != name:
+    if other.take != name.take:
         raise Unusable("holds another video than its name says", source, code="label.match")
 
 

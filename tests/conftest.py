@@ -1,0 +1,52 @@
+"""Guards for every test: no real home, no ~/.ssh, no AWS_*, no socket beyond loopback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REAL_HOME = Path.home()
+FORBIDDEN = tuple(
+    str(REAL_HOME / name)
+    for name in (".ssh", ".aws", ".gpujob", ".local/state/gpujob", ".config/gpujob", ".gitconfig.local")
+)
+
+
+class Forbidden(RuntimeError):
+    """A test touched what no test may touch."""
+
+
+def _guard(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in ("open", "os.listdir", "os.scandir", "os.mkdir") and arguments:
+        path = arguments[0]
+        if isinstance(path, str | bytes | os.PathLike) and os.fsdecode(path).startswith(FORBIDDEN):
+            raise Forbidden(f"{event} of {os.fsdecode(path)}")
+    if event == "socket.connect":
+        address = arguments[1]
+        if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1", "localhost")):
+            raise Forbidden(f"a connection to {address}")
+
+
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A home of the test's own, and nothing of the user's environment that could steer a command."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "GPUJOB_", "XDG_")) and name != "GPUJOB_TEST_FULL":
+            monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR", "TMUX", "TMUX_PANE", "COLUMNS", "SSH_AUTH_SOCK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def trials() -> Any:
+    """`trials(sample, full)`: how many, by GPUJOB_TEST_FULL."""
+    return lambda sample, full: full if os.environ.get("GPUJOB_TEST_FULL") else sample

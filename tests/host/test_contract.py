@@ -1,0 +1,105 @@
+"""What every target must do. A new target is a line in TARGETS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator import source
+from orchestrator.errors import NotFound
+from orchestrator.targets import registry
+from orchestrator.targets.base import Host, Refused
+from orchestrator.verbs import config
+from tests.support import Box
+
+TARGETS = ["local"]
+RUN = "job-20261121T101112-1a2b"
+MARK = "c0ffee" * 5 + "00"
+
+
+@pytest.fixture(params=TARGETS)
+def host(request: pytest.FixtureRequest, box: Box) -> Iterator[Host]:
+    ctx = box.context()
+    with registry.target(ctx, config.load(ctx), request.param).connect() as connected:
+        yield connected
+
+
+def spec(**changes: object) -> dict[str, object]:
+    return {"id": RUN, "job": "job", "mark": MARK, "created": 1.0, "argv": ["sh", "-c", "echo hi; sleep 60"], **changes}
+
+
+def test_facts_come_in_one_answer(host: Host) -> None:
+    facts = host.ask("facts", trees=["none"], pythons=host.pythons())
+    assert facts["tmux"].startswith("tmux ")
+    assert facts["pythons"][0]["version"].startswith("3.")
+    assert facts["trees"] == facts["live"] == []
+    assert isinstance(facts["gpus"], list)
+
+
+def test_a_refusal_has_a_stable_kind(host: Host) -> None:
+    with pytest.raises(Refused) as caught:
+        host.ask("dance")
+    assert caught.value.kind == "op"
+    with pytest.raises(NotFound):
+        host.ask("stop", run=RUN, by="me")
+
+
+def test_a_tree_arrives_whole_read_only_and_once(host: Host, box: Box) -> None:
+    box.write("a b/é\n.py", "print(1)")
+    box.write("run.sh", "#!/bin/sh\n").chmod(0o755)
+    (box.project / "link").symlink_to("run.sh")
+    tree = source.read(box.project)
+    host.send_tree(tree)
+    host.send_tree(tree)
+    place = Path(host.place(tree.tree.hash))
+    assert source.read(place).tree.hash == tree.tree.hash
+    assert [p.name for p in place.parent.iterdir()] == [tree.tree.hash]
+    assert not (place / "run.sh").stat().st_mode & 0o222
+    assert host.ask("facts", trees=[tree.tree.hash])["trees"] == [tree.tree.hash]
+
+
+def test_a_command_is_run_as_words_and_its_lines_come_one_by_one(host: Host) -> None:
+    lines: list[str] = []
+    words = ["sh", "-c", 'printf "%s\\n" "$0" "$1" "$X"; cat; echo bad >&2; exit 7', "a b", "$(id)"]
+    done = host.run(words, b"from stdin\n", {"X": "é"}, lines.append)
+    assert lines == ["a b", "$(id)", "é", "from stdin"]
+    assert (done.code, done.err) == (7, "bad\n")
+
+
+def test_a_run_is_started_seen_followed_and_stopped(host: Host) -> None:
+    started = host.ask("start", spec=spec(), secrets={})
+    assert started["started"]
+    assert started["seen"]["session"] == f"gpujob-{RUN}"
+    again = host.ask("start", spec=spec(), secrets={})
+    assert not again["started"]
+    assert again["seen"]["state"]["child"] == started["seen"]["state"]["child"]
+    blocks = host.follow(RUN, "log", 0)
+    assert next(block for block in blocks if block) == b"hi\n"
+    stopped = host.ask("stop", run=RUN, by="me", now=True)
+    assert (stopped["was_going"], stopped["left"]) == (True, [])
+    assert b"".join(blocks) == b""
+    assert host.ask("stop", run=RUN, by="me")["was_going"] is False
+
+
+def test_what_is_staged_is_received_and_continued(host: Host, tmp_path: Path) -> None:
+    host.ask("start", spec=spec(argv=["sh", "-c", "printf 0123456789"]), secrets={})
+    list(host.follow(RUN, "log", 0))
+    staged = host.ask("stage", run=RUN, which="best")
+    log = next(file for file in staged["files"] if file["path"] == "log")
+    part = tmp_path / "part"
+    part.write_bytes(b"01234")
+    moved: list[int] = []
+    host.receive(f"{staged['folder']}/log", part, moved.append)
+    assert part.read_bytes() == b"0123456789"
+    assert (sum(moved), log["bytes"]) == (5, 10)
+
+
+def test_attaching_names_the_session_and_an_ended_run_has_none(host: Host) -> None:
+    host.ask("start", spec=spec(), secrets={})
+    words, _ = host.attach(RUN)
+    assert words[-1] == f"=gpujob-{RUN}"
+    host.ask("stop", run=RUN, by="me", now=True)
+    with pytest.raises(NotFound):
+        host.attach(RUN)

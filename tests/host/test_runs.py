@@ -1,0 +1,351 @@
+"""Runs of a user's own script, end to end, by the command line alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.onhost import proc
+from tests.support import Box
+
+SLOW = "import time\nprint('begun', flush=True)\ntime.sleep(120)\n"
+TRAPS_TERM = """
+import os, signal, sys, time
+def leave(*_):
+    os.makedirs(os.environ['GPUJOB_CHECKPOINTS'] + '/7')
+    open(os.environ['GPUJOB_CHECKPOINTS'] + '/last', 'w').write('7')
+    print('checkpoint written', flush=True); sys.exit(75)
+signal.signal(signal.SIGTERM, leave)
+print('begun', flush=True)
+time.sleep(120)
+"""
+
+
+def deployed(box: Box, *words: str) -> str:
+    result = box.run("deploy", "job", *words)
+    assert result.code == 0, result.err
+    return result.out.strip().splitlines()[-1]
+
+
+def begun(box: Box, run_id: str) -> None:
+    box.until(lambda seen: (seen["log_bytes"] or 0) > 0)
+
+
+def test_a_script_of_the_users_is_deployed_followed_and_its_outputs_fetched(box: Box) -> None:
+    body = (
+        "import json, os\n"
+        "print(json.loads(os.environ['GPUJOB_CONFIG'])['lr'], os.environ['GPUJOB_DATA_MY_SET'])\n"
+        "os.mkdir('results'); open('results/a b.txt', 'w').write('42')\n"
+    )
+    (box.project / "set").mkdir()
+    box.job(body, config={"lr": 0.1}, data={"my-set": "set"}, outputs=["results"])
+    run_id = deployed(box, "--set", "config.lr=3e-4")
+    streamed = box.run("monitor", "--stream")
+    assert streamed.out == f"0.0003 {box.project}/set\n"
+    assert f"run {run_id} succeeded" in streamed.err
+    fetched = box.run("fetch")
+    assert fetched.code == 0, fetched.err
+    folder = box.project / "fetched" / run_id
+    assert (folder / "outputs/results/a b.txt").read_text() == "42"
+    assert json.loads((folder / "run.json").read_text())["config"] == {"lr": 0.0003}
+    assert (folder / "log").read_text() == streamed.out
+
+
+def test_status_tells_state_pids_session_disk_gpus_and_last_lines(box: Box) -> None:
+    box.job("import time\nfor n in range(9): print('line', n, flush=True)\ntime.sleep(60)")
+    run_id = deployed(box)
+    begun(box, run_id)
+    shown = box.run("status", "--json").json
+    run = shown["runs"][0]
+    assert (run["id"], run["state"], run["session"]) == (run_id, "running", f"gpujob-{run_id}")
+    assert run["pids"] == [run["trainer_pid"]]
+    assert run["last_lines"] == [f"line {n}" for n in range(4, 9)]
+    assert shown["host"]["disk"]["free"] > 0
+    assert isinstance(shown["host"]["gpus"], list)
+    assert shown["schema_version"] == 1
+
+
+def test_nothing_running_says_so_and_what_ran_last(box: Box) -> None:
+    assert "nothing ever ran" in box.run("status").out
+    box.job("print('hello')")
+    run_id = deployed(box)
+    box.until("succeeded")
+    shown = box.run("status").out
+    assert shown.startswith("nothing runs on local; the last:")
+    assert run_id in shown
+
+
+def test_a_second_deploy_of_a_going_job_is_refused_unless_named(box: Box) -> None:
+    box.job(SLOW)
+    run_id = deployed(box)
+    again = box.run("deploy", "job")
+    assert again.code == 1
+    assert f"job is already running as {run_id}" in again.err
+    other = deployed(box, "--name", "beside")
+    assert other.startswith("beside-")
+
+
+def test_the_exit_code_of_the_script_is_kept_and_follow_ends_with_6(box: Box) -> None:
+    box.job("import sys\nprint('bad news')\nsys.exit(3)")
+    result = box.run("deploy", "job", "--follow")
+    assert result.code == 6
+    assert "exit code 3" in result.err
+    assert "bad news" in result.err
+    assert box.state()["exit_code"] == 3
+
+
+def test_a_signal_is_kept_apart_from_an_exit_code(box: Box) -> None:
+    box.job("import os\nos.kill(os.getpid(), 11)")
+    box.run("deploy", "job", "--follow")
+    seen = box.state()
+    assert (seen["state"], seen["signal"], seen["code"]) == ("failed", 11, None)
+
+
+def test_a_command_that_does_not_exist_failed_and_says_so(box: Box) -> None:
+    box.write("job.yaml", "name: job\ncommand: [./no-such-thing]\n")
+    result = box.run("deploy", "job", "--follow")
+    assert result.code == 6
+    assert "could not be run" in result.err
+
+
+def test_stop_asks_for_a_checkpoint_first_and_verifies_that_nothing_is_left(box: Box) -> None:
+    box.job(TRAPS_TERM)
+    run_id = deployed(box)
+    begun(box, run_id)
+    stopped = box.run("stop", run_id)
+    assert stopped.code == 0, stopped.err
+    assert "its last checkpoint is 7" in stopped.out
+    seen = box.state()
+    assert (seen["state"], seen["pids"], seen["session"]) == ("stopped", [], None)
+    assert seen["by"].startswith("tester@")
+    assert "checkpoint written" in seen["last_lines"]
+    assert box.run("stop", run_id).code == 0
+
+
+def test_stop_reaches_grandchildren_in_sessions_of_their_own_that_ignore_sigterm(box: Box) -> None:
+    child = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
+    box.job(
+        "import subprocess, sys, time\n"
+        f"for _ in range(2): subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)\n"
+        "time.sleep(99)",
+        limits={"grace_seconds": 0.5},
+    )
+    run_id = deployed(box)
+    box.until(lambda seen: len(seen["pids"]) == 3 and seen["log_bytes"] >= 6)
+    pids = box.state()["pids"]
+    assert box.run("stop", run_id).code == 0
+    assert [pid for pid in pids if proc.ticks(pid)] == []
+
+
+def test_a_scripts_child_may_end_by_itself_after_the_script_was_stopped(box: Box) -> None:
+    """`bash run.sh` dies of SIGTERM at once; the Python below it still gets its time to save."""
+    box.write("inner.py", TRAPS_TERM)
+    box.write("job.yaml", f"name: job\ncommand: [bash, run.sh]\n")
+    box.write("run.sh", f"{sys.executable} inner.py\necho after\n")
+    run_id = deployed(box)
+    begun(box, run_id)
+    box.run("stop", run_id)
+    assert "checkpoint written" in (box.folder(run_id) / "log").read_text()
+
+
+def test_stop_now_does_not_wait(box: Box) -> None:
+    box.job("import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(99)")
+    run_id = deployed(box)
+    begun(box, run_id)
+    before = time.monotonic()
+    assert box.run("stop", "--now").code == 0
+    assert time.monotonic() - before < 10
+    assert box.state()["state"] == "stopped"
+
+
+def test_clean_keeps_the_account_and_removes_the_rest_and_purge_asks(box: Box) -> None:
+    body = "import tempfile, os\nopen(tempfile.gettempdir() + '/scrap', 'w').write('x')\nprint('bye')"
+    box.job(body)
+    run_id = deployed(box)
+    box.until("succeeded")
+    scratch = Path("/tmp/gpujob-" + json.loads((box.folder(run_id) / "run.json").read_text())["mark"][:16])
+    assert (scratch / "scrap").exists()
+    assert box.run("stop", "--clean").code == 0
+    assert not scratch.exists()
+    left = {path.name for path in box.folder(run_id).iterdir()}
+    assert {"run.json", "log", "state.json", "checkpoints"} <= left
+    assert "work" not in left
+    assert box.run("stop", "--purge").code == 7
+    assert box.folder(run_id).exists()
+    assert box.run("stop", "--purge", "--yes").code == 0
+    assert not box.folder(run_id).exists()
+
+
+def test_stopping_somebody_elses_run_asks_naming_who(box: Box) -> None:
+    box.job(SLOW)
+    run_id = deployed(box)
+    other = box.run("stop", run_id, env={**box.env, "USER": "colleague"})
+    assert other.code == 7
+    assert "started by tester@" in other.err
+    assert box.state()["state"] == "running"
+
+
+def test_a_crash_is_restarted_within_the_budget_and_the_attempts_are_told(box: Box) -> None:
+    body = "import os, sys\nprint('attempt', os.environ['GPUJOB_ATTEMPT'])\nsys.exit(0 if os.environ['GPUJOB_ATTEMPT'] == '3' else 1)"
+    box.job(body, restart={"max": 2})
+    deployed(box)
+    seen = box.until("succeeded")
+    assert seen["attempt"] == 3
+    assert (box.folder(seen["id"]) / "log").read_text() == "attempt 1\nattempt 2\nattempt 3\n"
+
+
+@pytest.mark.parametrize("code", [64, 65, 66])
+def test_bad_data_a_failed_check_and_divergence_are_never_restarted(box: Box, code: int) -> None:
+    box.job(f"import sys; sys.exit({code})", restart={"max": 5})
+    deployed(box)
+    assert box.until("failed")["attempt"] == 1
+
+
+def test_the_limit_of_hours_ends_a_run_with_time_to_save(box: Box) -> None:
+    box.job(TRAPS_TERM, limits={"max_hours": 0.0002})
+    run_id = deployed(box)
+    seen = box.until("stopped")
+    assert seen["by"] == "the limit of hours"
+    assert "checkpoint written" in (box.folder(run_id) / "log").read_text()
+
+
+def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(box: Box) -> None:
+    box.env.update(TOKEN="hunter2", AWS_SECRET_ACCESS_KEY="canary")
+    box.job(
+        "import os\nprint(os.environ['TOKEN'][::-1], os.environ.get('AWS_SECRET_ACCESS_KEY'))", pass_env=["TOKEN"]
+    )
+    run_id = deployed(box)
+    box.until("succeeded")
+    folder = box.folder(run_id)
+    assert (folder / "log").read_text() == "2retnuh None\n"
+    kept = [p for p in box.home.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
+    assert kept == []
+    del box.env["TOKEN"]
+    missing = box.run("deploy", "job")
+    assert (missing.code, "TOKEN is not set" in missing.err) == (2, True)
+
+
+def test_what_the_session_shows_is_the_log_and_no_key_reaches_the_run(box: Box) -> None:
+    libtmux = pytest.importorskip("libtmux")
+    box.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
+    run_id = deployed(box)
+    session = libtmux.Server(socket_path=str(box.root / "tmux.sock")).sessions[0]
+    assert session.session_name == f"gpujob-{run_id}"
+    pane = session.active_pane
+    for key in ("C-c", "C-z", "C-\\"):
+        pane.send_keys(key, enter=False, suppress_history=False)
+    size = box.state()["log_bytes"]
+    box.until(lambda seen: seen["log_bytes"] > size + 20)
+    shown = "\n".join(pane.capture_pane())
+    assert "tick 0" in shown
+    assert box.state()["state"] == "running"
+
+
+def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(box: Box) -> None:
+    libtmux = pytest.importorskip("libtmux")
+    box.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
+    deployed(box)
+    outer = libtmux.Server(socket_path=str(box.home / "outer.sock"))
+    try:
+        code = f"cd {box.project}; {sys.executable} -c 'from orchestrator.cli import script; script()' monitor --attach"
+        env = {**box.env, "TERM": "screen-256color", "PYTHONPATH": str(Path(__file__).parents[2])}
+        session = outer.new_session("t", window_command=f"bash --norc -c \"{code}; echo LEFT; sleep 60\"", environment=env, x=120, y=30)
+        pane = session.active_pane
+        wait_for(lambda: "tick" in "\n".join(pane.capture_pane()) and "C-b d leaves" in "\n".join(pane.capture_pane()))
+        pane.send_keys("C-b", enter=False)
+        pane.send_keys("d", enter=False)
+        wait_for(lambda: "LEFT" in "\n".join(pane.capture_pane()))
+        assert box.state()["state"] == "running"
+    finally:
+        outer.kill()
+
+
+def test_ctrl_c_while_streaming_leaves_the_run_going_and_says_so(box: Box) -> None:
+    box.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.05)")
+    run_id = deployed(box)
+    client = box.spawn("monitor", "--stream", start_new_session=True)
+    assert client.stdout
+    assert client.stdout.readline() == b"tick 0\n"
+    client.send_signal(signal.SIGINT)
+    _, said = client.communicate(timeout=20)
+    assert client.returncode == 130
+    assert f"run {run_id} goes on" in said.decode()
+    assert box.state()["state"] == "running"
+
+
+def test_streaming_loses_and_repeats_no_byte_progress_bars_and_broken_text_included(box: Box) -> None:
+    body = (
+        "import os, random, sys, time\n"
+        "random.seed(1)\n"
+        "for n in range(400):\n"
+        "    os.write(1, random.choice([b'\\r%3d%%' % n, b'line %d\\n' % n, 'é\\n'.encode(), b'\\xff\\x00raw', b'x' * 5000]))\n"
+        "    if n % 50 == 0: time.sleep(.02)\n"
+    )
+    box.job(body)
+    run_id = deployed(box)
+    client = box.spawn("monitor", "--stream")
+    out, err = client.communicate(timeout=60)
+    assert client.returncode == 0, err
+    assert out == (box.folder(run_id) / "log").read_bytes()
+
+
+def test_the_periodic_monitor_prints_plain_lines_without_a_terminal(box: Box) -> None:
+    box.job(
+        "import json, os, time\n"
+        "e = open(os.environ['GPUJOB_EVENTS'], 'a')\n"
+        "for n in range(8):\n"
+        "    e.write(json.dumps({'event': 'progress', 'step': n + 1, 'of': 8, 't': time.time()}) + '\\n'); e.flush()\n"
+        "    time.sleep(.2)\n"
+    )
+    deployed(box)
+    shown = box.run("monitor", "--interval", "0.2")
+    assert shown.code == 0
+    assert re.search(r"running step \d/8", shown.out)
+    assert "succeeded" in shown.out
+
+
+def wait_for(true: object, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():  # type: ignore[operator]
+            return
+        time.sleep(0.1)
+    raise AssertionError("not reached in time")
+
+
+def test_a_job_is_sent_as_it_was_and_an_edit_does_not_change_a_going_run(box: Box) -> None:
+    box.job("import time\ntime.sleep(1)\nprint(open('note.txt').read())")
+    box.write("note.txt", "old")
+    run_id = deployed(box)
+    box.write("note.txt", "new")
+    box.until("succeeded")
+    assert (box.folder(run_id) / "log").read_text() == "old\n"
+
+
+def test_the_dirty_tree_and_its_patch_are_kept_with_the_run(box: Box) -> None:
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        subprocess.run(["git", *who, *words], cwd=box.project, check=True, capture_output=True, env={**os.environ, **box.env})
+
+    box.job("print('one')")
+    box.write(".gitignore", "ignored\nfetched\n")
+    box.write("ignored", "x")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    box.job("print('two')")
+    run_id = deployed(box)
+    box.until("succeeded")
+    code = json.loads((box.folder(run_id) / "run.json").read_text())["code"]
+    assert code["dirty"]
+    assert "+print('two')" in code["patch"]
+    assert not (box.folder(run_id) / "work" / "ignored").exists()
+    assert (box.folder(run_id) / "log").read_text() == "two\n"

@@ -1,0 +1,203 @@
+"""What several tests use: a command line run in this process, a box of its own for real runs, a scripted host."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli import main
+from orchestrator.context import Context
+from orchestrator.onhost import proc
+from orchestrator.process import Done
+
+REPOSITORY = Path(__file__).parent.parent
+GPUJOB = [sys.executable, "-c", "from orchestrator.cli import script; script()"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Box:
+    """A folder to type in, a root for runs, an environment: one user on one machine."""
+
+    home: Path
+    project: Path
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def context(self, **changes: Any) -> Context:
+        given: dict[str, Any] = {
+            "env": self.env,
+            "cwd": self.project,
+            "stdin": io.StringIO(),
+            "stdout": io.StringIO(),
+            "stderr": io.StringIO(),
+            "state_dir": self.home / "state",
+            "config_file": self.home / "settings.yaml",
+        }
+        return Context(**{**given, **changes})
+
+    def run(self, *words: str, **changes: Any) -> Result:
+        """`gpujob WORDS` in this process."""
+        ctx = self.context(**changes)
+        code = main(list(words), ctx)
+        return Result(code, ctx.stdout.getvalue(), ctx.stderr.getvalue())  # type: ignore[attr-defined]
+
+    def spawn(self, *words: str, code: str | None = None, **more: Any) -> subprocess.Popen[bytes]:
+        """`gpujob WORDS` in a process of its own; `code` is run before it."""
+        script = f"{code or ''}\nfrom orchestrator.cli import script; script()"
+        return subprocess.Popen(
+            [sys.executable, "-c", script, *words],
+            cwd=self.project,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
+        )
+
+    def state(self, run: str | None = None) -> dict[str, Any]:
+        """The one run that `status --json` shows (or the one named)."""
+        result = self.run("status", *([run] if run else []), "--json")
+        assert result.code == 0, result.err + result.out
+        found: dict[str, Any] = result.json["runs"][-1]
+        return found
+
+    def until(self, wanted: str | Callable[[dict[str, Any]], bool], seconds: float = 30.0) -> dict[str, Any]:
+        """Waits for a real process to reach a state; fails with what was seen instead."""
+        reached = wanted if callable(wanted) else lambda seen: seen["state"] == wanted
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            seen = self.state()
+            if reached(seen):
+                return seen
+            time.sleep(0.05)
+        raise AssertionError(f"not reached: {wanted}; last seen {seen}")
+
+    def folder(self, run_id: str) -> Path:
+        return self.root / "runs" / run_id
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        return path
+
+    def job(self, body: str, name: str = "job", **keys: Any) -> None:
+        """A job whose command is a Python script with this body."""
+        self.write("train.py", body)
+        lines = [f"name: {name}", f"command: {json.dumps([sys.executable, 'train.py'])}"]
+        self.write(f"{name}.yaml", "\n".join(lines + [f"{k}: {json.dumps(v)}" for k, v in keys.items()]))
+
+
+@contextlib.contextmanager
+def new_box() -> Iterator[Box]:
+    """Short paths, since sockets lie in them; every process of its runs is ended at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="gj-"))
+    box = Box(folder, folder / "project", folder / "root")
+    box.project.mkdir()
+    box.env = {
+        "HOME": str(folder),
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "USER": "tester",
+        "GPUJOB_ROOT": str(box.root),
+        "XDG_STATE_HOME": str(folder / "xdg"),
+        "OMP_NUM_THREADS": "1",
+    }
+    try:
+        yield box
+    finally:
+        end_all(box)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_all(box: Box) -> None:
+    socket = box.root / "tmux.sock"
+    if socket.exists():
+        subprocess.run(["tmux", "-S", str(socket), "kill-server"], capture_output=True, check=False)
+    for spec in box.root.glob("runs/*/run.json"):
+        run = json.loads(spec.read_text())
+        state = spec.with_name("state.json")
+        if state.exists():
+            who = json.loads(state.read_text())
+            if proc.alive(who["supervisor"], who["boot"]):
+                os.kill(who["supervisor"]["pid"], signal.SIGKILL)
+        proc.kill_marked(run["mark"])
+        shutil.rmtree(f"/tmp/gpujob-{run['mark'][:16]}", ignore_errors=True)
+
+
+class ScriptedHost:
+    """A Host that answers from a script, and keeps what it was asked: mocked SSH for unit tests."""
+
+    label = "scripted"
+
+    def __init__(self, answers: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
+        self.answers = dict(answers)
+        self.files = dict(files or {})
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.sent: list[str] = []
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        self.asked.append((op, fields))
+        answer = self.answers[op]
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        if callable(answer):
+            answer = answer(**fields)
+        if isinstance(answer, Exception):
+            raise answer
+        found: dict[str, Any] = answer
+        return found
+
+    def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
+        yield self.files[name][offset:]
+
+    def send_tree(self, source: Any) -> None:
+        self.sent.append(source.tree.hash)
+
+    def receive(self, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
+        content = self.files[path]
+        have = to.stat().st_size if to.exists() else 0
+        with to.open("ab") as target:
+            target.write(content[have:])
+        on_bytes(len(content) - have)
+
+    def run(
+        self, words: Sequence[str], stdin: bytes, env: Mapping[str, str], on_line: Callable[[str], None]
+    ) -> Done:
+        self.asked.append(("run", {"words": list(words), "stdin": stdin}))
+        lines, done = self.answers["run"]
+        for line in lines:
+            on_line(line)
+        return done  # type: ignore[no-any-return]
+
+    def pythons(self) -> list[str]:
+        return ["python3"]
+
+    def place(self, tree: str) -> str:
+        return f"/root/code/{tree}"
+
+    def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
+        return ["true"], {}

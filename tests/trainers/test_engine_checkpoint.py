@@ -1,0 +1,120 @@
+"""Checkpoints: whole or absent, hashed, loaded strictly."""
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from trainers.engine import checkpoint
+
+
+def save(root: Path, step: int, model: nn.Module | None = None) -> Path:
+    state = {"state": {"step": step}}
+    return checkpoint.save(root, step, model or nn.Linear(2, 3), state, {"trainer": "x"})
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    model = nn.Linear(2, 3)
+    held = checkpoint.read(save(tmp_path, 7, model))
+    other = nn.Linear(2, 3)
+    checkpoint.load_weights(other, held)
+    assert torch.equal(other.weight, model.weight)
+    assert held.manifest["step"] == 7
+    assert held.trainer_state() == {"state": {"step": 7}}
+
+
+def test_its_files_are_those_of_the_contract_and_their_digests_hold(tmp_path):
+    path = save(tmp_path, 1)
+    names = {"model.safetensors", "trainer.pt", "manifest.json", "manifest.sha256"}
+    assert {file.name for file in path.iterdir()} == names
+    digest = hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest()
+    assert (path / "manifest.sha256").read_text() == f"{digest}  manifest.json\n"
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    for name, entry in files.items():
+        content = (path / name).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "manifest.json", "manifest.sha256"])
+@pytest.mark.parametrize("way", ["cut", "flipped", "gone", "empty"])
+def test_one_wrong_byte_anywhere_is_seen(name, way, tmp_path):
+    file = save(tmp_path, 1) / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    if way == "gone":
+        file.unlink()
+    else:
+        file.write_bytes({"cut": content[:-1], "flipped": content, "empty": b""}[way])
+    with pytest.raises(checkpoint.Damaged):
+        checkpoint.read(tmp_path / "1")
+
+
+def test_the_newest_whole_one_is_taken_and_damaged_ones_are_set_aside(tmp_path):
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    (tmp_path / "3" / "trainer.pt").write_bytes(b"")
+    told: list[str] = []
+    held = checkpoint.newest(tmp_path, told.append)
+    assert held is not None
+    assert held.manifest["step"] == 2
+    assert "checkpoint 3 is skipped" in told[0]
+    assert checkpoint.steps(tmp_path) == [2, 1]
+
+
+class Renamed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (nn.Linear(2, 4), r"weight is \(3, 2\), the model has \(4, 2\)"),
+        (nn.Linear(2, 3, bias=False), "bias is not of this model"),
+        (Renamed(), "other.bias is missing"),
+        (nn.Linear(2, 3).double(), "weight is"),
+    ],
+)
+def test_a_model_of_another_make_is_refused(model, said, tmp_path):
+    held = checkpoint.read(save(tmp_path, 1))
+    with pytest.raises(checkpoint.Damaged, match=said):
+        checkpoint.load_weights(model, held)
+
+
+def test_the_last_two_and_the_best_are_kept(tmp_path):
+    for step in range(1, 7):
+        save(tmp_path, step)
+        checkpoint.point(tmp_path, "last", step)
+        if step == 2:
+            checkpoint.point(tmp_path, "best", step)
+        checkpoint.prune(tmp_path)
+    assert checkpoint.steps(tmp_path) == [6, 5, 2]
+    assert checkpoint.pointed(tmp_path, "best") == 2
+    assert (tmp_path / "last").read_text() == "6\n"
+
+
+def test_what_a_killed_process_left_is_swept_away(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / ".2.99.tmp").mkdir()
+    (tmp_path / ".last.99.tmp").write_text("2")
+    checkpoint.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"1"}
+
+
+def test_a_step_that_is_saved_again_takes_the_place_of_the_first(tmp_path):
+    save(tmp_path, 1)
+    model = nn.Linear(2, 3)
+    held = checkpoint.read(save(tmp_path, 1, model))
+    assert torch.equal(held.weights()["weight"], model.weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_trainer_state_that_would_run_code_is_not_loaded(tmp_path):
+    path = checkpoint.save(tmp_path, 1, nn.Linear(1, 1), {"state": Path}, {"trainer": "x"})
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint.read(path).trainer_state()

@@ -1,0 +1,85 @@
+"""Learning rates, metrics and the rules that judge numbers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from trainers.engine import health, metrics, optim
+from trainers.engine.config import EngineConfig
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "step"])
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 2.0, 50.0])
+def test_the_schedulers_arrive_at_the_closed_form(schedule, warmup):
+    config = EngineConfig(epochs=6, schedule=schedule, warmup_epochs=warmup, step_epochs=2)
+    owner = optim.optimizer(nn.Linear(2, 2), config)
+    scheduler = optim.scheduler(owner, config, 7)
+    for step in range(42):
+        wanted = optim.planned_rate(step, config, 7)
+        assert [g["lr"] for g in owner.param_groups] == pytest.approx([wanted] * 2, rel=1e-6)
+        owner.step()
+        scheduler.step()
+
+
+def test_biases_and_gains_do_not_decay():
+    owner = optim.optimizer(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), EngineConfig())
+    decay = {p.ndim: g["weight_decay"] for g in owner.param_groups for p in g["params"]}
+    assert decay == {2: 1e-4, 1: 0.0}
+
+
+def test_metrics_of_a_small_confusion_matrix():
+    truth, answer = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    confusion = metrics.confusion_counts(truth, answer, 3)
+    assert confusion.tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
+    values = metrics.summarise(confusion)
+    assert values["accuracy"] == 0.75
+    assert values["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert values["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert values["majority"] == 0.75
+    assert metrics.per_class(confusion, "abc")["a"]["precision"] == 1.0
+
+
+def test_an_interval_over_actors_is_wider_than_one_over_samples():
+    hits = [1.0] * 50 + [0.0] * 50
+    by_actor = metrics.bootstrap_interval(hits, ["a"] * 50 + ["b"] * 50, 0)
+    by_sample = metrics.bootstrap_interval(hits, [str(i) for i in range(100)], 0)
+    assert by_actor == (0.0, 1.0)
+    assert 0.35 < by_sample[0] < 0.45 < 0.55 < by_sample[1] < 0.65
+    assert by_sample == metrics.bootstrap_interval(hits, [str(i) for i in range(100)], 0)
+
+
+@pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan)])
+def test_the_gate_names_the_batch(loss, norm):
+    (finding,) = health.finite(loss, norm, ["a", "b"])
+    assert finding.severity == "error"
+    assert "a, b" in finding.seen
+
+
+def test_finite_numbers_pass():
+    assert health.finite(1.0, 1.0, []) == []
+    assert health.first_loss(math.log(6), math.log(6)) == []
+    assert health.gradient_jump(99.0, [1.0] * 20) == []
+    assert health.above_chance(0.5, 6, 9) == []
+
+
+def test_numbers_out_of_the_ordinary_are_told():
+    assert health.first_loss(0.5, math.log(6))[0].code == "loss.first"
+    assert health.gradient_jump(101.0, [1.0] * 20)[0].code == "grad.norm"
+    assert health.above_chance(1 / 6, 6, 9)[0].code == "plateau.baseline"
+    rare = {"train": ["a"] * 99 + ["b"]}
+    assert [f.severity for f in health.balance(rare, ["a", "b"])] == ["warning"]
+
+
+def test_torch_is_told_to_compute_alike_with_and_without_autocast_off():
+    from trainers.engine import precision  # noqa: PLC0415 - only this test asks it
+
+    cpu = torch.device("cpu")
+    assert precision.choose(EngineConfig(), cpu) == "float32"
+    assert precision.choose(EngineConfig(precision="bf16"), cpu) == "bf16"
+    with precision.autocast("bf16", cpu):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+    with precision.autocast("float32", cpu):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32

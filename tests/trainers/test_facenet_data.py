@@ -1,0 +1,188 @@
+"""The files of facenet-lstm: sample, names, refusals, cache, statistics."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainers.common import normalise
+from trainers.engine.events import Silent
+from trainers.facenet_lstm import data, files
+from trainers.facenet_lstm import sample as writer
+from trainers.facenet_lstm.config import Config
+from trainers.facenet_lstm.task import Sample, load
+
+
+def listing(folder: Path, **options: object) -> files.Listing:
+    return files.scan({"both": folder}, Config(**options))
+
+
+def test_the_sample_is_a_function_of_its_seed(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        writer.write(tmp_path / name, 240, seed, Silent())
+    digests = {
+        name: [
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((tmp_path / name).rglob("*.npz"))[::20]
+        ]
+        for name in "abc"
+    }
+    assert digests["a"] == digests["b"] != digests["c"]
+
+
+def test_the_sample_has_the_statistics_of_real_embeddings(sample):
+    paths = [writer.file_of(sample, name) for name in writer.names(240)]
+    values = np.concatenate([data.read_npz(path, 8) for path in paths[::4]])
+    assert values.dtype == np.float32
+    assert abs(values.std() - 0.0441) < 1e-3
+    assert abs(values.mean() + 0.002) < 2e-3
+    assert np.allclose(np.linalg.norm(values, axis=1), 1.0, atol=1e-5)
+    assert 0.12 < np.abs(values).max() < 0.16
+    assert 50 < len(values) / len(paths[::4]) < 64
+
+
+def npz(path: Path, **changes: object) -> Path:
+    features = np.random.default_rng(0).standard_normal((9, 512)).astype(np.float32)
+    arrays = {**writer.arrays(path.stem, features), **changes}
+    writer.write_npz(path, {k: v for k, v in arrays.items() if v is not None})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"video_features": None}, "has no key video_features: it holds timestamps, video_path"),
+        ({"video_features": np.zeros((9, 128), np.float32)}, r"is not \(T, 512\): it is \(9, 128\)"),
+        ({"video_features": np.zeros((9, 512), np.int64)}, "is not of floating point: it is int64"),
+        ({"video_features": np.zeros((9, 512), np.float32)}, "every time step is the same"),
+        ({"video_features": np.full((9, 512), np.inf)}, "holds NaN or infinity: 4608 of 4608"),
+        ({"timestamps": np.zeros(8)}, "differ in length: 8 and 9"),
+    ],
+)
+def test_a_file_is_refused_with_its_reason(changes, said, tmp_path):
+    with pytest.raises(data.Unusable, match=said):
+        data.read_npz(npz(tmp_path / "1001_DFA_ANG_XX.npz", **changes), 8)
+
+
+def test_a_short_video_and_a_text_are_refused(tmp_path):
+    with pytest.raises(data.Unusable, match="fewer than 10 time steps: it has 9"):
+        data.read_npz(npz(tmp_path / "a.npz"), 10)
+    (tmp_path / "b.npz").write_text("not an archive")
+    with pytest.raises(data.Unusable, match="is no readable NPZ"):
+        data.read_npz(tmp_path / "b.npz", 8)
+
+
+def names(folder: Path, *stems: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for stem in stems:
+        (folder / f"{stem}.npz").touch()
+
+
+def test_options_leave_files_out_by_name_and_never_in_silence(tmp_path):
+    names(tmp_path, "02-01-02-01-01-01-01", "02-01-08-01-01-01-01", "02-02-03-01-01-01-01")
+    assert listing(tmp_path).records == ()
+    reasons = {refusal.reason for refusal in listing(tmp_path).refused}
+    said = ("calm: drop", "surprised: drop", "song: drop")
+    assert reasons == {f"left out by the option {option}" for option in said}
+    kept = listing(tmp_path, calm="neutral", surprised="neutral", song="keep").records
+    assert [record.label for record in kept] == ["neutral", "neutral", "happy"]
+
+
+def test_of_twins_the_video_only_one_is_taken(tmp_path):
+    names(tmp_path, "01-01-03-01-01-01-01", "02-01-03-01-01-01-01")
+    assert [r.id for r in listing(tmp_path).records] == ["ravdess/02-01-03-01-01-01-01"]
+    assert "twins: one" in listing(tmp_path).refused[0].why
+    assert len(listing(tmp_path, twins="both").records) == 2
+
+
+def test_a_name_that_occurs_twice_is_refused_once(tmp_path):
+    names(tmp_path, "1001_DFA_ANG_XX", "1001_DFA_ANG_XX_facenet_features")
+    held = listing(tmp_path)
+    assert len(held.records) == 1
+    assert "has the same name" in held.refused[0].why
+
+
+def test_files_that_their_authors_call_broken_are_left_out(tmp_path):
+    names(tmp_path, "1064_TIE_SAD_XX", "1064_IEO_DIS_MD")
+    assert [r.reason for r in listing(tmp_path).refused] == ["listed as broken by CREMA-D"] * 2
+
+
+def test_a_cache_holds_the_features_exactly_and_is_opened_again(sample, tmp_path):
+    held = listing(sample)
+    built: list[str] = []
+
+    class Counting(Silent):
+        def __call__(self, event: str, **fields: object) -> None:
+            built.append(event)
+
+    first = data.open_cache(tmp_path, held, 8, Counting())
+    assert built
+    built.clear()
+    second = data.open_cache(tmp_path, held, 8, Counting())
+    assert built == []
+    assert first.fingerprint == second.fingerprint
+    record = next(record for record in held.records if record.id in first.rows)
+    assert np.array_equal(second.features(record.id), data.read_npz(record.path, 8))
+    assert second.damaged() == []
+
+
+def test_a_cut_cache_is_built_again_and_a_changed_one_is_seen(sample, tmp_path):
+    held = listing(sample)
+    cache = data.open_cache(tmp_path, held, 8, Silent())
+    file = cache.folder / data.FEATURES
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4])
+    assert data.open_cache(tmp_path, held, 8, Silent()).damaged() == []
+    (cache.folder / data.FEATURES).write_bytes(b"\0" * 4 + whole[4:])
+    assert len(data.open_cache(tmp_path, held, 8, Silent()).damaged()) == 1
+
+
+def test_a_file_that_changes_makes_another_cache_and_another_fingerprint(copy, tmp_path):
+    before = data.open_cache(tmp_path / "c", listing(copy), 8, Silent())
+    path = next(record.path for record in listing(copy).records if record.id in before.rows)
+    features = data.read_npz(path, 8)[::-1]
+    name = files.stem(path.name)
+    path.unlink()
+    writer.write_npz(path, writer.arrays(name, features))
+    after = data.open_cache(tmp_path / "c", listing(copy), 8, Silent())
+    assert after.folder != before.folder
+    assert after.fingerprint != before.fingerprint
+
+
+def test_data_that_moves_keeps_its_fingerprint(sample, copy, cache):
+    prints = {
+        load(Config(), {"both": folder}, cache / "moved", Silent()).cache.fingerprint
+        for folder in (sample, copy)
+    }
+    assert len(prints) == 1
+
+
+def test_a_data_folder_may_stand_behind_a_link(sample, tmp_path):
+    (tmp_path / "link").symlink_to(sample)
+    assert listing(tmp_path / "link").found == 251
+
+
+def test_statistics_are_those_of_numpy_and_come_back_from_json():
+    draw = np.random.default_rng(0)
+    arrays = [draw.normal(3, 2, (steps, 5)).astype(np.float32) for steps in (4, 9, 30)]
+    fitted = normalise.fit(arrays, ["a", "b", "c"])
+    everything = np.concatenate(arrays)
+    assert np.allclose(fitted.mean, everything.mean(0), rtol=1e-5)
+    assert np.allclose(fitted.std, everything.std(0), rtol=1e-5)
+    again = normalise.Normaliser.from_dict(fitted.as_dict())
+    assert np.array_equal(again.mean, fitted.mean)
+    assert np.array_equal(again.std, fitted.std)
+
+
+def test_a_tiny_std_is_raised_to_the_floor():
+    std = normalise.floored(np.array([1.0, 1.0, 1e-9]))
+    assert std.tolist() == [1.0, 1.0, 1e-3]
+    assert normalise.floored(np.zeros(3)).tolist() == [1.0] * 3
+
+
+def test_nothing_is_normalised_twice():
+    fitted = normalise.fit([np.eye(3, dtype=np.float32)], ["a"])
+    once = fitted.apply(Sample(0, 0, np.eye(3, dtype=np.float32)))
+    with pytest.raises(normalise.NormalisedTwice):
+        fitted.apply(once)

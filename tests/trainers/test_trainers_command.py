@@ -1,0 +1,141 @@
+"""`python -m trainers`, and what its light commands may import."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trainer_runs as runs
+
+from trainers import __main__ as command
+from trainers import registry
+from trainers.engine import events
+
+HEAVY = ("numpy", "torch", "safetensors", "orchestrator")
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, list[dict]]:
+    code = command.main([str(word) for word in words])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(("words", "tier"), [(["list"], None), (["check"], "config"), (["check"], "files")])
+def test_light_commands_need_the_standard_library_alone(words, tier, sample):
+    data = {name: str(sample / name) for name in ("ravdess", "crema")}
+    request = json.dumps({"config": {}, "data": data, "tier": tier})
+    names = ["facenet-lstm"] if tier else []
+    script = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from trainers.__main__ import main; "
+        f"code = main(sys.argv[1:]); print([m for m in {HEAVY} if m in sys.modules]); sys.exit(code)"
+    )
+    # -I and -S keep installed packages away altogether: what imports them fails.
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, str(runs.ROOT), *words, *names],
+        input=request,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_list_tells_every_trainer_with_its_data_and_options(capsys):
+    code, entries = call(capsys, "list")
+    assert code == 0
+    assert [entry["name"] for entry in entries] == registry.names()
+    (facenet,) = [entry for entry in entries if entry["name"] == "facenet-lstm"]
+    assert set(facenet["data"]) == {"ravdess", "crema"}
+    assert facenet["options"]["hidden"] == [256, 128]
+
+
+@pytest.fixture(scope="module")
+def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoints of a short training."""
+    run = tmp_path_factory.mktemp("root") / "runs" / "short"
+    config = {"hidden": [16], "dense": [16], "epochs": 2, "num_workers": 0, "learning_rate": 0.003}
+    assert runs.train(run, sample, config) == 0
+    return run / "checkpoints"
+
+
+def test_verify_says_what_a_checkpoint_holds(trained, capsys):
+    code, (held,) = call(capsys, "verify", trained / "best")
+    assert code == 0
+    assert held["trainer"] == "facenet-lstm"
+    assert held["parameters"] > 0
+
+
+def test_evaluate_repeats_the_metrics_that_the_training_told(trained, sample, capsys):
+    pairs = [f"{name}={sample / name}" for name in ("ravdess", "crema")]
+    words = ["--data", pairs[0], "--data", pairs[1]]
+    code, (answer,) = call(capsys, "evaluate", trained / "best", *words)
+    told = runs.events(trained.parent, "metrics")[-1]
+    assert code == 0
+    assert answer["same_data"] is True
+    assert answer["confusion"] == told["confusion"]
+    assert answer["values"]["accuracy_low"] == told["values"]["accuracy_low"]
+
+
+def test_predict_answers_for_new_files_and_names_the_one_it_cannot_read(trained, sample, capsys):
+    good = next((sample / "crema").glob("1001_*_SAD_XX*"))
+    broken = next((sample / "crema").glob("1020_IEO_HAP*"))
+    code, (first, second) = call(capsys, "predict", trained / "last", good, broken)
+    assert code == 1
+    assert first["truth"] == "sad"
+    assert sum(first["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+    assert first["label"] == max(first["probabilities"], key=first["probabilities"].get)
+    assert second == {"file": str(broken), "error": second["error"]}
+
+
+def test_a_damaged_checkpoint_is_a_sentence(trained, tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text("{}")
+    assert command.main(["verify", str(tmp_path)]) == 1
+    assert "the checkpoint cannot be used" in capsys.readouterr().err
+
+
+def test_prepare_without_sample_reads_the_data_in(sample, tmp_path, capsys):
+    pairs = [f"--data={name}={sample / name}" for name in ("ravdess", "crema")]
+    code, lines = call(capsys, "prepare", "facenet-lstm", "--work", tmp_path, *pairs)
+    assert code == 0
+    assert lines[-1]["data"]["used"] == 240
+    assert list((tmp_path / "cache").glob("*/index.json"))
+
+
+def test_an_unknown_trainer_is_named_with_those_there_are(capsys):
+    assert command.main(["train", "facenet"]) == 2
+    assert "facenet-lstm" in capsys.readouterr().err
+
+
+def test_a_request_that_is_no_json_is_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("{"))
+    assert command.main(["check", "facenet-lstm"]) == 2
+    assert "the request on stdin cannot be read" in capsys.readouterr().err
+
+
+FIXTURE = runs.ROOT / "tests" / "fixtures" / "events.jsonl"
+
+
+def test_the_events_that_both_programs_are_held_to_are_those_that_are_written(trained, sample, tmp_path):
+    """A run, resumed with other code, writes every kind of event there is."""
+    held = [json.loads(line) for line in FIXTURE.read_text().splitlines()]
+    run = trained.parent
+    config = json.loads((trained / (trained / "last").read_text().strip() / "manifest.json").read_text())[
+        "config"
+    ]
+    assert runs.train(run, sample, config, GPUJOB_CODE_TREE="other") == 0
+    written = {
+        kind: list(runs.events(run, kind)[-1])
+        for kind in ("start", "progress", "metrics", "checkpoint", "health", "warning", "end")
+    }
+    assert {entry["event"]: list(entry) for entry in held} == written
+
+
+def test_an_event_is_one_line_that_json_can_hold():
+    text = events.line("metrics", {"values": {"loss": float("nan"), "a": [float("inf")]}}, lambda: 1)
+    assert json.loads(text)["values"] == {"loss": None, "a": [None]}
+    long = events.line("warning", {"message": "ü\n" * 60_000}, lambda: 1)
+    assert len(long.encode()) < events.LINE_LIMIT
+    assert "\n" not in long
+    assert json.loads(long)["event"] == "warning"

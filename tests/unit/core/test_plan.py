@@ -1,0 +1,130 @@
+from typing import Any
+
+import pytest
+
+from orchestrator.core import plan
+from orchestrator.core.plan import Code, Data, Identity, Inputs
+from orchestrator.core.spec import JobSpec, Resources
+from orchestrator.errors import GpujobError
+
+WHO = Identity("j-20261121T101112-1a2b", 1.0, "a@b", "f" * 32, "0.1.0")
+PYTHON = {"path": "/py", "version": "3.11.0", "torch": "2.13", "numpy": "2", "safetensors": "1"}
+GPU = {"index": 0, "use_percent": 0, "used_mib": 0, "total_mib": 100}
+FACTS: dict[str, Any] = {
+    "tmux": "tmux 3.3a",
+    "root": "/r",
+    "gpus": [],
+    "gpu_holders": [],
+    "trees": [],
+    "pythons": [PYTHON],
+    "disk": {"free": 50 << 30},
+    "live": [],
+}
+TREE = Code("trainers", "t" * 32, 3, 100)
+DATA = Data("ravdess", "/d", 5, 10, "f1")
+
+
+def inputs(job: JobSpec | None = None, facts: dict[str, Any] | None = None, **more: Any) -> Inputs:
+    job = job or JobSpec(name="j", trainer="facenet-lstm")
+    given = {
+        "source": "j.yaml",
+        "target": "local",
+        "identity": WHO,
+        "code": None,
+        "trainers": TREE,
+        "data": (DATA,),
+    }
+    return Inputs(job=job, facts={**FACTS, **(facts or {})}, **{**given, **more})
+
+
+def titles(made: plan.Plan) -> list[str]:
+    return [step.title.split(" at ")[0] for step in made.steps]
+
+
+def test_a_trainer_is_checked_before_anything_is_sent_or_started() -> None:
+    made = plan.make(inputs())
+    assert titles(made) == [
+        *("check data and recipe", "code: the trainers", "data: ravdess", "Python 3.11.0", "start in tmux")
+    ]
+
+
+def test_a_tree_that_the_host_has_is_not_sent_again() -> None:
+    made = plan.make(inputs(facts={"trees": [TREE.tree]}))
+    assert [step.done for step in made.steps if isinstance(step, plan.CodeStep)] == [True]
+
+
+def test_a_command_is_run_as_its_words_and_needs_no_python_of_ours() -> None:
+    job = JobSpec(name="j", command=["./train", "a b"])
+    made = plan.make(inputs(job, {"pythons": []}, trainers=None, data=()))
+    start = made.steps[-1]
+    assert isinstance(start, plan.StartStep)
+    assert start.spec["argv"] == ["./train", "a b"]
+
+
+def test_several_gpus_are_driven_by_torchrun() -> None:
+    job = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(gpus=2))
+    start = plan.make(inputs(job, {"gpus": [GPU, GPU]})).steps[-1]
+    assert isinstance(start, plan.StartStep)
+    assert start.spec["argv"][1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said", "next_step"),
+    [
+        ({"tmux": None}, "tmux is not installed", "apt-get install"),
+        ({"live": [{"id": "j-20261121T000000-0000", "job": "j"}]}, "already running as j-2026", "--name"),
+        ({"pythons": [{**PYTHON, "torch": None}]}, "need PyTorch", "pip install"),
+        ({"disk": {"free": 1 << 20}}, "GiB are free", ""),
+    ],
+)
+def test_a_host_that_cannot_is_refused_with_what_mends_it(facts: dict[str, Any], said: str, next_step: str) -> None:
+    with pytest.raises(GpujobError) as caught:
+        plan.make(inputs(facts=facts))
+    assert said in caught.value.what
+    assert next_step in caught.value.next_step
+
+
+def test_a_gpu_that_another_process_holds_is_named_with_who_unless_shared() -> None:
+    held = {"gpus": [GPU], "gpu_holders": [{"name": "python", "pid": 9, "used_mib": 700}]}
+    with pytest.raises(GpujobError) as caught:
+        plan.make(inputs(facts=held))
+    assert "python (pid 9, 700 MiB)" in caught.value.why
+    assert plan.make(inputs(facts=held, share_gpu=True)).steps
+
+
+def test_a_run_of_another_job_is_no_hindrance() -> None:
+    assert plan.make(inputs(facts={"live": [{"id": "x", "job": "other"}]})).steps
+
+
+def test_two_deploys_of_the_same_thing_have_one_fingerprint_and_any_change_another() -> None:
+    base = plan.make(inputs()).fingerprint
+    later = Identity("j-20261122T101112-ffff", 2.0, "c@d", "0" * 32, "0.1.0")
+    assert plan.make(inputs(identity=later)).fingerprint == base
+    job = JobSpec(name="j", trainer="facenet-lstm", config={"lr": 1})
+    changed = Data("ravdess", "/d", 5, 10, "f2")
+    tree = Code("trainers", "u" * 32, 3, 100)
+    others = [inputs(job), inputs(data=(changed,)), inputs(trainers=tree)]
+    assert base not in {plan.make(other).fingerprint for other in others}
+
+
+def test_the_cached_verdict_depends_on_code_configuration_data_and_environment() -> None:
+    base = plan.check_key("t", {}, (DATA,), PYTHON)
+    others = [
+        plan.check_key("u", {}, (DATA,), PYTHON),
+        plan.check_key("t", {"lr": 1}, (DATA,), PYTHON),
+        plan.check_key("t", {}, (), PYTHON),
+        plan.check_key("t", {}, (DATA,), {**PYTHON, "torch": "3"}),
+    ]
+    assert len({base, *others}) == 5
+
+
+def test_a_run_id_is_the_job_the_utc_time_and_four_digits() -> None:
+    assert plan.run_id("slow-fast", 0.0, "abcdef") == "slow-fast-19700101T000000-abcd"
+
+
+def test_run_json_holds_no_value_of_a_passed_variable() -> None:
+    job = JobSpec(name="j", command=["x"], pass_env=["TOKEN"])
+    start = plan.make(inputs(job, trainers=None, data=())).steps[-1]
+    assert isinstance(start, plan.StartStep)
+    assert start.spec["pass_env"] == ["TOKEN"]
+    assert "TOKEN" not in start.spec["env"]

@@ -1,0 +1,113 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.core import runstate as rs
+
+NOW = 1_760_000_000.0
+
+
+def seen(**facts: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "id": "job-20261121T101112-1a2b",
+        "run": {"created": NOW - 500},
+        "state": None,
+        "supervised": False,
+        "pids": [],
+        "events": [],
+        "log": {"tail": ["boom"]},
+        "checkpoints": {"steps": [], "last": None, "best": None},
+    }
+    return {**base, **facts}
+
+
+def ended(**state: Any) -> dict[str, Any]:
+    return {"ended": NOW, "exit_code": None, "signal": None, "reason": "exit", "heartbeat": NOW, **state}
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        (seen(run={"created": NOW - 5}), "preparing"),
+        (seen(), "lost"),
+        (seen(supervised=True, state={"ended": None, "started": NOW}), "running"),
+        (seen(pids=[7], state={"ended": None, "heartbeat": NOW}), "orphaned"),
+        (seen(state={"ended": None, "heartbeat": NOW - 9}), "lost"),
+        (seen(state=ended(exit_code=0)), "succeeded"),
+        (seen(state=ended(exit_code=3)), "failed"),
+        (seen(state=ended(signal=9)), "failed"),
+        (seen(state=ended(reason="not-started", exit_code=127)), "failed"),
+        (seen(state=ended(reason="stopped", by="a@b", exit_code=75)), "stopped"),
+        (seen(state=ended(reason="hours", exit_code=75)), "stopped"),
+        (seen(state=ended(reason="idle", signal=9)), "stopped"),
+        (seen(state=ended(reason="preempted", exit_code=75)), "preempted"),
+    ],
+)
+def test_facts_show_one_state(facts: dict[str, Any], word: str) -> None:
+    assert rs.word(rs.fold(facts, NOW)) == word
+
+
+def test_a_limit_is_named_as_who_stopped_the_run() -> None:
+    state = rs.fold(seen(state=ended(reason="idle")), NOW)
+    assert isinstance(state, rs.Stopped)
+    assert state.by == "the idle limit"
+
+
+def test_a_failure_carries_the_last_words_and_what_the_code_means() -> None:
+    state = rs.fold(seen(state=ended(exit_code=66)), NOW)
+    assert isinstance(state, rs.Failed)
+    assert (state.reason, state.last_lines) == ("diverged", ("boom",))
+
+
+def test_a_lost_run_says_from_where_it_may_go_on() -> None:
+    state = rs.fold(seen(state={"ended": None, "heartbeat": 5.0}, checkpoints={"last": 40}), NOW)
+    assert state == rs.Lost(5.0, 40)
+
+
+def test_the_time_to_go_follows_the_pace_of_this_attempt_alone() -> None:
+    lines = [
+        '{"event": "start", "t": 1000, "resumed_from": 50}',
+        '{"event": "progress", "phase": "train", "t": 1100, "step": 60, "of": 100}',
+    ]
+    state = rs.fold(seen(supervised=True, state={"ended": None, "started": 1000.0}, events=lines), 1100.0)
+    assert isinstance(state, rs.Running)
+    assert state.eta == pytest.approx(400.0)
+
+
+def test_progress_of_an_evaluation_is_not_taken_for_the_training() -> None:
+    lines = [
+        '{"event": "progress", "phase": "train", "t": 5, "step": 60, "of": 100}',
+        '{"event": "progress", "phase": "evaluate", "t": 6, "step": 1, "of": 9}',
+    ]
+    state = rs.fold(seen(supervised=True, state={"ended": None}, events=lines), 7.0)
+    assert isinstance(state, rs.Running)
+    assert (state.step, state.of) == (60, 100)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "state": st.none()
+            | st.fixed_dictionaries(
+                {"ended": st.none() | st.floats(0, 2e9)},
+                optional={
+                    "reason": st.none() | st.sampled_from(["exit", "stopped", "hours", "idle", "preempted", "x"]),
+                    "exit_code": st.none() | st.integers(0, 255),
+                    "signal": st.none() | st.integers(1, 64),
+                },
+            ),
+            "supervised": st.booleans(),
+            "pids": st.lists(st.integers(1, 9)),
+            "events": st.lists(st.text()),
+            "run": st.none() | st.just({}),
+        },
+    )
+)
+def test_any_facts_give_a_state_and_an_end_that_is_recorded_is_never_called_going(facts: dict[str, Any]) -> None:
+    state = rs.fold(facts, NOW)
+    recorded = (facts.get("state") or {}).get("ended") is not None
+    assert not (recorded and isinstance(state, rs.GOING))
+    assert rs.as_dict(state)["state"] == rs.word(state)

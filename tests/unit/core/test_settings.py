@@ -1,0 +1,29 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.core.settings import DEFAULTS, Layer, from_environment, resolve
+from orchestrator.errors import UsageError
+
+values = st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.text(min_size=1))
+
+
+@given(st.lists(values, max_size=4))
+def test_the_strongest_layer_that_says_anything_wins_and_is_named(layers: list[dict[str, str]]) -> None:
+    named = [Layer(str(n), layer) for n, layer in enumerate(layers)]
+    for key, setting in resolve(named).items():
+        saying = [layer for layer in named if key in layer.values]
+        assert setting.source == (saying[0].source if saying else "default")
+        assert setting.value == (saying[0].values[key] if saying else DEFAULTS[key])
+
+
+def test_an_environment_variable_is_a_layer_of_its_own() -> None:
+    found = resolve([*from_environment({"GPUJOB_TARGET": "local", "GPUJOB_ROOT": ""})])
+    assert found["target"].source == "$GPUJOB_TARGET"
+    assert found["root"].source == "default"
+
+
+def test_an_unknown_setting_is_refused_with_a_guess() -> None:
+    with pytest.raises(UsageError, match="unknown setting 'targt'") as caught:
+        resolve([Layer("gpujob.yaml", {"targt": "x"})])
+    assert "target" in caught.value.why

@@ -1,0 +1,41 @@
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.core import shell
+
+words = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(words)
+def test_a_real_shell_splits_the_line_into_exactly_these_words(given_words: list[str]) -> None:
+    line = "printf '%s\\0' " + shell.join(given_words)
+    seen = subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout
+    assert seen == b"".join(word.encode() + b"\0" for word in given_words)
+
+
+@pytest.mark.parametrize("evil", ["$(touch x)", "`id`", "a;b", "a'b", 'a"b', "a\nb", "é", "", "-n", "~", "*"])
+def test_words_that_look_like_shell_stay_words(evil: str) -> None:
+    seen = subprocess.run(
+        ["sh", "-c", "printf '%s' " + shell.join([evil])], capture_output=True, check=True
+    ).stdout
+    assert seen.decode() == evil
+
+
+def test_a_nul_is_refused_since_no_argv_can_hold_it() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        shell.join(["a\0b"])
+
+
+def test_a_secret_is_passed_on_and_never_shown() -> None:
+    command = ["login", "--token", shell.Secret("hunter2")]
+    assert "hunter2" in shell.join(command)
+    assert "hunter2" not in shell.show(command)
+    assert "hunter2" not in repr(command)
+
+
+def test_control_characters_are_made_visible_for_a_person() -> None:
+    assert "\x1b" not in shell.show(["\x1b[31mred"])

@@ -1,0 +1,98 @@
+import json
+
+import pytest
+
+from orchestrator.core import spec
+from orchestrator.errors import UsageError
+from tests.support import REPOSITORY
+
+GOOD = "name: mine\ncommand: [python, train.py]\n"
+
+
+def refused(text: str, **more: object) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        spec.parse(text, "mine.yaml", **more)  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_an_unknown_key_is_refused_with_file_line_and_a_guess() -> None:
+    error = refused(GOOD + "limits:\n  max_hour: 3\n")
+    assert error.what == "mine.yaml:4: unknown key 'limits.max_hour', did you mean 'max_hours'?"
+    assert error.exit_code == 2
+
+
+def test_all_unknown_keys_are_named_at_once() -> None:
+    error = refused(GOOD + "trainr: x\nlimit: {}\n")
+    assert "trainr" in error.what
+    assert "'limit'" in error.why
+
+
+def test_a_wrong_type_is_refused_with_file_line_and_key() -> None:
+    error = refused(GOOD + "restart:\n  max: often\n")
+    assert error.what.startswith("mine.yaml:4: restart.max: expected a whole number")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("notify: {command: [x]}", "notify"),
+        ("resources: {nodes: 2}", "resources.nodes"),
+        ("limits: {budget_usd: 3}", "limits.budget_usd"),
+        ("data: {a: 's3://b/c'}", "s3://"),
+    ],
+)
+def test_a_key_that_is_not_built_is_refused_by_name_and_never_ignored(more: str, said: str) -> None:
+    error = refused(GOOD + more)
+    assert said in error.what
+    assert "not built yet" in error.what
+
+
+def test_a_job_has_a_trainer_or_a_command_and_not_both() -> None:
+    assert "either" in refused("name: a\n").what
+    assert "either" in refused(GOOD + "trainer: x\n").what
+
+
+@pytest.mark.parametrize("name", ["a b", "../x", "", "-a", "a" * 41, "é"])
+def test_a_name_that_cannot_name_files_and_sessions_is_refused(name: str) -> None:
+    assert refused(f"name: {json.dumps(name)}\ncommand: [x]\n").exit_code == 2
+
+
+def test_set_overrides_a_nested_value_and_is_named_as_its_source() -> None:
+    job = spec.parse(GOOD + "config: {lr: 1}\n", "mine.yaml", [("config.lr", "3e-4"), ("config.deep.x", "[1, 2]")])
+    assert job.spec.config == {"lr": 3e-4, "deep": {"x": [1, 2]}}
+    assert job.where("config", "lr") == "--set"
+
+
+def test_set_null_takes_a_key_away() -> None:
+    job = spec.parse(GOOD + "data: {a: x, b: y}\n", "mine.yaml", [("data.b", "null")])
+    assert job.spec.data == {"a": "x"}
+
+
+def test_set_of_a_bare_option_says_where_options_live() -> None:
+    assert "config.epochs" in refused(GOOD, overrides=[("epochs", "3")]).next_step
+
+
+def test_set_of_a_wrong_type_is_blamed_on_the_flag() -> None:
+    assert refused(GOOD, overrides=[("limits.max_hours", "soon")]).what.startswith("--set: limits.max_hours")
+
+
+@pytest.mark.parametrize("more", ["limits: {max_hours: 0}", "restart: {max: -1}", "resources: {gpus: -1}"])
+def test_numbers_out_of_bounds_are_refused(more: str) -> None:
+    assert "must be" in refused(GOOD + more).what
+
+
+def test_the_schema_that_editors_read_is_the_one_that_is_checked() -> None:
+    stored = json.loads((REPOSITORY / "jobs" / "job.schema.json").read_text())
+    assert stored == spec.json_schema()
+
+
+def test_the_template_of_init_is_a_job_that_passes() -> None:
+    text = (REPOSITORY / "templates" / "job.yaml").read_text()
+    text = text.replace("@NAME@", "mine").replace("@COMMAND@", '["python", "x.py"]')
+    assert spec.parse(text, "mine.yaml").spec.name == "mine"
+    uncommented = "\n".join(
+        line.removeprefix("# ") if line.startswith(("# limits", "#   ", "# restart", "# pass_env")) else line
+        for line in text.splitlines()
+        if '"v": 1' not in line
+    )
+    assert spec.parse(uncommented, "mine.yaml").spec.limits.max_hours == 12

@@ -1,0 +1,41 @@
+import pytest
+
+from orchestrator.core import tmux
+
+AT = tmux.server("/r/tmux.sock", "/r/tmux.conf")
+
+
+def test_a_session_is_made_by_one_detached_command_of_quoted_words() -> None:
+    assert tmux.new(AT, "gpujob-a", "/r", ["python3", "-I", "/r/a b", "x;y"]) == [
+        *("tmux", "-u", "-S", "/r/tmux.sock", "-f", "/r/tmux.conf"),
+        *("new-session", "-d", "-s", "gpujob-a", "-x", "200", "-y", "50", "-c", "/r"),
+        "exec python3 -I '/r/a b' 'x;y'",
+    ]
+
+
+@pytest.mark.parametrize("words", [tmux.has(AT, "n"), tmux.kill(AT, "n"), tmux.capture(AT, "n")])
+def test_a_session_is_named_exactly_and_never_by_prefix(words: list[str]) -> None:
+    assert words[words.index("-t") + 1] in ("=n", "=n:")
+
+
+def test_attaching_is_read_only() -> None:
+    assert "-r" in tmux.attach(AT, "n")
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [("tmux 3.3a", (3, 3)), ("tmux 2.6", (2, 6)), ("tmux next-3.6", (3, 6)), ("tmux master", None)],
+)
+def test_versions_are_read_as_numbers(said: str, version: object) -> None:
+    assert tmux.parse_version(said) == version
+
+
+def test_lines_that_are_no_listing_are_skipped() -> None:
+    said = "no server running on /x\ngpujob-a\t1760000000\t1\t42\n"
+    assert tmux.parse_listing(said) == [tmux.Session("gpujob-a", 1760000000, 1, 42)]
+
+
+@pytest.mark.parametrize("bad", ["a.b", "a:b", "", "a b", "x" * 200])
+def test_names_that_tmux_would_rewrite_are_refused(bad: str) -> None:
+    with pytest.raises(ValueError, match="no name"):
+        tmux.session_name(bad)

@@ -1,0 +1,32 @@
+import pytest
+
+from orchestrator.core import yamltext
+
+
+@pytest.mark.parametrize(("text", "value"), [("3e-4", 3e-4), ("1e5", 1e5), ("1.5", 1.5), ("12", 12), (".5", 0.5)])
+def test_numbers_as_people_write_them_are_numbers(text: str, value: float) -> None:
+    """PyYAML alone reads 3e-4 as text: a learning rate that is a string."""
+    assert yamltext.parse(f"lr: {text}").value == {"lr": value}
+
+
+def test_every_key_knows_its_line() -> None:
+    document = yamltext.parse("a: 1\nb:\n  c: 2\n  d:\n    - x\n")
+    assert document.lines[("b", "c")] == 3
+    assert document.lines[("b", "d", "0")] == 5
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line() -> None:
+    with pytest.raises(yamltext.YamlError, match="twice") as caught:
+        yamltext.parse("a: 1\na: 2\n")
+    assert caught.value.line == 2
+
+
+def test_what_is_no_yaml_is_refused_with_its_line() -> None:
+    with pytest.raises(yamltext.YamlError) as caught:
+        yamltext.parse("a: 1\nb: [1, 2\nc: 3\n")
+    assert caught.value.line in (2, 3)
+
+
+def test_no_python_object_is_ever_built() -> None:
+    with pytest.raises(yamltext.YamlError):
+        yamltext.parse("a: !!python/object/apply:os.system [id]")

@@ -1,0 +1,33 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.targets import bundle
+
+PYTHON = [name for name in bundle.files() if name.endswith(".py")]
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_what_is_sent_to_hosts_is_python_3_8(name: str) -> None:
+    ast.parse(bundle.files()[name], feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_what_is_sent_to_hosts_calls_nothing_newer_than_3_8(name: str) -> None:
+    newer = ("removeprefix", "removesuffix", "file_digest", "cached_property_", "is_relative_to", "zip(strict")
+    assert not [word for word in newer if word in bundle.files()[name].decode()]
+
+
+def test_the_bundle_runs_alone_with_an_isolated_python(tmp_path: Path) -> None:
+    folder = bundle.lay_out(tmp_path)
+    words = [sys.executable, "-I", "-S", str(folder), "helper", str(tmp_path / "root")]
+    done = subprocess.run(words, input=b'{"id": 1, "op": "look"}\n', capture_output=True, check=True)
+    assert b'"runs": []' in done.stdout
+
+
+def test_laying_it_out_twice_makes_one_folder(tmp_path: Path) -> None:
+    assert bundle.lay_out(tmp_path) == bundle.lay_out(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1

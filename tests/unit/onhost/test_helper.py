@@ -1,0 +1,108 @@
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import files, gpus, helper, look
+
+RUN = "job-20261121T101112-1a2b"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    found = Layout(str(tmp_path))
+    (tmp_path / "runs" / RUN / "checkpoints").mkdir(parents=True)
+    return found
+
+
+def write(layout: Layout, name: str, content: bytes) -> Path:
+    path = Path(layout.run(RUN).folder) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_an_operation_it_does_not_know_is_refused_and_the_helper_lives_on(layout: Layout) -> None:
+    assert helper.answer(layout, {"id": 7, "op": "dance"})["refused"]["kind"] == "op"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "x/../../y", "job"])
+def test_a_run_id_that_would_name_another_path_is_refused(layout: Layout, name: str) -> None:
+    reply = helper.answer(layout, {"id": 1, "op": "stage", "run": name, "which": "best"})
+    assert "not a run-id" in reply["refused"]["message"]
+
+
+def test_only_log_and_events_can_be_read(layout: Layout) -> None:
+    asked = {"op": "read", "run": RUN, "file": "secrets.json", "offset": 0, "limit": 9}
+    assert helper.answer(layout, asked)["refused"]["kind"] == "name"
+
+
+def test_reading_by_offset_gives_whole_lines_once(layout: Layout) -> None:
+    write(layout, "events.jsonl", b"one\ntwo\nthr")
+    first = files.read(layout, RUN, "events.jsonl", 0, 100)
+    assert first == {"text": "one\ntwo\n", "offset": 8}
+    write(layout, "events.jsonl", b"one\ntwo\nthree\n")
+    assert files.read(layout, RUN, "events.jsonl", 8, 100)["text"] == "three\n"
+
+
+def test_following_ends_at_the_size_that_the_end_recorded(layout: Layout) -> None:
+    write(layout, "log", b"abc")
+    write(layout, "state.json", b'{"ended": 1.0, "log_bytes": 3, "supervisor": {}, "boot": ""}')
+    out = io.BytesIO()
+    files.follow(layout, RUN, "log", 1, out)
+    assert out.getvalue() == b"2\nbc-1\n"
+
+
+def test_the_tail_shows_a_progress_bar_as_a_terminal_would(layout: Layout) -> None:
+    path = write(layout, "log", b"a\n10%\r20%\r30%\nlast\r\n")
+    assert look.tail(str(path), 5) == ["a", "30%", "last"]
+
+
+def test_a_stage_pins_a_checkpoint_that_is_pruned_meanwhile(layout: Layout) -> None:
+    weights = write(layout, "checkpoints/12/model.safetensors", b"w" * 10)
+    write(layout, "checkpoints/best", b"12\n")
+    staged = files.stage(layout, RUN, "best")
+    weights.unlink()
+    names = {file["path"]: file for file in staged["files"]}
+    pinned = Path(staged["folder"]) / "checkpoints/12/model.safetensors"
+    assert pinned.read_bytes() == b"w" * 10
+    assert names["checkpoints/12/model.safetensors"]["sha256"] == files.sha256(str(pinned))
+    files.unstage(layout, RUN, staged["token"])
+    assert not pinned.exists()
+
+
+def test_an_output_that_leads_out_of_the_working_folder_is_refused(layout: Layout) -> None:
+    write(layout, "run.json", b'{"outputs": ["../../../secret"]}')
+    write(layout, "work/x", b"")
+    assert helper.answer(layout, {"op": "stage", "run": RUN, "which": "best"})["refused"]["kind"] == "outside"
+
+
+def test_a_link_among_the_outputs_is_not_followed(layout: Layout) -> None:
+    write(layout, "run.json", b'{"outputs": ["results"]}')
+    write(layout, "work/results/real", b"x")
+    os.symlink("/etc/passwd", Path(layout.run(RUN).work) / "results" / "link")
+    staged = files.stage(layout, RUN, "best")
+    assert [f["path"] for f in staged["files"] if "results" in f["path"]] == ["outputs/results/real"]
+
+
+def test_only_the_last_of_each_kind_of_event_is_told(layout: Layout) -> None:
+    lines = [b'{"event":"progress","step":%d}' % n for n in range(100)]
+    lines += [b'{"event":"metrics","split":"val","step":1}', b'{"event":"metrics","split":"train","step":1}']
+    path = write(layout, "events.jsonl", b"\n".join(lines) + b"\nhalf a li")
+    assert len(look.telling_events(str(path))) == 3
+
+
+def test_a_hung_or_absent_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus.sample() == []
+
+
+def test_gpus_are_read_from_what_the_driver_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, NVIDIA A10G, 512, 23028, 97, [N/A], GPU-1, 550.54'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    (gpu,) = gpus.sample()
+    assert (gpu["name"], gpu["used_mib"], gpu["use_percent"], gpu["celsius"]) == ("NVIDIA A10G", 512, 97, None)

@@ -1,0 +1,71 @@
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.view.console import colours, columns, duration, harmless, size, sparkline
+from orchestrator.view.log import Writer
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_follow_the_conventions() -> None:
+    assert colours({}, Terminal())
+    assert not colours({}, io.StringIO())
+    assert not colours({"NO_COLOR": "1"}, Terminal())
+    assert not colours({"TERM": "dumb"}, Terminal())
+    assert colours({"FORCE_COLOR": "1"}, io.StringIO())
+
+
+@pytest.mark.parametrize(
+    "evil",
+    ["\x1b]0;title\x07", "\x1b[2J", "\x1b[10;10H", "\x1bP1$r\x1b\\", "\x07", "\x9b2J", "\x1bc", "\x1b[?1049h"],
+)
+def test_a_host_cannot_steer_the_terminal(evil: str) -> None:
+    assert harmless(f"a{evil}b") == "ab"
+
+
+def test_colour_and_carriage_return_of_progress_bars_stay() -> None:
+    assert harmless("\x1b[31mred\x1b[0m\r50%\tx\n") == "\x1b[31mred\x1b[0m\r50%\tx\n"
+
+
+pieces = ["a", "é", "\r", "\n", "\x1b[31m", "\x1b[2J", "\x1b]0;t\x07", "\x1bPx\x1b\\", "\x1bc"]
+
+
+@given(st.lists(st.sampled_from(pieces)).map("".join), st.data())
+def test_a_log_that_comes_in_blocks_shows_what_the_whole_would(text: str, data: st.DataObject) -> None:
+    raw = text.encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=3)))
+    out = Terminal()
+    writer = Writer(out)
+    for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True):
+        writer.write(raw[start:end])
+    writer.close()
+    assert out.getvalue() == harmless(text)
+
+
+def test_a_character_cut_in_two_by_a_block_arrives_whole() -> None:
+    out = Terminal()
+    writer = Writer(out)
+    for byte in "é\x1b[31mü".encode():
+        writer.write(bytes([byte]))
+    writer.close()
+    assert out.getvalue() == "é\x1b[31mü"
+
+
+def test_durations_and_sizes_read_well() -> None:
+    assert [duration(s) for s in (5, 200, 18180, 187200)] == ["5 s", "3 min 20 s", "5 h 03 min", "2 d 04 h"]
+    assert [size(n) for n in (512, 3565158, 5 << 40)] == ["512 B", "3.4 MiB", "5.0 TiB"]
+
+
+def test_a_sparkline_spans_from_least_to_most_and_says_when_there_is_nothing() -> None:
+    assert sparkline([0, 1, 2]) == "▁▄█"
+    assert sparkline([]) == "no data"
+
+
+def test_columns_are_aligned_and_the_last_is_not_padded() -> None:
+    assert columns([["a", "b"], ["ccc", "d"]], indent="") == ["a    b", "ccc  d"]
