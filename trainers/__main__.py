@@ -46,7 +46,8 @@ def _json(value: Any) -> None:
 
 
 def _folders(pairs: Sequence[str]) -> dict[str, str]:
-    return dict((pair.split("=", 1) if "=" in pair else (pair, "")) for pair in pairs)
+    parts = (pair.partition("=") for pair in pairs)
+    return {name: path for name, _, path in parts}
 
 
 def _list(asked: argparse.Namespace) -> int:

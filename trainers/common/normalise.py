@@ -24,8 +24,11 @@ class NormalisedTwice(Exception):
 class Sample(Protocol):
     """A frozen dataclass with features (T, F) and the mark of who normalised them."""
 
-    features: np.ndarray
-    normalised: str | None
+    @property
+    def features(self) -> np.ndarray: ...
+
+    @property
+    def normalised(self) -> str | None: ...
 
 
 S = TypeVar("S", bound=Sample)
@@ -39,7 +42,7 @@ def digest(names: Iterable[str]) -> str:
 def floored(std: np.ndarray) -> np.ndarray:
     """Standard deviations (F,) with the least one raised to the floor."""
     least = FLOOR * float(np.median(std))
-    return np.maximum(std, least if least > 0 else 1.0)
+    return np.asarray(np.maximum(std, least if least > 0 else 1.0))
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Normaliser:
         if sample.normalised is not None:
             raise NormalisedTwice(f"already normalised by: {sample.normalised}")
         values = (sample.features - self.mean) / self.std
-        return replace(sample, features=values, normalised=TAG)  # type: ignore[type-var]
+        return replace(sample, features=values, normalised=TAG)
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest; a float32 survives JSON exactly."""

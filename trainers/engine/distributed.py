@@ -1,6 +1,7 @@
 """The processes of one training, as torchrun starts them; one alone without it."""
 
 import os
+import sys
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -55,10 +56,14 @@ class Group:
         if self.size > 1:
             dist.barrier()
 
-    def leave(self) -> None:
-        """End the exchange."""
+    def leave(self, code: int) -> None:
+        """End the exchange, and with it a process that is one of several, with this exit code."""
         if self.size > 1:
             dist.destroy_process_group()
+            # The threads of gloo now and then abort an interpreter that ends by itself (exit 134).
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
 
 def pick_device(asked: str, local_rank: int = 0) -> torch.device:

@@ -35,6 +35,6 @@ def evaluate(task: Task, model: nn.Module, split: str, group: Group, precision: 
         with autocast(precision, group.device):
             output = task.forward(model, batch)
         sums += torch.cat([torch.stack([output.loss, output.weight]), output.counts]).double()
-        hits[batch.index] = output.hits.float()
+        hits[batch.places] = output.hits.float()
     loss, weight, *counts = group.sum(sums).tolist()
     return Result(loss / weight, task.summarise(counts), group.sum(hits).tolist())

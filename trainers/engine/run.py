@@ -95,7 +95,7 @@ def train(name: str) -> int:
     events("end", status=outcome.status, step=outcome.step, message=outcome.message)
     if group.writes:
         (say if code in (DONE, STOPPED) else complain)(outcome.message)
-    group.leave()
+    group.leave(code)
     return code
 
 

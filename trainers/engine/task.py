@@ -12,9 +12,12 @@ from trainers.engine.sampler import Key
 
 
 class Batch(Protocol):
-    """Samples put together; `index` (B,) int64 tells which ones."""
+    """Samples put together; `places` (B,) int64 tells which ones of their split."""
 
-    index: Tensor
+    @property
+    def places(self) -> Tensor:
+        """(B,) int64."""
+        ...
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
@@ -54,12 +57,30 @@ class Summary:
 class Task(Protocol):
     """Data, model and loss of one trainer."""
 
-    name: str
-    config: EngineConfig
-    classes: tuple[str, ...]
-    counts_size: int
-    fingerprint: str
-    """A hash of the content of the data."""
+    @property
+    def name(self) -> str:
+        """The trainer's."""
+        ...
+
+    @property
+    def config(self) -> EngineConfig:
+        """The options."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the logits stand for."""
+        ...
+
+    @property
+    def counts_size(self) -> int:
+        """K of Output.counts."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the content of the data."""
+        ...
 
     def size(self, split: str) -> int:
         """Samples of a split; 0 where there is none."""

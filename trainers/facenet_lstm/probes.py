@@ -17,7 +17,7 @@ from trainers.engine.health import Finding
 from trainers.engine.preflight import Probe, Request
 from trainers.facenet_lstm import data, files, rules
 from trainers.facenet_lstm import task as tasks
-from trainers.facenet_lstm.config import Config
+from trainers.facenet_lstm.config import DATA, Config
 from trainers.facenet_lstm.task import FacenetTask
 
 DATA_CODES = (*rules.CODES, "schema.keys", "cache", "dups", "feature.unit", "feature.columns")
@@ -43,7 +43,7 @@ def inspect(
     kind: type[FacenetTask] | None = None,
 ) -> tuple[FacenetTask | None, list[Finding], dict[str, Any]]:
     """Read every file. The task (None without a usable sample), findings, the data's report."""
-    folders = {n: Path(p) for n, p in given.items() if n in rules.DATA and Path(p).is_dir()}
+    folders = {n: Path(p) for n, p in given.items() if n in DATA and Path(p).is_dir()}
     held = tasks.load(config, folders, work / "cache", events)
     found = rules.check(held.records, held.refused, held.found, held.home, config)
     report = rules.report(held.found, held.records, held.refused, held.home)
@@ -152,6 +152,12 @@ def labels_match(task: FacenetTask) -> list[Finding]:
     return [health.error("label.match", seen, fix)]
 
 
+def _together(task: FacenetTask, samples: list[tasks.Sample]) -> tasks.Batch:
+    batch = task.collate(samples)
+    assert batch is not None
+    return batch
+
+
 def _same_course(seen: np.ndarray, raw: np.ndarray) -> bool:
     """Each feature's course over time is that of the file, whatever its scale: z is linear in x."""
     a, b = (values - values.mean(0) for values in (seen, raw))
@@ -210,7 +216,7 @@ def saved(task: FacenetTask) -> list[Finding]:
     with TemporaryDirectory(prefix="gpujob-check-") as folder, torch.no_grad():
         path = checkpoint.save(Path(folder), 1, model, {}, manifest)
         restored = tasks.restore(checkpoint.read(path))
-        wanted = task.forward(model, task.collate([sample for _, sample in samples])).logits
+        wanted = task.forward(model, _together(task, [sample for _, sample in samples])).logits
         least = task.config.min_steps
         raw = [data.read_npz(record.path, least) for record, _ in samples]
         got = torch.stack([restored.logits(features) for features in raw])
@@ -228,8 +234,8 @@ def padding(task: FacenetTask) -> list[Finding]:
     for mode in ("eval", "train"):
         model.train(mode == "train")
         with torch.no_grad():
-            alone = task.forward(model, task.collate([some[0]])).logits[0]
-            beside = task.forward(model, task.collate([some[0], some[-1]])).logits[0]
+            alone = task.forward(model, _together(task, [some[0]])).logits[0]
+            beside = task.forward(model, _together(task, [some[0], some[-1]])).logits[0]
         off = float((alone - beside).abs().max())
         if not off < 1e-4:
             seen = f"in {mode} mode a padded sample's logits are {off:.2g} off those of it alone"

@@ -1,6 +1,5 @@
 """The Facenet LSTM as the engine's task, and its use from a checkpoint alone."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ class Batch(NamedTuple):
     lengths: Tensor
     labels: Tensor
     keys: Tensor
-    index: Tensor
+    places: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
@@ -251,8 +250,8 @@ def predict(held: checkpoint.Checkpoint, paths: Sequence[Path]) -> Iterator[dict
             continue
         shares = restored.logits(features).softmax(0).tolist()
         label = CLASSES[int(np.argmax(shares))]
-        answer = {"file": str(path), "label": label}
-        answer["probabilities"] = dict(zip(CLASSES, shares, strict=True))
+        probabilities = dict(zip(CLASSES, shares, strict=True))
+        answer = {"file": str(path), "label": label, "probabilities": probabilities}
         yield {**answer, **_truth(path, restored.config)}
 
 
@@ -290,5 +289,5 @@ def evaluate(
         "values": {**values, "accuracy_low": low, "accuracy_high": high},
         "per_class": metrics.per_class(confusion, CLASSES),
         "classes": list(CLASSES),
-        "confusion": json.loads(json.dumps(confusion.tolist())),
+        "confusion": confusion.tolist(),
     }

@@ -1,0 +1,106 @@
+"""Reading code folders: git's list, .gitignore without git, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator import source
+from orchestrator.errors import UsageError
+
+
+def git(folder: Path, *words: str) -> None:
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "protocol.file.allow=always"]
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.path for entry in source.read(folder).tree.entries}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "r"
+    (folder / "sub").mkdir(parents=True)
+    (folder / ".gitignore").write_text("*.log\n!keep.log\n/build\n")
+    for name in ("a.py", "x.log", "keep.log", "sub/b c.py", "sub/é.py"):
+        (folder / name).write_text(name)
+    (folder / "build").mkdir()
+    (folder / "build" / "out").write_text("")
+    return folder
+
+
+EXPECTED = {".gitignore", "a.py", "keep.log", "sub/b c.py", "sub/é.py"}
+
+
+def test_the_rules_of_gitignore_hold_without_git(repository: Path) -> None:
+    assert names(repository) == EXPECTED
+
+
+def test_rules_of_a_folder_below_hold_too(repository: Path) -> None:
+    (repository / "sub" / ".gitignore").write_text("b*\n")
+    assert names(repository) == {*EXPECTED - {"sub/b c.py"}, "sub/.gitignore"}
+
+
+def test_git_and_no_git_agree_and_untracked_files_go_along(repository: Path) -> None:
+    git(repository, "init", "-q")
+    git(repository, "add", "a.py", ".gitignore")
+    git(repository, "commit", "-qm", "x")
+    (repository / "a.py").write_text("changed")
+    found = source.read(repository)
+    assert {e.path for e in found.tree.entries} == EXPECTED
+    assert found.dirty
+    assert "+changed" in found.patch
+
+
+def test_a_tracked_file_that_was_deleted_is_not_sent(repository: Path) -> None:
+    git(repository, "init", "-q")
+    git(repository, "add", "-A")
+    (repository / "a.py").unlink()
+    assert "a.py" not in names(repository)
+
+
+def test_a_folder_within_a_repository_is_a_tree_of_its_own(repository: Path) -> None:
+    git(repository, "init", "-q")
+    git(repository, "add", "-A")
+    assert names(repository / "sub") == {"b c.py", "é.py"}
+
+
+def test_a_submodule_is_refused_by_name(repository: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    (other / "f").write_text("")
+    git(other, "add", "-A")
+    git(other, "commit", "-qm", "x")
+    git(repository, "init", "-q")
+    git(repository, "submodule", "add", "-q", str(other), "lib")
+    with pytest.raises(UsageError, match="lib is a submodule"):
+        source.read(repository)
+
+
+def test_a_link_that_leaves_the_folder_is_refused_by_name(repository: Path) -> None:
+    (repository / "out").symlink_to("../../etc/passwd")
+    with pytest.raises(UsageError, match="out is a link that leaves"):
+        source.read(repository)
+
+
+def test_a_file_that_changes_while_it_is_read_gets_no_final_name(repository: Path, tmp_path: Path) -> None:
+    read = source.read(repository)
+    (repository / "a.py").write_text("other")
+    with pytest.raises(UsageError, match="changed while it was read"):
+        source.lay_out(read, tmp_path / "snapshot")
+    assert [p for p in tmp_path.iterdir() if "snapshot" in p.name] == []
+
+
+def test_names_with_newlines_and_bytes_that_are_no_text_survive(tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in (b"a\nb", b"caf\xe9"):
+        Path(os.fsdecode(bytes(folder) + b"/" + name)).write_text("x")
+    read = source.read(folder)
+    source.lay_out(read, tmp_path / "snapshot")
+    assert source.read(tmp_path / "snapshot").tree.hash == read.tree.hash

@@ -1,0 +1,92 @@
+"""Fetch against a scripted host: what a lying, changing or broken one may do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import GpujobError
+from orchestrator.verbs import fetch
+from tests.support import Box, ScriptedHost, new_box
+
+RUN = "job-20261121T101112-1a2b"
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    with new_box() as found:
+        yield found
+
+
+def described(path: str, content: bytes) -> dict[str, Any]:
+    return {"path": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def host(files: list[dict[str, Any]], **contents: bytes) -> ScriptedHost:
+    staged = {"token": "t", "folder": "/stage", "files": files, "root": "/run"}
+    named = {f"/stage/{name}": content for name, content in contents.items()}
+    return ScriptedHost({"stage": staged, "unstage": {}}, named)
+
+
+def bring(box: Box, of: ScriptedHost) -> Path:
+    folder = box.project / "home"
+    fetch._bring(box.context(), of, RUN, "best", folder)
+    return folder
+
+
+@pytest.mark.parametrize("evil", ["../../x", "/etc/cron.d/x", "a/../../x", "", "a\0b"])
+def test_a_name_that_leads_outside_writes_nothing_at_all(box: Box, evil: str) -> None:
+    good = described("log", b"fine")
+    lying = host([good, described(evil, b"evil")], log=b"fine", **{evil: b"evil"})
+    with pytest.raises(GpujobError, match="host offered"):
+        bring(box, lying)
+    assert [p.name for p in (box.project / "home").rglob("*")] == [".gitignore"]
+    assert ("unstage", {"run": RUN, "token": "t"}) in lying.asked
+
+
+def test_a_link_in_the_folder_is_not_written_through(box: Box, tmp_path: Path) -> None:
+    folder = box.project / "home"
+    folder.mkdir()
+    (folder / "outputs").symlink_to(tmp_path)
+    with pytest.raises(GpujobError, match="is a link"):
+        bring(box, host([described("outputs/x", b"data")], **{"outputs/x": b"data"}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_that_do_not_match_their_hash_never_get_the_final_name(box: Box) -> None:
+    with pytest.raises(GpujobError, match="did not arrive whole"):
+        bring(box, host([described("log", b"true")], log=b"liar"))
+    assert not (box.project / "home" / "log").exists()
+    assert list((box.project / "home" / fetch.PARTS).iterdir()) == []
+
+
+def test_a_part_that_stands_here_is_continued_and_one_too_long_is_thrown_away(box: Box) -> None:
+    content = b"0123456789"
+    parts = box.project / "home" / fetch.PARTS
+    for part in (b"01234", content + b"more"):
+        parts.mkdir(parents=True, exist_ok=True)
+        (parts / hashlib.sha256(content).hexdigest()).write_bytes(part)
+        assert (bring(box, host([described("log", content)], log=content)) / "log").read_bytes() == content
+        (box.project / "home" / "log").unlink()
+
+
+def test_what_is_here_and_whole_is_not_asked_for_again(box: Box) -> None:
+    of = host([described("log", b"same")], log=b"same")
+    bring(box, of)
+    of.files.clear()
+    assert (bring(box, of) / "log").read_bytes() == b"same"
+
+
+def test_a_pointer_arrives_after_what_it_points_to() -> None:
+    names = ["checkpoints/best", "checkpoints/2/manifest.json", "checkpoints/2/model.safetensors", "log"]
+    ordered = sorted(({"path": name} for name in names), key=fetch._manifests_last)
+    assert [file["path"] for file in ordered][-2:] == ["checkpoints/2/manifest.json", "checkpoints/best"]
+
+
+def test_what_was_fetched_is_kept_out_of_the_next_code_tree(box: Box) -> None:
+    folder = bring(box, host([described("log", b"x")], log=b"x"))
+    assert (folder / ".gitignore").read_text() == "*\n"
