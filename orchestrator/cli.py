@@ -42,8 +42,12 @@ def _trainers(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 _RUN_HELP = "A run, a job's name (its latest run) or a unique prefix; left out: the one that is going."
-Job = Annotated[str, typer.Argument(help="A job file, or the name of one.", autocompletion=_jobs)]
-Run = Annotated[str | None, typer.Argument(help=_RUN_HELP, autocompletion=_runs)]
+Job = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job file, or the name of one.", autocompletion=_jobs)
+]
+Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help=_RUN_HELP, autocompletion=_runs)]
+Checkpoint = Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint, or a fetched run.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE…", help="Files as the trainer takes them.")]
 On = Annotated[str | None, typer.Option("--on", metavar="TARGET", help="Where runs live: local.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what costs or destroys.")]
@@ -65,7 +69,7 @@ def deploy(
     job: Job,
     on: On = None,
     name: Annotated[
-        str | None, typer.Option(help="Run it under another name, beside one that is going.")
+        str | None, typer.Option(metavar="NAME", help="Run it under another name, beside one that is going.")
     ] = None,
     sets: Sets = None,
     data: Data = None,
@@ -77,9 +81,10 @@ def deploy(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
     ] = False,
-    max_hours: Annotated[float | None, typer.Option(min=0.0, help="End the run after so many hours.")] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(metavar="H", help="End the run after so many hours.")
+    ] = None,
     share_gpu: Annotated[bool, typer.Option("--share-gpu", help="Although others hold a GPU.")] = False,
-    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Check a job, bring its code and data to the target, and start it in a named tmux session."""
@@ -97,7 +102,7 @@ def deploy(
         share_gpu,
         max_hours,
     )
-    _end(verb.deploy(_ctx(ctx, json, yes), request))
+    _end(verb.deploy(_ctx(ctx, json), request))
 
 
 @app.command()
@@ -122,7 +127,7 @@ def status(
     run: Run = None,
     on: On = None,
     cached: Annotated[bool, typer.Option("--cached", help="Ask nobody; show the last answer.")] = False,
-    lines: Annotated[int, typer.Option(min=0, max=100, help="Last lines of the log.")] = 5,
+    lines: Annotated[int, typer.Option(min=0, max=100, metavar="N", help="Last lines of the log.")] = 5,
     json: Json = False,
 ) -> None:
     """Show runs: state, step, processes, GPUs, memory, disk, last lines."""
@@ -142,7 +147,7 @@ def monitor(
     attach: Annotated[
         bool, typer.Option("--attach", help="The real tmux session; Ctrl-b d leaves it.")
     ] = False,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 2.0,
+    interval: Annotated[float, typer.Option(min=0.2, metavar="S", help="Seconds between looks.")] = 2.0,
     json: Json = False,
 ) -> None:
     """Watch a run; Ctrl-C leaves it running."""
@@ -179,7 +184,9 @@ def fetch(
     ctx: typer.Context,
     run: Run = None,
     on: On = None,
-    which: Annotated[str, typer.Option(help="Checkpoints to bring: best, last or all.")] = "best",
+    which: Annotated[
+        str, typer.Option(metavar="WHICH", help="Checkpoints to bring: best, last or all.")
+    ] = "best",
     to: Annotated[str | None, typer.Option(metavar="DIR", help="Instead of ./fetched/<run-id>.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Take each new one until the run ends.")] = False,
     json: Json = False,
@@ -194,7 +201,7 @@ def fetch(
 
 
 @app.command()
-def verify(ctx: typer.Context, path: str, json: Json = False) -> None:
+def verify(ctx: typer.Context, path: Checkpoint, json: Json = False) -> None:
     """Check every hash of a checkpoint, or of all in a fetched run."""
     from orchestrator.verbs import verify as verb  # noqa: PLC0415
 
@@ -204,7 +211,7 @@ def verify(ctx: typer.Context, path: str, json: Json = False) -> None:
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def prepare(
     ctx: typer.Context,
-    trainer: Annotated[str, typer.Argument(help="The trainer.", autocompletion=_trainers)],
+    trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="The trainer.", autocompletion=_trainers)],
     sample: Annotated[str | None, typer.Option(metavar="DIR", help="Write sample data there.")] = None,
     json: Json = False,
 ) -> None:
@@ -218,9 +225,9 @@ def prepare(
 @app.command()
 def evaluate(
     ctx: typer.Context,
-    checkpoint: str,
+    checkpoint: Checkpoint,
     data: Data = None,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="train, val, test or all.")] = "test",
     json: Json = False,
 ) -> None:
     """Score a checkpoint on data: metrics and confusion matrix."""
@@ -230,7 +237,7 @@ def evaluate(
 
 
 @app.command()
-def predict(ctx: typer.Context, checkpoint: str, files: list[str], json: Json = False) -> None:
+def predict(ctx: typer.Context, checkpoint: Checkpoint, files: Files, json: Json = False) -> None:
     """Apply a checkpoint, and nothing else, to new files."""
     from orchestrator.verbs import trainer as verb  # noqa: PLC0415
 
@@ -248,7 +255,7 @@ def doctor(ctx: typer.Context, on: On = None, json: Json = False) -> None:
 @app.command()
 def init(
     ctx: typer.Context,
-    script: Annotated[str | None, typer.Argument(help="The script that trains.")] = None,
+    script: Annotated[str | None, typer.Argument(metavar="[SCRIPT]", help="The script that trains.")] = None,
 ) -> None:
     """Write a commented job file for a script of your own."""
     from orchestrator.verbs import init as verb  # noqa: PLC0415

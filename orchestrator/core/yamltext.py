@@ -17,6 +17,8 @@ class YamlError(ValueError):
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
         self.line = line
+
+
 _TAGS = ("map", "seq", "str", "int", "float", "bool", "null")
 
 

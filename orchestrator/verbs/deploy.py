@@ -10,7 +10,7 @@ from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core import runstate
 from orchestrator.core.plan import Identity, Inputs, Plan, StartStep
-from orchestrator.errors import GpujobError, UsageError
+from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
 from orchestrator.targets import registry
@@ -93,6 +93,8 @@ def _carry_out(
     executor = execute.Executor(ctx, host, store, trees)
     try:
         executor.run(plan, word, secrets)
+    except Unreachable:
+        raise  # it may be up or not: the intent stays open, and the same command finds out
     except GpujobError:
         store.close_intent(plan.job, host.label)  # it ended here and said why: nothing is open
         raise

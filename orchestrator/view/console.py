@@ -22,9 +22,7 @@ _SEQUENCE = (
     r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07)"
     r"|\x1b[ -/]*[0-OQ-WYZ\\`a-~]"
 )
-_CONTROL = re.compile(
-    rf"(?P<colour>{_COLOUR})|{_SEQUENCE}|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", re.DOTALL
-)
+_CONTROL = re.compile(rf"(?P<colour>{_COLOUR})|{_SEQUENCE}|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", re.DOTALL)
 _COMPLETE = re.compile(_SEQUENCE, re.DOTALL)
 _LONGEST_SEQUENCE = 256
 

@@ -37,4 +37,9 @@ def line(value: dict[str, Any]) -> str:
     """A line that the trainer said while it prepared."""
     if "message" in value:
         return harmless(str(value["message"]))
-    return harmless("  ".join(f"{key} {item}" for key, item in value.items() if not isinstance(item, dict)))
+    told = {key: item for key, item in value.items() if key not in ("v", "t", "event")}
+    return harmless("  ".join(f"{key} {_short(item)}" for key, item in told.items()))
+
+
+def _short(item: object) -> str:
+    return str(len(item)) if isinstance(item, list | dict) else str(item)

@@ -27,7 +27,14 @@ def host(request: pytest.FixtureRequest, box: Box) -> Iterator[Host]:
 
 
 def spec(**changes: object) -> dict[str, object]:
-    return {"id": RUN, "job": "job", "mark": MARK, "created": 1.0, "argv": ["sh", "-c", "echo hi; sleep 60"], **changes}
+    return {
+        "id": RUN,
+        "job": "job",
+        "mark": MARK,
+        "created": 1.0,
+        "argv": ["sh", "-c", "echo hi; sleep 60"],
+        **changes,
+    }
 
 
 def test_facts_come_in_one_answer(host: Host) -> None:

@@ -220,7 +220,8 @@ def test_the_limit_of_hours_ends_a_run_with_time_to_save(box: Box) -> None:
 def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(box: Box) -> None:
     box.env.update(TOKEN="hunter2", AWS_SECRET_ACCESS_KEY="canary")
     box.job(
-        "import os\nprint(os.environ['TOKEN'][::-1], os.environ.get('AWS_SECRET_ACCESS_KEY'))", pass_env=["TOKEN"]
+        "import os\nprint(os.environ['TOKEN'][::-1], os.environ.get('AWS_SECRET_ACCESS_KEY'))",
+        pass_env=["TOKEN"],
     )
     run_id = deployed(box)
     box.until("succeeded")
@@ -257,9 +258,15 @@ def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(box
     try:
         code = f"cd {box.project}; {sys.executable} -c 'from orchestrator.cli import script; script()' monitor --attach"
         env = {**box.env, "TERM": "screen-256color", "PYTHONPATH": str(Path(__file__).parents[2])}
-        session = outer.new_session("t", window_command=f"bash --norc -c \"{code}; echo LEFT; sleep 60\"", environment=env, x=120, y=30)
+        session = outer.new_session(
+            "t", window_command=f'bash --norc -c "{code}; echo LEFT; sleep 60"', environment=env, x=120, y=30
+        )
         pane = session.active_pane
-        wait_for(lambda: "tick" in "\n".join(pane.capture_pane()) and "C-b d leaves" in "\n".join(pane.capture_pane()))
+        wait_for(
+            lambda: (
+                "tick" in "\n".join(pane.capture_pane()) and "C-b d leaves" in "\n".join(pane.capture_pane())
+            )
+        )
         pane.send_keys("C-b", enter=False)
         pane.send_keys("d", enter=False)
         wait_for(lambda: "LEFT" in "\n".join(pane.capture_pane()))
@@ -333,7 +340,13 @@ def test_a_job_is_sent_as_it_was_and_an_edit_does_not_change_a_going_run(box: Bo
 def test_the_dirty_tree_and_its_patch_are_kept_with_the_run(box: Box) -> None:
     def git(*words: str) -> None:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-        subprocess.run(["git", *who, *words], cwd=box.project, check=True, capture_output=True, env={**os.environ, **box.env})
+        subprocess.run(
+            ["git", *who, *words],
+            cwd=box.project,
+            check=True,
+            capture_output=True,
+            env={**os.environ, **box.env},
+        )
 
     box.job("print('one')")
     box.write(".gitignore", "ignored\nfetched\n")

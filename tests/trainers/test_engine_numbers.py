@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainers.engine import health, metrics, optim
+from trainers.engine import health, metrics, optim, precision
 from trainers.engine.config import EngineConfig
 
 
@@ -73,9 +73,7 @@ def test_numbers_out_of_the_ordinary_are_told():
     assert [f.severity for f in health.balance(rare, ["a", "b"])] == ["warning"]
 
 
-def test_torch_is_told_to_compute_alike_with_and_without_autocast_off():
-    from trainers.engine import precision  # noqa: PLC0415 - only this test asks it
-
+def test_the_precision_asked_for_is_computed_in():
     cpu = torch.device("cpu")
     assert precision.choose(EngineConfig(), cpu) == "float32"
     assert precision.choose(EngineConfig(precision="bf16"), cpu) == "bf16"

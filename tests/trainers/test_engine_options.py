@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
+import trainer_runs
+import yaml
 
 from trainers.engine.config import Config, EngineConfig, option, parse, unread
 from trainers.facenet_lstm.config import Config as Facenet
@@ -41,6 +43,13 @@ def test_a_rate_that_yaml_reads_as_a_word_is_explained():
 def test_all_that_is_wrong_is_told_at_once():
     _, findings = parse(EngineConfig, {"epoch": 1, "seed": "x", "schedule": "linear"})
     assert [f.code for f in findings] == ["config.unknown", "config.type", "config.choice"]
+
+
+def test_the_job_file_gives_options_that_are_there():
+    job = yaml.safe_load((trainer_runs.ROOT / "jobs" / "facenet-lstm.yaml").read_text())
+    config, findings = parse(Facenet, job["config"])
+    assert findings == []
+    assert config.as_dict() == Facenet().as_dict()
 
 
 def test_options_come_back_from_their_own_dict():

@@ -31,7 +31,9 @@ def modules_after(box: Box, *words: str) -> set[str]:
         "import sys\nfrom orchestrator.cli import main\n"
         f"main({list(words)!r})\nsys.stderr.write('\\nMODULES ' + ' '.join(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=box.env, cwd=box.project, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=box.env, cwd=box.project, capture_output=True, text=True
+    )
     return set(done.stderr.rpartition("MODULES ")[2].split())
 
 
@@ -60,7 +62,9 @@ def test_help_names_every_command_and_the_readme_or_docs_explain_each(box: Box) 
 
 
 def test_the_page_of_the_command_line_is_what_help_says() -> None:
-    done = subprocess.run([sys.executable, "docs/make_cli.py", "--check"], cwd=REPOSITORY, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "docs/make_cli.py", "--check"], cwd=REPOSITORY, capture_output=True
+    )
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
@@ -81,7 +85,9 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
         (["predict", "nowhere", "x"], 3, "is no checkpoint"),
     ],
 )
-def test_an_error_is_told_in_a_line_with_its_exit_code(box: Box, words: list[str], code: int, said: str) -> None:
+def test_an_error_is_told_in_a_line_with_its_exit_code(
+    box: Box, words: list[str], code: int, said: str
+) -> None:
     result = box.run(*words)
     assert (result.code, result.out) == (code, "")
     assert said in result.err
@@ -158,6 +164,11 @@ def test_doctor_names_what_is_missing_and_the_line_that_installs_it(box: Box) ->
 
 
 def test_completion_offers_jobs_and_trainers(box: Box) -> None:
-    env = {**box.env, "_GPUJOB_COMPLETE": "complete_bash", "COMP_WORDS": "gpujob deploy face", "COMP_CWORD": "2"}
+    env = {
+        **box.env,
+        "_GPUJOB_COMPLETE": "complete_bash",
+        "COMP_WORDS": "gpujob deploy face",
+        "COMP_CWORD": "2",
+    }
     done = subprocess.run([*GPUJOB], env=env, cwd=box.project, capture_output=True, text=True)
     assert "facenet-lstm" in done.stdout

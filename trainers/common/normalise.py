@@ -58,7 +58,7 @@ class Normaliser:
         if sample.normalised is not None:
             raise NormalisedTwice(f"already normalised by: {sample.normalised}")
         values = (sample.features - self.mean) / self.std
-        return replace(sample, features=values, normalised=TAG)
+        return replace(sample, features=values, normalised=TAG)  # type: ignore[type-var]
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest; a float32 survives JSON exactly."""

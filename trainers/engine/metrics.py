@@ -10,7 +10,7 @@ from trainers.engine import rng
 def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
     """(C, C) int64; rows are the truth."""
     flat = np.bincount(truth * classes + answer, minlength=classes * classes)
-    return flat.reshape(classes, classes)
+    return np.asarray(flat.reshape(classes, classes))
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -23,7 +23,8 @@ class Reader(nn.Module):
         """(B, T, width) in, (B, T, own width) out; steps beyond a length hold no meaning."""
         packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
         read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])
-        return self.dropout(self.norm(read), keys)
+        kept: Tensor = self.dropout(self.norm(read), keys)
+        return kept
 
 
 class Dense(nn.Module):
@@ -36,7 +37,8 @@ class Dense(nn.Module):
 
     def forward(self, values: Tensor, keys: Tensor) -> Tensor:
         """(B, width) in, (B, units) out."""
-        return self.dropout(relu(self.linear(values)), keys)
+        kept: Tensor = self.dropout(relu(self.linear(values)), keys)
+        return kept
 
 
 def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:

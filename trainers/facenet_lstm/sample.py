@@ -153,7 +153,7 @@ def _without_features(held: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _with_nan(features: np.ndarray) -> np.ndarray:
-    values = features.copy()
+    values: np.ndarray = features.copy()
     values[5, 7] = np.nan
     return values
 

@@ -61,10 +61,10 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
     features = torch.zeros(len(samples), int(lengths.max()), data.WIDTH)
     for row, sample in enumerate(samples):
         features[row, : len(sample.features)] = torch.from_numpy(sample.features)
-    labels, keys, index = (
+    labels, keys, places = (
         torch.tensor([getattr(sample, name) for sample in samples]) for name in ("label", "key", "index")
     )
-    return Batch(features, lengths, labels, keys, index)
+    return Batch(features, lengths, labels, keys, places)
 
 
 class Items:

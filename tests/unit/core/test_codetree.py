@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from orchestrator.core.codetree import LARGEST, Entry, leaves, parse_git_list, refusals, tree
 
 entries = st.lists(
-    st.builds(Entry, st.text(min_size=1), st.sampled_from(["file", "exec"]), st.integers(0, 9), st.text(max_size=4)),
+    st.builds(
+        Entry, st.text(min_size=1), st.sampled_from(["file", "exec"]), st.integers(0, 9), st.text(max_size=4)
+    ),
     unique_by=lambda entry: entry.path,
 )
 

@@ -15,7 +15,9 @@ def test_every_event_of_the_shared_fixture_is_understood() -> None:
 
 
 def test_unknown_fields_are_ignored_and_lines_that_are_no_event_are_counted() -> None:
-    account = ev.parse(['{"event": "progress", "step": 3, "colour": "red"}', '{"event": "dance"}', "nonsense", ""])
+    account = ev.parse(
+        ['{"event": "progress", "step": 3, "colour": "red"}', '{"event": "dance"}', "nonsense", ""]
+    )
     assert [event.step for event in account.events if isinstance(event, ev.Progress)] == [3]
     assert account.skipped == 2
 

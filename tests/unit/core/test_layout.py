@@ -11,7 +11,9 @@ def test_a_run_id_that_is_none_names_no_path() -> None:
 
 def test_paths_of_a_run_lie_in_its_folder() -> None:
     paths = Layout("/r").run("job-20261121T101112-1a2b")
-    assert {p.startswith(paths.folder + "/") for p in (paths.log, paths.state, paths.work, paths.stage)} == {True}
+    assert {p.startswith(paths.folder + "/") for p in (paths.log, paths.state, paths.work, paths.stage)} == {
+        True
+    }
 
 
 def test_a_deep_root_gets_a_socket_short_enough_for_the_kernel() -> None:

@@ -77,7 +77,9 @@ def test_several_gpus_are_driven_by_torchrun() -> None:
         ({"disk": {"free": 1 << 20}}, "GiB are free", ""),
     ],
 )
-def test_a_host_that_cannot_is_refused_with_what_mends_it(facts: dict[str, Any], said: str, next_step: str) -> None:
+def test_a_host_that_cannot_is_refused_with_what_mends_it(
+    facts: dict[str, Any], said: str, next_step: str
+) -> None:
     with pytest.raises(GpujobError) as caught:
         plan.make(inputs(facts=facts))
     assert said in caught.value.what

@@ -94,7 +94,8 @@ def test_progress_of_an_evaluation_is_not_taken_for_the_training() -> None:
             | st.fixed_dictionaries(
                 {"ended": st.none() | st.floats(0, 2e9)},
                 optional={
-                    "reason": st.none() | st.sampled_from(["exit", "stopped", "hours", "idle", "preempted", "x"]),
+                    "reason": st.none()
+                    | st.sampled_from(["exit", "stopped", "hours", "idle", "preempted", "x"]),
                     "exit_code": st.none() | st.integers(0, 255),
                     "signal": st.none() | st.integers(1, 64),
                 },
@@ -106,7 +107,9 @@ def test_progress_of_an_evaluation_is_not_taken_for_the_training() -> None:
         },
     )
 )
-def test_any_facts_give_a_state_and_an_end_that_is_recorded_is_never_called_going(facts: dict[str, Any]) -> None:
+def test_any_facts_give_a_state_and_an_end_that_is_recorded_is_never_called_going(
+    facts: dict[str, Any],
+) -> None:
     state = rs.fold(facts, NOW)
     recorded = (facts.get("state") or {}).get("ended") is not None
     assert not (recorded and isinstance(state, rs.GOING))

@@ -58,7 +58,9 @@ def test_a_name_that_cannot_name_files_and_sessions_is_refused(name: str) -> Non
 
 
 def test_set_overrides_a_nested_value_and_is_named_as_its_source() -> None:
-    job = spec.parse(GOOD + "config: {lr: 1}\n", "mine.yaml", [("config.lr", "3e-4"), ("config.deep.x", "[1, 2]")])
+    job = spec.parse(
+        GOOD + "config: {lr: 1}\n", "mine.yaml", [("config.lr", "3e-4"), ("config.deep.x", "[1, 2]")]
+    )
     assert job.spec.config == {"lr": 3e-4, "deep": {"x": [1, 2]}}
     assert job.where("config", "lr") == "--set"
 

@@ -3,7 +3,9 @@ import pytest
 from orchestrator.core import yamltext
 
 
-@pytest.mark.parametrize(("text", "value"), [("3e-4", 3e-4), ("1e5", 1e5), ("1.5", 1.5), ("12", 12), (".5", 0.5)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("3e-4", 3e-4), ("1e5", 1e5), ("1.5", 1.5), ("12", 12), (".5", 0.5)]
+)
 def test_numbers_as_people_write_them_are_numbers(text: str, value: float) -> None:
     """PyYAML alone reads 3e-4 as text: a learning rate that is a string."""
     assert yamltext.parse(f"lr: {text}").value == {"lr": value}

@@ -17,7 +17,14 @@ def test_what_is_sent_to_hosts_is_python_3_8(name: str) -> None:
 
 @pytest.mark.parametrize("name", PYTHON)
 def test_what_is_sent_to_hosts_calls_nothing_newer_than_3_8(name: str) -> None:
-    newer = ("removeprefix", "removesuffix", "file_digest", "cached_property_", "is_relative_to", "zip(strict")
+    newer = (
+        "removeprefix",
+        "removesuffix",
+        "file_digest",
+        "cached_property_",
+        "is_relative_to",
+        "zip(strict",
+    )
     assert not [word for word in newer if word in bundle.files()[name].decode()]
 
 

@@ -105,4 +105,9 @@ def test_gpus_are_read_from_what_the_driver_prints(monkeypatch: pytest.MonkeyPat
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     (gpu,) = gpus.sample()
-    assert (gpu["name"], gpu["used_mib"], gpu["use_percent"], gpu["celsius"]) == ("NVIDIA A10G", 512, 97, None)
+    assert (gpu["name"], gpu["used_mib"], gpu["use_percent"], gpu["celsius"]) == (
+        "NVIDIA A10G",
+        512,
+        97,
+        None,
+    )

@@ -23,7 +23,9 @@ def checkpoint(folder: Path) -> Path:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     listed = {n: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for n, c in files.items()}
-    manifest = json.dumps({"v": 1, "files": listed, "trainer": "t", "step": 3, "metrics": {"acc": 0.5}}).encode()
+    manifest = json.dumps(
+        {"v": 1, "files": listed, "trainer": "t", "step": 3, "metrics": {"acc": 0.5}}
+    ).encode()
     (folder / "manifest.json").write_bytes(manifest)
     (folder / "manifest.sha256").write_text(f"{hashlib.sha256(manifest).hexdigest()}  manifest.json\n")
     return folder
@@ -53,7 +55,11 @@ def test_missing_cut_and_foreign_files_are_each_named(box: Box) -> None:
     (folder / "model.safetensors").write_bytes(b"short")
     (folder / "evil.pkl").write_bytes(b"x")
     said = box.run("verify", "c").err
-    for words in ("trainer.pt is missing", "model.safetensors has 5 bytes", "evil.pkl is not in the manifest"):
+    for words in (
+        "trainer.pt is missing",
+        "model.safetensors has 5 bytes",
+        "evil.pkl is not in the manifest",
+    ):
         assert words in said
 
 

@@ -23,7 +23,16 @@ def test_colours_follow_the_conventions() -> None:
 
 @pytest.mark.parametrize(
     "evil",
-    ["\x1b]0;title\x07", "\x1b[2J", "\x1b[10;10H", "\x1bP1$r\x1b\\", "\x07", "\x9b2J", "\x1bc", "\x1b[?1049h"],
+    [
+        "\x1b]0;title\x07",
+        "\x1b[2J",
+        "\x1b[10;10H",
+        "\x1bP1$r\x1b\\",
+        "\x07",
+        "\x9b2J",
+        "\x1bc",
+        "\x1b[?1049h",
+    ],
 )
 def test_a_host_cannot_steer_the_terminal(evil: str) -> None:
     assert harmless(f"a{evil}b") == "ab"

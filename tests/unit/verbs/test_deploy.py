@@ -1,0 +1,217 @@
+"""Deploy, check, stop and status against a scripted host: what is asked, in which order, and every refusal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import Unreachable
+from orchestrator.process import Done
+from orchestrator.targets.base import Refused
+from tests.support import Box, Result, ScriptedHost, new_box
+from tests.unit.core.test_plan import FACTS, PYTHON
+
+REPORT: dict[str, Any] = {
+    "v": 1,
+    "event": "report",
+    "trainer": "facenet-lstm",
+    "findings": [],
+    "checked": ["labels.nonempty"],
+    "data": {"found": 2, "used": 2, "refused": [], "tables": []},
+    "seconds": 1.0,
+}
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    with new_box() as found:
+        for name in ("ravdess", "crema"):
+            (found.project / "sets" / name).mkdir(parents=True)
+        yield found
+
+
+def started(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
+    seen = {**SEEN, "id": spec["id"], "run": {"job": spec.get("job"), "who": spec.get("who")}}
+    return {"started": True, "seen": seen}
+
+
+SEEN: dict[str, Any] = {
+    "id": "facenet-lstm-20261121T101112-1a2b",
+    "run": {"job": "facenet-lstm", "who": "tester"},
+    "state": {"ended": None, "started": 1.0, "attempt": 1},
+    "supervised": True,
+    "pids": [5],
+    "session": "gpujob-x",
+    "events": [],
+    "log": {"bytes": 0, "tail": []},
+    "checkpoints": {"steps": [], "last": None, "best": None},
+}
+
+
+def scripted(**answers: Any) -> ScriptedHost:
+    lines = [json.dumps({"event": "progress", "step": 1}), json.dumps(REPORT)]
+    base = {"facts": FACTS, "start": started, "run": (lines, Done(0, "")), "look": {"runs": []}, "clean": {}}
+    return ScriptedHost({**base, **answers})
+
+
+def type_in(box: Box, host: ScriptedHost, *words: str, monkeypatch: pytest.MonkeyPatch) -> Result:
+    class Target:
+        label = host.label
+
+        @contextlib.contextmanager
+        def connect(self) -> Iterator[ScriptedHost]:
+            yield host
+
+    monkeypatch.setattr("orchestrator.targets.registry.target", lambda *_: Target())
+    return box.run(*words)
+
+
+DEPLOY = ("deploy", "facenet-lstm", "--data", "sets")
+
+
+def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = scripted()
+    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    assert [op for op, _ in host.asked] == ["facts", "run", "start"]
+    assert len(host.sent) == 1
+    spec = host.asked[-1][1]["spec"]
+    assert spec["argv"] == ["/py", "-m", "trainers", "train", "facenet-lstm"]
+    assert spec["env"]["PYTHONPATH"] == f"/r/code/{host.sent[0]}"
+    assert result.out.strip() == spec["id"]
+
+
+def test_a_verdict_is_cached_and_any_change_asks_again(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def checks(*more: str, **answers: Any) -> int:
+        host = scripted(**answers)
+        result = type_in(box, host, "check", "facenet-lstm", "--data", "sets", *more, monkeypatch=monkeypatch)
+        assert result.code == 0, result.err
+        return [op for op, _ in host.asked].count("run")
+
+    assert [checks(), checks()] == [1, 0]
+    assert checks("--fresh") == 1
+    assert checks("--set", "config.epochs=3") == 1
+    (box.project / "sets" / "crema" / "new.npz").write_text("x")
+    assert checks() == 1
+    assert checks(facts={**FACTS, "pythons": [{**PYTHON, "torch": "9"}]}) == 1
+
+
+def test_an_error_of_the_check_starts_nothing_and_names_what_was_found(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = {"code": "split.groups", "severity": "error", "seen": "actor 3 twice", "fix": "mend it", "key": None}
+    report = {**REPORT, "findings": [finding]}
+    host = scripted(run=([json.dumps(report)], Done(64, "")))
+    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    assert result.code == 1
+    for said in ("split.groups", "actor 3 twice", "mend it"):
+        assert said in result.err
+    assert (host.sent, "start" in [op for op, _ in host.asked]) == ([], False)
+
+
+def test_a_warning_is_shown_and_lets_the_deploy_pass(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = {"code": "balance", "severity": "warning", "seen": "few sad", "fix": "more", "key": None}
+    host = scripted(run=([json.dumps({**REPORT, "findings": [finding]})], Done(0, "")))
+    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    assert (result.code, "balance: few sad" in result.err) == (0, True)
+
+
+def test_data_without_a_usable_sample_names_five_files_and_why(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = [{"file": f"f{n}.npz", "why": "no key"} for n in range(9)]
+    finding = {"code": "labels.nonempty", "severity": "error", "seen": "0 of 9", "fix": "x", "key": None}
+    report = {**REPORT, "findings": [finding], "data": {"found": 9, "used": 0, "refused": refused, "tables": []}}
+    host = scripted(run=([json.dumps(report)], Done(65, "")))
+    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    assert result.code == 1
+    assert "f0.npz: no key; f1.npz: no key" in result.err
+    assert ("f4.npz" in result.err, "f5.npz" in result.err) == (True, False)
+
+
+def test_a_check_that_dies_without_a_report_is_an_error_with_its_last_words(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = scripted(run=(["noise"], Done(1, "Traceback\nMemoryError: no\n")))
+    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    assert (result.code, "MemoryError: no" in result.err) == (1, True)
+
+
+def test_a_start_that_is_refused_leaves_no_intent_open(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = scripted(start=Refused("tmux", "tmux would not"))
+    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    assert (result.code, "tmux would not" in result.err) == (1, True)
+    assert list((box.home / "state" / "intents").glob("*.json")) == []
+
+
+def test_a_connection_that_breaks_during_the_start_leaves_the_intent_which_is_carried_on(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run may be up or not: the same run-id is asked for again, so nothing is made twice."""
+    host = scripted(start=[Unreachable("cut"), Unreachable("cut")])
+    assert type_in(box, host, *DEPLOY, monkeypatch=monkeypatch).code == 5
+    first = host.asked[-1][1]["spec"]["id"]
+    again = scripted()
+    result = type_in(box, again, *DEPLOY, monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    assert again.asked[-1][1]["spec"]["id"] == first
+
+
+def test_an_open_intent_whose_run_is_up_is_confirmed_and_not_started_again(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = scripted(start=Unreachable("cut"))
+    type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    up = {**SEEN, "id": host.asked[-1][1]["spec"]["id"]}
+    again = scripted(look={"runs": [up]})
+    result = type_in(box, again, *DEPLOY, monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    assert "start" not in [op for op, _ in again.asked]
+    assert "had started" in result.err
+
+
+def test_an_open_intent_for_another_thing_is_dropped_and_its_half_made_run_removed(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = scripted(start=Unreachable("cut"))
+    type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    old = host.asked[-1][1]["spec"]["id"]
+    half = {**SEEN, "id": old, "state": None, "supervised": False, "pids": []}
+    again = scripted(look={"runs": [half]})
+    result = type_in(box, again, *DEPLOY, "--set", "config.epochs=3", monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    assert ("clean", {"run": old, "purge": True}) in again.asked
+    assert again.asked[-1][1]["spec"]["id"] != old
+
+
+def test_processes_that_will_not_go_are_named_and_stop_fails(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = {**SEEN, "run": {"job": "x", "who": box.context().who}}
+    host = scripted(look={"runs": [mine]}, stop={"was_going": True, "left": [77], "seen": mine})
+    result = type_in(box, host, "stop", monkeypatch=monkeypatch)
+    assert (result.code, "pids 77" in result.err) == (1, True)
+
+
+def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glance = {"hostname": "h", "gpus": [], "disk": {"free": 1, "total": 2}, "memory": {"available": 1, "total": 2}}
+    host = scripted(look={"runs": [SEEN], **glance})
+    assert type_in(box, host, "status", "--on", "scripted", monkeypatch=monkeypatch).code == 0
+    dead = scripted(look=Unreachable("no route"))
+    result = type_in(box, dead, "status", "--on", "scripted", monkeypatch=monkeypatch)
+    assert result.code == 0
+    assert "does not answer" in result.err
+    assert SEEN["id"] in result.out
+    assert type_in(box, dead, "status", "--on", "scripted", "--json", monkeypatch=monkeypatch).json["host"][
+        "unreachable"
+    ]
+
+
+def test_resume_takes_no_other_options_and_no_run_of_another_job(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = scripted(look={"runs": [{**SEEN, "run": {"job": "other"}}]})
+    options = type_in(box, host, *DEPLOY, "--resume", "x", monkeypatch=monkeypatch)
+    assert (options.code, "takes no --set" in options.err) == (2, True)
+    foreign = type_in(box, host, "deploy", "facenet-lstm", "--resume", SEEN["id"], monkeypatch=monkeypatch)
+    assert (foreign.code, "a run of other" in foreign.err) == (2, True)
