@@ -71,12 +71,15 @@ def _parts(picture: dict[str, Any], now: float) -> Iterator[Any]:
         row = Table.grid(padding=(0, 2))
         row.add_row(ProgressBar(total=run["of"], completed=run["step"] or 0, width=40), _percent(run))
         yield row
-    yield from (Text(line) for line in _curves(picture["events"]))
+    yield from (Text(line, no_wrap=True) for line in _curves(picture["events"]))
     yield from (
         Text(f"  {h['severity']} {h['rule']}: {harmless(h['seen'])}", "yellow") for h in run["health"]
     )
     yield Text(f"  {picture['host']['hostname']}: {gpus(picture['host']['gpus'])}", "dim")
-    yield from (Text.from_ansi("  │ " + harmless(line)) for line in run["last_lines"])
+    yield from (
+        Text.from_ansi("  │ " + harmless(line), no_wrap=True, overflow="ellipsis")
+        for line in run["last_lines"]
+    )
     yield Text("  Ctrl-C leaves the run going", "dim")
 
 
@@ -101,7 +104,7 @@ def _curves(lines: list[str]) -> list[str]:
             wanted += [("val", name) for name in event.values if ("val", name) not in wanted]
     curves = [(split, name, runstate.series(account, split, name)) for split, name in wanted[:5]]
     return [
-        f"  {split} {name:18} {sparkline(values)}  {values[-1]:.4g} ({min(values):.3g} to {max(values):.3g})"
+        f"  {split} {name:18} {sparkline(values):32}  {values[-1]:.4g} ({min(values):.3g} to {max(values):.3g})"
         for split, name, values in curves
         if values
     ]

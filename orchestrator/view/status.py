@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core import events as ev
-from orchestrator.view.console import Paint, columns, duration, harmless, size
+from orchestrator.view.console import Paint, columns, duration, harmless, size, width
 
 _STYLE = {
     "running": "green",
@@ -130,7 +130,13 @@ def _print_detail(ctx: Context, paint: Paint, run: dict[str, Any]) -> None:
     for health in run["health"]:
         ctx.out(paint(f"  {health['severity']} {health['rule']}: {harmless(health['seen'])}", "yellow"))
     for line in run["last_lines"]:
-        ctx.out("  " + paint("│", "dim") + " " + harmless(line))
+        ctx.out("  " + paint("│", "dim") + " " + _cut(harmless(line), ctx))
+
+
+def _cut(line: str, ctx: Context) -> str:
+    """To the width of a terminal; whole into a pipe."""
+    room = width(ctx.env, ctx.stdout) - 5
+    return line if room <= 0 or len(line) <= room or not ctx.stdout.isatty() else line[:room] + "…"
 
 
 def _print_machine(ctx: Context, answer: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ def stream(task: Task, config: EngineConfig, plan: Plan, group: Group, first: in
     shares = Shares(plan, group.rank, group.size, config.accumulate, first)
     loader: DataLoader[Any] = DataLoader(
         task.items("train"),  # type: ignore[arg-type]
-        batch_sampler=shares,  # type: ignore[arg-type]
+        batch_sampler=shares,
         collate_fn=task.collate,
         num_workers=config.num_workers,
         worker_init_fn=_let_the_parent_decide,

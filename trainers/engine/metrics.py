@@ -14,7 +14,8 @@ def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    shares: np.ndarray = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return shares
 
 
 def summarise(confusion: np.ndarray) -> dict[str, float]:
