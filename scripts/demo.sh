@@ -8,7 +8,8 @@ say() { printf '\n$ %s\n' "$*"; "$@"; }
 
 [ -d sample ] || say gpujob prepare facenet-lstm --sample sample
 say gpujob deploy facenet-lstm --on local --data sample --name demo --follow \
-  --set config.epochs=12 --set config.warmup_epochs=1 --set 'config.hidden=[96]' --set 'config.dense=[64]'
+  --set config.epochs=10 --set config.warmup_epochs=1 --set config.learning_rate=0.004 \
+  --set 'config.hidden=[64]' --set 'config.dense=[64]' --set config.num_workers=0
 say gpujob status demo
 say gpujob fetch demo
 run=$(gpujob status demo --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["runs"][0]["id"])')

@@ -1,4 +1,4 @@
-"""What several tests use: a command line run in this process, a box of its own for real runs, a scripted host."""
+"""What several tests use: a command line run in this process, a box for real runs, a scripted host."""
 
 from __future__ import annotations
 

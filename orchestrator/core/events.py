@@ -77,6 +77,7 @@ class End(Base, frozen=True, kw_only=True, tag="end"):
     status: str = ""
     step: int | None = None
     message: str = ""
+    code: int | None = None
 
 
 Event = Start | Progress | Metrics | Checkpoint | Health | Warned | End

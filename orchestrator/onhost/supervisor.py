@@ -15,8 +15,8 @@ import subprocess
 import time
 from typing import Any
 
-from orchestrator.core.layout import Layout, RunPaths, scratch
-from orchestrator.onhost import gpus, jsonfile, limits, proc
+from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.onhost import environment, gpus, jsonfile, limits, look, proc
 
 BEAT = 5.0  # seconds between heartbeats
 GPU_EVERY = 15.0
@@ -67,7 +67,7 @@ class Supervisor:
         self.kill_at: float | None = None
         self.next_gpus = 0.0
         self.log = os.open(self.paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self.environment = self._environment()
+        self.environment = environment.of(self.paths, self.spec)
 
     def main(self) -> None:
         """Blocks until the run has ended and state.json says how."""
@@ -127,7 +127,17 @@ class Supervisor:
         child.returncode = status
         if os.WIFSIGNALED(status):
             return None, os.WTERMSIG(status)
-        return os.WEXITSTATUS(status), None
+        return self._meant(os.WEXITSTATUS(status)), None
+
+    def _meant(self, code: int) -> int:
+        """The code that the run's last event tells, where its launcher turned it into another."""
+        if code in FINAL:
+            return code
+        for line in look.telling_events(self.paths.events)[-1:]:
+            event = json.loads(line)
+            if event["event"] == "end" and event.get("code") in FINAL[1:]:
+                return int(event["code"])
+        return code
 
     def _wait(self, pid: int) -> int:
         next_beat = 0.0
@@ -208,32 +218,6 @@ class Supervisor:
         )
         jsonfile.replace(self.paths.state, self.state)
 
-    def _environment(self) -> dict[str, str]:
-        """Built from run.json and the secrets file alone: what the tmux server was started with stays out."""
-        paths, spec = self.paths, self.spec
-        secrets = jsonfile.load(paths.secrets) or {}
-        data = {name: entry["path"] for name, entry in spec.get("data", {}).items()}
-        temporary = scratch(spec["mark"])
-        os.makedirs(temporary, mode=0o700, exist_ok=True)
-        environment = dict(spec.get("env", {}))
-        environment.update(secrets)
-        environment.update({"GPUJOB_DATA_" + _upper(name): path for name, path in data.items()})
-        environment.update(
-            GPUJOB_MARK=spec["mark"],
-            GPUJOB_RUN_ID=spec["id"],
-            GPUJOB_RUN_DIR=paths.folder,
-            GPUJOB_EVENTS=paths.events,
-            GPUJOB_CHECKPOINTS=paths.checkpoints,
-            GPUJOB_CONFIG=json.dumps(spec.get("config", {})),
-            GPUJOB_DATA=json.dumps(data),
-            GPUJOB_CODE_TREE=((spec.get("trainers") or spec.get("code")) or {}).get("tree", ""),
-            PYTHONUNBUFFERED="1",
-            TMPDIR=temporary,
-        )
-        with contextlib.suppress(OSError):
-            os.unlink(paths.secrets)
-        return environment
-
     def _view(self) -> subprocess.Popen[bytes]:
         """What an attached terminal sees. It ends with this process, and no key reaches it."""
         words = ["tail", "-n", "2000", "--pid=%d" % os.getpid(), "-F", self.paths.log]
@@ -292,7 +276,3 @@ def _mtime(path: str) -> float:
         return os.stat(path).st_mtime
     except OSError:
         return 0.0
-
-
-def _upper(name: str) -> str:
-    return "".join(c if c.isalnum() and c.isascii() else "_" for c in name.upper())

@@ -103,11 +103,11 @@ def _curves(lines: list[str]) -> list[str]:
         if isinstance(event, ev.Metrics) and event.split == "val":
             wanted += [("val", name) for name in event.values if ("val", name) not in wanted]
     curves = [(split, name, runstate.series(account, split, name)) for split, name in wanted[:5]]
-    return [
-        f"  {split} {name:18} {sparkline(values):32}  {values[-1]:.4g} ({min(values):.3g} to {max(values):.3g})"
-        for split, name, values in curves
-        if values
-    ]
+    return [f"  {split} {name:18} {_curve(values)}" for split, name, values in curves if values]
+
+
+def _curve(values: list[float]) -> str:
+    return f"{sparkline(values):32}  {values[-1]:.4g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def _metrics(run: dict[str, Any]) -> str:

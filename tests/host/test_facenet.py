@@ -33,7 +33,6 @@ def test_from_sample_data_to_a_prediction(box: Box, sample: Path) -> None:
     assert result.code == 0, result.err + result.out
     run = box.state()
     assert run["state"] == "succeeded"
-    assert run["step"] if "step" in run else True
     assert 0 < run["metrics"]["val"]["accuracy"] <= 1
 
     assert box.run("fetch").code == 0
@@ -48,7 +47,9 @@ def test_from_sample_data_to_a_prediction(box: Box, sample: Path) -> None:
     said = box.run("predict", home, str(good), "--json").json
     assert set(said["probabilities"]) == {"angry", "disgust", "fearful", "happy", "neutral", "sad"}
     assert said["truth"] == "happy"
-    scored = box.run("evaluate", home, "--data", "ravdess=sample/ravdess", "--data", "crema=sample/crema", "--json")
+    scored = box.run(
+        "evaluate", home, "--data", "ravdess=sample/ravdess", "--data", "crema=sample/crema", "--json"
+    )
     assert scored.code == 0, scored.err
     assert scored.json["values"]["accuracy"] == pytest.approx(run["metrics"]["test"]["accuracy"], abs=1e-6)
 
@@ -96,4 +97,8 @@ def test_data_without_a_usable_file_ends_before_a_session_and_names_five(box: Bo
 def test_a_missing_data_folder_is_three_lines_and_exit_2(box: Box) -> None:
     result = box.run("deploy", "facenet-lstm")
     assert result.code == 2
-    assert [line.split(":")[0].strip() for line in result.err.strip().splitlines()[-3:]] == ["error", "why", "next"]
+    assert [line.split(":")[0].strip() for line in result.err.strip().splitlines()[-3:]] == [
+        "error",
+        "why",
+        "next",
+    ]

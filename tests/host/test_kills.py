@@ -34,12 +34,18 @@ def watched(where, name):
         return found
     setattr(where, name, around)
 for where, name in [(local.LocalHost, 'ask'), (local.LocalHost, 'send_tree'), (local.LocalHost, 'receive'),
-                    (store.Store, '_replace'), (store.Store, 'close_intent'), (source, 'lay_out'), (fetch, '_sync')]:
+                    (store.Store, '_replace'), (store.Store, 'close_intent'),
+                    (source, 'lay_out'), (fetch, '_sync')]:
     watched(where, name)
 import atexit
 atexit.register(lambda: sys.stderr.write('POINTS %d\\n' % count))
 """
-STEADY = "import os, time\nopen('result.txt', 'w').write('whole')\nprint('begun', flush=True)\ntime.sleep(float({seconds}))\n"
+STEADY = """
+import time
+open('result.txt', 'w').write('whole')
+print('begun', flush=True)
+time.sleep(float({seconds}))
+"""
 
 
 def killed_at(box: Box, at: int, *words: str) -> tuple[int, int]:

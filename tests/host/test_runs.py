@@ -131,7 +131,7 @@ def test_stop_asks_for_a_checkpoint_first_and_verifies_that_nothing_is_left(box:
 
 
 def test_stop_reaches_grandchildren_in_sessions_of_their_own_that_ignore_sigterm(box: Box) -> None:
-    child = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
+    child = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
     box.job(
         "import subprocess, sys, time\n"
         f"for _ in range(2): subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)\n"
@@ -148,7 +148,7 @@ def test_stop_reaches_grandchildren_in_sessions_of_their_own_that_ignore_sigterm
 def test_a_scripts_child_may_end_by_itself_after_the_script_was_stopped(box: Box) -> None:
     """`bash run.sh` dies of SIGTERM at once; the Python below it still gets its time to save."""
     box.write("inner.py", TRAPS_TERM)
-    box.write("job.yaml", f"name: job\ncommand: [bash, run.sh]\n")
+    box.write("job.yaml", "name: job\ncommand: [bash, run.sh]\n")
     box.write("run.sh", f"{sys.executable} inner.py\necho after\n")
     run_id = deployed(box)
     begun(box, run_id)
@@ -194,12 +194,28 @@ def test_stopping_somebody_elses_run_asks_naming_who(box: Box) -> None:
 
 
 def test_a_crash_is_restarted_within_the_budget_and_the_attempts_are_told(box: Box) -> None:
-    body = "import os, sys\nprint('attempt', os.environ['GPUJOB_ATTEMPT'])\nsys.exit(0 if os.environ['GPUJOB_ATTEMPT'] == '3' else 1)"
+    body = (
+        "import os, sys\n"
+        "print('attempt', os.environ['GPUJOB_ATTEMPT'])\n"
+        "sys.exit(0 if os.environ['GPUJOB_ATTEMPT'] == '3' else 1)"
+    )
     box.job(body, restart={"max": 2})
     deployed(box)
     seen = box.until("succeeded")
     assert seen["attempt"] == 3
     assert (box.folder(seen["id"]) / "log").read_text() == "attempt 1\nattempt 2\nattempt 3\n"
+
+
+def test_the_code_that_a_launcher_hid_is_read_from_the_last_event(box: Box) -> None:
+    """torchrun ends with 1 whatever its workers ended with."""
+    line = json.dumps({"event": "end", "status": "failed", "code": 66})
+    box.job(
+        f"import os, sys\nopen(os.environ['GPUJOB_EVENTS'], 'a').write({line!r} + '\\n')\nsys.exit(1)",
+        restart={"max": 3},
+    )
+    deployed(box)
+    seen = box.until("failed")
+    assert (seen["exit_code"], seen["attempt"], seen["reason"]) == (66, 1, "diverged")
 
 
 @pytest.mark.parametrize("code", [64, 65, 66])
@@ -215,6 +231,12 @@ def test_the_limit_of_hours_ends_a_run_with_time_to_save(box: Box) -> None:
     seen = box.until("stopped")
     assert seen["by"] == "the limit of hours"
     assert "checkpoint written" in (box.folder(run_id) / "log").read_text()
+
+
+def test_a_run_that_shows_no_sign_of_life_is_ended_as_idle(box: Box) -> None:
+    box.job(TRAPS_TERM, limits={"idle_minutes": 0.02})
+    deployed(box)
+    assert box.until("stopped")["by"] == "the idle limit"
 
 
 def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(box: Box) -> None:
@@ -256,7 +278,8 @@ def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(box
     deployed(box)
     outer = libtmux.Server(socket_path=str(box.home / "outer.sock"))
     try:
-        code = f"cd {box.project}; {sys.executable} -c 'from orchestrator.cli import script; script()' monitor --attach"
+        gpujob = f"{sys.executable} -c 'from orchestrator.cli import script; script()'"
+        code = f"cd {box.project}; {gpujob} monitor --attach"
         env = {**box.env, "TERM": "screen-256color", "PYTHONPATH": str(Path(__file__).parents[2])}
         session = outer.new_session(
             "t", window_command=f'bash --norc -c "{code}; echo LEFT; sleep 60"', environment=env, x=120, y=30
@@ -293,7 +316,8 @@ def test_streaming_loses_and_repeats_no_byte_progress_bars_and_broken_text_inclu
         "import os, random, sys, time\n"
         "random.seed(1)\n"
         "for n in range(400):\n"
-        "    os.write(1, random.choice([b'\\r%3d%%' % n, b'line %d\\n' % n, 'é\\n'.encode(), b'\\xff\\x00raw', b'x' * 5000]))\n"
+        "    some = [b'\\r%3d%%' % n, b'line %d\\n' % n, 'é\\n'.encode(), b'\\xff\\x00raw', b'x' * 5000]\n"
+        "    os.write(1, random.choice(some))\n"
         "    if n % 50 == 0: time.sleep(.02)\n"
     )
     box.job(body)
@@ -309,7 +333,8 @@ def test_the_periodic_monitor_prints_plain_lines_without_a_terminal(box: Box) ->
         "import json, os, time\n"
         "e = open(os.environ['GPUJOB_EVENTS'], 'a')\n"
         "for n in range(8):\n"
-        "    e.write(json.dumps({'event': 'progress', 'step': n + 1, 'of': 8, 't': time.time()}) + '\\n'); e.flush()\n"
+        "    event = {'event': 'progress', 'step': n + 1, 'of': 8, 't': time.time()}\n"
+        "    e.write(json.dumps(event) + '\\n'); e.flush()\n"
         "    time.sleep(.2)\n"
     )
     deployed(box)

@@ -92,7 +92,7 @@ def train(name: str) -> int:
     group = distributed.join(config.device)
     events = Events(run.events) if group.writes else Silent()
     code, outcome = _guarded(name, run, config, findings, events, group, stop)
-    events("end", status=outcome.status, step=outcome.step, message=outcome.message)
+    events("end", status=outcome.status, step=outcome.step, message=outcome.message, code=code)
     if group.writes:
         (say if code in (DONE, STOPPED) else complain)(outcome.message)
     group.leave(code)

@@ -1,4 +1,4 @@
-"""Deploy, check, stop and status against a scripted host: what is asked, in which order, and every refusal."""
+"""Deploy, check, stop and status against a scripted host: what is asked, in which order, what is refused."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def type_in(box: Box, host: ScriptedHost, *words: str, monkeypatch: pytest.Monke
 DEPLOY = ("deploy", "facenet-lstm", "--data", "sets")
 
 
-def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = scripted()
     result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
@@ -103,7 +105,13 @@ def test_a_verdict_is_cached_and_any_change_asks_again(box: Box, monkeypatch: py
 def test_an_error_of_the_check_starts_nothing_and_names_what_was_found(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finding = {"code": "split.groups", "severity": "error", "seen": "actor 3 twice", "fix": "mend it", "key": None}
+    finding = {
+        "code": "split.groups",
+        "severity": "error",
+        "seen": "actor 3 twice",
+        "fix": "mend it",
+        "key": None,
+    }
     report = {**REPORT, "findings": [finding]}
     host = scripted(run=([json.dumps(report)], Done(64, "")))
     result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
@@ -120,10 +128,16 @@ def test_a_warning_is_shown_and_lets_the_deploy_pass(box: Box, monkeypatch: pyte
     assert (result.code, "balance: few sad" in result.err) == (0, True)
 
 
-def test_data_without_a_usable_sample_names_five_files_and_why(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_without_a_usable_sample_names_five_files_and_why(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refused = [{"file": f"f{n}.npz", "why": "no key"} for n in range(9)]
     finding = {"code": "labels.nonempty", "severity": "error", "seen": "0 of 9", "fix": "x", "key": None}
-    report = {**REPORT, "findings": [finding], "data": {"found": 9, "used": 0, "refused": refused, "tables": []}}
+    report = {
+        **REPORT,
+        "findings": [finding],
+        "data": {"found": 9, "used": 0, "refused": refused, "tables": []},
+    }
     host = scripted(run=([json.dumps(report)], Done(65, "")))
     result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 1
@@ -186,7 +200,9 @@ def test_an_open_intent_for_another_thing_is_dropped_and_its_half_made_run_remov
     assert again.asked[-1][1]["spec"]["id"] != old
 
 
-def test_processes_that_will_not_go_are_named_and_stop_fails(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_will_not_go_are_named_and_stop_fails(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = {**SEEN, "run": {"job": "x", "who": box.context().who}}
     host = scripted(look={"runs": [mine]}, stop={"was_going": True, "left": [77], "seen": mine})
     result = type_in(box, host, "stop", monkeypatch=monkeypatch)
@@ -196,7 +212,12 @@ def test_processes_that_will_not_go_are_named_and_stop_fails(box: Box, monkeypat
 def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    glance = {"hostname": "h", "gpus": [], "disk": {"free": 1, "total": 2}, "memory": {"available": 1, "total": 2}}
+    glance = {
+        "hostname": "h",
+        "gpus": [],
+        "disk": {"free": 1, "total": 2},
+        "memory": {"available": 1, "total": 2},
+    }
     host = scripted(look={"runs": [SEEN], **glance})
     assert type_in(box, host, "status", "--on", "scripted", monkeypatch=monkeypatch).code == 0
     dead = scripted(look=Unreachable("no route"))
@@ -209,7 +230,9 @@ def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
     ]
 
 
-def test_resume_takes_no_other_options_and_no_run_of_another_job(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_takes_no_other_options_and_no_run_of_another_job(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = scripted(look={"runs": [{**SEEN, "run": {"job": "other"}}]})
     options = type_in(box, host, *DEPLOY, "--resume", "x", monkeypatch=monkeypatch)
     assert (options.code, "takes no --set" in options.err) == (2, True)

@@ -85,7 +85,7 @@ def test_an_unknown_option_of_a_trainer_is_refused_with_its_line_and_a_guess(box
 
 
 def test_an_unknown_option_given_by_set_is_blamed_on_the_flag(box: Box) -> None:
-    with pytest.raises(UsageError, match="^--set: "):
+    with pytest.raises(UsageError, match=r"^--set: "):
         load(box, "facenet-lstm", sets=["config.epohcs=3"])
 
 
