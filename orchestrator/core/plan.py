@@ -144,11 +144,16 @@ def check_key(trainers: str, config: dict[str, Any], data: tuple[Data, ...], pyt
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
+def has_torch(python: dict[str, Any]) -> bool:
+    """Whether this interpreter has all that the trainers import."""
+    return bool(python.get("torch") and python.get("numpy") and python.get("safetensors"))
+
+
 def pick_python(facts: dict[str, Any], wanted: str) -> dict[str, Any]:
     """The interpreter that trains: the first with torch, or the one that the job names."""
     pythons: list[dict[str, Any]] = facts["pythons"]
     for python in pythons:
-        if python.get("torch") and python.get("safetensors"):
+        if has_torch(python):
             return python
     seen = ", ".join(f"{p['path']} ({p['version']})" for p in pythons) or "none answered"
     named = f"env.python {wanted!r}" if wanted != "auto" else "no Python here"
@@ -185,14 +190,19 @@ def _python(given: Inputs) -> dict[str, Any] | None:
     return pick_python(given.facts, given.job.env.python) if given.job.trainer else None
 
 
-def check_step(job: JobSpec, trainers: Code, data: tuple[Data, ...], facts: dict[str, Any]) -> CheckStep:
-    """The gate: asked of the trainer with the interpreter that will train."""
+def check_step(
+    job: JobSpec, trainers: Code, data: tuple[Data, ...], facts: dict[str, Any], tier: str = "full"
+) -> CheckStep:
+    """The gate: asked of the trainer with the interpreter that will train.
+
+    The tier `files` looks at names, labels and splits alone, for which any Python will do.
+    """
     assert job.trainer
-    python = pick_python(facts, job.env.python)
+    python = facts["pythons"][0] if tier == "files" else pick_python(facts, job.env.python)
     request = {
         "config": job.config,
         "data": {folder.name: folder.path for folder in data},
-        "tier": "full",
+        "tier": tier,
         "work": Layout(facts["root"]).cache,
     }
     return CheckStep(
@@ -201,7 +211,7 @@ def check_step(job: JobSpec, trainers: Code, data: tuple[Data, ...], facts: dict
         python=python["path"],
         request=request,
         trainer=job.trainer,
-        key=check_key(trainers.tree, job.config, data, python),
+        key=check_key(trainers.tree, {"tier": tier, **job.config}, data, python),
     )
 
 

@@ -33,6 +33,8 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
     with registry.target(ctx, settings, on).connect() as host:
         step = facts.check_step(host, job, source.package(share.trainers_package()))
         report = run(ctx, host, store, step, fresh=fresh)
+    if step.request["tier"] == "files":
+        ctx.talk("no Python here has PyTorch: only names, labels and splits were looked at")
     if ctx.json:
         ctx.out(json.dumps({"schema_version": 1, **report}))
     else:

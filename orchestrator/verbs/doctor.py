@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.context import Context
 from orchestrator.core import tmux
-from orchestrator.core.plan import LEAST_FREE
+from orchestrator.core.plan import LEAST_FREE, has_torch
 from orchestrator.errors import GpujobError
 from orchestrator.targets import registry
 from orchestrator.verbs import config
@@ -55,7 +55,7 @@ def _tmux(version: str | None) -> Row:
 
 
 def _torch(pythons: list[dict[str, Any]]) -> Row:
-    able = [p for p in pythons if p.get("torch") and p.get("safetensors")]
+    able = [p for p in pythons if has_torch(p)]
     if able:
         return ("PyTorch", "ok", f"{able[0]['torch']} in {able[0]['path']}", "")
     seen = ", ".join(p["path"] for p in pythons) or "no Python answered"

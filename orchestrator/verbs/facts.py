@@ -50,9 +50,13 @@ def inputs(host: Host, job: Job, who: Identity, trees: dict[str, Source], share_
 
 
 def check_step(host: Host, job: Job, trainers: Source) -> CheckStep:
-    """The gate alone, for `gpujob check`: no session is planned, so no tmux is asked for."""
+    """The gate alone, for `gpujob check`: no session is planned, so no tmux is asked for.
+
+    Where no Python has torch, its tier is `files`: what names, labels and splits alone can tell.
+    """
     facts = _ask(host, job, [])
-    return plan.check_step(job.spec, _code("trainers", trainers), data(job), facts)
+    tier = "full" if any(plan.has_torch(python) for python in facts["pythons"]) else "files"
+    return plan.check_step(job.spec, _code("trainers", trainers), data(job), facts, tier)
 
 
 def _ask(host: Host, job: Job, trees: list[str]) -> dict[str, Any]:

@@ -102,6 +102,16 @@ def test_a_verdict_is_cached_and_any_change_asks_again(box: Box, monkeypatch: py
     assert checks(facts={**FACTS, "pythons": [{**PYTHON, "torch": "9"}]}) == 1
 
 
+def test_without_torch_the_rules_of_names_and_splits_are_checked_and_the_rest_is_said_to_be_missing(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = scripted(facts={**FACTS, "pythons": [{**PYTHON, "torch": None}]})
+    result = type_in(box, host, "check", "facenet-lstm", "--data", "sets", monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    assert "only names, labels and splits" in result.err
+    assert json.loads(host.asked[-1][1]["stdin"])["tier"] == "files"
+
+
 def test_an_error_of_the_check_starts_nothing_and_names_what_was_found(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
