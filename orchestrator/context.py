@@ -59,6 +59,10 @@ class Context:
         """A path as typed: ~ and relative ones are resolved here."""
         return self.cwd / Path(self.expand(text))
 
+    def short(self, path: Path) -> str:
+        """A path as a person would type it here."""
+        return str(path.relative_to(self.cwd) if path.is_relative_to(self.cwd) else path)
+
     def expand(self, text: str) -> str:
         if text == "~" or text.startswith("~/"):
             return self.env.get("HOME", "") + text[1:]

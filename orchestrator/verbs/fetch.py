@@ -159,13 +159,13 @@ def _sweep_parts(folder: Path) -> None:
 
 
 def _report(ctx: Context, run_id: str, folder: Path, files: list[dict[str, Any]]) -> None:
-    shown = folder.relative_to(ctx.cwd) if folder.is_relative_to(ctx.cwd) else folder
-    checkpoints = sorted(str(shown / p) for p in _checkpoints(files))
+    shown = ctx.short(folder)
+    checkpoints = sorted(f"{shown}/{path}" for path in _checkpoints(files))
     if ctx.json:
         told = {"run": run_id, "folder": str(folder), "files": files, "checkpoints": checkpoints}
         ctx.out(json.dumps({"schema_version": 1, **told}))
         return
-    ctx.out(str(shown))
+    ctx.out(shown)
     total = sum(file["bytes"] for file in files)
     ctx.talk(f"{len(files)} files, {transfer.size(total)}, every sha256 verified")
     for path in checkpoints[-1:]:

@@ -44,12 +44,12 @@ class Job:
 def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | None = None) -> Job:
     """Reads and checks a job file; its trainer and the trainer's options too. Looks at no data yet."""
     path, ours = _find(ctx, word)
-    shown = path.relative_to(ctx.cwd) if path.is_relative_to(ctx.cwd) else path
+    shown = ctx.short(path)
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{shown} cannot be read: {error}") from None
-    file = spec.parse(text, str(shown), [_pair(item) for item in sets])
+    file = spec.parse(text, shown, [_pair(item) for item in sets])
     if name:
         file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
     _check_name(file, name)

@@ -21,7 +21,7 @@ def verify(ctx: Context, place: str) -> int:
     found = checkpoints_below(folder)
     if not found:
         raise NotFound(f"{place} holds no checkpoint", "there is no manifest.json in it", "gpujob fetch")
-    verified = [{"path": str(path), **checkpoint(path)} for path in found]
+    verified = [{"path": ctx.short(path), **checkpoint(path)} for path in found]
     if ctx.json:
         ctx.out(json.dumps({"schema_version": 1, "checkpoints": verified}))
         return Exit.DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -69,11 +70,7 @@ def print_report(ctx: Context, report: dict[str, Any]) -> None:
         for line in columns([table["columns"], *[[str(c) for c in row] for row in table["rows"]]]):
             ctx.out(harmless(line))
     for refused in data.get("refused", [])[:20]:
-        ctx.out(harmless(f"  refused {_shown(ctx, refused['file'])}: {refused['why']}"))
-
-
-def _shown(ctx: Context, path: str) -> str:
-    return path.removeprefix(f"{ctx.cwd}/")
+        ctx.out(harmless(f"  refused {ctx.short(Path(refused['file']))}: {refused['why']}"))
 
 
 def summary(report: dict[str, Any]) -> str:
