@@ -18,7 +18,7 @@ say gpujob verify "fetched/$run"
 cat <<EOF
 
 That was a real run: $run. Next, from the folder demo:
-  export GPUJOB_ROOT="$PWD/root"
+  export GPUJOB_ROOT="$PWD/root" PATH="$(cd .. && pwd)/.venv/bin:\$PATH"
   gpujob predict fetched/$run sample/ravdess/Actor_01/*.npz
   gpujob evaluate fetched/$run --data ravdess=sample/ravdess --data crema=sample/crema
   gpujob deploy facenet-lstm --data sample          the full recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,8 +55,10 @@ def print_findings(ctx: Context, report: dict[str, Any]) -> None:
         return
     paint = Paint(ctx.env, ctx.stderr)
     for finding in report["findings"]:
-        severity = finding["severity"]
-        ctx.talk(f"  {paint(severity, _STYLE[severity])} {finding['code']}: {harmless(finding['seen'])}")
+        severity, seen = finding["severity"], harmless(finding["seen"])
+        if severity == "info":
+            seen = textwrap.shorten(seen, 160, placeholder=" …")
+        ctx.talk(f"  {paint(severity, _STYLE[severity])} {finding['code']}: {seen}")
         if finding["fix"] and severity != "info":
             ctx.talk(f"    {harmless(finding['fix'])}")
     ctx.talk("  " + summary(report))

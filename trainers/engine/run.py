@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +149,6 @@ def _report(findings: list[Finding], events: Events, talk: bool) -> None:
         action = "refused" if f.severity == "error" else "goes on"
         events("health", rule=f.code, severity=f.severity, seen=f.seen, action=action)
         if talk:
-            say(f"{f.severity}: {f.code}: {f.seen}")
+            say(f"{f.severity}: {f.code}: {textwrap.shorten(f.seen, 160, placeholder=' …')}")
     if health.has_error(findings):
         raise Refused("; ".join(f"{f.seen}: {f.fix}" for f in findings if f.severity == "error"))
