@@ -15,6 +15,7 @@ from orchestrator.onhost.answers import Refused
 CHUNK = 1 << 18
 HEARTBEAT = 2.0  # seconds without a byte until a follower is told that all is well
 _UNBEGUN = 60.0  # seconds after which a folder without a supervisor will not get one
+_TRIES = 20
 FOLLOWED = ("log", "events.jsonl")
 
 
@@ -64,16 +65,29 @@ def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         raise Refused("absent", "no run %s on this host" % run_id)
+    touch(layout)
+    for _ in range(_TRIES):
+        try:
+            return _staged(paths, which)
+        except FileNotFoundError:
+            continue  # the trainer pruned what was being pinned: its pointers name something newer by now
+    raise Refused("changing", "the checkpoints of %s change faster than they can be read" % run_id)
+
+
+def _staged(paths: RunPaths, which: str) -> dict[str, Any]:
     token = "%d-%d" % (os.getpid(), time.monotonic_ns())
     folder = os.path.join(paths.stage, token)
     os.makedirs(folder, mode=0o700)
-    touch(layout)
-    pinned = []
-    for source, relative in _wanted(paths, which):
-        target = os.path.join(folder, relative)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        if _pin(source, target):
-            pinned.append(_described(target, relative))
+    try:
+        pinned = []
+        for source, relative in _wanted(paths, which):
+            target = os.path.join(folder, relative)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if _pin(source, target):
+                pinned.append(_described(target, relative))
+    except FileNotFoundError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return {"token": token, "folder": folder, "files": pinned, "root": paths.folder}
 
 

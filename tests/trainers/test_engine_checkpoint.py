@@ -118,3 +118,18 @@ def test_a_trainer_state_that_would_run_code_is_not_loaded(tmp_path):
     path = checkpoint.save(tmp_path, 1, nn.Linear(1, 1), {"state": Path}, {"trainer": "x"})
     with pytest.raises(pickle.UnpicklingError):
         checkpoint.read(path).trainer_state()
+
+
+def test_a_checkpoint_that_is_pruned_is_gone_in_one_stroke(tmp_path, monkeypatch):
+    """Killed in the middle of removing, no half of it may stand under its name."""
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+        checkpoint.point(tmp_path, "last", step)
+
+    def killed(path, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.prune(tmp_path)
+    assert checkpoint.steps(tmp_path) == [3, 2]

@@ -136,7 +136,9 @@ def prune(root: Path) -> None:
     named = {pointed(root, "last"), pointed(root, "best")}
     for step in steps(root)[KEPT:]:
         if step not in named:
-            shutil.rmtree(root / str(step))
+            aside = root / f".{step}.{os.getpid()}.old.tmp"
+            (root / str(step)).rename(aside)  # absent in one stroke: never half removed under its name
+            shutil.rmtree(aside)
 
 
 def sweep(root: Path) -> None:

@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,28 @@ def test_a_stage_pins_a_checkpoint_that_is_pruned_meanwhile(layout: Layout) -> N
     assert names["checkpoints/12/model.safetensors"]["sha256"] == files.sha256(str(pinned))
     files.unstage(layout, RUN, staged["token"])
     assert not pinned.exists()
+
+
+def test_a_checkpoint_that_is_pruned_while_it_is_pinned_is_asked_for_anew(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(layout, "checkpoints/12/model.safetensors", b"old")
+    write(layout, "checkpoints/best", b"12\n")
+    real = os.link
+
+    def pruned_meanwhile(source: str, target: str) -> None:
+        if "/12/" in source:
+            Path(source).unlink()
+            write(layout, "checkpoints/13/model.safetensors", b"new")
+            write(layout, "checkpoints/best", b"13\n")
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", pruned_meanwhile)
+    staged = files.stage(layout, RUN, "best")
+    assert [f["path"] for f in staged["files"] if "model" in f["path"]] == [
+        "checkpoints/13/model.safetensors"
+    ]
+    assert len(list(Path(layout.run(RUN).stage).iterdir())) == 1
 
 
 def test_an_output_that_leads_out_of_the_working_folder_is_refused(layout: Layout) -> None:
