@@ -9,11 +9,10 @@ import time
 from typing import Any, BinaryIO, Iterator
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import jsonfile, proc
+from orchestrator.onhost import frames, jsonfile, proc
 from orchestrator.onhost.answers import Refused
 
 CHUNK = 1 << 18
-HEARTBEAT = 2.0  # seconds without a byte until a follower is told that all is well
 _UNBEGUN = 60.0  # seconds after which a folder without a supervisor will not get one
 _TRIES = 20
 FOLLOWED = ("log", "events.jsonl")
@@ -33,27 +32,20 @@ def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dic
 
 
 def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -> None:
-    """Frames on `out`: a line with the number of bytes, then the bytes. `0` is a heartbeat, `-1` the end.
+    """The file from `offset` on, in frames, until the run has ended and all of it was sent.
 
-    The end is the size that the end of the run recorded, or that of a log whose run has no process.
     A reader that goes away ends it: the next frame cannot be written.
     """
     path = _followed(layout, run_id, name)
-    quiet_since = time.monotonic()
+    writer = frames.Writer(out)
     while True:
         over = _is_over(layout, run_id)  # asked before reading: what was written until then is read below
         for block in _blocks(path, offset):
-            out.write(b"%d\n" % len(block) + block)
+            writer.write(block)
             offset += len(block)
-            quiet_since = time.monotonic()
         if over:
-            out.write(b"-1\n")
-            out.flush()
+            writer.end()
             return
-        if time.monotonic() - quiet_since >= HEARTBEAT:
-            out.write(b"0\n")
-            quiet_since = time.monotonic()
-        out.flush()
         time.sleep(0.03)
 
 

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import threading
 import traceback
 from typing import Any, Callable, Dict
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import facts, files, look, proc, runs, supervisor
+from orchestrator.onhost import command, facts, files, frames, look, proc, runs, supervisor
 from orchestrator.onhost.answers import Refused
 
 Question = Dict[str, Any]
@@ -63,9 +65,27 @@ def answer(layout: Layout, question: Question) -> dict[str, Any]:
 
 
 def serve(layout: Layout) -> None:
+    """While an answer takes long, `{"id", "beat"}` lines tell that the line is alive."""
+    lock = threading.Lock()
+
+    def say(value: dict[str, Any]) -> None:
+        with lock:
+            sys.stdout.write(json.dumps(value) + "\n")
+            sys.stdout.flush()
+
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(answer(layout, json.loads(line))) + "\n")
-        sys.stdout.flush()
+        question = json.loads(line)
+        done = threading.Event()
+        threading.Thread(target=_beat, args=(done, say, question.get("id")), daemon=True).start()
+        reply = answer(layout, question)
+        done.set()
+        say(reply)
+
+
+def _beat(done: threading.Event, say: Callable[[dict[str, Any]], None], number: Any) -> None:
+    while not done.wait(frames.BEAT):
+        with contextlib.suppress(OSError, ValueError):
+            say({"id": number, "beat": True})
 
 
 def _supervise(layout: Layout, run_id: str) -> None:
@@ -79,17 +99,21 @@ def _supervise(layout: Layout, run_id: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`helper ROOT`, `follow ROOT RUN FILE OFFSET`, `supervise ROOT RUN`."""
+    """`helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET`, `supervise ROOT RUN`."""
     verb, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = Layout(os.path.abspath(root), os.getuid())
     if verb == "helper":
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
         serve(layout)
-    elif verb == "follow":
+    elif verb in ("follow", "run"):
         try:
-            files.follow(layout, rest[0], rest[1], int(rest[2]), sys.stdout.buffer)
-        except BrokenPipeError:
-            os._exit(0)  # the reader went away: nothing more to say, not even at exit
+            if verb == "follow":
+                files.follow(layout, rest[0], rest[1], int(rest[2]), sys.stdout.buffer)
+            else:
+                command.run(json.loads(sys.stdin.buffer.readline()), sys.stdin.buffer, sys.stdout.buffer)
+        finally:
+            # A reader that went away is told nothing, and a thread that waits for stdin is not waited for.
+            os._exit(0)
     else:
         _supervise(layout, rest[0])
     return 0

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import subprocess
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from orchestrator import process, source
+from orchestrator import source
 from orchestrator.context import Context
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout
-from orchestrator.errors import GpujobError, NotFound, Unreachable, UsageError
-from orchestrator.targets import bundle, frames
-from orchestrator.targets.base import Refused
+from orchestrator.errors import NotFound, UsageError
+from orchestrator.targets import bundle
+from orchestrator.targets.asking import AskingHost
+from orchestrator.targets.pipes import Pipe, ProcessPipe, Reader
 
 _BLOCK = 1 << 20
 
@@ -43,42 +40,19 @@ class LocalTarget:
             host.close()
 
 
-class LocalHost:
+class LocalHost(AskingHost):
     label = "local"
 
     def __init__(self, ctx: Context, root: str) -> None:
-        self._ctx = ctx
+        super().__init__(ctx)
         self._layout = Layout(root, os.getuid())
         self._bundle = bundle.lay_out(_made(Path(self._layout.onhost)))
-        self._helper: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-        self._questions = 0
 
-    def close(self) -> None:
-        if self._helper:
-            for stream in (self._helper.stdin, self._helper.stdout):
-                if stream:
-                    stream.close()
-            self._helper.wait()
-
-    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        with self._lock:
-            self._questions += 1
-            question = {"id": self._questions, "op": op, **fields}
-            reply = self._exchange(json.dumps(question).encode() + b"\n")
-        if "refused" in reply:
-            raise _refusal(reply["refused"])
-        answer: dict[str, Any] = reply["answer"]
-        return answer
-
-    def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
-        words = self._words("follow", run_id, name, str(offset))
-        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as follower:
-            assert follower.stdout
-            try:
-                yield from frames.read(follower.stdout)
-            finally:
-                follower.kill()
+    def open(self, verb: str, *words: str) -> tuple[Pipe, Reader]:
+        line = [self._ctx.python, "-I", str(self._bundle), verb, self._layout.root, *words]
+        with (_made(self._ctx.state_dir) / "helper.log").open("ab") as errors:
+            pipe = ProcessPipe(line, self._ctx.env, errors=errors)
+        return pipe, Reader(pipe)
 
     def send_tree(self, tree: source.Source) -> None:
         place = Path(self.place(tree.tree.hash))
@@ -92,15 +66,6 @@ class LocalHost:
             for block in iter(lambda: stream.read(_BLOCK), b""):
                 target.write(block)
                 on_bytes(len(block))
-
-    def run(
-        self,
-        words: Sequence[str],
-        stdin: bytes,
-        env: Mapping[str, str],
-        on_line: Callable[[str], None],
-    ) -> process.Done:
-        return process.run(words, stdin=stdin, env={**self._ctx.env, **env}, on_line=on_line)
 
     def pythons(self) -> list[str]:
         return pythons(self._ctx)
@@ -121,50 +86,12 @@ class LocalHost:
 
         return [s.session_name or "" for s in libtmux.Server(socket_path=self._layout.tmux_socket).sessions]
 
-    def _words(self, verb: str, *rest: str) -> list[str]:
-        return [self._ctx.python, "-I", str(self._bundle), verb, self._layout.root, *rest]
-
-    def _exchange(self, line: bytes) -> dict[str, Any]:
-        helper = self._helper or self._started()
-        assert helper.stdin
-        assert helper.stdout
-        try:
-            helper.stdin.write(line)
-            helper.stdin.flush()
-            answer = helper.stdout.readline()
-        except OSError as error:
-            raise Unreachable("the helper on this machine ended", str(error)) from None
-        if not answer.endswith(b"\n"):
-            raise Unreachable("the helper on this machine ended", "it gave no answer", "gpujob doctor")
-        reply: dict[str, Any] = json.loads(answer)
-        return reply
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        log = _made(self._ctx.state_dir) / "helper.log"
-        with log.open("ab") as errors:
-            self._helper = subprocess.Popen(
-                self._words("helper"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=dict(self._ctx.env),
-                start_new_session=True,  # Ctrl-C at the client must not cut a start or a stop in half
-            )
-        return self._helper
-
 
 def pythons(ctx: Context) -> list[str]:
     """Interpreters of this machine that may have torch: gpujob's own, the active venv's, that on PATH."""
     active = ctx.env.get("VIRTUAL_ENV")
     on_path = shutil.which("python3", path=ctx.env.get("PATH"))
     return list(dict.fromkeys(p for p in (ctx.python, active and f"{active}/bin/python", on_path) if p))
-
-
-def _refusal(refused: dict[str, str]) -> GpujobError:
-    if refused["kind"] == "absent":
-        return NotFound(refused["message"], "", "gpujob status")
-    next_step = "install tmux: sudo apt-get install tmux" if refused["kind"] == "no-tmux" else ""
-    return Refused(refused["kind"], refused["message"], next_step)
 
 
 def _made(folder: Path) -> Path:
