@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-full check format clean system
+.PHONY: help demo test test-full check image image-test format clean system
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,12 @@ check: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+image: ## the images gpujob:cli and gpujob:host, with docker or buildah
+	@bash scripts/image.sh
+
+image-test: ## build both images and run them: key login, and an epoch trained over it
+	@bash scripts/image-test.sh
 
 format: $(STAMP) ## write the code the one way
 	@$(BIN)/ruff format .

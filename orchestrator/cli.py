@@ -19,7 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+hosts_app = typer.Typer(help="Machines to log in to, and their host keys.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings and where each comes from.", no_args_is_help=True)
+app.add_typer(hosts_app, name="hosts")
 app.add_typer(config_app, name="config")
 
 
@@ -48,7 +50,10 @@ Job = Annotated[
 Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help=_RUN_HELP, autocompletion=_runs)]
 Checkpoint = Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint, or a fetched run.")]
 Files = Annotated[list[str], typer.Argument(metavar="FILE…", help="Files as the trainer takes them.")]
-On = Annotated[str | None, typer.Option("--on", metavar="TARGET", help="Where runs live: local.")]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="TARGET", help="local, ssh://user@host:port, or a name of ~/.ssh/config."),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what costs or destroys.")]
 Sets = Annotated[
@@ -261,6 +266,27 @@ def init(
     from orchestrator.verbs import init as verb  # noqa: PLC0415
 
     _end(verb.init(_ctx(ctx, False), script))
+
+
+@hosts_app.command("attach")
+def hosts_attach(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ssh://user@host:port, or of ~/.ssh/config.")],
+    fingerprint: Annotated[str | None, typer.Option(metavar="SHA256:…", help="What it must show.")] = None,
+    json: Json = False,
+) -> None:
+    """Put a host's key on record; asks unless the fingerprint is given."""
+    from orchestrator.verbs import hosts as verb  # noqa: PLC0415
+
+    _end(verb.attach(_ctx(ctx, json), name, fingerprint))
+
+
+@hosts_app.command("list")
+def hosts_list(ctx: typer.Context, json: Json = False) -> None:
+    """The hosts that were put on record here."""
+    from orchestrator.verbs import hosts as verb  # noqa: PLC0415
+
+    _end(verb.listed(_ctx(ctx, json)))
 
 
 @config_app.command("show")

@@ -52,6 +52,12 @@ class NotFound(GpujobError):
     exit_code = Exit.NOT_FOUND
 
 
+class AccessError(GpujobError):
+    """Credentials were not accepted, or the host is not the one on record."""
+
+    exit_code = Exit.ACCESS
+
+
 class Unreachable(GpujobError):
     """The host, or the helper on it, did not answer. Says nothing of the run."""
 

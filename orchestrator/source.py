@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.core import codetree
 from orchestrator.errors import UsageError
+from orchestrator.onhost import trees
 
 _ALWAYS = [".git/", "__pycache__/"]
 
@@ -32,7 +31,7 @@ def read(folder: Path) -> Source:
     if not folder.is_dir():
         raise UsageError(f"the code folder {folder} does not exist")
     paths, submodules = _listed(folder)
-    tree = codetree.tree(_entries(folder, paths))
+    tree = codetree.tree(trees.entries(str(folder), paths))
     wrong = [f"{path} is a submodule" for path in submodules] + codetree.refusals(tree)
     if wrong:
         raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
@@ -46,7 +45,7 @@ def package(folder: Path) -> Source:
     """A Python package as it is installed: its .py files below its own name."""
     paths = [p.relative_to(folder.parent).as_posix() for p in folder.rglob("*.py")]
     commit = _text(_git(folder, "rev-parse", "HEAD"))
-    return Source(folder.parent, codetree.tree(_entries(folder.parent, paths)), commit)
+    return Source(folder.parent, codetree.tree(trees.entries(str(folder.parent), paths)), commit)
 
 
 def lay_out(source: Source, to: Path) -> None:
@@ -62,7 +61,7 @@ def lay_out(source: Source, to: Path) -> None:
             shutil.copyfile(source.folder / entry.path, target)
             target.chmod(0o555 if entry.kind == "exec" else 0o444)
     partial.mkdir(parents=True, exist_ok=True)
-    copied = codetree.tree(_entries(partial, [e.path for e in source.tree.entries]))
+    copied = codetree.tree(trees.entries(str(partial), [e.path for e in source.tree.entries]))
     if copied.hash != source.tree.hash:
         shutil.rmtree(partial, ignore_errors=True)
         raise UsageError(f"{source.folder} changed while it was read", "", "type the command again")
@@ -103,25 +102,6 @@ def _walked(folder: Path) -> list[str]:
         linked = [d for d in folders if (here / d).is_symlink()]
         found += [here / name for name in [*names, *linked] if not ignored(here / name)]
     return sorted(path.relative_to(folder).as_posix() for path in found)
-
-
-def _entries(folder: Path, paths: list[str]) -> Iterator[codetree.Entry]:
-    for path in paths:
-        file = folder / path
-        if file.is_symlink():
-            target = os.readlink(file)  # noqa: PTH115 - the text itself, not a Path made of it
-            digest = hashlib.sha256(target.encode("utf-8", "surrogateescape")).hexdigest()
-            yield codetree.Entry(path, "link", 0, digest, target)
-        elif file.is_file():
-            yield _file_entry(file, path)
-
-
-def _file_entry(file: Path, path: str) -> codetree.Entry:
-    stat = file.stat()
-    kind = "exec" if stat.st_mode & 0o100 else "file"
-    if stat.st_size > codetree.LARGEST:
-        return codetree.Entry(path, kind, stat.st_size, "")
-    return codetree.Entry(path, kind, stat.st_size, hashlib.sha256(file.read_bytes()).hexdigest())
 
 
 def _git(folder: Path, *words: str) -> bytes | None:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the tool needs of the system: Python 3.10+ with venv, tmux, git. As root with apt it is installed; else one line says how.
+# What the tool needs of the system: Python 3.10+ with venv, tmux, git, ssh, rsync. As root with apt it is installed,
+# with the sshd and ip that only tests use; else one line says how.
 set -euo pipefail
 python=${1:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
@@ -9,7 +10,13 @@ python=${1:-python3}
 missing=()
 command -v tmux >/dev/null || missing+=(tmux)
 command -v git >/dev/null || missing+=(git)
+command -v ssh >/dev/null || missing+=(openssh-client)
+command -v rsync >/dev/null || missing+=(rsync)
 "$python" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+  [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
+  command -v ip >/dev/null || missing+=(iproute2)
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   echo "installing ${missing[*]} with apt-get"

@@ -152,6 +152,7 @@ class ScriptedHost:
     """A Host that answers from a script, and keeps what it was asked: mocked SSH for unit tests."""
 
     label = "scripted"
+    is_here = True
 
     def __init__(self, answers: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
         self.answers = dict(answers)
@@ -177,12 +178,16 @@ class ScriptedHost:
     def send_tree(self, source: Any) -> None:
         self.sent.append(source.tree.hash)
 
-    def receive(self, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
-        content = self.files[path]
-        have = to.stat().st_size if to.exists() else 0
-        with to.open("ab") as target:
-            target.write(content[have:])
-        on_bytes(len(content) - have)
+    def send_data(self, name: str, fingerprint: str, folder: Path, moved: Callable[[int], None]) -> None:
+        self.asked.append(("send_data", {"name": name}))
+
+    def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
+        for name in names:
+            content, part = self.files[f"{folder}/{name}"], to / name
+            have = part.stat().st_size if part.exists() else 0
+            with part.open("ab") as target:
+                target.write(content[have:])
+            on_bytes(len(content) - have)
 
     def run(
         self, words: Sequence[str], stdin: bytes, env: Mapping[str, str], on_line: Callable[[str], None]

@@ -1,11 +1,11 @@
-"""A code tree as values: its entries, its hash, what may not be sent, and the difference of two."""
+"""A code tree as values: its entries, its hash, what may not be sent. Also runs on hosts: Python 3.8."""
 
 from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Iterable
 
 LARGEST = 100 * 1024 * 1024
 

@@ -19,6 +19,7 @@ class Layout:
         self.runs = posixpath.join(root, "runs")
         self.code = posixpath.join(root, "code")
         self.onhost = posixpath.join(root, "onhost")
+        self.data = posixpath.join(root, "data")
         self.cache = posixpath.join(root, "cache")
         self.tmux_conf = posixpath.join(root, "tmux.conf")
         self.transfer = posixpath.join(root, "transfer")

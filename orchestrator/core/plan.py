@@ -42,13 +42,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Data:
-    """A data folder as it stands."""
+    """A data folder: `path` is where the run finds it, `source` the folder here that is sent there."""
 
     name: str
     path: str
     files: int
     bytes: int
     fingerprint: str
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,11 @@ class Step:
 
 @dataclass(frozen=True)
 class CheckStep(Step):
-    """The gate: the trainer looks at data and recipe before anything starts."""
+    """The gate: the trainer looks at data and recipe. `here`: on the laptop, before anything is sent."""
 
+    here: bool = False
     python: str = ""
+    pythonpath: str = ""
     request: dict[str, Any] = field(default_factory=dict)
     trainer: str = ""
     key: str = ""
@@ -90,6 +93,15 @@ class CheckStep(Step):
 class CodeStep(Step):
     role: str = ""
     tree: str = ""
+
+
+@dataclass(frozen=True)
+class DataStep(Step):
+    """A folder of the laptop to be on the host as it is now."""
+
+    name: str = ""
+    source: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,23 +130,47 @@ def make(given: Inputs) -> Plan:
     """The plan, or the reason why there is none (GpujobError)."""
     _refuse_host(given)
     python = _python(given)
-    spec = _run_json(given, python)
+    steps = gate(given)
+    start = StartStep(
+        "start in tmux", f"session gpujob-{given.identity.run_id}", spec=_run_json(given, python)
+    )
+    return _plan(given, [*steps, start])
+
+
+def make_check(given: Inputs) -> Plan:
+    """What `gpujob check` does: all that comes before a start, on a host that need not be free."""
+    return _plan(given, gate(given))
+
+
+def gate(given: Inputs) -> list[Step]:
+    """Code, data, environment, and the check that stands before a start."""
     steps: list[Step] = []
-    if given.trainers:
-        steps.append(check_step(given.job, given.trainers, given.data, given.facts))
+    sent = [data for data in given.data if data.source]
+    if given.trainers and sent:
+        steps.append(_check_here(given))
     steps += [_code_step(code, given.facts) for code in (given.code, given.trainers) if code]
     steps += [_data_step(data) for data in given.data]
-    if python:
-        steps.append(Step(f"Python {python['version']} at {python['path']}", _about_torch(python), done=True))
-    steps.append(StartStep("start in tmux", f"session gpujob-{given.identity.run_id}", spec=spec))
-    return Plan(
-        given.identity.run_id,
-        given.job.name,
-        given.target,
-        tuple(steps),
-        _notes(given),
-        _fingerprint(given),
+    if given.trainers:
+        steps += _trainer_steps(given, given.trainers)
+    return steps
+
+
+def _plan(given: Inputs, steps: list[Step]) -> Plan:
+    notes, fingerprint = _notes(given), _fingerprint(given)
+    return Plan(given.identity.run_id, given.job.name, given.target, tuple(steps), notes, fingerprint)
+
+
+def _trainer_steps(given: Inputs, trainers: Code) -> list[Step]:
+    """Where no Python has torch, only names, labels and splits can be looked at (a start was refused)."""
+    able = any(has_torch(python) for python in given.facts["pythons"])
+    check = _check_there(given, trainers, "full" if able else "files")
+    if not able:
+        return [check]
+    python = pick_python(given.facts, given.job.env.python)
+    found = Step(
+        f"Python {python['version']} at {python['path']}", f"it has torch {python['torch']}", done=True
     )
+    return [found, check]
 
 
 def check_key(trainers: str, config: dict[str, Any], data: tuple[Data, ...], python: dict[str, Any]) -> str:
@@ -190,29 +226,40 @@ def _python(given: Inputs) -> dict[str, Any] | None:
     return pick_python(given.facts, given.job.env.python) if given.job.trainer else None
 
 
-def check_step(
-    job: JobSpec, trainers: Code, data: tuple[Data, ...], facts: dict[str, Any], tier: str = "full"
-) -> CheckStep:
-    """The gate: asked of the trainer with the interpreter that will train.
+def _check_here(given: Inputs) -> CheckStep:
+    """Names, labels and splits need no torch: looked at before anything is sent."""
+    request = _request(given, {data.name: data.source or data.path for data in given.data}, "files")
+    return _check_step("check names, labels and splits here", given, request, here=True)
 
-    The tier `files` looks at names, labels and splits alone, for which any Python will do.
-    """
-    assert job.trainer
-    python = facts["pythons"][0] if tier == "files" else pick_python(facts, job.env.python)
-    request = {
-        "config": job.config,
-        "data": {folder.name: folder.path for folder in data},
-        "tier": tier,
-        "work": Layout(facts["root"]).cache,
-    }
-    return CheckStep(
+
+def _check_there(given: Inputs, trainers: Code, tier: str) -> CheckStep:
+    """With the code, the data and the interpreter that will train."""
+    facts = given.facts
+    python = facts["pythons"][0] if tier == "files" else pick_python(facts, given.job.env.python)
+    layout = Layout(facts["root"])
+    request = _request(given, {data.name: data.path for data in given.data}, tier)
+    return _check_step(
         "check data and recipe",
-        "what would go wrong is found before it costs",
+        given,
+        {**request, "work": layout.cache},
         python=python["path"],
-        request=request,
-        trainer=job.trainer,
-        key=check_key(trainers.tree, {"tier": tier, **job.config}, data, python),
+        pythonpath=layout.tree(trainers.tree),
+        about=python,
     )
+
+
+def _request(given: Inputs, folders: dict[str, str], tier: str) -> dict[str, Any]:
+    return {"config": given.job.config, "data": folders, "tier": tier}
+
+
+def _check_step(
+    title: str, given: Inputs, request: dict[str, Any], about: dict[str, Any] | None = None, **more: Any
+) -> CheckStep:
+    assert given.trainers
+    config = {"tier": request["tier"], **given.job.config}
+    key = check_key(given.trainers.tree, config, given.data, about or {})
+    reason = "what would go wrong is found before it costs"
+    return CheckStep(title, reason, request=request, trainer=given.job.trainer or "", key=key, **more)
 
 
 def _code_step(code: Code, facts: dict[str, Any]) -> CodeStep:
@@ -225,11 +272,16 @@ def _code_step(code: Code, facts: dict[str, Any]) -> CodeStep:
 
 def _data_step(data: Data) -> Step:
     size = f"{data.files} files, {data.bytes / 2**20:.1f} MiB"
+    if data.source:
+        return DataStep(
+            f"data: {data.name}",
+            f"{data.source} ({size}), what is not there yet",
+            bytes=data.bytes,
+            name=data.name,
+            source=data.source,
+            fingerprint=data.fingerprint,
+        )
     return Step(f"data: {data.name}", f"{data.path} stands here ({size})", done=True)
-
-
-def _about_torch(python: dict[str, Any]) -> str:
-    return f"it has torch {python['torch']}"
 
 
 def _notes(given: Inputs) -> tuple[str, ...]:

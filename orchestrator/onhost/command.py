@@ -32,7 +32,8 @@ def run(request: dict[str, Any], stdin: BinaryIO, out: BinaryIO) -> None:
     except OSError as error:
         writer.end(_ended(127, "%s: %s" % (request["words"][0], error)))
         return
-    assert child.stdout and child.stderr
+    assert child.stdout
+    assert child.stderr
     errors: list[bytes] = []
     reader = threading.Thread(target=errors.extend, args=(child.stderr,), daemon=True)
     reader.start()

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import gpus, proc
+from orchestrator.onhost import datafolder, gpus, proc
 
 _PROBE = (
     "import json,sys,importlib.metadata as m\n"
@@ -24,21 +24,27 @@ _PROBE = (
 )
 
 
-def gather(layout: Layout, trees: list[str], pythons: list[str]) -> dict[str, Any]:
-    """Machine, tools, disk, GPUs with who holds them, which of `trees` are here, which Pythons."""
+def gather(layout: Layout, trees: list[str], pythons: list[str], standing: dict[str, str]) -> dict[str, Any]:
+    """Machine, tools, disk, GPUs with who holds them, which of `trees` are here, which Pythons, and
+    what stands in the data folders that are said to be here."""
     return {
         "system": sys.platform,
         "home": os.path.expanduser("~"),
-        "root": layout.root,
-        "tmux_socket": layout.tmux_socket,
         "tmux": tmux_version(),
         "cpus": len(os.sched_getaffinity(0)),
         "gpu_holders": [dict(holder, ours=_run_of(holder["pid"])) for holder in gpus.holders()],
         "trees": [tree for tree in trees if os.path.isdir(layout.tree(tree))],
         "pythons": [found for found in (python_facts(word) for word in pythons) if found],
+        "standing": {name: _standing(name, path) for name, path in standing.items()},
+        "rsync": shutil.which("rsync"),
         "boot": proc.boot(),
         **glance(layout),
     }
+
+
+def _standing(name: str, path: str) -> dict[str, Any] | None:
+    path = os.path.expanduser(path)
+    return vars(datafolder.describe(name, path)) if os.path.exists(path) else None
 
 
 def glance(layout: Layout) -> dict[str, Any]:
@@ -47,6 +53,8 @@ def glance(layout: Layout) -> dict[str, Any]:
     nodes = os.statvfs(_existing(layout.root))
     return {
         "hostname": socket.gethostname(),
+        "root": layout.root,
+        "tmux_socket": layout.tmux_socket,
         "gpus": gpus.sample(),
         "disk": {"free": disk.free, "total": disk.total, "free_inodes": nodes.f_favail},
         "memory": _memory(),

@@ -50,8 +50,9 @@ def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -
 
 
 def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
-    """Pins what `which` (best, last or all) names by hard links and answers with sizes and sha256.
+    """Pins what `which` (best, last or all) names, and answers with names, sizes and sha256.
 
+    The stage holds each file under its sha256, so that a part of it can belong to no other.
     A checkpoint that the trainer prunes meanwhile stays whole in the stage; `unstage` removes it.
     """
     paths = layout.run(run_id)
@@ -73,10 +74,11 @@ def _staged(paths: RunPaths, which: str) -> dict[str, Any]:
     try:
         pinned = []
         for source, relative in _wanted(paths, which):
-            target = os.path.join(folder, relative)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
+            target = os.path.join(folder, "pinned")
             if _pin(source, target):
-                pinned.append(_described(target, relative))
+                entry = _described(target, relative)
+                os.replace(target, os.path.join(folder, entry["sha256"]))
+                pinned.append(entry)
     except FileNotFoundError:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -14,14 +14,14 @@ import traceback
 from typing import Any, Callable, Dict
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import command, facts, files, frames, look, proc, runs, supervisor
+from orchestrator.onhost import command, facts, files, frames, look, proc, runs, supervisor, trees
 from orchestrator.onhost.answers import Refused
 
 Question = Dict[str, Any]
 
 
 def _facts(layout: Layout, q: Question) -> Any:
-    found = facts.gather(layout, q.get("trees", []), q.get("pythons", []))
+    found = facts.gather(layout, q.get("trees", []), q.get("pythons", []), q.get("standing", {}))
     return dict(found, live=runs.live(layout))
 
 
@@ -39,6 +39,10 @@ _OPS: dict[str, Callable[[Layout, Question], Any]] = {
     "start": lambda layout, q: runs.start(layout, q["spec"], q.get("secrets", {}), q.get("resume", False)),
     "stop": lambda layout, q: runs.stop(layout, q["run"], q["by"], q.get("now", False)),
     "clean": lambda layout, q: runs.clean(layout, q["run"], q.get("purge", False)),
+    "begin_tree": lambda layout, q: trees.begin_tree(layout, q["tree"]),
+    "seal_tree": lambda layout, q: trees.seal_tree(layout, q["tree"]),
+    "begin_data": lambda layout, q: trees.begin_data(layout, q["name"], q["fingerprint"]),
+    "seal_data": lambda layout, q: trees.seal_data(layout, q["name"], q["fingerprint"]),
     "read": lambda layout, q: files.read(layout, q["run"], q["file"], q["offset"], q["limit"]),
     "stage": lambda layout, q: files.stage(layout, q["run"], q["which"]),
     "unstage": lambda layout, q: files.unstage(layout, q["run"], q["token"]),

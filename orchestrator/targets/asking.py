@@ -30,6 +30,7 @@ class AskingHost(ABC):
     def open(self, verb: str, *words: str) -> tuple[Pipe, Reader]:
         """Starts the bundle on the host: `helper`, `run` or `follow`; raises Unreachable."""
 
+    @abstractmethod
     def drop(self) -> None:
         """Forgets a connection that broke; the next `open` makes a new one."""
 

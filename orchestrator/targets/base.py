@@ -27,6 +27,10 @@ class Host(Protocol):
     def label(self) -> str:
         """What a user types after --on."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this very machine: data stands where it stands, and nothing is sent."""
+
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """One question to the helper (orchestrator/onhost/helper.py), one round trip. Raises Refused."""
 
@@ -36,8 +40,11 @@ class Host(Protocol):
     def send_tree(self, source: Source) -> None:
         """Brings `source` to `code/<hash>`, whole or not at all."""
 
-    def receive(self, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
-        """One file of the host into the local file `to`, continuing what stands there."""
+    def send_data(self, name: str, fingerprint: str, folder: Path, moved: Callable[[int], None]) -> None:
+        """Brings a data folder to `data/<name>/<fingerprint>`, whole or not at all."""
+
+    def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
+        """Files of a host's folder, by name, into `to`; a part that stands there is continued."""
 
     def run(
         self,

@@ -42,6 +42,7 @@ class LocalTarget:
 
 class LocalHost(AskingHost):
     label = "local"
+    is_here = True
 
     def __init__(self, ctx: Context, root: str) -> None:
         super().__init__(ctx)
@@ -54,18 +55,26 @@ class LocalHost(AskingHost):
             pipe = ProcessPipe(line, self._ctx.env, errors=errors)
         return pipe, Reader(pipe)
 
+    def drop(self) -> None:
+        """There is no connection to this machine."""
+
     def send_tree(self, tree: source.Source) -> None:
         place = Path(self.place(tree.tree.hash))
         if not place.is_dir():
             source.lay_out(tree, _made(place.parent) / place.name)
 
-    def receive(self, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
-        have = to.stat().st_size if to.exists() else 0
-        with Path(path).open("rb") as stream, to.open("ab") as target:
-            stream.seek(have)
-            for block in iter(lambda: stream.read(_BLOCK), b""):
-                target.write(block)
-                on_bytes(len(block))
+    def send_data(self, name: str, fingerprint: str, folder: Path, moved: Callable[[int], None]) -> None:
+        """Data of this machine is used where it stands."""
+
+    def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
+        for name in names:
+            part = to / name
+            have = part.stat().st_size if part.exists() else 0
+            with (Path(folder) / name).open("rb") as stream, part.open("ab") as target:
+                stream.seek(have)
+                for block in iter(lambda: stream.read(_BLOCK), b""):
+                    target.write(block)
+                    on_bytes(len(block))
 
     def pythons(self) -> list[str]:
         return pythons(self._ctx)

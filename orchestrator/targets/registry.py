@@ -7,6 +7,7 @@ from orchestrator.core.settings import Setting
 from orchestrator.errors import UsageError
 from orchestrator.targets.base import Target
 from orchestrator.targets.local import LocalTarget
+from orchestrator.targets.ssh.host import SshTarget
 
 
 def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) -> Target:
@@ -14,4 +15,6 @@ def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) 
     chosen = word or settings["target"].value
     if chosen == "local":
         return LocalTarget(ctx, settings["root"].value)
-    raise UsageError(f"unknown target {chosen!r}", "this version runs on: local", "--on local")
+    if chosen.startswith("ec2"):
+        raise UsageError(f"unknown target {chosen!r}", "EC2 is not built yet", "--on ssh://user@host")
+    return SshTarget(ctx, chosen)

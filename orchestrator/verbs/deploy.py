@@ -91,8 +91,9 @@ def _carry_out(
         plan.job, host.label, {"fingerprint": plan.fingerprint, "identity": vars(_identity(start))}
     )
     executor = execute.Executor(ctx, host, store, trees)
+    executor.secrets = secrets
     try:
-        executor.run(plan, word, secrets)
+        executor.run(plan, word)
     except Unreachable:
         raise  # it may be up or not: the intent stays open, and the same command finds out
     except GpujobError:

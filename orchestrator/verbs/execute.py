@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core.plan import CheckStep, CodeStep, Plan, StartStep, Step
+from orchestrator.core.plan import CheckStep, CodeStep, DataStep, Plan, StartStep, Step
 from orchestrator.source import Source
 from orchestrator.store import Store
 from orchestrator.targets.base import Host
-from orchestrator.verbs import check
-from orchestrator.view import plans
+from orchestrator.verbs import gate
+from orchestrator.view import plans, transfer
 
 
 class Executor:
@@ -22,17 +23,23 @@ class Executor:
         self.host = host
         self.store = store
         self.trees = trees
+        self.secrets: dict[str, str] = {}
         self.started: dict[str, Any] = {}
 
-    def run(self, plan: Plan, word: str, secrets: dict[str, str]) -> None:
+    def run(self, plan: Plan, word: str) -> None:
         for step in plan.steps:
             plans.announce(self.ctx, step)
-            self._step(step, word, secrets)
+            if isinstance(step, CheckStep):
+                gate.passes(self.ctx, self.host, self.store, step, word)
+            else:
+                self.take(step)
 
-    def _step(self, step: Step, word: str, secrets: dict[str, str]) -> None:
-        if isinstance(step, CheckStep):
-            check.gate(self.ctx, self.host, self.store, step, word)
-        elif isinstance(step, CodeStep) and not step.done:
+    def take(self, step: Step) -> None:
+        """One step that is no check."""
+        if isinstance(step, CodeStep) and not step.done:
             self.host.send_tree(self.trees[step.role])
+        elif isinstance(step, DataStep):
+            with transfer.bar(self.ctx, step.bytes) as moved:
+                self.host.send_data(step.name, step.fingerprint, Path(step.source), moved)
         elif isinstance(step, StartStep):
-            self.started = self.host.ask("start", spec=step.spec, secrets=secrets)["seen"]
+            self.started = self.host.ask("start", spec=step.spec, secrets=self.secrets)["seen"]

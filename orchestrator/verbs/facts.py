@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator import __version__, datafolder, share, source
+from orchestrator import __version__, share, source
 from orchestrator.context import Context
 from orchestrator.core import plan
-from orchestrator.core.plan import CheckStep, Code, Data, Identity, Inputs
+from orchestrator.core.layout import Layout
+from orchestrator.core.plan import Code, Data, Identity, Inputs
+from orchestrator.errors import UsageError
+from orchestrator.onhost import datafolder
 from orchestrator.source import Source
 from orchestrator.targets.base import Host
 from orchestrator.verbs.jobs import Job
@@ -29,40 +32,45 @@ def sources(job: Job) -> dict[str, Source]:
     return found
 
 
-def data(job: Job) -> tuple[Data, ...]:
-    return tuple(Data(**asdict(datafolder.describe(name, path))) for name, path in job.data.items())
-
-
-def inputs(host: Host, job: Job, who: Identity, trees: dict[str, Source], share_gpu: bool) -> Inputs:
+def inputs(host: Host, job: Job, who: Identity, trees: dict[str, Source], share_gpu: bool = False) -> Inputs:
     """One question to the host, the rest is looked up here."""
     codes = {role: _code(role, tree) for role, tree in trees.items()}
+    facts = _ask(host, job, [code.tree for code in codes.values()])
     return Inputs(
         job=job.spec,
         source=job.file.source,
         target=host.label,
         identity=who,
-        facts=_ask(host, job, [code.tree for code in codes.values()]),
+        facts=facts,
         code=codes.get("job"),
         trainers=codes.get("trainers"),
-        data=data(job),
+        data=tuple(_data(host, job, name, facts) for name in job.data),
         share_gpu=share_gpu,
     )
 
 
-def check_step(host: Host, job: Job, trainers: Source) -> CheckStep:
-    """The gate alone, for `gpujob check`: no session is planned, so no tmux is asked for.
-
-    Where no Python has torch, its tier is `files`: what names, labels and splits alone can tell.
-    """
-    facts = _ask(host, job, [])
-    tier = "full" if any(plan.has_torch(python) for python in facts["pythons"]) else "files"
-    return plan.check_step(job.spec, _code("trainers", trainers), data(job), facts, tier)
+def _data(host: Host, job: Job, name: str, facts: dict[str, Any]) -> Data:
+    """Where the run will find it: as it stands, or below the host's `data` once it was sent."""
+    if name in job.on_host and not host.is_here:
+        standing = facts["standing"][name]
+        if standing is None:
+            where = job.file.where("data", name)
+            raise UsageError(
+                f"{where}: there is no {job.on_host[name]} on {host.label}", "", f"--data {name}=PATH"
+            )
+        return Data(**standing)
+    found = datafolder.describe(name, str(job.data[name]))
+    if host.is_here:
+        return Data(**asdict(found))
+    there = f"{Layout(facts['root']).data}/{name}/{found.fingerprint}"
+    return Data(**{**asdict(found), "path": there, "source": found.path})
 
 
 def _ask(host: Host, job: Job, trees: list[str]) -> dict[str, Any]:
     wanted = job.spec.env.python
     pythons = host.pythons() if wanted == "auto" else [wanted]
-    return host.ask("facts", trees=trees, pythons=pythons if job.spec.trainer else [])
+    standing = {} if host.is_here else job.on_host
+    return host.ask("facts", trees=trees, pythons=pythons if job.spec.trainer else [], standing=standing)
 
 
 def _code(role: str, of: Source) -> Code:

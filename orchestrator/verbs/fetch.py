@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +81,7 @@ def _bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> l
         for file in staged["files"]:
             if not inside(file["path"]):
                 raise GpujobError(f"the host offered {file['path']!r}", "it would land outside the folder")
-        with transfer.bar(ctx, sum(file["bytes"] for file in staged["files"])) as moved:
-            for file in sorted(staged["files"], key=_manifests_last):
-                _one(host, staged["folder"], file, folder, moved)
+        _receive(ctx, host, staged, folder)
     finally:
         with contextlib.suppress(GpujobError):
             host.ask("unstage", run=run_id, token=staged["token"])
@@ -104,28 +104,46 @@ def _manifests_last(file: dict[str, Any]) -> tuple[bool, bool, str]:
     return (name in ("checkpoints/last", "checkpoints/best"), "manifest" in name, name)
 
 
-def _one(host: Host, staged: str, file: dict[str, Any], folder: Path, moved: Callable[[int], None]) -> None:
-    final, part = folder / file["path"], folder / PARTS / file["sha256"]
-    if _is_whole(final, file):
-        moved(file["bytes"])
-        return
-    _refuse_links(folder, final)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    if part.exists() and part.stat().st_size > file["bytes"]:
+def _receive(ctx: Context, host: Host, staged: dict[str, Any], folder: Path) -> None:
+    """What is not here and whole, in one go; then each under its final name."""
+    wanted = [file for file in staged["files"] if not _is_whole(folder / file["path"], file)]
+    for file in wanted:
+        _refuse_links(folder, folder / file["path"])
+    parts = folder / PARTS
+    parts.mkdir(parents=True, exist_ok=True)
+    missing = {file["sha256"]: file for file in wanted if not _is_whole(parts / file["sha256"], file)}
+    for digest, file in missing.items():
+        _forget_too_long(parts / digest, file["bytes"])
+    have = sum((parts / digest).stat().st_size for digest in missing if (parts / digest).exists())
+    with transfer.bar(ctx, sum(file["bytes"] for file in missing.values())) as moved:
+        moved(have)
+        if missing:
+            host.receive(staged["folder"], sorted(missing), parts, moved)
+    uses = Counter(file["sha256"] for file in wanted)
+    for file in sorted(wanted, key=_manifests_last):
+        uses[file["sha256"]] -= 1
+        _put(parts / file["sha256"], folder / file["path"], file, keep=uses[file["sha256"]] > 0)
+
+
+def _forget_too_long(part: Path, size: int) -> None:
+    """A part as long as the whole is not asked for again by rsync, so a wrong one would stay."""
+    if part.exists() and part.stat().st_size >= size:
         part.unlink()
-    if part.exists():
-        moved(part.stat().st_size)
-    host.receive(f"{staged}/{file['path']}", part, moved)
+
+
+def _put(part: Path, final: Path, file: dict[str, Any], keep: bool) -> None:
+    """`keep`: another file has the same content, so the part is needed again."""
     if not _is_whole(part, file):
-        part.unlink()
-        raise GpujobError(
-            f"{file['path']} did not arrive whole",
-            "its sha256 differs; the part was thrown away",
-            "gpujob fetch",
-        )
+        part.unlink(missing_ok=True)
+        why = "its sha256 differs; the part was thrown away"
+        raise GpujobError(f"{file['path']} did not arrive whole", why, "gpujob fetch")
     final.parent.mkdir(parents=True, exist_ok=True)
-    _sync(part)
-    part.replace(final)
+    whole = part
+    if keep:
+        whole = part.with_suffix(".copy")
+        shutil.copyfile(part, whole)
+    _sync(whole)
+    whole.replace(final)
 
 
 def _refuse_links(folder: Path, final: Path) -> None:

@@ -27,6 +27,7 @@ class Job:
     base: Path
     ours: bool
     data: dict[str, Path]
+    on_host: dict[str, str]
     missing: list[str]
 
     @property
@@ -56,8 +57,14 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
     _check_trainer(file)
     base = ctx.cwd if ours else path.parent
     folders = _data_folders(ctx, file, base, data)
-    missing = [key for key, folder in folders.items() if not folder.exists()]
-    job = Job(file, base, ours, folders, missing)
+    given = {item.partition("=")[0] for item in data}
+    on_host = {
+        key: place.removeprefix(HOST)
+        for key, place in file.spec.data.items()
+        if place.startswith(HOST) and key not in given
+    }
+    missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
+    job = Job(file, base, ours, folders, on_host, missing)
     if file.spec.trainer:
         _check_config(ctx, job)
     return job

@@ -45,6 +45,8 @@ def _asked(
             return answer
     except Unreachable as error:
         kept = _cached(store, on or settings["target"].value)
+        if not kept["runs"]:
+            raise
         return {**kept, "unreachable": f"{error.what}: {error.why}"}
 
 

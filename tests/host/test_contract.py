@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +13,34 @@ from orchestrator.errors import NotFound
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host, Refused
 from orchestrator.verbs import config
+from tests.host.machines import log_in_to
+from tests.rigs import needs
+from tests.rigs.fakehost import FakeHost
 from tests.support import Box
 
-TARGETS = ["local"]
+TARGETS = ["local", "ssh", "openssh"]
 RUN = "job-20261121T101112-1a2b"
 MARK = "c0ffee" * 5 + "00"
 
 
 @pytest.fixture(params=TARGETS)
 def host(request: pytest.FixtureRequest, box: Box) -> Iterator[Host]:
+    """`ssh` goes by fabric and paramiko, `openssh` by the binary with a ControlMaster."""
+    if request.param == "local":
+        yield from connected(box, "local")
+        return
+    needs.require("sshd", "rsync")
+    visible = (box.home, Path(sys.prefix), Path(sys.base_prefix))
+    with FakeHost(box.home / "machine", visible=visible) as machine:
+        more = "  CertificateFile /none\n" if request.param == "openssh" else ""
+        log_in_to(box, machine, more)
+        yield from connected(box, "gpu")
+
+
+def connected(box: Box, word: str) -> Iterator[Host]:
     ctx = box.context()
-    with registry.target(ctx, config.load(ctx), request.param).connect() as connected:
-        yield connected
+    with registry.target(ctx, config.load(ctx), word).connect() as host:
+        yield host
 
 
 def spec(**changes: object) -> dict[str, object]:
@@ -95,18 +112,18 @@ def test_what_is_staged_is_received_and_continued(host: Host, tmp_path: Path) ->
     list(host.follow(RUN, "log", 0))
     staged = host.ask("stage", run=RUN, which="best")
     log = next(file for file in staged["files"] if file["path"] == "log")
-    part = tmp_path / "part"
+    part = tmp_path / log["sha256"]
     part.write_bytes(b"01234")
     moved: list[int] = []
-    host.receive(f"{staged['folder']}/log", part, moved.append)
+    host.receive(staged["folder"], [log["sha256"]], tmp_path, moved.append)
     assert part.read_bytes() == b"0123456789"
-    assert (sum(moved), log["bytes"]) == (5, 10)
+    assert log["bytes"] == 10
 
 
 def test_attaching_names_the_session_and_an_ended_run_has_none(host: Host) -> None:
     host.ask("start", spec=spec(), secrets={})
     words, _ = host.attach(RUN)
-    assert words[-1] == f"=gpujob-{RUN}"
+    assert f"attach-session -r -t =gpujob-{RUN}" in " ".join(words)
     host.ask("stop", run=RUN, by="me", now=True)
     with pytest.raises(NotFound):
         host.attach(RUN)

@@ -46,9 +46,7 @@ def recipe(**more: object) -> dict[str, object]:
 def test_a_run_killed_at_any_step_ends_as_one_never_killed(trial, straight, sample, tmp_path):
     run = tmp_path / "runs" / "killed"
     steps = runs.events(straight, "start")[0]["steps"]
-    last = 0
-    for attempt in range(2):
-        last = random.Random(100 * trial + attempt).randint(last + 1, steps - 2)
+    for attempt, last in enumerate(sorted(random.Random(trial).sample(range(1, steps - 1), 2))):
         config = recipe(num_workers=(trial + attempt) % 3)
         assert runs.send_at(runs.start(run, sample, config), run, last, signal.SIGKILL) == -9
         shutil.copyfile(run / "events.jsonl", run / f"events-{attempt}.jsonl")

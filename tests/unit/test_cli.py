@@ -16,7 +16,7 @@ from tests.support import GPUJOB, REPOSITORY, Box, new_box
 HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy", "asyncio")
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
-    *("evaluate", "predict", "doctor", "init", "config"),
+    *("evaluate", "predict", "doctor", "init", "hosts", "config"),
 )
 
 
@@ -76,7 +76,8 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
         (["deploy"], 2, "Missing argument"),
         (["deploy", "nosuch"], 2, "there is no job 'nosuch'"),
         (["deploy", "x", "--on", "mars"], 2, "no job 'x'"),
-        (["status", "--on", "mars"], 2, "unknown target 'mars'"),
+        (["status", "--on", "ec2"], 2, "EC2 is not built yet"),
+        (["status", "--on", "a b"], 2, "is no target"),
         (["status", "nosuch"], 3, "there is no run here"),
         (["monitor", "--stream", "--attach"], 2, "exclude each other"),
         (["fetch", "--which", "worst"], 2, "best, last or all"),
@@ -122,7 +123,7 @@ def test_a_setting_says_where_it_comes_from_and_a_flag_is_above_all(box: Box) ->
     shown = box.run("config", "show", "--json").json["settings"]
     assert shown["fetch_dir"] == {"value": "home", "source": "gpujob.yaml"}
     assert shown["root"]["source"] == "$GPUJOB_ROOT"
-    box.write("gpujob.yaml", "target: mars\n")
+    box.write("gpujob.yaml", "target: ec2\n")
     assert box.run("status").code == 2
     assert box.run("status", "--on", "local").code == 0
 

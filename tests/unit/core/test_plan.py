@@ -41,11 +41,20 @@ def titles(made: plan.Plan) -> list[str]:
     return [step.title.split(" at ")[0] for step in made.steps]
 
 
-def test_a_trainer_is_checked_before_anything_is_sent_or_started() -> None:
+def test_a_trainer_is_checked_before_anything_is_started() -> None:
     made = plan.make(inputs())
     assert titles(made) == [
-        *("check data and recipe", "code: the trainers", "data: ravdess", "Python 3.11.0", "start in tmux")
+        *("code: the trainers", "data: ravdess", "Python 3.11.0", "check data and recipe", "start in tmux")
     ]
+
+
+def test_data_that_is_here_is_looked_at_before_it_is_sent_and_checked_again_there() -> None:
+    sent = Data("ravdess", "/r/data/ravdess/f1", 5, 10, "f1", source="/here")
+    made = plan.make(inputs(data=(sent,)))
+    checks = [step for step in made.steps if isinstance(step, plan.CheckStep)]
+    assert [(step.here, step.request["tier"]) for step in checks] == [(True, "files"), (False, "full")]
+    assert [step.request["data"]["ravdess"] for step in checks] == ["/here", "/r/data/ravdess/f1"]
+    assert titles(made).index("data: ravdess") > made.steps.index(checks[0])
 
 
 def test_a_tree_that_the_host_has_is_not_sent_again() -> None:

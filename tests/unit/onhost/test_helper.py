@@ -66,7 +66,7 @@ def test_a_stage_pins_a_checkpoint_that_is_pruned_meanwhile(layout: Layout) -> N
     staged = files.stage(layout, RUN, "best")
     weights.unlink()
     names = {file["path"]: file for file in staged["files"]}
-    pinned = Path(staged["folder"]) / "checkpoints/12/model.safetensors"
+    pinned = Path(staged["folder"]) / names["checkpoints/12/model.safetensors"]["sha256"]
     assert pinned.read_bytes() == b"w" * 10
     assert names["checkpoints/12/model.safetensors"]["sha256"] == files.sha256(str(pinned))
     files.unstage(layout, RUN, staged["token"])

@@ -28,7 +28,8 @@ def described(path: str, content: bytes) -> dict[str, Any]:
 
 def host(files: list[dict[str, Any]], **contents: bytes) -> ScriptedHost:
     staged = {"token": "t", "folder": "/stage", "files": files, "root": "/run"}
-    named = {f"/stage/{name}": content for name, content in contents.items()}
+    digests = {file["path"]: file["sha256"] for file in files}
+    named = {f"/stage/{digests[name]}": content for name, content in contents.items()}
     return ScriptedHost({"stage": staged, "unstage": {}}, named)
 
 

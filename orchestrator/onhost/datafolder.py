@@ -1,12 +1,11 @@
-"""What stands in a data folder: files, bytes and a fingerprint of names, sizes and times."""
+"""What stands in a data folder: files, bytes and a fingerprint of names, sizes, times."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Iterator
 
 
 @dataclass(frozen=True)
@@ -20,20 +19,21 @@ class DataFolder:
     fingerprint: str
 
 
-def describe(name: str, path: Path) -> DataFolder:
+def describe(name: str, path: str) -> DataFolder:
     """Walks the folder once (7,441 files: 50 ms). The path must exist; one file is a folder of one."""
     whole, files, size = hashlib.sha256(), 0, 0
     for relative, stat in sorted(_stats(path)):
         whole.update(f"{relative}\0{stat[0]}\0{stat[1]}\0".encode("utf-8", "surrogateescape"))
         files, size = files + 1, size + stat[0]
-    return DataFolder(name, str(path), files, size, whole.hexdigest()[:32])
+    return DataFolder(name, path, files, size, whole.hexdigest()[:32])
 
 
-def _stats(path: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    if path.is_file():
-        yield path.name, (path.stat().st_size, path.stat().st_mtime_ns)
+def _stats(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    if os.path.isfile(path):
+        stat = os.stat(path)
+        yield os.path.basename(path), (stat.st_size, stat.st_mtime_ns)
         return
-    pending = [str(path)]
+    pending = [path]
     while pending:
         with os.scandir(pending.pop()) as entries:
             for entry in entries:

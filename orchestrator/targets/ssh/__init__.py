@@ -1,0 +1,1 @@
+"""Any machine that a user can log in to."""

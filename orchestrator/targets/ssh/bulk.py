@@ -1,0 +1,110 @@
+"""Files in bulk: rsync over OpenSSH, with the same keys and the same known_hosts; resumable."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator import process
+from orchestrator.context import Context
+from orchestrator.core import shell
+from orchestrator.errors import GpujobError, Unreachable
+from orchestrator.targets.ssh import openssh_link
+from orchestrator.targets.ssh.address import Resolved
+
+_TRANSPORT = (10, 12, 20, 30, 35, 255)  # rsync's codes for a line that broke: worth another try
+_PAUSES = (0.5, 2.0, 5.0, 10.0)
+_MOVED = re.compile(r"\s*([\d,]+)\s+\d+%")
+
+
+class Rsync:
+    """rsync to and from one host; connections of one command share a master."""
+
+    def __init__(self, ctx: Context, resolved: Resolved) -> None:
+        self._ctx = ctx
+        self._resolved = resolved
+
+    def upload(
+        self, options: list[str], names: list[str] | None, source: Path, to: str, moved: Callable[[int], None]
+    ) -> None:
+        """`source/` into the host's folder `to`; `names`: these files alone (any bytes but NUL)."""
+        self._again([*options], names, f"{source}/", f"{self._there}:{to}/", moved)
+
+    def download(self, names: list[str], folder: str, to: Path, moved: Callable[[int], None]) -> None:
+        """Files of the host's `folder`, by name, into `to`; a part that stands there is continued."""
+        options = ["--partial", "--append-verify", "--no-relative"]
+        self._again(options, names, f"{self._there}:{folder}/", f"{to}/", moved)
+
+    @property
+    def _there(self) -> str:
+        """The destination as rsync wants it: an IPv6 address would hold colons of its own."""
+        last = self._resolved.typed.words()[-1]
+        user, at, host = last.rpartition("@")
+        return f"{user}{at}[{host}]" if ":" in host else last
+
+    def _again(
+        self, options: list[str], names: list[str] | None, source: str, to: str, moved: Callable[[int], None]
+    ) -> None:
+        if shutil.which("rsync", path=self._ctx.env.get("PATH")) is None:
+            raise GpujobError("rsync is not installed here", "", "sudo apt-get install -y rsync")
+        for pause in (*_PAUSES, None):
+            done = self._once(options, names, source, to, moved)
+            if done.code == 0:
+                return
+            if done.code not in _TRANSPORT or "command not found" in done.err:
+                raise self._failed(done)
+            if pause is None:
+                raise Unreachable(
+                    f"the transfer with {self._resolved.typed.label} broke off", _last(done.err)
+                )
+            self._ctx.sleep(pause)
+
+    def _once(
+        self, options: list[str], names: list[str] | None, source: str, to: str, moved: Callable[[int], None]
+    ) -> process.Done:
+        port = ["-p", str(self._resolved.typed.port)] if self._resolved.typed.port else []
+        over = openssh_link.ssh_words(self._ctx, self._resolved) + openssh_link.control() + port
+        given = ["--files-from=-", "--from0"] if names is not None else []
+        progress = ["--info=progress2", "--no-inc-recursive", "--outbuf=L", "--timeout=30", "-s"]
+        words = ["rsync", *options, *given, *progress, "-e", shell.join(over), source, to]
+        stdin = b"\0".join(name.encode("utf-8", "surrogateescape") for name in names or [])
+        count = _Counter(moved)
+        return process.run(words, stdin=stdin, env=self._ctx.env, on_line=count.line)
+
+    def _failed(self, done: process.Done) -> GpujobError:
+        label = self._resolved.typed.label
+        if "command not found" in done.err or "not found" in done.err:
+            return GpujobError(
+                f"rsync is not installed on {label}", "", "there: sudo apt-get install -y rsync"
+            )
+        if "verification failed" in done.err or "Permission denied (" in done.err:
+            return openssh_link.explain(self._ctx, self._resolved, done.err)
+        if "protocol incompatibility" in done.err or "is your shell clean" in done.err:
+            why = "its start-up files (~/.bashrc) print text, also where nobody reads it"
+            return GpujobError(
+                f"rsync with {label} is disturbed", why, "let them print in interactive shells only"
+            )
+        return GpujobError(f"rsync with {label} failed (code {done.code})", _last(done.err))
+
+
+class _Counter:
+    """rsync's `\\r`-separated totals → how many bytes came since the last."""
+
+    def __init__(self, moved: Callable[[int], None]) -> None:
+        self._moved = moved
+        self._before = 0
+
+    def line(self, text: str) -> None:
+        for part in text.split("\r"):
+            found = _MOVED.match(part)
+            if found:
+                total = int(found.group(1).replace(",", ""))
+                self._moved(total - self._before)
+                self._before = total
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it gave no reason"

@@ -1,0 +1,113 @@
+"""Who a host is: our own known_hosts beside the user's. Unknown or changed is refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.context import Context
+from orchestrator.errors import AccessError
+from orchestrator.targets.ssh.address import Resolved, config_words
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """Algorithm and base64, as in known_hosts."""
+
+    kind: str
+    blob: str
+
+    @property
+    def fingerprint(self) -> str:
+        """As OpenSSH prints it."""
+        digest = hashlib.sha256(base64.b64decode(self.blob)).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def own_file(ctx: Context) -> Path:
+    """Ours; not a cache, so it lies with the settings."""
+    return ctx.config_file.with_name("known_hosts")
+
+
+def files(ctx: Context, resolved: Resolved) -> list[str]:
+    """All files that are asked, ours first."""
+    return [str(own_file(ctx)), *resolved.known_hosts]
+
+
+def known(ctx: Context, resolved: Resolved) -> list[HostKey]:
+    """Every key that is on record for this host. Hashed names are found too (ssh-keygen -F)."""
+    found = []
+    for file in files(ctx, resolved):
+        if not Path(file).is_file():
+            continue
+        done = subprocess.run(
+            ["ssh-keygen", "-F", resolved.key_name, "-f", file], capture_output=True, text=True, check=False
+        )
+        found += [key for line in done.stdout.splitlines() if (key := _entry(line))]
+    return found
+
+
+def _entry(line: str) -> HostKey | None:
+    """A plain line of known_hosts; comments, @cert-authority and @revoked are none."""
+    parts = line.split()
+    return HostKey(parts[1], parts[2]) if len(parts) >= 3 and line[0] not in "#@" else None
+
+
+def record(ctx: Context, resolved: Resolved, key: HostKey) -> None:
+    """Puts a key on record, in place of any that was there for this host."""
+    file = own_file(ctx)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    kept = [line for line in lines if line.split()[:1] != [resolved.key_name]]
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text("\n".join([*kept, f"{resolved.key_name} {key.kind} {key.blob}"]) + "\n", "utf-8")
+    temporary.replace(file)
+
+
+def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
+    """The key that the host shows now, by the way that ssh would take; None where it shows none."""
+    scratch = ctx.state_dir / "offered"
+    scratch.mkdir(parents=True, exist_ok=True)
+    seen = scratch / "known_hosts"
+    seen.unlink(missing_ok=True)
+    accept = ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={seen}"]
+    # -o given first wins; no authentication is tried, so nothing of the user is shown to the host.
+    words = ["ssh", *config_words(ctx), *accept, "-o", "GlobalKnownHostsFile=/dev/null"]
+    words += ["-o", "PreferredAuthentications=none", "-o", "BatchMode=yes", "-o", "HashKnownHosts=no"]
+    words += ["-o", "ConnectTimeout=10", *resolved.typed.words(), "true"]
+    subprocess.run(words, env=dict(ctx.env), capture_output=True, check=False)
+    lines = seen.read_text("utf-8").splitlines() if seen.exists() else []
+    seen.unlink(missing_ok=True)
+    entries = [key for line in lines if (key := _entry(line))]
+    return entries[0] if entries else None
+
+
+def strict_options(ctx: Context, resolved: Resolved) -> list[str]:
+    """Options that hold the ssh binary to the same files, and to refusing what they do not know."""
+    quoted = " ".join(f'"{file}"' for file in files(ctx, resolved))
+    return [
+        *("-o", f"UserKnownHostsFile={quoted}"),
+        *("-o", "StrictHostKeyChecking=yes"),
+        *("-o", "UpdateHostKeys=no"),
+        *("-o", "ConnectTimeout=10"),
+        *("-o", "ServerAliveInterval=5"),
+        *("-o", "ServerAliveCountMax=3"),
+        *("-o", "LogLevel=ERROR"),
+    ]
+
+
+def refuse(resolved: Resolved, key: HostKey | None, on_record: list[HostKey]) -> AccessError:
+    """Unknown, or another key than on record: exit 4 with the fingerprint and what records it."""
+    label = resolved.typed.label
+    shown = key.fingerprint if key else "a key that is not on record"
+    command = f"gpujob hosts attach {label} --fingerprint {key.fingerprint}" if key else "gpujob doctor"
+    if on_record:
+        before = ", ".join(sorted({k.fingerprint for k in on_record}))
+        why = f"on record: {before}; now: {shown}. It was reinstalled, or another machine answers"
+        return AccessError(f"the host key of {label} has changed", why, f"if you know why: {command}")
+    return AccessError(
+        f"the host key of {label} is not known", f"it shows {shown}", f"if that is it: {command}"
+    )

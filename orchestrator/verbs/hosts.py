@@ -1,0 +1,52 @@
+"""`gpujob hosts attach NAME`: puts a host's key on record, after its fingerprint was seen; `hosts list`."""
+
+from __future__ import annotations
+
+import json
+
+from orchestrator.context import Context
+from orchestrator.errors import AccessError, Unreachable, UsageError
+from orchestrator.targets.ssh import address, hostkeys
+
+
+def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
+    """Records the key that the host shows, if its fingerprint is the one given, or is agreed to."""
+    resolved = address.resolve(ctx, address.parse(word))
+    key = hostkeys.offered(ctx, resolved)
+    if key is None:
+        raise Unreachable(
+            f"{word} shows no host key", "it does not answer, or a jump host refuses", f"ssh {word}"
+        )
+    if fingerprint is None:
+        ctx.confirm(f"{word} ({resolved.hostname}) shows the host key {key.fingerprint} ({key.kind}).")
+    elif fingerprint != key.fingerprint:
+        why = f"you said {fingerprint}, it shows {key.fingerprint}"
+        raise AccessError(f"{word} is not the host you mean", why, "nothing was recorded")
+    hostkeys.record(ctx, resolved, key)
+    if ctx.json:
+        told = {"host": word, "name": resolved.key_name, "fingerprint": key.fingerprint}
+        ctx.out(json.dumps({"schema_version": 1, **told}))
+    else:
+        ctx.out(f"{resolved.key_name} {key.fingerprint} is on record in {hostkeys.own_file(ctx)}")
+    return 0
+
+
+def listed(ctx: Context) -> int:
+    """The hosts on our own record."""
+    file = hostkeys.own_file(ctx)
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    rows = []
+    for line in lines:
+        name, _, rest = line.partition(" ")
+        kind, _, blob = rest.partition(" ")
+        if not blob:
+            raise UsageError(f"{file} holds a line that is no host key: {line[:60]!r}", "", "remove the line")
+        rows.append({"name": name, "fingerprint": hostkeys.HostKey(kind, blob).fingerprint})
+    if ctx.json:
+        ctx.out(json.dumps({"schema_version": 1, "hosts": rows}))
+        return 0
+    for row in rows:
+        ctx.out(f"{row['name']}  {row['fingerprint']}")
+    if not rows:
+        ctx.talk("no host is on record; gpujob hosts attach NAME records one")
+    return 0

@@ -1,0 +1,266 @@
+"""The same verbs against a real sshd on loopback: what only a network can do wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.host.machines import log_in_to
+from tests.host.test_facenet import SETS
+from tests.rigs import needs
+from tests.rigs.fakehost import FakeHost
+from tests.rigs.faultproxy import FaultProxy
+from tests.support import Box
+
+ON = ("--on", "gpu")
+VISIBLE = (Path(sys.prefix), Path(sys.base_prefix))
+
+
+@pytest.fixture
+def machine(box: Box) -> Iterator[FakeHost]:
+    needs.require("sshd", "rsync")
+    with FakeHost(box.home / "machine", visible=(box.home, *VISIBLE)) as found:
+        yield found
+
+
+def runs(box: Box) -> list[dict[str, Any]]:
+    result = box.run("status", "--json", *ON)
+    assert result.code == 0, result.err + result.out
+    found: list[dict[str, Any]] = result.json["runs"]
+    return found
+
+
+def root(machine: FakeHost) -> Path:
+    return machine.home / ".gpujob"
+
+
+def test_deploy_status_monitor_stop_and_fetch_of_a_script(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    (box.project / "set").mkdir()
+    (box.project / "set" / "a.txt").write_text("data")
+    body = (
+        "import os, time\n"
+        "print(open(os.environ['GPUJOB_DATA_SET'] + '/a.txt').read(), flush=True)\n"
+        "os.mkdir('results'); open('results/é.txt', 'w').write('42')\n"
+        "time.sleep(60)\n"
+    )
+    box.job(body, data={"set": "set"}, outputs=["results"])
+    box.env["GPUJOB_ROOT"] = ""
+    deployed = box.run("deploy", "job", *ON)
+    assert deployed.code == 0, deployed.err
+    run_id = deployed.out.strip()
+    assert (root(machine) / "runs" / run_id / "run.json").exists()
+    seen = runs(box)[0]
+    assert (seen["state"], seen["session"]) == ("running", f"gpujob-{run_id}")
+    stopped = box.run("stop", *ON, "--now")
+    assert stopped.code == 0, stopped.err
+    streamed = box.run("monitor", "--stream", *ON)
+    assert streamed.out == "data\n"
+    fetched = box.run("fetch", *ON)
+    assert fetched.code == 0, fetched.err
+    assert (box.project / "fetched" / run_id / "outputs/results/é.txt").read_text() == "42"
+    again = box.run("deploy", "job", *ON)
+    assert again.code == 0, again.err
+    assert "the host has this tree" in again.err
+    assert len(list((root(machine) / "code").iterdir())) == 1
+    assert box.run("stop", *ON, "--now", "--clean").code == 0
+
+
+def test_the_facenet_job_from_sample_data_to_a_prediction(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    assert box.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
+    machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    result = box.run("deploy", "facenet-lstm", "--data", "sample", *SETS, *ON, "--follow")
+    assert result.code == 0, result.err + result.out
+    run = runs(box)[0]
+    assert run["state"] == "succeeded"
+    fetched = box.run("fetch", *ON)
+    assert fetched.code == 0, fetched.err
+    home = f"fetched/{run['id']}"
+    assert box.run("verify", home).code == 0
+    good = next((box.project / "sample" / "crema").glob("*_HAP_*.npz"))
+    assert box.run("predict", home, str(good), "--json").json["truth"] == "happy"
+    data = json.loads((box.project / home / "run.json").read_text())["data"]
+    assert data["crema"]["path"].startswith(str(root(machine) / "data" / "crema"))
+    checked = box.run("check", "facenet-lstm", "--data", "sample", *SETS, *ON, "--json")
+    assert (checked.code, checked.json["cached"]) == (0, True)
+
+
+def test_data_that_stands_on_the_host_is_used_there_and_verified(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    box.job("import os\nprint(os.environ['GPUJOB_DATA_A'])", data={"a": "host:~/uploaded"})
+    missing = box.run("deploy", "job", *ON)
+    assert (missing.code, "there is no ~/uploaded on gpu" in missing.err) == (2, True)
+    (machine.home / "uploaded").mkdir()
+    result = box.run("deploy", "job", *ON, "--follow")
+    assert result.out.splitlines()[-1] == f"{machine.home}/uploaded"
+
+
+def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_command_that_records_it(
+    box: Box, machine: FakeHost
+) -> None:
+    log_in_to(box, machine, known=False)
+    refused = box.run("status", *ON)
+    assert refused.code == 4
+    command = f"gpujob hosts attach gpu --fingerprint {machine.fingerprint()}"
+    assert command in refused.err
+    assert box.run("hosts", "attach", "gpu").code == 7
+    wrong = box.run("hosts", "attach", "gpu", "--fingerprint", "SHA256:else")
+    assert (wrong.code, "nothing was recorded" in wrong.err) == (4, True)
+    assert box.run("status", *ON).code == 4
+    assert box.run(*command.split()[1:]).code == 0
+    assert box.run("status", *ON).code == 0
+    assert machine.fingerprint() in box.run("hosts", "list").out
+
+
+@pytest.mark.parametrize("way", ["", "  CertificateFile /none\n"])
+def test_a_machine_in_the_middle_with_another_key_is_refused_and_gets_nothing(
+    box: Box, machine: FakeHost, way: str
+) -> None:
+    log_in_to(box, machine, way)
+    assert box.run("status", *ON).code == 0
+    machine.swap_host_key()
+    box.job("print(1)")
+    for words in (("status",), ("deploy", "job"), ("fetch",)):
+        refused = box.run(*words, *ON)
+        assert refused.code == 4, refused.err
+        assert "has changed" in refused.err
+    assert not (root(machine) / "runs").exists()
+
+
+def test_a_key_that_is_not_accepted_is_exit_4_and_says_what_was_tried(box: Box, machine: FakeHost) -> None:
+    machine.add_key("stranger", known=False)
+    log_in_to(box, machine)
+    config = box.home / "ssh_config"
+    config.write_text(
+        config.read_text().replace(str(machine.user_key), str(machine.user_key.with_name("stranger")))
+    )
+    denied = box.run("status", *ON)
+    assert denied.code == 4
+    assert "accepts no key" in denied.err
+
+
+def test_a_host_that_is_not_there_is_exit_5(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    machine.kill_machine()
+    assert box.run("doctor", *ON).code == 5
+
+
+def test_a_plain_shell_and_a_poor_locale_do_no_harm(box: Box) -> None:
+    needs.require("sshd", "rsync")
+    with FakeHost(
+        box.home / "m2", ip="127.0.0.3", visible=(box.home, *VISIBLE), shell="dash", locale="C"
+    ) as machine:
+        log_in_to(box, machine)
+        box.job("print('héllo')")
+        result = box.run("deploy", "job", *ON, "--follow")
+        assert result.code == 0, result.err
+        assert result.out.splitlines()[-1] == "héllo"
+
+
+def test_a_noisy_start_up_file_disturbs_no_question_and_is_named_where_rsync_stumbles(box: Box) -> None:
+    needs.require("sshd", "rsync")
+    with FakeHost(
+        box.home / "m3", ip="127.0.0.4", visible=(box.home, *VISIBLE), noisy_bashrc="Welcome"
+    ) as machine:
+        log_in_to(box, machine)
+        assert box.run("status", *ON).code == 0
+        box.job("print(1)")
+        result = box.run("deploy", "job", *ON)
+        assert (result.code, "~/.bashrc" in result.err) == (1, True)
+
+
+def test_an_old_tmux_and_a_missing_python_are_named(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    box.job("print(1)")
+    machine.plant("tmux", "#!/bin/sh\necho tmux 1.8\n")
+    old = box.run("deploy", "job", *ON)
+    assert (old.code, "tmux 1.8 is too old" in old.err) == (1, True)
+
+
+def test_a_stream_that_is_cut_goes_on_at_the_very_byte(box: Box, machine: FakeHost) -> None:
+    with FaultProxy(machine.address) as proxy:
+        log_in_to(box, machine)
+        config = box.home / "ssh_config"
+        text = (
+            machine.ssh_config("gpu", address=proxy.address)
+            + f"  UserKnownHostsFile {box.home}/user_known_hosts\n"
+        )
+        config.write_text(text + f"  HostKeyAlias {machine.address[0]}\n")
+        known = box.home / "user_known_hosts"
+        known.write_text(machine.known_hosts_line(machine.address[0]) + "\n")
+        box.job("import time\nfor n in range(300):\n    print('tick', n, flush=True); time.sleep(.1)")
+        assert box.run("deploy", "job", *ON).code == 0
+        cutter = threading.Timer(1.5, proxy.cut)
+        cutter.start()
+        client = box.spawn("monitor", "--stream", *ON)
+        assert client.stdout
+        lines = [client.stdout.readline() for _ in range(60)]
+        assert lines == [b"tick %d\n" % n for n in range(60)]
+        client.send_signal(signal.SIGINT)
+        client.communicate(timeout=30)
+        assert proxy.connections >= 2
+        box.run("stop", "--now", *ON)
+
+
+def test_a_deploy_to_a_prepared_host_asks_few_questions(
+    box: Box, machine: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.targets.ssh.host import SshHost  # noqa: PLC0415
+
+    log_in_to(box, machine)
+    box.job("print(1)")
+    assert box.run("deploy", "job", *ON, "--follow").code == 0
+    asked: list[str] = []
+    begin, exchange = SshHost._begin, SshHost._exchange
+    monkeypatch.setattr(
+        SshHost, "_begin", lambda self, command: (asked.append("open"), begin(self, command))[1]
+    )
+    monkeypatch.setattr(
+        SshHost,
+        "_exchange",
+        lambda self, question: (asked.append(question["op"]), exchange(self, question))[1],
+    )
+    assert box.run("deploy", "job", *ON).code == 0
+    assert len(asked) <= 6, asked
+
+
+def test_the_box_is_gone_and_back_and_the_run_is_lost_not_failed(box: Box, machine: FakeHost) -> None:
+    if os.getuid():
+        pytest.skip("a machine of its own needs root")
+    log_in_to(box, machine)
+    box.job("import time; time.sleep(100)")
+    assert box.run("deploy", "job", *ON).code == 0
+    machine.reboot()
+    assert runs(box)[0]["state"] == "lost"
+
+
+def test_rsync_missing_there_is_one_line_that_installs_it(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    box.job("print(1)")
+    machine.plant("rsync", "#!/bin/sh\necho 'bash: line 1: rsync: command not found' >&2; exit 127\n")
+    result = box.run("deploy", "job", *ON)
+    assert (result.code, "there: sudo apt-get install -y rsync" in result.err) == (1, True)
+
+
+def test_files_are_sent_against_the_nearest_tree_and_hard_linked(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    box.write("same name\n.txt", "x" * 1000)
+    box.job("print(1)")
+    assert box.run("deploy", "job", *ON, "--follow").code == 0
+    box.job("print(2)")
+    assert box.run("deploy", "job", *ON, "--follow").code == 0
+    trees = sorted((root(machine) / "code").iterdir())
+    assert len(trees) == 2
+    inodes = {(tree / "same name\n.txt").stat().st_ino for tree in trees}
+    assert len(inodes) == 1
+    assert shutil.which("rsync")

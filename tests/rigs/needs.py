@@ -1,0 +1,49 @@
+"""What a rig needs of the system, and what a test does without it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+INSTALL = "type: bash scripts/system.sh"
+
+
+def tool(name: str) -> str | None:
+    """The absolute path of a program, looked for in the sbin folders too; None when it is not there."""
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(SBIN))
+
+
+def is_root() -> bool:
+    return sys.platform == "linux" and os.geteuid() == 0
+
+
+def require(*tools: str) -> None:
+    """Lets a test go on only where these programs are.
+
+    On Linux as root a missing one fails the test, since a script installs it; elsewhere it is skipped.
+    """
+    if sys.platform != "linux":
+        pytest.skip("the rigs need Linux")
+    missing = [name for name in tools if tool(name) is None]
+    if missing and is_root():
+        pytest.fail(f"missing: {' '.join(missing)}. To install: {INSTALL}")
+    if missing:
+        pytest.skip(f"missing: {' '.join(missing)}. To install: sudo {INSTALL.removeprefix('type: ')}")
+
+
+def require_root() -> None:
+    """Skips the test unless it runs on Linux as root."""
+    if not is_root():
+        pytest.skip("namespaces need Linux and root")
+
+
+def sftp_server() -> str:
+    """The sftp server of this system's OpenSSH; the one built into sshd where no file is found."""
+    folders = ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec")
+    found = [path for path in (Path(folder, "sftp-server") for folder in folders) if path.exists()]
+    return str(found[0]) if found else "internal-sftp"

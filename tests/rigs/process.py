@@ -1,0 +1,99 @@
+"""Processes of a rig: none outlives the test process, even one that is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def guarded(words: Sequence[str], out: IO[bytes] | int, err: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    """Starts `words` so that the kernel ends the process with this one. ValueError off the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        raise ValueError(
+            "start rigs in the main thread: their processes end with the thread that starts them"
+        )
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        env={"PATH": PATH},
+        start_new_session=True,
+    )
+
+
+def free_port(ip: str) -> int:
+    """A port free on `ip`, below the range from which the kernel takes the ports of outgoing connections."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((ip, port))
+            return port
+
+
+def children(pid: int) -> list[int]:
+    """The processes whose parent is `pid`."""
+    return [child for child, parent in _parents().items() if parent == pid]
+
+
+def end_tree(root: int, mark: bytes) -> None:
+    """Ends `root`, all below it, and every process with `mark` (NAME=value) in its environment."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(root, signal.SIGSTOP)
+    end = time.monotonic() + 10
+    while victims := (_below(root) | _marked(mark)) - {root}:
+        if time.monotonic() > end:
+            raise RuntimeError(f"processes that cannot be ended: {sorted(victims)}")
+        for pid in victims:
+            _kill(pid)
+        time.sleep(0.005)
+    _kill(root)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _below(root: int) -> set[int]:
+    parents = _parents()
+    found: set[int] = set()
+    ring = {root}
+    while ring := {child for child, parent in parents.items() if parent in ring} - found:
+        found |= ring
+    return found
+
+
+def _marked(mark: bytes) -> set[int]:
+    found = set()
+    for folder in _processes():
+        with contextlib.suppress(OSError):
+            if mark in Path(folder, "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+    return found
+
+
+def _parents() -> dict[int, int]:
+    """Each living process and its parent; those that wait to be reaped are left out."""
+    found = {}
+    for folder in _processes():
+        with contextlib.suppress(OSError):
+            state, parent = Path(folder, "stat").read_text().rpartition(")")[2].split()[:2]
+            if state not in "ZX":
+                found[int(folder.name)] = int(parent)
+    return found
+
+
+def _processes() -> list[Path]:
+    return [folder for folder in Path("/proc").iterdir() if folder.name.isdigit()]

@@ -1,0 +1,31 @@
+"""Machines for the tests of the rigs: short paths, since sockets lie in them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rigs import needs
+from tests.rigs.fakehost import FakeHost
+
+Machines = Callable[..., FakeHost]
+
+
+@pytest.fixture
+def machine() -> Iterator[Machines]:
+    """`machine(ip="127.0.0.3", shell="dash")`: a running one, ended with the test."""
+    needs.require("sshd", "ssh", "ssh-keygen", "rsync", "setpriv", "unshare")
+    folder = Path(tempfile.mkdtemp(prefix="fh-"))
+    with contextlib.ExitStack() as machines:
+        machines.callback(shutil.rmtree, folder)
+
+        def start(**options: object) -> FakeHost:
+            name = str(len(list(folder.iterdir())))
+            return machines.enter_context(FakeHost(folder / name, **options))  # type: ignore[arg-type]
+
+        yield start
