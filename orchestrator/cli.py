@@ -322,16 +322,17 @@ def main(argv: list[str] | None = None, ctx: Context | None = None) -> int:
     if words == ["--version"]:
         (ctx.out if ctx else _print)(f"gpujob {__version__}")
         return Exit.DONE
-    ctx = ctx or from_process()
+    try:
+        ctx = ctx or from_process()
+    except FileNotFoundError:
+        sys.stderr.write("error: the folder you are in is gone\n  next: cd somewhere else\n")
+        return Exit.FAILED
     try:
         return int(app(words, obj=ctx, standalone_mode=False, prog_name="gpujob") or 0)
     except Exception as error:
         from orchestrator.failures import report  # noqa: PLC0415 - only a failure pays for it
 
         return report(ctx, error, words)
-    except KeyboardInterrupt:
-        ctx.talk("\ninterrupted; what was begun can be carried on by the same command")
-        return Exit.INTERRUPTED
 
 
 def _print(text: str) -> None:

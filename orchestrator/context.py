@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 import secrets
@@ -82,6 +83,11 @@ class Context:
 
 def from_process() -> Context:
     """The context of this very process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="replace"
+            )  # a terminal without UTF-8 gets a question mark, no traceback
     from platformdirs import user_config_path, user_state_path  # noqa: PLC0415 - late: --version needs none
 
     return Context(

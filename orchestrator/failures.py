@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import platform
 import traceback
@@ -18,10 +19,11 @@ from orchestrator.view.console import Paint, harmless
 
 def report(ctx: Context, error: Exception, words: list[str]) -> int:
     """Shows `error` and returns its exit code."""
+    if isinstance(error, typer.Abort):  # what Typer makes of Ctrl-C
+        ctx.talk("\ninterrupted; gpujob status tells what runs, and the same command carries on")
+        return Exit.INTERRUPTED
     known = _known(error)
     if known is None:
-        if isinstance(error, typer.Abort):
-            return Exit.INTERRUPTED
         known = GpujobError(
             f"gpujob itself failed: {type(error).__name__}: {error}",
             "this is a fault of gpujob",
@@ -39,19 +41,26 @@ def report(ctx: Context, error: Exception, words: list[str]) -> int:
 def _known(error: Exception) -> GpujobError | None:
     if isinstance(error, GpujobError):
         return error
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return UsageError(str(error))
     shown = getattr(error, "format_message", None)  # a usage error of Typer
     if shown is not None:
         usage = getattr(error, "ctx", None)
         hint = f"{usage.command_path} --help" if usage else "gpujob --help"
         return UsageError(str(shown()).rstrip("."), "", hint)
-    if isinstance(error, PermissionError):
-        return GpujobError(f"no permission: {error.filename}", str(error.strerror))
-    if isinstance(error, OSError) and error.errno == 28:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return GpujobError("the disk is full", str(error.filename or ""), "free some space and type it again")
+    if isinstance(error, OSError) and error.filename:
+        return GpujobError(
+            f"{error.strerror}: {error.filename}", f"the system said no ({type(error).__name__})"
+        )
     return None
 
 
 def _print(ctx: Context, error: GpujobError) -> None:
+    if error.what.startswith("Usage:"):
+        ctx.talk(error.what)
+        return
     paint = Paint(ctx.env, ctx.stderr)
     ctx.talk(paint("error: ", "red", "bold") + harmless(error.what))
     if error.why:

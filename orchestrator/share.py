@@ -24,4 +24,5 @@ def trainers_package() -> Path:
 
 def trainer_names() -> list[str]:
     """Every trainer of ours, by the folders that hold one."""
-    return sorted(p.parent.name.replace("_", "-") for p in trainers_package().glob("*/task.py"))
+    found = {path.parent.name for path in trainers_package().glob("*/task.py")} - {"engine"}
+    return sorted(name.replace("_", "-") for name in found)

@@ -32,6 +32,11 @@ def read(folder: Path) -> Source:
         raise UsageError(f"the code folder {folder} does not exist")
     paths, submodules = _listed(folder)
     tree = codetree.tree(trees.entries(str(folder), paths))
+    if not tree.entries:
+        why = "git ignores all of it" if _git(folder, "rev-parse", "HEAD") is not None else "it is empty"
+        raise UsageError(
+            f"there is nothing to send in {folder}", why, "name the folder of the code: code: PATH"
+        )
     wrong = [f"{path} is a submodule" for path in submodules] + codetree.refusals(tree)
     if wrong:
         raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
@@ -64,7 +69,11 @@ def lay_out(source: Source, to: Path) -> None:
     copied = codetree.tree(trees.entries(str(partial), [e.path for e in source.tree.entries]))
     if copied.hash != source.tree.hash:
         shutil.rmtree(partial, ignore_errors=True)
-        raise UsageError(f"{source.folder} changed while it was read", "", "type the command again")
+        names = sorted(entry.path for entry in set(copied.entries) ^ set(source.tree.entries))
+        why = f"{', '.join(dict.fromkeys(names[:3]))}: something writes there now"
+        raise UsageError(
+            f"{source.folder} changed while it was read", why, "write it elsewhere, or to .gitignore"
+        )
     try:
         partial.rename(to)
     except OSError:
@@ -110,6 +119,10 @@ def _git(folder: Path, *words: str) -> bytes | None:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
     except FileNotFoundError:
         return None
+    if b"dubious ownership" in done.stderr:
+        raise UsageError(
+            f"git refuses {folder}", done.stderr.decode(errors="replace").strip().splitlines()[-1]
+        )
     return done.stdout if done.returncode == 0 else None
 
 

@@ -43,8 +43,8 @@ class Store:
         """Every cached run by id, oldest first."""
         folder = self.folder / "runs"
         names = sorted(folder.glob("*.json"), key=lambda p: p.stem[-20:]) if folder.is_dir() else []
-        loaded = {path.stem: self._load(path) for path in names}
-        return {run_id: record for run_id, record in loaded.items() if record}
+        loaded = {path.stem: record for path in names if (record := self._load(path))}
+        return dict(sorted(loaded.items(), key=lambda item: item[1].get("created") or 0.0))
 
     def verdict(self, key: str) -> Record | None:
         return self._load(self.folder / "verdicts" / f"{key}.json")

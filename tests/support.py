@@ -46,6 +46,11 @@ class Box:
     root: Path
     env: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def state_dir(self) -> Path:
+        """The same for a command in this process and one in its own."""
+        return self.home / "cache" / "gpujob"
+
     def context(self, **changes: Any) -> Context:
         given: dict[str, Any] = {
             "env": self.env,
@@ -53,8 +58,8 @@ class Box:
             "stdin": io.StringIO(),
             "stdout": io.StringIO(),
             "stderr": io.StringIO(),
-            "state_dir": self.home / "state",
-            "config_file": self.home / "settings.yaml",
+            "state_dir": self.state_dir,
+            "config_file": self.home / "settings" / "gpujob" / "settings.yaml",
         }
         return Context(**{**given, **changes})
 
@@ -123,7 +128,8 @@ def new_box() -> Iterator[Box]:
         "LANG": "C.UTF-8",
         "USER": "tester",
         "GPUJOB_ROOT": str(box.root),
-        "XDG_STATE_HOME": str(folder / "xdg"),
+        "XDG_STATE_HOME": str(folder / "cache"),
+        "XDG_CONFIG_HOME": str(folder / "settings"),
         "OMP_NUM_THREADS": "1",
     }
     try:

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from orchestrator.core.layout import Layout
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError, UsageError
@@ -128,7 +130,7 @@ def run_id(name: str, now: float, token: str) -> str:
 
 def make(given: Inputs) -> Plan:
     """The plan, or the reason why there is none (GpujobError)."""
-    _refuse_host(given)
+    refuse_host(given.facts, given.job, given.share_gpu)
     python = _python(given)
     steps = gate(given)
     start = StartStep(
@@ -156,8 +158,8 @@ def gate(given: Inputs) -> list[Step]:
 
 
 def _plan(given: Inputs, steps: list[Step]) -> Plan:
-    notes, fingerprint = _notes(given), _fingerprint(given)
-    return Plan(given.identity.run_id, given.job.name, given.target, tuple(steps), notes, fingerprint)
+    told = (given.identity.run_id, given.job.name, given.target, tuple(steps))
+    return Plan(*told, _notes(given), fingerprint(given))
 
 
 def _trainer_steps(given: Inputs, trainers: Code) -> list[Step]:
@@ -197,29 +199,46 @@ def pick_python(facts: dict[str, Any], wanted: str) -> dict[str, Any]:
     raise GpujobError("the trainers need PyTorch", why, "pip install 'gpujob[train]'")
 
 
-def _refuse_host(given: Inputs) -> None:
-    facts, job = given.facts, given.job
+def refuse_host(facts: dict[str, Any], job: JobSpec, share_gpu: bool) -> None:
+    """Why a run of this job cannot start on that host now, if so (GpujobError)."""
     if not facts["tmux"]:
         raise GpujobError("tmux is not installed on the host", "", "sudo apt-get install -y tmux")
     going = [run["id"] for run in facts["live"] if run["job"] == job.name]
     if going:
-        raise GpujobError(
-            f"{job.name} is already running as {going[-1]}",
-            "a job runs once at a time on a target",
-            f"gpujob monitor {going[-1]}, or deploy with --name to run it beside",
-        )
-    holders = facts["gpu_holders"]
-    if holders and job.resources.gpus and not given.share_gpu:
-        who = "; ".join(f"{h['name']} (pid {h['pid']}, {h['used_mib']} MiB)" for h in holders)
-        raise GpujobError("a GPU is in use", who, "stop it, or deploy with --share-gpu")
-    if 0 < len(facts["gpus"]) < job.resources.gpus:
-        have, want = len(facts["gpus"]), job.resources.gpus
-        raise GpujobError(
-            f"the job asks for {want} GPUs and the host has {have}", "", "--set resources.gpus=1"
-        )
+        raise already_running(job.name, going[-1])
+    for word in facts.get("absent", []):
+        raise GpujobError(f"there is no command {word!r} on the host", "it is not on the PATH there")
+    _refuse_gpus(facts, job, share_gpu)
     if facts["disk"]["free"] < LEAST_FREE:
         free = facts["disk"]["free"] / 2**30
         raise GpujobError(f"only {free:.1f} GiB are free below {facts['root']}", "a run needs 2 GiB")
+
+
+def already_running(job: str, run: str) -> GpujobError:
+    why = "a job runs once at a time on a target"
+    return GpujobError(
+        f"{job} is already running as {run}",
+        why,
+        f"gpujob monitor {run}, or deploy with --name to run it beside",
+    )
+
+
+def _refuse_gpus(facts: dict[str, Any], job: JobSpec, share_gpu: bool) -> None:
+    have, want = len(facts["gpus"]), job.resources.gpus
+    if facts["gpu_holders"] and want and not share_gpu:
+        who = "; ".join(_holder(holder) for holder in facts["gpu_holders"])
+        raise GpujobError("a GPU is in use", who, "stop it, or deploy with --share-gpu")
+    if 0 < have < want:
+        raise GpujobError(
+            f"the job asks for {want} GPUs and the host has {have}", "", "--set resources.gpus=1"
+        )
+
+
+def _holder(holder: dict[str, Any]) -> str:
+    """`python of ana (pid 9, 700 MiB, run job-…)`."""
+    user = f" of {holder['user']}" if holder.get("user") else ""
+    run = f", run {holder['ours']}" if holder.get("ours") else ""
+    return f"{holder['name']}{user} (pid {holder['pid']}, {holder['used_mib']} MiB{run})"
 
 
 def _python(given: Inputs) -> dict[str, Any] | None:
@@ -286,7 +305,7 @@ def _data_step(data: Data) -> Step:
 
 def _notes(given: Inputs) -> tuple[str, ...]:
     notes = []
-    if given.job.resources.gpus and not given.facts["gpus"]:
+    if given.job.trainer and given.job.resources.gpus and not given.facts["gpus"]:
         notes.append("no GPU on the host: the run will use its CPU")
     if given.job.limits.max_hours is None:
         notes.append("no limits.max_hours: nothing ends this run but itself")
@@ -304,7 +323,6 @@ def _run_json(given: Inputs, python: dict[str, Any] | None) -> dict[str, Any]:
         "client": who.client,
         "mark": who.mark,
         "source": given.source,
-        "spec_hash": _fingerprint(given),
         "trainer": job.trainer,
         "argv": _argv(given, python),
         "env": _env(given),
@@ -347,13 +365,9 @@ def _argv(given: Inputs, python: dict[str, Any] | None) -> list[str]:
     return [python["path"], *train]
 
 
-def _fingerprint(given: Inputs) -> str:
+def fingerprint(given: Inputs) -> str:
     """Equal for two deploys that would start the same thing: by it an open intent is carried on."""
-    job = given.job
-    parts = [
-        {name: getattr(job, name) for name in ("name", "trainer", "command", "config", "outputs")},
-        [job.limits.max_hours, job.limits.idle_minutes, job.resources.gpus, job.restart.max],
-        [code.tree for code in (given.code, given.trainers) if code],
-        sorted((data.name, data.path, data.fingerprint) for data in given.data),
-    ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    trees = [code.tree for code in (given.code, given.trainers) if code]
+    prints = sorted((data.name, data.path, data.fingerprint) for data in given.data)
+    whole = json.dumps([msgspec.to_builtins(given.job), trees, prints], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:32]

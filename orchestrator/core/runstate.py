@@ -19,7 +19,7 @@ class Preparing:
 
 @dataclass(frozen=True)
 class Running:
-    """`eta`: seconds still to go, None until there is a pace; `restarted`: attempts before this one."""
+    """`eta`: seconds still to go, None until there is a pace; `attempt` counts from 1."""
 
     step: int | None
     of: int | None
@@ -145,15 +145,18 @@ def _running(state: dict[str, Any], account: Sequence[ev.Event], now: float) -> 
         step=at.step if at else None,
         of=at.of if at else None,
         since=state.get("first_started") or state.get("started") or now,
-        eta=eta(account, now),
+        eta=eta(account, now, state.get("started")),
         attempt=state.get("attempt") or 1,
     )
 
 
-def eta(account: Sequence[ev.Event], now: float) -> float | None:
-    """Seconds to go at the attempt's own pace: steps still to do over steps a second since it began."""
-    begun, at = ev.last(account, ev.Start), _train_progress(account)
-    if not begun or not at or at.step is None or not at.of or at.t <= begun.t:
+def eta(account: Sequence[ev.Event], now: float, started: float | None) -> float | None:
+    """Seconds to go at the attempt's own pace: steps still to do over steps a second since it began.
+
+    A script that tells no `start` began when its supervisor did (`started`).
+    """
+    begun, at = ev.last(account, ev.Start) or ev.Start(t=started or now), _train_progress(account)
+    if not at or at.step is None or not at.of or at.t <= begun.t:
         return None
     done = at.step - (begun.resumed_from or 0)
     if done <= 0:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from orchestrator.core import yamltext
+from orchestrator.core.paths import inside
 from orchestrator.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
@@ -136,7 +137,9 @@ def _refuse_unknown(value: Any, struct: Any, path: yamltext.Path, job: JobFile) 
     if not wrong:
         return
     messages = [f"{job.where(*at)}: {_about(at, known)}" for at, known in wrong]
-    raise UsageError(messages[0], "; ".join(messages[1:]), "gpujob init writes a commented job file")
+    known_gap = any(at in NOT_BUILT for at, _ in wrong)
+    next_step = "" if known_gap else "gpujob init writes a commented job file"
+    raise UsageError(messages[0], "; ".join(messages[1:]), next_step)
 
 
 def _unknown(value: Any, struct: Any, path: yamltext.Path) -> Any:
@@ -173,7 +176,8 @@ def _convert(value: dict[str, Any], job: JobFile) -> JobSpec:
         message, _, at = str(error).partition(" - at `$")
         path = tuple(re.findall(r"[^.\[\]`]+", at))
         if path:
-            raise UsageError(f"{job.where(*path)}: {'.'.join(path)}: {_plain(message)}") from None
+            hint = "as a list: command: [python, train.py]" if path == ("command",) else ""
+            raise UsageError(f"{job.where(*path)}: {'.'.join(path)}: {_plain(message)}", "", hint) from None
         raise UsageError(f"{job.source}: {_plain(message)}") from None
 
 
@@ -185,6 +189,7 @@ def _plain(message: str) -> str:
         "`bool`": "true or false",
     }
     words |= {"`array`": "a list", "`object`": "a mapping", "`null`": "nothing"}
+    message = message.replace(" | null`", "`")
     for programmers, peoples in words.items():
         message = message.replace(programmers, peoples)
     return message[:1].lower() + message[1:]
@@ -204,6 +209,13 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
             raise UsageError(f"{job.where(*path)}: {'.'.join(path)} must be {rule}")
     for name, place in spec.data.items():
         _check_data(name, place, job)
+    if len({name.upper().replace("-", "_") for name in spec.data}) < len(spec.data):
+        why = "GPUJOB_DATA_<NAME> could not tell them apart"
+        raise UsageError(f"{job.where('data')}: two data folders have the same name but for - and _", why)
+    for index, output in enumerate(spec.outputs):
+        if not inside(output):
+            where = job.where("outputs", str(index))
+            raise UsageError(f"{where}: output {output!r} leads out of the working folder")
     return spec
 
 

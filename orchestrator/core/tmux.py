@@ -45,17 +45,8 @@ def new(at: Sequence[str], name: str, folder: str, command: Sequence[str]) -> li
     return [*at, "new-session", "-d", "-s", name, *size, "-c", folder, line]
 
 
-def has(at: Sequence[str], name: str) -> list[str]:
-    return [*at, "has-session", "-t", "=" + name]
-
-
 def kill(at: Sequence[str], name: str) -> list[str]:
     return [*at, "kill-session", "-t", "=" + name]
-
-
-def capture(at: Sequence[str], name: str) -> list[str]:
-    """What the pane shows, with its history."""
-    return [*at, "capture-pane", "-p", "-S", "-", "-t", "=" + name + ":"]
 
 
 def attach(at: Sequence[str], name: str) -> list[str]:

@@ -55,6 +55,8 @@ def parse(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlError(mark.line + 1 if mark else 1, error.problem or "not YAML") from None
+    except RecursionError:
+        raise YamlError(1, "it refers to itself, or is nested too deep") from None
     except yaml.YAMLError as error:
         raise YamlError(1, str(error).splitlines()[0]) from None
     finally:

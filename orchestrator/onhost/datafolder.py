@@ -33,9 +33,14 @@ def _stats(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
         stat = os.stat(path)
         yield os.path.basename(path), (stat.st_size, stat.st_mtime_ns)
         return
-    pending = [path]
+    pending, seen = [path], set()
     while pending:
-        with os.scandir(pending.pop()) as entries:
+        folder = pending.pop()
+        about = os.stat(folder)
+        if (about.st_dev, about.st_ino) in seen:
+            continue  # a link that leads back
+        seen.add((about.st_dev, about.st_ino))
+        with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():
                     pending.append(entry.path)

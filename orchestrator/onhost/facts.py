@@ -24,9 +24,11 @@ _PROBE = (
 )
 
 
-def gather(layout: Layout, trees: list[str], pythons: list[str], standing: dict[str, str]) -> dict[str, Any]:
+def gather(
+    layout: Layout, trees: list[str], pythons: list[str], standing: dict[str, str], commands: list[str]
+) -> dict[str, Any]:
     """Machine, tools, disk, GPUs with who holds them, which of `trees` are here, which Pythons, and
-    what stands in the data folders that are said to be here."""
+    what stands in the data folders that are said to be here, and which commands are absent."""
     return {
         "system": sys.platform,
         "home": os.path.expanduser("~"),
@@ -37,6 +39,7 @@ def gather(layout: Layout, trees: list[str], pythons: list[str], standing: dict[
         "pythons": [found for found in (python_facts(word) for word in pythons) if found],
         "standing": {name: _standing(name, path) for name, path in standing.items()},
         "rsync": shutil.which("rsync"),
+        "absent": [word for word in commands if shutil.which(word) is None],
         "boot": proc.boot(),
         **glance(layout),
     }

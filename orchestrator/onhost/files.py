@@ -28,6 +28,8 @@ def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dic
     except FileNotFoundError:
         got = b""
     whole = got[: got.rfind(b"\n") + 1]
+    if not whole and len(got) == limit:
+        return {"text": "", "offset": offset + limit}  # one endless line: passed over, not waited for
     return {"text": whole.decode("utf-8", errors="replace"), "offset": offset + len(whole)}
 
 
@@ -68,21 +70,30 @@ def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
 
 
 def _staged(paths: RunPaths, which: str) -> dict[str, Any]:
-    token = "%d-%d" % (os.getpid(), time.monotonic_ns())
+    _forget_stages(paths)
+    token = "%d-%d-%d" % (os.getpid(), proc.ticks(os.getpid()) or 0, time.monotonic_ns())
     folder = os.path.join(paths.stage, token)
     os.makedirs(folder, mode=0o700)
     try:
         pinned = []
         for source, relative in _wanted(paths, which):
             target = os.path.join(folder, "pinned")
-            if _pin(source, target):
+            if _pin(source, target, relative.startswith("checkpoints/") and relative.count("/") > 1):
                 entry = _described(target, relative)
                 os.replace(target, os.path.join(folder, entry["sha256"]))
                 pinned.append(entry)
     except FileNotFoundError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return {"token": token, "folder": folder, "files": pinned, "root": paths.folder}
+    return {"token": token, "folder": folder, "files": pinned, "left_out": _outside(paths)}
+
+
+def _forget_stages(paths: RunPaths) -> None:
+    """What helpers left that are gone: a client that was cut could not unstage."""
+    for name in os.listdir(paths.stage) if os.path.isdir(paths.stage) else []:
+        pid, _, rest = name.partition("-")
+        if not pid.isdigit() or str(proc.ticks(int(pid))) != rest.partition("-")[0]:
+            shutil.rmtree(os.path.join(paths.stage, name), ignore_errors=True)
 
 
 def unstage(layout: Layout, run_id: str, token: str) -> dict[str, Any]:
@@ -151,12 +162,23 @@ def _wanted(paths: RunPaths, which: str) -> Iterator[tuple[str, str]]:
 def _output(paths: RunPaths, output: str) -> Iterator[tuple[str, str]]:
     base = os.path.realpath(paths.work)
     path = os.path.realpath(os.path.join(base, output))
-    if path != base and not path.startswith(base + os.sep):
-        raise Refused("outside", "output %r lies outside the run's working directory" % output)
+    if not _is_inside(base, path):
+        return
     if os.path.isdir(path):
         yield from _files_below(path, "outputs/" + output.strip("/"))
     elif os.path.exists(path):
         yield path, "outputs/" + output
+
+
+def _is_inside(base: str, path: str) -> bool:
+    return path == base or path.startswith(base + os.sep)
+
+
+def _outside(paths: RunPaths) -> list[str]:
+    """Outputs that lead out of the working directory: left out, and told."""
+    base = os.path.realpath(paths.work)
+    outputs = (jsonfile.load(paths.run_json) or {}).get("outputs") or []
+    return [name for name in outputs if not _is_inside(base, os.path.realpath(os.path.join(base, name)))]
 
 
 def _steps(paths: RunPaths, which: str) -> list[str]:
@@ -183,11 +205,11 @@ def _files_below(folder: str, relative: str) -> Iterator[tuple[str, str]]:
             yield os.path.join(at, name), os.path.normpath(os.path.join(relative, inside, name))
 
 
-def _pin(source: str, target: str) -> bool:
-    """A file that grows (log, events) or is replaced in place is copied: its hash must stay true."""
+def _pin(source: str, target: str, checkpoint: bool) -> bool:
+    """A checkpoint never changes, so a link pins it; any other file is copied, that its hash stay true."""
     if os.path.islink(source) or not os.path.isfile(source):
         return False
-    if "/checkpoints/" in source and os.path.basename(os.path.dirname(source)).isdigit():
+    if checkpoint:
         os.link(source, target)
     else:
         shutil.copyfile(source, target)

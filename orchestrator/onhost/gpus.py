@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
 from typing import Any
 
@@ -21,9 +23,29 @@ def sample() -> list[dict[str, Any]]:
 def holders() -> list[dict[str, Any]]:
     """The processes that hold GPU memory: pid, name, MiB, and the user where /proc tells."""
     return [
-        {"gpu": row[0], "pid": _number(row[1]), "name": row[2], "used_mib": _number(row[3])}
+        {
+            "gpu": row[0],
+            "pid": _number(row[1]),
+            "name": row[2],
+            "used_mib": _number(row[3]),
+            "user": _user(row[1]),
+        }
         for row in _query("--query-compute-apps=" + _APPS, 4)
     ]
+
+
+def held_by(gpus: list[dict[str, Any]], pids: list[int]) -> list[dict[str, Any]]:
+    """Those of `gpus` that these processes hold; all, where the driver names no process (in a container)."""
+    found = holders()
+    ours = {holder["gpu"] for holder in found if holder["pid"] in pids}
+    return [gpu for gpu in gpus if not found or gpu["uuid"] in ours]
+
+
+def _user(pid: str) -> str | None:
+    try:
+        return pwd.getpwuid(os.stat("/proc/" + pid).st_uid).pw_name
+    except (OSError, KeyError):
+        return None
 
 
 def _query(what: str, columns: int) -> list[list[str]]:

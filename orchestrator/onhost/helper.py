@@ -21,16 +21,21 @@ Question = Dict[str, Any]
 
 
 def _facts(layout: Layout, q: Question) -> Any:
-    found = facts.gather(layout, q.get("trees", []), q.get("pythons", []), q.get("standing", {}))
+    found = facts.gather(
+        layout, q.get("trees", []), q.get("pythons", []), q.get("standing", {}), q.get("commands", [])
+    )
     return dict(found, live=runs.live(layout))
 
 
 def _look(layout: Layout, q: Question) -> Any:
-    """All runs, or those named; `lines` of log each. GPUs and disk come along for `status`."""
+    """All runs (see look.every), or those named; `lines` of log each. GPUs and disk come along."""
     sessions, marks = look.session_names(layout), proc.by_mark()
-    wanted = q["runs"] if q.get("runs") is not None else look.run_ids(layout)
-    seen = [look.one(layout, run_id, q.get("lines", 5), sessions, marks) for run_id in wanted]
-    return {"runs": [facts for facts in seen if facts], **facts.glance(layout)}
+    lines = q.get("lines", 5)
+    if q.get("runs") is not None:
+        seen = [look.one(layout, run_id, lines, sessions, marks) for run_id in q["runs"]]
+    else:
+        seen = list(look.every(layout, lines, sessions, marks))
+    return {"runs": [run for run in seen if run], **facts.glance(layout)}
 
 
 _OPS: dict[str, Callable[[Layout, Question], Any]] = {

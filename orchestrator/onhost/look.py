@@ -13,6 +13,7 @@ from orchestrator.onhost import jsonfile, proc
 
 _TAIL = 16 * 1024
 _EVENTS_BACK = 1024 * 1024
+_FULL = 10
 _BRIEF = (
     "id",
     "job",
@@ -23,7 +24,7 @@ _BRIEF = (
     "outputs",
     "mark",
     "client",
-    "spec_hash",
+    "pass_env",
 )
 
 
@@ -42,8 +43,12 @@ def one(
     lines: int,
     sessions: set[str] | None = None,
     marks: dict[str, list[int]] | None = None,
+    brief: bool = False,
 ) -> dict[str, Any] | None:
-    """The facts of a run; None where it has no folder. Sessions and marks are asked for unless given."""
+    """The facts of a run; None where it has no folder. Sessions and marks are asked for unless given.
+
+    `brief`: without log and events, of which a run may have many.
+    """
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         return None
@@ -57,15 +62,36 @@ def one(
         "folder": paths.folder,
         "run": {key: spec.get(key) for key in _BRIEF} if spec else None,
         "state": state,
-        "stop": jsonfile.load(paths.stop),
+        "brief": brief,
         "supervised": bool(state) and proc.alive(state["supervisor"], state["boot"]),  # type: ignore[index]
         "pids": marks.get(spec["mark"], []) if spec else [],
         "session": name if name in sessions else None,
-        "log": {"bytes": _size(paths.log), "tail": tail(paths.log, lines)},
-        "events": telling_events(paths.events),
+        "log": {"bytes": _size(paths.log), "tail": [] if brief else tail(paths.log, lines)},
+        "events": [] if brief else telling_events(paths.events),
         "checkpoints": checkpoints(paths.checkpoints),
         "folder_changed": os.stat(paths.folder).st_mtime,
     }
+
+
+def every(
+    layout: Layout, lines: int, sessions: set[str], marks: dict[str, list[int]]
+) -> list[dict[str, Any]]:
+    """All runs, oldest first: the last few and those that are going in full, the others in brief."""
+    found = []
+    ids = run_ids(layout)
+    for run_id in ids:
+        seen = one(layout, run_id, lines, sessions, marks, brief=run_id not in ids[-_FULL:])
+        if seen and seen["brief"] and (seen["supervised"] or seen["pids"]):
+            seen = one(layout, run_id, lines, sessions, marks)
+        if seen:
+            found.append(seen)
+    return sorted(found, key=_begun)
+
+
+def _begun(seen: dict[str, Any]) -> float:
+    """Ids tell seconds; two runs may share one."""
+    created = (seen["run"] or {}).get("created")
+    return float(created or seen["folder_changed"])
 
 
 def session_names(layout: Layout) -> set[str]:

@@ -49,6 +49,29 @@ def by_mark() -> dict[str, list[int]]:
     return found
 
 
+def descendants(of: int) -> list[int]:
+    """Living children of `of`, and theirs."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        parent = _parent(name) if name.isdigit() else None
+        if parent is not None:
+            children.setdefault(parent, []).append(int(name))
+    found, pending = [], [of]
+    while pending:
+        born = children.get(pending.pop(), [])
+        found += born
+        pending += born
+    return sorted(pid for pid in found if ticks(pid) is not None)
+
+
+def _parent(pid: str) -> int | None:
+    try:
+        with open("/proc/%s/stat" % pid) as handle:
+            return int(handle.read().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError):
+        return None
+
+
 def _mark_of(pid: str) -> str | None:
     try:
         with open("/proc/%s/environ" % pid, "rb") as handle:

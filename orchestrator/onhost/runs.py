@@ -37,6 +37,8 @@ def start(layout: Layout, spec: dict[str, Any], secrets: dict[str, str], resume:
     repeated. A run that is going, or that has ended and is not to be resumed, is answered as it is.
     """
     paths = layout.run(spec["id"])
+    if resume:
+        spec = _begun(paths, spec["id"])
     os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     with _locked(paths.lock):
         seen = look.one(layout, spec["id"], 0)
@@ -44,14 +46,11 @@ def start(layout: Layout, spec: dict[str, Any], secrets: dict[str, str], resume:
         began = seen["state"] is not None
         if seen["supervised"] or seen["pids"] or (began and not resume):
             return {"started": False, "seen": seen}
-        if resume and not began:
-            raise Refused("not-begun", "run %s has never begun, so it cannot be resumed" % spec["id"])
         try:
             _fill(layout, paths, spec, secrets)
             _bring_up(layout, spec["id"])
-        except Refused:
-            if jsonfile.load(paths.state) is None:
-                _remove(paths.folder)  # it never began: nothing of it is worth keeping
+        except BaseException:
+            _undo(layout, paths, spec)
             raise
     return {"started": True, "seen": look.one(layout, spec["id"], 5)}
 
@@ -65,7 +64,8 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
     paths, mark = layout.run(run_id), (seen["run"] or {}).get("mark", "")
     going = seen["supervised"] or bool(seen["pids"])
     if going:
-        grace = 0.0 if now else float(((seen["run"] or {}).get("limits") or {}).get("grace_seconds") or 60)
+        bounds = (seen["run"] or {}).get("limits") or {}
+        grace = 0.0 if now else float(bounds.get("grace_seconds", 60))
         jsonfile.replace(paths.stop, {"v": 1, "by": by, "t": time.time(), "now": now})
         _end(layout, run_id, seen, grace)
     left = proc.kill_marked(mark) if mark else []
@@ -96,6 +96,22 @@ def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
     return {"removed": removed}
 
 
+def _begun(paths: RunPaths, run_id: str) -> dict[str, Any]:
+    """What the run was begun with: a resume continues that, whatever the asker says."""
+    spec = jsonfile.load(paths.run_json)
+    if spec is None or jsonfile.load(paths.state) is None:
+        raise Refused("not-begun", "run %s has never begun, so it cannot be resumed" % run_id)
+    return spec
+
+
+def _undo(layout: Layout, paths: RunPaths, spec: dict[str, Any]) -> None:
+    """A start that failed leaves no process, and no folder of a run that never began."""
+    if jsonfile.load(paths.state) is None:
+        _kill_session(layout, spec["id"])
+        proc.kill_marked(spec["mark"])
+        _remove(paths.folder)
+
+
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
     with open(path, "w") as handle:
@@ -119,6 +135,8 @@ def _copy_tree(layout: Layout, work: str, tree: str | None) -> None:
     """A real, writable copy under its final name only when whole."""
     partial = work + ".partial"
     _remove(partial)
+    if tree and not os.path.isdir(layout.tree(tree)):
+        raise Refused("no-tree", "the code of this run (tree %s) is no longer on the host" % tree)
     if tree:
         shutil.copytree(layout.tree(tree), partial, symlinks=True)
         for folder, _, names in os.walk(partial):

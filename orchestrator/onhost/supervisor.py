@@ -62,10 +62,12 @@ class Supervisor:
             bounds.get("max_hours"),
             bounds.get("idle_minutes"),
         )
-        self.grace = float(bounds.get("grace_seconds") or 60)
+        self.grace = float(bounds.get("grace_seconds", 60))
         self.reason: str | None = None
+        self.busy_by_us: list[dict[str, Any]] = []
         self.kill_at: float | None = None
         self.next_gpus = 0.0
+        self.view_pid = 0
         self.log = os.open(self.paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.environment = environment.of(self.paths, self.spec)
 
@@ -73,6 +75,7 @@ class Supervisor:
         """Blocks until the run has ended and state.json says how."""
         _settle_signals()
         view = self._view()
+        self.view_pid = view.pid
         self._beat()
         try:
             code, by_signal = self._attempts()
@@ -93,13 +96,16 @@ class Supervisor:
 
     def _end_leftovers(self) -> None:
         """What the trainer left behind (a script's child, loader workers) may end by itself first."""
-        left = proc.marked(self.spec["mark"])
+        left = self._members()
         proc.send(left, signal.SIGTERM)
         until = self.kill_at or time.monotonic() + LEFTOVERS
         while left and time.monotonic() < until:
             time.sleep(0.05)
-            left = proc.marked(self.spec["mark"])
+            _reap(0)
+            left = self._members()
+        proc.send(left, signal.SIGKILL)
         proc.kill_marked(self.spec["mark"])
+        _reap(0)
 
     def _attempt(self) -> tuple[int | None, int | None]:
         """(exit code, None) or (None, signal) of one trainer."""
@@ -139,6 +145,15 @@ class Supervisor:
                 return int(event["code"])
         return code
 
+    def _said_done(self) -> bool:
+        last = [json.loads(line) for line in look.telling_events(self.paths.events)[-1:]]
+        return [(event["event"], event.get("status")) for event in last] == [("end", "done")]
+
+    def _members(self) -> list[int]:
+        """What carries the mark, and our descendants, since a child may clear its environment."""
+        ours = set(proc.marked(self.spec["mark"])).union(proc.descendants(os.getpid()))
+        return sorted(ours - {self.view_pid})
+
     def _wait(self, pid: int) -> int:
         next_beat = 0.0
         while True:
@@ -153,7 +168,7 @@ class Supervisor:
             if got is not None and got.si_signo == signal.SIGTERM:
                 self._on_term()
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
-                proc.send([pid, *proc.marked(self.spec["mark"])], signal.SIGKILL)
+                proc.send(self._members(), signal.SIGKILL)
 
     def _patience(self) -> float:
         if self.kill_at is None:
@@ -178,7 +193,7 @@ class Supervisor:
             _size(self.paths.log),
             _size(self.paths.events),
             _mtime(self.layout.transfer),
-            self.state["gpus"],
+            self.busy_by_us,
         )
         verdict = self.watch.verdict(time.monotonic(), seen)
         if verdict and self.kill_at is None:
@@ -188,9 +203,10 @@ class Supervisor:
     def _beat(self) -> None:
         if time.monotonic() >= self.next_gpus:
             self.state["gpus"] = gpus.sample()
+            self.busy_by_us = gpus.held_by(self.state["gpus"], self._members())
             self.next_gpus = time.monotonic() + GPU_EVERY
         if self.state["child"]:
-            mapped = proc.shared_memory(proc.marked(self.spec["mark"]))
+            mapped = proc.shared_memory(self._members())
             self.state["shared_memory"] = sorted(mapped.union(self.state["shared_memory"]))[:1000]
         self.state["used_seconds"] = self.watch.used(time.monotonic())
         self.state["heartbeat"] = time.time()
@@ -200,7 +216,7 @@ class Supervisor:
         request = jsonfile.load(self.paths.stop) or {}
         if self.reason is None:
             self.reason = "preempted" if code == 75 else "exit"
-        elif code == 0:
+        elif code == 0 and self._said_done():
             self.reason = "exit"  # it was done before the request reached it
         with contextlib.suppress(OSError):
             os.rmdir(self.environment["TMPDIR"])

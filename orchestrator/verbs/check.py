@@ -13,7 +13,7 @@ from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
 from orchestrator.verbs import config, execute, facts, gate, jobs
-from orchestrator.view import findings
+from orchestrator.view import findings, plans
 
 
 def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[str], fresh: bool) -> int:
@@ -48,6 +48,7 @@ def _reports(ctx: Context, host: Host, store: Store, job: jobs.Job, fresh: bool)
     found: list[dict[str, Any]] = []
     for step in planning.make_check(given).steps:
         if isinstance(step, CheckStep):
+            plans.announce(ctx, step)
             found.append(gate.run(ctx, host, store, step, fresh))
             if gate.errors(found[-1]):
                 break

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core import runstate
-from orchestrator.core.plan import Identity, Inputs, Plan, StartStep
+from orchestrator.core.plan import Identity, Inputs, StartStep
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
@@ -40,6 +42,8 @@ def deploy(ctx: Context, request: Request) -> int:
     sets = list(request.sets)
     if request.max_hours is not None:
         sets.append(f"limits.max_hours={request.max_hours}")
+    if request.max_hours is not None and request.max_hours <= 0:
+        raise UsageError(f"--max-hours {request.max_hours:g}: it must be above 0")
     if request.resume and (sets or request.data or request.name):
         raise UsageError("--resume continues a run as it was begun", "it takes no --set, --data or --name")
     job = jobs.load(ctx, request.word, sets, list(request.data), request.name)
@@ -47,7 +51,7 @@ def deploy(ctx: Context, request: Request) -> int:
     with registry.target(ctx, settings, request.on).connect() as host:
         _say_target(ctx, request, settings["target"].source, host)
         if request.resume:
-            run_id: str | None = _resume(ctx, host, store, job, request.resume)
+            run_id: str | None = _resume(ctx, host, store, job, request)
         else:
             jobs.need_data(job)
             run_id = _fresh(ctx, host, store, job, request)
@@ -63,71 +67,84 @@ def _say_target(ctx: Context, request: Request, source: str, host: Host) -> None
 
 def _fresh(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str | None:
     """The id of the run that is up now; None for a dry run."""
+    secrets = _secrets(ctx, job.spec.pass_env)
     trees = facts.sources(job)
     given = facts.inputs(host, job, facts.identity(ctx, job.spec.name), trees, request.share_gpu)
     if request.dry_run:
         plans.print_plan(ctx, planning.make(given))
         return None
-    with store.lock(job.spec.name, host.label) as ours:
+    with _alone(store, job.spec.name, host):
+        return _carry_out(ctx, host, store, given, trees, request, secrets)
+
+
+@contextlib.contextmanager
+def _alone(store: Store, job: str, host: Host) -> Iterator[None]:
+    """One deploy of a job to a target at a time, resumes too."""
+    with store.lock(job, host.label) as ours:
         if not ours:
-            raise GpujobError(
-                f"another deploy of {job.spec.name} to {host.label} is under way",
-                "",
-                "wait for it, or deploy with --name",
-            )
-        return _carry_out(ctx, host, store, given, trees, request.word)
+            what = f"another deploy of {job} to {host.label} is under way"
+            raise GpujobError(what, "", "wait for it, or deploy with --name")
+        yield
 
 
 def _carry_out(
-    ctx: Context, host: Host, store: Store, given: Inputs, trees: dict[str, Source], word: str
+    ctx: Context,
+    host: Host,
+    store: Store,
+    given: Inputs,
+    trees: dict[str, Source],
+    request: Request,
+    secrets: dict[str, str],
 ) -> str:
-    secrets = _secrets(ctx, given.job.pass_env)
-    confirmed, plan = _plan(ctx, host, store, given)
-    if confirmed:
-        return confirmed
-    assert plan
+    cut = _cut_deploy(ctx, host, store, given)
+    if isinstance(cut, dict):
+        _confirm(ctx, host, store, given.job.name, cut)
+        plans.print_next(ctx, (), cut, request.follow)
+        return str(cut["id"])
+    plan = planning.make(replace(given, identity=cut) if cut else given)
     start = next(step for step in plan.steps if isinstance(step, StartStep))
-    store.write_intent(
-        plan.job, host.label, {"fingerprint": plan.fingerprint, "identity": vars(_identity(start))}
-    )
+    intent = {"fingerprint": plan.fingerprint, "identity": vars(_identity(start))}
+    store.write_intent(plan.job, host.label, intent)
     executor = execute.Executor(ctx, host, store, trees)
     executor.secrets = secrets
     try:
-        executor.run(plan, word)
+        executor.run(plan, request.word)
     except Unreachable:
         raise  # it may be up or not: the intent stays open, and the same command finds out
     except GpujobError:
         store.close_intent(plan.job, host.label)  # it ended here and said why: nothing is open
         raise
     _confirm(ctx, host, store, plan.job, executor.started)
-    plans.print_next(ctx, plan, executor.started)
+    plans.print_next(ctx, plan.notes, executor.started, request.follow)
     return plan.run_id
 
 
-def _plan(ctx: Context, host: Host, store: Store, given: Inputs) -> tuple[str | None, Plan | None]:
-    """(run that an earlier, cut deploy brought up, None), or (None, the plan to carry out).
+def _cut_deploy(ctx: Context, host: Host, store: Store, given: Inputs) -> Identity | dict[str, Any] | None:
+    """What an earlier deploy left open: nothing, the identity to go on with, or the run it brought up.
 
-    An open intent for the same thing is carried on under its own run-id; for another thing it is
-    dropped, and what it had half made on the host is removed.
+    Only the same thing is carried on. Of another thing, a run that is going is named as every going
+    run is, and what was half made on the host is removed.
     """
     intent = store.open_intent(given.job.name, host.label)
     if not intent:
-        return None, planning.make(given)
+        return None
     who = Identity(**intent["identity"])
+    same = planning.fingerprint(given) == intent["fingerprint"]
     seen = runs.look(host, who.run_id)
     if seen and seen["state"]:
-        ctx.talk(f"the deploy that was cut had started {who.run_id}")
+        if same:
+            ctx.talk(f"the deploy that was cut had started {who.run_id}")
+            return seen
         _confirm(ctx, host, store, given.job.name, seen)
         if isinstance(runstate.fold(seen, ctx.now()), runstate.GOING):
-            return who.run_id, None
-        return None, planning.make(given)
-    carried = planning.make(replace(given, identity=who))
-    if carried.fingerprint == intent["fingerprint"]:
+            raise planning.already_running(given.job.name, who.run_id)
+        return None
+    if same:
         ctx.talk(f"carrying on the deploy that was cut: {who.run_id}")
-        return None, carried
+        return who
     if seen:
         host.ask("clean", run=who.run_id, purge=True)
-    return None, planning.make(given)
+    return None
 
 
 def _identity(start: StartStep) -> Identity:
@@ -147,9 +164,25 @@ def _secrets(ctx: Context, names: list[str]) -> dict[str, str]:
     return {name: ctx.env[name] for name in names}
 
 
-def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, word: str) -> str:
+def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str:
     """A new attempt of a run that ended, in its own folder, from its last checkpoint."""
-    seen = runs.find(ctx, host, store, word)
+    with _alone(store, job.spec.name, host):
+        seen = runs.find(ctx, host, store, request.resume)
+        _refuse_resume(ctx, job, seen)
+        planning.refuse_host(facts.ask(host, job, []), job.spec, request.share_gpu)
+        secrets = _secrets(ctx, (seen["run"] or {}).get("pass_env") or [])
+        answer = host.ask("start", spec={"id": seen["id"]}, secrets=secrets, resume=True)
+        runs.remember(ctx, store, host, [answer["seen"]])
+    step = seen["checkpoints"]["last"]
+    origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"
+    if ctx.json and not request.follow:
+        ctx.out(json.dumps({"schema_version": 1, "run": seen["id"], "resumed_from": step}))
+    elif not ctx.json:
+        ctx.talk(f"run {seen['id']} goes on {origin}")
+    return str(seen["id"])
+
+
+def _refuse_resume(ctx: Context, job: jobs.Job, seen: dict[str, Any]) -> None:
     run, state = seen["run"] or {}, runstate.fold(seen, ctx.now())
     if run.get("job") != job.spec.name:
         raise UsageError(f"{seen['id']} is a run of {run.get('job')}, not of {job.spec.name}")
@@ -158,13 +191,3 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, word: str) ->
         raise GpujobError(f"{seen['id']} is {runstate.word(state)}", "", f"{next_step} {seen['id']}")
     if isinstance(state, runstate.Succeeded):
         raise GpujobError(f"{seen['id']} has succeeded: there is nothing to resume", "", "gpujob fetch")
-    secrets = _secrets(ctx, run.get("pass_env") or [])
-    answer = host.ask("start", spec={"id": seen["id"]}, secrets=secrets, resume=True)
-    runs.remember(ctx, store, host, [answer["seen"]])
-    step = seen["checkpoints"]["last"]
-    origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"
-    if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "run": seen["id"], "resumed_from": step}))
-    else:
-        ctx.talk(f"run {seen['id']} goes on {origin}")
-    return str(seen["id"])

@@ -35,7 +35,7 @@ def sources(job: Job) -> dict[str, Source]:
 def inputs(host: Host, job: Job, who: Identity, trees: dict[str, Source], share_gpu: bool = False) -> Inputs:
     """One question to the host, the rest is looked up here."""
     codes = {role: _code(role, tree) for role, tree in trees.items()}
-    facts = _ask(host, job, [code.tree for code in codes.values()])
+    facts = ask(host, job, [code.tree for code in codes.values()])
     return Inputs(
         job=job.spec,
         source=job.file.source,
@@ -66,11 +66,14 @@ def _data(host: Host, job: Job, name: str, facts: dict[str, Any]) -> Data:
     return Data(**{**asdict(found), "path": there, "source": found.path})
 
 
-def _ask(host: Host, job: Job, trees: list[str]) -> dict[str, Any]:
+def ask(host: Host, job: Job, trees: list[str]) -> dict[str, Any]:
     wanted = job.spec.env.python
     pythons = host.pythons() if wanted == "auto" else [wanted]
     standing = {} if host.is_here else job.on_host
-    return host.ask("facts", trees=trees, pythons=pythons if job.spec.trainer else [], standing=standing)
+    first = (job.spec.command or [""])[0]
+    commands = [first] if first and "/" not in first else []
+    pythons = pythons if job.spec.trainer else []
+    return host.ask("facts", trees=trees, pythons=pythons, standing=standing, commands=commands)
 
 
 def _code(role: str, of: Source) -> Code:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ from typing import Any
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.paths import inside
-from orchestrator.errors import Exit, GpujobError, NotFound
+from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
+from orchestrator.onhost.files import sha256
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
@@ -76,7 +78,15 @@ def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
 def _bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> list[dict[str, Any]]:
     """Stages on the host, receives into parts named by their digest, verifies, renames, unstages."""
     _keep_out_of_git(folder)
+    _refuse_other_run(folder, run_id)
+    with _alone(folder):
+        return _staged(ctx, host, run_id, which, folder)
+
+
+def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> list[dict[str, Any]]:
     staged = host.ask("stage", run=run_id, which=which)
+    for output in staged.get("left_out", []):
+        ctx.talk(f"warning: output {output!r} leads out of the run's working folder and was left out")
     try:
         for file in staged["files"]:
             if not inside(file["path"]):
@@ -86,15 +96,39 @@ def _bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> l
         with contextlib.suppress(GpujobError):
             host.ask("unstage", run=run_id, token=staged["token"])
     _sweep_parts(folder)
-    for checkpoint in sorted(folder.glob("checkpoints/[0-9]*")):
-        verify.checkpoint(checkpoint)
+    for path in _checkpoints(staged["files"]):
+        verify.checkpoint(folder / path)
     return list(staged["files"])
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One fetch into a folder at a time: parts have shared names."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise GpujobError(
+            f"another fetch into {folder} is under way", "", "wait for it, or --to DIR"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+def _refuse_other_run(folder: Path, run_id: str) -> None:
+    try:
+        other = json.loads((folder / "run.json").read_text("utf-8"))["id"]
+    except (OSError, ValueError, KeyError):
+        return
+    if other != run_id:
+        raise UsageError(f"{folder} holds another run, {other}", "nothing was written", "--to another folder")
 
 
 def _keep_out_of_git(folder: Path) -> None:
     """What was fetched is no code: the next deploy must not send it along."""
-    if not folder.exists():
-        folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
         (folder / ".gitignore").write_text("*\n", "utf-8")
 
 
@@ -161,7 +195,7 @@ def _is_whole(path: Path, file: dict[str, Any]) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != file["bytes"]:
         return False
     wanted: str = file["sha256"]
-    return verify.sha256(path) == wanted
+    return sha256(str(path)) == wanted
 
 
 def _sync(path: Path) -> None:

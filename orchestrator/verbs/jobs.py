@@ -80,7 +80,7 @@ def need_data(job: Job) -> None:
             f"{job.spec.name} needs its data: no folder {folders}",
             f"it looks for {', '.join(job.spec.data.values())} below the current folder",
             f"gpujob deploy {job.spec.name} --data DIR (holding {', '.join(job.spec.data)}), "
-            f"or try it: gpujob prepare {job.spec.trainer} --sample DIR",
+            f"or without one: --set data.NAME=null; a sample: gpujob prepare {job.spec.trainer} --sample DIR",
         )
     key = job.missing[0]
     where = job.file.where("data", key)
@@ -122,12 +122,17 @@ def _check_name(file: JobFile, name: str | None) -> None:
 
 
 def _check_trainer(file: JobFile) -> None:
-    trainer, known = file.spec.trainer, share.trainer_names()
-    if trainer is None or trainer in known:
-        return
-    close = difflib.get_close_matches(trainer, known, n=1)
-    guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-    raise UsageError(f"{file.where('trainer')}: unknown trainer {trainer!r}", guess)
+    if file.spec.trainer is not None:
+        must_be_trainer(file.spec.trainer, f"{file.where('trainer')}: ")
+
+
+def must_be_trainer(name: str, where: str = "") -> None:
+    """UsageError with a guess for a name that is no trainer of ours."""
+    known = share.trainer_names()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        raise UsageError(f"{where}unknown trainer {name!r}", guess)
 
 
 def _data_folders(ctx: Context, file: JobFile, base: Path, given: list[str]) -> dict[str, Path]:

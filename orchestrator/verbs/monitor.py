@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.errors import Exit, GpujobError, JobFailed
+from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
@@ -33,7 +33,7 @@ def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval:
 
 def stream(ctx: Context, host: Host, run_id: str) -> int:
     """What was printed before, then what is printed now, byte for byte, to the end of the run."""
-    shown = log.Writer(ctx.stdout)
+    shown = log.Writer(ctx.stderr if ctx.json else ctx.stdout)  # stdout is for the one object at the end
     try:
         for block in host.follow(run_id, "log", 0):
             shown.write(block)
@@ -55,6 +55,8 @@ def _screen(ctx: Context, host: Host, run_id: str, interval: float) -> int:
                 if more and len(read["text"]) >= _READ // 2:
                     continue
                 answer = host.ask("look", runs=[run_id], lines=8)
+                if not answer["runs"]:
+                    raise NotFound(f"run {run_id} was removed while it was watched", "", "gpujob status")
                 seen = answer["runs"][0]
                 state = runstate.fold(seen, ctx.now())
                 screen.show(_picture(seen, state, lines, answer))
@@ -80,12 +82,15 @@ def _left(ctx: Context, run_id: str) -> int:
 
 def _ended(ctx: Context, host: Host, run_id: str) -> int:
     """Says how the run ended; raises when it failed."""
-    seen = runs.look(host, run_id) or {"id": run_id}
+    seen = runs.look(host, run_id)
+    if seen is None:
+        raise NotFound(f"run {run_id} was removed while it was watched", "", "gpujob status")
     runs.remember(ctx, Store(ctx.state_dir), host, [seen])
     state = runstate.fold(seen, ctx.now())
     described = {"id": run_id, **runstate.as_dict(state), **view.telling(seen)}
     if ctx.json:
         ctx.out(json.dumps({"schema_version": 1, **described}))
+        return Exit.JOB_FAILED if isinstance(state, runstate.Failed | runstate.Lost) else Exit.DONE
     if isinstance(state, runstate.Failed | runstate.Lost):
         last = described["last_lines"][-1:] or ["its log is empty"]
         raise JobFailed(

@@ -27,8 +27,9 @@ def look(host: Host, run_id: str, lines: int = 5) -> Seen | None:
 def find(ctx: Context, host: Host, store: Store, word: str | None) -> Seen:
     """The run that a user means. Without a word: the one that is going, else the latest."""
     every = look_all(host)["runs"]
-    remember(ctx, store, host, every)
-    return choose(every, word, ctx.now())
+    remember(ctx, store, host, every, all_of_host=True)
+    chosen = choose(every, word, ctx.now())
+    return (look(host, chosen["id"]) or chosen) if chosen.get("brief") else chosen
 
 
 def choose(every: list[Seen], word: str | None, now: float) -> Seen:
@@ -60,13 +61,21 @@ def _only(every: list[Seen], now: float) -> Seen:
     return going[0] if going else every[-1]
 
 
-def remember(ctx: Context, store: Store, host: Host, every: list[Seen]) -> None:
-    """The cache that `status --cached` and completion read. Runs that changed nothing are not written."""
+def remember(ctx: Context, store: Store, host: Host, every: list[Seen], all_of_host: bool = False) -> None:
+    """The cache that `status --cached` and completion read. Runs that changed nothing are not written.
+
+    `all_of_host`: what the cache knows of this host besides is gone there, and forgotten here.
+    """
     known = store.runs()
+    if all_of_host:
+        for run_id in known.keys() - {seen["id"] for seen in every}:
+            if known[run_id]["target"] == host.label:
+                store.forget_run(run_id)
     for seen in every:
         before = known.get(seen["id"])
         ended = (seen.get("state") or {}).get("ended")
         if before and ended and before["seen"].get("state") == seen["state"]:
             continue
-        record = {"target": host.label, "asked": ctx.now(), "seen": seen}
+        created = (seen.get("run") or {}).get("created")
+        record = {"target": host.label, "asked": ctx.now(), "created": created, "seen": seen}
         store.remember_run(seen["id"], record)

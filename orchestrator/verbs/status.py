@@ -25,10 +25,11 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     every = answer["runs"]
     if word is not None:
         every = [runs.choose(every, word, ctx.now())]
-    shown = every[-SHOWN:]
-    described = [_described(ctx, seen) for seen in shown]
+    described = _chosen([_described(ctx, seen, answer.get("unreachable")) for seen in every])
     if ctx.json:
-        host = {key: answer.get(key) for key in ("hostname", "gpus", "disk", "memory", "age", "unreachable")}
+        host = {
+            key: answer.get(key) for key in ("hostname", "gpus", "disk", "memory", "asked", "unreachable")
+        }
         ctx.out(json.dumps({"schema_version": 1, "target": label, "host": host, "runs": described}))
     else:
         view.print_status(ctx, label, answer, described, detail=word is not None)
@@ -41,7 +42,7 @@ def _asked(
     try:
         with registry.target(ctx, settings, on).connect() as host:
             answer = runs.look_all(host, lines)
-            runs.remember(ctx, store, host, answer["runs"])
+            runs.remember(ctx, store, host, answer["runs"], all_of_host=True)
             return answer
     except Unreachable as error:
         kept = _cached(store, on or settings["target"].value)
@@ -51,12 +52,22 @@ def _asked(
 
 
 def _cached(store: Store, label: str) -> dict[str, Any]:
-    """What was last known, with the time of the newest answer."""
+    """What was last known, with the time of the oldest answer in it."""
     records = [record for record in store.runs().values() if record["target"] == label]
-    asked = max((record["asked"] for record in records), default=None)
+    asked = min((record["asked"] for record in records[-SHOWN:]), default=None)
     return {"runs": [record["seen"] for record in records], "gpus": [], "asked": asked}
 
 
-def _described(ctx: Context, seen: dict[str, Any]) -> dict[str, Any]:
+def _described(ctx: Context, seen: dict[str, Any], unreachable: str | None) -> dict[str, Any]:
+    """Of a host that does not answer, a run that was going may be anything by now."""
     state = runstate.fold(seen, ctx.now())
+    if unreachable and isinstance(state, runstate.GOING):
+        state = runstate.Unreachable(unreachable)
     return {"id": seen["id"], **runstate.as_dict(state), **view.telling(seen)}
+
+
+def _chosen(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every run that is going, and the last few of the others."""
+    ended = [run for run in described if run["state"] not in view.GOING]
+    kept = {run["id"] for run in ended[-SHOWN:]}
+    return [run for run in described if run["state"] in view.GOING or run["id"] in kept]

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.errors import GpujobError
+from orchestrator.errors import GpujobError, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.verbs import config, runs
@@ -18,6 +18,8 @@ def stop(ctx: Context, word: str | None, on: str | None, now: bool, clean: bool,
     """0 when no process of the run is left, also when there was none; 1 when some would not go."""
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
+    if purge and word is None:
+        raise UsageError("--purge removes a run for good", "it must be named", "gpujob stop RUN --purge")
     with registry.target(ctx, settings, on).connect() as host:
         seen = runs.find(ctx, host, store, word)
         going = seen["supervised"] or seen["pids"]
@@ -46,7 +48,7 @@ def _ask_first(ctx: Context, seen: dict[str, Any], going: bool, purge: bool) -> 
 
 
 def _say_patience(ctx: Context, seen: dict[str, Any]) -> None:
-    grace = ((seen["run"] or {}).get("limits") or {}).get("grace_seconds") or 60
+    grace = ((seen["run"] or {}).get("limits") or {}).get("grace_seconds", 60)
     if not ctx.json:
         ctx.talk(f"asking {seen['id']} for a checkpoint, up to {duration(grace)}; --now does not wait")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,21 +18,26 @@ from orchestrator.view import findings, results
 
 def prepare(ctx: Context, word: str, words: list[str]) -> int:
     """Passes `words` on (--sample DIR and the like); progress on stderr, what was made on stdout."""
-    known = share.trainer_names()
-    if word not in known:
-        close = difflib.get_close_matches(word, known, n=1)
-        guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-        raise UsageError(f"unknown trainer {word!r}", guess)
+    jobs.must_be_trainer(word)
+    if not words:
+        raise UsageError(f"prepare {word} wants to know what", "", f"gpujob prepare {word} --sample DIR")
     said = _call(ctx, ["prepare", word, *words])
     for line in said:
-        ctx.out(json.dumps(line) if ctx.json else results.line(line))
+        ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.line(line))
+    if not ctx.json:
+        ctx.talk(
+            f"next: gpujob check {word} --data DIR, gpujob deploy {word} --data DIR (the folder just made)"
+        )
     return 0
 
 
 def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
     """The checkpoint on data of the user's: one JSON object, or a table of it."""
     folder = _checkpoint(ctx, place)
-    words = ["evaluate", folder, *[w for pair in data for w in ("--data", _absolute(ctx, pair))]]
+    if not data:
+        raise UsageError("evaluate needs data", "", f"gpujob evaluate {place} --data NAME=PATH")
+    pairs = [pair for item in data for pair in _pairs(ctx, item)]
+    words = ["evaluate", folder, *[word for pair in pairs for word in ("--data", pair)]]
     for line in _call(ctx, [*words, "--split", split]):
         ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.evaluation(line))
     return 0
@@ -42,6 +46,9 @@ def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
 def predict(ctx: Context, place: str, files: list[str]) -> int:
     """One line a file; 1 when a file could not be used."""
     folder, bad = _checkpoint(ctx, place), 0
+    absent = [file for file in files if not ctx.path(file).exists()]
+    if absent:
+        raise NotFound(f"there is no file {absent[0]}", "; ".join(absent[1:4]))
     for line in _call(ctx, ["predict", folder, *[str(ctx.path(f)) for f in files]], may_fail=True):
         bad += "error" in line
         ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.prediction(line))
@@ -50,21 +57,22 @@ def predict(ctx: Context, place: str, files: list[str]) -> int:
 
 def _checkpoint(ctx: Context, place: str) -> str:
     """A verified checkpoint: the folder itself, or the best of the fetched run in it."""
-    folder = ctx.path(place)
-    best = folder / "checkpoints" / "best"
-    if best.is_file():
-        folder = best.parent / best.read_text("utf-8").strip()
+    folder = verify.pointed(ctx.path(place))
     if not (folder / verify.MANIFEST).is_file():
         raise NotFound(f"{place} is no checkpoint", "there is no manifest.json in it", "gpujob fetch")
     verify.checkpoint(folder)
     return str(folder)
 
 
-def _absolute(ctx: Context, pair: str) -> str:
-    name, equals, path = pair.partition("=")
-    if not equals:
-        raise UsageError(f"--data {pair}: write it as NAME=PATH")
-    return f"{name}={ctx.path(path)}"
+def _pairs(ctx: Context, item: str) -> list[str]:
+    """NAME=PATH; of a PATH alone, each folder in it by its own name."""
+    name, equals, path = item.partition("=")
+    if equals:
+        return [f"{name}={ctx.path(path)}"]
+    folders = sorted(folder for folder in ctx.path(item).glob("*") if folder.is_dir())
+    if not folders:
+        raise UsageError(f"--data {item}: no folder is in it", "", "--data NAME=PATH")
+    return [f"{folder.name}={folder}" for folder in folders]
 
 
 def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[str, Any]]:
@@ -81,7 +89,7 @@ def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[s
         )
     if done.code and not (may_fail and found):
         why = jobs.last_line(done.err)
-        raise GpujobError(f"{words[0]} failed: {why}", "", _hint(done.code))
+        raise GpujobError(f"{words[0]} failed: {why}", _why(done.code), "gpujob doctor")
     return found
 
 
@@ -106,7 +114,5 @@ def _python(ctx: Context) -> str:
     raise GpujobError("no Python here has PyTorch", "the trainers need it", "pip install 'gpujob[train]'")
 
 
-def _hint(code: int) -> str:
-    return (
-        "killed by a signal" if code < 0 or code > 128 else "gpujob doctor" if code not in (1, 2, 65) else ""
-    )
+def _why(code: int) -> str:
+    return f"killed by signal {-code if code < 0 else code - 128}" if code < 0 or code > 128 else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,15 @@ from typing import Any
 from orchestrator.context import Context
 from orchestrator.core.paths import inside
 from orchestrator.errors import Exit, GpujobError, NotFound
+from orchestrator.onhost.files import sha256
 
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
-_BLOCK = 1 << 20
 
 
 def verify(ctx: Context, place: str) -> int:
     """A checkpoint, or a folder that holds some (a fetched run). 1 names every file at fault."""
-    folder = ctx.path(place)
-    found = checkpoints_below(folder)
+    typed = ctx.path(place)
+    found = checkpoints_below(pointed(typed) if typed.is_file() else typed)
     if not found:
         raise NotFound(f"{place} holds no checkpoint", "there is no manifest.json in it", "gpujob fetch")
     verified = [{"path": ctx.short(path), **checkpoint(path)} for path in found]
@@ -29,6 +28,14 @@ def verify(ctx: Context, place: str) -> int:
         metrics = "  ".join(f"{k} {v:.4g}" for k, v in (one["metrics"] or {}).items() if isinstance(v, float))
         ctx.out(f"{one['path']}: {one['files']} files whole, {one['trainer']} step {one['step']}  {metrics}")
     return Exit.DONE
+
+
+def pointed(place: Path) -> Path:
+    """The checkpoint that `best` or `last` names, the best of a fetched run, else the place itself."""
+    pointer = place if place.is_file() else place / "checkpoints" / "best"
+    if pointer.name in ("best", "last") and pointer.is_file():
+        return pointer.parent / pointer.read_text("utf-8").strip()
+    return place
 
 
 def checkpoints_below(folder: Path) -> list[Path]:
@@ -52,21 +59,13 @@ def checkpoint(folder: Path) -> dict[str, Any]:
     return {**told, "files": len(manifest["files"]) + 2}
 
 
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        for block in iter(lambda: handle.read(_BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _manifest(folder: Path) -> dict[str, Any]:
     path, digest = folder / MANIFEST, folder / DIGEST
     for needed in (path, digest):
         if not needed.is_file():
             raise GpujobError(f"{folder} is damaged: {needed.name} is missing", "", "gpujob fetch RUN")
     words = digest.read_text("utf-8", errors="replace").split()
-    if not words or sha256(path) != words[0]:
+    if not words or sha256(str(path)) != words[0]:
         raise GpujobError(f"{folder} is damaged: {MANIFEST} does not match {DIGEST}", "", "gpujob fetch RUN")
     manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return manifest
@@ -80,6 +79,6 @@ def _fault(folder: Path, name: str, entry: dict[str, Any]) -> str | None:
         return f"{name} is missing"
     if path.stat().st_size != entry["bytes"]:
         return f"{name} has {path.stat().st_size} bytes instead of {entry['bytes']}"
-    if sha256(path) != entry["sha256"]:
+    if sha256(str(path)) != entry["sha256"]:
         return f"{name} does not match its sha256"
     return None

@@ -10,7 +10,7 @@ from orchestrator.context import Context
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
 from orchestrator.view.console import colours, duration, harmless, sparkline
-from orchestrator.view.status import gpus, headline
+from orchestrator.view.status import GOING, gpus, headline
 
 
 class Screen(Protocol):
@@ -80,7 +80,8 @@ def _parts(picture: dict[str, Any], now: float) -> Iterator[Any]:
         Text.from_ansi("  │ " + harmless(line), no_wrap=True, overflow="ellipsis")
         for line in run["last_lines"]
     )
-    yield Text("  Ctrl-C leaves the run going", "dim")
+    if run["state"] in GOING:
+        yield Text("  Ctrl-C leaves the run going", "dim")
 
 
 def _clock(run: dict[str, Any], now: float) -> str:
@@ -103,7 +104,7 @@ def _curves(lines: list[str]) -> list[str]:
         if isinstance(event, ev.Metrics) and event.split == "val":
             wanted += [("val", name) for name in event.values if ("val", name) not in wanted]
     curves = [(split, name, runstate.series(account, split, name)) for split, name in wanted[:5]]
-    return [f"  {split} {name:18} {_curve(values)}" for split, name, values in curves if values]
+    return [f"  {split + ' ' + name:22} {_curve(values)}" for split, name, values in curves if values]
 
 
 def _curve(values: list[float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.context import Context
 from orchestrator.core.plan import CheckStep, Plan, StartStep, Step
 from orchestrator.core.shell import show
-from orchestrator.view.console import Paint, columns, size
+from orchestrator.view.console import Paint, columns, harmless, size
 
 SHOWN_ID = "<yyyymmddThhmmss>-<4 hex>"
 
@@ -44,15 +44,22 @@ def announce(ctx: Context, step: Step) -> None:
     ctx.talk(f"{mark} {step.title}  {paint(step.reason, 'dim')}")
 
 
-def print_next(ctx: Context, plan: Plan, seen: dict[str, Any]) -> None:
-    """The run is up: its name on stdout, what to type next on stderr."""
+def print_next(ctx: Context, notes: tuple[str, ...], seen: dict[str, Any], follows: bool) -> None:
+    """The run is up: its name on stdout, what to type next on stderr. With --json and a log that
+    `follows`, the run's end is the one object to come."""
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "run": plan.run_id, "session": seen.get("session")}))
+        if not follows:
+            told = {"run": seen["id"], "session": seen.get("session")}
+            ctx.out(json.dumps({"schema_version": 1, **told}))
         return
     paint = Paint(ctx.env, ctx.stderr)
-    for note in plan.notes:
+    for note in notes:
         ctx.talk(f"note: {note}")
-    ctx.out(plan.run_id)
+    ctx.out(seen["id"])
+    if (seen.get("state") or {}).get("ended") is not None:
+        last = (seen["log"]["tail"] or ["its log is empty"])[-1]
+        ctx.talk(f"{paint('it has ended already', 'yellow')}: {harmless(last)}\n  gpujob status {seen['id']}")
+        return
     ctx.talk(f"{paint('started', 'green')} in tmux session {seen.get('session')}; next:")
     for command, what in _NEXT:
         ctx.talk(f"  gpujob {command:28} {what}")

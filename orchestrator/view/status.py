@@ -9,7 +9,9 @@ from orchestrator.context import Context
 from orchestrator.core import events as ev
 from orchestrator.view.console import Paint, columns, duration, harmless, size, width
 
+GOING = ("preparing", "running", "orphaned", "unreachable")
 _STYLE = {
+    "unreachable": "yellow",
     "running": "green",
     "succeeded": "green",
     "preparing": "cyan",
@@ -66,7 +68,7 @@ def print_status(
         ctx.talk(f"{label} does not answer ({answer['unreachable']}); what follows is from the cache")
     if answer.get("asked"):
         ctx.talk(f"cached {duration(ctx.now() - answer['asked'])} ago")
-    going = [run for run in described if run["state"] in ("preparing", "running", "orphaned")]
+    going = [run for run in described if run["state"] in GOING]
     if not described:
         ctx.out(f"nothing runs on {label}, and nothing ever ran there")
     elif not going and not detail:
@@ -86,18 +88,24 @@ def headline(run: dict[str, Any]) -> str:
     """The state's own data in a few words."""
     state = run["state"]
     if state == "running":
-        step = f"step {run['step']}/{run['of']}" if run["of"] else "no progress told"
+        step = f"step {run['step']}/{run['of']}{_share(run)}" if run["of"] else "no progress told"
         return step + (f", attempt {run['attempt']}" if (run["attempt"] or 1) > 1 else "")
     words: dict[str, Callable[[], Any]] = {
         "failed": lambda: run["reason"],
         "stopped": lambda: f"by {run['by']}",
         "preempted": lambda: f"resumable from step {run['step']}",
         "lost": lambda: _lost(run),
+        "unreachable": lambda: "its host does not answer",
         "orphaned": lambda: "its supervisor is gone, the trainer lives",
         "succeeded": lambda: _best(run),
         "preparing": lambda: "not started yet",
     }
     return str(words[state]()) if state in words else ""
+
+
+def _share(run: dict[str, Any]) -> str:
+    epoch = f", epoch {run['epoch']:g}" if run.get("epoch") is not None else ""
+    return f" ({100 * (run['step'] or 0) / run['of']:.0f} %{epoch})"
 
 
 def _lost(run: dict[str, Any]) -> str:

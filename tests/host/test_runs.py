@@ -14,30 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.onhost import proc
+from tests.host.scripts import SLOW, begun, deployed
 from tests.support import Box
-
-SLOW = "import time\nprint('begun', flush=True)\ntime.sleep(120)\n"
-TRAPS_TERM = """
-import os, signal, sys, time
-def leave(*_):
-    os.makedirs(os.environ['GPUJOB_CHECKPOINTS'] + '/7')
-    open(os.environ['GPUJOB_CHECKPOINTS'] + '/last', 'w').write('7')
-    print('checkpoint written', flush=True); sys.exit(75)
-signal.signal(signal.SIGTERM, leave)
-print('begun', flush=True)
-time.sleep(120)
-"""
-
-
-def deployed(box: Box, *words: str) -> str:
-    result = box.run("deploy", "job", *words)
-    assert result.code == 0, result.err
-    return result.out.strip().splitlines()[-1]
-
-
-def begun(box: Box, run_id: str) -> None:
-    box.until(lambda seen: (seen["log_bytes"] or 0) > 0)
 
 
 def test_a_script_of_the_users_is_deployed_followed_and_its_outputs_fetched(box: Box) -> None:
@@ -117,83 +95,6 @@ def test_a_command_that_does_not_exist_failed_and_says_so(box: Box) -> None:
     assert "could not be run" in result.err
 
 
-def test_stop_asks_for_a_checkpoint_first_and_verifies_that_nothing_is_left(box: Box) -> None:
-    box.job(TRAPS_TERM)
-    run_id = deployed(box)
-    begun(box, run_id)
-    stopped = box.run("stop", run_id)
-    assert stopped.code == 0, stopped.err
-    assert "its last checkpoint is 7" in stopped.out
-    seen = box.state()
-    assert (seen["state"], seen["pids"], seen["session"]) == ("stopped", [], None)
-    assert seen["by"].startswith("tester@")
-    assert "checkpoint written" in seen["last_lines"]
-    assert box.run("stop", run_id).code == 0
-
-
-def test_stop_reaches_grandchildren_in_sessions_of_their_own_that_ignore_sigterm(box: Box) -> None:
-    child = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
-    box.job(
-        "import subprocess, sys, time\n"
-        f"for _ in range(2): subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session=True)\n"
-        "time.sleep(99)",
-        limits={"grace_seconds": 0.5},
-    )
-    run_id = deployed(box)
-    box.until(lambda seen: len(seen["pids"]) == 3 and seen["log_bytes"] >= 6)
-    pids = box.state()["pids"]
-    assert box.run("stop", run_id).code == 0
-    assert [pid for pid in pids if proc.ticks(pid)] == []
-
-
-def test_a_scripts_child_may_end_by_itself_after_the_script_was_stopped(box: Box) -> None:
-    """`bash run.sh` dies of SIGTERM at once; the Python below it still gets its time to save."""
-    box.write("inner.py", TRAPS_TERM)
-    box.write("job.yaml", "name: job\ncommand: [bash, run.sh]\n")
-    box.write("run.sh", f"{sys.executable} inner.py\necho after\n")
-    run_id = deployed(box)
-    begun(box, run_id)
-    box.run("stop", run_id)
-    assert "checkpoint written" in (box.folder(run_id) / "log").read_text()
-
-
-def test_stop_now_does_not_wait(box: Box) -> None:
-    box.job("import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(99)")
-    run_id = deployed(box)
-    begun(box, run_id)
-    before = time.monotonic()
-    assert box.run("stop", "--now").code == 0
-    assert time.monotonic() - before < 10
-    assert box.state()["state"] == "stopped"
-
-
-def test_clean_keeps_the_account_and_removes_the_rest_and_purge_asks(box: Box) -> None:
-    body = "import tempfile, os\nopen(tempfile.gettempdir() + '/scrap', 'w').write('x')\nprint('bye')"
-    box.job(body)
-    run_id = deployed(box)
-    box.until("succeeded")
-    scratch = Path("/tmp/gpujob-" + json.loads((box.folder(run_id) / "run.json").read_text())["mark"][:16])
-    assert (scratch / "scrap").exists()
-    assert box.run("stop", "--clean").code == 0
-    assert not scratch.exists()
-    left = {path.name for path in box.folder(run_id).iterdir()}
-    assert {"run.json", "log", "state.json", "checkpoints"} <= left
-    assert "work" not in left
-    assert box.run("stop", "--purge").code == 7
-    assert box.folder(run_id).exists()
-    assert box.run("stop", "--purge", "--yes").code == 0
-    assert not box.folder(run_id).exists()
-
-
-def test_stopping_somebody_elses_run_asks_naming_who(box: Box) -> None:
-    box.job(SLOW)
-    run_id = deployed(box)
-    other = box.run("stop", run_id, env={**box.env, "USER": "colleague"})
-    assert other.code == 7
-    assert "started by tester@" in other.err
-    assert box.state()["state"] == "running"
-
-
 def test_a_crash_is_restarted_within_the_budget_and_the_attempts_are_told(box: Box) -> None:
     body = (
         "import os, sys\n"
@@ -224,20 +125,6 @@ def test_bad_data_a_failed_check_and_divergence_are_never_restarted(box: Box, co
     box.job(f"import sys; sys.exit({code})", restart={"max": 5})
     deployed(box)
     assert box.until("failed")["attempt"] == 1
-
-
-def test_the_limit_of_hours_ends_a_run_with_time_to_save(box: Box) -> None:
-    box.job(TRAPS_TERM, limits={"max_hours": 0.0002})
-    run_id = deployed(box)
-    seen = box.until("stopped")
-    assert seen["by"] == "the limit of hours"
-    assert "checkpoint written" in (box.folder(run_id) / "log").read_text()
-
-
-def test_a_run_that_shows_no_sign_of_life_is_ended_as_idle(box: Box) -> None:
-    box.job(TRAPS_TERM, limits={"idle_minutes": 0.02})
-    deployed(box)
-    assert box.until("stopped")["by"] == "the idle limit"
 
 
 def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(box: Box) -> None:

@@ -112,7 +112,7 @@ def test_a_fault_of_ours_is_no_traceback_but_names_the_log_that_holds_it(
     result = box.run("status")
     assert result.code == 1
     assert "Traceback" not in result.err
-    log = box.home / "state" / "gpujob.log"
+    log = box.state_dir / "gpujob.log"
     assert str(log) in result.err
     assert "ZeroDivisionError" in log.read_text()
     assert "Traceback" in box.run("--debug", "status").err

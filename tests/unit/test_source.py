@@ -69,6 +69,16 @@ def test_a_folder_within_a_repository_is_a_tree_of_its_own(repository: Path) -> 
     assert names(repository / "sub") == {"b c.py", "é.py"}
 
 
+def test_a_folder_that_git_ignores_whole_is_refused(repository: Path) -> None:
+    git(repository, "init", "-q")
+    (repository / ".gitignore").write_text("sub/\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "x")
+    with pytest.raises(UsageError, match="nothing to send") as caught:
+        source.read(repository / "sub")
+    assert caught.value.why == "git ignores all of it"
+
+
 def test_a_submodule_is_refused_by_name(repository: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

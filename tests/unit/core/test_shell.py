@@ -30,12 +30,5 @@ def test_a_nul_is_refused_since_no_argv_can_hold_it() -> None:
         shell.join(["a\0b"])
 
 
-def test_a_secret_is_passed_on_and_never_shown() -> None:
-    command = ["login", "--token", shell.Secret("hunter2")]
-    assert "hunter2" in shell.join(command)
-    assert "hunter2" not in shell.show(command)
-    assert "hunter2" not in repr(command)
-
-
 def test_control_characters_are_made_visible_for_a_person() -> None:
     assert "\x1b" not in shell.show(["\x1b[31mred"])

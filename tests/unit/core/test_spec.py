@@ -52,6 +52,25 @@ def test_a_job_has_a_trainer_or_a_command_and_not_both() -> None:
     assert "either" in refused(GOOD + "trainer: x\n").what
 
 
+@pytest.mark.parametrize("outputs", ["[../x]", "[/etc]", "['']"])
+def test_an_output_that_leads_out_is_refused_before_the_training_and_not_after(outputs: str) -> None:
+    assert "leads out" in refused(GOOD + f"outputs: {outputs}").what
+
+
+def test_data_names_that_would_share_a_variable_are_refused() -> None:
+    assert "the same name" in refused(GOOD + "data: {a-b: x, a_b: y}").what
+
+
+def test_a_command_written_as_text_is_told_how_to_write_it() -> None:
+    error = refused("name: a\ncommand: python train.py\n")
+    assert error.what == "mine.yaml:2: command: expected a list, got text"
+    assert "[python, train.py]" in error.next_step
+
+
+def test_a_file_that_refers_to_itself_is_refused() -> None:
+    assert refused("name: a\nconfig: &c {x: *c}\ncommand: [x]\n").exit_code == 2
+
+
 @pytest.mark.parametrize("name", ["a b", "../x", "", "-a", "a" * 41, "é"])
 def test_a_name_that_cannot_name_files_and_sessions_is_refused(name: str) -> None:
     assert refused(f"name: {json.dumps(name)}\ncommand: [x]\n").exit_code == 2

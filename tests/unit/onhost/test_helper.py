@@ -95,10 +95,35 @@ def test_a_checkpoint_that_is_pruned_while_it_is_pinned_is_asked_for_anew(
     assert len(list(Path(layout.run(RUN).stage).iterdir())) == 1
 
 
-def test_an_output_that_leads_out_of_the_working_folder_is_refused(layout: Layout) -> None:
-    write(layout, "run.json", b'{"outputs": ["../../../secret"]}')
-    write(layout, "work/x", b"")
-    assert helper.answer(layout, {"op": "stage", "run": RUN, "which": "best"})["refused"]["kind"] == "outside"
+def test_an_output_that_leads_out_of_the_working_folder_is_left_out_and_told(layout: Layout) -> None:
+    """The log and the checkpoints of a long training must not stay away with it."""
+    write(layout, "run.json", b'{"outputs": ["../../../secret", "results"]}')
+    write(layout, "work/results/x", b"1")
+    staged = files.stage(layout, RUN, "best")
+    assert staged["left_out"] == ["../../../secret"]
+    assert [f["path"] for f in staged["files"]] == ["run.json", "outputs/results/x"]
+
+
+def test_a_stage_whose_helper_is_gone_is_removed_by_the_next(layout: Layout) -> None:
+    write(layout, ".fetch/999999-1-1/whole", b"x" * 100)
+    staged = files.stage(layout, RUN, "best")
+    assert [p.name for p in Path(layout.run(RUN).stage).iterdir()] == [staged["token"]]
+
+
+def test_a_users_own_numbered_folder_is_copied_and_not_linked(layout: Layout) -> None:
+    """It may be rewritten in place while it is fetched."""
+    write(layout, "run.json", b'{"outputs": ["checkpoints"]}')
+    mine = write(layout, "work/checkpoints/3/model.pt", b"first")
+    staged = files.stage(layout, RUN, "best")
+    mine.write_bytes(b"other")
+    (entry,) = [f for f in staged["files"] if f["path"].endswith("model.pt")]
+    assert (Path(staged["folder"]) / entry["sha256"]).read_bytes() == b"first"
+
+
+def test_a_line_longer_than_a_reading_is_passed_over(layout: Layout) -> None:
+    write(layout, "events.jsonl", b"x" * 50 + b"\nnext\n")
+    assert files.read(layout, RUN, "events.jsonl", 0, 20) == {"text": "", "offset": 20}
+    assert files.read(layout, RUN, "events.jsonl", 40, 20)["text"].endswith("next\n")
 
 
 def test_a_link_among_the_outputs_is_not_followed(layout: Layout) -> None:

@@ -169,7 +169,7 @@ def test_a_start_that_is_refused_leaves_no_intent_open(box: Box, monkeypatch: py
     host = scripted(start=Refused("tmux", "tmux would not"))
     result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
     assert (result.code, "tmux would not" in result.err) == (1, True)
-    assert list((box.home / "state" / "intents").glob("*.json")) == []
+    assert list((box.state_dir / "intents").glob("*.json")) == []
 
 
 def test_a_connection_that_breaks_during_the_start_leaves_the_intent_which_is_carried_on(

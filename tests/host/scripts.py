@@ -1,0 +1,27 @@
+"""What the tests of runs share: scripts, and the two steps that most begin with."""
+
+from __future__ import annotations
+
+from tests.support import Box
+
+SLOW = "import time\nprint('begun', flush=True)\ntime.sleep(120)\n"
+TRAPS_TERM = """
+import os, signal, sys, time
+def leave(*_):
+    os.makedirs(os.environ['GPUJOB_CHECKPOINTS'] + '/7')
+    open(os.environ['GPUJOB_CHECKPOINTS'] + '/last', 'w').write('7')
+    print('checkpoint written', flush=True); sys.exit(75)
+signal.signal(signal.SIGTERM, leave)
+print('begun', flush=True)
+time.sleep(120)
+"""
+
+
+def deployed(box: Box, *words: str) -> str:
+    result = box.run("deploy", "job", *words)
+    assert result.code == 0, result.err
+    return result.out.strip().splitlines()[-1]
+
+
+def begun(box: Box, run_id: str) -> None:
+    box.until(lambda seen: (seen["log_bytes"] or 0) > 0)
