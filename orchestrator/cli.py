@@ -1,4 +1,4 @@
-"""The only file that knows Typer: signatures and help. Bodies import late; errors become exit codes."""
+"""The commands: signatures and help; with arguments.py all that knows Typer. Bodies import late."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
+from orchestrator.arguments import (
+    Checkpoint,
+    Data,
+    Files,
+    Job,
+    Json,
+    On,
+    Run,
+    Sets,
+    Yes,
+    runs_like,
+    trainers_like,
+)
 from orchestrator.context import Context, from_process
 from orchestrator.errors import Exit
 
@@ -25,49 +38,6 @@ app.add_typer(hosts_app, name="hosts")
 app.add_typer(config_app, name="config")
 
 
-def _runs(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.completion import runs  # noqa: PLC0415
-
-    return runs(incomplete)
-
-
-def _jobs(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.completion import jobs  # noqa: PLC0415
-
-    return jobs(incomplete)
-
-
-def _trainers(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.completion import trainers  # noqa: PLC0415
-
-    return trainers(incomplete)
-
-
-_RUN_HELP = "A run, a job's name (its latest run) or a unique prefix; left out: the one that is going."
-Job = Annotated[
-    str, typer.Argument(metavar="JOB", help="A job file, or the name of one.", autocompletion=_jobs)
-]
-Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help=_RUN_HELP, autocompletion=_runs)]
-Checkpoint = Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint, or a fetched run.")]
-Files = Annotated[list[str], typer.Argument(metavar="FILE…", help="Files as the trainer takes them.")]
-On = Annotated[
-    str | None,
-    typer.Option("--on", metavar="TARGET", help="local, ssh://user@host:port, or a name of ~/.ssh/config."),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what costs or destroys.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override the job file: --set config.epochs=3."),
-]
-Data = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--data", metavar="[NAME=]PATH", help="A data folder; without NAME, the folder of them all."
-    ),
-]
-
-
 @app.command()
 def deploy(
     ctx: typer.Context,
@@ -80,7 +50,7 @@ def deploy(
     data: Data = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Go on with a run that ended.", autocompletion=_runs),
+        typer.Option(metavar="RUN", help="Go on with a run that ended.", autocompletion=runs_like),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show its log until it ends.")] = False,
     dry_run: Annotated[
@@ -216,7 +186,9 @@ def verify(ctx: typer.Context, path: Checkpoint, json: Json = False) -> None:
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def prepare(
     ctx: typer.Context,
-    trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="The trainer.", autocompletion=_trainers)],
+    trainer: Annotated[
+        str, typer.Argument(metavar="TRAINER", help="The trainer.", autocompletion=trainers_like)
+    ],
     sample: Annotated[str | None, typer.Option(metavar="DIR", help="Write sample data there.")] = None,
     json: Json = False,
 ) -> None:

@@ -10,63 +10,9 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.core import fitness, runjson
 from orchestrator.core.layout import Layout
-from orchestrator.core.spec import JobSpec
-from orchestrator.errors import GpujobError, UsageError
-
-LEAST_FREE = 2 << 30
-_TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who and when: all that makes two plans of the same facts differ."""
-
-    run_id: str
-    created: float
-    who: str
-    mark: str
-    client: str
-
-
-@dataclass(frozen=True)
-class Code:
-    """A tree to be on the host. `role`: job or trainers."""
-
-    role: str
-    tree: str
-    files: int
-    bytes: int
-    commit: str | None = None
-    dirty: bool = False
-    patch: str = ""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data folder: `path` is where the run finds it, `source` the folder here that is sent there."""
-
-    name: str
-    path: str
-    files: int
-    bytes: int
-    fingerprint: str
-    source: str | None = None
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """All that a plan is made of; `facts` are those of onhost/facts.py."""
-
-    job: JobSpec
-    source: str
-    target: str
-    identity: Identity
-    facts: dict[str, Any]
-    code: Code | None
-    trainers: Code | None
-    data: tuple[Data, ...]
-    share_gpu: bool = False
+from orchestrator.core.runjson import Code, Data, Inputs
 
 
 @dataclass(frozen=True)
@@ -130,11 +76,11 @@ def run_id(name: str, now: float, token: str) -> str:
 
 def make(given: Inputs) -> Plan:
     """The plan, or the reason why there is none (GpujobError)."""
-    refuse_host(given.facts, given.job, given.share_gpu)
+    fitness.refuse_host(given.facts, given.job, given.share_gpu)
     python = _python(given)
     steps = gate(given)
     start = StartStep(
-        "start in tmux", f"session gpujob-{given.identity.run_id}", spec=_run_json(given, python)
+        "start in tmux", f"session gpujob-{given.identity.run_id}", spec=runjson.compose(given, python)
     )
     return _plan(given, [*steps, start])
 
@@ -164,11 +110,11 @@ def _plan(given: Inputs, steps: list[Step]) -> Plan:
 
 def _trainer_steps(given: Inputs, trainers: Code) -> list[Step]:
     """Where no Python has torch, only names, labels and splits can be looked at (a start was refused)."""
-    able = any(has_torch(python) for python in given.facts["pythons"])
+    able = any(fitness.has_torch(python) for python in given.facts["pythons"])
     check = _check_there(given, trainers, "full" if able else "files")
     if not able:
         return [check]
-    python = pick_python(given.facts, given.job.env.python)
+    python = fitness.pick_python(given.facts, given.job.env.python)
     found = Step(
         f"Python {python['version']} at {python['path']}", f"it has torch {python['torch']}", done=True
     )
@@ -182,67 +128,8 @@ def check_key(trainers: str, config: dict[str, Any], data: tuple[Data, ...], pyt
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
-def has_torch(python: dict[str, Any]) -> bool:
-    """Whether this interpreter has all that the trainers import."""
-    return bool(python.get("torch") and python.get("numpy") and python.get("safetensors"))
-
-
-def pick_python(facts: dict[str, Any], wanted: str) -> dict[str, Any]:
-    """The interpreter that trains: the first with torch, or the one that the job names."""
-    pythons: list[dict[str, Any]] = facts["pythons"]
-    for python in pythons:
-        if has_torch(python):
-            return python
-    seen = ", ".join(f"{p['path']} ({p['version']})" for p in pythons) or "none answered"
-    named = f"env.python {wanted!r}" if wanted != "auto" else "no Python here"
-    why = f"{named} has torch, numpy and safetensors; looked at: {seen}"
-    raise GpujobError("the trainers need PyTorch", why, "pip install 'gpujob[train]'")
-
-
-def refuse_host(facts: dict[str, Any], job: JobSpec, share_gpu: bool) -> None:
-    """Why a run of this job cannot start on that host now, if so (GpujobError)."""
-    if not facts["tmux"]:
-        raise GpujobError("tmux is not installed on the host", "", "sudo apt-get install -y tmux")
-    going = [run["id"] for run in facts["live"] if run["job"] == job.name]
-    if going:
-        raise already_running(job.name, going[-1])
-    for word in facts.get("absent", []):
-        raise GpujobError(f"there is no command {word!r} on the host", "it is not on the PATH there")
-    _refuse_gpus(facts, job, share_gpu)
-    if facts["disk"]["free"] < LEAST_FREE:
-        free = facts["disk"]["free"] / 2**30
-        raise GpujobError(f"only {free:.1f} GiB are free below {facts['root']}", "a run needs 2 GiB")
-
-
-def already_running(job: str, run: str) -> GpujobError:
-    why = "a job runs once at a time on a target"
-    return GpujobError(
-        f"{job} is already running as {run}",
-        why,
-        f"gpujob monitor {run}, or deploy with --name to run it beside",
-    )
-
-
-def _refuse_gpus(facts: dict[str, Any], job: JobSpec, share_gpu: bool) -> None:
-    have, want = len(facts["gpus"]), job.resources.gpus
-    if facts["gpu_holders"] and want and not share_gpu:
-        who = "; ".join(_holder(holder) for holder in facts["gpu_holders"])
-        raise GpujobError("a GPU is in use", who, "stop it, or deploy with --share-gpu")
-    if 0 < have < want:
-        raise GpujobError(
-            f"the job asks for {want} GPUs and the host has {have}", "", "--set resources.gpus=1"
-        )
-
-
-def _holder(holder: dict[str, Any]) -> str:
-    """`python of ana (pid 9, 700 MiB, run job-…)`."""
-    user = f" of {holder['user']}" if holder.get("user") else ""
-    run = f", run {holder['ours']}" if holder.get("ours") else ""
-    return f"{holder['name']}{user} (pid {holder['pid']}, {holder['used_mib']} MiB{run})"
-
-
 def _python(given: Inputs) -> dict[str, Any] | None:
-    return pick_python(given.facts, given.job.env.python) if given.job.trainer else None
+    return fitness.pick_python(given.facts, given.job.env.python) if given.job.trainer else None
 
 
 def _check_here(given: Inputs) -> CheckStep:
@@ -254,7 +141,7 @@ def _check_here(given: Inputs) -> CheckStep:
 def _check_there(given: Inputs, trainers: Code, tier: str) -> CheckStep:
     """With the code, the data and the interpreter that will train."""
     facts = given.facts
-    python = facts["pythons"][0] if tier == "files" else pick_python(facts, given.job.env.python)
+    python = facts["pythons"][0] if tier == "files" else fitness.pick_python(facts, given.job.env.python)
     layout = Layout(facts["root"])
     request = _request(given, {data.name: data.path for data in given.data}, tier)
     return _check_step(
@@ -310,59 +197,6 @@ def _notes(given: Inputs) -> tuple[str, ...]:
     if given.job.limits.max_hours is None:
         notes.append("no limits.max_hours: nothing ends this run but itself")
     return tuple(notes)
-
-
-def _run_json(given: Inputs, python: dict[str, Any] | None) -> dict[str, Any]:
-    job, who = given.job, given.identity
-    return {
-        "v": 1,
-        "id": who.run_id,
-        "job": job.name,
-        "created": who.created,
-        "who": who.who,
-        "client": who.client,
-        "mark": who.mark,
-        "source": given.source,
-        "trainer": job.trainer,
-        "argv": _argv(given, python),
-        "env": _env(given),
-        "pass_env": job.pass_env,
-        "config": job.config,
-        "data": {d.name: _record(d) for d in given.data},
-        "code": _record(given.code) if given.code else None,
-        "trainers": _record(given.trainers) if given.trainers else None,
-        "resources": {"gpus": job.resources.gpus},
-        "limits": {
-            "max_hours": job.limits.max_hours,
-            "idle_minutes": job.limits.idle_minutes,
-            "grace_seconds": job.limits.grace_seconds,
-        },
-        "restart": {"max": job.restart.max},
-        "outputs": job.outputs,
-    }
-
-
-def _record(of: Code | Data) -> dict[str, Any]:
-    return {key: value for key, value in vars(of).items() if key not in ("name", "role")}
-
-
-def _env(given: Inputs) -> dict[str, str]:
-    if not given.trainers:
-        return {}
-    return {"PYTHONPATH": Layout(given.facts["root"]).tree(given.trainers.tree)}
-
-
-def _argv(given: Inputs, python: dict[str, Any] | None) -> list[str]:
-    job = given.job
-    if job.command:
-        return list(job.command)
-    if not python or not job.trainer:
-        raise UsageError("a job has either a trainer or a command")
-    train = ["-m", "trainers", "train", job.trainer]
-    processes = min(job.resources.gpus, len(given.facts["gpus"]))
-    if processes > 1:
-        return [python["path"], *_TORCHRUN, str(processes), *train]
-    return [python["path"], *train]
 
 
 def fingerprint(given: Inputs) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.context import Context
+from orchestrator.core import fitness, runstate
 from orchestrator.core import plan as planning
-from orchestrator.core import runstate
-from orchestrator.core.plan import Identity, Inputs, StartStep
+from orchestrator.core.plan import StartStep
+from orchestrator.core.runjson import Identity, Inputs
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
@@ -137,7 +138,7 @@ def _cut_deploy(ctx: Context, host: Host, store: Store, given: Inputs) -> Identi
             return seen
         _confirm(ctx, host, store, given.job.name, seen)
         if isinstance(runstate.fold(seen, ctx.now()), runstate.GOING):
-            raise planning.already_running(given.job.name, who.run_id)
+            raise fitness.already_running(given.job.name, who.run_id)
         return None
     if same:
         ctx.talk(f"carrying on the deploy that was cut: {who.run_id}")
@@ -169,7 +170,7 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
     with _alone(store, job.spec.name, host):
         seen = runs.find(ctx, host, store, request.resume)
         _refuse_resume(ctx, job, seen)
-        planning.refuse_host(facts.ask(host, job, []), job.spec, request.share_gpu)
+        fitness.refuse_host(facts.ask(host, job, []), job.spec, request.share_gpu)
         secrets = _secrets(ctx, (seen["run"] or {}).get("pass_env") or [])
         answer = host.ask("start", spec={"id": seen["id"]}, secrets=secrets, resume=True)
         runs.remember(ctx, store, host, [answer["seen"]])

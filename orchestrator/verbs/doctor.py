@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.context import Context
 from orchestrator.core import tmux
-from orchestrator.core.plan import LEAST_FREE, has_torch
+from orchestrator.core.fitness import LEAST_FREE, has_torch
 from orchestrator.errors import GpujobError
 from orchestrator.targets import registry
 from orchestrator.verbs import config

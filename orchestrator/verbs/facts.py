@@ -9,7 +9,7 @@ from orchestrator import __version__, share, source
 from orchestrator.context import Context
 from orchestrator.core import plan
 from orchestrator.core.layout import Layout
-from orchestrator.core.plan import Code, Data, Identity, Inputs
+from orchestrator.core.runjson import Code, Data, Identity, Inputs
 from orchestrator.errors import UsageError
 from orchestrator.onhost import datafolder
 from orchestrator.source import Source

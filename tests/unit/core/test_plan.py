@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core import plan
-from orchestrator.core.plan import Code, Data, Identity, Inputs
+from orchestrator.core.runjson import Code, Data, Identity, Inputs
 from orchestrator.core.spec import JobSpec, Resources
 from orchestrator.errors import GpujobError
 

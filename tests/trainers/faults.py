@@ -1,0 +1,33 @@
+"""Runs a check on a request, and changes data, as the tests of seeded faults do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from trainers.engine import preflight
+from trainers.engine.events import Silent
+from trainers.facenet_lstm import sample as writer
+
+
+def found(report: dict, severity: str = "error") -> set[str]:
+    return {f["code"] for f in report["findings"] if f["severity"] == severity}
+
+
+def check(request: preflight.Request, task: type | None = None) -> tuple[dict, int]:
+    return preflight.check("facenet-lstm", request, Silent(), task)
+
+
+def change(path: Path, edit: Callable[[dict], dict]) -> None:
+    """Replace a file of a linked copy."""
+    with np.load(path) as held:
+        arrays = dict(held)
+    path.unlink()
+    writer.write_npz(path, edit(arrays))
+
+
+def whole(folder: Path) -> list[Path]:
+    """The files of the sample that can be used."""
+    kept = [writer.file_of(folder, name) for name in writer.names(240)]
+    assert all(path.exists() for path in kept)
+    return kept
