@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.targets import bundle
+from orchestrator.targets.ssh import address, hostkeys, remote
+
+SAID = """\
+host gpu
+user ana
+hostname 10.0.0.7
+port 2222
+identityfile ~/.ssh/id_ed25519
+identityfile /keys/other
+identityagent SSH_AUTH_SOCK
+userknownhostsfile ~/.ssh/known_hosts /etc/more
+globalknownhostsfile /dev/null
+"""
+
+
+def understood(said: str = SAID, socket: str | None = None) -> address.Resolved:
+    return address.understand(address.parse("gpu"), said, "/home/ana", socket)
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("gpu-box.lab", ["gpu-box.lab"]),
+        ("ssh://ana@box:2222", ["-p", "2222", "ana@box"]),
+        ("ssh://box", ["box"]),
+        ("ssh://ana@[::1]:22", ["-p", "22", "ana@::1"]),
+    ],
+)
+def test_a_target_is_taken_apart_into_words_for_ssh(word: str, words: list[str]) -> None:
+    assert address.parse(word).words() == words
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "-oProxyCommand=id",
+        "a b",
+        "a;b",
+        "ssh://-oProxyCommand=id",
+        "ssh://a b",
+        "ssh://a/path",
+        "ssh://u:pw@h",
+        "$(id)",
+    ],
+)
+def test_a_word_that_could_be_an_option_or_a_command_is_no_target(word: str) -> None:
+    with pytest.raises(UsageError, match="is no target"):
+        address.parse(word)
+
+
+def test_what_openssh_makes_of_a_name_is_understood() -> None:
+    found = understood()
+    assert (found.user, found.hostname, found.port, found.key_name) == (
+        "ana",
+        "10.0.0.7",
+        2222,
+        "[10.0.0.7]:2222",
+    )
+    assert found.identities == ("/home/ana/.ssh/id_ed25519", "/keys/other")
+    assert found.known_hosts == ("/home/ana/.ssh/known_hosts", "/etc/more")
+    assert found.asks_for == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "proxyjump bastion",
+        "proxycommand nc %h %p",
+        "certificatefile ~/c",
+        "gssapiauthentication yes",
+        "pkcs11provider x",
+    ],
+)
+def test_what_paramiko_cannot_do_is_named_so_that_openssh_goes(line: str) -> None:
+    assert understood(SAID + line + "\n").asks_for == (line.split()[0],)
+
+
+def test_an_agent_of_another_socket_is_for_openssh_and_ones_own_is_not() -> None:
+    other = SAID.replace("SSH_AUTH_SOCK", "/run/1password.sock")
+    assert understood(other, "/tmp/agent").asks_for == ("identityagent",)
+    assert understood(other, "/run/1password.sock").asks_for == ()
+    assert (
+        understood(SAID.replace("identityagent SSH_AUTH_SOCK", "identityagent none"), "/tmp/a").agent is None
+    )
+
+
+def test_an_alias_for_host_keys_stands_without_a_port() -> None:
+    assert understood(SAID + "hostkeyalias i-0abc\n").key_name == "i-0abc"
+
+
+def test_an_encrypted_key_is_told_from_a_plain_one(tmp_path: Path) -> None:
+    for name, passphrase, kind in (
+        ("plain", "", "ed25519"),
+        ("locked", "secret", "ed25519"),
+        ("rsa", "secret", "rsa"),
+    ):
+        words = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(tmp_path / name)]
+        subprocess.run(words, check=True)
+        found = understood(f"{SAID}identityfile {tmp_path / name}\n")
+        assert address.wants_passphrase(found) is (passphrase != "")
+    pem = ["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", "secret", "-f", str(tmp_path / "pem")]
+    subprocess.run(pem, check=True)
+    assert address.wants_passphrase(understood(f"{SAID}identityfile {tmp_path / 'pem'}\n"))
+
+
+def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "k")], check=True)
+    kind, blob = (tmp_path / "k.pub").read_text().split()[:2]
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", str(tmp_path / "k.pub")], capture_output=True, text=True, check=True
+    )
+    assert hostkeys.HostKey(kind, blob).fingerprint == shown.stdout.split()[1]
+
+
+@pytest.mark.parametrize("word", ["a b", "$(id)", "a;b", "", "é", "a\nb", "'"])
+def test_no_word_that_is_not_plain_ever_gets_into_a_shell_line(word: str) -> None:
+    with pytest.raises(ValueError, match="no plain word"):
+        remote.command("follow", word)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
+def test_the_line_that_a_host_gets_says_what_is_missing_and_takes_the_bundle(
+    shell: str, tmp_path: Path
+) -> None:
+    def run(line: str, stdin: bytes = b"") -> bytes:
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
+        return subprocess.run(
+            [shell, "-c", line], input=stdin, capture_output=True, env=env, check=False
+        ).stdout
+
+    assert b"\x1egpujob missing " in run(remote.command("helper"))
+    assert b"\x1egpujob ready " in run(remote.receive_bundle(), remote.bundle_archive())
+    assert b"\x1egpujob ready " in run(remote.receive_bundle(), remote.bundle_archive())
+    assert [p.name for p in (tmp_path / ".gpujob" / "onhost").iterdir()] == [bundle.digest()]
+    said = run(remote.command("helper"), b'{"id": 1, "op": "look"}\n')
+    assert said.splitlines()[0] == f"\x1egpujob ready {tmp_path}/.gpujob".encode()
+    assert b'"runs": []' in said
