@@ -62,7 +62,7 @@ cp key.pub /etc/gpujob/authorized_keys
 chown 12345 /etc/gpujob/authorized_keys   # a mounted file belongs to whoever made it
 serve
 echo "[127.0.0.1]:$port $(cut -d ' ' -f 1,2 /etc/ssh/host/ed25519.pub)" >known_hosts
-ssh="ssh -F none -p $port -o UserKnownHostsFile=/root/known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes"
+ssh="ssh -F none -p $port -o UserKnownHostsFile=/tmp/known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes"
 ssh="$ssh -o IdentitiesOnly=yes -o ConnectTimeout=10"
 box() { $ssh -i key gpujob@127.0.0.1 "$@" </dev/null; }
 [ "$(box id -un)" = gpujob ] || die "the key login does not work"
@@ -84,13 +84,13 @@ tar -x --no-same-owner -C code
 rsync -a -e "$ssh -i key" code gpujob@127.0.0.1: || die "rsync does not work"
 box 'cd code && python3 -m trainers prepare facenet-lstm --sample ~/sample --videos 120' >/tmp/prepare 2>&1 \
   || die "prepare: $(tail -n 5 /tmp/prepare)"
-box 'cd code && export OMP_NUM_THREADS=1 GPUJOB_RUN_DIR="$HOME/root/runs/image-test" &&
+box 'cd code && export OMP_NUM_THREADS=1 GPUJOB_RUN_DIR="$HOME/box/runs/image-test" &&
   export GPUJOB_DATA="{\"ravdess\": \"$HOME/sample/ravdess\", \"crema\": \"$HOME/sample/crema\"}" &&
   export GPUJOB_CONFIG="{\"epochs\": 1, \"warmup_epochs\": 0, \"hidden\": [16], \"dense\": [16]}" &&
   python3 -m trainers train facenet-lstm' >/tmp/train 2>&1 || die "train: $(tail -n 5 /tmp/train)"
 ended=$(box 'tail -n 1 root/runs/image-test/events.jsonl')
 case $ended in *'"end"'*'"done"'*) ;; *) die "the last event is $ended" ;; esac
-box 'cd code && python3 -m trainers verify ~/root/runs/image-test/checkpoints/last' >/tmp/verify 2>&1 \
+box 'cd code && python3 -m trainers verify ~/box/runs/image-test/checkpoints/last' >/tmp/verify 2>&1 \
   || die "verify: $(tail -n 5 /tmp/verify)"
 torch=$(box 'python3 -c "import torch; print(torch.__version__)"')
 echo "host: the trainers were sent, one epoch was trained with torch $torch, its checkpoint verified"

@@ -208,7 +208,7 @@ class ScriptedHost:
         return ["python3"]
 
     def place(self, tree: str) -> str:
-        return f"/root/code/{tree}"
+        return f"/r/code/{tree}"
 
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
         return ["true"], {}

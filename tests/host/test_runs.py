@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import libtmux
 import pytest
 
 from tests.host.scripts import SLOW, begun, deployed
@@ -145,7 +146,6 @@ def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(box
 
 
 def test_what_the_session_shows_is_the_log_and_no_key_reaches_the_run(box: Box) -> None:
-    libtmux = pytest.importorskip("libtmux")
     box.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
     run_id = deployed(box)
     session = libtmux.Server(socket_path=str(box.root / "tmux.sock")).sessions[0]
@@ -161,7 +161,6 @@ def test_what_the_session_shows_is_the_log_and_no_key_reaches_the_run(box: Box) 
 
 
 def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(box: Box) -> None:
-    libtmux = pytest.importorskip("libtmux")
     box.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
     deployed(box)
     outer = libtmux.Server(socket_path=str(box.home / "outer.sock"))

@@ -6,7 +6,7 @@ from orchestrator.core.layout import LONGEST_SOCKET, Layout
 def test_a_run_id_that_is_none_names_no_path() -> None:
     for bad in ("../../etc", "job", "job-20261121T101112-1a2b/..", "-20261121T101112-1a2b", ""):
         with pytest.raises(ValueError, match="not a run-id"):
-            Layout("/root/.gpujob").run(bad)
+            Layout("/r/.gpujob").run(bad)
 
 
 def test_paths_of_a_run_lie_in_its_folder() -> None:
