@@ -61,7 +61,7 @@ mkdir /etc/gpujob
 cp key.pub /etc/gpujob/authorized_keys
 chown 12345 /etc/gpujob/authorized_keys   # a mounted file belongs to whoever made it
 serve
-echo "[127.0.0.1]:$port $(cut -d ' ' -f 1,2 /etc/ssh/host/ed25519.pub)" >known_hosts
+echo "[127.0.0.1]:$port $(cut -d ' ' -f 1,2 /etc/ssh/host/ed25519.pub)" >/tmp/known_hosts
 ssh="ssh -F none -p $port -o UserKnownHostsFile=/tmp/known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes"
 ssh="$ssh -o IdentitiesOnly=yes -o ConnectTimeout=10"
 box() { $ssh -i key gpujob@127.0.0.1 "$@" </dev/null; }
@@ -88,7 +88,7 @@ box 'cd code && export OMP_NUM_THREADS=1 GPUJOB_RUN_DIR="$HOME/box/runs/image-te
   export GPUJOB_DATA="{\"ravdess\": \"$HOME/sample/ravdess\", \"crema\": \"$HOME/sample/crema\"}" &&
   export GPUJOB_CONFIG="{\"epochs\": 1, \"warmup_epochs\": 0, \"hidden\": [16], \"dense\": [16]}" &&
   python3 -m trainers train facenet-lstm' >/tmp/train 2>&1 || die "train: $(tail -n 5 /tmp/train)"
-ended=$(box 'tail -n 1 root/runs/image-test/events.jsonl')
+ended=$(box 'tail -n 1 box/runs/image-test/events.jsonl')
 case $ended in *'"end"'*'"done"'*) ;; *) die "the last event is $ended" ;; esac
 box 'cd code && python3 -m trainers verify ~/box/runs/image-test/checkpoints/last' >/tmp/verify 2>&1 \
   || die "verify: $(tail -n 5 /tmp/verify)"
