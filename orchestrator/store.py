@@ -46,6 +46,16 @@ class Store:
         loaded = {path.stem: record for path in names if (record := self._load(path))}
         return dict(sorted(loaded.items(), key=lambda item: item[1].get("created") or 0.0))
 
+    def saw_target(self, label: str, when: float) -> None:
+        """A host answered at that time."""
+        self._replace(self._target(label), {"label": label, "asked": when})
+
+    def targets(self) -> dict[str, float]:
+        """Hosts that have answered, and when each last did."""
+        folder = self.folder / "targets"
+        records = [self._load(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+        return {record["label"]: record["asked"] for record in records if record}
+
     def verdict(self, key: str) -> Record | None:
         return self._load(self.folder / "verdicts" / f"{key}.json")
 
@@ -64,6 +74,9 @@ class Store:
                 yield False
                 return
             yield True
+
+    def _target(self, label: str) -> Path:
+        return self.folder / "targets" / f"{hashlib.sha256(label.encode()).hexdigest()[:16]}.json"
 
     def _intent(self, job: str, target: str) -> Path:
         where = hashlib.sha256(target.encode()).hexdigest()[:8]

@@ -49,7 +49,8 @@ def deploy(ctx: Context, request: Request) -> int:
         raise UsageError("--resume continues a run as it was begun", "it takes no --set, --data or --name")
     job = jobs.load(ctx, request.word, sets, list(request.data), request.name)
     store = Store(ctx.state_dir)
-    with registry.target(ctx, settings, request.on).connect() as host:
+    there = runs.where(ctx, store, request.on, request.resume) if request.resume else request.on
+    with registry.target(ctx, settings, there).connect() as host:
         _say_target(ctx, request, settings["target"].source, host)
         if request.resume:
             run_id: str | None = _resume(ctx, host, store, job, request)
@@ -62,7 +63,7 @@ def deploy(ctx: Context, request: Request) -> int:
 
 
 def _say_target(ctx: Context, request: Request, source: str, host: Host) -> None:
-    if request.on is None and source == "default":
+    if request.on is None and not request.resume and source == "default":
         ctx.talk(f"target: {host.label} (no --on, and no target is set)")
 
 

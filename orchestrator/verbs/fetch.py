@@ -30,7 +30,7 @@ def fetch(ctx: Context, word: str | None, on: str | None, which: str, to: str | 
     """Into ./fetched/<run-id>/ unless `to` says otherwise. A file that is there already and whole is kept."""
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
-    with registry.target(ctx, settings, on).connect() as host:
+    with registry.target(ctx, settings, runs.where(ctx, store, on, word)).connect() as host:
         seen = runs.find(ctx, host, store, word)
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / seen["id"]
         if follow:

@@ -22,8 +22,9 @@ _READ = 4 << 20
 def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval: float) -> int:
     """`mode`: screen, stream or attach. 6 when the run failed, 130 on Ctrl-C; the run goes on."""
     settings = config.load(ctx)
-    with registry.target(ctx, settings, on).connect() as host:
-        seen = runs.find(ctx, host, Store(ctx.state_dir), word)
+    store = Store(ctx.state_dir)
+    with registry.target(ctx, settings, runs.where(ctx, store, on, word)).connect() as host:
+        seen = runs.find(ctx, host, store, word)
         if mode == "attach":
             _attach(ctx, host, seen["id"])
         if mode == "stream":

@@ -24,6 +24,28 @@ def look(host: Host, run_id: str, lines: int = 5) -> Seen | None:
     return found[0] if found else None
 
 
+def in_order(every: list[Seen]) -> list[Seen]:
+    """Oldest first, also where they come from several hosts."""
+    return sorted(every, key=lambda seen: (seen.get("run") or {}).get("created") or 0.0)
+
+
+def where(ctx: Context, store: Store, on: str | None, word: str | None) -> str | None:
+    """The target to ask for a run: what was typed, else where the cache knows it; None: the settings'."""
+    if on is not None:
+        return on
+    records = store.runs()
+    seen = [record["seen"] for record in records.values()]
+    if word is None:
+        seen = [one for one in seen if isinstance(runstate.fold(one, ctx.now()), runstate.GOING)]
+        if len(seen) != 1:
+            return None
+    try:
+        target: str = records[choose(seen, word, ctx.now())["id"]]["target"]
+    except (NotFound, UsageError):
+        return None
+    return target
+
+
 def find(ctx: Context, host: Host, store: Store, word: str | None) -> Seen:
     """The run that a user means. Without a word: the one that is going, else the latest."""
     every = look_all(host)["runs"]
@@ -67,6 +89,7 @@ def remember(ctx: Context, store: Store, host: Host, every: list[Seen], all_of_h
     `all_of_host`: what the cache knows of this host besides is gone there, and forgotten here.
     """
     known = store.runs()
+    store.saw_target(host.label, ctx.now())
     if all_of_host:
         for run_id in known.keys() - {seen["id"] for seen in every}:
             if known[run_id]["target"] == host.label:

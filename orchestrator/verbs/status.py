@@ -1,69 +1,113 @@
-"""`gpujob status [RUN]`: what runs, on what, and what ran last. Reads the host's files, never `ps`."""
+"""`gpujob status [RUN]`: what runs, on what, and what ran last. Reads the hosts' files, never `ps`."""
 
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.errors import Unreachable
+from orchestrator.core.settings import Setting
+from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.verbs import config, runs
 from orchestrator.view import status as view
 
 SHOWN = 10
+PATIENCE = 2.0  # seconds for each of several hosts, asked side by side
+_HOST = ("target", "hostname", "gpus", "disk", "memory", "asked", "unreachable")
+Answer = dict[str, Any]
 
 
 def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: int) -> int:
-    """0 whatever the runs are doing; 3 when RUN names none."""
+    """Without `on`: every host that has runs of ours. 0 whatever they do; 3 when RUN names none."""
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
-    label = on or settings["target"].value
-    answer = _cached(store, label) if cached else _asked(ctx, store, settings, on, lines)
-    every = answer["runs"]
-    if word is not None:
-        every = [runs.choose(every, word, ctx.now())]
-    described = _chosen([_described(ctx, seen, answer.get("unreachable")) for seen in every])
-    if ctx.json:
-        host = {
-            key: answer.get(key) for key in ("hostname", "gpus", "disk", "memory", "asked", "unreachable")
-        }
-        ctx.out(json.dumps({"schema_version": 1, "target": label, "host": host, "runs": described}))
+    labels = [on] if on else list(dict.fromkeys([settings["target"].value, *store.targets()]))
+    if cached:
+        answers = [_cached(store, label) for label in labels]
     else:
-        view.print_status(ctx, label, answer, described, detail=word is not None)
+        answers = _asked(ctx, store, settings, labels, lines)
+    if word is not None:
+        answers = [_only(answers, word, ctx.now())]
+    for answer in answers:
+        answer["described"] = _chosen([_described(ctx, seen, answer) for seen in answer["runs"]])
+    if ctx.json:
+        described = [run for answer in answers for run in answer["described"]]
+        hosts = [{key: answer.get(key) for key in _HOST} for answer in answers]
+        ctx.out(json.dumps({"schema_version": 1, "hosts": hosts, "runs": described}))
+    else:
+        view.print_status(ctx, answers, detail=word is not None)
     return 0
 
 
 def _asked(
-    ctx: Context, store: Store, settings: dict[str, Any], on: str | None, lines: int
-) -> dict[str, Any]:
-    try:
-        with registry.target(ctx, settings, on).connect() as host:
-            answer = runs.look_all(host, lines)
-            runs.remember(ctx, store, host, answer["runs"], all_of_host=True)
-            return answer
-    except Unreachable as error:
-        kept = _cached(store, on or settings["target"].value)
-        if not kept["runs"]:
-            raise
-        return {**kept, "unreachable": f"{error.what}: {error.why}"}
+    ctx: Context, store: Store, settings: dict[str, Setting], labels: list[str], lines: int
+) -> list[Answer]:
+    """Each host's answer; of one that does not answer, what is cached. Alone, it must answer or be known."""
+    found: dict[str, Answer] = {}
+    errors: dict[str, GpujobError] = {}
+
+    def ask(label: str) -> None:
+        try:
+            found[label] = _ask(ctx, store, settings, label, lines)
+        except GpujobError as error:
+            errors[label] = error
+
+    if len(labels) == 1:
+        ask(labels[0])
+    else:
+        _side_by_side(ask, labels)
+    return [found.get(label) or _from_cache(store, label, errors.get(label), len(labels)) for label in labels]
 
 
-def _cached(store: Store, label: str) -> dict[str, Any]:
-    """What was last known, with the time of the oldest answer in it."""
-    records = [record for record in store.runs().values() if record["target"] == label]
-    asked = min((record["asked"] for record in records[-SHOWN:]), default=None)
-    return {"runs": [record["seen"] for record in records], "gpus": [], "asked": asked}
+def _side_by_side(ask: Any, labels: list[str]) -> None:
+    threads = [threading.Thread(target=ask, args=(label,), daemon=True) for label in labels]
+    for thread in threads:
+        thread.start()
+    timer = threading.Event()
+    for _ in range(int(PATIENCE / 0.02)):
+        if not any(thread.is_alive() for thread in threads):
+            return
+        timer.wait(0.02)
 
 
-def _described(ctx: Context, seen: dict[str, Any], unreachable: str | None) -> dict[str, Any]:
+def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, lines: int) -> Answer:
+    with registry.target(ctx, settings, label).connect() as host:
+        answer = runs.look_all(host, lines)
+        runs.remember(ctx, store, host, answer["runs"], all_of_host=True)
+        return {**answer, "target": label}
+
+
+def _from_cache(store: Store, label: str, error: GpujobError | None, asked: int) -> Answer:
+    kept = _cached(store, label)
+    if error and asked == 1 and (not kept["runs"] or not isinstance(error, Unreachable)):
+        raise error
+    why = f"{error.what}: {error.why}" if error else f"no answer within {PATIENCE:.0f} s"
+    return {**kept, "unreachable": why}
+
+
+def _cached(store: Store, label: str) -> Answer:
+    """What was last known of a host, and when it was asked."""
+    kept = [record["seen"] for record in store.runs().values() if record["target"] == label]
+    return {"target": label, "runs": kept, "gpus": [], "asked": store.targets().get(label)}
+
+
+def _only(answers: list[Answer], word: str, now: float) -> Answer:
+    """The answer that holds the run which `word` means, and that run alone."""
+    chosen = runs.choose(runs.in_order([seen for answer in answers for seen in answer["runs"]]), word, now)
+    home = next(answer for answer in answers if chosen in answer["runs"])
+    return {**home, "runs": [chosen]}
+
+
+def _described(ctx: Context, seen: dict[str, Any], answer: Answer) -> dict[str, Any]:
     """Of a host that does not answer, a run that was going may be anything by now."""
     state = runstate.fold(seen, ctx.now())
-    if unreachable and isinstance(state, runstate.GOING):
-        state = runstate.Unreachable(unreachable)
-    return {"id": seen["id"], **runstate.as_dict(state), **view.telling(seen)}
+    if answer.get("unreachable") and isinstance(state, runstate.GOING):
+        state = runstate.Unreachable(answer["unreachable"])
+    return {"id": seen["id"], "target": answer["target"], **runstate.as_dict(state), **view.telling(seen)}
 
 
 def _chosen(described: list[dict[str, Any]]) -> list[dict[str, Any]]:

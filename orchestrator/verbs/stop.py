@@ -20,7 +20,7 @@ def stop(ctx: Context, word: str | None, on: str | None, now: bool, clean: bool,
     store = Store(ctx.state_dir)
     if purge and word is None:
         raise UsageError("--purge removes a run for good", "it must be named", "gpujob stop RUN --purge")
-    with registry.target(ctx, settings, on).connect() as host:
+    with registry.target(ctx, settings, runs.where(ctx, store, on, word)).connect() as host:
         seen = runs.find(ctx, host, store, word)
         going = seen["supervised"] or seen["pids"]
         _ask_first(ctx, seen, bool(going), purge)

@@ -60,10 +60,19 @@ def _progress(account: tuple[ev.Event, ...]) -> dict[str, Any]:
     return {"epoch": at.epoch} if at else {}
 
 
-def print_status(
-    ctx: Context, label: str, answer: dict[str, Any], described: list[dict[str, Any]], detail: bool
-) -> None:
+def print_status(ctx: Context, answers: list[dict[str, Any]], detail: bool) -> None:
+    """Host after host: its runs, those that are going in detail, the machine."""
+    for number, answer in enumerate(answers):
+        if number:
+            ctx.out("")
+        _print_host(ctx, answer, detail, several=len(answers) > 1)
+
+
+def _print_host(ctx: Context, answer: dict[str, Any], detail: bool, several: bool) -> None:
     paint = Paint(ctx.env, ctx.stdout)
+    label, described = answer["target"], answer["described"]
+    if several:
+        ctx.out(paint(label, "bold", "blue"))
     if answer.get("unreachable"):
         ctx.talk(f"{label} does not answer ({answer['unreachable']}); what follows is from the cache")
     if answer.get("asked"):

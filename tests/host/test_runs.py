@@ -48,8 +48,8 @@ def test_status_tells_state_pids_session_disk_gpus_and_last_lines(box: Box) -> N
     assert (run["id"], run["state"], run["session"]) == (run_id, "running", f"gpujob-{run_id}")
     assert run["pids"] == [run["trainer_pid"]]
     assert run["last_lines"] == [f"line {n}" for n in range(4, 9)]
-    assert shown["host"]["disk"]["free"] > 0
-    assert isinstance(shown["host"]["gpus"], list)
+    assert shown["hosts"][0]["disk"]["free"] > 0
+    assert isinstance(shown["hosts"][0]["gpus"], list)
     assert shown["schema_version"] == 1
 
 

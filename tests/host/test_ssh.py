@@ -264,3 +264,23 @@ def test_files_are_sent_against_the_nearest_tree_and_hard_linked(box: Box, machi
     inodes = {(tree / "same name\n.txt").stat().st_ino for tree in trees}
     assert len(inodes) == 1
     assert shutil.which("rsync")
+
+
+def test_a_run_is_found_on_its_host_without_naming_it_and_status_asks_all_hosts(
+    box: Box, machine: FakeHost
+) -> None:
+    log_in_to(box, machine)
+    box.job("import time; time.sleep(100)")
+    run_id = box.run("deploy", "job", *ON).out.strip()
+    box.job("pass", name="here")
+    assert box.run("deploy", "here", "--follow").code == 0
+    shown = box.run("status", "--json").json
+    assert {host["target"] for host in shown["hosts"]} == {"local", "gpu"}
+    assert {run["target"]: run["state"] for run in shown["runs"]} == {"local": "succeeded", "gpu": "running"}
+    machine.kill_machine()
+    cached = box.run("status", "--json").json
+    assert [run["state"] for run in cached["runs"] if run["target"] == "gpu"] == ["unreachable"]
+    assert [run["state"] for run in cached["runs"] if run["target"] == "local"] == ["succeeded"]
+    machine.start()
+    assert box.run("status", run_id, "--json").json["runs"][0]["state"] == "lost"
+    assert box.run("stop", run_id).code == 0

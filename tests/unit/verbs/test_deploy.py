@@ -237,9 +237,9 @@ def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
     assert result.code == 0
     assert "does not answer" in result.err
     assert SEEN["id"] in result.out
-    assert type_in(box, dead, "status", "--on", "scripted", "--json", monkeypatch=monkeypatch).json["host"][
-        "unreachable"
-    ]
+    assert type_in(box, dead, "status", "--on", "scripted", "--json", monkeypatch=monkeypatch).json["hosts"][
+        0
+    ]["unreachable"]
 
 
 def test_resume_takes_no_other_options_and_no_run_of_another_job(
