@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
+from orchestrator.core.layout import Layout
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError
 
 LEAST_FREE = 2 << 30
 
 
+BESIDE_TORCH = ("numpy", "safetensors")  # small: what an environment over the host's torch may add
+
+
 def has_torch(python: dict[str, Any]) -> bool:
     """Whether this interpreter has all that the trainers import."""
-    return bool(python.get("torch") and python.get("numpy") and python.get("safetensors"))
+    return bool(python.get("torch")) and not lacking(python)
+
+
+def lacking(python: dict[str, Any]) -> list[str]:
+    """What the trainers import besides torch and this interpreter does not have."""
+    return [name for name in BESIDE_TORCH if not python.get(name)]
 
 
 def pick_python(facts: dict[str, Any], wanted: str) -> dict[str, Any]:
-    """The interpreter that trains: the first with torch, or the one that the job names."""
+    """The interpreter that trains: the first that has all, else the first with torch, or the job's own.
+
+    One that lacks something small has `over`: it is used by an environment below `env/<key>`.
+    """
     pythons: list[dict[str, Any]] = facts["pythons"]
-    for python in pythons:
-        if has_torch(python):
-            return python
+    able = [python for python in pythons if has_torch(python)] + [p for p in pythons if p.get("torch")]
+    if able:
+        return able[0] if has_torch(able[0]) else _over(facts, able[0])
     seen = ", ".join(f"{p['path']} ({p['version']})" for p in pythons) or "none answered"
     named = f"env.python {wanted!r}" if wanted != "auto" else "no Python here"
-    why = f"{named} has torch, numpy and safetensors; looked at: {seen}"
+    why = f"{named} has torch; looked at: {seen}"
     raise GpujobError("the trainers need PyTorch", why, "pip install 'gpujob[train]'")
+
+
+def _over(facts: dict[str, Any], python: dict[str, Any]) -> dict[str, Any]:
+    whole = json.dumps([python["path"], python["version"], python["torch"], lacking(python)])
+    key = hashlib.sha256(whole.encode()).hexdigest()[:16]
+    path = Layout(facts["root"]).environment(key) + "/bin/python"
+    return {**python, "path": path, "over": python["path"], "key": key, "packages": lacking(python)}
 
 
 def refuse_host(facts: dict[str, Any], job: JobSpec, share_gpu: bool) -> None:

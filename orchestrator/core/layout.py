@@ -31,6 +31,12 @@ class Layout:
             raise ValueError("not a run-id: %r" % run_id)
         return RunPaths(posixpath.join(self.runs, run_id))
 
+    def environment(self, key: str) -> str:
+        """A Python environment; its key is of our own making."""
+        if not re.match(r"[0-9a-f]+\Z", key):
+            raise ValueError("not a key: %r" % key)
+        return posixpath.join(self.root, "env", key)
+
     def tree(self, tree_hash: str) -> str:
         return posixpath.join(self.code, tree_hash)
 

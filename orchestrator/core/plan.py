@@ -53,6 +53,15 @@ class DataStep(Step):
 
 
 @dataclass(frozen=True)
+class EnvironmentStep(Step):
+    """A venv over an interpreter of the host, with what that lacks."""
+
+    key: str = ""
+    python: str = ""
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class StartStep(Step):
     """`spec` is run.json, written once."""
 
@@ -110,15 +119,26 @@ def _plan(given: Inputs, steps: list[Step]) -> Plan:
 
 def _trainer_steps(given: Inputs, trainers: Code) -> list[Step]:
     """Where no Python has torch, only names, labels and splits can be looked at (a start was refused)."""
-    able = any(fitness.has_torch(python) for python in given.facts["pythons"])
+    able = any(python.get("torch") for python in given.facts["pythons"])
     check = _check_there(given, trainers, "full" if able else "files")
     if not able:
         return [check]
     python = fitness.pick_python(given.facts, given.job.env.python)
-    found = Step(
-        f"Python {python['version']} at {python['path']}", f"it has torch {python['torch']}", done=True
+    return [_python_step(python), check]
+
+
+def _python_step(python: dict[str, Any]) -> Step:
+    if "over" not in python:
+        title = f"Python {python['version']} at {python['path']}"
+        return Step(title, f"it has torch {python['torch']}", done=True)
+    lacks = " and ".join(python["packages"])
+    return EnvironmentStep(
+        f"environment over Python {python['version']} at {python['over']}",
+        f"it has torch {python['torch']} and lacks {lacks}; made once",
+        key=python["key"],
+        python=python["over"],
+        packages=tuple(python["packages"]),
     )
-    return [found, check]
 
 
 def check_key(trainers: str, config: dict[str, Any], data: tuple[Data, ...], python: dict[str, Any]) -> str:

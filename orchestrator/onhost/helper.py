@@ -14,7 +14,18 @@ import traceback
 from typing import Any, Callable, Dict
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import command, facts, files, frames, look, proc, runs, supervisor, trees
+from orchestrator.onhost import (
+    command,
+    environments,
+    facts,
+    files,
+    frames,
+    look,
+    proc,
+    runs,
+    supervisor,
+    trees,
+)
 from orchestrator.onhost.answers import Refused
 
 Question = Dict[str, Any]
@@ -44,6 +55,7 @@ _OPS: dict[str, Callable[[Layout, Question], Any]] = {
     "start": lambda layout, q: runs.start(layout, q["spec"], q.get("secrets", {}), q.get("resume", False)),
     "stop": lambda layout, q: runs.stop(layout, q["run"], q["by"], q.get("now", False)),
     "clean": lambda layout, q: runs.clean(layout, q["run"], q.get("purge", False)),
+    "make_environment": lambda layout, q: environments.make(layout, q["key"], q["python"], q["packages"]),
     "begin_tree": lambda layout, q: trees.begin_tree(layout, q["tree"]),
     "seal_tree": lambda layout, q: trees.seal_tree(layout, q["tree"]),
     "begin_data": lambda layout, q: trees.begin_data(layout, q["name"], q["fingerprint"]),

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.context import Context
 from orchestrator.core import tmux
-from orchestrator.core.fitness import LEAST_FREE, has_torch
+from orchestrator.core.fitness import LEAST_FREE, has_torch, lacking
 from orchestrator.errors import GpujobError
 from orchestrator.targets import registry
 from orchestrator.verbs import config
@@ -58,6 +58,10 @@ def _torch(pythons: list[dict[str, Any]]) -> Row:
     able = [p for p in pythons if has_torch(p)]
     if able:
         return ("PyTorch", "ok", f"{able[0]['torch']} in {able[0]['path']}", "")
+    near = [p for p in pythons if p.get("torch")]
+    if near:
+        lacks = " and ".join(lacking(near[0]))
+        return ("PyTorch", "ok", f"{near[0]['torch']} in {near[0]['path']}; deploy adds {lacks}", "")
     seen = ", ".join(p["path"] for p in pythons) or "no Python answered"
     return (
         "PyTorch",

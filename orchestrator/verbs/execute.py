@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core.plan import CheckStep, CodeStep, DataStep, Plan, StartStep, Step
+from orchestrator.core.plan import CheckStep, CodeStep, DataStep, EnvironmentStep, Plan, StartStep, Step
 from orchestrator.source import Source
 from orchestrator.store import Store
 from orchestrator.targets.base import Host
@@ -41,5 +41,7 @@ class Executor:
         elif isinstance(step, DataStep):
             with transfer.bar(self.ctx, step.bytes) as moved:
                 self.host.send_data(step.name, step.fingerprint, Path(step.source), moved)
+        elif isinstance(step, EnvironmentStep):
+            self.host.ask("make_environment", key=step.key, python=step.python, packages=list(step.packages))
         elif isinstance(step, StartStep):
             self.started = self.host.ask("start", spec=step.spec, secrets=self.secrets)["seen"]

@@ -95,6 +95,21 @@ def test_a_host_that_cannot_is_refused_with_what_mends_it(
     assert next_step in caught.value.next_step
 
 
+def test_an_interpreter_with_torch_that_lacks_something_small_gets_an_environment_over_it() -> None:
+    made = plan.make(inputs(facts={"pythons": [{**PYTHON, "torch": None}, {**PYTHON, "safetensors": None}]}))
+    step = next(step for step in made.steps if isinstance(step, plan.EnvironmentStep))
+    assert (step.python, step.packages) == ("/py", ("safetensors",))
+    start = made.steps[-1]
+    assert isinstance(start, plan.StartStep)
+    assert start.spec["argv"][0] == f"/r/env/{step.key}/bin/python"
+
+
+def test_an_interpreter_that_has_all_is_taken_before_one_that_lacks_something() -> None:
+    lacking = {**PYTHON, "path": "/first", "numpy": None}
+    made = plan.make(inputs(facts={"pythons": [lacking, PYTHON]}))
+    assert not [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
+
+
 def test_a_gpu_that_another_process_holds_is_named_with_who_unless_shared() -> None:
     held = {"gpus": [GPU], "gpu_holders": [{"name": "python", "pid": 9, "used_mib": 700}]}
     with pytest.raises(GpujobError) as caught:
