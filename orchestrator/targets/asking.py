@@ -119,18 +119,25 @@ class AskingHost(ABC):
 
 
 def frames(reader: Reader) -> Iterator[bytes]:
-    """Payloads of onhost/frames.py; empty ones are heartbeats. A stream that breaks off is Unreachable."""
+    """Payloads of onhost/frames.py, each in pieces as they come, so that a cut loses none of them.
+
+    Empty ones are heartbeats. A stream that breaks off is Unreachable.
+    """
     while True:
         head = reader.line()
         if not head.endswith(b"\n"):
             raise Unreachable("the host stopped sending", "the stream broke off before its end")
-        size = int(head)
-        if size < 0:
+        left = int(head)
+        if left < 0:
             return
-        payload = reader.exactly(size)
-        if len(payload) < size:
-            raise Unreachable("the host stopped sending", "the stream broke off within a frame")
-        yield payload
+        if left == 0:
+            yield b""
+        while left:
+            piece = reader.some(left)
+            if not piece:
+                raise Unreachable("the host stopped sending", "the stream broke off within a frame")
+            left -= len(piece)
+            yield piece
 
 
 def _refusal(refused: dict[str, str]) -> GpujobError:

@@ -36,7 +36,7 @@ class Pipe(Protocol):
 
 
 class Reader:
-    """Lines and exact counts out of a pipe's bytes."""
+    """Lines and counts out of a pipe's bytes."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
@@ -51,11 +51,11 @@ class Reader:
                 return self._take(len(self._held))
         return self._take(at + 1)
 
-    def exactly(self, count: int) -> bytes:
-        """`count` bytes; less only at the end."""
-        while len(self._held) < count and self._more():
-            pass
-        return self._take(min(count, len(self._held)))
+    def some(self, most: int) -> bytes:
+        """What there is, up to `most` bytes; waits for the first; empty only at the end."""
+        if not self._held:
+            self._more()
+        return self._take(min(most, len(self._held)))
 
     def _more(self) -> bool:
         got = self._pipe.receive()
@@ -127,11 +127,11 @@ class ProcessPipe:
                 self._process.kill()
                 self._process.wait()
         self._drain.join(1.0)
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream:
-                stream.close()
+        if self._process.stdout:
+            self._process.stdout.close()
 
     def _keep_errors(self) -> None:
+        """Closes stderr itself: while a master holds its other end, `close` would wait for that."""
         if self._process.stderr:
-            with contextlib.suppress(ValueError, OSError):
-                self._errors.extend(self._process.stderr)
+            with contextlib.suppress(ValueError, OSError), self._process.stderr as errors:
+                self._errors.extend(errors)

@@ -6,9 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.host.chaos import Line
+from tests.rigs import needs
+from tests.rigs.fakehost import FakeHost
+from tests.rigs.faultproxy import FaultProxy
 from tests.support import Box, new_box
 
 
@@ -19,4 +24,17 @@ def box() -> Iterator[Box]:
             pytest.fail("tmux is missing; the set-up (scripts/system.sh) installs it")
         pytest.skip("tmux is not installed")
     with new_box() as found:
+        yield found
+
+
+@pytest.fixture
+def line(box: Box) -> Iterator[Line]:
+    needs.require("sshd", "rsync")
+    visible = (box.home, Path(sys.prefix), Path(sys.base_prefix))
+    with (
+        FakeHost(box.home / "machine", visible=visible) as machine,
+        FaultProxy(machine.address) as proxy,
+    ):
+        found = Line(box, machine, proxy)
+        found.log_in()
         yield found

@@ -16,6 +16,7 @@ from orchestrator.targets.ssh.address import Resolved
 
 _TRANSPORT = (10, 12, 20, 30, 35, 255)  # rsync's codes for a line that broke: worth another try
 _PAUSES = (0.5, 2.0, 5.0, 10.0)
+_FOR_GOOD = ("command not found", "verification failed", "Permission denied (")  # whatever the code
 _MOVED = re.compile(r"\s*([\d,]+)\s+\d+%")
 
 
@@ -53,7 +54,7 @@ class Rsync:
             done = self._once(options, names, source, to, moved)
             if done.code == 0:
                 return
-            if done.code not in _TRANSPORT or "command not found" in done.err:
+            if done.code not in _TRANSPORT or any(words in done.err for words in _FOR_GOOD):
                 raise self._failed(done)
             if pause is None:
                 raise Unreachable(
@@ -69,7 +70,8 @@ class Rsync:
         given = ["--files-from=-", "--from0"] if names is not None else []
         progress = ["--info=progress2", "--no-inc-recursive", "--outbuf=L", "--timeout=30", "-s"]
         words = ["rsync", *options, *given, *progress, "-e", shell.join(over), source, to]
-        stdin = b"\0".join(name.encode("utf-8", "surrogateescape") for name in names or [])
+        # Without the ./ a name that begins with # or ; would be a comment.
+        stdin = b"\0".join(b"./" + name.encode("utf-8", "surrogateescape") for name in names or [])
         count = _Counter(moved)
         return process.run(words, stdin=stdin, env=self._ctx.env, on_line=count.line)
 

@@ -109,9 +109,11 @@ class SshHost(AskingHost):
         """Sent only when the folder as it is now is not there yet; against the last that was."""
         begun = self.ask("begin_data", name=name, fingerprint=fingerprint)
         if not begun["present"]:
-            options = ["-a", "--append-verify", "--no-owner", "--no-group"]
-            if begun["nearest"]:
-                options.append(f"--link-dest={begun['nearest']}")
+            options = ["-a", "--delete", "--modify-window=-1", "--no-owner", "--no-group"]
+            if begun["nearest"]:  # appending would take a file of the same name there for a part of ours
+                options += ["--partial", f"--link-dest={begun['nearest']}"]
+            else:
+                options.append("--append-verify")
             self._rsync.upload(options, None, folder, begun["partial"], moved)
             self.ask("seal_data", name=name, fingerprint=fingerprint)
 

@@ -23,7 +23,12 @@ from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.address import Resolved, usable_identities
 
 PATIENCE = 15.0  # seconds without a byte: hosts send a beat every 2
+_LOG_INS = 3  # as many may be cut short before that counts as a refusal
 _TRIED = (paramiko.SSHException, OSError, EOFError)
+
+
+class _HungUp(Exception):
+    """The connection ended amid the question whether a key is accepted."""
 
 
 class _Unknown(paramiko.SSHException):  # type: ignore[misc]
@@ -71,7 +76,17 @@ class ParamikoLink:
         return self._connection
 
     def _connect(self) -> fabric.Connection:
+        """A line cut amid the log-in and a refusal by hanging up look the same: asked again."""
         on_record = hostkeys.known(self._ctx, self._resolved)
+        why = ""
+        for _ in range(_LOG_INS):
+            try:
+                return self._connect_once(on_record)
+            except _HungUp as error:
+                why = str(error)
+        raise _denied(self._resolved, why)
+
+    def _connect_once(self, on_record: list[hostkeys.HostKey]) -> fabric.Connection:
         connection = self._unopened(on_record)
         try:
             connection.open()
@@ -80,7 +95,11 @@ class ParamikoLink:
         except paramiko.BadHostKeyException as error:
             raise hostkeys.refuse(self._resolved, _host_key(error.key), on_record) from None
         except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
-            raise _denied(self._resolved, error) from None
+            if "timeout" in str(error):
+                raise _unreachable(self._resolved, error) from None
+            if "saw EOF" in str(error):
+                raise _HungUp(str(error)) from None
+            raise _denied(self._resolved, str(error)) from None
         _harden(connection)
         return connection
 
@@ -175,9 +194,9 @@ def _host_key(key: paramiko.PKey) -> hostkeys.HostKey:
     return hostkeys.HostKey(key.get_name(), key.get_base64())
 
 
-def _denied(resolved: Resolved, error: Exception) -> AccessError:
+def _denied(resolved: Resolved, said: str) -> AccessError:
     tried = [str(path) for path in usable_identities(resolved)] + (["the agent"] if resolved.agent else [])
-    why = f"tried: {', '.join(tried) or 'nothing: no key file, no agent'} ({error})"
+    why = f"tried: {', '.join(tried) or 'nothing: no key file, no agent'} ({said})"
     return AccessError(
         f"{resolved.typed.label} accepts no key of {resolved.user}", why, "ssh-add, or IdentityFile"
     )

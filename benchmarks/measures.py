@@ -1,0 +1,173 @@
+"""Each figure of benchmarks/deploy.py: ours, the plain way and the floor, in seconds, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.plainway import HOST, PlainWay
+from orchestrator import source
+from orchestrator.onhost import datafolder
+from orchestrator.targets import registry
+from orchestrator.targets.base import Host
+from orchestrator.verbs import config
+from tests.support import GPUJOB, Box
+
+Call = Callable[[], object]
+
+
+@dataclass
+class Row:
+    """Medians in seconds; `plain` and `floor` say what they are."""
+
+    what: str
+    ours: float
+    plain: float
+    floor: float
+    against: str
+    ground: str
+
+    def text(self) -> str:
+        ratios = (
+            f"{self.ours / self.plain:5.2f}x {self.against}, {self.ours / self.floor:5.1f}x {self.ground}"
+        )
+        return f"{self.what:34} {self.ours:7.2f} s  {self.plain:7.2f} s  {self.floor:7.3f} s   {ratios}"
+
+
+def medians(trials: int, *calls: Call) -> list[float]:
+    """Interleaved, so that a busy moment meets all of them."""
+    spent: list[list[float]] = [[] for _ in calls]
+    for _ in range(trials):
+        for call, seconds in zip(calls, spent, strict=True):
+            begun = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - begun)
+    return [statistics.median(seconds) for seconds in spent]
+
+
+@contextlib.contextmanager
+def connected(box: Box) -> Iterator[Host]:
+    ctx = box.context()
+    with registry.target(ctx, config.load(ctx), HOST).connect() as host:
+        yield host
+
+
+def deploy(box: Box, plain: PlainWay) -> Row:
+    """The whole command, from the start of its process to its end; nothing has changed since the last."""
+    for number in range(50):
+        box.write(f"code/part{number % 5}/file{number}.py", f"x = {number}\n" * 100)
+    box.write("code/code.txt", "true")
+    box.write("job.yaml", "name: job\ncommand: ['true']\ncode: code\n")
+
+    def ours() -> None:
+        words = [*GPUJOB, "deploy", "job", "--on", HOST]
+        subprocess.run(words, cwd=box.project, env=box.env, capture_output=True, check=True)
+
+    ours()
+    times = medians(5, ours, lambda: plain.deploy(box.project / "code"), lambda: plain.ssh("true"))
+    return Row("deploy, unchanged, 51 files", *times, "10 x ssh/scp", "one ssh connection")
+
+
+def unchanged(box: Box, plain: PlainWay) -> Iterator[Row]:
+    """20,000 files of 4 KiB that are there already; connections are up on both sides."""
+    folder = box.home / "many"
+    for number in range(20_000):
+        path = folder / str(number % 200) / str(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(4096))
+    plain.share(box.home / "master")
+    plain.rsync(f"{folder}/", f"{HOST}:many/")
+    with connected(box) as host:
+        host.send_tree(source.read(folder))
+        described = datafolder.describe("many", str(folder))
+        host.send_data("many", described.fingerprint, folder, lambda count: None)
+
+        def code() -> None:
+            host.send_tree(source.read(folder))
+
+        def data() -> None:
+            found = datafolder.describe("many", str(folder))
+            host.send_data("many", found.fingerprint, folder, lambda count: None)
+
+        def rsync() -> None:
+            plain.rsync(f"{folder}/", f"{HOST}:many/")
+
+        def question() -> None:
+            host.ask("begin_tree", tree="floor")
+
+        of_code, of_data, of_rsync, floor = medians(5, code, data, rsync, question)
+    plain.part()
+    for name, ours in (("code", of_code), ("data", of_data)):
+        row = Row(f"no-op, 20,000 files as {name}", ours, of_rsync, floor, "rsync -a", "one question")
+        yield row
+
+
+def bulk(box: Box, plain: PlainWay, mib: int, rate: float) -> Iterator[Row]:
+    """One file up and down; ours is proven by sha256 (down) or by name, size and time (up)."""
+    folder, size, ground = box.home / "bulk", mib << 20, "bytes / rate" if rate else "ssh cat"
+    folder.mkdir()
+    with (folder / "file").open("wb") as file:
+        for _ in range(mib):
+            file.write(os.urandom(1 << 20))
+    count = iter(range(1000))
+    with connected(box) as host:
+
+        def up() -> None:
+            found = datafolder.describe("x", str(folder))
+            host.send_data(f"bulk{next(count)}", found.fingerprint, folder, lambda moved: None)
+
+        def rsync_up() -> None:
+            plain.rsync(f"{folder}/", f"{HOST}:bulk{next(count)}/")
+
+        def cat() -> None:
+            plain.ssh("cat bulk1/file")
+
+        ours, theirs, floor = medians(2, up, rsync_up, (lambda: None) if rate else cat)
+    floor = size / rate if rate else floor
+    yield Row(f"{mib} MiB up", ours, theirs, floor, "rsync -a", ground)
+    ours, theirs = _down(box, plain, size)
+    yield Row(f"{mib} MiB down (gpujob fetch)", ours, theirs, floor, "rsync -a", ground)
+
+
+def _down(box: Box, plain: PlainWay, size: int) -> list[float]:
+    """The whole fetch: hashed there, received, hashed here, renamed."""
+    box.job(f"import os\nopen('big', 'wb').write(os.urandom({size}))", outputs=["big"])
+    done = box.run("deploy", "job", "--on", HOST, "--follow")
+    assert done.code == 0, done.err
+    run = box.run("status", "--json", "--on", HOST).json["runs"][-1]["id"]
+    count = iter(range(1000))
+
+    def fetch() -> None:
+        assert box.run("fetch", run, "--on", HOST, "--to", f"fetched{next(count)}").code == 0
+
+    def rsync() -> None:
+        plain.rsync(f"{HOST}:.gpujob/runs/{run}/work/big", str(box.home / f"got{next(count)}"))
+
+    return medians(2, fetch, rsync)
+
+
+def worker(home: Path, which: str, mib: int, rate: float) -> None:
+    """Prints rows, at the end of the line where it was started; `home` is that of benchmarks.deploy."""
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "USER": "bench"}
+    env |= {"GPUJOB_SSH_CONFIG": str(home / "ssh_config"), "XDG_STATE_HOME": str(home / "xdg")}
+    box = Box(home, home / "project", home / "root", env)
+    box.project.mkdir(exist_ok=True)
+    plain = PlainWay(home / "ssh_config", env)
+    if which == "all":
+        say(deploy(box, plain))
+        for row in unchanged(box, plain):
+            say(row)
+    for row in bulk(box, plain, mib, rate):
+        say(row)
+
+
+def say(row: Row) -> None:
+    sys.stdout.write(f"{row.text()}   load {os.getloadavg()[0]:.1f}\n")
+    sys.stdout.flush()

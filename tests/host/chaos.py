@@ -1,0 +1,178 @@
+"""A line between a user and a machine that can be cut, stalled or left at any step of a command."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import random
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rigs.fakehost import FakeHost
+from tests.rigs.faultproxy import FaultProxy
+from tests.support import Box, Result
+
+ON = ("--on", "gpu")
+Trials = Callable[[int, int], int]
+BIG = 3 << 20
+# Each of them is a step: a fault can come before it and after it.
+STEPS = [
+    ("orchestrator.targets.asking", "AskingHost", "ask"),
+    ("orchestrator.targets.ssh.host", "SshHost", "_begin"),
+    ("orchestrator.targets.ssh.bulk", "Rsync", "_once"),
+    ("orchestrator.targets.ssh.paramiko_link", "ParamikoLink", "_connect"),
+    ("orchestrator.store", "Store", "_replace"),
+    ("orchestrator.store", "Store", "close_intent"),
+    ("orchestrator.verbs.fetch", "", "_sync"),
+]
+
+
+@dataclass
+class Line:
+    """A user, a machine, and the line between them."""
+
+    box: Box
+    machine: FakeHost
+    proxy: FaultProxy
+
+    @property
+    def root(self) -> Path:
+        return self.machine.home / ".gpujob"
+
+    def run(self, *words: str) -> Result:
+        return self.box.run(*words, *ON)
+
+    def arrived(self) -> set[Path]:
+        """Trees and data folders under a final name."""
+        found = [*self.root.glob("code/*"), *self.root.glob("data/*/*")]
+        return {path for path in found if not path.name.startswith(".")}
+
+    def log_in(self, more: str = "") -> None:
+        """Writes the user's ssh_config; the name leads to the proxy."""
+        known = self.box.home / "user_known_hosts"
+        known.write_text(self.machine.known_hosts_line("machine") + "\n")
+        text = self.machine.ssh_config("gpu", address=self.proxy.address)
+        text += f"  HostKeyAlias machine\n  UserKnownHostsFile {known}\n{more}"
+        (self.box.home / "ssh_config").write_text(text)
+        self.box.env["GPUJOB_SSH_CONFIG"] = str(self.box.home / "ssh_config")
+
+
+def around(real: Callable[..., Any], point: Callable[[], None]) -> Callable[..., Any]:
+    def stepped(*words: Any, **more: Any) -> Any:
+        point()
+        found = real(*words, **more)
+        point()
+        return found
+
+    return stepped
+
+
+def watch(
+    steps: list[tuple[str, str, str]],
+    put: Callable[[Any, str, Any], None],
+    point: Callable[[], None],
+) -> None:
+    """Has `point` called before and after each step; its source also goes to clients of their own."""
+    for module, owner, name in steps:
+        where = importlib.import_module(module)
+        where = getattr(where, owner) if owner else where
+        put(where, name, around(getattr(where, name), point))
+
+
+DIES_AT = """
+from __future__ import annotations
+import importlib, os, signal
+from collections.abc import Callable
+from typing import Any
+{source}
+count = 0
+def point():
+    global count
+    count += 1
+    if count == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+watch({steps}, setattr, point)
+"""
+
+
+def dies_at(at: int) -> str:
+    source = inspect.getsource(around) + inspect.getsource(watch)
+    return DIES_AT.format(source=source, at=at, steps=STEPS)
+
+
+def counted(
+    line: Line, *words: str, at: int = 0, fault: Callable[[], None] = lambda: None
+) -> tuple[Result, int]:
+    """The command in this process with `fault` at its Nth point; with the number of points passed."""
+    passed = [0]
+
+    def point() -> None:
+        passed[0] += 1
+        if passed[0] == at:
+            fault()
+
+    with pytest.MonkeyPatch.context() as patch:
+        watch(STEPS, patch.setattr, point)
+        return line.run(*words), passed[0]
+
+
+def sample(total: int, few: int) -> list[int]:
+    return sorted(random.Random(11).sample(range(1, total + 1), min(few, total)))
+
+
+def stalled_for(proxy: FaultProxy, seconds: float) -> Callable[[], None]:
+    def stall() -> None:
+        proxy.stall()
+        threading.Timer(seconds, proxy.resume).start()
+
+    return stall
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What stands under a final name."""
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {name: content for name, content in found.items() if not name.startswith(".gpujob-part")}
+
+
+def job(box: Box, name: str) -> list[dict[str, bytes]]:
+    """A job with a code and a data folder of its own; what must arrive of it."""
+    box.write(f"{name}/train.py", f"import time; print({name!r}, flush=True); time.sleep(300)")
+    box.write(f"{name}/lib/note.txt", name * 3000)
+    data = box.write(f"{name}.set/big", "").parent
+    (data / "big").write_bytes(random.Random(name).randbytes(BIG))
+    mark = hashlib.sha256(name.encode()).digest()
+    (data / "twin").write_bytes(mark * 900)  # of one size, and of one second, in all jobs
+    nanoseconds = 17 * 10**17 + int.from_bytes(mark[:3], "big")
+    os.utime(data / "twin", ns=(nanoseconds, nanoseconds))
+    keys = {
+        "name": name,
+        "command": [sys.executable, "train.py"],
+        "code": name,
+        "data": {"set": f"{name}.set"},
+    }
+    box.write(f"{name}.yaml", json.dumps(keys))
+    return [contents(box.project / name), contents(data)]
+
+
+def carried_on(line: Line, name: str, wanted: list[dict[str, bytes]], before: set[Path]) -> None:
+    """What arrived is whole; typed again, the deploy ends well, and there is one of everything."""
+    assert all(contents(path) in wanted for path in line.arrived() - before)
+    again = line.run("deploy", name)
+    assert again.code == 0 or "already running" in again.err, again.err
+    arrived = [contents(path) for path in line.arrived() - before]
+    assert len(arrived) == 2
+    assert all(content in arrived for content in wanted)
+    assert [*line.root.glob("code/.*"), *line.root.glob("data/*/.*")] == []
+    assert len(list(line.root.glob(f"runs/{name}-2*"))) == 1
+    runs = [run for run in line.run("status", "--json").json["runs"] if run["id"].startswith(f"{name}-2")]
+    assert [(run["state"], len(run["pids"])) for run in runs] == [("running", 1)], runs
+    assert line.run("stop", name, "--now").code == 0
