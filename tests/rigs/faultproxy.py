@@ -156,6 +156,8 @@ class FaultProxy:
         while not self._closed:
             for key, mask in self._selector.select(self._pause()):
                 key.data(mask)
+            if self._closed:  # its sockets are gone: nothing is left to serve
+                return
             for pair in list(self._pairs):
                 self._serve(pair)
             self._forget()
