@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+import re
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def inside(name: str) -> bool:
@@ -11,3 +14,8 @@ def inside(name: str) -> bool:
         return False
     parts = name.split("/")
     return ".." not in parts and posixpath.normpath(name) not in (".", "")
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a sha256 in hexadecimal, and so may name a part."""
+    return bool(_SHA256.match(text))

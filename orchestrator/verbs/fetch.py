@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.paths import inside
+from orchestrator.core.paths import inside, is_digest
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost.files import sha256
 from orchestrator.store import Store
@@ -91,6 +91,8 @@ def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
         for file in staged["files"]:
             if not inside(file["path"]):
                 raise GpujobError(f"the host offered {file['path']!r}", "it would land outside the folder")
+            if not is_digest(file["sha256"]):
+                raise GpujobError(f"the host offered {file['path']!r}", "its sha256 is none")
         _receive(ctx, host, staged, folder)
     finally:
         with contextlib.suppress(GpujobError):

@@ -34,7 +34,8 @@ def pointed(place: Path) -> Path:
     """The checkpoint that `best` or `last` names, the best of a fetched run, else the place itself."""
     pointer = place if place.is_file() else place / "checkpoints" / "best"
     if pointer.name in ("best", "last") and pointer.is_file():
-        return pointer.parent / pointer.read_text("utf-8").strip()
+        step = pointer.read_text("utf-8", errors="replace").strip()
+        return pointer.parent / step if step.isdigit() else place
     return place
 
 

@@ -49,6 +49,17 @@ def test_a_name_that_leads_outside_writes_nothing_at_all(box: Box, evil: str) ->
     assert ("unstage", {"run": RUN, "token": "t"}) in lying.asked
 
 
+@pytest.mark.parametrize("evil", ["../../../precious", "/etc/passwd", "", "ABC", "0" * 63])
+def test_a_digest_that_is_none_touches_no_file(box: Box, evil: str) -> None:
+    """Parts are named by their digest: one that leads outside would write there, or remove."""
+    precious = box.home / "precious"
+    precious.write_text("kept")
+    lying = host([{"path": "log", "bytes": 4, "sha256": evil}], log=b"evil")
+    with pytest.raises(GpujobError, match="host offered"):
+        bring(box, lying)
+    assert precious.read_text() == "kept"
+
+
 def test_a_link_in_the_folder_is_not_written_through(box: Box, tmp_path: Path) -> None:
     folder = box.project / "home"
     folder.mkdir()
