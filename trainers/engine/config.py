@@ -157,11 +157,6 @@ def harmless(kind: type[Config]) -> frozenset[str]:
     return frozenset(f.name for f in fields(kind) if f.metadata.get("harmless"))
 
 
-def defaults(kind: type[Config]) -> dict[str, Any]:
-    """Option to default, for `list`."""
-    return kind().as_dict()
-
-
 @dataclass(frozen=True)
 class EngineConfig(Config):
     """What the loop itself asks for; every trainer's options begin with these."""
