@@ -11,7 +11,7 @@ PAGE = Path(__file__).with_name("cli.md")
 GPUJOB = [sys.executable, "-c", "from orchestrator.cli import script; script()"]
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
-    *("evaluate", "predict", "doctor", "init", "hosts attach", "hosts list", "config show"),
+    *("evaluate", "predict", "export", "doctor", "init", "hosts attach", "hosts list", "config show"),
 )
 
 

@@ -65,18 +65,8 @@ def deploy(
     """Check a job, bring its code and data to the target, and start it in a named tmux session."""
     from orchestrator.verbs import deploy as verb  # noqa: PLC0415
 
-    request = verb.Request(
-        job,
-        on,
-        name,
-        tuple(sets or ()),
-        tuple(data or ()),
-        resume,
-        follow,
-        dry_run,
-        share_gpu,
-        max_hours,
-    )
+    given = (tuple(sets or ()), tuple(data or ()))
+    request = verb.Request(job, on, name, *given, resume, follow, dry_run, share_gpu, max_hours)
     _end(verb.deploy(_ctx(ctx, json), request))
 
 
@@ -192,7 +182,7 @@ def prepare(
     sample: Annotated[str | None, typer.Option(metavar="DIR", help="Write sample data there.")] = None,
     json: Json = False,
 ) -> None:
-    """Make a trainer's sample data, manifests and splits; further options are the trainer's."""
+    """Make a trainer's sample data, or its data from --NAME PATH (--from NAME=PATH): its own sources."""
     from orchestrator.verbs import trainer as verb  # noqa: PLC0415
 
     words = [*(["--sample", sample] if sample else []), *ctx.args]
@@ -219,6 +209,21 @@ def predict(ctx: typer.Context, checkpoint: Checkpoint, files: Files, json: Json
     from orchestrator.verbs import trainer as verb  # noqa: PLC0415
 
     _end(verb.predict(_ctx(ctx, json), checkpoint, files))
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    checkpoint: Checkpoint,
+    to: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A folder, or a file ending in .pt2.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a checkpoint as one torch.export program that takes raw input."""
+    from orchestrator.verbs import trainer as verb  # noqa: PLC0415
+
+    _end(verb.export(_ctx(ctx, json), checkpoint, to))
 
 
 @app.command()

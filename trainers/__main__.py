@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers import registry
-from trainers.engine import preflight
+from trainers.engine import preflight, sources
 from trainers.engine.events import VERSION, Events, complain, jsonable, say
 from trainers.engine.health import DataUnusable
 
@@ -23,11 +23,15 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("list", help="the trainers, one JSON object a line")
     verbs.add_parser("check", help="check the request on stdin").add_argument("name")
     verbs.add_parser("train", help="train in $GPUJOB_RUN_DIR").add_argument("name")
-    prepare = verbs.add_parser("prepare", help="write sample data, or read the data in")
+    prepare = verbs.add_parser(
+        "prepare", help="write sample data, or make data of what the trainer names", allow_abbrev=False
+    )
     prepare.add_argument("name")
     prepare.add_argument("--sample", type=Path, metavar="DIR")
     prepare.add_argument("--seed", type=int, default=0)
-    prepare.add_argument("--videos", type=int, default=600)
+    prepare.add_argument("--size", "--videos", type=int, help="samples, about; each trainer has its own")
+    prepare.add_argument("--from", dest="sources", action="append", default=[], metavar="NAME=PATH")
+    prepare.add_argument("--to", type=Path, metavar="DIR", help="where what is made of sources is written")
     prepare.add_argument("--data", action="append", default=[], metavar="NAME=PATH")
     prepare.add_argument("--work", type=Path, default=Path())
     evaluate = verbs.add_parser("evaluate", help="metrics of a checkpoint")
@@ -37,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
     predict = verbs.add_parser("predict", help="answers for files")
     predict.add_argument("checkpoint", type=Path)
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    export = verbs.add_parser("export", help="a program of torch.export, and what an application must know")
+    export.add_argument("checkpoint", type=Path)
+    export.add_argument("--to", type=Path, required=True, metavar="FILE-OR-DIR")
     verbs.add_parser("verify", help="load a checkpoint strictly").add_argument("checkpoint", type=Path)
     return top
 
@@ -74,13 +81,23 @@ def _train(asked: argparse.Namespace) -> int:
 
 
 def _prepare(asked: argparse.Namespace) -> int:
-    registry.describe(asked.name)
+    described = registry.describe(asked.name)
+    declared = getattr(described, "SOURCES", {})
+    given = sources.read(declared, asked.sources, asked.words)
     if asked.sample is not None:
-        written = registry.sample(asked.name).write(
-            asked.sample.absolute(), asked.videos, asked.seed, Events(None)
-        )
+        if given:
+            raise sources.BadSource(f"--sample and --{next(iter(given))} exclude each other")
+        writer = registry.sample(asked.name)
+        written = writer.write(asked.sample.absolute(), asked.size or writer.SIZE, asked.seed, Events(None))
         _json({"v": VERSION, "event": "prepared", **written})
         return 0
+    if given:
+        to = (asked.to or Path(f"{asked.name}-data")).absolute()
+        made = registry.prepare(asked.name).run(given, to, asked.seed, Events(None))
+        _json({"v": VERSION, "event": "prepared", **made})
+        return 0
+    if not asked.data:
+        raise sources.BadSource(f"prepare {asked.name} wants to know of what: {sources.listed(declared)}")
     request = preflight.Request({}, _folders(asked.data), "full", asked.work)
     report, code = preflight.prepare(asked.name, request, Events(None))
     _json(report)
@@ -108,6 +125,22 @@ def _predict(asked: argparse.Namespace) -> int:
     return FAILED if failed else 0
 
 
+def _export(asked: argparse.Namespace) -> int:
+    from trainers.engine import export  # noqa: PLC0415 - imports torch
+
+    held, module = _open(asked.checkpoint)
+    trainer = held.manifest["trainer"]
+    try:
+        if not hasattr(module, "exportable"):
+            raise export.NoExport(f"{trainer} has no export; its checkpoints answer `predict`")
+        written = export.write(held, module.exportable(held), asked.to.absolute())
+    except export.NoExport as fault:
+        complain(str(fault))
+        return USAGE
+    _json({"checkpoint": str(held.path), "trainer": trainer, "step": held.manifest["step"], **written})
+    return 0
+
+
 def _verify(asked: argparse.Namespace) -> int:
     held, module = _open(asked.checkpoint)
     restored = module.restore(held)
@@ -132,7 +165,10 @@ def _open(path: Path) -> tuple[Any, Any]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    asked = parser().parse_args(words)
+    top = parser()
+    asked, asked.words = top.parse_known_args(words)
+    if asked.words and asked.verb != "prepare":
+        top.error(f"unrecognized arguments: {' '.join(asked.words)}")
     verbs = {
         "list": _list,
         "check": _check,
@@ -140,11 +176,12 @@ def main(words: Sequence[str] | None = None) -> int:
         "prepare": _prepare,
         "evaluate": _evaluate,
         "predict": _predict,
+        "export": _export,
         "verify": _verify,
     }
     try:
         return verbs[asked.verb](asked)
-    except registry.Unknown as fault:
+    except (registry.Unknown, sources.BadSource) as fault:
         complain(str(fault))
         return USAGE
     except DataUnusable as fault:

@@ -50,8 +50,15 @@ def sample(name: str) -> ModuleType:
     return _module(name, "sample")
 
 
+def prepare(name: str) -> ModuleType:
+    """The trainer's `prepare` module, which makes data of its SOURCES; only where it has some."""
+    return _module(name, "prepare")
+
+
 def listing() -> Iterator[dict[str, object]]:
     """One entry a trainer, as `python -m trainers list` prints it."""
     for name in names():
         module = describe(name)
-        yield {"name": name, "title": module.TITLE, "data": module.DATA, "options": module.Config().as_dict()}
+        sources = getattr(module, "SOURCES", {})
+        told = {"title": module.TITLE, "data": module.DATA, "sources": sources}
+        yield {"name": name, **told, "options": module.Config().as_dict()}

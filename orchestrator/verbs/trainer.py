@@ -1,15 +1,16 @@
-"""`gpujob prepare`, `evaluate`, `predict`: the trainer's own command, by a Python that has PyTorch."""
+"""`gpujob prepare`, `evaluate`, `predict`, `export`: the trainer's own, by a Python that has PyTorch."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from orchestrator import process, share
 from orchestrator.context import Context
 from orchestrator.core import fitness
-from orchestrator.errors import GpujobError, NotFound, UsageError
+from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import facts
 from orchestrator.targets.local import pythons
 from orchestrator.verbs import jobs, verify
@@ -18,9 +19,9 @@ from orchestrator.view import findings, results
 
 def prepare(ctx: Context, word: str, words: list[str]) -> int:
     """Passes `words` on (--sample DIR and the like); progress on stderr, what was made on stdout."""
+    if word.startswith("-"):
+        raise UsageError(f"the trainer comes before {word}", "", "gpujob prepare TRAINER --sample DIR")
     jobs.must_be_trainer(word)
-    if not words:
-        raise UsageError(f"prepare {word} wants to know what", "", f"gpujob prepare {word} --sample DIR")
     said = _call(ctx, ["prepare", word, *words])
     for line in said:
         ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.line(line))
@@ -53,6 +54,16 @@ def predict(ctx: Context, place: str, files: list[str]) -> int:
         bad += "error" in line
         ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.prediction(line))
     return 1 if bad else 0
+
+
+def export(ctx: Context, place: str, to: str | None) -> int:
+    """The program, and beside it what an application must know; says where they are."""
+    folder = _checkpoint(ctx, place)
+    told = verify.checkpoint(Path(folder))
+    target = str(ctx.path(to or f"exported/{told['trainer']}-{told['step']}"))
+    for line in _call(ctx, ["export", folder, "--to", target]):
+        ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.exported(line, ctx.short))
+    return 0
 
 
 def _checkpoint(ctx: Context, place: str) -> str:
@@ -89,6 +100,8 @@ def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[s
         )
     if done.code and not (may_fail and found):
         why = jobs.last_line(done.err)
+        if done.code == Exit.USAGE:
+            raise UsageError(why, "", f"gpujob {words[0]} --help")
         raise GpujobError(f"{words[0]} failed: {why}", _why(done.code), "gpujob doctor")
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from orchestrator.view.console import columns, harmless
@@ -31,6 +33,14 @@ def evaluation(line: dict[str, Any]) -> str:
             ]
         )
     return "\n".join(text)
+
+
+def exported(line: dict[str, Any], short: Callable[[Path], str]) -> str:
+    """Both files, and how near the program comes to the checkpoint."""
+    files = [short(Path(line[key])) for key in ("program", "preprocessing")]
+    return harmless(
+        f"{files[0]}\n{files[1]}\nits logits are within {line['logits_off']:.1e} of the checkpoint's"
+    )
 
 
 def line(value: dict[str, Any]) -> str:

@@ -14,6 +14,9 @@ from trainers.engine.events import Events
 from trainers.facenet_lstm.files import SUFFIX, stem
 
 WIDTH = 512
+SIZE = 600
+"""Videos that are written where nobody says how many."""
+
 ACTORS = 20
 ACTOR, CLASS, HINT, DRIFT, VIDEO, FRAME = 1.0, 0.3, 0.2, 0.5, 0.45, 0.6
 """Lengths of the parts of an embedding before it is scaled to length 1: who it is, the emotion, its

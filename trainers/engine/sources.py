@@ -1,0 +1,65 @@
+"""What `prepare` reads besides sample data: folders and files that a trainer names. Standard library only.
+
+A trainer declares them as `SOURCES` (name to what it is) in its `config` module and reads them in its
+`prepare` module, as `run(sources, to, seed, events)`.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+
+class BadSource(Exception):
+    """An option of `prepare` that the trainer does not have, or that names nothing."""
+
+
+def read(declared: Mapping[str, str], pairs: Sequence[str], words: Sequence[str]) -> dict[str, Path]:
+    """Source to path, of `pairs` (NAME=PATH) and of `words` (`--NAME PATH`, `--NAME=PATH`).
+
+    Raises BadSource.
+    """
+    found: dict[str, Path] = {}
+    for name, value in (*_pairs(pairs), *_options(words, declared)):
+        if name not in declared:
+            raise BadSource(f"there is no option --{name}: {_guess(name, declared)}")
+        if name in found:
+            raise BadSource(f"--{name} is given twice")
+        if not Path(value).exists():
+            raise BadSource(f"--{name}: there is no {value}; it is {declared[name]}")
+        found[name] = Path(value).absolute()
+    return found
+
+
+def _pairs(pairs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not value:
+            raise BadSource(f"--from {pair}: write it as NAME=PATH")
+        yield name, value
+
+
+def _options(words: Sequence[str], declared: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            raise BadSource(f"nothing asks for `{word}`: {listed(declared)}")
+        if name not in declared:
+            raise BadSource(f"there is no option --{name}: {_guess(name, declared)}")
+        if not equals:
+            if not left or left[0].startswith("--"):
+                raise BadSource(f"--{name} wants a path: {declared[name]}")
+            value = left.pop(0)
+        yield name, value
+
+
+def _guess(name: str, declared: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(name, [*declared, "sample", "seed", "size", "to"], n=1)
+    return f"did you mean --{near[0]}?" if near else listed(declared)
+
+
+def listed(declared: Mapping[str, str]) -> str:
+    """What may be typed."""
+    own = "; ".join(f"--{name} PATH, {about}" for name, about in declared.items())
+    return "there are --sample DIR [--size N] [--seed N]" + (f"; {own}" if own else "")
