@@ -215,9 +215,7 @@ def predict(ctx: typer.Context, checkpoint: Checkpoint, files: Files, json: Json
 def export(
     ctx: typer.Context,
     checkpoint: Checkpoint,
-    to: Annotated[
-        str | None, typer.Option(metavar="PATH", help="A folder, or a file ending in .pt2.")
-    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="PATH", help="A folder, or a .pt2 file.")] = None,
     json: Json = False,
 ) -> None:
     """Write a checkpoint as one torch.export program that takes raw input."""
