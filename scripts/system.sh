@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the tool needs of the system: Python 3.10+ with venv, tmux, git, ssh, rsync. As root with apt it is installed,
-# with the sshd and ip that only tests use; else one line says how.
+# with what only tests use (sshd, ip, and for the simulated EC2 systemd-nspawn, nft, cloud-init, sudo); else one line says how.
 set -euo pipefail
 python=${1:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
@@ -16,6 +16,15 @@ command -v rsync >/dev/null || missing+=(rsync)
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
   command -v ip >/dev/null || missing+=(iproute2)
+  command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
+  [ -x /usr/sbin/nft ] || missing+=(nftables)
+  [ -x /sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
+  command -v sudo >/dev/null || missing+=(sudo)
+  if ! command -v cloud-init >/dev/null; then
+    missing+=(cloud-init)
+    # The tests run it in machines of their own; this one is not to be set up anew at its next boot.
+    mkdir -p /etc/cloud && touch /etc/cloud/cloud-init.disabled
+  fi
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then

@@ -1,0 +1,260 @@
+"""The rig behaves as EC2 does where moto alone does not."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
+from botocore.parsers import ResponseParserError
+
+from tests.rigs.ec2.client import REPOSITORY, FakeEC2
+from tests.rigs.ec2.images import PARAMETERS, ROOT_GB
+
+IMAGE = next(iter(PARAMETERS.values()))
+TAGS = [{"Key": "gpujob:managed", "Value": "1"}]
+OURS = ("instance", "volume", "network-interface")
+
+
+def client(service: str = "ec2", region: str = "us-east-1") -> Any:
+    return boto3.client(service, region_name=region, config=Config(retries={"total_max_attempts": 1}))
+
+
+def launch(token: str = "", zone: str = "us-east-1a", **more: Any) -> str:
+    given = {"ClientToken": token} if token else {}
+    said = client().run_instances(
+        ImageId=IMAGE,
+        InstanceType="g5.xlarge",
+        MinCount=1,
+        MaxCount=1,
+        Placement={"AvailabilityZone": zone},
+        TagSpecifications=[{"ResourceType": kind, "Tags": TAGS} for kind in OURS],
+        **given,
+        **more,
+    )
+    return str(said["Instances"][0]["InstanceId"])
+
+
+def described(instance: str) -> dict[str, Any]:
+    return client().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]  # type: ignore[no-any-return]
+
+
+def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
+    said = error.value.response
+    return said["Error"]["Code"], said["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def banner(ip: str) -> bytes:
+    try:
+        with socket.create_connection((ip, 22), timeout=0.3) as line:
+            return line.recv(8)
+    except OSError:
+        return b""
+
+
+def admit(instance: str, cidr: str = "198.51.100.7/32") -> None:
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": cidr}]}
+    group = described(instance)["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
+    client().authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+
+
+def test_an_error_comes_for_the_zone_it_was_meant_for_and_as_often_as_asked(ec2: FakeEC2) -> None:
+    ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a", times=2)
+    for _ in range(2):
+        with pytest.raises(ClientError) as error:
+            launch()
+        assert code_of(error) == ("InsufficientInstanceCapacity", 500)
+    assert launch(zone="us-east-1b")
+    assert launch()
+
+
+def test_a_token_makes_one_instance_though_the_answer_was_lost(ec2: FakeEC2) -> None:
+    ec2.inject("RunInstances", after=True)
+    with pytest.raises(ConnectionClosedError):
+        launch("once")
+    first = launch("once")
+    assert launch("once") == first
+    assert list(ec2.states()) == [first]
+
+
+def test_a_token_is_refused_with_other_parameters_and_after_the_end(ec2: FakeEC2) -> None:
+    first = launch("once")
+    with pytest.raises(ClientError) as error:
+        launch("once", EbsOptimized=True)
+    assert code_of(error) == ("IdempotentParameterMismatch", 400)
+    client().terminate_instances(InstanceIds=[first])
+    ec2.until(lambda: ec2.states()[first] == "terminated")
+    with pytest.raises(ClientError) as error:
+        launch("once")
+    assert code_of(error) == ("IdempotentInstanceTerminated", 400)
+
+
+def test_an_answer_that_is_no_xml_is_no_client_error(ec2: FakeEC2) -> None:
+    ec2.inject("DescribeInstances", body="upstream connect error", status=502)
+    with pytest.raises(ResponseParserError) as error:
+        client().describe_instances()
+    assert not isinstance(error.value, ClientError | BotoCoreError)
+
+
+def test_a_new_instance_is_unknown_for_a_while(ec2: FakeEC2) -> None:
+    ec2.set(hidden=0.4)
+    instance = launch()
+    with pytest.raises(ClientError) as error:
+        described(instance)
+    assert code_of(error)[0] == "InvalidInstanceID.NotFound"
+    assert client().describe_instances()["Reservations"] == []
+    time.sleep(0.4)
+    assert described(instance)["InstanceId"] == instance
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"UserData": "x" * 16385}, "InvalidParameterValue"),
+        ({"KeyName": "nobody"}, "InvalidKeyPair.NotFound"),
+        (
+            {"BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": ROOT_GB - 1}}]},
+            "InvalidBlockDeviceMapping",
+        ),
+    ],
+)
+def test_what_ec2_refuses_is_refused(ec2: FakeEC2, more: dict[str, Any], code: str) -> None:
+    with pytest.raises(ClientError) as error:
+        launch(**more)
+    assert code_of(error) == (code, 400)
+    assert ec2.states() == {}
+
+
+def test_tags_are_on_the_network_interface_too_and_nothing_is_left_after_the_end(ec2: FakeEC2) -> None:
+    instance = launch()
+    assert sorted(name.partition("-")[0] for name in ec2.leftovers()) == ["eni", "i", "vol"]
+    client().terminate_instances(InstanceIds=[instance])
+    ec2.until(lambda: ec2.states()[instance] == "terminated")
+    assert [name for name in ec2.leftovers() if not name.startswith("eni")] == []
+
+
+def test_prices_and_quotas_are_denied_as_to_a_user_without_rights(ec2: FakeEC2) -> None:
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client("pricing").describe_services()
+
+
+def test_a_protected_instance_is_not_terminated_and_user_data_changes_only_while_stopped(
+    ec2: FakeEC2,
+) -> None:
+    instance = launch("protected", DisableApiTermination=True, UserData="#cloud-config\n{}\n")
+    with pytest.raises(ClientError, match="OperationNotPermitted"):
+        client().terminate_instances(InstanceIds=[instance])
+    ec2.until(lambda: ec2.machines()[instance]["on"])
+    given = {"InstanceId": instance, "UserData": {"Value": b"#cloud-config\nbootcmd: ['touch /new']\n"}}
+    with pytest.raises(ClientError, match="IncorrectInstanceState"):
+        client().modify_instance_attribute(**given)
+    client().stop_instances(InstanceIds=[instance])
+    ec2.until(lambda: ec2.states()[instance] == "stopped")
+    client().modify_instance_attribute(**given)
+    client().start_instances(InstanceIds=[instance])
+    ec2.until(lambda: ec2.machines()[instance]["on"])
+    ec2.until(lambda: ec2.run(instance, "test", "-e", "/new")[0] == 0)
+
+
+def test_only_the_admitted_address_reaches_ssh_and_another_address_comes_after_a_stop(ec2: FakeEC2) -> None:
+    instance = launch()
+    ec2.until(lambda: ec2.machines()[instance]["on"])
+    first = described(instance)["PublicIpAddress"]
+    assert banner(first) == b""
+    admit(instance)
+    ec2.until(lambda: banner(first))
+    ec2.set(caller="203.0.113.9")
+    assert banner(first) == b""
+    ec2.set(caller="198.51.100.7")
+    ec2.isolate(instance)
+    assert banner(first) == b""
+    client().stop_instances(InstanceIds=[instance])
+    ec2.until(lambda: ec2.states()[instance] == "stopped")
+    assert "PublicIpAddress" not in described(instance)
+    client().start_instances(InstanceIds=[instance])
+    ec2.until(lambda: described(instance).get("PublicIpAddress", first) != first)
+
+
+def test_a_volume_is_a_disk_that_outlives_its_instance(ec2: FakeEC2) -> None:
+    volume = client().create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")["VolumeId"]
+    device = f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{volume.replace('-', '')}"
+    make = f"mkfs.ext4 -q {device} && mount {device} /mnt && touch /mnt/kept && umount /mnt"
+    for words in (make, f"mount {device} /mnt && test -e /mnt/kept"):
+        instance = launch()
+        ec2.until(lambda: ec2.states()[instance] == "running")  # noqa: B023
+        client().attach_volume(VolumeId=volume, InstanceId=instance, Device="/dev/sdf")
+        ec2.until(lambda: ec2.run(instance, "test", "-b", device)[0] == 0)  # noqa: B023
+        assert ec2.run(instance, "sh", "-c", words) == (0, "")
+        client().terminate_instances(InstanceIds=[instance])
+        ec2.until(lambda: ec2.states()[instance] == "terminated")  # noqa: B023
+    elsewhere = launch(zone="us-east-1b")
+    ec2.until(lambda: ec2.states()[elsewhere] == "running")
+    with pytest.raises(ClientError, match="ZoneMismatch"):
+        client().attach_volume(VolumeId=volume, InstanceId=elsewhere, Device="/dev/sdf")
+
+
+def test_a_spot_instance_is_told_of_its_end(ec2: FakeEC2) -> None:
+    instance = launch(InstanceMarketOptions={"MarketType": "spot"})
+    ec2.until(lambda: ec2.machines()[instance]["on"])
+    ask = "curl -s -w %{http_code} -H X-aws-ec2-metadata-token:rig-token http://$IP/latest/meta-data/spot/instance-action"
+    address = ec2.machines()[instance]["ip"].replace("127.77", "127.78")
+    words = ("sh", "-c", ask.replace("$IP", address))
+    assert ec2.run(instance, *words) == (0, "404")
+    ec2.interrupt(instance, seconds=0.5)
+    assert '"action": "terminate"' in ec2.run(instance, *words)[1]
+    ec2.until(lambda: ec2.states()[instance] == "terminated")
+
+
+def test_a_rig_killed_with_its_test_leaves_nothing(tmp_path: Path) -> None:
+    FakeEC2.require()
+    code = f"""if True:
+        import os, sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from tests.rigs.ec2.client import FakeEC2
+        with FakeEC2(kind="booted") as ec2:
+            os.environ.update(ec2.env)
+            from tests.ec2.test_rig import launch
+            instance = launch()
+            ec2.until(lambda: ec2.machines()[instance]["on"])
+            print(ec2.machines()[instance]["ip"], ec2.slot, flush=True)
+            sys.stdin.read()
+    """
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        ip, slot = process.stdout.readline().decode().split()
+        mark = f"gpujob_rig_{slot}"
+        assert mark in tables()
+        process.kill()
+    end = time.monotonic() + 10
+    while (mark in tables() or running(f"/gpujob-rigs/{slot}/")) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert mark not in tables()
+    assert running(f"/gpujob-rigs/{slot}/") == []
+    assert banner(ip) == b""
+
+
+def tables() -> str:
+    return subprocess.run(
+        ["/usr/sbin/nft", "list", "tables"], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def running(mark: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+        except OSError:
+            continue
+    return found

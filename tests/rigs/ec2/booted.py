@@ -1,0 +1,99 @@
+"""A machine in 1.5 s: real systemd as PID 1 and the real cloud-init, in systemd-nspawn.
+
+Its image is this machine's own root, so nothing is built and its Python and torch are there.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.rigs import needs
+from tests.rigs.ec2.machine import Machine
+
+SEED = "/var/lib/cloud/seed/nocloud"
+MASKED = (
+    "networking.service",
+    "nftables.service",
+    "systemd-networkd.service",
+    "systemd-resolved.service",
+    "systemd-timesyncd.service",
+    "console-getty.service",
+    "getty.target",
+    "ssh.socket",
+)
+
+
+class BootedMachine(Machine):
+    kind = "booted"
+
+    def prepare(self, first: bool) -> None:
+        if first:
+            self._only_what_a_box_starts()
+            (self.root / "etc/cloud/cloud-init.disabled").unlink(missing_ok=True)
+            self.write("/etc/cloud/cloud.cfg.d/95_rig.cfg", yaml.safe_dump(self._cloud_settings()))
+            # An unknown machine's first boot would enable every service that is installed here.
+            self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
+        # As with EC2's own source, user-data that was changed while the instance stood still is read anew.
+        (self.root / "var/lib/cloud/instance/obj.pkl").unlink(missing_ok=True)
+        self.write(f"{SEED}/user-data", self.user_data or b"#cloud-config\n{}\n")
+        self.write(f"{SEED}/meta-data", json.dumps(self._metadata()))
+        endpoint = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={self.birth.metadata_url}"
+        self.write("/etc/systemd/system.conf.d/rig.conf", f"[Manager]\nDefaultEnvironment={endpoint}\n")
+        self.write(
+            "/etc/ssh/sshd_config.d/10-rig.conf", f"ListenAddress {self.ip}\nUseDNS no\nSetEnv {endpoint}\n"
+        )
+
+    def words(self) -> list[str]:
+        return [
+            str(needs.tool("systemd-nspawn")),
+            "--quiet",
+            f"--directory={self.root}",
+            f"--machine={self.birth.id}",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--console=pipe",
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--link-journal=no",
+            *(f"--bind-ro={folder}" for folder in self.birth.visible),
+        ]
+
+    def _only_what_a_box_starts(self) -> None:
+        """The network is shared: a service of this machine must not start a second time."""
+        system = self.root / "etc/systemd/system"
+        for link in system.glob("*.wants/*"):
+            if link.parent.name != "cloud-init.target.wants":
+                link.unlink()
+        for unit in MASKED:
+            _link(system / unit, "/dev/null")
+        _link(system / "multi-user.target.wants/ssh.service", "/lib/systemd/system/ssh.service")
+
+    def _metadata(self) -> dict[str, Any]:
+        key = {"public-keys": [self.birth.public_key]} if self.birth.public_key else {}
+        return {"instance-id": self.birth.id, "local-hostname": self.name, **key}
+
+    def _cloud_settings(self) -> dict[str, Any]:
+        """The modules that our user-data and the login need; the rest would only cost time."""
+        sudo = ["ALL=(ALL) NOPASSWD:ALL"]
+        user = {"name": self.birth.user, "lock_passwd": True, "shell": "/bin/bash", "sudo": sudo}
+        return {
+            "network": {"config": "disabled"},
+            "datasource_list": ["NoCloud"],
+            "locale": False,
+            "system_info": {"default_user": user},
+            "cloud_init_modules": ["bootcmd", "write-files", "set_hostname", "users-groups", "ssh"],
+            "cloud_config_modules": ["runcmd"],
+            "cloud_final_modules": ["scripts-per-boot", "scripts-user", "final-message"],
+        }
+
+
+def _link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)

@@ -1,0 +1,204 @@
+"""What a test holds of a rig."""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.rigs import needs
+from tests.rigs.ec2.settings import Settings
+from tests.rigs.process import children, guarded
+
+REPOSITORY = Path(__file__).parent.parent.parent.parent
+TOOLS = (
+    "systemd-nspawn",
+    "nft",
+    "cloud-init",
+    "sshd",
+    "ssh",
+    "sudo",
+    "losetup",
+    "mkfs.ext4",
+    "unshare",
+    "setpriv",
+)
+START = "import sys; sys.path.insert(0, sys.argv[1]); from tests.rigs.ec2.server import main; main()"
+START_SECONDS = 60.0
+
+
+class FakeEC2:
+    """`with FakeEC2(kind="booted") as ec2:` is an account that holds nothing, in all regions.
+
+    Ends with the process that made it, and every machine with it. Start it in the main thread.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        places = {Path(sys.prefix), Path(sys.base_prefix), REPOSITORY}
+        hidden = [str(place) for place in sorted(places) if place.is_relative_to(tempfile.gettempdir())]
+        self.settings = Settings(**{"visible": hidden, **settings})
+
+    @staticmethod
+    def require() -> None:
+        """Skips the test where the rig cannot run, fails it where it should (see needs)."""
+        needs.require_root()
+        needs.require(*TOOLS)
+
+    def __enter__(self) -> FakeEC2:
+        self._errors = tempfile.TemporaryFile()
+        own = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--propagation", "private"]
+        words = [*own, "--mount-proc", sys.executable, "-c", START, str(REPOSITORY)]
+        settings = json.dumps(asdict(self.settings))
+        self._process = guarded([*words, settings], subprocess.PIPE, self._errors)
+        said = self._first_line()
+        self.endpoint = f"http://127.0.0.1:{said['port']}"
+        self.slot = int(said["slot"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The kernel ends what is left in the namespaces of the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a command needs to take the rig for AWS."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "AKIARIGRIGRIGRIGRIGR",
+            "AWS_SECRET_ACCESS_KEY": "rig-secret-canary",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    @property
+    def checkip_url(self) -> str:
+        """In place of checkip.amazonaws.com."""
+        return f"{self.endpoint}/_rig/checkip"
+
+    def inject(
+        self,
+        action: str,
+        code: str | None = None,
+        *,
+        service: str = "ec2",
+        message: str = "injected by the rig",
+        status: int | None = None,
+        body: str | None = None,
+        times: int = 1,
+        after: bool = False,
+        **match: str,
+    ) -> None:
+        """The next `times` calls of `action` fail.
+
+        With `code`: as AWS says it, under its usual HTTP status. With `body`: these bytes (and 502 where no
+        status is given). With neither: the connection is cut. `after`: the call is carried out first, so
+        that only its answer is lost. `match`: only calls with this az, region, type or request parameter.
+        `action` "*" means any.
+        """
+        self._ask(
+            "inject",
+            action=action,
+            code=code,
+            service=service,
+            message=message,
+            status=status,
+            body=body,
+            times=times,
+            after=after,
+            match=match,
+        )
+
+    def calls(self, action: str | None = None) -> list[dict[str, Any]]:
+        """service, region, action, parameters, zone of each request so far, in order."""
+        return [call for call in self._ask("calls") if action in (None, call["action"])]
+
+    def machines(self) -> dict[str, dict[str, Any]]:
+        """ip, on, state, reason, root (as the rig sees it) of each instance that is not terminated."""
+        return dict(self._ask("machines"))
+
+    def states(self) -> dict[str, str]:
+        """The state of every instance there was."""
+        return dict(self._ask("states"))
+
+    def leftovers(self, key: str = "gpujob:managed", value: str | None = None) -> list[str]:
+        """The ids of all that stands with this tag, in any region; terminated instances do not."""
+        return list(self._ask("leftovers", key=key, value=value))
+
+    def set(self, **settings: Any) -> None:
+        """Changes Settings while it runs."""
+        self._ask("set", **settings)
+
+    def run(self, instance: str, *words: str, stdin: str = "", seconds: float = 30.0) -> tuple[int, str]:
+        """Runs a command as root in a machine, past ssh: (exit code, output)."""
+        said = self._ask("run", instance=instance, words=words, stdin=stdin, seconds=seconds)
+        return said["code"], said["output"]
+
+    def console(self, instance: str) -> str:
+        return str(self._ask("console", instance=instance))
+
+    def isolate(self, instance: str) -> None:
+        """Its network is gone: every packet to and from it is dropped."""
+        self._ask("isolate", instance=instance)
+
+    def interrupt(self, instance: str, seconds: float = 120.0) -> None:
+        """Spot: the notice now, the end after `seconds`."""
+        self._ask("interrupt", instance=instance, seconds=seconds)
+
+    def metadata_asked(self, instance: str) -> list[str]:
+        """The paths that were asked of its metadata service."""
+        return list(self._ask("metadata", instance=instance))
+
+    def disk(self, instance: str) -> Path:
+        """The root of its disk, as this process can read it."""
+        inside = children(self._process.pid)[0]
+        return Path(f"/proc/{inside}/root{self.machines()[instance]['root']}")
+
+    def reset(self) -> None:
+        """An account that holds nothing again, with the settings it was made with."""
+        self._ask("reset")
+        self._ask("set", **asdict(self.settings))
+
+    def until(self, wanted: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
+        """Waits for something true of real machines; fails with `what` and their states."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := wanted():
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"not within {seconds} s: {what or wanted}; states {self.states()}")
+
+    def _ask(self, word: str, **given: Any) -> Any:
+        request = urllib.request.Request(f"{self.endpoint}/_rig/{word}", json.dumps(given).encode())
+        with urllib.request.build_opener(_NoErrors).open(request, timeout=90) as answer:
+            said = json.loads(answer.read())
+            if answer.status >= 400:
+                raise RuntimeError(f"the rig refused {word}: {said}")
+        return said
+
+    def _first_line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
+        line = self._process.stdout.readline() if ready else b""
+        if not line:
+            self._process.kill()
+            self._process.communicate()
+            self._errors.seek(0)
+            raise RuntimeError(f"the rig did not start: {self._errors.read().decode()[-2000:]}")
+        return dict(json.loads(line))
+
+
+class _NoErrors(urllib.request.HTTPErrorProcessor):
+    """A refusal is an answer too."""
+
+    def http_response(self, request: Any, response: Any) -> Any:
+        return response

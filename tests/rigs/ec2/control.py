@@ -1,0 +1,191 @@
+"""The control plane: moto's application behind a door that records, refuses, fails and forgets on request."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import re
+import socket
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any
+from xml.sax.saxutils import escape
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.types import Base64EncodedString
+from moto.ec2.models import ec2_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from tests.rigs.ec2.desk import Desk
+from tests.rigs.ec2.faults import Answer, Call, Faults, ec2_error, json_error
+from tests.rigs.ec2.fleet import Fleet
+from tests.rigs.ec2.images import PARAMETERS, ROOT_GB
+from tests.rigs.ec2.refusals import refusal
+
+Start = Callable[..., Any]
+Body = Iterable[bytes]
+TOKENED = ("RunInstances", "CreateVolume")
+GROUP_CHANGES = ("SecurityGroupIngress", "InstanceAttribute", "NetworkInterfaceAttribute")
+NOT_GIVEN = ("pricing", "servicequotas")  # answered as to a user without these rights
+MISMATCH = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
+ENDED = (
+    "The client token you have provided is associated with a terminated instance. Please use a different one."
+)
+
+
+class ControlPlane:
+    """A WSGI application. `desk` answers what a test asks of the rig itself, below /_rig/."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.faults = Faults()
+        self.calls: list[Call] = []
+        self.tokens: dict[tuple[str, ...], tuple[str, Answer]] = {}
+        self._aws = DomainDispatcherApplication(create_backend_app)
+        self._desk = Desk(self)
+        self._launching = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start: Start) -> Body:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length) if length else b""
+        environ["wsgi.input"] = BytesIO(body)
+        if environ.get("PATH_INFO", "").startswith("/_rig/"):
+            return _send(
+                self._desk.answer(environ["PATH_INFO"][6:], json.loads(body or b"{}")), environ, start
+            )
+        return _send(self._answer(environ, _call(environ, body), body), environ, start)
+
+    def _answer(self, environ: dict[str, Any], call: Call, body: bytes) -> Answer:
+        self.calls.append(call)
+        before = self.faults.take(call, after=False)
+        answer = before or self._instead(call, body) or self._carry_out(environ, call)
+        if before is None and answer.status < 400:
+            return self.faults.take(call, after=True) or answer
+        return answer
+
+    def _instead(self, call: Call, body: bytes) -> Answer | None:
+        """What the rig answers itself."""
+        if call.service in NOT_GIVEN:
+            return json_error("AccessDeniedException", f"not authorized to perform: {call.service}")
+        if call.action == "GetParameter":
+            ami = PARAMETERS.get(json.loads(body)["Name"])
+            return _parameter(json.loads(body)["Name"], ami) if ami else None
+        if call.action == "GetConsoleOutput":
+            member = self.fleet.member(call.parameters.get("InstanceId", ""))
+            return _console(member.instance.id, member.machine.console()) if member else None
+        return refusal(call, backend(call.region)) if call.service == "ec2" else None
+
+    def _carry_out(self, environ: dict[str, Any], call: Call) -> Answer:
+        if call.action in TOKENED and call.parameters.get("ClientToken"):
+            with self._launching:
+                return self._once(environ, call)
+        ours = _attribute(call) if call.action == "ModifyInstanceAttribute" else None
+        answer = ours or self._moto(environ)
+        if call.action.endswith(GROUP_CHANGES):
+            self.fleet.sync_groups()
+        return answer
+
+    def _once(self, environ: dict[str, Any], call: Call) -> Answer:
+        """A token is good in its region, and in its zone where one is asked for."""
+        given = {name: value for name, value in call.parameters.items() if name != "ClientToken"}
+        digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+        key = (call.action, call.region, call.zone or "", call.parameters["ClientToken"])
+        if key in self.tokens:
+            before, answer = self.tokens[key]
+            if before != digest:
+                return ec2_error("IdempotentParameterMismatch", MISMATCH)
+            if call.action == "RunInstances" and _all_ended(call.region, answer):
+                return ec2_error("IdempotentInstanceTerminated", ENDED)
+            return answer
+        answer = self._moto(environ)
+        if answer.status == 200:
+            self.tokens[key] = (digest, answer)
+            if call.parameters.get("DisableApiTermination") == "true":
+                for instance in _launched(call.region, answer):
+                    instance.disable_api_termination = True
+        return answer
+
+    def _moto(self, environ: dict[str, Any]) -> Answer:
+        said: dict[str, Any] = {}
+
+        def start(status: str, headers: list[tuple[str, str]], _: object = None) -> None:
+            said.update(status=int(status.split()[0]), headers=dict(headers))
+
+        body = b"".join(self._aws(environ, start))
+        return Answer(said["status"], said["headers"].get("Content-Type", "text/xml"), body)
+
+
+def backend(region: str) -> Any:
+    """moto's EC2 of one region; its images have the size that the rig's refusals speak of."""
+    found = ec2_backends[DEFAULT_ACCOUNT_ID][region]
+    for image in found.amis.values():
+        image.ebs_snapshot.volume.size = ROOT_GB
+    return found
+
+
+def _call(environ: dict[str, Any], body: bytes) -> Call:
+    scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    region, service = scope.groups() if scope else ("us-east-1", "")
+    target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+    parameters = {} if target else dict(urllib.parse.parse_qsl(body.decode("latin1")))
+    action = target or parameters.get("Action", "")
+    return Call(service, region, action, parameters, _zone(region, parameters))
+
+
+def _zone(region: str, parameters: dict[str, str]) -> str | None:
+    subnet = parameters.get("SubnetId") or parameters.get("NetworkInterface.1.SubnetId")
+    if subnet:
+        with contextlib.suppress(Exception):  # moto has its own answer to an unknown subnet
+            return str(backend(region).get_subnet(subnet).availability_zone)
+    return parameters.get("Placement.AvailabilityZone") or parameters.get("AvailabilityZone")
+
+
+def _send(answer: Answer, environ: dict[str, Any], start: Start) -> Body:
+    if answer.cut:
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionAbortedError
+    headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
+    start(f"{answer.status} Rig", headers)
+    return [answer.body]
+
+
+def _parameter(name: str, value: str) -> Answer:
+    found = {"Name": name, "Type": "String", "Value": value, "Version": 1, "DataType": "aws:ec2:image"}
+    return Answer(200, "application/x-amz-json-1.1", json.dumps({"Parameter": found}).encode())
+
+
+def _console(instance_id: str, text: bytes) -> Answer:
+    body = (
+        '<GetConsoleOutputResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>rig</requestId>'
+        f"<instanceId>{escape(instance_id)}</instanceId><timestamp>2026-01-01T00:00:00.000Z</timestamp>"
+        f"<output>{base64.b64encode(text).decode()}</output></GetConsoleOutputResponse>"
+    )
+    return Answer(200, body=body.encode())
+
+
+def _launched(region: str, answer: Answer) -> list[Any]:
+    ids = re.findall(rb"<instanceId>(i-[0-9a-f]+)<", answer.body)
+    return [backend(region).get_instance_by_id(found.decode()) for found in dict.fromkeys(ids)]
+
+
+def _all_ended(region: str, answer: Answer) -> bool:
+    return all(i is None or i._state.name == "terminated" for i in _launched(region, answer))
+
+
+def _attribute(call: Call) -> Answer | None:
+    """The two attributes of ours that moto cannot change: it decodes user-data twice."""
+    instance = backend(call.region).get_instance_by_id(call.parameters.get("InstanceId", ""))
+    data = call.parameters.get("UserData.Value")
+    behaviour = call.parameters.get("InstanceInitiatedShutdownBehavior.Value")
+    if instance is None or (data is None and behaviour is None):
+        return None
+    if data is not None:
+        instance.user_data = Base64EncodedString(data)
+    if behaviour is not None:
+        instance.instance_initiated_shutdown_behavior = behaviour
+    body = b"<ModifyInstanceAttributeResponse><return>true</return></ModifyInstanceAttributeResponse>"
+    return Answer(200, body=body)

@@ -1,0 +1,222 @@
+"""moto's instances get time and a machine: its own change state at once and are nothing but a record."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.elastic_block_store import EBSBackend
+from moto.ec2.models.instances import Instance, InstanceBackend
+
+from tests.rigs.ec2.fleet import Fleet, Member, later
+
+CODES = {
+    "pending": 0,
+    "running": 16,
+    "shutting-down": 32,
+    "terminated": 48,
+    "stopping": 64,
+    "stopped": 80,
+}
+
+_SPOT_END = {"spot": "terminate"}  # a one-time spot instance cannot be stopped, whoever asks
+
+
+def install(fleet: Fleet) -> None:
+    """Replaces methods of moto's classes, for the life of this process."""
+    _Lifecycle(fleet).install()
+
+
+class _Lifecycle:
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.run = InstanceBackend.run_instances
+        self.terminate, self.stop, self.start = Instance.terminate, Instance.stop, Instance.start
+        self.reservations = InstanceBackend.all_reservations
+        self.attach, self.detach = EBSBackend.attach_volume, EBSBackend.detach_volume
+        self.delete = EBSBackend.delete_volume
+
+    def install(self) -> None:
+        address = property(self._address)
+        classes: dict[type, dict[str, Any]] = {
+            Instance: {
+                "terminate": lambda instance: self._terminate(instance),
+                "stop": lambda instance: self._stop(instance),
+                "start": lambda instance: self._start(instance),
+                "public_ip": address,
+                "public_ip_address": address,
+            },
+            InstanceBackend: {
+                "run_instances": lambda backend, *given, **more: self._run(backend, *given, **more),
+                "all_reservations": lambda backend, filters=None: self._visible(backend, filters),
+            },
+            EBSBackend: {
+                "attach_volume": lambda backend, *given, **more: self._attach(backend, *given, **more),
+                "detach_volume": lambda backend, *given, **more: self._detach(backend, *given, **more),
+                "delete_volume": lambda backend, volume_id: self._delete(backend, volume_id),
+            },
+        }
+        for kind, methods in classes.items():
+            for name, method in methods.items():
+                setattr(kind, name, method)
+
+    def _run(self, backend: Any, image: str, count: int, data: Any, groups: list[str], **more: Any) -> Any:
+        tags = dict(more.get("tags") or {})
+        reservation = self.run(backend, image, count, data, groups, **more)
+        pair = backend.key_pairs.get(more.get("key_name"))
+        for instance in reservation.instances:
+            instance.hidden_until = time.monotonic() + self.fleet.settings.hidden
+            for card in instance.nics.values():
+                card.add_tags(tags.get("network-interface", {}))
+            if self.fleet.settings.machines:
+                off = _bound(self._off, instance)
+                self.fleet.launch(instance, pair.public_key.strip() if pair else None, off)
+                for attached in list(instance.block_device_mapping.values())[1:]:
+                    self.fleet.attach(backend.volumes[attached.volume_id], instance.id)
+            _set(instance, "pending")
+            self._come_up(instance)
+        return reservation
+
+    def _come_up(self, instance: Any) -> None:
+        def running() -> None:
+            if instance._state.name == "pending":
+                _set(instance, "running")
+                later(self.fleet.settings.boot, lambda: self._power_on(instance))
+
+        later(self.fleet.settings.pending, running)
+
+    def _power_on(self, instance: Any) -> None:
+        member = self.fleet.member(instance.id)
+        if member is not None and instance._state.name == "running":
+            data = instance.user_data.decode().encode() if instance.user_data else b""
+            self.fleet.power_on(member, data)
+
+    def _off(self, instance: Any) -> None:
+        """The machine powered itself off: EC2 stops or terminates the instance, as it was launched."""
+        if instance._state.name != "running":
+            return
+        if "terminate" in (instance.instance_initiated_shutdown_behavior, _SPOT_END.get(instance.lifecycle)):
+            self._terminate(instance, "Client.InstanceInitiatedShutdown")
+        else:
+            self._stop(instance, "Client.InstanceInitiatedShutdown")
+
+    def _terminate(self, instance: Any, reason: str = "Client.UserInitiatedShutdown") -> Any:
+        before = copy.copy(instance._state)
+        if before.name in ("terminated", "shutting-down"):
+            return before
+        _set(instance, "shutting-down", reason)
+
+        def gone() -> None:
+            self.fleet.destroy(instance.id)
+            time.sleep(self.fleet.settings.stopping)
+            self.terminate(instance)
+            _set(instance, "terminated", reason)
+
+        later(0, gone)
+        return before
+
+    def _stop(self, instance: Any, reason: str = "Client.UserInitiatedShutdown") -> Any:
+        before = copy.copy(instance._state)
+        if before.name in ("stopped", "stopping"):
+            return before
+        if before.name not in ("running", "pending"):
+            raise _wrong_state(instance, "stopped")
+        if instance.lifecycle == "spot":
+            raise EC2ClientError(
+                "UnsupportedOperation", f"You can't stop the Spot Instance '{instance.id}': it is one-time."
+            )
+        _set(instance, "stopping", reason)
+
+        def off() -> None:
+            member = self.fleet.member(instance.id)
+            if member is not None:
+                member.machine.stop()
+            time.sleep(self.fleet.settings.stopping)
+            self.stop(instance)
+            _set(instance, "stopped", reason)
+
+        later(0, off)
+        return before
+
+    def _start(self, instance: Any) -> Any:
+        before = copy.copy(instance._state)
+        if before.name in ("running", "pending"):
+            return before
+        if before.name != "stopped":
+            raise _wrong_state(instance, "started")
+        self.start(instance)
+        _set(instance, "pending")
+        member = self.fleet.member(instance.id)
+        if member is not None:
+            self.fleet.readdress(member)
+        self._come_up(instance)
+        return before
+
+    def _address(self, instance: Any) -> str | None:
+        """The machine's, while the instance has one."""
+        member: Member | None = self.fleet.member(instance.id)
+        there = instance._state.name in ("pending", "running") and instance.nics[0].public_ip
+        return member.ip if member is not None and there else None
+
+    def _visible(self, backend: Any, filters: Any) -> Any:
+        """Without the instances that are too new to be known everywhere (eventual consistency)."""
+        now, shown = time.monotonic(), []
+        for reservation in self.reservations(backend, filters):
+            seen = [i for i in reservation.instances if getattr(i, "hidden_until", 0) <= now]
+            if len(seen) < len(reservation.instances):
+                reservation = copy.copy(reservation)
+                reservation.instances = seen
+            if seen:
+                shown.append(reservation)
+        return shown
+
+    def _attach(self, backend: Any, volume_id: str, instance_id: str, *given: Any, **more: Any) -> Any:
+        volume = backend.volumes.get(volume_id)
+        instance = next((i for i in backend.all_instances() if i.id == instance_id), None)
+        if instance is not None and volume is not None:
+            self._check(instance, volume)
+        attachment = self.attach(backend, volume_id, instance_id, *given, **more)
+        if volume is not None:
+            self.fleet.attach(volume, instance_id)
+        return attachment
+
+    def _check(self, instance: Any, volume: Any) -> None:
+        """What EC2 refuses and moto does not. A volume of the launch itself has no machine yet."""
+        if self.fleet.member(instance.id) is None:
+            return
+        if volume.attachment is not None:
+            raise EC2ClientError("VolumeInUse", f"{volume.id} is already attached to an instance")
+        if volume.zone.name != instance.availability_zone:
+            raise EC2ClientError(
+                "InvalidVolume.ZoneMismatch",
+                f"The volume '{volume.id}' is not in the same availability zone as instance '{instance.id}'",
+            )
+        if instance._state.name not in ("running", "stopped"):
+            raise EC2ClientError("IncorrectState", f"Instance '{instance.id}' is not 'running'.")
+
+    def _detach(self, backend: Any, volume_id: str, *given: Any, **more: Any) -> Any:
+        self.fleet.detach(volume_id)
+        return self.detach(backend, volume_id, *given, **more)
+
+    def _delete(self, backend: Any, volume_id: str) -> Any:
+        deleted = self.delete(backend, volume_id)
+        self.fleet.delete_volume(volume_id)
+        return deleted
+
+
+def _bound(act: Callable[[Any], None], instance: Any) -> Callable[[], None]:
+    return lambda: act(instance)
+
+
+def _set(instance: Any, name: str, reason: str | None = None) -> None:
+    instance._state.name, instance._state.code = name, CODES[name]
+    if reason:
+        instance.state_reason.code = instance.state_reason.message = reason
+
+
+def _wrong_state(instance: Any, wanted: str) -> EC2ClientError:
+    message = f"The instance '{instance.id}' is not in a state from which it can be {wanted}."
+    return EC2ClientError("IncorrectInstanceState", message)

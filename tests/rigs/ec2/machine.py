@@ -1,0 +1,183 @@
+"""One instance's machine: a disk laid over this machine's own root, and a process that is its power."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.rigs.process import PATH, children
+
+
+@dataclass(frozen=True)
+class Birth:
+    """What a machine is and stays. `visible`: folders below /tmp that it sees, read-only."""
+
+    id: str
+    folder: Path
+    user: str
+    public_key: str | None
+    metadata_url: str
+    disk_mb: int
+    visible: tuple[Path, ...]
+
+
+class Machine:
+    """Power on, off, gone. `off` is called when the machine went off by itself."""
+
+    def __init__(self, birth: Birth, off: Callable[[], None]) -> None:
+        self.birth = birth
+        self.ip = self.name = ""
+        self.user_data = b""
+        self._off = off
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
+        self._gone = False
+
+    @property
+    def root(self) -> Path:
+        """Its disk. Only there from the first start on."""
+        return self.birth.folder / "root"
+
+    @property
+    def pid(self) -> int | None:
+        """Its PID 1 as this process sees it; None while it is off."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return None
+        return next(iter(children(process.pid)), None)
+
+    def start(self, ip: str, user_data: bytes) -> None:
+        with self._lock:
+            if self._gone:
+                return
+            self.ip, self.user_data = ip, user_data
+            first = not self.root.exists()
+            self._mount()
+            if first:
+                self.name = "ip-" + ip.replace(".", "-")
+                self.write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n")
+            self.prepare(first)
+            with (self.birth.folder / "console.log").open("ab") as console:
+                self._process = subprocess.Popen(
+                    self.words(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=console,
+                    stderr=console,
+                    env={"PATH": PATH, "LANG": "C.UTF-8"},
+                    start_new_session=True,
+                )
+            threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Power cut: nothing in it is asked, the disk stays."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is not None:
+                _end(process)
+
+    def destroy(self) -> None:
+        with self._lock:
+            self._gone = True
+            self.stop()
+            for mount in (self.root, self.birth.folder / "disk"):
+                subprocess.run(["umount", "-l", str(mount)], capture_output=True, check=False)
+            shutil.rmtree(self.birth.folder, ignore_errors=True)
+
+    def console(self) -> bytes:
+        """The last 64 KiB of what it printed, as EC2 keeps it."""
+        with contextlib.suppress(OSError):
+            return (self.birth.folder / "console.log").read_bytes()[-65536:]
+        return b""
+
+    def run(self, words: Sequence[str], stdin: bytes = b"", seconds: float = 30.0) -> tuple[int, bytes]:
+        """Runs `words` in it as root; (exit code, output). RuntimeError while it is off."""
+        pid = self.inside()
+        inside = ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-p", "-r", "-w", "--", *words]
+        done = subprocess.run(
+            inside,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={"PATH": PATH, "LANG": "C.UTF-8"},
+            timeout=seconds,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def inside(self) -> int:
+        """Its PID 1, once that stands in the machine's own root. RuntimeError while it is off."""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            pid = self.pid
+            with contextlib.suppress(OSError):
+                if pid is not None and not Path(f"/proc/{pid}/root").samefile("/"):
+                    return pid
+            if self._process is None:
+                break
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.birth.id} is off")
+
+    def prepare(self, first: bool) -> None:
+        """Writes into `root` what the machine needs to come up; `first`: it never did."""
+        raise NotImplementedError
+
+    def words(self) -> list[str]:
+        """The command that is the machine's power."""
+        raise NotImplementedError
+
+    def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
+        """A file on its disk."""
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        target.chmod(mode)
+
+    def _mount(self) -> None:
+        """The upper half lies on a file system of its own, as large as the instance's disk."""
+        if self.root.exists():
+            return
+        disk = self.birth.folder / "disk"
+        for folder in (disk, self.root):
+            folder.mkdir(parents=True)
+        _run("mount", "-t", "tmpfs", "-o", f"mode=755,size={self.birth.disk_mb}m", "tmpfs", str(disk))
+        for name in ("upper", "work"):
+            (disk / name).mkdir()
+        layers = f"lowerdir=/,upperdir={disk}/upper,workdir={disk}/work"
+        _run("mount", "-t", "overlay", "-o", layers, "overlay", str(self.root))
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        with self._lock:
+            by_itself = self._process is process
+            if by_itself:
+                self._process = None
+        if by_itself:
+            self._off()
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends its PID 1, and with it all that runs inside; the outer process then ends by itself."""
+    until = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < until:
+        for pid in children(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+    if process.poll() is None:
+        process.kill()
+        process.wait()

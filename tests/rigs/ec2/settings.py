@@ -1,0 +1,26 @@
+"""What of the rig a test may turn, before and while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Settings:
+    """Times in seconds.
+
+    kind: `plain` or `booted` machines. boot: from `running` to power on, as sshd answers late on EC2.
+    hidden: how long a new instance is unknown to every other call. caller: the address that the security
+    groups see. off: instances that are launched but get no machine.
+    """
+
+    kind: str = "plain"
+    pending: float = 0.2
+    stopping: float = 0.2
+    boot: float = 0.0
+    hidden: float = 0.0
+    caller: str = "198.51.100.7"
+    disk_mb: int = 4096
+    user: str = "ubuntu"
+    machines: bool = True
+    visible: list[str] = field(default_factory=list)

@@ -1,0 +1,57 @@
+"""Addresses and a folder for one rig: rigs side by side, of several test processes, never meet."""
+
+from __future__ import annotations
+
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+SLOTS = range(1, 200)
+LOCKS = Path(tempfile.gettempdir()) / "gpujob-rigs"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Held as long as the lock file is open: the kernel gives it back when its process ends."""
+
+    number: int
+    lock: IO[bytes]
+
+    @property
+    def folder(self) -> Path:
+        return LOCKS / str(self.number)
+
+    @property
+    def table(self) -> str:
+        """The name of the packet filter's table."""
+        return f"gpujob_rig_{self.number}"
+
+    def addresses(self) -> Iterator[str]:
+        """One after another: EC2 gives another address after stop and start."""
+        while True:
+            yield from (f"127.77.{self.number}.{last}" for last in range(2, 250))
+
+
+def metadata_address(ip: str) -> str:
+    """Where the metadata service of the machine at `ip` listens."""
+    return ip.replace("127.77.", "127.78.", 1)
+
+
+def take() -> Slot:
+    """The first free slot, with an empty folder. RuntimeError when all are held."""
+    LOCKS.mkdir(mode=0o755, exist_ok=True)
+    for number in SLOTS:
+        lock = (LOCKS / f"{number}.lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        slot = Slot(number, lock)
+        slot.folder.mkdir(exist_ok=True)
+        slot.folder.chmod(0o755)
+        return slot
+    raise RuntimeError(f"{len(SLOTS)} rigs run already; their locks are in {LOCKS}")
