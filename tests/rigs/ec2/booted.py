@@ -39,7 +39,8 @@ class BootedMachine(Machine):
             # An unknown machine's first boot would enable every service that is installed here.
             self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
         # As with EC2's own source, user-data that was changed while the instance stood still is read anew.
-        (self.root / "var/lib/cloud/instance/obj.pkl").unlink(missing_ok=True)
+        for seen in self.root.glob("var/lib/cloud/instances/*/obj.pkl"):
+            seen.unlink()
         self.write(f"{SEED}/user-data", self.user_data or b"#cloud-config\n{}\n")
         self.write(f"{SEED}/meta-data", json.dumps(self._metadata()))
         endpoint = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={self.birth.metadata_url}"
@@ -85,7 +86,6 @@ class BootedMachine(Machine):
         return {
             "network": {"config": "disabled"},
             "datasource_list": ["NoCloud"],
-            "locale": False,
             "system_info": {"default_user": user},
             "cloud_init_modules": ["bootcmd", "write-files", "set_hostname", "users-groups", "ssh"],
             "cloud_config_modules": ["runcmd"],
