@@ -1,17 +1,22 @@
-"""Writes docs/cli.md from --help; `--check` says whether it is up to date."""
+"""Writes docs/cli.md from --help and jobs/job.schema.json; `--check` says whether they are up to date."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from orchestrator.core.spec import json_schema
+
 PAGE = Path(__file__).with_name("cli.md")
+SCHEMA = Path(__file__).parent.parent / "jobs" / "job.schema.json"
 GPUJOB = [sys.executable, "-c", "from orchestrator.cli import script; script()"]
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
-    *("evaluate", "predict", "export", "doctor", "init", "hosts attach", "hosts list", "config show"),
+    *("evaluate", "predict", "export", "doctor", "init", "cost", "config show"),
+    *(f"hosts {verb}" for verb in ("up", "attach", "list", "extend", "down", "orphans")),
 )
 
 
@@ -29,8 +34,9 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        if PAGE.read_text("utf-8") != page():
-            sys.exit("docs/cli.md is not what --help says; type: python docs/make_cli.py")
-    else:
-        PAGE.write_text(page(), "utf-8")
+    made = {PAGE: page(), SCHEMA: json.dumps(json_schema(), indent=2) + "\n"}
+    for path, text in made.items():
+        if "--check" not in sys.argv:
+            path.write_text(text, "utf-8")
+        elif path.read_text("utf-8") != text:
+            sys.exit(f"{path.name} is not what the code says; type: python docs/make_cli.py")

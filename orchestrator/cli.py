@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from orchestrator import __version__
+from orchestrator import __version__, hosts
 from orchestrator.arguments import (
+    Budget,
     Checkpoint,
+    Cidr,
     Data,
+    DryRun,
     Files,
     Job,
     Json,
+    MaxHours,
     On,
     Run,
     Sets,
+    World,
     Yes,
+    end,
+    ours,
     runs_like,
     trainers_like,
 )
@@ -32,9 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-hosts_app = typer.Typer(help="Machines to log in to, and their host keys.", no_args_is_help=True)
 config_app = typer.Typer(help="Settings and where each comes from.", no_args_is_help=True)
-app.add_typer(hosts_app, name="hosts")
+app.add_typer(hosts.app, name="hosts")
 app.add_typer(config_app, name="config")
 
 
@@ -53,21 +60,23 @@ def deploy(
         typer.Option(metavar="RUN", help="Go on with a run that ended.", autocompletion=runs_like),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show its log until it ends.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
-    ] = False,
-    max_hours: Annotated[
-        float | None, typer.Option(metavar="H", help="End the run after so many hours.")
-    ] = None,
+    dry_run: DryRun = False,
+    max_hours: MaxHours = None,
+    budget: Budget = None,
+    cidr: Cidr = None,
+    world: World = False,
     share_gpu: Annotated[bool, typer.Option("--share-gpu", help="Although others hold a GPU.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Check a job, bring its code and data to the target, and start it in a named tmux session."""
     from orchestrator.verbs import deploy as verb  # noqa: PLC0415
+    from orchestrator.verbs.boxes import Ingress  # noqa: PLC0415
 
     given = (tuple(sets or ()), tuple(data or ()))
-    request = verb.Request(job, on, name, *given, resume, follow, dry_run, share_gpu, max_hours)
-    _end(verb.deploy(_ctx(ctx, json), request))
+    request = verb.Request(job, on, name, *given, resume, follow, dry_run, share_gpu, max_hours, budget)
+    request = replace(request, ingress=Ingress(cidr, world))
+    end(verb.deploy(ours(ctx, json, yes), request))
 
 
 @app.command()
@@ -83,7 +92,7 @@ def check(
     """Look at the data and try the recipe: what would go wrong, before it costs."""
     from orchestrator.verbs import check as verb  # noqa: PLC0415
 
-    _end(verb.check(_ctx(ctx, json), job, on, sets or [], data or [], fresh))
+    end(verb.check(ours(ctx, json), job, on, sets or [], data or [], fresh))
 
 
 @app.command()
@@ -98,7 +107,7 @@ def status(
     """Show runs: state, step, processes, GPUs, memory, disk, last lines."""
     from orchestrator.verbs import status as verb  # noqa: PLC0415
 
-    _end(verb.status(_ctx(ctx, json), run, on, cached, lines))
+    end(verb.status(ours(ctx, json), run, on, cached, lines))
 
 
 @app.command()
@@ -122,7 +131,7 @@ def monitor(
     if stream and attach:
         raise UsageError("--stream and --attach exclude each other")
     mode = "attach" if attach else "stream" if stream else "screen"
-    _end(verb.monitor(_ctx(ctx, json), run, on, mode, interval))
+    end(verb.monitor(ours(ctx, json), run, on, mode, interval))
 
 
 @app.command()
@@ -135,13 +144,16 @@ def stop(
         bool, typer.Option("--clean", help="Remove its working copy and temporary files.")
     ] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Remove all of it, checkpoints too; asks.")] = False,
+    terminate: Annotated[
+        bool, typer.Option("--terminate", help="Fetch all it left, then end its EC2 box.")
+    ] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """End a run with a checkpoint, and verify that none of its processes is left."""
     from orchestrator.verbs import stop as verb  # noqa: PLC0415
 
-    _end(verb.stop(_ctx(ctx, json, yes), run, on, now, clean, purge))
+    end(verb.stop(ours(ctx, json, yes), run, on, now, clean, purge, terminate))
 
 
 @app.command()
@@ -154,6 +166,10 @@ def fetch(
     ] = "best",
     to: Annotated[str | None, typer.Option(metavar="DIR", help="Instead of ./fetched/<run-id>.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Take each new one until the run ends.")] = False,
+    keep_box: Annotated[
+        bool, typer.Option("--keep-box", help="Keep a box that was launched for this run.")
+    ] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Bring checkpoints, log and outputs home, and verify every hash."""
@@ -162,7 +178,7 @@ def fetch(
 
     if which not in ("best", "last", "all"):
         raise UsageError(f"--which {which}: best, last or all")
-    _end(verb.fetch(_ctx(ctx, json), run, on, which, to, follow))
+    end(verb.fetch(ours(ctx, json, yes), run, on, which, to, follow, keep_box))
 
 
 @app.command()
@@ -170,7 +186,7 @@ def verify(ctx: typer.Context, path: Checkpoint, json: Json = False) -> None:
     """Check every hash of a checkpoint, or of all in a fetched run."""
     from orchestrator.verbs import verify as verb  # noqa: PLC0415
 
-    _end(verb.verify(_ctx(ctx, json), path))
+    end(verb.verify(ours(ctx, json), path))
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -186,7 +202,7 @@ def prepare(
     from orchestrator.verbs import trainer as verb  # noqa: PLC0415
 
     words = [*(["--sample", sample] if sample else []), *ctx.args]
-    _end(verb.prepare(_ctx(ctx, json), trainer, words))
+    end(verb.prepare(ours(ctx, json), trainer, words))
 
 
 @app.command()
@@ -200,7 +216,7 @@ def evaluate(
     """Score a checkpoint on data: metrics and confusion matrix."""
     from orchestrator.verbs import trainer as verb  # noqa: PLC0415
 
-    _end(verb.evaluate(_ctx(ctx, json), checkpoint, data or [], split))
+    end(verb.evaluate(ours(ctx, json), checkpoint, data or [], split))
 
 
 @app.command()
@@ -208,7 +224,7 @@ def predict(ctx: typer.Context, checkpoint: Checkpoint, files: Files, json: Json
     """Apply a checkpoint, and nothing else, to new files."""
     from orchestrator.verbs import trainer as verb  # noqa: PLC0415
 
-    _end(verb.predict(_ctx(ctx, json), checkpoint, files))
+    end(verb.predict(ours(ctx, json), checkpoint, files))
 
 
 @app.command()
@@ -221,7 +237,7 @@ def export(
     """Write a checkpoint as one torch.export program that takes raw input."""
     from orchestrator.verbs import trainer as verb  # noqa: PLC0415
 
-    _end(verb.export(_ctx(ctx, json), checkpoint, to))
+    end(verb.export(ours(ctx, json), checkpoint, to))
 
 
 @app.command()
@@ -229,7 +245,7 @@ def doctor(ctx: typer.Context, on: On = None, json: Json = False) -> None:
     """Say what a deploy to this target would need."""
     from orchestrator.verbs import doctor as verb  # noqa: PLC0415
 
-    _end(verb.doctor(_ctx(ctx, json), on))
+    end(verb.doctor(ours(ctx, json), on))
 
 
 @app.command()
@@ -240,28 +256,15 @@ def init(
     """Write a commented job file for a script of your own."""
     from orchestrator.verbs import init as verb  # noqa: PLC0415
 
-    _end(verb.init(_ctx(ctx, False), script))
+    end(verb.init(ours(ctx, False), script))
 
 
-@hosts_app.command("attach")
-def hosts_attach(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ssh://user@host:port, or of ~/.ssh/config.")],
-    fingerprint: Annotated[str | None, typer.Option(metavar="SHA256:…", help="What it must show.")] = None,
-    json: Json = False,
-) -> None:
-    """Put a host's key on record; asks unless the fingerprint is given."""
-    from orchestrator.verbs import hosts as verb  # noqa: PLC0415
+@app.command()
+def cost(ctx: typer.Context, json: Json = False) -> None:
+    """What the boxes launched from here cost, by run and month, with what was wasted apart."""
+    from orchestrator.verbs import fleet as verb  # noqa: PLC0415
 
-    _end(verb.attach(_ctx(ctx, json), name, fingerprint))
-
-
-@hosts_app.command("list")
-def hosts_list(ctx: typer.Context, json: Json = False) -> None:
-    """The hosts that were put on record here."""
-    from orchestrator.verbs import hosts as verb  # noqa: PLC0415
-
-    _end(verb.listed(_ctx(ctx, json)))
+    end(verb.cost(ours(ctx, json)))
 
 
 @config_app.command("show")
@@ -269,7 +272,7 @@ def config_show(ctx: typer.Context, json: Json = False) -> None:
     """Every setting, its value, and the place that gave it."""
     from orchestrator.verbs import config as verb  # noqa: PLC0415
 
-    _end(verb.show(_ctx(ctx, json)))
+    end(verb.show(ours(ctx, json)))
 
 
 @app.callback()
@@ -279,16 +282,6 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
 ) -> None:
     ctx.obj.debug = debug
-
-
-def _ctx(ctx: typer.Context, json: bool, yes: bool = False) -> Context:
-    ours: Context = ctx.obj
-    ours.json, ours.yes = json, yes
-    return ours
-
-
-def _end(code: int) -> None:
-    raise typer.Exit(int(code))
 
 
 def main(argv: list[str] | None = None, ctx: Context | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The laptop's cache and intents. All of it may be deleted: the host's files are the truth."""
+"""The laptop's cache, its intents, and the ledger of boxes. The hosts' files and EC2's tags are the truth."""
 
 from __future__ import annotations
 
@@ -52,15 +52,36 @@ class Store:
 
     def targets(self) -> dict[str, float]:
         """Hosts that have answered, and when each last did."""
-        folder = self.folder / "targets"
-        records = [self._load(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
-        return {record["label"]: record["asked"] for record in records if record}
+        return {record["label"]: record["asked"] for record in self._all("targets")}
 
     def verdict(self, key: str) -> Record | None:
         return self._load(self.folder / "verdicts" / f"{key}.json")
 
     def keep_verdict(self, key: str, report: Record) -> None:
         self._replace(self.folder / "verdicts" / f"{key}.json", report)
+
+    def write_attempt(self, attempt: Record) -> None:
+        """A launch that is under way; on the disk before EC2 is asked. It holds a host key: 0600."""
+        self._replace(self._attempt(attempt["id"]), attempt)
+
+    def attempts(self) -> list[Record]:
+        """Launches whose outcome is not on record, oldest first."""
+        return sorted(self._all("attempts"), key=lambda record: record["created"])
+
+    def close_attempt(self, attempt_id: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._attempt(attempt_id).unlink()
+
+    def write_box(self, box: Record) -> None:
+        """What is known of an EC2 box: `id`, where it is, what it costs, until when."""
+        self._replace(self.folder / "boxes" / f"{box['id']}.json", box)
+
+    def box(self, box_id: str) -> Record | None:
+        return self._load(self.folder / "boxes" / f"{box_id}.json")
+
+    def boxes(self) -> list[Record]:
+        """Every box that this machine knows of, ended ones too: they are the ledger."""
+        return sorted(self._all("boxes"), key=lambda record: record["launched"])
 
     @contextlib.contextmanager
     def lock(self, job: str, target: str) -> Iterator[bool]:
@@ -74,6 +95,14 @@ class Store:
                 yield False
                 return
             yield True
+
+    def _attempt(self, attempt_id: str) -> Path:
+        return self.folder / "attempts" / f"{attempt_id}.json"
+
+    def _all(self, room: str) -> list[Record]:
+        folder = self.folder / room
+        found = [self._load(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+        return [record for record in found if record]
 
     def _target(self, label: str) -> Path:
         return self.folder / "targets" / f"{hashlib.sha256(label.encode()).hexdigest()[:16]}.json"
@@ -92,8 +121,19 @@ class Store:
     def _replace(self, path: Path, value: Record) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("w", encoding="utf-8") as handle:
+        private = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(private, "w", encoding="utf-8") as handle:
             json.dump(value, handle)
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A name is on the disk only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -12,13 +12,17 @@ DEFAULTS = {
     "target": "local",
     "root": "~/.gpujob",
     "fetch_dir": "fetched",
+    "region": "us-east-1",
 }
 ABOUT = {
     "target": "where runs go when --on is not given",
     "root": "the folder of runs on this machine",
     "fetch_dir": "where fetched runs land",
+    "region": "where boxes are launched unless the job names regions",
 }
 ENVIRONMENT = {f"GPUJOB_{key.upper()}": key for key in DEFAULTS}
+OF_AWS = {"AWS_REGION": "region", "AWS_DEFAULT_REGION": "region"}
+"""AWS's own variables, weaker than ours."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
 
 def from_environment(env: Mapping[str, str]) -> list[Layer]:
     """A layer a variable, so that `config show` names it. An empty variable is not set."""
-    return [Layer(f"${name}", {key: env[name]}) for name, key in ENVIRONMENT.items() if env.get(name)]
+    return [
+        Layer(f"${name}", {key: env[name]}) for name, key in (ENVIRONMENT | OF_AWS).items() if env.get(name)
+    ]
 
 
 def _strongest(key: str, layers: Sequence[Layer]) -> Setting:

@@ -17,8 +17,6 @@ NOT_BUILT = {
     ("notify",): "notifications",
     ("env", "requirements"): "environments made for a job",
     ("resources", "nodes"): "more than one node",
-    ("resources", "ec2"): "EC2",
-    ("limits", "budget_usd"): "budgets",
 }
 
 
@@ -28,17 +26,32 @@ class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python: str = "auto"
 
 
+class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A box for this job: `types` in order of preference; `disk_gb` 0 is what the image and the data ask;
+    `regions` and `images` (SSM names, or ami-…) in order too; `user` logs in."""
+
+    types: list[str] = msgspec.field(default_factory=list)
+    spot: bool = False
+    disk_gb: int = 0
+    regions: list[str] = msgspec.field(default_factory=list)
+    images: list[str] = msgspec.field(default_factory=list)
+    user: str = "ubuntu"
+
+
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`gpus`: processes to start, one a GPU. A host without any trains on its CPU, and says so."""
 
     gpus: int = 1
+    ec2: Ec2 = Ec2()
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When a run is ended: hours over all attempts, minutes without any activity; `grace_seconds`
-    is the time between asking a run to stop and killing it."""
+    is the time between asking a run to stop and killing it. `budget_usd` is what a box of EC2 may cost:
+    it is turned into hours by its price."""
 
     max_hours: float | None = None
+    budget_usd: float | None = None
     idle_minutes: float | None = None
     grace_seconds: float = 60.0
 
@@ -225,6 +238,8 @@ def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
         (("resources", "gpus"), spec.resources.gpus >= 0, "0 or more"),
         (("restart", "max"), spec.restart.max >= 0, "0 or more"),
         (("limits", "max_hours"), limits.max_hours is None or limits.max_hours > 0, "above 0"),
+        (("limits", "budget_usd"), limits.budget_usd is None or limits.budget_usd > 0, "above 0"),
+        (("resources", "ec2", "disk_gb"), spec.resources.ec2.disk_gb >= 0, "0 or more"),
         (
             ("limits", "idle_minutes"),
             limits.idle_minutes is None or limits.idle_minutes > 0,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from orchestrator.context import Context
 from orchestrator.core.settings import Setting
-from orchestrator.errors import UsageError
 from orchestrator.targets.base import Target
+from orchestrator.targets.ec2.target import Ec2Target
 from orchestrator.targets.local import LocalTarget
 from orchestrator.targets.ssh.host import SshTarget
 
@@ -15,6 +15,6 @@ def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) 
     chosen = word or settings["target"].value
     if chosen == "local":
         return LocalTarget(ctx, settings["root"].value)
-    if chosen.startswith("ec2"):
-        raise UsageError(f"unknown target {chosen!r}", "EC2 is not built yet", "--on ssh://user@host")
+    if chosen == "ec2" or chosen.startswith("ec2:"):
+        return Ec2Target(ctx, chosen, [settings["region"].value])
     return SshTarget(ctx, chosen)

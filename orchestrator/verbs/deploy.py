@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core import fitness, runstate
+from orchestrator.core import fitness, quote, runstate
 from orchestrator.core import plan as planning
 from orchestrator.core.plan import StartStep
 from orchestrator.core.runjson import Identity, Inputs
@@ -18,7 +18,9 @@ from orchestrator.source import Source
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
-from orchestrator.verbs import config, execute, facts, jobs, monitor, runs
+from orchestrator.targets.ec2 import prices
+from orchestrator.verbs import boxes, config, execute, facts, jobs, launching, monitor, runs
+from orchestrator.verbs.boxes import Ingress
 from orchestrator.view import plans
 
 
@@ -36,20 +38,30 @@ class Request:
     dry_run: bool = False
     share_gpu: bool = False
     max_hours: float | None = None
+    budget: float | None = None
+    ingress: Ingress = field(default_factory=Ingress)
 
 
 def deploy(ctx: Context, request: Request) -> int:
     settings = config.load(ctx)
-    sets = list(request.sets)
-    if request.max_hours is not None:
-        sets.append(f"limits.max_hours={request.max_hours}")
-    if request.max_hours is not None and request.max_hours <= 0:
-        raise UsageError(f"--max-hours {request.max_hours:g}: it must be above 0")
+    sets = [*request.sets, *_limits(request)]
     if request.resume and (sets or request.data or request.name):
         raise UsageError("--resume continues a run as it was begun", "it takes no --set, --data or --name")
     job = jobs.load(ctx, request.word, sets, list(request.data), request.name)
     store = Store(ctx.state_dir)
     there = runs.where(ctx, store, request.on, request.resume) if request.resume else request.on
+    if request.resume and there and boxes.has_ended(store, there):
+        _refuse_done(store, ctx, request.resume)
+        given = quote.quote(job.spec, prices.table(), settings["region"].value, ctx.now(), ctx.who, 0)
+        there = boxes.revive(ctx, store, there, given, request.ingress)
+    elif boxes.wanted(there, settings) and not request.resume:
+        jobs.need_data(job)
+        boxed = launching.Boxed(ctx, store, settings, job)
+        if request.dry_run:
+            plans.print_plan(ctx, boxed.plan(request.ingress.shown))
+            return 0
+        boxed.check_here(request.word)
+        there = boxes.ensure(ctx, store, boxed.quote, request.ingress)
     with registry.target(ctx, settings, there).connect() as host:
         _say_target(ctx, request, settings["target"].source, host)
         if request.resume:
@@ -60,6 +72,20 @@ def deploy(ctx: Context, request: Request) -> int:
         if not run_id:
             return 0
         return monitor.stream(ctx, host, run_id) if request.follow else 0
+
+
+def _limits(request: Request) -> list[str]:
+    """The flags that stand for keys of the job file."""
+    found = []
+    for flag, key, value in (
+        ("--max-hours", "max_hours", request.max_hours),
+        ("--budget", "budget_usd", request.budget),
+    ):
+        if value is not None and value <= 0:
+            raise UsageError(f"{flag} {value:g}: it must be above 0")
+        if value is not None:
+            found.append(f"limits.{key}={value}")
+    return found
 
 
 def _say_target(ctx: Context, request: Request, source: str, host: Host) -> None:
@@ -110,7 +136,8 @@ def _carry_out(
     executor = execute.Executor(ctx, host, store, trees)
     executor.secrets = secrets
     try:
-        executor.run(plan, request.word)
+        with boxes.awake(host):
+            executor.run(plan, request.word)
     except Unreachable:
         raise  # it may be up or not: the intent stays open, and the same command finds out
     except GpujobError:
@@ -156,6 +183,7 @@ def _identity(start: StartStep) -> Identity:
 
 def _confirm(ctx: Context, host: Host, store: Store, job: str, seen: dict[str, Any]) -> None:
     runs.remember(ctx, store, host, [seen])
+    boxes.hold(store, host.label, seen["id"])
     store.close_intent(job, host.label)
 
 
@@ -182,6 +210,13 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
     elif not ctx.json:
         ctx.talk(f"run {seen['id']} goes on {origin}")
     return str(seen["id"])
+
+
+def _refuse_done(store: Store, ctx: Context, word: str) -> None:
+    """Before a box is paid for: a run that is known to have succeeded has nothing to go on with."""
+    seen = runs.choose([record["seen"] for record in store.runs().values()], word, ctx.now())
+    if isinstance(runstate.fold(seen, ctx.now()), runstate.Succeeded):
+        raise GpujobError(f"{seen['id']} has succeeded: there is nothing to resume", "", "gpujob fetch")
 
 
 def _refuse_resume(ctx: Context, job: jobs.Job, seen: dict[str, Any]) -> None:

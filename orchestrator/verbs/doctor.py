@@ -8,11 +8,12 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.context import Context
-from orchestrator.core import tmux
+from orchestrator.core import launch, tmux
 from orchestrator.core.fitness import LEAST_FREE, has_torch, lacking
 from orchestrator.errors import GpujobError
 from orchestrator.targets import registry
-from orchestrator.verbs import config
+from orchestrator.targets.ec2 import trial
+from orchestrator.verbs import boxes, config
 from orchestrator.view.console import Paint, columns, size
 from orchestrator.view.status import gpus
 
@@ -22,13 +23,14 @@ Row = tuple[str, str, str, str]  # what, ok | warning | missing, what was seen, 
 def doctor(ctx: Context, on: str | None) -> int:
     """1 when something that every run needs is missing."""
     settings = config.load(ctx)
-    with registry.target(ctx, settings, on).connect() as host:
-        facts = host.ask("facts", pythons=host.pythons(), trees=[])
-        label = host.label
-    rows = [
-        ("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", ""),
-        *examine(facts),
-    ]
+    rows = [("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", "")]
+    if boxes.wanted(on, settings):
+        label = "ec2"
+        rows += trial.rows(ctx, settings["region"].value, launch.DEFAULT_TYPES[0], spot=False)
+    else:
+        with registry.target(ctx, settings, on).connect() as host:
+            rows += examine(host.ask("facts", pythons=host.pythons(), trees=[]))
+            label = host.label
     if ctx.json:
         keys = ("what", "verdict", "seen", "fix")
         table = [dict(zip(keys, row, strict=True)) for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator import __version__, share, source
 from orchestrator.context import Context
@@ -13,8 +13,21 @@ from orchestrator.core.runjson import Code, Data, Identity, Inputs
 from orchestrator.errors import UsageError
 from orchestrator.onhost import datafolder
 from orchestrator.source import Source
-from orchestrator.targets.base import Host
 from orchestrator.verbs.jobs import Job
+
+
+class Asked(Protocol):
+    """As much of a Host as a plan needs."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def is_here(self) -> bool: ...
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]: ...
+
+    def pythons(self) -> list[str]: ...
 
 
 def identity(ctx: Context, job: str) -> Identity:
@@ -32,7 +45,7 @@ def sources(job: Job) -> dict[str, Source]:
     return found
 
 
-def inputs(host: Host, job: Job, who: Identity, trees: dict[str, Source], share_gpu: bool = False) -> Inputs:
+def inputs(host: Asked, job: Job, who: Identity, trees: dict[str, Source], share_gpu: bool = False) -> Inputs:
     """One question to the host, the rest is looked up here."""
     codes = {role: _code(role, tree) for role, tree in trees.items()}
     facts = ask(host, job, [code.tree for code in codes.values()])
@@ -49,7 +62,7 @@ def inputs(host: Host, job: Job, who: Identity, trees: dict[str, Source], share_
     )
 
 
-def _data(host: Host, job: Job, name: str, facts: dict[str, Any]) -> Data:
+def _data(host: Asked, job: Job, name: str, facts: dict[str, Any]) -> Data:
     """Where the run will find it: as it stands, or below the host's `data` once it was sent."""
     if name in job.on_host and not host.is_here:
         standing = facts["standing"][name]
@@ -66,7 +79,7 @@ def _data(host: Host, job: Job, name: str, facts: dict[str, Any]) -> Data:
     return Data(**{**asdict(found), "path": there, "source": found.path})
 
 
-def ask(host: Host, job: Job, trees: list[str]) -> dict[str, Any]:
+def ask(host: Asked, job: Job, trees: list[str]) -> dict[str, Any]:
     wanted = job.spec.env.python
     pythons = host.pythons() if wanted == "auto" else [wanted]
     standing = {} if host.is_here else job.on_host

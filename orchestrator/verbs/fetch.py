@@ -20,25 +20,39 @@ from orchestrator.onhost.files import sha256
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
-from orchestrator.verbs import config, runs, verify
+from orchestrator.verbs import boxes, config, runs, verify
 from orchestrator.view import transfer
 
 PARTS = ".gpujob-part"
 
 
-def fetch(ctx: Context, word: str | None, on: str | None, which: str, to: str | None, follow: bool) -> int:
-    """Into ./fetched/<run-id>/ unless `to` says otherwise. A file that is there already and whole is kept."""
+def fetch(
+    ctx: Context, word: str | None, on: str | None, which: str, to: str | None, follow: bool, keep_box: bool
+) -> int:
+    """Into ./fetched/<run-id>/ unless `to` says otherwise. A file that is there already and whole is kept.
+
+    A box that was launched for a run that has ended goes with it, once its best and last checkpoints
+    are home and verified; not with `keep_box`.
+    """
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
-    with registry.target(ctx, settings, runs.where(ctx, store, on, word)).connect() as host:
+    target = registry.target(ctx, settings, runs.where(ctx, store, on, word))
+    with boxes.woken(ctx, store, target) as host, boxes.awake(host):
         seen = runs.find(ctx, host, store, word)
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / seen["id"]
         if follow:
-            return _follow(ctx, host, seen["id"], which, folder)
+            code = _follow(ctx, host, seen["id"], which, folder)
+            seen = runs.look(host, seen["id"]) or seen
+            if code or keep_box or not boxes.may_go(ctx, store, host, seen):
+                return code
         if which != "all" and seen["checkpoints"][which] is None and not _outputs(seen):
             _say_why_not(ctx, seen, which)
-        files = _bring(ctx, host, seen["id"], which, folder)
+        goes = not keep_box and boxes.may_go(ctx, store, host, seen)
+        files = bring(ctx, host, seen["id"], "all" if goes else which, folder)
+        ended = boxes.release(ctx, store, host, seen) if goes else None
     _report(ctx, seen["id"], folder, files)
+    if ended and not ctx.json:
+        ctx.talk(f"{boxes.told(ctx, ended)}; --keep-box would have kept it")
     return Exit.DONE
 
 
@@ -65,7 +79,7 @@ def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
             going = isinstance(runstate.fold(seen, ctx.now()), runstate.GOING)
             now = marks["steps"] if which == "all" else marks[which]
             if now != had or not going:
-                _report(ctx, run_id, folder, _bring(ctx, host, run_id, which, folder))
+                _report(ctx, run_id, folder, bring(ctx, host, run_id, which, folder))
                 had = now
             if not going:
                 return Exit.DONE
@@ -75,8 +89,8 @@ def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
         return Exit.INTERRUPTED
 
 
-def _bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> list[dict[str, Any]]:
-    """Stages on the host, receives into parts named by their digest, verifies, renames, unstages."""
+def bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> list[dict[str, Any]]:
+    """What a run has, here: staged there, received into parts named by digest, verified, renamed."""
     _keep_out_of_git(folder)
     _refuse_other_run(folder, run_id)
     with _alone(folder):

@@ -17,7 +17,7 @@ from orchestrator.view import findings
 NO_USABLE_DATA = 65
 
 
-def passes(ctx: Context, host: Host, store: Store, step: CheckStep, word: str) -> None:
+def passes(ctx: Context, host: Host | None, store: Store, step: CheckStep, word: str) -> None:
     """Lets a deploy pass, or raises with what was found. Warnings are shown."""
     report = run(ctx, host, store, step)
     wrong = errors(report)
@@ -35,7 +35,9 @@ def passes(ctx: Context, host: Host, store: Store, step: CheckStep, word: str) -
     raise GpujobError(f"the check found {len(wrong)} error(s): {names}", wrong[0]["seen"], wrong[0]["fix"])
 
 
-def run(ctx: Context, host: Host, store: Store, step: CheckStep, fresh: bool = False) -> dict[str, Any]:
+def run(
+    ctx: Context, host: Host | None, store: Store, step: CheckStep, fresh: bool = False
+) -> dict[str, Any]:
     """The report, from the cache where code, configuration, data and environment are the same."""
     known = None if fresh else store.verdict(step.key)
     if known:
@@ -49,7 +51,7 @@ def errors(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [finding for finding in report["findings"] if finding["severity"] == "error"]
 
 
-def _ask_trainer(ctx: Context, host: Host, step: CheckStep) -> dict[str, Any]:
+def _ask_trainer(ctx: Context, host: Host | None, step: CheckStep) -> dict[str, Any]:
     lines: list[str] = []
     progress = findings.Progress(ctx)
 
@@ -60,7 +62,7 @@ def _ask_trainer(ctx: Context, host: Host, step: CheckStep) -> dict[str, Any]:
     words = [step.python or ctx.python, "-m", "trainers", "check", step.trainer]
     stdin = json.dumps(step.request).encode()
     with progress:
-        if step.here:
+        if step.here or host is None:
             env = {**ctx.env, "PYTHONPATH": str(share.trainers_package().parent)}
             done = process.run(words, stdin=stdin, env=env, on_line=take)
         else:

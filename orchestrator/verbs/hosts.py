@@ -6,7 +6,11 @@ import json
 
 from orchestrator.context import Context
 from orchestrator.errors import AccessError, Unreachable, UsageError
+from orchestrator.store import Store
+from orchestrator.targets.ec2 import prices
 from orchestrator.targets.ssh import address, hostkeys
+from orchestrator.verbs import fleet
+from orchestrator.view import fleet as view
 
 
 def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
@@ -31,8 +35,9 @@ def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
     return 0
 
 
-def listed(ctx: Context) -> int:
-    """The hosts on our own record."""
+def listed(ctx: Context, cached: bool) -> int:
+    """The hosts on our own record, and the boxes of EC2 that have not ended."""
+    boxes = fleet.known(ctx, Store(ctx.state_dir), ask=not cached)
     file = hostkeys.own_file(ctx)
     lines = file.read_text("utf-8").splitlines() if file.exists() else []
     rows = []
@@ -43,10 +48,12 @@ def listed(ctx: Context) -> int:
             raise UsageError(f"{file} holds a line that is no host key: {line[:60]!r}", "", "remove the line")
         rows.append({"name": name, "fingerprint": hostkeys.HostKey(kind, blob).fingerprint})
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "hosts": rows}))
+        telling = [view.telling(box, prices.table(), ctx.now()) for box in boxes]
+        ctx.out(json.dumps({"schema_version": 1, "hosts": rows, "boxes": telling}))
         return 0
+    view.print_boxes(ctx, boxes, prices.table(), ctx.now())
     for row in rows:
         ctx.out(f"{row['name']}  {row['fingerprint']}")
-    if not rows:
+    if not rows and not boxes:
         ctx.talk("no host is on record; gpujob hosts attach NAME records one")
     return 0

@@ -30,15 +30,21 @@ def in_order(every: list[Seen]) -> list[Seen]:
 
 
 def where(ctx: Context, store: Store, on: str | None, word: str | None) -> str | None:
-    """The target to ask for a run: what was typed, else where the cache knows it; None: the settings'."""
+    """The target to ask for a run: what was typed, else where the cache knows it; None: the settings'.
+
+    Without a word that is where the only run is going, else where the latest one was.
+    """
     if on is not None:
         return on
     records = store.runs()
     seen = [record["seen"] for record in records.values()]
-    if word is None:
-        seen = [one for one in seen if isinstance(runstate.fold(one, ctx.now()), runstate.GOING)]
-        if len(seen) != 1:
+    if word is None and seen:
+        going = [one for one in seen if isinstance(runstate.fold(one, ctx.now()), runstate.GOING)]
+        if len(going) > 1:
             return None
+        word = (going or seen)[-1]["id"]
+    if word is None:
+        return None
     try:
         target: str = records[choose(seen, word, ctx.now())["id"]]["target"]
     except (NotFound, UsageError):

@@ -12,12 +12,12 @@ from orchestrator.core.settings import Setting
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.store import Store
 from orchestrator.targets import registry
-from orchestrator.verbs import config, runs
+from orchestrator.verbs import boxes, config, runs
 from orchestrator.view import status as view
 
 SHOWN = 10
 PATIENCE = 2.0  # seconds for each of several hosts, asked side by side
-_HOST = ("target", "hostname", "gpus", "disk", "memory", "asked", "unreachable")
+_HOST = ("target", "hostname", "gpus", "disk", "memory", "asked", "unreachable", "box")
 Answer = dict[str, Any]
 
 
@@ -25,11 +25,17 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     """Without `on`: every host that has runs of ours. 0 whatever they do; 3 when RUN names none."""
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
-    labels = [on] if on else list(dict.fromkeys([settings["target"].value, *store.targets()]))
+    if not cached:
+        boxes.settle(ctx, store)
+    labels = [on] if on else _labels(store, settings)
+    if not labels and not ctx.json:
+        ctx.talk("no box of EC2 is up, and nothing ran on one; gpujob deploy JOB --on ec2")
     if cached:
         answers = [_cached(store, label) for label in labels]
     else:
         answers = _asked(ctx, store, settings, labels, lines)
+    for answer in answers:
+        answer["box"] = boxes.telling(ctx, store, answer["target"])
     if word is not None:
         answers = [_only(answers, word, ctx.now())]
     for answer in answers:
@@ -43,6 +49,17 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     return 0
 
 
+def _labels(store: Store, settings: dict[str, Setting]) -> list[str]:
+    """The settings' target, every host that has answered, every box that has not ended or has runs here."""
+    known = {record["target"] for record in store.runs().values()}
+    ended = {label for label in boxes.labels(store, living=False) if label not in known}
+    own = settings["target"].value
+    if settings["target"].source == "default" and own not in known and boxes.labels(store, living=True):
+        own = "ec2"
+    words = [*([own] if own != "ec2" else []), *store.targets(), *boxes.labels(store, living=True)]
+    return [label for label in dict.fromkeys(words) if label not in ended]
+
+
 def _asked(
     ctx: Context, store: Store, settings: dict[str, Setting], labels: list[str], lines: int
 ) -> list[Answer]:
@@ -52,6 +69,9 @@ def _asked(
 
     def ask(label: str) -> None:
         try:
+            if boxes.has_ended(store, label):
+                found[label] = {**_cached(store, label), "unreachable": "its box has ended"}
+                return
             found[label] = _ask(ctx, store, settings, label, lines)
         except GpujobError as error:
             errors[label] = error
@@ -106,8 +126,16 @@ def _described(ctx: Context, seen: dict[str, Any], answer: Answer) -> dict[str, 
     """Of a host that does not answer, a run that was going may be anything by now."""
     state = runstate.fold(seen, ctx.now())
     if answer.get("unreachable") and isinstance(state, runstate.GOING):
-        state = runstate.Unreachable(answer["unreachable"])
+        state = _unseen(answer, seen)
     return {"id": seen["id"], "target": answer["target"], **runstate.as_dict(state), **view.telling(seen)}
+
+
+def _unseen(answer: Answer, seen: dict[str, Any]) -> runstate.RunState:
+    """A run that was going when its host last answered. What a spot box left is on its volume."""
+    box = answer.get("box")
+    if box and box["volume"] and box["ended"]:
+        return runstate.Preempted(box["ended"], (seen.get("checkpoints") or {}).get("last"))
+    return runstate.Unreachable(answer["unreachable"])
 
 
 def _chosen(described: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,11 +10,19 @@ from orchestrator.core import runstate
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import registry
-from orchestrator.verbs import config, runs
+from orchestrator.verbs import config, fleet, runs
 from orchestrator.view.console import duration
 
 
-def stop(ctx: Context, word: str | None, on: str | None, now: bool, clean: bool, purge: bool) -> int:
+def stop(
+    ctx: Context,
+    word: str | None,
+    on: str | None,
+    now: bool,
+    clean: bool,
+    purge: bool,
+    terminate: bool = False,
+) -> int:
     """0 when no process of the run is left, also when there was none; 1 when some would not go."""
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
@@ -34,8 +42,9 @@ def stop(ctx: Context, word: str | None, on: str | None, now: bool, clean: bool,
         removed = host.ask("clean", run=seen["id"], purge=purge)["removed"] if clean or purge else []
         if purge:
             store.forget_run(seen["id"])
+        label = host.label
     _report(ctx, answer, removed)
-    return 0
+    return fleet.down(ctx, label, discard=False, purge=False) if terminate else 0
 
 
 def _ask_first(ctx: Context, seen: dict[str, Any], going: bool, purge: bool) -> None:

@@ -73,7 +73,12 @@ def _print_host(ctx: Context, answer: dict[str, Any], detail: bool, several: boo
     label, described = answer["target"], answer["described"]
     if several:
         ctx.out(paint(label, "bold", "blue"))
-    if answer.get("unreachable"):
+    if answer.get("box"):
+        box = answer["box"]
+        ctx.out(f"  {box['type']} in {box['zone']}, {box['state']}: {box['money']}")
+    if answer.get("box") and answer["box"]["ended"]:
+        ctx.talk(f"{label} has ended; what follows was last seen there")
+    elif answer.get("unreachable"):
         ctx.talk(f"{label} does not answer ({answer['unreachable']}); what follows is from the cache")
     if answer.get("asked"):
         ctx.talk(f"cached {duration(ctx.now() - answer['asked'])} ago")

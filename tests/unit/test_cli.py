@@ -16,7 +16,7 @@ from tests.support import GPUJOB, REPOSITORY, Box, new_box
 HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy", "asyncio")
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
-    *("evaluate", "predict", "export", "doctor", "init", "hosts", "config"),
+    *("evaluate", "predict", "export", "doctor", "init", "hosts", "cost", "config"),
 )
 
 
@@ -76,7 +76,7 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
         (["deploy"], 2, "Missing argument"),
         (["deploy", "nosuch"], 2, "there is no job 'nosuch'"),
         (["deploy", "x", "--on", "mars"], 2, "no job 'x'"),
-        (["status", "--on", "ec2"], 2, "EC2 is not built yet"),
+        (["status", "--on", "ec2"], 3, "no box of EC2 is on record here"),
         (["status", "--on", "a b"], 2, "is no target"),
         (["status", "nosuch"], 3, "there is no run here"),
         (["monitor", "--stream", "--attach"], 2, "exclude each other"),
@@ -123,7 +123,7 @@ def test_a_setting_says_where_it_comes_from_and_a_flag_is_above_all(box: Box) ->
     shown = box.run("config", "show", "--json").json["settings"]
     assert shown["fetch_dir"] == {"value": "home", "source": "gpujob.yaml"}
     assert shown["root"]["source"] == "$GPUJOB_ROOT"
-    box.write("gpujob.yaml", "target: ec2\n")
+    box.write("gpujob.yaml", "target: a b\n")
     assert box.run("status").code == 2
     assert box.run("status", "--on", "local").code == 0
 

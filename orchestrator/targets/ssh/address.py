@@ -18,17 +18,21 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
 
 @dataclass(frozen=True)
 class Typed:
-    """What the user typed after --on, taken apart. `name` may be one of ~/.ssh/config."""
+    """What the user typed after --on, taken apart. `name` may be one of ~/.ssh/config.
+
+    `options`: more words for ssh itself.
+    """
 
     label: str
     name: str
     user: str | None = None
     port: int | None = None
+    options: tuple[str, ...] = ()
 
     def words(self) -> list[str]:
         """Arguments for ssh: options, then the destination last."""
         port = ["-p", str(self.port)] if self.port else []
-        return [*port, f"{self.user}@{self.name}" if self.user else self.name]
+        return [*self.options, *port, f"{self.user}@{self.name}" if self.user else self.name]
 
 
 @dataclass(frozen=True)

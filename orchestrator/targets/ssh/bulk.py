@@ -65,8 +65,8 @@ class Rsync:
     def _once(
         self, options: list[str], names: list[str] | None, source: str, to: str, moved: Callable[[int], None]
     ) -> process.Done:
-        port = ["-p", str(self._resolved.typed.port)] if self._resolved.typed.port else []
-        over = openssh_link.ssh_words(self._ctx, self._resolved) + openssh_link.control() + port
+        there = self._resolved.typed.words()[:-1]
+        over = openssh_link.ssh_words(self._ctx, self._resolved) + openssh_link.control() + there
         given = ["--files-from=-", "--from0"] if names is not None else []
         progress = ["--info=progress2", "--no-inc-recursive", "--outbuf=L", "--timeout=30", "-s"]
         words = ["rsync", *options, *given, *progress, "-e", shell.join(over), source, to]

@@ -44,14 +44,15 @@ class SshTarget:
     @contextlib.contextmanager
     def connect(self) -> Iterator[SshHost]:
         resolved = address.resolve(self._ctx, self._typed)
-        host = SshHost(self._ctx, resolved, _link(self._ctx, resolved))
+        host = SshHost(self._ctx, resolved, link(self._ctx, resolved))
         try:
             yield host
         finally:
             host.close()
 
 
-def _link(ctx: Context, resolved: address.Resolved) -> Link:
+def link(ctx: Context, resolved: address.Resolved) -> Link:
+    """fabric, or the OpenSSH binary where the configuration asks for what paramiko cannot do."""
     if resolved.asks_for or address.wants_passphrase(resolved):
         return openssh_link.OpenSSHLink(ctx, resolved)
     from orchestrator.targets.ssh.paramiko_link import ParamikoLink  # noqa: PLC0415 - 170 ms, here only

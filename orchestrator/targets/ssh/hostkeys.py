@@ -58,12 +58,34 @@ def _entry(line: str) -> HostKey | None:
 
 def record(ctx: Context, resolved: Resolved, key: HostKey) -> None:
     """Puts a key on record, in place of any that was there for this host."""
+    _write(ctx, resolved, key, [line for line in _lines(ctx) if line.split()[:1] != [resolved.key_name]])
+
+
+def add(ctx: Context, resolved: Resolved, key: HostKey) -> None:
+    """Puts a key on record beside the ones that are there for this host."""
+    _write(ctx, resolved, key, _lines(ctx))
+
+
+def forget(ctx: Context, key_name: str) -> None:
+    """Takes a host that is no more off our record."""
+    kept = [line for line in _lines(ctx) if line.split()[:1] != [key_name]]
+    _replace(ctx, kept)
+
+
+def _lines(ctx: Context) -> list[str]:
+    file = own_file(ctx)
+    return file.read_text("utf-8").splitlines() if file.exists() else []
+
+
+def _write(ctx: Context, resolved: Resolved, key: HostKey, kept: list[str]) -> None:
+    _replace(ctx, [*kept, f"{resolved.key_name} {key.kind} {key.blob}"])
+
+
+def _replace(ctx: Context, lines: list[str]) -> None:
     file = own_file(ctx)
     file.parent.mkdir(parents=True, exist_ok=True)
-    lines = file.read_text("utf-8").splitlines() if file.exists() else []
-    kept = [line for line in lines if line.split()[:1] != [resolved.key_name]]
     temporary = file.with_suffix(".tmp")
-    temporary.write_text("\n".join([*kept, f"{resolved.key_name} {key.kind} {key.blob}"]) + "\n", "utf-8")
+    temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     temporary.replace(file)
 
 
@@ -99,7 +121,11 @@ def strict_options(ctx: Context, resolved: Resolved) -> list[str]:
     ]
 
 
-def refuse(resolved: Resolved, key: HostKey | None, on_record: list[HostKey]) -> AccessError:
+class Stranger(AccessError):
+    """The host is not the one on record, or is not on record."""
+
+
+def refuse(resolved: Resolved, key: HostKey | None, on_record: list[HostKey]) -> Stranger:
     """Unknown, or another key than on record: exit 4 with the fingerprint and what records it."""
     label = resolved.typed.label
     shown = key.fingerprint if key else "a key that is not on record"
@@ -107,7 +133,5 @@ def refuse(resolved: Resolved, key: HostKey | None, on_record: list[HostKey]) ->
     if on_record:
         before = ", ".join(sorted({k.fingerprint for k in on_record}))
         why = f"on record: {before}; now: {shown}. It was reinstalled, or another machine answers"
-        return AccessError(f"the host key of {label} has changed", why, f"if you know why: {command}")
-    return AccessError(
-        f"the host key of {label} is not known", f"it shows {shown}", f"if that is it: {command}"
-    )
+        return Stranger(f"the host key of {label} has changed", why, f"if you know why: {command}")
+    return Stranger(f"the host key of {label} is not known", f"it shows {shown}", f"if that is it: {command}")

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_block_store import EBSBackend
 from moto.ec2.models.instances import Instance, InstanceBackend
 
 from tests.rigs.ec2.fleet import Fleet, Member, later
+from tests.rigs.ec2.images import ROOT_GB
 
 CODES = {
     "pending": 0,
@@ -53,6 +55,7 @@ class _Lifecycle:
                 "run_instances": lambda backend, *given, **more: self._run(backend, *given, **more),
                 "all_reservations": lambda backend, filters=None: self._visible(backend, filters),
             },
+            Ami: {"block_device_mappings": property(lambda image: _disks(image))},
             EBSBackend: {
                 "attach_volume": lambda backend, *given, **more: self._attach(backend, *given, **more),
                 "detach_volume": lambda backend, *given, **more: self._detach(backend, *given, **more),
@@ -220,3 +223,10 @@ def _set(instance: Any, name: str, reason: str | None = None) -> None:
 def _wrong_state(instance: Any, wanted: str) -> EC2ClientError:
     message = f"The instance '{instance.id}' is not in a state from which it can be {wanted}."
     return EC2ClientError("IncorrectInstanceState", message)
+
+
+def _disks(image: Ami) -> list[dict[str, Any]]:
+    """moto says 15 GB of every image."""
+    ebs = {"VolumeSize": ROOT_GB, "DeleteOnTermination": True, "VolumeType": "gp3"}
+    ebs["SnapshotId"] = image.ebs_snapshot.id
+    return [{"DeviceName": image.root_device_name, "Ebs": ebs}]

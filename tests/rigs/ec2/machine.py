@@ -152,6 +152,7 @@ class Machine:
             (disk / name).mkdir()
         layers = f"lowerdir=/,upperdir={disk}/upper,workdir={disk}/work"
         _run("mount", "-t", "overlay", "-o", layers, "overlay", str(self.root))
+        (self.root / "root").chmod(0o711)  # the interpreter of these tests may lie below it
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()

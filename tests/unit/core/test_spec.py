@@ -37,7 +37,6 @@ def test_a_wrong_type_is_refused_with_file_line_and_key() -> None:
     [
         ("notify: {command: [x]}", "notify"),
         ("resources: {nodes: 2}", "resources.nodes"),
-        ("limits: {budget_usd: 3}", "limits.budget_usd"),
         ("data: {a: 's3://b/c'}", "s3://"),
     ],
 )
@@ -97,7 +96,10 @@ def test_set_of_a_wrong_type_is_blamed_on_the_flag() -> None:
     assert refused(GOOD, overrides=[("limits.max_hours", "soon")]).what.startswith("--set: limits.max_hours")
 
 
-@pytest.mark.parametrize("more", ["limits: {max_hours: 0}", "restart: {max: -1}", "resources: {gpus: -1}"])
+@pytest.mark.parametrize(
+    "more",
+    ["limits: {max_hours: 0}", "limits: {budget_usd: 0}", "restart: {max: -1}", "resources: {gpus: -1}"],
+)
 def test_numbers_out_of_bounds_are_refused(more: str) -> None:
     assert "must be" in refused(GOOD + more).what
 

@@ -35,7 +35,7 @@ def host(files: list[dict[str, Any]], **contents: bytes) -> ScriptedHost:
 
 def bring(box: Box, of: ScriptedHost) -> Path:
     folder = box.project / "home"
-    fetch._bring(box.context(), of, RUN, "best", folder)
+    fetch.bring(box.context(), of, RUN, "best", folder)
     return folder
 
 

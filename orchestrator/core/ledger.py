@@ -1,0 +1,72 @@
+"""How long a box has run and rested, from the states it was seen in; what it cost by then. Pure."""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from typing import Any
+
+from orchestrator.core import pricing
+from orchestrator.core.pricing import Hourly, Table
+
+RUNNING = ("pending", "running", "stopping", "shutting-down")
+RESTING = ("stopped",)
+ENDED = ("terminated",)
+_WHEN = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
+Box = dict[str, Any]
+
+
+def begun(state: str, now: float) -> dict[str, Any]:
+    """The fields of a new box: `since` when its `state` was last looked at, seconds it `ran` and `rested`."""
+    return {"state": state, "since": now, "ran": 0.0, "rested": 0.0, "ended": None}
+
+
+def observed(box: Box, state: str, now: float, reason: str = "") -> Box:
+    """The box after it was seen in `state`; `reason`: EC2's StateTransitionReason, which has the time.
+
+    Of a box that stopped unseen at a time that is not told, its deadline is the latest it can have been.
+    """
+    turned = now if state == box["state"] else changed(reason, box["since"], now)
+    if turned is None:
+        turned = min(now, max(box["since"], box["deadline"])) if state not in RUNNING else now
+    new = dict(box)
+    _add(new, box["state"], turned - box["since"])
+    _add(new, state, now - turned)
+    new |= {"state": state, "since": now}
+    if state in ENDED and box.get("ended") is None:
+        new["ended"] = turned
+    return new
+
+
+def _add(box: Box, state: str, seconds: float) -> None:
+    if state in RUNNING:
+        box["ran"] += seconds
+    elif state in RESTING:
+        box["rested"] += seconds
+
+
+def changed(reason: str, earliest: float, latest: float) -> float | None:
+    """The time in a StateTransitionReason, "User initiated (2026-11-21 09:00:00 GMT)"; None without one."""
+    match = _WHEN.search(reason)
+    if not match:
+        return None
+    when = float(calendar.timegm(time.strptime(match.group(1), "%Y-%m-%d %H:%M:%S")))
+    return min(max(when, earliest), latest)
+
+
+def price(prices: Table, box: Box) -> Hourly:
+    """Dollars an hour of this box; 0 for the machine where its price is not known."""
+    return pricing.hourly(prices, box["usd_hour"] or 0.0, box["disk_gb"])
+
+
+def cost(prices: Table, box: Box, now: float) -> float:
+    """Dollars until now: what was seen, and the time since, as if nothing had changed."""
+    at = box if box["state"] in ENDED else observed(box, box["state"], now)
+    return pricing.spent(price(prices, box), at["ran"], at["rested"])
+
+
+def worst(prices: Table, box: Box, now: float) -> float:
+    """Dollars until its deadline, if it runs till then."""
+    left = max(0.0, box["deadline"] - now) if box["state"] in RUNNING else 0.0
+    return cost(prices, box, now) + pricing.spent(price(prices, box), left)

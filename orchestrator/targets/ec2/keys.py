@@ -1,0 +1,51 @@
+"""Keys: the user's own for logging in, and a throw-away host key that a new box is known by at once."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.context import Context
+from orchestrator.errors import GpujobError
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """An ed25519 key as OpenSSH writes it; `public` without a comment."""
+
+    private: str
+    public: str
+
+
+def user_key(ctx: Context) -> Path:
+    """The private key that boxes accept, made once (0600); its public part lies beside it."""
+    path = ctx.config_file.with_name("ec2_ed25519")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _generate(path, "gpujob")
+    return path
+
+
+def public_key(ctx: Context) -> str:
+    path = user_key(ctx)
+    return path.with_name(path.name + ".pub").read_text("utf-8").strip()
+
+
+def host_key() -> KeyPair:
+    """For one box and its first log-in only: it stands in user-data, so it is replaced there at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "host"
+        _generate(path, "")
+        private = path.read_text("utf-8")
+        kind, blob = path.with_name("host.pub").read_text("utf-8").split()[:2]
+    return KeyPair(private, f"{kind} {blob}")
+
+
+def _generate(path: Path, comment: str) -> None:
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+    try:
+        subprocess.run(words, check=True, capture_output=True)
+    except FileNotFoundError:
+        raise GpujobError("ssh-keygen is not installed here", "", "install openssh-client") from None

@@ -1,0 +1,233 @@
+"""One attempt to get one box: its intent is on the disk before EC2 is asked, its token in every request.
+
+Whatever is cut, by a crash here or a lost answer, `settle` finds by tag what was made; `carry_on` sends
+the very request again, which EC2 answers with the same box. So an attempt never makes two, and none is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.context import Context
+from orchestrator.core import awserrors, launch, ledger
+from orchestrator.core.awserrors import Action, AwsError
+from orchestrator.core.launch import Candidate, Network, Want
+from orchestrator.errors import GpujobError
+from orchestrator.store import Record, Store
+from orchestrator.targets.ec2 import images, network, prices
+from orchestrator.targets.ec2.cloud import Cloud
+
+STALE = 600.0  # seconds after which a request that is not seen by tag was never carried out
+GONE = ("shutting-down", "terminated")
+Say = Callable[[str], None]
+
+
+def begin(ctx: Context, store: Store, want: Want, user_data: str, host_public: str, cidr: str) -> Record:
+    """A new attempt, written. `tried`: places with EC2's answers; `current`: the request under way."""
+    attempt = {
+        "id": ctx.token()[:16],
+        "created": ctx.now(),
+        "want": vars(want),
+        "user_data": user_data,
+        "host_public": host_public,
+        "cidr": cidr,
+        "tried": [],
+        "current": None,
+    }
+    store.write_attempt(attempt)
+    return attempt
+
+
+def again(ctx: Context, store: Store, attempt: Record, box: Record) -> Record:
+    """A new attempt for the places that are left, after `box` was taken back by EC2."""
+    at = {"region": box["region"], "zone": box["zone"], "type": box["type"], "spot": box["spot"]}
+    tried = [*attempt["tried"], {"at": at, "code": "Server.InsufficientInstanceCapacity"}]
+    new = {**attempt, "id": ctx.token()[:16], "created": ctx.now(), "tried": tried, "current": None}
+    store.write_attempt(new)
+    return new
+
+
+def carry_on(ctx: Context, store: Store, cloud: Cloud, attempt: Record, say: Say) -> Record:
+    """The attempt's box, on record. GpujobError where no place has one, or EC2 refuses."""
+    want = _want(attempt)
+    if attempt["current"]:
+        at = Candidate(**attempt["current"]["at"])
+        if box := _ask(ctx, store, cloud, attempt, at, attempt["current"]["request"], say):
+            return box
+    for region in want.regions:
+        box = _in_region(ctx, store, cloud, attempt, want, region, say)
+        if box:
+            return box
+    store.close_attempt(attempt["id"])
+    raise _nowhere(want, _tried(attempt))
+
+
+def _in_region(
+    ctx: Context, store: Store, cloud: Cloud, attempt: Record, want: Want, region: str, say: Say
+) -> Record | None:
+    group = network.admit(ctx, cloud, region, attempt["cidr"])
+    image = images.find(cloud, region, want.images)
+    subnets = network.subnets(cloud, region)
+    for at in launch.candidates(want, region, _offered(cloud, want, region, subnets)):
+        if at in [place for place, _ in _tried(attempt)] or _exhausted(attempt, at):
+            continue
+        place = Network(subnets[at.zone], group)
+        request = launch.request(want, at, image, place, attempt["user_data"], attempt["id"], __version__)
+        if box := _ask(ctx, store, cloud, attempt, at, request, say):
+            return box
+    return None
+
+
+def _ask(
+    ctx: Context, store: Store, cloud: Cloud, attempt: Record, at: Candidate, request: Record, say: Say
+) -> Record | None:
+    """RunInstances for one place: the box, or None where the next place is to be tried."""
+    attempt["current"] = {"at": vars(at), "request": request}
+    store.write_attempt(attempt)
+    try:
+        answer = cloud.call(at.region, "run_instances", **request)
+    except AwsError as error:
+        _refused(store, attempt, at, error, say)
+        return None
+    box = _record(ctx, cloud, attempt, answer["Instances"][0], at.region)
+    store.write_box(box)
+    store.close_attempt(attempt["id"])
+    return box
+
+
+def _refused(store: Store, attempt: Record, at: Candidate, error: AwsError, say: Say) -> None:
+    """Notes a place without capacity; raises all else. An outcome that is not known stays `current`."""
+    kind = awserrors.action(error.code, error.status)
+    if kind is Action.REPEAT or error.code == "NoConnection":
+        raise awserrors.explain(error) from None
+    if kind not in (Action.NEXT_ZONE, Action.NEXT_FAMILY, Action.NEW_ATTEMPT):
+        store.close_attempt(attempt["id"])
+        raise awserrors.explain(error) from None
+    attempt["tried"].append({"at": vars(at), "code": error.code})
+    attempt["current"] = None
+    store.write_attempt(attempt)
+    say(f"{at}: {error.code}")
+
+
+def _tried(attempt: Record) -> list[tuple[Candidate, str]]:
+    return [(Candidate(**one["at"]), one["code"]) for one in attempt["tried"]]
+
+
+def _exhausted(attempt: Record, at: Candidate) -> bool:
+    """A quota counts for a family of types in a whole region, not for one zone."""
+    return any(
+        awserrors.action(code) is Action.NEXT_FAMILY
+        and (place.region, place.family, place.spot) == (at.region, at.family, at.spot)
+        for place, code in _tried(attempt)
+    )
+
+
+def _offered(
+    cloud: Cloud, want: Want, region: str, subnets: dict[str, str]
+) -> dict[tuple[str, str], list[str]]:
+    """Zones that offer each type and have a default subnet."""
+    filters = [{"Name": "instance-type", "Values": list(want.types)}]
+    found = cloud.all(
+        region,
+        "describe_instance_type_offerings",
+        "InstanceTypeOfferings",
+        LocationType="availability-zone",
+        Filters=filters,
+    )
+    offered: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        if one["Location"] in subnets:
+            offered.setdefault((region, one["InstanceType"]), []).append(one["Location"])
+    return offered
+
+
+def _nowhere(want: Want, tried: list[tuple[Candidate, str]]) -> GpujobError:
+    said = "; ".join(f"{place}: {code}" for place, code in tried)
+    for at, code in tried:
+        if awserrors.action(code) is Action.NEXT_FAMILY:
+            quota, command = awserrors.quota(at)
+            return GpujobError(
+                f"the quota {quota} ({at.market} vCPUs of {at.family}) is used up", said, command
+            )
+    if not said:
+        said = f"no zone of {', '.join(want.regions)} offers {', '.join(want.types)}"
+    return GpujobError(
+        f"no capacity for {', '.join(want.types)}", said, "other types or regions: --type, --region; or later"
+    )
+
+
+def _record(ctx: Context, cloud: Cloud, attempt: Record, found: dict[str, Any], region: str) -> Record:
+    """The box as the ledger keeps it. Prices are what is known now; they are estimates, not bills."""
+    want = _want(attempt)
+    spot = found.get("InstanceLifecycle") == "spot" or want.spot
+    zone = found["Placement"]["AvailabilityZone"]
+    return {
+        "id": found["InstanceId"],
+        "region": region,
+        "zone": zone,
+        "type": found["InstanceType"],
+        "spot": spot,
+        "address": found.get("PublicIpAddress"),
+        "user": want.user,
+        "job": want.job,
+        "run": None,
+        "attempt": attempt["id"],
+        "usd_hour": prices.now(ctx, cloud, region, zone, found["InstanceType"], spot),
+        "disk_gb": _disks(attempt["current"]["request"]),
+        "volume": want.volume or None,
+        "attach": want.volume or None,
+        "launched": ctx.now(),
+        "booted": ctx.now(),
+        "deadline": want.deadline,
+        "host_public": attempt["host_public"],
+        "rotated": False,
+        "ready": False,
+        **ledger.begun(found["State"]["Name"], ctx.now()),
+    }
+
+
+def _disks(request: Record) -> int:
+    """GB of all that is asked for."""
+    return sum(disk["Ebs"]["VolumeSize"] for disk in request["BlockDeviceMappings"])
+
+
+def settle(ctx: Context, store: Store, cloud: Cloud, say: Say) -> list[Record]:
+    """What launches that were cut have made. One that made nothing is forgotten after STALE seconds."""
+    found = []
+    for attempt in store.attempts():
+        box = _made(ctx, store, cloud, attempt)
+        if box:
+            store.write_box(box)
+            store.close_attempt(attempt["id"])
+            found.append(box)
+        elif attempt["current"] is None or ctx.now() - attempt["created"] > STALE:
+            store.close_attempt(attempt["id"])
+        else:
+            job = attempt["want"]["job"]
+            say(f"a launch for {job} was cut; EC2 shows no box of it yet: asked again by the next command")
+    return found
+
+
+def _made(ctx: Context, store: Store, cloud: Cloud, attempt: Record) -> Record | None:
+    """The attempt's box by its tag; None where there is none that lives."""
+    current = attempt["current"]
+    if not current:
+        return None
+    region = current["at"]["region"]
+    filters = [{"Name": f"tag:{launch.ATTEMPT}", "Values": [attempt["id"]]}]
+    for reservation in cloud.all(region, "describe_instances", "Reservations", Filters=filters):
+        for one in reservation["Instances"]:
+            known = store.box(one["InstanceId"])
+            if known:
+                return known
+            if one["State"]["Name"] not in GONE:
+                return _record(ctx, cloud, attempt, one, region)
+    return None
+
+
+def _want(attempt: Record) -> Want:
+    kept = attempt["want"]
+    lists = {key: tuple(kept[key]) for key in ("types", "regions", "images")}
+    return Want(**{**kept, **lists})

@@ -1,0 +1,208 @@
+"""`gpujob hosts up | extend | down | orphans`, and the boxes of `hosts list`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from orchestrator.context import Context
+from orchestrator.core import launch, ledger, quote, runstate
+from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
+from orchestrator.errors import GpujobError, NotFound, UsageError
+from orchestrator.store import Record, Store
+from orchestrator.targets import registry
+from orchestrator.targets.ec2 import boxes as ec2
+from orchestrator.targets.ec2 import prices
+from orchestrator.targets.ec2.cloud import Cloud
+from orchestrator.targets.ec2.target import PREFIX
+from orchestrator.verbs import boxes, config, fetch
+from orchestrator.verbs.boxes import Ingress
+from orchestrator.view import fleet as view
+
+
+def up(
+    ctx: Context, name: str, wanted: Ec2, gpus: int, limits: Limits, ingress: Ingress, dry_run: bool
+) -> int:
+    """A box by itself, for several runs: only `down` and its own switches end it."""
+    settings, store = config.load(ctx), Store(ctx.state_dir)
+    job = JobSpec(name=name, resources=Resources(gpus=gpus, ec2=wanted), limits=limits)
+    given = quote.quote(job, prices.table(), settings["region"].value, ctx.now(), ctx.who, 0)
+    if dry_run:
+        view.print_quote(ctx, quote.lines(given, ingress.shown))
+        return 0
+    label = boxes.ensure(ctx, store, given, ingress)
+    box = boxes.of(store, label)
+    assert box
+    store.write_box({**box, "for_run": False})
+    view.print_up(ctx, label, box)
+    return 0
+
+
+def extend(ctx: Context, word: str, hours: float) -> int:
+    """Moves the deadline, on the box first: that is what ends it."""
+    if hours <= 0:
+        raise UsageError(f"--hours {hours:g}: it must be above 0")
+    settings, store = config.load(ctx), Store(ctx.state_dir)
+    with registry.target(ctx, settings, word).connect() as host:
+        box = _box(store, host.label)
+        deadline = max(box["deadline"], ctx.now()) + hours * 3600
+        more = prices.table()
+        each = ledger.price(more, box).running
+        ctx.confirm(f"{host.label} runs {hours:g} h longer: at most ${each * hours:.2f} more.")
+        host.ask("extend", deadline=deadline)
+    ec2.tag_deadline(Cloud(ctx), box, deadline)
+    store.write_box(box := {**box, "deadline": deadline})
+    view.print_boxes(ctx, [box], prices.table(), ctx.now())
+    return 0
+
+
+def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
+    """Terminates a box, after all that its runs left was fetched and verified; `discard` leaves it there."""
+    settings, store = config.load(ctx), Store(ctx.state_dir)
+    found = registry.target(ctx, settings, word)
+    box = _box(store, found.label)
+    if box["state"] not in ledger.ENDED:
+        box = ec2.refresh(ctx, store, Cloud(ctx), box)
+    if box["state"] in ledger.ENDED:
+        ctx.talk(f"{found.label} had ended")
+    elif box["state"] == "running" and not discard:
+        _empty(ctx, store, settings, word)
+        ctx.confirm(f"terminating {found.label} ({box['type']}); its disk goes with it.")
+    else:
+        ctx.confirm(f"terminating {found.label}: {_lost(store, found.label)}")
+    if box["state"] not in ledger.ENDED:
+        box = ec2.terminate(ctx, store, Cloud(ctx), box)
+    if box.get("volume") and (purge or not box["spot"]):
+        if purge:
+            ctx.confirm(f"deleting volume {box['volume']}: the run folders of {found.label}.")
+        ec2.delete_volume(Cloud(ctx), box["region"], box["volume"])
+        store.write_box(box := {**box, "volume": None})
+    view.print_boxes(ctx, [box], prices.table(), ctx.now())
+    return 0
+
+
+def _empty(ctx: Context, store: Store, settings: dict[str, Any], word: str) -> None:
+    """Everything that the runs of a box left comes home first. A run that is going is not cut off."""
+    with registry.target(ctx, settings, word).connect() as host, boxes.awake(host):
+        for seen in host.ask("look", lines=0)["runs"]:
+            state = runstate.fold(seen, ctx.now())
+            if isinstance(state, runstate.GOING):
+                raise GpujobError(
+                    f"{seen['id']} is {runstate.word(state)} on {host.label}", "", f"gpujob stop {seen['id']}"
+                )
+            folder = ctx.path(settings["fetch_dir"].value) / seen["id"]
+            fetch.bring(ctx, host, seen["id"], "all", folder)
+            ctx.talk(f"{seen['id']} is in {ctx.short(folder)}, every sha256 verified")
+
+
+def _lost(store: Store, label: str) -> str:
+    """What goes with a box that is not asked for it, as far as is known here."""
+    kept = [run_id for run_id, record in store.runs().items() if record["target"] == label]
+    return f"what was not fetched of {', '.join(kept)} is lost." if kept else "no run is known on it."
+
+
+def orphans(ctx: Context, regions: list[str], end: bool) -> int:
+    """Every box and volume with our tag that this machine does not know, or is past its deadline.
+
+    With `end` they are terminated and deleted, after a question that lists them. 1 while some are left.
+    """
+    store, cloud = Store(ctx.state_dir), Cloud(ctx)
+    boxes.settle(ctx, store)
+    found = [row for region in regions or cloud.regions() for row in _in_region(ctx, store, cloud, region)]
+    view.print_orphans(ctx, found)
+    if not found or not end:
+        return 1 if found else 0
+    ctx.confirm(f"ending {len(found)}: what is on their disks is lost.")
+    for row in found:
+        if row["kind"] == "volume":
+            ec2.delete_volume(cloud, row["region"], row["id"])
+        else:
+            box = store.box(row["id"]) or ec2.adopt(ctx, store, cloud, row["id"], [row["region"]])
+            ec2.terminate(ctx, store, cloud, box)
+        ctx.talk(f"{row['id']} is gone")
+    return 0
+
+
+def _in_region(ctx: Context, store: Store, cloud: Cloud, region: str) -> Iterable[dict[str, Any]]:
+    for one in ec2.ours(cloud, region):
+        tags = launch.read_tags(one.get("Tags", []))
+        expires = float(tags.get(f"{launch.TAG}expires-at") or 0)
+        unknown, late = store.box(one["InstanceId"]) is None, expires < ctx.now()
+        if unknown or late:
+            why = "not on record here" if unknown else "past its deadline"
+            yield _row("box", one["InstanceId"], region, one["State"]["Name"], tags, why)
+    held = {box["volume"] for box in store.boxes() if box.get("volume")}
+    for volume in ec2.volumes(cloud, region):
+        if volume["VolumeId"] not in held:
+            tags = launch.read_tags(volume.get("Tags", []))
+            yield _row("volume", volume["VolumeId"], region, f"{volume['Size']} GB", tags, "no box holds it")
+
+
+def _row(kind: str, key: str, region: str, state: str, tags: dict[str, str], why: str) -> dict[str, Any]:
+    user, job = tags.get(f"{launch.TAG}user", ""), tags.get(f"{launch.TAG}job", "")
+    return {"kind": kind, "id": key, "region": region, "state": state, "user": user, "job": job, "why": why}
+
+
+def known(ctx: Context, store: Store, ask: bool) -> list[Record]:
+    """Boxes on record here that have not ended; with `ask` as EC2 has them now."""
+    boxes.settle(ctx, store)
+    living = [box for box in store.boxes() if box["state"] not in ledger.ENDED]
+    if not ask or not living:
+        return living
+    cloud = Cloud(ctx)
+    return [ec2.refresh(ctx, store, cloud, box) for box in living]
+
+
+def _box(store: Store, label: str) -> Record:
+    box = boxes.of(store, label)
+    if box is None:
+        why = "only boxes of EC2 are launched, extended and ended"
+        raise NotFound(f"{label} is no box of EC2", why, f"--on {PREFIX}i-…")
+    return box
+
+
+def cost(ctx: Context) -> int:
+    """What the boxes that this machine knows of cost, by month and by run, with what was wasted apart."""
+    store = Store(ctx.state_dir)
+    rows = [_costs(ctx, store, box) for box in store.boxes()]
+    if ctx.json:
+        ctx.out(json.dumps({"schema_version": 1, "boxes": rows, "months": view.months(rows)}))
+    else:
+        view.print_costs(ctx, rows, prices.table().as_of)
+    return 0
+
+
+def _costs(ctx: Context, store: Store, box: Record) -> dict[str, Any]:
+    """`wasted`: hours that no run used, and those of runs that failed."""
+    table, now = prices.table(), ctx.now()
+    label = ec2.label(box["id"])
+    runs = {run_id: one["seen"] for run_id, one in store.runs().items() if one["target"] == label}
+    used = {run_id: _seconds(seen, now) for run_id, seen in runs.items()}
+    failed = [
+        run_id for run_id, seen in runs.items() if isinstance(runstate.fold(seen, now), runstate.Failed)
+    ]
+    each = ledger.price(table, box).running / 3600
+    whole = ledger.cost(table, box, now)
+    useful = each * sum(seconds for run_id, seconds in used.items() if run_id not in failed)
+    return {
+        "box": label,
+        "type": box["type"],
+        "job": box["job"],
+        "spot": box["spot"],
+        "launched": box["launched"],
+        "state": box["state"],
+        "usd": round(whole, 4),
+        "usd_hour_known": box["usd_hour"] is not None,
+        "wasted_usd": round(max(0.0, whole - useful), 4),
+        "runs": {run_id: round(each * seconds, 4) for run_id, seconds in used.items()},
+    }
+
+
+def _seconds(seen: dict[str, Any], now: float) -> float:
+    """How long a run held its box, over all attempts."""
+    state = seen.get("state") or {}
+    if state.get("used_seconds") is not None and state.get("ended") is not None:
+        return float(state["used_seconds"])
+    started = state.get("first_started") or state.get("started")
+    return max(0.0, (state.get("ended") or now) - started) if started else 0.0
