@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.plainway import HOST, PlainWay
 from orchestrator import source
+from orchestrator.digests import Digests
 from orchestrator.onhost import datafolder
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
@@ -82,15 +83,27 @@ def unchanged(box: Box, plain: PlainWay) -> Iterator[Row]:
         path = folder / str(number % 200) / str(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(4096))
+    who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "all"]):
+        subprocess.run(["git", *words], cwd=folder, env=box.env, check=True)
+    without = box.home / "without"
+    without.mkdir()
+    (folder / ".git").rename(without / ".git")
     plain.share(box.home / "master")
     plain.rsync(f"{folder}/", f"{HOST}:many/")
+    digests = Digests(box.home / "digests", time.time)
     with connected(box) as host:
-        host.send_tree(source.read(folder))
+        host.send_tree(source.read(folder, digests))
         described = datafolder.describe("many", str(folder))
         host.send_data("many", described.fingerprint, folder, lambda count: None)
 
         def code() -> None:
-            host.send_tree(source.read(folder))
+            (without / ".git").rename(folder / ".git")
+            host.send_tree(source.read(folder, digests))
+            (folder / ".git").rename(without / ".git")
+
+        def code_without_git() -> None:
+            host.send_tree(source.read(folder, digests))
 
         def data() -> None:
             found = datafolder.describe("many", str(folder))
@@ -102,10 +115,10 @@ def unchanged(box: Box, plain: PlainWay) -> Iterator[Row]:
         def question() -> None:
             host.ask("begin_tree", tree="floor")
 
-        of_code, of_data, of_rsync, floor = medians(5, code, data, rsync, question)
+        *ours, of_rsync, floor = medians(5, code, code_without_git, data, rsync, question)
     plain.part()
-    for name, ours in (("code", of_code), ("data", of_data)):
-        row = Row(f"no-op, 20,000 files as {name}", ours, of_rsync, floor, "rsync -a", "one question")
+    for name, of_ours in zip(("code", "code, no git", "data"), ours, strict=True):
+        row = Row(f"no-op, 20,000 files as {name}", of_ours, of_rsync, floor, "rsync -a", "one question")
         yield row
 
 

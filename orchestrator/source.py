@@ -5,14 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.core import codetree
+from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
 from orchestrator.onhost import trees
 
-_ALWAYS = [".git/", "__pycache__/"]
+if TYPE_CHECKING:
+    import pathspec
+
+    Rules = tuple[tuple[str, pathspec.GitIgnoreSpec], ...]  # each with the folder it stands in
+
+_NEVER = (".git", "__pycache__")
+_LISTS = (
+    ("ls-files", "-z", "--stage", "--", "."),
+    ("ls-files", "-z", "-o", "--exclude-standard", "--", "."),
+    ("rev-parse", "HEAD"),
+    ("diff", "--binary", "HEAD", "--", "."),
+)
 
 
 @dataclass(frozen=True)
@@ -26,24 +41,30 @@ class Source:
     patch: str = ""
 
 
-def read(folder: Path) -> Source:
-    """Tracked and not ignored files of `folder`, the dirty tree too. UsageError names what cannot be sent."""
+def read(folder: Path, digests: Digests | None = None) -> Source:
+    """Tracked and not ignored files of `folder`, the dirty tree too. UsageError names what cannot be sent.
+
+    With `digests`, files that did not change since the last time are not read.
+    """
     if not folder.is_dir():
         raise UsageError(f"the code folder {folder} does not exist")
-    paths, submodules = _listed(folder)
-    tree = codetree.tree(trees.entries(str(folder), paths))
-    if not tree.entries:
-        why = "git ignores all of it" if _git(folder, "rev-parse", "HEAD") is not None else "it is empty"
-        raise UsageError(
-            f"there is nothing to send in {folder}", why, "name the folder of the code: code: PATH"
-        )
-    wrong = [f"{path} is a submodule" for path in submodules] + codetree.refusals(tree)
-    if wrong:
-        raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
-    commit = _git(folder, "rev-parse", "HEAD")
-    patch = _git(folder, "diff", "--binary", "HEAD", "--", ".") if commit else None
-    dirty = bool(patch) or bool(commit and _git(folder, "ls-files", "-o", "--exclude-standard"))
-    return Source(folder, tree, _text(commit), dirty, _text(patch, strip=False) or "")
+    with ThreadPoolExecutor(len(_LISTS)) as pool:  # git's commands run while we look at the files
+        staged, others, head, diff = (pool.submit(_git, folder, *words) for words in _LISTS)
+        paths, submodules = _listed(folder, staged.result(), others.result() or b"")
+        found = digests.entries(folder, paths) if digests else trees.entries(str(folder), paths)
+        tree = codetree.tree(found)
+        commit = _text(head.result())
+        if not tree.entries:
+            why = "git ignores all of it" if commit else "it is empty"
+            raise UsageError(
+                f"there is nothing to send in {folder}", why, "name the folder of the code: code: PATH"
+            )
+        wrong = [f"{path} is a submodule" for path in submodules] + codetree.refusals(tree)
+        if wrong:
+            raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
+        patch = diff.result() if commit else None
+        dirty = bool(patch) or bool(commit and others.result())
+        return Source(folder, tree, commit, dirty, _text(patch, strip=False) or "")
 
 
 def package(folder: Path) -> Source:
@@ -82,35 +103,40 @@ def lay_out(source: Source, to: Path) -> None:
             raise
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    staged = _git(folder, "ls-files", "-z", "--stage", "--", ".")
+def _listed(folder: Path, staged: bytes | None, others: bytes) -> tuple[list[str], list[str]]:
     if staged is None:
-        return _walked(folder), []
+        return list(_walked(folder)), []
     tracked, submodules = codetree.parse_git_list(staged)
-    others = _git(folder, "ls-files", "-z", "-o", "--exclude-standard", "--", ".") or b""
     new = [name.decode("utf-8", "surrogateescape") for name in others.split(b"\0") if name]
     return sorted({*tracked, *new}), submodules
 
 
-def _walked(folder: Path) -> list[str]:
+def _walked(folder: Path) -> Iterator[str]:
+    """Files and links below `folder` that no .gitignore leaves out."""
+    pending: list[tuple[str, Rules]] = [("", ())]
+    while pending:
+        at, rules = pending.pop()
+        with os.scandir(folder / at) as listed:
+            here = sorted(listed, key=lambda entry: entry.name)
+        rules += tuple((at, _rules(entry.path)) for entry in here if entry.name == ".gitignore")
+        for entry in here:
+            path, is_folder = at + entry.name, entry.is_dir(follow_symlinks=False)
+            if entry.name in _NEVER or _ignored(path + "/" * is_folder, rules):
+                continue
+            if is_folder:
+                pending.append((path + "/", rules))
+            else:
+                yield path
+
+
+def _rules(path: str) -> pathspec.GitIgnoreSpec:
     import pathspec  # noqa: PLC0415 - 43 ms that a folder under git does not need
 
-    rules = {folder: pathspec.GitIgnoreSpec.from_lines(_ALWAYS)}
+    return pathspec.GitIgnoreSpec.from_lines(Path(path).read_text("utf-8").splitlines())
 
-    def ignored(path: Path, slash: str = "") -> bool:
-        above = (base for base in path.parents if base in rules)
-        return any(rules[base].match_file(path.relative_to(base).as_posix() + slash) for base in above)
 
-    found = []
-    for at, folders, names in os.walk(folder):
-        here = Path(at)
-        if ".gitignore" in names:
-            lines = (here / ".gitignore").read_text("utf-8").splitlines()
-            rules[here] = pathspec.GitIgnoreSpec.from_lines([*lines, *_ALWAYS])
-        folders[:] = [d for d in folders if not ignored(here / d, "/")]
-        linked = [d for d in folders if (here / d).is_symlink()]
-        found += [here / name for name in [*names, *linked] if not ignored(here / name)]
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+def _ignored(path: str, rules: Rules) -> bool:
+    return any(rule.match_file(path[len(base) :]) for base, rule in rules)
 
 
 def _git(folder: Path, *words: str) -> bytes | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import posixpath
 from dataclasses import dataclass
-from typing import Iterable
+from functools import cached_property
+from typing import Iterable, NamedTuple
 
 LARGEST = 100 * 1024 * 1024
 
 
-@dataclass(frozen=True, order=True)
-class Entry:
+class Entry(NamedTuple):
     """One file: path with `/`, kind (`file`, `exec`, `link`), bytes, sha256 (of a link: of its target)."""
 
     path: str
@@ -31,18 +32,15 @@ class Tree:
     def size(self) -> int:
         return sum(entry.size for entry in self.entries)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """sha256 over kind, path and content of every entry; 32 hex digits, which name a folder."""
-        whole = hashlib.sha256()
-        for entry in self.entries:
-            for part in (entry.kind, entry.path, entry.digest):
-                whole.update(part.encode("utf-8", "surrogateescape") + b"\0")
-        return whole.hexdigest()[:32]
+        parts = [f"{kind}\0{path}\0{digest}\0" for path, kind, _, digest, _ in self.entries]
+        return hashlib.sha256("".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def tree(entries: Iterable[Entry]) -> Tree:
-    return Tree(tuple(sorted(entries)))
+    return Tree(tuple(sorted(entries, key=operator.attrgetter("path"))))
 
 
 def refusals(of: Tree) -> list[str]:

@@ -21,21 +21,21 @@ class DataFolder:
 
 def describe(name: str, path: str) -> DataFolder:
     """Walks the folder once (7,441 files: 50 ms). The path must exist; one file is a folder of one."""
-    whole, files, size = hashlib.sha256(), 0, 0
-    for relative, stat in sorted(_stats(path)):
-        whole.update(f"{relative}\0{stat[0]}\0{stat[1]}\0".encode("utf-8", "surrogateescape"))
-        files, size = files + 1, size + stat[0]
-    return DataFolder(name, path, files, size, whole.hexdigest()[:32])
+    found = sorted(_stats(path))
+    lines = [f"{relative}\0{size}\0{mtime}\0" for relative, size, mtime in found]
+    whole = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape"))
+    return DataFolder(name, path, len(found), sum(size for _, size, _ in found), whole.hexdigest()[:32])
 
 
-def _stats(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
+def _stats(path: str) -> Iterator[tuple[str, int, int]]:
+    """Path below `path`, bytes and mtime in ns of each file."""
     if os.path.isfile(path):
         stat = os.stat(path)
-        yield os.path.basename(path), (stat.st_size, stat.st_mtime_ns)
+        yield os.path.basename(path), stat.st_size, stat.st_mtime_ns
         return
-    pending, seen = [path], set()
+    pending, seen = [(path, "")], set()
     while pending:
-        folder = pending.pop()
+        folder, before = pending.pop()
         about = os.stat(folder)
         if (about.st_dev, about.st_ino) in seen:
             continue  # a link that leads back
@@ -43,7 +43,7 @@ def _stats(path: str) -> Iterator[tuple[str, tuple[int, int]]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir():
-                    pending.append(entry.path)
+                    pending.append((entry.path, before + entry.name + "/"))
                 elif entry.is_file():
                     stat = entry.stat()
-                    yield os.path.relpath(entry.path, path), (stat.st_size, stat.st_mtime_ns)
+                    yield before + entry.name, stat.st_size, stat.st_mtime_ns

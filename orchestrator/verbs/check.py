@@ -42,7 +42,7 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
 
 def _reports(ctx: Context, host: Host, store: Store, job: jobs.Job, fresh: bool) -> list[dict[str, Any]]:
     """The reports of all checks that a deploy would make, up to the first with an error."""
-    trees = facts.sources(job)
+    trees = facts.sources(ctx, job)
     given = facts.inputs(host, job, facts.identity(ctx, job.spec.name), trees)
     executor = execute.Executor(ctx, host, store, trees)
     found: list[dict[str, Any]] = []

@@ -96,7 +96,7 @@ def _say_target(ctx: Context, request: Request, source: str, host: Host) -> None
 def _fresh(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str | None:
     """The id of the run that is up now; None for a dry run."""
     secrets = _secrets(ctx, job.spec.pass_env)
-    trees = facts.sources(job)
+    trees = facts.sources(ctx, job)
     given = facts.inputs(host, job, facts.identity(ctx, job.spec.name), trees, request.share_gpu)
     if request.dry_run:
         plans.print_plan(ctx, planning.make(given))

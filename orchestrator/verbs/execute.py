@@ -8,10 +8,11 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core.plan import CheckStep, CodeStep, DataStep, EnvironmentStep, Plan, StartStep, Step
+from orchestrator.errors import UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
-from orchestrator.targets.base import Host
-from orchestrator.verbs import gate
+from orchestrator.targets.base import Host, Refused
+from orchestrator.verbs import facts, gate
 from orchestrator.view import plans, transfer
 
 
@@ -37,7 +38,7 @@ class Executor:
     def take(self, step: Step) -> None:
         """One step that is no check."""
         if isinstance(step, CodeStep) and not step.done:
-            self.host.send_tree(self.trees[step.role])
+            self._send_tree(self.trees[step.role])
         elif isinstance(step, DataStep):
             with transfer.bar(self.ctx, step.bytes) as moved:
                 self.host.send_data(step.name, step.fingerprint, Path(step.source), moved)
@@ -45,3 +46,11 @@ class Executor:
             self.host.ask("make_environment", key=step.key, python=step.python, packages=list(step.packages))
         elif isinstance(step, StartStep):
             self.started = self.host.ask("start", spec=step.spec, secrets=self.secrets)["seen"]
+
+    def _send_tree(self, tree: Source) -> None:
+        """Where what arrived is not what was read here, the digests kept here may be what is wrong."""
+        try:
+            self.host.send_tree(tree)
+        except (Refused, UsageError):
+            facts.digests(self.ctx).forget(tree.folder)
+            raise

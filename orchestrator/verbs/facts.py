@@ -10,6 +10,7 @@ from orchestrator.context import Context
 from orchestrator.core import plan
 from orchestrator.core.layout import Layout
 from orchestrator.core.runjson import Code, Data, Identity, Inputs
+from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
 from orchestrator.onhost import datafolder
 from orchestrator.source import Source
@@ -35,11 +36,15 @@ def identity(ctx: Context, job: str) -> Identity:
     return Identity(plan.run_id(job, now, token), now, ctx.who, token, __version__)
 
 
-def sources(job: Job) -> dict[str, Source]:
+def digests(ctx: Context) -> Digests:
+    return Digests(ctx.state_dir / "digests", ctx.now)
+
+
+def sources(ctx: Context, job: Job) -> dict[str, Source]:
     """Trees that the job needs, by role."""
     found = {}
     if job.code_folder:
-        found["job"] = source.read(job.code_folder)
+        found["job"] = source.read(job.code_folder, digests(ctx))
     if job.spec.trainer:
         found["trainers"] = source.package(share.trainers_package())
     return found

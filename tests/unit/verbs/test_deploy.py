@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -163,6 +165,26 @@ def test_a_check_that_dies_without_a_report_is_an_error_with_its_last_words(
     host = scripted(run=(["noise"], Done(1, "Traceback\nMemoryError: no\n")))
     result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
     assert (result.code, "MemoryError: no" in result.err) == (1, True)
+
+
+def test_code_that_does_not_arrive_as_it_was_read_is_read_anew_the_next_time(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a digest that is kept here and wrong would refuse every further deploy."""
+    box.job("print(1)")
+    for file in box.project.iterdir():
+        os.utime(file, (1e9, 1e9))
+    host, cache = scripted(), box.state_dir / "digests"
+    ahead = time.time() + 100
+    assert box.run("deploy", "job", "--dry-run", now=lambda: ahead).code == 0
+    assert len(list(cache.iterdir())) == 1
+
+    def refuse(tree: Any) -> None:
+        raise Refused("changed", "the code changed while it was sent")
+
+    monkeypatch.setattr(host, "send_tree", refuse)
+    assert type_in(box, host, "deploy", "job", monkeypatch=monkeypatch).code == 1
+    assert list(cache.iterdir()) == []
 
 
 def test_a_start_that_is_refused_leaves_no_intent_open(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

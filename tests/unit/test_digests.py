@@ -1,0 +1,117 @@
+"""The cache of digests: what did not change is not read, what may have changed is never trusted."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import digests, source
+from orchestrator.digests import Digests
+from orchestrator.onhost import trees
+
+LATER = time.time() + 60  # long after the test's files were written
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    for name in (b"a.py", b"two\nlines", b"caf\xe9"):
+        Path(os.fsdecode(bytes(folder) + b"/" + name)).write_bytes(name)
+    (folder / "run.sh").write_text("true")
+    (folder / "run.sh").chmod(0o755)
+    (folder / "link").symlink_to("a.py")
+    return folder
+
+
+def looked(code: Path, when: float = LATER) -> tuple[str, list[str]]:
+    """The tree's hash, and the files that were read for it."""
+    read: list[str] = []
+    cache = Digests(code.parent / "cache", lambda: when)
+    real = Digests._read
+
+    def counting(self: Digests, base: int, stamp: digests._Stamp, kept: dict[digests._Stamp, str]) -> str:
+        read.append(stamp[0])
+        return real(self, base, stamp, kept)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Digests, "_read", counting)
+        return source.read(code, cache).tree.hash, sorted(read)
+
+
+def test_only_what_changed_is_read_and_the_tree_is_that_of_reading_all(code: Path) -> None:
+    first, read = looked(code)
+    assert len(read) == 4
+    assert first == source.read(code).tree.hash
+    assert looked(code) == (first, [])
+    (code / "a.py").write_text("b.py")
+    (code / "new").write_text("")
+    changed, read = looked(code)
+    assert (changed, read) == (source.read(code).tree.hash, ["a.py", "new"])
+    (code / "new").unlink()
+    assert looked(code) == (source.read(code).tree.hash, [])
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(code: Path) -> None:
+    file = code / "a.py"
+    looked(code)
+    before = file.stat()
+    file.write_text("XXXX")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert looked(code) == (source.read(code).tree.hash, ["a.py"])
+    (code / "other").write_text("YYYY")
+    (code / "other").replace(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert looked(code) == (source.read(code).tree.hash, ["a.py"])
+
+
+def test_a_file_written_about_when_it_was_hashed_is_read_again(code: Path) -> None:
+    """It may be written once more within one tick of the clock: its times would not tell."""
+    now = (code / "a.py").stat().st_mtime
+    assert len(looked(code, now)[1]) == 4
+    assert len(looked(code, now + 1)[1]) == 4
+    assert len(looked(code, now + 60)[1]) == 4
+    assert looked(code, now + 60)[1] == []
+    ahead = (now + 1000) * 1e9
+    os.utime(code / "a.py", ns=(int(ahead), int(ahead)))
+    assert [looked(code)[1], looked(code)[1]] == [["a.py"], ["a.py"]]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched() -> float:
+        (code / "a.py").write_text("grew while it was read")
+        return LATER
+
+    Digests(code.parent / "cache", touched).entries(code, ["a.py"])
+    assert looked(code)[1] == sorted(["a.py", "run.sh", "two\nlines", os.fsdecode(b"caf\xe9")])
+
+
+@pytest.mark.parametrize("damage", [b"", b"gjdig", b"\0" * 500])
+def test_a_damaged_or_deleted_cache_is_as_good_as_none(code: Path, damage: bytes) -> None:
+    whole = looked(code)[0]
+    (cache,) = (code.parent / "cache").iterdir()
+    raw = cache.read_bytes()
+    for content in (damage, raw[:-1], raw[:100] + b"\xff" + raw[101:]):
+        cache.write_bytes(content)
+        assert looked(code)[0] == whole
+        assert looked(code) == (whole, [])
+    cache.unlink()
+    assert len(looked(code)[1]) == 4
+
+
+def test_what_is_kept_of_a_file_is_short_and_what_was_forgotten_is_read(code: Path) -> None:
+    looked(code)
+    (cache,) = (code.parent / "cache").iterdir()
+    assert cache.stat().st_size < 4 * 80 + 16
+    Digests(code.parent / "cache", time.time).forget(code)
+    assert len(looked(code)[1]) == 4
+
+
+def test_a_tracked_file_that_is_gone_or_lies_where_a_folder_was_is_left_out(code: Path) -> None:
+    names = ["a.py", "gone", "a.py/below", "link"]
+    found = Digests(code.parent / "cache", time.time).entries(code, names)
+    assert found == list(trees.entries(str(code), names))
+    assert [entry.path for entry in found] == ["a.py", "link"]
