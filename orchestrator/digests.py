@@ -22,8 +22,11 @@ from orchestrator.onhost import trees
 SLACK = 2.0  # seconds: the coarsest clock of a file system in use (FAT)
 _HEAD = struct.Struct("<8sII")  # magic, crc32 of what follows, number of files
 _MAGIC = b"gjdig\0\0\1"
+_TYPE = 0o170000  # of a file's mode
+_POSITIVE = (1 << 63) - 1
 _WIDTH = 64  # hex digits of a sha256
-_Stamp = tuple[str, int, int, int, int]  # path, bytes, mtime ns, ctime ns, inode
+_Stamp = tuple[int, int, int, int]  # bytes, mtime ns, ctime ns, inode
+_Known = dict[str, tuple[_Stamp, str]]  # by path: what its file was, and its digest
 
 
 class Digests:
@@ -34,8 +37,9 @@ class Digests:
         self._now = now
 
     def entries(self, folder: Path, paths: list[str]) -> list[codetree.Entry]:
-        """As trees.entries, but only what changed is read."""
-        known, kept, found = self._load(folder), {}, []
+        """As trees.entries, but only what changed is read. 20,000 files that did not: 0.1 s."""
+        known, found = self._load(folder), []
+        kept: _Known = {}
         base = os.open(folder, os.O_RDONLY)
         try:
             for path in paths:
@@ -43,19 +47,18 @@ class Digests:
                     about = os.stat(path, dir_fd=base, follow_symlinks=False)
                 except (FileNotFoundError, NotADirectoryError):
                     continue  # git lists what was deleted, too
-                if not stat.S_ISREG(about.st_mode):
+                mode, size = about.st_mode, about.st_size
+                if mode & _TYPE != stat.S_IFREG or size > codetree.LARGEST:
                     found += trees.entries(str(folder), [path])
                     continue
-                digest = ""
-                if about.st_size <= codetree.LARGEST:
-                    stamp = _stamp(path, about)
-                    digest = known.get(stamp) or ""
-                    if digest:
-                        kept[stamp] = digest
-                    else:
-                        digest = self._read(base, stamp, kept)
-                kind = "exec" if about.st_mode & 0o100 else "file"
-                found.append(codetree.Entry(path, kind, about.st_size, digest))
+                hit, stamp = known.get(path), _stamp(about)
+                if hit and hit[0] == stamp:
+                    kept[path] = hit
+                    digest = hit[1]
+                else:
+                    digest, trusted = self._read(base, path, stamp)
+                    kept |= {path: (stamp, digest)} if trusted else {}
+                found.append(codetree.Entry(path, "exec" if mode & 0o100 else "file", size, digest))
         finally:
             os.close(base)
         if kept != known:
@@ -66,16 +69,15 @@ class Digests:
         """What is known of a folder was wrong: all of it is read again."""
         self._file(folder).unlink(missing_ok=True)
 
-    def _read(self, base: int, stamp: _Stamp, kept: dict[_Stamp, str]) -> str:
+    def _read(self, base: int, path: str, stamp: _Stamp) -> tuple[str, bool]:
+        """Its digest, and whether the stamp will tell when that is no longer true."""
         begun = self._now()
-        with open(os.open(stamp[0], os.O_RDONLY, dir_fd=base), "rb") as handle:
+        with os.fdopen(os.open(path, os.O_RDONLY, dir_fd=base), "rb") as handle:
             digest = hashlib.sha256(handle.read()).hexdigest()
-            after = _stamp(stamp[0], os.fstat(handle.fileno()))
-        if after == stamp and max(stamp[2], stamp[3]) / 1e9 < begun - SLACK:
-            kept[stamp] = digest
-        return digest
+            after = _stamp(os.fstat(handle.fileno()))
+        return digest, after == stamp and max(stamp[1:3]) / 1e9 < begun - SLACK
 
-    def _load(self, folder: Path) -> dict[_Stamp, str]:
+    def _load(self, folder: Path) -> _Known:
         try:
             raw = self._file(folder).read_bytes()
             magic, crc, count = _HEAD.unpack_from(raw)
@@ -87,14 +89,15 @@ class Digests:
         numbers = array("q", raw[_HEAD.size : middle])
         digests = raw[middle : (end := middle + count * 32)].hex()
         paths = raw[end:].decode("utf-8", "surrogateescape").split("\0")
-        stamps = zip(paths, *(numbers[column::4] for column in range(4)), strict=True)
-        return {stamp: digests[at * _WIDTH : at * _WIDTH + _WIDTH] for at, stamp in enumerate(stamps)}
+        stamps = zip(*(numbers[column::4] for column in range(4)), strict=True)
+        each = (digests[at : at + _WIDTH] for at in range(0, len(digests), _WIDTH))
+        return dict(zip(paths, zip(stamps, each, strict=True), strict=True))
 
-    def _keep(self, folder: Path, known: dict[_Stamp, str]) -> None:
+    def _keep(self, folder: Path, known: _Known) -> None:
         """A cache that cannot be written is no error."""
-        numbers = array("q", [number for stamp in known for number in stamp[1:]])
-        paths = "\0".join(stamp[0] for stamp in known).encode("utf-8", "surrogateescape")
-        body = numbers.tobytes() + bytes.fromhex("".join(known.values())) + paths
+        numbers = array("q", [number for stamp, _ in known.values() for number in stamp])
+        digests = bytes.fromhex("".join(digest for _, digest in known.values()))
+        body = numbers.tobytes() + digests + "\0".join(known).encode("utf-8", "surrogateescape")
         file = self._file(folder)
         temporary = file.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
@@ -103,11 +106,10 @@ class Digests:
             temporary.replace(file)
 
     def _file(self, folder: Path) -> Path:
-        where = os.path.abspath(folder).encode("utf-8", "surrogateescape")
+        where = os.fsencode(folder.absolute())
         return self._folder / hashlib.sha256(where).hexdigest()[:16]
 
 
-def _stamp(path: str, about: os.stat_result) -> _Stamp:
+def _stamp(about: os.stat_result) -> _Stamp:
     """Of the inode the lower 63 bits, which is what a file of ours holds of it."""
-    inode = about.st_ino & 0x7FFF_FFFF_FFFF_FFFF
-    return (path, about.st_size, about.st_mtime_ns, about.st_ctime_ns, inode)
+    return (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino & _POSITIVE)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator import digests, source
+from orchestrator import source
 from orchestrator.digests import Digests
 from orchestrator.onhost import trees
 
@@ -33,9 +34,9 @@ def looked(code: Path, when: float = LATER) -> tuple[str, list[str]]:
     cache = Digests(code.parent / "cache", lambda: when)
     real = Digests._read
 
-    def counting(self: Digests, base: int, stamp: digests._Stamp, kept: dict[digests._Stamp, str]) -> str:
-        read.append(stamp[0])
-        return real(self, base, stamp, kept)
+    def counting(self: Digests, base: int, path: str, stamp: Any) -> Any:
+        read.append(path)
+        return real(self, base, path, stamp)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Digests, "_read", counting)
@@ -80,7 +81,9 @@ def test_a_file_written_about_when_it_was_hashed_is_read_again(code: Path) -> No
     assert [looked(code)[1], looked(code)[1]] == [["a.py"], ["a.py"]]
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_kept(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_read_is_not_kept(
+    code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def touched() -> float:
         (code / "a.py").write_text("grew while it was read")
         return LATER
