@@ -149,9 +149,22 @@ def bulk(box: Box, plain: PlainWay, mib: int, rate: float) -> Iterator[Row]:
     yield Row(f"{mib} MiB down (gpujob fetch)", ours, theirs, floor, "rsync -a", ground)
 
 
+CHECKPOINT = """
+import hashlib, json, os, pathlib
+folder = pathlib.Path(os.environ["GPUJOB_CHECKPOINTS"], "7")
+folder.mkdir()
+weights = os.urandom({size})
+folder.joinpath("model.safetensors").write_bytes(weights)
+files = {{"model.safetensors": {{"bytes": {size}, "sha256": hashlib.sha256(weights).hexdigest()}}}}
+folder.joinpath("manifest.json").write_text(manifest := json.dumps({{"files": files}}))
+folder.joinpath("manifest.sha256").write_text(hashlib.sha256(manifest.encode()).hexdigest())
+folder.with_name("best").write_text("7")
+"""
+
+
 def _down(box: Box, plain: PlainWay, size: int) -> list[float]:
-    """The whole fetch: hashed there, received, hashed here, renamed."""
-    box.job(f"import os\nopen('big', 'wb').write(os.urandom({size}))", outputs=["big"])
+    """The whole fetch of a checkpoint: hashed there, received, hashed here, checked against its manifest."""
+    box.job(CHECKPOINT.format(size=size))
     done = box.run("deploy", "job", "--on", HOST, "--follow")
     assert done.code == 0, done.err
     run = box.run("status", "--json", "--on", HOST).json["runs"][-1]["id"]
@@ -161,7 +174,8 @@ def _down(box: Box, plain: PlainWay, size: int) -> list[float]:
         assert box.run("fetch", run, "--on", HOST, "--to", f"fetched{next(count)}").code == 0
 
     def rsync() -> None:
-        plain.rsync(f"{HOST}:.gpujob/runs/{run}/work/big", str(box.home / f"got{next(count)}"))
+        file = f".gpujob/runs/{run}/checkpoints/7/model.safetensors"
+        plain.rsync(f"{HOST}:{file}", str(box.home / f"got{next(count)}"))
 
     return medians(2, fetch, rsync)
 

@@ -38,7 +38,7 @@ class Digests:
 
     def entries(self, folder: Path, paths: list[str]) -> list[codetree.Entry]:
         """As trees.entries, but only what changed is read. 20,000 files that did not: 0.1 s."""
-        known, found = self._load(folder), []
+        known, found = self._load(folder), list[codetree.Entry]()
         kept: _Known = {}
         base = os.open(folder, os.O_RDONLY)
         try:

@@ -78,10 +78,11 @@ def _staged(paths: RunPaths, which: str) -> dict[str, Any]:
         pinned = []
         for source, relative in _wanted(paths, which):
             target = os.path.join(folder, "pinned")
-            if _pin(source, target, relative.startswith("checkpoints/") and relative.count("/") > 1):
-                entry = _described(target, relative)
-                os.replace(target, os.path.join(folder, entry["sha256"]))
-                pinned.append(entry)
+            linked = relative.startswith("checkpoints/") and relative.count("/") > 1
+            digest = _pinned(source, target, linked)
+            if digest:
+                pinned.append({"path": relative, "bytes": os.stat(target).st_size, "sha256": digest})
+                os.replace(target, os.path.join(folder, digest))
     except FileNotFoundError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -110,10 +111,17 @@ def touch(layout: Layout) -> None:
 
 
 def sha256(path: str) -> str:
-    digest = hashlib.sha256()
     with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            digest.update(block)
+        return _digest(handle, None)
+
+
+def _digest(source: BinaryIO, copy: BinaryIO | None) -> str:
+    """sha256 of what is read, which also goes to `copy`."""
+    digest = hashlib.sha256()
+    for block in iter(lambda: source.read(1 << 20), b""):
+        digest.update(block)
+        if copy:
+            copy.write(block)
     return digest.hexdigest()
 
 
@@ -205,16 +213,15 @@ def _files_below(folder: str, relative: str) -> Iterator[tuple[str, str]]:
             yield os.path.join(at, name), os.path.normpath(os.path.join(relative, inside, name))
 
 
-def _pin(source: str, target: str, checkpoint: bool) -> bool:
-    """A checkpoint never changes, so a link pins it; any other file is copied, that its hash stay true."""
+def _pinned(source: str, target: str, checkpoint: bool) -> str | None:
+    """The sha256 of what stands at `target` now; None for what is no file.
+
+    A checkpoint never changes, so a link pins it; any other file is copied, that its hash stay true.
+    """
     if os.path.islink(source) or not os.path.isfile(source):
-        return False
+        return None
     if checkpoint:
         os.link(source, target)
-    else:
-        shutil.copyfile(source, target)
-    return True
-
-
-def _described(path: str, relative: str) -> dict[str, Any]:
-    return {"path": relative, "bytes": os.stat(path).st_size, "sha256": sha256(path)}
+        return sha256(target)
+    with open(source, "rb") as handle, open(target, "wb") as copy:
+        return _digest(handle, copy)

@@ -20,7 +20,7 @@ from orchestrator.onhost.files import sha256
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
-from orchestrator.verbs import boxes, config, runs, verify
+from orchestrator.verbs import arrivals, boxes, config, runs, verify
 from orchestrator.view import transfer
 
 PARTS = ".gpujob-part"
@@ -112,8 +112,9 @@ def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
         with contextlib.suppress(GpujobError):
             host.ask("unstage", run=run_id, token=staged["token"])
     _sweep_parts(folder)
+    taken = {folder / file["path"]: file["sha256"] for file in staged["files"]}
     for path in _checkpoints(staged["files"]):
-        verify.checkpoint(folder / path)
+        verify.checkpoint(folder / path, taken)
     return list(staged["files"])
 
 
@@ -167,12 +168,17 @@ def _receive(ctx: Context, host: Host, staged: dict[str, Any], folder: Path) -> 
     have = sum((parts / digest).stat().st_size for digest in missing if (parts / digest).exists())
     with transfer.bar(ctx, sum(file["bytes"] for file in missing.values())) as moved:
         moved(have)
-        if missing:
-            host.receive(staged["folder"], sorted(missing), parts, moved)
+        sizes = {digest: file["bytes"] for digest, file in missing.items()}
+        with arrivals.hashed(parts, sizes) as arrived:
+            if missing:
+                host.receive(staged["folder"], sorted(missing), parts, moved)
+    proven = {digest for digest in missing if arrived.get(digest) == digest}
     uses = Counter(file["sha256"] for file in wanted)
     for file in sorted(wanted, key=_manifests_last):
         uses[file["sha256"]] -= 1
-        _put(parts / file["sha256"], folder / file["path"], file, keep=uses[file["sha256"]] > 0)
+        keep = uses[file["sha256"]] > 0
+        _put(parts / file["sha256"], folder / file["path"], file, keep, file["sha256"] in proven)
+        proven.add(file["sha256"])
 
 
 def _forget_too_long(part: Path, size: int) -> None:
@@ -181,9 +187,9 @@ def _forget_too_long(part: Path, size: int) -> None:
         part.unlink()
 
 
-def _put(part: Path, final: Path, file: dict[str, Any], keep: bool) -> None:
-    """`keep`: another file has the same content, so the part is needed again."""
-    if not _is_whole(part, file):
+def _put(part: Path, final: Path, file: dict[str, Any], keep: bool, proven: bool) -> None:
+    """`keep`: another file has the same content, so the part is needed again. `proven`: hashed by now."""
+    if not (proven and part.stat().st_size == file["bytes"]) and not _is_whole(part, file):
         part.unlink(missing_ok=True)
         why = "its sha256 differs; the part was thrown away"
         raise GpujobError(f"{file['path']} did not arrive whole", why, "gpujob fetch")

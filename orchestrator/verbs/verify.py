@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,17 @@ def checkpoints_below(folder: Path) -> list[Path]:
     return sorted((p for p in places if p.is_dir()), key=lambda p: (len(p.name), p.name))
 
 
-def checkpoint(folder: Path) -> dict[str, Any]:
-    """What the manifest says, once all it names is proven whole. Raises GpujobError naming each fault."""
+def checkpoint(folder: Path, taken: Mapping[Path, str] | None = None) -> dict[str, Any]:
+    """What the manifest says, once all it names is proven whole. Raises GpujobError naming each fault.
+
+    `taken`: digests that the caller took of these files just now.
+    """
     manifest = _manifest(folder)
-    faults = [fault for name, entry in manifest["files"].items() if (fault := _fault(folder, name, entry))]
+    faults = [
+        fault
+        for name, entry in manifest["files"].items()
+        if (fault := _fault(folder / name, name, entry, (taken or {}).get(folder / name)))
+    ]
     known = {*manifest["files"], MANIFEST, DIGEST}
     faults += [f"{p.name} is not in the manifest" for p in sorted(folder.iterdir()) if p.name not in known]
     if faults:
@@ -72,14 +80,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _fault(folder: Path, name: str, entry: dict[str, Any]) -> str | None:
-    path = folder / name
+def _fault(path: Path, name: str, entry: dict[str, Any], taken: str | None) -> str | None:
     if not inside(name):
         return f"the manifest names {name!r}, which lies outside"
     if not path.is_file():
         return f"{name} is missing"
     if path.stat().st_size != entry["bytes"]:
         return f"{name} has {path.stat().st_size} bytes instead of {entry['bytes']}"
-    if sha256(str(path)) != entry["sha256"]:
+    if (taken or sha256(str(path))) != entry["sha256"]:
         return f"{name} does not match its sha256"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import GpujobError
-from orchestrator.verbs import fetch
+from orchestrator.verbs import arrivals, fetch
 from tests.support import Box, ScriptedHost, new_box
 
 RUN = "job-20261121T101112-1a2b"
@@ -78,6 +79,44 @@ def test_bytes_that_do_not_match_their_hash_never_get_the_final_name(box: Box) -
         bring(box, host([described("log", b"true")], log=b"liar"))
     assert not (box.project / "home" / "log").exists()
     assert list((box.project / "home" / fetch.PARTS).iterdir()) == []
+
+
+def test_a_part_is_hashed_while_it_arrives_and_not_read_again(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "sha256", lambda path: pytest.fail(f"{path} is read again"))
+    folder = bring(box, host([described("log", b"whole"), described("empty", b"")], log=b"whole", empty=b""))
+    assert (folder / "log").read_bytes() == b"whole"
+
+
+def test_a_part_that_is_written_anew_behind_the_reading_is_read_again(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rsync sends a part again, in its place, where what stood there was no part of the file."""
+    of, read = host([described("log", b"true")], log=b"true"), threading.Event()
+    followed = arrivals._followed
+
+    def told(*words: Any) -> str | None:
+        digest = followed(*words)
+        read.set()
+        return digest
+
+    def receive(folder: str, names: list[str], to: Path, on_bytes: Any) -> None:
+        (to / names[0]).write_bytes(b"liar")
+        assert read.wait(20)
+        (to / names[0]).write_bytes(b"true")
+
+    monkeypatch.setattr(arrivals, "_followed", told)
+    monkeypatch.setattr(of, "receive", receive)
+    assert (bring(box, of) / "log").read_bytes() == b"true"
+
+
+def test_a_part_that_shrinks_after_it_was_read_is_not_taken_for_whole(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "_followed", lambda path, *_: path.name)
+    with pytest.raises(GpujobError, match="did not arrive whole"):
+        bring(box, host([described("log", b"true")], log=b"tru"))
 
 
 def test_a_part_that_stands_here_is_continued_and_one_too_long_is_thrown_away(box: Box) -> None:
