@@ -167,16 +167,33 @@ def test_a_plain_shell_and_a_poor_locale_do_no_harm(box: Box) -> None:
         assert result.out.splitlines()[-1] == "héllo"
 
 
-def test_a_noisy_start_up_file_disturbs_no_question_and_is_named_where_rsync_stumbles(box: Box) -> None:
-    needs.require("sshd", "rsync")
-    with FakeHost(
-        box.home / "m3", ip="127.0.0.4", visible=(box.home, *VISIBLE), noisy_bashrc="Welcome"
-    ) as machine:
-        log_in_to(box, machine)
-        assert box.run("status", *ON).code == 0
-        box.job("print(1)")
-        result = box.run("deploy", "job", *ON)
-        assert (result.code, "~/.bashrc" in result.err) == (1, True)
+@pytest.mark.parametrize(
+    ("way", "noise"),
+    [
+        ("", "echo 'Welcome to the \\ box'; seq 5000; printf '\\036gpujob'"),
+        ("  CertificateFile /none\n", "printf 'no newline'"),
+    ],
+)
+def test_start_up_files_that_print_text_disturb_neither_questions_nor_transfers(
+    box: Box, machine: FakeHost, way: str, noise: str
+) -> None:
+    log_in_to(box, machine, way)
+    (machine.home / ".bashrc").write_text(f"{noise}\n")
+    box.job("open('out', 'w').write('42')", outputs=["out"])
+    result = box.run("deploy", "job", *ON, "--follow")
+    assert result.code == 0, result.err
+    fetched = box.run("fetch", *ON, "--to", "home")
+    assert fetched.code == 0, fetched.err
+    assert (box.project / "home/outputs/out").read_text() == "42"
+
+
+def test_text_that_only_rsync_meets_is_passed_over_too(box: Box, machine: FakeHost) -> None:
+    """Such as a message that is shown at every other log-in."""
+    log_in_to(box, machine)
+    (machine.home / ".bashrc").write_text('case "$BASH_EXECUTION_STRING" in *rsync*) echo mail;; esac\n')
+    box.job("print(1)")
+    result = box.run("deploy", "job", *ON, "--follow")
+    assert result.code == 0, result.err
 
 
 def test_an_old_tmux_and_a_missing_python_are_named(box: Box, machine: FakeHost) -> None:

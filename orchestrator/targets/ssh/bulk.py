@@ -11,12 +11,13 @@ from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core import shell
 from orchestrator.errors import GpujobError, Unreachable
-from orchestrator.targets.ssh import openssh_link
+from orchestrator.targets.ssh import openssh_link, quiet
 from orchestrator.targets.ssh.address import Resolved
 
 _TRANSPORT = (10, 12, 20, 30, 35, 255)  # rsync's codes for a line that broke: worth another try
 _PAUSES = (0.5, 2.0, 5.0, 10.0)
 _FOR_GOOD = ("command not found", "verification failed", "Permission denied (")  # whatever the code
+_DISTURBED = ("protocol incompatibility", "is your shell clean")
 _MOVED = re.compile(r"\s*([\d,]+)\s+\d+%")
 
 
@@ -26,6 +27,7 @@ class Rsync:
     def __init__(self, ctx: Context, resolved: Resolved) -> None:
         self._ctx = ctx
         self._resolved = resolved
+        self.noisy = False  # whether start-up files of the host print text
 
     def upload(
         self, options: list[str], names: list[str] | None, source: Path, to: str, moved: Callable[[int], None]
@@ -54,6 +56,9 @@ class Rsync:
             done = self._once(options, names, source, to, moved)
             if done.code == 0:
                 return
+            if not self.noisy and any(words in done.err for words in _DISTURBED):
+                self.noisy = True
+                continue
             if done.code not in _TRANSPORT or any(words in done.err for words in _FOR_GOOD):
                 raise self._failed(done)
             if pause is None:
@@ -69,6 +74,9 @@ class Rsync:
         over = openssh_link.ssh_words(self._ctx, self._resolved) + openssh_link.control() + there
         given = ["--files-from=-", "--from0"] if names is not None else []
         progress = ["--info=progress2", "--no-inc-recursive", "--outbuf=L", "--timeout=30", "-s"]
+        if self.noisy:
+            over = [self._ctx.python, "-I", quiet.__file__, *over]
+            options = [*options, f"--rsync-path={quiet.SAY}; exec rsync"]
         words = ["rsync", *options, *given, *progress, "-e", shell.join(over), source, to]
         # Without the ./ a name that begins with # or ; would be a comment.
         stdin = b"\0".join(b"./" + name.encode("utf-8", "surrogateescape") for name in names or [])
@@ -83,7 +91,7 @@ class Rsync:
             )
         if "verification failed" in done.err or "Permission denied (" in done.err:
             return openssh_link.explain(self._ctx, self._resolved, done.err)
-        if "protocol incompatibility" in done.err or "is your shell clean" in done.err:
+        if any(words in done.err for words in _DISTURBED):
             why = "its start-up files (~/.bashrc) print text, also where nobody reads it"
             return GpujobError(
                 f"rsync with {label} is disturbed", why, "let them print in interactive shells only"

@@ -149,8 +149,9 @@ class SshHost(AskingHost):
             if not line.endswith(b"\n"):
                 raise self._refused(pipe)
             if remote.MARK in line:
-                word, _, root = line.split(remote.MARK, 1)[1].decode().rstrip("\n").partition(" ")
-                self._root = root
+                before, _, said = line.partition(remote.MARK)
+                word, _, self._root = said.decode().rstrip("\n").partition(" ")
+                self._rsync.noisy |= bool(noise or before)
                 return word, pipe, reader
             noise += len(line)
         pipe.close()
