@@ -166,9 +166,10 @@ def _open(path: Path) -> tuple[Any, Any]:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     top = parser()
-    asked, asked.words = top.parse_known_args(words)
-    if asked.words and asked.verb != "prepare":
-        top.error(f"unrecognized arguments: {' '.join(asked.words)}")
+    asked, more = top.parse_known_args(words)
+    asked.words = more
+    if more and asked.verb != "prepare":
+        top.error(f"unrecognized arguments: {' '.join(more)}")
     verbs = {
         "list": _list,
         "check": _check,

@@ -47,7 +47,7 @@ class Boxed:
     def inputs(self) -> Inputs:
         host = Unborn(quote.imagined(self._job.spec, prices.table()))
         who = facts.identity(self._ctx, self._job.spec.name)
-        return facts.inputs(host, self._job, who, facts.sources(self._job))
+        return facts.inputs(host, self._job, who, facts.sources(self._ctx, self._job))
 
     @cached_property
     def quote(self) -> quote.Quote:

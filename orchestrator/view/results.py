@@ -20,19 +20,52 @@ def prediction(line: dict[str, Any]) -> str:
 
 
 def evaluation(line: dict[str, Any]) -> str:
-    """Metrics, then the confusion matrix: rows are the truth."""
-    rows = [[name, f"{value:.4f}"] for name, value in (line.get("values") or {}).items() if value is not None]
-    text = columns(rows)
+    """Metrics beside the baseline's, classes, confusion matrix (rows are the truth), calibration, the worst."""
+    blocks = (_values(line), _per_class(line), _confusion(line), _calibration(line), _wrong(line))
+    return harmless("\n\n".join("\n".join(block) for block in blocks if block))
+
+
+def _values(line: dict[str, Any]) -> list[str]:
+    beside = line.get("baseline") or {}
+    other = beside.get("values") or {}
+    rows = [["", "model", beside["name"]]] if beside else []
+    for name, value in (line.get("values") or {}).items():
+        if value is not None:
+            rows.append([name, f"{value:.4f}", *([f"{other[name]:.4f}"] if name in other else [])])
+    return columns(rows) if rows else []
+
+
+def _per_class(line: dict[str, Any]) -> list[str]:
+    held = line.get("per_class") or {}
+    if not held:
+        return []
+    names = list(next(iter(held.values())))
+    cells = [[label, *(_figure(one[name]) for name in names)] for label, one in held.items()]
+    return columns([["class", *names], *cells])
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _confusion(line: dict[str, Any]) -> list[str]:
     classes, confusion = line.get("classes"), line.get("confusion")
-    if classes and confusion:
-        head = ["truth \\ said", *classes]
-        text += columns(
-            [
-                head,
-                *[[c, *[f"{n:g}" for n in row]] for c, row in zip(classes, confusion, strict=True)],
-            ]
-        )
-    return "\n".join(text)
+    if not classes or not confusion:
+        return []
+    rows = [[c, *[f"{n:g}" for n in row]] for c, row in zip(classes, confusion, strict=True)]
+    return columns([["truth \\ said", *classes], *rows])
+
+
+def _calibration(line: dict[str, Any]) -> list[str]:
+    bins = line.get("calibration") or []
+    rows = [[f"{one['said']:.2f}", f"{one['right']:.2f}", str(one["count"])] for one in bins]
+    return columns([["said to be sure", "was right", "samples"], *rows]) if rows else []
+
+
+def _wrong(line: dict[str, Any]) -> list[str]:
+    found = line.get("wrong") or []
+    rows = [[one["sample"], one["truth"], one["said"], f"{one['share']:.2f}"] for one in found]
+    return columns([["most surely wrong", "truth", "said", "share"], *rows]) if rows else []
 
 
 def exported(line: dict[str, Any], short: Callable[[Path], str]) -> str:

@@ -20,7 +20,7 @@ def option(
     *,
     low: float | None = None,
     high: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[Any, ...] = (),
     when: tuple[str, str] | None = None,
     harmless: bool = False,
 ) -> Any:
@@ -114,6 +114,8 @@ def _typed(hint: Any, value: Any) -> Any:
 
 def _type_fix(hint: Any, value: Any) -> str:
     if get_origin(hint) is tuple:
+        if get_args(hint)[0] is str:
+            return "write a list of words, such as [happy, sad]"
         return "write a list of whole numbers, such as [256, 128]"
     if hint is float and isinstance(value, str):
         return "write a number: YAML reads 5e-4 as a word, 5.0e-4 as a number"
@@ -121,12 +123,17 @@ def _type_fix(hint: Any, value: Any) -> str:
     return f"write {words[hint]}"
 
 
+def _near(item: Any, choices: tuple[Any, ...]) -> str:
+    near = difflib.get_close_matches(str(item), [str(choice) for choice in choices], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _bounds(spec: "Field[Any]", value: Any) -> Finding | None:
     low, high, choices = (spec.metadata.get(name) for name in ("low", "high", "choices"))
-    if choices and value not in choices:
-        fix = f"take one of {', '.join(choices)}"
-        return error("config.choice", f"`{spec.name}` is {value!r}", fix, spec.name)
     for item in value if isinstance(value, tuple) else (value,):
+        if choices and item not in choices:
+            fix = f"take one of {', '.join(map(str, choices))}{_near(item, choices)}"
+            return error("config.choice", f"`{spec.name}` is {item!r}", fix, spec.name)
         if (low is not None and item < low) or (high is not None and item > high):
             fix = (
                 f"take a value from {low if low is not None else '-'} to "

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainers.engine import checkpoint, health, metrics, resume
+from trainers.engine import baseline, checkpoint, health, metrics, resume
 from trainers.engine.distributed import Group
 from trainers.engine.evaluate import evaluate
 from trainers.engine.events import Events, say
@@ -18,7 +18,7 @@ from trainers.engine.learner import Learner
 from trainers.engine.loader import stream
 from trainers.engine.meter import Meter
 from trainers.engine.sampler import Plan
-from trainers.engine.task import Summary, Task
+from trainers.engine.task import Proving, Summary, Task
 
 SKIPS = 20
 """Steps in a row that fp16 may skip while its loss scale falls."""
@@ -91,6 +91,7 @@ class Trainer:
         """Train to the end, to an early stop or to a halt."""
         self._resume()
         self._announce()
+        baseline.announce(self.task, self.events, self.talk)
         batches = stream(self.task, self.config, self.plan, self.group, self.state.step)
         while self.state.step < self.plan.steps and not self._out_of_patience():
             halt = self._step(batches)
@@ -210,7 +211,10 @@ class Trainer:
             f"drawn), balanced {values['balanced_accuracy']:.3f}, macro-F1 "
             f"{values['macro_f1']:.3f}, by the checkpoint of step {best}"
         )
-        return Outcome("done", self.state.step, message)
+        beside, findings = baseline.compare(self.task, split, values)
+        for found in findings:
+            self._health(found, "done")
+        return Outcome("done", self.state.step, message + beside)
 
     def _save(self, values: dict[str, float], epoch: int | None) -> None:
         """Write a checkpoint; `epoch` is the one that has just ended, or None within one."""
@@ -242,6 +246,7 @@ class Trainer:
             "data": self.task.fingerprint,
             "preprocessing": self.task.preprocessing(),
             "parent": self.parent,
+            **({"proof": self.task.proof(self.learner.model)} if isinstance(self.task, Proving) else {}),
         }
 
     def _resume(self) -> None:

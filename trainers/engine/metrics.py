@@ -1,6 +1,7 @@
 """Classification metrics from a confusion matrix, whose sums add up over processes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,3 +61,21 @@ def bootstrap_interval(
     means = right[draws].sum(1) / count[draws].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def calibration(truth: np.ndarray, shares: np.ndarray, bins: int = 10) -> dict[str, Any]:
+    """How far the probability of the answer is from how often it is right.
+
+    `ece` is the expected calibration error (Guo et al. 2017): |accuracy - mean probability| of each
+    bin of equal width, weighed by its samples. `bins` lists those that hold some.
+    """
+    sure, right = shares.max(1), shares.argmax(1) == truth
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    held = []
+    for number in range(bins):
+        here = place == number
+        if here.any():
+            told, true = float(sure[here].mean()), float(right[here].mean())
+            held.append({"said": round(told, 4), "right": round(true, 4), "count": int(here.sum())})
+    error = sum(entry["count"] * abs(entry["said"] - entry["right"]) for entry in held)
+    return {"ece": error / max(1, len(truth)), "bins": held}

@@ -81,6 +81,7 @@ def check(
     verdict = Verdict()
     config, findings = options.parse(registry.describe(name).Config, request.config)
     rules = registry.rules(name)
+    findings += refused_options(rules, config)
     findings += rules.folders(request.data, look=request.tier != "config")
     verdict.add(CONFIG_CODES, findings)
     sound = not any(f.code.startswith("config.") for f in findings)
@@ -101,6 +102,13 @@ def check(
         "data": verdict.data,
     }
     return jsonable(report), verdict.exit_code
+
+
+def refused_options(rules: ModuleType, config: options.Config) -> list[Finding]:
+    """What a trainer refuses of options that are sound one by one: `options(config)` of its `rules`."""
+    own = getattr(rules, "options", None)
+    findings: list[Finding] = own(config) if own else []
+    return findings
 
 
 def _files(rules: ModuleType, request: Request, config: options.Config, verdict: Verdict) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainers import registry
 from trainers.engine import config as options
-from trainers.engine import distributed, health
+from trainers.engine import distributed, health, preflight
 from trainers.engine.checkpoint import Damaged
 from trainers.engine.distributed import Group
 from trainers.engine.events import Events, Silent, complain, say
@@ -89,7 +89,8 @@ def train(name: str) -> int:
     stop = Stop()
     run.folder.mkdir(parents=True, exist_ok=True)
     config, findings = options.parse(described.Config, run.config)
-    findings += registry.rules(name).folders(run.data, look=True)
+    rules = registry.rules(name)
+    findings += preflight.refused_options(rules, config) + rules.folders(run.data, look=True)
     group = distributed.join(config.device)
     events = Events(run.events) if group.writes else Silent()
     code, outcome = _guarded(name, run, config, findings, events, group, stop)

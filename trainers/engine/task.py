@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -116,4 +116,27 @@ class Task(Protocol):
 
     def preprocessing(self) -> dict[str, Any]:
         """All that `predict` needs to turn raw input into the model's."""
+        ...
+
+
+@runtime_checkable
+class Baselined(Protocol):
+    """A task that has a simple model to be beaten. Optional."""
+
+    baseline_name: str
+
+    def baseline(self, split: str) -> Summary:
+        """The simple model's metrics on a split."""
+        ...
+
+
+@runtime_checkable
+class Proving(Protocol):
+    """A task whose checkpoints carry a proof that raw input still gives the stored logits. Optional."""
+
+    def proof(self, model: nn.Module) -> dict[str, Any]:
+        """Raw input and the model's answers to it, ready for JSON; stands in the manifest as `proof`.
+
+        Leaves the model as it is.
+        """
         ...

@@ -1,0 +1,275 @@
+"""From CSV and NPZ files to rows: names, values, labels, splits. CSV needs the standard library alone.
+
+A label and the blendshapes it belongs to are one record from here to the batch.
+"""
+
+import csv
+import difflib
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainers.blendshapes import names
+from trainers.blendshapes.config import Config
+from trainers.common import splits
+
+LABEL, GROUP, SPLIT, FILE = "label", "group", "split", "file"
+EXTRA = (LABEL, GROUP, SPLIT, FILE)
+"""Columns that are no blendshape: all but the label may be left out."""
+
+
+class Unusable(Exception):
+    """A whole file that cannot be used: the rule's code, the reason, its particulars."""
+
+    def __init__(self, code: str, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.code, self.reason, self.detail = code, reason, detail
+
+
+@dataclass(frozen=True)
+class Row:
+    """One face: `id` is `<file>:<line>`, `values` are those of `columns` in their order."""
+
+    id: str
+    path: Path
+    line: int
+    values: tuple[float, ...]
+    label: str
+    group: str = ""
+    split: str = ""
+    source: str = ""
+
+    @property
+    def content(self) -> str:
+        """A hash of the values: equal faces have the same."""
+        return hashlib.blake2b(repr(self.values).encode(), digest_size=12).hexdigest()
+
+    @property
+    def unit(self) -> str:
+        """What must not stand in two splits: the group, or the very same face."""
+        return f"group {self.group}" if self.group else f"face {self.content}"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row (or file, line 0) that is not used. `broken` ones count against max_refused."""
+
+    path: Path
+    line: int
+    code: str
+    reason: str
+    detail: str
+    broken: bool = True
+
+    @property
+    def where(self) -> str:
+        """As a person finds it."""
+        return f"{self.path.name}:{self.line}" if self.line else self.path.name
+
+    @property
+    def why(self) -> str:
+        """The reason with its particulars."""
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All rows of all files; `reordered` are files whose columns stand in another order."""
+
+    found: int
+    rows: tuple[Row, ...]
+    refused: tuple[Refusal, ...]
+    reordered: tuple[str, ...]
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """`; did you mean …?`, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def header(found: Sequence[str], wanted: Sequence[str], labelled: bool) -> bool:
+    """Whether the blendshapes of a header stand in MediaPipe's order. Raises Unusable."""
+    if len(found) == 1 and any(sign in found[0] for sign in ";\t|"):
+        raise Unusable("schema.layout", "is not separated by commas", found[0][:60])
+    if found and _number(found[0]) is not None and not set(found) & set(names.ALL):
+        detail = "the first line must name the columns, such as browDownLeft"
+        raise Unusable("schema.layout", "has no header", detail)
+    twice = [name for name, count in Counter(found).items() if count > 1]
+    if twice:
+        raise Unusable("schema.layout", "names a column twice", ", ".join(twice[:5]))
+    strange = [name for name in found if name not in names.ALL and name not in EXTRA]
+    if strange:
+        known = (*names.ALL, *EXTRA)
+        detail = ", ".join(f"{name!r}{suggest(name, known)}" for name in strange[:5])
+        raise Unusable("schema.layout", "has columns that are no blendshape", detail)
+    missing = [name for name in (*wanted, *([LABEL] if labelled else [])) if name not in found]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise Unusable("schema.layout", "lacks columns", ", ".join(missing[:5]) + more)
+    places = [names.ALL.index(name) for name in found if name in names.ALL]
+    return places == sorted(places)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def read(
+    path: Path, wanted: Sequence[str], labelled: bool = True, name: str = ""
+) -> tuple[bool, list[Row | Refusal]]:
+    """Whether the file keeps MediaPipe's order, and its rows, called `<name>:<line>`. Raises Unusable."""
+    if path.suffix == ".npz":
+        from trainers.blendshapes import npz  # noqa: PLC0415 - imports numpy
+
+        found, lines = npz.read(path)
+    else:
+        found, lines = _read_csv(path)
+    ordered = header(found, wanted, labelled)
+    frame = _Frame(path, name or path.name, found, wanted, _split_of(path), labelled)
+    return ordered, [_row(frame, line, cells) for line, cells in lines]
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str]]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            found = [name.strip() for name in next(reader, [])]
+            lines: list[tuple[int, Sequence[str]]] = [(reader.line_num, cells) for cells in reader if cells]
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+        raise Unusable("schema.layout", "is no readable CSV", str(fault)) from fault
+    if not found:
+        raise Unusable("schema.layout", "is empty")
+    return found, lines
+
+
+def _split_of(path: Path) -> str:
+    """`train`, `val` or `test` where the file's name says it."""
+    words = path.stem.lower().replace("-", "_").replace(".", "_").split("_")
+    for split, also in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        if split in words or also in words:
+            return split
+    return ""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What the rows of a file have in common: its columns, and those that are wanted of them."""
+
+    path: Path
+    name: str
+    found: Sequence[str]
+    wanted: Sequence[str]
+    split: str
+    labelled: bool
+
+
+def _row(frame: _Frame, line: int, cells: Sequence[str]) -> Row | Refusal:
+    def refuse(code: str, reason: str, detail: str = "") -> Refusal:
+        return Refusal(frame.path, line, code, reason, detail)
+
+    if len(cells) != len(frame.found):
+        detail = f"{len(cells)} of {len(frame.found)}"
+        return refuse("schema.layout", "has not one value a column", detail)
+    held = dict(zip(frame.found, cells, strict=True))
+    values: list[float] = []
+    for name in frame.wanted:
+        value = _number(held[name])
+        if value is None:
+            return refuse("schema.layout", "holds what is no number", f"{name} is {held[name]!r}")
+        if not math.isfinite(value):
+            return refuse("feature.unit", "holds NaN or infinity", name)
+        if not 0.0 <= value <= 1.0:
+            return refuse("feature.unit", "holds a value outside 0 to 1", f"{name} is {value:.4g}")
+        values.append(value)
+    label, group, split, source = (str(held.get(name, "")).strip() for name in EXTRA)
+    label, split = label.lower(), split.lower() or frame.split
+    if frame.labelled and label not in names.LABELS:
+        return refuse("labels.parse", "has a label that is no emotion", _no_emotion(label))
+    if split and split not in splits.SPLITS:
+        return refuse("labels.parse", "has a split that is none", split)
+    return Row(f"{frame.name}:{line}", frame.path, line, tuple(values), label, group, split, source)
+
+
+def _no_emotion(label: str) -> str:
+    if label.isdigit():
+        numbers = ", ".join(f"{i} {name}" for i, name in enumerate(names.FER2013))
+        return f"{label!r} is a number; FER2013's are {numbers}: write words"
+    return f"{label!r}{suggest(label, names.LABELS)}"
+
+
+def scan(folders: Mapping[str, Path], config: Config) -> Listing:
+    """Every row of every CSV and NPZ file below the folders, as a row or a refusal."""
+    wanted = names.SETS[config.columns]
+    rows: list[Row] = []
+    refused: list[Refusal] = []
+    reordered, found = [], 0
+    for path, name in _paths(folders):
+        try:
+            ordered, entries = read(path, wanted, name=name)
+        except Unusable as fault:
+            refused.append(Refusal(path, 0, fault.code, fault.reason, fault.detail))
+            found += 1
+            continue
+        found += len(entries)
+        reordered += [] if ordered else [path.name]
+        for entry in entries:
+            kept = _classed(entry, config)
+            (rows if isinstance(kept, Row) else refused).append(kept)  # type: ignore[arg-type]
+    return Listing(found, tuple(rows), tuple(refused), tuple(reordered))
+
+
+def _paths(folders: Mapping[str, Path]) -> list[tuple[Path, str]]:
+    """CSV and NPZ files, each with its name within its folder."""
+    every = ((path, folder) for folder in folders.values() for path in folder.rglob("*"))
+    return sorted((p, str(p.relative_to(folder))) for p, folder in every if p.suffix in (".csv", ".npz"))
+
+
+def _classed(entry: Row | Refusal, config: Config) -> Row | Refusal:
+    """The row with its class, or left out by an option."""
+    if isinstance(entry, Refusal) or entry.label in config.classes:
+        return entry
+    if config.others == names.OTHER:
+        return replace(entry, label=names.OTHER)
+    reason = f"left out by the option others: {config.others}"
+    return Refusal(entry.path, entry.line, "labels.parse", reason, entry.label, broken=False)
+
+
+def split_rows(rows: Sequence[Row], config: Config) -> dict[str, str]:
+    """Row id to split: as the files say; where they say none, whole groups (or equal faces) by seed.
+
+    A file that names only train and test gives its validation share from train.
+    """
+    said = {row.split for row in rows}
+    home = {row.id: row.split for row in rows}
+    free = [row for row in rows if not row.split]
+    shares = (config.val_share, config.test_share)
+    if said == {"train", "test"}:
+        free, shares = [row for row in rows if row.split == "train"], (config.val_share, 0.0)
+    strata: dict[str, str] = {}
+    for row in free:
+        strata.setdefault(row.unit, "group" if row.group else row.label)
+    drawn = splits.by_actor(dict(sorted(strata.items())), config.seed, *shares)
+    return {**home, **{row.id: drawn[row.unit] for row in free}}
+
+
+def by_split(rows: Sequence[Row], home: Mapping[str, str]) -> dict[str, list[Row]]:
+    """Split to its rows, in their order."""
+    held: dict[str, list[Row]] = {split: [] for split in splits.SPLITS}
+    for row in rows:
+        held[home[row.id]].append(row)
+    return held
+
+
+def reasons(refused: Sequence[Refusal]) -> Iterator[tuple[str, int, Refusal]]:
+    """Each reason with its count and first row, the commonest first."""
+    counts = Counter(refusal.reason for refusal in refused)
+    first = {refusal.reason: refusal for refusal in reversed(refused)}
+    for reason, count in counts.most_common():
+        yield reason, count, first[reason]

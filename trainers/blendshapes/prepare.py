@@ -1,0 +1,136 @@
+"""Pictures to blendshapes, by MediaPipe's Face Landmarker where the user has installed it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainers.blendshapes import names
+from trainers.blendshapes.sample import write_csv
+from trainers.common.splits import SPLITS
+from trainers.engine import health
+from trainers.engine.events import Events
+from trainers.engine.sources import BadSource
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+Scores = dict[str, float] | None
+"""The blendshapes of the face in a picture by name; None where MediaPipe sees none."""
+
+
+def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dict[str, Any]:
+    """Write `to`/blendshapes/*.csv of the pictures; says how many gave a face and how many were dropped.
+
+    Raises BadSource for an option that is missing, DataUnusable where nothing came of it.
+    """
+    for name in ("images", "model"):
+        if name not in sources:
+            what = "a folder of pictures" if name == "images" else "MediaPipe's face_landmarker.task"
+            raise BadSource(f"--{name} is missing: {what}")
+    pictures = list(_pictures(sources["images"]))
+    if not pictures:
+        _unusable(f"no picture lies in a folder of an emotion below {sources['images']}", _layout())
+    rows: dict[str, list[list[object]]] = {}
+    used, dropped, unread = Counter[str](), Counter[str](), Counter[str]()
+    with _landmarker(sources["model"]) as look:
+        for number, (path, split, label) in enumerate(pictures, 1):
+            scores = _scores(look, path)
+            if isinstance(scores, str):
+                unread[label] += 1
+            elif scores is None:
+                dropped[label] += 1
+            else:
+                used[label] += 1
+                told = [label, "", str(path.relative_to(sources["images"]))]
+                rows.setdefault(split, []).append([*told, *(scores[name] for name in names.ALL)])
+            if number % 100 == 0 or number == len(pictures):
+                events("progress", phase="prepare", step=number, of=len(pictures))
+    if not used:
+        _unusable(f"MediaPipe saw a face in none of {len(pictures)} pictures", "look at the pictures")
+    return _write(to / "blendshapes", rows, used, dropped, unread)
+
+
+def _write(
+    folder: Path,
+    rows: Mapping[str, list[list[object]]],
+    used: Counter[str],
+    dropped: Counter[str],
+    unread: Counter[str],
+) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, held in rows.items():
+        write_csv(folder / f"{split or 'faces'}.csv", held)
+    counts = {
+        label: {"used": used[label], "no face": dropped[label], "unreadable": unread[label]}
+        for label in sorted(used | dropped | unread)
+    }
+    return {
+        "folders": {"blendshapes": str(folder)},
+        "faces": used.total(),
+        "dropped": dropped.total(),
+        "unreadable": unread.total(),
+        "classes": counts,
+    }
+
+
+def _pictures(folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """Pictures with their split (or nothing) and their label, by the folders they lie in."""
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+        parts = [part.lower() for part in path.relative_to(folder).parts[:-1]]
+        split = next((part for part in parts if part in SPLITS), "")
+        label = next((part for part in reversed(parts) if part in names.LABELS), "")
+        if label:
+            yield path, split, label
+
+
+def _layout() -> str:
+    return f"lay them as <emotion>/*.png or train/<emotion>/*.png; emotions: {', '.join(names.LABELS)}"
+
+
+def _unusable(seen: str, fix: str) -> None:
+    raise health.DataUnusable([health.error("labels.nonempty", seen, fix, "images")])
+
+
+class _landmarker:  # noqa: N801 - a context manager, named as it is used
+    """The Face Landmarker as a function of a picture's path. Raises BadSource where it is not installed."""
+
+    def __init__(self, model: Path) -> None:
+        try:
+            import mediapipe  # noqa: PLC0415 - an extra
+            from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
+        except ImportError as fault:
+            how = f"pip install 'gpujob[mediapipe]' ({fault})"
+            raise BadSource(f"--images needs MediaPipe, which is not installed here: {how}") from fault
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(model)), output_face_blendshapes=True, num_faces=1
+        )
+        self._picture = mediapipe.Image.create_from_file
+        try:
+            self._held = vision.FaceLandmarker.create_from_options(options)
+        except (RuntimeError, ValueError, OSError) as fault:
+            raise BadSource(f"--model {model}: MediaPipe cannot use it: {fault}") from fault
+
+    def __enter__(self) -> Callable[[Path], Scores]:
+        return self._look
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def _look(self, path: Path) -> Scores:
+        faces = self._held.detect(self._picture(str(path))).face_blendshapes
+        return {entry.category_name: float(entry.score) for entry in faces[0]} if faces else None
+
+
+def _scores(look: Callable[[Path], Scores], path: Path) -> Scores | str:
+    """A face's scores, None without a face, or why the picture cannot be read.
+
+    Raises DataUnusable where this MediaPipe has other blendshapes.
+    """
+    try:
+        found = look(path)
+    except (RuntimeError, ValueError, OSError) as fault:
+        return str(fault)
+    if found is not None and set(found) != set(names.ALL):
+        missing = sorted(set(names.ALL) - set(found)) or sorted(set(found) - set(names.ALL))
+        _unusable(f"this MediaPipe has other blendshapes: {health.first(missing)}", "take another version")
+    return found

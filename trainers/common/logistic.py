@@ -1,0 +1,57 @@
+"""Multinomial logistic regression: the baseline that a larger model has to beat."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+PENALTY = 1e-4
+"""L2 on the weights, as a share of the mean loss."""
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """weights (F, C) and bias (C,) on features that are scaled by mean and std (F,)."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    def shares(self, raw: np.ndarray) -> np.ndarray:
+        """(N, F) raw features to (N, C) probabilities."""
+        logits = (raw - self.mean) / self.std @ self.weights + self.bias
+        held = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(held / held.sum(1, keepdims=True))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {name: getattr(self, name).tolist() for name in ("weights", "bias", "mean", "std")}
+
+    @classmethod
+    def from_dict(cls, held: dict[str, Any]) -> "Logistic":
+        """Back from the manifest."""
+        return cls(*(np.array(held[name]) for name in ("weights", "bias", "mean", "std")))
+
+
+def fit(
+    raw: np.ndarray, labels: np.ndarray, class_weights: np.ndarray, mean: np.ndarray, std: np.ndarray
+) -> Logistic:
+    """The minimum of the weighted cross entropy with L2, by L-BFGS in float64: no seed, no rate."""
+    x = torch.from_numpy((raw - mean) / std).double()
+    y, held = torch.from_numpy(labels), torch.from_numpy(class_weights).double()
+    weights = torch.zeros(x.shape[1], len(class_weights), dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(len(class_weights), dtype=torch.float64, requires_grad=True)
+    solver = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        solver.zero_grad()
+        value = cross_entropy(x @ weights + bias, y, weight=held) + PENALTY * weights.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    solver.step(loss)  # type: ignore[no-untyped-call]
+    parts = (weights.detach().numpy(), bias.detach().numpy())
+    return Logistic(*parts, np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64))
