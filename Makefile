@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-full check image image-test format clean system
+.PHONY: help demo demo-blendshapes test test-full check image image-test format clean system
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ $(STAMP): pyproject.toml constraints.txt | system
 
 demo: $(STAMP) ## sample data, a training in tmux, its checkpoint fetched and verified
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
+
+demo-blendshapes: $(STAMP) ## the same in seconds with blendshapes: predict, evaluate and export too
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo-blendshapes.sh
 
 test: $(STAMP) check ## lint, types, contracts and every test, sampled where there are hundreds of trials
 	@$(BIN)/python -m pytest -n 2

@@ -78,7 +78,7 @@ def print_report(ctx: Context, report: dict[str, Any]) -> None:
 
 def summary(report: dict[str, Any]) -> str:
     data, checked = report.get("data") or {}, len(report.get("checked", []))
-    samples = f", {data['used']} of {data['found']} files used" if data else ""
+    samples = f", {data['used']} of {data['found']} samples used" if data else ""
     when = "cached verdict" if report.get("cached") else f"{report.get('seconds', 0):.1f} s"
     worst = sum(f["severity"] == "error" for f in report["findings"])
     return f"{checked} checks{samples}: {'passed' if not worst else f'{worst} error(s)'} ({when})"

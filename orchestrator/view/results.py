@@ -15,12 +15,12 @@ def prediction(line: dict[str, Any]) -> str:
         return harmless(f"{line['file']}  refused: {line['error']}")
     shares = line.get("probabilities") or {}
     sure = f" {shares[line['label']]:.2f}" if line["label"] in shares else ""
-    truth = f"  (the name says {line['truth']})" if line.get("truth") else ""
+    truth = f"  (labelled {line['truth']})" if line.get("truth") else ""
     return harmless(f"{line['file']}  {line['label']}{sure}{truth}")
 
 
 def evaluation(line: dict[str, Any]) -> str:
-    """Metrics beside the baseline's, classes, confusion matrix (rows are the truth), calibration, the worst."""
+    """Metrics beside the baseline's, each class, the confusion matrix, calibration, the worst answers."""
     blocks = (_values(line), _per_class(line), _confusion(line), _calibration(line), _wrong(line))
     return harmless("\n\n".join("\n".join(block) for block in blocks if block))
 

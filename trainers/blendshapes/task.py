@@ -251,7 +251,11 @@ def _told(
         logits = next(answers)
         shares = dict(zip(restored.config.classes, logits.softmax(0).tolist(), strict=True))
         answer = {"file": where, "label": max(shares, key=shares.__getitem__), "probabilities": shares}
-        yield {**answer, "logits": logits.tolist(), **({"truth": entry.label} if entry.label else {})}
+        yield {**answer, "logits": logits.tolist(), **_truth(entry)}
+
+
+def _truth(row: files.Row) -> dict[str, str]:
+    return {"truth": row.label} if row.label in names.LABELS else {}
 
 
 def evaluate(

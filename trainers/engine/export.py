@@ -65,6 +65,7 @@ def write(held: checkpoint.Checkpoint, offered: Exportable, to: Path) -> dict[st
     Gives their paths and by how much the logits differ. Raises NoExport.
     """
     program, description = places(to)
+    offered.module.eval().requires_grad_(False)
     program.parent.mkdir(parents=True, exist_ok=True)
     beside = program.with_name(f".{program.name}.{os.getpid()}.tmp.pt2")
     try:

@@ -194,7 +194,8 @@ def disk(task: Task, work: Path) -> list[Finding]:
     """Room for the checkpoints that are kept at once, and one being written."""
     weights = sum(p.numel() * p.element_size() for p in task.build().parameters())
     needed = 3 * weights * (checkpoint.KEPT + 2)
-    free = shutil.disk_usage(work).free
+    there = next(place for place in (work, *work.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
     if free > needed:
         return []
     seen = f"{free / 1e9:.2f} GB are free at {work}, the checkpoints take {needed / 1e9:.2f} GB"

@@ -1,0 +1,78 @@
+"""Blendshapes to break, and checks of them."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import trainer_runs as runs
+
+from trainers.blendshapes import sample
+from trainers.engine import preflight
+from trainers.engine.events import Silent
+from trainers.engine.preflight import Request
+
+SMALL = {"hidden": [16], "epochs": 4, "warmup_epochs": 1.0, "batch_size": 64, "learning_rate": 0.01}
+
+Rows = list[dict[str, str]]
+
+
+def write(folder: Path, size: int = 420) -> Path:
+    """A small sample; the folder that holds `blendshapes`."""
+    sample.write(folder, size, 0, Silent())
+    return folder
+
+
+def read(path: Path) -> Rows:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def edit(path: Path, change: Callable[[Rows], Rows | None]) -> None:
+    """Replace a file by its rows, changed; the first row names the columns."""
+    rows = read(path)
+    rows = change(rows) or rows
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def whole(folder: Path) -> Path:
+    """The sample without its broken rows."""
+    edit(folder / "blendshapes" / "train.csv", lambda rows: rows[7:])
+    return folder
+
+
+def check(
+    folder: Path, tier: str = "files", task: type | None = None, **config: object
+) -> tuple[dict[str, Any], int]:
+    data = {"blendshapes": str(folder / "blendshapes")}
+    request = Request({**SMALL, **config}, data, tier, folder / "work")
+    return preflight.check("blendshapes", request, Silent(), task)
+
+
+def told(report: Mapping[str, Any], code: str) -> str:
+    """What was seen by a rule that found an error or a warning."""
+    return "; ".join(f["seen"] for f in report["findings"] if f["code"] == code and f["severity"] != "info")
+
+
+def train(run: Path, folder: Path, **config: object) -> int:
+    """`python -m trainers train blendshapes` in a process of its own; the exit code."""
+    run.mkdir(parents=True, exist_ok=True)
+    environment = runs.environment(run, folder, {**SMALL, **config})
+    environment["GPUJOB_DATA"] = json.dumps({"blendshapes": str(folder / "blendshapes")})
+    with (run / "log").open("w") as log:
+        done = subprocess.run(
+            [sys.executable, "-m", "trainers", "train", "blendshapes"],
+            env={**environment, **{k: os.environ[k] for k in ("LD_LIBRARY_PATH",) if k in os.environ}},
+            stdout=log,
+            stderr=log,
+            cwd=runs.ROOT,
+            check=False,
+        )
+    return done.returncode

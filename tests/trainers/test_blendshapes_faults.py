@@ -1,0 +1,309 @@
+"""Faults that were made in earnest with blendshapes, each put in on purpose and caught by its code."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import faces
+import numpy as np
+import pytest
+from faces import check, edit, told
+
+from trainers.blendshapes import files, names, npz, probes
+from trainers.blendshapes import task as tasks
+from trainers.blendshapes.batch import Items
+from trainers.common import normalise
+from trainers.engine import rng
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return faces.whole(faces.write(tmp_path_factory.mktemp("faces")))
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path) -> Path:
+    """A sample of this test's own to break."""
+    return Path(shutil.copytree(pristine, tmp_path / "faces"))
+
+
+def train_file(folder: Path) -> Path:
+    return folder / "blendshapes" / "train.csv"
+
+
+def errors(report: dict) -> set[str]:
+    return {f["code"] for f in report["findings"] if f["severity"] == "error"}
+
+
+@pytest.mark.parametrize(("model", "hidden"), [("dense", [16]), ("lstm", [32])])
+def test_the_healthy_sample_is_passed(pristine, model, hidden):
+    report, code = check(pristine, "full", model=model, hidden=hidden)
+    assert (code, errors(report), report["skipped"]) == (0, set(), [])
+    assert set(probes.PROBE_CODES) <= set(report["checked"])
+
+
+def test_the_broken_rows_of_the_sample_are_named_by_line_and_reason(tmp_path):
+    report, code = check(faces.write(tmp_path), tier="files")
+    assert code == 0
+    whys = {Path(r["file"]).name: r["why"] for r in report["data"]["refused"]}
+    assert "did you mean happy?" in whys["train.csv:3"]
+    assert "FER2013's are 0 angry" in whys["train.csv:4"]
+    assert "holds NaN" in whys["train.csv:5"]
+    assert "mouthSmileLeft is 1.7" in whys["train.csv:6"]
+    assert "mouthSmileLeft is ''" in whys["train.csv:7"]
+    assert "51 of 55" in whys["train.csv:8"]
+
+
+# Names and their order
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("browInnerUp", "browInerUp", "did you mean browInnerUp?"),
+        ("label", "labels", "did you mean label?"),
+        ("mouthSmileLeft", "file2", "no blendshape"),
+        ("mouthSmileLeft", "mouthSmileRight", "twice"),
+        ("browInnerUp", "", "no blendshape"),
+    ],
+)
+def test_a_column_of_another_name_refuses_the_file(folder, old, new, said):
+    path = train_file(folder)
+    first, rest = path.read_text().split("\n", 1)
+    path.write_text(first.replace(old, new, 1) + "\n" + rest)
+    report, code = check(folder)
+    assert (code, said in told(report, "schema.layout")) == (64, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("0.1,0.2,0.3\n0.1,0.2,0.3\n", "has no header"),
+        ("label;browInnerUp\nhappy;0.1\n", "not separated by commas"),
+        ("label,browInnerUp\nhappy,0.1\n", "lacks columns: browDownLeft"),
+        ("", "is empty"),
+        ('label,"browInnerUp\nhappy,0.1\n', "is no readable CSV"),
+    ],
+)
+def test_a_file_that_is_no_table_of_blendshapes_is_refused_whole(folder, content, said):
+    (folder / "blendshapes" / "more.csv").write_text(content)
+    report, code = check(folder)
+    assert (code, said in told(report, "schema.layout")) == (64, True)
+
+
+def test_columns_in_another_order_are_taken_by_name_and_warned_about(folder, pristine):
+    edit(train_file(folder), lambda rows: [dict(reversed(row.items())) for row in rows])
+    report, code = check(folder)
+    assert (code, "do not stand in MediaPipe's order" in told(report, "schema.layout")) == (0, True)
+    kept, turned = (
+        files.scan({"": place / "blendshapes"}, tasks.Config()).rows for place in (pristine, folder)
+    )
+    assert [row.values for row in kept] == [row.values for row in turned]
+
+
+# Values
+
+
+def test_scores_that_were_normalised_are_refused_with_what_the_model_wants(folder):
+    def normalise_all(rows: faces.Rows) -> None:
+        for name in names.ALL:
+            column = np.array([float(row[name]) for row in rows])
+            for row, value in zip(rows, (column - column.mean()) / (column.std() + 1e-12), strict=True):
+                row[name] = repr(float(value))
+
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, normalise_all)
+    report, code = check(folder)
+    assert code == 65
+    assert "outside 0 to 1" in told(report, "labels.nonempty")
+
+
+def test_broken_rows_beyond_the_budget_are_refused(folder):
+    def spoil(rows: faces.Rows) -> None:
+        for row in rows[::8]:
+            row["jawOpen"] = "2.5"
+
+    edit(train_file(folder), spoil)
+    report, code = check(folder)
+    assert (code, errors(report)) == (64, {"feature.unit"})
+    fix = next(f["fix"] for f in report["findings"] if f["code"] == "feature.unit")
+    assert "the model normalises by itself" in fix
+
+
+def test_scores_that_never_vary_are_listed(pristine):
+    report, code = check(pristine, "full", columns=52, hidden=[8])
+    seen = told(report, "feature.columns")
+    assert code == 0
+    assert all(name in seen for name in ("_neutral", "cheekSquintLeft", "noseSneerLeft", "noseSneerRight"))
+    assert "mouthSmileLeft" not in seen
+
+
+def round_all(digits: int):
+    def change(rows: faces.Rows) -> None:
+        for row in rows:
+            row.update({name: str(round(float(row[name]), digits)) for name in names.ALL})
+
+    return change
+
+
+def test_rounding_is_told_with_its_decimals(folder):
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, round_all(4))
+    report, code = check(folder)
+    assert (code, told(report, "dtype.truncate")) == (0, "every value is rounded to 4 decimals")
+
+
+def test_rounding_that_makes_a_class_vanish_is_refused(folder):
+    def fade(rows: faces.Rows) -> None:
+        for number, row in enumerate(rows):  # sad faces that differ only in their fifth decimal
+            if row["label"] in ("sad", "neutral"):
+                row.update(dict.fromkeys(names.ALL, f"{0.2 + number * 1e-06:.6f}"))
+
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, fade)
+    assert "dtype.truncate" not in errors(check(folder)[0])
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, round_all(4))
+    report, code = check(folder)
+    assert code == 64
+    assert "every row of sad, neutral equals a row of another class" in told(report, "dtype.truncate")
+
+
+# Labels and splits
+
+
+def test_a_class_that_is_missing_is_refused(folder):
+    edit(folder / "blendshapes" / "val.csv", lambda rows: [row for row in rows if row["label"] != "sad"])
+    report, code = check(folder)
+    assert (code, "val holds no sad" in told(report, "balance")) == (64, True)
+
+
+def test_a_face_or_a_group_in_two_splits_is_refused(folder):
+    extra = faces.read(folder / "blendshapes" / "test.csv")[:1]
+    edit(train_file(folder), lambda rows: rows + extra)
+    report, code = check(folder)
+    assert (code, errors(report)) == (64, {"dups", "split.groups"})
+    assert f"train.csv:{len(faces.read(train_file(folder))) + 1} = test.csv:2" in told(report, "dups")
+
+
+def test_files_that_name_no_split_are_split_by_group_or_by_face(folder):
+    rows = [row for path in sorted((folder / "blendshapes").glob("*.csv")) for row in faces.read(path)]
+    for path in (folder / "blendshapes").glob("*.csv"):
+        path.unlink() if path.name != "train.csv" else path.rename(path.with_name("faces.csv"))
+    edit(folder / "blendshapes" / "faces.csv", lambda _: rows)
+    report, code = check(folder)
+    assert (code, errors(report)) == (0, set())
+    edit(
+        folder / "blendshapes" / "faces.csv", lambda held: [{**row, "group": ""} for row in held + held[:40]]
+    )
+    report, code = check(folder)
+    assert (code, errors(report)) == (0, set())  # equal faces stay together
+
+
+def test_train_and_test_alone_give_the_validation_rows_from_train(folder):
+    (folder / "blendshapes" / "val.csv").unlink()
+    report, code = check(folder)
+    assert (code, errors(report)) == (0, set())
+    (table,) = [t for t in report["data"]["tables"] if t["title"] == "Rows by class"]
+    train, val, test = (int(n) for n in table["rows"][3][1:])
+    assert 0.1 < val / (train + val) < 0.2
+    assert test == len([row for row in faces.read(folder / "blendshapes" / "test.csv") if wanted(row)])
+
+
+def wanted(row: dict[str, str]) -> bool:
+    return row["label"] in ("happy", "sad", "neutral")
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"classes": ["happy"]}, "classes"),
+        ({"classes": ["happy", "hapy"]}, "classes"),
+        ({"classes": ["happy", "sad"], "others": "unknown"}, "others"),
+        ({"columns": 30}, "columns"),
+        ({"classes": "happy"}, "classes"),
+    ],
+)
+def test_class_sets_that_make_no_sense_are_refused_by_their_key(pristine, config, key):
+    report, code = check(pristine, "config", **config)
+    assert (code, {f["key"] for f in report["findings"]}) == (64, {key})
+
+
+def test_other_emotions_are_one_class_where_that_is_asked(pristine):
+    report, code = check(pristine, classes=["happy", "sad", "unknown"], others="unknown")
+    assert code == 0
+    (table,) = [t for t in report["data"]["tables"] if t["title"] == "Rows by class"]
+    assert [row[0] for row in table["rows"][:3]] == ["happy", "sad", "unknown"]
+    assert report["data"]["used"] == report["data"]["found"]
+
+
+def test_balanced_sampling_draws_every_class_equally_often(pristine):
+    held = tasks.data.load(tasks.Config(), {"": pristine / "blendshapes"})
+    task = tasks.BlendshapesTask(tasks.Config(sampling="balanced"), held)
+    items = task.items("train")
+    for epoch in (0, 1):
+        drawn = np.bincount([items[epoch, place].label for place in range(task.size("train"))])
+        assert drawn.tolist() == [task.size("train") // 3] * 3
+    first, second = ([items[epoch, 1].values.tolist() for _ in range(2)] for epoch in (0, 1))
+    assert first[0] == first[1] != second[0]
+    assert task.weights.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_an_npz_holds_the_same_rows_as_a_csv(pristine, tmp_path):
+    rows = faces.read(pristine / "blendshapes" / "test.csv")
+    values = np.array([[float(row[name]) for name in names.ALL] for row in rows])
+    held = {"names": np.array(names.ALL), "labels": np.array([row["label"] for row in rows])}
+    np.savez(tmp_path / "test.npz", features=values, **held)
+    wanted = names.SETS[33]
+    _, read = files.read(tmp_path / "test.npz", wanted)
+    _, other = files.read(pristine / "blendshapes" / "test.csv", wanted)
+    assert [(r.values, r.label, r.split) for r in read] == [(r.values, r.label, r.split) for r in other]
+    np.savez(tmp_path / "test.npz", values=values)
+    with pytest.raises(files.Unusable, match="has no key features: it holds values"):
+        npz.read(tmp_path / "test.npz")
+
+
+# Faults of the recipe and its code
+
+
+class Shuffled(tasks.BlendshapesTask):
+    """Labels and values came apart."""
+
+    def items(self, split: str) -> Items:
+        held = super().items(split)
+        turned = held.split.labels[rng.permutation(len(held.split.labels), 1)]
+        return Items(replace(held.split, labels=turned), self.config.seed, held.balanced)
+
+
+class NormalisedTwice(tasks.BlendshapesTask):
+    """The data set normalises what the model normalises again."""
+
+    def items(self, split: str) -> Items:
+        held = super().items(split)
+        values = (held.split.values - self.normaliser.mean) / self.normaliser.std
+        return Items(replace(held.split, values=values), self.config.seed, held.balanced)
+
+
+class OfEverything(tasks.BlendshapesTask):
+    """Statistics of all rows, the tested ones too."""
+
+    def fit(self) -> normalise.Normaliser:
+        rows = [row for split in self.data.splits.values() for row in split.rows]
+        return normalise.fit([split.values for split in self.data.splits.values()], [r.id for r in rows])
+
+
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [(Shuffled, "label.match"), (NormalisedTwice, "norm.once"), (OfEverything, "norm.train_only")],
+)
+def test_a_fault_of_the_recipe_is_caught_by_its_code(pristine, task, code):
+    report, exit_code = check(pristine, "full", task=task)
+    assert exit_code == 64
+    assert code in errors(report)
+
+
+def test_labels_that_say_nothing_are_seen_by_the_baseline(folder):
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, lambda rows: [{**row, "label": names.FER2013[i % 7]} for i, row in enumerate(rows)])
+    report, _ = check(folder, "full", classes=list(names.FER2013))
+    assert "one constant answer gets 0.143" in told(report, "baseline")

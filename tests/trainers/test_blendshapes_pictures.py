@@ -1,0 +1,143 @@
+"""Pictures to blendshapes, with a stand-in for MediaPipe that sees what a picture's bytes say."""
+
+import builtins
+import json
+import sys
+import types
+from pathlib import Path
+from types import SimpleNamespace
+
+import faces
+import pytest
+
+from trainers import __main__ as command
+from trainers.blendshapes import names
+
+
+class Landmarker:
+    """`face N` is a face with scores of N, `nobody` has none, anything else cannot be read."""
+
+    names = names.ALL
+
+    @classmethod
+    def create_from_options(cls, options: SimpleNamespace) -> "Landmarker":
+        assert options.output_face_blendshapes
+        if Path(options.base_options.model_asset_path).read_text() != "model":
+            raise RuntimeError("not a model")
+        return cls()
+
+    def detect(self, picture: str) -> SimpleNamespace:
+        if picture == "nobody":
+            return SimpleNamespace(face_blendshapes=[])
+        score = float(picture.removeprefix("face "))
+        entries = [SimpleNamespace(category_name=name, score=score) for name in self.names]
+        return SimpleNamespace(face_blendshapes=[entries])
+
+    def close(self) -> None:
+        pass
+
+
+def read_picture(path: str) -> str:
+    text = Path(path).read_text()
+    if text.startswith(("face", "nobody")):
+        return text
+    raise RuntimeError("no picture")
+
+
+@pytest.fixture
+def mediapipe(monkeypatch: pytest.MonkeyPatch) -> type[Landmarker]:
+    vision = SimpleNamespace(FaceLandmarkerOptions=SimpleNamespace, FaceLandmarker=Landmarker)
+    top, tasks, python = (
+        types.ModuleType(name) for name in ("mediapipe", "mediapipe.tasks", "mediapipe.tasks.python")
+    )
+    top.Image = SimpleNamespace(create_from_file=read_picture)
+    python.BaseOptions, python.vision = SimpleNamespace, vision
+    for module in (top, tasks, python):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return Landmarker
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "task").write_text("model")
+    for split in ("train", "test"):
+        for label, count in (("happy", 3), ("sad", 2)):
+            folder = tmp_path / "images" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                (folder / f"{number}.png").write_text(f"face 0.123456789{number}")
+    (tmp_path / "images/train/sad/nobody.png").write_text("nobody")
+    (tmp_path / "images/train/sad/torn.png").write_text("torn")
+    (tmp_path / "images/train/else.png").write_text("face 0.5")
+    return tmp_path / "images"
+
+
+def prepare(images: Path, *more: str) -> int:
+    model = images.parent / "task"
+    words = ["--images", str(images), "--model", str(model), "--to", str(images.parent / "out"), *more]
+    return command.main(["prepare", "blendshapes", *words])
+
+
+def test_every_face_becomes_a_row_and_what_is_dropped_is_counted_by_class(mediapipe, images, capsys):
+    assert prepare(images) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["faces"], told["dropped"], told["unreadable"]) == (10, 1, 1)
+    assert told["classes"]["sad"] == {"used": 4, "no face": 1, "unreadable": 1}
+    folder = Path(told["folders"]["blendshapes"])
+    assert sorted(path.name for path in folder.iterdir()) == ["test.csv", "train.csv"]
+    row = faces.read(folder / "train.csv")[1]
+    assert (row["label"], row["file"], row["mouthPucker"]) == ("happy", "train/happy/1.png", "0.1234567891")
+    report, _ = faces.check(images.parent / "out", classes=["happy", "sad"])
+    assert report["data"]["used"] == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (lambda images: (images.parent / "task").write_text("x"), 2, "MediaPipe cannot use it: not a model"),
+        (
+            lambda images: [p.write_text("nobody") for p in images.rglob("*.png")],
+            65,
+            "saw a face in none of 12",
+        ),
+        (lambda images: (images / "train").rename(images.parent / "x"), 0, "faces"),
+        (
+            lambda images: [p.rename(p.with_suffix(".txt")) for p in images.rglob("*.png")],
+            65,
+            "no picture lies",
+        ),
+        (
+            lambda images: setattr(Landmarker, "names", names.ALL[:51]),
+            65,
+            "has other blendshapes: noseSneerRight",
+        ),
+    ],
+)
+def test_what_can_be_wrong_with_pictures_is_a_sentence(
+    mediapipe, images, monkeypatch, capsys, change, code, said
+):
+    monkeypatch.setattr(Landmarker, "names", names.ALL)
+    change(images)
+    assert prepare(images) == code
+    found = capsys.readouterr()
+    assert said in found.out + found.err
+
+
+def test_without_mediapipe_the_extra_is_named(images, monkeypatch, capsys):
+    real = builtins.__import__
+
+    def absent(name: str, *rest: object, **more: object) -> object:
+        if name.startswith("mediapipe"):
+            raise ModuleNotFoundError("No module named 'mediapipe'")
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    assert prepare(images) == 2
+    assert "pip install 'gpujob[mediapipe]'" in capsys.readouterr().err
+
+
+def test_the_model_file_is_asked_for(images, capsys):
+    assert command.main(["prepare", "blendshapes", "--images", str(images)]) == 2
+    assert "--model is missing" in capsys.readouterr().err
+    assert command.main(["prepare", "blendshapes", "--imges", str(images)]) == 2
+    assert "did you mean --images?" in capsys.readouterr().err

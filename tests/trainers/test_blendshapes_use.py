@@ -1,0 +1,218 @@
+"""A trained checkpoint in use: raw blendshapes give its logits, in Python and from the exported program."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import faces
+import numpy as np
+import pytest
+import torch
+import trainer_runs as runs
+from torch import Tensor
+
+from trainers import __main__ as command
+from trainers.blendshapes import names
+from trainers.blendshapes import task as tasks
+from trainers.blendshapes.model import Blendshapes
+from trainers.engine import checkpoint
+from trainers.engine import config as options
+from trainers.engine.distributed import Group
+from trainers.engine.events import Events, Silent
+from trainers.engine.loop import Trainer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return faces.whole(faces.write(tmp_path_factory.mktemp("faces"), 900))
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training in a process of its own."""
+    place = tmp_path_factory.mktemp("root") / "runs" / "short"
+    assert faces.train(place, folder) == 0, (place / "log").read_text()
+    return place
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    to = tmp_path_factory.mktemp("exported")
+    assert command.main(["export", str(run / "checkpoints" / "best"), "--to", str(to)]) == 0
+    return to
+
+
+def best(run: Path) -> checkpoint.Checkpoint:
+    root = run / "checkpoints"
+    return checkpoint.read(root / (root / "best").read_text().strip())
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, list[dict]]:
+    capsys.readouterr()
+    code = command.main([str(word) for word in words])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def raw_of(path: Path) -> np.ndarray:
+    rows = faces.read(path)
+    return np.array([[float(row[name]) for name in names.SETS[33]] for row in rows], dtype=np.float32)
+
+
+APPLICATION = """
+import json, sys
+assert "trainers" not in sys.modules
+import torch
+told = json.load(open(sys.argv[1] + "/preprocessing.json"))
+program = torch.export.load(sys.argv[1] + "/model.pt2").module()
+with torch.no_grad():
+    print(json.dumps(program(torch.tensor(json.load(sys.stdin))).tolist()))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(run: Path, exported: Path, folder: Path) -> dict[str, np.ndarray]:
+    """What another program, with torch alone, gets from what was exported: raw faces, normalised ones,
+    and the checkpoint's proof."""
+    raw = raw_of(folder / "blendshapes" / "test.csv")
+    proof = np.array(best(run).manifest["proof"]["raw"], dtype=np.float32)
+    given = np.concatenate([raw, normalised(raw), proof])
+    done = subprocess.run(
+        [sys.executable, "-c", APPLICATION, str(exported)],
+        input=json.dumps(given.tolist()),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=exported,
+    )
+    found = np.array(json.loads(done.stdout), dtype=np.float32)
+    return {
+        "raw": found[: len(raw)],
+        "normalised": found[len(raw) : -len(proof)],
+        "proof": found[-len(proof) :],
+    }
+
+
+def normalised(raw: np.ndarray) -> np.ndarray:
+    """As the mission's training did it, and its application did not."""
+    return np.asarray((raw - raw.mean(0)) / raw.std(0))
+
+
+def test_raw_faces_get_the_same_logits_from_predict_and_from_the_exported_program(
+    run, answers, folder, capsys
+):
+    path = folder / "blendshapes" / "test.csv"
+    code, lines = call(capsys, "predict", run / "checkpoints" / "best", path)
+    assert code == 0
+    wanted = np.array([line["logits"] for line in lines], dtype=np.float32)
+    assert np.abs(answers["raw"] - wanted).max() < 1e-4
+    assert np.abs(answers["proof"] - np.array(best(run).manifest["proof"]["logits"])).max() < 1e-4
+    assert lines[0]["file"] == f"{path}:2"
+    assert lines[0]["label"] == max(lines[0]["probabilities"], key=lines[0]["probabilities"].get)
+
+
+def test_what_an_application_normalised_itself_is_refused_and_never_answered(
+    run, answers, folder, tmp_path, capsys
+):
+    assert np.isnan(answers["normalised"]).all()
+    wrong = normalised(raw_of(folder / "blendshapes" / "test.csv"))
+
+    def normalise(rows: faces.Rows) -> None:
+        for row, values in zip(rows, wrong, strict=True):
+            row.update({name: repr(float(v)) for name, v in zip(names.SETS[33], values, strict=True)})
+
+    shutil.copy(folder / "blendshapes" / "test.csv", tmp_path / "mine.csv")
+    faces.edit(tmp_path / "mine.csv", normalise)
+    code, lines = call(capsys, "predict", run / "checkpoints" / "best", tmp_path / "mine.csv")
+    assert code == 1
+    assert all("outside 0 to 1" in line["error"] for line in lines)
+
+
+def test_code_that_no_longer_normalises_is_refused_by_the_stored_logits(run, monkeypatch, capsys):
+    whole = Blendshapes.forward
+
+    def forgetful(self: Blendshapes, raw: Tensor, keys: Tensor) -> Tensor:
+        return whole(self, raw * self.std + self.mean, keys)  # as if the model did not normalise
+
+    monkeypatch.setattr(Blendshapes, "forward", forgetful)
+    for words in (["predict", "x.csv"], ["export", "--to", "x"], ["verify"]):
+        assert command.main([words[0], str(run / "checkpoints" / "best"), *words[1:]]) == 1
+        assert "off those of the training" in capsys.readouterr().err
+
+
+def test_a_vector_in_another_order_is_taken_by_name(run, folder, tmp_path, capsys):
+    shutil.copy(folder / "blendshapes" / "test.csv", tmp_path / "turned.csv")
+    faces.edit(tmp_path / "turned.csv", lambda rows: [dict(reversed(row.items())) for row in rows])
+    place = run / "checkpoints" / "best"
+    _, turned = call(capsys, "predict", place, tmp_path / "turned.csv")
+    _, straight = call(capsys, "predict", place, folder / "blendshapes" / "test.csv")
+    assert [line["logits"] for line in turned] == [line["logits"] for line in straight]
+
+
+def test_predict_needs_no_label_and_names_what_a_file_lacks(run, folder, tmp_path, capsys):
+    rows = faces.read(folder / "blendshapes" / "test.csv")[:2]
+    shutil.copy(folder / "blendshapes" / "test.csv", tmp_path / "bare.csv")
+    faces.edit(
+        tmp_path / "bare.csv", lambda _: [{name: row[name] for name in names.SETS[33]} for row in rows]
+    )
+    code, lines = call(capsys, "predict", run / "checkpoints" / "best", tmp_path / "bare.csv")
+    assert (code, len(lines), "truth" in lines[0]) == (0, 2, False)
+    faces.edit(tmp_path / "bare.csv", lambda held: [{"jawOpen": row["jawOpen"]} for row in held])
+    code, lines = call(capsys, "predict", run / "checkpoints" / "best", tmp_path / "bare.csv")
+    assert (code, "lacks columns: browDownLeft" in lines[0]["error"]) == (1, True)
+
+
+def test_evaluate_repeats_the_training_and_names_the_rows_most_surely_wrong(run, folder, capsys):
+    data = f"blendshapes={folder / 'blendshapes'}"
+    code, (answer,) = call(capsys, "evaluate", run / "checkpoints" / "best", "--data", data)
+    told = runs.events(run, "metrics")[-1]
+    assert (code, answer["same_data"]) == (0, True)
+    assert answer["confusion"] == told["confusion"]
+    assert answer["values"]["accuracy_low"] == told["values"]["accuracy_low"]
+    assert sum(one["count"] for one in answer["calibration"]) == answer["samples"]
+    worst = answer["wrong"][0]
+    _, lines = call(capsys, "predict", run / "checkpoints" / "best", folder / "blendshapes" / "test.csv")
+    (line,) = [line for line in lines if line["file"].endswith(worst["sample"])]
+    assert (line["truth"], line["label"]) == (worst["truth"], worst["said"])
+    assert line["probabilities"][worst["said"]] == pytest.approx(worst["share"], abs=1e-4)
+    wrong = [one for one in lines if one["truth"] in answer["classes"] and one["label"] != one["truth"]]
+    surest = max(max(one["probabilities"].values()) for one in wrong)
+    assert worst["share"] == pytest.approx(surest, abs=1e-4)
+
+
+def test_the_logistic_regression_stands_beside_the_model_from_the_first_line_to_evaluate(run, folder, capsys):
+    log = (run / "log").read_text()
+    assert "logistic regression, the baseline: val balanced accuracy" in log
+    assert "; logistic regression has balanced accuracy" in log.splitlines()[-1]
+    first = runs.events(run, "metrics")[0]
+    assert first["split"] == "val baseline"
+    data = f"blendshapes={folder / 'blendshapes'}"
+    _, (answer,) = call(capsys, "evaluate", run / "checkpoints" / "best", "--data", data, "--split", "val")
+    assert answer["baseline"]["values"]["macro_f1"] == first["values"]["macro_f1"]
+
+
+def test_a_model_that_does_not_beat_the_baseline_says_so(folder, tmp_path):
+    config, _ = options.parse(tasks.Config, {**faces.SMALL, "epochs": 1, "learning_rate": 1e-6})
+    task = tasks.open_task(config, {"": folder / "blendshapes"}, tmp_path, Silent())
+    events = Events(tmp_path / "events.jsonl")
+    outcome = Trainer(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
+    assert "; logistic regression has" in outcome.message
+    assert [entry["rule"] for entry in runs.events(tmp_path, "health")] == ["plateau.baseline"]
+
+
+def test_the_baseline_is_the_minimum_of_its_loss(folder):
+    held = tasks.data.load(tasks.Config(), {"": folder / "blendshapes"})
+    task = tasks.BlendshapesTask(tasks.Config(), held)
+    train = held.splits["train"]
+    found = task.logistic
+    weights = torch.tensor(found.weights, requires_grad=True)
+    bias = torch.tensor(found.bias, requires_grad=True)
+    x = torch.from_numpy((train.values - found.mean) / found.std).double()
+    loss = torch.nn.functional.cross_entropy(
+        x @ weights + bias, torch.from_numpy(train.labels), weight=task.weights.double()
+    )
+    (loss + 1e-4 * weights.square().sum()).backward()
+    assert float(weights.grad.abs().max()) < 1e-4
+    shares = found.shares(train.values[:5])
+    assert np.allclose(shares, (x[:5] @ weights + bias).softmax(1).detach().numpy())
