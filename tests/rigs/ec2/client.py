@@ -123,7 +123,7 @@ class FakeEC2:
         return [call for call in self._ask("calls") if action in (None, call["action"])]
 
     def machines(self) -> dict[str, dict[str, Any]]:
-        """ip, on, state, reason, root (as the rig sees it) of each instance that is not terminated."""
+        """ip, on, off (see went_off), state, reason, root (in the rig) of each instance that stands."""
         return dict(self._ask("machines"))
 
     def states(self) -> dict[str, str]:
@@ -157,6 +157,11 @@ class FakeEC2:
     def metadata_asked(self, instance: str) -> list[str]:
         """The paths that were asked of its metadata service."""
         return list(self._ask("metadata", instance=instance))
+
+    def went_off(self, instance: str) -> float | None:
+        """When its machine last went off by itself, epoch seconds; None when it never did."""
+        moment: float | None = self.machines()[instance]["off"]
+        return moment
 
     def disk(self, instance: str) -> Path:
         """The root of its disk, as this process can read it."""

@@ -64,6 +64,7 @@ class Desk:
             name: {
                 "ip": member.ip,
                 "on": member.machine.pid is not None,
+                "off": member.machine.went_off,
                 "state": member.instance._state.name,
                 "reason": member.instance.state_reason.code,
                 "root": str(member.machine.root),

@@ -36,6 +36,7 @@ class Machine:
         self.birth = birth
         self.ip = self.name = ""
         self.user_data = b""
+        self.went_off: float | None = None
         self._off = off
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
@@ -161,6 +162,7 @@ class Machine:
             if by_itself:
                 self._process = None
         if by_itself:
+            self.went_off = time.time()
             self._off()
 
 

@@ -144,6 +144,7 @@ class PlainMachine(Machine):
                 *(f"({_line(command)})" for command in config.get("bootcmd") or []),
                 *once,
                 f"{sshd} -D -e & server=$!",
+                *([] if first else ["for script in /var/lib/cloud/scripts/per-boot/*; do $script; done"]),
                 *(f"({_line(command)})" for command in run),
                 "while :; do wait $server; kill -0 $server 2>/dev/null || exit; done",
                 "",

@@ -1,0 +1,111 @@
+"""Boxes for the tests: launched with our user-data, logged in to with the key that it pinned."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator import share
+from orchestrator.core import userdata
+from orchestrator.core.userdata import UserData
+from tests.ec2.test_rig import admit, banner, client, launch
+from tests.rigs.ec2.client import FakeEC2
+from tests.rigs.keys import make_key, public_key
+
+TEMPLATE = (share.folder("templates") / "cloud-init.yaml").read_text("utf-8")
+FAILING = ["false", ["sh", "-c", "exit 7"], "this-does-not-exist --at-all"]
+
+
+@dataclass
+class Keys:
+    """The user's key, and the host key that goes into user-data."""
+
+    user: Path
+    host: Path
+
+    @classmethod
+    def made(cls, folder: Path) -> Keys:
+        return cls(make_key(folder / "user"), make_key(folder / "host"))
+
+
+@dataclass
+class Box:
+    ec2: FakeEC2
+    keys: Keys
+    instance: str
+    due: float = 0.0  # epoch seconds: when its deadline or lease is over, whichever is first
+
+    @property
+    def ip(self) -> str:
+        return str(self.ec2.machines()[self.instance]["ip"])
+
+    def run(self, *words: str, **more: Any) -> str:
+        """Runs a command in it as root, past its network; fails with its output."""
+        code, output = self.ec2.run(self.instance, *words, **more)
+        assert code == 0, output
+        return output
+
+    def has(self, path: str) -> bool:
+        machine = self.ec2.machines()[self.instance]
+        return bool(machine["on"]) and self.ec2.run(self.instance, "test", "-e", path)[0] == 0
+
+    def ready(self) -> Box:
+        self.ec2.until(lambda: self.has(userdata.READY), what="the box says that it is ready")
+        return self
+
+    def ssh(self, *words: str, known: str | None = None) -> subprocess.CompletedProcess[str]:
+        """A login with a pinned host key: `known` (TYPE BASE64), or the one of its user-data."""
+        hosts = self.keys.user.with_name(f"known-{self.instance}")
+        hosts.write_text(f"{self.ip} {known or public_key(self.keys.host)}\n")
+        options = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "GlobalKnownHostsFile": "/dev/null",
+            "UserKnownHostsFile": str(hosts),
+            "IdentitiesOnly": "yes",
+            "ConnectTimeout": "5",
+        }
+        flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        line = ["ssh", "-F", "/dev/null", "-i", str(self.keys.user), *flags, f"ubuntu@{self.ip}", *words]
+        return subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
+
+    def admit(self) -> None:
+        admit(self.instance)
+        self.ec2.until(lambda: banner(self.ip), what="sshd answers")
+
+    def cut_power(self) -> None:
+        client().stop_instances(InstanceIds=[self.instance])
+        self.ec2.until(lambda: self.ec2.states()[self.instance] == "stopped")
+
+    def power_on(self) -> None:
+        client().start_instances(InstanceIds=[self.instance])
+        self.ec2.until(lambda: self.ec2.machines()[self.instance]["on"])
+
+
+def told(keys: Keys, runcmd: list[Any] | None = None, **values: Any) -> str:
+    """User-data; `lives` seconds to the deadline, `runcmd` in place of ours."""
+    given = {
+        "user": "ubuntu",
+        "authorized_key": public_key(keys.user),
+        "host_private": keys.host.read_text(),
+        "host_public": public_key(keys.host),
+        "deadline": int(time.time() + values.pop("lives", 3600)),
+        "boot_grace": 3600,
+    }
+    text = userdata.render(TEMPLATE, UserData(**{**given, **values}))
+    if runcmd is None:
+        return text
+    return "#cloud-config\n" + yaml.safe_dump({**yaml.safe_load(text), "runcmd": runcmd}, width=10**6)
+
+
+def start(ec2: FakeEC2, keys: Keys, launched: dict[str, Any] | None = None, **values: Any) -> Box:
+    """A box whose machine is on; `values` are those of its user-data, `launched` go to RunInstances."""
+    due = time.time() + min(values.get("lives", 3600), values.get("boot_grace", 3600))
+    instance = launch(UserData=told(keys, **values), **(launched or {}))
+    ec2.until(lambda: ec2.machines()[instance]["on"])
+    return Box(ec2, keys, instance, due)
