@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import (
+    box,
     command,
     environments,
     facts,
@@ -62,6 +63,9 @@ _OPS: dict[str, Callable[[Layout, Question], Any]] = {
     "seal_data": lambda layout, q: trees.seal_data(layout, q["name"], q["fingerprint"]),
     "read": lambda layout, q: files.read(layout, q["run"], q["file"], q["offset"], q["limit"]),
     "stage": lambda layout, q: files.stage(layout, q["run"], q["which"]),
+    "box": lambda layout, q: box.answer("box"),
+    "lease": lambda layout, q: box.answer("lease", q["seconds"]),
+    "extend": lambda layout, q: box.answer("extend", q["until"]),
     "unstage": lambda layout, q: files.unstage(layout, q["run"], q["token"]),
 }
 

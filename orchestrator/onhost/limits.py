@@ -51,6 +51,10 @@ class Watch:
             return "idle"
         return None
 
+    def idle_for(self, now: float) -> float:
+        """Seconds since the last sign of life that `verdict` saw."""
+        return max(0.0, now - self._active_at)
+
     def _is_active(self, seen: Activity) -> bool:
         before = self._last
         if before is None or gpu_busy(seen.gpus):

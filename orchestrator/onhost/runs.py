@@ -27,7 +27,10 @@ _PASSED = (
     *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR"),
 )
 # What the tmux server may keep of our environment: a run's own comes from its run.json.
-_KEEP = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR")
+_KEEP = (
+    *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
+    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_BOX"),  # where the supervisor finds its box
+)
 
 
 def start(layout: Layout, spec: dict[str, Any], secrets: dict[str, str], resume: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import environment, gpus, jsonfile, limits, look, proc
+from orchestrator.onhost import box, boxwatch, environment, gpus, jsonfile, limits, look, proc
 
 BEAT = 5.0  # seconds between heartbeats
 GPU_EVERY = 15.0
@@ -63,6 +63,9 @@ class Supervisor:
             bounds.get("idle_minutes"),
         )
         self.grace = float(bounds.get("grace_seconds", 60))
+        self.box = boxwatch.BoxWatch(
+            box.here(), bounds.get("idle_minutes"), self.grace, box.Metadata().notice
+        )
         self.reason: str | None = None
         self.busy_by_us: list[dict[str, Any]] = []
         self.kill_at: float | None = None
@@ -195,9 +198,11 @@ class Supervisor:
             _mtime(self.layout.transfer),
             self.busy_by_us,
         )
-        verdict = self.watch.verdict(time.monotonic(), seen)
+        now = time.monotonic()
+        verdict = self.watch.verdict(now, seen)
+        verdict = self.box.verdict(time.time(), self.watch.idle_for(now)) or verdict
         if verdict and self.kill_at is None:
-            self._event("the run's limit is reached: %s" % verdict)
+            self._event(self.box.said or "the run's limit is reached: %s" % verdict)
             self._ask_to_stop(verdict)
 
     def _beat(self) -> None:

@@ -19,13 +19,13 @@ class Server(ThreadingHTTPServer):
 
 
 class Metadata:
-    """Listens on `ip`:80. `values` answers what is asked below meta-data/."""
+    """Listens on `ip`. `values` answers what is asked below meta-data/."""
 
-    def __init__(self, ip: str, values: Callable[[], Mapping[str, str]]) -> None:
-        self.url = f"http://{ip}"
+    def __init__(self, ip: str, values: Callable[[], Mapping[str, str]], port: int = 80) -> None:
         self.notice: dict[str, str] = {}
         self.asked: list[str] = []
-        self._server = Server((ip, 80), _handler(self, values))
+        self._server = Server((ip, port), _handler(self, values))
+        self.url = f"http://{ip}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def announce_end(self, at: float) -> None:
