@@ -273,7 +273,7 @@ def release(ctx: Context, store: Store, host: Host, seen: dict[str, Any]) -> Rec
     cloud = Cloud(ctx)
     ended = boxes.terminate(ctx, store, cloud, box)
     if ended.get("volume"):
-        boxes.delete_volume(cloud, box["region"], ended["volume"])
+        boxes.delete_volume(ctx, cloud, box["region"], ended["volume"])
         store.write_box(ended := {**ended, "volume": None})
     return ended
 

@@ -203,6 +203,7 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
         secrets = _secrets(ctx, (seen["run"] or {}).get("pass_env") or [])
         answer = host.ask("start", spec={"id": seen["id"]}, secrets=secrets, resume=True)
         runs.remember(ctx, store, host, [answer["seen"]])
+        boxes.hold(store, host.label, seen["id"])
     step = seen["checkpoints"]["last"]
     origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"
     if ctx.json and not request.follow:

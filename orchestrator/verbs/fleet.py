@@ -50,7 +50,7 @@ def extend(ctx: Context, word: str, hours: float) -> int:
         more = prices.table()
         each = ledger.price(more, box).running
         ctx.confirm(f"{host.label} runs {hours:g} h longer: at most ${each * hours:.2f} more.")
-        host.ask("extend", deadline=deadline)
+        host.ask("extend", until=deadline)
     ec2.tag_deadline(Cloud(ctx), box, deadline)
     store.write_box(box := {**box, "deadline": deadline})
     view.print_boxes(ctx, [box], prices.table(), ctx.now())
@@ -76,7 +76,7 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     if box.get("volume") and (purge or not box["spot"]):
         if purge:
             ctx.confirm(f"deleting volume {box['volume']}: the run folders of {found.label}.")
-        ec2.delete_volume(Cloud(ctx), box["region"], box["volume"])
+        ec2.delete_volume(ctx, Cloud(ctx), box["region"], box["volume"])
         store.write_box(box := {**box, "volume": None})
     view.print_boxes(ctx, [box], prices.table(), ctx.now())
     return 0
@@ -116,7 +116,7 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     ctx.confirm(f"ending {len(found)}: what is on their disks is lost.")
     for row in found:
         if row["kind"] == "volume":
-            ec2.delete_volume(cloud, row["region"], row["id"])
+            ec2.delete_volume(ctx, cloud, row["region"], row["id"])
         else:
             box = store.box(row["id"]) or ec2.adopt(ctx, store, cloud, row["id"], [row["region"]])
             ec2.terminate(ctx, store, cloud, box)

@@ -9,6 +9,7 @@ from orchestrator.core import hostkey, launch
 from orchestrator.core.awserrors import AwsError
 from orchestrator.errors import AccessError, GpujobError, Unreachable
 from orchestrator.store import Record, Store
+from orchestrator.targets.base import Refused
 from orchestrator.targets.ec2 import boxes, target
 from orchestrator.targets.ec2.cloud import Cloud
 from orchestrator.targets.ssh import hostkeys
@@ -55,6 +56,8 @@ def _reached(ctx: Context, store: Store, cloud: Cloud, box: Record, say: Say) ->
             except Stranger:
                 host.close()
                 raise
+            except Refused:
+                last = "it answers, and its kill switches are not set yet"
             except (AccessError, Unreachable) as error:
                 last = f"{error.what}: {error.why}"
             host.close()

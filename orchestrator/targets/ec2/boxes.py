@@ -155,12 +155,18 @@ def volume_state(cloud: Cloud, region: str, volume: str) -> str | None:
     return str(found[0]["State"]) if found else None
 
 
-def delete_volume(cloud: Cloud, region: str, volume: str) -> None:
-    try:
-        cloud.call(region, "delete_volume", VolumeId=volume)
-    except AwsError as error:
-        if error.code != "InvalidVolume.NotFound":
-            raise
+def delete_volume(ctx: Context, cloud: Cloud, region: str, volume: str) -> None:
+    """For good. A box that has just ended may still be letting go of it."""
+    for pause in (*_PAUSES, *_PAUSES, None):
+        try:
+            cloud.call(region, "delete_volume", VolumeId=volume)
+            return
+        except AwsError as error:
+            if error.code == "InvalidVolume.NotFound":
+                return
+            if error.code not in ("VolumeInUse", "IncorrectState") or pause is None:
+                raise
+        ctx.sleep(pause)
 
 
 def tag_deadline(cloud: Cloud, box: Record, deadline: float) -> None:
