@@ -69,12 +69,12 @@ def _asked(
 
     def ask(label: str) -> None:
         try:
-            if boxes.has_ended(store, label):
-                found[label] = {**_cached(store, label), "unreachable": "its box has ended"}
-                return
-            found[label] = _ask(ctx, store, settings, label, lines)
+            if not boxes.has_ended(store, label):
+                found[label] = _ask(ctx, store, settings, label, lines)
         except GpujobError as error:
             errors[label] = error
+        if boxes.has_ended(store, label):  # as was known, or as was found out just now
+            found[label] = {**_cached(store, label), "unreachable": "its box has ended"}
 
     if len(labels) == 1:
         ask(labels[0])
