@@ -6,11 +6,10 @@ error codes; https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from orchestrator.core.launch import Candidate
-from orchestrator.errors import AccessError, GpujobError, Unreachable, UsageError
+from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
 
 
 class Action(Enum):
@@ -37,11 +36,13 @@ _QUOTA = (
 _BUSY = (
     *("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unavailable", "ServiceUnavailable"),
     *("InternalError", "InternalFailure", "ServerInternal", "RequestTimeout", "Server.InternalError"),
+    "ConnectionLost",
 )
 _DENIED = (
     *("UnauthorizedOperation", "AuthFailure", "OptInRequired", "PendingVerification", "AccessDenied"),
     *("AccessDeniedException", "InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken"),
     *("ExpiredTokenException", "RequestExpired", "UnrecognizedClientException", "Blocked"),
+    "NoCredentials",
 )
 _QUOTAS = {  # (family, spot) → code of the service quota
     ("G and VT", False): "L-DB2E81BA",
@@ -51,15 +52,22 @@ _QUOTAS = {  # (family, spot) → code of the service quota
 }
 
 
-@dataclass(frozen=True)
-class AwsError(Exception):
-    """One refused call. `status`: HTTP, 0 where none came."""
+class AwsError(GpujobError):
+    """One refused call. `status`: HTTP, 0 where none came. Reads as `explain` has it where nobody caught it.
 
-    code: str
-    message: str
-    operation: str = ""
-    region: str = ""
-    status: int = 0
+    Codes of our own: NoCredentials; NoConnection, where nothing was sent; ConnectionLost, where the call
+    may have been carried out.
+    """
+
+    def __init__(self, code: str, message: str, operation: str = "", region: str = "", status: int = 0) -> None:
+        self.code = code
+        self.message = message
+        self.operation = operation
+        self.region = region
+        self.status = status
+        shown = explain(self)
+        super().__init__(shown.what, shown.why, shown.next_step)
+        self.exit_code = shown.exit_code
 
     def __str__(self) -> str:
         return f"{self.operation} in {self.region}: {self.code}: {self.message}"
@@ -95,7 +103,10 @@ def explain(error: AwsError) -> GpujobError:
     if kind is Action.DENIED:
         return AccessError(what, _decoded(error), _access_step(error.code))
     if kind is Action.REPEAT:
-        return Unreachable(f"EC2 in {error.region} is too busy", str(error), "the same command again")
+        state = "does not answer" if error.code == "ConnectionLost" else "is too busy"
+        return Unreachable(f"EC2 in {error.region} {state}", str(error), "the same command again")
+    if kind is Action.NEW_ATTEMPT:
+        return GpujobError(what, error.message, "the same command again")
     if kind is Action.NEXT_ZONE:
         return GpujobError(what, error.message, "other types or zones: resources.ec2.types, --region")
     if kind is Action.NEXT_FAMILY:
@@ -103,7 +114,7 @@ def explain(error: AwsError) -> GpujobError:
     if error.code == "IdempotentParameterMismatch":
         return GpujobError(what, "one token was used for two requests", "gpujob hosts orphans")
     if error.code.startswith(("InvalidInstanceID", "InvalidVolume.NotFound")):
-        return GpujobError(what, error.message, "gpujob hosts list")
+        return NotFound(what, error.message, "gpujob hosts list")
     return UsageError(what, error.message, "gpujob doctor --on ec2")
 
 

@@ -21,16 +21,16 @@ class Cloud:
         self._clients: dict[tuple[str, str], Any] = {}
 
     def call(self, region: str, operation: str, service: str = "ec2", **words: Any) -> dict[str, Any]:
-        """One call, e.g. "run_instances". Repeated only where that is safe: reads and calls with a token.
+        """One call, e.g. "run_instances". AwsError, after repetitions where EC2 is busy or the answer was lost.
 
-        Raises AwsError.
+        All that gpujob asks for may be repeated: reads, RunInstances with its token, and changes of things
+        by their id, whose callers take "it is so already" for done.
         """
-        safe = operation.startswith(("describe_", "get_")) or "ClientToken" in words
         for pause in (*_PAUSES, None):
             try:
                 return self._once(region, operation, service, words)
             except AwsError as error:
-                if pause is None or not safe or action(error.code, error.status) is not Action.REPEAT:
+                if pause is None or action(error.code, error.status) is not Action.REPEAT:
                     raise
             self._ctx.sleep(pause)
         raise AssertionError("the last try raises")
@@ -51,6 +51,7 @@ class Cloud:
 
     def _once(self, region: str, operation: str, service: str, words: dict[str, Any]) -> dict[str, Any]:
         from botocore import exceptions as aws  # noqa: PLC0415 - 0.2 s that only EC2 pays for
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         def failed(code: str, message: str, status: int = 0) -> AwsError:
             return AwsError(code, message, operation, region, status)
@@ -65,9 +66,11 @@ class Cloud:
             raise failed("NoCredentials", str(error)) from None
         except (aws.TokenRetrievalError, aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError) as error:
             raise failed("ExpiredToken", str(error)) from None
-        except (aws.ConnectionError, aws.HTTPClientError) as error:
+        except aws.ConnectionError as error:
             raise failed("NoConnection", str(error)) from None
-        except aws.BotoCoreError as error:
+        except aws.HTTPClientError as error:
+            raise failed("ConnectionLost", str(error)) from None
+        except (aws.BotoCoreError, ResponseParserError) as error:  # the latter is no BotoCoreError
             raise failed("Unavailable", f"{type(error).__name__}: {error}", 500) from None
         return answer
 

@@ -1,0 +1,128 @@
+"""The EC2 API as one call sees it: what is repeated, with the same token, and what is an error at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.core.awserrors import AwsError
+from orchestrator.errors import Exit
+from orchestrator.targets.ec2.cloud import Cloud
+from tests.ec2 import user
+from tests.ec2.test_rig import IMAGE
+from tests.rigs.ec2.client import FakeEC2
+from tests.support import Box
+
+PAUSES = [1.0, 2.0, 4.0, 8.0, 15.0]
+REQUEST = {"ImageId": IMAGE, "InstanceType": "g5.xlarge", "MinCount": 1, "MaxCount": 1, "ClientToken": "t1"}
+
+
+@pytest.fixture
+def box(ec2: FakeEC2) -> Iterator[Box]:
+    ec2.set(machines=False)
+    with user.new_user(ec2) as found:
+        yield found
+
+
+@pytest.fixture
+def shared(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> None:
+    user.share_clients(monkeypatch, ec2)
+
+
+def asked(box: Box, operation: str, **words: Any) -> tuple[Any, list[float]]:
+    """The answer or the AwsError, and the pauses that were made."""
+    slept: list[float] = []
+    try:
+        return Cloud(user.context(box, slept)).call("us-east-1", operation, **words), slept
+    except AwsError as error:
+        return error, slept
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
+def test_a_busy_ec2_is_asked_again_with_the_same_token_and_makes_one_instance(
+    ec2: FakeEC2, box: Box, code: str
+) -> None:
+    ec2.inject("RunInstances", code, times=2)
+    ec2.inject("RunInstances", "Unavailable", after=True)
+    answer, slept = asked(box, "run_instances", **REQUEST)
+    assert [one["InstanceId"] for one in answer["Instances"]] == list(ec2.states())
+    assert slept == PAUSES[:3]
+    assert {call["parameters"]["ClientToken"] for call in ec2.calls("RunInstances")} == {"t1"}
+
+
+@pytest.mark.usefixtures("shared")
+def test_an_answer_lost_on_the_line_is_asked_for_again_with_the_same_token(ec2: FakeEC2, box: Box) -> None:
+    ec2.inject("RunInstances", after=True)
+    answer, slept = asked(box, "run_instances", **REQUEST)
+    assert [one["InstanceId"] for one in answer["Instances"]] == list(ec2.states())
+    assert slept == PAUSES[:1]
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [("upstream connect error", "Unavailable", "ResponseParserError"), ("<html>502</html>", "502", "502")],
+)
+def test_an_answer_that_is_no_xml_is_taken_for_a_busy_ec2(
+    ec2: FakeEC2, box: Box, body: str, code: str, said: str
+) -> None:
+    ec2.inject("DescribeInstances", body=body, times=8)
+    error, slept = asked(box, "describe_instances")
+    assert (error.exit_code, error.code, slept) == (Exit.UNREACHABLE, code, PAUSES)
+    assert said in error.why
+    answer, slept = asked(box, "describe_instances")
+    assert (answer["Reservations"], slept) == ([], PAUSES[:2])
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_change_that_ec2_was_too_busy_for_is_asked_for_again(ec2: FakeEC2, box: Box) -> None:
+    answer, _ = asked(box, "run_instances", **REQUEST)
+    ec2.inject("TerminateInstances", "RequestLimitExceeded")
+    answer, slept = asked(box, "terminate_instances", InstanceIds=[answer["Instances"][0]["InstanceId"]])
+    assert (slept, len(answer["TerminatingInstances"])) == (PAUSES[:1], 1)
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InvalidParameterValue"])
+def test_what_a_pause_would_not_mend_is_an_error_at_once(ec2: FakeEC2, box: Box, code: str) -> None:
+    ec2.inject("RunInstances", code)
+    error, slept = asked(box, "run_instances", **REQUEST)
+    assert (error.code, slept, len(ec2.calls("RunInstances"))) == (code, [], 1)
+
+
+def test_without_credentials_nothing_is_sent(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    error, slept = asked(box, "describe_instances")
+    assert (error.code, error.exit_code, slept) == ("NoCredentials", Exit.ACCESS, [])
+    assert error.next_step == "aws configure, or AWS_PROFILE=NAME"
+    assert ec2.calls() == []
+
+
+def test_a_profile_that_is_not_there_is_told_as_missing_credentials(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nowhere")
+    error, _ = asked(box, "describe_instances")
+    assert (error.code, error.exit_code) == ("NoCredentials", Exit.ACCESS)
+    assert "nowhere" in error.why
+
+
+def test_without_a_network_the_error_comes_at_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    error, slept = asked(box, "run_instances", **REQUEST)
+    assert (error.code, error.exit_code, slept) == ("NoConnection", Exit.UNREACHABLE, [])
+
+
+@pytest.mark.usefixtures("shared")
+def test_all_pages_are_read(ec2: FakeEC2, box: Box) -> None:
+    for number in range(7):
+        asked(box, "run_instances", **{**REQUEST, "ClientToken": f"t{number}"})
+    found = Cloud(box.context()).all("us-east-1", "describe_instances", "Reservations", MaxResults=5)
+    assert len({one["Instances"][0]["InstanceId"] for one in found}) == 7
+    assert len(ec2.calls("DescribeInstances")) == 2

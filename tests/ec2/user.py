@@ -1,0 +1,62 @@
+"""One user with an account that holds nothing: commands in this process, against the rig."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.context import Context
+from orchestrator.store import Record, Store
+from orchestrator.targets.ec2.cloud import Cloud
+from tests.rigs.ec2.client import FakeEC2
+from tests.support import Box, Result, new_box
+
+UP = ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "2", "--yes")
+
+
+@functools.cache
+def _client(endpoint: str, service: str, region: str) -> Any:
+    """Made once for all commands: 0.3 s each."""
+    return _real_client(Cloud(None), service, region)  # type: ignore[arg-type]
+
+
+_real_client = Cloud._client
+
+
+def share_clients(monkeypatch: pytest.MonkeyPatch, ec2: FakeEC2) -> None:
+    monkeypatch.setattr(Cloud, "_client", lambda cloud, *which: _client(ec2.endpoint, *which))
+
+
+def short(seconds: float) -> None:
+    """For `sleep`: machines of the rig are up in a tenth of a second."""
+    time.sleep(min(seconds, 0.05))
+
+
+@contextlib.contextmanager
+def new_user(ec2: FakeEC2) -> Iterator[Box]:
+    with new_box() as box:
+        box.env |= ec2.env | {"GPUJOB_CHECKIP": ec2.checkip_url}
+        yield box
+
+
+def run(box: Box, *words: str, **changes: Any) -> Result:
+    return box.run(*words, **{"sleep": short, **changes})
+
+
+def store(box: Box) -> Store:
+    return Store(box.state_dir)
+
+
+def only(box: Box) -> Record:
+    """The one box on record."""
+    (found,) = store(box).boxes()
+    return found
+
+
+def context(box: Box, slept: list[float]) -> Context:
+    return box.context(sleep=slept.append)
