@@ -59,7 +59,9 @@ class AwsError(GpujobError):
     may have been carried out.
     """
 
-    def __init__(self, code: str, message: str, operation: str = "", region: str = "", status: int = 0) -> None:
+    def __init__(
+        self, code: str, message: str, operation: str = "", region: str = "", status: int = 0
+    ) -> None:
         self.code = code
         self.message = message
         self.operation = operation

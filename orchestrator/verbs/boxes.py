@@ -60,6 +60,14 @@ def ensure(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
 
     A launch that was cut is carried on with the very request that was sent, so there is never a second box.
     """
+    with store.lock(given.want.job, "ec2") as ours:
+        if not ours:
+            what = f"another command is launching a box for {given.want.job}"
+            raise GpujobError(what, "", "wait for it, or use another name")
+        return _ensured(ctx, store, given, ingress)
+
+
+def _ensured(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
     settle(ctx, store)
     standing = _standing(store, given.want.job)
     cloud = Cloud(ctx)
@@ -74,10 +82,10 @@ def ensure(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
             return _ready(ctx, store, cloud, launcher.carry_on(ctx, store, cloud, attempt, ctx.talk))
     cidr = network.ingress(ctx, ingress.cidr, ingress.world)
     ctx.confirm("\n".join(["launching a box:", *(f"  {line}" for line in quote.lines(given, cidr))]))
-    return launched(ctx, store, cloud, given, cidr)
+    return launched(ctx, store, cloud, given, ingress.cidr)
 
 
-def launched(ctx: Context, store: Store, cloud: Cloud, given: Quote, cidr: str) -> str:
+def launched(ctx: Context, store: Store, cloud: Cloud, given: Quote, cidr: str | None) -> str:
     """A new box, ready. One that EC2 takes back for want of capacity is tried for in the other places."""
     want = replace(given.want, deadline=ctx.now() + given.hours * 3600)
     key = keys.host_key()
@@ -85,7 +93,6 @@ def launched(ctx: Context, store: Store, cloud: Cloud, given: Quote, cidr: str) 
     attempt = launcher.begin(ctx, store, want, told, key.public, cidr)
     while True:
         box = launcher.carry_on(ctx, store, cloud, attempt, ctx.talk)
-        store.write_box(box := {**box, "cidr": cidr})
         try:
             return _ready(ctx, store, cloud, box)
         except boxes.Ended as ended:

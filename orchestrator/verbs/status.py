@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.settings import Setting
-from orchestrator.errors import GpujobError, Unreachable
+from orchestrator.errors import Exit, GpujobError
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.verbs import boxes, config, runs
@@ -26,7 +26,7 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
     if not cached:
-        boxes.settle(ctx, store)
+        _settle(ctx, store)
     labels = [on] if on else _labels(store, settings)
     if not labels and not ctx.json:
         ctx.talk("no box of EC2 is up, and nothing ran on one; gpujob deploy JOB --on ec2")
@@ -47,6 +47,14 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     else:
         view.print_status(ctx, answers, detail=word is not None)
     return 0
+
+
+def _settle(ctx: Context, store: Store) -> None:
+    """Without EC2 the rest can still be told; a launch that was cut stays open."""
+    try:
+        boxes.settle(ctx, store)
+    except GpujobError as error:
+        ctx.talk(f"a launch that was cut could not be looked for: {error.what}: {error.why}")
 
 
 def _labels(store: Store, settings: dict[str, Setting]) -> list[str]:
@@ -103,7 +111,7 @@ def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, l
 
 def _from_cache(store: Store, label: str, error: GpujobError | None, asked: int) -> Answer:
     kept = _cached(store, label)
-    if error and asked == 1 and (not kept["runs"] or not isinstance(error, Unreachable)):
+    if error and asked == 1 and (not kept["runs"] or error.exit_code != Exit.UNREACHABLE):
         raise error
     why = f"{error.what}: {error.why}" if error else f"no answer within {PATIENCE:.0f} s"
     return {**kept, "unreachable": why}

@@ -31,6 +31,7 @@ def arrive(ctx: Context, store: Store, cloud: Cloud, box: Record, say: Say) -> R
     if box["host_public"] and not box["rotated"]:
         kind, blob = box["host_public"].split()
         hostkeys.record(ctx, target.resolve(ctx, box), HostKey(kind, blob))
+    boxes.renew_rule(ctx, cloud, box)
     say(f"{box['id']} runs at {box['address']}; waiting for it to boot")
     host = _reached(ctx, store, cloud, box, say)
     try:

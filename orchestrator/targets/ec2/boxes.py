@@ -92,7 +92,7 @@ class Ended(GpujobError):
 
 
 def renew_rule(ctx: Context, cloud: Cloud, box: Record) -> None:
-    """This machine's address as it is now is the one that is let in."""
+    """This machine's address as it is now is the one that is let in, unless a range was typed."""
     network.admit(ctx, cloud, box["region"], network.ingress(ctx, box.get("cidr"), world=True))
 
 

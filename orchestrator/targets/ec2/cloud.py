@@ -21,7 +21,7 @@ class Cloud:
         self._clients: dict[tuple[str, str], Any] = {}
 
     def call(self, region: str, operation: str, service: str = "ec2", **words: Any) -> dict[str, Any]:
-        """One call, e.g. "run_instances". AwsError, after repetitions where EC2 is busy or the answer was lost.
+        """One call, e.g. "run_instances"; repeated where EC2 is busy or its answer was lost. AwsError.
 
         All that gpujob asks for may be repeated: reads, RunInstances with its token, and changes of things
         by their id, whose callers take "it is so already" for done.

@@ -24,8 +24,13 @@ GONE = ("shutting-down", "terminated")
 Say = Callable[[str], None]
 
 
-def begin(ctx: Context, store: Store, want: Want, user_data: str, host_public: str, cidr: str) -> Record:
-    """A new attempt, written. `tried`: places with EC2's answers; `current`: the request under way."""
+def begin(
+    ctx: Context, store: Store, want: Want, user_data: str, host_public: str, cidr: str | None
+) -> Record:
+    """A new attempt, written. `tried`: places with EC2's answers; `current`: the request under way.
+
+    `cidr`: who is let in, as typed; None for this machine's address, whatever it is by then.
+    """
     attempt = {
         "id": ctx.token()[:16],
         "created": ctx.now(),
@@ -67,7 +72,7 @@ def carry_on(ctx: Context, store: Store, cloud: Cloud, attempt: Record, say: Say
 def _in_region(
     ctx: Context, store: Store, cloud: Cloud, attempt: Record, want: Want, region: str, say: Say
 ) -> Record | None:
-    group = network.admit(ctx, cloud, region, attempt["cidr"])
+    group = network.admit(ctx, cloud, region, network.ingress(ctx, attempt["cidr"], world=True))
     image = images.find(cloud, region, want.images)
     subnets = network.subnets(cloud, region)
     for at in launch.candidates(want, region, _offered(cloud, want, region, subnets)):
@@ -84,12 +89,12 @@ def _ask(
     ctx: Context, store: Store, cloud: Cloud, attempt: Record, at: Candidate, request: Record, say: Say
 ) -> Record | None:
     """RunInstances for one place: the box, or None where the next place is to be tried."""
-    attempt["current"] = {"at": vars(at), "request": request}
+    attempt["current"] = {"at": vars(at), "request": request, "asked": ctx.now()}
     store.write_attempt(attempt)
     try:
         answer = cloud.call(at.region, "run_instances", **request)
     except AwsError as error:
-        _refused(store, attempt, at, error, say)
+        _refused(ctx, store, attempt, at, error, say)
         return None
     box = _record(ctx, cloud, attempt, answer["Instances"][0], at.region)
     store.write_box(box)
@@ -97,18 +102,27 @@ def _ask(
     return box
 
 
-def _refused(store: Store, attempt: Record, at: Candidate, error: AwsError, say: Say) -> None:
-    """Notes a place without capacity; raises all else. An outcome that is not known stays `current`."""
+def _refused(ctx: Context, store: Store, attempt: Record, at: Candidate, error: AwsError, say: Say) -> None:
+    """Notes a place without capacity; raises all else. An outcome that is not known stays `current`.
+
+    Where the box of this very token has ended meanwhile, the attempt gets another id, and so other tokens.
+    """
     kind = awserrors.action(error.code, error.status)
     if kind is Action.REPEAT or error.code == "NoConnection":
         raise awserrors.explain(error) from None
     if kind not in (Action.NEXT_ZONE, Action.NEXT_FAMILY, Action.NEW_ATTEMPT):
         store.close_attempt(attempt["id"])
         raise awserrors.explain(error) from None
-    attempt["tried"].append({"at": vars(at), "code": error.code})
+    say(f"{at}: {error.code}")
+    before = attempt["id"]
+    if kind is Action.NEW_ATTEMPT:
+        attempt["id"] = ctx.token()[:16]
+    else:
+        attempt["tried"].append({"at": vars(at), "code": error.code})
     attempt["current"] = None
     store.write_attempt(attempt)
-    say(f"{at}: {error.code}")
+    if attempt["id"] != before:
+        store.close_attempt(before)
 
 
 def _tried(attempt: Record) -> list[tuple[Candidate, str]]:
@@ -159,8 +173,13 @@ def _nowhere(want: Want, tried: list[tuple[Candidate, str]]) -> GpujobError:
 
 
 def _record(ctx: Context, cloud: Cloud, attempt: Record, found: dict[str, Any], region: str) -> Record:
-    """The box as the ledger keeps it. Prices are what is known now; they are estimates, not bills."""
+    """The box as the ledger keeps it, from its launch on, also where that was cut and is found later.
+
+    Prices are what is known now; they are estimates, not bills.
+    """
     want = _want(attempt)
+    launched = min(found["LaunchTime"].timestamp(), ctx.now())
+    disks = attempt["current"]["request"]["BlockDeviceMappings"]
     spot = found.get("InstanceLifecycle") == "spot" or want.spot
     zone = found["Placement"]["AvailabilityZone"]
     return {
@@ -174,23 +193,19 @@ def _record(ctx: Context, cloud: Cloud, attempt: Record, found: dict[str, Any], 
         "job": want.job,
         "run": None,
         "attempt": attempt["id"],
+        "cidr": attempt["cidr"],
         "usd_hour": prices.now(ctx, cloud, region, zone, found["InstanceType"], spot),
-        "disk_gb": _disks(attempt["current"]["request"]),
+        "disk_gb": sum(disk["Ebs"]["VolumeSize"] for disk in disks),
         "volume": want.volume or None,
         "attach": want.volume or None,
-        "launched": ctx.now(),
-        "booted": ctx.now(),
+        "launched": launched,
+        "booted": launched,
         "deadline": want.deadline,
         "host_public": attempt["host_public"],
         "rotated": False,
         "ready": False,
-        **ledger.begun(found["State"]["Name"], ctx.now()),
+        **ledger.begun(found["State"]["Name"], launched),
     }
-
-
-def _disks(request: Record) -> int:
-    """GB of all that is asked for."""
-    return sum(disk["Ebs"]["VolumeSize"] for disk in request["BlockDeviceMappings"])
 
 
 def settle(ctx: Context, store: Store, cloud: Cloud, say: Say) -> list[Record]:
@@ -199,10 +214,11 @@ def settle(ctx: Context, store: Store, cloud: Cloud, say: Say) -> list[Record]:
     for attempt in store.attempts():
         box = _made(ctx, store, cloud, attempt)
         if box:
-            store.write_box(box)
+            if store.box(box["id"]) is None:
+                store.write_box(box)
             store.close_attempt(attempt["id"])
             found.append(box)
-        elif attempt["current"] is None or ctx.now() - attempt["created"] > STALE:
+        elif attempt["current"] is None or ctx.now() - attempt["current"]["asked"] > STALE:
             store.close_attempt(attempt["id"])
         else:
             job = attempt["want"]["job"]

@@ -13,7 +13,8 @@ from orchestrator.errors import GpujobError, UsageError
 from orchestrator.targets.ec2.cloud import Cloud
 
 CHECK_IP = "https://checkip.amazonaws.com"
-WORLD = ("0.0.0.0/0", "::/0")
+WIDEST = {4: 8, 6: 32}
+"""IP version → the shortest prefix that is taken without a flag: nobody owns more."""
 
 
 def ingress(ctx: Context, cidr: str | None, world: bool) -> str:
@@ -21,13 +22,13 @@ def ingress(ctx: Context, cidr: str | None, world: bool) -> str:
     if cidr is None:
         return f"{own_address(ctx)}/32"
     try:
-        network = str(ipaddress.ip_network(cidr))
+        network = ipaddress.ip_network(cidr)
     except ValueError as error:
         raise UsageError(f"--ssh-cidr {cidr}: {error}", "", "--ssh-cidr 203.0.113.7/32") from None
-    if network in WORLD and not world:
-        why = "port 22 would stand open to the whole world"
+    if network.prefixlen < WIDEST[network.version] and not world:
+        why = "port 22 would stand open to the world"
         raise UsageError(f"--ssh-cidr {cidr} is refused", why, "--open-to-the-world, if that is meant")
-    return network
+    return str(network)
 
 
 def own_address(ctx: Context) -> str:
@@ -143,5 +144,5 @@ def _revoke(cloud: Cloud, region: str, group: str, rule: str) -> None:
     try:
         cloud.call(region, "revoke_security_group_ingress", GroupId=group, SecurityGroupRuleIds=[rule])
     except AwsError as error:
-        if not error.code.startswith("InvalidPermission"):
+        if not error.code.startswith(("InvalidPermission", "InvalidSecurityGroupRuleId")):
             raise
