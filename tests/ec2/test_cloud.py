@@ -86,16 +86,16 @@ def test_a_change_that_ec2_was_too_busy_for_is_asked_for_again(ec2: FakeEC2, box
 
 
 @pytest.mark.usefixtures("shared")
-@pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InvalidParameterValue"])
+@pytest.mark.parametrize(
+    "code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InvalidParameterValue"]
+)
 def test_what_a_pause_would_not_mend_is_an_error_at_once(ec2: FakeEC2, box: Box, code: str) -> None:
     ec2.inject("RunInstances", code)
     error, slept = asked(box, "run_instances", **REQUEST)
     assert (error.code, slept, len(ec2.calls("RunInstances"))) == (code, [], 1)
 
 
-def test_without_credentials_nothing_is_sent(
-    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_credentials_nothing_is_sent(ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     error, slept = asked(box, "describe_instances")

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.context import Context
 from orchestrator.store import Record, Store
+from orchestrator.targets.ec2 import target
 from orchestrator.targets.ec2.cloud import Cloud
 from tests.rigs.ec2.client import FakeEC2
 from tests.support import Box, Result, new_box
@@ -32,9 +33,23 @@ def share_clients(monkeypatch: pytest.MonkeyPatch, ec2: FakeEC2) -> None:
     monkeypatch.setattr(Cloud, "_client", lambda cloud, *which: _client(ec2.endpoint, *which))
 
 
-def short(seconds: float) -> None:
-    """For `sleep`: machines of the rig are up in a tenth of a second."""
-    time.sleep(min(seconds, 0.05))
+def knock_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet filter on this machine is silent at once."""
+    monkeypatch.setattr(target, "_KNOCK", 0.1)
+
+
+class Clock:
+    """Waiting takes a moment, and as long as it should by this clock, which then is ahead of the real one."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(min(seconds, 0.05))
+        self.ahead += seconds
 
 
 @contextlib.contextmanager
@@ -45,7 +60,8 @@ def new_user(ec2: FakeEC2) -> Iterator[Box]:
 
 
 def run(box: Box, *words: str, **changes: Any) -> Result:
-    return box.run(*words, **{"sleep": short, **changes})
+    clock = Clock()
+    return box.run(*words, **{"sleep": clock.sleep, "now": clock.now, **changes})
 
 
 def store(box: Box) -> Store:

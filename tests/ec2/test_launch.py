@@ -1,0 +1,292 @@
+"""From an account that holds nothing to a box that answers, and back: plain machines."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.context import Context
+from orchestrator.core import launch
+from orchestrator.targets.ec2 import network
+from orchestrator.targets.ec2.cloud import Cloud
+from orchestrator.targets.ssh import hostkeys
+from tests.ec2 import user
+from tests.ec2.test_rig import client
+from tests.ec2.user import UP
+from tests.rigs.ec2.client import FakeEC2
+from tests.support import Box, Result
+
+
+@pytest.fixture
+def box(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    user.share_clients(monkeypatch, ec2)
+    user.knock_briefly(monkeypatch)
+    with user.new_user(ec2) as found:
+        yield found
+
+
+def up(box: Box, *words: str, **changes: Any) -> Result:
+    return user.run(box, *UP, *words, **changes)
+
+
+class Cut(BaseException):
+    """Here the command is left."""
+
+
+def _cut(seconds: float) -> None:
+    raise Cut
+
+
+def left(box: Box, *words: str) -> None:
+    """`hosts up` until it first waits: the box is launched."""
+    with pytest.raises(Cut):
+        raise AssertionError(up(box, *words, sleep=_cut).err)
+
+
+def rules() -> list[str]:
+    """Every range that any group of the region lets in."""
+    found = client().describe_security_group_rules()["SecurityGroupRules"]
+    return [
+        f"{rule['CidrIpv4']}:{rule['FromPort']}"
+        for rule in found
+        if not rule["IsEgress"] and "CidrIpv4" in rule
+    ]
+
+
+def places(ec2: FakeEC2) -> list[str | None]:
+    return [call["zone"] for call in ec2.calls("RunInstances")]
+
+
+def tokens(ec2: FakeEC2) -> list[str]:
+    return [call["parameters"]["ClientToken"] for call in ec2.calls("RunInstances")]
+
+
+def test_no_capacity_in_one_zone_and_a_lost_answer_in_the_next_make_one_tagged_box(
+    ec2: FakeEC2, box: Box
+) -> None:
+    ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a")
+    ec2.inject("RunInstances", after=True, az="us-east-1b")
+    result = up(box)
+    assert result.code == 0, result.err
+    assert "g5.xlarge on-demand in us-east-1a: InsufficientInstanceCapacity" in result.err
+    assert places(ec2) == ["us-east-1a", "us-east-1b", "us-east-1b"]
+    first, second, third = tokens(ec2)
+    assert first != second == third
+    (instance,) = ec2.states()
+    assert result.out == f"ec2://{instance}\n"
+    assert user.store(box).attempts() == []
+    _tagged_from_the_first_call(ec2, instance, user.only(box)["attempt"])
+    assert client().describe_key_pairs()["KeyPairs"] == []
+    assert rules() == ["198.51.100.7/32:22"]
+
+    down = user.run(box, "hosts", "down", f"ec2://{instance}", "--yes")
+    assert down.code == 0, down.err
+    assert ec2.states() == {instance: "terminated"}
+    assert ec2.leftovers() == []
+    assert hostkeys.own_file(box.context()).read_text() == ""
+
+
+def _tagged_from_the_first_call(ec2: FakeEC2, instance: str, attempt: str) -> None:
+    """No later call puts a tag on anything."""
+    assert ec2.calls("CreateTags") == []
+    found = client().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    disk = found["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    volume = client().describe_volumes(VolumeIds=[disk])["Volumes"][0]
+    cards = client().describe_network_interfaces()["NetworkInterfaces"]
+    for tags in (found["Tags"], volume["Tags"], *(card["TagSet"] for card in cards)):
+        held = launch.read_tags(tags)
+        assert (held["gpujob:managed"], held["gpujob:attempt"], held["gpujob:job"]) == ("1", attempt, "box")
+    assert (volume["Encrypted"], volume["VolumeType"]) == (True, "gp3")
+    assert volume["Size"] >= 35
+    assert found["MetadataOptions"]["HttpTokens"] == "required"
+    assert found["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    assert "KeyName" not in found
+
+
+def test_a_root_disk_asked_smaller_than_the_image_is_made_as_large_as_that(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Cloud._once
+
+    def once(cloud: Cloud, region: str, operation: str, service: str, words: dict[str, Any]) -> Any:
+        answer = real(cloud, region, operation, service, words)
+        for image in answer.get("Images", []):  # moto says 15 of every image
+            image["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] = 35
+        return answer
+
+    monkeypatch.setattr(Cloud, "_once", once)
+    ec2.set(machines=False)
+    left(box, "--disk-gb", "8")
+    assert [volume["Size"] for volume in client().describe_volumes()["Volumes"]] == [35]
+    assert user.only(box)["disk_gb"] == 35
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "quota"),
+    [
+        ("VcpuLimitExceeded", (), "L-DB2E81BA"),
+        ("MaxSpotInstanceCountExceeded", ("--spot",), "L-3819A6DF"),
+    ],
+)
+def test_a_quota_is_told_from_missing_capacity_by_its_code_and_not_met_twice(
+    ec2: FakeEC2, box: Box, code: str, words: tuple[str, ...], quota: str
+) -> None:
+    ec2.inject("RunInstances", code, times=99)
+    result = up(box, *words, "--type", "g6.xlarge")
+    assert result.code == 1
+    assert f"the quota {quota}" in result.err
+    assert f"--quota-code {quota} --region us-east-1" in result.err
+    assert len(places(ec2)) == 1
+    assert user.store(box).attempts() == []
+
+
+def test_without_capacity_anywhere_every_place_is_tried_and_named(ec2: FakeEC2, box: Box) -> None:
+    ec2.inject("RunInstances", "InsufficientInstanceCapacity", times=99)
+    result = up(box, "--region", "us-east-1", "--region", "us-west-2")
+    assert (result.code, "no capacity for g5.xlarge" in result.err) == (1, True)
+    assert len(set(tokens(ec2))) == len(places(ec2)) >= 6
+    assert {str(place)[:-1] for place in places(ec2)} == {"us-east-1", "us-west-2"}
+    for place in places(ec2):
+        assert f"in {place}: InsufficientInstanceCapacity" in result.err
+    assert (user.store(box).attempts(), ec2.states()) == ([], {})
+
+
+@pytest.mark.parametrize("action", ["DescribeVpcs", "DescribeSubnets", "RunInstances"])
+def test_a_missing_permission_is_exit_4_and_names_the_policy(ec2: FakeEC2, box: Box, action: str) -> None:
+    message = "You are not authorized. Encoded authorization failure message: 4FS0QpJd8v"
+    ec2.inject(action, "UnauthorizedOperation", message=message, status=403)
+    result = up(box)
+    assert result.code == 4
+    assert "gpujob itself failed" not in result.err
+    assert "docs/iam.md" in result.err
+    assert "4FS0QpJd8v" not in result.err
+
+
+def test_a_token_used_for_another_request_is_no_reason_to_send_a_third(ec2: FakeEC2, box: Box) -> None:
+    ec2.inject("RunInstances", "IdempotentParameterMismatch")
+    result = up(box)
+    assert (result.code, "gpujob hosts orphans" in result.err, len(places(ec2))) == (1, True, 1)
+
+
+def test_a_box_that_ended_before_its_answer_came_is_followed_by_a_new_attempt_in_the_same_place(
+    ec2: FakeEC2, box: Box
+) -> None:
+    ec2.inject("RunInstances", after=True, times=6)
+    assert up(box).code == 5
+    (instance,) = ec2.states()
+    client().terminate_instances(InstanceIds=[instance])
+    ec2.until(lambda: ec2.states()[instance] == "terminated")
+    result = up(box)
+    assert result.code == 0, result.err
+    assert set(places(ec2)) == {"us-east-1a"}
+    assert sorted(ec2.states().values()) == ["running", "terminated"]
+    assert user.store(box).attempts() == []
+
+
+def test_a_new_box_that_parts_of_ec2_do_not_know_yet_is_waited_for(ec2: FakeEC2, box: Box) -> None:
+    ec2.set(hidden=0.6)
+    result = up(box)
+    assert result.code == 0, result.err
+    assert list(ec2.states().values()) == ["running"]
+
+
+def test_a_box_that_ec2_takes_back_for_want_of_capacity_is_tried_for_elsewhere(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, first = Cloud._once, []
+
+    def once(cloud: Cloud, region: str, operation: str, service: str, words: dict[str, Any]) -> Any:
+        answer = real(cloud, region, operation, service, words)
+        if operation == "run_instances" and not first:
+            first.append(answer["Instances"][0]["InstanceId"])
+            client().terminate_instances(InstanceIds=first)
+            ec2.until(lambda: ec2.states()[first[0]] == "terminated")
+        for reservation in answer.get("Reservations", []):
+            for one in reservation["Instances"]:
+                if one["InstanceId"] in first:
+                    one["StateReason"] = {"Code": "Server.InsufficientInstanceCapacity"}
+        return answer
+
+    monkeypatch.setattr(Cloud, "_once", once)
+    result = up(box)
+    assert result.code == 0, result.err
+    assert places(ec2) == ["us-east-1a", "us-east-1b"]
+    assert sorted(one["state"] for one in user.store(box).boxes()) == ["running", "terminated"]
+    assert user.store(box).attempts() == []
+
+
+def test_the_one_address_that_is_let_in_follows_the_caller(ec2: FakeEC2, box: Box) -> None:
+    assert up(box).code == 0
+    ec2.set(caller="203.0.113.9")
+    label = f"ec2://{user.only(box)['id']}"
+    result = user.run(box, "status", "--on", label)
+    assert result.code == 0, result.err
+    assert rules() == ["203.0.113.9/32:22"]
+
+
+def test_a_launch_that_was_cut_goes_on_from_another_address(ec2: FakeEC2, box: Box) -> None:
+    left(box)
+    ec2.set(caller="203.0.113.9")
+    result = up(box)
+    assert result.code == 0, result.err
+    assert rules() == ["203.0.113.9/32:22"]
+    assert len(ec2.states()) == 1
+
+
+def test_a_range_that_was_typed_stays_whatever_this_machines_address_is(ec2: FakeEC2, box: Box) -> None:
+    assert up(box, "--ssh-cidr", "198.51.100.0/24").code == 0
+    ec2.set(caller="203.0.113.9")
+    result = user.run(box, "status", "--on", f"ec2://{user.only(box)['id']}")
+    assert result.code == 5
+    assert rules() == ["198.51.100.0/24:22"]
+
+
+@pytest.mark.parametrize("cidr", ["0.0.0.0/0", "::/0", "0.0.0.0/1", "198.51.100.7/24", "here"])
+def test_the_world_and_nonsense_are_refused_before_ec2_is_asked(ec2: FakeEC2, box: Box, cidr: str) -> None:
+    result = up(box, "--ssh-cidr", cidr)
+    assert result.code == 2
+    assert ec2.calls() == []
+
+
+def test_the_world_is_let_in_where_the_flag_says_so(ec2: FakeEC2, box: Box) -> None:
+    ec2.set(machines=False)
+    left(box, "--ssh-cidr", "0.0.0.0/0", "--open-to-the-world")
+    assert rules() == ["0.0.0.0/0:22"]
+
+
+def test_two_commands_at_once_for_the_same_thing_make_one_box(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, real = threading.Barrier(2), network.own_address
+
+    def together(ctx: Context) -> str:
+        """Just before a launch is put on record."""
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait()
+        return real(ctx)
+
+    monkeypatch.setattr(network, "own_address", together)
+    results: list[Result] = []
+
+    def go() -> None:
+        results.append(up(box))
+        both.abort()
+
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ec2.states()) == 1, [result.err for result in results]
+    assert min(result.code for result in results) == 0, [result.err for result in results]
+
+
+def test_a_box_is_up_for_the_next_command_too(ec2: FakeEC2, box: Box) -> None:
+    assert up(box).code == 0
+    result = up(box)
+    assert (result.code, "up for this job" in result.err) == (0, True)
+    assert len(ec2.states()) == 1
