@@ -66,6 +66,20 @@ def cost(prices: Table, box: Box, now: float) -> float:
     return pricing.spent(price(prices, box), at["ran"], at["rested"])
 
 
+def held(seen: dict[str, Any], now: float) -> float:
+    """Seconds that a run has held its host, over all attempts, from the facts of onhost/look.py."""
+    state = seen.get("state") or {}
+    if state.get("used_seconds") is not None and state.get("ended") is not None:
+        return float(state["used_seconds"])
+    started = state.get("first_started") or state.get("started")
+    return max(0.0, (state.get("ended") or now) - started) if started else 0.0
+
+
+def run_cost(prices: Table, box: Box, seen: dict[str, Any], now: float) -> float:
+    """Dollars of the hours that a run has held this box."""
+    return pricing.spent(price(prices, box), held(seen, now))
+
+
 def worst(prices: Table, box: Box, now: float) -> float:
     """Dollars until its deadline, if it runs till then."""
     left = max(0.0, box["deadline"] - now) if box["state"] in RUNNING else 0.0

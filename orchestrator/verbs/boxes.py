@@ -152,6 +152,12 @@ def telling(ctx: Context, store: Store, label: str) -> dict[str, Any] | None:
     return view.telling(box, prices.table(), ctx.now()) if box else None
 
 
+def run_cost(ctx: Context, store: Store, label: str, seen: dict[str, Any]) -> float | None:
+    """Dollars of a run so far; None where it runs on no box."""
+    box = of(store, label)
+    return round(ledger.run_cost(prices.table(), box, seen, ctx.now()), 4) if box else None
+
+
 def hold(store: Store, label: str, run_id: str) -> None:
     """The box was launched for this run: it ends when the run's checkpoints are home."""
     box = of(store, label)
@@ -207,7 +213,7 @@ def revive(ctx: Context, store: Store, label: str, given: Quote, ingress: Ingres
     cidr = network.ingress(ctx, ingress.cidr, ingress.world)
     lines = [f"launching a box for volume {volume}:", *(f"  {line}" for line in quote.lines(given, cidr))]
     ctx.confirm("\n".join(lines))
-    label = launched(ctx, store, cloud, given, cidr)
+    label = launched(ctx, store, cloud, given, ingress.cidr)
     store.write_box({**old, "volume": None})
     return label
 

@@ -178,13 +178,10 @@ def _costs(ctx: Context, store: Store, box: Record) -> dict[str, Any]:
     table, now = prices.table(), ctx.now()
     label = ec2.label(box["id"])
     runs = {run_id: one["seen"] for run_id, one in store.runs().items() if one["target"] == label}
-    used = {run_id: _seconds(seen, now) for run_id, seen in runs.items()}
-    failed = [
-        run_id for run_id, seen in runs.items() if isinstance(runstate.fold(seen, now), runstate.Failed)
-    ]
-    each = ledger.price(table, box).running / 3600
+    each = {run_id: ledger.run_cost(table, box, seen, now) for run_id, seen in runs.items()}
+    failed = [one for one, seen in runs.items() if isinstance(runstate.fold(seen, now), runstate.Failed)]
     whole = ledger.cost(table, box, now)
-    useful = each * sum(seconds for run_id, seconds in used.items() if run_id not in failed)
+    useful = sum(usd for run_id, usd in each.items() if run_id not in failed)
     return {
         "box": label,
         "type": box["type"],
@@ -195,14 +192,5 @@ def _costs(ctx: Context, store: Store, box: Record) -> dict[str, Any]:
         "usd": round(whole, 4),
         "usd_hour_known": box["usd_hour"] is not None,
         "wasted_usd": round(max(0.0, whole - useful), 4),
-        "runs": {run_id: round(each * seconds, 4) for run_id, seconds in used.items()},
+        "runs": {run_id: round(usd, 4) for run_id, usd in each.items()},
     }
-
-
-def _seconds(seen: dict[str, Any], now: float) -> float:
-    """How long a run held its box, over all attempts."""
-    state = seen.get("state") or {}
-    if state.get("used_seconds") is not None and state.get("ended") is not None:
-        return float(state["used_seconds"])
-    started = state.get("first_started") or state.get("started")
-    return max(0.0, (state.get("ended") or now) - started) if started else 0.0

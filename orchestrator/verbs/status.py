@@ -135,7 +135,9 @@ def _described(ctx: Context, seen: dict[str, Any], answer: Answer) -> dict[str, 
     state = runstate.fold(seen, ctx.now())
     if answer.get("unreachable") and isinstance(state, runstate.GOING):
         state = _unseen(answer, seen)
-    return {"id": seen["id"], "target": answer["target"], **runstate.as_dict(state), **view.telling(seen)}
+    cost = boxes.run_cost(ctx, Store(ctx.state_dir), answer["target"], seen)
+    told = {**runstate.as_dict(state), **view.telling(seen), "cost_usd": cost}
+    return {"id": seen["id"], "target": answer["target"], **told}
 
 
 def _unseen(answer: Answer, seen: dict[str, Any]) -> runstate.RunState:

@@ -146,13 +146,18 @@ def _print_detail(ctx: Context, paint: Paint, run: dict[str, Any]) -> None:
     ctx.out("")
     ctx.out(paint(run["id"], "bold") + f"  {run['who'] or ''}")
     pids = " ".join(str(pid) for pid in run["pids"]) or "none"
-    ctx.out(f"  session {run['session'] or 'none'} · pids {pids} · log {size(run['log_bytes'] or 0)}")
+    log = size(run["log_bytes"] or 0)
+    ctx.out(f"  session {run['session'] or 'none'} · pids {pids} · log {log}{_cost(run)}")
     for split, values in run["metrics"].items():
         ctx.out(f"  {split:6} " + "  ".join(f"{k} {v:.4g}" for k, v in values.items() if v is not None))
     for health in run["health"]:
         ctx.out(paint(f"  {health['severity']} {health['rule']}: {harmless(health['seen'])}", "yellow"))
     for line in run["last_lines"]:
         ctx.out("  " + paint("│", "dim") + " " + _cut(harmless(line), ctx))
+
+
+def _cost(run: dict[str, Any]) -> str:
+    return f" · about ${run['cost_usd']:.2f}" if run.get("cost_usd") is not None else ""
 
 
 def _cut(line: str, ctx: Context) -> str:
