@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainers.common import emotions, normalise
+from trainers.common import classify, emotions, normalise
 from trainers.engine import checkpoint, health, metrics, rng
 from trainers.engine.config import parse
 from trainers.engine.events import Events, Silent
@@ -273,21 +273,13 @@ def evaluate(
     if not records:
         raise health.DataUnusable(rules.nothing(split, found.refused, found.found))
     truth = np.array([CLASSES.index(record.label) for record in records])
-    answers = np.array([int(restored.logits(found.cache.features(record.id)).argmax()) for record in records])
-    confusion = metrics.confusion_counts(truth, answers, len(CLASSES))
-    low, high = metrics.bootstrap_interval(
-        (truth == answers).tolist(), [record.actor for record in records], restored.config.seed
-    )
-    values = metrics.summarise(confusion)
+    shares = [restored.logits(found.cache.features(record.id)).softmax(0).numpy() for record in records]
+    names, actors = [record.id for record in records], [record.actor for record in records]
     return {
         "checkpoint": str(held.path),
         "step": held.manifest["step"],
         "split": split,
-        "samples": len(records),
         "refused": len(found.refused),
         "same_data": found.cache.fingerprint == held.manifest["data"],
-        "values": {**values, "accuracy_low": low, "accuracy_high": high},
-        "per_class": metrics.per_class(confusion, CLASSES),
-        "classes": list(CLASSES),
-        "confusion": confusion.tolist(),
+        **classify.scores(truth, np.stack(shares), CLASSES, names, actors, restored.config.seed),
     }
