@@ -13,7 +13,7 @@ from orchestrator.core import fitness
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import facts
 from orchestrator.targets.local import pythons
-from orchestrator.verbs import jobs, verify
+from orchestrator.verbs import gate, jobs, verify
 from orchestrator.view import findings, results
 
 
@@ -102,6 +102,8 @@ def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[s
         why = jobs.last_line(done.err)
         if done.code == Exit.USAGE:
             raise UsageError(why, "", f"gpujob {words[0]} --help")
+        if done.code == gate.NO_USABLE_DATA:
+            raise GpujobError(f"the data gives nothing to {words[0]}", why)
         raise GpujobError(f"{words[0]} failed: {why}", _why(done.code), "gpujob doctor")
     return found
 

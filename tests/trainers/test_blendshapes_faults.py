@@ -124,6 +124,7 @@ def test_broken_rows_beyond_the_budget_are_refused(folder):
             row["jawOpen"] = "2.5"
 
     edit(train_file(folder), spoil)
+    edit(train_file(folder), lambda rows: [{**rows[0], "label": "hapy"}, *rows[1:]])
     report, code = check(folder)
     assert (code, errors(report)) == (64, {"feature.unit"})
     fix = next(f["fix"] for f in report["findings"] if f["code"] == "feature.unit")
@@ -247,6 +248,10 @@ def test_balanced_sampling_draws_every_class_equally_often(pristine):
     first, second = ([items[epoch, 1].values.tolist() for _ in range(2)] for epoch in (0, 1))
     assert first[0] == first[1] != second[0]
     assert task.weights.tolist() == [1.0, 1.0, 1.0]
+    sad = int((held.splits["train"].labels == 1).sum())
+    laps = [[task.balanced.row(0, 3 * (lap * sad + turn) + 1) for turn in range(sad)] for lap in (0, 1)]
+    assert sorted(laps[0]) == sorted(laps[1]) == np.flatnonzero(held.splits["train"].labels == 1).tolist()
+    assert laps[0] != laps[1]
 
 
 def test_an_npz_holds_the_same_rows_as_a_csv(pristine, tmp_path):

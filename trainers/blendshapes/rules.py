@@ -72,25 +72,28 @@ def nonempty(splits: Splits, listing: Listing) -> list[Finding]:
 
 
 def refusals(listing: Listing, allowed: float) -> list[Finding]:
-    """One finding for each rule that refused rows; an error once too many are broken.
-
-    A whole file that is refused is always an error.
-    """
+    """One finding for each rule that refused rows. A whole file that is refused is an error, and once too
+    many rows are broken so is the rule that refused most, and any that is over the budget alone."""
     broken = [refusal for refusal in listing.refused if refusal.broken]
-    over = len(broken) > allowed * listing.found
-    found = []
-    for code in sorted({refusal.code for refusal in broken}):
-        some = [refusal for refusal in broken if refusal.code == code]
-        told = "; ".join(f"{r.where}: {r.why}" for r in [r for r in some if not r.line] + some[:5])
-        whole = any(not refusal.line for refusal in some)
-        seen = f"{len(some)} of {listing.found} rows are not used. {told}"
-        if whole:
-            found.append(health.error(code, told, "repair or remove the file"))
-        elif over:
-            found.append(health.error(code, seen, _mend(code, some, allowed), "max_refused"))
-        else:
-            found.append(health.info(code, seen, "nothing, or repair them"))
-    return found
+    counts = Counter(refusal.code for refusal in broken)
+    budget = allowed * listing.found
+    over = {code for code in counts if counts[code] > budget}
+    over |= {counts.most_common(1)[0][0]} if len(broken) > budget else set()
+    return [
+        _refused(code, [r for r in broken if r.code == code], listing, over, allowed)
+        for code in sorted(counts)
+    ]
+
+
+def _refused(code: str, some: Sequence[Refusal], listing: Listing, over: set[str], allowed: float) -> Finding:
+    whole = [refusal for refusal in some if not refusal.line]
+    told = "; ".join(f"{r.where}: {r.why}" for r in (whole or some)[:5])
+    if whole:
+        return health.error(code, told, "repair or remove the file")
+    seen = f"{len(some)} of {listing.found} rows are not used. {told}"
+    if code in over:
+        return health.error(code, seen, _mend(code, some, allowed), "max_refused")
+    return health.info(code, seen, "nothing, or repair them")
 
 
 def _mend(code: str, some: Sequence[Refusal], allowed: float) -> str:
