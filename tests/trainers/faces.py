@@ -1,18 +1,18 @@
 """Blendshapes to break, and checks of them."""
 
+import contextlib
 import csv
 import json
-import os
-import subprocess
-import sys
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import trainer_runs as runs
+import pytest
 
 from trainers.blendshapes import sample
 from trainers.engine import preflight
+from trainers.engine import run as engine
 from trainers.engine.events import Silent
 from trainers.engine.preflight import Request
 
@@ -62,17 +62,19 @@ def told(report: Mapping[str, Any], code: str) -> str:
 
 
 def train(run: Path, folder: Path, **config: object) -> int:
-    """`python -m trainers train blendshapes` in a process of its own; the exit code."""
+    """What `python -m trainers train blendshapes` does, here; what it prints goes to `<run>/log`."""
     run.mkdir(parents=True, exist_ok=True)
-    environment = runs.environment(run, folder, {**SMALL, **config})
-    environment["GPUJOB_DATA"] = json.dumps({"blendshapes": str(folder / "blendshapes")})
-    with (run / "log").open("w") as log:
-        done = subprocess.run(
-            [sys.executable, "-m", "trainers", "train", "blendshapes"],
-            env={**environment, **{k: os.environ[k] for k in ("LD_LIBRARY_PATH",) if k in os.environ}},
-            stdout=log,
-            stderr=log,
-            cwd=runs.ROOT,
-            check=False,
-        )
-    return done.returncode
+    told = {
+        "GPUJOB_RUN_DIR": str(run),
+        "GPUJOB_CONFIG": json.dumps({**SMALL, **config}),
+        "GPUJOB_DATA": json.dumps({"blendshapes": str(folder / "blendshapes")}),
+    }
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.MonkeyPatch.context() as patch, (run / "log").open("w") as log:
+            for name, value in told.items():
+                patch.setenv(name, value)
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                return engine.train("blendshapes")
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short training in a process of its own."""
+    """A short training."""
     place = tmp_path_factory.mktemp("root") / "runs" / "short"
     assert faces.train(place, folder) == 0, (place / "log").read_text()
     return place
