@@ -1,0 +1,46 @@
+"""The trainers' jobs on a box that did not exist before, and does not after; by the command line alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rigs.ec2.client import FakeEC2
+from tests.support import Box, Result, new_box
+
+
+@pytest.fixture
+def laptop(ec2: FakeEC2) -> Iterator[Box]:
+    with new_box() as box:
+        box.env |= ec2.env | {"GPUJOB_CHECKIP": ec2.checkip_url}
+        yield box
+
+
+def done(result: Result) -> Result:
+    assert result.code == 0, result.err + result.out
+    return result
+
+
+def sets(*pairs: str) -> list[str]:
+    return [word for pair in (*pairs, f"env.python={sys.executable}") for word in ("--set", pair)]
+
+
+def through(laptop: Box, ec2: FakeEC2, job: str, data: str, *pairs: str) -> str:
+    """Deploys a job with its sample on a new box, brings it home; the folder, as typed."""
+    there = ["--on", "ec2", "--yes", "--max-hours", "1"]
+    done(laptop.run("deploy", job, "--data", data, *sets(*pairs), *there, "--follow"))
+    run = laptop.state()["id"]
+    done(laptop.run("fetch", run))
+    assert ec2.leftovers() == []
+    return f"fetched/{run}"
+
+
+def test_blendshapes(ec2: FakeEC2, laptop: Box) -> None:
+    done(laptop.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
+    small = ("config.epochs=2", "config.warmup_epochs=1", "config.hidden=[8]")
+    home = through(laptop, ec2, "blendshapes", "faces", *small)
+    said = done(laptop.run("predict", home, "faces/blendshapes/test.csv", "--json")).out.splitlines()
+    assert set(json.loads(said[0])["probabilities"]) == {"happy", "sad", "neutral"}
