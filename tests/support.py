@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +115,18 @@ class Box:
         self.write("train.py", body)
         lines = [f"name: {name}", f"command: {json.dumps([sys.executable, 'train.py'])}"]
         self.write(f"{name}.yaml", "\n".join(lines + [f"{k}: {json.dumps(v)}" for k, v in keys.items()]))
+
+
+def tiny_wheel(folder: Path, name: str, version: str) -> Path:
+    """A folder with one wheel, for pip's --find-links; the package has VERSION."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", f"VERSION = {version!r}\n")
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/RECORD,,\n")
+    return folder
 
 
 @contextlib.contextmanager

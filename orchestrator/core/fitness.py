@@ -1,51 +1,13 @@
-"""Whether a host fits a job now: what it lacks, who is in the way, which interpreter trains. Pure."""
+"""Whether a host fits a job now: what it lacks, who is in the way. Pure."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
-from orchestrator.core.layout import Layout
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError
 
-LEAST_FREE = 2 << 30
-
-
-BESIDE_TORCH = ("numpy", "safetensors")  # small: what an environment over the host's torch may add
-
-
-def has_torch(python: dict[str, Any]) -> bool:
-    """Whether this interpreter has all that the trainers import."""
-    return bool(python.get("torch")) and not lacking(python)
-
-
-def lacking(python: dict[str, Any]) -> list[str]:
-    """What the trainers import besides torch and this interpreter does not have."""
-    return [name for name in BESIDE_TORCH if not python.get(name)]
-
-
-def pick_python(facts: dict[str, Any], wanted: str) -> dict[str, Any]:
-    """The interpreter that trains: the first that has all, else the first with torch, or the job's own.
-
-    One that lacks something small has `over`: it is used by an environment below `env/<key>`.
-    """
-    pythons: list[dict[str, Any]] = facts["pythons"]
-    able = [python for python in pythons if has_torch(python)] + [p for p in pythons if p.get("torch")]
-    if able:
-        return able[0] if has_torch(able[0]) else _over(facts, able[0])
-    seen = ", ".join(f"{p['path']} ({p['version']})" for p in pythons) or "none answered"
-    named = f"env.python {wanted!r}" if wanted != "auto" else "no Python here"
-    why = f"{named} has torch; looked at: {seen}"
-    raise GpujobError("the trainers need PyTorch", why, "pip install 'gpujob[train]'")
-
-
-def _over(facts: dict[str, Any], python: dict[str, Any]) -> dict[str, Any]:
-    whole = json.dumps([python["path"], python["version"], python["torch"], lacking(python)])
-    key = hashlib.sha256(whole.encode()).hexdigest()[:16]
-    path = Layout(facts["root"]).environment(key) + "/bin/python"
-    return {**python, "path": path, "over": python["path"], "key": key, "packages": lacking(python)}
+LINGER = "sudo loginctl enable-linger"
 
 
 def refuse_host(facts: dict[str, Any], job: JobSpec, share_gpu: bool) -> None:
@@ -58,9 +20,25 @@ def refuse_host(facts: dict[str, Any], job: JobSpec, share_gpu: bool) -> None:
     for word in facts.get("absent", []):
         raise GpujobError(f"there is no command {word!r} on the host", "it is not on the PATH there")
     _refuse_gpus(facts, job, share_gpu)
-    if facts["disk"]["free"] < LEAST_FREE:
-        free = facts["disk"]["free"] / 2**30
-        raise GpujobError(f"only {free:.1f} GiB are free below {facts['root']}", "a run needs 2 GiB")
+
+
+def refuse_logout(facts: dict[str, Any], target: str) -> None:
+    """A run that would end with our connection is not begun. Of this machine the user himself logs out."""
+    logout = facts.get("logout")
+    if logout and logout["kills"] and target != "local":
+        why = f"KillUserProcesses=yes in logind.conf, and {logout['user']} does not linger"
+        raise GpujobError(
+            "the host would end the run when we log out", why, f"there: {LINGER} {logout['user']}"
+        )
+
+
+def at_logout(facts: dict[str, Any]) -> str | None:
+    """What systemd-logind there would do to a run when its user logs out; None where nothing."""
+    logout = facts.get("logout")
+    if not logout:
+        return None
+    harm = "ends the processes" if logout["kills"] else "removes the shared memory"
+    return f"the host {harm} of {logout['user']} at logout; there: {LINGER} {logout['user']}"
 
 
 def already_running(job: str, run: str) -> GpujobError:

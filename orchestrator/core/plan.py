@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core import fitness, runjson
+from orchestrator.core import fitness, interpreters, runjson, space
 from orchestrator.core.layout import Layout
 from orchestrator.core.runjson import Code, Data, Inputs
 
@@ -54,11 +54,17 @@ class DataStep(Step):
 
 @dataclass(frozen=True)
 class EnvironmentStep(Step):
-    """A venv over an interpreter of the host, with what that lacks."""
+    """A venv over an interpreter of the host, with what that lacks; `own`: it sees nothing of the host's.
+
+    `requirements` is the text of a file for pip, `keep` a version that it may not replace.
+    """
 
     key: str = ""
     python: str = ""
     packages: tuple[str, ...] = ()
+    requirements: str = ""
+    keep: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,10 @@ def run_id(name: str, now: float, token: str) -> str:
 def make(given: Inputs) -> Plan:
     """The plan, or the reason why there is none (GpujobError)."""
     fitness.refuse_host(given.facts, given.job, given.share_gpu)
-    python = _python(given)
+    fitness.refuse_logout(given.facts, given.target)
+    python = interpreters.pick(given.facts, given.job, given.requirements)
+    interpreters.refuse_driver(given.facts, given.job, python)
+    space.refuse(given)
     steps = gate(given)
     start = StartStep(
         "start in tmux", f"session gpujob-{given.identity.run_id}", spec=runjson.compose(given, python)
@@ -106,9 +115,11 @@ def gate(given: Inputs) -> list[Step]:
     if given.trainers and sent:
         steps.append(_check_here(given))
     steps += [_code_step(code, given.facts) for code in (given.code, given.trainers) if code]
-    steps += [_data_step(data) for data in given.data]
+    steps += [_data_step(data, given.facts) for data in given.data]
     if given.trainers:
         steps += _trainer_steps(given, given.trainers)
+    elif python := _python(given):
+        steps.append(_python_step(python))
     return steps
 
 
@@ -119,25 +130,28 @@ def _plan(given: Inputs, steps: list[Step]) -> Plan:
 
 def _trainer_steps(given: Inputs, trainers: Code) -> list[Step]:
     """Where no Python has torch, only names, labels and splits can be looked at (a start was refused)."""
-    able = any(python.get("torch") for python in given.facts["pythons"])
-    check = _check_there(given, trainers, "full" if able else "files")
-    if not able:
-        return [check]
-    python = fitness.pick_python(given.facts, given.job.env.python)
-    return [_python_step(python), check]
+    python = _python(given)
+    if not python:
+        return [_check_there(given, trainers, given.facts["pythons"][0], "files")]
+    return [_python_step(python), _check_there(given, trainers, python, "full")]
 
 
 def _python_step(python: dict[str, Any]) -> Step:
     if "over" not in python:
         title = f"Python {python['version']} at {python['path']}"
         return Step(title, f"it has torch {python['torch']}", done=True)
-    lacks = " and ".join(python["packages"])
+    has = f"it has torch {python['torch']}" if python.get("torch") else "apart from what the host has"
+    lacks = [f"lacks {' and '.join(python['packages'])}"] if python["packages"] and not python["own"] else []
+    asked = ["the job's requirements go in"] if python["requirements"] else []
     return EnvironmentStep(
         f"environment over Python {python['version']} at {python['over']}",
-        f"it has torch {python['torch']} and lacks {lacks}; made once",
+        f"{', '.join([has, *lacks, *asked])}; made once",
         key=python["key"],
         python=python["over"],
         packages=tuple(python["packages"]),
+        requirements=python["requirements"],
+        keep=python["keep"],
+        own=python["own"],
     )
 
 
@@ -149,7 +163,11 @@ def check_key(trainers: str, config: dict[str, Any], data: tuple[Data, ...], pyt
 
 
 def _python(given: Inputs) -> dict[str, Any] | None:
-    return fitness.pick_python(given.facts, given.job.env.python) if given.job.trainer else None
+    """None also where a trainer finds no torch: then no more than names can be looked at."""
+    able = any(python.get("torch") for python in given.facts["pythons"])
+    if given.job.trainer and not able and given.requirements is None:
+        return None
+    return interpreters.pick(given.facts, given.job, given.requirements)
 
 
 def _check_here(given: Inputs) -> CheckStep:
@@ -158,11 +176,9 @@ def _check_here(given: Inputs) -> CheckStep:
     return _check_step("check names, labels and splits here", given, request, here=True)
 
 
-def _check_there(given: Inputs, trainers: Code, tier: str) -> CheckStep:
+def _check_there(given: Inputs, trainers: Code, python: dict[str, Any], tier: str) -> CheckStep:
     """With the code, the data and the interpreter that will train."""
-    facts = given.facts
-    python = facts["pythons"][0] if tier == "files" else fitness.pick_python(facts, given.job.env.python)
-    layout = Layout(facts["root"])
+    layout = Layout(given.facts["root"])
     request = _request(given, {data.name: data.path for data in given.data}, tier)
     return _check_step(
         "check data and recipe",
@@ -196,13 +212,15 @@ def _code_step(code: Code, facts: dict[str, Any]) -> CodeStep:
     return CodeStep(f"code: {what}", reason, present, size, role=code.role, tree=code.tree)
 
 
-def _data_step(data: Data) -> Step:
+def _data_step(data: Data, facts: dict[str, Any]) -> Step:
     size = f"{data.files} files, {data.bytes / 2**20:.1f} MiB"
     if data.source:
+        present = bool((facts.get("data", {}).get(data.name) or {}).get("present"))
         return DataStep(
             f"data: {data.name}",
-            f"{data.source} ({size}), what is not there yet",
-            bytes=data.bytes,
+            f"{data.source} ({size}), {'the host has it' if present else 'what is not there yet'}",
+            present,
+            bytes=0 if present else data.bytes,
             name=data.name,
             source=data.source,
             fingerprint=data.fingerprint,
@@ -212,8 +230,13 @@ def _data_step(data: Data) -> Step:
 
 def _notes(given: Inputs) -> tuple[str, ...]:
     notes = []
+    python = _python(given)
     if given.job.trainer and given.job.resources.gpus and not given.facts["gpus"]:
         notes.append("no GPU on the host: the run will use its CPU")
+    elif given.job.trainer and given.job.resources.gpus and python and python.get("cuda", "?") is None:
+        notes.append(f"torch {python['torch']} is built without CUDA: the run will use the host's CPU")
+    if logout := fitness.at_logout(given.facts):
+        notes.append(logout)
     if given.job.limits.max_hours is None:
         notes.append("no limits.max_hours: nothing ends this run but itself")
     return tuple(notes)
@@ -223,5 +246,7 @@ def fingerprint(given: Inputs) -> str:
     """Equal for two deploys that would start the same thing: by it an open intent is carried on."""
     trees = [code.tree for code in (given.code, given.trainers) if code]
     prints = sorted((data.name, data.path, data.fingerprint) for data in given.data)
-    whole = json.dumps([msgspec.to_builtins(given.job), trees, prints], sort_keys=True)
+    whole = json.dumps(
+        [msgspec.to_builtins(given.job), trees, prints, given.requirements or ""], sort_keys=True
+    )
     return hashlib.sha256(whole.encode()).hexdigest()[:32]

@@ -61,6 +61,7 @@ class Inputs:
     trainers: Code | None
     data: tuple[Data, ...]
     share_gpu: bool = False
+    requirements: str | None = None
 
 
 def compose(given: Inputs, python: dict[str, Any] | None) -> dict[str, Any]:
@@ -76,7 +77,8 @@ def compose(given: Inputs, python: dict[str, Any] | None) -> dict[str, Any]:
         "source": given.source,
         "trainer": job.trainer,
         "argv": _argv(given, python),
-        "env": _env(given),
+        "env": _env(given, python),
+        "python": _told(python),
         "pass_env": job.pass_env,
         "config": job.config,
         "data": {d.name: _record(d) for d in given.data},
@@ -97,10 +99,20 @@ def _record(of: Code | Data) -> dict[str, Any]:
     return {key: value for key, value in vars(of).items() if key not in ("name", "role")}
 
 
-def _env(given: Inputs) -> dict[str, str]:
-    if not given.trainers:
-        return {}
-    return {"PYTHONPATH": Layout(given.facts["root"]).tree(given.trainers.tree)}
+def _told(python: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The interpreter, and what its environment was made of."""
+    names = ("path", "version", "torch", "cuda", "over", "packages", "requirements")
+    return {name: python[name] for name in names if python.get(name)} if python else None
+
+
+def _env(given: Inputs, python: dict[str, Any] | None) -> dict[str, str]:
+    found = {}
+    if python and "key" in python:  # as if it were activated
+        home = python["path"].rpartition("/bin/")[0]
+        found = {"VIRTUAL_ENV": home, "PATH": f"{home}/bin:{given.facts['path']}"}
+    if given.trainers:
+        found["PYTHONPATH"] = Layout(given.facts["root"]).tree(given.trainers.tree)
+    return found
 
 
 def _argv(given: Inputs, python: dict[str, Any] | None) -> list[str]:

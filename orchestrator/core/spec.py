@@ -15,15 +15,17 @@ from orchestrator.errors import UsageError
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
 NOT_BUILT = {
     ("notify",): "notifications",
-    ("env", "requirements"): "environments made for a job",
     ("resources", "nodes"): "more than one node",
 }
 
 
 class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`python`: an interpreter on the host; auto is the one that imports torch."""
+    """`python`: an interpreter on the host; auto is the one that imports torch. `requirements`: a file for
+    pip, beside the job file; what it names goes into an environment made once: over the host's torch with
+    auto, else apart from all that the host has."""
 
     python: str = "auto"
+    requirements: str | None = None
 
 
 class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,10 +41,12 @@ class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`gpus`: processes to start, one a GPU. A host without any trains on its CPU, and says so."""
+    """`gpus`: processes to start, one a GPU. A host without any trains on its CPU, and says so.
+    `disk_gb`: GiB that the run itself needs (checkpoints, caches); what is sent comes on top."""
 
     gpus: int = 1
     ec2: Ec2 = Ec2()
+    disk_gb: float | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -236,6 +240,7 @@ def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
     limits = spec.limits
     return [
         (("resources", "gpus"), spec.resources.gpus >= 0, "0 or more"),
+        (("resources", "disk_gb"), (spec.resources.disk_gb or 0) >= 0, "0 or more"),
         (("restart", "max"), spec.restart.max >= 0, "0 or more"),
         (("limits", "max_hours"), limits.max_hours is None or limits.max_hours > 0, "above 0"),
         (("limits", "budget_usd"), limits.budget_usd is None or limits.budget_usd > 0, "above 0"),

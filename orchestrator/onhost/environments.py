@@ -9,37 +9,70 @@ import fcntl
 import os
 import shutil
 import subprocess
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost.answers import Refused
 
 _MARK = "complete"
+_LIST = "requirements.txt"
 _SITES = (
     "import site, sysconfig; print(sysconfig.get_path('purelib')); print(*site.getsitepackages(), sep='\\n')"
 )
 
 
-def make(layout: Layout, key: str, python: str, packages: list[str]) -> dict[str, Any]:
+class Wanted(NamedTuple):
+    """`requirements` is the text of a file for pip, `keep` a version that it may not replace (`torch==2.4`);
+    `own`: nothing of what `python` has is seen."""
+
+    key: str
+    python: str
+    packages: list[str]
+    requirements: str = ""
+    keep: str = ""
+    own: bool = False
+
+
+def make(layout: Layout, wanted: Wanted) -> dict[str, Any]:
     """The interpreter of `env/<key>`. Refused, with pip's last words, where a package cannot be had."""
-    folder = layout.environment(key)
+    folder = layout.environment(wanted.key)
     os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
     with open(folder + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(os.path.join(folder, _MARK)):
             shutil.rmtree(folder, ignore_errors=True)
-            _fill(folder, python, packages)
+            _fill(folder, wanted)
             with open(os.path.join(folder, _MARK), "w") as mark:
-                mark.write("\n".join(packages) + "\n")
+                mark.write("\n".join(wanted.packages) + "\n")
     return {"python": os.path.join(folder, "bin", "python")}
 
 
-def _fill(folder: str, python: str, packages: list[str]) -> None:
-    _run([python, "-m", "venv", "--system-site-packages", folder], "python3-venv may be missing there")
+def _fill(folder: str, wanted: Wanted) -> None:
+    sees = [] if wanted.own else ["--system-site-packages"]
+    _run([wanted.python, "-m", "venv", "--without-pip", *sees, folder], "python3-venv may be missing there")
     inside = os.path.join(folder, "bin", "python")
-    _see_parent(folder, python, inside)
-    if packages:
-        _run([inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], "")
+    if not wanted.own:
+        _see_parent(folder, wanted.python, inside)
+    asked = list(wanted.packages)
+    for option, name, text in (("-r", _LIST, wanted.requirements), ("-c", "keep.txt", wanted.keep)):
+        if text:
+            asked += [option, os.path.join(folder, name)]
+            with open(os.path.join(folder, name), "w") as file:
+                file.write(text)
+    if wanted.packages or wanted.requirements:
+        _install(wanted.python, inside, asked)
+
+
+def _install(python: str, inside: str, asked: list[str]) -> None:
+    """By the pip that is there: one in the environment takes seconds, and Debian cannot make it by itself."""
+    words = ["install", "--quiet", "--disable-pip-version-check", *asked]
+    try:
+        _run([python, "-m", "pip", "--python", inside, *words], "")
+    except Refused as no:
+        if not any(said in str(no) for said in ("no such option", "No module named pip")):
+            raise
+        _run([inside, "-m", "ensurepip"], "python3-venv may be missing there")
+        _run([inside, "-m", "pip", *words], "")
 
 
 def _see_parent(folder: str, python: str, inside: str) -> None:
@@ -53,6 +86,7 @@ def _see_parent(folder: str, python: str, inside: str) -> None:
 def _run(words: list[str], hint: str) -> str:
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or [hint or "no reason given"])[-1]
-        raise Refused("environment", "an environment could not be made: %s" % (last or hint))
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        told = [line for line in lines if line.startswith("ERROR:")] or lines or [hint or "no reason given"]
+        raise Refused("environment", "an environment could not be made: %s" % (told[-1] or hint))
     return done.stdout.decode(errors="replace")

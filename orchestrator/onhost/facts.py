@@ -12,23 +12,34 @@ from typing import Any
 
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import datafolder, gpus, proc
+from orchestrator.onhost import datafolder, gpus, logind, proc
+from orchestrator.onhost import trees as arrivals
 
 _PROBE = (
-    "import json,sys,importlib.metadata as m\n"
+    "import json,os,runpy,sys,importlib.metadata as m,importlib.util as u\n"
     "def v(n):\n"
     " try: return m.version(n)\n"
     " except Exception: return None\n"
+    "def c():\n"  # what torch was built for stands in a file of its own, which imports nothing of it
+    " try: return runpy.run_path(os.path.join(\n"
+    "  os.path.dirname(u.find_spec('torch').origin),'version.py')).get('cuda')\n"
+    " except Exception: return None\n"
     "print(json.dumps({'path':sys.executable,'version':'%d.%d.%d'%sys.version_info[:3],"
-    "'torch':v('torch'),'numpy':v('numpy'),'safetensors':v('safetensors')}))"
+    "'torch':v('torch'),'cuda':c(),'numpy':v('numpy'),'safetensors':v('safetensors')}))"
 )
 
 
 def gather(
-    layout: Layout, trees: list[str], pythons: list[str], standing: dict[str, str], commands: list[str]
+    layout: Layout,
+    trees: list[str],
+    pythons: list[str],
+    standing: dict[str, str],
+    commands: list[str],
+    data: dict[str, str],
 ) -> dict[str, Any]:
     """Machine, tools, disk, GPUs with who holds them, which of `trees` are here, which Pythons, and
-    what stands in the data folders that are said to be here, and which commands are absent."""
+    what stands in the data folders that are said to be here, which commands are absent, and what is here
+    of `data` (fingerprints by name)."""
     return {
         "system": sys.platform,
         "home": os.path.expanduser("~"),
@@ -41,6 +52,10 @@ def gather(
         "rsync": shutil.which("rsync"),
         "absent": [word for word in commands if shutil.which(word) is None],
         "boot": proc.boot(),
+        "path": os.environ.get("PATH", os.defpath),
+        "cuda_driver": gpus.cuda(),
+        "logout": logind.at_logout(),
+        "data": {name: arrivals.arrived(layout, name, print_) for name, print_ in data.items()},
         **glance(layout),
     }
 
@@ -59,7 +74,12 @@ def glance(layout: Layout) -> dict[str, Any]:
         "root": layout.root,
         "tmux_socket": layout.tmux_socket,
         "gpus": gpus.sample(),
-        "disk": {"free": disk.free, "total": disk.total, "free_inodes": nodes.f_favail},
+        "disk": {
+            "free": disk.free,
+            "total": disk.total,
+            "free_inodes": nodes.f_favail,
+            "inodes": nodes.f_files,  # 0 where the file system makes them as it needs them
+        },
         "memory": _memory(),
     }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
+import re
 import subprocess
 from typing import Any
 
 _GPU = "index,name,memory.used,memory.total,utilization.gpu,temperature.gpu,uuid,driver_version"
+_CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)")
 _APPS = "gpu_uuid,pid,process_name,used_memory"
 
 
@@ -41,6 +44,18 @@ def held_by(gpus: list[dict[str, Any]], pids: list[int]) -> list[dict[str, Any]]
     return [gpu for gpu in gpus if not found or gpu["uuid"] in ours]
 
 
+def cuda() -> str | None:
+    """The newest CUDA that the driver runs, such as `12.4`; None where there is no driver to ask."""
+    version = ctypes.c_int()
+    try:
+        if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) == 0:
+            return "%d.%d" % (version.value // 1000, version.value % 1000 // 10)
+    except (OSError, AttributeError):
+        pass
+    found = _CUDA.search(_said([]))
+    return found.group(1) if found else None
+
+
 def _user(pid: str) -> str | None:
     try:
         return pwd.getpwuid(os.stat("/proc/" + pid).st_uid).pw_name
@@ -49,23 +64,23 @@ def _user(pid: str) -> str | None:
 
 
 def _query(what: str, columns: int) -> list[list[str]]:
-    words = ["nvidia-smi", what, "--format=csv,noheader,nounits"]
+    said = _said([what, "--format=csv,noheader,nounits"])
+    rows = [[c.strip() for c in line.split(",")] for line in said.splitlines()]
+    return [row for row in rows if len(row) == columns]
+
+
+def _said(words: list[str]) -> str:
     try:
         done = subprocess.run(
-            words,
+            ["nvidia-smi", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
             timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    if done.returncode:
-        return []
-    rows = [
-        [c.strip() for c in line.split(",")] for line in done.stdout.decode(errors="replace").splitlines()
-    ]
-    return [row for row in rows if len(row) == columns]
+        return ""
+    return "" if done.returncode else done.stdout.decode(errors="replace")
 
 
 def _number(text: str) -> Any:

@@ -34,7 +34,12 @@ Question = Dict[str, Any]
 
 def _facts(layout: Layout, q: Question) -> Any:
     found = facts.gather(
-        layout, q.get("trees", []), q.get("pythons", []), q.get("standing", {}), q.get("commands", [])
+        layout,
+        q.get("trees", []),
+        q.get("pythons", []),
+        q.get("standing", {}),
+        q.get("commands", []),
+        q.get("data", {}),
     )
     return dict(found, live=runs.live(layout))
 
@@ -56,7 +61,9 @@ _OPS: dict[str, Callable[[Layout, Question], Any]] = {
     "start": lambda layout, q: runs.start(layout, q["spec"], q.get("secrets", {}), q.get("resume", False)),
     "stop": lambda layout, q: runs.stop(layout, q["run"], q["by"], q.get("now", False)),
     "clean": lambda layout, q: runs.clean(layout, q["run"], q.get("purge", False)),
-    "make_environment": lambda layout, q: environments.make(layout, q["key"], q["python"], q["packages"]),
+    "make_environment": lambda layout, q: environments.make(
+        layout, environments.Wanted(*(q[name] for name in environments.Wanted._fields))
+    ),
     "begin_tree": lambda layout, q: trees.begin_tree(layout, q["tree"]),
     "seal_tree": lambda layout, q: trees.seal_tree(layout, q["tree"]),
     "begin_data": lambda layout, q: trees.begin_data(layout, q["name"], q["fingerprint"]),

@@ -46,6 +46,19 @@ def begin_data(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
     return {"present": present, "path": final, "partial": _partial(final), "nearest": _newest(folder)}
 
 
+def arrived(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
+    """Whether data is here as it is to be, or how much is that need not be written anew: `bytes`, `files`."""
+    folder = os.path.join(layout.data, _plain(name))
+    final = os.path.join(folder, _plain(fingerprint))
+    if os.path.isdir(final):
+        return {"present": True}
+    nearest = _newest(folder) if os.path.isdir(folder) else None
+    stand = [path for path in (_partial(final), nearest) if path and os.path.isdir(path)]
+    found = [datafolder.describe(name, path) for path in stand]
+    most = max(found, key=lambda about: about.bytes, default=None)
+    return {"present": False, "bytes": most.bytes if most else 0, "files": most.files if most else 0}
+
+
 def seal_data(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
     """Names, sizes and times of what arrived must be those that were sent; rsync compared the contents."""
     final = os.path.join(layout.data, _plain(name), _plain(fingerprint))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core import fitness, quote, runstate
+from orchestrator.core import fitness, quote, runstate, space
 from orchestrator.core import plan as planning
 from orchestrator.core.plan import StartStep
 from orchestrator.core.runjson import Identity, Inputs
@@ -199,7 +199,9 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
     with _alone(store, job.spec.name, host):
         seen = runs.find(ctx, host, store, request.resume)
         _refuse_resume(ctx, job, seen)
-        fitness.refuse_host(facts.ask(host, job, []), job.spec, request.share_gpu)
+        found = facts.ask(host, job, [], {})
+        fitness.refuse_host(found, job.spec, request.share_gpu)
+        space.refuse_run(found, job.spec)
         secrets = _secrets(ctx, (seen["run"] or {}).get("pass_env") or [])
         answer = host.ask("start", spec={"id": seen["id"]}, secrets=secrets, resume=True)
         runs.remember(ctx, store, host, [answer["seen"]])

@@ -9,7 +9,9 @@ from typing import Any
 from orchestrator import __version__
 from orchestrator.context import Context
 from orchestrator.core import launch, tmux
-from orchestrator.core.fitness import LEAST_FREE, has_torch, lacking
+from orchestrator.core.fitness import LINGER, at_logout
+from orchestrator.core.interpreters import drives, has_torch, lacking, too_old
+from orchestrator.core.space import LEAST_FREE
 from orchestrator.errors import GpujobError
 from orchestrator.targets import registry
 from orchestrator.targets.ec2 import trial
@@ -45,7 +47,14 @@ def doctor(ctx: Context, on: str | None) -> int:
 
 def examine(facts: dict[str, Any]) -> list[Row]:
     """Facts of a host → rows. Pure."""
-    return [_tmux(facts["tmux"]), _torch(facts["pythons"]), _disk(facts), _gpu(facts)]
+    return [
+        _tmux(facts["tmux"]),
+        _torch(facts["pythons"]),
+        _disk(facts),
+        _gpu(facts),
+        *_driver(facts),
+        *_logout(facts),
+    ]
 
 
 def _tmux(version: str | None) -> Row:
@@ -76,13 +85,34 @@ def _torch(pythons: list[dict[str, Any]]) -> Row:
 def _disk(facts: dict[str, Any]) -> Row:
     free = facts["disk"]["free"]
     seen = f"{size(free)} free below {facts['root']}"
-    return ("disk", "ok", seen, "") if free >= LEAST_FREE else ("disk", "missing", seen, "free 2 GiB")
+    return ("disk", "ok", seen, "") if free >= LEAST_FREE * 2**30 else ("disk", "missing", seen, "free 2 GiB")
 
 
 def _gpu(facts: dict[str, Any]) -> Row:
     if not facts["gpus"]:
         return ("GPU", "warning", "none: runs use the CPU", "")
     return ("GPU", "ok", gpus(facts["gpus"]), "")
+
+
+def _driver(facts: dict[str, Any]) -> list[Row]:
+    """Whether the first PyTorch that a run would take can use the GPUs."""
+    found = sorted((p for p in facts["pythons"] if p.get("torch")), key=lambda p: not drives(facts, p))
+    if not facts["gpus"] or not found or drives(facts, found[0]):
+        return []
+    best = found[0]
+    if too_old(facts, best):
+        seen = f"it runs CUDA {facts['cuda_driver']}; torch {best['torch']} is built for CUDA {best['cuda']}"
+        return [("driver", "missing", seen, "a newer NVIDIA driver, or an older torch")]
+    seen = f"torch {best['torch']} in {best['path']} is built without CUDA"
+    return [("driver", "warning", seen, "install the CUDA build of torch")]
+
+
+def _logout(facts: dict[str, Any]) -> list[Row]:
+    told = at_logout(facts)
+    if not told:
+        return []
+    verdict = "missing" if facts["logout"]["kills"] else "warning"
+    return [("logout", verdict, told.partition(";")[0], f"{LINGER} {facts['logout']['user']}")]
 
 
 def _print(ctx: Context, rows: list[Row]) -> None:

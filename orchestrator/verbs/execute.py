@@ -39,11 +39,14 @@ class Executor:
         """One step that is no check."""
         if isinstance(step, CodeStep) and not step.done:
             self._send_tree(self.trees[step.role])
-        elif isinstance(step, DataStep):
+        elif isinstance(step, DataStep) and not step.done:
             with transfer.bar(self.ctx, step.bytes) as moved:
                 self.host.send_data(step.name, step.fingerprint, Path(step.source), moved)
         elif isinstance(step, EnvironmentStep):
-            self.host.ask("make_environment", key=step.key, python=step.python, packages=list(step.packages))
+            of = {"requirements": step.requirements, "keep": step.keep, "own": step.own}
+            self.host.ask(
+                "make_environment", key=step.key, python=step.python, packages=list(step.packages), **of
+            )
         elif isinstance(step, StartStep):
             self.started = self.host.ask("start", spec=step.spec, secrets=self.secrets)["seen"]
 

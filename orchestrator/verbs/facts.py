@@ -13,6 +13,7 @@ from orchestrator.core.runjson import Code, Data, Identity, Inputs
 from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
 from orchestrator.onhost import datafolder
+from orchestrator.onhost.datafolder import DataFolder
 from orchestrator.source import Source
 from orchestrator.verbs.jobs import Job
 
@@ -53,7 +54,13 @@ def sources(ctx: Context, job: Job) -> dict[str, Source]:
 def inputs(host: Asked, job: Job, who: Identity, trees: dict[str, Source], share_gpu: bool = False) -> Inputs:
     """One question to the host, the rest is looked up here."""
     codes = {role: _code(role, tree) for role, tree in trees.items()}
-    facts = ask(host, job, [code.tree for code in codes.values()])
+    here = {
+        name: datafolder.describe(name, str(path))
+        for name, path in job.data.items()
+        if host.is_here or name not in job.on_host
+    }
+    wanted = {} if host.is_here else {name: found.fingerprint for name, found in here.items()}
+    facts = ask(host, job, [code.tree for code in codes.values()], wanted)
     return Inputs(
         job=job.spec,
         source=job.file.source,
@@ -62,14 +69,15 @@ def inputs(host: Asked, job: Job, who: Identity, trees: dict[str, Source], share
         facts=facts,
         code=codes.get("job"),
         trainers=codes.get("trainers"),
-        data=tuple(_data(host, job, name, facts) for name in job.data),
+        data=tuple(_data(host, job, name, facts, here.get(name)) for name in job.data),
         share_gpu=share_gpu,
+        requirements=job.requirements,
     )
 
 
-def _data(host: Asked, job: Job, name: str, facts: dict[str, Any]) -> Data:
+def _data(host: Asked, job: Job, name: str, facts: dict[str, Any], found: DataFolder | None) -> Data:
     """Where the run will find it: as it stands, or below the host's `data` once it was sent."""
-    if name in job.on_host and not host.is_here:
+    if found is None:
         standing = facts["standing"][name]
         if standing is None:
             where = job.file.where("data", name)
@@ -77,21 +85,22 @@ def _data(host: Asked, job: Job, name: str, facts: dict[str, Any]) -> Data:
                 f"{where}: there is no {job.on_host[name]} on {host.label}", "", f"--data {name}=PATH"
             )
         return Data(**standing)
-    found = datafolder.describe(name, str(job.data[name]))
     if host.is_here:
         return Data(**asdict(found))
     there = f"{Layout(facts['root']).data}/{name}/{found.fingerprint}"
     return Data(**{**asdict(found), "path": there, "source": found.path})
 
 
-def ask(host: Asked, job: Job, trees: list[str]) -> dict[str, Any]:
+def ask(host: Asked, job: Job, trees: list[str], data: dict[str, str]) -> dict[str, Any]:
+    """`data`: fingerprints of what is to be there, by name."""
     wanted = job.spec.env.python
     pythons = host.pythons() if wanted == "auto" else [wanted]
+    alone = job.requirements is None
     standing = {} if host.is_here else job.on_host
     first = (job.spec.command or [""])[0]
-    commands = [first] if first and "/" not in first else []
-    pythons = pythons if job.spec.trainer else []
-    return host.ask("facts", trees=trees, pythons=pythons, standing=standing, commands=commands)
+    commands = [first] if first and "/" not in first and alone else []  # else pip may bring it
+    pythons = pythons if job.spec.trainer or not alone else []
+    return host.ask("facts", trees=trees, pythons=pythons, standing=standing, commands=commands, data=data)
 
 
 def _code(role: str, of: Source) -> Code:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
 
 HOST = "host:"
+_LOCAL = re.compile(r"(-[erc]\b|--(editable|requirement|constraint)\b|\.|/|file:)")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Job:
     data: dict[str, Path]
     on_host: dict[str, str]
     missing: list[str]
+    requirements: str | None
 
     @property
     def spec(self) -> JobSpec:
@@ -64,7 +67,7 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
         if place.startswith(HOST) and key not in given
     }
     missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
-    job = Job(file, base, ours, folders, on_host, missing)
+    job = Job(file, base, ours, folders, on_host, missing, _requirements(file, base))
     if file.spec.trainer:
         _check_config(ctx, job)
     return job
@@ -85,6 +88,25 @@ def need_data(job: Job) -> None:
     key = job.missing[0]
     where = job.file.where("data", key)
     raise UsageError(f"{where}: data.{key}: there is no {job.data[key]}", "", f"--data {key}=PATH")
+
+
+def _requirements(file: JobFile, base: Path) -> str | None:
+    """The text for pip. What it names must be had on the host, so no line may name a file here."""
+    name = file.spec.env.requirements
+    if name is None:
+        return None
+    where = file.where("env", "requirements")
+    try:
+        text = (base / name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{where}: env.requirements cannot be read: {error}") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if _LOCAL.match(line.strip()):
+            why = f"{name}:{number}: {line.strip()}"
+            raise UsageError(
+                f"{where}: env.requirements names a file of this machine", why, "name packages alone"
+            )
+    return text
 
 
 def _find(ctx: Context, word: str) -> tuple[Path, bool]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator import process, share
 from orchestrator.context import Context
-from orchestrator.core import fitness
+from orchestrator.core import interpreters
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import facts
 from orchestrator.targets.local import pythons
@@ -124,7 +124,7 @@ def _taker(found: list[dict[str, Any]], progress: findings.Progress) -> Callable
 def _python(ctx: Context) -> str:
     for word in pythons(ctx):
         seen = facts.python_facts(word)
-        if seen and fitness.has_torch(seen):
+        if seen and interpreters.has_torch(seen):
             return str(seen["path"])
     raise GpujobError("no Python here has PyTorch", "the trainers need it", "pip install 'gpujob[train]'")
 

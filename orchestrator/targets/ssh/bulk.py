@@ -91,6 +91,9 @@ class Rsync:
             )
         if "verification failed" in done.err or "Permission denied (" in done.err:
             return openssh_link.explain(self._ctx, self._resolved, done.err)
+        if "No space left on device" in done.err or "Disk quota exceeded" in done.err:
+            why = next(line for line in done.err.splitlines() if "No space" in line or "quota" in line)
+            return GpujobError(f"a disk is full: {self._resolved.typed.label}, or here", why)
         if any(words in done.err for words in _DISTURBED):
             why = "its start-up files (~/.bashrc) print text, also where nobody reads it"
             return GpujobError(

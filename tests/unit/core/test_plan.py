@@ -13,6 +13,7 @@ GPU = {"index": 0, "use_percent": 0, "used_mib": 0, "total_mib": 100}
 FACTS: dict[str, Any] = {
     "tmux": "tmux 3.3a",
     "root": "/r",
+    "path": "/usr/bin",
     "gpus": [],
     "gpu_holders": [],
     "trees": [],
@@ -83,7 +84,7 @@ def test_several_gpus_are_driven_by_torchrun() -> None:
         ({"tmux": None}, "tmux is not installed", "apt-get install"),
         ({"live": [{"id": "j-20261121T000000-0000", "job": "j"}]}, "already running as j-2026", "--name"),
         ({"pythons": [{**PYTHON, "torch": None}]}, "need PyTorch", "pip install"),
-        ({"disk": {"free": 1 << 20}}, "GiB are free", ""),
+        ({"disk": {"free": 1 << 20}}, "GiB are free", "GPUJOB_ROOT"),
     ],
 )
 def test_a_host_that_cannot_is_refused_with_what_mends_it(

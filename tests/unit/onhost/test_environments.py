@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -7,18 +9,20 @@ import pytest
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import environments
 from orchestrator.onhost.answers import Refused
+from orchestrator.onhost.environments import Wanted
+from tests.support import tiny_wheel
 
 
 def test_an_environment_sees_what_its_parent_has_and_is_made_once(tmp_path: Path) -> None:
     """The parent is a venv itself: what it has is not the system's."""
     layout = Layout(str(tmp_path))
-    made = environments.make(layout, "ab12", sys.executable, [])
+    made = environments.make(layout, Wanted("ab12", sys.executable, []))
     done = subprocess.run(
         [made["python"], "-c", "import pytest; print(pytest.__file__)"], capture_output=True, text=True
     )
     assert done.stdout.strip() == pytest.__file__
     inode = Path(made["python"]).lstat().st_ino
-    assert environments.make(layout, "ab12", sys.executable, []) == made
+    assert environments.make(layout, Wanted("ab12", sys.executable, [])) == made
     assert Path(made["python"]).lstat().st_ino == inode
 
 
@@ -30,9 +34,67 @@ def test_one_that_was_cut_is_made_anew_and_one_that_cannot_be_made_is_not_marked
     (cut / "bin").mkdir(parents=True)
     (cut / "bin" / "python").write_text("half")
     with pytest.raises(Refused, match="could not be made"):
-        environments.make(layout, "cd34", sys.executable, ["--no-index", "no-such-package-here"])
+        environments.make(layout, Wanted("cd34", sys.executable, ["--no-index", "no-such-package-here"]))
     assert not (cut / "complete").exists()
-    assert environments.make(layout, "cd34", sys.executable, [])["python"]
+    assert environments.make(layout, Wanted("cd34", sys.executable, []))["python"]
+
+
+def test_an_environment_of_its_own_sees_nothing_of_the_host_and_its_requirements_alone(
+    tmp_path: Path,
+) -> None:
+    wheels = tiny_wheel(tmp_path / "wheels", "tiny", "1.0")
+    text = f"--no-index\n--find-links {wheels}\ntiny\n"
+    made = environments.make(Layout(str(tmp_path)), Wanted("ef56", sys.executable, [], text, own=True))
+    seen = "import importlib.util as u, tiny; print(tiny.VERSION, u.find_spec('pytest'))"
+    done = subprocess.run([made["python"], "-c", seen], capture_output=True, text=True)
+    assert done.stdout == "1.0 None\n"
+
+
+def test_requirements_may_not_replace_the_hosts_own_torch(tmp_path: Path) -> None:
+    wheels = tiny_wheel(tmp_path / "wheels", "pytest", "99")
+    text, keep = f"--no-index\n--find-links {wheels}\npytest==99\n", f"pytest=={pytest.__version__}"
+    wanted = Wanted("ab78", sys.executable, [], text, keep)
+    with pytest.raises(Refused, match=r"ERROR: .*conflict"):
+        environments.make(Layout(str(tmp_path)), wanted)
+
+
+def test_a_pip_too_old_to_install_elsewhere_is_brought_into_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    def run(words: list[str], hint: str) -> str:
+        ran.append(words)
+        if "--python" in words:
+            raise Refused("environment", "no such option: --python")
+        return ""
+
+    monkeypatch.setattr(environments, "_run", run)
+    environments._install("/old", "/env/bin/python", ["tiny"])
+    assert [words[:4] for words in ran[1:]] == [
+        ["/env/bin/python", "-m", "ensurepip"],
+        ["/env/bin/python", "-m", "pip", "install"],
+    ]
+
+
+def test_two_that_want_the_same_environment_at_once_make_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled: list[str] = []
+
+    def fill(folder: str, wanted: Wanted) -> None:
+        filled.append(folder)
+        Path(folder).mkdir()
+        time.sleep(0.1)
+
+    monkeypatch.setattr(environments, "_fill", fill)
+    layout, wanted = Layout(str(tmp_path)), Wanted("ab12", sys.executable, [])
+    threads = [threading.Thread(target=environments.make, args=(layout, wanted)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(filled) == 1
 
 
 @pytest.mark.parametrize("key", ["../x", "", "ABC", "a b"])

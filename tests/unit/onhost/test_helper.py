@@ -1,11 +1,12 @@
 import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import files, gpus, helper, look
+from orchestrator.onhost import facts, files, gpus, helper, look, trees
 
 RUN = "job-20261121T101112-1a2b"
 
@@ -144,6 +145,44 @@ def test_only_the_last_of_each_kind_of_event_is_told(layout: Layout) -> None:
 def test_a_hung_or_absent_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.sample() == []
+
+
+@pytest.mark.parametrize("said", ["CUDA Version: 12.4 ", "CUDA UMD Version: 12.4 ", "CUDA Version  : 12.4"])
+def test_what_cuda_the_driver_runs_is_read_where_its_library_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    def absent(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(gpus.ctypes, "CDLL", absent)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert gpus.cuda() is None
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\necho '| NVIDIA-SMI 550.54  Driver Version: 550.54  {said}|'\n")
+    tool.chmod(0o755)
+    assert gpus.cuda() == "12.4"
+
+
+def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -> None:
+    package = tmp_path / "lib" / "torch"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "version.py").write_text("from typing import Optional\ncuda: Optional[str] = '12.8'\n")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/lib exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    assert (facts.python_facts(str(python)) or {})["cuda"] == "12.8"
+
+
+def test_what_is_here_of_data_is_what_a_cut_upload_left_or_the_last_one_that_came(layout: Layout) -> None:
+    folder = Path(layout.data) / "set"
+    assert trees.arrived(layout, "set", "f2") == {"present": False, "bytes": 0, "files": 0}
+    for name, size in (("f1", 5), (".f2.partial", 7)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "x").write_bytes(b"x" * size)
+    assert trees.arrived(layout, "set", "f2") == {"present": False, "bytes": 7, "files": 1}
+    assert trees.arrived(layout, "set", "f3") == {"present": False, "bytes": 5, "files": 1}
+    assert trees.arrived(layout, "set", "f1") == {"present": True}
 
 
 def test_gpus_are_read_from_what_the_driver_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

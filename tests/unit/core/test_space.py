@@ -1,0 +1,70 @@
+"""Disk and inodes, before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.core import plan
+from orchestrator.core.runjson import Code, Data
+from orchestrator.core.spec import JobSpec, Resources
+from orchestrator.errors import GpujobError
+from tests.unit.core.test_plan import FACTS, inputs
+
+GIB = 1 << 30
+SENT = Data("crema", "/r/data/crema/f1", 5000, 10 * GIB, "f1", source="/here")
+
+
+def made(free: float, job: JobSpec | None = None, **more: Any) -> plan.Plan:
+    disk = {
+        "free": int(free * GIB),
+        "inodes": more.pop("inodes", 10**6),
+        "free_inodes": more.pop("left", 10**6),
+    }
+    facts = {"disk": disk, **more.pop("facts", {})}
+    return plan.make(inputs(job, facts, **{"data": (SENT,), **more}))
+
+
+def test_what_is_sent_and_what_the_run_needs_must_fit() -> None:
+    assert made(12.1)
+    with pytest.raises(GpujobError, match=r"12\.0 GiB are needed, 11\.9 GiB are free") as caught:
+        made(11.9)
+    assert caught.value.why == "below /r: data crema 10.0 GiB, the run itself 2.0 GiB"
+    assert int(caught.value.exit_code) == 1
+
+
+def test_the_job_says_what_its_run_needs() -> None:
+    job = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(disk_gb=50))
+    with pytest.raises(GpujobError, match=r"60\.0 GiB are needed"):
+        made(59, job)
+    little = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(disk_gb=0.5))
+    assert made(10.6, little)
+
+
+@pytest.mark.parametrize("there", [{"present": True}, {"present": False, "bytes": 9 * GIB, "files": 4000}])
+def test_what_the_host_has_needs_no_room_again(there: dict[str, Any]) -> None:
+    """Data of an upload that was cut, too: else it could never be carried on on a disk that it half fills."""
+    assert made(3.1, facts={"data": {"crema": there}})
+
+
+def test_data_that_the_host_has_is_not_sent() -> None:
+    done = [
+        [step.done for step in made(50, facts=facts).steps if isinstance(step, plan.DataStep)]
+        for facts in ({}, {"data": {"crema": {"present": True}}})
+    ]
+    assert done == [[False], [True]]
+
+
+def test_code_counts_for_its_tree_and_for_the_runs_copy() -> None:
+    code = Code("job", "c" * 32, 3, 3 * GIB)
+    with pytest.raises(GpujobError, match=r"8\.0 GiB are needed"):
+        made(7.9, code=code, data=())
+    assert made(5.1, code=code, data=(), facts={"trees": [code.tree]})
+
+
+def test_inodes_run_out_too_where_the_file_system_counts_them() -> None:
+    with pytest.raises(GpujobError, match="takes no more files: 6003 are needed, 6000 inodes are free"):
+        made(100, left=6000)
+    assert made(100, left=0, inodes=0)
+    assert plan.make(inputs(facts={"disk": FACTS["disk"]}))

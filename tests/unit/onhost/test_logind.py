@@ -1,0 +1,73 @@
+"""What happens to a run's processes and shared memory when its user logs out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.core import fitness, plan
+from orchestrator.errors import GpujobError
+from orchestrator.onhost import logind
+from orchestrator.verbs import doctor
+from tests.unit.core.test_plan import FACTS, inputs
+
+LOGINCTL = """#!/bin/sh
+case "$2" in
+show-session) echo KillUserProcesses={kills}; echo RemoveIPC={removes};;
+show-user) echo Linger={lingers};;
+esac
+"""
+
+
+def seen(
+    tmp_path: Path, patch: pytest.MonkeyPatch, kills: str, removes: str, lingers: str = "no", uid: int = 1000
+) -> dict[str, Any] | None:
+    tool = tmp_path / "loginctl"
+    tool.write_text(LOGINCTL.format(kills=kills, removes=removes, lingers=lingers))
+    tool.chmod(0o755)
+    patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    patch.setattr(os, "getuid", lambda: uid)
+    patch.setattr(logind.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ana"))
+    return logind.at_logout()
+
+
+def test_a_host_that_kills_at_logout_is_refused_with_the_line_that_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = seen(tmp_path, monkeypatch, "yes", "no")
+    assert found == {"kills": True, "removes": False, "user": "ana"}
+    with pytest.raises(GpujobError, match="end the run when we log out") as caught:
+        plan.make(inputs(facts={"logout": found}, target="gpu"))
+    assert caught.value.next_step == "there: sudo loginctl enable-linger ana"
+    assert any("ends the processes" in note for note in plan.make(inputs(facts={"logout": found})).notes)
+    (row,) = [row for row in doctor.examine({**FACTS, "logout": found}) if row[0] == "logout"]
+    assert (row[1], row[3]) == ("missing", "sudo loginctl enable-linger ana")
+
+
+def test_one_that_removes_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = seen(tmp_path, monkeypatch, "no", "yes")
+    assert "removes the shared memory of ana" in (fitness.at_logout({"logout": found}) or "")
+    assert plan.make(inputs(facts={"logout": found}, target="gpu")).notes
+    (row,) = [row for row in doctor.examine({**FACTS, "logout": found}) if row[0] == "logout"]
+    assert row[1] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("kills", "removes", "lingers", "uid"),
+    [("no", "no", "no", 1000), ("yes", "yes", "yes", 1000), ("yes", "yes", "no", 0)],
+)
+def test_where_nothing_happens_or_the_user_lingers_or_is_root_nothing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: str, removes: str, lingers: str, uid: int
+) -> None:
+    assert seen(tmp_path, monkeypatch, kills, removes, lingers, uid) is None
+
+
+def test_without_logind_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(logind.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ana"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert logind.at_logout() is None
