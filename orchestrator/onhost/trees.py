@@ -14,6 +14,7 @@ from orchestrator.core.layout import Layout
 from orchestrator.onhost import datafolder
 from orchestrator.onhost.answers import Refused
 
+_UNFINISHED = re.compile(r"\..+\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
@@ -21,6 +22,7 @@ def begin_tree(layout: Layout, tree: str) -> dict[str, Any]:
     """Where to send a tree, and the tree that is likeliest to hold most of it."""
     final = layout.tree(_plain(tree))
     os.makedirs(layout.code, mode=0o700, exist_ok=True)
+    _sweep(_partial(final))
     return {"present": os.path.isdir(final), "partial": _partial(final), "nearest": _newest(layout.code)}
 
 
@@ -90,6 +92,17 @@ def _file_entry(file: str, path: str) -> codetree.Entry:
         return codetree.Entry(path, kind, stat.st_size, "")
     with open(file, "rb") as handle:
         return codetree.Entry(path, kind, stat.st_size, hashlib.sha256(handle.read()).hexdigest())
+
+
+def _sweep(partial: str) -> None:
+    """Removes what rsync writes before it renames: a machine that died amid a transfer has kept some.
+
+    A file of the user's own with such a name is sent again.
+    """
+    for at, _, names in os.walk(partial):
+        for name in names:
+            if _UNFINISHED.match(name):
+                os.unlink(os.path.join(at, name))
 
 
 def _walked(folder: str) -> Iterator[str]:

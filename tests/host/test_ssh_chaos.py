@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -159,6 +160,39 @@ def test_a_fetch_cut_stalled_or_killed_at_any_step_or_byte_leaves_nothing_trunca
     for at in sample(BIG, trials(2, 20)):
         killed_amid(line, "down", at, "fetch", "--to", f"amid{at}")
         fetch_carried_on(line, f"amid{at}", whole)
+
+
+def test_a_machine_that_dies_amid_an_upload_is_sent_the_rest_by_the_next_deploy(line: Line) -> None:
+    line.box.write("job/big.bin", "")
+    (line.box.project / "job" / "big.bin").write_bytes(random.Random(4).randbytes(BIG))
+    line.box.write("job/train.py", "print(1)")
+    line.box.write("job.yaml", f"name: job\ncommand: [{sys.executable}, train.py]\ncode: job\n")
+    assert line.run("status").code == 0
+    line.proxy.pace(rate=3e6)
+    until = line.proxy.passed["up"] + BIG // 2
+    client = line.box.spawn("deploy", "job", *ON)
+    while line.proxy.passed["up"] < until:
+        time.sleep(0.002)
+    client.kill()
+    line.machine.kill_machine()
+    client.communicate()
+    assert list(line.root.glob("code/.*.partial/.big.bin.*")), "the machine died too early or too late"
+    line.machine.start()
+    line.proxy.pace()
+    result = line.run("deploy", "job", "--follow")
+    assert result.code == 0, result.err
+    assert list(line.root.glob("code/.*")) == []
+
+
+@pytest.mark.parametrize("count", [60, 1200])
+def test_a_line_cut_in_the_key_exchange_is_told_as_what_it_is(
+    line: Line, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_PAUSES", ())
+    line.log_in("  CertificateFile /none\n")
+    line.proxy.cut_after("down", count, rst=False)
+    result = line.run("status")
+    assert (result.code, "onnection closed by" in result.err) == (5, True), result.err
 
 
 def test_a_log_in_cut_after_any_byte_is_a_line_that_broke_and_no_refusal(line: Line, trials: Trials) -> None:

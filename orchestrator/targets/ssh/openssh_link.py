@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.context import Context
@@ -39,14 +40,15 @@ class OpenSSHLink:
     close = drop
 
     def _start_master(self) -> None:
-        """In our own session, so that ssh may ask on the terminal."""
-        done = self._master("-fN", "-o", "ControlMaster=yes")
+        """In our own session, so that ssh may ask on the terminal. Of a lost line it tells at INFO only."""
+        done = self._master("-fN", "-o", "ControlMaster=yes", level=["-o", "LogLevel=INFO"])
         if done.returncode:
             raise explain(self._ctx, self._resolved, done.stderr)
         self._up = True
 
-    def _master(self, *words: str) -> subprocess.CompletedProcess[str]:
-        line = [*ssh_words(self._ctx, self._resolved), *control(), *words, *self._resolved.typed.words()]
+    def _master(self, *words: str, level: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        ssh, *more = ssh_words(self._ctx, self._resolved)
+        line = [ssh, *level, *more, *control(), *words, *self._resolved.typed.words()]
         return subprocess.run(line, env=dict(self._ctx.env), stderr=subprocess.PIPE, text=True, check=False)
 
 
@@ -67,7 +69,7 @@ def control() -> list[str]:
 
 def explain(ctx: Context, resolved: Resolved, said: str) -> GpujobError:
     """What ssh printed on stderr → the error it stands for."""
-    last = (said.strip().splitlines() or ["ssh gave no reason"])[-1]
+    last = (said.strip().splitlines() or ["the connection was closed without a word"])[-1]
     label = resolved.typed.label
     if any(word in said for word in _STRANGER):
         on_record = hostkeys.known(ctx, resolved)

@@ -33,12 +33,17 @@ def command(verb: str, *words: str) -> str:
 
 
 def receive_bundle() -> str:
-    """Takes a gzipped tar on stdin and lays it out whole; says `ready ROOT` when it is there."""
+    """Takes a gzipped tar on stdin and lays it out whole; says `ready ROOT` when it is there.
+
+    What one that was cut left is removed: by itself, or by the next where the machine died.
+    """
     name = bundle.digest()
     return (
-        f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; mkdir -p "$d" && chmod 700 "$r" && '
-        f'tar -xzf - -C "$d" && {{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && '
-        f'{_SAY} ready "$r"\''
+        f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; '
+        f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
+        f'mkdir -p "$d" && chmod 700 "$r" && tar -xzf - -C "$d" && '
+        f'{{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && {_SAY} ready "$r" || '
+        f'{{ rm -rf "$d"; exit 92; }}\''
     )
 
 

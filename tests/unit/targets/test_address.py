@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -140,7 +141,30 @@ def test_the_line_that_a_host_gets_says_what_is_missing_and_takes_the_bundle(
     assert b"\x1egpujob missing " in run(remote.command("helper"))
     assert b"\x1egpujob ready " in run(remote.receive_bundle(), remote.bundle_archive())
     assert b"\x1egpujob ready " in run(remote.receive_bundle(), remote.bundle_archive())
-    assert [p.name for p in (tmp_path / ".gpujob" / "onhost").iterdir()] == [bundle.digest()]
+    onhost = tmp_path / ".gpujob" / "onhost"
+    assert [p.name for p in onhost.iterdir()] == [bundle.digest()]
     said = run(remote.command("helper"), b'{"id": 1, "op": "look"}\n')
     assert said.splitlines()[0] == f"\x1egpujob ready {tmp_path}/.gpujob".encode()
     assert b'"runs": []' in said
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_bundle_that_was_cut_leaves_nothing_and_one_whose_machine_died_goes_with_the_next(
+    shell: str, tmp_path: Path
+) -> None:
+    onhost = tmp_path / ".gpujob" / "onhost"
+
+    def receive(sent: bytes) -> int:
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
+        words = [shell, "-c", remote.receive_bundle()]
+        return subprocess.run(words, input=sent, capture_output=True, env=env, check=False).returncode
+
+    whole = remote.bundle_archive()
+    for sent in (whole[: len(whole) // 2], b""):
+        assert receive(sent) == 92
+        assert list(onhost.iterdir()) == []
+    died, under_way = f".{bundle.digest()}.{2**22 + 1}", f".{bundle.digest()}.{os.getpid()}"
+    for name in (died, under_way):
+        (onhost / name / "orchestrator").mkdir(parents=True)
+    assert receive(whole) == 0
+    assert sorted(p.name for p in onhost.iterdir()) == [under_way, bundle.digest()]
