@@ -15,7 +15,7 @@ SCHEMA = Path(__file__).parent.parent / "jobs" / "job.schema.json"
 GPUJOB = [sys.executable, "-c", "from orchestrator.cli import script; script()"]
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
-    *("evaluate", "predict", "export", "doctor", "init", "cost", "config show"),
+    *("evaluate", "predict", "export", "doctor", "init", "ssh", "cost", "config show"),
     *(f"hosts {verb}" for verb in ("up", "attach", "list", "extend", "down", "orphans")),
 )
 

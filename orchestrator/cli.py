@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Settings and where each comes from.", no_args_is_help=True)
 app.add_typer(hosts.app, name="hosts")
+app.command("ssh")(hosts.ssh)
 app.add_typer(config_app, name="config")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.arguments import Budget, Cidr, DryRun, Json, MaxHours, World, Yes, end, ours
+from orchestrator.arguments import Budget, Cidr, DryRun, Json, MaxHours, On, Run, World, Yes, end, ours
 
 app = typer.Typer(help="Machines to log in to: host keys, and boxes of EC2.", no_args_is_help=True)
 Box = Annotated[str, typer.Argument(metavar="BOX", help="ec2://i-…, or ec2 for the only one.")]
@@ -54,6 +54,13 @@ def attach(
     from orchestrator.verbs import hosts as verb  # noqa: PLC0415
 
     end(verb.attach(ours(ctx, json), name, fingerprint))
+
+
+def ssh(ctx: typer.Context, run: Run = None, on: On = None) -> None:
+    """Open a shell where a run is, in its folder."""
+    from orchestrator.verbs import login as verb  # noqa: PLC0415
+
+    end(verb.login(ours(ctx, False), run, on))
 
 
 @app.command("list")

@@ -225,3 +225,6 @@ class ScriptedHost:
 
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
         return ["true"], {}
+
+    def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
+        return ["true", run_id or "home"], {}

@@ -68,7 +68,8 @@ def _usd(prices: Table, name: str, job: JobSpec) -> float:
 
 
 def _disk(job: JobSpec, data_bytes: int) -> int:
-    return job.resources.ec2.disk_gb or LEAST_DISK + math.ceil(_ROOM * data_bytes / 1e9)
+    asked = (job.resources.disk_gb or 0) * 2**30  # resources.disk_gb counts as `deploy` and `df -h` do
+    return job.resources.ec2.disk_gb or LEAST_DISK + math.ceil((_ROOM * data_bytes + asked) / 1e9)
 
 
 def _hours(job: JobSpec, price: Hourly) -> tuple[float, str]:
@@ -121,7 +122,8 @@ def imagined(job: JobSpec, prices: Table) -> dict[str, Any]:
         "pythons": [{**python, "numpy": "of its own", "safetensors": "of its own"}],
         "gpus": [{**gpu, "index": index} for index in range(kind.gpus)],
         "gpu_holders": [],
-        "disk": {"free": LEAST_DISK * 10**9, "total": LEAST_DISK * 10**9, "free_inodes": 10**7},
+        "disk": {"free": 1 << 50, "total": 1 << 50, "free_inodes": 10**7},  # it is made to fit the job
+        "path": "/usr/local/bin:/usr/bin:/bin",
         "standing": {},
         "absent": [],
         "rsync": "rsync",

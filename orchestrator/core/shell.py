@@ -14,6 +14,11 @@ def join(words: Iterable[str]) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
+def login(folder: str) -> list[str]:
+    """The user's own login shell in a folder."""
+    return ["sh", "-c", f'cd {shlex.quote(folder)} && exec "${{SHELL:-sh}}" -l']
+
+
 def show(words: Iterable[str]) -> str:
     """The same line for a person's eyes: control characters made visible."""
     return " ".join(_visible(word) for word in words)

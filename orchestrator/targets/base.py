@@ -64,6 +64,9 @@ class Host(Protocol):
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
         """Words and environment of the command that attaches this terminal. NotFound: no session."""
 
+    def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
+        """Words and environment of a login shell in the folder of a run, or at home."""
+
 
 class Target(Protocol):
     """Where runs live, before anything was connected."""

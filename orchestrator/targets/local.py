@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator import source
 from orchestrator.context import Context
-from orchestrator.core import tmux
+from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.targets import bundle
@@ -88,6 +88,10 @@ class LocalHost(AskingHost):
             raise NotFound(f"run {run_id} has no tmux session", "it has ended, or was never started")
         env = {key: value for key, value in self._ctx.env.items() if key not in ("TMUX", "TMUX_PANE")}
         return tmux.attach(tmux.server(self._layout.tmux_socket), name), env
+
+    def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
+        folder = self._layout.run(run_id).folder if run_id else self._ctx.env.get("HOME", "/")
+        return shell.login(folder), dict(self._ctx.env)
 
     def sessions(self) -> list[str]:
         """Names of the sessions on our socket."""

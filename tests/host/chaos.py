@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.store import Store
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
 from tests.support import Box, Result
@@ -166,8 +167,11 @@ def job(box: Box, name: str) -> list[dict[str, bytes]]:
 def carried_on(line: Line, name: str, wanted: list[dict[str, bytes]], before: set[Path]) -> None:
     """What arrived is whole; typed again, the deploy ends well, and there is one of everything."""
     assert all(contents(path) in wanted for path in line.arrived() - before)
+    left = Store(line.box.state_dir).open_intent(name, "gpu")
     again = line.run("deploy", name)
-    assert again.code == 0 or "already running" in again.err, again.err
+    assert again.code == 0 or (left is None and "already running" in again.err), again.err
+    if left:
+        assert left["identity"]["run_id"] in again.out, (left, again)
     arrived = [contents(path) for path in line.arrived() - before]
     assert len(arrived) == 2
     assert all(content in arrived for content in wanted)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,3 +131,28 @@ def test_attaching_names_the_session_and_an_ended_run_has_none(host: Host) -> No
     host.ask("stop", run=RUN, by="me", now=True)
     with pytest.raises(NotFound):
         host.attach(RUN)
+
+
+def typed_into(words: list[str], env: dict[str, str], line: bytes) -> bytes:
+    """What a terminal shows after a line is typed into a command that runs in it."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb+", buffering=0) as terminal:
+        command = subprocess.Popen(words, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        terminal.write(line)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while block := terminal.read(4096):
+                shown += block
+        command.wait(20)
+    return shown
+
+
+def test_a_shell_stands_in_the_folder_of_the_run_or_at_home(host: Host) -> None:
+    host.ask("start", spec=spec(), secrets={})
+    folder = Path(host.place("x")).parent.parent / "runs" / RUN
+    words, env = host.shell(RUN)
+    assert f"<{folder}>" in typed_into(words, env, b'echo "<$PWD>"; exit\n').decode()
+    words, env = host.shell(None)
+    assert b"<yes>" in typed_into(words, env, b'[ "$PWD" = ~ ] && echo "<""yes>"; exit\n')
+    host.ask("stop", run=RUN, by="me", now=True)

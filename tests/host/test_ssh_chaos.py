@@ -79,7 +79,7 @@ def test_a_deploy_cut_after_any_number_of_bytes_ends_well_and_makes_nothing_twic
 
 def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line, trials: Trials) -> None:
     total = steps_of_deploy(line)
-    for at in sample(total, trials(4, total)):
+    for at in sorted({*sample(total, trials(4, total)), total - 3}):  # the last: it is up and not confirmed
         name = f"kill{at}"
         wanted, before = job(line.box, name), line.arrived()
         client = line.box.spawn("deploy", name, *ON, code=dies_at(at))
@@ -160,6 +160,24 @@ def test_a_fetch_cut_stalled_or_killed_at_any_step_or_byte_leaves_nothing_trunca
     for at in sample(BIG, trials(2, 20)):
         killed_amid(line, "down", at, "fetch", "--to", f"amid{at}")
         fetch_carried_on(line, f"amid{at}", whole)
+
+
+def test_a_file_that_changes_on_the_host_after_it_was_hashed_there_gets_no_final_name(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = fetched_whole(line)
+
+    def spoil() -> None:
+        for staged in line.root.glob("runs/*/.fetch/*/*"):
+            if staged.stat().st_size == BIG:
+                staged.write_bytes(b"x" + staged.read_bytes()[1:])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk.Rsync, "_once", around(bulk.Rsync._once, spoil))
+        spoiled = line.run("fetch", "--to", "spoiled")
+    assert (spoiled.code, "did not arrive whole" in spoiled.err) == (1, True)
+    assert "outputs/out/big" not in contents(line.box.project / "spoiled")
+    fetch_carried_on(line, "spoiled", whole)
 
 
 def test_a_machine_that_dies_amid_an_upload_is_sent_the_rest_by_the_next_deploy(line: Line) -> None:

@@ -16,7 +16,7 @@ from tests.support import GPUJOB, REPOSITORY, Box, new_box
 HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy", "asyncio")
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
-    *("evaluate", "predict", "export", "doctor", "init", "hosts", "cost", "config"),
+    *("evaluate", "predict", "export", "doctor", "init", "ssh", "hosts", "cost", "config"),
 )
 
 

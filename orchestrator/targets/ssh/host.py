@@ -9,6 +9,7 @@ from typing import Protocol
 
 from orchestrator.context import Context
 from orchestrator.core import shell, tmux
+from orchestrator.core.layout import Layout
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.source import Source
 from orchestrator.targets.asking import AskingHost
@@ -138,6 +139,13 @@ class SshHost(AskingHost):
         line = shell.join(["sh", "-c", f"{known}exec {shell.join(words)}"])
         ssh = openssh_link.ssh_words(self._ctx, self._resolved)
         return [*ssh, "-t", *self._resolved.typed.words(), line], dict(self._ctx.env)
+
+    def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
+        ssh = [*openssh_link.ssh_words(self._ctx, self._resolved), "-t", *self._resolved.typed.words()]
+        if run_id is None:
+            return ssh, dict(self._ctx.env)
+        folder = Layout(self.ask("look", runs=[], lines=0)["root"]).run(run_id).folder
+        return [*ssh, shell.join(shell.login(folder))], dict(self._ctx.env)
 
     def _begin(self, command: str) -> tuple[str, Pipe, Reader]:
         """Opens a command and reads past what start-up files print, to our marker."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import plan
+from orchestrator.core import plan, quote
 from orchestrator.core.runjson import Code, Data
-from orchestrator.core.spec import JobSpec, Resources
+from orchestrator.core.spec import Env, JobSpec, Resources
 from orchestrator.errors import GpujobError
+from orchestrator.targets.ec2 import prices
 from tests.unit.core.test_plan import FACTS, inputs
 
 GIB = 1 << 30
@@ -61,6 +62,13 @@ def test_code_counts_for_its_tree_and_for_the_runs_copy() -> None:
     with pytest.raises(GpujobError, match=r"8\.0 GiB are needed"):
         made(7.9, code=code, data=())
     assert made(5.1, code=code, data=(), facts={"trees": [code.tree]})
+
+
+def test_a_box_that_is_still_to_be_launched_gets_a_disk_for_the_job() -> None:
+    job = JobSpec(name="j", command=["x"], env=Env(requirements="r"), resources=Resources(disk_gb=500))
+    assert quote._disk(job, 0) == quote.LEAST_DISK + 537
+    facts = quote.imagined(job, prices.table())
+    assert plan.make(inputs(job, facts, trainers=None, data=(SENT,), requirements="einops")).steps
 
 
 def test_inodes_run_out_too_where_the_file_system_counts_them() -> None:

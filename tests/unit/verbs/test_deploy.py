@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import time
@@ -61,7 +62,9 @@ def scripted(**answers: Any) -> ScriptedHost:
     return ScriptedHost({**base, **answers})
 
 
-def type_in(box: Box, host: ScriptedHost, *words: str, monkeypatch: pytest.MonkeyPatch) -> Result:
+def type_in(
+    box: Box, host: ScriptedHost, *words: str, monkeypatch: pytest.MonkeyPatch, **changes: Any
+) -> Result:
     class Target:
         label = host.label
 
@@ -70,7 +73,7 @@ def type_in(box: Box, host: ScriptedHost, *words: str, monkeypatch: pytest.Monke
             yield host
 
     monkeypatch.setattr("orchestrator.targets.registry.target", lambda *_: Target())
-    return box.run(*words)
+    return box.run(*words, **changes)
 
 
 DEPLOY = ("deploy", "facenet-lstm", "--data", "sets")
@@ -262,6 +265,26 @@ def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
     assert type_in(box, dead, "status", "--on", "scripted", "--json", monkeypatch=monkeypatch).json["hosts"][
         0
     ]["unreachable"]
+
+
+def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, became = scripted(look={"runs": [SEEN]}), list[list[str]]()
+    monkeypatch.setattr(os, "execvpe", lambda word, words, env: became.append(words))
+    refused = type_in(box, host, "ssh", monkeypatch=monkeypatch)
+    assert (refused.code, "needs a terminal" in refused.err, became) == (1, True, [])
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    streams = {"stdin": Terminal(), "stdout": Terminal()}
+    bare = scripted(look={"runs": []})
+    for of, words in ((host, ["ssh", "facenet-lstm"]), (bare, ["ssh", "--on", "scripted"])):
+        type_in(box, of, *words, monkeypatch=monkeypatch, **streams)
+    assert became == [["true", SEEN["id"]], ["true", "home"]]
+    assert type_in(box, bare, "ssh", "--on", "scripted", "none", monkeypatch=monkeypatch, **streams).code == 3
 
 
 def test_resume_takes_no_other_options_and_no_run_of_another_job(
