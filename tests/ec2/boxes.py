@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ import yaml
 from orchestrator import share
 from orchestrator.core import userdata
 from orchestrator.core.userdata import UserData
+from orchestrator.targets import bundle
 from tests.ec2.test_rig import admit, banner, client, launch
 from tests.rigs.ec2.client import FakeEC2
 from tests.rigs.keys import make_key, public_key
 
 TEMPLATE = (share.folder("templates") / "cloud-init.yaml").read_text("utf-8")
+PATIENCE = 28  # seconds that a box gives to what hangs, before it is forced
 FAILING = ["false", ["sh", "-c", "exit 7"], "this-does-not-exist --at-all"]
 
 
@@ -55,10 +59,16 @@ class Box:
         return bool(machine["on"]) and self.ec2.run(self.instance, "test", "-e", path)[0] == 0
 
     def ready(self) -> Box:
-        self.ec2.until(lambda: self.has(userdata.READY), what="the box says that it is ready")
+        self.ec2.until(lambda: self.has(userdata.READY), 60, "the box says that it is ready")
         return self
 
-    def ssh(self, *words: str, known: str | None = None) -> subprocess.CompletedProcess[str]:
+    def end_lease(self, in_seconds: int = 0) -> float:
+        """As when nobody renewed it; the time that it ends at."""
+        lease, until = "/run/gpujob/lease", int(time.time()) + in_seconds
+        self.run("sh", "-c", f"echo {until} >{lease}.new && mv {lease}.new {lease}")
+        return until
+
+    def ssh(self, *words: str, known: str | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """A login with a pinned host key: `known` (TYPE BASE64), or the one of its user-data."""
         hosts = self.keys.user.with_name(f"known-{self.instance}")
         hosts.write_text(f"{self.ip} {known or public_key(self.keys.host)}\n")
@@ -72,7 +82,19 @@ class Box:
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         line = ["ssh", "-F", "/dev/null", "-i", str(self.keys.user), *flags, f"ubuntu@{self.ip}", *words]
-        return subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+
+    def ask(self, op: str, **fields: Any) -> Any:
+        """An answer of the helper, which is copied there first, over ssh."""
+        place = self.ec2.disk(self.instance) / "opt/gpujob-onhost"
+        if not place.exists():
+            shutil.copytree(bundle.lay_out(self.keys.user.parent), place)
+        question = json.dumps({"id": 1, "op": op, **fields}) + "\n"
+        done = self.ssh("python3 -I /opt/gpujob-onhost helper '~/.gpujob'", stdin=question)
+        said = [json.loads(line) for line in done.stdout.splitlines()]
+        assert said, done.stderr
+        assert "answer" in said[-1], said
+        return said[-1]["answer"]
 
     def admit(self) -> None:
         admit(self.instance)
@@ -87,8 +109,8 @@ class Box:
         self.ec2.until(lambda: self.ec2.machines()[self.instance]["on"])
 
 
-def told(keys: Keys, runcmd: list[Any] | None = None, **values: Any) -> str:
-    """User-data; `lives` seconds to the deadline, `runcmd` in place of ours."""
+def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, **values: Any) -> str:
+    """User-data; `lives` seconds to the deadline, `runcmd` in place of ours; `patience`: see PATIENCE."""
     given = {
         "user": "ubuntu",
         "authorized_key": public_key(keys.user),
@@ -97,7 +119,9 @@ def told(keys: Keys, runcmd: list[Any] | None = None, **values: Any) -> str:
         "deadline": int(time.time() + values.pop("lives", 3600)),
         "boot_grace": 3600,
     }
+    assert TEMPLATE.count(f"sleep {PATIENCE}\n") == 1
     text = userdata.render(TEMPLATE, UserData(**{**given, **values}))
+    text = text.replace(f"sleep {PATIENCE}\n", f"sleep {patience}\n")
     if runcmd is None:
         return text
     return "#cloud-config\n" + yaml.safe_dump({**yaml.safe_load(text), "runcmd": runcmd}, width=10**6)

@@ -83,6 +83,7 @@ def test_a_token_makes_one_instance_though_the_answer_was_lost(ec2: FakeEC2) -> 
     ec2.inject("RunInstances", after=True)
     with pytest.raises(ConnectionClosedError):
         launch("once")
+    ec2.set(hidden=60)  # also while it cannot be described yet
     first = launch("once")
     assert launch("once") == first
     assert list(ec2.states()) == [first]
@@ -108,13 +109,13 @@ def test_an_answer_that_is_no_xml_is_no_client_error(ec2: FakeEC2) -> None:
 
 
 def test_a_new_instance_is_unknown_for_a_while(ec2: FakeEC2) -> None:
-    ec2.set(hidden=0.4)
+    ec2.set(hidden=60)
     instance = launch()
     with pytest.raises(ClientError) as error:
         described(instance)
     assert code_of(error)[0] == "InvalidInstanceID.NotFound"
     assert client().describe_instances()["Reservations"] == []
-    time.sleep(0.4)
+    ec2.set(hidden=0)
     assert described(instance)["InstanceId"] == instance
 
 

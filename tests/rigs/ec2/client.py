@@ -179,7 +179,7 @@ class FakeEC2:
         while time.monotonic() < end:
             if found := wanted():
                 return found
-            time.sleep(0.05)
+            time.sleep(0.1)
         raise AssertionError(f"not within {seconds} s: {what or wanted}; states {self.states()}")
 
     def _ask(self, word: str, **given: Any) -> Any:

@@ -169,11 +169,12 @@ def _console(instance_id: str, text: bytes) -> Answer:
 
 def _launched(region: str, answer: Answer) -> list[Any]:
     ids = re.findall(rb"<instanceId>(i-[0-9a-f]+)<", answer.body)
-    return [backend(region).get_instance_by_id(found.decode()) for found in dict.fromkeys(ids)]
+    every = [i for reservation in backend(region).reservations.values() for i in reservation.instances]
+    return [instance for instance in every if instance.id.encode() in ids]
 
 
 def _all_ended(region: str, answer: Answer) -> bool:
-    return all(i is None or i._state.name == "terminated" for i in _launched(region, answer))
+    return all(instance._state.name == "terminated" for instance in _launched(region, answer))
 
 
 def _attribute(call: Call) -> Answer | None:

@@ -103,6 +103,8 @@ class Desk:
         member.metadata.announce_end(time.time() + seconds)
 
         def end() -> None:
+            if self._plane.fleet.member(instance) is not member:
+                return
             member.instance.terminate()
             member.instance.state_reason.code = "Server.SpotInstanceTermination"
 

@@ -71,7 +71,7 @@ class _Lifecycle:
         reservation = self.run(backend, image, count, data, groups, **more)
         pair = backend.key_pairs.get(more.get("key_name"))
         for instance in reservation.instances:
-            instance.hidden_until = time.monotonic() + self.fleet.settings.hidden
+            instance.launched = time.monotonic()
             for card in instance.nics.values():
                 card.add_tags(tags.get("network-interface", {}))
             if self.fleet.settings.machines:
@@ -166,9 +166,9 @@ class _Lifecycle:
 
     def _visible(self, backend: Any, filters: Any) -> Any:
         """Without the instances that are too new to be known everywhere (eventual consistency)."""
-        now, shown = time.monotonic(), []
+        known, shown = time.monotonic() - self.fleet.settings.hidden, []
         for reservation in self.reservations(backend, filters):
-            seen = [i for i in reservation.instances if getattr(i, "hidden_until", 0) <= now]
+            seen = [i for i in reservation.instances if getattr(i, "launched", 0) <= known]
             if len(seen) < len(reservation.instances):
                 reservation = copy.copy(reservation)
                 reservation.instances = seen

@@ -11,7 +11,7 @@ class Settings:
 
     kind: `plain` or `booted` machines. boot: from `running` to power on, as sshd answers late on EC2.
     hidden: how long a new instance is unknown to every other call. caller: the address that the security
-    groups see. off: instances that are launched but get no machine.
+    groups see. machines: without, an instance is only a record.
     """
 
     kind: str = "plain"

@@ -37,7 +37,9 @@ def config() -> dict[str, Any]:
 def files() -> dict[str, str]:
     """What the first seconds of a boot write, by name, and the script of the boot itself."""
     boot = config()["bootcmd"][0]
-    return {"boot.sh": boot, **dict(re.findall(r"cat >\S*?([\w.-]+) <<'END'\n(.*?)^END$", boot, re.M | re.S))}
+    found = re.findall(r"cat >\S*?([\w.-]+) <<'(\w+)'\n(.*?)^\2$", boot, re.M | re.S)
+    inner = re.findall(r"cat >\S*?([\w.-]+) <<'(END)'\n(.*?)^END$", found[0][2], re.M | re.S)
+    return {"bootcmd": boot, **{name: text for name, _, text in found + inner}}
 
 
 def test_keys_arrive_as_they_were_given() -> None:
@@ -108,7 +110,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 
 def test_the_shell_takes_the_scripts(tmp_path: Path) -> None:
     scripts = [
-        files()["boot.sh"],
+        files()["boot"],
         files()["check"],
         config()["write_files"][0]["content"],
         config()["runcmd"][1],
