@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from botocore.parsers import ResponseParserError
 
 from tests.rigs.ec2.client import REPOSITORY, FakeEC2
 from tests.rigs.ec2.images import PARAMETERS, ROOT_GB
+from tests.rigs.ec2.metadata import TOKEN
 
 IMAGE = next(iter(PARAMETERS.values()))
 TAGS = [{"Key": "gpujob:managed", "Value": "1"}]
@@ -210,12 +214,17 @@ def test_a_volume_is_a_disk_that_outlives_its_instance(ec2: FakeEC2) -> None:
 def test_a_spot_instance_is_told_of_its_end(ec2: FakeEC2) -> None:
     instance = launch(InstanceMarketOptions={"MarketType": "spot"})
     ec2.until(lambda: ec2.machines()[instance]["on"])
-    ask = "curl -s -w %{http_code} -H X-aws-ec2-metadata-token:rig-token http://$IP/latest/meta-data/spot/instance-action"
-    address = ec2.machines()[instance]["ip"].replace("127.77", "127.78")
-    words = ("sh", "-c", ask.replace("$IP", address))
-    assert ec2.run(instance, *words) == (0, "404")
+    host = f"http://{ec2.machines()[instance]['ip'].replace('127.77', '127.78')}/latest/meta-data/"
+    action = urllib.request.Request(
+        host + "spot/instance-action", headers={"X-aws-ec2-metadata-token": TOKEN}
+    )
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(action, timeout=5)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(host + "instance-id", timeout=5)
     ec2.interrupt(instance, seconds=0.5)
-    assert '"action": "terminate"' in ec2.run(instance, *words)[1]
+    with urllib.request.urlopen(action, timeout=5) as said:
+        assert json.loads(said.read())["action"] == "terminate"
     ec2.until(lambda: ec2.states()[instance] == "terminated")
 
 
