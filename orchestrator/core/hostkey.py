@@ -16,6 +16,14 @@ _SWITCH = f"""
 if [ -s {_KEY}.next ]; then mv -f {_KEY}.next {_KEY}; fi
 if [ -s {_KEY}.next.pub ]; then mv -f {_KEY}.next.pub {_KEY}.pub; fi
 systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null || kill -HUP "$(cat /run/sshd.pid)"
+at=$(sshd -T 2>/dev/null | sed -n 's/^listenaddress \\([0-9.]*\\):.*/\\1/p' | head -n 1)
+key=$(cut -d ' ' -f 2 {_KEY}.pub)
+for _ in $(seq 50); do
+  ssh-keyscan -T 2 -t ed25519 "${{at:-127.0.0.1}}" 2>/dev/null | grep -qF "$key" && exit
+  sleep 0.1
+done
+echo "sshd does not offer its new key" >&2
+exit 1
 """
 
 
@@ -25,7 +33,7 @@ def make() -> list[str]:
 
 
 def switch() -> list[str]:
-    """Words that make sshd offer the next key from the next connection on; the old one is gone."""
+    """Words that make sshd offer the next key: it does when they end, and the old one is gone."""
     return _as_root(_SWITCH)
 
 

@@ -199,20 +199,23 @@ def test_an_extended_deadline_outlives_a_stop_and_a_new_one_wins_over_it(ec2: Fa
     assert now == [pytest.approx(time.time() + 9000, abs=30)] * 2
 
 
-def test_the_host_key_of_user_data_is_replaced_and_refused_from_then_on(booted: FakeEC2, keys: Keys) -> None:
-    box = boxes.start(booted, keys).ready()
+@pytest.mark.parametrize("kind", ["plain", "booted"])
+def test_the_host_key_of_user_data_is_replaced_and_refused_from_then_on(
+    ec2: FakeEC2, keys: Keys, kind: str
+) -> None:
+    ec2.set(kind=kind)
+    box = boxes.start(ec2, keys).ready()
     box.admit()
     made = [box.ssh(shlex.join(hostkey.make())).stdout.strip() for _ in range(2)]
     assert made[0].startswith("ssh-ed25519 ")
     assert made[0] == made[1] != public_key(keys.host)
     assert box.ssh("true").returncode == 0  # until it is switched, the old one is offered
     assert box.ssh(shlex.join(hostkey.switch())).returncode == 0
-    booted.until(lambda: box.ssh("true", known=made[0]).returncode == 0, what="the new key is offered")
     assert "Host key verification failed" in box.ssh("true").stderr
     assert box.ssh("true", known=made[0]).returncode == 0
     box.cut_power()
     box.power_on()
-    booted.until(lambda: box.ssh("true", known=made[0]).returncode == 0, what="it stays over a stop")
+    ec2.until(lambda: box.ssh("true", known=made[0]).returncode == 0, what="it stays over a stop")
 
 
 def disks(**more: Any) -> Any:
