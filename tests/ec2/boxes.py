@@ -79,6 +79,7 @@ class Box:
             "UserKnownHostsFile": str(hosts),
             "IdentitiesOnly": "yes",
             "ConnectTimeout": "5",
+            "KexAlgorithms": "curve25519-sha256",  # the default of 9.x takes 0.1 s more
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         line = ["ssh", "-F", "/dev/null", "-i", str(self.keys.user), *flags, f"ubuntu@{self.ip}", *words]

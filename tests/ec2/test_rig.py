@@ -146,7 +146,7 @@ def test_tags_are_on_the_network_interface_too_and_nothing_is_left_after_the_end
     assert sorted(name.partition("-")[0] for name in ec2.leftovers()) == ["eni", "i", "vol"]
     client().terminate_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.states()[instance] == "terminated")
-    assert [name for name in ec2.leftovers() if not name.startswith("eni")] == []
+    assert ec2.leftovers() == []
 
 
 def test_prices_and_quotas_are_denied_as_to_a_user_without_rights(ec2: FakeEC2) -> None:

@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.rigs import needs
 from tests.rigs.ec2.settings import Settings
 from tests.rigs.process import children, guarded
@@ -51,6 +53,8 @@ class FakeEC2:
         """Skips the test where the rig cannot run, fails it where it should (see needs)."""
         needs.require_root()
         needs.require(*TOOLS)
+        if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode:
+            pytest.skip("this container allows no namespaces of its own")
 
     def __enter__(self) -> FakeEC2:
         self._errors = tempfile.TemporaryFile()

@@ -68,11 +68,13 @@ class _Lifecycle:
 
     def _run(self, backend: Any, image: str, count: int, data: Any, groups: list[str], **more: Any) -> Any:
         tags = dict(more.get("tags") or {})
+        kept = [given.get("DeleteOnTermination") is False for given in more.get("nics") or []]
         reservation = self.run(backend, image, count, data, groups, **more)
         pair = backend.key_pairs.get(more.get("key_name"))
         for instance in reservation.instances:
             instance.launched = time.monotonic()
-            for card in instance.nics.values():
+            for number, card in instance.nics.items():
+                card.delete_on_termination = True not in kept[number : number + 1]
                 card.add_tags(tags.get("network-interface", {}))
             if self.fleet.settings.machines:
                 off = _bound(self._off, instance)
