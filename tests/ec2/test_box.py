@@ -149,16 +149,17 @@ def each_goes_off(booted: FakeEC2, keys: Keys) -> None:
         stays = boxes.start(booted, keys)
         begun = [(scenario.__name__, pool.submit(scenario, booted, keys)) for scenario in SCENARIOS]
         running = {name: future.result() for name, future in begun}
-    late = {name: seconds_over(box) for name, box in running.items()}
+    late = {name: seconds_over(name, box) for name, box in running.items()}
     assert {name: seconds for name, seconds in late.items() if not -1 < seconds < LATE} == {}
     saved = booted.disk(running["trainer_saves"].instance) / "home/ubuntu/checkpoint"
     assert saved.read_text() == "step 7\n"
     assert booted.states()[stays.instance] == "running"
 
 
-def seconds_over(box: Box) -> float:
+def seconds_over(name: str, box: Box) -> float:
     """How long after its time the box went off."""
-    box.ec2.until(lambda: box.ec2.states()[box.instance] == "stopped", max(1.0, box.due + LATE - time.time()))
+    left = max(1.0, box.due + LATE - time.time())
+    box.ec2.until(lambda: box.ec2.states()[box.instance] == "stopped", left, f"{name} is off")
     return (box.ec2.went_off(box.instance) or 0) - box.due
 
 

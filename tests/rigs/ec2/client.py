@@ -177,7 +177,7 @@ class FakeEC2:
         self._ask("reset")
         self._ask("set", **asdict(self.settings))
 
-    def until(self, wanted: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
+    def until(self, wanted: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
         """Waits for something true of real machines; fails with `what` and their states."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
