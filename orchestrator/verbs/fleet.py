@@ -66,6 +66,7 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
         box = ec2.refresh(ctx, store, Cloud(ctx), box)
     if box["state"] in ledger.ENDED:
         ctx.talk(f"{found.label} had ended")
+        ec2.clear(ctx, store, Cloud(ctx), box)
     elif box["state"] == "running" and not discard:
         _empty(ctx, store, settings, word)
         ctx.confirm(f"terminating {found.label} ({box['type']}); its disk goes with it.")
@@ -105,7 +106,8 @@ def _lost(store: Store, label: str) -> str:
 def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     """Every box and volume with our tag that this machine does not know, or is past its deadline.
 
-    With `end` they are terminated and deleted, after a question that lists them. 1 while some are left.
+    With `end` they are terminated and deleted, after a question that lists them; not those of other people,
+    nor of this user's other machines before their deadline, which know them. 1 while some are left.
     """
     store, cloud = Store(ctx.state_dir), Cloud(ctx)
     boxes.settle(ctx, store)
@@ -113,30 +115,44 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     view.print_orphans(ctx, found)
     if not found or not end:
         return 1 if found else 0
-    ctx.confirm(f"ending {len(found)}: what is on their disks is lost.")
-    for row in found:
+    ours = [row for row in found if _may_end(ctx, row)]
+    if ours:
+        ctx.confirm(f"ending {len(ours)}: what is on their disks is lost.")
+    for row in ours:
         if row["kind"] == "volume":
             ec2.delete_volume(ctx, cloud, row["region"], row["id"])
         else:
             box = store.box(row["id"]) or ec2.adopt(ctx, store, cloud, row["id"], [row["region"]])
             ec2.terminate(ctx, store, cloud, box)
         ctx.talk(f"{row['id']} is gone")
-    return 0
+    if len(ours) < len(found):
+        ctx.talk(f"{len(found) - len(ours)} launched elsewhere: gpujob hosts down {PREFIX}i-… --discard")
+    return 1 if len(ours) < len(found) else 0
+
+
+def _may_end(ctx: Context, row: dict[str, Any]) -> bool:
+    same_name = row["user"].partition("@")[0] == ctx.who.partition("@")[0]
+    return row["user"] in ("", ctx.who) or (same_name and row["late"])
 
 
 def _in_region(ctx: Context, store: Store, cloud: Cloud, region: str) -> Iterable[dict[str, Any]]:
     for one in ec2.ours(cloud, region):
         tags = launch.read_tags(one.get("Tags", []))
-        expires = float(tags.get(f"{launch.TAG}expires-at") or 0)
-        unknown, late = store.box(one["InstanceId"]) is None, expires < ctx.now()
+        unknown, late = store.box(one["InstanceId"]) is None, _expires(tags) < ctx.now()
         if unknown or late:
             why = "not on record here" if unknown else "past its deadline"
-            yield _row("box", one["InstanceId"], region, one["State"]["Name"], tags, why)
+            yield {**_row("box", one["InstanceId"], region, one["State"]["Name"], tags, why), "late": late}
     held = {box["volume"] for box in store.boxes() if box.get("volume")}
     for volume in ec2.volumes(cloud, region):
         if volume["VolumeId"] not in held:
             tags = launch.read_tags(volume.get("Tags", []))
-            yield _row("volume", volume["VolumeId"], region, f"{volume['Size']} GB", tags, "no box holds it")
+            late = _expires(tags) < ctx.now()
+            row = _row("volume", volume["VolumeId"], region, f"{volume['Size']} GB", tags, "no box holds it")
+            yield {**row, "late": late}
+
+
+def _expires(tags: dict[str, str]) -> float:
+    return float(tags.get(f"{launch.TAG}expires-at") or 0)
 
 
 def _row(kind: str, key: str, region: str, state: str, tags: dict[str, str], why: str) -> dict[str, Any]:

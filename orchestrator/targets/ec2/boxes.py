@@ -107,21 +107,23 @@ def start(ctx: Context, store: Store, cloud: Cloud, box: Record, user_data: str,
 
 
 def terminate(ctx: Context, store: Store, cloud: Cloud, box: Record) -> Record:
-    """Ends a box for good; its root disk goes with it, a data volume does not.
-
-    The security group goes with the last box of a region, the host key off the record with each.
-    """
+    """Ends a box for good; its root disk goes with it, a data volume does not."""
     try:
         cloud.call(box["region"], "terminate_instances", InstanceIds=[box["id"]])
     except AwsError as error:
         if error.code != "InvalidInstanceID.NotFound":
             raise
     box = until(ctx, store, cloud, box, "terminated")
+    clear(ctx, store, cloud, box)
+    return box
+
+
+def clear(ctx: Context, store: Store, cloud: Cloud, box: Record) -> None:
+    """After the end of a box: its host key off the record, and with the last of a region the group."""
     hostkeys.forget(ctx, box["id"])
     here = [one for one in store.boxes() if one["region"] == box["region"]]
     if all(one["state"] in ledger.ENDED for one in here):
         network.drop(ctx, cloud, box["region"])
-    return box
 
 
 def attach(ctx: Context, cloud: Cloud, box: Record) -> None:

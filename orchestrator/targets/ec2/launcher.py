@@ -78,10 +78,12 @@ def _in_region(
     for at in launch.candidates(want, region, _offered(cloud, want, region, subnets)):
         if at in [place for place, _ in _tried(attempt)] or _exhausted(attempt, at):
             continue
-        place = Network(subnets[at.zone], group)
-        request = launch.request(want, at, image, place, attempt["user_data"], attempt["id"], __version__)
-        if box := _ask(ctx, store, cloud, attempt, at, request, say):
-            return box
+        place, before = Network(subnets[at.zone], group), None
+        while attempt["id"] != before:  # here once more under another token, if the first one's box has ended
+            before = attempt["id"]
+            request = launch.request(want, at, image, place, attempt["user_data"], before, __version__)
+            if box := _ask(ctx, store, cloud, attempt, at, request, say):
+                return box
     return None
 
 
