@@ -15,6 +15,7 @@ from orchestrator.store import Record, Store
 from orchestrator.targets.ec2 import target
 from orchestrator.targets.ec2.cloud import Cloud
 from tests.rigs.ec2.client import FakeEC2
+from tests.rigs.ec2.images import ROOT_GB
 from tests.support import Box, Result, new_box
 
 UP = ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "2", "--yes")
@@ -31,6 +32,20 @@ _real_client = Cloud._client
 
 def share_clients(monkeypatch: pytest.MonkeyPatch, ec2: FakeEC2) -> None:
     monkeypatch.setattr(Cloud, "_client", lambda cloud, *which: _client(ec2.endpoint, *which))
+    size_images(monkeypatch)
+
+
+def size_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto says 15 GB of every image, and the rig refuses a root disk of less than 35."""
+    real = Cloud._once
+
+    def once(cloud: Cloud, *words: Any) -> Any:
+        answer = real(cloud, *words)
+        for image in answer.get("Images", []):
+            image["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] = ROOT_GB
+        return answer
+
+    monkeypatch.setattr(Cloud, "_once", once)
 
 
 def knock_briefly(monkeypatch: pytest.MonkeyPatch) -> None:

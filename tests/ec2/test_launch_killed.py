@@ -1,0 +1,259 @@
+"""The client killed around a launch: no box untracked, none twice, whatever the point."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.store import Store
+from orchestrator.targets.ec2.cloud import Cloud
+from tests.ec2 import user
+from tests.ec2.user import UP
+from tests.rigs.ec2.client import FakeEC2
+from tests.support import REPOSITORY, Box
+
+Trials = Callable[[int, int], int]
+Faults = Callable[[], None]
+POINTS = """
+import os, signal, sys
+sys.path.insert(0, {repository!r})
+from orchestrator.store import Store
+from orchestrator.targets.ec2.cloud import Cloud
+count = 0
+def point():
+    global count
+    count += 1
+    if count == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+def watched(where, name):
+    real = getattr(where, name)
+    def around(*words, **more):
+        point(); found = real(*words, **more); point()
+        return found
+    setattr(where, name, around)
+watched(Cloud, '_once'); watched(Store, '_replace'); watched(Store, 'close_attempt')
+"""
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing of the command goes on, nothing that stood open is told of it."""
+
+
+class Killer:
+    """Ends a command at its Nth point: before and after each call of EC2 and each write or removal."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at = self.count = 0
+        for where, name in ((Cloud, "_once"), (Store, "_replace"), (Store, "close_attempt")):
+            monkeypatch.setattr(where, name, self._around(getattr(where, name)))
+
+    def set(self, at: int) -> None:
+        """0: never."""
+        self.at, self.count = at, 0
+
+    def _around(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def around(*words: Any, **more: Any) -> Any:
+            self._point()
+            found = real(*words, **more)
+            self._point()
+            return found
+
+        return around
+
+    def _point(self) -> None:
+        self.count += 1
+        if self.count == self.at:
+            raise Killed
+
+
+@pytest.fixture
+def killer(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Killer:
+    """Instances without machines: what follows "running" is the end here."""
+    ec2.set(machines=False, pending=0.0, stopping=0.0)
+    user.share_clients(monkeypatch, ec2)
+    return Killer(monkeypatch)
+
+
+@pytest.fixture
+def box(ec2: FakeEC2) -> Iterator[Box]:
+    with user.new_user(ec2) as found:
+        yield found
+
+
+def up(box: Box, *words: str) -> bool:
+    """`hosts up` to where it waits for the box to boot, a while; False: it was killed before."""
+
+    def wait(seconds: float) -> None:
+        """The third wait is for a machine that there is not."""
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise Arrived
+        time.sleep(0.01)
+
+    waits: list[float] = []
+    try:
+        result = user.run(box, *UP, *words, sleep=wait)
+    except Killed:
+        return False
+    except Arrived:
+        return True
+    raise AssertionError(result.err)
+
+
+class Arrived(BaseException):
+    """The launch is over: the box runs and is on record."""
+
+
+def untracked(ec2: FakeEC2, box: Box, before: set[str]) -> set[str]:
+    """Boxes since `before` that are not on record, while no attempt is open that will find them."""
+    known = {one["id"] for one in user.store(box).boxes()}
+    return set() if user.store(box).attempts() else set(ec2.states()) - before - known
+
+
+def killed_everywhere(
+    ec2: FakeEC2, box: Box, killer: Killer, points: list[int], faults: Faults, words: tuple[str, ...]
+) -> None:
+    """Each point with nothing on record, and a launch of its own."""
+    killed = 0
+    for at in points:
+        shutil.rmtree(box.state_dir, ignore_errors=True)
+        before = set(ec2.states())
+        faults()
+        killer.set(at)
+        killed += not up(box, *words)
+        killer.set(0)
+        status = user.run(box, "status")
+        assert status.code == 0, (at, status.err)
+        assert untracked(ec2, box, before) == set(), at
+        assert up(box, *words), at
+        assert len(set(ec2.states()) - before) == 1, (at, status.err)
+        assert untracked(ec2, box, before) == set(), at
+        assert len(user.store(box).boxes()) == 1, at
+        assert user.store(box).attempts() == [], at
+    assert killed >= len(points) - 3  # how often "pending" is seen differs
+
+
+def chosen(trials: Trials, total: int, few: int) -> list[int]:
+    every = list(range(1, total + 1))
+    return sorted(random.Random(7).sample(every, min(trials(few, total), total)))
+
+
+def passed(killer: Killer, box: Box, faults: Faults = lambda: None, words: tuple[str, ...] = ()) -> int:
+    """How many points a launch has that nobody kills."""
+    faults()
+    killer.set(0)
+    assert up(box, *words)
+    shutil.rmtree(box.state_dir)
+    return killer.count
+
+
+def faults_of(ec2: FakeEC2, kind: str) -> Faults:
+    def faults() -> None:
+        if kind == "faults":
+            ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a", times=2)
+            ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1b")
+            ec2.inject("RunInstances", after=True, az="us-east-1c")
+            ec2.inject("DescribeInstances", "RequestLimitExceeded")
+        if kind == "elsewhere":
+            ec2.inject("RunInstances", "MaxSpotInstanceCountExceeded", region="us-east-1", times=2)
+
+    return faults
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "few", "least"),
+    [
+        ("none", (), 9, 40),
+        ("faults", (), 8, 50),
+        ("elsewhere", ("--spot", "--region", "us-east-1", "--region", "us-west-2"), 8, 60),
+    ],
+)
+def test_a_launch_killed_at_any_point_is_found_by_status_and_goes_on_to_one_box(
+    ec2: FakeEC2,
+    box: Box,
+    killer: Killer,
+    trials: Trials,
+    kind: str,
+    words: tuple[str, ...],
+    few: int,
+    least: int,
+) -> None:
+    faults = faults_of(ec2, kind)
+    total = passed(killer, box, faults, words)
+    assert total > least
+    killed_everywhere(ec2, box, killer, chosen(trials, total, few), faults, words)
+
+
+def test_an_attempt_that_made_nothing_is_forgotten_and_one_just_sent_is_not(
+    ec2: FakeEC2, box: Box, killer: Killer
+) -> None:
+    clock = user.Clock()
+    ec2.inject("RunInstances", after=False, times=6)
+    assert user.run(box, *UP, sleep=clock.sleep, now=clock.now).code == 5
+    (attempt,) = user.store(box).attempts()
+    clock.ahead = attempt["current"]["asked"] + 599 - time.time()
+    user.run(box, "status", now=clock.now)
+    assert len(user.store(box).attempts()) == 1
+    clock.ahead += 2
+    user.run(box, "status", now=clock.now)
+    assert user.store(box).attempts() == []
+
+
+def test_a_request_sent_late_in_an_attempt_is_not_given_up_for_the_attempts_age(
+    ec2: FakeEC2, box: Box, killer: Killer
+) -> None:
+    ec2.set(hidden=0.5)
+    ec2.inject("RunInstances", "Unavailable", after=True)
+    with pytest.raises(Killed):
+        user.run(box, *UP, sleep=_killed)
+    (attempt,) = user.store(box).attempts()
+    user.store(box).write_attempt({**attempt, "created": attempt["created"] - 3600})
+    user.run(box, "status")
+    assert len(user.store(box).attempts()) == 1
+    ec2.until(lambda: user.run(box, "status") and user.store(box).boxes())
+    assert user.store(box).attempts() == []
+
+
+def _killed(seconds: float) -> None:
+    raise Killed
+
+
+def test_a_box_found_hours_later_has_cost_those_hours(ec2: FakeEC2, box: Box, killer: Killer) -> None:
+    ec2.inject("RunInstances", "Unavailable", after=True, times=6)
+    assert user.run(box, *UP, sleep=lambda seconds: None).code == 5
+    found = user.run(box, "status", "--json", now=lambda: time.time() + 3600)
+    (shown,) = [host["box"] for host in found.json["hosts"] if host["box"]]
+    assert shown["spent_usd"] == pytest.approx(1.022, abs=0.01)
+
+
+def test_status_is_told_where_a_cut_launch_cannot_be_looked_for(
+    ec2: FakeEC2, box: Box, killer: Killer
+) -> None:
+    ec2.inject("RunInstances", "Unavailable", after=True, times=6)
+    assert user.run(box, *UP).code == 5
+    ec2.inject("DescribeInstances", "AuthFailure")
+    result = user.run(box, "status")
+    assert (result.code, "could not be looked for" in result.err) == (0, True)
+    assert len(user.store(box).attempts()) == 1
+
+
+@pytest.mark.parametrize("share", [0.35, 0.6, 0.8])
+def test_a_client_that_is_killed_for_good_leaves_a_launch_that_the_next_one_carries_on(
+    ec2: FakeEC2, box: Box, killer: Killer, share: float
+) -> None:
+    total = passed(killer, box)
+    before = set(ec2.states())
+    client = box.spawn(*UP, code=POINTS.format(at=int(total * share), repository=str(REPOSITORY)))
+    _, said = client.communicate(timeout=60)
+    assert client.returncode == -signal.SIGKILL, said
+    assert user.run(box, "status").code == 0
+    assert untracked(ec2, box, before) == set()
+    assert up(box)
+    assert len(set(ec2.states()) - before) == 1
+    assert user.only(box)["id"] in ec2.states()

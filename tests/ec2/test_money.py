@@ -1,0 +1,220 @@
+"""What it costs is said before, kept within its limit, and added up after."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.ec2 import user
+from tests.ec2.test_rig import IMAGE, OURS, TAGS, client
+from tests.ec2.user import UP
+from tests.rigs.ec2.client import FakeEC2
+from tests.support import REPOSITORY, Box, new_box
+
+NO_NETWORK = """
+import socket, sys
+sys.path.insert(0, {repository!r})
+def refused(*words, **more):
+    raise AssertionError('a socket')
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refused
+from orchestrator.cli import main
+code = main()
+late = sorted(set(sys.modules) & {{'boto3', 'botocore', 'paramiko', 'fabric', 'torch'}})
+sys.stderr.write('LATE %s\\n' % late)
+sys.exit(code)
+"""
+SEEN = """
+import sys
+sys.path.insert(0, {repository!r})
+from orchestrator.cli import main
+code = main()
+sys.stderr.write('LATE %s\\n' % sorted(set(sys.modules) & {{'boto3', 'botocore'}}))
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def box(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    user.share_clients(monkeypatch, ec2)
+    user.knock_briefly(monkeypatch)
+    with user.new_user(ec2) as found:
+        yield found
+
+
+def apart(box: Box, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """`gpujob WORDS` in a process of its own."""
+    code = script.format(repository=str(REPOSITORY))
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=box.project,
+        env=box.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("shape", [(), ("--json",)])
+def test_a_dry_run_gives_the_same_bytes_twice_without_a_network_a_credential_or_boto3(
+    shape: tuple[str, ...],
+) -> None:
+    with new_box() as box:
+        box.job("print('hello')")
+        words = ("deploy", "job", "--on", "ec2", "--dry-run", "--budget", "40", *shape)
+        first, second = apart(box, NO_NETWORK, *words), apart(box, NO_NETWORK, *words)
+        assert first.returncode == 0, first.stderr
+        assert first.stdout == second.stdout != ""
+        assert "LATE []" in first.stderr
+        for part in ("g6.xlarge", "prices of 2026-07-20", "$40.00", "this address/32", "disk 100 GB"):
+            assert part in first.stdout
+        up = apart(box, NO_NETWORK, "hosts", "up", "--dry-run", "--max-hours", "2", *shape)
+        assert (up.returncode, "at most 2 h (--max-hours)" in up.stdout) == (0, True), up.stderr
+        assert not box.state_dir.exists() or not list(box.state_dir.glob("attempts/*"))
+
+
+def test_status_of_a_known_box_that_answers_never_imports_boto3(ec2: FakeEC2, box: Box) -> None:
+    assert user.run(box, *UP).code == 0
+    before = len(ec2.calls())
+    seen = apart(box, SEEN, "status", "--json")
+    assert seen.returncode == 0, seen.stderr
+    label = f"ec2://{user.only(box)['id']}"
+    (host,) = [one for one in json.loads(seen.stdout)["hosts"] if one["target"] == label]
+    assert not host.get("unreachable")
+    assert host["disk"]
+    assert "LATE []" in seen.stderr
+    assert len(ec2.calls()) == before
+
+
+def test_a_box_is_not_launched_before_somebody_agreed_to_its_price(ec2: FakeEC2, box: Box) -> None:
+    result = user.run(box, *UP[:-1])
+    assert result.code == 7
+    for part in ("g5.xlarge, on demand", "at most 2 h", "$2.04", "198.51.100.7/32", "--yes"):
+        assert part in result.err
+    assert ec2.calls("RunInstances") == []
+    assert user.store(box).attempts() == []
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_answer_no_is_the_default(ec2: FakeEC2, box: Box) -> None:
+    result = user.run(box, *UP[:-1], stdin=Terminal("\n"), stderr=Terminal())
+    assert (result.code, "nothing was done" in result.err) == (2, True)
+    assert ec2.calls("RunInstances") == []
+
+
+def test_a_budget_becomes_the_deadline_that_the_box_has_and_its_tag_tells(ec2: FakeEC2, box: Box) -> None:
+    clock = user.Clock()
+    begun = clock.now()
+    words = ("hosts", "up", "--type", "g5.xlarge", "--budget", "10.22", "--yes")
+    assert user.run(box, *words, now=clock.now, sleep=clock.sleep).code == 0
+    kept = user.only(box)
+    hours = (kept["deadline"] - begun) / 3600
+    assert hours == pytest.approx(10.0, abs=0.05)
+    found = client().describe_instances(InstanceIds=[kept["id"]])["Reservations"][0]["Instances"][0]
+    tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
+    assert tags["gpujob:expires-at"] == str(int(kept["deadline"]))
+    told = client().describe_instance_attribute(InstanceId=kept["id"], Attribute="userData")
+    assert told["UserData"]["Value"]
+    code, on_box = ec2.run(kept["id"], "cat", "/run/gpujob/deadline")
+    assert (code, on_box.strip()) == (0, str(int(kept["deadline"])))
+
+
+def test_the_boxes_that_stand_are_listed_with_what_they_cost_and_the_ended_are_in_the_ledger(
+    ec2: FakeEC2, box: Box
+) -> None:
+    assert user.run(box, *UP).code == 0
+    label = f"ec2://{user.only(box)['id']}"
+    later = user.Clock()
+    later.ahead = 3600.0
+    listed = user.run(box, "hosts", "list", "--json", now=later.now).json
+    (shown,) = listed["boxes"]
+    assert (shown["state"], shown["type"]) == ("running", "g5.xlarge")
+    assert shown["spent_usd"] == pytest.approx(1.022, abs=0.03)
+    assert shown["worst_usd"] == pytest.approx(2.044, abs=0.03)
+    assert [host["name"] for host in listed["hosts"]] == [shown["id"]]
+    down = user.run(box, "hosts", "down", label, "--yes", now=later.now, sleep=later.sleep)
+    assert down.code == 0, down.err
+    assert user.run(box, "hosts", "list", "--json").json["boxes"] == []
+    later.ahead += 24 * 3600.0
+    cost = user.run(box, "cost", "--json", now=later.now).json
+    (row,) = cost["boxes"]
+    assert (row["state"], row["runs"]) == ("terminated", {})
+    assert row["usd"] == row["wasted_usd"] == pytest.approx(1.022, abs=0.06)
+    assert sum(month["usd"] for month in cost["months"].values()) == row["usd"]
+
+
+def test_down_wants_yes_and_ends_what_was_already_gone_in_peace(ec2: FakeEC2, box: Box) -> None:
+    assert user.run(box, *UP).code == 0
+    label = f"ec2://{user.only(box)['id']}"
+    assert user.run(box, "hosts", "down", label).code == 7
+    assert set(ec2.states().values()) == {"running"}
+    client().terminate_instances(InstanceIds=[user.only(box)["id"]])
+    ec2.until(lambda: set(ec2.states().values()) == {"terminated"})
+    again = user.run(box, "hosts", "down", label, "--yes")
+    assert (again.code, "had ended" in again.err) == (0, True)
+    assert ec2.leftovers() == []
+
+
+def test_orphans_are_found_in_every_region_by_their_tag_and_ended_when_agreed(ec2: FakeEC2, box: Box) -> None:
+    ec2.set(machines=False)
+    user.run(box, *UP, sleep=_pass)
+    known = user.only(box)["id"]
+    lost = _launch("us-west-2")
+    _launch("eu-west-1", tags=[])
+    (volume,) = [_volume("us-west-2")]
+    found = user.run(box, "hosts", "orphans", "--json")
+    assert found.code == 1
+    assert {(row["kind"], row["id"]) for row in found.json["orphans"]} == {("box", lost), ("volume", volume)}
+    assert user.run(box, "hosts", "orphans", "--end").code == 7
+    ended = user.run(box, "hosts", "orphans", "--end", "--yes")
+    assert ended.code == 0, ended.err
+    assert lost not in ec2.leftovers()
+    assert volume not in ec2.leftovers()
+    assert ec2.states()[known] == "running"
+    assert user.run(box, "hosts", "orphans").code == 0
+
+
+def test_a_box_of_somebody_else_is_shown_and_not_ended_before_its_time(ec2: FakeEC2, box: Box) -> None:
+    ec2.set(machines=False)
+    until = str(int(user.Clock().now()) + 3600)
+    theirs = [{"Key": "gpujob:user", "Value": "bob@desk"}, {"Key": "gpujob:expires-at", "Value": until}]
+    other = _launch("us-east-1", tags=[*TAGS, *theirs])
+    ended = user.run(box, "hosts", "orphans", "--region", "us-east-1", "--end", "--yes")
+    assert ec2.states()[other] != "terminated", ended.err
+
+
+def _pass(seconds: float) -> None:
+    raise KeyboardInterrupt
+
+
+def _launch(region: str, tags: Any = TAGS) -> str:
+    specifications = [{"ResourceType": kind, "Tags": tags} for kind in OURS] if tags else []
+    said = client(region=region).run_instances(
+        ImageId=IMAGE,
+        InstanceType="g5.xlarge",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=specifications,
+    )
+    return str(said["Instances"][0]["InstanceId"])
+
+
+def _volume(region: str) -> str:
+    made = client(region=region).create_volume(
+        AvailabilityZone=f"{region}a",
+        Size=1,
+        VolumeType="gp3",
+        TagSpecifications=[{"ResourceType": "volume", "Tags": TAGS}],
+    )
+    return str(made["VolumeId"])
