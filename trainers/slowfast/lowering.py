@@ -1,0 +1,56 @@
+"""3-D convolutions as channels-last conv2d on views of the same memory.
+
+Activations are (N*T, C, H, W) in channels-last memory, frame after frame of clip after clip. That memory is also
+(N, T, H*W, C), so that a kernel over time alone is a conv2d of (k, 1) on the (N, C, T, H*W) view of it. Nothing
+is approximated: the sums are those of conv3d. No Conv3d kernel runs, which on CPU and GPU alike are the slower ones
+and in bf16 were wrong in a release of cuDNN (pytorch issue 163539).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def conv(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
+    """conv3d without bias, padded by half a kernel: (N*T, C, H, W) in, (N*T', O, H', W') out.
+
+    `frames` is T, `weight` (O, C, kt, kh, kw). A kernel over time and space wants a stride of 1 in time.
+    """
+    _, _, over_time, high, wide = weight.shape
+    if over_time == 1:
+        return _spatial(values, weight[:, :, 0], stride[1:])
+    if high == wide == 1:
+        return _temporal(values, frames, weight[..., 0], stride[0])
+    return _folded(values, frames, weight, stride)
+
+
+def _spatial(values: Tensor, weight: Tensor, stride: tuple[int, ...]) -> Tensor:
+    high, wide = weight.shape[2:]
+    if high == wide == 1 and stride == (1, 1) and not _autocast(values):
+        # On one thread torch sends this conv2d to its slow fallback; a matrix product over channels is the same.
+        return F.linear(values.permute(0, 2, 3, 1), weight[:, :, 0, 0]).permute(0, 3, 1, 2)
+    return F.conv2d(values, weight, None, stride, (high // 2, wide // 2))
+
+
+def _autocast(values: Tensor) -> bool:
+    return torch.is_autocast_enabled(values.device.type)
+
+
+def _temporal(values: Tensor, frames: int, weight: Tensor, stride: int) -> Tensor:
+    _, channels, high, wide = values.shape
+    lines = values.permute(0, 2, 3, 1).reshape(-1, frames, high * wide, channels).permute(0, 3, 1, 2)
+    lines = F.conv2d(lines, weight, None, (stride, 1), (weight.shape[2] // 2, 0))
+    return lines.permute(0, 2, 3, 1).reshape(-1, high, wide, weight.shape[0]).permute(0, 3, 1, 2)
+
+
+def _folded(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
+    """The taps in time become channels: each frame is read beside its neighbours."""
+    out, _, taps, high, wide = weight.shape
+    if stride[0] != 1:
+        raise ValueError("a kernel over time and space has a stride of 1 in time here")
+    clips = values.unflatten(0, (-1, frames))
+    padded = F.pad(clips, (0, 0, 0, 0, 0, 0, taps // 2, taps // 2))
+    beside = torch.cat([padded[:, tap : tap + frames] for tap in range(taps)], 2).flatten(0, 1)
+    beside = beside.contiguous(memory_format=torch.channels_last)
+    kernel = weight.transpose(1, 2).reshape(out, -1, high, wide)
+    return F.conv2d(beside, kernel, None, stride[1:], (high // 2, wide // 2))

@@ -1,0 +1,208 @@
+"""SlowFast networks (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019).
+
+Two ResNets look at one clip: the slow one at every alpha-th frame, the fast one at all frames with a beta-th of
+the channels; after the stem and each stage but the last, the fast one's features join the slow one's. The
+layout is that of the reference implementations, so that their weights fit (weights.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d, relu, relu_
+
+from trainers.engine.dropout import CounterDropout
+from trainers.slowfast.lowering import conv
+
+R50 = (3, 4, 6, 3)
+SLOW_TIME = (1, 1, 3, 3)
+"""Kernel sizes in time of the slow stages' first convolutions; those of the fast pathway are all 3."""
+
+SQUEEZE = 16
+"""A squeeze-and-excitation block narrows its channels by this much, to 8 at least."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What tells one SlowFast from another. The defaults are SlowFast-R50."""
+
+    classes: int
+    depths: tuple[int, ...] = R50
+    width: int = 64
+    alpha: int = 4
+    beta: int = 8
+    fusion_kernel: int = 7
+    squeeze: bool = False
+    dropout: float = 0.5
+
+
+class ConvNorm(nn.Module):
+    """A 3-D convolution without bias, batch normalisation over clips, frames and places, maybe ReLU."""
+
+    def __init__(
+        self, width: int, out: int, kernel: tuple[int, int, int], stride: Sequence[int] = (1, 1, 1), last: bool = False
+    ) -> None:
+        super().__init__()
+        self.stride = (stride[0], stride[1], stride[2])
+        self.rectify = not last
+        self.weight = nn.Parameter(torch.empty(out, width, *kernel))
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        self.norm = nn.BatchNorm2d(out)
+
+    def forward(self, values: Tensor, frames: int) -> Tensor:
+        """(N*T, C, H, W) to (N*T', O, H', W')."""
+        values = self.norm(conv(values, frames, self.weight, self.stride))
+        return relu_(values) if self.rectify else values
+
+
+class Squeeze(nn.Module):
+    """Squeeze-and-excitation (Hu et al. 2018): each channel scaled by what the whole clip holds.
+
+    The gate is doubled and starts near 1, so that pretrained weights are not halved at every block.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        narrow = max(8, width // SQUEEZE)
+        self.down = nn.Linear(width, narrow)
+        self.up = nn.Linear(narrow, width)
+        nn.init.normal_(self.up.weight, std=0.01)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, values: Tensor, frames: int) -> Tensor:
+        """(N*T, C, H, W) to the same."""
+        seen = values.mean((2, 3)).unflatten(0, (-1, frames)).mean(1)
+        gate = 2.0 * torch.sigmoid(self.up(relu(self.down(seen))))
+        return values * gate.to(values.dtype).repeat_interleave(frames, 0)[:, :, None, None]
+
+
+class Block(nn.Module):
+    """A bottleneck: (kt, 1, 1), (1, 3, 3), (1, 1, 1), and the way around them."""
+
+    def __init__(self, width: int, out: int, over_time: int, stride: int, squeeze: bool) -> None:
+        super().__init__()
+        inner, step = out // 4, (1, stride, stride)
+        self.a = ConvNorm(width, inner, (over_time, 1, 1))
+        self.b = ConvNorm(inner, inner, (1, 3, 3), step)
+        self.c = ConvNorm(inner, out, (1, 1, 1), last=True)
+        self.squeeze = Squeeze(out) if squeeze else None
+        plain = width == out and stride == 1
+        self.around = None if plain else ConvNorm(width, out, (1, 1, 1), step, last=True)
+
+    def forward(self, values: Tensor, frames: int) -> Tensor:
+        """(N*T, C, H, W) to (N*T, O, H', W')."""
+        seen = self.c(self.b(self.a(values, frames), frames), frames)
+        if self.squeeze is not None:
+            seen = self.squeeze(seen, frames)
+        return relu_(seen + (values if self.around is None else self.around(values, frames)))
+
+
+class SlowFast(nn.Module):
+    """Clips (N, T, 3, H, W) to logits (N, classes), for any T, H and W.
+
+    `pathways[0]` is slow, `pathways[1]` fast: stem, then stages of blocks. `fusions` lead from fast to slow.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        widths = [shape.width << (2 + i) for i in range(len(shape.depths))]
+        thin = [max(1, width // shape.beta) for width in (shape.width, *widths)]
+        joined = [a + 2 * b for a, b in zip((shape.width, *widths), thin, strict=True)]
+        self.pathways = nn.ModuleList(
+            [
+                _pathway(shape, (1, 7, 7), joined[:-1], [shape.width, *widths], SLOW_TIME),
+                _pathway(shape, (5, 7, 7), thin[:-1], thin, (3,) * len(widths)),
+            ]
+        )
+        kernel, step = (shape.fusion_kernel, 1, 1), (shape.alpha, 1, 1)
+        self.fusions = nn.ModuleList(ConvNorm(width, 2 * width, kernel, step) for width in thin[:-1])
+        self.dropout = CounterDropout(shape.dropout, 0)
+        self.answer = nn.Linear(widths[-1] + thin[-1], shape.classes)
+        nn.init.normal_(self.answer.weight, std=0.01)
+        nn.init.zeros_(self.answer.bias)
+        self.frozen = 0
+
+    @property
+    def stages(self) -> list[list[nn.Module]]:
+        """From the input to the answer: the stems, each stage of both pathways, the answer."""
+        slow, fast = self.pathways
+        found = [[slow[i], fast[i], *self.fusions[i : i + 1]] for i in range(len(self.fusions) + 1)]
+        return [*found, [self.answer]]
+
+    def freeze(self, stages: int) -> None:
+        """The first `stages` learn no more, and their batch statistics stand still."""
+        self.frozen = stages
+        for part in self._held():
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def _held(self) -> list[nn.Module]:
+        return [part for stage in self.stages[: self.frozen] for part in stage]
+
+    def train(self, mode: bool = True) -> "SlowFast":
+        """Train mode for all that is not frozen."""
+        super().train(mode)
+        for part in self._held():
+            part.eval()
+        return self
+
+    def features(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Clips (N, T, 3, H, W) to the slow (N, C) and the fast (N, C / beta) features."""
+        number, frames = clips.shape[:2]
+        seen = clips[:, :: self.shape.alpha]
+        slowly = seen.shape[1]
+        slow, fast = (part.flatten(0, 1).contiguous(memory_format=torch.channels_last) for part in (seen, clips))
+        for place, (slow_stage, fast_stage) in enumerate(zip(*self.pathways, strict=True)):
+            slow, fast = slow_stage(slow, slowly), fast_stage(fast, frames)
+            if place < len(self.fusions):
+                across = self.fusions[place](fast, frames).unflatten(0, (number, -1))[:, :slowly]
+                slow = torch.cat([slow, across.flatten(0, 1)], 1)
+        return tuple(  # type: ignore[return-value]
+            part.mean((2, 3)).unflatten(0, (number, -1)).mean(1) for part in (slow, fast)
+        )
+
+    def forward(self, clips: Tensor, keys: Tensor | None = None) -> Tensor:
+        """`keys` (N,) int64 steer the dropout of a training; without them there is none."""
+        seen = torch.cat(self.features(clips), 1)
+        if keys is not None:
+            seen = self.dropout(seen, keys)
+        return self.answer(seen)  # type: ignore[no-any-return]
+
+
+class Stem(nn.Module):
+    """The first convolution, halving height and width twice."""
+
+    def __init__(self, out: int, kernel: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.conv = ConvNorm(3, out, kernel, (1, 2, 2))
+
+    def forward(self, values: Tensor, frames: int) -> Tensor:
+        """(N*T, 3, H, W) to (N*T, O, H / 4, W / 4)."""
+        return max_pool2d(self.conv(values, frames), 3, 2, 1)
+
+
+class Stage(nn.ModuleList):
+    """Blocks one after the other."""
+
+    def forward(self, values: Tensor, frames: int) -> Tensor:
+        """(N*T, C, H, W) to (N*T, O, H', W')."""
+        for block in self:
+            values = block(values, frames)
+        return values
+
+
+def _pathway(
+    shape: Shape, kernel: tuple[int, int, int], read: Sequence[int], out: Sequence[int], over_time: Sequence[int]
+) -> nn.ModuleList:
+    """`read` are the channels that come into each stage, `out` those that leave stem and stages."""
+    parts: list[nn.Module] = [Stem(out[0], kernel)]
+    for place, depth in enumerate(shape.depths):
+        width, wide = read[place], out[place + 1]
+        stage = Stage()
+        for number in range(depth):
+            stride = 2 if number == 0 and place > 0 else 1
+            stage.append(Block(width if number == 0 else wide, wide, over_time[place], stride, shape.squeeze))
+        parts.append(stage)
+    return nn.ModuleList(parts)
