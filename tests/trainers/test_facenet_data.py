@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.common import normalise
+from trainers.common import normalise, recordings
 from trainers.engine.events import Silent
 from trainers.facenet_lstm import data, files
 from trainers.facenet_lstm import sample as writer
@@ -14,7 +14,7 @@ from trainers.facenet_lstm.config import Config
 from trainers.facenet_lstm.task import Sample, load
 
 
-def listing(folder: Path, **options: object) -> files.Listing:
+def listing(folder: Path, **options: object) -> recordings.Listing:
     return files.scan({"both": folder}, Config(**options))
 
 

@@ -7,7 +7,7 @@ import pytest
 from faults import change, check, found, whole
 
 from trainers import registry
-from trainers.common import emotions
+from trainers.common import emotions, recordings
 from trainers.engine import rng
 from trainers.facenet_lstm import config as options
 from trainers.facenet_lstm import files
@@ -61,7 +61,7 @@ def test_unreadable_files_beyond_the_budget_are_refused_by_name(copy, request_of
 
 def test_a_video_copied_under_the_name_of_an_actor_of_another_split_is_caught(copy, request_of):
     paths = {path.name: path for path in whole(copy)}
-    homes = files.split_records(
+    homes = recordings.split_records(
         files.scan({"crema": copy / "crema"}, options.Config()).records, options.Config()
     )
     train = next(id for id, split in homes.items() if split == "train")
@@ -108,7 +108,7 @@ def test_twins_of_one_take_on_both_sides_are_caught(copy, request_of, monkeypatc
         twin = path.with_name("01" + path.name[2:])
         shutil.copyfile(path, twin)
         change(twin, lambda a: {**a, "video_path": np.array("")})
-    monkeypatch.setattr(files, "split_records", split_at_random)
+    monkeypatch.setattr(recordings, "split_records", split_at_random)
     report, _ = check(request_of(copy, tier="files", twins="both"))
     seen = [f["seen"] for f in report["findings"] if f["code"] == "split.groups"]
     assert any("takes" in text for text in seen)
@@ -124,7 +124,7 @@ def split_at_random(records, config):
 
 
 def test_a_split_by_file_puts_actors_on_both_sides_and_is_caught(sample, cache, request_of, monkeypatch):
-    monkeypatch.setattr(files, "split_records", split_at_random)
+    monkeypatch.setattr(recordings, "split_records", split_at_random)
     report, code = check(request_of(sample, work=cache))
     assert code == 64
     assert found(report) == {"split.groups", "split.stable"}

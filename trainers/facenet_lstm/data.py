@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from trainers.common import emotions
+from trainers.common.recordings import Listing, Record, Refusal
 from trainers.engine.events import Events
-from trainers.facenet_lstm.files import Listing, Record, Refusal, stem
+from trainers.facenet_lstm.files import stem
 
 WIDTH = 512
 SCHEMA = 1

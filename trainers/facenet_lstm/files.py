@@ -1,152 +1,20 @@
-"""From folders to records: names, labels, splits. Standard library only.
+"""Which files hold embeddings, and what their names tell. Standard library only."""
 
-A label and the features it belongs to are one record from here to the batch.
-"""
-
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.common import emotions, splits
+from trainers.common import recordings
+from trainers.common.recordings import Listing
 from trainers.facenet_lstm.config import Config
 
 SUFFIX = "_facenet_features"
 
 
-@dataclass(frozen=True)
-class Record:
-    """One video: `id` is `<data set>/<name>`, `label` one of the six classes."""
-
-    id: str
-    path: Path
-    name: emotions.Name
-    label: str
-
-    @property
-    def actor(self) -> str:
-        """The actor, apart from those of every other data set."""
-        return self.name.actor
-
-    @property
-    def take(self) -> str:
-        """The performance, whatever its modality."""
-        return f"{self.name.dataset}/{self.name.take}"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A file that is not used. `broken` ones count against max_refused; others an option left out."""
-
-    path: Path
-    code: str
-    reason: str
-    detail: str
-    broken: bool = True
-
-    @property
-    def why(self) -> str:
-        """The reason with its particulars."""
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What the names alone tell: `records` in the order of their ids."""
-
-    found: int
-    records: tuple[Record, ...]
-    refused: tuple[Refusal, ...]
-
-
 def stem(path: str) -> str:
     """The video's name: file name without folder, suffix and ending."""
-    return path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].removesuffix(SUFFIX)
-
-
-def label_of(name: emotions.Name, config: Config) -> tuple[str | None, str]:
-    """The class of a name, or None and the option that leaves it out."""
-    sung = isinstance(name, emotions.Ravdess) and name.vocal == "02"
-    if config.song == "drop" and sung:
-        return None, "song: drop"
-    for feeling, choice in (("calm", config.calm), ("surprised", config.surprised)):
-        if name.feeling == feeling:
-            return (None, f"{feeling}: drop") if choice == "drop" else (choice, "")
-    return name.feeling, ""
+    return recordings.stem(path).removesuffix(SUFFIX)
 
 
 def scan(folders: Mapping[str, Path], config: Config) -> Listing:
     """Every NPZ file below the folders, as a record or a refusal."""
-    paths = sorted(path for folder in folders.values() for path in folder.rglob("*.npz"))
-    kept: list[Record] = []
-    refused: list[Refusal] = []
-    for path in paths:
-        entry = _entry(path, config)
-        (kept if isinstance(entry, Record) else refused).append(entry)  # type: ignore[arg-type]
-    single, doubles = _without_doubles(kept, config)
-    ordered = tuple(sorted(single, key=lambda record: record.id))
-    return Listing(len(paths), ordered, (*refused, *doubles))
-
-
-def _entry(path: Path, config: Config) -> Record | Refusal:
-    try:
-        name = emotions.parse(stem(path.name))
-    except emotions.BadName as fault:
-        return Refusal(path, "labels.parse", "the name tells no label", str(fault))
-    bad = emotions.KNOWN_BAD.get(str(name))
-    if bad:
-        return Refusal(path, "labels.parse", "listed as broken by CREMA-D", bad, broken=False)
-    label, left_out_by = label_of(name, config)
-    if label is None:
-        reason = f"left out by the option {left_out_by}"
-        return Refusal(path, "labels.parse", reason, "", broken=False)
-    return Record(f"{name.dataset}/{name}", path, name, label)
-
-
-def _without_doubles(records: Sequence[Record], config: Config) -> tuple[list[Record], list[Refusal]]:
-    """One record an id, and with `twins: one` one a take (video only before audio-video)."""
-    single = config.twins == "one"
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.take if single else record.id].append(record)
-    kept, refused = [], []
-    for group in groups.values():
-        first, *rest = sorted(group, key=_preference)
-        kept.append(first)
-        refused += [_double(first, other) for other in rest]
-    return kept, refused
-
-
-def _preference(record: Record) -> tuple[bool, str, str]:
-    modality = getattr(record.name, "modality", "")
-    return modality != "02", record.id, str(record.path)
-
-
-def _double(first: Record, other: Record) -> Refusal:
-    if first.id == other.id:
-        detail = f"{first.path} has the same name"
-        return Refusal(other.path, "labels.parse", "the name occurs twice", detail)
-    reason = "left out by the option twins: one"
-    return Refusal(other.path, "labels.parse", reason, f"the take of {first.id}", broken=False)
-
-
-def split_records(records: Sequence[Record], config: Config) -> dict[str, str]:
-    """Record id to split; whole actors, and a function of their names and the seed alone."""
-    strata = {record.actor: record.name.stratum for record in records}
-    home = splits.by_actor(strata, config.seed, config.val_share, config.test_share)
-    return {record.id: home[record.actor] for record in records}
-
-
-def by_split(records: Sequence[Record], home: Mapping[str, str]) -> dict[str, list[Record]]:
-    """Split to its records, in their order."""
-    held: dict[str, list[Record]] = {split: [] for split in splits.SPLITS}
-    for record in records:
-        held[home[record.id]].append(record)
-    return held
-
-
-def reasons(refused: Sequence[Refusal]) -> list[tuple[str, int, Refusal]]:
-    """Each reason with its count and first file, the commonest first."""
-    counts = Counter(refusal.reason for refusal in refused)
-    first = {refusal.reason: refusal for refusal in reversed(refused)}
-    return [(reason, count, first[reason]) for reason, count in counts.most_common()]
+    return recordings.scan(folders, config, (".npz",), stem)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.common import emotions, normalise
+from trainers.common import emotions, normalise, recordings
+from trainers.common.recordings import Record
 from trainers.engine import checkpoint, health
 from trainers.engine import probes as engine
 from trainers.engine.events import Events
@@ -44,7 +45,7 @@ def inspect(
 ) -> tuple[FacenetTask | None, list[Finding], dict[str, Any]]:
     """Read every file. The task (None without a usable sample), findings, the data's report."""
     folders = {n: Path(p) for n, p in given.items() if n in DATA and Path(p).is_dir()}
-    held = tasks.load(config, folders, work / "cache", events)
+    held = tasks.load(config, folders, work, events)
     found = rules.check(held.records, held.refused, held.found, held.home, config)
     report = rules.report(held.found, held.records, held.refused, held.home)
     if any(finding.code == "labels.nonempty" for finding in found):
@@ -127,7 +128,7 @@ def columns(held: data.Data) -> list[Finding]:
     return found
 
 
-def _some_samples(task: FacenetTask) -> list[tuple[files.Record, tasks.Sample]]:
+def _some_samples(task: FacenetTask) -> list[tuple[Record, tasks.Sample]]:
     """Training samples as the model gets them, spread evenly, each with its record."""
     size, items = task.size("train"), task.items("train")
     places = sorted({int(i) for i in np.linspace(0, size - 1, min(size, LOOKED_AT))})
@@ -138,7 +139,7 @@ def labels_match(task: FacenetTask) -> list[Finding]:
     """What comes to the model is the label of the file's name and the features of that file."""
     wrong = []
     for record, sample in _some_samples(task):
-        label, _ = files.label_of(emotions.parse(files.stem(record.path.name)), task.config)
+        label, _ = recordings.label_of(emotions.parse(files.stem(record.path.name)), task.config)
         if emotions.CLASSES[sample.label] != label:
             wrong.append(f"{record.id} as {emotions.CLASSES[sample.label]}")
             continue

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainers.common import classify, emotions, normalise
+from trainers.common import classify, emotions, normalise, recordings
+from trainers.common.recordings import Record
 from trainers.engine import checkpoint, health, metrics, rng
 from trainers.engine.config import parse
 from trainers.engine.events import Events, Silent
@@ -18,7 +19,6 @@ from trainers.engine.sampler import Key
 from trainers.engine.task import Output, Summary
 from trainers.facenet_lstm import data, files, rules
 from trainers.facenet_lstm.config import Config
-from trainers.facenet_lstm.files import Record
 from trainers.facenet_lstm.model import FacenetLSTM
 
 CLASSES = emotions.CLASSES
@@ -105,7 +105,7 @@ class FacenetTask:
     def __init__(self, config: Config, held: data.Data) -> None:
         self.config = config
         self.data = held
-        self.records = files.by_split(held.records, held.home)
+        self.records = recordings.by_split(held.records, held.home)
         self.fingerprint = held.cache.fingerprint
         self.normaliser = self.fit()
         self.weights = self._class_weights()
@@ -187,7 +187,7 @@ class FacenetTask:
 def open_task(config: Config, folders: Mapping[str, Path], cache_root: Path, events: Events) -> FacenetTask:
     """The task over these folders. Raises DataUnusable."""
     held = load(config, folders, cache_root, events)
-    empty = rules.nonempty(files.by_split(held.records, held.home), held.refused, held.found)
+    empty = rules.nonempty(recordings.by_split(held.records, held.home), held.refused, held.found)
     if empty:
         raise health.DataUnusable(empty)
     return FacenetTask(config, held)
@@ -202,7 +202,7 @@ def run_rules(task: FacenetTask) -> list[health.Finding]:
 def load(config: Config, folders: Mapping[str, Path], cache_root: Path, events: Events) -> data.Data:
     """Names, splits and features, put together."""
     listing = files.scan(folders, config)
-    home = files.split_records(listing.records, config)
+    home = recordings.split_records(listing.records, config)
     cache = data.open_cache(cache_root, listing, config.min_steps, events)
     return data.join(listing, home, cache)
 
@@ -257,7 +257,7 @@ def predict(held: checkpoint.Checkpoint, paths: Sequence[Path]) -> Iterator[dict
 
 def _truth(path: Path, config: Config) -> dict[str, str]:
     try:
-        label, _ = files.label_of(emotions.parse(files.stem(path.name)), config)
+        label, _ = recordings.label_of(emotions.parse(files.stem(path.name)), config)
     except emotions.BadName:
         return {}
     return {"truth": label} if label else {}

@@ -1,9 +1,9 @@
 """3-D convolutions as channels-last conv2d on views of the same memory.
 
-Activations are (N*T, C, H, W) in channels-last memory, frame after frame of clip after clip. That memory is also
-(N, T, H*W, C), so that a kernel over time alone is a conv2d of (k, 1) on the (N, C, T, H*W) view of it. Nothing
-is approximated: the sums are those of conv3d. No Conv3d kernel runs, which on CPU and GPU alike are the slower ones
-and in bf16 were wrong in a release of cuDNN (pytorch issue 163539).
+Activations are (N*T, C, H, W) in channels-last memory, frame after frame of clip after clip. That memory is
+also (N, T, H*W, C), so that a kernel over time alone is a conv2d of (k, 1) on its (N, C, T, H*W) view. Nothing
+is approximated: the sums are those of conv3d. No Conv3d kernel runs; they are the slower ones, and in bf16
+those of one cuDNN release were wrong (pytorch issue 163539).
 """
 
 import torch
@@ -27,7 +27,7 @@ def conv(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int, in
 def _spatial(values: Tensor, weight: Tensor, stride: tuple[int, ...]) -> Tensor:
     high, wide = weight.shape[2:]
     if high == wide == 1 and stride == (1, 1) and not _autocast(values):
-        # On one thread torch sends this conv2d to its slow fallback; a matrix product over channels is the same.
+        # On one thread torch sends this conv2d to a slow fallback; a product over channels is the same.
         return F.linear(values.permute(0, 2, 3, 1), weight[:, :, 0, 0]).permute(0, 3, 1, 2)
     return F.conv2d(values, weight, None, stride, (high // 2, wide // 2))
 

@@ -1,8 +1,8 @@
 """SlowFast networks (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019).
 
-Two ResNets look at one clip: the slow one at every alpha-th frame, the fast one at all frames with a beta-th of
-the channels; after the stem and each stage but the last, the fast one's features join the slow one's. The
-layout is that of the reference implementations, so that their weights fit (weights.py).
+Two ResNets look at one clip: the slow one at every alpha-th frame, the fast one at all frames with a
+beta-th of the channels; after the stem and each stage but the last, the fast one's features join the slow
+one's. The layout is that of the reference implementations, so that their weights fit (weights.py).
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,12 @@ class ConvNorm(nn.Module):
     """A 3-D convolution without bias, batch normalisation over clips, frames and places, maybe ReLU."""
 
     def __init__(
-        self, width: int, out: int, kernel: tuple[int, int, int], stride: Sequence[int] = (1, 1, 1), last: bool = False
+        self,
+        width: int,
+        out: int,
+        kernel: tuple[int, int, int],
+        stride: Sequence[int] = (1, 1, 1),
+        last: bool = False,
     ) -> None:
         super().__init__()
         self.stride = (stride[0], stride[1], stride[2])
@@ -153,7 +158,9 @@ class SlowFast(nn.Module):
         number, frames = clips.shape[:2]
         seen = clips[:, :: self.shape.alpha]
         slowly = seen.shape[1]
-        slow, fast = (part.flatten(0, 1).contiguous(memory_format=torch.channels_last) for part in (seen, clips))
+        slow, fast = (
+            part.flatten(0, 1).contiguous(memory_format=torch.channels_last) for part in (seen, clips)
+        )
         for place, (slow_stage, fast_stage) in enumerate(zip(*self.pathways, strict=True)):
             slow, fast = slow_stage(slow, slowly), fast_stage(fast, frames)
             if place < len(self.fusions):
@@ -194,7 +201,11 @@ class Stage(nn.ModuleList):
 
 
 def _pathway(
-    shape: Shape, kernel: tuple[int, int, int], read: Sequence[int], out: Sequence[int], over_time: Sequence[int]
+    shape: Shape,
+    kernel: tuple[int, int, int],
+    read: Sequence[int],
+    out: Sequence[int],
+    over_time: Sequence[int],
 ) -> nn.ModuleList:
     """`read` are the channels that come into each stage, `out` those that leave stem and stages."""
     parts: list[nn.Module] = [Stem(out[0], kernel)]

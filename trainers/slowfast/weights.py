@@ -1,7 +1,7 @@
-"""Public Kinetics weights for our SlowFast: what a tensor of ours is called by the reference implementations.
+"""Public Kinetics weights for our SlowFast: what the reference implementations call a tensor of ours.
 
-pytorchvideo: `create_slowfast` (models/slowfast.py); PySlowFast: `SlowFast` (slowfast/models/video_model_builder.py).
-Both keep 3-D kernels as we do, so that a tensor is taken as it is.
+They are pytorchvideo (`create_slowfast`) and PySlowFast (its `SlowFast`). Both keep 3-D kernels as we do, so
+that a tensor is taken as it is.
 """
 
 import hashlib
@@ -96,7 +96,11 @@ def find(folder: Path) -> Path:
 def digest(path: Path) -> str:
     """The sha256 of the file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slowly(file)
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _slowly(file)
+        )
 
 
 def _slowly(file: Any) -> str:
@@ -116,11 +120,15 @@ def read(path: Path) -> dict[str, Tensor]:
         )
     except Exception as fault:  # pickle, zipfile, struct and safetensors each raise their own
         raise Unfit(f"{path} cannot be read as weights: {str(fault).splitlines()[0]}") from fault
-    while isinstance(held, Mapping) and (inner := [key for key in WRAPPERS if isinstance(held.get(key), Mapping)]):
+    while isinstance(held, Mapping) and (
+        inner := [key for key in WRAPPERS if isinstance(held.get(key), Mapping)]
+    ):
         held = held[inner[0]]
     if not isinstance(held, Mapping):
         raise Unfit(f"{path} holds no tensors by name")
-    found = {str(key).removeprefix("module."): value for key, value in held.items() if isinstance(value, Tensor)}
+    found = {
+        str(key).removeprefix("module."): value for key, value in held.items() if isinstance(value, Tensor)
+    }
     if not found:
         raise Unfit(f"{path} holds no tensors by name")
     return found
@@ -135,9 +143,13 @@ def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
     counts = {name: sum(of(own) in tensors for own in wanted) for name, of in SCHEMES.items()}
     scheme = max(counts, key=lambda name: counts[name])
     place = {own: name for own in wanted if (name := SCHEMES[scheme](own)) is not None}
-    fresh = tuple(own for own in wanted if own not in place or _another_answer(own, wanted, tensors.get(place[own])))
+    fresh = tuple(
+        own for own in wanted if own not in place or _another_answer(own, wanted, tensors.get(place[own]))
+    )
     place = {own: name for own, name in place.items() if own not in fresh}
-    problems = [problem for own, name in place.items() if (problem := _misfit(own, wanted[own], name, tensors))]
+    problems = [
+        problem for own, name in place.items() if (problem := _misfit(own, wanted[own], name, tensors))
+    ]
     answers = {SCHEMES[scheme](own) for own in wanted if own.startswith("answer.")}
     problems += [f"{name} has no place here" for name in tensors.keys() - set(place.values()) - answers]
     if problems:

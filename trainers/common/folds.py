@@ -1,0 +1,67 @@
+"""Published actor-independent folds of RAVDESS and CREMA-D. Standard library only.
+
+mae: those of MAE-DFER (Sun et al. 2023), SVFAP and HiCMAE; the actors in order, in runs. lj: those of
+Luna-Jimenez et al. 2021, "Multimodal Emotion Recognition on RAVDESS Dataset Using Transfer Learning".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+
+from trainers.common import splits
+
+
+def _runs(first: int, sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    ends = list(accumulate(sizes, initial=first))
+    return tuple(tuple(range(a, b)) for a, b in zip(ends, ends[1:], strict=False))
+
+
+FOLDS: Mapping[str, tuple[tuple[int, ...], ...]] = {
+    "crema-mae5": _runs(1001, (18, 18, 18, 18, 19)),
+    "ravdess-mae6": _runs(1, (4,) * 6),
+    "ravdess-lj5": (
+        (2, 5, 14, 15, 16),
+        (3, 6, 7, 13, 18),
+        (10, 11, 12, 19, 20),
+        (8, 17, 21, 23, 24),
+        (1, 4, 9, 22),
+    ),
+}
+"""Name to the actors' numbers of each fold."""
+
+
+def count(names: str) -> int:
+    """How many folds `A` or `A+B` has: those of the one that has fewer."""
+    return min(len(FOLDS[name]) for name in names.split("+"))
+
+
+def test_actors(names: str, fold: int) -> frozenset[str]:
+    """The actors of fold 1, 2, …, as `dataset-number`."""
+    return frozenset(
+        f"{name.partition('-')[0]}-{actor:04d}" if name.startswith("crema") else f"ravdess-{actor:02d}"
+        for name in names.split("+")
+        for actor in FOLDS[name][fold - 1]
+    )
+
+
+def by_fold(
+    actors: Mapping[str, str], names: str, fold: int, seed: int, val: float, test: float
+) -> dict[str, str]:
+    """Actor to split, as splits.by_actor has it: a named data set's test actors are those of the
+    fold, and its val actors are drawn from the others. A data set that is not named goes by seed."""
+    covered = tuple(f"{name.partition('-')[0]}-" for name in names.split("+"))
+    chosen = test_actors(names, fold)
+    named = {actor: where for actor, where in actors.items() if actor.startswith(covered)}
+    others = {actor: where for actor, where in actors.items() if actor not in named}
+    left = {actor: where for actor, where in named.items() if actor not in chosen}
+    home = splits.by_actor(others, seed, val, test) | splits.by_actor(left, seed, val, 0.0)
+    return home | dict.fromkeys((actor for actor in named if actor in chosen), "test")
+
+
+def overlap(names: Iterable[str] = FOLDS) -> list[str]:
+    """Actors that stand in two folds of one name; none should."""
+    return [
+        f"{name}: {actor}"
+        for name in names
+        for actor in {a for fold in FOLDS[name] for a in fold}
+        if sum(actor in fold for fold in FOLDS[name]) > 1
+    ]

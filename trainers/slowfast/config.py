@@ -1,0 +1,90 @@
+"""What the trainer is called, which data it needs, and its options. Standard library only."""
+
+from dataclasses import dataclass
+
+from trainers.engine.config import EngineConfig, option
+
+TITLE = "emotion from video, by a SlowFast network on actor-independent splits"
+
+DATA = {
+    "ravdess": "videos named as RAVDESS names them (02-01-06-01-02-01-12.mp4)",
+    "crema": "videos named as CREMA-D names them (1076_MTI_SAD_XX.flv)",
+    "splits": "manifest.csv, as `prepare` writes it: which videos are used, and the split of each",
+    "weights": "one file of SlowFast weights, of pytorchvideo or PySlowFast",
+}
+"""Folder name to what it holds. One of the first two is needed; the others are optional."""
+
+BESIDE = ("splits", "weights")
+
+SOURCES = {name: DATA[name] for name in ("ravdess", "crema")}
+"""What `prepare` makes a manifest of."""
+
+PACKAGES = ("av", "simplejpeg")
+"""What this trainer imports beside torch, numpy and safetensors."""
+
+FOLDS = (
+    *("none", "crema-mae5", "ravdess-mae6", "ravdess-lj5"),
+    *("crema-mae5+ravdess-mae6", "crema-mae5+ravdess-lj5"),
+)
+
+
+@dataclass(frozen=True)
+class Config(EngineConfig):
+    """The options of slowfast, the engine's first."""
+
+    epochs: int = option(60, "at most", low=1)
+    batch_size: int = option(6, "videos of one optimizer step, over all processes", low=1)
+    warmup_epochs: float = option(3.0, "from a tenth of the rate up to it", low=0.0)
+    patience: int = option(12, "epochs without a better value; 0 never stops early", low=0)
+    label_smoothing: float = option(0.05, "share of the target spread evenly", low=0.0, high=0.9)
+    evaluate_batch: int = option(2, "videos at once when a split is asked", low=1, harmless=True)
+
+    frames: int = option(48, "of a clip, all of them seen by the fast pathway", low=2)
+    stride: int = option(1, "from one frame of a clip to the next", low=1)
+    size: int = option(112, "height and width of what the network sees, pixels", low=16)
+    clips_per_video: int = option(2, "drawn from each video in a training step", low=1)
+    test_clips: int = option(5, "spread over a video, their softmax averaged, in val and test", low=1)
+    test_flip: bool = option(True, "average over each test clip's mirror image too")
+
+    depths: tuple[int, ...] = option((3, 4, 6, 3), "blocks of each stage; this is R50", low=1)
+    width: int = option(64, "channels of the slow stem", low=4)
+    alpha: int = option(4, "the slow pathway sees every alpha-th frame", low=1)
+    beta: int = option(8, "the fast pathway has a beta-th of the channels", low=1)
+    fusion_kernel: int = option(7, "frames that one lateral connection reads", low=1)
+    squeeze: bool = option(True, "squeeze-and-excitation in every block")
+    dropout: float = option(0.5, "before the answer", low=0.0, high=0.95)
+    freeze: int = option(0, "stages that do not learn: 1 the stems, 2 to 5 up to that stage", low=0, high=5)
+    layer_decay: float = option(
+        1.0, "the learning rate of each stage as a share of the next one's", low=0.05, high=1.0
+    )
+
+    flip: float = option(0.5, "chance of a mirror image", low=0.0, high=1.0)
+    rotate: float = option(10.0, "degrees, at most, either way", low=0.0, high=45.0)
+    zoom: float = option(0.1, "share by which a clip is enlarged or shrunk, at most", low=0.0, high=0.5)
+    shift: float = option(0.06, "share of the size by which it is moved, at most", low=0.0, high=0.5)
+    colour: float = option(0.2, "change of brightness, contrast, saturation, at most", low=0.0, high=0.9)
+    cutout: float = option(0.3, "chance of a grey rectangle, up to 0.4 of the size", low=0.0, high=1.0)
+    reverse: float = option(0.1, "chance of playing a clip backwards", low=0.0, high=1.0)
+    drop_frames: float = option(
+        0.1, "share of frames that the one before stands in for", low=0.0, high=0.9
+    )
+
+    folds: str = option("none", "published actor-independent folds; none: by seed", choices=FOLDS)
+    fold: int = option(1, "the one that is the test split", low=1, high=6)
+    val_share: float = option(0.15, "of the actors (of those not in test)", low=0.0, high=0.5)
+    test_share: float = option(0.15, "of the actors", low=0.0, high=0.5)
+    calm: str = option("drop", "what RAVDESS `calm` counts as", choices=("drop", "neutral"))
+    surprised: str = option(
+        "drop", "what RAVDESS `surprised` counts as", choices=("drop", "neutral", "fearful")
+    )
+    song: str = option("drop", "the sung takes of RAVDESS", choices=("drop", "keep"))
+    twins: str = option(
+        "one", "modalities 01 and 02 of one take are the same pictures", choices=("one", "both")
+    )
+    max_refused: float = option(0.05, "share of broken files that is put up with", low=0.0, high=1.0)
+
+    cache_size: int = option(128, "height and width of the cached frames, pixels", low=16)
+    cache_format: str = option("jpeg", "raw is larger and faster", choices=("jpeg", "raw"))
+    crop: str = option(
+        "centre", "faces: by the boxes of faces.csv in each data folder", choices=("centre", "faces")
+    )
