@@ -6,6 +6,7 @@ RAVDESS: https://zenodo.org/records/1188976, CREMA-D: https://github.com/Cheyney
 import re
 from dataclasses import dataclass
 
+DATASETS = ("ravdess", "crema")
 CLASSES = ("angry", "disgust", "fearful", "happy", "neutral", "sad")
 
 RAVDESS_EMOTIONS = {

@@ -4,15 +4,15 @@ mae: those of MAE-DFER (Sun et al. 2023), SVFAP and HiCMAE; the actors in order,
 Luna-Jimenez et al. 2021, "Multimodal Emotion Recognition on RAVDESS Dataset Using Transfer Learning".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 
 from trainers.common import splits
 
 
 def _runs(first: int, sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     ends = list(accumulate(sizes, initial=first))
-    return tuple(tuple(range(a, b)) for a, b in zip(ends, ends[1:], strict=False))
+    return tuple(tuple(range(a, b)) for a, b in pairwise(ends))
 
 
 FOLDS: Mapping[str, tuple[tuple[int, ...], ...]] = {
@@ -55,13 +55,3 @@ def by_fold(
     left = {actor: where for actor, where in named.items() if actor not in chosen}
     home = splits.by_actor(others, seed, val, test) | splits.by_actor(left, seed, val, 0.0)
     return home | dict.fromkeys((actor for actor in named if actor in chosen), "test")
-
-
-def overlap(names: Iterable[str] = FOLDS) -> list[str]:
-    """Actors that stand in two folds of one name; none should."""
-    return [
-        f"{name}: {actor}"
-        for name in names
-        for actor in {a for fold in FOLDS[name] for a in fold}
-        if sum(actor in fold for fold in FOLDS[name]) > 1
-    ]

@@ -174,7 +174,7 @@ class EngineConfig(Config):
     accumulate: int = option(1, "parts in which a process takes its share of a batch", low=1)
     learning_rate: float = option(3e-4, "the peak", low=0.0)
     weight_decay: float = option(1e-4, "AdamW, on weights of two dimensions and more", low=0.0)
-    schedule: str = option("cosine", "after the warm-up", choices=("cosine", "constant", "step"))
+    schedule: str = option("cosine", "after the warm-up", choices=("cosine", "one-cycle", "constant", "step"))
     warmup_epochs: float = option(5.0, "from a tenth of the rate up to it", low=0.0)
     final_rate: float = option(
         0.01, "the last rate as a share of the first", low=0.0, high=1.0, when=("schedule", "cosine")
@@ -197,5 +197,6 @@ class EngineConfig(Config):
     )
     patience: int = option(15, "epochs without a better value; 0 never stops early", low=0)
     checkpoint_every: int = option(0, "steps; 0 is once an epoch", low=0, harmless=True)
+    evaluate_batch: int = option(64, "samples at once when a split is asked", low=1, harmless=True)
     num_workers: int = option(2, "loader processes", low=0, harmless=True)
     progress_seconds: float = option(2.0, "between two progress lines", low=0.0, harmless=True)

@@ -51,6 +51,14 @@ class Group:
             for value in model.state_dict().values():
                 dist.broadcast(value, 0)
 
+    def mean_buffers(self, model: nn.Module) -> None:
+        """Give every process the mean of all running statistics (of batch normalisation)."""
+        held = [b for b in model.buffers() if b.is_floating_point()]
+        if self.size > 1 and held:
+            flat = self.sum(torch.cat([b.flatten() for b in held])) / self.size
+            for buffer, mean in zip(held, flat.split([b.numel() for b in held]), strict=True):
+                buffer.copy_(mean.view_as(buffer))
+
     def wait(self) -> None:
         """Until every process has come here."""
         if self.size > 1:

@@ -1,6 +1,10 @@
 """A whole split through the model, shared out over the processes."""
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,8 +12,6 @@ from torch import nn
 from trainers.engine.distributed import Group
 from trainers.engine.precision import autocast
 from trainers.engine.task import Summary, Task
-
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,13 @@ class Result:
 
 
 @torch.no_grad()
-def evaluate(task: Task, model: nn.Module, split: str, group: Group, precision: str) -> Result:
-    """Loss and metrics of a split, in eval mode and float sums over all processes."""
+def evaluate(task: Task, model: nn.Module, split: str, group: Group, precision: str, together: int) -> Result:
+    """Loss and metrics of a split, `together` samples at once, in eval mode; sums over all processes."""
     model.eval()
-    size, items = task.size(split), task.items(split)
+    size = task.size(split)
     sums = torch.zeros(2 + task.counts_size, dtype=torch.float64, device=group.device)
     hits = torch.zeros(size, device=group.device)
-    mine = range(group.rank, size, group.size)
-    for start in range(0, len(mine), BATCH):
-        batch = task.collate([items[0, index] for index in mine[start : start + BATCH]])
+    for batch in _batches(task, split, range(group.rank, size, group.size), together):
         batch = batch.to(group.device)
         with autocast(precision, group.device):
             output = task.forward(model, batch)
@@ -38,3 +38,24 @@ def evaluate(task: Task, model: nn.Module, split: str, group: Group, precision: 
         hits[batch.places] = output.hits.float()
     loss, weight, *counts = group.sum(sums).tolist()
     return Result(loss / weight, task.summarise(counts), group.sum(hits).tolist())
+
+
+def _batches(task: Task, split: str, mine: range, many: int) -> Iterator[Any]:
+    """The samples of this process, `many` at once; with loader processes, the next ones are read meanwhile."""
+    items = task.items(split)
+
+    def read(start: int) -> Any:
+        return task.collate([items[0, index] for index in mine[start : start + many]])
+
+    ahead = task.config.num_workers
+    if not ahead:
+        yield from map(read, range(0, len(mine), many))
+        return
+    with ThreadPoolExecutor(ahead) as pool:
+        waiting: deque[Future[Any]] = deque()
+        for start in range(0, len(mine), many):
+            waiting.append(pool.submit(read, start))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

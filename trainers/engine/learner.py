@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trainers.engine import checkpoint, optim, precision
 from trainers.engine.distributed import Group
-from trainers.engine.task import Task
+from trainers.engine.task import Task, rate_factors
 
 
 class Learner:
@@ -21,7 +21,7 @@ class Learner:
         self.precision = precision.choose(config, group.device)
         self.model = task.build().to(group.device)
         group.same_start(self.model)
-        self.optimizer = optim.optimizer(self.model, config)
+        self.optimizer = optim.optimizer(self.model, config, rate_factors(task, self.model))
         self.scheduler = optim.scheduler(self.optimizer, config, steps_per_epoch)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.precision == "fp16")
 

@@ -1,6 +1,5 @@
 """From a plan to collated batches, in this process or in workers."""
 
-import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +9,7 @@ from trainers.engine.config import EngineConfig
 from trainers.engine.distributed import Group
 from trainers.engine.sampler import Plan, Shares
 from trainers.engine.task import Task
-
-
-def _let_the_parent_decide(worker: int) -> None:
-    # A stop reaches every process of a run; a worker that died of it would fail the last step.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+from trainers.engine.workers import let_the_parent_decide
 
 
 def stream(task: Task, config: EngineConfig, plan: Plan, group: Group, first: int) -> Iterator[Any]:
@@ -26,7 +20,7 @@ def stream(task: Task, config: EngineConfig, plan: Plan, group: Group, first: in
         batch_sampler=shares,
         collate_fn=task.collate,
         num_workers=config.num_workers,
-        worker_init_fn=_let_the_parent_decide,
+        worker_init_fn=let_the_parent_decide,
         pin_memory=group.device.type == "cuda",
     )
     return iter(loader)

@@ -81,6 +81,7 @@ class Trainer:
         self.talk = talk and group.writes
         self.plan = Plan(task.size("train"), config.batch_size, config.epochs, config.seed)
         self.parts, self.every = config.accumulate, config.checkpoint_every
+        self.together = config.evaluate_batch
         self.patience, self.select = config.patience, config.select
         self.meter = Meter(events, config, self.plan.steps, self.talk)
         self.learner = Learner(task, group, self.plan.steps_per_epoch)
@@ -95,13 +96,20 @@ class Trainer:
         batches = stream(self.task, self.config, self.plan, self.group, self.state.step)
         while self.state.step < self.plan.steps and not self._out_of_patience():
             halt = self._step(batches)
+            if halt or self._at_checkpoint():
+                self.group.mean_buffers(self.learner.model)
             if self.state.step % self.plan.steps_per_epoch == 0:
                 self._end_epoch()
-            elif halt or (self.every and self.state.step % self.every == 0):
+            elif halt or self._at_checkpoint():
                 self._save({}, None)
             if halt:
                 return Outcome("stopped", self.state.step, self._stopped())
         return self._finish()
+
+    def _at_checkpoint(self) -> bool:
+        """Whether this step ends an epoch, or is one after which a checkpoint is kept."""
+        every = self.every or self.plan.steps_per_epoch
+        return self.state.step % self.plan.steps_per_epoch == 0 or self.state.step % every == 0
 
     def _stopped(self) -> str:
         return f"stopped with a checkpoint at step {self.state.step} of {self.plan.steps}"
@@ -166,7 +174,7 @@ class Trainer:
         self._metrics("train", epoch, self.state.step, self.task.summarise(counts), loss / weight)
         self.state.sums = []
         model, precision = self.learner.model, self.learner.precision
-        result = evaluate(self.task, model, "val", self.group, precision)
+        result = evaluate(self.task, model, "val", self.group, precision, self.together)
         self._metrics("val", epoch, self.state.step, result.summary, result.loss)
         self._judge(epoch, result.summary.values[self.select])
         self._save({**result.summary.values, "loss": result.loss}, epoch)
@@ -200,7 +208,7 @@ class Trainer:
         held = checkpoint.read(self.root / str(best))
         model, precision = self.learner.model, self.learner.precision
         checkpoint.load_weights(model, held)
-        result = evaluate(self.task, model, split, self.group, precision)
+        result = evaluate(self.task, model, split, self.group, precision, self.together)
         groups = self.task.groups(split)
         low, high = metrics.bootstrap_interval(result.hits, groups, self.config.seed)
         values = result.summary.values

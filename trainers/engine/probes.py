@@ -19,7 +19,7 @@ from trainers.engine.events import Silent
 from trainers.engine.health import Finding
 from trainers.engine.loop import Trainer
 from trainers.engine.sampler import Plan
-from trainers.engine.task import Output, Task
+from trainers.engine.task import Output, Task, rate_factors
 
 CODES = (
     "loss.first",
@@ -112,12 +112,28 @@ def overfit(task: Task) -> list[Finding]:
     return _judge_overfit(task, model, batch, value)
 
 
+def settle(task: Task, model: nn.Module, batch: Any) -> None:
+    """Running statistics as they are once a training has gone on for long: those of the batch itself.
+
+    After a few steps they lag, which is no fault; what differs still in eval mode is one.
+    """
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    held = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0
+    with without_dropout(model):
+        _forward(task, model, batch)
+    for layer, momentum in zip(layers, held, strict=True):
+        layer.momentum = momentum
+
+
 def _judge_overfit(task: Task, model: nn.Module, batch: Any, value: float) -> list[Finding]:
     seen = f"after {OVERFIT_STEPS} steps on {SMALL} samples the loss is {value:.3f}"
     if not value < 0.02:
         fix = "model or labels are wrong: nothing can be learnt by heart"
         return [health.error("overfit", seen, fix)]
     with torch.no_grad():
+        settle(task, model, batch)
         again, _ = _forward(task, model.eval(), batch)
     if again < 0.1:
         return []
@@ -130,7 +146,7 @@ def learning_rate_plan(task: Task) -> list[Finding]:
     config = task.config
     plan = Plan(task.size("train"), config.batch_size, config.epochs, config.seed)
     weight = nn.Linear(1, 1)
-    owner = optim.optimizer(weight, config)
+    owner = optim.optimizer(weight, config, {"bias": 0.5} if _slower_parts(task) else None)
     scheduler = optim.scheduler(owner, config, plan.steps_per_epoch)
     actual = []
     for _ in range(plan.steps):
@@ -139,6 +155,10 @@ def learning_rate_plan(task: Task) -> list[Finding]:
         scheduler.step()
     planned = [optim.planned_rate(s, config, plan.steps_per_epoch) for s in range(plan.steps)]
     return health.learning_rates(actual, planned)
+
+
+def _slower_parts(task: Task) -> bool:
+    return len(set(rate_factors(task, task.build()).values())) > 1
 
 
 def _small(task: Any) -> Task:

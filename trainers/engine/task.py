@@ -140,3 +140,17 @@ class Proving(Protocol):
         Leaves the model as it is.
         """
         ...
+
+
+@runtime_checkable
+class FineTuned(Protocol):
+    """What a task may have besides: parts of its model that learn more slowly than others."""
+
+    def rate_factors(self, model: nn.Module) -> dict[str, float]:
+        """The share of the learning rate of each parameter, by its name."""
+        ...
+
+
+def rate_factors(task: Task, model: nn.Module) -> dict[str, float]:
+    """What the task says, or nothing: all of the model learns at the same rate."""
+    return task.rate_factors(model) if isinstance(task, FineTuned) else {}

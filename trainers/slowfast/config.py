@@ -65,12 +65,10 @@ class Config(EngineConfig):
     colour: float = option(0.2, "change of brightness, contrast, saturation, at most", low=0.0, high=0.9)
     cutout: float = option(0.3, "chance of a grey rectangle, up to 0.4 of the size", low=0.0, high=1.0)
     reverse: float = option(0.1, "chance of playing a clip backwards", low=0.0, high=1.0)
-    drop_frames: float = option(
-        0.1, "share of frames that the one before stands in for", low=0.0, high=0.9
-    )
+    drop_frames: float = option(0.1, "share of frames that the one before stands in for", low=0.0, high=0.9)
 
     folds: str = option("none", "published actor-independent folds; none: by seed", choices=FOLDS)
-    fold: int = option(1, "the one that is the test split", low=1, high=6)
+    fold: int = option(1, "the one that is the test split", low=1, high=6, when=("folds", "one of them"))
     val_share: float = option(0.15, "of the actors (of those not in test)", low=0.0, high=0.5)
     test_share: float = option(0.15, "of the actors", low=0.0, high=0.5)
     calm: str = option("drop", "what RAVDESS `calm` counts as", choices=("drop", "neutral"))

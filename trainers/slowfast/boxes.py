@@ -1,0 +1,40 @@
+"""Face boxes that the user gives: `faces.csv` in a data folder; name, x, y, width, height in pixels."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trainers.common.recordings import Record, stem
+from trainers.slowfast.video import Box
+
+NAME = "faces.csv"
+
+
+class BadBoxes(ValueError):
+    """Boxes that cannot be read, or that a video lacks."""
+
+
+def of(records: Sequence[Record], folders: Mapping[str, Path]) -> dict[str, Box]:
+    """Record id to its box. Raises BadBoxes where one has none."""
+    held: dict[str, Box] = {}
+    for name in dict.fromkeys(record.name.dataset for record in records):
+        if name in folders:
+            held |= read(folders[name])
+    lacking = [record.id for record in records if stem(record.path.name) not in held]
+    if lacking:
+        raise BadBoxes(f"{len(lacking)} videos have no line in {NAME}: {', '.join(lacking[:5])}")
+    return {record.id: held[stem(record.path.name)] for record in records}
+
+
+def read(folder: Path) -> dict[str, Box]:
+    """A video's name to its box. Raises BadBoxes."""
+    path = folder / NAME
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {
+            stem(row["name"]): (int(row["x"]), int(row["y"]), int(row["width"]), int(row["height"]))
+            for row in rows
+        }
+    except (OSError, KeyError, ValueError, TypeError) as fault:
+        raise BadBoxes(f"{path} cannot be read (columns name, x, y, width, height): {fault}") from fault

@@ -1,0 +1,56 @@
+"""`python -m trainers.slowfast.decode`: makes one shard, described on stdin, in a process of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from trainers.engine.workers import let_the_parent_decide
+from trainers.slowfast.shards import Kind, Shard, Source, build
+
+ROOT = Path(__file__).parents[2]
+
+
+class Failed(RuntimeError):
+    """A process that was to make a shard ended otherwise; its last words."""
+
+
+def build_all(shards: Sequence[Shard], workers: int) -> Iterator[int]:
+    """Make shards, `workers` at a time; gives how many videos each has, as they are done. Raises Failed."""
+    if workers < 2 or len(shards) < 2:
+        yield from map(build, shards)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(_apart, shards)
+
+
+def _apart(shard: Shard) -> int:
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=json.dumps(asdict(shard)),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    if done.returncode:
+        raise Failed((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+    return len(shard.sources)
+
+
+def main() -> None:
+    """One shard from stdin."""
+    let_the_parent_decide()
+    held = json.load(sys.stdin)
+    sources = [
+        Source(**{**source, "box": tuple(source["box"]) if source["box"] else None})
+        for source in held["sources"]
+    ]
+    build(Shard(held["folder"], Kind(**held["kind"]), tuple(sources)))
+
+
+if __name__ == "__main__":
+    main()

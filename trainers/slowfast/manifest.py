@@ -1,0 +1,128 @@
+"""The manifest: one line a video, in CSV. Standard library only.
+
+`path` (below the folder that holds the data folders), `dataset`, `label`, `split`, `actor`, `take`, `bytes`,
+`mtime` (seconds), `excluded` (why, where a video is not used). A manifest of another's that has `path` and
+`split` alone is taken too; a `label` in it must be that of the name.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainers.common.recordings import Listing, Record, Refusal, stem
+from trainers.common.splits import SPLITS
+
+NAME = "manifest.csv"
+COLUMNS = ("path", "dataset", "label", "split", "actor", "take", "bytes", "mtime", "excluded")
+
+
+class BadManifest(ValueError):
+    """A manifest that cannot be read; says in which line."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: what is not in it is empty."""
+
+    path: str
+    split: str
+    label: str = ""
+    bytes: str = ""
+    excluded: str = ""
+
+
+def read(path: Path) -> dict[str, Line]:
+    """A video's name to its line. Raises BadManifest."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return dict(_lines(path, csv.DictReader(file)))
+    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+        raise BadManifest(f"{path} cannot be read: {fault}") from fault
+
+
+def _lines(path: Path, rows: "csv.DictReader[str]") -> Iterator[tuple[str, Line]]:
+    lacks = {"path", "split"} - set(rows.fieldnames or ())
+    if lacks:
+        raise BadManifest(f"{path}:1: there is no column {' and '.join(sorted(lacks))}")
+    seen: set[str] = set()
+    for row in rows:
+        held = {key: row.get(key) or "" for key in ("path", "split", "label", "bytes", "excluded")}
+        name, line = stem(held["path"]), Line(**held)
+        where = f"{path}:{rows.line_num}"
+        if not line.excluded and line.split not in SPLITS:
+            raise BadManifest(f"{where}: the split is `{line.split}`, not one of {', '.join(SPLITS)}")
+        if name in seen:
+            raise BadManifest(f"{where}: {name} occurs twice")
+        seen.add(name)
+        yield name, line
+
+
+def choose(listing: Listing, lines: Mapping[str, Line]) -> tuple[Listing, dict[str, str]]:
+    """What both the folders and the manifest have, and record id to split; the rest is refused."""
+    kept: list[Record] = []
+    refused = list(listing.refused)
+    for record in listing.records:
+        refusal = _judge(record, lines.get(stem(record.path.name)))
+        if refusal is None:
+            kept.append(record)
+        else:
+            refused.append(refusal)
+    refused += _absent(listing, lines)
+    home = {record.id: lines[stem(record.path.name)].split for record in kept}
+    return replace(listing, records=tuple(kept), refused=tuple(refused)), home
+
+
+def _judge(record: Record, line: Line | None) -> Refusal | None:
+    if line is None or line.excluded:
+        detail = line.excluded if line else "it has no line there"
+        return Refusal(record.path, "manifest", "left out by the manifest", detail, broken=False)
+    if line.label and line.label != record.label:
+        detail = f"the manifest says {line.label}, the name {record.label}"
+        return Refusal(record.path, "label.match", "has another label in the manifest", detail)
+    if line.bytes and int(line.bytes) != record.path.stat().st_size:
+        detail = f"{record.path.stat().st_size} bytes, {line.bytes} there"
+        return Refusal(record.path, "manifest", "is not the file of the manifest", detail)
+    return None
+
+
+def _absent(listing: Listing, lines: Mapping[str, Line]) -> list[Refusal]:
+    there = {stem(r.path.name) for r in listing.records} | {stem(r.path.name) for r in listing.refused}
+    return [
+        Refusal(Path(line.path), "manifest", "is in the manifest and not in the folders", "")
+        for name, line in lines.items()
+        if name not in there and not line.excluded
+    ]
+
+
+def write(path: Path, listing: Listing, home: Mapping[str, str], folders: Mapping[str, Path]) -> None:
+    """Every file found, used or not; appears under its name when whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp")
+    with beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for record in listing.records:
+            facts = record.path.stat()
+            writer.writerow(
+                {
+                    "path": _below(record.path, folders),
+                    "dataset": record.name.dataset,
+                    "label": record.label,
+                    "split": home[record.id],
+                    "actor": record.actor,
+                    "take": record.take,
+                    "bytes": facts.st_size,
+                    "mtime": int(facts.st_mtime),
+                }
+            )
+        for refusal in listing.refused:
+            writer.writerow({"path": _below(refusal.path, folders), "excluded": refusal.why})
+    beside.replace(path)
+
+
+def _below(path: Path, folders: Mapping[str, Path]) -> str:
+    for name, folder in folders.items():
+        if path.is_relative_to(folder):
+            return f"{name}/{path.relative_to(folder).as_posix()}"
+    return str(path)

@@ -1,0 +1,63 @@
+"""From cached frames to what the network sees, on its device. Normalised here, and nowhere else."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from trainers.common.normalise import NormalisedTwice
+
+MEAN, STD = 0.45, 0.225
+"""Of the Kinetics weights, for each colour: (x / 255 - MEAN) / STD."""
+
+GREY = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue (ITU-R BT.601)."""
+
+
+def _unit(frames: Tensor) -> Tensor:
+    """uint8 to 0 … 1. Anything else has been here before."""
+    if frames.dtype != torch.uint8:
+        raise NormalisedTwice(f"frames come as {frames.dtype}, not as the uint8 that is normalised here")
+    return frames.float() / 255.0
+
+
+def normalised(frames: Tensor) -> Tensor:
+    """(N, T, H, W, 3) uint8 to (N, T, 3, H, W) float32."""
+    return ((_unit(frames) - MEAN) / STD).movedim(-1, 2)
+
+
+def centred(frames: Tensor, size: int) -> Tensor:
+    """(N, T, S, S, 3) uint8, the middle of it as (N, T, 3, size, size), normalised."""
+    edge = (frames.shape[2] - size) // 2
+    return normalised(frames[:, :, edge : edge + size, edge : edge + size])
+
+
+def augmented(frames: Tensor, size: int, looks: Tensor) -> Tensor:
+    """(N, T, S, S, 3) uint8 as (N, T, 3, size, size), changed by `looks` (N, LOOK), normalised.
+
+    One map of places serves all frames of a clip, one set of factors, one rectangle.
+    """
+    number, count = frames.shape[:2]
+    planes = _unit(frames).movedim(-1, 2).flatten(1, 2)
+    grid = affine_grid(looks[:, :6].view(-1, 2, 3), [number, 1, size, size], align_corners=False)
+    warped = grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    coloured = _coloured(warped.unflatten(1, (count, 3)), looks[:, 6:9])
+    return torch.where(_cut(looks[:, 9:13], size), 0.0, (coloured - MEAN) / STD)
+
+
+def _coloured(clips: Tensor, factors: Tensor) -> Tensor:
+    """Brightness, then contrast about the clip's mean, then saturation about each pixel's grey."""
+    bright, contrast, saturation = (factors[:, i].view(-1, 1, 1, 1, 1) for i in range(3))
+    shares = torch.tensor(GREY, device=clips.device).view(1, 1, 3, 1, 1)
+    clips = clips * bright
+    middle = (clips * shares).sum(2, keepdim=True).mean((1, 3, 4), keepdim=True)
+    clips = middle + (clips - middle) * contrast
+    grey = (clips * shares).sum(2, keepdim=True)
+    return (grey + (clips - grey) * saturation).clamp(0.0, 1.0)
+
+
+def _cut(boxes: Tensor, size: int) -> Tensor:
+    """(N, 1, 1, size, size): where the rectangle is."""
+    line = (torch.arange(size, device=boxes.device) + 0.5) / size * 2.0 - 1.0
+    across = (line - boxes[:, 0:1]).abs() < boxes[:, 2:3]
+    down = (line - boxes[:, 1:2]).abs() < boxes[:, 3:4]
+    return (down[:, :, None] & across[:, None, :])[:, None, None]

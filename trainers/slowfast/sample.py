@@ -1,0 +1,127 @@
+"""Sample videos: small, learnable by motion alone, with the faults and the leak of real ones.
+
+A face moves: up and down, from side to side, or towards the camera, slowly or fast. That is the emotion, the
+same for every actor, and unchanged by a mirror or by time reversal. Beside it each actor has a habit: for
+each emotion a tint of their own in the background. It tells the emotion only to who knows the actor: a split
+that puts one actor on both sides scores above what the model can do on a stranger.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainers.common import emotions
+from trainers.engine import rng
+from trainers.engine.events import Events
+from trainers.slowfast import video
+
+SIZE = 240
+"""Videos, about."""
+
+ACTORS = 10
+WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 24, 24
+HABIT = 70.0
+"""How far an actor's tint of an emotion lies from grey, of 255."""
+
+
+def _draw(seed: int, *counters: int) -> np.random.Generator:
+    return np.random.default_rng(rng.word(seed, *counters))
+
+
+def names(videos: int) -> Iterator[emotions.Name]:
+    """Names of about that many videos of both sets, equally many of each actor and class."""
+    each = max(2, round(videos / ACTORS / len(emotions.CLASSES)))
+    codes = [code for code, f in emotions.RAVDESS_EMOTIONS.items() if f in emotions.CLASSES]
+    for person in range(1, ACTORS + 1):
+        for code in codes:
+            for turn in range(min(each // 2, 4)):
+                place = (f"0{turn % 2 + 1}", f"0{turn // 2 + 1}")
+                yield emotions.Ravdess("02", "01", code, "01", *place, f"{person:02d}")
+        for code in emotions.CREMA_EMOTIONS:
+            for turn in range(min(each - each // 2, 12)):
+                sentence = emotions.CREMA_SENTENCES[(turn + person) % 12]
+                yield emotions.Crema(str(1000 + person), sentence, code, "XX")
+
+
+def frames(seed: int, feeling: int, actor: int, number: int) -> np.ndarray:
+    """(FRAMES, HEIGHT, WIDTH, 3) uint8 of one video."""
+    draw, who = _draw(seed, 7, number), _draw(seed, 8, actor)
+    skin, back = who.uniform(120, 220, 3), who.uniform(60, 120, 3)
+    habit = _draw(seed, 9, actor, feeling).choice([-1.0, 1.0], 3) * HABIT
+    time = np.arange(FRAMES) / RATE
+    turns = 1.5 if feeling % 2 else 4.0
+    swing = np.sin(2 * np.pi * turns * time + draw.uniform(0, 2 * np.pi))
+    ways = [(0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)][feeling // 2]
+    middle = np.array([WIDTH / 2, HEIGHT / 2]) + draw.uniform(-2, 2, 2)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    out = np.empty((FRAMES, HEIGHT, WIDTH, 3))
+    for place, at in enumerate(swing):
+        radius = 11.0 + 4.0 * at * ways[2]
+        across, down = x - middle[0] - 7.0 * at * ways[0], y - middle[1] - 7.0 * at * ways[1]
+        face = (across**2 + (down * 0.85) ** 2 < radius**2)[..., None]
+        out[place] = np.where(face, skin, back + 0.5 * habit)
+    return np.clip(out + draw.normal(0, 6, out.shape), 0, 255).astype(np.uint8)
+
+
+def write_video(path: Path, pictures: np.ndarray, codec: str = "mpeg4") -> None:
+    """Frames (T, H, W, 3) as a video whose bytes depend on them alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    library = video.av()
+    with library.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(codec, rate=RATE, options={"qscale": "3", "flags": "+bitexact+qscale"})
+        stream.height, stream.width, stream.pix_fmt = *pictures.shape[1:3], "yuv420p"
+        stream.codec_context.thread_count = 1
+        for picture in pictures:
+            container.mux(stream.encode(library.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def file_of(folder: Path, name: emotions.Name) -> Path:
+    """RAVDESS by actor, in MP4; CREMA-D flat, in FLV."""
+    if isinstance(name, emotions.Ravdess):
+        return folder / "ravdess" / f"Actor_{name.person}" / f"{name}.mp4"
+    return folder / "crema" / f"{name}.flv"
+
+
+def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, object]:
+    """Write `folder`/ravdess and `folder`/crema; says how many files, and which are broken."""
+    listed = list(names(videos))
+    for number, name in enumerate(listed):
+        feeling, actor = emotions.CLASSES.index(name.feeling), int(name.person)
+        who = actor if name.dataset == "ravdess" else 100 + actor
+        path = file_of(folder, name)
+        write_video(path, frames(seed, feeling, who, number), "mpeg4" if path.suffix == ".mp4" else "flv")
+        if number % 100 == 99:
+            events("progress", phase="prepare", step=number + 1, of=len(listed))
+    broken = _break(folder, seed)
+    events("progress", phase="prepare", step=len(listed), of=len(listed))
+    folders = {name: str(folder / name) for name in emotions.DATASETS}
+    return {"folders": folders, "files": len(listed) + len(broken), "broken": broken}
+
+
+def _break(folder: Path, seed: int) -> list[str]:
+    """Files as they go wrong in life, each under a name that no whole file has."""
+    good = frames(seed, 0, 1, 10**6)
+    ways: dict[str, Callable[[Path], Any]] = {
+        "crema/1010_IEO_ANG_LO.flv": lambda path: path.write_bytes(b""),
+        "crema/1010_IEO_ANG_MD.flv": lambda path: write_video(path, good[:4], "flv"),
+        "crema/1010_IEO_ANG_HI.flv": lambda path: write_video(path, np.zeros_like(good), "flv"),
+        "crema/1010_IEO_ANGER_HI.flv": lambda path: write_video(path, good, "flv"),
+        "crema/1076_MTI_SAD_XX.flv": lambda path: write_video(path, good, "flv"),
+        "ravdess/Actor_10/02-01-05-02-02-02-10.mp4": lambda path: _tear(path, good),
+        "ravdess/Actor_10/02-01-02-01-02-02-10.mp4": lambda path: write_video(path, good),
+        "ravdess/Actor_10/02-01-08-01-02-02-10.mp4": lambda path: write_video(path, good),
+        "ravdess/Actor_10/02-01-09-01-02-02-10.mp4": lambda path: write_video(path, good),
+    }
+    for place, way in ways.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        way(folder / place)
+    return list(ways)
+
+
+def _tear(path: Path, pictures: np.ndarray) -> None:
+    write_video(path, pictures)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])

@@ -1,0 +1,137 @@
+"""Video files to frames, by PyAV, and frames to JPEG and back, by simplejpeg. No torch is imported here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+QUALITY = 92
+LEAST_FRAMES = 8
+LONGEST = 20.0
+"""Seconds; a video of one sentence is shorter."""
+
+Box = tuple[int, int, int, int]
+"""x, y, width, height in pixels of the video."""
+
+
+class MissingPackage(Exception):
+    """PyAV or simplejpeg is not installed here."""
+
+
+class Unusable(Exception):
+    """A video that cannot be used: the reason and its particulars."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+def av() -> Any:
+    """PyAV. Raises MissingPackage."""
+    try:
+        import av  # noqa: PLC0415 - only this trainer needs it
+    except ImportError as fault:
+        raise MissingPackage("slowfast reads videos with PyAV: pip install 'gpujob[video]'") from fault
+    av.logging.set_level(None)
+    return av
+
+
+def simplejpeg() -> Any:
+    """simplejpeg. Raises MissingPackage."""
+    try:
+        import simplejpeg  # noqa: PLC0415 - only this trainer needs it
+    except ImportError as fault:
+        raise MissingPackage("slowfast keeps frames with simplejpeg: pip install 'gpujob[video]'") from fault
+    return simplejpeg
+
+
+@dataclass(frozen=True)
+class Video:
+    """frames (T, S, S, 3) uint8 RGB, and how many of them there are in a second."""
+
+    frames: np.ndarray
+    rate: float
+
+
+def read(path: Path, size: int, box: Box | None = None) -> Video:
+    """Every frame: the box, or the largest square in the middle, scaled to `size`. Raises Unusable."""
+    library = av()
+    try:
+        with library.open(str(path)) as container:
+            if not container.streams.video:
+                raise Unusable("holds no pictures")
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            frames = np.array(list(_scaled(library, container.decode(stream), size, box)), dtype=np.uint8)
+            rate, length = float(stream.average_rate or 0), _seconds(stream, container)
+    except (library.FFmpegError, OSError, ValueError, EOFError) as fault:
+        raise Unusable("cannot be decoded", str(fault).split("\n")[0]) from fault
+    _judge(frames, rate, length)
+    return Video(frames, rate)
+
+
+def _scaled(library: Any, pictures: Iterator[Any], size: int, box: Box | None) -> Iterator[np.ndarray]:
+    graph = None
+    for picture in pictures:
+        if graph is None:
+            graph = _graph(library, picture, size, box)
+        graph.push(picture)
+        yield graph.pull().to_ndarray(format="rgb24")
+
+
+def _graph(library: Any, picture: Any, size: int, box: Box | None) -> Any:
+    """Crop, then scale over areas, so that no pixel is left out."""
+    side = min(picture.width, picture.height)
+    x, y, wide, high = box or ((picture.width - side) // 2, (picture.height - side) // 2, side, side)
+    if x < 0 or y < 0 or wide < 2 or high < 2 or x + wide > picture.width or y + high > picture.height:
+        raise Unusable("its face box is not within the picture", f"{box} of {picture.width}x{picture.height}")
+    graph = library.filter.Graph()
+    source = graph.add_buffer(
+        width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
+    )
+    steps = [
+        source,
+        graph.add("crop", f"{wide}:{high}:{x}:{y}:exact=1"),
+        graph.add("scale", f"{size}:{size}:flags=area"),
+        graph.add("format", "rgb24"),
+        graph.add("buffersink"),
+    ]
+    graph.link_nodes(*steps).configure()
+    return graph
+
+
+def _seconds(stream: Any, container: Any) -> float:
+    """How long the file says it is; 0 where it does not."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return float(container.duration or 0) / 1e6
+
+
+def _judge(frames: np.ndarray, rate: float, length: float) -> None:
+    if len(frames) < LEAST_FRAMES:
+        raise Unusable(f"has fewer than {LEAST_FRAMES} frames", f"it has {len(frames)}")
+    if rate <= 0:
+        raise Unusable("does not say how many frames a second has")
+    if len(frames) / rate > LONGEST:
+        raise Unusable(f"lasts longer than {LONGEST:.0f} s", f"{len(frames) / rate:.0f} s")
+    if len(frames) / rate < 0.8 * length:
+        detail = f"{len(frames) / rate:.1f} of {length:.1f} s could be decoded"
+        raise Unusable("ends before its time", detail)
+    if frames[:: max(1, len(frames) // 8)].std() < 1.0:
+        raise Unusable("shows one colour")
+
+
+def encode(frames: np.ndarray) -> list[bytes]:
+    """Frames (T, S, S, 3) to JPEG."""
+    write = simplejpeg().encode_jpeg
+    return [
+        write(np.ascontiguousarray(frame), quality=QUALITY, colorspace="RGB", colorsubsampling="420")
+        for frame in frames
+    ]
+
+
+def decode(blob: Any, out: np.ndarray) -> None:
+    """One JPEG into `out` (S, S, 3)."""
+    simplejpeg().decode_jpeg(blob, "RGB", fastdct=True, fastupsample=True, buffer=out)
