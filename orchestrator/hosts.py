@@ -46,7 +46,10 @@ def up(
 @app.command("attach")
 def attach(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ssh://user@host:port, or of ~/.ssh/config.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="ssh://user@host:port, a name of ~/.ssh/config, or ec2://i-…."),
+    ],
     fingerprint: Annotated[str | None, typer.Option(metavar="SHA256:…", help="What it must show.")] = None,
     json: Json = False,
 ) -> None:

@@ -233,8 +233,9 @@ def woken(ctx: Context, store: Store, target: Target) -> Iterator[Host]:
         try:
             host = stack.enter_context(target.connect())
         except boxes.Stopped as stopped:
-            _wake(ctx, store, target.label, stopped)
+            deadline = _wake(ctx, store, target.label, stopped)
             host = stack.enter_context(target.connect())
+            host.ask("extend", until=deadline)  # a full disk keeps a box from reading its new user-data
         except Gone as gone:
             if not gone.volume:
                 raise
@@ -254,7 +255,8 @@ def _for_an_hour(ctx: Context, box: Record) -> Quote:
     return quote.quote(job, prices.table(), box["region"], ctx.now(), ctx.who, 0)
 
 
-def _wake(ctx: Context, store: Store, label: str, stopped: boxes.Stopped) -> None:
+def _wake(ctx: Context, store: Store, label: str, stopped: boxes.Stopped) -> float:
+    """Its new deadline."""
     box = of(store, label)
     assert box
     each = ledger.price(prices.table(), box).running
@@ -266,6 +268,7 @@ def _wake(ctx: Context, store: Store, label: str, stopped: boxes.Stopped) -> Non
     cloud = Cloud(ctx)
     box = boxes.start(ctx, store, cloud, box, user_data(ctx, want, keys.host_key()), deadline)
     arrival.arrive(ctx, store, cloud, box, ctx.talk)
+    return deadline
 
 
 def may_go(ctx: Context, store: Store, host: Host, seen: dict[str, Any]) -> bool:

@@ -62,6 +62,9 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     settings, store = config.load(ctx), Store(ctx.state_dir)
     found = registry.target(ctx, settings, word)
     box = _box(store, found.label)
+    if not box.get("managed", True):
+        why = "it carries no tag of gpujob's: whoever launched it ends it"
+        raise UsageError(f"{found.label} was not launched by gpujob", why)
     if box["state"] not in ledger.ENDED:
         box = ec2.refresh(ctx, store, Cloud(ctx), box)
     if box["state"] in ledger.ENDED:

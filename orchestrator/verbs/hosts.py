@@ -8,14 +8,15 @@ from orchestrator.context import Context
 from orchestrator.errors import AccessError, Unreachable, UsageError
 from orchestrator.store import Store
 from orchestrator.targets.ec2 import prices
+from orchestrator.targets.ec2.target import PREFIX, Ec2Target, resolve
 from orchestrator.targets.ssh import address, hostkeys
-from orchestrator.verbs import fleet
+from orchestrator.verbs import config, fleet
 from orchestrator.view import fleet as view
 
 
 def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
     """Records the key that the host shows, if its fingerprint is the one given, or is agreed to."""
-    resolved = address.resolve(ctx, address.parse(word))
+    resolved = _resolved(ctx, word)
     key = hostkeys.offered(ctx, resolved)
     if key is None:
         raise Unreachable(
@@ -33,6 +34,16 @@ def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
     else:
         ctx.out(f"{resolved.key_name} {key.fingerprint} is on record in {hostkeys.own_file(ctx)}")
     return 0
+
+
+def _resolved(ctx: Context, word: str) -> address.Resolved:
+    """An instance of EC2 that stands is taken on record by its id."""
+    if not word.startswith(PREFIX):
+        return address.resolve(ctx, address.parse(word))
+    box = Ec2Target(ctx, word, [config.load(ctx)["region"].value]).box()
+    if not box["address"]:
+        raise Unreachable(f"{word} is {box['state']} and has no public address", "", "gpujob hosts list")
+    return resolve(ctx, box)
 
 
 def listed(ctx: Context, cached: bool) -> int:

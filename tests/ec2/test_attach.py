@@ -1,0 +1,68 @@
+"""An instance that somebody else launched: used like any box, and never ended by us."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import boto3
+import pytest
+
+from tests.ec2.user import new_user
+from tests.rigs.ec2.client import FakeEC2
+from tests.rigs.ec2.images import PARAMETERS
+from tests.rigs.keys import fingerprint, make_key, public_key
+from tests.support import Box
+
+
+@pytest.fixture
+def user(ec2: FakeEC2) -> Iterator[Box]:
+    with new_user(ec2) as box:
+        yield box
+
+
+def launch_by_hand(ec2: FakeEC2, user: Box) -> str:
+    """An instance without a tag, open to this machine; its one key is the user's own."""
+    key = make_key(user.home / "id")
+    user.write("ssh_config", f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
+    user.env["GPUJOB_SSH_CONFIG"] = str(user.project / "ssh_config")
+    cloud = boto3.client("ec2")
+    group = cloud.create_security_group(GroupName="mine", Description="mine")["GroupId"]
+    door = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    cloud.authorize_security_group_ingress(GroupId=group, IpPermissions=[door])
+    data = "#cloud-config\n" + json.dumps({"ssh_authorized_keys": [public_key(key)]})
+    made = cloud.run_instances(
+        ImageId=next(iter(PARAMETERS.values())),
+        InstanceType="g5.xlarge",
+        MinCount=1,
+        MaxCount=1,
+        SecurityGroupIds=[group],
+        UserData=data,
+    )
+    instance = str(made["Instances"][0]["InstanceId"])
+    ec2.until(lambda: ec2.machines().get(instance, {}).get("on"))
+    return instance
+
+
+def test_an_instance_that_stands_is_refused_until_its_host_key_is_on_record_and_never_ended(
+    ec2: FakeEC2, user: Box
+) -> None:
+    instance = launch_by_hand(ec2, user)
+    label = f"ec2://{instance}"
+    ec2.until(lambda: ec2.run(instance, "test", "-e", "/run/sshd.pid")[0] == 0)
+    refused = user.run("status", "--on", label)
+    assert refused.code == 4, refused.err
+    assert f"the host key of {label} is not known" in refused.err
+
+    shown = fingerprint(ec2.run(instance, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")[1])
+    wrong = user.run("hosts", "attach", label, "--fingerprint", "SHA256:" + "A" * 43)
+    assert wrong.code == 4
+    attached = user.run("hosts", "attach", label, "--fingerprint", shown)
+    assert attached.code == 0, attached.err
+    assert user.run("status", "--on", label).code == 0
+
+    down = user.run("hosts", "down", label, "--yes")
+    assert down.code == 2
+    assert "was not launched by gpujob" in down.err
+    assert ec2.states()[instance] == "running"
+    assert user.run("hosts", "orphans").code == 0
