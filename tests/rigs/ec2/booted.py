@@ -45,9 +45,9 @@ class BootedMachine(Machine):
         self.write(f"{SEED}/meta-data", json.dumps(self._metadata()))
         endpoint = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={self.birth.metadata_url}"
         self.write("/etc/systemd/system.conf.d/rig.conf", f"[Manager]\nDefaultEnvironment={endpoint}\n")
-        self.write(
-            "/etc/ssh/sshd_config.d/10-rig.conf", f"ListenAddress {self.ip}\nUseDNS no\nSetEnv {endpoint}\n"
-        )
+        # A trainer that took every core would only stand in the way of the other machines.
+        ours = f"ListenAddress {self.ip}\nUseDNS no\nSetEnv {endpoint} OMP_NUM_THREADS=1\n"
+        self.write("/etc/ssh/sshd_config.d/10-rig.conf", ours)
 
     def words(self) -> list[str]:
         return [
