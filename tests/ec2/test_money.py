@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.targets.ec2.cloud import Cloud
 from tests.ec2 import user
 from tests.ec2.test_rig import IMAGE, OURS, TAGS, client
 from tests.ec2.user import UP
@@ -166,7 +167,11 @@ def test_down_wants_yes_and_ends_what_was_already_gone_in_peace(ec2: FakeEC2, bo
     assert ec2.leftovers() == []
 
 
-def test_orphans_are_found_in_every_region_by_their_tag_and_ended_when_agreed(ec2: FakeEC2, box: Box) -> None:
+def test_orphans_are_found_in_every_region_by_their_tag_and_ended_when_agreed(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"us-east-1", "us-west-2", "eu-west-1"} < set(Cloud(box.context()).regions())
+    monkeypatch.setattr(Cloud, "regions", lambda cloud: ["eu-west-1", "us-east-1", "us-west-2"])
     ec2.set(machines=False)
     user.run(box, *UP, sleep=_pass)
     known = user.only(box)["id"]
@@ -191,6 +196,7 @@ def test_a_box_of_somebody_else_is_shown_and_not_ended_before_its_time(ec2: Fake
     theirs = [{"Key": "gpujob:user", "Value": "bob@desk"}, {"Key": "gpujob:expires-at", "Value": until}]
     other = _launch("us-east-1", tags=[*TAGS, *theirs])
     ended = user.run(box, "hosts", "orphans", "--region", "us-east-1", "--end", "--yes")
+    assert (ended.code, other in ended.out, "launched elsewhere" in ended.err) == (1, True, True)
     assert ec2.states()[other] != "terminated", ended.err
 
 

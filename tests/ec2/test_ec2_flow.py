@@ -1,0 +1,236 @@
+"""A training on EC2, whole: machines with real systemd and cloud-init, a real sshd, a real tmux."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.targets.ec2 import keys
+from orchestrator.targets.ssh import hostkeys
+from orchestrator.targets.ssh.host import SshHost
+from tests.ec2 import user
+from tests.ec2.test_rig import client
+from tests.ec2.user import UP
+from tests.host.test_facenet import SETS
+from tests.rigs.ec2.client import FakeEC2
+from tests.support import Box, Result
+
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+ON_BOX = ("--set", f"env.python={sys.executable}", "--set", "resources.ec2.types=[g5.xlarge]")
+PRIVATE = re.compile(rb"-----BEGIN[A-Z ]* PRIVATE KEY-----")
+
+
+@pytest.fixture
+def box(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    user.share_clients(monkeypatch, ec2)
+    user.knock_briefly(monkeypatch)
+    with user.new_user(ec2) as found:
+        yield found
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every word of every program that is started here."""
+    found: list[str] = []
+    real = subprocess.Popen.__init__
+
+    def begin(self: Any, args: Any, *more: Any, **given: Any) -> None:
+        found.extend([args] if isinstance(args, str) else map(str, args))
+        real(self, args, *more, **given)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", begin)
+    return found
+
+
+def test_a_training_on_ec2_from_an_empty_account_to_an_empty_account(
+    ec2: FakeEC2, box: Box, typed: list[str]
+) -> None:
+    ec2.set(kind="booted")
+    ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a")
+    ec2.inject("RunInstances", after=True, az="us-east-1b")
+    assert box.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
+    deploy = ("deploy", "facenet-lstm", "--on", "ec2", "--data", "sample", *SETS, *ON_BOX)
+    result = user.run(box, *deploy, "--max-hours", "1", "--follow", "--yes")
+    assert result.code == 0, result.err + result.out
+    assert list(ec2.states().values()) == ["running"]
+    kept = user.only(box)
+    assert (kept["zone"], kept["rotated"], kept["ready"]) == ("us-east-1b", True, True)
+
+    said = _status(box, kept["id"])
+    _the_first_host_key_is_nowhere(ec2, box, kept["id"])
+    _no_secret(ec2, box, [result, said], typed)
+
+    fetched = user.run(box, "fetch")
+    assert fetched.code == 0, fetched.err
+    assert "is terminated; it cost about $" in fetched.err
+    assert ec2.states() == {kept["id"]: "terminated"}
+    assert ec2.leftovers() == []
+    _best_and_last_are_home(box)
+    _no_secret(ec2, box, [fetched], typed)
+    cost = user.run(box, "cost", "--json").json
+    assert [list(row["runs"]) for row in cost["boxes"]] == [[kept["run"] or _run(box)]]
+
+
+def _status(box: Box, box_id: str) -> Result:
+    said = user.run(box, "status", "--json")
+    (run,) = said.json["runs"]
+    assert (run["state"], run["target"]) == ("succeeded", f"ec2://{box_id}")
+    (host,) = [one for one in said.json["hosts"] if one["box"]]
+    assert host["box"]["worst_usd"] == pytest.approx(1.03, abs=0.05)
+    assert host["box"]["run"] == run["id"]
+    return said
+
+
+def _run(box: Box) -> str:
+    (run,) = (box.project / "fetched").iterdir()
+    return run.name
+
+
+def _best_and_last_are_home(box: Box) -> None:
+    home = box.project / "fetched" / _run(box)
+    for mark in ("best", "last"):
+        step = (home / "checkpoints" / mark).read_text().strip()
+        assert (home / "checkpoints" / step / "model.safetensors").is_file()
+    assert box.run("verify", str(home)).code == 0
+
+
+def _first_key(ec2: FakeEC2) -> tuple[bytes, str]:
+    """What user-data held: a line of the private part, and the public part."""
+    told = _user_data()
+    public = re.search(r"ed25519_public: \"(ssh-ed25519 \S+)\"", told)
+    private = re.search(r"ed25519_private: \"(.*?)\"\n", told)
+    assert public
+    assert private
+    return private[1].split("\\n")[2].encode(), public[1].split()[1]
+
+
+def _user_data() -> str:
+    import base64  # noqa: PLC0415
+
+    (instance,) = (
+        one["InstanceId"]
+        for reservation in client().describe_instances()["Reservations"]
+        for one in reservation["Instances"]
+        if one["State"]["Name"] == "running"
+    )
+    told = client().describe_instance_attribute(InstanceId=instance, Attribute="userData")
+    return base64.b64decode(told["UserData"]["Value"]).decode()
+
+
+def _the_first_host_key_is_nowhere(ec2: FakeEC2, box: Box, box_id: str) -> None:
+    secret, public = _first_key(ec2)
+    code, now = ec2.run(box_id, "cat", f"{HOST_KEY}.pub")
+    assert code == 0
+    assert public not in now
+    assert ec2.run(box_id, "grep", "-rlF", secret.decode(), "/etc/ssh")[0] == 1
+    assert ec2.run(box_id, "sh", "-c", f"ls {HOST_KEY}.next*")[0] != 0
+    on_record = hostkeys.own_file(box.context()).read_text().splitlines()
+    assert [line.split()[2] for line in on_record] == [now.split()[1]]
+    for path in _files(box.home):
+        assert secret not in path.read_bytes(), path
+
+
+def _files(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def _no_secret(ec2: FakeEC2, box: Box, said: list[Result], typed: list[str]) -> None:
+    """Neither the AWS secret nor the user's private key leaves where it belongs."""
+    private = keys.user_key(box.context())
+    key_line = private.read_bytes().splitlines()[2]
+    canaries = (b"rig-secret-canary", key_line)
+    for path in _files(box.home):
+        content = path.read_bytes()
+        assert not any(canary in content for canary in canaries) or path == private, path
+        assert not PRIVATE.search(content) or path == private, path
+    assert private.stat().st_mode & 0o077 == 0
+    shown = "\n".join([*typed, *(result.out + result.err for result in said)]).encode()
+    for call in ec2.calls():
+        shown += repr(call["parameters"]).encode()
+    living = [key for key, state in ec2.states().items() if state == "running"]
+    if living:
+        shown += _user_data().encode()
+        home = ec2.disk(living[0]) / "home" / "ubuntu"
+        shown += b"".join(path.read_bytes() for path in _files(home) if path.stat().st_size < 1 << 20)
+    for canary in canaries:
+        assert canary not in shown
+
+
+def test_another_machine_at_the_boxes_address_is_refused_with_exit_4(ec2: FakeEC2, box: Box) -> None:
+    assert user.run(box, *UP).code == 0
+    kept = user.only(box)
+    label = f"ec2://{kept['id']}"
+    swap = f"rm {HOST_KEY}*; ssh-keygen -q -t ed25519 -N '' -f {HOST_KEY} && kill -HUP $(cat /run/sshd.pid)"
+    assert ec2.run(kept["id"], "sh", "-c", swap)[0] == 0
+    ec2.until(lambda: user.run(box, "status", "--on", label).code == 4, 10)
+    refused = user.run(box, "deploy", "job", "--on", label) if _job(box) else None
+    assert refused
+    assert refused.code == 4
+    assert f"the host key of {label} has changed" in refused.err
+
+
+def _job(box: Box) -> bool:
+    box.job("print('hello')")
+    return True
+
+
+def test_a_machine_that_shows_another_key_at_the_first_connection_is_refused(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if someone stood between from the start: the box is up, and its key is not the one sent to it."""
+    real = keys.host_key
+    monkeypatch.setattr(keys, "host_key", lambda: keys.KeyPair(private=real().private, public=real().public))
+    result = user.run(box, *UP)
+    assert result.code == 4, result.err
+    assert "host key" in result.err
+    assert not user.only(box)["ready"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its children, left behind
+@pytest.mark.parametrize("at", range(1, 13))
+def test_a_client_killed_while_the_host_key_changes_can_still_log_in(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch, trials: Any, at: int
+) -> None:
+    """At every second point in `make test`: before and after each write of known_hosts and each question."""
+    if at % trials(4, 1):
+        pytest.skip("in `make test-full`")
+    with monkeypatch.context() as patched:
+        count = iter(range(1, 1000))
+
+        def watched(where: Any, name: str) -> None:
+            real = getattr(where, name)
+
+            def around(*words: Any, **more: Any) -> Any:
+                _point(next(count), at)
+                found = real(*words, **more)
+                _point(next(count), at)
+                return found
+
+            patched.setattr(where, name, around)
+
+        for where, name in ((hostkeys, "_replace"), (SshHost, "ask"), (SshHost, "run")):
+            watched(where, name)
+        with pytest.raises(_Killed):
+            raise AssertionError(user.run(box, *UP).err)
+    again = user.run(box, *UP)
+    assert again.code == 0, again.err
+    assert len(ec2.states()) == 1
+    assert user.only(box)["rotated"]
+    on_record = hostkeys.own_file(box.context()).read_text().splitlines()
+    now = ec2.run(user.only(box)["id"], "cat", f"{HOST_KEY}.pub")[1]
+    assert [line.split()[2] for line in on_record] == [now.split()[1]]
+
+
+class _Killed(BaseException):
+    pass
+
+
+def _point(count: int, at: int) -> None:
+    if count == at:
+        raise _Killed
