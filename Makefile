@@ -22,8 +22,8 @@ $(STAMP): pyproject.toml constraints.txt | system
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about a gigabyte with torch; once)"
 	@$(PIP) install -q --upgrade "pip>=25.1"
-	@$(PIP) install -q -c constraints.txt -e '.[train]' --group dev || \
-	  $(PIP) install -q -c constraints.txt -e '.[train]' --group dev --extra-index-url $(TORCH_CPU_INDEX)
+	@$(PIP) install -q -c constraints.txt -e '.[train,video]' --group dev || \
+	  $(PIP) install -q -c constraints.txt -e '.[train,video]' --group dev --extra-index-url $(TORCH_CPU_INDEX)
 	@touch $@
 
 demo: $(STAMP) ## sample data, a training in tmux, its checkpoint fetched and verified

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.core.layout import Layout
@@ -16,14 +17,14 @@ _TORCH = re.compile(r"^\s*torch\s*($|[=<>!~;@\[#,])", re.MULTILINE)
 Python = dict[str, Any]
 
 
-def has_torch(python: Python) -> bool:
+def has_torch(python: Python, packages: Sequence[str] = ()) -> bool:
     """Whether this interpreter has all that the trainers import."""
-    return bool(python.get("torch")) and not lacking(python)
+    return bool(python.get("torch")) and not lacking(python, packages)
 
 
-def lacking(python: Python) -> list[str]:
-    """What the trainers import besides torch and this interpreter does not have."""
-    return [name for name in BESIDE_TORCH if not python.get(name)]
+def lacking(python: Python, packages: Sequence[str] = ()) -> list[str]:
+    """What the trainers (and, by `packages`, one of them) import besides torch and this does not have."""
+    return [name for name in (*BESIDE_TORCH, *packages) if not python.get(name)]
 
 
 def drives(facts: dict[str, Any], python: Python) -> bool:
@@ -43,20 +44,24 @@ def too_old(facts: dict[str, Any], python: Python) -> bool:
     return bool(facts["gpus"] and driver and wheel and driver < wheel)
 
 
-def pick(facts: dict[str, Any], job: JobSpec, requirements: str | None = None) -> Python | None:
+def pick(
+    facts: dict[str, Any], job: JobSpec, requirements: str | None = None, packages: Sequence[str] = ()
+) -> Python | None:
     """The interpreter of a job; None for a command that asks for no environment.
+
+    `packages`: what its trainer imports besides what all of them do.
 
     One with `over` is that of an environment below `env/<key>`, to be made over the interpreter of that path.
     """
     if requirements is not None:
-        return _with_requirements(facts, job, requirements)
+        return _with_requirements(facts, job, requirements, packages)
     if not job.trainer:
         return None
-    able = _able(facts)
+    able = _able(facts, packages)
     if not able:
         raise _no_torch(facts, job)
-    best = next((python for python in able if has_torch(python) and drives(facts, python)), able[0])
-    return best if has_torch(best) else _over(facts, best, lacking(best))
+    best = next((one for one in able if has_torch(one, packages) and drives(facts, one)), able[0])
+    return best if has_torch(best, packages) else _over(facts, best, lacking(best, packages))
 
 
 def refuse_driver(facts: dict[str, Any], job: JobSpec, python: Python | None) -> None:
@@ -72,13 +77,15 @@ def refuse_driver(facts: dict[str, Any], job: JobSpec, python: Python | None) ->
         )
 
 
-def _able(facts: dict[str, Any]) -> list[Python]:
+def _able(facts: dict[str, Any], packages: Sequence[str] = ()) -> list[Python]:
     """Those with torch: that can use the GPUs first, and among these those that lack nothing."""
     found = [python for python in facts["pythons"] if python.get("torch")]
-    return sorted(found, key=lambda python: (not drives(facts, python), not has_torch(python)))
+    return sorted(found, key=lambda python: (not drives(facts, python), not has_torch(python, packages)))
 
 
-def _with_requirements(facts: dict[str, Any], job: JobSpec, requirements: str) -> Python:
+def _with_requirements(
+    facts: dict[str, Any], job: JobSpec, requirements: str, packages: Sequence[str]
+) -> Python:
     """With `auto` over the host's torch, which then stays as it is; else apart from all the host has."""
     if not facts["pythons"]:
         named = "python3" if job.env.python == "auto" else repr(job.env.python)
@@ -87,11 +94,12 @@ def _with_requirements(facts: dict[str, Any], job: JobSpec, requirements: str) -
     base = able[0] if able else facts["pythons"][0]
     if job.trainer and not able and not _TORCH.search(requirements):
         raise _no_torch(facts, job)
-    extra = lacking(base) if job.trainer else []
+    extra = lacking(base, packages) if job.trainer else []
     if able:
         return _over(facts, base, extra, requirements, keep=f"torch=={base['torch']}")
     bare = {key: base[key] for key in ("path", "version")}
-    return {**_over(facts, bare, list(BESIDE_TORCH) if job.trainer else [], requirements), "own": True}
+    imported = [*BESIDE_TORCH, *packages] if job.trainer else []
+    return {**_over(facts, bare, imported, requirements), "own": True}
 
 
 def _over(

@@ -93,7 +93,7 @@ def make(given: Inputs) -> Plan:
     """The plan, or the reason why there is none (GpujobError)."""
     fitness.refuse_host(given.facts, given.job, given.share_gpu)
     fitness.refuse_logout(given.facts, given.target)
-    python = interpreters.pick(given.facts, given.job, given.requirements)
+    python = interpreters.pick(given.facts, given.job, given.requirements, given.packages)
     interpreters.refuse_driver(given.facts, given.job, python)
     space.refuse(given)
     steps = gate(given)
@@ -167,7 +167,7 @@ def _python(given: Inputs) -> dict[str, Any] | None:
     able = any(python.get("torch") for python in given.facts["pythons"])
     if given.job.trainer and not able and given.requirements is None:
         return None
-    return interpreters.pick(given.facts, given.job, given.requirements)
+    return interpreters.pick(given.facts, given.job, given.requirements, given.packages)
 
 
 def _check_here(given: Inputs) -> CheckStep:

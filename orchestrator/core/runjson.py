@@ -50,7 +50,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a plan is made of; `facts` are those of onhost/facts.py."""
+    """All that a plan is made of; `facts` are those of onhost/facts.py, `packages` what the trainer imports
+    besides what every trainer does."""
 
     job: JobSpec
     source: str
@@ -62,6 +63,7 @@ class Inputs:
     data: tuple[Data, ...]
     share_gpu: bool = False
     requirements: str | None = None
+    packages: tuple[str, ...] = ()
 
 
 def compose(given: Inputs, python: dict[str, Any] | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.core import tmux
@@ -24,8 +25,8 @@ _PROBE = (
     " try: return runpy.run_path(os.path.join(\n"
     "  os.path.dirname(u.find_spec('torch').origin),'version.py')).get('cuda')\n"
     " except Exception: return None\n"
-    "print(json.dumps({'path':sys.executable,'version':'%d.%d.%d'%sys.version_info[:3],"
-    "'torch':v('torch'),'cuda':c(),'numpy':v('numpy'),'safetensors':v('safetensors')}))"
+    "print(json.dumps(dict({n:v(n) for n in sys.argv[1:]},path=sys.executable,cuda=c(),"
+    "version='%d.%d.%d'%sys.version_info[:3])))"
 )
 
 
@@ -36,6 +37,7 @@ def gather(
     standing: dict[str, str],
     commands: list[str],
     data: dict[str, str],
+    packages: list[str],
 ) -> dict[str, Any]:
     """Machine, tools, disk, GPUs with who holds them, which of `trees` are here, which Pythons, and
     what stands in the data folders that are said to be here, which commands are absent, and what is here
@@ -47,7 +49,7 @@ def gather(
         "cpus": len(os.sched_getaffinity(0)),
         "gpu_holders": [dict(holder, ours=_run_of(holder["pid"])) for holder in gpus.holders()],
         "trees": [tree for tree in trees if os.path.isdir(layout.tree(tree))],
-        "pythons": [found for found in (python_facts(word) for word in pythons) if found],
+        "pythons": [found for found in (python_facts(word, packages) for word in pythons) if found],
         "standing": {name: _standing(name, path) for name, path in standing.items()},
         "rsync": shutil.which("rsync"),
         "absent": [word for word in commands if shutil.which(word) is None],
@@ -94,11 +96,11 @@ def tmux_version() -> str | None:
     return text if tmux.parse_version(text) else None
 
 
-def python_facts(word: str) -> dict[str, Any] | None:
-    """Path, version and the versions of torch, numpy and safetensors, without importing them."""
+def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Path, version and the versions of torch, numpy, safetensors and `packages`, without importing them."""
     try:
         done = subprocess.run(
-            [word, "-c", _PROBE],
+            [word, "-c", _PROBE, "torch", "numpy", "safetensors", *packages],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=30,

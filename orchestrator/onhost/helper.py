@@ -40,6 +40,7 @@ def _facts(layout: Layout, q: Question) -> Any:
         q.get("standing", {}),
         q.get("commands", []),
         q.get("data", {}),
+        q.get("packages", []),
     )
     return dict(found, live=runs.live(layout))
 

@@ -72,6 +72,7 @@ def inputs(host: Asked, job: Job, who: Identity, trees: dict[str, Source], share
         data=tuple(_data(host, job, name, facts, here.get(name)) for name in job.data),
         share_gpu=share_gpu,
         requirements=job.requirements,
+        packages=job.packages,
     )
 
 
@@ -100,7 +101,15 @@ def ask(host: Asked, job: Job, trees: list[str], data: dict[str, str]) -> dict[s
     first = (job.spec.command or [""])[0]
     commands = [first] if first and "/" not in first and alone else []  # else pip may bring it
     pythons = pythons if job.spec.trainer or not alone else []
-    return host.ask("facts", trees=trees, pythons=pythons, standing=standing, commands=commands, data=data)
+    return host.ask(
+        "facts",
+        trees=trees,
+        pythons=pythons,
+        standing=standing,
+        commands=commands,
+        data=data,
+        packages=list(job.packages),
+    )
 
 
 def _code(role: str, of: Source) -> Code:

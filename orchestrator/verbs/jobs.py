@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Job:
     on_host: dict[str, str]
     missing: list[str]
     requirements: str | None
+    packages: tuple[str, ...] = ()
 
     @property
     def spec(self) -> JobSpec:
@@ -69,7 +70,7 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
     missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
     job = Job(file, base, ours, folders, on_host, missing, _requirements(file, base))
     if file.spec.trainer:
-        _check_config(ctx, job)
+        return replace(job, packages=tuple(_check_config(ctx, job)))
     return job
 
 
@@ -170,8 +171,11 @@ def _data_folders(ctx: Context, file: JobFile, base: Path, given: list[str]) -> 
     return places
 
 
-def _check_config(ctx: Context, job: Job) -> None:
-    """The trainer itself says which options it has; the job file says on which line they stand."""
+def _check_config(ctx: Context, job: Job) -> list[str]:
+    """The trainer itself says which options it has; the job file says on which line they stand.
+
+    Gives the packages that this trainer imports.
+    """
     request = {"config": job.spec.config, "data": {}, "tier": "config"}
     lines: list[str] = []
     words = [ctx.python, "-m", "trainers", "check", job.spec.trainer or ""]
@@ -184,6 +188,8 @@ def _check_config(ctx: Context, job: Job) -> None:
     if errors:
         found = [f"{job.file.where('config', *_path(f))}: {f['seen']}" for f in errors]
         raise UsageError(found[0], "; ".join([errors[0]["fix"], *found[1:]]))
+    packages: list[str] = report.get("packages", [])
+    return packages
 
 
 def report_of(lines: list[str]) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def evaluate(task: Task, model: nn.Module, split: str, group: Group, precision: 
 
 
 def _batches(task: Task, split: str, mine: range, many: int) -> Iterator[Any]:
-    """The samples of this process, `many` at once; with loader processes, the next ones are read meanwhile."""
+    """The samples of this process, `many` at once; with num_workers, the next are read meanwhile."""
     items = task.items(split)
 
     def read(start: int) -> Any:

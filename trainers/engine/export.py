@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainers.engine import checkpoint
@@ -21,6 +22,10 @@ from trainers.engine.events import VERSION, jsonable
 PROGRAM, DESCRIPTION = "model.pt2", "preprocessing.json"
 TOLERANCE = 1e-4
 """The most by which the written program's logits may differ from the checkpoint's."""
+
+
+TOLD = 100_000
+"""Numbers of example inputs that the JSON file tells at most."""
 
 
 class NoExport(Exception):
@@ -62,7 +67,8 @@ def places(to: Path) -> tuple[Path, Path]:
 def write(held: checkpoint.Checkpoint, offered: Exportable, to: Path) -> dict[str, Any]:
     """Write the program and its description, once the program has given the checkpoint's own logits.
 
-    Gives their paths and by how much the logits differ. Raises NoExport.
+    Gives their paths and by how much the logits differ. Raises NoExport. Example inputs too large to be read
+    as text are written as `<name>.proof.safetensors`.
     """
     program, description = places(to)
     offered.module.eval().requires_grad_(False)
@@ -74,6 +80,8 @@ def write(held: checkpoint.Checkpoint, offered: Exportable, to: Path) -> dict[st
         if not off <= TOLERANCE:
             raise NoExport(f"the exported program's logits are {off:.2g} off those of the checkpoint")
         told = _described(held, offered, beside, program.name)
+        if (proof := _proof_file(offered, program.name)) is not None:
+            save_file(offered.inputs, program.with_name(proof))
         beside.replace(program)
     finally:
         beside.unlink(missing_ok=True)
@@ -116,11 +124,18 @@ def _described(held: checkpoint.Checkpoint, offered: Exportable, path: Path, nam
         "about": offered.about,
         "preprocessing": manifest["preprocessing"],
         "proof": {
-            "inputs": {name: value.tolist() for name, value in offered.inputs.items()},
+            "inputs": _proof_file(offered, name)
+            or {name: value.tolist() for name, value in offered.inputs.items()},
             "logits": offered.logits().tolist(),
             "tolerance": TOLERANCE,
         },
     }
+
+
+def _proof_file(offered: Exportable, program: str) -> str | None:
+    """The name of the file that holds the example inputs; None where they are told in the JSON file."""
+    large = sum(value.numel() for value in offered.inputs.values()) > TOLD
+    return f"{program.removesuffix('.pt2')}.proof.safetensors" if large else None
 
 
 def _input(offered: Exportable, name: str, value: Tensor) -> dict[str, Any]:

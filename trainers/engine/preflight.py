@@ -93,6 +93,7 @@ def check(
         "v": VERSION,
         "event": "report",
         "trainer": name,
+        "packages": list(getattr(registry.describe(name), "PACKAGES", ())),
         "tier": request.tier,
         "seconds": round(time.monotonic() - start, 2),
         "config": config.as_dict(),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from trainers.engine.config import EngineConfig, option
 
+NAME = "slowfast"
 TITLE = "emotion from video, by a SlowFast network on actor-independent splits"
 
 DATA = {

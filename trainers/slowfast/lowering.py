@@ -1,9 +1,9 @@
 """3-D convolutions as channels-last conv2d on views of the same memory.
 
 Activations are (N*T, C, H, W) in channels-last memory, frame after frame of clip after clip. That memory is
-also (N, T, H*W, C), so that a kernel over time alone is a conv2d of (k, 1) on its (N, C, T, H*W) view. Nothing
-is approximated: the sums are those of conv3d. No Conv3d kernel runs; they are the slower ones, and in bf16
-those of one cuDNN release were wrong (pytorch issue 163539).
+also (N, T, H*W, C), so that a kernel over time alone is a conv2d of (k, 1) on its (N, C, T, H*W) view.
+Nothing is approximated: the sums are those of conv3d. No Conv3d kernel runs; they are the slower ones, and
+in bf16 those of one cuDNN release were wrong (pytorch issue 163539).
 """
 
 import torch

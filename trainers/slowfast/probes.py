@@ -15,7 +15,7 @@ from trainers.engine import probes as engine
 from trainers.engine.events import Events
 from trainers.engine.health import Finding
 from trainers.engine.preflight import Probe, Request
-from trainers.slowfast import clips, data, files, network, pixels, rules, video
+from trainers.slowfast import clips, data, files, network, pixels, rules, use, video
 from trainers.slowfast import task as tasks
 from trainers.slowfast.config import Config
 from trainers.slowfast.task import SlowFastTask
@@ -197,11 +197,11 @@ def saved(task: SlowFastTask) -> list[Finding]:
     places = range(min(3, task.size(split)))
     with TemporaryDirectory(prefix="gpujob-check-") as folder, torch.no_grad():
         path = checkpoint.save(Path(folder), 1, model, {}, manifest)
-        restored = tasks.restore(checkpoint.read(path))
+        restored = use.restore(checkpoint.read(path))
         batch = task.collate([task.items(split)[0, place] for place in places])
         wanted = task.forward(model, batch).logits.exp()
         paths = [task.records[split][place].path for place in places]
-        got = torch.stack([restored.answer(tasks.read(path, task.config)) for path in paths])
+        got = torch.stack([restored.answer(use.read(path, task.config)) for path in paths])
     off = float((wanted - got).abs().max())
     if off < 1e-4:
         return []
