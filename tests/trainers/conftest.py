@@ -10,6 +10,7 @@ import torch
 from trainers.engine.events import Silent
 from trainers.engine.preflight import Request
 from trainers.facenet_lstm import sample as writer
+from trainers.slowfast import sample as video_writer
 
 torch.set_num_threads(1)
 
@@ -60,3 +61,17 @@ def request_of(tmp_path: Path, tiny: dict[str, object]):
         return Request({**tiny, **config}, data, tier, work or tmp_path / "work")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `ravdess` and `crema`, 120 sample videos and 9 broken ones; nobody writes into it."""
+    folder = tmp_path_factory.mktemp("videos")
+    video_writer.write(folder, 120, 0, Silent())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def frames_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that tests of the whole sample share."""
+    return tmp_path_factory.mktemp("frames")

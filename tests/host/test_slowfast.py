@@ -1,0 +1,80 @@
+"""The first example with a trainer of ours: from sample videos to a prediction, by the command line alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.host.machines import log_in_to
+from tests.rigs import needs
+from tests.rigs.fakehost import FakeHost
+from tests.support import Box, new_box
+
+SMALL = {
+    "frames": 8,
+    "size": 32,
+    "cache_size": 36,
+    "depths": [1, 1],
+    "width": 4,
+    "beta": 2,
+    "batch_size": 12,
+    "test_clips": 3,
+    "epochs": 2,
+    "learning_rate": 0.004,
+    "num_workers": 0,
+}
+SETS = [word for key, value in SMALL.items() for word in ("--set", f"config.{key}={json.dumps(value)}")]
+VIDEOS = ("--size", "120")
+
+
+@pytest.fixture(scope="module")
+def sample() -> Iterator[Path]:
+    with new_box() as box:
+        made = box.run("prepare", "slowfast", "--sample", "sample", *VIDEOS)
+        assert made.code == 0, made.err
+        yield box.project / "sample"
+
+
+def fetched(box: Box, sample: Path, *on: str) -> tuple[dict, str]:
+    """A training deployed, followed to its end, and fetched: its state and where its checkpoint is."""
+    (box.project / "sample").symlink_to(sample)
+    result = box.run("deploy", "slowfast", "--data", "sample", *SETS, *on, "--follow")
+    assert result.code == 0, result.err + result.out
+    seen = box.run("status", "--json", *on)
+    run = seen.json["runs"][-1]
+    assert run["state"] == "succeeded"
+    got = box.run("fetch", *on)
+    assert got.code == 0, got.err
+    return run, f"fetched/{run['id']}"
+
+
+def test_from_sample_videos_to_a_prediction(box: Box, sample: Path) -> None:
+    run, home = fetched(box, sample)
+    assert 0 < run["metrics"]["val"]["accuracy"] <= 1
+    assert run["metrics"]["test"]["accuracy_low"] <= run["metrics"]["test"]["accuracy"]
+    good = next((sample / "crema").glob("*_HAP_*.flv"))
+    said = box.run("predict", home, str(good), "--json").json
+    assert (said["truth"], len(said["probabilities"])) == ("happy", 6)
+
+
+def test_over_ssh_the_frames_are_decoded_there_and_the_checkpoint_comes_home(box: Box, sample: Path) -> None:
+    needs.require("sshd", "rsync")
+    visible = (box.home, Path(sys.prefix), Path(sys.base_prefix))
+    with FakeHost(box.home / "machine", visible=visible) as machine:
+        log_in_to(box, machine)
+        machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        _, home = fetched(box, sample, "--on", "gpu")
+        assert list((machine.home / ".gpujob" / "cache" / "slowfast").glob("*.bin"))
+    assert box.run("verify", home).code == 0
+
+
+def test_without_data_it_names_the_folders_and_ends_with_2(box: Box) -> None:
+    result = box.run("deploy", "slowfast")
+    assert result.code == 2
+    assert "ravdess (" in result.err
+    assert "datasets/crema_d_videos" in result.err
+    assert "gpujob prepare slowfast --sample DIR" in result.err

@@ -1,0 +1,221 @@
+"""From video files to what the network sees: decoding, the cache, clips, pixels."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slowfast_kit import folders, task, tiny
+
+from trainers.common.normalise import NormalisedTwice
+from trainers.engine.events import Silent
+from trainers.slowfast import boxes, clips, decode, files, pixels, sample, shards, video
+from trainers.slowfast.cache import open_cache
+from trainers.slowfast.shards import Kind, Shard, Source
+
+
+def records(videos, count=None):
+    return files.choose(folders(videos), tiny()).listing.records[:count]
+
+
+def cache(root, some, workers=1, kind=None):
+    return open_cache(root, some, kind or Kind(36, "jpeg"), {}, Silent(), workers)
+
+
+def one_shard(root, videos, count=3):
+    sources = []
+    for record in records(videos, count):
+        facts = record.path.stat()
+        sources.append(Source(record.id, str(record.path), facts.st_size, facts.st_mtime_ns, None))
+    return Shard(str(root), Kind(36, "jpeg"), tuple(sources))
+
+
+def test_every_frame_is_read_square_and_close_to_what_was_written(tmp_path):
+    pictures = sample.frames(0, 1, 2, 3)
+    sample.write_video(tmp_path / "a.mp4", pictures)
+    seen = video.read(tmp_path / "a.mp4", sample.HEIGHT)
+    assert seen.frames.shape == (sample.FRAMES, sample.HEIGHT, sample.HEIGHT, 3)
+    assert seen.rate == sample.RATE
+    edge = (sample.WIDTH - sample.HEIGHT) // 2
+    wanted = pictures[:, :, edge : edge + sample.HEIGHT].astype(float)
+    # Colour is stored at half the resolution and the noise is compressed away.
+    assert np.abs(seen.frames - wanted).mean() < 12
+
+
+def test_a_face_box_is_cut_out_and_one_beyond_the_picture_is_refused(tmp_path):
+    pictures = np.zeros((10, 48, 64, 3), np.uint8)
+    pictures[:, 10:20, 30:35] = 255
+    sample.write_video(tmp_path / "a.mp4", pictures)
+    seen = video.read(tmp_path / "a.mp4", 8, (31, 11, 8, 8)).frames
+    assert seen[:, :, :3].mean() > 200
+    assert seen[:, :, 6:].mean() < 50
+    with pytest.raises(video.Unusable, match="face box"):
+        video.read(tmp_path / "a.mp4", 8, (60, 0, 20, 20))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("crema/1010_IEO_ANG_LO.flv", "cannot be decoded"),
+        ("crema/1010_IEO_ANG_MD.flv", "fewer than 8 frames"),
+        ("crema/1010_IEO_ANG_HI.flv", "shows one colour"),
+        ("ravdess/Actor_10/02-01-05-02-02-02-10.mp4", "cannot be decoded"),
+    ],
+)
+def test_a_broken_video_is_refused_with_its_reason(name, said, videos):
+    with pytest.raises(video.Unusable, match=said):
+        video.read(videos / name, 36)
+
+
+def test_a_video_that_ends_before_its_time_is_refused(tmp_path):
+    sample.write_video(tmp_path / "a.flv", np.concatenate([sample.frames(0, 1, 2, 3)] * 3), "flv")
+    whole = (tmp_path / "a.flv").read_bytes()
+    (tmp_path / "a.flv").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(video.Unusable, match=r"ends before its time|cannot be decoded"):
+        video.read(tmp_path / "a.flv", 36)
+
+
+def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(video.MissingPackage, match=r"pip install 'gpujob\[video\]'"):
+        video.av()
+
+
+def test_frames_come_out_of_the_cache_as_predict_would_keep_them(videos, tmp_path):
+    some = records(videos, 2)
+    for form in ("jpeg", "raw"):
+        held = cache(tmp_path, some, kind=Kind(36, form))
+        fresh = Kind(36, form).as_kept(video.read(some[1].path, 36).frames)
+        wanted = np.array([5, 5, 0, 23])
+        assert (held.frames(some[1].id, wanted) == fresh[wanted]).all()
+
+
+def test_a_cache_cut_short_goes_on_and_a_changed_one_is_seen(videos, tmp_path):
+    shard = one_shard(tmp_path, videos)
+    shards.build(shard)
+    assert shards.whole(shard)
+    frames, index = shard.files
+    frames.write_bytes(frames.read_bytes()[:-5])
+    assert not shards.whole(shard)
+    shards.build(shard)
+    held = cache(tmp_path, records(videos, 3))
+    assert held.damaged() == []
+    content = bytearray(frames.read_bytes())
+    content[100] ^= 255
+    frames.write_bytes(content)
+    assert len(cache(tmp_path, records(videos, 3)).damaged()) == 1
+    index.unlink()
+    assert cache(tmp_path, records(videos, 3)).damaged() == []
+
+
+def test_only_shards_that_are_not_there_are_made(videos, tmp_path, monkeypatch):
+    some = records(videos, 4)
+    cache(tmp_path, some)
+    monkeypatch.setattr(shards, "build", lambda shard: pytest.fail("decoded twice"))
+    monkeypatch.setattr(decode, "build", shards.build)
+    assert set(cache(tmp_path, some).rows) == {record.id for record in some}
+
+
+def test_processes_make_the_same_shards(videos, tmp_path):
+    alone, beside = (one_shard(tmp_path / name, videos, 2) for name in ("a", "b"))
+    for shard in (alone, beside):
+        shard.files[0].parent.mkdir()
+    shards.build(alone)
+    assert list(decode.build_all([beside, beside], 2)) == [2, 2]
+    for one, other in zip(alone.files, beside.files, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_face_boxes_are_asked_of_every_video(videos, tmp_path):
+    (tmp_path / "faces.csv").write_text("name,x,y,width,height\n1001_TIE_ANG_XX.flv,1,2,30,40\n")
+    assert boxes.read(tmp_path) == {"1001_TIE_ANG_XX": (1, 2, 30, 40)}
+    with pytest.raises(boxes.BadBoxes, match="have no line in faces"):
+        boxes.of(records(videos, 2), {"ravdess": tmp_path, "crema": tmp_path})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 1), st.integers(2, 64), st.integers(1, 4), st.integers(8, 300))
+def test_a_clip_lies_in_its_video_goes_forward_and_uses_what_there_is(start, frames, stride, length):
+    wanted = clips.places(start, frames, stride, length)
+    assert len(wanted) == frames
+    assert wanted.min() >= 0
+    assert wanted.max() < length
+    assert (np.diff(wanted) >= 0).all()
+    if (frames - 1) * stride < length:
+        assert (np.diff(wanted) == stride).all()
+    else:
+        assert (wanted[0], wanted[-1]) == (0, length - 1)
+
+
+def test_test_clips_reach_from_the_first_frame_to_the_last():
+    wanted = clips.spread(tiny(), 24, 3)
+    assert (wanted[0][0], wanted[-1][-1]) == (0, 23)
+
+
+def test_a_draw_is_a_function_of_its_word_and_drops_frames_by_repeating_the_last_one():
+    config = tiny(frames=16, drop_frames=0.5, reverse=0.0)
+    first, again = clips.draw(config, 24, 9), clips.draw(config, 24, 9)
+    assert (first.frames == again.frames).all()
+    assert (first.look == again.look).all()
+    steps = np.diff(first.frames)
+    assert (steps == 0).sum() >= 3
+    assert set(first.frames) <= set(range(24))
+    assert (np.diff(clips.draw(tiny(reverse=1.0, drop_frames=0.0), 24, 9).frames) == -1).all()
+
+
+def frames(count=4):
+    return torch.randint(0, 256, (2, count, 36, 36, 3), dtype=torch.uint8, generator=torch.manual_seed(0))
+
+
+def test_a_look_that_changes_nothing_is_the_middle_of_the_frame():
+    looks = torch.from_numpy(np.stack([clips.unchanged(tiny())] * 2))
+    got = pixels.augmented(frames(), 32, looks)
+    assert torch.allclose(got, pixels.centred(frames(), 32), atol=1e-4)
+
+
+@pytest.mark.parametrize("word", range(5))
+def test_augmentation_is_one_and_the_same_for_every_frame_of_a_clip(word):
+    config = tiny(cutout=1.0, rotate=20.0, colour=0.5)
+    looks = torch.from_numpy(np.stack([clips.draw(config, 24, word + n).look for n in range(2)]))
+    still = frames(1).repeat(1, 4, 1, 1, 1)
+    seen = pixels.augmented(still, 32, looks)
+    assert torch.equal(seen, seen[:, :1].expand_as(seen))
+    assert not torch.allclose(seen, pixels.centred(still, 32), atol=0.1)
+
+
+def test_a_flip_mirrors_and_a_cut_is_grey():
+    look = clips.unchanged(tiny())
+    look[0] = -look[0]
+    got = pixels.augmented(frames(), 32, torch.from_numpy(np.stack([look] * 2)))
+    assert torch.allclose(got, pixels.centred(frames(), 32).flip(-1), atol=1e-4)
+    look[9:13] = (0.0, 0.0, 0.25, 0.5)
+    cut = pixels.augmented(frames(), 32, torch.from_numpy(np.stack([look] * 2)))
+    assert (cut == 0).all(2).sum() == 2 * 4 * 8 * 16
+
+
+def test_frames_that_were_normalised_before_are_refused():
+    with pytest.raises(NormalisedTwice):
+        pixels.normalised(frames().float())
+
+
+def test_samples_do_not_depend_on_the_order_in_which_they_are_asked_for(videos, frames_cache):
+    held = task(videos, frames_cache)
+    first = [held.items("train")[1, place].frames for place in (0, 1, 2)]
+    again = [held.items("train")[1, place].frames for place in (2, 1, 0)][::-1]
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert not (first[0] == held.items("train")[2, 0].frames).all()
+
+
+def test_the_manifest_of_a_run_says_why_each_file_is_not_used(videos, frames_cache):
+    text = task(videos, frames_cache).data.manifest.read_text()
+    assert "crema/1010_IEO_ANG_HI.flv,,,,,,,,shows one colour" in text
+    assert len(text.splitlines()) == 130
+
+
+def test_an_index_says_how_many_frames_a_second_a_video_has(videos, tmp_path):
+    shard = one_shard(tmp_path, videos, 1)
+    shards.build(shard)
+    (row,) = json.loads(shard.files[1].read_text())["rows"]
+    assert (row["rate"], len(row["sizes"])) == (24.0, 24)

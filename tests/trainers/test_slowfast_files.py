@@ -1,0 +1,107 @@
+"""Names, folds and the manifest: which videos are used, and the split of each."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from slowfast_kit import folders, tiny, write_manifest
+
+from trainers import __main__ as command
+from trainers.common import folds
+from trainers.slowfast import files, manifest, rules
+
+
+def chosen(videos: Path, **options: object) -> files.Chosen:
+    return files.choose(folders(videos), tiny(**options))
+
+
+@pytest.mark.parametrize(("name", "actors"), [("crema-mae5", 91), ("ravdess-mae6", 24), ("ravdess-lj5", 24)])
+def test_published_folds_hold_every_actor_once(name, actors):
+    everyone = [actor for fold in folds.FOLDS[name] for actor in fold]
+    assert sorted(everyone) == list(range(min(everyone), min(everyone) + actors))
+
+
+def test_a_fold_is_the_test_split_and_the_rest_is_split_by_actor(videos):
+    home = chosen(videos, folds="ravdess-lj5", fold=5).home
+    tested = {id[-2:] for id, split in home.items() if split == "test" and id.startswith("ravdess")}
+    assert tested == {"01", "04", "09"}
+    assert {split for id, split in home.items() if id.startswith("crema")} == {"train", "val", "test"}
+    both = chosen(videos, folds="crema-mae5+ravdess-mae6", fold=1).home
+    assert {id for id, split in both.items() if split == "test" and id[8:].startswith("02-")} == {
+        id for id in both if id.startswith("ravdess") and id[-2:] in ("01", "02", "03", "04")
+    }
+    assert all(split == "test" for id, split in both.items() if id.startswith("crema"))
+
+
+def test_a_fold_that_there_is_not_is_refused():
+    (finding,) = rules.sound(tiny(folds="ravdess-lj5", fold=6))
+    assert finding.key == "fold"
+
+
+def test_audio_only_and_listed_broken_files_are_left_out_by_name(videos, tmp_path):
+    (tmp_path / "ravdess").mkdir()
+    (tmp_path / "ravdess" / "03-01-05-01-01-01-01.mp4").write_bytes(b"")
+    listing = files.scan({"r": tmp_path / "ravdess", "c": videos / "crema"}, tiny())
+    whys = {refusal.path.name: refusal.why for refusal in listing.refused}
+    assert "holds no pictures" in whys["03-01-05-01-01-01-01.mp4"]
+    assert "error picture" in whys["1076_MTI_SAD_XX.flv"]
+
+
+def prepare(videos: Path, to: Path, capsys) -> dict:
+    words = ["prepare", "slowfast", "--ravdess", videos / "ravdess", "--crema", videos / "crema", "--to", to]
+    assert command.main([str(word) for word in words]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_prepare_writes_a_manifest_that_gives_the_same_splits(videos, tmp_path, capsys):
+    told = prepare(videos, tmp_path / "splits", capsys)
+    with Path(told["manifest"]).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == manifest.COLUMNS
+    assert len(rows) == told["data"]["found"] == 129
+    assert {row["path"]: row["excluded"] for row in rows if row["excluded"]}[
+        "crema/1076_MTI_SAD_XX.flv"
+    ].endswith("shows an error picture")
+    again = files.choose({**folders(videos), "splits": tmp_path / "splits"}, tiny())
+    assert again.home == chosen(videos).home
+    assert any(table["title"] == "Samples by class" for table in told["data"]["tables"])
+
+
+def some_rows(videos: Path) -> list[dict[str, str]]:
+    plain = chosen(videos)
+    return [{"path": str(r.path), "label": r.label, "split": plain.home[r.id]} for r in plain.listing.records]
+
+
+def test_a_manifest_of_another_label_another_file_or_a_missing_one_is_told(videos, tmp_path):
+    rows = [{**row, "bytes": ""} for row in some_rows(videos)]
+    rows[0]["label"] = "sad" if rows[0]["label"] != "sad" else "happy"
+    rows[1]["bytes"] = "7"
+    rows[2]["path"] = "elsewhere/1091_TIE_ANG_XX.flv"
+    splits = write_manifest(tmp_path / "splits" / "manifest.csv", rows)
+    held = files.choose({**folders(videos), "splits": splits}, tiny())
+    codes = [r.code for r in held.listing.refused if r.broken and r.code != "labels.parse"]
+    assert sorted(codes) == ["label.match", "manifest", "manifest"]
+    findings = rules.check(held.listing.records, held.listing.refused, held, tiny())
+    assert "label.match" in {f.code for f in findings if f.severity == "error"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,label\na,b\n", "manifest.csv:1: there is no column split"),
+        ("path,split\na.mp4,training\n", "manifest.csv:2: the split is `training`"),
+        ("path,split\na.mp4,val\nb/a.flv,val\n", "manifest.csv:3: a occurs twice"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_names_its_line(text, said, videos, tmp_path):
+    (tmp_path / "manifest.csv").write_text(text)
+    data = {**{name: str(path) for name, path in folders(videos).items()}, "splits": str(tmp_path)}
+    held, (finding,) = rules.choose(data, tiny())
+    assert held is None
+    assert said in finding.seen
+
+
+def test_options_that_do_not_fit_each_other_are_named():
+    keys = {f.key for f in rules.sound(tiny(size=40, frames=3, depths=(1,) * 5))}
+    assert keys == {"cache_size", "frames", "depths"}
