@@ -1,0 +1,232 @@
+"""Trainings of a small SlowFast: what it learns, what a leak is worth, what its checkpoint alone can do."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from slowfast_kit import folders, task, tiny, write_manifest
+from torch import nn
+
+from trainers import __main__ as command
+from trainers.common import emotions
+from trainers.common.recordings import Listing, Record
+from trainers.engine import checkpoint, optim
+from trainers.engine.distributed import Group
+from trainers.engine.events import Silent
+from trainers.engine.loop import Trainer
+from trainers.slowfast import files, rules, sample, use
+from trainers.slowfast.data import Data
+from trainers.slowfast.files import Chosen
+from trainers.slowfast.shards import Row
+from trainers.slowfast.task import SlowFastTask
+
+CPU = Group(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def trained(videos: Path, frames_cache: Path, tmp_path_factory) -> tuple[Path, SlowFastTask, str]:
+    """The checkpoints of a short training, its task, and what it said at the end."""
+    held = task(videos, frames_cache, epochs=1)
+    root = tmp_path_factory.mktemp("run") / "checkpoints"
+    outcome = Trainer(held, root, Silent(), CPU, talk=False).run()
+    return root, held, outcome.message
+
+
+def call(capsys, *words: object) -> tuple[int, list[dict]]:
+    code = command.main([str(word) for word in words])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_evaluate_repeats_what_the_training_told(trained, videos, capsys):
+    root, _, message = trained
+    pairs = [f"--data={name}={path}" for name, path in folders(videos).items()]
+    code, (told,) = call(capsys, "evaluate", root / "best", *pairs)
+    assert code == 0
+    assert told["same_data"]
+    assert f"test accuracy {told['values']['accuracy']:.3f}" in message
+    assert f"{told['values']['accuracy_low']:.3f} to" in message
+    assert set(told["per_class"]) == set(emotions.CLASSES)
+
+
+def test_predict_gives_the_probabilities_of_the_validation_and_names_a_video_it_cannot_read(
+    trained, videos, capsys
+):
+    root, held, _ = trained
+    paths = [held.records["val"][place].path for place in (0, 5)]
+    broken = videos / "crema" / "1010_IEO_ANG_LO.flv"
+    code, answers = call(capsys, "predict", root / "best", *paths, broken)
+    assert code == 1
+    assert "cannot be decoded" in answers[2]["error"]
+    model = use.restore(checkpoint.read(root / (root / "best").read_text().strip())).model
+    batch = held.collate([held.items("val")[0, place] for place in (0, 5)])
+    with torch.no_grad():
+        wanted = held.forward(model, batch).logits.exp()
+    got = torch.tensor([list(answer["probabilities"].values()) for answer in answers[:2]])
+    assert torch.allclose(got, wanted, atol=1e-5)
+    assert answers[0]["truth"] == held.records["val"][0].label
+
+
+def test_the_exported_program_takes_raw_frames_and_carries_its_preprocessing(trained, tmp_path, capsys):
+    root, held, _ = trained
+    code, (told,) = call(capsys, "export", root / "best", "--to", tmp_path / "out")
+    assert code == 0
+    about = json.loads(Path(told["preprocessing"]).read_text())
+    assert about["inputs"] == [
+        {"name": "frames", "dtype": "uint8", "shape": ["clips", 8, 36, 36, 3]},
+    ]
+    program = torch.export.load(told["program"]).module()
+    frames = torch.from_numpy(held.items("val")[0, 3].frames)
+    restored = use.restore(checkpoint.read(root / (root / "best").read_text().strip()))
+    with torch.no_grad():
+        shares = (program(frames).softmax(1) + program(frames.flip(3)).softmax(1)).mean(0) / 2
+    kept = use.answers.shares(restored.model, frames, restored.config).mean(0)
+    assert torch.allclose(shares, kept.detach(), atol=1e-5)
+
+
+def test_more_test_clips_and_the_mirror_image_change_the_answer(trained):
+    root, held, _ = trained
+    model = use.restore(checkpoint.read(root / (root / "best").read_text().strip())).model
+    answers = []
+    for clips, flip in ((1, False), (3, False), (5, False), (1, True)):
+        some = held.but(test_clips=clips, test_flip=flip)
+        with torch.no_grad():
+            answers.append(some.forward(model, some.collate([some.items("test")[0, 0]])).logits)
+    assert all(not torch.allclose(answers[0], other, atol=1e-6) for other in answers[1:])
+    assert not torch.allclose(answers[1], answers[2], atol=1e-6)
+
+
+def test_parts_of_a_batch_and_of_an_evaluation_give_the_same_sums(videos, frames_cache):
+    held = task(videos, frames_cache)
+    model = held.build().eval()
+    samples = [held.items("val")[0, place] for place in range(4)]
+    with torch.no_grad():
+        whole = held.forward(model, held.collate(samples))
+        parts = [held.forward(model, held.collate(samples[i : i + 1])) for i in range(4)]
+    assert torch.allclose(whole.loss, sum(part.loss for part in parts), atol=1e-4)
+    assert torch.equal(whole.counts, sum(part.counts for part in parts))
+
+
+def test_stages_near_the_input_learn_more_slowly_and_frozen_ones_not_at_all(videos, frames_cache):
+    held = task(videos, frames_cache, layer_decay=0.5, freeze=1)
+    model = held.build()
+    owner = optim.optimizer(model, held.config, held.rate_factors(model))
+    rates = {
+        name: group["lr"] / held.config.learning_rate
+        for group in owner.param_groups
+        for name, p in model.named_parameters()
+        if any(p is q for q in group["params"])
+    }
+    assert rates["answer.weight"] == owner.param_groups[0]["lr"] / held.config.learning_rate == 1.0
+    assert rates["pathways.0.2.0.a.weight"] == rates["pathways.1.2.0.a.weight"] == 0.5
+    assert rates["pathways.0.1.0.a.weight"] == rates["fusions.1.weight"] == 0.25
+    assert "pathways.0.0.conv.weight" not in rates
+    scheduler = optim.scheduler(owner, held.config, 10)
+    for _ in range(12):
+        owner.step()
+        scheduler.step()
+    now = {group["lr"] / group["initial_lr"] for group in owner.param_groups}
+    assert max(now) - min(now) < 1e-12
+
+
+def test_one_cycle_is_that_of_torch():
+    config = tiny(schedule="one-cycle", epochs=5, warmup_epochs=1.5, learning_rate=0.01)
+    owner = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        owner, 0.01, total_steps=50, pct_start=15 / 50, cycle_momentum=False
+    )
+    for step in range(50):
+        assert optim.planned_rate(step, config, 10) == pytest.approx(owner.param_groups[0]["lr"], rel=1e-6)
+        owner.step()
+        if step < 49:
+            cycle.step()
+
+
+def test_processes_agree_on_running_statistics():
+    class Two(Group):
+        """Beside a process whose statistics are all 3."""
+
+        def sum(self, values):
+            return values + 3.0
+
+    model = nn.BatchNorm2d(4)
+    Two(torch.device("cpu"), 0, 2).mean_buffers(model)
+    assert torch.equal(model.running_mean, torch.full((4,), 1.5))
+    assert torch.equal(model.running_var, torch.full((4,), 2.0))
+
+
+# What a leak is worth
+
+PLAIN = dict.fromkeys(("flip", "rotate", "zoom", "shift", "colour", "cutout", "reverse", "drop_frames"), 0.0)
+ACTORS, TAKES = 4, 10
+
+
+class Frames:
+    """The sample's frames as a cache gives them, at half the size."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.held: dict[str, np.ndarray] = {}
+
+    def add(self, id: str, frames: np.ndarray) -> None:
+        self.held[id], self.rows[id] = frames, Row(id, 0, [1] * len(frames), 24.0, id)
+
+    def frames(self, id: str, wanted: np.ndarray) -> np.ndarray:
+        return self.held[id][wanted]
+
+    def fingerprint(self, ids: list[str]) -> str:
+        return "frames"
+
+
+def recorded() -> tuple[list[Record], Frames]:
+    cache, records = Frames(), []
+    for number in range(ACTORS * 6 * TAKES):
+        actor, feeling, take = number % ACTORS, number // ACTORS % 6, number // ACTORS // 6
+        code = list(emotions.CREMA_EMOTIONS)[feeling]
+        name = emotions.Crema(str(1001 + actor), emotions.CREMA_SENTENCES[take], code, "XX")
+        records.append(Record(f"crema/{name}", Path(f"{name}.flv"), name, emotions.CREMA_EMOTIONS[code]))
+        cache.add(records[-1].id, sample.frames(0, feeling, actor, number)[:, ::2, 8:56:2])
+    return records, cache
+
+
+def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Path) -> float:
+    """Test accuracy of a training on these splits."""
+    config = tiny(
+        **{**PLAIN, "stride": 2, "size": 24, "cache_size": 24, "width": 8, "dropout": 0.0, "squeeze": False},
+        batch_size=16, clips_per_video=1, test_clips=1, test_flip=False, epochs=6,
+        warmup_epochs=1.0, learning_rate=0.01, patience=0, label_smoothing=0.0,
+    )
+    chosen = Chosen(Listing(len(records), tuple(records), ()), home, by_manifest=True)
+    held = SlowFastTask(config, Data(chosen, tuple(records), (), cache, root / "manifest.csv"))
+    said = Trainer(held, root, Silent(), CPU, talk=False).run().message
+    return float(said.split()[2])
+
+
+def leaky(ids: list[str]) -> dict[str, str]:
+    """Split at random, file by file, as the generator of old did."""
+    shuffled = random.Random(0).sample(ids, len(ids))
+    quarter = len(ids) // 4
+    return {id: ("test", "val", "train", "train")[place // quarter] for place, id in enumerate(shuffled)}
+
+
+def test_a_leaky_split_scores_above_the_actor_independent_one(tmp_path):
+    records, cache = recorded()
+    strangers = {"crema-1001": "test", "crema-1002": "val"}
+    by_actor = {record.id: strangers.get(record.actor, "train") for record in records}
+    honest = scored(records, cache, by_actor, tmp_path / "a")
+    flattered = scored(records, cache, leaky([record.id for record in records]), tmp_path / "b")
+    assert flattered > honest + 0.15
+
+
+def test_check_names_the_actors_of_a_leaky_manifest(videos, tmp_path):
+    plain = files.choose(folders(videos), tiny())
+    home = leaky([record.id for record in plain.listing.records])
+    rows = [{"path": str(r.path), "split": home[r.id]} for r in plain.listing.records]
+    data = {**folders(videos), "splits": write_manifest(tmp_path / "s" / "manifest.csv", rows)}
+    findings, usable, _ = rules.check_files({name: str(path) for name, path in data.items()}, tiny())
+    (leak,) = [f for f in findings if f.code == "split.groups"]
+    assert usable
+    assert leak.severity == "error"
+    assert leak.seen.startswith("20 actors stand in more than one split: crema-1001, crema-1002")
