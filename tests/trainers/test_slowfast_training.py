@@ -195,8 +195,15 @@ def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Pat
     """Test accuracy of a training on these splits."""
     config = tiny(
         **{**PLAIN, "stride": 2, "size": 24, "cache_size": 24, "width": 8, "dropout": 0.0, "squeeze": False},
-        batch_size=16, clips_per_video=1, test_clips=1, test_flip=False, epochs=6,
-        warmup_epochs=1.0, learning_rate=0.01, patience=0, label_smoothing=0.0,
+        batch_size=16,
+        clips_per_video=1,
+        test_clips=1,
+        test_flip=False,
+        epochs=6,
+        warmup_epochs=1.0,
+        learning_rate=0.01,
+        patience=0,
+        label_smoothing=0.0,
     )
     chosen = Chosen(Listing(len(records), tuple(records), ()), home, by_manifest=True)
     held = SlowFastTask(config, Data(chosen, tuple(records), (), cache, root / "manifest.csv"))

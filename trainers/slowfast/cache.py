@@ -84,7 +84,7 @@ class Cache:
         """(T, S, S, 3) uint8: the frames of these numbers, (T,) int64, in their order."""
         row, size = self.rows[id], self.kind.size
         ends = np.concatenate([[0], np.cumsum(row.sizes)])
-        held, out = self._bytes(id), np.empty((len(wanted), size, size, 3), np.uint8)
+        held, out = np.asarray(self._bytes(id)), np.empty((len(wanted), size, size, 3), np.uint8)
         for place, number in enumerate(wanted):
             if place and number == wanted[place - 1]:
                 out[place] = out[place - 1]
