@@ -1,4 +1,4 @@
-"""Clips a second from the cache, beside decoding each from its video: the same clips, CPU seconds, one thread.
+"""Clips a second from the cache, beside decoding each from its video: the same clips, in CPU seconds.
 
     python -m benchmarks.loader [--videos 6] [--opencv DIR]
 
