@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainers.common import emotions
-from trainers.engine import health, metrics
+from trainers.common import classify, emotions
+from trainers.engine import health
 from trainers.engine.events import Events
 from trainers.engine.task import Output, Summary
 from trainers.slowfast import answers, boxes, data, pixels, rules, video, weights
@@ -41,11 +40,10 @@ class SlowFastTask:
 
     def _class_weights(self) -> Tensor:
         """(C,) float32: N / (C n_c) over the training split, or ones."""
-        labels = [CLASSES.index(record.label) for record in self.records["train"]]
-        counts = np.bincount(labels, minlength=len(CLASSES))
         if not self.config.class_weights:
             return torch.ones(len(CLASSES))
-        return torch.tensor(len(labels) / (len(CLASSES) * np.maximum(counts, 1))).float()
+        labels = [CLASSES.index(record.label) for record in self.records["train"]]
+        return classify.class_weights(labels, len(CLASSES))
 
     def but(self, **changes: Any) -> "SlowFastTask":
         """The same data with other options; for probes."""
@@ -121,9 +119,7 @@ class SlowFastTask:
 
     def summarise(self, counts: Sequence[float]) -> Summary:
         """Metrics and confusion matrix."""
-        size = len(CLASSES)
-        confusion = np.asarray(counts).round().astype(int).reshape(size, size)
-        return Summary(metrics.summarise(confusion), list(CLASSES), confusion.tolist())
+        return classify.summary(counts, CLASSES)
 
     def preprocessing(self) -> dict[str, Any]:
         """All that turns a video into what the network sees."""

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainers.common import emotions, recordings
+from trainers.common import classify, emotions, recordings
 from trainers.common.recordings import Record
-from trainers.engine import checkpoint, health, metrics
+from trainers.engine import checkpoint, health
 from trainers.engine.config import parse
 from trainers.engine.events import Silent
 from trainers.engine.export import Exportable
@@ -98,10 +98,8 @@ def evaluate(
     if not records:
         raise health.DataUnusable(rules.nothing(split, found.refused, found.found))
     truth = np.array([CLASSES.index(record.label) for record in records])
-    answers = np.array(list(_answers(restored, records, found)))
-    confusion = metrics.confusion_counts(truth, answers, len(CLASSES))
-    right = (truth == answers).tolist()
-    low, high = metrics.bootstrap_interval(right, [record.actor for record in records], config.seed)
+    shares = np.stack(list(_shares(restored, records, found)))
+    names, actors = [record.id for record in records], [record.actor for record in records]
     whole = found.cache.fingerprint([record.id for record in found.records])
     return {
         "checkpoint": str(held.path),
@@ -110,19 +108,17 @@ def evaluate(
         "samples": len(records),
         "refused": len(found.refused),
         "same_data": held.manifest["data"].partition("+")[0] == whole,
-        "values": {**metrics.summarise(confusion), "accuracy_low": low, "accuracy_high": high},
-        "per_class": metrics.per_class(confusion, CLASSES),
-        "classes": list(CLASSES),
-        "confusion": confusion.tolist(),
+        **classify.scores(truth, shares, CLASSES, names, actors, config.seed),
     }
 
 
 @torch.no_grad()
-def _answers(restored: Restored, records: Sequence[Record], found: Data) -> Iterator[int]:
+def _shares(restored: Restored, records: Sequence[Record], found: Data) -> Iterator[np.ndarray]:
+    """Each video's probabilities (C,)."""
     items = data.TestItems(records, found.cache, restored.config)
     for place in range(len(records)):
         frames = torch.from_numpy(items[0, place].frames)
-        yield int(answers.shares(restored.model, frames, restored.config).mean(0).argmax())
+        yield answers.shares(restored.model, frames, restored.config).mean(0).numpy()
 
 
 class Program(nn.Module):
