@@ -25,6 +25,8 @@ def prepare(ctx: Context, word: str, words: list[str]) -> int:
     said = _call(ctx, ["prepare", word, *words])
     for line in said:
         ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.line(line))
+        if "data" in line and not ctx.json:
+            findings.print_report(ctx, line)
     if not ctx.json:
         ctx.talk(
             f"next: gpujob check {word} --data DIR, gpujob deploy {word} --data DIR (the folder just made)"

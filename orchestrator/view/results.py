@@ -80,7 +80,11 @@ def line(value: dict[str, Any]) -> str:
     """A line that the trainer said while it prepared."""
     if "message" in value:
         return harmless(str(value["message"]))
-    told = {key: item for key, item in value.items() if key not in ("v", "t", "event")}
+    told = {
+        key: item
+        for key, item in value.items()
+        if key not in ("v", "t", "event", "findings", "checked", "data")
+    }
     return harmless("  ".join(f"{key} {_short(item)}" for key, item in told.items()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.host.test_slowfast import SMALL
 from tests.rigs.ec2.client import FakeEC2
 from tests.support import Box, Result, new_box
 
@@ -44,3 +45,11 @@ def test_blendshapes(ec2: FakeEC2, laptop: Box) -> None:
     home = through(laptop, ec2, "blendshapes", "faces", *small)
     said = done(laptop.run("predict", home, "faces/blendshapes/test.csv", "--json")).out.splitlines()
     assert set(json.loads(said[0])["probabilities"]) == {"happy", "sad", "neutral"}
+
+
+def test_slowfast(ec2: FakeEC2, laptop: Box) -> None:
+    done(laptop.run("prepare", "slowfast", "--sample", "videos", "--size", "120"))
+    small = [f"config.{key}={json.dumps(value)}" for key, value in SMALL.items()]
+    home = through(laptop, ec2, "slowfast", "videos", *small)
+    video = next((laptop.project / "videos" / "ravdess").rglob("02-01-04-*.mp4"))
+    assert done(laptop.run("predict", home, str(video), "--json")).json["truth"] == "sad"

@@ -72,6 +72,15 @@ def test_over_ssh_the_frames_are_decoded_there_and_the_checkpoint_comes_home(box
     assert box.run("verify", home).code == 0
 
 
+def test_prepare_shows_the_classes_and_actors_of_every_split(box: Box, sample: Path) -> None:
+    where = ("--ravdess", str(sample / "ravdess"), "--crema", str(sample / "crema"))
+    made = box.run("prepare", "slowfast", *where, "--to", str(box.project / "splits"))
+    assert made.code == 0, made.err
+    assert "majority baseline" in made.out
+    assert "left out by the option calm: drop" in made.out
+    assert (box.project / "splits" / "manifest.csv").exists()
+
+
 def test_without_data_it_names_the_folders_and_ends_with_2(box: Box) -> None:
     result = box.run("deploy", "slowfast")
     assert result.code == 2

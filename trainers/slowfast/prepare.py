@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainers.common import recording_rules
 from trainers.engine.events import Events
 from trainers.slowfast import files, manifest, rules
 from trainers.slowfast.config import Config
@@ -18,6 +19,7 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
     events("progress", phase="prepare", step=listing.found, of=listing.found)
     return {
         "manifest": str(to / manifest.NAME),
+        "checked": list(recording_rules.CODES),
         "findings": [finding.as_dict() for finding in findings],
         "data": rules.report(listing.found, listing.records, listing.refused, chosen.home),
     }

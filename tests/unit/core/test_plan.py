@@ -111,6 +111,15 @@ def test_an_interpreter_that_has_all_is_taken_before_one_that_lacks_something() 
     assert not [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
 
 
+def test_what_a_trainer_imports_besides_is_asked_of_the_interpreter_and_added() -> None:
+    able = {**PYTHON, "path": "/second", "av": "18"}
+    made = plan.make(inputs(facts={"pythons": [PYTHON, able]}, packages=("av",)))
+    assert not [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
+    made = plan.make(inputs(facts={"pythons": [{**PYTHON, "numpy": None}]}, packages=("av",)))
+    (step,) = [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
+    assert step.packages == ("numpy", "av")
+
+
 def test_a_gpu_that_another_process_holds_is_named_with_who_unless_shared() -> None:
     held = {"gpus": [GPU], "gpu_holders": [{"name": "python", "pid": 9, "used_mib": 700}]}
     with pytest.raises(GpujobError) as caught:
