@@ -94,10 +94,15 @@ class LocalHost(AskingHost):
         return shell.login(folder), dict(self._ctx.env)
 
     def sessions(self) -> list[str]:
-        """Names of the sessions on our socket."""
+        """Names of the sessions on our socket, by libtmux; by our own words where the tmux is too old for it."""
         import libtmux  # noqa: PLC0415 - 90 ms that only attaching needs
 
-        return [s.session_name or "" for s in libtmux.Server(socket_path=self._layout.tmux_socket).sessions]
+        try:
+            server = libtmux.Server(socket_path=self._layout.tmux_socket)
+            return [session.session_name or "" for session in server.sessions]
+        except libtmux.exc.LibTmuxException:  # it knows none before 3.2a
+            seen = self.ask("look", lines=0)["runs"]
+            return [str(run["session"]) for run in seen if run.get("session")]
 
 
 def pythons(ctx: Context) -> list[str]:
