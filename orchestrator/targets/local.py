@@ -94,7 +94,7 @@ class LocalHost(AskingHost):
         return shell.login(folder), dict(self._ctx.env)
 
     def sessions(self) -> list[str]:
-        """Names of the sessions on our socket, by libtmux; by our own words where the tmux is too old for it."""
+        """Names of the sessions on our socket, by libtmux, or by the helper where tmux is too old for it."""
         import libtmux  # noqa: PLC0415 - 90 ms that only attaching needs
 
         try:
