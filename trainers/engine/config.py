@@ -165,7 +165,7 @@ def harmless(kind: type[Config]) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class EngineConfig(Config):
+class LoopConfig(Config):
     """What the loop itself asks for; every trainer's options begin with these."""
 
     seed: int = option(0, "of the splits, the order, the start weights and dropout", low=0)
@@ -188,6 +188,18 @@ class EngineConfig(Config):
     device: str = option(
         "auto", "auto is a GPU where there is one", choices=("auto", "cpu", "cuda"), harmless=True
     )
+    select: str = option("loss", "the validation metric that names the best", choices=("loss",))
+    patience: int = option(15, "epochs without a better value; 0 never stops early", low=0)
+    checkpoint_every: int = option(0, "steps; 0 is once an epoch", low=0, harmless=True)
+    evaluate_batch: int = option(64, "samples at once when a split is asked", low=1, harmless=True)
+    num_workers: int = option(2, "loader processes", low=0, harmless=True)
+    progress_seconds: float = option(2.0, "between two progress lines", low=0.0, harmless=True)
+
+
+@dataclass(frozen=True)
+class EngineConfig(LoopConfig):
+    """The options of a loop that trains a classifier."""
+
     label_smoothing: float = option(0.0, "share of the target spread evenly", low=0.0, high=0.9)
     class_weights: bool = option(True, "weigh classes by the inverse of their training share")
     select: str = option(
@@ -195,8 +207,3 @@ class EngineConfig(Config):
         "the validation metric that names the best",
         choices=("balanced_accuracy", "macro_f1", "accuracy"),
     )
-    patience: int = option(15, "epochs without a better value; 0 never stops early", low=0)
-    checkpoint_every: int = option(0, "steps; 0 is once an epoch", low=0, harmless=True)
-    evaluate_batch: int = option(64, "samples at once when a split is asked", low=1, harmless=True)
-    num_workers: int = option(2, "loader processes", low=0, harmless=True)
-    progress_seconds: float = option(2.0, "between two progress lines", low=0.0, harmless=True)

@@ -5,14 +5,14 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from trainers.engine.config import EngineConfig
+from trainers.engine.config import LoopConfig
 from trainers.engine.distributed import Group
 from trainers.engine.sampler import Plan, Shares
 from trainers.engine.task import Task
 from trainers.engine.workers import let_the_parent_decide
 
 
-def stream(task: Task, config: EngineConfig, plan: Plan, group: Group, first: int) -> Iterator[Any]:
+def stream(task: Task, config: LoopConfig, plan: Plan, group: Group, first: int) -> Iterator[Any]:
     """The parts of each step for this process, from step `first` to the end of the run."""
     shares = Shares(plan, group.rank, group.size, config.accumulate, first)
     loader: DataLoader[Any] = DataLoader(

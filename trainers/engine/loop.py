@@ -12,7 +12,7 @@ from typing import Any
 
 from trainers.engine import baseline, checkpoint, health, metrics, resume
 from trainers.engine.distributed import Group
-from trainers.engine.evaluate import evaluate
+from trainers.engine.evaluate import Result, evaluate
 from trainers.engine.events import Events, say
 from trainers.engine.learner import Learner
 from trainers.engine.loader import stream
@@ -25,7 +25,7 @@ SKIPS = 20
 
 
 class Diverged(Exception):
-    """Loss or gradient is not finite."""
+    """Loss or gradient is not finite, or the model has learnt nothing."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class State:
     """
 
     step: int = 0
-    best: float = -math.inf
+    best: float = -math.inf  # of the metric or, where less is better, of its negative
     best_step: int | None = None
     bad_epochs: int = 0
     skips: int = 0
@@ -173,22 +173,30 @@ class Trainer:
         loss, weight, *counts = self.state.sums
         self._metrics("train", epoch, self.state.step, self.task.summarise(counts), loss / weight)
         self.state.sums = []
-        model, precision = self.learner.model, self.learner.precision
-        result = evaluate(self.task, model, "val", self.group, precision, self.together)
+        result = self._evaluate("val")
         self._metrics("val", epoch, self.state.step, result.summary, result.loss)
-        self._judge(epoch, result.summary.values[self.select])
-        self._save({**result.summary.values, "loss": result.loss}, epoch)
+        values = {**result.summary.values, "loss": result.loss}
+        self._judge(epoch, values[self.select])
+        self._save(values, epoch)
+        self._doubt(epoch, result.summary)
 
     def _judge(self, epoch: int, value: float) -> None:
-        better = value > self.state.best
+        score = metrics.score(self.select, value)
+        better = score > self.state.best
         self.state.bad_epochs = 0 if better else self.state.bad_epochs + 1
         if better:
-            self.state.best, self.state.best_step = value, self.state.step
-        if epoch == math.ceil(self.config.warmup_epochs) + 5:
-            for found in health.above_chance(self.state.best, len(self.task.classes), epoch):
-                self._health(found, "goes on")
+            self.state.best, self.state.best_step = score, self.state.step
         if self.talk:
             say(f"epoch {epoch}  val {self.select} {value:.4f}{'  best so far' if better else ''}")
+
+    def _doubt(self, epoch: int, summary: Summary) -> None:
+        """What the validation says of a model that learns nothing; an error ends the run."""
+        since = epoch - math.ceil(self.config.warmup_epochs)
+        for found in summary.doubts(self.state.best, epoch, since):
+            stops = found.severity == "error"
+            self._health(found, f"stopped after epoch {epoch}" if stops else "goes on")
+            if stops:
+                raise Diverged(f"{found.seen}: {found.fix}")
 
     def _metrics(self, split: str, epoch: int, step: int, summary: Summary, loss: float) -> None:
         self.events(
@@ -206,23 +214,19 @@ class Trainer:
         split = "test" if self.task.size("test") else "val"
         best = self.state.best_step or self.state.step
         held = checkpoint.read(self.root / str(best))
-        model, precision = self.learner.model, self.learner.precision
-        checkpoint.load_weights(model, held)
-        result = evaluate(self.task, model, split, self.group, precision, self.together)
-        groups = self.task.groups(split)
-        low, high = metrics.bootstrap_interval(result.hits, groups, self.config.seed)
-        values = result.summary.values
-        values.update(accuracy_low=low, accuracy_high=high)
+        checkpoint.load_weights(self.learner.model, held)
+        result = self._evaluate(split)
+        told = result.summary.conclude(result.hits, self.task, split)
         self._metrics(split, held.manifest["epoch"], best, result.summary, result.loss)
-        message = (
-            f"{split} accuracy {values['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, groups "
-            f"drawn), balanced {values['balanced_accuracy']:.3f}, macro-F1 "
-            f"{values['macro_f1']:.3f}, by the checkpoint of step {best}"
-        )
-        beside, findings = baseline.compare(self.task, split, values)
+        message = f"{split} {told}, by the checkpoint of step {best}"
+        beside, findings = baseline.compare(self.task, split, result.summary.values)
         for found in findings:
             self._health(found, "done")
         return Outcome("done", self.state.step, message + beside)
+
+    def _evaluate(self, split: str) -> Result:
+        learner = self.learner
+        return evaluate(self.task, learner.model, split, self.group, learner.precision, self.together)
 
     def _save(self, values: dict[str, float], epoch: int | None) -> None:
         """Write a checkpoint; `epoch` is the one that has just ended, or None within one."""

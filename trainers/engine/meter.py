@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from trainers.engine.config import EngineConfig
+from trainers.engine.config import LoopConfig
 from trainers.engine.events import Events, say
 
 
@@ -21,7 +21,7 @@ class Meter:
     def __init__(
         self,
         events: Events,
-        config: EngineConfig,
+        config: LoopConfig,
         steps: int,
         talk: bool = True,
         clock: Callable[[], float] = time.monotonic,

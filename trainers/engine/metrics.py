@@ -7,6 +7,13 @@ import numpy as np
 
 from trainers.engine import rng
 
+LOWER_IS_BETTER = ("loss", "wer", "wer_official")
+
+
+def score(metric: str, value: float) -> float:
+    """A metric as a number of which more is better."""
+    return -value if metric in LOWER_IS_BETTER else value
+
 
 def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
     """(C, C) int64; rows are the truth."""
@@ -49,14 +56,22 @@ def per_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, dict[s
 
 
 def bootstrap_interval(
-    hits: Sequence[float], groups: Sequence[str], seed: int, rounds: int = 2000
+    hits: Sequence[float],
+    groups: Sequence[str],
+    seed: int,
+    rounds: int = 2000,
+    weights: Sequence[float] | None = None,
 ) -> tuple[float, float]:
-    """The 95 % interval of the mean of `hits`, drawing whole groups (actors) with replacement."""
+    """The 95 % interval of the mean of `hits`, drawing whole groups (actors) with replacement.
+
+    With `weights` (words of each sentence) it is that of sum(hits) / sum(weights).
+    """
     names = sorted(set(groups))
     place = {name: i for i, name in enumerate(names)}
     home = np.array([place[group] for group in groups])
     right = np.bincount(home, weights=np.asarray(hits, dtype=float), minlength=len(names))
-    count = np.bincount(home, minlength=len(names))
+    whole = None if weights is None else np.asarray(weights, dtype=float)
+    count = np.bincount(home, weights=whole, minlength=len(names))
     draws = np.random.default_rng(rng.word(seed, 2)).integers(len(names), size=(rounds, len(names)))
     means = right[draws].sum(1) / count[draws].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from trainers.engine.config import EngineConfig
+from trainers.engine.config import LoopConfig
 
 WARMUP_START = 0.1
 CYCLE_START, CYCLE_END = 1 / 25, 1 / 25e4
@@ -23,7 +23,7 @@ CYCLE_START, CYCLE_END = 1 / 25, 1 / 25e4
 
 
 def optimizer(
-    model: nn.Module, config: EngineConfig, factors: Mapping[str, float] | None = None
+    model: nn.Module, config: LoopConfig, factors: Mapping[str, float] | None = None
 ) -> torch.optim.AdamW:
     """AdamW; biases and gains (fewer than two dimensions) do not decay.
 
@@ -45,12 +45,12 @@ def optimizer(
     return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
-def warmup_steps(config: EngineConfig, steps_per_epoch: int) -> int:
+def warmup_steps(config: LoopConfig, steps_per_epoch: int) -> int:
     """Steps of the warm-up, at most the run less one."""
     return min(round(config.warmup_epochs * steps_per_epoch), config.epochs * steps_per_epoch - 1)
 
 
-def scheduler(owner: torch.optim.Optimizer, config: EngineConfig, steps_per_epoch: int) -> LRScheduler:
+def scheduler(owner: torch.optim.Optimizer, config: LoopConfig, steps_per_epoch: int) -> LRScheduler:
     """Warm-up and then the main schedule, one step of it an optimizer step."""
     rates = {group["lr"] for group in owner.param_groups}
     if config.schedule == "one-cycle" or len(rates) > 1:
@@ -66,9 +66,7 @@ def scheduler(owner: torch.optim.Optimizer, config: EngineConfig, steps_per_epoc
     return SequentialLR(owner, [rise, main], milestones=[warm])
 
 
-def _main(
-    owner: torch.optim.Optimizer, config: EngineConfig, steps: int, steps_per_epoch: int
-) -> LRScheduler:
+def _main(owner: torch.optim.Optimizer, config: LoopConfig, steps: int, steps_per_epoch: int) -> LRScheduler:
     if config.schedule == "cosine":
         floor = config.learning_rate * config.final_rate
         return CosineAnnealingLR(owner, T_max=steps, eta_min=floor)
@@ -78,7 +76,7 @@ def _main(
     return ConstantLR(owner, factor=1.0, total_iters=1)
 
 
-def planned_rate(step: int, config: EngineConfig, steps_per_epoch: int) -> float:
+def planned_rate(step: int, config: LoopConfig, steps_per_epoch: int) -> float:
     """The learning rate of step 0, 1, … in closed form: what the schedulers must arrive at."""
     warm, peak = warmup_steps(config, steps_per_epoch), config.learning_rate
     if config.schedule == "one-cycle":

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from trainers.engine.config import EngineConfig
+from trainers.engine.config import LoopConfig
 
 
-def choose(config: EngineConfig, device: torch.device) -> str:
+def choose(config: LoopConfig, device: torch.device) -> str:
     """The precision asked for; `auto` is bf16 on a GPU that has it, else float32."""
     asked = config.precision
     if asked != "auto":

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from trainers.engine.config import EngineConfig
+from trainers.engine import health, metrics
+from trainers.engine.config import LoopConfig
+from trainers.engine.health import Finding
 from trainers.engine.sampler import Key
 
 
@@ -53,6 +55,22 @@ class Summary:
     classes: list[str] | None = None
     confusion: list[list[int]] | None = None
 
+    def doubts(self, best: float, epoch: int, since_warmup: int) -> list[Finding]:
+        """What a validation says of a model that learns nothing; `best` is the score so far."""
+        if since_warmup != 5 or not self.classes:
+            return []
+        return health.above_chance(best, len(self.classes), epoch)
+
+    def conclude(self, hits: Sequence[float], task: "Task", split: str) -> str:
+        """Adds the interval over groups to `values`; the last word of a run in a few words."""
+        values = self.values
+        low, high = metrics.bootstrap_interval(hits, task.groups(split), task.config.seed)
+        values.update(accuracy_low=low, accuracy_high=high)
+        return (
+            f"accuracy {values['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, groups "
+            f"drawn), balanced {values['balanced_accuracy']:.3f}, macro-F1 {values['macro_f1']:.3f}"
+        )
+
 
 class Task(Protocol):
     """Data, model and loss of one trainer."""
@@ -63,7 +81,7 @@ class Task(Protocol):
         ...
 
     @property
-    def config(self) -> EngineConfig:
+    def config(self) -> LoopConfig:
         """The options."""
         ...
 
