@@ -1,0 +1,76 @@
+"""Connectionist temporal classification (Graves et al. 2006), with every misuse refused by name.
+
+torch's own loss takes a blank within a target, an id beyond the vocabulary and raw logits without a
+word, and gives an infinite loss, or with zero_infinity a silent 0, where nothing can be aligned.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import ctc_loss
+
+BLANK = 0
+
+
+class Misuse(ValueError):
+    """Not what CTC is defined for; the message says which rule is broken and where."""
+
+
+def frames_needed(target: Sequence[int]) -> int:
+    """Output frames that a target takes: its length, and a blank between neighbours that repeat."""
+    return len(target) + sum(a == b for a, b in zip(target[1:], target, strict=False))
+
+
+def check(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> None:
+    """Raises Misuse unless `log_probs` (B, T, V), `lengths` (B,) and the B targets go together."""
+    if log_probs.ndim != 3 or lengths.ndim != 1:
+        raise Misuse(f"log-probabilities are (B, T, V) and lengths (B,), not {tuple(log_probs.shape)}")
+    batch, steps, words = log_probs.shape
+    if batch != len(lengths) or batch != len(targets):
+        raise Misuse(
+            f"the batch comes first: {batch} rows of log-probabilities, {len(lengths)} lengths, "
+            f"{len(targets)} targets"
+        )
+    if int(lengths.max()) > steps or int(lengths.min()) < 1:
+        raise Misuse(f"a length is outside 1 to {steps}: {lengths.tolist()}")
+    total = log_probs.detach()[:, 0].exp().sum(-1)
+    if not bool(((total - 1.0).abs() < 1e-3).all()):
+        raise Misuse("these are no log-probabilities: they do not add up to 1 (take log_softmax first)")
+    for row, target in enumerate(targets):
+        _check_target(row, target, int(lengths[row]), words)
+
+
+def _check_target(row: int, target: Sequence[int], length: int, words: int) -> None:
+    if BLANK in target:
+        raise Misuse(f"target {row} holds the blank, id {BLANK}: {list(target)}")
+    if any(not 0 < id < words for id in target):
+        raise Misuse(f"target {row} holds an id outside 1 to {words - 1}: {list(target)}")
+    if length < frames_needed(target):
+        raise Misuse(
+            f"target {row} needs {frames_needed(target)} frames ({len(target)} glosses and their "
+            f"repeats), the output has {length}"
+        )
+
+
+def losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
+    """(B,) float32, nats of each sequence. Raises Misuse.
+
+    Computed on the CPU: the sums of CUDA's backward pass come in no fixed order, and a resumed run
+    must go on bit for bit.
+    """
+    there = log_probs.float().cpu()
+    check(there, lengths, targets)
+    flat = torch.tensor([id for target in targets for id in target], dtype=torch.long)
+    sizes = torch.tensor([len(target) for target in targets])
+    found: Tensor = ctc_loss(
+        there.transpose(0, 1), flat, lengths.cpu(), sizes, blank=BLANK, reduction="none", zero_infinity=False
+    )
+    return found.to(log_probs.device)
+
+
+def untrained(lengths: Tensor, targets: Sequence[Sequence[int]], words: int) -> Tensor:
+    """(B,) the loss of a model that holds every word equally likely: what an untrained one begins at."""
+    steps = int(lengths.max())
+    uniform = torch.full((len(targets), steps, words), 1.0 / words).log()
+    return losses(uniform, lengths, targets)

@@ -1,0 +1,129 @@
+"""From CTC's frames to glosses: best path, and prefix beam search with an n-gram model."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+
+BLANK = 0
+START = -1
+CANDIDATES = 20
+"""Words that are followed at each frame."""
+
+
+def collapse(path: Iterable[int]) -> list[int]:
+    """The words of a path of frames: repeats merged, blanks removed."""
+    return [id for id, _ in groupby(path) if id != BLANK]
+
+
+def greedy(log_probs: np.ndarray) -> list[int]:
+    """The words of the best path; `log_probs` (T, V)."""
+    return collapse(log_probs.argmax(1).tolist())
+
+
+@dataclass
+class NGrams:
+    """An interpolated n-gram model with Witten-Bell smoothing (Witten and Bell 1991) over word ids.
+
+    P(w|h) = (c(hw) + n(h) P(w|h')) / (c(h) + n(h)), n(h) the words seen after h, P uniform at last.
+    """
+
+    order: int
+    words: int
+    counts: dict[tuple[int, ...], Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+    @classmethod
+    def of(cls, sentences: Iterable[Sequence[int]], order: int, words: int) -> "NGrams":
+        """Counted on the training sentences; `words` is the size of the vocabulary."""
+        model = cls(order, words)
+        for sentence in sentences:
+            padded = [*[START] * (order - 1), *sentence]
+            for place in range(order - 1, len(padded)):
+                for length in range(order):
+                    model.counts[tuple(padded[place - length : place])][padded[place]] += 1
+        return model
+
+    def log_prob(self, word: int, before: Sequence[int]) -> float:
+        """ln P of a word after the words before it, from the beginning of the sentence."""
+        padded = [*[START] * (self.order - 1), *before]
+        probability = 1.0 / max(1, self.words - 1)
+        for length in range(self.order):
+            seen = self.counts.get(tuple(padded[len(padded) - length :]))
+            if seen:
+                total, kinds = seen.total(), len(seen)
+                probability = (seen[word] + kinds * probability) / (total + kinds)
+        return math.log(probability)
+
+    def as_list(self) -> list[list[int]]:
+        """For the manifest: [word, count, history…] of every n-gram."""
+        return [
+            [word, count, *history]
+            for history, seen in sorted(self.counts.items())
+            for word, count in sorted(seen.items())
+        ]
+
+    @classmethod
+    def from_list(cls, held: Iterable[Sequence[int]], order: int, words: int) -> "NGrams":
+        """Back from the manifest."""
+        model = cls(order, words)
+        for word, count, *history in held:
+            model.counts[tuple(history)][word] = count
+        return model
+
+
+Prefix = tuple[int, ...]
+
+
+def _plus(a: float, b: float) -> float:
+    if a < b:
+        a, b = b, a
+    return a if b == -math.inf else a + math.log1p(math.exp(b - a))
+
+
+def beam_search(
+    log_probs: np.ndarray, beams: int, model: NGrams | None = None, weight: float = 0.0
+) -> list[int]:
+    """The best prefix (Hannun et al. 2014) of `log_probs` (T, V), scored with weight * ln P(words).
+
+    A prefix holds two sums over its paths: of those that end in a blank and of those that do not.
+    """
+    held: dict[Prefix, tuple[float, float]] = {(): (0.0, -math.inf)}
+    spoken: dict[Prefix, float] = {(): 0.0}
+    for frame in log_probs:
+        some = np.argpartition(frame, -min(CANDIDATES, len(frame)))[-min(CANDIDATES, len(frame)) :]
+        following: dict[Prefix, list[float]] = defaultdict(lambda: [-math.inf, -math.inf])
+        for prefix, (blank, word) in held.items():
+            _follow(following, prefix, blank, word, frame, some.tolist())
+        for prefix in following:
+            if prefix not in spoken:
+                said = weight * model.log_prob(prefix[-1], prefix[:-1]) if model and weight else 0.0
+                spoken[prefix] = spoken[prefix[:-1]] + said
+        best = sorted(following, key=lambda p: _plus(*following[p]) + spoken[p], reverse=True)[:beams]
+        held = {prefix: (following[prefix][0], following[prefix][1]) for prefix in best}
+    return list(next(iter(held)))
+
+
+def _follow(
+    following: dict[Prefix, list[float]],
+    prefix: Prefix,
+    blank: float,
+    word: float,
+    frame: np.ndarray,
+    some: Sequence[int],
+) -> None:
+    """Add what a prefix becomes at one frame."""
+    both = _plus(blank, word)
+    for id in some:
+        chance = float(frame[id])
+        if id == BLANK:
+            following[prefix][0] = _plus(following[prefix][0], both + chance)
+            continue
+        longer = (*prefix, id)
+        if prefix and prefix[-1] == id:
+            following[prefix][1] = _plus(following[prefix][1], word + chance)
+            following[longer][1] = _plus(following[longer][1], blank + chance)
+        else:
+            following[longer][1] = _plus(following[longer][1], both + chance)

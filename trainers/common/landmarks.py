@@ -1,0 +1,74 @@
+"""The layout of MediaPipe features: named column groups that are stored, never assumed.
+
+Standard library only. A frame is 543 landmarks of 3 coordinates; the full width is the 1,629 raw
+columns, their velocity, their acceleration, and the raw columns once more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+RAW = 1629
+FULL = 4 * RAW
+LANDMARKS = RAW // 3
+
+SIZES = {"pose": 99, "face": 1404, "left_hand": 63, "right_hand": 63}
+"""Columns of each group."""
+
+ORDERS = {
+    "pose-face-hands": ("pose", "face", "left_hand", "right_hand"),
+    "pose-hands-face": ("pose", "left_hand", "right_hand", "face"),
+}
+"""By name: in which order an extractor wrote the groups."""
+
+
+class BadLayout(ValueError):
+    """A layout that does not cover the columns, or not once."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Group to (first column, end) among the raw columns."""
+
+    groups: dict[str, tuple[int, int]]
+
+    def __post_init__(self) -> None:
+        if set(self.groups) != set(SIZES):
+            raise BadLayout(f"the groups are {', '.join(SIZES)}, not {', '.join(self.groups)}")
+        spans = sorted((*span, name) for name, span in self.groups.items())
+        ends = [0, *(end for _, end, _ in spans)]
+        for place, (first, end, name) in enumerate(spans):
+            if first != ends[place] or end - first != SIZES[name]:
+                raise BadLayout(
+                    f"{name} is {first}:{end}; it has {SIZES[name]} columns and begins at {ends[place]}"
+                )
+
+    @classmethod
+    def named(cls, name: str) -> "Layout":
+        """One of ORDERS."""
+        groups, start = {}, 0
+        for group in ORDERS[name]:
+            groups[group] = (start, start + SIZES[group])
+            start += SIZES[group]
+        return cls(groups)
+
+    @classmethod
+    def from_dict(cls, held: dict[str, Sequence[int]]) -> "Layout":
+        """Back from JSON. Raises BadLayout."""
+        try:
+            return cls({name: (int(first), int(end)) for name, (first, end) in held.items()})
+        except (AttributeError, TypeError, ValueError) as fault:
+            raise BadLayout(f"a layout maps each group to [first, end]: {fault}") from fault
+
+    def as_dict(self) -> dict[str, list[int]]:
+        """For the index and the manifest."""
+        return {name: list(span) for name, span in self.groups.items()}
+
+    @property
+    def name(self) -> str:
+        """Its name among ORDERS, or the groups in their order."""
+        order = tuple(sorted(self.groups, key=lambda group: self.groups[group]))
+        return next((name for name, known in ORDERS.items() if known == order), "-".join(order))
+
+    def columns(self, *groups: str) -> list[slice]:
+        """Where each group lies."""
+        return [slice(*self.groups[group]) for group in groups]

@@ -1,0 +1,1 @@
+"""What the trainers of sign language share: corpus, features, CTC task, checks, sample data."""

@@ -1,0 +1,93 @@
+"""Samples of sentences and the padded batches they become."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.common.sign.augment import Course
+from trainers.common.sign.files import Record
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sentence: its frames, its record (what WER compares with), the ids of its glosses, the 32-bit
+    key of its dropout masks, and a teacher's logits (T', V) where there is one."""
+
+    index: int
+    course: Course
+    record: Record | None = None
+    target: tuple[int, ...] = ()
+    key: int = 0
+    teacher: np.ndarray | None = field(default=None, repr=False)
+
+
+class Batch(NamedTuple):
+    """raw (B, T, 1629), zero beyond each length, and nothing normalised; `lengths` (B,) stay on the CPU.
+
+    `shown` (B, T) is 0 for hidden frames; `teacher` (B, T, V) float16 is the teacher's logits at each frame.
+    """
+
+    raw: Tensor
+    shown: Tensor
+    lengths: Tensor
+    targets: list[list[int]]
+    records: list[Record | None]
+    keys: Tensor
+    places: Tensor
+    teacher: Tensor | None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
+        there = {
+            name: value.to(device, non_blocking=True)
+            for name in ("raw", "shown", "keys", "places", "teacher")
+            if (value := getattr(self, name)) is not None
+        }
+        return self._replace(**there)
+
+
+def collate(samples: Sequence[Sample]) -> Batch | None:
+    """Pad to the longest."""
+    if not samples:
+        return None
+    lengths = torch.tensor([len(sample.course.raw) for sample in samples])
+    steps = int(lengths.max())
+    courses = [sample.course for sample in samples]
+    keys, places = (torch.tensor([getattr(s, name) for s in samples]) for name in ("key", "index"))
+    return Batch(
+        _padded([course.raw for course in courses], steps),
+        _padded([~course.hidden for course in courses], steps).float(),
+        lengths,
+        [list(sample.target) for sample in samples],
+        [sample.record for sample in samples],
+        keys,
+        places,
+        _teachers(samples, steps),
+    )
+
+
+def _padded(parts: Sequence[np.ndarray], steps: int) -> Tensor:
+    shape = (len(parts), steps, *parts[0].shape[1:])
+    whole = np.zeros(shape, np.result_type(*{part.dtype for part in parts}))
+    for row, part in enumerate(parts):
+        whole[row, : len(part)] = part
+    return torch.from_numpy(whole)
+
+
+def _teachers(samples: Sequence[Sample], steps: int) -> Tensor | None:
+    """The teacher's logits of the original frame that each frame comes from."""
+    if samples[0].teacher is None:
+        return None
+    return _padded([_at_frames(sample) for sample in samples], steps)
+
+
+def _at_frames(sample: Sample) -> np.ndarray:
+    assert sample.teacher is not None
+    source = sample.course.source
+    stride = (source[-1] + 1) / len(sample.teacher)
+    places = np.minimum((source / stride).astype(int), len(sample.teacher) - 1)
+    return np.asarray(sample.teacher[places])

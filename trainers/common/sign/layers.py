@@ -1,0 +1,66 @@
+"""Layers over padded sequences (B, C, T) that never let padding change a valid frame."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from trainers.engine.dropout import CounterDropout
+
+
+class MaskedGroupNorm(nn.Module):
+    """Group normalisation (Wu and He 2018) whose statistics are those of the valid frames."""
+
+    def __init__(self, channels: int, most: int = 32) -> None:
+        super().__init__()
+        self.groups = max(d for d in range(1, most + 1) if channels % d == 0)
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
+        """(B, C, T) with `valid` (B, 1, T) of 0 and 1; the same shape back, padding zero."""
+        batch, channels, steps = values.shape
+        held = (values.float() * valid).view(batch, self.groups, -1, steps)
+        count = valid.sum((1, 2)).view(batch, 1, 1, 1) * held.shape[2]
+        mean = held.sum((2, 3), keepdim=True) / count
+        centred = (held - mean) * valid[:, None]
+        variance = centred.square().sum((2, 3), keepdim=True) / count
+        normal = (centred * torch.rsqrt(variance + 1e-5)).view(batch, channels, steps)
+        return (normal * self.weight[:, None] + self.bias[:, None]) * valid
+
+
+class Reader(nn.Module):
+    """A bidirectional LSTM that sees no padding."""
+
+    def __init__(self, width: int, units: int, layers: int) -> None:
+        super().__init__()
+        self.width = 2 * units
+        self.lstm = nn.LSTM(width, units, layers, batch_first=True, bidirectional=True)
+
+    def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, width) and (B,) on the CPU; (B, T, 2 * units), zero beyond each length."""
+        packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
+        read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])
+        return read
+
+
+class Encoder(nn.Module):
+    """One modality, frame by frame: linear, layer norm, ReLU, dropout, linear, layer norm."""
+
+    def __init__(self, width: int, hidden: int, out: int, rate: float, layer: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(width, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.dropout = CounterDropout(rate, layer)
+        self.second = nn.Linear(hidden, out)
+        self.last = nn.LayerNorm(out)
+
+    def forward(self, values: Tensor, keys: Tensor) -> Tensor:
+        """(B, T, width) to (B, T, out)."""
+        held = self.dropout(torch.relu(self.norm(self.first(values))), keys)
+        answer: Tensor = self.last(self.second(held))
+        return answer
+
+
+def halved(lengths: Tensor) -> Tensor:
+    """Lengths after a stride of 2 with padding to either side: rounded up."""
+    return (lengths + 1) // 2

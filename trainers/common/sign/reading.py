@@ -1,0 +1,134 @@
+"""Feature files, read strictly: one landmark sequence each, of the keys and widths there are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainers.common.landmarks import FULL, LANDMARKS, RAW
+
+KEYS = ("features", "feature", "arr_0")
+"""In this order; the first that is there is read."""
+
+MASKS = "detection_masks"
+
+
+class Unusable(Exception):
+    """A file that cannot be used: the rule's code, the reason, its particulars."""
+
+    def __init__(self, reason: str, detail: str = "", code: str = "schema.keys") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail, self.code = reason, detail, code
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """raw (T, 1629) float16; `agreement`: the share of landmarks whose zeros are those of the masks."""
+
+    raw: np.ndarray
+    agreement: float | None
+
+
+def derive(raw: np.ndarray) -> np.ndarray:
+    """(T, 1629) to (T, 4887) float32: raw, velocity, acceleration, as the public extractor makes them.
+
+    velocity[t] = x[t] - x[t-1], acceleration[t] = velocity[t] - velocity[t-1]; the first frames, which
+    have no predecessor, take the first value there is, or 0.
+    """
+    raw = raw.astype(np.float32)
+    velocity, acceleration = np.zeros_like(raw), np.zeros_like(raw)
+    if len(raw) > 1:
+        velocity[1:] = raw[1:] - raw[:-1]
+        velocity[0] = velocity[1]
+    if len(raw) > 2:
+        acceleration[2:] = velocity[2:] - velocity[1:-1]
+        acceleration[:2] = acceleration[2]
+    return np.concatenate([raw, velocity, acceleration], 1)
+
+
+def widen(raw: np.ndarray) -> np.ndarray:
+    """(T, 1629) to the full width (T, 6516): raw, velocity, acceleration, raw once more."""
+    whole = derive(raw)
+    return np.concatenate([whole, whole[:, :RAW]], 1)
+
+
+def read(path: Path, min_frames: int) -> Landmarks:
+    """The sequence of one file. Raises Unusable."""
+    values, masks = _load(path)
+    _judge(values, min_frames)
+    if values.shape[1] == FULL:
+        _judge_temporal(values)
+    raw = np.ascontiguousarray(values[:, :RAW], dtype=np.float16)
+    if not np.isfinite(raw).all():
+        raise Unusable("holds values that landmarks do not have", f"up to {np.abs(values).max():.3g}")
+    return Landmarks(raw, None if masks is None else _agreement(raw, masks))
+
+
+def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        # Opened here: numpy leaves the file open when the archive is torn.
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                return held, None
+            with held:
+                keys = list(held.keys())
+                key = next((key for key in KEYS if key in keys), None)
+                if key is None:
+                    raise Unusable(
+                        f"has no key {' or '.join(KEYS)}", f"it holds {', '.join(keys) or 'nothing'}"
+                    )
+                return held[key], held[MASKS] if MASKS in keys else None
+    except Unusable:
+        raise
+    except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
+        raise Unusable("is no readable NPZ or NPY", str(fault).split("\n")[0]) from fault
+
+
+def _judge(values: np.ndarray, least: int) -> None:
+    if values.ndim != 2 or values.shape[1] not in (RAW, FULL):
+        raise Unusable(f"the features are not (T, {FULL}) or (T, {RAW})", f"they are {values.shape}")
+    if values.dtype.kind != "f":
+        raise Unusable("the features are not of floating point", f"they are {values.dtype}")
+    if len(values) < least:
+        raise Unusable(f"has fewer than {least} frames", f"it has {len(values)}")
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise Unusable("holds NaN or infinity", f"{bad} of {values.size} values")
+    if (values == values[0]).all():
+        raise Unusable("every frame is the same")
+
+
+def _judge_temporal(values: np.ndarray) -> None:
+    """Its last 4,887 columns are what the device will derive: else dropping them would change the data."""
+    raw = values[:, :RAW]
+    rounding = float(np.finfo(values.dtype).eps) * max(1.0, float(np.abs(raw).max()))
+    made = widen(raw)[:, RAW:]
+    off = np.abs(made - values[:, RAW:].astype(np.float32)).max(0)
+    wrong = np.flatnonzero(off > max(8 * rounding, 1e-5))
+    if len(wrong):
+        detail = f"{len(wrong)} of {len(off)} differ, the first is column {RAW + wrong[0]}"
+        raise Unusable("the temporal columns are not velocity, acceleration and raw", detail, "schema.layout")
+
+
+def _agreement(raw: np.ndarray, masks: np.ndarray) -> float:
+    if masks.shape != (len(raw), LANDMARKS):
+        raise Unusable(f"{MASKS} is not (T, {LANDMARKS})", f"it is {masks.shape}")
+    return float((present(raw) == (masks > 0)).mean())
+
+
+def present(raw: np.ndarray) -> np.ndarray:
+    """(T, 543) bool: the landmark has a coordinate that is not zero."""
+    there: np.ndarray = (raw.reshape(len(raw), LANDMARKS, 3) != 0).any(2)
+    return there
+
+
+def runs(there: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """Landmarks [first, end) that come and go together, of those that are ever missing."""
+    pattern = np.concatenate([part.astype(np.int8) for part in there])
+    same = (pattern[:, 1:] == pattern[:, :-1]).all(0)
+    edges = [0, *(np.flatnonzero(~same) + 1).tolist(), pattern.shape[1]]
+    spans = zip(edges[:-1], edges[1:], strict=True)
+    comes_and_goes = (pattern.min(0) == 0) & (pattern.max(0) == 1)
+    return [(first, end) for first, end in spans if comes_and_goes[first]]

@@ -1,0 +1,216 @@
+"""Sample data: made-up signing with the files, keys, shapes and statistics of real landmarks."""
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainers.common.landmarks import LANDMARKS
+from trainers.common.phoenix import PATTERNS, Sentence
+from trainers.common.sign.files import PART
+from trainers.common.sign.reading import present, widen
+from trainers.engine import rng
+from trainers.engine.events import Events
+
+SIZE = 240
+"""Sentences that are written where nobody says how many."""
+
+GLOSSES = (
+    *("ABEND", "BERG", "FREUNDLICH", "GEWITTER", "HEUTE", "KOMMEN"),
+    *("MORGEN", "NACHT", "REGEN", "SONNE", "WIND", "WOLKE"),
+)
+BETWEEN = ("IX", "loc-NORD", "WG", "__EMOTION__", "REGEN-PLUSPLUS")
+"""Annotated now and then beside a sign, and left out by the gloss filter."""
+
+UNSEEN = "HOCHWASSER"
+"""A gloss of test that train does not have."""
+
+SIGNERS = {"train": ("Signer01", "Signer02", "Signer03", "Signer04"), "val": ("Signer05",)}
+POSE, FACE, HAND = 33, 468, 21
+WRISTS = {"left": 15, "right": 16}
+REST = {"left": np.array([0.62, 0.75, -0.1]), "right": np.array([0.38, 0.75, -0.1])}
+
+
+def _draw(seed: int, *counters: int) -> np.random.Generator:
+    return np.random.default_rng(rng.word(seed, *counters))
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One gloss: where each hand goes (3 points in signing space), the shape it has, both hands or one."""
+
+    right: np.ndarray
+    left: np.ndarray | None
+    shape: np.ndarray
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What all sentences share: signs, the resting figure, the signers' ways."""
+
+    seed: int
+    signs: dict[str, Sign]
+    pose: np.ndarray
+    face: np.ndarray
+
+    def raw(self, glosses: tuple[str, ...], signer: str, number: int) -> np.ndarray:
+        """(T, 1629) float32: pose, face, left hand, right hand."""
+        draw, way = _draw(self.seed, 7, number), _draw(self.seed, 8, int(signer[-2:]))
+        pace, size = 1.0 + 0.15 * way.uniform(-1, 1), 1.0 + 0.08 * way.uniform(-1, 1)
+        offset = 0.03 * way.standard_normal(3) * [1, 1, 0.5]
+        hands, shapes = self._course(glosses, draw, pace)
+        steps = len(shapes)
+        sway = 0.01 * np.sin(np.linspace(0, 3, steps) + draw.uniform(0, 6))[:, None, None] * [1.0, 0.3, 0.0]
+        pose = np.repeat(self.pose[None], steps, 0)
+        for side, place in WRISTS.items():
+            pose[:, place] = hands[side]
+        face = self.face[None] + sway
+        fingers = {side: hands[side][:, None] + size * shapes for side in WRISTS}
+        figure = np.concatenate([pose + 0.3 * sway, face, fingers["left"], fingers["right"]], 1)
+        figure = (figure - 0.5) * size + 0.5 + offset + 0.003 * draw.standard_normal(figure.shape)
+        _lose_hands(figure, draw)
+        return np.asarray(figure.reshape(steps, -1), dtype=np.float32)
+
+    def _course(
+        self, glosses: tuple[str, ...], draw: np.random.Generator, pace: float
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Where the hands are at each frame (T, 3), and the shape they have (T, 21, 3)."""
+        places: dict[str, list[np.ndarray]] = {side: [REST[side]] for side in WRISTS}
+        times, shapes = [0.0], [self.signs[GLOSSES[0]].shape * 0.5]
+        for gloss in glosses:
+            sign, length = self.signs[gloss], pace * draw.uniform(9, 13)
+            for place, share in enumerate((4.0, length / 2, length / 2)):
+                times.append(times[-1] + share)
+                left = REST["left"] if sign.left is None else sign.left[place]
+                for side, there in (("right", sign.right[place]), ("left", left)):
+                    places[side].append(there + 0.01 * draw.standard_normal(3))
+                shapes.append(sign.shape)
+        times.append(times[-1] + 5.0)
+        frames = np.arange(int(times[-1]))
+        ends = {side: np.array([*held, REST[side]]) for side, held in places.items()}
+        hands = {side: _between(frames, times, held) for side, held in ends.items()}
+        flat = np.array([*shapes, shapes[0]]).reshape(len(times), -1)
+        return hands, _between(frames, times, flat).reshape(len(frames), HAND, 3)
+
+
+def _between(frames: np.ndarray, times: list[float], held: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(frames, times, column) for column in held.T], 1)
+
+
+def _lose_hands(figure: np.ndarray, draw: np.random.Generator) -> None:
+    """As a detector does: for some frames all 21 landmarks of a hand are zero."""
+    for first in (POSE + FACE, POSE + FACE + HAND):
+        steps = len(figure)
+        for _ in range(int(draw.integers(1, 3))):
+            start = int(draw.integers(0, steps))
+            figure[start : start + int(draw.integers(1, 4)), first : first + HAND] = 0.0
+
+
+def stage(seed: int) -> Stage:
+    """The signs and figures of a seed."""
+    draw = _draw(seed, 5)
+    signs = {}
+    for place, gloss in enumerate((*GLOSSES, UNSEEN)):
+        right = np.array([0.4, 0.45, -0.15]) + draw.uniform(-1, 1, (3, 3)) * [0.17, 0.2, 0.05]
+        left = np.array([0.6, 0.45, -0.15]) + draw.uniform(-1, 1, (3, 3)) * [0.17, 0.2, 0.05]
+        shape = 0.03 * draw.standard_normal((HAND, 3))
+        signs[gloss] = Sign(right, left if place % 3 == 0 else None, shape)
+    pose = np.array([0.5, 0.5, -0.25]) + draw.uniform(-1, 1, (POSE, 3)) * [0.15, 0.25, 0.2]
+    pose[23:, 1] += 1.2  # hips and legs lie below the picture
+    pose[29:, 2] -= 2.0
+    face = np.array([0.5, 0.35, 0.0]) + draw.uniform(-1, 1, (FACE, 3)) * [0.06, 0.09, 0.03]
+    return Stage(seed, signs, pose, face)
+
+
+def sentences(size: int, seed: int) -> Iterator[tuple[Sentence, tuple[str, ...]]]:
+    """About that many, three quarters of them train; with each the signs that are really made."""
+    shares = {"train": size - 2 * (size // 8), "val": size // 8, "test": size // 8}
+    for place, (split, count) in enumerate(shares.items()):
+        for number in range(count):
+            draw = _draw(seed, 6, place, number)
+            signs = tuple(draw.choice(GLOSSES, int(draw.integers(2, 6))).tolist())
+            if split == "test" and number == 0:
+                signs = (*signs, UNSEEN)
+            glosses = ["__ON__", *signs, "__OFF__"] if number % 5 == 0 else list(signs)
+            if number % 4 == 0:
+                glosses.insert(1, BETWEEN[number // 4 % len(BETWEEN)])
+            signers = SIGNERS.get(split, SIGNERS["val"])
+            id = f"{number + 1:02d}April_2010_Thursday_heute_default-{place}"
+            yield Sentence(id, split, signers[number % len(signers)], tuple(glosses)), signs
+
+
+def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An NPZ whose bytes depend on the arrays alone: numpy's own writer stamps the time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, value in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asanyarray(value), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getvalue())
+
+
+def write_features(place: Path, raw: np.ndarray, number: int) -> Path:
+    """One sentence, full width, in one of the forms there are; the path with its suffix."""
+    kind = np.float32 if number % 10 == 3 else np.float16
+    held = raw.astype(kind)
+    whole = widen(held).astype(kind)
+    whole[:, : raw.shape[1]] = held
+    if number % 10 == 7:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path = place.with_name(f"{place.name}.npy")
+        np.save(path, whole)
+        return path
+    path = place.with_name(f"{place.name}.npz")
+    key = {4: "feature", 5: "arr_0"}.get(number % 10, "features")
+    masks = present(held).astype(np.uint8)
+    write_npz(path, {key: whole, "detection_masks": masks} if key == "features" else {key: whole})
+    return path
+
+
+def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, object]:
+    """Write `folder`/phoenix; says how many sentences, and which are broken."""
+    held, root = stage(seed), folder / "phoenix"
+    lines: dict[str, list[str]] = {split: ["id|folder|signer|annotation"] for split in PART}
+    made = list(sentences(size, seed))
+    for number, (sentence, signs) in enumerate(made):
+        raw = held.raw(signs, sentence.signer, number)
+        write_features(root / "features" / PART[sentence.split] / sentence.id, raw, number)
+        lines[sentence.split].append(_line(sentence))
+        if number % 50 == 49:
+            events("progress", phase="prepare", step=number + 1, of=len(made))
+    broken = _break(root, held)
+    lines["train"] += [_line(Sentence(id, "train", "Signer01", ("REGEN",))) for id in broken]
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    for split, text in lines.items():
+        name = PATTERNS["si5"].format(part=PART[split])
+        (root / "annotations" / name).write_text("\n".join(text) + "\n")
+    events("progress", phase="prepare", step=len(made), of=len(made))
+    folders = {"phoenix": str(root)}
+    return {"folders": folders, "sentences": len(made) + len(broken), "broken": broken}
+
+
+def _line(sentence: Sentence) -> str:
+    place = f"{PART[sentence.split]}/{sentence.id}/1/*.png"
+    return f"{sentence.id}|{place}|{sentence.signer}|{' '.join(sentence.glosses)}"
+
+
+def _break(root: Path, held: Stage) -> list[str]:
+    """Files as they go wrong in life, each under a name that no whole one has."""
+    raw = held.raw(("REGEN",), "Signer01", 10**6)
+    whole = widen(raw)
+    masks = np.ones((len(raw), LANDMARKS), np.uint8)
+    ways: dict[str, Callable[[], dict[str, np.ndarray]]] = {
+        "broken_no_key": lambda: {"landmarks": whole},
+        "broken_nan": lambda: {"features": np.where(np.arange(whole.size).reshape(whole.shape) == 9, np.nan, whole)},
+        "broken_masks": lambda: {"features": whole, "detection_masks": masks[:-1]},
+    }
+    place = root / "features" / "train"
+    for id, way in ways.items():
+        write_npz(place / f"{id}.npz", way())
+    torn = place / "broken_torn.npz"
+    write_npz(torn, {"features": whole})
+    torn.write_bytes(torn.read_bytes()[:20_000])
+    return [*ways, "broken_torn", "broken_absent"]

@@ -1,0 +1,118 @@
+"""Word error rates as sums that add up, what they tell of a training, and the ways to decode."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trainers.common import decode, phoenix, wer
+from trainers.common.sign.config import SignConfig
+from trainers.common.sign.files import Record
+from trainers.common.vocabulary import Vocabulary
+from trainers.engine import health, metrics
+from trainers.engine.health import Finding
+from trainers.engine.task import Summary
+
+NAMES = (
+    *("substitutions", "deletions", "insertions", "words"),
+    *("official_substitutions", "official_deletions", "official_insertions", "official_words"),
+    *("sentences", "empty", "frames", "emitting"),
+)
+"""What Output.counts holds; `empty` hypotheses, `emitting` frames whose best answer is no blank."""
+
+SILENT_AFTER, STOP_AFTER = 5, 8
+"""Epochs after the warm-up: a model that says nothing but blank is told of, then stopped."""
+
+
+class WordErrors(Summary):
+    """The metrics of a CTC task."""
+
+    def doubts(self, best: float, epoch: int, since_warmup: int) -> list[Finding]:
+        """A model that answers with blanks alone has collapsed."""
+        if since_warmup < SILENT_AFTER or self.values["emitting"] > 0.0:
+            return []
+        seen = f"after {epoch} epochs every frame of val is answered with the blank, WER {self.values['wer']:.2f}"
+        fix = "run check; lower learning_rate, or give it a longer warmup_epochs"
+        if since_warmup >= STOP_AFTER:
+            return [health.error("ctc.blank", seen, fix)]
+        return [health.warning("ctc.blank", seen, fix)] if since_warmup == SILENT_AFTER else []
+
+    def conclude(self, hits: Sequence[float], task: Any, split: str) -> str:
+        """Adds the interval over signers to `values`; the last word of a run."""
+        values = self.values
+        low, high = interval(hits, task.records[split], task.config.seed)
+        values.update(wer_low=low, wer_high=high)
+        return (
+            f"WER {100 * values['wer']:.1f} % (95 % {100 * low:.1f} to {100 * high:.1f}, signers drawn; "
+            f"{values['substitutions']:.0f} substitutions, {values['deletions']:.0f} deletions, "
+            f"{values['insertions']:.0f} insertions of {values['words']:.0f} words), official "
+            f"{100 * values['wer_official']:.1f} %"
+        )
+
+
+def interval(edits: Sequence[float], records: Sequence[Record], seed: int) -> tuple[float, float]:
+    """95 % of the WER, drawing whole signers, or sentences where there is one signer."""
+    signers = [record.signer for record in records]
+    groups = signers if len(set(signers)) > 1 else [record.id for record in records]
+    words = [float(len(record.words)) for record in records]
+    return metrics.bootstrap_interval(edits, groups, seed, weights=words)
+
+
+def count(record: Record, hypothesis: Sequence[str], protocol: str, path: Sequence[int]) -> list[float]:
+    """NAMES of one sentence; `path` is the best word of each frame."""
+    plain = wer.errors(record.words, hypothesis)
+    cleaned = wer.errors(phoenix.official(record.glosses, protocol), phoenix.official(hypothesis, protocol))
+    emitting = sum(id != decode.BLANK for id in path)
+    return [float(n) for n in (*plain, *cleaned, 1, not hypothesis, len(path), emitting)]
+
+
+def summarise(counts: Sequence[float]) -> WordErrors:
+    """WER (of the filtered glosses) and official WER (of all, cleaned), with what they are made of."""
+    told = dict(zip(NAMES, counts, strict=True))
+    plain, cleaned = (wer.Errors(*(round(n) for n in counts[at : at + 4])) for at in (0, 4))
+    return WordErrors(
+        {
+            "wer": plain.rate,
+            "wer_official": cleaned.rate,
+            **{name: told[name] for name in NAMES[:4]},
+            "empty": told["empty"] / max(1.0, told["sentences"]),
+            "emitting": told["emitting"] / max(1.0, told["frames"]),
+        }
+    )
+
+
+class Decoder:
+    """Frames to glosses, the way the options say."""
+
+    def __init__(self, config: SignConfig, vocabulary: Vocabulary, model: decode.NGrams | None) -> None:
+        self.vocabulary, self.model = vocabulary, model
+        self.beams = config.beams if config.decode == "beam" else 0
+        self.weight = config.lm_weight if self.beams else 0.0
+
+    @classmethod
+    def of(cls, config: SignConfig, vocabulary: Vocabulary, train: Sequence[Sequence[str]]) -> "Decoder":
+        """With the n-grams of the training sentences, where they are asked for."""
+        if config.decode == "greedy":
+            return cls(config, vocabulary, None)
+        sentences = [vocabulary.targets(words) for words in train]
+        return cls(config, vocabulary, decode.NGrams.of(sentences, config.lm_order, len(vocabulary)))
+
+    def words(self, log_probs: np.ndarray) -> list[str]:
+        """(T, V) to glosses."""
+        if not self.beams:
+            return self.vocabulary.glosses(decode.greedy(log_probs))
+        return self.vocabulary.glosses(decode.beam_search(log_probs, self.beams, self.model, self.weight))
+
+    def as_dict(self) -> dict[str, Any] | None:
+        """The n-grams for the manifest."""
+        return None if self.model is None else {"order": self.model.order, "ngrams": self.model.as_list()}
+
+    @classmethod
+    def from_dict(
+        cls, config: SignConfig, vocabulary: Vocabulary, held: dict[str, Any] | None
+    ) -> "Decoder":
+        """Back from the manifest."""
+        if held is None:
+            return cls(config, vocabulary, None)
+        model = decode.NGrams.from_list(held["ngrams"], held["order"], len(vocabulary))
+        return cls(config, vocabulary, model)

@@ -1,0 +1,51 @@
+"""Glosses and their ids: blank is 0 and nothing else, the words come from train alone.
+
+Standard library only.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+BLANK, UNKNOWN = "<blank>", "<unk>"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`words[id]` and back. `words[0]` is the blank; `<unk>` is there only where it was asked for."""
+
+    words: tuple[str, ...]
+    _ids: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ids", {word: id for id, word in enumerate(self.words)})
+        if not self.words or self.words[0] != BLANK:
+            raise ValueError(f"id 0 is {BLANK}, not {self.words[:1]}")
+        if len(self._ids) != len(self.words):
+            raise ValueError("a word stands twice in the vocabulary")
+
+    @classmethod
+    def of(cls, sentences: Iterable[Sequence[str]], unknown: bool) -> "Vocabulary":
+        """The words of the training sentences in alphabetical order."""
+        words = sorted({word for sentence in sentences for word in sentence} - {BLANK, UNKNOWN})
+        return cls((BLANK, *([UNKNOWN] if unknown else []), *words))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._ids
+
+    def targets(self, words: Sequence[str]) -> list[int]:
+        """Ids for CTC. A word that is not known is `<unk>` where there is one, else left out; the
+        blank is never among them."""
+        unknown = self._ids.get(UNKNOWN)
+        ids = [self._ids.get(word, unknown) for word in words if word != BLANK]
+        return [id for id in ids if id is not None]
+
+    def missing(self, words: Sequence[str]) -> list[str]:
+        """Those of the words that it does not hold."""
+        return [word for word in words if word not in self._ids]
+
+    def glosses(self, ids: Iterable[int]) -> list[str]:
+        """Words of ids."""
+        return [self.words[id] for id in ids]

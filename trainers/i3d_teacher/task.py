@@ -1,0 +1,31 @@
+"""The teacher as the engine's task, and its use from a checkpoint alone."""
+
+from functools import partial
+from typing import Any
+
+from trainers.common.landmarks import Layout
+from trainers.common.sign import use
+from trainers.common.sign import task as sign
+from trainers.common.sign.task import SignTask
+from trainers.i3d_teacher.config import Config
+from trainers.i3d_teacher.model import STRIDE, I3DTeacher
+
+
+class TeacherTask(SignTask):
+    """See trainers.engine.task.Task."""
+
+    name = "i3d-teacher"
+    options = Config
+    stride = STRIDE
+
+    @classmethod
+    def make(cls, config: Any, words: int, layout: Layout) -> I3DTeacher:
+        """The model of a preset."""
+        return I3DTeacher(config.preset, words, layout, config.dropout)
+
+
+open_task = partial(sign.open_task, TeacherTask)
+run_rules = sign.run_rules
+restore = partial(use.restore, TeacherTask)
+predict = partial(use.predict, TeacherTask)
+evaluate = partial(use.evaluate, TeacherTask)
