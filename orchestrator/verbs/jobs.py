@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
         file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
     _check_name(file, name)
     _check_trainer(file)
+    packages: tuple[str, ...] = ()
+    if file.spec.trainer:
+        report = _check_config(ctx, file)
+        packages = tuple(report.get("packages") or ())
+        file = _paths_as_data(file, report.get("paths") or [])
     base = ctx.cwd if ours else path.parent
     folders = _data_folders(ctx, file, base, data)
     given = {item.partition("=")[0] for item in data}
@@ -68,10 +73,8 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
         if place.startswith(HOST) and key not in given
     }
     missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
-    job = Job(file, base, ours, folders, on_host, missing, _requirements(file, base))
-    if file.spec.trainer:
-        return replace(job, packages=tuple(_check_config(ctx, job)))
-    return job
+    wanted = _requirements(file, base)
+    return Job(file, base, ours, folders, on_host, missing, wanted, packages)
 
 
 def need_data(job: Job) -> None:
@@ -171,14 +174,14 @@ def _data_folders(ctx: Context, file: JobFile, base: Path, given: list[str]) -> 
     return places
 
 
-def _check_config(ctx: Context, job: Job) -> list[str]:
+def _check_config(ctx: Context, file: JobFile) -> dict[str, Any]:
     """The trainer itself says which options it has; the job file says on which line they stand.
 
-    Gives the packages that this trainer imports.
+    Its report tells the `packages` that it imports, and the options that are `paths`.
     """
-    request = {"config": job.spec.config, "data": {}, "tier": "config"}
+    request = {"config": file.spec.config, "data": {}, "tier": "config"}
     lines: list[str] = []
-    words = [ctx.python, "-m", "trainers", "check", job.spec.trainer or ""]
+    words = [ctx.python, "-m", "trainers", "check", file.spec.trainer or ""]
     env = {**ctx.env, "PYTHONPATH": str(share.trainers_package().parent)}
     done = process.run(words, stdin=json.dumps(request).encode(), env=env, on_line=lines.append)
     report = report_of(lines)
@@ -186,10 +189,25 @@ def _check_config(ctx: Context, job: Job) -> list[str]:
         raise GpujobError("the trainer's check gave no report", last_line(done.err), "gpujob doctor")
     errors = [f for f in report["findings"] if f["severity"] == "error"]
     if errors:
-        found = [f"{job.file.where('config', *_path(f))}: {f['seen']}" for f in errors]
+        found = [f"{file.where('config', *_path(f))}: {f['seen']}" for f in errors]
         raise UsageError(found[0], "; ".join([errors[0]["fix"], *found[1:]]))
-    packages: list[str] = report.get("packages", [])
-    return packages
+    return report
+
+
+def _paths_as_data(file: JobFile, options: list[str]) -> JobFile:
+    """`config: {teacher: PATH}` is the data folder `teacher`: it is sent and verified as data is."""
+    config, data = dict(file.spec.config), dict(file.spec.data)
+    lines = dict(file.lines)
+    for name in options:
+        if not (place := config.pop(name, "")):
+            continue
+        if name in data:
+            where = file.where("config", name)
+            raise UsageError(f"{where}: {name} stands in config and in data", "", "keep one of the two")
+        data[name] = place
+        lines["data", name] = lines.get(("config", name), 0)
+    changed = msgspec.structs.replace(file.spec, config=config, data=data)
+    return msgspec.structs.replace(file, spec=changed, lines=lines)
 
 
 def report_of(lines: list[str]) -> dict[str, Any] | None:

@@ -10,9 +10,11 @@ from orchestrator.view.console import columns, harmless
 
 
 def prediction(line: dict[str, Any]) -> str:
-    """`file  label 0.93  (truth)`."""
+    """`file  label 0.93  (truth)`, or `file  GLOSS GLOSS`."""
     if "error" in line:
         return harmless(f"{line['file']}  refused: {line['error']}")
+    if "glosses" in line:
+        return harmless(f"{line['file']}  {' '.join(line['glosses']) or '(no gloss)'}")
     shares = line.get("probabilities") or {}
     sure = f" {shares[line['label']]:.2f}" if line["label"] in shares else ""
     truth = f"  (labelled {line['truth']})" if line.get("truth") else ""

@@ -97,6 +97,7 @@ def check(
         "tier": request.tier,
         "seconds": round(time.monotonic() - start, 2),
         "config": config.as_dict(),
+        "paths": list(getattr(registry.describe(name), "PATHS", ())),
         "findings": [finding.as_dict() for finding in verdict.findings],
         "checked": verdict.checked,
         "skipped": verdict.skipped,

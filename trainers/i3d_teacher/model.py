@@ -62,6 +62,9 @@ PRESETS = {
     ),
 }
 
+PARAMETERS = {"teacher-7.29m": (6_714_560, 513), "small": (627_536, 193), "tiny": (187_304, 65)}
+"""Parameters of a preset: those that every vocabulary has, and those of each word."""
+
 
 class Attention(nn.Module):
     """Multi-head self-attention over the valid frames (Vaswani et al. 2017), added and normalised."""

@@ -4,11 +4,11 @@ from functools import partial
 from typing import Any
 
 from trainers.common.landmarks import Layout
-from trainers.common.sign import use
 from trainers.common.sign import task as sign
+from trainers.common.sign import use
 from trainers.common.sign.task import SignTask
 from trainers.i3d_teacher.config import Config
-from trainers.i3d_teacher.model import STRIDE, I3DTeacher
+from trainers.i3d_teacher.model import PARAMETERS, STRIDE, I3DTeacher
 
 
 class TeacherTask(SignTask):
@@ -22,6 +22,12 @@ class TeacherTask(SignTask):
     def make(cls, config: Any, words: int, layout: Layout) -> I3DTeacher:
         """The model of a preset."""
         return I3DTeacher(config.preset, words, layout, config.dropout)
+
+    @classmethod
+    def parameters(cls, config: Any, words: int) -> int:
+        """By PARAMETERS."""
+        fixed, each = PARAMETERS[config.preset]
+        return fixed + each * words
 
 
 open_task = partial(sign.open_task, TeacherTask)

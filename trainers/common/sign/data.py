@@ -195,6 +195,3 @@ def _refusal(record: Record, entry: dict[str, Any] | None) -> Refusal:
     if entry is None:
         return Refusal(record.id, "schema.keys", "is not among the packed sentences")
     return Refusal(record.id, entry["code"], entry["reason"], entry["detail"])
-
-
-

@@ -89,7 +89,9 @@ def _protocol(folder: Path, asked: str) -> tuple[str, dict[str, Path]]:
     if not there:
         names = ", ".join(p.format(part="train") for p in phoenix.PATTERNS.values())
         raise BadFolder(
-            "labels.nonempty", f"{folder} holds no corpus file", f"one of {names} stands in it or in annotations/"
+            "labels.nonempty",
+            f"{folder} holds no corpus file",
+            f"one of {names} stands in it or in annotations/",
         )
     if asked == "auto" and len(there) > 1:
         seen = f"{folder} holds the corpus files of {' and '.join(there)}"
@@ -156,6 +158,3 @@ def reasons(refused: Sequence[Refusal]) -> list[tuple[str, int, Refusal]]:
 def place(data: Mapping[str, str]) -> Path:
     """The folder `phoenix`."""
     return Path(data["phoenix"])
-
-
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,6 @@ def runs(there: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     pattern = np.concatenate([part.astype(np.int8) for part in there])
     same = (pattern[:, 1:] == pattern[:, :-1]).all(0)
     edges = [0, *(np.flatnonzero(~same) + 1).tolist(), pattern.shape[1]]
-    spans = zip(edges[:-1], edges[1:], strict=True)
+    spans = pairwise(edges)
     comes_and_goes = (pattern.min(0) == 0) & (pattern.max(0) == 1)
     return [(first, end) for first, end in spans if comes_and_goes[first]]

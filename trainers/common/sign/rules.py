@@ -98,7 +98,7 @@ def vocabulary(records: Sequence[Record], oov: str) -> list[Finding]:
             what = "left out of the targets" if oov == "drop" else f"{UNKNOWN} in the targets"
             seen = (
                 f"{missing.total()} of {total} glosses of {split} ({len(missing)} different) are not in "
-                f"train: {health.first([word for word, _ in missing.most_common()])}; {what}, errors in the WER"
+                f"train: {health.first([word for word, _ in missing.most_common()])}; {what}, and errors"
             )
             found.append(health.info("vocab.oov", seen))
     return found

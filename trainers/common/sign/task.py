@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.common import ctc, decode
-from trainers.common.frames import FrameNormaliser, Frames
+from trainers.common.frames import FrameNormaliser, Frames, mask
 from trainers.common.landmarks import FULL, RAW, Layout
 from trainers.common.sign import augment, data, files, parts, reading, rules, words
 from trainers.common.sign.batch import Batch, Sample, collate
@@ -65,6 +65,15 @@ class SignTask:
     def make(cls, config: Any, words: int, layout: Layout) -> nn.Module:
         """The model: Frames and keys (B,) to logits (B, ceil(T / stride), words)."""
         raise NotImplementedError
+
+    @classmethod
+    def parameters(cls, config: Any, words: int) -> int:
+        """How many the model of these options has, by its preset's table."""
+        raise NotImplementedError
+
+    def alone(self) -> "SignTask":
+        """The task of CTC alone; for probes of a task that learns from a teacher too."""
+        return self
 
     @classmethod
     def out_lengths(cls, lengths: Tensor) -> Tensor:
@@ -178,12 +187,15 @@ class SignTask:
         }
 
 
-def visible(
-    normaliser: FrameNormaliser, raw: Tensor, lengths: Tensor, shown: Tensor | None = None
-) -> Frames:
+def visible(normaliser: FrameNormaliser, raw: Tensor, lengths: Tensor, shown: Tensor | None = None) -> Frames:
     """What the model sees of raw frames: derived, normalised once, hidden ones zero."""
     held = normaliser.apply(parts.derive(raw, lengths))
     return held if shown is None else replace(held, values=held.values * shown[..., None])
+
+
+def frame_mask(lengths: Tensor, values: Tensor) -> Tensor:
+    """(B, T) of 0 and 1 for values (B, T, …) and the lengths of its rows."""
+    return mask(lengths, values.shape[1], values.device)
 
 
 def build(kind: type[SignTask], config: SignConfig, words: int, layout: Layout) -> nn.Module:

@@ -113,6 +113,3 @@ def _same_layout(restored: Restored, found: data.Data) -> None:
         return
     seen = f"the data is {found.listing.layout.name}, the model was trained on {restored.layout.name}"
     raise health.DataUnusable([health.error("schema.layout", seen, "take data of the model's layout")])
-
-
-

@@ -31,7 +31,7 @@ class WordErrors(Summary):
         """A model that answers with blanks alone has collapsed."""
         if since_warmup < SILENT_AFTER or self.values["emitting"] > 0.0:
             return []
-        seen = f"after {epoch} epochs every frame of val is answered with the blank, WER {self.values['wer']:.2f}"
+        seen = f"after {epoch} epochs every frame of val is a blank, WER {self.values['wer']:.2f}"
         fix = "run check; lower learning_rate, or give it a longer warmup_epochs"
         if since_warmup >= STOP_AFTER:
             return [health.error("ctc.blank", seen, fix)]
@@ -108,9 +108,7 @@ class Decoder:
         return None if self.model is None else {"order": self.model.order, "ngrams": self.model.as_list()}
 
     @classmethod
-    def from_dict(
-        cls, config: SignConfig, vocabulary: Vocabulary, held: dict[str, Any] | None
-    ) -> "Decoder":
+    def from_dict(cls, config: SignConfig, vocabulary: Vocabulary, held: dict[str, Any] | None) -> "Decoder":
         """Back from the manifest."""
         if held is None:
             return cls(config, vocabulary, None)

@@ -1,0 +1,57 @@
+"""Sample data for the student, and a small teacher that is trained on it."""
+
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from trainers import registry
+from trainers.common.sign import sample
+from trainers.common.sign.sample import SIZE
+from trainers.engine import checkpoint
+from trainers.engine.distributed import Group, pick_device
+from trainers.engine.events import Events, Silent
+from trainers.engine.loop import Trainer
+
+__all__ = ["SIZE", "write"]
+
+TEACHER = "i3d-teacher"
+RECIPE = {"preset": "small", "batch_size": 8, "warmup_epochs": 1.0, "learning_rate": 0.002, "dropout": 0.1}
+STEPS = 700
+"""Optimizer steps of the teacher: enough to know the signs."""
+
+
+class _Telling(Silent):
+    """Passes the progress of the training on as that of `prepare`."""
+
+    def __init__(self, events: Events) -> None:
+        super().__init__()
+        self._events = events
+
+    def __call__(self, event: str, **fields: object) -> None:
+        if event == "progress":
+            self._events("progress", phase="prepare", step=fields["step"], of=fields["of"])
+
+
+def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, object]:
+    """Write `folder`/phoenix and a checkpoint of i3d-teacher in `folder`/teacher."""
+    written = sample.write(folder, size, seed, events)
+    values = train_teacher(folder / "phoenix", folder / "teacher", seed, events)
+    folders = {"phoenix": str(folder / "phoenix"), "teacher": str(folder / "teacher")}
+    return {**written, "folders": folders, "teacher_wer": values["wer"]}
+
+
+def train_teacher(data: Path, to: Path, seed: int, events: Events) -> dict[str, float]:
+    """A small teacher's best checkpoint as the folder `to`; its metrics."""
+    described, module = registry.describe(TEACHER), registry.task(TEACHER)
+    config = described.Config(**RECIPE, seed=seed, num_workers=0, patience=0)
+    with TemporaryDirectory(prefix="gpujob-sample-") as work:
+        task = module.open_task(config, {"phoenix": data}, Path(work, "cache"), events)
+        epochs = max(1, round(STEPS * config.batch_size / task.size("train")))
+        root = Path(work, "checkpoints")
+        group = Group(pick_device(config.device))
+        Trainer(task.but(epochs=epochs), root, _Telling(events), group, talk=False).run()
+        held = checkpoint.read(root / str(checkpoint.pointed(root, "best")))
+        shutil.rmtree(to, ignore_errors=True)
+        shutil.copytree(held.path, to)
+    values: dict[str, float] = held.manifest["metrics"]
+    return values
