@@ -16,6 +16,9 @@ from trainers.engine import probes as engine
 from trainers.engine.health import Finding
 
 STEPS, LEAST_SHIFT = 64, 0.9
+WIDE = 128
+"""Frames of the locality probe: its far ones lie beyond the reach of the convolutions."""
+
 FAR_TO_NEAR = 0.3
 """Most of the change of far frames a share of that of near ones. A model that pools time away has 0.97."""
 
@@ -106,15 +109,15 @@ def _backbone(model: nn.Module, frames: Frames) -> Tensor:
 
 @torch.no_grad()
 def far_to_near(task: SignTask, model: nn.Module) -> float:
-    """How much far frames change when frames 24 to 31 of 64 do, as a share of what near ones change."""
-    frames, other = made_up(task, STEPS), made_up(task, STEPS, 4)
+    """How much far frames change when frames 60 to 67 of 128 do, as a share of what near ones change."""
+    frames, other = made_up(task, WIDE), made_up(task, WIDE, 4)
     changed = frames.values.clone()
-    changed[:, 24:32] += other.values[:, 24:32]
+    changed[:, 60:68] += other.values[:, 60:68]
     before = _backbone(model.eval(), frames)
     after = _backbone(model, Frames(changed, frames.lengths, frames.normalised))
     change, stride = (after - before).abs().mean(1), task.stride
-    near = change[20 // stride : 36 // stride].mean()
-    far = torch.cat([change[: 8 // stride], change[-8 // stride :]]).mean()
+    near = change[56 // stride : 72 // stride].mean()
+    far = torch.cat([change[: 24 // stride], change[-24 // stride :]]).mean()
     return float(far / near)
 
 
@@ -123,7 +126,7 @@ def locality(task: SignTask) -> list[Finding]:
     share = far_to_near(task, task.build())
     if share < FAR_TO_NEAR:
         return []
-    seen = f"a change of frames 24 to 31 changes far frames {share:.2f} times as much as near ones"
+    seen = f"a change of frames 60 to 67 changes far frames {share:.2f} times as much as near ones"
     fix = "some layer before the recurrent one averages over time: every step becomes the same"
     return [health.error("collapse.locality", seen, fix)]
 

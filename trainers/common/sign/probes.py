@@ -221,8 +221,8 @@ def metric(task: SignTask) -> list[Finding]:
     wrong = [
         words for words in references if wer.errors(words, words).edits or wer.errors(words, ()).rate != 1.0
     ]
-    known = wer.errors(["a", "b", "c", "d", "e"], ["a", "x", "c", "e", "f"])
-    if not wrong and known == (1, 1, 1, 5):
+    known = wer.errors(tuple("abcdef"), tuple("axcefg"))
+    if not wrong and known == (1, 1, 1, 6):
         return []
     return [health.error("metric.total", "the WER of known pairs is wrong", "run the trainer's own tests")]
 
