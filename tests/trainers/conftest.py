@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainers.common.sign import sample as signing
 from trainers.engine.events import Silent
 from trainers.engine.preflight import Request
 from trainers.facenet_lstm import sample as writer
@@ -72,6 +73,20 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def signs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `phoenix`: 48 sentences of made-up signing; nobody writes into it."""
+    folder = tmp_path_factory.mktemp("signs")
+    signing.write(folder, 48, 0, Silent())
+    return folder
+
+
+@pytest.fixture(scope="session")
 def frames_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that tests of the whole sample share."""
     return tmp_path_factory.mktemp("frames")
+
+
+@pytest.fixture(scope="session")
+def signs_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder that tests of the whole of `signs` share."""
+    return tmp_path_factory.mktemp("signs-work")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainers.common.frames import Frames, mask
 from trainers.common.landmarks import Layout
-from trainers.common.sign.layers import FrameNorm, Reader, halved
+from trainers.common.sign.layers import MaskedGroupNorm, Reader, halved
 from trainers.common.sign.parts import MODALITIES, WIDTHS, modalities
 from trainers.engine.dropout import CounterDropout
 
@@ -89,12 +89,12 @@ class Attention(nn.Module):
 
 
 class Unit(nn.Module):
-    """Convolution along time, norm of each frame, ReLU; padding stays zero."""
+    """Convolution along time, group norm, ReLU; padding stays zero."""
 
     def __init__(self, width: int, out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(width, out, kernel, stride, kernel // 2)
-        self.norm = FrameNorm(out)
+        self.norm = MaskedGroupNorm(out)
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
         """(B, C, T), zero where `valid` of the result (B, 1, T') is; (B, out, T')."""

@@ -11,7 +11,7 @@ from torch.nn.functional import hardswish
 
 from trainers.common.frames import Frames, mask
 from trainers.common.landmarks import Layout
-from trainers.common.sign.layers import Encoder, FrameNorm, Reader, halved
+from trainers.common.sign.layers import Encoder, MaskedGroupNorm, Reader, halved
 from trainers.common.sign.parts import MODALITIES, WIDTHS, modalities
 from trainers.engine.dropout import CounterDropout
 
@@ -84,14 +84,14 @@ class Squeeze(nn.Module):
 
 
 class Normed(nn.Module):
-    """Convolution along time without bias, norm, activation; padding stays zero."""
+    """Convolution along time without bias, group norm, activation; padding stays zero."""
 
     def __init__(
         self, width: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: str = ""
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(width, out, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.norm = FrameNorm(out)
+        self.norm = MaskedGroupNorm(out, 8)
         self.act = act
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
@@ -145,9 +145,9 @@ class Student(nn.Module):
             channels = block.out
         # Kernel and stride are both 4: each step down there becomes exactly its own four frames.
         self.up = nn.ConvTranspose1d(channels, widths.up, 4, 4)
-        self.up_norm = FrameNorm(widths.up)
+        self.up_norm = MaskedGroupNorm(widths.up, 8)
         self.project = nn.Conv1d(widths.up, widths.up, 3, 1, 1)
-        self.project_norm = FrameNorm(widths.up)
+        self.project_norm = MaskedGroupNorm(widths.up, 8)
         self.dropout = CounterDropout(dropout, 10)
         self.reader = Reader(widths.up, widths.up, 1)
         self.answer = nn.Linear(2 * widths.up, words)

@@ -18,7 +18,7 @@ LOOKED_AT = 64
 FEWEST = 5
 """Landmarks that come and go together, to be taken for a hand or a face."""
 
-AGREEMENT, FARTHEST = 0.98, 10.0
+AGREEMENT, FARTHEST = 0.5, 10.0
 
 
 def content(held: Data) -> list[Finding]:

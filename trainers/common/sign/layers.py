@@ -28,19 +28,6 @@ class MaskedGroupNorm(nn.Module):
         return (normal * self.weight[:, None] + self.bias[:, None]) * valid
 
 
-class FrameNorm(nn.Module):
-    """Group normalisation with one group and the statistics of each frame alone: nothing leaks in time."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-
-    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """As MaskedGroupNorm."""
-        normal: Tensor = self.norm(values.transpose(1, 2)).transpose(1, 2)
-        return normal * valid
-
-
 class Reader(nn.Module):
     """A bidirectional LSTM that sees no padding."""
 

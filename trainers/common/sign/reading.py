@@ -25,7 +25,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Landmarks:
-    """raw (T, 1629) float16; `agreement`: the share of landmarks whose zeros are those of the masks."""
+    """raw (T, 1629) float16; `agreement`: the share of the zero landmarks that the masks call missing."""
 
     raw: np.ndarray
     agreement: float | None
@@ -60,7 +60,8 @@ def read(path: Path, min_frames: int) -> Landmarks:
     _judge(values, min_frames)
     if values.shape[1] == FULL:
         _judge_temporal(values)
-    raw = np.ascontiguousarray(values[:, :RAW], dtype=np.float16)
+    with np.errstate(over="ignore"):
+        raw = np.ascontiguousarray(values[:, :RAW], dtype=np.float16)
     if not np.isfinite(raw).all():
         raise Unusable("holds values that landmarks do not have", f"up to {np.abs(values).max():.3g}")
     return Landmarks(raw, None if masks is None else _agreement(raw, masks))
@@ -113,10 +114,11 @@ def _judge_temporal(values: np.ndarray) -> None:
         raise Unusable("the temporal columns are not velocity, acceleration and raw", detail, "schema.layout")
 
 
-def _agreement(raw: np.ndarray, masks: np.ndarray) -> float:
+def _agreement(raw: np.ndarray, masks: np.ndarray) -> float | None:
     if masks.shape != (len(raw), LANDMARKS):
         raise Unusable(f"{MASKS} is not (T, {LANDMARKS})", f"it is {masks.shape}")
-    return float((present(raw) == (masks > 0)).mean())
+    zero = ~present(raw)
+    return float((masks == 0)[zero].mean()) if zero.any() else None
 
 
 def present(raw: np.ndarray) -> np.ndarray:

@@ -192,7 +192,7 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
         lines[sentence.split].append(_line(sentence))
         if number % 50 == 49:
             events("progress", phase="prepare", step=number + 1, of=len(made))
-    broken = _break(root, held)
+    broken = _break(root, held, max(1, size // 48))
     lines["train"] += [_line(Sentence(id, "train", "Signer01", ("REGEN",))) for id in broken]
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for split, text in lines.items():
@@ -208,8 +208,8 @@ def _line(sentence: Sentence) -> str:
     return f"{sentence.id}|{place}|{sentence.signer}|{' '.join(sentence.glosses)}"
 
 
-def _break(root: Path, held: Stage) -> list[str]:
-    """Files as they go wrong in life, each under a name that no whole one has."""
+def _break(root: Path, held: Stage, most: int) -> list[str]:
+    """Files as they go wrong in life, each under a name that no whole one has; few of a small sample."""
     raw = held.raw(("REGEN",), "Signer01", 10**6)
     whole = widen(raw)
     masks = np.ones((len(raw), LANDMARKS), np.uint8)
@@ -221,6 +221,9 @@ def _break(root: Path, held: Stage) -> list[str]:
         "broken_masks": lambda: {"features": whole, "detection_masks": masks[:-1]},
     }
     place = root / "features" / "train"
+    if most < len(ways):
+        write_npz(place / "broken_nan.npz", ways["broken_nan"]())
+        return ["broken_nan"]
     for id, way in ways.items():
         write_npz(place / f"{id}.npz", way())
     torn = place / "broken_torn.npz"

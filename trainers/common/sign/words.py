@@ -20,7 +20,7 @@ NAMES = (
 )
 """What Output.counts holds; `empty` hypotheses, `emitting` frames whose best answer is no blank."""
 
-SILENT_AFTER, STOP_AFTER = 5, 8
+SILENT_AFTER, STOP_AFTER = 5, 15
 """Epochs after the warm-up: a model that says nothing but blank is told of, then stopped."""
 
 

@@ -1,0 +1,81 @@
+"""Small trainings and checks of sign language, for tests."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainers import registry
+from trainers.common.sign import sample as writer
+from trainers.common.sign.task import SignTask
+from trainers.engine import preflight
+from trainers.engine.distributed import Group
+from trainers.engine.events import Silent
+from trainers.engine.loop import Trainer
+from trainers.engine.preflight import Request
+
+TINY: dict[str, object] = {
+    "preset": "tiny",
+    "epochs": 3,
+    "batch_size": 8,
+    "warmup_epochs": 1.0,
+    "learning_rate": 0.003,
+    "num_workers": 0,
+    "progress_seconds": 0.0,
+}
+TRAINERS = ("i3d-teacher", "mobilenet-v3")
+
+
+def opened(name: str, data: Path, work: Path, **config: object) -> Any:
+    """The task of a trainer over the folders below `data`."""
+    found = registry.describe(name).Config(**{**TINY, **config})
+    folders = {path.name: path for path in data.iterdir() if path.is_dir()}
+    return registry.task(name).open_task(found, folders, work, Silent())
+
+
+def trained(task: SignTask, root: Path, stop: int = 10**9) -> Trainer:
+    """A run in this process, halted at a step."""
+    trainer = Trainer(
+        task, root, Silent(), Group(torch.device("cpu")), halted=lambda s: s >= stop, talk=False
+    )
+    trainer.run()
+    return trainer
+
+
+def check(name: str, data: Path, work: Path, task: type | None = None, **config: object) -> dict[str, Any]:
+    """The report of `check`."""
+    folders = {path.name: str(path) for path in data.iterdir() if path.is_dir()}
+    request = Request({**TINY, **config}, folders, "full", work)
+    return preflight.check(name, request, Silent(), task)[0]
+
+
+def errors(report: dict[str, Any]) -> set[str]:
+    """The codes of what refuses the job."""
+    return {f["code"] for f in report["findings"] if f["severity"] == "error"}
+
+
+def of(report: dict[str, Any], code: str) -> dict[str, Any]:
+    """The one finding of a code."""
+    (found,) = [finding for finding in report["findings"] if finding["code"] == code]
+    return found  # type: ignore[no-any-return]
+
+
+def change(path: Path, edit: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> None:
+    """Replace a file of a linked copy."""
+    with np.load(path) as held:
+        arrays = dict(held)
+    path.unlink()
+    writer.write_npz(path, edit(arrays))
+
+
+def linked(folder: Path, to: Path) -> Path:
+    """A copy to break: its files are links, to be replaced and never written in."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            there = to / path.relative_to(folder)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, there)
+    return to

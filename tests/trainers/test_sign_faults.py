@@ -1,0 +1,217 @@
+"""Seeded faults of sign language data and tasks: each is caught by its name before a session."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sign_runs as runs
+
+from trainers.common import normalise
+from trainers.common.landmarks import ORDERS, RAW, Layout
+from trainers.common.sign import reading
+from trainers.common.sign.reading import Unusable
+from trainers.engine.health import DataUnusable
+from trainers.i3d_teacher.task import TeacherTask
+
+TEACHER = "i3d-teacher"
+
+
+@pytest.fixture(scope="module")
+def healthy(signs: Path, signs_cache: Path) -> dict:
+    return runs.check(TEACHER, signs, signs_cache)
+
+
+def test_the_healthy_sample_passes_and_its_broken_files_are_named(healthy):
+    assert runs.errors(healthy) == set()
+    assert healthy["skipped"] == []
+    assert runs.of(healthy, "schema.keys")["seen"].startswith("1 of 49 sentences are not used")
+    assert "HOCHWASSER" in runs.of(healthy, "vocab.oov")["seen"]
+    assert {"collapse.locality", "ctc.ids", "len.exact", "metric.total"} <= set(healthy["checked"])
+
+
+@pytest.fixture
+def copy(signs: Path, tmp_path: Path) -> Path:
+    return runs.linked(signs, tmp_path / "data")
+
+
+def features(folder: Path, split: str = "train") -> list[Path]:
+    found = sorted((folder / "phoenix" / "features" / split).glob("[0-9]*.npz"))
+    assert found
+    return found
+
+
+def found_by_inspection(copy: Path, tmp_path: Path, **config: object) -> set[str]:
+    from trainers import registry  # noqa: PLC0415
+    from trainers.engine.events import Silent  # noqa: PLC0415
+
+    options = registry.describe(TEACHER).Config(**{**runs.TINY, **config})
+    folders = {"phoenix": str(copy / "phoenix")}
+    _, findings, _ = registry.probes(TEACHER).inspect(options, folders, tmp_path / "work", Silent())
+    return {f.code for f in findings if f.severity == "error"}
+
+
+def test_columns_of_another_order_than_declared_are_refused(signs, tmp_path):
+    assert found_by_inspection(signs, tmp_path, layout="pose-hands-face") == {"schema.layout"}
+    assert found_by_inspection(signs, tmp_path, layout="pose-face-hands") == set()
+
+
+def test_a_layout_file_is_believed_over_the_default_and_never_against_the_option(copy, tmp_path):
+    (copy / "phoenix" / "layout.json").write_text(json.dumps(Layout.named("pose-hands-face").as_dict()))
+    assert found_by_inspection(copy, tmp_path) == {"schema.layout"}
+    with pytest.raises(DataUnusable, match="the option layout says pose-face-hands"):
+        runs.opened(TEACHER, copy, tmp_path / "w", layout="pose-face-hands")
+
+
+def test_every_named_layout_covers_all_columns_and_others_are_refused():
+    for name in ORDERS:
+        assert Layout.from_dict(Layout.named(name).as_dict()).name == name
+    with pytest.raises(ValueError, match="begins at 99"):
+        Layout({**Layout.named("pose-face-hands").groups, "face": (100, 1504)})
+
+
+def test_masks_of_another_order_are_refused(copy, tmp_path):
+    for path in features(copy) + features(copy, "dev"):
+        runs.change(
+            path,
+            lambda a: {**a, "detection_masks": np.roll(a["detection_masks"], 42, 1)} if len(a) > 1 else a,
+        )
+    assert "schema.layout" in found_by_inspection(copy, tmp_path)
+
+
+def test_a_sentence_in_two_splits_by_its_features_is_a_leak(copy, tmp_path):
+    (there, here) = features(copy, "dev")[0], features(copy)[0]
+    there.unlink()
+    there.hardlink_to(here)
+    assert found_by_inspection(copy, tmp_path) == {"dups"}
+
+
+def corpus(copy: Path, part: str) -> Path:
+    return copy / "phoenix" / "annotations" / f"{part}.SI5.corpus.csv"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.unlink()
+    path.write_text(text.replace(old, new))
+
+
+def test_a_test_signer_that_train_has_seen_is_a_leak(copy, tmp_path):
+    edit(corpus(copy, "train"), "Signer01", "Signer05")
+    assert found_by_inspection(copy, tmp_path) == {"split.groups"}
+
+
+def test_a_sentence_too_short_for_its_glosses_is_named_and_not_trained_on(copy, tmp_path):
+    line = corpus(copy, "train").read_text().splitlines()[2]
+    edit(corpus(copy, "train"), line, line + " REGEN REGEN" * 9)
+    task = runs.opened(TEACHER, copy, tmp_path / "w")
+    id = line.split("|")[0]
+    (refused,) = [refusal for refusal in task.data.refused if refusal.code == "ctc.length"]
+    assert refused.id == id
+    assert "CTC needs" in refused.detail
+    assert id not in [record.id for record in task.records["train"]]
+
+
+def test_a_gloss_that_calls_itself_the_blank_is_refused(copy, tmp_path):
+    edit(corpus(copy, "train"), " REGEN", " <blank>")
+    assert "vocab.roundtrip" in found_by_inspection(copy, tmp_path)
+
+
+def test_no_features_at_all_is_an_error_that_names_the_first(copy, tmp_path):
+    for path in (copy / "phoenix" / "features").rglob("*.np?"):
+        path.unlink()
+    with pytest.raises(DataUnusable, match=r"has no feature file \(first: 01April"):
+        runs.opened(TEACHER, copy, tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.ones((9, 1630), np.float32), "not .T, 6516. or .T, 1629."),
+        (np.ones((9, RAW), np.int32), "not of floating point"),
+        (np.random.default_rng(0).random((3, RAW)), "fewer than 8 frames"),
+        (np.ones((9, RAW), np.float32), "every frame is the same"),
+        (np.random.default_rng(0).random((9, RAW)) * 1e6, "values that landmarks do not have"),
+        (np.random.default_rng(0).random((9, 4 * RAW)), "are not velocity, acceleration and raw"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(values, said, tmp_path):
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(Unusable, match=said):
+        reading.read(tmp_path / "x.npy", 8)
+
+
+def test_features_of_every_key_and_width_are_the_same_features(tmp_path):
+    raw = np.random.default_rng(1).random((12, RAW)).astype(np.float32)
+    np.save(tmp_path / "a.npy", raw)
+    np.savez(tmp_path / "b.npz", arr_0=reading.widen(raw))
+    np.savez(tmp_path / "c.npz", feature=raw.astype(np.float16))
+    np.savez(tmp_path / "d.npz", features=reading.widen(raw.astype(np.float16)).astype(np.float16))
+    held = [reading.read(path, 8).raw for path in sorted(tmp_path.iterdir())]
+    assert all(np.array_equal(held[0], other) for other in held[1:])
+
+
+class Twice(TeacherTask):
+    """The dataset normalises, and the loop once more."""
+
+    def frames(self, batch):
+        return self.normaliser.apply(super().frames(batch))
+
+
+class Unnormalised(TeacherTask):
+    def frames(self, batch):
+        right = super().frames(batch)
+        return right.__class__(right.values * 100 + 7, right.lengths, right.normalised)
+
+
+class Shuffled(TeacherTask):
+    """Glosses come apart from their features."""
+
+    def items(self, split):
+        right = super().items(split)
+        records = self.records[split]
+        right.task = self.but()
+        right.task.records = {**self.records, split: [*records[1:], records[0]]}
+        return right
+
+
+class Padded(TeacherTask):
+    """Statistics of a sample over its padding."""
+
+    def frames(self, batch):
+        right = super().frames(batch)
+        mean = right.values.mean(1, keepdim=True)
+        return right.__class__((right.values - mean) * right.valid, right.lengths, right.normalised)
+
+
+@pytest.mark.parametrize(
+    ("task", "code"), [(Unnormalised, "norm.once"), (Shuffled, "label.match"), (Padded, "pad.invariance")]
+)
+def test_a_faulty_task_is_caught_by_its_own_probe(task, code, signs, signs_cache):
+    from trainers.common.sign import modelprobes, probes  # noqa: PLC0415
+
+    right = runs.opened(TEACHER, signs, signs_cache)
+    asks = {
+        "norm.once": probes.normalised_once,
+        "label.match": probes.labels_match,
+        "pad.invariance": modelprobes.padding,
+    }
+    assert asks[code](right) == []
+    assert [f.code for f in asks[code](task(right.config, right.data))] == [code]
+
+
+def test_a_second_normalisation_raises(signs, signs_cache):
+    right = runs.opened(TEACHER, signs, signs_cache)
+    task = Twice(right.config, right.data)
+    with pytest.raises(normalise.NormalisedTwice):
+        task.forward(task.build(), task.collate([task.items("train")[0, 0]]))
+
+
+def test_statistics_without_a_floor_are_caught(signs, signs_cache):
+    from trainers.common.sign import probes  # noqa: PLC0415
+
+    task = runs.opened(TEACHER, signs, signs_cache)
+    assert probes.std_floor(task) == []
+    task.normaliser.statistics.std[5] = 1e-9
+    assert [f.code for f in probes.std_floor(task)] == ["norm.std"]

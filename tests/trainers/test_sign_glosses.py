@@ -1,0 +1,159 @@
+"""Corpus files, glosses, vocabulary, word errors, decoding."""
+
+import math
+import random
+from itertools import product
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+
+from trainers.common import decode, phoenix, wer
+from trainers.common.vocabulary import BLANK, UNKNOWN, Vocabulary
+
+HEADER = "id|folder|signer|annotation"
+
+
+def corpus(folder: Path, pattern: str, **parts: str) -> Path:
+    for part, text in parts.items():
+        (folder / pattern.format(part=part)).write_text(text)
+    return folder
+
+
+def read(folder: Path) -> list[phoenix.Sentence]:
+    ((_, files),) = phoenix.protocols(folder).items()
+    return phoenix.read(files)
+
+
+def test_each_protocol_is_known_by_its_files_and_its_columns(tmp_path):
+    names = {"si5": "{part}.SI5.corpus.csv", "multisigner": "{part}.corpus.csv"}
+    for name, pattern in names.items():
+        (tmp_path / name).mkdir()
+        folder = corpus(tmp_path / name, pattern, train=f"{HEADER}\nx-1|train/x-1/1/*.png|Signer04|A B\n")
+        assert list(phoenix.protocols(folder)) == [name]
+        assert read(folder) == [phoenix.Sentence("x-1", "train", "Signer04", ("A", "B"))]
+    (tmp_path / "t" / "annotations" / "manual").mkdir(parents=True)
+    text = (
+        "name|video|start|end|speaker|orth|translation\ny|y/1/*.png|-1|-1|Signer01|REGEN KOMMEN|es regnet .\n"
+    )
+    corpus(tmp_path / "t" / "annotations" / "manual", phoenix.PATTERNS["14t"], dev=text)
+    assert read(tmp_path / "t") == [phoenix.Sentence("y", "val", "Signer01", ("REGEN", "KOMMEN"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("id|folder|annotation\n", "has no column signer or speaker"),
+        (f"{HEADER}\na|b|c\n", "train.corpus.csv:2 has 3 columns, the first line 4"),
+        (f"{HEADER}\n../a|b|c|d\n", "cannot be an id"),
+        (f"{HEADER}\na|b|c|d\na|b|c|d\n", "a stands twice in train"),
+    ],
+)
+def test_a_corpus_file_that_is_wrong_is_named_with_its_line(text, said, tmp_path):
+    with pytest.raises(phoenix.BadCorpus, match=said):
+        read(corpus(tmp_path, "{part}.corpus.csv", train=text))
+
+
+def test_a_sentence_in_two_splits_is_refused(tmp_path):
+    line = f"{HEADER}\nsame|b|c|d\n"
+    with pytest.raises(phoenix.BadCorpus, match="same stands in train and in test"):
+        read(corpus(tmp_path, "{part}.corpus.csv", train=line, test=line))
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    ["__ON__", "loc-NORD", "cl-KOMMEN", "lh-WIND", "rh-WIND", "IX", "IX-ORT", "WG", "$GEST-OFF", "POS", "X"],
+)
+def test_the_filter_leaves_out_what_is_no_plain_sign(left_out):
+    assert not phoenix.is_sign(left_out)
+
+
+@pytest.mark.parametrize("kept", ["REGEN", "POSITION", "IXTAPA", "WGX", "WIE-AUSSEHEN", "negalp-KEIN"])
+def test_the_filter_keeps_signs_that_only_look_like_markers(kept):
+    assert phoenix.is_sign(kept)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "before", "after"),
+    [
+        ("si5", "__ON__ loc-NORD REGEN __OFF__", "NORD REGEN"),
+        ("si5", "S0NNE SONNE", "SONNE"),
+        ("si5", "WIE AUSSEHEN ZEIGEN", "WIE-AUSSEHEN ZEIGEN-BILDSCHIRM"),
+        ("si5", "A B C WIND", "A+B+C WIND"),
+        ("si5", "SCH N KOMMEN", "SCH+N KOMMEN"),
+        ("si5", "NORDRAUM REGEN-PLUSPLUS", "NORD REGEN"),
+        ("multisigner", "REGEN REGEN REGEN", "REGEN"),
+        ("multisigner", "neg-X neg-X", "neg-X neg-X"),
+        ("14t", "loc-NORD NORD __LEFTHAND__ SUEDRAUM neg-X neg-X", "NORD SUED neg-X"),
+    ],
+)
+def test_the_official_cleaning(protocol, before, after):
+    assert phoenix.official(before.split(), protocol) == after.split()
+
+
+def test_word_errors_are_those_of_jiwer_on_random_pairs():
+    draw = random.Random(0)
+    for _ in range(1000):
+        reference, said = ([draw.choice("ABCDEF") for _ in range(draw.randint(1, 12))] for _ in range(2))
+        mine, theirs = wer.errors(reference, said), jiwer.process_words(" ".join(reference), " ".join(said))
+        assert mine.rate == theirs.wer
+        assert mine.edits == theirs.substitutions + theirs.deletions + theirs.insertions
+        assert mine.words - mine.deletions + mine.insertions == len(said)
+
+
+def test_word_errors_of_nothing():
+    assert wer.errors([], []).rate == 0.0
+    assert wer.errors([], ["A"]).rate == 1.0
+    assert wer.errors(["A", "B"], []) == (0, 2, 0, 2)
+    assert wer.errors(["A"], ["A", "B", "C", "D"]).rate == 3.0
+
+
+def test_a_vocabulary_comes_back_as_it_went_in_and_its_blank_is_alone():
+    held = Vocabulary.of([("B", "A"), ("C", "A")], unknown=False)
+    assert held.words == (BLANK, "A", "B", "C")
+    assert held.glosses(held.targets(["C", "A", "B"])) == ["C", "A", "B"]
+    assert 0 not in held.targets(["A", BLANK, "C"])
+    with pytest.raises(ValueError, match="id 0 is <blank>"):
+        Vocabulary(("<pad>", BLANK, "A"))
+    with pytest.raises(ValueError, match="twice"):
+        Vocabulary((BLANK, "A", "A"))
+
+
+def test_an_unknown_gloss_is_left_out_or_unk_and_never_the_blank():
+    dropped, marked = (Vocabulary.of([("A", "B")], unknown=unknown) for unknown in (False, True))
+    assert dropped.glosses(dropped.targets(["A", "Z", "B"])) == ["A", "B"]
+    assert marked.glosses(marked.targets(["A", "Z", "B"])) == ["A", UNKNOWN, "B"]
+    assert dropped.missing(["A", "Z"]) == ["Z"]
+
+
+def test_the_best_path_merges_repeats_and_drops_blanks():
+    assert decode.collapse([0, 1, 1, 0, 1, 2, 2, 0]) == [1, 1, 2]
+
+
+def log_probs(steps: int, words: int, seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(0, 1.5, (steps, words))
+    return values - np.log(np.exp(values).sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_beam_of_all_prefixes_finds_the_likeliest_sentence(seed):
+    values = log_probs(5, 3, seed)
+    totals: dict[tuple[int, ...], float] = {}
+    for path in product(range(3), repeat=5):
+        words = tuple(decode.collapse(path))
+        chance = math.exp(sum(values[t, id] for t, id in enumerate(path)))
+        totals[words] = totals.get(words, 0.0) + chance
+    assert tuple(decode.beam_search(values, 1000)) == max(totals, key=lambda words: totals[words])
+
+
+def test_n_grams_are_probabilities_and_decide_between_equals():
+    model = decode.NGrams.of([(1, 2), (1, 2), (1, 3)], 2, 4)
+    for before in [(), (1,), (2,), (3, 1)]:
+        assert sum(math.exp(model.log_prob(word, before)) for word in (1, 2, 3)) == pytest.approx(1.0)
+    again = decode.NGrams.from_list(model.as_list(), 2, 4)
+    assert again.log_prob(2, (1,)) == model.log_prob(2, (1,))
+    equal = np.log(np.array([[0.01, 0.97, 0.01, 0.01], [0.96, 0.02, 0.01, 0.01], [0.1, 0.1, 0.4, 0.4]]))
+    assert decode.beam_search(equal, 8, model, 0.5) == [1, 2]
+    assert decode.beam_search(equal[:, [0, 1, 3, 2]], 8, decode.NGrams.of([(1, 3)], 2, 4), 0.5) == [1, 3]

@@ -1,0 +1,147 @@
+"""Trainings of sign language: resumed bit for bit, taught, selected by WER, used from the checkpoint."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sign_runs as runs
+import torch
+
+from trainers import __main__ as command
+from trainers import registry
+from trainers.common.sign import pack
+from trainers.common.sign.words import WordErrors
+from trainers.engine import checkpoint
+from trainers.engine.events import Silent
+from trainers.engine.health import DataUnusable
+
+
+@pytest.fixture(scope="module")
+def teacher(signs, signs_cache, tmp_path_factory) -> Path:
+    """The best checkpoint of a short run of the teacher, beside its `last`."""
+    root = tmp_path_factory.mktemp("teacher")
+    runs.trained(runs.opened("i3d-teacher", signs, signs_cache), root)
+    return root
+
+
+@pytest.fixture
+def taught(signs, teacher, tmp_path) -> Path:
+    """A data folder with a teacher."""
+    folder = runs.linked(signs, tmp_path / "data")
+    shutil.copytree(teacher, folder / "teacher")
+    return folder
+
+
+@pytest.mark.parametrize("name", [*runs.TRAINERS, "distilled"])
+def test_a_run_that_is_resumed_ends_bit_for_bit_as_one_that_was_not(
+    name, signs, taught, signs_cache, tmp_path
+):
+    data = taught if name == "distilled" else signs
+    make = lambda: runs.opened(name.replace("distilled", "mobilenet-v3"), data, signs_cache, epochs=2)  # noqa: E731
+    straight = runs.trained(make(), tmp_path / "straight")
+    runs.trained(make(), tmp_path / "broken", 4)
+    resumed = runs.trained(make(), tmp_path / "broken")
+    assert resumed.parent is not None
+    wanted, got = straight.learner.model.state_dict(), resumed.learner.model.state_dict()
+    assert all(torch.equal(wanted[key], got[key]) for key in wanted)
+    assert straight.state == resumed.state
+
+
+def test_the_best_checkpoint_is_the_one_of_the_smallest_wer(signs, signs_cache, tmp_path):
+    trainer = runs.trained(runs.opened("i3d-teacher", signs, signs_cache, epochs=1), tmp_path)
+    for epoch, value in enumerate((0.9, 0.4, 0.7), 2):
+        trainer.state.step += 1
+        trainer._judge(epoch, value)
+    assert trainer.state.best == -0.4
+    assert trainer.state.bad_epochs == 1
+
+
+def test_a_model_that_says_nothing_but_blanks_is_told_of_and_then_stopped():
+    silent, speaking = (WordErrors({"emitting": share, "wer": 1.0}) for share in (0.0, 0.1))
+    assert silent.doubts(-1.0, 9, 4) == []
+    assert [f.severity for f in silent.doubts(-1.0, 10, 5)] == ["warning"]
+    assert [f.severity for f in silent.doubts(-1.0, 20, 15)] == ["error"]
+    assert speaking.doubts(-1.0, 20, 15) == []
+
+
+@torch.no_grad()
+def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache):
+    alone, both = (runs.opened("mobilenet-v3", data, signs_cache) for data in (signs, taught))
+    assert both.fingerprint.startswith(alone.fingerprint)
+    assert both.fingerprint != alone.fingerprint
+    model, batch = both.build().eval(), both.collate([both.items("train")[0, i] for i in range(3)])
+    half, only = (both.but(distill=share).forward(model, batch).loss for share in (0.5, 0.0))
+    assert batch.teacher.shape == (*batch.raw.shape[:2], len(both.vocabulary))
+    ctc = alone.forward(model, batch._replace(teacher=None)).loss
+    assert float(only) == pytest.approx(float(ctc))
+    assert float(half) != pytest.approx(float(only))
+    copies = both.but(distill=1.0, temperature=1.0)
+    said = model(both.frames(batch), batch.keys).float()
+    same = batch._replace(teacher=said.detach())
+    assert float(copies.forward(model, same).loss) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_teachers_logits_are_computed_once(taught, signs_cache, monkeypatch):
+    first = runs.opened("mobilenet-v3", taught, signs_cache)
+    monkeypatch.setattr("trainers.mobilenet_v3.teacher._compute", None)
+    again = runs.opened("mobilenet-v3", taught, signs_cache)
+    id = first.records["train"][0].id
+    assert np.array_equal(first.teacher.logits(id), again.teacher.logits(id))
+
+
+def test_a_teacher_of_other_glosses_is_refused_by_name(taught, tmp_path):
+    corpus = taught / "phoenix" / "annotations" / "train.SI5.corpus.csv"
+    text = corpus.read_text().replace("WOLKE", "NEBEL")
+    corpus.unlink()
+    corpus.write_text(text)
+    with pytest.raises(DataUnusable, match="its vocabulary is another: 2 words differ: NEBEL, WOLKE"):
+        runs.opened("mobilenet-v3", taught, tmp_path)
+    report = runs.check("mobilenet-v3", taught, tmp_path)
+    assert runs.of(report, "teacher")["key"] == "teacher"
+
+
+def test_what_prepare_packs_is_an_eighth_and_the_same_data(signs, signs_cache, tmp_path):
+    made = pack.run({"phoenix": signs / "phoenix"}, tmp_path, 0, Silent())
+    raw, packed = (runs.opened("i3d-teacher", data, signs_cache) for data in (signs, tmp_path))
+    assert packed.fingerprint == raw.fingerprint
+    rows = raw.data.cache.rows.values()
+    assert made["bytes_written"] * 8 == sum(row.steps for row in rows) * 6516 * 4
+    assert not (tmp_path / "phoenix" / "features").exists()
+    with pytest.raises(DataUnusable, match="is packed already"):
+        pack.run({"phoenix": tmp_path / "phoenix"}, tmp_path / "x", 0, Silent())
+
+
+def test_files_that_are_not_packed_train_the_same(signs, signs_cache, tmp_path):
+    packed, files = (runs.opened("i3d-teacher", signs, signs_cache, pack=pack) for pack in (True, False))
+    assert files.fingerprint == packed.fingerprint
+    a, b = packed.items("train")[1, 3], files.items("train")[1, 3]
+    assert np.array_equal(a.course.raw, b.course.raw)
+
+
+def test_predict_prints_glosses_and_evaluate_repeats_the_metrics(teacher, signs, capsys):
+    good = sorted((signs / "phoenix" / "features" / "test").glob("*.np?"))
+    bad = signs / "phoenix" / "features" / "train" / "broken_nan.npz"
+    assert command.main(["predict", str(teacher / "best"), str(good[0]), str(bad)]) == 1
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert isinstance(first["glosses"], list)
+    assert "NaN" in second["error"]
+    words = ["evaluate", str(teacher / "best"), "--data", f"phoenix={signs / 'phoenix'}", "--split", "val"]
+    assert command.main(words) == 0
+    answer = json.loads(capsys.readouterr().out)
+    held = checkpoint.read(teacher / (teacher / "best").read_text().strip())
+    assert answer["same_data"] is True
+    assert answer["values"]["wer"] == pytest.approx(held.manifest["metrics"]["wer"])
+
+
+def test_a_checkpoint_decodes_with_the_n_grams_it_was_trained_with(signs, signs_cache, tmp_path):
+    options = {"decode": "beam", "lm_weight": 0.4, "lm_order": 3, "beams": 4, "epochs": 1}
+    task = runs.opened("i3d-teacher", signs, signs_cache, **options)
+    runs.trained(task, tmp_path)
+    held = checkpoint.read(tmp_path / (tmp_path / "last").read_text().strip())
+    restored = registry.task("i3d-teacher").restore(held)
+    sample = task.still("val")[0, 0]
+    logits = restored.logits(sample.course.raw)
+    assert restored.glosses(logits) == task.decoder.words(logits.log_softmax(-1).numpy())
+    assert restored.decoder.model.counts == task.decoder.model.counts
