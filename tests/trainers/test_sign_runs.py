@@ -60,10 +60,11 @@ def test_the_best_checkpoint_is_the_one_of_the_smallest_wer(signs, signs_cache, 
 
 def test_a_model_that_says_nothing_but_blanks_is_told_of_and_then_stopped():
     silent, speaking = (WordErrors({"emitting": share, "wer": 1.0}) for share in (0.0, 0.1))
-    assert silent.doubts(-1.0, 9, 4) == []
-    assert [f.severity for f in silent.doubts(-1.0, 10, 5)] == ["warning"]
-    assert [f.severity for f in silent.doubts(-1.0, 20, 15)] == ["error"]
-    assert speaking.doubts(-1.0, 20, 15) == []
+    assert silent.doubts(-1.0, 9, 4, 9000) == []
+    assert [f.severity for f in silent.doubts(-1.0, 10, 5, 9000)] == ["warning"]
+    assert [f.severity for f in silent.doubts(-1.0, 20, 15, 9000)] == ["error"]
+    assert silent.doubts(-1.0, 20, 15, 90) == []
+    assert speaking.doubts(-1.0, 20, 15, 9000) == []
 
 
 @torch.no_grad()

@@ -55,7 +55,7 @@ class Summary:
     classes: list[str] | None = None
     confusion: list[list[int]] | None = None
 
-    def doubts(self, best: float, epoch: int, since_warmup: int) -> list[Finding]:
+    def doubts(self, best: float, epoch: int, since_warmup: int, step: int) -> list[Finding]:
         """What a validation says of a model that learns nothing; `best` is the score so far."""
         if since_warmup != 5 or not self.classes:
             return []

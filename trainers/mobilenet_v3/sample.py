@@ -15,9 +15,10 @@ from trainers.engine.loop import Trainer
 __all__ = ["SIZE", "write"]
 
 TEACHER = "i3d-teacher"
-RECIPE = {"preset": "small", "batch_size": 8, "warmup_epochs": 1.0, "learning_rate": 0.002, "dropout": 0.1}
-STEPS = 700
-"""Optimizer steps of the teacher: enough to know the signs."""
+RECIPE = {"batch_size": 8, "warmup_epochs": 1.0, "learning_rate": 0.002, "dropout": 0.1}
+WHOLE, STEPS = 100, 3
+"""Optimizer steps of the teacher for each sentence: enough of them to know the signs. A sample of fewer
+sentences than WHOLE teaches nothing anyway, and gets a teacher of its size at once."""
 
 
 class _Telling(Silent):
@@ -35,18 +36,19 @@ class _Telling(Silent):
 def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, object]:
     """Write `folder`/phoenix and a checkpoint of i3d-teacher in `folder`/teacher."""
     written = sample.write(folder, size, seed, events)
-    values = train_teacher(folder / "phoenix", folder / "teacher", seed, events)
+    values = train_teacher(folder / "phoenix", folder / "teacher", size, seed, events)
     folders = {"phoenix": str(folder / "phoenix"), "teacher": str(folder / "teacher")}
     return {**written, "folders": folders, "teacher_wer": values["wer"]}
 
 
-def train_teacher(data: Path, to: Path, seed: int, events: Events) -> dict[str, float]:
+def train_teacher(data: Path, to: Path, size: int, seed: int, events: Events) -> dict[str, float]:
     """A small teacher's best checkpoint as the folder `to`; its metrics."""
     described, module = registry.describe(TEACHER), registry.task(TEACHER)
-    config = described.Config(**RECIPE, seed=seed, num_workers=0, patience=0)
+    preset, steps = ("small", STEPS * size) if size >= WHOLE else ("tiny", 1)
+    config = described.Config(**RECIPE, preset=preset, seed=seed, num_workers=0, patience=0)
     with TemporaryDirectory(prefix="gpujob-sample-") as work:
         task = module.open_task(config, {"phoenix": data}, Path(work, "cache"), events)
-        epochs = max(1, round(STEPS * config.batch_size / task.size("train")))
+        epochs = max(1, round(steps * config.batch_size / task.size("train")))
         root = Path(work, "checkpoints")
         group = Group(pick_device(config.device))
         Trainer(task.but(epochs=epochs), root, _Telling(events), group, talk=False).run()

@@ -1,0 +1,95 @@
+"""The jobs of sign language from sample data to glosses, by the command line, here and over a real sshd."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.host.machines import log_in_to
+from tests.rigs import needs
+from tests.rigs.fakehost import FakeHost
+from tests.support import Box, new_box
+
+SMALL = {
+    "preset": "tiny",
+    "epochs": "1",
+    "warmup_epochs": "0",
+    "batch_size": "8",
+    "num_workers": "0",
+    "learning_rate": "0.003",
+}
+SETS = [word for name, value in SMALL.items() for word in ("--set", f"config.{name}={value}")]
+
+
+@pytest.fixture(scope="module")
+def sample() -> Iterator[Path]:
+    """Two dozen sentences, and a teacher that has seen them for a moment."""
+    with new_box() as box:
+        made = box.run("prepare", "mobilenet-v3", "--sample", "sample", "--size", "24")
+        assert made.code == 0, made.err
+        yield box.project / "sample"
+
+
+@pytest.mark.parametrize("job", ["i3d-teacher", "student-distilled"])
+def test_from_sample_data_to_glosses(box: Box, sample: Path, job: str) -> None:
+    (box.project / "sample").symlink_to(sample)
+    result = box.run("deploy", job, "--data", "sample", *SETS, "--follow")
+    assert result.code == 0, result.err + result.out
+    assert "test WER" in result.out
+    run = box.state()
+    assert run["state"] == "succeeded"
+    assert run["metrics"]["val"]["wer"] >= 0
+    assert run["metrics"]["test"]["words"] > 0
+    assert "wer " in box.run("status").out
+    assert "val wer " in box.run("monitor").out
+    assert box.run("fetch").code == 0
+    home = f"fetched/{run['id']}"
+    spec = json.loads((box.project / home / "run.json").read_text())
+    assert ("teacher" in spec["data"]) == (job == "student-distilled")
+    assert "teacher" not in spec["config"]
+    good = sorted((sample / "phoenix" / "features" / "test").glob("*.npz"))[0]
+    assert isinstance(box.run("predict", home, str(good), "--json").json["glosses"], list)
+    assert str(good) in box.run("predict", home, str(good)).out
+    scored = box.run("evaluate", home, "--data", f"phoenix={sample / 'phoenix'}", "--json")
+    assert scored.json["values"]["wer"] == pytest.approx(run["metrics"]["test"]["wer"])
+
+
+def test_a_student_is_taught_on_a_machine_behind_ssh(box: Box, sample: Path) -> None:
+    needs.require("sshd", "rsync")
+    visible = (box.home, Path(sys.prefix), Path(sys.base_prefix), sample)
+    with FakeHost(box.home / "machine", visible=visible) as machine:
+        log_in_to(box, machine)
+        machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        packed = box.run("prepare", "mobilenet-v3", "--phoenix", str(sample / "phoenix"), "--to", "packed")
+        assert packed.code == 0, packed.err
+        # A fetched run is given as the teacher: its best checkpoint alone is sent.
+        checkpoints = box.project / "old" / "checkpoints"
+        checkpoints.mkdir(parents=True)
+        shutil.copytree(sample / "teacher", checkpoints / "7")
+        (checkpoints / "best").write_text("7\n")
+        data = ["--data", "phoenix=packed/phoenix", "--set", "config.teacher=old"]
+        result = box.run("deploy", "student-distilled", *data, *SETS, "--on", "gpu", "--follow")
+        assert result.code == 0, result.err + result.out
+        assert box.run("fetch", "--on", "gpu").code == 0
+        (home,) = (box.project / "fetched").iterdir()
+        spec = json.loads((home / "run.json").read_text())
+        assert spec["data"]["teacher"]["path"].startswith(str(machine.home / ".gpujob" / "data" / "teacher"))
+        assert spec["data"]["teacher"]["source"].endswith("old/checkpoints/7")
+        good = sorted((sample / "phoenix" / "features" / "test").glob("*.npz"))[0]
+        assert box.run("predict", str(home), str(good)).code == 0
+
+
+def test_a_teacher_that_is_not_there_is_told_by_file_and_line(box: Box, sample: Path) -> None:
+    box.write(
+        "mine.yaml", "name: mine\ntrainer: mobilenet-v3\nconfig:\n  teacher: nowhere\ndata: {phoenix: p}\n"
+    )
+    result = box.run("deploy", "mine", "--data", f"phoenix={sample / 'phoenix'}")
+    assert result.code == 2
+    assert "mine.yaml:4: data.teacher: there is no" in result.err
+    box.write("both.yaml", "name: b\ntrainer: mobilenet-v3\nconfig: {teacher: a}\ndata: {teacher: b}\n")
+    assert "teacher stands in config and in data" in box.run("deploy", "both").err
