@@ -18,7 +18,7 @@ class SignConfig(LoopConfig):
 
     epochs: int = option(100, "at most", low=1)
     batch_size: int = option(4, "samples of one optimizer step, over all processes", low=1)
-    evaluation_batch: int = option(8, "samples of one step of an evaluation", low=1, harmless=True)
+    evaluate_batch: int = option(8, "samples at once when a split is asked", low=1, harmless=True)
     select: str = option(
         "wer", "the validation metric that names the best", choices=("wer", "wer_official", "loss")
     )
