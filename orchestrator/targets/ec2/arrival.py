@@ -28,9 +28,9 @@ def arrive(ctx: Context, store: Store, cloud: Cloud, box: Record, say: Say) -> R
     box = boxes.until(ctx, store, cloud, box, "running")
     if box.get("attach"):
         boxes.attach(ctx, cloud, box)
-    if box["host_public"] and not box["rotated"]:
-        kind, blob = box["host_public"].split()
-        hostkeys.record(ctx, target.resolve(ctx, box), HostKey(kind, blob))
+    resolved = target.resolve(ctx, box)
+    if box["host_public"] and not box["rotated"] and not hostkeys.known(ctx, resolved):
+        hostkeys.record(ctx, resolved, HostKey(*box["host_public"].split()))
     boxes.renew_rule(ctx, cloud, box)
     say(f"{box['id']} runs at {box['address']}; waiting for it to boot")
     host = _reached(ctx, store, cloud, box, say)
