@@ -15,6 +15,8 @@ from orchestrator.errors import UsageError
 
 LEAST_DISK = 100
 """GB: the image with its CUDA and PyTorch takes most of 60."""
+ROOT_DISK = 60
+"""GB: about the image of a spot box, whose data lie on a volume of their own."""
 _ROOM = 1.5  # of the data: what a trainer makes of it once, beside it
 
 
@@ -38,7 +40,8 @@ def quote(job: JobSpec, prices: Table, region: str, now: float, who: str, data_b
     """UsageError for types that are not known, have no price, or have too few GPUs."""
     ec2 = job.resources.ec2
     types = tuple(ec2.types) or launch.DEFAULT_TYPES
-    price = pricing.hourly(prices, max(_usd(prices, name, job) for name in types), _disk(job, data_bytes))
+    disk = _disk(job, data_bytes) + (ROOT_DISK if ec2.spot else 0)
+    price = pricing.hourly(prices, max(_usd(prices, name, job) for name in types), disk)
     hours, limited_by = _hours(job, price)
     want = Want(
         types=types,

@@ -19,7 +19,7 @@ from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
 from orchestrator.targets.ec2 import prices
-from orchestrator.verbs import boxes, config, execute, facts, jobs, launching, monitor, runs
+from orchestrator.verbs import boxes, config, execute, facts, jobs, launches, monitor, preview, runs
 from orchestrator.verbs.boxes import Ingress
 from orchestrator.view import plans
 
@@ -53,15 +53,15 @@ def deploy(ctx: Context, request: Request) -> int:
     if request.resume and there and boxes.has_ended(store, there):
         _refuse_done(store, ctx, request.resume)
         given = quote.quote(job.spec, prices.table(), settings["region"].value, ctx.now(), ctx.who, 0)
-        there = boxes.revive(ctx, store, there, given, request.ingress)
+        there = launches.revive(ctx, store, there, given, request.ingress)
     elif boxes.wanted(there, settings) and not request.resume:
         jobs.need_data(job)
-        boxed = launching.Boxed(ctx, store, settings, job)
+        boxed = preview.Boxed(ctx, store, settings, job)
         if request.dry_run:
             plans.print_plan(ctx, boxed.plan(request.ingress.shown))
             return 0
         boxed.check_here(request.word)
-        there = boxes.ensure(ctx, store, boxed.quote, request.ingress)
+        there = launches.ensure(ctx, store, boxed.quote, request.ingress)
     with registry.target(ctx, settings, there).connect() as host:
         _say_target(ctx, request, settings["target"].source, host)
         if request.resume:

@@ -20,7 +20,7 @@ from orchestrator.onhost.files import sha256
 from orchestrator.store import Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Host
-from orchestrator.verbs import arrivals, boxes, config, runs, verify
+from orchestrator.verbs import arrivals, boxes, config, launches, runs, verify
 from orchestrator.view import transfer
 
 PARTS = ".gpujob-part"
@@ -37,7 +37,7 @@ def fetch(
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
     target = registry.target(ctx, settings, runs.where(ctx, store, on, word))
-    with boxes.woken(ctx, store, target) as host, boxes.awake(host):
+    with launches.woken(ctx, store, target) as host, boxes.awake(host):
         seen = runs.find(ctx, host, store, word)
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / seen["id"]
         if follow:

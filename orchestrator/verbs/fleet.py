@@ -16,7 +16,7 @@ from orchestrator.targets.ec2 import boxes as ec2
 from orchestrator.targets.ec2 import prices
 from orchestrator.targets.ec2.cloud import Cloud
 from orchestrator.targets.ec2.target import PREFIX
-from orchestrator.verbs import boxes, config, fetch
+from orchestrator.verbs import boxes, config, fetch, launches
 from orchestrator.verbs.boxes import Ingress
 from orchestrator.view import fleet as view
 
@@ -31,7 +31,7 @@ def up(
     if dry_run:
         view.print_quote(ctx, quote.lines(given, ingress.shown))
         return 0
-    label = boxes.ensure(ctx, store, given, ingress)
+    label = launches.ensure(ctx, store, given, ingress)
     box = boxes.of(store, label)
     assert box
     store.write_box({**box, "for_run": False})
@@ -141,7 +141,8 @@ def _may_end(ctx: Context, row: dict[str, Any]) -> bool:
 def _in_region(ctx: Context, store: Store, cloud: Cloud, region: str) -> Iterable[dict[str, Any]]:
     for one in ec2.ours(cloud, region):
         tags = launch.read_tags(one.get("Tags", []))
-        unknown, late = store.box(one["InstanceId"]) is None, _expires(tags) < ctx.now()
+        runs = one["State"]["Name"] in ledger.RUNNING  # one that has stopped is in `hosts list`
+        unknown, late = store.box(one["InstanceId"]) is None, runs and _expires(tags) < ctx.now()
         if unknown or late:
             why = "not on record here" if unknown else "past its deadline"
             yield {**_row("box", one["InstanceId"], region, one["State"]["Name"], tags, why), "late": late}

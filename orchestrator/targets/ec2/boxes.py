@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.context import Context
 from orchestrator.core import launch, ledger
 from orchestrator.core.awserrors import AwsError
-from orchestrator.errors import GpujobError, NotFound, Unreachable
+from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable
 from orchestrator.store import Record, Store
 from orchestrator.targets.ec2 import network, prices
 from orchestrator.targets.ec2.cloud import Cloud
@@ -29,8 +29,10 @@ def label(box_id: str) -> str:
 
 
 def refresh(ctx: Context, store: Store, cloud: Cloud, box: Record) -> Record:
-    """The box as EC2 has it now, on record."""
+    """The box as EC2 has it now, on record. AccessError where these credentials are of another account."""
     found = describe(ctx, cloud, box["region"], box["id"], ctx.now() - box["launched"] < SEEN_WITHIN)
+    if found is None:
+        _same_account(cloud, box)
     state = found["State"]["Name"] if found else "terminated"
     reason = (found or {}).get("StateTransitionReason", "")
     seen = ledger.observed(box, state, ctx.now(), reason)
@@ -55,6 +57,15 @@ def describe(ctx: Context, cloud: Cloud, region: str, box_id: str, new: bool) ->
                 return None
         ctx.sleep(2.0)
         waited += 2.0
+
+
+def _same_account(cloud: Cloud, box: Record) -> None:
+    """A box that is not found has ended only where it would be seen."""
+    account = cloud.call(box["region"], "get_caller_identity", service="sts")["Account"]
+    if box.get("account") not in (None, account):
+        what = f"{label(box['id'])} cannot be seen with these credentials"
+        why = f"they are of account {account}, the box is in {box['account']}"
+        raise AccessError(what, why, "AWS_PROFILE=NAME")
 
 
 def _data_volume(found: dict[str, Any] | None) -> str | None:
@@ -222,6 +233,7 @@ def _from_tags(ctx: Context, cloud: Cloud, region: str, found: dict[str, Any]) -
         "job": tags.get(f"{launch.TAG}job", ""),
         "run": None,
         "attempt": tags.get(launch.ATTEMPT),
+        "account": None,
         "managed": tags.get(launch.MANAGED) == "1",
         "usd_hour": prices.now(ctx, cloud, region, zone, kind, spot),
         "disk_gb": 0,

@@ -24,7 +24,14 @@ def user_key(ctx: Context) -> Path:
     path = ctx.config_file.with_name("ec2_ed25519")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _generate(path, "gpujob")
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            _generate(made, "gpujob")
+            for name in (
+                made.with_name(made.name + ".pub"),
+                made,
+            ):  # the private one says that both are there
+                name.replace(path.with_name(name.name))
     return path
 
 

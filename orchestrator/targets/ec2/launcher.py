@@ -91,21 +91,26 @@ def _ask(
     ctx: Context, store: Store, cloud: Cloud, attempt: Record, at: Candidate, request: Record, say: Say
 ) -> Record | None:
     """RunInstances for one place: the box, or None where the next place is to be tried."""
+    again = bool(attempt["current"])
     attempt["current"] = {"at": vars(at), "request": request, "asked": ctx.now()}
     store.write_attempt(attempt)
     try:
         answer = cloud.call(at.region, "run_instances", **request)
     except AwsError as error:
-        _refused(ctx, store, attempt, at, error, say)
+        _refused(ctx, store, attempt, at, error, say, again)
         return None
     box = _record(ctx, cloud, attempt, answer["Instances"][0], at.region)
+    box["account"] = answer.get("OwnerId")
     store.write_box(box)
     store.close_attempt(attempt["id"])
     return box
 
 
-def _refused(ctx: Context, store: Store, attempt: Record, at: Candidate, error: AwsError, say: Say) -> None:
-    """Notes a place without capacity; raises all else. An outcome that is not known stays `current`.
+def _refused(
+    ctx: Context, store: Store, attempt: Record, at: Candidate, error: AwsError, say: Say, again: bool
+) -> None:
+    """Notes a place without capacity; raises all else. An outcome that is not known stays `current`:
+    also of a request sent `again` and refused, since the first may have made a box.
 
     Where the box of this very token has ended meanwhile, the attempt gets another id, and so other tokens.
     """
@@ -113,7 +118,8 @@ def _refused(ctx: Context, store: Store, attempt: Record, at: Candidate, error: 
     if kind is Action.REPEAT or error.code == "NoConnection":
         raise awserrors.explain(error) from None
     if kind not in (Action.NEXT_ZONE, Action.NEXT_FAMILY, Action.NEW_ATTEMPT):
-        store.close_attempt(attempt["id"])
+        if not again:
+            store.close_attempt(attempt["id"])
         raise awserrors.explain(error) from None
     say(f"{at}: {error.code}")
     before = attempt["id"]
@@ -195,6 +201,7 @@ def _record(ctx: Context, cloud: Cloud, attempt: Record, found: dict[str, Any], 
         "job": want.job,
         "run": None,
         "attempt": attempt["id"],
+        "account": None,
         "cidr": attempt["cidr"],
         "usd_hour": prices.now(ctx, cloud, region, zone, found["InstanceType"], spot),
         "disk_gb": sum(disk["Ebs"]["VolumeSize"] for disk in disks),
