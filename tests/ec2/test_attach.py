@@ -66,3 +66,34 @@ def test_an_instance_that_stands_is_refused_until_its_host_key_is_on_record_and_
     assert "was not launched by gpujob" in down.err
     assert ec2.states()[instance] == "running"
     assert user.run("hosts", "orphans").code == 0
+
+
+def test_a_stopped_box_of_the_same_name_is_started_again_and_no_second_is_launched(
+    ec2: FakeEC2, user: Box
+) -> None:
+    up = ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1")
+    first = user.run(*up, "--yes")
+    assert first.code == 0, first.err
+    (box,) = ec2.machines()
+    boto3.client("ec2").stop_instances(InstanceIds=[box])
+    ec2.until(lambda: ec2.states()[box] == "stopped")
+    asked = user.run(*up)
+    assert asked.code == 7
+    assert f"ec2://{box} (g5.xlarge) is stopped; starting it for 1 h: at most $1.02" in asked.err
+    again = user.run(*up, "--yes")
+    assert (again.code, again.out) == (0, first.out), again.err
+    assert ec2.states() == {box: "running"}
+
+
+def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: FakeEC2, user: Box) -> None:
+    up = user.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
+    assert up.code == 0, up.err
+    (box,) = ec2.machines()
+    record = user.state_dir / "boxes" / f"{box}.json"
+    kept = json.loads(record.read_text())
+    record.write_text(json.dumps({**kept, "account": "999999999999"}))
+    ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=40)
+    listed = user.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
+    assert listed.code == 4
+    assert "the box is in 999999999999" in listed.err
+    assert json.loads(record.read_text())["state"] == "running"
