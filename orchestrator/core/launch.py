@@ -25,6 +25,14 @@ IMAGE_NAMES = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch * (Ubuntu *) *"
 """What DescribeImages is asked for where no name resolves."""
 
 
+PREFIX = "ec2://"
+
+
+def label(box_id: str) -> str:
+    """What a user types after --on."""
+    return f"{PREFIX}{box_id}"
+
+
 @dataclass(frozen=True)
 class Want:
     """A box as it is asked for. `deadline`: seconds since 1970, absolute; `data_gb`: 0 for no new volume.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import GpujobError
-from orchestrator.process import Done
-from orchestrator.source import Source
+
+if TYPE_CHECKING:  # words alone: `status` pays for neither
+    from orchestrator.process import Done
+    from orchestrator.source import Source
 
 
 class Refused(GpujobError):

@@ -5,16 +5,22 @@ from __future__ import annotations
 from orchestrator.context import Context
 from orchestrator.core.settings import Setting
 from orchestrator.targets.base import Target
-from orchestrator.targets.ec2.target import Ec2Target
-from orchestrator.targets.local import LocalTarget
-from orchestrator.targets.ssh.host import SshTarget
 
 
 def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) -> Target:
-    """The target of `word`, or of the settings. UsageError for one that is not known."""
+    """The target of `word`, or of the settings. UsageError for one that is not known.
+
+    Each is imported where it is wanted: `status` of this machine pays for no other.
+    """
     chosen = word or settings["target"].value
     if chosen == "local":
+        from orchestrator.targets.local import LocalTarget  # noqa: PLC0415
+
         return LocalTarget(ctx, settings["root"].value)
     if chosen == "ec2" or chosen.startswith("ec2:"):
+        from orchestrator.targets.ec2.target import Ec2Target  # noqa: PLC0415
+
         return Ec2Target(ctx, chosen, [settings["region"].value])
+    from orchestrator.targets.ssh.host import SshTarget  # noqa: PLC0415
+
     return SshTarget(ctx, chosen)

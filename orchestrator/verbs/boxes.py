@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core import ledger, runstate
+from orchestrator.core import launch, ledger, runstate
+from orchestrator.core.launch import PREFIX
 from orchestrator.core.settings import Setting
 from orchestrator.errors import GpujobError
 from orchestrator.store import Record, Store
 from orchestrator.targets.base import Host
-from orchestrator.targets.ec2 import boxes, launcher, prices
-from orchestrator.targets.ec2.cloud import Cloud
-from orchestrator.targets.ec2.target import PREFIX
+from orchestrator.targets.ec2 import prices
 from orchestrator.view import fleet as view
 
 LEASE = 20 * 60.0  # seconds that one sign of life of ours is good for
@@ -45,9 +44,12 @@ def settle(ctx: Context, store: Store) -> list[Record]:
     """What launches that were cut have made; asks EC2 only where one is open."""
     if not store.attempts():
         return []
+    from orchestrator.targets.ec2 import launcher  # noqa: PLC0415 - `status` seldom needs it
+    from orchestrator.targets.ec2.cloud import Cloud  # noqa: PLC0415
+
     found = launcher.settle(ctx, store, Cloud(ctx), ctx.talk)
     for box in found:
-        ctx.talk(f"a launch that was cut has made {boxes.label(box['id'])} ({box['type']} in {box['zone']})")
+        ctx.talk(f"a launch that was cut has made {launch.label(box['id'])} ({box['type']} in {box['zone']})")
     return found
 
 
@@ -58,7 +60,7 @@ def of(store: Store, label: str) -> Record | None:
 
 def labels(store: Store, living: bool) -> list[str]:
     """The boxes on record here that have not ended, or that have."""
-    return [boxes.label(box["id"]) for box in store.boxes() if (box["state"] in ledger.ENDED) != living]
+    return [launch.label(box["id"]) for box in store.boxes() if (box["state"] in ledger.ENDED) != living]
 
 
 def has_ended(store: Store, label: str) -> bool:
@@ -121,6 +123,9 @@ def may_go(ctx: Context, store: Store, host: Host, seen: dict[str, Any]) -> bool
 
 def release(ctx: Context, store: Store, host: Host, seen: dict[str, Any]) -> Record:
     """Terminates a box whose run is home and verified; its data volume goes with it."""
+    from orchestrator.targets.ec2 import boxes  # noqa: PLC0415 - `status` seldom needs it
+    from orchestrator.targets.ec2.cloud import Cloud  # noqa: PLC0415
+
     box = of(store, host.label)
     assert box
     cloud = Cloud(ctx)
@@ -133,4 +138,4 @@ def release(ctx: Context, store: Store, host: Host, seen: dict[str, Any]) -> Rec
 
 def told(ctx: Context, ended: Record) -> str:
     cost = ledger.cost(prices.table(), ended, ctx.now())
-    return f"{boxes.label(ended['id'])} is terminated; it cost about ${cost:.2f}"
+    return f"{launch.label(ended['id'])} is terminated; it cost about ${cost:.2f}"

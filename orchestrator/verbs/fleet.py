@@ -15,7 +15,6 @@ from orchestrator.targets import registry
 from orchestrator.targets.ec2 import boxes as ec2
 from orchestrator.targets.ec2 import prices
 from orchestrator.targets.ec2.cloud import Cloud
-from orchestrator.targets.ec2.target import PREFIX
 from orchestrator.verbs import boxes, config, fetch, launches
 from orchestrator.verbs.boxes import Ingress
 from orchestrator.view import fleet as view
@@ -129,7 +128,9 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
             ec2.terminate(ctx, store, cloud, box)
         ctx.talk(f"{row['id']} is gone")
     if len(ours) < len(found):
-        ctx.talk(f"{len(found) - len(ours)} launched elsewhere: gpujob hosts down {PREFIX}i-… --discard")
+        ctx.talk(
+            f"{len(found) - len(ours)} launched elsewhere: gpujob hosts down {launch.PREFIX}i-… --discard"
+        )
     return 1 if len(ours) < len(found) else 0
 
 
@@ -178,7 +179,7 @@ def _box(store: Store, label: str) -> Record:
     box = boxes.of(store, label)
     if box is None:
         why = "only boxes of EC2 are launched, extended and ended"
-        raise NotFound(f"{label} is no box of EC2", why, f"--on {PREFIX}i-…")
+        raise NotFound(f"{label} is no box of EC2", why, f"--on {launch.PREFIX}i-…")
     return box
 
 
@@ -196,7 +197,7 @@ def cost(ctx: Context) -> int:
 def _costs(ctx: Context, store: Store, box: Record) -> dict[str, Any]:
     """`wasted`: hours that no run used, and those of runs that failed."""
     table, now = prices.table(), ctx.now()
-    label = ec2.label(box["id"])
+    label = launch.label(box["id"])
     runs = {run_id: one["seen"] for run_id, one in store.runs().items() if one["target"] == label}
     each = {run_id: ledger.run_cost(table, box, seen, now) for run_id, seen in runs.items()}
     failed = [one for one, seen in runs.items() if isinstance(runstate.fold(seen, now), runstate.Failed)]

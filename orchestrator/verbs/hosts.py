@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from orchestrator.context import Context
+from orchestrator.core.launch import PREFIX
 from orchestrator.errors import AccessError, Unreachable, UsageError
 from orchestrator.store import Store
 from orchestrator.targets.ec2 import prices
-from orchestrator.targets.ec2.target import PREFIX, Ec2Target, resolve
+from orchestrator.targets.ec2.target import Ec2Target, resolve
 from orchestrator.targets.ssh import address, hostkeys
 from orchestrator.verbs import config, fleet
 from orchestrator.view import fleet as view

@@ -45,7 +45,7 @@ def _ensured(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
             return _started(ctx, store, box, given.hours)
         if box["state"] in ("pending", "running"):
             left = duration(max(0.0, box["deadline"] - ctx.now()))
-            what = f"{boxes.label(box['id'])}, {box['type']} in {box['zone']}, is up for this job"
+            what = f"{launch.label(box['id'])}, {box['type']} in {box['zone']}, is up for this job"
             ctx.talk(f"{what} and ends in {left} (gpujob hosts extend)")
             return _ready(ctx, store, cloud, box)
     for attempt in store.attempts():
@@ -59,7 +59,7 @@ def _ensured(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
 
 def _started(ctx: Context, store: Store, box: Record, hours: float) -> str:
     """A box that had stopped, with its disk and all that it holds."""
-    label, each = boxes.label(box["id"]), ledger.price(prices.table(), box).running
+    label, each = launch.label(box["id"]), ledger.price(prices.table(), box).running
     ctx.confirm(
         f"{label} ({box['type']}) is stopped; starting it for {hours:.4g} h: at most ${each * hours:.2f}."
     )
@@ -113,7 +113,7 @@ def user_data(ctx: Context, want: launch.Want, key: keys.KeyPair, volume: str | 
 def _ready(ctx: Context, store: Store, cloud: Cloud, box: Record) -> str:
     if not box["ready"]:
         arrival.arrive(ctx, store, cloud, box, ctx.talk)
-    return boxes.label(box["id"])
+    return launch.label(box["id"])
 
 
 def _standing(store: Store, job: str) -> Record | None:

@@ -70,7 +70,7 @@ def _reached(ctx: Context, store: Store, cloud: Cloud, box: Record, say: Say) ->
         ctx.sleep(_PAUSE)
     why = f"{last}; its console: {_console(cloud, box)}"
     raise Unreachable(
-        f"{boxes.label(box['id'])} did not boot", why, f"gpujob hosts down {boxes.label(box['id'])}"
+        f"{launch.label(box['id'])} did not boot", why, f"gpujob hosts down {launch.label(box['id'])}"
     )
 
 

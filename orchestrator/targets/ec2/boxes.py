@@ -23,11 +23,6 @@ class Stopped(Unreachable):
     """The box is switched off, its disk kept."""
 
 
-def label(box_id: str) -> str:
-    """What a user types after --on."""
-    return f"ec2://{box_id}"
-
-
 def refresh(ctx: Context, store: Store, cloud: Cloud, box: Record) -> Record:
     """The box as EC2 has it now, on record. AccessError where these credentials are of another account."""
     found = describe(ctx, cloud, box["region"], box["id"], ctx.now() - box["launched"] < SEEN_WITHIN)
@@ -63,7 +58,7 @@ def _same_account(cloud: Cloud, box: Record) -> None:
     """A box that is not found has ended only where it would be seen."""
     account = cloud.call(box["region"], "get_caller_identity", service="sts")["Account"]
     if box.get("account") not in (None, account):
-        what = f"{label(box['id'])} cannot be seen with these credentials"
+        what = f"{launch.label(box['id'])} cannot be seen with these credentials"
         why = f"they are of account {account}, the box is in {box['account']}"
         raise AccessError(what, why, "AWS_PROFILE=NAME")
 
@@ -88,7 +83,9 @@ def until(
             raise Ended(box)
         if ctx.now() > end:
             raise Unreachable(
-                f"{label(box['id'])} is still {box['state']}", f"after {seconds:.0f} s", "gpujob hosts list"
+                f"{launch.label(box['id'])} is still {box['state']}",
+                f"after {seconds:.0f} s",
+                "gpujob hosts list",
             )
         ctx.sleep(next(pauses, 5.0))
 
@@ -98,7 +95,7 @@ class Ended(GpujobError):
 
     def __init__(self, box: Record) -> None:
         why = box.get("why") or "EC2 gives no reason"
-        super().__init__(f"{label(box['id'])} is {box['state']}", why, "the same command again")
+        super().__init__(f"{launch.label(box['id'])} is {box['state']}", why, "the same command again")
         self.capacity = "InsufficientInstanceCapacity" in why
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.context import Context
 from orchestrator.core import pricing
-from orchestrator.core.awserrors import AwsError
 from orchestrator.core.pricing import Table
-from orchestrator.targets.ec2.cloud import Cloud
+
+if TYPE_CHECKING:
+    from orchestrator.targets.ec2.cloud import Cloud
 
 
 @cache
@@ -24,6 +26,8 @@ def now(ctx: Context, cloud: Cloud, region: str, zone: str, kind: str, spot: boo
 
     None for a type that the table has no price for.
     """
+    from orchestrator.core.awserrors import AwsError  # noqa: PLC0415 - `status` seldom needs it
+
     listed = table().types.get(kind)
     known = listed.usd if listed else None
     if not spot:

@@ -11,16 +11,15 @@ from collections.abc import Iterator
 
 from orchestrator.context import Context
 from orchestrator.core import ledger
+from orchestrator.core.launch import PREFIX, label
 from orchestrator.errors import NotFound, Unreachable, UsageError
 from orchestrator.store import Record, Store
 from orchestrator.targets.ec2 import boxes, keys, prices
-from orchestrator.targets.ec2.boxes import label
 from orchestrator.targets.ec2.cloud import Cloud
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.address import Resolved, Typed
 from orchestrator.targets.ssh.host import SshHost, link
 
-PREFIX = "ec2://"
 _KNOCK = 3.0  # seconds for a TCP connection
 
 
