@@ -16,6 +16,7 @@ from orchestrator.context import Context
 from orchestrator.core import spec
 from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
+from orchestrator.verbs import verify
 
 HOST = "host:"
 _LOCAL = re.compile(r"(-[erc]\b|--(editable|requirement|constraint)\b|\.|/|file:)")
@@ -59,13 +60,13 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
         file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
     _check_name(file, name)
     _check_trainer(file)
-    packages: tuple[str, ...] = ()
-    if file.spec.trainer:
-        report = _check_config(ctx, file)
-        packages = tuple(report.get("packages") or ())
-        file = _paths_as_data(file, report.get("paths") or [])
+    report = _check_config(ctx, file) if file.spec.trainer else {}
+    packages, options = tuple(report.get("packages") or ()), list(report.get("paths") or [])
+    file = _paths_as_data(file, options)
     base = ctx.cwd if ours else path.parent
     folders = _data_folders(ctx, file, base, data)
+    # Of a fetched run its best checkpoint is meant, not its log.
+    folders |= {name: verify.pointed(folders[name]) for name in options if name in folders}
     given = {item.partition("=")[0] for item in data}
     on_host = {
         key: place.removeprefix(HOST)

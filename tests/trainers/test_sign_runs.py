@@ -114,6 +114,14 @@ def test_what_prepare_packs_is_an_eighth_and_the_same_data(signs, signs_cache, t
         pack.run({"phoenix": tmp_path / "phoenix"}, tmp_path / "x", 0, Silent())
 
 
+def test_packed_data_obeys_the_options_and_reads_all_that_it_says(signs, tmp_path):
+    pack.run({"phoenix": signs / "phoenix"}, tmp_path, 0, Silent())
+    task = runs.opened("i3d-teacher", tmp_path, tmp_path / "w", min_frames=40)
+    assert min(task.data.cache.rows[r.id].steps for r in task.data.records) >= 40
+    assert "has fewer than 40 frames" in {refusal.reason for refusal in task.data.refused}
+    assert "min_frames" in task.config.read()
+
+
 def test_files_that_are_not_packed_train_the_same(signs, signs_cache, tmp_path):
     packed, files = (runs.opened("i3d-teacher", signs, signs_cache, pack=pack) for pack in (True, False))
     assert files.fingerprint == packed.fingerprint

@@ -40,7 +40,12 @@ class SignConfig(LoopConfig):
     normalise: str = option(
         "global", "statistics: of train, of each sample, none", choices=("global", "per-sample", "none")
     )
-    pack: bool = option(True, "raw columns in a memory-mapped file; else the files, each time", harmless=True)
+    pack: bool = option(
+        True,
+        "raw columns in a memory-mapped file; else the files, each time",
+        harmless=True,
+        when=("data.phoenix", "files that are not packed yet"),
+    )
     min_frames: int = option(8, "fewest frames of a sentence", low=1)
     max_refused: float = option(0.05, "share of broken files that is put up with", low=0.0, high=1.0)
     decode: str = option("greedy", "in evaluation and prediction", choices=("greedy", "beam"))

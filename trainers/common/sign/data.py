@@ -184,7 +184,13 @@ def load(folder: Path, listing: Listing, cache_root: Path, config: SignConfig, e
     unread = {entry["id"]: entry for entry in cache.refused}
     usable, refused = [], list(listing.refused)
     for record in listing.records:
-        if record.id in cache.rows:
+        row = cache.rows.get(record.id)
+        if row is not None and row.steps < config.min_frames:
+            detail = f"it has {row.steps}"
+            refused.append(
+                Refusal(record.id, "schema.keys", f"has fewer than {config.min_frames} frames", detail)
+            )
+        elif row is not None:
             usable.append(record)
         else:
             refused.append(_refusal(record, unread.get(record.id)))
