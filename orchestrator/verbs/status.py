@@ -111,7 +111,8 @@ def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, l
 
 def _from_cache(store: Store, label: str, error: GpujobError | None, asked: int) -> Answer:
     kept = _cached(store, label)
-    if error and asked == 1 and (not kept["runs"] or error.exit_code != Exit.UNREACHABLE):
+    known = kept["runs"] or boxes.of(store, label)
+    if error and asked == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
         raise error
     why = f"{error.what}: {error.why}" if error else f"no answer within {PATIENCE:.0f} s"
     return {**kept, "unreachable": why}
