@@ -1,10 +1,12 @@
 """A training step of SlowFast-R50: ours, its own Conv3d form, and pytorchvideo's, at equal precision.
 
-    python -m benchmarks.slowfast DIR [--size 8x112x4] [--trials 7] [--device cuda] [--memory]
+    python -m benchmarks.slowfast DIR [--size 8x112x4] [--trials 7] [--brief] [--precision fp32]
 
-DIR holds pytorchvideo (benchmarks/slowfast_golden.py says how to put it there). All arms run in turn in one
-process, on one thread, in CPU seconds; a ratio is the median of those of the trials. On a GPU times are those
-of CUDA events, compiled arms come too, and a matrix product says what the card can do.
+With --device cuda, on a GPU; with --memory, the peak of each arm in a process of its own. DIR holds
+pytorchvideo (benchmarks/slowfast_golden.py says how to put it there). All arms run in turn in one process, on
+one thread, in CPU seconds; a ratio is the median of those of the trials. A CPU without avx512_bf16 only
+imitates bf16: its figures say nothing. On a GPU times are those of CUDA events, compiled arms come too, and a
+matrix product says what the card can do.
 """
 
 from __future__ import annotations
@@ -126,6 +128,7 @@ def measure(found: list[Arm], clips: Tensor, labels: Tensor, trials: int) -> dic
                 took = spent()
             if trial:
                 times[arm.name].append(took)
+        sys.stderr.write(f"trial {trial} of {trials}: {times}\n")
     return times
 
 
@@ -213,6 +216,8 @@ def main() -> None:
     asking.add_argument("--trials", type=int, default=7)
     asking.add_argument("--device", default="cpu")
     asking.add_argument("--memory", action="store_true")
+    asking.add_argument("--brief", action="store_true", help="ours and pytorchvideo alone")
+    asking.add_argument("--precision", default="", help="fp32 or bf16 alone")
     asking.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     asked = asking.parse_args()
     torch.set_num_threads(1)
@@ -229,6 +234,9 @@ def main() -> None:
     sys.stdout.write(f"{asked.size} on {device}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}\n")
     agree(frames, size, device)
     found = list(arms(asked.folder, frames, size, device))
+    found = [arm for arm in found if arm.name.endswith(asked.precision)]
+    if asked.brief:
+        found = [arm for arm in found if arm.name.rsplit(" ", 1)[0] in (BASE, "ours")]
     report(measure(found, clips, labels, asked.trials), clips)
 
 
