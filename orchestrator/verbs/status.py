@@ -33,7 +33,7 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     if cached:
         answers = [_cached(store, label) for label in labels]
     else:
-        answers = _asked(ctx, store, settings, labels, lines)
+        answers = _asked(ctx, store, settings, labels, lines, on is not None)
     for answer in answers:
         answer["box"] = boxes.telling(ctx, store, answer["target"])
     if word is not None:
@@ -69,9 +69,10 @@ def _labels(store: Store, settings: dict[str, Setting]) -> list[str]:
 
 
 def _asked(
-    ctx: Context, store: Store, settings: dict[str, Setting], labels: list[str], lines: int
+    ctx: Context, store: Store, settings: dict[str, Setting], labels: list[str], lines: int, named: bool
 ) -> list[Answer]:
-    """Each host's answer; of one that does not answer, what is cached. Alone, it must answer or be known."""
+    """Each host's answer; of one that does not answer, what is cached. Alone, it must answer or be known,
+    and one that was `named` must have runs for that."""
     found: dict[str, Answer] = {}
     errors: dict[str, GpujobError] = {}
 
@@ -88,7 +89,10 @@ def _asked(
         ask(labels[0])
     else:
         _side_by_side(ask, labels)
-    return [found.get(label) or _from_cache(store, label, errors.get(label), len(labels)) for label in labels]
+    return [
+        found.get(label) or _from_cache(store, label, errors.get(label), len(labels), named)
+        for label in labels
+    ]
 
 
 def _side_by_side(ask: Any, labels: list[str]) -> None:
@@ -109,9 +113,9 @@ def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, l
         return {**answer, "target": label}
 
 
-def _from_cache(store: Store, label: str, error: GpujobError | None, asked: int) -> Answer:
+def _from_cache(store: Store, label: str, error: GpujobError | None, asked: int, named: bool) -> Answer:
     kept = _cached(store, label)
-    known = kept["runs"] or boxes.of(store, label)
+    known = kept["runs"] or (boxes.of(store, label) and not named)
     if error and asked == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
         raise error
     why = f"{error.what}: {error.why}" if error else f"no answer within {PATIENCE:.0f} s"
