@@ -130,10 +130,7 @@ def release(ctx: Context, store: Store, host: Host, seen: dict[str, Any]) -> Rec
     assert box
     cloud = Cloud(ctx)
     ended = boxes.terminate(ctx, store, cloud, box)
-    if ended.get("volume"):
-        boxes.delete_volume(ctx, cloud, box["region"], ended["volume"])
-        store.write_box(ended := {**ended, "volume": None})
-    return ended
+    return boxes.drop_volume(ctx, store, cloud, ended) if ended.get("volume") else ended
 
 
 def told(ctx: Context, ended: Record) -> str:

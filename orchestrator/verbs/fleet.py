@@ -46,8 +46,7 @@ def extend(ctx: Context, word: str, hours: float) -> int:
     with registry.target(ctx, settings, word).connect() as host:
         box = _box(store, host.label)
         deadline = max(box["deadline"], ctx.now()) + hours * 3600
-        more = prices.table()
-        each = ledger.price(more, box).running
+        each = ledger.price(prices.table(), box).running
         ctx.confirm(f"{host.label} runs {hours:g} h longer: at most ${each * hours:.2f} more.")
         host.ask("extend", until=deadline)
     ec2.tag_deadline(Cloud(ctx), box, deadline)
@@ -79,8 +78,7 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     if box.get("volume") and (purge or not box["spot"]):
         if purge:
             ctx.confirm(f"deleting volume {box['volume']}: the run folders of {found.label}.")
-        ec2.delete_volume(ctx, Cloud(ctx), box["region"], box["volume"])
-        store.write_box(box := {**box, "volume": None})
+        box = ec2.drop_volume(ctx, store, Cloud(ctx), box)
     view.print_boxes(ctx, [box], prices.table(), ctx.now())
     return 0
 

@@ -80,8 +80,7 @@ def launched(ctx: Context, store: Store, cloud: Cloud, given: Quote, cidr: str |
     """A new box, ready. One that EC2 takes back for want of capacity is tried for in the other places."""
     want = replace(given.want, deadline=ctx.now() + given.hours * 3600)
     key = keys.host_key()
-    told = user_data(ctx, want, key, want.volume or None)
-    attempt = launcher.begin(ctx, store, want, told, key.public, cidr)
+    attempt = launcher.begin(ctx, store, want, user_data(ctx, want, key), key.public, cidr)
     while True:
         box = launcher.carry_on(ctx, store, cloud, attempt, ctx.talk)
         try:
@@ -93,10 +92,10 @@ def launched(ctx: Context, store: Store, cloud: Cloud, given: Quote, cidr: str |
             attempt = launcher.again(ctx, store, attempt, box)
 
 
-def user_data(ctx: Context, want: launch.Want, key: keys.KeyPair, volume: str | None = None) -> str:
+def user_data(ctx: Context, want: launch.Want, key: keys.KeyPair) -> str:
     """What the box is told at its first boot, and at any later one."""
     template = (share.folder("templates") / "cloud-init.yaml").read_text("utf-8")
-    data = userdata.volume(volume) if volume else userdata.ANY_VOLUME if want.data_gb else ""
+    new = userdata.ANY_VOLUME if want.data_gb else ""
     values = userdata.UserData(
         user=want.user,
         authorized_key=keys.public_key(ctx),
@@ -105,7 +104,7 @@ def user_data(ctx: Context, want: launch.Want, key: keys.KeyPair, volume: str | 
         deadline=int(want.deadline),
         boot_grace=launch.BOOT_SECONDS,
         spot=want.spot,
-        data=data,
+        data=userdata.volume(want.volume) if want.volume else new,
     )
     return userdata.render(template, values)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.context import Context
@@ -136,14 +136,25 @@ def clear(ctx: Context, store: Store, cloud: Cloud, box: Record) -> None:
 
 def attach(ctx: Context, cloud: Cloud, box: Record) -> None:
     """Gives a box the volume of an earlier one, which may still be letting go of it."""
+    where = {"InstanceId": box["id"], "VolumeId": box["attach"], "Device": launch.DATA_DEVICE}
+
+    def once() -> None:
+        try:
+            cloud.call(box["region"], "attach_volume", **where)
+        except AwsError as error:
+            if error.code != "VolumeInUse" or not _holds(cloud, box):
+                raise
+
+    _once_free(ctx, once)
+
+
+def _once_free(ctx: Context, call: Callable[[], None]) -> None:
+    """Repeats a call on a volume while another box may still be letting go of it."""
     for pause in (*_PAUSES, *_PAUSES, None):
         try:
-            where = {"InstanceId": box["id"], "VolumeId": box["attach"], "Device": launch.DATA_DEVICE}
-            cloud.call(box["region"], "attach_volume", **where)
+            call()
             return
         except AwsError as error:
-            if error.code == "VolumeInUse" and _holds(cloud, box):
-                return
             if error.code not in ("VolumeInUse", "IncorrectState") or pause is None:
                 raise
         ctx.sleep(pause)
@@ -166,17 +177,23 @@ def volume_state(cloud: Cloud, region: str, volume: str) -> str | None:
 
 
 def delete_volume(ctx: Context, cloud: Cloud, region: str, volume: str) -> None:
-    """For good. A box that has just ended may still be letting go of it."""
-    for pause in (*_PAUSES, *_PAUSES, None):
+    """For good."""
+
+    def once() -> None:
         try:
             cloud.call(region, "delete_volume", VolumeId=volume)
-            return
         except AwsError as error:
-            if error.code == "InvalidVolume.NotFound":
-                return
-            if error.code not in ("VolumeInUse", "IncorrectState") or pause is None:
+            if error.code != "InvalidVolume.NotFound":
                 raise
-        ctx.sleep(pause)
+
+    _once_free(ctx, once)
+
+
+def drop_volume(ctx: Context, store: Store, cloud: Cloud, box: Record) -> Record:
+    """A box without its data volume, which is deleted; the box has ended."""
+    delete_volume(ctx, cloud, box["region"], box["volume"])
+    store.write_box(box := {**box, "volume": None})
+    return box
 
 
 def tag_deadline(cloud: Cloud, box: Record, deadline: float) -> None:
