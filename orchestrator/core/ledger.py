@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from orchestrator.core import pricing
@@ -18,6 +19,11 @@ Box = dict[str, Any]
 def begun(state: str, now: float) -> dict[str, Any]:
     """The fields of a new box: `since` when its `state` was last looked at, seconds it `ran` and `rested`."""
     return {"state": state, "since": now, "ran": 0.0, "rested": 0.0, "ended": None}
+
+
+def living(boxes: Iterable[Box]) -> list[Box]:
+    """Those that had not ended when they were last looked at."""
+    return [box for box in boxes if box["state"] not in ENDED]
 
 
 def observed(box: Box, state: str, now: float, reason: str = "") -> Box:

@@ -44,7 +44,7 @@ def extend(ctx: Context, word: str, hours: float) -> int:
         raise UsageError(f"--hours {hours:g}: it must be above 0")
     settings, store = config.load(ctx), Store(ctx.state_dir)
     with registry.target(ctx, settings, word).connect() as host:
-        box = _box(store, host.label)
+        box = box_named(store, host.label)
         deadline = max(box["deadline"], ctx.now()) + hours * 3600
         each = ledger.price(prices.table(), box).running
         ctx.confirm(f"{host.label} runs {hours:g} h longer: at most ${each * hours:.2f} more.")
@@ -59,7 +59,7 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     """Terminates a box, after all that its runs left was fetched and verified; `discard` leaves it there."""
     settings, store = config.load(ctx), Store(ctx.state_dir)
     found = registry.target(ctx, settings, word)
-    box = _box(store, found.label)
+    box = box_named(store, found.label)
     if not box.get("managed", True):
         why = "it carries no tag of gpujob's: whoever launched it ends it"
         raise UsageError(f"{found.label} was not launched by gpujob", why)
@@ -166,14 +166,15 @@ def _row(kind: str, key: str, region: str, state: str, tags: dict[str, str], why
 def known(ctx: Context, store: Store, ask: bool) -> list[Record]:
     """Boxes on record here that have not ended; with `ask` as EC2 has them now."""
     boxes.settle(ctx, store)
-    living = [box for box in store.boxes() if box["state"] not in ledger.ENDED]
+    living = ledger.living(store.boxes())
     if not ask or not living:
         return living
     cloud = Cloud(ctx)
     return [ec2.refresh(ctx, store, cloud, box) for box in living]
 
 
-def _box(store: Store, label: str) -> Record:
+def box_named(store: Store, label: str) -> Record:
+    """A box that can be extended and ended; NotFound for any other host."""
     box = boxes.of(store, label)
     if box is None:
         why = "only boxes of EC2 are launched, extended and ended"

@@ -117,7 +117,7 @@ def _ready(ctx: Context, store: Store, cloud: Cloud, box: Record) -> str:
 
 def _standing(store: Store, job: str) -> Record | None:
     """The latest box of this job that has not ended, as far as is known here."""
-    living = [box for box in store.boxes() if box["job"] == job and box["state"] not in ledger.ENDED]
+    living = [box for box in ledger.living(store.boxes()) if box["job"] == job]
     return living[-1] if living else None
 
 
@@ -140,8 +140,8 @@ def revive(ctx: Context, store: Store, label: str, given: Quote, ingress: Ingres
         if attempt["want"]["volume"] == volume:
             ctx.talk("carrying on the launch that was cut")
             return _moved(ctx, store, cloud, old, launcher.carry_on(ctx, store, cloud, attempt, ctx.talk))
-    for box in store.boxes():
-        if box.get("attach") == volume and box["state"] not in ledger.ENDED:
+    for box in ledger.living(store.boxes()):
+        if box.get("attach") == volume:
             return _moved(ctx, store, cloud, old, boxes.refresh(ctx, store, cloud, box))
     cidr = network.ingress(ctx, ingress.cidr, ingress.world)
     lines = [f"launching a box for volume {volume}:", *(f"  {line}" for line in quote.lines(given, cidr))]

@@ -29,6 +29,8 @@ def stop(
     if purge and word is None:
         raise UsageError("--purge removes a run for good", "it must be named", "gpujob stop RUN --purge")
     with registry.target(ctx, settings, runs.where(ctx, store, on, word)).connect() as host:
+        if terminate:
+            fleet.box_named(store, host.label)  # or nothing is stopped
         seen = runs.find(ctx, host, store, word)
         going = seen["supervised"] or seen["pids"]
         _ask_first(ctx, seen, bool(going), purge)

@@ -113,3 +113,25 @@ def test_a_deadline_that_was_moved_is_the_one_that_the_box_goes_by(ec2: FakeEC2,
     down = laptop.run("hosts", "down", label, "--yes")
     assert down.code == 0, down.err
     assert ec2.leftovers() == []
+
+
+def test_stop_terminate_brings_home_all_that_the_run_left_then_asks_then_ends_its_box(
+    ec2: FakeEC2, laptop: Box
+) -> None:
+    run = deploy(laptop, "--max-hours", "1", body=COUNTS.format(more=3000))
+    (box,) = ec2.machines()
+    laptop.until("running")
+    refused = laptop.run("stop", run, "--terminate")
+    assert refused.code == 7, refused.err
+    assert "its disk goes with it" in refused.err
+    home = laptop.project / "fetched" / run
+    step = laptop.state(run)["step"]
+    assert (home / "checkpoints" / str(step) / "weights").read_text() == str(step)
+    assert f"step {step}\n" in (home / "log").read_text()
+    assert (home / "events.jsonl").is_file()
+    assert ec2.states()[box] == "running"
+
+    ended = laptop.run("stop", run, "--terminate", "--yes")
+    assert ended.code == 0, ended.err
+    assert ec2.states()[box] == "terminated"
+    assert ec2.leftovers() == []

@@ -93,7 +93,7 @@ def test_bytes_pass_unchanged_and_are_counted(echo: Echo) -> None:
         assert receive(client, len(SOME)) == SOME
         writer.join()
         assert proxy.connections == 1
-    # Counted after they are sent, so the client may hold them first: the figures are final once the proxy has ended.
+    # The client may hold bytes that are not counted yet: the figures are final once the proxy has ended.
     assert proxy.passed == {"up": len(SOME), "down": len(SOME)}
 
 

@@ -6,7 +6,7 @@ the very request again, which EC2 answers with the same box. So an attempt never
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator import __version__
@@ -75,7 +75,11 @@ def _in_region(
     group = network.admit(ctx, cloud, region, network.ingress(ctx, attempt["cidr"], world=True))
     image = images.find(cloud, region, want.images)
     subnets = network.subnets(cloud, region)
-    for at in launch.candidates(want, region, _offered(cloud, want, region, subnets)):
+    offered = {
+        (region, kind): [zone for zone in zones if zone in subnets]
+        for kind, zones in offerings(cloud, region, want.types).items()
+    }
+    for at in launch.candidates(want, region, offered):
         if at in [place for place, _ in _tried(attempt)] or _exhausted(attempt, at):
             continue
         place, before = Network(subnets[at.zone], group), None
@@ -146,11 +150,9 @@ def _exhausted(attempt: Record, at: Candidate) -> bool:
     )
 
 
-def _offered(
-    cloud: Cloud, want: Want, region: str, subnets: dict[str, str]
-) -> dict[tuple[str, str], list[str]]:
-    """Zones that offer each type and have a default subnet."""
-    filters = [{"Name": "instance-type", "Values": list(want.types)}]
+def offerings(cloud: Cloud, region: str, types: Sequence[str]) -> dict[str, list[str]]:
+    """Type → the zones of the region that offer it."""
+    filters = [{"Name": "instance-type", "Values": list(types)}]
     found = cloud.all(
         region,
         "describe_instance_type_offerings",
@@ -158,11 +160,10 @@ def _offered(
         LocationType="availability-zone",
         Filters=filters,
     )
-    offered: dict[tuple[str, str], list[str]] = {}
+    zones: dict[str, list[str]] = {}
     for one in found:
-        if one["Location"] in subnets:
-            offered.setdefault((region, one["InstanceType"]), []).append(one["Location"])
-    return offered
+        zones.setdefault(one["InstanceType"], []).append(one["Location"])
+    return zones
 
 
 def _nowhere(want: Want, tried: list[tuple[Candidate, str]]) -> GpujobError:

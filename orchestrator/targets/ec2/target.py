@@ -49,7 +49,7 @@ class Ec2Target:
         return known or boxes.adopt(self._ctx, self._store, Cloud(self._ctx), self._id, self._regions)
 
     def _only(self) -> str:
-        living = [box["id"] for box in self._store.boxes() if box["state"] not in ledger.ENDED]
+        living = [box["id"] for box in ledger.living(self._store.boxes())]
         if len(living) == 1:
             return str(living[0])
         if not living:

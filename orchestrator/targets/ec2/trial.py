@@ -10,7 +10,7 @@ from orchestrator.core import awserrors, launch
 from orchestrator.core.awserrors import AwsError
 from orchestrator.core.launch import Candidate
 from orchestrator.errors import GpujobError
-from orchestrator.targets.ec2 import images, keys, network
+from orchestrator.targets.ec2 import images, keys, launcher, network
 from orchestrator.targets.ec2.cloud import Cloud
 
 Row = tuple[str, str, str, str]  # what, ok | warning | missing, what was seen, how to mend it
@@ -66,15 +66,7 @@ def _image(cloud: Cloud, region: str) -> tuple[str, str, str]:
 
 
 def _type(cloud: Cloud, at: Candidate) -> tuple[str, str, str]:
-    filters = [{"Name": "instance-type", "Values": [at.type]}]
-    found = cloud.all(
-        at.region,
-        "describe_instance_type_offerings",
-        "InstanceTypeOfferings",
-        LocationType="availability-zone",
-        Filters=filters,
-    )
-    zones = sorted(one["Location"] for one in found)
+    zones = sorted(launcher.offerings(cloud, at.region, [at.type]).get(at.type, ()))
     if not zones:
         return ("missing", f"{at.type} is not offered in {at.region}", "--set resources.ec2.types=[…]")
     return ("ok", f"{at.type} in {', '.join(zones)}", "")
