@@ -72,7 +72,9 @@ class Box:
 
     def spawn(self, *words: str, code: str | None = None, **more: Any) -> subprocess.Popen[bytes]:
         """`gpujob WORDS` in a process of its own; `code` is run before it."""
-        script = f"{code or ''}\nfrom orchestrator.cli import script; script()"
+        # Tests that were started in the background ignore Ctrl-C, and their children would too.
+        hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        script = f"{code or ''}\n{hears}\nfrom orchestrator.cli import script; script()"
         return subprocess.Popen(
             [sys.executable, "-c", script, *words],
             cwd=self.project,
