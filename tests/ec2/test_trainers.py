@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.host.test_slowfast import SMALL
+from tests.host.test_sign import SMALL as SIGNS
+from tests.host.test_slowfast import SMALL as VIDEOS
 from tests.rigs.ec2.client import FakeEC2
 from tests.support import Box, Result, new_box
 
@@ -39,7 +41,9 @@ def through(laptop: Box, ec2: FakeEC2, job: str, data: str, *pairs: str) -> str:
     return f"fetched/{run}"
 
 
-def test_blendshapes(ec2: FakeEC2, laptop: Box) -> None:
+def test_blendshapes(ec2: FakeEC2, laptop: Box, trials: Any) -> None:
+    if not trials(0, 1):
+        pytest.skip("in `make test-full`: two other trainers go the same way")
     done(laptop.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     small = ("config.epochs=2", "config.warmup_epochs=1", "config.hidden=[8]")
     home = through(laptop, ec2, "blendshapes", "faces", *small)
@@ -49,7 +53,15 @@ def test_blendshapes(ec2: FakeEC2, laptop: Box) -> None:
 
 def test_slowfast(ec2: FakeEC2, laptop: Box) -> None:
     done(laptop.run("prepare", "slowfast", "--sample", "videos", "--size", "120"))
-    small = [f"config.{key}={json.dumps(value)}" for key, value in SMALL.items()]
+    small = [f"config.{key}={json.dumps(value)}" for key, value in VIDEOS.items()]
     home = through(laptop, ec2, "slowfast", "videos", *small)
     video = next((laptop.project / "videos" / "ravdess").rglob("02-01-04-*.mp4"))
     assert done(laptop.run("predict", home, str(video), "--json")).json["truth"] == "sad"
+
+
+def test_sign_language(ec2: FakeEC2, laptop: Box) -> None:
+    done(laptop.run("prepare", "i3d-teacher", "--sample", "signs", "--size", "24"))
+    home = through(laptop, ec2, "i3d-teacher", "signs", *(f"config.{k}={v}" for k, v in SIGNS.items()))
+    features = next((laptop.project / "signs" / "phoenix" / "features" / "test").glob("*.npz"))
+    said = done(laptop.run("predict", home, str(features), "--json")).json
+    assert isinstance(said["glosses"], list)
