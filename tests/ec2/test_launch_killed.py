@@ -170,6 +170,9 @@ def faults_of(ec2: FakeEC2, kind: str) -> Faults:
             ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1b")
             ec2.inject("RunInstances", after=True, az="us-east-1c")
             ec2.inject("DescribeInstances", "RequestLimitExceeded")
+        if kind == "another type":
+            for zone in "abcdef":
+                ec2.inject("RunInstances", "InsufficientInstanceCapacity", az=f"us-east-1{zone}")
         if kind == "elsewhere":
             ec2.inject("RunInstances", "MaxSpotInstanceCountExceeded", region="us-east-1", times=2)
 
@@ -181,6 +184,7 @@ def faults_of(ec2: FakeEC2, kind: str) -> Faults:
     [
         ("none", (), 4, 40),
         ("faults", (), 3, 50),
+        ("another type", ("--type", "g4dn.xlarge"), 3, 60),
         ("elsewhere", ("--spot", "--region", "us-east-1", "--region", "us-west-2"), 3, 60),
     ],
 )
