@@ -20,7 +20,7 @@ def sshd_config(*, folder: Path, ip: str, port: int, extra: str) -> str:
         f"HostKey {folder}/host_key",
         f"AuthorizedKeysFile {folder}/authorized_keys",
         f"ForceCommand {folder}/login",
-        # SHLVL keeps the account's own bash from reading its .bashrc; several small trainings share few cores.
+        # SHLVL keeps the account's own bash from reading its .bashrc; small trainings share few cores.
         f"SetEnv HOME={folder}/home SHLVL=1 OMP_NUM_THREADS=1",
         f"Subsystem sftp {sftp_server()}",
         "PidFile none",
