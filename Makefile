@@ -33,10 +33,10 @@ demo-blendshapes: $(STAMP) ## the same in seconds with blendshapes: predict, eva
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo-blendshapes.sh
 
 test: $(STAMP) check ## lint, types, contracts and every test, sampled where there are hundreds of trials
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 2
 
 test-full: $(STAMP) check ## the same with every trial
-	@GPUJOB_TEST_FULL=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout=3600
+	@GPUJOB_TEST_FULL=1 $(BIN)/python -m pytest -n 2 --timeout=3600
 
 check: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

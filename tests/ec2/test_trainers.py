@@ -27,6 +27,11 @@ def done(result: Result) -> Result:
     return result
 
 
+def only_in_full(trials: Any) -> None:
+    if not trials(0, 1):
+        pytest.skip("in `make test-full`: slowfast goes the same way")
+
+
 def sets(*pairs: str) -> list[str]:
     return [word for pair in (*pairs, f"env.python={sys.executable}") for word in ("--set", pair)]
 
@@ -42,8 +47,7 @@ def through(laptop: Box, ec2: FakeEC2, job: str, data: str, *pairs: str) -> str:
 
 
 def test_blendshapes(ec2: FakeEC2, laptop: Box, trials: Any) -> None:
-    if not trials(0, 1):
-        pytest.skip("in `make test-full`: two other trainers go the same way")
+    only_in_full(trials)
     done(laptop.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     small = ("config.epochs=2", "config.warmup_epochs=1", "config.hidden=[8]")
     home = through(laptop, ec2, "blendshapes", "faces", *small)
@@ -59,7 +63,8 @@ def test_slowfast(ec2: FakeEC2, laptop: Box) -> None:
     assert done(laptop.run("predict", home, str(video), "--json")).json["truth"] == "sad"
 
 
-def test_sign_language(ec2: FakeEC2, laptop: Box) -> None:
+def test_sign_language(ec2: FakeEC2, laptop: Box, trials: Any) -> None:
+    only_in_full(trials)
     done(laptop.run("prepare", "i3d-teacher", "--sample", "signs", "--size", "24"))
     home = through(laptop, ec2, "i3d-teacher", "signs", *(f"config.{k}={v}" for k, v in SIGNS.items()))
     features = next((laptop.project / "signs" / "phoenix" / "features" / "test").glob("*.npz"))
