@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,21 @@ SMALL = {
     "learning_rate": "0.003",
 }
 FULL = os.environ.get("GPUJOB_TEST_FULL")
-SETS = [word for name, value in SMALL.items() for word in ("--set", f"config.{name}={value}")]
+
+READS = {"preset": "small", "epochs": "20", "warmup_epochs": "1", "learning_rate": "2.0e-3"}
+RECIPES = {
+    "i3d-teacher": {**READS, "batch_size": "8", "epochs": "30", "dropout": "0.1"},
+    "mobilenet-v3": {**READS, "dropout": "0.05", "flat_start": "6"},
+    "student-distilled": {**READS, "epochs": "24", "dropout": "0.05", "distill": "0.2", "flat_start": "6"},
+}
+"""What docs/sign-language.md says of the whole sample."""
+
+
+def sets(values: dict[str, str]) -> list[str]:
+    return [word for name, value in values.items() for word in ("--set", f"config.{name}={value}")]
+
+
+SETS = sets(SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +76,49 @@ def test_from_sample_data_to_glosses(box: Box, sample: Path, job: str) -> None:
     assert scored.json["values"]["wer"] == pytest.approx(run["metrics"]["test"]["wer"])
 
 
-def test_a_student_is_taught_on_a_machine_behind_ssh(box: Box, sample: Path) -> None:
+@contextmanager
+def behind_ssh(box: Box, sample: Path) -> Iterator[FakeHost]:
+    """The machine `gpu`, with a Python that has PyTorch."""
     needs.require("sshd", "rsync")
     visible = (box.home, Path(sys.prefix), Path(sys.base_prefix), sample)
     with FakeHost(box.home / "machine", visible=visible) as machine:
         log_in_to(box, machine)
         machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Path]:
+    """The sample as it is where nobody says how large, and a teacher that knows its signs."""
+    with new_box() as box:
+        made = box.run("prepare", "mobilenet-v3", "--sample", "sample")
+        assert made.code == 0, made.err
+        yield box.project / "sample"
+
+
+@pytest.mark.skipif(not FULL, reason="in `make test-full`: minutes of training")
+@pytest.mark.parametrize("job", RECIPES)
+@pytest.mark.parametrize("place", ["local", "ssh"])
+def test_the_whole_sample_is_learnt(box: Box, whole: Path, job: str, place: str) -> None:
+    (box.project / "sample").symlink_to(whole)
+    words = ("deploy", job, "--data", "sample", *sets(RECIPES[job]), "--follow")
+    with behind_ssh(box, whole) if place == "ssh" else nullcontext():
+        there = ("--on", "gpu") if place == "ssh" else ()
+        result = box.run(*words, *there)
+        assert result.code == 0, result.err + result.out
+        assert "wer " in box.run("status", *there).out
+        assert "val wer " in box.run("monitor", *there).out
+        assert box.run("fetch", *there).code == 0
+    (home,) = (box.project / "fetched").iterdir()
+    test = whole / "phoenix"
+    scored = box.run("evaluate", str(home), "--data", f"phoenix={test}", "--json").json["values"]
+    assert scored["wer"] < 0.3
+    good = sorted((test / "features" / "test").glob("*.npz"))[0]
+    assert box.run("predict", str(home), str(good), "--json").json["glosses"]
+
+
+def test_a_student_is_taught_on_a_machine_behind_ssh(box: Box, sample: Path) -> None:
+    with behind_ssh(box, sample) as machine:
         packed = box.run("prepare", "mobilenet-v3", "--phoenix", str(sample / "phoenix"), "--to", "packed")
         assert packed.code == 0, packed.err
         # A fetched run is given as the teacher: its best checkpoint alone is sent.

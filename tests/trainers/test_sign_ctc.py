@@ -90,3 +90,23 @@ def test_global_statistics_and_their_absence_do_not_pass_for_each_other():
         FrameNormaliser("global")
     with pytest.raises(ValueError, match="do not fit together"):
         FrameNormaliser("none", statistics())
+
+
+def test_a_flat_start_lays_glosses_evenly_with_blanks_between():
+    table = ctc.flat_targets(torch.tensor([10, 5, 4]), [[3, 4], [2], []], 12)
+    assert table[0].tolist() == [0, 3, 3, 3, 0, 0, 4, 4, 4, 0, 0, 0]
+    assert table[1].tolist() == [0, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert table[2].tolist() == [0] * 12
+
+
+def test_the_loss_of_a_flat_start_is_the_mean_over_valid_frames_times_the_glosses():
+    lengths, targets = torch.tensor([10, 5]), [[3, 4], [2]]
+    said = ctc.flat_losses(uniform(2), lengths, targets)
+    assert said.tolist() == pytest.approx([2 * math.log(9), math.log(9)])
+    aligned = torch.nn.functional.one_hot(ctc.flat_targets(lengths, targets, 12), 9) * 30.0
+    assert ctc.flat_losses(aligned.log_softmax(-1), lengths, targets).max() < 1e-6
+    beyond = aligned.clone()
+    beyond[1, 5:] = torch.randn(7, 9)
+    assert ctc.flat_losses(beyond.log_softmax(-1), lengths, targets).max() < 1e-6
+    with pytest.raises(ctc.Misuse, match="needs 9 frames"):
+        ctc.flat_losses(uniform(), torch.tensor([8]), [[5, 5, 5, 7, 7, 1]])

@@ -11,11 +11,13 @@ import torch
 
 from trainers import __main__ as command
 from trainers import registry
-from trainers.common.sign import pack
+from trainers.common import ctc
+from trainers.common.sign import pack, probes
 from trainers.common.sign.words import WordErrors
 from trainers.engine import checkpoint
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
+from trainers.mobilenet_v3 import teacher as teachers
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,37 @@ def test_a_model_that_says_nothing_but_blanks_is_told_of_and_then_stopped():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", runs.TRAINERS)
+def test_a_flat_start_is_of_the_first_epochs_of_training_alone(name, signs, signs_cache):
+    task = runs.opened(name, signs, signs_cache, flat_start=2)
+    training = [task.collate([task.items("train")[epoch, i] for i in range(3)]) for epoch in (0, 1, 2)]
+    assert [batch.flat for batch in training] == [True, True, False]
+    assert not any(items[0, 0].flat for items in (task.items("val"), task.still("train")))
+    model, lengths = task.build().eval(), task.out_lengths(training[0].lengths)
+    said = task.forward(model, training[0])
+    log_probs = said.logits.log_softmax(-1)
+    assert float(said.loss) == pytest.approx(
+        float(ctc.flat_losses(log_probs, lengths, training[0].targets).sum())
+    )
+    assert float(task.forward(model, training[0]._replace(flat=False)).loss) == pytest.approx(
+        float(ctc.losses(log_probs, lengths, training[0].targets).sum())
+    )
+
+
+@pytest.mark.parametrize("name", [*runs.TRAINERS, "distilled"])
+def test_the_first_loss_is_that_of_ctc_whatever_a_run_begins_with(name, signs, taught, signs_cache):
+    data, name = (taught, "mobilenet-v3") if name == "distilled" else (signs, name)
+    task = runs.opened(name, data, signs_cache, flat_start=2)
+    assert probes.first_loss(task.alone()) == []
+
+
+@pytest.mark.parametrize(("warmup", "flat", "settled"), [(1.5, 0, 2), (1.5, 6, 6), (5.0, 2, 5)])
+def test_a_run_is_judged_after_warm_up_and_flat_start(warmup, flat, settled, signs, signs_cache):
+    task = runs.opened("i3d-teacher", signs, signs_cache, warmup_epochs=warmup, flat_start=flat)
+    assert task.config.settling == settled
+
+
+@torch.no_grad()
 def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache):
     alone, both = (runs.opened("mobilenet-v3", data, signs_cache) for data in (signs, taught))
     assert both.fingerprint.startswith(alone.fingerprint)
@@ -75,8 +108,8 @@ def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache
     model, batch = both.build().eval(), both.collate([both.items("train")[0, i] for i in range(3)])
     half, only = (both.but(distill=share).forward(model, batch).loss for share in (0.5, 0.0))
     assert batch.teacher.shape == (*batch.raw.shape[:2], len(both.vocabulary))
-    ctc = alone.forward(model, batch._replace(teacher=None)).loss
-    assert float(only) == pytest.approx(float(ctc))
+    untaught = alone.forward(model, batch._replace(teacher=None)).loss
+    assert float(only) == pytest.approx(float(untaught))
     assert float(half) != pytest.approx(float(only))
     copies = both.but(distill=1.0, temperature=1.0)
     said = model(both.frames(batch), batch.keys).float()
@@ -90,6 +123,24 @@ def test_a_teachers_logits_are_computed_once(taught, signs_cache, monkeypatch):
     again = runs.opened("mobilenet-v3", taught, signs_cache)
     id = first.records["train"][0].id
     assert np.array_equal(first.teacher.logits(id), again.teacher.logits(id))
+
+
+def test_two_runs_may_begin_with_the_same_teacher_at_once(taught, signs_cache, tmp_path, monkeypatch):
+    shutil.copytree(signs_cache, tmp_path / "work", ignore=shutil.ignore_patterns("teacher-*"))
+    make = lambda: runs.opened("mobilenet-v3", taught, tmp_path / "work")  # noqa: E731
+    publish, other = teachers.publish, []
+
+    def late(beside: Path, folder: Path) -> None:
+        if not other:
+            other.append(None)
+            other[0] = make()
+        publish(beside, folder)
+
+    monkeypatch.setattr(teachers, "publish", late)
+    first = make()
+    id = first.records["train"][0].id
+    assert np.array_equal(first.teacher.logits(id), other[0].teacher.logits(id))
+    assert [path for path in (tmp_path / "work").iterdir() if path.suffix == ".tmp"] == []
 
 
 def test_a_teacher_of_other_glosses_is_refused_by_name(taught, tmp_path):

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import ctc_loss
+from torch.nn.functional import ctc_loss, nll_loss
 
 BLANK = 0
+MIDDLE = 0.6
+"""Share of its part of the frames that a gloss has at a flat start."""
 
 
 class Misuse(ValueError):
@@ -67,6 +69,33 @@ def losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]])
         there.transpose(0, 1), flat, lengths.cpu(), sizes, blank=BLANK, reduction="none", zero_infinity=False
     )
     return found.to(log_probs.device)
+
+
+def flat_targets(lengths: Tensor, targets: Sequence[Sequence[int]], steps: int) -> Tensor:
+    """(B, `steps`) ids: each row's glosses over equal parts of its frames, blanks at the edges of each."""
+    table = torch.full((len(targets), steps), BLANK)
+    edge = (1.0 - MIDDLE) / 2
+    for row, (length, target) in enumerate(zip(lengths.tolist(), targets, strict=True)):
+        part = length / max(1, len(target))
+        for place, id in enumerate(target):
+            table[row, int((place + edge) * part) : int((place + 1.0 - edge) * part)] = id
+    return table
+
+
+def flat_losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
+    """(B,) nats: the mean cross-entropy of a row's frames with `flat_targets`, times its glosses.
+
+    The flat start of hidden Markov models (Young et al., The HTK Book): CTC alone gives each frame so
+    little to go by that a network answers blank for many epochs; one that begins with a rough alignment
+    does not. Raises Misuse.
+    """
+    check(log_probs, lengths, targets)
+    wanted = flat_targets(lengths, targets, log_probs.shape[1]).to(log_probs.device)
+    frames = nll_loss(log_probs.float().transpose(1, 2), wanted, reduction="none")
+    there = lengths.to(log_probs.device)
+    valid = torch.arange(frames.shape[1], device=frames.device)[None] < there[:, None]
+    glosses = frames.new_tensor([max(1, len(target)) for target in targets])
+    return (frames * valid).sum(1) / there * glosses
 
 
 def untrained(lengths: Tensor, targets: Sequence[Sequence[int]], words: int) -> Tensor:

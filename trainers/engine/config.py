@@ -4,6 +4,7 @@ Standard library only.
 """
 
 import difflib
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -194,6 +195,11 @@ class LoopConfig(Config):
     evaluate_batch: int = option(64, "samples at once when a split is asked", low=1, harmless=True)
     num_workers: int = option(2, "loader processes", low=0, harmless=True)
     progress_seconds: float = option(2.0, "between two progress lines", low=0.0, harmless=True)
+
+    @property
+    def settling(self) -> int:
+        """Epochs before a validation says anything of how the training goes."""
+        return math.ceil(self.warmup_epochs)
 
 
 @dataclass(frozen=True)

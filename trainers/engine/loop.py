@@ -191,7 +191,7 @@ class Trainer:
 
     def _doubt(self, epoch: int, summary: Summary) -> None:
         """What the validation says of a model that learns nothing; an error ends the run."""
-        since = epoch - math.ceil(self.config.warmup_epochs)
+        since = epoch - self.config.settling
         for found in summary.doubts(self.state.best, epoch, since, self.state.step):
             stops = found.severity == "error"
             self._health(found, f"stopped after epoch {epoch}" if stops else "goes on")

@@ -55,9 +55,10 @@ class Summary:
     classes: list[str] | None = None
     confusion: list[list[int]] | None = None
 
-    def doubts(self, best: float, epoch: int, since_warmup: int, step: int) -> list[Finding]:
-        """What a validation says of a model that learns nothing; `best` is the score so far."""
-        if since_warmup != 5 or not self.classes:
+    def doubts(self, best: float, epoch: int, settled: int, step: int) -> list[Finding]:
+        """What a validation says of a model that learns nothing; `best` is the score so far, `settled` the
+        epochs since the run could be judged."""
+        if settled != 5 or not self.classes:
             return []
         return health.above_chance(best, len(self.classes), epoch)
 

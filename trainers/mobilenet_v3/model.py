@@ -91,7 +91,7 @@ class Normed(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv1d(width, out, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.norm = MaskedGroupNorm(out, 8)
+        self.norm = MaskedGroupNorm(out)
         self.act = act
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
@@ -145,9 +145,9 @@ class Student(nn.Module):
             channels = block.out
         # Kernel and stride are both 4: each step down there becomes exactly its own four frames.
         self.up = nn.ConvTranspose1d(channels, widths.up, 4, 4)
-        self.up_norm = MaskedGroupNorm(widths.up, 8)
+        self.up_norm = MaskedGroupNorm(widths.up)
         self.project = nn.Conv1d(widths.up, widths.up, 3, 1, 1)
-        self.project_norm = MaskedGroupNorm(widths.up, 8)
+        self.project_norm = MaskedGroupNorm(widths.up)
         self.dropout = CounterDropout(dropout, 10)
         self.reader = Reader(widths.up, widths.up, 1)
         self.answer = nn.Linear(2 * widths.up, words)

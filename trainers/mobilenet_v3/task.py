@@ -42,8 +42,8 @@ class StudentTask(SignTask):
         return fixed + each * words
 
     def alone(self) -> SignTask:
-        """Without the teacher."""
-        copy = self.but()
+        """Of CTC alone."""
+        copy = super().alone()
         assert isinstance(copy, StudentTask)
         copy.teacher = None
         return copy
@@ -60,9 +60,12 @@ class StudentTask(SignTask):
         return TaughtItems(self, split, True) if self.teacher and split == "train" else right
 
     def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
-        """(B,) (1 - distill) CTC + distill * KL over the frames (Hinton et al. 2015), in nats."""
+        """(B,) (1 - distill) CTC + distill * KL over the frames (Hinton et al. 2015), in nats.
+
+        A flat start is without the teacher, who says blank at most frames as every CTC model does.
+        """
         alone = super().losses(log_probs, lengths, batch)
-        if batch.teacher is None:
+        if batch.teacher is None or batch.flat:
             return alone
         share = self.config.distill
         return (1.0 - share) * alone + share * self._distance(log_probs, batch)

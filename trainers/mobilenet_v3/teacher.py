@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,9 @@ def _compute(
     restored = registry.task(held.manifest["trainer"]).restore(held)
     if torch.cuda.is_available():
         restored.model.to("cuda")
-    beside = folder.with_name(f".{folder.name}.tmp")
-    beside.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own: two runs may begin with the same teacher at once.
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     rows: list[tuple[str, int, int]] = []
     with (beside / LOGITS).open("wb") as file:
         for done, record in enumerate(records, 1):

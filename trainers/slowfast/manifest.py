@@ -6,6 +6,7 @@
 """
 
 import csv
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,7 +99,7 @@ def _absent(listing: Listing, lines: Mapping[str, Line]) -> list[Refusal]:
 def write(path: Path, listing: Listing, home: Mapping[str, str], folders: Mapping[str, Path]) -> None:
     """Every file found, used or not; appears under its name when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

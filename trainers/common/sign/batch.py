@@ -15,7 +15,8 @@ from trainers.common.sign.files import Record
 @dataclass(frozen=True)
 class Sample:
     """One sentence: its frames, its record (what WER compares with), the ids of its glosses, the 32-bit
-    key of its dropout masks, and a teacher's logits (T', V) where there is one."""
+    key of its dropout masks, a teacher's logits (T', V) where there is one, whether this is an epoch of
+    the flat start."""
 
     index: int
     course: Course
@@ -23,12 +24,14 @@ class Sample:
     target: tuple[int, ...] = ()
     key: int = 0
     teacher: np.ndarray | None = field(default=None, repr=False)
+    flat: bool = False
 
 
 class Batch(NamedTuple):
     """raw (B, T, 1629), zero beyond each length, and nothing normalised; `lengths` (B,) stay on the CPU.
 
-    `shown` (B, T) is 0 for hidden frames; `teacher` (B, T, V) float16 is the teacher's logits at each frame.
+    `shown` (B, T) is 0 for hidden frames; `teacher` (B, T, V) float16 is the teacher's logits at each frame;
+    a batch is of one epoch, so it is `flat` as a whole.
     """
 
     raw: Tensor
@@ -39,6 +42,7 @@ class Batch(NamedTuple):
     keys: Tensor
     places: Tensor
     teacher: Tensor | None
+    flat: bool
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
@@ -67,6 +71,7 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
         keys,
         places,
         _teachers(samples, steps),
+        samples[0].flat,
     )
 
 

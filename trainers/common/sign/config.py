@@ -23,6 +23,9 @@ class SignConfig(LoopConfig):
         "wer", "the validation metric that names the best", choices=("wer", "wer_official", "loss")
     )
     loss_per: str = option("gloss", "what the mean of the loss is over", choices=("gloss", "sequence"))
+    flat_start: int = option(
+        0, "first epochs that learn from glosses laid evenly over the frames; CTC goes on from there", low=0
+    )
     protocol: str = option(
         "auto", "which corpus files; auto is the one there is", choices=("auto", "si5", "multisigner", "14t")
     )
@@ -56,3 +59,8 @@ class SignConfig(LoopConfig):
     augment_mask: float = option(0.05, "share of frames hidden, at most", low=0.0, high=0.5)
     augment_noise: float = option(0.001, "std of the noise on a coordinate", low=0.0, high=0.1)
     augment_landmarks: float = option(0.02, "scale and shift of the whole figure, at most", low=0.0, high=0.3)
+
+    @property
+    def settling(self) -> int:
+        """The flat start counts: CTC may fall back to blanks right after it."""
+        return max(super().settling, self.flat_start)

@@ -23,7 +23,7 @@ from trainers.engine.task import Output
 
 
 class Items:
-    """A split's sentences; in training another course of each at every epoch."""
+    """A split's sentences; in training another course of each at every epoch, the first ones `flat`."""
 
     def __init__(self, task: "SignTask", split: str, moving: bool) -> None:
         self.task, self.split, self.moving = task, split, moving
@@ -38,7 +38,8 @@ class Items:
         if self.moving:
             least = task.least_frames(ctc.frames_needed(target))
             course = augment.augmented(raw, word, least, task.config)
-        return Sample(index, course, record, target, word & 0xFFFFFFFF)
+        flat = self.moving and epoch < task.config.flat_start
+        return Sample(index, course, record, target, word & 0xFFFFFFFF, flat=flat)
 
 
 class SignTask:
@@ -72,8 +73,8 @@ class SignTask:
         raise NotImplementedError
 
     def alone(self) -> "SignTask":
-        """The task of CTC alone; for probes of a task that learns from a teacher too."""
-        return self
+        """The task of CTC alone, without a flat start or a teacher; for probes."""
+        return self.but(flat_start=0)
 
     @classmethod
     def out_lengths(cls, lengths: Tensor) -> Tensor:
@@ -150,7 +151,8 @@ class SignTask:
 
     def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """(B,) of each sequence."""
-        return ctc.losses(log_probs, lengths, batch.targets)
+        kind = ctc.flat_losses if batch.flat else ctc.losses
+        return kind(log_probs, lengths, batch.targets)
 
     def _counts(
         self, log_probs: Tensor, lengths: Tensor, batch: Batch, training: bool

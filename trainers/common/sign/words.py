@@ -21,22 +21,22 @@ NAMES = (
 """What Output.counts holds; `empty` hypotheses, `emitting` frames whose best answer is no blank."""
 
 SILENT_AFTER, STOP_AFTER, STOP_STEPS = 5, 15, 2000
-"""Epochs after the warm-up: a model that says nothing but blank is told of, then, with that many steps
-behind it, stopped. Every CTC model says nothing else for its first few hundred."""
+"""Epochs after warm-up and flat start: a model that says nothing but blank is told of, then, with that many
+steps behind it, stopped. Every CTC model says nothing else for its first few hundred."""
 
 
 class WordErrors(Summary):
     """The metrics of a CTC task."""
 
-    def doubts(self, best: float, epoch: int, since_warmup: int, step: int) -> list[Finding]:
+    def doubts(self, best: float, epoch: int, settled: int, step: int) -> list[Finding]:
         """A model that answers with blanks alone has collapsed."""
-        if since_warmup < SILENT_AFTER or self.values["emitting"] > 0.0:
+        if settled < SILENT_AFTER or self.values["emitting"] > 0.0:
             return []
         seen = f"after {epoch} epochs every frame of val is a blank, WER {self.values['wer']:.2f}"
-        fix = "run check; lower learning_rate, or give it a longer warmup_epochs"
-        if since_warmup >= STOP_AFTER and step >= STOP_STEPS:
+        fix = "run check; begin with a flat_start, lower learning_rate, or give it a longer warmup_epochs"
+        if settled >= STOP_AFTER and step >= STOP_STEPS:
             return [health.error("ctc.blank", seen, fix)]
-        return [health.warning("ctc.blank", seen, fix)] if since_warmup == SILENT_AFTER else []
+        return [health.warning("ctc.blank", seen, fix)] if settled == SILENT_AFTER else []
 
     def conclude(self, hits: Sequence[float], task: Any, split: str) -> str:
         """Adds the interval over signers to `values`; the last word of a run."""
