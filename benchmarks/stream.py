@@ -12,60 +12,34 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import IO
 
 from benchmarks.deploy import DELAY, VISIBLE
+from tests.host.chaos import ON, Line
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
+from tests.rigs.shown import STAMP, Shown
 from tests.support import Box, new_box
 
 SETTLED = 2.0  # seconds: what was written while nobody was connected is shown by then
 BETWEEN = (3.0, 5.0)  # seconds between two cuts
 EVERY = 0.03  # seconds between two lines
 LOG = """
-import time
+import sys, time
 for number in range({lines}):
     bar = "".join("\\r%3d%% [%s]" % (done, "#" * done) for done in range(0, 100, 4))
-    print("%s\\n@%d@" % (bar, time.time_ns()), flush=True)
+    sys.stdout.buffer.write(bar.encode() + {stamp})
+    sys.stdout.buffer.flush()
     time.sleep({every})
 """
-_STAMP = re.compile(rb"\n@(\d{19})@\n")
-
-
-@dataclass
-class Shown:
-    """When each line was written, and when it was shown; epoch seconds."""
-
-    stream: IO[bytes]
-    lines: list[tuple[float, float]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-
-    def _read(self) -> None:
-        kept = b""
-        while block := os.read(self.stream.fileno(), 1 << 20):
-            now, kept = time.time(), kept + block
-            self.lines += [(int(stamp) / 1e9, now) for stamp in _STAMP.findall(kept)]
-            kept = kept[-22:]  # a whole stamp has one more
-
-    def late(self, spans: list[tuple[float, float]]) -> list[float]:
-        """Milliseconds, sorted, of the lines written within one of the spans."""
-        within = [(at, shown) for at, shown in self.lines if any(begin <= at < end for begin, end in spans)]
-        return sorted((shown - at) * 1000 for at, shown in within)
 
 
 def ours(box: Box, proxy: FaultProxy, cuts: int) -> list[float]:
     """`gpujob monitor --stream`, cut again and again."""
-    client = box.spawn("monitor", "--stream", "--on", "gpu")
+    client = box.spawn("monitor", "--stream", *ON)
     assert client.stdout
     shown, spans, dice = Shown(client.stdout), list[tuple[float, float]](), random.Random(3)
     until(lambda: bool(shown.lines))
@@ -105,9 +79,9 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def row(what: str, late: list[float]) -> str:
-    at = {share: late[min(len(late) - 1, int(len(late) * share))] for share in (0.5, 0.99)}
-    over = f"p99 {at[0.99] / (DELAY * 1000):4.1f}x the floor"
-    return f"{what:28} median {at[0.5]:6.0f} ms   p99 {at[0.99]:6.0f} ms   {len(late):5} lines   {over}\n"
+    half, most = (late[min(len(late) - 1, int(len(late) * share))] for share in (0.5, 0.99))
+    told = f"{what:28} median {half * 1e3:6.0f} ms   p99 {most * 1e3:6.0f} ms   {len(late):5} lines"
+    return f"{told}   p99 {most / DELAY:4.1f}x the floor\n"
 
 
 def main() -> None:
@@ -122,20 +96,16 @@ def main() -> None:
             FakeHost(box.home / "machine", visible=visible) as machine,
             FaultProxy(machine.address, delay=DELAY) as proxy,
         ):
-            known = box.home / "known"
-            known.write_text(machine.known_hosts_line("machine") + "\n")
-            text = machine.ssh_config("gpu", address=proxy.address)
-            text += f"  HostKeyAlias machine\n  UserKnownHostsFile {known}\n"
-            (box.home / "ssh_config").write_text(text)
-            box.env["GPUJOB_SSH_CONFIG"] = str(box.home / "ssh_config")
-            box.job(LOG.format(lines=int(seconds / EVERY), every=EVERY))
-            deployed = box.run("deploy", "job", "--on", "gpu")
+            line = Line(box, machine, proxy)
+            line.log_in()
+            box.job(LOG.format(lines=int(seconds / EVERY), every=EVERY, stamp=STAMP))
+            deployed = line.run("deploy", "job")
             if deployed.code:
                 raise SystemExit(deployed.err)
             sys.stdout.write(f"load {os.getloadavg()[0]:.1f}, {cuts} cuts, floor {DELAY * 1000:.0f} ms\n")
             sys.stdout.write(row("ssh tail -F, not cut", plain(box, alone)))
             sys.stdout.write(row("gpujob monitor --stream", ours(box, proxy, cuts)))
-            box.run("stop", "--now", "--on", "gpu")
+            line.run("stop", "--now")
 
 
 if __name__ == "__main__":

@@ -60,9 +60,7 @@ def of(store: Store, label: str) -> Record | None:
 
 def labels(store: Store, living: bool) -> list[str]:
     """The boxes on record here that have not ended, or that have."""
-    known = store.boxes()
-    standing = ledger.living(known)
-    return [launch.label(box["id"]) for box in known if (box in standing) == living]
+    return [launch.label(box["id"]) for box in store.boxes() if (box["state"] not in ledger.ENDED) == living]
 
 
 def has_ended(store: Store, label: str) -> bool:

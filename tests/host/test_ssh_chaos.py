@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
-import re
 import signal
 import sys
-import threading
 import time
-from typing import Any
 
 import pytest
 
-from orchestrator.errors import Unreachable
-from orchestrator.targets import asking, registry
-from orchestrator.targets.ssh import bulk, openssh_link, paramiko_link
-from orchestrator.verbs import config
+from orchestrator.targets import asking
+from orchestrator.targets.ssh import bulk
 from tests.host.chaos import (
     BIG,
     ON,
@@ -228,101 +222,3 @@ def test_a_host_key_that_changes_amid_a_deploy_is_refused_at_once(
     monkeypatch.setattr(bulk.Rsync, "_once", around(bulk.Rsync._once, line.machine.swap_host_key))
     result = line.run("deploy", "job")
     assert (result.code, "has changed" in result.err) == (4, True)
-
-
-# Progress bars, text of many bytes a character, bytes that are no text; lines of now when the cuts are over.
-NOISE = """
-import os, random, sys, time
-dice, out = random.Random(3), sys.stdout.buffer
-kinds = [lambda: b''.join(b'\\r%3d%% [%s]' % (n, b'#' * n) for n in range(100)) + b'\\n',
-         lambda: ('héllo 世界 \\N{{ROCKET}} ' * 300 + '\\n').encode(), lambda: dice.randbytes(6000)]
-for block in range({blocks}):
-    out.write(b''.join(dice.choice(kinds)() for _ in range(10)))
-    out.flush()
-    time.sleep(.01)
-while not os.path.exists({over!r}): time.sleep(.1)
-for line in range(100):
-    out.write(b'\\n@%d@\\n' % time.time_ns())
-    out.flush()
-    time.sleep(.03)
-"""
-_STAMP = re.compile(rb"\n@(\d{19})@\n")
-
-
-class Shown:
-    """The sha256 and size of what a client has shown so far, and how late each time stamp came."""
-
-    def __init__(self, stream: Any) -> None:
-        self.digest, self.size, self.late = hashlib.sha256(), 0, list[float]()
-        self._stream = stream
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        kept = b""
-        while block := os.read(self._stream.fileno(), 1 << 20):
-            self.digest.update(block)
-            self.size += len(block)
-            kept += block
-            self.late += [time.time() - int(stamp) / 1e9 for stamp in _STAMP.findall(kept)]
-            kept = kept[-22:]  # a whole stamp has one more
-
-    def all(self) -> Shown:
-        """Once the client has ended."""
-        self._thread.join()
-        return self
-
-
-def test_a_stream_cut_at_random_shows_every_byte_of_the_log_once_and_a_line_at_once(
-    line: Line, trials: Trials
-) -> None:
-    cuts, blocks, dice = trials(5, 100), trials(400, 4000), random.Random(2)
-    line.box.job(NOISE.format(blocks=blocks, over=str(line.machine.home / "over")))
-    assert line.run("deploy", "job").code == 0
-    client = line.box.spawn("monitor", "--stream", *ON)
-    shown, least = Shown(client.stdout), trials(20, 200) << 20
-    log = next(line.root.glob("runs/*/log"))
-    for number in range(cuts):
-        amid_handshake = number % 3 == 2
-        until = line.proxy.connections + 1
-        count = dice.randrange(4_000 if amid_handshake else least // cuts)
-        line.proxy.cut_after(
-            dice.choice(["up", "down"]) if amid_handshake else "down", count, rst=dice.random() < 0.5
-        )
-        while line.proxy.connections < until and client.poll() is None:
-            time.sleep(0.01)
-    while not least < shown.size == log.stat().st_size and client.poll() is None:
-        time.sleep(0.05)
-    (line.machine.home / "over").touch()
-    shown.all()
-    _, err = client.communicate()
-    assert client.returncode == 0, err
-    written = log.read_bytes()
-    assert (shown.size, shown.digest.hexdigest()) == (len(written), hashlib.sha256(written).hexdigest())
-    assert line.proxy.connections > cuts
-    assert len(shown.late) == 100
-    assert sorted(shown.late)[50] < 1.0  # how long it takes is for benchmarks/stream.py
-
-
-@pytest.mark.parametrize("way", ["", "  CertificateFile /none\n"])
-@pytest.mark.parametrize("fault", ["stall", "blackhole"])
-def test_a_line_that_went_silent_is_noticed_within_20_seconds(
-    line: Line, way: str, fault: str, trials: Trials, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if fault == "blackhole" and not trials(0, 1):
-        pytest.skip("ten seconds a connection; with GPUJOB_TEST_FULL=1")
-    for link in (paramiko_link, openssh_link):
-        monkeypatch.setattr(link, "PATIENCE", float(trials(3, 15)))
-    monkeypatch.setattr(asking, "_PAUSES", ())
-    line.log_in(way)
-    ctx = line.box.context()
-    with registry.target(ctx, config.load(ctx), "gpu").connect() as host:
-        if fault == "stall":
-            assert host.ask("look", runs=[], lines=0)["runs"] == []
-        getattr(line.proxy, fault)()
-        begun = time.monotonic()
-        with pytest.raises(Unreachable):
-            host.ask("look", runs=[], lines=0)
-        assert time.monotonic() - begun < 20
-        line.proxy.resume()
-        line.proxy.accept()
