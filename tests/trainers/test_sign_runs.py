@@ -117,6 +117,11 @@ def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache
     assert float(copies.forward(model, same).loss) == pytest.approx(0.0, abs=1e-3)
 
 
+def test_a_taught_student_with_a_flat_start_passes_its_check(taught, tmp_path):
+    report = runs.check("mobilenet-v3", taught, tmp_path, flat_start=1, distill=0.2, temperature=3.0)
+    assert runs.errors(report) == set()
+
+
 def test_a_teachers_logits_are_computed_once(taught, signs_cache, monkeypatch):
     first = runs.opened("mobilenet-v3", taught, signs_cache)
     monkeypatch.setattr("trainers.mobilenet_v3.teacher._compute", None)

@@ -73,7 +73,8 @@ def plain(
 
 def probes(task: SignTask, config: SignConfig, request: Request) -> list[Probe]:
     """Everything asked of the task, the options last."""
-    alone = task.alone()
+    # What a run does after its first epochs is what is asked about.
+    alone, settled = task.alone(), task.but(flat_start=0)
     return [
         ("label.match", lambda: labels_match(task)),
         ("ctc.ids", lambda: targets(task)),
@@ -88,10 +89,10 @@ def probes(task: SignTask, config: SignConfig, request: Request) -> list[Probe]:
         ("metric.total", lambda: metric(task)),
         ("param.budget", lambda: modelprobes.budget(task)),
         ("loss.first", lambda: first_loss(alone)),
-        ("grad.flow", lambda: engine.gradient_flow(task)),
+        ("grad.flow", lambda: engine.gradient_flow(settled)),
         ("overfit", lambda: modelprobes.overfit(alone)),
         ("lr.plan", lambda: engine.learning_rate_plan(task)),
-        ("resume.exact", lambda: engine.resume_exact(task)),
+        ("resume.exact", lambda: engine.resume_exact(settled)),
         ("ckpt.load", lambda: engine.checkpoint_load(task)),
         ("disk", lambda: engine.disk(task, request.work)),
         ("option.used", lambda: engine.options_used(config, request.config)),
