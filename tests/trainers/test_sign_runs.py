@@ -118,7 +118,7 @@ def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache
 
 
 def test_a_taught_student_with_a_flat_start_passes_its_check(taught, tmp_path):
-    report = runs.check("mobilenet-v3", taught, tmp_path, flat_start=1, distill=0.2, temperature=3.0)
+    report = runs.check("mobilenet-v3", taught, tmp_path, flat_start=50, distill=0.2, temperature=3.0)
     assert runs.errors(report) == set()
 
 
