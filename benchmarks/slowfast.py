@@ -190,7 +190,8 @@ def peaks(asked: argparse.Namespace) -> None:
     """Peak memory of each arm, in a process of its own."""
     for place in range(8):
         words = [sys.executable, "-m", "benchmarks.slowfast", str(asked.folder), "--size", asked.size]
-        done = subprocess.run([*words, "--alone", str(place)], capture_output=True, text=True, check=True)
+        words += ["--alone", str(place), "--precision", asked.precision]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
         sys.stdout.write(done.stdout)
 
 
@@ -198,7 +199,7 @@ def alone(asked: argparse.Namespace, clips: Tensor, labels: Tensor) -> None:
     """One arm's step, and what it took of memory."""
     frames, size, _ = (int(word) for word in asked.size.split("x"))
     for place, arm in enumerate(arms(asked.folder, frames, size, clips.device)):
-        if place == asked.alone:
+        if place == asked.alone and arm.name.endswith(asked.precision):
             arm.step(clips, labels)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             sys.stdout.write(f"{arm.name:42} {peak:6.2f} GiB at its peak, the process included\n")
