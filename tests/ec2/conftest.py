@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ec2 import user
 from tests.rigs.ec2.client import FakeEC2
+from tests.support import Box
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,26 @@ def ec2(_rig: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEC2]:
         monkeypatch.setenv(name, value)
     yield _rig
     _rig.reset()
+
+
+@pytest.fixture
+def booted(ec2: FakeEC2) -> FakeEC2:
+    """Machines with systemd and cloud-init, which come up and stop at once."""
+    ec2.set(kind="booted", pending=0.05, stopping=0.05)
+    return ec2
+
+
+@pytest.fixture
+def box(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    """A user whose commands share what is slow to make."""
+    user.share_clients(monkeypatch, ec2)
+    user.knock_briefly(monkeypatch)
+    with user.new_user(ec2) as found:
+        yield found
+
+
+@pytest.fixture
+def laptop(ec2: FakeEC2) -> Iterator[Box]:
+    """A user whose commands go the whole way, in real time."""
+    with user.new_user(ec2) as found:
+        yield found

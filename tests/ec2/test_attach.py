@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import boto3
-import pytest
 
-from tests.ec2.user import new_user
 from tests.rigs.ec2.client import FakeEC2
 from tests.rigs.ec2.images import PARAMETERS
 from tests.rigs.keys import fingerprint, make_key, public_key
 from tests.support import Box
 
 
-@pytest.fixture
-def user(ec2: FakeEC2) -> Iterator[Box]:
-    with new_user(ec2) as box:
-        yield box
-
-
-def launch_by_hand(ec2: FakeEC2, user: Box) -> str:
+def launch_by_hand(ec2: FakeEC2, laptop: Box) -> str:
     """An instance without a tag, open to this machine; its one key is the user's own."""
-    key = make_key(user.home / "id")
-    user.write("ssh_config", f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
-    user.env["GPUJOB_SSH_CONFIG"] = str(user.project / "ssh_config")
+    key = make_key(laptop.home / "id")
+    laptop.write("ssh_config", f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
+    laptop.env["GPUJOB_SSH_CONFIG"] = str(laptop.project / "ssh_config")
     cloud = boto3.client("ec2")
     group = cloud.create_security_group(GroupName="mine", Description="mine")["GroupId"]
     door = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
@@ -45,55 +36,55 @@ def launch_by_hand(ec2: FakeEC2, user: Box) -> str:
 
 
 def test_an_instance_that_stands_is_refused_until_its_host_key_is_on_record_and_never_ended(
-    ec2: FakeEC2, user: Box
+    ec2: FakeEC2, laptop: Box
 ) -> None:
-    instance = launch_by_hand(ec2, user)
+    instance = launch_by_hand(ec2, laptop)
     label = f"ec2://{instance}"
     ec2.until(lambda: ec2.run(instance, "test", "-e", "/run/sshd.pid")[0] == 0)
-    refused = user.run("status", "--on", label)
+    refused = laptop.run("status", "--on", label)
     assert refused.code == 4, refused.err
     assert f"the host key of {label} is not known" in refused.err
 
     shown = fingerprint(ec2.run(instance, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")[1])
-    wrong = user.run("hosts", "attach", label, "--fingerprint", "SHA256:" + "A" * 43)
+    wrong = laptop.run("hosts", "attach", label, "--fingerprint", "SHA256:" + "A" * 43)
     assert wrong.code == 4
-    attached = user.run("hosts", "attach", label, "--fingerprint", shown)
+    attached = laptop.run("hosts", "attach", label, "--fingerprint", shown)
     assert attached.code == 0, attached.err
-    assert user.run("status", "--on", label).code == 0
+    assert laptop.run("status", "--on", label).code == 0
 
-    down = user.run("hosts", "down", label, "--yes")
+    down = laptop.run("hosts", "down", label, "--yes")
     assert down.code == 2
     assert "was not launched by gpujob" in down.err
     assert ec2.states()[instance] == "running"
-    assert user.run("hosts", "orphans").code == 0
+    assert laptop.run("hosts", "orphans").code == 0
 
 
 def test_a_stopped_box_of_the_same_name_is_started_again_and_no_second_is_launched(
-    ec2: FakeEC2, user: Box
+    ec2: FakeEC2, laptop: Box
 ) -> None:
     up = ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1")
-    first = user.run(*up, "--yes")
+    first = laptop.run(*up, "--yes")
     assert first.code == 0, first.err
     (box,) = ec2.machines()
     boto3.client("ec2").stop_instances(InstanceIds=[box])
     ec2.until(lambda: ec2.states()[box] == "stopped")
-    asked = user.run(*up)
+    asked = laptop.run(*up)
     assert asked.code == 7
     assert f"ec2://{box} (g5.xlarge) is stopped; starting it for 1 h: at most $1.02" in asked.err
-    again = user.run(*up, "--yes")
+    again = laptop.run(*up, "--yes")
     assert (again.code, again.out) == (0, first.out), again.err
     assert ec2.states() == {box: "running"}
 
 
-def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: FakeEC2, user: Box) -> None:
-    up = user.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
+def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: FakeEC2, laptop: Box) -> None:
+    up = laptop.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
     assert up.code == 0, up.err
     (box,) = ec2.machines()
-    record = user.state_dir / "boxes" / f"{box}.json"
+    record = laptop.state_dir / "boxes" / f"{box}.json"
     kept = json.loads(record.read_text())
     record.write_text(json.dumps({**kept, "account": "999999999999"}))
     ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=40)
-    listed = user.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
+    listed = laptop.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
     assert listed.code == 4
     assert "the box is in 999999999999" in listed.err
     assert json.loads(record.read_text())["state"] == "running"

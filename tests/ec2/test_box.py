@@ -38,12 +38,6 @@ def keys(tmp_path: Path) -> Keys:
     return Keys.made(tmp_path)
 
 
-@pytest.fixture
-def booted(ec2: FakeEC2) -> FakeEC2:
-    ec2.set(kind="booted", pending=0.05, stopping=0.05)
-    return ec2
-
-
 def client_gone(ec2: FakeEC2, keys: Keys) -> Box:
     return boxes.start(ec2, keys, lives=SOON)
 

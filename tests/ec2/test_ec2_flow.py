@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ from tests.support import Box, Result
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 ON_BOX = ("--set", f"env.python={sys.executable}", "--set", "resources.ec2.types=[g5.xlarge]")
 PRIVATE = re.compile(rb"-----BEGIN[A-Z ]* PRIVATE KEY-----")
-
-
-@pytest.fixture
-def box(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    user.share_clients(monkeypatch, ec2)
-    user.knock_briefly(monkeypatch)
-    with user.new_user(ec2) as found:
-        yield found
 
 
 @pytest.fixture

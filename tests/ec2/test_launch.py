@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from tests.ec2.test_rig import client
 from tests.ec2.user import UP
 from tests.rigs.ec2.client import FakeEC2
 from tests.support import Box, Result
-
-
-@pytest.fixture
-def box(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    user.share_clients(monkeypatch, ec2)
-    user.knock_briefly(monkeypatch)
-    with user.new_user(ec2) as found:
-        yield found
 
 
 def up(box: Box, *words: str, **changes: Any) -> Result:

@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,14 +37,6 @@ code = main()
 sys.stderr.write('LATE %s\\n' % sorted(set(sys.modules) & {{'boto3', 'botocore'}}))
 sys.exit(code)
 """
-
-
-@pytest.fixture
-def box(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    user.share_clients(monkeypatch, ec2)
-    user.knock_briefly(monkeypatch)
-    with user.new_user(ec2) as found:
-        yield found
 
 
 def apart(box: Box, script: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,14 +11,7 @@ import pytest
 from tests.host.test_sign import SMALL as SIGNS
 from tests.host.test_slowfast import SMALL as VIDEOS
 from tests.rigs.ec2.client import FakeEC2
-from tests.support import Box, Result, new_box
-
-
-@pytest.fixture
-def laptop(ec2: FakeEC2) -> Iterator[Box]:
-    with new_box() as box:
-        box.env |= ec2.env | {"GPUJOB_CHECKIP": ec2.checkip_url}
-        yield box
+from tests.support import Box, Result
 
 
 def done(result: Result) -> Result:

@@ -45,7 +45,7 @@ def test_a_deploy_cut_or_stalled_at_any_step_ends_well_and_makes_nothing_twice(
     line: Line, trials: Trials
 ) -> None:
     total = steps_of_deploy(line)
-    faults = [(line.proxy.cut, trials(4, total)), (lambda: line.proxy.cut(rst=False), trials(2, total))]
+    faults = [(line.proxy.cut, trials(3, total)), (lambda: line.proxy.cut(rst=False), trials(2, total))]
     faults.append((stalled_for(line.proxy, trials(1, 20)), trials(2, 12)))
     for kind, (fault, many) in enumerate(faults):
         for at in sample(total, many):
@@ -61,7 +61,7 @@ def test_a_deploy_cut_after_any_number_of_bytes_ends_well_and_makes_nothing_twic
 ) -> None:
     steps_of_deploy(line)
     dice = random.Random(5)
-    for trial in range(trials(5, 100)):
+    for trial in range(trials(3, 100)):
         name = f"bytes{trial}"
         wanted, before = job(line.box, name), line.arrived()
         line.proxy.cut_after("up", dice.randrange(BIG), rst=dice.random() < 0.5)
@@ -73,7 +73,7 @@ def test_a_deploy_cut_after_any_number_of_bytes_ends_well_and_makes_nothing_twic
 
 def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line, trials: Trials) -> None:
     total = steps_of_deploy(line)
-    for at in sorted({*sample(total, trials(4, total)), total - 3}):  # the last: it is up and not confirmed
+    for at in sorted({*sample(total, trials(3, total)), total - 3}):  # the last: it is up and not confirmed
         name = f"kill{at}"
         wanted, before = job(line.box, name), line.arrived()
         client = line.box.spawn("deploy", name, *ON, code=dies_at(at))
@@ -136,16 +136,16 @@ def test_a_fetch_cut_stalled_or_killed_at_any_step_or_byte_leaves_nothing_trunca
 ) -> None:
     whole, total = fetched_whole(line)
     stall = stalled_for(line.proxy, trials(1, 20))
-    for kind, (fault, many) in enumerate([(line.proxy.cut, trials(3, total)), (stall, trials(3, 12))]):
+    for kind, (fault, many) in enumerate([(line.proxy.cut, trials(2, total)), (stall, trials(2, 12))]):
         for at in sample(total, many):
             result, _ = counted(line, "fetch", "--to", f"fault{kind}-{at}", at=at, fault=fault)
             assert result.code == 0, result.err
             fetch_carried_on(line, f"fault{kind}-{at}", whole)
-    for at in sample(BIG, trials(3, 60)):
+    for at in sample(BIG, trials(2, 60)):
         line.proxy.cut_after("down", at, rst=bool(at % 2))
         assert line.run("fetch", "--to", f"bytes{at}").code == 0
         fetch_carried_on(line, f"bytes{at}", whole)
-    for at in sample(total, trials(3, total)):
+    for at in sample(total, trials(2, total)):
         client = line.box.spawn("fetch", "--to", f"kill{at}", *ON, code=dies_at(at))
         client.communicate(timeout=120)
         assert client.returncode == -signal.SIGKILL

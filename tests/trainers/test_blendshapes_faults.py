@@ -13,6 +13,7 @@ from trainers.blendshapes import files, names, npz, probes
 from trainers.blendshapes import task as tasks
 from trainers.blendshapes.batch import Items
 from trainers.common import normalise
+from trainers.common.refusal import Unusable
 from trainers.engine import rng
 
 
@@ -264,7 +265,7 @@ def test_an_npz_holds_the_same_rows_as_a_csv(pristine, tmp_path):
     _, other = files.read(pristine / "blendshapes" / "test.csv", wanted)
     assert [(r.values, r.label, r.split) for r in read] == [(r.values, r.label, r.split) for r in other]
     np.savez(tmp_path / "test.npz", values=values)
-    with pytest.raises(files.Unusable, match="has no key features: it holds values"):
+    with pytest.raises(Unusable, match="has no key features: it holds values"):
         npz.read(tmp_path / "test.npz")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from trainers.common import normalise, recordings
+from trainers.common.refusal import Unusable
 from trainers.engine.events import Silent
 from trainers.facenet_lstm import data, files
 from trainers.facenet_lstm import sample as writer
@@ -61,15 +62,15 @@ def npz(path: Path, **changes: object) -> Path:
     ],
 )
 def test_a_file_is_refused_with_its_reason(changes, said, tmp_path):
-    with pytest.raises(data.Unusable, match=said):
+    with pytest.raises(Unusable, match=said):
         data.read_npz(npz(tmp_path / "1001_DFA_ANG_XX.npz", **changes), 8)
 
 
 def test_a_short_video_and_a_text_are_refused(tmp_path):
-    with pytest.raises(data.Unusable, match="fewer than 10 time steps: it has 9"):
+    with pytest.raises(Unusable, match="fewer than 10 time steps: it has 9"):
         data.read_npz(npz(tmp_path / "a.npz"), 10)
     (tmp_path / "b.npz").write_text("not an archive")
-    with pytest.raises(data.Unusable, match="is no readable NPZ"):
+    with pytest.raises(Unusable, match="is no readable NPZ"):
         data.read_npz(tmp_path / "b.npz", 8)
 
 

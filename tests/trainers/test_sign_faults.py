@@ -9,8 +9,8 @@ import sign_runs as runs
 
 from trainers.common import normalise
 from trainers.common.landmarks import ORDERS, RAW, Layout
+from trainers.common.refusal import Unusable
 from trainers.common.sign import reading
-from trainers.common.sign.reading import Unusable
 from trainers.engine.health import DataUnusable
 from trainers.i3d_teacher.task import TeacherTask
 

@@ -17,6 +17,7 @@ from trainers.common.sign.words import WordErrors
 from trainers.engine import checkpoint
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
+from trainers.engine.preflight import Request
 from trainers.mobilenet_v3 import teacher as teachers
 
 
@@ -117,9 +118,14 @@ def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache
     assert float(copies.forward(model, same).loss) == pytest.approx(0.0, abs=1e-3)
 
 
-def test_a_taught_student_with_a_flat_start_passes_its_check(taught, tmp_path):
-    report = runs.check("mobilenet-v3", taught, tmp_path, flat_start=50, distill=0.2, temperature=3.0)
-    assert runs.errors(report) == set()
+def test_the_check_of_a_taught_student_with_a_flat_start_looks_at_what_comes_after_it(
+    taught, signs_cache, tmp_path
+):
+    task = runs.opened("mobilenet-v3", taught, signs_cache, flat_start=50)
+    asked = dict(probes.probes(task, task.config, Request({}, {}, "full", tmp_path)))
+    assert not {"distill", "temperature"} & task.config.read()
+    assert asked["grad.flow"]() == []
+    assert {"distill", "temperature"} <= task.config.read()
 
 
 def test_a_teachers_logits_are_computed_once(taught, signs_cache, monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from slowfast_kit import folders, task, tiny
 
 from trainers.common.normalise import NormalisedTwice
+from trainers.common.refusal import Unusable
 from trainers.engine.events import Silent
 from trainers.slowfast import boxes, clips, decode, files, pixels, sample, shards, video
 from trainers.slowfast.cache import open_cache
@@ -51,7 +52,7 @@ def test_a_face_box_is_cut_out_and_one_beyond_the_picture_is_refused(tmp_path):
     seen = video.read(tmp_path / "a.mp4", 8, (31, 11, 8, 8)).frames
     assert seen[:, :, :3].mean() > 200
     assert seen[:, :, 6:].mean() < 50
-    with pytest.raises(video.Unusable, match="face box"):
+    with pytest.raises(Unusable, match="face box"):
         video.read(tmp_path / "a.mp4", 8, (60, 0, 20, 20))
 
 
@@ -65,7 +66,7 @@ def test_a_face_box_is_cut_out_and_one_beyond_the_picture_is_refused(tmp_path):
     ],
 )
 def test_a_broken_video_is_refused_with_its_reason(name, said, videos):
-    with pytest.raises(video.Unusable, match=said):
+    with pytest.raises(Unusable, match=said):
         video.read(videos / name, 36)
 
 
@@ -73,7 +74,7 @@ def test_a_video_that_ends_before_its_time_is_refused(tmp_path):
     sample.write_video(tmp_path / "a.flv", np.concatenate([sample.frames(0, 1, 2, 3)] * 3), "flv")
     whole = (tmp_path / "a.flv").read_bytes()
     (tmp_path / "a.flv").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(video.Unusable, match=r"ends before its time|cannot be decoded"):
+    with pytest.raises(Unusable, match=r"ends before its time|cannot be decoded"):
         video.read(tmp_path / "a.flv", 36)
 
 

@@ -33,7 +33,7 @@ def reference(shape: Shape, names) -> dict[str, Tensor]:
     return {names(name): values[files.pytorchvideo(name)] for name in own}
 
 
-@pytest.mark.parametrize("names", [files.pytorchvideo, files.pyslowfast])
+@pytest.mark.parametrize("names", [scheme.name for scheme in files.SCHEMES.values()])
 def test_with_mapped_weights_it_answers_as_pytorchvideo_does(names):
     net = SlowFast(NARROW).eval()
     taken = files.take(net, reference(NARROW, names))
@@ -134,7 +134,7 @@ def saved(tmp_path, tensors, name="weights.pyth", wrap="model_state"):
 
 
 def test_weights_of_another_number_of_classes_keep_all_but_the_answer(tmp_path):
-    tensors = saved(tmp_path, reference(NARROW, files.pyslowfast))
+    tensors = saved(tmp_path, reference(NARROW, files.SCHEMES["PySlowFast"].name))
     net = SlowFast(Shape(6, width=8, beta=4, squeeze=True))
     taken = files.take(net, tensors)
     assert {name.split(".")[0] for name in taken.fresh if "squeeze" not in name} == {"answer"}

@@ -16,7 +16,7 @@ from trainers.engine import run as engine_run
 from trainers.engine.loop import Trainer
 from trainers.facenet_lstm.task import FacenetTask
 
-TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 3
+TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 2
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,11 @@ from pathlib import Path
 from trainers.blendshapes import names
 from trainers.blendshapes.config import Config
 from trainers.common import splits
+from trainers.common.refusal import Reasoned, Unusable
 
 LABEL, GROUP, SPLIT, FILE = "label", "group", "split", "file"
 EXTRA = (LABEL, GROUP, SPLIT, FILE)
 """Columns that are no blendshape: all but the label may be left out."""
-
-
-class Unusable(Exception):
-    """A whole file that cannot be used: the rule's code, the reason, its particulars."""
-
-    def __init__(self, code: str, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.code, self.reason, self.detail = code, reason, detail
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Refusal(Reasoned):
     """A row (or file, line 0) that is not used. `broken` ones count against max_refused."""
 
     path: Path
@@ -68,11 +61,6 @@ class Refusal:
     def where(self) -> str:
         """As a person finds it."""
         return f"{self.path.name}:{self.line}" if self.line else self.path.name
-
-    @property
-    def why(self) -> str:
-        """The reason with its particulars."""
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 @dataclass(frozen=True)
@@ -94,22 +82,22 @@ def suggest(word: str, known: Sequence[str]) -> str:
 def header(found: Sequence[str], wanted: Sequence[str], labelled: bool) -> bool:
     """Whether the blendshapes of a header stand in MediaPipe's order. Raises Unusable."""
     if len(found) == 1 and any(sign in found[0] for sign in ";\t|"):
-        raise Unusable("schema.layout", "is not separated by commas", found[0][:60])
+        raise Unusable("is not separated by commas", found[0][:60], code="schema.layout")
     if found and _number(found[0]) is not None and not set(found) & set(names.ALL):
         detail = "the first line must name the columns, such as browDownLeft"
-        raise Unusable("schema.layout", "has no header", detail)
+        raise Unusable("has no header", detail, code="schema.layout")
     twice = [name for name, count in Counter(found).items() if count > 1]
     if twice:
-        raise Unusable("schema.layout", "names a column twice", ", ".join(twice[:5]))
+        raise Unusable("names a column twice", ", ".join(twice[:5]), code="schema.layout")
     strange = [name for name in found if name not in names.ALL and name not in EXTRA]
     if strange:
         known = (*names.ALL, *EXTRA)
         detail = ", ".join(f"{name!r}{suggest(name, known)}" for name in strange[:5])
-        raise Unusable("schema.layout", "has columns that are no blendshape", detail)
+        raise Unusable("has columns that are no blendshape", detail, code="schema.layout")
     missing = [name for name in (*wanted, *([LABEL] if labelled else [])) if name not in found]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise Unusable("schema.layout", "lacks columns", ", ".join(missing[:5]) + more)
+        raise Unusable("lacks columns", ", ".join(missing[:5]) + more, code="schema.layout")
     places = [names.ALL.index(name) for name in found if name in names.ALL]
     return places == sorted(places)
 
@@ -143,9 +131,9 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str]]]]:
             found = [name.strip() for name in next(reader, [])]
             lines: list[tuple[int, Sequence[str]]] = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
-        raise Unusable("schema.layout", "is no readable CSV", str(fault)) from fault
+        raise Unusable("is no readable CSV", str(fault), code="schema.layout") from fault
     if not found:
-        raise Unusable("schema.layout", "is empty")
+        raise Unusable("is empty", code="schema.layout")
     return found, lines
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from trainers.blendshapes.files import FILE, GROUP, LABEL, SPLIT, Unusable
+from trainers.blendshapes.files import FILE, GROUP, LABEL, SPLIT
+from trainers.common.refusal import Unusable
 
 KEYS = {"labels": LABEL, "groups": GROUP, "files": FILE, "splits": SPLIT}
 
@@ -18,19 +19,19 @@ def read(path: Path) -> tuple[list[str], list[tuple[int, Sequence[Any]]]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = {key: held[key] for key in held}
     except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
-        raise Unusable("schema.layout", "is no readable NPZ", str(fault).split("\n")[0]) from fault
+        raise Unusable("is no readable NPZ", str(fault).split("\n")[0], code="schema.layout") from fault
     for key in ("features", "names"):
         if key not in arrays:
-            raise Unusable("schema.layout", f"has no key {key}", f"it holds {', '.join(arrays) or 'nothing'}")
+            held = ", ".join(arrays) or "nothing"
+            raise Unusable(f"has no key {key}", f"it holds {held}", code="schema.layout")
     values, found = arrays["features"], [str(name) for name in arrays["names"]]
     if values.ndim != 2 or values.shape[1] != len(found) or values.dtype.kind != "f":
         detail = f"{values.dtype} {values.shape} with {len(found)} names"
-        raise Unusable("schema.layout", "features are not floating point (N, names)", detail)
+        raise Unusable("features are not floating point (N, names)", detail, code="schema.layout")
     more = {column: arrays[key] for key, column in KEYS.items() if key in arrays}
     for column, cells in more.items():
         if cells.shape != (len(values),):
-            raise Unusable(
-                "schema.layout", f"has not one {column} a row", f"{cells.shape}, {len(values)} rows"
-            )
+            detail = f"{cells.shape}, {len(values)} rows"
+            raise Unusable(f"has not one {column} a row", detail, code="schema.layout")
     rows = zip(values.tolist(), *(cells.tolist() for cells in more.values()), strict=True)
     return [*found, *more], [(n, [*row, *rest]) for n, (row, *rest) in enumerate(rows, 1)]

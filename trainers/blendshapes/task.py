@@ -16,6 +16,7 @@ from trainers.blendshapes.batch import Batch, Items, Sample, collate
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.model import Answering, Blendshapes
 from trainers.common import classify, logistic, normalise
+from trainers.common.refusal import Unusable
 from trainers.engine import checkpoint, export, health, metrics, rng
 from trainers.engine.config import parse
 from trainers.engine.events import Events
@@ -230,7 +231,7 @@ def predict(held: checkpoint.Checkpoint, paths: Sequence[Path]) -> Iterator[dict
     for path in paths:
         try:
             _, entries = files.read(path, wanted, labelled=False)
-        except files.Unusable as fault:
+        except Unusable as fault:
             yield {"file": str(path), "error": str(fault)}
             continue
         yield from _told(restored, path, entries)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trainers.common import emotions, splits
+from trainers.common.refusal import Reasoned
 
 
 class Choices(Protocol):
@@ -72,7 +73,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Refusal(Reasoned):
     """A file that is not used. `broken` ones count against max_refused; others an option left out."""
 
     path: Path
@@ -80,11 +81,6 @@ class Refusal:
     reason: str
     detail: str
     broken: bool = True
-
-    @property
-    def why(self) -> str:
-        """The reason with its particulars."""
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 @dataclass(frozen=True)

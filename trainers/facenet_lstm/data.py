@@ -13,6 +13,7 @@ import numpy as np
 
 from trainers.common import emotions
 from trainers.common.recordings import Listing, Record, Refusal
+from trainers.common.refusal import Unusable
 from trainers.engine.events import Events
 from trainers.facenet_lstm.files import stem
 
@@ -20,14 +21,6 @@ WIDTH = 512
 SCHEMA = 1
 KEY = "video_features"
 FEATURES, INDEX = "features.f32", "index.json"
-
-
-class Unusable(Exception):
-    """A file that cannot be used: the rule's code, the reason, its particulars."""
-
-    def __init__(self, reason: str, detail: str = "", code: str = "schema.keys") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail, self.code = reason, detail, code
 
 
 def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from trainers.common import classify, emotions, normalise, recordings
 from trainers.common.recordings import Record
+from trainers.common.refusal import Unusable
 from trainers.engine import checkpoint, health, metrics, rng
 from trainers.engine.config import parse
 from trainers.engine.events import Events, Silent
@@ -245,7 +246,7 @@ def predict(held: checkpoint.Checkpoint, paths: Sequence[Path]) -> Iterator[dict
     for path in paths:
         try:
             features = data.read_npz(path, restored.config.min_steps)
-        except data.Unusable as fault:
+        except Unusable as fault:
             yield {"file": str(path), "error": str(fault)}
             continue
         shares = restored.logits(features).softmax(0).tolist()

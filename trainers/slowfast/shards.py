@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainers.common.refusal import Unusable
 from trainers.slowfast import video
 from trainers.slowfast.video import Box
 
@@ -98,7 +99,7 @@ def build(shard: Shard) -> int:
         for source in shard.sources:
             try:
                 seen = video.read(Path(source.path), shard.kind.size, source.box)
-            except video.Unusable as fault:
+            except Unusable as fault:
                 refused.append({"id": source.id, "reason": fault.reason, "detail": fault.detail})
                 continue
             kept = shard.kind.encoded(seen.frames)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainers.common import classify, emotions, recordings
 from trainers.common.recordings import Record
+from trainers.common.refusal import Unusable
 from trainers.engine import checkpoint, health
 from trainers.engine.config import parse
 from trainers.engine.events import Silent
@@ -56,7 +57,7 @@ def predict(held: checkpoint.Checkpoint, paths: Sequence[Path]) -> Iterator[dict
     for path in paths:
         try:
             answer = restored.answer(read(path, restored.config))
-        except (video.Unusable, video.MissingPackage, boxes.BadBoxes) as fault:
+        except (Unusable, video.MissingPackage, boxes.BadBoxes) as fault:
             yield {"file": str(path), "error": str(fault)}
             continue
         values = answer.tolist()

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from trainers.common.refusal import Unusable
+
 QUALITY = 92
 LEAST_FRAMES = 8
 LONGEST = 20.0
@@ -18,14 +20,6 @@ Box = tuple[int, int, int, int]
 
 class MissingPackage(Exception):
     """PyAV or simplejpeg is not installed here."""
-
-
-class Unusable(Exception):
-    """A video that cannot be used: the reason and its particulars."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
 
 
 def av() -> Any:

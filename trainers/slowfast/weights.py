@@ -6,7 +6,7 @@ that a tensor is taken as it is.
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,45 +43,57 @@ _OWN = re.compile(
 )
 
 
-def pytorchvideo(own: str) -> str | None:
-    """The name of a tensor of ours in pytorchvideo; None for those that it has not."""
-    if not (match := _OWN.fullmatch(own)):
-        return None
-    at = match.groupdict()
-    if at["way"]:
-        return f"blocks.0.multipathway_blocks.{at['way']}.{_part(at['stem'], 'conv', 'norm')}"
-    if at["fusion"]:
-        return f"blocks.{at['fusion']}.multipathway_fusion.{_part(at['join'], 'conv_fast_to_slow', 'norm')}"
-    if at["answer"]:
-        return f"blocks.6.proj.{at['answer']}"
-    place = f"blocks.{at['stage']}.multipathway_blocks.{at['path']}.res_blocks.{at['block']}"
-    if at["layer"] == "around":
-        return f"{place}.{_part(at['part'], 'branch1_conv', 'branch1_norm')}"
-    return f"{place}.branch2.{_part(at['part'], 'conv_' + at['layer'], 'norm_' + at['layer'])}"
+Part = tuple[str, str, str]
+"""Where a convolution and its norm stand, and what each is called."""
 
 
-def pyslowfast(own: str) -> str | None:
-    """The name of a tensor of ours in PySlowFast; None for those that it has not."""
-    if not (match := _OWN.fullmatch(own)):
-        return None
-    at = match.groupdict()
-    if at["way"]:
-        return f"s1.pathway{at['way']}_stem.{_part(at['stem'], 'conv', 'bn')}"
-    if at["fusion"]:
-        return f"s{int(at['fusion']) + 1}_fuse.{_part(at['join'], 'conv_f2s', 'bn')}"
-    if at["answer"]:
-        return f"head.projection.{at['answer']}"
-    place = f"s{int(at['stage']) + 1}.pathway{at['path']}_res{at['block']}"
-    if at["layer"] == "around":
-        return f"{place}.{_part(at['part'], 'branch1', 'branch1_bn')}"
-    return f"{place}.branch2.{_part(at['part'], at['layer'], at['layer'] + '_bn')}"
+@dataclass(frozen=True)
+class Scheme:
+    """The names of another implementation. Fields in braces are the groups of _OWN; `next` is one more."""
+
+    stem: Part
+    fusion: Part
+    inner: Part
+    around: Part
+    answer: str
+
+    def name(self, own: str) -> str | None:
+        """What it calls a tensor of ours; None for those that it has not."""
+        if not (match := _OWN.fullmatch(own)):
+            return None
+        at = {key: value for key, value in match.groupdict().items() if value is not None}
+        if "answer" in at:
+            return self.answer.format(**at)
+        if "way" in at:
+            part, rest = self.stem, at["stem"]
+        elif "fusion" in at:
+            part, rest = self.fusion, at["join"]
+        else:
+            part, rest = self.around if at["layer"] == "around" else self.inner, at["part"]
+        place, conv, norm = part
+        tail = f"{conv}.weight" if rest == "weight" else f"{norm}.{rest.removeprefix('norm.')}"
+        level = int(at.get("fusion") or at.get("stage") or 0)
+        return f"{place}.{tail}".format(**at, next=level + 1)
 
 
-def _part(own: str, conv: str, norm: str) -> str:
-    return f"{conv}.weight" if own == "weight" else f"{norm}.{own.removeprefix('norm.')}"
-
-
-SCHEMES: dict[str, Callable[[str], str | None]] = {"pytorchvideo": pytorchvideo, "PySlowFast": pyslowfast}
+_PTV_BLOCK = "blocks.{stage}.multipathway_blocks.{path}.res_blocks.{block}"
+_PYS_BLOCK = "s{next}.pathway{path}_res{block}"
+SCHEMES = {
+    "pytorchvideo": Scheme(
+        stem=("blocks.0.multipathway_blocks.{way}", "conv", "norm"),
+        fusion=("blocks.{fusion}.multipathway_fusion", "conv_fast_to_slow", "norm"),
+        inner=(f"{_PTV_BLOCK}.branch2", "conv_{layer}", "norm_{layer}"),
+        around=(_PTV_BLOCK, "branch1_conv", "branch1_norm"),
+        answer="blocks.6.proj.{answer}",
+    ),
+    "PySlowFast": Scheme(
+        stem=("s1.pathway{way}_stem", "conv", "bn"),
+        fusion=("s{next}_fuse", "conv_f2s", "bn"),
+        inner=(f"{_PYS_BLOCK}.branch2", "{layer}", "{layer}_bn"),
+        around=(_PYS_BLOCK, "branch1", "branch1_bn"),
+        answer="head.projection.{answer}",
+    ),
+}
 
 
 def find(folder: Path) -> Path:
@@ -140,9 +152,10 @@ def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
     The answer starts anew where it has another number of classes, squeeze-and-excitation always does.
     """
     wanted = model.state_dict()
-    counts = {name: sum(of(own) in tensors for own in wanted) for name, of in SCHEMES.items()}
-    scheme = max(counts, key=lambda name: counts[name])
-    place = {own: name for own in wanted if (name := SCHEMES[scheme](own)) is not None}
+    counts = {name: sum(scheme.name(own) in tensors for own in wanted) for name, scheme in SCHEMES.items()}
+    best = max(counts, key=lambda name: counts[name])
+    theirs = SCHEMES[best].name
+    place = {own: name for own in wanted if (name := theirs(own)) is not None}
     fresh = tuple(
         own for own in wanted if own not in place or _another_answer(own, wanted, tensors.get(place[own]))
     )
@@ -150,14 +163,14 @@ def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
     problems = [
         problem for own, name in place.items() if (problem := _misfit(own, wanted[own], name, tensors))
     ]
-    answers = {SCHEMES[scheme](own) for own in wanted if own.startswith("answer.")}
+    answers = {theirs(own) for own in wanted if own.startswith("answer.")}
     problems += [f"{name} has no place here" for name in tensors.keys() - set(place.values()) - answers]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise Unfit(f"as weights of {scheme}: {'; '.join(sorted(problems)[:3])}{more}")
+        raise Unfit(f"as weights of {best}: {'; '.join(sorted(problems)[:3])}{more}")
     taken = {own: tensors[name].to(wanted[own].dtype) for own, name in place.items() if name in tensors}
     model.load_state_dict(taken, strict=False)
-    return Taken(scheme, len(taken), fresh)
+    return Taken(best, len(taken), fresh)
 
 
 def _another_answer(own: str, wanted: Mapping[str, Tensor], given: Tensor | None) -> bool:

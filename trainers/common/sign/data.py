@@ -13,9 +13,10 @@ import numpy as np
 
 from trainers.common import normalise
 from trainers.common.landmarks import RAW
+from trainers.common.refusal import Unusable
 from trainers.common.sign.config import SignConfig
 from trainers.common.sign.files import INDEX, Listing, Record, Refusal
-from trainers.common.sign.reading import Landmarks, Unusable, derive, read
+from trainers.common.sign.reading import Landmarks, derive, read
 from trainers.engine.events import Events
 
 SCHEMA = 1

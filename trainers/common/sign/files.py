@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainers.common import phoenix
 from trainers.common.landmarks import Layout
+from trainers.common.refusal import Reasoned
 from trainers.common.sign.config import SignConfig
 
 SPLITS = ("train", "val", "test")
@@ -32,7 +33,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Refusal(Reasoned):
     """A sentence that is not used. `broken` ones count against max_refused; others an option left out."""
 
     id: str
@@ -40,11 +41,6 @@ class Refusal:
     reason: str
     detail: str = ""
     broken: bool = True
-
-    @property
-    def why(self) -> str:
-        """The reason with its particulars."""
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from trainers.common.landmarks import FULL, LANDMARKS, RAW
+from trainers.common.refusal import Unusable
 
 KEYS = ("features", "feature", "arr_0")
 """In this order; the first that is there is read."""
 
 MASKS = "detection_masks"
-
-
-class Unusable(Exception):
-    """A file that cannot be used: the rule's code, the reason, its particulars."""
-
-    def __init__(self, reason: str, detail: str = "", code: str = "schema.keys") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail, self.code = reason, detail, code
 
 
 @dataclass(frozen=True)

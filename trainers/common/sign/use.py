@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainers.common.frames import FrameNormaliser
 from trainers.common.landmarks import Layout
+from trainers.common.refusal import Unusable
 from trainers.common.sign import data, reading, rules, words
 from trainers.common.sign import task as tasks
 from trainers.common.sign.config import SignConfig
@@ -70,7 +71,7 @@ def predict(
     for path in paths:
         try:
             raw = reading.read(path, restored.config.min_frames).raw
-        except reading.Unusable as fault:
+        except Unusable as fault:
             yield {"file": str(path), "error": str(fault)}
             continue
         yield {"file": str(path), "frames": len(raw), "glosses": restored.glosses(restored.logits(raw))}
