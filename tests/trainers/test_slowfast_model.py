@@ -27,10 +27,10 @@ LOGITS = [
 def reference(shape: Shape, names) -> dict[str, Tensor]:
     """The formula's weights, under the names of a reference implementation."""
     own = {name: tuple(value.shape) for name, value in SlowFast(shape).state_dict().items() if value.ndim}
-    theirs = {files.pytorchvideo(name): size for name, size in own.items()}
+    theirs = {files.SCHEMES["pytorchvideo"].name(name): size for name, size in own.items()}
     assert hashlib.sha256("\n".join(sorted(theirs)).encode()).hexdigest() == KEYS
     values = weights(theirs)
-    return {names(name): values[files.pytorchvideo(name)] for name in own}
+    return {names(name): values[files.SCHEMES["pytorchvideo"].name(name)] for name in own}
 
 
 @pytest.mark.parametrize("names", [scheme.name for scheme in files.SCHEMES.values()])
@@ -144,7 +144,7 @@ def test_weights_of_another_number_of_classes_keep_all_but_the_answer(tmp_path):
 
 @pytest.mark.parametrize("change", ["missing", "more", "shape"])
 def test_weights_that_do_not_fit_are_refused_by_name(change, tmp_path):
-    tensors = reference(NARROW, files.pytorchvideo)
+    tensors = reference(NARROW, files.SCHEMES["pytorchvideo"].name)
     name = "blocks.2.multipathway_blocks.1.res_blocks.0.branch2.conv_b.weight"
     if change == "missing":
         del tensors[name]
