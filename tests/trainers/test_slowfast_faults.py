@@ -12,6 +12,7 @@ from slowfast_kit import task as open_task
 from torch import nn
 
 from trainers.engine import preflight
+from trainers.engine import probes as engine
 from trainers.engine.config import unread
 from trainers.engine.events import Silent
 from trainers.slowfast import answers, clips, network, pixels, probes
@@ -28,6 +29,12 @@ def test_the_healthy_sample_is_passed_in_silence(videos, frames_cache):
     assert (report["data"]["found"], report["data"]["used"]) == (129, 120)
     assert report["packages"] == ["av", "simplejpeg"]
     assert Path(report["data"]["manifest"]).exists()
+
+
+def test_the_first_loss_of_the_whole_network_is_that_of_an_untrained_one(videos, frames_cache):
+    recipe = {"depths": (3, 4, 6, 3), "width": 64, "beta": 8, "batch_size": 4, "squeeze": True}
+    light = probes.lighter(open_task(videos, frames_cache, **recipe))
+    assert engine.first_loss(light) == []
 
 
 def asked(code: str, kind: type, videos: Path, cache: Path) -> list:

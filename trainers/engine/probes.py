@@ -50,9 +50,13 @@ def _forward(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Output]:
 
 
 def first_loss(task: Task) -> list[Finding]:
-    """An untrained model is as wrong as theory says."""
-    with torch.no_grad():
-        loss, _ = _forward(task, task.build().eval(), first_batch(task, task.config.batch_size))
+    """An untrained model is as wrong as theory says, at the step that a run begins with.
+
+    In train mode: in eval mode batch norms have no statistics yet, and what goes through a deep network grows.
+    """
+    model = task.build().train()
+    with torch.no_grad(), without_dropout(model):
+        loss, _ = _forward(task, model, first_batch(task, task.config.batch_size))
     return health.first_loss(float(loss), math.log(len(task.classes)))
 
 
