@@ -52,7 +52,7 @@ def _forward(task: Task, model: nn.Module, batch: Any) -> tuple[Tensor, Output]:
 def first_loss(task: Task) -> list[Finding]:
     """An untrained model is as wrong as theory says, at the step that a run begins with.
 
-    In train mode: in eval mode batch norms have no statistics yet, and what goes through a deep network grows.
+    In train mode: in eval mode batch norms have no statistics yet, and what goes through many layers grows.
     """
     model = task.build().train()
     with torch.no_grad(), without_dropout(model):
