@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import ctc_loss, nll_loss
 
+from trainers.common.frames import mask
+
 BLANK = 0
 MIDDLE = 0.6
 """Share of its part of the frames that a gloss has at a flat start."""
@@ -87,15 +89,16 @@ def flat_losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[i
 
     The flat start of hidden Markov models (Young et al., The HTK Book): CTC alone gives each frame so
     little to go by that a network answers blank for many epochs; one that begins with a rough alignment
-    does not. Raises Misuse.
+    does not. Computed on the CPU, as `losses` is. Raises Misuse.
     """
-    check(log_probs, lengths, targets)
-    wanted = flat_targets(lengths, targets, log_probs.shape[1]).to(log_probs.device)
-    frames = nll_loss(log_probs.float().transpose(1, 2), wanted, reduction="none")
-    there = lengths.to(log_probs.device)
-    valid = torch.arange(frames.shape[1], device=frames.device)[None] < there[:, None]
+    there = log_probs.float().cpu()
+    check(there, lengths, targets)
+    steps = there.shape[1]
+    wanted = flat_targets(lengths, targets, steps)
+    frames = nll_loss(there.transpose(1, 2), wanted, reduction="none")
     glosses = frames.new_tensor([max(1, len(target)) for target in targets])
-    return (frames * valid).sum(1) / there * glosses
+    found = (frames * mask(lengths, steps, there.device)).sum(1) / lengths * glosses
+    return found.to(log_probs.device)
 
 
 def untrained(lengths: Tensor, targets: Sequence[Sequence[int]], words: int) -> Tensor:
