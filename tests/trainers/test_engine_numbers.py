@@ -9,6 +9,7 @@ from torch import nn
 
 from trainers.engine import health, metrics, optim, precision
 from trainers.engine.config import EngineConfig
+from trainers.engine.meter import Meter
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "step"])
@@ -81,3 +82,15 @@ def test_the_precision_asked_for_is_computed_in():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
     with precision.autocast("float32", cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.05, "80 samples/s"), (16.0, "0.25 samples/s")])
+def test_a_step_of_many_seconds_has_a_rate_too(seconds, shown, capsys):
+    times = iter([0.0, seconds, seconds, seconds])
+    told: list[dict] = []
+    meter = Meter(
+        lambda event, **fields: told.append(fields), EngineConfig(), 9, clock=lambda: next(times, seconds)
+    )
+    meter.step(9, 1, 4, 1.0, 0.1)
+    assert shown in capsys.readouterr().out
+    assert told[0]["rate"] == pytest.approx(4 / seconds)

@@ -53,7 +53,7 @@ class Meter:
             epochs=self._epochs,
             step=step,
             of=self._steps,
-            rate=round(speed, 1),
+            rate=round(speed, 3),
             loss=loss,
             lr=lr,
         )
@@ -61,6 +61,6 @@ class Meter:
             say(
                 f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}"
                 f"  {100 * step / self._steps:.0f}%  loss {loss:.4f}  lr {lr:.2e}"
-                f"  {speed:.0f} samples/s  ETA {duration(left)}"
+                f"  {speed:.{0 if speed >= 10 else 2}f} samples/s  ETA {duration(left)}"
             )
         self._since, self._samples, self._count, self._loss = now, 0, 0, 0.0
