@@ -71,9 +71,9 @@ def test_a_spot_run_goes_on_at_its_step_on_a_new_box_after_the_first_was_taken_b
 def test_a_box_past_its_deadline_is_stopped_and_fetch_brings_it_up_asks_and_ends_it(
     ec2: FakeEC2, laptop: Box
 ) -> None:
-    run = deploy(laptop, "--max-hours", "0.007", body="open('result.txt', 'w').write('kept')")
+    run = deploy(laptop, "--max-hours", "0.01", body="open('result.txt', 'w').write('kept')")
     (box,) = ec2.machines()
-    ec2.until(lambda: ec2.states()[box] == "stopped", 90, "the deadline, 25 s after the launch")
+    ec2.until(lambda: ec2.states()[box] == "stopped", 90, "the deadline, 36 s after the launch")
     refused = laptop.run("fetch", run)
     assert refused.code == 7
     assert "is stopped; its disk is kept, $8.00 a month" in refused.err
