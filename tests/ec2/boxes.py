@@ -59,7 +59,9 @@ class Box:
         return bool(machine["on"]) and self.ec2.run(self.instance, "test", "-e", path)[0] == 0
 
     def ready(self) -> Box:
-        self.ec2.until(lambda: self.has(userdata.READY), 60, "the box says that it is ready")
+        """On a busy machine the box is ready before systemd admits anyone but root."""
+        open_to_all = lambda: self.has(userdata.READY) and not self.has("/run/nologin")  # noqa: E731
+        self.ec2.until(open_to_all, 60, "the box says that it is ready, and admits users")
         return self
 
     def end_lease(self, in_seconds: int = 0) -> float:
