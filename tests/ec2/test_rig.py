@@ -170,7 +170,7 @@ def test_a_protected_instance_is_not_terminated_and_user_data_changes_only_while
     ec2.until(lambda: ec2.states()[instance] == "stopped")
     client().modify_instance_attribute(**given)
     client().start_instances(InstanceIds=[instance])
-    ec2.until(lambda: ec2.machines()[instance]["on"])
+    ec2.until(lambda: ec2.states()[instance] == "running" and ec2.machines()[instance]["on"])
     ec2.until(lambda: ec2.run(instance, "test", "-e", "/new")[0] == 0)
 
 
