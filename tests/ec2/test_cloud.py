@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,10 +19,9 @@ REQUEST = {"ImageId": IMAGE, "InstanceType": "g5.xlarge", "MinCount": 1, "MaxCou
 
 
 @pytest.fixture
-def box(ec2: FakeEC2) -> Iterator[Box]:
+def box(ec2: FakeEC2, laptop: Box) -> Box:
     ec2.set(machines=False)
-    with user.new_user(ec2) as found:
-        yield found
+    return laptop
 
 
 @pytest.fixture

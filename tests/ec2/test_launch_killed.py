@@ -6,7 +6,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -87,9 +87,8 @@ def killer(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Killer:
 
 
 @pytest.fixture
-def box(ec2: FakeEC2) -> Iterator[Box]:
-    with user.new_user(ec2) as found:
-        yield found
+def box(laptop: Box) -> Box:
+    return laptop
 
 
 def up(box: Box, *words: str) -> bool:
