@@ -1,12 +1,13 @@
 """A training step of SlowFast-R50: ours, its own Conv3d form, and pytorchvideo's, at equal precision.
 
-    python -m benchmarks.slowfast DIR [--size 8x112x4] [--trials 7] [--brief] [--precision fp32]
+    python -m benchmarks.slowfast DIR [--size 8x112x4] [--trials 7] [--brief] [--precision bf16]
 
 With --device cuda, on a GPU; with --memory, the peak of each arm in a process of its own. DIR holds
 pytorchvideo (benchmarks/slowfast_golden.py says how to put it there). All arms run in turn in one process, on
-one thread, in CPU seconds; a ratio is the median of those of the trials. A CPU without avx512_bf16 only
-imitates bf16: its figures say nothing. On a GPU times are those of CUDA events, compiled arms come too, and a
-matrix product says what the card can do.
+one thread, in CPU seconds; a ratio is the median of those of the trials. All bf16 arms run as a training does
+(trainers/engine/precision.py): on a CPU without bf16 their products are rounded to it and summed in float32;
+`--precision torch-bf16` leaves them to PyTorch there. On a GPU times are those of CUDA events, compiled arms
+come too, and a matrix product says what the card can do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -30,11 +31,20 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.slowfast_golden import ALPHA, pytorchvideo
+from trainers.engine.precision import autocast
 from trainers.slowfast import model
 from trainers.slowfast.model import Shape, SlowFast
 
 CLASSES = 8
 BASE = "pytorchvideo"
+KINDS = ("fp32", "bf16", "torch-bf16")
+
+
+def mixed(kind: str, device: torch.device) -> AbstractContextManager[None]:
+    """What a step of this kind is computed in."""
+    if kind == "torch-bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return autocast("float32" if kind == "fp32" else kind, device)
 
 
 def conv3d(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
@@ -64,14 +74,14 @@ class Arm:
     """One way to make a step."""
 
     name: str
+    kind: str
     net: nn.Module
-    half: bool
     three: bool = False
 
     def step(self, clips: Tensor, labels: Tensor) -> None:
         """Forward, backward, SGD."""
         patched = patch.object(model, "conv", conv3d if self.three else model.conv)
-        with patched, torch.autocast(clips.device.type, torch.bfloat16, enabled=self.half):
+        with patched, mixed(self.kind, clips.device):
             loss = F.cross_entropy(self.net(clips).float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
@@ -81,23 +91,25 @@ class Arm:
                     p.grad = None
 
 
-def arms(folder: Path, frames: int, size: int, device: torch.device) -> Iterator[Arm]:
-    """In both precisions: ours, ours as Conv3d, pytorchvideo in both layouts; on a GPU compiled too."""
+def arms(asked: argparse.Namespace, frames: int, size: int, device: torch.device) -> Iterator[Arm]:
+    """In each precision: ours, ours as Conv3d, pytorchvideo in both layouts; on a GPU compiled too."""
 
     def ours() -> nn.Module:
         return SlowFast(Shape(CLASSES)).to(device).train()
 
     def peer(last: bool) -> nn.Module:
-        return Peer(folder, frames, size, last).to(device).train()
+        return Peer(asked.folder, frames, size, last).to(device).train()
 
-    for half, kind in ((False, "fp32"), (True, "bf16")):
-        yield Arm(f"{BASE} {kind}", peer(False), half)
-        yield Arm(f"{BASE} channels-last {kind}", peer(True), half)
-        yield Arm(f"ours {kind}", ours(), half)
-        yield Arm(f"ours as Conv3d {kind}", ours(), half, three=True)
+    for kind in asked.precision or KINDS[:2]:
+        yield Arm(BASE, kind, peer(False))
+        yield Arm("ours", kind, ours())
+        if asked.brief:
+            continue
+        yield Arm(f"{BASE} channels-last", kind, peer(True))
+        yield Arm("ours as Conv3d", kind, ours(), three=True)
         if device.type == "cuda":
-            yield Arm(f"ours compiled {kind}", torch.compile(ours()), half)  # type: ignore[arg-type]
-            yield Arm(f"{BASE} channels-last compiled {kind}", torch.compile(peer(True)), half)  # type: ignore[arg-type]
+            yield Arm("ours compiled", kind, torch.compile(ours()))  # type: ignore[arg-type]
+            yield Arm(f"{BASE} channels-last compiled", kind, torch.compile(peer(True)))  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -118,16 +130,19 @@ def seconds(device: torch.device) -> Iterator[Callable[[], float]]:
     yield spent
 
 
-def measure(found: list[Arm], clips: Tensor, labels: Tensor, trials: int) -> dict[str, list[float]]:
+Times = dict[tuple[str, str], list[float]]
+
+
+def measure(found: list[Arm], clips: Tensor, labels: Tensor, trials: int) -> Times:
     """Seconds of each arm's steps, interleaved, after one that is not counted."""
-    times: dict[str, list[float]] = {arm.name: [] for arm in found}
+    times: Times = {(arm.name, arm.kind): [] for arm in found}
     for trial in range(trials + 1):
         for arm in found:
             with seconds(clips.device) as spent:
                 arm.step(clips, labels)
                 took = spent()
             if trial:
-                times[arm.name].append(took)
+                times[arm.name, arm.kind].append(took)
         sys.stderr.write(f"trial {trial} of {trials}: {times}\n")
     return times
 
@@ -152,16 +167,16 @@ def peak(device: torch.device) -> float:
         return 20 * 2 * 8192**3 / spent()
 
 
-def report(times: dict[str, list[float]], clips: Tensor) -> None:
+def report(times: Times, clips: Tensor) -> None:
     """Seconds a step, clips a second, the ratio to pytorchvideo at the same precision; on a GPU the
     share of the card's own bf16 matrix product, for steps in bf16."""
     done, best, batch = work(clips), peak(clips.device), len(clips)
-    for name, spent in times.items():
-        base = times[f"{BASE} {name.rsplit(' ', 1)[1]}"]
-        ratio = statistics.median(b / s for b, s in zip(base, spent, strict=True))
+    for (name, kind), spent in times.items():
+        ratio = statistics.median(b / s for b, s in zip(times[BASE, kind], spent, strict=True))
         half = statistics.median(spent)
-        share = f"  {done / half / best:5.1%} of the card" if best and name.endswith("bf16") else ""
-        sys.stdout.write(f"{name:42} {half:8.4f} s  {batch / half:8.2f} clips/s  {ratio:5.2f}x{share}\n")
+        share = f"  {done / half / best:5.1%} of the card" if best and kind != "fp32" else ""
+        rate = f"{half:8.4f} s  {batch / half:8.2f} clips/s"
+        sys.stdout.write(f"{name:36} {kind:10} {rate}  {ratio:5.2f}x{share}\n")
         sys.stdout.flush()
 
 
@@ -174,11 +189,11 @@ def agree(frames: int, size: int, device: torch.device) -> None:
     )
     with torch.no_grad(), patch.object(model, "conv", conv3d):
         wanted = net(clips)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed("bf16", device):
             three = net(clips).float()
     with torch.no_grad():
         single = net(clips)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed("bf16", device):
             two = net(clips).float()
     scale = float(wanted.abs().max())
     rows = [("ours fp32", single), ("ours bf16", two), ("Conv3d bf16", three)]
@@ -188,21 +203,24 @@ def agree(frames: int, size: int, device: torch.device) -> None:
 
 def peaks(asked: argparse.Namespace) -> None:
     """Peak memory of each arm, in a process of its own."""
-    for place in range(8):
-        words = [sys.executable, "-m", "benchmarks.slowfast", str(asked.folder), "--size", asked.size]
-        words += ["--alone", str(place), "--precision", asked.precision]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        sys.stdout.write(done.stdout)
+    for kind in asked.precision or KINDS[:2]:
+        for place in range(2 if asked.brief else 4):
+            words = [sys.executable, "-m", "benchmarks.slowfast", str(asked.folder), "--size", asked.size]
+            words += ["--alone", str(place), "--precision", kind, *(["--brief"] if asked.brief else [])]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            sys.stdout.write(done.stdout)
 
 
 def alone(asked: argparse.Namespace, clips: Tensor, labels: Tensor) -> None:
     """One arm's step, and what it took of memory."""
     frames, size, _ = (int(word) for word in asked.size.split("x"))
-    for place, arm in enumerate(arms(asked.folder, frames, size, clips.device)):
-        if place == asked.alone and arm.name.endswith(asked.precision):
+    for place, arm in enumerate(arms(asked, frames, size, clips.device)):
+        if place == asked.alone:
             arm.step(clips, labels)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            sys.stdout.write(f"{arm.name:42} {peak:6.2f} GiB at its peak, the process included\n")
+            sys.stdout.write(
+                f"{arm.name:36} {arm.kind:10} {peak:6.2f} GiB at its peak, the process included\n"
+            )
             return
         del arm
 
@@ -218,7 +236,7 @@ def main() -> None:
     asking.add_argument("--device", default="cpu")
     asking.add_argument("--memory", action="store_true")
     asking.add_argument("--brief", action="store_true", help="ours and pytorchvideo alone")
-    asking.add_argument("--precision", default="", help="fp32 or bf16 alone")
+    asking.add_argument("--precision", action="append", choices=KINDS, help="fp32 and bf16 unless said")
     asking.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     asked = asking.parse_args()
     torch.set_num_threads(1)
@@ -234,11 +252,7 @@ def main() -> None:
         return
     sys.stdout.write(f"{asked.size} on {device}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}\n")
     agree(frames, size, device)
-    found = list(arms(asked.folder, frames, size, device))
-    found = [arm for arm in found if arm.name.endswith(asked.precision)]
-    if asked.brief:
-        found = [arm for arm in found if arm.name.rsplit(" ", 1)[0] in (BASE, "ours")]
-    report(measure(found, clips, labels, asked.trials), clips)
+    report(measure(list(arms(asked, frames, size, device)), clips, labels, asked.trials), clips)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
-from trainers.engine import health, metrics, optim, precision
+from trainers.engine import health, metrics, optim
 from trainers.engine.config import EngineConfig
 from trainers.engine.meter import Meter
 
@@ -72,16 +71,6 @@ def test_numbers_out_of_the_ordinary_are_told():
     assert health.above_chance(1 / 6, 6, 9)[0].code == "plateau.baseline"
     rare = {"train": ["a"] * 99 + ["b"]}
     assert [f.severity for f in health.balance(rare, ["a", "b"])] == ["warning"]
-
-
-def test_the_precision_asked_for_is_computed_in():
-    cpu = torch.device("cpu")
-    assert precision.choose(EngineConfig(), cpu) == "float32"
-    assert precision.choose(EngineConfig(precision="bf16"), cpu) == "bf16"
-    with precision.autocast("bf16", cpu):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
-    with precision.autocast("float32", cpu):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.05, "80 samples/s"), (16.0, "0.25 samples/s")])

@@ -1,11 +1,34 @@
 """Which numbers a device computes in."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from trainers.engine.config import LoopConfig
+
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+PRODUCTS = frozenset(
+    (
+        linear,
+        torch.conv1d,
+        torch.conv2d,
+        torch.conv3d,
+        torch.conv_transpose1d,
+        torch.bmm,
+        torch.lstm,
+        torch.matmul,
+        Tensor.matmul,
+        Tensor.__matmul__,
+    )
+)
+"""What mixed precision rounds the operands of, as far as the trainers use it."""
 
 
 def choose(config: LoopConfig, device: torch.device) -> str:
@@ -13,11 +36,59 @@ def choose(config: LoopConfig, device: torch.device) -> str:
     asked = config.precision
     if asked != "auto":
         return asked
-    fit = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    # A T4 or V100 takes bf16 too, and imitates it.
+    fit = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if fit else "float32"
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+@contextmanager
+def autocast(precision: str, device: torch.device) -> Iterator[None]:
     """Mixed precision, or nothing for float32."""
-    kind = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=kind, enabled=precision != "float32")
+    kind = HALVES.get(precision)
+    if kind is None:
+        yield
+    elif device.type == "cpu" and not has(kind):
+        with torch.autocast("cpu", dtype=kind), Rounded(kind):
+            yield
+    else:
+        with torch.autocast(device.type, dtype=kind):
+            yield
+
+
+def has(kind: torch.dtype) -> bool:
+    """Whether PyTorch multiplies in bfloat16 or float16 on this CPU otherwise than in a slow loop."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if kind == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
+class Rounded(TorchFunctionMode):
+    """Mixed precision on a CPU without it: operands and results of a product are rounded to `kind`, its sums
+    are in float32, as units for `kind` have them.
+
+    PyTorch itself imitates it there in loops that take twelve times as long, and has no LSTM.
+    """
+
+    def __init__(self, kind: torch.dtype) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Called by PyTorch for each of its functions."""
+        named = dict(kwargs or {})
+        if func not in PRODUCTS:
+            return func(*args, **named)
+        with torch.autocast("cpu", enabled=False):
+            args, named = tree_map_only(Tensor, self._operand, (tuple(args), named))
+            return tree_map_only(Tensor, lambda result: result.to(self.kind), func(*args, **named))
+
+    def _operand(self, given: Tensor) -> Tensor:
+        return given.to(self.kind).float() if given.is_floating_point() else given
