@@ -68,7 +68,7 @@ class Rounded(TorchFunctionMode):
     """Mixed precision on a CPU without it: operands and results of a product are rounded to `kind`, its sums
     are in float32, as units for `kind` have them.
 
-    PyTorch itself imitates it there in loops that take twelve times as long, and has no LSTM.
+    PyTorch itself imitates it there in loops that take ten times as long, and its LSTM may raise.
     """
 
     def __init__(self, kind: torch.dtype) -> None:
