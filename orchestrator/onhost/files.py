@@ -9,6 +9,7 @@ import time
 from typing import Any, BinaryIO, Iterator
 
 from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.core.paths import inside
 from orchestrator.onhost import frames, jsonfile, proc
 from orchestrator.onhost.answers import Refused
 
@@ -54,6 +55,7 @@ def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -
 def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
     """Pins what `which` (best, last or all) names, and answers with names, sizes and sha256.
 
+    `left_out` are files that cannot come along, `missing` the outputs that do not exist.
     The stage holds each file under its sha256, so that a part of it can belong to no other.
     A checkpoint that the trainer prunes meanwhile stays whole in the stage; `unstage` removes it.
     """
@@ -75,18 +77,24 @@ def _staged(paths: RunPaths, which: str) -> dict[str, Any]:
     folder = os.path.join(paths.stage, token)
     os.makedirs(folder, mode=0o700)
     try:
-        pinned = []
+        pinned, left_out = [], _outside(paths)
         for source, relative in _wanted(paths, which):
             target = os.path.join(folder, "pinned")
-            linked = relative.startswith("checkpoints/") and relative.count("/") > 1
-            digest = _pinned(source, target, linked)
-            if digest:
+            file = _file(paths, source)
+            if not file and not os.path.lexists(source):
+                if _is_checkpoint(relative):
+                    raise FileNotFoundError(source)  # pruned since it was listed
+            elif not file or not inside(relative):
+                left_out.append(relative)
+            else:
+                digest = _pinned(file, target, _is_checkpoint(relative))
                 pinned.append({"path": relative, "bytes": os.stat(target).st_size, "sha256": digest})
                 os.replace(target, os.path.join(folder, digest))
     except FileNotFoundError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return {"token": token, "folder": folder, "files": pinned, "left_out": _outside(paths)}
+    told = {"left_out": left_out, "missing": _missing(paths)}
+    return dict(told, token=token, folder=folder, files=pinned)
 
 
 def _forget_stages(paths: RunPaths) -> None:
@@ -157,25 +165,20 @@ def _wanted(paths: RunPaths, which: str) -> Iterator[tuple[str, str]]:
     for name in ("run.json", "state.json", "log", "events.jsonl"):
         yield os.path.join(paths.folder, name), name
     steps = _steps(paths, which)
-    for step in steps:
-        yield from _files_below(os.path.join(paths.checkpoints, step), "checkpoints/" + step)
+    for step in [*steps, *_others(paths)]:
+        yield from _files_at(os.path.join(paths.checkpoints, step), "checkpoints/" + step)
     for pointer in ("last", "best"):
         if _pointer(paths, pointer) in steps:
             yield os.path.join(paths.checkpoints, pointer), "checkpoints/" + pointer
-    spec = jsonfile.load(paths.run_json) or {}
-    for output in spec.get("outputs") or []:
+    for output in _outputs(paths):
         yield from _output(paths, output)
 
 
 def _output(paths: RunPaths, output: str) -> Iterator[tuple[str, str]]:
     base = os.path.realpath(paths.work)
     path = os.path.realpath(os.path.join(base, output))
-    if not _is_inside(base, path):
-        return
-    if os.path.isdir(path):
-        yield from _files_below(path, "outputs/" + output.strip("/"))
-    elif os.path.exists(path):
-        yield path, "outputs/" + output
+    if _is_inside(base, path) and os.path.exists(path):
+        yield from _files_at(path, "outputs/" + output.strip("/"))
 
 
 def _is_inside(base: str, path: str) -> bool:
@@ -185,8 +188,16 @@ def _is_inside(base: str, path: str) -> bool:
 def _outside(paths: RunPaths) -> list[str]:
     """Outputs that lead out of the working directory: left out, and told."""
     base = os.path.realpath(paths.work)
-    outputs = (jsonfile.load(paths.run_json) or {}).get("outputs") or []
-    return [name for name in outputs if not _is_inside(base, os.path.realpath(os.path.join(base, name)))]
+    return [n for n in _outputs(paths) if not _is_inside(base, os.path.realpath(os.path.join(base, n)))]
+
+
+def _missing(paths: RunPaths) -> list[str]:
+    """Outputs that the run has not made, or that the job names otherwise than they are."""
+    return [name for name in _outputs(paths) if not os.path.lexists(os.path.join(paths.work, name))]
+
+
+def _outputs(paths: RunPaths) -> list[str]:
+    return list((jsonfile.load(paths.run_json) or {}).get("outputs") or [])
 
 
 def _steps(paths: RunPaths, which: str) -> list[str]:
@@ -195,6 +206,12 @@ def _steps(paths: RunPaths, which: str) -> list[str]:
         return sorted((name for name in names if name.isdigit()), key=int)
     step = _pointer(paths, which)
     return [step] if step else []
+
+
+def _others(paths: RunPaths) -> list[str]:
+    """What a script of the user's keeps among the checkpoints under names of its own."""
+    names = os.listdir(paths.checkpoints) if os.path.isdir(paths.checkpoints) else []
+    return sorted(n for n in names if not (n.isdigit() or n.startswith(".") or n in ("last", "best")))
 
 
 def _pointer(paths: RunPaths, name: str) -> str:
@@ -206,20 +223,35 @@ def _pointer(paths: RunPaths, name: str) -> str:
     return text if text.isdigit() else ""
 
 
-def _files_below(folder: str, relative: str) -> Iterator[tuple[str, str]]:
-    for at, _, names in os.walk(folder):
-        inside = os.path.relpath(at, folder)
-        for name in sorted(names):
-            yield os.path.join(at, name), os.path.normpath(os.path.join(relative, inside, name))
+def _files_at(path: str, relative: str) -> Iterator[tuple[str, str]]:
+    """The file, or all below a folder, with links to folders as they are."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        yield path, relative
+        return
+    for at, folders, names in os.walk(path):
+        below = os.path.relpath(at, path)
+        for name in sorted(names + [one for one in folders if os.path.islink(os.path.join(at, one))]):
+            yield os.path.join(at, name), os.path.normpath(os.path.join(relative, below, name))
 
 
-def _pinned(source: str, target: str, checkpoint: bool) -> str | None:
-    """The sha256 of what stands at `target` now; None for what is no file.
+def _file(paths: RunPaths, source: str) -> str:
+    """The regular file at `source`, also behind a link that leads to one of the run's own; else nothing."""
+    real = os.path.realpath(source)
+    own = [os.path.realpath(folder) for folder in (paths.work, paths.checkpoints)]
+    mine = not os.path.islink(source) or any(_is_inside(folder, real) for folder in own)
+    return real if mine and os.path.isfile(real) else ""
+
+
+def _is_checkpoint(relative: str) -> bool:
+    parts = relative.split("/")
+    return len(parts) > 1 and parts[0] == "checkpoints" and parts[1].isdigit()
+
+
+def _pinned(source: str, target: str, checkpoint: bool) -> str:
+    """The sha256 of what stands at `target` now.
 
     A checkpoint never changes, so a link pins it; any other file is copied, that its hash stay true.
     """
-    if os.path.islink(source) or not os.path.isfile(source):
-        return None
     if checkpoint:
         os.link(source, target)
         return sha256(target)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent.parent
-_CORE = ("__init__.py", "codetree.py", "layout.py", "shell.py", "tmux.py")
+_CORE = ("__init__.py", "codetree.py", "layout.py", "paths.py", "shell.py", "tmux.py")
 _ROOMS = ("__init__.py", *(f"core/{name}" for name in _CORE))
 _MAIN = "import sys\nfrom orchestrator.onhost.helper import main\nsys.exit(main(sys.argv[1:]))\n"
 

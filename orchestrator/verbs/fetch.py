@@ -6,9 +6,11 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,21 @@ from orchestrator.verbs import arrivals, boxes, config, launches, runs, verify
 from orchestrator.view import transfer
 
 PARTS = ".gpujob-part"
+_STEP = re.compile(r"checkpoints/[0-9]+")
+
+
+@dataclass(frozen=True)
+class Home:
+    """What came home, every hash verified. `left_out` could not come, `missing` are outputs not made."""
+
+    files: list[dict[str, Any]]
+    left_out: list[str]
+    missing: list[str]
+
+    def whole(self, seen: dict[str, Any], now: float) -> bool:
+        """Whether nothing is left behind. A run that did not succeed may not have made its outputs."""
+        succeeded = isinstance(runstate.fold(seen, now), runstate.Succeeded)
+        return not self.left_out and not (self.missing and succeeded)
 
 
 def fetch(
@@ -48,9 +65,14 @@ def fetch(
         if which != "all" and seen["checkpoints"][which] is None and not _outputs(seen):
             _say_why_not(ctx, seen, which)
         goes = not keep_box and boxes.may_go(ctx, store, host, seen)
-        files = bring(ctx, host, seen["id"], "all" if goes else which, folder)
-        ended = boxes.release(ctx, store, host, seen) if goes else None
-    _report(ctx, seen["id"], folder, files)
+        home = bring(ctx, host, seen["id"], "all" if goes else which, folder)
+        ended = None
+        if goes and home.whole(seen, ctx.now()):
+            ended = boxes.release(ctx, store, host, seen)
+        elif goes:
+            ctx.talk(f"{host.label} is kept: not all came home. gpujob ssh {seen['id']} looks there,")
+            ctx.talk(f"gpujob hosts down {host.label} --discard ends it")
+    _report(ctx, seen["id"], folder, home)
     if ended and not ctx.json:
         ctx.talk(f"{boxes.told(ctx, ended)}; --keep-box would have kept it")
     return Exit.DONE
@@ -89,7 +111,7 @@ def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
         return Exit.INTERRUPTED
 
 
-def bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> list[dict[str, Any]]:
+def bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> Home:
     """What a run has, here: staged there, received into parts named by digest, verified, renamed."""
     _keep_out_of_git(folder)
     _refuse_other_run(folder, run_id)
@@ -97,10 +119,10 @@ def bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> li
         return _staged(ctx, host, run_id, which, folder)
 
 
-def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> list[dict[str, Any]]:
+def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> Home:
     staged = host.ask("stage", run=run_id, which=which)
-    for output in staged.get("left_out", []):
-        ctx.talk(f"warning: output {output!r} leads out of the run's working folder and was left out")
+    _warn(ctx, staged["left_out"], "was left out: a link that leads out of the run, or no plain file")
+    _warn(ctx, staged["missing"], "is not there, though `outputs` names it")
     try:
         for file in staged["files"]:
             if not inside(file["path"]):
@@ -115,7 +137,14 @@ def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
     taken = {folder / file["path"]: file["sha256"] for file in staged["files"]}
     for path in _checkpoints(staged["files"]):
         verify.checkpoint(folder / path, taken)
-    return list(staged["files"])
+    return Home(staged["files"], staged["left_out"], staged["missing"])
+
+
+def _warn(ctx: Context, names: list[str], why: str) -> None:
+    for name in names[:5]:
+        ctx.talk(f"warning: {name} {why}")
+    if names[5:]:
+        ctx.talk(f"warning: so it is with {len(names) - 5} more")
 
 
 @contextlib.contextmanager
@@ -232,19 +261,24 @@ def _sweep_parts(folder: Path) -> None:
         (folder / PARTS).rmdir()
 
 
-def _report(ctx: Context, run_id: str, folder: Path, files: list[dict[str, Any]]) -> None:
+def _report(ctx: Context, run_id: str, folder: Path, home: Home) -> None:
     shown = ctx.short(folder)
-    checkpoints = sorted(f"{shown}/{path}" for path in _checkpoints(files))
+    checkpoints = sorted(f"{shown}/{path}" for path in _checkpoints(home.files))
     if ctx.json:
-        told = {"run": run_id, "folder": str(folder), "files": files, "checkpoints": checkpoints}
+        told = {"run": run_id, "folder": str(folder), "checkpoints": checkpoints, **vars(home)}
         ctx.out(json.dumps({"schema_version": 1, **told}))
         return
     ctx.out(shown)
-    total = sum(file["bytes"] for file in files)
-    ctx.talk(f"{len(files)} files, {transfer.size(total)}, every sha256 verified")
+    total = sum(file["bytes"] for file in home.files)
+    ctx.talk(f"{len(home.files)} files, {transfer.size(total)}, every sha256 verified")
     for path in checkpoints[-1:]:
         ctx.talk(f"next:\n  gpujob verify {path}\n  gpujob predict {path} FILE…")
 
 
 def _checkpoints(files: list[dict[str, Any]]) -> Iterator[str]:
-    yield from {str(Path(f["path"]).parent) for f in files if f["path"].endswith("/manifest.json")}
+    """Those of trainers of ours: a script's own may look otherwise, and an output is none."""
+    found = {file["path"] for file in files}
+    for path in found:
+        folder, _, name = path.rpartition("/")
+        if name == verify.MANIFEST and _STEP.fullmatch(folder) and f"{folder}/{verify.DIGEST}" in found:
+            yield folder

@@ -8,10 +8,12 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core import launch, ledger, quote, runstate
+from orchestrator.core.settings import Setting
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
 from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.store import Record, Store
 from orchestrator.targets import registry
+from orchestrator.targets.base import Target
 from orchestrator.targets.ec2 import boxes as ec2
 from orchestrator.targets.ec2 import prices
 from orchestrator.targets.ec2.cloud import Cloud
@@ -56,7 +58,10 @@ def extend(ctx: Context, word: str, hours: float) -> int:
 
 
 def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
-    """Terminates a box, after all that its runs left was fetched and verified; `discard` leaves it there."""
+    """Terminates a box, after all that its runs left was fetched and verified; `discard` leaves it there.
+
+    A box that is stopped is brought up for that, at a price agreed to.
+    """
     settings, store = config.load(ctx), Store(ctx.state_dir)
     found = registry.target(ctx, settings, word)
     box = box_named(store, found.label)
@@ -68,11 +73,13 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     if box["state"] in ledger.ENDED:
         ctx.talk(f"{found.label} had ended")
         ec2.clear(ctx, store, Cloud(ctx), box)
-    elif box["state"] == "running" and not discard:
-        _empty(ctx, store, settings, word)
-        ctx.confirm(f"terminating {found.label} ({box['type']}); its disk goes with it.")
-    else:
+    elif discard:
         ctx.confirm(f"terminating {found.label}: {_lost(store, found.label)}")
+    else:
+        if box["state"] == "stopped":
+            ctx.talk(f"{found.label} is stopped; what its runs left is fetched first (not with --discard)")
+        _empty(ctx, store, settings, found)
+        ctx.confirm(f"terminating {found.label} ({box['type']}); its disk goes with it.")
     if box["state"] not in ledger.ENDED:
         box = ec2.terminate(ctx, store, Cloud(ctx), box)
     if box.get("volume") and (purge or not box["spot"]):
@@ -83,9 +90,9 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     return 0
 
 
-def _empty(ctx: Context, store: Store, settings: dict[str, Any], word: str) -> None:
+def _empty(ctx: Context, store: Store, settings: dict[str, Setting], target: Target) -> None:
     """Everything that the runs of a box left comes home first. A run that is going is not cut off."""
-    with registry.target(ctx, settings, word).connect() as host, boxes.awake(host):
+    with launches.woken(ctx, store, target) as host, boxes.awake(host):
         for seen in host.ask("look", lines=0)["runs"]:
             state = runstate.fold(seen, ctx.now())
             if isinstance(state, runstate.GOING):
@@ -93,8 +100,11 @@ def _empty(ctx: Context, store: Store, settings: dict[str, Any], word: str) -> N
                     f"{seen['id']} is {runstate.word(state)} on {host.label}", "", f"gpujob stop {seen['id']}"
                 )
             folder = ctx.path(settings["fetch_dir"].value) / seen["id"]
-            fetch.bring(ctx, host, seen["id"], "all", folder)
+            home = fetch.bring(ctx, host, seen["id"], "all", folder)
             ctx.talk(f"{seen['id']} is in {ctx.short(folder)}, every sha256 verified")
+            if not home.whole(seen, ctx.now()):
+                next_step = f"gpujob ssh {seen['id']} looks there; gpujob hosts down {host.label} --discard"
+                raise GpujobError(f"{host.label} is kept", f"not all of {seen['id']} came home", next_step)
 
 
 def _lost(store: Store, label: str) -> str:

@@ -127,12 +127,56 @@ def test_a_line_longer_than_a_reading_is_passed_over(layout: Layout) -> None:
     assert files.read(layout, RUN, "events.jsonl", 40, 20)["text"].endswith("next\n")
 
 
-def test_a_link_among_the_outputs_is_not_followed(layout: Layout) -> None:
+def test_a_link_that_leads_out_of_the_run_or_to_a_folder_is_left_out_and_told(layout: Layout) -> None:
     write(layout, "run.json", b'{"outputs": ["results"]}')
     write(layout, "work/results/real", b"x")
-    (Path(layout.run(RUN).work) / "results" / "link").symlink_to("/etc/passwd")
+    results = Path(layout.run(RUN).work) / "results"
+    (results / "link").symlink_to("/etc/passwd")
+    (results / "folder").symlink_to("/etc")
+    (results / "nowhere").symlink_to("gone")
     staged = files.stage(layout, RUN, "best")
     assert [f["path"] for f in staged["files"] if "results" in f["path"]] == ["outputs/results/real"]
+    assert staged["left_out"] == [f"outputs/results/{name}" for name in ("folder", "link", "nowhere")]
+
+
+def test_a_link_to_a_file_of_the_run_itself_brings_that_file(layout: Layout) -> None:
+    """best.pt -> epoch_3.pt is what many scripts keep."""
+    write(layout, "run.json", b'{"outputs": ["results"]}')
+    write(layout, "work/results/epoch_3.pt", b"weights")
+    (Path(layout.run(RUN).work) / "results" / "best.pt").symlink_to("epoch_3.pt")
+    staged = files.stage(layout, RUN, "best")
+    digests = {f["path"]: f["sha256"] for f in staged["files"]}
+    assert digests["outputs/results/best.pt"] == digests["outputs/results/epoch_3.pt"]
+    assert staged["left_out"] == staged["missing"] == []
+
+
+@pytest.mark.parametrize("which", ["best", "all"])
+def test_what_a_script_keeps_among_the_checkpoints_under_its_own_names_comes_too(
+    layout: Layout, which: str
+) -> None:
+    for name in ("checkpoints/model.pt", "checkpoints/epoch_3/w.pt", "checkpoints/.tmp-7/half", "run.json"):
+        write(layout, name, b"{}")
+    staged = files.stage(layout, RUN, which)
+    found = sorted(f["path"] for f in staged["files"])
+    assert found == ["checkpoints/epoch_3/w.pt", "checkpoints/model.pt", "run.json"]
+
+
+def test_such_a_file_is_copied_since_it_may_be_rewritten_in_place(layout: Layout) -> None:
+    mine = write(layout, "checkpoints/epoch_3/w.pt", b"first")
+    staged = files.stage(layout, RUN, "all")
+    mine.write_bytes(b"other")
+    (entry,) = staged["files"]
+    assert (Path(staged["folder"]) / entry["sha256"]).read_bytes() == b"first"
+
+
+def test_an_output_that_was_not_made_is_told_and_a_name_that_no_folder_here_takes_is_left_out(
+    layout: Layout,
+) -> None:
+    write(layout, "run.json", b'{"outputs": ["results", "resuts"]}')
+    write(layout, "work/results/a\\b", b"x")
+    staged = files.stage(layout, RUN, "best")
+    assert (staged["missing"], staged["left_out"]) == (["resuts"], ["outputs/results/a\\b"])
+    assert [f["path"] for f in staged["files"]] == ["run.json"]
 
 
 def test_only_the_last_of_each_kind_of_event_is_told(layout: Layout) -> None:

@@ -28,7 +28,7 @@ def described(path: str, content: bytes) -> dict[str, Any]:
 
 
 def host(files: list[dict[str, Any]], **contents: bytes) -> ScriptedHost:
-    staged = {"token": "t", "folder": "/stage", "files": files, "root": "/run"}
+    staged = {"token": "t", "folder": "/stage", "files": files, "left_out": [], "missing": []}
     digests = {file["path"]: file["sha256"] for file in files}
     named = {f"/stage/{digests[name]}": content for name, content in contents.items()}
     return ScriptedHost({"stage": staged, "unstage": {}}, named)
@@ -145,3 +145,34 @@ def test_a_pointer_arrives_after_what_it_points_to() -> None:
 def test_what_was_fetched_is_kept_out_of_the_next_code_tree(box: Box) -> None:
     folder = bring(box, host([described("log", b"x")], log=b"x"))
     assert (folder / ".gitignore").read_text() == "*\n"
+
+
+def test_a_manifest_among_the_outputs_is_not_taken_for_a_checkpoints(box: Box) -> None:
+    """Nor is one that a script of the user's keeps in a form of its own."""
+    names = ("outputs/results/manifest.json", "checkpoints/7/manifest.json", "checkpoints/a/manifest.json")
+    files = {name: name.encode() for name in names}
+    folder = bring(box, host([described(name, content) for name, content in files.items()], **files))
+    assert {name: (folder / name).read_bytes() for name in names} == files
+
+
+@pytest.mark.parametrize(
+    ("told", "exit_code", "whole"),
+    [
+        ({}, 0, True),
+        ({"left_out": ["outputs/link"]}, 0, False),
+        ({"missing": ["resuts"]}, 0, False),
+        ({"missing": ["results"]}, 1, True),
+    ],
+)
+def test_what_did_not_come_is_told_and_is_not_whole(
+    box: Box, told: dict[str, Any], exit_code: int, whole: bool
+) -> None:
+    of = host([described("log", b"x")], log=b"x")
+    of.answers["stage"] |= told
+    home = fetch.bring(box.context(), of, RUN, "all", box.project / "home")
+    seen = {
+        "state": {"ended": 1.0, "reason": "exit", "exit_code": exit_code},
+        "supervised": False,
+        "pids": [],
+    }
+    assert home.whole(seen, 2.0) == whole
