@@ -68,23 +68,38 @@ def price(prices: Table, box: Box) -> Hourly:
 
 
 def cost(prices: Table, box: Box, now: float) -> float:
-    """Dollars until now: what was seen, and the time since, as if nothing had changed."""
-    at = box if box["state"] in ENDED else observed(box, box["state"], now)
+    """Dollars until now: what was seen, and the time since, as if nothing had changed but at its deadline."""
+    at = box
+    if box["state"] not in ENDED:
+        late = box["state"] in RUNNING and _runs_until(box, now) < now
+        at = observed(box, "stopped" if late else box["state"], now)
     return pricing.spent(price(prices, box), at["ran"], at["rested"])
 
 
-def held(seen: dict[str, Any], now: float) -> float:
-    """Seconds that a run has held its host, over all attempts, from the facts of onhost/look.py."""
+def _runs_until(box: Box, now: float) -> float:
+    """The latest that a box which was seen running can have run: its own switch ends it at its deadline.
+
+    Of one that was seen to run on, and of one that is not ours, that is not said.
+    """
+    switched = box.get("managed", True) and box["since"] < box["deadline"]
+    return min(now, box["deadline"]) if switched else now
+
+
+def held(seen: dict[str, Any], until: float) -> float:
+    """Seconds that a run has held its host, over all attempts, from the facts of onhost/look.py.
+
+    One that was going when it was looked at is taken to have gone on `until` then.
+    """
     state = seen.get("state") or {}
-    if state.get("used_seconds") is not None and state.get("ended") is not None:
-        return float(state["used_seconds"])
-    started = state.get("first_started") or state.get("started")
-    return max(0.0, (state.get("ended") or now) - started) if started else 0.0
+    used = float(state.get("used_seconds") or 0.0)
+    going = state.get("ended") is None and seen.get("supervised")
+    return used + (max(0.0, until - state["heartbeat"]) if going else 0.0)
 
 
 def run_cost(prices: Table, box: Box, seen: dict[str, Any], now: float) -> float:
     """Dollars of the hours that a run has held this box."""
-    return pricing.spent(price(prices, box), held(seen, now))
+    until = _runs_until(box, now) if box["state"] in RUNNING else 0.0
+    return pricing.spent(price(prices, box), held(seen, until))
 
 
 def worst(prices: Table, box: Box, now: float) -> float:

@@ -10,7 +10,7 @@ from orchestrator.context import Context
 from orchestrator.core import launch, ledger, quote, runstate
 from orchestrator.core.settings import Setting
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
-from orchestrator.errors import GpujobError, NotFound, UsageError
+from orchestrator.errors import AccessError, GpujobError, NotFound, UsageError
 from orchestrator.store import Record, Store
 from orchestrator.targets import registry
 from orchestrator.targets.base import Target
@@ -173,14 +173,20 @@ def _row(kind: str, key: str, region: str, state: str, tags: dict[str, str], why
     return {"kind": kind, "id": key, "region": region, "state": state, "user": user, "job": job, "why": why}
 
 
-def known(ctx: Context, store: Store, ask: bool) -> list[Record]:
-    """Boxes on record here that have not ended; with `ask` as EC2 has them now."""
+def known(ctx: Context, store: Store, ask: bool) -> tuple[list[Record], list[AccessError]]:
+    """Boxes on record here that have not ended; with `ask` as EC2 has them now.
+
+    One that these credentials cannot see is given as it was last seen, with the error.
+    """
     boxes.settle(ctx, store)
-    living = ledger.living(store.boxes())
-    if not ask or not living:
-        return living
-    cloud = Cloud(ctx)
-    return [ec2.refresh(ctx, store, cloud, box) for box in living]
+    found, unseen = ledger.living(store.boxes()), []
+    cloud = Cloud(ctx) if ask and found else None
+    for place, box in enumerate(found):
+        try:
+            found[place] = ec2.refresh(ctx, store, cloud, box) if cloud else box
+        except AccessError as error:
+            unseen.append(error)
+    return found, unseen
 
 
 def box_named(store: Store, label: str) -> Record:

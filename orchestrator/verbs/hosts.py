@@ -49,7 +49,10 @@ def _resolved(ctx: Context, word: str) -> address.Resolved:
 
 def listed(ctx: Context, cached: bool) -> int:
     """The hosts on our own record, and the boxes of EC2 that have not ended."""
-    boxes = fleet.known(ctx, Store(ctx.state_dir), ask=not cached)
+    boxes, unseen = fleet.known(ctx, Store(ctx.state_dir), ask=not cached)
+    for error in unseen:
+        ctx.talk(f"as it was last seen: {error.what}; {error.why}")
+    code = int(unseen[0].exit_code) if unseen else 0
     file = hostkeys.own_file(ctx)
     lines = file.read_text("utf-8").splitlines() if file.exists() else []
     rows = []
@@ -62,10 +65,10 @@ def listed(ctx: Context, cached: bool) -> int:
     if ctx.json:
         telling = [view.telling(box, prices.table(), ctx.now()) for box in boxes]
         ctx.out(json.dumps({"schema_version": 1, "hosts": rows, "boxes": telling}))
-        return 0
+        return code
     view.print_boxes(ctx, boxes, prices.table(), ctx.now())
     for row in rows:
         ctx.out(f"{row['name']}  {row['fingerprint']}")
     if not rows and not boxes:
         ctx.talk("no host is on record; gpujob hosts attach NAME records one")
-    return 0
+    return code

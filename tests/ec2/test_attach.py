@@ -52,6 +52,7 @@ def test_an_instance_that_stands_is_refused_until_its_host_key_is_on_record_and_
     assert attached.code == 0, attached.err
     assert laptop.run("status", "--on", label).code == 0
 
+    assert json.loads((laptop.state_dir / "boxes" / f"{instance}.json").read_text())["account"]
     down = laptop.run("hosts", "down", label, "--yes")
     assert down.code == 2
     assert "was not launched by gpujob" in down.err
@@ -82,9 +83,12 @@ def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: Fak
     (box,) = ec2.machines()
     record = laptop.state_dir / "boxes" / f"{box}.json"
     kept = json.loads(record.read_text())
-    record.write_text(json.dumps({**kept, "account": "999999999999"}))
-    ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=40)
-    listed = laptop.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
-    assert listed.code == 4
-    assert "the box is in 999999999999" in listed.err
-    assert json.loads(record.read_text())["state"] == "running"
+    assert kept["account"]
+    ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=80)
+    for account, where in (("999999999999", "999999999999"), (None, "one that is not on record")):
+        record.write_text(json.dumps({**kept, "account": account}))
+        listed = laptop.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
+        assert listed.code == 4
+        assert f"the box is in {where}" in listed.err
+        assert f"ec2://{box}" in listed.out
+        assert json.loads(record.read_text())["state"] == "running"

@@ -243,6 +243,7 @@ def test_a_box_found_hours_later_has_cost_those_hours(ec2: FakeEC2, box: Box, ki
     found = user.run(box, "status", "--json", now=lambda: time.time() + 3600)
     (shown,) = [host["box"] for host in found.json["hosts"] if host["box"]]
     assert shown["spent_usd"] == pytest.approx(1.022, abs=0.01)
+    assert user.only(box)["account"]
 
 
 def test_status_is_told_where_a_cut_launch_cannot_be_looked_for(

@@ -34,17 +34,19 @@ def refresh(ctx: Context, store: Store, cloud: Cloud, box: Record) -> Record:
     seen["address"] = (found or {}).get("PublicIpAddress")
     seen["why"] = ((found or {}).get("StateReason") or {}).get("Code", "")
     seen["volume"] = _data_volume(found) or box["volume"]
+    seen["account"] = (found or {}).get("OwnerId") or box["account"]
     store.write_box(seen)
     return seen
 
 
 def describe(ctx: Context, cloud: Cloud, region: str, box_id: str, new: bool) -> dict[str, Any] | None:
-    """None for a box that EC2 does not know (an hour after its end). A `new` one may not be known yet."""
+    """The instance, with its account as OwnerId; None for a box that EC2 does not know (an hour after its
+    end). A `new` one may not be known yet."""
     waited = 0.0
     while True:
         try:
             found = cloud.call(region, "describe_instances", InstanceIds=[box_id])["Reservations"]
-            return found[0]["Instances"][0] if found else None
+            return {**found[0]["Instances"][0], "OwnerId": found[0].get("OwnerId")} if found else None
         except AwsError as error:
             if error.code != "InvalidInstanceID.NotFound":
                 raise
@@ -57,9 +59,9 @@ def describe(ctx: Context, cloud: Cloud, region: str, box_id: str, new: bool) ->
 def _same_account(cloud: Cloud, box: Record) -> None:
     """A box that is not found has ended only where it would be seen."""
     account = cloud.call(box["region"], "get_caller_identity", service="sts")["Account"]
-    if box.get("account") not in (None, account):
+    if box["account"] != account:
         what = f"{launch.label(box['id'])} cannot be seen with these credentials"
-        why = f"they are of account {account}, the box is in {box['account']}"
+        why = f"they are of account {account}, the box is in {box['account'] or 'one that is not on record'}"
         raise AccessError(what, why, "AWS_PROFILE=NAME")
 
 
@@ -247,7 +249,7 @@ def _from_tags(ctx: Context, cloud: Cloud, region: str, found: dict[str, Any]) -
         "job": tags.get(f"{launch.TAG}job", ""),
         "run": None,
         "attempt": tags.get(launch.ATTEMPT),
-        "account": None,
+        "account": found["OwnerId"],
         "managed": tags.get(launch.MANAGED) == "1",
         "usd_hour": prices.now(ctx, cloud, region, zone, kind, spot),
         "disk_gb": 0,

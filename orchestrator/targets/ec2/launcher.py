@@ -103,8 +103,7 @@ def _ask(
     except AwsError as error:
         _refused(ctx, store, attempt, at, error, say, again)
         return None
-    box = _record(ctx, cloud, attempt, answer["Instances"][0], at.region)
-    box["account"] = answer.get("OwnerId")
+    box = _record(ctx, cloud, attempt, answer, answer["Instances"][0], at.region)
     store.write_box(box)
     store.close_attempt(attempt["id"])
     return box
@@ -181,7 +180,14 @@ def _nowhere(want: Want, tried: list[tuple[Candidate, str]]) -> GpujobError:
     )
 
 
-def _record(ctx: Context, cloud: Cloud, attempt: Record, found: dict[str, Any], region: str) -> Record:
+def _record(
+    ctx: Context,
+    cloud: Cloud,
+    attempt: Record,
+    reservation: dict[str, Any],
+    found: dict[str, Any],
+    region: str,
+) -> Record:
     """The box as the ledger keeps it, from its launch on, also where that was cut and is found later.
 
     Prices are what is known now; they are estimates, not bills.
@@ -202,7 +208,7 @@ def _record(ctx: Context, cloud: Cloud, attempt: Record, found: dict[str, Any], 
         "job": want.job,
         "run": None,
         "attempt": attempt["id"],
-        "account": None,
+        "account": reservation.get("OwnerId"),
         "cidr": attempt["cidr"],
         "usd_hour": prices.now(ctx, cloud, region, zone, found["InstanceType"], spot),
         "disk_gb": sum(disk["Ebs"]["VolumeSize"] for disk in disks),
@@ -249,7 +255,7 @@ def _made(ctx: Context, store: Store, cloud: Cloud, attempt: Record) -> Record |
             if known:
                 return known
             if one["State"]["Name"] not in GONE:
-                return _record(ctx, cloud, attempt, one, region)
+                return _record(ctx, cloud, attempt, reservation, one, region)
     return None
 
 

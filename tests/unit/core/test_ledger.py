@@ -68,3 +68,41 @@ def test_what_a_box_costs_goes_on_between_looks_and_the_worst_case_ends_at_its_d
 
 def test_a_machine_of_unknown_price_still_costs_its_disk_and_address() -> None:
     assert ledger.price(TABLE, box(usd_hour=None)) == pricing.hourly(TABLE, 0.0, 100)
+
+
+def test_a_box_that_was_not_looked_at_since_its_deadline_has_run_no_longer() -> None:
+    """Its own switch stopped it: only its disk costs since."""
+    price = pricing.hourly(TABLE, 1.006, 100)
+    week = 10 * HOUR + 7 * 24 * HOUR
+    assert ledger.cost(TABLE, box(), week) == pytest.approx(10 * price.running + 7 * 24 * price.disk)
+    late = box(now=12 * HOUR)  # seen running past its deadline, so its switch has not ended it
+    assert ledger.cost(TABLE, late, 13 * HOUR) == pytest.approx(1 * price.running)
+    foreign = box(managed=False, deadline=0.0)
+    assert ledger.cost(TABLE, foreign, 2 * HOUR) == pytest.approx(2 * price.running)
+
+
+@pytest.mark.parametrize(
+    ("state", "supervised", "hours"),
+    [
+        ({"ended": 9 * HOUR, "heartbeat": 9 * HOUR}, False, 2),
+        ({"ended": None, "heartbeat": 9 * HOUR}, True, 2.5),
+        ({"ended": None, "heartbeat": 9 * HOUR}, False, 2),
+    ],
+    ids=["ended", "going", "lost"],
+)
+def test_a_run_costs_the_hours_it_was_at_work_and_not_those_between_its_attempts(
+    state: dict[str, Any], supervised: bool, hours: float
+) -> None:
+    """It first started at 0, was resumed, and has used two hours by its last heartbeat."""
+    whole = {"first_started": 0.0, "started": 8 * HOUR, "used_seconds": 2 * HOUR, **state}
+    seen = {"state": whole, "supervised": supervised}
+    price = pricing.hourly(TABLE, 1.006, 100)
+    assert ledger.run_cost(TABLE, box(), seen, 9.5 * HOUR) == pytest.approx(hours * price.running)
+
+
+def test_a_going_run_costs_no_more_after_its_box_must_have_ended() -> None:
+    seen = {"state": {"ended": None, "heartbeat": 9 * HOUR, "used_seconds": HOUR}, "supervised": True}
+    price = pricing.hourly(TABLE, 1.006, 100)
+    assert ledger.run_cost(TABLE, box(), seen, 999 * HOUR) == pytest.approx(2 * price.running)
+    stopped = ledger.observed(box(), "stopped", 9 * HOUR)
+    assert ledger.run_cost(TABLE, stopped, seen, 999 * HOUR) == pytest.approx(1 * price.running)
