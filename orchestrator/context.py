@@ -43,8 +43,9 @@ class Context:
 
     @property
     def who(self) -> str:
+        """The user and the machine, without its domain, which on a laptop changes with the network."""
         user = self.env.get("USER") or self.env.get("LOGNAME") or pwd.getpwuid(os.getuid()).pw_name
-        return f"{user}@{socket.gethostname()}"
+        return f"{user}@{socket.gethostname().partition('.')[0]}"
 
     def out(self, text: str) -> None:
         """Data, on stdout."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from typing import Any
 
@@ -206,6 +207,21 @@ def test_the_one_address_that_is_let_in_follows_the_caller(ec2: FakeEC2, box: Bo
     result = user.run(box, "status", "--on", label)
     assert result.code == 0, result.err
     assert rules() == ["203.0.113.9/32:22"]
+
+
+def test_a_laptop_that_got_another_name_and_address_is_let_in_to_the_box_it_has(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network may name it. The group that the box stands in is opened, and removed in the end."""
+    assert up(box).code == 0
+    ec2.set(caller="203.0.113.9")
+    monkeypatch.setattr(socket, "gethostname", lambda: "dhcp-17.example.net")
+    label = f"ec2://{user.only(box)['id']}"
+    result = user.run(box, "status", "--on", label)
+    assert result.code == 0, result.err
+    assert rules() == ["203.0.113.9/32:22"]
+    assert user.run(box, "hosts", "down", label, "--yes").code == 0
+    assert ec2.leftovers() == []
 
 
 def test_a_launch_that_was_cut_goes_on_from_another_address(ec2: FakeEC2, box: Box) -> None:

@@ -35,6 +35,7 @@ def refresh(ctx: Context, store: Store, cloud: Cloud, box: Record) -> Record:
     seen["why"] = ((found or {}).get("StateReason") or {}).get("Code", "")
     seen["volume"] = _data_volume(found) or box["volume"]
     seen["account"] = (found or {}).get("OwnerId") or box["account"]
+    seen["group"] = group_of(found or {}) or box.get("group")
     store.write_box(seen)
     return seen
 
@@ -63,6 +64,12 @@ def _same_account(cloud: Cloud, box: Record) -> None:
         what = f"{launch.label(box['id'])} cannot be seen with these credentials"
         why = f"they are of account {account}, the box is in {box['account'] or 'one that is not on record'}"
         raise AccessError(what, why, "AWS_PROFILE=NAME")
+
+
+def group_of(found: dict[str, Any]) -> str | None:
+    """The security group that an instance stands in: the one that lets us in, wherever we are called what."""
+    groups = found.get("SecurityGroups")
+    return str(groups[0]["GroupId"]) if groups else None
 
 
 def _data_volume(found: dict[str, Any] | None) -> str | None:
@@ -103,7 +110,8 @@ class Ended(GpujobError):
 
 def renew_rule(ctx: Context, cloud: Cloud, box: Record) -> None:
     """This machine's address as it is now is the one that is let in, unless a range was typed."""
-    network.admit(ctx, cloud, box["region"], network.ingress(ctx, box.get("cidr"), world=True))
+    cidr = network.ingress(ctx, box.get("cidr"), world=True)
+    network.admit(ctx, cloud, box["region"], cidr, box.get("group"))
 
 
 def start(ctx: Context, store: Store, cloud: Cloud, box: Record, user_data: str, deadline: float) -> Record:
@@ -129,11 +137,12 @@ def terminate(ctx: Context, store: Store, cloud: Cloud, box: Record) -> Record:
 
 
 def clear(ctx: Context, store: Store, cloud: Cloud, box: Record) -> None:
-    """After the end of a box: its host key off the record, and with the last of a region the group."""
+    """After the end of a box: its host key off the record, and with the last of a group the group."""
     hostkeys.forget(ctx, box["id"])
-    here = [one for one in store.boxes() if one["region"] == box["region"]]
-    if all(one["state"] in ledger.ENDED for one in here):
-        network.drop(ctx, cloud, box["region"])
+    group = box.get("group")
+    inside = [one for one in ledger.living(store.boxes()) if one.get("group") == group]
+    if group and box.get("managed", True) and not inside:
+        network.drop(cloud, box["region"], group)
 
 
 def attach(ctx: Context, cloud: Cloud, box: Record) -> None:
@@ -250,6 +259,7 @@ def _from_tags(ctx: Context, cloud: Cloud, region: str, found: dict[str, Any]) -
         "run": None,
         "attempt": tags.get(launch.ATTEMPT),
         "account": found["OwnerId"],
+        "group": group_of(found),
         "managed": tags.get(launch.MANAGED) == "1",
         "usd_hour": prices.now(ctx, cloud, region, zone, kind, spot),
         "disk_gb": 0,

@@ -209,6 +209,7 @@ def _record(
         "run": None,
         "attempt": attempt["id"],
         "account": reservation.get("OwnerId"),
+        "group": attempt["current"]["request"]["NetworkInterfaces"][0]["Groups"][0],
         "cidr": attempt["cidr"],
         "usd_hour": prices.now(ctx, cloud, region, zone, found["InstanceType"], spot),
         "disk_gb": sum(disk["Ebs"]["VolumeSize"] for disk in disks),

@@ -51,9 +51,9 @@ def group_name(ctx: Context) -> str:
     return "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:200]
 
 
-def admit(ctx: Context, cloud: Cloud, region: str, cidr: str) -> str:
-    """The id of our group, which admits `cidr` to port 22 and nobody else."""
-    group = _group(ctx, cloud, region)
+def admit(ctx: Context, cloud: Cloud, region: str, cidr: str, group: str | None = None) -> str:
+    """The id of our group, or of the `group` that a box stands in: `cidr` may reach port 22, nobody else."""
+    group = group or _group(ctx, cloud, region)
     wanted = True
     for rule in _ssh_rules(cloud, region, group):
         if rule.get("CidrIpv4") == cidr or rule.get("CidrIpv6") == cidr:
@@ -65,12 +65,10 @@ def admit(ctx: Context, cloud: Cloud, region: str, cidr: str) -> str:
     return group
 
 
-def drop(ctx: Context, cloud: Cloud, region: str) -> None:
-    """Removes our group; one that something still uses stays."""
+def drop(cloud: Cloud, region: str, group: str) -> None:
+    """Removes a group; one that something still uses stays."""
     try:
-        filters = [{"Name": "group-name", "Values": [group_name(ctx)]}]
-        for group in cloud.call(region, "describe_security_groups", Filters=filters)["SecurityGroups"]:
-            cloud.call(region, "delete_security_group", GroupId=group["GroupId"])
+        cloud.call(region, "delete_security_group", GroupId=group)
     except AwsError as error:
         if error.code not in ("DependencyViolation", "InvalidGroup.NotFound", "InvalidGroup.InUse"):
             raise
