@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,13 @@ def _check(asked: argparse.Namespace) -> int:
 
 
 def _train(asked: argparse.Namespace) -> int:
-    from trainers.engine import run  # noqa: PLC0415 - imports torch
+    from trainers.engine import run, workers  # noqa: PLC0415 - imports torch
 
-    return run.train(asked.name)
+    try:
+        return run.train(asked.name)
+    except BaseException:
+        traceback.print_exc()
+        workers.end_at_once(FAILED)
 
 
 def _prepare(asked: argparse.Namespace) -> int:

@@ -157,6 +157,18 @@ def test_two_processes_stop_together_when_one_is_told_to(sample, tmp_path):
     assert first.wait(timeout=60) == 75
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_failure_that_nobody_foresaw_ends_every_process_while_loaders_work(size, sample, tmp_path):
+    """They ignore SIGTERM, and an interpreter waits for them. Rank 0 fails here, at its checkpoint."""
+    run = tmp_path / "runs" / "failing"
+    group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    group |= {"GLOO_SOCKET_IFNAME": "lo", "GPUJOB_CHECKPOINTS": "/dev/null/none"}
+    ranks = [runs.start(run, sample, recipe(num_workers=1), RANK=str(r), **group) for r in range(size)]
+    assert [rank.wait(timeout=60) for rank in ranks] == [1] * size
+    assert runs.events(run, "end")[-1]["step"] == 3
+    assert "NotADirectoryError" in (run / "log").read_text()
+
+
 @pytest.fixture
 def here(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run in this process; its folder."""

@@ -1,13 +1,14 @@
 """The processes of one training, as torchrun starts them; one alone without it."""
 
 import os
-import sys
 from collections.abc import Iterable
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from trainers.engine.workers import end_at_once
 
 
 class Group:
@@ -69,9 +70,7 @@ class Group:
         if self.size > 1:
             dist.destroy_process_group()
             # The threads of gloo now and then abort an interpreter that ends by itself (exit 134).
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            end_at_once(code)
 
 
 def pick_device(asked: str, local_rank: int = 0) -> torch.device:

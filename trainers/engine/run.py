@@ -111,6 +111,7 @@ def _guarded(
     stop: Stop,
 ) -> tuple[int, Outcome]:
     """The exit code and the end, whatever happens on the way."""
+    trainer = None
     try:
         if health.has_error(findings):
             raise Refused("; ".join(f"{f.seen}: {f.fix}" for f in findings))
@@ -123,10 +124,12 @@ def _guarded(
     except DataUnusable as fault:
         return NO_DATA, Outcome("failed", 0, f"the data cannot be used: {fault}")
     except Diverged as fault:
+        assert trainer
         return DIVERGED, Outcome("failed", trainer.state.step, f"diverged: {fault}")
     except Exception as fault:
         # Not foreseen: the traceback goes to the log, and the run's own account ends properly.
-        events("end", status="failed", step=0, message=f"{type(fault).__name__}: {fault}")
+        step = trainer.state.step if trainer else 0
+        events("end", status="failed", step=step, message=f"{type(fault).__name__}: {fault}")
         raise
 
 
