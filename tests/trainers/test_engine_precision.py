@@ -13,6 +13,8 @@ from trainers.blendshapes.model import Blendshapes
 from trainers.common.sign.batch import collate
 from trainers.engine import precision
 from trainers.engine.config import EngineConfig
+from trainers.engine.distributed import Group
+from trainers.engine.learner import Learner
 from trainers.facenet_lstm.config import Config as FacenetConfig
 from trainers.facenet_lstm.model import FacenetLSTM
 from trainers.slowfast.model import Shape, SlowFast
@@ -124,3 +126,11 @@ def test_an_lstm_that_is_not_packed_runs_on_a_cpu_without_bf16(bare):
     with precision.autocast("bf16", CPU):
         answer, (last, _) = lstm(torch.randn(2, 5, 3))
     assert answer.dtype is last.dtype is torch.bfloat16
+
+
+def test_a_process_without_a_sample_of_the_first_batch_can_scale_its_gradients(signs, signs_cache):
+    """Its share of a small batch is empty; the scaler began with the first loss."""
+    task = runs.opened("mobilenet-v3", signs, signs_cache, precision="fp16")
+    learner = Learner(task, Group(CPU), 1)
+    learner.gradients([None], False)
+    assert learner.divide_and_clip(1.0) == 0.0

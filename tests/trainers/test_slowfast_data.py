@@ -11,6 +11,7 @@ from slowfast_kit import folders, task, tiny
 
 from trainers.common.normalise import NormalisedTwice
 from trainers.common.refusal import Unusable
+from trainers.engine import precision
 from trainers.engine.events import Silent
 from trainers.slowfast import boxes, clips, decode, files, pixels, sample, shards, video
 from trainers.slowfast.cache import open_cache
@@ -182,6 +183,8 @@ def test_augmentation_is_one_and_the_same_for_every_frame_of_a_clip(word):
     looks = torch.from_numpy(np.stack([clips.draw(config, 24, word + n).look for n in range(2)]))
     still = frames(1).repeat(1, 4, 1, 1, 1)
     seen = pixels.augmented(still, 32, looks)
+    with precision.autocast("bf16", torch.device("cpu")):
+        assert torch.equal(pixels.augmented(still, 32, looks), seen)
     assert torch.equal(seen, seen[:, :1].expand_as(seen))
     assert not torch.allclose(seen, pixels.centred(still, 32), atol=0.1)
 

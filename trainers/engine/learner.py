@@ -24,6 +24,8 @@ class Learner:
         self.optimizer = optim.optimizer(self.model, config, rate_factors(task, self.model))
         self.scheduler = optim.scheduler(self.optimizer, config, steps_per_epoch)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.precision == "fp16")
+        # It begins with its first loss, which a process without a sample of the first batch has not.
+        self.scaler.scale(torch.zeros((), device=group.device))
 
     @property
     def rate(self) -> float:

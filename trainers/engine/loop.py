@@ -129,6 +129,10 @@ class Trainer:
             epochs=self.config.epochs,
             resumed_from=self.parent,
         )
+        pieces = self.group.size * self.parts
+        if self.config.batch_size < pieces:
+            idle = f"a batch of {self.config.batch_size} leaves some of {pieces} shares without a sample"
+            self._warn(f"{idle}: a larger batch_size, fewer GPUs or less `accumulate`")
 
     def _step(self, batches: Iterator[Any]) -> bool:
         """One optimizer step; whether any process wants to halt."""

@@ -38,8 +38,9 @@ def augmented(frames: Tensor, size: int, looks: Tensor) -> Tensor:
     """
     number, count = frames.shape[:2]
     planes = _unit(frames).movedim(-1, 2).flatten(1, 2)
-    grid = affine_grid(looks[:, :6].view(-1, 2, 3), [number, 1, size, size], align_corners=False)
-    warped = grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    with torch.autocast(frames.device.type, enabled=False):  # places in bf16 are half a pixel off
+        grid = affine_grid(looks[:, :6].view(-1, 2, 3), [number, 1, size, size], align_corners=False)
+        warped = grid_sample(planes, grid, padding_mode="border", align_corners=False)
     coloured = _coloured(warped.unflatten(1, (count, 3)), looks[:, 6:9])
     return torch.where(_cut(looks[:, 9:13], size), 0.0, (coloured - MEAN) / STD)
 
