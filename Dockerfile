@@ -2,6 +2,8 @@
 # `make image` builds both, with docker or buildah, and gives the build this machine's pip configuration.
 #
 #   docker run --rm -v "$PWD:/work" gpujob:cli status
+#   docker run --rm -it -h NAME -v "$PWD:/work" -v gpujob:/home/gpujob -e AWS_PROFILE gpujob:cli deploy JOB --on ec2
+#     the volume keeps the key that boxes let in, host keys and records; NAME is whose the boxes are
 #   docker run -p 127.0.0.1:2222:22 -v ~/.ssh/id_ed25519.pub:/etc/gpujob/authorized_keys:ro gpujob:host
 #   ssh -p 2222 gpujob@127.0.0.1
 #

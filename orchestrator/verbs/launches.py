@@ -36,9 +36,14 @@ def ensure(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
 
 
 def _ensured(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
+    if ingress.cidr:
+        network.typed(ingress.cidr, ingress.world)  # or EC2 is not asked at all
     settle(ctx, store)
-    standing = _standing(store, given.want.job)
     cloud = Cloud(ctx)
+    standing, begun = _standing(store, given.want.job), _begun(store, given.want.job)
+    others: list[str] = []
+    if not standing and not begun:
+        standing, others = _by_tag(ctx, store, cloud, given.want)
     if standing:
         box = boxes.refresh(ctx, store, cloud, standing)
         if box["state"] == "stopped":
@@ -48,13 +53,36 @@ def _ensured(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
             what = f"{launch.label(box['id'])}, {box['type']} in {box['zone']}, is up for this job"
             ctx.talk(f"{what} and ends in {left} (gpujob hosts extend)")
             return _ready(ctx, store, cloud, box)
-    for attempt in store.attempts():
-        if attempt["want"]["job"] == given.want.job:
-            ctx.talk("carrying on the launch that was cut")
-            return _ready(ctx, store, cloud, launcher.carry_on(ctx, store, cloud, attempt, ctx.talk))
+    if begun:
+        ctx.talk("carrying on the launch that was cut")
+        return _ready(ctx, store, cloud, launcher.carry_on(ctx, store, cloud, begun, ctx.talk))
     cidr = network.ingress(ctx, ingress.cidr, ingress.world)
-    ctx.confirm("\n".join(["launching a box:", *(f"  {line}" for line in quote.lines(given, cidr))]))
+    lines = [*quote.lines(given, cidr), *others]
+    ctx.confirm("\n".join(["launching a box:", *(f"  {line}" for line in lines)]))
     return launched(ctx, store, cloud, given, ingress.cidr)
+
+
+def _begun(store: Store, job: str) -> Record | None:
+    """The launch for this job whose outcome is not on record."""
+    return next((one for one in store.attempts() if one["want"]["job"] == job), None)
+
+
+def _by_tag(ctx: Context, store: Store, cloud: Cloud, want: launch.Want) -> tuple[Record | None, list[str]]:
+    """What EC2 shows of this job beside what is on record here, which may be lost at any time: this user's
+    own box, taken on record again, else a line for each of somebody else's."""
+    others = []
+    for region in want.regions:
+        for one in boxes.ours(cloud, region):
+            tags = launch.read_tags(one["Tags"])
+            user = tags.get(f"{launch.TAG}user", "")
+            if tags.get(f"{launch.TAG}job") != want.job or store.box(one["InstanceId"]):
+                continue
+            if user == ctx.who:
+                return boxes.adopt(ctx, store, cloud, one["InstanceId"], [region]), []
+            others.append(
+                f"beside {launch.label(one['InstanceId'])} of {user}, which is up for this name too"
+            )
+    return None, others
 
 
 def _started(ctx: Context, store: Store, box: Record, hours: float) -> str:

@@ -29,7 +29,7 @@ def print_up(ctx: Context, label: str, box: Row) -> None:
         return
     ctx.out(label)
     ctx.talk(f"{box['type']} in {box['zone']} is ready; next:\n  gpujob deploy JOB --on {label}")
-    ctx.talk(f"  gpujob hosts down {label}")
+    ctx.talk(f"  gpujob hosts down {label}; a box without a run ends by itself after 20 minutes")
 
 
 def telling(box: Row, prices: Table, now: float) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import threading
 from typing import Any
@@ -222,6 +223,33 @@ def test_a_laptop_that_got_another_name_and_address_is_let_in_to_the_box_it_has(
     assert rules() == ["203.0.113.9/32:22"]
     assert user.run(box, "hosts", "down", label, "--yes").code == 0
     assert ec2.leftovers() == []
+
+
+def test_a_box_that_is_no_longer_on_record_is_found_by_its_tags_and_no_second_is_launched(
+    ec2: FakeEC2, box: Box
+) -> None:
+    """The folder of records is a cache: whoever deletes it pays for no box twice."""
+    first = up(box)
+    assert first.code == 0, first.err
+    shutil.rmtree(box.state_dir)
+    again = up(box)
+    assert (again.code, again.out) == (0, first.out), again.err
+    assert "is up for this job" in again.err
+    assert len(ec2.states()) == 1
+
+
+def test_a_box_of_somebody_else_for_the_same_name_is_told_before_another_is_launched(
+    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ec2.set(machines=False)
+    left(box)
+    first = user.only(box)["id"]
+    shutil.rmtree(box.state_dir)
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    asked = user.run(box, *[word for word in UP if word != "--yes"])
+    assert asked.code == 7
+    assert f"beside ec2://{first} of " in asked.err
+    assert len(ec2.states()) == 1
 
 
 def test_a_launch_that_was_cut_goes_on_from_another_address(ec2: FakeEC2, box: Box) -> None:

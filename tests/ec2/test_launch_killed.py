@@ -262,6 +262,7 @@ def test_a_client_that_is_killed_for_good_leaves_a_launch_that_the_next_one_carr
     ec2: FakeEC2, box: Box, killer: Killer, share: float
 ) -> None:
     total = len(passed(killer, box))
+    empty(ec2)
     before = set(ec2.states())
     client = box.spawn(*UP, code=POINTS.format(at=int(total * share), repository=str(REPOSITORY)))
     _, said = client.communicate(timeout=60)

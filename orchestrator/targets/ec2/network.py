@@ -21,6 +21,11 @@ def ingress(ctx: Context, cidr: str | None, world: bool) -> str:
     """The range that is let in: `cidr` as typed, else this machine's own. UsageError for the world."""
     if cidr is None:
         return f"{own_address(ctx)}/32"
+    return typed(cidr, world)
+
+
+def typed(cidr: str, world: bool) -> str:
+    """A range as AWS wants it. UsageError for nonsense and, without `world`, for the world."""
     try:
         network = ipaddress.ip_network(cidr)
     except ValueError as error:
