@@ -114,12 +114,12 @@ def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
 def bring(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> Home:
     """What a run has, here: staged there, received into parts named by digest, verified, renamed."""
     _keep_out_of_git(folder)
-    _refuse_other_run(folder, run_id)
     with _alone(folder):
         return _staged(ctx, host, run_id, which, folder)
 
 
 def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> Home:
+    begun = _begun(folder, run_id)
     staged = host.ask("stage", run=run_id, which=which)
     _warn(ctx, staged["left_out"], "was left out: a link that leads out of the run, or no plain file")
     _warn(ctx, staged["missing"], "is not there, though `outputs` names it")
@@ -129,6 +129,9 @@ def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
                 raise GpujobError(f"the host offered {file['path']!r}", "it would land outside the folder")
             if not is_digest(file["sha256"]):
                 raise GpujobError(f"the host offered {file['path']!r}", "its sha256 is none")
+            if not begun and _is_other(folder / file["path"], file):
+                what = f"{folder / file['path']} is there, and was not fetched from this run"
+                raise UsageError(what, "nothing was written", "--to another folder")
         _receive(ctx, host, staged, folder)
     finally:
         with contextlib.suppress(GpujobError):
@@ -162,13 +165,15 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _refuse_other_run(folder: Path, run_id: str) -> None:
+def _begun(folder: Path, run_id: str) -> bool:
+    """Whether a fetch of this run has written here: run.json arrives first. UsageError for another."""
     try:
         other = json.loads((folder / "run.json").read_text("utf-8"))["id"]
-    except (OSError, ValueError, KeyError):
-        return
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
     if other != run_id:
         raise UsageError(f"{folder} holds another run, {other}", "nothing was written", "--to another folder")
+    return True
 
 
 def _keep_out_of_git(folder: Path) -> None:
@@ -178,10 +183,11 @@ def _keep_out_of_git(folder: Path) -> None:
         (folder / ".gitignore").write_text("*\n", "utf-8")
 
 
-def _manifests_last(file: dict[str, Any]) -> tuple[bool, bool, str]:
-    """Pointers after manifests after the files they speak of: what is named is there."""
+def _in_turn(file: dict[str, Any]) -> tuple[bool, bool, bool, str]:
+    """run.json says whose the others are; pointers after manifests after the files they speak of."""
     name = file["path"]
-    return (name in ("checkpoints/last", "checkpoints/best"), "manifest" in name, name)
+    pointer = name in ("checkpoints/last", "checkpoints/best")
+    return (name != "run.json", pointer, "manifest" in name, name)
 
 
 def _receive(ctx: Context, host: Host, staged: dict[str, Any], folder: Path) -> None:
@@ -203,7 +209,7 @@ def _receive(ctx: Context, host: Host, staged: dict[str, Any], folder: Path) -> 
                 host.receive(staged["folder"], sorted(missing), parts, moved)
     proven = {digest for digest in missing if arrived.get(digest) == digest}
     uses = Counter(file["sha256"] for file in wanted)
-    for file in sorted(wanted, key=_manifests_last):
+    for file in sorted(wanted, key=_in_turn):
         uses[file["sha256"]] -= 1
         keep = uses[file["sha256"]] > 0
         _put(parts / file["sha256"], folder / file["path"], file, keep, file["sha256"] in proven)
@@ -247,6 +253,11 @@ def _is_whole(path: Path, file: dict[str, Any]) -> bool:
         return False
     wanted: str = file["sha256"]
     return sha256(str(path)) == wanted
+
+
+def _is_other(path: Path, file: dict[str, Any]) -> bool:
+    """Whether something is there that a fetched file would replace."""
+    return os.path.lexists(path) and not _is_whole(path, file)
 
 
 def _sync(path: Path) -> None:

@@ -33,7 +33,7 @@ def stop(
             fleet.box_named(store, host.label)  # or nothing is stopped
         seen = runs.find(ctx, host, store, word)
         going = seen["supervised"] or seen["pids"]
-        _ask_first(ctx, seen, bool(going), purge)
+        _ask_first(ctx, seen, bool(going), clean, purge)
         if going and not now:
             _say_patience(ctx, seen)
         answer = host.ask("stop", run=seen["id"], by=ctx.who, now=now)
@@ -49,13 +49,18 @@ def stop(
     return fleet.down(ctx, label, discard=False, purge=False) if terminate else 0
 
 
-def _ask_first(ctx: Context, seen: dict[str, Any], going: bool, purge: bool) -> None:
+def _ask_first(ctx: Context, seen: dict[str, Any], going: bool, clean: bool, purge: bool) -> None:
     run = seen["run"] or {}
     if going and run.get("who") not in (None, ctx.who):
         ctx.confirm(f"{seen['id']} was started by {run['who']}. Stopping it ends their training.")
     if purge:
         steps = len(seen["checkpoints"]["steps"])
         ctx.confirm(f"--purge removes all of {seen['id']}: its log and {steps} checkpoint(s).")
+    elif clean and run.get("outputs"):
+        outputs = ", ".join(run["outputs"])
+        ctx.confirm(
+            f"--clean removes the outputs of {seen['id']} ({outputs}); gpujob fetch brings them home."
+        )
 
 
 def _say_patience(ctx: Context, seen: dict[str, Any]) -> None:

@@ -109,7 +109,7 @@ def test_a_fetch_killed_at_any_point_leaves_no_truncated_file_and_the_same_comma
     assert box.run("fetch").code == 0
     left = list((box.folder(run_id) / ".fetch").iterdir())
     assert len(left) <= trials(5, total)  # stages of killed clients; `stop --clean` removes them
-    box.run("stop", "--clean")
+    box.run("stop", "--clean", "--yes")
     assert not (box.folder(run_id) / ".fetch").exists()
 
 

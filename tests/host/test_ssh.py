@@ -72,7 +72,7 @@ def test_deploy_status_monitor_stop_and_fetch_of_a_script(box: Box, machine: Fak
     assert again.code == 0, again.err
     assert "the host has this tree" in again.err
     assert len(list((root(machine) / "code").iterdir())) == 1
-    assert box.run("stop", *ON, "--now", "--clean").code == 0
+    assert box.run("stop", *ON, "--now", "--clean", "--yes").code == 0
 
 
 def test_the_facenet_job_from_sample_data_to_a_prediction(box: Box, machine: FakeHost) -> None:

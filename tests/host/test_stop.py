@@ -81,6 +81,17 @@ def test_clean_keeps_the_account_and_removes_the_rest_and_purge_asks(box: Box) -
     assert not box.folder(run_id).exists()
 
 
+def test_clean_asks_where_it_would_remove_outputs(box: Box) -> None:
+    box.job("open('model.pt', 'w').write('w')", outputs=["model.pt"])
+    run_id = deployed(box)
+    box.until("succeeded")
+    asked = box.run("stop", run_id, "--clean")
+    assert (asked.code, "--clean removes the outputs" in asked.err) == (7, True)
+    assert (box.folder(run_id) / "work" / "model.pt").exists()
+    assert box.run("stop", run_id, "--clean", "--yes").code == 0
+    assert not (box.folder(run_id) / "work").exists()
+
+
 def test_stopping_somebody_elses_run_asks_naming_who(box: Box) -> None:
     box.job(SLOW)
     run_id = deployed(box)

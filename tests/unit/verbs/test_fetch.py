@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import GpujobError
+from orchestrator.errors import GpujobError, UsageError
 from orchestrator.verbs import arrivals, fetch
 from tests.support import Box, ScriptedHost, new_box
 
@@ -138,7 +138,7 @@ def test_what_is_here_and_whole_is_not_asked_for_again(box: Box) -> None:
 
 def test_a_pointer_arrives_after_what_it_points_to() -> None:
     names = ["checkpoints/best", "checkpoints/2/manifest.json", "checkpoints/2/model.safetensors", "log"]
-    ordered = sorted(({"path": name} for name in names), key=fetch._manifests_last)
+    ordered = sorted(({"path": name} for name in names), key=fetch._in_turn)
     assert [file["path"] for file in ordered][-2:] == ["checkpoints/2/manifest.json", "checkpoints/best"]
 
 
@@ -176,3 +176,22 @@ def test_what_did_not_come_is_told_and_is_not_whole(
         "pids": [],
     }
     assert home.whole(seen, 2.0) == whole
+
+
+def test_a_file_of_the_users_is_not_replaced_by_one_of_a_run(box: Box) -> None:
+    home = box.project / "home"
+    home.mkdir()
+    (home / "log").write_text("mine")
+    with pytest.raises(UsageError, match="was not fetched from this run"):
+        bring(box, host([described("events.jsonl", b"e"), described("log", b"x")], log=b"x"))
+    assert [path.name for path in home.iterdir()] == ["log"]
+    assert (home / "log").read_text() == "mine"
+
+
+def test_a_fetch_that_was_cut_is_known_by_its_run_json_and_goes_on(box: Box) -> None:
+    run_json = f'{{"id": "{RUN}"}}'.encode()
+    files = [described("log", b"new"), described("run.json", run_json)]
+    folder = bring(box, host(files, **{"log": b"new", "run.json": run_json}))
+    (folder / "log").write_text("old")
+    assert (bring(box, host(files, log=b"new")) / "log").read_bytes() == b"new"
+    assert min(files, key=fetch._in_turn)["path"] == "run.json"
