@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from typing import Any, get_args
 
@@ -242,16 +243,23 @@ def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
         (("resources", "gpus"), spec.resources.gpus >= 0, "0 or more"),
         (("resources", "disk_gb"), (spec.resources.disk_gb or 0) >= 0, "0 or more"),
         (("restart", "max"), spec.restart.max >= 0, "0 or more"),
-        (("limits", "max_hours"), limits.max_hours is None or limits.max_hours > 0, "above 0"),
-        (("limits", "budget_usd"), limits.budget_usd is None or limits.budget_usd > 0, "above 0"),
+        (("limits", "max_hours"), is_positive(limits.max_hours), "above 0"),
+        (("limits", "budget_usd"), is_positive(limits.budget_usd), "above 0"),
         (("resources", "ec2", "disk_gb"), spec.resources.ec2.disk_gb >= 0, "0 or more"),
-        (
-            ("limits", "idle_minutes"),
-            limits.idle_minutes is None or limits.idle_minutes > 0,
-            "above 0",
-        ),
+        (("limits", "idle_minutes"), is_positive(limits.idle_minutes), "above 0"),
         (("limits", "grace_seconds"), limits.grace_seconds >= 0, "0 or more"),
     ]
+
+
+def is_positive(value: float | None) -> bool:
+    """Not given, or a number above 0 that time and money can be counted by."""
+    return value is None or (math.isfinite(value) and value > 0)
+
+
+def need_positive(flag: str, value: float | None) -> None:
+    """UsageError for a flag that is not above 0."""
+    if not is_positive(value):
+        raise UsageError(f"{flag} {value:g}: it must be above 0")
 
 
 def _check_data(name: str, place: str, job: JobFile) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core import launch, ledger, runstate
+from orchestrator.core import launch, ledger, pricing, runstate
 from orchestrator.core.launch import PREFIX
 from orchestrator.core.settings import Setting
 from orchestrator.errors import GpujobError
@@ -78,6 +78,14 @@ def run_cost(ctx: Context, store: Store, label: str, seen: dict[str, Any]) -> fl
     """Dollars of a run so far; None where it runs on no box."""
     box = of(store, label)
     return round(ledger.run_cost(prices.table(), box, seen, ctx.now()), 4) if box else None
+
+
+def hours_of(store: Store, label: str, budget: float) -> float | None:
+    """How long so many dollars pay for a host; None for one that has no price on record."""
+    box = of(store, label)
+    if box is None or box["usd_hour"] is None:
+        return None
+    return pricing.hours_of(budget, ledger.price(prices.table(), box))
 
 
 def hold(store: Store, label: str, run_id: str) -> None:

@@ -13,6 +13,7 @@ from orchestrator.core import fitness, quote, runstate, space
 from orchestrator.core import plan as planning
 from orchestrator.core.plan import StartStep
 from orchestrator.core.runjson import Identity, Inputs
+from orchestrator.core.spec import need_positive
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
@@ -68,7 +69,7 @@ def deploy(ctx: Context, request: Request) -> int:
             run_id: str | None = _resume(ctx, host, store, job, request)
         else:
             jobs.need_data(job)
-            run_id = _fresh(ctx, host, store, job, request)
+            run_id = _fresh(ctx, host, store, _within_budget(ctx, store, host, job, request), request)
         if not run_id:
             return 0
         return monitor.stream(ctx, host, run_id) if request.follow else 0
@@ -81,11 +82,27 @@ def _limits(request: Request) -> list[str]:
         ("--max-hours", "max_hours", request.max_hours),
         ("--budget", "budget_usd", request.budget),
     ):
-        if value is not None and value <= 0:
-            raise UsageError(f"{flag} {value:g}: it must be above 0")
+        need_positive(flag, value)
         if value is not None:
             found.append(f"limits.{key}={value}")
     return found
+
+
+def _within_budget(ctx: Context, store: Store, host: Host, job: jobs.Job, request: Request) -> jobs.Job:
+    """The hours that a budget buys of the very host, which may have stood before; UsageError for --budget
+    on one that has no price."""
+    limits = job.spec.limits
+    if limits.budget_usd is None:
+        return job
+    hours = boxes.hours_of(store, host.label, limits.budget_usd)
+    if hours is None and request.budget is not None:
+        raise UsageError(f"--budget says nothing of {host.label}", "it has no price here", "--max-hours H")
+    if hours is None:
+        ctx.talk(f"limits.budget_usd says nothing of {host.label}: it has no price here")
+        return job
+    if limits.max_hours is not None and limits.max_hours <= hours:
+        return job
+    return job.within(hours)
 
 
 def _say_target(ctx: Context, request: Request, source: str, host: Host) -> None:

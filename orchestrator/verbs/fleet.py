@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.context import Context
 from orchestrator.core import launch, ledger, quote, runstate
 from orchestrator.core.settings import Setting
-from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
+from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources, need_positive
 from orchestrator.errors import AccessError, GpujobError, NotFound, UsageError
 from orchestrator.store import Record, Store
 from orchestrator.targets import registry
@@ -26,6 +26,8 @@ def up(
     ctx: Context, name: str, wanted: Ec2, gpus: int, limits: Limits, ingress: Ingress, dry_run: bool
 ) -> int:
     """A box by itself, for several runs: only `down` and its own switches end it."""
+    need_positive("--max-hours", limits.max_hours)
+    need_positive("--budget", limits.budget_usd)
     settings, store = config.load(ctx), Store(ctx.state_dir)
     job = JobSpec(name=name, resources=Resources(gpus=gpus, ec2=wanted), limits=limits)
     given = quote.quote(job, prices.table(), settings["region"].value, ctx.now(), ctx.who, 0)
@@ -42,8 +44,7 @@ def up(
 
 def extend(ctx: Context, word: str, hours: float) -> int:
     """Moves the deadline, on the box first: that is what ends it."""
-    if hours <= 0:
-        raise UsageError(f"--hours {hours:g}: it must be above 0")
+    need_positive("--hours", hours)
     settings, store = config.load(ctx), Store(ctx.state_dir)
     with registry.target(ctx, settings, word).connect() as host:
         box = box_named(store, host.label)

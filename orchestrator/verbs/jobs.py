@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,12 @@ class Job:
     @property
     def spec(self) -> JobSpec:
         return self.file.spec
+
+    def within(self, hours: float) -> Job:
+        """The same job, ended after so many hours."""
+        limits = msgspec.structs.replace(self.spec.limits, max_hours=hours)
+        spec = msgspec.structs.replace(self.spec, limits=limits)
+        return replace(self, file=msgspec.structs.replace(self.file, spec=spec))
 
     @property
     def code_folder(self) -> Path | None:

@@ -98,7 +98,13 @@ def test_set_of_a_wrong_type_is_blamed_on_the_flag() -> None:
 
 @pytest.mark.parametrize(
     "more",
-    ["limits: {max_hours: 0}", "limits: {budget_usd: 0}", "restart: {max: -1}", "resources: {gpus: -1}"],
+    [
+        "limits: {max_hours: 0}",
+        "limits: {max_hours: .inf}",
+        "limits: {budget_usd: 0}",
+        "restart: {max: -1}",
+        "resources: {gpus: -1}",
+    ],
 )
 def test_numbers_out_of_bounds_are_refused(more: str) -> None:
     assert "must be" in refused(GOOD + more).what

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.errors import Unreachable
 from orchestrator.process import Done
+from orchestrator.store import Store
 from orchestrator.targets.base import Refused
 from tests.support import Box, Result, ScriptedHost, new_box
 from tests.unit.core.test_plan import FACTS, PYTHON
@@ -295,3 +296,42 @@ def test_resume_takes_no_other_options_and_no_run_of_another_job(
     assert (options.code, "takes no --set" in options.err) == (2, True)
     foreign = type_in(box, host, "deploy", "facenet-lstm", "--resume", SEEN["id"], monkeypatch=monkeypatch)
     assert (foreign.code, "a run of other" in foreign.err) == (2, True)
+
+
+def test_a_budget_becomes_the_hours_that_it_pays_for_on_a_box_that_stands(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = scripted(lease={})
+    host.label = "ec2://i-1"
+
+    def hours() -> float:
+        specs = [asked["spec"] for op, asked in host.asked if op == "start"]
+        return float(specs[-1]["limits"]["max_hours"])
+
+    kept = {"id": "i-1", "state": "running", "launched": 1.0, "usd_hour": 1.0, "disk_gb": 0}
+    Store(box.state_dir).write_box(kept)
+    words = (*DEPLOY, "--on", "ec2://i-1", "--budget", "10")
+    result = type_in(box, host, *words, monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    assert hours() == pytest.approx(10 / 1.005)
+    lower = type_in(box, host, *words, "--name", "b", "--max-hours", "2", monkeypatch=monkeypatch)
+    assert lower.code == 0, lower.err
+    assert hours() == 2.0
+
+
+def test_a_budget_on_a_host_without_a_price_is_refused_as_a_flag_and_told_of_a_job_file(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = type_in(box, scripted(), *DEPLOY, "--budget", "10", monkeypatch=monkeypatch)
+    assert (refused.code, "--budget says nothing of scripted" in refused.err) == (2, True)
+    words = (*DEPLOY, "--set", "limits.budget_usd=10")
+    told = type_in(box, scripted(), *words, monkeypatch=monkeypatch)
+    assert (told.code, "limits.budget_usd says nothing of scripted" in told.err) == (0, True)
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "nan", "inf"])
+def test_hours_and_dollars_that_cannot_be_counted_by_are_refused(box: Box, value: str) -> None:
+    for words in (("deploy", "job"), ("hosts", "up", "--dry-run")):
+        for flag in ("--max-hours", "--budget"):
+            result = box.run(*words, f"{flag}={value}")
+            assert (result.code, "must be above 0" in result.err) == (2, True)
