@@ -7,7 +7,6 @@ die or block; the pane shows a `tail` of it. No network and no credential is nee
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -16,15 +15,12 @@ import time
 from typing import Any
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import box, boxwatch, environment, gpus, jsonfile, limits, look, proc
+from orchestrator.onhost import box, boxwatch, environment, gpus, jsonfile, limits, look, proc, signals
 
 BEAT = 5.0  # seconds between heartbeats
 GPU_EVERY = 15.0
 LEFTOVERS = 5.0  # seconds for processes that the trainer left behind
 FINAL = (0, 64, 65, 66, 75)  # docs/contract.md: codes after which no restart can help
-_PR_SET_CHILD_SUBREAPER = 36
-_OURS = {signal.SIGCHLD, signal.SIGTERM}
-_KEYS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP)
 
 
 class Supervisor:
@@ -76,7 +72,7 @@ class Supervisor:
 
     def main(self) -> None:
         """Blocks until the run has ended and state.json says how."""
-        _settle_signals()
+        signals.settle()
         view = self._view()
         self.view_pid = view.pid
         self._beat()
@@ -104,11 +100,11 @@ class Supervisor:
         until = self.kill_at or time.monotonic() + LEFTOVERS
         while left and time.monotonic() < until:
             time.sleep(0.05)
-            _reap(0)
+            signals.reap(0)
             left = self._members()
         proc.send(left, signal.SIGKILL)
         proc.kill_marked(self.spec["mark"])
-        _reap(0)
+        signals.reap(0)
 
     def _attempt(self) -> tuple[int | None, int | None]:
         """(exit code, None) or (None, signal) of one trainer."""
@@ -123,7 +119,7 @@ class Supervisor:
                 stdout=self.log,
                 stderr=self.log,
                 start_new_session=True,
-                preexec_fn=_as_before,
+                preexec_fn=signals.as_before,
             )
         except OSError as error:
             os.write(self.log, ("gpujob: %s: %s\n" % (self.spec["argv"][0], error)).encode())
@@ -160,14 +156,14 @@ class Supervisor:
     def _wait(self, pid: int) -> int:
         next_beat = 0.0
         while True:
-            status = _reap(pid)
+            status = signals.reap(pid)
             if status is not None:
                 return status
             if time.monotonic() >= next_beat:
                 self._beat()
                 self._look_at_limits()
                 next_beat = time.monotonic() + BEAT
-            got = signal.sigtimedwait(_OURS, self._patience())
+            got = signal.sigtimedwait(signals.OURS, self._patience())
             if got is not None and got.si_signo == signal.SIGTERM:
                 self._on_term()
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
@@ -242,47 +238,13 @@ class Supervisor:
     def _view(self) -> subprocess.Popen[bytes]:
         """What an attached terminal sees. It ends with this process, and no key reaches it."""
         words = ["tail", "-n", "2000", "--pid=%d" % os.getpid(), "-F", self.paths.log]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=_unblock)
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=signals.unblock)
 
     def _event(self, message: str) -> None:
         line = json.dumps({"v": 1, "t": time.time(), "event": "warning", "message": message})
         handle = os.open(self.paths.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with contextlib.closing(os.fdopen(handle, "ab", buffering=0)) as events:
             events.write(line.encode() + b"\n")
-
-
-def _settle_signals() -> None:
-    """Keys typed into the pane do nothing; SIGTERM and SIGCHLD are waited for, so none is missed."""
-    for key in _KEYS:
-        signal.signal(key, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-    # Grandchildren whose parent died come to us, so that they are reaped.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _as_before() -> None:
-    for key in _KEYS:
-        signal.signal(key, signal.SIG_DFL)
-    _unblock()
-
-
-def _unblock() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-
-
-def _reap(wanted: int) -> int | None:
-    """Reaps all that ended; the status of `wanted` if it is among them. The view is reaped too."""
-    found = None
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return found
-        if pid == 0:
-            return found
-        if pid == wanted:
-            found = status
 
 
 def _size(path: str) -> int:
