@@ -53,6 +53,7 @@ class RunPaths:
         self.stop = posixpath.join(folder, "stop.json")
         self.secrets = posixpath.join(folder, "secrets.json")
         self.lock = posixpath.join(folder, "start.lock")
+        self.ballast = posixpath.join(folder, "ballast")
         self.work = posixpath.join(folder, "work")
         self.checkpoints = posixpath.join(folder, "checkpoints")
         self.stage = posixpath.join(folder, ".fetch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO, Iterator
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside
-from orchestrator.onhost import frames, jsonfile, proc
+from orchestrator.onhost import ballast, frames, jsonfile, proc
 from orchestrator.onhost.answers import Refused
 
 CHUNK = 1 << 18
@@ -58,42 +59,59 @@ def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
     `left_out` are files that cannot come along, `missing` the outputs that do not exist.
     The stage holds each file under its sha256, so that a part of it can belong to no other.
     A checkpoint that the trainer prunes meanwhile stays whole in the stage; `unstage` removes it.
+    `no_room`: what a going run still writes to, and the disk has no room to copy; left out.
     """
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         raise Refused("absent", "no run %s on this host" % run_id)
     touch(layout)
+    over = _is_over(layout, run_id)
     for _ in range(_TRIES):
         try:
-            return _staged(paths, which)
+            return _staged(paths, which, over)
         except FileNotFoundError:
             continue  # the trainer pruned what was being pinned: its pointers name something newer by now
+        except OSError as error:
+            if error.errno not in ballast.FULL:
+                raise
+            if not ballast.give(paths, keep=0 if over else ballast.FOR_THE_END):
+                raise _no_room(paths, run_id) from None
     raise Refused("changing", "the checkpoints of %s change faster than they can be read" % run_id)
 
 
-def _staged(paths: RunPaths, which: str) -> dict[str, Any]:
+def _no_room(paths: RunPaths, run_id: str) -> Refused:
+    free = shutil.disk_usage(paths.folder).free / 2**20
+    what = "the disk of the host is full: %s cannot be staged with %.1f MiB free" % (run_id, free)
+    return Refused("no-room", what)
+
+
+def _staged(paths: RunPaths, which: str, over: bool) -> dict[str, Any]:
     _forget_stages(paths)
     token = "%d-%d-%d" % (os.getpid(), proc.ticks(os.getpid()) or 0, time.monotonic_ns())
     folder = os.path.join(paths.stage, token)
-    os.makedirs(folder, mode=0o700)
+    pinned, no_room = [], []
     try:
-        pinned, left_out = [], _outside(paths)
+        os.makedirs(folder, mode=0o700)
+        left_out = _outside(paths)
         for source, relative in _wanted(paths, which):
-            target = os.path.join(folder, "pinned")
             file = _file(paths, source)
             if not file and not os.path.lexists(source):
                 if _is_checkpoint(relative):
                     raise FileNotFoundError(source)  # pruned since it was listed
-            elif not file or not inside(relative):
+                continue
+            if not file or not inside(relative):
                 left_out.append(relative)
-            else:
-                digest = _pinned(file, target, _is_checkpoint(relative))
-                pinned.append({"path": relative, "bytes": os.stat(target).st_size, "sha256": digest})
-                os.replace(target, os.path.join(folder, digest))
-    except FileNotFoundError:
+                continue
+            try:
+                pinned.append(_pinned(file, relative, folder, over))
+            except OSError as error:
+                if over or error.errno not in ballast.FULL or _is_replaced(relative):
+                    raise
+                no_room.append(relative)
+    except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    told = {"left_out": left_out, "missing": _missing(paths)}
+    told = {"left_out": left_out, "missing": _missing(paths), "no_room": no_room}
     return dict(told, token=token, folder=folder, files=pinned)
 
 
@@ -114,7 +132,7 @@ def unstage(layout: Layout, run_id: str, token: str) -> dict[str, Any]:
 
 def touch(layout: Layout) -> None:
     """A transfer of ours is under way: that counts as activity for the idle limit."""
-    with open(layout.transfer, "w"):
+    with contextlib.suppress(OSError), open(layout.transfer, "w"):
         os.utime(layout.transfer)
 
 
@@ -247,13 +265,41 @@ def _is_checkpoint(relative: str) -> bool:
     return len(parts) > 1 and parts[0] == "checkpoints" and parts[1].isdigit()
 
 
-def _pinned(source: str, target: str, checkpoint: bool) -> str:
-    """The sha256 of what stands at `target` now.
+def _pinned(source: str, relative: str, folder: str, over: bool) -> dict[str, Any]:
+    """What stands in `folder` under its sha256 now.
 
-    A checkpoint never changes, so a link pins it; any other file is copied, that its hash stay true.
+    What is replaced and never written to is pinned by a link, which takes no room; once the run is over,
+    that is all of it. Any other file is copied, that its hash stay true.
     """
-    if checkpoint:
+    target = os.path.join(folder, "pinned")
+    try:
+        linked = (over or _is_replaced(relative)) and _linked(source, target)
+        digest = sha256(target) if linked else _copied(source, target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(target)
+        raise
+    entry = {"path": relative, "bytes": os.stat(target).st_size, "sha256": digest}
+    os.replace(target, os.path.join(folder, digest))
+    return entry
+
+
+def _is_replaced(relative: str) -> bool:
+    """A user's own script may write to its pointers and to what it keeps beside them, so those are not."""
+    return _is_checkpoint(relative) or relative in ("run.json", "state.json")
+
+
+def _linked(source: str, target: str) -> bool:
+    """Not every file system has hard links, nor does every kernel let us link what another user owns."""
+    try:
         os.link(source, target)
-        return sha256(target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _copied(source: str, target: str) -> str:
     with open(source, "rb") as handle, open(target, "wb") as copy:
         return _digest(handle, copy)

@@ -15,7 +15,7 @@ from typing import Any, Iterator
 
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths, scratch
-from orchestrator.onhost import facts, jsonfile, look, proc
+from orchestrator.onhost import ballast, facts, jsonfile, look, proc
 from orchestrator.onhost.answers import Refused
 
 _SETTLE = 15.0  # seconds until a supervisor must have reported
@@ -61,20 +61,21 @@ def start(layout: Layout, spec: dict[str, Any], secrets: dict[str, str], resume:
 def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
     """Ends a run: checkpoint if it can, then every process that carries its mark; verified.
 
-    Answers `left`, the pids that are still there (it must be empty), and `was_going`.
+    Answers `left`, the pids that are still there (it must be empty), and `was_going`. Where the disk takes no
+    stop.json, the run ends all the same.
     """
     seen = _must_see(layout, run_id)
     paths, mark = layout.run(run_id), (seen["run"] or {}).get("mark", "")
-    going = seen["supervised"] or bool(seen["pids"])
+    going, said = seen["supervised"] or bool(seen["pids"]), True
     if going:
         bounds = (seen["run"] or {}).get("limits") or {}
         grace = 0.0 if now else float(bounds.get("grace_seconds", 60))
-        jsonfile.replace(paths.stop, {"v": 1, "by": by, "t": time.time(), "now": now})
+        said = _say(paths, paths.stop, {"v": 1, "by": by, "t": time.time(), "now": now})
         _end(layout, run_id, seen, grace)
     left = proc.kill_marked(mark) if mark else []
     _kill_session(layout, run_id)
     if going and not left:
-        _record_end(paths, by)
+        _record_end(paths, by, said)
     return {"was_going": going, "left": left, "seen": look.one(layout, run_id, 5)}
 
 
@@ -88,6 +89,7 @@ def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
         paths.work,
         paths.stage,
         paths.secrets,
+        paths.ballast,
         *glob.glob(os.path.join(paths.checkpoints, ".*")),
     ]
     if (seen["run"] or {}).get("mark"):
@@ -125,6 +127,7 @@ def _locked(path: str) -> Iterator[None]:
 def _fill(layout: Layout, paths: RunPaths, spec: dict[str, Any], secrets: dict[str, str]) -> None:
     if not os.path.exists(paths.work):
         _copy_tree(layout, paths.work, (spec.get("code") or {}).get("tree"))
+    ballast.lay(paths)
     if secrets:
         jsonfile.replace(paths.secrets, secrets)
     if not os.path.exists(paths.run_json):
@@ -222,13 +225,26 @@ def _wait(over: Any, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def _record_end(paths: RunPaths, by: str) -> None:
-    """Where no supervisor was left to say it, the end is said here."""
+def _record_end(paths: RunPaths, by: str, said: bool) -> None:
+    """Where no supervisor was left to say it, or it could not know that it was a stop (not `said`)."""
     state = jsonfile.load(paths.state)
     if state and not state["ended"]:
         size = os.stat(paths.log).st_size if os.path.exists(paths.log) else 0
         state.update(ended=time.time(), reason="stopped", by=by, child=None, log_bytes=size)
-        jsonfile.replace(paths.state, state)
+    elif state and not said and state["reason"] == "preempted":
+        state.update(reason="stopped", by=by)
+    else:
+        return
+    _say(paths, paths.state, state)
+
+
+def _say(paths: RunPaths, path: str, value: dict[str, Any]) -> bool:
+    """Whether it is on the disk now, in the room of the ballast if need be."""
+    try:
+        ballast.replace(paths, path, value)
+    except OSError:
+        return False
+    return True
 
 
 def _kill_session(layout: Layout, run_id: str) -> None:

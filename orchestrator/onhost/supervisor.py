@@ -15,7 +15,18 @@ import time
 from typing import Any
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import box, boxwatch, environment, gpus, jsonfile, limits, look, proc, signals
+from orchestrator.onhost import (
+    ballast,
+    box,
+    boxwatch,
+    environment,
+    gpus,
+    jsonfile,
+    limits,
+    look,
+    proc,
+    signals,
+)
 
 BEAT = 5.0  # seconds between heartbeats
 GPU_EVERY = 15.0
@@ -75,7 +86,7 @@ class Supervisor:
         signals.settle()
         view = self._view()
         self.view_pid = view.pid
-        self._beat()
+        self._tell()  # where even this cannot be written, nothing is begun
         try:
             code, by_signal = self._attempts()
             self._finish(code, by_signal)
@@ -122,7 +133,8 @@ class Supervisor:
                 preexec_fn=signals.as_before,
             )
         except OSError as error:
-            os.write(self.log, ("gpujob: %s: %s\n" % (self.spec["argv"][0], error)).encode())
+            with contextlib.suppress(OSError):
+                os.write(self.log, ("gpujob: %s: %s\n" % (self.spec["argv"][0], error)).encode())
             self.reason = "not-started"
             return 127, None
         self.state["child"] = proc.identity(child.pid)
@@ -202,6 +214,11 @@ class Supervisor:
             self._ask_to_stop(verdict)
 
     def _beat(self) -> None:
+        """A disk that is full for a moment ends neither run nor limits: the next beat tries again."""
+        with contextlib.suppress(OSError):
+            self._tell()
+
+    def _tell(self) -> None:
         if time.monotonic() >= self.next_gpus:
             self.state["gpus"] = gpus.sample()
             self.busy_by_us = gpus.held_by(self.state["gpus"], self._members())
@@ -221,7 +238,8 @@ class Supervisor:
             self.reason = "exit"  # it was done before the request reached it
         with contextlib.suppress(OSError):
             os.rmdir(self.environment["TMPDIR"])
-        os.fsync(self.log)
+        with contextlib.suppress(OSError):
+            os.fsync(self.log)
         self.state.update(
             child=None,
             ended=time.time(),
@@ -233,7 +251,15 @@ class Supervisor:
             by=request.get("by") if self.reason == "stopped" else None,
             log_bytes=os.fstat(self.log).st_size,
         )
-        jsonfile.replace(self.paths.state, self.state)
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        """However long it takes: a run whose end is not on the disk would pass for lost."""
+        while True:
+            try:
+                return ballast.replace(self.paths, self.paths.state, self.state)
+            except OSError:
+                signal.sigtimedwait(signals.OURS, BEAT)
 
     def _view(self) -> subprocess.Popen[bytes]:
         """What an attached terminal sees. It ends with this process, and no key reaches it."""
@@ -241,10 +267,12 @@ class Supervisor:
         return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=signals.unblock)
 
     def _event(self, message: str) -> None:
+        """Told where the disk takes it; what it tells of happens either way."""
         line = json.dumps({"v": 1, "t": time.time(), "event": "warning", "message": message})
-        handle = os.open(self.paths.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with contextlib.closing(os.fdopen(handle, "ab", buffering=0)) as events:
-            events.write(line.encode() + b"\n")
+        with contextlib.suppress(OSError):
+            handle = os.open(self.paths.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with contextlib.closing(os.fdopen(handle, "ab", buffering=0)) as events:
+                events.write(line.encode() + b"\n")
 
 
 def _size(path: str) -> int:

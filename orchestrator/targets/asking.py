@@ -15,6 +15,10 @@ from orchestrator.targets.base import Refused
 from orchestrator.targets.pipes import Pipe, Reader
 
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds before each new connection
+_NEXT = {
+    "no-tmux": "install tmux: sudo apt-get install tmux",
+    "no-room": "free some there, such as by gpujob stop RUN --clean of a run that is home",
+}
 
 
 class AskingHost(ABC):
@@ -143,5 +147,4 @@ def frames(reader: Reader) -> Iterator[bytes]:
 def _refusal(refused: dict[str, str]) -> GpujobError:
     if refused["kind"] == "absent":
         return NotFound(refused["message"], "", "gpujob status")
-    next_step = "install tmux: sudo apt-get install tmux" if refused["kind"] == "no-tmux" else ""
-    return Refused(refused["kind"], refused["message"], next_step)
+    return Refused(refused["kind"], refused["message"], _NEXT.get(refused["kind"], ""))

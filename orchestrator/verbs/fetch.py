@@ -123,6 +123,7 @@ def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
     staged = host.ask("stage", run=run_id, which=which)
     _warn(ctx, staged["left_out"], "was left out: a link that leads out of the run, or no plain file")
     _warn(ctx, staged["missing"], "is not there, though `outputs` names it")
+    _warn(ctx, staged["no_room"], "was left out until the run has ended: the host has no room to copy it")
     try:
         for file in staged["files"]:
             if not inside(file["path"]):

@@ -164,7 +164,9 @@ def test_a_file_that_changes_on_the_host_after_it_was_hashed_there_gets_no_final
     def spoil() -> None:
         for staged in line.root.glob("runs/*/.fetch/*/*"):
             if staged.stat().st_size == BIG:
-                staged.write_bytes(b"x" + staged.read_bytes()[1:])
+                changed = b"x" + staged.read_bytes()[1:]
+                staged.unlink()  # a link to the run's own file, which is to stay as it was
+                staged.write_bytes(changed)
 
     with monkeypatch.context() as patch:
         patch.setattr(bulk.Rsync, "_once", around(bulk.Rsync._once, spoil))

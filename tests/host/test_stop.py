@@ -52,6 +52,20 @@ def test_a_scripts_child_may_end_by_itself_after_the_script_was_stopped(box: Box
     assert "checkpoint written" in (box.folder(run_id) / "log").read_text()
 
 
+def test_a_stop_that_the_disk_does_not_take_note_of_ends_the_run_as_stopped(box: Box) -> None:
+    """A folder in its place: nobody can write stop.json, as on a full disk."""
+    box.job(TRAPS_TERM)
+    run_id = deployed(box)
+    begun(box, run_id)
+    (box.folder(run_id) / "stop.json").mkdir()
+    stopped = box.run("stop", run_id)
+    assert stopped.code == 0, stopped.err
+    seen = box.state()
+    assert (seen["state"], seen["pids"]) == ("stopped", [])
+    assert seen["by"].startswith("tester@")
+    assert "checkpoint written" in seen["last_lines"]
+
+
 def test_stop_now_does_not_wait(box: Box) -> None:
     box.job("import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(99)")
     run_id = deployed(box)
@@ -73,7 +87,7 @@ def test_clean_keeps_the_account_and_removes_the_rest_and_purge_asks(box: Box) -
     assert not scratch.exists()
     left = {path.name for path in box.folder(run_id).iterdir()}
     assert {"run.json", "log", "state.json", "checkpoints"} <= left
-    assert "work" not in left
+    assert not left.intersection({"work", "ballast"})
     assert box.run("stop", "--purge", "--yes").code == 2  # it must be named
     assert box.run("stop", run_id, "--purge").code == 7
     assert box.folder(run_id).exists()

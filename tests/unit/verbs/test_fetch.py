@@ -28,7 +28,7 @@ def described(path: str, content: bytes) -> dict[str, Any]:
 
 
 def host(files: list[dict[str, Any]], **contents: bytes) -> ScriptedHost:
-    staged = {"token": "t", "folder": "/stage", "files": files, "left_out": [], "missing": []}
+    staged = {"token": "t", "folder": "/stage", "files": files, "left_out": [], "missing": [], "no_room": []}
     digests = {file["path"]: file["sha256"] for file in files}
     named = {f"/stage/{digests[name]}": content for name, content in contents.items()}
     return ScriptedHost({"stage": staged, "unstage": {}}, named)
@@ -195,3 +195,12 @@ def test_a_fetch_that_was_cut_is_known_by_its_run_json_and_goes_on(box: Box) -> 
     (folder / "log").write_text("old")
     assert (bring(box, host(files, log=b"new")) / "log").read_bytes() == b"new"
     assert min(files, key=fetch._in_turn)["path"] == "run.json"
+
+
+def test_what_the_host_had_no_room_to_copy_is_told(box: Box) -> None:
+    of = host([described("run.json", b"{}")], **{"run.json": b"{}"})
+    of.answers["stage"]["no_room"] = ["log", "outputs/a", "outputs/b", "outputs/c"]
+    ctx = box.context()
+    fetch.bring(ctx, of, RUN, "best", box.project / "home")
+    said = ctx.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "outputs/c was left out until the run has ended: the host has no room to copy it" in said

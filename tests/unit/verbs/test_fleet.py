@@ -45,7 +45,8 @@ def stopped(box: Box, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def holding(left_out: list[str]) -> ScriptedHost:
-    staged = {"token": "t", "folder": "/stage", "files": [], "left_out": left_out, "missing": []}
+    told = {"left_out": left_out, "missing": [], "no_room": []}
+    staged = {"token": "t", "folder": "/stage", "files": [], **told}
     return ScriptedHost({"look": {"runs": [SEEN]}, "stage": staged, "unstage": {}})
 
 
