@@ -174,6 +174,7 @@ class ScriptedHost:
 
     label = "scripted"
     is_here = True
+    lease: float | None = None
 
     def __init__(self, answers: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
         self.answers = dict(answers)

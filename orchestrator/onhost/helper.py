@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from typing import Any, Callable, Dict
 
@@ -30,6 +31,7 @@ from orchestrator.onhost import (
 from orchestrator.onhost.answers import Refused
 
 Question = Dict[str, Any]
+LONGEST = 6 * 3600.0  # seconds that one answer holds a box, whoever waits for it
 
 
 def _facts(layout: Layout, q: Question) -> Any:
@@ -98,7 +100,11 @@ def answer(layout: Layout, question: Question) -> dict[str, Any]:
 
 
 def serve(layout: Layout) -> None:
-    """While an answer takes long, `{"id", "beat"}` lines tell that the line is alive."""
+    """While an answer takes long, `{"id", "beat"}` lines tell that the line is alive.
+
+    A question may carry `lease`: seconds from now, to which each of those moves the lease of the box. The
+    client cannot ask for that itself before it has its answer.
+    """
     lock = threading.Lock()
 
     def say(value: dict[str, Any]) -> None:
@@ -109,16 +115,27 @@ def serve(layout: Layout) -> None:
     for line in sys.stdin:
         question = json.loads(line)
         done = threading.Event()
-        threading.Thread(target=_beat, args=(done, say, question.get("id")), daemon=True).start()
+        threading.Thread(target=_beat, args=(done, say, question), daemon=True).start()
         reply = answer(layout, question)
         done.set()
         say(reply)
 
 
-def _beat(done: threading.Event, say: Callable[[dict[str, Any]], None], number: Any) -> None:
+def _beat(done: threading.Event, say: Callable[[dict[str, Any]], None], question: Question) -> None:
+    """Ends with the answer, or with the client: what is gone cannot be told, and holds no box.
+
+    Where its machine died, TCP gives up within a quarter of an hour, since there is always something to send.
+    """
+    held = box.here() if question.get("lease") else None
+    until = time.monotonic() + LONGEST
     while not done.wait(frames.BEAT):
-        with contextlib.suppress(OSError, ValueError):
-            say({"id": number, "beat": True})
+        try:
+            say({"id": question.get("id"), "beat": True})
+        except (OSError, ValueError):
+            return
+        if held and time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                held.renew(time.time() + question["lease"])
 
 
 def _supervise(layout: Layout, run_id: str) -> None:

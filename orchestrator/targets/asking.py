@@ -29,6 +29,7 @@ class AskingHost(ABC):
         self._helper: tuple[Pipe, Reader] | None = None
         self._lock = threading.Lock()
         self._questions = 0
+        self.lease: float | None = None
 
     @abstractmethod
     def open(self, verb: str, *words: str) -> tuple[Pipe, Reader]:
@@ -44,8 +45,9 @@ class AskingHost(ABC):
             self._helper = None
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        question = {"op": op, **fields, **({"lease": self.lease} if self.lease else {})}
         with self._lock:
-            reply = self._again(lambda: self._exchange({"op": op, **fields}))
+            reply = self._again(lambda: self._exchange(question))
         if "refused" in reply:
             raise _refusal(reply["refused"])
         answer: dict[str, Any] = reply["answer"]

@@ -23,7 +23,13 @@ class Refused(GpujobError):
 
 
 class Host(Protocol):
-    """A machine that can be asked. Every method may raise Unreachable."""
+    """A machine that can be asked. Every method may raise Unreachable.
+
+    `lease`: how many seconds ahead of now the host keeps the lease of its box while it answers a question;
+    None: it does not.
+    """
+
+    lease: float | None
 
     @property
     def label(self) -> str:

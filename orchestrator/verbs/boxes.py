@@ -97,7 +97,10 @@ def hold(store: Store, label: str, run_id: str) -> None:
 
 @contextlib.contextmanager
 def awake(host: Host) -> Iterator[None]:
-    """While something of ours is under way, the box's lease is renewed; elsewhere nothing is done."""
+    """While something of ours is under way, the box's lease is renewed; elsewhere nothing is done.
+
+    From here between two questions; during one, which may take longer than a lease, by the host.
+    """
     if not host.label.startswith(PREFIX):
         yield
         return
@@ -110,12 +113,14 @@ def awake(host: Host) -> Iterator[None]:
             if done.wait(_SIGN_EVERY):
                 return
 
+    host.lease = LEASE
     thread = threading.Thread(target=sign, daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
+        host.lease = None
 
 
 def may_go(ctx: Context, store: Store, host: Host, seen: dict[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import box, helper
+from orchestrator.onhost import box, frames, helper
 from orchestrator.onhost.box import Box
 from orchestrator.onhost.boxwatch import IDLE_MINUTES, SLACK, BoxWatch
 from tests.rigs.ec2.metadata import TOKEN, Metadata
@@ -83,6 +84,62 @@ def test_the_helper_tells_what_the_box_knows_of_itself(folder: Path) -> None:
 def test_a_lease_is_asked_for_in_seconds_from_now(folder: Path) -> None:
     said = ask(folder, op="lease", seconds=600)["answer"]
     assert abs(said["lease"] - time.time() - 600) < 5
+
+
+def test_an_answer_that_takes_longer_than_the_lease_renews_it(
+    found: Box, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: Any) -> bool:
+        end = time.monotonic() + 10
+        while found.lease == 1900 and time.monotonic() < end:
+            time.sleep(0.001)
+        return found.lease != 1900
+
+    monkeypatch.setattr(frames, "BEAT", 0.001)
+    monkeypatch.setitem(helper._OPS, "make_environment", slow)
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"id": 1, "op": "make_environment", "lease": 1200}\n'))
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    helper.serve(Layout(str(folder)))
+    assert abs((found.lease or 0) - time.time() - 1200) < 5
+
+
+class Beats:
+    """An answer that takes `count` beats; seconds of the clock that the helper reads."""
+
+    def __init__(self, count: int, seconds_each: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left, self.now, self.each = count, 0.0, seconds_each
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "time", lambda: 2000 + self.now)
+
+    def wait(self, seconds: float) -> bool:
+        self.left, self.now = self.left - 1, self.now + self.each
+        return self.left < 0
+
+
+def gone(_: Any) -> None:
+    raise BrokenPipeError
+
+
+@pytest.mark.parametrize(
+    ("question", "say", "lease"),
+    [
+        ({"lease": 600}, lambda _: None, 2000 + 100 * 10 + 600),
+        ({}, lambda _: None, 1900),
+        ({"lease": 600}, gone, 1900),
+    ],
+)
+def test_an_answer_renews_the_lease_for_a_client_that_asked_for_it_and_is_still_there(
+    found: Box, monkeypatch: pytest.MonkeyPatch, question: Any, say: Any, lease: int
+) -> None:
+    helper._beat(Beats(100, 10.0, monkeypatch), say, question)  # type: ignore[arg-type]
+    assert found.lease == lease
+
+
+def test_an_answer_without_end_does_not_hold_a_box_for_ever(
+    found: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper._beat(Beats(100, 3600.0, monkeypatch), lambda _: None, {"lease": 600})  # type: ignore[arg-type]
+    assert found.lease == 2000 + 5 * 3600 + 600
 
 
 def test_a_host_that_is_no_box_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,54 @@
+"""Questions to a helper at the other end of a pipe that is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from orchestrator.errors import Unreachable
+from orchestrator.targets.asking import AskingHost
+from orchestrator.targets.pipes import Reader
+from tests.support import Box, new_box
+
+
+class Pipe:
+    """Answers each line with what was asked; `cut`: breaks off instead."""
+
+    def __init__(self, cut: bool) -> None:
+        self._cut = cut
+        self._said = b""
+
+    def write(self, data: bytes) -> None:
+        question = json.loads(data)
+        self._said = json.dumps({"id": question["id"], "answer": question}).encode() + b"\n"
+
+    def receive(self) -> bytes:
+        if self._cut:
+            raise Unreachable("the connection broke")
+        return self._said
+
+    def close(self) -> None: ...
+
+
+class Host(AskingHost):
+    label = "ec2://i-1"
+
+    def __init__(self, box: Box, cuts: int = 0) -> None:
+        super().__init__(box.context(sleep=lambda _: None))
+        self._cuts = cuts
+
+    def open(self, verb: str, *words: str) -> Any:
+        self._cuts -= 1
+        pipe = Pipe(cut=self._cuts >= 0)
+        return pipe, Reader(pipe)  # type: ignore[arg-type]
+
+    def drop(self) -> None: ...
+
+
+def test_every_question_carries_the_lease_over_a_new_connection_too() -> None:
+    with new_box() as box:
+        host = Host(box, cuts=1)
+        host.lease = 1200.0
+        assert host.ask("make_environment")["lease"] == 1200.0
+        host.lease = None
+        assert "lease" not in host.ask("look")
