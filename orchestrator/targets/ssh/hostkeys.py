@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import subprocess
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import lock
 from orchestrator.context import Context
 from orchestrator.errors import AccessError
 from orchestrator.targets.ssh.address import Resolved, config_words
@@ -58,43 +62,48 @@ def _entry(line: str) -> HostKey | None:
 
 def record(ctx: Context, resolved: Resolved, key: HostKey) -> None:
     """Puts a key on record, in place of any that was there for this host."""
-    _write(ctx, resolved, key, [line for line in _lines(ctx) if line.split()[:1] != [resolved.key_name]])
+    _change(ctx, lambda lines: [*_without(lines, resolved.key_name), _line(resolved, key)])
 
 
 def add(ctx: Context, resolved: Resolved, key: HostKey) -> None:
     """Puts a key on record beside the ones that are there for this host."""
-    _write(ctx, resolved, key, _lines(ctx))
+    _change(ctx, lambda lines: [*lines, _line(resolved, key)])
 
 
 def forget(ctx: Context, key_name: str) -> None:
     """Takes a host that is no more off our record."""
-    kept = [line for line in _lines(ctx) if line.split()[:1] != [key_name]]
-    _replace(ctx, kept)
+    _change(ctx, lambda lines: _without(lines, key_name))
 
 
-def _lines(ctx: Context) -> list[str]:
+def _line(resolved: Resolved, key: HostKey) -> str:
+    return f"{resolved.key_name} {key.kind} {key.blob}"
+
+
+def _without(lines: list[str], key_name: str) -> list[str]:
+    return [line for line in lines if line.split()[:1] != [key_name]]
+
+
+def _change(ctx: Context, change: Callable[[list[str]], list[str]]) -> None:
+    """One at a time, from reading to writing: clients that launch boxes side by side all keep their keys."""
     file = own_file(ctx)
-    return file.read_text("utf-8").splitlines() if file.exists() else []
+    with lock.held(file.with_suffix(".lock")):
+        _replace(file, change(file.read_text("utf-8").splitlines() if file.exists() else []))
 
 
-def _write(ctx: Context, resolved: Resolved, key: HostKey, kept: list[str]) -> None:
-    _replace(ctx, [*kept, f"{resolved.key_name} {key.kind} {key.blob}"])
-
-
-def _replace(ctx: Context, lines: list[str]) -> None:
-    file = own_file(ctx)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp")
+def _replace(file: Path, lines: list[str]) -> None:
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     temporary.replace(file)
 
 
 def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
     """The key that the host shows now, by the way that ssh would take; None where it shows none."""
-    scratch = ctx.state_dir / "offered"
-    scratch.mkdir(parents=True, exist_ok=True)
-    seen = scratch / "known_hosts"
-    seen.unlink(missing_ok=True)
+    ctx.state_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ctx.state_dir, prefix="offered-") as scratch:
+        return _offered(ctx, resolved, Path(scratch) / "known_hosts")
+
+
+def _offered(ctx: Context, resolved: Resolved, seen: Path) -> HostKey | None:
     accept = ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={seen}"]
     # -o given first wins; no authentication is tried, so nothing of the user is shown to the host.
     words = ["ssh", *config_words(ctx), *accept, "-o", "GlobalKnownHostsFile=/dev/null"]
@@ -102,7 +111,6 @@ def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
     words += ["-o", "ConnectTimeout=10", *resolved.typed.words(), "true"]
     subprocess.run(words, env=dict(ctx.env), capture_output=True, check=False)
     lines = seen.read_text("utf-8").splitlines() if seen.exists() else []
-    seen.unlink(missing_ok=True)
     entries = [key for line in lines if (key := _entry(line))]
     return entries[0] if entries else None
 

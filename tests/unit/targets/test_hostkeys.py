@@ -1,0 +1,75 @@
+"""Our record of host keys, with several clients at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from orchestrator.targets.ssh import address, hostkeys
+from orchestrator.targets.ssh.hostkeys import HostKey
+from tests.support import Box, new_box
+
+MEET = """#!/bin/sh
+for word; do
+  case $word in UserKnownHostsFile=*) file=${word#*=} ;; one|two) host=$word ;; esac
+done
+echo "$host ssh-ed25519 key-of-$host" >>"$file"
+touch "$HOME/$host.seen"
+for n in $(seq 500); do [ -e "$HOME/one.seen" ] && [ -e "$HOME/two.seen" ] && exit 255; sleep 0.01; done
+"""
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    with new_box() as found:
+        yield found
+
+
+def host(name: str) -> address.Resolved:
+    said = f"user ana\nhostname {name}\nport 22\nidentityagent none\n"
+    return address.understand(address.parse(name), said, "/home/ana", None)
+
+
+def side_by_side(count: int, take: Callable[[int], None]) -> None:
+    together = threading.Barrier(count)
+
+    def go(number: int) -> None:
+        together.wait()
+        take(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(go, range(count)))
+
+
+def test_clients_that_write_at_once_keep_all_their_keys(box: Box) -> None:
+    def take(number: int) -> None:
+        ctx = box.context()
+        for round_ in range(10):
+            hostkeys.record(ctx, host(f"h{number}-{round_}"), HostKey("ssh-ed25519", "AAAA"))
+            hostkeys.record(ctx, host(f"gone{number}"), HostKey("ssh-ed25519", "AAAA"))
+            hostkeys.forget(ctx, f"gone{number}")
+
+    side_by_side(8, take)
+    file = hostkeys.own_file(box.context())
+    assert sorted(line.split()[0] for line in file.read_text().splitlines()) == sorted(
+        f"h{number}-{round_}" for number in range(8) for round_ in range(10)
+    )
+    assert {path.name for path in file.parent.iterdir()} == {"known_hosts", "known_hosts.lock"}
+
+
+def test_clients_that_look_at_two_hosts_at_once_see_the_key_of_each(box: Box) -> None:
+    fake = box.home / "bin" / "ssh"
+    fake.parent.mkdir()
+    fake.write_text(MEET)
+    fake.chmod(0o755)
+    box.env["PATH"] = f"{fake.parent}:{box.env['PATH']}"
+    names, shown = ["one", "two"], {}
+
+    def look(number: int) -> None:
+        shown[names[number]] = hostkeys.offered(box.context(), host(names[number]))
+
+    side_by_side(2, look)
+    assert shown == {name: HostKey("ssh-ed25519", f"key-of-{name}") for name in names}
