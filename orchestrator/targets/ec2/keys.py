@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import lock
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
 
@@ -20,19 +21,21 @@ class KeyPair:
 
 
 def user_key(ctx: Context) -> Path:
-    """The private key that boxes accept, made once (0600); its public part lies beside it."""
+    """The private key that boxes accept (0600), made once, however many ask; its public part is beside it."""
     path = ctx.config_file.with_name("ec2_ed25519")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            _generate(made, "gpujob")
-            for name in (
-                made.with_name(made.name + ".pub"),
-                made,
-            ):  # the private one says that both are there
-                name.replace(path.with_name(name.name))
+        with lock.held(path.with_suffix(".lock")):
+            if not path.exists():
+                _make(path)
     return path
+
+
+def _make(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        _generate(made, "gpujob")
+        for name in (made.with_name(made.name + ".pub"), made):  # the private one says that both are there
+            name.replace(path.with_name(name.name))
 
 
 def public_key(ctx: Context) -> str:

@@ -1,0 +1,20 @@
+"""The key that boxes accept, with several clients at once."""
+
+from __future__ import annotations
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+from orchestrator.targets.ec2 import keys
+from tests.support import new_box
+
+
+def test_clients_that_need_the_users_key_at_once_all_get_the_one_that_stands() -> None:
+    with new_box() as box, ThreadPoolExecutor(4) as pool:
+        contexts = [box.context() for _ in range(4)]
+        given = set(pool.map(keys.public_key, contexts))
+        path = keys.user_key(contexts[0])
+        words = ["ssh-keygen", "-y", "-f", str(path)]
+        stands = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[1]
+        assert {public.split()[1] for public in given} == {stands}
+        assert path.stat().st_mode & 0o777 == 0o600
