@@ -50,11 +50,15 @@ def already_running(job: str, run: str) -> GpujobError:
     )
 
 
+def gpu_in_use(holders: list[dict[str, Any]]) -> GpujobError:
+    who = "; ".join(_holder(holder) for holder in holders)
+    return GpujobError("a GPU is in use", who, "stop it, or deploy with --share-gpu")
+
+
 def _refuse_gpus(facts: dict[str, Any], job: JobSpec, share_gpu: bool) -> None:
     have, want = len(facts["gpus"]), job.resources.gpus
     if facts["gpu_holders"] and want and not share_gpu:
-        who = "; ".join(_holder(holder) for holder in facts["gpu_holders"])
-        raise GpujobError("a GPU is in use", who, "stop it, or deploy with --share-gpu")
+        raise gpu_in_use(facts["gpu_holders"])
     if 0 < have < want:
         raise GpujobError(
             f"the job asks for {want} GPUs and the host has {have}", "", "--set resources.gpus=1"

@@ -23,6 +23,7 @@ class Layout:
         self.cache = posixpath.join(root, "cache")
         self.tmux_conf = posixpath.join(root, "tmux.conf")
         self.transfer = posixpath.join(root, "transfer")
+        self.start_lock = posixpath.join(root, "start.lock")
         self.tmux_socket = _socket(root, uid)
 
     def run(self, run_id: str) -> RunPaths:

@@ -47,7 +47,7 @@ def gather(
         "home": os.path.expanduser("~"),
         "tmux": tmux_version(),
         "cpus": len(os.sched_getaffinity(0)),
-        "gpu_holders": [dict(holder, ours=_run_of(holder["pid"])) for holder in gpus.holders()],
+        "gpu_holders": gpu_holders(),
         "trees": [tree for tree in trees if os.path.isdir(layout.tree(tree))],
         "pythons": [found for found in (python_facts(word, packages) for word in pythons) if found],
         "standing": {name: _standing(name, path) for name, path in standing.items()},
@@ -60,6 +60,11 @@ def gather(
         "data": {name: arrivals.arrived(layout, name, print_) for name, print_ in data.items()},
         **glance(layout),
     }
+
+
+def gpu_holders() -> list[dict[str, Any]]:
+    """As gpus.holders, each with the run that it is `ours` by, or None."""
+    return [dict(holder, ours=_run_of(holder["pid"])) for holder in gpus.holders()]
 
 
 def _standing(name: str, path: str) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """Answers questions: one JSON object a line on stdin, one a line on stdout, as long as stdin is open.
 
-`{"id": 1, "op": "look", …}` → `{"id": 1, "answer": {…}}` or `{"id": 1, "refused": {"kind", "message"}}`.
+`{"id": 1, "op": "look", …}` → `{"id": 1, "answer": {…}}`, or
+`{"id": 1, "refused": {"kind", "message", "about"}}`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from orchestrator.onhost import (
     frames,
     look,
     proc,
+    rivals,
     runs,
     supervisor,
     trees,
@@ -44,7 +46,7 @@ def _facts(layout: Layout, q: Question) -> Any:
         q.get("data", {}),
         q.get("packages", []),
     )
-    return dict(found, live=runs.live(layout))
+    return dict(found, live=rivals.live(layout))
 
 
 def _look(layout: Layout, q: Question) -> Any:
@@ -61,7 +63,14 @@ def _look(layout: Layout, q: Question) -> Any:
 _OPS: dict[str, Callable[[Layout, Question], Any]] = {
     "facts": _facts,
     "look": _look,
-    "start": lambda layout, q: runs.start(layout, q["spec"], q.get("secrets", {}), q.get("resume", False)),
+    "start": lambda layout, q: runs.start(
+        layout,
+        q["spec"],
+        q.get("secrets", {}),
+        q.get("resume", False),
+        q.get("share_gpu", False),
+        q.get("beside"),
+    ),
     "stop": lambda layout, q: runs.stop(layout, q["run"], q["by"], q.get("now", False)),
     "clean": lambda layout, q: runs.clean(layout, q["run"], q.get("purge", False)),
     "make_environment": lambda layout, q: environments.make(
@@ -89,7 +98,7 @@ def answer(layout: Layout, question: Question) -> dict[str, Any]:
             raise Refused("op", "this helper knows no %r" % question.get("op"))
         reply["answer"] = operation(layout, question)
     except Refused as no:
-        reply["refused"] = {"kind": no.kind, "message": str(no)}
+        reply["refused"] = {"kind": no.kind, "message": str(no), "about": no.about}
     except Exception:
         reply["refused"] = {
             "kind": "failed",

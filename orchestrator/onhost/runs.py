@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths, scratch
-from orchestrator.onhost import ballast, facts, jsonfile, look, proc
+from orchestrator.onhost import ballast, facts, jsonfile, look, proc, rivals
 from orchestrator.onhost.answers import Refused
 
 _SETTLE = 15.0  # seconds until a supervisor must have reported
@@ -33,23 +33,31 @@ _KEEP = (
 )
 
 
-def start(layout: Layout, spec: dict[str, Any], secrets: dict[str, str], resume: bool) -> dict[str, Any]:
+def start(
+    layout: Layout,
+    spec: dict[str, Any],
+    secrets: dict[str, str],
+    resume: bool,
+    share_gpu: bool = False,
+    beside: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Brings a run up in its tmux session and answers with its facts.
 
-    The run folder's mkdir is the lock between runs; a lock file in it lets a start that was cut be
-    repeated. A run that is going, or that has ended and is not to be resumed, is answered as it is.
+    One start at a time on a host, whichever client asks: who is in its way (rivals.refuse) is judged again.
+    A start that was cut may be repeated: a run that is going, or that has ended and is not to be resumed, is
+    answered as it is.
     """
     paths = layout.run(spec["id"])
     if resume:
         spec = _begun(paths, spec["id"])
-    os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
-    with _locked(paths.lock):
+    with _locked(layout.start_lock), _locked(paths.lock):
         seen = look.one(layout, spec["id"], 0)
         assert seen is not None
         began = seen["state"] is not None
         if seen["supervised"] or seen["pids"] or (began and not resume):
             return {"started": False, "seen": seen}
         try:
+            rivals.refuse(layout, spec, share_gpu, beside)
             _fill(layout, paths, spec, secrets)
             _bring_up(layout, spec["id"])
         except BaseException:
@@ -119,12 +127,14 @@ def _undo(layout: Layout, paths: RunPaths, spec: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with open(path, "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 def _fill(layout: Layout, paths: RunPaths, spec: dict[str, Any], secrets: dict[str, str]) -> None:
+    os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     if not os.path.exists(paths.work):
         _copy_tree(layout, paths.work, (spec.get("code") or {}).get("tree"))
     ballast.lay(paths)
@@ -273,14 +283,3 @@ def _remove(path: str) -> bool:
             return True
         return False
     return not os.path.exists(path)
-
-
-def live(layout: Layout) -> list[dict[str, Any]]:
-    """Runs that have a process: id and job."""
-    marks = proc.by_mark()
-    seen = [look.one(layout, run_id, 0, set(), marks) for run_id in look.run_ids(layout)]
-    return [
-        {"id": run["id"], "job": (run["run"] or {}).get("job")}
-        for run in seen
-        if run and (run["supervised"] or run["pids"])
-    ]

@@ -146,7 +146,7 @@ def frames(reader: Reader) -> Iterator[bytes]:
             yield piece
 
 
-def _refusal(refused: dict[str, str]) -> GpujobError:
+def _refusal(refused: dict[str, Any]) -> GpujobError:
     if refused["kind"] == "absent":
         return NotFound(refused["message"], "", "gpujob status")
-    return Refused(refused["kind"], refused["message"], _NEXT.get(refused["kind"], ""))
+    return Refused(refused["kind"], refused["message"], _NEXT.get(refused["kind"], ""), refused.get("about"))

@@ -152,6 +152,7 @@ def _carry_out(
     store.write_intent(plan.job, host.label, intent)
     executor = execute.Executor(ctx, host, store, trees)
     executor.secrets = secrets
+    executor.planned = execute.planned(given.facts, given.share_gpu)
     try:
         with boxes.awake(host):
             executor.run(plan, request.word)
@@ -220,8 +221,10 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
         fitness.refuse_host(found, job.spec, request.share_gpu)
         space.refuse_run(found, job.spec)
         secrets = _secrets(ctx, (seen["run"] or {}).get("pass_env") or [])
-        answer = host.ask("start", spec={"id": seen["id"]}, secrets=secrets, resume=True)
-        runs.remember(ctx, store, host, [answer["seen"]])
+        planned = execute.planned(found, request.share_gpu)
+        spec = {"id": seen["id"]}
+        started = execute.start(host, job.spec.name, spec=spec, secrets=secrets, resume=True, **planned)
+        runs.remember(ctx, store, host, [started])
         boxes.hold(store, host.label, seen["id"])
     step = seen["checkpoints"]["last"]
     origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.context import Context
+from orchestrator.core import fitness
 from orchestrator.core.plan import CheckStep, CodeStep, DataStep, EnvironmentStep, Plan, StartStep, Step
 from orchestrator.errors import UsageError
 from orchestrator.source import Source
@@ -17,7 +18,10 @@ from orchestrator.view import plans, transfer
 
 
 class Executor:
-    """One plan on one host; `started` are the facts of the run once it is up."""
+    """One plan on one host; `started` are the facts of the run once it is up.
+
+    `planned`: what the function of that name gives for the facts that the plan was made of.
+    """
 
     def __init__(self, ctx: Context, host: Host, store: Store, trees: Mapping[str, Source]) -> None:
         self.ctx = ctx
@@ -25,6 +29,7 @@ class Executor:
         self.store = store
         self.trees = trees
         self.secrets: dict[str, str] = {}
+        self.planned: dict[str, Any] = {}
         self.started: dict[str, Any] = {}
 
     def run(self, plan: Plan, word: str) -> None:
@@ -48,7 +53,8 @@ class Executor:
                 "make_environment", key=step.key, python=step.python, packages=list(step.packages), **of
             )
         elif isinstance(step, StartStep):
-            self.started = self.host.ask("start", spec=step.spec, secrets=self.secrets)["seen"]
+            job = step.spec["job"]
+            self.started = start(self.host, job, spec=step.spec, secrets=self.secrets, **self.planned)
 
     def _send_tree(self, tree: Source) -> None:
         """Where what arrived is not what was read here, the digests kept here may be what is wrong."""
@@ -57,3 +63,21 @@ class Executor:
         except (Refused, UsageError):
             facts.digests(self.ctx).forget(tree.folder)
             raise
+
+
+def planned(found: dict[str, Any], share_gpu: bool) -> dict[str, Any]:
+    """What a start is judged by on the host: who was there when it was planned, and whether that matters."""
+    return {"share_gpu": share_gpu, "beside": [run["id"] for run in found["live"]]}
+
+
+def start(host: Host, job: str, **fields: Any) -> dict[str, Any]:
+    """The facts of the run once it is up. Another client that was first is told of as a plan tells it."""
+    try:
+        seen: dict[str, Any] = host.ask("start", **fields)["seen"]
+    except Refused as no:
+        if no.kind == "running":
+            raise fitness.already_running(job, no.about["run"]) from None
+        if no.kind == "gpu":
+            raise fitness.gpu_in_use(no.about["holders"]) from None
+        raise
+    return seen

@@ -6,7 +6,12 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from orchestrator.verbs import execute
 from tests.host.scripts import SLOW, TRAPS_TERM, begun, deployed
 from tests.support import Box
 
@@ -93,6 +98,36 @@ def test_a_cut_deploy_typed_again_with_other_settings_does_not_pass_for_it(box: 
     run_id = killed_after_the_start(box)
     other = box.run("deploy", "job", "--set", "config.lr=9")
     assert (other.code, f"already running as {run_id}" in other.err) == (1, True)
+
+
+def test_a_deploy_that_another_laptop_overtook_is_refused_as_if_it_were_planned_now(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.job(SLOW)
+    first, real = [], execute.Executor.run
+
+    def overtaken(*words: Any) -> None:
+        monkeypatch.setattr(execute.Executor, "run", real)
+        first.append(box.run("deploy", "job", state_dir=box.home / "other").out.strip())
+        real(*words)
+
+    monkeypatch.setattr(execute.Executor, "run", overtaken)
+    refused = box.run("deploy", "job")
+    assert refused.code == 1
+    assert f"job is already running as {first[0]}" in refused.err
+    assert f"gpujob monitor {first[0]}, or deploy with --name to run it beside" in refused.err
+    assert [path.name for path in (box.root / "runs").iterdir()] == first
+    assert list(box.state_dir.glob("intents/*.json")) == []
+
+
+def test_of_laptops_that_deploy_a_job_at_once_one_starts_it(box: Box) -> None:
+    box.job(SLOW)
+    laptops = [replace(box, env={**box.env, "XDG_STATE_HOME": str(box.home / f"{n}")}) for n in range(3)]
+    clients = [laptop.spawn("deploy", "job") for laptop in laptops]
+    said = [client.communicate(timeout=60)[1].decode() for client in clients]
+    assert sorted(client.returncode for client in clients) == [0, 1, 1], said
+    assert sum("job is already running as" in words for words in said) == 2
+    assert len(list((box.root / "runs").iterdir())) == 1
 
 
 def test_two_runs_are_never_mixed_in_one_folder(box: Box) -> None:

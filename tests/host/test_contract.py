@@ -111,6 +111,18 @@ def test_a_run_is_started_seen_followed_and_stopped(host: Host) -> None:
     assert host.ask("stop", run=RUN, by="me")["was_going"] is False
 
 
+def test_a_start_beside_a_going_run_of_the_job_is_refused_and_leaves_nothing(host: Host) -> None:
+    host.ask("start", spec=spec(), secrets={})
+    other = spec(id="job-20261121T101113-3c4d", mark="f00d" * 8)
+    with pytest.raises(Refused, match="already running") as caught:
+        host.ask("start", spec=other, secrets={})
+    assert (caught.value.kind, caught.value.about) == ("running", {"run": RUN})
+    assert [seen["id"] for seen in host.ask("look", lines=0)["runs"]] == [RUN]
+    host.ask("stop", run=RUN, by="me", now=True)
+    assert host.ask("start", spec=other, secrets={})["started"]
+    host.ask("stop", run=other["id"], by="me", now=True)
+
+
 def test_what_is_staged_is_received_and_continued(host: Host, tmp_path: Path) -> None:
     host.ask("start", spec=spec(argv=["sh", "-c", "printf 0123456789"]), secrets={})
     list(host.follow(RUN, "log", 0))
