@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -108,10 +109,11 @@ def size(count: float) -> str:
 
 
 def sparkline(values: list[float], cells: int = 32) -> str:
-    """The last `cells` values from their least to their most; `no data` where there is none."""
+    """The last `cells` values from their least to their most, `×` where one is not finite; or `no data`."""
     if not values:
         return "no data"
-    shown = values[-cells:]
-    low, high = min(shown), max(shown)
-    span = (high - low) or 1.0
-    return "".join("▁▂▃▄▅▆▇█"[int((value - low) / span * 7)] for value in shown)
+    shown = [value / 2 for value in values[-cells:]]  # halves: the span of any two floats is a float
+    finite = [value for value in shown if math.isfinite(value)]
+    low = min(finite, default=0.0)
+    span = (max(finite, default=0.0) - low) or 1.0
+    return "".join("▁▂▃▄▅▆▇█"[int((v - low) / span * 7)] if math.isfinite(v) else "×" for v in shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -108,7 +109,10 @@ def _curves(lines: list[str]) -> list[str]:
 
 
 def _curve(values: list[float]) -> str:
-    return f"{sparkline(values):32}  {values[-1]:.4g} ({min(values):.3g} to {max(values):.3g})"
+    finite = [value for value in values if math.isfinite(value)]
+    told = [f"{min(finite):.3g} to {max(finite):.3g}"] if finite else []
+    told += [f"{len(values) - len(finite)} not finite"] if len(finite) < len(values) else []
+    return f"{sparkline(values):32}  {values[-1]:.4g} ({', '.join(told)})"
 
 
 def _metrics(run: dict[str, Any]) -> str:

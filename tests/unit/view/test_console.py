@@ -1,4 +1,6 @@
 import io
+import sys
+from math import inf, nan
 
 import pytest
 from hypothesis import given
@@ -74,6 +76,15 @@ def test_durations_and_sizes_read_well() -> None:
 def test_a_sparkline_spans_from_least_to_most_and_says_when_there_is_nothing() -> None:
     assert sparkline([0, 1, 2]) == "▁▄█"
     assert sparkline([]) == "no data"
+
+
+def test_a_sparkline_marks_what_is_not_finite() -> None:
+    assert sparkline([0, nan, 1, 2, inf, -inf]) == "▁×▄█××"
+    assert sparkline([nan]) == "×"
+
+
+def test_a_sparkline_takes_any_floats() -> None:
+    assert sparkline([-sys.float_info.max, sys.float_info.max]) == "▁█"
 
 
 def test_columns_are_aligned_and_the_last_is_not_padded() -> None:

@@ -1,0 +1,47 @@
+import io
+import json
+from typing import Any
+
+import pytest
+
+from orchestrator.view.dashboard import open_screen
+from tests.support import new_box
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def picture(losses: list[float]) -> dict[str, Any]:
+    """A run that goes, with one progress event a loss."""
+    told = [{"event": "progress", "step": step, "of": 9, "loss": loss} for step, loss in enumerate(losses)]
+    run = {"id": "job-1", "state": "running", "step": 2, "of": 9, "epoch": None, "attempt": 1, "since": 0.0}
+    run |= {"eta": None, "health": [], "last_lines": []}
+    return {
+        "run": run,
+        "events": [json.dumps(event) for event in told],
+        "host": {"hostname": "box", "gpus": []},
+    }
+
+
+@pytest.mark.parametrize(
+    ("losses", "line"),
+    [
+        ([2.0, 1.0, 1.5], "█▁▄                               1.5 (1 to 2)"),
+        ([2.0, 1.0, float("nan")], "█▁×                               nan (1 to 2, 1 not finite)"),
+        ([2.0, float("inf"), 1.0], "█×▁                               1 (1 to 2, 1 not finite)"),
+        ([float("nan")] * 2, "××                                nan (2 not finite)"),
+    ],
+)
+def test_a_training_that_diverges_stays_on_the_screen_and_shows_it(
+    losses: list[float], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    out = Terminal()
+    with (
+        new_box() as box,
+        open_screen(box.context(stdout=out, env={"TERM": "xterm", "NO_COLOR": "1"})) as screen,
+    ):
+        screen.show(picture(losses))
+    assert line in out.getvalue()
