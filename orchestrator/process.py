@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from orchestrator import share
+
 
 @dataclass(frozen=True)
 class Done:
@@ -61,6 +63,21 @@ def run(
         for stream in (process.stdin, process.stdout, process.stderr):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
+
+
+def trainers(
+    python: str,
+    words: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdin: bytes = b"",
+    on_line: Callable[[str], None] = lambda line: None,
+) -> Done:
+    """`python -m trainers` where they lie: -m imports from the current folder first, and files of the
+    user's there (a random.py) would stand in for modules."""
+    home = share.trainers_package().parent
+    env = {**env, "PYTHONPATH": str(home)}
+    return run([python, "-m", "trainers", *words], stdin=stdin, env=env, cwd=home, on_line=on_line)
 
 
 def _drain(stream: IO[bytes], into: list[bytes]) -> None:

@@ -112,6 +112,11 @@ class Box:
         path.write_text(text, "utf-8")
         return path
 
+    def shadow(self) -> None:
+        """Files in the project that a Python started there takes for modules of its own."""
+        for name in ("random.py", "trainers/__init__.py"):
+            self.write(name, "raise SystemExit('a file of the user stood in for a module')\n")
+
     def job(self, body: str, name: str = "job", **keys: Any) -> None:
         """A job whose command is a Python script with this body."""
         self.write("train.py", body)
@@ -212,9 +217,14 @@ class ScriptedHost:
             on_bytes(len(content) - have)
 
     def run(
-        self, words: Sequence[str], stdin: bytes, env: Mapping[str, str], on_line: Callable[[str], None]
+        self,
+        words: Sequence[str],
+        stdin: bytes,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None],
+        cwd: str | None = None,
     ) -> Done:
-        self.asked.append(("run", {"words": list(words), "stdin": stdin}))
+        self.asked.append(("run", {"words": list(words), "stdin": stdin, "env": dict(env), "cwd": cwd}))
         lines, done = self.answers["run"]
         for line in lines:
             on_line(line)

@@ -20,6 +20,9 @@ FAILED, USAGE, REFUSED, NO_DATA = 1, 2, 64, 65
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m trainers", description=__doc__)
+    top.add_argument(
+        "-C", dest="base", type=Path, default=Path(), metavar="DIR", help="what paths are relative to"
+    )
     verbs = top.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="the trainers, one JSON object a line")
     verbs.add_parser("check", help="check the request on stdin").add_argument("name")
@@ -53,9 +56,17 @@ def _json(value: Any) -> None:
     say(json.dumps(jsonable(value), ensure_ascii=False))
 
 
-def _folders(pairs: Sequence[str]) -> dict[str, str]:
-    parts = (pair.partition("=") for pair in pairs)
-    return {name: path for name, _, path in parts}
+def _folders(asked: argparse.Namespace) -> dict[str, str]:
+    parts = (pair.partition("=") for pair in asked.data)
+    return {name: str(asked.base / path) for name, _, path in parts}
+
+
+def _place(asked: argparse.Namespace) -> None:
+    """Every path as it is from here."""
+    for name, value in vars(asked).items():
+        if isinstance(value, Path) and name != "base":
+            setattr(asked, name, asked.base / value)
+    asked.files = [asked.base / file for file in getattr(asked, "files", ())]
 
 
 def _list(asked: argparse.Namespace) -> int:
@@ -88,7 +99,7 @@ def _train(asked: argparse.Namespace) -> int:
 def _prepare(asked: argparse.Namespace) -> int:
     described = registry.describe(asked.name)
     declared = getattr(described, "SOURCES", {})
-    given = sources.read(declared, asked.sources, asked.words)
+    given = sources.read(declared, asked.sources, asked.words, asked.base)
     if asked.sample is not None:
         if given:
             raise sources.BadSource(f"--sample and --{next(iter(given))} exclude each other")
@@ -97,13 +108,13 @@ def _prepare(asked: argparse.Namespace) -> int:
         _json({"v": VERSION, "event": "prepared", **written})
         return 0
     if given:
-        to = (asked.to or Path(f"{asked.name}-data")).absolute()
+        to = (asked.to or asked.base / f"{asked.name}-data").absolute()
         made = registry.prepare(asked.name).run(given, to, asked.seed, Events(None))
         _json({"v": VERSION, "event": "prepared", **made})
         return 0
     if not asked.data:
         raise sources.BadSource(f"prepare {asked.name} wants to know of what: {sources.listed(declared)}")
-    request = preflight.Request({}, _folders(asked.data), "full", asked.work)
+    request = preflight.Request({}, _folders(asked), "full", asked.work)
     report, code = preflight.prepare(asked.name, request, Events(None))
     _json(report)
     return code
@@ -111,7 +122,7 @@ def _prepare(asked: argparse.Namespace) -> int:
 
 def _evaluate(asked: argparse.Namespace) -> int:
     held, module = _open(asked.checkpoint)
-    folders = {name: Path(path) for name, path in _folders(asked.data).items()}
+    folders = {name: Path(path) for name, path in _folders(asked).items()}
     missing = [str(path) for path in folders.values() if not path.is_dir()]
     if missing or not folders:
         complain(f"--data NAME=PATH names the data folders; not a folder: {missing or 'none given'}")
@@ -173,6 +184,7 @@ def main(words: Sequence[str] | None = None) -> int:
     top = parser()
     asked, more = top.parse_known_args(words)
     asked.words = more
+    _place(asked)
     if more and asked.verb != "prepare":
         top.error(f"unrecognized arguments: {' '.join(more)}")
     verbs = {

@@ -14,7 +14,7 @@ from orchestrator.onhost import frames
 
 
 def run(request: dict[str, Any], stdin: BinaryIO, out: BinaryIO) -> None:
-    """`request`: words, env (on top of ours), bytes (of stdin, which follow it).
+    """`request`: words, env (on top of ours), cwd (or null), bytes (of stdin, which follow it).
 
     When the asker goes away (EOF on our stdin), the command and its children are killed.
     """
@@ -27,6 +27,7 @@ def run(request: dict[str, Any], stdin: BinaryIO, out: BinaryIO) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **request["env"]},
+            cwd=request["cwd"],
             start_new_session=True,
         )
     except OSError as error:

@@ -84,7 +84,8 @@ def _see_parent(folder: str, python: str, inside: str) -> None:
 
 
 def _run(words: list[str], hint: str) -> str:
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True)
+    # Elsewhere than where the user stands: -m and -c import from the current folder first.
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, cwd="/")
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         told = [line for line in lines if line.startswith("ERROR:")] or lines or [hint or "no reason given"]

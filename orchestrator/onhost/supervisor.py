@@ -124,7 +124,7 @@ class Supervisor:
         try:
             child = subprocess.Popen(
                 self.spec["argv"],
-                cwd=self.paths.work,
+                cwd=self._cwd(),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
@@ -145,6 +145,11 @@ class Supervisor:
         if os.WIFSIGNALED(status):
             return None, os.WTERMSIG(status)
         return self._meant(os.WEXITSTATUS(status)), None
+
+    def _cwd(self) -> str:
+        """For a trainer of ours the run's folder: -m imports from the current folder first, and files of
+        the job's code would stand in for modules."""
+        return self.paths.folder if self.spec.get("trainer") else self.paths.work
 
     def _meant(self, code: int) -> int:
         """The code that the run's last event tells, where its launcher turned it into another."""

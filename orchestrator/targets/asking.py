@@ -76,12 +76,17 @@ class AskingHost(ABC):
                     pipe.close()
 
     def run(
-        self, words: Sequence[str], stdin: bytes, env: Mapping[str, str], on_line: Callable[[str], None]
+        self,
+        words: Sequence[str],
+        stdin: bytes,
+        env: Mapping[str, str],
+        on_line: Callable[[str], None],
+        cwd: str | None = None,
     ) -> Done:
         """Not repeated after a cut: only the caller knows whether it may be."""
         pipe, reader = self.open("run")
         try:
-            request = {"words": list(words), "env": dict(env), "bytes": len(stdin)}
+            request = {"words": list(words), "env": dict(env), "cwd": cwd, "bytes": len(stdin)}
             pipe.write(json.dumps(request).encode() + b"\n" + stdin)
             rest = b""
             for block in frames(reader):

@@ -63,8 +63,9 @@ class Host(Protocol):
         stdin: bytes,
         env: Mapping[str, str],
         on_line: Callable[[str], None],
+        cwd: str | None = None,
     ) -> Done:
-        """A command on the host; its stdout comes line by line."""
+        """A command on the host, in `cwd` where one is given; its stdout comes line by line."""
 
     def pythons(self) -> list[str]:
         """Interpreters worth asking whether they have torch, the likeliest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from orchestrator import process, share
+from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core.plan import CheckStep
 from orchestrator.errors import GpujobError
@@ -59,14 +59,14 @@ def _ask_trainer(ctx: Context, host: Host | None, step: CheckStep) -> dict[str, 
         lines.append(line)
         progress.line(line)
 
-    words = [step.python or ctx.python, "-m", "trainers", "check", step.trainer]
+    python, words = step.python or ctx.python, ["check", step.trainer]
     stdin = json.dumps(step.request).encode()
     with progress:
         if step.here or host is None:
-            env = {**ctx.env, "PYTHONPATH": str(share.trainers_package().parent)}
-            done = process.run(words, stdin=stdin, env=env, on_line=take)
+            done = process.trainers(python, words, ctx.env, stdin=stdin, on_line=take)
         else:
-            done = host.run(words, stdin, {"PYTHONPATH": step.pythonpath}, take)
+            at = step.pythonpath  # as process.trainers has it
+            done = host.run([python, "-m", "trainers", *words], stdin, {"PYTHONPATH": at}, take, cwd=at)
     report = jobs.report_of(lines)
     if report is None:
         raise GpujobError("the trainer's check failed", jobs.last_line(done.err), "gpujob doctor")

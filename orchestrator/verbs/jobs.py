@@ -188,9 +188,8 @@ def _check_config(ctx: Context, file: JobFile) -> dict[str, Any]:
     """
     request = {"config": file.spec.config, "data": {}, "tier": "config"}
     lines: list[str] = []
-    words = [ctx.python, "-m", "trainers", "check", file.spec.trainer or ""]
-    env = {**ctx.env, "PYTHONPATH": str(share.trainers_package().parent)}
-    done = process.run(words, stdin=json.dumps(request).encode(), env=env, on_line=lines.append)
+    words, stdin = ["check", file.spec.trainer or ""], json.dumps(request).encode()
+    done = process.trainers(ctx.python, words, ctx.env, stdin=stdin, on_line=lines.append)
     report = report_of(lines)
     if report is None:
         raise GpujobError("the trainer's check gave no report", last_line(done.err), "gpujob doctor")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator import process, share
+from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core import interpreters
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
@@ -91,22 +91,17 @@ def _pairs(ctx: Context, item: str) -> list[str]:
 def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[str, Any]]:
     """The JSON lines that the trainer printed, progress apart."""
     found: list[dict[str, Any]] = []
-    progress = findings.Progress(ctx)
+    verb, progress = words[0], findings.Progress(ctx)
     with progress:
-        env = {**ctx.env, "PYTHONPATH": str(share.trainers_package().parent)}
-        done = process.run(
-            [_python(ctx), "-m", "trainers", *words],
-            env=env,
-            cwd=ctx.cwd,
-            on_line=_taker(found, progress),
-        )
+        words = ["-C", str(ctx.cwd), *words]
+        done = process.trainers(_python(ctx), words, ctx.env, on_line=_taker(found, progress))
     if done.code and not (may_fail and found):
         why = jobs.last_line(done.err)
         if done.code == Exit.USAGE:
-            raise UsageError(why, "", f"gpujob {words[0]} --help")
+            raise UsageError(why, "", f"gpujob {verb} --help")
         if done.code == gate.NO_USABLE_DATA:
-            raise GpujobError(f"the data gives nothing to {words[0]}", why)
-        raise GpujobError(f"{words[0]} failed: {why}", _why(done.code), "gpujob doctor")
+            raise GpujobError(f"the data gives nothing to {verb}", why)
+        raise GpujobError(f"{verb} failed: {why}", _why(done.code), "gpujob doctor")
     return found
 
 

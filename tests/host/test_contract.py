@@ -96,6 +96,21 @@ def test_a_command_is_run_as_words_and_its_lines_come_one_by_one(host: Host) -> 
     assert (done.code, done.err) == (7, "bad\n")
 
 
+def test_a_command_is_run_where_it_is_asked_to(host: Host) -> None:
+    lines: list[str] = []
+    assert host.run(["pwd"], b"", {}, lines.append, cwd="/usr").code == 0
+    assert lines == ["/usr"]
+
+
+@pytest.mark.parametrize(("trainer", "below"), [(None, "/work"), ("facenet-lstm", "")])
+def test_a_command_runs_in_the_code_and_a_trainer_of_ours_beside_it(
+    host: Host, trainer: str | None, below: str
+) -> None:
+    started = host.ask("start", spec=spec(argv=["pwd"], trainer=trainer), secrets={})
+    shown = b"".join(host.follow(RUN, "log", 0)).decode()
+    assert shown == started["seen"]["folder"] + below + "\n"
+
+
 def test_a_run_is_started_seen_followed_and_stopped(host: Host) -> None:
     started = host.ask("start", spec=spec(), secrets={})
     assert started["started"]

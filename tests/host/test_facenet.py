@@ -61,6 +61,17 @@ def test_from_sample_data_to_a_prediction(box: Box, sample: Path) -> None:
     assert (damaged.code, "model.safetensors does not match its sha256" in damaged.err) == (1, True)
 
 
+def test_files_of_the_users_stand_in_for_no_module_and_paths_begin_where_they_are_typed(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.shadow()
+    monkeypatch.chdir(box.project)
+    made = box.run("prepare", "facenet-lstm", "--sample", "some/sample", "--size", "240")
+    assert made.code == 0, made.err
+    checked = box.run("check", "facenet-lstm", "--data", "some/sample", *SETS)
+    assert checked.code == 0, checked.err
+
+
 def test_a_stopped_training_left_a_checkpoint_and_resumes_from_it(box: Box, sample: Path) -> None:
     shutil.copytree(sample, box.project / "sample")
     more = ["--set", "config.epochs=60"]

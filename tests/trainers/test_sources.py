@@ -15,6 +15,7 @@ def test_a_source_is_named_in_any_of_three_ways(tmp_path):
     assert sources.read(DECLARED, pairs, []) == wanted
     assert sources.read(DECLARED, [], ["--images", str(tmp_path), f"--model={tmp_path / 'm'}"]) == wanted
     assert sources.read(DECLARED, [], []) == {}
+    assert sources.read(DECLARED, ["images=."], ["--model", "m"], tmp_path) == wanted
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,20 @@ def test_prepare_without_sample_reads_the_data_in(sample, tmp_path, capsys):
     assert list(tmp_path.glob("*/index.json"))
 
 
+def test_paths_begin_where_they_are_said_to(sample, trained, tmp_path, capsys):
+    pairs = [f"--data={name}={name}" for name in ("ravdess", "crema")]
+    code, _ = call(capsys, "-C", sample, "prepare", "facenet-lstm", "--work", tmp_path, *pairs)
+    assert code == 0
+    code, _ = call(capsys, "-C", tmp_path, "prepare", "facenet-lstm", "--sample", "made", "--size", 24)
+    assert code == 0
+    assert (tmp_path / "made" / "ravdess").is_dir()
+    file = next((sample / "crema").glob("1001_*_SAD_XX*"))
+    code, (answer,) = call(capsys, "-C", file.parent, "predict", trained / "last", file.name)
+    assert (code, answer["file"]) == (0, str(file))
+    code, (held,) = call(capsys, "-C", trained, "verify", "best")
+    assert (code, held["trainer"]) == (0, "facenet-lstm")
+
+
 def test_an_unknown_trainer_is_named_with_those_there_are(capsys):
     assert command.main(["train", "facenet"]) == 2
     assert "facenet-lstm" in capsys.readouterr().err

@@ -13,10 +13,12 @@ class BadSource(Exception):
     """An option of `prepare` that the trainer does not have, or that names nothing."""
 
 
-def read(declared: Mapping[str, str], pairs: Sequence[str], words: Sequence[str]) -> dict[str, Path]:
+def read(
+    declared: Mapping[str, str], pairs: Sequence[str], words: Sequence[str], base: Path = Path()
+) -> dict[str, Path]:
     """Source to path, of `pairs` (NAME=PATH) and of `words` (`--NAME PATH`, `--NAME=PATH`).
 
-    Raises BadSource.
+    A relative path begins at `base`. Raises BadSource.
     """
     found: dict[str, Path] = {}
     for name, value in (*_pairs(pairs), *_options(words, declared)):
@@ -24,9 +26,9 @@ def read(declared: Mapping[str, str], pairs: Sequence[str], words: Sequence[str]
             raise BadSource(f"there is no option --{name}: {_guess(name, declared)}")
         if name in found:
             raise BadSource(f"--{name} is given twice")
-        if not Path(value).exists():
+        if not (base / value).exists():
             raise BadSource(f"--{name}: there is no {value}; it is {declared[name]}")
-        found[name] = Path(value).absolute()
+        found[name] = (base / value).absolute()
     return found
 
 

@@ -26,6 +26,14 @@ def test_an_environment_sees_what_its_parent_has_and_is_made_once(tmp_path: Path
     assert Path(made["python"]).lstat().st_ino == inode
 
 
+def test_a_file_where_the_user_stands_stands_in_for_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "venv.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert environments.make(Layout(str(tmp_path)), Wanted("ab12", sys.executable, []))["python"]
+
+
 def test_one_that_was_cut_is_made_anew_and_one_that_cannot_be_made_is_not_marked_whole(
     tmp_path: Path,
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(
     result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert [op for op, _ in host.asked] == ["facts", "run", "start"]
+    assert host.asked[1][1]["cwd"] == host.asked[1][1]["env"]["PYTHONPATH"]
     assert len(host.sent) == 1
     spec = host.asked[-1][1]["spec"]
     assert spec["argv"] == ["/py", "-m", "trainers", "train", "facenet-lstm"]

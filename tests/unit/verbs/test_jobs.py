@@ -84,6 +84,12 @@ def test_an_unknown_option_of_a_trainer_is_refused_with_its_line_and_a_guess(box
     assert "epochs" in caught.value.what + caught.value.why
 
 
+def test_files_of_the_users_stand_in_for_no_module(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.shadow()
+    monkeypatch.chdir(box.project)
+    assert load(box, "facenet-lstm").spec.trainer == "facenet-lstm"
+
+
 def test_an_unknown_option_given_by_set_is_blamed_on_the_flag(box: Box) -> None:
     with pytest.raises(UsageError, match=r"^--set: "):
         load(box, "facenet-lstm", sets=["config.epohcs=3"])
