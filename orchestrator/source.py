@@ -132,7 +132,8 @@ def _walked(folder: Path) -> Iterator[str]:
 def _rules(path: str) -> pathspec.GitIgnoreSpec:
     import pathspec  # noqa: PLC0415 - 43 ms that a folder under git does not need
 
-    return pathspec.GitIgnoreSpec.from_lines(Path(path).read_text("utf-8").splitlines())
+    lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    return pathspec.GitIgnoreSpec.from_lines(os.fsdecode(line) for line in lines)
 
 
 def _ignored(path: str, rules: Rules) -> bool:

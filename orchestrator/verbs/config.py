@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
+from orchestrator import textfile
 from orchestrator.context import Context
 from orchestrator.core import yamltext
 from orchestrator.core.settings import ABOUT, Layer, Setting, from_environment, resolve
@@ -14,7 +14,7 @@ from orchestrator.errors import UsageError
 def load(ctx: Context) -> dict[str, Setting]:
     """Settings of this command; a flag such as --on stands above all of them."""
     files = [(ctx.cwd / "gpujob.yaml", "gpujob.yaml"), (ctx.config_file, str(ctx.config_file))]
-    layers = [_file_layer(text, name) for path, name in files if (text := _read(path)) is not None]
+    layers = [_file_layer(textfile.read(path, name), name) for path, name in files if path.exists()]
     return resolve([*from_environment(ctx.env), *layers])
 
 
@@ -27,13 +27,6 @@ def show(ctx: Context) -> int:
     for key, setting in settings.items():
         ctx.out(f"{key:10} {setting.value:24} from {setting.source:22} {ABOUT[key]}")
     return 0
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        return None
 
 
 def _file_layer(text: str, name: str) -> Layer:

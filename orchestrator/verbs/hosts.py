@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from orchestrator import textfile
 from orchestrator.context import Context
 from orchestrator.core.launch import PREFIX
 from orchestrator.errors import AccessError, Unreachable, UsageError
@@ -54,7 +55,7 @@ def listed(ctx: Context, cached: bool) -> int:
         ctx.talk(f"as it was last seen: {error.what}; {error.why}")
     code = int(unseen[0].exit_code) if unseen else 0
     file = hostkeys.own_file(ctx)
-    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    lines = textfile.read(file, str(file)).splitlines() if file.exists() else []
     rows = []
     for line in lines:
         name, _, rest = line.partition(" ")

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator import process, share
+from orchestrator import process, share, textfile
 from orchestrator.context import Context
 from orchestrator.core import spec
 from orchestrator.core.spec import JobFile, JobSpec
@@ -57,11 +57,7 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
     """Reads and checks a job file; its trainer and the trainer's options too. Looks at no data yet."""
     path, ours = _find(ctx, word)
     shown = ctx.short(path)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{shown} cannot be read: {error}") from None
-    file = spec.parse(text, shown, [_pair(item) for item in sets])
+    file = spec.parse(textfile.read(path, shown), shown, [_pair(item) for item in sets])
     if name:
         file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
     _check_name(file, name)
@@ -107,10 +103,7 @@ def _requirements(file: JobFile, base: Path) -> str | None:
     if name is None:
         return None
     where = file.where("env", "requirements")
-    try:
-        text = (base / name).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{where}: env.requirements cannot be read: {error}") from None
+    text = textfile.read(base / name, f"{where}: env.requirements: {name}")
     for number, line in enumerate(text.splitlines(), 1):
         if _LOCAL.match(line.strip()):
             why = f"{name}:{number}: {line.strip()}"

@@ -37,7 +37,7 @@ def test_requirements_that_cannot_be_had_start_nothing_and_say_what_pip_said(box
     assert (refused.code, "no-such-package-here" in refused.err) == (1, True)
     assert list(box.root.glob("runs/*")) == []
     missing = box.run("deploy", "job", "--set", "env.requirements=none.txt")
-    assert (missing.code, "env.requirements cannot be read" in missing.err) == (2, True)
+    assert (missing.code, "env.requirements: none.txt cannot be read" in missing.err) == (2, True)
     box.write("needs.txt", "numpy\n-e ./mine\n")
     local = box.run("deploy", "job")
     assert (local.code, "needs.txt:2: -e ./mine" in local.err) == (2, True)

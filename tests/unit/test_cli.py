@@ -118,6 +118,21 @@ def test_a_fault_of_ours_is_no_traceback_but_names_the_log_that_holds_it(
     assert "Traceback" in box.run("--debug", "status").err
 
 
+def test_settings_that_are_no_utf_8_are_named_with_line_and_byte(box: Box) -> None:
+    (box.project / "gpujob.yaml").write_bytes(b"target: gpu\n# f\xfcr dich\n")
+    result = box.run("status")
+    assert (result.code, result.out) == (2, "")
+    assert "gpujob.yaml:2 cannot be read: it is no UTF-8 text" in result.err
+    assert "byte 0xfc at offset 15" in result.err
+    assert "iconv -f ISO-8859-1 -t UTF-8 " in result.err
+
+
+def test_settings_that_cannot_be_read_are_named(box: Box) -> None:
+    (box.project / "gpujob.yaml").mkdir()
+    result = box.run("status")
+    assert (result.code, "gpujob.yaml cannot be read" in result.err) == (2, True)
+
+
 def test_a_setting_says_where_it_comes_from_and_a_flag_is_above_all(box: Box) -> None:
     box.write("gpujob.yaml", "fetch_dir: home\n")
     shown = box.run("config", "show", "--json").json["settings"]

@@ -45,6 +45,12 @@ def test_rules_of_a_folder_below_hold_too(repository: Path) -> None:
     assert names(repository) == {*EXPECTED - {"sub/b c.py"}, "sub/.gitignore"}
 
 
+def test_rules_and_names_that_are_no_utf_8_are_compared_as_bytes(tmp_path: Path) -> None:
+    for name in (b".gitignore", b"f\xfcr.bin", b"f\xf6r.bin"):
+        Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(b"f\xfc*\n")
+    assert names(tmp_path) == {".gitignore", os.fsdecode(b"f\xf6r.bin")}
+
+
 def test_git_and_no_git_agree_and_untracked_files_go_along(repository: Path) -> None:
     git(repository, "init", "-q")
     git(repository, "add", "a.py", ".gitignore")

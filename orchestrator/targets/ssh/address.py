@@ -82,6 +82,7 @@ def resolve(ctx: Context, typed: Typed) -> Resolved:
             env=dict(ctx.env),
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             check=False,
         )
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import lock
+from orchestrator import lock, textfile
 from orchestrator.context import Context
 from orchestrator.errors import AccessError
 from orchestrator.targets.ssh.address import Resolved, config_words
@@ -47,9 +47,8 @@ def known(ctx: Context, resolved: Resolved) -> list[HostKey]:
     for file in files(ctx, resolved):
         if not Path(file).is_file():
             continue
-        done = subprocess.run(
-            ["ssh-keygen", "-F", resolved.key_name, "-f", file], capture_output=True, text=True, check=False
-        )
+        words = ["ssh-keygen", "-F", resolved.key_name, "-f", file]
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
         found += [key for line in done.stdout.splitlines() if (key := _entry(line))]
     return found
 
@@ -87,7 +86,8 @@ def _change(ctx: Context, change: Callable[[list[str]], list[str]]) -> None:
     """One at a time, from reading to writing: clients that launch boxes side by side all keep their keys."""
     file = own_file(ctx)
     with lock.held(file.with_suffix(".lock")):
-        _replace(file, change(file.read_text("utf-8").splitlines() if file.exists() else []))
+        lines = textfile.read(file, str(file)).splitlines() if file.exists() else []
+        _replace(file, change(lines))
 
 
 def _replace(file: Path, lines: list[str]) -> None:

@@ -49,7 +49,8 @@ class OpenSSHLink:
     def _master(self, *words: str, level: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         ssh, *more = ssh_words(self._ctx, self._resolved)
         line = [ssh, *level, *more, *control(), *words, *self._resolved.typed.words()]
-        return subprocess.run(line, env=dict(self._ctx.env), stderr=subprocess.PIPE, text=True, check=False)
+        env, err = dict(self._ctx.env), subprocess.PIPE
+        return subprocess.run(line, env=env, stderr=err, text=True, errors="replace", check=False)
 
 
 def ssh_words(ctx: Context, resolved: Resolved) -> list[str]:

@@ -95,7 +95,16 @@ def test_an_unknown_option_given_by_set_is_blamed_on_the_flag(box: Box) -> None:
         load(box, "facenet-lstm", sets=["config.epohcs=3"])
 
 
-def test_a_file_that_is_no_text_is_refused(box: Box) -> None:
-    (box.project / "mine.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot be read"):
+def test_requirements_that_are_no_text_are_named_with_their_line_and_the_jobs(box: Box) -> None:
+    box.write("mine.yaml", COMMAND + "env: {requirements: needs.txt}\n")
+    (box.project / "needs.txt").write_bytes(b"tiny\n# f\xfcr\n")
+    with pytest.raises(UsageError, match=r"^mine\.yaml:4: env\.requirements: needs\.txt:2 cannot be read"):
         load(box, "mine")
+
+
+def test_a_job_file_that_is_no_text_is_refused_and_a_mark_of_utf_8_is_none_of_it(box: Box) -> None:
+    (box.project / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"^mine\.yaml:1 cannot be read"):
+        load(box, "mine")
+    (box.project / "mine.yaml").write_bytes(b"\xef\xbb\xbf" + COMMAND.encode())
+    assert load(box, "mine").spec.name == "mine"
