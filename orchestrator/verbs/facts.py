@@ -55,7 +55,7 @@ def inputs(host: Asked, job: Job, who: Identity, trees: dict[str, Source], share
     """One question to the host, the rest is looked up here."""
     codes = {role: _code(role, tree) for role, tree in trees.items()}
     here = {
-        name: datafolder.describe(name, str(path))
+        name: _described(host, job, name, str(path))
         for name, path in job.data.items()
         if host.is_here or name not in job.on_host
     }
@@ -74,6 +74,17 @@ def inputs(host: Asked, job: Job, who: Identity, trees: dict[str, Source], share
         requirements=job.requirements,
         packages=job.packages,
     )
+
+
+def _described(host: Asked, job: Job, name: str, path: str) -> DataFolder:
+    try:
+        return datafolder.describe(name, path, to_send=not host.is_here)
+    except datafolder.Unsendable as error:
+        raise UsageError(
+            f"{job.file.where('data', name)}: data.{name} cannot be sent: {error}",
+            "links are sent as the files that they lead to",
+            f"mend or remove {path}/{error.link}",
+        ) from None
 
 
 def _data(host: Asked, job: Job, name: str, facts: dict[str, Any], found: DataFolder | None) -> Data:

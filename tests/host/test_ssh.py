@@ -105,6 +105,50 @@ def test_data_that_stands_on_the_host_is_used_there_and_verified(box: Box, machi
     assert result.out.splitlines()[-1] == f"{machine.home}/uploaded"
 
 
+def test_links_in_data_arrive_as_what_they_lead_to_and_once(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    cache = box.home / "cache" / "files"
+    cache.mkdir(parents=True)
+    (cache / "far.txt").write_text("far")
+    (cache / "beside.txt").symlink_to("far.txt")
+    box.write(".gitignore", "set/\n")
+    box.write("set/a/near.txt", "near")
+    for link, target in (("inside", "a/near.txt"), ("outside", cache / "far.txt"), ("a/up", "../a/near.txt")):
+        (box.project / "set" / link).symlink_to(target)
+    for link, target in (("again", "a"), ("cache", cache)):
+        (box.project / "set" / link).symlink_to(target)
+    body = (
+        "import json, os\n"
+        "top = os.environ['GPUJOB_DATA_SET']\n"
+        "paths = [os.path.join(at, name) for at, _, names in os.walk(top) for name in names]\n"
+        "assert not any(os.path.islink(path) for path in paths)\n"
+        "print(json.dumps({path[len(top) + 1:]: open(path).read() for path in paths}))\n"
+    )
+    box.job(body, data={"set": "set"})
+    deployed = box.run("deploy", "job", *ON, "--follow")
+    assert deployed.code == 0, deployed.err
+    near, far = ["inside", "a/near.txt", "a/up", "again/near.txt", "again/up"], ["far.txt", "beside.txt"]
+    expected = dict.fromkeys(near, "near") | dict.fromkeys(["outside", *(f"cache/{f}" for f in far)], "far")
+    assert json.loads(deployed.out.splitlines()[-1]) == expected
+    again = box.run("deploy", "job", *ON, "--follow")
+    assert (again.code, "(8 files, 0.0 MiB), the host has it" in again.err) == (0, True), again.err
+
+
+def test_a_link_in_data_that_leads_nowhere_is_named_before_anything_is_sent(
+    box: Box, machine: FakeHost
+) -> None:
+    log_in_to(box, machine)
+    box.write(".gitignore", "set/\n")
+    box.write("set/a.txt", "a")
+    (box.project / "set" / "gone").symlink_to("no/such")
+    box.job("print('here')", data={"set": "set"})
+    refused = box.run("deploy", "job", *ON)
+    assert refused.code == 2
+    assert "job.yaml:3: data.set cannot be sent: gone is a link that leads nowhere (no/such)" in refused.err
+    assert not (root(machine) / "code").exists()
+    assert box.run("deploy", "job", "--follow").code == 0
+
+
 def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_command_that_records_it(
     box: Box, machine: FakeHost
 ) -> None:

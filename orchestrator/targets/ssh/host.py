@@ -111,7 +111,7 @@ class SshHost(AskingHost):
         """Sent only when the folder as it is now is not there yet; against the last that was."""
         begun = self.ask("begin_data", name=name, fingerprint=fingerprint)
         if not begun["present"]:
-            options = ["-a", "--delete", "--modify-window=-1", "--no-owner", "--no-group"]
+            options = ["-a", "--copy-links", "--delete", "--modify-window=-1", "--no-owner", "--no-group"]
             if begun["nearest"]:  # appending would take a file of the same name there for a part of ours
                 options += ["--partial", f"--link-dest={begun['nearest']}"]
             else:
