@@ -68,7 +68,7 @@ def gpu_holders() -> list[dict[str, Any]]:
 
 
 def _standing(name: str, path: str) -> dict[str, Any] | None:
-    path = os.path.expanduser(path)
+    path = os.path.abspath(os.path.expanduser(path))
     return vars(datafolder.describe(name, path)) if os.path.exists(path) else None
 
 

@@ -103,6 +103,8 @@ def test_data_that_stands_on_the_host_is_used_there_and_verified(box: Box, machi
     (machine.home / "uploaded").mkdir()
     result = box.run("deploy", "job", *ON, "--follow")
     assert result.out.splitlines()[-1] == f"{machine.home}/uploaded"
+    result = box.run("deploy", "job", "--set", "data.a=host:uploaded", *ON, "--follow")
+    assert result.out.splitlines()[-1] == f"{machine.home}/uploaded"
 
 
 def test_links_in_data_arrive_as_what_they_lead_to_and_once(box: Box, machine: FakeHost) -> None:
