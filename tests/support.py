@@ -205,7 +205,7 @@ class ScriptedHost:
     def send_tree(self, source: Any) -> None:
         self.sent.append(source.tree.hash)
 
-    def send_data(self, name: str, fingerprint: str, folder: Path, moved: Callable[[int], None]) -> None:
+    def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
         self.asked.append(("send_data", {"name": name}))
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:

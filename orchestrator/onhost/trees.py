@@ -45,6 +45,7 @@ def begin_data(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
     final = os.path.join(folder, _plain(fingerprint))
     os.makedirs(folder, mode=0o700, exist_ok=True)
     present = os.path.isdir(final)
+    _sweep(_partial(final))
     return {"present": present, "path": final, "partial": _partial(final), "nearest": _newest(folder)}
 
 

@@ -51,8 +51,8 @@ class Host(Protocol):
     def send_tree(self, source: Source) -> None:
         """Brings `source` to `code/<hash>`, whole or not at all."""
 
-    def send_data(self, name: str, fingerprint: str, folder: Path, moved: Callable[[int], None]) -> None:
-        """Brings a data folder to `data/<name>/<fingerprint>`, whole or not at all."""
+    def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
+        """Brings a data folder, or one file, to `data/<name>/<fingerprint>`, whole or not at all."""
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         """Files of a host's folder, by name, into `to`; a part that stands there is continued."""

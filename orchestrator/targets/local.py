@@ -63,7 +63,7 @@ class LocalHost(AskingHost):
         if not place.is_dir():
             source.lay_out(tree, _made(place.parent) / place.name)
 
-    def send_data(self, name: str, fingerprint: str, folder: Path, moved: Callable[[int], None]) -> None:
+    def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
         """Data of this machine is used where it stands."""
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:

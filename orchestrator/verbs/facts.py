@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator import __version__, share, source
@@ -100,6 +101,8 @@ def _data(host: Asked, job: Job, name: str, facts: dict[str, Any], found: DataFo
     if host.is_here:
         return Data(**asdict(found))
     there = f"{Layout(facts['root']).data}/{name}/{found.fingerprint}"
+    if (path := Path(found.path)).is_file():
+        there += f"/{path.name}"
     return Data(**{**asdict(found), "path": there, "source": found.path})
 
 

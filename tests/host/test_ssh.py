@@ -107,6 +107,27 @@ def test_data_that_stands_on_the_host_is_used_there_and_verified(box: Box, machi
     assert result.out.splitlines()[-1] == f"{machine.home}/uploaded"
 
 
+def test_one_file_as_data_arrives_under_its_name_and_once(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    box.write("sets/a #1.csv", "x,y").chmod(0o640)
+    box.write("sets/other.csv", "not sent")
+    (box.project / "sets").chmod(0o1777)
+    box.job("import os\nprint(os.environ['GPUJOB_DATA_X'])", data={"x": "sets/a #1.csv"})
+    box.write(".gitignore", "sets/\n")
+    deployed = box.run("deploy", "job", *ON, "--follow")
+    assert deployed.code == 0, deployed.err
+    there = Path(deployed.out.splitlines()[-1])
+    assert there.is_relative_to(root(machine) / "data" / "x")
+    assert (there.name, there.read_text(), there.stat().st_mode & 0o777) == ("a #1.csv", "x,y", 0o640)
+    assert [path.name for path in there.parent.iterdir()] == ["a #1.csv"]
+    assert not there.parent.stat().st_mode & 0o1002
+    again = box.run("deploy", "job", *ON, "--follow")
+    assert (again.code, "(1 files, 0.0 MiB), the host has it" in again.err) == (0, True), again.err
+    box.write("sets/a #1.csv", "x,y,z")
+    changed = box.run("deploy", "job", *ON, "--follow")
+    assert Path(changed.out.splitlines()[-1]).read_text() == "x,y,z"
+
+
 def test_links_in_data_arrive_as_what_they_lead_to_and_once(box: Box, machine: FakeHost) -> None:
     log_in_to(box, machine)
     cache = box.home / "cache" / "files"

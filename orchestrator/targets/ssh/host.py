@@ -107,8 +107,8 @@ class SshHost(AskingHost):
         self._rsync.upload(options, names, source.folder, begun["partial"], lambda count: None)
         self.ask("seal_tree", tree=source.tree.hash)
 
-    def send_data(self, name: str, fingerprint: str, folder: Path, moved: Callable[[int], None]) -> None:
-        """Sent only when the folder as it is now is not there yet; against the last that was."""
+    def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
+        """Sent only when it is not there yet as it is now; against the last that was."""
         begun = self.ask("begin_data", name=name, fingerprint=fingerprint)
         if not begun["present"]:
             options = ["-a", "--copy-links", "--delete", "--modify-window=-1", "--no-owner", "--no-group"]
@@ -116,7 +116,9 @@ class SshHost(AskingHost):
                 options += ["--partial", f"--link-dest={begun['nearest']}"]
             else:
                 options.append("--append-verify")
-            self._rsync.upload(options, None, folder, begun["partial"], moved)
+            folder, names = (source.parent, [source.name]) if source.is_file() else (source, None)
+            options += ["--no-relative"] if names else []  # else the folder there gets the modes of this one
+            self._rsync.upload(options, names, folder, begun["partial"], moved)
             self.ask("seal_data", name=name, fingerprint=fingerprint)
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
