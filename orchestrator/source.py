@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core import codetree
+from orchestrator.core import codetree, shell
 from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
 from orchestrator.onhost import trees
@@ -50,7 +50,7 @@ def read(folder: Path, digests: Digests | None = None) -> Source:
         raise UsageError(f"the code folder {folder} does not exist")
     with ThreadPoolExecutor(len(_LISTS)) as pool:  # git's commands run while we look at the files
         staged, others, head, diff = (pool.submit(_git, folder, *words) for words in _LISTS)
-        paths, submodules = _listed(folder, staged.result(), others.result() or b"")
+        paths = _listed(folder, staged.result(), others.result() or b"")
         found = digests.entries(folder, paths) if digests else trees.entries(str(folder), paths)
         tree = codetree.tree(found)
         commit = _text(head.result())
@@ -59,7 +59,7 @@ def read(folder: Path, digests: Digests | None = None) -> Source:
             raise UsageError(
                 f"there is nothing to send in {folder}", why, "name the folder of the code: code: PATH"
             )
-        wrong = [f"{path} is a submodule" for path in submodules] + codetree.refusals(tree)
+        wrong = codetree.refusals(tree)
         if wrong:
             raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
         patch = diff.result() if commit else None
@@ -103,12 +103,24 @@ def lay_out(source: Source, to: Path) -> None:
             raise
 
 
-def _listed(folder: Path, staged: bytes | None, others: bytes) -> tuple[list[str], list[str]]:
+def _listed(folder: Path, staged: bytes | None, others: bytes) -> list[str]:
     if staged is None:
-        return list(_walked(folder)), []
+        return list(_walked(folder))
     tracked, submodules = codetree.parse_git_list(staged)
     new = [name.decode("utf-8", "surrogateescape") for name in others.split(b"\0") if name]
-    return sorted({*tracked, *new}), submodules
+    _refuse_apart(folder, submodules, [name[:-1] for name in new if name.endswith("/")])
+    return sorted({*tracked, *new})
+
+
+def _refuse_apart(folder: Path, submodules: list[str], nested: list[str]) -> None:
+    """Repositories within this one: git does not list what is in them."""
+    wrong = [f"{path} is a submodule" for path in submodules]
+    wrong += [f"{path} is a git repository of its own" for path in nested]
+    if wrong:
+        untrack = f"git rm --cached {shell.join(submodules[:1])}, then " if submodules else ""
+        path = shell.join([f"{(submodules + nested)[0]}/.git"])
+        leave = f"{untrack}a line in .gitignore leaves it out; to send its files, move {path} away"
+        raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]), leave)
 
 
 def _walked(folder: Path) -> Iterator[str]:

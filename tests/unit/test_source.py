@@ -94,8 +94,33 @@ def test_a_submodule_is_refused_by_name(repository: Path, tmp_path: Path) -> Non
     git(other, "commit", "-qm", "x")
     git(repository, "init", "-q")
     git(repository, "submodule", "add", "-q", str(other), "lib")
-    with pytest.raises(UsageError, match="lib is a submodule"):
+    with pytest.raises(UsageError, match="lib is a submodule") as caught:
         source.read(repository)
+    assert caught.value.next_step.startswith("git rm --cached lib, then a line in .gitignore leaves it out")
+
+
+def test_a_repository_within_is_refused_by_name_unless_git_ignores_it(repository: Path) -> None:
+    git(repository, "init", "-q")
+    for name in ("my lib", "other"):
+        (repository / name).mkdir()
+        (repository / name / "f.py").write_text("x")
+        git(repository / name, "init", "-q")
+    with pytest.raises(UsageError, match="my lib is a git repository of its own") as caught:
+        source.read(repository)
+    assert caught.value.why == "other is a git repository of its own"
+    expected = "a line in .gitignore leaves it out; to send its files, move 'my lib/.git' away"
+    assert caught.value.next_step == expected
+    (repository / ".gitignore").write_text("/my lib/\n/other/\n*.log\n/build\n")
+    assert names(repository) == {*EXPECTED} - {"keep.log"}
+
+
+def test_a_repository_that_holds_nothing_but_another_is_no_empty_one(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "lib"):
+        folder.mkdir(exist_ok=True)
+        git(folder, "init", "-q")
+    (tmp_path / "lib" / "f").write_text("")
+    with pytest.raises(UsageError, match="lib is a git repository of its own"):
+        source.read(tmp_path)
 
 
 def test_a_link_that_leaves_the_folder_is_refused_by_name(repository: Path) -> None:
