@@ -24,3 +24,11 @@ def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) 
     from orchestrator.targets.ssh.host import SshTarget  # noqa: PLC0415
 
     return SshTarget(ctx, chosen)
+
+
+def must_transfer(ctx: Context, settings: dict[str, Setting], word: str | None = None) -> None:
+    """GpujobError where this machine has no way to bring files to `target` and home."""
+    if (word or settings["target"].value) != "local":
+        from orchestrator.targets.ssh import localrsync  # noqa: PLC0415
+
+        localrsync.require(ctx)

@@ -27,6 +27,7 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
             f"gpujob deploy {word} --dry-run",
         )
     jobs.need_data(job)
+    registry.must_transfer(ctx, settings, on)
     store = Store(ctx.state_dir)
     with registry.target(ctx, settings, on).connect() as host:
         reports = _reports(ctx, host, store, job, fresh)

@@ -51,6 +51,8 @@ def deploy(ctx: Context, request: Request) -> int:
     job = jobs.load(ctx, request.word, sets, list(request.data), request.name)
     store = Store(ctx.state_dir)
     there = runs.where(ctx, store, request.on, request.resume) if request.resume else request.on
+    if not request.dry_run:
+        registry.must_transfer(ctx, settings, there)
     if request.resume and there and boxes.has_ended(store, there):
         _refuse_done(store, ctx, request.resume)
         given = quote.quote(job.spec, prices.table(), settings["region"].value, ctx.now(), ctx.who, 0)

@@ -15,6 +15,7 @@ from orchestrator.core.space import LEAST_FREE
 from orchestrator.errors import GpujobError
 from orchestrator.targets import registry
 from orchestrator.targets.ec2 import trial
+from orchestrator.targets.ssh import localrsync
 from orchestrator.verbs import boxes, config
 from orchestrator.view.console import Paint, columns, size
 from orchestrator.view.status import gpus
@@ -26,13 +27,17 @@ def doctor(ctx: Context, on: str | None) -> int:
     """1 when something that every run needs is missing."""
     settings = config.load(ctx)
     rows = [("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", "")]
+    if (on or settings["target"].value) != "local":
+        rows.append(localrsync.row(ctx))
     if boxes.wanted(on, settings):
         label = "ec2"
         rows += trial.rows(ctx, settings["region"].value, launch.DEFAULT_TYPES[0], spot=False)
     else:
         with registry.target(ctx, settings, on).connect() as host:
-            rows += examine(host.ask("facts", pythons=host.pythons(), trees=[]))
+            facts = host.ask("facts", pythons=host.pythons(), trees=[])
+            rows += examine(facts)
             label = host.label
+            rows += [] if host.is_here else [_rsync(facts["rsync"])]
     if ctx.json:
         keys = ("what", "verdict", "seen", "fix")
         table = [dict(zip(keys, row, strict=True)) for row in rows]
@@ -41,7 +46,8 @@ def doctor(ctx: Context, on: str | None) -> int:
         _print(ctx, rows)
     missing = [row for row in rows if row[1] == "missing"]
     if missing and not ctx.json:
-        raise GpujobError(f"{missing[0][0]} is missing on {label}", missing[0][2], missing[0][3])
+        where = "" if missing[0][0] == localrsync.NAME else f" on {label}"
+        raise GpujobError(f"{missing[0][0]} is missing{where}", missing[0][2], missing[0][3])
     return 1 if missing else 0
 
 
@@ -55,6 +61,12 @@ def examine(facts: dict[str, Any]) -> list[Row]:
         *_driver(facts),
         *_logout(facts),
     ]
+
+
+def _rsync(path: str | None) -> Row:
+    """The host's."""
+    fix = "there: sudo apt-get install -y rsync"
+    return ("rsync", "ok", path, "") if path else ("rsync", "missing", "not installed", fix)
 
 
 def _tmux(version: str | None) -> Row:

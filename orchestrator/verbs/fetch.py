@@ -53,7 +53,9 @@ def fetch(
     """
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
-    target = registry.target(ctx, settings, runs.where(ctx, store, on, word))
+    there = runs.where(ctx, store, on, word)
+    target = registry.target(ctx, settings, there)
+    registry.must_transfer(ctx, settings, there)
     with launches.woken(ctx, store, target) as host, boxes.awake(host):
         seen = runs.find(ctx, host, store, word)
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / seen["id"]

@@ -336,6 +336,27 @@ def test_rsync_missing_there_is_one_line_that_installs_it(box: Box, machine: Fak
     assert (result.code, "there: sudo apt-get install -y rsync" in result.err) == (1, True)
 
 
+def test_rsync_is_asked_for_its_version_once_a_command_and_doctor_has_a_row_for_either_side(
+    box: Box, machine: FakeHost
+) -> None:
+    log_in_to(box, machine)
+    box.write("set/a.txt", "a")
+    box.job("print(1)", data={"set": "set"})
+    folder, asked = box.home / "bin", box.home / "asked"
+    folder.mkdir()
+    (folder / "rsync").write_text(f'#!/bin/sh\necho "$1" >> {asked}\nexec {shutil.which("rsync")} "$@"\n')
+    (folder / "rsync").chmod(0o755)
+    box.env["PATH"] = f"{folder}:{box.env['PATH']}"
+    assert box.run("deploy", "job", *ON, "--follow").code == 0
+    assert asked.read_text().splitlines().count("--version") == 1
+    (folder / "rsync").unlink()
+    machine.plant("rsync", "#!/bin/sh\n")
+    doctor = box.run("doctor", *ON, "--json")
+    rows = {row["what"]: row for row in doctor.json["rows"]}
+    assert rows["rsync here"]["seen"].startswith("rsync version 3.")
+    assert rows["rsync"]["seen"] == str(machine.bin / "rsync")
+
+
 def test_files_are_sent_against_the_nearest_tree_and_hard_linked(box: Box, machine: FakeHost) -> None:
     log_in_to(box, machine)
     box.write("same name\n.txt", "x" * 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core import shell
 from orchestrator.errors import GpujobError, Unreachable
-from orchestrator.targets.ssh import openssh_link, quiet
+from orchestrator.targets.ssh import localrsync, openssh_link, quiet
 from orchestrator.targets.ssh.address import Resolved
 
 _TRANSPORT = (10, 12, 20, 30, 35, 255)  # rsync's codes for a line that broke: worth another try
@@ -50,8 +49,7 @@ class Rsync:
     def _again(
         self, options: list[str], names: list[str] | None, source: str, to: str, moved: Callable[[int], None]
     ) -> None:
-        if shutil.which("rsync", path=self._ctx.env.get("PATH")) is None:
-            raise GpujobError("rsync is not installed here", "", "sudo apt-get install -y rsync")
+        localrsync.require(self._ctx)
         for pause in (*_PAUSES, None):
             done = self._once(options, names, source, to, moved)
             if done.code == 0:

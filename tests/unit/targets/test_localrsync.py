@@ -1,0 +1,106 @@
+"""The rsync of this machine, as several systems have it, and when a command looks at it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.targets.ssh import localrsync
+from tests.support import Box, new_box
+
+APPLE = "openrsync: protocol version 29\nrsync version 2.6.9 compatible\n"
+GNU = "rsync  version 3.2.7  protocol version 31\nCopyright (C) 1996-2022 by Andrew Tridgell\n"
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    with new_box() as found:
+        found.job("print(1)")
+        yield found
+
+
+def plant(box: Box, says: str) -> Path:
+    """An rsync that says this of itself, the only one in PATH; the file it gives holds what it was asked."""
+    folder, asked = box.home / "bin", box.home / "asked"
+    folder.mkdir()
+    for name in ("git", "sh", "cat"):
+        (folder / name).symlink_to(shutil.which(name) or "")
+    program = folder / "rsync"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nprintf %s {shlex.quote(says)}\n')
+    program.chmod(0o755)
+    box.env["PATH"] = str(folder)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("says", "good"),
+    [
+        ("rsync version 3.5.0 protocol version 32", True),
+        ("rsync version v3.2.3 protocol version 31", True),
+        ("rsync version 3.10.0pre1 protocol version 33", True),
+        ("rsync version 3.1.0 protocol version 31", True),
+        ("rsync version 3.0.9 protocol version 30", False),
+        ("rsync version 2.6.9 protocol version 29", False),
+        ("openrsync: protocol version 29, rsync version 2.6.9 compatible", False),
+        ("dyld: Library not loaded", False),
+        ("silent", False),
+    ],
+)
+def test_gnu_rsync_from_3_1_can_do_what_we_ask_of_it(says: str, good: bool) -> None:
+    assert localrsync.usable(says) is good
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("deploy", "job", "--on", "gpu"),
+        ("deploy", "job", "--on", "ec2", "--yes"),
+        ("check", "blendshapes", "--data", "sets", "--on", "gpu"),
+        ("fetch", "--on", "gpu"),
+    ],
+)
+def test_an_rsync_that_macos_comes_with_is_refused_before_anything_starts(
+    box: Box, words: tuple[str, ...]
+) -> None:
+    (box.project / "sets" / "blendshapes").mkdir(parents=True)
+    asked = plant(box, APPLE)
+    result = box.run(*words, platform="darwin")
+    assert result.code == 1, result.err
+    assert "error: the rsync here cannot be used" in result.err
+    assert f"{asked.parent}/bin/rsync is openrsync: protocol version 29, rsync version 2.6.9" in result.err
+    assert "GNU rsync 3.1 or newer is needed" in result.err
+    assert "next: brew install rsync" in result.err
+    assert asked.read_text() == "--version\n"
+
+
+def test_without_any_it_is_the_same_error_with_the_line_of_this_system(box: Box) -> None:
+    plant(box, "")
+    (box.home / "bin" / "rsync").unlink()
+    for platform, line in (("linux", "sudo apt-get install -y rsync"), ("darwin", "brew install rsync")):
+        result = box.run("deploy", "job", "--on", "gpu", platform=platform)
+        assert (result.code, "rsync is not installed here" in result.err) == (1, True)
+        assert line in result.err
+
+
+def test_commands_that_move_no_files_elsewhere_do_not_look_at_it(box: Box) -> None:
+    asked = plant(box, APPLE)
+    box.run("status")
+    box.run("deploy", "job", "--dry-run")
+    assert not asked.exists()
+
+
+def test_its_row_for_doctor_says_what_was_found(box: Box) -> None:
+    asked = plant(box, GNU)
+    found = localrsync.row(box.context())
+    assert found == ("rsync here", "ok", "rsync version 3.2.7 protocol version 31", "")
+    assert localrsync.row(box.context()) == found
+    assert asked.read_text() == "--version\n"
+    (box.home / "bin" / "rsync").unlink()
+    assert localrsync.row(box.context(platform="darwin")) == (
+        *("rsync here", "missing"),
+        *("not installed", "brew install rsync"),
+    )
