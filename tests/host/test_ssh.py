@@ -357,6 +357,21 @@ def test_rsync_is_asked_for_its_version_once_a_command_and_doctor_has_a_row_for_
     assert rows["rsync"]["seen"] == str(machine.bin / "rsync")
 
 
+def test_what_rsync_could_not_send_is_named_and_no_key_is_blamed(box: Box, machine: FakeHost) -> None:
+    log_in_to(box, machine)
+    box.job("print(1)")
+    said = "rsync: [sender] send_files failed to open /x: Permission denied (13)"
+    (box.home / "bin").mkdir()
+    (box.home / "bin" / "rsync").write_text(
+        f'#!/bin/sh\n[ "$1" != --version ] || exec {shutil.which("rsync")} --version\n'
+        f"echo '{said}' >&2; echo 'rsync error: some files were not transferred (code 23)' >&2; exit 23\n"
+    )
+    (box.home / "bin" / "rsync").chmod(0o755)
+    box.env["PATH"] = f"{box.home}/bin:{box.env['PATH']}"
+    result = box.run("deploy", "job", *ON)
+    assert (result.code, f"why:  {said}" in result.err) == (1, True), result.err
+
+
 def test_files_are_sent_against_the_nearest_tree_and_hard_linked(box: Box, machine: FakeHost) -> None:
     log_in_to(box, machine)
     box.write("same name\n.txt", "x" * 1000)

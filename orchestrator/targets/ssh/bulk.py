@@ -15,7 +15,8 @@ from orchestrator.targets.ssh.address import Resolved
 
 _TRANSPORT = (10, 12, 20, 30, 35, 255)  # rsync's codes for a line that broke: worth another try
 _PAUSES = (0.5, 2.0, 5.0, 10.0)
-_FOR_GOOD = ("command not found", "verification failed", "Permission denied (")  # whatever the code
+_NO_ACCESS = re.compile(r"verification failed|Permission denied \((?!\d)")  # a number is a file's errno
+_FOR_GOOD = re.compile(rf"command not found|{_NO_ACCESS.pattern}")  # whatever the code
 _DISTURBED = ("protocol incompatibility", "is your shell clean")
 _MOVED = re.compile(r"\s*([\d,]+)\s+\d+%")
 
@@ -57,7 +58,7 @@ class Rsync:
             if not self.noisy and any(words in done.err for words in _DISTURBED):
                 self.noisy = True
                 continue
-            if done.code not in _TRANSPORT or any(words in done.err for words in _FOR_GOOD):
+            if done.code not in _TRANSPORT or _FOR_GOOD.search(done.err):
                 raise self._failed(done)
             if pause is None:
                 raise Unreachable(
@@ -87,7 +88,7 @@ class Rsync:
             return GpujobError(
                 f"rsync is not installed on {label}", "", "there: sudo apt-get install -y rsync"
             )
-        if "verification failed" in done.err or "Permission denied (" in done.err:
+        if _NO_ACCESS.search(done.err):
             return openssh_link.explain(self._ctx, self._resolved, done.err)
         if "No space left on device" in done.err or "Disk quota exceeded" in done.err:
             why = next(line for line in done.err.splitlines() if "No space" in line or "quota" in line)
@@ -117,5 +118,7 @@ class _Counter:
 
 
 def _last(text: str) -> str:
+    """The last reason; rsync closes with a line that only says where in its source it gave up."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it gave no reason"
+    reasons = [line for line in lines if not line.startswith("rsync error: ")]
+    return (reasons or lines or ["it gave no reason"])[-1]
