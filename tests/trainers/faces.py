@@ -1,18 +1,14 @@
 """Blendshapes to break, and checks of them."""
 
-import contextlib
 import csv
-import json
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
+import trainer_runs
 
 from trainers.blendshapes import sample
 from trainers.engine import preflight
-from trainers.engine import run as engine
 from trainers.engine.events import Silent
 from trainers.engine.preflight import Request
 
@@ -62,19 +58,6 @@ def told(report: Mapping[str, Any], code: str) -> str:
 
 
 def train(run: Path, folder: Path, **config: object) -> int:
-    """What `python -m trainers train blendshapes` does, here; what it prints goes to `<run>/log`."""
-    run.mkdir(parents=True, exist_ok=True)
-    told = {
-        "GPUJOB_RUN_DIR": str(run),
-        "GPUJOB_CONFIG": json.dumps({**SMALL, **config}),
-        "GPUJOB_DATA": json.dumps({"blendshapes": str(folder / "blendshapes")}),
-    }
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.MonkeyPatch.context() as patch, (run / "log").open("w") as log:
-            for name, value in told.items():
-                patch.setenv(name, value)
-            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                return engine.train("blendshapes")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    """`train blendshapes` in this process; what it prints goes to `<run>/log`."""
+    data = {"blendshapes": folder / "blendshapes"}
+    return trainer_runs.train_here("blendshapes", run, data, {**SMALL, **config})

@@ -37,6 +37,18 @@ def test_a_misuse_of_ctc_is_refused_by_name(values, lengths, targets, said):
         ctc.losses(values, lengths, targets)
 
 
+@pytest.mark.parametrize("loss", [ctc.losses, ctc.flat_losses])
+@pytest.mark.parametrize("frame", [0, 5, 11])
+def test_a_frame_that_is_nan_gives_its_row_a_loss_that_is_nan(loss, frame):
+    values = uniform(3)
+    values[1, frame] = torch.nan
+    found = loss(values, torch.tensor([12, 12, 12]), [[5, 7], [5, 7], []])
+    assert found.isnan().tolist() == [False, True, False]
+    values[2, 0] = 3.0
+    with pytest.raises(ctc.Misuse, match="do not add up to 1"):
+        loss(values, torch.tensor([12, 12, 12]), [[5, 7], [5, 7], []])
+
+
 def test_what_can_just_be_aligned_has_a_finite_loss_and_gradient():
     values = torch.randn(1, 9, 9, requires_grad=True)
     loss = ctc.losses(values.log_softmax(-1), torch.tensor([9]), [[5, 5, 5, 7, 7, 1]])

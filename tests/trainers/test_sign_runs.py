@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sign_runs as runs
 import torch
+import trainer_runs
 
 from trainers import __main__ as command
 from trainers import registry
@@ -50,6 +51,17 @@ def test_a_run_that_is_resumed_ends_bit_for_bit_as_one_that_was_not(
     wanted, got = straight.learner.model.state_dict(), resumed.learner.model.state_dict()
     assert all(torch.equal(wanted[key], got[key]) for key in wanted)
     assert straight.state == resumed.state
+
+
+@pytest.mark.parametrize("name", runs.TRAINERS)
+def test_a_model_that_diverges_ends_with_66_and_the_names_of_its_batch(name, signs, tmp_path):
+    run, options = tmp_path / "runs" / name, {**runs.TINY, "learning_rate": 1e25, "checkpoint_every": 1}
+    assert trainer_runs.train_here(name, run, {"phoenix": signs / "phoenix"}, options) == 66
+    (seen,) = [e for e in trainer_runs.events(run, "health") if e["severity"] == "error"]
+    assert (seen["rule"], seen["seen"].count("_heute_")) == ("finite", 8)
+    (end,) = trainer_runs.events(run, "end")
+    assert "the last good checkpoint is step 1" in end["message"]
+    assert (run / "checkpoints" / "last").read_text() == "1\n"
 
 
 def test_the_best_checkpoint_is_the_one_of_the_smallest_wer(signs, signs_cache, tmp_path):

@@ -1,5 +1,6 @@
 """Runs of `python -m trainers train` in processes of their own, to be killed, stopped, compared."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from trainers.engine import run as engine
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +49,25 @@ def start(run: Path, data: Path, config: Mapping[str, object], **more: str) -> "
 def train(run: Path, data: Path, config: Mapping[str, object], **more: str) -> int:
     """Train to the end; the exit code."""
     return start(run, data, config, **more).wait(timeout=120)
+
+
+def train_here(name: str, run: Path, data: Mapping[str, Path], config: Mapping[str, object]) -> int:
+    """What `python -m trainers train NAME` does, in this process; what it prints goes to `<run>/log`."""
+    run.mkdir(parents=True, exist_ok=True)
+    told = {
+        "GPUJOB_RUN_DIR": str(run),
+        "GPUJOB_CONFIG": json.dumps(config),
+        "GPUJOB_DATA": json.dumps({name: str(path) for name, path in data.items()}),
+    }
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.MonkeyPatch.context() as patch, (run / "log").open("w") as log:
+            for variable, value in told.items():
+                patch.setenv(variable, value)
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                return engine.train(name)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def events(run: Path, kind: str) -> list[dict[str, Any]]:

@@ -27,7 +27,10 @@ def frames_needed(target: Sequence[int]) -> int:
 
 
 def check(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> None:
-    """Raises Misuse unless `log_probs` (B, T, V), `lengths` (B,) and the B targets go together."""
+    """Raises Misuse unless `log_probs` (B, T, V), `lengths` (B,) and the B targets go together.
+
+    NaN is none: it is what a model that diverged says, and gives a loss that is NaN.
+    """
     if log_probs.ndim != 3 or lengths.ndim != 1:
         raise Misuse(f"log-probabilities are (B, T, V) and lengths (B,), not {tuple(log_probs.shape)}")
     batch, steps, words = log_probs.shape
@@ -38,8 +41,9 @@ def check(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) 
         )
     if int(lengths.max()) > steps or int(lengths.min()) < 1:
         raise Misuse(f"a length is outside 1 to {steps}: {lengths.tolist()}")
-    total = log_probs.detach()[:, 0].exp().sum(-1)
-    if not bool(((total - 1.0).abs() < 1e-3).all()):
+    first = log_probs.detach()[:, 0]
+    first = first[(first < torch.inf).all(-1)]
+    if not bool(((first.exp().sum(-1) - 1.0).abs() < 1e-3).all()):
         raise Misuse("these are no log-probabilities: they do not add up to 1 (take log_softmax first)")
     for row, target in enumerate(targets):
         _check_target(row, target, int(lengths[row]), words)
@@ -58,7 +62,7 @@ def _check_target(row: int, target: Sequence[int], length: int, words: int) -> N
 
 
 def losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
-    """(B,) float32, nats of each sequence. Raises Misuse.
+    """(B,) float32, nats of each sequence; NaN where the log-probabilities are. Raises Misuse.
 
     Computed on the CPU: the sums of CUDA's backward pass come in no fixed order, and a resumed run
     must go on bit for bit.
