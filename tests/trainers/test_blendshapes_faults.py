@@ -1,6 +1,7 @@
 """Faults that were made in earnest with blendshapes, each put in on purpose and caught by its code."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,76 @@ def test_files_that_name_no_split_are_split_by_group_or_by_face(folder):
     )
     report, code = check(folder)
     assert (code, errors(report)) == (0, set())  # equal faces stay together
+
+
+def pictured(folder: Path, name: Callable[[int, int], str]) -> Path:
+    """The rows of the sample as one file without groups: three copies of each, a little apart, by `name`
+    of row and copy."""
+    place = folder / "blendshapes"
+    rows = [row for path in sorted(place.glob("*.csv")) for row in faces.read(path)]
+    copies = [
+        {
+            **row,
+            "group": "",
+            "file": name(n, copy),
+            "jawOpen": repr(float(row["jawOpen"]) * (1 - 0.01 * copy)),
+        }
+        for n, row in enumerate(rows)
+        for copy in range(3)
+    ]
+    for path in place.glob("*.csv"):
+        path.unlink() if path.name != "train.csv" else path.rename(place / "faces.csv")
+    edit(place / "faces.csv", lambda _: copies)
+    return place
+
+
+def test_copies_of_a_picture_stay_together_where_no_group_is_given(folder):
+    place = pictured(folder, lambda n, _: f"{n}.png")
+    edit(place / "faces.csv", lambda rows: [*rows[:-1], {**rows[-1], "label": "sad"}])  # as if it had two
+    report, code = check(folder)
+    assert (code, errors(report), told(report, "split.groups")) == (0, set(), "")
+    listing = files.scan({"": place}, tasks.Config())
+    home = files.split_rows(listing.rows, tasks.Config())
+    homes = {
+        row.source: {home[other.id] for other in listing.rows if other.source == row.source}
+        for row in listing.rows
+    }
+    assert {len(splits) for splits in homes.values()} == {1}
+    assert {split for splits in homes.values() for split in splits} == {"train", "val", "test"}
+
+
+def test_equal_faces_stay_together_whatever_their_pictures_are_called(folder):
+    place = pictured(folder, lambda n, copy: f"{n}-{copy}.png")
+    edit(
+        place / "faces.csv",
+        lambda rows: [*rows, *({**row, "file": f"again-{row['file']}"} for row in rows[:90])],
+    )
+    report, code = check(folder)
+    assert (code, errors(report)) == (0, set())
+
+
+def test_a_file_that_all_rows_have_is_no_pictures_name_and_that_is_told(folder):
+    pictured(folder, lambda n, _: "fer2013.csv")
+    report, code = check(folder)
+    assert (code, errors(report)) == (0, set())
+    assert "`file` is fer2013.csv in all rows" in told(report, "split.groups")
+    assert "only equal faces are kept in one split" in told(report, "split.groups")
+
+
+def test_a_picture_in_two_given_splits_is_refused_by_name(folder):
+    def unnamed(rows: faces.Rows) -> faces.Rows:
+        return [{**row, "group": ""} for row in rows]
+
+    (first, *_) = faces.read(folder / "blendshapes" / "test.csv")
+    copy = {**first, "jawOpen": repr(float(first["jawOpen"]) * 0.99)}
+    edit(train_file(folder), lambda rows: [*rows, copy])
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, unnamed)
+    report, code = check(folder)
+    assert (code, errors(report)) == (64, {"split.groups"})
+    assert f"1 pictures (column `file`) stand in more than one split: {first['file']}" in told(
+        report, "split.groups"
+    )
 
 
 def test_train_and_test_alone_give_the_validation_rows_from_train(folder):

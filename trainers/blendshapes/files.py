@@ -42,8 +42,10 @@ class Row:
 
     @property
     def unit(self) -> str:
-        """What must not stand in two splits: the group, or the very same face."""
-        return f"group {self.group}" if self.group else f"face {self.content}"
+        """What must not stand in two splits: the group, else the picture, else the very same face."""
+        if self.group:
+            return f"group {self.group}"
+        return f"picture {self.source}" if self.source else f"face {self.content}"
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,14 @@ class Refusal(Reasoned):
 
 @dataclass(frozen=True)
 class Listing:
-    """All rows of all files; `reordered` are files whose columns stand in another order."""
+    """All rows of all files; `reordered` are files whose columns stand in another order, `nameless` what
+    stands as `file` in all rows alike and so names no picture."""
 
     found: int
     rows: tuple[Row, ...]
     refused: tuple[Refusal, ...]
     reordered: tuple[str, ...]
+    nameless: tuple[str, ...] = ()
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
@@ -210,7 +214,18 @@ def scan(folders: Mapping[str, Path], config: Config) -> Listing:
         for entry in entries:
             kept = _classed(entry, config)
             (rows if isinstance(kept, Row) else refused).append(kept)  # type: ignore[arg-type]
-    return Listing(found, tuple(rows), tuple(refused), tuple(reordered))
+    nameless = _nameless(rows)
+    rows = [replace(row, source="") if row.source in nameless else row for row in rows]
+    return Listing(found, tuple(rows), tuple(refused), tuple(reordered), nameless)
+
+
+def _nameless(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The `file` of rows that all have the same (in each split): one unit, which could not be split."""
+    alone = [row for row in rows if row.source and not row.group]
+    names = {split: {row.source for row in alone if row.split == split} for split in ("", *splits.SPLITS)}
+    if len(alone) < 2 or any(len(held) > 1 for held in names.values()):
+        return ()
+    return tuple(sorted(set().union(*names.values())))
 
 
 def _paths(folders: Mapping[str, Path]) -> list[tuple[Path, str]]:
@@ -230,7 +245,7 @@ def _classed(entry: Row | Refusal, config: Config) -> Row | Refusal:
 
 
 def split_rows(rows: Sequence[Row], config: Config) -> dict[str, str]:
-    """Row id to split: as the files say; where they say none, whole groups (or equal faces) by seed.
+    """Row id to split: as the files say; where they say none, whole groups (or pictures) by seed.
 
     A file that names only train and test gives its validation share from train.
     """
@@ -240,11 +255,29 @@ def split_rows(rows: Sequence[Row], config: Config) -> dict[str, str]:
     shares = (config.val_share, config.test_share)
     if said == {"train", "test"}:
         free, shares = [row for row in rows if row.split == "train"], (config.val_share, 0.0)
+    units = _units(free)
     strata: dict[str, str] = {}
-    for row in free:
-        strata.setdefault(row.unit, "group" if row.group else row.label)
+    for row in sorted(free, key=lambda row: row.label):  # a picture may have two labels
+        strata.setdefault(units[row.id], "group" if row.group else row.label)
     drawn = splits.by_actor(dict(sorted(strata.items())), config.seed, *shares)
-    return {**home, **{row.id: drawn[row.unit] for row in free}}
+    return {**home, **{row.id: drawn[units[row.id]] for row in free}}
+
+
+def _units(rows: Sequence[Row]) -> dict[str, str]:
+    """Row id to what is drawn as a whole: its group, or all rows that pictures and equal faces join."""
+    above: dict[str, str] = {}
+
+    def top(key: str) -> str:
+        while above.setdefault(key, key) != key:
+            above[key] = above[above[key]]
+            key = above[key]
+        return key
+
+    for row in rows:
+        if not row.group:
+            least, other = sorted((top(row.unit), top(f"face {row.content}")))
+            above[other] = least
+    return {row.id: top(row.unit) for row in rows}
 
 
 def by_split(rows: Sequence[Row], home: Mapping[str, str]) -> dict[str, list[Row]]:

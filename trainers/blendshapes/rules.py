@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +164,26 @@ def duplicates(splits: Splits) -> list[Finding]:
 
 
 def groups(splits: Splits) -> list[Finding]:
-    """No group stands in two splits."""
+    """No group stands in two splits, nor a picture whose rows have no group."""
     members = {split: [row.group for row in rows if row.group] for split, rows in splits.items()}
-    return health.group_overlap("groups", members)
+    pictures = {
+        split: [row.source for row in rows if row.source and not row.group] for split, rows in splits.items()
+    }
+    fix = "keep all rows of a picture in one split; if they are several pictures, write their paths in `file`"
+    shared = health.group_overlap("pictures (column `file`)", pictures)
+    return health.group_overlap("groups", members) + [replace(found, fix=fix) for found in shared]
+
+
+def nameless(listing: Listing) -> list[Finding]:
+    """A `file` that is the same in all rows names no picture."""
+    if not listing.nameless:
+        return []
+    same = health.first(listing.nameless)
+    seen = f"`file` is {same} in all rows and so no picture's name: only equal faces are kept in one split"
+    fix = (
+        "write each row's picture in `file`, or its person in `group`: copies of one may be in two splits now"
+    )
+    return [health.warning("split.groups", seen, fix)]
 
 
 def stable(rows: Sequence[Row], home: Mapping[str, str], config: Config) -> list[Finding]:
@@ -183,7 +201,8 @@ def check(listing: Listing, home: Mapping[str, str], config: Config) -> list[Fin
     splits = files.by_split(listing.rows, home)
     found = nonempty(splits, listing) + refusals(listing, config.max_refused) + order(listing)
     if listing.rows:
-        found += truncation(listing.rows, config.classes) + groups(splits) + duplicates(splits)
+        found += truncation(listing.rows, config.classes)
+        found += nameless(listing) + groups(splits) + duplicates(splits)
         labels = {split: [row.label for row in rows] for split, rows in splits.items()}
         found += health.balance(labels, config.classes) + stable(listing.rows, home, config)
     return found

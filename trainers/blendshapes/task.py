@@ -85,7 +85,7 @@ class BlendshapesTask:
         return [self.data.splits[split].rows[index].id for index in indices]
 
     def groups(self, split: str) -> list[str]:
-        """Groups; a face that has none is its own."""
+        """Groups; where there is none the picture, or the face itself."""
         return [row.unit for row in self.data.splits[split].rows]
 
     def collate(self, samples: list[Sample]) -> Batch | None:
