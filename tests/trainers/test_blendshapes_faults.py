@@ -273,6 +273,29 @@ def test_a_picture_in_two_given_splits_is_refused_by_name(folder):
     )
 
 
+def test_folders_name_the_split_as_files_do(folder, pristine):
+    place = folder / "blendshapes"
+    for split in ("train", "val", "test"):
+        (place / split).mkdir()
+        (place / f"{split}.csv").rename(place / split / "faces.csv")
+    straight, nested = (
+        [(row.values, row.split) for row in files.scan({"": root / "blendshapes"}, tasks.Config()).rows]
+        for root in (pristine, folder)
+    )
+    assert sorted(nested) == sorted(straight)
+    assert check(folder)[1] == 0
+
+
+def test_a_file_in_the_folder_of_another_split_is_refused_by_name(folder):
+    place = folder / "blendshapes" / "part" / "test"
+    place.mkdir(parents=True)
+    shutil.copy(train_file(folder), place / "train.csv")
+    report, code = check(folder)
+    assert (code, errors(report)) == (64, {"labels.parse"})
+    seen = "stands in the folder of another split: part/test/train.csv: move or rename it"
+    assert seen in told(report, "labels.parse")
+
+
 def test_train_and_test_alone_give_the_validation_rows_from_train(folder):
     (folder / "blendshapes" / "val.csv").unlink()
     report, code = check(folder)

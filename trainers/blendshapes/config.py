@@ -8,7 +8,7 @@ from trainers.engine.config import EngineConfig, option
 TITLE = "emotion from MediaPipe's blendshapes of a face, dense or LSTM, beside a logistic regression"
 
 DATA = {
-    "blendshapes": "CSV or NPZ files of named blendshapes and a label; split by file name, or here",
+    "blendshapes": "CSV or NPZ files of named blendshapes and a label; split by folder or file name, or here",
 }
 """Folder name to what it holds."""
 

@@ -124,7 +124,8 @@ def read(
     else:
         found, lines = _read_csv(path)
     ordered = header(found, wanted, labelled)
-    frame = _Frame(path, name or path.name, found, wanted, _split_of(path), labelled)
+    name = name or path.name
+    frame = _Frame(path, name, found, wanted, _split_of(name), labelled)
     return ordered, [_row(frame, line, cells) for line, cells in lines]
 
 
@@ -141,13 +142,12 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str]]]]:
     return found, lines
 
 
-def _split_of(path: Path) -> str:
-    """`train`, `val` or `test` where the file's name says it."""
-    words = path.stem.lower().replace("-", "_").replace(".", "_").split("_")
-    for split, also in (("train", "training"), ("val", "validation"), ("test", "testing")):
-        if split in words or also in words:
-            return split
-    return ""
+def _split_of(name: str) -> str:
+    """`train`, `val` or `test` where the file or a folder that it lies in says it. Raises Unusable."""
+    said = {splits.named(part) for part in (*Path(name).parts[:-1], Path(name).stem)} - {""}
+    if len(said) > 1:
+        raise Unusable("stands in the folder of another split", f"{name}: move or rename it", "labels.parse")
+    return next(iter(said), "")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,18 @@
-"""Splits by actor: a pure function of the actors' names and a seed. Standard library only."""
+"""Splits by name, or by actor: a pure function of the actors' names and a seed. Standard library only."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
 
 SPLITS = ("train", "val", "test")
+
+
+def named(name: str) -> str:
+    """The split that a word of a file's or folder's name says, or nothing."""
+    words = name.lower().replace("-", "_").replace(".", "_").split("_")
+    for split, also in zip(SPLITS, ("training", "validation", "testing"), strict=True):
+        if split in words or also in words:
+            return split
+    return ""
 
 
 def _rank(seed: int, actor: str) -> bytes:
