@@ -196,6 +196,21 @@ def test_packed_data_obeys_the_options_and_reads_all_that_it_says(signs, tmp_pat
     assert "min_frames" in task.config.read()
 
 
+def standing(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
+
+
+def test_packed_data_is_only_read_and_its_statistics_are_found_in_the_cache(signs, tmp_path, monkeypatch):
+    data, work = tmp_path / "data", tmp_path / "work"
+    pack.run({"phoenix": signs / "phoenix"}, data, 0, Silent())
+    before = standing(data)
+    first = runs.opened("i3d-teacher", data, work, normalise="global")
+    assert standing(data) == before
+    monkeypatch.setattr("trainers.common.sign.data.normalise.fit", None)
+    again = runs.opened("i3d-teacher", data, work, normalise="global")
+    assert np.array_equal(first.normaliser.statistics.mean, again.normaliser.statistics.mean)
+
+
 def test_files_that_are_not_packed_train_the_same(signs, signs_cache, tmp_path):
     packed, files = (runs.opened("i3d-teacher", signs, signs_cache, pack=pack) for pack in (True, False))
     assert files.fingerprint == packed.fingerprint

@@ -36,13 +36,16 @@ class Row:
 
 
 class Cache:
-    """Raw columns by sentence: of the memory-mapped file or, without one, of the files themselves."""
+    """Raw columns by sentence: of the memory-mapped file or, without one, of the files themselves.
 
-    def __init__(self, folder: Path, files: dict[str, Path] | None = None) -> None:
+    `folder` may be the user's own and is only read; what is computed of it is kept below `root`.
+    """
+
+    def __init__(self, root: Path, folder: Path, files: dict[str, Path] | None = None) -> None:
         index = json.loads((folder / INDEX).read_text())
         if index["schema"] != SCHEMA:
             raise ValueError(f"{folder / INDEX} is of schema {index['schema']}, this version reads {SCHEMA}")
-        self.folder, self.files = folder, files
+        self.root, self.folder, self.files = root, folder, files
         self.rows = {row["id"]: Row(**row) for row in index["rows"]}
         self.refused: list[dict[str, str]] = index["refused"]
         if files is None:
@@ -68,17 +71,17 @@ class Cache:
         return [id for id, row in self.rows.items() if _hash(self.raw(id)) != row.sha256]
 
     def statistics(self, ids: Sequence[str]) -> normalise.Normaliser:
-        """Mean and floored std of the 4,887 derived columns over these sentences; kept beside the cache."""
-        lines = "\n".join(f"{id} {self.rows[id].sha256}" for id in ids)
-        path = self.folder / f"statistics-{hashlib.sha256(lines.encode()).hexdigest()[:16]}.json"
+        """Mean and floored std of the 4,887 derived columns over these sentences; kept below `root`."""
+        lines = "\n".join([f"schema {SCHEMA}", *(f"{id} {self.rows[id].sha256}" for id in ids)])
+        path = self.root / f"statistics-{hashlib.sha256(lines.encode()).hexdigest()[:32]}.json"
         try:
             return normalise.Normaliser.from_dict(json.loads(path.read_text()))
         except (OSError, ValueError, KeyError):
             found = normalise.fit((derive(self.raw(id)) for id in ids), ids)
-        if os.access(self.folder, os.W_OK):
-            beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            beside.write_text(json.dumps(found.as_dict()))
-            beside.replace(path)
+        self.root.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        beside.write_text(json.dumps(found.as_dict()))
+        beside.replace(path)
         return found
 
 
@@ -99,14 +102,14 @@ def _listing_key(listing: Listing, config: SignConfig) -> str:
 def open_cache(root: Path, listing: Listing, config: SignConfig, events: Events) -> Cache:
     """The packed folder itself, or the cache of these files below `root`, built if it is not there."""
     if listing.packed is not None:
-        return Cache(listing.packed)
+        return Cache(root, listing.packed)
     folder = root / _listing_key(listing, config)
     files = None if config.pack else {r.id: r.path for r in listing.records if r.path is not None}
     try:
-        return Cache(folder, files)
+        return Cache(root, folder, files)
     except (OSError, ValueError, KeyError, TypeError):
         build(folder, listing, config.min_frames, config.pack, events)
-    return Cache(folder, files)
+    return Cache(root, folder, files)
 
 
 def build(folder: Path, listing: Listing, min_frames: int, pack: bool, events: Events) -> dict[str, int]:
