@@ -211,6 +211,15 @@ def test_packed_data_is_only_read_and_its_statistics_are_found_in_the_cache(sign
     assert np.array_equal(first.normaliser.statistics.mean, again.normaliser.statistics.mean)
 
 
+def test_packed_data_that_was_damaged_is_not_told_to_be_removed(signs, tmp_path):
+    pack.run({"phoenix": signs / "phoenix"}, tmp_path / "data", 0, Silent())
+    features = tmp_path / "data" / "phoenix" / "features.f16"
+    features.write_bytes(b"\1" * 4 + features.read_bytes()[4:])
+    found = runs.of(runs.check("i3d-teacher", tmp_path / "data", tmp_path / "work"), "cache")
+    assert "1 sentences of" in found["seen"]
+    assert "remove" not in found["fix"]
+
+
 def test_files_that_are_not_packed_train_the_same(signs, signs_cache, tmp_path):
     packed, files = (runs.opened("i3d-teacher", signs, signs_cache, pack=pack) for pack in (True, False))
     assert files.fingerprint == packed.fingerprint

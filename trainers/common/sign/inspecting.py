@@ -39,7 +39,10 @@ def whole(held: Data) -> list[Finding]:
     if not bad:
         return []
     seen = f"{len(bad)} sentences of {held.cache.folder} changed: {health.first(bad)}"
-    return [health.error("cache", seen, f"remove {held.cache.folder}; it is built again")]
+    fix = f"remove {held.cache.folder}; it is built again"
+    if held.listing.packed is not None:
+        fix = "copy it anew, or pack the feature files again: gpujob prepare TRAINER --phoenix DIR"
+    return [health.error("cache", seen, fix)]
 
 
 def duplicates(held: Data) -> list[Finding]:
