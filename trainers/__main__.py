@@ -36,11 +36,11 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--size", "--videos", type=int, help="samples, about; each trainer has its own")
     prepare.add_argument("--from", dest="sources", action="append", default=[], metavar="NAME=PATH")
     prepare.add_argument("--to", type=Path, metavar="DIR", help="where what is made of sources is written")
-    prepare.add_argument("--data", action="append", default=[], metavar="NAME=PATH")
+    prepare.add_argument("--data", action="append", default=[], metavar="[NAME=]PATH")
     prepare.add_argument("--work", type=Path, default=Path())
     evaluate = verbs.add_parser("evaluate", help="metrics of a checkpoint")
     evaluate.add_argument("checkpoint", type=Path)
-    evaluate.add_argument("--data", action="append", default=[], metavar="NAME=PATH")
+    evaluate.add_argument("--data", action="append", default=[], metavar="[NAME=]PATH")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
     predict = verbs.add_parser("predict", help="answers for files")
     predict.add_argument("checkpoint", type=Path)
@@ -56,9 +56,13 @@ def _json(value: Any) -> None:
     say(json.dumps(jsonable(value), ensure_ascii=False))
 
 
-def _folders(asked: argparse.Namespace) -> dict[str, str]:
-    parts = (pair.partition("=") for pair in asked.data)
-    return {name: str(asked.base / path) for name, _, path in parts}
+def _folders(asked: argparse.Namespace, trainer: str) -> dict[str, str]:
+    """Data name to folder. Raises BadSource, which names what the trainer wants."""
+    described, rules = registry.describe(trainer), registry.rules(trainer)
+    folders = sources.folders(described.DATA, asked.data, asked.base)
+    for finding in rules.folders(folders, look=True):
+        raise sources.BadSource(f"--data: {finding.seen}; {finding.fix}")
+    return folders
 
 
 def _place(asked: argparse.Namespace) -> None:
@@ -114,7 +118,7 @@ def _prepare(asked: argparse.Namespace) -> int:
         return 0
     if not asked.data:
         raise sources.BadSource(f"prepare {asked.name} wants to know of what: {sources.listed(declared)}")
-    request = preflight.Request({}, _folders(asked), "full", asked.work)
+    request = preflight.Request({}, _folders(asked, asked.name), "full", asked.work)
     report, code = preflight.prepare(asked.name, request, Events(None))
     _json(report)
     return code
@@ -122,11 +126,7 @@ def _prepare(asked: argparse.Namespace) -> int:
 
 def _evaluate(asked: argparse.Namespace) -> int:
     held, module = _open(asked.checkpoint)
-    folders = {name: Path(path) for name, path in _folders(asked).items()}
-    missing = [str(path) for path in folders.values() if not path.is_dir()]
-    if missing or not folders:
-        complain(f"--data NAME=PATH names the data folders; not a folder: {missing or 'none given'}")
-        return NO_DATA
+    folders = {name: Path(path) for name, path in _folders(asked, held.manifest["trainer"]).items()}
     with tempfile.TemporaryDirectory(prefix="gpujob-evaluate-") as work:
         _json(module.evaluate(held, folders, asked.split, Path(work)))
     return 0

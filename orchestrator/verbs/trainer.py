@@ -39,8 +39,7 @@ def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
     folder = _checkpoint(ctx, place)
     if not data:
         raise UsageError("evaluate needs data", "", f"gpujob evaluate {place} --data NAME=PATH")
-    pairs = [pair for item in data for pair in _pairs(ctx, item)]
-    words = ["evaluate", folder, *[word for pair in pairs for word in ("--data", pair)]]
+    words = ["evaluate", folder, *[word for item in data for word in ("--data", _absolute(ctx, item))]]
     for line in _call(ctx, [*words, "--split", split]):
         ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.evaluation(line))
     return 0
@@ -77,15 +76,10 @@ def _checkpoint(ctx: Context, place: str) -> str:
     return str(folder)
 
 
-def _pairs(ctx: Context, item: str) -> list[str]:
-    """NAME=PATH; of a PATH alone, each folder in it by its own name."""
+def _absolute(ctx: Context, item: str) -> str:
+    """NAME=PATH; or a PATH alone, in which the trainer finds its folders by their names."""
     name, equals, path = item.partition("=")
-    if equals:
-        return [f"{name}={ctx.path(path)}"]
-    folders = sorted(folder for folder in ctx.path(item).glob("*") if folder.is_dir())
-    if not folders:
-        raise UsageError(f"--data {item}: no folder is in it", "", "--data NAME=PATH")
-    return [f"{folder.name}={folder}" for folder in folders]
+    return f"{name}={ctx.path(path)}" if equals else str(ctx.path(item))
 
 
 def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[str, Any]]:

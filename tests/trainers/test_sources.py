@@ -38,6 +38,22 @@ def test_a_source_that_is_none_is_a_sentence(pairs, words, said):
         sources.read(DECLARED, pairs, words)
 
 
+def test_a_data_folder_is_given_by_name_or_by_the_folder_that_holds_it(tmp_path):
+    for name in ("ravdess", "crema", "other"):
+        (tmp_path / "a=b" / name).mkdir(parents=True)
+    known = {"ravdess": "videos", "crema": "videos"}
+    both = {name: str(tmp_path / "a=b" / name) for name in known}
+    assert sources.folders(known, [f"{name}={path}" for name, path in both.items()], Path()) == both
+    assert sources.folders(known, [str(tmp_path / "a=b")], Path()) == both
+    for given, said in (
+        ([str(tmp_path)], "no folder ravdess or crema is in it"),
+        (["crema="], "write it as NAME=PATH"),
+        (["crema=a", "crema=b"], "gives crema twice"),
+    ):
+        with pytest.raises(sources.BadSource, match=said):
+            sources.folders(known, given, Path())
+
+
 @pytest.mark.parametrize("words", [[], ["--sampel", "x"], ["--images=."]])
 def test_prepare_refuses_what_the_trainer_does_not_have_with_exit_2(words, capsys):
     assert command.main(["prepare", "facenet-lstm", *words]) == 2

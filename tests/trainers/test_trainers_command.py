@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,27 @@ def test_paths_begin_where_they_are_said_to(sample, trained, tmp_path, capsys):
     assert (code, answer["file"]) == (0, str(file))
     code, (held,) = call(capsys, "-C", trained, "verify", "best")
     assert (code, held["trainer"]) == (0, "facenet-lstm")
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_data_of_another_name_is_refused_by_every_command_with_the_names_it_wants(
+    name, tmp_path, monkeypatch, capsys
+):
+    held = types.SimpleNamespace(manifest={"trainer": name})
+    monkeypatch.setattr(command, "_open", lambda _: (held, registry.task(name)))
+    given = ["--data", f"datta={tmp_path}"]
+    for words in (["evaluate", "checkpoint", *given], ["prepare", name, *given]):
+        assert command.main(words) == 2
+        said = capsys.readouterr().err
+        assert (said.count("\n"), "there is no data called `datta`" in said) == (1, True)
+        assert next(iter(registry.describe(name).DATA)) in said
+    request = {"config": {}, "data": {"datta": str(tmp_path)}, "tier": "full", "work": str(tmp_path)}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(request)))
+    code, (*_, report) = call(capsys, "check", name)
+    assert code != 0
+    assert report["findings"][0]["seen"] == "there is no data called `datta`"
+    assert runs.train_here(name, tmp_path / "runs" / "one", {"datta": tmp_path}, {}) == 64
+    assert "there is no data called `datta`" in (tmp_path / "runs" / "one" / "log").read_text()
 
 
 def test_an_unknown_trainer_is_named_with_those_there_are(capsys):

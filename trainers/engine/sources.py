@@ -1,5 +1,6 @@
-"""What `prepare` reads besides sample data: folders and files that a trainer names. Standard library only.
+"""Folders and files that a trainer names, as a command line gives them. Standard library only.
 
+`prepare` reads data folders, and what data is made of besides sample data:
 A trainer declares them as `SOURCES` (name to what it is) in its `config` module and reads them in its
 `prepare` module, as `run(sources, to, seed, events)`.
 """
@@ -30,6 +31,30 @@ def read(
             raise BadSource(f"--{name}: there is no {value}; it is {declared[name]}")
         found[name] = (base / value).absolute()
     return found
+
+
+def folders(known: Mapping[str, str], given: Sequence[str], base: Path) -> dict[str, str]:
+    """Data name to path, of NAME=PATH; of a PATH alone, each folder in it that has a `known` name.
+
+    Paths are relative to `base`. Raises BadSource.
+    """
+    found: dict[str, str] = {}
+    for item in given:
+        name, equals, path = item.partition("=")
+        if equals and not path:
+            raise BadSource(f"--data {item}: write it as NAME=PATH")
+        named = {name: str(base / path)} if equals and "/" not in name else _within(base / item, known)
+        if twice := sorted(found.keys() & named.keys()):
+            raise BadSource(f"--data gives {twice[0]} twice")
+        found |= named
+    return found
+
+
+def _within(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
+    there = {name: str(folder / name) for name in known if (folder / name).is_dir()}
+    if not there:
+        raise BadSource(f"--data {folder}: no folder {' or '.join(known)} is in it; write NAME=PATH")
+    return there
 
 
 def _pairs(pairs: Sequence[str]) -> Iterator[tuple[str, str]]:
