@@ -1,5 +1,7 @@
 """The folders and files that `prepare` may be given by name."""
 
+from pathlib import Path
+
 import pytest
 
 from trainers import __main__ as command

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +13,9 @@ import pytest
 import torch
 import trainer_runs as runs
 
+from trainers.engine import distributed, preflight
 from trainers.engine import run as engine_run
+from trainers.engine.events import Silent
 from trainers.engine.loop import Trainer
 from trainers.facenet_lstm.task import FacenetTask
 
@@ -234,6 +237,43 @@ def test_data_that_cannot_be_used_ends_with_65_and_a_sentence(here, monkeypatch,
     said = capsys.readouterr().err
     assert "0 files were found" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "device", "said"),
+    [
+        (0, "1", "cuda", "PyTorch .* (is built without CUDA|finds no GPU here); take device: auto"),
+        (0, "1", "auto", ""),
+        (0, "2", "auto", ""),
+        (1, "2", "cpu", ""),
+        (1, "1", "cuda", ""),
+        (1, "2", "cuda", "finds 1 GPUs for 2 processes; start one process a GPU"),
+        (1, "2", "auto", "finds 1 GPUs for 2 processes; start one process a GPU"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_a_sentence(gpus, processes, device, said, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    found = "".join(f"{f.seen}; {f.fix}" for f in distributed.missing(device))
+    assert re.search(said, found) if said else not found
+
+
+def test_a_gpu_that_is_not_there_ends_a_run_with_64_and_its_own_account(here, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(device="cuda")))
+    assert engine_run.train("facenet-lstm") == 64
+    (end,) = runs.events(here, "end")
+    assert (end["status"], end["code"]) == ("failed", 64)
+    assert "`device` is cuda" in end["message"]
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_check_tells_of_a_gpu_that_is_not_there(sample, request_of, cache, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    report, code = preflight.check("facenet-lstm", request_of(sample, work=cache, device="cuda"), Silent())
+    (found,) = [f for f in report["findings"] if f["severity"] == "error"]
+    assert (code, found["code"], found["key"]) == (64, "config.choice", "device")
 
 
 def test_an_unknown_option_ends_with_64(here, monkeypatch, capsys):

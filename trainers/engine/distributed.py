@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from trainers.engine.health import Finding, error
 from trainers.engine.workers import end_at_once
 
 
@@ -78,6 +79,21 @@ def pick_device(asked: str, local_rank: int = 0) -> torch.device:
     if asked == "cuda" or (asked == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", local_rank)
     return torch.device("cpu")
+
+
+def missing(asked: str) -> list[Finding]:
+    """A GPU is asked for, and there is not one for each process of this host."""
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    wanted = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+    if there >= wanted or asked == "cpu" or (asked == "auto" and not there):
+        return []
+    seen = f"`device` is {asked}, and PyTorch {torch.__version__} finds {there} GPUs for {wanted} processes"
+    if not there:
+        without = torch.version.cuda is None and torch.version.hip is None
+        how = "is built without CUDA" if without else "finds no GPU here"
+        seen = f"`device` is {asked}, and PyTorch {torch.__version__} {how}"
+    fix = "start one process a GPU" if there else "take device: auto, or a host with a GPU"
+    return [error("config.choice", seen, fix, "device")]
 
 
 def join(asked: str) -> Group:

@@ -128,8 +128,12 @@ def _full(
     events: Events,
 ) -> None:
     """The content of the files, then the model on it, which needs sound data."""
+    from trainers.engine import distributed  # noqa: PLC0415 - imports torch
+
     opened, findings, verdict.data = probes.inspect(config, request.data, request.work, events, task)
     verdict.add(probes.DATA_CODES, findings)
+    findings = [*findings, *distributed.missing(config.device)]
+    verdict.add((), findings)
     verdict.usable = opened is not None
     asked = probes.probes(opened, config, request) if opened is not None else []
     if health.has_error(findings) or opened is None:
