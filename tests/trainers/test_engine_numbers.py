@@ -58,6 +58,12 @@ def test_the_gate_names_the_batch(loss, norm):
     assert "a, b" in finding.seen
 
 
+def test_a_validation_is_finite_when_its_loss_and_its_score_are():
+    assert health.finite_validation({"loss": 0.3, "accuracy": 0.5}) == []
+    (found,) = health.finite_validation({"loss": 0.3, "wer": math.nan})
+    assert (found.code, found.severity, found.seen) == ("finite", "error", "on val: wer nan")
+
+
 def test_finite_numbers_pass():
     assert health.finite(1.0, 1.0, []) == []
     assert health.first_loss(math.log(6), math.log(6)) == []

@@ -203,6 +203,23 @@ def test_a_loss_that_is_not_finite_ends_with_66_and_keeps_the_last_good_checkpoi
     assert "last good checkpoint is step 4" in capsys.readouterr().err
 
 
+def test_a_validation_loss_that_is_not_finite_ends_with_66_whatever_is_selected(here, monkeypatch, capsys):
+    right = FacenetTask.forward
+
+    def poisoned(self, model, batch):
+        output = right(self, model, batch)
+        return output if model.training else output._replace(loss=output.loss * float("nan"))
+
+    monkeypatch.setattr(FacenetTask, "forward", poisoned)
+    assert engine_run.train("facenet-lstm") == 66
+    (seen,) = [e for e in runs.events(here, "health") if e["severity"] == "error"]
+    assert (seen["rule"], seen["seen"]) == ("finite", "on val: loss nan")
+    assert seen["action"] == "stopped after epoch 1; the last good checkpoint is step 12"
+    assert (here / "checkpoints" / "last").read_text() == "12\n"
+    assert not (here / "checkpoints" / "best").exists()
+    assert "diverged: on val: loss nan" in runs.events(here, "end")[0]["message"]
+
+
 def test_a_gradient_that_is_not_finite_ends_with_66(here, monkeypatch, capsys):
     monkeypatch.setattr("trainers.engine.learner.nn.utils.clip_grad_norm_", lambda *_: torch.inf)
     assert engine_run.train("facenet-lstm") == 66

@@ -64,6 +64,15 @@ def finite(loss: float, norm: float, samples: Sequence[str]) -> list[Finding]:
     return [error("finite", seen, "look at these samples; lower learning_rate or clip_norm")]
 
 
+def finite_validation(values: Mapping[str, float]) -> list[Finding]:
+    """The gate before a checkpoint is judged: what the validation says of it is a number."""
+    broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
+    if not broken:
+        return []
+    fix = "lower learning_rate or clip_norm; look at the samples of val"
+    return [error("finite", f"on val: {', '.join(broken)}", fix)]
+
+
 def gradient_jump(norm: float, history: Sequence[float]) -> list[Finding]:
     """A gradient norm far above the running median of the last steps."""
     if len(history) < 10 or norm <= NORM_JUMP * median(history):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from trainers.engine import baseline, checkpoint, health, metrics, resume
 from trainers.engine.distributed import Group
@@ -155,13 +155,16 @@ class Trainer:
         if 0 < self.state.skips <= SKIPS:
             return
         for found in health.finite(loss, norm, self.task.names("train", indices)):
-            last = checkpoint.pointed(self.root, "last")
-            kept = f"the last good checkpoint is step {last}" if last else "no checkpoint was made"
-            self._health(found, f"stopped before step {self.state.step + 1}; {kept}")
-            raise Diverged(f"{found.seen}; {kept}")
+            self._diverge(found, f"before step {self.state.step + 1}")
         for found in health.gradient_jump(norm, self.state.norms):
             self._health(found, f"clipped to {self.learner.clip:g}")
         self.state.norms = [*self.state.norms, norm][-health.NORM_HISTORY :]
+
+    def _diverge(self, found: health.Finding, when: str) -> NoReturn:
+        last = checkpoint.pointed(self.root, "last")
+        kept = f"the last good checkpoint is step {last}" if last else "no checkpoint was made"
+        self._health(found, f"stopped {when}; {kept}")
+        raise Diverged(f"{found.seen}; {kept}")
 
     def _health(self, found: health.Finding, action: str) -> None:
         self.events("health", rule=found.code, severity=found.severity, seen=found.seen, action=action)
@@ -180,6 +183,8 @@ class Trainer:
         result = self._evaluate("val")
         self._metrics("val", epoch, self.state.step, result.summary, result.loss)
         values = {**result.summary.values, "loss": result.loss}
+        for found in health.finite_validation({name: values[name] for name in ("loss", self.select)}):
+            self._diverge(found, f"after epoch {epoch}")
         self._judge(epoch, values[self.select])
         self._save(values, epoch)
         self._doubt(epoch, result.summary)
