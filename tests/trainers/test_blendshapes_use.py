@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import faces
@@ -22,6 +23,7 @@ from trainers.engine import config as options
 from trainers.engine.distributed import Group
 from trainers.engine.events import Events, Silent
 from trainers.engine.loop import Trainer
+from trainers.engine.task import Summary
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +201,22 @@ def test_a_model_that_does_not_beat_the_baseline_says_so(folder, tmp_path):
     outcome = Trainer(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
     assert "; logistic regression has" in outcome.message
     assert [entry["rule"] for entry in runs.events(tmp_path, "health")] == ["plateau.baseline"]
+
+
+@pytest.mark.parametrize("select", ["accuracy", "macro_f1", "balanced_accuracy"])
+def test_a_constant_answer_is_told_of_whatever_is_selected(select, folder, tmp_path, monkeypatch):
+    constant = {"accuracy": 0.6, "balanced_accuracy": 1 / 3, "macro_f1": 0.4, "majority": 0.6}
+    summary = Summary(constant, ["happy", "sad", "neutral"])
+    monkeypatch.setattr(
+        tasks.BlendshapesTask, "summarise", lambda *_: replace(summary, values=dict(constant))
+    )
+    config, _ = options.parse(tasks.Config, {**faces.SMALL, "epochs": 7, "select": select})
+    task = tasks.open_task(config, {"": folder / "blendshapes"}, tmp_path, Silent())
+    events = Events(tmp_path / "events.jsonl")
+    Trainer(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
+    first = runs.events(tmp_path, "health")[0]
+    assert first["rule"] == "plateau.baseline"
+    assert first["seen"] == "balanced accuracy 0.333 after 6 epochs; one constant answer gets 0.333"
 
 
 def test_the_baseline_is_the_minimum_of_its_loss(folder):

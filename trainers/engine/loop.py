@@ -32,12 +32,14 @@ class Diverged(Exception):
 class State:
     """What a run knows at a step, beside weights and optimizer.
 
-    `sums` adds up loss, weight and counts over the epoch; `norms` are the last gradient norms.
+    `sums` adds up loss, weight and counts over the epoch; `norms` are the last gradient norms; `balanced` is
+    the best balanced accuracy, whatever `best` is of.
     """
 
     step: int = 0
     best: float = -math.inf  # of the metric or, where less is better, of its negative
     best_step: int | None = None
+    balanced: float = -math.inf
     bad_epochs: int = 0
     skips: int = 0
     sums: list[float] = field(default_factory=list)
@@ -185,6 +187,7 @@ class Trainer:
         values = {**result.summary.values, "loss": result.loss}
         for found in health.finite_validation({name: values[name] for name in ("loss", self.select)}):
             self._diverge(found, f"after epoch {epoch}")
+        self.state.balanced = max(self.state.balanced, values.get("balanced_accuracy", -math.inf))
         self._judge(epoch, values[self.select])
         self._save(values, epoch)
         self._doubt(epoch, result.summary)
@@ -201,7 +204,7 @@ class Trainer:
     def _doubt(self, epoch: int, summary: Summary) -> None:
         """What the validation says of a model that learns nothing; an error ends the run."""
         since = epoch - self.config.settling
-        for found in summary.doubts(self.state.best, epoch, since, self.state.step):
+        for found in summary.doubts(self.state.balanced, epoch, since, self.state.step):
             stops = found.severity == "error"
             self._health(found, f"stopped after epoch {epoch}" if stops else "goes on")
             if stops:

@@ -56,8 +56,8 @@ class Summary:
     confusion: list[list[int]] | None = None
 
     def doubts(self, best: float, epoch: int, settled: int, step: int) -> list[Finding]:
-        """What a validation says of a model that learns nothing; `best` is the score so far, `settled` the
-        epochs since the run could be judged."""
+        """What a validation says of a model that learns nothing; `best` is the best balanced accuracy so far,
+        `settled` the epochs since the run could be judged."""
         if settled != 5 or not self.classes:
             return []
         return health.above_chance(best, len(self.classes), epoch)
