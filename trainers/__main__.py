@@ -128,7 +128,10 @@ def _evaluate(asked: argparse.Namespace) -> int:
     held, module = _open(asked.checkpoint)
     folders = {name: Path(path) for name, path in _folders(asked, held.manifest["trainer"]).items()}
     with tempfile.TemporaryDirectory(prefix="gpujob-evaluate-") as work:
-        _json(module.evaluate(held, folders, asked.split, Path(work)))
+        told = module.evaluate(held, folders, asked.split, Path(work))
+    if "warning" in told:
+        complain(f"warning: {told['warning']}")
+    _json(told)
     return 0
 
 

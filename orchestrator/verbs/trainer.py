@@ -41,6 +41,8 @@ def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
         raise UsageError("evaluate needs data", "", f"gpujob evaluate {place} --data NAME=PATH")
     words = ["evaluate", folder, *[word for item in data for word in ("--data", _absolute(ctx, item))]]
     for line in _call(ctx, [*words, "--split", split]):
+        if "warning" in line:
+            ctx.talk(f"warning: {line['warning']}")
         ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.evaluation(line))
     return 0
 

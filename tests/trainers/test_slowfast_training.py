@@ -13,11 +13,12 @@ from torch import nn
 from trainers import __main__ as command
 from trainers.common import emotions
 from trainers.common.recordings import Listing, Record
-from trainers.engine import checkpoint, optim
+from trainers.engine import checkpoint, optim, resume
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.loop import Trainer
 from trainers.slowfast import files, rules, sample, use
+from trainers.slowfast import task as tasks
 from trainers.slowfast.data import Data
 from trainers.slowfast.files import Chosen
 from trainers.slowfast.shards import Row
@@ -49,6 +50,46 @@ def test_evaluate_repeats_what_the_training_told(trained, videos, capsys):
     assert f"test accuracy {told['values']['accuracy']:.3f}" in message
     assert f"{told['values']['accuracy_low']:.3f} to" in message
     assert set(told["per_class"]) == set(emotions.CLASSES)
+
+
+def other_splits(held: SlowFastTask, path: Path) -> Path:
+    """A manifest that puts one actor trained on, and one that was tested, into test; the rest into train."""
+    trained_on = held.records["train"][0].actor
+    tested = {trained_on, held.records["test"][0].actor}
+    rows = [
+        {"path": str(r.path), "split": "test" if r.actor in tested else "train"} for r in held.data.records
+    ]
+    # Something in val, without which there is no task.
+    rows[next(n for n, row in enumerate(rows) if row["split"] == "train")]["split"] = "val"
+    return write_manifest(path / "manifest.csv", rows)
+
+
+def test_evaluate_leaves_actors_out_that_other_splits_call_test_and_the_model_was_trained_on(
+    trained, videos, tmp_path, capsys
+):
+    root, held, _ = trained
+    data = {**folders(videos), "splits": other_splits(held, tmp_path)}
+    pairs = [f"--data={name}={path}" for name, path in data.items()]
+    actor = held.records["train"][0].actor
+    theirs = sum(r.actor == actor for r in held.data.records)
+    assert command.main(["evaluate", str(root / "best"), *pairs]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["same_data"] is False
+    assert (told["groups"], told["left_out"]) == (1, theirs)
+    assert f"{theirs} of {theirs + told['samples']} samples are of {actor}" in told["warning"]
+    assert told["warning"] in err
+
+
+def test_a_run_is_not_resumed_with_other_splits_of_the_same_videos(trained, videos, frames_cache, tmp_path):
+    root, held, _ = trained
+    data = {**folders(videos), "splits": other_splits(held, tmp_path)}
+    other = tasks.open_task(held.config, data, frames_cache, Silent())
+    manifest = checkpoint.read(root / (root / "last").read_text().strip()).manifest
+    resume.compare(manifest, held, None, lambda _: None)
+    with pytest.raises(resume.Refused, match="the data changed"):
+        resume.compare(manifest, other, None, lambda _: None)
+    assert other.data.manifest != held.data.manifest
 
 
 def test_predict_gives_the_probabilities_of_the_validation_and_names_a_video_it_cannot_read(
@@ -176,9 +217,6 @@ class Frames:
     def frames(self, id: str, wanted: np.ndarray) -> np.ndarray:
         return self.held[id][wanted]
 
-    def fingerprint(self, ids: list[str]) -> str:
-        return "frames"
-
 
 def recorded() -> tuple[list[Record], Frames]:
     cache, records = Frames(), []
@@ -206,7 +244,7 @@ def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Pat
         label_smoothing=0.0,
     )
     chosen = Chosen(Listing(len(records), tuple(records), ()), home, by_manifest=True)
-    held = SlowFastTask(config, Data(chosen, tuple(records), (), cache, root / "manifest.csv"))
+    held = SlowFastTask(config, Data(chosen, tuple(records), (), cache, root))
     said = Trainer(held, root, Silent(), CPU, talk=False).run().message
     return float(said.split()[2])
 

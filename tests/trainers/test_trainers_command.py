@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import types
@@ -13,6 +15,9 @@ import trainer_runs as runs
 from trainers import __main__ as command
 from trainers import registry
 from trainers.engine import events
+from trainers.engine.events import Silent
+from trainers.facenet_lstm import task as tasks
+from trainers.facenet_lstm.config import Config
 
 HEAVY = ("numpy", "torch", "safetensors", "orchestrator")
 
@@ -77,6 +82,35 @@ def test_evaluate_repeats_the_metrics_that_the_training_told(trained, sample, ca
     assert answer["same_data"] is True
     assert answer["confusion"] == told["confusion"]
     assert answer["values"]["accuracy_low"] == told["values"]["accuracy_low"]
+
+
+def evaluated(capsys, trained: Path, data: Path, *words: str) -> tuple[int, dict, str]:
+    pairs = [f"--data={name}={data / name}" for name in ("ravdess", "crema")]
+    code = command.main(["evaluate", str(trained / "best"), *pairs, *words])
+    out, err = capsys.readouterr()
+    return code, json.loads(out or "{}"), err
+
+
+def test_actors_trained_on_do_not_count_as_test_where_the_data_are_others(trained, sample, tmp_path, capsys):
+    held = tasks.load(Config(), {"both": sample}, tmp_path / "w", Silent())
+    tested = {r.actor for r in held.records if held.home[r.id] == "test" and r.actor.startswith("crema")}
+    data = Path(shutil.copytree(sample, tmp_path / "data", copy_function=os.link))
+    for record in held.records:
+        if record.actor in tested:
+            (data / record.path.relative_to(sample)).unlink()
+    code, answer, err = evaluated(capsys, trained, data)
+    assert (code, answer["same_data"]) == (0, False)
+    assert answer["left_out"] > 0
+    assert "crema-" in answer["warning"]
+    assert f"warning: {answer['warning']}\n" == err
+    assert not any(name.startswith("crema") for name in (one["sample"] for one in answer["wrong"]))
+    shutil.rmtree(data / "ravdess")
+    (data / "ravdess").mkdir()
+    code, _, err = evaluated(capsys, trained, data)
+    assert code == 65
+    assert "take others, or --split all" in err
+    code, answer, _ = evaluated(capsys, trained, data, "--split", "all")
+    assert (code, answer["trained_on"]) == (0, answer["samples"])
 
 
 def test_predict_answers_for_new_files_and_names_the_one_it_cannot_read(trained, sample, capsys):

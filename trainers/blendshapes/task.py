@@ -17,7 +17,7 @@ from trainers.blendshapes.config import Config
 from trainers.blendshapes.model import Answering, Blendshapes
 from trainers.common import classify, logistic, normalise
 from trainers.common.refusal import Unusable
-from trainers.engine import checkpoint, export, health, metrics, rng
+from trainers.engine import checkpoint, export, health, metrics, rng, seen
 from trainers.engine.config import parse
 from trainers.engine.events import Events
 from trainers.engine.task import Output, Summary
@@ -87,6 +87,8 @@ class BlendshapesTask:
     def groups(self, split: str) -> list[str]:
         """Groups; where there is none the picture, or the face itself."""
         return [row.unit for row in self.data.splits[split].rows]
+
+    units = groups
 
     def collate(self, samples: list[Sample]) -> Batch | None:
         """Samples to a batch."""
@@ -268,9 +270,11 @@ def evaluate(
     part = found.splits.get(split) or data.arrays(found.listing.rows, restored.config)
     if not part.rows:
         raise health.DataUnusable(rules.nothing(split, found.listing))
-    told = ([row.id for row in part.rows], [row.unit for row in part.rows], restored.config.seed)
+    rows, told = seen.unseen(held, found.fingerprint, split, part.rows, lambda row: row.unit)
+    part = data.arrays(rows, restored.config)
+    asked = ([row.id for row in part.rows], [row.unit for row in part.rows], restored.config.seed)
     scored, other = (
-        classify.scores(part.labels, shares, restored.config.classes, *told)
+        classify.scores(part.labels, shares, restored.config.classes, *asked)
         for shares in (restored.shares(part.values), restored.baseline.shares(part.values))
     )
     return {
@@ -278,7 +282,7 @@ def evaluate(
         "step": held.manifest["step"],
         "split": split,
         "refused": len(found.listing.refused),
-        "same_data": found.fingerprint == held.manifest["data"],
+        **told,
         **scored,
         "baseline": {"name": BlendshapesTask.baseline_name, "values": other["values"]},
     }

@@ -3,6 +3,7 @@
 A label and the file it belongs to are one record from here to the batch.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -180,6 +181,12 @@ def by_split(records: Sequence[Record], home: Mapping[str, str]) -> dict[str, li
     for record in records:
         held[home[record.id]].append(record)
     return held
+
+
+def fingerprint(records: Sequence[Record], home: Mapping[str, str], digests: Mapping[str, str]) -> str:
+    """A hash of every usable record: its split, label and content (`digests`, by id), wherever it lies."""
+    lines = sorted(f"{r.id} {home[r.id]} {r.label} {digests[r.id]}" for r in records)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def reasons(refused: Sequence[Refusal]) -> list[tuple[str, int, Refusal]]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainers.engine import baseline, checkpoint, health, metrics, resume
+from trainers.engine import baseline, checkpoint, health, metrics, resume, seen
 from trainers.engine.distributed import Group
 from trainers.engine.evaluate import Result, evaluate
 from trainers.engine.events import Events, say
@@ -89,6 +89,7 @@ class Trainer:
         self.learner = Learner(task, group, self.plan.steps_per_epoch)
         self.state = State()
         self.parent: int | None = None
+        self.trained_on = seen.units(task)
 
     def run(self) -> Outcome:
         """Train to the end, to an early stop or to a halt."""
@@ -268,6 +269,7 @@ class Trainer:
             "config": self.config.as_dict(),
             "code_tree": self.code_tree,
             "data": self.task.fingerprint,
+            seen.KEY: self.trained_on,
             "preprocessing": self.task.preprocessing(),
             "parent": self.parent,
             **({"proof": self.task.proof(self.learner.model)} if isinstance(self.task, Proving) else {}),

@@ -117,6 +117,10 @@ class Task(Protocol):
         """The group (actor, signer) of each sample."""
         ...
 
+    def units(self, split: str) -> list[str]:
+        """Of each sample, what a model tested on it must not have been trained on."""
+        ...
+
     def collate(self, samples: list[Any]) -> Any:
         """A Batch, or None for no samples."""
         ...

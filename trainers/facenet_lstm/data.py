@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common import emotions
+from trainers.common import emotions, recordings
 from trainers.common.recordings import Listing, Record, Refusal
 from trainers.common.refusal import Unusable
 from trainers.engine.events import Events
@@ -112,12 +112,6 @@ class Cache:
         """The ids whose features are not those that were written."""
         return [id for id, row in self.rows.items() if _hash(self.features(id)) != row.sha256]
 
-    @property
-    def fingerprint(self) -> str:
-        """A hash of every usable record's name and features, wherever they lie."""
-        lines = sorted(f"{row.id} {row.sha256}" for row in self.rows.values())
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
 
 def _hash(values: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
@@ -199,6 +193,12 @@ class Data:
     refused: tuple[Refusal, ...]
     home: dict[str, str]
     cache: Cache
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of every usable record: its split, label and features, wherever they lie."""
+        digests = {id: row.sha256 for id, row in self.cache.rows.items()}
+        return recordings.fingerprint(self.records, self.home, digests)
 
 
 def join(listing: Listing, home: dict[str, str], cache: Cache) -> Data:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from trainers.common import classify, emotions, normalise, recordings
 from trainers.common.recordings import Record
 from trainers.common.refusal import Unusable
-from trainers.engine import checkpoint, health, metrics, rng
+from trainers.engine import checkpoint, health, metrics, rng, seen
 from trainers.engine.config import parse
 from trainers.engine.events import Events, Silent
 from trainers.engine.sampler import Key
@@ -107,7 +107,7 @@ class FacenetTask:
         self.config = config
         self.data = held
         self.records = recordings.by_split(held.records, held.home)
-        self.fingerprint = held.cache.fingerprint
+        self.fingerprint = held.fingerprint
         self.normaliser = self.fit()
         self.weights = self._class_weights()
 
@@ -147,6 +147,8 @@ class FacenetTask:
     def groups(self, split: str) -> list[str]:
         """Actors."""
         return [record.actor for record in self.records[split]]
+
+    units = groups
 
     def collate(self, samples: list[Sample]) -> Batch | None:
         """Samples to a batch."""
@@ -273,6 +275,7 @@ def evaluate(
     records = [r for r in found.records if split in ("all", found.home[r.id])]
     if not records:
         raise health.DataUnusable(rules.nothing(split, found.refused, found.found))
+    records, told = seen.unseen(held, found.fingerprint, split, records, lambda record: record.actor)
     truth = np.array([CLASSES.index(record.label) for record in records])
     shares = [restored.logits(found.cache.features(record.id)).softmax(0).numpy() for record in records]
     names, actors = [record.id for record in records], [record.actor for record in records]
@@ -281,6 +284,6 @@ def evaluate(
         "step": held.manifest["step"],
         "split": split,
         "refused": len(found.refused),
-        "same_data": found.cache.fingerprint == held.manifest["data"],
+        **told,
         **classify.scores(truth, np.stack(shares), CLASSES, names, actors, restored.config.seed),
     }

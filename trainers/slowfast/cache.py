@@ -96,11 +96,6 @@ class Cache:
         """The ids whose frames are not those that were written."""
         return [id for id, row in self.rows.items() if _digest(self._bytes(id)) != row.sha256]
 
-    def fingerprint(self, ids: Sequence[str]) -> str:
-        """A hash of these videos' names and frames, wherever they lie."""
-        lines = sorted(f"{id} {self.rows[id].sha256}" for id in ids)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
 
 def _digest(values: np.ndarray) -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()

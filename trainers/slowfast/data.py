@@ -27,18 +27,29 @@ FOLDER = "slowfast"
 
 @dataclass(frozen=True)
 class Data:
-    """The usable videos in order, what was refused, the splits, the frames, where the manifest of all is."""
+    """The usable videos in order, what was refused, the splits, the frames, where the manifests are kept."""
 
     chosen: Chosen
     records: tuple[Record, ...]
     refused: tuple[Refusal, ...]
     cache: Cache
-    manifest: Path
+    folder: Path
 
     @property
     def found(self) -> int:
         """Files found."""
         return self.chosen.listing.found
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of every usable video: its split, label and frames, wherever they lie."""
+        digests = {id: row.sha256 for id, row in self.cache.rows.items()}
+        return recordings.fingerprint(self.records, self.chosen.home, digests)
+
+    @property
+    def manifest(self) -> Path:
+        """Where the manifest of these very videos and splits is."""
+        return self.folder / f"manifest-{self.fingerprint[:12]}.csv"
 
     def by_split(self) -> dict[str, list[Record]]:
         """Split to its videos."""
@@ -65,10 +76,10 @@ def load(chosen: Chosen, config: Config, folders: Mapping[str, Path], root: Path
         for entry in cache.refused
     ]
     refused = (*chosen.listing.refused, *unread)
-    place = root / FOLDER / f"manifest-{cache.fingerprint([r.id for r in records])[:12]}.csv"
+    held = Data(chosen, records, refused, cache, root / FOLDER)
     whole = recordings.Listing(chosen.listing.found, records, refused)
-    manifest.write(place, whole, chosen.home, folders)
-    return Data(chosen, records, refused, cache, place)
+    manifest.write(held.manifest, whole, chosen.home, folders)
+    return held
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def whole(held: data.Data) -> list[Finding]:
     if not bad:
         return []
     seen = f"{len(bad)} cached videos changed: {health.first(bad)}"
-    return [health.error("cache", seen, f"remove {held.manifest.parent}; it is built again")]
+    return [health.error("cache", seen, f"remove {held.folder}; it is built again")]
 
 
 def duplicates(held: data.Data) -> list[Finding]:

@@ -34,7 +34,7 @@ class SlowFastTask:
         self.records = held.by_split()
         self.pretrained = pretrained
         self.weights = self._class_weights()
-        self.fingerprint = held.cache.fingerprint([record.id for record in held.records])
+        self.fingerprint = held.fingerprint
         if pretrained is not None:
             self.fingerprint += "+" + weights.digest(pretrained)[:32]
 
@@ -68,6 +68,8 @@ class SlowFastTask:
     def groups(self, split: str) -> list[str]:
         """Actors."""
         return [record.actor for record in self.records[split]]
+
+    units = groups
 
     def collate(self, samples: list[Sample]) -> Batch | None:
         """Samples to a batch."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainers.common import classify, emotions, recordings
 from trainers.common.recordings import Record
 from trainers.common.refusal import Unusable
-from trainers.engine import checkpoint, health
+from trainers.engine import checkpoint, health, seen
 from trainers.engine.config import parse
 from trainers.engine.events import Silent
 from trainers.engine.export import Exportable
@@ -98,17 +98,17 @@ def evaluate(
     records = [r for r in found.records if split in ("all", chosen.home[r.id])]
     if not records:
         raise health.DataUnusable(rules.nothing(split, found.refused, found.found))
+    records, told = seen.unseen(held, found.fingerprint, split, records, lambda record: record.actor)
     truth = np.array([CLASSES.index(record.label) for record in records])
     shares = np.stack(list(_shares(restored, records, found)))
     names, actors = [record.id for record in records], [record.actor for record in records]
-    whole = found.cache.fingerprint([record.id for record in found.records])
     return {
         "checkpoint": str(held.path),
         "step": held.manifest["step"],
         "split": split,
         "samples": len(records),
         "refused": len(found.refused),
-        "same_data": held.manifest["data"].partition("+")[0] == whole,
+        **told,
         **classify.scores(truth, shares, CLASSES, names, actors, config.seed),
     }
 

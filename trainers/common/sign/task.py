@@ -126,6 +126,10 @@ class SignTask:
         """Signers."""
         return [record.signer for record in self.records[split]]
 
+    def units(self, split: str) -> list[str]:
+        """Sentence ids: signers stand in several splits by design."""
+        return [record.id for record in self.records[split]]
+
     def collate(self, samples: list[Sample]) -> Batch | None:
         """Samples to a batch."""
         return collate(samples)

@@ -17,7 +17,7 @@ from trainers.common.sign import task as tasks
 from trainers.common.sign.config import SignConfig
 from trainers.common.sign.task import SignTask
 from trainers.common.vocabulary import Vocabulary
-from trainers.engine import checkpoint, health
+from trainers.engine import checkpoint, health, seen
 from trainers.engine.config import parse
 from trainers.engine.events import Silent
 
@@ -91,6 +91,7 @@ def evaluate(
     records = [r for r in found.records if split in ("all", r.split)]
     if not records:
         raise health.DataUnusable(rules.nothing(split, found.refused, found.listing.found))
+    records, told = seen.unseen(held, found.fingerprint, split, records, lambda record: record.id)
     rows = []
     for record in records:
         logits = restored.logits(found.cache.raw(record.id))
@@ -104,7 +105,7 @@ def evaluate(
         "split": split,
         "samples": len(records),
         "refused": len(found.refused),
-        "same_data": found.fingerprint == held.manifest["data"].partition("+")[0],
+        **told,
         "values": {**values, "wer_low": low, "wer_high": high},
     }
 

@@ -1,0 +1,19 @@
+"""What the verbs that call a trainer pass on of what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.verbs import trainer
+from tests.support import new_box
+
+
+def test_evaluate_passes_a_warning_of_the_trainer_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"samples": 3, "warning": "2 of 5 samples are left out", "values": {"accuracy": 0.5}}
+    monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
+    monkeypatch.setattr(trainer, "_call", lambda ctx, words: [told])
+    with new_box() as box:
+        result = box.run("evaluate", "c", "--data", "faces=.")
+    assert result.code == 0
+    assert "warning: 2 of 5 samples are left out" in result.err
+    assert "0.5000" in result.out
