@@ -34,7 +34,8 @@ def _values(line: dict[str, Any]) -> list[str]:
     for name, value in (line.get("values") or {}).items():
         if value is not None:
             rows.append([name, f"{value:.4f}", *([f"{other[name]:.4f}"] if name in other else [])])
-    return columns(rows) if rows else []
+    told = columns(rows) if rows else []
+    return [*told, f"low to high: the 95 % interval, {line['drawn']} drawn"] if "drawn" in line else told
 
 
 def _per_class(line: dict[str, Any]) -> list[str]:

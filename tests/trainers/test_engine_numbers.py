@@ -1,11 +1,13 @@
 """Learning rates, metrics and the rules that judge numbers."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from torch import nn
 
+from trainers.common import classify
 from trainers.engine import health, metrics, optim
 from trainers.engine.config import EngineConfig
 from trainers.engine.meter import Meter
@@ -49,6 +51,24 @@ def test_an_interval_over_actors_is_wider_than_one_over_samples():
     assert by_actor == (0.0, 1.0)
     assert 0.35 < by_sample[0] < 0.45 < 0.55 < by_sample[1] < 0.65
     assert by_sample == metrics.bootstrap_interval(hits, [str(i) for i in range(100)], 0)
+
+
+def test_an_interval_over_one_group_draws_its_samples_and_has_a_width():
+    hits = [1.0] * 50 + [0.0] * 50
+    one = metrics.bootstrap_interval(hits, ["a"] * 100, 0)
+    assert 0.35 < one[0] < 0.45 < 0.55 < one[1] < 0.65
+    weighed = metrics.bootstrap_interval(hits, ["a"] * 100, 0, weights=[2.0] * 100)
+    assert weighed == pytest.approx((one[0] / 2, one[1] / 2))
+
+
+@pytest.mark.parametrize(("groups", "drawn"), [("aabb", "groups"), ("aaaa", "samples")])
+def test_what_the_interval_draws_is_told_with_it(groups, drawn):
+    task = SimpleNamespace(groups=lambda _: list(groups), config=EngineConfig())
+    summary = classify.summary([1, 1, 1, 1], "ab")
+    assert f", {drawn} drawn), balanced" in summary.conclude([1.0, 0.0, 1.0, 0.0], task, "test")
+    shares = np.array([[0.9, 0.1]] * 4)
+    told = classify.scores(np.array([0, 0, 1, 1]), shares, "ab", "wxyz", list(groups), 0)
+    assert told["drawn"] == drawn
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan)])

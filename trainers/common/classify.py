@@ -49,8 +49,8 @@ def scores(
 ) -> dict[str, Any]:
     """All that `evaluate` tells of a classifier.
 
-    `truth` (N,) int, `shares` (N, C) probabilities; `names` and `groups` (N) of the samples. The interval
-    draws whole groups.
+    `truth` (N,) int, `shares` (N, C) probabilities; `names` and `groups` (N) of the samples. `drawn` is what
+    the interval draws: whole groups, or samples where there is one group.
     """
     answers = shares.argmax(1)
     confusion = metrics.confusion_counts(truth, answers, len(classes))
@@ -60,6 +60,7 @@ def scores(
     return {
         "samples": len(truth),
         "groups": len(set(groups)),
+        "drawn": "groups" if metrics.several(groups) else "samples",
         "values": {**values, "ece": calibration["ece"]},
         "per_class": metrics.per_class(confusion, classes),
         "classes": list(classes),

@@ -55,6 +55,11 @@ def per_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, dict[s
     }
 
 
+def several(groups: Sequence[str]) -> bool:
+    """Whether whole groups can be drawn: of one alone, every draw is the same."""
+    return len(set(groups)) > 1
+
+
 def bootstrap_interval(
     hits: Sequence[float],
     groups: Sequence[str],
@@ -64,15 +69,15 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The 95 % interval of the mean of `hits`, drawing whole groups (actors) with replacement.
 
+    Where there are not several, it draws single samples, which says too little of others than this group.
     With `weights` (words of each sentence) it is that of sum(hits) / sum(weights).
     """
-    names = sorted(set(groups))
-    place = {name: i for i, name in enumerate(names)}
-    home = np.array([place[group] for group in groups])
-    right = np.bincount(home, weights=np.asarray(hits, dtype=float), minlength=len(names))
+    place = {name: i for i, name in enumerate(sorted(set(groups)))}
+    home = np.array([place[group] for group in groups]) if several(groups) else np.arange(len(hits))
+    right = np.bincount(home, weights=np.asarray(hits, dtype=float))
     whole = None if weights is None else np.asarray(weights, dtype=float)
-    count = np.bincount(home, weights=whole, minlength=len(names))
-    draws = np.random.default_rng(rng.word(seed, 2)).integers(len(names), size=(rounds, len(names)))
+    count = np.bincount(home, weights=whole)
+    draws = np.random.default_rng(rng.word(seed, 2)).integers(len(count), size=(rounds, len(count)))
     means = right[draws].sum(1) / count[draws].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

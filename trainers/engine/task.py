@@ -64,11 +64,12 @@ class Summary:
 
     def conclude(self, hits: Sequence[float], task: "Task", split: str) -> str:
         """Adds the interval over groups to `values`; the last word of a run in a few words."""
-        values = self.values
-        low, high = metrics.bootstrap_interval(hits, task.groups(split), task.config.seed)
+        values, groups = self.values, task.groups(split)
+        low, high = metrics.bootstrap_interval(hits, groups, task.config.seed)
         values.update(accuracy_low=low, accuracy_high=high)
+        drawn = "groups" if metrics.several(groups) else "samples"
         return (
-            f"accuracy {values['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, groups "
+            f"accuracy {values['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, {drawn} "
             f"drawn), balanced {values['balanced_accuracy']:.3f}, macro-F1 {values['macro_f1']:.3f}"
         )
 

@@ -8,8 +8,15 @@ from orchestrator.verbs import trainer
 from tests.support import new_box
 
 
-def test_evaluate_passes_a_warning_of_the_trainer_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"samples": 3, "warning": "2 of 5 samples are left out", "values": {"accuracy": 0.5}}
+def test_evaluate_passes_a_warning_on_and_says_what_the_interval_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = {
+        "samples": 3,
+        "warning": "2 of 5 samples are left out",
+        "values": {"accuracy": 0.5},
+        "drawn": "samples",
+    }
     monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
     monkeypatch.setattr(trainer, "_call", lambda ctx, words: [told])
     with new_box() as box:
@@ -17,3 +24,4 @@ def test_evaluate_passes_a_warning_of_the_trainer_on(monkeypatch: pytest.MonkeyP
     assert result.code == 0
     assert "warning: 2 of 5 samples are left out" in result.err
     assert "0.5000" in result.out
+    assert "the 95 % interval, samples drawn" in result.out

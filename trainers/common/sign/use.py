@@ -104,6 +104,7 @@ def evaluate(
         "step": held.manifest["step"],
         "split": split,
         "samples": len(records),
+        "drawn": words.what_is_drawn(records),
         "refused": len(found.refused),
         **told,
         "values": {**values, "wer_low": low, "wer_high": high},

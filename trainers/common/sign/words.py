@@ -42,9 +42,10 @@ class WordErrors(Summary):
         """Adds the interval over signers to `values`; the last word of a run."""
         values = self.values
         low, high = interval(hits, task.records[split], task.config.seed)
+        drawn = what_is_drawn(task.records[split])
         values.update(wer_low=low, wer_high=high)
         return (
-            f"WER {100 * values['wer']:.1f} % (95 % {100 * low:.1f} to {100 * high:.1f}, signers drawn; "
+            f"WER {100 * values['wer']:.1f} % (95 % {100 * low:.1f} to {100 * high:.1f}, {drawn} drawn; "
             f"{values['substitutions']:.0f} substitutions, {values['deletions']:.0f} deletions, "
             f"{values['insertions']:.0f} insertions of {values['words']:.0f} words), official "
             f"{100 * values['wer_official']:.1f} %"
@@ -52,11 +53,15 @@ class WordErrors(Summary):
 
 
 def interval(edits: Sequence[float], records: Sequence[Record], seed: int) -> tuple[float, float]:
-    """95 % of the WER, drawing whole signers, or sentences where there is one signer."""
+    """95 % of the WER, drawing what `what_is_drawn` says."""
     signers = [record.signer for record in records]
-    groups = signers if len(set(signers)) > 1 else [record.id for record in records]
     words = [float(len(record.words)) for record in records]
-    return metrics.bootstrap_interval(edits, groups, seed, weights=words)
+    return metrics.bootstrap_interval(edits, signers, seed, weights=words)
+
+
+def what_is_drawn(records: Sequence[Record]) -> str:
+    """`signers`, or `sentences` where there is one signer."""
+    return "signers" if metrics.several([record.signer for record in records]) else "sentences"
 
 
 def count(record: Record, hypothesis: Sequence[str], protocol: str, path: Sequence[int]) -> list[float]:
