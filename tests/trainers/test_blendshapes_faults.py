@@ -407,3 +407,11 @@ def test_labels_that_say_nothing_are_seen_by_the_baseline(folder):
         edit(path, lambda rows: [{**row, "label": names.FER2013[i % 7]} for i, row in enumerate(rows)])
     report, _ = check(folder, "full", classes=list(names.FER2013))
     assert "one constant answer gets 0.143" in told(report, "baseline")
+
+
+def test_files_behind_a_linked_folder_are_read(folder, tmp_path):
+    shutil.move(folder / "blendshapes", tmp_path / "disk2")
+    (folder / "blendshapes").mkdir()
+    (folder / "blendshapes" / "more").symlink_to(tmp_path / "disk2")
+    held = files.scan({"": folder / "blendshapes"}, tasks.Config())
+    assert {row.id.partition(":")[0] for row in held.rows} >= {"more/train.csv", "more/test.csv"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.onhost import datafolder
 from trainers.common import normalise, recordings
 from trainers.common.refusal import Unusable
 from trainers.engine.events import Silent
@@ -168,6 +169,17 @@ def test_other_splits_of_the_same_files_have_another_fingerprint(sample, cache):
 def test_a_data_folder_may_stand_behind_a_link(sample, tmp_path):
     (tmp_path / "link").symlink_to(sample)
     assert listing(tmp_path / "link").found == 251
+
+
+def test_linked_folders_are_entered_once_and_a_link_that_leads_back_ends(tmp_path):
+    names(tmp_path / "disk2", "1001_DFA_ANG_XX")
+    names(tmp_path / "data", "1002_DFA_ANG_XX")
+    (tmp_path / "data" / "more").symlink_to(tmp_path / "disk2")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "disk2")
+    (tmp_path / "disk2" / "back").symlink_to(tmp_path / "data")
+    held = listing(tmp_path / "data")
+    assert [record.id for record in held.records] == ["crema/1001_DFA_ANG_XX", "crema/1002_DFA_ANG_XX"]
+    assert held.found == 2 == datafolder.describe("d", str(tmp_path / "data")).files
 
 
 def test_statistics_are_those_of_numpy_and_come_back_from_json():

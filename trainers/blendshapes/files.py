@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trainers.blendshapes import names
 from trainers.blendshapes.config import Config
-from trainers.common import splits
+from trainers.common import splits, walk
 from trainers.common.refusal import Reasoned, Unusable
 
 LABEL, GROUP, SPLIT, FILE = "label", "group", "split", "file"
@@ -230,7 +230,7 @@ def _nameless(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def _paths(folders: Mapping[str, Path]) -> list[tuple[Path, str]]:
     """CSV and NPZ files, each with its name within its folder."""
-    every = ((path, folder) for folder in folders.values() for path in folder.rglob("*"))
+    every = ((path, folder) for folder in folders.values() for path in walk.files(folder))
     return sorted((p, str(p.relative_to(folder))) for p, folder in every if p.suffix in (".csv", ".npz"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainers.blendshapes import names
 from trainers.blendshapes.sample import write_csv
+from trainers.common import walk
 from trainers.common.splits import SPLITS
 from trainers.engine import health
 from trainers.engine.events import Events
@@ -75,7 +76,7 @@ def _write(
 
 def _pictures(folder: Path) -> Iterator[tuple[Path, str, str]]:
     """Pictures with their split (or nothing) and their label, by the folders they lie in."""
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+    for path in sorted(p for p in walk.files(folder) if p.suffix.lower() in PICTURES):
         parts = [part.lower() for part in path.relative_to(folder).parts[:-1]]
         split = next((part for part in parts if part in SPLITS), "")
         label = next((part for part in reversed(parts) if part in names.LABELS), "")

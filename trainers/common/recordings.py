@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trainers.common import emotions, splits
+from trainers.common import emotions, splits, walk
 from trainers.common.refusal import Reasoned
 
 
@@ -114,7 +114,7 @@ def scan(
 ) -> Listing:
     """Every file below the folders with one of the endings, as a record or a refusal."""
     paths = sorted(
-        path for folder in folders.values() for path in folder.rglob("*") if path.suffix.lower() in endings
+        path for folder in folders.values() for path in walk.files(folder) if path.suffix.lower() in endings
     )
     kept: list[Record] = []
     refused: list[Refusal] = []
