@@ -182,6 +182,19 @@ def test_linked_folders_are_entered_once_and_a_link_that_leads_back_ends(tmp_pat
     assert held.found == 2 == datafolder.describe("d", str(tmp_path / "data")).files
 
 
+def test_a_link_to_nothing_is_refused_by_name_and_its_twin_taken(tmp_path):
+    names(tmp_path, "01-01-03-01-01-01-01", "1001_DFA_ANG_XX")
+    for stem in ("02-01-03-01-01-01-01", "1002_DFA_ANG_XX"):
+        (tmp_path / f"{stem}.npz").symlink_to(".git/annex/objects/gone")
+    held = load(Config(), {"both": tmp_path}, tmp_path / "w", Silent())
+    refused = {refusal.path.stem: refusal.why for refusal in held.refused if refusal.code == "files.there"}
+    told = "is a link to nothing: .git/annex/objects/gone"
+    assert refused == {"02-01-03-01-01-01-01": told, "1002_DFA_ANG_XX": told}
+    assert [record.id for record in listing(tmp_path).records] == [
+        *("crema/1001_DFA_ANG_XX", "ravdess/01-01-03-01-01-01-01")
+    ]
+
+
 def test_statistics_are_those_of_numpy_and_come_back_from_json():
     draw = np.random.default_rng(0)
     arrays = [draw.normal(3, 2, (steps, 5)).astype(np.float32) for steps in (4, 9, 30)]

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,20 @@ def test_audio_only_and_listed_broken_files_are_left_out_by_name(videos, tmp_pat
     whys = {refusal.path.name: refusal.why for refusal in listing.refused}
     assert "holds no pictures" in whys["03-01-05-01-01-01-01.mp4"]
     assert "error picture" in whys["1076_MTI_SAD_XX.flv"]
+
+
+def test_a_link_to_nothing_stops_neither_the_splits_nor_a_manifest(videos, tmp_path):
+    data = Path(shutil.copytree(videos, tmp_path / "data", copy_function=os.link))
+    gone = chosen(data).listing.records[0]
+    splits = write_manifest(
+        tmp_path / "splits" / "manifest.csv", [{**row, "bytes": "9"} for row in some_rows(data)]
+    )
+    gone.path.unlink()
+    gone.path.symlink_to("gone")
+    held = files.choose({**folders(data), "splits": splits}, tiny())
+    assert (gone.path, "files.there") in [(refusal.path, refusal.code) for refusal in held.listing.refused]
+    manifest.write(tmp_path / "all.csv", chosen(data).listing, chosen(data).home, folders(data))
+    assert "is a link to nothing: gone" in (tmp_path / "all.csv").read_text()
 
 
 def prepare(videos: Path, to: Path, capsys) -> dict:

@@ -11,7 +11,7 @@ from trainers.common.recordings import Record, Refusal
 from trainers.engine import health
 from trainers.engine.health import Finding
 
-CODES = ("labels.nonempty", "labels.parse", "split.groups", "split.stable", "balance")
+CODES = ("labels.nonempty", "labels.parse", "files.there", "split.groups", "split.stable", "balance")
 
 Splits = Mapping[str, Sequence[Record]]
 

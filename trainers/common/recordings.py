@@ -138,6 +138,9 @@ def _entry(path: Path, choices: Choices, stem: Callable[[str], str]) -> Record |
     if label is None:
         reason = f"left out by the option {left_out_by}"
         return Refusal(path, "labels.parse", reason, "", broken=False)
+    if not path.is_file():
+        what, whither = ("a link to nothing", str(path.readlink())) if path.is_symlink() else ("no file", "")
+        return Refusal(path, "files.there", f"is {what}", whither)
     return Record(f"{name.dataset}/{name}", path, name, label)
 
 
