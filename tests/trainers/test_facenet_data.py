@@ -1,5 +1,6 @@
 """The files of facenet-lstm: sample, names, refusals, cache, statistics."""
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from orchestrator.onhost import datafolder
 from trainers.common import normalise, recordings
 from trainers.common.refusal import Unusable
+from trainers.common.sign import reading
 from trainers.engine.events import Silent
+from trainers.engine.health import DataUnusable
 from trainers.facenet_lstm import data, files
 from trainers.facenet_lstm import sample as writer
 from trainers.facenet_lstm.config import Config
@@ -164,6 +167,44 @@ def test_other_splits_of_the_same_files_have_another_fingerprint(sample, cache):
         load(Config(seed=seed), {"both": sample}, cache / "moved", Silent()).fingerprint for seed in (1, 2)
     }
     assert len(prints) == 2
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_what_the_system_cannot_give_stops_and_is_no_verdict_that_stays(fault, sample, tmp_path, monkeypatch):
+    bad, right = listing(sample).records[5], Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path == bad.path:
+            raise fault
+        return right(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(DataUnusable, match=f"{bad.path} could not be read: (Input/output|out of memory)"):
+        data.open_cache(tmp_path, listing(sample), 8, Silent())
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert bad.id in data.open_cache(tmp_path, listing(sample), 8, Silent()).rows
+
+
+def test_an_archive_that_asks_for_too_much_memory_is_no_verdict_either(tmp_path, monkeypatch):
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    path = npz(tmp_path / "1001_DFA_ANG_XX.npz")
+    monkeypatch.setattr(np, "load", exhausted)
+    with pytest.raises(DataUnusable, match="out of memory"):
+        data.read_npz(path, 8)
+    with pytest.raises(DataUnusable, match="out of memory"):
+        reading.read(path, 8)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    def denied(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("os.scandir", denied)
+    with pytest.raises(DataUnusable, match=f"{tmp_path} could not be read: Permission denied"):
+        listing(tmp_path)
 
 
 def test_a_data_folder_may_stand_behind_a_link(sample, tmp_path):

@@ -48,6 +48,17 @@ def test_contents_that_changed_places_are_caught_by_the_video_they_name(copy, re
     assert found(report) == {"label.match"}
 
 
+def test_a_file_that_the_system_cannot_give_ends_the_check_by_name(copy, request_of):
+    path = whole(copy)[3]
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    report, code = check(request_of(copy))
+    assert code == 65
+    (finding,) = report["findings"]
+    assert finding["code"] == "files.read"
+    assert finding["seen"] == f"{path} could not be read: Input/output error"
+
+
 def test_unreadable_files_beyond_the_budget_are_refused_by_name(copy, request_of):
     for path in whole(copy)[::10]:
         content = path.read_bytes()

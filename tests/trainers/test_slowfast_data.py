@@ -1,6 +1,7 @@
 """From video files to what the network sees: decoding, the cache, clips, pixels."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from trainers.common.normalise import NormalisedTwice
 from trainers.common.refusal import Unusable
 from trainers.engine import precision
 from trainers.engine.events import Silent
+from trainers.engine.health import DataUnusable
 from trainers.slowfast import boxes, clips, decode, files, pixels, sample, shards, video
 from trainers.slowfast.cache import open_cache
 from trainers.slowfast.shards import Kind, Shard, Source
@@ -77,6 +79,27 @@ def test_a_video_that_ends_before_its_time_is_refused(tmp_path):
     (tmp_path / "a.flv").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(Unusable, match=r"ends before its time|cannot be decoded"):
         video.read(tmp_path / "a.flv", 36)
+
+
+UNREADABLE = Path("/proc/self/mem")
+"""A file that is there and gives EIO."""
+
+
+def test_what_the_system_cannot_give_of_a_video_is_no_verdict_on_it(tmp_path):
+    with pytest.raises(DataUnusable, match=f"{UNREADABLE} could not be read: Input/output error"):
+        video.read(UNREADABLE, 36)
+    with pytest.raises(DataUnusable, match=r"gone.mp4 could not be read: No such file"):
+        video.read(tmp_path / "gone.mp4", 36)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_that_cannot_read_a_video_names_it_and_leaves_no_shard(workers, videos, tmp_path):
+    good = one_shard(tmp_path / "cache", videos, 1)
+    bad = Shard(good.folder, good.kind, (*good.sources, Source("bad", str(UNREADABLE), 0, 0, None)))
+    Path(good.folder).mkdir()
+    with pytest.raises(DataUnusable, match=f"{UNREADABLE} could not be read: Input/output error"):
+        list(decode.build_all([bad, bad], workers))
+    assert list(Path(good.folder).iterdir()) == []
 
 
 def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch):

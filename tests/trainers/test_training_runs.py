@@ -293,6 +293,15 @@ def test_check_tells_of_a_gpu_that_is_not_there(sample, request_of, cache, monke
     assert (code, found["code"], found["key"]) == (64, "config.choice", "device")
 
 
+def test_a_file_that_the_system_cannot_give_ends_with_65_and_its_name(here, copy, monkeypatch, capsys):
+    path = next((copy / "crema").glob("1001_*XX*"))
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    monkeypatch.setenv("GPUJOB_DATA", json.dumps({"crema": str(copy / "crema")}))
+    assert engine_run.train("facenet-lstm") == 65
+    assert f"the data cannot be used: {path} could not be read" in capsys.readouterr().err
+
+
 def test_an_unknown_option_ends_with_64(here, monkeypatch, capsys):
     monkeypatch.setenv("GPUJOB_CONFIG", '{"lerning_rate": 1}')
     assert engine_run.train("facenet-lstm") == 64

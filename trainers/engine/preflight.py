@@ -14,7 +14,7 @@ from trainers import registry
 from trainers.engine import config as options
 from trainers.engine import health
 from trainers.engine.events import VERSION, Events, jsonable
-from trainers.engine.health import Finding
+from trainers.engine.health import DataUnusable, Finding
 
 TIERS = ("config", "files", "full")
 OK, REFUSED, NO_DATA = 0, 64, 65
@@ -115,7 +115,10 @@ def refused_options(rules: ModuleType, config: options.Config) -> list[Finding]:
 
 def _files(rules: ModuleType, request: Request, config: options.Config, verdict: Verdict) -> None:
     """Names, labels and splits."""
-    findings, verdict.usable, verdict.data = rules.check_files(request.data, config)
+    try:
+        findings, verdict.usable, verdict.data = rules.check_files(request.data, config)
+    except DataUnusable as fault:
+        findings, verdict.usable = fault.findings, False
     verdict.add(rules.CODES, findings)
 
 
@@ -130,7 +133,10 @@ def _full(
     """The content of the files, then the model on it, which needs sound data."""
     from trainers.engine import distributed  # noqa: PLC0415 - imports torch
 
-    opened, findings, verdict.data = probes.inspect(config, request.data, request.work, events, task)
+    try:
+        opened, findings, verdict.data = probes.inspect(config, request.data, request.work, events, task)
+    except DataUnusable as fault:
+        opened, findings = None, fault.findings
     verdict.add(probes.DATA_CODES, findings)
     findings = [*findings, *distributed.missing(config.device)]
     verdict.add((), findings)
@@ -161,6 +167,8 @@ def ask(code: str, probe: Callable[[], list[Finding]]) -> list[Finding]:
     """What a probe finds; one that raises has found something."""
     try:
         return probe()
+    except DataUnusable as fault:
+        return fault.findings
     except Exception as fault:
         fix = "the trainer's own code raises here: run its tests"
         return [health.error(code, f"{type(fault).__name__}: {fault}", fix)]

@@ -1,6 +1,7 @@
 """NPZ files, read strictly, and the memory-mapped cache that spares an epoch their unzipping."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -11,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common import emotions, recordings
+from trainers.common import emotions, partial, recordings
 from trainers.common.recordings import Listing, Record, Refusal
-from trainers.common.refusal import Unusable
+from trainers.common.refusal import Unusable, read_or_stop
 from trainers.engine.events import Events
 from trainers.facenet_lstm.files import stem
 
@@ -24,27 +25,33 @@ FEATURES, INDEX = "features.f32", "index.json"
 
 
 def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> np.ndarray:
-    """The features (T, 512) float32 of one file. Raises Unusable.
+    """The features (T, 512) float32 of one file. Raises Unusable, or Unread.
 
     With `name`, the video that the file itself names must be the one its own name tells.
     """
+    with read_or_stop(path):
+        values, steps, source = _parsed(path.read_bytes())
+        _judge(values, steps, min_steps)
+        if name is not None and source:
+            _same_video(name, stem(source))
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _parsed(content: bytes) -> tuple[np.ndarray, int | None, str]:
+    """Features, how many time stamps there are, the video it names."""
     try:
-        # Opened here: numpy leaves the file open when the archive is torn.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+        with np.load(io.BytesIO(content), allow_pickle=False) as held:
             keys = list(held.keys())
             if KEY not in keys:
                 raise Unusable(f"has no key {KEY}", f"it holds {', '.join(keys) or 'nothing'}")
             values = held[KEY]
             steps = len(held["timestamps"]) if "timestamps" in keys else None
             source = str(held["video_path"]) if "video_path" in keys else ""
-    except Unusable:
+    except (Unusable, MemoryError):
         raise
     except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
         raise Unusable("is no readable NPZ", str(fault).split("\n")[0]) from fault
-    _judge(values, steps, min_steps)
-    if name is not None and source:
-        _same_video(name, stem(source))
-    return np.ascontiguousarray(values, dtype=np.float32)
+    return values, steps, source
 
 
 def _judge(values: np.ndarray, steps: int | None, least: int) -> None:
@@ -142,7 +149,7 @@ def _build(folder: Path, records: Sequence[Record], min_steps: int, events: Even
     beside.mkdir(parents=True)
     rows: list[Row] = []
     refused: list[dict[str, str]] = []
-    with (beside / FEATURES).open("wb") as file:
+    with partial.swept(beside), (beside / FEATURES).open("wb") as file:
         for done, (record, values) in enumerate(_read_all(records, min_steps), 1):
             if isinstance(values, Unusable):
                 fault = {"code": values.code, "reason": values.reason, "detail": values.detail}

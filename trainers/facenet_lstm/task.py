@@ -248,7 +248,7 @@ def predict(held: checkpoint.Checkpoint, paths: Sequence[Path]) -> Iterator[dict
     for path in paths:
         try:
             features = data.read_npz(path, restored.config.min_steps)
-        except Unusable as fault:
+        except (Unusable, health.DataUnusable) as fault:
             yield {"file": str(path), "error": str(fault)}
             continue
         shares = restored.logits(features).softmax(0).tolist()

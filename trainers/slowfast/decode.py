@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from trainers.common.refusal import Unread
+from trainers.engine.events import complain, say
 from trainers.engine.workers import let_the_parent_decide
 from trainers.slowfast.shards import Kind, Shard, Source, build
 
 ROOT = Path(__file__).parents[2]
+UNREAD = 65
 
 
 class Failed(RuntimeError):
@@ -19,7 +22,10 @@ class Failed(RuntimeError):
 
 
 def build_all(shards: Sequence[Shard], workers: int) -> Iterator[int]:
-    """Make shards, `workers` at a time; gives how many videos each has, as they are done. Raises Failed."""
+    """Make shards, `workers` at a time; gives how many videos each has, as they are done.
+
+    Raises Failed, or Unread.
+    """
     if workers < 2 or len(shards) < 2:
         yield from map(build, shards)
         return
@@ -33,23 +39,31 @@ def _apart(shard: Shard) -> int:
         input=json.dumps(asdict(shard)),
         capture_output=True,
         text=True,
+        errors="replace",
         cwd=ROOT,
         check=False,
     )
+    if done.returncode == UNREAD:
+        raise Unread(json.loads(done.stdout.splitlines()[-1]), done.stderr.strip())
     if done.returncode:
         raise Failed((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
     return len(shard.sources)
 
 
 def main() -> None:
-    """One shard from stdin."""
+    """One shard from stdin; each path that it comes to on stdout, in JSON."""
     let_the_parent_decide()
     held = json.load(sys.stdin)
     sources = [
         Source(**{**source, "box": tuple(source["box"]) if source["box"] else None})
         for source in held["sources"]
     ]
-    build(Shard(held["folder"], Kind(**held["kind"]), tuple(sources)))
+    shard = Shard(held["folder"], Kind(**held["kind"]), tuple(sources))
+    try:
+        build(shard, begins=lambda path: say(json.dumps(path)))
+    except Unread as fault:
+        complain(fault.why)
+        sys.exit(UNREAD)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from trainers.common import partial
 from trainers.common.refusal import Unusable
 from trainers.slowfast import video
 from trainers.slowfast.video import Box
@@ -89,14 +91,18 @@ class Shard:
         return Path(self.folder, f"{self.key}.bin"), Path(self.folder, f"{self.key}.json")
 
 
-def build(shard: Shard) -> int:
-    """Decode a shard's videos and write it; how many there are. Runs in a process of its own."""
+def build(shard: Shard, begins: Callable[[str], None] = lambda path: None) -> int:
+    """Decode a shard's videos and write it; how many there are. Runs in a process of its own.
+
+    `begins` is told each path before it is decoded. Raises Unread.
+    """
     frames, index = shard.files
     beside = frames.with_name(f".{frames.name}.{os.getpid()}.tmp")
     rows: list[Row] = []
     refused: list[dict[str, str]] = []
-    with beside.open("wb") as file:
+    with partial.swept(beside), beside.open("wb") as file:
         for source in shard.sources:
+            begins(source.path)
             try:
                 seen = video.read(Path(source.path), shard.kind.size, source.box)
             except Unusable as fault:

@@ -57,7 +57,7 @@ def predict(held: checkpoint.Checkpoint, paths: Sequence[Path]) -> Iterator[dict
     for path in paths:
         try:
             answer = restored.answer(read(path, restored.config))
-        except (Unusable, video.MissingPackage, boxes.BadBoxes) as fault:
+        except (Unusable, health.DataUnusable, video.MissingPackage, boxes.BadBoxes) as fault:
             yield {"file": str(path), "error": str(fault)}
             continue
         values = answer.tolist()

@@ -1,5 +1,6 @@
 """Video files to frames, by PyAV, and frames to JPEG and back, by simplejpeg. No torch is imported here."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common.refusal import Unusable
+from trainers.common.refusal import Unusable, read_or_stop
 
 QUALITY = 92
 LEAST_FRAMES = 8
@@ -49,18 +50,46 @@ class Video:
     rate: float
 
 
+class _File(io.FileIO):
+    """Keeps a fault of the file system, which a decoder takes for the file's end or for a broken file."""
+
+    fault: OSError | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """As of any file; nothing where it fails."""
+        try:
+            return super().read(size) or b""
+        except OSError as fault:
+            self.fault = fault
+            return b""
+
+
 def read(path: Path, size: int, box: Box | None = None) -> Video:
-    """Every frame: the box, or the largest square in the middle, scaled to `size`. Raises Unusable."""
+    """Every frame: the box, or the largest square in the middle, scaled to `size`.
+
+    Raises Unusable, or Unread.
+    """
     library = av()
+    with read_or_stop(path), _File(str(path)) as file:
+        try:
+            return _decoded(library, file, size, box)
+        finally:
+            if file.fault is not None:
+                raise file.fault
+
+
+def _decoded(library: Any, file: _File, size: int, box: Box | None) -> Video:
     try:
-        with library.open(str(path)) as container:
+        with library.open(file) as container:
             if not container.streams.video:
                 raise Unusable("holds no pictures")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             frames = np.array(list(_scaled(library, container.decode(stream), size, box)), dtype=np.uint8)
             rate, length = float(stream.average_rate or 0), _seconds(stream, container)
-    except (library.FFmpegError, OSError, ValueError, EOFError) as fault:
+    except MemoryError:
+        raise
+    except (library.FFmpegError, ValueError, EOFError) as fault:
         raise Unusable("cannot be decoded", str(fault).split("\n")[0]) from fault
     _judge(frames, rate, length)
     return Video(frames, rate)

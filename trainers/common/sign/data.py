@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common import normalise
+from trainers.common import normalise, partial
 from trainers.common.landmarks import RAW
 from trainers.common.refusal import Unusable
 from trainers.common.sign.config import SignConfig
@@ -122,7 +122,7 @@ def build(folder: Path, listing: Listing, min_frames: int, pack: bool, events: E
     beside.mkdir(parents=True)
     rows: list[Row] = []
     refused: list[dict[str, str]] = []
-    with (beside / FEATURES).open("wb") as file:
+    with partial.swept(beside), (beside / FEATURES).open("wb") as file:
         for done, record in enumerate(listing.records, 1):
             held = _try(record, min_frames)
             if isinstance(held, Unusable):

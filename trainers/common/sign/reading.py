@@ -1,5 +1,6 @@
 """Feature files, read strictly: one landmark sequence each, of the keys and widths there are."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trainers.common.landmarks import FULL, LANDMARKS, RAW
-from trainers.common.refusal import Unusable
+from trainers.common.refusal import Unusable, read_or_stop
 
 KEYS = ("features", "feature", "arr_0")
 """In this order; the first that is there is read."""
@@ -48,8 +49,12 @@ def widen(raw: np.ndarray) -> np.ndarray:
 
 
 def read(path: Path, min_frames: int) -> Landmarks:
-    """The sequence of one file. Raises Unusable."""
-    values, masks = _load(path)
+    """The sequence of one file. Raises Unusable, or Unread."""
+    with read_or_stop(path):
+        return _judged(*_parsed(path.read_bytes()), min_frames)
+
+
+def _judged(values: np.ndarray, masks: np.ndarray | None, min_frames: int) -> Landmarks:
     _judge(values, min_frames)
     if values.shape[1] == FULL:
         _judge_temporal(values)
@@ -60,22 +65,19 @@ def read(path: Path, min_frames: int) -> Landmarks:
     return Landmarks(raw, None if masks is None else _agreement(raw, masks))
 
 
-def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _parsed(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    """Features, and the masks where there are some."""
     try:
-        # Opened here: numpy leaves the file open when the archive is torn.
-        with path.open("rb") as file:
-            held = np.load(file, allow_pickle=False)
-            if isinstance(held, np.ndarray):
-                return held, None
-            with held:
-                keys = list(held.keys())
-                key = next((key for key in KEYS if key in keys), None)
-                if key is None:
-                    raise Unusable(
-                        f"has no key {' or '.join(KEYS)}", f"it holds {', '.join(keys) or 'nothing'}"
-                    )
-                return held[key], held[MASKS] if MASKS in keys else None
-    except Unusable:
+        held = np.load(io.BytesIO(content), allow_pickle=False)
+        if isinstance(held, np.ndarray):
+            return held, None
+        with held:
+            keys = list(held.keys())
+            key = next((key for key in KEYS if key in keys), None)
+            if key is None:
+                raise Unusable(f"has no key {' or '.join(KEYS)}", f"it holds {', '.join(keys) or 'nothing'}")
+            return held[key], held[MASKS] if MASKS in keys else None
+    except (Unusable, MemoryError):
         raise
     except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
         raise Unusable("is no readable NPZ or NPY", str(fault).split("\n")[0]) from fault

@@ -71,7 +71,7 @@ def predict(
     for path in paths:
         try:
             raw = reading.read(path, restored.config.min_frames).raw
-        except Unusable as fault:
+        except (Unusable, health.DataUnusable) as fault:
             yield {"file": str(path), "error": str(fault)}
             continue
         yield {"file": str(path), "frames": len(raw), "glosses": restored.glosses(restored.logits(raw))}
