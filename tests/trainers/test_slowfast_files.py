@@ -107,6 +107,8 @@ def test_a_manifest_of_another_label_another_file_or_a_missing_one_is_told(video
     [
         ("path,label\na,b\n", "manifest.csv:1: there is no column split"),
         ("path,split\na.mp4,training\n", "manifest.csv:2: the split is `training`"),
+        ("path,split,bytes\na.mp4,val,9.5\n", "manifest.csv:2: bytes is `9.5`, which is no whole number"),
+        ("path,split,bytes\na.mp4,val,9 kB\n", "manifest.csv:2: bytes is `9 kB`"),
         ("path,split\na.mp4,val\nb/a.flv,val\n", "manifest.csv:3: a occurs twice"),
     ],
 )
@@ -116,6 +118,15 @@ def test_a_manifest_that_cannot_be_read_names_its_line(text, said, videos, tmp_p
     held, (finding,) = rules.choose(data, tiny())
     assert held is None
     assert said in finding.seen
+
+
+def test_bytes_as_pandas_writes_them_are_those_of_the_file(videos, tmp_path):
+    sizes = [f"{record.path.stat().st_size}.0" for record in chosen(videos).listing.records]
+    rows = [{**row, "bytes": size} for row, size in zip(some_rows(videos), sizes, strict=True)]
+    held = files.choose(
+        {**folders(videos), "splits": write_manifest(tmp_path / "s" / "manifest.csv", rows)}, tiny()
+    )
+    assert len(held.listing.records) == len(rows)
 
 
 def test_options_that_do_not_fit_each_other_are_named():

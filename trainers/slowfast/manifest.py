@@ -6,6 +6,7 @@
 """
 
 import csv
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ class Line:
     path: str
     split: str
     label: str = ""
-    bytes: str = ""
+    bytes: int | None = None
     excluded: str = ""
 
 
@@ -48,15 +49,28 @@ def _lines(path: Path, rows: "csv.DictReader[str]") -> Iterator[tuple[str, Line]
         raise BadManifest(f"{path}:1: there is no column {' and '.join(sorted(lacks))}")
     seen: set[str] = set()
     for row in rows:
-        held = {key: row.get(key) or "" for key in ("path", "split", "label", "bytes", "excluded")}
-        name, line = stem(held["path"]), Line(**held)
         where = f"{path}:{rows.line_num}"
+        held = {key: row.get(key) or "" for key in ("path", "split", "label", "excluded")}
+        name, line = stem(held["path"]), Line(**held, bytes=_whole(row.get("bytes"), where))
         if not line.excluded and line.split not in SPLITS:
             raise BadManifest(f"{where}: the split is `{line.split}`, not one of {', '.join(SPLITS)}")
         if name in seen:
             raise BadManifest(f"{where}: {name} occurs twice")
         seen.add(name)
         yield name, line
+
+
+def _whole(text: str | None, where: str) -> int | None:
+    """A number of bytes, as pandas writes it too (23112.0)."""
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
+        raise BadManifest(f"{where}: bytes is `{text}`, which is no whole number")
+    return int(value)
 
 
 def choose(listing: Listing, lines: Mapping[str, Line]) -> tuple[Listing, dict[str, str]]:
@@ -81,7 +95,7 @@ def _judge(record: Record, line: Line | None) -> Refusal | None:
     if line.label and line.label != record.label:
         detail = f"the manifest says {line.label}, the name {record.label}"
         return Refusal(record.path, "label.match", "has another label in the manifest", detail)
-    if line.bytes and int(line.bytes) != record.path.stat().st_size:
+    if line.bytes is not None and line.bytes != record.path.stat().st_size:
         detail = f"{record.path.stat().st_size} bytes, {line.bytes} there"
         return Refusal(record.path, "manifest", "is not the file of the manifest", detail)
     return None
