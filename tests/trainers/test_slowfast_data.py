@@ -1,6 +1,8 @@
 """From video files to what the network sees: decoding, the cache, clips, pixels."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,24 @@ def test_a_process_that_cannot_read_a_video_names_it_and_leaves_no_shard(workers
     with pytest.raises(DataUnusable, match=f"{UNREADABLE} could not be read: Input/output error"):
         list(decode.build_all([bad, bad], workers))
     assert list(Path(good.folder).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("death", "said"),
+    [("os.kill(os.getpid(), 9)", "killed by SIGKILL; perhaps memory"), ("sys.exit('what')", "1: what")],
+)
+def test_a_process_that_dies_is_told_with_the_video_it_was_at(death, said, videos, tmp_path, monkeypatch):
+    shard = one_shard(tmp_path, videos, 3)
+    second = shard.sources[1].path
+    script = f"import json, os, sys; print(json.dumps('first')); print({json.dumps(second)!r}, flush=True); "
+    right = subprocess.run
+    monkeypatch.setattr(
+        decode.subprocess,
+        "run",
+        lambda words, **more: right([sys.executable, "-c", script + death], **more),
+    )
+    with pytest.raises(decode.Failed, match=f"^{second}: the process that decoded it ended, .*{said}"):
+        list(decode.build_all([shard, shard], 2))
 
 
 def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch):

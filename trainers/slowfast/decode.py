@@ -1,6 +1,7 @@
 """`python -m trainers.slowfast.decode`: makes one shard, described on stdin, in a process of its own."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ UNREAD = 65
 
 
 class Failed(RuntimeError):
-    """A process that was to make a shard ended otherwise; its last words."""
+    """A process that was to make a shard ended otherwise: the video it was at, and how it ended."""
 
 
 def build_all(shards: Sequence[Shard], workers: int) -> Iterator[int]:
@@ -43,11 +44,20 @@ def _apart(shard: Shard) -> int:
         cwd=ROOT,
         check=False,
     )
-    if done.returncode == UNREAD:
-        raise Unread(json.loads(done.stdout.splitlines()[-1]), done.stderr.strip())
     if done.returncode:
-        raise Failed((done.stderr.strip().splitlines() or ["it said nothing"])[-1])
+        begun = [json.loads(line) for line in done.stdout.splitlines()]
+        raise _fault(begun[-1] if begun else shard.sources[0].path, done.returncode, done.stderr.strip())
     return len(shard.sources)
+
+
+def _fault(path: str, code: int, said: str) -> Failed | Unread:
+    """Why a process ended that had come to this video."""
+    if code == UNREAD:
+        return Unread(path, said)
+    last = (said.splitlines() or ["it said nothing"])[-1]
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}: {last}"
+    hint = "; perhaps memory ran out" if code == -signal.SIGKILL else ""
+    return Failed(f"{path}: the process that decoded it ended, {how}{hint}")
 
 
 def main() -> None:
