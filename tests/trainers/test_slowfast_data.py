@@ -122,6 +122,16 @@ def test_a_process_that_dies_is_told_with_the_video_it_was_at(death, said, video
         list(decode.build_all([shard, shard], 2))
 
 
+def test_the_frames_of_a_long_video_are_not_kept_before_it_is_refused(tmp_path, monkeypatch):
+    sample.write_video(tmp_path / "a.mp4", np.concatenate([sample.frames(0, 1, 2, 3)] * 4))
+    kept, right = [], video._scaled
+    monkeypatch.setattr(video, "LONGEST", 1.0)
+    monkeypatch.setattr(video, "_scaled", lambda *some: (kept.append(1) or one for one in right(*some)))
+    with pytest.raises(Unusable, match="lasts longer than 1 s: 4 s"):
+        video.read(tmp_path / "a.mp4", 36)
+    assert len(kept) == sample.RATE
+
+
 def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(video.MissingPackage, match=r"pip install 'gpujob\[video\]'"):

@@ -85,14 +85,25 @@ def _decoded(library: Any, file: _File, size: int, box: Box | None) -> Video:
                 raise Unusable("holds no pictures")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            frames = np.array(list(_scaled(library, container.decode(stream), size, box)), dtype=np.uint8)
             rate, length = float(stream.average_rate or 0), _seconds(stream, container)
+            pictures = _short(container.decode(stream), rate, length)
+            frames = np.array(list(_scaled(library, pictures, size, box)), dtype=np.uint8)
     except MemoryError:
         raise
     except (library.FFmpegError, ValueError, EOFError) as fault:
         raise Unusable("cannot be decoded", str(fault).split("\n")[0]) from fault
     _judge(frames, rate, length)
     return Video(frames, rate)
+
+
+def _short(pictures: Iterator[Any], rate: float, length: float) -> Iterator[Any]:
+    """The pictures, until they are too many for one sentence: all frames of a long video fill the memory."""
+    if rate <= 0:
+        raise Unusable("does not say how many frames a second has")
+    for number, picture in enumerate(pictures, 1):
+        if number > LONGEST * rate:
+            raise Unusable(f"lasts longer than {LONGEST:.0f} s", f"{max(length, number / rate):.0f} s")
+        yield picture
 
 
 def _scaled(library: Any, pictures: Iterator[Any], size: int, box: Box | None) -> Iterator[np.ndarray]:
@@ -135,10 +146,6 @@ def _seconds(stream: Any, container: Any) -> float:
 def _judge(frames: np.ndarray, rate: float, length: float) -> None:
     if len(frames) < LEAST_FRAMES:
         raise Unusable(f"has fewer than {LEAST_FRAMES} frames", f"it has {len(frames)}")
-    if rate <= 0:
-        raise Unusable("does not say how many frames a second has")
-    if len(frames) / rate > LONGEST:
-        raise Unusable(f"lasts longer than {LONGEST:.0f} s", f"{len(frames) / rate:.0f} s")
     if len(frames) / rate < 0.8 * length:
         detail = f"{len(frames) / rate:.1f} of {length:.1f} s could be decoded"
         raise Unusable("ends before its time", detail)
