@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -89,6 +90,14 @@ def test_every_face_becomes_a_row_and_what_is_dropped_is_counted_by_class(mediap
     assert (row["label"], row["file"], row["mouthPucker"]) == ("happy", "train/happy/1.png", "0.1234567891")
     report, _ = faces.check(images.parent / "out", classes=["happy", "sad"])
     assert report["data"]["used"] == 10
+
+
+def test_a_picture_whose_name_is_no_utf8_becomes_a_row(mediapipe, images, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    (images / "train/sad" / name).write_text("face 0.5")
+    assert prepare(images) == 0
+    rows = faces.read(images.parent / "out" / "blendshapes" / "train.csv")
+    assert r"train/sad/caf\udce9.png" in {row["file"] for row in rows}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A trained checkpoint in use: raw blendshapes give its logits, in Python and from the exported program."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -192,6 +193,15 @@ def test_the_logistic_regression_stands_beside_the_model_from_the_first_line_to_
     data = f"blendshapes={folder / 'blendshapes'}"
     _, (answer,) = call(capsys, "evaluate", run / "checkpoints" / "best", "--data", data, "--split", "val")
     assert answer["baseline"]["values"]["macro_f1"] == first["values"]["macro_f1"]
+
+
+def test_a_file_name_that_is_no_utf8_stops_no_training(folder, tmp_path):
+    data = Path(shutil.copytree(folder / "blendshapes", tmp_path / "blendshapes"))
+    (data / "val.csv").rename(data / os.fsdecode(b"val_caf\xe9.csv"))
+    (data / "train.csv").rename(data / os.fsdecode(b"train_caf\xe9.csv"))
+    run = tmp_path / "runs" / "short"
+    assert faces.train(run, tmp_path, epochs=1) == 0, (run / "log").read_text()
+    assert all("caf" in row for row in best(run).manifest["proof"]["rows"])
 
 
 def test_a_model_that_does_not_beat_the_baseline_says_so(folder, tmp_path):

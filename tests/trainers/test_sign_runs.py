@@ -1,6 +1,7 @@
 """Trainings of sign language: resumed bit for bit, taught, selected by WER, used from the checkpoint."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -218,6 +219,11 @@ def test_packed_data_that_was_damaged_is_not_told_to_be_removed(signs, tmp_path)
     found = runs.of(runs.check("i3d-teacher", tmp_path / "data", tmp_path / "work"), "cache")
     assert "1 sentences of" in found["seen"]
     assert "remove" not in found["fix"]
+
+
+def test_features_of_a_folder_that_is_no_utf8_are_read(signs, tmp_path):
+    data = runs.linked(signs, tmp_path / os.fsdecode(b"donn\xe9es"))
+    assert runs.opened("i3d-teacher", data, tmp_path / "work").data.records
 
 
 def test_files_that_are_not_packed_train_the_same(signs, signs_cache, tmp_path):

@@ -1,6 +1,7 @@
 """From video files to what the network sees: decoding, the cache, clips, pixels."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,13 @@ def test_the_frames_of_a_long_video_are_not_kept_before_it_is_refused(tmp_path, 
     with pytest.raises(Unusable, match="lasts longer than 1 s: 4 s"):
         video.read(tmp_path / "a.mp4", 36)
     assert len(kept) == sample.RATE
+
+
+def test_a_video_in_a_folder_that_is_no_utf8_is_decoded(videos, tmp_path):
+    path = tmp_path / os.fsdecode(b"vid\xe9os") / "a.flv"
+    path.parent.mkdir()
+    path.symlink_to(records(videos, 1)[0].path)
+    assert len(video.read(path, 36).frames) == sample.FRAMES
 
 
 def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch):

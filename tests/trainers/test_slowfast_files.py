@@ -129,6 +129,18 @@ def test_bytes_as_pandas_writes_them_are_those_of_the_file(videos, tmp_path):
     assert len(held.listing.records) == len(rows)
 
 
+def test_a_manifest_holds_file_names_that_are_no_utf8(tmp_path):
+    folder = tmp_path / os.fsdecode(b"vid\xe9os") / "crema"
+    folder.mkdir(parents=True)
+    for name in (b"1001_DFA_ANG_XX.flv", b"caf\xe9.flv"):
+        (folder / os.fsdecode(name)).touch()
+    held = files.choose({"crema": folder}, tiny())
+    place = tmp_path / "splits" / "manifest.csv"
+    manifest.write(place, held.listing, held.home, {"crema": folder})
+    assert b"crema/caf\xe9.flv" in place.read_bytes()
+    assert files.choose({"crema": folder, "splits": place.parent}, tiny()).home == held.home
+
+
 def test_options_that_do_not_fit_each_other_are_named():
     keys = {f.key for f in rules.sound(tiny(size=40, frames=3, depths=(1,) * 5))}
     assert keys == {"cache_size", "frames", "depths"}

@@ -9,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import msgspec
 import pytest
 import trainer_runs as runs
 
@@ -200,6 +201,15 @@ def test_the_events_that_both_programs_are_held_to_are_those_that_are_written(tr
         for kind in ("start", "progress", "metrics", "checkpoint", "health", "warning", "end")
     }
     assert {entry["event"]: list(entry) for entry in held} == written
+
+
+def test_a_file_name_that_is_no_utf8_is_told_escaped_on_a_line_that_every_reader_takes(capsys):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    text = events.line("warning", {"message": name, name: [{"file": name}]}, lambda: 1)
+    told = msgspec.json.decode(text.encode())
+    assert (told["message"], told[r"caf\udce9.mp4"]) == (r"caf\udce9.mp4", [{"file": r"caf\udce9.mp4"}])
+    events.say(name)
+    assert capsys.readouterr().out == "caf\\udce9.mp4\n"
 
 
 def test_an_event_is_one_line_that_json_can_hold():

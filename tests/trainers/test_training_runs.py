@@ -302,6 +302,16 @@ def test_a_file_that_the_system_cannot_give_ends_with_65_and_its_name(here, copy
     assert f"the data cannot be used: {path} could not be read" in capsys.readouterr().err
 
 
+def test_file_names_that_are_no_utf8_stop_no_training(here, sample, monkeypatch, tmp_path, capsys):
+    data = tmp_path / os.fsdecode(b"donn\xe9es")
+    shutil.copytree(sample, data, copy_function=os.link)
+    (data / "crema" / os.fsdecode(b"00-caf\xe9.npz")).touch()
+    monkeypatch.setenv("GPUJOB_DATA", json.dumps({"crema": str(data / "crema")}))
+    monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(epochs=1, max_refused=0.5)))
+    assert engine_run.train("facenet-lstm") == 0
+    assert r"caf\udce9" in runs.events(here, "health")[0]["seen"]
+
+
 def test_an_unknown_option_ends_with_64(here, monkeypatch, capsys):
     monkeypatch.setenv("GPUJOB_CONFIG", '{"lerning_rate": 1}')
     assert engine_run.train("facenet-lstm") == 64

@@ -10,7 +10,7 @@ from trainers.blendshapes.sample import write_csv
 from trainers.common import walk
 from trainers.common.splits import SPLITS
 from trainers.engine import health
-from trainers.engine.events import Events
+from trainers.engine.events import Events, printable
 from trainers.engine.sources import BadSource
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -42,7 +42,7 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
                 dropped[label] += 1
             else:
                 used[label] += 1
-                told = [label, "", str(path.relative_to(sources["images"]))]
+                told = [label, "", printable(str(path.relative_to(sources["images"])))]
                 rows.setdefault(split, []).append([*told, *(scores[name] for name in names.ALL)])
             if number % 100 == 0 or number == len(pictures):
                 events("progress", phase="prepare", step=number, of=len(pictures))

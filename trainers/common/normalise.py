@@ -36,7 +36,7 @@ S = TypeVar("S", bound=Sample)
 
 def digest(names: Iterable[str]) -> str:
     """A hash of a set of names, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def floored(std: np.ndarray) -> np.ndarray:

@@ -16,24 +16,31 @@ VERSION = 1
 LINE_LIMIT = 64 * 1024
 
 
+def printable(text: str) -> str:
+    """The text with what stands in a file name and is no UTF-8 as `\\udcNN`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def say(text: str) -> None:
     """One line on stdout, at once."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 
 def complain(text: str) -> None:
     """One line on stderr, at once."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 
 def jsonable(value: Any) -> Any:
-    """The value with every number JSON cannot hold (NaN, infinity) as null."""
+    """The value with every number JSON cannot hold (NaN, infinity) as null, and every text printable."""
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: jsonable(item) for key, item in value.items()}
+        return {jsonable(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
     return value

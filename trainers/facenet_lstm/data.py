@@ -130,7 +130,7 @@ def _listing_key(records: Sequence[Record], min_steps: int) -> str:
     for record in records:
         facts = record.path.stat()
         lines.append(f"{record.id} {record.path} {facts.st_size} {facts.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def open_cache(root: Path, listing: Listing, min_steps: int, events: Events) -> Cache:

@@ -37,9 +37,9 @@ class Line:
 def read(path: Path) -> dict[str, Line]:
     """A video's name to its line. Raises BadManifest."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             return dict(_lines(path, csv.DictReader(file)))
-    except (OSError, UnicodeDecodeError, csv.Error) as fault:
+    except (OSError, csv.Error) as fault:
         raise BadManifest(f"{path} cannot be read: {fault}") from fault
 
 
@@ -114,7 +114,7 @@ def write(path: Path, listing: Listing, home: Mapping[str, str], folders: Mappin
     """Every file found, used or not; appears under its name when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("w", newline="", encoding="utf-8") as file:
+    with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for record in listing.records:
