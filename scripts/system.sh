@@ -12,7 +12,7 @@ command -v tmux >/dev/null || missing+=(tmux)
 command -v git >/dev/null || missing+=(git)
 command -v ssh >/dev/null || missing+=(openssh-client)
 # macOS comes with openrsync, or 2.6.9.
-rsync --version 2>/dev/null | grep -Eq '^rsync +version v?(3\.[1-9]|[4-9])' || missing+=(rsync)
+[[ "$(rsync --version 2>/dev/null)" =~ ^rsync\ +version\ v?(3\.[1-9]|[4-9]) ]] || missing+=(rsync)
 "$python" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
