@@ -19,6 +19,7 @@ from orchestrator.targets.ec2 import prices
 from orchestrator.view import fleet as view
 
 LEASE = 20 * 60.0  # seconds that one sign of life of ours is good for
+VISIT = 3600.0
 _SIGN_EVERY = 60.0
 
 
@@ -121,6 +122,13 @@ def awake(host: Host) -> Iterator[None]:
     finally:
         done.set()
         host.lease = None
+
+
+def stay(ctx: Context, host: Host) -> None:
+    """Keeps a box up for whoever looks around on it; elsewhere nothing is done."""
+    if host.label.startswith(PREFIX):
+        host.ask("lease", seconds=VISIT)
+        ctx.talk(f"{host.label} stays up for an hour from now, until its deadline; gpujob ssh again: another")
 
 
 def may_go(ctx: Context, store: Store, host: Host, seen: dict[str, Any]) -> bool:

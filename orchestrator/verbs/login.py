@@ -8,7 +8,7 @@ from orchestrator.context import Context
 from orchestrator.errors import GpujobError, NotFound
 from orchestrator.store import Store
 from orchestrator.targets import registry
-from orchestrator.verbs import config, runs
+from orchestrator.verbs import boxes, config, runs
 
 
 def login(ctx: Context, word: str | None, on: str | None) -> int:
@@ -23,6 +23,7 @@ def login(ctx: Context, word: str | None, on: str | None) -> int:
                 raise
             run_id = None
         words, env = host.shell(run_id)
-    if not (ctx.stdin.isatty() and ctx.stdout.isatty()):
-        raise GpujobError("a shell needs a terminal", "", f"ssh {on or host.label} COMMAND")
+        if not (ctx.stdin.isatty() and ctx.stdout.isatty()):
+            raise GpujobError("a shell needs a terminal", "", f"ssh {on or host.label} COMMAND")
+        boxes.stay(ctx, host)
     os.execvpe(words[0], words, env)

@@ -286,6 +286,10 @@ def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
     for of, words in ((host, ["ssh", "facenet-lstm"]), (bare, ["ssh", "--on", "scripted"])):
         type_in(box, of, *words, monkeypatch=monkeypatch, **streams)
     assert became == [["true", SEEN["id"]], ["true", "home"]]
+    boxed = scripted(look={"runs": [SEEN]}, lease={})
+    boxed.label = "ec2://i-1"
+    kept = type_in(box, boxed, "ssh", "facenet-lstm", monkeypatch=monkeypatch, **streams)
+    assert (boxed.asked[-1], "stays up for an hour" in kept.err) == (("lease", {"seconds": 3600.0}), True)
     assert type_in(box, bare, "ssh", "--on", "scripted", "none", monkeypatch=monkeypatch, **streams).code == 3
 
 
