@@ -27,6 +27,7 @@ from orchestrator.onhost import (
     proc,
     rivals,
     runs,
+    staging,
     supervisor,
     trees,
 )
@@ -81,11 +82,11 @@ _OPS: dict[str, Callable[[Layout, Question], Any]] = {
     "begin_data": lambda layout, q: trees.begin_data(layout, q["name"], q["fingerprint"]),
     "seal_data": lambda layout, q: trees.seal_data(layout, q["name"], q["fingerprint"]),
     "read": lambda layout, q: files.read(layout, q["run"], q["file"], q["offset"], q["limit"]),
-    "stage": lambda layout, q: files.stage(layout, q["run"], q["which"]),
+    "stage": lambda layout, q: staging.stage(layout, q["run"], q["which"]),
     "box": lambda layout, q: box.answer("box"),
     "lease": lambda layout, q: box.answer("lease", q["seconds"]),
     "extend": lambda layout, q: box.answer("extend", q["until"]),
-    "unstage": lambda layout, q: files.unstage(layout, q["run"], q["token"]),
+    "unstage": lambda layout, q: staging.unstage(layout, q["run"], q["token"]),
 }
 
 

@@ -17,7 +17,7 @@ from orchestrator.targets.base import Target
 from orchestrator.targets.ec2 import boxes as ec2
 from orchestrator.targets.ec2 import prices
 from orchestrator.targets.ec2.cloud import Cloud
-from orchestrator.verbs import boxes, config, fetch, launches
+from orchestrator.verbs import boxes, config, launches, receive
 from orchestrator.verbs.boxes import Ingress
 from orchestrator.view import fleet as view
 
@@ -101,7 +101,7 @@ def _empty(ctx: Context, store: Store, settings: dict[str, Setting], target: Tar
                     f"{seen['id']} is {runstate.word(state)} on {host.label}", "", f"gpujob stop {seen['id']}"
                 )
             folder = ctx.path(settings["fetch_dir"].value) / seen["id"]
-            home = fetch.bring(ctx, host, seen["id"], "all", folder)
+            home = receive.bring(ctx, host, seen["id"], "all", folder)
             ctx.talk(f"{seen['id']} is in {ctx.short(folder)}, every sha256 verified")
             if not home.whole(seen, ctx.now()):
                 next_step = f"gpujob ssh {seen['id']} looks there; gpujob hosts down {host.label} --discard"

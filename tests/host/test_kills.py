@@ -20,7 +20,7 @@ POINTS = """
 import os, signal, sys
 from orchestrator import source, store
 from orchestrator.targets import local
-from orchestrator.verbs import fetch
+from orchestrator.verbs import receive
 at, count = {at}, 0
 def point():
     global count
@@ -35,7 +35,7 @@ def watched(where, name):
     setattr(where, name, around)
 for where, name in [(local.LocalHost, 'ask'), (local.LocalHost, 'send_tree'), (local.LocalHost, 'receive'),
                     (store.Store, '_replace'), (store.Store, 'close_intent'),
-                    (source, 'lay_out'), (fetch, '_sync')]:
+                    (source, 'lay_out'), (receive, '_sync')]:
     watched(where, name)
 import atexit
 atexit.register(lambda: sys.stderr.write('POINTS %d\\n' % count))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout, RunPaths, scratch
-from orchestrator.onhost import ballast, files, jsonfile, proc
+from orchestrator.onhost import ballast, jsonfile, proc, staging
 from orchestrator.onhost.answers import Refused
 from orchestrator.onhost.supervisor import Supervisor
 
@@ -67,7 +67,7 @@ def left(paths: RunPaths) -> int:
 
 
 def staged(layout: Layout) -> tuple[list[str], dict[str, Any]]:
-    found = files.stage(layout, RUN, "best")
+    found = staging.stage(layout, RUN, "best")
     return sorted(file["path"] for file in found["files"]), found
 
 
@@ -75,7 +75,7 @@ def no_room_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     def reading(path: str, mode: str = "r", **more: Any) -> Any:
         return full() if "w" in mode else Path(path).open(mode, **more)
 
-    monkeypatch.setattr(files, "open", reading, raising=False)
+    monkeypatch.setattr(staging, "open", reading, raising=False)
 
 
 def test_a_file_that_cannot_be_written_is_as_it_was_and_leaves_nothing_beside_it(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import facts, files, gpus, helper, look, trees
+from orchestrator.onhost import facts, files, gpus, helper, look, staging, trees
 
 RUN = "job-20261121T101112-1a2b"
 
@@ -64,13 +64,13 @@ def test_the_tail_shows_a_progress_bar_as_a_terminal_would(layout: Layout) -> No
 def test_a_stage_pins_a_checkpoint_that_is_pruned_meanwhile(layout: Layout) -> None:
     weights = write(layout, "checkpoints/12/model.safetensors", b"w" * 10)
     write(layout, "checkpoints/best", b"12\n")
-    staged = files.stage(layout, RUN, "best")
+    staged = staging.stage(layout, RUN, "best")
     weights.unlink()
     names = {file["path"]: file for file in staged["files"]}
     pinned = Path(staged["folder"]) / names["checkpoints/12/model.safetensors"]["sha256"]
     assert pinned.read_bytes() == b"w" * 10
     assert names["checkpoints/12/model.safetensors"]["sha256"] == files.sha256(str(pinned))
-    files.unstage(layout, RUN, staged["token"])
+    staging.unstage(layout, RUN, staged["token"])
     assert not pinned.exists()
 
 
@@ -89,7 +89,7 @@ def test_a_checkpoint_that_is_pruned_while_it_is_pinned_is_asked_for_anew(
         real(source, target)
 
     monkeypatch.setattr(os, "link", pruned_meanwhile)
-    staged = files.stage(layout, RUN, "best")
+    staged = staging.stage(layout, RUN, "best")
     assert [f["path"] for f in staged["files"] if "model" in f["path"]] == [
         "checkpoints/13/model.safetensors"
     ]
@@ -100,14 +100,14 @@ def test_an_output_that_leads_out_of_the_working_folder_is_left_out_and_told(lay
     """The log and the checkpoints of a long training must not stay away with it."""
     write(layout, "run.json", b'{"outputs": ["../../../secret", "results"]}')
     write(layout, "work/results/x", b"1")
-    staged = files.stage(layout, RUN, "best")
+    staged = staging.stage(layout, RUN, "best")
     assert staged["left_out"] == ["../../../secret"]
     assert [f["path"] for f in staged["files"]] == ["run.json", "outputs/results/x"]
 
 
 def test_a_stage_whose_helper_is_gone_is_removed_by_the_next(layout: Layout) -> None:
     write(layout, ".fetch/999999-1-1/whole", b"x" * 100)
-    staged = files.stage(layout, RUN, "best")
+    staged = staging.stage(layout, RUN, "best")
     assert [p.name for p in Path(layout.run(RUN).stage).iterdir()] == [staged["token"]]
 
 
@@ -115,7 +115,7 @@ def test_a_users_own_numbered_folder_is_copied_and_not_linked(layout: Layout) ->
     """It may be rewritten in place while it is fetched."""
     write(layout, "run.json", b'{"outputs": ["checkpoints"]}')
     mine = write(layout, "work/checkpoints/3/model.pt", b"first")
-    staged = files.stage(layout, RUN, "best")
+    staged = staging.stage(layout, RUN, "best")
     mine.write_bytes(b"other")
     (entry,) = [f for f in staged["files"] if f["path"].endswith("model.pt")]
     assert (Path(staged["folder"]) / entry["sha256"]).read_bytes() == b"first"
@@ -134,7 +134,7 @@ def test_a_link_that_leads_out_of_the_run_or_to_a_folder_is_left_out_and_told(la
     (results / "link").symlink_to("/etc/passwd")
     (results / "folder").symlink_to("/etc")
     (results / "nowhere").symlink_to("gone")
-    staged = files.stage(layout, RUN, "best")
+    staged = staging.stage(layout, RUN, "best")
     assert [f["path"] for f in staged["files"] if "results" in f["path"]] == ["outputs/results/real"]
     assert staged["left_out"] == [f"outputs/results/{name}" for name in ("folder", "link", "nowhere")]
 
@@ -144,7 +144,7 @@ def test_a_link_to_a_file_of_the_run_itself_brings_that_file(layout: Layout) -> 
     write(layout, "run.json", b'{"outputs": ["results"]}')
     write(layout, "work/results/epoch_3.pt", b"weights")
     (Path(layout.run(RUN).work) / "results" / "best.pt").symlink_to("epoch_3.pt")
-    staged = files.stage(layout, RUN, "best")
+    staged = staging.stage(layout, RUN, "best")
     digests = {f["path"]: f["sha256"] for f in staged["files"]}
     assert digests["outputs/results/best.pt"] == digests["outputs/results/epoch_3.pt"]
     assert staged["left_out"] == staged["missing"] == []
@@ -156,14 +156,14 @@ def test_what_a_script_keeps_among_the_checkpoints_under_its_own_names_comes_too
 ) -> None:
     for name in ("checkpoints/model.pt", "checkpoints/epoch_3/w.pt", "checkpoints/.tmp-7/half", "run.json"):
         write(layout, name, b"{}")
-    staged = files.stage(layout, RUN, which)
+    staged = staging.stage(layout, RUN, which)
     found = sorted(f["path"] for f in staged["files"])
     assert found == ["checkpoints/epoch_3/w.pt", "checkpoints/model.pt", "run.json"]
 
 
 def test_such_a_file_is_copied_since_it_may_be_rewritten_in_place(layout: Layout) -> None:
     mine = write(layout, "checkpoints/epoch_3/w.pt", b"first")
-    staged = files.stage(layout, RUN, "all")
+    staged = staging.stage(layout, RUN, "all")
     mine.write_bytes(b"other")
     (entry,) = staged["files"]
     assert (Path(staged["folder"]) / entry["sha256"]).read_bytes() == b"first"
@@ -174,7 +174,7 @@ def test_an_output_that_was_not_made_is_told_and_a_name_that_no_folder_here_take
 ) -> None:
     write(layout, "run.json", b'{"outputs": ["results", "resuts"]}')
     write(layout, "work/results/a\\b", b"x")
-    staged = files.stage(layout, RUN, "best")
+    staged = staging.stage(layout, RUN, "best")
     assert (staged["missing"], staged["left_out"]) == (["resuts"], ["outputs/results/a\\b"])
     assert [f["path"] for f in staged["files"]] == ["run.json"]
 

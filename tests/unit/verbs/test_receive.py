@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import GpujobError, UsageError
-from orchestrator.verbs import arrivals, fetch
+from orchestrator.verbs import arrivals, receive
 from tests.support import Box, ScriptedHost, new_box
 
 RUN = "job-20261121T101112-1a2b"
@@ -36,7 +36,7 @@ def host(files: list[dict[str, Any]], **contents: bytes) -> ScriptedHost:
 
 def bring(box: Box, of: ScriptedHost) -> Path:
     folder = box.project / "home"
-    fetch.bring(box.context(), of, RUN, "best", folder)
+    receive.bring(box.context(), of, RUN, "best", folder)
     return folder
 
 
@@ -78,13 +78,13 @@ def test_bytes_that_do_not_match_their_hash_never_get_the_final_name(box: Box) -
     with pytest.raises(GpujobError, match="did not arrive whole"):
         bring(box, host([described("log", b"true")], log=b"liar"))
     assert not (box.project / "home" / "log").exists()
-    assert list((box.project / "home" / fetch.PARTS).iterdir()) == []
+    assert list((box.project / "home" / receive.PARTS).iterdir()) == []
 
 
 def test_a_part_is_hashed_while_it_arrives_and_not_read_again(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "sha256", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(receive, "sha256", lambda path: pytest.fail(f"{path} is read again"))
     folder = bring(box, host([described("log", b"whole"), described("empty", b"")], log=b"whole", empty=b""))
     assert (folder / "log").read_bytes() == b"whole"
 
@@ -121,7 +121,7 @@ def test_a_part_that_shrinks_after_it_was_read_is_not_taken_for_whole(
 
 def test_a_part_that_stands_here_is_continued_and_one_too_long_is_thrown_away(box: Box) -> None:
     content = b"0123456789"
-    parts = box.project / "home" / fetch.PARTS
+    parts = box.project / "home" / receive.PARTS
     for part in (b"01234", content + b"more"):
         parts.mkdir(parents=True, exist_ok=True)
         (parts / hashlib.sha256(content).hexdigest()).write_bytes(part)
@@ -138,7 +138,7 @@ def test_what_is_here_and_whole_is_not_asked_for_again(box: Box) -> None:
 
 def test_a_pointer_arrives_after_what_it_points_to() -> None:
     names = ["checkpoints/best", "checkpoints/2/manifest.json", "checkpoints/2/model.safetensors", "log"]
-    ordered = sorted(({"path": name} for name in names), key=fetch._in_turn)
+    ordered = sorted(({"path": name} for name in names), key=receive._in_turn)
     assert [file["path"] for file in ordered][-2:] == ["checkpoints/2/manifest.json", "checkpoints/best"]
 
 
@@ -169,7 +169,7 @@ def test_what_did_not_come_is_told_and_is_not_whole(
 ) -> None:
     of = host([described("log", b"x")], log=b"x")
     of.answers["stage"] |= told
-    home = fetch.bring(box.context(), of, RUN, "all", box.project / "home")
+    home = receive.bring(box.context(), of, RUN, "all", box.project / "home")
     seen = {
         "state": {"ended": 1.0, "reason": "exit", "exit_code": exit_code},
         "supervised": False,
@@ -194,13 +194,13 @@ def test_a_fetch_that_was_cut_is_known_by_its_run_json_and_goes_on(box: Box) -> 
     folder = bring(box, host(files, **{"log": b"new", "run.json": run_json}))
     (folder / "log").write_text("old")
     assert (bring(box, host(files, log=b"new")) / "log").read_bytes() == b"new"
-    assert min(files, key=fetch._in_turn)["path"] == "run.json"
+    assert min(files, key=receive._in_turn)["path"] == "run.json"
 
 
 def test_what_the_host_had_no_room_to_copy_is_told(box: Box) -> None:
     of = host([described("run.json", b"{}")], **{"run.json": b"{}"})
     of.answers["stage"]["no_room"] = ["log", "outputs/a", "outputs/b", "outputs/c"]
     ctx = box.context()
-    fetch.bring(ctx, of, RUN, "best", box.project / "home")
+    receive.bring(ctx, of, RUN, "best", box.project / "home")
     said = ctx.stderr.getvalue()  # type: ignore[attr-defined]
     assert "outputs/c was left out until the run has ended: the host has no room to copy it" in said
