@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import os
 import pwd
 import secrets
@@ -12,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from orchestrator.errors import UsageError, WantsYes
 
@@ -52,6 +54,10 @@ class Context:
         self.stdout.write(text + "\n")
         self.stdout.flush()
 
+    def answer(self, told: Mapping[str, Any]) -> None:
+        """One JSON object, all that a script gets on stdout. A number that JSON has not (NaN) is null."""
+        self.out(json.dumps({"schema_version": 1, **_countable(told)}, allow_nan=False))
+
     def talk(self, text: str) -> None:
         """Talk, on stderr."""
         self.stderr.write(text + "\n")
@@ -80,6 +86,16 @@ class Context:
         self.stderr.flush()
         if self.stdin.readline().strip().lower() not in ("y", "yes"):
             raise UsageError("nothing was done", "the answer was no")
+
+
+def _countable(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _countable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_countable(item) for item in value]
+    return value
 
 
 def from_process() -> Context:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import platform
 import traceback
 
@@ -32,7 +31,7 @@ def report(ctx: Context, error: Exception, words: list[str]) -> int:
     if ctx.debug:
         ctx.stderr.write("".join(traceback.format_exception(error)))
     if ctx.json or "--json" in words:
-        ctx.out(json.dumps({"schema_version": 1, "error": known.as_dict()}))
+        ctx.answer({"error": known.as_dict()})
     else:
         _print(ctx, known)
     return int(known.exit_code)

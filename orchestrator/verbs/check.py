@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from orchestrator.context import Context
@@ -35,7 +34,7 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
     if report.get("tier") == "files":
         ctx.talk("no Python there has PyTorch: only names, labels and splits were looked at")
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, **report}))
+        ctx.answer(report)
     else:
         findings.print_report(ctx, report)
     return 1 if gate.errors(report) else 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from orchestrator import textfile
 from orchestrator.context import Context
 from orchestrator.core import yamltext
@@ -22,7 +20,7 @@ def show(ctx: Context) -> int:
     settings = load(ctx)
     if ctx.json:
         rows = {key: {"value": s.value, "source": s.source} for key, s in settings.items()}
-        ctx.out(json.dumps({"schema_version": 1, "settings": rows}))
+        ctx.answer({"settings": rows})
         return 0
     for key, setting in settings.items():
         ctx.out(f"{key:10} {setting.value:24} from {setting.source:22} {ABOUT[key]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -231,7 +230,7 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
     step = seen["checkpoints"]["last"]
     origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"
     if ctx.json and not request.follow:
-        ctx.out(json.dumps({"schema_version": 1, "run": seen["id"], "resumed_from": step}))
+        ctx.answer({"run": seen["id"], "resumed_from": step})
     elif not ctx.json:
         ctx.talk(f"run {seen['id']} goes on {origin}")
     return str(seen["id"])

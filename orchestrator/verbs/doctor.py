@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -41,7 +40,7 @@ def doctor(ctx: Context, on: str | None) -> int:
     if ctx.json:
         keys = ("what", "verdict", "seen", "fix")
         table = [dict(zip(keys, row, strict=True)) for row in rows]
-        ctx.out(json.dumps({"schema_version": 1, "target": label, "rows": table}))
+        ctx.answer({"target": label, "rows": table})
     else:
         _print(ctx, rows)
     missing = [row for row in rows if row[1] == "missing"]

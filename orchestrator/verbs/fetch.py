@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ def _report(ctx: Context, run_id: str, folder: Path, home: receive.Home) -> None
     checkpoints = sorted(f"{shown}/{path}" for path in receive.checkpoints(home.files))
     if ctx.json:
         told = {"run": run_id, "folder": str(folder), "checkpoints": checkpoints, **vars(home)}
-        ctx.out(json.dumps({"schema_version": 1, **told}))
+        ctx.answer(told)
         return
     ctx.out(shown)
     total = sum(file["bytes"] for file in home.files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -204,7 +203,7 @@ def cost(ctx: Context) -> int:
     store = Store(ctx.state_dir)
     rows = [_costs(ctx, store, box) for box in store.boxes()]
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "boxes": rows, "months": view.months(rows)}))
+        ctx.answer({"boxes": rows, "months": view.months(rows)})
     else:
         view.print_costs(ctx, rows, prices.table().as_of)
     return 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from orchestrator import textfile
 from orchestrator.context import Context
 from orchestrator.core.launch import PREFIX
@@ -32,7 +30,7 @@ def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
     hostkeys.record(ctx, resolved, key)
     if ctx.json:
         told = {"host": word, "name": resolved.key_name, "fingerprint": key.fingerprint}
-        ctx.out(json.dumps({"schema_version": 1, **told}))
+        ctx.answer(told)
     else:
         ctx.out(f"{resolved.key_name} {key.fingerprint} is on record in {hostkeys.own_file(ctx)}")
     return 0
@@ -65,7 +63,7 @@ def listed(ctx: Context, cached: bool) -> int:
         rows.append({"name": name, "fingerprint": hostkeys.HostKey(kind, blob).fingerprint})
     if ctx.json:
         telling = [view.telling(box, prices.table(), ctx.now()) for box in boxes]
-        ctx.out(json.dumps({"schema_version": 1, "hosts": rows, "boxes": telling}))
+        ctx.answer({"hosts": rows, "boxes": telling})
         return code
     view.print_boxes(ctx, boxes, prices.table(), ctx.now())
     for row in rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -90,7 +89,7 @@ def _ended(ctx: Context, host: Host, run_id: str) -> int:
     state = runstate.fold(seen, ctx.now())
     described = {"id": run_id, **runstate.as_dict(state), **view.telling(seen)}
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, **described}))
+        ctx.answer(described)
         return Exit.JOB_FAILED if isinstance(state, runstate.Failed | runstate.Lost) else Exit.DONE
     if isinstance(state, runstate.Failed | runstate.Lost):
         last = described["last_lines"][-1:] or ["its log is empty"]

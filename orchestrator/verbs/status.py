@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import Any
 
@@ -43,7 +42,7 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     if ctx.json:
         described = [run for answer in answers for run in answer["described"]]
         hosts = [{key: answer.get(key) for key in _HOST} for answer in answers]
-        ctx.out(json.dumps({"schema_version": 1, "hosts": hosts, "runs": described}))
+        ctx.answer({"hosts": hosts, "runs": described})
     else:
         view.print_status(ctx, answers, detail=word is not None)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from orchestrator.context import Context
@@ -74,7 +73,7 @@ def _report(ctx: Context, answer: dict[str, Any], removed: list[str]) -> None:
     state = runstate.fold(seen, ctx.now())
     if ctx.json:
         told = {"run": seen["id"], **runstate.as_dict(state), "was_going": answer["was_going"]}
-        ctx.out(json.dumps({"schema_version": 1, **told, "removed": removed}))
+        ctx.answer({**told, "removed": removed})
         return
     step = (seen["checkpoints"] or {}).get("last")
     kept = f"; its last checkpoint is {step}" if step is not None else "; it left no checkpoint"

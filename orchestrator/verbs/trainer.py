@@ -24,7 +24,7 @@ def prepare(ctx: Context, word: str, words: list[str]) -> int:
     jobs.must_be_trainer(word)
     said = _call(ctx, ["prepare", word, *words])
     for line in said:
-        ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.line(line))
+        _say(ctx, line, results.line)
         if "data" in line and not ctx.json:
             findings.print_report(ctx, line)
     if not ctx.json:
@@ -43,7 +43,7 @@ def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
     for line in _call(ctx, [*words, "--split", split]):
         if "warning" in line:
             ctx.talk(f"warning: {line['warning']}")
-        ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.evaluation(line))
+        _say(ctx, line, results.evaluation)
     return 0
 
 
@@ -55,7 +55,7 @@ def predict(ctx: Context, place: str, files: list[str]) -> int:
         raise NotFound(f"there is no file {absent[0]}", "; ".join(absent[1:4]))
     for line in _call(ctx, ["predict", folder, *[str(ctx.path(f)) for f in files]], may_fail=True):
         bad += "error" in line
-        ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.prediction(line))
+        _say(ctx, line, results.prediction)
     return 1 if bad else 0
 
 
@@ -65,7 +65,7 @@ def export(ctx: Context, place: str, to: str | None) -> int:
     told = verify.checkpoint(Path(folder))
     target = str(ctx.path(to or f"exported/{told['trainer']}-{told['step']}"))
     for line in _call(ctx, ["export", folder, "--to", target]):
-        ctx.out(json.dumps({"schema_version": 1, **line}) if ctx.json else results.exported(line, ctx.short))
+        _say(ctx, line, lambda told: results.exported(told, ctx.short))
     return 0
 
 
@@ -76,6 +76,14 @@ def _checkpoint(ctx: Context, place: str) -> str:
         raise NotFound(f"{place} is no checkpoint", "there is no manifest.json in it", "gpujob fetch")
     verify.checkpoint(folder)
     return str(folder)
+
+
+def _say(ctx: Context, line: dict[str, Any], shown: Callable[[dict[str, Any]], str]) -> None:
+    """An answer of the trainers', as JSON or for a person."""
+    if ctx.json:
+        ctx.answer(line)
+    else:
+        ctx.out(shown(line))
 
 
 def _absolute(ctx: Context, item: str) -> str:

@@ -23,7 +23,7 @@ def verify(ctx: Context, place: str) -> int:
         raise NotFound(f"{place} holds no checkpoint", "there is no manifest.json in it", "gpujob fetch")
     verified = [{"path": ctx.short(path), **checkpoint(path)} for path in found]
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "checkpoints": verified}))
+        ctx.answer({"checkpoints": verified})
         return Exit.DONE
     for one in verified:
         metrics = "  ".join(f"{k} {v:.4g}" for k, v in (one["metrics"] or {}).items() if isinstance(v, float))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -16,7 +15,7 @@ Row = dict[str, Any]
 
 def print_quote(ctx: Context, lines: list[str]) -> None:
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "launch": lines}))
+        ctx.answer({"launch": lines})
         return
     ctx.out("it would launch (nothing is done):")
     for line in lines:
@@ -25,7 +24,7 @@ def print_quote(ctx: Context, lines: list[str]) -> None:
 
 def print_up(ctx: Context, label: str, box: Row) -> None:
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "box": label, "address": box["address"]}))
+        ctx.answer({"box": label, "address": box["address"]})
         return
     ctx.out(label)
     ctx.talk(f"{box['type']} in {box['zone']} is ready; next:\n  gpujob deploy JOB --on {label}")
@@ -60,7 +59,7 @@ def telling(box: Row, prices: Table, now: float) -> Row:
 
 def print_boxes(ctx: Context, boxes: list[Row], prices: Table, now: float) -> None:
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "boxes": [telling(box, prices, now) for box in boxes]}))
+        ctx.answer({"boxes": [telling(box, prices, now) for box in boxes]})
         return
     for line in columns([_row(box, prices, now) for box in boxes]):
         ctx.out(line)
@@ -85,7 +84,7 @@ def money(box: Row, prices: Table, now: float) -> str:
 
 def print_orphans(ctx: Context, rows: list[Row]) -> None:
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "orphans": rows}))
+        ctx.answer({"orphans": rows})
         return
     keys = ("kind", "id", "region", "state", "job", "user", "why")
     for line in columns([[str(row[key]) for key in keys] for row in rows]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from orchestrator.context import Context
@@ -16,7 +15,7 @@ SHOWN_ID = "<yyyymmddThhmmss>-<4 hex>"
 def print_plan(ctx: Context, plan: Plan) -> None:
     """What deploy would do. Without a run's own time and number: twice gives the same bytes."""
     if ctx.json:
-        ctx.out(json.dumps({"schema_version": 1, "plan": as_dict(plan)}))
+        ctx.answer({"plan": as_dict(plan)})
         return
     ctx.out(f"plan: {plan.job} on {plan.target} (nothing is done)")
     for line in columns([_row(n, step, plan) for n, step in enumerate(plan.steps, 1)]):
@@ -50,7 +49,7 @@ def print_next(ctx: Context, notes: tuple[str, ...], seen: dict[str, Any], follo
     if ctx.json:
         if not follows:
             told = {"run": seen["id"], "session": seen.get("session")}
-            ctx.out(json.dumps({"schema_version": 1, **told}))
+            ctx.answer(told)
         return
     paint = Paint(ctx.env, ctx.stderr)
     for note in notes:

@@ -1,0 +1,22 @@
+"""What a command says: one JSON object for a script, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from tests.support import new_box
+
+
+def test_an_answer_is_json_also_where_a_script_of_the_users_told_of_nan() -> None:
+    told = {"metrics": {"val": {"loss": math.nan, "wer": 0.5}}, "curve": [1.0, math.inf], "word": "NaN"}
+    with new_box() as box:
+        ctx = box.context()
+        ctx.answer(told)
+    said = ctx.stdout.getvalue()  # type: ignore[attr-defined]
+    assert json.loads(said, parse_constant=lambda name: f"no JSON: {name}") == {
+        "schema_version": 1,
+        "metrics": {"val": {"loss": None, "wer": 0.5}},
+        "curve": [1.0, None],
+        "word": "NaN",
+    }
