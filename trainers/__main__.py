@@ -93,6 +93,7 @@ def _check(asked: argparse.Namespace) -> int:
 def _train(asked: argparse.Namespace) -> int:
     from trainers.engine import run, workers  # noqa: PLC0415 - imports torch
 
+    registry.describe(asked.name)
     try:
         return run.train(asked.name)
     except BaseException:

@@ -212,15 +212,16 @@ def test_a_data_folder_may_stand_behind_a_link(sample, tmp_path):
     assert listing(tmp_path / "link").found == 251
 
 
-def test_linked_folders_are_entered_once_and_a_link_that_leads_back_ends(tmp_path):
+def test_linked_folders_are_entered_and_counted_as_they_are_sent_and_a_link_that_leads_back_ends(tmp_path):
     names(tmp_path / "disk2", "1001_DFA_ANG_XX")
     names(tmp_path / "data", "1002_DFA_ANG_XX")
     (tmp_path / "data" / "more").symlink_to(tmp_path / "disk2")
     (tmp_path / "data" / "again").symlink_to(tmp_path / "disk2")
     (tmp_path / "disk2" / "back").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "loop").symlink_to("loop")
     held = listing(tmp_path / "data")
     assert [record.id for record in held.records] == ["crema/1001_DFA_ANG_XX", "crema/1002_DFA_ANG_XX"]
-    assert held.found == 2 == datafolder.describe("d", str(tmp_path / "data")).files
+    assert held.found == 3 == datafolder.describe("d", str(tmp_path / "data")).files
 
 
 def test_a_link_to_nothing_is_refused_by_name_and_its_twin_taken(tmp_path):

@@ -8,21 +8,23 @@ from trainers.common.refusal import read_or_stop
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """All that is no folder below `folder`, behind links to folders too; each folder is entered once.
+    """All that is no folder below `folder`, by name, behind links to folders too unless they lead back.
 
     Raises Unread where a folder cannot be listed.
     """
-    entered: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, onerror=_stop, followlinks=True):
-        about = Path(place).stat()
-        if (about.st_dev, about.st_ino) in entered:
-            folders.clear()  # a link that leads back
-            continue
-        entered.add((about.st_dev, about.st_ino))
-        folders.sort()
-        yield from (Path(place, name) for name in names)
+    return _below(folder, frozenset())
 
 
-def _stop(fault: OSError) -> None:
-    with read_or_stop(fault.filename):
-        raise fault
+def _below(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    with read_or_stop(folder):
+        about = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    here = (about.st_dev, about.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        is_folder = Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()  # a link may loop
+        if is_folder:
+            yield from _below(Path(entry.path), above | {here})
+        else:
+            yield Path(entry.path)
