@@ -46,6 +46,9 @@ def _ensured(ctx: Context, store: Store, given: Quote, ingress: Ingress) -> str:
         standing, others = _by_tag(ctx, store, cloud, given.want)
     if standing:
         box = boxes.refresh(ctx, store, cloud, standing)
+        if box["state"] == "stopping":
+            ctx.talk(f"{launch.label(box['id'])} is up for this job and going off: waiting for that")
+            box = boxes.until(ctx, store, cloud, box, "stopped")
         if box["state"] == "stopped":
             return _started(ctx, store, box, given.hours)
         if box["state"] in ("pending", "running"):
