@@ -17,6 +17,7 @@ from orchestrator.targets.pipes import Pipe, Reader
 from orchestrator.targets.ssh import address, openssh_link, remote
 from orchestrator.targets.ssh.bulk import Rsync
 
+_SENDINGS = 3  # of the helper, to a home that a volume may be mounted over just then
 _NOISE = 1 << 16  # bytes that start-up files may print before our marker
 _PYTHONS = (
     *("python3", "/opt/pytorch/bin/python3", "/opt/conda/bin/python3", "/opt/conda/envs/pytorch/bin/python3"),
@@ -76,17 +77,17 @@ class SshHost(AskingHost):
         return self._resolved.typed.label
 
     def open(self, verb: str, *words: str) -> tuple[Pipe, Reader]:
-        said, pipe, reader = self._begin(remote.command(verb, *words))
-        if said == "missing":
-            pipe.close()
-            self._send_bundle()
+        for _ in range(_SENDINGS):
             said, pipe, reader = self._begin(remote.command(verb, *words))
-        if said != "ready":
+            if said == "ready":
+                return pipe, reader
             pipe.close()
-            raise GpujobError(
-                f"{self.label} has no python3", "the helper needs 3.8 or newer", "install it there"
-            )
-        return pipe, reader
+            if said != "missing":
+                raise GpujobError(
+                    f"{self.label} has no python3", "the helper needs 3.8 or newer", "install it there"
+                )
+            self._send_bundle()
+        raise Unreachable(f"{self.label} does not keep the helper", "it is gone as soon as it was sent")
 
     def drop(self) -> None:
         self._link.drop()
