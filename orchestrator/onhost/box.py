@@ -14,6 +14,7 @@ import time
 import urllib.parse
 from typing import Any
 
+from orchestrator.onhost import jsonfile
 from orchestrator.onhost.answers import Refused
 
 RUN, KEPT = "/run/gpujob", "/var/lib/gpujob"
@@ -138,17 +139,7 @@ class Metadata:
 
 def _put(path: str, text: str) -> None:
     """Whole or not at all: what reads half a number would take the box down."""
-    temporary = "%s.%d.tmp" % (path, os.getpid())
-    try:
-        with open(temporary, "w") as handle:
-            handle.write(text + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    jsonfile.put(path, text + "\n", 0o666)
 
 
 def _read(path: str) -> str | None:

@@ -9,6 +9,11 @@ from typing import Any
 
 
 def replace(path: str, value: dict[str, Any], mode: int = 0o600) -> None:
+    """The object as the file's content; see `put`."""
+    put(path, json.dumps(value), mode)
+
+
+def put(path: str, text: str, mode: int) -> None:
     """Write beside, fsync, rename: readers see the old file or the new one, never half.
 
     OSError leaves the old one, and nothing beside it.
@@ -17,7 +22,7 @@ def replace(path: str, value: dict[str, Any], mode: int = 0o600) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "w") as handle:
-            json.dump(value, handle)
+            handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)

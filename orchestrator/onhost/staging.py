@@ -168,10 +168,12 @@ def _files_at(path: str, relative: str) -> Iterator[tuple[str, str]]:
 
 def _file(paths: RunPaths, source: str) -> str:
     """The regular file at `source`, also behind a link that leads to one of the run's own; else nothing."""
-    real = os.path.realpath(source)
-    own = [os.path.realpath(folder) for folder in (paths.work, paths.checkpoints)]
-    mine = not os.path.islink(source) or any(_is_inside(folder, real) for folder in own)
-    return real if mine and os.path.isfile(real) else ""
+    if os.path.islink(source):
+        source = os.path.realpath(source)
+        own = [os.path.realpath(folder) for folder in (paths.work, paths.checkpoints)]
+        if not any(_is_inside(folder, source) for folder in own):
+            return ""
+    return source if os.path.isfile(source) else ""
 
 
 def _is_checkpoint(relative: str) -> bool:

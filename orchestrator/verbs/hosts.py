@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from orchestrator import textfile
 from orchestrator.context import Context
 from orchestrator.core.launch import PREFIX
 from orchestrator.errors import AccessError, Unreachable, UsageError
@@ -53,9 +52,8 @@ def listed(ctx: Context, cached: bool) -> int:
         ctx.talk(f"as it was last seen: {error.what}; {error.why}")
     code = int(unseen[0].exit_code) if unseen else 0
     file = hostkeys.own_file(ctx)
-    lines = textfile.read(file, str(file)).splitlines() if file.exists() else []
     rows = []
-    for line in lines:
+    for line in hostkeys.lines(ctx):
         name, _, rest = line.partition(" ")
         kind, _, blob = rest.partition(" ")
         if not blob:

@@ -41,13 +41,13 @@ def refresh(ctx: Context, store: Store, cloud: Cloud, box: Record) -> Record:
 
 
 def describe(ctx: Context, cloud: Cloud, region: str, box_id: str, new: bool) -> dict[str, Any] | None:
-    """The instance, with its account as OwnerId; None for a box that EC2 does not know (an hour after its
+    """As `instances` gives it; None for a box that EC2 does not know (an hour after its
     end). A `new` one may not be known yet."""
     waited = 0.0
     while True:
         try:
             found = cloud.call(region, "describe_instances", InstanceIds=[box_id])["Reservations"]
-            return {**found[0]["Instances"][0], "OwnerId": found[0].get("OwnerId")} if found else None
+            return next(instances(found[0])) if found else None
         except AwsError as error:
             if error.code != "InvalidInstanceID.NotFound":
                 raise
@@ -55,6 +55,12 @@ def describe(ctx: Context, cloud: Cloud, region: str, box_id: str, new: bool) ->
                 return None
         ctx.sleep(2.0)
         waited += 2.0
+
+
+def instances(reservation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those of an answer of EC2, each with its account, which stands beside them there."""
+    for one in reservation["Instances"]:
+        yield {**one, "OwnerId": reservation.get("OwnerId")}
 
 
 def _same_account(cloud: Cloud, box: Record) -> None:

@@ -16,7 +16,7 @@ from orchestrator.core.awserrors import Action, AwsError
 from orchestrator.core.launch import Candidate, Network, Want
 from orchestrator.errors import GpujobError
 from orchestrator.store import Record, Store
-from orchestrator.targets.ec2 import images, network, prices
+from orchestrator.targets.ec2 import boxes, images, network, prices
 from orchestrator.targets.ec2.cloud import Cloud
 
 STALE = 600.0  # seconds after which a request that is not seen by tag was never carried out
@@ -103,7 +103,7 @@ def _ask(
     except AwsError as error:
         _refused(ctx, store, attempt, at, error, say, again)
         return None
-    box = _record(ctx, cloud, attempt, answer, answer["Instances"][0], at.region)
+    box = _record(ctx, cloud, attempt, next(boxes.instances(answer)), at.region)
     store.write_box(box)
     store.close_attempt(attempt["id"])
     return box
@@ -180,14 +180,7 @@ def _nowhere(want: Want, tried: list[tuple[Candidate, str]]) -> GpujobError:
     )
 
 
-def _record(
-    ctx: Context,
-    cloud: Cloud,
-    attempt: Record,
-    reservation: dict[str, Any],
-    found: dict[str, Any],
-    region: str,
-) -> Record:
+def _record(ctx: Context, cloud: Cloud, attempt: Record, found: dict[str, Any], region: str) -> Record:
     """The box as the ledger keeps it, from its launch on, also where that was cut and is found later.
 
     Prices are what is known now; they are estimates, not bills.
@@ -208,7 +201,7 @@ def _record(
         "job": want.job,
         "run": None,
         "attempt": attempt["id"],
-        "account": reservation.get("OwnerId"),
+        "account": found["OwnerId"],
         "group": attempt["current"]["request"]["NetworkInterfaces"][0]["Groups"][0],
         "cidr": attempt["cidr"],
         "usd_hour": prices.now(ctx, cloud, region, zone, found["InstanceType"], spot),
@@ -251,12 +244,12 @@ def _made(ctx: Context, store: Store, cloud: Cloud, attempt: Record) -> Record |
     region = current["at"]["region"]
     filters = [{"Name": f"tag:{launch.ATTEMPT}", "Values": [attempt["id"]]}]
     for reservation in cloud.all(region, "describe_instances", "Reservations", Filters=filters):
-        for one in reservation["Instances"]:
+        for one in boxes.instances(reservation):
             known = store.box(one["InstanceId"])
             if known:
                 return known
             if one["State"]["Name"] not in GONE:
-                return _record(ctx, cloud, attempt, reservation, one, region)
+                return _record(ctx, cloud, attempt, one, region)
     return None
 
 

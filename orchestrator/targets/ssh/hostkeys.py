@@ -61,38 +61,43 @@ def _entry(line: str) -> HostKey | None:
 
 def record(ctx: Context, resolved: Resolved, key: HostKey) -> None:
     """Puts a key on record, in place of any that was there for this host."""
-    _change(ctx, lambda lines: [*_without(lines, resolved.key_name), _line(resolved, key)])
+    _change(ctx, lambda held: [*_without(held, resolved.key_name), _line(resolved, key)])
 
 
 def add(ctx: Context, resolved: Resolved, key: HostKey) -> None:
     """Puts a key on record beside the ones that are there for this host."""
-    _change(ctx, lambda lines: [*lines, _line(resolved, key)])
+    _change(ctx, lambda held: [*held, _line(resolved, key)])
 
 
 def forget(ctx: Context, key_name: str) -> None:
     """Takes a host that is no more off our record."""
-    _change(ctx, lambda lines: _without(lines, key_name))
+    _change(ctx, lambda held: _without(held, key_name))
+
+
+def lines(ctx: Context) -> list[str]:
+    """Of our own record."""
+    file = own_file(ctx)
+    return textfile.read(file, str(file)).splitlines() if file.exists() else []
 
 
 def _line(resolved: Resolved, key: HostKey) -> str:
     return f"{resolved.key_name} {key.kind} {key.blob}"
 
 
-def _without(lines: list[str], key_name: str) -> list[str]:
-    return [line for line in lines if line.split()[:1] != [key_name]]
+def _without(held: list[str], key_name: str) -> list[str]:
+    return [line for line in held if line.split()[:1] != [key_name]]
 
 
 def _change(ctx: Context, change: Callable[[list[str]], list[str]]) -> None:
     """One at a time, from reading to writing: clients that launch boxes side by side all keep their keys."""
     file = own_file(ctx)
     with lock.held(file.with_suffix(".lock")):
-        lines = textfile.read(file, str(file)).splitlines() if file.exists() else []
-        _replace(file, change(lines))
+        _replace(file, change(lines(ctx)))
 
 
-def _replace(file: Path, lines: list[str]) -> None:
+def _replace(file: Path, held: list[str]) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    temporary.write_text("".join(f"{line}\n" for line in held), "utf-8")
     temporary.replace(file)
 
 
