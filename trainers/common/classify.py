@@ -60,7 +60,7 @@ def scores(
     return {
         "samples": len(truth),
         "groups": len(set(groups)),
-        "drawn": "groups" if metrics.several(groups) else "samples",
+        "drawn": metrics.drawn(groups),
         "values": {**values, "ece": calibration["ece"]},
         "per_class": metrics.per_class(confusion, classes),
         "classes": list(classes),

@@ -60,6 +60,11 @@ def several(groups: Sequence[str]) -> bool:
     return len(set(groups)) > 1
 
 
+def drawn(groups: Sequence[str], whole: str = "groups", single: str = "samples") -> str:
+    """What `bootstrap_interval` draws, in a word."""
+    return whole if several(groups) else single
+
+
 def bootstrap_interval(
     hits: Sequence[float],
     groups: Sequence[str],

@@ -67,7 +67,7 @@ class Summary:
         values, groups = self.values, task.groups(split)
         low, high = metrics.bootstrap_interval(hits, groups, task.config.seed)
         values.update(accuracy_low=low, accuracy_high=high)
-        drawn = "groups" if metrics.several(groups) else "samples"
+        drawn = metrics.drawn(groups)
         return (
             f"accuracy {values['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, {drawn} "
             f"drawn), balanced {values['balanced_accuracy']:.3f}, macro-F1 {values['macro_f1']:.3f}"

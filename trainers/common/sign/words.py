@@ -61,7 +61,7 @@ def interval(edits: Sequence[float], records: Sequence[Record], seed: int) -> tu
 
 def what_is_drawn(records: Sequence[Record]) -> str:
     """`signers`, or `sentences` where there is one signer."""
-    return "signers" if metrics.several([record.signer for record in records]) else "sentences"
+    return metrics.drawn([record.signer for record in records], "signers", "sentences")
 
 
 def count(record: Record, hypothesis: Sequence[str], protocol: str, path: Sequence[int]) -> list[float]:
