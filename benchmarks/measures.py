@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.plainway import HOST, PlainWay
-from orchestrator import source
+from orchestrator import registry, source
+from orchestrator.commands import config
 from orchestrator.digests import Digests
 from orchestrator.onhost import datafolder
-from orchestrator.targets import registry
 from orchestrator.targets.base import Host
-from orchestrator.verbs import config
 from tests.support import GPUJOB, Box
 
 Call = Callable[[], object]

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core import ledger, pricing
-from orchestrator.core.pricing import Table
+from orchestrator.instances import ledger, pricing
+from orchestrator.instances.pricing import Table
 from orchestrator.view.console import columns, duration
 
 Row = dict[str, Any]

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from orchestrator import share
-from orchestrator.core import userdata
-from orchestrator.core.userdata import UserData
+from orchestrator.instances import userdata
+from orchestrator.instances.userdata import UserData
 from orchestrator.targets import bundle
 from tests.ec2.test_rig import admit, banner, client, launch
 from tests.rigs.ec2.client import FakeEC2

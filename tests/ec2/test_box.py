@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import hostkey, userdata
-from orchestrator.core.userdata import ANY_VOLUME, READY
+from orchestrator.core import hostkey
+from orchestrator.instances import userdata
+from orchestrator.instances.userdata import ANY_VOLUME, READY
 from tests.ec2 import boxes
 from tests.ec2.boxes import PATIENCE, Box, Keys
 from tests.ec2.test_rig import client

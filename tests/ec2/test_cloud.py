@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.awserrors import AwsError
 from orchestrator.errors import Exit
-from orchestrator.targets.ec2.cloud import Cloud
+from orchestrator.instances.awserrors import AwsError
+from orchestrator.instances.cloud import Cloud
 from tests.ec2 import user
 from tests.ec2.test_rig import IMAGE
 from tests.rigs.ec2.client import FakeEC2

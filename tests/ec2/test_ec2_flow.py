@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.targets.ec2 import keys
+from orchestrator.instances import keys
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.host import SshHost
 from tests.ec2 import user

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.context import Context
-from orchestrator.core import launch
-from orchestrator.targets.ec2 import network
-from orchestrator.targets.ec2.cloud import Cloud
+from orchestrator.instances import launch, network
+from orchestrator.instances.cloud import Cloud
 from orchestrator.targets.ssh import hostkeys
 from tests.ec2 import user
 from tests.ec2.test_rig import client

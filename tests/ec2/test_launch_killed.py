@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.instances.cloud import Cloud
 from orchestrator.store import Store
-from orchestrator.targets.ec2.cloud import Cloud
 from tests.ec2 import user
 from tests.ec2.user import UP
 from tests.rigs.ec2.client import FakeEC2
@@ -24,7 +24,7 @@ POINTS = """
 import os, signal, sys
 sys.path.insert(0, {repository!r})
 from orchestrator.store import Store
-from orchestrator.targets.ec2.cloud import Cloud
+from orchestrator.instances.cloud import Cloud
 count = 0
 def point():
     global count

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.targets.ec2.cloud import Cloud
+from orchestrator.instances.cloud import Cloud
 from tests.ec2 import user
 from tests.ec2.test_rig import IMAGE, OURS, TAGS, client
 from tests.ec2.user import UP

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from orchestrator.context import Context
+from orchestrator.instances import target
+from orchestrator.instances.cloud import Cloud
 from orchestrator.store import Record, Store
-from orchestrator.targets.ec2 import target
-from orchestrator.targets.ec2.cloud import Cloud
 from tests.rigs.ec2.client import FakeEC2
 from tests.rigs.ec2.images import ROOT_GB
 from tests.support import Box, Result, new_box

@@ -33,7 +33,7 @@ STEPS = [
     ("orchestrator.targets.ssh.paramiko_link", "ParamikoLink", "_connect"),
     ("orchestrator.store", "Store", "_replace"),
     ("orchestrator.store", "Store", "close_intent"),
-    ("orchestrator.verbs.receive", "", "_sync"),
+    ("orchestrator.commands.receive", "", "_sync"),
 ]
 
 

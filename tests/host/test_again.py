@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.verbs import execute
+from orchestrator.commands import execute
 from tests.host.scripts import SLOW, TRAPS_TERM, begun, deployed
 from tests.support import Box
 

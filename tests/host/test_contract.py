@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import source
+from orchestrator import registry, source
+from orchestrator.commands import config
 from orchestrator.errors import NotFound
-from orchestrator.targets import registry
 from orchestrator.targets.base import Host, Refused
-from orchestrator.verbs import config
 from tests.host.machines import log_in_to
 from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost

@@ -20,7 +20,7 @@ POINTS = """
 import os, signal, sys
 from orchestrator import source, store
 from orchestrator.targets import local
-from orchestrator.verbs import receive
+from orchestrator.commands import receive
 at, count = {at}, 0
 def point():
     global count

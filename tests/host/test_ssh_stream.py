@@ -9,10 +9,11 @@ import time
 
 import pytest
 
+from orchestrator import registry
+from orchestrator.commands import config
 from orchestrator.errors import Unreachable
-from orchestrator.targets import asking, registry
+from orchestrator.targets import asking
 from orchestrator.targets.ssh import openssh_link, paramiko_link
-from orchestrator.verbs import config
 from tests.host.chaos import ON, Line, Trials
 from tests.rigs.shown import STAMP, Shown
 

@@ -108,7 +108,7 @@ def test_a_fault_of_ours_is_no_traceback_but_names_the_log_that_holds_it(
     def broken(*_: object, **__: object) -> int:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("orchestrator.verbs.status.status", broken)
+    monkeypatch.setattr("orchestrator.commands.status.status", broken)
     result = box.run("status")
     assert result.code == 1
     assert "Traceback" not in result.err

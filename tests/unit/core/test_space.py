@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import plan, quote
+from orchestrator.core import plan
 from orchestrator.core.runjson import Code, Data
 from orchestrator.core.spec import Env, JobSpec, Resources
 from orchestrator.errors import GpujobError
-from orchestrator.targets.ec2 import prices
+from orchestrator.instances import prices, quote
 from tests.unit.core.test_plan import FACTS, inputs
 
 GIB = 1 << 30

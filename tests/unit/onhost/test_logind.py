@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.commands import doctor
 from orchestrator.core import fitness, plan
 from orchestrator.errors import GpujobError
 from orchestrator.onhost import logind
-from orchestrator.verbs import doctor
 from tests.unit.core.test_plan import FACTS, inputs
 
 LOGINCTL = """#!/bin/sh

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from orchestrator.targets.ec2 import keys
+from orchestrator.instances import keys
 from tests.support import new_box
 
 

@@ -1,0 +1,57 @@
+"""`gpujob check JOB`: what would go wrong, before it costs; the same that a deploy makes sure of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator import registry
+from orchestrator.commands import config, execute, facts, gate, jobs
+from orchestrator.context import Context
+from orchestrator.core import plan as planning
+from orchestrator.core.plan import CheckStep
+from orchestrator.errors import UsageError
+from orchestrator.store import Store
+from orchestrator.targets.base import Host
+from orchestrator.view import findings, plans
+
+
+def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[str], fresh: bool) -> int:
+    """Prints the report; 1 when a finding is an error, 0 on warnings."""
+    settings = config.load(ctx)
+    job = jobs.load(ctx, word, sets, data)
+    if not job.spec.trainer:
+        raise UsageError(
+            f"{job.spec.name} runs a command of its own, which only it can check",
+            "check looks into trainers of ours",
+            f"gpujob deploy {word} --dry-run",
+        )
+    jobs.need_data(job)
+    registry.must_transfer(ctx, settings, on)
+    store = Store(ctx.state_dir)
+    with registry.target(ctx, settings, on).connect() as host:
+        reports = _reports(ctx, host, store, job, fresh)
+    report = next((report for report in reports if gate.errors(report)), reports[-1])
+    if report.get("tier") == "files":
+        ctx.talk("no Python there has PyTorch: only names, labels and splits were looked at")
+    if ctx.json:
+        ctx.answer(report)
+    else:
+        findings.print_report(ctx, report)
+    return 1 if gate.errors(report) else 0
+
+
+def _reports(ctx: Context, host: Host, store: Store, job: jobs.Job, fresh: bool) -> list[dict[str, Any]]:
+    """The reports of all checks that a deploy would make, up to the first with an error."""
+    trees = facts.sources(ctx, job)
+    given = facts.inputs(host, job, facts.identity(ctx, job.spec.name), trees)
+    executor = execute.Executor(ctx, host, store, trees)
+    found: list[dict[str, Any]] = []
+    for step in planning.make_check(given).steps:
+        if isinstance(step, CheckStep):
+            plans.announce(ctx, step)
+            found.append(gate.run(ctx, host, store, step, fresh))
+            if gate.errors(found[-1]):
+                break
+        else:
+            executor.take(step)
+    return found

@@ -1,0 +1,264 @@
+"""`gpujob deploy JOB`: resolve → check → code → data → environment → start. Typed again, it carries on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator import registry
+from orchestrator.commands import (
+    boxes,
+    config,
+    execute,
+    facts,
+    jobs,
+    launches,
+    monitor,
+    preview,
+    runs,
+)
+from orchestrator.commands.boxes import Ingress
+from orchestrator.context import Context
+from orchestrator.core import fitness, runstate, space
+from orchestrator.core import plan as planning
+from orchestrator.core.plan import StartStep
+from orchestrator.core.runjson import Identity, Inputs
+from orchestrator.core.spec import need_positive
+from orchestrator.errors import GpujobError, Unreachable, UsageError
+from orchestrator.instances import prices, quote
+from orchestrator.source import Source
+from orchestrator.store import Store
+from orchestrator.targets.base import Host
+from orchestrator.view import plans
+
+
+@dataclass(frozen=True)
+class Request:
+    """The words of one deploy."""
+
+    word: str
+    on: str | None = None
+    name: str | None = None
+    sets: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    resume: str | None = None
+    follow: bool = False
+    dry_run: bool = False
+    share_gpu: bool = False
+    max_hours: float | None = None
+    budget: float | None = None
+    ingress: Ingress = field(default_factory=Ingress)
+
+
+def deploy(ctx: Context, request: Request) -> int:
+    settings = config.load(ctx)
+    sets = [*request.sets, *_limits(request)]
+    if request.resume and (sets or request.data or request.name):
+        raise UsageError("--resume continues a run as it was begun", "it takes no --set, --data or --name")
+    job = jobs.load(ctx, request.word, sets, list(request.data), request.name)
+    store = Store(ctx.state_dir)
+    there = runs.where(ctx, store, request.on, request.resume) if request.resume else request.on
+    if not request.dry_run:
+        registry.must_transfer(ctx, settings, there)
+    if request.resume and there and boxes.has_ended(store, there):
+        _refuse_done(store, ctx, request.resume)
+        given = quote.quote(job.spec, prices.table(), settings["region"].value, ctx.now(), ctx.who, 0)
+        there = launches.revive(ctx, store, there, given, request.ingress)
+    elif boxes.wanted(there, settings) and not request.resume:
+        jobs.need_data(job)
+        boxed = preview.Boxed(ctx, store, settings, job)
+        if request.dry_run:
+            plans.print_plan(ctx, boxed.plan(request.ingress.shown))
+            return 0
+        boxed.check_here(request.word)
+        there = launches.ensure(ctx, store, boxed.quote, request.ingress)
+    with registry.target(ctx, settings, there).connect() as host:
+        _say_target(ctx, request, settings["target"].source, host)
+        if request.resume:
+            run_id: str | None = _resume(ctx, host, store, job, request)
+        else:
+            jobs.need_data(job)
+            run_id = _fresh(ctx, host, store, _within_budget(ctx, store, host, job, request), request)
+        if not run_id:
+            return 0
+        return monitor.stream(ctx, host, run_id) if request.follow else 0
+
+
+def _limits(request: Request) -> list[str]:
+    """The flags that stand for keys of the job file."""
+    found = []
+    for flag, key, value in (
+        ("--max-hours", "max_hours", request.max_hours),
+        ("--budget", "budget_usd", request.budget),
+    ):
+        need_positive(flag, value)
+        if value is not None:
+            found.append(f"limits.{key}={value}")
+    return found
+
+
+def _within_budget(ctx: Context, store: Store, host: Host, job: jobs.Job, request: Request) -> jobs.Job:
+    """The hours that a budget buys of the very host, which may have stood before; UsageError for --budget
+    on one that has no price."""
+    limits = job.spec.limits
+    if limits.budget_usd is None:
+        return job
+    hours = boxes.hours_of(store, host.label, limits.budget_usd)
+    if hours is None and request.budget is not None:
+        raise UsageError(f"--budget says nothing of {host.label}", "it has no price here", "--max-hours H")
+    if hours is None:
+        ctx.talk(f"limits.budget_usd says nothing of {host.label}: it has no price here")
+        return job
+    if limits.max_hours is not None and limits.max_hours <= hours:
+        return job
+    return job.within(hours)
+
+
+def _say_target(ctx: Context, request: Request, source: str, host: Host) -> None:
+    if request.on is None and not request.resume and source == "default":
+        ctx.talk(f"target: {host.label} (no --on, and no target is set)")
+
+
+def _fresh(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str | None:
+    """The id of the run that is up now; None for a dry run."""
+    secrets = _secrets(ctx, job.spec.pass_env)
+    trees = facts.sources(ctx, job)
+    given = facts.inputs(host, job, facts.identity(ctx, job.spec.name), trees, request.share_gpu)
+    if request.dry_run:
+        plans.print_plan(ctx, planning.make(given))
+        return None
+    with _alone(store, job.spec.name, host):
+        return _carry_out(ctx, host, store, given, trees, request, secrets)
+
+
+@contextlib.contextmanager
+def _alone(store: Store, job: str, host: Host) -> Iterator[None]:
+    """One deploy of a job to a target at a time, resumes too."""
+    with store.lock(job, host.label) as ours:
+        if not ours:
+            what = f"another deploy of {job} to {host.label} is under way"
+            raise GpujobError(what, "", "wait for it, or deploy with --name")
+        yield
+
+
+def _carry_out(
+    ctx: Context,
+    host: Host,
+    store: Store,
+    given: Inputs,
+    trees: dict[str, Source],
+    request: Request,
+    secrets: dict[str, str],
+) -> str:
+    cut = _cut_deploy(ctx, host, store, given)
+    if isinstance(cut, dict):
+        _confirm(ctx, host, store, given.job.name, cut)
+        plans.print_next(ctx, (), cut, request.follow)
+        return str(cut["id"])
+    plan = planning.make(replace(given, identity=cut) if cut else given)
+    start = next(step for step in plan.steps if isinstance(step, StartStep))
+    intent = {"fingerprint": plan.fingerprint, "identity": vars(_identity(start))}
+    store.write_intent(plan.job, host.label, intent)
+    executor = execute.Executor(ctx, host, store, trees)
+    executor.secrets = secrets
+    executor.planned = execute.planned(given.facts, given.share_gpu)
+    try:
+        with boxes.awake(host):
+            executor.run(plan, request.word)
+    except Unreachable:
+        raise  # it may be up or not: the intent stays open, and the same command finds out
+    except GpujobError:
+        store.close_intent(plan.job, host.label)  # it ended here and said why: nothing is open
+        raise
+    _confirm(ctx, host, store, plan.job, executor.started)
+    plans.print_next(ctx, plan.notes, executor.started, request.follow)
+    return plan.run_id
+
+
+def _cut_deploy(ctx: Context, host: Host, store: Store, given: Inputs) -> Identity | dict[str, Any] | None:
+    """What an earlier deploy left open: nothing, the identity to go on with, or the run it brought up.
+
+    Only the same thing is carried on. Of another thing, a run that is going is named as every going
+    run is, and what was half made on the host is removed.
+    """
+    intent = store.open_intent(given.job.name, host.label)
+    if not intent:
+        return None
+    who = Identity(**intent["identity"])
+    same = planning.fingerprint(given) == intent["fingerprint"]
+    seen = runs.look(host, who.run_id)
+    if seen and seen["state"]:
+        if same:
+            ctx.talk(f"the deploy that was cut had started {who.run_id}")
+            return seen
+        _confirm(ctx, host, store, given.job.name, seen)
+        if isinstance(runstate.fold(seen, ctx.now()), runstate.GOING):
+            raise fitness.already_running(given.job.name, who.run_id)
+        return None
+    if same:
+        ctx.talk(f"carrying on the deploy that was cut: {who.run_id}")
+        return who
+    if seen:
+        host.ask("clean", run=who.run_id, purge=True)
+    return None
+
+
+def _identity(start: StartStep) -> Identity:
+    spec = start.spec
+    return Identity(spec["id"], spec["created"], spec["who"], spec["mark"], spec["client"])
+
+
+def _confirm(ctx: Context, host: Host, store: Store, job: str, seen: dict[str, Any]) -> None:
+    runs.remember(ctx, store, host, [seen])
+    boxes.hold(store, host.label, seen["id"])
+    store.close_intent(job, host.label)
+
+
+def _secrets(ctx: Context, names: list[str]) -> dict[str, str]:
+    absent = [name for name in names if name not in ctx.env]
+    if absent:
+        raise UsageError(f"pass_env: {', '.join(absent)} is not set here", "", f"export {absent[0]}=…")
+    return {name: ctx.env[name] for name in names}
+
+
+def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str:
+    """A new attempt of a run that ended, in its own folder, from its last checkpoint."""
+    with _alone(store, job.spec.name, host):
+        seen = runs.find(ctx, host, store, request.resume)
+        _refuse_resume(ctx, job, seen)
+        found = facts.ask(host, job, [], {})
+        fitness.refuse_host(found, job.spec, request.share_gpu)
+        space.refuse_run(found, job.spec)
+        secrets = _secrets(ctx, (seen["run"] or {}).get("pass_env") or [])
+        planned = execute.planned(found, request.share_gpu)
+        spec = {"id": seen["id"]}
+        started = execute.start(host, job.spec.name, spec=spec, secrets=secrets, resume=True, **planned)
+        runs.remember(ctx, store, host, [started])
+        boxes.hold(store, host.label, seen["id"])
+    step = seen["checkpoints"]["last"]
+    origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"
+    if ctx.json and not request.follow:
+        ctx.answer({"run": seen["id"], "resumed_from": step})
+    elif not ctx.json:
+        ctx.talk(f"run {seen['id']} goes on {origin}")
+    return str(seen["id"])
+
+
+def _refuse_done(store: Store, ctx: Context, word: str) -> None:
+    """Before a box is paid for: a run that is known to have succeeded has nothing to go on with."""
+    seen = runs.choose([record["seen"] for record in store.runs().values()], word, ctx.now())
+    if isinstance(runstate.fold(seen, ctx.now()), runstate.Succeeded):
+        raise GpujobError(f"{seen['id']} has succeeded: there is nothing to resume", "", "gpujob fetch")
+
+
+def _refuse_resume(ctx: Context, job: jobs.Job, seen: dict[str, Any]) -> None:
+    run, state = seen["run"] or {}, runstate.fold(seen, ctx.now())
+    if run.get("job") != job.spec.name:
+        raise UsageError(f"{seen['id']} is a run of {run.get('job')}, not of {job.spec.name}")
+    if isinstance(state, runstate.GOING):
+        next_step = "gpujob stop" if isinstance(state, runstate.Orphaned) else "gpujob monitor"
+        raise GpujobError(f"{seen['id']} is {runstate.word(state)}", "", f"{next_step} {seen['id']}")
+    if isinstance(state, runstate.Succeeded):
+        raise GpujobError(f"{seen['id']} has succeeded: there is nothing to resume", "", "gpujob fetch")

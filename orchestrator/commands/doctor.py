@@ -1,0 +1,132 @@
+"""`gpujob doctor`: what a deploy to this target would need, each with the line that mends it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from orchestrator import __version__, registry
+from orchestrator.commands import boxes, config
+from orchestrator.context import Context
+from orchestrator.core import tmux
+from orchestrator.core.fitness import LINGER, at_logout
+from orchestrator.core.interpreters import drives, has_torch, lacking, too_old
+from orchestrator.core.space import LEAST_FREE
+from orchestrator.errors import GpujobError
+from orchestrator.instances import launch, trial
+from orchestrator.targets.ssh import localrsync
+from orchestrator.view.console import Paint, columns, size
+from orchestrator.view.status import gpus
+
+Row = tuple[str, str, str, str]  # what, ok | warning | missing, what was seen, how to mend it
+
+
+def doctor(ctx: Context, on: str | None) -> int:
+    """1 when something that every run needs is missing."""
+    settings = config.load(ctx)
+    rows = [("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", "")]
+    if (on or settings["target"].value) != "local":
+        rows.append(localrsync.row(ctx))
+    if boxes.wanted(on, settings):
+        label = "ec2"
+        rows += trial.rows(ctx, settings["region"].value, launch.DEFAULT_TYPES[0], spot=False)
+    else:
+        with registry.target(ctx, settings, on).connect() as host:
+            facts = host.ask("facts", pythons=host.pythons(), trees=[])
+            rows += examine(facts)
+            label = host.label
+            rows += [] if host.is_here else [_rsync(facts["rsync"])]
+    if ctx.json:
+        keys = ("what", "verdict", "seen", "fix")
+        table = [dict(zip(keys, row, strict=True)) for row in rows]
+        ctx.answer({"target": label, "rows": table})
+    else:
+        _print(ctx, rows)
+    missing = [row for row in rows if row[1] == "missing"]
+    if missing and not ctx.json:
+        where = "" if missing[0][0] == localrsync.NAME else f" on {label}"
+        raise GpujobError(f"{missing[0][0]} is missing{where}", missing[0][2], missing[0][3])
+    return 1 if missing else 0
+
+
+def examine(facts: dict[str, Any]) -> list[Row]:
+    """Facts of a host → rows. Pure."""
+    return [
+        _tmux(facts["tmux"]),
+        _torch(facts["pythons"]),
+        _disk(facts),
+        _gpu(facts),
+        *_driver(facts),
+        *_logout(facts),
+    ]
+
+
+def _rsync(path: str | None) -> Row:
+    """The host's."""
+    fix = "there: sudo apt-get install -y rsync"
+    return ("rsync", "ok", path, "") if path else ("rsync", "missing", "not installed", fix)
+
+
+def _tmux(version: str | None) -> Row:
+    if version is None:
+        return ("tmux", "missing", "not installed", "sudo apt-get install -y tmux")
+    if (tmux.parse_version(version) or (0, 0)) < tmux.OLDEST:
+        return ("tmux", "missing", f"{version} is too old", "2.6 or newer is needed")
+    return ("tmux", "ok", version, "")
+
+
+def _torch(pythons: list[dict[str, Any]]) -> Row:
+    able = [p for p in pythons if has_torch(p)]
+    if able:
+        return ("PyTorch", "ok", f"{able[0]['torch']} in {able[0]['path']}", "")
+    near = [p for p in pythons if p.get("torch")]
+    if near:
+        lacks = " and ".join(lacking(near[0]))
+        return ("PyTorch", "ok", f"{near[0]['torch']} in {near[0]['path']}; deploy adds {lacks}", "")
+    seen = ", ".join(p["path"] for p in pythons) or "no Python answered"
+    return (
+        "PyTorch",
+        "warning",
+        f"not in {seen}: only jobs with a command run",
+        "pip install 'gpujob[train]'",
+    )
+
+
+def _disk(facts: dict[str, Any]) -> Row:
+    free = facts["disk"]["free"]
+    seen = f"{size(free)} free below {facts['root']}"
+    return ("disk", "ok", seen, "") if free >= LEAST_FREE * 2**30 else ("disk", "missing", seen, "free 2 GiB")
+
+
+def _gpu(facts: dict[str, Any]) -> Row:
+    if not facts["gpus"]:
+        return ("GPU", "warning", "none: runs use the CPU", "")
+    return ("GPU", "ok", gpus(facts["gpus"]), "")
+
+
+def _driver(facts: dict[str, Any]) -> list[Row]:
+    """Whether the first PyTorch that a run would take can use the GPUs."""
+    found = sorted((p for p in facts["pythons"] if p.get("torch")), key=lambda p: not drives(facts, p))
+    if not facts["gpus"] or not found or drives(facts, found[0]):
+        return []
+    best = found[0]
+    if too_old(facts, best):
+        seen = f"it runs CUDA {facts['cuda_driver']}; torch {best['torch']} is built for CUDA {best['cuda']}"
+        return [("driver", "missing", seen, "a newer NVIDIA driver, or an older torch")]
+    seen = f"torch {best['torch']} in {best['path']} is built without CUDA"
+    return [("driver", "warning", seen, "install the CUDA build of torch")]
+
+
+def _logout(facts: dict[str, Any]) -> list[Row]:
+    told = at_logout(facts)
+    if not told:
+        return []
+    verdict = "missing" if facts["logout"]["kills"] else "warning"
+    return [("logout", verdict, told.partition(";")[0], f"{LINGER} {facts['logout']['user']}")]
+
+
+def _print(ctx: Context, rows: list[Row]) -> None:
+    paint = Paint(ctx.env, ctx.stdout)
+    style = {"ok": "green", "warning": "yellow", "missing": "red"}
+    for line, row in zip(columns([list(row) for row in rows]), rows, strict=True):
+        ctx.out(line.replace(row[1], paint(row[1], style[row[1]]), 1))

@@ -1,0 +1,83 @@
+"""Runs the steps of a plan: the only place that does. Every step may be cut and repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.commands import facts, gate
+from orchestrator.context import Context
+from orchestrator.core import fitness
+from orchestrator.core.plan import CheckStep, CodeStep, DataStep, EnvironmentStep, Plan, StartStep, Step
+from orchestrator.errors import UsageError
+from orchestrator.source import Source
+from orchestrator.store import Store
+from orchestrator.targets.base import Host, Refused
+from orchestrator.view import plans, transfer
+
+
+class Executor:
+    """One plan on one host; `started` are the facts of the run once it is up.
+
+    `planned`: what the function of that name gives for the facts that the plan was made of.
+    """
+
+    def __init__(self, ctx: Context, host: Host, store: Store, trees: Mapping[str, Source]) -> None:
+        self.ctx = ctx
+        self.host = host
+        self.store = store
+        self.trees = trees
+        self.secrets: dict[str, str] = {}
+        self.planned: dict[str, Any] = {}
+        self.started: dict[str, Any] = {}
+
+    def run(self, plan: Plan, word: str) -> None:
+        for step in plan.steps:
+            plans.announce(self.ctx, step)
+            if isinstance(step, CheckStep):
+                gate.passes(self.ctx, self.host, self.store, step, word)
+            else:
+                self.take(step)
+
+    def take(self, step: Step) -> None:
+        """One step that is no check."""
+        if isinstance(step, CodeStep) and not step.done:
+            self._send_tree(self.trees[step.role])
+        elif isinstance(step, DataStep) and not step.done:
+            with transfer.bar(self.ctx, step.bytes) as moved:
+                self.host.send_data(step.name, step.fingerprint, Path(step.source), moved)
+        elif isinstance(step, EnvironmentStep):
+            of = {"requirements": step.requirements, "keep": step.keep, "own": step.own}
+            self.host.ask(
+                "make_environment", key=step.key, python=step.python, packages=list(step.packages), **of
+            )
+        elif isinstance(step, StartStep):
+            job = step.spec["job"]
+            self.started = start(self.host, job, spec=step.spec, secrets=self.secrets, **self.planned)
+
+    def _send_tree(self, tree: Source) -> None:
+        """Where what arrived is not what was read here, the digests kept here may be what is wrong."""
+        try:
+            self.host.send_tree(tree)
+        except (Refused, UsageError):
+            facts.digests(self.ctx).forget(tree.folder)
+            raise
+
+
+def planned(found: dict[str, Any], share_gpu: bool) -> dict[str, Any]:
+    """What a start is judged by on the host: who was there when it was planned, and whether that matters."""
+    return {"share_gpu": share_gpu, "beside": [run["id"] for run in found["live"]]}
+
+
+def start(host: Host, job: str, **fields: Any) -> dict[str, Any]:
+    """The facts of the run once it is up. Another client that was first is told of as a plan tells it."""
+    try:
+        seen: dict[str, Any] = host.ask("start", **fields)["seen"]
+    except Refused as no:
+        if no.kind == "running":
+            raise fitness.already_running(job, no.about["run"]) from None
+        if no.kind == "gpu":
+            raise fitness.gpu_in_use(no.about["holders"]) from None
+        raise
+    return seen

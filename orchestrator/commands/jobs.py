@@ -1,0 +1,230 @@
+"""JOB → a job with its data folders: where the file lies, `--set`, `--data`, what is missing."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator import process, share, textfile
+from orchestrator.commands import verify
+from orchestrator.context import Context
+from orchestrator.core import spec
+from orchestrator.core.spec import JobFile, JobSpec
+from orchestrator.errors import GpujobError, UsageError
+
+HOST = "host:"
+_LOCAL = re.compile(r"(-[erc]\b|--(editable|requirement|constraint)\b|\.|/|file:)")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that may be planned: its file, and where its data and code stand."""
+
+    file: JobFile
+    base: Path
+    ours: bool
+    data: dict[str, Path]
+    on_host: dict[str, str]
+    missing: list[str]
+    requirements: str | None
+    packages: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> JobSpec:
+        return self.file.spec
+
+    def within(self, hours: float) -> Job:
+        """The same job, ended after so many hours."""
+        limits = msgspec.structs.replace(self.spec.limits, max_hours=hours)
+        spec = msgspec.structs.replace(self.spec, limits=limits)
+        return replace(self, file=msgspec.structs.replace(self.file, spec=spec))
+
+    @property
+    def code_folder(self) -> Path | None:
+        """None for a trainer of ours whose job names no code."""
+        if self.spec.code is not None:
+            return self.base / self.spec.code
+        return None if self.spec.trainer else self.base
+
+
+def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | None = None) -> Job:
+    """Reads and checks a job file; its trainer and the trainer's options too. Looks at no data yet."""
+    path, ours = _find(ctx, word)
+    shown = ctx.short(path)
+    file = spec.parse(textfile.read(path, shown), shown, [_pair(item) for item in sets])
+    if name:
+        file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
+    _check_name(file, name)
+    _check_trainer(file)
+    report = _check_config(ctx, file) if file.spec.trainer else {}
+    packages, options = tuple(report.get("packages") or ()), list(report.get("paths") or [])
+    file = _paths_as_data(file, options)
+    base = ctx.cwd if ours else path.parent
+    folders = _data_folders(ctx, file, base, data)
+    # Of a fetched run its best checkpoint is meant, not its log.
+    folders |= {name: verify.pointed(folders[name]) for name in options if name in folders}
+    given = {item.partition("=")[0] for item in data}
+    on_host = {
+        key: place.removeprefix(HOST)
+        for key, place in file.spec.data.items()
+        if place.startswith(HOST) and key not in given
+    }
+    missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
+    wanted = _requirements(file, base)
+    return Job(file, base, ours, folders, on_host, missing, wanted, packages)
+
+
+def need_data(job: Job) -> None:
+    """Three lines that name what is missing; exit 2."""
+    if not job.missing:
+        return
+    if job.ours:
+        folders = ", ".join(f"{key} ({job.data[key]})" for key in job.missing)
+        raise UsageError(
+            f"{job.spec.name} needs its data: no folder {folders}",
+            f"it looks for {', '.join(job.spec.data.values())} below the current folder",
+            f"gpujob deploy {job.spec.name} --data DIR (holding {', '.join(job.spec.data)}), "
+            f"or without one: --set data.NAME=null; a sample: gpujob prepare {job.spec.trainer} --sample DIR",
+        )
+    key = job.missing[0]
+    where = job.file.where("data", key)
+    raise UsageError(f"{where}: data.{key}: there is no {job.data[key]}", "", f"--data {key}=PATH")
+
+
+def _requirements(file: JobFile, base: Path) -> str | None:
+    """The text for pip. What it names must be had on the host, so no line may name a file here."""
+    name = file.spec.env.requirements
+    if name is None:
+        return None
+    where = file.where("env", "requirements")
+    text = textfile.read(base / name, f"{where}: env.requirements: {name}")
+    for number, line in enumerate(text.splitlines(), 1):
+        if _LOCAL.match(line.strip()):
+            why = f"{name}:{number}: {line.strip()}"
+            raise UsageError(
+                f"{where}: env.requirements names a file of this machine", why, "name packages alone"
+            )
+    return text
+
+
+def _find(ctx: Context, word: str) -> tuple[Path, bool]:
+    shipped = share.folder("jobs")
+    if "/" in word or word.endswith((".yaml", ".yml")):
+        path = ctx.path(word)
+        if not path.is_file():
+            raise UsageError(f"there is no job file {word}", "", "gpujob init writes one")
+        return path, _same(path, shipped / path.name)
+    for path in (ctx.cwd / f"{word}.yaml", ctx.cwd / "jobs" / f"{word}.yaml"):
+        if path.is_file():
+            return path, _same(path, shipped / path.name)
+    if (shipped / f"{word}.yaml").is_file():
+        return shipped / f"{word}.yaml", True
+    ours = sorted(path.stem for path in shipped.glob("*.yaml"))
+    close = difflib.get_close_matches(word, ours, n=1)
+    guess = f"did you mean {close[0]!r}?" if close else f"jobs that come with gpujob: {', '.join(ours)}"
+    raise UsageError(f"there is no job {word!r}", f"no ./{word}.yaml, no ./jobs/{word}.yaml; {guess}")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.samefile(other)
+
+
+def _pair(item: str) -> tuple[str, str]:
+    key, equals, value = item.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {item}: write it as KEY=VALUE", "", "--set config.epochs=3")
+    return key, value
+
+
+def _check_name(file: JobFile, name: str | None) -> None:
+    if name and not spec.NAME.match(name):
+        raise UsageError(f"--name {name}: letters, digits, - and _, 40 at most")
+
+
+def _check_trainer(file: JobFile) -> None:
+    if file.spec.trainer is not None:
+        must_be_trainer(file.spec.trainer, f"{file.where('trainer')}: ")
+
+
+def must_be_trainer(name: str, where: str = "") -> None:
+    """UsageError with a guess for a name that is no trainer of ours."""
+    known = share.trainer_names()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        raise UsageError(f"{where}unknown trainer {name!r}", guess)
+
+
+def _data_folders(ctx: Context, file: JobFile, base: Path, given: list[str]) -> dict[str, Path]:
+    places = {name: base / ctx.expand(place.removeprefix(HOST)) for name, place in file.spec.data.items()}
+    for item in given:
+        name, equals, path = item.partition("=")
+        if not equals:
+            places = {key: ctx.path(item) / key for key in places}
+        elif name in places:
+            places[name] = ctx.path(path)
+        else:
+            raise UsageError(f"--data {item}: the job has no data {name!r}", f"it has: {', '.join(places)}")
+    return places
+
+
+def _check_config(ctx: Context, file: JobFile) -> dict[str, Any]:
+    """The trainer itself says which options it has; the job file says on which line they stand.
+
+    Its report tells the `packages` that it imports, and the options that are `paths`.
+    """
+    request = {"config": file.spec.config, "data": {}, "tier": "config"}
+    lines: list[str] = []
+    words, stdin = ["check", file.spec.trainer or ""], json.dumps(request).encode()
+    done = process.trainers(ctx.python, words, ctx.env, stdin=stdin, on_line=lines.append)
+    report = report_of(lines)
+    if report is None:
+        raise GpujobError("the trainer's check gave no report", last_line(done.err), "gpujob doctor")
+    errors = [f for f in report["findings"] if f["severity"] == "error"]
+    if errors:
+        found = [f"{file.where('config', *_path(f))}: {f['seen']}" for f in errors]
+        raise UsageError(found[0], "; ".join([errors[0]["fix"], *found[1:]]))
+    return report
+
+
+def _paths_as_data(file: JobFile, options: list[str]) -> JobFile:
+    """`config: {teacher: PATH}` is the data folder `teacher`: it is sent and verified as data is."""
+    config, data = dict(file.spec.config), dict(file.spec.data)
+    lines = dict(file.lines)
+    for name in options:
+        if not (place := config.pop(name, "")):
+            continue
+        if name in data:
+            where = file.where("config", name)
+            raise UsageError(f"{where}: {name} stands in config and in data", "", "keep one of the two")
+        data[name] = place
+        lines["data", name] = lines.get(("config", name), 0)
+    changed = msgspec.structs.replace(file.spec, config=config, data=data)
+    return msgspec.structs.replace(file, spec=changed, lines=lines)
+
+
+def report_of(lines: list[str]) -> dict[str, Any] | None:
+    """The report among the lines that `python -m trainers check` printed."""
+    for line in reversed(lines):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict) and value.get("event") == "report":
+            return value
+    return None
+
+
+def last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"
+
+
+def _path(finding: dict[str, Any]) -> list[str]:
+    return [str(finding["key"])] if finding.get("key") else []

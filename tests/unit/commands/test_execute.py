@@ -1,0 +1,43 @@
+"""A start that the host refuses because of somebody else is told as the plan tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.commands import execute
+from orchestrator.errors import GpujobError
+from orchestrator.targets.base import Refused
+from tests.support import ScriptedHost
+from tests.unit.core.test_plan import FACTS
+
+HOLDER = {"name": "python", "user": "ana", "pid": 9, "used_mib": 700, "ours": "x-1"}
+
+
+def refused(kind: str, about: dict[str, Any]) -> GpujobError:
+    host = ScriptedHost({"start": Refused(kind, "no", about=about)})
+    with pytest.raises(GpujobError) as caught:
+        execute.start(host, "job", spec={"id": "job-2"})  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_another_client_that_was_first_is_named_with_what_to_type() -> None:
+    no = refused("running", {"run": "job-1"})
+    assert (no.what, no.exit_code) == ("job is already running as job-1", 1)
+    assert no.next_step == "gpujob monitor job-1, or deploy with --name to run it beside"
+
+
+def test_who_holds_the_gpu_by_now_is_named_with_what_to_type() -> None:
+    no = refused("gpu", {"holders": [HOLDER]})
+    assert (no.what, no.why) == ("a GPU is in use", "python of ana (pid 9, 700 MiB, run x-1)")
+    assert no.next_step == "stop it, or deploy with --share-gpu"
+
+
+def test_any_other_refusal_stays_what_it_is() -> None:
+    assert refused("no-tmux", {}).what == "no"
+
+
+def test_a_start_is_told_what_its_plan_knew() -> None:
+    found = {**FACTS, "live": [{"id": "x-1", "job": "x"}]}
+    assert execute.planned(found, share_gpu=True) == {"share_gpu": True, "beside": ["x-1"]}

@@ -1,0 +1,60 @@
+import pytest
+
+from orchestrator.commands.runs import choose
+from orchestrator.errors import NotFound, UsageError
+
+NOW = 1_760_000_000.0
+
+
+def run(run_id: str, job: str, going: bool = False) -> dict[str, object]:
+    ended = None if going else NOW
+    return {
+        "id": run_id,
+        "run": {"job": job, "created": NOW},
+        "supervised": going,
+        "pids": [],
+        "state": {"ended": ended, "reason": "exit", "exit_code": 0},
+    }
+
+
+A1, A2 = run("a-20261121T101112-1111", "a"), run("a-20261121T101113-2222", "a")
+B = run("ab-20261121T101114-3333", "ab")
+GOING = run("c-20261121T101115-4444", "c", going=True)
+
+
+def test_a_jobs_name_means_its_latest_run_and_not_a_prefix_of_others() -> None:
+    assert choose([A1, A2, B], "a", NOW) is A2
+
+
+def test_a_unique_prefix_or_the_whole_id_names_a_run() -> None:
+    assert choose([A1, A2, B], "a-20261121T101112", NOW) is A1
+    assert choose([A1, A2, B], str(A2["id"]), NOW) is A2
+
+
+def test_a_prefix_that_fits_several_names_them() -> None:
+    with pytest.raises(UsageError, match="fits 2 runs") as caught:
+        choose([A1, A2], "a-2026", NOW)
+    assert "2222" in caught.value.why
+
+
+def test_no_such_run_is_exit_3_and_says_what_there_is() -> None:
+    with pytest.raises(NotFound) as caught:
+        choose([A1], "zebra", NOW)
+    assert caught.value.exit_code == 3
+    assert str(A1["id"]) in caught.value.why
+
+
+def test_without_a_word_the_one_that_is_going_is_meant_else_the_latest() -> None:
+    assert choose([GOING, A1, B], None, NOW) is GOING
+    assert choose([A1, B], None, NOW) is B
+
+
+def test_several_that_are_going_must_be_named() -> None:
+    with pytest.raises(UsageError, match="2 runs are going"):
+        choose([GOING, run("d-20261121T101116-5555", "d", going=True)], None, NOW)
+
+
+def test_nothing_at_all_says_how_to_begin() -> None:
+    with pytest.raises(NotFound) as caught:
+        choose([], None, NOW)
+    assert caught.value.next_step.startswith("gpujob deploy")

@@ -1,0 +1,27 @@
+"""What the verbs that call a trainer pass on of what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.commands import trainer
+from tests.support import new_box
+
+
+def test_evaluate_passes_a_warning_on_and_says_what_the_interval_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = {
+        "samples": 3,
+        "warning": "2 of 5 samples are left out",
+        "values": {"accuracy": 0.5},
+        "drawn": "samples",
+    }
+    monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
+    monkeypatch.setattr(trainer, "_call", lambda ctx, words: [told])
+    with new_box() as box:
+        result = box.run("evaluate", "c", "--data", "faces=.")
+    assert result.code == 0
+    assert "warning: 2 of 5 samples are left out" in result.err
+    assert "0.5000" in result.out
+    assert "the 95 % interval, samples drawn" in result.out

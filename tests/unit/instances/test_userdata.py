@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator import share
+from orchestrator.errors import UsageError
+from orchestrator.instances import userdata
+from orchestrator.instances.userdata import ANY_VOLUME, LIMIT, UserData
+from tests.rigs import needs
+
+TEMPLATE = (share.folder("templates") / "cloud-init.yaml").read_text("utf-8")
+PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+VALUES = UserData(
+    user="ubuntu",
+    authorized_key="ssh-ed25519 AAAAC3Nza me@laptop",
+    host_private=PRIVATE,
+    host_public="ssh-ed25519 AAAAC3Nzb",
+    deadline=1_795_300_000,
+    boot_grace=900,
+    spot=True,
+    data=ANY_VOLUME,
+)
+TEXT = userdata.render(TEMPLATE, VALUES)
+
+
+def config() -> dict[str, Any]:
+    return dict(yaml.safe_load(TEXT))
+
+
+def files() -> dict[str, str]:
+    """What the first seconds of a boot write, by name, and the script of the boot itself."""
+    boot = config()["bootcmd"][0]
+    found = re.findall(r"cat >\S*?([\w.-]+) <<'(\w+)'\n(.*?)^\2$", boot, re.M | re.S)
+    inner = re.findall(r"cat >\S*?([\w.-]+) <<'(END)'\n(.*?)^END$", found[0][2], re.M | re.S)
+    return {"bootcmd": boot, **{name: text for name, _, text in found + inner}}
+
+
+def test_keys_arrive_as_they_were_given() -> None:
+    assert config()["ssh_keys"] == {"ed25519_private": PRIVATE, "ed25519_public": VALUES.host_public}
+    assert config()["ssh_authorized_keys"] == [VALUES.authorized_key]
+    assert config()["ssh_deletekeys"] is True
+    assert config()["ssh_genkeytypes"] == ["ed25519"]
+
+
+def test_no_place_is_left_open_and_no_comment_is_sent() -> None:
+    assert re.findall(r"@[a-z_]+@", TEXT) == []
+    assert [line for line in TEXT.splitlines() if re.match(r" *# ", line)] == []
+    assert TEXT.startswith("#cloud-config\n")
+
+
+def test_it_fits_into_user_data_with_room_to_spare() -> None:
+    assert len(TEXT.encode()) < LIMIT // 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"user": "root; reboot"},
+        {"authorized_key": "ssh-ed25519 AAAA\nssh-rsa BBBB"},
+        {"host_public": ""},
+        {"host_private": "AAAA"},
+        {"deadline": 0},
+        {"boot_grace": -1},
+        {"data": "/dev/sdf; rm -rf /"},
+        {"ready": "/run/$(id)"},
+    ],
+)
+def test_a_value_that_could_break_out_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        userdata.render(TEMPLATE, replace(VALUES, **wrong))
+
+
+def test_what_is_too_long_for_ec2_is_refused() -> None:
+    with pytest.raises(UsageError, match="too long"):
+        userdata.render(TEMPLATE + "x: |\n" + "  y\n" * LIMIT, VALUES)
+
+
+def test_a_volume_is_found_by_the_name_that_the_box_gives_it() -> None:
+    assert userdata.volume("vol-0abc") == "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
+
+
+def test_cloud_init_takes_it(tmp_path: Path) -> None:
+    needs.require("cloud-init")
+    given = tmp_path / "user-data"
+    for text, code in ((TEXT, 0), (TEXT + "runcmd: 3\n", 1)):
+        given.write_text(text)
+        words = [str(needs.tool("cloud-init")), "schema", "-c", str(given)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    needs.require("systemd-analyze")
+    units = {name: text for name, text in files().items() if name.endswith((".service", ".timer"))}
+    assert len(units) == 4
+    for name, text in units.items():
+        (tmp_path / name).write_text(text)
+    words = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in units)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    ours = [line for line in done.stderr.splitlines() if "gpujob" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+def test_the_shell_takes_the_scripts(tmp_path: Path) -> None:
+    scripts = [
+        files()["boot"],
+        files()["check"],
+        config()["write_files"][0]["content"],
+        config()["runcmd"][1],
+    ]
+    for script in scripts:
+        done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
