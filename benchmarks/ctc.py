@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainers.common import ctc, normalise, wer
-from trainers.common.frames import FrameNormaliser, Frames
-from trainers.common.landmarks import RAW, Layout
-from trainers.common.sign import parts, reading
+from trainers.data import normalise
+from trainers.data.frames import FrameNormaliser, Frames
+from trainers.data.landmarks import RAW, Layout
+from trainers.data.sign import parts, reading
 from trainers.i3d_teacher.model import I3DTeacher
 from trainers.mobilenet_v3.model import Student
+from trainers.tasks import ctc, wer
 
 BATCH, STEPS, WORDS, GLOSSES, TRIALS = 4, 176, 1232, 10, 5
 LAYOUT = Layout.named("pose-face-hands")

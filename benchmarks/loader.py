@@ -27,8 +27,8 @@ import av
 import numpy as np
 import torch
 
-from trainers.common.emotions import Crema, Ravdess
-from trainers.common.recordings import Record
+from trainers.data.emotions import Crema, Ravdess
+from trainers.data.recordings import Record
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.learner import Learner

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainers.common.sign import sample as signing
+from trainers.data.sign import sample as signing
 from trainers.engine.events import Silent
 from trainers.engine.preflight import Request
 from trainers.facenet_lstm import sample as writer

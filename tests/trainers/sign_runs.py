@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from trainers import registry
-from trainers.common.sign import sample as writer
-from trainers.common.sign.task import SignTask
+from trainers.data.sign import sample as writer
 from trainers.engine import preflight
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.loop import Trainer
 from trainers.engine.preflight import Request
+from trainers.tasks.sign.task import SignTask
 
 TINY: dict[str, object] = {
     "preset": "tiny",

@@ -13,8 +13,8 @@ from faces import check, edit, told
 from trainers.blendshapes import files, names, npz, probes
 from trainers.blendshapes import task as tasks
 from trainers.blendshapes.batch import Items
-from trainers.common import normalise
-from trainers.common.refusal import Unusable
+from trainers.data import normalise
+from trainers.data.refusal import Unusable
 from trainers.engine import rng
 
 

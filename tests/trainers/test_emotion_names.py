@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.common import emotions, splits
+from trainers.data import emotions, splits
 
 ravdess = st.builds(
     emotions.Ravdess,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from torch import nn
 
-from trainers.common import classify
 from trainers.engine import health, metrics, optim
 from trainers.engine.config import EngineConfig
 from trainers.engine.meter import Meter
+from trainers.tasks import classify
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "step"])

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from trainers.blendshapes.config import Config as BlendshapesConfig
 from trainers.blendshapes.model import Blendshapes
-from trainers.common.sign.batch import collate
+from trainers.data.sign.batch import collate
 from trainers.engine import precision
 from trainers.engine.config import EngineConfig
 from trainers.engine.distributed import Group

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from orchestrator.onhost import datafolder
-from trainers.common import normalise, recordings
-from trainers.common.refusal import Unusable
-from trainers.common.sign import reading
+from trainers.data import normalise, recordings
+from trainers.data.refusal import Unusable
+from trainers.data.sign import reading
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
 from trainers.facenet_lstm import data, files

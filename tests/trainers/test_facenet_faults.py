@@ -7,7 +7,7 @@ import pytest
 from faults import change, check, found, whole
 
 from trainers import registry
-from trainers.common import emotions, recordings
+from trainers.data import emotions, recordings
 from trainers.engine import rng
 from trainers.facenet_lstm import config as options
 from trainers.facenet_lstm import files

@@ -9,7 +9,7 @@ import torch
 from faults import change, check, found, whole
 from torch import nn
 
-from trainers.common import normalise
+from trainers.data import normalise
 from trainers.engine import optim, rng
 from trainers.engine.config import option
 from trainers.engine.loop import Trainer

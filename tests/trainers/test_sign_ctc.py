@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.common import ctc, normalise
-from trainers.common.frames import FrameNormaliser, Frames
-from trainers.common.normalise import NormalisedTwice
+from trainers.data import normalise
+from trainers.data.frames import FrameNormaliser, Frames
+from trainers.data.normalise import NormalisedTwice
+from trainers.tasks import ctc
 
 
 def uniform(batch: int = 1, steps: int = 12, words: int = 9) -> torch.Tensor:

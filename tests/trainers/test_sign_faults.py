@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import sign_runs as runs
 
-from trainers.common import normalise
-from trainers.common.landmarks import ORDERS, RAW, Layout
-from trainers.common.refusal import Unusable
-from trainers.common.sign import reading
+from trainers.data import normalise
+from trainers.data.landmarks import ORDERS, RAW, Layout
+from trainers.data.refusal import Unusable
+from trainers.data.sign import reading
 from trainers.engine.health import DataUnusable
 from trainers.i3d_teacher.task import TeacherTask
 
@@ -189,7 +189,7 @@ class Padded(TeacherTask):
     ("task", "code"), [(Unnormalised, "norm.once"), (Shuffled, "label.match"), (Padded, "pad.invariance")]
 )
 def test_a_faulty_task_is_caught_by_its_own_probe(task, code, signs, signs_cache):
-    from trainers.common.sign import modelprobes, probes  # noqa: PLC0415
+    from trainers.tasks.sign import modelprobes, probes  # noqa: PLC0415
 
     right = runs.opened(TEACHER, signs, signs_cache)
     asks = {
@@ -209,7 +209,7 @@ def test_a_second_normalisation_raises(signs, signs_cache):
 
 
 def test_statistics_without_a_floor_are_caught(signs, signs_cache):
-    from trainers.common.sign import probes  # noqa: PLC0415
+    from trainers.tasks.sign import probes  # noqa: PLC0415
 
     task = runs.opened(TEACHER, signs, signs_cache)
     assert probes.std_floor(task) == []

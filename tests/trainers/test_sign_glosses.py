@@ -9,8 +9,9 @@ import jiwer
 import numpy as np
 import pytest
 
-from trainers.common import decode, phoenix, wer
-from trainers.common.vocabulary import BLANK, UNKNOWN, Vocabulary
+from trainers.data import phoenix
+from trainers.tasks import decode, wer
+from trainers.tasks.vocabulary import BLANK, UNKNOWN, Vocabulary
 
 HEADER = "id|folder|signer|annotation"
 

@@ -8,14 +8,15 @@ import sign_runs as runs
 import torch
 
 from trainers import registry
-from trainers.common.landmarks import Layout
-from trainers.common.sign import modelprobes, parts, reading
-from trainers.common.sign.batch import Sample, collate
+from trainers.data.landmarks import Layout
+from trainers.data.sign import parts, reading
+from trainers.data.sign.batch import Sample, collate
 from trainers.i3d_teacher.model import PARAMETERS as TEACHERS
 from trainers.i3d_teacher.model import I3DTeacher
 from trainers.mobilenet_v3 import model as students
 from trainers.mobilenet_v3.model import Student
 from trainers.mobilenet_v3.task import StudentTask
+from trainers.tasks.sign import modelprobes
 
 LAYOUT = Layout.named("pose-face-hands")
 

@@ -13,14 +13,15 @@ import trainer_runs
 
 from trainers import __main__ as command
 from trainers import registry
-from trainers.common import ctc
-from trainers.common.sign import pack, probes
-from trainers.common.sign.words import WordErrors
+from trainers.data.sign import pack
 from trainers.engine import checkpoint
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
 from trainers.engine.preflight import Request
 from trainers.mobilenet_v3 import teacher as teachers
+from trainers.tasks import ctc
+from trainers.tasks.sign import probes
+from trainers.tasks.sign.words import WordErrors
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +208,7 @@ def test_packed_data_is_only_read_and_its_statistics_are_found_in_the_cache(sign
     before = standing(data)
     first = runs.opened("i3d-teacher", data, work, normalise="global")
     assert standing(data) == before
-    monkeypatch.setattr("trainers.common.sign.data.normalise.fit", None)
+    monkeypatch.setattr("trainers.data.sign.data.normalise.fit", None)
     again = runs.opened("i3d-teacher", data, work, normalise="global")
     assert np.array_equal(first.normaliser.statistics.mean, again.normaliser.statistics.mean)
 

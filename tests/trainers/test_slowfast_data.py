@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slowfast_kit import folders, task, tiny
 
-from trainers.common.normalise import NormalisedTwice
-from trainers.common.refusal import Unusable
+from trainers.data.normalise import NormalisedTwice
+from trainers.data.refusal import Unusable
 from trainers.engine import precision
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable

@@ -10,7 +10,7 @@ import pytest
 from slowfast_kit import folders, tiny, write_manifest
 
 from trainers import __main__ as command
-from trainers.common import folds
+from trainers.data import folds
 from trainers.slowfast import files, manifest, rules
 
 

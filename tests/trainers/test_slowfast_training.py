@@ -11,8 +11,8 @@ from slowfast_kit import folders, task, tiny, write_manifest
 from torch import nn
 
 from trainers import __main__ as command
-from trainers.common import emotions
-from trainers.common.recordings import Listing, Record
+from trainers.data import emotions
+from trainers.data.recordings import Listing, Record
 from trainers.engine import checkpoint, optim, resume
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from trainers.blendshapes import names
 from trainers.blendshapes.config import Config
-from trainers.common import splits, walk
-from trainers.common.refusal import Reasoned, Unusable
+from trainers.data import splits, walk
+from trainers.data.refusal import Reasoned, Unusable
 
 LABEL, GROUP, SPLIT, FILE = "label", "group", "split", "file"
 EXTRA = (LABEL, GROUP, SPLIT, FILE)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trainers.blendshapes.files import FILE, GROUP, LABEL, SPLIT
-from trainers.common.refusal import Unusable
+from trainers.data.refusal import Unusable
 
 KEYS = {"labels": LABEL, "groups": GROUP, "files": FILE, "splits": SPLIT}
 

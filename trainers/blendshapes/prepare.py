@@ -7,8 +7,8 @@ from typing import Any
 
 from trainers.blendshapes import names
 from trainers.blendshapes.sample import write_csv
-from trainers.common import walk
-from trainers.common.splits import SPLITS
+from trainers.data import walk
+from trainers.data.splits import SPLITS
 from trainers.engine import health
 from trainers.engine.events import Events, printable
 from trainers.engine.sources import BadSource

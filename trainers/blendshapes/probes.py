@@ -14,7 +14,7 @@ from trainers.blendshapes.batch import Sample
 from trainers.blendshapes.config import DATA, Config
 from trainers.blendshapes.files import Row
 from trainers.blendshapes.task import BlendshapesTask
-from trainers.common import normalise
+from trainers.data import normalise
 from trainers.engine import checkpoint, health
 from trainers.engine import probes as engine
 from trainers.engine.events import Events

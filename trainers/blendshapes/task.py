@@ -15,12 +15,13 @@ from trainers.blendshapes import data, files, names, rules
 from trainers.blendshapes.batch import Batch, Items, Sample, collate
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.model import Answering, Blendshapes
-from trainers.common import classify, logistic, normalise
-from trainers.common.refusal import Unusable
+from trainers.data import normalise
+from trainers.data.refusal import Unusable
 from trainers.engine import checkpoint, export, health, metrics, rng, seen
 from trainers.engine.config import parse
 from trainers.engine.events import Events
 from trainers.engine.task import Output, Summary
+from trainers.tasks import classify, logistic
 
 NAME = "blendshapes"
 PROOF_ROWS, TOLERANCE = 8, 1e-4

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common import emotions, partial, recordings
-from trainers.common.recordings import Listing, Record, Refusal
-from trainers.common.refusal import Unusable, read_or_stop
+from trainers.data import emotions, partial, recordings
+from trainers.data.recordings import Listing, Record, Refusal
+from trainers.data.refusal import Unusable, read_or_stop
 from trainers.engine.events import Events
 from trainers.facenet_lstm.files import stem
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.common import recordings
-from trainers.common.recordings import Listing
+from trainers.data import recordings
+from trainers.data.recordings import Listing
 from trainers.facenet_lstm.config import Config
 
 SUFFIX = "_facenet_features"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.common import emotions, normalise, recordings
-from trainers.common.recordings import Record
+from trainers.data import emotions, normalise, recordings
+from trainers.data.recordings import Record
 from trainers.engine import checkpoint, health
 from trainers.engine import probes as engine
 from trainers.engine.events import Events

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers.common import recording_rules, recordings
-from trainers.common.recording_rules import CODES, Splits, report
-from trainers.common.recordings import Listing, Record, Refusal
+from trainers.data import recording_rules, recordings
+from trainers.data.recording_rules import CODES, Splits, report
+from trainers.data.recordings import Listing, Record, Refusal
 from trainers.engine.health import Finding
 from trainers.facenet_lstm import files
 from trainers.facenet_lstm.config import DATA, Config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.common import emotions
+from trainers.data import emotions
 from trainers.engine import rng
 from trainers.engine.events import Events
 from trainers.facenet_lstm.files import SUFFIX, stem

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainers.common import classify, emotions, normalise, recordings
-from trainers.common.recordings import Record
-from trainers.common.refusal import Unusable
+from trainers.data import emotions, normalise, recordings
+from trainers.data.recordings import Record
+from trainers.data.refusal import Unusable
 from trainers.engine import checkpoint, health, metrics, rng, seen
 from trainers.engine.config import parse
 from trainers.engine.events import Events, Silent
@@ -21,6 +21,7 @@ from trainers.engine.task import Output, Summary
 from trainers.facenet_lstm import data, files, rules
 from trainers.facenet_lstm.config import Config
 from trainers.facenet_lstm.model import FacenetLSTM
+from trainers.tasks import classify
 
 CLASSES = emotions.CLASSES
 NAME = "facenet-lstm"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainers.common.sign.config import DATA, SOURCES, SignConfig
+from trainers.data.sign.config import DATA, SOURCES, SignConfig
 from trainers.engine.config import option
 
 TITLE = "sign language glosses from MediaPipe landmarks: modality fusion, 1-D Inception, BiLSTM, CTC"

@@ -1,5 +1,5 @@
 """A corpus and its feature files as a packed data folder."""
 
-from trainers.common.sign.pack import run
+from trainers.data.sign.pack import run
 
 __all__ = ["run"]

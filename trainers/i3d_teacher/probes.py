@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from trainers.common.sign import probes as sign
-from trainers.common.sign.probes import DATA_CODES, PROBE_CODES, probes
 from trainers.i3d_teacher.task import TeacherTask
+from trainers.tasks.sign import probes as sign
+from trainers.tasks.sign.probes import DATA_CODES, PROBE_CODES, probes
 
 __all__ = ["DATA_CODES", "PROBE_CODES", "inspect", "probes"]
 

@@ -1,5 +1,5 @@
 """Sample data for the teacher."""
 
-from trainers.common.sign.sample import SIZE, write
+from trainers.data.sign.sample import SIZE, write
 
 __all__ = ["SIZE", "write"]

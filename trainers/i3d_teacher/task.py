@@ -3,12 +3,12 @@
 from functools import partial
 from typing import Any
 
-from trainers.common.landmarks import Layout
-from trainers.common.sign import task as sign
-from trainers.common.sign import use
-from trainers.common.sign.task import SignTask
+from trainers.data.landmarks import Layout
 from trainers.i3d_teacher.config import Config
 from trainers.i3d_teacher.model import PARAMETERS, STRIDE, I3DTeacher
+from trainers.tasks.sign import task as sign
+from trainers.tasks.sign import use
+from trainers.tasks.sign.task import SignTask
 
 
 class TeacherTask(SignTask):

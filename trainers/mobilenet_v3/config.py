@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from trainers.common.sign import config as sign
-from trainers.common.sign.config import SOURCES, SignConfig
+from trainers.data.sign import config as sign
+from trainers.data.sign.config import SOURCES, SignConfig
 from trainers.engine.config import option
 
 TITLE = "sign language glosses by a small student: 1-D MobileNetV3, BiLSTM, CTC, a teacher where there is one"

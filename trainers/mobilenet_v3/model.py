@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import hardswish
 
-from trainers.common.frames import Frames, mask
-from trainers.common.landmarks import Layout
-from trainers.common.sign.layers import Encoder, MaskedGroupNorm, Reader, halved
-from trainers.common.sign.parts import MODALITIES, WIDTHS, modalities
+from trainers.data.frames import Frames, mask
+from trainers.data.landmarks import Layout
+from trainers.data.sign.parts import MODALITIES, WIDTHS, modalities
 from trainers.engine.dropout import CounterDropout
+from trainers.tasks.sign.layers import Encoder, MaskedGroupNorm, Reader, halved
 
 STEM = 16
 

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from trainers.common.sign import probes as sign
-from trainers.common.sign.probes import PROBE_CODES, probes
 from trainers.mobilenet_v3.task import StudentTask, with_teacher
+from trainers.tasks.sign import probes as sign
+from trainers.tasks.sign.probes import PROBE_CODES, probes
 
 __all__ = ["DATA_CODES", "PROBE_CODES", "inspect", "probes"]
 

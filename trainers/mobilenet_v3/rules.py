@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from trainers.common.sign import rules
-from trainers.common.sign.rules import CODES, check_files
 from trainers.mobilenet_v3.config import DATA
+from trainers.tasks.sign import rules
+from trainers.tasks.sign.rules import CODES, check_files
 
 __all__ = ["CODES", "check_files", "folders"]
 

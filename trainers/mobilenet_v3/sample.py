@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trainers import registry
-from trainers.common.sign import sample
-from trainers.common.sign.sample import SIZE
+from trainers.data.sign import sample
+from trainers.data.sign.sample import SIZE
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Group, pick_device
 from trainers.engine.events import Events, Silent

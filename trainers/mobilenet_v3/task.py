@@ -9,16 +9,16 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import kl_div
 
-from trainers.common.landmarks import Layout
-from trainers.common.sign import task as sign
-from trainers.common.sign import use
-from trainers.common.sign.batch import Batch, Sample
-from trainers.common.sign.task import Items, SignTask
+from trainers.data.landmarks import Layout
+from trainers.data.sign.batch import Batch, Sample
 from trainers.engine.events import Events
 from trainers.engine.sampler import Key
 from trainers.mobilenet_v3.config import Config
 from trainers.mobilenet_v3.model import PARAMETERS, Student
 from trainers.mobilenet_v3.teacher import Teacher, open_teacher
+from trainers.tasks.sign import task as sign
+from trainers.tasks.sign import use
+from trainers.tasks.sign.task import Items, SignTask
 
 
 class StudentTask(SignTask):

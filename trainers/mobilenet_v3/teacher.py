@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from trainers import registry
-from trainers.common.landmarks import Layout
-from trainers.common.sign.data import Cache, publish
-from trainers.common.sign.files import Record
-from trainers.common.vocabulary import Vocabulary
+from trainers.data.landmarks import Layout
+from trainers.data.sign.data import Cache, publish
+from trainers.data.sign.files import Record
 from trainers.engine import checkpoint, health
 from trainers.engine.events import Events
+from trainers.tasks.vocabulary import Vocabulary
 
 LOGITS, INDEX = "logits.f16", "index.json"
 

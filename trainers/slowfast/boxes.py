@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainers.common.recordings import Record, stem
+from trainers.data.recordings import Record, stem
 from trainers.slowfast.video import Box
 
 NAME = "faces.csv"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.common.recordings import Record
+from trainers.data.recordings import Record
 from trainers.engine.events import Events
 from trainers.slowfast import video
 from trainers.slowfast.decode import build_all

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.common import emotions, recordings
-from trainers.common.recordings import Record, Refusal
+from trainers.data import emotions, recordings
+from trainers.data.recordings import Record, Refusal
 from trainers.engine import rng
 from trainers.engine.events import Events
 from trainers.engine.sampler import Key

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from trainers.common.refusal import Unread
+from trainers.data.refusal import Unread
 from trainers.engine.events import complain, say
 from trainers.engine.workers import let_the_parent_decide
 from trainers.slowfast.shards import Kind, Shard, Source, build

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainers.common import emotions, folds, recordings, splits
-from trainers.common.recordings import Listing, Record, Refusal, stem
+from trainers.data import emotions, folds, recordings, splits
+from trainers.data.recordings import Listing, Record, Refusal, stem
 from trainers.slowfast import manifest
 from trainers.slowfast.config import Config
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainers.common.recordings import Listing, Record, Refusal, stem
-from trainers.common.splits import SPLITS
+from trainers.data.recordings import Listing, Record, Refusal, stem
+from trainers.data.splits import SPLITS
 
 NAME = "manifest.csv"
 COLUMNS = ("path", "dataset", "label", "split", "actor", "take", "bytes", "mtime", "excluded")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from trainers.common.normalise import NormalisedTwice
+from trainers.data.normalise import NormalisedTwice
 
 MEAN, STD = 0.45, 0.225
 """Of the Kinetics weights, for each colour: (x / 255 - MEAN) / STD."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.common import recording_rules
+from trainers.data import recording_rules
 from trainers.engine.events import Events
 from trainers.slowfast import files, manifest, rules
 from trainers.slowfast.config import Config

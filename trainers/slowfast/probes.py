@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.common import emotions, recordings
+from trainers.data import emotions, recordings
 from trainers.engine import checkpoint, health
 from trainers.engine import probes as engine
 from trainers.engine.events import Events

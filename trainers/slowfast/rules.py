@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers.common import folds, recording_rules
-from trainers.common.recording_rules import Splits, report
-from trainers.common.recordings import Record, Refusal
+from trainers.data import folds, recording_rules
+from trainers.data.recording_rules import Splits, report
+from trainers.data.recordings import Record, Refusal
 from trainers.engine import health
 from trainers.engine.health import Finding
 from trainers.slowfast import files, manifest

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common import emotions
+from trainers.data import emotions
 from trainers.engine import rng
 from trainers.engine.events import Events
 from trainers.slowfast import video

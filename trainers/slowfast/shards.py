@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.common import partial
-from trainers.common.refusal import Unusable
+from trainers.data import partial
+from trainers.data.refusal import Unusable
 from trainers.slowfast import video
 from trainers.slowfast.video import Box
 

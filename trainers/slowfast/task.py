@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainers.common import classify, emotions
+from trainers.data import emotions
 from trainers.engine import health
 from trainers.engine.events import Events
 from trainers.engine.task import Output, Summary
@@ -17,6 +17,7 @@ from trainers.slowfast.config import NAME, Config
 from trainers.slowfast.data import CLASSES, Batch, Data, Sample
 from trainers.slowfast.model import SlowFast
 from trainers.slowfast.use import evaluate, exportable, predict, restore
+from trainers.tasks import classify
 
 __all__ = ["SlowFastTask", "evaluate", "exportable", "open_task", "opened", "predict", "restore", "run_rules"]
 

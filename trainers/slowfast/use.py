@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainers.common import classify, emotions, recordings
-from trainers.common.recordings import Record
-from trainers.common.refusal import Unusable
+from trainers.data import emotions, recordings
+from trainers.data.recordings import Record
+from trainers.data.refusal import Unusable
 from trainers.engine import checkpoint, health, seen
 from trainers.engine.config import parse
 from trainers.engine.events import Silent
@@ -20,6 +20,7 @@ from trainers.slowfast import answers, boxes, clips, data, files, pixels, rules,
 from trainers.slowfast.config import NAME, Config
 from trainers.slowfast.data import CLASSES, Data
 from trainers.slowfast.model import SlowFast
+from trainers.tasks import classify
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common.refusal import Unusable, read_or_stop
+from trainers.data.refusal import Unusable, read_or_stop
 
 QUALITY = 92
 LEAST_FRAMES = 8

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.common.sign.augment import Course
-from trainers.common.sign.files import Record
+from trainers.data.sign.augment import Course
+from trainers.data.sign.files import Record
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.common import phoenix
-from trainers.common.sign import data, files
-from trainers.common.sign.config import SignConfig
+from trainers.data import phoenix
+from trainers.data.sign import data, files
+from trainers.data.sign.config import SignConfig
 from trainers.engine import health
 from trainers.engine.events import Events
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common import normalise, partial
-from trainers.common.landmarks import RAW
-from trainers.common.refusal import Unusable
-from trainers.common.sign.config import SignConfig
-from trainers.common.sign.files import INDEX, Listing, Record, Refusal
-from trainers.common.sign.reading import Landmarks, derive, read
+from trainers.data import normalise, partial
+from trainers.data.landmarks import RAW
+from trainers.data.refusal import Unusable
+from trainers.data.sign.config import SignConfig
+from trainers.data.sign.files import INDEX, Listing, Record, Refusal
+from trainers.data.sign.reading import Landmarks, derive, read
 from trainers.engine.events import Events
 
 SCHEMA = 1

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from trainers import registry
-from trainers.common.frames import Frames
-from trainers.common.landmarks import RAW
-from trainers.common.sign.batch import Batch, Sample
-from trainers.common.sign.task import SignTask
+from trainers.data.frames import Frames
+from trainers.data.landmarks import RAW
+from trainers.data.sign.batch import Batch, Sample
 from trainers.engine import checkpoint, health
 from trainers.engine import probes as engine
 from trainers.engine.health import Finding
+from trainers.tasks.sign.task import SignTask
 
 STEPS, LEAST_SHIFT = 256, 0.9
 """Frames of both probes: far ones lie beyond the reach of the convolutions, and the norms' statistics,

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers.common.sign import files
-from trainers.common.sign.config import DATA, SignConfig
-from trainers.common.sign.files import Listing, Record, Refusal
-from trainers.common.vocabulary import BLANK, UNKNOWN, Vocabulary
+from trainers.data.sign import files
+from trainers.data.sign.config import DATA, SignConfig
+from trainers.data.sign.files import Listing, Record, Refusal
 from trainers.engine import health
 from trainers.engine.health import Finding
+from trainers.tasks.vocabulary import BLANK, UNKNOWN, Vocabulary
 
 CODES = ("labels.nonempty", "labels.parse", "split.groups", "vocab.roundtrip", "vocab.oov", "schema.layout")
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainers.common.refusal import read_or_stop
+from trainers.data.refusal import read_or_stop
 
 
 def files(folder: Path) -> Iterator[Path]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.common.landmarks import FULL, LANDMARKS, RAW
-from trainers.common.refusal import Unusable, read_or_stop
+from trainers.data.landmarks import FULL, LANDMARKS, RAW
+from trainers.data.refusal import Unusable, read_or_stop
 
 KEYS = ("features", "feature", "arr_0")
 """In this order; the first that is there is read."""

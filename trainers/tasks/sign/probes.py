@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers.common import ctc, normalise, wer
-from trainers.common.frames import Frames
-from trainers.common.landmarks import RAW
-from trainers.common.sign import inspecting, modelprobes, reading, rules
-from trainers.common.sign import task as tasks
-from trainers.common.sign.batch import Batch, Sample
-from trainers.common.sign.config import SignConfig
-from trainers.common.sign.task import SignTask
+from trainers.data import normalise
+from trainers.data.frames import Frames
+from trainers.data.landmarks import RAW
+from trainers.data.sign import reading
+from trainers.data.sign.batch import Batch, Sample
+from trainers.data.sign.config import SignConfig
 from trainers.engine import health
 from trainers.engine import probes as engine
 from trainers.engine.events import Events
 from trainers.engine.health import Finding
 from trainers.engine.preflight import Probe, Request
+from trainers.tasks import ctc, wer
+from trainers.tasks.sign import inspecting, modelprobes, rules
+from trainers.tasks.sign import task as tasks
+from trainers.tasks.sign.task import SignTask
 
 DATA_CODES = (*rules.CODES, *inspecting.CODES)
 OWN_CODES = (

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trainers.common import emotions, splits, walk
-from trainers.common.refusal import Reasoned
+from trainers.data import emotions, splits, walk
+from trainers.data.refusal import Reasoned
 
 
 class Choices(Protocol):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.common.landmarks import LANDMARKS
-from trainers.common.phoenix import PATTERNS, Sentence
-from trainers.common.sign.files import PART
-from trainers.common.sign.reading import present, widen
+from trainers.data.landmarks import LANDMARKS
+from trainers.data.phoenix import PATTERNS, Sentence
+from trainers.data.sign.files import PART
+from trainers.data.sign.reading import present, widen
 from trainers.engine import rng
 from trainers.engine.events import Events
 

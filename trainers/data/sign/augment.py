@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.common.sign.config import SignConfig
+from trainers.data.sign.config import SignConfig
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import ctc_loss, nll_loss
 
-from trainers.common.frames import mask
+from trainers.data.frames import mask
 
 BLANK = 0
 MIDDLE = 0.6

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.common import emotions, recordings
-from trainers.common.recordings import Record, Refusal
+from trainers.data import emotions, recordings
+from trainers.data.recordings import Record, Refusal
 from trainers.engine import health
 from trainers.engine.health import Finding
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from trainers.common import decode, phoenix, wer
-from trainers.common.sign.config import SignConfig
-from trainers.common.sign.files import Record
-from trainers.common.vocabulary import Vocabulary
+from trainers.data import phoenix
+from trainers.data.sign.config import SignConfig
+from trainers.data.sign.files import Record
 from trainers.engine import health, metrics
 from trainers.engine.health import Finding
 from trainers.engine.task import Summary
+from trainers.tasks import decode, wer
+from trainers.tasks.vocabulary import Vocabulary
 
 NAMES = (
     *("substitutions", "deletions", "insertions", "words"),

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainers.common import phoenix
-from trainers.common.landmarks import Layout
-from trainers.common.refusal import Reasoned
-from trainers.common.sign.config import SignConfig
+from trainers.data import phoenix
+from trainers.data.landmarks import Layout
+from trainers.data.refusal import Reasoned
+from trainers.data.sign.config import SignConfig
 
 SPLITS = ("train", "val", "test")
 SUFFIXES = (".npz", ".npy")

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.common import normalise
-from trainers.common.normalise import NormalisedTwice
+from trainers.data import normalise
+from trainers.data.normalise import NormalisedTwice
 
 KINDS = ("global", "per-sample", "none")
 TAGS = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainers.common.landmarks import ORDERS
+from trainers.data.landmarks import ORDERS
 from trainers.engine.config import LoopConfig, option
 
 DATA = {

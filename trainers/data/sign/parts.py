@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainers.common.frames import Frames, mask
-from trainers.common.landmarks import RAW, SIZES, Layout
+from trainers.data.frames import Frames, mask
+from trainers.data.landmarks import RAW, SIZES, Layout
 
 MODALITIES = ("pose", "hands", "face", "temporal")
 WIDTHS = {

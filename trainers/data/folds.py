@@ -7,7 +7,7 @@ Luna-Jimenez et al. 2021, "Multimodal Emotion Recognition on RAVDESS Dataset Usi
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 
-from trainers.common import splits
+from trainers.data import splits
 
 
 def _runs(first: int, sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:

@@ -4,9 +4,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from trainers.common.landmarks import ORDERS, Layout
-from trainers.common.sign import reading
-from trainers.common.sign.data import Data
+from trainers.data.landmarks import ORDERS, Layout
+from trainers.data.sign import reading
+from trainers.data.sign.data import Data
 from trainers.engine import health
 from trainers.engine.health import Finding
 

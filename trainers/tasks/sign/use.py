@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainers.common.frames import FrameNormaliser
-from trainers.common.landmarks import Layout
-from trainers.common.refusal import Unusable
-from trainers.common.sign import data, reading, rules, words
-from trainers.common.sign import task as tasks
-from trainers.common.sign.config import SignConfig
-from trainers.common.sign.task import SignTask
-from trainers.common.vocabulary import Vocabulary
+from trainers.data.frames import FrameNormaliser
+from trainers.data.landmarks import Layout
+from trainers.data.refusal import Unusable
+from trainers.data.sign import data, reading
+from trainers.data.sign.config import SignConfig
 from trainers.engine import checkpoint, health, seen
 from trainers.engine.config import parse
 from trainers.engine.events import Silent
+from trainers.tasks.sign import rules, words
+from trainers.tasks.sign import task as tasks
+from trainers.tasks.sign.task import SignTask
+from trainers.tasks.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainers.common import ctc, decode
-from trainers.common.frames import FrameNormaliser, Frames, mask
-from trainers.common.landmarks import FULL, RAW, Layout
-from trainers.common.sign import augment, data, files, parts, reading, rules, words
-from trainers.common.sign.batch import Batch, Sample, collate
-from trainers.common.sign.config import SignConfig
-from trainers.common.sign.files import Record, Refusal
-from trainers.common.vocabulary import Vocabulary
+from trainers.data.frames import FrameNormaliser, Frames, mask
+from trainers.data.landmarks import FULL, RAW, Layout
+from trainers.data.sign import augment, data, files, parts, reading
+from trainers.data.sign.batch import Batch, Sample, collate
+from trainers.data.sign.config import SignConfig
+from trainers.data.sign.files import Record, Refusal
 from trainers.engine import health, rng
 from trainers.engine.events import Events
 from trainers.engine.sampler import Key
 from trainers.engine.task import Output
+from trainers.tasks import ctc, decode
+from trainers.tasks.sign import rules, words
+from trainers.tasks.vocabulary import Vocabulary
 
 
 class Items:

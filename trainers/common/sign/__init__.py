@@ -1,1 +1,0 @@
-"""What the trainers of sign language share: corpus, features, CTC task, checks, sample data."""

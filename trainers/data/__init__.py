@@ -1,0 +1,1 @@
+"""Readers and preparation of data that several trainers share. Imports nothing of trainers.tasks."""

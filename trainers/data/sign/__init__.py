@@ -1,0 +1,1 @@
+"""Sign language features and corpora: files, landmarks, augmentation, batches, sample data."""

@@ -1,0 +1,1 @@
+"""The sign language task: landmarks to glosses by CTC."""
