@@ -18,7 +18,7 @@ from orchestrator.commands import config
 from orchestrator.digests import Digests
 from orchestrator.onhost import datafolder
 from orchestrator.targets.base import Host
-from tests.support import GPUJOB, Box
+from tests.support import GPUJOB, Client
 
 Call = Callable[[], object]
 
@@ -53,45 +53,45 @@ def medians(trials: int, *calls: Call) -> list[float]:
 
 
 @contextlib.contextmanager
-def connected(box: Box) -> Iterator[Host]:
-    ctx = box.context()
+def connected(client: Client) -> Iterator[Host]:
+    ctx = client.context()
     with registry.target(ctx, config.load(ctx), HOST).connect() as host:
         yield host
 
 
-def deploy(box: Box, plain: PlainWay) -> Row:
+def deploy(client: Client, plain: PlainWay) -> Row:
     """The whole command, from the start of its process to its end; nothing has changed since the last."""
     for number in range(50):
-        box.write(f"code/part{number % 5}/file{number}.py", f"x = {number}\n" * 100)
-    box.write("code/code.txt", "true")
-    box.write("job.yaml", "name: job\ncommand: ['true']\ncode: code\n")
+        client.write(f"code/part{number % 5}/file{number}.py", f"x = {number}\n" * 100)
+    client.write("code/code.txt", "true")
+    client.write("job.yaml", "name: job\ncommand: ['true']\ncode: code\n")
 
     def ours() -> None:
         words = [*GPUJOB, "deploy", "job", "--on", HOST]
-        subprocess.run(words, cwd=box.project, env=box.env, capture_output=True, check=True)
+        subprocess.run(words, cwd=client.project, env=client.env, capture_output=True, check=True)
 
     ours()
-    times = medians(5, ours, lambda: plain.deploy(box.project / "code"), lambda: plain.ssh("true"))
+    times = medians(5, ours, lambda: plain.deploy(client.project / "code"), lambda: plain.ssh("true"))
     return Row("deploy, unchanged, 51 files", *times, "10 x ssh/scp", "one ssh connection")
 
 
-def unchanged(box: Box, plain: PlainWay) -> Iterator[Row]:
+def unchanged(client: Client, plain: PlainWay) -> Iterator[Row]:
     """20,000 files of 4 KiB that are there already; connections are up on both sides."""
-    folder = box.home / "many"
+    folder = client.home / "many"
     for number in range(20_000):
         path = folder / str(number % 200) / str(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(4096))
     who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
     for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "all"]):
-        subprocess.run(["git", *words], cwd=folder, env=box.env, check=True)
-    without = box.home / "without"
+        subprocess.run(["git", *words], cwd=folder, env=client.env, check=True)
+    without = client.home / "without"
     without.mkdir()
     (folder / ".git").rename(without / ".git")
-    plain.share(box.home / "master")
+    plain.share(client.home / "master")
     plain.rsync(f"{folder}/", f"{HOST}:many/")
-    digests = Digests(box.home / "digests", time.time)
-    with connected(box) as host:
+    digests = Digests(client.home / "digests", time.time)
+    with connected(client) as host:
         host.send_tree(source.read(folder, digests))
         described = datafolder.describe("many", str(folder))
         host.send_data("many", described.fingerprint, folder, lambda count: None)
@@ -121,15 +121,15 @@ def unchanged(box: Box, plain: PlainWay) -> Iterator[Row]:
         yield row
 
 
-def bulk(box: Box, plain: PlainWay, mib: int, rate: float) -> Iterator[Row]:
+def bulk(client: Client, plain: PlainWay, mib: int, rate: float) -> Iterator[Row]:
     """One file up and down; ours is proven by sha256 (down) or by name, size and time (up)."""
-    folder, size, ground = box.home / "bulk", mib << 20, "bytes / rate" if rate else "ssh cat"
+    folder, size, ground = client.home / "bulk", mib << 20, "bytes / rate" if rate else "ssh cat"
     folder.mkdir()
     with (folder / "file").open("wb") as file:
         for _ in range(mib):
             file.write(os.urandom(1 << 20))
     count = iter(range(1000))
-    with connected(box) as host:
+    with connected(client) as host:
 
         def up() -> None:
             found = datafolder.describe("x", str(folder))
@@ -144,7 +144,7 @@ def bulk(box: Box, plain: PlainWay, mib: int, rate: float) -> Iterator[Row]:
         ours, theirs, floor = medians(2, up, rsync_up, (lambda: None) if rate else cat)
     floor = size / rate if rate else floor
     yield Row(f"{mib} MiB up", ours, theirs, floor, "rsync -a", ground)
-    ours, theirs = _down(box, plain, size)
+    ours, theirs = _down(client, plain, size)
     yield Row(f"{mib} MiB down (gpujob fetch)", ours, theirs, floor, "rsync -a", ground)
 
 
@@ -161,20 +161,20 @@ folder.with_name("best").write_text("7")
 """
 
 
-def _down(box: Box, plain: PlainWay, size: int) -> list[float]:
+def _down(client: Client, plain: PlainWay, size: int) -> list[float]:
     """The whole fetch of a checkpoint: hashed there, received, hashed here, checked against its manifest."""
-    box.job(CHECKPOINT.format(size=size))
-    done = box.run("deploy", "job", "--on", HOST, "--follow")
+    client.job(CHECKPOINT.format(size=size))
+    done = client.run("deploy", "job", "--on", HOST, "--follow")
     assert done.code == 0, done.err
-    run = box.run("status", "--json", "--on", HOST).json["runs"][-1]["id"]
+    run = client.run("status", "--json", "--on", HOST).json["runs"][-1]["id"]
     count = iter(range(1000))
 
     def fetch() -> None:
-        assert box.run("fetch", run, "--on", HOST, "--to", f"fetched{next(count)}").code == 0
+        assert client.run("fetch", run, "--on", HOST, "--to", f"fetched{next(count)}").code == 0
 
     def rsync() -> None:
         file = f".gpujob/runs/{run}/checkpoints/7/model.safetensors"
-        plain.rsync(f"{HOST}:{file}", str(box.home / f"got{next(count)}"))
+        plain.rsync(f"{HOST}:{file}", str(client.home / f"got{next(count)}"))
 
     return medians(2, fetch, rsync)
 
@@ -183,14 +183,14 @@ def worker(home: Path, which: str, mib: int, rate: float) -> None:
     """Prints rows, at the end of the line where it was started; `home` is that of benchmarks.deploy."""
     env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "USER": "bench"}
     env |= {"GPUJOB_SSH_CONFIG": str(home / "ssh_config"), "XDG_STATE_HOME": str(home / "xdg")}
-    box = Box(home, home / "project", home / "root", env)
-    box.project.mkdir(exist_ok=True)
+    client = Client(home, home / "project", home / "root", env)
+    client.project.mkdir(exist_ok=True)
     plain = PlainWay(home / "ssh_config", env)
     if which == "all":
-        say(deploy(box, plain))
-        for row in unchanged(box, plain):
+        say(deploy(client, plain))
+        for row in unchanged(client, plain):
             say(row)
-    for row in bulk(box, plain, mib, rate):
+    for row in bulk(client, plain, mib, rate):
         say(row)
 
 

@@ -22,7 +22,7 @@ from tests.host.chaos import ON, Line
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
 from tests.rigs.shown import STAMP, Shown
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 SETTLED = 2.0  # seconds: what was written while nobody was connected is shown by then
 BETWEEN = (3.0, 5.0)  # seconds between two cuts
@@ -37,11 +37,11 @@ for number in range({lines}):
 """
 
 
-def ours(box: Box, proxy: FaultProxy, cuts: int) -> list[float]:
+def ours(client: Client, proxy: FaultProxy, cuts: int) -> list[float]:
     """`gpujob monitor --stream`, cut again and again."""
-    client = box.spawn("monitor", "--stream", *ON)
-    assert client.stdout
-    shown, spans, dice = Shown(client.stdout), list[tuple[float, float]](), random.Random(3)
+    process = client.spawn("monitor", "--stream", *ON)
+    assert process.stdout
+    shown, spans, dice = Shown(process.stdout), list[tuple[float, float]](), random.Random(3)
     until(lambda: bool(shown.lines))
     for number in range(cuts):
         begin = time.time() + SETTLED
@@ -50,22 +50,22 @@ def ours(box: Box, proxy: FaultProxy, cuts: int) -> list[float]:
         before = proxy.connections
         proxy.cut(rst=bool(number % 2))
         until(lambda: proxy.connections > before)  # noqa: B023 - called at once
-    client.terminate()
-    client.wait()
+    process.terminate()
+    process.wait()
     return shown.late(spans)
 
 
-def plain(box: Box, seconds: float) -> list[float]:
+def plain(client: Client, seconds: float) -> list[float]:
     """`ssh HOST tail -F LOG`, left alone."""
-    words = ["ssh", "-F", str(box.home / "ssh_config"), "gpu", "tail -n 1 -F ~/.gpujob/runs/*/log"]
-    client = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert client.stdout
-    shown = Shown(client.stdout)
+    words = ["ssh", "-F", str(client.home / "ssh_config"), "gpu", "tail -n 1 -F ~/.gpujob/runs/*/log"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout
+    shown = Shown(process.stdout)
     until(lambda: bool(shown.lines))
     begin = time.time() + SETTLED
     time.sleep(SETTLED + seconds)
-    client.terminate()
-    client.wait()
+    process.terminate()
+    process.wait()
     return shown.late([(begin, time.time())])
 
 
@@ -90,21 +90,21 @@ def main() -> None:
     cuts: int = parser.parse_args().cuts
     alone = 20.0
     seconds = cuts * (SETTLED + max(BETWEEN) + 2) + alone + 60
-    with new_box() as box:
-        visible = (box.home, *VISIBLE)
+    with new_client() as client:
+        visible = (client.home, *VISIBLE)
         with (
-            FakeHost(box.home / "machine", visible=visible) as machine,
+            FakeHost(client.home / "machine", visible=visible) as machine,
             FaultProxy(machine.address, delay=DELAY) as proxy,
         ):
-            line = Line(box, machine, proxy)
+            line = Line(client, machine, proxy)
             line.log_in()
-            box.job(LOG.format(lines=int(seconds / EVERY), every=EVERY, stamp=STAMP))
+            client.job(LOG.format(lines=int(seconds / EVERY), every=EVERY, stamp=STAMP))
             deployed = line.run("deploy", "job")
             if deployed.code:
                 raise SystemExit(deployed.err)
             sys.stdout.write(f"load {os.getloadavg()[0]:.1f}, {cuts} cuts, floor {DELAY * 1000:.0f} ms\n")
-            sys.stdout.write(row("ssh tail -F, not cut", plain(box, alone)))
-            sys.stdout.write(row("gpujob monitor --stream", ours(box, proxy, cuts)))
+            sys.stdout.write(row("ssh tail -F, not cut", plain(client, alone)))
+            sys.stdout.write(row("gpujob monitor --stream", ours(client, proxy, cuts)))
             line.run("stop", "--now")
 
 

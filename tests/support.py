@@ -1,4 +1,4 @@
-"""What several tests use: a command line run in this process, a box for real runs, a scripted host."""
+"""What several tests use: a command line run in this process, a client for real runs, a scripted host."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Result:
 
 
 @dataclass
-class Box:
+class Client:
     """A folder to type in, a root for runs, an environment: one user on one machine."""
 
     home: Path
@@ -137,33 +137,33 @@ def tiny_wheel(folder: Path, name: str, version: str) -> Path:
 
 
 @contextlib.contextmanager
-def new_box() -> Iterator[Box]:
+def new_client() -> Iterator[Client]:
     """Short paths, since sockets lie in them; every process of its runs is ended at the end."""
     folder = Path(tempfile.mkdtemp(prefix="gj-"))
-    box = Box(folder, folder / "project", folder / "root")
-    box.project.mkdir()
-    box.env = {
+    client = Client(folder, folder / "project", folder / "root")
+    client.project.mkdir()
+    client.env = {
         "HOME": str(folder),
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         "USER": "tester",
-        "GPUJOB_ROOT": str(box.root),
+        "GPUJOB_ROOT": str(client.root),
         "XDG_STATE_HOME": str(folder / "cache"),
         "XDG_CONFIG_HOME": str(folder / "settings"),
         "OMP_NUM_THREADS": "1",
     }
     try:
-        yield box
+        yield client
     finally:
-        end_all(box)
+        end_all(client)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_all(box: Box) -> None:
-    socket = box.root / "tmux.sock"
+def end_all(client: Client) -> None:
+    socket = client.root / "tmux.sock"
     if socket.exists():
         subprocess.run(["tmux", "-S", str(socket), "kill-server"], capture_output=True, check=False)
-    for spec in box.root.glob("runs/*/run.json"):
+    for spec in client.root.glob("runs/*/run.json"):
         run = json.loads(spec.read_text())
         state = spec.with_name("state.json")
         if state.exists():

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ec2 import user
-from tests.rigs.ec2.client import FakeEC2
-from tests.support import Box
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import Client
 
 
 @pytest.fixture(scope="session")
@@ -36,16 +36,16 @@ def booted(ec2: FakeEC2) -> FakeEC2:
 
 
 @pytest.fixture
-def box(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+def client(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A user whose commands share what is slow to make."""
     user.share_clients(monkeypatch, ec2)
     user.knock_briefly(monkeypatch)
-    with user.new_user(ec2) as found:
-        yield found
+    with user.new_user(ec2) as client:
+        yield client
 
 
 @pytest.fixture
-def laptop(ec2: FakeEC2) -> Iterator[Box]:
+def realtime_client(ec2: FakeEC2) -> Iterator[Client]:
     """A user whose commands go the whole way, in real time."""
-    with user.new_user(ec2) as found:
-        yield found
+    with user.new_user(ec2) as client:
+        yield client

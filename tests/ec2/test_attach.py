@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 
 import boto3
+import pytest
 
-from tests.rigs.ec2.client import FakeEC2
+from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.ec2.images import PARAMETERS
 from tests.rigs.keys import fingerprint, make_key, public_key
-from tests.support import Box
+from tests.support import Client
 
 
-def launch_by_hand(ec2: FakeEC2, laptop: Box) -> str:
+@pytest.fixture
+def client(realtime_client: Client) -> Client:
+    return realtime_client
+
+
+def launch_by_hand(ec2: FakeEC2, client: Client) -> str:
     """An instance without a tag, open to this machine; its one key is the user's own."""
-    key = make_key(laptop.home / "id")
-    laptop.write("ssh_config", f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
-    laptop.env["GPUJOB_SSH_CONFIG"] = str(laptop.project / "ssh_config")
+    key = make_key(client.home / "id")
+    client.write("ssh_config", f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
+    client.env["GPUJOB_SSH_CONFIG"] = str(client.project / "ssh_config")
     cloud = boto3.client("ec2")
     group = cloud.create_security_group(GroupName="mine", Description="mine")["GroupId"]
     door = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
@@ -36,58 +42,58 @@ def launch_by_hand(ec2: FakeEC2, laptop: Box) -> str:
 
 
 def test_an_instance_that_stands_is_refused_until_its_host_key_is_on_record_and_never_ended(
-    ec2: FakeEC2, laptop: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
-    instance = launch_by_hand(ec2, laptop)
+    instance = launch_by_hand(ec2, client)
     label = f"ec2://{instance}"
     ec2.until(lambda: ec2.run(instance, "test", "-e", "/run/sshd.pid")[0] == 0)
-    refused = laptop.run("status", "--on", label)
+    refused = client.run("status", "--on", label)
     assert refused.code == 4, refused.err
     assert f"the host key of {label} is not known" in refused.err
 
     shown = fingerprint(ec2.run(instance, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")[1])
-    wrong = laptop.run("hosts", "attach", label, "--fingerprint", "SHA256:" + "A" * 43)
+    wrong = client.run("hosts", "attach", label, "--fingerprint", "SHA256:" + "A" * 43)
     assert wrong.code == 4
-    attached = laptop.run("hosts", "attach", label, "--fingerprint", shown)
+    attached = client.run("hosts", "attach", label, "--fingerprint", shown)
     assert attached.code == 0, attached.err
-    assert laptop.run("status", "--on", label).code == 0
+    assert client.run("status", "--on", label).code == 0
 
-    assert json.loads((laptop.state_dir / "boxes" / f"{instance}.json").read_text())["account"]
-    down = laptop.run("hosts", "down", label, "--yes")
+    assert json.loads((client.state_dir / "boxes" / f"{instance}.json").read_text())["account"]
+    down = client.run("hosts", "down", label, "--yes")
     assert down.code == 2
     assert "was not launched by gpujob" in down.err
     assert ec2.states()[instance] == "running"
-    assert laptop.run("hosts", "orphans").code == 0
+    assert client.run("hosts", "orphans").code == 0
 
 
 def test_a_stopped_box_of_the_same_name_is_started_again_and_no_second_is_launched(
-    ec2: FakeEC2, laptop: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
     up = ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1")
-    first = laptop.run(*up, "--yes")
+    first = client.run(*up, "--yes")
     assert first.code == 0, first.err
-    (box,) = ec2.machines()
-    boto3.client("ec2").stop_instances(InstanceIds=[box])
-    asked = laptop.run(*up)  # it may still be going off, and is waited for
+    (instance,) = ec2.machines()
+    boto3.client("ec2").stop_instances(InstanceIds=[instance])
+    asked = client.run(*up)  # it may still be going off, and is waited for
     assert asked.code == 7
-    assert f"ec2://{box} (g5.xlarge) is stopped; starting it for 1 h: at most $1.02" in asked.err
-    again = laptop.run(*up, "--yes")
+    assert f"ec2://{instance} (g5.xlarge) is stopped; starting it for 1 h: at most $1.02" in asked.err
+    again = client.run(*up, "--yes")
     assert (again.code, again.out) == (0, first.out), again.err
-    assert ec2.states() == {box: "running"}
+    assert ec2.states() == {instance: "running"}
 
 
-def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: FakeEC2, laptop: Box) -> None:
-    up = laptop.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
+def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: FakeEC2, client: Client) -> None:
+    up = client.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
     assert up.code == 0, up.err
-    (box,) = ec2.machines()
-    record = laptop.state_dir / "boxes" / f"{box}.json"
+    (instance,) = ec2.machines()
+    record = client.state_dir / "boxes" / f"{instance}.json"
     kept = json.loads(record.read_text())
     assert kept["account"]
     ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=80)
     for account, where in (("999999999999", "999999999999"), (None, "one that is not on record")):
         record.write_text(json.dumps({**kept, "account": account}))
-        listed = laptop.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
+        listed = client.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
         assert listed.code == 4
         assert f"the box is in {where}" in listed.err
-        assert f"ec2://{box}" in listed.out
+        assert f"ec2://{instance}" in listed.out
         assert json.loads(record.read_text())["state"] == "running"

@@ -11,17 +11,17 @@ from orchestrator.instances.awserrors import AwsError
 from orchestrator.instances.cloud import Cloud
 from tests.ec2 import user
 from tests.ec2.test_rig import IMAGE
-from tests.rigs.ec2.client import FakeEC2
-from tests.support import Box
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import Client
 
 PAUSES = [1.0, 2.0, 4.0, 8.0, 15.0]
 REQUEST = {"ImageId": IMAGE, "InstanceType": "g5.xlarge", "MinCount": 1, "MaxCount": 1, "ClientToken": "t1"}
 
 
 @pytest.fixture
-def box(ec2: FakeEC2, laptop: Box) -> Box:
+def client(ec2: FakeEC2, realtime_client: Client) -> Client:
     ec2.set(machines=False)
-    return laptop
+    return realtime_client
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def shared(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> None:
     user.share_clients(monkeypatch, ec2)
 
 
-def asked(box: Box, operation: str, **words: Any) -> tuple[Any, list[float]]:
+def asked(client: Client, operation: str, **words: Any) -> tuple[Any, list[float]]:
     """The answer or the AwsError, and the pauses that were made."""
     slept: list[float] = []
     try:
-        return Cloud(user.context(box, slept)).call("us-east-1", operation, **words), slept
+        return Cloud(user.context(client, slept)).call("us-east-1", operation, **words), slept
     except AwsError as error:
         return error, slept
 
@@ -41,20 +41,22 @@ def asked(box: Box, operation: str, **words: Any) -> tuple[Any, list[float]]:
 @pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
 def test_a_busy_ec2_is_asked_again_with_the_same_token_and_makes_one_instance(
-    ec2: FakeEC2, box: Box, code: str
+    ec2: FakeEC2, client: Client, code: str
 ) -> None:
     ec2.inject("RunInstances", code, times=2)
     ec2.inject("RunInstances", "Unavailable", after=True)
-    answer, slept = asked(box, "run_instances", **REQUEST)
+    answer, slept = asked(client, "run_instances", **REQUEST)
     assert [one["InstanceId"] for one in answer["Instances"]] == list(ec2.states())
     assert slept == PAUSES[:3]
     assert {call["parameters"]["ClientToken"] for call in ec2.calls("RunInstances")} == {"t1"}
 
 
 @pytest.mark.usefixtures("shared")
-def test_an_answer_lost_on_the_line_is_asked_for_again_with_the_same_token(ec2: FakeEC2, box: Box) -> None:
+def test_an_answer_lost_on_the_line_is_asked_for_again_with_the_same_token(
+    ec2: FakeEC2, client: Client
+) -> None:
     ec2.inject("RunInstances", after=True)
-    answer, slept = asked(box, "run_instances", **REQUEST)
+    answer, slept = asked(client, "run_instances", **REQUEST)
     assert [one["InstanceId"] for one in answer["Instances"]] == list(ec2.states())
     assert slept == PAUSES[:1]
 
@@ -65,21 +67,21 @@ def test_an_answer_lost_on_the_line_is_asked_for_again_with_the_same_token(ec2: 
     [("upstream connect error", "Unavailable", "ResponseParserError"), ("<html>502</html>", "502", "502")],
 )
 def test_an_answer_that_is_no_xml_is_taken_for_a_busy_ec2(
-    ec2: FakeEC2, box: Box, body: str, code: str, said: str
+    ec2: FakeEC2, client: Client, body: str, code: str, said: str
 ) -> None:
     ec2.inject("DescribeInstances", body=body, times=8)
-    error, slept = asked(box, "describe_instances")
+    error, slept = asked(client, "describe_instances")
     assert (error.exit_code, error.code, slept) == (Exit.UNREACHABLE, code, PAUSES)
     assert said in error.why
-    answer, slept = asked(box, "describe_instances")
+    answer, slept = asked(client, "describe_instances")
     assert (answer["Reservations"], slept) == ([], PAUSES[:2])
 
 
 @pytest.mark.usefixtures("shared")
-def test_a_change_that_ec2_was_too_busy_for_is_asked_for_again(ec2: FakeEC2, box: Box) -> None:
-    answer, _ = asked(box, "run_instances", **REQUEST)
+def test_a_change_that_ec2_was_too_busy_for_is_asked_for_again(ec2: FakeEC2, client: Client) -> None:
+    answer, _ = asked(client, "run_instances", **REQUEST)
     ec2.inject("TerminateInstances", "RequestLimitExceeded")
-    answer, slept = asked(box, "terminate_instances", InstanceIds=[answer["Instances"][0]["InstanceId"]])
+    answer, slept = asked(client, "terminate_instances", InstanceIds=[answer["Instances"][0]["InstanceId"]])
     assert (slept, len(answer["TerminatingInstances"])) == (PAUSES[:1], 1)
 
 
@@ -87,40 +89,42 @@ def test_a_change_that_ec2_was_too_busy_for_is_asked_for_again(ec2: FakeEC2, box
 @pytest.mark.parametrize(
     "code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InvalidParameterValue"]
 )
-def test_what_a_pause_would_not_mend_is_an_error_at_once(ec2: FakeEC2, box: Box, code: str) -> None:
+def test_what_a_pause_would_not_mend_is_an_error_at_once(ec2: FakeEC2, client: Client, code: str) -> None:
     ec2.inject("RunInstances", code)
-    error, slept = asked(box, "run_instances", **REQUEST)
+    error, slept = asked(client, "run_instances", **REQUEST)
     assert (error.code, slept, len(ec2.calls("RunInstances"))) == (code, [], 1)
 
 
-def test_without_credentials_nothing_is_sent(ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_credentials_nothing_is_sent(
+    ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    error, slept = asked(box, "describe_instances")
+    error, slept = asked(client, "describe_instances")
     assert (error.code, error.exit_code, slept) == ("NoCredentials", Exit.ACCESS, [])
     assert error.next_step == "aws configure, or AWS_PROFILE=NAME"
     assert ec2.calls() == []
 
 
 def test_a_profile_that_is_not_there_is_told_as_missing_credentials(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nowhere")
-    error, _ = asked(box, "describe_instances")
+    error, _ = asked(client, "describe_instances")
     assert (error.code, error.exit_code) == ("NoCredentials", Exit.ACCESS)
     assert "nowhere" in error.why
 
 
-def test_without_a_network_the_error_comes_at_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_error_comes_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    error, slept = asked(box, "run_instances", **REQUEST)
+    error, slept = asked(client, "run_instances", **REQUEST)
     assert (error.code, error.exit_code, slept) == ("NoConnection", Exit.UNREACHABLE, [])
 
 
 @pytest.mark.usefixtures("shared")
-def test_all_pages_are_read(ec2: FakeEC2, box: Box) -> None:
+def test_all_pages_are_read(ec2: FakeEC2, client: Client) -> None:
     for number in range(7):
-        asked(box, "run_instances", **{**REQUEST, "ClientToken": f"t{number}"})
-    found = Cloud(box.context()).all("us-east-1", "describe_instances", "Reservations", MaxResults=5)
+        asked(client, "run_instances", **{**REQUEST, "ClientToken": f"t{number}"})
+    found = Cloud(client.context()).all("us-east-1", "describe_instances", "Reservations", MaxResults=5)
     assert len({one["Instances"][0]["InstanceId"] for one in found}) == 7
     assert len(ec2.calls("DescribeInstances")) == 2

@@ -14,11 +14,11 @@ from orchestrator.instances import keys
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.host import SshHost
 from tests.ec2 import user
-from tests.ec2.test_rig import client
+from tests.ec2.test_rig import aws
 from tests.ec2.user import UP
 from tests.host.test_facenet import SETS
-from tests.rigs.ec2.client import FakeEC2
-from tests.support import Box, Result
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import Client, Result
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 ON_BOX = ("--set", f"env.python={sys.executable}", "--set", "resources.ec2.types=[g5.xlarge]")
@@ -40,36 +40,36 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_training_on_ec2_from_an_empty_account_to_an_empty_account(
-    ec2: FakeEC2, box: Box, typed: list[str]
+    ec2: FakeEC2, client: Client, typed: list[str]
 ) -> None:
     ec2.set(kind="booted")
     ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a")
     ec2.inject("RunInstances", after=True, az="us-east-1b")
-    assert box.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
+    assert client.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
     deploy = ("deploy", "facenet-lstm", "--on", "ec2", "--data", "sample", *SETS, *ON_BOX)
-    result = user.run(box, *deploy, "--max-hours", "1", "--follow", "--yes")
+    result = user.run(client, *deploy, "--max-hours", "1", "--follow", "--yes")
     assert result.code == 0, result.err + result.out
     assert list(ec2.states().values()) == ["running"]
-    kept = user.only(box)
+    kept = user.only(client)
     assert (kept["zone"], kept["rotated"], kept["ready"]) == ("us-east-1b", True, True)
 
-    said = _status(box, kept["id"])
-    _the_first_host_key_is_nowhere(ec2, box, kept["id"])
-    _no_secret(ec2, box, [result, said], typed)
+    said = _status(client, kept["id"])
+    _the_first_host_key_is_nowhere(ec2, client, kept["id"])
+    _no_secret(ec2, client, [result, said], typed)
 
-    fetched = user.run(box, "fetch")
+    fetched = user.run(client, "fetch")
     assert fetched.code == 0, fetched.err
     assert "is terminated; it cost about $" in fetched.err
     assert ec2.states() == {kept["id"]: "terminated"}
     assert ec2.leftovers() == []
-    _best_and_last_are_home(box)
-    _no_secret(ec2, box, [fetched], typed)
-    cost = user.run(box, "cost", "--json").json
-    assert [list(row["runs"]) for row in cost["boxes"]] == [[kept["run"] or _run(box)]]
+    _best_and_last_are_home(client)
+    _no_secret(ec2, client, [fetched], typed)
+    cost = user.run(client, "cost", "--json").json
+    assert [list(row["runs"]) for row in cost["boxes"]] == [[kept["run"] or _run(client)]]
 
 
-def _status(box: Box, box_id: str) -> Result:
-    said = user.run(box, "status", "--json")
+def _status(client: Client, box_id: str) -> Result:
+    said = user.run(client, "status", "--json")
     (run,) = said.json["runs"]
     assert (run["state"], run["target"]) == ("succeeded", f"ec2://{box_id}")
     (host,) = [one for one in said.json["hosts"] if one["box"]]
@@ -78,17 +78,17 @@ def _status(box: Box, box_id: str) -> Result:
     return said
 
 
-def _run(box: Box) -> str:
-    (run,) = (box.project / "fetched").iterdir()
+def _run(client: Client) -> str:
+    (run,) = (client.project / "fetched").iterdir()
     return run.name
 
 
-def _best_and_last_are_home(box: Box) -> None:
-    home = box.project / "fetched" / _run(box)
+def _best_and_last_are_home(client: Client) -> None:
+    home = client.project / "fetched" / _run(client)
     for mark in ("best", "last"):
         step = (home / "checkpoints" / mark).read_text().strip()
         assert (home / "checkpoints" / step / "model.safetensors").is_file()
-    assert box.run("verify", str(home)).code == 0
+    assert client.run("verify", str(home)).code == 0
 
 
 def _first_key(ec2: FakeEC2) -> tuple[bytes, str]:
@@ -106,24 +106,24 @@ def _user_data() -> str:
 
     (instance,) = (
         one["InstanceId"]
-        for reservation in client().describe_instances()["Reservations"]
+        for reservation in aws().describe_instances()["Reservations"]
         for one in reservation["Instances"]
         if one["State"]["Name"] == "running"
     )
-    told = client().describe_instance_attribute(InstanceId=instance, Attribute="userData")
+    told = aws().describe_instance_attribute(InstanceId=instance, Attribute="userData")
     return base64.b64decode(told["UserData"]["Value"]).decode()
 
 
-def _the_first_host_key_is_nowhere(ec2: FakeEC2, box: Box, box_id: str) -> None:
+def _the_first_host_key_is_nowhere(ec2: FakeEC2, client: Client, box_id: str) -> None:
     secret, public = _first_key(ec2)
     code, now = ec2.run(box_id, "cat", f"{HOST_KEY}.pub")
     assert code == 0
     assert public not in now
     assert ec2.run(box_id, "grep", "-rlF", secret.decode(), "/etc/ssh")[0] == 1
     assert ec2.run(box_id, "sh", "-c", f"ls {HOST_KEY}.next*")[0] != 0
-    on_record = hostkeys.own_file(box.context()).read_text().splitlines()
+    on_record = hostkeys.own_file(client.context()).read_text().splitlines()
     assert [line.split()[2] for line in on_record] == [now.split()[1]]
-    for path in _files(box.home):
+    for path in _files(client.home):
         assert secret not in path.read_bytes(), path
 
 
@@ -131,12 +131,12 @@ def _files(*folders: Path) -> list[Path]:
     return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
-def _no_secret(ec2: FakeEC2, box: Box, said: list[Result], typed: list[str]) -> None:
+def _no_secret(ec2: FakeEC2, client: Client, said: list[Result], typed: list[str]) -> None:
     """Neither the AWS secret nor the user's private key leaves where it belongs."""
-    private = keys.user_key(box.context())
+    private = keys.user_key(client.context())
     key_line = private.read_bytes().splitlines()[2]
     canaries = (b"rig-secret-canary", key_line)
-    for path in _files(box.home):
+    for path in _files(client.home):
         content = path.read_bytes()
         assert not any(canary in content for canary in canaries) or path == private, path
         assert not PRIVATE.search(content) or path == private, path
@@ -153,40 +153,40 @@ def _no_secret(ec2: FakeEC2, box: Box, said: list[Result], typed: list[str]) -> 
         assert canary not in shown
 
 
-def test_another_machine_at_the_boxes_address_is_refused_with_exit_4(ec2: FakeEC2, box: Box) -> None:
-    assert user.run(box, *UP).code == 0
-    kept = user.only(box)
+def test_another_machine_at_the_boxes_address_is_refused_with_exit_4(ec2: FakeEC2, client: Client) -> None:
+    assert user.run(client, *UP).code == 0
+    kept = user.only(client)
     label = f"ec2://{kept['id']}"
     swap = f"rm {HOST_KEY}*; ssh-keygen -q -t ed25519 -N '' -f {HOST_KEY} && kill -HUP $(cat /run/sshd.pid)"
     assert ec2.run(kept["id"], "sh", "-c", swap)[0] == 0
-    ec2.until(lambda: user.run(box, "status", "--on", label).code == 4, 10)
-    refused = user.run(box, "deploy", "job", "--on", label) if _job(box) else None
+    ec2.until(lambda: user.run(client, "status", "--on", label).code == 4, 10)
+    refused = user.run(client, "deploy", "job", "--on", label) if _job(client) else None
     assert refused
     assert refused.code == 4
     assert f"the host key of {label} has changed" in refused.err
 
 
-def _job(box: Box) -> bool:
-    box.job("print('hello')")
+def _job(client: Client) -> bool:
+    client.job("print('hello')")
     return True
 
 
 def test_a_machine_that_shows_another_key_at_the_first_connection_is_refused(
-    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+    ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if someone stood between from the start: the box is up, and its key is not the one sent to it."""
     real = keys.host_key
     monkeypatch.setattr(keys, "host_key", lambda: keys.KeyPair(private=real().private, public=real().public))
-    result = user.run(box, *UP)
+    result = user.run(client, *UP)
     assert result.code == 4, result.err
     assert "host key" in result.err
-    assert not user.only(box)["ready"]
+    assert not user.only(client)["ready"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its children, left behind
 @pytest.mark.parametrize("at", range(1, 13))
 def test_a_client_killed_while_the_host_key_changes_can_still_log_in(
-    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch, trials: Any, at: int
+    ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch, trials: Any, at: int
 ) -> None:
     """At every second point in `make test`: before and after each write of known_hosts and each question."""
     if at % trials(4, 1):
@@ -208,13 +208,13 @@ def test_a_client_killed_while_the_host_key_changes_can_still_log_in(
         for where, name in ((hostkeys, "_replace"), (SshHost, "ask"), (SshHost, "run")):
             watched(where, name)
         with pytest.raises(_Killed):
-            raise AssertionError(user.run(box, *UP).err)
-    again = user.run(box, *UP)
+            raise AssertionError(user.run(client, *UP).err)
+    again = user.run(client, *UP)
     assert again.code == 0, again.err
     assert len(ec2.states()) == 1
-    assert user.only(box)["rotated"]
-    on_record = hostkeys.own_file(box.context()).read_text().splitlines()
-    now = ec2.run(user.only(box)["id"], "cat", f"{HOST_KEY}.pub")[1]
+    assert user.only(client)["rotated"]
+    on_record = hostkeys.own_file(client.context()).read_text().splitlines()
+    now = ec2.run(user.only(client)["id"], "cat", f"{HOST_KEY}.pub")[1]
     assert [line.split()[2] for line in on_record] == [now.split()[1]]
 
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tests.rigs.ec2.client import FakeEC2
-from tests.support import Box
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import Client
 
 pytestmark = pytest.mark.usefixtures("booted")
 
@@ -32,98 +32,103 @@ pathlib.Path("result.txt").write_text(f"from {{begun}} to {{step}}")
 """
 
 
-def deploy(laptop: Box, *words: str, body: str, **ec2: object) -> str:
+@pytest.fixture
+def client(realtime_client: Client) -> Client:
+    return realtime_client
+
+
+def deploy(client: Client, *words: str, body: str, **ec2: object) -> str:
     given = {"env": {"python": sys.executable}, "limits": {"grace_seconds": 2}}
-    laptop.job(body, outputs=["result.txt"], resources={"gpus": 0, "ec2": ec2}, **given)
-    result = laptop.run("deploy", "job", "--on", "ec2", "--yes", *words)
+    client.job(body, outputs=["result.txt"], resources={"gpus": 0, "ec2": ec2}, **given)
+    result = client.run("deploy", "job", "--on", "ec2", "--yes", *words)
     assert result.code == 0, result.err
     return result.out.split()[0]
 
 
 def test_a_spot_run_goes_on_at_its_step_on_a_new_box_after_the_first_was_taken_back(
-    ec2: FakeEC2, laptop: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
-    run = deploy(laptop, "--max-hours", "2", body=COUNTS.format(more=3000), spot=True)
+    run = deploy(client, "--max-hours", "2", body=COUNTS.format(more=3000), spot=True)
     (first,) = ec2.machines()
     ec2.interrupt(first, 10)
-    step = laptop.until("preempted")["step"]
+    step = client.until("preempted")["step"]
     ec2.until(lambda: ec2.states()[first] == "terminated")
     left = ec2.leftovers()
     assert [one for one in left if one.startswith("vol-")] != []
-    seen = laptop.state(run)
+    seen = client.state(run)
     assert (seen["state"], seen["step"]) == ("preempted", step)
 
-    laptop.write("train.py", "raise SystemExit('the code of a run is what was sent')")
-    resumed = laptop.run("deploy", "job", "--resume", run, "--yes")
+    client.write("train.py", "raise SystemExit('the code of a run is what was sent')")
+    resumed = client.run("deploy", "job", "--resume", run, "--yes")
     assert resumed.code == 0, resumed.err
     assert f"goes on from step {step}" in resumed.err
     (second,) = ec2.machines()
     assert second != first
-    assert laptop.run("stop", run).code == 0
-    fetched = laptop.run("fetch", run)
+    assert client.run("stop", run).code == 0
+    fetched = client.run("fetch", run)
     assert fetched.code == 0, fetched.err
-    log = (laptop.project / "fetched" / run / "log").read_text()
+    log = (client.project / "fetched" / run / "log").read_text()
     assert log.count("step 0\n") == 1
     assert f"step {step}\n" in log.split("step 0\n", 1)[1]
     assert ec2.leftovers() == []
 
 
 def test_a_box_past_its_deadline_is_stopped_and_fetch_brings_it_up_asks_and_ends_it(
-    ec2: FakeEC2, laptop: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
-    run = deploy(laptop, "--max-hours", "0.01", body="open('result.txt', 'w').write('kept')")
-    (box,) = ec2.machines()
-    ec2.until(lambda: ec2.states()[box] == "stopped", 90, "the deadline, 36 s after the launch")
-    refused = laptop.run("fetch", run)
+    run = deploy(client, "--max-hours", "0.01", body="open('result.txt', 'w').write('kept')")
+    (instance,) = ec2.machines()
+    ec2.until(lambda: ec2.states()[instance] == "stopped", 90, "the deadline, 36 s after the launch")
+    refused = client.run("fetch", run)
     assert refused.code == 7
     assert "is stopped; its disk is kept, $8.00 a month" in refused.err
     assert "Bringing it up for an hour: at most $" in refused.err
-    assert ec2.states()[box] == "stopped"
-    listed = laptop.run("hosts", "list")
+    assert ec2.states()[instance] == "stopped"
+    listed = client.run("hosts", "list")
     assert "stopped" in listed.out
     assert "disk $8.00 a month" in listed.out
 
-    fetched = laptop.run("fetch", run, "--yes")
+    fetched = client.run("fetch", run, "--yes")
     assert fetched.code == 0, fetched.err
-    assert (laptop.project / "fetched" / run / "outputs" / "result.txt").read_text() == "kept"
-    assert ec2.states()[box] == "terminated"
+    assert (client.project / "fetched" / run / "outputs" / "result.txt").read_text() == "kept"
+    assert ec2.states()[instance] == "terminated"
     assert ec2.leftovers() == []
 
 
-def test_a_deadline_that_was_moved_is_the_one_that_the_box_goes_by(ec2: FakeEC2, laptop: Box) -> None:
-    up = laptop.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
+def test_a_deadline_that_was_moved_is_the_one_that_the_box_goes_by(ec2: FakeEC2, client: Client) -> None:
+    up = client.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
     assert up.code == 0, up.err
     label = up.out.strip()
-    (box,) = ec2.machines()
-    before = float(ec2.run(box, "cat", "/run/gpujob/deadline")[1])
-    assert laptop.run("hosts", "extend", label, "--hours", "2").code == 7
-    moved = laptop.run("hosts", "extend", label, "--hours", "2", "--yes", "--json")
+    (instance,) = ec2.machines()
+    before = float(ec2.run(instance, "cat", "/run/gpujob/deadline")[1])
+    assert client.run("hosts", "extend", label, "--hours", "2").code == 7
+    moved = client.run("hosts", "extend", label, "--hours", "2", "--yes", "--json")
     assert moved.code == 0, moved.out + moved.err
-    after = float(ec2.run(box, "cat", "/run/gpujob/deadline")[1])
+    after = float(ec2.run(instance, "cat", "/run/gpujob/deadline")[1])
     assert after - before == pytest.approx(7200, abs=1)
     assert moved.json["boxes"][0]["deadline"] == pytest.approx(after, abs=1)
     assert after > time.time() + 2.5 * 3600
-    down = laptop.run("hosts", "down", label, "--yes")
+    down = client.run("hosts", "down", label, "--yes")
     assert down.code == 0, down.err
     assert ec2.leftovers() == []
 
 
 def test_stop_terminate_brings_home_all_that_the_run_left_then_asks_then_ends_its_box(
-    ec2: FakeEC2, laptop: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
-    run = deploy(laptop, "--max-hours", "1", body=COUNTS.format(more=3000))
-    (box,) = ec2.machines()
-    laptop.until("running")
-    refused = laptop.run("stop", run, "--terminate")
+    run = deploy(client, "--max-hours", "1", body=COUNTS.format(more=3000))
+    (instance,) = ec2.machines()
+    client.until("running")
+    refused = client.run("stop", run, "--terminate")
     assert refused.code == 7, refused.err
     assert "its disk goes with it" in refused.err
-    home = laptop.project / "fetched" / run
-    step = laptop.state(run)["checkpoints"]["last"]
+    home = client.project / "fetched" / run
+    step = client.state(run)["checkpoints"]["last"]
     assert (home / "checkpoints" / str(step) / "weights").read_text() == str(step)
     assert f"step {step}\n" in (home / "log").read_text()
-    assert ec2.states()[box] == "running"
+    assert ec2.states()[instance] == "running"
 
-    ended = laptop.run("stop", run, "--terminate", "--yes")
+    ended = client.run("stop", run, "--terminate", "--yes")
     assert ended.code == 0, ended.err
-    assert ec2.states()[box] == "terminated"
+    assert ec2.states()[instance] == "terminated"
     assert ec2.leftovers() == []

@@ -15,14 +15,14 @@ from orchestrator.instances import launch, network
 from orchestrator.instances.cloud import Cloud
 from orchestrator.targets.ssh import hostkeys
 from tests.ec2 import user
-from tests.ec2.test_rig import client
+from tests.ec2.test_rig import aws
 from tests.ec2.user import UP
-from tests.rigs.ec2.client import FakeEC2
-from tests.support import Box, Result
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import Client, Result
 
 
-def up(box: Box, *words: str, **changes: Any) -> Result:
-    return user.run(box, *UP, *words, **changes)
+def up(client: Client, *words: str, **changes: Any) -> Result:
+    return user.run(client, *UP, *words, **changes)
 
 
 class Cut(BaseException):
@@ -33,15 +33,15 @@ def _cut(seconds: float) -> None:
     raise Cut
 
 
-def left(box: Box, *words: str) -> None:
+def left(client: Client, *words: str) -> None:
     """`hosts up` until it first waits: the box is launched."""
     with pytest.raises(Cut):
-        raise AssertionError(up(box, *words, sleep=_cut).err)
+        raise AssertionError(up(client, *words, sleep=_cut).err)
 
 
 def rules() -> list[str]:
     """Every range that any group of the region lets in."""
-    found = client().describe_security_group_rules()["SecurityGroupRules"]
+    found = aws().describe_security_group_rules()["SecurityGroupRules"]
     return [
         f"{rule['CidrIpv4']}:{rule['FromPort']}"
         for rule in found
@@ -58,11 +58,11 @@ def tokens(ec2: FakeEC2) -> list[str]:
 
 
 def test_no_capacity_in_one_zone_and_a_lost_answer_in_the_next_make_one_tagged_box(
-    ec2: FakeEC2, box: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
     ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a")
     ec2.inject("RunInstances", after=True, az="us-east-1b")
-    result = up(box)
+    result = up(client)
     assert result.code == 0, result.err
     assert "g5.xlarge on-demand in us-east-1a: InsufficientInstanceCapacity" in result.err
     assert places(ec2) == ["us-east-1a", "us-east-1b", "us-east-1b"]
@@ -70,25 +70,25 @@ def test_no_capacity_in_one_zone_and_a_lost_answer_in_the_next_make_one_tagged_b
     assert first != second == third
     (instance,) = ec2.states()
     assert result.out == f"ec2://{instance}\n"
-    assert user.store(box).attempts() == []
-    _tagged_from_the_first_call(ec2, instance, user.only(box)["attempt"])
-    assert client().describe_key_pairs()["KeyPairs"] == []
+    assert user.store(client).attempts() == []
+    _tagged_from_the_first_call(ec2, instance, user.only(client)["attempt"])
+    assert aws().describe_key_pairs()["KeyPairs"] == []
     assert rules() == ["198.51.100.7/32:22"]
 
-    down = user.run(box, "hosts", "down", f"ec2://{instance}", "--yes")
+    down = user.run(client, "hosts", "down", f"ec2://{instance}", "--yes")
     assert down.code == 0, down.err
     assert ec2.states() == {instance: "terminated"}
     assert ec2.leftovers() == []
-    assert hostkeys.own_file(box.context()).read_text() == ""
+    assert hostkeys.own_file(client.context()).read_text() == ""
 
 
 def _tagged_from_the_first_call(ec2: FakeEC2, instance: str, attempt: str) -> None:
     """No later call puts a tag on anything."""
     assert ec2.calls("CreateTags") == []
-    found = client().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    found = aws().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
     disk = found["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
-    volume = client().describe_volumes(VolumeIds=[disk])["Volumes"][0]
-    cards = client().describe_network_interfaces()["NetworkInterfaces"]
+    volume = aws().describe_volumes(VolumeIds=[disk])["Volumes"][0]
+    cards = aws().describe_network_interfaces()["NetworkInterfaces"]
     for tags in (found["Tags"], volume["Tags"], *(card["TagSet"] for card in cards)):
         held = launch.read_tags(tags)
         assert (held["gpujob:managed"], held["gpujob:attempt"], held["gpujob:job"]) == ("1", attempt, "box")
@@ -99,11 +99,13 @@ def _tagged_from_the_first_call(ec2: FakeEC2, instance: str, attempt: str) -> No
     assert "KeyName" not in found
 
 
-def test_a_root_disk_asked_smaller_than_the_image_is_made_as_large_as_that(ec2: FakeEC2, box: Box) -> None:
+def test_a_root_disk_asked_smaller_than_the_image_is_made_as_large_as_that(
+    ec2: FakeEC2, client: Client
+) -> None:
     ec2.set(machines=False)
-    left(box, "--disk-gb", "8")
-    assert [volume["Size"] for volume in client().describe_volumes()["Volumes"]] == [35]
-    assert user.only(box)["disk_gb"] == 35
+    left(client, "--disk-gb", "8")
+    assert [volume["Size"] for volume in aws().describe_volumes()["Volumes"]] == [35]
+    assert user.only(client)["disk_gb"] == 35
 
 
 @pytest.mark.parametrize(
@@ -114,69 +116,71 @@ def test_a_root_disk_asked_smaller_than_the_image_is_made_as_large_as_that(ec2: 
     ],
 )
 def test_a_quota_is_told_from_missing_capacity_by_its_code_and_not_met_twice(
-    ec2: FakeEC2, box: Box, code: str, words: tuple[str, ...], quota: str
+    ec2: FakeEC2, client: Client, code: str, words: tuple[str, ...], quota: str
 ) -> None:
     ec2.inject("RunInstances", code, times=99)
-    result = up(box, *words, "--type", "g6.xlarge")
+    result = up(client, *words, "--type", "g6.xlarge")
     assert result.code == 1
     assert f"the quota {quota}" in result.err
     assert f"--quota-code {quota} --region us-east-1" in result.err
     assert len(places(ec2)) == 1
-    assert user.store(box).attempts() == []
+    assert user.store(client).attempts() == []
 
 
-def test_without_capacity_anywhere_every_place_is_tried_and_named(ec2: FakeEC2, box: Box) -> None:
+def test_without_capacity_anywhere_every_place_is_tried_and_named(ec2: FakeEC2, client: Client) -> None:
     ec2.inject("RunInstances", "InsufficientInstanceCapacity", times=99)
-    result = up(box, "--region", "us-east-1", "--region", "us-west-2")
+    result = up(client, "--region", "us-east-1", "--region", "us-west-2")
     assert (result.code, "no capacity for g5.xlarge" in result.err) == (1, True)
     assert len(set(tokens(ec2))) == len(places(ec2)) >= 6
     assert {str(place)[:-1] for place in places(ec2)} == {"us-east-1", "us-west-2"}
     for place in places(ec2):
         assert f"in {place}: InsufficientInstanceCapacity" in result.err
-    assert (user.store(box).attempts(), ec2.states()) == ([], {})
+    assert (user.store(client).attempts(), ec2.states()) == ([], {})
 
 
 @pytest.mark.parametrize("action", ["DescribeVpcs", "DescribeSubnets", "RunInstances"])
-def test_a_missing_permission_is_exit_4_and_names_the_policy(ec2: FakeEC2, box: Box, action: str) -> None:
+def test_a_missing_permission_is_exit_4_and_names_the_policy(
+    ec2: FakeEC2, client: Client, action: str
+) -> None:
     message = "You are not authorized. Encoded authorization failure message: 4FS0QpJd8v"
     ec2.inject(action, "UnauthorizedOperation", message=message, status=403)
-    result = up(box)
+    result = up(client)
     assert result.code == 4
     assert "gpujob itself failed" not in result.err
     assert "docs/iam.md" in result.err
     assert "4FS0QpJd8v" not in result.err
 
 
-def test_a_token_used_for_another_request_is_no_reason_to_send_a_third(ec2: FakeEC2, box: Box) -> None:
+def test_a_token_used_for_another_request_is_no_reason_to_send_a_third(ec2: FakeEC2, client: Client) -> None:
     ec2.inject("RunInstances", "IdempotentParameterMismatch")
-    result = up(box)
+    result = up(client)
     assert (result.code, "gpujob hosts orphans" in result.err, len(places(ec2))) == (1, True, 1)
 
 
 def test_a_box_that_ended_before_its_answer_came_is_followed_by_a_new_attempt_in_the_same_place(
-    ec2: FakeEC2, box: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
     ec2.inject("RunInstances", after=True, times=6)
-    assert up(box).code == 5
+    assert up(client).code == 5
     (instance,) = ec2.states()
-    client().terminate_instances(InstanceIds=[instance])
+    aws().terminate_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.states()[instance] == "terminated")
-    result = up(box)
+    result = up(client)
     assert result.code == 0, result.err
     assert set(places(ec2)) == {"us-east-1a"}
     assert sorted(ec2.states().values()) == ["running", "terminated"]
-    assert user.store(box).attempts() == []
+    assert user.store(client).attempts() == []
 
 
-def test_a_new_box_that_parts_of_ec2_do_not_know_yet_is_waited_for(ec2: FakeEC2, box: Box) -> None:
+def test_a_new_box_that_parts_of_ec2_do_not_know_yet_is_waited_for(ec2: FakeEC2, client: Client) -> None:
     ec2.set(hidden=0.6)
-    result = up(box)
+    result = up(client)
     assert result.code == 0, result.err
     assert list(ec2.states().values()) == ["running"]
 
 
 def test_a_box_that_ec2_takes_back_for_want_of_capacity_is_tried_for_elsewhere(
-    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+    ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, first = Cloud._once, []
 
@@ -184,7 +188,7 @@ def test_a_box_that_ec2_takes_back_for_want_of_capacity_is_tried_for_elsewhere(
         answer = real(cloud, region, operation, service, words)
         if operation == "run_instances" and not first:
             first.append(answer["Instances"][0]["InstanceId"])
-            client().terminate_instances(InstanceIds=first)
+            aws().terminate_instances(InstanceIds=first)
             ec2.until(lambda: ec2.states()[first[0]] == "terminated")
         for reservation in answer.get("Reservations", []):
             for one in reservation["Instances"]:
@@ -193,96 +197,98 @@ def test_a_box_that_ec2_takes_back_for_want_of_capacity_is_tried_for_elsewhere(
         return answer
 
     monkeypatch.setattr(Cloud, "_once", once)
-    result = up(box)
+    result = up(client)
     assert result.code == 0, result.err
     assert places(ec2) == ["us-east-1a", "us-east-1b"]
-    assert sorted(one["state"] for one in user.store(box).boxes()) == ["running", "terminated"]
-    assert user.store(box).attempts() == []
+    assert sorted(one["state"] for one in user.store(client).boxes()) == ["running", "terminated"]
+    assert user.store(client).attempts() == []
 
 
-def test_the_one_address_that_is_let_in_follows_the_caller(ec2: FakeEC2, box: Box) -> None:
-    assert up(box).code == 0
+def test_the_one_address_that_is_let_in_follows_the_caller(ec2: FakeEC2, client: Client) -> None:
+    assert up(client).code == 0
     ec2.set(caller="203.0.113.9")
-    label = f"ec2://{user.only(box)['id']}"
-    result = user.run(box, "status", "--on", label)
+    label = f"ec2://{user.only(client)['id']}"
+    result = user.run(client, "status", "--on", label)
     assert result.code == 0, result.err
     assert rules() == ["203.0.113.9/32:22"]
 
 
 def test_a_laptop_that_got_another_name_and_address_is_let_in_to_the_box_it_has(
-    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+    ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network may name it. The group that the box stands in is opened, and removed in the end."""
-    assert up(box).code == 0
+    assert up(client).code == 0
     ec2.set(caller="203.0.113.9")
     monkeypatch.setattr(socket, "gethostname", lambda: "dhcp-17.example.net")
-    label = f"ec2://{user.only(box)['id']}"
-    result = user.run(box, "status", "--on", label)
+    label = f"ec2://{user.only(client)['id']}"
+    result = user.run(client, "status", "--on", label)
     assert result.code == 0, result.err
     assert rules() == ["203.0.113.9/32:22"]
-    assert user.run(box, "hosts", "down", label, "--yes").code == 0
+    assert user.run(client, "hosts", "down", label, "--yes").code == 0
     assert ec2.leftovers() == []
 
 
 def test_a_box_that_is_no_longer_on_record_is_found_by_its_tags_and_no_second_is_launched(
-    ec2: FakeEC2, box: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
     """The folder of records is a cache: whoever deletes it pays for no box twice."""
-    first = up(box)
+    first = up(client)
     assert first.code == 0, first.err
-    shutil.rmtree(box.state_dir)
-    again = up(box)
+    shutil.rmtree(client.state_dir)
+    again = up(client)
     assert (again.code, again.out) == (0, first.out), again.err
     assert "is up for this job" in again.err
     assert len(ec2.states()) == 1
 
 
 def test_a_box_of_somebody_else_for_the_same_name_is_told_before_another_is_launched(
-    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+    ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ec2.set(machines=False)
-    left(box)
-    first = user.only(box)["id"]
-    shutil.rmtree(box.state_dir)
+    left(client)
+    first = user.only(client)["id"]
+    shutil.rmtree(client.state_dir)
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
-    asked = user.run(box, *[word for word in UP if word != "--yes"])
+    asked = user.run(client, *[word for word in UP if word != "--yes"])
     assert asked.code == 7
     assert f"beside ec2://{first} of " in asked.err
     assert len(ec2.states()) == 1
 
 
-def test_a_launch_that_was_cut_goes_on_from_another_address(ec2: FakeEC2, box: Box) -> None:
-    left(box)
+def test_a_launch_that_was_cut_goes_on_from_another_address(ec2: FakeEC2, client: Client) -> None:
+    left(client)
     ec2.set(caller="203.0.113.9")
-    result = up(box)
+    result = up(client)
     assert result.code == 0, result.err
     assert rules() == ["203.0.113.9/32:22"]
     assert len(ec2.states()) == 1
 
 
-def test_a_range_that_was_typed_stays_whatever_this_machines_address_is(ec2: FakeEC2, box: Box) -> None:
-    assert up(box, "--ssh-cidr", "198.51.100.0/24").code == 0
+def test_a_range_that_was_typed_stays_whatever_this_machines_address_is(ec2: FakeEC2, client: Client) -> None:
+    assert up(client, "--ssh-cidr", "198.51.100.0/24").code == 0
     ec2.set(caller="203.0.113.9")
-    result = user.run(box, "status", "--on", f"ec2://{user.only(box)['id']}")
+    result = user.run(client, "status", "--on", f"ec2://{user.only(client)['id']}")
     assert result.code == 5
     assert rules() == ["198.51.100.0/24:22"]
 
 
 @pytest.mark.parametrize("cidr", ["0.0.0.0/0", "::/0", "0.0.0.0/1", "198.51.100.7/24", "here"])
-def test_the_world_and_nonsense_are_refused_before_ec2_is_asked(ec2: FakeEC2, box: Box, cidr: str) -> None:
-    result = up(box, "--ssh-cidr", cidr)
+def test_the_world_and_nonsense_are_refused_before_ec2_is_asked(
+    ec2: FakeEC2, client: Client, cidr: str
+) -> None:
+    result = up(client, "--ssh-cidr", cidr)
     assert result.code == 2
     assert ec2.calls() == []
 
 
-def test_the_world_is_let_in_where_the_flag_says_so(ec2: FakeEC2, box: Box) -> None:
+def test_the_world_is_let_in_where_the_flag_says_so(ec2: FakeEC2, client: Client) -> None:
     ec2.set(machines=False)
-    left(box, "--ssh-cidr", "0.0.0.0/0", "--open-to-the-world")
+    left(client, "--ssh-cidr", "0.0.0.0/0", "--open-to-the-world")
     assert rules() == ["0.0.0.0/0:22"]
 
 
 def test_two_commands_at_once_for_the_same_thing_make_one_box(
-    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+    ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, real = threading.Barrier(2), network.own_address
 
@@ -296,7 +302,7 @@ def test_two_commands_at_once_for_the_same_thing_make_one_box(
     results: list[Result] = []
 
     def go() -> None:
-        results.append(up(box))
+        results.append(up(client))
         both.abort()
 
     threads = [threading.Thread(target=go) for _ in range(2)]
@@ -308,8 +314,8 @@ def test_two_commands_at_once_for_the_same_thing_make_one_box(
     assert min(result.code for result in results) == 0, [result.err for result in results]
 
 
-def test_a_box_is_up_for_the_next_command_too(ec2: FakeEC2, box: Box) -> None:
-    assert up(box).code == 0
-    result = up(box)
+def test_a_box_is_up_for_the_next_command_too(ec2: FakeEC2, client: Client) -> None:
+    assert up(client).code == 0
+    result = up(client)
     assert (result.code, "up for this job" in result.err) == (0, True)
     assert len(ec2.states()) == 1

@@ -15,8 +15,8 @@ from orchestrator.instances.cloud import Cloud
 from orchestrator.store import Store
 from tests.ec2 import user
 from tests.ec2.user import UP
-from tests.rigs.ec2.client import FakeEC2
-from tests.support import REPOSITORY, Box
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import REPOSITORY, Client
 
 Trials = Callable[[int, int], int]
 Faults = Callable[[], None]
@@ -87,11 +87,11 @@ def killer(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Killer:
 
 
 @pytest.fixture
-def box(laptop: Box) -> Box:
-    return laptop
+def client(realtime_client: Client) -> Client:
+    return realtime_client
 
 
-def up(box: Box, *words: str) -> bool:
+def up(client: Client, *words: str) -> bool:
     """`hosts up` to where it waits for the box to boot, a while; False: it was killed before."""
 
     def wait(seconds: float) -> None:
@@ -103,7 +103,7 @@ def up(box: Box, *words: str) -> bool:
 
     waits: list[float] = []
     try:
-        result = user.run(box, *UP, *words, sleep=wait)
+        result = user.run(client, *UP, *words, sleep=wait)
     except Killed:
         return False
     except Arrived:
@@ -115,33 +115,33 @@ class Arrived(BaseException):
     """The launch is over: the box runs and is on record."""
 
 
-def untracked(ec2: FakeEC2, box: Box, before: set[str]) -> set[str]:
+def untracked(ec2: FakeEC2, client: Client, before: set[str]) -> set[str]:
     """Boxes since `before` that are not on record, while no attempt is open that will find them."""
-    known = {one["id"] for one in user.store(box).boxes()}
-    return set() if user.store(box).attempts() else set(ec2.states()) - before - known
+    known = {one["id"] for one in user.store(client).boxes()}
+    return set() if user.store(client).attempts() else set(ec2.states()) - before - known
 
 
 def killed_everywhere(
-    ec2: FakeEC2, box: Box, killer: Killer, points: list[int], faults: Faults, words: tuple[str, ...]
+    ec2: FakeEC2, client: Client, killer: Killer, points: list[int], faults: Faults, words: tuple[str, ...]
 ) -> None:
     """Each point with nothing on record and an account that holds nothing."""
     killed = 0
     for at in points:
-        shutil.rmtree(box.state_dir, ignore_errors=True)
+        shutil.rmtree(client.state_dir, ignore_errors=True)
         empty(ec2)
         before = set(ec2.states())
         faults()
         killer.set(at)
-        killed += not up(box, *words)
+        killed += not up(client, *words)
         killer.set(0)
-        status = user.run(box, "status")
+        status = user.run(client, "status")
         assert status.code == 0, (at, status.err)
-        assert untracked(ec2, box, before) == set(), at
-        assert up(box, *words), at
+        assert untracked(ec2, client, before) == set(), at
+        assert up(client, *words), at
         assert len(set(ec2.states()) - before) == 1, (at, status.err)
-        assert untracked(ec2, box, before) == set(), at
-        assert len(user.store(box).boxes()) == 1, at
-        assert user.store(box).attempts() == [], at
+        assert untracked(ec2, client, before) == set(), at
+        assert len(user.store(client).boxes()) == 1, at
+        assert user.store(client).attempts() == [], at
     assert killed >= len(points) - 3  # how often "pending" is seen differs
 
 
@@ -153,12 +153,14 @@ def chosen(trials: Trials, points: list[str], few: int) -> list[int]:
     return sorted({made - 1, made, made + 1, made + 2, made + 3, *sample})
 
 
-def passed(killer: Killer, box: Box, faults: Faults = lambda: None, words: tuple[str, ...] = ()) -> list[str]:
+def passed(
+    killer: Killer, client: Client, faults: Faults = lambda: None, words: tuple[str, ...] = ()
+) -> list[str]:
     """The points of a launch that nobody kills."""
     faults()
     killer.set(0)
-    assert up(box, *words)
-    shutil.rmtree(box.state_dir)
+    assert up(client, *words)
+    shutil.rmtree(client.state_dir)
     return killer.passed
 
 
@@ -189,7 +191,7 @@ def faults_of(ec2: FakeEC2, kind: str) -> Faults:
 )
 def test_a_launch_killed_at_any_point_is_found_by_status_and_goes_on_to_one_box(
     ec2: FakeEC2,
-    box: Box,
+    client: Client,
     killer: Killer,
     trials: Trials,
     kind: str,
@@ -198,77 +200,77 @@ def test_a_launch_killed_at_any_point_is_found_by_status_and_goes_on_to_one_box(
     least: int,
 ) -> None:
     faults = faults_of(ec2, kind)
-    points = passed(killer, box, faults, words)
+    points = passed(killer, client, faults, words)
     assert len(points) > least
-    killed_everywhere(ec2, box, killer, chosen(trials, points, few), faults, words)
+    killed_everywhere(ec2, client, killer, chosen(trials, points, few), faults, words)
 
 
 def test_an_attempt_that_made_nothing_is_forgotten_and_one_just_sent_is_not(
-    ec2: FakeEC2, box: Box, killer: Killer
+    ec2: FakeEC2, client: Client, killer: Killer
 ) -> None:
     clock = user.Clock()
     ec2.inject("RunInstances", after=False, times=6)
-    assert user.run(box, *UP, sleep=clock.sleep, now=clock.now).code == 5
-    (attempt,) = user.store(box).attempts()
+    assert user.run(client, *UP, sleep=clock.sleep, now=clock.now).code == 5
+    (attempt,) = user.store(client).attempts()
     clock.ahead = attempt["current"]["asked"] + 599 - time.time()
-    user.run(box, "status", now=clock.now)
-    assert len(user.store(box).attempts()) == 1
+    user.run(client, "status", now=clock.now)
+    assert len(user.store(client).attempts()) == 1
     clock.ahead += 2
-    user.run(box, "status", now=clock.now)
-    assert user.store(box).attempts() == []
+    user.run(client, "status", now=clock.now)
+    assert user.store(client).attempts() == []
 
 
 def test_a_request_sent_late_in_an_attempt_is_not_given_up_for_the_attempts_age(
-    ec2: FakeEC2, box: Box, killer: Killer
+    ec2: FakeEC2, client: Client, killer: Killer
 ) -> None:
     ec2.set(hidden=0.5)
     ec2.inject("RunInstances", "Unavailable", after=True)
     with pytest.raises(Killed):
-        user.run(box, *UP, sleep=_killed)
-    (attempt,) = user.store(box).attempts()
-    user.store(box).write_attempt({**attempt, "created": attempt["created"] - 3600})
-    user.run(box, "status")
-    assert len(user.store(box).attempts()) == 1
-    ec2.until(lambda: user.run(box, "status") and user.store(box).boxes())
-    assert user.store(box).attempts() == []
+        user.run(client, *UP, sleep=_killed)
+    (attempt,) = user.store(client).attempts()
+    user.store(client).write_attempt({**attempt, "created": attempt["created"] - 3600})
+    user.run(client, "status")
+    assert len(user.store(client).attempts()) == 1
+    ec2.until(lambda: user.run(client, "status") and user.store(client).boxes())
+    assert user.store(client).attempts() == []
 
 
 def _killed(seconds: float) -> None:
     raise Killed
 
 
-def test_a_box_found_hours_later_has_cost_those_hours(ec2: FakeEC2, box: Box, killer: Killer) -> None:
+def test_a_box_found_hours_later_has_cost_those_hours(ec2: FakeEC2, client: Client, killer: Killer) -> None:
     ec2.inject("RunInstances", "Unavailable", after=True, times=6)
-    assert user.run(box, *UP, sleep=lambda seconds: None).code == 5
-    found = user.run(box, "status", "--json", now=lambda: time.time() + 3600)
+    assert user.run(client, *UP, sleep=lambda seconds: None).code == 5
+    found = user.run(client, "status", "--json", now=lambda: time.time() + 3600)
     (shown,) = [host["box"] for host in found.json["hosts"] if host["box"]]
     assert shown["spent_usd"] == pytest.approx(1.022, abs=0.01)
-    assert user.only(box)["account"]
+    assert user.only(client)["account"]
 
 
 def test_status_is_told_where_a_cut_launch_cannot_be_looked_for(
-    ec2: FakeEC2, box: Box, killer: Killer
+    ec2: FakeEC2, client: Client, killer: Killer
 ) -> None:
     ec2.inject("RunInstances", "Unavailable", after=True, times=6)
-    assert user.run(box, *UP).code == 5
+    assert user.run(client, *UP).code == 5
     ec2.inject("DescribeInstances", "AuthFailure")
-    result = user.run(box, "status")
+    result = user.run(client, "status")
     assert (result.code, "could not be looked for" in result.err) == (0, True)
-    assert len(user.store(box).attempts()) == 1
+    assert len(user.store(client).attempts()) == 1
 
 
 @pytest.mark.parametrize("share", [0.35, 0.6, 0.8])
 def test_a_client_that_is_killed_for_good_leaves_a_launch_that_the_next_one_carries_on(
-    ec2: FakeEC2, box: Box, killer: Killer, share: float
+    ec2: FakeEC2, client: Client, killer: Killer, share: float
 ) -> None:
-    total = len(passed(killer, box))
+    total = len(passed(killer, client))
     empty(ec2)
     before = set(ec2.states())
-    client = box.spawn(*UP, code=POINTS.format(at=int(total * share), repository=str(REPOSITORY)))
-    _, said = client.communicate(timeout=60)
-    assert client.returncode == -signal.SIGKILL, said
-    assert user.run(box, "status").code == 0
-    assert untracked(ec2, box, before) == set()
-    assert up(box)
+    aws = client.spawn(*UP, code=POINTS.format(at=int(total * share), repository=str(REPOSITORY)))
+    _, said = aws.communicate(timeout=60)
+    assert aws.returncode == -signal.SIGKILL, said
+    assert user.run(client, "status").code == 0
+    assert untracked(ec2, client, before) == set()
+    assert up(client)
     assert len(set(ec2.states()) - before) == 1
-    assert user.only(box)["id"] in ec2.states()
+    assert user.only(client)["id"] in ec2.states()

@@ -12,10 +12,10 @@ import pytest
 
 from orchestrator.instances.cloud import Cloud
 from tests.ec2 import user
-from tests.ec2.test_rig import IMAGE, OURS, TAGS, client
+from tests.ec2.test_rig import IMAGE, OURS, TAGS, aws
 from tests.ec2.user import UP
-from tests.rigs.ec2.client import FakeEC2
-from tests.support import REPOSITORY, Box, new_box
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import REPOSITORY, Client, new_client
 
 NO_NETWORK = """
 import socket, sys
@@ -39,13 +39,13 @@ sys.exit(code)
 """
 
 
-def apart(box: Box, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+def apart(client: Client, script: str, *words: str) -> subprocess.CompletedProcess[str]:
     """`gpujob WORDS` in a process of its own."""
     code = script.format(repository=str(REPOSITORY))
     return subprocess.run(
         [sys.executable, "-c", code, *words],
-        cwd=box.project,
-        env=box.env,
+        cwd=client.project,
+        env=client.env,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -58,26 +58,26 @@ def apart(box: Box, script: str, *words: str) -> subprocess.CompletedProcess[str
 def test_a_dry_run_gives_the_same_bytes_twice_without_a_network_a_credential_or_boto3(
     shape: tuple[str, ...],
 ) -> None:
-    with new_box() as box:
-        box.job("print('hello')")
+    with new_client() as client:
+        client.job("print('hello')")
         words = ("deploy", "job", "--on", "ec2", "--dry-run", "--budget", "40", *shape)
-        first, second = apart(box, NO_NETWORK, *words), apart(box, NO_NETWORK, *words)
+        first, second = apart(client, NO_NETWORK, *words), apart(client, NO_NETWORK, *words)
         assert first.returncode == 0, first.stderr
         assert first.stdout == second.stdout != ""
         assert "LATE []" in first.stderr
         for part in ("g6.xlarge", "prices of 2026-07-20", "$40.00", "this address/32", "disk 100 GB"):
             assert part in first.stdout
-        up = apart(box, NO_NETWORK, "hosts", "up", "--dry-run", "--max-hours", "2", *shape)
+        up = apart(client, NO_NETWORK, "hosts", "up", "--dry-run", "--max-hours", "2", *shape)
         assert (up.returncode, "at most 2 h (--max-hours)" in up.stdout) == (0, True), up.stderr
-        assert not box.state_dir.exists() or not list(box.state_dir.glob("attempts/*"))
+        assert not client.state_dir.exists() or not list(client.state_dir.glob("attempts/*"))
 
 
-def test_status_of_a_known_box_that_answers_never_imports_boto3(ec2: FakeEC2, box: Box) -> None:
-    assert user.run(box, *UP).code == 0
+def test_status_of_a_known_box_that_answers_never_imports_boto3(ec2: FakeEC2, client: Client) -> None:
+    assert user.run(client, *UP).code == 0
     before = len(ec2.calls())
-    seen = apart(box, SEEN, "status", "--json")
+    seen = apart(client, SEEN, "status", "--json")
     assert seen.returncode == 0, seen.stderr
-    label = f"ec2://{user.only(box)['id']}"
+    label = f"ec2://{user.only(client)['id']}"
     (host,) = [one for one in json.loads(seen.stdout)["hosts"] if one["target"] == label]
     assert not host.get("unreachable")
     assert host["disk"]
@@ -85,13 +85,13 @@ def test_status_of_a_known_box_that_answers_never_imports_boto3(ec2: FakeEC2, bo
     assert len(ec2.calls()) == before
 
 
-def test_a_box_is_not_launched_before_somebody_agreed_to_its_price(ec2: FakeEC2, box: Box) -> None:
-    result = user.run(box, *UP[:-1])
+def test_a_box_is_not_launched_before_somebody_agreed_to_its_price(ec2: FakeEC2, client: Client) -> None:
+    result = user.run(client, *UP[:-1])
     assert result.code == 7
     for part in ("g5.xlarge, on demand", "at most 2 h", "$2.04", "198.51.100.7/32", "--yes"):
         assert part in result.err
     assert ec2.calls("RunInstances") == []
-    assert user.store(box).attempts() == []
+    assert user.store(client).attempts() == []
 
 
 class Terminal(io.StringIO):
@@ -99,94 +99,96 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_answer_no_is_the_default(ec2: FakeEC2, box: Box) -> None:
-    result = user.run(box, *UP[:-1], stdin=Terminal("\n"), stderr=Terminal())
+def test_the_answer_no_is_the_default(ec2: FakeEC2, client: Client) -> None:
+    result = user.run(client, *UP[:-1], stdin=Terminal("\n"), stderr=Terminal())
     assert (result.code, "nothing was done" in result.err) == (2, True)
     assert ec2.calls("RunInstances") == []
 
 
-def test_a_budget_becomes_the_deadline_that_the_box_has_and_its_tag_tells(ec2: FakeEC2, box: Box) -> None:
+def test_a_budget_becomes_the_deadline_that_the_box_has_and_its_tag_tells(
+    ec2: FakeEC2, client: Client
+) -> None:
     clock = user.Clock()
     begun = clock.now()
     words = ("hosts", "up", "--type", "g5.xlarge", "--budget", "10.22", "--yes")
-    assert user.run(box, *words, now=clock.now, sleep=clock.sleep).code == 0
-    kept = user.only(box)
+    assert user.run(client, *words, now=clock.now, sleep=clock.sleep).code == 0
+    kept = user.only(client)
     hours = (kept["deadline"] - begun) / 3600
     assert hours == pytest.approx(10.0, abs=0.05)
-    found = client().describe_instances(InstanceIds=[kept["id"]])["Reservations"][0]["Instances"][0]
+    found = aws().describe_instances(InstanceIds=[kept["id"]])["Reservations"][0]["Instances"][0]
     tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
     assert tags["gpujob:expires-at"] == str(int(kept["deadline"]))
-    told = client().describe_instance_attribute(InstanceId=kept["id"], Attribute="userData")
+    told = aws().describe_instance_attribute(InstanceId=kept["id"], Attribute="userData")
     assert told["UserData"]["Value"]
     code, on_box = ec2.run(kept["id"], "cat", "/run/gpujob/deadline")
     assert (code, on_box.strip()) == (0, str(int(kept["deadline"])))
 
 
 def test_the_boxes_that_stand_are_listed_with_what_they_cost_and_the_ended_are_in_the_ledger(
-    ec2: FakeEC2, box: Box
+    ec2: FakeEC2, client: Client
 ) -> None:
-    assert user.run(box, *UP).code == 0
-    label = f"ec2://{user.only(box)['id']}"
+    assert user.run(client, *UP).code == 0
+    label = f"ec2://{user.only(client)['id']}"
     later = user.Clock()
     later.ahead = 3600.0
-    listed = user.run(box, "hosts", "list", "--json", now=later.now).json
+    listed = user.run(client, "hosts", "list", "--json", now=later.now).json
     (shown,) = listed["boxes"]
     assert (shown["state"], shown["type"]) == ("running", "g5.xlarge")
     assert shown["spent_usd"] == pytest.approx(1.022, abs=0.03)
     assert shown["worst_usd"] == pytest.approx(2.044, abs=0.03)
     assert [host["name"] for host in listed["hosts"]] == [shown["id"]]
-    down = user.run(box, "hosts", "down", label, "--yes", now=later.now, sleep=later.sleep)
+    down = user.run(client, "hosts", "down", label, "--yes", now=later.now, sleep=later.sleep)
     assert down.code == 0, down.err
-    assert user.run(box, "hosts", "list", "--json").json["boxes"] == []
+    assert user.run(client, "hosts", "list", "--json").json["boxes"] == []
     later.ahead += 24 * 3600.0
-    cost = user.run(box, "cost", "--json", now=later.now).json
+    cost = user.run(client, "cost", "--json", now=later.now).json
     (row,) = cost["boxes"]
     assert (row["state"], row["runs"]) == ("terminated", {})
     assert row["usd"] == row["wasted_usd"] == pytest.approx(1.022, abs=0.06)
     assert sum(month["usd"] for month in cost["months"].values()) == row["usd"]
 
 
-def test_down_wants_yes_and_ends_what_was_already_gone_in_peace(ec2: FakeEC2, box: Box) -> None:
-    assert user.run(box, *UP).code == 0
-    label = f"ec2://{user.only(box)['id']}"
-    assert user.run(box, "hosts", "down", label).code == 7
+def test_down_wants_yes_and_ends_what_was_already_gone_in_peace(ec2: FakeEC2, client: Client) -> None:
+    assert user.run(client, *UP).code == 0
+    label = f"ec2://{user.only(client)['id']}"
+    assert user.run(client, "hosts", "down", label).code == 7
     assert set(ec2.states().values()) == {"running"}
-    client().terminate_instances(InstanceIds=[user.only(box)["id"]])
+    aws().terminate_instances(InstanceIds=[user.only(client)["id"]])
     ec2.until(lambda: set(ec2.states().values()) == {"terminated"})
-    again = user.run(box, "hosts", "down", label, "--yes")
+    again = user.run(client, "hosts", "down", label, "--yes")
     assert (again.code, "had ended" in again.err) == (0, True)
     assert ec2.leftovers() == []
 
 
 def test_orphans_are_found_in_every_region_by_their_tag_and_ended_when_agreed(
-    ec2: FakeEC2, box: Box, monkeypatch: pytest.MonkeyPatch
+    ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {"us-east-1", "us-west-2", "eu-west-1"} < set(Cloud(box.context()).regions())
+    assert {"us-east-1", "us-west-2", "eu-west-1"} < set(Cloud(client.context()).regions())
     monkeypatch.setattr(Cloud, "regions", lambda cloud: ["eu-west-1", "us-east-1", "us-west-2"])
     ec2.set(machines=False)
-    user.run(box, *UP, sleep=_pass)
-    known = user.only(box)["id"]
+    user.run(client, *UP, sleep=_pass)
+    known = user.only(client)["id"]
     lost = _launch("us-west-2")
     _launch("eu-west-1", tags=[])
     (volume,) = [_volume("us-west-2")]
-    found = user.run(box, "hosts", "orphans", "--json")
+    found = user.run(client, "hosts", "orphans", "--json")
     assert found.code == 1
     assert {(row["kind"], row["id"]) for row in found.json["orphans"]} == {("box", lost), ("volume", volume)}
-    assert user.run(box, "hosts", "orphans", "--end").code == 7
-    ended = user.run(box, "hosts", "orphans", "--end", "--yes")
+    assert user.run(client, "hosts", "orphans", "--end").code == 7
+    ended = user.run(client, "hosts", "orphans", "--end", "--yes")
     assert ended.code == 0, ended.err
     assert lost not in ec2.leftovers()
     assert volume not in ec2.leftovers()
     assert ec2.states()[known] == "running"
-    assert user.run(box, "hosts", "orphans").code == 0
+    assert user.run(client, "hosts", "orphans").code == 0
 
 
-def test_a_box_of_somebody_else_is_shown_and_not_ended_before_its_time(ec2: FakeEC2, box: Box) -> None:
+def test_a_box_of_somebody_else_is_shown_and_not_ended_before_its_time(ec2: FakeEC2, client: Client) -> None:
     ec2.set(machines=False)
     until = str(int(user.Clock().now()) + 3600)
     theirs = [{"Key": "gpujob:user", "Value": "bob@desk"}, {"Key": "gpujob:expires-at", "Value": until}]
     other = _launch("us-east-1", tags=[*TAGS, *theirs])
-    ended = user.run(box, "hosts", "orphans", "--region", "us-east-1", "--end", "--yes")
+    ended = user.run(client, "hosts", "orphans", "--region", "us-east-1", "--end", "--yes")
     assert (ended.code, other in ended.out, "launched elsewhere" in ended.err) == (1, True, True)
     assert ec2.states()[other] != "terminated", ended.err
 
@@ -197,7 +199,7 @@ def _pass(seconds: float) -> None:
 
 def _launch(region: str, tags: Any = TAGS) -> str:
     specifications = [{"ResourceType": kind, "Tags": tags} for kind in OURS] if tags else []
-    said = client(region=region).run_instances(
+    said = aws(region=region).run_instances(
         ImageId=IMAGE,
         InstanceType="g5.xlarge",
         MinCount=1,
@@ -208,7 +210,7 @@ def _launch(region: str, tags: Any = TAGS) -> str:
 
 
 def _volume(region: str) -> str:
-    made = client(region=region).create_volume(
+    made = aws(region=region).create_volume(
         AvailabilityZone=f"{region}a",
         Size=1,
         VolumeType="gp3",

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 from botocore.parsers import ResponseParserError
 
-from tests.rigs.ec2.client import REPOSITORY, FakeEC2
+from tests.rigs.ec2.fake import REPOSITORY, FakeEC2
 from tests.rigs.ec2.images import PARAMETERS, ROOT_GB
 from tests.rigs.ec2.metadata import TOKEN
 
@@ -27,13 +27,13 @@ TAGS = [{"Key": "gpujob:managed", "Value": "1"}]
 OURS = ("instance", "volume", "network-interface")
 
 
-def client(service: str = "ec2", region: str = "us-east-1") -> Any:
+def aws(service: str = "ec2", region: str = "us-east-1") -> Any:
     return boto3.client(service, region_name=region, config=Config(retries={"total_max_attempts": 1}))
 
 
 def launch(token: str = "", zone: str = "us-east-1a", **more: Any) -> str:
     given = {"ClientToken": token} if token else {}
-    said = client().run_instances(
+    said = aws().run_instances(
         ImageId=IMAGE,
         InstanceType="g5.xlarge",
         MinCount=1,
@@ -47,7 +47,7 @@ def launch(token: str = "", zone: str = "us-east-1a", **more: Any) -> str:
 
 
 def described(instance: str) -> dict[str, Any]:
-    return client().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]  # type: ignore[no-any-return]
+    return aws().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]  # type: ignore[no-any-return]
 
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
@@ -67,7 +67,7 @@ def admit(instance: str, cidr: str = "198.51.100.7/32") -> None:
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": cidr}]}
     group = described(instance)["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
     try:
-        client().authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+        aws().authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
     except ClientError as error:  # all that are launched without a group share one
         if error.response["Error"]["Code"] != "InvalidPermission.Duplicate":
             raise
@@ -98,7 +98,7 @@ def test_a_token_is_refused_with_other_parameters_and_after_the_end(ec2: FakeEC2
     with pytest.raises(ClientError) as error:
         launch("once", EbsOptimized=True)
     assert code_of(error) == ("IdempotentParameterMismatch", 400)
-    client().terminate_instances(InstanceIds=[first])
+    aws().terminate_instances(InstanceIds=[first])
     ec2.until(lambda: ec2.states()[first] == "terminated")
     with pytest.raises(ClientError) as error:
         launch("once")
@@ -108,7 +108,7 @@ def test_a_token_is_refused_with_other_parameters_and_after_the_end(ec2: FakeEC2
 def test_an_answer_that_is_no_xml_is_no_client_error(ec2: FakeEC2) -> None:
     ec2.inject("DescribeInstances", body="upstream connect error", status=502)
     with pytest.raises(ResponseParserError) as error:
-        client().describe_instances()
+        aws().describe_instances()
     assert not isinstance(error.value, ClientError | BotoCoreError)
 
 
@@ -118,7 +118,7 @@ def test_a_new_instance_is_unknown_for_a_while(ec2: FakeEC2) -> None:
     with pytest.raises(ClientError) as error:
         described(instance)
     assert code_of(error)[0] == "InvalidInstanceID.NotFound"
-    assert client().describe_instances()["Reservations"] == []
+    assert aws().describe_instances()["Reservations"] == []
     ec2.set(hidden=0)
     assert described(instance)["InstanceId"] == instance
 
@@ -144,16 +144,16 @@ def test_what_ec2_refuses_is_refused(ec2: FakeEC2, more: dict[str, Any], code: s
 def test_tags_are_on_the_network_interface_too_and_nothing_is_left_after_the_end(ec2: FakeEC2) -> None:
     instance = launch()
     assert sorted(name.partition("-")[0] for name in ec2.leftovers()) == ["eni", "i", "vol"]
-    client().terminate_instances(InstanceIds=[instance])
+    aws().terminate_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.states()[instance] == "terminated")
     assert ec2.leftovers() == []
 
 
 def test_prices_and_quotas_are_denied_as_to_a_user_without_rights(ec2: FakeEC2) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
-        client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")
+        aws("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode="L-DB2E81BA")
     with pytest.raises(ClientError, match="AccessDenied"):
-        client("pricing").describe_services()
+        aws("pricing").describe_services()
 
 
 def test_a_protected_instance_is_not_terminated_and_user_data_changes_only_while_stopped(
@@ -161,15 +161,15 @@ def test_a_protected_instance_is_not_terminated_and_user_data_changes_only_while
 ) -> None:
     instance = launch("protected", DisableApiTermination=True, UserData="#cloud-config\n{}\n")
     with pytest.raises(ClientError, match="OperationNotPermitted"):
-        client().terminate_instances(InstanceIds=[instance])
+        aws().terminate_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.machines()[instance]["on"])
     given = {"InstanceId": instance, "UserData": {"Value": b"#cloud-config\nbootcmd: ['touch /new']\n"}}
     with pytest.raises(ClientError, match="IncorrectInstanceState"):
-        client().modify_instance_attribute(**given)
-    client().stop_instances(InstanceIds=[instance])
+        aws().modify_instance_attribute(**given)
+    aws().stop_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.states()[instance] == "stopped")
-    client().modify_instance_attribute(**given)
-    client().start_instances(InstanceIds=[instance])
+    aws().modify_instance_attribute(**given)
+    aws().start_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.states()[instance] == "running" and ec2.machines()[instance]["on"])
     ec2.until(lambda: ec2.run(instance, "test", "-e", "/new")[0] == 0)
 
@@ -186,29 +186,29 @@ def test_only_the_admitted_address_reaches_ssh_and_another_address_comes_after_a
     ec2.set(caller="198.51.100.7")
     ec2.isolate(instance)
     assert banner(first) == b""
-    client().stop_instances(InstanceIds=[instance])
+    aws().stop_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.states()[instance] == "stopped")
     assert "PublicIpAddress" not in described(instance)
-    client().start_instances(InstanceIds=[instance])
+    aws().start_instances(InstanceIds=[instance])
     ec2.until(lambda: described(instance).get("PublicIpAddress", first) != first)
 
 
 def test_a_volume_is_a_disk_that_outlives_its_instance(ec2: FakeEC2) -> None:
-    volume = client().create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")["VolumeId"]
+    volume = aws().create_volume(AvailabilityZone="us-east-1a", Size=1, VolumeType="gp3")["VolumeId"]
     device = f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{volume.replace('-', '')}"
     make = f"mkfs.ext4 -q {device} && mount {device} /mnt && touch /mnt/kept && umount /mnt"
     for words in (make, f"mount {device} /mnt && test -e /mnt/kept"):
         instance = launch()
         ec2.until(lambda: ec2.states()[instance] == "running")  # noqa: B023
-        client().attach_volume(VolumeId=volume, InstanceId=instance, Device="/dev/sdf")
+        aws().attach_volume(VolumeId=volume, InstanceId=instance, Device="/dev/sdf")
         ec2.until(lambda: ec2.run(instance, "test", "-b", device)[0] == 0)  # noqa: B023
         assert ec2.run(instance, "sh", "-c", words) == (0, "")
-        client().terminate_instances(InstanceIds=[instance])
+        aws().terminate_instances(InstanceIds=[instance])
         ec2.until(lambda: ec2.states()[instance] == "terminated")  # noqa: B023
     elsewhere = launch(zone="us-east-1b")
     ec2.until(lambda: ec2.states()[elsewhere] == "running")
     with pytest.raises(ClientError, match="ZoneMismatch"):
-        client().attach_volume(VolumeId=volume, InstanceId=elsewhere, Device="/dev/sdf")
+        aws().attach_volume(VolumeId=volume, InstanceId=elsewhere, Device="/dev/sdf")
 
 
 def test_a_spot_instance_is_told_of_its_end(ec2: FakeEC2) -> None:
@@ -233,7 +233,7 @@ def test_a_rig_killed_with_its_test_leaves_nothing(tmp_path: Path) -> None:
     code = f"""if True:
         import os, sys
         sys.path.insert(0, {str(REPOSITORY)!r})
-        from tests.rigs.ec2.client import FakeEC2
+        from tests.rigs.ec2.fake import FakeEC2
         with FakeEC2(kind="booted") as ec2:
             os.environ.update(ec2.env)
             from tests.ec2.test_rig import launch

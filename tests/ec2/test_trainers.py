@@ -10,8 +10,13 @@ import pytest
 
 from tests.host.test_sign import SMALL as SIGNS
 from tests.host.test_slowfast import SMALL as VIDEOS
-from tests.rigs.ec2.client import FakeEC2
-from tests.support import Box, Result
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import Client, Result
+
+
+@pytest.fixture
+def client(realtime_client: Client) -> Client:
+    return realtime_client
 
 
 def done(result: Result) -> Result:
@@ -28,37 +33,37 @@ def sets(*pairs: str) -> list[str]:
     return [word for pair in (*pairs, f"env.python={sys.executable}") for word in ("--set", pair)]
 
 
-def through(laptop: Box, ec2: FakeEC2, job: str, data: str, *pairs: str) -> str:
+def through(client: Client, ec2: FakeEC2, job: str, data: str, *pairs: str) -> str:
     """Deploys a job with its sample on a new box, brings it home; the folder, as typed."""
     there = ["--on", "ec2", "--yes", "--max-hours", "1"]
-    done(laptop.run("deploy", job, "--data", data, *sets(*pairs), *there, "--follow"))
-    run = laptop.state()["id"]
-    done(laptop.run("fetch", run))
+    done(client.run("deploy", job, "--data", data, *sets(*pairs), *there, "--follow"))
+    run = client.state()["id"]
+    done(client.run("fetch", run))
     assert ec2.leftovers() == []
     return f"fetched/{run}"
 
 
-def test_blendshapes(ec2: FakeEC2, laptop: Box, trials: Any) -> None:
+def test_blendshapes(ec2: FakeEC2, client: Client, trials: Any) -> None:
     only_in_full(trials)
-    done(laptop.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
+    done(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     small = ("config.epochs=2", "config.warmup_epochs=1", "config.hidden=[8]")
-    home = through(laptop, ec2, "blendshapes", "faces", *small)
-    said = done(laptop.run("predict", home, "faces/blendshapes/test.csv", "--json")).out.splitlines()
+    home = through(client, ec2, "blendshapes", "faces", *small)
+    said = done(client.run("predict", home, "faces/blendshapes/test.csv", "--json")).out.splitlines()
     assert set(json.loads(said[0])["probabilities"]) == {"happy", "sad", "neutral"}
 
 
-def test_slowfast(ec2: FakeEC2, laptop: Box) -> None:
-    done(laptop.run("prepare", "slowfast", "--sample", "videos", "--size", "120"))
+def test_slowfast(ec2: FakeEC2, client: Client) -> None:
+    done(client.run("prepare", "slowfast", "--sample", "videos", "--size", "120"))
     small = [f"config.{key}={json.dumps(value)}" for key, value in VIDEOS.items()]
-    home = through(laptop, ec2, "slowfast", "videos", *small)
-    video = next((laptop.project / "videos" / "ravdess").rglob("02-01-04-*.mp4"))
-    assert done(laptop.run("predict", home, str(video), "--json")).json["truth"] == "sad"
+    home = through(client, ec2, "slowfast", "videos", *small)
+    video = next((client.project / "videos" / "ravdess").rglob("02-01-04-*.mp4"))
+    assert done(client.run("predict", home, str(video), "--json")).json["truth"] == "sad"
 
 
-def test_sign_language(ec2: FakeEC2, laptop: Box, trials: Any) -> None:
+def test_sign_language(ec2: FakeEC2, client: Client, trials: Any) -> None:
     only_in_full(trials)
-    done(laptop.run("prepare", "i3d-teacher", "--sample", "signs", "--size", "24"))
-    home = through(laptop, ec2, "i3d-teacher", "signs", *(f"config.{k}={v}" for k, v in SIGNS.items()))
-    features = next((laptop.project / "signs" / "phoenix" / "features" / "test").glob("*.npz"))
-    said = done(laptop.run("predict", home, str(features), "--json")).json
+    done(client.run("prepare", "i3d-teacher", "--sample", "signs", "--size", "24"))
+    home = through(client, ec2, "i3d-teacher", "signs", *(f"config.{k}={v}" for k, v in SIGNS.items()))
+    features = next((client.project / "signs" / "phoenix" / "features" / "test").glob("*.npz"))
+    said = done(client.run("predict", home, str(features), "--json")).json
     assert isinstance(said["glosses"], list)

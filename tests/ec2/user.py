@@ -14,9 +14,9 @@ from orchestrator.context import Context
 from orchestrator.instances import target
 from orchestrator.instances.cloud import Cloud
 from orchestrator.store import Record, Store
-from tests.rigs.ec2.client import FakeEC2
+from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.ec2.images import ROOT_GB
-from tests.support import Box, Result, new_box
+from tests.support import Client, Result, new_client
 
 UP = ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "2", "--yes")
 
@@ -68,26 +68,26 @@ class Clock:
 
 
 @contextlib.contextmanager
-def new_user(ec2: FakeEC2) -> Iterator[Box]:
-    with new_box() as box:
-        box.env |= ec2.env | {"GPUJOB_CHECKIP": ec2.checkip_url}
-        yield box
+def new_user(ec2: FakeEC2) -> Iterator[Client]:
+    with new_client() as client:
+        client.env |= ec2.env | {"GPUJOB_CHECKIP": ec2.checkip_url}
+        yield client
 
 
-def run(box: Box, *words: str, **changes: Any) -> Result:
+def run(client: Client, *words: str, **changes: Any) -> Result:
     clock = Clock()
-    return box.run(*words, **{"sleep": clock.sleep, "now": clock.now, **changes})
+    return client.run(*words, **{"sleep": clock.sleep, "now": clock.now, **changes})
 
 
-def store(box: Box) -> Store:
-    return Store(box.state_dir)
+def store(client: Client) -> Store:
+    return Store(client.state_dir)
 
 
-def only(box: Box) -> Record:
-    """The one box on record."""
-    (found,) = store(box).boxes()
+def only(client: Client) -> Record:
+    """The one instance on record."""
+    (found,) = store(client).boxes()
     return found
 
 
-def context(box: Box, slept: list[float]) -> Context:
-    return box.context(sleep=slept.append)
+def context(client: Client, slept: list[float]) -> Context:
+    return client.context(sleep=slept.append)

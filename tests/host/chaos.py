@@ -20,7 +20,7 @@ import pytest
 from orchestrator.store import Store
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
-from tests.support import Box, Result
+from tests.support import Client, Result
 
 ON = ("--on", "gpu")
 Trials = Callable[[int, int], int]
@@ -41,7 +41,7 @@ STEPS = [
 class Line:
     """A user, a machine, and the line between them."""
 
-    box: Box
+    client: Client
     machine: FakeHost
     proxy: FaultProxy
 
@@ -50,7 +50,7 @@ class Line:
         return self.machine.home / ".gpujob"
 
     def run(self, *words: str) -> Result:
-        return self.box.run(*words, *ON)
+        return self.client.run(*words, *ON)
 
     def arrived(self) -> set[Path]:
         """Trees and data folders under a final name."""
@@ -59,12 +59,12 @@ class Line:
 
     def log_in(self, more: str = "") -> None:
         """Writes the user's ssh_config; the name leads to the proxy."""
-        known = self.box.home / "user_known_hosts"
+        known = self.client.home / "user_known_hosts"
         known.write_text(self.machine.known_hosts_line("machine") + "\n")
         text = self.machine.ssh_config("gpu", address=self.proxy.address)
         text += f"  HostKeyAlias machine\n  UserKnownHostsFile {known}\n{more}"
-        (self.box.home / "ssh_config").write_text(text)
-        self.box.env["GPUJOB_SSH_CONFIG"] = str(self.box.home / "ssh_config")
+        (self.client.home / "ssh_config").write_text(text)
+        self.client.env["GPUJOB_SSH_CONFIG"] = str(self.client.home / "ssh_config")
 
 
 def around(real: Callable[..., Any], point: Callable[[], None]) -> Callable[..., Any]:
@@ -144,11 +144,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in found.items() if not name.startswith(".gpujob-part")}
 
 
-def job(box: Box, name: str) -> list[dict[str, bytes]]:
+def job(client: Client, name: str) -> list[dict[str, bytes]]:
     """A job with a code and a data folder of its own; what must arrive of it."""
-    box.write(f"{name}/train.py", f"import time; print({name!r}, flush=True); time.sleep(300)")
-    box.write(f"{name}/lib/note.txt", name * 3000)
-    data = box.write(f"{name}.set/big", "").parent
+    client.write(f"{name}/train.py", f"import time; print({name!r}, flush=True); time.sleep(300)")
+    client.write(f"{name}/lib/note.txt", name * 3000)
+    data = client.write(f"{name}.set/big", "").parent
     (data / "big").write_bytes(random.Random(name).randbytes(BIG))
     mark = hashlib.sha256(name.encode()).digest()
     (data / "twin").write_bytes(mark * 900)  # of one size, and of one second, in all jobs
@@ -160,14 +160,14 @@ def job(box: Box, name: str) -> list[dict[str, bytes]]:
         "code": name,
         "data": {"set": f"{name}.set"},
     }
-    box.write(f"{name}.yaml", json.dumps(keys))
-    return [contents(box.project / name), contents(data)]
+    client.write(f"{name}.yaml", json.dumps(keys))
+    return [contents(client.project / name), contents(data)]
 
 
 def carried_on(line: Line, name: str, wanted: list[dict[str, bytes]], before: set[Path]) -> None:
     """What arrived is whole; typed again, the deploy ends well, and there is one of everything."""
     assert all(contents(path) in wanted for path in line.arrived() - before)
-    left = Store(line.box.state_dir).open_intent(name, "gpu")
+    left = Store(line.client.state_dir).open_intent(name, "gpu")
     again = line.run("deploy", name)
     assert again.code == 0 or (left is None and "already running" in again.err), again.err
     if left:

@@ -1,4 +1,4 @@
-"""A box for real runs: a real tmux on a private socket, a real supervisor, real processes."""
+"""A client for real runs: a real tmux on a private socket, a real supervisor, real processes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from tests.host.chaos import Line
 from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
+def client() -> Iterator[Client]:
     if shutil.which("tmux") is None:
         if sys.platform == "linux" and os.getuid() == 0:
             pytest.fail("tmux is missing; the set-up (scripts/system.sh) installs it")
         pytest.skip("tmux is not installed")
-    with new_box() as found:
-        yield found
+    with new_client() as client:
+        yield client
 
 
 @pytest.fixture
-def line(box: Box) -> Iterator[Line]:
+def line(client: Client) -> Iterator[Line]:
     needs.require("sshd", "rsync")
-    visible = (box.home, Path(sys.prefix), Path(sys.base_prefix))
+    visible = (client.home, Path(sys.prefix), Path(sys.base_prefix))
     with (
-        FakeHost(box.home / "machine", visible=visible) as machine,
+        FakeHost(client.home / "machine", visible=visible) as machine,
         FaultProxy(machine.address) as proxy,
     ):
-        found = Line(box, machine, proxy)
-        found.log_in()
-        yield found
+        line = Line(client, machine, proxy)
+        line.log_in()
+        yield line

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from tests.rigs.fakehost import FakeHost
-from tests.support import Box
+from tests.support import Client
 
 
-def log_in_to(box: Box, machine: FakeHost, more: str = "", known: bool = True, name: str = "gpu") -> None:
+def log_in_to(
+    client: Client, machine: FakeHost, more: str = "", known: bool = True, name: str = "gpu"
+) -> None:
     """Writes the user's ssh_config; `more` are further lines of it."""
-    config = box.home / "ssh_config"
-    known_hosts = box.home / "user_known_hosts"
+    config = client.home / "ssh_config"
+    known_hosts = client.home / "user_known_hosts"
     text = machine.ssh_config(name) + more + f"  UserKnownHostsFile {known_hosts}\n"
     config.write_text((config.read_text() if config.exists() else "") + text)
     if known:
         with known_hosts.open("a") as lines:
             lines.write(machine.known_hosts_line() + "\n")
-    box.env["GPUJOB_SSH_CONFIG"] = str(config)
+    client.env["GPUJOB_SSH_CONFIG"] = str(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support import Box
+from tests.support import Client
 
 SLOW = "import time\nprint('begun', flush=True)\ntime.sleep(120)\n"
 TRAPS_TERM = """
@@ -17,11 +17,11 @@ time.sleep(120)
 """
 
 
-def deployed(box: Box, *words: str) -> str:
-    result = box.run("deploy", "job", *words)
+def deployed(client: Client, *words: str) -> str:
+    result = client.run("deploy", "job", *words)
     assert result.code == 0, result.err
     return result.out.strip().splitlines()[-1]
 
 
-def begun(box: Box, run_id: str) -> None:
-    box.until(lambda seen: (seen["log_bytes"] or 0) > 0)
+def begun(client: Client, run_id: str) -> None:
+    client.until(lambda seen: (seen["log_bytes"] or 0) > 0)

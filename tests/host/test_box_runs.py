@@ -10,50 +10,54 @@ import pytest
 from orchestrator.onhost.supervisor import BEAT
 from tests.host.scripts import TRAPS_TERM, begun, deployed
 from tests.rigs.ec2.metadata import Metadata
-from tests.support import Box
+from tests.support import Client
 
 GRACE = 60.0  # of a job that sets none
 
 
 @pytest.fixture
-def switches(box: Box) -> Path:
+def switches(client: Client) -> Path:
     """The files of a box that has an hour, and a lease of a minute."""
-    folder = box.home / "box"
+    folder = client.home / "box"
     for name, seconds in (("run/deadline", 3600), ("run/lease", 60), ("kept/deadline", 3600)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"{int(time.time()) + seconds}\n")
-    box.env["GPUJOB_BOX"] = str(folder)
+    client.env["GPUJOB_BOX"] = str(folder)
     return folder
 
 
-def test_a_spot_notice_ends_a_run_with_its_checkpoint_and_it_can_be_resumed(box: Box, switches: Path) -> None:
+def test_a_spot_notice_ends_a_run_with_its_checkpoint_and_it_can_be_resumed(
+    client: Client, switches: Path
+) -> None:
     service = Metadata("127.0.0.1", dict, port=0)
     try:
-        box.env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = service.url
+        client.env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = service.url
         (switches / "run/spot").touch()
-        box.job(TRAPS_TERM)
-        run_id = deployed(box)
-        begun(box, run_id)
+        client.job(TRAPS_TERM)
+        run_id = deployed(client)
+        begun(client, run_id)
         told = time.monotonic()
         service.announce_end(time.time() + 120)
-        ended = box.until("preempted")
+        ended = client.until("preempted")
         assert time.monotonic() - told < 60
         assert ended["step"] == 7
-        assert "checkpoint written" in (box.folder(run_id) / "log").read_text()
-        assert "takes this box back: terminate" in (box.folder(run_id) / "events.jsonl").read_text()
+        assert "checkpoint written" in (client.folder(run_id) / "log").read_text()
+        assert "takes this box back: terminate" in (client.folder(run_id) / "events.jsonl").read_text()
     finally:
         service.close()
 
 
-def test_a_run_renews_the_lease_and_ends_before_the_deadline_of_its_box(box: Box, switches: Path) -> None:
-    box.job(TRAPS_TERM, limits={"idle_minutes": 5})
-    run_id = deployed(box)
-    begun(box, run_id)
+def test_a_run_renews_the_lease_and_ends_before_the_deadline_of_its_box(
+    client: Client, switches: Path
+) -> None:
+    client.job(TRAPS_TERM, limits={"idle_minutes": 5})
+    run_id = deployed(client)
+    begun(client, run_id)
     end = time.monotonic() + 4 * BEAT
     while int((switches / "run/lease").read_text()) < time.time() + 300 + GRACE - BEAT:
         assert time.monotonic() < end, "the lease was not renewed"
         time.sleep(0.1)
     (switches / "run/deadline").write_text(f"{int(time.time() + GRACE)}\n")
-    ended = box.until("stopped")
+    ended = client.until("stopped")
     assert ended["by"] == "the limit of hours"
-    assert "checkpoint written" in (box.folder(run_id) / "log").read_text()
+    assert "checkpoint written" in (client.folder(run_id) / "log").read_text()

@@ -19,7 +19,7 @@ from orchestrator.targets.base import Host, Refused
 from tests.host.machines import log_in_to
 from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
-from tests.support import Box
+from tests.support import Client
 
 TARGETS = ["local", "ssh", "openssh"]
 RUN = "job-20261121T101112-1a2b"
@@ -27,21 +27,21 @@ MARK = "c0ffee" * 5 + "00"
 
 
 @pytest.fixture(params=TARGETS)
-def host(request: pytest.FixtureRequest, box: Box) -> Iterator[Host]:
+def host(request: pytest.FixtureRequest, client: Client) -> Iterator[Host]:
     """`ssh` goes by fabric and paramiko, `openssh` by the binary with a ControlMaster."""
     if request.param == "local":
-        yield from connected(box, "local")
+        yield from connected(client, "local")
         return
     needs.require("sshd", "rsync")
-    visible = (box.home, Path(sys.prefix), Path(sys.base_prefix))
-    with FakeHost(box.home / "machine", visible=visible) as machine:
+    visible = (client.home, Path(sys.prefix), Path(sys.base_prefix))
+    with FakeHost(client.home / "machine", visible=visible) as machine:
         more = "  CertificateFile /none\n" if request.param == "openssh" else ""
-        log_in_to(box, machine, more)
-        yield from connected(box, "gpu")
+        log_in_to(client, machine, more)
+        yield from connected(client, "gpu")
 
 
-def connected(box: Box, word: str) -> Iterator[Host]:
-    ctx = box.context()
+def connected(client: Client, word: str) -> Iterator[Host]:
+    ctx = client.context()
     with registry.target(ctx, config.load(ctx), word).connect() as host:
         yield host
 
@@ -73,11 +73,11 @@ def test_a_refusal_has_a_stable_kind(host: Host) -> None:
         host.ask("stop", run=RUN, by="me")
 
 
-def test_a_tree_arrives_whole_read_only_and_once(host: Host, box: Box) -> None:
-    box.write("a b/é\n.py", "print(1)")
-    box.write("run.sh", "#!/bin/sh\n").chmod(0o755)
-    (box.project / "link").symlink_to("run.sh")
-    tree = source.read(box.project)
+def test_a_tree_arrives_whole_read_only_and_once(host: Host, client: Client) -> None:
+    client.write("a b/é\n.py", "print(1)")
+    client.write("run.sh", "#!/bin/sh\n").chmod(0o755)
+    (client.project / "link").symlink_to("run.sh")
+    tree = source.read(client.project)
     host.send_tree(tree)
     host.send_tree(tree)
     place = Path(host.place(tree.tree.hash))

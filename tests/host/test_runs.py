@@ -15,34 +15,34 @@ import libtmux
 import pytest
 
 from tests.host.scripts import SLOW, begun, deployed
-from tests.support import Box
+from tests.support import Client
 
 
-def test_a_script_of_the_users_is_deployed_followed_and_its_outputs_fetched(box: Box) -> None:
+def test_a_script_of_the_users_is_deployed_followed_and_its_outputs_fetched(client: Client) -> None:
     body = (
         "import json, os\n"
         "print(json.loads(os.environ['GPUJOB_CONFIG'])['lr'], os.environ['GPUJOB_DATA_MY_SET'])\n"
         "os.mkdir('results'); open('results/a b.txt', 'w').write('42')\n"
     )
-    (box.project / "set").mkdir()
-    box.job(body, config={"lr": 0.1}, data={"my-set": "set"}, outputs=["results"])
-    run_id = deployed(box, "--set", "config.lr=3e-4")
-    streamed = box.run("monitor", "--stream")
-    assert streamed.out == f"0.0003 {box.project}/set\n"
+    (client.project / "set").mkdir()
+    client.job(body, config={"lr": 0.1}, data={"my-set": "set"}, outputs=["results"])
+    run_id = deployed(client, "--set", "config.lr=3e-4")
+    streamed = client.run("monitor", "--stream")
+    assert streamed.out == f"0.0003 {client.project}/set\n"
     assert f"run {run_id} succeeded" in streamed.err
-    fetched = box.run("fetch")
+    fetched = client.run("fetch")
     assert fetched.code == 0, fetched.err
-    folder = box.project / "fetched" / run_id
+    folder = client.project / "fetched" / run_id
     assert (folder / "outputs/results/a b.txt").read_text() == "42"
     assert json.loads((folder / "run.json").read_text())["config"] == {"lr": 0.0003}
     assert (folder / "log").read_text() == streamed.out
 
 
-def test_status_tells_state_pids_session_disk_gpus_and_last_lines(box: Box) -> None:
-    box.job("import time\nfor n in range(9): print('line', n, flush=True)\ntime.sleep(60)")
-    run_id = deployed(box)
-    begun(box, run_id)
-    shown = box.run("status", "--json").json
+def test_status_tells_state_pids_session_disk_gpus_and_last_lines(client: Client) -> None:
+    client.job("import time\nfor n in range(9): print('line', n, flush=True)\ntime.sleep(60)")
+    run_id = deployed(client)
+    begun(client, run_id)
+    shown = client.run("status", "--json").json
     run = shown["runs"][0]
     assert (run["id"], run["state"], run["session"]) == (run_id, "running", f"gpujob-{run_id}")
     assert run["pids"] == [run["trainer_pid"]]
@@ -52,121 +52,121 @@ def test_status_tells_state_pids_session_disk_gpus_and_last_lines(box: Box) -> N
     assert shown["schema_version"] == 1
 
 
-def test_nothing_running_says_so_and_what_ran_last(box: Box) -> None:
-    assert "nothing ever ran" in box.run("status").out
-    box.job("print('hello')")
-    run_id = deployed(box)
-    box.until("succeeded")
-    shown = box.run("status").out
+def test_nothing_running_says_so_and_what_ran_last(client: Client) -> None:
+    assert "nothing ever ran" in client.run("status").out
+    client.job("print('hello')")
+    run_id = deployed(client)
+    client.until("succeeded")
+    shown = client.run("status").out
     assert shown.startswith("nothing runs on local; the last:")
     assert run_id in shown
 
 
-def test_a_second_deploy_of_a_going_job_is_refused_unless_named(box: Box) -> None:
-    box.job(SLOW)
-    run_id = deployed(box)
-    again = box.run("deploy", "job")
+def test_a_second_deploy_of_a_going_job_is_refused_unless_named(client: Client) -> None:
+    client.job(SLOW)
+    run_id = deployed(client)
+    again = client.run("deploy", "job")
     assert again.code == 1
     assert f"job is already running as {run_id}" in again.err
-    other = deployed(box, "--name", "beside")
+    other = deployed(client, "--name", "beside")
     assert other.startswith("beside-")
 
 
-def test_the_exit_code_of_the_script_is_kept_and_follow_ends_with_6(box: Box) -> None:
-    box.job("import sys\nprint('bad news')\nsys.exit(3)")
-    result = box.run("deploy", "job", "--follow")
+def test_the_exit_code_of_the_script_is_kept_and_follow_ends_with_6(client: Client) -> None:
+    client.job("import sys\nprint('bad news')\nsys.exit(3)")
+    result = client.run("deploy", "job", "--follow")
     assert result.code == 6
     assert "exit code 3" in result.err
     assert "bad news" in result.err
-    assert box.state()["exit_code"] == 3
+    assert client.state()["exit_code"] == 3
 
 
-def test_a_signal_is_kept_apart_from_an_exit_code(box: Box) -> None:
-    box.job("import os\nos.kill(os.getpid(), 11)")
-    box.run("deploy", "job", "--follow")
-    seen = box.state()
+def test_a_signal_is_kept_apart_from_an_exit_code(client: Client) -> None:
+    client.job("import os\nos.kill(os.getpid(), 11)")
+    client.run("deploy", "job", "--follow")
+    seen = client.state()
     assert (seen["state"], seen["signal"], seen["code"]) == ("failed", 11, None)
 
 
-def test_a_command_that_does_not_exist_failed_and_says_so(box: Box) -> None:
-    box.write("job.yaml", "name: job\ncommand: [./no-such-thing]\n")
-    result = box.run("deploy", "job", "--follow")
+def test_a_command_that_does_not_exist_failed_and_says_so(client: Client) -> None:
+    client.write("job.yaml", "name: job\ncommand: [./no-such-thing]\n")
+    result = client.run("deploy", "job", "--follow")
     assert result.code == 6
     assert "could not be run" in result.err
 
 
-def test_a_crash_is_restarted_within_the_budget_and_the_attempts_are_told(box: Box) -> None:
+def test_a_crash_is_restarted_within_the_budget_and_the_attempts_are_told(client: Client) -> None:
     body = (
         "import os, sys\n"
         "print('attempt', os.environ['GPUJOB_ATTEMPT'])\n"
         "sys.exit(0 if os.environ['GPUJOB_ATTEMPT'] == '3' else 1)"
     )
-    box.job(body, restart={"max": 2})
-    deployed(box)
-    seen = box.until("succeeded")
+    client.job(body, restart={"max": 2})
+    deployed(client)
+    seen = client.until("succeeded")
     assert seen["attempt"] == 3
-    assert (box.folder(seen["id"]) / "log").read_text() == "attempt 1\nattempt 2\nattempt 3\n"
+    assert (client.folder(seen["id"]) / "log").read_text() == "attempt 1\nattempt 2\nattempt 3\n"
 
 
-def test_the_code_that_a_launcher_hid_is_read_from_the_last_event(box: Box) -> None:
+def test_the_code_that_a_launcher_hid_is_read_from_the_last_event(client: Client) -> None:
     """torchrun ends with 1 whatever its workers ended with."""
     line = json.dumps({"event": "end", "status": "failed", "code": 66})
-    box.job(
+    client.job(
         f"import os, sys\nopen(os.environ['GPUJOB_EVENTS'], 'a').write({line!r} + '\\n')\nsys.exit(1)",
         restart={"max": 3},
     )
-    deployed(box)
-    seen = box.until("failed")
+    deployed(client)
+    seen = client.until("failed")
     assert (seen["exit_code"], seen["attempt"], seen["reason"]) == (66, 1, "diverged")
 
 
 @pytest.mark.parametrize("code", [64, 65, 66])
-def test_bad_data_a_failed_check_and_divergence_are_never_restarted(box: Box, code: int) -> None:
-    box.job(f"import sys; sys.exit({code})", restart={"max": 5})
-    deployed(box)
-    assert box.until("failed")["attempt"] == 1
+def test_bad_data_a_failed_check_and_divergence_are_never_restarted(client: Client, code: int) -> None:
+    client.job(f"import sys; sys.exit({code})", restart={"max": 5})
+    deployed(client)
+    assert client.until("failed")["attempt"] == 1
 
 
-def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(box: Box) -> None:
-    box.env.update(TOKEN="hunter2", AWS_SECRET_ACCESS_KEY="canary")
-    box.job(
+def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(client: Client) -> None:
+    client.env.update(TOKEN="hunter2", AWS_SECRET_ACCESS_KEY="canary")
+    client.job(
         "import os\nprint(os.environ['TOKEN'][::-1], os.environ.get('AWS_SECRET_ACCESS_KEY'))",
         pass_env=["TOKEN"],
     )
-    run_id = deployed(box)
-    box.until("succeeded")
-    folder = box.folder(run_id)
+    run_id = deployed(client)
+    client.until("succeeded")
+    folder = client.folder(run_id)
     assert (folder / "log").read_text() == "2retnuh None\n"
-    kept = [p for p in box.home.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
+    kept = [p for p in client.home.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
     assert kept == []
-    del box.env["TOKEN"]
-    missing = box.run("deploy", "job")
+    del client.env["TOKEN"]
+    missing = client.run("deploy", "job")
     assert (missing.code, "TOKEN is not set" in missing.err) == (2, True)
 
 
-def test_what_the_session_shows_is_the_log_and_no_key_reaches_the_run(box: Box) -> None:
-    box.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
-    run_id = deployed(box)
-    session = libtmux.Server(socket_path=str(box.root / "tmux.sock")).sessions[0]
+def test_what_the_session_shows_is_the_log_and_no_key_reaches_the_run(client: Client) -> None:
+    client.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
+    run_id = deployed(client)
+    session = libtmux.Server(socket_path=str(client.root / "tmux.sock")).sessions[0]
     assert session.session_name == f"gpujob-{run_id}"
     pane = session.active_pane
     for key in ("C-c", "C-z", "C-\\"):
         pane.send_keys(key, enter=False, suppress_history=False)
-    size = box.state()["log_bytes"]
-    box.until(lambda seen: seen["log_bytes"] > size + 20)
+    size = client.state()["log_bytes"]
+    client.until(lambda seen: seen["log_bytes"] > size + 20)
     shown = "\n".join(pane.capture_pane())
     assert "tick 0" in shown
-    assert box.state()["state"] == "running"
+    assert client.state()["state"] == "running"
 
 
-def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(box: Box) -> None:
-    box.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
-    deployed(box)
-    outer = libtmux.Server(socket_path=str(box.home / "outer.sock"))
+def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(client: Client) -> None:
+    client.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
+    deployed(client)
+    outer = libtmux.Server(socket_path=str(client.home / "outer.sock"))
     try:
         gpujob = f"{sys.executable} -c 'from orchestrator.cli import script; script()'"
-        code = f"cd {box.project}; {gpujob} monitor --attach"
-        env = {**box.env, "TERM": "screen-256color", "PYTHONPATH": str(Path(__file__).parents[2])}
+        code = f"cd {client.project}; {gpujob} monitor --attach"
+        env = {**client.env, "TERM": "screen-256color", "PYTHONPATH": str(Path(__file__).parents[2])}
         session = outer.new_session(
             "t", window_command=f'bash --norc -c "{code}; echo LEFT; sleep 60"', environment=env, x=120, y=30
         )
@@ -179,25 +179,25 @@ def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(box
         pane.send_keys("C-b", enter=False)
         pane.send_keys("d", enter=False)
         wait_for(lambda: "LEFT" in "\n".join(pane.capture_pane()))
-        assert box.state()["state"] == "running"
+        assert client.state()["state"] == "running"
     finally:
         outer.kill()
 
 
-def test_ctrl_c_while_streaming_leaves_the_run_going_and_says_so(box: Box) -> None:
-    box.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.05)")
-    run_id = deployed(box)
-    client = box.spawn("monitor", "--stream", start_new_session=True)
-    assert client.stdout
-    assert client.stdout.readline() == b"tick 0\n"
-    client.send_signal(signal.SIGINT)
-    _, said = client.communicate(timeout=10)
-    assert client.returncode == 130
+def test_ctrl_c_while_streaming_leaves_the_run_going_and_says_so(client: Client) -> None:
+    client.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.05)")
+    run_id = deployed(client)
+    process = client.spawn("monitor", "--stream", start_new_session=True)
+    assert process.stdout
+    assert process.stdout.readline() == b"tick 0\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130
     assert f"run {run_id} goes on" in said.decode()
-    assert box.state()["state"] == "running"
+    assert client.state()["state"] == "running"
 
 
-def test_streaming_loses_and_repeats_no_byte_progress_bars_and_broken_text_included(box: Box) -> None:
+def test_streaming_loses_and_repeats_no_byte_progress_bars_and_broken_text_included(client: Client) -> None:
     body = (
         "import os, random, sys, time\n"
         "random.seed(1)\n"
@@ -206,16 +206,16 @@ def test_streaming_loses_and_repeats_no_byte_progress_bars_and_broken_text_inclu
         "    os.write(1, random.choice(some))\n"
         "    if n % 50 == 0: time.sleep(.02)\n"
     )
-    box.job(body)
-    run_id = deployed(box)
-    client = box.spawn("monitor", "--stream")
-    out, err = client.communicate(timeout=60)
-    assert client.returncode == 0, err
-    assert out == (box.folder(run_id) / "log").read_bytes()
+    client.job(body)
+    run_id = deployed(client)
+    process = client.spawn("monitor", "--stream")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out == (client.folder(run_id) / "log").read_bytes()
 
 
-def test_the_periodic_monitor_prints_plain_lines_without_a_terminal(box: Box) -> None:
-    box.job(
+def test_the_periodic_monitor_prints_plain_lines_without_a_terminal(client: Client) -> None:
+    client.job(
         "import json, os, time\n"
         "e = open(os.environ['GPUJOB_EVENTS'], 'a')\n"
         "for n in range(8):\n"
@@ -223,8 +223,8 @@ def test_the_periodic_monitor_prints_plain_lines_without_a_terminal(box: Box) ->
         "    e.write(json.dumps(event) + '\\n'); e.flush()\n"
         "    time.sleep(.2)\n"
     )
-    deployed(box)
-    shown = box.run("monitor", "--interval", "0.2")
+    deployed(client)
+    shown = client.run("monitor", "--interval", "0.2")
     assert shown.code == 0
     assert re.search(r"running step \d/8", shown.out)
     assert "succeeded" in shown.out
@@ -239,37 +239,37 @@ def wait_for(true: object, seconds: float = 20.0) -> None:
     raise AssertionError("not reached in time")
 
 
-def test_a_job_is_sent_as_it_was_and_an_edit_does_not_change_a_going_run(box: Box) -> None:
-    box.job("import time\ntime.sleep(1)\nprint(open('note.txt').read())")
-    box.write("note.txt", "old")
-    run_id = deployed(box)
-    box.write("note.txt", "new")
-    box.until("succeeded")
-    assert (box.folder(run_id) / "log").read_text() == "old\n"
+def test_a_job_is_sent_as_it_was_and_an_edit_does_not_change_a_going_run(client: Client) -> None:
+    client.job("import time\ntime.sleep(1)\nprint(open('note.txt').read())")
+    client.write("note.txt", "old")
+    run_id = deployed(client)
+    client.write("note.txt", "new")
+    client.until("succeeded")
+    assert (client.folder(run_id) / "log").read_text() == "old\n"
 
 
-def test_the_dirty_tree_and_its_patch_are_kept_with_the_run(box: Box) -> None:
+def test_the_dirty_tree_and_its_patch_are_kept_with_the_run(client: Client) -> None:
     def git(*words: str) -> None:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
         subprocess.run(
             ["git", *who, *words],
-            cwd=box.project,
+            cwd=client.project,
             check=True,
             capture_output=True,
-            env={**os.environ, **box.env},
+            env={**os.environ, **client.env},
         )
 
-    box.job("print('one')")
-    box.write(".gitignore", "ignored\nfetched\n")
-    box.write("ignored", "x")
+    client.job("print('one')")
+    client.write(".gitignore", "ignored\nfetched\n")
+    client.write("ignored", "x")
     git("init", "-q")
     git("add", "-A")
     git("commit", "-qm", "first")
-    box.job("print('two')")
-    run_id = deployed(box)
-    box.until("succeeded")
-    code = json.loads((box.folder(run_id) / "run.json").read_text())["code"]
+    client.job("print('two')")
+    run_id = deployed(client)
+    client.until("succeeded")
+    code = json.loads((client.folder(run_id) / "run.json").read_text())["code"]
     assert code["dirty"]
     assert "+print('two')" in code["patch"]
-    assert not (box.folder(run_id) / "work" / "ignored").exists()
-    assert (box.folder(run_id) / "log").read_text() == "two\n"
+    assert not (client.folder(run_id) / "work" / "ignored").exists()
+    assert (client.folder(run_id) / "log").read_text() == "two\n"

@@ -15,7 +15,7 @@ import pytest
 from tests.host.machines import log_in_to
 from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 SMALL = {
     "preset": "tiny",
@@ -46,43 +46,43 @@ SETS = sets(SMALL)
 @pytest.fixture(scope="module")
 def sample() -> Iterator[Path]:
     """Two dozen sentences, and a teacher that has seen them for a moment."""
-    with new_box() as box:
-        made = box.run("prepare", "mobilenet-v3", "--sample", "sample", "--size", "24")
+    with new_client() as client:
+        made = client.run("prepare", "mobilenet-v3", "--sample", "sample", "--size", "24")
         assert made.code == 0, made.err
-        yield box.project / "sample"
+        yield client.project / "sample"
 
 
 @pytest.mark.parametrize("job", ["i3d-teacher", *(["student-distilled"] if FULL else [])])
-def test_from_sample_data_to_glosses(box: Box, sample: Path, job: str) -> None:
-    (box.project / "sample").symlink_to(sample)
-    result = box.run("deploy", job, "--data", "sample", *SETS, "--follow")
+def test_from_sample_data_to_glosses(client: Client, sample: Path, job: str) -> None:
+    (client.project / "sample").symlink_to(sample)
+    result = client.run("deploy", job, "--data", "sample", *SETS, "--follow")
     assert result.code == 0, result.err + result.out
     assert "test WER" in result.out
-    run = box.state()
+    run = client.state()
     assert run["state"] == "succeeded"
     assert run["metrics"]["val"]["wer"] >= 0
     assert run["metrics"]["test"]["words"] > 0
-    assert "wer " in box.run("status").out
-    assert "val wer " in box.run("monitor").out
-    assert box.run("fetch").code == 0
+    assert "wer " in client.run("status").out
+    assert "val wer " in client.run("monitor").out
+    assert client.run("fetch").code == 0
     home = f"fetched/{run['id']}"
-    spec = json.loads((box.project / home / "run.json").read_text())
+    spec = json.loads((client.project / home / "run.json").read_text())
     assert ("teacher" in spec["data"]) == (job == "student-distilled")
     assert "teacher" not in spec["config"]
     good = sorted((sample / "phoenix" / "features" / "test").glob("*.npz"))[0]
-    assert isinstance(box.run("predict", home, str(good), "--json").json["glosses"], list)
-    assert str(good) in box.run("predict", home, str(good)).out
-    scored = box.run("evaluate", home, "--data", f"phoenix={sample / 'phoenix'}", "--json")
+    assert isinstance(client.run("predict", home, str(good), "--json").json["glosses"], list)
+    assert str(good) in client.run("predict", home, str(good)).out
+    scored = client.run("evaluate", home, "--data", f"phoenix={sample / 'phoenix'}", "--json")
     assert scored.json["values"]["wer"] == pytest.approx(run["metrics"]["test"]["wer"])
 
 
 @contextmanager
-def behind_ssh(box: Box, sample: Path) -> Iterator[FakeHost]:
+def behind_ssh(client: Client, sample: Path) -> Iterator[FakeHost]:
     """The machine `gpu`, with a Python that has PyTorch."""
     needs.require("sshd", "rsync")
-    visible = (box.home, Path(sys.prefix), Path(sys.base_prefix), sample)
-    with FakeHost(box.home / "machine", visible=visible) as machine:
-        log_in_to(box, machine)
+    visible = (client.home, Path(sys.prefix), Path(sys.base_prefix), sample)
+    with FakeHost(client.home / "machine", visible=visible) as machine:
+        log_in_to(client, machine)
         machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         yield machine
 
@@ -90,60 +90,60 @@ def behind_ssh(box: Box, sample: Path) -> Iterator[FakeHost]:
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Path]:
     """The sample as it is where nobody says how large, and a teacher that knows its signs."""
-    with new_box() as box:
-        made = box.run("prepare", "mobilenet-v3", "--sample", "sample")
+    with new_client() as client:
+        made = client.run("prepare", "mobilenet-v3", "--sample", "sample")
         assert made.code == 0, made.err
-        yield box.project / "sample"
+        yield client.project / "sample"
 
 
 @pytest.mark.skipif(not FULL, reason="in `make test-full`: minutes of training")
 @pytest.mark.parametrize("job", RECIPES)
 @pytest.mark.parametrize("place", ["local", "ssh"])
-def test_the_whole_sample_is_learnt(box: Box, whole: Path, job: str, place: str) -> None:
-    (box.project / "sample").symlink_to(whole)
+def test_the_whole_sample_is_learnt(client: Client, whole: Path, job: str, place: str) -> None:
+    (client.project / "sample").symlink_to(whole)
     words = ("deploy", job, "--data", "sample", *sets(RECIPES[job]), "--follow")
-    with behind_ssh(box, whole) if place == "ssh" else nullcontext():
+    with behind_ssh(client, whole) if place == "ssh" else nullcontext():
         there = ("--on", "gpu") if place == "ssh" else ()
-        result = box.run(*words, *there)
+        result = client.run(*words, *there)
         assert result.code == 0, result.err + result.out
-        assert "wer " in box.run("status", *there).out
-        assert "val wer " in box.run("monitor", *there).out
-        assert box.run("fetch", *there).code == 0
-    (home,) = (box.project / "fetched").iterdir()
+        assert "wer " in client.run("status", *there).out
+        assert "val wer " in client.run("monitor", *there).out
+        assert client.run("fetch", *there).code == 0
+    (home,) = (client.project / "fetched").iterdir()
     test = whole / "phoenix"
-    scored = box.run("evaluate", str(home), "--data", f"phoenix={test}", "--json").json["values"]
+    scored = client.run("evaluate", str(home), "--data", f"phoenix={test}", "--json").json["values"]
     assert scored["wer"] < 0.3
     good = sorted((test / "features" / "test").glob("*.npz"))[0]
-    assert box.run("predict", str(home), str(good), "--json").json["glosses"]
+    assert client.run("predict", str(home), str(good), "--json").json["glosses"]
 
 
-def test_a_student_is_taught_on_a_machine_behind_ssh(box: Box, sample: Path) -> None:
-    with behind_ssh(box, sample) as machine:
-        packed = box.run("prepare", "mobilenet-v3", "--phoenix", str(sample / "phoenix"), "--to", "packed")
+def test_a_student_is_taught_on_a_machine_behind_ssh(client: Client, sample: Path) -> None:
+    with behind_ssh(client, sample) as machine:
+        packed = client.run("prepare", "mobilenet-v3", "--phoenix", str(sample / "phoenix"), "--to", "packed")
         assert packed.code == 0, packed.err
         # A fetched run is given as the teacher: its best checkpoint alone is sent.
-        checkpoints = box.project / "old" / "checkpoints"
+        checkpoints = client.project / "old" / "checkpoints"
         checkpoints.mkdir(parents=True)
         shutil.copytree(sample / "teacher", checkpoints / "7")
         (checkpoints / "best").write_text("7\n")
         data = ["--data", "phoenix=packed/phoenix", "--set", "config.teacher=old"]
-        result = box.run("deploy", "student-distilled", *data, *SETS, "--on", "gpu", "--follow")
+        result = client.run("deploy", "student-distilled", *data, *SETS, "--on", "gpu", "--follow")
         assert result.code == 0, result.err + result.out
-        assert box.run("fetch", "--on", "gpu").code == 0
-        (home,) = (box.project / "fetched").iterdir()
+        assert client.run("fetch", "--on", "gpu").code == 0
+        (home,) = (client.project / "fetched").iterdir()
         spec = json.loads((home / "run.json").read_text())
         assert spec["data"]["teacher"]["path"].startswith(str(machine.home / ".gpujob" / "data" / "teacher"))
         assert spec["data"]["teacher"]["source"].endswith("old/checkpoints/7")
         good = sorted((sample / "phoenix" / "features" / "test").glob("*.npz"))[0]
-        assert box.run("predict", str(home), str(good)).code == 0
+        assert client.run("predict", str(home), str(good)).code == 0
 
 
-def test_a_teacher_that_is_not_there_is_told_by_file_and_line(box: Box, sample: Path) -> None:
-    box.write(
+def test_a_teacher_that_is_not_there_is_told_by_file_and_line(client: Client, sample: Path) -> None:
+    client.write(
         "mine.yaml", "name: mine\ntrainer: mobilenet-v3\nconfig:\n  teacher: nowhere\ndata: {phoenix: p}\n"
     )
-    result = box.run("deploy", "mine", "--data", f"phoenix={sample / 'phoenix'}")
+    result = client.run("deploy", "mine", "--data", f"phoenix={sample / 'phoenix'}")
     assert result.code == 2
     assert "mine.yaml:4: data.teacher: there is no" in result.err
-    box.write("both.yaml", "name: b\ntrainer: mobilenet-v3\nconfig: {teacher: a}\ndata: {teacher: b}\n")
-    assert "teacher stands in config and in data" in box.run("deploy", "both").err
+    client.write("both.yaml", "name: b\ntrainer: mobilenet-v3\nconfig: {teacher: a}\ndata: {teacher: b}\n")
+    assert "teacher stands in config and in data" in client.run("deploy", "both").err

@@ -12,7 +12,7 @@ import pytest
 from tests.host.machines import log_in_to
 from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 SMALL = {
     "frames": 8,
@@ -33,56 +33,58 @@ VIDEOS = ("--size", "120")
 
 @pytest.fixture(scope="module")
 def sample() -> Iterator[Path]:
-    with new_box() as box:
-        made = box.run("prepare", "slowfast", "--sample", "sample", *VIDEOS)
+    with new_client() as client:
+        made = client.run("prepare", "slowfast", "--sample", "sample", *VIDEOS)
         assert made.code == 0, made.err
-        yield box.project / "sample"
+        yield client.project / "sample"
 
 
-def fetched(box: Box, sample: Path, *on: str) -> tuple[dict, str]:
+def fetched(client: Client, sample: Path, *on: str) -> tuple[dict, str]:
     """A training deployed, followed to its end, and fetched: its state and where its checkpoint is."""
-    (box.project / "sample").symlink_to(sample)
-    result = box.run("deploy", "slowfast", "--data", "sample", *SETS, *on, "--follow")
+    (client.project / "sample").symlink_to(sample)
+    result = client.run("deploy", "slowfast", "--data", "sample", *SETS, *on, "--follow")
     assert result.code == 0, result.err + result.out
-    seen = box.run("status", "--json", *on)
+    seen = client.run("status", "--json", *on)
     run = seen.json["runs"][-1]
     assert run["state"] == "succeeded"
-    got = box.run("fetch", *on)
+    got = client.run("fetch", *on)
     assert got.code == 0, got.err
     return run, f"fetched/{run['id']}"
 
 
-def test_from_sample_videos_to_a_prediction(box: Box, sample: Path) -> None:
-    run, home = fetched(box, sample)
+def test_from_sample_videos_to_a_prediction(client: Client, sample: Path) -> None:
+    run, home = fetched(client, sample)
     assert 0 < run["metrics"]["val"]["accuracy"] <= 1
     assert run["metrics"]["test"]["accuracy_low"] <= run["metrics"]["test"]["accuracy"]
     good = next((sample / "crema").glob("*_HAP_*.flv"))
-    said = box.run("predict", home, str(good), "--json").json
+    said = client.run("predict", home, str(good), "--json").json
     assert (said["truth"], len(said["probabilities"])) == ("happy", 6)
 
 
-def test_over_ssh_the_frames_are_decoded_there_and_the_checkpoint_comes_home(box: Box, sample: Path) -> None:
+def test_over_ssh_the_frames_are_decoded_there_and_the_checkpoint_comes_home(
+    client: Client, sample: Path
+) -> None:
     needs.require("sshd", "rsync")
-    visible = (box.home, Path(sys.prefix), Path(sys.base_prefix))
-    with FakeHost(box.home / "machine", visible=visible) as machine:
-        log_in_to(box, machine)
+    visible = (client.home, Path(sys.prefix), Path(sys.base_prefix))
+    with FakeHost(client.home / "machine", visible=visible) as machine:
+        log_in_to(client, machine)
         machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-        _, home = fetched(box, sample, "--on", "gpu")
+        _, home = fetched(client, sample, "--on", "gpu")
         assert list((machine.home / ".gpujob" / "cache" / "slowfast").glob("*.bin"))
-    assert box.run("verify", home).code == 0
+    assert client.run("verify", home).code == 0
 
 
-def test_prepare_shows_the_classes_and_actors_of_every_split(box: Box, sample: Path) -> None:
+def test_prepare_shows_the_classes_and_actors_of_every_split(client: Client, sample: Path) -> None:
     where = ("--ravdess", str(sample / "ravdess"), "--crema", str(sample / "crema"))
-    made = box.run("prepare", "slowfast", *where, "--to", str(box.project / "splits"))
+    made = client.run("prepare", "slowfast", *where, "--to", str(client.project / "splits"))
     assert made.code == 0, made.err
     assert "majority baseline" in made.out
     assert "left out by the option calm: drop" in made.out
-    assert (box.project / "splits" / "manifest.csv").exists()
+    assert (client.project / "splits" / "manifest.csv").exists()
 
 
-def test_without_data_it_names_the_folders_and_ends_with_2(box: Box) -> None:
-    result = box.run("deploy", "slowfast")
+def test_without_data_it_names_the_folders_and_ends_with_2(client: Client) -> None:
+    result = client.run("deploy", "slowfast")
     assert result.code == 2
     assert "ravdess (" in result.err
     assert "datasets/crema_d_videos" in result.err

@@ -19,21 +19,21 @@ from tests.host.test_facenet import SETS
 from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
-from tests.support import Box
+from tests.support import Client
 
 ON = ("--on", "gpu")
 VISIBLE = (Path(sys.prefix), Path(sys.base_prefix))
 
 
 @pytest.fixture
-def machine(box: Box) -> Iterator[FakeHost]:
+def machine(client: Client) -> Iterator[FakeHost]:
     needs.require("sshd", "rsync")
-    with FakeHost(box.home / "machine", visible=(box.home, *VISIBLE)) as found:
+    with FakeHost(client.home / "machine", visible=(client.home, *VISIBLE)) as found:
         yield found
 
 
-def runs(box: Box) -> list[dict[str, Any]]:
-    result = box.run("status", "--json", *ON)
+def runs(client: Client) -> list[dict[str, Any]]:
+    result = client.run("status", "--json", *ON)
     assert result.code == 0, result.err + result.out
     found: list[dict[str, Any]] = result.json["runs"]
     return found
@@ -43,103 +43,103 @@ def root(machine: FakeHost) -> Path:
     return machine.home / ".gpujob"
 
 
-def test_deploy_status_monitor_stop_and_fetch_of_a_script(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    (box.project / "set").mkdir()
-    (box.project / "set" / "a.txt").write_text("data")
+def test_deploy_status_monitor_stop_and_fetch_of_a_script(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    (client.project / "set").mkdir()
+    (client.project / "set" / "a.txt").write_text("data")
     body = (
         "import os, time\n"
         "print(open(os.environ['GPUJOB_DATA_SET'] + '/a.txt').read(), flush=True)\n"
         "os.mkdir('results'); open('results/é.txt', 'w').write('42')\n"
         "time.sleep(60)\n"
     )
-    box.job(body, data={"set": "set"}, outputs=["results"])
-    box.env["GPUJOB_ROOT"] = ""
-    deployed = box.run("deploy", "job", *ON)
+    client.job(body, data={"set": "set"}, outputs=["results"])
+    client.env["GPUJOB_ROOT"] = ""
+    deployed = client.run("deploy", "job", *ON)
     assert deployed.code == 0, deployed.err
     run_id = deployed.out.strip()
     assert (root(machine) / "runs" / run_id / "run.json").exists()
-    seen = runs(box)[0]
+    seen = runs(client)[0]
     assert (seen["state"], seen["session"]) == ("running", f"gpujob-{run_id}")
-    stopped = box.run("stop", *ON, "--now")
+    stopped = client.run("stop", *ON, "--now")
     assert stopped.code == 0, stopped.err
-    streamed = box.run("monitor", "--stream", *ON)
+    streamed = client.run("monitor", "--stream", *ON)
     assert streamed.out == "data\n"
-    fetched = box.run("fetch", *ON)
+    fetched = client.run("fetch", *ON)
     assert fetched.code == 0, fetched.err
-    assert (box.project / "fetched" / run_id / "outputs/results/é.txt").read_text() == "42"
-    again = box.run("deploy", "job", *ON)
+    assert (client.project / "fetched" / run_id / "outputs/results/é.txt").read_text() == "42"
+    again = client.run("deploy", "job", *ON)
     assert again.code == 0, again.err
     assert "the host has this tree" in again.err
     assert len(list((root(machine) / "code").iterdir())) == 1
-    assert box.run("stop", *ON, "--now", "--clean", "--yes").code == 0
+    assert client.run("stop", *ON, "--now", "--clean", "--yes").code == 0
 
 
-def test_the_facenet_job_from_sample_data_to_a_prediction(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    assert box.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
+def test_the_facenet_job_from_sample_data_to_a_prediction(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    assert client.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
     machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    result = box.run("deploy", "facenet-lstm", "--data", "sample", *SETS, *ON, "--follow")
+    result = client.run("deploy", "facenet-lstm", "--data", "sample", *SETS, *ON, "--follow")
     assert result.code == 0, result.err + result.out
-    run = runs(box)[0]
+    run = runs(client)[0]
     assert run["state"] == "succeeded"
-    fetched = box.run("fetch", *ON)
+    fetched = client.run("fetch", *ON)
     assert fetched.code == 0, fetched.err
     home = f"fetched/{run['id']}"
-    assert box.run("verify", home).code == 0
-    good = next((box.project / "sample" / "crema").glob("*_HAP_*.npz"))
-    assert box.run("predict", home, str(good), "--json").json["truth"] == "happy"
-    data = json.loads((box.project / home / "run.json").read_text())["data"]
+    assert client.run("verify", home).code == 0
+    good = next((client.project / "sample" / "crema").glob("*_HAP_*.npz"))
+    assert client.run("predict", home, str(good), "--json").json["truth"] == "happy"
+    data = json.loads((client.project / home / "run.json").read_text())["data"]
     assert data["crema"]["path"].startswith(str(root(machine) / "data" / "crema"))
-    checked = box.run("check", "facenet-lstm", "--data", "sample", *SETS, *ON, "--json")
+    checked = client.run("check", "facenet-lstm", "--data", "sample", *SETS, *ON, "--json")
     assert (checked.code, checked.json["cached"]) == (0, True)
 
 
-def test_data_that_stands_on_the_host_is_used_there_and_verified(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    box.job("import os\nprint(os.environ['GPUJOB_DATA_A'])", data={"a": "host:~/uploaded"})
-    missing = box.run("deploy", "job", *ON)
+def test_data_that_stands_on_the_host_is_used_there_and_verified(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    client.job("import os\nprint(os.environ['GPUJOB_DATA_A'])", data={"a": "host:~/uploaded"})
+    missing = client.run("deploy", "job", *ON)
     assert (missing.code, "there is no ~/uploaded on gpu" in missing.err) == (2, True)
     (machine.home / "uploaded").mkdir()
-    result = box.run("deploy", "job", *ON, "--follow")
+    result = client.run("deploy", "job", *ON, "--follow")
     assert result.out.splitlines()[-1] == f"{machine.home}/uploaded"
-    result = box.run("deploy", "job", "--set", "data.a=host:uploaded", *ON, "--follow")
+    result = client.run("deploy", "job", "--set", "data.a=host:uploaded", *ON, "--follow")
     assert result.out.splitlines()[-1] == f"{machine.home}/uploaded"
 
 
-def test_one_file_as_data_arrives_under_its_name_and_once(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    box.write("sets/a #1.csv", "x,y").chmod(0o640)
-    box.write("sets/other.csv", "not sent")
-    (box.project / "sets").chmod(0o1777)
-    box.job("import os\nprint(os.environ['GPUJOB_DATA_X'])", data={"x": "sets/a #1.csv"})
-    box.write(".gitignore", "sets/\n")
-    deployed = box.run("deploy", "job", *ON, "--follow")
+def test_one_file_as_data_arrives_under_its_name_and_once(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    client.write("sets/a #1.csv", "x,y").chmod(0o640)
+    client.write("sets/other.csv", "not sent")
+    (client.project / "sets").chmod(0o1777)
+    client.job("import os\nprint(os.environ['GPUJOB_DATA_X'])", data={"x": "sets/a #1.csv"})
+    client.write(".gitignore", "sets/\n")
+    deployed = client.run("deploy", "job", *ON, "--follow")
     assert deployed.code == 0, deployed.err
     there = Path(deployed.out.splitlines()[-1])
     assert there.is_relative_to(root(machine) / "data" / "x")
     assert (there.name, there.read_text(), there.stat().st_mode & 0o777) == ("a #1.csv", "x,y", 0o640)
     assert [path.name for path in there.parent.iterdir()] == ["a #1.csv"]
     assert not there.parent.stat().st_mode & 0o1002
-    again = box.run("deploy", "job", *ON, "--follow")
+    again = client.run("deploy", "job", *ON, "--follow")
     assert (again.code, "(1 files, 0.0 MiB), the host has it" in again.err) == (0, True), again.err
-    box.write("sets/a #1.csv", "x,y,z")
-    changed = box.run("deploy", "job", *ON, "--follow")
+    client.write("sets/a #1.csv", "x,y,z")
+    changed = client.run("deploy", "job", *ON, "--follow")
     assert Path(changed.out.splitlines()[-1]).read_text() == "x,y,z"
 
 
-def test_links_in_data_arrive_as_what_they_lead_to_and_once(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    cache = box.home / "cache" / "files"
+def test_links_in_data_arrive_as_what_they_lead_to_and_once(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    cache = client.home / "cache" / "files"
     cache.mkdir(parents=True)
     (cache / "far.txt").write_text("far")
     (cache / "beside.txt").symlink_to("far.txt")
-    box.write(".gitignore", "set/\n")
-    box.write("set/a/near.txt", "near")
+    client.write(".gitignore", "set/\n")
+    client.write("set/a/near.txt", "near")
     for link, target in (("inside", "a/near.txt"), ("outside", cache / "far.txt"), ("a/up", "../a/near.txt")):
-        (box.project / "set" / link).symlink_to(target)
+        (client.project / "set" / link).symlink_to(target)
     for link, target in (("again", "a"), ("cache", cache)):
-        (box.project / "set" / link).symlink_to(target)
+        (client.project / "set" / link).symlink_to(target)
     body = (
         "import json, os\n"
         "top = os.environ['GPUJOB_DATA_SET']\n"
@@ -147,89 +147,91 @@ def test_links_in_data_arrive_as_what_they_lead_to_and_once(box: Box, machine: F
         "assert not any(os.path.islink(path) for path in paths)\n"
         "print(json.dumps({path[len(top) + 1:]: open(path).read() for path in paths}))\n"
     )
-    box.job(body, data={"set": "set"})
-    deployed = box.run("deploy", "job", *ON, "--follow")
+    client.job(body, data={"set": "set"})
+    deployed = client.run("deploy", "job", *ON, "--follow")
     assert deployed.code == 0, deployed.err
     near, far = ["inside", "a/near.txt", "a/up", "again/near.txt", "again/up"], ["far.txt", "beside.txt"]
     expected = dict.fromkeys(near, "near") | dict.fromkeys(["outside", *(f"cache/{f}" for f in far)], "far")
     assert json.loads(deployed.out.splitlines()[-1]) == expected
-    again = box.run("deploy", "job", *ON, "--follow")
+    again = client.run("deploy", "job", *ON, "--follow")
     assert (again.code, "(8 files, 0.0 MiB), the host has it" in again.err) == (0, True), again.err
 
 
 def test_a_link_in_data_that_leads_nowhere_is_named_before_anything_is_sent(
-    box: Box, machine: FakeHost
+    client: Client, machine: FakeHost
 ) -> None:
-    log_in_to(box, machine)
-    box.write(".gitignore", "set/\n")
-    box.write("set/a.txt", "a")
-    (box.project / "set" / "gone").symlink_to("no/such")
-    box.job("print('here')", data={"set": "set"})
-    refused = box.run("deploy", "job", *ON)
+    log_in_to(client, machine)
+    client.write(".gitignore", "set/\n")
+    client.write("set/a.txt", "a")
+    (client.project / "set" / "gone").symlink_to("no/such")
+    client.job("print('here')", data={"set": "set"})
+    refused = client.run("deploy", "job", *ON)
     assert refused.code == 2
     assert "job.yaml:3: data.set cannot be sent: gone is a link that leads nowhere (no/such)" in refused.err
     assert not (root(machine) / "code").exists()
-    assert box.run("deploy", "job", "--follow").code == 0
+    assert client.run("deploy", "job", "--follow").code == 0
 
 
 def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_command_that_records_it(
-    box: Box, machine: FakeHost
+    client: Client, machine: FakeHost
 ) -> None:
-    log_in_to(box, machine, known=False)
-    refused = box.run("status", *ON)
+    log_in_to(client, machine, known=False)
+    refused = client.run("status", *ON)
     assert refused.code == 4
     command = f"gpujob hosts attach gpu --fingerprint {machine.fingerprint()}"
     assert command in refused.err
-    assert box.run("hosts", "attach", "gpu").code == 7
-    wrong = box.run("hosts", "attach", "gpu", "--fingerprint", "SHA256:else")
+    assert client.run("hosts", "attach", "gpu").code == 7
+    wrong = client.run("hosts", "attach", "gpu", "--fingerprint", "SHA256:else")
     assert (wrong.code, "nothing was recorded" in wrong.err) == (4, True)
-    assert box.run("status", *ON).code == 4
-    assert box.run(*command.split()[1:]).code == 0
-    assert box.run("status", *ON).code == 0
-    assert machine.fingerprint() in box.run("hosts", "list").out
+    assert client.run("status", *ON).code == 4
+    assert client.run(*command.split()[1:]).code == 0
+    assert client.run("status", *ON).code == 0
+    assert machine.fingerprint() in client.run("hosts", "list").out
 
 
 @pytest.mark.parametrize("way", ["", "  CertificateFile /none\n"])
 def test_a_machine_in_the_middle_with_another_key_is_refused_and_gets_nothing(
-    box: Box, machine: FakeHost, way: str
+    client: Client, machine: FakeHost, way: str
 ) -> None:
-    log_in_to(box, machine, way)
-    assert box.run("status", *ON).code == 0
+    log_in_to(client, machine, way)
+    assert client.run("status", *ON).code == 0
     machine.swap_host_key()
-    box.job("print(1)")
+    client.job("print(1)")
     for words in (("status",), ("deploy", "job"), ("fetch",)):
-        refused = box.run(*words, *ON)
+        refused = client.run(*words, *ON)
         assert refused.code == 4, refused.err
         assert "has changed" in refused.err
     assert not (root(machine) / "runs").exists()
 
 
-def test_a_key_that_is_not_accepted_is_exit_4_and_says_what_was_tried(box: Box, machine: FakeHost) -> None:
+def test_a_key_that_is_not_accepted_is_exit_4_and_says_what_was_tried(
+    client: Client, machine: FakeHost
+) -> None:
     machine.add_key("stranger", known=False)
-    log_in_to(box, machine)
-    config = box.home / "ssh_config"
+    log_in_to(client, machine)
+    config = client.home / "ssh_config"
     config.write_text(
         config.read_text().replace(str(machine.user_key), str(machine.user_key.with_name("stranger")))
     )
-    denied = box.run("status", *ON)
+    denied = client.run("status", *ON)
     assert denied.code == 4
     assert "accepts no key" in denied.err
 
 
-def test_a_host_that_is_not_there_is_exit_5(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
+def test_a_host_that_is_not_there_is_exit_5(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
     machine.kill_machine()
-    assert box.run("doctor", *ON).code == 5
+    assert client.run("doctor", *ON).code == 5
 
 
-def test_a_plain_shell_and_a_poor_locale_do_no_harm(box: Box) -> None:
+def test_a_plain_shell_and_a_poor_locale_do_no_harm(client: Client) -> None:
     needs.require("sshd", "rsync")
     with FakeHost(
-        box.home / "m2", ip="127.0.0.3", visible=(box.home, *VISIBLE), shell="dash", locale="C"
+        client.home / "m2", ip="127.0.0.3", visible=(client.home, *VISIBLE), shell="dash", locale="C"
     ) as machine:
-        log_in_to(box, machine)
-        box.job("print('héllo')")
-        result = box.run("deploy", "job", *ON, "--follow")
+        log_in_to(client, machine)
+        client.job("print('héllo')")
+        result = client.run("deploy", "job", *ON, "--follow")
         assert result.code == 0, result.err
         assert result.out.splitlines()[-1] == "héllo"
 
@@ -242,68 +244,68 @@ def test_a_plain_shell_and_a_poor_locale_do_no_harm(box: Box) -> None:
     ],
 )
 def test_start_up_files_that_print_text_disturb_neither_questions_nor_transfers(
-    box: Box, machine: FakeHost, way: str, noise: str
+    client: Client, machine: FakeHost, way: str, noise: str
 ) -> None:
-    log_in_to(box, machine, way)
+    log_in_to(client, machine, way)
     (machine.home / ".bashrc").write_text(f"{noise}\n")
-    box.job("open('out', 'w').write('42')", outputs=["out"])
-    result = box.run("deploy", "job", *ON, "--follow")
+    client.job("open('out', 'w').write('42')", outputs=["out"])
+    result = client.run("deploy", "job", *ON, "--follow")
     assert result.code == 0, result.err
-    fetched = box.run("fetch", *ON, "--to", "home")
+    fetched = client.run("fetch", *ON, "--to", "home")
     assert fetched.code == 0, fetched.err
-    assert (box.project / "home/outputs/out").read_text() == "42"
+    assert (client.project / "home/outputs/out").read_text() == "42"
 
 
-def test_text_that_only_rsync_meets_is_passed_over_too(box: Box, machine: FakeHost) -> None:
+def test_text_that_only_rsync_meets_is_passed_over_too(client: Client, machine: FakeHost) -> None:
     """Such as a message that is shown at every other log-in."""
-    log_in_to(box, machine)
+    log_in_to(client, machine)
     (machine.home / ".bashrc").write_text('case "$BASH_EXECUTION_STRING" in *rsync*) echo mail;; esac\n')
-    box.job("print(1)")
-    result = box.run("deploy", "job", *ON, "--follow")
+    client.job("print(1)")
+    result = client.run("deploy", "job", *ON, "--follow")
     assert result.code == 0, result.err
 
 
-def test_an_old_tmux_and_a_missing_python_are_named(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    box.job("print(1)")
+def test_an_old_tmux_and_a_missing_python_are_named(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    client.job("print(1)")
     machine.plant("tmux", "#!/bin/sh\necho tmux 1.8\n")
-    old = box.run("deploy", "job", *ON)
+    old = client.run("deploy", "job", *ON)
     assert (old.code, "tmux 1.8 is too old" in old.err) == (1, True)
 
 
-def test_a_stream_that_is_cut_goes_on_at_the_very_byte(box: Box, machine: FakeHost) -> None:
+def test_a_stream_that_is_cut_goes_on_at_the_very_byte(client: Client, machine: FakeHost) -> None:
     with FaultProxy(machine.address) as proxy:
-        log_in_to(box, machine)
-        config = box.home / "ssh_config"
+        log_in_to(client, machine)
+        config = client.home / "ssh_config"
         text = (
             machine.ssh_config("gpu", address=proxy.address)
-            + f"  UserKnownHostsFile {box.home}/user_known_hosts\n"
+            + f"  UserKnownHostsFile {client.home}/user_known_hosts\n"
         )
         config.write_text(text + f"  HostKeyAlias {machine.address[0]}\n")
-        known = box.home / "user_known_hosts"
+        known = client.home / "user_known_hosts"
         known.write_text(machine.known_hosts_line(machine.address[0]) + "\n")
-        box.job("import time\nfor n in range(300):\n    print('tick', n, flush=True); time.sleep(.1)")
-        assert box.run("deploy", "job", *ON).code == 0
+        client.job("import time\nfor n in range(300):\n    print('tick', n, flush=True); time.sleep(.1)")
+        assert client.run("deploy", "job", *ON).code == 0
         cutter = threading.Timer(1.5, proxy.cut)
         cutter.start()
-        client = box.spawn("monitor", "--stream", *ON)
-        assert client.stdout
-        lines = [client.stdout.readline() for _ in range(60)]
+        process = client.spawn("monitor", "--stream", *ON)
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(60)]
         assert lines == [b"tick %d\n" % n for n in range(60)]
-        client.send_signal(signal.SIGINT)
-        client.communicate(timeout=30)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
         assert proxy.connections >= 2
-        box.run("stop", "--now", *ON)
+        client.run("stop", "--now", *ON)
 
 
 def test_a_deploy_to_a_prepared_host_asks_few_questions(
-    box: Box, machine: FakeHost, monkeypatch: pytest.MonkeyPatch
+    client: Client, machine: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from orchestrator.targets.ssh.host import SshHost  # noqa: PLC0415
 
-    log_in_to(box, machine)
-    box.job("print(1)")
-    assert box.run("deploy", "job", *ON, "--follow").code == 0
+    log_in_to(client, machine)
+    client.job("print(1)")
+    assert client.run("deploy", "job", *ON, "--follow").code == 0
     asked: list[str] = []
     begin, exchange = SshHost._begin, SshHost._exchange
     monkeypatch.setattr(
@@ -314,71 +316,71 @@ def test_a_deploy_to_a_prepared_host_asks_few_questions(
         "_exchange",
         lambda self, question: (asked.append(question["op"]), exchange(self, question))[1],
     )
-    assert box.run("deploy", "job", *ON).code == 0
+    assert client.run("deploy", "job", *ON).code == 0
     assert len(asked) <= 6, asked
 
 
-def test_the_box_is_gone_and_back_and_the_run_is_lost_not_failed(box: Box, machine: FakeHost) -> None:
+def test_the_box_is_gone_and_back_and_the_run_is_lost_not_failed(client: Client, machine: FakeHost) -> None:
     if os.getuid():
         pytest.skip("a machine of its own needs root")
-    log_in_to(box, machine)
-    box.job("import time; time.sleep(100)")
-    assert box.run("deploy", "job", *ON).code == 0
+    log_in_to(client, machine)
+    client.job("import time; time.sleep(100)")
+    assert client.run("deploy", "job", *ON).code == 0
     machine.reboot()
-    assert runs(box)[0]["state"] == "lost"
+    assert runs(client)[0]["state"] == "lost"
 
 
-def test_rsync_missing_there_is_one_line_that_installs_it(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    box.job("print(1)")
+def test_rsync_missing_there_is_one_line_that_installs_it(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    client.job("print(1)")
     machine.plant("rsync", "#!/bin/sh\necho 'bash: line 1: rsync: command not found' >&2; exit 127\n")
-    result = box.run("deploy", "job", *ON)
+    result = client.run("deploy", "job", *ON)
     assert (result.code, "there: sudo apt-get install -y rsync" in result.err) == (1, True)
 
 
 def test_rsync_is_asked_for_its_version_once_a_command_and_doctor_has_a_row_for_either_side(
-    box: Box, machine: FakeHost
+    client: Client, machine: FakeHost
 ) -> None:
-    log_in_to(box, machine)
-    box.write("set/a.txt", "a")
-    box.job("print(1)", data={"set": "set"})
-    folder, asked = box.home / "bin", box.home / "asked"
+    log_in_to(client, machine)
+    client.write("set/a.txt", "a")
+    client.job("print(1)", data={"set": "set"})
+    folder, asked = client.home / "bin", client.home / "asked"
     folder.mkdir()
     (folder / "rsync").write_text(f'#!/bin/sh\necho "$1" >> {asked}\nexec {shutil.which("rsync")} "$@"\n')
     (folder / "rsync").chmod(0o755)
-    box.env["PATH"] = f"{folder}:{box.env['PATH']}"
-    assert box.run("deploy", "job", *ON, "--follow").code == 0
+    client.env["PATH"] = f"{folder}:{client.env['PATH']}"
+    assert client.run("deploy", "job", *ON, "--follow").code == 0
     assert asked.read_text().splitlines().count("--version") == 1
     (folder / "rsync").unlink()
     machine.plant("rsync", "#!/bin/sh\n")
-    doctor = box.run("doctor", *ON, "--json")
+    doctor = client.run("doctor", *ON, "--json")
     rows = {row["what"]: row for row in doctor.json["rows"]}
     assert rows["rsync here"]["seen"].startswith("rsync version 3.")
     assert rows["rsync"]["seen"] == str(machine.bin / "rsync")
 
 
-def test_what_rsync_could_not_send_is_named_and_no_key_is_blamed(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    box.job("print(1)")
+def test_what_rsync_could_not_send_is_named_and_no_key_is_blamed(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    client.job("print(1)")
     said = "rsync: [sender] send_files failed to open /x: Permission denied (13)"
-    (box.home / "bin").mkdir()
-    (box.home / "bin" / "rsync").write_text(
+    (client.home / "bin").mkdir()
+    (client.home / "bin" / "rsync").write_text(
         f'#!/bin/sh\n[ "$1" != --version ] || exec {shutil.which("rsync")} --version\n'
         f"echo '{said}' >&2; echo 'rsync error: some files were not transferred (code 23)' >&2; exit 23\n"
     )
-    (box.home / "bin" / "rsync").chmod(0o755)
-    box.env["PATH"] = f"{box.home}/bin:{box.env['PATH']}"
-    result = box.run("deploy", "job", *ON)
+    (client.home / "bin" / "rsync").chmod(0o755)
+    client.env["PATH"] = f"{client.home}/bin:{client.env['PATH']}"
+    result = client.run("deploy", "job", *ON)
     assert (result.code, f"why:  {said}" in result.err) == (1, True), result.err
 
 
-def test_files_are_sent_against_the_nearest_tree_and_hard_linked(box: Box, machine: FakeHost) -> None:
-    log_in_to(box, machine)
-    box.write("same name\n.txt", "x" * 1000)
-    box.job("print(1)")
-    assert box.run("deploy", "job", *ON, "--follow").code == 0
-    box.job("print(2)")
-    assert box.run("deploy", "job", *ON, "--follow").code == 0
+def test_files_are_sent_against_the_nearest_tree_and_hard_linked(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    client.write("same name\n.txt", "x" * 1000)
+    client.job("print(1)")
+    assert client.run("deploy", "job", *ON, "--follow").code == 0
+    client.job("print(2)")
+    assert client.run("deploy", "job", *ON, "--follow").code == 0
     trees = sorted((root(machine) / "code").iterdir())
     assert len(trees) == 2
     inodes = {(tree / "same name\n.txt").stat().st_ino for tree in trees}
@@ -387,20 +389,20 @@ def test_files_are_sent_against_the_nearest_tree_and_hard_linked(box: Box, machi
 
 
 def test_a_run_is_found_on_its_host_without_naming_it_and_status_asks_all_hosts(
-    box: Box, machine: FakeHost
+    client: Client, machine: FakeHost
 ) -> None:
-    log_in_to(box, machine)
-    box.job("import time; time.sleep(100)")
-    run_id = box.run("deploy", "job", *ON).out.strip()
-    box.job("pass", name="here")
-    assert box.run("deploy", "here", "--follow").code == 0
-    shown = box.run("status", "--json").json
+    log_in_to(client, machine)
+    client.job("import time; time.sleep(100)")
+    run_id = client.run("deploy", "job", *ON).out.strip()
+    client.job("pass", name="here")
+    assert client.run("deploy", "here", "--follow").code == 0
+    shown = client.run("status", "--json").json
     assert {host["target"] for host in shown["hosts"]} == {"local", "gpu"}
     assert {run["target"]: run["state"] for run in shown["runs"]} == {"local": "succeeded", "gpu": "running"}
     machine.kill_machine()
-    cached = box.run("status", "--json").json
+    cached = client.run("status", "--json").json
     assert [run["state"] for run in cached["runs"] if run["target"] == "gpu"] == ["unreachable"]
     assert [run["state"] for run in cached["runs"] if run["target"] == "local"] == ["succeeded"]
     machine.start()
-    assert box.run("status", run_id, "--json").json["runs"][0]["state"] == "lost"
-    assert box.run("stop", run_id).code == 0
+    assert client.run("status", run_id, "--json").json["runs"][0]["state"] == "lost"
+    assert client.run("stop", run_id).code == 0

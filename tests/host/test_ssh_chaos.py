@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(1800 if os.environ.get("GPUJOB_TEST_FULL") else
 def steps_of_deploy(line: Line) -> int:
     """Points of a deploy to a host that has the helper; the first brings that."""
     for name in ("zero", "one"):
-        job(line.box, name)
+        job(line.client, name)
         result, total = counted(line, "deploy", name)
         assert result.code == 0, result.err
         line.run("stop", name, "--now")
@@ -50,7 +50,7 @@ def test_a_deploy_cut_or_stalled_at_any_step_ends_well_and_makes_nothing_twice(
     for kind, (fault, many) in enumerate(faults):
         for at in sample(total, many):
             name = f"fault{kind}-{at}"
-            wanted, before = job(line.box, name), line.arrived()
+            wanted, before = job(line.client, name), line.arrived()
             result, _ = counted(line, "deploy", name, at=at, fault=fault)
             assert result.code == 0, (name, result.err)
             carried_on(line, name, wanted, before)
@@ -63,7 +63,7 @@ def test_a_deploy_cut_after_any_number_of_bytes_ends_well_and_makes_nothing_twic
     dice = random.Random(5)
     for trial in range(trials(3, 100)):
         name = f"bytes{trial}"
-        wanted, before = job(line.box, name), line.arrived()
+        wanted, before = job(line.client, name), line.arrived()
         line.proxy.cut_after("up", dice.randrange(BIG), rst=dice.random() < 0.5)
         line.proxy.cut_after("down", dice.randrange(30_000), rst=dice.random() < 0.5)
         result = line.run("deploy", name)
@@ -75,15 +75,15 @@ def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line,
     total = steps_of_deploy(line)
     for at in sorted({*sample(total, trials(3, total)), total - 3}):  # the last: it is up and not confirmed
         name = f"kill{at}"
-        wanted, before = job(line.box, name), line.arrived()
-        client = line.box.spawn("deploy", name, *ON, code=dies_at(at))
-        client.communicate(timeout=120)
-        assert client.returncode == -signal.SIGKILL
+        wanted, before = job(line.client, name), line.arrived()
+        process = line.client.spawn("deploy", name, *ON, code=dies_at(at))
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
         carried_on(line, name, wanted, before)
     line.proxy.pace(rate=3e6)
     for at in sample(BIG, trials(2, 20)):
         name = f"amid{at}"
-        wanted, before = job(line.box, name), line.arrived()
+        wanted, before = job(line.client, name), line.arrived()
         killed_amid(line, "up", at, "deploy", name)
         carried_on(line, name, wanted, before)
 
@@ -91,12 +91,12 @@ def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line,
 def killed_amid(line: Line, way: str, count: int, *words: str) -> None:
     """Kills the client when so many bytes have passed."""
     until = line.proxy.passed[way] + count  # type: ignore[index]
-    client = line.box.spawn(*words, *ON)
-    while line.proxy.passed[way] < until and client.poll() is None:  # type: ignore[index]
+    process = line.client.spawn(*words, *ON)
+    while line.proxy.passed[way] < until and process.poll() is None:  # type: ignore[index]
         time.sleep(0.002)
-    assert client.poll() is None, client.communicate()
-    client.kill()
-    client.communicate()
+    assert process.poll() is None, process.communicate()
+    process.kill()
+    process.communicate()
 
 
 OUTPUTS = f"""
@@ -110,20 +110,20 @@ print('done')
 
 def fetched_whole(line: Line) -> tuple[dict[str, bytes], int]:
     """What a fetch brings, and the points it passes; the host has the helper then."""
-    line.box.job(OUTPUTS, outputs=["out"])
+    line.client.job(OUTPUTS, outputs=["out"])
     result = line.run("deploy", "job", "--follow")
     assert result.code == 0, result.err
     line.run("fetch", "--to", "first")
     result, total = counted(line, "fetch", "--to", "whole")
     assert result.code == 0, result.err
-    found = contents(line.box.project / "whole")
+    found = contents(line.client.project / "whole")
     assert len(found["outputs/out/big"]) == BIG
     return found, total
 
 
 def fetch_carried_on(line: Line, to: str, whole: dict[str, bytes]) -> None:
     """What stands under a final name is whole; fetched again, all of it is there."""
-    folder = line.box.project / to
+    folder = line.client.project / to
     assert all(whole[name] == content for name, content in contents(folder).items())
     again = line.run("fetch", "--to", to)
     assert again.code == 0, again.err
@@ -146,9 +146,9 @@ def test_a_fetch_cut_stalled_or_killed_at_any_step_or_byte_leaves_nothing_trunca
         assert line.run("fetch", "--to", f"bytes{at}").code == 0
         fetch_carried_on(line, f"bytes{at}", whole)
     for at in sample(total, trials(2, total)):
-        client = line.box.spawn("fetch", "--to", f"kill{at}", *ON, code=dies_at(at))
-        client.communicate(timeout=120)
-        assert client.returncode == -signal.SIGKILL
+        process = line.client.spawn("fetch", "--to", f"kill{at}", *ON, code=dies_at(at))
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
         fetch_carried_on(line, f"kill{at}", whole)
     line.proxy.pace(rate=6e6)
     for at in sample(BIG, trials(2, 20)):
@@ -172,24 +172,24 @@ def test_a_file_that_changes_on_the_host_after_it_was_hashed_there_gets_no_final
         patch.setattr(bulk.Rsync, "_once", around(bulk.Rsync._once, spoil))
         spoiled = line.run("fetch", "--to", "spoiled")
     assert (spoiled.code, "did not arrive whole" in spoiled.err) == (1, True)
-    assert "outputs/out/big" not in contents(line.box.project / "spoiled")
+    assert "outputs/out/big" not in contents(line.client.project / "spoiled")
     fetch_carried_on(line, "spoiled", whole)
 
 
 def test_a_machine_that_dies_amid_an_upload_is_sent_the_rest_by_the_next_deploy(line: Line) -> None:
-    line.box.write("job/big.bin", "")
-    (line.box.project / "job" / "big.bin").write_bytes(random.Random(4).randbytes(BIG))
-    line.box.write("job/train.py", "print(1)")
-    line.box.write("job.yaml", f"name: job\ncommand: [{sys.executable}, train.py]\ncode: job\n")
+    line.client.write("job/big.bin", "")
+    (line.client.project / "job" / "big.bin").write_bytes(random.Random(4).randbytes(BIG))
+    line.client.write("job/train.py", "print(1)")
+    line.client.write("job.yaml", f"name: job\ncommand: [{sys.executable}, train.py]\ncode: job\n")
     assert line.run("status").code == 0
     line.proxy.pace(rate=3e6)
     until = line.proxy.passed["up"] + BIG // 2
-    client = line.box.spawn("deploy", "job", *ON)
+    process = line.client.spawn("deploy", "job", *ON)
     while line.proxy.passed["up"] < until:
         time.sleep(0.002)
-    client.kill()
+    process.kill()
     line.machine.kill_machine()
-    client.communicate()
+    process.communicate()
     assert list(line.root.glob("code/.*.partial/.big.bin.*")), "the machine died too early or too late"
     line.machine.start()
     line.proxy.pace()
@@ -220,7 +220,7 @@ def test_a_log_in_cut_after_any_byte_is_a_line_that_broke_and_no_refusal(line: L
 def test_a_host_key_that_changes_amid_a_deploy_is_refused_at_once(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job(line.box, "job")
+    job(line.client, "job")
     monkeypatch.setattr(bulk.Rsync, "_once", around(bulk.Rsync._once, line.machine.swap_host_key))
     result = line.run("deploy", "job")
     assert (result.code, "has changed" in result.err) == (4, True)

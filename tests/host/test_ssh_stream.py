@@ -41,10 +41,10 @@ def test_a_stream_cut_at_random_shows_every_byte_of_the_log_once_and_a_line_at_o
     line: Line, trials: Trials
 ) -> None:
     cuts, blocks, dice = trials(5, 100), trials(400, 4000), random.Random(2)
-    line.box.job(NOISE.format(blocks=blocks, over=str(line.machine.home / "over"), stamp=STAMP))
+    line.client.job(NOISE.format(blocks=blocks, over=str(line.machine.home / "over"), stamp=STAMP))
     assert line.run("deploy", "job").code == 0
-    client = line.box.spawn("monitor", "--stream", *ON)
-    shown, least = Shown(client.stdout), trials(20, 200) << 20
+    process = line.client.spawn("monitor", "--stream", *ON)
+    shown, least = Shown(process.stdout), trials(20, 200) << 20
     log = next(line.root.glob("runs/*/log"))
     for number in range(cuts):
         amid_handshake = number % 3 == 2
@@ -53,14 +53,14 @@ def test_a_stream_cut_at_random_shows_every_byte_of_the_log_once_and_a_line_at_o
         line.proxy.cut_after(
             dice.choice(["up", "down"]) if amid_handshake else "down", count, rst=dice.random() < 0.5
         )
-        while line.proxy.connections < until and client.poll() is None:
+        while line.proxy.connections < until and process.poll() is None:
             time.sleep(0.01)
-    while not least < shown.size == log.stat().st_size and client.poll() is None:
+    while not least < shown.size == log.stat().st_size and process.poll() is None:
         time.sleep(0.05)
     (line.machine.home / "over").touch()
     shown.all()
-    _, err = client.communicate()
-    assert client.returncode == 0, err
+    _, err = process.communicate()
+    assert process.returncode == 0, err
     written = log.read_bytes()
     assert (shown.size, shown.digest.hexdigest()) == (len(written), hashlib.sha256(written).hexdigest())
     assert line.proxy.connections > cuts
@@ -79,7 +79,7 @@ def test_a_line_that_went_silent_is_noticed_within_20_seconds(
         monkeypatch.setattr(link, "PATIENCE", float(trials(3, 15)))
     monkeypatch.setattr(asking, "_PAUSES", ())
     line.log_in(way)
-    ctx = line.box.context()
+    ctx = line.client.context()
     with registry.target(ctx, config.load(ctx), "gpu").connect() as host:
         if fault == "stall":
             assert host.ask("look", runs=[], lines=0)["runs"] == []

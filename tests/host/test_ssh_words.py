@@ -53,7 +53,7 @@ Path(config['out']).write_text('out')
 
 def deployed(line: Line, words: list[str], names: list[str], value: str) -> list[Any]:
     """What a script with these words, in folders and with files of these names, says that it sees."""
-    base, there = line.box.project / "base", line.machine.home / names[0]
+    base, there = line.client.project / "base", line.machine.home / names[0]
     shutil.rmtree(base, ignore_errors=True)
     code, data = base / names[1], base / f"{names[2]}.data"
     for folder in (code, data, there):
@@ -97,8 +97,8 @@ def test_whatever_words_and_names_are_typed_arrive_as_they_are_and_no_shell_read
         expected = {value: words, "set": value, "out": f"{names[4]}.out"}
         assert deployed(line, words, names, value) == [words, expected, folder, folder]
         assert line.run("fetch", "--to", "got").code == 0
-        assert (line.box.project / "got/outputs" / f"{names[4]}.out").read_text() == "out"
-        shutil.rmtree(line.box.project / "got")
-        assert [path for path in line.box.home.rglob("*") if path.name == "canary"] == []
+        assert (line.client.project / "got/outputs" / f"{names[4]}.out").read_text() == "out"
+        shutil.rmtree(line.client.project / "got")
+        assert [path for path in line.client.home.rglob("*") if path.name == "canary"] == []
 
     tried()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator import __version__
-from tests.support import GPUJOB, REPOSITORY, Box, new_box
+from tests.support import GPUJOB, REPOSITORY, Client, new_client
 
 HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy", "asyncio")
 COMMANDS = (
@@ -21,40 +21,40 @@ COMMANDS = (
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    with new_box() as found:
+def client() -> Iterator[Client]:
+    with new_client() as found:
         yield found
 
 
-def modules_after(box: Box, *words: str) -> set[str]:
+def modules_after(client: Client, *words: str) -> set[str]:
     code = (
         "import sys\nfrom orchestrator.cli import main\n"
         f"main({list(words)!r})\nsys.stderr.write('\\nMODULES ' + ' '.join(sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=box.env, cwd=box.project, capture_output=True, text=True
+        [sys.executable, "-c", code], env=client.env, cwd=client.project, capture_output=True, text=True
     )
     return set(done.stderr.rpartition("MODULES ")[2].split())
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["status", "--cached"], ["deploy", "--help"]])
-def test_a_light_command_loads_nothing_heavy(box: Box, words: list[str]) -> None:
-    loaded = modules_after(box, *words)
+def test_a_light_command_loads_nothing_heavy(client: Client, words: list[str]) -> None:
+    loaded = modules_after(client, *words)
     assert "orchestrator.cli" in loaded
     assert loaded.isdisjoint(HEAVY)
 
 
-def test_status_of_this_machine_loads_neither_yaml_of_jobs_nor_rich(box: Box) -> None:
-    assert modules_after(box, "status").isdisjoint({*HEAVY, "rich", "pathspec"})
+def test_status_of_this_machine_loads_neither_yaml_of_jobs_nor_rich(client: Client) -> None:
+    assert modules_after(client, "status").isdisjoint({*HEAVY, "rich", "pathspec"})
 
 
-def test_the_version_is_that_of_the_package(box: Box) -> None:
-    assert box.run("--version").out == f"gpujob {__version__}\n"
+def test_the_version_is_that_of_the_package(client: Client) -> None:
+    assert client.run("--version").out == f"gpujob {__version__}\n"
     assert f'version = "{__version__}"' in (REPOSITORY / "pyproject.toml").read_text()
 
 
-def test_help_names_every_command_and_the_readme_or_docs_explain_each(box: Box) -> None:
-    done = subprocess.run([*GPUJOB, "--help"], env=box.env, capture_output=True, text=True, check=True)
+def test_help_names_every_command_and_the_readme_or_docs_explain_each(client: Client) -> None:
+    done = subprocess.run([*GPUJOB, "--help"], env=client.env, capture_output=True, text=True, check=True)
     listed = set(re.findall(r"^  ([a-z]+)  ", done.stdout, re.MULTILINE))
     assert listed == set(COMMANDS)
     page = (REPOSITORY / "docs" / "cli.md").read_text()
@@ -87,104 +87,104 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
     ],
 )
 def test_an_error_is_told_in_a_line_with_its_exit_code(
-    box: Box, words: list[str], code: int, said: str
+    client: Client, words: list[str], code: int, said: str
 ) -> None:
-    result = box.run(*words)
+    result = client.run(*words)
     assert (result.code, result.out) == (code, "")
     assert said in result.err
     assert "Traceback" not in result.err
 
 
-def test_with_json_an_error_is_an_object_on_stdout(box: Box) -> None:
-    result = box.run("status", "nosuch", "--json")
+def test_with_json_an_error_is_an_object_on_stdout(client: Client) -> None:
+    result = client.run("status", "nosuch", "--json")
     assert result.json["error"]["exit_code"] == result.code == 3
     assert result.json["schema_version"] == 1
-    assert json.loads(box.run("deploy", "x", "--colour", "--json").out)["error"]["kind"] == "UsageError"
+    assert json.loads(client.run("deploy", "x", "--colour", "--json").out)["error"]["kind"] == "UsageError"
 
 
 def test_a_fault_of_ours_is_no_traceback_but_names_the_log_that_holds_it(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> int:
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr("orchestrator.commands.status.status", broken)
-    result = box.run("status")
+    result = client.run("status")
     assert result.code == 1
     assert "Traceback" not in result.err
-    log = box.state_dir / "gpujob.log"
+    log = client.state_dir / "gpujob.log"
     assert str(log) in result.err
     assert "ZeroDivisionError" in log.read_text()
-    assert "Traceback" in box.run("--debug", "status").err
+    assert "Traceback" in client.run("--debug", "status").err
 
 
-def test_settings_that_are_no_utf_8_are_named_with_line_and_byte(box: Box) -> None:
-    (box.project / "gpujob.yaml").write_bytes(b"target: gpu\n# f\xfcr dich\n")
-    result = box.run("status")
+def test_settings_that_are_no_utf_8_are_named_with_line_and_byte(client: Client) -> None:
+    (client.project / "gpujob.yaml").write_bytes(b"target: gpu\n# f\xfcr dich\n")
+    result = client.run("status")
     assert (result.code, result.out) == (2, "")
     assert "gpujob.yaml:2 cannot be read: it is no UTF-8 text" in result.err
     assert "byte 0xfc at offset 15" in result.err
     assert "iconv -f ISO-8859-1 -t UTF-8 " in result.err
 
 
-def test_settings_that_cannot_be_read_are_named(box: Box) -> None:
-    (box.project / "gpujob.yaml").mkdir()
-    result = box.run("status")
+def test_settings_that_cannot_be_read_are_named(client: Client) -> None:
+    (client.project / "gpujob.yaml").mkdir()
+    result = client.run("status")
     assert (result.code, "gpujob.yaml cannot be read" in result.err) == (2, True)
 
 
-def test_a_setting_says_where_it_comes_from_and_a_flag_is_above_all(box: Box) -> None:
-    box.write("gpujob.yaml", "fetch_dir: home\n")
-    shown = box.run("config", "show", "--json").json["settings"]
+def test_a_setting_says_where_it_comes_from_and_a_flag_is_above_all(client: Client) -> None:
+    client.write("gpujob.yaml", "fetch_dir: home\n")
+    shown = client.run("config", "show", "--json").json["settings"]
     assert shown["fetch_dir"] == {"value": "home", "source": "gpujob.yaml"}
     assert shown["root"]["source"] == "$GPUJOB_ROOT"
-    box.write("gpujob.yaml", "target: a b\n")
-    assert box.run("status").code == 2
-    assert box.run("status", "--on", "local").code == 0
+    client.write("gpujob.yaml", "target: a b\n")
+    assert client.run("status").code == 2
+    assert client.run("status", "--on", "local").code == 0
 
 
-def test_a_damaged_settings_file_is_named_with_its_line(box: Box) -> None:
-    box.write("gpujob.yaml", "target: local\ntargt: x\n")
-    assert "gpujob.yaml: unknown setting 'targt'" in box.run("status").err
-    box.write("gpujob.yaml", "target: [\n")
-    assert "gpujob.yaml:" in box.run("status").err
+def test_a_damaged_settings_file_is_named_with_its_line(client: Client) -> None:
+    client.write("gpujob.yaml", "target: local\ntargt: x\n")
+    assert "gpujob.yaml: unknown setting 'targt'" in client.run("status").err
+    client.write("gpujob.yaml", "target: [\n")
+    assert "gpujob.yaml:" in client.run("status").err
 
 
-def test_init_writes_a_job_that_a_dry_run_accepts_and_never_replaces_one(box: Box) -> None:
-    box.write("my train.py", "print(1)")
-    assert box.run("init", "my train.py").out == "my-train.yaml\n"
-    assert box.run("deploy", "my-train", "--dry-run").code == 0
-    assert box.run("init", "my train.py").code == 2
+def test_init_writes_a_job_that_a_dry_run_accepts_and_never_replaces_one(client: Client) -> None:
+    client.write("my train.py", "print(1)")
+    assert client.run("init", "my train.py").out == "my-train.yaml\n"
+    assert client.run("deploy", "my-train", "--dry-run").code == 0
+    assert client.run("init", "my train.py").code == 2
 
 
-def test_a_dry_run_does_nothing_and_twice_gives_the_same_bytes(box: Box) -> None:
-    box.job("print(1)")
-    first, second = box.run("deploy", "job", "--dry-run"), box.run("deploy", "job", "--dry-run")
+def test_a_dry_run_does_nothing_and_twice_gives_the_same_bytes(client: Client) -> None:
+    client.job("print(1)")
+    first, second = client.run("deploy", "job", "--dry-run"), client.run("deploy", "job", "--dry-run")
     assert first.out == second.out
     assert "code: the job's code" in first.out
-    assert not (box.root / "runs").exists()
-    assert not (box.root / "code").exists()
+    assert not (client.root / "runs").exists()
+    assert not (client.root / "code").exists()
 
 
-def test_the_local_target_says_in_one_line_that_it_needs_linux(box: Box) -> None:
-    result = box.run("status", platform="darwin")
+def test_the_local_target_says_in_one_line_that_it_needs_linux(client: Client) -> None:
+    result = client.run("status", platform="darwin")
     assert (result.code, "works on Linux only" in result.err) == (2, True)
 
 
-def test_doctor_names_what_is_missing_and_the_line_that_installs_it(box: Box) -> None:
-    (box.home / "empty").mkdir()
-    result = box.run("doctor", env={**box.env, "PATH": str(box.home / "empty")})
+def test_doctor_names_what_is_missing_and_the_line_that_installs_it(client: Client) -> None:
+    (client.home / "empty").mkdir()
+    result = client.run("doctor", env={**client.env, "PATH": str(client.home / "empty")})
     assert result.code == 1
     assert "apt-get install -y tmux" in result.err
-    assert box.run("doctor").code == 0
+    assert client.run("doctor").code == 0
 
 
-def test_completion_offers_jobs_and_trainers(box: Box) -> None:
+def test_completion_offers_jobs_and_trainers(client: Client) -> None:
     env = {
-        **box.env,
+        **client.env,
         "_GPUJOB_COMPLETE": "complete_bash",
         "COMP_WORDS": "gpujob deploy face",
         "COMP_CWORD": "2",
     }
-    done = subprocess.run([*GPUJOB], env=env, cwd=box.project, capture_output=True, text=True)
+    done = subprocess.run([*GPUJOB], env=env, cwd=client.project, capture_output=True, text=True)
     assert "facenet-lstm" in done.stdout

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 
-from tests.support import new_box
+from tests.support import new_client
 
 
 def test_an_answer_is_json_also_where_a_script_of_the_users_told_of_nan() -> None:
     told = {"metrics": {"val": {"loss": math.nan, "wer": 0.5}}, "curve": [1.0, math.inf], "word": "NaN"}
-    with new_box() as box:
-        ctx = box.context()
+    with new_client() as client:
+        ctx = client.context()
         ctx.answer(told)
     said = ctx.stdout.getvalue()  # type: ignore[attr-defined]
     assert json.loads(said, parse_constant=lambda name: f"no JSON: {name}") == {

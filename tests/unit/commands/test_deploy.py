@@ -16,7 +16,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.process import Done
 from orchestrator.store import Store
 from orchestrator.targets.base import Refused
-from tests.support import Box, Result, ScriptedHost, new_box
+from tests.support import Client, Result, ScriptedHost, new_client
 from tests.unit.core.test_plan import FACTS, PYTHON
 
 REPORT: dict[str, Any] = {
@@ -32,8 +32,8 @@ REPORT: dict[str, Any] = {
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    with new_box() as found:
+def client() -> Iterator[Client]:
+    with new_client() as found:
         for name in ("ravdess", "crema"):
             (found.project / "sets" / name).mkdir(parents=True)
         yield found
@@ -64,7 +64,7 @@ def scripted(**answers: Any) -> ScriptedHost:
 
 
 def type_in(
-    box: Box, host: ScriptedHost, *words: str, monkeypatch: pytest.MonkeyPatch, **changes: Any
+    client: Client, host: ScriptedHost, *words: str, monkeypatch: pytest.MonkeyPatch, **changes: Any
 ) -> Result:
     class Target:
         label = host.label
@@ -74,17 +74,17 @@ def type_in(
             yield host
 
     monkeypatch.setattr("orchestrator.registry.target", lambda *_: Target())
-    return box.run(*words, **changes)
+    return client.run(*words, **changes)
 
 
 DEPLOY = ("deploy", "facenet-lstm", "--data", "sets")
 
 
 def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted()
-    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert [op for op, _ in host.asked] == ["facts", "run", "start"]
     assert host.asked[1][1]["cwd"] == host.asked[1][1]["env"]["PYTHONPATH"]
@@ -95,34 +95,38 @@ def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(
     assert result.out.strip() == spec["id"]
 
 
-def test_a_verdict_is_cached_and_any_change_asks_again(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verdict_is_cached_and_any_change_asks_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def checks(*more: str, **answers: Any) -> int:
         host = scripted(**answers)
-        result = type_in(box, host, "check", "facenet-lstm", "--data", "sets", *more, monkeypatch=monkeypatch)
+        result = type_in(
+            client, host, "check", "facenet-lstm", "--data", "sets", *more, monkeypatch=monkeypatch
+        )
         assert result.code == 0, result.err
         return [op for op, _ in host.asked].count("run")
 
     assert [checks(), checks()] == [1, 0]
     assert checks("--fresh") == 1
     assert checks("--set", "config.epochs=3") == 1
-    (box.project / "sets" / "crema" / "new.npz").write_text("x")
+    (client.project / "sets" / "crema" / "new.npz").write_text("x")
     assert checks() == 1
     assert checks(facts={**FACTS, "pythons": [{**PYTHON, "torch": "9"}]}) == 1
 
 
 def test_without_torch_the_rules_of_names_and_splits_are_checked_and_the_rest_is_said_to_be_missing(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = ([json.dumps({**REPORT, "tier": "files"})], Done(0, ""))
     host = scripted(facts={**FACTS, "pythons": [{**PYTHON, "torch": None}]}, run=report)
-    result = type_in(box, host, "check", "facenet-lstm", "--data", "sets", monkeypatch=monkeypatch)
+    result = type_in(client, host, "check", "facenet-lstm", "--data", "sets", monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert "only names, labels and splits" in result.err
     assert json.loads(host.asked[-1][1]["stdin"])["tier"] == "files"
 
 
 def test_an_error_of_the_check_starts_nothing_and_names_what_was_found(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = {
         "code": "split.groups",
@@ -133,22 +137,22 @@ def test_an_error_of_the_check_starts_nothing_and_names_what_was_found(
     }
     report = {**REPORT, "findings": [finding]}
     host = scripted(run=([json.dumps(report)], Done(64, "")))
-    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 1
     for said in ("split.groups", "actor 3 twice", "mend it"):
         assert said in result.err
     assert "start" not in [op for op, _ in host.asked]
 
 
-def test_a_warning_is_shown_and_lets_the_deploy_pass(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_is_shown_and_lets_the_deploy_pass(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     finding = {"code": "balance", "severity": "warning", "seen": "few sad", "fix": "more", "key": None}
     host = scripted(run=([json.dumps({**REPORT, "findings": [finding]})], Done(0, "")))
-    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert (result.code, "balance: few sad" in result.err) == (0, True)
 
 
 def test_data_without_a_usable_sample_names_five_files_and_why(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = [{"file": f"f{n}.npz", "why": "no key"} for n in range(9)]
     finding = {"code": "labels.nonempty", "severity": "error", "seen": "0 of 9", "fix": "x", "key": None}
@@ -158,98 +162,100 @@ def test_data_without_a_usable_sample_names_five_files_and_why(
         "data": {"found": 9, "used": 0, "refused": refused, "tables": []},
     }
     host = scripted(run=([json.dumps(report)], Done(65, "")))
-    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 1
     assert "f0.npz: no key; f1.npz: no key" in result.err
     assert ("f4.npz" in result.err, "f5.npz" in result.err) == (True, False)
 
 
 def test_a_check_that_dies_without_a_report_is_an_error_with_its_last_words(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted(run=(["noise"], Done(1, "Traceback\nMemoryError: no\n")))
-    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert (result.code, "MemoryError: no" in result.err) == (1, True)
 
 
 def test_code_that_does_not_arrive_as_it_was_read_is_read_anew_the_next_time(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a digest that is kept here and wrong would refuse every further deploy."""
-    box.job("print(1)")
-    for file in box.project.iterdir():
+    client.job("print(1)")
+    for file in client.project.iterdir():
         os.utime(file, (1e9, 1e9))
-    host, cache = scripted(), box.state_dir / "digests"
+    host, cache = scripted(), client.state_dir / "digests"
     ahead = time.time() + 100
-    assert box.run("deploy", "job", "--dry-run", now=lambda: ahead).code == 0
+    assert client.run("deploy", "job", "--dry-run", now=lambda: ahead).code == 0
     assert len(list(cache.iterdir())) == 1
 
     def refuse(tree: Any) -> None:
         raise Refused("changed", "the code changed while it was sent")
 
     monkeypatch.setattr(host, "send_tree", refuse)
-    assert type_in(box, host, "deploy", "job", monkeypatch=monkeypatch).code == 1
+    assert type_in(client, host, "deploy", "job", monkeypatch=monkeypatch).code == 1
     assert list(cache.iterdir()) == []
 
 
-def test_a_start_that_is_refused_leaves_no_intent_open(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_is_refused_leaves_no_intent_open(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = scripted(start=Refused("tmux", "tmux would not"))
-    result = type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert (result.code, "tmux would not" in result.err) == (1, True)
-    assert list((box.state_dir / "intents").glob("*.json")) == []
+    assert list((client.state_dir / "intents").glob("*.json")) == []
 
 
 def test_a_connection_that_breaks_during_the_start_leaves_the_intent_which_is_carried_on(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run may be up or not: the same run-id is asked for again, so nothing is made twice."""
     host = scripted(start=[Unreachable("cut"), Unreachable("cut")])
-    assert type_in(box, host, *DEPLOY, monkeypatch=monkeypatch).code == 5
+    assert type_in(client, host, *DEPLOY, monkeypatch=monkeypatch).code == 5
     first = host.asked[-1][1]["spec"]["id"]
     again = scripted()
-    result = type_in(box, again, *DEPLOY, monkeypatch=monkeypatch)
+    result = type_in(client, again, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert again.asked[-1][1]["spec"]["id"] == first
 
 
 def test_an_open_intent_whose_run_is_up_is_confirmed_and_not_started_again(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted(start=Unreachable("cut"))
-    type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     up = {**SEEN, "id": host.asked[-1][1]["spec"]["id"]}
     again = scripted(look={"runs": [up]})
-    result = type_in(box, again, *DEPLOY, monkeypatch=monkeypatch)
+    result = type_in(client, again, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert "start" not in [op for op, _ in again.asked]
     assert "had started" in result.err
 
 
 def test_an_open_intent_for_another_thing_is_dropped_and_its_half_made_run_removed(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted(start=Unreachable("cut"))
-    type_in(box, host, *DEPLOY, monkeypatch=monkeypatch)
+    type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     old = host.asked[-1][1]["spec"]["id"]
     half = {**SEEN, "id": old, "state": None, "supervised": False, "pids": []}
     again = scripted(look={"runs": [half]})
-    result = type_in(box, again, *DEPLOY, "--set", "config.epochs=3", monkeypatch=monkeypatch)
+    result = type_in(client, again, *DEPLOY, "--set", "config.epochs=3", monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert ("clean", {"run": old, "purge": True}) in again.asked
     assert again.asked[-1][1]["spec"]["id"] != old
 
 
 def test_processes_that_will_not_go_are_named_and_stop_fails(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = {**SEEN, "run": {"job": "x", "who": box.context().who}}
+    mine = {**SEEN, "run": {"job": "x", "who": client.context().who}}
     host = scripted(look={"runs": [mine]}, stop={"was_going": True, "left": [77], "seen": mine})
-    result = type_in(box, host, "stop", monkeypatch=monkeypatch)
+    result = type_in(client, host, "stop", monkeypatch=monkeypatch)
     assert (result.code, "pids 77" in result.err) == (1, True)
 
 
 def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     glance = {
         "hostname": "h",
@@ -258,23 +264,23 @@ def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
         "memory": {"available": 1, "total": 2},
     }
     host = scripted(look={"runs": [SEEN], **glance})
-    assert type_in(box, host, "status", "--on", "scripted", monkeypatch=monkeypatch).code == 0
+    assert type_in(client, host, "status", "--on", "scripted", monkeypatch=monkeypatch).code == 0
     dead = scripted(look=Unreachable("no route"))
-    result = type_in(box, dead, "status", "--on", "scripted", monkeypatch=monkeypatch)
+    result = type_in(client, dead, "status", "--on", "scripted", monkeypatch=monkeypatch)
     assert result.code == 0
     assert "does not answer" in result.err
     assert SEEN["id"] in result.out
-    assert type_in(box, dead, "status", "--on", "scripted", "--json", monkeypatch=monkeypatch).json["hosts"][
-        0
-    ]["unreachable"]
+    assert type_in(client, dead, "status", "--on", "scripted", "--json", monkeypatch=monkeypatch).json[
+        "hosts"
+    ][0]["unreachable"]
 
 
 def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, became = scripted(look={"runs": [SEEN]}), list[list[str]]()
     monkeypatch.setattr(os, "execvpe", lambda word, words, env: became.append(words))
-    refused = type_in(box, host, "ssh", monkeypatch=monkeypatch)
+    refused = type_in(client, host, "ssh", monkeypatch=monkeypatch)
     assert (refused.code, "needs a terminal" in refused.err, became) == (1, True, [])
 
     class Terminal(io.StringIO):
@@ -284,27 +290,29 @@ def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
     streams = {"stdin": Terminal(), "stdout": Terminal()}
     bare = scripted(look={"runs": []})
     for of, words in ((host, ["ssh", "facenet-lstm"]), (bare, ["ssh", "--on", "scripted"])):
-        type_in(box, of, *words, monkeypatch=monkeypatch, **streams)
+        type_in(client, of, *words, monkeypatch=monkeypatch, **streams)
     assert became == [["true", SEEN["id"]], ["true", "home"]]
     boxed = scripted(look={"runs": [SEEN]}, lease={})
     boxed.label = "ec2://i-1"
-    kept = type_in(box, boxed, "ssh", "facenet-lstm", monkeypatch=monkeypatch, **streams)
+    kept = type_in(client, boxed, "ssh", "facenet-lstm", monkeypatch=monkeypatch, **streams)
     assert (boxed.asked[-1], "stays up for an hour" in kept.err) == (("lease", {"seconds": 3600.0}), True)
-    assert type_in(box, bare, "ssh", "--on", "scripted", "none", monkeypatch=monkeypatch, **streams).code == 3
+    assert (
+        type_in(client, bare, "ssh", "--on", "scripted", "none", monkeypatch=monkeypatch, **streams).code == 3
+    )
 
 
 def test_resume_takes_no_other_options_and_no_run_of_another_job(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted(look={"runs": [{**SEEN, "run": {"job": "other"}}]})
-    options = type_in(box, host, *DEPLOY, "--resume", "x", monkeypatch=monkeypatch)
+    options = type_in(client, host, *DEPLOY, "--resume", "x", monkeypatch=monkeypatch)
     assert (options.code, "takes no --set" in options.err) == (2, True)
-    foreign = type_in(box, host, "deploy", "facenet-lstm", "--resume", SEEN["id"], monkeypatch=monkeypatch)
+    foreign = type_in(client, host, "deploy", "facenet-lstm", "--resume", SEEN["id"], monkeypatch=monkeypatch)
     assert (foreign.code, "a run of other" in foreign.err) == (2, True)
 
 
 def test_a_budget_becomes_the_hours_that_it_pays_for_on_a_box_that_stands(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted(lease={})
     host.label = "ec2://i-1"
@@ -314,29 +322,29 @@ def test_a_budget_becomes_the_hours_that_it_pays_for_on_a_box_that_stands(
         return float(specs[-1]["limits"]["max_hours"])
 
     kept = {"id": "i-1", "state": "running", "launched": 1.0, "usd_hour": 1.0, "disk_gb": 0}
-    Store(box.state_dir).write_box(kept)
+    Store(client.state_dir).write_box(kept)
     words = (*DEPLOY, "--on", "ec2://i-1", "--budget", "10")
-    result = type_in(box, host, *words, monkeypatch=monkeypatch)
+    result = type_in(client, host, *words, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert hours() == pytest.approx(10 / 1.005)
-    lower = type_in(box, host, *words, "--name", "b", "--max-hours", "2", monkeypatch=monkeypatch)
+    lower = type_in(client, host, *words, "--name", "b", "--max-hours", "2", monkeypatch=monkeypatch)
     assert lower.code == 0, lower.err
     assert hours() == 2.0
 
 
 def test_a_budget_on_a_host_without_a_price_is_refused_as_a_flag_and_told_of_a_job_file(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = type_in(box, scripted(), *DEPLOY, "--budget", "10", monkeypatch=monkeypatch)
+    refused = type_in(client, scripted(), *DEPLOY, "--budget", "10", monkeypatch=monkeypatch)
     assert (refused.code, "--budget says nothing of scripted" in refused.err) == (2, True)
     words = (*DEPLOY, "--set", "limits.budget_usd=10")
-    told = type_in(box, scripted(), *words, monkeypatch=monkeypatch)
+    told = type_in(client, scripted(), *words, monkeypatch=monkeypatch)
     assert (told.code, "limits.budget_usd says nothing of scripted" in told.err) == (0, True)
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "nan", "inf"])
-def test_hours_and_dollars_that_cannot_be_counted_by_are_refused(box: Box, value: str) -> None:
+def test_hours_and_dollars_that_cannot_be_counted_by_are_refused(client: Client, value: str) -> None:
     for words in (("deploy", "job"), ("hosts", "up", "--dry-run")):
         for flag in ("--max-hours", "--budget"):
-            result = box.run(*words, f"{flag}={value}")
+            result = client.run(*words, f"{flag}={value}")
             assert (result.code, "must be above 0" in result.err) == (2, True)

@@ -12,7 +12,7 @@ from orchestrator.commands import fleet
 from orchestrator.errors import GpujobError
 from orchestrator.store import Record, Store
 from orchestrator.targets.base import Host, Target
-from tests.support import Box, ScriptedHost, new_box
+from tests.support import Client, ScriptedHost, new_client
 
 LABEL = "ec2://i-1"
 RUN = "job-20261121T101112-1a2b"
@@ -21,16 +21,16 @@ SEEN = {"id": RUN, "state": ENDED, "supervised": False, "pids": [], "events": []
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    with new_box() as found:
+def client() -> Iterator[Client]:
+    with new_client() as found:
         yield found
 
 
 @pytest.fixture
-def stopped(box: Box, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A box on record that its deadline has stopped, and what is done with it."""
     kept = {"id": "i-1", "type": "g5.xlarge", "state": "stopped", "spot": False, "volume": None}
-    Store(box.state_dir).write_box({**kept, "launched": 1.0})
+    Store(client.state_dir).write_box({**kept, "launched": 1.0})
     done: list[str] = []
 
     def terminate(_ctx: Any, _store: Any, _cloud: Any, found: Record) -> Record:
@@ -60,23 +60,23 @@ def wake(monkeypatch: pytest.MonkeyPatch, host: ScriptedHost, done: list[str]) -
 
 
 def test_a_stopped_box_is_brought_up_and_emptied_before_it_is_ended(
-    box: Box, stopped: list[str], monkeypatch: pytest.MonkeyPatch
+    client: Client, stopped: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wake(monkeypatch, holding([]), stopped)
-    assert fleet.down(box.context(yes=True), LABEL, discard=False, purge=False) == 0
+    assert fleet.down(client.context(yes=True), LABEL, discard=False, purge=False) == 0
     assert stopped == ["wake", "terminate"]
 
 
 def test_a_box_that_keeps_what_could_not_come_home_is_not_ended(
-    box: Box, stopped: list[str], monkeypatch: pytest.MonkeyPatch
+    client: Client, stopped: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wake(monkeypatch, holding(["outputs/link"]), stopped)
     with pytest.raises(GpujobError, match="is kept") as refused:
-        fleet.down(box.context(yes=True), LABEL, discard=False, purge=False)
+        fleet.down(client.context(yes=True), LABEL, discard=False, purge=False)
     assert "--discard" in str(refused.value.next_step)
     assert stopped == ["wake"]
 
 
-def test_with_discard_a_stopped_box_is_ended_as_it_is(box: Box, stopped: list[str]) -> None:
-    assert fleet.down(box.context(yes=True), LABEL, discard=True, purge=False) == 0
+def test_with_discard_a_stopped_box_is_ended_as_it_is(client: Client, stopped: list[str]) -> None:
+    assert fleet.down(client.context(yes=True), LABEL, discard=True, purge=False) == 0
     assert stopped == ["terminate"]

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.commands import launches
 from orchestrator.commands.boxes import Ingress
 from orchestrator.store import Record, Store
-from tests.support import new_box
+from tests.support import new_client
 
 
 def test_a_box_that_is_going_off_is_waited_for_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,8 +31,8 @@ def test_a_box_that_is_going_off_is_waited_for_and_started_again(monkeypatch: py
     monkeypatch.setattr(launches.boxes, "until", until)
     monkeypatch.setattr(launches, "_started", started)
     given: Any = SimpleNamespace(want=SimpleNamespace(job="job"), hours=2.0)
-    with new_box() as box:
-        store = Store(box.state_dir)
+    with new_client() as client:
+        store = Store(client.state_dir)
         store.write_box(kept)
-        assert launches.ensure(box.context(), store, given, Ingress()) == "ec2://i-1"
+        assert launches.ensure(client.context(), store, given, Ingress()) == "ec2://i-1"
     assert done == ["waited for stopped", "started for 2 h"]

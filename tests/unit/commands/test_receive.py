@@ -12,14 +12,14 @@ import pytest
 
 from orchestrator.commands import arrivals, receive
 from orchestrator.errors import GpujobError, UsageError
-from tests.support import Box, ScriptedHost, new_box
+from tests.support import Client, ScriptedHost, new_client
 
 RUN = "job-20261121T101112-1a2b"
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    with new_box() as found:
+def client() -> Iterator[Client]:
+    with new_client() as found:
         yield found
 
 
@@ -34,63 +34,65 @@ def host(files: list[dict[str, Any]], **contents: bytes) -> ScriptedHost:
     return ScriptedHost({"stage": staged, "unstage": {}}, named)
 
 
-def bring(box: Box, of: ScriptedHost) -> Path:
-    folder = box.project / "home"
-    receive.bring(box.context(), of, RUN, "best", folder)
+def bring(client: Client, of: ScriptedHost) -> Path:
+    folder = client.project / "home"
+    receive.bring(client.context(), of, RUN, "best", folder)
     return folder
 
 
 @pytest.mark.parametrize("evil", ["../../x", "/tmp/gpujob-outside/x", "a/../../x", "", "a\0b"])
-def test_a_name_that_leads_outside_writes_nothing_at_all(box: Box, evil: str) -> None:
+def test_a_name_that_leads_outside_writes_nothing_at_all(client: Client, evil: str) -> None:
     good = described("log", b"fine")
     lying = host([good, described(evil, b"evil")], log=b"fine", **{evil: b"evil"})
     with pytest.raises(GpujobError, match="host offered"):
-        bring(box, lying)
-    assert [p.name for p in (box.project / "home").rglob("*")] == [".gitignore"]
+        bring(client, lying)
+    assert [p.name for p in (client.project / "home").rglob("*")] == [".gitignore"]
     assert ("unstage", {"run": RUN, "token": "t"}) in lying.asked
 
 
 @pytest.mark.parametrize("evil", ["../../../precious", "absolute", "", "ABC", "0" * 63])
-def test_a_digest_that_is_none_touches_no_file(box: Box, evil: str) -> None:
+def test_a_digest_that_is_none_touches_no_file(client: Client, evil: str) -> None:
     """Parts are named by their digest: one that leads outside would write there, or remove.
 
     The files it leads to are this test's own: the faulty code is run on them, perhaps by root.
     """
-    precious = box.home / "precious"
+    precious = client.home / "precious"
     precious.write_text("kept")
     evil = str(precious) if evil == "absolute" else evil
     lying = host([{"path": "log", "bytes": 4, "sha256": evil}], log=b"evil")
     with pytest.raises(GpujobError, match="host offered"):
-        bring(box, lying)
+        bring(client, lying)
     assert precious.read_text() == "kept"
 
 
-def test_a_link_in_the_folder_is_not_written_through(box: Box, tmp_path: Path) -> None:
-    folder = box.project / "home"
+def test_a_link_in_the_folder_is_not_written_through(client: Client, tmp_path: Path) -> None:
+    folder = client.project / "home"
     folder.mkdir()
     (folder / "outputs").symlink_to(tmp_path)
     with pytest.raises(GpujobError, match="is a link"):
-        bring(box, host([described("outputs/x", b"data")], **{"outputs/x": b"data"}))
+        bring(client, host([described("outputs/x", b"data")], **{"outputs/x": b"data"}))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bytes_that_do_not_match_their_hash_never_get_the_final_name(box: Box) -> None:
+def test_bytes_that_do_not_match_their_hash_never_get_the_final_name(client: Client) -> None:
     with pytest.raises(GpujobError, match="did not arrive whole"):
-        bring(box, host([described("log", b"true")], log=b"liar"))
-    assert not (box.project / "home" / "log").exists()
-    assert list((box.project / "home" / receive.PARTS).iterdir()) == []
+        bring(client, host([described("log", b"true")], log=b"liar"))
+    assert not (client.project / "home" / "log").exists()
+    assert list((client.project / "home" / receive.PARTS).iterdir()) == []
 
 
 def test_a_part_is_hashed_while_it_arrives_and_not_read_again(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receive, "sha256", lambda path: pytest.fail(f"{path} is read again"))
-    folder = bring(box, host([described("log", b"whole"), described("empty", b"")], log=b"whole", empty=b""))
+    folder = bring(
+        client, host([described("log", b"whole"), described("empty", b"")], log=b"whole", empty=b"")
+    )
     assert (folder / "log").read_bytes() == b"whole"
 
 
 def test_a_part_that_is_written_anew_behind_the_reading_is_read_again(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """rsync sends a part again, in its place, where what stood there was no part of the file."""
     of, read = host([described("log", b"true")], log=b"true"), threading.Event()
@@ -108,32 +110,32 @@ def test_a_part_that_is_written_anew_behind_the_reading_is_read_again(
 
     monkeypatch.setattr(arrivals, "_followed", told)
     monkeypatch.setattr(of, "receive", receive)
-    assert (bring(box, of) / "log").read_bytes() == b"true"
+    assert (bring(client, of) / "log").read_bytes() == b"true"
 
 
 def test_a_part_that_shrinks_after_it_was_read_is_not_taken_for_whole(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrivals, "_followed", lambda path, *_: path.name)
     with pytest.raises(GpujobError, match="did not arrive whole"):
-        bring(box, host([described("log", b"true")], log=b"tru"))
+        bring(client, host([described("log", b"true")], log=b"tru"))
 
 
-def test_a_part_that_stands_here_is_continued_and_one_too_long_is_thrown_away(box: Box) -> None:
+def test_a_part_that_stands_here_is_continued_and_one_too_long_is_thrown_away(client: Client) -> None:
     content = b"0123456789"
-    parts = box.project / "home" / receive.PARTS
+    parts = client.project / "home" / receive.PARTS
     for part in (b"01234", content + b"more"):
         parts.mkdir(parents=True, exist_ok=True)
         (parts / hashlib.sha256(content).hexdigest()).write_bytes(part)
-        assert (bring(box, host([described("log", content)], log=content)) / "log").read_bytes() == content
-        (box.project / "home" / "log").unlink()
+        assert (bring(client, host([described("log", content)], log=content)) / "log").read_bytes() == content
+        (client.project / "home" / "log").unlink()
 
 
-def test_what_is_here_and_whole_is_not_asked_for_again(box: Box) -> None:
+def test_what_is_here_and_whole_is_not_asked_for_again(client: Client) -> None:
     of = host([described("log", b"same")], log=b"same")
-    bring(box, of)
+    bring(client, of)
     of.files.clear()
-    assert (bring(box, of) / "log").read_bytes() == b"same"
+    assert (bring(client, of) / "log").read_bytes() == b"same"
 
 
 def test_a_pointer_arrives_after_what_it_points_to() -> None:
@@ -142,16 +144,16 @@ def test_a_pointer_arrives_after_what_it_points_to() -> None:
     assert [file["path"] for file in ordered][-2:] == ["checkpoints/2/manifest.json", "checkpoints/best"]
 
 
-def test_what_was_fetched_is_kept_out_of_the_next_code_tree(box: Box) -> None:
-    folder = bring(box, host([described("log", b"x")], log=b"x"))
+def test_what_was_fetched_is_kept_out_of_the_next_code_tree(client: Client) -> None:
+    folder = bring(client, host([described("log", b"x")], log=b"x"))
     assert (folder / ".gitignore").read_text() == "*\n"
 
 
-def test_a_manifest_among_the_outputs_is_not_taken_for_a_checkpoints(box: Box) -> None:
+def test_a_manifest_among_the_outputs_is_not_taken_for_a_checkpoints(client: Client) -> None:
     """Nor is one that a script of the user's keeps in a form of its own."""
     names = ("outputs/results/manifest.json", "checkpoints/7/manifest.json", "checkpoints/a/manifest.json")
     files = {name: name.encode() for name in names}
-    folder = bring(box, host([described(name, content) for name, content in files.items()], **files))
+    folder = bring(client, host([described(name, content) for name, content in files.items()], **files))
     assert {name: (folder / name).read_bytes() for name in names} == files
 
 
@@ -165,11 +167,11 @@ def test_a_manifest_among_the_outputs_is_not_taken_for_a_checkpoints(box: Box) -
     ],
 )
 def test_what_did_not_come_is_told_and_is_not_whole(
-    box: Box, told: dict[str, Any], exit_code: int, whole: bool
+    client: Client, told: dict[str, Any], exit_code: int, whole: bool
 ) -> None:
     of = host([described("log", b"x")], log=b"x")
     of.answers["stage"] |= told
-    home = receive.bring(box.context(), of, RUN, "all", box.project / "home")
+    home = receive.bring(client.context(), of, RUN, "all", client.project / "home")
     seen = {
         "state": {"ended": 1.0, "reason": "exit", "exit_code": exit_code},
         "supervised": False,
@@ -178,29 +180,29 @@ def test_what_did_not_come_is_told_and_is_not_whole(
     assert home.whole(seen, 2.0) == whole
 
 
-def test_a_file_of_the_users_is_not_replaced_by_one_of_a_run(box: Box) -> None:
-    home = box.project / "home"
+def test_a_file_of_the_users_is_not_replaced_by_one_of_a_run(client: Client) -> None:
+    home = client.project / "home"
     home.mkdir()
     (home / "log").write_text("mine")
     with pytest.raises(UsageError, match="was not fetched from this run"):
-        bring(box, host([described("events.jsonl", b"e"), described("log", b"x")], log=b"x"))
+        bring(client, host([described("events.jsonl", b"e"), described("log", b"x")], log=b"x"))
     assert [path.name for path in home.iterdir()] == ["log"]
     assert (home / "log").read_text() == "mine"
 
 
-def test_a_fetch_that_was_cut_is_known_by_its_run_json_and_goes_on(box: Box) -> None:
+def test_a_fetch_that_was_cut_is_known_by_its_run_json_and_goes_on(client: Client) -> None:
     run_json = f'{{"id": "{RUN}"}}'.encode()
     files = [described("log", b"new"), described("run.json", run_json)]
-    folder = bring(box, host(files, **{"log": b"new", "run.json": run_json}))
+    folder = bring(client, host(files, **{"log": b"new", "run.json": run_json}))
     (folder / "log").write_text("old")
-    assert (bring(box, host(files, log=b"new")) / "log").read_bytes() == b"new"
+    assert (bring(client, host(files, log=b"new")) / "log").read_bytes() == b"new"
     assert min(files, key=receive._in_turn)["path"] == "run.json"
 
 
-def test_what_the_host_had_no_room_to_copy_is_told(box: Box) -> None:
+def test_what_the_host_had_no_room_to_copy_is_told(client: Client) -> None:
     of = host([described("run.json", b"{}")], **{"run.json": b"{}"})
     of.answers["stage"]["no_room"] = ["log", "outputs/a", "outputs/b", "outputs/c"]
-    ctx = box.context()
-    receive.bring(ctx, of, RUN, "best", box.project / "home")
+    ctx = client.context()
+    receive.bring(ctx, of, RUN, "best", client.project / "home")
     said = ctx.stderr.getvalue()  # type: ignore[attr-defined]
     assert "outputs/c was left out until the run has ended: the host has no room to copy it" in said

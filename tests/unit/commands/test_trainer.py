@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.commands import trainer
-from tests.support import new_box
+from tests.support import new_client
 
 
 def test_evaluate_passes_a_warning_on_and_says_what_the_interval_draws(
@@ -19,8 +19,8 @@ def test_evaluate_passes_a_warning_on_and_says_what_the_interval_draws(
     }
     monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
     monkeypatch.setattr(trainer, "_call", lambda ctx, words: [told])
-    with new_box() as box:
-        result = box.run("evaluate", "c", "--data", "faces=.")
+    with new_client() as client:
+        result = client.run("evaluate", "c", "--data", "faces=.")
     assert result.code == 0
     assert "warning: 2 of 5 samples are left out" in result.err
     assert "0.5000" in result.out

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    with new_box() as found:
+def client() -> Iterator[Client]:
+    with new_client() as found:
         yield found
 
 
@@ -31,30 +31,30 @@ def checkpoint(folder: Path) -> Path:
     return folder
 
 
-def test_a_whole_checkpoint_is_said_to_be_whole(box: Box) -> None:
-    checkpoint(box.project / "c")
-    result = box.run("verify", "c", "--json")
+def test_a_whole_checkpoint_is_said_to_be_whole(client: Client) -> None:
+    checkpoint(client.project / "c")
+    result = client.run("verify", "c", "--json")
     assert result.code == 0
     assert result.json["checkpoints"][0]["step"] == 3
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "manifest.json", "manifest.sha256"])
-def test_one_flipped_bit_anywhere_is_found_and_its_file_named(box: Box, name: str) -> None:
-    path = checkpoint(box.project / "c") / name
+def test_one_flipped_bit_anywhere_is_found_and_its_file_named(client: Client, name: str) -> None:
+    path = checkpoint(client.project / "c") / name
     content = bytearray(path.read_bytes())
     content[random.Random(name).randrange(min(60, len(content)))] ^= 1
     path.write_bytes(content)
-    result = box.run("verify", "c")
+    result = client.run("verify", "c")
     assert result.code == 1
     assert name in result.err or "manifest" in result.err
 
 
-def test_missing_cut_and_foreign_files_are_each_named(box: Box) -> None:
-    folder = checkpoint(box.project / "c")
+def test_missing_cut_and_foreign_files_are_each_named(client: Client) -> None:
+    folder = checkpoint(client.project / "c")
     (folder / "trainer.pt").unlink()
     (folder / "model.safetensors").write_bytes(b"short")
     (folder / "evil.pkl").write_bytes(b"x")
-    said = box.run("verify", "c").err
+    said = client.run("verify", "c").err
     for words in (
         "trainer.pt is missing",
         "model.safetensors has 5 bytes",
@@ -63,22 +63,22 @@ def test_missing_cut_and_foreign_files_are_each_named(box: Box) -> None:
         assert words in said
 
 
-def test_a_manifest_that_names_files_outside_is_refused(box: Box) -> None:
-    folder = checkpoint(box.project / "c")
+def test_a_manifest_that_names_files_outside_is_refused(client: Client) -> None:
+    folder = checkpoint(client.project / "c")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["../../secret"] = {"sha256": "0", "bytes": 0}
     raw = json.dumps(manifest).encode()
     (folder / "manifest.json").write_bytes(raw)
     (folder / "manifest.sha256").write_text(hashlib.sha256(raw).hexdigest())
-    assert "lies outside" in box.run("verify", "c").err
+    assert "lies outside" in client.run("verify", "c").err
 
 
-def test_all_checkpoints_of_a_fetched_run_are_looked_at(box: Box) -> None:
+def test_all_checkpoints_of_a_fetched_run_are_looked_at(client: Client) -> None:
     for step in ("2", "10"):
-        checkpoint(box.project / "run" / "checkpoints" / step)
-    paths = [Path(c["path"]).name for c in box.run("verify", "run", "--json").json["checkpoints"]]
+        checkpoint(client.project / "run" / "checkpoints" / step)
+    paths = [Path(c["path"]).name for c in client.run("verify", "run", "--json").json["checkpoints"]]
     assert paths == ["2", "10"]
 
 
-def test_a_folder_without_any_is_exit_3(box: Box) -> None:
-    assert box.run("verify", ".").code == 3
+def test_a_folder_without_any_is_exit_3(client: Client) -> None:
+    assert client.run("verify", ".").code == 3

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.errors import Unreachable
 from orchestrator.targets.asking import AskingHost
 from orchestrator.targets.pipes import Reader
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 
 class Pipe:
@@ -33,8 +33,8 @@ class Pipe:
 class Host(AskingHost):
     label = "ec2://i-1"
 
-    def __init__(self, box: Box, cuts: int = 0) -> None:
-        super().__init__(box.context(sleep=lambda _: None))
+    def __init__(self, client: Client, cuts: int = 0) -> None:
+        super().__init__(client.context(sleep=lambda _: None))
         self._cuts = cuts
 
     def open(self, verb: str, *words: str) -> Any:
@@ -46,8 +46,8 @@ class Host(AskingHost):
 
 
 def test_every_question_carries_the_lease_over_a_new_connection_too() -> None:
-    with new_box() as box:
-        host = Host(box, cuts=1)
+    with new_client() as client:
+        host = Host(client, cuts=1)
         host.lease = 1200.0
         assert host.ask("make_environment")["lease"] == 1200.0
         host.lease = None

@@ -11,16 +11,16 @@ import pytest
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.host import SshHost
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    with new_box() as found:
+def client() -> Iterator[Client]:
+    with new_client() as found:
         yield found
 
 
-def opened(box: Box, monkeypatch: pytest.MonkeyPatch, answers: list[str]) -> list[str]:
+def opened(client: Client, monkeypatch: pytest.MonkeyPatch, answers: list[str]) -> list[str]:
     """What was done for a helper that is up in the end; `answers`: what the host says to each attempt."""
     done: list[str] = []
     pipe = SimpleNamespace(close=lambda: None)
@@ -32,24 +32,24 @@ def opened(box: Box, monkeypatch: pytest.MonkeyPatch, answers: list[str]) -> lis
     monkeypatch.setattr(SshHost, "_begin", begin)
     monkeypatch.setattr(SshHost, "_send_bundle", lambda _host: done.append("sent"))
     typed = address.Typed("gpu", "127.0.0.1", "ubuntu", None, ())
-    host = SshHost(box.context(), SimpleNamespace(typed=typed), SimpleNamespace())  # type: ignore[arg-type]
+    host = SshHost(client.context(), SimpleNamespace(typed=typed), SimpleNamespace())  # type: ignore[arg-type]
     host.open("serve")
     return done
 
 
 def test_a_helper_that_a_volume_was_mounted_over_is_sent_again(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The home of a spot box is under its volume from some moment of its boot on."""
-    assert opened(box, monkeypatch, ["missing", "missing", "ready"]) == [
+    assert opened(client, monkeypatch, ["missing", "missing", "ready"]) == [
         *("missing", "sent", "missing", "sent", "ready")
     ]
 
 
 def test_a_helper_that_never_stays_is_told_apart_from_a_host_without_python(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Unreachable, match="does not keep the helper"):
-        opened(box, monkeypatch, ["missing"] * 9)
+        opened(client, monkeypatch, ["missing"] * 9)
     with pytest.raises(GpujobError, match="has no python3"):
-        opened(box, monkeypatch, ["python"])
+        opened(client, monkeypatch, ["python"])

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.targets.ssh import address, hostkeys
 from orchestrator.targets.ssh.hostkeys import HostKey
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 MEET = """#!/bin/sh
 for word; do
@@ -23,8 +23,8 @@ for n in $(seq 500); do [ -e "$HOME/one.seen" ] && [ -e "$HOME/two.seen" ] && ex
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    with new_box() as found:
+def client() -> Iterator[Client]:
+    with new_client() as found:
         yield found
 
 
@@ -44,32 +44,32 @@ def side_by_side(count: int, take: Callable[[int], None]) -> None:
         list(pool.map(go, range(count)))
 
 
-def test_clients_that_write_at_once_keep_all_their_keys(box: Box) -> None:
+def test_clients_that_write_at_once_keep_all_their_keys(client: Client) -> None:
     def take(number: int) -> None:
-        ctx = box.context()
+        ctx = client.context()
         for round_ in range(10):
             hostkeys.record(ctx, host(f"h{number}-{round_}"), HostKey("ssh-ed25519", "AAAA"))
             hostkeys.record(ctx, host(f"gone{number}"), HostKey("ssh-ed25519", "AAAA"))
             hostkeys.forget(ctx, f"gone{number}")
 
     side_by_side(8, take)
-    file = hostkeys.own_file(box.context())
+    file = hostkeys.own_file(client.context())
     assert sorted(line.split()[0] for line in file.read_text().splitlines()) == sorted(
         f"h{number}-{round_}" for number in range(8) for round_ in range(10)
     )
     assert {path.name for path in file.parent.iterdir()} == {"known_hosts", "known_hosts.lock"}
 
 
-def test_clients_that_look_at_two_hosts_at_once_see_the_key_of_each(box: Box) -> None:
-    fake = box.home / "bin" / "ssh"
+def test_clients_that_look_at_two_hosts_at_once_see_the_key_of_each(client: Client) -> None:
+    fake = client.home / "bin" / "ssh"
     fake.parent.mkdir()
     fake.write_text(MEET)
     fake.chmod(0o755)
-    box.env["PATH"] = f"{fake.parent}:{box.env['PATH']}"
+    client.env["PATH"] = f"{fake.parent}:{client.env['PATH']}"
     names, shown = ["one", "two"], {}
 
     def look(number: int) -> None:
-        shown[names[number]] = hostkeys.offered(box.context(), host(names[number]))
+        shown[names[number]] = hostkeys.offered(client.context(), host(names[number]))
 
     side_by_side(2, look)
     assert shown == {name: HostKey("ssh-ed25519", f"key-of-{name}") for name in names}

@@ -6,12 +6,12 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.instances import keys
-from tests.support import new_box
+from tests.support import new_client
 
 
 def test_clients_that_need_the_users_key_at_once_all_get_the_one_that_stands() -> None:
-    with new_box() as box, ThreadPoolExecutor(4) as pool:
-        contexts = [box.context() for _ in range(4)]
+    with new_client() as client, ThreadPoolExecutor(4) as pool:
+        contexts = [client.context() for _ in range(4)]
         given = set(pool.map(keys.public_key, contexts))
         path = keys.user_key(contexts[0])
         words = ["ssh-keygen", "-y", "-f", str(path)]

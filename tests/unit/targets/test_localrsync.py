@@ -10,29 +10,29 @@ from pathlib import Path
 import pytest
 
 from orchestrator.targets.ssh import localrsync
-from tests.support import Box, new_box
+from tests.support import Client, new_client
 
 APPLE = "openrsync: protocol version 29\nrsync version 2.6.9 compatible\n"
 GNU = "rsync  version 3.2.7  protocol version 31\nCopyright (C) 1996-2022 by Andrew Tridgell\n"
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    with new_box() as found:
+def client() -> Iterator[Client]:
+    with new_client() as found:
         found.job("print(1)")
         yield found
 
 
-def plant(box: Box, says: str) -> Path:
+def plant(client: Client, says: str) -> Path:
     """An rsync that says this of itself, the only one in PATH; the file it gives holds what it was asked."""
-    folder, asked = box.home / "bin", box.home / "asked"
+    folder, asked = client.home / "bin", client.home / "asked"
     folder.mkdir()
     for name in ("git", "sh", "cat"):
         (folder / name).symlink_to(shutil.which(name) or "")
     program = folder / "rsync"
     program.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nprintf %s {shlex.quote(says)}\n')
     program.chmod(0o755)
-    box.env["PATH"] = str(folder)
+    client.env["PATH"] = str(folder)
     return asked
 
 
@@ -64,11 +64,11 @@ def test_gnu_rsync_from_3_1_can_do_what_we_ask_of_it(says: str, good: bool) -> N
     ],
 )
 def test_an_rsync_that_macos_comes_with_is_refused_before_anything_starts(
-    box: Box, words: tuple[str, ...]
+    client: Client, words: tuple[str, ...]
 ) -> None:
-    (box.project / "sets" / "blendshapes").mkdir(parents=True)
-    asked = plant(box, APPLE)
-    result = box.run(*words, platform="darwin")
+    (client.project / "sets" / "blendshapes").mkdir(parents=True)
+    asked = plant(client, APPLE)
+    result = client.run(*words, platform="darwin")
     assert result.code == 1, result.err
     assert "error: the rsync here cannot be used" in result.err
     assert f"{asked.parent}/bin/rsync is openrsync: protocol version 29, rsync version 2.6.9" in result.err
@@ -77,30 +77,30 @@ def test_an_rsync_that_macos_comes_with_is_refused_before_anything_starts(
     assert asked.read_text() == "--version\n"
 
 
-def test_without_any_it_is_the_same_error_with_the_line_of_this_system(box: Box) -> None:
-    plant(box, "")
-    (box.home / "bin" / "rsync").unlink()
+def test_without_any_it_is_the_same_error_with_the_line_of_this_system(client: Client) -> None:
+    plant(client, "")
+    (client.home / "bin" / "rsync").unlink()
     for platform, line in (("linux", "sudo apt-get install -y rsync"), ("darwin", "brew install rsync")):
-        result = box.run("deploy", "job", "--on", "gpu", platform=platform)
+        result = client.run("deploy", "job", "--on", "gpu", platform=platform)
         assert (result.code, "rsync is not installed here" in result.err) == (1, True)
         assert line in result.err
 
 
-def test_commands_that_move_no_files_elsewhere_do_not_look_at_it(box: Box) -> None:
-    asked = plant(box, APPLE)
-    box.run("status")
-    box.run("deploy", "job", "--dry-run")
+def test_commands_that_move_no_files_elsewhere_do_not_look_at_it(client: Client) -> None:
+    asked = plant(client, APPLE)
+    client.run("status")
+    client.run("deploy", "job", "--dry-run")
     assert not asked.exists()
 
 
-def test_its_row_for_doctor_says_what_was_found(box: Box) -> None:
-    asked = plant(box, GNU)
-    found = localrsync.row(box.context())
+def test_its_row_for_doctor_says_what_was_found(client: Client) -> None:
+    asked = plant(client, GNU)
+    found = localrsync.row(client.context())
     assert found == ("rsync here", "ok", "rsync version 3.2.7 protocol version 31", "")
-    assert localrsync.row(box.context()) == found
+    assert localrsync.row(client.context()) == found
     assert asked.read_text() == "--version\n"
-    (box.home / "bin" / "rsync").unlink()
-    assert localrsync.row(box.context(platform="darwin")) == (
+    (client.home / "bin" / "rsync").unlink()
+    assert localrsync.row(client.context(platform="darwin")) == (
         *("rsync here", "missing"),
         *("not installed", "brew install rsync"),
     )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.view.dashboard import open_screen
-from tests.support import new_box
+from tests.support import new_client
 
 
 class Terminal(io.StringIO):
@@ -40,8 +40,8 @@ def test_a_training_that_diverges_stays_on_the_screen_and_shows_it(
     monkeypatch.setenv("COLUMNS", "120")
     out = Terminal()
     with (
-        new_box() as box,
-        open_screen(box.context(stdout=out, env={"TERM": "xterm", "NO_COLOR": "1"})) as screen,
+        new_client() as client,
+        open_screen(client.context(stdout=out, env={"TERM": "xterm", "NO_COLOR": "1"})) as screen,
     ):
         screen.show(picture(losses))
     assert line in out.getvalue()

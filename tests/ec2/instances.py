@@ -16,8 +16,8 @@ from orchestrator import share
 from orchestrator.instances import userdata
 from orchestrator.instances.userdata import UserData
 from orchestrator.targets import bundle
-from tests.ec2.test_rig import admit, banner, client, launch
-from tests.rigs.ec2.client import FakeEC2
+from tests.ec2.test_rig import admit, aws, banner, launch
+from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.keys import make_key, public_key
 
 TEMPLATE = (share.folder("templates") / "cloud-init.yaml").read_text("utf-8")
@@ -38,27 +38,27 @@ class Keys:
 
 
 @dataclass
-class Box:
+class RunningInstance:
     ec2: FakeEC2
     keys: Keys
-    instance: str
+    id: str
     due: float = 0.0  # epoch seconds: when its deadline or lease is over, whichever is first
 
     @property
     def ip(self) -> str:
-        return str(self.ec2.machines()[self.instance]["ip"])
+        return str(self.ec2.machines()[self.id]["ip"])
 
     def run(self, *words: str, **more: Any) -> str:
         """Runs a command in it as root, past its network; fails with its output."""
-        code, output = self.ec2.run(self.instance, *words, **more)
+        code, output = self.ec2.run(self.id, *words, **more)
         assert code == 0, output
         return output
 
     def has(self, path: str) -> bool:
-        machine = self.ec2.machines()[self.instance]
-        return bool(machine["on"]) and self.ec2.run(self.instance, "test", "-e", path)[0] == 0
+        machine = self.ec2.machines()[self.id]
+        return bool(machine["on"]) and self.ec2.run(self.id, "test", "-e", path)[0] == 0
 
-    def ready(self) -> Box:
+    def ready(self) -> RunningInstance:
         """On a busy machine the box is ready before systemd admits anyone but root."""
         open_to_all = lambda: self.has(userdata.READY) and not self.has("/run/nologin")  # noqa: E731
         self.ec2.until(open_to_all, 60, "the box says that it is ready, and admits users")
@@ -89,7 +89,7 @@ class Box:
 
     def ask(self, op: str, **fields: Any) -> Any:
         """An answer of the helper, which is copied there first, over ssh."""
-        place = self.ec2.disk(self.instance) / "opt/gpujob-onhost"
+        place = self.ec2.disk(self.id) / "opt/gpujob-onhost"
         if not place.exists():
             shutil.copytree(bundle.lay_out(self.keys.user.parent), place)
         question = json.dumps({"id": 1, "op": op, **fields}) + "\n"
@@ -100,16 +100,16 @@ class Box:
         return said[-1]["answer"]
 
     def admit(self) -> None:
-        admit(self.instance)
+        admit(self.id)
         self.ec2.until(lambda: banner(self.ip), what="sshd answers")
 
     def cut_power(self) -> None:
-        client().stop_instances(InstanceIds=[self.instance])
-        self.ec2.until(lambda: self.ec2.states()[self.instance] == "stopped")
+        aws().stop_instances(InstanceIds=[self.id])
+        self.ec2.until(lambda: self.ec2.states()[self.id] == "stopped")
 
     def power_on(self) -> None:
-        client().start_instances(InstanceIds=[self.instance])
-        self.ec2.until(lambda: self.ec2.machines()[self.instance]["on"])
+        aws().start_instances(InstanceIds=[self.id])
+        self.ec2.until(lambda: self.ec2.machines()[self.id]["on"])
 
 
 def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, **values: Any) -> str:
@@ -130,9 +130,9 @@ def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, 
     return "#cloud-config\n" + yaml.safe_dump({**yaml.safe_load(text), "runcmd": runcmd}, width=10**6)
 
 
-def start(ec2: FakeEC2, keys: Keys, launched: dict[str, Any] | None = None, **values: Any) -> Box:
+def start(ec2: FakeEC2, keys: Keys, launched: dict[str, Any] | None = None, **values: Any) -> RunningInstance:
     """A box whose machine is on; `values` are those of its user-data, `launched` go to RunInstances."""
     due = time.time() + min(values.get("lives", 3600), values.get("boot_grace", 3600))
     instance = launch(UserData=told(keys, **values), **(launched or {}))
     ec2.until(lambda: ec2.machines()[instance]["on"])
-    return Box(ec2, keys, instance, due)
+    return RunningInstance(ec2, keys, instance, due)
