@@ -97,7 +97,7 @@ echo "host: the trainers were sent, one epoch was trained with torch $torch, its
 EOF
 )
 
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' orchestrator/__init__.py)
 within gpujob:cli "$cli" "gpujob $version"
 say "cli: gpujob $version answers, as a user that is not root and without torch"
 # buildah gives the container this machine's network: a port of its own choosing, beside any sshd of the machine
