@@ -88,7 +88,7 @@ def _torch(pythons: list[dict[str, Any]]) -> Row:
         "PyTorch",
         "warning",
         f"not in {seen}: only jobs with a command run",
-        "pip install 'gpujob[train]'",
+        "pip install torch numpy safetensors",
     )
 
 

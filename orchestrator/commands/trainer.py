@@ -127,7 +127,9 @@ def _python(ctx: Context) -> str:
         seen = facts.python_facts(word)
         if seen and interpreters.has_torch(seen):
             return str(seen["path"])
-    raise GpujobError("no Python here has PyTorch", "the trainers need it", "pip install 'gpujob[train]'")
+    raise GpujobError(
+        "no Python here has PyTorch", "the trainers need it", "pip install torch numpy safetensors"
+    )
 
 
 def _why(code: int) -> str:

@@ -118,7 +118,7 @@ def _no_torch(facts: dict[str, Any], job: JobSpec) -> GpujobError:
     seen = ", ".join(f"{p['path']} ({p['version']})" for p in facts["pythons"]) or "none answered"
     named = f"env.python {job.env.python!r}" if job.env.python != "auto" else "no Python here"
     why = f"{named} has torch; looked at: {seen}"
-    return GpujobError("the trainers need PyTorch", why, "pip install 'gpujob[train]'")
+    return GpujobError("the trainers need PyTorch", why, "pip install torch numpy safetensors")
 
 
 def _major(version: str | None) -> int:

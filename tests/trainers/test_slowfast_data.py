@@ -142,7 +142,7 @@ def test_a_video_in_a_folder_that_is_no_utf8_is_decoded(videos, tmp_path):
 
 def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(video.MissingPackage, match=r"pip install 'gpujob\[video\]'"):
+    with pytest.raises(video.MissingPackage, match="pip install av simplejpeg"):
         video.av()
 
 

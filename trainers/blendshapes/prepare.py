@@ -100,7 +100,7 @@ class _landmarker:  # noqa: N801 - a context manager, named as it is used
             import mediapipe  # noqa: PLC0415 - an extra
             from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
         except ImportError as fault:
-            how = f"pip install 'gpujob[mediapipe]' ({fault})"
+            how = f"pip install mediapipe ({fault})"
             raise BadSource(f"--images needs MediaPipe, which is not installed here: {how}") from fault
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(model)), output_face_blendshapes=True, num_faces=1

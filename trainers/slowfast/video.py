@@ -28,7 +28,7 @@ def av() -> Any:
     try:
         import av  # noqa: PLC0415 - only this trainer needs it
     except ImportError as fault:
-        raise MissingPackage("slowfast reads videos with PyAV: pip install 'gpujob[video]'") from fault
+        raise MissingPackage("slowfast reads videos with PyAV: pip install av simplejpeg") from fault
     av.logging.set_level(None)
     return av
 
@@ -38,7 +38,7 @@ def simplejpeg() -> Any:
     try:
         import simplejpeg  # noqa: PLC0415 - only this trainer needs it
     except ImportError as fault:
-        raise MissingPackage("slowfast keeps frames with simplejpeg: pip install 'gpujob[video]'") from fault
+        raise MissingPackage("slowfast keeps frames with simplejpeg: pip install av simplejpeg") from fault
     return simplejpeg
 
 
