@@ -12,7 +12,7 @@ import pytest
 
 import gpujob
 from orchestrator import __version__
-from tests.support import REPOSITORY, new_box
+from tests.support import REPOSITORY, new_client
 
 PYPROJECT = (REPOSITORY / "pyproject.toml").read_text("utf-8")
 _TEXT = {".py", ".md", ".sh", ".toml", ".yaml", ".json", ""}
@@ -33,9 +33,11 @@ def test_the_version_is_written_in_one_place() -> None:
 
 
 def test_python_m_gpujob_is_the_command() -> None:
-    with new_box() as box:
+    with new_client() as client:
         code = [sys.executable, "-m", "gpujob", "--version"]
-        done = subprocess.run(code, cwd=REPOSITORY, env=box.env, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            code, cwd=REPOSITORY, env=client.env, capture_output=True, text=True, check=True
+        )
     assert done.stdout == f"gpujob {__version__}\n"
 
 
