@@ -61,7 +61,7 @@ def _folders(asked: argparse.Namespace, trainer: str) -> dict[str, str]:
     described, rules = registry.describe(trainer), registry.rules(trainer)
     folders = sources.folders(described.DATA, asked.data, asked.base)
     for finding in rules.folders(folders, look=True):
-        raise sources.BadSource(f"--data: {finding.seen}; {finding.fix}")
+        raise sources.BadSource(f"--data: {finding.message}; {finding.fix}")
     return folders
 
 

@@ -13,7 +13,7 @@ from trainers.data.sign import sample as writer
 from trainers.engine import preflight
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
-from trainers.engine.loop import Trainer
+from trainers.engine.loop import TrainingLoop
 from trainers.engine.preflight import Request
 from trainers.tasks.sign.task import SignTask
 
@@ -36,9 +36,9 @@ def opened(name: str, data: Path, work: Path, **config: object) -> Any:
     return registry.task(name).open_task(found, folders, work, Silent())
 
 
-def trained(task: SignTask, root: Path, stop: int = 10**9) -> Trainer:
+def trained(task: SignTask, root: Path, stop: int = 10**9) -> TrainingLoop:
     """A run in this process, halted at a step."""
-    trainer = Trainer(
+    trainer = TrainingLoop(
         task, root, Silent(), Group(torch.device("cpu")), halted=lambda s: s >= stop, talk=False
     )
     trainer.run()

@@ -23,7 +23,7 @@ from trainers.engine import checkpoint
 from trainers.engine import config as options
 from trainers.engine.distributed import Group
 from trainers.engine.events import Events, Silent
-from trainers.engine.loop import Trainer
+from trainers.engine.loop import TrainingLoop
 from trainers.engine.task import Summary
 
 
@@ -208,7 +208,7 @@ def test_a_model_that_does_not_beat_the_baseline_says_so(folder, tmp_path):
     config, _ = options.parse(tasks.Config, {**faces.SMALL, "epochs": 1, "learning_rate": 1e-6})
     task = tasks.open_task(config, {"": folder / "blendshapes"}, tmp_path, Silent())
     events = Events(tmp_path / "events.jsonl")
-    outcome = Trainer(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
+    outcome = TrainingLoop(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
     assert "; logistic regression has" in outcome.message
     assert [entry["rule"] for entry in runs.events(tmp_path, "health")] == ["plateau.baseline"]
 
@@ -223,7 +223,7 @@ def test_a_constant_answer_is_told_of_whatever_is_selected(select, folder, tmp_p
     config, _ = options.parse(tasks.Config, {**faces.SMALL, "epochs": 7, "select": select})
     task = tasks.open_task(config, {"": folder / "blendshapes"}, tmp_path, Silent())
     events = Events(tmp_path / "events.jsonl")
-    Trainer(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
+    TrainingLoop(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
     first = runs.events(tmp_path, "health")[0]
     assert first["rule"] == "plateau.baseline"
     assert first["seen"] == "balanced accuracy 0.333 after 6 epochs; one constant answer gets 0.333"

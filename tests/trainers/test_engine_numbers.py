@@ -45,19 +45,19 @@ def test_metrics_of_a_small_confusion_matrix():
 
 
 def test_an_interval_over_actors_is_wider_than_one_over_samples():
-    hits = [1.0] * 50 + [0.0] * 50
-    by_actor = metrics.bootstrap_interval(hits, ["a"] * 50 + ["b"] * 50, 0)
-    by_sample = metrics.bootstrap_interval(hits, [str(i) for i in range(100)], 0)
+    correct = [1.0] * 50 + [0.0] * 50
+    by_actor = metrics.bootstrap_interval(correct, ["a"] * 50 + ["b"] * 50, 0)
+    by_sample = metrics.bootstrap_interval(correct, [str(i) for i in range(100)], 0)
     assert by_actor == (0.0, 1.0)
     assert 0.35 < by_sample[0] < 0.45 < 0.55 < by_sample[1] < 0.65
-    assert by_sample == metrics.bootstrap_interval(hits, [str(i) for i in range(100)], 0)
+    assert by_sample == metrics.bootstrap_interval(correct, [str(i) for i in range(100)], 0)
 
 
 def test_an_interval_over_one_group_draws_its_samples_and_has_a_width():
-    hits = [1.0] * 50 + [0.0] * 50
-    one = metrics.bootstrap_interval(hits, ["a"] * 100, 0)
+    correct = [1.0] * 50 + [0.0] * 50
+    one = metrics.bootstrap_interval(correct, ["a"] * 100, 0)
     assert 0.35 < one[0] < 0.45 < 0.55 < one[1] < 0.65
-    weighed = metrics.bootstrap_interval(hits, ["a"] * 100, 0, weights=[2.0] * 100)
+    weighed = metrics.bootstrap_interval(correct, ["a"] * 100, 0, weights=[2.0] * 100)
     assert weighed == pytest.approx((one[0] / 2, one[1] / 2))
 
 
@@ -75,13 +75,13 @@ def test_what_the_interval_draws_is_told_with_it(groups, drawn):
 def test_the_gate_names_the_batch(loss, norm):
     (finding,) = health.finite(loss, norm, ["a", "b"])
     assert finding.severity == "error"
-    assert "a, b" in finding.seen
+    assert "a, b" in finding.message
 
 
 def test_a_validation_is_finite_when_its_loss_and_its_score_are():
     assert health.finite_validation({"loss": 0.3, "accuracy": 0.5}) == []
     (found,) = health.finite_validation({"loss": 0.3, "wer": math.nan})
-    assert (found.code, found.severity, found.seen) == ("finite", "error", "on val: wer nan")
+    assert (found.code, found.severity, found.message) == ("finite", "error", "on val: wer nan")
 
 
 def test_finite_numbers_pass():

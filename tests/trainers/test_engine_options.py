@@ -61,7 +61,7 @@ def test_options_come_back_from_their_own_dict():
 def test_reading_is_recorded_and_shared_with_copies_and_writing_out_is_not_reading():
     config = Two()
     config.as_dict()
-    copy = config.but(clips=4)
+    copy = config.replace(clips=4)
     assert config.read() == frozenset()
     assert copy.clips == 4
     assert config.read() == {"clips"}

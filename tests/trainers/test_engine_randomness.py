@@ -47,9 +47,9 @@ def test_a_permutation_holds_every_number_once(size, key):
 
 
 def test_words_depend_on_every_counter_and_its_place():
-    words = {rng.word(*counters) for counters in [(0, 1, 2), (0, 2, 1), (1, 1, 2), (0, 1), (0,)]}
+    words = {rng.derive_seed(*counters) for counters in [(0, 1, 2), (0, 2, 1), (1, 1, 2), (0, 1), (0,)]}
     assert len(words) == 5
-    assert rng.word(0, 1, 2) == 6768782832058643234
+    assert rng.derive_seed(0, 1, 2) == 6768782832058643234
 
 
 def mask(keys: list[int], steps: int, rate: float = 0.5, layer: int = 3) -> torch.Tensor:
@@ -84,5 +84,5 @@ def test_nothing_is_dropped_in_eval_mode():
 
 
 def test_words_fill_their_bits_evenly():
-    words = np.array([rng.word(0, i) & 0xFFFF for i in range(4000)])
+    words = np.array([rng.derive_seed(0, i) & 0xFFFF for i in range(4000)])
     assert abs(words.mean() / 0xFFFF - 0.5) < 0.02

@@ -12,7 +12,6 @@ from torch import nn
 from trainers.data import normalise
 from trainers.engine import optim, rng
 from trainers.engine.config import option
-from trainers.engine.loop import Trainer
 from trainers.facenet_lstm import config as options
 from trainers.facenet_lstm import model
 from trainers.facenet_lstm.task import FacenetTask, Items, Sample
@@ -222,13 +221,13 @@ def test_a_loss_that_forgets_the_labels_cannot_be_overfitted(sample, cache, requ
 
 
 def test_state_that_a_checkpoint_forgets_is_caught(sample, cache, request_of, monkeypatch):
-    right = Trainer._resume
+    right = TrainingLoop._resume
 
     def forget(self):
         right(self)
         self.learner.optimizer.state.clear()
 
-    monkeypatch.setattr(Trainer, "_resume", forget)
+    monkeypatch.setattr(TrainingLoop, "_resume", forget)
     report, _ = check(request_of(sample, work=cache))
     assert found(report) == {"resume.exact"}
 
@@ -238,7 +237,7 @@ def test_state_outside_parameters_and_buffers_is_caught(sample, cache, request_o
         def __init__(self, inner: nn.Module) -> None:
             super().__init__()
             self.inner = inner
-            self.register_buffer("scale", torch.tensor(float(rng.word(id(self)) % 7 + 1)), False)
+            self.register_buffer("scale", torch.tensor(float(rng.derive_seed(id(self)) % 7 + 1)), False)
 
         def forward(self, *inputs):
             return self.inner(*inputs) * self.scale

@@ -171,7 +171,7 @@ class Shuffled(TeacherTask):
     def items(self, split):
         right = super().items(split)
         records = self.records[split]
-        right.task = self.but()
+        right.task = self.replace()
         right.task.records = {**self.records, split: [*records[1:], records[0]]}
         return right
 

@@ -121,12 +121,12 @@ def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache
     assert both.fingerprint.startswith(alone.fingerprint)
     assert both.fingerprint != alone.fingerprint
     model, batch = both.build().eval(), both.collate([both.items("train")[0, i] for i in range(3)])
-    half, only = (both.but(distill=share).forward(model, batch).loss for share in (0.5, 0.0))
+    half, only = (both.replace(distill=share).forward(model, batch).loss for share in (0.5, 0.0))
     assert batch.teacher.shape == (*batch.raw.shape[:2], len(both.vocabulary))
     untaught = alone.forward(model, batch._replace(teacher=None)).loss
     assert float(only) == pytest.approx(float(untaught))
     assert float(half) != pytest.approx(float(only))
-    copies = both.but(distill=1.0, temperature=1.0)
+    copies = both.replace(distill=1.0, temperature=1.0)
     said = model(both.frames(batch), batch.keys).float()
     same = batch._replace(teacher=said.detach())
     assert float(copies.forward(model, same).loss) == pytest.approx(0.0, abs=1e-3)

@@ -91,7 +91,7 @@ def test_augmentation_drawn_anew_for_each_frame_is_caught(videos, frames_cache, 
 
     monkeypatch.setattr(pixels, "augmented", flicker)
     (finding,) = asked("aug.clip", SlowFastTask, videos, frames_cache)
-    assert "still clip" in finding.seen
+    assert "still clip" in finding.message
 
 
 def test_test_clips_that_are_announced_and_ignored_are_caught(videos, frames_cache, monkeypatch):
@@ -103,12 +103,12 @@ def test_test_clips_that_are_announced_and_ignored_are_caught(videos, frames_cac
     monkeypatch.setattr(clips, "spread", lambda config, length, count: [np.arange(8)] * count)
     monkeypatch.setattr(answers, "shares", first_alone)
     (finding,) = asked("tta.used", SlowFastTask, videos, frames_cache)
-    assert finding.seen == "test_clips and test_flip changes no answer"
+    assert finding.message == "test_clips and test_flip changes no answer"
 
 
 def test_another_network_of_that_name_is_caught():
     r3d = nn.Conv3d(3, 6, 3)
-    assert "Conv3d" in network.named(r3d, tiny())[0].seen
+    assert "Conv3d" in network.named(r3d, tiny())[0].message
     with torch.device("meta"):
         wide, right = SlowFast(Shape(6, depths=(3, 4, 6, 4))), SlowFast(Shape(6, squeeze=True))
     r50 = tiny(depths=(3, 4, 6, 3), width=64, beta=8)
@@ -123,7 +123,7 @@ def test_frames_that_are_decoded_and_never_used_are_caught():
 
     shape = Shape(6, depths=(1,), width=4, beta=2)
     (finding,) = network.frames_used(Skips(shape), tiny())
-    assert finding.seen.startswith("4 of 8 frames change nothing: 1, 3")
+    assert finding.message.startswith("4 of 8 frames change nothing: 1, 3")
 
 
 def test_a_network_that_averages_time_away_is_caught():
@@ -132,7 +132,7 @@ def test_a_network_that_averages_time_away_is_caught():
             return super().features(clip.mean(1, keepdim=True).expand_as(clip))
 
     (finding,) = network.time_seen(Still(Shape(6, depths=(1,), width=4, beta=2)), tiny())
-    assert "slow and the fast" in finding.seen
+    assert "slow and the fast" in finding.message
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def test_a_manifest_that_cannot_be_read_names_its_line(text, said, videos, tmp_p
     data = {**{name: str(path) for name, path in folders(videos).items()}, "splits": str(tmp_path)}
     held, (finding,) = rules.choose(data, tiny())
     assert held is None
-    assert said in finding.seen
+    assert said in finding.message
 
 
 def test_bytes_as_pandas_writes_them_are_those_of_the_file(videos, tmp_path):

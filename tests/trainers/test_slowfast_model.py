@@ -170,6 +170,6 @@ def test_the_build_is_a_function_of_the_seed_alone():
     config = Config(depths=(1,), width=4, beta=2)
     first = answers.build(config).state_dict()
     torch.manual_seed(99)
-    again, other = answers.build(config).state_dict(), answers.build(config.but(seed=1)).state_dict()
+    again, other = answers.build(config).state_dict(), answers.build(config.replace(seed=1)).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["answer.weight"], other["answer.weight"])

@@ -16,7 +16,7 @@ from trainers.data.recordings import Listing, Record
 from trainers.engine import checkpoint, optim, resume
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
-from trainers.engine.loop import Trainer
+from trainers.engine.loop import TrainingLoop
 from trainers.slowfast import files, rules, sample, use
 from trainers.slowfast import task as tasks
 from trainers.slowfast.data import Data
@@ -32,7 +32,7 @@ def trained(videos: Path, frames_cache: Path, tmp_path_factory) -> tuple[Path, S
     """The checkpoints of a short training, its task, and what it said at the end."""
     held = task(videos, frames_cache, epochs=1)
     root = tmp_path_factory.mktemp("run") / "checkpoints"
-    outcome = Trainer(held, root, Silent(), CPU, talk=False).run()
+    outcome = TrainingLoop(held, root, Silent(), CPU, talk=False).run()
     return root, held, outcome.message
 
 
@@ -132,7 +132,7 @@ def test_more_test_clips_and_the_mirror_image_change_the_answer(trained):
     model = use.restore(checkpoint.read(root / (root / "best").read_text().strip())).model
     answers = []
     for clips, flip in ((1, False), (3, False), (5, False), (1, True)):
-        some = held.but(test_clips=clips, test_flip=flip)
+        some = held.replace(test_clips=clips, test_flip=flip)
         with torch.no_grad():
             answers.append(some.forward(model, some.collate([some.items("test")[0, 0]])).logits)
     assert all(not torch.allclose(answers[0], other, atol=1e-6) for other in answers[1:])
@@ -245,7 +245,7 @@ def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Pat
     )
     chosen = Chosen(Listing(len(records), tuple(records), ()), home, by_manifest=True)
     held = SlowFastTask(config, Data(chosen, tuple(records), (), cache, root))
-    said = Trainer(held, root, Silent(), CPU, talk=False).run().message
+    said = TrainingLoop(held, root, Silent(), CPU, talk=False).run().message
     return float(said.split()[2])
 
 
@@ -274,4 +274,4 @@ def test_check_names_the_actors_of_a_leaky_manifest(videos, tmp_path):
     (leak,) = [f for f in findings if f.code == "split.groups"]
     assert usable
     assert leak.severity == "error"
-    assert leak.seen.startswith("20 actors stand in more than one split: crema-1001, crema-1002")
+    assert leak.message.startswith("20 actors stand in more than one split: crema-1001, crema-1002")

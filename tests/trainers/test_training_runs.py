@@ -16,7 +16,6 @@ import trainer_runs as runs
 from trainers.engine import distributed, preflight
 from trainers.engine import run as engine_run
 from trainers.engine.events import Silent
-from trainers.engine.loop import Trainer
 from trainers.facenet_lstm.task import FacenetTask
 
 TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 2
@@ -240,8 +239,8 @@ def test_a_gradient_far_above_the_running_median_is_told(here, monkeypatch, caps
 
 def test_patience_ends_a_run_early(here, monkeypatch, capsys):
     monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(epochs=30, patience=2)))
-    right = Trainer._judge
-    monkeypatch.setattr(Trainer, "_judge", lambda self, epoch, _: right(self, epoch, 1 / epoch))
+    right = TrainingLoop._judge
+    monkeypatch.setattr(TrainingLoop, "_judge", lambda self, epoch, _: right(self, epoch, 1 / epoch))
     assert engine_run.train("facenet-lstm") == 0
     assert runs.events(here, "end")[0]["step"] == 3 * 13
     assert "by the checkpoint of step 13" in runs.events(here, "end")[0]["message"]
@@ -272,7 +271,7 @@ def test_a_gpu_that_is_not_there_is_a_sentence(gpus, processes, device, said, mo
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    found = "".join(f"{f.seen}; {f.fix}" for f in distributed.missing(device))
+    found = "".join(f"{f.message}; {f.fix}" for f in distributed.missing(device))
     assert re.search(said, found) if said else not found
 
 

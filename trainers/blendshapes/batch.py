@@ -24,12 +24,12 @@ class Sample:
 
 
 class Batch(NamedTuple):
-    """features (B, F) float32, raw; labels, keys and places (B,)."""
+    """features (B, F) float32, raw; labels, keys and indices (B,)."""
 
     features: Tensor
     labels: Tensor
     keys: Tensor
-    places: Tensor
+    indices: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
@@ -41,10 +41,10 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
     if not samples:
         return None
     features = torch.from_numpy(np.stack([sample.values for sample in samples]))
-    labels, keys, places = (
+    labels, keys, indices = (
         torch.tensor([getattr(sample, name) for sample in samples]) for name in ("label", "key", "index")
     )
-    return Batch(features, labels, keys, places)
+    return Batch(features, labels, keys, indices)
 
 
 class Items:
@@ -56,5 +56,5 @@ class Items:
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
         row = index if self.balanced is None else self.balanced.row(epoch, index)
-        word = rng.word(self.seed, 3, epoch, index) & 0xFFFFFFFF
+        word = rng.derive_seed(self.seed, 3, epoch, index) & 0xFFFFFFFF
         return Sample(index, int(self.split.labels[row]), self.split.values[row], word)

@@ -76,7 +76,7 @@ class Balanced:
         turn, label = divmod(place, len(self.members))
         rows = self.members[label]
         lap, step = divmod(epoch * self.turns + turn, len(rows))
-        return int(rows[_order(len(rows), rng.word(self.seed, 6, label, lap))[step]])
+        return int(rows[_order(len(rows), rng.derive_seed(self.seed, 6, label, lap))[step]])
 
     @property
     def turns(self) -> int:

@@ -91,7 +91,7 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
     place.mkdir(parents=True, exist_ok=True)
     person, broken = 0, []
     for number, (split, share) in enumerate(SPLITS.items()):
-        draw = np.random.default_rng(rng.word(seed, 11, number))
+        draw = np.random.default_rng(rng.derive_seed(seed, 11, number))
         rows = []
         for _ in range(max(6, round(size * share / FACES_OF_ONE))):
             person += 1

@@ -30,7 +30,7 @@ PROOF_ROWS, TOLERANCE = 8, 1e-4
 def build(config: Config, mean: np.ndarray, std: np.ndarray) -> Blendshapes:
     """The model with start weights that the seed alone decides."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.word(config.seed, 4) >> 1)
+        torch.manual_seed(rng.derive_seed(config.seed, 4) >> 1)
         held = [torch.from_numpy(np.asarray(values, dtype=np.float32)) for values in (mean, std)]
         return Blendshapes(config, held[0], held[1], len(config.classes))
 
@@ -61,11 +61,11 @@ class BlendshapesTask:
         train = self.data.splits["train"]
         return normalise.fit([train.values], [row.id for row in train.rows])
 
-    def but(self, **changes: Any) -> "BlendshapesTask":
+    def replace(self, **changes: Any) -> "BlendshapesTask":
         """The same data with other options; for probes."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.config = self.config.but(**changes)
+        other.config = self.config.replace(**changes)
         return other
 
     def size(self, split: str) -> int:

@@ -56,7 +56,7 @@ class Config:
         """The names of the options that something has read."""
         return frozenset(object.__getattribute__(self, "__dict__").get("_read", ()))
 
-    def but(self: C, **changes: Any) -> C:
+    def replace(self: C, **changes: Any) -> C:
         """A copy with changes, which shares the record of what was read."""
         held = object.__getattribute__(self, "__dict__")
         values = {f.name: held[f.name] for f in fields(self)}

@@ -21,7 +21,7 @@ class Group:
         self.size = size
 
     @property
-    def writes(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes files."""
         return self.rank == 0
 
@@ -61,12 +61,12 @@ class Group:
             for buffer, mean in zip(held, flat.split([b.numel() for b in held]), strict=True):
                 buffer.copy_(mean.view_as(buffer))
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until every process has come here."""
         if self.size > 1:
             dist.barrier()
 
-    def leave(self, code: int) -> None:
+    def shutdown(self, code: int) -> None:
         """End the exchange, and with it a process that is one of several, with this exit code."""
         if self.size > 1:
             dist.destroy_process_group()

@@ -16,11 +16,11 @@ from trainers.engine.task import Summary, Task
 
 @dataclass(frozen=True)
 class Result:
-    """Loss, metrics and each sample's score (`hits`, in the order of the split)."""
+    """Loss, metrics and each sample's score (`correct`, in the order of the split)."""
 
     loss: float
     summary: Summary
-    hits: list[float]
+    correct: list[float]
 
 
 @torch.no_grad()
@@ -29,15 +29,15 @@ def evaluate(task: Task, model: nn.Module, split: str, group: Group, precision: 
     model.eval()
     size = task.size(split)
     sums = torch.zeros(2 + task.counts_size, dtype=torch.float64, device=group.device)
-    hits = torch.zeros(size, device=group.device)
+    correct = torch.zeros(size, device=group.device)
     for batch in _batches(task, split, range(group.rank, size, group.size), together):
         batch = batch.to(group.device)
         with autocast(precision, group.device):
             output = task.forward(model, batch)
         sums += torch.cat([torch.stack([output.loss, output.weight]), output.counts]).double()
-        hits[batch.places] = output.hits.float()
+        correct[batch.indices] = output.correct.float()
     loss, weight, *counts = group.sum(sums).tolist()
-    return Result(loss / weight, task.summarise(counts), group.sum(hits).tolist())
+    return Result(loss / weight, task.summarise(counts), group.sum(correct).tolist())
 
 
 def _batches(task: Task, split: str, mine: range, many: int) -> Iterator[Any]:

@@ -17,17 +17,17 @@ NORM_HISTORY = 101
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing seen. `code` is stable; `fix` says what to do; `key` names the option at fault."""
+    """What a check found. `code` is stable; `fix` says what to do; `key` names the option at fault."""
 
     code: str
     severity: str
-    seen: str
+    message: str
     fix: str
     key: str | None = None
 
     def as_dict(self) -> dict[str, str | None]:
         """The finding as it stands in the report."""
-        return asdict(self)
+        return {("seen" if name == "message" else name): value for name, value in asdict(self).items()}
 
 
 def error(code: str, seen: str, fix: str, key: str | None = None) -> Finding:
@@ -141,5 +141,5 @@ class DataUnusable(Exception):
     """The data gives nothing to train on; `findings` say why."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
-        super().__init__("; ".join(f"{f.seen}: {f.fix}" for f in findings))
+        super().__init__("; ".join(f"{f.message}: {f.fix}" for f in findings))
         self.findings = list(findings)

@@ -59,7 +59,7 @@ def _never(step: int) -> bool:
     return False
 
 
-class Trainer:
+class TrainingLoop:
     """One run: `run()` trains from the newest checkpoint of `root` to the end.
 
     `halted(step)` is asked at each step; True saves a checkpoint after it and stops.
@@ -80,7 +80,7 @@ class Trainer:
         self.task, self.config, self.root = task, config, root
         self.events, self.group, self.halted = events, group, halted
         self.code_tree = code_tree
-        self.talk = talk and group.writes
+        self.talk = talk and group.is_main
         self.plan = Plan(task.size("train"), config.batch_size, config.epochs, config.seed)
         self.parts, self.every = config.accumulate, config.checkpoint_every
         self.together = config.evaluate_batch
@@ -167,10 +167,10 @@ class Trainer:
         last = checkpoint.pointed(self.root, "last")
         kept = f"the last good checkpoint is step {last}" if last else "no checkpoint was made"
         self._health(found, f"stopped {when}; {kept}")
-        raise Diverged(f"{found.seen}; {kept}")
+        raise Diverged(f"{found.message}; {kept}")
 
     def _health(self, found: health.Finding, action: str) -> None:
-        self.events("health", rule=found.code, severity=found.severity, seen=found.seen, action=action)
+        self.events("health", rule=found.code, severity=found.severity, seen=found.message, action=action)
 
     def _count(self, sums: list[float]) -> None:
         held = self.state.sums or [0.0] * len(sums)
@@ -209,7 +209,7 @@ class Trainer:
             stops = found.severity == "error"
             self._health(found, f"stopped after epoch {epoch}" if stops else "goes on")
             if stops:
-                raise Diverged(f"{found.seen}: {found.fix}")
+                raise Diverged(f"{found.message}: {found.fix}")
 
     def _metrics(self, split: str, epoch: int, step: int, summary: Summary, loss: float) -> None:
         self.events(
@@ -229,7 +229,7 @@ class Trainer:
         held = checkpoint.read(self.root / str(best))
         checkpoint.load_weights(self.learner.model, held)
         result = self._evaluate(split)
-        told = result.summary.conclude(result.hits, self.task, split)
+        told = result.summary.conclude(result.correct, self.task, split)
         self._metrics(split, held.manifest["epoch"], best, result.summary, result.loss)
         message = f"{split} {told}, by the checkpoint of step {best}"
         beside, findings = baseline.compare(self.task, split, result.summary.values)
@@ -244,7 +244,7 @@ class Trainer:
     def _save(self, values: dict[str, float], epoch: int | None) -> None:
         """Write a checkpoint; `epoch` is the one that has just ended, or None within one."""
         step, best = self.state.step, self.state.best_step == self.state.step
-        if self.group.writes:
+        if self.group.is_main:
             state = {**self.learner.state(), "state": asdict(self.state)}
             checkpoint.save(self.root, step, self.learner.model, state, self._manifest(values))
             for name in ("last", "best") if best else ("last",):
@@ -259,7 +259,7 @@ class Trainer:
                 value=None if epoch is None else values[self.select],
             )
         self.parent = step
-        self.group.wait()
+        self.group.barrier()
 
     def _manifest(self, values: dict[str, float]) -> dict[str, Any]:
         return {
@@ -284,7 +284,7 @@ class Trainer:
         self.state = State(**self.learner.load(held)["state"])
         self.parent = self.state.step
         self._forget_lost_best()
-        if self.group.writes:
+        if self.group.is_main:
             checkpoint.point(self.root, "last", self.state.step)
             if self.state.best_step is not None:
                 checkpoint.point(self.root, "best", self.state.best_step)

@@ -28,12 +28,12 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 def summarise(confusion: np.ndarray) -> dict[str, float]:
     """Accuracy, balanced accuracy (mean recall of the classes that occur), macro-F1."""
-    hits, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    recall = _share(hits, truth)
-    f1 = _share(2.0 * hits, truth + answers)
+    correct, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    recall = _share(correct, truth)
+    f1 = _share(2.0 * correct, truth + answers)
     occurs = truth > 0
     return {
-        "accuracy": float(hits.sum() / max(1, confusion.sum())),
+        "accuracy": float(correct.sum() / max(1, confusion.sum())),
         "balanced_accuracy": float(recall[occurs].mean()) if occurs.any() else 0.0,
         "macro_f1": float(f1[occurs].mean()) if occurs.any() else 0.0,
         "majority": float(truth.max() / max(1, confusion.sum())),
@@ -42,8 +42,8 @@ def summarise(confusion: np.ndarray) -> dict[str, float]:
 
 def per_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and count of each class."""
-    hits, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    columns = (_share(hits, answers), _share(hits, truth), _share(2.0 * hits, truth + answers))
+    correct, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    columns = (_share(correct, answers), _share(correct, truth), _share(2.0 * correct, truth + answers))
     return {
         name: {
             "precision": float(columns[0][i]),
@@ -66,23 +66,23 @@ def drawn(groups: Sequence[str], whole: str = "groups", single: str = "samples")
 
 
 def bootstrap_interval(
-    hits: Sequence[float],
+    correct: Sequence[float],
     groups: Sequence[str],
     seed: int,
     rounds: int = 2000,
     weights: Sequence[float] | None = None,
 ) -> tuple[float, float]:
-    """The 95 % interval of the mean of `hits`, drawing whole groups (actors) with replacement.
+    """The 95 % interval of the mean of `correct`, drawing whole groups (actors) with replacement.
 
     Where there are not several, it draws single samples, which says too little of others than this group.
-    With `weights` (words of each sentence) it is that of sum(hits) / sum(weights).
+    With `weights` (words of each sentence) it is that of sum(correct) / sum(weights).
     """
     place = {name: i for i, name in enumerate(sorted(set(groups)))}
-    home = np.array([place[group] for group in groups]) if several(groups) else np.arange(len(hits))
-    right = np.bincount(home, weights=np.asarray(hits, dtype=float))
+    home = np.array([place[group] for group in groups]) if several(groups) else np.arange(len(correct))
+    right = np.bincount(home, weights=np.asarray(correct, dtype=float))
     whole = None if weights is None else np.asarray(weights, dtype=float)
     count = np.bincount(home, weights=whole)
-    draws = np.random.default_rng(rng.word(seed, 2)).integers(len(count), size=(rounds, len(count)))
+    draws = np.random.default_rng(rng.derive_seed(seed, 2)).integers(len(count), size=(rounds, len(count)))
     means = right[draws].sum(1) / count[draws].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

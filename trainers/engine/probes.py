@@ -17,7 +17,7 @@ from trainers.engine.distributed import Group, pick_device
 from trainers.engine.dropout import CounterDropout
 from trainers.engine.events import Silent
 from trainers.engine.health import Finding
-from trainers.engine.loop import Trainer
+from trainers.engine.loop import TrainingLoop
 from trainers.engine.sampler import Plan
 from trainers.engine.task import Output, Task, rate_factors
 
@@ -93,7 +93,7 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 def _unsmoothed(task: Any) -> Task:
     """The same task with hard targets: against smoothed ones no loss comes near 0."""
-    plain: Task = task.but(label_smoothing=0.0)
+    plain: Task = task.replace(label_smoothing=0.0)
     return plain
 
 
@@ -169,15 +169,15 @@ def _small(task: Any) -> Task:
     """The same task in small steps, enough of them for six."""
     size = min(SMALL, task.config.batch_size)
     epochs = max(task.config.epochs, math.ceil(6 * size / task.size("train")) + 1)
-    smaller: Task = task.but(
+    smaller: Task = task.replace(
         batch_size=size, epochs=epochs, num_workers=0, checkpoint_every=0, progress_seconds=1e9
     )
     return smaller
 
 
-def _run(task: Task, root: Path, stop: int) -> Trainer:
+def _run(task: Task, root: Path, stop: int) -> TrainingLoop:
     group = Group(pick_device(task.config.device))
-    trainer = Trainer(task, root, Silent(), group, halted=lambda step: step >= stop, talk=False)
+    trainer = TrainingLoop(task, root, Silent(), group, halted=lambda step: step >= stop, talk=False)
     trainer.run()
     return trainer
 

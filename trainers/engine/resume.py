@@ -19,11 +19,11 @@ class Refused(Exception):
 def newest(root: Path, group: Group, warn: Warn) -> checkpoint.Checkpoint | None:
     """The newest whole checkpoint. Rank 0 looks first: it may set a damaged one aside."""
     held = None
-    if group.writes:
+    if group.is_main:
         checkpoint.sweep(root)
         held = checkpoint.newest(root, warn)
-    group.wait()
-    return held if group.writes else checkpoint.newest(root, lambda _: None)
+    group.barrier()
+    return held if group.is_main else checkpoint.newest(root, lambda _: None)
 
 
 def compare(manifest: dict[str, Any], task: Task, code_tree: str | None, warn: Warn) -> None:

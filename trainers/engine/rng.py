@@ -15,7 +15,7 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def word(seed: int, *counters: int) -> int:
+def derive_seed(seed: int, *counters: int) -> int:
     """64 bits that depend on the seed and on every counter and its place."""
     state = _mix((seed + GOLDEN) & _MASK)
     for counter in counters:

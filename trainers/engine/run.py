@@ -16,7 +16,7 @@ from trainers.engine.checkpoint import Damaged
 from trainers.engine.distributed import Group
 from trainers.engine.events import Events, Silent, complain, say
 from trainers.engine.health import DataUnusable, Finding
-from trainers.engine.loop import Diverged, Outcome, Trainer
+from trainers.engine.loop import Diverged, Outcome, TrainingLoop
 from trainers.engine.resume import Refused
 from trainers.engine.task import Task
 
@@ -93,12 +93,12 @@ def train(name: str) -> int:
     findings += preflight.refused_options(rules, config) + rules.folders(run.data, look=True)
     findings += distributed.missing(config.device)
     group = distributed.join("cpu" if health.has_error(findings) else config.device)
-    events = Events(run.events) if group.writes else Silent()
+    events = Events(run.events) if group.is_main else Silent()
     code, outcome = _guarded(name, run, config, findings, events, group, stop)
     events("end", status=outcome.status, step=outcome.step, message=outcome.message, code=code)
-    if group.writes:
+    if group.is_main:
         (say if code in (DONE, STOPPED) else complain)(outcome.message)
-    group.leave(code)
+    group.shutdown(code)
     return code
 
 
@@ -115,9 +115,9 @@ def _guarded(
     trainer = None
     try:
         if health.has_error(findings):
-            raise Refused("; ".join(f"{f.seen}: {f.fix}" for f in findings))
+            raise Refused("; ".join(f"{f.message}: {f.fix}" for f in findings))
         task = _open(name, run, config, events, group)
-        trainer = Trainer(task, run.checkpoints, events, group, halted=stop, code_tree=run.code_tree)
+        trainer = TrainingLoop(task, run.checkpoints, events, group, halted=stop, code_tree=run.code_tree)
         outcome = trainer.run()
         return (DONE if outcome.status == "done" else STOPPED), outcome
     except (Refused, Damaged) as fault:
@@ -138,22 +138,22 @@ def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Tas
     """The task; rank 0 builds what the others then find. Faults of the splits are refused."""
     folders = {key: Path(path) for key, path in run.data.items()}
     module = registry.task(name)
-    if not group.writes:
-        group.wait()
+    if not group.is_main:
+        group.barrier()
     try:
         task: Task = module.open_task(config, folders, run.cache, events)
     finally:
-        if group.writes:
-            group.wait()
-    _report(module.run_rules(task), events, group.writes)
+        if group.is_main:
+            group.barrier()
+    _report(module.run_rules(task), events, group.is_main)
     return task
 
 
 def _report(findings: list[Finding], events: Events, talk: bool) -> None:
     for f in findings:
         action = "refused" if f.severity == "error" else "goes on"
-        events("health", rule=f.code, severity=f.severity, seen=f.seen, action=action)
+        events("health", rule=f.code, severity=f.severity, seen=f.message, action=action)
         if talk:
-            say(f"{f.severity}: {f.code}: {textwrap.shorten(f.seen, 160, placeholder=' …')}")
+            say(f"{f.severity}: {f.code}: {textwrap.shorten(f.message, 160, placeholder=' …')}")
     if health.has_error(findings):
-        raise Refused("; ".join(f"{f.seen}: {f.fix}" for f in findings if f.severity == "error"))
+        raise Refused("; ".join(f"{f.message}: {f.fix}" for f in findings if f.severity == "error"))

@@ -14,10 +14,10 @@ from trainers.engine.sampler import Key
 
 
 class Batch(Protocol):
-    """Samples put together; `places` (B,) int64 tells which ones of their split."""
+    """Samples put together; `indices` (B,) int64 tells which ones of their split."""
 
     @property
-    def places(self) -> Tensor:
+    def indices(self) -> Tensor:
         """(B,) int64."""
         ...
 
@@ -30,14 +30,14 @@ class Output(NamedTuple):
     """What a forward pass gives: sums, so that parts of a batch add up.
 
     `loss` is the weighted sum over the samples, `weight` the sum of their weights: their quotient
-    over the global batch is the loss. `counts` (K,) adds up to the metrics, `hits` (B,) is each
+    over the global batch is the loss. `counts` (K,) adds up to the metrics, `correct` (B,) is each
     sample's score, `logits` (B, …) the answers.
     """
 
     loss: Tensor
     weight: Tensor
     counts: Tensor
-    hits: Tensor
+    correct: Tensor
     logits: Tensor
 
 
@@ -62,10 +62,10 @@ class Summary:
             return []
         return health.above_chance(best, len(self.classes), epoch)
 
-    def conclude(self, hits: Sequence[float], task: "Task", split: str) -> str:
+    def conclude(self, correct: Sequence[float], task: "Task", split: str) -> str:
         """Adds the interval over groups to `values`; the last word of a run in a few words."""
         values, groups = self.values, task.groups(split)
-        low, high = metrics.bootstrap_interval(hits, groups, task.config.seed)
+        low, high = metrics.bootstrap_interval(correct, groups, task.config.seed)
         values.update(accuracy_low=low, accuracy_high=high)
         drawn = metrics.drawn(groups)
         return (

@@ -24,7 +24,7 @@ course over time, what is particular to the video, and to the frame."""
 
 
 def _draw(seed: int, *counters: int) -> np.random.Generator:
-    return np.random.default_rng(rng.word(seed, *counters))
+    return np.random.default_rng(rng.derive_seed(seed, *counters))
 
 
 def _directions(seed: int, kind: int, count: int) -> np.ndarray:

@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     lengths: Tensor
     labels: Tensor
     keys: Tensor
-    places: Tensor
+    indices: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
@@ -63,10 +63,10 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
     features = torch.zeros(len(samples), int(lengths.max()), data.WIDTH)
     for row, sample in enumerate(samples):
         features[row, : len(sample.features)] = torch.from_numpy(sample.features)
-    labels, keys, places = (
+    labels, keys, indices = (
         torch.tensor([getattr(sample, name) for sample in samples]) for name in ("label", "key", "index")
     )
-    return Batch(features, lengths, labels, keys, places)
+    return Batch(features, lengths, labels, keys, indices)
 
 
 class Items:
@@ -84,7 +84,7 @@ class Items:
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
         record = self.records[index]
-        word = rng.word(self.seed, 3, epoch, index) & 0xFFFFFFFF
+        word = rng.derive_seed(self.seed, 3, epoch, index) & 0xFFFFFFFF
         features = self.cache.features(record.id)
         sample = Sample(index, CLASSES.index(record.label), features, word)
         return self.normaliser.apply(sample)
@@ -93,7 +93,7 @@ class Items:
 def build(config: Config) -> FacenetLSTM:
     """The model with start weights that the seed alone decides."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.word(config.seed, 4) >> 1)
+        torch.manual_seed(rng.derive_seed(config.seed, 4) >> 1)
         return FacenetLSTM(config, data.WIDTH, len(CLASSES))
 
 
@@ -125,11 +125,11 @@ class FacenetTask:
             return torch.ones(len(CLASSES))
         return torch.tensor(len(labels) / (len(CLASSES) * np.maximum(counts, 1))).float()
 
-    def but(self, **changes: Any) -> "FacenetTask":
+    def replace(self, **changes: Any) -> "FacenetTask":
         """The same data with other options; for probes."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        copy.config = self.config.but(**changes)
+        copy.config = self.config.replace(**changes)
         return copy
 
     def size(self, split: str) -> int:
@@ -169,8 +169,8 @@ class FacenetTask:
         answers = logits.argmax(1)
         flat = batch.labels * len(CLASSES) + answers
         counts = torch.bincount(flat, minlength=self.counts_size).to(logits.dtype)
-        hits = (answers == batch.labels).to(logits.dtype)
-        return Output((losses * weights).sum(), weights.sum(), counts, hits, logits)
+        correct = (answers == batch.labels).to(logits.dtype)
+        return Output((losses * weights).sum(), weights.sum(), counts, correct, logits)
 
     def summarise(self, counts: Sequence[float]) -> Summary:
         """Metrics and confusion matrix."""

@@ -10,7 +10,7 @@ from trainers.data.sign.sample import SIZE
 from trainers.engine import checkpoint
 from trainers.engine.distributed import Group, pick_device
 from trainers.engine.events import Events, Silent
-from trainers.engine.loop import Trainer
+from trainers.engine.loop import TrainingLoop
 
 __all__ = ["SIZE", "write"]
 
@@ -51,7 +51,7 @@ def train_teacher(data: Path, to: Path, size: int, seed: int, events: Events) ->
         epochs = max(1, round(steps * config.batch_size / task.size("train")))
         root = Path(work, "checkpoints")
         group = Group(pick_device(config.device))
-        Trainer(task.but(epochs=epochs), root, _Telling(events), group, talk=False).run()
+        TrainingLoop(task.replace(epochs=epochs), root, _Telling(events), group, talk=False).run()
         held = checkpoint.read(root / str(checkpoint.pointed(root, "best")))
         shutil.rmtree(to, ignore_errors=True)
         shutil.copytree(held.path, to)

@@ -27,7 +27,7 @@ def shape(config: Config) -> Shape:
 def build(config: Config) -> SlowFast:
     """The model with start weights that the seed alone decides."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.word(config.seed, 4) >> 1)
+        torch.manual_seed(rng.derive_seed(config.seed, 4) >> 1)
         model = SlowFast(shape(config))
     model.freeze(config.freeze)
     return model

@@ -94,13 +94,13 @@ class Sample:
 
 
 class Batch(NamedTuple):
-    """frames (B, V, T, S, S, 3) uint8, looks (B, V, LOOK) float32, keys (B, V), labels and places (B,)."""
+    """frames (B, V, T, S, S, 3) uint8, looks (B, V, LOOK) float32, keys (B, V), labels and indices (B,)."""
 
     frames: Tensor
     looks: Tensor
     keys: Tensor
     labels: Tensor
-    places: Tensor
+    indices: Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
@@ -115,10 +115,10 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
         torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
         for name in ("frames", "looks")
     )
-    keys, labels, places = (
+    keys, labels, indices = (
         torch.tensor([getattr(sample, name) for sample in samples]) for name in ("keys", "label", "index")
     )
-    return Batch(frames, looks, keys, labels, places)
+    return Batch(frames, looks, keys, labels, indices)
 
 
 class TrainItems:
@@ -130,7 +130,9 @@ class TrainItems:
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
         record, config = self.records[index], self.config
-        words = [rng.word(config.seed, 5, epoch, index, clip) for clip in range(config.clips_per_video)]
+        words = [
+            rng.derive_seed(config.seed, 5, epoch, index, clip) for clip in range(config.clips_per_video)
+        ]
         drawn = [clips.draw(config, self.cache.rows[record.id].frames, word) for word in words]
         frames = np.stack([self.cache.frames(record.id, clip.frames) for clip in drawn])
         keys = tuple(word & 0xFFFFFFFF for word in words)

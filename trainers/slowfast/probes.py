@@ -90,7 +90,7 @@ def lighter(task: SlowFastTask) -> SlowFastTask:
     """The same network on short clips of few pixels, which a CPU can train in a minute."""
     config = task.config
     frames = min(config.frames, max(SMALL_FRAMES, 2 * config.alpha))
-    return task.but(
+    return task.replace(
         frames=frames,
         size=min(config.size, SMALL_SIZE),
         stride=max(1, config.frames * config.stride // frames),
@@ -102,7 +102,7 @@ def unaltered(task: SlowFastTask) -> SlowFastTask:
     none = dict.fromkeys(
         ("flip", "rotate", "zoom", "shift", "colour", "cutout", "reverse", "drop_frames"), 0.0
     )
-    return task.but(**none, clips_per_video=1, test_flip=False, label_smoothing=0.0)
+    return task.replace(**none, clips_per_video=1, test_flip=False, label_smoothing=0.0)
 
 
 def whole(held: data.Data) -> list[Finding]:
@@ -239,8 +239,8 @@ def averaged(task: SlowFastTask) -> list[Finding]:
     model = task.build().eval()
     rows = task.data.cache.rows
     place = max(range(task.size("val")), key=lambda i: rows[task.records["val"][i].id].frames)
-    one, several = task.but(test_clips=1, test_flip=False), task.but(test_clips=3, test_flip=False)
-    flipped = task.but(test_clips=1, test_flip=True)
+    one, several = task.replace(test_clips=1, test_flip=False), task.replace(test_clips=3, test_flip=False)
+    flipped = task.replace(test_clips=1, test_flip=True)
     answers = []
     with torch.no_grad():
         for some in (one, several, flipped):

@@ -27,7 +27,7 @@ HABIT = 70.0
 
 
 def _draw(seed: int, *counters: int) -> np.random.Generator:
-    return np.random.default_rng(rng.word(seed, *counters))
+    return np.random.default_rng(rng.derive_seed(seed, *counters))
 
 
 def names(videos: int) -> Iterator[emotions.Name]:

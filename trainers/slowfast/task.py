@@ -46,11 +46,11 @@ class SlowFastTask:
         labels = [CLASSES.index(record.label) for record in self.records["train"]]
         return classify.class_weights(labels, len(CLASSES))
 
-    def but(self, **changes: Any) -> "SlowFastTask":
+    def replace(self, **changes: Any) -> "SlowFastTask":
         """The same data with other options; for probes."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        copy.config = self.config.but(**changes)
+        copy.config = self.config.replace(**changes)
         return copy
 
     def size(self, split: str) -> int:
@@ -106,9 +106,9 @@ class SlowFastTask:
         weight = self.weights.to(losses.device)[batch.labels]
         chosen = shares.argmax(1)
         counts = torch.bincount(batch.labels * len(CLASSES) + chosen, minlength=self.counts_size)
-        hits = (chosen == batch.labels).to(losses.dtype)
+        correct = (chosen == batch.labels).to(losses.dtype)
         logits = shares.clamp_min(1e-12).log()
-        return Output((losses * weight).sum(), weight.sum(), counts.to(losses.dtype), hits, logits)
+        return Output((losses * weight).sum(), weight.sum(), counts.to(losses.dtype), correct, logits)
 
     def _train(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Each video's loss (B,), the mean of its clips', and its mean softmax (B, C)."""

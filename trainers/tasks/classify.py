@@ -28,8 +28,8 @@ def output(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float) ->
     losses = cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
     answers = logits.argmax(1)
     counts = torch.bincount(labels * classes + answers, minlength=classes**2).to(logits.dtype)
-    hits = (answers == labels).to(logits.dtype)
-    return Output((losses * held).sum(), held.sum(), counts, hits, logits)
+    correct = (answers == labels).to(logits.dtype)
+    return Output((losses * held).sum(), held.sum(), counts, correct, logits)
 
 
 def summary(counts: Sequence[float], classes: Sequence[str]) -> Summary:

@@ -40,7 +40,7 @@ class Batch(NamedTuple):
     targets: list[list[int]]
     records: list[Record | None]
     keys: Tensor
-    places: Tensor
+    indices: Tensor
     teacher: Tensor | None
     flat: bool
 
@@ -48,7 +48,7 @@ class Batch(NamedTuple):
         """The batch on a device."""
         there = {
             name: value.to(device, non_blocking=True)
-            for name in ("raw", "shown", "keys", "places", "teacher")
+            for name in ("raw", "shown", "keys", "indices", "teacher")
             if (value := getattr(self, name)) is not None
         }
         return self._replace(**there)
@@ -61,7 +61,7 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
     lengths = torch.tensor([len(sample.course.raw) for sample in samples])
     steps = int(lengths.max())
     courses = [sample.course for sample in samples]
-    keys, places = (torch.tensor([getattr(s, name) for s in samples]) for name in ("key", "index"))
+    keys, indices = (torch.tensor([getattr(s, name) for s in samples]) for name in ("key", "index"))
     return Batch(
         _padded([course.raw for course in courses], steps),
         _padded([~course.hidden for course in courses], steps).float(),
@@ -69,7 +69,7 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
         [list(sample.target) for sample in samples],
         [sample.record for sample in samples],
         keys,
-        places,
+        indices,
         _teachers(samples, steps),
         samples[0].flat,
     )

@@ -38,7 +38,7 @@ REST = {"left": np.array([0.62, 0.75, -0.1]), "right": np.array([0.38, 0.75, -0.
 
 
 def _draw(seed: int, *counters: int) -> np.random.Generator:
-    return np.random.default_rng(rng.word(seed, *counters))
+    return np.random.default_rng(rng.derive_seed(seed, *counters))
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def overfit(task: SignTask) -> list[Finding]:
         for _ in range(OVERFIT_STEPS):
             owner.zero_grad()
             output = task.forward(model, batch)
-            value, errors = float(output.loss.detach()) / sizes, float(output.hits.sum())
+            value, errors = float(output.loss.detach()) / sizes, float(output.correct.sum())
             if value < OVERFIT_GOAL and not errors:
                 break
             (output.loss / sizes).backward()  # type: ignore[no-untyped-call]
@@ -186,7 +186,7 @@ def overfit(task: SignTask) -> list[Finding]:
         return [health.error("overfit", seen, "model or targets are wrong: nothing can be learnt by heart")]
     with torch.no_grad():
         again = task.forward(model.eval(), batch)
-    if float(again.loss) / sizes < 2 * OVERFIT_GOAL and not float(again.hits.sum()):
+    if float(again.loss) / sizes < 2 * OVERFIT_GOAL and not float(again.correct.sum()):
         return []
     seen = f"learnt by heart in train mode, in eval mode {float(again.loss) / sizes:.2f} nats a gloss"
     return [health.error("overfit", seen, "train and eval mode differ: look at norms and decoding")]

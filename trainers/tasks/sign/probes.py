@@ -76,7 +76,7 @@ def plain(
 def probes(task: SignTask, config: SignConfig, request: Request) -> list[Probe]:
     """Everything asked of the task, the options last."""
     # What a run does after its first epochs is what is asked about.
-    alone, settled = task.alone(), task.but(flat_start=0)
+    alone, settled = task.alone(), task.replace(flat_start=0)
     return [
         ("label.match", lambda: labels_match(task)),
         ("ctc.ids", lambda: targets(task)),

@@ -34,7 +34,7 @@ class Items:
         task, record = self.task, self.task.records[self.split][index]
         target = tuple(task.vocabulary.targets(record.words))
         raw = task.data.cache.raw(record.id)
-        word = rng.word(task.config.seed, 3, epoch, index)
+        word = rng.derive_seed(task.config.seed, 3, epoch, index)
         course = augment.plain(raw)
         if self.moving:
             least = task.least_frames(ctc.frames_needed(target))
@@ -75,7 +75,7 @@ class SignTask:
 
     def alone(self) -> "SignTask":
         """The task of CTC alone, without a flat start or a teacher; for probes."""
-        return self.but(flat_start=0)
+        return self.replace(flat_start=0)
 
     @classmethod
     def out_lengths(cls, lengths: Tensor) -> Tensor:
@@ -100,11 +100,11 @@ class SignTask:
         ids = [record.id for record in self.records["train"]]
         return FrameNormaliser(kind, self.data.cache.statistics(ids))
 
-    def but(self, **changes: Any) -> "SignTask":
+    def replace(self, **changes: Any) -> "SignTask":
         """The same data with other options; for probes."""
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        copy.config = self.config.but(**changes)
+        copy.config = self.config.replace(**changes)
         return copy
 
     def size(self, split: str) -> int:
@@ -149,10 +149,10 @@ class SignTask:
         log_probs = logits.log_softmax(-1)
         lengths = self.out_lengths(batch.lengths)
         losses = self.losses(log_probs, lengths, batch)
-        counts, hits = self._counts(log_probs.detach(), lengths, batch, model.training)
+        counts, correct = self._counts(log_probs.detach(), lengths, batch, model.training)
         sizes = [max(1, len(target)) for target in batch.targets]
         weight = float(sum(sizes)) if self.config.loss_per == "gloss" else float(len(sizes))
-        return Output(losses.sum(), losses.new_tensor(weight), counts, hits, logits)
+        return Output(losses.sum(), losses.new_tensor(weight), counts, correct, logits)
 
     def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """(B,) of each sequence."""
@@ -208,7 +208,7 @@ def frame_mask(lengths: Tensor, values: Tensor) -> Tensor:
 def build(kind: type[SignTask], config: SignConfig, words: int, layout: Layout) -> nn.Module:
     """The model with start weights that the seed alone decides."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.word(config.seed, 4) >> 1)
+        torch.manual_seed(rng.derive_seed(config.seed, 4) >> 1)
         return kind.make(config, words, layout)
 
 

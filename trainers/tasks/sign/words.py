@@ -39,10 +39,10 @@ class WordErrors(Summary):
             return [health.error("ctc.blank", seen, fix)]
         return [health.warning("ctc.blank", seen, fix)] if settled == SILENT_AFTER else []
 
-    def conclude(self, hits: Sequence[float], task: Any, split: str) -> str:
+    def conclude(self, correct: Sequence[float], task: Any, split: str) -> str:
         """Adds the interval over signers to `values`; the last word of a run."""
         values = self.values
-        low, high = interval(hits, task.records[split], task.config.seed)
+        low, high = interval(correct, task.records[split], task.config.seed)
         drawn = what_is_drawn(task.records[split])
         values.update(wer_low=low, wer_high=high)
         return (
