@@ -12,6 +12,7 @@ from torch import nn
 from trainers.data import normalise
 from trainers.engine import optim, rng
 from trainers.engine.config import option
+from trainers.engine.loop import TrainingLoop
 from trainers.facenet_lstm import config as options
 from trainers.facenet_lstm import model
 from trainers.facenet_lstm.task import FacenetTask, Items, Sample

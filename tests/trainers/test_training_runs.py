@@ -16,6 +16,7 @@ import trainer_runs as runs
 from trainers.engine import distributed, preflight
 from trainers.engine import run as engine_run
 from trainers.engine.events import Silent
+from trainers.engine.loop import TrainingLoop
 from trainers.facenet_lstm.task import FacenetTask
 
 TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 2
