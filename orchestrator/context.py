@@ -39,6 +39,8 @@ class Context:
     json: bool = False
     debug: bool = False
     yes: bool = False
+    quiet: bool = False
+    verbose: bool = False
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     token: Callable[[], str] = field(default=_token)
@@ -59,9 +61,29 @@ class Context:
         self.out(json.dumps({"schema_version": 1, **_countable(told)}, allow_nan=False))
 
     def talk(self, text: str) -> None:
-        """Talk, on stderr."""
+        """Progress and hints, on stderr; nothing with --quiet."""
+        if not self.quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A warning or an error, on stderr, also with --quiet."""
         self.stderr.write(text + "\n")
         self.stderr.flush()
+
+    def detail(self, text: str) -> None:
+        """What only --verbose prints, on stderr."""
+        if self.verbose:
+            self.warn(text)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a line on stderr may be redrawn in place."""
+        return not (self.json or self.quiet) and self.stderr.isatty()
+
+    @property
+    def log_file(self) -> Path:
+        """Where tracebacks are kept."""
+        return self.state_dir / "gpujob.log"
 
     def path(self, text: str) -> Path:
         """A path as typed: ~ and relative ones are resolved here."""
@@ -81,11 +103,11 @@ class Context:
         if self.yes:
             return
         if self.json or not (self.stdin.isatty() and self.stderr.isatty()):
-            raise WantsYes(what, "nobody can be asked here", "add --yes to agree")
-        self.stderr.write(f"{what}\nGo on? [y/N] ")
+            raise WantsYes(what, "confirmation needed, but stdin is not a terminal", "add --yes to confirm")
+        self.stderr.write(f"{what}\nContinue? [y/N] ")
         self.stderr.flush()
         if self.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise UsageError("nothing was done", "the answer was no")
+            raise UsageError("nothing was changed", "the answer was no")
 
 
 def _countable(value: Any) -> Any:

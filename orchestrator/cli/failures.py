@@ -1,4 +1,4 @@
-"""What a failure looks like: three lines, or JSON; the traceback goes to a log that is named."""
+"""What an error looks like: what, why and next on stderr, or JSON; a traceback goes to the log."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import errno
 import platform
 import traceback
 
-import typer
-
 from orchestrator import __version__
 from orchestrator.context import Context
 from orchestrator.core.shell import show
@@ -16,20 +14,21 @@ from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.view.console import Paint, harmless
 
 
+class Interrupted(GpujobError):
+    """Ctrl-C, in a command that does not handle it."""
+
+    exit_code = Exit.INTERRUPTED
+
+
 def report(ctx: Context, error: Exception, words: list[str]) -> int:
-    """Shows `error` and returns its exit code."""
-    if isinstance(error, typer.Abort):  # what Typer makes of Ctrl-C
-        ctx.talk("\ninterrupted; gpujob status tells what runs, and the same command carries on")
-        return Exit.INTERRUPTED
-    known = _known(error)
-    if known is None:
-        known = GpujobError(
-            f"gpujob itself failed: {type(error).__name__}: {error}",
-            "this is a fault of gpujob",
-            _logged(ctx, error, words),
-        )
+    """Prints `error` and returns its exit code."""
+    known = _known(error) or GpujobError(
+        f"gpujob itself failed: {type(error).__name__}: {error}",
+        "this is a bug in gpujob",
+        _log(ctx, error, words),
+    )
     if ctx.debug:
-        ctx.stderr.write("".join(traceback.format_exception(error)))
+        ctx.warn("".join(traceback.format_exception(error)))
     if ctx.json or "--json" in words:
         ctx.answer({"error": known.as_dict()})
     else:
@@ -38,41 +37,39 @@ def report(ctx: Context, error: Exception, words: list[str]) -> int:
 
 
 def _known(error: Exception) -> GpujobError | None:
+    """The error as one of ours; None if it is a bug."""
     if isinstance(error, GpujobError):
         return error
-    if type(error).__name__ == "NoArgsIsHelpError":
+    if type(error).__name__ == "NoArgsIsHelpError":  # its text is the whole help page
         return UsageError(str(error))
-    shown = getattr(error, "format_message", None)  # a usage error of Typer
-    if shown is not None:
+    format_message = getattr(error, "format_message", None)  # a usage error of Typer
+    if format_message is not None:
         usage = getattr(error, "ctx", None)
-        hint = f"{usage.command_path} --help" if usage else "gpujob --help"
-        return UsageError(str(shown()).rstrip("."), "", hint)
+        command = f"{usage.command_path} --help" if usage else "gpujob --help"
+        return UsageError(str(format_message()).rstrip("."), "", command)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return GpujobError("the disk is full", str(error.filename or ""), "free some space and type it again")
+        return GpujobError("the disk is full", str(error.filename or ""), "free some space and try again")
     if isinstance(error, OSError) and error.filename:
-        return GpujobError(
-            f"{error.strerror}: {error.filename}", f"the system said no ({type(error).__name__})"
-        )
+        return GpujobError(f"{error.filename}: {error.strerror}", f"{type(error).__name__} from the system")
     return None
 
 
 def _print(ctx: Context, error: GpujobError) -> None:
     if error.what.startswith("Usage:"):
-        ctx.talk(error.what)
+        ctx.warn(error.what)
         return
     paint = Paint(ctx.env, ctx.stderr)
-    ctx.talk(paint("error: ", "red", "bold") + harmless(error.what))
+    ctx.warn(paint("error: ", "red", "bold") + harmless(error.what))
     if error.why:
-        ctx.talk("  why:  " + harmless(error.why))
+        ctx.warn("  why:  " + harmless(error.why))
     if error.next_step:
-        ctx.talk("  next: " + harmless(error.next_step))
+        ctx.warn("  next: " + harmless(error.next_step))
 
 
-def _logged(ctx: Context, error: Exception, words: list[str]) -> str:
-    path = ctx.state_dir / "gpujob.log"
+def _log(ctx: Context, error: Exception, words: list[str]) -> str:
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as log:
+        ctx.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with ctx.log_file.open("a", encoding="utf-8") as log:
             log.write(f"gpujob {__version__} on {platform.platform()} Python {platform.python_version()}\n")
             log.write(f"$ gpujob {show(words)}\n{''.join(traceback.format_exception(error))}\n")
-    return f"the traceback is in {path}; --debug shows it"
+    return f"the traceback is in {ctx.log_file}; --debug shows it"

@@ -1,4 +1,4 @@
-"""`gpujob hosts …`: signatures and help. Like cli.py it knows Typer, and imports its bodies late."""
+"""`gpujob hosts ... | cost`: signatures and help. Bodies are imported late."""
 
 from __future__ import annotations
 
@@ -6,37 +6,57 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import (
-    Budget,
-    Cidr,
-    DryRun,
-    Json,
-    MaxHours,
-    On,
-    Run,
-    World,
-    Yes,
-    end,
-    ours,
+from orchestrator.cli.help import Group, command
+from orchestrator.cli.options import Budget, Cidr, DryRun, Instance, Json, MaxHours, World, Yes, context
+
+PANEL = "Instances"
+app = typer.Typer()
+group = typer.Typer(
+    cls=Group,
+    help="Launch, list and terminate EC2 instances; record host keys.",
+    epilog="hosts up --type g5.xlarge --max-hours 8\nhosts list",
+    no_args_is_help=True,
 )
-
-app = typer.Typer(help="Machines to log in to: host keys, and boxes of EC2.", no_args_is_help=True)
-Box = Annotated[str, typer.Argument(metavar="BOX", help="ec2://i-…, or ec2 for the only one.")]
+app.add_typer(group, name="hosts", rich_help_panel=PANEL)
 
 
-@app.command()
+@command(
+    group,
+    "up",
+    "hosts up --type g5.xlarge --max-hours 8",
+    "hosts up --spot --region us-west-2 --budget 10 --dry-run",
+)
 def up(
     ctx: typer.Context,
-    name: Annotated[str, typer.Option(metavar="NAME", help="What it is for; one box a name.")] = "box",
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Name the instance; one per name (default box).")
+    ] = "box",
     types: Annotated[
-        list[str] | None, typer.Option("--type", metavar="TYPE", help="In order of preference: g5.xlarge.")
+        list[str] | None,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="Try this type; repeat in order of preference (default: a GPU type).",
+        ),
     ] = None,
-    spot: Annotated[bool, typer.Option("--spot", help="Cheaper, and may be taken back at any time.")] = False,
-    regions: Annotated[list[str] | None, typer.Option("--region", metavar="REGION", help="In order.")] = None,
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Use spot capacity: cheaper, but AWS may interrupt it.")
+    ] = False,
+    regions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--region",
+            metavar="REGION",
+            help="Try this region; repeat in order of preference (default: the setting `region`).",
+        ),
+    ] = None,
     disk_gb: Annotated[
-        int, typer.Option("--disk-gb", min=0, metavar="GB", help="0: what the image asks.")
+        int,
+        typer.Option("--disk-gb", min=0, metavar="GB", help="Disk size in GB (default 0: chosen by gpujob)."),
     ] = 0,
-    gpus: Annotated[int, typer.Option(min=0, metavar="N", help="GPUs it must have.")] = 1,
+    gpus: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Require this number of GPUs (default 1).")
+    ] = 1,
     max_hours: MaxHours = None,
     budget: Budget = None,
     cidr: Cidr = None,
@@ -44,92 +64,106 @@ def up(
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
-) -> None:
-    """Launch a box of EC2 for several runs; deploy with --on ec2 launches one for a run."""
-    from orchestrator.commands import fleet as verb  # noqa: PLC0415
-    from orchestrator.commands.boxes import Ingress  # noqa: PLC0415
-    from orchestrator.core.spec import Ec2, Limits  # noqa: PLC0415
+) -> int:
+    """Launch an EC2 instance that several runs can share.
 
-    wanted = Ec2(types=types or [], spot=spot, regions=regions or [], disk_gb=disk_gb)
+    `gpujob deploy JOB --on ec2` launches an instance for one run by itself.
+    """
+    from orchestrator.commands import fleet as implementation
+    from orchestrator.commands.boxes import Ingress
+    from orchestrator.core.spec import Ec2, Limits
+
+    ec2 = Ec2(types=types or [], spot=spot, regions=regions or [], disk_gb=disk_gb)
     limits = Limits(max_hours=max_hours, budget_usd=budget)
-    end(verb.up(ours(ctx, json, yes), name, wanted, gpus, limits, Ingress(cidr, world), dry_run))
+    return implementation.up(context(ctx, json, yes), name, ec2, gpus, limits, Ingress(cidr, world), dry_run)
 
 
-@app.command("attach")
+@command(group, "attach", "hosts attach gpubox", "hosts attach ssh://me@10.0.0.5 --fingerprint SHA256:...")
 def attach(
     ctx: typer.Context,
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="ssh://user@host:port, a name of ~/.ssh/config, or ec2://i-…."),
+        typer.Argument(metavar="NAME", help="ssh://USER@HOST:PORT, an SSH config name or ec2://ID."),
     ],
-    fingerprint: Annotated[str | None, typer.Option(metavar="SHA256:…", help="What it must show.")] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option(metavar="SHA256:...", help="Accept only this fingerprint (default: ask)."),
+    ] = None,
     json: Json = False,
-) -> None:
-    """Put a host's key on record; asks unless the fingerprint is given."""
-    from orchestrator.commands import hosts as verb  # noqa: PLC0415
+) -> int:
+    """Record a host's SSH key after its fingerprint is confirmed."""
+    from orchestrator.commands import hosts as implementation
 
-    end(verb.attach(ours(ctx, json), name, fingerprint))
-
-
-def ssh(ctx: typer.Context, run: Run = None, on: On = None) -> None:
-    """Open a shell where a run is, in its folder."""
-    from orchestrator.commands import login as verb  # noqa: PLC0415
-
-    end(verb.login(ours(ctx, False), run, on))
+    return implementation.attach(context(ctx, json), name, fingerprint)
 
 
-@app.command("list")
-def listed(
+@command(group, "list", "hosts list", "hosts list --cached --json")
+def list_hosts(
     ctx: typer.Context,
-    cached: Annotated[bool, typer.Option("--cached", help="Do not ask EC2.")] = False,
+    cached: Annotated[
+        bool, typer.Option("--cached", help="Show the last known state; contact no AWS API.")
+    ] = False,
     json: Json = False,
-) -> None:
-    """The hosts that were put on record here, and the boxes of EC2 with what they cost."""
-    from orchestrator.commands import hosts as verb  # noqa: PLC0415
+) -> int:
+    """List recorded hosts, and EC2 instances with their cost."""
+    from orchestrator.commands import hosts as implementation
 
-    end(verb.listed(ours(ctx, json), cached))
+    return implementation.listed(context(ctx, json), cached)
 
 
-@app.command()
+@command(
+    group, "extend", "hosts extend ec2 --hours 2", "hosts extend ec2://i-0123456789abcdef0 --hours 8 --yes"
+)
 def extend(
     ctx: typer.Context,
-    box: Box,
-    hours: Annotated[float, typer.Option(metavar="H", help="So many hours longer.")],
+    instance: Instance,
+    hours: Annotated[float, typer.Option(metavar="HOURS", help="Add this many hours (required).")],
     yes: Yes = False,
     json: Json = False,
-) -> None:
-    """Move a box's deadline."""
-    from orchestrator.commands import fleet as verb  # noqa: PLC0415
+) -> int:
+    """Postpone the deadline at which an instance shuts down."""
+    from orchestrator.commands import fleet as implementation
 
-    end(verb.extend(ours(ctx, json, yes), box, hours))
+    return implementation.extend(context(ctx, json, yes), instance, hours)
 
 
-@app.command()
+@command(group, "down", "hosts down ec2", "hosts down ec2://i-0123456789abcdef0 --purge --yes")
 def down(
     ctx: typer.Context,
-    box: Box,
-    discard: Annotated[bool, typer.Option("--discard", help="Do not fetch what its runs left.")] = False,
-    purge: Annotated[bool, typer.Option("--purge", help="Its data volume too.")] = False,
+    instance: Instance,
+    discard: Annotated[bool, typer.Option("--discard", help="Terminate without fetching its files.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete its data volume too.")] = False,
     yes: Yes = False,
     json: Json = False,
-) -> None:
-    """Fetch all that a box's runs left, verify it, and terminate the box."""
-    from orchestrator.commands import fleet as verb  # noqa: PLC0415
+) -> int:
+    """Fetch and verify the files of all its runs, then terminate it."""
+    from orchestrator.commands import fleet as implementation
 
-    end(verb.down(ours(ctx, json, yes), box, discard, purge))
+    return implementation.down(context(ctx, json, yes), instance, discard, purge)
 
 
-@app.command()
+@command(group, "orphans", "hosts orphans", "hosts orphans --region us-east-1 --end")
 def orphans(
     ctx: typer.Context,
     regions: Annotated[
-        list[str] | None, typer.Option("--region", metavar="REGION", help="Only there; else everywhere.")
+        list[str] | None,
+        typer.Option("--region", metavar="REGION", help="Search this region; repeatable (default: all)."),
     ] = None,
-    terminate: Annotated[bool, typer.Option("--end", help="Terminate and delete them; asks.")] = False,
+    terminate: Annotated[
+        bool, typer.Option("--end", help="Terminate and delete what is found, after a prompt.")
+    ] = False,
     yes: Yes = False,
     json: Json = False,
-) -> None:
-    """Find boxes and volumes of gpujob that nobody holds, in every region, by their tags."""
-    from orchestrator.commands import fleet as verb  # noqa: PLC0415
+) -> int:
+    """Find instances and volumes of gpujob that nothing uses."""
+    from orchestrator.commands import fleet as implementation
 
-    end(verb.orphans(ours(ctx, json, yes), regions or [], terminate))
+    return implementation.orphans(context(ctx, json, yes), regions or [], terminate)
+
+
+@command(app, "cost", "cost", "cost --json", rich_help_panel=PANEL)
+def cost(ctx: typer.Context, json: Json = False) -> int:
+    """Show what instances cost, by run and by month."""
+    from orchestrator.commands import fleet as implementation
+
+    return implementation.cost(context(ctx, json))

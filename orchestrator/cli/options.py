@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what the shell's completion offers for them."""
+"""Arguments and options that several commands share, with what the shell's completion offers for them."""
 
 from __future__ import annotations
 
@@ -9,70 +9,119 @@ import typer
 from orchestrator.context import Context
 
 
-def runs_like(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.cli.completion import runs  # noqa: PLC0415
+def _complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
+    from orchestrator.cli.completion import runs
 
     return runs(incomplete)
 
 
-def jobs_like(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.cli.completion import jobs  # noqa: PLC0415
+def _complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
+    from orchestrator.cli.completion import jobs
 
     return jobs(incomplete)
 
 
-def trainers_like(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.cli.completion import trainers  # noqa: PLC0415
+def _complete_trainer(ctx: typer.Context, incomplete: str) -> list[str]:
+    from orchestrator.cli.completion import trainers
 
     return trainers(incomplete)
 
 
-_RUN_HELP = "A run, a job's name (its latest run) or a unique prefix; left out: the one that is going."
+_TARGETS = "local, ec2, ec2://ID, ssh://USER@HOST:PORT or an SSH config name"
+
 Job = Annotated[
-    str, typer.Argument(metavar="JOB", help="A job file, or the name of one.", autocompletion=jobs_like)
-]
-Run = Annotated[str | None, typer.Argument(metavar="[RUN]", help=_RUN_HELP, autocompletion=runs_like)]
-Checkpoint = Annotated[str, typer.Argument(metavar="PATH", help="A checkpoint, or a fetched run.")]
-Files = Annotated[list[str], typer.Argument(metavar="FILE…", help="Files as the trainer takes them.")]
-On = Annotated[
-    str | None,
-    typer.Option(
-        "--on",
-        metavar="TARGET",
-        help="local, ssh://user@host:port, a name of ~/.ssh/config, ec2 or ec2://i-….",
+    str,
+    typer.Argument(
+        metavar="JOB", help="Job file (PATH.yaml) or the name of a job.", autocompletion=_complete_job
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what costs or destroys.")]
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="Run ID, a unique prefix of it, or a job's name for its latest run (default: the active run).",
+        autocompletion=_complete_run,
+    ),
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN",
+        help="Continue a run that has ended from its last checkpoint (default: start a new run).",
+        autocompletion=_complete_run,
+    ),
+]
+Trainer = Annotated[
+    str,
+    typer.Argument(metavar="TRAINER", help="Name of the trainer.", autocompletion=_complete_trainer),
+]
+Checkpoint = Annotated[str, typer.Argument(metavar="PATH", help="Checkpoint folder or fetched run folder.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Input files in the trainer's format.")]
+Instance = Annotated[
+    str, typer.Argument(metavar="INSTANCE", help="ec2://ID, or ec2 if there is only one instance.")
+]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="TARGET", help=f"Use {_TARGETS} (default: the setting `target`, or local)."),
+]
+OnHostOfRun = Annotated[
+    str | None,
+    typer.Option("--on", metavar="TARGET", help=f"Use {_TARGETS} (default: the host of the run)."),
+]
+OnKnownHosts = Annotated[
+    str | None,
+    typer.Option("--on", metavar="TARGET", help=f"Use {_TARGETS} (default: all hosts with known runs)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, also for an error.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Confirm costs and deletions without a prompt.")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override the job file: --set config.epochs=3."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the job file, such as config.epochs=3; repeatable (default: none).",
+    ),
 ]
 Data = Annotated[
     list[str] | None,
     typer.Option(
-        "--data", metavar="[NAME=]PATH", help="A data folder; without NAME, the folder of them all."
+        "--data",
+        metavar="[NAME=]PATH",
+        help="Use this data folder; without NAME, the parent of all; repeatable (default: from the job).",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
 MaxHours = Annotated[
     float | None,
-    typer.Option(metavar="H", help="End the run, and a box launched for it, after so many hours."),
+    typer.Option(
+        metavar="HOURS",
+        help="Stop the run and its instance after this many hours (default: from the job; 24 on EC2).",
+    ),
 ]
-Budget = Annotated[float | None, typer.Option(metavar="USD", help="As many hours as these dollars buy.")]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        metavar="USD",
+        help="Maximum spend in USD, converted to hours at the instance's hourly price (default: none).",
+    ),
+]
+Regions = Annotated[
+    list[str] | None,
+    typer.Option("--region", metavar="REGION", help="Try this AWS region; repeatable."),
+]
 Cidr = Annotated[
-    str | None, typer.Option("--ssh-cidr", metavar="CIDR", help="Who is let in; else this address alone.")
+    str | None,
+    typer.Option(
+        "--ssh-cidr",
+        metavar="CIDR",
+        help="Allow SSH to the instance from this address range (default: this machine's address).",
+    ),
 ]
 World = Annotated[bool, typer.Option("--open-to-the-world", help="Allow --ssh-cidr 0.0.0.0/0.")]
 
 
-def ours(ctx: typer.Context, json: bool, yes: bool = False) -> Context:
-    """The context of this command line, with what its flags say."""
+def context(ctx: typer.Context, json: bool = False, yes: bool = False) -> Context:
+    """The Context of this process, with the command's own flags set."""
     found: Context = ctx.obj
     found.json, found.yes = json, yes
     return found
-
-
-def end(code: int) -> None:
-    """Ends the command with this exit code."""
-    raise typer.Exit(int(code))

@@ -32,7 +32,7 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
         reports = _reports(ctx, host, store, job, fresh)
     report = next((report for report in reports if gate.errors(report)), reports[-1])
     if report.get("tier") == "files":
-        ctx.talk("no Python there has PyTorch: only names, labels and splits were looked at")
+        ctx.warn("no Python there has PyTorch: only names, labels and splits were looked at")
     if ctx.json:
         ctx.answer(report)
     else:

@@ -35,10 +35,12 @@ class Executor:
     def run(self, plan: Plan, word: str) -> None:
         for step in plan.steps:
             plans.announce(self.ctx, step)
+            started = self.ctx.now()
             if isinstance(step, CheckStep):
                 gate.passes(self.ctx, self.host, self.store, step, word)
             else:
                 self.take(step)
+            self.ctx.detail(f"  {step.title}: {self.ctx.now() - started:.2f} s")
 
     def take(self, step: Step) -> None:
         """One step that is no check."""

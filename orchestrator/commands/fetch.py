@@ -44,7 +44,7 @@ def fetch(
         if goes and home.whole(seen, ctx.now()):
             ended = boxes.release(ctx, store, host, seen)
         elif goes:
-            ctx.talk(f"{host.label} is kept: not all came home. gpujob ssh {seen['id']} looks there,")
+            ctx.warn(f"{host.label} is kept: not all came home. gpujob ssh {seen['id']} looks there,")
             ctx.talk(f"gpujob hosts down {host.label} --discard ends it")
     _report(ctx, seen["id"], folder, home)
     if ended and not ctx.json:

@@ -49,7 +49,7 @@ def listed(ctx: Context, cached: bool) -> int:
     """The hosts on our own record, and the boxes of EC2 that have not ended."""
     boxes, unseen = fleet.known(ctx, Store(ctx.state_dir), ask=not cached)
     for error in unseen:
-        ctx.talk(f"as it was last seen: {error.what}; {error.why}")
+        ctx.warn(f"as it was last seen: {error.what}; {error.why}")
     code = int(unseen[0].exit_code) if unseen else 0
     file = hostkeys.own_file(ctx)
     rows = []

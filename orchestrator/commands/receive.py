@@ -76,9 +76,9 @@ def _staged(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
 
 def _warn(ctx: Context, names: list[str], why: str) -> None:
     for name in names[:5]:
-        ctx.talk(f"warning: {name} {why}")
+        ctx.warn(f"warning: {name} {why}")
     if names[5:]:
-        ctx.talk(f"warning: so it is with {len(names) - 5} more")
+        ctx.warn(f"warning: and {len(names) - 5} more files")
 
 
 @contextlib.contextmanager

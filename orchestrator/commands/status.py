@@ -53,7 +53,7 @@ def _settle(ctx: Context, store: Store) -> None:
     try:
         boxes.settle(ctx, store)
     except GpujobError as error:
-        ctx.talk(f"a launch that was cut could not be looked for: {error.what}: {error.why}")
+        ctx.warn(f"a launch that was cut could not be looked for: {error.what}: {error.why}")
 
 
 def _labels(store: Store, settings: dict[str, Setting]) -> list[str]:

@@ -42,7 +42,7 @@ def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
     words = ["evaluate", folder, *[word for item in data for word in ("--data", _absolute(ctx, item))]]
     for line in _call(ctx, [*words, "--split", split]):
         if "warning" in line:
-            ctx.talk(f"warning: {line['warning']}")
+            ctx.warn(f"warning: {line['warning']}")
         _say(ctx, line, results.evaluation)
     return 0
 

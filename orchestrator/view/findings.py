@@ -19,7 +19,7 @@ class Progress:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._shown = not ctx.json and ctx.stderr.isatty()
+        self._shown = ctx.shows_progress
 
     def __enter__(self) -> Progress:
         return self
@@ -58,9 +58,10 @@ def print_findings(ctx: Context, report: dict[str, Any]) -> None:
         severity, seen = finding["severity"], harmless(finding["seen"])
         if severity == "info":
             seen = textwrap.shorten(seen, 160, placeholder=" …")
-        ctx.talk(f"  {paint(severity, _STYLE[severity])} {finding['code']}: {seen}")
+        write = ctx.talk if severity == "info" else ctx.warn
+        write(f"  {paint(severity, _STYLE[severity])} {finding['code']}: {seen}")
         if finding["fix"] and severity != "info":
-            ctx.talk(f"    {harmless(finding['fix'])}")
+            write(f"    {harmless(finding['fix'])}")
     ctx.talk("  " + summary(report))
 
 

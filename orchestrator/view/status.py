@@ -77,9 +77,9 @@ def _print_host(ctx: Context, answer: dict[str, Any], detail: bool, several: boo
         box = answer["box"]
         ctx.out(f"  {box['type']} in {box['zone']}, {box['state']}: {box['money']}")
     if answer.get("box") and answer["box"]["ended"]:
-        ctx.talk(f"{label} has ended; what follows was last seen there")
+        ctx.warn(f"{label} has ended; what follows was last seen there")
     elif answer.get("unreachable"):
-        ctx.talk(f"{label} does not answer ({answer['unreachable']}); what follows is from the cache")
+        ctx.warn(f"{label} does not answer ({answer['unreachable']}); what follows is from the cache")
     if answer.get("asked"):
         ctx.talk(f"cached {duration(ctx.now() - answer['asked'])} ago")
     going = [run for run in described if run["state"] in GOING]

@@ -15,7 +15,7 @@ _EVERY = 0.1
 @contextlib.contextmanager
 def bar(ctx: Context, total: int) -> Iterator[Callable[[int], None]]:
     """Gives a function that is told how many bytes moved; silent where stderr is no terminal."""
-    if ctx.json or not ctx.stderr.isatty():
+    if not ctx.shows_progress:
         yield lambda count: None
         return
     started, moved, shown = ctx.now(), 0, 0.0

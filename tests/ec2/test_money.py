@@ -101,7 +101,7 @@ class Terminal(io.StringIO):
 
 def test_the_answer_no_is_the_default(ec2: FakeEC2, client: Client) -> None:
     result = user.run(client, *UP[:-1], stdin=Terminal("\n"), stderr=Terminal())
-    assert (result.code, "nothing was done" in result.err) == (2, True)
+    assert (result.code, "nothing was changed" in result.err) == (2, True)
     assert ec2.calls("RunInstances") == []
 
 

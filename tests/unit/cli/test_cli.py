@@ -70,7 +70,7 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["deplyo"], 2, "No such command"),
+        (["deplyo"], 2, "No such command 'deplyo'. Did you mean 'deploy'?"),
         (["deploy", "x", "--colour"], 2, "No such option"),
         (["deploy"], 2, "Missing argument"),
         (["deploy", "nosuch"], 2, "there is no job 'nosuch'"),

@@ -1,0 +1,162 @@
+"""`gpujob deploy | check | status | monitor | stop | ssh`: signatures and help. Bodies are imported late."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.help import command
+from orchestrator.cli.options import (
+    Budget,
+    Cidr,
+    Data,
+    DryRun,
+    Job,
+    Json,
+    MaxHours,
+    On,
+    OnHostOfRun,
+    OnKnownHosts,
+    Resume,
+    Run,
+    Sets,
+    World,
+    Yes,
+    context,
+)
+from orchestrator.errors import UsageError
+
+app = typer.Typer()
+PANEL = "Run"
+
+
+@command(
+    app,
+    "deploy",
+    "deploy train.yaml --follow",
+    "deploy slowfast --on ec2 --budget 20 --dry-run",
+    rich_help_panel=PANEL,
+)
+def deploy(
+    ctx: typer.Context,
+    job: Job,
+    on: On = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name the run, to start a second one (default: the job's name)."),
+    ] = None,
+    sets: Sets = None,
+    data: Data = None,
+    resume: Resume = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Print the log until the run ends.")] = False,
+    dry_run: DryRun = False,
+    max_hours: MaxHours = None,
+    budget: Budget = None,
+    cidr: Cidr = None,
+    world: World = False,
+    share_gpu: Annotated[
+        bool, typer.Option("--share-gpu", help="Start even if another process is using a GPU.")
+    ] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
+    """Check a job, send its code and data, and start it in tmux."""
+    from orchestrator.commands import deploy as implementation
+    from orchestrator.commands.boxes import Ingress
+
+    overrides = (tuple(sets or ()), tuple(data or ()))
+    request = implementation.Request(
+        job, on, name, *overrides, resume, follow, dry_run, share_gpu, max_hours, budget
+    )
+    return implementation.deploy(context(ctx, json, yes), replace(request, ingress=Ingress(cidr, world)))
+
+
+@command(app, "check", "check train.yaml", "check blendshapes --data sample --fresh", rich_help_panel=PANEL)
+def check(
+    ctx: typer.Context,
+    job: Job,
+    on: On = None,
+    sets: Sets = None,
+    data: Data = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore the cached result of these checks.")] = False,
+    json: Json = False,
+) -> int:
+    """Test a job's data and configuration before anything starts."""
+    from orchestrator.commands import check as implementation
+
+    return implementation.check(context(ctx, json), job, on, sets or [], data or [], fresh)
+
+
+@command(app, "status", "status", "status blendshapes --lines 20", rich_help_panel=PANEL)
+def status(
+    ctx: typer.Context,
+    run: Run = None,
+    on: OnKnownHosts = None,
+    cached: Annotated[bool, typer.Option("--cached", help="Show the last answer; contact no host.")] = False,
+    lines: Annotated[
+        int,
+        typer.Option(min=0, max=100, metavar="N", help="Show the last N log lines, 0 to 100 (default 5)."),
+    ] = 5,
+    json: Json = False,
+) -> int:
+    """Show state, progress, processes, GPUs and disk of runs."""
+    from orchestrator.commands import status as implementation
+
+    return implementation.status(context(ctx, json), run, on, cached, lines)
+
+
+@command(app, "monitor", "monitor", "monitor blendshapes --stream", rich_help_panel=PANEL)
+def monitor(
+    ctx: typer.Context,
+    run: Run = None,
+    on: OnHostOfRun = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the log so far, then follow it.")] = False,
+    attach: Annotated[
+        bool, typer.Option("--attach", help="Attach to the tmux session; Ctrl-b d detaches.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.2, metavar="SECONDS", help="Refresh interval in seconds (default 2).")
+    ] = 2.0,
+    json: Json = False,
+) -> int:
+    """Watch a run live; Ctrl-C leaves it running."""
+    from orchestrator.commands import monitor as implementation
+
+    if stream and attach:
+        raise UsageError("--stream and --attach exclude each other", "", "gpujob monitor --stream")
+    mode = "attach" if attach else "stream" if stream else "screen"
+    return implementation.monitor(context(ctx, json), run, on, mode, interval)
+
+
+@command(app, "stop", "stop", "stop blendshapes --clean", rich_help_panel=PANEL)
+def stop(
+    ctx: typer.Context,
+    run: Run = None,
+    on: OnHostOfRun = None,
+    now: Annotated[bool, typer.Option("--now", help="Kill it without waiting for a checkpoint.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Delete its working copy and temporary files.")
+    ] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete the whole run folder, checkpoints too, after a prompt.")
+    ] = False,
+    terminate: Annotated[
+        bool, typer.Option("--terminate", help="Fetch all its files, then terminate its EC2 instance.")
+    ] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> int:
+    """Stop a run after a checkpoint; verify that no process is left."""
+    from orchestrator.commands import stop as implementation
+
+    return implementation.stop(context(ctx, json, yes), run, on, now, clean, purge, terminate)
+
+
+@command(app, "ssh", "ssh", "ssh blendshapes", rich_help_panel=PANEL)
+def ssh(ctx: typer.Context, run: Run = None, on: OnHostOfRun = None) -> int:
+    """Open a shell on a run's host, in the folder of the run."""
+    from orchestrator.commands import login as implementation
+
+    return implementation.login(context(ctx), run, on)

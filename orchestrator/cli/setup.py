@@ -1,0 +1,79 @@
+"""`gpujob init | prepare | doctor | config`: signatures and help. Bodies are imported late."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.help import Group, command
+from orchestrator.cli.options import Json, On, Trainer, context
+
+PANEL = "Setup"
+app = typer.Typer()
+config = typer.Typer(
+    cls=Group,
+    help="Show the settings and where each value comes from.",
+    epilog="config show\nconfig show --json",
+    no_args_is_help=True,
+)
+
+
+@command(app, "init", "init train.py", "init scripts/train.sh", rich_help_panel=PANEL)
+def init(
+    ctx: typer.Context,
+    script: Annotated[
+        str | None,
+        typer.Argument(metavar="[SCRIPT]", help="The script that trains (default train.py)."),
+    ] = None,
+) -> int:
+    """Write a commented job file for your own script."""
+    from orchestrator.commands import init as implementation
+
+    return implementation.init(context(ctx), script)
+
+
+@command(
+    app,
+    "prepare",
+    "prepare blendshapes --sample sample",
+    "prepare slowfast --ravdess DIR --crema DIR --to splits",
+    rich_help_panel=PANEL,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def prepare(
+    ctx: typer.Context,
+    trainer: Trainer,
+    sample: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Write sample data to this folder (default: none).")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Create a trainer's sample data, or convert its source data.
+
+    Other options are passed to the trainer: --NAME PATH names a source (also --from NAME=PATH), --to DIR the
+    output.
+    """
+    from orchestrator.commands import trainer as implementation
+
+    words = [*(["--sample", sample] if sample else []), *ctx.args]
+    return implementation.prepare(context(ctx, json), trainer, words)
+
+
+@command(app, "doctor", "doctor", "doctor --on ec2", rich_help_panel=PANEL)
+def doctor(ctx: typer.Context, on: On = None, json: Json = False) -> int:
+    """Check that a target has what a deploy needs."""
+    from orchestrator.commands import doctor as implementation
+
+    return implementation.doctor(context(ctx, json), on)
+
+
+app.add_typer(config, name="config", rich_help_panel=PANEL)
+
+
+@command(config, "show", "config show", "config show --json")
+def config_show(ctx: typer.Context, json: Json = False) -> int:
+    """Print every setting, its value and where it was set."""
+    from orchestrator.commands import config as implementation
+
+    return implementation.show(context(ctx, json))
