@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.commands import config, execute, facts, gate, jobs
+from orchestrator.commands import config, execute, inputs, jobs, preflight
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core.plan import CheckStep
@@ -30,27 +30,28 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
     store = Store(ctx.state_dir)
     with registry.target(ctx, settings, on).connect() as host:
         reports = _reports(ctx, host, store, job, fresh)
-    report = next((report for report in reports if gate.errors(report)), reports[-1])
+    report = next((report for report in reports if preflight.errors(report)), reports[-1])
     if report.get("tier") == "files":
         ctx.warn("no Python there has PyTorch: only names, labels and splits were looked at")
     if ctx.json:
         ctx.answer(report)
     else:
         findings.print_report(ctx, report)
-    return 1 if gate.errors(report) else 0
+    return 1 if preflight.errors(report) else 0
 
 
 def _reports(ctx: Context, host: Host, store: Store, job: jobs.Job, fresh: bool) -> list[dict[str, Any]]:
     """The reports of all checks that a deploy would make, up to the first with an error."""
-    trees = facts.sources(ctx, job)
-    given = facts.inputs(host, job, facts.identity(ctx, job.spec.name), trees)
+    trees = inputs.sources(ctx, job)
+    collected = inputs.collect(ctx, job, trees, host.label, is_local=host.is_here)
+    plan = planning.build_check(inputs.with_facts(collected, host, job))
     executor = execute.Executor(ctx, host, store, trees)
     found: list[dict[str, Any]] = []
-    for step in planning.make_check(given).steps:
+    for step in plan.steps:
         if isinstance(step, CheckStep):
             plans.announce(ctx, step)
-            found.append(gate.run(ctx, host, store, step, fresh))
-            if gate.errors(found[-1]):
+            found.append(preflight.run(ctx, host, store, step, fresh))
+            if preflight.errors(found[-1]):
                 break
         else:
             executor.take(step)

@@ -12,7 +12,7 @@ from orchestrator.commands import (
     boxes,
     config,
     execute,
-    facts,
+    inputs,
     jobs,
     launches,
     monitor,
@@ -21,10 +21,9 @@ from orchestrator.commands import (
 )
 from orchestrator.commands.boxes import Ingress
 from orchestrator.context import Context
-from orchestrator.core import fitness, runstate, space
+from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
-from orchestrator.core.plan import StartStep
-from orchestrator.core.runjson import Identity, Inputs
+from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.spec import need_positive
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.instances import prices, quote
@@ -68,11 +67,11 @@ def deploy(ctx: Context, request: Request) -> int:
         there = launches.revive(ctx, store, there, given, request.ingress)
     elif boxes.wanted(there, settings) and not request.resume:
         jobs.need_data(job)
-        boxed = preview.Boxed(ctx, store, settings, job)
+        boxed = preview.Preview(ctx, store, settings, job)
         if request.dry_run:
             plans.print_plan(ctx, boxed.plan(request.ingress.shown))
             return 0
-        boxed.check_here(request.word)
+        boxed.check_on_client(request.word)
         there = launches.ensure(ctx, store, boxed.quote, request.ingress)
     with registry.target(ctx, settings, there).connect() as host:
         _say_target(ctx, request, settings["target"].source, host)
@@ -124,13 +123,15 @@ def _say_target(ctx: Context, request: Request, source: str, host: Host) -> None
 def _fresh(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str | None:
     """The id of the run that is up now; None for a dry run."""
     secrets = _secrets(ctx, job.spec.pass_env)
-    trees = facts.sources(ctx, job)
-    given = facts.inputs(host, job, facts.identity(ctx, job.spec.name), trees, request.share_gpu)
+    trees = inputs.sources(ctx, job)
+    is_local, share_gpu = host.is_here, request.share_gpu
+    collected = inputs.collect(ctx, job, trees, host.label, is_local=is_local, share_gpu=share_gpu)
+    collected = inputs.with_facts(collected, host, job)
     if request.dry_run:
-        plans.print_plan(ctx, planning.make(given))
+        plans.print_plan(ctx, planning.build(collected))
         return None
     with _alone(store, job.spec.name, host):
-        return _carry_out(ctx, host, store, given, trees, request, secrets)
+        return _carry_out(ctx, host, store, collected, trees, request, secrets)
 
 
 @contextlib.contextmanager
@@ -147,23 +148,23 @@ def _carry_out(
     ctx: Context,
     host: Host,
     store: Store,
-    given: Inputs,
+    collected: PlanInputs,
     trees: dict[str, Source],
     request: Request,
     secrets: dict[str, str],
 ) -> str:
-    cut = _cut_deploy(ctx, host, store, given)
+    cut = _cut_deploy(ctx, host, store, collected)
     if isinstance(cut, dict):
-        _confirm(ctx, host, store, given.job.name, cut)
+        _confirm(ctx, host, store, collected.job.name, cut)
         plans.print_next(ctx, (), cut, request.follow)
         return str(cut["id"])
-    plan = planning.make(replace(given, identity=cut) if cut else given)
-    start = next(step for step in plan.steps if isinstance(step, StartStep))
-    intent = {"fingerprint": plan.fingerprint, "identity": vars(_identity(start))}
+    assert collected.facts
+    plan = planning.build(replace(collected, identity=cut) if cut else collected)
+    intent = {"fingerprint": plan.fingerprint, "identity": vars(plan.identity)}
     store.write_intent(plan.job, host.label, intent)
     executor = execute.Executor(ctx, host, store, trees)
     executor.secrets = secrets
-    executor.planned = execute.planned(given.facts, given.share_gpu)
+    executor.planned = execute.planned(collected.facts, collected.share_gpu)
     try:
         with boxes.awake(host):
             executor.run(plan, request.word)
@@ -177,25 +178,27 @@ def _carry_out(
     return plan.run_id
 
 
-def _cut_deploy(ctx: Context, host: Host, store: Store, given: Inputs) -> Identity | dict[str, Any] | None:
+def _cut_deploy(
+    ctx: Context, host: Host, store: Store, collected: PlanInputs
+) -> Identity | dict[str, Any] | None:
     """What an earlier deploy left open: nothing, the identity to go on with, or the run it brought up.
 
     Only the same thing is carried on. Of another thing, a run that is going is named as every going
     run is, and what was half made on the host is removed.
     """
-    intent = store.open_intent(given.job.name, host.label)
+    intent = store.open_intent(collected.job.name, host.label)
     if not intent:
         return None
     who = Identity(**intent["identity"])
-    same = planning.fingerprint(given) == intent["fingerprint"]
+    same = planning.fingerprint(collected) == intent["fingerprint"]
     seen = runs.look(host, who.run_id)
     if seen and seen["state"]:
         if same:
             ctx.talk(f"the deploy that was cut had started {who.run_id}")
             return seen
-        _confirm(ctx, host, store, given.job.name, seen)
+        _confirm(ctx, host, store, collected.job.name, seen)
         if isinstance(runstate.fold(seen, ctx.now()), runstate.GOING):
-            raise fitness.already_running(given.job.name, who.run_id)
+            raise hostchecks.already_running(collected.job.name, who.run_id)
         return None
     if same:
         ctx.talk(f"carrying on the deploy that was cut: {who.run_id}")
@@ -203,11 +206,6 @@ def _cut_deploy(ctx: Context, host: Host, store: Store, given: Inputs) -> Identi
     if seen:
         host.ask("clean", run=who.run_id, purge=True)
     return None
-
-
-def _identity(start: StartStep) -> Identity:
-    spec = start.spec
-    return Identity(spec["id"], spec["created"], spec["who"], spec["mark"], spec["client"])
 
 
 def _confirm(ctx: Context, host: Host, store: Store, job: str, seen: dict[str, Any]) -> None:
@@ -228,11 +226,11 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
     with _alone(store, job.spec.name, host):
         seen = runs.find(ctx, host, store, request.resume)
         _refuse_resume(ctx, job, seen)
-        found = facts.ask(host, job, [], {})
-        fitness.refuse_host(found, job.spec, request.share_gpu)
-        space.refuse_run(found, job.spec)
+        facts = inputs.host_facts(host, job)
+        hostchecks.require_host(facts, job.spec, request.share_gpu)
+        hostchecks.require_space_for_run(facts, job.spec)
         secrets = _secrets(ctx, (seen["run"] or {}).get("pass_env") or [])
-        planned = execute.planned(found, request.share_gpu)
+        planned = execute.planned(facts, request.share_gpu)
         spec = {"id": seen["id"]}
         started = execute.start(host, job.spec.name, spec=spec, secrets=secrets, resume=True, **planned)
         runs.remember(ctx, store, host, [started])

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 from orchestrator import __version__, registry
 from orchestrator.commands import boxes, config
 from orchestrator.context import Context
 from orchestrator.core import tmux
-from orchestrator.core.fitness import LINGER, at_logout
-from orchestrator.core.interpreters import drives, has_torch, lacking, too_old
-from orchestrator.core.space import LEAST_FREE
+from orchestrator.core.hostchecks import LEAST_FREE, LINGER, describe_logout
+from orchestrator.core.hostfacts import HostFacts, PythonFacts
+from orchestrator.core.interpreters import can_use_gpus, has_torch, is_driver_too_old, missing_packages
 from orchestrator.errors import GpujobError
 from orchestrator.instances import launch, trial
+from orchestrator.targets import helper
 from orchestrator.targets.ssh import localrsync
 from orchestrator.view.console import Paint, columns, size
 from orchestrator.view.status import gpus
@@ -32,10 +33,10 @@ def doctor(ctx: Context, on: str | None) -> int:
         rows += trial.rows(ctx, settings["region"].value, launch.DEFAULT_TYPES[0], spot=False)
     else:
         with registry.target(ctx, settings, on).connect() as host:
-            facts = host.ask("facts", pythons=host.pythons(), trees=[])
+            facts = helper.facts(host, host.pythons())
             rows += examine(facts)
             label = host.label
-            rows += [] if host.is_here else [_rsync(facts["rsync"])]
+            rows += [] if host.is_here else [_rsync(facts.rsync)]
     if ctx.json:
         keys = ("what", "verdict", "seen", "fix")
         table = [dict(zip(keys, row, strict=True)) for row in rows]
@@ -49,11 +50,11 @@ def doctor(ctx: Context, on: str | None) -> int:
     return 1 if missing else 0
 
 
-def examine(facts: dict[str, Any]) -> list[Row]:
+def examine(facts: HostFacts) -> list[Row]:
     """Facts of a host → rows. Pure."""
     return [
-        _tmux(facts["tmux"]),
-        _torch(facts["pythons"]),
+        _tmux(facts.tmux),
+        _torch(facts.pythons),
         _disk(facts),
         _gpu(facts),
         *_driver(facts),
@@ -75,15 +76,14 @@ def _tmux(version: str | None) -> Row:
     return ("tmux", "ok", version, "")
 
 
-def _torch(pythons: list[dict[str, Any]]) -> Row:
-    able = [p for p in pythons if has_torch(p)]
-    if able:
-        return ("PyTorch", "ok", f"{able[0]['torch']} in {able[0]['path']}", "")
-    near = [p for p in pythons if p.get("torch")]
-    if near:
-        lacks = " and ".join(lacking(near[0]))
-        return ("PyTorch", "ok", f"{near[0]['torch']} in {near[0]['path']}; deploy adds {lacks}", "")
-    seen = ", ".join(p["path"] for p in pythons) or "no Python answered"
+def _torch(pythons: Sequence[PythonFacts]) -> Row:
+    with_torch = sorted((python for python in pythons if python.torch), key=lambda one: not has_torch(one))
+    if with_torch:
+        best = with_torch[0]
+        missing = missing_packages(best)
+        added = f"; deploy adds {' and '.join(missing)}" if missing else ""
+        return ("PyTorch", "ok", f"{best.torch} in {best.path}{added}", "")
+    seen = ", ".join(python.path for python in pythons) or "no Python answered"
     return (
         "PyTorch",
         "warning",
@@ -92,37 +92,39 @@ def _torch(pythons: list[dict[str, Any]]) -> Row:
     )
 
 
-def _disk(facts: dict[str, Any]) -> Row:
-    free = facts["disk"]["free"]
-    seen = f"{size(free)} free below {facts['root']}"
+def _disk(facts: HostFacts) -> Row:
+    free = facts.disk.free
+    seen = f"{size(free)} free below {facts.root}"
     return ("disk", "ok", seen, "") if free >= LEAST_FREE * 2**30 else ("disk", "missing", seen, "free 2 GiB")
 
 
-def _gpu(facts: dict[str, Any]) -> Row:
-    if not facts["gpus"]:
+def _gpu(facts: HostFacts) -> Row:
+    if facts.gpus is None:
+        return ("GPU", "warning", "unknown: the GPUs could not be queried", "on the host: nvidia-smi")
+    if not facts.gpus:
         return ("GPU", "warning", "none: runs use the CPU", "")
-    return ("GPU", "ok", gpus(facts["gpus"]), "")
+    return ("GPU", "ok", gpus(facts.gpus), "")
 
 
-def _driver(facts: dict[str, Any]) -> list[Row]:
-    """Whether the first PyTorch that a run would take can use the GPUs."""
-    found = sorted((p for p in facts["pythons"] if p.get("torch")), key=lambda p: not drives(facts, p))
-    if not facts["gpus"] or not found or drives(facts, found[0]):
+def _driver(facts: HostFacts) -> list[Row]:
+    """Whether the first PyTorch that a run would use can use the GPUs."""
+    with_torch = [python for python in facts.pythons if python.torch]
+    best = min(with_torch, key=lambda one: not can_use_gpus(facts, one), default=None)
+    if best is None or can_use_gpus(facts, best):
         return []
-    best = found[0]
-    if too_old(facts, best):
-        seen = f"it runs CUDA {facts['cuda_driver']}; torch {best['torch']} is built for CUDA {best['cuda']}"
+    if is_driver_too_old(facts, best):
+        seen = f"it runs CUDA {facts.cuda_driver}; torch {best.torch} is built for CUDA {best.cuda}"
         return [("driver", "missing", seen, "a newer NVIDIA driver, or an older torch")]
-    seen = f"torch {best['torch']} in {best['path']} is built without CUDA"
+    seen = f"torch {best.torch} in {best.path} is built without CUDA"
     return [("driver", "warning", seen, "install the CUDA build of torch")]
 
 
-def _logout(facts: dict[str, Any]) -> list[Row]:
-    told = at_logout(facts)
-    if not told:
+def _logout(facts: HostFacts) -> list[Row]:
+    effect = describe_logout(facts)
+    if not effect or not facts.logout:
         return []
-    verdict = "missing" if facts["logout"]["kills"] else "warning"
-    return [("logout", verdict, told.partition(";")[0], f"{LINGER} {facts['logout']['user']}")]
+    verdict = "missing" if facts.logout.kills else "warning"
+    return [("logout", verdict, effect.partition(";")[0], f"{LINGER} {facts.logout.user}")]
 
 
 def _print(ctx: Context, rows: list[Row]) -> None:

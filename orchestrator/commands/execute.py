@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.commands import facts, gate
+from orchestrator.commands import inputs, preflight
 from orchestrator.context import Context
-from orchestrator.core import fitness
+from orchestrator.core import decode, hostchecks
+from orchestrator.core.hostfacts import GpuProcess, HostFacts
 from orchestrator.core.plan import CheckStep, CodeStep, DataStep, EnvironmentStep, Plan, StartStep, Step
 from orchestrator.errors import UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
+from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Refused
 from orchestrator.view import plans, transfer
 
@@ -37,7 +39,7 @@ class Executor:
             plans.announce(self.ctx, step)
             started = self.ctx.now()
             if isinstance(step, CheckStep):
-                gate.passes(self.ctx, self.host, self.store, step, word)
+                preflight.require_passed(self.ctx, self.host, self.store, step, word)
             else:
                 self.take(step)
             self.ctx.detail(f"  {step.title}: {self.ctx.now() - started:.2f} s")
@@ -50,11 +52,9 @@ class Executor:
             with transfer.bar(self.ctx, step.bytes) as moved:
                 self.host.send_data(step.name, step.fingerprint, Path(step.source), moved)
         elif isinstance(step, EnvironmentStep):
-            of = {"requirements": step.requirements, "keep": step.keep, "own": step.own}
-            self.host.ask(
-                "make_environment", key=step.key, python=step.python, packages=list(step.packages), **of
-            )
+            helper.make_environment(self.host, step.environment)
         elif isinstance(step, StartStep):
+            assert step.spec is not None
             job = step.spec["job"]
             self.started = start(self.host, job, spec=step.spec, secrets=self.secrets, **self.planned)
 
@@ -63,13 +63,13 @@ class Executor:
         try:
             self.host.send_tree(tree)
         except (Refused, UsageError):
-            facts.digests(self.ctx).forget(tree.folder)
+            inputs.digests(self.ctx).forget(tree.folder)
             raise
 
 
-def planned(found: dict[str, Any], share_gpu: bool) -> dict[str, Any]:
+def planned(facts: HostFacts, share_gpu: bool) -> dict[str, Any]:
     """What a start is judged by on the host: who was there when it was planned, and whether that matters."""
-    return {"share_gpu": share_gpu, "beside": [run["id"] for run in found["live"]]}
+    return {"share_gpu": share_gpu, "beside": [run.id for run in facts.live]}
 
 
 def start(host: Host, job: str, **fields: Any) -> dict[str, Any]:
@@ -78,8 +78,8 @@ def start(host: Host, job: str, **fields: Any) -> dict[str, Any]:
         seen: dict[str, Any] = host.ask("start", **fields)["seen"]
     except Refused as no:
         if no.kind == "running":
-            raise fitness.already_running(job, no.about["run"]) from None
+            raise hostchecks.already_running(job, no.about["run"]) from None
         if no.kind == "gpu":
-            raise fitness.gpu_in_use(no.about["holders"]) from None
+            raise hostchecks.gpu_in_use(decode.structs(no.about["holders"], GpuProcess)) from None
         raise
     return seen

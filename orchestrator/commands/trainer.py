@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import process
-from orchestrator.commands import gate, jobs, verify
+from orchestrator.commands import jobs, preflight, verify
 from orchestrator.context import Context
-from orchestrator.core import interpreters
+from orchestrator.core import hostfacts, interpreters
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import facts
 from orchestrator.targets.local import pythons
@@ -103,7 +103,7 @@ def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[s
         why = jobs.last_line(done.err)
         if done.code == Exit.USAGE:
             raise UsageError(why, "", f"gpujob {verb} --help")
-        if done.code == gate.NO_USABLE_DATA:
+        if done.code == preflight.NO_USABLE_DATA:
             raise GpujobError(f"the data gives nothing to {verb}", why)
         raise GpujobError(f"{verb} failed: {why}", _why(done.code), "gpujob doctor")
     return found
@@ -124,11 +124,11 @@ def _taker(found: list[dict[str, Any]], progress: findings.Progress) -> Callable
 
 def _python(ctx: Context) -> str:
     for word in pythons(ctx):
-        seen = facts.python_facts(word)
-        if seen and interpreters.has_torch(seen):
-            return str(seen["path"])
+        answer = facts.python_facts(word)
+        if answer and interpreters.has_torch(python := hostfacts.parse_python(answer)):
+            return python.path
     raise GpujobError(
-        "no Python here has PyTorch", "the trainers need it", "pip install torch numpy safetensors"
+        "no Python on this machine has PyTorch", "the trainers need it", "pip install torch numpy safetensors"
     )
 
 

@@ -1,4 +1,4 @@
-"""spec + facts → Plan: ordered steps with their reasons. `--dry-run` prints the object that execute runs."""
+"""Inputs → Plan: ordered steps with their reasons. `--dry-run` prints the object that execute runs. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core import fitness, interpreters, runjson, space
+from orchestrator.core import hostchecks, interpreters, runjson
+from orchestrator.core.hostfacts import HostFacts
+from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
+from orchestrator.core.interpreters import Environment, Interpreter
 from orchestrator.core.layout import Layout
-from orchestrator.core.runjson import Code, Data, Inputs
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do, why, and how much of it; `done`: it is so already."""
+    """One thing to do, why, and how much of it; `done`: nothing is left to do."""
 
     title: str
     reason: str
@@ -26,62 +28,78 @@ class Step:
 
 
 @dataclass(frozen=True)
+class CheckRequest:
+    """What `python -m trainers check` reads on stdin. `data`: folders by name; `work`: where it may cache."""
+
+    config: dict[str, Any]
+    data: dict[str, str]
+    tier: str
+    work: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckStep(Step):
-    """The gate: the trainer looks at data and recipe. `here`: on the laptop, before anything is sent."""
+    """The trainer's preflight check of data and recipe. `on_client`: there, before anything is sent.
 
-    here: bool = False
-    python: str = ""
-    pythonpath: str = ""
-    request: dict[str, Any] = field(default_factory=dict)
-    trainer: str = ""
-    key: str = ""
-
-
-@dataclass(frozen=True)
-class CodeStep(Step):
-    role: str = ""
-    tree: str = ""
-
-
-@dataclass(frozen=True)
-class DataStep(Step):
-    """A folder of the laptop to be on the host as it is now."""
-
-    name: str = ""
-    source: str = ""
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True)
-class EnvironmentStep(Step):
-    """A venv over an interpreter of the host, with what that lacks; `own`: it sees nothing of the host's.
-
-    `requirements` is the text of a file for pip, `keep` a version that it may not replace.
+    `key`: what the report depends on. `python` and `pythonpath`: the host's, empty while unknown.
     """
 
-    key: str = ""
+    trainer: str
+    request: CheckRequest
+    key: str
+    on_client: bool = False
     python: str = ""
-    packages: tuple[str, ...] = ()
-    requirements: str = ""
-    keep: str = ""
-    own: bool = False
+    pythonpath: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class CodeStep(Step):
+    role: str
+    tree: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataStep(Step):
+    """Upload of a folder of the client."""
+
+    name: str
+    source: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentStep(Step):
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
 class StartStep(Step):
-    """`spec` is run.json, written once."""
+    """`argv`: the command of the run. `spec`: run.json, written once; None while the host is unknown."""
 
-    spec: dict[str, Any] = field(default_factory=dict)
+    argv: tuple[str, ...]
+    spec: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Plan:
-    run_id: str
+    """`complete`: false while the host does not exist; its interpreter and run.json are unknown then."""
+
+    identity: Identity
     job: str
     target: str
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
     fingerprint: str
+    complete: bool
+
+    @property
+    def run_id(self) -> str:
+        return self.identity.run_id
+
+    @property
+    def start(self) -> StartStep:
+        """The step that starts the run. StopIteration: a plan of checks has none."""
+        return next(step for step in self.steps if isinstance(step, StartStep))
 
 
 def run_id(name: str, now: float, token: str) -> str:
@@ -89,164 +107,173 @@ def run_id(name: str, now: float, token: str) -> str:
     return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{token[:4]}"
 
 
-def make(given: Inputs) -> Plan:
-    """The plan, or the reason why there is none (GpujobError)."""
-    fitness.refuse_host(given.facts, given.job, given.share_gpu)
-    fitness.refuse_logout(given.facts, given.target)
-    python = interpreters.pick(given.facts, given.job, given.requirements, given.packages)
-    interpreters.refuse_driver(given.facts, given.job, python)
-    space.refuse(given)
-    steps = gate(given)
-    start = StartStep(
-        "start in tmux", f"session gpujob-{given.identity.run_id}", spec=runjson.compose(given, python)
-    )
-    return _plan(given, [*steps, start])
+def build(inputs: PlanInputs) -> Plan:
+    """The plan of a deploy. GpujobError with the reason where the host cannot run the job now."""
+    start = _start_step(inputs)
+    return _plan(inputs, [*preflight_steps(inputs), start])
 
 
-def make_check(given: Inputs) -> Plan:
-    """What `gpujob check` does: all that comes before a start, on a host that need not be free."""
-    return _plan(given, gate(given))
+def build_check(inputs: PlanInputs) -> Plan:
+    """The plan of `gpujob check`: everything before a start, on a host that need not be free."""
+    return _plan(inputs, preflight_steps(inputs))
 
 
-def gate(given: Inputs) -> list[Step]:
-    """Code, data, environment, and the check that stands before a start."""
+def preflight_steps(inputs: PlanInputs) -> list[Step]:
+    """Code, data, environment, and the checks that come before a start."""
     steps: list[Step] = []
-    sent = [data for data in given.data if data.source]
-    if given.trainers and sent:
-        steps.append(_check_here(given))
-    steps += [_code_step(code, given.facts) for code in (given.code, given.trainers) if code]
-    steps += [_data_step(data, given.facts) for data in given.data]
-    if given.trainers:
-        steps += _trainer_steps(given, given.trainers)
-    elif python := _python(given):
+    if inputs.trainers and any(data.upload for data in inputs.data):
+        steps.append(_check_on_client(inputs, inputs.trainers))
+    steps += [_code_step(tree, inputs.facts) for tree in inputs.trees]
+    steps += [_data_step(data, inputs.facts) for data in inputs.data]
+    python = _interpreter(inputs)
+    if python or (inputs.facts is None and (inputs.trainers or inputs.requirements is not None)):
         steps.append(_python_step(python))
+    if inputs.trainers:
+        steps.append(_check_on_host(inputs, inputs.trainers, python))
     return steps
 
 
-def _plan(given: Inputs, steps: list[Step]) -> Plan:
-    told = (given.identity.run_id, given.job.name, given.target, tuple(steps))
-    return Plan(*told, _notes(given), fingerprint(given))
+def _start_step(inputs: PlanInputs) -> StartStep:
+    title, reason = "start in tmux", f"session gpujob-{inputs.identity.run_id}"
+    facts = inputs.facts
+    if facts is None:
+        return StartStep(title, reason, argv=tuple(runjson.argv(inputs, "python3")))
+    hostchecks.require_host(facts, inputs.job, inputs.share_gpu)
+    hostchecks.require_linger(facts, inputs.target)
+    python = interpreters.choose(facts, inputs.job, inputs.requirements, inputs.packages)
+    interpreters.require_driver(facts, inputs.job, python)
+    hostchecks.require_space(inputs, facts)
+    spec = runjson.compose(inputs, facts, python)
+    return StartStep(title, reason, argv=tuple(spec["argv"]), spec=spec)
 
 
-def _trainer_steps(given: Inputs, trainers: Code) -> list[Step]:
-    """Where no Python has torch, only names, labels and splits can be looked at (a start was refused)."""
-    python = _python(given)
-    if not python:
-        return [_check_there(given, trainers, given.facts["pythons"][0], "files")]
-    return [_python_step(python), _check_there(given, trainers, python, "full")]
-
-
-def _python_step(python: dict[str, Any]) -> Step:
-    if "over" not in python:
-        title = f"Python {python['version']} at {python['path']}"
-        return Step(title, f"it has torch {python['torch']}", done=True)
-    has = f"it has torch {python['torch']}" if python.get("torch") else "apart from what the host has"
-    lacks = [f"lacks {' and '.join(python['packages'])}"] if python["packages"] and not python["own"] else []
-    asked = ["the job's requirements go in"] if python["requirements"] else []
-    return EnvironmentStep(
-        f"environment over Python {python['version']} at {python['over']}",
-        f"{', '.join([has, *lacks, *asked])}; made once",
-        key=python["key"],
-        python=python["over"],
-        packages=tuple(python["packages"]),
-        requirements=python["requirements"],
-        keep=python["keep"],
-        own=python["own"],
+def _plan(inputs: PlanInputs, steps: list[Step]) -> Plan:
+    return Plan(
+        inputs.identity,
+        inputs.job.name,
+        inputs.target,
+        tuple(steps),
+        _notes(inputs),
+        fingerprint(inputs),
+        complete=inputs.facts is not None,
     )
 
 
-def check_key(trainers: str, config: dict[str, Any], data: tuple[Data, ...], python: dict[str, Any]) -> str:
-    """What a verdict depends on: code, configuration, data, environment."""
-    prints = sorted((d.name, d.path, d.fingerprint) for d in data)
-    whole = json.dumps([trainers, config, prints, python], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()[:32]
-
-
-def _python(given: Inputs) -> dict[str, Any] | None:
-    """None also where a trainer finds no torch: then no more than names can be looked at."""
-    able = any(python.get("torch") for python in given.facts["pythons"])
-    if given.job.trainer and not able and given.requirements is None:
+def _interpreter(inputs: PlanInputs) -> Interpreter | None:
+    """None where it is unknown, and where a trainer finds no torch: only names and labels can be checked."""
+    facts = inputs.facts
+    if facts is None:
         return None
-    return interpreters.pick(given.facts, given.job, given.requirements, given.packages)
+    if inputs.job.trainer and inputs.requirements is None and not any(one.torch for one in facts.pythons):
+        return None
+    return interpreters.choose(facts, inputs.job, inputs.requirements, inputs.packages)
 
 
-def _check_here(given: Inputs) -> CheckStep:
-    """Names, labels and splits need no torch: looked at before anything is sent."""
-    request = _request(given, {data.name: data.source or data.path for data in given.data}, "files")
-    return _check_step("check names, labels and splits here", given, request, here=True)
+def _python_step(python: Interpreter | None) -> Step:
+    if python is None:
+        return Step("Python environment", "chosen on the host: its PyTorch, and what the job needs besides")
+    if not isinstance(python, Environment):
+        return Step(f"Python {python.version} at {python.path}", f"it has torch {python.torch}", done=True)
+    base, reasons = python.base, []
+    reasons.append(f"it has torch {python.torch}" if python.torch else "isolated from the host's packages")
+    if python.packages and not python.isolated:
+        reasons.append(f"lacks {' and '.join(python.packages)}")
+    if python.requirements:
+        reasons.append("the job's requirements are installed")
+    title = f"environment over Python {base.version} at {base.path}"
+    return EnvironmentStep(title, f"{', '.join(reasons)}; built once", environment=python)
 
 
-def _check_there(given: Inputs, trainers: Code, python: dict[str, Any], tier: str) -> CheckStep:
-    """With the code, the data and the interpreter that will train."""
-    layout = Layout(given.facts["root"])
-    request = _request(given, {data.name: data.path for data in given.data}, tier)
-    return _check_step(
-        "check data and recipe",
-        given,
-        {**request, "work": layout.cache},
-        python=python["path"],
-        pythonpath=layout.tree(trainers.tree),
-        about=python,
-    )
+def check_key(trainers: str, request: CheckRequest, data: list[tuple[str, str, str]], python: Any) -> str:
+    """What a report depends on: code, configuration, data (name, path, fingerprint), interpreter."""
+    config = {"tier": request.tier, **request.config}
+    content = json.dumps([trainers, config, sorted(data), python], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def _request(given: Inputs, folders: dict[str, str], tier: str) -> dict[str, Any]:
-    return {"config": given.job.config, "data": folders, "tier": tier}
+def _check_on_client(inputs: PlanInputs, trainers: CodeTree) -> CheckStep:
+    """Names, labels and splits need no torch: checked before anything is sent."""
+    request = CheckRequest(inputs.job.config, {data.name: data.path for data in inputs.data}, "files")
+    return _check_step("check names, labels and splits here", inputs, trainers, request, None, on_client=True)
+
+
+def _check_on_host(inputs: PlanInputs, trainers: CodeTree, python: Interpreter | None) -> CheckStep:
+    """With the code, the data and the interpreter that will train; without torch names and labels alone."""
+    layout, facts, tier = Layout(inputs.root), inputs.facts, "full"
+    if facts and not python:
+        python, tier = interpreters.any_python(facts, inputs.job), "files"
+    folders = {data.name: data.path_on_host(inputs.root) for data in inputs.data}
+    request = CheckRequest(inputs.job.config, folders, tier, layout.cache)
+    path = layout.tree(trainers.tree)
+    return _check_step("check data and recipe", inputs, trainers, request, python, pythonpath=path)
 
 
 def _check_step(
-    title: str, given: Inputs, request: dict[str, Any], about: dict[str, Any] | None = None, **more: Any
+    title: str,
+    inputs: PlanInputs,
+    trainers: CodeTree,
+    request: CheckRequest,
+    python: Interpreter | None,
+    **fields: Any,
 ) -> CheckStep:
-    assert given.trainers
-    config = {"tier": request["tier"], **given.job.config}
-    key = check_key(given.trainers.tree, config, given.data, about or {})
-    reason = "what would go wrong is found before it costs"
-    return CheckStep(title, reason, request=request, trainer=given.job.trainer or "", key=key, **more)
+    data = [(one.name, one.path_on_host(inputs.root), one.fingerprint) for one in inputs.data]
+    key = check_key(trainers.tree, request, data, msgspec.to_builtins(python))
+    return CheckStep(
+        title,
+        "errors are found before they cost time or money",
+        trainer=inputs.job.trainer or "",
+        request=request,
+        key=key,
+        python=python.path if python else "",
+        **fields,
+    )
 
 
-def _code_step(code: Code, facts: dict[str, Any]) -> CodeStep:
-    present = code.tree in facts["trees"]
+def _code_step(code: CodeTree, facts: HostFacts | None) -> CodeStep:
+    present = facts is not None and code.tree in facts.trees
     what = "the trainers" if code.role == "trainers" else "the job's code"
     reason = "the host has this tree" if present else f"tree {code.tree[:12]}, {code.files} files"
     size = 0 if present else code.bytes
     return CodeStep(f"code: {what}", reason, present, size, role=code.role, tree=code.tree)
 
 
-def _data_step(data: Data, facts: dict[str, Any]) -> Step:
+def _data_step(data: DataInput, facts: HostFacts | None) -> Step:
     size = f"{data.files} files, {data.bytes / 2**20:.1f} MiB"
-    if data.source:
-        present = bool((facts.get("data", {}).get(data.name) or {}).get("present"))
-        return DataStep(
-            f"data: {data.name}",
-            f"{data.source} ({size}), {'the host has it' if present else 'what is not there yet'}",
-            present,
-            bytes=0 if present else data.bytes,
-            name=data.name,
-            source=data.source,
-            fingerprint=data.fingerprint,
-        )
-    return Step(f"data: {data.name}", f"{data.path} stands here ({size})", done=True)
+    if not data.upload:
+        return Step(f"data: {data.name}", f"{data.path} is used in place ({size})", done=True)
+    copy = facts.data.get(data.name) if facts else None
+    present = copy is not None and copy.present
+    return DataStep(
+        f"data: {data.name}",
+        f"{data.path} ({size}), {'the host has it' if present else 'what the host lacks is sent'}",
+        present,
+        bytes=0 if present else data.bytes,
+        name=data.name,
+        source=data.path,
+        fingerprint=data.fingerprint,
+    )
 
 
-def _notes(given: Inputs) -> tuple[str, ...]:
+def _notes(inputs: PlanInputs) -> tuple[str, ...]:
     notes = []
-    python = _python(given)
-    if given.job.trainer and given.job.resources.gpus and not given.facts["gpus"]:
-        notes.append("no GPU on the host: the run will use its CPU")
-    elif given.job.trainer and given.job.resources.gpus and python and python.get("cuda", "?") is None:
-        notes.append(f"torch {python['torch']} is built without CUDA: the run will use the host's CPU")
-    if logout := fitness.at_logout(given.facts):
+    job, facts, python = inputs.job, inputs.facts, _interpreter(inputs)
+    if facts and job.trainer and job.resources.gpus:
+        if facts.gpus is None:
+            notes.append("the GPUs of the host could not be queried")
+        elif not facts.gpus:
+            notes.append("no GPU on the host: the run will use its CPU")
+        elif python and python.torch and python.cuda is None:
+            notes.append(f"torch {python.torch} is built without CUDA: the run will use the host's CPU")
+    if facts and (logout := hostchecks.describe_logout(facts)):
         notes.append(logout)
-    if given.job.limits.max_hours is None:
-        notes.append("no limits.max_hours: nothing ends this run but itself")
+    if job.limits.max_hours is None:
+        notes.append("no limits.max_hours: the run has no time limit")
     return tuple(notes)
 
 
-def fingerprint(given: Inputs) -> str:
-    """Equal for two deploys that would start the same thing: by it an open intent is carried on."""
-    trees = [code.tree for code in (given.code, given.trainers) if code]
-    prints = sorted((data.name, data.path, data.fingerprint) for data in given.data)
-    whole = json.dumps(
-        [msgspec.to_builtins(given.job), trees, prints, given.requirements or ""], sort_keys=True
-    )
-    return hashlib.sha256(whole.encode()).hexdigest()[:32]
+def fingerprint(inputs: PlanInputs) -> str:
+    """Equal for two deploys that would start the same thing: the second continues what the first began."""
+    trees = [code.tree for code in inputs.trees]
+    data = sorted((one.name, one.path_on_host(inputs.root), one.fingerprint) for one in inputs.data)
+    content = [msgspec.to_builtins(inputs.job), trees, data, inputs.requirements or ""]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

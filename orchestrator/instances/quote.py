@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 from orchestrator.core.plan import Plan, Step
 from orchestrator.core.spec import JobSpec
@@ -112,24 +111,3 @@ def launch_step(given: Quote, ingress: str) -> Step:
 def preview(plan: Plan, given: Quote, ingress: str) -> Plan:
     """The plan of a job for a box that is still to be launched."""
     return replace(plan, target="ec2", steps=(launch_step(given, ingress), *plan.steps))
-
-
-def imagined(job: JobSpec, prices: Table) -> dict[str, Any]:
-    """Facts of a fresh box of the first type, as far as they are known before there is one."""
-    kind = prices.find((tuple(job.resources.ec2.types) or launch.DEFAULT_TYPES)[0])
-    gpu = {"name": kind.gpu, "total_mib": kind.gpu_mib, "used_mib": 0, "use_percent": 0}
-    python = {"path": "python3", "version": "of the image", "torch": "of its own"}
-    return {
-        "root": "~/.gpujob",
-        "trees": [],
-        "pythons": [{**python, "numpy": "of its own", "safetensors": "of its own"}],
-        "gpus": [{**gpu, "index": index} for index in range(kind.gpus)],
-        "gpu_holders": [],
-        "disk": {"free": 1 << 50, "total": 1 << 50, "free_inodes": 10**7},  # it is made to fit the job
-        "path": "/usr/local/bin:/usr/bin:/bin",
-        "standing": {},
-        "absent": [],
-        "rsync": "rsync",
-        "tmux": "tmux 3.4",
-        "live": [],
-    }

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from orchestrator.context import Context
+from orchestrator.core import decode, runstate
 from orchestrator.core import events as ev
-from orchestrator.core import runstate
+from orchestrator.core.hostfacts import Gpu
 from orchestrator.view.console import colours, duration, harmless, sparkline
 from orchestrator.view.status import GOING, gpus, headline
 
@@ -76,7 +77,9 @@ def _parts(picture: dict[str, Any], now: float) -> Iterator[Any]:
     yield from (
         Text(f"  {h['severity']} {h['rule']}: {harmless(h['seen'])}", "yellow") for h in run["health"]
     )
-    yield Text(f"  {picture['host']['hostname']}: {gpus(picture['host']['gpus'])}", "dim")
+    yield Text(
+        f"  {picture['host']['hostname']}: {gpus(decode.structs(picture['host']['gpus'], Gpu))}", "dim"
+    )
     yield from (
         Text.from_ansi("  │ " + harmless(line), no_wrap=True, overflow="ellipsis")
         for line in run["last_lines"]

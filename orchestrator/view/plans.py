@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core.plan import CheckStep, Plan, StartStep, Step
+from orchestrator.core.plan import CheckStep, Plan, Step
 from orchestrator.core.shell import show
 from orchestrator.view.console import Paint, columns, harmless, size
 
@@ -20,8 +20,7 @@ def print_plan(ctx: Context, plan: Plan) -> None:
     ctx.out(f"plan: {plan.job} on {plan.target} (nothing is done)")
     for line in columns([_row(n, step, plan) for n, step in enumerate(plan.steps, 1)]):
         ctx.out(line)
-    start = next(step for step in plan.steps if isinstance(step, StartStep))
-    ctx.out(f"  runs: {show(start.spec['argv'])}")
+    ctx.out(f"  runs: {show(plan.start.argv)}")
     for note in plan.notes:
         ctx.out(f"  note: {note}")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.context import Context
+from orchestrator.core import decode
 from orchestrator.core import events as ev
+from orchestrator.core.hostfacts import Gpu
 from orchestrator.view.console import Paint, columns, duration, harmless, size, width
 
 GOING = ("preparing", "running", "orphaned", "unreachable")
@@ -171,19 +173,21 @@ def _print_machine(ctx: Context, answer: dict[str, Any]) -> None:
         return
     disk, memory = answer["disk"], answer["memory"]
     ctx.out("")
+    gpu_use = gpus(decode.structs(answer["gpus"], Gpu))
     ctx.out(
         f"  {answer['hostname']}: disk {size(disk['free'])} free of {size(disk['total'])}, "
-        f"memory {size(memory['available'])} free of {size(memory['total'])}, {gpus(answer['gpus'])}"
+        f"memory {size(memory['available'])} free of {size(memory['total'])}, {gpu_use}"
     )
 
 
-def gpus(found: list[dict[str, Any]]) -> str:
+def gpus(gpus: Sequence[Gpu] | None) -> str:
     """Each GPU's use and memory; `no GPU` where there is none."""
-    if not found:
+    if gpus is None:
+        return "GPUs unknown"
+    if not gpus:
         return "no GPU"
     return ", ".join(
-        f"GPU {gpu['index']} {gpu['use_percent']} %, {gpu['used_mib']}/{gpu['total_mib']} MiB"
-        for gpu in found
+        f"GPU {gpu.index} {gpu.use_percent} %, {gpu.used_mib}/{gpu.total_mib} MiB" for gpu in gpus
     )
 
 

@@ -115,7 +115,7 @@ def test_a_deploy_that_another_laptop_overtook_is_refused_as_if_it_were_planned_
     refused = client.run("deploy", "job")
     assert refused.code == 1
     assert f"job is already running as {first[0]}" in refused.err
-    assert f"gpujob monitor {first[0]}, or deploy with --name to run it beside" in refused.err
+    assert f"gpujob monitor {first[0]}, or deploy with --name for a second run" in refused.err
     assert [path.name for path in (client.root / "runs").iterdir()] == first
     assert list(client.state_dir.glob("intents/*.json")) == []
 

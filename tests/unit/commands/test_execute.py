@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import execute
+from orchestrator.core import hostfacts
 from orchestrator.errors import GpujobError
 from orchestrator.targets.base import Refused
 from tests.support import ScriptedHost
@@ -25,7 +26,7 @@ def refused(kind: str, about: dict[str, Any]) -> GpujobError:
 def test_another_client_that_was_first_is_named_with_what_to_type() -> None:
     no = refused("running", {"run": "job-1"})
     assert (no.what, no.exit_code) == ("job is already running as job-1", 1)
-    assert no.next_step == "gpujob monitor job-1, or deploy with --name to run it beside"
+    assert no.next_step == "gpujob monitor job-1, or deploy with --name for a second run"
 
 
 def test_who_holds_the_gpu_by_now_is_named_with_what_to_type() -> None:
@@ -40,4 +41,4 @@ def test_any_other_refusal_stays_what_it_is() -> None:
 
 def test_a_start_is_told_what_its_plan_knew() -> None:
     found = {**FACTS, "live": [{"id": "x-1", "job": "x"}]}
-    assert execute.planned(found, share_gpu=True) == {"share_gpu": True, "beside": ["x-1"]}
+    assert execute.planned(hostfacts.parse(found), share_gpu=True) == {"share_gpu": True, "beside": ["x-1"]}

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import interpreters, plan
+from orchestrator.core import hostfacts, interpreters, plan
+from orchestrator.core.hostfacts import HostFacts
+from orchestrator.core.interpreters import Environment
 from orchestrator.core.spec import Env, JobSpec, Resources
 from orchestrator.errors import GpujobError
 from tests.unit.core.test_plan import FACTS, GPU, PYTHON, inputs
@@ -16,46 +18,53 @@ TRAINER = JobSpec(name="j", trainer="facenet-lstm", env=Env(requirements="r.txt"
 CUDA = {**PYTHON, "cuda": "12.8"}
 
 
-def facts(*pythons: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {**FACTS, "pythons": list(pythons), **more}
+def facts(*pythons: dict[str, Any], **more: Any) -> HostFacts:
+    return hostfacts.parse({**FACTS, "pythons": list(pythons), **more})
 
 
-def steps(job: JobSpec, requirements: str, *pythons: dict[str, Any]) -> plan.EnvironmentStep:
+def steps(job: JobSpec, requirements: str, *pythons: dict[str, Any]) -> Environment:
     trainers = {} if job.trainer else {"trainers": None, "data": ()}
-    made = plan.make(inputs(job, {"pythons": list(pythons)}, requirements=requirements, **trainers))
-    return next(step for step in made.steps if isinstance(step, plan.EnvironmentStep))
+    made = plan.build(inputs(job, {"pythons": list(pythons)}, requirements=requirements, **trainers))
+    return next(step.environment for step in made.steps if isinstance(step, plan.EnvironmentStep))
 
 
 def test_requirements_go_over_the_hosts_torch_which_they_may_not_replace() -> None:
     step = steps(OWN, "einops\n", {**PYTHON, "path": "/none", "torch": None}, PYTHON)
-    assert (step.python, step.requirements, step.keep, step.own) == ("/py", "einops\n", "torch==2.13", False)
+    assert (step.base.path, step.requirements, step.keep, step.isolated) == (
+        "/py",
+        "einops\n",
+        "torch==2.13",
+        False,
+    )
 
 
 def test_with_a_python_of_the_jobs_own_or_no_torch_there_the_environment_stands_alone() -> None:
     named = JobSpec(name="j", command=["x"], env=Env(python="/py", requirements="r.txt"))
     for step in (steps(named, "einops", PYTHON), steps(OWN, "einops", {**PYTHON, "torch": None})):
-        assert (step.python, step.own, step.keep) == ("/py", True, "")
+        assert (step.base.path, step.isolated, step.keep) == ("/py", True, "")
 
 
 def test_a_command_finds_the_environment_as_if_it_were_activated() -> None:
-    made = plan.make(inputs(OWN, requirements="einops", trainers=None, data=()))
+    made = plan.build(inputs(OWN, requirements="einops", trainers=None, data=()))
     step, start = made.steps[-2:]
     assert isinstance(step, plan.EnvironmentStep)
     assert isinstance(start, plan.StartStep)
-    home = f"/r/env/{step.key}"
+    assert start.spec
+    home = f"/r/env/{step.environment.key}"
     assert start.spec["argv"] == ["python", "train.py"]
     assert start.spec["env"] == {"VIRTUAL_ENV": home, "PATH": f"{home}/bin:/usr/bin"}
     assert start.spec["python"]["requirements"] == "einops"
 
 
 def test_a_trainer_runs_in_it_and_has_what_it_imports() -> None:
-    made = plan.make(inputs(TRAINER, {"pythons": [{**PYTHON, "safetensors": None}]}, requirements="einops"))
+    made = plan.build(inputs(TRAINER, {"pythons": [{**PYTHON, "safetensors": None}]}, requirements="einops"))
     step = next(step for step in made.steps if isinstance(step, plan.EnvironmentStep))
     check, start = made.steps[-2:]
     assert isinstance(check, plan.CheckStep)
     assert isinstance(start, plan.StartStep)
-    assert step.packages == ("safetensors",)
-    assert check.python == start.spec["argv"][0] == f"/r/env/{step.key}/bin/python"
+    assert start.spec
+    assert step.environment.packages == ("safetensors",)
+    assert check.python == start.spec["argv"][0] == f"/r/env/{step.environment.key}/bin/python"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +80,7 @@ def test_without_torch_on_the_host_a_trainer_needs_it_among_its_requirements(
 ) -> None:
     bare = {**PYTHON, "torch": None}
     if not refused:
-        assert steps(TRAINER, requirements, bare).own
+        assert steps(TRAINER, requirements, bare).isolated
         return
     with pytest.raises(GpujobError, match="need PyTorch"):
         steps(TRAINER, requirements, bare)
@@ -98,11 +107,13 @@ def test_other_requirements_are_another_thing_to_deploy() -> None:
 def test_an_interpreter_that_can_use_the_gpus_is_taken_before_one_that_cannot() -> None:
     cpu = {**PYTHON, "path": "/cpu", "cuda": None}
     new = {**CUDA, "path": "/new", "cuda": "13.0"}
-    found = interpreters.pick(
+    found = interpreters.choose(
         facts(cpu, new, CUDA, gpus=[GPU], cuda_driver="12.2"), JobSpec(name="j", trainer="facenet-lstm")
     )
-    assert found == CUDA
-    assert interpreters.pick(facts(cpu, CUDA), JobSpec(name="j", trainer="facenet-lstm")) == cpu
+    assert found == hostfacts.parse_python(CUDA)
+    assert interpreters.choose(
+        facts(cpu, CUDA), JobSpec(name="j", trainer="facenet-lstm")
+    ) == hostfacts.parse_python(cpu)
 
 
 @pytest.mark.parametrize(
@@ -119,15 +130,15 @@ def test_a_driver_too_old_for_torch_is_refused_before_anything_starts(
         "pythons": [{**CUDA, "cuda": wheel}],
     }
     if not refused:
-        assert plan.make(inputs(facts=about)).steps
+        assert plan.build(inputs(facts=about)).steps
         return
     with pytest.raises(GpujobError, match="driver on the host is too old") as caught:
-        plan.make(inputs(facts=about))
+        plan.build(inputs(facts=about))
     assert f"built for CUDA {wheel}; driver 470.57 runs CUDA {driver} at most" in caught.value.why
     on_cpu = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(gpus=0))
-    assert plan.make(inputs(on_cpu, about)).steps
+    assert plan.build(inputs(on_cpu, about)).steps
 
 
 def test_torch_without_cuda_on_a_host_with_gpus_is_told() -> None:
     about = {"gpus": [GPU], "cuda_driver": "12.2", "pythons": [{**PYTHON, "cuda": None}]}
-    assert any("built without CUDA" in note for note in plan.make(inputs(facts=about)).notes)
+    assert any("built without CUDA" in note for note in plan.build(inputs(facts=about)).notes)

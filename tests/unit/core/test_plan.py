@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import plan
-from orchestrator.core.runjson import Code, Data, Identity, Inputs
+from orchestrator.core import hostfacts, plan
+from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
 from orchestrator.core.spec import JobSpec, Resources
 from orchestrator.errors import GpujobError
 
@@ -21,11 +21,11 @@ FACTS: dict[str, Any] = {
     "disk": {"free": 50 << 30},
     "live": [],
 }
-TREE = Code("trainers", "t" * 32, 3, 100)
-DATA = Data("ravdess", "/d", 5, 10, "f1")
+TREE = CodeTree("trainers", "t" * 32, 3, 100)
+DATA = DataInput("ravdess", "/d", 5, 10, "f1")
 
 
-def inputs(job: JobSpec | None = None, facts: dict[str, Any] | None = None, **more: Any) -> Inputs:
+def inputs(job: JobSpec | None = None, facts: dict[str, Any] | None = None, **more: Any) -> PlanInputs:
     job = job or JobSpec(name="j", trainer="facenet-lstm")
     given = {
         "source": "j.yaml",
@@ -35,7 +35,8 @@ def inputs(job: JobSpec | None = None, facts: dict[str, Any] | None = None, **mo
         "trainers": TREE,
         "data": (DATA,),
     }
-    return Inputs(job=job, facts={**FACTS, **(facts or {})}, **{**given, **more})
+    known = hostfacts.parse({**FACTS, **(facts or {})})
+    return PlanInputs(job=job, facts=known, **{**given, **more})
 
 
 def titles(made: plan.Plan) -> list[str]:
@@ -43,38 +44,40 @@ def titles(made: plan.Plan) -> list[str]:
 
 
 def test_a_trainer_is_checked_before_anything_is_started() -> None:
-    made = plan.make(inputs())
+    made = plan.build(inputs())
     assert titles(made) == [
         *("code: the trainers", "data: ravdess", "Python 3.11.0", "check data and recipe", "start in tmux")
     ]
 
 
 def test_data_that_is_here_is_looked_at_before_it_is_sent_and_checked_again_there() -> None:
-    sent = Data("ravdess", "/r/data/ravdess/f1", 5, 10, "f1", source="/here")
-    made = plan.make(inputs(data=(sent,)))
+    sent = DataInput("ravdess", "/here", 5, 10, "f1", upload=True)
+    made = plan.build(inputs(data=(sent,)))
     checks = [step for step in made.steps if isinstance(step, plan.CheckStep)]
-    assert [(step.here, step.request["tier"]) for step in checks] == [(True, "files"), (False, "full")]
-    assert [step.request["data"]["ravdess"] for step in checks] == ["/here", "/r/data/ravdess/f1"]
+    assert [(step.on_client, step.request.tier) for step in checks] == [(True, "files"), (False, "full")]
+    assert [step.request.data["ravdess"] for step in checks] == ["/here", "/r/data/ravdess/f1"]
     assert titles(made).index("data: ravdess") > made.steps.index(checks[0])
 
 
 def test_a_tree_that_the_host_has_is_not_sent_again() -> None:
-    made = plan.make(inputs(facts={"trees": [TREE.tree]}))
+    made = plan.build(inputs(facts={"trees": [TREE.tree]}))
     assert [step.done for step in made.steps if isinstance(step, plan.CodeStep)] == [True]
 
 
 def test_a_command_is_run_as_its_words_and_needs_no_python_of_ours() -> None:
     job = JobSpec(name="j", command=["./train", "a b"])
-    made = plan.make(inputs(job, {"pythons": []}, trainers=None, data=()))
+    made = plan.build(inputs(job, {"pythons": []}, trainers=None, data=()))
     start = made.steps[-1]
     assert isinstance(start, plan.StartStep)
+    assert start.spec
     assert start.spec["argv"] == ["./train", "a b"]
 
 
 def test_several_gpus_are_driven_by_torchrun() -> None:
     job = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(gpus=2))
-    start = plan.make(inputs(job, {"gpus": [GPU, GPU]})).steps[-1]
+    start = plan.build(inputs(job, {"gpus": [GPU, GPU]})).steps[-1]
     assert isinstance(start, plan.StartStep)
+    assert start.spec
     assert start.spec["argv"][1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
@@ -91,67 +94,71 @@ def test_a_host_that_cannot_is_refused_with_what_mends_it(
     facts: dict[str, Any], said: str, next_step: str
 ) -> None:
     with pytest.raises(GpujobError) as caught:
-        plan.make(inputs(facts=facts))
+        plan.build(inputs(facts=facts))
     assert said in caught.value.what
     assert next_step in caught.value.next_step
 
 
 def test_an_interpreter_with_torch_that_lacks_something_small_gets_an_environment_over_it() -> None:
-    made = plan.make(inputs(facts={"pythons": [{**PYTHON, "torch": None}, {**PYTHON, "safetensors": None}]}))
+    made = plan.build(inputs(facts={"pythons": [{**PYTHON, "torch": None}, {**PYTHON, "safetensors": None}]}))
     step = next(step for step in made.steps if isinstance(step, plan.EnvironmentStep))
-    assert (step.python, step.packages) == ("/py", ("safetensors",))
+    assert (step.environment.base.path, step.environment.packages) == ("/py", ("safetensors",))
     start = made.steps[-1]
     assert isinstance(start, plan.StartStep)
-    assert start.spec["argv"][0] == f"/r/env/{step.key}/bin/python"
+    assert start.spec
+    assert start.spec["argv"][0] == step.environment.path
 
 
 def test_an_interpreter_that_has_all_is_taken_before_one_that_lacks_something() -> None:
     lacking = {**PYTHON, "path": "/first", "numpy": None}
-    made = plan.make(inputs(facts={"pythons": [lacking, PYTHON]}))
+    made = plan.build(inputs(facts={"pythons": [lacking, PYTHON]}))
     assert not [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
 
 
 def test_what_a_trainer_imports_besides_is_asked_of_the_interpreter_and_added() -> None:
     able = {**PYTHON, "path": "/second", "av": "18"}
-    made = plan.make(inputs(facts={"pythons": [PYTHON, able]}, packages=("av",)))
+    made = plan.build(inputs(facts={"pythons": [PYTHON, able]}, packages=("av",)))
     assert not [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
-    made = plan.make(inputs(facts={"pythons": [{**PYTHON, "numpy": None}]}, packages=("av",)))
+    made = plan.build(inputs(facts={"pythons": [{**PYTHON, "numpy": None}]}, packages=("av",)))
     (step,) = [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
-    assert step.packages == ("numpy", "av")
+    assert step.environment.packages == ("numpy", "av")
 
 
 def test_a_gpu_that_another_process_holds_is_named_with_who_unless_shared() -> None:
     held = {"gpus": [GPU], "gpu_holders": [{"name": "python", "pid": 9, "used_mib": 700}]}
     with pytest.raises(GpujobError) as caught:
-        plan.make(inputs(facts=held))
+        plan.build(inputs(facts=held))
     assert "python (pid 9, 700 MiB)" in caught.value.why
-    assert plan.make(inputs(facts=held, share_gpu=True)).steps
+    assert plan.build(inputs(facts=held, share_gpu=True)).steps
 
 
 def test_a_run_of_another_job_is_no_hindrance() -> None:
-    assert plan.make(inputs(facts={"live": [{"id": "x", "job": "other"}]})).steps
+    assert plan.build(inputs(facts={"live": [{"id": "x", "job": "other"}]})).steps
 
 
 def test_two_deploys_of_the_same_thing_have_one_fingerprint_and_any_change_another() -> None:
-    base = plan.make(inputs()).fingerprint
+    base = plan.build(inputs()).fingerprint
     later = Identity("j-20261122T101112-ffff", 2.0, "c@d", "0" * 32, "0.1.0")
-    assert plan.make(inputs(identity=later)).fingerprint == base
+    assert plan.build(inputs(identity=later)).fingerprint == base
     job = JobSpec(name="j", trainer="facenet-lstm", config={"lr": 1})
-    changed = Data("ravdess", "/d", 5, 10, "f2")
-    tree = Code("trainers", "u" * 32, 3, 100)
+    changed = DataInput("ravdess", "/d", 5, 10, "f2")
+    tree = CodeTree("trainers", "u" * 32, 3, 100)
     others = [inputs(job), inputs(data=(changed,)), inputs(trainers=tree)]
-    assert base not in {plan.make(other).fingerprint for other in others}
+    assert base not in {plan.build(other).fingerprint for other in others}
 
 
 def test_the_cached_verdict_depends_on_code_configuration_data_and_environment() -> None:
-    base = plan.check_key("t", {}, (DATA,), PYTHON)
+    def key(**changes: Any) -> str:
+        made = plan.build(inputs(**changes))
+        return next(step.key for step in made.steps if isinstance(step, plan.CheckStep))
+
     others = [
-        plan.check_key("u", {}, (DATA,), PYTHON),
-        plan.check_key("t", {"lr": 1}, (DATA,), PYTHON),
-        plan.check_key("t", {}, (), PYTHON),
-        plan.check_key("t", {}, (DATA,), {**PYTHON, "torch": "3"}),
+        key(trainers=CodeTree("trainers", "u" * 32, 3, 100)),
+        key(job=JobSpec(name="j", trainer="facenet-lstm", config={"lr": 1})),
+        key(data=()),
+        key(facts={"pythons": [{**PYTHON, "torch": "3"}]}),
     ]
-    assert len({base, *others}) == 5
+    assert len({key(), *others}) == 5
 
 
 def test_a_run_id_is_the_job_the_utc_time_and_four_digits() -> None:
@@ -160,7 +167,8 @@ def test_a_run_id_is_the_job_the_utc_time_and_four_digits() -> None:
 
 def test_run_json_holds_no_value_of_a_passed_variable() -> None:
     job = JobSpec(name="j", command=["x"], pass_env=["TOKEN"])
-    start = plan.make(inputs(job, trainers=None, data=())).steps[-1]
+    start = plan.build(inputs(job, trainers=None, data=())).steps[-1]
     assert isinstance(start, plan.StartStep)
+    assert start.spec
     assert start.spec["pass_env"] == ["TOKEN"]
     assert "TOKEN" not in start.spec["env"]

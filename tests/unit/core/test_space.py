@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from orchestrator.core import plan
-from orchestrator.core.runjson import Code, Data
+from orchestrator.core.inputs import CodeTree, DataInput
 from orchestrator.core.spec import Env, JobSpec, Resources
 from orchestrator.errors import GpujobError
-from orchestrator.instances import prices, quote
+from orchestrator.instances import quote
 from tests.unit.core.test_plan import FACTS, inputs
 
 GIB = 1 << 30
-SENT = Data("crema", "/r/data/crema/f1", 5000, 10 * GIB, "f1", source="/here")
+SENT = DataInput("crema", "/here", 5000, 10 * GIB, "f1", upload=True)
 
 
 def made(free: float, job: JobSpec | None = None, **more: Any) -> plan.Plan:
@@ -24,7 +25,7 @@ def made(free: float, job: JobSpec | None = None, **more: Any) -> plan.Plan:
         "free_inodes": more.pop("left", 10**6),
     }
     facts = {"disk": disk, **more.pop("facts", {})}
-    return plan.make(inputs(job, facts, **{"data": (SENT,), **more}))
+    return plan.build(inputs(job, facts, **{"data": (SENT,), **more}))
 
 
 def test_what_is_sent_and_what_the_run_needs_must_fit() -> None:
@@ -58,7 +59,7 @@ def test_data_that_the_host_has_is_not_sent() -> None:
 
 
 def test_code_counts_for_its_tree_and_for_the_runs_copy() -> None:
-    code = Code("job", "c" * 32, 3, 3 * GIB)
+    code = CodeTree("job", "c" * 32, 3, 3 * GIB)
     with pytest.raises(GpujobError, match=r"8\.0 GiB are needed"):
         made(7.9, code=code, data=())
     assert made(5.1, code=code, data=(), facts={"trees": [code.tree]})
@@ -67,12 +68,12 @@ def test_code_counts_for_its_tree_and_for_the_runs_copy() -> None:
 def test_a_box_that_is_still_to_be_launched_gets_a_disk_for_the_job() -> None:
     job = JobSpec(name="j", command=["x"], env=Env(requirements="r"), resources=Resources(disk_gb=500))
     assert quote._disk(job, 0) == quote.LEAST_DISK + 537
-    facts = quote.imagined(job, prices.table())
-    assert plan.make(inputs(job, facts, trainers=None, data=(SENT,), requirements="einops")).steps
+    unknown = dataclasses.replace(inputs(job, trainers=None, data=(SENT,), requirements="einops"), facts=None)
+    assert not plan.build(unknown).complete
 
 
 def test_inodes_run_out_too_where_the_file_system_counts_them() -> None:
     with pytest.raises(GpujobError, match="takes no more files: 6003 are needed, 6000 inodes are free"):
         made(100, left=6000)
     assert made(100, left=0, inodes=0)
-    assert plan.make(inputs(facts={"disk": FACTS["disk"]}))
+    assert plan.build(inputs(facts={"disk": FACTS["disk"]}))

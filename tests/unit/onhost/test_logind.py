@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import doctor
-from orchestrator.core import fitness, plan
+from orchestrator.core import hostchecks, hostfacts, plan
 from orchestrator.errors import GpujobError
 from orchestrator.onhost import logind
 from tests.unit.core.test_plan import FACTS, inputs
@@ -41,18 +41,24 @@ def test_a_host_that_kills_at_logout_is_refused_with_the_line_that_mends_it(
     found = seen(tmp_path, monkeypatch, "yes", "no")
     assert found == {"kills": True, "removes": False, "user": "ana"}
     with pytest.raises(GpujobError, match="end the run when we log out") as caught:
-        plan.make(inputs(facts={"logout": found}, target="gpu"))
-    assert caught.value.next_step == "there: sudo loginctl enable-linger ana"
-    assert any("ends the processes" in note for note in plan.make(inputs(facts={"logout": found})).notes)
-    (row,) = [row for row in doctor.examine({**FACTS, "logout": found}) if row[0] == "logout"]
+        plan.build(inputs(facts={"logout": found}, target="gpu"))
+    assert caught.value.next_step == "on the host: sudo loginctl enable-linger ana"
+    assert any("ends the processes" in note for note in plan.build(inputs(facts={"logout": found})).notes)
+    (row,) = [
+        row for row in doctor.examine(hostfacts.parse({**FACTS, "logout": found})) if row[0] == "logout"
+    ]
     assert (row[1], row[3]) == ("missing", "sudo loginctl enable-linger ana")
 
 
 def test_one_that_removes_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = seen(tmp_path, monkeypatch, "no", "yes")
-    assert "removes the shared memory of ana" in (fitness.at_logout({"logout": found}) or "")
-    assert plan.make(inputs(facts={"logout": found}, target="gpu")).notes
-    (row,) = [row for row in doctor.examine({**FACTS, "logout": found}) if row[0] == "logout"]
+    assert "removes the shared memory of ana" in (
+        hostchecks.describe_logout(hostfacts.parse({"logout": found})) or ""
+    )
+    assert plan.build(inputs(facts={"logout": found}, target="gpu")).notes
+    (row,) = [
+        row for row in doctor.examine(hostfacts.parse({**FACTS, "logout": found})) if row[0] == "logout"
+    ]
     assert row[1] == "warning"
 
 

@@ -1,4 +1,4 @@
-"""The gate before a start: the trainer's own check, its report cached by what it depends on."""
+"""The preflight check by the trainer itself; its report is cached by what it depends on."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from orchestrator.view import findings
 NO_USABLE_DATA = 65
 
 
-def passes(ctx: Context, host: Host | None, store: Store, step: CheckStep, word: str) -> None:
-    """Lets a deploy pass, or raises with what was found. Warnings are shown."""
+def require_passed(ctx: Context, host: Host | None, store: Store, step: CheckStep, word: str) -> None:
+    """GpujobError where the report has an error; warnings are shown."""
     report = run(ctx, host, store, step)
     wrong = errors(report)
     if not wrong:
@@ -60,9 +60,9 @@ def _ask_trainer(ctx: Context, host: Host | None, step: CheckStep) -> dict[str, 
         progress.line(line)
 
     python, words = step.python or ctx.python, ["check", step.trainer]
-    stdin = json.dumps(step.request).encode()
+    stdin = json.dumps({k: v for k, v in vars(step.request).items() if v is not None}).encode()
     with progress:
-        if step.here or host is None:
+        if step.on_client or host is None:
             done = process.trainers(python, words, ctx.env, stdin=stdin, on_line=take)
         else:
             at = step.pythonpath  # as process.trainers has it

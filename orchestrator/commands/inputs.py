@@ -1,0 +1,130 @@
+"""Collects what a plan is made of: the job's code and data on the client, then the host's facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator import __version__, share, source
+from orchestrator.commands.jobs import Job
+from orchestrator.context import Context
+from orchestrator.core import plan
+from orchestrator.core.hostfacts import FolderFacts, HostFacts
+from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
+from orchestrator.digests import Digests
+from orchestrator.errors import UsageError
+from orchestrator.onhost import datafolder
+from orchestrator.source import Source
+from orchestrator.targets import helper
+from orchestrator.targets.base import Host
+
+
+def new_identity(ctx: Context, job: str) -> Identity:
+    now, token = ctx.now(), ctx.token()
+    return Identity(plan.run_id(job, now, token), now, ctx.who, token, __version__)
+
+
+def digests(ctx: Context) -> Digests:
+    return Digests(ctx.state_dir / "digests", ctx.now)
+
+
+def sources(ctx: Context, job: Job) -> dict[str, Source]:
+    """The code trees that the job needs, by role, as they are on the client."""
+    trees = {}
+    if job.code_folder:
+        trees["job"] = source.read(job.code_folder, digests(ctx))
+    if job.spec.trainer:
+        trees["trainers"] = source.package(share.trainers_package())
+    return trees
+
+
+def collect(
+    ctx: Context,
+    job: Job,
+    trees: dict[str, Source],
+    target: str,
+    *,
+    is_local: bool = False,
+    share_gpu: bool = False,
+) -> PlanInputs:
+    """What the client knows, before a host was asked anything; see `with_facts`.
+
+    `is_local`: the host is this machine, so that data is used in place.
+    """
+    codes = {role: _code(role, tree) for role, tree in trees.items()}
+    names = [name for name in job.data if is_local or name not in job.on_host]
+    return PlanInputs(
+        job=job.spec,
+        source=job.file.source,
+        target=target,
+        identity=new_identity(ctx, job.spec.name),
+        facts=None,
+        code=codes.get("job"),
+        trainers=codes.get("trainers"),
+        data=tuple(_data(job, name, is_local) for name in names),
+        share_gpu=share_gpu,
+        requirements=job.requirements,
+        packages=job.packages,
+    )
+
+
+def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
+    """The same inputs, with the host's facts and its own data folders, in one request."""
+    uploads = {data.name: data.fingerprint for data in inputs.data if data.upload}
+    facts = host_facts(host, job, [code.tree for code in inputs.trees], uploads)
+    known = {data.name: data for data in inputs.data}
+    data = tuple(known.get(name) or _on_host(host, job, name, facts.folders.get(name)) for name in job.data)
+    return replace(inputs, target=host.label, facts=facts, data=data)
+
+
+def host_facts(
+    host: Host, job: Job, trees: list[str] | None = None, uploads: dict[str, str] | None = None
+) -> HostFacts:
+    """`uploads`: fingerprints of the data that is to be on the host, by name."""
+    choice, needs_pip = job.spec.env.python, job.requirements is not None
+    first = (job.spec.command or [""])[0]
+    return helper.facts(
+        host,
+        (host.pythons() if choice == "auto" else [choice]) if job.spec.trainer or needs_pip else [],
+        trees=trees or [],
+        packages=job.packages,
+        commands=[first] if first and "/" not in first and not needs_pip else [],  # else pip may bring it
+        data=uploads,
+        folders={} if host.is_here else job.on_host,
+    )
+
+
+def refuse_data_on_host(job: Job, target: str) -> None:
+    """UsageError for `host:` data where the host does not exist yet."""
+    for name in job.on_host:
+        raise _no_folder(job, name, target)
+
+
+def _data(job: Job, name: str, is_local: bool) -> DataInput:
+    path = str(job.data[name])
+    try:
+        folder = datafolder.describe(name, path, to_send=not is_local)
+    except datafolder.Unsendable as error:
+        raise UsageError(
+            f"{job.file.where('data', name)}: data.{name} cannot be sent: {error}",
+            "links are sent as the files that they lead to",
+            f"repair or remove {path}/{error.link}",
+        ) from None
+    upload, is_file = not is_local, Path(path).is_file()
+    return DataInput(name, path, folder.files, folder.bytes, folder.fingerprint, upload, is_file)
+
+
+def _on_host(host: Host, job: Job, name: str, folder: FolderFacts | None) -> DataInput:
+    if folder is None:
+        raise _no_folder(job, name, host.label)
+    return DataInput(name, folder.path, folder.files, folder.bytes, folder.fingerprint)
+
+
+def _no_folder(job: Job, name: str, target: str) -> UsageError:
+    what = f"{job.file.where('data', name)}: there is no {job.on_host[name]} on {target}"
+    return UsageError(what, "data at host:PATH is used in place", f"--data {name}=PATH")
+
+
+def _code(role: str, of: Source) -> CodeTree:
+    tree = of.tree
+    return CodeTree(role, tree.hash, len(tree.entries), tree.size, of.commit, of.dirty, of.patch)

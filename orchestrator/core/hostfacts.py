@@ -1,0 +1,150 @@
+"""The helper's answer about a host → typed facts (orchestrator/onhost/facts.py). None means unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from orchestrator.core import decode
+from orchestrator.core.decode import Count
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """Memory in MiB, use in per cent; None where the card does not report it."""
+
+    index: Count | None = None
+    name: str = ""
+    used_mib: Count | None = None
+    total_mib: Count | None = None
+    use_percent: Count | None = None
+    celsius: Count | None = None
+    uuid: str = ""
+    driver: str = ""
+
+
+class GpuProcess(msgspec.Struct, frozen=True):
+    """A process that holds GPU memory; `run`: the run of gpujob that it belongs to."""
+
+    name: str = ""
+    pid: Count | None = None
+    used_mib: Count | None = None
+    user: str | None = None
+    run: str | None = msgspec.field(default=None, name="ours")
+
+    def __str__(self) -> str:
+        """`python of ana (pid 9, 700 MiB, run job-…)`."""
+        user = f" of {self.user}" if self.user else ""
+        run = f", run {self.run}" if self.run else ""
+        return f"{self.name}{user} (pid {self.pid}, {self.used_mib} MiB{run})"
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """Bytes and inodes below the root folder; `inodes` 0: the file system creates them as needed."""
+
+    free: Count = 0
+    total: Count = 0
+    free_inodes: Count = 0
+    inodes: Count = 0
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Bytes; `available` without swapping."""
+
+    total: Count = 0
+    available: Count = 0
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What `status` shows of a host. `gpus`: None where they could not be queried."""
+
+    hostname: str = ""
+    root: str = ""
+    tmux_socket: str = ""
+    gpus: tuple[Gpu, ...] | None = None
+    disk: Disk = Disk()
+    memory: Memory = Memory()
+
+
+class PythonFacts(msgspec.Struct, frozen=True):
+    """An interpreter of the host. `cuda`: the version that its torch was built for. `packages`: the version
+    of each requested one, None where it is not installed."""
+
+    path: str
+    version: str = ""
+    torch: str | None = None
+    cuda: str | None = None
+    packages: dict[str, str | None] = {}
+
+
+class Logout(msgspec.Struct, frozen=True):
+    """What systemd-logind does when `user` logs out: whether it kills processes, removes shared memory."""
+
+    user: str = ""
+    kills: bool = False
+    removes: bool = False
+
+
+class DataCopy(msgspec.Struct, frozen=True):
+    """How much of a data folder is on the host: all of it, or `bytes` and `files` that need no room again."""
+
+    present: bool = False
+    bytes: Count = 0
+    files: Count = 0
+
+
+class FolderFacts(msgspec.Struct, frozen=True):
+    """A data folder that is on the host already."""
+
+    path: str
+    files: Count = 0
+    bytes: Count = 0
+    fingerprint: str = ""
+
+
+class LiveRun(msgspec.Struct, frozen=True):
+    """A run that has a process."""
+
+    id: str
+    job: str | None = None
+
+
+class HostFacts(Machine, frozen=True, kw_only=True):
+    """What a plan needs to know of a host.
+
+    `tmux`: what `tmux -V` prints, None where it is not installed. `cuda_driver`: the newest CUDA that the
+    NVIDIA driver runs. `trees`: the requested code trees that are on the host. `absent`: the requested
+    commands that are not on the PATH. `folders`: the requested data folders by name, None where absent.
+    """
+
+    tmux: str | None = None
+    rsync: str | None = None
+    path: str = ""
+    cuda_driver: str | None = None
+    logout: Logout | None = None
+    trees: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    live: tuple[LiveRun, ...] = ()
+    gpu_processes: tuple[GpuProcess, ...] = msgspec.field(default=(), name="gpu_holders")
+    pythons: tuple[PythonFacts, ...] = ()
+    data: dict[str, DataCopy] = {}
+    folders: dict[str, FolderFacts | None] = msgspec.field(default_factory=dict, name="standing")
+
+
+def parse(answer: dict[str, Any]) -> HostFacts:
+    """The answer to `facts`."""
+    pythons = answer.get("pythons")
+    pythons = [_python(python) for python in pythons] if isinstance(pythons, list) else []
+    return decode.struct({**answer, "pythons": pythons}, HostFacts) or HostFacts()
+
+
+def _python(answer: Any) -> Any:
+    """The helper reports every package beside the interpreter's own facts."""
+    return parse_python(answer) if isinstance(answer, dict) else answer
+
+
+def parse_python(answer: dict[str, Any]) -> PythonFacts:
+    """Of orchestrator/onhost/facts.python_facts."""
+    own = ("path", "version", "torch", "cuda")
+    packages = {name: version for name, version in answer.items() if name not in own}
+    return decode.struct({**answer, "packages": packages}, PythonFacts) or PythonFacts("")
