@@ -1,4 +1,4 @@
-"""Words for the shell's completion; from the cache and the job files, asking no host."""
+"""Words for the shell's completion, read from the cache and the job files; no host is contacted."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from orchestrator.store import Store
 
 
 def runs(incomplete: str) -> list[str]:
-    """Run ids, the newest first, and the names of their jobs."""
-    known = Store(from_process().state_dir).runs()
-    names = [str((record["seen"].get("run") or {}).get("job")) for record in known.values()]
-    return _fitting([*reversed(known), *names], incomplete)
+    """Run IDs, the newest first, then the names of their jobs."""
+    records = Store(from_process().state_dir).runs()
+    jobs = [str((record["seen"].get("run") or {}).get("job")) for record in records.values()]
+    return _starting([*reversed(records), *jobs], incomplete)
 
 
 def jobs(incomplete: str) -> list[str]:
-    here = from_process().cwd
-    folders = (here, here / "jobs", share.folder("jobs"))
-    return _fitting([path.stem for folder in folders for path in sorted(folder.glob("*.yaml"))], incomplete)
+    """Names of job files in the current folder, in ./jobs and in the package."""
+    cwd = from_process().cwd
+    folders = (cwd, cwd / "jobs", share.folder("jobs"))
+    return _starting([path.stem for folder in folders for path in sorted(folder.glob("*.yaml"))], incomplete)
 
 
 def trainers(incomplete: str) -> list[str]:
-    return _fitting(share.trainer_names(), incomplete)
+    return _starting(share.trainer_names(), incomplete)
 
 
-def _fitting(words: list[str], incomplete: str) -> list[str]:
+def _starting(words: list[str], incomplete: str) -> list[str]:
     return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]

@@ -58,7 +58,7 @@ Trainer = Annotated[
 Checkpoint = Annotated[str, typer.Argument(metavar="PATH", help="Checkpoint folder or fetched run folder.")]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Input files in the trainer's format.")]
 Instance = Annotated[
-    str, typer.Argument(metavar="INSTANCE", help="ec2://ID, or ec2 if there is only one instance.")
+    str, typer.Argument(metavar="INSTANCE", help="ec2://ID, or ec2 for your only instance.")
 ]
 On = Annotated[
     str | None,
@@ -105,10 +105,6 @@ Budget = Annotated[
         help="Maximum spend in USD, converted to hours at the instance's hourly price (default: none).",
     ),
 ]
-Regions = Annotated[
-    list[str] | None,
-    typer.Option("--region", metavar="REGION", help="Try this AWS region; repeatable."),
-]
 Cidr = Annotated[
     str | None,
     typer.Option(
@@ -122,6 +118,6 @@ World = Annotated[bool, typer.Option("--open-to-the-world", help="Allow --ssh-ci
 
 def context(ctx: typer.Context, json: bool = False, yes: bool = False) -> Context:
     """The Context of this process, with the command's own flags set."""
-    found: Context = ctx.obj
-    found.json, found.yes = json, yes
-    return found
+    ours: Context = ctx.obj
+    ours.json, ours.yes = json, yes
+    return ours
