@@ -29,8 +29,8 @@ app.add_typer(group, name="hosts", rich_help_panel=PANEL)
 def up(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="Name the instance; one per name (default box).")
-    ] = "box",
+        str, typer.Option(metavar="NAME", help="Name the instance; one per name (default shared).")
+    ] = "shared",
     types: Annotated[
         list[str] | None,
         typer.Option(
