@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo demo-blendshapes test test-full check image image-test format clean system
+.PHONY: help install demo demo-blendshapes test test-full check image image-test format clean system
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,8 @@ $(STAMP): pyproject.toml constraints.txt | system
 	@$(PIP) install -q -c constraints.txt -e '.[train,video]' --group dev || \
 	  $(PIP) install -q -c constraints.txt -e '.[train,video]' --group dev --extra-index-url $(TORCH_CPU_INDEX)
 	@touch $@
+
+install: $(STAMP) ## .venv with gpujob, a CPU build of PyTorch and the development tools
 
 demo: $(STAMP) ## sample data, a training in tmux, its checkpoint fetched and verified
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh

@@ -57,9 +57,7 @@ Trainer = Annotated[
 ]
 Checkpoint = Annotated[str, typer.Argument(metavar="PATH", help="Checkpoint folder or fetched run folder.")]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Input files in the trainer's format.")]
-Instance = Annotated[
-    str, typer.Argument(metavar="INSTANCE", help="ec2://ID, or ec2 for your only instance.")
-]
+Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="ec2://ID, or ec2 for your only instance.")]
 On = Annotated[
     str | None,
     typer.Option("--on", metavar="TARGET", help=f"Use {_TARGETS} (default: the setting `target`, or local)."),
