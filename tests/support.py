@@ -22,6 +22,7 @@ from orchestrator.cli import main
 from orchestrator.context import Context
 from orchestrator.onhost import proc
 from orchestrator.process import Done
+from tests.rigs.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parent.parent
 GPUJOB = [sys.executable, "-c", "from orchestrator.cli import script; script()"]
@@ -92,16 +93,14 @@ class Client:
         found: dict[str, Any] = result.json["runs"][-1]
         return found
 
-    def until(self, wanted: str | Callable[[dict[str, Any]], bool], seconds: float = 30.0) -> dict[str, Any]:
-        """Waits for a real process to reach a state; fails with what was seen instead."""
-        reached = wanted if callable(wanted) else lambda seen: seen["state"] == wanted
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            seen = self.state()
-            if reached(seen):
-                return seen
+    def until(self, goal: str | Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Waits until the run is in a state, or a condition on `status` holds; fails with the last status."""
+        reached = goal if callable(goal) else lambda status: status["state"] == goal
+        end = time.monotonic() + PATIENCE
+        while not reached(status := self.state()):
+            assert time.monotonic() < end, f"not reached: {goal}; the last status was {status}"
             time.sleep(0.05)
-        raise AssertionError(f"not reached: {wanted}; last seen {seen}")
+        return status
 
     def folder(self, run_id: str) -> Path:
         return self.root / "runs" / run_id

@@ -17,6 +17,7 @@ from orchestrator.instances import userdata
 from orchestrator.instances.userdata import UserData
 from orchestrator.targets import bundle
 from tests.ec2.test_rig import admit, aws, banner, launch
+from tests.rigs import patience
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.keys import make_key, public_key
 
@@ -61,7 +62,7 @@ class RunningInstance:
     def ready(self) -> RunningInstance:
         """On a busy machine the box is ready before systemd admits anyone but root."""
         open_to_all = lambda: self.has(userdata.READY) and not self.has("/run/nologin")  # noqa: E731
-        self.ec2.until(open_to_all, 60, "the box says that it is ready, and admits users")
+        self.ec2.until(open_to_all, "the instance is ready and admits users")
         return self
 
     def end_lease(self, in_seconds: int = 0) -> float:
@@ -85,7 +86,9 @@ class RunningInstance:
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         line = ["ssh", "-F", "/dev/null", "-i", str(self.keys.user), *flags, f"ubuntu@{self.ip}", *words]
-        return subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(
+            line, input=stdin, capture_output=True, text=True, timeout=patience.PATIENCE, check=False
+        )
 
     def ask(self, op: str, **fields: Any) -> Any:
         """An answer of the helper, which is copied there first, over ssh."""

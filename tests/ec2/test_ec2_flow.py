@@ -159,7 +159,7 @@ def test_another_machine_at_the_boxes_address_is_refused_with_exit_4(ec2: FakeEC
     label = f"ec2://{kept['id']}"
     swap = f"rm {HOST_KEY}*; ssh-keygen -q -t ed25519 -N '' -f {HOST_KEY} && kill -HUP $(cat /run/sshd.pid)"
     assert ec2.run(kept["id"], "sh", "-c", swap)[0] == 0
-    ec2.until(lambda: user.run(client, "status", "--on", label).code == 4, 10)
+    ec2.until(lambda: user.run(client, "status", "--on", label).code == 4)
     refused = user.run(client, "deploy", "job", "--on", label) if _job(client) else None
     assert refused
     assert refused.code == 4

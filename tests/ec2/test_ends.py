@@ -78,7 +78,7 @@ def test_a_box_past_its_deadline_is_stopped_and_fetch_brings_it_up_asks_and_ends
 ) -> None:
     run = deploy(client, "--max-hours", "0.01", body="open('result.txt', 'w').write('kept')")
     (instance,) = ec2.machines()
-    ec2.until(lambda: ec2.states()[instance] == "stopped", 90, "the deadline, 36 s after the launch")
+    ec2.until(lambda: ec2.states()[instance] == "stopped", "the deadline, 36 s after the launch")
     refused = client.run("fetch", run)
     assert refused.code == 7
     assert "is stopped; its disk is kept, $8.00 a month" in refused.err

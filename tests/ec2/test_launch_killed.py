@@ -16,6 +16,7 @@ from orchestrator.store import Store
 from tests.ec2 import user
 from tests.ec2.user import UP
 from tests.rigs.ec2.fake import FakeEC2
+from tests.rigs.patience import PATIENCE
 from tests.support import REPOSITORY, Client
 
 Trials = Callable[[int, int], int]
@@ -212,11 +213,10 @@ def test_an_attempt_that_made_nothing_is_forgotten_and_one_just_sent_is_not(
     ec2.inject("RunInstances", after=False, times=6)
     assert user.run(client, *UP, sleep=clock.sleep, now=clock.now).code == 5
     (attempt,) = user.store(client).attempts()
-    clock.ahead = attempt["current"]["asked"] + 599 - time.time()
-    user.run(client, "status", now=clock.now)
+    sent = attempt["current"]["asked"]
+    user.run(client, "status", now=lambda: sent + 599)
     assert len(user.store(client).attempts()) == 1
-    clock.ahead += 2
-    user.run(client, "status", now=clock.now)
+    user.run(client, "status", now=lambda: sent + 601)
     assert user.store(client).attempts() == []
 
 
@@ -242,9 +242,11 @@ def _killed(seconds: float) -> None:
 def test_a_box_found_hours_later_has_cost_those_hours(ec2: FakeEC2, client: Client, killer: Killer) -> None:
     ec2.inject("RunInstances", "Unavailable", after=True, times=6)
     assert user.run(client, *UP, sleep=lambda seconds: None).code == 5
-    found = user.run(client, "status", "--json", now=lambda: time.time() + 3600)
+    now = time.time() + 3600
+    found = user.run(client, "status", "--json", now=lambda: now)
     (shown,) = [host["box"] for host in found.json["hosts"] if host["box"]]
-    assert shown["spent_usd"] == pytest.approx(1.022, abs=0.01)
+    hours = (now - user.only(client)["launched"]) / 3600
+    assert shown["spent_usd"] == pytest.approx(1.022 * hours, abs=0.01)
     assert user.only(client)["account"]
 
 
@@ -266,9 +268,9 @@ def test_a_client_that_is_killed_for_good_leaves_a_launch_that_the_next_one_carr
     total = len(passed(killer, client))
     empty(ec2)
     before = set(ec2.states())
-    aws = client.spawn(*UP, code=POINTS.format(at=int(total * share), repository=str(REPOSITORY)))
-    _, said = aws.communicate(timeout=60)
-    assert aws.returncode == -signal.SIGKILL, said
+    process = client.spawn(*UP, code=POINTS.format(at=int(total * share), repository=str(REPOSITORY)))
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL, said
     assert user.run(client, "status").code == 0
     assert untracked(ec2, client, before) == set()
     assert up(client)

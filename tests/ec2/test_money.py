@@ -15,6 +15,7 @@ from tests.ec2 import user
 from tests.ec2.test_rig import IMAGE, OURS, TAGS, aws
 from tests.ec2.user import UP
 from tests.rigs.ec2.fake import FakeEC2
+from tests.rigs.patience import PATIENCE
 from tests.support import REPOSITORY, Client, new_client
 
 NO_NETWORK = """
@@ -49,7 +50,7 @@ def apart(client: Client, script: str, *words: str) -> subprocess.CompletedProce
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

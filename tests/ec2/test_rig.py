@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -21,6 +20,7 @@ from botocore.parsers import ResponseParserError
 from tests.rigs.ec2.fake import REPOSITORY, FakeEC2
 from tests.rigs.ec2.images import PARAMETERS, ROOT_GB
 from tests.rigs.ec2.metadata import TOKEN
+from tests.rigs.patience import PATIENCE, wait_until
 
 IMAGE = next(iter(PARAMETERS.values()))
 TAGS = [{"Key": "gpujob:managed", "Value": "1"}]
@@ -219,11 +219,11 @@ def test_a_spot_instance_is_told_of_its_end(ec2: FakeEC2) -> None:
         host + "spot/instance-action", headers={"X-aws-ec2-metadata-token": TOKEN}
     )
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(action, timeout=5)
+        urllib.request.urlopen(action, timeout=PATIENCE)
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(host + "instance-id", timeout=5)
+        urllib.request.urlopen(host + "instance-id", timeout=PATIENCE)
     ec2.interrupt(instance, seconds=0.5)
-    with urllib.request.urlopen(action, timeout=5) as said:
+    with urllib.request.urlopen(action, timeout=PATIENCE) as said:
         assert json.loads(said.read())["action"] == "terminate"
     ec2.until(lambda: ec2.states()[instance] == "terminated")
 
@@ -249,11 +249,8 @@ def test_a_rig_killed_with_its_test_leaves_nothing(tmp_path: Path) -> None:
         mark = f"gpujob_rig_{slot}"
         assert mark in tables()
         process.kill()
-    end = time.monotonic() + 10
-    while (mark in tables() or running(f"/gpujob-rigs/{slot}/")) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert mark not in tables()
-    assert running(f"/gpujob-rigs/{slot}/") == []
+    wait_until(lambda: mark not in tables(), "the packet filter is removed")
+    wait_until(lambda: running(f"/gpujob-rigs/{slot}/") == [], "every process of the rig has ended")
     assert banner(ip) == b""
 
 

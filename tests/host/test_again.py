@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from orchestrator.commands import execute
 from tests.host.scripts import SLOW, TRAPS_TERM, begun, deployed
+from tests.rigs.patience import PATIENCE
 from tests.support import Client
 
 PRINTS = "import os\nprint(os.environ.get('TOKEN', 'none'), open('note.txt').read())\nraise SystemExit(1)"
@@ -77,7 +77,7 @@ def killed_after_the_start(client: Client) -> str:
         "Store.close_intent = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     process = client.spawn("deploy", "job", code=code)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL
     return str(client.state()["id"])
 
@@ -126,7 +126,7 @@ def test_of_laptops_that_deploy_a_job_at_once_one_starts_it(client: Client) -> N
         replace(client, env={**client.env, "XDG_STATE_HOME": str(client.home / f"{n}")}) for n in range(3)
     ]
     processes = [laptop.spawn("deploy", "job") for laptop in laptops]
-    said = [process.communicate(timeout=60)[1].decode() for process in processes]
+    said = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
     assert sorted(process.returncode for process in processes) == [0, 1, 1], said
     assert sum("job is already running as" in words for words in said) == 2
     assert len(list((client.root / "runs").iterdir())) == 1
@@ -162,7 +162,7 @@ def test_several_fetches_at_once_end_well_or_say_that_another_is_under_way(clien
     )
     client.run("deploy", "job", "--follow")
     processes = [client.spawn("fetch") for _ in range(3)]
-    said = [process.communicate(timeout=60)[1].decode() for process in processes]
+    said = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
     for process, words in zip(processes, said, strict=True):
         assert process.returncode == 0 or "another fetch" in words, words
     assert [process.returncode for process in processes].count(0) >= 1
@@ -170,11 +170,9 @@ def test_several_fetches_at_once_end_well_or_say_that_another_is_under_way(clien
 
 def test_a_start_that_is_dead_at_once_is_said_to_be(client: Client) -> None:
     client.job("raise SystemExit('no data here')")
-    process = client.run("deploy", "job")
-    end = time.monotonic() + 5
-    while client.state()["state"] != "failed" and time.monotonic() < end:
-        time.sleep(0.05)
-    assert "session None" not in process.err
+    deployed = client.run("deploy", "job")
+    client.until("failed")
+    assert "session None" not in deployed.err
 
 
 def test_a_folder_that_changes_while_it_is_read_names_the_file(client: Client) -> None:
@@ -187,7 +185,7 @@ def test_a_folder_that_changes_while_it_is_read_names_the_file(client: Client) -
         "source.lay_out = late\n"
     )
     process = client.spawn("deploy", "job", code=code)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert b"deploy.log: something writes there now" in said
     assert os.getpid()

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.onhost.supervisor import BEAT
 from tests.host.scripts import TRAPS_TERM, begun, deployed
 from tests.rigs.ec2.metadata import Metadata
+from tests.rigs.patience import PATIENCE, wait_until
 from tests.support import Client
 
 GRACE = 60.0  # of a job that sets none
@@ -36,10 +37,8 @@ def test_a_spot_notice_ends_a_run_with_its_checkpoint_and_it_can_be_resumed(
         client.job(TRAPS_TERM)
         run_id = deployed(client)
         begun(client, run_id)
-        told = time.monotonic()
-        service.announce_end(time.time() + 120)
+        service.announce_end(time.time() + 10 * PATIENCE)  # far away: the run does not wait for it
         ended = client.until("preempted")
-        assert time.monotonic() - told < 60
         assert ended["step"] == 7
         assert "checkpoint written" in (client.folder(run_id) / "log").read_text()
         assert "takes this box back: terminate" in (client.folder(run_id) / "events.jsonl").read_text()
@@ -53,10 +52,9 @@ def test_a_run_renews_the_lease_and_ends_before_the_deadline_of_its_box(
     client.job(TRAPS_TERM, limits={"idle_minutes": 5})
     run_id = deployed(client)
     begun(client, run_id)
-    end = time.monotonic() + 4 * BEAT
-    while int((switches / "run/lease").read_text()) < time.time() + 300 + GRACE - BEAT:
-        assert time.monotonic() < end, "the lease was not renewed"
-        time.sleep(0.1)
+    before = time.time()
+    lease = switches / "run/lease"
+    wait_until(lambda: int(lease.read_text()) >= before + 300 + GRACE - BEAT, "the lease is renewed")
     (switches / "run/deadline").write_text(f"{int(time.time() + GRACE)}\n")
     ended = client.until("stopped")
     assert ended["by"] == "the limit of hours"

@@ -76,7 +76,7 @@ def test_a_stopped_training_left_a_checkpoint_and_resumes_from_it(client: Client
     shutil.copytree(sample, client.project / "sample")
     more = ["--set", "config.epochs=60"]
     assert client.run("deploy", "facenet-lstm", "--data", "sample", *SETS, *more).code == 0
-    client.until(lambda seen: (seen["step"] or 0) > 3, 60)
+    client.until(lambda seen: (seen["step"] or 0) > 3)
     assert client.run("stop").code == 0
     seen = client.state()
     step = seen["checkpoints"]["last"]
@@ -84,11 +84,11 @@ def test_a_stopped_training_left_a_checkpoint_and_resumes_from_it(client: Client
     assert step >= 3
     resumed = client.run("deploy", "facenet-lstm", "--resume", seen["id"])
     assert f"goes on from step {step}" in resumed.err
-    seen = client.until(lambda seen: (seen["step"] or 0) > step, 60)
+    seen = client.until(lambda seen: (seen["step"] or 0) > step)
     assert (seen["state"], seen["attempt"]) == ("running", 2)
     os.kill(seen["trainer_pid"], signal.SIGKILL)
     # restart: {max: 1} of the recipe: a crash is carried on by the supervisor itself
-    assert client.until(lambda now: now["attempt"] == 3, 60)["state"] == "running"
+    assert client.until(lambda now: now["attempt"] == 3)["state"] == "running"
     assert client.run("stop", "--now").code == 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.onhost import proc
+from tests.rigs.patience import PATIENCE
 from tests.support import Client
 
 # Kills the client at its Nth point: before and after each question, each write of its own, each tree sent.
@@ -51,7 +52,7 @@ time.sleep(float({seconds}))
 def killed_at(client: Client, at: int, *words: str) -> tuple[int, int]:
     """(exit code, points passed) of a client that is killed at its Nth point; 0: never."""
     process = client.spawn(*words, code=POINTS.format(at=at))
-    _, err = process.communicate(timeout=90)
+    _, err = process.communicate(timeout=PATIENCE)
     said = [line for line in err.decode().splitlines() if line.startswith("POINTS ")]
     return process.returncode, int(said[0].split()[1]) if said else 0
 
@@ -194,7 +195,7 @@ def test_a_run_of_a_machine_that_was_rebooted_is_lost(client: Client) -> None:
 def resumed(client: Client, run_id: str) -> None:
     """The same run goes on in its own folder, from its last checkpoint, to its end."""
     assert client.run("deploy", "job", "--resume", run_id).code == 0
-    seen = client.until("succeeded", 60)
+    seen = client.until("succeeded")
     assert (seen["id"], seen["attempt"], seen["checkpoints"]["last"]) == (run_id, 2, 40)
     log = (client.folder(run_id) / "log").read_text().splitlines()
     assert log[0] == "from 0"
@@ -210,7 +211,7 @@ def test_two_clients_at_once_do_no_harm(client: Client, word: str) -> None:
         client.run("deploy", "job")
     words = ("deploy", "job") if word == "deploy" else (word,)
     processes = [client.spawn(*words) for _ in range(4)]
-    said = [process.communicate(timeout=60)[1].decode() for process in processes]
+    said = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
     codes = [process.returncode for process in processes]
     assert codes.count(0) >= 1, said
     assert set(codes) <= {0, 1}, said

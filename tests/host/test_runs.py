@@ -8,13 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import libtmux
 import pytest
 
 from tests.host.scripts import SLOW, begun, deployed
+from tests.rigs.patience import PATIENCE, wait_until
 from tests.support import Client
 
 
@@ -171,14 +171,11 @@ def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(cli
             "t", window_command=f'bash --norc -c "{code}; echo LEFT; sleep 60"', environment=env, x=120, y=30
         )
         pane = session.active_pane
-        wait_for(
-            lambda: (
-                "tick" in "\n".join(pane.capture_pane()) and "C-b d leaves" in "\n".join(pane.capture_pane())
-            )
-        )
+        screen = lambda: "\n".join(pane.capture_pane())  # noqa: E731
+        wait_until(lambda: "tick" in screen() and "C-b d leaves" in screen(), "the run's session is shown")
         pane.send_keys("C-b", enter=False)
         pane.send_keys("d", enter=False)
-        wait_for(lambda: "LEFT" in "\n".join(pane.capture_pane()))
+        wait_until(lambda: "LEFT" in screen(), "the session is detached")
         assert client.state()["state"] == "running"
     finally:
         outer.kill()
@@ -191,7 +188,7 @@ def test_ctrl_c_while_streaming_leaves_the_run_going_and_says_so(client: Client)
     assert process.stdout
     assert process.stdout.readline() == b"tick 0\n"
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert f"run {run_id} goes on" in said.decode()
     assert client.state()["state"] == "running"
@@ -209,7 +206,7 @@ def test_streaming_loses_and_repeats_no_byte_progress_bars_and_broken_text_inclu
     client.job(body)
     run_id = deployed(client)
     process = client.spawn("monitor", "--stream")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert out == (client.folder(run_id) / "log").read_bytes()
 
@@ -228,15 +225,6 @@ def test_the_periodic_monitor_prints_plain_lines_without_a_terminal(client: Clie
     assert shown.code == 0
     assert re.search(r"running step \d/8", shown.out)
     assert "succeeded" in shown.out
-
-
-def wait_for(true: object, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():  # type: ignore[operator]
-            return
-        time.sleep(0.1)
-    raise AssertionError("not reached in time")
 
 
 def test_a_job_is_sent_as_it_was_and_an_edit_does_not_change_a_going_run(client: Client) -> None:

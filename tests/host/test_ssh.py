@@ -19,6 +19,7 @@ from tests.host.test_facenet import SETS
 from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
+from tests.rigs.patience import PATIENCE
 from tests.support import Client
 
 ON = ("--on", "gpu")
@@ -293,7 +294,7 @@ def test_a_stream_that_is_cut_goes_on_at_the_very_byte(client: Client, machine: 
         lines = [process.stdout.readline() for _ in range(60)]
         assert lines == [b"tick %d\n" % n for n in range(60)]
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
         assert proxy.connections >= 2
         client.run("stop", "--now", *ON)
 

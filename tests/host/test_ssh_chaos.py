@@ -26,6 +26,7 @@ from tests.host.chaos import (
     sample,
     stalled_for,
 )
+from tests.rigs.patience import PATIENCE
 
 pytestmark = pytest.mark.timeout(1800 if os.environ.get("GPUJOB_TEST_FULL") else 240)
 
@@ -77,7 +78,7 @@ def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line,
         name = f"kill{at}"
         wanted, before = job(line.client, name), line.arrived()
         process = line.client.spawn("deploy", name, *ON, code=dies_at(at))
-        process.communicate(timeout=120)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL
         carried_on(line, name, wanted, before)
     line.proxy.pace(rate=3e6)
@@ -147,7 +148,7 @@ def test_a_fetch_cut_stalled_or_killed_at_any_step_or_byte_leaves_nothing_trunca
         fetch_carried_on(line, f"bytes{at}", whole)
     for at in sample(total, trials(2, total)):
         process = line.client.spawn("fetch", "--to", f"kill{at}", *ON, code=dies_at(at))
-        process.communicate(timeout=120)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL
         fetch_carried_on(line, f"kill{at}", whole)
     line.proxy.pace(rate=6e6)

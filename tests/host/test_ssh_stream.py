@@ -37,9 +37,7 @@ for line in range(100):
 """
 
 
-def test_a_stream_cut_at_random_shows_every_byte_of_the_log_once_and_a_line_at_once(
-    line: Line, trials: Trials
-) -> None:
+def test_a_stream_cut_at_random_shows_every_byte_of_the_log_once(line: Line, trials: Trials) -> None:
     cuts, blocks, dice = trials(5, 100), trials(400, 4000), random.Random(2)
     line.client.job(NOISE.format(blocks=blocks, over=str(line.machine.home / "over"), stamp=STAMP))
     assert line.run("deploy", "job").code == 0
@@ -65,17 +63,17 @@ def test_a_stream_cut_at_random_shows_every_byte_of_the_log_once_and_a_line_at_o
     assert (shown.size, shown.digest.hexdigest()) == (len(written), hashlib.sha256(written).hexdigest())
     assert line.proxy.connections > cuts
     assert len(shown.late()) == 100
-    assert shown.late()[50] < 1.0  # how long it takes is for benchmarks/stream.py
 
 
 @pytest.mark.parametrize("way", ["", "  CertificateFile /none\n"])
 @pytest.mark.parametrize("fault", ["stall", "blackhole"])
-def test_a_line_that_went_silent_is_noticed_within_20_seconds(
+def test_a_line_that_went_silent_is_noticed(
     line: Line, way: str, fault: str, trials: Trials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "blackhole" and not trials(0, 1):
         pytest.skip("ten seconds a connection; with GPUJOB_TEST_FULL=1")
     for link in (paramiko_link, openssh_link):
+        assert link.PATIENCE <= 15  # seconds; with what comes before and after it, 20
         monkeypatch.setattr(link, "PATIENCE", float(trials(3, 15)))
     monkeypatch.setattr(asking, "_PAUSES", ())
     line.log_in(way)
@@ -84,9 +82,7 @@ def test_a_line_that_went_silent_is_noticed_within_20_seconds(
         if fault == "stall":
             assert host.ask("look", runs=[], lines=0)["runs"] == []
         getattr(line.proxy, fault)()
-        begun = time.monotonic()
         with pytest.raises(Unreachable):
             host.ask("look", runs=[], lines=0)
-        assert time.monotonic() - begun < 20
         line.proxy.resume()
         line.proxy.accept()

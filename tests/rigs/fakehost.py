@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.rigs import hostfiles, keys, needs, process
+from tests.rigs.patience import PATIENCE
 
 Address = tuple[str, int]
 
@@ -172,7 +173,7 @@ class FakeHost:
         """`ssh HOST command`, waited for; `more` goes to subprocess.run."""
         words = [*("ssh", *self.ssh_options()), "fakehost", command]
         return subprocess.run(
-            words, **{"capture_output": True, "text": True, "timeout": 30, "check": False, **more}
+            words, **{"capture_output": True, "text": True, "timeout": PATIENCE, "check": False, **more}
         )
 
     def _make_disk(self) -> None:
@@ -210,8 +211,8 @@ class FakeHost:
     def _listening(self) -> int:
         return self.log_text().count("Server listening on")
 
-    def _await_listening(self, before: int, seconds: float = 10.0) -> None:
-        end = time.monotonic() + seconds
+    def _await_listening(self, before: int) -> None:
+        end = time.monotonic() + PATIENCE
         while self._listening() == before:
             assert self._process is not None
             if self._process.poll() is not None or time.monotonic() > end:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tests.rigs.lines import Direction, Flow, Pace, Pair, unsent
+from tests.rigs.patience import PATIENCE
 from tests.rigs.process import free_port
-
-CALL_TIMEOUT = 10.0
 
 
 @dataclass
@@ -68,7 +67,7 @@ class FaultProxy:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(RuntimeError):
             self._do(self._close)
-        self._thread.join(CALL_TIMEOUT)
+        self._thread.join(PATIENCE)
         for end in (self._bell, self._ring, self._listener):
             end.close()
         self._selector.close()
@@ -111,7 +110,7 @@ class FaultProxy:
         self._calls.append((call, made))
         with contextlib.suppress(OSError):
             self._ring.send(b"!")
-        if not self._thread.is_alive() or not made.wait(CALL_TIMEOUT):
+        if not self._thread.is_alive() or not made.wait(PATIENCE):
             raise RuntimeError("the fault proxy is not running")
 
     def _obey(self) -> None:
@@ -146,7 +145,7 @@ class FaultProxy:
         server = None
         if self._mode == "accept":
             try:
-                server = socket.create_connection(self.target, timeout=5)
+                server = socket.create_connection(self.target, timeout=PATIENCE)
             except OSError:
                 Pair(client, None).close(rst=True)
                 return

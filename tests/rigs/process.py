@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.rigs.patience import PATIENCE
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -51,7 +53,7 @@ def end_tree(root: int, mark: bytes) -> None:
     """Ends `root`, all below it, and every process with `mark` (NAME=value) in its environment."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(root, signal.SIGSTOP)
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while victims := (_below(root) | _marked(mark)) - {root}:
         if time.monotonic() > end:
             raise RuntimeError(f"processes that cannot be ended: {sorted(victims)}")

@@ -7,7 +7,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,25 +14,19 @@ import pytest
 
 from tests.rigs import keys, needs
 from tests.rigs.fakehost import FakeHost
+from tests.rigs.patience import PATIENCE, wait_until
 from tests.rigs_test.conftest import Machines
 
 ISOLATED = [True, False] if needs.is_root() else [False]
 
 
 def run(*words: str, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False, **more)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False, **more)  # type: ignore[call-overload, no-any-return]
 
 
 def ssh_with_key(host: FakeHost, key: Path) -> subprocess.CompletedProcess[str]:
     options = [word.replace(str(host.user_key), str(key)) for word in host.ssh_options()]
     return run("ssh", *options, "fakehost", "echo in")
-
-
-def until(reached: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
 
 
 def in_background(host: FakeHost) -> Callable[[], bool]:
@@ -123,9 +116,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     port, locked = done.stdout.split()
     assert (done.returncode, int(locked) != 0) == (-9, True), done.stderr
     lock = tmp_path / "m/home/lock"
-    until(lambda: run("flock", "-n", str(lock), "true").returncode == 0, "the background process lives")
+    wait_until(lambda: run("flock", "-n", str(lock), "true").returncode == 0, "it has ended")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.9", int(port)), timeout=1)
+        socket.create_connection(("127.0.0.9", int(port)), timeout=PATIENCE)
 
 
 def test_a_noisy_bashrc_prints_in_front_of_every_command(machine: Machines, tmp_path: Path) -> None:

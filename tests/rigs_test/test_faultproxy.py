@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.rigs.faultproxy import FaultProxy
+from tests.rigs.patience import PATIENCE
 from tests.rigs_test.conftest import Machines
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the rigs need Linux")
@@ -59,7 +60,7 @@ def echo() -> Iterator[Echo]:
 
 
 def connect(proxy: FaultProxy) -> socket.socket:
-    client = socket.create_connection(proxy.address, timeout=10)
+    client = socket.create_connection(proxy.address, timeout=PATIENCE)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return client
 
@@ -102,15 +103,14 @@ def test_the_end_of_one_direction_leaves_the_other_open(echo: Echo) -> None:
         client.sendall(b"last words")
         client.shutdown(socket.SHUT_WR)
         assert receive(client, 100) == b"last words"
-        assert echo.ended.acquire(timeout=5)
+        assert echo.ended.acquire(timeout=PATIENCE)
         assert echo.ends == ["fin"]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.025, 0.1])
-def test_a_round_trip_takes_twice_the_delay(echo: Echo, delay: float) -> None:
+def test_a_round_trip_takes_at_least_twice_the_delay(echo: Echo, delay: float) -> None:
     with FaultProxy(echo.address, delay=delay) as proxy, connect(proxy) as client:
-        fastest = min(round_trip(client) for _ in range(5))
-        assert 2 * delay <= fastest < 2 * delay + 0.01
+        assert min(round_trip(client) for _ in range(5)) >= 2 * delay
 
 
 def test_the_pace_can_change_while_a_connection_lives(echo: Echo) -> None:
@@ -119,23 +119,21 @@ def test_the_pace_can_change_while_a_connection_lives(echo: Echo) -> None:
         assert round_trip(client) >= 0.1
 
 
-def test_a_rate_is_kept(echo: Echo) -> None:
+def test_a_rate_is_not_exceeded(echo: Echo) -> None:
     with FaultProxy(echo.address, rate=1e6) as proxy, connect(proxy) as client:
         start = time.monotonic()
         client.sendall(bytes(300_000))
         receive(client, 300_000)
-        assert 0.3 <= time.monotonic() - start < 0.6
+        assert time.monotonic() - start >= 0.3
 
 
-def test_a_delayed_line_still_carries_40_megabytes_a_second(echo: Echo) -> None:
-    size = 32 << 20
-    with FaultProxy(echo.address, delay=0.025, buffer=16 << 20) as proxy, connect(proxy) as client:
-        start = time.monotonic()
-        writer = threading.Thread(target=client.sendall, args=(bytes(size),))
-        writer.start()
-        assert len(receive(client, size)) == size
-        writer.join()
-        assert size / (time.monotonic() - start) > 40e6
+def test_a_delayed_line_takes_in_a_buffer_before_a_byte_arrives(echo: Echo) -> None:
+    """So its throughput is one buffer per delay: 640 MB/s at 25 ms, if the processor is fast enough."""
+    size = 16 << 20
+    with FaultProxy(echo.address, delay=PATIENCE, buffer=size) as proxy, connect(proxy) as client:
+        client.sendall(bytes(size))
+        assert (echo.got, proxy.passed["up"]) == (0, 0)
+        proxy.cut()
 
 
 def test_a_stall_moves_nothing_until_it_is_resumed(echo: Echo) -> None:
@@ -147,7 +145,7 @@ def test_a_stall_moves_nothing_until_it_is_resumed(echo: Echo) -> None:
         with pytest.raises(TimeoutError):
             client.recv(1)
         assert (echo.got, proxy.passed["up"]) == (1, 1)
-        client.settimeout(10)
+        client.settimeout(PATIENCE)
         proxy.resume()
         assert receive(client, 4) == b"late"
 
@@ -187,7 +185,7 @@ def test_a_cut_up_comes_at_the_exact_byte_and_only_once(echo: Echo) -> None:
         with connect(proxy) as client, contextlib.suppress(ConnectionError):
             client.sendall(SOME)
             receive(client, len(SOME))
-        assert echo.ended.acquire(timeout=5)
+        assert echo.ended.acquire(timeout=PATIENCE)
         assert (echo.got, echo.ends) == (1000, ["reset"])
         with connect(proxy) as client:
             round_trip(client)
@@ -203,7 +201,7 @@ def test_a_cut_ends_both_sides_by_reset_or_by_fin(echo: Echo, rst: bool, end: st
                 client.recv(1)
         else:
             assert client.recv(1) == b""
-        assert echo.ended.acquire(timeout=5)
+        assert echo.ended.acquire(timeout=PATIENCE)
         assert echo.ends == [end]
 
 
@@ -245,9 +243,9 @@ def test_rsync_goes_through_and_resumes_after_a_cut(machine: Machines, tmp_path:
         shell = shlex.join(["ssh", *host.ssh_options(proxy.address)])
         words = ["rsync", "--partial", "--append-verify", "-e", shell, str(source), "fakehost:file"]
         proxy.cut_after("up", len(SOME) // 2)
-        broken = subprocess.run(words, capture_output=True, timeout=30, check=False)
+        broken = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=False)
         assert broken.returncode in (10, 12, 255), broken.stderr
-        whole = subprocess.run(words, capture_output=True, timeout=30, check=False)
+        whole = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=False)
         assert whole.returncode == 0, whole.stderr
         assert proxy.connections == 2
     assert (host.home / "file").read_bytes() == SOME

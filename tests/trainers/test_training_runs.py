@@ -13,6 +13,7 @@ import pytest
 import torch
 import trainer_runs as runs
 
+from tests.rigs.patience import PATIENCE
 from trainers.engine import distributed, preflight
 from trainers.engine import run as engine_run
 from trainers.engine.events import Silent
@@ -140,7 +141,7 @@ def test_two_processes_have_the_losses_of_one(accumulate, sample, tmp_path):
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group |= {"GLOO_SOCKET_IFNAME": "lo"}
     ranks = [runs.start(two, sample, config, RANK=str(rank), **group) for rank in (0, 1)]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0], (two / "log").read_text()
+    assert [rank.wait(timeout=PATIENCE) for rank in ranks] == [0, 0], (two / "log").read_text()
     wanted, got = ([e["loss"] for e in runs.events(run, "progress") if "loss" in e] for run in (one, two))
     assert len(wanted) >= 20
     assert got == pytest.approx(wanted, rel=1e-5)
@@ -157,7 +158,7 @@ def test_two_processes_stop_together_when_one_is_told_to(sample, tmp_path):
     config = recipe(epochs=50)
     first, second = (runs.start(run, sample, config, RANK=str(r), **group) for r in (0, 1))
     assert runs.send_at(second, run, 5, signal.SIGTERM) == 75
-    assert first.wait(timeout=60) == 75
+    assert first.wait(timeout=PATIENCE) == 75
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -167,7 +168,7 @@ def test_a_failure_that_nobody_foresaw_ends_every_process_while_loaders_work(siz
     group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group |= {"GLOO_SOCKET_IFNAME": "lo", "GPUJOB_CHECKPOINTS": "/dev/null/none"}
     ranks = [runs.start(run, sample, recipe(num_workers=1), RANK=str(r), **group) for r in range(size)]
-    assert [rank.wait(timeout=60) for rank in ranks] == [1] * size
+    assert [rank.wait(timeout=PATIENCE) for rank in ranks] == [1] * size
     assert runs.events(run, "end")[-1]["step"] == 3
     assert "NotADirectoryError" in (run / "log").read_text()
 

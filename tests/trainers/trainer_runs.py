@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.rigs.patience import PATIENCE
 from trainers.engine import run as engine
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ def start(run: Path, data: Path, config: Mapping[str, object], **more: str) -> "
 
 def train(run: Path, data: Path, config: Mapping[str, object], **more: str) -> int:
     """Train to the end; the exit code."""
-    return start(run, data, config, **more).wait(timeout=120)
+    return start(run, data, config, **more).wait(timeout=PATIENCE)
 
 
 def train_here(name: str, run: Path, data: Mapping[str, Path], config: Mapping[str, object]) -> int:
@@ -85,7 +86,7 @@ def send_at(process: "subprocess.Popen[str]", run: Path, step: int, number: sign
             process.send_signal(number)
             break
         time.sleep(0.001)
-    return process.wait(timeout=60)
+    return process.wait(timeout=PATIENCE)
 
 
 def weights(run: Path, name: str = "last") -> bytes:

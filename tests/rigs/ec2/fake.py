@@ -18,6 +18,7 @@ import pytest
 
 from tests.rigs import needs
 from tests.rigs.ec2.settings import Settings
+from tests.rigs.patience import PATIENCE
 from tests.rigs.process import children, guarded
 
 REPOSITORY = Path(__file__).parent.parent.parent.parent
@@ -34,7 +35,6 @@ TOOLS = (
     "setpriv",
 )
 START = "import sys; sys.path.insert(0, sys.argv[1]); from tests.rigs.ec2.server import main; main()"
-START_SECONDS = 60.0
 
 
 class FakeEC2:
@@ -142,7 +142,7 @@ class FakeEC2:
         """Changes Settings while it runs."""
         self._ask("set", **settings)
 
-    def run(self, instance: str, *words: str, stdin: str = "", seconds: float = 30.0) -> tuple[int, str]:
+    def run(self, instance: str, *words: str, stdin: str = "", seconds: float = PATIENCE) -> tuple[int, str]:
         """Runs a command as root in a machine, past ssh: (exit code, output)."""
         said = self._ask("run", instance=instance, words=words, stdin=stdin, seconds=seconds)
         return said["code"], said["output"]
@@ -177,18 +177,17 @@ class FakeEC2:
         self._ask("reset")
         self._ask("set", **asdict(self.settings))
 
-    def until(self, wanted: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
+    def until(self, condition: Callable[[], Any], what: str = "") -> Any:
         """Waits for something true of real machines; fails with `what` and their states."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if found := wanted():
-                return found
+        end = time.monotonic() + PATIENCE
+        while not (value := condition()):
+            assert time.monotonic() < end, f"not reached: {what or condition}; states {self.states()}"
             time.sleep(0.1)
-        raise AssertionError(f"not within {seconds} s: {what or wanted}; states {self.states()}")
+        return value
 
     def _ask(self, word: str, **given: Any) -> Any:
         request = urllib.request.Request(f"{self.endpoint}/_rig/{word}", json.dumps(given).encode())
-        with urllib.request.build_opener(_NoErrors).open(request, timeout=90) as answer:
+        with urllib.request.build_opener(_NoErrors).open(request, timeout=PATIENCE) as answer:
             said = json.loads(answer.read())
             if answer.status >= 400:
                 raise RuntimeError(f"the rig refused {word}: {said}")
@@ -196,7 +195,7 @@ class FakeEC2:
 
     def _first_line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
+        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
         line = self._process.stdout.readline() if ready else b""
         if not line:
             self._process.kill()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.rigs.patience import PATIENCE
 from tests.rigs.process import PATH, children
 
 
@@ -98,7 +99,7 @@ class Machine:
             return (self.birth.folder / "console.log").read_bytes()[-65536:]
         return b""
 
-    def run(self, words: Sequence[str], stdin: bytes = b"", seconds: float = 30.0) -> tuple[int, bytes]:
+    def run(self, words: Sequence[str], stdin: bytes = b"", seconds: float = PATIENCE) -> tuple[int, bytes]:
         """Runs `words` in it as root; (exit code, output). RuntimeError while it is off."""
         pid = self.inside()
         inside = ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-p", "-r", "-w", "--", *words]
@@ -115,7 +116,7 @@ class Machine:
 
     def inside(self) -> int:
         """Its PID 1, once that stands in the machine's own root. RuntimeError while it is off."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             pid = self.pid
             with contextlib.suppress(OSError):
@@ -174,7 +175,7 @@ def _run(*words: str) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ends its PID 1, and with it all that runs inside; the outer process then ends by itself."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
         for pid in children(process.pid):
             with contextlib.suppress(ProcessLookupError):

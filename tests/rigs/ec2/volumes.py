@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.rigs.patience import PATIENCE
+
 BY_ID = "dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"
 _GET_STATUS, _SET_STATUS, _AUTOCLEAR = 0x4C05, 0x4C04, 4
 _FLAGS_AT, _STATUS_SIZE = 52, 232
@@ -61,6 +63,6 @@ class Volume:
 
 
 def _await(path: Path) -> None:
-    until = time.monotonic() + 10
-    while not path.exists() and time.monotonic() < until:
+    end = time.monotonic() + PATIENCE
+    while not path.exists() and path.parents[-3].exists() and time.monotonic() < end:
         time.sleep(0.02)
