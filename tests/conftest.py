@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.rigs import needs
+
 REAL_HOME = Path.home()
 FORBIDDEN = tuple(
     str(REAL_HOME / name)
@@ -32,6 +34,38 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_guard)
+
+FOLDER_MARKERS = {
+    "unit": ("unit",),
+    "trainers": ("torch",),
+    "host": ("tmux",),
+    "ec2": ("ec2", "root"),
+}
+FIXTURE_MARKERS = {"machine": "sshd", "line": "sshd", "echo": "unit"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with what it needs, by its folder and fixtures; further needs are marked by hand."""
+    tests = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(tests).parts[0]
+        fixtures = getattr(item, "fixturenames", ())
+        names = [
+            *FOLDER_MARKERS.get(folder, ()),
+            *(FIXTURE_MARKERS[f] for f in fixtures if f in FIXTURE_MARKERS),
+        ]
+        for name in names:
+            item.add_marker(name)
+        if not any(item.get_closest_marker(name) for name in ("unit", "torch", *needs.MARKERS)):
+            raise pytest.UsageError(f"{item.nodeid} has no marker of what it needs; see tests/README.md")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test that needs what this machine lacks; fails it where `scripts/system.sh` installs that."""
+    for name, require in needs.MARKERS.items():
+        if item.get_closest_marker(name):
+            require()
 
 
 @pytest.fixture(autouse=True)

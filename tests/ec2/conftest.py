@@ -14,7 +14,6 @@ from tests.support import Client
 @pytest.fixture(scope="session")
 def _rig() -> Iterator[FakeEC2]:
     """One for all tests of this process: it takes a second to start, and a tenth to be emptied."""
-    FakeEC2.require()
     with FakeEC2() as rig:
         yield rig
 

@@ -229,7 +229,6 @@ def test_a_spot_instance_is_told_of_its_end(ec2: FakeEC2) -> None:
 
 
 def test_a_rig_killed_with_its_test_leaves_nothing(tmp_path: Path) -> None:
-    FakeEC2.require()
     code = f"""if True:
         import os, sys
         sys.path.insert(0, {str(REPOSITORY)!r})

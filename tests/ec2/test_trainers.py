@@ -13,6 +13,8 @@ from tests.host.test_slowfast import SMALL as VIDEOS
 from tests.rigs.ec2.fake import FakeEC2
 from tests.support import Client, Result
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture
 def client(realtime_client: Client) -> Client:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.host.chaos import Line
-from tests.rigs import needs
+from tests.host.machines import new_machine
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
 from tests.support import Client, new_client
@@ -19,22 +15,21 @@ from tests.support import Client, new_client
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    if shutil.which("tmux") is None:
-        if sys.platform == "linux" and os.getuid() == 0:
-            pytest.fail("tmux is missing; the set-up (scripts/system.sh) installs it")
-        pytest.skip("tmux is not installed")
     with new_client() as client:
         yield client
 
 
 @pytest.fixture
-def line(client: Client) -> Iterator[Line]:
-    needs.require("sshd", "rsync")
-    visible = (client.home, Path(sys.prefix), Path(sys.base_prefix))
-    with (
-        FakeHost(client.home / "machine", visible=visible) as machine,
-        FaultProxy(machine.address) as proxy,
-    ):
+def machine(client: Client) -> Iterator[FakeHost]:
+    """A host behind a real sshd; the client has not logged in to it yet (machines.log_in_to)."""
+    with new_machine(client) as machine:
+        yield machine
+
+
+@pytest.fixture
+def line(client: Client, machine: FakeHost) -> Iterator[Line]:
+    """A host whose connection can be slowed, stalled and cut; the client has logged in."""
+    with FaultProxy(machine.address) as proxy:
         line = Line(client, machine, proxy)
         line.log_in()
         yield line

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.host.machines import log_in_to
-from tests.rigs import needs
+from tests.host.machines import log_in_to, plant_python
 from tests.rigs.fakehost import FakeHost
 from tests.support import Client, Result
 
+pytestmark = pytest.mark.torch
+
 SMALL = ("config.epochs=4", "config.warmup_epochs=1", "config.hidden=[8]", "config.learning_rate=0.03")
 SETS = [word for pair in SMALL for word in ("--set", pair)]
-VISIBLE = (Path(sys.prefix), Path(sys.base_prefix))
-
-
-@pytest.fixture
-def machine(client: Client) -> Iterator[FakeHost]:
-    needs.require("sshd", "rsync")
-    with FakeHost(client.home / "machine", visible=(client.home, *VISIBLE)) as found:
-        yield found
 
 
 def done(result: Result) -> Result:
@@ -54,7 +44,7 @@ def test_from_made_up_faces_to_an_exported_program(client: Client) -> None:
 
 def test_the_same_job_file_over_ssh(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
-    machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    plant_python(machine)
     done(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     done(client.run("deploy", "blendshapes", "--data", "faces", *SETS, "--on", "gpu", "--follow"))
     fetched = done(client.run("fetch", "--on", "gpu", "--json")).json

@@ -6,7 +6,6 @@ import contextlib
 import os
 import pty
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +15,10 @@ from orchestrator import registry, source
 from orchestrator.commands import config
 from orchestrator.errors import NotFound
 from orchestrator.targets.base import Host, Refused
-from tests.host.machines import log_in_to
-from tests.rigs import needs
-from tests.rigs.fakehost import FakeHost
+from tests.host.machines import log_in_to, new_machine
 from tests.support import Client
 
-TARGETS = ["local", "ssh", "openssh"]
+TARGETS = ["local", *(pytest.param(name, marks=pytest.mark.sshd) for name in ("ssh", "openssh"))]
 RUN = "job-20261121T101112-1a2b"
 MARK = "c0ffee" * 5 + "00"
 
@@ -32,9 +29,7 @@ def host(request: pytest.FixtureRequest, client: Client) -> Iterator[Host]:
     if request.param == "local":
         yield from connected(client, "local")
         return
-    needs.require("sshd", "rsync")
-    visible = (client.home, Path(sys.prefix), Path(sys.base_prefix))
-    with FakeHost(client.home / "machine", visible=visible) as machine:
+    with new_machine(client) as machine:
         more = "  CertificateFile /none\n" if request.param == "openssh" else ""
         log_in_to(client, machine, more)
         yield from connected(client, "gpu")

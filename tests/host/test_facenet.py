@@ -13,6 +13,8 @@ import pytest
 
 from tests.support import Client
 
+pytestmark = pytest.mark.torch
+
 SMALL = ["config.epochs=3", "config.warmup_epochs=1", "config.hidden=[16]", "config.dense=[16]"]
 SETS = [word for pair in SMALL for word in ("--set", pair)]
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.host.machines import log_in_to
-from tests.rigs import needs
+from tests.host.machines import log_in_to, new_machine, plant_python
 from tests.rigs.fakehost import FakeHost
 from tests.support import Client, new_client
+
+pytestmark = pytest.mark.torch
 
 SMALL = {
     "preset": "tiny",
@@ -79,11 +79,9 @@ def test_from_sample_data_to_glosses(client: Client, sample: Path, job: str) -> 
 @contextmanager
 def behind_ssh(client: Client, sample: Path) -> Iterator[FakeHost]:
     """The machine `gpu`, with a Python that has PyTorch."""
-    needs.require("sshd", "rsync")
-    visible = (client.home, Path(sys.prefix), Path(sys.base_prefix), sample)
-    with FakeHost(client.home / "machine", visible=visible) as machine:
+    with new_machine(client, "machine", sample) as machine:
         log_in_to(client, machine)
-        machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        plant_python(machine)
         yield machine
 
 
@@ -98,7 +96,7 @@ def whole() -> Iterator[Path]:
 
 @pytest.mark.skipif(not FULL, reason="in `make test-full`: minutes of training")
 @pytest.mark.parametrize("job", RECIPES)
-@pytest.mark.parametrize("place", ["local", "ssh"])
+@pytest.mark.parametrize("place", ["local", pytest.param("ssh", marks=pytest.mark.sshd)])
 def test_the_whole_sample_is_learnt(client: Client, whole: Path, job: str, place: str) -> None:
     (client.project / "sample").symlink_to(whole)
     words = ("deploy", job, "--data", "sample", *sets(RECIPES[job]), "--follow")
@@ -117,6 +115,7 @@ def test_the_whole_sample_is_learnt(client: Client, whole: Path, job: str, place
     assert client.run("predict", str(home), str(good), "--json").json["glosses"]
 
 
+@pytest.mark.sshd
 def test_a_student_is_taught_on_a_machine_behind_ssh(client: Client, sample: Path) -> None:
     with behind_ssh(client, sample) as machine:
         packed = client.run("prepare", "mobilenet-v3", "--phoenix", str(sample / "phoenix"), "--to", "packed")

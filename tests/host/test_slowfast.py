@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.host.machines import log_in_to
-from tests.rigs import needs
+from tests.host.machines import log_in_to, plant_python
 from tests.rigs.fakehost import FakeHost
 from tests.support import Client, new_client
+
+pytestmark = pytest.mark.torch
 
 SMALL = {
     "frames": 8,
@@ -62,15 +62,12 @@ def test_from_sample_videos_to_a_prediction(client: Client, sample: Path) -> Non
 
 
 def test_over_ssh_the_frames_are_decoded_there_and_the_checkpoint_comes_home(
-    client: Client, sample: Path
+    client: Client, machine: FakeHost, sample: Path
 ) -> None:
-    needs.require("sshd", "rsync")
-    visible = (client.home, Path(sys.prefix), Path(sys.base_prefix))
-    with FakeHost(client.home / "machine", visible=visible) as machine:
-        log_in_to(client, machine)
-        machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-        _, home = fetched(client, sample, "--on", "gpu")
-        assert list((machine.home / ".gpujob" / "cache" / "slowfast").glob("*.bin"))
+    log_in_to(client, machine)
+    plant_python(machine)
+    _, home = fetched(client, sample, "--on", "gpu")
+    assert list((machine.home / ".gpujob" / "cache" / "slowfast").glob("*.bin"))
     assert client.run("verify", home).code == 0
 
 

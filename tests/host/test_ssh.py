@@ -6,31 +6,20 @@ import json
 import os
 import shutil
 import signal
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.host.machines import log_in_to
+from tests.host.machines import log_in_to, new_machine, plant_python
 from tests.host.test_facenet import SETS
-from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
 from tests.rigs.patience import PATIENCE
 from tests.support import Client
 
 ON = ("--on", "gpu")
-VISIBLE = (Path(sys.prefix), Path(sys.base_prefix))
-
-
-@pytest.fixture
-def machine(client: Client) -> Iterator[FakeHost]:
-    needs.require("sshd", "rsync")
-    with FakeHost(client.home / "machine", visible=(client.home, *VISIBLE)) as found:
-        yield found
 
 
 def runs(client: Client) -> list[dict[str, Any]]:
@@ -79,7 +68,7 @@ def test_deploy_status_monitor_stop_and_fetch_of_a_script(client: Client, machin
 def test_the_facenet_job_from_sample_data_to_a_prediction(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     assert client.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
-    machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    plant_python(machine)
     result = client.run("deploy", "facenet-lstm", "--data", "sample", *SETS, *ON, "--follow")
     assert result.code == 0, result.err + result.out
     run = runs(client)[0]
@@ -225,11 +214,9 @@ def test_a_host_that_is_not_there_is_exit_5(client: Client, machine: FakeHost) -
     assert client.run("doctor", *ON).code == 5
 
 
+@pytest.mark.sshd
 def test_a_plain_shell_and_a_poor_locale_do_no_harm(client: Client) -> None:
-    needs.require("sshd", "rsync")
-    with FakeHost(
-        client.home / "m2", ip="127.0.0.3", visible=(client.home, *VISIBLE), shell="dash", locale="C"
-    ) as machine:
+    with new_machine(client, "m2", ip="127.0.0.3", shell="dash", locale="C") as machine:
         log_in_to(client, machine)
         client.job("print('héllo')")
         result = client.run("deploy", "job", *ON, "--follow")

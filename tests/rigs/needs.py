@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+MARKERS: dict[str, Callable[[], None]] = {
+    "tmux": lambda: require("tmux"),
+    "sshd": lambda: require("sshd", "ssh", "ssh-keygen", "rsync", "setpriv", "unshare"),
+    "root": lambda: require_root(),
+    "ec2": lambda: require_ec2(),
+}
+"""What a test with the marker needs; see tests/README.md."""
+EC2_TOOLS = (
+    "systemd-nspawn",
+    "nft",
+    "cloud-init",
+    "sshd",
+    "ssh",
+    "sudo",
+    "losetup",
+    "mkfs.ext4",
+    "unshare",
+    "setpriv",
+)
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 INSTALL = "type: bash scripts/system.sh"
 
@@ -40,6 +61,14 @@ def require_root() -> None:
     """Skips the test unless it runs on Linux as root."""
     if not is_root():
         pytest.skip("namespaces need Linux and root")
+
+
+def require_ec2() -> None:
+    """Lets a test go on only where the simulated EC2 runs."""
+    require_root()
+    require(*EC2_TOOLS)
+    if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode:
+        pytest.skip("this container allows no namespaces of its own")
 
 
 def sftp_server() -> str:

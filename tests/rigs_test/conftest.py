@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
 
 Machines = Callable[..., FakeHost]
@@ -19,7 +18,6 @@ Machines = Callable[..., FakeHost]
 @pytest.fixture
 def machine() -> Iterator[Machines]:
     """`machine(ip="127.0.0.3", shell="dash")`: a running one, ended with the test."""
-    needs.require("sshd", "ssh", "ssh-keygen", "rsync", "setpriv", "unshare")
     folder = Path(tempfile.mkdtemp(prefix="fh-"))
     with contextlib.ExitStack() as machines:
         machines.callback(shutil.rmtree, folder)

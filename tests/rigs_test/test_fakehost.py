@@ -99,9 +99,9 @@ def test_a_reboot_keeps_the_disk_and_the_keys_and_ends_every_process(
     assert (host.address, host.known_hosts_line()) == before
 
 
-@pytest.mark.skipif(not needs.is_root(), reason="namespaces need Linux and root")
+@pytest.mark.root
 def test_nothing_outlives_a_test_process_that_is_killed(machine: Machines, tmp_path: Path) -> None:
-    needs.require("sshd", "flock")
+    needs.require("flock")
     script = f"""
 import os, signal
 from pathlib import Path
@@ -189,7 +189,7 @@ def test_an_sshd_that_does_not_start_says_why(machine: Machines) -> None:
         machine(ip="127.0.0.2", config="Nonsense yes")
 
 
-@pytest.mark.skipif(not needs.is_root(), reason="an own /tmp needs Linux and root")
+@pytest.mark.root
 def test_machines_have_a_tmp_of_their_own_which_a_reboot_empties(machine: Machines) -> None:
     one, two = machine(ip="127.0.0.2"), machine(ip="127.0.0.3")
     one.ssh("touch /tmp/mine")

@@ -38,10 +38,11 @@ while client.recv(1 << 16): pass
 print(5_000_000 / (time.monotonic() - start))
 """
 
+pytestmark = pytest.mark.root
+
 
 @pytest.fixture(autouse=True)
 def _able() -> None:
-    needs.require_root()
     needs.require("ip")
     if reason := wan.why_not():
         pytest.skip(reason)

@@ -14,26 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.rigs import needs
 from tests.rigs.ec2.settings import Settings
 from tests.rigs.patience import PATIENCE
 from tests.rigs.process import children, guarded
 
 REPOSITORY = Path(__file__).parent.parent.parent.parent
-TOOLS = (
-    "systemd-nspawn",
-    "nft",
-    "cloud-init",
-    "sshd",
-    "ssh",
-    "sudo",
-    "losetup",
-    "mkfs.ext4",
-    "unshare",
-    "setpriv",
-)
 START = "import sys; sys.path.insert(0, sys.argv[1]); from tests.rigs.ec2.server import main; main()"
 
 
@@ -47,14 +32,6 @@ class FakeEC2:
         places = {Path(sys.prefix), Path(sys.base_prefix), REPOSITORY}
         hidden = [str(place) for place in sorted(places) if place.is_relative_to(tempfile.gettempdir())]
         self.settings = Settings(**{"visible": hidden, **settings})
-
-    @staticmethod
-    def require() -> None:
-        """Skips the test where the rig cannot run, fails it where it should (see needs)."""
-        needs.require_root()
-        needs.require(*TOOLS)
-        if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode:
-            pytest.skip("this container allows no namespaces of its own")
 
     def __enter__(self) -> FakeEC2:
         self._errors = tempfile.TemporaryFile()
