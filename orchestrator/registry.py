@@ -1,4 +1,4 @@
-"""What a user types after --on → a Target. Adding one is a file and a line here."""
+"""What a user types after --on → a Target. A new target is a file and a line here."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from orchestrator.targets.base import Target
 
 
 def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) -> Target:
-    """The target of `word`, or of the settings. UsageError for one that is not known.
+    """The target of `word`, else of the settings. UsageError for an unknown one.
 
-    Each is imported where it is wanted: `status` of this machine pays for no other.
+    Each module is imported when its target is used: `--on local` pays for no other.
     """
-    chosen = word or settings["target"].value
-    if chosen == "local":
+    word = word or settings["target"].value
+    if word == "local":
         from orchestrator.targets.local import LocalTarget  # noqa: PLC0415
 
         return LocalTarget(ctx, settings["root"].value)
-    if chosen == "ec2" or chosen.startswith("ec2:"):
+    if word == "ec2" or word.startswith("ec2:"):
         from orchestrator.instances.target import Ec2Target  # noqa: PLC0415
 
-        return Ec2Target(ctx, chosen, [settings["region"].value])
+        return Ec2Target(ctx, word, [settings["region"].value])
     from orchestrator.targets.ssh.host import SshTarget  # noqa: PLC0415
 
-    return SshTarget(ctx, chosen)
+    return SshTarget(ctx, word)
 
 
-def must_transfer(ctx: Context, settings: dict[str, Setting], word: str | None = None) -> None:
-    """GpujobError where this machine has no way to bring files to `target` and home."""
-    if (word or settings["target"].value) != "local":
+def require_transfer(ctx: Context, target: Target) -> None:
+    """GpujobError where this machine lacks what the target needs to transfer files."""
+    if target.needs_rsync:
         from orchestrator.targets.ssh import localrsync  # noqa: PLC0415
 
         localrsync.require(ctx)

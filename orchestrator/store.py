@@ -1,4 +1,4 @@
-"""The laptop's cache, its intents, and the ledger of boxes. The hosts' files and EC2's tags are the truth."""
+"""The laptop's cache, and its intents. The hosts' files and EC2's tags are the truth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,29 +60,6 @@ class Store:
     def keep_verdict(self, key: str, report: Record) -> None:
         self._replace(self.folder / "verdicts" / f"{key}.json", report)
 
-    def write_attempt(self, attempt: Record) -> None:
-        """A launch that is under way; on the disk before EC2 is asked. It holds a host key: 0600."""
-        self._replace(self._attempt(attempt["id"]), attempt)
-
-    def attempts(self) -> list[Record]:
-        """Launches whose outcome is not on record, oldest first."""
-        return sorted(self._all("attempts"), key=lambda record: record["created"])
-
-    def close_attempt(self, attempt_id: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._attempt(attempt_id).unlink()
-
-    def write_box(self, box: Record) -> None:
-        """What is known of an EC2 box: `id`, where it is, what it costs, until when."""
-        self._replace(self.folder / "boxes" / f"{box['id']}.json", box)
-
-    def box(self, box_id: str) -> Record | None:
-        return self._load(self.folder / "boxes" / f"{box_id}.json")
-
-    def boxes(self) -> list[Record]:
-        """Every box that this machine knows of, ended ones too: they are the ledger."""
-        return sorted(self._all("boxes"), key=lambda record: record["launched"])
-
     @contextlib.contextmanager
     def lock(self, job: str, target: str) -> Iterator[bool]:
         """One deploy of a job to a target at a time; yields whether it is ours."""
@@ -95,9 +72,6 @@ class Store:
                 yield False
                 return
             yield True
-
-    def _attempt(self, attempt_id: str) -> Path:
-        return self.folder / "attempts" / f"{attempt_id}.json"
 
     def _all(self, room: str) -> list[Record]:
         folder = self.folder / room
@@ -119,15 +93,20 @@ class Store:
         return value if isinstance(value, dict) else None
 
     def _replace(self, path: Path, value: Record) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        private = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(private, "w", encoding="utf-8") as handle:
-            json.dump(value, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        write_json(path, value)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replaces a file atomically; it is on disk when this returns, and readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        json.dump(value, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

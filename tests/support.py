@@ -22,6 +22,7 @@ from orchestrator.cli import main
 from orchestrator.context import Context
 from orchestrator.onhost import proc
 from orchestrator.process import Done
+from orchestrator.targets.base import Host
 from tests.rigs.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parent.parent
@@ -173,11 +174,11 @@ def end_all(client: Client) -> None:
         shutil.rmtree(f"/tmp/gpujob-{run['mark'][:16]}", ignore_errors=True)
 
 
-class ScriptedHost:
+class ScriptedHost(Host):
     """A Host that answers from a script, and keeps what it was asked: mocked SSH for unit tests."""
 
     label = "scripted"
-    is_here = True
+    is_local = True
     lease: float | None = None
 
     def __init__(self, answers: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:

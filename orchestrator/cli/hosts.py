@@ -69,9 +69,9 @@ def up(
 
     `gpujob deploy JOB --on ec2` launches an instance for one run by itself.
     """
-    from orchestrator.commands import fleet as implementation
-    from orchestrator.commands.boxes import Ingress
+    from orchestrator.commands import hosts as implementation
     from orchestrator.core.spec import Ec2, Limits
+    from orchestrator.instances.region import Ingress
 
     ec2 = Ec2(types=types or [], spot=spot, regions=regions or [], disk_gb=disk_gb)
     limits = Limits(max_hours=max_hours, budget_usd=budget)
@@ -108,7 +108,7 @@ def list_hosts(
     """List recorded hosts, and EC2 instances with their cost."""
     from orchestrator.commands import hosts as implementation
 
-    return implementation.listed(context(ctx, json), cached)
+    return implementation.list_hosts(context(ctx, json), cached)
 
 
 @command(
@@ -122,7 +122,7 @@ def extend(
     json: Json = False,
 ) -> int:
     """Postpone the deadline at which an instance shuts down."""
-    from orchestrator.commands import fleet as implementation
+    from orchestrator.commands import hosts as implementation
 
     return implementation.extend(context(ctx, json, yes), instance, hours)
 
@@ -137,7 +137,7 @@ def down(
     json: Json = False,
 ) -> int:
     """Fetch and verify the files of all its runs, then terminate it."""
-    from orchestrator.commands import fleet as implementation
+    from orchestrator.commands import hosts as implementation
 
     return implementation.down(context(ctx, json, yes), instance, discard, purge)
 
@@ -156,7 +156,7 @@ def orphans(
     json: Json = False,
 ) -> int:
     """Find instances and volumes of gpujob that nothing uses."""
-    from orchestrator.commands import fleet as implementation
+    from orchestrator.commands import hosts as implementation
 
     return implementation.orphans(context(ctx, json, yes), regions or [], terminate)
 
@@ -164,6 +164,6 @@ def orphans(
 @command(app, "cost", "cost", "cost --json", rich_help_panel=PANEL)
 def cost(ctx: typer.Context, json: Json = False) -> int:
     """Show what instances cost, by run and by month."""
-    from orchestrator.commands import fleet as implementation
+    from orchestrator.commands import hosts as implementation
 
     return implementation.cost(context(ctx, json))

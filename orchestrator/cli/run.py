@@ -64,13 +64,14 @@ def deploy(
 ) -> int:
     """Check a job, send its code and data, and start it in tmux."""
     from orchestrator.commands import deploy as implementation
-    from orchestrator.commands.boxes import Ingress
 
     overrides = (tuple(sets or ()), tuple(data or ()))
     request = implementation.Request(
         job, on, name, *overrides, resume, follow, dry_run, share_gpu, max_hours, budget
     )
-    return implementation.deploy(context(ctx, json, yes), replace(request, ingress=Ingress(cidr, world)))
+    return implementation.deploy(
+        context(ctx, json, yes), replace(request, ssh_cidr=cidr, open_to_the_world=world)
+    )
 
 
 @command(app, "check", "check train.yaml", "check blendshapes --data sample --fresh", rich_help_panel=PANEL)

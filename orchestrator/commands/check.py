@@ -26,9 +26,10 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
             f"gpujob deploy {word} --dry-run",
         )
     jobs.need_data(job)
-    registry.must_transfer(ctx, settings, on)
+    target = registry.target(ctx, settings, on)
+    registry.require_transfer(ctx, target)
     store = Store(ctx.state_dir)
-    with registry.target(ctx, settings, on).connect() as host:
+    with target.connect() as host:
         reports = _reports(ctx, host, store, job, fresh)
     report = next((report for report in reports if preflight.errors(report)), reports[-1])
     if report.get("tier") == "files":
@@ -43,7 +44,7 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
 def _reports(ctx: Context, host: Host, store: Store, job: jobs.Job, fresh: bool) -> list[dict[str, Any]]:
     """The reports of all checks that a deploy would make, up to the first with an error."""
     trees = inputs.sources(ctx, job)
-    collected = inputs.collect(ctx, job, trees, host.label, is_local=host.is_here)
+    collected = inputs.collect(ctx, job, trees, host.label, is_local=host.is_local)
     plan = planning.build_check(inputs.with_facts(collected, host, job))
     executor = execute.Executor(ctx, host, store, trees)
     found: list[dict[str, Any]] = []

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.commands import (
-    boxes,
-    config,
-    execute,
-    inputs,
-    jobs,
-    launches,
-    monitor,
-    preview,
-    runs,
-)
-from orchestrator.commands.boxes import Ingress
+from orchestrator.commands import config, execute, inputs, jobs, monitor, runs
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import Identity, PlanInputs
+from orchestrator.core.settings import Setting
 from orchestrator.core.spec import need_positive
 from orchestrator.errors import GpujobError, Unreachable, UsageError
-from orchestrator.instances import prices, quote
 from orchestrator.source import Source
 from orchestrator.store import Store
-from orchestrator.targets.base import Host
+from orchestrator.targets.base import Host, Target
 from orchestrator.view import plans
 
 
@@ -48,7 +37,8 @@ class Request:
     share_gpu: bool = False
     max_hours: float | None = None
     budget: float | None = None
-    ingress: Ingress = field(default_factory=Ingress)
+    ssh_cidr: str | None = None
+    open_to_the_world: bool = False
 
 
 def deploy(ctx: Context, request: Request) -> int:
@@ -58,31 +48,68 @@ def deploy(ctx: Context, request: Request) -> int:
         raise UsageError("--resume continues a run as it was begun", "it takes no --set, --data or --name")
     job = jobs.load(ctx, request.word, sets, list(request.data), request.name)
     store = Store(ctx.state_dir)
-    there = runs.where(ctx, store, request.on, request.resume) if request.resume else request.on
+    word = runs.where(ctx, store, request.on, request.resume) if request.resume else request.on
+    target = registry.target(ctx, settings, word)
     if not request.dry_run:
-        registry.must_transfer(ctx, settings, there)
-    if request.resume and there and boxes.has_ended(store, there):
+        registry.require_transfer(ctx, target)
+    if request.resume and target.has_ended:
         _refuse_done(store, ctx, request.resume)
-        given = quote.quote(job.spec, prices.table(), settings["region"].value, ctx.now(), ctx.who, 0)
-        there = launches.revive(ctx, store, there, given, request.ingress)
-    elif boxes.wanted(there, settings) and not request.resume:
+        target = _launch_with_volume(ctx, settings, target, job, request)
+    elif target.launches and not request.resume:
         jobs.need_data(job)
-        boxed = preview.Preview(ctx, store, settings, job)
-        if request.dry_run:
-            plans.print_plan(ctx, boxed.plan(request.ingress.shown))
+        launched = _launch(ctx, store, settings, job, request)
+        if launched is None:
             return 0
-        boxed.check_on_client(request.word)
-        there = launches.ensure(ctx, store, boxed.quote, request.ingress)
-    with registry.target(ctx, settings, there).connect() as host:
+        target = launched
+    with target.connect() as host:
         _say_target(ctx, request, settings["target"].source, host)
         if request.resume:
             run_id: str | None = _resume(ctx, host, store, job, request)
         else:
             jobs.need_data(job)
-            run_id = _fresh(ctx, host, store, _within_budget(ctx, store, host, job, request), request)
+            run_id = _fresh(ctx, host, store, _within_budget(ctx, host, job, request), request)
         if not run_id:
             return 0
         return monitor.stream(ctx, host, run_id) if request.follow else 0
+
+
+def _launch(
+    ctx: Context, store: Store, settings: dict[str, Setting], job: jobs.Job, request: Request
+) -> Target | None:
+    """The job's instance, launched at a price that the user agreed to; None for a dry run.
+
+    Imported here, so that a deploy to another target loads nothing of EC2.
+    """
+    from orchestrator.commands.preview import Preview  # noqa: PLC0415
+    from orchestrator.instances.cloud import Account  # noqa: PLC0415
+    from orchestrator.instances.ensure import ensure  # noqa: PLC0415
+    from orchestrator.instances.region import Ingress  # noqa: PLC0415
+
+    ingress = Ingress(request.ssh_cidr, request.open_to_the_world)
+    preview = Preview(ctx, store, settings["region"].value, job)
+    if request.dry_run:
+        plans.print_plan(ctx, preview.plan(str(ingress)))
+        return None
+    preview.check_on_client(request.word)
+    instance = ensure(Account(ctx), preview.quote, ingress)
+    return registry.target(ctx, settings, instance.label)
+
+
+def _launch_with_volume(
+    ctx: Context, settings: dict[str, Setting], former: Target, job: jobs.Job, request: Request
+) -> Target:
+    """An instance with the data volume of one that has ended."""
+    from orchestrator.instances.cloud import Account  # noqa: PLC0415
+    from orchestrator.instances.ensure import ensure_with_volume  # noqa: PLC0415
+    from orchestrator.instances.quote import quote  # noqa: PLC0415
+    from orchestrator.instances.region import Ingress  # noqa: PLC0415
+
+    account, region = Account(ctx), settings["region"].value
+    offer = quote(job.spec, region, ctx.now(), ctx.who, 0)
+    record = account.records.get(former.label.removeprefix("ec2://"))
+    ingress = Ingress(request.ssh_cidr, request.open_to_the_world)
+    instance = ensure_with_volume(account, record, offer, ingress)
+    return registry.target(ctx, settings, instance.label)
 
 
 def _limits(request: Request) -> list[str]:
@@ -98,13 +125,13 @@ def _limits(request: Request) -> list[str]:
     return found
 
 
-def _within_budget(ctx: Context, store: Store, host: Host, job: jobs.Job, request: Request) -> jobs.Job:
+def _within_budget(ctx: Context, host: Host, job: jobs.Job, request: Request) -> jobs.Job:
     """The hours that a budget buys of the very host, which may have stood before; UsageError for --budget
     on one that has no price."""
     limits = job.spec.limits
     if limits.budget_usd is None:
         return job
-    hours = boxes.hours_of(store, host.label, limits.budget_usd)
+    hours = host.hours_for(limits.budget_usd)
     if hours is None and request.budget is not None:
         raise UsageError(f"--budget says nothing of {host.label}", "it has no price here", "--max-hours H")
     if hours is None:
@@ -124,7 +151,7 @@ def _fresh(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Reque
     """The id of the run that is up now; None for a dry run."""
     secrets = _secrets(ctx, job.spec.pass_env)
     trees = inputs.sources(ctx, job)
-    is_local, share_gpu = host.is_here, request.share_gpu
+    is_local, share_gpu = host.is_local, request.share_gpu
     collected = inputs.collect(ctx, job, trees, host.label, is_local=is_local, share_gpu=share_gpu)
     collected = inputs.with_facts(collected, host, job)
     if request.dry_run:
@@ -166,7 +193,7 @@ def _carry_out(
     executor.secrets = secrets
     executor.planned = execute.planned(collected.facts, collected.share_gpu)
     try:
-        with boxes.awake(host):
+        with host.keep_awake():
             executor.run(plan, request.word)
     except Unreachable:
         raise  # it may be up or not: the intent stays open, and the same command finds out
@@ -210,7 +237,7 @@ def _cut_deploy(
 
 def _confirm(ctx: Context, host: Host, store: Store, job: str, seen: dict[str, Any]) -> None:
     runs.remember(ctx, store, host, [seen])
-    boxes.hold(store, host.label, seen["id"])
+    host.assign_run(seen["id"])
     store.close_intent(job, host.label)
 
 
@@ -234,7 +261,7 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
         spec = {"id": seen["id"]}
         started = execute.start(host, job.spec.name, spec=spec, secrets=secrets, resume=True, **planned)
         runs.remember(ctx, store, host, [started])
-        boxes.hold(store, host.label, seen["id"])
+        host.assign_run(seen["id"])
     step = seen["checkpoints"]["last"]
     origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"
     if ctx.json and not request.follow:
@@ -245,7 +272,7 @@ def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Requ
 
 
 def _refuse_done(store: Store, ctx: Context, word: str) -> None:
-    """Before a box is paid for: a run that is known to have succeeded has nothing to go on with."""
+    """Before an instance is paid for: a run that is known to have succeeded has nothing to go on with."""
     seen = runs.choose([record["seen"] for record in store.runs().values()], word, ctx.now())
     if isinstance(runstate.fold(seen, ctx.now()), runstate.Succeeded):
         raise GpujobError(f"{seen['id']} has succeeded: there is nothing to resume", "", "gpujob fetch")

@@ -6,17 +6,18 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator import __version__, registry
-from orchestrator.commands import boxes, config
+from orchestrator.commands import config
 from orchestrator.context import Context
 from orchestrator.core import tmux
 from orchestrator.core.hostchecks import LEAST_FREE, LINGER, describe_logout
 from orchestrator.core.hostfacts import HostFacts, PythonFacts
 from orchestrator.core.interpreters import can_use_gpus, has_torch, is_driver_too_old, missing_packages
+from orchestrator.core.text import size
 from orchestrator.errors import GpujobError
-from orchestrator.instances import launch, trial
+from orchestrator.instances import diagnostics
 from orchestrator.targets import helper
 from orchestrator.targets.ssh import localrsync
-from orchestrator.view.console import Paint, columns, size
+from orchestrator.view.console import Paint, columns
 from orchestrator.view.status import gpus
 
 Row = tuple[str, str, str, str]  # what, ok | warning | missing, what was seen, how to mend it
@@ -26,17 +27,18 @@ def doctor(ctx: Context, on: str | None) -> int:
     """1 when something that every run needs is missing."""
     settings = config.load(ctx)
     rows = [("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", "")]
-    if (on or settings["target"].value) != "local":
+    target = registry.target(ctx, settings, on)
+    if target.needs_rsync:
         rows.append(localrsync.row(ctx))
-    if boxes.wanted(on, settings):
+    if target.launches:
         label = "ec2"
-        rows += trial.rows(ctx, settings["region"].value, launch.DEFAULT_TYPES[0], spot=False)
+        rows += diagnostics.rows(ctx, settings["region"].value)
     else:
-        with registry.target(ctx, settings, on).connect() as host:
+        with target.connect() as host:
             facts = helper.facts(host, host.pythons())
             rows += examine(facts)
             label = host.label
-            rows += [] if host.is_here else [_rsync(facts.rsync)]
+            rows += [] if host.is_local else [_rsync(facts.rsync)]
     if ctx.json:
         keys = ("what", "verdict", "seen", "fix")
         table = [dict(zip(keys, row, strict=True)) for row in rows]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.commands import boxes, config, launches, receive, runs
+from orchestrator.commands import config, receive, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
+from orchestrator.core.text import size
 from orchestrator.errors import Exit, NotFound
 from orchestrator.store import Store
 from orchestrator.targets.base import Host
-from orchestrator.view import transfer
 
 
 def fetch(
@@ -27,29 +27,34 @@ def fetch(
     store = Store(ctx.state_dir)
     there = runs.where(ctx, store, on, word)
     target = registry.target(ctx, settings, there)
-    registry.must_transfer(ctx, settings, there)
-    with launches.woken(ctx, store, target) as host, boxes.awake(host):
+    registry.require_transfer(ctx, target)
+    with target.connect_started() as host, host.keep_awake():
         seen = runs.find(ctx, host, store, word)
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / seen["id"]
         if follow:
             code = _follow(ctx, host, seen["id"], which, folder)
             seen = runs.look(host, seen["id"]) or seen
-            if code or keep_box or not boxes.may_go(ctx, store, host, seen):
+            if code or keep_box or not _may_terminate(ctx, host, seen):
                 return code
         if which != "all" and seen["checkpoints"][which] is None and not _outputs(seen):
             _say_why_not(ctx, seen, which)
-        goes = not keep_box and boxes.may_go(ctx, store, host, seen)
+        goes = not keep_box and _may_terminate(ctx, host, seen)
         home = receive.bring(ctx, host, seen["id"], "all" if goes else which, folder)
         ended = None
         if goes and home.whole(seen, ctx.now()):
-            ended = boxes.release(ctx, store, host, seen)
+            ended = host.terminate()
         elif goes:
             ctx.warn(f"{host.label} is kept: not all came home. gpujob ssh {seen['id']} looks there,")
             ctx.talk(f"gpujob hosts down {host.label} --discard ends it")
     _report(ctx, seen["id"], folder, home)
     if ended and not ctx.json:
-        ctx.talk(f"{boxes.told(ctx, ended)}; --keep-box would have kept it")
+        ctx.talk(f"{ended}; --keep-box would have kept it")
     return Exit.DONE
+
+
+def _may_terminate(ctx: Context, host: Host, seen: dict[str, Any]) -> bool:
+    """Whether the host was launched for this run, which has ended, and holds no other."""
+    return not isinstance(runstate.fold(seen, ctx.now()), runstate.GOING) and host.may_end_with(seen["id"])
 
 
 def _outputs(seen: dict[str, Any]) -> bool:
@@ -94,6 +99,6 @@ def _report(ctx: Context, run_id: str, folder: Path, home: receive.Home) -> None
         return
     ctx.out(shown)
     total = sum(file["bytes"] for file in home.files)
-    ctx.talk(f"{len(home.files)} files, {transfer.size(total)}, every sha256 verified")
+    ctx.talk(f"{len(home.files)} files, {size(total)}, every sha256 verified")
     for path in checkpoints[-1:]:
         ctx.talk(f"next:\n  gpujob verify {path}\n  gpujob predict {path} FILE…")

@@ -1,71 +1,216 @@
-"""`gpujob hosts attach NAME`: puts a host's key on record, after its fingerprint was seen; `hosts list`."""
+"""`gpujob hosts …` and `gpujob cost`: host keys, and EC2 instances from launch to termination."""
 
 from __future__ import annotations
 
-from orchestrator.commands import config, fleet
+from msgspec.structs import replace
+
+from orchestrator import registry
+from orchestrator.commands import config, receive, rows
 from orchestrator.context import Context
-from orchestrator.errors import AccessError, Unreachable, UsageError
-from orchestrator.instances import prices
-from orchestrator.instances.launch import PREFIX
-from orchestrator.instances.target import Ec2Target, resolve
+from orchestrator.core import runstate
+from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources, need_positive
+from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
+from orchestrator.instances import connection, ensure, lifecycle, prices
+from orchestrator.instances import orphans as instance_orphans
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.instance import PREFIX, STOPPED, Instance
+from orchestrator.instances.quote import quote
+from orchestrator.instances.region import Ingress
+from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
+from orchestrator.targets.base import Target
 from orchestrator.targets.ssh import address, hostkeys
-from orchestrator.view import fleet as view
+from orchestrator.view import instances as view
 
 
 def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
     """Records the key that the host shows, if its fingerprint is the one given, or is agreed to."""
-    resolved = _resolved(ctx, word)
+    resolved = _resolve(ctx, word)
     key = hostkeys.offered(ctx, resolved)
     if key is None:
-        raise Unreachable(
-            f"{word} shows no host key", "it does not answer, or a jump host refuses", f"ssh {word}"
-        )
+        why = "it does not answer, or a jump host refuses"
+        raise Unreachable(f"{word} shows no host key", why, f"ssh {word}")
     if fingerprint is None:
         ctx.confirm(f"{word} ({resolved.hostname}) shows the host key {key.fingerprint} ({key.kind}).")
     elif fingerprint != key.fingerprint:
-        why = f"you said {fingerprint}, it shows {key.fingerprint}"
-        raise AccessError(f"{word} is not the host you mean", why, "nothing was recorded")
+        why = f"--fingerprint is {fingerprint}, the host's is {key.fingerprint}"
+        raise AccessError(f"{word} has another host key", why, "nothing was recorded")
     hostkeys.record(ctx, resolved, key)
     if ctx.json:
-        told = {"host": word, "name": resolved.key_name, "fingerprint": key.fingerprint}
-        ctx.answer(told)
+        ctx.answer({"host": word, "name": resolved.key_name, "fingerprint": key.fingerprint})
     else:
         ctx.out(f"{resolved.key_name} {key.fingerprint} is on record in {hostkeys.own_file(ctx)}")
     return 0
 
 
-def _resolved(ctx: Context, word: str) -> address.Resolved:
-    """An instance of EC2 that stands is taken on record by its id."""
+def _resolve(ctx: Context, word: str) -> address.Resolved:
+    """Of an instance that is not on record the record is made, by its id."""
     if not word.startswith(PREFIX):
         return address.resolve(ctx, address.parse(word))
-    box = Ec2Target(ctx, word, [config.load(ctx)["region"].value]).box()
-    if not box["address"]:
-        raise Unreachable(f"{word} is {box['state']} and has no public address", "", "gpujob hosts list")
-    return resolve(ctx, box)
+    instance = Ec2Target(ctx, word, [config.load(ctx)["region"].value]).instance()
+    if not instance.address:
+        what = f"{word} is {instance.state} and has no public address"
+        raise Unreachable(what, "", "gpujob hosts list")
+    return connection.resolve(ctx, instance)
 
 
-def listed(ctx: Context, cached: bool) -> int:
-    """The hosts on our own record, and the boxes of EC2 that have not ended."""
-    boxes, unseen = fleet.known(ctx, Store(ctx.state_dir), ask=not cached)
-    for error in unseen:
-        ctx.warn(f"as it was last seen: {error.what}; {error.why}")
-    code = int(unseen[0].exit_code) if unseen else 0
-    file = hostkeys.own_file(ctx)
-    rows = []
+def list_hosts(ctx: Context, cached: bool) -> int:
+    """The host keys on record, and the instances that have not ended; as EC2 reports them unless `cached`.
+
+    An instance that these credentials cannot see is shown as it was last seen; then the exit code is 4.
+    """
+    account = Account(ctx)
+    ensure.settle(account)
+    shown, code = [], 0
+    for instance in account.records.current():
+        try:
+            current = instance if cached else lifecycle.refresh(account, instance)
+        except AccessError as error:
+            current, code = instance, int(error.exit_code)
+            ctx.warn(f"as it was last seen: {error.what}; {error.why}")
+        shown.append(rows.instance(current, ctx.now()))
+    view.print_hosts(ctx, _host_keys(ctx), shown)
+    return code
+
+
+def _host_keys(ctx: Context) -> list[dict[str, str]]:
+    host_keys = []
     for line in hostkeys.lines(ctx):
         name, _, rest = line.partition(" ")
         kind, _, blob = rest.partition(" ")
         if not blob:
-            raise UsageError(f"{file} holds a line that is no host key: {line[:60]!r}", "", "remove the line")
-        rows.append({"name": name, "fingerprint": hostkeys.HostKey(kind, blob).fingerprint})
-    if ctx.json:
-        telling = [view.telling(box, prices.table(), ctx.now()) for box in boxes]
-        ctx.answer({"hosts": rows, "boxes": telling})
-        return code
-    view.print_boxes(ctx, boxes, prices.table(), ctx.now())
-    for row in rows:
-        ctx.out(f"{row['name']}  {row['fingerprint']}")
-    if not rows and not boxes:
-        ctx.talk("no host is on record; gpujob hosts attach NAME records one")
-    return code
+            what = f"{hostkeys.own_file(ctx)} has a line that is not a host key: {line[:60]!r}"
+            raise UsageError(what, "", "remove the line")
+        host_keys.append({"name": name, "fingerprint": hostkeys.HostKey(kind, blob).fingerprint})
+    return host_keys
+
+
+def up(ctx: Context, name: str, ec2: Ec2, gpus: int, limits: Limits, ingress: Ingress, dry_run: bool) -> int:
+    """Launches an instance for several runs, which only `hosts down` and its own deadline end."""
+    need_positive("--max-hours", limits.max_hours)
+    need_positive("--budget", limits.budget_usd)
+    account, region = Account(ctx), config.load(ctx)["region"].value
+    job = JobSpec(name=name, resources=Resources(gpus=gpus, ec2=ec2), limits=limits)
+    offer = quote(job, region, ctx.now(), ctx.who, 0)
+    if dry_run:
+        view.print_quote(ctx, offer.lines(str(ingress)))
+        return 0
+    instance = ensure.ensure(account, offer, ingress)
+    account.records.save(replace(instance, ends_with_run=False))
+    view.print_up(ctx, rows.instance(instance, ctx.now()))
+    return 0
+
+
+def extend(ctx: Context, word: str, hours: float) -> int:
+    """Moves the deadline; on the instance first, which enforces it."""
+    need_positive("--hours", hours)
+    account = Account(ctx)
+    with registry.target(ctx, config.load(ctx), word).connect() as host:
+        instance = require_instance(account, host.label)
+        deadline = max(instance.deadline, ctx.now()) + hours * 3600
+        usd = prices.of(instance).running * hours
+        ctx.confirm(f"{host.label} runs {hours:g} h longer: at most ${usd:.2f} more.")
+        host.ask("extend", until=deadline)
+    lifecycle.tag_deadline(account.cloud, instance, deadline)
+    instance = account.records.save(replace(instance, deadline=deadline))
+    view.print_instances(ctx, [rows.instance(instance, ctx.now())])
+    return 0
+
+
+def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
+    """Terminates an instance once everything of its runs is fetched and verified; not with `discard`.
+
+    A stopped one is started for that, at a price that the user agrees to. `purge`: its data volume, too.
+    """
+    account = Account(ctx)
+    target = registry.target(ctx, config.load(ctx), word)
+    instance = require_instance(account, target.label)
+    if not instance.managed:
+        why = "it has no tag of gpujob: whoever launched it terminates it"
+        raise UsageError(f"{instance.label} was not launched by gpujob", why)
+    if not instance.has_ended:
+        instance = lifecycle.refresh(account, instance)
+    if instance.has_ended:
+        ctx.talk(f"{instance.label} had ended")
+        lifecycle.clean_up(account, instance)
+    else:
+        if discard:
+            ctx.confirm(f"terminating {instance.label}: {_loss(ctx, instance)}")
+        else:
+            _fetch_all(ctx, account, target, instance)
+            ctx.confirm(f"terminating {instance.label} ({instance.type}); its disk is deleted.")
+        instance = lifecycle.terminate(account, instance)
+    if instance.volume and (purge or not instance.spot):
+        if purge:
+            ctx.confirm(f"deleting volume {instance.volume}, with the runs of {instance.label}.")
+        instance = lifecycle.delete_data_volume(account, instance)
+    view.print_instances(ctx, [rows.instance(instance, ctx.now())])
+    return 0
+
+
+def _fetch_all(ctx: Context, account: Account, target: Target, instance: Instance) -> None:
+    """Fetches every run of an instance. GpujobError where one is active, or not all could be fetched."""
+    if instance.state == STOPPED:
+        ctx.talk(f"{instance.label} is stopped; its runs are fetched first (not with --discard)")
+    fetch_dir = ctx.path(config.load(ctx)["fetch_dir"].value)
+    with target.connect_started() as host, host.keep_awake():
+        for run in host.ask("look", lines=0)["runs"]:
+            state = runstate.fold(run, ctx.now())
+            if isinstance(state, runstate.GOING):
+                what = f"{run['id']} is {runstate.word(state)} on {host.label}"
+                raise GpujobError(what, "", f"gpujob stop {run['id']}")
+            folder = fetch_dir / run["id"]
+            fetched = receive.bring(ctx, host, run["id"], "all", folder)
+            ctx.talk(f"{run['id']} is in {ctx.short(folder)}, every sha256 verified")
+            if not fetched.whole(run, ctx.now()):
+                next_step = f"gpujob ssh {run['id']}, or gpujob hosts down {host.label} --discard"
+                raise GpujobError(f"{host.label} is kept", f"not all of {run['id']} was fetched", next_step)
+
+
+def _loss(ctx: Context, instance: Instance) -> str:
+    """What is lost with an instance that is not fetched from, as far as this client knows."""
+    runs = [
+        run_id for run_id, record in Store(ctx.state_dir).runs().items() if record["target"] == instance.label
+    ]
+    return f"what was not fetched of {', '.join(runs)} is lost." if runs else "no run on it is known."
+
+
+def require_instance(account: Account, label: str) -> Instance:
+    """The record of an instance; NotFound for any other host."""
+    instance = account.records.find_label(label)
+    if instance is None:
+        why = "only EC2 instances are launched, extended and terminated"
+        raise NotFound(f"{label} is not an EC2 instance", why, f"--on {PREFIX}i-…")
+    return instance
+
+
+def orphans(ctx: Context, regions: list[str], end: bool) -> int:
+    """Instances and volumes with gpujob's tag that this client does not know, or past their deadline.
+
+    With `end` they are deleted once the user agreed; but not those of other people, nor those of the user's
+    other clients before their deadline. 1 while some are left.
+    """
+    account = Account(ctx)
+    ensure.settle(account)
+    names = regions or account.cloud.regions()
+    found = [orphan for name in names for orphan in instance_orphans.find(account, name)]
+    view.print_orphans(ctx, [rows.orphan(orphan) for orphan in found])
+    if not found or not end:
+        return 1 if found else 0
+    own = [orphan for orphan in found if orphan.may_be_ended_by(ctx)]
+    if own:
+        ctx.confirm(f"deleting {len(own)} with all that is on their disks.")
+    for orphan in own:
+        instance_orphans.end(account, orphan)
+        ctx.talk(f"{orphan.id} is deleted")
+    if others := len(found) - len(own):
+        ctx.talk(f"{others} launched by other clients: gpujob hosts down {PREFIX}i-… --discard")
+    return 1 if others else 0
+
+
+def cost(ctx: Context) -> int:
+    """What the instances that this client launched cost, by month and by run, and what of it was wasted."""
+    runs = Store(ctx.state_dir).runs()
+    costs = [rows.cost(instance, runs, ctx.now()) for instance in Account(ctx).records.all()]
+    view.print_costs(ctx, costs, prices.table().as_of)
+    return 0

@@ -90,7 +90,7 @@ def host_facts(
         packages=job.packages,
         commands=[first] if first and "/" not in first and not needs_pip else [],  # else pip may bring it
         data=uploads,
-        folders={} if host.is_here else job.on_host,
+        folders={} if host.is_local else job.on_host,
     )
 
 

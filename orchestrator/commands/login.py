@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 
 from orchestrator import registry
-from orchestrator.commands import boxes, config, runs
+from orchestrator.commands import config, runs
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, NotFound
 from orchestrator.store import Store
+
+_VISIT_SECONDS = 3600.0
 
 
 def login(ctx: Context, word: str | None, on: str | None) -> int:
@@ -25,5 +27,6 @@ def login(ctx: Context, word: str | None, on: str | None) -> int:
         words, env = host.shell(run_id)
         if not (ctx.stdin.isatty() and ctx.stdout.isatty()):
             raise GpujobError("a shell needs a terminal", "", f"ssh {on or host.label} COMMAND")
-        boxes.stay(ctx, host)
+        if host.extend_lease(_VISIT_SECONDS):
+            ctx.talk(f"{host.label} stays up for an hour, at most until its deadline")
     os.execvpe(words[0], words, env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 from orchestrator.commands import inputs, preflight
@@ -9,19 +10,18 @@ from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import PlanInputs
-from orchestrator.core.plan import CheckStep, Plan
-from orchestrator.core.settings import Setting
-from orchestrator.instances import prices, quote
+from orchestrator.core.plan import CheckStep, Plan, Step
+from orchestrator.instances.quote import Quote, quote
 from orchestrator.store import Store
 
 
 class Preview:
     """One job with its inputs on the client; no network, no credential."""
 
-    def __init__(self, ctx: Context, store: Store, settings: dict[str, Setting], job: Job) -> None:
+    def __init__(self, ctx: Context, store: Store, region: str, job: Job) -> None:
         self._ctx = ctx
         self._store = store
-        self._region = settings["region"].value
+        self._region = region
         self._job = job
 
     @cached_property
@@ -31,14 +31,16 @@ class Preview:
         return inputs.collect(self._ctx, self._job, inputs.sources(self._ctx, self._job), "ec2")
 
     @cached_property
-    def quote(self) -> quote.Quote:
+    def quote(self) -> Quote:
         size = sum(data.bytes for data in self.inputs.data if data.upload)
-        ctx = self._ctx
-        return quote.quote(self._job.spec, prices.table(), self._region, ctx.now(), ctx.who, size)
+        return quote(self._job.spec, self._region, self._ctx.now(), self._ctx.who, size)
 
     def plan(self, ingress: str) -> Plan:
         """What --dry-run prints."""
-        return quote.preview(planning.build(self.inputs), self.quote, ingress)
+        plan = planning.build(self.inputs)
+        title = f"launch {' or '.join(self.quote.spec.types)}"
+        step = Step(title, "; ".join(self.quote.lines(ingress)[1:]))
+        return replace(plan, target="ec2", steps=(step, *plan.steps))
 
     def check_on_client(self, word: str) -> None:
         """Names, labels and splits, which need no GPU, are checked before one is paid for."""

@@ -6,11 +6,13 @@ import threading
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.commands import boxes, config, runs
+from orchestrator.commands import config, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError
+from orchestrator.instances import prices
+from orchestrator.instances.cloud import Account
 from orchestrator.store import Store
 from orchestrator.view import status as view
 
@@ -23,22 +25,23 @@ Answer = dict[str, Any]
 def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: int) -> int:
     """Without `on`: every host that has runs of ours. 0 whatever they do; 3 when RUN names none."""
     settings = config.load(ctx)
-    store = Store(ctx.state_dir)
+    store, account = Store(ctx.state_dir), Account(ctx)
     if not cached:
-        _settle(ctx, store)
-    labels = [on] if on else _labels(store, settings)
+        _settle(ctx, account)
+    labels = [on] if on else _labels(store, account, settings)
     if not labels and not ctx.json:
-        ctx.talk("no box of EC2 is up, and nothing ran on one; gpujob deploy JOB --on ec2")
+        ctx.talk("no EC2 instance is up, and nothing ran on one; gpujob deploy JOB --on ec2")
     if cached:
         answers = [_cached(store, label) for label in labels]
     else:
-        answers = _asked(ctx, store, settings, labels, lines, on is not None)
+        answers = _asked(ctx, store, account, settings, labels, lines, on is not None)
     for answer in answers:
-        answer["box"] = boxes.telling(ctx, store, answer["target"])
+        instance = account.records.find_label(answer["target"])
+        answer["box"] = rows.instance(instance, ctx.now()).as_dict() if instance else None
     if word is not None:
         answers = [_only(answers, word, ctx.now())]
     for answer in answers:
-        answer["described"] = _chosen([_described(ctx, seen, answer) for seen in answer["runs"]])
+        answer["described"] = _chosen([_described(ctx, account, seen, answer) for seen in answer["runs"]])
     if ctx.json:
         described = [run for answer in answers for run in answer["described"]]
         hosts = [{key: answer.get(key) for key in _HOST} for answer in answers]
@@ -48,27 +51,45 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     return 0
 
 
-def _settle(ctx: Context, store: Store) -> None:
-    """Without EC2 the rest can still be told; a launch that was cut stays open."""
+def _settle(ctx: Context, account: Account) -> None:
+    """Without EC2 the rest of the status is still shown; the interrupted launch stays open."""
+    if not account.records.attempts():
+        return
+    from orchestrator.instances import ensure  # noqa: PLC0415 - 50 ms that are seldom needed
+
     try:
-        boxes.settle(ctx, store)
+        ensure.settle(account)
     except GpujobError as error:
-        ctx.warn(f"a launch that was cut could not be looked for: {error.what}: {error.why}")
+        ctx.warn(f"EC2 could not be asked about an interrupted launch: {error.what}: {error.why}")
 
 
-def _labels(store: Store, settings: dict[str, Setting]) -> list[str]:
-    """The settings' target, every host that has answered, every box that has not ended or has runs here."""
+def _labels(store: Store, account: Account, settings: dict[str, Setting]) -> list[str]:
+    """The default target, every host that has answered, every instance that has not ended or has runs."""
     known = {record["target"] for record in store.runs().values()}
-    ended = {label for label in boxes.labels(store, living=False) if label not in known}
+    instances = account.records.all()
+    ended = {one.label for one in instances if one.has_ended and one.label not in known}
+    up = [one.label for one in instances if not one.has_ended]
     own = settings["target"].value
-    if settings["target"].source == "default" and own not in known and boxes.labels(store, living=True):
-        own = "ec2"
-    words = [*([own] if own != "ec2" else []), *store.targets(), *boxes.labels(store, living=True)]
+    if own == "ec2" or (settings["target"].source == "default" and own not in known and up):
+        words = [*store.targets(), *up]
+    else:
+        words = [own, *store.targets(), *up]
     return [label for label in dict.fromkeys(words) if label not in ended]
 
 
+def _has_ended(account: Account, label: str) -> bool:
+    instance = account.records.find_label(label)
+    return instance is not None and instance.has_ended
+
+
 def _asked(
-    ctx: Context, store: Store, settings: dict[str, Setting], labels: list[str], lines: int, named: bool
+    ctx: Context,
+    store: Store,
+    account: Account,
+    settings: dict[str, Setting],
+    labels: list[str],
+    lines: int,
+    named: bool,
 ) -> list[Answer]:
     """Each host's answer; of one that does not answer, what is cached. Alone, it must answer or be known,
     and one that was `named` must have runs for that."""
@@ -77,19 +98,19 @@ def _asked(
 
     def ask(label: str) -> None:
         try:
-            if not boxes.has_ended(store, label):
+            if not _has_ended(account, label):
                 found[label] = _ask(ctx, store, settings, label, lines)
         except GpujobError as error:
             errors[label] = error
-        if boxes.has_ended(store, label):  # as was known, or as was found out just now
-            found[label] = {**_cached(store, label), "unreachable": "its box has ended"}
+        if _has_ended(account, label):  # as was known, or as was found out just now
+            found[label] = {**_cached(store, label), "unreachable": "its instance has ended"}
 
     if len(labels) == 1:
         ask(labels[0])
     else:
         _side_by_side(ask, labels)
     return [
-        found.get(label) or _from_cache(store, label, errors.get(label), len(labels), named)
+        found.get(label) or _from_cache(store, account, label, errors.get(label), len(labels), named)
         for label in labels
     ]
 
@@ -112,9 +133,11 @@ def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, l
         return {**answer, "target": label}
 
 
-def _from_cache(store: Store, label: str, error: GpujobError | None, asked: int, named: bool) -> Answer:
+def _from_cache(
+    store: Store, account: Account, label: str, error: GpujobError | None, asked: int, named: bool
+) -> Answer:
     kept = _cached(store, label)
-    known = kept["runs"] or (boxes.of(store, label) and not named)
+    known = kept["runs"] or (account.records.find_label(label) and not named)
     if error and asked == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
         raise error
     why = f"{error.what}: {error.why}" if error else f"no answer within {PATIENCE:.0f} s"
@@ -134,18 +157,19 @@ def _only(answers: list[Answer], word: str, now: float) -> Answer:
     return {**home, "runs": [chosen]}
 
 
-def _described(ctx: Context, seen: dict[str, Any], answer: Answer) -> dict[str, Any]:
+def _described(ctx: Context, account: Account, seen: dict[str, Any], answer: Answer) -> dict[str, Any]:
     """Of a host that does not answer, a run that was going may be anything by now."""
     state = runstate.fold(seen, ctx.now())
     if answer.get("unreachable") and isinstance(state, runstate.GOING):
         state = _unseen(answer, seen)
-    cost = boxes.run_cost(ctx, Store(ctx.state_dir), answer["target"], seen)
+    instance = account.records.find_label(answer["target"])
+    cost = round(prices.run_cost(instance, seen, ctx.now()), 4) if instance else None
     told = {**runstate.as_dict(state), **view.telling(seen), "cost_usd": cost}
     return {"id": seen["id"], "target": answer["target"], **told}
 
 
 def _unseen(answer: Answer, seen: dict[str, Any]) -> runstate.RunState:
-    """A run that was going when its host last answered. What a spot box left is on its volume."""
+    """A run that was going when its host last answered. What a spot instance left is on its volume."""
     box = answer.get("box")
     if box and box["volume"] and box["ended"]:
         return runstate.Preempted(box["ended"], (seen.get("checkpoints") or {}).get("last"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.commands import config, fleet, runs
+from orchestrator.commands import config, hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
+from orchestrator.core.text import duration
 from orchestrator.errors import GpujobError, UsageError
+from orchestrator.instances.cloud import Account
 from orchestrator.store import Store
-from orchestrator.view.console import duration
 
 
 def stop(
@@ -29,7 +30,7 @@ def stop(
         raise UsageError("--purge removes a run for good", "it must be named", "gpujob stop RUN --purge")
     with registry.target(ctx, settings, runs.where(ctx, store, on, word)).connect() as host:
         if terminate:
-            fleet.box_named(store, host.label)  # or nothing is stopped
+            hosts.require_instance(Account(ctx), host.label)  # before anything is stopped
         seen = runs.find(ctx, host, store, word)
         going = seen["supervised"] or seen["pids"]
         _ask_first(ctx, seen, bool(going), clean, purge)
@@ -45,7 +46,7 @@ def stop(
             store.forget_run(seen["id"])
         label = host.label
     _report(ctx, answer, removed)
-    return fleet.down(ctx, label, discard=False, purge=False) if terminate else 0
+    return hosts.down(ctx, label, discard=False, purge=False) if terminate else 0
 
 
 def _ask_first(ctx: Context, seen: dict[str, Any], going: bool, clean: bool, purge: bool) -> None:

@@ -1,4 +1,4 @@
-"""The EC2 API, asked one call at a time: every failure is an AwsError with a code, throttling waits."""
+"""The EC2 API, one call at a time: every failure is an AwsError with a code; throttled calls are retried."""
 
 from __future__ import annotations
 
@@ -6,62 +6,72 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.instances.awserrors import Action, AwsError, action
+from orchestrator.instances.errors import Action, AwsError, action
+from orchestrator.instances.records import InstanceStore
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds; a repeated RunInstances carries the same token
-_CONNECT = 10  # seconds; AWS's own default of 60 looks like a hang
+_CONNECT_TIMEOUT = 10  # seconds; AWS's own default of 60 looks like a hang
+
+
+class Account:
+    """The user's AWS account as a command uses it: the API, and the records of what was launched in it."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self.cloud = Cloud(ctx)
+        self.records = InstanceStore(ctx.state_dir)
 
 
 class Cloud:
-    """Clients of this account, made when first used: importing boto3 and its EC2 model takes 0.5 s."""
+    """API clients, created when first used: importing boto3 and its EC2 model takes 0.5 s."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
 
-    def call(self, region: str, operation: str, service: str = "ec2", **words: Any) -> dict[str, Any]:
-        """One call, e.g. "run_instances"; repeated where EC2 is busy or its answer was lost. AwsError.
+    def call(self, region: str, operation: str, service: str = "ec2", **parameters: Any) -> dict[str, Any]:
+        """One call, e.g. "run_instances", retried where EC2 is busy or its answer was lost. AwsError.
 
-        All that gpujob asks for may be repeated: reads, RunInstances with its token, and changes of things
-        by their id, whose callers take "it is so already" for done.
+        Every call that gpujob makes may be repeated: reads, RunInstances with its token, and changes by id,
+        whose callers accept that the change was already made.
         """
         for pause in (*_PAUSES, None):
             try:
-                return self._once(region, operation, service, words)
+                return self._once(region, operation, service, parameters)
             except AwsError as error:
-                if pause is None or action(error.code, error.status) is not Action.REPEAT:
+                if pause is None or action(error.code, error.status) is not Action.RETRY:
                     raise
             self._ctx.sleep(pause)
-        raise AssertionError("the last try raises")
+        raise AssertionError("the last attempt raises")
 
-    def all(self, region: str, operation: str, key: str, **words: Any) -> Iterator[dict[str, Any]]:
-        """Items of a paged answer."""
+    def all(self, region: str, operation: str, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """The items of a paged answer."""
         while True:
-            answer = self.call(region, operation, **words)
+            answer = self.call(region, operation, **parameters)
             yield from answer[key]
             if not answer.get("NextToken"):
                 return
-            words["NextToken"] = answer["NextToken"]
+            parameters["NextToken"] = answer["NextToken"]
 
     def regions(self) -> list[str]:
-        """Those that this account may use."""
-        found = self.call("us-east-1", "describe_regions")["Regions"]
-        return sorted(region["RegionName"] for region in found)
+        """The regions that this account may use."""
+        answer = self.call("us-east-1", "describe_regions")["Regions"]
+        return sorted(region["RegionName"] for region in answer)
 
-    def _once(self, region: str, operation: str, service: str, words: dict[str, Any]) -> dict[str, Any]:
-        from botocore import exceptions as aws  # noqa: PLC0415 - 0.2 s that only EC2 pays for
+    def _once(self, region: str, operation: str, service: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        from botocore import exceptions as aws  # noqa: PLC0415 - 0.2 s, for EC2 only
         from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         def failed(code: str, message: str, status: int = 0) -> AwsError:
             return AwsError(code, message, operation, region, status)
 
         try:
-            answer: dict[str, Any] = getattr(self._client(service, region), operation)(**words)
+            answer: dict[str, Any] = getattr(self._client(service, region), operation)(**parameters)
         except aws.ClientError as error:
-            said, status = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-            code, message = said.get("Code", "Unknown"), said.get("Message", "")
-            raise failed(code, message, status.get("HTTPStatusCode", 0)) from None
+            details, metadata = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+            code, message = details.get("Code", "Unknown"), details.get("Message", "")
+            raise failed(code, message, metadata.get("HTTPStatusCode", 0)) from None
         except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.ProfileNotFound) as error:
             raise failed("NoCredentials", str(error)) from None
         except (aws.TokenRetrievalError, aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError) as error:
@@ -70,12 +80,12 @@ class Cloud:
             raise failed("NoConnection", str(error)) from None
         except aws.HTTPClientError as error:
             raise failed("ConnectionLost", str(error)) from None
-        except (aws.BotoCoreError, ResponseParserError) as error:  # the latter is no BotoCoreError
+        except (aws.BotoCoreError, ResponseParserError) as error:  # the latter is not a BotoCoreError
             raise failed("Unavailable", f"{type(error).__name__}: {error}", 500) from None
         return answer
 
     def _client(self, service: str, region: str) -> Any:
-        """No retries of its own: botocore would take missing capacity (an HTTP 500) for a reason to wait."""
+        """Without botocore's own retries: it would retry missing capacity, which is an HTTP 500."""
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
@@ -83,10 +93,10 @@ class Cloud:
         if (service, region) not in self._clients:
             config = Config(
                 retries={"total_max_attempts": 1},
-                connect_timeout=_CONNECT,
+                connect_timeout=_CONNECT_TIMEOUT,
                 read_timeout=60,
                 user_agent_extra="gpujob",
             )
-            made = self._session.client(service, region_name=region, config=config)
-            self._clients[(service, region)] = made
+            client = self._session.client(service, region_name=region, config=config)
+            self._clients[(service, region)] = client
         return self._clients[(service, region)]

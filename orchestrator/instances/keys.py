@@ -1,4 +1,4 @@
-"""Keys: the user's own for logging in, and a throw-away host key that a new box is known by at once."""
+"""SSH keys of instances: the one to log in with, the first host key, and the host key that replaces it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,34 @@ from orchestrator import lock
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
 
+_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+_MAKE_SCRIPT = f"""
+next={_HOST_KEY}.next
+[ -s $next.pub ] || {{ rm -f $next; ssh-keygen -q -t ed25519 -N "" -C "" -f $next; }}
+cat $next.pub
+"""
+_SWITCH_SCRIPT = f"""
+if [ -s {_HOST_KEY}.next ]; then mv -f {_HOST_KEY}.next {_HOST_KEY}; fi
+if [ -s {_HOST_KEY}.next.pub ]; then mv -f {_HOST_KEY}.next.pub {_HOST_KEY}.pub; fi
+systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null || kill -HUP "$(cat /run/sshd.pid)"
+at=$(sshd -T 2>/dev/null | sed -n 's/^listenaddress \\([0-9.]*\\):.*/\\1/p' | head -n 1)
+key=$(cut -d ' ' -f 2 {_HOST_KEY}.pub)
+for _ in $(seq 50); do
+  ssh-keyscan -T 2 -t ed25519 "${{at:-127.0.0.1}}" 2>/dev/null | grep -qF "$key" && exit
+  sleep 0.1
+done
+echo "sshd does not offer its new key" >&2
+exit 1
+"""
+_AS_ROOT = ["sudo", "-n", "sh", "-ec"]
+MAKE_NEXT = [*_AS_ROOT, _MAKE_SCRIPT]
+"""Command that prints the next public host key, `ssh-ed25519 BASE64`; the same one until it is in use."""
+SWITCH_TO_NEXT = [*_AS_ROOT, _SWITCH_SCRIPT]
+"""Command after which sshd uses the next host key, and the one before is deleted.
+
+sshd has one key of a type, so in between it is the client that accepts both.
+"""
+
 
 @dataclass(frozen=True)
 class KeyPair:
@@ -21,21 +49,21 @@ class KeyPair:
 
 
 def user_key(ctx: Context) -> Path:
-    """The private key that boxes accept (0600), made once, however many ask; its public part is beside it."""
+    """The private key that instances accept (0600), created once; its public part is next to it."""
     path = ctx.config_file.with_name("ec2_ed25519")
     if not path.exists():
         with lock.held(path.with_suffix(".lock")):
             if not path.exists():
-                _make(path)
+                _create(path)
     return path
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        _generate(made, "gpujob")
-        for name in (made.with_name(made.name + ".pub"), made):  # the private one says that both are there
-            name.replace(path.with_name(name.name))
+        private = Path(folder) / path.name
+        _generate(private, "gpujob")
+        for file in (private.with_name(private.name + ".pub"), private):  # the private one last: it is tested
+            file.replace(path.with_name(file.name))
 
 
 def public_key(ctx: Context) -> str:
@@ -43,8 +71,8 @@ def public_key(ctx: Context) -> str:
     return path.with_name(path.name + ".pub").read_text("utf-8").strip()
 
 
-def host_key() -> KeyPair:
-    """For one box and its first log-in only: it stands in user-data, so it is replaced there at once."""
+def new_host_key() -> KeyPair:
+    """The first host key of an instance. It is in the user-data, which others may read: used once."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "host"
         _generate(path, "")
@@ -58,4 +86,4 @@ def _generate(path: Path, comment: str) -> None:
     try:
         subprocess.run(words, check=True, capture_output=True)
     except FileNotFoundError:
-        raise GpujobError("ssh-keygen is not installed here", "", "install openssh-client") from None
+        raise GpujobError("ssh-keygen is not installed", "", "install openssh-client") from None

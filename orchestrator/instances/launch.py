@@ -1,198 +1,247 @@
-"""What is asked of EC2 for one box: candidates in order, their tokens, the request. Pure."""
+"""One attempt to launch one instance: on disk before EC2 gets a request, with a token in every request.
+
+Whatever interrupts it, a crash here or a lost answer, `settle` finds by tag what was launched, and `resume`
+sends the same request again, which EC2 answers with the same instance. So an attempt never launches two
+instances, and none is lost.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from msgspec.structs import replace
 
-TAG = "gpujob:"
-MANAGED = f"{TAG}managed"
-ATTEMPT = f"{TAG}attempt"
-DEFAULT_TYPES = ("g6.xlarge", "g5.xlarge", "g6.2xlarge", "g5.2xlarge")
-DEFAULT_HOURS = 24.0
-"""A box that nobody gave a limit ends after a day: no box is without one."""
-BOOT_SECONDS = 20 * 60
-"""A box that nothing of ours has reached by then ends: its boot failed."""
-DATA_DEVICE = "/dev/sdf"
-IMAGES = (
-    *("oss-nvidia-driver-gpu-pytorch-2.13-ubuntu-26.04", "oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04"),
-    *("oss-nvidia-driver-gpu-pytorch-2.10-ubuntu-24.04",),
-)
-"""Names below /aws/service/deeplearning/ami/x86_64/; the first that a region knows is taken."""
-IMAGE_NAMES = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch * (Ubuntu *) *"
-"""What DescribeImages is asked for where no name resolves."""
+from orchestrator import __version__
+from orchestrator.errors import GpujobError
+from orchestrator.instances import errors, lifecycle, prices, region, spec
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.errors import Action, AwsError
+from orchestrator.instances.instance import Description, Instance
+from orchestrator.instances.records import Failure, LaunchAttempt, SentRequest
+from orchestrator.instances.spec import Candidate, LaunchSpec, Placement
+
+ABANDONED_SECONDS = 600.0
+"""A request whose instance EC2 does not show after this long was never carried out."""
 
 
-PREFIX = "ec2://"
+def begin(
+    account: Account, launch_spec: LaunchSpec, user_data: str, first_host_key: str, ssh_cidr: str | None
+) -> LaunchAttempt:
+    """A new attempt, saved. ssh_cidr: the range as typed; None for this client's address, whatever it is."""
+    return account.records.save_attempt(
+        LaunchAttempt(
+            id=account.ctx.token()[:16],
+            created=account.ctx.now(),
+            spec=launch_spec,
+            user_data=user_data,
+            first_host_key=first_host_key,
+            ssh_cidr=ssh_cidr,
+        )
+    )
 
 
-def label(box_id: str) -> str:
-    """What a user types after --on."""
-    return f"{PREFIX}{box_id}"
+def begin_elsewhere(account: Account, attempt: LaunchAttempt, instance: Instance) -> LaunchAttempt:
+    """A new attempt with the remaining candidates, after EC2 ended `instance` for lack of capacity."""
+    candidate = Candidate(instance.region, instance.zone, instance.type, instance.spot)
+    return account.records.save_attempt(
+        replace(
+            attempt,
+            id=account.ctx.token()[:16],
+            created=account.ctx.now(),
+            failures=(*attempt.failures, Failure(candidate, "Server.InsufficientInstanceCapacity")),
+            request=None,
+        )
+    )
 
 
-@dataclass(frozen=True)
-class Want:
-    """A box as it is asked for. `deadline`: seconds since 1970, absolute; `data_gb`: 0 for no new volume.
-
-    `volume`: one that stands and is to be attached, which binds the box to its `zone`.
-    """
-
-    types: tuple[str, ...]
-    regions: tuple[str, ...]
-    spot: bool
-    disk_gb: int
-    data_gb: int
-    deadline: float
-    user: str
-    who: str
-    job: str
-    images: tuple[str, ...] = IMAGES
-    zone: str = ""
-    volume: str = ""
+def resume(account: Account, attempt: LaunchAttempt) -> Instance:
+    """Launches the instance of the attempt. GpujobError where no candidate has capacity, or EC2 refuses."""
+    run = _Launch(account, attempt)
+    instance = run.send_again() or run.try_regions()
+    if instance:
+        return instance
+    account.records.close_attempt(run.attempt.id)
+    raise _no_capacity(run.attempt)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One place where one type may be had."""
+class _Launch:
+    """An attempt under way; `attempt` is its last saved version."""
 
-    region: str
-    zone: str
-    type: str
-    spot: bool
+    def __init__(self, account: Account, attempt: LaunchAttempt) -> None:
+        self._account = account
+        self.attempt = attempt
 
-    @property
-    def market(self) -> str:
-        return "spot" if self.spot else "on-demand"
+    def send_again(self) -> Instance | None:
+        """Repeats the request whose outcome is not known; None where there is none, or it failed."""
+        request = self.attempt.request
+        return self._send(request) if request else None
 
-    @property
-    def family(self) -> str:
-        """As quotas group types: P apart, G and VT together."""
-        return "P" if self.type.startswith("p") else "G and VT"
+    def try_regions(self) -> Instance | None:
+        for name in self.attempt.spec.regions:
+            if instance := self._try_region(name):
+                return instance
+        return None
 
-    def __str__(self) -> str:
-        return f"{self.type} {self.market} in {self.zone}"
+    def _try_region(self, name: str) -> Instance | None:
+        ctx, cloud, launch_spec = self._account.ctx, self._account.cloud, self.attempt.spec
+        cidr = region.Ingress(self.attempt.ssh_cidr, world=True).resolve(ctx)
+        group = region.allow_ssh(self._account, name, cidr)
+        image = region.find_image(cloud, name, launch_spec.images)
+        subnets = region.subnets(cloud, name)
+        offerings = {
+            type_: [zone for zone in zones if zone in subnets]
+            for type_, zones in region.offerings(cloud, name, launch_spec.types).items()
+        }
+        for candidate in spec.candidates(launch_spec, name, offerings):
+            placement = Placement(subnets[candidate.zone], group)
+            attempt_id = ""
+            while attempt_id != self.attempt.id and not self._has_failed(candidate):
+                # A second time under another id, where the instance of the first token has ended.
+                attempt_id = self.attempt.id
+                parameters = spec.run_instances_request(
+                    launch_spec,
+                    candidate,
+                    image,
+                    placement,
+                    self.attempt.user_data,
+                    attempt_id,
+                    __version__,
+                )
+                if instance := self._send(SentRequest(candidate, parameters, ctx.now())):
+                    return instance
+        return None
 
+    def _send(self, request: SentRequest) -> Instance | None:
+        """RunInstances: the instance, or None where the next candidate is to be tried."""
+        is_repeated = self.attempt.request is not None
+        self._save(request=replace(request, sent=self._account.ctx.now()))
+        region_name = request.candidate.region
+        try:
+            answer = self._account.cloud.call(region_name, "run_instances", **request.parameters)
+        except AwsError as error:
+            self._handle(error, request.candidate, is_repeated)
+            return None
+        description = next(lifecycle.descriptions(answer))
+        instance = _launched_instance(self._account, self.attempt, description, region_name)
+        self._account.records.save(instance)
+        self._account.records.close_attempt(self.attempt.id)
+        return instance
 
-Offered = Mapping[tuple[str, str], Sequence[str]]
-"""(region, type) → zones that offer it."""
+    def _handle(self, error: AwsError, candidate: Candidate, is_repeated: bool) -> None:
+        """Notes a candidate without capacity; raises anything else.
 
+        Where the outcome is not known the request stays open; also where a repeated one is refused, since
+        the first may have launched an instance. Where the instance of this token has ended meanwhile, the
+        attempt gets a new id, and with it new tokens.
+        """
+        todo = errors.action(error.code, error.status)
+        if todo not in (Action.NEXT_ZONE, Action.NEXT_FAMILY, Action.NEW_ATTEMPT):
+            is_open = todo is Action.RETRY or error.code == "NoConnection" or is_repeated
+            if not is_open:
+                self._account.records.close_attempt(self.attempt.id)
+            raise errors.explain(error) from None
+        self._account.ctx.talk(f"{candidate}: {error.code}")
+        if todo is Action.NEW_ATTEMPT:
+            former = self.attempt.id
+            self._save(id=self._account.ctx.token()[:16], request=None)
+            self._account.records.close_attempt(former)
+        else:
+            failure = Failure(candidate, error.code)
+            self._save(failures=(*self.attempt.failures, failure), request=None)
 
-def candidates(want: Want, region: str, offered: Offered) -> Iterator[Candidate]:
-    """Zone after zone of the first type, then the next type, of one region."""
-    for kind in want.types:
-        for zone in sorted(offered.get((region, kind), ())):
-            if want.zone in ("", zone):
-                yield Candidate(region, zone, kind, want.spot)
+    def _has_failed(self, candidate: Candidate) -> bool:
+        """A quota counts for a family of types in a whole region, not for one zone."""
+        return any(
+            failure.candidate == candidate
+            or (
+                errors.action(failure.code) is Action.NEXT_FAMILY
+                and (failure.candidate.region, failure.candidate.family, failure.candidate.spot)
+                == (candidate.region, candidate.family, candidate.spot)
+            )
+            for failure in self.attempt.failures
+        )
 
-
-def token(attempt: str, at: Candidate) -> str:
-    """The ClientToken (at most 64 characters): one a place and attempt, the same when it is sent again.
-
-    A token of the job's name alone would break every retry after a change, or a termination.
-    """
-    whole = "\0".join((attempt, at.region, at.zone, at.type, at.market))
-    return hashlib.sha256(whole.encode()).hexdigest()[:64]
-
-
-def tags(want: Want, attempt: str, version: str) -> dict[str, str]:
-    """On instance, volume and interface, from the call that makes them."""
-    return {
-        MANAGED: "1",
-        ATTEMPT: attempt,
-        f"{TAG}job": want.job,
-        f"{TAG}user": want.who,
-        f"{TAG}expires-at": str(int(want.deadline)),
-        f"{TAG}version": version,
-        "Name": f"gpujob-{want.job}",
-    }
-
-
-def as_tags(values: Mapping[str, str]) -> list[dict[str, str]]:
-    """As the API wants them."""
-    return [{"Key": key, "Value": value} for key, value in values.items()]
-
-
-def tagged(kinds: Iterable[str], values: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [{"ResourceType": kind, "Tags": as_tags(values)} for kind in kinds]
-
-
-def read_tags(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Tags of an answer, by key."""
-    return {tag["Key"]: tag["Value"] for tag in found}
-
-
-@dataclass(frozen=True)
-class Image:
-    """An AMI: its root disk must not be made smaller than it is."""
-
-    id: str
-    name: str
-    root_device: str
-    root_gb: int
-
-
-@dataclass(frozen=True)
-class Network:
-    """Where in a region a box lies: the default subnet of a zone, and our security group."""
-
-    subnet: str
-    group: str
-
-
-def request(
-    want: Want, at: Candidate, image: Image, network: Network, user_data: str, attempt: str, version: str
-) -> dict[str, Any]:
-    """RunInstances, whole: tagged in the same call, disks encrypted, IMDSv2 alone, its token in it.
-
-    An on-demand box that switches itself off is stopped and keeps its disk; a spot box can only end,
-    which is why its data volume outlives it.
-    """
-    values = tags(want, attempt, version)
-    kinds = ["instance", "volume", "network-interface"] + (["spot-instances-request"] if at.spot else [])
-    whole: dict[str, Any] = {
-        "ImageId": image.id,
-        "InstanceType": at.type,
-        "MinCount": 1,
-        "MaxCount": 1,
-        "ClientToken": token(attempt, at),
-        "UserData": user_data,
-        "InstanceInitiatedShutdownBehavior": "terminate" if at.spot else "stop",
-        "MetadataOptions": {
-            "HttpTokens": "required",
-            "HttpPutResponseHopLimit": 1,
-            "InstanceMetadataTags": "disabled",
-        },
-        "NetworkInterfaces": [
-            {
-                "DeviceIndex": 0,
-                "SubnetId": network.subnet,
-                "AssociatePublicIpAddress": True,
-                "DeleteOnTermination": True,
-                "Groups": [network.group],
-            }
-        ],
-        "BlockDeviceMappings": _disks(want, image),
-        "TagSpecifications": tagged(kinds, values),
-    }
-    if at.spot:
-        options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
-        whole["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
-    return whole
+    def _save(self, **changes: object) -> None:
+        self.attempt = self._account.records.save_attempt(replace(self.attempt, **changes))
 
 
-def _disks(want: Want, image: Image) -> list[dict[str, Any]]:
-    root = _disk(image.root_device, max(want.disk_gb, image.root_gb), ends_with_it=True)
-    return [root, _disk(DATA_DEVICE, want.data_gb, ends_with_it=False)] if want.data_gb else [root]
+def _no_capacity(attempt: LaunchAttempt) -> GpujobError:
+    types, regions = ", ".join(attempt.spec.types), ", ".join(attempt.spec.regions)
+    reasons = "; ".join(f"{failure.candidate}: {failure.code}" for failure in attempt.failures)
+    for failure in attempt.failures:
+        if errors.action(failure.code) is Action.NEXT_FAMILY:
+            code, command = errors.quota(failure.candidate)
+            kind = f"{failure.candidate.market} vCPUs of {failure.candidate.family}"
+            return GpujobError(f"the quota {code} ({kind}) is used up", reasons, command)
+    return GpujobError(
+        f"no capacity for {types}",
+        reasons or f"no zone of {regions} offers {types}",
+        "other types or regions: --type, --region; or later",
+    )
 
 
-def _disk(device: str, size_gb: int, ends_with_it: bool) -> dict[str, Any]:
-    ebs = {
-        "VolumeSize": size_gb,
-        "VolumeType": "gp3",
-        "Encrypted": True,
-        "DeleteOnTermination": ends_with_it,
-    }
-    return {"DeviceName": device, "Ebs": ebs}
+def _launched_instance(
+    account: Account, attempt: LaunchAttempt, description: Description, region_name: str
+) -> Instance:
+    """The record of the attempt's instance, also where the launch was interrupted and it is found later."""
+    assert attempt.request
+    launch_spec, parameters = attempt.spec, attempt.request.parameters
+    launched = min(description.launched, account.ctx.now())
+    spot = description.spot or launch_spec.spot
+    return Instance(
+        id=description.id,
+        region=region_name,
+        launched=launched,
+        zone=description.zone,
+        type=description.type,
+        spot=spot,
+        state=description.state,
+        checked=launched,
+        address=description.address,
+        login_user=launch_spec.login_user,
+        job=launch_spec.job,
+        launch=attempt.id,
+        account=description.account,
+        security_group=parameters["NetworkInterfaces"][0]["Groups"][0],
+        ssh_cidr=attempt.ssh_cidr,
+        usd_per_hour=prices.current(account.cloud, region_name, description.zone, description.type, spot),
+        disk_gb=sum(disk["Ebs"]["VolumeSize"] for disk in parameters["BlockDeviceMappings"]),
+        volume=launch_spec.volume or None,
+        volume_to_attach=launch_spec.volume or None,
+        started=launched,
+        deadline=launch_spec.deadline,
+        first_host_key=attempt.first_host_key,
+    )
+
+
+def settle(account: Account) -> list[Instance]:
+    """Puts on record what interrupted launches made; forgets those that made nothing."""
+    instances = []
+    for attempt in account.records.attempts():
+        if instance := _find_launched(account, attempt):
+            if account.records.find(instance.id) is None:
+                account.records.save(instance)
+            account.records.close_attempt(attempt.id)
+            instances.append(instance)
+        elif not attempt.request or account.ctx.now() - attempt.request.sent > ABANDONED_SECONDS:
+            account.records.close_attempt(attempt.id)
+        else:
+            account.ctx.talk(
+                f"a launch for {attempt.spec.job} was interrupted, and EC2 shows no instance of it yet: "
+                "the next command checks again"
+            )
+    return instances
+
+
+def _find_launched(account: Account, attempt: LaunchAttempt) -> Instance | None:
+    """The attempt's instance by its tag; None where there is none, or only one that has ended."""
+    if not attempt.request:
+        return None
+    region_name = attempt.request.candidate.region
+    filters = [{"Name": f"tag:{spec.ATTEMPT}", "Values": [attempt.id]}]
+    answer = account.cloud.all(region_name, "describe_instances", "Reservations", Filters=filters)
+    for reservation in answer:
+        for description in lifecycle.descriptions(reservation):
+            if record := account.records.find(description.id):
+                return record
+            if description.state not in ("shutting-down", "terminated"):
+                return _launched_instance(account, attempt, description, region_name)
+    return None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.process import Done
-from orchestrator.targets.base import Refused
+from orchestrator.targets.base import Host, Refused
 from orchestrator.targets.pipes import Pipe, Reader
 
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds before each new connection
@@ -21,7 +21,7 @@ _NEXT = {
 }
 
 
-class AskingHost(ABC):
+class AskingHost(Host):
     """A host whose helper answers over pipes. A broken pipe is made anew: every question may be repeated."""
 
     def __init__(self, ctx: Context) -> None:

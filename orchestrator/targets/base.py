@@ -1,7 +1,8 @@
-"""What a place to run on must offer; tests/host/test_contract.py holds every target to it."""
+"""What a target must offer; tests/host/test_contract.py checks every target. See docs/add-a-target.md."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,21 +27,21 @@ class Refused(GpujobError):
 
 
 class Host(Protocol):
-    """A machine that can be asked. Every method may raise Unreachable.
+    """A machine that answers requests. Every method may raise Unreachable.
 
-    `lease`: how many seconds ahead of now the host keeps the lease of its box while it answers a question;
-    None: it does not.
+    Subclass it: the methods with a body are those of a machine that costs nothing and is never shut down.
     """
 
     lease: float | None
+    """Seconds by which the host extends its own lease while it works on a request; None: not at all."""
 
     @property
     def label(self) -> str:
         """What a user types after --on."""
 
     @property
-    def is_here(self) -> bool:
-        """Whether it is this very machine: data stands where it stands, and nothing is sent."""
+    def is_local(self) -> bool:
+        """Whether it is this machine, where data is used in place and nothing is sent."""
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """One question to the helper (orchestrator/onhost/helper.py), one round trip. Raises Refused."""
@@ -79,9 +80,44 @@ class Host(Protocol):
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
         """Words and environment of a login shell in the folder of a run, or at home."""
 
+    def hours_for(self, budget_usd: float) -> float | None:
+        """How many hours of this host a budget pays for; None where it has no known price."""
+        return None
+
+    def assign_run(self, run_id: str) -> None:
+        """Records that the host was launched for this run; it may end with it."""
+        return
+
+    def keep_awake(self) -> AbstractContextManager[None]:
+        """While it is entered, the host does not shut itself down for lack of use."""
+        return contextlib.nullcontext()
+
+    def extend_lease(self, seconds: float) -> bool:
+        """Keeps the host up for so long, at least; False where it does not shut itself down."""
+        return False
+
+    def may_end_with(self, run_id: str) -> bool:
+        """Whether the host was launched for this run and holds no other."""
+        return False
+
+    def terminate(self) -> str:
+        """Ends the host and deletes its disks, where `may_end_with` allows it; a sentence for the user."""
+        raise GpujobError(f"{self.label} cannot be terminated by gpujob")
+
 
 class Target(Protocol):
-    """Where runs live, before anything was connected."""
+    """Where runs live, before a connection. Subclass it: the values here are those of any host over SSH."""
+
+    launches: bool = False
+    """A deploy has to launch the host first, at a price that the user agrees to."""
+    needs_rsync: bool = True
+    """Files are transferred by rsync, which this machine must have."""
+    survives_logout: bool = False
+    """Runs go on after gpujob disconnects, whatever the host does when a user logs out."""
+    is_local: bool = False
+    """It is this machine."""
+    has_ended: bool = False
+    """The host is gone for good, as far as is known; a volume with its runs may be left."""
 
     @property
     def label(self) -> str:
@@ -89,3 +125,7 @@ class Target(Protocol):
 
     def connect(self) -> AbstractContextManager[Host]:
         """A host to talk to, for the length of one command."""
+
+    def connect_started(self) -> AbstractContextManager[Host]:
+        """The same; a host that was shut down is started first, at a price that the user agrees to."""
+        return self.connect()

@@ -15,15 +15,19 @@ from orchestrator.core.layout import Layout
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.targets import bundle
 from orchestrator.targets.asking import AskingHost
+from orchestrator.targets.base import Target
 from orchestrator.targets.pipes import Pipe, ProcessPipe, Reader
 
 _BLOCK = 1 << 20
 
 
-class LocalTarget:
+class LocalTarget(Target):
     """`local`; Linux only, since processes are told apart by /proc."""
 
     label = "local"
+    needs_rsync = False
+    survives_logout = True
+    is_local = True
 
     def __init__(self, ctx: Context, root: str) -> None:
         self._ctx = ctx
@@ -42,7 +46,7 @@ class LocalTarget:
 
 class LocalHost(AskingHost):
     label = "local"
-    is_here = True
+    is_local = True
 
     def __init__(self, ctx: Context, root: str) -> None:
         super().__init__(ctx)

@@ -87,27 +87,6 @@ def columns(rows: list[list[str]], indent: str = "  ") -> list[str]:
     return [indent + "  ".join(c.ljust(w) for c, w in zip(row, wide, strict=True)).rstrip() for row in rows]
 
 
-def duration(seconds: float) -> str:
-    """42 s, 3 min 20 s, 5 h 03 min, 2 d 04 h."""
-    whole = int(max(0.0, seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
-
-
-def size(count: float) -> str:
-    """Bytes for a person: 512 B, 3.4 MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def sparkline(values: list[float], cells: int = 32) -> str:
     """The last `cells` values from their least to their most, `×` where one is not finite; or `no data`."""
     if not values:

@@ -11,7 +11,8 @@ from orchestrator.context import Context
 from orchestrator.core import decode, runstate
 from orchestrator.core import events as ev
 from orchestrator.core.hostfacts import Gpu
-from orchestrator.view.console import colours, duration, harmless, sparkline
+from orchestrator.core.text import duration
+from orchestrator.view.console import colours, harmless, sparkline
 from orchestrator.view.status import GOING, gpus, headline
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from orchestrator.context import Context
 from orchestrator.core.plan import CheckStep, Plan, Step
 from orchestrator.core.shell import show
-from orchestrator.view.console import Paint, columns, harmless, size
+from orchestrator.core.text import size
+from orchestrator.view.console import Paint, columns, harmless
 
 SHOWN_ID = "<yyyymmddThhmmss>-<4 hex>"
 

@@ -9,7 +9,8 @@ from orchestrator.context import Context
 from orchestrator.core import decode
 from orchestrator.core import events as ev
 from orchestrator.core.hostfacts import Gpu
-from orchestrator.view.console import Paint, columns, duration, harmless, size, width
+from orchestrator.core.text import duration, size
+from orchestrator.view.console import Paint, columns, harmless, width
 
 GOING = ("preparing", "running", "orphaned", "unreachable")
 _STYLE = {

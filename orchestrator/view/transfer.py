@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from orchestrator.context import Context
-from orchestrator.view.console import duration, size
+from orchestrator.core.text import duration, size
 
 __all__ = ["bar", "size"]
 _EVERY = 0.1

@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 
 from orchestrator import share
-from orchestrator.instances import userdata
-from orchestrator.instances.userdata import UserData
+from orchestrator.instances.boot import READY, UserData
 from orchestrator.targets import bundle
 from tests.ec2.test_rig import admit, aws, banner, launch
 from tests.rigs import patience
@@ -61,7 +60,7 @@ class RunningInstance:
 
     def ready(self) -> RunningInstance:
         """On a busy machine the box is ready before systemd admits anyone but root."""
-        open_to_all = lambda: self.has(userdata.READY) and not self.has("/run/nologin")  # noqa: E731
+        open_to_all = lambda: self.has(READY) and not self.has("/run/nologin")  # noqa: E731
         self.ec2.until(open_to_all, "the instance is ready and admits users")
         return self
 
@@ -126,7 +125,7 @@ def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, 
         "boot_grace": 3600,
     }
     assert TEMPLATE.count(f"sleep {PATIENCE}\n") == 1
-    text = userdata.render(TEMPLATE, UserData(**{**given, **values}))
+    text = UserData(**{**given, **values}).render(TEMPLATE)
     text = text.replace(f"sleep {PATIENCE}\n", f"sleep {patience}\n")
     if runcmd is None:
         return text

@@ -58,7 +58,7 @@ def test_an_instance_that_stands_is_refused_until_its_host_key_is_on_record_and_
     assert attached.code == 0, attached.err
     assert client.run("status", "--on", label).code == 0
 
-    assert json.loads((client.state_dir / "boxes" / f"{instance}.json").read_text())["account"]
+    assert json.loads((client.state_dir / "instances" / f"{instance}.json").read_text())["account"]
     down = client.run("hosts", "down", label, "--yes")
     assert down.code == 2
     assert "was not launched by gpujob" in down.err
@@ -86,7 +86,7 @@ def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: Fak
     up = client.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
     assert up.code == 0, up.err
     (instance,) = ec2.machines()
-    record = client.state_dir / "boxes" / f"{instance}.json"
+    record = client.state_dir / "instances" / f"{instance}.json"
     kept = json.loads(record.read_text())
     assert kept["account"]
     ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=80)

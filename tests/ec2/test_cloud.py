@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import Exit
-from orchestrator.instances.awserrors import AwsError
 from orchestrator.instances.cloud import Cloud
+from orchestrator.instances.errors import AwsError
 from tests.ec2 import user
 from tests.ec2.test_rig import IMAGE
 from tests.rigs.ec2.fake import FakeEC2

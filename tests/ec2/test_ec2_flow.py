@@ -51,21 +51,21 @@ def test_a_training_on_ec2_from_an_empty_account_to_an_empty_account(
     assert result.code == 0, result.err + result.out
     assert list(ec2.states().values()) == ["running"]
     kept = user.only(client)
-    assert (kept["zone"], kept["rotated"], kept["ready"]) == ("us-east-1b", True, True)
+    assert (kept.zone, kept.host_key_rotated, kept.ready) == ("us-east-1b", True, True)
 
-    said = _status(client, kept["id"])
-    _the_first_host_key_is_nowhere(ec2, client, kept["id"])
+    said = _status(client, kept.id)
+    _the_first_host_key_is_nowhere(ec2, client, kept.id)
     _no_secret(ec2, client, [result, said], typed)
 
     fetched = user.run(client, "fetch")
     assert fetched.code == 0, fetched.err
     assert "is terminated; it cost about $" in fetched.err
-    assert ec2.states() == {kept["id"]: "terminated"}
+    assert ec2.states() == {kept.id: "terminated"}
     assert ec2.leftovers() == []
     _best_and_last_are_home(client)
     _no_secret(ec2, client, [fetched], typed)
     cost = user.run(client, "cost", "--json").json
-    assert [list(row["runs"]) for row in cost["boxes"]] == [[kept["run"] or _run(client)]]
+    assert [list(row["runs"]) for row in cost["boxes"]] == [[kept.run or _run(client)]]
 
 
 def _status(client: Client, box_id: str) -> Result:
@@ -156,9 +156,9 @@ def _no_secret(ec2: FakeEC2, client: Client, said: list[Result], typed: list[str
 def test_another_machine_at_the_boxes_address_is_refused_with_exit_4(ec2: FakeEC2, client: Client) -> None:
     assert user.run(client, *UP).code == 0
     kept = user.only(client)
-    label = f"ec2://{kept['id']}"
+    label = f"ec2://{kept.id}"
     swap = f"rm {HOST_KEY}*; ssh-keygen -q -t ed25519 -N '' -f {HOST_KEY} && kill -HUP $(cat /run/sshd.pid)"
-    assert ec2.run(kept["id"], "sh", "-c", swap)[0] == 0
+    assert ec2.run(kept.id, "sh", "-c", swap)[0] == 0
     ec2.until(lambda: user.run(client, "status", "--on", label).code == 4)
     refused = user.run(client, "deploy", "job", "--on", label) if _job(client) else None
     assert refused
@@ -175,12 +175,14 @@ def test_a_machine_that_shows_another_key_at_the_first_connection_is_refused(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if someone stood between from the start: the box is up, and its key is not the one sent to it."""
-    real = keys.host_key
-    monkeypatch.setattr(keys, "host_key", lambda: keys.KeyPair(private=real().private, public=real().public))
+    real = keys.new_host_key
+    monkeypatch.setattr(
+        keys, "new_host_key", lambda: keys.KeyPair(private=real().private, public=real().public)
+    )
     result = user.run(client, *UP)
     assert result.code == 4, result.err
     assert "host key" in result.err
-    assert not user.only(client)["ready"]
+    assert not user.only(client).ready
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its children, left behind
@@ -212,9 +214,9 @@ def test_a_client_killed_while_the_host_key_changes_can_still_log_in(
     again = user.run(client, *UP)
     assert again.code == 0, again.err
     assert len(ec2.states()) == 1
-    assert user.only(client)["rotated"]
+    assert user.only(client).rotated
     on_record = hostkeys.own_file(client.context()).read_text().splitlines()
-    now = ec2.run(user.only(client)["id"], "cat", f"{HOST_KEY}.pub")[1]
+    now = ec2.run(user.only(client).id, "cat", f"{HOST_KEY}.pub")[1]
     assert [line.split()[2] for line in on_record] == [now.split()[1]]
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from orchestrator.context import Context
-from orchestrator.instances import launch, network
+from orchestrator.instances import region
 from orchestrator.instances.cloud import Cloud
+from orchestrator.instances.instance import parse_tags
 from orchestrator.targets.ssh import hostkeys
 from tests.ec2 import user
 from tests.ec2.test_rig import aws
@@ -71,7 +72,7 @@ def test_no_capacity_in_one_zone_and_a_lost_answer_in_the_next_make_one_tagged_b
     (instance,) = ec2.states()
     assert result.out == f"ec2://{instance}\n"
     assert user.store(client).attempts() == []
-    _tagged_from_the_first_call(ec2, instance, user.only(client)["attempt"])
+    _tagged_from_the_first_call(ec2, instance, user.only(client).launch)
     assert aws().describe_key_pairs()["KeyPairs"] == []
     assert rules() == ["198.51.100.7/32:22"]
 
@@ -90,7 +91,7 @@ def _tagged_from_the_first_call(ec2: FakeEC2, instance: str, attempt: str) -> No
     volume = aws().describe_volumes(VolumeIds=[disk])["Volumes"][0]
     cards = aws().describe_network_interfaces()["NetworkInterfaces"]
     for tags in (found["Tags"], volume["Tags"], *(card["TagSet"] for card in cards)):
-        held = launch.read_tags(tags)
+        held = parse_tags(tags)
         assert (held["gpujob:managed"], held["gpujob:attempt"]) == ("1", attempt)
         assert held["gpujob:job"] == "shared"
     assert (volume["Encrypted"], volume["VolumeType"]) == (True, "gp3")
@@ -106,7 +107,7 @@ def test_a_root_disk_asked_smaller_than_the_image_is_made_as_large_as_that(
     ec2.set(machines=False)
     left(client, "--disk-gb", "8")
     assert [volume["Size"] for volume in aws().describe_volumes()["Volumes"]] == [35]
-    assert user.only(client)["disk_gb"] == 35
+    assert user.only(client).disk_gb == 35
 
 
 @pytest.mark.parametrize(
@@ -201,14 +202,14 @@ def test_a_box_that_ec2_takes_back_for_want_of_capacity_is_tried_for_elsewhere(
     result = up(client)
     assert result.code == 0, result.err
     assert places(ec2) == ["us-east-1a", "us-east-1b"]
-    assert sorted(one["state"] for one in user.store(client).boxes()) == ["running", "terminated"]
+    assert sorted(one.state for one in user.store(client).all()) == ["running", "terminated"]
     assert user.store(client).attempts() == []
 
 
 def test_the_one_address_that_is_let_in_follows_the_caller(ec2: FakeEC2, client: Client) -> None:
     assert up(client).code == 0
     ec2.set(caller="203.0.113.9")
-    label = f"ec2://{user.only(client)['id']}"
+    label = f"ec2://{user.only(client).id}"
     result = user.run(client, "status", "--on", label)
     assert result.code == 0, result.err
     assert rules() == ["203.0.113.9/32:22"]
@@ -221,7 +222,7 @@ def test_a_laptop_that_got_another_name_and_address_is_let_in_to_the_box_it_has(
     assert up(client).code == 0
     ec2.set(caller="203.0.113.9")
     monkeypatch.setattr(socket, "gethostname", lambda: "dhcp-17.example.net")
-    label = f"ec2://{user.only(client)['id']}"
+    label = f"ec2://{user.only(client).id}"
     result = user.run(client, "status", "--on", label)
     assert result.code == 0, result.err
     assert rules() == ["203.0.113.9/32:22"]
@@ -247,7 +248,7 @@ def test_a_box_of_somebody_else_for_the_same_name_is_told_before_another_is_laun
 ) -> None:
     ec2.set(machines=False)
     left(client)
-    first = user.only(client)["id"]
+    first = user.only(client).id
     shutil.rmtree(client.state_dir)
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
     asked = user.run(client, *[word for word in UP if word != "--yes"])
@@ -268,7 +269,7 @@ def test_a_launch_that_was_cut_goes_on_from_another_address(ec2: FakeEC2, client
 def test_a_range_that_was_typed_stays_whatever_this_machines_address_is(ec2: FakeEC2, client: Client) -> None:
     assert up(client, "--ssh-cidr", "198.51.100.0/24").code == 0
     ec2.set(caller="203.0.113.9")
-    result = user.run(client, "status", "--on", f"ec2://{user.only(client)['id']}")
+    result = user.run(client, "status", "--on", f"ec2://{user.only(client).id}")
     assert result.code == 5
     assert rules() == ["198.51.100.0/24:22"]
 
@@ -291,7 +292,7 @@ def test_the_world_is_let_in_where_the_flag_says_so(ec2: FakeEC2, client: Client
 def test_two_commands_at_once_for_the_same_thing_make_one_box(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both, real = threading.Barrier(2), network.own_address
+    both, real = threading.Barrier(2), region.own_address
 
     def together(ctx: Context) -> str:
         """Just before a launch is put on record."""
@@ -299,7 +300,7 @@ def test_two_commands_at_once_for_the_same_thing_make_one_box(
             both.wait()
         return real(ctx)
 
-    monkeypatch.setattr(network, "own_address", together)
+    monkeypatch.setattr(region, "own_address", together)
     results: list[Result] = []
 
     def go() -> None:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.instances.cloud import Cloud
+from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from tests.ec2 import user
 from tests.ec2.user import UP
@@ -25,6 +27,7 @@ POINTS = """
 import os, signal, sys
 sys.path.insert(0, {repository!r})
 from orchestrator.store import Store
+from orchestrator.instances.records import InstanceStore
 from orchestrator.instances.cloud import Cloud
 count = 0
 def point():
@@ -38,7 +41,8 @@ def watched(where, name):
         point(); found = real(*words, **more); point()
         return found
     setattr(where, name, around)
-watched(Cloud, '_once'); watched(Store, '_replace'); watched(Store, 'close_attempt')
+watched(Cloud, '_once'); watched(Store, '_replace')
+watched(InstanceStore, '_save'); watched(InstanceStore, 'close_attempt')
 """
 
 
@@ -51,7 +55,12 @@ class Killer:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at, self.passed = 0, list[str]()
-        for where, name in ((Cloud, "_once"), (Store, "_replace"), (Store, "close_attempt")):
+        for where, name in (
+            (Cloud, "_once"),
+            (Store, "_replace"),
+            (InstanceStore, "_save"),
+            (InstanceStore, "close_attempt"),
+        ):
             monkeypatch.setattr(where, name, self._around(getattr(where, name)))
 
     def set(self, at: int) -> None:
@@ -118,7 +127,7 @@ class Arrived(BaseException):
 
 def untracked(ec2: FakeEC2, client: Client, before: set[str]) -> set[str]:
     """Boxes since `before` that are not on record, while no attempt is open that will find them."""
-    known = {one["id"] for one in user.store(client).boxes()}
+    known = {one.id for one in user.store(client).all()}
     return set() if user.store(client).attempts() else set(ec2.states()) - before - known
 
 
@@ -141,7 +150,7 @@ def killed_everywhere(
         assert up(client, *words), at
         assert len(set(ec2.states()) - before) == 1, (at, status.err)
         assert untracked(ec2, client, before) == set(), at
-        assert len(user.store(client).boxes()) == 1, at
+        assert len(user.store(client).all()) == 1, at
         assert user.store(client).attempts() == [], at
     assert killed >= len(points) - 3  # how often "pending" is seen differs
 
@@ -213,7 +222,7 @@ def test_an_attempt_that_made_nothing_is_forgotten_and_one_just_sent_is_not(
     ec2.inject("RunInstances", after=False, times=6)
     assert user.run(client, *UP, sleep=clock.sleep, now=clock.now).code == 5
     (attempt,) = user.store(client).attempts()
-    sent = attempt["current"]["asked"]
+    sent = attempt.request.sent
     user.run(client, "status", now=lambda: sent + 599)
     assert len(user.store(client).attempts()) == 1
     user.run(client, "status", now=lambda: sent + 601)
@@ -228,10 +237,10 @@ def test_a_request_sent_late_in_an_attempt_is_not_given_up_for_the_attempts_age(
     with pytest.raises(Killed):
         user.run(client, *UP, sleep=_killed)
     (attempt,) = user.store(client).attempts()
-    user.store(client).write_attempt({**attempt, "created": attempt["created"] - 3600})
+    user.store(client).save_attempt(replace(attempt, created=attempt.created - 3600))
     user.run(client, "status")
     assert len(user.store(client).attempts()) == 1
-    ec2.until(lambda: user.run(client, "status") and user.store(client).boxes())
+    ec2.until(lambda: user.run(client, "status") and user.store(client).all())
     assert user.store(client).attempts() == []
 
 
@@ -245,9 +254,9 @@ def test_a_box_found_hours_later_has_cost_those_hours(ec2: FakeEC2, client: Clie
     now = time.time() + 3600
     found = user.run(client, "status", "--json", now=lambda: now)
     (shown,) = [host["box"] for host in found.json["hosts"] if host["box"]]
-    hours = (now - user.only(client)["launched"]) / 3600
+    hours = (now - user.only(client).launched) / 3600
     assert shown["spent_usd"] == pytest.approx(1.022 * hours, abs=0.01)
-    assert user.only(client)["account"]
+    assert user.only(client).account
 
 
 def test_status_is_told_where_a_cut_launch_cannot_be_looked_for(
@@ -275,4 +284,4 @@ def test_a_client_that_is_killed_for_good_leaves_a_launch_that_the_next_one_carr
     assert untracked(ec2, client, before) == set()
     assert up(client)
     assert len(set(ec2.states()) - before) == 1
-    assert user.only(client)["id"] in ec2.states()
+    assert user.only(client).id in ec2.states()

@@ -70,7 +70,7 @@ def test_a_dry_run_gives_the_same_bytes_twice_without_a_network_a_credential_or_
             assert part in first.stdout
         up = apart(client, NO_NETWORK, "hosts", "up", "--dry-run", "--max-hours", "2", *shape)
         assert (up.returncode, "at most 2 h (--max-hours)" in up.stdout) == (0, True), up.stderr
-        assert not client.state_dir.exists() or not list(client.state_dir.glob("attempts/*"))
+        assert not client.state_dir.exists() or not list(client.state_dir.glob("launches/*"))
 
 
 def test_status_of_a_known_box_that_answers_never_imports_boto3(ec2: FakeEC2, client: Client) -> None:
@@ -78,7 +78,7 @@ def test_status_of_a_known_box_that_answers_never_imports_boto3(ec2: FakeEC2, cl
     before = len(ec2.calls())
     seen = apart(client, SEEN, "status", "--json")
     assert seen.returncode == 0, seen.stderr
-    label = f"ec2://{user.only(client)['id']}"
+    label = f"ec2://{user.only(client).id}"
     (host,) = [one for one in json.loads(seen.stdout)["hosts"] if one["target"] == label]
     assert not host.get("unreachable")
     assert host["disk"]
@@ -114,22 +114,22 @@ def test_a_budget_becomes_the_deadline_that_the_box_has_and_its_tag_tells(
     words = ("hosts", "up", "--type", "g5.xlarge", "--budget", "10.22", "--yes")
     assert user.run(client, *words, now=clock.now, sleep=clock.sleep).code == 0
     kept = user.only(client)
-    hours = (kept["deadline"] - begun) / 3600
+    hours = (kept.deadline - begun) / 3600
     assert hours == pytest.approx(10.0, abs=0.05)
-    found = aws().describe_instances(InstanceIds=[kept["id"]])["Reservations"][0]["Instances"][0]
+    found = aws().describe_instances(InstanceIds=[kept.id])["Reservations"][0]["Instances"][0]
     tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
-    assert tags["gpujob:expires-at"] == str(int(kept["deadline"]))
-    told = aws().describe_instance_attribute(InstanceId=kept["id"], Attribute="userData")
+    assert tags["gpujob:expires-at"] == str(int(kept.deadline))
+    told = aws().describe_instance_attribute(InstanceId=kept.id, Attribute="userData")
     assert told["UserData"]["Value"]
-    code, on_box = ec2.run(kept["id"], "cat", "/run/gpujob/deadline")
-    assert (code, on_box.strip()) == (0, str(int(kept["deadline"])))
+    code, on_box = ec2.run(kept.id, "cat", "/run/gpujob/deadline")
+    assert (code, on_box.strip()) == (0, str(int(kept.deadline)))
 
 
 def test_the_boxes_that_stand_are_listed_with_what_they_cost_and_the_ended_are_in_the_ledger(
     ec2: FakeEC2, client: Client
 ) -> None:
     assert user.run(client, *UP).code == 0
-    label = f"ec2://{user.only(client)['id']}"
+    label = f"ec2://{user.only(client).id}"
     later = user.Clock()
     later.ahead = 3600.0
     listed = user.run(client, "hosts", "list", "--json", now=later.now).json
@@ -151,10 +151,10 @@ def test_the_boxes_that_stand_are_listed_with_what_they_cost_and_the_ended_are_i
 
 def test_down_wants_yes_and_ends_what_was_already_gone_in_peace(ec2: FakeEC2, client: Client) -> None:
     assert user.run(client, *UP).code == 0
-    label = f"ec2://{user.only(client)['id']}"
+    label = f"ec2://{user.only(client).id}"
     assert user.run(client, "hosts", "down", label).code == 7
     assert set(ec2.states().values()) == {"running"}
-    aws().terminate_instances(InstanceIds=[user.only(client)["id"]])
+    aws().terminate_instances(InstanceIds=[user.only(client).id])
     ec2.until(lambda: set(ec2.states().values()) == {"terminated"})
     again = user.run(client, "hosts", "down", label, "--yes")
     assert (again.code, "had ended" in again.err) == (0, True)
@@ -168,7 +168,7 @@ def test_orphans_are_found_in_every_region_by_their_tag_and_ended_when_agreed(
     monkeypatch.setattr(Cloud, "regions", lambda cloud: ["eu-west-1", "us-east-1", "us-west-2"])
     ec2.set(machines=False)
     user.run(client, *UP, sleep=_pass)
-    known = user.only(client)["id"]
+    known = user.only(client).id
     lost = _launch("us-west-2")
     _launch("eu-west-1", tags=[])
     (volume,) = [_volume("us-west-2")]

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import hostkey
-from orchestrator.instances import userdata
-from orchestrator.instances.userdata import ANY_VOLUME, READY
+from orchestrator.instances import keys as instance_keys
+from orchestrator.instances.boot import ANY_VOLUME, READY, volume_path
 from tests.ec2 import instances
 from tests.ec2.instances import PATIENCE, Keys, RunningInstance
 from tests.ec2.test_rig import aws
@@ -203,11 +202,11 @@ def test_the_host_key_of_user_data_is_replaced_and_refused_from_then_on(
     ec2.set(kind=kind)
     instance = instances.start(ec2, keys).ready()
     instance.admit()
-    made = [instance.ssh(shlex.join(hostkey.make())).stdout.strip() for _ in range(2)]
+    made = [instance.ssh(shlex.join(instance_keys.MAKE_NEXT)).stdout.strip() for _ in range(2)]
     assert made[0].startswith("ssh-ed25519 ")
     assert made[0] == made[1] != public_key(keys.host)
     assert instance.ssh("true").returncode == 0  # until it is switched, the old one is offered
-    assert instance.ssh(shlex.join(hostkey.switch())).returncode == 0
+    assert instance.ssh(shlex.join(instance_keys.SWITCH_TO_NEXT)).returncode == 0
     assert "Host key verification failed" in instance.ssh("true").stderr
     assert instance.ssh("true", known=made[0]).returncode == 0
     instance.cut_power()
@@ -238,7 +237,7 @@ def test_a_spot_notice_leaves_a_checkpoint_on_a_disk_that_outlives_the_box(ec2: 
     volumes = aws().describe_volumes(Filters=[{"Name": "status", "Values": ["available"]}])["Volumes"]
     assert [volume["Size"] for volume in volumes] == [1]
     found = volumes[0]["VolumeId"]
-    again = instances.start(ec2, keys, data=userdata.volume(found), spot=True)
+    again = instances.start(ec2, keys, data=volume_path(found), spot=True)
     assert not again.has("/run/gpujob/ready")
     aws().attach_volume(VolumeId=found, InstanceId=again.id, Device="/dev/sdf")
     again.ready()

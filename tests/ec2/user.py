@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from orchestrator.context import Context
-from orchestrator.instances import target
+from orchestrator.instances import connection
 from orchestrator.instances.cloud import Cloud
-from orchestrator.store import Record, Store
+from orchestrator.instances.instance import Instance
+from orchestrator.instances.records import InstanceStore
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.ec2.images import ROOT_GB
 from tests.support import Client, Result, new_client
@@ -50,7 +51,7 @@ def size_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def knock_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A packet filter on this machine is silent at once."""
-    monkeypatch.setattr(target, "_KNOCK", 0.1)
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.1)
 
 
 class Clock:
@@ -79,13 +80,13 @@ def run(client: Client, *words: str, **changes: Any) -> Result:
     return client.run(*words, **{"sleep": clock.sleep, "now": clock.now, **changes})
 
 
-def store(client: Client) -> Store:
-    return Store(client.state_dir)
+def store(client: Client) -> InstanceStore:
+    return InstanceStore(client.state_dir)
 
 
-def only(client: Client) -> Record:
+def only(client: Client) -> Instance:
     """The one instance on record."""
-    (found,) = store(client).boxes()
+    (found,) = store(client).all()
     return found
 
 

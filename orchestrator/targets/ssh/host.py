@@ -13,6 +13,7 @@ from orchestrator.core.layout import Layout
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.source import Source
 from orchestrator.targets.asking import AskingHost
+from orchestrator.targets.base import Target
 from orchestrator.targets.pipes import Pipe, Reader
 from orchestrator.targets.ssh import address, openssh_link, remote
 from orchestrator.targets.ssh.bulk import Rsync
@@ -37,11 +38,14 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-class SshTarget:
+class SshTarget(Target):
     def __init__(self, ctx: Context, word: str) -> None:
         self._ctx = ctx
         self._typed = address.parse(word)
-        self.label = word
+
+    @property
+    def label(self) -> str:
+        return self._typed.label
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[SshHost]:
@@ -63,7 +67,7 @@ def link(ctx: Context, resolved: address.Resolved) -> Link:
 
 
 class SshHost(AskingHost):
-    is_here = False
+    is_local = False
 
     def __init__(self, ctx: Context, resolved: address.Resolved, link: Link) -> None:
         super().__init__(ctx)

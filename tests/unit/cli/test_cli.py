@@ -75,7 +75,7 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
         (["deploy"], 2, "Missing argument"),
         (["deploy", "nosuch"], 2, "there is no job 'nosuch'"),
         (["deploy", "x", "--on", "mars"], 2, "no job 'x'"),
-        (["status", "--on", "ec2"], 3, "no box of EC2 is on record here"),
+        (["status", "--on", "ec2"], 3, "no EC2 instance is on record"),
         (["status", "--on", "a b"], 2, "is no target"),
         (["status", "nosuch"], 3, "there is no run here"),
         (["monitor", "--stream", "--attach"], 2, "exclude each other"),

@@ -14,8 +14,7 @@ import pytest
 
 from orchestrator.errors import Unreachable
 from orchestrator.process import Done
-from orchestrator.store import Store
-from orchestrator.targets.base import Refused
+from orchestrator.targets.base import Refused, Target
 from tests.support import Client, Result, ScriptedHost, new_client
 from tests.unit.core.test_plan import FACTS, PYTHON
 
@@ -66,14 +65,15 @@ def scripted(**answers: Any) -> ScriptedHost:
 def type_in(
     client: Client, host: ScriptedHost, *words: str, monkeypatch: pytest.MonkeyPatch, **changes: Any
 ) -> Result:
-    class Target:
+    class ScriptedTarget(Target):
+        needs_rsync = False
         label = host.label
 
         @contextlib.contextmanager
         def connect(self) -> Iterator[ScriptedHost]:
             yield host
 
-    monkeypatch.setattr("orchestrator.registry.target", lambda *_: Target())
+    monkeypatch.setattr("orchestrator.registry.target", lambda *_: ScriptedTarget())
     return client.run(*words, **changes)
 
 
@@ -292,10 +292,11 @@ def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
     for of, words in ((host, ["ssh", "facenet-lstm"]), (bare, ["ssh", "--on", "scripted"])):
         type_in(client, of, *words, monkeypatch=monkeypatch, **streams)
     assert became == [["true", SEEN["id"]], ["true", "home"]]
-    boxed = scripted(look={"runs": [SEEN]}, lease={})
-    boxed.label = "ec2://i-1"
-    kept = type_in(client, boxed, "ssh", "facenet-lstm", monkeypatch=monkeypatch, **streams)
-    assert (boxed.asked[-1], "stays up for an hour" in kept.err) == (("lease", {"seconds": 3600.0}), True)
+    leases: list[float] = []
+    instance = scripted(look={"runs": [SEEN]})
+    monkeypatch.setattr(instance, "extend_lease", lambda seconds: leases.append(seconds) or True)
+    kept = type_in(client, instance, "ssh", "facenet-lstm", monkeypatch=monkeypatch, **streams)
+    assert (leases, "stays up for an hour" in kept.err) == ([3600.0], True)
     assert (
         type_in(client, bare, "ssh", "--on", "scripted", "none", monkeypatch=monkeypatch, **streams).code == 3
     )
@@ -311,19 +312,17 @@ def test_resume_takes_no_other_options_and_no_run_of_another_job(
     assert (foreign.code, "a run of other" in foreign.err) == (2, True)
 
 
-def test_a_budget_becomes_the_hours_that_it_pays_for_on_a_box_that_stands(
+def test_a_budget_becomes_the_hours_that_it_pays_for_on_this_host(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host = scripted(lease={})
-    host.label = "ec2://i-1"
+    host = scripted()
+    monkeypatch.setattr(host, "hours_for", lambda budget_usd: budget_usd / 1.005)
 
     def hours() -> float:
         specs = [asked["spec"] for op, asked in host.asked if op == "start"]
         return float(specs[-1]["limits"]["max_hours"])
 
-    kept = {"id": "i-1", "state": "running", "launched": 1.0, "usd_hour": 1.0, "disk_gb": 0}
-    Store(client.state_dir).write_box(kept)
-    words = (*DEPLOY, "--on", "ec2://i-1", "--budget", "10")
+    words = (*DEPLOY, "--budget", "10")
     result = type_in(client, host, *words, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert hours() == pytest.approx(10 / 1.005)

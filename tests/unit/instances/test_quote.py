@@ -4,9 +4,7 @@ import pytest
 
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
 from orchestrator.errors import UsageError
-from orchestrator.instances import launch, prices, quote
-
-TABLE = prices.table()
+from orchestrator.instances import quote, spec
 
 
 def job(ec2: Ec2 | None = None, gpus: int = 1, **limits: Any) -> JobSpec:
@@ -15,19 +13,19 @@ def job(ec2: Ec2 | None = None, gpus: int = 1, **limits: Any) -> JobSpec:
 
 
 def quoted(job: JobSpec, data_bytes: int = 0) -> quote.Quote:
-    return quote.quote(job, TABLE, "us-east-1", 1000.0, "ada@laptop", data_bytes)
+    return quote.quote(job, "us-east-1", 1000.0, "ada@laptop", data_bytes)
 
 
 def test_the_price_is_that_of_the_dearest_type_that_may_be_taken() -> None:
     both = quoted(job(Ec2(types=["g5.xlarge", "g6.xlarge"])))
     assert both.price.instance == pytest.approx(1.006)
-    assert both.want.types == ("g5.xlarge", "g6.xlarge")
+    assert both.spec.types == ("g5.xlarge", "g6.xlarge")
 
 
 @pytest.mark.parametrize(
     ("limits", "hours", "by"),
     [
-        ({}, launch.DEFAULT_HOURS, "no limit was given"),
+        ({}, spec.DEFAULT_HOURS, "default: no limit was given"),
         ({"max_hours": 3.0}, 3.0, "--max-hours"),
         ({"max_hours": 3.0, "budget_usd": 1000.0}, 3.0, "--max-hours"),
     ],
@@ -35,26 +33,26 @@ def test_the_price_is_that_of_the_dearest_type_that_may_be_taken() -> None:
 def test_no_box_is_without_a_deadline(limits: dict[str, float], hours: float, by: str) -> None:
     found = quoted(job(**limits))
     assert (found.hours, found.limited_by) == (hours, by)
-    assert found.want.deadline == 1000.0 + hours * 3600
+    assert found.spec.deadline == 1000.0 + hours * 3600
 
 
 def test_a_budget_is_the_worst_case() -> None:
     found = quoted(job(budget_usd=40.0, max_hours=100.0))
     assert found.limited_by == "--budget"
-    assert found.worst == pytest.approx(40.0)
+    assert found.worst_case == pytest.approx(40.0)
 
 
 def test_the_disk_grows_with_the_data_and_a_spot_box_has_it_apart() -> None:
-    plain = quoted(job(), data_bytes=10 * 10**9).want
-    assert (plain.disk_gb, plain.data_gb) == (quote.LEAST_DISK + 15, 0)
-    spot = quoted(job(Ec2(types=["g5.xlarge"], spot=True, disk_gb=300))).want
-    assert (spot.disk_gb, spot.data_gb, spot.spot) == (0, 300, True)
+    plain = quoted(job(), data_bytes=10 * 10**9).spec
+    assert (plain.root_gb, plain.data_gb) == (quote.MIN_DISK_GB + 15, 0)
+    spot = quoted(job(Ec2(types=["g5.xlarge"], spot=True, disk_gb=300))).spec
+    assert (spot.root_gb, spot.data_gb, spot.spot) == (0, 300, True)
 
 
 @pytest.mark.parametrize(
     ("ec2", "gpus", "said"),
     [
-        (Ec2(types=["t3.micro"]), 1, "no GPU instance type"),
+        (Ec2(types=["t3.micro"]), 1, "not a known GPU instance type"),
         (Ec2(types=["g4dn.16xlarge"]), 2, "has 1 GPU"),
         (Ec2(types=["p5e.48xlarge"]), 8, "not sold on demand"),
     ],
@@ -65,12 +63,12 @@ def test_a_type_that_cannot_do_or_has_no_price_is_refused(ec2: Ec2, gpus: int, s
 
 
 def test_what_is_agreed_to_names_type_price_hours_worst_case_disk_and_who_is_let_in() -> None:
-    lines = quote.lines(quoted(job(max_hours=2.0)), "198.51.100.7/32")
+    lines = quoted(job(max_hours=2.0)).lines("198.51.100.7/32")
     whole = "\n".join(lines)
     for part in (
         *("g5.xlarge, on demand, in us-east-1", "$1.022 an hour", "at most 2 h (--max-hours): $2.04"),
-        *("prices of 2026-07-20", "disk 100 GB gp3, encrypted", "port 22 open to 198.51.100.7/32 alone"),
+        *("prices of 2026-07-20", "disk 100 GB gp3, encrypted", "port 22 open to 198.51.100.7/32 only"),
     ):
         assert part in whole
-    spot = "\n".join(quote.lines(quoted(job(Ec2(types=["g5.xlarge"], spot=True))), "this address/32"))
-    assert "its run folder stays on a volume" in spot
+    spot = "\n".join(quoted(job(Ec2(types=["g5.xlarge"], spot=True))).lines("this address/32"))
+    assert "its run folder is kept on a volume" in spot

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.view.console import colours, columns, duration, harmless, size, sparkline
+from orchestrator.core.text import duration, size
+from orchestrator.view.console import colours, columns, harmless, sparkline
 from orchestrator.view.log import Writer
 
 

@@ -1,4 +1,4 @@
-"""EC2's error codes → what to do next. Pure.
+"""EC2's error codes: what to do about each, and what a user reads. Pure.
 
 Classes after karpenter-provider-aws (pkg/errors), SkyPilot (sky/provision/aws) and AWS's own lists of
 error codes; https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html.
@@ -9,16 +9,17 @@ from __future__ import annotations
 from enum import Enum
 
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
-from orchestrator.instances.launch import Candidate
+from orchestrator.instances.instance import Instance
+from orchestrator.instances.spec import Candidate
 
 
 class Action(Enum):
     """What a launch does about an error."""
 
-    NEXT_ZONE = "no capacity there: the next zone, then the next type, then the next region"
-    NEXT_FAMILY = "a quota of the whole region: the other zones and types of it are not tried"
-    REPEAT = "the same request with the same token, after a pause"
-    NEW_ATTEMPT = "what this token made is gone: a new attempt"
+    NEXT_ZONE = "no capacity: try the next zone, then the next type, then the next region"
+    NEXT_FAMILY = "a regional quota is used up: skip the other zones and types of this family"
+    RETRY = "send the same request with the same token again, after a pause"
+    NEW_ATTEMPT = "the instance of this token is terminated: start a new attempt"
     DENIED = "credentials or permissions"
     REFUSED = "the request itself is wrong"
 
@@ -44,7 +45,7 @@ _DENIED = (
     *("ExpiredTokenException", "RequestExpired", "UnrecognizedClientException", "Blocked"),
     "NoCredentials",
 )
-_QUOTAS = {  # (family, spot) → code of the service quota
+_QUOTA_CODES = {  # (family, spot) → code of the service quota
     ("G and VT", False): "L-DB2E81BA",
     ("P", False): "L-417A185B",
     ("G and VT", True): "L-3819A6DF",
@@ -53,10 +54,10 @@ _QUOTAS = {  # (family, spot) → code of the service quota
 
 
 class AwsError(GpujobError):
-    """One refused call. `status`: HTTP, 0 where none came. Reads as `explain` has it where nobody caught it.
+    """A failed call. `status`: HTTP, 0 without an answer. Where nobody handles it, `explain` is shown.
 
-    Codes of our own: NoCredentials; NoConnection, where nothing was sent; ConnectionLost, where the call
-    may have been carried out.
+    Codes of gpujob's own: NoCredentials; NoConnection, nothing was sent; ConnectionLost, the call may have
+    been carried out.
     """
 
     def __init__(
@@ -67,52 +68,74 @@ class AwsError(GpujobError):
         self.operation = operation
         self.region = region
         self.status = status
-        shown = explain(self)
-        super().__init__(shown.what, shown.why, shown.next_step)
-        self.exit_code = shown.exit_code
+        explained = explain(self)
+        super().__init__(explained.what, explained.why, explained.next_step)
+        self.exit_code = explained.exit_code
 
     def __str__(self) -> str:
         return f"{self.operation} in {self.region}: {self.code}: {self.message}"
 
 
+class Stopped(Unreachable):
+    """The instance is stopped; its disk is kept."""
+
+
+class Ended(GpujobError):
+    """An instance ended while gpujob waited for it. `no_capacity`: another zone or type may have some."""
+
+    def __init__(self, instance: Instance) -> None:
+        reason = instance.state_reason or "EC2 reports no reason"
+        super().__init__(f"{instance.label} is {instance.state}", reason, "the same command again")
+        self.no_capacity = "InsufficientInstanceCapacity" in reason
+
+
+class Terminated(NotFound):
+    """The instance is terminated. Its runs are kept on its `volume`, if it had a data volume."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.volume = instance.volume
+        kept = f"; its runs are kept on volume {self.volume}" if self.volume else ", and its disk is deleted"
+        super().__init__(f"{instance.label} has ended", f"it was terminated{kept}", "gpujob hosts list")
+
+
 def action(code: str, status: int = 0) -> Action:
-    """What to do. A code that is not known is a refusal, of a 5xx answer a repetition."""
+    """What to do. An unknown code is a refusal, of a 5xx answer a reason to retry."""
     if code in _CAPACITY:
         return Action.NEXT_ZONE
     if code in _QUOTA:
         return Action.NEXT_FAMILY
     if code in _BUSY or code.startswith("Throttl"):
-        return Action.REPEAT
+        return Action.RETRY
     if code == "IdempotentInstanceTerminated":
         return Action.NEW_ATTEMPT
     if code in _DENIED or code.startswith("AuthFailure"):
         return Action.DENIED
-    return Action.REPEAT if status >= 500 else Action.REFUSED
+    return Action.RETRY if status >= 500 else Action.REFUSED
 
 
 def explain(error: AwsError) -> GpujobError:
-    """The error a person sees, with its exit code and what to do next."""
+    """The error that a user reads, with its exit code and next step."""
     what = f"EC2 refused {error.operation} in {error.region}: {error.code}"
-    kind = action(error.code, error.status)
+    todo = action(error.code, error.status)
     if error.code == "NoCredentials":
         return AccessError(
-            "there are no AWS credentials here", error.message, "aws configure, or AWS_PROFILE=NAME"
+            "no AWS credentials are configured", error.message, "aws configure, or AWS_PROFILE=NAME"
         )
     if error.code == "NoConnection":
         return Unreachable(
             f"EC2 in {error.region} cannot be reached", error.message, "the same command again"
         )
-    if kind is Action.DENIED:
+    if todo is Action.DENIED:
         return AccessError(what, _decoded(error), _access_step(error.code))
-    if kind is Action.REPEAT:
+    if todo is Action.RETRY:
         state = "does not answer" if error.code == "ConnectionLost" else "is too busy"
         return Unreachable(f"EC2 in {error.region} {state}", str(error), "the same command again")
-    if kind is Action.NEW_ATTEMPT:
+    if todo is Action.NEW_ATTEMPT:
         return GpujobError(what, error.message, "the same command again")
-    if kind is Action.NEXT_ZONE:
+    if todo is Action.NEXT_ZONE:
         return GpujobError(what, error.message, "other types or zones: resources.ec2.types, --region")
-    if kind is Action.NEXT_FAMILY:
-        return GpujobError(what, error.message, "ask for a higher quota: gpujob doctor --on ec2")
+    if todo is Action.NEXT_FAMILY:
+        return GpujobError(what, error.message, "gpujob doctor --on ec2 shows how to raise the quota")
     if error.code == "IdempotentParameterMismatch":
         return GpujobError(what, "one token was used for two requests", "gpujob hosts orphans")
     if error.code.startswith(("InvalidInstanceID", "InvalidVolume.NotFound")):
@@ -121,8 +144,8 @@ def explain(error: AwsError) -> GpujobError:
 
 
 def quota(candidate: Candidate) -> tuple[str, str]:
-    """The quota's code and the command that asks for more of it."""
-    code = _QUOTAS[(candidate.family, candidate.spot)]
+    """The code of the candidate's quota, and the command that asks AWS to raise it."""
+    code = _QUOTA_CODES[(candidate.family, candidate.spot)]
     command = (
         f"aws service-quotas request-service-quota-increase --service-code ec2 --quota-code {code} "
         f"--region {candidate.region} --desired-value VCPUS"
@@ -131,16 +154,16 @@ def quota(candidate: Candidate) -> tuple[str, str]:
 
 
 def _decoded(error: AwsError) -> str:
-    """The encoded part of an UnauthorizedOperation says nothing to a person."""
+    """Without the encoded part of an UnauthorizedOperation, which a person cannot read."""
     plain, encoded, _ = error.message.partition("Encoded authorization failure message:")
-    return plain.strip() + (" (aws sts decode-authorization-message tells more)" if encoded else "")
+    return plain.strip() + (" (aws sts decode-authorization-message shows more)" if encoded else "")
 
 
 def _access_step(code: str) -> str:
     if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
         return "docs/iam.md has the smallest policy that works; gpujob doctor --on ec2 tries each permission"
     if code.startswith("Expired") or code == "RequestExpired":
-        return "log in again: aws sso login, or new keys; and look at this machine's clock"
+        return "log in again: aws sso login, or new keys; and check this machine's clock"
     if code in ("OptInRequired", "PendingVerification", "Blocked"):
-        return "the account itself must be put right at AWS"
+        return "AWS has restricted this account: see its console"
     return "aws sts get-caller-identity shows whose credentials these are"

@@ -1,28 +1,28 @@
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.instances import prices, pricing
+from orchestrator.instances import prices
 
 TABLE = prices.table()
 
 
 def test_a_type_that_is_not_known_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError) as error:
-        TABLE.find("g5.xlrge")
+        TABLE.get("g5.xlrge")
     assert error.value.why == "did you mean g5.xlarge?"
 
 
 def test_an_hour_is_machine_disk_and_address_and_a_stopped_box_pays_its_disk_alone() -> None:
-    price = pricing.hourly(TABLE, 1.006, 100)
-    assert price.disk * pricing.HOURS_A_MONTH == pytest.approx(8.0)
+    price = prices.hourly(1.006, 100)
+    assert price.disk * prices.HOURS_PER_MONTH == pytest.approx(8.0)
     assert price.running == pytest.approx(1.006 + 8 / 730 + 0.005)
-    assert pricing.spent(price, running=7200, stopped=3600) == pytest.approx(2 * price.running + price.disk)
-    assert pricing.disk_month(TABLE, 100) == pytest.approx(8.0)
+    assert price.total(7200, 3600) == pytest.approx(2 * price.running + price.disk)
+    assert prices.disk_per_month(100) == pytest.approx(8.0)
 
 
 def test_a_budget_buys_the_hours_that_cost_it() -> None:
-    price = pricing.hourly(TABLE, 1.006, 100)
-    assert pricing.spent(price, pricing.hours_of(40, price) * 3600) == pytest.approx(40)
+    price = prices.hourly(1.006, 100)
+    assert price.total(price.hours(40) * 3600) == pytest.approx(40)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,6 @@ def test_a_budget_buys_the_hours_that_cost_it() -> None:
 def test_the_shipped_table_has_the_day_and_the_prices_of_its_sources(
     name: str, gpu: str, gpus: int, usd: float
 ) -> None:
-    found = TABLE.find(name)
+    found = TABLE.get(name)
     assert (found.gpu, found.gpus, found.usd) == (gpu, gpus, pytest.approx(usd))
     assert (TABLE.as_of, TABLE.region) == ("2026-07-20", "us-east-1")

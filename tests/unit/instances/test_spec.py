@@ -1,59 +1,66 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from orchestrator.instances import launch
-from orchestrator.instances.launch import Candidate, Image, Network, Want
+from orchestrator.instances import spec
+from orchestrator.instances.instance import parse_tags
+from orchestrator.instances.spec import Candidate, Image, LaunchSpec, Placement
 
-WANT = Want(
+SPEC = LaunchSpec(
     types=("g6.xlarge", "g5.xlarge"),
     regions=("us-east-1",),
     spot=False,
-    disk_gb=100,
+    root_gb=100,
     data_gb=0,
     deadline=1_800_000_000.7,
-    user="ubuntu",
-    who="ada@laptop",
+    login_user="ubuntu",
+    owner="ada@laptop",
     job="slowfast",
 )
-AT = Candidate("us-east-1", "us-east-1a", "g6.xlarge", spot=False)
+CANDIDATE = Candidate("us-east-1", "us-east-1a", "g6.xlarge", spot=False)
 IMAGE = Image("ami-1", "of AWS", "/dev/sda1", 35)
 
 
-def request(want: Want = WANT, at: Candidate = AT, image: Image = IMAGE) -> dict[str, Any]:
-    return launch.request(want, at, image, Network("subnet-1", "sg-1"), "#cloud-config", "f" * 16, "0.1.0")
+def request(
+    launch_spec: LaunchSpec = SPEC, candidate: Candidate = CANDIDATE, image: Image = IMAGE
+) -> dict[str, Any]:
+    placement = Placement("subnet-1", "sg-1")
+    return spec.run_instances_request(
+        launch_spec, candidate, image, placement, "#cloud-config", "f" * 16, "0.1.0"
+    )
 
 
-def test_zone_after_zone_of_the_first_type_then_of_the_next_in_one_region_alone() -> None:
-    offered = {
-        ("us-east-1", "g5.xlarge"): ["us-east-1b", "us-east-1a"],
-        ("us-east-1", "g6.xlarge"): ["us-east-1c"],
-        ("us-west-2", "g6.xlarge"): ["us-west-2a"],
-    }
-    found = [(at.type, at.zone) for at in launch.candidates(WANT, "us-east-1", offered)]
+def test_zone_after_zone_of_the_first_type_then_of_the_next() -> None:
+    offerings = {"g5.xlarge": ["us-east-1b", "us-east-1a"], "g6.xlarge": ["us-east-1c"]}
+    found = [(one.type, one.zone) for one in spec.candidates(SPEC, "us-east-1", offerings)]
     assert found == [("g6.xlarge", "us-east-1c"), ("g5.xlarge", "us-east-1a"), ("g5.xlarge", "us-east-1b")]
 
 
 def test_a_token_is_the_same_for_the_same_place_of_an_attempt_and_another_for_all_else() -> None:
     others = [
-        launch.token("b" * 16, AT),
-        *(launch.token("a" * 16, replace(AT, **{key: "x"})) for key in ("region", "zone", "type")),
-        launch.token("a" * 16, replace(AT, spot=True)),
+        spec.client_token("b" * 16, CANDIDATE),
+        *(
+            spec.client_token("a" * 16, replace(CANDIDATE, **{key: "x"}))
+            for key in ("region", "zone", "type")
+        ),
+        spec.client_token("a" * 16, replace(CANDIDATE, spot=True)),
     ]
-    first = launch.token("a" * 16, AT)
-    assert launch.token("a" * 16, AT) == first
+    first = spec.client_token("a" * 16, CANDIDATE)
+    assert spec.client_token("a" * 16, CANDIDATE) == first
     assert len({first, *others}) == 6
     assert len(first) <= 64
     assert first.isascii()
 
 
 def test_the_parts_of_a_token_do_not_run_into_each_other() -> None:
-    assert launch.token("a", replace(AT, region="bc")) != launch.token("ab", replace(AT, region="c"))
+    assert spec.client_token("a", replace(CANDIDATE, region="bc")) != spec.client_token(
+        "ab", replace(CANDIDATE, region="c")
+    )
 
 
 def test_instance_volume_and_interface_are_tagged_by_the_call_that_makes_them() -> None:
-    tagged = {one["ResourceType"]: launch.read_tags(one["Tags"]) for one in request()["TagSpecifications"]}
+    tagged = {one["ResourceType"]: parse_tags(one["Tags"]) for one in request()["TagSpecifications"]}
     assert set(tagged) == {"instance", "volume", "network-interface"}
     assert tagged["instance"] == tagged["volume"] == tagged["network-interface"]
     assert tagged["instance"] == {
@@ -82,13 +89,13 @@ def test_a_box_asks_for_imdsv2_with_one_hop_an_encrypted_gp3_disk_and_one_interf
 
 
 def test_the_root_disk_is_never_smaller_than_the_image() -> None:
-    made = request(replace(WANT, disk_gb=10))
+    made = request(replace(SPEC, root_gb=10))
     assert made["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 35
 
 
 def test_an_on_demand_box_that_goes_off_is_stopped_and_a_spot_box_ends_but_its_volume_stays() -> None:
     assert request()["InstanceInitiatedShutdownBehavior"] == "stop"
-    spot = request(replace(WANT, spot=True, disk_gb=0, data_gb=120), replace(AT, spot=True))
+    spot = request(replace(SPEC, spot=True, root_gb=0, data_gb=120), replace(CANDIDATE, spot=True))
     assert spot["InstanceInitiatedShutdownBehavior"] == "terminate"
     assert spot["InstanceMarketOptions"]["SpotOptions"] == {
         "SpotInstanceType": "one-time",
@@ -107,4 +114,4 @@ def test_an_on_demand_box_that_goes_off_is_stopped_and_a_spot_box_ends_but_its_v
     [("g5.xlarge", "G and VT"), ("gr6.4xlarge", "G and VT"), ("p5.48xlarge", "P"), ("p6-b200.48xlarge", "P")],
 )
 def test_a_type_belongs_to_the_family_that_its_quota_is_counted_in(kind: str, family: str) -> None:
-    assert replace(AT, type=kind).family == family
+    assert replace(CANDIDATE, type=kind).family == family

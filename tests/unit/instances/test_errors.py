@@ -3,9 +3,9 @@
 import pytest
 
 from orchestrator.errors import Exit
-from orchestrator.instances import awserrors
-from orchestrator.instances.awserrors import Action, AwsError
-from orchestrator.instances.launch import Candidate
+from orchestrator.instances import errors
+from orchestrator.instances.errors import Action, AwsError
+from orchestrator.instances.spec import Candidate
 
 CAPACITY = (
     *("InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientCapacity"),
@@ -29,14 +29,14 @@ WRONG = ("InvalidParameterValue", "InvalidParameterCombination", "InvalidAMIID.N
 ROWS = [
     *((code, 500, Action.NEXT_ZONE, Exit.FAILED, "other types or zones") for code in CAPACITY),
     *((code, 400, Action.NEXT_FAMILY, Exit.FAILED, "gpujob doctor --on ec2") for code in QUOTA),
-    *((code, 503, Action.REPEAT, Exit.UNREACHABLE, "the same command again") for code in BUSY),
+    *((code, 503, Action.RETRY, Exit.UNREACHABLE, "the same command again") for code in BUSY),
     *((code, 403, Action.DENIED, Exit.ACCESS, "docs/iam.md") for code in POLICY),
     *((code, 400, Action.DENIED, Exit.ACCESS, "aws sso login") for code in EXPIRED),
     *((code, 400, Action.DENIED, Exit.ACCESS, "account") for code in ACCOUNT),
     *((code, 401, Action.DENIED, Exit.ACCESS, "aws sts get-caller-identity") for code in WHOSE),
     *((code, 400, Action.REFUSED, Exit.USAGE, "gpujob doctor --on ec2") for code in WRONG),
-    ("NobodyKnowsThis", 500, Action.REPEAT, Exit.UNREACHABLE, "the same command again"),
-    ("ConnectionLost", 0, Action.REPEAT, Exit.UNREACHABLE, "the same command again"),
+    ("NobodyKnowsThis", 500, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
+    ("ConnectionLost", 0, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
     ("NoConnection", 0, Action.REFUSED, Exit.UNREACHABLE, "the same command again"),
     ("NoCredentials", 0, Action.DENIED, Exit.ACCESS, "aws configure"),
     ("IdempotentInstanceTerminated", 400, Action.NEW_ATTEMPT, Exit.FAILED, "the same command again"),
@@ -52,8 +52,8 @@ def test_each_code_has_its_action_its_exit_code_and_a_next_step(
     code: str, status: int, action: Action, exit_code: Exit, next_step: str
 ) -> None:
     error = AwsError(code, "in their words", "run_instances", "us-east-1", status)
-    shown = awserrors.explain(error)
-    assert awserrors.action(code, status) is action
+    shown = errors.explain(error)
+    assert errors.action(code, status) is action
     assert shown.exit_code is exit_code
     assert next_step in shown.next_step
     assert "us-east-1" in shown.what or code == "NoCredentials"
@@ -62,16 +62,16 @@ def test_each_code_has_its_action_its_exit_code_and_a_next_step(
 
 def test_an_error_that_nobody_explained_on_its_way_reads_like_one_that_was() -> None:
     error = AwsError("UnauthorizedOperation", "no", "describe_subnets", "eu-west-1", 403)
-    shown = awserrors.explain(error)
+    shown = errors.explain(error)
     assert (error.what, error.why, error.next_step) == (shown.what, shown.why, shown.next_step)
     assert error.exit_code is Exit.ACCESS
 
 
 def test_the_encoded_part_of_a_refusal_is_left_out_and_the_way_to_read_it_named() -> None:
     message = "You are not authorized. Encoded authorization failure message: 4FS0QpJd8v"
-    why = awserrors.explain(AwsError("UnauthorizedOperation", message, "run_instances", "us-east-1", 403)).why
+    why = errors.explain(AwsError("UnauthorizedOperation", message, "run_instances", "us-east-1", 403)).why
     assert "4FS0QpJd8v" not in why
-    assert why == "You are not authorized. (aws sts decode-authorization-message tells more)"
+    assert why == "You are not authorized. (aws sts decode-authorization-message shows more)"
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_the_encoded_part_of_a_refusal_is_left_out_and_the_way_to_read_it_named(
     ],
 )
 def test_each_family_and_market_has_a_quota_of_its_own(kind: str, spot: bool, code: str) -> None:
-    found, command = awserrors.quota(Candidate("eu-west-1", "eu-west-1a", kind, spot))
+    found, command = errors.quota(Candidate("eu-west-1", "eu-west-1a", kind, spot))
     assert found == code
     assert f"--quota-code {code} --region eu-west-1" in command

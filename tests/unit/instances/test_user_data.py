@@ -11,8 +11,8 @@ import yaml
 
 from orchestrator import share
 from orchestrator.errors import UsageError
-from orchestrator.instances import userdata
-from orchestrator.instances.userdata import ANY_VOLUME, LIMIT, UserData
+from orchestrator.instances import boot
+from orchestrator.instances.boot import ANY_VOLUME, USER_DATA_LIMIT, UserData
 from tests.rigs import needs
 
 TEMPLATE = (share.folder("templates") / "cloud-init.yaml").read_text("utf-8")
@@ -27,7 +27,7 @@ VALUES = UserData(
     spot=True,
     data=ANY_VOLUME,
 )
-TEXT = userdata.render(TEMPLATE, VALUES)
+TEXT = VALUES.render(TEMPLATE)
 
 
 def config() -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_no_place_is_left_open_and_no_comment_is_sent() -> None:
 
 
 def test_it_fits_into_user_data_with_room_to_spare() -> None:
-    assert len(TEXT.encode()) < LIMIT // 2
+    assert len(TEXT.encode()) < USER_DATA_LIMIT // 2
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_it_fits_into_user_data_with_room_to_spare() -> None:
 )
 def test_a_value_that_could_break_out_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        userdata.render(TEMPLATE, replace(VALUES, **wrong))
+        replace(VALUES, **wrong).render(TEMPLATE)
 
 
 def test_what_is_too_long_for_ec2_is_refused() -> None:
     with pytest.raises(UsageError, match="too long"):
-        userdata.render(TEMPLATE + "x: |\n" + "  y\n" * LIMIT, VALUES)
+        VALUES.render(TEMPLATE + "x: |\n" + "  y\n" * USER_DATA_LIMIT)
 
 
-def test_a_volume_is_found_by_the_name_that_the_box_gives_it() -> None:
-    assert userdata.volume("vol-0abc") == "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
+def test_a_volume_is_found_by_its_name_on_the_instance() -> None:
+    assert boot.volume_path("vol-0abc") == "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
 
 
 def test_cloud_init_takes_it(tmp_path: Path) -> None:

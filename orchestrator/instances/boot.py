@@ -1,0 +1,197 @@
+"""From the launch to an instance that can be used: its user-data, its keys, and the wait for its boot."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from orchestrator import share
+from orchestrator.context import Context
+from orchestrator.errors import AccessError, GpujobError, Unreachable, UsageError
+from orchestrator.instances import connection, keys, lifecycle
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.connection import InstanceHost
+from orchestrator.instances.errors import AwsError
+from orchestrator.instances.instance import Instance
+from orchestrator.instances.keys import KeyPair
+from orchestrator.instances.spec import LaunchSpec
+from orchestrator.targets.base import Refused
+from orchestrator.targets.ssh import hostkeys
+from orchestrator.targets.ssh.hostkeys import HostKey, Stranger
+
+BOOT_SECONDS = 20 * 60
+"""An instance that gpujob has not reached this long after a start shuts itself down: its boot failed."""
+USER_DATA_LIMIT = 16384  # bytes, before base64 (RunInstances)
+READY = "/run/gpujob/ready"
+ANY_VOLUME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*"
+_POLL_SECONDS = 2.0
+_PLACEHOLDER = re.compile(r"@([a-z_]+)@")
+_COMMENT = re.compile(r"^ *#(?!cloud-config|!).*\n", re.MULTILINE)
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+_KEY = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [\w@.: -]*)?\Z")
+_DISKS = re.compile(r"(/dev/[\w./*-]+)?\Z")
+
+
+@dataclass(frozen=True)
+class UserData:
+    """The values of templates/cloud-init.yaml.
+
+    authorized_key, host_public: one line each; host_private: an OpenSSH key.
+    deadline: seconds since 1970 when the instance shuts down. boot_grace: seconds after every boot until
+    its first lease ends. data: device path of the disk to mount at ~/.gpujob (ANY_VOLUME, or that of
+    `volume_path`), formatted only where it is blank; "" for none. ready: the file that is written once
+    the instance can be used.
+    """
+
+    user: str
+    authorized_key: str
+    host_private: str
+    host_public: str
+    deadline: int
+    boot_grace: int
+    spot: bool = False
+    data: str = ""
+    ready: str = READY
+
+    def render(self, template: str) -> str:
+        """The user-data. UsageError for a value that is not valid, or a text too long for EC2."""
+        self._validate()
+        values = {
+            "user": self.user,
+            "authorized_key": json.dumps(self.authorized_key),
+            "host_private": json.dumps(self.host_private),
+            "host_public": json.dumps(self.host_public),
+            "deadline": str(self.deadline),
+            "boot_grace": str(self.boot_grace),
+            "spot": "yes" if self.spot else "no",
+            "data": self.data,
+            "marker": self.ready,
+        }
+        text = _PLACEHOLDER.sub(lambda match: values[match[1]], _COMMENT.sub("", template))
+        if (size := len(text.encode())) > USER_DATA_LIMIT:
+            raise UsageError("the user-data is too long", f"{size} bytes; EC2 takes {USER_DATA_LIMIT}")
+        return text
+
+    def _validate(self) -> None:
+        checks = {
+            "user name": _USER.match(self.user),
+            "authorized key": _KEY.match(self.authorized_key),
+            "host key": _KEY.match(self.host_public) and "PRIVATE KEY" in self.host_private,
+            "deadline": 0 < self.deadline < 10**11,
+            "boot grace": 0 < self.boot_grace < 10**6,
+            "data disk": _DISKS.match(self.data),
+            "ready file": re.match(r"/[\w./-]+\Z", self.ready),
+        }
+        for name, is_valid in checks.items():
+            if not is_valid:
+                raise UsageError(f"the {name} of the new instance is not valid")
+
+
+def user_data(ctx: Context, spec: LaunchSpec, host_key: KeyPair) -> str:
+    """What the instance reads at every boot."""
+    template = (share.folder("templates") / "cloud-init.yaml").read_text("utf-8")
+    new_volume = ANY_VOLUME if spec.data_gb else ""
+    return UserData(
+        user=spec.login_user,
+        authorized_key=keys.public_key(ctx),
+        host_private=host_key.private,
+        host_public=host_key.public,
+        deadline=int(spec.deadline),
+        boot_grace=BOOT_SECONDS,
+        spot=spec.spot,
+        data=volume_path(spec.volume) if spec.volume else new_volume,
+    ).render(template)
+
+
+def volume_path(volume_id: str) -> str:
+    """The device path of the EBS volume `vol-…` on an instance."""
+    return ANY_VOLUME.replace("vol*", volume_id.replace("-", ""))
+
+
+def wait_until_ready(account: Account, instance: Instance) -> Instance:
+    """Waits until the instance can be used. Every step can be interrupted and repeated.
+
+    Raises Ended for an instance that ended meanwhile, Unreachable where its boot failed.
+    """
+    instance = lifecycle.wait_until(account, instance, "running")
+    if instance.volume_to_attach:
+        lifecycle.attach_volume(account, instance)
+    address = connection.resolve(account.ctx, instance)
+    first_key = instance.first_host_key
+    if first_key and not instance.host_key_rotated and not hostkeys.known(account.ctx, address):
+        hostkeys.record(account.ctx, address, HostKey(*first_key.split()))
+    lifecycle.allow_ssh(account, instance)
+    account.ctx.talk(f"{instance.id} runs at {instance.address}; waiting for it to boot")
+    host = _wait_for_marker(account, instance)
+    try:
+        if not instance.host_key_rotated:
+            instance = _rotate_host_key(account, instance, host)
+    finally:
+        host.close()
+    return account.records.save(replace(instance, ready=True))
+
+
+def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
+    """A connection, once the marker file exists. Log-ins are refused until cloud-init created the user."""
+    end, printed, state = instance.started + BOOT_SECONDS, "", "port 22 does not answer yet"
+    while account.ctx.now() < end:
+        if connection.answers(instance.address):
+            host = InstanceHost(account, instance)
+            try:
+                if host.ask("box")["ready"]:
+                    return host
+                state = "it answers; its start-up commands are still running"
+            except Stranger:
+                host.close()
+                raise
+            except Refused:
+                state = "it answers; its shutdown timers are not set yet"
+            except (AccessError, Unreachable) as error:
+                state = f"{error.what}: {error.why}"
+            host.close()
+        else:
+            instance = lifecycle.wait_until(account, instance, "running")
+        if state != printed:
+            account.ctx.talk(state)
+            printed = state
+        account.ctx.sleep(_POLL_SECONDS)
+    why = f"{state}; its console: {_console_output(account, instance)}"
+    raise Unreachable(f"{instance.label} did not boot", why, f"gpujob hosts down {instance.label}")
+
+
+def _console_output(account: Account, instance: Instance) -> str:
+    try:
+        answer = account.cloud.call(instance.region, "get_console_output", InstanceId=instance.id)
+    except AwsError as error:
+        return str(error)
+    lines = [line for line in answer.get("Output", "").splitlines() if line.strip()]
+    return " | ".join(lines[-3:]) or "empty so far"
+
+
+def _rotate_host_key(account: Account, instance: Instance, host: InstanceHost) -> Instance:
+    """Replaces the first host key, which user-data shows to others, by one made on the instance.
+
+    The new public key comes over the connection that the first key pins, and is recorded before sshd uses
+    it; the first one is removed last. Interrupted anywhere, both are known here and sshd uses one of them.
+    """
+    address = connection.resolve(account.ctx, instance)
+    kind, key = _output(host, keys.MAKE_NEXT).split()[:2]
+    hostkeys.add(account.ctx, address, HostKey(kind, key))
+    _output(host, keys.SWITCH_TO_NEXT)
+    host.close()
+    host.ask("box")  # over a new connection, which the new key authenticates
+    hostkeys.record(account.ctx, address, HostKey(kind, key))
+    return account.records.save(replace(instance, host_key_rotated=True))
+
+
+def _output(host: InstanceHost, command: list[str]) -> str:
+    """The first line that a command prints."""
+    lines: list[str] = []
+    done = host.run(command, b"", {}, lines.append)
+    if done.code:
+        why = done.err.strip() or f"exit code {done.code}"
+        raise GpujobError(f"{host.label} did not change its host key", why)
+    return lines[0] if lines else ""

@@ -1,0 +1,141 @@
+"""SSH connections to instances, whose address may change and which may be stopped.
+
+EC2 is only asked where an instance does not answer at the address on record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from orchestrator.context import Context
+from orchestrator.errors import GpujobError, Unreachable
+from orchestrator.instances import keys, lifecycle, prices
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.errors import Stopped, Terminated
+from orchestrator.instances.instance import STOPPED, Instance
+from orchestrator.targets.ssh import address
+from orchestrator.targets.ssh.address import Resolved, Typed
+from orchestrator.targets.ssh.host import SshHost, link
+
+LEASE_SECONDS = 20 * 60.0
+"""How long an instance stays up after each renewal of its lease."""
+_RENEW_SECONDS = 60.0
+_CONNECT_SECONDS = 3.0
+
+
+class InstanceHost(SshHost):
+    """An instance over SSH. It shuts down when its lease ends, so commands renew that."""
+
+    def __init__(self, account: Account, instance: Instance) -> None:
+        address = resolve(account.ctx, instance)
+        super().__init__(account.ctx, address, link(account.ctx, address))
+        self._account = account
+        self._id = instance.id
+
+    @property
+    def instance(self) -> Instance:
+        """Its record."""
+        return self._account.records.get(self._id)
+
+    def hours_for(self, budget_usd: float) -> float | None:
+        if self.instance.usd_per_hour is None:
+            return None
+        return prices.of(self.instance).hours(budget_usd)
+
+    def assign_run(self, run_id: str) -> None:
+        if self.instance.managed and self.instance.ends_with_run:
+            self._account.records.save(replace(self.instance, run=run_id))
+
+    @contextlib.contextmanager
+    def keep_awake(self) -> Iterator[None]:
+        """Between requests a thread renews the lease; during one, which may take longer, the helper does."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while True:
+                with contextlib.suppress(GpujobError):
+                    self.extend_lease(LEASE_SECONDS)
+                if done.wait(_RENEW_SECONDS):
+                    return
+
+        self.lease = LEASE_SECONDS
+        threading.Thread(target=renew, daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+            self.lease = None
+
+    def extend_lease(self, seconds: float) -> bool:
+        self.ask("lease", seconds=seconds)
+        return True
+
+    def may_end_with(self, run_id: str) -> bool:
+        if self.instance.run != run_id:
+            return False
+        others = [run["id"] for run in self.ask("look", lines=0)["runs"] if run["id"] != run_id]
+        if others:
+            self._account.ctx.talk(
+                f"{self.label} is kept for its runs {', '.join(others)}; gpujob hosts down {self.label}"
+            )
+        return not others
+
+    def terminate(self) -> str:
+        instance = lifecycle.terminate(self._account, self.instance)
+        if instance.volume:
+            instance = lifecycle.delete_data_volume(self._account, instance)
+        usd = prices.cost(instance, self._account.ctx.now())
+        return f"{self.label} is terminated; it cost about ${usd:.2f}"
+
+
+def connect(account: Account, instance: Instance) -> InstanceHost:
+    """A connection to the instance. Stopped, Terminated or Unreachable where there is none."""
+    if instance.has_ended:
+        raise Terminated(instance)
+    if not answers(instance.address):
+        instance = _find_again(account, instance)
+    return InstanceHost(account, instance)
+
+
+def _find_again(account: Account, instance: Instance) -> Instance:
+    """The instance with a new address, or once its security group admits this client's new address."""
+    instance = lifecycle.refresh(account, instance)
+    if instance.state == STOPPED:
+        why = f"its disk is kept, ${prices.disk_per_month(instance.disk_gb):.2f} a month"
+        next_step = f"gpujob fetch starts it; gpujob hosts down {instance.label} terminates it"
+        raise Stopped(f"{instance.label} is stopped", why, next_step)
+    if instance.has_ended:
+        raise Terminated(instance)
+    if instance.address and not answers(instance.address) and instance.managed:
+        lifecycle.allow_ssh(account, instance)
+    if not answers(instance.address):
+        where = instance.address or "no public address"
+        why = f"EC2 reports it {instance.state} at {where}; port 22 does not answer"
+        raise Unreachable(f"{instance.label} cannot be reached", why, "gpujob hosts list")
+    return instance
+
+
+def resolve(ctx: Context, instance: Instance) -> Resolved:
+    """Its host key is recorded by instance id, so an address that passed to another machine is no danger."""
+    options = ["-o", f"HostKeyAlias={instance.id}"]
+    if instance.managed:
+        key = keys.user_key(ctx)
+        options += ["-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
+    typed = Typed(instance.label, instance.address or "", instance.login_user, None, tuple(options))
+    return address.resolve(ctx, typed)
+
+
+def answers(ip: str | None) -> bool:
+    """Whether something listens on port 22. A security group that does not admit us looks like silence."""
+    if not ip:
+        return False
+    try:
+        socket.create_connection((ip, 22), timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True

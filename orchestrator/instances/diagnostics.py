@@ -1,0 +1,127 @@
+"""Whether a launch would work, without one: credentials, permissions, quota, image, network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.context import Context
+from orchestrator.errors import GpujobError
+from orchestrator.instances import errors, keys, region, spec
+from orchestrator.instances.cloud import Cloud
+from orchestrator.instances.errors import AwsError
+from orchestrator.instances.spec import Candidate
+
+Row = tuple[str, str, str, str]
+"""What, ok | warning | missing, a message, how to fix it."""
+_POLICY = "docs/iam.md has the smallest policy that works"
+
+
+def rows(ctx: Context, region_name: str, type_: str = spec.DEFAULT_TYPES[0]) -> list[Row]:
+    """All rows, for an on-demand instance; without credentials only the first."""
+    cloud = Cloud(ctx)
+    credentials = _row("credentials", lambda: _identity(cloud, region_name))
+    if credentials[1] == "missing":
+        return [credentials]
+    candidate = Candidate(region_name, "", type_, spot=False)
+    return [
+        credentials,
+        _row("network", lambda: _network(cloud, region_name)),
+        _row("image", lambda: _image(cloud, region_name)),
+        _row("type", lambda: _type(cloud, candidate)),
+        _row("quota", lambda: _quota(cloud, candidate)),
+        *_permissions(cloud, candidate),
+        _row("key", lambda: ("ok", f"{keys.user_key(ctx)}", "")),
+        _row("address", lambda: ("ok", f"port 22 would be opened to {region.own_address(ctx)}/32", "")),
+    ]
+
+
+def _row(what: str, check: Callable[[], tuple[str, str, str]]) -> Row:
+    try:
+        return (what, *check())
+    except GpujobError as error:
+        return (what, "missing", f"{error.what}: {error.why}", error.next_step)
+
+
+def _identity(cloud: Cloud, region_name: str) -> tuple[str, str, str]:
+    answer = cloud.call(region_name, "get_caller_identity", service="sts")
+    return ("ok", str(answer["Arn"]), "")
+
+
+def _network(cloud: Cloud, region_name: str) -> tuple[str, str, str]:
+    vpc = region.default_vpc(cloud, region_name)
+    zones = sorted(region.subnets(cloud, region_name))
+    if not zones:
+        return ("missing", f"{vpc} has no default subnet", "aws ec2 create-default-subnet")
+    return ("ok", f"{vpc}, default subnets in {', '.join(zones)}", "")
+
+
+def _image(cloud: Cloud, region_name: str) -> tuple[str, str, str]:
+    image = region.find_image(cloud, region_name, spec.IMAGES)
+    return ("ok", f"{image.id} {image.name}, {image.root_gb} GB", "")
+
+
+def _type(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
+    zones = sorted(region.offerings(cloud, candidate.region, [candidate.type]).get(candidate.type, ()))
+    if not zones:
+        return (
+            "missing",
+            f"{candidate.type} is not offered in {candidate.region}",
+            "--set resources.ec2.types=[…]",
+        )
+    return ("ok", f"{candidate.type} in {', '.join(zones)}", "")
+
+
+def _quota(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
+    """vCPUs; a new account has 0. Without the permission to read it, it is only a warning."""
+    code, command = errors.quota(candidate)
+    try:
+        answer = cloud.call(
+            candidate.region, "get_service_quota", service="service-quotas", ServiceCode="ec2", QuotaCode=code
+        )
+    except AwsError as error:
+        return ("warning", f"{code} could not be read ({error.code})", "servicequotas:GetServiceQuota")
+    vcpus = float(answer["Quota"]["Value"])
+    message = f"{code}: {vcpus:.0f} {candidate.market} vCPUs of {candidate.family}"
+    return ("ok", message, "") if vcpus >= 4 else ("missing", message, command)
+
+
+def _permissions(cloud: Cloud, candidate: Candidate) -> list[Row]:
+    """Each call with DryRun, to which AWS answers whether it would be allowed."""
+    no_instance = "i-0123456789abcdef0"
+    tags = spec.tag_specifications(["instance"], {spec.MANAGED: "1"})
+    calls: dict[str, dict[str, Any]] = {
+        "run_instances": {
+            "ImageId": _some_image(cloud, candidate.region),
+            "InstanceType": candidate.type,
+            "MinCount": 1,
+            "MaxCount": 1,
+            "TagSpecifications": tags,
+            "MetadataOptions": {"HttpTokens": "required"},
+        },
+        "create_security_group": {"GroupName": "gpujob-doctor", "Description": "gpujob doctor"},
+        "describe_instances": {},
+        "terminate_instances": {"InstanceIds": [no_instance]},
+        "start_instances": {"InstanceIds": [no_instance]},
+    }
+    return [_may(cloud, candidate.region, name, parameters) for name, parameters in calls.items()]
+
+
+def _may(cloud: Cloud, region_name: str, operation: str, parameters: dict[str, Any]) -> Row:
+    what = "may " + operation.replace("_", " ")
+    try:
+        cloud.call(region_name, operation, DryRun=True, **parameters)
+    except AwsError as error:
+        if error.code == "DryRunOperation" or error.code.startswith("InvalidInstanceID"):
+            return (what, "ok", "allowed", "")
+        if errors.action(error.code) is errors.Action.DENIED:
+            return (what, "missing", f"{error.code}", _POLICY)
+        return (what, "warning", f"{error.code}: {error.message}", _POLICY)
+    return (what, "ok", "allowed", "")
+
+
+def _some_image(cloud: Cloud, region_name: str) -> str:
+    try:
+        return region.find_image(cloud, region_name, spec.IMAGES).id
+    except GpujobError:
+        return "ami-0123456789abcdef0"

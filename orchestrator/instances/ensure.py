@@ -1,0 +1,183 @@
+"""An instance for a job: an existing one, started if it is stopped, or a new one at an agreed price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from msgspec.structs import replace as changed
+
+from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
+from orchestrator.core.text import duration
+from orchestrator.errors import GpujobError, NotFound
+from orchestrator.instances import boot, keys, launch, lifecycle, prices, region
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.errors import Ended
+from orchestrator.instances.instance import STOPPED, Instance, label
+from orchestrator.instances.quote import Quote, quote
+from orchestrator.instances.records import LaunchAttempt
+from orchestrator.instances.region import Ingress
+from orchestrator.instances.spec import JOB, OWNER, LaunchSpec
+
+FETCH_HOURS = 1.0
+"""How long an instance is started for to fetch from it."""
+
+
+def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
+    """A ready instance for this job: the one that exists, else a new one, after the user agreed to the price.
+
+    An interrupted launch is resumed with the same request, so there is never a second instance.
+    """
+    if ingress.cidr:
+        region.parse_cidr(ingress.cidr, ingress.world)  # before EC2 gets any request
+    job = offer.spec.job
+    with account.records.launch_lock(job) as locked:
+        if not locked:
+            what = f"another command is launching an instance for {job}"
+            raise GpujobError(what, "", "wait for it, or use another name")
+        settle(account)
+        attempt = _open_attempt(account, job)
+        instance = _on_record(account, job)
+        others: list[str] = []
+        if not instance and not attempt:
+            instance, others = _find_by_tag(account, offer.spec)
+        if instance and (usable := _use(account, instance, offer.hours)):
+            return usable
+        if attempt:
+            account.ctx.talk("resuming the launch that was interrupted")
+            return _ready(account, launch.resume(account, attempt))
+        return _launch(account, "launching an instance:", offer, ingress, others)
+
+
+def settle(account: Account) -> None:
+    """Puts on record what interrupted launches made. EC2 is only asked where there was one."""
+    if not account.records.attempts():
+        return
+    for instance in launch.settle(account):
+        account.ctx.talk(f"an interrupted launch made {instance.label} ({instance.type} in {instance.zone})")
+
+
+def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
+    """The job's instance, ready; None where it has ended."""
+    ctx = account.ctx
+    instance = lifecycle.refresh(account, instance)
+    if instance.state == "stopping":
+        ctx.talk(f"waiting until {instance.label}, the instance of this job, is stopped")
+        instance = lifecycle.wait_until(account, instance, STOPPED)
+    if instance.state == STOPPED:
+        usd = prices.of(instance).running * hours
+        what = f"{instance.label} ({instance.type}) is stopped"
+        ctx.confirm(f"{what}; starting it for {hours:.4g} h: at most ${usd:.2f}.")
+        return start(account, instance, hours)
+    if instance.state in ("pending", "running"):
+        remaining = duration(max(0.0, instance.deadline - ctx.now()))
+        ctx.talk(
+            f"using {instance.label}, {instance.type} in {instance.zone}, the instance of this job; "
+            f"it shuts down in {remaining} (gpujob hosts extend)"
+        )
+        return _ready(account, instance)
+    return None
+
+
+def _open_attempt(account: Account, job: str) -> LaunchAttempt | None:
+    return next((one for one in account.records.attempts() if one.spec.job == job), None)
+
+
+def _on_record(account: Account, job: str) -> Instance | None:
+    """The latest instance of this job that has not ended, as far as this client knows."""
+    return next((one for one in reversed(account.records.current()) if one.job == job), None)
+
+
+def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> tuple[Instance | None, list[str]]:
+    """The user's instance of this job, if its record was lost; else a line for each of other users."""
+    others = []
+    for name in launch_spec.regions:
+        for other in lifecycle.list_managed(account.cloud, name):
+            owner = other.tags.get(OWNER, "")
+            if other.tags.get(JOB) != launch_spec.job or account.records.find(other.id):
+                continue
+            if owner == account.ctx.who:
+                return lifecycle.adopt(account, other.id, [name]), []
+            others.append(f"{label(other.id)} of {owner} runs for a job of this name, too")
+    return None, others
+
+
+def start(account: Account, instance: Instance, hours: float) -> Instance:
+    """Starts a stopped instance, with its disk, until a new deadline; ready."""
+    deadline = account.ctx.now() + hours * 3600
+    launch_spec = LaunchSpec(
+        types=(),
+        regions=(),
+        spot=instance.spot,
+        deadline=deadline,
+        job=instance.job,
+        owner=account.ctx.who,
+        login_user=instance.login_user,
+    )
+    user_data = boot.user_data(account.ctx, launch_spec, keys.new_host_key())
+    instance = lifecycle.start(account, instance, user_data, deadline)
+    return boot.wait_until_ready(account, instance)
+
+
+def _launch(account: Account, title: str, offer: Quote, ingress: Ingress, others: list[str]) -> Instance:
+    """A new instance, ready, once the user agreed to its price.
+
+    Where EC2 ends it for lack of capacity, the remaining candidates are tried.
+    """
+    ctx = account.ctx
+    lines = [*offer.lines(ingress.resolve(ctx)), *others]
+    ctx.confirm("\n".join([title, *(f"  {line}" for line in lines)]))
+    launch_spec = changed(offer.spec, deadline=ctx.now() + offer.hours * 3600)
+    host_key = keys.new_host_key()
+    user_data = boot.user_data(ctx, launch_spec, host_key)
+    attempt = launch.begin(account, launch_spec, user_data, host_key.public, ingress.cidr)
+    while True:
+        instance = launch.resume(account, attempt)
+        try:
+            return _ready(account, instance)
+        except Ended as ended:
+            if not ended.no_capacity:
+                raise
+            ctx.talk(f"{instance.type} in {instance.zone}: {ended.why}")
+            attempt = launch.begin_elsewhere(account, attempt, instance)
+
+
+def _ready(account: Account, instance: Instance) -> Instance:
+    return instance if instance.ready else boot.wait_until_ready(account, instance)
+
+
+def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress: Ingress) -> Instance:
+    """A ready instance with the data volume of one that has ended, in the same zone."""
+    settle(account)
+    volume = former.volume
+    if not volume or not lifecycle.volume_exists(account.cloud, former.region, volume):
+        why = f"its volume {volume} does not exist any more" if volume else "it had no data volume"
+        next_step = "gpujob deploy JOB --on ec2 starts a new run"
+        raise NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
+    instance = _resume_with_volume(account, volume)
+    if not instance:
+        launch_spec = changed(
+            offer.spec, regions=(former.region,), zone=former.zone, volume=volume, data_gb=0, root_gb=0
+        )
+        title = f"launching an instance for volume {volume}:"
+        instance = _launch(account, title, replace(offer, spec=launch_spec), ingress, [])
+    account.records.save(changed(former, volume=None))
+    return instance
+
+
+def _resume_with_volume(account: Account, volume: str) -> Instance | None:
+    """The instance that an earlier command launched, or was launching, for this volume."""
+    for attempt in account.records.attempts():
+        if attempt.spec.volume == volume:
+            account.ctx.talk("resuming the launch that was interrupted")
+            return _ready(account, launch.resume(account, attempt))
+    for instance in account.records.current():
+        if instance.volume_to_attach == volume:
+            return _ready(account, lifecycle.refresh(account, instance))
+    return None
+
+
+def quote_for_fetch(account: Account, former: Instance) -> Quote:
+    """An on-demand instance of the same type, to fetch from the data volume of one that has ended."""
+    resources = Resources(0, Ec2(types=[former.type]))
+    job = JobSpec(former.job, resources=resources, limits=Limits(max_hours=FETCH_HOURS))
+    return quote(job, former.region, account.ctx.now(), account.ctx.who, 0)

@@ -1,0 +1,196 @@
+"""One EC2 instance as this client knows it, and for how long it has run."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from orchestrator.instances import spec
+
+PREFIX = "ec2://"
+BILLED_STATES = ("pending", "running", "stopping", "shutting-down")
+"""EC2 states in which the machine, its disk and its address cost money."""
+STOPPED = "stopped"
+TERMINATED = "terminated"
+_TIME = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
+
+
+def label(instance_id: str) -> str:
+    """What a user types after --on."""
+    return f"{PREFIX}{instance_id}"
+
+
+class Instance(Struct, frozen=True, kw_only=True):
+    """The record of an instance. Times are seconds since 1970, durations seconds.
+
+    state: EC2's word for it when it was last read, at `checked`.
+    running_seconds, stopped_seconds: how long it has been in a billed state, and stopped, until `checked`.
+    address: its public IPv4 address, None while it has none.
+    run: the run it was launched for; with `ends_with_run` it is terminated once that run is fetched.
+    launch: the id of the launch attempt that made it, also in its tag.
+    managed: launched by gpujob; only then may gpujob change or terminate it.
+    account, security_group: as EC2 reports them; None where they were never read.
+    ssh_cidr: the range that may reach port 22, as typed; None for this client's own address.
+    usd_per_hour: price of the machine alone; None where it is not known.
+    disk_gb: all of its disks together.
+    volume: its data volume, which outlives it; `volume_to_attach`: one that is attached after the launch.
+    started: the last start of the machine; deadline: when it shuts itself down.
+    first_host_key: the public SSH host key from its user-data, replaced once `host_key_rotated`.
+    ready: it has booted and has its own host key.
+    state_reason: EC2's code for why it is in its state.
+    """
+
+    id: str
+    region: str
+    launched: float
+    zone: str = ""
+    type: str = ""
+    spot: bool = False
+    state: str = "running"
+    checked: float = 0.0
+    running_seconds: float = 0.0
+    stopped_seconds: float = 0.0
+    ended: float | None = None
+    address: str | None = None
+    login_user: str = "ubuntu"
+    job: str = ""
+    run: str | None = None
+    ends_with_run: bool = True
+    launch: str | None = None
+    managed: bool = True
+    account: str | None = None
+    security_group: str | None = None
+    ssh_cidr: str | None = None
+    usd_per_hour: float | None = None
+    disk_gb: int = 0
+    volume: str | None = None
+    volume_to_attach: str | None = None
+    started: float = 0.0
+    deadline: float = 0.0
+    first_host_key: str | None = None
+    host_key_rotated: bool = False
+    ready: bool = False
+    state_reason: str = ""
+
+    @property
+    def label(self) -> str:
+        return label(self.id)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state == TERMINATED
+
+    @property
+    def is_billed(self) -> bool:
+        return self.state in BILLED_STATES
+
+    def observe(self, state: str, now: float, reason: str = "") -> Instance:
+        """This instance after EC2 reported `state`; `reason` is EC2's StateTransitionReason.
+
+        The time of a change is read from `reason`. Without one, an instance that stopped since the last
+        check is assumed to have run until its deadline, which is the latest that it can have.
+        """
+        changed = now if state == self.state else transition_time(reason, self.checked, now)
+        if changed is None:
+            changed = now if state in BILLED_STATES else min(now, max(self.checked, self.deadline))
+        before, after = changed - self.checked, now - changed
+        running = (before if self.is_billed else 0.0) + (after if state in BILLED_STATES else 0.0)
+        stopped = (before if self.state == STOPPED else 0.0) + (after if state == STOPPED else 0.0)
+        return replace(
+            self,
+            state=state,
+            checked=now,
+            running_seconds=self.running_seconds + running,
+            stopped_seconds=self.stopped_seconds + stopped,
+            ended=changed if state == TERMINATED and self.ended is None else self.ended,
+        )
+
+    def runs_until(self, now: float) -> float:
+        """The latest time until which it can have run by `now`: it shuts itself down at its deadline.
+
+        That does not hold for one that was already observed past its deadline, nor for one that gpujob
+        did not launch.
+        """
+        return min(now, self.deadline) if self.managed and self.checked < self.deadline else now
+
+
+def transition_time(reason: str, earliest: float, latest: float) -> float | None:
+    """The time in a StateTransitionReason, "User initiated (2026-11-21 09:00:00 GMT)"; None without one."""
+    match = _TIME.search(reason)
+    if not match:
+        return None
+    from datetime import datetime, timezone  # noqa: PLC0415 - 5 ms that `status` seldom needs
+
+    try:
+        time = datetime.strptime(match.group(1), "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    return min(max(time.timestamp(), earliest), latest)
+
+
+@dataclass(frozen=True)
+class Description:
+    """An instance as EC2 describes it. `tags` are whatever somebody wrote there."""
+
+    id: str
+    state: str
+    type: str
+    zone: str
+    spot: bool
+    address: str | None
+    launched: float
+    transition_reason: str
+    state_reason: str
+    security_group: str | None
+    data_volume: str | None
+    account: str | None
+    tags: dict[str, str]
+
+    @property
+    def expires(self) -> float:
+        return expires(self.tags)
+
+
+def parse_description(answer: Mapping[str, Any], account: str | None) -> Description:
+    """One instance of DescribeInstances or RunInstances, whose reservation names the `account`."""
+    launched = answer.get("LaunchTime")
+    groups = answer.get("SecurityGroups") or [{}]
+    volumes = {
+        one.get("DeviceName"): (one.get("Ebs") or {}).get("VolumeId")
+        for one in answer.get("BlockDeviceMappings") or []
+    }
+    return Description(
+        id=answer["InstanceId"],
+        state=(answer.get("State") or {}).get("Name", ""),
+        type=answer.get("InstanceType", ""),
+        zone=(answer.get("Placement") or {}).get("AvailabilityZone", ""),
+        spot=answer.get("InstanceLifecycle") == "spot",
+        address=answer.get("PublicIpAddress"),
+        launched=launched.timestamp() if launched else 0.0,
+        transition_reason=answer.get("StateTransitionReason") or "",
+        state_reason=(answer.get("StateReason") or {}).get("Code") or "",
+        security_group=groups[0].get("GroupId"),
+        data_volume=volumes.get(spec.DATA_DEVICE),
+        account=account,
+        tags=parse_tags(answer.get("Tags") or []),
+    )
+
+
+def parse_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Tags of an answer, by key."""
+    return {tag["Key"]: tag.get("Value", "") for tag in tags if "Key" in tag}
+
+
+def expires(tags: Mapping[str, str]) -> float:
+    """The deadline in the tags, 0 where they have none that is a time."""
+    try:
+        seconds = float(tags.get(spec.EXPIRES) or 0)
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0

@@ -1,0 +1,253 @@
+"""Existing instances: what EC2 reports of them, kept on record; start, terminate, adopt; data volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec.structs import replace
+
+from orchestrator.errors import AccessError, NotFound, Unreachable
+from orchestrator.instances import prices, region, spec
+from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.errors import AwsError, Ended
+from orchestrator.instances.instance import Description, Instance, parse_description
+from orchestrator.targets.ssh import hostkeys
+
+VISIBLE_WITHIN = 60.0  # seconds until every part of EC2 knows a new instance
+_PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds
+_STARTING = ("pending", "running")
+
+
+def refresh(account: Account, instance: Instance) -> Instance:
+    """The instance as EC2 reports it now, saved. AccessError where these credentials cannot see it."""
+    now = account.ctx.now()
+    is_new = now - instance.launched < VISIBLE_WITHIN
+    description = describe(account, instance.region, instance.id, is_new)
+    if description is None:
+        _require_same_account(account.cloud, instance)
+        return account.records.save(replace(instance.observe("terminated", now), address=None))
+    observed = instance.observe(description.state, now, description.transition_reason)
+    return account.records.save(
+        replace(
+            observed,
+            address=description.address,
+            state_reason=description.state_reason,
+            volume=description.data_volume or instance.volume,
+            account=description.account or instance.account,
+            security_group=description.security_group or instance.security_group,
+        )
+    )
+
+
+def describe(account: Account, region: str, instance_id: str, is_new: bool) -> Description | None:
+    """None for an instance that EC2 does not know: it forgets them an hour after their end.
+
+    A new one, which EC2 may not know yet, is waited for.
+    """
+    waited = 0.0
+    while True:
+        try:
+            answer = account.cloud.call(region, "describe_instances", InstanceIds=[instance_id])
+            return next((one for each in answer["Reservations"] for one in descriptions(each)), None)
+        except AwsError as error:
+            if error.code != "InvalidInstanceID.NotFound":
+                raise
+            if not is_new or waited > VISIBLE_WITHIN:
+                return None
+        account.ctx.sleep(2.0)
+        waited += 2.0
+
+
+def descriptions(reservation: dict[str, Any]) -> Iterator[Description]:
+    """The instances of a reservation, as RunInstances and DescribeInstances return it."""
+    for instance in reservation["Instances"]:
+        yield parse_description(instance, reservation.get("OwnerId"))
+
+
+def _require_same_account(cloud: Cloud, instance: Instance) -> None:
+    """An instance that EC2 does not know has ended only if these credentials are those of its account."""
+    account = cloud.call(instance.region, "get_caller_identity", service="sts")["Account"]
+    if instance.account != account:
+        what = f"{instance.label} cannot be seen with these credentials"
+        why = f"they are of account {account}, the instance is in {instance.account or 'an unknown account'}"
+        raise AccessError(what, why, "AWS_PROFILE=NAME")
+
+
+def wait_until(account: Account, instance: Instance, state: str, seconds: float = 600.0) -> Instance:
+    """Waits for a state. Ended, with EC2's reason, for an instance that ends instead."""
+    end, pauses = account.ctx.now() + seconds, iter(_PAUSES)
+    while True:
+        instance = refresh(account, instance)
+        if instance.state == state:
+            return instance
+        if instance.has_ended or (state == "running" and instance.state not in _STARTING):
+            raise Ended(instance)
+        if account.ctx.now() > end:
+            what = f"{instance.label} is still {instance.state}"
+            raise Unreachable(what, f"after {seconds:.0f} s", "gpujob hosts list")
+        account.ctx.sleep(next(pauses, _PAUSES[-1]))
+
+
+def allow_ssh(account: Account, instance: Instance) -> None:
+    """Opens port 22 to this client's present address, or to the range that was typed."""
+    cidr = region.Ingress(instance.ssh_cidr, world=True).resolve(account.ctx)
+    region.allow_ssh(account, instance.region, cidr, instance.security_group)
+
+
+def start(account: Account, instance: Instance, user_data: str, deadline: float) -> Instance:
+    """Starts a stopped instance with a new deadline, which it reads from its user-data."""
+    account.cloud.call(
+        instance.region,
+        "modify_instance_attribute",
+        InstanceId=instance.id,
+        UserData={"Value": user_data.encode()},
+    )
+    tag_deadline(account.cloud, instance, deadline)
+    changes = {"deadline": deadline, "started": account.ctx.now(), "ready": False}
+    instance = account.records.save(replace(instance, **changes))
+    account.cloud.call(instance.region, "start_instances", InstanceIds=[instance.id])
+    return wait_until(account, instance, "running")
+
+
+def tag_deadline(cloud: Cloud, instance: Instance, deadline: float) -> None:
+    """Writes the deadline to the instance's tags, for other clients."""
+    tags = spec.to_tag_list({spec.EXPIRES: str(int(deadline))})
+    cloud.call(instance.region, "create_tags", Resources=[instance.id], Tags=tags)
+
+
+def terminate(account: Account, instance: Instance) -> Instance:
+    """Terminates an instance; its root disk is deleted with it, a data volume is not."""
+    try:
+        account.cloud.call(instance.region, "terminate_instances", InstanceIds=[instance.id])
+    except AwsError as error:
+        if error.code != "InvalidInstanceID.NotFound":
+            raise
+    instance = wait_until(account, instance, "terminated")
+    clean_up(account, instance)
+    return instance
+
+
+def clean_up(account: Account, instance: Instance) -> None:
+    """After its end: forgets its host key, and deletes its security group once no instance is in it."""
+    hostkeys.forget(account.ctx, instance.id)
+    group = instance.security_group
+    others = [one for one in account.records.current() if one.security_group == group]
+    if group and instance.managed and not others:
+        region.delete_group(account.cloud, instance.region, group)
+
+
+def attach_volume(account: Account, instance: Instance) -> None:
+    """Attaches the data volume of an earlier instance, which may still be releasing it."""
+    volume, cloud = instance.volume_to_attach, account.cloud
+
+    def attach() -> None:
+        try:
+            cloud.call(
+                instance.region,
+                "attach_volume",
+                InstanceId=instance.id,
+                VolumeId=volume,
+                Device=spec.DATA_DEVICE,
+            )
+        except AwsError as error:
+            if error.code != "VolumeInUse" or not _is_attached(cloud, instance):
+                raise
+
+    _retry_while_in_use(account, attach)
+
+
+def _is_attached(cloud: Cloud, instance: Instance) -> bool:
+    ids = [instance.volume_to_attach]
+    volumes = cloud.call(instance.region, "describe_volumes", VolumeIds=ids)["Volumes"]
+    return any(one["InstanceId"] == instance.id for volume in volumes for one in volume["Attachments"])
+
+
+def _retry_while_in_use(account: Account, call: Callable[[], None]) -> None:
+    """Repeats a call on a volume while an instance may still be releasing it."""
+    for pause in (*_PAUSES, *_PAUSES, None):
+        try:
+            call()
+            return
+        except AwsError as error:
+            if error.code not in ("VolumeInUse", "IncorrectState") or pause is None:
+                raise
+        account.ctx.sleep(pause)
+
+
+def volume_exists(cloud: Cloud, region: str, volume: str) -> bool:
+    try:
+        return bool(cloud.call(region, "describe_volumes", VolumeIds=[volume])["Volumes"])
+    except AwsError as error:
+        if error.code == "InvalidVolume.NotFound":
+            return False
+        raise
+
+
+def delete_volume(account: Account, region: str, volume: str) -> None:
+    """Deletes a volume with all that is on it."""
+
+    def delete() -> None:
+        try:
+            account.cloud.call(region, "delete_volume", VolumeId=volume)
+        except AwsError as error:
+            if error.code != "InvalidVolume.NotFound":
+                raise
+
+    _retry_while_in_use(account, delete)
+
+
+def delete_data_volume(account: Account, instance: Instance) -> Instance:
+    """Deletes the data volume of an instance that has ended."""
+    assert instance.volume
+    delete_volume(account, instance.region, instance.volume)
+    return account.records.save(replace(instance, volume=None))
+
+
+def list_managed(cloud: Cloud, region: str) -> Iterator[Description]:
+    """Every instance of a region that has gpujob's tag and has not ended."""
+    filters = [
+        {"Name": f"tag:{spec.MANAGED}", "Values": ["1"]},
+        {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
+    ]
+    for reservation in cloud.all(region, "describe_instances", "Reservations", Filters=filters):
+        yield from descriptions(reservation)
+
+
+def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
+    """Puts an instance without a record on record, from what EC2 and its tags say. NotFound."""
+    for each in regions:
+        if description := describe(account, each, instance_id, is_new=False):
+            return account.records.save(_from_description(account, each, description))
+    raise NotFound(
+        f"there is no instance {instance_id}", f"searched {', '.join(regions)}", "gpujob hosts list"
+    )
+
+
+def _from_description(account: Account, region: str, description: Description) -> Instance:
+    tags, launched = description.tags, description.launched
+    instance = Instance(
+        id=description.id,
+        region=region,
+        launched=launched,
+        zone=description.zone,
+        type=description.type,
+        spot=description.spot,
+        state=description.state,
+        checked=launched,
+        address=description.address,
+        job=tags.get(spec.JOB, ""),
+        launch=tags.get(spec.ATTEMPT),
+        managed=tags.get(spec.MANAGED) == "1",
+        account=description.account,
+        security_group=description.security_group,
+        usd_per_hour=prices.current(
+            account.cloud, region, description.zone, description.type, description.spot
+        ),
+        volume=description.data_volume,
+        started=launched,
+        deadline=description.expires or launched,
+        host_key_rotated=True,
+        ready=True,
+    )
+    return instance.observe(description.state, account.ctx.now())

@@ -1,0 +1,181 @@
+"""Instances and launch attempts in the client's state folder: read tolerantly, written atomically.
+
+A file that cannot be read as a record counts as absent; EC2's tags still lead to its instance.
+Format version 2; version 1 (folders `boxes` and `attempts`) is read, and replaced at the next write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.instances.instance import PREFIX, Instance
+from orchestrator.instances.spec import Candidate, LaunchSpec
+from orchestrator.store import Store, write_json
+
+VERSION = 2
+_FOLDERS = {"instances": "boxes", "launches": "attempts"}
+"""Folder → its name in version 1."""
+_INSTANCE_KEYS = {
+    "user": "login_user",
+    "since": "checked",
+    "ran": "running_seconds",
+    "rested": "stopped_seconds",
+    "booted": "started",
+    "for_run": "ends_with_run",
+    "attempt": "launch",
+    "group": "security_group",
+    "cidr": "ssh_cidr",
+    "usd_hour": "usd_per_hour",
+    "attach": "volume_to_attach",
+    "host_public": "first_host_key",
+    "rotated": "host_key_rotated",
+    "why": "state_reason",
+}
+_ATTEMPT_KEYS = {
+    "want": "spec",
+    "host_public": "first_host_key",
+    "cidr": "ssh_cidr",
+    "tried": "failures",
+    "current": "request",
+}
+_SPEC_KEYS = {"disk_gb": "root_gb", "user": "login_user", "who": "owner"}
+_REQUEST_KEYS = {"at": "candidate", "request": "parameters", "asked": "sent"}
+_T = TypeVar("_T", bound=Struct)
+
+
+class Failure(Struct, frozen=True):
+    """A candidate that EC2 could not launch, and its error code."""
+
+    candidate: Candidate
+    code: str
+
+
+class SentRequest(Struct, frozen=True):
+    """A RunInstances request whose outcome is not known yet; `parameters` are sent again unchanged."""
+
+    candidate: Candidate
+    parameters: dict[str, Any]
+    sent: float
+
+
+class LaunchAttempt(Struct, frozen=True, kw_only=True):
+    """A launch whose outcome is not on record.
+
+    ssh_cidr: who may reach port 22, as typed; None for this client's address at the time of the request.
+    """
+
+    id: str
+    created: float
+    spec: LaunchSpec
+    user_data: str
+    first_host_key: str
+    ssh_cidr: str | None = None
+    failures: tuple[Failure, ...] = ()
+    request: SentRequest | None = None
+
+
+class InstanceStore:
+    """The records below the client's state folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, instance_id: str) -> Instance | None:
+        return self._load("instances", instance_id, Instance)
+
+    def find_label(self, label: str) -> Instance | None:
+        """By the label of a target; None for any that is not an instance on record."""
+        return self.find(label.removeprefix(PREFIX)) if label.startswith(PREFIX) else None
+
+    def get(self, instance_id: str) -> Instance:
+        """The record of an instance that is known to have one."""
+        found = self.find(instance_id)
+        assert found
+        return found
+
+    def all(self) -> list[Instance]:
+        """Every instance on record, oldest launch first; terminated ones too, for what they cost."""
+        return sorted(self._load_all("instances", Instance), key=lambda instance: instance.launched)
+
+    def current(self) -> list[Instance]:
+        """Those that had not ended when they were last checked."""
+        return [instance for instance in self.all() if not instance.has_ended]
+
+    def save(self, instance: Instance) -> Instance:
+        self._save("instances", instance.id, instance)
+        return instance
+
+    def attempts(self) -> list[LaunchAttempt]:
+        """Oldest first."""
+        return sorted(self._load_all("launches", LaunchAttempt), key=lambda attempt: attempt.created)
+
+    def save_attempt(self, attempt: LaunchAttempt) -> LaunchAttempt:
+        """On disk before EC2 gets the request. It holds a private host key: mode 0600."""
+        self._save("launches", attempt.id, attempt)
+        return attempt
+
+    def close_attempt(self, attempt_id: str) -> None:
+        self._remove("launches", attempt_id)
+        self._remove(_FOLDERS["launches"], attempt_id)
+
+    def launch_lock(self, job: str) -> contextlib.AbstractContextManager[bool]:
+        """One launch per job at a time; yields whether this process has the lock."""
+        return Store(self._folder).lock(job, "ec2")
+
+    def _load(self, folder: str, name: str, kind: type[_T]) -> _T | None:
+        if "/" in name:
+            return None
+        for each in (folder, _FOLDERS[folder]):
+            if (path := self._folder / each / f"{name}.json").is_file():
+                return load(path, kind)
+        return None
+
+    def _load_all(self, folder: str, kind: type[_T]) -> Iterator[_T]:
+        places = [self._folder / each for each in (_FOLDERS[folder], folder)]
+        paths = {path.stem: path for place in places if place.is_dir() for path in place.glob("*.json")}
+        for path in paths.values():
+            if record := load(path, kind):
+                yield record
+
+    def _save(self, folder: str, name: str, record: Struct) -> None:
+        write_json(self._folder / folder / f"{name}.json", {"v": VERSION, **msgspec.to_builtins(record)})
+        self._remove(_FOLDERS[folder], name)
+
+    def _remove(self, folder: str, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / folder / f"{name}.json").unlink()
+
+
+def load(path: Path, kind: type[_T]) -> _T | None:
+    """The record in a file, of any version; None for anything else."""
+    try:
+        value = msgspec.json.decode(path.read_bytes())
+        if isinstance(value, dict) and "v" not in value:
+            value = _from_version_1(value)
+        record = msgspec.convert(value, kind)
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
+        return None
+    return record if getattr(record, "id", None) == path.stem else None
+
+
+def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
+    if "want" not in value:
+        return _rename(value, _INSTANCE_KEYS)
+    attempt = _rename(value, _ATTEMPT_KEYS)
+    attempt["spec"] = _rename(attempt["spec"], _SPEC_KEYS)
+    attempt["failures"] = [_rename(one, _REQUEST_KEYS) for one in attempt.get("failures") or []]
+    attempt["request"] = attempt.get("request") and _rename(attempt["request"], _REQUEST_KEYS)
+    return attempt
+
+
+def _rename(value: Any, keys: Mapping[str, str]) -> dict[str, Any]:
+    """ValueError where version 1 had an object and here is none."""
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return {keys.get(key, key): item for key, item in value.items()}

@@ -1,0 +1,231 @@
+"""What a launch needs in a region: an image, a subnet per zone, and a security group for this client.
+
+The security group is one per user and region; it opens port 22 to this client's address, or the range given.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.context import Context
+from orchestrator.errors import GpujobError, UsageError
+from orchestrator.instances import spec
+from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.errors import AwsError
+from orchestrator.instances.spec import Image
+
+CHECK_IP = "https://checkip.amazonaws.com"
+SHORTEST_PREFIX = {4: 8, 6: 32}
+"""IP version → the shortest prefix that is accepted without --open-to-the-world: nobody owns more."""
+IMAGE_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch * (Ubuntu *) *"
+"""The images to choose the newest of where no name of the specification exists."""
+_IMAGE_PARAMETER = "/aws/service/deeplearning/ami/x86_64/{}/latest/ami-id"
+
+
+@dataclass(frozen=True)
+class Ingress:
+    """Who may reach port 22: a range as typed, or this client's own address. `world`: any range will do."""
+
+    cidr: str | None = None
+    world: bool = False
+
+    def __str__(self) -> str:
+        """Without looking up the address."""
+        return self.cidr or "this address/32"
+
+    def resolve(self, ctx: Context) -> str:
+        """The range for AWS. UsageError for one that is malformed or too wide."""
+        return parse_cidr(self.cidr, self.world) if self.cidr else f"{own_address(ctx)}/32"
+
+
+def parse_cidr(cidr: str, world: bool) -> str:
+    """The range in AWS's form. UsageError where it is malformed or, without `world`, too wide."""
+    try:
+        network = ipaddress.ip_network(cidr)
+    except ValueError as error:
+        raise UsageError(f"--ssh-cidr {cidr}: {error}", "", "--ssh-cidr 203.0.113.7/32") from None
+    if network.prefixlen < SHORTEST_PREFIX[network.version] and not world:
+        why = "port 22 would be open to the internet"
+        raise UsageError(f"--ssh-cidr {cidr} is refused", why, "--open-to-the-world allows it")
+    return str(network)
+
+
+def own_address(ctx: Context) -> str:
+    """The IPv4 address from which AWS sees this client's requests."""
+    import urllib.request  # noqa: PLC0415 - 30 ms, for launches only
+
+    url = ctx.env.get("GPUJOB_CHECKIP") or CHECK_IP
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read(64).decode("ascii", "replace").strip()
+        return str(ipaddress.IPv4Address(text))
+    except (OSError, ValueError) as error:
+        what = "this machine's public address could not be looked up"
+        raise GpujobError(what, f"{url}: {error}", "--ssh-cidr ADDRESS/32") from None
+
+
+def allow_ssh(account: Account, region: str, cidr: str, group: str | None = None) -> str:
+    """Opens port 22 to `cidr` alone, in `group` or in the user's own; returns the id of the group."""
+    cloud = account.cloud
+    group = group or _ensure_group(account.ctx, cloud, region)
+    is_open = False
+    for rule in _ssh_rules(cloud, region, group):
+        if cidr in (rule.get("CidrIpv4"), rule.get("CidrIpv6")):
+            is_open = True
+        else:
+            _revoke(cloud, region, group, rule["SecurityGroupRuleId"])
+    if not is_open:
+        _authorize(account.ctx, cloud, region, group, cidr)
+    return group
+
+
+def delete_group(cloud: Cloud, region: str, group: str) -> None:
+    """Deletes a security group, unless something still uses it."""
+    try:
+        cloud.call(region, "delete_security_group", GroupId=group)
+    except AwsError as error:
+        if error.code not in ("DependencyViolation", "InvalidGroup.NotFound", "InvalidGroup.InUse"):
+            raise
+
+
+def _ensure_group(ctx: Context, cloud: Cloud, region: str) -> str:
+    """The user's security group, created where there is none yet."""
+    vpc = default_vpc(cloud, region)
+    name = "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:200]
+    if group := _find_group(cloud, region, name, vpc):
+        return group
+    tags = {spec.MANAGED: "1", spec.OWNER: ctx.who, "Name": name}
+    try:
+        answer = cloud.call(
+            region,
+            "create_security_group",
+            GroupName=name,
+            Description="gpujob: ssh from one address",
+            VpcId=vpc,
+            TagSpecifications=spec.tag_specifications(["security-group"], tags),
+        )
+        return str(answer["GroupId"])
+    except AwsError as error:
+        if error.code != "InvalidGroup.Duplicate":
+            raise
+        group = _find_group(cloud, region, name, vpc)  # another gpujob command created it just now
+        if not group:
+            raise
+        return group
+
+
+def _find_group(cloud: Cloud, region: str, name: str, vpc: str) -> str | None:
+    filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+    groups = cloud.call(region, "describe_security_groups", Filters=filters)["SecurityGroups"]
+    return str(groups[0]["GroupId"]) if groups else None
+
+
+def default_vpc(cloud: Cloud, region: str) -> str:
+    filters = [{"Name": "is-default", "Values": ["true"]}]
+    vpcs = cloud.call(region, "describe_vpcs", Filters=filters)["Vpcs"]
+    if not vpcs:
+        why = "gpujob launches into the default VPC"
+        raise GpujobError(
+            f"{region} has no default VPC", why, f"aws ec2 create-default-vpc --region {region}"
+        )
+    return str(vpcs[0]["VpcId"])
+
+
+def subnets(cloud: Cloud, region: str) -> dict[str, str]:
+    """Zone → its default subnet."""
+    filters = [{"Name": "default-for-az", "Values": ["true"]}]
+    answer = cloud.all(region, "describe_subnets", "Subnets", Filters=filters)
+    return {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in answer}
+
+
+def offerings(cloud: Cloud, region: str, types: Sequence[str]) -> dict[str, list[str]]:
+    """Type → the zones of the region that offer it."""
+    answer = cloud.all(
+        region,
+        "describe_instance_type_offerings",
+        "InstanceTypeOfferings",
+        LocationType="availability-zone",
+        Filters=[{"Name": "instance-type", "Values": list(types)}],
+    )
+    zones: dict[str, list[str]] = {}
+    for offering in answer:
+        zones.setdefault(offering["InstanceType"], []).append(offering["Location"])
+    return zones
+
+
+def find_image(cloud: Cloud, region: str, names: tuple[str, ...]) -> Image:
+    """The first of `names` (as LaunchSpec.images has them) that the region has, else the newest DLAMI."""
+    for name in names:
+        if image_id := _image_id(cloud, region, name):
+            images = cloud.call(region, "describe_images", ImageIds=[image_id])["Images"]
+            if not images:
+                why = f"{name} names it"
+                raise GpujobError(f"{region} has no image {image_id}", why, "resources.ec2.images: [ami-…]")
+            return _parse_image(images[0])
+    return _newest_image(cloud, region, names)
+
+
+def _image_id(cloud: Cloud, region: str, name: str) -> str | None:
+    if name.startswith("ami-"):
+        return name
+    parameter = name if name.startswith("/") else _IMAGE_PARAMETER.format(name)
+    try:
+        answer = cloud.call(region, "get_parameter", service="ssm", Name=parameter)
+    except AwsError as error:
+        if error.code in ("ParameterNotFound", "AccessDeniedException", "ParameterVersionNotFound"):
+            return None
+        raise
+    return str(answer["Parameter"]["Value"])
+
+
+def _newest_image(cloud: Cloud, region: str, names: tuple[str, ...]) -> Image:
+    filters = [
+        {"Name": "name", "Values": [IMAGE_NAME]},
+        {"Name": "architecture", "Values": ["x86_64"]},
+        {"Name": "state", "Values": ["available"]},
+    ]
+    images = cloud.call(region, "describe_images", Owners=["amazon"], Filters=filters)["Images"]
+    if not images:
+        why = f"it has none of {', '.join(names)}, and none whose name is like {IMAGE_NAME!r}"
+        raise GpujobError(f"{region} has no image to launch", why, "resources.ec2.images: [ami-…]")
+    return _parse_image(max(images, key=lambda image: str(image["CreationDate"])))
+
+
+def _parse_image(image: dict[str, Any]) -> Image:
+    device = image.get("RootDeviceName") or "/dev/sda1"
+    sizes = [
+        mapping["Ebs"].get("VolumeSize", 0)
+        for mapping in image.get("BlockDeviceMappings") or []
+        if mapping.get("DeviceName") == device and "Ebs" in mapping
+    ]
+    return Image(image["ImageId"], image.get("Name", ""), device, sizes[0] if sizes else 0)
+
+
+def _ssh_rules(cloud: Cloud, region: str, group: str) -> list[dict[str, Any]]:
+    filters = [{"Name": "group-id", "Values": [group]}]
+    rules = cloud.all(region, "describe_security_group_rules", "SecurityGroupRules", Filters=filters)
+    return [rule for rule in rules if not rule.get("IsEgress")]
+
+
+def _authorize(ctx: Context, cloud: Cloud, region: str, group: str, cidr: str) -> None:
+    description = re.sub(r"[^A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]", "-", f"gpujob {ctx.who}")[:255]
+    v6 = ":" in cidr
+    ranges = [{"CidrIpv6" if v6 else "CidrIp": cidr, "Description": description}]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges" if v6 else "IpRanges": ranges}
+    try:
+        cloud.call(region, "authorize_security_group_ingress", GroupId=group, IpPermissions=[rule])
+    except AwsError as error:
+        if error.code != "InvalidPermission.Duplicate":
+            raise
+
+
+def _revoke(cloud: Cloud, region: str, group: str, rule: str) -> None:
+    try:
+        cloud.call(region, "revoke_security_group_ingress", GroupId=group, SecurityGroupRuleIds=[rule])
+    except AwsError as error:
+        if not error.code.startswith(("InvalidPermission", "InvalidSecurityGroupRuleId")):
+            raise

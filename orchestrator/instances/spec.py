@@ -1,0 +1,191 @@
+"""What to ask EC2 for: the launch specification, its candidates in order, and the request. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Struct
+
+TAG = "gpujob:"
+MANAGED = f"{TAG}managed"
+ATTEMPT = f"{TAG}attempt"
+JOB = f"{TAG}job"
+OWNER = f"{TAG}user"
+EXPIRES = f"{TAG}expires-at"
+DEFAULT_TYPES = ("g6.xlarge", "g5.xlarge", "g6.2xlarge", "g5.2xlarge")
+DEFAULT_HOURS = 24.0
+"""The deadline of an instance that was given no limit: every instance has one."""
+DATA_DEVICE = "/dev/sdf"
+IMAGES = (
+    *("oss-nvidia-driver-gpu-pytorch-2.13-ubuntu-26.04", "oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04"),
+    *("oss-nvidia-driver-gpu-pytorch-2.10-ubuntu-24.04",),
+)
+"""Names below /aws/service/deeplearning/ami/x86_64/; the first that a region knows is used."""
+
+
+class LaunchSpec(Struct, frozen=True, kw_only=True):
+    """The instance to launch: one of `types` in one of `regions`, tried in this order.
+
+    deadline: seconds since 1970, when it shuts itself down. data_gb: size of a new data volume, 0 for none.
+    volume: an existing data volume to attach, which fixes the `zone`. owner: user@client, for its tag.
+    images: names as in IMAGES, SSM parameters, or AMI ids.
+    """
+
+    types: tuple[str, ...]
+    regions: tuple[str, ...]
+    spot: bool
+    deadline: float
+    job: str
+    owner: str
+    root_gb: int = 0
+    data_gb: int = 0
+    login_user: str = "ubuntu"
+    images: tuple[str, ...] = IMAGES
+    zone: str = ""
+    volume: str = ""
+
+
+class Candidate(Struct, frozen=True):
+    """An instance type in a zone."""
+
+    region: str
+    zone: str
+    type: str
+    spot: bool
+
+    @property
+    def market(self) -> str:
+        return "spot" if self.spot else "on-demand"
+
+    @property
+    def family(self) -> str:
+        """The family whose quota counts this type."""
+        return "P" if self.type.startswith("p") else "G and VT"
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.market} in {self.zone}"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An AMI. The root disk of an instance must be at least `root_gb`."""
+
+    id: str
+    name: str
+    root_device: str
+    root_gb: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where in a region an instance is launched."""
+
+    subnet: str
+    security_group: str
+
+
+def candidates(spec: LaunchSpec, region: str, offerings: Mapping[str, Sequence[str]]) -> Iterator[Candidate]:
+    """Of a region: every zone of the first type, then of the next type. offerings: type → zones."""
+    for type_ in spec.types:
+        for zone in sorted(offerings.get(type_, ())):
+            if spec.zone in ("", zone):
+                yield Candidate(region, zone, type_, spec.spot)
+
+
+def client_token(attempt: str, candidate: Candidate) -> str:
+    """The idempotency token (at most 64 characters): the same whenever the same request is sent again.
+
+    It depends on the attempt, not on the job alone: that would make every later launch fail once the
+    first instance is terminated or the request has changed.
+    """
+    parts = (attempt, candidate.region, candidate.zone, candidate.type, candidate.market)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:64]
+
+
+def tags(spec: LaunchSpec, attempt: str, version: str) -> dict[str, str]:
+    """The tags of instance, volume and interface."""
+    return {
+        MANAGED: "1",
+        ATTEMPT: attempt,
+        JOB: spec.job,
+        OWNER: spec.owner,
+        EXPIRES: str(int(spec.deadline)),
+        f"{TAG}version": version,
+        "Name": f"gpujob-{spec.job}",
+    }
+
+
+def to_tag_list(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tags in the form of the API."""
+    return [{"Key": key, "Value": value} for key, value in values.items()]
+
+
+def tag_specifications(kinds: Iterable[str], values: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"ResourceType": kind, "Tags": to_tag_list(values)} for kind in kinds]
+
+
+def run_instances_request(
+    spec: LaunchSpec,
+    candidate: Candidate,
+    image: Image,
+    placement: Placement,
+    user_data: str,
+    attempt: str,
+    version: str,
+) -> dict[str, Any]:
+    """The parameters of RunInstances: tags, encrypted disks, IMDSv2 and the token in the one call.
+
+    An on-demand instance that shuts itself down is stopped and keeps its disk. A spot instance can only
+    be terminated, so its data lies on a volume that outlives it.
+    """
+    kinds = ["instance", "volume", "network-interface"]
+    request: dict[str, Any] = {
+        "ImageId": image.id,
+        "InstanceType": candidate.type,
+        "MinCount": 1,
+        "MaxCount": 1,
+        "ClientToken": client_token(attempt, candidate),
+        "UserData": user_data,
+        "InstanceInitiatedShutdownBehavior": "terminate" if candidate.spot else "stop",
+        "MetadataOptions": {
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": 1,
+            "InstanceMetadataTags": "disabled",
+        },
+        "NetworkInterfaces": [
+            {
+                "DeviceIndex": 0,
+                "SubnetId": placement.subnet,
+                "AssociatePublicIpAddress": True,
+                "DeleteOnTermination": True,
+                "Groups": [placement.security_group],
+            }
+        ],
+        "BlockDeviceMappings": _disks(spec, image),
+    }
+    if candidate.spot:
+        kinds.append("spot-instances-request")
+        options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
+    request["TagSpecifications"] = tag_specifications(kinds, tags(spec, attempt, version))
+    return request
+
+
+def _disks(spec: LaunchSpec, image: Image) -> list[dict[str, Any]]:
+    root = _disk(image.root_device, max(spec.root_gb, image.root_gb), delete_on_termination=True)
+    if not spec.data_gb:
+        return [root]
+    return [root, _disk(DATA_DEVICE, spec.data_gb, delete_on_termination=False)]
+
+
+def _disk(device: str, size_gb: int, delete_on_termination: bool) -> dict[str, Any]:
+    ebs = {
+        "VolumeSize": size_gb,
+        "VolumeType": "gp3",
+        "Encrypted": True,
+        "DeleteOnTermination": delete_on_termination,
+    }
+    return {"DeviceName": device, "Ebs": ebs}

@@ -1,0 +1,174 @@
+"""EC2 instances as a user sees them: prices, deadlines, costs, orphans."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.context import Context
+from orchestrator.core.text import duration
+from orchestrator.view.console import columns
+
+
+@dataclass(frozen=True)
+class InstanceRow:
+    """An instance with what it costs, in USD. `remaining`: seconds to its deadline."""
+
+    id: str
+    type: str
+    region: str
+    zone: str
+    spot: bool
+    state: str
+    address: str | None
+    job: str
+    run: str | None
+    launched: float
+    ended: float | None
+    deadline: float
+    volume: str | None
+    remaining: float
+    usd_per_hour: float
+    disk_usd_per_month: float
+    cost: float
+    worst_case: float
+
+    @property
+    def label(self) -> str:
+        return f"ec2://{self.id}"
+
+    @property
+    def money(self) -> str:
+        """What it cost so far, and what it costs now: per hour, or per month while it is stopped."""
+        if self.ended is not None or self.state == "terminated":
+            return f"${self.cost:.2f}"
+        if self.state == "stopped":
+            return f"${self.cost:.2f} so far, disk ${self.disk_usd_per_month:.2f} a month"
+        end = f"ends in {duration(self.remaining)}" if self.remaining > 0 else "past its deadline"
+        return f"${self.cost:.2f} so far, ${self.usd_per_hour:.3f}/h, {end} (at most ${self.worst_case:.2f})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        keys = ("id", "type", "region", "zone", "spot", "state", "address", "job", "run")
+        times = ("launched", "ended", "deadline", "volume", "money")
+        return {
+            **{key: getattr(self, key) for key in (*keys, *times)},
+            "usd_hour": round(self.usd_per_hour, 4),
+            "spent_usd": round(self.cost, 4),
+            "worst_usd": round(self.worst_case, 4),
+        }
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What an instance and its runs cost, in USD. `wasted`: unused hours, and those of failed runs."""
+
+    label: str
+    type: str
+    job: str
+    spot: bool
+    launched: float
+    state: str
+    usd: float
+    is_price_known: bool
+    wasted_usd: float
+    runs: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return {
+            "box": self.label,
+            "type": self.type,
+            "job": self.job,
+            "spot": self.spot,
+            "launched": self.launched,
+            "state": self.state,
+            "usd": self.usd,
+            "usd_hour_known": self.is_price_known,
+            "wasted_usd": self.wasted_usd,
+            "runs": self.runs,
+        }
+
+
+def print_quote(ctx: Context, lines: list[str]) -> None:
+    if ctx.json:
+        ctx.answer({"launch": lines})
+        return
+    ctx.out("would launch (nothing is done):")
+    for line in lines:
+        ctx.out(f"  {line}")
+
+
+def print_up(ctx: Context, row: InstanceRow) -> None:
+    if ctx.json:
+        ctx.answer({"box": row.label, "address": row.address})
+        return
+    ctx.out(row.label)
+    ctx.talk(f"{row.type} in {row.zone} is ready; next:\n  gpujob deploy JOB --on {row.label}")
+    ctx.talk(f"  gpujob hosts down {row.label}; without a run it shuts itself down after 20 minutes")
+
+
+def print_instances(ctx: Context, rows: list[InstanceRow]) -> None:
+    if ctx.json:
+        ctx.answer({"boxes": [row.as_dict() for row in rows]})
+        return
+    for line in columns([[r.label, r.type, r.zone, r.state, r.money, r.job] for r in rows]):
+        ctx.out(line)
+
+
+def print_hosts(ctx: Context, host_keys: list[dict[str, str]], rows: list[InstanceRow]) -> None:
+    """`hosts list`. host_keys: name and fingerprint of each host on record."""
+    if ctx.json:
+        ctx.answer({"hosts": host_keys, "boxes": [row.as_dict() for row in rows]})
+        return
+    print_instances(ctx, rows)
+    for host_key in host_keys:
+        ctx.out(f"{host_key['name']}  {host_key['fingerprint']}")
+    if not host_keys and not rows:
+        ctx.talk("no host is on record; gpujob hosts attach NAME adds one")
+
+
+def print_orphans(ctx: Context, rows: list[dict[str, Any]]) -> None:
+    if ctx.json:
+        ctx.answer({"orphans": rows})
+        return
+    names = {"box": "instance"}
+    keys = ("id", "region", "state", "job", "user", "why")
+    for line in columns(
+        [[names.get(row["kind"], row["kind"]), *(str(row[k]) for k in keys)] for row in rows]
+    ):
+        ctx.out(line)
+    ctx.talk("gpujob hosts orphans --end deletes them" if rows else "gpujob left nothing behind")
+
+
+def months(rows: list[CostRow]) -> dict[str, dict[str, float]]:
+    """USD of the instances launched in each month."""
+    sums: dict[str, dict[str, float]] = {}
+    for row in rows:
+        month = sums.setdefault(
+            time.strftime("%Y-%m", time.gmtime(row.launched)), {"usd": 0.0, "wasted_usd": 0.0}
+        )
+        month["usd"] = round(month["usd"] + row.usd, 4)
+        month["wasted_usd"] = round(month["wasted_usd"] + row.wasted_usd, 4)
+    return sums
+
+
+def print_costs(ctx: Context, rows: list[CostRow], as_of: str) -> None:
+    if ctx.json:
+        ctx.answer({"boxes": [row.as_dict() for row in rows], "months": months(rows)})
+        return
+    if not rows:
+        ctx.out("no instance was launched from here")
+        return
+    table = [["launched", "instance", "type", "state", "cost", "wasted", "runs"]]
+    for row in rows:
+        day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row.launched))
+        runs = ", ".join(f"{run} ${usd:.2f}" for run, usd in row.runs.items()) or "no run"
+        market = f"{row.type} spot" if row.spot else row.type
+        table.append([day, row.label, market, row.state, f"${row.usd:.2f}", f"${row.wasted_usd:.2f}", runs])
+    for line in columns(table):
+        ctx.out(line)
+    for month, sums in months(rows).items():
+        ctx.out(f"{month}  ${sums['usd']:.2f}, of which ${sums['wasted_usd']:.2f} idle or failed")
+    ctx.talk(f"estimates by the prices of {as_of} (us-east-1); AWS's bill is what counts")

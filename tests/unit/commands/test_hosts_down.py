@@ -1,0 +1,82 @@
+"""Ending boxes: what they hold comes home first, or somebody says that it need not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from msgspec.structs import replace
+
+from orchestrator.commands import hosts
+from orchestrator.errors import GpujobError
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.instance import Instance
+from orchestrator.instances.target import Ec2Target
+from orchestrator.targets.base import Host
+from tests.support import Client, ScriptedHost, new_client
+
+LABEL = "ec2://i-1"
+RUN = "job-20261121T101112-1a2b"
+ENDED = {"ended": 1.0, "reason": "exit", "exit_code": 0}
+SEEN = {"id": RUN, "state": ENDED, "supervised": False, "pids": [], "events": [], "run": {}}
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with new_client() as found:
+        yield found
+
+
+@pytest.fixture
+def stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An instance on record that its deadline has stopped, and what is done with it."""
+    record = Instance(id="i-1", region="us-east-1", launched=1.0, type="g5.xlarge", state="stopped")
+    Account(client.context()).records.save(record)
+    done: list[str] = []
+
+    def terminate(_account: Account, instance: Instance) -> Instance:
+        done.append("terminate")
+        return replace(instance, state="terminated")
+
+    monkeypatch.setattr(hosts.lifecycle, "refresh", lambda _account, instance: instance)
+    monkeypatch.setattr(hosts.lifecycle, "terminate", terminate)
+    return done
+
+
+def with_outputs(left_out: list[str]) -> ScriptedHost:
+    summary = {"left_out": left_out, "missing": [], "no_room": []}
+    staged = {"token": "t", "folder": "/stage", "files": [], **summary}
+    return ScriptedHost({"look": {"runs": [SEEN]}, "stage": staged, "unstage": {}})
+
+
+def start_with(monkeypatch: pytest.MonkeyPatch, host: ScriptedHost, done: list[str]) -> None:
+    @contextlib.contextmanager
+    def connect_started(_target: Ec2Target) -> Iterator[Host]:
+        done.append("start")
+        yield host
+
+    monkeypatch.setattr(Ec2Target, "connect_started", connect_started)
+
+
+def test_a_stopped_box_is_brought_up_and_emptied_before_it_is_ended(
+    client: Client, stopped: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_with(monkeypatch, with_outputs([]), stopped)
+    assert hosts.down(client.context(yes=True), LABEL, discard=False, purge=False) == 0
+    assert stopped == ["start", "terminate"]
+
+
+def test_a_box_that_keeps_what_could_not_come_home_is_not_ended(
+    client: Client, stopped: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_with(monkeypatch, with_outputs(["outputs/link"]), stopped)
+    with pytest.raises(GpujobError, match="is kept") as refused:
+        hosts.down(client.context(yes=True), LABEL, discard=False, purge=False)
+    assert "--discard" in str(refused.value.next_step)
+    assert stopped == ["start"]
+
+
+def test_with_discard_a_stopped_box_is_ended_as_it_is(client: Client, stopped: list[str]) -> None:
+    assert hosts.down(client.context(yes=True), LABEL, discard=True, purge=False) == 0
+    assert stopped == ["terminate"]
