@@ -169,7 +169,8 @@ def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
         return _rename(value, _INSTANCE_KEYS)
     attempt = _rename(value, _ATTEMPT_KEYS)
     attempt["spec"] = _rename(attempt["spec"], _SPEC_KEYS)
-    attempt["failures"] = [_rename(one, _REQUEST_KEYS) for one in attempt.get("failures") or []]
+    if isinstance(failures := attempt.get("failures"), list):
+        attempt["failures"] = [_rename(one, _REQUEST_KEYS) for one in failures]
     attempt["request"] = attempt.get("request") and _rename(attempt["request"], _REQUEST_KEYS)
     return attempt
 

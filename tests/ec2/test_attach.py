@@ -90,10 +90,10 @@ def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: Fak
     kept = json.loads(record.read_text())
     assert kept["account"]
     ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=80)
-    for account, where in (("999999999999", "999999999999"), (None, "one that is not on record")):
+    for account, where in (("999999999999", "999999999999"), (None, "an unknown account")):
         record.write_text(json.dumps({**kept, "account": account}))
         listed = client.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
         assert listed.code == 4
-        assert f"the box is in {where}" in listed.err
+        assert f"the instance is in {where}" in listed.err
         assert f"ec2://{instance}" in listed.out
         assert json.loads(record.read_text())["state"] == "running"

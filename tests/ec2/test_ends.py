@@ -82,7 +82,7 @@ def test_a_box_past_its_deadline_is_stopped_and_fetch_brings_it_up_asks_and_ends
     refused = client.run("fetch", run)
     assert refused.code == 7
     assert "is stopped; its disk is kept, $8.00 a month" in refused.err
-    assert "Bringing it up for an hour: at most $" in refused.err
+    assert "Starting it for an hour: at most $" in refused.err
     assert ec2.states()[instance] == "stopped"
     listed = client.run("hosts", "list")
     assert "stopped" in listed.out
@@ -121,7 +121,7 @@ def test_stop_terminate_brings_home_all_that_the_run_left_then_asks_then_ends_it
     client.until("running")
     refused = client.run("stop", run, "--terminate")
     assert refused.code == 7, refused.err
-    assert "its disk goes with it" in refused.err
+    assert "its disk is deleted" in refused.err
     home = client.project / "fetched" / run
     step = client.state(run)["checkpoints"]["last"]
     assert (home / "checkpoints" / str(step) / "weights").read_text() == str(step)

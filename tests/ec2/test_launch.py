@@ -239,7 +239,7 @@ def test_a_box_that_is_no_longer_on_record_is_found_by_its_tags_and_no_second_is
     shutil.rmtree(client.state_dir)
     again = up(client)
     assert (again.code, again.out) == (0, first.out), again.err
-    assert "is up for this job" in again.err
+    assert "the instance of this job" in again.err
     assert len(ec2.states()) == 1
 
 
@@ -253,7 +253,7 @@ def test_a_box_of_somebody_else_for_the_same_name_is_told_before_another_is_laun
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
     asked = user.run(client, *[word for word in UP if word != "--yes"])
     assert asked.code == 7
-    assert f"beside ec2://{first} of " in asked.err
+    assert f"ec2://{first} of " in asked.err
     assert len(ec2.states()) == 1
 
 
@@ -319,5 +319,5 @@ def test_two_commands_at_once_for_the_same_thing_make_one_box(
 def test_a_box_is_up_for_the_next_command_too(ec2: FakeEC2, client: Client) -> None:
     assert up(client).code == 0
     result = up(client)
-    assert (result.code, "up for this job" in result.err) == (0, True)
+    assert (result.code, "the instance of this job" in result.err) == (0, True)
     assert len(ec2.states()) == 1

@@ -266,7 +266,7 @@ def test_status_is_told_where_a_cut_launch_cannot_be_looked_for(
     assert user.run(client, *UP).code == 5
     ec2.inject("DescribeInstances", "AuthFailure")
     result = user.run(client, "status")
-    assert (result.code, "could not be looked for" in result.err) == (0, True)
+    assert (result.code, "could not be asked about an interrupted launch" in result.err) == (0, True)
     assert len(user.store(client).attempts()) == 1
 
 

@@ -190,7 +190,7 @@ def test_a_box_of_somebody_else_is_shown_and_not_ended_before_its_time(ec2: Fake
     theirs = [{"Key": "gpujob:user", "Value": "bob@desk"}, {"Key": "gpujob:expires-at", "Value": until}]
     other = _launch("us-east-1", tags=[*TAGS, *theirs])
     ended = user.run(client, "hosts", "orphans", "--region", "us-east-1", "--end", "--yes")
-    assert (ended.code, other in ended.out, "launched elsewhere" in ended.err) == (1, True, True)
+    assert (ended.code, other in ended.out, "launched by other clients" in ended.err) == (1, True, True)
     assert ec2.states()[other] != "terminated", ended.err
 
 
