@@ -33,9 +33,9 @@ from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.learner import Learner
 from trainers.slowfast import clips, data
-from trainers.slowfast.cache import Cache, open_cache
 from trainers.slowfast.config import Config
-from trainers.slowfast.shards import Kind
+from trainers.slowfast.frame_cache import Cache, open_cache
+from trainers.slowfast.frames import Kind
 from trainers.slowfast.task import SlowFastTask
 
 FRAMES, SIZE = 32, 128

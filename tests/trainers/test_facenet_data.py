@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.onhost import datafolder
-from trainers.data import normalise, recordings
+from trainers.data import normalise, packed, recordings
 from trainers.data.refusal import Unusable
 from trainers.data.sign import reading
 from trainers.engine.events import Silent
@@ -129,17 +129,17 @@ def test_a_cache_holds_the_features_exactly_and_is_opened_again(sample, tmp_path
     assert first.rows == second.rows
     record = next(record for record in held.records if record.id in first.rows)
     assert np.array_equal(second.features(record.id), data.read_npz(record.path, 8))
-    assert second.damaged() == []
+    assert second.damaged() == {}
 
 
 def test_a_cut_cache_is_built_again_and_a_changed_one_is_seen(sample, tmp_path):
     held = listing(sample)
     cache = data.open_cache(tmp_path, held, 8, Silent())
-    file = cache.folder / data.FEATURES
+    file = cache.folders[0] / packed.RECORDS
     whole = file.read_bytes()
     file.write_bytes(whole[:-4])
-    assert data.open_cache(tmp_path, held, 8, Silent()).damaged() == []
-    (cache.folder / data.FEATURES).write_bytes(b"\0" * 4 + whole[4:])
+    assert data.open_cache(tmp_path, held, 8, Silent()).damaged() == {}
+    file.write_bytes(b"\0" * 4 + whole[4:])
     assert len(data.open_cache(tmp_path, held, 8, Silent()).damaged()) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_file_that_changes_makes_another_cache_and_another_fingerprint(copy, t
     path.unlink()
     writer.write_npz(path, writer.arrays(name, features))
     after = load(Config(), {"both": copy}, tmp_path / "c", Silent())
-    assert after.cache.folder != before.cache.folder
+    assert after.cache.folders != before.cache.folders
     assert after.fingerprint != before.fingerprint
 
 

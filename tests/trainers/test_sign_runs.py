@@ -13,12 +13,12 @@ import trainer_runs
 
 from trainers import __main__ as command
 from trainers import registry
+from trainers.data import packed
 from trainers.data.sign import pack
 from trainers.engine import checkpoint
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
 from trainers.engine.preflight import Request
-from trainers.mobilenet_v3 import teacher as teachers
 from trainers.tasks import ctc
 from trainers.tasks.sign import probes
 from trainers.tasks.sign.words import WordErrors
@@ -144,24 +144,24 @@ def test_the_check_of_a_taught_student_with_a_flat_start_looks_at_what_comes_aft
 
 def test_a_teachers_logits_are_computed_once(taught, signs_cache, monkeypatch):
     first = runs.opened("mobilenet-v3", taught, signs_cache)
-    monkeypatch.setattr("trainers.mobilenet_v3.teacher._compute", None)
+    monkeypatch.setattr("trainers.mobilenet_v3.teacher._compute", lambda *_: pytest.fail("computed twice"))
     again = runs.opened("mobilenet-v3", taught, signs_cache)
     id = first.records["train"][0].id
     assert np.array_equal(first.teacher.logits(id), again.teacher.logits(id))
 
 
-def test_two_runs_may_begin_with_the_same_teacher_at_once(taught, signs_cache, tmp_path, monkeypatch):
-    shutil.copytree(signs_cache, tmp_path / "work", ignore=shutil.ignore_patterns("teacher-*"))
+def test_two_runs_may_begin_with_the_same_teacher_at_once(taught, tmp_path, monkeypatch):
+    runs.opened("i3d-teacher", taught, tmp_path / "work")
     make = lambda: runs.opened("mobilenet-v3", taught, tmp_path / "work")  # noqa: E731
-    publish, other = teachers.publish, []
+    publish, other = packed._publish, []
 
-    def late(beside: Path, folder: Path) -> None:
+    def late(temporary: Path, folder: Path, replace: bool) -> None:
         if not other:
             other.append(None)
             other[0] = make()
-        publish(beside, folder)
+        publish(temporary, folder, replace)
 
-    monkeypatch.setattr(teachers, "publish", late)
+    monkeypatch.setattr(packed, "_publish", late)
     first = make()
     id = first.records["train"][0].id
     assert np.array_equal(first.teacher.logits(id), other[0].teacher.logits(id))
@@ -177,6 +177,28 @@ def test_a_teacher_of_other_glosses_is_refused_by_name(taught, tmp_path):
         runs.opened("mobilenet-v3", taught, tmp_path)
     report = runs.check("mobilenet-v3", taught, tmp_path)
     assert runs.of(report, "teacher")["key"] == "teacher"
+
+
+def test_prepare_replaces_what_it_packed_and_no_other_folder(signs, tmp_path):
+    data = runs.linked(signs, tmp_path / "data")
+    with pytest.raises(DataUnusable, match="is not a folder that `prepare` packed"):
+        pack.run({"phoenix": data / "phoenix"}, data, 0, Silent())
+    assert features_below(data) == features_below(signs)
+    for _ in range(2):
+        pack.run({"phoenix": data / "phoenix"}, tmp_path / "to", 0, Silent())
+    assert runs.opened("i3d-teacher", tmp_path / "to", tmp_path / "w").data.records
+
+
+def features_below(folder: Path) -> int:
+    return len(list(folder.rglob("*.np?")))
+
+
+def test_a_packed_folder_that_was_cut_is_refused_with_what_to_do(signs, tmp_path):
+    pack.run({"phoenix": signs / "phoenix"}, tmp_path, 0, Silent())
+    records = tmp_path / "phoenix" / packed.RECORDS
+    records.write_bytes(records.read_bytes()[:-2])
+    with pytest.raises(DataUnusable, match="is not as long as the index says: copy it anew"):
+        runs.opened("i3d-teacher", tmp_path, tmp_path / "w")
 
 
 def test_what_prepare_packs_is_an_eighth_and_the_same_data(signs, signs_cache, tmp_path):
@@ -215,7 +237,7 @@ def test_packed_data_is_only_read_and_its_statistics_are_found_in_the_cache(sign
 
 def test_packed_data_that_was_damaged_is_not_told_to_be_removed(signs, tmp_path):
     pack.run({"phoenix": signs / "phoenix"}, tmp_path / "data", 0, Silent())
-    features = tmp_path / "data" / "phoenix" / "features.f16"
+    features = tmp_path / "data" / "phoenix" / packed.RECORDS
     features.write_bytes(b"\1" * 4 + features.read_bytes()[4:])
     found = runs.of(runs.check("i3d-teacher", tmp_path / "data", tmp_path / "work"), "cache")
     assert "1 sentences of" in found["seen"]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slowfast_kit import folders, task, tiny
 
+from trainers.data import packed
 from trainers.data.normalise import NormalisedTwice
+from trainers.data.packed import Shard, Source
 from trainers.data.refusal import Unusable
 from trainers.engine import precision
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
-from trainers.slowfast import boxes, clips, decode, files, pixels, sample, shards, video
-from trainers.slowfast.cache import open_cache
-from trainers.slowfast.shards import Kind, Shard, Source
+from trainers.slowfast import boxes, clips, decode, files, frame_cache, pixels, sample, video
+from trainers.slowfast.frame_cache import open_cache
+from trainers.slowfast.frames import Kind
 
 
 def records(videos, count=None):
@@ -31,12 +34,15 @@ def cache(root, some, workers=1, kind=None):
     return open_cache(root, some, kind or Kind(36, "jpeg"), {}, Silent(), workers)
 
 
-def one_shard(root, videos, count=3):
-    sources = []
-    for record in records(videos, count):
-        facts = record.path.stat()
-        sources.append(Source(record.id, str(record.path), facts.st_size, facts.st_mtime_ns, None))
-    return Shard(str(root), Kind(36, "jpeg"), tuple(sources))
+def one_shard(root, videos, count=3) -> Shard:
+    (shard,) = frame_cache.shards(root, records(videos, count), Kind(36, "jpeg"), {})
+    return shard
+
+
+def build(*shards: Shard, workers: int = 1) -> list[int]:
+    counts: list[int] = []
+    decode.build_all(shards, counts.append, workers)
+    return counts
 
 
 def test_every_frame_is_read_square_and_close_to_what_was_written(tmp_path):
@@ -98,11 +104,11 @@ def test_what_the_system_cannot_give_of_a_video_is_no_verdict_on_it(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_process_that_cannot_read_a_video_names_it_and_leaves_no_shard(workers, videos, tmp_path):
     good = one_shard(tmp_path / "cache", videos, 1)
-    bad = Shard(good.folder, good.kind, (*good.sources, Source("bad", str(UNREADABLE), 0, 0, None)))
-    Path(good.folder).mkdir()
+    bad = replace(good, sources=(*good.sources, Source("bad", str(UNREADABLE), 0, 0)))
+    Path(good.root).mkdir()
     with pytest.raises(DataUnusable, match=f"{UNREADABLE} could not be read: Input/output error"):
-        list(decode.build_all([bad, bad], workers))
-    assert list(Path(good.folder).iterdir()) == []
+        build(bad, bad, workers=workers)
+    assert list(Path(good.root).iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -120,7 +126,7 @@ def test_a_process_that_dies_is_told_with_the_video_it_was_at(death, said, video
         lambda words, **more: right([sys.executable, "-c", script + death], **more),
     )
     with pytest.raises(decode.Failed, match=f"^{second}: the process that decoded it ended, .*{said}"):
-        list(decode.build_all([shard, shard], 2))
+        build(shard, shard, workers=2)
 
 
 def test_the_frames_of_a_long_video_are_not_kept_before_it_is_refused(tmp_path, monkeypatch):
@@ -157,38 +163,35 @@ def test_frames_come_out_of_the_cache_as_predict_would_keep_them(videos, tmp_pat
 
 def test_a_cache_cut_short_goes_on_and_a_changed_one_is_seen(videos, tmp_path):
     shard = one_shard(tmp_path, videos)
-    shards.build(shard)
-    assert shards.whole(shard)
-    frames, index = shard.files
+    build(shard)
+    assert packed.is_complete(shard.folder)
+    frames, index = shard.folder / packed.RECORDS, shard.folder / packed.INDEX
     frames.write_bytes(frames.read_bytes()[:-5])
-    assert not shards.whole(shard)
-    shards.build(shard)
+    assert not packed.is_complete(shard.folder)
+    build(shard)
     held = cache(tmp_path, records(videos, 3))
-    assert held.damaged() == []
+    assert held.damaged() == {}
     content = bytearray(frames.read_bytes())
     content[100] ^= 255
     frames.write_bytes(content)
     assert len(cache(tmp_path, records(videos, 3)).damaged()) == 1
     index.unlink()
-    assert cache(tmp_path, records(videos, 3)).damaged() == []
+    assert cache(tmp_path, records(videos, 3)).damaged() == {}
 
 
 def test_only_shards_that_are_not_there_are_made(videos, tmp_path, monkeypatch):
     some = records(videos, 4)
     cache(tmp_path, some)
-    monkeypatch.setattr(shards, "build", lambda shard: pytest.fail("decoded twice"))
-    monkeypatch.setattr(decode, "build", shards.build)
+    monkeypatch.setattr(decode, "build_all", lambda *_, **more: pytest.fail("decoded twice"))
     assert set(cache(tmp_path, some).rows) == {record.id for record in some}
 
 
 def test_processes_make_the_same_shards(videos, tmp_path):
-    alone, beside = (one_shard(tmp_path / name, videos, 2) for name in ("a", "b"))
-    for shard in (alone, beside):
-        shard.files[0].parent.mkdir()
-    shards.build(alone)
-    assert list(decode.build_all([beside, beside], 2)) == [2, 2]
-    for one, other in zip(alone.files, beside.files, strict=True):
-        assert one.read_bytes() == other.read_bytes()
+    here, in_processes = (one_shard(tmp_path / name, videos, 2) for name in ("a", "b"))
+    assert build(here) == [1, 1]
+    assert build(in_processes, in_processes, workers=2) == [2, 2]
+    for name in (packed.RECORDS, packed.INDEX):
+        assert (here.folder / name).read_bytes() == (in_processes.folder / name).read_bytes()
 
 
 def test_face_boxes_are_asked_of_every_video(videos, tmp_path):
@@ -281,6 +284,6 @@ def test_the_manifest_of_a_run_says_why_each_file_is_not_used(videos, frames_cac
 
 def test_an_index_says_how_many_frames_a_second_a_video_has(videos, tmp_path):
     shard = one_shard(tmp_path, videos, 1)
-    shards.build(shard)
-    (row,) = json.loads(shard.files[1].read_text())["rows"]
+    build(shard)
+    (row,) = json.loads((shard.folder / packed.INDEX).read_text())["rows"]
     assert (row["rate"], len(row["sizes"])) == (24.0, 24)

@@ -21,7 +21,7 @@ from trainers.slowfast import files, rules, sample, use
 from trainers.slowfast import task as tasks
 from trainers.slowfast.data import Data
 from trainers.slowfast.files import Chosen
-from trainers.slowfast.shards import Row
+from trainers.slowfast.frame_cache import Row
 from trainers.slowfast.task import SlowFastTask
 
 CPU = Group(torch.device("cpu"))
@@ -212,7 +212,7 @@ class Frames:
         self.held: dict[str, np.ndarray] = {}
 
     def add(self, id: str, frames: np.ndarray) -> None:
-        self.held[id], self.rows[id] = frames, Row(id, 0, [1] * len(frames), 24.0, id)
+        self.held[id], self.rows[id] = frames, Row(id, 0, len(frames), id, [1] * len(frames), 24.0)
 
     def frames(self, id: str, wanted: np.ndarray) -> np.ndarray:
         return self.held[id][wanted]
@@ -244,7 +244,7 @@ def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Pat
         label_smoothing=0.0,
     )
     chosen = Chosen(Listing(len(records), tuple(records), ()), home, by_manifest=True)
-    held = SlowFastTask(config, Data(chosen, tuple(records), (), cache, root))
+    held = SlowFastTask(config, Data(len(records), tuple(records), (), home, cache, chosen, root))
     said = TrainingLoop(held, root, Silent(), CPU, talk=False).run().message
     return float(said.split()[2])
 

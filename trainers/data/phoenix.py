@@ -6,7 +6,7 @@ https://www-i6.informatik.rwth-aachen.de/~koller/RWTH-PHOENIX/.
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def is_sign(gloss: str) -> bool:
     return not (marked or pointing or len(gloss) < 2)
 
 
-FILTERS = {"signs": is_sign, "none": bool}
+FILTERS: dict[str, Callable[[str], bool]] = {"signs": is_sign, "none": bool}
 """By name: which glosses come into the vocabulary."""
 
 

@@ -1,27 +1,21 @@
-"""NPZ files, read strictly, and the memory-mapped cache that spares an epoch their unzipping."""
+"""NPZ files of embeddings, read strictly, and the packed cache of their features."""
 
-import hashlib
 import io
-import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from trainers.data import emotions, partial, recordings
-from trainers.data.recordings import Listing, Record, Refusal
+from trainers.data import emotions, packed
+from trainers.data.emotion_data import EmotionData
+from trainers.data.packed import Encoded, Source
+from trainers.data.recordings import Listing
 from trainers.data.refusal import Unusable, read_or_stop
 from trainers.engine.events import Events
 from trainers.facenet_lstm.files import stem
 
 WIDTH = 512
-SCHEMA = 1
 KEY = "video_features"
-FEATURES, INDEX = "features.f32", "index.json"
 
 
 def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> np.ndarray:
@@ -40,13 +34,13 @@ def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> n
 def _parsed(content: bytes) -> tuple[np.ndarray, int | None, str]:
     """Features, how many time stamps there are, the video it names."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            keys = list(held.keys())
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            keys = list(arrays.keys())
             if KEY not in keys:
                 raise Unusable(f"has no key {KEY}", f"it holds {', '.join(keys) or 'nothing'}")
-            values = held[KEY]
-            steps = len(held["timestamps"]) if "timestamps" in keys else None
-            source = str(held["video_path"]) if "video_path" in keys else ""
+            values = arrays[KEY]
+            steps = len(arrays["timestamps"]) if "timestamps" in keys else None
+            source = str(arrays["video_path"]) if "video_path" in keys else ""
     except (Unusable, MemoryError):
         raise
     except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
@@ -82,139 +76,34 @@ def _same_video(name: emotions.Name, source: str) -> None:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Where a record's features stand, their hash, and the row norm farthest from 1."""
+class Row(packed.Row):
+    """A record's time steps, and the row norm farthest from 1."""
 
-    id: str
-    offset: int
     steps: int
-    sha256: str
     norm: float
 
 
-class Cache:
-    """The features of all usable records, memory-mapped."""
-
-    def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / INDEX).read_text())
-        self.folder = folder
-        self.rows = {row["id"]: Row(**row) for row in index["rows"]}
-        self.refused: list[dict[str, str]] = index["refused"]
-        steps = sum(row.steps for row in self.rows.values())
-        shape = (steps, WIDTH)
-        if (folder / FEATURES).stat().st_size != steps * WIDTH * 4:
-            raise OSError(f"{folder / FEATURES} is not as long as its index says")
-        self._values = (
-            np.memmap(folder / FEATURES, np.float32, "r", shape=shape)
-            if steps
-            else np.zeros(shape, np.float32)
-        )
+class Cache(packed.Cache[Row]):
+    """The features of all usable records."""
 
     def features(self, id: str) -> np.ndarray:
         """(T, 512) float32, a read-only view of the file."""
-        row = self.rows[id]
-        return np.asarray(self._values[row.offset : row.offset + row.steps])
-
-    def damaged(self) -> list[str]:
-        """The ids whose features are not those that were written."""
-        return [id for id, row in self.rows.items() if _hash(self.features(id)) != row.sha256]
-
-
-def _hash(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-
-
-def _listing_key(records: Sequence[Record], min_steps: int) -> str:
-    """Names, sizes and times of the files: tells, without reading them, that a cache is theirs."""
-    lines = [f"schema {SCHEMA} min_steps {min_steps}"]
-    for record in records:
-        facts = record.path.stat()
-        lines.append(f"{record.id} {record.path} {facts.st_size} {facts.st_mtime_ns}")
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return self.content(id).view(np.float32).reshape(-1, WIDTH)
 
 
 def open_cache(root: Path, listing: Listing, min_steps: int, events: Events) -> Cache:
-    """The cache of these files below `root`, built if it is not there."""
-    folder = root / _listing_key(listing.records, min_steps)
-    try:
-        return Cache(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        _build(folder, listing.records, min_steps, events)
-    return Cache(folder)
+    """The cache of these files below `root`; what is missing is built. Raises Unread."""
+    names = {record.id: record.name for record in listing.records}
+
+    def encode(source: Source) -> Encoded:
+        values = read_npz(Path(source.path), min_steps, names[source.id])
+        norms = np.linalg.norm(values, axis=1)
+        norm = float(norms[np.argmax(np.abs(norms - 1.0))])
+        return Encoded(values.tobytes(), {"steps": len(values), "norm": norm})
+
+    sources = [Source.of(record.id, record.path, str(record.path)) for record in listing.records]
+    shards = packed.shards(root, f"facenet features, min_steps {min_steps}", sources)
+    return Cache(packed.ensure(shards, Row, packed.build_here(encode), events), Row)
 
 
-def _build(folder: Path, records: Sequence[Record], min_steps: int, events: Events) -> None:
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    rows: list[Row] = []
-    refused: list[dict[str, str]] = []
-    with partial.swept(beside), (beside / FEATURES).open("wb") as file:
-        for done, (record, values) in enumerate(_read_all(records, min_steps), 1):
-            if isinstance(values, Unusable):
-                fault = {"code": values.code, "reason": values.reason, "detail": values.detail}
-                refused.append({"id": record.id, **fault})
-            else:
-                start = rows[-1].offset + rows[-1].steps if rows else 0
-                rows.append(_row(record, values, start))
-                file.write(values.tobytes())
-            if done % 250 == 0 or done == len(records):
-                events("progress", phase="cache", step=done, of=len(records))
-        file.flush()
-        os.fsync(file.fileno())
-    index = {"schema": SCHEMA, "rows": [asdict(row) for row in rows], "refused": refused}
-    (beside / INDEX).write_text(json.dumps(index))
-    _publish(beside, folder)
-
-
-def _publish(beside: Path, folder: Path) -> None:
-    if folder.exists():
-        # Either damaged, or another run was faster: the same files give the same cache.
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
-        beside.rename(folder)
-    except OSError:
-        shutil.rmtree(beside)
-
-
-def _read_all(records: Sequence[Record], min_steps: int) -> Iterator[tuple[Record, np.ndarray | Unusable]]:
-    for record in records:
-        try:
-            yield record, read_npz(record.path, min_steps, record.name)
-        except Unusable as fault:
-            yield record, fault
-
-
-def _row(record: Record, values: np.ndarray, offset: int) -> Row:
-    norms = np.linalg.norm(values, axis=1)
-    farthest = float(norms[np.argmax(np.abs(norms - 1.0))])
-    return Row(record.id, offset, len(values), _hash(values), farthest)
-
-
-@dataclass(frozen=True)
-class Data:
-    """The usable records in order, the split of each (`home`), and what was refused."""
-
-    found: int
-    records: tuple[Record, ...]
-    refused: tuple[Refusal, ...]
-    home: dict[str, str]
-    cache: Cache
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of every usable record: its split, label and features, wherever they lie."""
-        digests = {id: row.sha256 for id, row in self.cache.rows.items()}
-        return recordings.fingerprint(self.records, self.home, digests)
-
-
-def join(listing: Listing, home: dict[str, str], cache: Cache) -> Data:
-    """What the names tell and what the files hold, put together."""
-    usable = tuple(record for record in listing.records if record.id in cache.rows)
-    paths = {record.id: record.path for record in listing.records}
-    unread = [_refusal(paths[entry["id"]], entry) for entry in cache.refused]
-    return Data(listing.found, usable, (*listing.refused, *unread), home, cache)
-
-
-def _refusal(path: Path, entry: dict[str, Any]) -> Refusal:
-    return Refusal(path, entry["code"], entry["reason"], entry["detail"])
+Data = EmotionData[Cache]

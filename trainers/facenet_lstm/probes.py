@@ -79,8 +79,9 @@ def whole(held: data.Data) -> list[Finding]:
     bad = held.cache.damaged()
     if not bad:
         return []
-    seen = f"{len(bad)} records of {held.cache.folder} changed: {health.first(bad)}"
-    return [health.error("cache", seen, f"remove {held.cache.folder}; it is built again")]
+    shards = health.first(sorted({str(path) for path in bad.values()}))
+    seen = f"{len(bad)} records of {shards} changed: {health.first(list(bad))}"
+    return [health.error("cache", seen, f"remove {shards}; it is built again")]
 
 
 def duplicates(held: data.Data) -> list[Finding]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trainers.data import emotions, normalise, recordings
+from trainers.data.emotion_data import join
 from trainers.data.recordings import Record
 from trainers.data.refusal import Unusable
 from trainers.engine import checkpoint, health, metrics, rng, seen
@@ -208,7 +209,7 @@ def load(config: Config, folders: Mapping[str, Path], cache_root: Path, events: 
     listing = files.scan(folders, config)
     home = recordings.split_records(listing.records, config)
     cache = data.open_cache(cache_root, listing, config.min_steps, events)
-    return data.join(listing, home, cache)
+    return join(listing, home, cache)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """A teacher's logits for every training sentence, computed once and kept by hash."""
 
 import hashlib
-import json
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from trainers import registry
+from trainers.data import packed
 from trainers.data.landmarks import Layout
-from trainers.data.sign.data import Cache, publish
+from trainers.data.packed import Advance, Encoded, Shard, Source
+from trainers.data.sign.data import SHARD_SIZE, Cache
 from trainers.data.sign.files import Record
 from trainers.engine import checkpoint, health
 from trainers.engine.events import Events
 from trainers.tasks.vocabulary import Vocabulary
-
-LOGITS, INDEX = "logits.f16", "index.json"
 
 
 def resolve(path: Path) -> Path:
@@ -39,30 +39,30 @@ def refuse(path: Path, why: str) -> health.DataUnusable:
     return health.DataUnusable([health.error("teacher", f"{path}: {why}", fix, "teacher")])
 
 
-class Teacher:
-    """The logits (T', V) float16 of some sentences, memory-mapped."""
+@dataclass(frozen=True)
+class Row(packed.Row):
+    """Output frames of a sentence."""
 
-    def __init__(self, folder: Path, digest: str) -> None:
-        index = json.loads((folder / INDEX).read_text())
-        self.digest = digest
-        self.words: int = index["words"]
-        self.rows: dict[str, tuple[int, int]] = {id: (at, steps) for id, at, steps in index["rows"]}
-        total = sum(steps for _, steps in self.rows.values())
-        if (folder / LOGITS).stat().st_size != total * self.words * 2:
-            raise OSError(f"{folder / LOGITS} is not as long as its index says")
-        self._values = np.memmap(folder / LOGITS, np.float16, "r", shape=(total, self.words))
+    steps: int
+
+
+class Teacher(packed.Cache[Row]):
+    """The logits (T', V) float16 of some sentences; `digest` is that of the checkpoint."""
+
+    def __init__(self, folders: Sequence[Path], words: int, digest: str) -> None:
+        super().__init__(folders, Row)
+        self.words, self.digest = words, digest
 
     def logits(self, id: str) -> np.ndarray:
         """(T', V) float16 of a sentence as it is, without augmentation."""
-        at, steps = self.rows[id]
-        return np.asarray(self._values[at : at + steps])
+        return self.content(id).view(np.float16).reshape(-1, self.words)
 
 
 def open_teacher(
     path: Path,
     records: Sequence[Record],
     cache: Cache,
-    given: tuple[Vocabulary, Layout],
+    data: tuple[Vocabulary, Layout],
     work: Path,
     events: Events,
 ) -> Teacher:
@@ -71,18 +71,15 @@ def open_teacher(
     Raises DataUnusable for a teacher of other glosses or of another layout.
     """
     try:
-        held = checkpoint.read(resolve(path))
+        found = checkpoint.read(resolve(path))
     except checkpoint.Damaged as fault:
         raise refuse(path, str(fault)) from fault
-    _same(path, held.manifest["preprocessing"], *given)
-    digest = hashlib.sha256((held.path / checkpoint.MANIFEST).read_bytes()).hexdigest()
-    lines = "\n".join([digest, *(f"{record.id} {cache.rows[record.id].sha256}" for record in records)])
-    folder = work / f"teacher-{hashlib.sha256(lines.encode()).hexdigest()[:32]}"
-    try:
-        return Teacher(folder, digest)
-    except (OSError, ValueError, KeyError):
-        _compute(held, folder, records, cache, events)
-    return Teacher(folder, digest)
+    _same(path, found.manifest["preprocessing"], *data)
+    digest = hashlib.sha256((found.path / checkpoint.MANIFEST).read_bytes()).hexdigest()
+    sources = [Source(r.id, "", 0, 0, cache.rows[r.id].sha256) for r in records]
+    shards = packed.shards(work, f"logits of {digest}", sources, SHARD_SIZE)
+    folders = packed.ensure(shards, Row, partial(_compute, found, cache), events)
+    return Teacher(folders, len(data[0]), digest)
 
 
 def _same(path: Path, kept: dict[str, Any], vocabulary: Vocabulary, layout: Layout) -> None:
@@ -96,23 +93,13 @@ def _same(path: Path, kept: dict[str, Any], vocabulary: Vocabulary, layout: Layo
         raise refuse(path, f"its layout is {Layout.from_dict(kept['layout']).name}, the data's {layout.name}")
 
 
-def _compute(
-    held: checkpoint.Checkpoint, folder: Path, records: Sequence[Record], cache: Cache, events: Events
-) -> None:
-    restored = registry.task(held.manifest["trainer"]).restore(held)
+def _compute(teacher: checkpoint.Checkpoint, cache: Cache, shards: Sequence[Shard], advance: Advance) -> None:
+    restored = registry.task(teacher.manifest["trainer"]).restore(teacher)
     if torch.cuda.is_available():
         restored.model.to("cuda")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own: two runs may begin with the same teacher at once.
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    rows: list[tuple[str, int, int]] = []
-    with (beside / LOGITS).open("wb") as file:
-        for done, record in enumerate(records, 1):
-            logits = restored.logits(cache.raw(record.id)).numpy().astype(np.float16)
-            at = rows[-1][1] + rows[-1][2] if rows else 0
-            rows.append((record.id, at, len(logits)))
-            file.write(logits.tobytes())
-            if done % 100 == 0 or done == len(records):
-                events("progress", phase="cache", step=done, of=len(records))
-    (beside / INDEX).write_text(json.dumps({"words": len(restored.vocabulary), "rows": rows}))
-    publish(beside, folder)
+
+    def encode(source: Source) -> Encoded:
+        logits = restored.logits(cache.raw(source.id)).numpy().astype(np.float16)
+        return Encoded(logits.tobytes(), {"steps": len(logits)})
+
+    packed.build_here(encode)(shards, advance)

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from trainers.data import emotions, recordings
-from trainers.data.recordings import Record, Refusal
+from trainers.data.emotion_data import EmotionData, join
+from trainers.data.recordings import Record
 from trainers.engine import rng
 from trainers.engine.events import Events
 from trainers.engine.sampler import Key
 from trainers.slowfast import boxes, clips, files, manifest
-from trainers.slowfast.cache import Cache, open_cache
 from trainers.slowfast.config import Config
 from trainers.slowfast.files import Chosen
-from trainers.slowfast.shards import Kind
+from trainers.slowfast.frame_cache import Cache, open_cache
+from trainers.slowfast.frames import Kind
 
 CLASSES = emotions.CLASSES
 FOLDER = "slowfast"
@@ -26,34 +27,16 @@ FOLDER = "slowfast"
 
 
 @dataclass(frozen=True)
-class Data:
-    """The usable videos in order, what was refused, the splits, the frames, where the manifests are kept."""
+class Data(EmotionData[Cache]):
+    """Videos with their splits and frames; `folder` is where the manifests are kept."""
 
     chosen: Chosen
-    records: tuple[Record, ...]
-    refused: tuple[Refusal, ...]
-    cache: Cache
     folder: Path
-
-    @property
-    def found(self) -> int:
-        """Files found."""
-        return self.chosen.listing.found
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of every usable video: its split, label and frames, wherever they lie."""
-        digests = {id: row.sha256 for id, row in self.cache.rows.items()}
-        return recordings.fingerprint(self.records, self.chosen.home, digests)
 
     @property
     def manifest(self) -> Path:
         """Where the manifest of these very videos and splits is."""
         return self.folder / f"manifest-{self.fingerprint[:12]}.csv"
-
-    def by_split(self) -> dict[str, list[Record]]:
-        """Split to its videos."""
-        return recordings.by_split(self.records, self.chosen.home)
 
 
 def kind(config: Config) -> Kind:
@@ -66,20 +49,13 @@ def load(chosen: Chosen, config: Config, folders: Mapping[str, Path], root: Path
 
     Raises boxes.BadBoxes and video.MissingPackage.
     """
-    listed = chosen.listing.records
-    given = boxes.of(listed, folders) if config.crop == "faces" else {}
-    cache = open_cache(root / FOLDER, listed, kind(config), given, events)
-    records = tuple(record for record in listed if record.id in cache.rows)
-    paths = {record.id: record.path for record in listed}
-    unread = [
-        Refusal(paths[entry["id"]], "files.decodable", entry["reason"], entry["detail"])
-        for entry in cache.refused
-    ]
-    refused = (*chosen.listing.refused, *unread)
-    held = Data(chosen, records, refused, cache, root / FOLDER)
-    whole = recordings.Listing(chosen.listing.found, records, refused)
-    manifest.write(held.manifest, whole, chosen.home, folders)
-    return held
+    listing, root = chosen.listing, root / FOLDER
+    face_boxes = boxes.of(listing.records, folders) if config.crop == "faces" else {}
+    cache = open_cache(root, listing.records, kind(config), face_boxes, events)
+    data = Data(**vars(join(listing, chosen.home, cache)), chosen=chosen, folder=root)
+    usable = recordings.Listing(listing.found, data.records, data.refused)
+    manifest.write(data.manifest, usable, chosen.home, folders)
+    return data
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,46 @@
-"""`python -m trainers.slowfast.decode`: makes one shard, described on stdin, in a process of its own."""
+"""`python -m trainers.slowfast.decode`: writes one shard of the frame cache, described on stdin.
+
+A video that crashes the decoder ends that process alone, and is known by name.
+"""
 
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+from trainers.data import packed
+from trainers.data.packed import Advance, Encoded, Shard, Source
 from trainers.data.refusal import Unread
 from trainers.engine.events import complain, say
 from trainers.engine.workers import let_the_parent_decide
-from trainers.slowfast.shards import Kind, Shard, Source, build
+from trainers.slowfast import video
+from trainers.slowfast.frames import Kind
 
 ROOT = Path(__file__).parents[2]
 UNREAD = 65
 
 
 class Failed(RuntimeError):
-    """A process that was to make a shard ended otherwise: the video it was at, and how it ended."""
+    """A decoding process ended without its shard; the message names the video and how it ended."""
 
 
-def build_all(shards: Sequence[Shard], workers: int) -> Iterator[int]:
-    """Make shards, `workers` at a time; gives how many videos each has, as they are done.
-
-    Raises Failed, or Unread.
-    """
+def build_all(shards: Sequence[Shard], advance: Advance, workers: int) -> None:
+    """Write shards, `workers` of them at a time. Raises Failed, or Unread."""
+    video.av()
     if workers < 2 or len(shards) < 2:
-        yield from map(build, shards)
+        packed.build_here(Kind.of(shards[0].encoding).encode)(shards, advance)
         return
     with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(_apart, shards)
+        for records in pool.map(_in_process, shards):
+            advance(records)
 
 
-def _apart(shard: Shard) -> int:
+def _in_process(shard: Shard) -> int:
+    """Write one shard in a process of its own; the number of its videos."""
     done = subprocess.run(
         [sys.executable, "-m", __name__],
         input=json.dumps(asdict(shard)),
@@ -45,32 +51,33 @@ def _apart(shard: Shard) -> int:
         check=False,
     )
     if done.returncode:
-        begun = [json.loads(line) for line in done.stdout.splitlines()]
-        raise _fault(begun[-1] if begun else shard.sources[0].path, done.returncode, done.stderr.strip())
+        paths = [json.loads(line) for line in done.stdout.splitlines()]
+        raise _fault(paths[-1] if paths else shard.sources[0].path, done.returncode, done.stderr.strip())
     return len(shard.sources)
 
 
-def _fault(path: str, code: int, said: str) -> Failed | Unread:
-    """Why a process ended that had come to this video."""
+def _fault(path: str, code: int, stderr: str) -> Failed | Unread:
+    """Why a process ended that was decoding this video."""
     if code == UNREAD:
-        return Unread(path, said)
-    last = (said.splitlines() or ["it said nothing"])[-1]
+        return Unread(path, stderr)
+    last = (stderr.splitlines() or ["no error message"])[-1]
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}: {last}"
     hint = "; perhaps memory ran out" if code == -signal.SIGKILL else ""
     return Failed(f"{path}: the process that decoded it ended, {how}{hint}")
 
 
 def main() -> None:
-    """One shard from stdin; each path that it comes to on stdout, in JSON."""
+    """Write the shard on stdin; prints the path of each video before it is decoded, as JSON."""
     let_the_parent_decide()
-    held = json.load(sys.stdin)
-    sources = [
-        Source(**{**source, "box": tuple(source["box"]) if source["box"] else None})
-        for source in held["sources"]
-    ]
-    shard = Shard(held["folder"], Kind(**held["kind"]), tuple(sources))
+    request = json.load(sys.stdin)
+    shard = Shard(**{**request, "sources": tuple(Source(**source) for source in request["sources"])})
+
+    def encode(source: Source) -> Encoded:
+        say(json.dumps(source.path))
+        return Kind.of(shard.encoding).encode(source)
+
     try:
-        build(shard, begins=lambda path: say(json.dumps(path)))
+        packed.write(shard.folder, shard.sources, encode)
     except Unread as fault:
         complain(fault.why)
         sys.exit(UNREAD)

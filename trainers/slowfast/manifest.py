@@ -7,13 +7,13 @@
 
 import csv
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainers.data.recordings import Listing, Record, Refusal, stem
 from trainers.data.splits import SPLITS
+from trainers.engine import atomic
 
 NAME = "manifest.csv"
 COLUMNS = ("path", "dataset", "label", "split", "actor", "take", "bytes", "mtime", "excluded")
@@ -113,8 +113,10 @@ def _absent(listing: Listing, lines: Mapping[str, Line]) -> list[Refusal]:
 def write(path: Path, listing: Listing, home: Mapping[str, str], folders: Mapping[str, Path]) -> None:
     """Every file found, used or not; appears under its name when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        atomic.replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for record in listing.records:
@@ -133,7 +135,6 @@ def write(path: Path, listing: Listing, home: Mapping[str, str], folders: Mappin
             )
         for refusal in listing.refused:
             writer.writerow({"path": _below(refusal.path, folders), "excluded": refusal.why})
-    beside.replace(path)
 
 
 def _below(path: Path, folders: Mapping[str, Path]) -> str:

@@ -110,8 +110,9 @@ def whole(held: data.Data) -> list[Finding]:
     bad = held.cache.damaged()
     if not bad:
         return []
-    seen = f"{len(bad)} cached videos changed: {health.first(bad)}"
-    return [health.error("cache", seen, f"remove {held.folder}; it is built again")]
+    shards = health.first(sorted({str(path) for path in bad.values()}))
+    seen = f"{len(bad)} cached videos of {shards} changed: {health.first(list(bad))}"
+    return [health.error("cache", seen, f"remove {shards}; it is built again")]
 
 
 def duplicates(held: data.Data) -> list[Finding]:

@@ -4,7 +4,7 @@ torch's own loss takes a blank within a target, an id beyond the vocabulary and 
 word, and gives an infinite loss, or with zero_infinity a silent 0, where nothing can be aligned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ class Misuse(ValueError):
     """Not what CTC is defined for; the message says which rule is broken and where."""
 
 
-def frames_needed(target: Sequence[int]) -> int:
+def frames_needed(target: Sequence[Hashable]) -> int:
     """Output frames that a target takes: its length, and a blank between neighbours that repeat."""
     return len(target) + sum(a == b for a, b in zip(target[1:], target, strict=False))
 

@@ -56,11 +56,11 @@ class Listing:
 
 
 class BadFolder(Exception):
-    """The folder cannot be listed at all: the rule's code, what was seen, what to do."""
+    """The folder cannot be listed at all: the rule's code, what is wrong, what to do."""
 
-    def __init__(self, code: str, seen: str, fix: str) -> None:
-        super().__init__(f"{seen}: {fix}")
-        self.code, self.seen, self.fix = code, seen, fix
+    def __init__(self, code: str, message: str, fix: str) -> None:
+        super().__init__(f"{message}: {fix}")
+        self.code, self.message, self.fix = code, message, fix
 
 
 def scan(folder: Path, config: SignConfig) -> Listing:
@@ -101,8 +101,8 @@ def _protocol(folder: Path, asked: str) -> tuple[str, dict[str, Path]]:
 
 
 def _entry(sentence: phoenix.Sentence, folder: Path, packed: bool, config: SignConfig) -> Record | Refusal:
-    kept = phoenix.FILTERS[config.gloss_filter]
-    words = tuple(gloss for gloss in sentence.glosses if kept(gloss))
+    is_kept = phoenix.FILTERS[config.gloss_filter]
+    words = tuple(gloss for gloss in sentence.glosses if is_kept(gloss))
     path = None if packed else feature_file(folder, sentence.split, sentence.id)
     if not packed and path is None:
         return Refusal(sentence.id, "schema.keys", "has no feature file")

@@ -1,13 +1,13 @@
 """`prepare --phoenix DIR`: a corpus and its feature files as one packed folder, a data folder of its own."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.data import phoenix
+from trainers.data import packed, phoenix
 from trainers.data.sign import data, files
 from trainers.data.sign.config import SignConfig
+from trainers.data.sign.files import Listing
 from trainers.engine import health
 from trainers.engine.events import Events
 
@@ -19,18 +19,29 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
     try:
         listing = files.scan(folder, config)
     except files.BadFolder as fault:
-        raise health.DataUnusable([health.error(fault.code, fault.seen, fault.fix)]) from fault
-    if listing.packed is not None:
-        seen = f"{folder} is packed already"
-        raise health.DataUnusable([health.error("data.folders", seen, f"--data phoenix={folder}")])
-    moved = data.build(target, listing, config.min_frames, True, events)
+        raise health.DataUnusable([health.error(fault.code, fault.message, fault.fix)]) from fault
+    _check_target(folder, listing, target)
+    listed = data.sources(listing.records)
+    header = {"layout": listing.layout.as_dict(), "protocol": listing.protocol}
+    advance = packed.progress(events, 0, len(listed))
+    packed.write(target, packed.counted(listed, advance), data.encoder(config), header, replace=True)
     for path in phoenix.protocols(folder)[listing.protocol].values():
         shutil.copyfile(path, target / path.name)
-    held = json.loads((target / files.INDEX).read_text())
+    cache = data.Cache(to, [target])
     return {
         "folders": {"phoenix": str(target)},
-        "sentences": len(held["rows"]),
-        "refused": [f"{entry['id']}: {entry['reason']}" for entry in held["refused"]],
-        "bytes_read": moved["read"],
-        "bytes_written": moved["written"],
+        "sentences": len(cache.rows),
+        "refused": [f"{id}: {fault.reason}" for id, fault in cache.refused.items()],
+        "bytes_read": sum(source.size for source in listed),
+        "bytes_written": sum(row.size for row in cache.rows.values()),
     }
+
+
+def _check_target(folder: Path, listing: Listing, target: Path) -> None:
+    """The target is replaced as a whole: it must be nothing, or what `prepare` wrote before."""
+    if listing.packed is not None:
+        message = f"{folder} is packed already"
+        raise health.DataUnusable([health.error("data.folders", message, f"--data phoenix={folder}")])
+    if target.exists() and (folder.samefile(target) or not (target / packed.INDEX).is_file()):
+        message = f"{target} exists and is not a folder that `prepare` packed"
+        raise health.DataUnusable([health.error("data.folders", message, "name another folder: --to DIR")])

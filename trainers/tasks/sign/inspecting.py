@@ -6,7 +6,7 @@ import numpy as np
 
 from trainers.data.landmarks import ORDERS, Layout
 from trainers.data.sign import reading
-from trainers.data.sign.data import Data
+from trainers.data.sign.data import PACK_AGAIN, Data
 from trainers.engine import health
 from trainers.engine.health import Finding
 
@@ -38,10 +38,9 @@ def whole(held: Data) -> list[Finding]:
     bad = held.cache.damaged()
     if not bad:
         return []
-    seen = f"{len(bad)} sentences of {held.cache.folder} changed: {health.first(bad)}"
-    fix = f"remove {held.cache.folder}; it is built again"
-    if held.listing.packed is not None:
-        fix = "copy it anew, or pack the feature files again: gpujob prepare TRAINER --phoenix DIR"
+    shards = health.first(sorted({str(path) for path in bad.values()}))
+    seen = f"{len(bad)} sentences of {shards} changed: {health.first(list(bad))}"
+    fix = f"remove {shards}; it is built again" if held.listing.packed is None else PACK_AGAIN
     return [health.error("cache", seen, fix)]
 
 

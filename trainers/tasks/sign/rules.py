@@ -122,7 +122,7 @@ def check_files(data: Mapping[str, str], config: SignConfig) -> tuple[list[Findi
         listing = files.scan(Path(data.get("phoenix", "")), config)
     except files.BadFolder as fault:
         empty = {"found": 0, "used": 0, "refused": [], "tables": []}
-        return [health.error(fault.code, fault.seen, fault.fix)], False, empty
+        return [health.error(fault.code, fault.message, fault.fix)], False, empty
     findings = check(listing, listing.records, listing.refused, config)
     table = report(listing.found, listing.records, listing.refused)
     return findings, bool(listing.records), table

@@ -219,8 +219,8 @@ def load(
     try:
         listing = files.scan(folders["phoenix"], config)
     except files.BadFolder as fault:
-        raise health.DataUnusable([health.error(fault.code, fault.seen, fault.fix)]) from fault
-    held = data.load(folders["phoenix"], listing, cache, config, events)
+        raise health.DataUnusable([health.error(fault.code, fault.message, fault.fix)]) from fault
+    held = data.load(listing, cache, config, events)
     short = [refusal for record in held.records if (refusal := _too_short(kind, record, held.cache))]
     ids = {refusal.id for refusal in short}
     kept = tuple(record for record in held.records if record.id not in ids)
