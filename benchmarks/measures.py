@@ -16,7 +16,7 @@ from benchmarks.plainway import HOST, PlainWay
 from orchestrator import registry, source
 from orchestrator.commands import config
 from orchestrator.digests import Digests
-from orchestrator.onhost import datafolder
+from orchestrator.onhost import folders
 from orchestrator.targets.base import Host
 from tests.support import GPUJOB, Client
 
@@ -93,7 +93,7 @@ def unchanged(client: Client, plain: PlainWay) -> Iterator[Row]:
     digests = Digests(client.home / "digests", time.time)
     with connected(client) as host:
         host.send_tree(source.read(folder, digests))
-        described = datafolder.describe("many", str(folder))
+        described = folders.describe("many", str(folder))
         host.send_data("many", described.fingerprint, folder, lambda count: None)
 
         def code() -> None:
@@ -105,7 +105,7 @@ def unchanged(client: Client, plain: PlainWay) -> Iterator[Row]:
             host.send_tree(source.read(folder, digests))
 
         def data() -> None:
-            found = datafolder.describe("many", str(folder))
+            found = folders.describe("many", str(folder))
             host.send_data("many", found.fingerprint, folder, lambda count: None)
 
         def rsync() -> None:
@@ -132,7 +132,7 @@ def bulk(client: Client, plain: PlainWay, mib: int, rate: float) -> Iterator[Row
     with connected(client) as host:
 
         def up() -> None:
-            found = datafolder.describe("x", str(folder))
+            found = folders.describe("x", str(folder))
             host.send_data(f"bulk{next(count)}", found.fingerprint, folder, lambda moved: None)
 
         def rsync_up() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core import codetree, shell
 from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
-from orchestrator.onhost import trees
+from orchestrator.onhost import folders
 
 if TYPE_CHECKING:
     import pathspec
@@ -51,7 +51,7 @@ def read(folder: Path, digests: Digests | None = None) -> Source:
     with ThreadPoolExecutor(len(_LISTS)) as pool:  # git's commands run while we look at the files
         staged, others, head, diff = (pool.submit(_git, folder, *words) for words in _LISTS)
         paths = _listed(folder, staged.result(), others.result() or b"")
-        found = digests.entries(folder, paths) if digests else trees.entries(str(folder), paths)
+        found = digests.entries(folder, paths) if digests else folders.tree_entries(str(folder), paths)
         tree = codetree.tree(found)
         commit = _text(head.result())
         if not tree.entries:
@@ -71,7 +71,7 @@ def package(folder: Path) -> Source:
     """A Python package as it is installed: its .py files below its own name."""
     paths = [p.relative_to(folder.parent).as_posix() for p in folder.rglob("*.py")]
     commit = _text(_git(folder, "rev-parse", "HEAD"))
-    return Source(folder.parent, codetree.tree(trees.entries(str(folder.parent), paths)), commit)
+    return Source(folder.parent, codetree.tree(folders.tree_entries(str(folder.parent), paths)), commit)
 
 
 def lay_out(source: Source, to: Path) -> None:
@@ -87,7 +87,7 @@ def lay_out(source: Source, to: Path) -> None:
             shutil.copyfile(source.folder / entry.path, target)
             target.chmod(0o555 if entry.kind == "exec" else 0o444)
     partial.mkdir(parents=True, exist_ok=True)
-    copied = codetree.tree(trees.entries(str(partial), [e.path for e in source.tree.entries]))
+    copied = codetree.tree(folders.tree_entries(str(partial), [e.path for e in source.tree.entries]))
     if copied.hash != source.tree.hash:
         shutil.rmtree(partial, ignore_errors=True)
         names = sorted(entry.path for entry in set(copied.entries) ^ set(source.tree.entries))

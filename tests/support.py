@@ -20,7 +20,7 @@ from typing import Any
 
 from orchestrator.cli import main
 from orchestrator.context import Context
-from orchestrator.onhost import proc
+from orchestrator.onhost import processes
 from orchestrator.process import Done
 from orchestrator.targets.base import Host
 from tests.rigs.patience import PATIENCE
@@ -168,9 +168,9 @@ def end_all(client: Client) -> None:
         state = spec.with_name("state.json")
         if state.exists():
             who = json.loads(state.read_text())
-            if proc.alive(who["supervisor"], who["boot"]):
+            if processes.is_alive(who["supervisor"], who["boot"]):
                 os.kill(who["supervisor"]["pid"], signal.SIGKILL)
-        proc.kill_marked(run["mark"])
+        processes.kill_marked(run["mark"])
         shutil.rmtree(f"/tmp/gpujob-{run['mark'][:16]}", ignore_errors=True)
 
 

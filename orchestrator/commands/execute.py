@@ -52,7 +52,7 @@ class Executor:
             with transfer.bar(self.ctx, step.bytes) as moved:
                 self.host.send_data(step.name, step.fingerprint, Path(step.source), moved)
         elif isinstance(step, EnvironmentStep):
-            helper.make_environment(self.host, step.environment)
+            helper.ensure_environment(self.host, step.environment)
         elif isinstance(step, StartStep):
             assert step.spec is not None
             job = step.spec["job"]
@@ -69,17 +69,17 @@ class Executor:
 
 def planned(facts: HostFacts, share_gpu: bool) -> dict[str, Any]:
     """What a start is judged by on the host: who was there when it was planned, and whether that matters."""
-    return {"share_gpu": share_gpu, "beside": [run.id for run in facts.live]}
+    return {"share_gpu": share_gpu, "known_runs": [run.id for run in facts.live_runs]}
 
 
 def start(host: Host, job: str, **fields: Any) -> dict[str, Any]:
     """The facts of the run once it is up. Another client that was first is told of as a plan tells it."""
     try:
-        seen: dict[str, Any] = host.ask("start", **fields)["seen"]
+        seen: dict[str, Any] = host.ask("start", **fields)["run"]
     except Refused as no:
         if no.kind == "running":
-            raise hostchecks.already_running(job, no.about["run"]) from None
+            raise hostchecks.already_running(job, no.details["run"]) from None
         if no.kind == "gpu":
-            raise hostchecks.gpu_in_use(decode.structs(no.about["holders"], GpuProcess)) from None
+            raise hostchecks.gpu_in_use(decode.structs(no.details["processes"], GpuProcess)) from None
         raise
     return seen

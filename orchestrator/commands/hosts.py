@@ -110,7 +110,7 @@ def extend(ctx: Context, word: str, hours: float) -> int:
         deadline = max(instance.deadline, ctx.now()) + hours * 3600
         usd = prices.of(instance).running * hours
         ctx.confirm(f"{host.label} runs {hours:g} h longer: at most ${usd:.2f} more.")
-        host.ask("extend", until=deadline)
+        host.ask("set_deadline", until=deadline)
     lifecycle.tag_deadline(account.cloud, instance, deadline)
     instance = account.records.save(replace(instance, deadline=deadline))
     view.print_instances(ctx, [rows.instance(instance, ctx.now())])
@@ -154,7 +154,7 @@ def _fetch_all(ctx: Context, account: Account, target: Target, instance: Instanc
         ctx.talk(f"{instance.label} is stopped; its runs are fetched first (not with --discard)")
     fetch_dir = ctx.path(config.load(ctx)["fetch_dir"].value)
     with target.connect_started() as host, host.keep_awake():
-        for run in host.ask("look", lines=0)["runs"]:
+        for run in host.ask("status", lines=0)["runs"]:
             state = runstate.fold(run, ctx.now())
             if isinstance(state, runstate.GOING):
                 what = f"{run['id']} is {runstate.word(state)} on {host.label}"

@@ -13,7 +13,7 @@ from orchestrator.core.hostfacts import FolderFacts, HostFacts
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
 from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
-from orchestrator.onhost import datafolder
+from orchestrator.onhost import folders
 from orchestrator.source import Source
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
@@ -73,7 +73,9 @@ def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
     uploads = {data.name: data.fingerprint for data in inputs.data if data.upload}
     facts = host_facts(host, job, [code.tree for code in inputs.trees], uploads)
     known = {data.name: data for data in inputs.data}
-    data = tuple(known.get(name) or _on_host(host, job, name, facts.folders.get(name)) for name in job.data)
+    data = tuple(
+        known.get(name) or _on_host(host, job, name, facts.data_folders.get(name)) for name in job.data
+    )
     return replace(inputs, target=host.label, facts=facts, data=data)
 
 
@@ -89,7 +91,7 @@ def host_facts(
         trees=trees or [],
         packages=job.packages,
         commands=[first] if first and "/" not in first and not needs_pip else [],  # else pip may bring it
-        data=uploads,
+        uploads=uploads,
         folders={} if host.is_local else job.on_host,
     )
 
@@ -103,8 +105,8 @@ def refuse_data_on_host(job: Job, target: str) -> None:
 def _data(job: Job, name: str, is_local: bool) -> DataInput:
     path = str(job.data[name])
     try:
-        folder = datafolder.describe(name, path, to_send=not is_local)
-    except datafolder.Unsendable as error:
+        folder = folders.describe(name, path, to_send=not is_local)
+    except folders.BadLink as error:
         raise UsageError(
             f"{job.file.where('data', name)}: data.{name} cannot be sent: {error}",
             "links are sent as the files that they lead to",

@@ -49,12 +49,12 @@ def _screen(ctx: Context, host: Host, run_id: str, interval: float) -> int:
     try:
         with dashboard.open_screen(ctx) as screen:
             while True:
-                read = host.ask("read", run=run_id, file="events.jsonl", offset=offset, limit=_READ)
+                read = host.ask("read_file", run=run_id, file="events.jsonl", offset=offset, limit=_READ)
                 lines += read["text"].splitlines()
                 more, offset = read["offset"] > offset, read["offset"]
                 if more and len(read["text"]) >= _READ // 2:
                     continue
-                answer = host.ask("look", runs=[run_id], lines=8)
+                answer = host.ask("status", runs=[run_id], lines=8)
                 if not answer["runs"]:
                     raise NotFound(f"run {run_id} was removed while it was watched", "", "gpujob status")
                 seen = answer["runs"][0]

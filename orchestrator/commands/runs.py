@@ -15,12 +15,12 @@ Seen = dict[str, Any]
 
 def look_all(host: Host, lines: int = 5) -> Seen:
     """Every run of a host, with its GPUs, disk and memory; one question."""
-    return host.ask("look", lines=lines)
+    return host.ask("status", lines=lines)
 
 
 def look(host: Host, run_id: str, lines: int = 5) -> Seen | None:
     """One run by its full id; None where the host has no such run."""
-    found = host.ask("look", runs=[run_id], lines=lines)["runs"]
+    found = host.ask("status", runs=[run_id], lines=lines)["runs"]
     return found[0] if found else None
 
 

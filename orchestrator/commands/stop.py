@@ -37,10 +37,10 @@ def stop(
         if going and not now:
             _say_patience(ctx, seen)
         answer = host.ask("stop", run=seen["id"], by=ctx.who, now=now)
-        if answer["left"]:
-            pids = " ".join(str(pid) for pid in answer["left"])
+        if answer["remaining"]:
+            pids = " ".join(str(pid) for pid in answer["remaining"])
             raise GpujobError(f"processes of {seen['id']} are left", f"pids {pids}", "gpujob doctor")
-        runs.remember(ctx, store, host, [answer["seen"]])
+        runs.remember(ctx, store, host, [answer["run"]])
         removed = host.ask("clean", run=seen["id"], purge=purge)["removed"] if clean or purge else []
         if purge:
             store.forget_run(seen["id"])
@@ -70,15 +70,15 @@ def _say_patience(ctx: Context, seen: dict[str, Any]) -> None:
 
 
 def _report(ctx: Context, answer: dict[str, Any], removed: list[str]) -> None:
-    seen = answer["seen"]
+    seen = answer["run"]
     state = runstate.fold(seen, ctx.now())
     if ctx.json:
-        told = {"run": seen["id"], **runstate.as_dict(state), "was_going": answer["was_going"]}
+        told = {"run": seen["id"], **runstate.as_dict(state), "was_going": answer["was_running"]}
         ctx.answer({**told, "removed": removed})
         return
     step = (seen["checkpoints"] or {}).get("last")
     kept = f"; its last checkpoint is {step}" if step is not None else "; it left no checkpoint"
-    was = "stopped" if answer["was_going"] else f"had ended before ({runstate.word(state)})"
+    was = "stopped" if answer["was_running"] else f"had ended before ({runstate.word(state)})"
     ctx.out(f"{seen['id']} {was}, no process is left{kept}")
     for path in removed:
         ctx.talk(f"  removed {path}")

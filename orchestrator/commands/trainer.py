@@ -12,7 +12,7 @@ from orchestrator.commands import jobs, preflight, verify
 from orchestrator.context import Context
 from orchestrator.core import hostfacts, interpreters
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
-from orchestrator.onhost import facts
+from orchestrator.onhost import host_facts
 from orchestrator.targets.local import pythons
 from orchestrator.view import findings, results
 
@@ -124,7 +124,7 @@ def _taker(found: list[dict[str, Any]], progress: findings.Progress) -> Callable
 
 def _python(ctx: Context) -> str:
     for word in pythons(ctx):
-        answer = facts.python_facts(word)
+        answer = host_facts.python_facts(word)
         if answer and interpreters.has_torch(python := hostfacts.parse_python(answer)):
             return python.path
     raise GpujobError(

@@ -27,12 +27,12 @@ def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool) -> None:
         raise GpujobError(
             "tmux is not installed on the host", "runs live in tmux", "sudo apt-get install -y tmux"
         )
-    same_job = [run.id for run in facts.live if run.job == job.name]
+    same_job = [run.id for run in facts.live_runs if run.job == job.name]
     if same_job:
         raise already_running(job.name, same_job[-1])
-    if facts.absent:
+    if facts.missing_commands:
         raise GpujobError(
-            f"there is no command {facts.absent[0]!r} on the host", "it is not on the PATH there"
+            f"there is no command {facts.missing_commands[0]!r} on the host", "it is not on the PATH there"
         )
     if facts.gpu_processes and job.resources.gpus and not share_gpu:
         raise gpu_in_use(facts.gpu_processes)
@@ -82,7 +82,7 @@ def require_space(inputs: PlanInputs, facts: HostFacts) -> None:
     if inputs.code:
         needs.append(_Need("the run's copy of its code", inputs.code.bytes, inputs.code.files))
     for data in inputs.data:
-        copy = facts.data.get(data.name)
+        copy = facts.uploads.get(data.name)
         if data.upload and not (copy and copy.present):
             bytes_there, files_there = (copy.bytes, copy.files) if copy else (0, 0)
             missing = max(0, data.bytes - bytes_there), max(0, data.files - files_there)

@@ -1,4 +1,4 @@
-"""The helper's answer about a host → typed facts (orchestrator/onhost/facts.py). None means unknown."""
+"""The helper's answer about a host → typed facts (orchestrator/onhost/host_facts.py). None means unknown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GpuProcess(msgspec.Struct, frozen=True):
     pid: Count | None = None
     used_mib: Count | None = None
     user: str | None = None
-    run: str | None = msgspec.field(default=None, name="ours")
+    run: str | None = None
 
     def __str__(self) -> str:
         """`python of ana (pid 9, 700 MiB, run job-…)`."""
@@ -113,8 +113,9 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     """What a plan needs to know of a host.
 
     `tmux`: what `tmux -V` prints, None where it is not installed. `cuda_driver`: the newest CUDA that the
-    NVIDIA driver runs. `trees`: the requested code trees that are on the host. `absent`: the requested
-    commands that are not on the PATH. `folders`: the requested data folders by name, None where absent.
+    NVIDIA driver runs. `trees`: the requested code trees that are on the host. `missing_commands`: the
+    requested ones that are not on the PATH. `data_folders`: the requested ones by name, None where absent.
+    `uploads`: how much of the data to be sent is on the host, by name.
     """
 
     tmux: str | None = None
@@ -123,16 +124,16 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     cuda_driver: str | None = None
     logout: Logout | None = None
     trees: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-    live: tuple[LiveRun, ...] = ()
-    gpu_processes: tuple[GpuProcess, ...] = msgspec.field(default=(), name="gpu_holders")
+    missing_commands: tuple[str, ...] = ()
+    live_runs: tuple[LiveRun, ...] = ()
+    gpu_processes: tuple[GpuProcess, ...] = ()
     pythons: tuple[PythonFacts, ...] = ()
-    data: dict[str, DataCopy] = {}
-    folders: dict[str, FolderFacts | None] = msgspec.field(default_factory=dict, name="standing")
+    uploads: dict[str, DataCopy] = {}
+    data_folders: dict[str, FolderFacts | None] = {}
 
 
 def parse(answer: dict[str, Any]) -> HostFacts:
-    """The answer to `facts`."""
+    """The answer to `host_facts`."""
     pythons = answer.get("pythons")
     pythons = [_python(python) for python in pythons] if isinstance(pythons, list) else []
     return decode.struct({**answer, "pythons": pythons}, HostFacts) or HostFacts()
@@ -144,7 +145,7 @@ def _python(answer: Any) -> Any:
 
 
 def parse_python(answer: dict[str, Any]) -> PythonFacts:
-    """Of orchestrator/onhost/facts.python_facts."""
+    """Of orchestrator/onhost/host_facts.python_facts."""
     own = ("path", "version", "torch", "cuda")
     packages = {name: version for name, version in answer.items() if name not in own}
     return decode.struct({**answer, "packages": packages}, PythonFacts) or PythonFacts("")

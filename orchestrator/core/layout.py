@@ -54,7 +54,8 @@ class RunPaths:
         self.stop = posixpath.join(folder, "stop.json")
         self.secrets = posixpath.join(folder, "secrets.json")
         self.lock = posixpath.join(folder, "start.lock")
-        self.ballast = posixpath.join(folder, "ballast")
+        self.reserved = posixpath.join(folder, "reserved-space")
+        self.reserved_v1 = posixpath.join(folder, "ballast")  # its name in runs of version 0.1.0
         self.work = posixpath.join(folder, "work")
         self.checkpoints = posixpath.join(folder, "checkpoints")
         self.stage = posixpath.join(folder, ".fetch")

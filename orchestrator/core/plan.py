@@ -241,7 +241,7 @@ def _data_step(data: DataInput, facts: HostFacts | None) -> Step:
     size = f"{data.files} files, {data.bytes / 2**20:.1f} MiB"
     if not data.upload:
         return Step(f"data: {data.name}", f"{data.path} is used in place ({size})", done=True)
-    copy = facts.data.get(data.name) if facts else None
+    copy = facts.uploads.get(data.name) if facts else None
     present = copy is not None and copy.present
     return DataStep(
         f"data: {data.name}",

@@ -141,7 +141,7 @@ def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
         if connection.answers(instance.address):
             host = InstanceHost(account, instance)
             try:
-                if host.ask("box")["ready"]:
+                if host.ask("instance")["ready"]:
                     return host
                 state = "it answers; its start-up commands are still running"
             except Stranger:
@@ -182,7 +182,7 @@ def _rotate_host_key(account: Account, instance: Instance, host: InstanceHost) -
     hostkeys.add(account.ctx, address, HostKey(kind, key))
     _output(host, keys.SWITCH_TO_NEXT)
     host.close()
-    host.ask("box")  # over a new connection, which the new key authenticates
+    host.ask("instance")  # over a new connection, which the new key authenticates
     hostkeys.record(account.ctx, address, HostKey(kind, key))
     return account.records.save(replace(instance, host_key_rotated=True))
 

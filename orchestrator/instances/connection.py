@@ -72,13 +72,13 @@ class InstanceHost(SshHost):
             self.lease = None
 
     def extend_lease(self, seconds: float) -> bool:
-        self.ask("lease", seconds=seconds)
+        self.ask("renew_lease", seconds=seconds)
         return True
 
     def may_end_with(self, run_id: str) -> bool:
         if self.instance.run != run_id:
             return False
-        others = [run["id"] for run in self.ask("look", lines=0)["runs"] if run["id"] != run_id]
+        others = [run["id"] for run in self.ask("status", lines=0)["runs"] if run["id"] != run_id]
         if others:
             self._account.ctx.talk(
                 f"{self.label} is kept for its runs {', '.join(others)}; gpujob hosts down {self.label}"

@@ -86,7 +86,9 @@ class Ec2Target(Target):
         )
         instance = ensure.start(self._account, instance, hours)
         host = connection.connect(self._account, instance)
-        host.ask("extend", until=instance.deadline)  # a full disk prevents it from reading new user-data
+        host.ask(
+            "set_deadline", until=instance.deadline
+        )  # a full disk prevents it from reading new user-data
         return host
 
     def _replace(self) -> InstanceHost:

@@ -1,100 +1,101 @@
-"""Files of a run, for who wants them elsewhere: read by offset, followed, hashed."""
+"""Files on this machine: written atomically, locked, hashed. The client uses these functions too."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import json
 import os
-import time
-from typing import Any, BinaryIO, Iterator
+from typing import Any, BinaryIO, Iterator, Mapping
 
-from orchestrator.core.layout import Layout
-from orchestrator.onhost import frames, jsonfile, proc
-from orchestrator.onhost.answers import Refused
-
-CHUNK = 1 << 18
-_UNBEGUN = 60.0  # seconds after which a folder without a supervisor will not get one
-FOLLOWED = ("log", "events.jsonl")
+_BLOCK = 1 << 20
 
 
-def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dict[str, Any]:
-    """Up to `limit` bytes of `log` or `events.jsonl` from `offset`, cut at the last whole line."""
-    path = _followed(layout, run_id, name)
-    try:
-        with open(path, "rb") as handle:
-            handle.seek(offset)
-            got = handle.read(limit)
-    except FileNotFoundError:
-        got = b""
-    whole = got[: got.rfind(b"\n") + 1]
-    if not whole and len(got) == limit:
-        return {"text": "", "offset": offset + limit}  # one endless line: passed over, not waited for
-    return {"text": whole.decode("utf-8", errors="replace"), "offset": offset + len(whole)}
+def write(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Write a temporary file, fsync, rename: readers get the old content or the new one, never a part.
 
-
-def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -> None:
-    """The file from `offset` on, in frames, until the run has ended and all of it was sent.
-
-    A reader that goes away ends it: the next frame cannot be written.
+    An OSError leaves the old file as it was, and no temporary one.
     """
-    path = _followed(layout, run_id, name)
-    writer = frames.Writer(out)
-    while True:
-        over = is_over(layout, run_id)  # asked before reading: what was written until then is read below
-        for block in _blocks(path, offset):
-            writer.write(block)
-            offset += len(block)
-        if over:
-            writer.end()
+    temporary = "%s.%d.tmp" % (path, os.getpid())
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: str, value: Mapping[str, object]) -> None:
+    write(path, json.dumps(value).encode())
+
+
+def load_json(path: str) -> dict[str, Any] | None:
+    """The object in `path`; None if there is no such file, or it holds no JSON object."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            value = json.load(handle)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@contextlib.contextmanager
+def lock(path: str, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock file `path`, which stays; the kernel releases the lock of a process that dies.
+
+    Yields True once the lock is held. With `wait=False` it yields False if another process holds it.
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with open(path, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
             return
-        time.sleep(0.03)
-
-
-def touch(layout: Layout) -> None:
-    """A transfer of ours is under way: that counts as activity for the idle limit."""
-    with contextlib.suppress(OSError), open(layout.transfer, "w"):
-        os.utime(layout.transfer)
+        yield True
 
 
 def sha256(path: str) -> str:
+    """The digest of a file, in hexadecimal."""
     with open(path, "rb") as handle:
-        return digest(handle, None)
+        return _sha256(handle, None)
 
 
-def digest(source: BinaryIO, copy: BinaryIO | None) -> str:
-    """sha256 of what is read, which also goes to `copy`."""
+def copy(source: str, target: str) -> str:
+    """Copies the content; the sha256 of what was copied, which may be written to meanwhile."""
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        return _sha256(reader, writer)
+
+
+def _sha256(source: BinaryIO, target: BinaryIO | None) -> str:
     digest = hashlib.sha256()
-    for block in iter(lambda: source.read(1 << 20), b""):
+    for block in iter(lambda: source.read(_BLOCK), b""):
         digest.update(block)
-        if copy:
-            copy.write(block)
+        if target:
+            target.write(block)
     return digest.hexdigest()
 
 
-def _followed(layout: Layout, run_id: str, name: str) -> str:
-    if name not in FOLLOWED:
-        raise Refused("name", "only %s can be read" % " and ".join(FOLLOWED))
-    return os.path.join(layout.run(run_id).folder, name)
-
-
-def _blocks(path: str, offset: int) -> Iterator[bytes]:
+def last_bytes(path: str, limit: int) -> bytes:
+    """Up to `limit` bytes from the end of a file; empty if it cannot be read."""
     try:
         with open(path, "rb") as handle:
-            handle.seek(offset)
-            yield from iter(lambda: handle.read(CHUNK), b"")
-    except FileNotFoundError:
-        return
+            end = handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, end - limit))
+            return handle.read(limit)
+    except OSError:
+        return b""
 
 
-def is_over(layout: Layout, run_id: str) -> bool:
-    """Whether nothing of a run will write any more."""
-    paths = layout.run(run_id)
-    state = jsonfile.load(paths.state)
-    if state is None:
-        return not os.path.isdir(paths.folder) or time.time() - os.stat(paths.folder).st_mtime > _UNBEGUN
-    if state["ended"] is not None:
-        return True
-    if proc.alive(state["supervisor"], state["boot"]):
-        return False
-    spec = jsonfile.load(paths.run_json) or {}
-    return not proc.marked(spec.get("mark", "-"))
+def size(path: str) -> int:
+    """Bytes of a file; 0 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,4 +1,4 @@
-"""What nvidia-smi says; no GPU, no driver or a hung one is an empty list, never an error."""
+"""What nvidia-smi reports; no GPU, no driver or a driver that hangs is an empty list, never an error."""
 
 from __future__ import annotations
 
@@ -6,54 +6,73 @@ import ctypes
 import os
 import pwd
 import re
-import subprocess
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple, Sequence
+
+from orchestrator.onhost import processes as host_processes
 
 _GPU = "index,name,memory.used,memory.total,utilization.gpu,temperature.gpu,uuid,driver_version"
+_PROCESS = "gpu_uuid,pid,process_name,used_memory"
 _CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)")
-_APPS = "gpu_uuid,pid,process_name,used_memory"
 
 
-def sample() -> list[dict[str, Any]]:
-    """One dict a GPU: memory in MiB, use in per cent, None where the card does not say."""
-    names = ["index", "name", "used_mib", "total_mib", "use_percent", "celsius", "uuid", "driver"]
-    rows = _query("--query-gpu=" + _GPU, len(names))
+@dataclass(frozen=True)
+class Gpu:
+    """Memory in MiB; None where the card does not report a value."""
+
+    index: int | None
+    name: str
+    used_mib: int | None
+    total_mib: int | None
+    use_percent: int | None
+    celsius: int | None
+    uuid: str
+    driver: str
+
+
+class GpuProcess(NamedTuple):
+    """A process that uses memory of the GPU with the uuid `gpu`; `run` is filled in by host_facts."""
+
+    gpu: str
+    pid: int | None
+    name: str
+    used_mib: int | None
+    user: str | None
+    run: str | None = None
+
+
+def sample() -> list[Gpu]:
     return [
-        {n: v if n in ("name", "uuid", "driver") else _number(v) for n, v in zip(names, row)} for row in rows
+        Gpu(_number(index), name, _number(used), _number(total), _number(use), _number(celsius), uuid, driver)
+        for index, name, used, total, use, celsius, uuid, driver in _query("--query-gpu=" + _GPU, 8)
     ]
 
 
-def holders() -> list[dict[str, Any]]:
-    """The processes that hold GPU memory: pid, name, MiB, and the user where /proc tells."""
+def processes() -> list[GpuProcess]:
+    """The processes that use GPU memory."""
     return [
-        {
-            "gpu": row[0],
-            "pid": _number(row[1]),
-            "name": row[2],
-            "used_mib": _number(row[3]),
-            "user": _user(row[1]),
-        }
-        for row in _query("--query-compute-apps=" + _APPS, 4)
+        GpuProcess(row[0], _number(row[1]), row[2], _number(row[3]), _user(row[1]))
+        for row in _query("--query-compute-apps=" + _PROCESS, 4)
     ]
 
 
-def held_by(gpus: list[dict[str, Any]], pids: list[int]) -> list[dict[str, Any]]:
-    """Those of `gpus` that these processes hold; all, where the driver names no process (in a container)."""
-    found = holders()
-    ours = {holder["gpu"] for holder in found if holder["pid"] in pids}
-    return [gpu for gpu in gpus if not found or gpu["uuid"] in ours]
+def used_by(pids: Sequence[int], gpus: Sequence[Gpu]) -> list[Gpu]:
+    """Those that these processes use; all, where the driver names no process (in a container)."""
+    users = processes()
+    uuids = {process.gpu for process in users if process.pid in pids}
+    return [gpu for gpu in gpus if not users or gpu.uuid in uuids]
 
 
 def cuda() -> str | None:
-    """The newest CUDA that the driver runs, such as `12.4`; None where there is no driver to ask."""
+    """The newest CUDA that the driver runs, such as `12.4`; None without a driver."""
     version = ctypes.c_int()
     try:
         if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) == 0:
             return "%d.%d" % (version.value // 1000, version.value % 1000 // 10)
     except (OSError, AttributeError):
         pass
-    found = _CUDA.search(_said([]))
-    return found.group(1) if found else None
+    match = _CUDA.search(host_processes.output(["nvidia-smi"]))
+    return match.group(1) if match else None
 
 
 def _user(pid: str) -> str | None:
@@ -64,26 +83,12 @@ def _user(pid: str) -> str | None:
 
 
 def _query(what: str, columns: int) -> list[list[str]]:
-    said = _said([what, "--format=csv,noheader,nounits"])
-    rows = [[c.strip() for c in line.split(",")] for line in said.splitlines()]
+    text = host_processes.output(["nvidia-smi", what, "--format=csv,noheader,nounits"])
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
     return [row for row in rows if len(row) == columns]
 
 
-def _said(words: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            timeout=5,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return "" if done.returncode else done.stdout.decode(errors="replace")
-
-
-def _number(text: str) -> Any:
+def _number(text: str) -> int | None:
     try:
         return int(float(text))
     except ValueError:

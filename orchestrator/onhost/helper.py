@@ -1,7 +1,7 @@
-"""Answers questions: one JSON object a line on stdin, one a line on stdout, as long as stdin is open.
+"""The helper: answers one JSON request a line on stdin with one line on stdout, as long as stdin is open.
 
-`{"id": 1, "op": "look", …}` → `{"id": 1, "answer": {…}}`, or
-`{"id": 1, "refused": {"kind", "message", "about"}}`.
+`{"id": 1, "op": "status", …}` → `{"id": 1, "answer": {…}}`, or
+`{"id": 1, "refused": {"kind", "message", "details"}}`.
 """
 
 from __future__ import annotations
@@ -17,139 +17,134 @@ from typing import Any, Callable, Dict
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import (
-    box,
-    command,
-    environments,
-    facts,
-    files,
+    conflicts,
     frames,
-    look,
-    proc,
-    rivals,
+    host_facts,
+    instance_limits,
+    remote_command,
+    run_facts,
+    run_files,
     runs,
     staging,
     supervisor,
-    trees,
+    uploads,
+    venvs,
 )
-from orchestrator.onhost.answers import Refused
+from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.records import RunSpec
 
-Question = Dict[str, Any]
-LONGEST = 6 * 3600.0  # seconds that one answer holds a box, whoever waits for it
-
-
-def _facts(layout: Layout, q: Question) -> Any:
-    found = facts.gather(
-        layout,
-        q.get("trees", []),
-        q.get("pythons", []),
-        q.get("standing", {}),
-        q.get("commands", []),
-        q.get("data", {}),
-        q.get("packages", []),
-    )
-    return dict(found, live=rivals.live(layout))
+Record = Dict[str, Any]
+LONGEST_RENEWAL = 6 * 3600.0  # seconds during which one request renews the lease of an instance
 
 
-def _look(layout: Layout, q: Question) -> Any:
-    """All runs (see look.every), or those named; `lines` of log each. GPUs and disk come along."""
-    sessions, marks = look.session_names(layout), proc.by_mark()
-    lines = q.get("lines", 5)
-    if q.get("runs") is not None:
-        seen = [look.one(layout, run_id, lines, sessions, marks) for run_id in q["runs"]]
+def _host_facts(layout: Layout, request: Record) -> Record:
+    names = host_facts.Request._fields
+    facts = host_facts.gather(layout, host_facts.Request(**{n: request[n] for n in names if n in request}))
+    return dict(facts, live_runs=[{"id": run.id, "job": run.job} for run in conflicts.live_runs(layout)])
+
+
+def _status(layout: Layout, request: Record) -> Record:
+    """All runs (see run_facts.find_all), or those named, with `lines` of their log; and the machine."""
+    lines = request.get("lines", 5)
+    if request.get("runs") is None:
+        facts = run_facts.find_all(layout, lines)
     else:
-        seen = list(look.every(layout, lines, sessions, marks))
-    return {"runs": [run for run in seen if run], **facts.glance(layout)}
+        named = [run_facts.find(layout, run_id, lines) for run_id in request["runs"]]
+        facts = [run for run in named if run]
+    return {"runs": [run.to_json() for run in facts], **host_facts.machine(layout)}
 
 
-_OPS: dict[str, Callable[[Layout, Question], Any]] = {
-    "facts": _facts,
-    "look": _look,
-    "start": lambda layout, q: runs.start(
-        layout,
-        q["spec"],
-        q.get("secrets", {}),
-        q.get("resume", False),
-        q.get("share_gpu", False),
-        q.get("beside"),
-    ),
-    "stop": lambda layout, q: runs.stop(layout, q["run"], q["by"], q.get("now", False)),
-    "clean": lambda layout, q: runs.clean(layout, q["run"], q.get("purge", False)),
-    "make_environment": lambda layout, q: environments.make(
-        layout, environments.Wanted(*(q[name] for name in environments.Wanted._fields))
-    ),
-    "begin_tree": lambda layout, q: trees.begin_tree(layout, q["tree"]),
-    "seal_tree": lambda layout, q: trees.seal_tree(layout, q["tree"]),
-    "begin_data": lambda layout, q: trees.begin_data(layout, q["name"], q["fingerprint"]),
-    "seal_data": lambda layout, q: trees.seal_data(layout, q["name"], q["fingerprint"]),
-    "read": lambda layout, q: files.read(layout, q["run"], q["file"], q["offset"], q["limit"]),
-    "stage": lambda layout, q: staging.stage(layout, q["run"], q["which"]),
-    "box": lambda layout, q: box.answer("box"),
-    "lease": lambda layout, q: box.answer("lease", q["seconds"]),
-    "extend": lambda layout, q: box.answer("extend", q["until"]),
-    "unstage": lambda layout, q: staging.unstage(layout, q["run"], q["token"]),
+def _start(layout: Layout, request: Record) -> Record:
+    names = ("secrets", "resume", "share_gpu", "known_runs")
+    options = {name: request[name] for name in names if name in request}
+    return runs.start(layout, runs.StartRequest(RunSpec.parse(request["spec"]), **options))
+
+
+def _ensure_environment(layout: Layout, request: Record) -> Record:
+    names = venvs.Environment._fields
+    return {"python": venvs.ensure(layout, venvs.Environment(*(request[name] for name in names)))}
+
+
+# Each returns a JSON object, or None for an empty one.
+_OPS: dict[str, Callable[[Layout, Record], Any]] = {
+    "host_facts": _host_facts,
+    "status": _status,
+    "start": _start,
+    "stop": lambda layout, r: runs.stop(layout, r["run"], r["by"], r.get("now", False)),
+    "clean": lambda layout, r: runs.clean(layout, r["run"], r.get("purge", False)),
+    "ensure_environment": _ensure_environment,
+    "begin_tree": lambda layout, r: uploads.begin_tree(layout, r["tree"]),
+    "finish_tree": lambda layout, r: uploads.finish_tree(layout, r["tree"]),
+    "begin_data": lambda layout, r: uploads.begin_data(layout, r["name"], r["fingerprint"]),
+    "finish_data": lambda layout, r: uploads.finish_data(layout, r["name"], r["fingerprint"]),
+    "read_file": lambda layout, r: run_files.read(layout, r["run"], r["file"], r["offset"], r["limit"]),
+    "stage": lambda layout, r: staging.stage(layout, r["run"], r["which"]),
+    "unstage": lambda layout, r: staging.unstage(layout, r["run"], r["token"]),
+    "instance": lambda layout, r: instance_limits.answer(),
+    "renew_lease": lambda layout, r: instance_limits.answer(lease_seconds=r["seconds"]),
+    "set_deadline": lambda layout, r: instance_limits.answer(deadline=r["until"]),
 }
 
 
-def answer(layout: Layout, question: Question) -> dict[str, Any]:
-    """The answer to one question; never raises."""
-    reply: dict[str, Any] = {"id": question.get("id")}
+def answer(layout: Layout, request: Record) -> Record:
+    """The reply to one request; never raises."""
+    reply: Record = {"id": request.get("id")}
     try:
-        operation = _OPS.get(str(question.get("op")))
+        operation = _OPS.get(str(request.get("op")))
         if operation is None:
-            raise Refused("op", "this helper knows no %r" % question.get("op"))
-        reply["answer"] = operation(layout, question)
-    except Refused as no:
-        reply["refused"] = {"kind": no.kind, "message": str(no), "about": no.about}
+            raise Refused("op", "this helper has no operation %r" % request.get("op"))
+        reply["answer"] = operation(layout, request) or {}
+    except Refused as error:
+        reply["refused"] = {"kind": error.kind, "message": str(error), "details": error.details}
     except Exception:
-        reply["refused"] = {
-            "kind": "failed",
-            "message": traceback.format_exc().strip().splitlines()[-1],
-        }
-        sys.stderr.write(traceback.format_exc())
+        message = traceback.format_exc()
+        reply["refused"] = {"kind": "failed", "message": message.strip().splitlines()[-1]}
+        sys.stderr.write(message)
     return reply
 
 
 def serve(layout: Layout) -> None:
-    """While an answer takes long, `{"id", "beat"}` lines tell that the line is alive.
+    """While an answer takes long, lines `{"id", "heartbeat"}` show that the connection is alive.
 
-    A question may carry `lease`: seconds from now, to which each of those moves the lease of the box. The
-    client cannot ask for that itself before it has its answer.
+    A request may have a `lease`: seconds from now, to which each heartbeat renews the lease of the instance.
+    The client cannot ask for that itself before it has its answer.
     """
     lock = threading.Lock()
 
-    def say(value: dict[str, Any]) -> None:
+    def send(reply: Record) -> None:
         with lock:
-            sys.stdout.write(json.dumps(value) + "\n")
+            sys.stdout.write(json.dumps(reply) + "\n")
             sys.stdout.flush()
 
     for line in sys.stdin:
-        question = json.loads(line)
+        request = json.loads(line)
         done = threading.Event()
-        threading.Thread(target=_beat, args=(done, say, question), daemon=True).start()
-        reply = answer(layout, question)
+        threading.Thread(target=_send_heartbeats, args=(done, send, request), daemon=True).start()
+        reply = answer(layout, request)
         done.set()
-        say(reply)
+        send(reply)
 
 
-def _beat(done: threading.Event, say: Callable[[dict[str, Any]], None], question: Question) -> None:
-    """Ends with the answer, or with the client: what is gone cannot be told, and holds no box.
+def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], request: Record) -> None:
+    """Until the answer is complete, or the client is gone: then nothing renews the lease any more.
 
-    Where its machine died, TCP gives up within a quarter of an hour, since there is always something to send.
+    If the client's machine died, TCP gives up within a quarter of an hour, since there is always something
+    to send.
     """
-    held = box.here() if question.get("lease") else None
-    until = time.monotonic() + LONGEST
-    while not done.wait(frames.BEAT):
+    limits = instance_limits.find() if request.get("lease") else None
+    until = time.monotonic() + LONGEST_RENEWAL
+    while not done.wait(frames.HEARTBEAT):
         try:
-            say({"id": question.get("id"), "beat": True})
+            send({"id": request.get("id"), "heartbeat": True})
         except (OSError, ValueError):
             return
-        if held and time.monotonic() < until:
+        if limits and time.monotonic() < until:
             with contextlib.suppress(OSError):
-                held.renew(time.time() + question["lease"])
+                limits.renew_lease(time.time() + request["lease"])
 
 
 def _supervise(layout: Layout, run_id: str) -> None:
-    """A fault of the supervisor itself is kept beside the log: its pane is gone when it ends."""
+    """An exception of the supervisor is written next to the log, since its pane is gone when it ends."""
     try:
         supervisor.Supervisor(layout.root, run_id).main()
     except BaseException:
@@ -160,20 +155,21 @@ def _supervise(layout: Layout, run_id: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """`helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET`, `supervise ROOT RUN`."""
-    verb, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
+    mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = Layout(os.path.abspath(root), os.getuid())
-    if verb == "helper":
+    if mode == "helper":
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
         serve(layout)
-    elif verb in ("follow", "run"):
-        try:
-            if verb == "follow":
-                files.follow(layout, rest[0], rest[1], int(rest[2]), sys.stdout.buffer)
-            else:
-                command.run(json.loads(sys.stdin.buffer.readline()), sys.stdin.buffer, sys.stdout.buffer)
-        finally:
-            # A reader that went away is told nothing, and a thread that waits for stdin is not waited for.
-            os._exit(0)
-    else:
+    elif mode == "supervise":
         _supervise(layout, rest[0])
+    else:
+        try:
+            if mode == "follow":
+                run_files.follow(layout, rest[0], rest[1], int(rest[2]), sys.stdout.buffer)
+            else:
+                request = json.loads(sys.stdin.buffer.readline())
+                remote_command.run(request, sys.stdin.buffer, sys.stdout.buffer)
+        finally:
+            # Without flushing to a client that is gone, or waiting for a thread that reads stdin.
+            os._exit(0)
     return 0

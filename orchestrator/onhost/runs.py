@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import os
 import shutil
@@ -11,144 +10,142 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Iterator, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths, scratch
-from orchestrator.onhost import ballast, facts, jsonfile, look, proc, rivals
-from orchestrator.onhost.answers import Refused
+from orchestrator.onhost import conflicts, files, host_facts, processes, reserved_space, run_facts
+from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
+from orchestrator.onhost.run_facts import RunFacts
 
-_SETTLE = 15.0  # seconds until a supervisor must have reported
+_START_TIMEOUT = 15.0  # seconds until a supervisor must have written its first state
+_STOP_MARGIN = 15.0  # seconds beyond the grace until a supervisor is killed
 _BUNDLE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# What a run sees of the environment of its deploy. Anything else it has to be given: pass_env.
-_PASSED = (
+# What a run gets of the environment of its deploy. Any other variable must be named: pass_env.
+_INHERITED = (
     *("CONDA_PREFIX", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "HF_HOME", "HOME", "LANG", "LD_LIBRARY_PATH"),
     *("LOGNAME", "OMP_NUM_THREADS", "PATH", "SHELL", "TORCH_HOME", "TZ", "USER", "VIRTUAL_ENV"),
     *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR"),
 )
-# What the tmux server may keep of our environment: a run's own comes from its run.json.
-_KEEP = (
+# What the tmux server gets of our environment: a run's own comes from its run.json.
+_FOR_TMUX = (
     *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
-    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_BOX"),  # where the supervisor finds its box
+    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_BOX"),  # for the supervisor's InstanceLimits
 )
 
 
-def start(
-    layout: Layout,
-    spec: dict[str, Any],
-    secrets: dict[str, str],
-    resume: bool,
-    share_gpu: bool = False,
-    beside: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Brings a run up in its tmux session and answers with its facts.
+class StartRequest(NamedTuple):
+    """`known_runs`: those that were live when this start was planned; None: not known."""
 
-    One start at a time on a host, whichever client asks: who is in its way (rivals.refuse) is judged again.
-    A start that was cut may be repeated: a run that is going, or that has ended and is not to be resumed, is
-    answered as it is.
+    spec: RunSpec
+    secrets: Mapping[str, str] = {}
+    resume: bool = False
+    share_gpu: bool = False
+    known_runs: Sequence[str] | None = None
+
+
+def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
+    """Starts a run in its tmux session; answers with its facts.
+
+    One start at a time on a host, whichever client asks; conflicts are checked again under the lock.
+    A start that was interrupted may be repeated: a run that is alive, or that has ended and is not to be
+    resumed, is left as it is.
     """
-    paths = layout.run(spec["id"])
-    if resume:
-        spec = _begun(paths, spec["id"])
-    with _locked(layout.start_lock), _locked(paths.lock):
-        seen = look.one(layout, spec["id"], 0)
-        assert seen is not None
-        began = seen["state"] is not None
-        if seen["supervised"] or seen["pids"] or (began and not resume):
-            return {"started": False, "seen": seen}
+    run_id = request.spec.id
+    paths = layout.run(run_id)
+    spec = _recorded(paths, run_id) if request.resume else request.spec
+    with files.lock(layout.start_lock), files.lock(paths.lock):
+        run = _require(layout, run_id)
+        if run.is_alive or (run.state and not request.resume):
+            return {"started": False, "run": run.to_json()}
         try:
-            rivals.refuse(layout, spec, share_gpu, beside)
-            _fill(layout, paths, spec, secrets)
-            _bring_up(layout, spec["id"])
+            conflicts.require_none(layout, spec, request.share_gpu, request.known_runs)
+            _prepare(layout, paths, spec, request.secrets)
+            _launch(layout, run_id)
         except BaseException:
             _undo(layout, paths, spec)
             raise
-    return {"started": True, "seen": look.one(layout, spec["id"], 5)}
+    return {"started": True, "run": _require(layout, run_id, 5).to_json()}
 
 
 def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
-    """Ends a run: checkpoint if it can, then every process that carries its mark; verified.
+    """Ends a run: checkpoint if it can, then every process that has its mark; verified.
 
-    Answers `left`, the pids that are still there (it must be empty), and `was_going`. Where the disk takes no
-    stop.json, the run ends all the same.
+    Answers `remaining`, the pids that are still alive (it must be empty), and `was_running`. A disk that
+    cannot take stop.json does not prevent the stop.
     """
-    seen = _must_see(layout, run_id)
-    paths, mark = layout.run(run_id), (seen["run"] or {}).get("mark", "")
-    going, said = seen["supervised"] or bool(seen["pids"]), True
-    if going:
-        bounds = (seen["run"] or {}).get("limits") or {}
-        grace = 0.0 if now else float(bounds.get("grace_seconds", 60))
-        said = _say(paths, paths.stop, {"v": 1, "by": by, "t": time.time(), "now": now})
-        _end(layout, run_id, seen, grace)
-    left = proc.kill_marked(mark) if mark else []
+    run, paths = _require(layout, run_id), layout.run(run_id)
+    is_recorded = True
+    if run.is_alive:
+        grace = 0.0 if now else run.spec.grace_seconds if run.spec else DEFAULT_GRACE
+        is_recorded = _record(paths, paths.stop, {"v": 1, "by": by, "t": time.time(), "now": now})
+        _terminate(run, grace)
+    remaining = processes.kill_marked(run.spec.mark) if run.spec and run.spec.mark else []
     _kill_session(layout, run_id)
-    if going and not left:
-        _record_end(paths, by, said)
-    return {"was_going": going, "left": left, "seen": look.one(layout, run_id, 5)}
+    if run.is_alive and not remaining:
+        _record_end(paths, by, is_recorded)
+    after = _require(layout, run_id, 5)
+    return {"was_running": run.is_alive, "remaining": remaining, "run": after.to_json()}
 
 
 def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
-    """Removes what a run leaves behind (docs/contract.md); `purge` removes all of it."""
-    seen = _must_see(layout, run_id)
-    if seen["supervised"] or seen["pids"]:
-        raise Refused("going", "run %s is still going" % run_id)
-    paths, state = layout.run(run_id), seen["state"] or {}
-    rests = [
-        paths.work,
-        paths.stage,
-        paths.secrets,
-        paths.ballast,
-        *glob.glob(os.path.join(paths.checkpoints, ".*")),
-    ]
-    if (seen["run"] or {}).get("mark"):
-        rests.append(scratch(seen["run"]["mark"]))
-    rests += [path for path in state.get("shared_memory", []) if path.startswith("/dev/shm/")]
-    removed = [path for path in rests if _remove(path)]
+    """Removes what a run leaves behind (docs/contract.md); with `purge` all of it."""
+    run, paths = _require(layout, run_id), layout.run(run_id)
+    if run.is_alive:
+        raise Refused("running", "run %s is still running" % run_id, run=run_id)
+    leftovers = [paths.work, paths.stage, paths.secrets, paths.reserved, paths.reserved_v1]
+    leftovers += glob.glob(os.path.join(paths.checkpoints, ".*"))
+    if run.spec and run.spec.mark:
+        leftovers.append(scratch(run.spec.mark))
+    if run.state:
+        leftovers += [path for path in run.state.shared_memory if path.startswith("/dev/shm/")]
+    removed = [path for path in leftovers if _remove(path)]
     if purge and _remove(paths.folder):
         removed.append(paths.folder)
     return {"removed": removed}
 
 
-def _begun(paths: RunPaths, run_id: str) -> dict[str, Any]:
-    """What the run was begun with: a resume continues that, whatever the asker says."""
-    spec = jsonfile.load(paths.run_json)
-    if spec is None or jsonfile.load(paths.state) is None:
-        raise Refused("not-begun", "run %s has never begun, so it cannot be resumed" % run_id)
+def _require(layout: Layout, run_id: str, lines: int = 0) -> RunFacts:
+    run = run_facts.find(layout, run_id, lines)
+    if run is None:
+        raise Refused("no-run", "no run %s on this host" % run_id)
+    return run
+
+
+def _recorded(paths: RunPaths, run_id: str) -> RunSpec:
+    """What the run was started with: a resume continues that, whatever the client sends."""
+    spec = RunSpec.load(paths.run_json)
+    if spec is None or State.load(paths.state) is None:
+        raise Refused("not-started", "run %s has never started, so it cannot be resumed" % run_id)
     return spec
 
 
-def _undo(layout: Layout, paths: RunPaths, spec: dict[str, Any]) -> None:
-    """A start that failed leaves no process, and no folder of a run that never began."""
-    if jsonfile.load(paths.state) is None:
-        _kill_session(layout, spec["id"])
-        proc.kill_marked(spec["mark"])
+def _undo(layout: Layout, paths: RunPaths, spec: RunSpec) -> None:
+    """A start that failed leaves no process, and no folder of a run that never started."""
+    if State.load(paths.state) is None:
+        _kill_session(layout, spec.id)
+        processes.kill_marked(spec.mark)
         _remove(paths.folder)
 
 
-@contextlib.contextmanager
-def _locked(path: str) -> Iterator[None]:
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with open(path, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _fill(layout: Layout, paths: RunPaths, spec: dict[str, Any], secrets: dict[str, str]) -> None:
+def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str, str]) -> None:
+    """The run's folder with everything but its processes."""
     os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     if not os.path.exists(paths.work):
-        _copy_tree(layout, paths.work, (spec.get("code") or {}).get("tree"))
-    ballast.lay(paths)
+        _copy_tree(layout, paths.work, spec.code_tree)
+    reserved_space.create(paths)
     if secrets:
-        jsonfile.replace(paths.secrets, secrets)
+        files.write_json(paths.secrets, secrets)
     if not os.path.exists(paths.run_json):
-        environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
-        jsonfile.replace(paths.run_json, dict(spec, env={**environment, **spec.get("env", {})}))
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        files.write_json(paths.run_json, {**spec.record, "env": {**inherited, **spec.env}})
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.stop)
 
 
 def _copy_tree(layout: Layout, work: str, tree: str | None) -> None:
-    """A real, writable copy under its final name only when whole."""
+    """A writable copy, which gets its final name once it is complete."""
     partial = work + ".partial"
     _remove(partial)
     if tree and not os.path.isdir(layout.tree(tree)):
@@ -166,35 +163,38 @@ def _copy_tree(layout: Layout, work: str, tree: str | None) -> None:
     os.rename(partial, work)
 
 
-def _bring_up(layout: Layout, run_id: str) -> None:
-    version = facts.tmux_version()
+def _launch(layout: Layout, run_id: str) -> None:
+    version = host_facts.tmux_version()
     if version is None:
         raise Refused("no-tmux", "tmux is not installed on this host")
     if (tmux.parse_version(version) or (0, 0)) < tmux.OLDEST:
         raise Refused("no-tmux", "%s is too old; 2.6 is the oldest that works" % version)
-    before = jsonfile.load(layout.run(run_id).state)
-    _prepare_server(layout)
+    before = State.load(layout.run(run_id).state)
+    _prepare_tmux(layout)
     _kill_session(layout, run_id)
     command = [sys.executable, "-I", _BUNDLE, "supervise", layout.root, run_id]
-    words = tmux.new(
-        tmux.server(layout.tmux_socket, layout.tmux_conf),
-        tmux.session_name(run_id),
-        layout.root,
-        command,
-    )
-    done = subprocess.run(
-        words,
-        env={name: os.environ[name] for name in _KEEP if name in os.environ},
+    server = tmux.server(layout.tmux_socket, layout.tmux_conf)
+    process = subprocess.run(
+        tmux.new(server, tmux.session_name(run_id), layout.root, command),
+        env={name: os.environ[name] for name in _FOR_TMUX if name in os.environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    if done.returncode:
-        raise Refused("tmux", done.stdout.decode(errors="replace").strip() or "tmux gave no reason")
-    _await_supervisor(layout, run_id, before)
+    if process.returncode:
+        raise Refused("tmux", process.stdout.decode(errors="replace").strip() or "tmux gave no reason")
+    state_file = layout.run(run_id).state
+    if not processes.wait_until(lambda: _has_started(State.load(state_file), before), _START_TIMEOUT):
+        raise Refused("no-supervisor", "the supervisor did not start within %d s" % _START_TIMEOUT)
 
 
-def _prepare_server(layout: Layout) -> None:
+def _has_started(state: State | None, before: State | None) -> bool:
+    """Whether a new supervisor has written the state, and its trainer runs or has ended."""
+    is_new = state is not None and (before is None or state.supervisor != before.supervisor)
+    return bool(state and is_new and (state.child or state.ended))
+
+
+def _prepare_tmux(layout: Layout) -> None:
     folder = os.path.dirname(layout.tmux_socket)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     if os.stat(folder).st_uid != os.getuid():
@@ -203,83 +203,53 @@ def _prepare_server(layout: Layout) -> None:
         handle.write(tmux.CONF)
 
 
-def _await_supervisor(layout: Layout, run_id: str, before: dict[str, Any] | None) -> None:
-    end = time.monotonic() + _SETTLE
-    path = layout.run(run_id).state
-    while time.monotonic() < end:
-        state = jsonfile.load(path)
-        fresh = state is not None and (before is None or state["supervisor"] != before["supervisor"])
-        if state and fresh and (state["child"] or state["ended"]):
-            return
-        time.sleep(0.02)
-    raise Refused("no-supervisor", "the supervisor did not report within %d s" % _SETTLE)
+def _terminate(run: RunFacts, grace: float) -> None:
+    """Asks the supervisor, which ends the run even if this process dies; without one asks the trainer."""
+    state = run.state
+    if state and state.supervisor and run.is_supervised:
+        supervisor, boot = state.supervisor, state.boot
+        processes.send([supervisor["pid"]], signal.SIGTERM)
+        if not processes.wait_until(lambda: not processes.is_alive(supervisor, boot), grace + _STOP_MARGIN):
+            processes.send([supervisor["pid"]], signal.SIGKILL)
+        return
+    child = state.child if state and processes.is_alive(state.child, state.boot) else None
+    processes.send([child["pid"]] if child else run.pids, signal.SIGTERM)
+    mark = run.spec.mark if run.spec else ""
+    processes.wait_until(lambda: not processes.with_mark(mark), grace)
 
 
-def _end(layout: Layout, run_id: str, seen: dict[str, Any], grace: float) -> None:
-    """The supervisor does it, so that it happens even if nobody waits; without one we do."""
-    state, mark = seen["state"] or {}, (seen["run"] or {}).get("mark", "")
-    if seen["supervised"]:
-        proc.send([state["supervisor"]["pid"]], signal.SIGTERM)
-        _wait(lambda: not proc.alive(state["supervisor"], state["boot"]), grace + 15)
-        if proc.alive(state["supervisor"], state["boot"]):
-            proc.send([state["supervisor"]["pid"]], signal.SIGKILL)
-    else:
-        first = state.get("child") or {}
-        proc.send([first["pid"]] if proc.alive(first, state.get("boot")) else seen["pids"], signal.SIGTERM)
-        _wait(lambda: not proc.marked(mark), grace)
-
-
-def _wait(over: Any, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not over():
-        time.sleep(0.05)
-
-
-def _record_end(paths: RunPaths, by: str, said: bool) -> None:
-    """Where no supervisor was left to say it, or it could not know that it was a stop (not `said`)."""
-    state = jsonfile.load(paths.state)
-    if state and not state["ended"]:
-        size = os.stat(paths.log).st_size if os.path.exists(paths.log) else 0
-        state.update(ended=time.time(), reason="stopped", by=by, child=None, log_bytes=size)
-    elif state and not said and state["reason"] == "preempted":
-        state.update(reason="stopped", by=by)
+def _record_end(paths: RunPaths, by: str, is_recorded: bool) -> None:
+    """If no supervisor was left to write the end, or it had no stop.json that told it of the stop."""
+    state = State.load(paths.state)
+    if state and not state.ended:
+        state.ended, state.reason, state.by = time.time(), "stopped", by
+        state.child, state.log_bytes = None, files.size(paths.log)
+    elif state and not is_recorded and state.reason == "preempted":
+        state.reason, state.by = "stopped", by
     else:
         return
-    _say(paths, paths.state, state)
+    _record(paths, paths.state, state.to_json())
 
 
-def _say(paths: RunPaths, path: str, value: dict[str, Any]) -> bool:
-    """Whether it is on the disk now, in the room of the ballast if need be."""
+def _record(paths: RunPaths, path: str, value: Mapping[str, object]) -> bool:
+    """Whether it is on the disk now; uses the reserved space if necessary."""
     try:
-        ballast.replace(paths, path, value)
+        reserved_space.write_json(paths, path, value)
     except OSError:
         return False
     return True
 
 
 def _kill_session(layout: Layout, run_id: str) -> None:
-    with contextlib.suppress(OSError):
-        subprocess.run(
-            tmux.kill(tmux.server(layout.tmux_socket), tmux.session_name(run_id)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-
-def _must_see(layout: Layout, run_id: str) -> dict[str, Any]:
-    seen = look.one(layout, run_id, 0)
-    if seen is None:
-        raise Refused("absent", "no run %s on this host" % run_id)
-    return seen
+    processes.output(tmux.kill(tmux.server(layout.tmux_socket), tmux.session_name(run_id)))
 
 
 def _remove(path: str) -> bool:
+    """Whether something was removed."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-            return True
-        return False
-    return not os.path.exists(path)
+        return not os.path.exists(path)
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+        return True
+    return False

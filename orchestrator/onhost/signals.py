@@ -1,4 +1,4 @@
-"""Signals and ended children of the supervisor: it waits for them, so that none is missed."""
+"""Signals and ended children of the supervisor. It waits for signals synchronously, so none is missed."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ import ctypes
 import os
 import signal
 
-OURS = {signal.SIGCHLD, signal.SIGTERM}
-_KEYS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP)
+AWAITED = {signal.SIGCHLD, signal.SIGTERM}
+_TERMINAL = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def settle() -> None:
-    """Keys typed into the pane do nothing; SIGTERM and SIGCHLD are waited for, so none is missed."""
-    for key in _KEYS:
-        signal.signal(key, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
-    # Grandchildren whose parent died come to us, so that they are reaped.
+def prepare() -> None:
+    """Ignores keys typed into the pane, and blocks the signals that `wait` receives."""
+    for number in _TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
+    # Processes whose parent died become our children, so that they are reaped.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def as_before() -> None:
-    """In a child of ours, before it becomes the trainer."""
-    for key in _KEYS:
-        signal.signal(key, signal.SIG_DFL)
+def wait(seconds: float) -> int | None:
+    """The next of `AWAITED`; None if none came in time."""
+    info = signal.sigtimedwait(AWAITED, seconds)
+    return info.si_signo if info else None
+
+
+def restore() -> None:
+    """In a child process, before it becomes the trainer."""
+    for number in _TERMINAL:
+        signal.signal(number, signal.SIG_DFL)
     unblock()
 
 
@@ -33,15 +39,15 @@ def unblock() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def reap(wanted: int) -> int | None:
-    """Reaps all that ended; the status of `wanted` if it is among them. The view is reaped too."""
-    found = None
+def reap(child: int) -> int | None:
+    """Reaps all children that have ended; the status of `child` if it is among them."""
+    child_status = None
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return found
+            return child_status
         if pid == 0:
-            return found
-        if pid == wanted:
-            found = status
+            return child_status
+        if pid == child:
+            child_status = status

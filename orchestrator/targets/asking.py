@@ -120,7 +120,7 @@ class AskingHost(Host):
             if not line.endswith(b"\n"):
                 raise Unreachable(f"the helper on {self.label} ended", "it gave no answer", "gpujob doctor")
             reply: dict[str, Any] = json.loads(line)
-            if reply.get("id") == self._questions and "beat" not in reply:
+            if reply.get("id") == self._questions and "heartbeat" not in reply:
                 return reply
 
     @property
@@ -152,6 +152,8 @@ def frames(reader: Reader) -> Iterator[bytes]:
 
 
 def _refusal(refused: dict[str, Any]) -> GpujobError:
-    if refused["kind"] == "absent":
+    if refused["kind"] == "no-run":
         return NotFound(refused["message"], "", "gpujob status")
-    return Refused(refused["kind"], refused["message"], _NEXT.get(refused["kind"], ""), refused.get("about"))
+    return Refused(
+        refused["kind"], refused["message"], _NEXT.get(refused["kind"], ""), refused.get("details")
+    )

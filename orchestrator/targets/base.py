@@ -16,14 +16,14 @@ if TYPE_CHECKING:  # words alone: `status` pays for neither
 
 
 class Refused(GpujobError):
-    """The helper on the host said no; `kind` is its stable word for why, `about` what it names."""
+    """The helper on the host said no; `kind` is its stable word for why, `details` what it names."""
 
     def __init__(
-        self, kind: str, message: str, next_step: str = "", about: Mapping[str, Any] | None = None
+        self, kind: str, message: str, next_step: str = "", details: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(message, "", next_step)
         self.kind = kind
-        self.about = about or {}
+        self.details = details or {}
 
 
 class Host(Protocol):

@@ -23,30 +23,30 @@ def facts(
     trees: Sequence[str] = (),
     packages: Sequence[str] = (),
     commands: Sequence[str] = (),
-    data: dict[str, str] | None = None,
+    uploads: dict[str, str] | None = None,
     folders: dict[str, str] | None = None,
 ) -> HostFacts:
     """What a plan needs to know of the host.
 
-    `packages`: whose versions each of `pythons` reports. `commands` are looked up on the PATH. `data`: the
-    fingerprints of uploads, by name. `folders`: data that is on the host already, by name.
+    `packages`: whose versions each of `pythons` reports. `commands` are looked up on the PATH. `uploads`:
+    the fingerprints of data to be sent, by name. `folders`: data that is on the host already, by name.
     """
     answer = host.ask(
-        "facts",
+        "host_facts",
         trees=list(trees),
         pythons=list(pythons),
-        standing=folders or {},
+        data_folders=folders or {},
         commands=list(commands),
-        data=data or {},
+        uploads=uploads or {},
         packages=list(packages),
     )
     return hostfacts.parse(answer)
 
 
-def make_environment(host: Asks, environment: Environment) -> None:
+def ensure_environment(host: Asks, environment: Environment) -> None:
     """Builds the environment unless it is there. Refused, with pip's last words, where it cannot be built."""
     host.ask(
-        "make_environment",
+        "ensure_environment",
         key=environment.key,
         python=environment.base.path,
         packages=list(environment.packages),

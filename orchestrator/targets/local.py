@@ -105,7 +105,7 @@ class LocalHost(AskingHost):
             server = libtmux.Server(socket_path=self._layout.tmux_socket)
             return [session.session_name or "" for session in server.sessions]
         except libtmux.exc.LibTmuxException:  # it knows none before 3.2a
-            seen = self.ask("look", lines=0)["runs"]
+            seen = self.ask("status", lines=0)["runs"]
             return [str(run["session"]) for run in seen if run.get("session")]
 
 

@@ -96,7 +96,7 @@ def run_idle(ec2: FakeEC2, keys: Keys) -> RunningInstance:
 
 
 def ended(instance: RunningInstance) -> str | None:
-    reason: str | None = instance.ask("look")["runs"][0]["state"]["reason"]
+    reason: str | None = instance.ask("status")["runs"][0]["state"]["reason"]
     return reason
 
 
@@ -231,7 +231,7 @@ def test_a_spot_notice_leaves_a_checkpoint_on_a_disk_that_outlives_the_box(ec2: 
     )
     ec2.interrupt(instance.id, seconds=120)
     ec2.until(lambda: ended(instance) == "preempted", what="the run hears the notice")
-    assert instance.ask("box")["notice"]["action"] == "terminate"
+    assert instance.ask("instance")["notice"]["action"] == "terminate"
     aws().terminate_instances(InstanceIds=[instance.id])  # the rest of the two minutes is not waited for
     ec2.until(lambda: ec2.states()[instance.id] == "terminated")
     volumes = aws().describe_volumes(Filters=[{"Name": "status", "Values": ["available"]}])["Volumes"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.onhost.supervisor import BEAT
+from orchestrator.onhost.supervisor import HEARTBEAT
 from tests.host.scripts import TRAPS_TERM, begun, deployed
 from tests.rigs.ec2.metadata import Metadata
 from tests.rigs.patience import PATIENCE, wait_until
@@ -41,7 +41,9 @@ def test_a_spot_notice_ends_a_run_with_its_checkpoint_and_it_can_be_resumed(
         ended = client.until("preempted")
         assert ended["step"] == 7
         assert "checkpoint written" in (client.folder(run_id) / "log").read_text()
-        assert "takes this box back: terminate" in (client.folder(run_id) / "events.jsonl").read_text()
+        assert (
+            "interrupts this spot instance: terminate" in (client.folder(run_id) / "events.jsonl").read_text()
+        )
     finally:
         service.close()
 
@@ -54,7 +56,7 @@ def test_a_run_renews_the_lease_and_ends_before_the_deadline_of_its_box(
     begun(client, run_id)
     before = time.time()
     lease = switches / "run/lease"
-    wait_until(lambda: int(lease.read_text()) >= before + 300 + GRACE - BEAT, "the lease is renewed")
+    wait_until(lambda: int(lease.read_text()) >= before + 300 + GRACE - HEARTBEAT, "the lease is renewed")
     (switches / "run/deadline").write_text(f"{int(time.time() + GRACE)}\n")
     ended = client.until("stopped")
     assert ended["by"] == "the limit of hours"

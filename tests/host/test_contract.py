@@ -53,10 +53,10 @@ def spec(**changes: object) -> dict[str, object]:
 
 
 def test_facts_come_in_one_answer(host: Host) -> None:
-    facts = host.ask("facts", trees=["none"], pythons=host.pythons())
+    facts = host.ask("host_facts", trees=["none"], pythons=host.pythons())
     assert facts["tmux"].startswith("tmux ")
     assert facts["pythons"][0]["version"].startswith("3.")
-    assert facts["trees"] == facts["live"] == []
+    assert facts["trees"] == facts["live_runs"] == []
     assert isinstance(facts["gpus"], list)
 
 
@@ -79,7 +79,7 @@ def test_a_tree_arrives_whole_read_only_and_once(host: Host, client: Client) -> 
     assert source.read(place).tree.hash == tree.tree.hash
     assert [p.name for p in place.parent.iterdir()] == [tree.tree.hash]
     assert not (place / "run.sh").stat().st_mode & 0o222
-    assert host.ask("facts", trees=[tree.tree.hash])["trees"] == [tree.tree.hash]
+    assert host.ask("host_facts", trees=[tree.tree.hash])["trees"] == [tree.tree.hash]
 
 
 def test_a_command_is_run_as_words_and_its_lines_come_one_by_one(host: Host) -> None:
@@ -102,22 +102,22 @@ def test_a_command_runs_in_the_code_and_a_trainer_of_ours_beside_it(
 ) -> None:
     started = host.ask("start", spec=spec(argv=["pwd"], trainer=trainer), secrets={})
     shown = b"".join(host.follow(RUN, "log", 0)).decode()
-    assert shown == started["seen"]["folder"] + below + "\n"
+    assert shown == started["run"]["folder"] + below + "\n"
 
 
 def test_a_run_is_started_seen_followed_and_stopped(host: Host) -> None:
     started = host.ask("start", spec=spec(), secrets={})
     assert started["started"]
-    assert started["seen"]["session"] == f"gpujob-{RUN}"
+    assert started["run"]["session"] == f"gpujob-{RUN}"
     again = host.ask("start", spec=spec(), secrets={})
     assert not again["started"]
-    assert again["seen"]["state"]["child"] == started["seen"]["state"]["child"]
+    assert again["run"]["state"]["child"] == started["run"]["state"]["child"]
     blocks = host.follow(RUN, "log", 0)
     assert next(block for block in blocks if block) == b"hi\n"
     stopped = host.ask("stop", run=RUN, by="me", now=True)
-    assert (stopped["was_going"], stopped["left"]) == (True, [])
+    assert (stopped["was_running"], stopped["remaining"]) == (True, [])
     assert b"".join(blocks) == b""
-    assert host.ask("stop", run=RUN, by="me")["was_going"] is False
+    assert host.ask("stop", run=RUN, by="me")["was_running"] is False
 
 
 def test_a_start_beside_a_going_run_of_the_job_is_refused_and_leaves_nothing(host: Host) -> None:
@@ -125,8 +125,8 @@ def test_a_start_beside_a_going_run_of_the_job_is_refused_and_leaves_nothing(hos
     other = spec(id="job-20261121T101113-3c4d", mark="f00d" * 8)
     with pytest.raises(Refused, match="already running") as caught:
         host.ask("start", spec=other, secrets={})
-    assert (caught.value.kind, caught.value.about) == ("running", {"run": RUN})
-    assert [seen["id"] for seen in host.ask("look", lines=0)["runs"]] == [RUN]
+    assert (caught.value.kind, caught.value.details) == ("running", {"run": RUN})
+    assert [seen["id"] for seen in host.ask("status", lines=0)["runs"]] == [RUN]
     host.ask("stop", run=RUN, by="me", now=True)
     assert host.ask("start", spec=other, secrets={})["started"]
     host.ask("stop", run=other["id"], by="me", now=True)

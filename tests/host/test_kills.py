@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.onhost import proc
+from orchestrator.onhost import processes
 from tests.rigs.patience import PATIENCE
 from tests.support import Client
 
@@ -157,7 +157,7 @@ def test_a_killed_supervisor_leaves_an_orphan_that_can_be_followed_stopped_and_r
     assert (refused.code, "gpujob stop" in refused.err) == (1, True)
     assert client.run("stop").code == 0
     assert client.state()["state"] == "stopped"
-    assert [pid for pid in run["pids"] if proc.ticks(pid)] == []  # type: ignore[attr-defined]
+    assert [pid for pid in run["pids"] if processes.start_ticks(pid)] == []  # type: ignore[attr-defined]
     resumed(client, str(run["id"]))
 
 
@@ -187,7 +187,7 @@ def test_a_run_of_a_machine_that_was_rebooted_is_lost(client: Client) -> None:
     client.run("stop", "--now")
     path = client.folder(str(run["id"])) / "state.json"
     state = json.loads(path.read_text())
-    supervisor = {"pid": os.getpid(), "ticks": proc.ticks(os.getpid())}
+    supervisor = {"pid": os.getpid(), "ticks": processes.start_ticks(os.getpid())}
     path.write_text(json.dumps({**state, "ended": None, "boot": "another:boot", "supervisor": supervisor}))
     assert client.state()["state"] == "lost"
 

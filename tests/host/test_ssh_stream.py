@@ -80,9 +80,9 @@ def test_a_line_that_went_silent_is_noticed(
     ctx = line.client.context()
     with registry.target(ctx, config.load(ctx), "gpu").connect() as host:
         if fault == "stall":
-            assert host.ask("look", runs=[], lines=0)["runs"] == []
+            assert host.ask("status", runs=[], lines=0)["runs"] == []
         getattr(line.proxy, fault)()
         with pytest.raises(Unreachable):
-            host.ask("look", runs=[], lines=0)
+            host.ask("status", runs=[], lines=0)
         line.proxy.resume()
         line.proxy.accept()

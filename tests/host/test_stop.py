@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from orchestrator.onhost import proc
+from orchestrator.onhost import processes
 from tests.host.scripts import SLOW, TRAPS_TERM, begun, deployed
 from tests.support import Client
 
@@ -37,7 +37,7 @@ def test_stop_reaches_grandchildren_in_sessions_of_their_own_that_ignore_sigterm
     client.until(lambda seen: len(seen["pids"]) == 3 and seen["log_bytes"] >= 6)
     pids = client.state()["pids"]
     assert client.run("stop", run_id).code == 0
-    assert [pid for pid in pids if proc.ticks(pid)] == []
+    assert [pid for pid in pids if processes.start_ticks(pid)] == []
 
 
 def test_a_scripts_child_may_end_by_itself_after_the_script_was_stopped(client: Client) -> None:
@@ -85,7 +85,7 @@ def test_clean_keeps_the_account_and_removes_the_rest_and_purge_asks(client: Cli
     assert not scratch.exists()
     left = {path.name for path in client.folder(run_id).iterdir()}
     assert {"run.json", "log", "state.json", "checkpoints"} <= left
-    assert not left.intersection({"work", "ballast"})
+    assert not left.intersection({"work", "reserved-space"})
     assert client.run("stop", "--purge", "--yes").code == 2  # it must be named
     assert client.run("stop", run_id, "--purge").code == 7
     assert client.folder(run_id).exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.onhost import datafolder
+from orchestrator.onhost import folders
 from trainers.data import normalise, packed, recordings
 from trainers.data.refusal import Unusable
 from trainers.data.sign import reading
@@ -221,7 +221,7 @@ def test_linked_folders_are_entered_and_counted_as_they_are_sent_and_a_link_that
     (tmp_path / "data" / "loop").symlink_to("loop")
     held = listing(tmp_path / "data")
     assert [record.id for record in held.records] == ["crema/1001_DFA_ANG_XX", "crema/1002_DFA_ANG_XX"]
-    assert held.found == 3 == datafolder.describe("d", str(tmp_path / "data")).files
+    assert held.found == 3 == folders.describe("d", str(tmp_path / "data")).files
 
 
 def test_a_link_to_nothing_is_refused_by_name_and_its_twin_taken(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import source
 from orchestrator.digests import Digests
-from orchestrator.onhost import trees
+from orchestrator.onhost import folders
 
 LATER = time.time() + 1e6  # long after the test wrote its files, however late it runs
 
@@ -116,5 +116,5 @@ def test_what_is_kept_of_a_file_is_short_and_what_was_forgotten_is_read(code: Pa
 def test_a_tracked_file_that_is_gone_or_lies_where_a_folder_was_is_left_out(code: Path) -> None:
     names = ["a.py", "gone", "a.py/below", "link"]
     found = Digests(code.parent / "cache", time.time).entries(code, names)
-    assert found == list(trees.entries(str(code), names))
+    assert found == list(folders.tree_entries(str(code), names))
     assert [entry.path for entry in found] == ["a.py", "link"]

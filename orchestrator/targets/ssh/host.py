@@ -110,7 +110,7 @@ class SshHost(AskingHost):
             options.append(f"--link-dest={begun['nearest']}")
         names = [entry.path for entry in source.tree.entries]
         self._rsync.upload(options, names, source.folder, begun["partial"], lambda count: None)
-        self.ask("seal_tree", tree=source.tree.hash)
+        self.ask("finish_tree", tree=source.tree.hash)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
         """Sent only when it is not there yet as it is now; against the last that was."""
@@ -124,7 +124,7 @@ class SshHost(AskingHost):
             folder, names = (source.parent, [source.name]) if source.is_file() else (source, None)
             options += ["--no-relative"] if names else []  # else the folder there gets the modes of this one
             self._rsync.upload(options, names, folder, begun["partial"], moved)
-            self.ask("seal_data", name=name, fingerprint=fingerprint)
+            self.ask("finish_data", name=name, fingerprint=fingerprint)
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         self._rsync.download(names, folder, to, on_bytes)
@@ -134,11 +134,11 @@ class SshHost(AskingHost):
 
     def place(self, tree: str) -> str:
         if not self._root:
-            self.ask("look", runs=[], lines=0)
+            self.ask("status", runs=[], lines=0)
         return f"{self._root}/code/{tree}"
 
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
-        answer = self.ask("look", runs=[run_id], lines=0)
+        answer = self.ask("status", runs=[run_id], lines=0)
         if not answer["runs"] or not answer["runs"][0]["session"]:
             raise NotFound(f"run {run_id} has no tmux session", "it has ended, or was never started")
         words = tmux.attach(tmux.server(answer["tmux_socket"]), tmux.session_name(run_id))
@@ -151,7 +151,7 @@ class SshHost(AskingHost):
         ssh = [*openssh_link.ssh_words(self._ctx, self._resolved), "-t", *self._resolved.typed.words()]
         if run_id is None:
             return ssh, dict(self._ctx.env)
-        folder = Layout(self.ask("look", runs=[], lines=0)["root"]).run(run_id).folder
+        folder = Layout(self.ask("status", runs=[], lines=0)["root"]).run(run_id).folder
         return [*ssh, shell.join(shell.login(folder))], dict(self._ctx.env)
 
     def _begin(self, command: str) -> tuple[str, Pipe, Reader]:

@@ -40,7 +40,7 @@ def client() -> Iterator[Client]:
 
 def started(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
     seen = {**SEEN, "id": spec["id"], "run": {"job": spec.get("job"), "who": spec.get("who")}}
-    return {"started": True, "seen": seen}
+    return {"started": True, "run": seen}
 
 
 SEEN: dict[str, Any] = {
@@ -58,7 +58,8 @@ SEEN: dict[str, Any] = {
 
 def scripted(**answers: Any) -> ScriptedHost:
     lines = [json.dumps({"event": "progress", "step": 1}), json.dumps(REPORT)]
-    base = {"facts": FACTS, "start": started, "run": (lines, Done(0, "")), "look": {"runs": []}, "clean": {}}
+    base = {"host_facts": FACTS, "start": started, "status": {"runs": []}, "clean": {}}
+    base["run"] = (lines, Done(0, ""))
     return ScriptedHost({**base, **answers})
 
 
@@ -86,7 +87,7 @@ def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(
     host = scripted()
     result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
-    assert [op for op, _ in host.asked] == ["facts", "run", "start"]
+    assert [op for op, _ in host.asked] == ["host_facts", "run", "start"]
     assert host.asked[1][1]["cwd"] == host.asked[1][1]["env"]["PYTHONPATH"]
     assert len(host.sent) == 1
     spec = host.asked[-1][1]["spec"]
@@ -111,14 +112,14 @@ def test_a_verdict_is_cached_and_any_change_asks_again(
     assert checks("--set", "config.epochs=3") == 1
     (client.project / "sets" / "crema" / "new.npz").write_text("x")
     assert checks() == 1
-    assert checks(facts={**FACTS, "pythons": [{**PYTHON, "torch": "9"}]}) == 1
+    assert checks(host_facts={**FACTS, "pythons": [{**PYTHON, "torch": "9"}]}) == 1
 
 
 def test_without_torch_the_rules_of_names_and_splits_are_checked_and_the_rest_is_said_to_be_missing(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = ([json.dumps({**REPORT, "tier": "files"})], Done(0, ""))
-    host = scripted(facts={**FACTS, "pythons": [{**PYTHON, "torch": None}]}, run=report)
+    host = scripted(host_facts={**FACTS, "pythons": [{**PYTHON, "torch": None}]}, run=report)
     result = type_in(client, host, "check", "facenet-lstm", "--data", "sets", monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert "only names, labels and splits" in result.err
@@ -224,7 +225,7 @@ def test_an_open_intent_whose_run_is_up_is_confirmed_and_not_started_again(
     host = scripted(start=Unreachable("cut"))
     type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     up = {**SEEN, "id": host.asked[-1][1]["spec"]["id"]}
-    again = scripted(look={"runs": [up]})
+    again = scripted(status={"runs": [up]})
     result = type_in(client, again, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert "start" not in [op for op, _ in again.asked]
@@ -238,7 +239,7 @@ def test_an_open_intent_for_another_thing_is_dropped_and_its_half_made_run_remov
     type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     old = host.asked[-1][1]["spec"]["id"]
     half = {**SEEN, "id": old, "state": None, "supervised": False, "pids": []}
-    again = scripted(look={"runs": [half]})
+    again = scripted(status={"runs": [half]})
     result = type_in(client, again, *DEPLOY, "--set", "config.epochs=3", monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert ("clean", {"run": old, "purge": True}) in again.asked
@@ -249,7 +250,7 @@ def test_processes_that_will_not_go_are_named_and_stop_fails(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = {**SEEN, "run": {"job": "x", "who": client.context().who}}
-    host = scripted(look={"runs": [mine]}, stop={"was_going": True, "left": [77], "seen": mine})
+    host = scripted(status={"runs": [mine]}, stop={"was_running": True, "remaining": [77], "run": mine})
     result = type_in(client, host, "stop", monkeypatch=monkeypatch)
     assert (result.code, "pids 77" in result.err) == (1, True)
 
@@ -263,9 +264,9 @@ def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
         "disk": {"free": 1, "total": 2},
         "memory": {"available": 1, "total": 2},
     }
-    host = scripted(look={"runs": [SEEN], **glance})
+    host = scripted(status={"runs": [SEEN], **glance})
     assert type_in(client, host, "status", "--on", "scripted", monkeypatch=monkeypatch).code == 0
-    dead = scripted(look=Unreachable("no route"))
+    dead = scripted(status=Unreachable("no route"))
     result = type_in(client, dead, "status", "--on", "scripted", monkeypatch=monkeypatch)
     assert result.code == 0
     assert "does not answer" in result.err
@@ -278,7 +279,7 @@ def test_a_host_that_does_not_answer_shows_the_cached_status_with_its_age(
 def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host, became = scripted(look={"runs": [SEEN]}), list[list[str]]()
+    host, became = scripted(status={"runs": [SEEN]}), list[list[str]]()
     monkeypatch.setattr(os, "execvpe", lambda word, words, env: became.append(words))
     refused = type_in(client, host, "ssh", monkeypatch=monkeypatch)
     assert (refused.code, "needs a terminal" in refused.err, became) == (1, True, [])
@@ -288,12 +289,12 @@ def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
             return True
 
     streams = {"stdin": Terminal(), "stdout": Terminal()}
-    bare = scripted(look={"runs": []})
+    bare = scripted(status={"runs": []})
     for of, words in ((host, ["ssh", "facenet-lstm"]), (bare, ["ssh", "--on", "scripted"])):
         type_in(client, of, *words, monkeypatch=monkeypatch, **streams)
     assert became == [["true", SEEN["id"]], ["true", "home"]]
     leases: list[float] = []
-    instance = scripted(look={"runs": [SEEN]})
+    instance = scripted(status={"runs": [SEEN]})
     monkeypatch.setattr(instance, "extend_lease", lambda seconds: leases.append(seconds) or True)
     kept = type_in(client, instance, "ssh", "facenet-lstm", monkeypatch=monkeypatch, **streams)
     assert (leases, "stays up for an hour" in kept.err) == ([3600.0], True)
@@ -305,7 +306,7 @@ def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
 def test_resume_takes_no_other_options_and_no_run_of_another_job(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host = scripted(look={"runs": [{**SEEN, "run": {"job": "other"}}]})
+    host = scripted(status={"runs": [{**SEEN, "run": {"job": "other"}}]})
     options = type_in(client, host, *DEPLOY, "--resume", "x", monkeypatch=monkeypatch)
     assert (options.code, "takes no --set" in options.err) == (2, True)
     foreign = type_in(client, host, "deploy", "facenet-lstm", "--resume", SEEN["id"], monkeypatch=monkeypatch)

@@ -13,11 +13,11 @@ from orchestrator.targets.base import Refused
 from tests.support import ScriptedHost
 from tests.unit.core.test_plan import FACTS
 
-HOLDER = {"name": "python", "user": "ana", "pid": 9, "used_mib": 700, "ours": "x-1"}
+HOLDER = {"name": "python", "user": "ana", "pid": 9, "used_mib": 700, "run": "x-1"}
 
 
-def refused(kind: str, about: dict[str, Any]) -> GpujobError:
-    host = ScriptedHost({"start": Refused(kind, "no", about=about)})
+def refused(kind: str, details: dict[str, Any]) -> GpujobError:
+    host = ScriptedHost({"start": Refused(kind, "no", details=details)})
     with pytest.raises(GpujobError) as caught:
         execute.start(host, "job", spec={"id": "job-2"})  # type: ignore[arg-type]
     return caught.value
@@ -30,7 +30,7 @@ def test_another_client_that_was_first_is_named_with_what_to_type() -> None:
 
 
 def test_who_holds_the_gpu_by_now_is_named_with_what_to_type() -> None:
-    no = refused("gpu", {"holders": [HOLDER]})
+    no = refused("gpu", {"processes": [HOLDER]})
     assert (no.what, no.why) == ("a GPU is in use", "python of ana (pid 9, 700 MiB, run x-1)")
     assert no.next_step == "stop it, or deploy with --share-gpu"
 
@@ -40,5 +40,8 @@ def test_any_other_refusal_stays_what_it_is() -> None:
 
 
 def test_a_start_is_told_what_its_plan_knew() -> None:
-    found = {**FACTS, "live": [{"id": "x-1", "job": "x"}]}
-    assert execute.planned(hostfacts.parse(found), share_gpu=True) == {"share_gpu": True, "beside": ["x-1"]}
+    found = {**FACTS, "live_runs": [{"id": "x-1", "job": "x"}]}
+    assert execute.planned(hostfacts.parse(found), share_gpu=True) == {
+        "share_gpu": True,
+        "known_runs": ["x-1"],
+    }

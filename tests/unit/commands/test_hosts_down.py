@@ -47,7 +47,7 @@ def stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def with_outputs(left_out: list[str]) -> ScriptedHost:
     summary = {"left_out": left_out, "missing": [], "no_room": []}
     staged = {"token": "t", "folder": "/stage", "files": [], **summary}
-    return ScriptedHost({"look": {"runs": [SEEN]}, "stage": staged, "unstage": {}})
+    return ScriptedHost({"status": {"runs": [SEEN]}, "stage": staged, "unstage": {}})
 
 
 def start_with(monkeypatch: pytest.MonkeyPatch, host: ScriptedHost, done: list[str]) -> None:

@@ -60,7 +60,7 @@ JSON = st.recursive(
 )
 
 
-@example({"pythons": 5, "gpus": {}, "standing": []})
+@example({"pythons": 5, "gpus": {}, "data_folders": []})
 @given(st.dictionaries(st.sampled_from(hostfacts.HostFacts.__struct_encode_fields__), JSON))
 def test_any_answer_gives_host_facts(answer: dict[str, Any]) -> None:
     facts = hostfacts.parse({**answer, "tmux": "tmux 3.4"})

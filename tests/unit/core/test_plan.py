@@ -15,11 +15,11 @@ FACTS: dict[str, Any] = {
     "root": "/r",
     "path": "/usr/bin",
     "gpus": [],
-    "gpu_holders": [],
+    "gpu_processes": [],
     "trees": [],
     "pythons": [PYTHON],
     "disk": {"free": 50 << 30},
-    "live": [],
+    "live_runs": [],
 }
 TREE = CodeTree("trainers", "t" * 32, 3, 100)
 DATA = DataInput("ravdess", "/d", 5, 10, "f1")
@@ -85,7 +85,11 @@ def test_several_gpus_are_driven_by_torchrun() -> None:
     ("facts", "said", "next_step"),
     [
         ({"tmux": None}, "tmux is not installed", "apt-get install"),
-        ({"live": [{"id": "j-20261121T000000-0000", "job": "j"}]}, "already running as j-2026", "--name"),
+        (
+            {"live_runs": [{"id": "j-20261121T000000-0000", "job": "j"}]},
+            "already running as j-2026",
+            "--name",
+        ),
         ({"pythons": [{**PYTHON, "torch": None}]}, "need PyTorch", "pip install"),
         ({"disk": {"free": 1 << 20}}, "GiB are free", "GPUJOB_ROOT"),
     ],
@@ -125,7 +129,7 @@ def test_what_a_trainer_imports_besides_is_asked_of_the_interpreter_and_added() 
 
 
 def test_a_gpu_that_another_process_holds_is_named_with_who_unless_shared() -> None:
-    held = {"gpus": [GPU], "gpu_holders": [{"name": "python", "pid": 9, "used_mib": 700}]}
+    held = {"gpus": [GPU], "gpu_processes": [{"name": "python", "pid": 9, "used_mib": 700}]}
     with pytest.raises(GpujobError) as caught:
         plan.build(inputs(facts=held))
     assert "python (pid 9, 700 MiB)" in caught.value.why
@@ -133,7 +137,7 @@ def test_a_gpu_that_another_process_holds_is_named_with_who_unless_shared() -> N
 
 
 def test_a_run_of_another_job_is_no_hindrance() -> None:
-    assert plan.build(inputs(facts={"live": [{"id": "x", "job": "other"}]})).steps
+    assert plan.build(inputs(facts={"live_runs": [{"id": "x", "job": "other"}]})).steps
 
 
 def test_two_deploys_of_the_same_thing_have_one_fingerprint_and_any_change_another() -> None:

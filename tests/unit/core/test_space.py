@@ -47,13 +47,13 @@ def test_the_job_says_what_its_run_needs() -> None:
 @pytest.mark.parametrize("there", [{"present": True}, {"present": False, "bytes": 9 * GIB, "files": 4000}])
 def test_what_the_host_has_needs_no_room_again(there: dict[str, Any]) -> None:
     """Data of an upload that was cut, too: else it could never be carried on on a disk that it half fills."""
-    assert made(3.1, facts={"data": {"crema": there}})
+    assert made(3.1, facts={"uploads": {"crema": there}})
 
 
 def test_data_that_the_host_has_is_not_sent() -> None:
     done = [
         [step.done for step in made(50, facts=facts).steps if isinstance(step, plan.DataStep)]
-        for facts in ({}, {"data": {"crema": {"present": True}}})
+        for facts in ({}, {"uploads": {"crema": {"present": True}}})
     ]
     assert done == [[False], [True]]
 

@@ -28,7 +28,7 @@ def connected(client: Client, **answers: Any) -> InstanceHost:
     host = InstanceHost(
         account, account.records.save(Instance(id="i-1", region="us-east-1", launched=1.0, **fields))
     )
-    host.ask = ScriptedHost({"lease": {}, **answers}).ask  # type: ignore[method-assign]
+    host.ask = ScriptedHost({"renew_lease": {}, **answers}).ask  # type: ignore[method-assign]
     return host
 
 
@@ -55,7 +55,7 @@ def test_a_budget_becomes_the_hours_that_it_pays_for(client: Client) -> None:
 def test_an_instance_ends_with_its_run_unless_it_has_others(
     client: Client, runs: list[str], may_end: bool
 ) -> None:
-    host = connected(client, look={"runs": [{"id": run} for run in runs]})
+    host = connected(client, status={"runs": [{"id": run} for run in runs]})
     assert not host.may_end_with(RUN)
     host.assign_run(RUN)
     assert host.may_end_with(RUN) is may_end

@@ -6,16 +6,25 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import facts, files, gpus, helper, look, staging, trees
+from orchestrator.onhost import (
+    files,
+    gpus,
+    helper,
+    host_facts,
+    run_facts,
+    run_files,
+    staging,
+    uploads,
+)
 
 RUN = "job-20261121T101112-1a2b"
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    found = Layout(str(tmp_path))
+    root = Layout(str(tmp_path))
     (tmp_path / "runs" / RUN / "checkpoints").mkdir(parents=True)
-    return found
+    return root
 
 
 def write(layout: Layout, name: str, content: bytes) -> Path:
@@ -36,29 +45,29 @@ def test_a_run_id_that_would_name_another_path_is_refused(layout: Layout, name: 
 
 
 def test_only_log_and_events_can_be_read(layout: Layout) -> None:
-    asked = {"op": "read", "run": RUN, "file": "secrets.json", "offset": 0, "limit": 9}
-    assert helper.answer(layout, asked)["refused"]["kind"] == "name"
+    request = {"op": "read_file", "run": RUN, "file": "secrets.json", "offset": 0, "limit": 9}
+    assert helper.answer(layout, request)["refused"]["kind"] == "name"
 
 
 def test_reading_by_offset_gives_whole_lines_once(layout: Layout) -> None:
     write(layout, "events.jsonl", b"one\ntwo\nthr")
-    first = files.read(layout, RUN, "events.jsonl", 0, 100)
+    first = run_files.read(layout, RUN, "events.jsonl", 0, 100)
     assert first == {"text": "one\ntwo\n", "offset": 8}
     write(layout, "events.jsonl", b"one\ntwo\nthree\n")
-    assert files.read(layout, RUN, "events.jsonl", 8, 100)["text"] == "three\n"
+    assert run_files.read(layout, RUN, "events.jsonl", 8, 100)["text"] == "three\n"
 
 
 def test_following_ends_at_the_size_that_the_end_recorded(layout: Layout) -> None:
     write(layout, "log", b"abc")
     write(layout, "state.json", b'{"ended": 1.0, "log_bytes": 3, "supervisor": {}, "boot": ""}')
     out = io.BytesIO()
-    files.follow(layout, RUN, "log", 1, out)
+    run_files.follow(layout, RUN, "log", 1, out)
     assert out.getvalue() == b"2\nbc-1\n"
 
 
 def test_the_tail_shows_a_progress_bar_as_a_terminal_would(layout: Layout) -> None:
     path = write(layout, "log", b"a\n10%\r20%\r30%\nlast\r\n")
-    assert look.tail(str(path), 5) == ["a", "30%", "last"]
+    assert run_facts.tail(str(path), 5) == ["a", "30%", "last"]
 
 
 def test_a_stage_pins_a_checkpoint_that_is_pruned_meanwhile(layout: Layout) -> None:
@@ -106,7 +115,7 @@ def test_an_output_that_leads_out_of_the_working_folder_is_left_out_and_told(lay
 
 
 def test_a_stage_whose_helper_is_gone_is_removed_by_the_next(layout: Layout) -> None:
-    write(layout, ".fetch/999999-1-1/whole", b"x" * 100)
+    write(layout, ".fetch/999999-1-1/file", b"x" * 100)
     staged = staging.stage(layout, RUN, "best")
     assert [p.name for p in Path(layout.run(RUN).stage).iterdir()] == [staged["token"]]
 
@@ -123,8 +132,8 @@ def test_a_users_own_numbered_folder_is_copied_and_not_linked(layout: Layout) ->
 
 def test_a_line_longer_than_a_reading_is_passed_over(layout: Layout) -> None:
     write(layout, "events.jsonl", b"x" * 50 + b"\nnext\n")
-    assert files.read(layout, RUN, "events.jsonl", 0, 20) == {"text": "", "offset": 20}
-    assert files.read(layout, RUN, "events.jsonl", 40, 20)["text"].endswith("next\n")
+    assert run_files.read(layout, RUN, "events.jsonl", 0, 20) == {"text": "", "offset": 20}
+    assert run_files.read(layout, RUN, "events.jsonl", 40, 20)["text"].endswith("next\n")
 
 
 def test_a_link_that_leads_out_of_the_run_or_to_a_folder_is_left_out_and_told(layout: Layout) -> None:
@@ -157,8 +166,8 @@ def test_what_a_script_keeps_among_the_checkpoints_under_its_own_names_comes_too
     for name in ("checkpoints/model.pt", "checkpoints/epoch_3/w.pt", "checkpoints/.tmp-7/half", "run.json"):
         write(layout, name, b"{}")
     staged = staging.stage(layout, RUN, which)
-    found = sorted(f["path"] for f in staged["files"])
-    assert found == ["checkpoints/epoch_3/w.pt", "checkpoints/model.pt", "run.json"]
+    names = sorted(f["path"] for f in staged["files"])
+    assert names == ["checkpoints/epoch_3/w.pt", "checkpoints/model.pt", "run.json"]
 
 
 def test_such_a_file_is_copied_since_it_may_be_rewritten_in_place(layout: Layout) -> None:
@@ -183,7 +192,7 @@ def test_only_the_last_of_each_kind_of_event_is_told(layout: Layout) -> None:
     lines = [b'{"event":"progress","step":%d}' % n for n in range(100)]
     lines += [b'{"event":"metrics","split":"val","step":1}', b'{"event":"metrics","split":"train","step":1}']
     path = write(layout, "events.jsonl", b"\n".join(lines) + b"\nhalf a li")
-    assert len(look.telling_events(str(path))) == 3
+    assert len(run_facts.latest_events(str(path))) == 3
 
 
 def test_a_hung_or_absent_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -191,9 +200,9 @@ def test_a_hung_or_absent_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_
     assert gpus.sample() == []
 
 
-@pytest.mark.parametrize("said", ["CUDA Version: 12.4 ", "CUDA UMD Version: 12.4 ", "CUDA Version  : 12.4"])
+@pytest.mark.parametrize("output", ["CUDA Version: 12.4 ", "CUDA UMD Version: 12.4 ", "CUDA Version  : 12.4"])
 def test_what_cuda_the_driver_runs_is_read_where_its_library_does_not_tell(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, output: str
 ) -> None:
     def absent(name: str) -> None:
         raise OSError(name)
@@ -202,7 +211,7 @@ def test_what_cuda_the_driver_runs_is_read_where_its_library_does_not_tell(
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     assert gpus.cuda() is None
     tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\necho '| NVIDIA-SMI 550.54  Driver Version: 550.54  {said}|'\n")
+    tool.write_text(f"#!/bin/sh\necho '| NVIDIA-SMI 550.54  Driver Version: 550.54  {output}|'\n")
     tool.chmod(0o755)
     assert gpus.cuda() == "12.4"
 
@@ -215,18 +224,18 @@ def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path}/lib exec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    assert (facts.python_facts(str(python)) or {})["cuda"] == "12.8"
+    assert (host_facts.python_facts(str(python)) or {})["cuda"] == "12.8"
 
 
 def test_what_is_here_of_data_is_what_a_cut_upload_left_or_the_last_one_that_came(layout: Layout) -> None:
     folder = Path(layout.data) / "set"
-    assert trees.arrived(layout, "set", "f2") == {"present": False, "bytes": 0, "files": 0}
+    assert uploads.received(layout, "set", "f2") == {"present": False, "bytes": 0, "files": 0}
     for name, size in (("f1", 5), (".f2.partial", 7)):
         (folder / name).mkdir(parents=True)
         (folder / name / "x").write_bytes(b"x" * size)
-    assert trees.arrived(layout, "set", "f2") == {"present": False, "bytes": 7, "files": 1}
-    assert trees.arrived(layout, "set", "f3") == {"present": False, "bytes": 5, "files": 1}
-    assert trees.arrived(layout, "set", "f1") == {"present": True}
+    assert uploads.received(layout, "set", "f2") == {"present": False, "bytes": 7, "files": 1}
+    assert uploads.received(layout, "set", "f3") == {"present": False, "bytes": 5, "files": 1}
+    assert uploads.received(layout, "set", "f1") == {"present": True}
 
 
 def test_gpus_are_read_from_what_the_driver_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -235,7 +244,7 @@ def test_gpus_are_read_from_what_the_driver_prints(monkeypatch: pytest.MonkeyPat
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     (gpu,) = gpus.sample()
-    assert (gpu["name"], gpu["used_mib"], gpu["use_percent"], gpu["celsius"]) == (
+    assert (gpu.name, gpu.used_mib, gpu.use_percent, gpu.celsius) == (
         "NVIDIA A10G",
         512,
         97,

@@ -143,7 +143,7 @@ def test_the_line_that_a_host_gets_says_what_is_missing_and_takes_the_bundle(
     assert b"\x1egpujob ready " in run(remote.receive_bundle(), remote.bundle_archive())
     onhost = tmp_path / ".gpujob" / "onhost"
     assert [p.name for p in onhost.iterdir()] == [bundle.digest()]
-    said = run(remote.command("helper"), b'{"id": 1, "op": "look"}\n')
+    said = run(remote.command("helper"), b'{"id": 1, "op": "status"}\n')
     assert said.splitlines()[0] == f"\x1egpujob ready {tmp_path}/.gpujob".encode()
     assert b'"runs": []' in said
 

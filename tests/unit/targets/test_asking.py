@@ -49,6 +49,6 @@ def test_every_question_carries_the_lease_over_a_new_connection_too() -> None:
     with new_client() as client:
         host = Host(client, cuts=1)
         host.lease = 1200.0
-        assert host.ask("make_environment")["lease"] == 1200.0
+        assert host.ask("ensure_environment")["lease"] == 1200.0
         host.lease = None
-        assert "lease" not in host.ask("look")
+        assert "lease" not in host.ask("status")

@@ -1,4 +1,10 @@
-from orchestrator.onhost.limits import Activity, Watch
+from orchestrator.onhost.gpus import Gpu
+from orchestrator.onhost.run_limits import Activity, Watch
+
+
+def gpu(use_percent: int | None) -> Gpu:
+    return Gpu(0, "GPU", 0, 1, use_percent, None, "GPU-1", "550")
+
 
 STILL = Activity(10, 10, 0.0, [])
 
@@ -9,7 +15,7 @@ def test_hours_are_counted_over_all_attempts() -> None:
     assert watch.verdict(100.0, STILL) == "hours"
 
 
-def test_idle_needs_the_whole_time_without_any_sign() -> None:
+def test_idle_needs_all_of_the_time_without_activity() -> None:
     watch = Watch(now=0.0, used=0.0, max_hours=None, idle_minutes=1.0)
     assert watch.verdict(5.0, STILL) is None
     assert watch.verdict(64.0, STILL) is None
@@ -26,12 +32,12 @@ def test_growth_of_log_or_events_or_a_transfer_each_count_as_life() -> None:
 
 
 def test_a_busy_gpu_is_no_idleness_and_one_that_tells_nothing_is() -> None:
-    busy = STILL._replace(gpus=[{"use_percent": 5}])
-    mute = STILL._replace(gpus=[{"use_percent": None}])
-    for seen, verdict in ((busy, None), (mute, "idle")):
+    busy = STILL._replace(gpus=[gpu(5)])
+    mute = STILL._replace(gpus=[gpu(None)])
+    for activity, verdict in ((busy, None), (mute, "idle")):
         watch = Watch(now=0.0, used=0.0, max_hours=None, idle_minutes=1.0)
-        watch.verdict(0.0, seen)
-        assert watch.verdict(300.0, seen) == verdict
+        watch.verdict(0.0, activity)
+        assert watch.verdict(300.0, activity) == verdict
 
 
 def test_without_limits_nothing_ever_ends_a_run() -> None:

@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import environments
-from orchestrator.onhost.answers import Refused
-from orchestrator.onhost.environments import Wanted
+from orchestrator.onhost import venvs
+from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.venvs import Environment
 from tests.support import tiny_wheel
 
 
 def test_an_environment_sees_what_its_parent_has_and_is_made_once(tmp_path: Path) -> None:
     """The parent is a venv itself: what it has is not the system's."""
     layout = Layout(str(tmp_path))
-    made = environments.make(layout, Wanted("ab12", sys.executable, []))
+    python = venvs.ensure(layout, Environment("ab12", sys.executable, []))
     done = subprocess.run(
-        [made["python"], "-c", "import pytest; print(pytest.__file__)"], capture_output=True, text=True
+        [python, "-c", "import pytest; print(pytest.__file__)"], capture_output=True, text=True
     )
     assert done.stdout.strip() == pytest.__file__
-    inode = Path(made["python"]).lstat().st_ino
-    assert environments.make(layout, Wanted("ab12", sys.executable, [])) == made
-    assert Path(made["python"]).lstat().st_ino == inode
+    inode = Path(python).lstat().st_ino
+    assert venvs.ensure(layout, Environment("ab12", sys.executable, [])) == python
+    assert Path(python).lstat().st_ino == inode
 
 
 def test_a_file_where_the_user_stands_stands_in_for_no_module(
@@ -31,7 +31,7 @@ def test_a_file_where_the_user_stands_stands_in_for_no_module(
 ) -> None:
     (tmp_path / "venv.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
-    assert environments.make(Layout(str(tmp_path)), Wanted("ab12", sys.executable, []))["python"]
+    assert venvs.ensure(Layout(str(tmp_path)), Environment("ab12", sys.executable, []))
 
 
 def test_one_that_was_cut_is_made_anew_and_one_that_cannot_be_made_is_not_marked_whole(
@@ -41,10 +41,10 @@ def test_one_that_was_cut_is_made_anew_and_one_that_cannot_be_made_is_not_marked
     cut = Path(layout.environment("cd34"))
     (cut / "bin").mkdir(parents=True)
     (cut / "bin" / "python").write_text("half")
-    with pytest.raises(Refused, match="could not be made"):
-        environments.make(layout, Wanted("cd34", sys.executable, ["--no-index", "no-such-package-here"]))
+    with pytest.raises(Refused, match="could not be created"):
+        venvs.ensure(layout, Environment("cd34", sys.executable, ["--no-index", "no-such-package-here"]))
     assert not (cut / "complete").exists()
-    assert environments.make(layout, Wanted("cd34", sys.executable, []))["python"]
+    assert venvs.ensure(layout, Environment("cd34", sys.executable, []))
 
 
 def test_an_environment_of_its_own_sees_nothing_of_the_host_and_its_requirements_alone(
@@ -52,18 +52,18 @@ def test_an_environment_of_its_own_sees_nothing_of_the_host_and_its_requirements
 ) -> None:
     wheels = tiny_wheel(tmp_path / "wheels", "tiny", "1.0")
     text = f"--no-index\n--find-links {wheels}\ntiny\n"
-    made = environments.make(Layout(str(tmp_path)), Wanted("ef56", sys.executable, [], text, own=True))
-    seen = "import importlib.util as u, tiny; print(tiny.VERSION, u.find_spec('pytest'))"
-    done = subprocess.run([made["python"], "-c", seen], capture_output=True, text=True)
+    python = venvs.ensure(Layout(str(tmp_path)), Environment("ef56", sys.executable, [], text, own=True))
+    script = "import importlib.util as u, tiny; print(tiny.VERSION, u.find_spec('pytest'))"
+    done = subprocess.run([python, "-c", script], capture_output=True, text=True)
     assert done.stdout == "1.0 None\n"
 
 
 def test_requirements_may_not_replace_the_hosts_own_torch(tmp_path: Path) -> None:
     wheels = tiny_wheel(tmp_path / "wheels", "pytest", "99")
     text, keep = f"--no-index\n--find-links {wheels}\npytest==99\n", f"pytest=={pytest.__version__}"
-    wanted = Wanted("ab78", sys.executable, [], text, keep)
+    wish = Environment("ab78", sys.executable, [], text, keep)
     with pytest.raises(Refused, match=r"ERROR: .*conflict"):
-        environments.make(Layout(str(tmp_path)), wanted)
+        venvs.ensure(Layout(str(tmp_path)), wish)
 
 
 def test_a_pip_too_old_to_install_elsewhere_is_brought_into_the_environment(
@@ -71,14 +71,14 @@ def test_a_pip_too_old_to_install_elsewhere_is_brought_into_the_environment(
 ) -> None:
     ran: list[list[str]] = []
 
-    def run(words: list[str], hint: str) -> str:
+    def run(words: list[str], hint: str = "") -> str:
         ran.append(words)
         if "--python" in words:
             raise Refused("environment", "no such option: --python")
         return ""
 
-    monkeypatch.setattr(environments, "_run", run)
-    environments._install("/old", "/env/bin/python", ["tiny"])
+    monkeypatch.setattr(venvs, "_run", run)
+    venvs._install("/old", "/env/bin/python", ["tiny"])
     assert [words[:4] for words in ran[1:]] == [
         ["/env/bin/python", "-m", "ensurepip"],
         ["/env/bin/python", "-m", "pip", "install"],
@@ -88,21 +88,21 @@ def test_a_pip_too_old_to_install_elsewhere_is_brought_into_the_environment(
 def test_two_that_want_the_same_environment_at_once_make_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled: list[str] = []
+    created: list[str] = []
 
-    def fill(folder: str, wanted: Wanted) -> None:
-        filled.append(folder)
+    def create(folder: str, wish: Environment) -> None:
+        created.append(folder)
         Path(folder).mkdir()
         time.sleep(0.1)
 
-    monkeypatch.setattr(environments, "_fill", fill)
-    layout, wanted = Layout(str(tmp_path)), Wanted("ab12", sys.executable, [])
-    threads = [threading.Thread(target=environments.make, args=(layout, wanted)) for _ in range(3)]
+    monkeypatch.setattr(venvs, "_create", create)
+    layout, wish = Layout(str(tmp_path)), Environment("ab12", sys.executable, [])
+    threads = [threading.Thread(target=venvs.ensure, args=(layout, wish)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(filled) == 1
+    assert len(created) == 1
 
 
 @pytest.mark.parametrize("key", ["../x", "", "ABC", "a b"])

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.commands import doctor
 from orchestrator.core import hostchecks, hostfacts, plan
 from orchestrator.errors import GpujobError
-from orchestrator.onhost import logind
+from orchestrator.onhost import host_facts
 from tests.unit.core.test_plan import FACTS, inputs
 
 LOGINCTL = """#!/bin/sh
@@ -23,7 +23,7 @@ esac
 """
 
 
-def seen(
+def effects(
     tmp_path: Path, patch: pytest.MonkeyPatch, kills: str, removes: str, lingers: str = "no", uid: int = 1000
 ) -> dict[str, Any] | None:
     tool = tmp_path / "loginctl"
@@ -31,33 +31,33 @@ def seen(
     tool.chmod(0o755)
     patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     patch.setattr(os, "getuid", lambda: uid)
-    patch.setattr(logind.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ana"))
-    return logind.at_logout()
+    patch.setattr(host_facts.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ana"))
+    return host_facts.logout_effects()
 
 
 def test_a_host_that_kills_at_logout_is_refused_with_the_line_that_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = seen(tmp_path, monkeypatch, "yes", "no")
-    assert found == {"kills": True, "removes": False, "user": "ana"}
+    logout = effects(tmp_path, monkeypatch, "yes", "no")
+    assert logout == {"kills": True, "removes": False, "user": "ana"}
     with pytest.raises(GpujobError, match="end the run when we log out") as caught:
-        plan.build(inputs(facts={"logout": found}, target="gpu"))
+        plan.build(inputs(facts={"logout": logout}, target="gpu"))
     assert caught.value.next_step == "on the host: sudo loginctl enable-linger ana"
-    assert any("ends the processes" in note for note in plan.build(inputs(facts={"logout": found})).notes)
+    assert any("ends the processes" in note for note in plan.build(inputs(facts={"logout": logout})).notes)
     (row,) = [
-        row for row in doctor.examine(hostfacts.parse({**FACTS, "logout": found})) if row[0] == "logout"
+        row for row in doctor.examine(hostfacts.parse({**FACTS, "logout": logout})) if row[0] == "logout"
     ]
     assert (row[1], row[3]) == ("missing", "sudo loginctl enable-linger ana")
 
 
 def test_one_that_removes_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = seen(tmp_path, monkeypatch, "no", "yes")
+    logout = effects(tmp_path, monkeypatch, "no", "yes")
     assert "removes the shared memory of ana" in (
-        hostchecks.describe_logout(hostfacts.parse({"logout": found})) or ""
+        hostchecks.describe_logout(hostfacts.parse({"logout": logout})) or ""
     )
-    assert plan.build(inputs(facts={"logout": found}, target="gpu")).notes
+    assert plan.build(inputs(facts={"logout": logout}, target="gpu")).notes
     (row,) = [
-        row for row in doctor.examine(hostfacts.parse({**FACTS, "logout": found})) if row[0] == "logout"
+        row for row in doctor.examine(hostfacts.parse({**FACTS, "logout": logout})) if row[0] == "logout"
     ]
     assert row[1] == "warning"
 
@@ -69,11 +69,11 @@ def test_one_that_removes_shared_memory_is_told(tmp_path: Path, monkeypatch: pyt
 def test_where_nothing_happens_or_the_user_lingers_or_is_root_nothing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: str, removes: str, lingers: str, uid: int
 ) -> None:
-    assert seen(tmp_path, monkeypatch, kills, removes, lingers, uid) is None
+    assert effects(tmp_path, monkeypatch, kills, removes, lingers, uid) is None
 
 
 def test_without_logind_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 1000)
-    monkeypatch.setattr(logind.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ana"))
+    monkeypatch.setattr(host_facts.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ana"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert logind.at_logout() is None
+    assert host_facts.logout_effects() is None

@@ -1,0 +1,47 @@
+"""What prevents a start: checked on the host when a run starts, since several clients may deploy here."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import gpus, host_facts, processes, run_facts
+from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.gpus import GpuProcess
+from orchestrator.onhost.records import RunSpec, State
+from orchestrator.onhost.run_facts import RunFacts
+
+
+def live_runs(layout: Layout) -> list[RunFacts]:
+    """Runs that have a process."""
+    marks = processes.by_mark()
+    runs = (run_facts.find(layout, name, 0, set(), marks, brief=True) for name in run_facts.run_ids(layout))
+    return [run for run in runs if run and run.is_alive]
+
+
+def require_none(layout: Layout, spec: RunSpec, share_gpu: bool, known_runs: Sequence[str] | None) -> None:
+    """Refused where a plan made now would be refused; `details` name the run or the processes.
+
+    `known_runs`: those that were live when this start was planned. A run that has started since then may not
+    use its GPU yet.
+    """
+    others = [run for run in live_runs(layout) if run.id != spec.id]
+    for run in others:
+        if run.job == spec.job:
+            raise Refused("running", "%s is already running as %s" % (run.job, run.id), run=run.id)
+    if share_gpu or not spec.gpus or not gpus.sample():
+        return
+    new = [] if known_runs is None else [run.id for run in others if run.id not in known_runs]
+    users = host_facts.gpu_processes() or [process for name in new for process in _expected(layout, name)]
+    if users:
+        raise Refused("gpu", "a GPU is in use", processes=[user._asdict() for user in users])
+
+
+def _expected(layout: Layout, run_id: str) -> list[GpuProcess]:
+    """The process that will use a GPU once this run has started; none if it asks for no GPU."""
+    paths = layout.run(run_id)
+    spec, state = RunSpec.load(paths.run_json), State.load(paths.state)
+    if spec is None or not spec.gpus:
+        return []
+    pid = state.child["pid"] if state and state.child else None
+    return [GpuProcess("", pid, spec.argv[0], 0, None, run_id)]

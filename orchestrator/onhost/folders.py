@@ -1,0 +1,113 @@
+"""Reads folders: the files of a code tree, and the size and fingerprint of a data folder. The client uses
+these functions too."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Iterable, Iterator
+
+from orchestrator.core import codetree
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """`fingerprint`: of names, sizes and times; it tells whether anything changed on this machine. The
+    trainer hashes contents."""
+
+    name: str
+    path: str
+    files: int
+    bytes: int
+    fingerprint: str
+
+
+class BadLink(Exception):
+    """`link`, a path below the folder, leads to no file that could be sent in its place."""
+
+    def __init__(self, link: str, why: str) -> None:
+        super().__init__("%s %s" % (link, why))
+        self.link = link
+
+
+def describe(name: str, path: str, to_send: bool = False) -> DataFolder:
+    """Walks the folder once (7,441 files: 50 ms). The path must exist; one file is a folder of one.
+
+    Links count as what they lead to, which is what is sent; one that leads nowhere or back to its own folder
+    is skipped, or a BadLink if the folder is `to_send`.
+    """
+    stats = sorted(_stats(path, to_send))
+    lines = [f"{relative}\0{size}\0{mtime}\0" for relative, size, mtime in stats]
+    digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    return DataFolder(name, path, len(stats), sum(size for _, size, _ in stats), digest[:32])
+
+
+def tree_entries(folder: str, paths: Iterable[str]) -> Iterator[codetree.Entry]:
+    """Those of `paths` that are files or links, as entries of a code tree."""
+    for path in paths:
+        file = os.path.join(folder, path)
+        if os.path.islink(file):
+            target = os.readlink(file)
+            digest = hashlib.sha256(target.encode("utf-8", "surrogateescape")).hexdigest()
+            yield codetree.Entry(path, "link", 0, digest, target)
+        elif os.path.isfile(file):
+            yield _file_entry(file, path)
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Every file and link below `folder`, as paths relative to it."""
+    for at, subfolders, names in os.walk(folder):
+        links = [name for name in subfolders if os.path.islink(os.path.join(at, name))]
+        for name in names + links:
+            yield os.path.relpath(os.path.join(at, name), folder)
+
+
+def _file_entry(file: str, path: str) -> codetree.Entry:
+    stat = os.stat(file)
+    kind = "exec" if stat.st_mode & 0o100 else "file"
+    if stat.st_size > codetree.LARGEST:
+        return codetree.Entry(path, kind, stat.st_size, "")
+    with open(file, "rb") as handle:
+        return codetree.Entry(path, kind, stat.st_size, hashlib.sha256(handle.read()).hexdigest())
+
+
+def _stats(path: str, to_send: bool) -> Iterator[tuple[str, int, int]]:
+    """Path below `path`, bytes and mtime in ns of each file."""
+    if os.path.isfile(path):
+        stat = os.stat(path)
+        yield os.path.basename(path), stat.st_size, stat.st_mtime_ns
+        return
+    pending: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [(path, "", ())]
+    while pending:
+        folder, prefix, parents = pending.pop()
+        stat = os.stat(folder)
+        identity = (stat.st_dev, stat.st_ino)
+        if identity in parents:
+            if to_send:
+                raise BadLink(prefix[:-1], "leads back to a folder that it is in")
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                kind = _kind(entry)
+                if kind == "folder":
+                    pending.append((entry.path, prefix + entry.name + "/", (*parents, identity)))
+                elif kind == "file":
+                    stat = entry.stat()
+                    yield prefix + entry.name, stat.st_size, stat.st_mtime_ns
+                elif kind == "broken link" and to_send:
+                    why = "is a link that leads nowhere (%s)" % os.readlink(entry.path)
+                    raise BadLink(prefix + entry.name, why)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """`folder`, `file` or `broken link`, links followed; empty for a pipe and the like."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+    except OSError:
+        if not entry.is_symlink():
+            raise
+    return "broken link" if entry.is_symlink() and not os.path.exists(entry.path) else ""

@@ -1,0 +1,150 @@
+"""Facts of this host, in one answer: machine, tools, disk, GPUs, interpreters, what is stored here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import sys
+from typing import Any, Mapping, NamedTuple, Sequence
+
+from orchestrator.core import tmux
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import folders, gpus, processes, uploads
+
+# Prints the versions of the packages that argv names, without importing them; torch keeps the CUDA version
+# that it was built for in version.py, which imports nothing.
+_VERSIONS = (
+    "import json,os,runpy,sys,importlib.metadata as m,importlib.util as u\n"
+    "def v(n):\n"
+    " try: return m.version(n)\n"
+    " except Exception: return None\n"
+    "def c():\n"
+    " try: return runpy.run_path(os.path.join(\n"
+    "  os.path.dirname(u.find_spec('torch').origin),'version.py')).get('cuda')\n"
+    " except Exception: return None\n"
+    "print(json.dumps(dict({n:v(n) for n in sys.argv[1:]},path=sys.executable,cuda=c(),"
+    "version='%d.%d.%d'%sys.version_info[:3])))"
+)
+_FIRST_USER_ID = 1000  # logind leaves users with a lower id alone, root included
+
+
+class Request(NamedTuple):
+    """What a client asks about; each field may be empty.
+
+    `trees`: hashes of code trees. `pythons`: interpreters, `packages`: whose versions to report for each.
+    `data_folders`: paths on this host, by name. `commands`: to be found on PATH. `uploads`: fingerprints of
+    data folders to be sent, by name.
+    """
+
+    trees: Sequence[str] = ()
+    pythons: Sequence[str] = ()
+    data_folders: Mapping[str, str] = {}
+    commands: Sequence[str] = ()
+    uploads: Mapping[str, str] = {}
+    packages: Sequence[str] = ()
+
+
+def gather(layout: Layout, request: Request) -> dict[str, Any]:
+    """`trees`: those stored here; `missing_commands`: those that are not on PATH."""
+    return {
+        "system": sys.platform,
+        "home": os.path.expanduser("~"),
+        "tmux": tmux_version(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "gpu_processes": [process._asdict() for process in gpu_processes()],
+        "trees": [tree for tree in request.trees if os.path.isdir(layout.tree(tree))],
+        "pythons": [facts for word in request.pythons if (facts := python_facts(word, request.packages))],
+        "data_folders": {name: _data_folder(name, path) for name, path in request.data_folders.items()},
+        "rsync": shutil.which("rsync"),
+        "missing_commands": [word for word in request.commands if shutil.which(word) is None],
+        "boot": processes.boot(),
+        "path": os.environ.get("PATH", os.defpath),
+        "cuda_driver": gpus.cuda(),
+        "logout": logout_effects(),
+        "uploads": {name: uploads.received(layout, name, print_) for name, print_ in request.uploads.items()},
+        **machine(layout),
+    }
+
+
+def machine(layout: Layout) -> dict[str, Any]:
+    """What `status` shows of the machine itself; sizes in bytes."""
+    root = _existing(layout.root)
+    disk, inodes = shutil.disk_usage(root), os.statvfs(root)
+    return {
+        "hostname": socket.gethostname(),
+        "root": layout.root,
+        "tmux_socket": layout.tmux_socket,
+        "gpus": [vars(gpu) for gpu in gpus.sample()],
+        "disk": {
+            "free": disk.free,
+            "total": disk.total,
+            "free_inodes": inodes.f_favail,
+            "inodes": inodes.f_files,  # 0 where the file system creates them on demand
+        },
+        "memory": _memory(),
+    }
+
+
+def gpu_processes() -> list[gpus.GpuProcess]:
+    """As gpus.processes, each with the `run` that it belongs to."""
+    return [process._replace(run=_run_of(process.pid)) for process in gpus.processes()]
+
+
+def tmux_version() -> str | None:
+    """What `tmux -V` prints; None without tmux."""
+    text = processes.output(["tmux", "-V"], timeout=10).strip()
+    return text if tmux.parse_version(text) else None
+
+
+def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Path, version and the versions of torch, numpy, safetensors and `packages`, without importing them."""
+    words = [word, "-c", _VERSIONS, "torch", "numpy", "safetensors", *packages]
+    try:
+        facts: dict[str, Any] = json.loads(processes.output(words, timeout=30, cwd="/"))
+    except ValueError:
+        return None
+    return facts
+
+
+def logout_effects() -> dict[str, Any] | None:
+    """What systemd-logind does when this user's last session ends: `kills` the processes, `removes` POSIX
+    shared memory and semaphores. None if it does neither."""
+    uid = os.getuid()
+    if uid < _FIRST_USER_ID:
+        return None
+    text = _loginctl("show-session", "--property=KillUserProcesses", "--property=RemoveIPC")
+    user = pwd.getpwuid(uid).pw_name
+    if "=yes" not in text or "Linger=yes" in _loginctl("show-user", user, "--property=Linger"):
+        return None
+    return {"kills": "KillUserProcesses=yes" in text, "removes": "RemoveIPC=yes" in text, "user": user}
+
+
+def _loginctl(*words: str) -> str:
+    return processes.output(["loginctl", "--no-pager", *words])
+
+
+def _data_folder(name: str, path: str) -> dict[str, Any] | None:
+    path = os.path.abspath(os.path.expanduser(path))
+    return vars(folders.describe(name, path)) if os.path.exists(path) else None
+
+
+def _existing(path: str) -> str:
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _memory() -> dict[str, int]:
+    """Bytes of memory: total, and available without swapping."""
+    with open("/proc/meminfo") as handle:
+        fields = dict(line.split(":", 1) for line in handle)
+    total, available = (int(fields.get(name, "0 kB").split()[0]) for name in ("MemTotal", "MemAvailable"))
+    return {"total": total * 1024, "available": available * 1024}
+
+
+def _run_of(pid: int | None) -> str | None:
+    """The run that a process belongs to, if its environment may be read."""
+    return processes.variable(pid, "GPUJOB_RUN_ID") if pid else None

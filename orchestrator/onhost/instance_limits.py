@@ -1,0 +1,205 @@
+"""The deadline and the lease of the EC2 instance that this code runs on (docs/box.md).
+
+Two files of epoch seconds; the instance shuts down once its clock has passed either, or one is missing. They
+are kept in memory; a copy of the deadline on the disk survives a stop of the instance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import time
+import urllib.parse
+from typing import Any, Callable, NamedTuple
+
+from orchestrator.onhost import files
+from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.records import RunSpec
+
+MEMORY_FOLDER, DISK_FOLDER = "/run/gpujob", "/var/lib/gpujob"
+DEFAULT_IDLE_MINUTES = 30.0  # of a job that sets none: an instance must not wait for ever
+MARGIN = 10.0  # seconds between two checks of a run, and for writing down how it ended
+_METADATA_URL = "http://169.254.169.254"
+_NOTICE_PATH = "/latest/meta-data/spot/instance-action"
+_METADATA_TIMEOUT = 0.5  # seconds; the service is one hop away
+
+
+class InstanceLimits:
+    """The files of one instance, in `memory` and on the `disk`. Times are epoch seconds."""
+
+    def __init__(self, memory: str, disk: str) -> None:
+        self._memory = memory
+        self._disk = disk
+
+    @property
+    def deadline(self) -> int | None:
+        return _load_number(os.path.join(self._memory, "deadline"))
+
+    @property
+    def lease(self) -> int | None:
+        return _load_number(os.path.join(self._memory, "lease"))
+
+    @property
+    def is_spot(self) -> bool:
+        return os.path.exists(os.path.join(self._memory, "spot"))
+
+    def renew_lease(self, until: float) -> int:
+        """Moves the lease forward, never back; returns it. OSError if the file may not be written."""
+        now = self.lease or 0
+        if until > now:
+            _write(os.path.join(self._memory, "lease"), str(int(until)))
+        return max(now, int(until))
+
+    def set_deadline(self, until: float) -> bool:
+        """Moves the deadline, forward or back; whether it is on the disk too, which may be full."""
+        persisted = True
+        try:
+            _write(os.path.join(self._disk, "deadline"), str(int(until)))
+        except OSError:
+            persisted = False
+        _write(os.path.join(self._memory, "deadline"), str(int(until)))
+        return persisted
+
+    def record_notice(self, notice: dict[str, Any]) -> None:
+        """Stores a spot notice for clients that ask later."""
+        _write(os.path.join(self._memory, "notice"), json.dumps(notice))
+
+    def facts(self) -> dict[str, Any]:
+        """`ready`: what the boot reported; `shutdown_reason`: of the last time that the instance stopped."""
+        uptime = _load("/proc/uptime")
+        return {
+            "deadline": self.deadline,
+            "lease": self.lease,
+            "now": int(time.time()),
+            "uptime": float(uptime.split()[0]) if uptime else None,
+            "spot": self.is_spot,
+            "ready": files.load_json(os.path.join(self._memory, "ready")),
+            "notice": files.load_json(os.path.join(self._memory, "notice")),
+            "shutdown_reason": _load(os.path.join(self._disk, "off")),
+        }
+
+
+def find() -> InstanceLimits | None:
+    """Those of this instance; None on any other host. GPUJOB_BOX: a folder with `run` and `kept` instead."""
+    folder = os.environ.get("GPUJOB_BOX")
+    memory, disk = (MEMORY_FOLDER, DISK_FOLDER)
+    if folder:
+        memory, disk = os.path.join(folder, "run"), os.path.join(folder, "kept")
+    return InstanceLimits(memory, disk) if os.path.exists(os.path.join(memory, "deadline")) else None
+
+
+def answer(lease_seconds: float | None = None, deadline: float | None = None) -> dict[str, Any]:
+    """Renews the lease to `lease_seconds` from now, or sets the deadline; the facts afterwards."""
+    limits = find()
+    if limits is None:
+        raise Refused("no-instance", "this host is not an EC2 instance of gpujob")
+    persisted = True
+    try:
+        if lease_seconds is not None:
+            limits.renew_lease(time.time() + lease_seconds)
+        if deadline is not None:
+            persisted = limits.set_deadline(deadline)
+    except OSError as error:
+        raise Refused("no-instance", "%s: %s" % (error.filename, error.strerror)) from None
+    return dict(limits.facts(), deadline_persisted=persisted)
+
+
+class Verdict(NamedTuple):
+    """Why a run must end now: `hours` or `preempted`, and a sentence for a person."""
+
+    reason: str
+    message: str
+
+
+class InstanceWatch:
+    """Renews the lease while a run is not idle; ends the run before the instance ends.
+
+    The lease outlasts the run's own idle limit by its grace, so that a run that is ended for idleness still
+    writes its checkpoint. `notice` asks the metadata service.
+    """
+
+    def __init__(
+        self,
+        limits: InstanceLimits | None,
+        spec: RunSpec,
+        notice: Callable[[], dict[str, Any] | None],
+    ) -> None:
+        self._limits = limits
+        self._idle = (DEFAULT_IDLE_MINUTES if spec.idle_minutes is None else spec.idle_minutes) * 60
+        self._grace = spec.grace_seconds
+        self._notice = notice
+
+    def verdict(self, now: float, idle_seconds: float) -> Verdict | None:
+        """`now`: epoch seconds. None: the run may go on."""
+        if self._limits is None:
+            return None
+        with contextlib.suppress(OSError):  # a lease that cannot be renewed ends the instance, as intended
+            self._limits.renew_lease(now - idle_seconds + self._idle + self._grace + MARGIN)
+        deadline = self._limits.deadline
+        if deadline is not None and now >= deadline - self._grace - MARGIN:
+            seconds = max(0, deadline - now)
+            return Verdict("hours", "the instance shuts down at its deadline, in %d seconds" % seconds)
+        notice = self._notice() if self._limits.is_spot else None
+        if notice is None:
+            return None
+        with contextlib.suppress(OSError):
+            self._limits.record_notice(notice)
+        when = "EC2 interrupts this spot instance: %s at %s" % (notice.get("action"), notice.get("time"))
+        return Verdict("preempted", when)
+
+
+class Metadata:
+    """Asks the instance metadata service, version 2, for the spot notice."""
+
+    def __init__(self) -> None:
+        url = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or _METADATA_URL
+        self._host = urllib.parse.urlsplit(url).netloc
+        self._token = ""
+
+    def notice(self) -> dict[str, Any] | None:
+        """`{"action", "time"}` once EC2 will interrupt the instance; else, or without an answer, None."""
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            status, body = self._get_notice()
+            if status == 401:
+                self._token = ""
+                status, body = self._get_notice()
+            if status == 200:
+                notice = json.loads(body)
+                return notice if isinstance(notice, dict) else None
+        return None
+
+    def _get_notice(self) -> tuple[int, str]:
+        if not self._token:
+            lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "21600"}
+            status, self._token = self._request("PUT", "/latest/api/token", lifetime)
+            if status != 200:
+                self._token = ""
+                return status, ""
+        return self._request("GET", _NOTICE_PATH, {"X-aws-ec2-metadata-token": self._token})
+
+    def _request(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(self._host, timeout=_METADATA_TIMEOUT)
+        with contextlib.closing(connection):
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(65536).decode("utf-8", "replace")
+
+
+def _write(path: str, text: str) -> None:
+    """Atomic: a reader of half a number would shut the instance down."""
+    files.write(path, text.encode() + b"\n", 0o666)
+
+
+def _load(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read(4096).strip()
+    except OSError:
+        return None
+
+
+def _load_number(path: str) -> int | None:
+    text = _load(path) or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None

@@ -1,0 +1,68 @@
+"""`run`: runs a command for a client; its stdout in frames, then its exit code and the end of its stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+from typing import Any, BinaryIO
+
+from orchestrator.onhost import frames
+
+_NOT_FOUND = 127  # the exit code of a shell for a command that cannot be run
+_STDERR_BYTES = 8192
+
+
+def run(request: dict[str, Any], stdin: BinaryIO, out: BinaryIO) -> None:
+    """`request`: words, env (added to ours), cwd (or null), bytes (of its stdin, which follow the request).
+
+    When the client goes away (EOF on our stdin), the command and its children are killed.
+    """
+    writer = frames.Writer(out)
+    content = stdin.read(request["bytes"])
+    try:
+        child = subprocess.Popen(
+            request["words"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **request["env"]},
+            cwd=request["cwd"],
+            start_new_session=True,
+        )
+    except OSError as error:
+        writer.end(_result(_NOT_FOUND, "%s: %s" % (request["words"][0], error)))
+        return
+    stdout, stderr = child.stdout, child.stderr
+    assert stdout
+    assert stderr
+    errors: list[bytes] = []
+    reader = threading.Thread(target=errors.extend, args=(stderr,), daemon=True)
+    reader.start()
+    threading.Thread(target=_write_stdin, args=(child, content), daemon=True).start()
+    threading.Thread(target=_kill_at_end_of, args=(stdin, child), daemon=True).start()
+    for block in iter(lambda: os.read(stdout.fileno(), 1 << 16), b""):
+        writer.write(block)
+    code = child.wait()
+    reader.join()
+    writer.end(_result(code, b"".join(errors)[-_STDERR_BYTES:].decode("utf-8", errors="replace")))
+
+
+def _result(code: int, err: str) -> bytes:
+    return json.dumps({"code": code, "err": err}).encode() + b"\n"
+
+
+def _write_stdin(child: subprocess.Popen[bytes], content: bytes) -> None:
+    assert child.stdin
+    with contextlib.suppress(OSError):
+        child.stdin.write(content)
+        child.stdin.close()
+
+
+def _kill_at_end_of(stdin: BinaryIO, child: subprocess.Popen[bytes]) -> None:
+    stdin.read()
+    with contextlib.suppress(OSError):
+        os.killpg(child.pid, signal.SIGKILL)

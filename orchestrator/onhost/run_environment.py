@@ -1,0 +1,42 @@
+"""The environment variables of a run (docs/contract.md), from run.json and the secrets file alone.
+
+What the tmux server was started with is not passed on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+from orchestrator.core.layout import RunPaths, scratch
+from orchestrator.onhost import files
+from orchestrator.onhost.records import RunSpec
+
+
+def prepare(paths: RunPaths, spec: RunSpec) -> dict[str, str]:
+    """Also creates the run's TMPDIR, and removes the secrets file: its content stays in memory only."""
+    temporary = scratch(spec.mark)
+    os.makedirs(temporary, mode=0o700, exist_ok=True)
+    variables = {
+        **spec.env,
+        **(files.load_json(paths.secrets) or {}),
+        **{"GPUJOB_DATA_" + _upper(name): path for name, path in spec.data.items()},
+        "GPUJOB_MARK": spec.mark,
+        "GPUJOB_RUN_ID": spec.id,
+        "GPUJOB_RUN_DIR": paths.folder,
+        "GPUJOB_EVENTS": paths.events,
+        "GPUJOB_CHECKPOINTS": paths.checkpoints,
+        "GPUJOB_CONFIG": json.dumps(spec.config),
+        "GPUJOB_DATA": json.dumps(spec.data),
+        "GPUJOB_CODE_TREE": spec.trainers_tree or spec.code_tree or "",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": temporary,
+    }
+    with contextlib.suppress(OSError):
+        os.unlink(paths.secrets)
+    return variables
+
+
+def _upper(name: str) -> str:
+    return "".join(c if c.isalnum() and c.isascii() else "_" for c in name.upper())

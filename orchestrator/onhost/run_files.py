@@ -1,0 +1,85 @@
+"""Reading the log and the events of a run by offset, and following them until the run has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any, BinaryIO, Iterator
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import frames, processes
+from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.records import RunSpec, State
+
+READABLE = ("log", "events.jsonl")
+_BLOCK = 1 << 18
+_START_TIMEOUT = 60.0  # seconds after which a folder without a state.json will not get a supervisor
+
+
+def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dict[str, Any]:
+    """Up to `limit` bytes from `offset`, cut after the last complete line; `offset` of what follows them."""
+    try:
+        with open(_path(layout, run_id, name), "rb") as handle:
+            handle.seek(offset)
+            content = handle.read(limit)
+    except FileNotFoundError:
+        content = b""
+    lines = content[: content.rfind(b"\n") + 1]
+    if not lines and len(content) == limit:
+        return {"text": "", "offset": offset + limit}  # a line longer than `limit` is skipped
+    return {"text": lines.decode("utf-8", errors="replace"), "offset": offset + len(lines)}
+
+
+def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -> None:
+    """The file from `offset` on, in frames, until the run has ended and all of it was sent.
+
+    It also ends when the reader is gone: then the next frame cannot be written.
+    """
+    path = _path(layout, run_id, name)
+    writer = frames.Writer(out)
+    while True:
+        is_last = has_ended(layout, run_id)  # checked first: what was written until then is read below
+        for block in _blocks(path, offset):
+            writer.write(block)
+            offset += len(block)
+        if is_last:
+            writer.end()
+            return
+        time.sleep(0.03)
+
+
+def record_transfer(layout: Layout) -> None:
+    """A transfer by a client is under way: that counts as activity for the idle limit."""
+    with contextlib.suppress(OSError), open(layout.transfer, "w"):
+        os.utime(layout.transfer)
+
+
+def has_ended(layout: Layout, run_id: str) -> bool:
+    """Whether no process of a run will write any more."""
+    paths = layout.run(run_id)
+    state = State.load(paths.state)
+    if state is None:
+        age = time.time() - os.stat(paths.folder).st_mtime if os.path.isdir(paths.folder) else None
+        return age is None or age > _START_TIMEOUT
+    if state.ended is not None:
+        return True
+    if processes.is_alive(state.supervisor, state.boot):
+        return False
+    spec = RunSpec.load(paths.run_json)
+    return not (spec and processes.with_mark(spec.mark))
+
+
+def _path(layout: Layout, run_id: str, name: str) -> str:
+    if name not in READABLE:
+        raise Refused("name", "only %s can be read" % " and ".join(READABLE))
+    return os.path.join(layout.run(run_id).folder, name)
+
+
+def _blocks(path: str, offset: int) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(offset)
+            yield from iter(lambda: handle.read(_BLOCK), b"")
+    except FileNotFoundError:
+        return

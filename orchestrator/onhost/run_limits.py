@@ -1,0 +1,63 @@
+"""When a run must end by itself: hours and idleness. Pure; the supervisor passes clock and samples."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence
+
+from orchestrator.onhost.gpus import Gpu
+
+IDLE_GPU_PERCENT = 5
+
+
+class Activity(NamedTuple):
+    """Signs of activity of a run at one moment. `transfer`: when a client last transferred files."""
+
+    log_bytes: int
+    event_bytes: int
+    transfer: float
+    gpus: Sequence[Gpu]
+
+
+def is_gpu_busy(gpus: Sequence[Gpu]) -> bool:
+    """Any GPU at 5 % or more. A GPU that does not report its use counts as idle: log and events decide."""
+    return any((gpu.use_percent or 0) >= IDLE_GPU_PERCENT for gpu in gpus)
+
+
+class Watch:
+    """Follows the activity of a run and names the limit that is reached.
+
+    hours: of this run over all its attempts. Idle: no growth of log or events, no transfer by a client, and
+    no busy GPU, during `idle_minutes`.
+    """
+
+    def __init__(self, now: float, used: float, max_hours: float | None, idle_minutes: float | None) -> None:
+        self._started = now
+        self._used = used
+        self._max_seconds = None if max_hours is None else max_hours * 3600
+        self._idle_limit = None if idle_minutes is None else idle_minutes * 60
+        self._active_at = now
+        self._last: Activity | None = None
+
+    def used_seconds(self, now: float) -> float:
+        """Of the run, earlier attempts included."""
+        return self._used + max(0.0, now - self._started)
+
+    def verdict(self, now: float, activity: Activity) -> str | None:
+        """`hours`, `idle` or None. `now` is monotonic seconds."""
+        if self._is_active(activity):
+            self._active_at = now
+        self._last = activity
+        if self._max_seconds is not None and self.used_seconds(now) >= self._max_seconds:
+            return "hours"
+        if self._idle_limit is not None and now - self._active_at >= self._idle_limit:
+            return "idle"
+        return None
+
+    def idle_seconds(self, now: float) -> float:
+        """Since the last activity that `verdict` was told of."""
+        return max(0.0, now - self._active_at)
+
+    def _is_active(self, activity: Activity) -> bool:
+        if self._last is None or is_gpu_busy(activity.gpus):
+            return True
+        return activity[:3] != self._last[:3]

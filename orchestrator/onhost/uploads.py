@@ -1,0 +1,107 @@
+"""Receives code trees and data folders: into a partial folder, renamed once its content is verified."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from typing import Any
+
+from orchestrator.core import codetree
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import folders
+from orchestrator.onhost.errors import Refused
+
+_RSYNC_TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
+
+
+def begin_tree(layout: Layout, tree: str) -> dict[str, Any]:
+    """The folder to send a tree to (`partial`), and the newest tree, which is likely to share most files."""
+    return _begin(layout.tree(_plain(tree)))
+
+
+def finish_tree(layout: Layout, tree: str) -> None:
+    """Hashes what was received; only if it is `tree` does it get that name."""
+    final = layout.tree(_plain(tree))
+    partial = _partial(final)
+    if os.path.isdir(final):
+        return
+    if codetree.tree(folders.tree_entries(partial, folders.walk(partial))).hash != tree:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise Refused("changed", "the code changed while it was sent; repeat the command")
+    _rename(partial, final)
+
+
+def begin_data(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
+    """As begin_tree; `path` is where the data will be."""
+    final = _data(layout, name, fingerprint)
+    return {"path": final, **_begin(final)}
+
+
+def received(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
+    """Whether this data is stored here, or how much is that need not be written again: `bytes`, `files`."""
+    final = _data(layout, name, fingerprint)
+    if os.path.isdir(final):
+        return {"present": True}
+    candidates = (_partial(final), _newest(os.path.dirname(final)))
+    described = [folders.describe(name, path) for path in candidates if path and os.path.isdir(path)]
+    most = max(described, key=lambda folder: folder.bytes, default=None)
+    return {"present": False, "bytes": most.bytes if most else 0, "files": most.files if most else 0}
+
+
+def finish_data(layout: Layout, name: str, fingerprint: str) -> None:
+    """Names, sizes and times received must be those that were sent; rsync compared the contents."""
+    final = _data(layout, name, fingerprint)
+    partial = _partial(final)
+    if os.path.isdir(final):
+        return
+    if folders.describe(name, partial).fingerprint != fingerprint:
+        raise Refused("changed", "data %s changed while it was sent; repeat the command" % name)
+    _rename(partial, final)
+
+
+def _data(layout: Layout, name: str, fingerprint: str) -> str:
+    return os.path.join(layout.data, _plain(name), _plain(fingerprint))
+
+
+def _begin(final: str) -> dict[str, Any]:
+    folder, partial = os.path.dirname(final), _partial(final)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    _remove_rsync_temporaries(partial)
+    return {"present": os.path.isdir(final), "partial": partial, "nearest": _newest(folder)}
+
+
+def _remove_rsync_temporaries(partial: str) -> None:
+    """Of a machine that died during a transfer. A file of the user's with such a name is sent again."""
+    for at, _, names in os.walk(partial):
+        for name in names:
+            if _RSYNC_TEMPORARY.match(name):
+                os.unlink(os.path.join(at, name))
+
+
+def _plain(word: str) -> str:
+    if not _NAME.match(word):
+        raise Refused("name", "%r cannot name a folder" % word)
+    return word
+
+
+def _partial(final: str) -> str:
+    return os.path.join(os.path.dirname(final), "." + os.path.basename(final) + ".partial")
+
+
+def _newest(folder: str) -> str | None:
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    paths = [os.path.join(folder, name) for name in names if not name.startswith(".")]
+    return max(paths, key=os.path.getmtime, default=None)
+
+
+def _rename(partial: str, final: str) -> None:
+    try:
+        os.rename(partial, final)
+    except OSError:
+        if not os.path.isdir(final):
+            raise
+        with contextlib.suppress(OSError):  # another client was first
+            shutil.rmtree(partial)

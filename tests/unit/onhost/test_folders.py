@@ -1,0 +1,65 @@
+"""What counts as a data folder's content: files, and what links lead to."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.onhost import folders
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with links within, out of it, to folders, and one to a folder with links of its own."""
+    data, cache = tmp_path / "set", tmp_path / "cache" / "files"
+    for path in (data / "a", cache):
+        path.mkdir(parents=True)
+    (data / "a" / "1.txt").write_text("one")
+    (cache / "2.txt").write_text("two and more")
+    (cache / "same.txt").symlink_to("2.txt")
+    (cache / "up.txt").symlink_to("../files/2.txt")
+    (data / "inside.txt").symlink_to("a/1.txt")
+    (data / "absolute.txt").symlink_to(data / "a" / "1.txt")
+    (data / "outside.txt").symlink_to(cache / "2.txt")
+    (data / "again").symlink_to("a")
+    (data / "files").symlink_to("../cache/files")
+    return data
+
+
+def test_links_count_as_what_they_lead_to(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy", symlinks=False)
+    original, copy = folders.describe("x", str(folder)), folders.describe("x", str(tmp_path / "copy"))
+    assert (original.files, original.bytes) == (8, 4 * 3 + 4 * 12)
+    assert (original.files, original.bytes, original.fingerprint) == (
+        copy.files,
+        copy.bytes,
+        copy.fingerprint,
+    )
+    assert folders.describe("x", str(folder), to_send=True) == original
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("../gone", r"^a/link is a link that leads nowhere \(\.\./gone\)"),
+        ("link", "^a/link is a link that leads nowhere"),
+        ("..", "^a/link leads back to a folder that it is in"),
+        ("../..", "^a/link/set leads back to a folder that it is in"),
+    ],
+)
+def test_a_link_that_leads_nowhere_or_back_is_skipped_and_cannot_be_sent(
+    folder: Path, target: str, message: str
+) -> None:
+    (folder / "again").unlink()
+    (folder / "a" / "link").symlink_to(target)
+    assert folders.describe("x", str(folder)).files
+    with pytest.raises(folders.BadLink, match=message):
+        folders.describe("x", str(folder), to_send=True)
+
+
+def test_what_is_neither_file_nor_folder_does_not_count(folder: Path) -> None:
+    before = folders.describe("x", str(folder), to_send=True)
+    os.mkfifo(folder / "pipe")
+    (folder / "to-pipe").symlink_to("pipe")
+    assert folders.describe("x", str(folder), to_send=True) == before
