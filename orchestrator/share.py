@@ -24,5 +24,5 @@ def trainers_package() -> Path:
 
 def trainer_names() -> list[str]:
     """Every trainer of ours, by the folders that hold one."""
-    found = {path.parent.name for path in trainers_package().glob("*/task.py")} - {"engine"}
+    found = {path.parent.name for path in trainers_package().glob("*/config.py")} - {"engine"}
     return sorted(name.replace("_", "-") for name in found)

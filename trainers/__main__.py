@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers import registry
-from trainers.engine import preflight, sources
+from trainers import preflight, registry
+from trainers.engine import sources
 from trainers.engine.events import VERSION, Events, complain, jsonable, say
 from trainers.engine.health import DataUnusable
 
@@ -58,9 +58,9 @@ def _json(value: Any) -> None:
 
 def _folders(asked: argparse.Namespace, trainer: str) -> dict[str, str]:
     """Data name to folder. Raises BadSource, which names what the trainer wants."""
-    described, rules = registry.describe(trainer), registry.rules(trainer)
-    folders = sources.folders(described.DATA, asked.data, asked.base)
-    for finding in rules.folders(folders, look=True):
+    described = registry.describe(trainer)
+    folders = sources.folders(described.data, asked.data, asked.base)
+    for finding in preflight.check_folders(described, folders, exist=True):
         raise sources.BadSource(f"--data: {finding.message}; {finding.fix}")
     return folders
 
@@ -81,7 +81,7 @@ def _list(asked: argparse.Namespace) -> int:
 
 def _check(asked: argparse.Namespace) -> int:
     try:
-        request = preflight.Request.read(json.load(sys.stdin))
+        request = preflight.Request.parse(json.load(sys.stdin))
     except (ValueError, preflight.BadRequest) as fault:
         complain(f"the request on stdin cannot be read: {fault}")
         return USAGE
@@ -91,7 +91,8 @@ def _check(asked: argparse.Namespace) -> int:
 
 
 def _train(asked: argparse.Namespace) -> int:
-    from trainers.engine import run, workers  # noqa: PLC0415 - imports torch
+    from trainers import run  # noqa: PLC0415 - imports torch
+    from trainers.engine import workers  # noqa: PLC0415
 
     registry.describe(asked.name)
     try:
@@ -103,18 +104,18 @@ def _train(asked: argparse.Namespace) -> int:
 
 def _prepare(asked: argparse.Namespace) -> int:
     described = registry.describe(asked.name)
-    declared = getattr(described, "SOURCES", {})
+    declared = described.sources
     given = sources.read(declared, asked.sources, asked.words, asked.base)
     if asked.sample is not None:
         if given:
             raise sources.BadSource(f"--sample and --{next(iter(given))} exclude each other")
-        writer = registry.sample(asked.name)
+        writer = registry.require_part(asked.name, "sample")
         written = writer.write(asked.sample.absolute(), asked.size or writer.SIZE, asked.seed, Events(None))
         _json({"v": VERSION, "event": "prepared", **written})
         return 0
     if given:
         to = (asked.to or asked.base / f"{asked.name}-data").absolute()
-        made = registry.prepare(asked.name).run(given, to, asked.seed, Events(None))
+        made = registry.require_part(asked.name, "prepare").run(given, to, asked.seed, Events(None))
         _json({"v": VERSION, "event": "prepared", **made})
         return 0
     if not asked.data:
@@ -126,20 +127,20 @@ def _prepare(asked: argparse.Namespace) -> int:
 
 
 def _evaluate(asked: argparse.Namespace) -> int:
-    held, module = _open(asked.checkpoint)
-    folders = {name: Path(path) for name, path in _folders(asked, held.manifest["trainer"]).items()}
+    saved, trainer = _open(asked.checkpoint)
+    folders = {name: Path(path) for name, path in _folders(asked, saved.manifest["trainer"]).items()}
     with tempfile.TemporaryDirectory(prefix="gpujob-evaluate-") as work:
-        told = module.evaluate(held, folders, asked.split, Path(work))
-    if "warning" in told:
-        complain(f"warning: {told['warning']}")
-    _json(told)
+        report = trainer.evaluate(saved, folders, asked.split, Path(work))
+    if "warning" in report:
+        complain(f"warning: {report['warning']}")
+    _json(report)
     return 0
 
 
 def _predict(asked: argparse.Namespace) -> int:
-    held, module = _open(asked.checkpoint)
+    _, trainer = _open(asked.checkpoint)
     failed = False
-    for answer in module.predict(held, asked.files):
+    for answer in trainer.predict(asked.files):
         failed = failed or "error" in answer
         _json(answer)
     return FAILED if failed else 0
@@ -148,39 +149,36 @@ def _predict(asked: argparse.Namespace) -> int:
 def _export(asked: argparse.Namespace) -> int:
     from trainers.engine import export  # noqa: PLC0415 - imports torch
 
-    held, module = _open(asked.checkpoint)
-    trainer = held.manifest["trainer"]
+    saved, trainer = _open(asked.checkpoint)
+    name, step = saved.manifest["trainer"], saved.manifest["step"]
     try:
-        if not hasattr(module, "exportable"):
-            raise export.NoExport(f"{trainer} has no export; its checkpoints answer `predict`")
-        written = export.write(held, module.exportable(held), asked.to.absolute())
+        files = export.write(saved, trainer.exportable(saved), asked.to.absolute())
     except export.NoExport as fault:
         complain(str(fault))
         return USAGE
-    _json({"checkpoint": str(held.path), "trainer": trainer, "step": held.manifest["step"], **written})
+    _json({"checkpoint": str(saved.path), "trainer": name, "step": step, **files})
     return 0
 
 
 def _verify(asked: argparse.Namespace) -> int:
-    held, module = _open(asked.checkpoint)
-    restored = module.restore(held)
-    held.trainer_state()
+    saved, trainer = _open(asked.checkpoint)
+    saved.trainer_state()
     names = ("trainer", "step", "epoch", "metrics", "code_tree", "data", "parent", "created")
-    parameters = sum(p.numel() for p in restored.model.parameters())
-    classes = held.manifest["preprocessing"]["classes"]
-    facts = {name: held.manifest[name] for name in names}
-    _json({"checkpoint": str(held.path), **facts, "parameters": parameters, "classes": classes})
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    facts = {name: saved.manifest[name] for name in names}
+    classes = list(trainer.classes)
+    _json({"checkpoint": str(saved.path), **facts, "parameters": parameters, "classes": classes})
     return 0
 
 
 def _open(path: Path) -> tuple[Any, Any]:
-    """A checkpoint and the module of its trainer. `last` and `best` name one beside them."""
+    """A checkpoint and its restored trainer. `last` and `best` name one in the same folder."""
     from trainers.engine import checkpoint  # noqa: PLC0415 - imports torch
 
     if path.is_file():
         path = path.parent / path.read_text().strip()
-    held = checkpoint.read(path)
-    return held, registry.task(held.manifest["trainer"])
+    saved = checkpoint.read(path)
+    return saved, registry.trainer(saved.manifest["trainer"]).restore(saved)
 
 
 def main(words: Sequence[str] | None = None) -> int:

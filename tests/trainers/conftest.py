@@ -9,8 +9,8 @@ import torch
 
 from trainers.data.sign import sample as signing
 from trainers.engine.events import Silent
-from trainers.engine.preflight import Request
 from trainers.facenet_lstm import sample as writer
+from trainers.preflight import Request
 from trainers.slowfast import sample as video_writer
 
 torch.set_num_threads(1)

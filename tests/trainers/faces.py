@@ -7,10 +7,10 @@ from typing import Any
 
 import trainer_runs
 
+from trainers import preflight
 from trainers.blendshapes import sample
-from trainers.engine import preflight
 from trainers.engine.events import Silent
-from trainers.engine.preflight import Request
+from trainers.preflight import Request
 
 SMALL = {"hidden": [16], "epochs": 4, "warmup_epochs": 1.0, "batch_size": 64, "learning_rate": 0.01}
 

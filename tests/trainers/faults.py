@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.engine import preflight
+from trainers import preflight
 from trainers.engine.events import Silent
 from trainers.facenet_lstm import sample as writer
 

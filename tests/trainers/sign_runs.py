@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers import registry
+from trainers import legacy, preflight, registry
 from trainers.data.sign import sample as writer
-from trainers.engine import preflight
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.loop import TrainingLoop
-from trainers.engine.preflight import Request
+from trainers.preflight import Request
 from trainers.tasks.sign.task import SignTask
 
 TINY: dict[str, object] = {
@@ -31,9 +30,9 @@ TRAINERS = ("i3d-teacher", "mobilenet-v3")
 
 def opened(name: str, data: Path, work: Path, **config: object) -> Any:
     """The task of a trainer over the folders below `data`."""
-    found = registry.describe(name).Config(**{**TINY, **config})
+    found = registry.describe(name).config(**{**TINY, **config})
     folders = {path.name: path for path in data.iterdir() if path.is_dir()}
-    return registry.task(name).open_task(found, folders, work, Silent())
+    return legacy.module(name, "task").open_task(found, folders, work, Silent())
 
 
 def trained(task: SignTask, root: Path, stop: int = 10**9) -> TrainingLoop:

@@ -3,12 +3,13 @@
 import csv
 from pathlib import Path
 
-from trainers.engine import preflight
+from trainers.slowfast.task import SlowFastTask
+
+from trainers import preflight
 from trainers.engine.events import Silent
-from trainers.engine.preflight import Request
+from trainers.preflight import Request
 from trainers.slowfast import task as tasks
 from trainers.slowfast.config import Config
-from trainers.slowfast.task import SlowFastTask
 
 TINY = {
     "frames": 8,

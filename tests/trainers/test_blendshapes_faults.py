@@ -9,10 +9,10 @@ import faces
 import numpy as np
 import pytest
 from faces import check, edit, told
+from trainers.blendshapes.batch import Items
 
 from trainers.blendshapes import files, names, npz, probes
 from trainers.blendshapes import task as tasks
-from trainers.blendshapes.batch import Items
 from trainers.data import normalise
 from trainers.data.refusal import Unusable
 from trainers.engine import rng

@@ -5,29 +5,48 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
+from torch.optim import lr_scheduler as lrs
 
 from trainers.engine import health, metrics, optim
-from trainers.engine.config import EngineConfig
+from trainers.engine.config import ClassifierConfig
 from trainers.engine.meter import Meter
-from trainers.tasks import classify
+from trainers.tasks import classifier, scores
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "step"])
 @pytest.mark.parametrize("warmup", [0.0, 0.5, 2.0, 50.0])
-def test_the_schedulers_arrive_at_the_closed_form(schedule, warmup):
-    config = EngineConfig(epochs=6, schedule=schedule, warmup_epochs=warmup, step_epochs=2)
-    owner = optim.optimizer(nn.Linear(2, 2), config)
-    scheduler = optim.scheduler(owner, config, 7)
+def test_the_schedule_is_that_of_torch_in_closed_form(schedule, warmup):
+    config = ClassifierConfig(epochs=6, schedule=schedule, warmup_epochs=warmup, step_epochs=2)
+    owner, other = (optim.optimizer(nn.Linear(2, 2), config) for _ in range(2))
+    ours, theirs = optim.Schedule(owner, config, 7), torch_schedule(other, config, 7)
     for step in range(42):
-        wanted = optim.planned_rate(step, config, 7)
-        assert [g["lr"] for g in owner.param_groups] == pytest.approx([wanted] * 2, rel=1e-6)
-        owner.step()
-        scheduler.step()
+        rate = ours.set(step)
+        expected = [g["lr"] for g in other.param_groups]
+        assert [g["lr"] for g in owner.param_groups] == pytest.approx(expected, rel=1e-6)
+        assert rate == pytest.approx(expected[0], rel=1e-6)
+        other.step()
+        theirs.step()
+
+
+def torch_schedule(owner: torch.optim.Optimizer, config: ClassifierConfig, steps_per_epoch: int):
+    """The same schedule by torch's own schedulers."""
+    warm = optim.warmup_steps(config, steps_per_epoch)
+    steps, peak = config.epochs * steps_per_epoch - warm, config.learning_rate
+    main = {
+        "cosine": lambda: lrs.CosineAnnealingLR(owner, steps, peak * config.final_rate),
+        "step": lambda: lrs.StepLR(owner, config.step_epochs * steps_per_epoch, config.step_factor),
+        "constant": lambda: lrs.ConstantLR(owner, 1.0, 1),
+    }[config.schedule]()
+    if not warm:
+        return main
+    rise = lrs.LinearLR(owner, start_factor=optim.WARMUP_START, total_iters=warm)
+    return lrs.SequentialLR(owner, [rise, main], milestones=[warm])
 
 
 def test_biases_and_gains_do_not_decay():
-    owner = optim.optimizer(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), EngineConfig())
+    owner = optim.optimizer(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), ClassifierConfig())
     decay = {p.ndim: g["weight_decay"] for g in owner.param_groups for p in g["params"]}
     assert decay == {2: 1e-4, 1: 0.0}
 
@@ -63,11 +82,11 @@ def test_an_interval_over_one_group_draws_its_samples_and_has_a_width():
 
 @pytest.mark.parametrize(("groups", "drawn"), [("aabb", "groups"), ("aaaa", "samples")])
 def test_what_the_interval_draws_is_told_with_it(groups, drawn):
-    task = SimpleNamespace(groups=lambda _: list(groups), config=EngineConfig())
-    summary = classify.summary([1, 1, 1, 1], "ab")
-    assert f", {drawn} drawn), balanced" in summary.conclude([1.0, 0.0, 1.0, 0.0], task, "test")
+    records = [SimpleNamespace(group=group) for group in groups]
+    summary = classifier.summary([1, 1, 1, 1], "ab")
+    assert f", {drawn} drawn), balanced" in summary.conclude([1.0, 0.0, 1.0, 0.0], records, 0)
     shares = np.array([[0.9, 0.1]] * 4)
-    told = classify.scores(np.array([0, 0, 1, 1]), shares, "ab", "wxyz", list(groups), 0)
+    told = scores.scores(np.array([0, 0, 1, 1]), shares, "ab", "wxyz", list(groups), 0)
     assert told["drawn"] == drawn
 
 
@@ -104,7 +123,7 @@ def test_a_step_of_many_seconds_has_a_rate_too(seconds, shown, capsys):
     times = iter([0.0, seconds, seconds, seconds])
     told: list[dict] = []
     meter = Meter(
-        lambda event, **fields: told.append(fields), EngineConfig(), 9, clock=lambda: next(times, seconds)
+        lambda event, **fields: told.append(fields), ClassifierConfig(), 9, clock=lambda: next(times, seconds)
     )
     meter.step(9, 1, 4, 1.0, 0.1)
     assert shown in capsys.readouterr().out

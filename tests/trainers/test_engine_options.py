@@ -6,7 +6,7 @@ import pytest
 import trainer_runs
 import yaml
 
-from trainers.engine.config import Config, EngineConfig, option, parse, unread
+from trainers.engine.config import ClassifierConfig, Config, option, parse, unread
 from trainers.facenet_lstm.config import Config as Facenet
 
 
@@ -36,12 +36,12 @@ def test_what_is_wrong_is_refused_with_what_to_write(given, code, fix):
 
 
 def test_a_rate_that_yaml_reads_as_a_word_is_explained():
-    _, (finding,) = parse(EngineConfig, {"learning_rate": "5e-4"})
+    _, (finding,) = parse(ClassifierConfig, {"learning_rate": "5e-4"})
     assert "5.0e-4" in finding.fix
 
 
 def test_all_that_is_wrong_is_told_at_once():
-    _, findings = parse(EngineConfig, {"epoch": 1, "seed": "x", "schedule": "linear"})
+    _, findings = parse(ClassifierConfig, {"epoch": 1, "seed": "x", "schedule": "linear"})
     assert [f.code for f in findings] == ["config.unknown", "config.type", "config.choice"]
 
 
@@ -69,7 +69,7 @@ def test_reading_is_recorded_and_shared_with_copies_and_writing_out_is_not_readi
 
 
 def test_an_option_of_another_choice_counts_only_when_it_was_set():
-    config, _ = parse(EngineConfig, {"step_epochs": 3})
+    config, _ = parse(ClassifierConfig, {"step_epochs": 3})
     for name in config.as_dict():
         if name not in ("step_epochs", "step_factor"):
             getattr(config, name)

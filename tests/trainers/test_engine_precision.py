@@ -12,7 +12,7 @@ from trainers.blendshapes.config import Config as BlendshapesConfig
 from trainers.blendshapes.model import Blendshapes
 from trainers.data.sign.batch import collate
 from trainers.engine import precision
-from trainers.engine.config import EngineConfig
+from trainers.engine.config import ClassifierConfig
 from trainers.engine.distributed import Group
 from trainers.engine.learner import Learner
 from trainers.facenet_lstm.config import Config as FacenetConfig
@@ -30,8 +30,8 @@ def bare(monkeypatch):
 
 
 def test_the_precision_asked_for_is_computed_in():
-    assert precision.choose(EngineConfig(), CPU) == "float32"
-    assert precision.choose(EngineConfig(precision="bf16"), CPU) == "bf16"
+    assert precision.choose(ClassifierConfig(), CPU) == "float32"
+    assert precision.choose(ClassifierConfig(precision="bf16"), CPU) == "bf16"
     for name, kind in (("float32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
         with precision.autocast(name, CPU):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is kind
@@ -46,7 +46,7 @@ def test_auto_is_no_bf16_on_a_gpu_that_only_imitates_it(major, chosen, monkeypat
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
     monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
-    assert precision.choose(EngineConfig(), torch.device("cuda")) == chosen
+    assert precision.choose(ClassifierConfig(), torch.device("cuda")) == chosen
 
 
 @pytest.mark.parametrize(("name", "kind"), precision.HALVES.items())

@@ -13,14 +13,14 @@ from trainers.data.refusal import Unusable
 from trainers.data.sign import reading
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
-from trainers.facenet_lstm import data, files
+from trainers.facenet_lstm import data, file_checks
 from trainers.facenet_lstm import sample as writer
 from trainers.facenet_lstm.config import Config
-from trainers.facenet_lstm.task import Sample, load
+from trainers.facenet_lstm.trainer import FacenetTrainer, Sample
 
 
 def listing(folder: Path, **options: object) -> recordings.Listing:
-    return files.scan({"both": folder}, Config(**options))
+    return file_checks.scan({"both": folder}, Config(**options))
 
 
 def test_the_sample_is_a_function_of_its_seed(tmp_path):
@@ -144,27 +144,29 @@ def test_a_cut_cache_is_built_again_and_a_changed_one_is_seen(sample, tmp_path):
 
 
 def test_a_file_that_changes_makes_another_cache_and_another_fingerprint(copy, tmp_path):
-    before = load(Config(), {"both": copy}, tmp_path / "c", Silent())
+    before = FacenetTrainer.load(Config(), {"both": copy}, tmp_path / "c", Silent())
     path = before.records[0].path
     features = data.read_npz(path, 8)[::-1]
-    name = files.stem(path.name)
+    name = file_checks.stem(path.name)
     path.unlink()
     writer.write_npz(path, writer.arrays(name, features))
-    after = load(Config(), {"both": copy}, tmp_path / "c", Silent())
+    after = FacenetTrainer.load(Config(), {"both": copy}, tmp_path / "c", Silent())
     assert after.cache.folders != before.cache.folders
     assert after.fingerprint != before.fingerprint
 
 
 def test_data_that_moves_keeps_its_fingerprint(sample, copy, cache):
     prints = {
-        load(Config(), {"both": folder}, cache / "moved", Silent()).fingerprint for folder in (sample, copy)
+        FacenetTrainer.load(Config(), {"both": folder}, cache / "moved", Silent()).fingerprint
+        for folder in (sample, copy)
     }
     assert len(prints) == 1
 
 
 def test_other_splits_of_the_same_files_have_another_fingerprint(sample, cache):
     prints = {
-        load(Config(seed=seed), {"both": sample}, cache / "moved", Silent()).fingerprint for seed in (1, 2)
+        FacenetTrainer.load(Config(seed=seed), {"both": sample}, cache / "moved", Silent()).fingerprint
+        for seed in (1, 2)
     }
     assert len(prints) == 2
 
@@ -228,7 +230,7 @@ def test_a_link_to_nothing_is_refused_by_name_and_its_twin_taken(tmp_path):
     names(tmp_path, "01-01-03-01-01-01-01", "1001_DFA_ANG_XX")
     for stem in ("02-01-03-01-01-01-01", "1002_DFA_ANG_XX"):
         (tmp_path / f"{stem}.npz").symlink_to(".git/annex/objects/gone")
-    held = load(Config(), {"both": tmp_path}, tmp_path / "w", Silent())
+    held = FacenetTrainer.load(Config(), {"both": tmp_path}, tmp_path / "w", Silent())
     refused = {refusal.path.stem: refusal.why for refusal in held.refused if refusal.code == "files.there"}
     told = "is a link to nothing: .git/annex/objects/gone"
     assert refused == {"02-01-03-01-01-01-01": told, "1002_DFA_ANG_XX": told}

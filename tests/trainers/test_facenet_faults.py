@@ -10,7 +10,7 @@ from trainers import registry
 from trainers.data import emotions, recordings
 from trainers.engine import rng
 from trainers.facenet_lstm import config as options
-from trainers.facenet_lstm import files
+from trainers.facenet_lstm import file_checks
 from trainers.facenet_lstm import sample as writer
 
 
@@ -55,7 +55,7 @@ def test_a_file_that_the_system_cannot_give_ends_the_check_by_name(copy, request
     report, code = check(request_of(copy))
     assert code == 65
     (finding,) = report["findings"]
-    assert finding["code"] == "files.read"
+    assert finding["code"] == "file_checks.read"
     assert finding["seen"] == f"{path} could not be read: Input/output error"
 
 
@@ -73,11 +73,11 @@ def test_unreadable_files_beyond_the_budget_are_refused_by_name(copy, request_of
 def test_a_video_copied_under_the_name_of_an_actor_of_another_split_is_caught(copy, request_of):
     paths = {path.name: path for path in whole(copy)}
     homes = recordings.split_records(
-        files.scan({"crema": copy / "crema"}, options.Config()).records, options.Config()
+        file_checks.scan({"crema": copy / "crema"}, options.Config()).records, options.Config()
     )
     train = next(id for id, split in homes.items() if split == "train")
     test = next(id for id, split in homes.items() if split == "test")
-    source, target = (paths[f"{id[6:]}{files.SUFFIX}.npz"] for id in (train, test))
+    source, target = (paths[f"{id[6:]}{file_checks.SUFFIX}.npz"] for id in (train, test))
     with np.load(source) as held:
         features = held["video_features"]
     change(target, lambda arrays: writer.arrays_like(arrays, features))
@@ -87,7 +87,7 @@ def test_a_video_copied_under_the_name_of_an_actor_of_another_split_is_caught(co
 
 def test_a_class_that_is_missing_is_caught(copy, request_of):
     for path in whole(copy):
-        if emotions.parse(files.stem(path.name)).feeling == "sad":
+        if emotions.parse(file_checks.stem(path.name)).feeling == "sad":
             path.unlink()
     report, code = check(request_of(copy))
     assert code == 64
@@ -160,5 +160,6 @@ def test_the_light_tiers_pass_the_sample_too(tier, sample, request_of):
 
 def test_every_trainer_has_the_same_rooms():
     for name in registry.names():
-        for room in (registry.describe, registry.rules, registry.probes, registry.task):
-            assert room(name)
+        assert registry.describe(name).data
+        assert registry.trainer(name).name == name
+        assert registry.part(name, "sample")

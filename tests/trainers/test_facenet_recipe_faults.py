@@ -15,37 +15,28 @@ from trainers.engine.config import option
 from trainers.engine.loop import TrainingLoop
 from trainers.facenet_lstm import config as options
 from trainers.facenet_lstm import model
-from trainers.facenet_lstm.task import FacenetTask, Items, Sample
+from trainers.facenet_lstm.trainer import FacenetTrainer, Sample
 
 
-def mapped(change: Callable[[Sample], Sample]) -> type[Items]:
-    class Mapped(Items):
-        def __getitem__(self, key):
-            return change(super().__getitem__(key))
+def trainer_with(change: Callable[[Sample], Sample]) -> type[FacenetTrainer]:
+    """A trainer whose samples go through `change` on their way to the model."""
 
-    return Mapped
-
-
-def task_with(change: Callable[[Sample], Sample]) -> type[FacenetTask]:
-    """A task whose samples go through `change` on their way to the model."""
-
-    class Faulty(FacenetTask):
-        def items(self, split):
-            right = super().items(split)
-            return mapped(change)(right.records, right.cache, right.normaliser, right.seed)
+    class Faulty(FacenetTrainer):
+        def sample(self, split, epoch, index):
+            return change(super().sample(split, epoch, index))
 
     return Faulty
 
 
 def test_labels_that_come_apart_from_their_features_are_caught(sample, cache, request_of):
-    task = task_with(lambda s: dataclasses.replace(s, label=s.index % 6))
-    report, _ = check(request_of(sample, work=cache), task)
+    kind = trainer_with(lambda s: dataclasses.replace(s, label=s.index % 6))
+    report, _ = check(request_of(sample, work=cache), kind)
     assert found(report) == {"label.match"}
 
 
 def test_features_that_come_apart_from_their_labels_are_caught(sample, cache, request_of):
-    task = task_with(lambda s: dataclasses.replace(s, features=s.features[::-1].copy()))
-    report, _ = check(request_of(sample, work=cache), task)
+    kind = trainer_with(lambda s: dataclasses.replace(s, features=s.features[::-1].copy()))
+    report, _ = check(request_of(sample, work=cache), kind)
     assert "label.match" in found(report)
 
 
@@ -59,7 +50,7 @@ def test_features_that_are_not_normalised_are_caught(sample, cache, request_of, 
 
 
 def test_a_second_normalisation_raises_and_is_caught(sample, cache, request_of):
-    class Twice(FacenetTask):
+    class Twice(FacenetTrainer):
         def collate(self, samples):
             return super().collate([self.normaliser.apply(sample) for sample in samples])
 
@@ -69,7 +60,7 @@ def test_a_second_normalisation_raises_and_is_caught(sample, cache, request_of):
 
 
 def test_a_second_normalisation_by_hand_is_caught_by_its_scale(sample, cache, request_of):
-    class Twice(FacenetTask):
+    class Twice(FacenetTrainer):
         def collate(self, samples):
             mean, std = self.normaliser.mean, self.normaliser.std
             again = [dataclasses.replace(s, features=(s.features - mean) / std) for s in samples]
@@ -96,8 +87,8 @@ def test_a_std_without_a_floor_is_caught(copy, request_of, monkeypatch):
 
 
 def test_statistics_of_all_the_data_are_caught(sample, cache, request_of):
-    class Leaking(FacenetTask):
-        def fit(self):
+    class Leaking(FacenetTrainer):
+        def fit_normaliser(self):
             ids = [record.id for record in self.data.records]
             return normalise.fit((self.data.cache.features(id) for id in ids), ids)
 
@@ -106,18 +97,19 @@ def test_statistics_of_all_the_data_are_caught(sample, cache, request_of):
 
 
 def test_statistics_that_are_not_in_the_checkpoint_are_caught(sample, cache, request_of):
-    class Forgetful(FacenetTask):
-        def preprocessing(self):
-            held = super().preprocessing()
+    class Forgetful(FacenetTrainer):
+        def setup(self):
+            super().setup()
             ones = {"mean": [0.0] * 512, "std": [1.0] * 512}
-            return {**held, "normalisation": {**held["normalisation"], **ones}}
+            normalisation = {**self.preprocessing["normalisation"], **ones}
+            self.preprocessing = {**self.preprocessing, "normalisation": normalisation}
 
     report, _ = check(request_of(sample, work=cache), Forgetful)
     assert found(report) == {"norm.saved"}
 
 
 def test_statistics_of_a_sample_taken_over_its_padding_are_caught(sample, cache, request_of):
-    class Padded(FacenetTask):
+    class Padded(FacenetTrainer):
         def collate(self, samples):
             batch = super().collate(samples)
             values = batch.features
@@ -150,7 +142,7 @@ class BatchNormed(nn.Module):
 
 
 def test_train_and_eval_mode_that_differ_are_caught(sample, cache, request_of):
-    class Lagging(FacenetTask):
+    class Lagging(FacenetTrainer):
         def build(self):
             return BatchNormed(super().build())
 
@@ -176,22 +168,26 @@ def test_an_option_of_another_schedule_is_caught(sample, cache, request_of):
 
 
 def test_two_owners_of_the_learning_rate_are_caught(sample, cache, request_of, monkeypatch):
-    right = optim.scheduler
+    right = optim.optimizer
 
-    def two(owner, config, steps):
-        other = torch.optim.lr_scheduler.ExponentialLR(owner, 0.9)
-        planned = right(owner, config, steps)
-        step = planned.step
-        planned.step = lambda: (step(), other.step())
+    def two(model, config, factors=None):
+        planned = right(model, config, factors)
+        other = torch.optim.lr_scheduler.ExponentialLR(planned, 0.9)
+
+        def rescale(*_):
+            planned.param_groups[0]["lr"] *= 0.9**other.last_epoch
+            other.last_epoch += 1
+
+        planned.register_step_pre_hook(rescale)
         return planned
 
-    monkeypatch.setattr(optim, "scheduler", two)
+    monkeypatch.setattr(optim, "optimizer", two)
     report, _ = check(request_of(sample, work=cache))
     assert "lr.plan" in found(report)
 
 
 def test_a_part_of_the_model_without_gradient_is_caught(sample, cache, request_of):
-    class Unused(FacenetTask):
+    class Unused(FacenetTrainer):
         def build(self):
             built = super().build()
             built.spare = nn.Linear(3, 3)
@@ -202,9 +198,9 @@ def test_a_part_of_the_model_without_gradient_is_caught(sample, cache, request_o
 
 
 def test_a_loss_of_the_wrong_scale_is_caught(sample, cache, request_of):
-    class Summed(FacenetTask):
-        def forward(self, model, batch):
-            output = super().forward(model, batch)
+    class Summed(FacenetTrainer):
+        def loss(self, model, batch):
+            output = super().loss(model, batch)
             return output._replace(weight=torch.ones(()))
 
     report, _ = check(request_of(sample, work=cache), Summed)
@@ -212,10 +208,10 @@ def test_a_loss_of_the_wrong_scale_is_caught(sample, cache, request_of):
 
 
 def test_a_loss_that_forgets_the_labels_cannot_be_overfitted(sample, cache, request_of):
-    class Blind(FacenetTask):
+    class Blind(FacenetTrainer):
         def collate(self, samples):
             batch = super().collate(samples)
-            return batch and batch._replace(features=torch.ones_like(batch.features))
+            return batch._replace(features=torch.ones_like(batch.features))
 
     report, _ = check(request_of(sample, work=cache), Blind)
     assert "overfit" in found(report)
@@ -243,7 +239,7 @@ def test_state_outside_parameters_and_buffers_is_caught(sample, cache, request_o
         def forward(self, *inputs):
             return self.inner(*inputs) * self.scale
 
-    class Hidden(FacenetTask):
+    class Hidden(FacenetTrainer):
         def build(self):
             return Scaled(super().build())
 

@@ -42,12 +42,12 @@ def features(folder: Path, split: str = "train") -> list[Path]:
 
 
 def found_by_inspection(copy: Path, tmp_path: Path, **config: object) -> set[str]:
-    from trainers import registry  # noqa: PLC0415
+    from trainers import legacy, registry  # noqa: PLC0415
     from trainers.engine.events import Silent  # noqa: PLC0415
 
-    options = registry.describe(TEACHER).Config(**{**runs.TINY, **config})
+    options = registry.describe(TEACHER).config(**{**runs.TINY, **config})
     folders = {"phoenix": str(copy / "phoenix")}
-    _, findings, _ = registry.probes(TEACHER).inspect(options, folders, tmp_path / "work", Silent())
+    _, findings, _ = legacy.module(TEACHER, "probes").inspect(options, folders, tmp_path / "work", Silent())
     return {f.code for f in findings if f.severity == "error"}
 
 

@@ -147,5 +147,5 @@ def test_a_teachers_frames_follow_a_sentence_that_was_sped_up():
 
 
 def test_every_trainer_of_sign_language_shares_its_options():
-    configs = [registry.describe(name).Config().as_dict() for name in runs.TRAINERS]
+    configs = [registry.describe(name).config().as_dict() for name in runs.TRAINERS]
     assert {"decode", "layout", "normalise", "oov", "protocol"} <= configs[0].keys() & configs[1].keys()

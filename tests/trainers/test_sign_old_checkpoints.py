@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trainers import __main__ as command
-from trainers import registry
+from trainers import legacy
 from trainers.engine import checkpoint
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "sign"
@@ -37,7 +37,7 @@ def old(request, tmp_path) -> tuple[str, Path]:
 
 def test_an_old_checkpoint_gives_the_logits_it_gave(old):
     name, folder = old
-    restored = registry.task(name).restore(checkpoint.read(folder))
+    restored = legacy.module(name, "task").restore(checkpoint.read(folder))
     logits, expected = restored.logits(features()), EXPECTED[name]
     assert list(restored.vocabulary.words) == expected["classes"]
     assert logits[0].tolist() == pytest.approx(expected["first"], abs=2e-3)

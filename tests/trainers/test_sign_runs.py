@@ -12,13 +12,13 @@ import torch
 import trainer_runs
 
 from trainers import __main__ as command
-from trainers import registry
+from trainers import legacy
 from trainers.data import packed
 from trainers.data.sign import pack
 from trainers.engine import checkpoint
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
-from trainers.engine.preflight import Request
+from trainers.preflight import Request
 from trainers.tasks import ctc
 from trainers.tasks.sign import probes
 from trainers.tasks.sign.words import WordErrors
@@ -276,7 +276,7 @@ def test_a_checkpoint_decodes_with_the_n_grams_it_was_trained_with(signs, signs_
     task = runs.opened("i3d-teacher", signs, signs_cache, **options)
     runs.trained(task, tmp_path)
     held = checkpoint.read(tmp_path / (tmp_path / "last").read_text().strip())
-    restored = registry.task("i3d-teacher").restore(held)
+    restored = legacy.module("i3d-teacher", "task").restore(held)
     sample = task.still("val")[0, 0]
     logits = restored.logits(sample.course.raw)
     assert restored.glosses(logits) == task.decoder.words(logits.log_softmax(-1).numpy())

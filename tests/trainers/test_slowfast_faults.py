@@ -10,15 +10,15 @@ import torch
 from slowfast_kit import TINY, check, folders, found, tiny, write_manifest
 from slowfast_kit import task as open_task
 from torch import nn
+from trainers.slowfast.task import SlowFastTask
 
-from trainers.engine import preflight
+from trainers import preflight
 from trainers.engine import probes as engine
 from trainers.engine.config import unread
 from trainers.engine.events import Silent
 from trainers.slowfast import answers, clips, network, pixels, probes
 from trainers.slowfast.data import Sample
 from trainers.slowfast.model import Shape, SlowFast
-from trainers.slowfast.task import SlowFastTask
 
 
 def test_the_healthy_sample_is_passed_in_silence(videos, frames_cache):

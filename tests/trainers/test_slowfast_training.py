@@ -9,6 +9,8 @@ import pytest
 import torch
 from slowfast_kit import folders, task, tiny, write_manifest
 from torch import nn
+from trainers.slowfast.files import Chosen
+from trainers.slowfast.task import SlowFastTask
 
 from trainers import __main__ as command
 from trainers.data import emotions
@@ -20,9 +22,7 @@ from trainers.engine.loop import TrainingLoop
 from trainers.slowfast import files, rules, sample, use
 from trainers.slowfast import task as tasks
 from trainers.slowfast.data import Data
-from trainers.slowfast.files import Chosen
 from trainers.slowfast.frame_cache import Row
-from trainers.slowfast.task import SlowFastTask
 
 CPU = Group(torch.device("cpu"))
 

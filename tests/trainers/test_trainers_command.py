@@ -17,8 +17,8 @@ from trainers import __main__ as command
 from trainers import registry
 from trainers.engine import events
 from trainers.engine.events import Silent
-from trainers.facenet_lstm import task as tasks
 from trainers.facenet_lstm.config import Config
+from trainers.facenet_lstm.trainer import FacenetTrainer
 
 HEAVY = ("numpy", "torch", "safetensors", "orchestrator")
 
@@ -93,7 +93,7 @@ def evaluated(capsys, trained: Path, data: Path, *words: str) -> tuple[int, dict
 
 
 def test_actors_trained_on_do_not_count_as_test_where_the_data_are_others(trained, sample, tmp_path, capsys):
-    held = tasks.load(Config(), {"both": sample}, tmp_path / "w", Silent())
+    held = FacenetTrainer.load(Config(), {"both": sample}, tmp_path / "w", Silent())
     tested = {r.actor for r in held.records if held.home[r.id] == "test" and r.actor.startswith("crema")}
     data = Path(shutil.copytree(sample, tmp_path / "data", copy_function=os.link))
     for record in held.records:
@@ -158,13 +158,13 @@ def test_data_of_another_name_is_refused_by_every_command_with_the_names_it_want
     name, tmp_path, monkeypatch, capsys
 ):
     held = types.SimpleNamespace(manifest={"trainer": name})
-    monkeypatch.setattr(command, "_open", lambda _: (held, registry.task(name)))
+    monkeypatch.setattr(command, "_open", lambda _: (held, registry.trainer(name)))
     given = ["--data", f"datta={tmp_path}"]
     for words in (["evaluate", "checkpoint", *given], ["prepare", name, *given]):
         assert command.main(words) == 2
         said = capsys.readouterr().err
         assert (said.count("\n"), "there is no data called `datta`" in said) == (1, True)
-        assert next(iter(registry.describe(name).DATA)) in said
+        assert next(iter(registry.describe(name).data)) in said
     request = {"config": {}, "data": {"datta": str(tmp_path)}, "tier": "full", "work": str(tmp_path)}
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(request)))
     code, (*_, report) = call(capsys, "check", name)

@@ -14,11 +14,12 @@ import torch
 import trainer_runs as runs
 
 from tests.rigs.patience import PATIENCE
-from trainers.engine import distributed, preflight
-from trainers.engine import run as engine_run
+from trainers import preflight
+from trainers import run as engine_run
+from trainers.engine import distributed
 from trainers.engine.events import Silent
 from trainers.engine.loop import TrainingLoop
-from trainers.facenet_lstm.task import FacenetTask
+from trainers.facenet_lstm.trainer import FacenetTrainer
 
 TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 2
 
@@ -186,14 +187,14 @@ def here(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_loss_that_is_not_finite_ends_with_66_and_keeps_the_last_good_checkpoint(here, monkeypatch, capsys):
-    right = FacenetTask.forward
+    right = FacenetTrainer.loss
 
     def poisoned(self, model, batch):
         output = right(self, model, batch)
         seventh = model.training and len(runs.events(here, "progress")) - 1 == 6
         return output._replace(loss=output.loss * float("nan")) if seventh else output
 
-    monkeypatch.setattr(FacenetTask, "forward", poisoned)
+    monkeypatch.setattr(FacenetTrainer, "loss", poisoned)
     assert engine_run.train("facenet-lstm") == 66
     (seen,) = [e for e in runs.events(here, "health") if e["severity"] == "error"]
     assert seen["rule"] == "finite"
@@ -205,13 +206,13 @@ def test_a_loss_that_is_not_finite_ends_with_66_and_keeps_the_last_good_checkpoi
 
 
 def test_a_validation_loss_that_is_not_finite_ends_with_66_whatever_is_selected(here, monkeypatch, capsys):
-    right = FacenetTask.forward
+    right = FacenetTrainer.loss
 
     def poisoned(self, model, batch):
         output = right(self, model, batch)
         return output if model.training else output._replace(loss=output.loss * float("nan"))
 
-    monkeypatch.setattr(FacenetTask, "forward", poisoned)
+    monkeypatch.setattr(FacenetTrainer, "loss", poisoned)
     assert engine_run.train("facenet-lstm") == 66
     (seen,) = [e for e in runs.events(here, "health") if e["severity"] == "error"]
     assert (seen["rule"], seen["seen"]) == ("finite", "on val: loss nan")

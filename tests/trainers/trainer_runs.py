@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.rigs.patience import PATIENCE
-from trainers.engine import run as engine
+from trainers import run as engine
 
 ROOT = Path(__file__).parents[2]
 

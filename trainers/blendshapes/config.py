@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from trainers.blendshapes import names
-from trainers.engine.config import EngineConfig, option
+from trainers.engine import health
+from trainers.engine.config import ClassifierConfig, option
+from trainers.engine.health import Finding
 
 TITLE = "emotion from MediaPipe's blendshapes of a face, dense or LSTM, beside a logistic regression"
 
@@ -20,7 +22,7 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class Config(EngineConfig):
+class Config(ClassifierConfig):
     """The options of blendshapes, the engine's first."""
 
     epochs: int = option(60, "at most", low=1)
@@ -45,3 +47,15 @@ class Config(EngineConfig):
     val_share: float = option(0.15, "of the groups, where files do not say", low=0.0, high=0.5)
     test_share: float = option(0.15, "of the groups, where files do not say", low=0.0, high=0.5)
     max_refused: float = option(0.05, "share of broken rows that is put up with", low=0.0, high=1.0)
+
+
+def check_options(config: Config) -> list[Finding]:
+    """Class sets that make no sense."""
+    found = []
+    if len(set(config.classes)) != len(config.classes) or len(config.classes) < 2:
+        fix = "name two or more, each once"
+        found.append(health.error("config.choice", f"classes is {list(config.classes)}", fix, "classes"))
+    if config.others == names.OTHER and names.OTHER not in config.classes:
+        seen = f"others is {names.OTHER}, which is none of the classes"
+        found.append(health.error("config.choice", seen, f"add {names.OTHER} to classes", "others"))
+    return found

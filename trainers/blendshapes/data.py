@@ -1,56 +1,40 @@
-"""Rows as arrays, and which row each place of an epoch holds."""
+"""Rows as arrays, and balanced sampling of them."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from trainers.blendshapes import files
 from trainers.blendshapes.config import Config
-from trainers.blendshapes.files import Listing, Row
+from trainers.blendshapes.file_checks import Survey
+from trainers.blendshapes.files import Row
 from trainers.engine import rng
 
 
 @dataclass(frozen=True)
-class Split:
-    """The rows of a split: values (N, F) float32 as MediaPipe gives them, labels (N,) int64."""
-
-    rows: tuple[Row, ...]
-    values: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True)
 class Data:
-    """All that was read, and the usable rows by split."""
+    """The usable rows with their splits."""
 
-    listing: Listing
-    home: Mapping[str, str]
-    splits: Mapping[str, Split]
+    listing: Survey
 
     @property
+    def splits(self) -> dict[str, list[Row]]:
+        """Split to its rows."""
+        return self.listing.splits
+
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of every usable row's values, label and split."""
-        lines = sorted(f"{r.content} {r.label} {self.home[r.id]}" for r in self.listing.rows)
+        survey = self.listing
+        lines = sorted(f"{r.content} {r.label} {survey.split_of[r.id]}" for r in survey.records)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def load(config: Config, folders: Mapping[str, Path]) -> Data:
-    """Read everything below the folders."""
-    listing = files.scan(folders, config)
-    home = files.split_rows(listing.rows, config)
-    held = files.by_split(listing.rows, home)
-    return Data(listing, home, {split: arrays(rows, config) for split, rows in held.items()})
-
-
-def arrays(rows: Sequence[Row], config: Config) -> Split:
-    """Rows put together."""
-    values = np.array([row.values for row in rows], dtype=np.float32).reshape(len(rows), config.columns)
-    labels = np.array([config.classes.index(row.label) for row in rows], dtype=np.int64)
-    return Split(tuple(rows), values, labels)
+def values_of(rows: Sequence[Row], config: Config) -> np.ndarray:
+    """(N, F) float32, as MediaPipe gives them."""
+    return np.array([row.values for row in rows], dtype=np.float32).reshape(len(rows), config.columns)
 
 
 @lru_cache(maxsize=32)
@@ -60,8 +44,8 @@ def _order(size: int, key: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Balanced:
-    """Places of an epoch that go round the classes; each class's rows come in an order of their own,
-    drawn anew when all have had their turn. A pure function of (seed, epoch, place)."""
+    """Indices of an epoch that go round the classes; each class's rows come in an order of their own,
+    drawn anew when all have had their turn. A pure function of (seed, epoch, index)."""
 
     members: tuple[np.ndarray, ...]
     seed: int
@@ -71,12 +55,12 @@ class Balanced:
         """From the labels (N,) of the rows."""
         return cls(tuple(np.flatnonzero(labels == label) for label in range(classes)), seed)
 
-    def row(self, epoch: int, place: int) -> int:
-        """The row that stands at a place of an epoch."""
-        turn, label = divmod(place, len(self.members))
+    def row(self, epoch: int, index: int) -> int:
+        """The row at an index of an epoch."""
+        turn, label = divmod(index, len(self.members))
         rows = self.members[label]
         lap, step = divmod(epoch * self.turns + turn, len(rows))
-        return int(rows[_order(len(rows), rng.derive_seed(self.seed, 6, label, lap))[step]])
+        return int(rows[_order(len(rows), rng.derive_seed(self.seed, rng.BALANCE, label, lap))[step]])
 
     @property
     def turns(self) -> int:

@@ -14,12 +14,9 @@ from pathlib import Path
 
 from trainers.blendshapes import names
 from trainers.blendshapes.config import Config
+from trainers.blendshapes.names import EXTRA, LABEL
 from trainers.data import splits, walk
 from trainers.data.refusal import Reasoned, Unusable
-
-LABEL, GROUP, SPLIT, FILE = "label", "group", "split", "file"
-EXTRA = (LABEL, GROUP, SPLIT, FILE)
-"""Columns that are no blendshape: all but the label may be left out."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Row:
     line: int
     values: tuple[float, ...]
     label: str
-    group: str = ""
+    person: str = ""
     split: str = ""
     source: str = ""
 
@@ -41,10 +38,10 @@ class Row:
         return hashlib.blake2b(repr(self.values).encode(), digest_size=12).hexdigest()
 
     @property
-    def unit(self) -> str:
-        """What must not stand in two splits: the group, else the picture, else the very same face."""
-        if self.group:
-            return f"group {self.group}"
+    def group(self) -> str:
+        """What must not stand in two splits: the person, else the picture, else equal faces."""
+        if self.person:
+            return f"group {self.person}"
         return f"picture {self.source}" if self.source else f"face {self.content}"
 
 
@@ -221,7 +218,7 @@ def scan(folders: Mapping[str, Path], config: Config) -> Listing:
 
 def _nameless(rows: Sequence[Row]) -> tuple[str, ...]:
     """The `file` of rows that all have the same (in each split): one unit, which could not be split."""
-    alone = [row for row in rows if row.source and not row.group]
+    alone = [row for row in rows if row.source and not row.person]
     names = {split: {row.source for row in alone if row.split == split} for split in ("", *splits.SPLITS)}
     if len(alone) < 2 or any(len(held) > 1 for held in names.values()):
         return ()
@@ -258,7 +255,7 @@ def split_rows(rows: Sequence[Row], config: Config) -> dict[str, str]:
     units = _units(free)
     strata: dict[str, str] = {}
     for row in sorted(free, key=lambda row: row.label):  # a picture may have two labels
-        strata.setdefault(units[row.id], "group" if row.group else row.label)
+        strata.setdefault(units[row.id], "group" if row.person else row.label)
     drawn = splits.by_actor(dict(sorted(strata.items())), config.seed, *shares)
     return {**home, **{row.id: drawn[units[row.id]] for row in free}}
 
@@ -274,10 +271,10 @@ def _units(rows: Sequence[Row]) -> dict[str, str]:
         return key
 
     for row in rows:
-        if not row.group:
-            least, other = sorted((top(row.unit), top(f"face {row.content}")))
+        if not row.person:
+            least, other = sorted((top(row.group), top(f"face {row.content}")))
             above[other] = least
-    return {row.id: top(row.unit) for row in rows}
+    return {row.id: top(row.group) for row in rows}
 
 
 def by_split(rows: Sequence[Row], home: Mapping[str, str]) -> dict[str, list[Row]]:

@@ -68,7 +68,7 @@ class Blendshapes(nn.Module):
 class Answering(nn.Module):
     """The model as an application has it: a face outside 0 to 1 gets NaN, never what looks like an answer."""
 
-    def __init__(self, model: Blendshapes) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 

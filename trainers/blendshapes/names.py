@@ -37,5 +37,9 @@ SETS: dict[int, tuple[str, ...]] = {
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """By FER2013's own numbers, 0 to 6."""
 
+LABEL, GROUP, SPLIT, FILE = "label", "group", "split", "file"
+EXTRA = (LABEL, GROUP, SPLIT, FILE)
+"""Columns that are no blendshape: all but the label may be left out."""
+
 OTHER = "unknown"
 LABELS = (*FER2013, OTHER)

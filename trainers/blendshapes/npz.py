@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.blendshapes.files import FILE, GROUP, LABEL, SPLIT
+from trainers.blendshapes.names import FILE, GROUP, LABEL, SPLIT
 from trainers.data.refusal import Unusable
 
 KEYS = {"labels": LABEL, "groups": GROUP, "files": FILE, "splits": SPLIT}

@@ -68,6 +68,11 @@ class Record:
         return self.name.actor
 
     @property
+    def group(self) -> str:
+        """What must not stand in two splits: the actor."""
+        return self.actor
+
+    @property
     def take(self) -> str:
         """The performance, whatever its modality."""
         return f"{self.name.dataset}/{self.name.take}"

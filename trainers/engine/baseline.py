@@ -1,45 +1,45 @@
-"""The simple model beside a training: told at the start, compared at the end."""
+"""The simple model that a training has to beat: its metrics at the start, compared at the end."""
 
 from collections.abc import Mapping
 
 from trainers.engine import health
 from trainers.engine.events import Events, say
 from trainers.engine.health import Finding
-from trainers.engine.task import Baselined, Task
+from trainers.engine.trainer import Trainer
 
-TOLD = ("balanced_accuracy", "macro_f1", "accuracy")
+METRICS = ("balanced_accuracy", "macro_f1", "accuracy")
 
 
-def announce(task: Task, events: Events, talk: bool) -> None:
-    """Its metrics on the validation split, before the first step."""
-    if not isinstance(task, Baselined):
+def announce(trainer: Trainer, events: Events, talk: bool) -> None:
+    """Report its metrics on the validation split, before the first step."""
+    if not trainer.baseline_name:
         return
-    found = task.baseline("val")
+    summary = trainer.baseline("val")
     events(
         "metrics",
         split="val baseline",
         epoch=0,
         step=0,
-        values=found.values,
-        classes=found.classes,
-        confusion=found.confusion,
+        values=summary.values,
+        classes=summary.classes,
+        confusion=summary.confusion,
     )
     if talk:
-        say(f"{task.baseline_name}, the baseline: val {_told(found.values)}")
+        say(f"{trainer.baseline_name}, the baseline: val {_text(summary.values)}")
 
 
-def compare(task: Task, split: str, values: Mapping[str, float]) -> tuple[str, list[Finding]]:
-    """What to say of it beside the final metrics, and a finding where it was not beaten."""
-    if not isinstance(task, Baselined):
+def compare(trainer: Trainer, split: str, values: Mapping[str, float]) -> tuple[str, list[Finding]]:
+    """A clause for the run's closing sentence, and a finding where the baseline was not beaten."""
+    if not trainer.baseline_name:
         return "", []
-    other = task.baseline(split).values
-    seen = f"{task.baseline_name} has {_told(other)}"
+    other = trainer.baseline(split).values
+    clause = f"{trainer.baseline_name} has {_text(other)}"
     if values["balanced_accuracy"] > other["balanced_accuracy"]:
-        return f"; {seen}", []
-    told = f"balanced accuracy {values['balanced_accuracy']:.3f} on {split}; {seen}"
-    fix = "the simpler model is as good: take it, or more data, before a larger model"
-    return f"; {seen}", [health.warning("plateau.baseline", told, fix)]
+        return f"; {clause}", []
+    message = f"balanced accuracy {values['balanced_accuracy']:.3f} on {split}; {clause}"
+    fix = "the simpler model is as good: use it, or collect more data before training a larger model"
+    return f"; {clause}", [health.warning("plateau.baseline", message, fix)]
 
 
-def _told(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in TOLD)
+def _text(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in METRICS)

@@ -203,7 +203,7 @@ class LoopConfig(Config):
 
 
 @dataclass(frozen=True)
-class EngineConfig(LoopConfig):
+class ClassifierConfig(LoopConfig):
     """The options of a loop that trains a classifier."""
 
     label_smoothing: float = option(0.0, "share of the target spread evenly", low=0.0, high=0.9)

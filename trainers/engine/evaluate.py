@@ -1,7 +1,7 @@
 """A whole split through the model, shared out over the processes."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from trainers.engine.distributed import Group
+from trainers.engine.output import Summary
 from trainers.engine.precision import autocast
-from trainers.engine.task import Summary, Task
+from trainers.engine.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Result:
-    """Loss, metrics and each sample's score (`correct`, in the order of the split)."""
+    """Loss, metrics and Output.correct of each sample, in the order of the split."""
 
     loss: float
     summary: Summary
@@ -24,36 +25,37 @@ class Result:
 
 
 @torch.no_grad()
-def evaluate(task: Task, model: nn.Module, split: str, group: Group, precision: str, together: int) -> Result:
-    """Loss and metrics of a split, `together` samples at once, in eval mode; sums over all processes."""
+def evaluate(
+    trainer: Trainer, model: nn.Module, split: str, group: Group, precision: str, size: int
+) -> Result:
+    """Loss and metrics of a split in eval mode, `size` samples at once; sums over all processes."""
     model.eval()
-    size = task.size(split)
-    sums = torch.zeros(2 + task.counts_size, dtype=torch.float64, device=group.device)
-    correct = torch.zeros(size, device=group.device)
-    for batch in _batches(task, split, range(group.rank, size, group.size), together):
+    samples = trainer.size(split)
+    sums = torch.zeros(2 + trainer.counts_size, dtype=torch.float64, device=group.device)
+    correct = torch.zeros(samples, device=group.device)
+    for batch in batches(trainer, split, range(group.rank, samples, group.size), size):
         batch = batch.to(group.device)
         with autocast(precision, group.device):
-            output = task.forward(model, batch)
+            output = trainer.loss(model, batch)
         sums += torch.cat([torch.stack([output.loss, output.weight]), output.counts]).double()
         correct[batch.indices] = output.correct.float()
     loss, weight, *counts = group.sum(sums).tolist()
-    return Result(loss / weight, task.summarise(counts), group.sum(correct).tolist())
+    return Result(loss / weight, trainer.summarise(counts), group.sum(correct).tolist())
 
 
-def _batches(task: Task, split: str, mine: range, many: int) -> Iterator[Any]:
-    """The samples of this process, `many` at once; with num_workers, the next are read meanwhile."""
-    items = task.items(split)
+def batches(trainer: Trainer, split: str, indices: Sequence[int], size: int) -> Iterator[Any]:
+    """These samples, `size` at once; with num_workers, threads read the next ones meanwhile."""
+    ahead = trainer.config.num_workers
 
     def read(start: int) -> Any:
-        return task.collate([items[0, index] for index in mine[start : start + many]])
+        return trainer.collate([trainer.sample(split, 0, index) for index in indices[start : start + size]])
 
-    ahead = task.config.num_workers
     if not ahead:
-        yield from map(read, range(0, len(mine), many))
+        yield from map(read, range(0, len(indices), size))
         return
     with ThreadPoolExecutor(ahead) as pool:
         waiting: deque[Future[Any]] = deque()
-        for start in range(0, len(mine), many):
+        for start in range(0, len(indices), size):
             waiting.append(pool.submit(read, start))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()

@@ -128,13 +128,22 @@ def learning_rates(actual: Sequence[float], planned: Sequence[float]) -> list[Fi
     return []
 
 
-def first_loss(loss: float, expected: float) -> list[Finding]:
-    """The loss of an untrained model against theory (ln C for C classes), within 30 %."""
-    if abs(loss - expected) <= 0.3 * expected:
+LARGEST_SPREAD = 2.0
+"""Root mean square of an untrained model's centred logits beyond which its answers are no guesses."""
+
+
+def first_loss(loss: float, expected: float, spread: float = 0.0) -> list[Finding]:
+    """The loss of an untrained model against theory (ln C for C classes), within 30 %.
+
+    `spread`, the root mean square of its centred logits, widens that: a linear model with default weights
+    answers with some confidence, rightly or wrongly.
+    """
+    low, high = 0.7 * expected - 0.5 * spread, 1.3 * expected + 1.5 * spread
+    if low <= loss <= high and spread <= LARGEST_SPREAD:
         return []
-    side = "the scale of inputs or loss is wrong" if loss > expected else "the input holds the label"
-    seen = f"first loss {loss:.3f}, an untrained model has {expected:.3f}"
-    return [error("loss.first", seen, f"{side}: look at the features and at the head's start")]
+    side = "the input holds the label" if loss < low else "the scale of inputs or loss is wrong"
+    message = f"first loss {loss:.3f}, an untrained model has {expected:.3f}"
+    return [error("loss.first", message, f"{side}: look at the features and at the head's start")]
 
 
 class DataUnusable(Exception):

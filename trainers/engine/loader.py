@@ -1,24 +1,38 @@
-"""From a plan to collated batches, in this process or in workers."""
+"""Collated batches of a split, read in this process or in workers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-from trainers.engine.config import LoopConfig
 from trainers.engine.distributed import Group
-from trainers.engine.sampler import Plan, Shares
-from trainers.engine.task import Task
+from trainers.engine.output import Batch
+from trainers.engine.sampler import Key, Plan, Shares
+from trainers.engine.trainer import Trainer
 from trainers.engine.workers import let_the_parent_decide
 
 
-def stream(task: Task, config: LoopConfig, plan: Plan, group: Group, first: int) -> Iterator[Any]:
+class Samples:
+    """The samples of a split by (epoch, index), as DataLoader reads them."""
+
+    def __init__(self, trainer: Trainer, split: str) -> None:
+        self.trainer, self.split = trainer, split
+
+    def __getitem__(self, key: Key) -> Any:
+        return self.trainer.sample(self.split, *key)
+
+    def collate(self, samples: Sequence[Any]) -> Batch | None:
+        """A batch; None for the empty share of a small batch."""
+        return self.trainer.collate(samples) if samples else None
+
+
+def stream(trainer: Trainer, plan: Plan, group: Group, first: int) -> Iterator[Any]:
     """The parts of each step for this process, from step `first` to the end of the run."""
-    shares = Shares(plan, group.rank, group.size, config.accumulate, first)
+    config, samples = trainer.config, Samples(trainer, "train")
     loader: DataLoader[Any] = DataLoader(
-        task.items("train"),  # type: ignore[arg-type]
-        batch_sampler=shares,
-        collate_fn=task.collate,
+        samples,  # type: ignore[arg-type]
+        batch_sampler=Shares(plan, group.rank, group.size, config.accumulate, first),
+        collate_fn=samples.collate,
         num_workers=config.num_workers,
         worker_init_fn=let_the_parent_decide,
         pin_memory=group.device.type == "cuda",

@@ -82,7 +82,9 @@ def bootstrap_interval(
     right = np.bincount(home, weights=np.asarray(correct, dtype=float))
     whole = None if weights is None else np.asarray(weights, dtype=float)
     count = np.bincount(home, weights=whole)
-    draws = np.random.default_rng(rng.derive_seed(seed, 2)).integers(len(count), size=(rounds, len(count)))
+    draws = np.random.default_rng(rng.derive_seed(seed, rng.INTERVAL)).integers(
+        len(count), size=(rounds, len(count))
+    )
     means = right[draws].sum(1) / count[draws].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

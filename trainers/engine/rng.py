@@ -5,6 +5,10 @@ The mixer is the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 
 import numpy as np
 
+ORDER, INTERVAL, SAMPLE, WEIGHTS, CLIP, BALANCE, STEP = range(1, 8)
+"""First counter of each use of `derive_seed`: the order of an epoch, bootstrap draws, what changes a sample,
+start weights, clips of a video, balanced sampling, one optimizer step."""
+
 GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
@@ -16,11 +20,16 @@ def _mix(value: int) -> int:
 
 
 def derive_seed(seed: int, *counters: int) -> int:
-    """64 bits that depend on the seed and on every counter and its place."""
+    """64 bits that depend on the seed, on every counter and on the counters' order."""
     state = _mix((seed + GOLDEN) & _MASK)
     for counter in counters:
         state = _mix(((state ^ (counter & _MASK)) + GOLDEN) & _MASK)
     return state
+
+
+def dropout_key(seed: int, epoch: int, index: int) -> int:
+    """32 bits for CounterDropout, of one sample in one epoch."""
+    return derive_seed(seed, SAMPLE, epoch, index) & 0xFFFFFFFF
 
 
 def permutation(size: int, key: int) -> np.ndarray:

@@ -14,7 +14,7 @@ Key = tuple[int, int]
 
 @lru_cache(maxsize=4)
 def _order(size: int, seed: int, epoch: int) -> np.ndarray:
-    return rng.permutation(size, rng.derive_seed(seed, 1, epoch))
+    return rng.permutation(size, rng.derive_seed(seed, rng.ORDER, epoch))
 
 
 @dataclass(frozen=True)

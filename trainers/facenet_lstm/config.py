@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainers.engine.config import EngineConfig, option
+from trainers.engine.config import ClassifierConfig, option
 
 TITLE = "emotion from the Facenet embeddings of a video, by a masked bidirectional LSTM"
 
@@ -10,11 +10,14 @@ DATA = {
     "ravdess": "NPZ files with video_features (T, 512), named as RAVDESS names its videos",
     "crema": "NPZ files with video_features (T, 512), named as CREMA-D names its videos",
 }
-"""Folder name to what it holds; either may be left out."""
+"""Folder name to what it holds."""
+
+EITHER = True
+"""Either folder may be left out."""
 
 
 @dataclass(frozen=True)
-class Config(EngineConfig):
+class Config(ClassifierConfig):
     """The options of facenet-lstm, the engine's first."""
 
     epochs: int = option(150, "at most", low=1)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from trainers.data import emotions, packed
-from trainers.data.emotion_data import EmotionData
 from trainers.data.packed import Encoded, Source
-from trainers.data.recordings import Listing
+from trainers.data.recording_checks import Survey
 from trainers.data.refusal import Unusable, read_or_stop
 from trainers.engine.events import Events
-from trainers.facenet_lstm.files import stem
+from trainers.facenet_lstm.config import Config
+from trainers.facenet_lstm.file_checks import stem
+from trainers.tasks.recordings import RecordingData, join
 
 WIDTH = 512
 KEY = "video_features"
@@ -91,9 +92,9 @@ class Cache(packed.Cache[Row]):
         return self.content(id).view(np.float32).reshape(-1, WIDTH)
 
 
-def open_cache(root: Path, listing: Listing, min_steps: int, events: Events) -> Cache:
+def open_cache(root: Path, survey: Survey, min_steps: int, events: Events) -> Cache:
     """The cache of these files below `root`; what is missing is built. Raises Unread."""
-    names = {record.id: record.name for record in listing.records}
+    names = {record.id: record.name for record in survey.records}
 
     def encode(source: Source) -> Encoded:
         values = read_npz(Path(source.path), min_steps, names[source.id])
@@ -101,9 +102,11 @@ def open_cache(root: Path, listing: Listing, min_steps: int, events: Events) -> 
         norm = float(norms[np.argmax(np.abs(norms - 1.0))])
         return Encoded(values.tobytes(), {"steps": len(values), "norm": norm})
 
-    sources = [Source.of(record.id, record.path, str(record.path)) for record in listing.records]
+    sources = [Source.of(record.id, record.path, str(record.path)) for record in survey.records]
     shards = packed.shards(root, f"facenet features, min_steps {min_steps}", sources)
     return Cache(packed.ensure(shards, Row, packed.build_here(encode), events), Row)
 
 
-Data = EmotionData[Cache]
+def load(survey: Survey, config: Config, root: Path, events: Events) -> RecordingData:
+    """The features of the surveyed files; those whose content is unusable are refused by name."""
+    return join(survey, open_cache(root, survey, config.min_steps, events))

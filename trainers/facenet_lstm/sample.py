@@ -11,7 +11,7 @@ import numpy as np
 from trainers.data import emotions
 from trainers.engine import rng
 from trainers.engine.events import Events
-from trainers.facenet_lstm.files import SUFFIX, stem
+from trainers.facenet_lstm.file_checks import SUFFIX, stem
 
 WIDTH = 512
 SIZE = 600

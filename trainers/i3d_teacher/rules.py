@@ -1,5 +1,5 @@
 """What `check` asks of corpus, names and splits. Standard library only."""
 
-from trainers.tasks.sign.rules import CODES, check_files, folders
+from trainers.tasks.sign.rules import CODES, check_files
 
-__all__ = ["CODES", "check_files", "folders"]
+__all__ = ["CODES", "check_files"]

@@ -11,10 +11,12 @@ TITLE = "sign language glosses by a small student: 1-D MobileNetV3, BiLSTM, CTC,
 DATA = {**sign.DATA, "teacher": "a checkpoint to learn from; only for distillation"}
 """Folder name to what it holds; `teacher` may be left out."""
 
+OPTIONAL = ("teacher",)
+
 PATHS = ("teacher",)
 """Options that name a folder: a client sends it as the data folder of that name."""
 
-__all__ = ["DATA", "PATHS", "SOURCES", "TITLE", "Config"]
+__all__ = ["DATA", "OPTIONAL", "PATHS", "SOURCES", "TITLE", "Config"]
 
 PRESETS = ("bounded", "drawn", "small", "tiny")
 

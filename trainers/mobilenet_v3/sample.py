@@ -3,8 +3,9 @@
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from trainers import registry
+from trainers import legacy, registry
 from trainers.data.sign import sample
 from trainers.data.sign.sample import SIZE
 from trainers.engine import checkpoint
@@ -43,9 +44,10 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
 
 def train_teacher(data: Path, to: Path, size: int, seed: int, events: Events) -> dict[str, float]:
     """A small teacher's best checkpoint as the folder `to`; its metrics."""
-    described, module = registry.describe(TEACHER), registry.task(TEACHER)
+    described, module = registry.describe(TEACHER), legacy.module(TEACHER, "task")
     preset, steps = ("small", STEPS * size) if size >= WHOLE else ("tiny", 1)
-    config = described.Config(**RECIPE, preset=preset, seed=seed, num_workers=0, patience=0)
+    options: Any = described.config
+    config = options(**RECIPE, preset=preset, seed=seed, num_workers=0, patience=0)
     with TemporaryDirectory(prefix="gpujob-sample-") as work:
         task = module.open_task(config, {"phoenix": data}, Path(work, "cache"), events)
         epochs = max(1, round(steps * config.batch_size / task.size("train")))

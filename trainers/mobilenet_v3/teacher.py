@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers import registry
+from trainers import legacy
 from trainers.data import packed
 from trainers.data.landmarks import Layout
 from trainers.data.packed import Advance, Encoded, Shard, Source
@@ -94,7 +94,7 @@ def _same(path: Path, kept: dict[str, Any], vocabulary: Vocabulary, layout: Layo
 
 
 def _compute(teacher: checkpoint.Checkpoint, cache: Cache, shards: Sequence[Shard], advance: Advance) -> None:
-    restored = registry.task(teacher.manifest["trainer"]).restore(teacher)
+    restored = legacy.module(teacher.manifest["trainer"], "task").restore(teacher)
     if torch.cuda.is_available():
         restored.model.to("cuda")
 

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from trainers.engine.config import EngineConfig, option
+from trainers.data import folds
+from trainers.engine import health
+from trainers.engine.config import ClassifierConfig, option
+from trainers.engine.health import Finding
 
-NAME = "slowfast"
 TITLE = "emotion from video, by a SlowFast network on actor-independent splits"
 
 DATA = {
@@ -15,7 +17,7 @@ DATA = {
 }
 """Folder name to what it holds. One of the first two is needed; the others are optional."""
 
-BESIDE = ("splits", "weights")
+OPTIONAL, EITHER = ("splits", "weights"), True
 
 SOURCES = {name: DATA[name] for name in ("ravdess", "crema")}
 """What `prepare` makes a manifest of."""
@@ -30,7 +32,7 @@ FOLDS = (
 
 
 @dataclass(frozen=True)
-class Config(EngineConfig):
+class Config(ClassifierConfig):
     """The options of slowfast, the engine's first."""
 
     epochs: int = option(60, "at most", low=1)
@@ -87,3 +89,21 @@ class Config(EngineConfig):
     crop: str = option(
         "centre", "faces: by the boxes of faces.csv in each data folder", choices=("centre", "faces")
     )
+
+
+def check_options(config: Config) -> list[Finding]:
+    """Options that do not fit each other."""
+    found = []
+    if config.cache_size < config.size:
+        message = f"the cache holds frames of {config.cache_size} pixels, the network needs {config.size}"
+        found.append(health.error("clip.shape", message, f"set cache_size: {config.size}", "cache_size"))
+    if config.frames < config.alpha:
+        message = f"a clip of {config.frames} frames gives the slow pathway one: alpha is {config.alpha}"
+        found.append(health.error("clip.shape", message, "more frames, or a smaller alpha", "frames"))
+    if len(config.depths) > 4:
+        message = f"{len(config.depths)} stages; a SlowFast has 4 at most"
+        found.append(health.error("clip.shape", message, "depths: [3, 4, 6, 3] is R50", "depths"))
+    if config.folds != "none" and config.fold > folds.count(config.folds):
+        message = f"{config.folds} has {folds.count(config.folds)} folds, fold is {config.fold}"
+        found.append(health.error("clip.shape", message, "take a fold that there is", "fold"))
+    return found

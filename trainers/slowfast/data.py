@@ -1,7 +1,7 @@
 """Videos, their splits and their cached frames, put together; and clips of them for a model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,17 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.data import emotions, recordings
-from trainers.data.emotion_data import EmotionData, join
-from trainers.data.recordings import Record
-from trainers.engine import rng
+from trainers.data import emotions
+from trainers.data.recording_checks import Survey
 from trainers.engine.events import Events
-from trainers.engine.sampler import Key
-from trainers.slowfast import boxes, clips, files, manifest
+from trainers.slowfast import boxes, manifest
 from trainers.slowfast.config import Config
-from trainers.slowfast.files import Chosen
-from trainers.slowfast.frame_cache import Cache, open_cache
+from trainers.slowfast.frame_cache import open_cache
 from trainers.slowfast.frames import Kind
+from trainers.tasks.recordings import RecordingData, join
 
 CLASSES = emotions.CLASSES
 FOLDER = "slowfast"
@@ -27,16 +24,10 @@ FOLDER = "slowfast"
 
 
 @dataclass(frozen=True)
-class Data(EmotionData[Cache]):
-    """Videos with their splits and frames; `folder` is where the manifests are kept."""
+class Data(RecordingData):
+    """Videos with their splits and frames; `pretrained` is a file of weights to start from."""
 
-    chosen: Chosen
-    folder: Path
-
-    @property
-    def manifest(self) -> Path:
-        """Where the manifest of these very videos and splits is."""
-        return self.folder / f"manifest-{self.fingerprint[:12]}.csv"
+    pretrained: Path | None = None
 
 
 def kind(config: Config) -> Kind:
@@ -44,18 +35,17 @@ def kind(config: Config) -> Kind:
     return Kind(config.cache_size, config.cache_format)
 
 
-def load(chosen: Chosen, config: Config, folders: Mapping[str, Path], root: Path, events: Events) -> Data:
-    """The frames of the chosen videos; those that cannot be decoded are refused by name.
+def load(survey: Survey, config: Config, folders: Mapping[str, Path], root: Path, events: Events) -> Data:
+    """The frames of the surveyed videos; those that cannot be decoded are refused by name.
 
     Raises boxes.BadBoxes and video.MissingPackage.
     """
-    listing, root = chosen.listing, root / FOLDER
-    face_boxes = boxes.of(listing.records, folders) if config.crop == "faces" else {}
-    cache = open_cache(root, listing.records, kind(config), face_boxes, events)
-    data = Data(**vars(join(listing, chosen.home, cache)), chosen=chosen, folder=root)
-    usable = recordings.Listing(listing.found, data.records, data.refused)
-    manifest.write(data.manifest, usable, chosen.home, folders)
-    return data
+    root = root / FOLDER
+    face_boxes = boxes.of(survey.records, folders) if config.crop == "faces" else {}
+    data = join(survey, open_cache(root, survey.records, kind(config), face_boxes, events))
+    path = root / f"manifest-{data.fingerprint[:12]}.csv"
+    manifest.write(path, data.listing, folders)
+    return Data(replace(data.listing, facts={"manifest": str(path)}), data.cache)
 
 
 @dataclass(frozen=True)
@@ -83,10 +73,8 @@ class Batch(NamedTuple):
         return Batch(*(value.to(device, non_blocking=True) for value in self))
 
 
-def collate(samples: Sequence[Sample]) -> Batch | None:
+def collate(samples: Sequence[Sample]) -> Batch:
     """Samples of equally many clips to a batch."""
-    if not samples:
-        return None
     frames, looks = (
         torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
         for name in ("frames", "looks")
@@ -95,39 +83,3 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
         torch.tensor([getattr(sample, name) for sample in samples]) for name in ("keys", "label", "index")
     )
     return Batch(frames, looks, keys, labels, indices)
-
-
-class TrainItems:
-    """Clips drawn from the training videos by (seed, epoch, video, clip)."""
-
-    def __init__(self, records: Sequence[Record], cache: Cache, config: Config) -> None:
-        self.records, self.cache, self.config = records, cache, config
-
-    def __getitem__(self, key: Key) -> Sample:
-        epoch, index = key
-        record, config = self.records[index], self.config
-        words = [
-            rng.derive_seed(config.seed, 5, epoch, index, clip) for clip in range(config.clips_per_video)
-        ]
-        drawn = [clips.draw(config, self.cache.rows[record.id].frames, word) for word in words]
-        frames = np.stack([self.cache.frames(record.id, clip.frames) for clip in drawn])
-        keys = tuple(word & 0xFFFFFFFF for word in words)
-        looks = np.stack([clip.look for clip in drawn])
-        return Sample(index, CLASSES.index(record.label), frames, looks, keys)
-
-
-class TestItems:
-    """Clips spread over each video, the same each time."""
-
-    def __init__(self, records: Sequence[Record], cache: Cache, config: Config) -> None:
-        self.records, self.cache, self.config = records, cache, config
-
-    def __getitem__(self, key: Key) -> Sample:
-        record, count = self.records[key[1]], self.config.test_clips
-        wanted = clips.spread(self.config, self.cache.rows[record.id].frames, count)
-        frames = np.stack([self.cache.frames(record.id, numbers) for numbers in wanted])
-        looks = np.stack([clips.unchanged(self.config)] * count)
-        return Sample(key[1], CLASSES.index(record.label), frames, looks, (0,) * count)
-
-
-__all__ = ["Batch", "Data", "Sample", "TestItems", "TrainItems", "collate", "files", "kind", "load"]

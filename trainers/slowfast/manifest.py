@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainers.data.recording_checks import Survey
 from trainers.data.recordings import Listing, Record, Refusal, stem
 from trainers.data.splits import SPLITS
 from trainers.engine import atomic
@@ -110,7 +111,7 @@ def _absent(listing: Listing, lines: Mapping[str, Line]) -> list[Refusal]:
     ]
 
 
-def write(path: Path, listing: Listing, home: Mapping[str, str], folders: Mapping[str, Path]) -> None:
+def write(path: Path, survey: Survey, folders: Mapping[str, Path]) -> None:
     """Every file found, used or not; appears under its name when whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -119,21 +120,21 @@ def write(path: Path, listing: Listing, home: Mapping[str, str], folders: Mappin
     ):
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for record in listing.records:
+        for record in survey.records:
             facts = record.path.stat()
             writer.writerow(
                 {
                     "path": _below(record.path, folders),
                     "dataset": record.name.dataset,
                     "label": record.label,
-                    "split": home[record.id],
+                    "split": survey.split_of[record.id],
                     "actor": record.actor,
                     "take": record.take,
                     "bytes": facts.st_size,
                     "mtime": int(facts.st_mtime),
                 }
             )
-        for refusal in listing.refused:
+        for refusal in survey.refused:
             writer.writerow({"path": _below(refusal.path, folders), "excluded": refusal.why})
 
 

@@ -3,23 +3,21 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.data import recording_rules
+from trainers.engine.check import findings_of
 from trainers.engine.events import Events
-from trainers.slowfast import files, manifest, rules
+from trainers.slowfast import file_checks, manifest
 from trainers.slowfast.config import Config
 
 
 def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dict[str, object]:
     """Write `to`/manifest.csv: every video found, with its split, or why it is left out."""
-    config = Config(seed=seed)
-    chosen = files.choose(sources, config)
-    listing = chosen.listing
-    findings = rules.check(listing.records, listing.refused, chosen, config)
-    manifest.write(to / manifest.NAME, listing, chosen.home, sources)
-    events("progress", phase="prepare", step=listing.found, of=listing.found)
+    survey = file_checks.scan(sources, Config(seed=seed))
+    findings = findings_of(file_checks.CHECKS, survey)
+    manifest.write(to / manifest.NAME, survey, sources)
+    events("progress", phase="prepare", step=survey.found, of=survey.found)
     return {
         "manifest": str(to / manifest.NAME),
-        "checked": list(recording_rules.CODES),
+        "checked": [check.code for check in file_checks.CHECKS],
         "findings": [finding.as_dict() for finding in findings],
-        "data": rules.report(listing.found, listing.records, listing.refused, chosen.home),
+        "data": survey.report(),
     }

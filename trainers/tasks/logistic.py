@@ -20,7 +20,7 @@ class Logistic:
     mean: np.ndarray
     std: np.ndarray
 
-    def shares(self, raw: np.ndarray) -> np.ndarray:
+    def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """(N, F) raw features to (N, C) probabilities."""
         logits = (raw - self.mean) / self.std @ self.weights + self.bias
         held = np.exp(logits - logits.max(1, keepdims=True))

@@ -12,7 +12,7 @@ from trainers.data.frames import Frames
 from trainers.data.landmarks import RAW
 from trainers.data.sign.batch import Batch, Sample
 from trainers.engine import checkpoint, health
-from trainers.engine import probes as engine
+from trainers.engine import model_checks as engine
 from trainers.engine.health import Finding
 from trainers.tasks.sign.task import SignTask
 

@@ -14,10 +14,10 @@ from trainers.data.sign import reading
 from trainers.data.sign.batch import Batch, Sample
 from trainers.data.sign.config import SignConfig
 from trainers.engine import health
-from trainers.engine import probes as engine
+from trainers.engine import model_checks as engine
 from trainers.engine.events import Events
 from trainers.engine.health import Finding
-from trainers.engine.preflight import Probe, Request
+from trainers.preflight import Request
 from trainers.tasks import ctc, wer
 from trainers.tasks.sign import inspecting, modelprobes, rules
 from trainers.tasks.sign import task as tasks
@@ -29,7 +29,7 @@ OWN_CODES = (
     *("pad.invariance", "len.exact", "collapse.locality", "collapse.shift"),
     *("metric.total", "param.budget"),
 )
-PROBE_CODES = (*OWN_CODES, *engine.CODES)
+PROBE_CODES = (*OWN_CODES, *(check.code for check in engine.CHECKS))
 
 Finish = Callable[[Any, Any, Mapping[str, Path], Path, Events], SignTask]
 """(task, config, folders, cache, events) to the task: what a trainer adds once its data is there."""
@@ -73,7 +73,7 @@ def plain(
     return task
 
 
-def probes(task: SignTask, config: SignConfig, request: Request) -> list[Probe]:
+def probes(task: SignTask, config: SignConfig, request: Request) -> list[Any]:
     """Everything asked of the task, the options last."""
     # What a run does after its first epochs is what is asked about.
     alone, settled = task.alone(), task.replace(flat_start=0)
@@ -96,8 +96,8 @@ def probes(task: SignTask, config: SignConfig, request: Request) -> list[Probe]:
         ("lr.plan", lambda: engine.learning_rate_plan(task)),
         ("resume.exact", lambda: engine.resume_exact(settled)),
         ("ckpt.load", lambda: engine.checkpoint_load(task)),
-        ("disk", lambda: engine.disk(task, request.work)),
-        ("option.used", lambda: engine.options_used(config, request.config)),
+        ("disk", lambda: engine.disk(task)),
+        ("option.used", lambda: engine.options_used(task)),
     ]
 
 

@@ -6,32 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from trainers.data.sign import files
-from trainers.data.sign.config import DATA, SignConfig
+from trainers.data.sign.config import SignConfig
 from trainers.data.sign.files import Listing, Record, Refusal
 from trainers.engine import health
 from trainers.engine.health import Finding
 from trainers.tasks.vocabulary import BLANK, UNKNOWN, Vocabulary
 
 CODES = ("labels.nonempty", "labels.parse", "split.groups", "vocab.roundtrip", "vocab.oov", "schema.layout")
-
-
-def folders(data: Mapping[str, str], look: bool, known: Mapping[str, str] = DATA) -> list[Finding]:
-    """The data folders by name; with `look`, also that `phoenix` and what else is given are there."""
-    wants = f"the folders are {' and '.join(known)}"
-    found = [
-        health.error("data.folders", f"there is no data called `{name}`", wants, f"data.{name}")
-        for name in data
-        if name not in known
-    ]
-    if not look:
-        return found
-    if "phoenix" not in data:
-        found.append(health.error("data.folders", "no folder `phoenix` is given", wants, "data"))
-    for name, path in data.items():
-        if name in known and not Path(path).is_dir():
-            fix = f"{name} holds {known[name]}"
-            found.append(health.error("data.folders", f"{path} is no folder", fix, f"data.{name}"))
-    return found
 
 
 def nothing(split: str, refused: Sequence[Refusal], found: int) -> list[Finding]:

@@ -16,8 +16,9 @@ from trainers.data.sign.config import SignConfig
 from trainers.data.sign.files import Record, Refusal
 from trainers.engine import health, rng
 from trainers.engine.events import Events
+from trainers.engine.legacy import Legacy
+from trainers.engine.output import Output
 from trainers.engine.sampler import Key
-from trainers.engine.task import Output
 from trainers.tasks import ctc, decode
 from trainers.tasks.sign import rules, words
 from trainers.tasks.vocabulary import Vocabulary
@@ -43,7 +44,7 @@ class Items:
         return Sample(index, course, record, target, word & 0xFFFFFFFF, flat=flat)
 
 
-class SignTask:
+class SignTask(Legacy):
     """See trainers.engine.task.Task. A trainer gives `name`, `stride` and `make`."""
 
     name: ClassVar[str]
@@ -124,10 +125,6 @@ class SignTask:
         return [self.records[split][index].id for index in indices]
 
     def groups(self, split: str) -> list[str]:
-        """Signers."""
-        return [record.signer for record in self.records[split]]
-
-    def units(self, split: str) -> list[str]:
         """Sentence ids: signers stand in several splits by design."""
         return [record.id for record in self.records[split]]
 

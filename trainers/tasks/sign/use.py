@@ -14,7 +14,7 @@ from trainers.data.landmarks import Layout
 from trainers.data.refusal import Unusable
 from trainers.data.sign import data, reading
 from trainers.data.sign.config import SignConfig
-from trainers.engine import checkpoint, health, seen
+from trainers.engine import checkpoint, health, leakage
 from trainers.engine.config import parse
 from trainers.engine.events import Silent
 from trainers.tasks.sign import rules, words
@@ -92,7 +92,9 @@ def evaluate(
     records = [r for r in found.records if split in ("all", r.split)]
     if not records:
         raise health.DataUnusable(rules.nothing(split, found.refused, found.listing.found))
-    records, told = seen.unseen(held, found.fingerprint, split, records, lambda record: record.id)
+    records, told = leakage.untrained(
+        held, found.fingerprint, split, records, [record.id for record in records]
+    )
     rows = []
     for record in records:
         logits = restored.logits(found.cache.raw(record.id))

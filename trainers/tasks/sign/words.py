@@ -10,7 +10,7 @@ from trainers.data.sign.config import SignConfig
 from trainers.data.sign.files import Record
 from trainers.engine import health, metrics
 from trainers.engine.health import Finding
-from trainers.engine.task import Summary
+from trainers.engine.output import Summary
 from trainers.tasks import decode, wer
 from trainers.tasks.vocabulary import Vocabulary
 
@@ -29,7 +29,7 @@ steps behind it, stopped. Every CTC model says nothing else for its first few hu
 class WordErrors(Summary):
     """The metrics of a CTC task."""
 
-    def doubts(self, best: float, epoch: int, settled: int, step: int) -> list[Finding]:
+    def plateau(self, best: float, epoch: int, settled: int, step: int) -> list[Finding]:
         """A model that answers with blanks alone has collapsed."""
         if settled < SILENT_AFTER or self.values["emitting"] > 0.0:
             return []
@@ -39,11 +39,11 @@ class WordErrors(Summary):
             return [health.error("ctc.blank", seen, fix)]
         return [health.warning("ctc.blank", seen, fix)] if settled == SILENT_AFTER else []
 
-    def conclude(self, correct: Sequence[float], task: Any, split: str) -> str:
+    def conclude(self, correct: Sequence[float], records: Sequence[Any], seed: int) -> str:
         """Adds the interval over signers to `values`; the last word of a run."""
         values = self.values
-        low, high = interval(correct, task.records[split], task.config.seed)
-        drawn = what_is_drawn(task.records[split])
+        low, high = interval(correct, records, seed)
+        drawn = what_is_drawn(records)
         values.update(wer_low=low, wer_high=high)
         return (
             f"WER {100 * values['wer']:.1f} % (95 % {100 * low:.1f} to {100 * high:.1f}, {drawn} drawn; "

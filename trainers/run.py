@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers import registry
+from trainers import preflight, registry
 from trainers.engine import config as options
-from trainers.engine import distributed, health, preflight
+from trainers.engine import distributed, health
 from trainers.engine.checkpoint import Damaged
 from trainers.engine.distributed import Group
 from trainers.engine.events import Events, Silent, complain, say
 from trainers.engine.health import DataUnusable, Finding
 from trainers.engine.loop import Diverged, Outcome, TrainingLoop
 from trainers.engine.resume import Refused
-from trainers.engine.task import Task
+from trainers.engine.trainer import Trainer
 
 DONE, REFUSED, NO_DATA, DIVERGED, STOPPED = 0, 64, 65, 66, 75
 
@@ -88,9 +88,8 @@ def train(name: str) -> int:
         return REFUSED
     stop = Stop()
     run.folder.mkdir(parents=True, exist_ok=True)
-    config, findings = options.parse(described.Config, run.config)
-    rules = registry.rules(name)
-    findings += preflight.refused_options(rules, config) + rules.folders(run.data, look=True)
+    config, findings = options.parse(described.config, run.config)
+    findings += preflight.check_config(described, config, run.data, exist=True)
     findings += distributed.missing(config.device)
     group = distributed.join("cpu" if health.has_error(findings) else config.device)
     events = Events(run.events) if group.is_main else Silent()
@@ -112,41 +111,49 @@ def _guarded(
     stop: Stop,
 ) -> tuple[int, Outcome]:
     """The exit code and the end, whatever happens on the way."""
-    trainer = None
+    loop = None
     try:
         if health.has_error(findings):
             raise Refused("; ".join(f"{f.message}: {f.fix}" for f in findings))
-        task = _open(name, run, config, events, group)
-        trainer = TrainingLoop(task, run.checkpoints, events, group, halted=stop, code_tree=run.code_tree)
-        outcome = trainer.run()
+        trainer = _open(name, run, config, events, group)
+        loop = TrainingLoop(trainer, run.checkpoints, events, group, halted=stop, code_tree=run.code_tree)
+        outcome = loop.run()
         return (DONE if outcome.status == "done" else STOPPED), outcome
     except (Refused, Damaged) as fault:
         return REFUSED, Outcome("failed", 0, f"refused: {fault}")
     except DataUnusable as fault:
         return NO_DATA, Outcome("failed", 0, f"the data cannot be used: {fault}")
     except Diverged as fault:
-        assert trainer
-        return DIVERGED, Outcome("failed", trainer.state.step, f"diverged: {fault}")
+        assert loop
+        return DIVERGED, Outcome("failed", loop.state.step, f"diverged: {fault}")
     except Exception as fault:
         # Not foreseen: the traceback goes to the log, and the run's own account ends properly.
-        step = trainer.state.step if trainer else 0
+        step = loop.state.step if loop else 0
         events("end", status="failed", step=step, message=f"{type(fault).__name__}: {fault}")
         raise
 
 
-def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Task:
-    """The task; rank 0 builds what the others then find. Faults of the splits are refused."""
-    folders = {key: Path(path) for key, path in run.data.items()}
-    module = registry.task(name)
+def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Trainer:
+    """The trainer with its data; the main process fills the cache first. Faults of the splits are refused."""
+    kind = registry.trainer(name)
+    folders = preflight.folders_of(registry.describe(name), run.data)
     if not group.is_main:
         group.barrier()
     try:
-        task: Task = module.open_task(config, folders, run.cache, events)
+        data = kind.load(config, folders, run.cache, events)
+        if registry.is_legacy(name):
+            findings = kind.run_findings(data.listing)  # type: ignore[attr-defined]
+        else:
+            findings = preflight.findings_of_files(name, data.listing)
+        empty = [finding for finding in findings if finding.code == "labels.nonempty"]
+        if empty or not data.splits["train"]:
+            raise DataUnusable(empty or findings)
+        trainer = kind(config, data)
     finally:
         if group.is_main:
             group.barrier()
-    _report(module.run_rules(task), events, group.is_main)
-    return task
+    _report(findings, events, group.is_main)
+    return trainer
 
 
 def _report(findings: list[Finding], events: Events, talk: bool) -> None:

@@ -1,0 +1,248 @@
+"""The checks of names, labels, values and splits, and the data's report. Standard library only."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trainers.blendshapes import files
+from trainers.blendshapes.config import Config
+from trainers.blendshapes.files import Listing, Refusal, Row
+from trainers.engine import health
+from trainers.engine.check import Check, on_files
+from trainers.engine.health import Finding
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All rows with their splits (`split_of`: row id to split): the subject of the checks below."""
+
+    listing: Listing
+    split_of: Mapping[str, str]
+    config: Config
+
+    @property
+    def records(self) -> tuple[Row, ...]:
+        """The usable rows."""
+        return self.listing.rows
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """What is not used, and why."""
+        return self.listing.refused
+
+    @cached_property
+    def splits(self) -> dict[str, list[Row]]:
+        """Split to its rows."""
+        return files.by_split(self.records, self.split_of)
+
+    def report(self) -> dict[str, Any]:
+        """The `data` of the report: counts, refused rows (five a reason), tables."""
+        named: list[dict[str, str]] = []
+        for reason, _, _ in files.reasons(self.refused):
+            some = [refusal for refusal in self.refused if refusal.reason == reason][:5]
+            named += [{"file": _place(refusal), "why": refusal.why} for refusal in some]
+        tables = [_class_table(self.splits, self.config), _reason_table(self.refused)]
+        counts = {"found": self.listing.found, "used": len(self.records)}
+        return {**counts, "refused": named, "tables": tables}
+
+
+def scan(folders: Mapping[str, Path], config: Config) -> Survey:
+    """The rows of the folders."""
+    listing = files.scan(folders, config)
+    return Survey(listing, files.split_rows(listing.rows, config), config)
+
+
+def no_rows(survey: Survey, split: str) -> list[Finding]:
+    """A split without a row, and why: the commonest reasons, each with its first row."""
+    why = "; ".join(
+        f"{count} x {reason} (first: {first.where}{' - ' + first.detail if first.detail else ''})"
+        for reason, count, first in list(files.reasons(survey.refused))[:5]
+    )
+    message = f"{split} holds no row; {survey.listing.found} were found. {why or 'No row was refused'}"
+    fix = "there must be CSV or NPZ files with rows of every class for train and val"
+    return [health.error("labels.nonempty", message, fix, "data")]
+
+
+def nonempty(survey: Survey) -> list[Finding]:
+    """Train and val hold rows."""
+    if not any(survey.splits.values()):
+        return no_rows(survey, "the data")
+    return [f for split in ("train", "val") if not survey.splits[split] for f in no_rows(survey, split)]
+
+
+def refusals(survey: Survey, code: str) -> list[Finding]:
+    """A finding about the rows that the rule `code` refused.
+
+    A whole file that is refused is an error, and once too many rows are broken so is the rule that refused
+    most, and any that is over the budget alone.
+    """
+    broken = [refusal for refusal in survey.refused if refusal.broken]
+    some = [refusal for refusal in broken if refusal.code == code]
+    if not some:
+        return []
+    files_refused = [refusal for refusal in some if not refusal.line]
+    text = "; ".join(f"{r.where}: {r.why}" for r in (files_refused or some)[:5])
+    if files_refused:
+        return [health.error(code, text, "repair or remove the file")]
+    counts = Counter(refusal.code for refusal in broken)
+    allowed = survey.config.max_refused
+    budget = allowed * survey.listing.found
+    message = f"{len(some)} of {survey.listing.found} rows are not used. {text}"
+    if counts[code] > budget or (len(broken) > budget and code == counts.most_common(1)[0][0]):
+        return [health.error(code, message, _mend(code, some, allowed), "max_refused")]
+    return [health.info(code, message, "nothing, or repair them")]
+
+
+def _mend(code: str, some: Sequence[Refusal], allowed: float) -> str:
+    budget = f"max_refused allows {allowed:.0%} of the rows"
+    if code == "feature.unit" and any("outside" in refusal.reason for refusal in some):
+        return (
+            f"give the scores as MediaPipe gives them, from 0 to 1: the model normalises by itself; {budget}"
+        )
+    return f"repair or remove them; {budget}"
+
+
+def layout(survey: Survey) -> list[Finding]:
+    """Every file has the columns of the model, in MediaPipe's order."""
+    found, listing = refusals(survey, "schema.layout"), survey.listing
+    if listing.reordered:
+        # Columns are taken by name, but a raw vector in this order would be wrong elsewhere.
+        message = f"the columns of {health.first(listing.reordered)} do not stand in MediaPipe's order"
+        fix = "they are taken by name; write them in MediaPipe's order, which the exported model expects"
+        found.append(health.warning("schema.layout", message, fix))
+    return found
+
+
+def refused_by(code: str, line: str) -> Check:
+    """A check that reports what a rule refused."""
+    return on_files(code, lambda survey: refusals(survey, code), line)
+
+
+def digits(rows: Iterable[Row], most: int = 5) -> int | None:
+    """The decimals to which every value is rounded, at most `most`; None for unrounded values."""
+    least = 0
+    for row in rows:
+        for value in row.values:
+            while abs(value * 10**least - round(value * 10**least)) > 10**least * 3e-8:
+                least += 1
+                if least > most:
+                    return None
+    return least
+
+
+def truncation(survey: Survey) -> list[Finding]:
+    """Every class keeps faces of its own, and rounding has not made many faces equal."""
+    rows, classes = survey.records, survey.config.classes
+    labels: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        labels[row.content].add(row.label)
+    counts = Counter(row.label for row in rows)
+    own = Counter(next(iter(names)) for names in labels.values() if len(names) == 1)
+    rounded = digits(rows) if rows else None
+    how = "" if rounded is None else f" (every value is rounded to {rounded} decimals)"
+    gone = [name for name in classes if counts[name] and not own[name]]
+    few = [name for name in classes if counts[name] and 0 < own[name] < 0.5 * counts[name]]
+    fix = "take the scores as MediaPipe gives them: rounding makes different faces equal"
+    if gone:
+        message = f"every row of {health.first(gone)} equals a row of another class{how}"
+        return [health.error("dtype.truncate", message, fix)]
+    if few:
+        text = ", ".join(f"{name} has {own[name]} different faces in {counts[name]} rows" for name in few)
+        return [health.warning("dtype.truncate", text + how, fix)]
+    if rounded is not None:
+        return [health.warning("dtype.truncate", f"every value is rounded to {rounded} decimals", fix)]
+    return []
+
+
+def duplicates(survey: Survey) -> list[Finding]:
+    """The very same face is not in two splits."""
+    ids: dict[str, dict[str, str]] = defaultdict(dict)
+    for split, rows in survey.splits.items():
+        for row in rows:
+            ids[row.content].setdefault(split, row.id)
+    shared = [" = ".join(by_split.values()) for by_split in ids.values() if len(by_split) > 1]
+    if not shared:
+        return []
+    message = f"{len(shared)} faces stand in two splits: {health.first(shared)}"
+    return [health.error("dups", message, "remove them from train: what is tested must not be learnt")]
+
+
+def groups(survey: Survey) -> list[Finding]:
+    """No group stands in two splits, nor a picture whose rows have no group."""
+    splits = survey.splits
+    members = {split: [row.person for row in rows if row.person] for split, rows in splits.items()}
+    pictures = {
+        split: [row.source for row in rows if row.source and not row.person] for split, rows in splits.items()
+    }
+    fix = "keep all rows of a picture in one split; if they are several pictures, write their paths in `file`"
+    shared = health.group_overlap("pictures (column `file`)", pictures)
+    return [
+        *_nameless(survey.listing),
+        *health.group_overlap("groups", members),
+        *(replace(finding, fix=fix) for finding in shared),
+    ]
+
+
+def _nameless(listing: Listing) -> list[Finding]:
+    """A `file` that is the same in all rows names no picture."""
+    if not listing.nameless:
+        return []
+    same = health.first(listing.nameless)
+    message = f"`file` is {same} in all rows and so no picture's name: only equal faces are kept in one split"
+    fix = (
+        "write each row's picture in `file`, or its person in `group`: copies of one may be in two splits now"
+    )
+    return [health.warning("split.groups", message, fix)]
+
+
+def balance(survey: Survey) -> list[Finding]:
+    """Every class occurs in every split, none under 5 %."""
+    if not survey.records:
+        return []
+    labels = {split: [row.label for row in rows] for split, rows in survey.splits.items()}
+    return health.balance(labels, survey.config.classes)
+
+
+def stable(survey: Survey) -> list[Finding]:
+    """Listed in another order, every row comes into the same split."""
+    again = files.split_rows(list(reversed(survey.records)), survey.config)
+    moved = [row.id for row in survey.records if again[row.id] != survey.split_of[row.id]]
+    if not moved:
+        return []
+    message = f"{len(moved)} rows change their split with the order of the listing: {health.first(moved)}"
+    return [health.error("split.stable", message, "a split is a function of content and seed alone")]
+
+
+CHECKS = (
+    on_files("labels.nonempty", nonempty),
+    refused_by("labels.parse", "Every label is an emotion and every split one of train, val, test"),
+    on_files("schema.layout", layout),
+    refused_by("feature.unit", "Every score is a number from 0 to 1"),
+    on_files("dtype.truncate", truncation),
+    on_files("split.groups", groups),
+    on_files("dups", duplicates),
+    on_files("balance", balance),
+    on_files("split.stable", stable),
+)
+
+
+def _place(refusal: Refusal) -> str:
+    return f"{refusal.path}:{refusal.line}" if refusal.line else str(refusal.path)
+
+
+def _class_table(splits: Mapping[str, Sequence[Row]], config: Config) -> dict[str, Any]:
+    counts = {split: Counter(row.label for row in rows_of) for split, rows_of in splits.items()}
+    rows = [[name, *(str(counts[split][name]) for split in splits)] for name in config.classes]
+    rows.append(["all", *(str(len(rows_of)) for rows_of in splits.values())])
+    shares = [max(counts[s].values(), default=0) / max(1, len(splits[s])) for s in splits]
+    rows.append(["majority baseline", *(f"{share:.3f}" for share in shares)])
+    rows.append(["groups", *(str(len({row.group for row in rows_of})) for rows_of in splits.values())])
+    return {"title": "Rows by class", "columns": ["class", *splits], "rows": rows}
+
+
+def _reason_table(refused: Sequence[Refusal]) -> dict[str, Any]:
+    rows = [[reason, str(count), first.where] for reason, count, first in files.reasons(refused)]
+    return {"title": "Rows not used", "columns": ["why", "rows", "first"], "rows": rows}

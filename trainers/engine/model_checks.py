@@ -1,0 +1,274 @@
+"""The checks of the tier `full` that suit every trainer: model, loss, schedule, checkpoints, options."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from trainers.engine import checkpoint, health, optim
+from trainers.engine.check import on_model
+from trainers.engine.config import unread
+from trainers.engine.distributed import Group, pick_device
+from trainers.engine.dropout import CounterDropout
+from trainers.engine.events import Silent
+from trainers.engine.health import Finding
+from trainers.engine.loop import TrainingLoop
+from trainers.engine.output import Output
+from trainers.engine.sampler import Plan
+from trainers.engine.trainer import Trainer
+
+SMALL = 8
+"""Samples of a batch in checks that train."""
+
+OVERFIT_STEPS, OVERFIT_GOAL = 150, 0.02
+OVERFIT_RATES = (3e-3, 1e-1)
+"""Tried one after the other: small models need the larger one."""
+
+
+def first_batch(trainer: Trainer, size: int) -> Any:
+    """The first `size` training samples in the order of epoch 0."""
+    plan = Plan(trainer.size("train"), size, 1, trainer.config.seed)
+    return trainer.collate([trainer.sample("train", *key) for key in plan.batch(0)])
+
+
+def _mean_loss(trainer: Trainer, model: nn.Module, batch: Any) -> tuple[Tensor, Output]:
+    """The mean loss of a batch, and all of the output."""
+    output = trainer.loss(model, batch)
+    return output.loss / output.weight, output
+
+
+def first_loss(trainer: Trainer) -> list[Finding]:
+    """An untrained model is as wrong as theory says, at the step that a run begins with."""
+    trainer = trainer.lighter()
+    batch = first_batch(trainer, trainer.config.batch_size)
+    expected = trainer.expected_first_loss(batch)
+    if expected is None:
+        return []
+    # In train mode: in eval mode batch norms have no statistics yet.
+    model = trainer.build().train()
+    with torch.no_grad(), without_dropout(model):
+        loss, output = _mean_loss(trainer, model, batch)
+    return health.first_loss(float(loss), expected, _spread(output.logits))
+
+
+def _spread(logits: Tensor) -> float:
+    """How far apart the answers (…, C) of an untrained model are: the root mean square from their mean."""
+    centred = logits.float() - logits.float().mean(-1, keepdim=True)
+    return float(centred.square().mean().sqrt())
+
+
+def gradient_flow(trainer: Trainer) -> list[Finding]:
+    """Every trainable tensor gets a gradient that is finite and not all zero."""
+    trainer = trainer.lighter()
+    model = trainer.build().train()
+    loss, _ = _mean_loss(trainer, model, first_batch(trainer, trainer.config.batch_size))
+    loss.backward()  # type: ignore[no-untyped-call]
+    bad = []
+    for name, p in model.named_parameters():
+        if p.requires_grad and p.grad is None:
+            bad.append(f"{name} has no gradient")
+        elif p.grad is not None and not p.grad.isfinite().all():
+            bad.append(f"{name} has a gradient that is not finite")
+        elif p.grad is not None and not p.grad.any():
+            bad.append(f"the gradient of {name} is zero")
+    fix = "a part of the model is not connected to the loss: connect or remove it"
+    return [health.error("grad.flow", health.first(bad), fix)] if bad else []
+
+
+DROPOUT_RATES = ((CounterDropout, "rate"), (_DropoutNd, "p"), (nn.RNNBase, "dropout"))
+"""Modules that drop something in training, with the attribute that says how much."""
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Dropout switched off: it is there to prevent what the check `overfit` does."""
+    rates = [
+        (module, name, getattr(module, name))
+        for module in model.modules()
+        for kind, name in DROPOUT_RATES
+        if isinstance(module, kind)
+    ]
+    for module, name, _ in rates:
+        setattr(module, name, 0.0)
+    try:
+        yield
+    finally:
+        for module, name, rate in rates:
+            setattr(module, name, rate)
+
+
+def overfit(trainer: Trainer) -> list[Finding]:
+    """A few samples can be learnt by heart, and eval mode knows them too."""
+    trainer = trainer.lighter().without_regularisation()
+    batch = _few_samples(trainer)
+    value = math.inf
+    for rate in OVERFIT_RATES:
+        model = trainer.build().train()
+        value = min(value, _memorise(trainer, model, batch, rate))
+        if value < OVERFIT_GOAL:
+            return _agree_in_eval_mode(trainer, model, batch, value)
+    message = f"after {OVERFIT_STEPS} steps on {len(batch.indices)} samples the loss is {value:.3f}"
+    return [health.error("overfit", message, "model or labels are wrong: nothing can be learnt by heart")]
+
+
+def _few_samples(trainer: Trainer) -> Any:
+    """Eight samples or, for a model with fewer than eight parameters a class, one of each class.
+
+    A linear classifier of F features separates F + 1 samples whatever their labels, hardly more; one sample
+    of each class it can always tell apart.
+    """
+    parameters = sum(p.numel() for p in trainer.build().parameters() if p.requires_grad)
+    if parameters // max(1, len(trainer.classes)) >= SMALL:
+        return first_batch(trainer, SMALL)
+    plan = Plan(trainer.size("train"), trainer.size("train"), 1, trainer.config.seed)
+    chosen: dict[Any, Any] = {}
+    for key in plan.batch(0):
+        sample = trainer.sample("train", *key)
+        chosen.setdefault(getattr(sample, "label", None), sample)
+        if len(chosen) == len(trainer.classes):
+            break
+    return trainer.collate(list(chosen.values()))
+
+
+def _memorise(trainer: Trainer, model: nn.Module, batch: Any, rate: float) -> float:
+    """Train on one batch; the last loss."""
+    owner = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    value = math.inf
+    with without_dropout(model):
+        for _ in range(OVERFIT_STEPS):
+            owner.zero_grad()
+            loss, _ = _mean_loss(trainer, model, batch)
+            value = float(loss.detach())
+            if value < OVERFIT_GOAL:
+                break
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            owner.step()
+    return value
+
+
+def _agree_in_eval_mode(trainer: Trainer, model: nn.Module, batch: Any, value: float) -> list[Finding]:
+    with torch.no_grad():
+        _settle(trainer, model, batch)
+        again, _ = _mean_loss(trainer, model.eval(), batch)
+    if again < 0.1:
+        return []
+    message = f"learnt by heart in train mode (loss {value:.3f}), in eval mode it is {float(again):.3f}"
+    return [health.error("overfit", message, "train and eval mode differ: look at batch statistics")]
+
+
+def _settle(trainer: Trainer, model: nn.Module, batch: Any) -> None:
+    """Set running statistics to those of the batch, as they are at the end of a long training.
+
+    After a few steps they lag, which is no fault; what then still differs in eval mode is one.
+    """
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0
+    with without_dropout(model):
+        _mean_loss(trainer, model, batch)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def learning_rate_plan(trainer: Trainer) -> list[Finding]:
+    """At every step of the run the optimizer uses the planned learning rate."""
+    config = trainer.config
+    plan = Plan(trainer.size("train"), config.batch_size, config.epochs, config.seed)
+    owner = optim.optimizer(nn.Linear(1, 1), config)
+    schedule = optim.Schedule(owner, config, plan.steps_per_epoch)
+    used: list[float] = []
+    owner.register_step_pre_hook(lambda *_: used.append(float(owner.param_groups[0]["lr"])))
+    for step in range(plan.steps):
+        schedule.set(step)
+        owner.step()
+    peak = config.learning_rate
+    planned = [peak * optim.rate_share(step, config, plan.steps_per_epoch) for step in range(plan.steps)]
+    return health.learning_rates(used, planned)
+
+
+def _few_steps(trainer: Trainer) -> Trainer:
+    """The same trainer in small steps, six of them at least."""
+    size = min(SMALL, trainer.config.batch_size)
+    epochs = max(trainer.config.epochs, math.ceil(6 * size / trainer.size("train")) + 1)
+    return trainer.replace(
+        batch_size=size, epochs=epochs, num_workers=0, checkpoint_every=0, progress_seconds=1e9
+    )
+
+
+def _run(trainer: Trainer, root: Path, stop: int) -> TrainingLoop:
+    group = Group(pick_device(trainer.config.device))
+    loop = TrainingLoop(trainer, root, Silent(), group, halted=lambda step: step >= stop, talk=False)
+    loop.run()
+    return loop
+
+
+def resume_exact(trainer: Trainer) -> list[Finding]:
+    """Six steps give the same weights as three, a checkpoint, and three more: bit for bit."""
+    small = _few_steps(trainer.lighter())
+    with TemporaryDirectory(prefix="gpujob-check-") as folder:
+        straight = _run(small, Path(folder, "straight"), 6)
+        _run(small, Path(folder, "resumed"), 3)
+        resumed = _run(small, Path(folder, "resumed"), 6)
+    expected, actual = straight.learner.model.state_dict(), resumed.learner.model.state_dict()
+    other = [name for name in expected if not torch.equal(expected[name], actual[name])]
+    if not other and straight.state == resumed.state:
+        return []
+    message = f"after a resume these differ: {health.first(other) or 'the counters'}"
+    fix = "something random or stateful is not in the checkpoint"
+    return [health.error("resume.exact", message, fix)]
+
+
+def checkpoint_load(trainer: Trainer) -> list[Finding]:
+    """A model loaded from a checkpoint answers as the saved one does."""
+    trainer = trainer.lighter()
+    model, batch = trainer.build().eval(), first_batch(trainer, SMALL)
+    with TemporaryDirectory(prefix="gpujob-check-") as folder, torch.no_grad():
+        path = checkpoint.save(Path(folder), 1, model, {}, {"trainer": trainer.name})
+        other = trainer.build().eval()
+        for p in other.parameters():
+            p.zero_()
+        checkpoint.load_weights(other, checkpoint.read(path))
+        same = torch.equal(trainer.loss(model, batch).logits, trainer.loss(other, batch).logits)
+    if same:
+        return []
+    fix = "some state of the model is no parameter and no buffer"
+    return [health.error("ckpt.load", "a loaded model answers otherwise than the saved one", fix)]
+
+
+def disk(trainer: Trainer) -> list[Finding]:
+    """There is room for the checkpoints that are kept at once, and one being written."""
+    weights = sum(p.numel() * p.element_size() for p in trainer.build().parameters())
+    needed, work = 3 * weights * (checkpoint.KEPT + 2), trainer.work
+    existing = next(folder for folder in (work, *work.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free > needed:
+        return []
+    message = f"{free / 1e9:.2f} GB are free at {work}, the checkpoints take {needed / 1e9:.2f} GB"
+    return [health.error("disk", message, "free space or take a larger disk")]
+
+
+def options_used(trainer: Trainer) -> list[Finding]:
+    """Every option that the job sets is read by something; asked last."""
+    return unread(trainer.config, trainer.job_options)
+
+
+CHECKS = (
+    on_model("loss.first", first_loss),
+    on_model("grad.flow", gradient_flow),
+    on_model("overfit", overfit),
+    on_model("lr.plan", learning_rate_plan),
+    on_model("resume.exact", resume_exact),
+    on_model("ckpt.load", checkpoint_load),
+    on_model("disk", disk),
+    on_model("option.used", options_used),
+)

@@ -1,0 +1,76 @@
+"""What passes between a trainer and the training loop: batches, losses, metrics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from trainers.engine import health, metrics
+from trainers.engine.health import Finding
+
+PLATEAU_EPOCHS = 5
+"""Epochs after the warm-up at whose end a model that is no better than chance is reported."""
+
+
+class Batch(Protocol):
+    """Collated samples. `indices` (B,) int64 are their positions in the split."""
+
+    @property
+    def indices(self) -> Tensor:
+        """(B,) int64."""
+        ...
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
+        ...
+
+
+class Output(NamedTuple):
+    """The result of `Trainer.loss` for a batch of B samples: sums, so that parts of a batch add up.
+
+    `loss`: scalar, the weighted sum of the samples' losses (nats). `weight`: scalar, the sum of their
+    weights; loss / weight over the global batch is what is minimised. `counts` (K,): added up over a split
+    and given to `summarise`. `correct` (B,): the score of each sample (1 for right, 0 for wrong; edits in
+    CTC). `logits` (B, …): the model's answers.
+    """
+
+    loss: Tensor
+    weight: Tensor
+    counts: Tensor
+    correct: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Metrics of a split by name, with a confusion matrix (rows are the truth) where there is one."""
+
+    values: dict[str, float]
+    classes: list[str] | None = None
+    confusion: list[list[int]] | None = None
+
+    def plateau(self, best: float, epoch: int, settled: int, step: int) -> list[Finding]:
+        """Findings about a model that learns nothing, asked after each validation; an error ends the run.
+
+        `best` is the best balanced accuracy so far, `settled` the epochs since the warm-up ended, `step` the
+        optimizer steps so far.
+        """
+        if settled != PLATEAU_EPOCHS or not self.classes:
+            return []
+        return health.above_chance(best, len(self.classes), epoch)
+
+    def conclude(self, correct: Sequence[float], records: Sequence[Any], seed: int) -> str:
+        """Adds the 95 % interval over groups of records to `values`; returns the run's closing sentence.
+
+        `correct` holds Output.correct of each record.
+        """
+        values, groups = self.values, [record.group for record in records]
+        low, high = metrics.bootstrap_interval(correct, groups, seed)
+        values.update(accuracy_low=low, accuracy_high=high)
+        drawn = metrics.drawn(groups)
+        return (
+            f"accuracy {values['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, {drawn} "
+            f"drawn), balanced {values['balanced_accuracy']:.3f}, macro-F1 {values['macro_f1']:.3f}"
+        )

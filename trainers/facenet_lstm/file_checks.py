@@ -1,0 +1,38 @@
+"""Which files hold embeddings, and the checks of their names and splits. Standard library only."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from trainers.data import recording_checks, recordings
+from trainers.data.recording_checks import Survey, refused_by
+from trainers.facenet_lstm.config import Config
+
+SUFFIX = "_facenet_features"
+
+CHECKS = (
+    *recording_checks.CHECKS,
+    refused_by("schema.keys", "Every file is a readable NPZ of embeddings (T, 512), long enough and finite"),
+    refused_by("label.match", "The video that a file names is the one of its own name"),
+)
+
+
+def stem(path: str) -> str:
+    """The video's name: file name without folder, suffix and ending."""
+    return recordings.stem(path).removesuffix(SUFFIX)
+
+
+def scan(folders: Mapping[str, Path], config: Config) -> Survey:
+    """Every NPZ file below the folders, as a record or a refusal."""
+    listing = recordings.scan(folders, config, (".npz",), stem)
+    split = partial(recordings.split_records, choices=config)
+    return Survey(
+        listing.found,
+        listing.records,
+        listing.refused,
+        split(listing.records),
+        split,
+        "NPZ files",
+        stem,
+        config.max_refused,
+    )

@@ -1,0 +1,253 @@
+"""`check`: find what is wrong before a training is paid for.
+
+Standard library only, up to the tier `full`, which reads the data and builds the trainer.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainers import legacy, registry
+from trainers.engine import config as options
+from trainers.engine import health
+from trainers.engine.check import FILES, FULL, Check, findings_of
+from trainers.engine.config import LoopConfig
+from trainers.engine.events import VERSION, Events, jsonable
+from trainers.engine.health import DataUnusable, Finding
+from trainers.registry import Description
+
+if TYPE_CHECKING:
+    from trainers.engine.trainer import Trainer
+
+TIERS = ("config", FILES, FULL)
+OK, REFUSED, NO_DATA = 0, 64, 65
+
+CONFIG_CODES = ("config.unknown", "config.type", "config.range", "config.choice", "data.folders")
+EMPTY = {"found": 0, "used": 0, "refused": [], "tables": []}
+"""The report's `data` where none was read."""
+
+
+class BadRequest(Exception):
+    """The request itself cannot be read."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to check, from stdin."""
+
+    config: dict[str, Any]
+    data: dict[str, str]
+    tier: str
+    work: Path
+
+    @classmethod
+    def parse(cls, value: Any) -> "Request":
+        """From JSON. Raises BadRequest."""
+        if not isinstance(value, dict) or value.get("tier", FULL) not in TIERS:
+            raise BadRequest(f"a request is an object with a tier of {', '.join(TIERS)}")
+        config, data = value.get("config") or {}, value.get("data") or {}
+        if not isinstance(config, dict) or not isinstance(data, dict):
+            raise BadRequest("`config` and `data` are objects")
+        paths = {str(name): str(path) for name, path in data.items()}
+        return cls(config, paths, value.get("tier", FULL), Path(value.get("work") or "."))
+
+
+@dataclass
+class Verdict:
+    """Findings so far, and which checks were asked."""
+
+    findings: list[Finding] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=lambda: dict(EMPTY))
+    usable: bool = True
+
+    def add(self, codes: Sequence[str], findings: Sequence[Finding]) -> None:
+        """Codes of checks that were asked, and what they found."""
+        self.checked += [code for code in codes if code not in self.checked]
+        self.findings += [finding for finding in findings if finding not in self.findings]
+
+    def ask(self, check: Check, subject: Any) -> None:
+        """Ask one check."""
+        self.add((check.code,), check.ask(subject))
+
+    @property
+    def exit_code(self) -> int:
+        """As docs/contract.md has it."""
+        if not self.usable:
+            return NO_DATA
+        return REFUSED if health.has_error(self.findings) else OK
+
+
+def check(
+    name: str, request: Request, events: Events, kind: "type[Trainer] | None" = None
+) -> tuple[dict[str, Any], int]:
+    """The report and the exit code. `kind` stands in for the trainer's own class."""
+    start = time.monotonic()
+    described, verdict = registry.describe(name), Verdict()
+    config, findings = options.parse(described.config, request.config)
+    findings += check_config(described, config, request.data, request.tier != "config")
+    verdict.add(CONFIG_CODES, findings)
+    if not any(f.code.startswith("config.") for f in findings):
+        if request.tier == FILES:
+            _check_files(described, request, config, verdict)
+        elif request.tier == FULL:
+            _check_all(described, request, config, verdict, events, kind)
+    report = {
+        "v": VERSION,
+        "event": "report",
+        "trainer": name,
+        "packages": list(described.packages),
+        "tier": request.tier,
+        "seconds": round(time.monotonic() - start, 2),
+        "config": config.as_dict(),
+        "paths": list(described.paths),
+        "findings": [finding.as_dict() for finding in verdict.findings],
+        "checked": verdict.checked,
+        "skipped": verdict.skipped,
+        "data": verdict.data,
+    }
+    return jsonable(report), verdict.exit_code
+
+
+def check_config(
+    described: Description, config: LoopConfig, data: Mapping[str, str], exist: bool
+) -> list[Finding]:
+    """Options that do not fit each other, and the names of the data folders; with `exist`, also that those
+    needed are given and all are folders."""
+    return described.check_options(config) + check_folders(described, data, exist)
+
+
+def check_folders(described: Description, data: Mapping[str, str], exist: bool) -> list[Finding]:
+    """The data folders of a request."""
+    needed = [name for name in described.data if name not in described.optional]
+    fix = f"the data folders are {' and '.join(described.data)}"
+    if described.either and len(needed) > 1:
+        fix = f"the folders are {' and '.join(needed)}, at least one of them"
+    elif len(described.data) == 1:
+        fix = f"{needed[0]} is a folder of {described.data[needed[0]]}"
+    found = [
+        health.error("data.folders", f"there is no data called `{name}`", fix, f"data.{name}")
+        for name in data
+        if name not in described.data
+    ]
+    if not exist:
+        return found
+    missing = [name for name in needed if name not in data]
+    if missing and not (described.either and len(missing) < len(needed)):
+        message = "no data folder is given" if len(missing) == len(needed) else f"no `{missing[0]}` is given"
+        found.append(health.error("data.folders", message, fix, "data"))
+    for name, path in data.items():
+        if name in described.data and not Path(path).is_dir():
+            holds = f"{name} holds {described.data[name]}"
+            found.append(health.error("data.folders", f"{path} is no folder", holds, f"data.{name}"))
+    return found
+
+
+def folders_of(described: Description, data: Mapping[str, str]) -> dict[str, Path]:
+    """The data folders that exist."""
+    paths = {name: Path(path) for name, path in data.items() if name in described.data}
+    return {name: path for name, path in paths.items() if path.is_dir()}
+
+
+def _check_files(described: Description, request: Request, config: LoopConfig, verdict: Verdict) -> None:
+    """Names, labels and splits."""
+    if registry.is_legacy(described.name):
+        legacy.check_files(described.name, request, config, verdict)
+        return
+    module = registry.part(described.name, "file_checks")
+    if module is None:
+        return
+    try:
+        listing = module.scan(folders_of(described, request.data), config)
+    except DataUnusable as fault:
+        verdict.add((), fault.findings)
+        verdict.usable = False
+        return
+    verdict.usable, verdict.data = bool(listing.records), listing.report()
+    for check in module.CHECKS:
+        verdict.ask(check, listing)
+
+
+def _check_all(
+    described: Description,
+    request: Request,
+    config: LoopConfig,
+    verdict: Verdict,
+    events: Events,
+    kind: "type[Trainer] | None",
+) -> None:
+    """The content of the files, then the model on it."""
+    from trainers.engine import distributed  # noqa: PLC0415 - imports torch
+
+    verdict.add((), distributed.missing(config.device))
+    if registry.is_legacy(described.name):
+        legacy.check_all(described.name, kind, request, config, verdict, events)
+        return
+    opened = _open(described, request, config, verdict, events, kind)
+    checks = [c for c in registry.checks(described.name, kind) if c.tier == FULL]
+    on_data = [check for check in checks if not check.on_model]
+    on_model = [check for check in checks if check.on_model]
+    for check in on_data if opened else ():
+        verdict.ask(check, opened)
+    if opened is None or health.has_error(verdict.findings):
+        verdict.skipped = [check.code for check in (on_model if opened else checks)]
+        return
+    for place, check in enumerate(on_model, 1):
+        verdict.ask(check, opened)
+        events("progress", phase="check", step=place, of=len(on_model))
+
+
+def _open(
+    described: Description,
+    request: Request,
+    config: LoopConfig,
+    verdict: Verdict,
+    events: Events,
+    kind: "type[Trainer] | None",
+) -> "Trainer | None":
+    """Read the data; the trainer, or None where there is nothing to train on."""
+    kind = kind or registry.trainer(described.name)
+    try:
+        data = kind.load(config, folders_of(described, request.data), request.work, events)
+        verdict.data = data.listing.report()
+        for check in registry.file_checks(described.name):
+            verdict.ask(check, data.listing)
+        if all(data.splits[split] for split in ("train", "val")):
+            trainer = kind(config, data)
+            trainer.work, trainer.job_options = request.work, tuple(request.config)
+            return trainer
+    except DataUnusable as fault:
+        verdict.add((), fault.findings)
+    verdict.usable = False
+    return None
+
+
+def prepare(name: str, request: Request, events: Events) -> tuple[dict[str, Any], int]:
+    """Read the data into the cache, so that a training finds it there; the report."""
+    described, verdict = registry.describe(name), Verdict()
+    if registry.is_legacy(name):
+        probes = legacy.module(name, "probes")
+        opened, findings, verdict.data = probes.inspect(
+            described.config(), request.data, request.work, events
+        )
+        verdict.add(probes.DATA_CODES, findings)
+        verdict.usable = opened is not None
+        listed = [finding.as_dict() for finding in findings]
+        report = {"v": VERSION, "event": "prepared", "findings": listed, "data": verdict.data}
+        return jsonable(report), verdict.exit_code
+    trainer = _open(described, request, described.config(), verdict, events, None)
+    if trainer is not None:
+        for check in registry.checks(name):
+            if check.tier == FULL and not check.on_model:
+                verdict.ask(check, trainer)
+    listed = [finding.as_dict() for finding in verdict.findings]
+    report = {"v": VERSION, "event": "prepared", "findings": listed, "data": verdict.data}
+    return jsonable(report), verdict.exit_code
+
+
+def findings_of_files(name: str, listing: Any) -> list[Finding]:
+    """The checks of the tier `files`, asked once more when a run starts."""
+    return findings_of(registry.file_checks(name), listing)

@@ -1,0 +1,75 @@
+"""The videos, what their names tell, their splits, and checks of them. Standard library only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from trainers.data import emotions, folds, recording_checks, recordings, splits
+from trainers.data.recording_checks import Survey, refused_by
+from trainers.data.recordings import Listing, Record, Refusal, stem
+from trainers.engine import health
+from trainers.engine.health import DataUnusable
+from trainers.slowfast import manifest
+from trainers.slowfast.config import Config
+
+ENDINGS = (".mp4", ".flv", ".avi", ".mov", ".mkv", ".webm")
+AUDIO_ONLY = "03"
+
+CHECKS = (
+    *recording_checks.CHECKS,
+    refused_by("manifest", "Folders and manifest agree"),
+    refused_by("label.match", "The manifest gives no video another label than its name"),
+    refused_by("files.decodable", "Every video can be decoded"),
+)
+
+
+def scan(folders: Mapping[str, Path], config: Config) -> Survey:
+    """The videos of `ravdess` and `crema`, split by the manifest in `splits` or else by the options.
+
+    Raises DataUnusable where the manifest cannot be read.
+    """
+    listing = list_videos({name: path for name, path in folders.items() if name in emotions.DATASETS}, config)
+    if "splits" not in folders:
+        return _survey(listing, split_records(listing.records, config), config, False)
+    try:
+        lines = manifest.read(folders["splits"] / manifest.NAME)
+    except manifest.BadManifest as fault:
+        fix = "write it anew: gpujob prepare slowfast --ravdess DIR --crema DIR --to splits"
+        raise DataUnusable([health.error("manifest", str(fault), fix, "data.splits")]) from fault
+    listing, split_of = manifest.choose(listing, lines)
+    return _survey(listing, split_of, config, True)
+
+
+def _survey(listing: Listing, split_of: Mapping[str, str], config: Config, by_manifest: bool) -> Survey:
+    def split_again(records: Sequence[Record]) -> Mapping[str, str]:
+        return split_of if by_manifest else split_records(records, config)
+
+    parts = (listing.found, listing.records, listing.refused)
+    return Survey(*parts, split_of, split_again, "videos", stem, config.max_refused)
+
+
+def list_videos(folders: Mapping[str, Path], config: Config) -> Listing:
+    """Every video below the folders, as a record or a refusal."""
+    listing = recordings.scan(folders, config, ENDINGS)
+    silent = [record for record in listing.records if _audio_only(record.name)]
+    refused = tuple(
+        Refusal(record.path, "labels.parse", "RAVDESS modality 03 holds no pictures", "", broken=False)
+        for record in silent
+    )
+    rest = tuple(record for record in listing.records if record not in silent)
+    return replace(listing, records=rest, refused=(*listing.refused, *refused))
+
+
+def _audio_only(name: emotions.Name) -> bool:
+    return isinstance(name, emotions.Ravdess) and name.modality == AUDIO_ONLY
+
+
+def split_records(records: Sequence[Record], config: Config) -> dict[str, str]:
+    """Record id to split; whole actors, and a function of their names and the options alone."""
+    strata = {record.actor: record.name.stratum for record in records}
+    shares = (config.seed, config.val_share, config.test_share)
+    if config.folds == "none":
+        split_of = splits.by_actor(strata, *shares)
+    else:
+        split_of = folds.by_fold(strata, config.folds, config.fold, *shares)
+    return {record.id: split_of[record.actor] for record in records}

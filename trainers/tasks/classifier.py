@@ -1,0 +1,262 @@
+"""The base class of trainers whose samples have one class each."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from trainers.data.refusal import Unusable
+from trainers.engine import health, leakage, metrics, rng
+from trainers.engine.check import Check, on_model
+from trainers.engine.checkpoint import Checkpoint
+from trainers.engine.config import ClassifierConfig
+from trainers.engine.evaluate import batches
+from trainers.engine.events import Silent
+from trainers.engine.health import DataUnusable
+from trainers.engine.output import Output, Summary
+from trainers.engine.trainer import Trainer
+from trainers.tasks import scores
+from trainers.tasks.classifier_checks import restored_answers
+
+T = TypeVar("T", bound="ClassifierTrainer")
+
+EVALUATED = "evaluated"
+"""The split that holds the records of an evaluation."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample: `index` in its split, `label` in `classes`, features as the trainer makes them, and 32 bits
+    for CounterDropout."""
+
+    index: int
+    label: int
+    features: Any
+    key: int = 0
+
+
+class Batch(NamedTuple):
+    """features (B, …) float32; labels, keys and indices (B,) int64."""
+
+    features: Tensor
+    labels: Tensor
+    keys: Tensor
+    indices: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device."""
+        return Batch(*(value.to(device, non_blocking=True) for value in self))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What `predict` reads of a file: its features, or an error; `label` is the truth where it is known."""
+
+    name: str
+    features: Any = None
+    label: str | None = None
+    error: str = ""
+
+
+class ClassifierTrainer(Trainer):
+    """Cross entropy over classes: a trainer gives `load`, `fit`, `model` and `read`, and what differs.
+
+    The records of its data have `id`, `group`, `label` (one of `classes`) and, unless `features` is
+    overridden, `values`: a vector of numbers.
+    """
+
+    config: ClassifierConfig
+    answers_compared: ClassVar[int] = 8
+    """Samples that the check `norm.saved` compares, at the most."""
+
+    weights: Tensor
+    """(C,) float32: what a sample of each class counts in the loss."""
+
+    # Samples
+
+    def features(self, record: Any, split: str, epoch: int) -> Any:
+        """The input of a record as its file holds it. Default: `record.values` as float32."""
+        return np.asarray(record.values, dtype=np.float32)
+
+    def label(self, record: Any) -> int:
+        """The index of a record's class."""
+        return self.classes.index(record.label)
+
+    def encode(self, features: Any, index: int = 0, label: int = 0, key: int = 0) -> Any:
+        """A sample of raw features, in training and in prediction alike. Default: they stay as they are."""
+        return Sample(index, label, features, key)
+
+    def sample(self, split: str, epoch: int, index: int) -> Any:
+        """See Trainer: the record's features, encoded, with its label and a dropout key."""
+        record = self.splits[split][index]
+        key = rng.dropout_key(self.config.seed, epoch, index)
+        return self.encode(self.features(record, split, epoch), index, self.label(record), key)
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Features of equal shape, stacked."""
+        features = torch.from_numpy(np.stack([sample.features for sample in samples]))
+        return Batch(features, *labels_of(samples))
+
+    # Loss and metrics
+
+    @property
+    def counts_size(self) -> int:
+        """The confusion matrix, row by row."""
+        return len(self.classes) ** 2
+
+    def logits(self, model: nn.Module, batch: Any) -> Tensor:
+        """(B, C) answers of the model. Default: `model(batch.features)`."""
+        answers: Tensor = model(batch.features)
+        return answers
+
+    def loss(self, model: nn.Module, batch: Any) -> Output:
+        """Cross entropy, each sample weighed by its class."""
+        logits = self.logits(model, batch).float()
+        smoothing = self.config.label_smoothing
+        losses = cross_entropy(logits, batch.labels, reduction="none", label_smoothing=smoothing)
+        return self.output(losses, logits, batch.labels)
+
+    def output(self, losses: Tensor, logits: Tensor, labels: Tensor) -> Output:
+        """Losses (B,), logits (B, C) and labels (B,) as the loop adds them up."""
+        weights = self.class_weights.to(logits.device)[labels]
+        answers = logits.argmax(1)
+        counts = torch.bincount(labels * len(self.classes) + answers, minlength=self.counts_size)
+        correct = (answers == labels).to(logits.dtype)
+        return Output((losses * weights).sum(), weights.sum(), counts.to(logits.dtype), correct, logits)
+
+    @property
+    def class_weights(self) -> Tensor:
+        """(C,) float32: N / (C n_c) over the training split, so that every class weighs the same in all; ones
+        without the option class_weights, and for a restored trainer."""
+        if "weights" not in self.__dict__:
+            self.weights = torch.ones(len(self.classes))
+            if self.config.class_weights and hasattr(self, "data"):
+                self.weights = class_weights(self.training_labels(), len(self.classes))
+        return self.weights
+
+    def training_labels(self) -> list[int]:
+        """The class of each training record."""
+        return [self.label(record) for record in self.splits["train"]]
+
+    def summarise(self, counts: Sequence[float]) -> Summary:
+        """Metrics and the confusion matrix."""
+        return summary(counts, self.classes)
+
+    def expected_first_loss(self, batch: Any) -> float:
+        """ln C: every class equally likely."""
+        return math.log(len(self.classes))
+
+    def without_regularisation(self: T) -> T:
+        """Against smoothed targets no loss comes near 0."""
+        return self.replace(label_smoothing=0.0)
+
+    # From a checkpoint
+
+    def read(self, path: Path) -> Iterable[Reading]:
+        """What a file given to `predict` holds. Raises Unusable or DataUnusable."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def answers(self, features: Sequence[Any]) -> Tensor:
+        """(N, C) logits of the restored model for raw features."""
+        if not features:
+            return torch.zeros(0, len(self.classes))
+        return self.logits(self.network, self.collate([self.encode(one) for one in features])).float()
+
+    def predict(self, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+        """For each reading of each file its class and probabilities, or the error."""
+        for path in paths:
+            try:
+                readings = list(self.read(path))
+                logits = iter(self.answers([one.features for one in readings if not one.error]))
+            except (Unusable, DataUnusable) as fault:
+                yield {"file": str(path), "error": str(fault)}
+                continue
+            for reading in readings:
+                if reading.error:
+                    yield {"file": reading.name, "error": reading.error}
+                    continue
+                truth = {} if reading.label is None else {"truth": reading.label}
+                yield {"file": reading.name, **self.answer(next(logits)), **truth}
+
+    def answer(self, logits: Tensor) -> dict[str, Any]:
+        """Logits (C,) as `predict` prints them."""
+        probabilities = dict(zip(self.classes, logits.softmax(0).tolist(), strict=True))
+        return {"label": max(probabilities, key=probabilities.__getitem__), "probabilities": probabilities}
+
+    def evaluate(
+        self, saved: Checkpoint, folders: Mapping[str, Path], split: str, work: Path
+    ) -> dict[str, Any]:
+        """Metrics of a split of these folders, by the preprocessing of the checkpoint."""
+        data = self.load(self.config, folders, work, Silent())
+        other = type(self)(self.config, data, self.preprocessing)
+        chosen = list(data.splits) if split == "all" else [split]
+        records = [record for name in chosen for record in data.splits[name]]
+        if not records:
+            raise DataUnusable(self.no_records(data, split))
+        groups = [str(record.group) for record in records]
+        records, facts = leakage.untrained(saved, data.fingerprint, split, records, groups)
+        other.splits = {**other.splits, EVALUATED: records}
+        return {
+            "checkpoint": str(saved.path),
+            "step": saved.manifest["step"],
+            "split": split,
+            "refused": len(data.listing.refused),
+            **facts,
+            **self.report(other, records),
+        }
+
+    def report(self, other: "ClassifierTrainer", records: Sequence[Any]) -> dict[str, Any]:
+        """The scores of `evaluate`; `other` has these records as the split EVALUATED."""
+        probabilities = np.concatenate(list(self._probabilities(other, len(records))))
+        truth = np.array([self.label(record) for record in records])
+        names, groups = [str(record.id) for record in records], [str(record.group) for record in records]
+        return scores.scores(truth, probabilities, self.classes, names, groups, self.config.seed)
+
+    @torch.no_grad()
+    def _probabilities(self, other: "ClassifierTrainer", count: int) -> Iterator[np.ndarray]:
+        for batch in batches(other, EVALUATED, range(count), self.config.evaluate_batch):
+            yield self.logits(self.network, batch).float().softmax(1).numpy()
+
+    def no_records(self, data: Any, split: str) -> list[health.Finding]:
+        """Why a split of other data has no sample."""
+        message = f"{split} holds no sample"
+        return [health.error("labels.nonempty", message, "take another split, or other data", "data")]
+
+    # Checks
+
+    @classmethod
+    def checks(cls, standard: Sequence[Check]) -> list[Check]:
+        """The standard ones, and that a checkpoint alone gives the answers of the training."""
+        return [on_model("norm.saved", restored_answers), *standard]
+
+    def reread(self, record: Any) -> Any:
+        """The features of a record, read from its file as `predict` does. Default: those of the data."""
+        return self.features(record, "val", 0)
+
+
+def labels_of(samples: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """labels, keys and indices of samples, (B,) int64 each."""
+    labels, keys, indices = (
+        torch.tensor([getattr(sample, name) for sample in samples]) for name in ("label", "key", "index")
+    )
+    return labels, keys, indices
+
+
+def class_weights(labels: Sequence[int], classes: int) -> Tensor:
+    """(C,) float32: N / (C n_c)."""
+    counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)
+    return torch.tensor(len(labels) / (classes * np.maximum(counts, 1))).float()
+
+
+def summary(counts: Sequence[float], classes: Sequence[str]) -> Summary:
+    """Metrics and confusion matrix from the sum of Output.counts."""
+    size = len(classes)
+    confusion = np.asarray(counts).round().astype(int).reshape(size, size)
+    return Summary(metrics.summarise(confusion), list(classes), confusion.tolist())
