@@ -45,11 +45,11 @@ def whole(folder: Path) -> Path:
 
 
 def check(
-    folder: Path, tier: str = "files", task: type | None = None, **config: object
+    folder: Path, tier: str = "files", kind: type | None = None, **config: object
 ) -> tuple[dict[str, Any], int]:
     data = {"blendshapes": str(folder / "blendshapes")}
     request = Request({**SMALL, **config}, data, tier, folder / "work")
-    return preflight.check("blendshapes", request, Silent(), task)
+    return preflight.check("blendshapes", request, Silent(), kind)
 
 
 def told(report: Mapping[str, Any], code: str) -> str:

@@ -3,13 +3,11 @@
 import csv
 from pathlib import Path
 
-from trainers.slowfast.task import SlowFastTask
-
 from trainers import preflight
 from trainers.engine.events import Silent
 from trainers.preflight import Request
-from trainers.slowfast import task as tasks
 from trainers.slowfast.config import Config
+from trainers.slowfast.trainer import SlowFastTrainer
 
 TINY = {
     "frames": 8,
@@ -36,8 +34,8 @@ def folders(videos: Path) -> dict[str, Path]:
     return {name: videos / name for name in ("ravdess", "crema")}
 
 
-def task(videos: Path, cache: Path, **more: object) -> SlowFastTask:
-    return tasks.open_task(tiny(**more), folders(videos), cache, Silent())
+def opened(videos: Path, cache: Path, **more: object) -> SlowFastTrainer:
+    return SlowFastTrainer.open(tiny(**more), folders(videos), cache, Silent())
 
 
 def check(data: dict[str, Path], work: Path, kind: type | None = None, **more: object) -> tuple[dict, int]:

@@ -9,13 +9,17 @@ import faces
 import numpy as np
 import pytest
 from faces import check, edit, told
-from trainers.blendshapes.batch import Items
 
-from trainers.blendshapes import files, names, npz, probes
-from trainers.blendshapes import task as tasks
+from trainers import registry
+from trainers.blendshapes import files, names, npz
+from trainers.blendshapes.config import Config
+from trainers.blendshapes.data import values_of
+from trainers.blendshapes.trainer import BlendshapesTrainer
 from trainers.data import normalise
 from trainers.data.refusal import Unusable
 from trainers.engine import rng
+from trainers.engine.events import Silent
+from trainers.tasks.classifier import Sample
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def errors(report: dict) -> set[str]:
 def test_the_healthy_sample_is_passed(pristine, model, hidden):
     report, code = check(pristine, "full", model=model, hidden=hidden)
     assert (code, errors(report), report["skipped"]) == (0, set(), [])
-    assert set(probes.PROBE_CODES) <= set(report["checked"])
+    assert {check.code for check in registry.checks("blendshapes")} <= set(report["checked"])
 
 
 def test_the_broken_rows_of_the_sample_are_named_by_line_and_reason(tmp_path):
@@ -97,9 +101,7 @@ def test_columns_in_another_order_are_taken_by_name_and_warned_about(folder, pri
     edit(train_file(folder), lambda rows: [dict(reversed(row.items())) for row in rows])
     report, code = check(folder)
     assert (code, "do not stand in MediaPipe's order" in told(report, "schema.layout")) == (0, True)
-    kept, turned = (
-        files.scan({"": place / "blendshapes"}, tasks.Config()).rows for place in (pristine, folder)
-    )
+    kept, turned = (files.scan({"": place / "blendshapes"}, Config()).rows for place in (pristine, folder))
     assert [row.values for row in kept] == [row.values for row in turned]
 
 
@@ -229,8 +231,8 @@ def test_copies_of_a_picture_stay_together_where_no_group_is_given(folder):
     edit(place / "faces.csv", lambda rows: [*rows[:-1], {**rows[-1], "label": "sad"}])  # as if it had two
     report, code = check(folder)
     assert (code, errors(report), told(report, "split.groups")) == (0, set(), "")
-    listing = files.scan({"": place}, tasks.Config())
-    home = files.split_rows(listing.rows, tasks.Config())
+    listing = files.scan({"": place}, Config())
+    home = files.split_rows(listing.rows, Config())
     homes = {
         row.source: {home[other.id] for other in listing.rows if other.source == row.source}
         for row in listing.rows
@@ -279,7 +281,7 @@ def test_folders_name_the_split_as_files_do(folder, pristine):
         (place / split).mkdir()
         (place / f"{split}.csv").rename(place / split / "faces.csv")
     straight, nested = (
-        [(row.values, row.split) for row in files.scan({"": root / "blendshapes"}, tasks.Config()).rows]
+        [(row.values, row.split) for row in files.scan({"": root / "blendshapes"}, Config()).rows]
         for root in (pristine, folder)
     )
     assert sorted(nested) == sorted(straight)
@@ -334,18 +336,21 @@ def test_other_emotions_are_one_class_where_that_is_asked(pristine):
 
 
 def test_balanced_sampling_draws_every_class_equally_often(pristine):
-    held = tasks.data.load(tasks.Config(), {"": pristine / "blendshapes"})
-    task = tasks.BlendshapesTask(tasks.Config(sampling="balanced"), held)
-    items = task.items("train")
+    folders = {"": pristine / "blendshapes"}
+    trainer = BlendshapesTrainer.open(Config(sampling="balanced"), folders, pristine, Silent())
+    size = trainer.size("train")
     for epoch in (0, 1):
-        drawn = np.bincount([items[epoch, place].label for place in range(task.size("train"))])
-        assert drawn.tolist() == [task.size("train") // 3] * 3
-    first, second = ([items[epoch, 1].values.tolist() for _ in range(2)] for epoch in (0, 1))
+        drawn = np.bincount([trainer.sample("train", epoch, index).label for index in range(size)])
+        assert drawn.tolist() == [size // 3] * 3
+    first, second = (
+        [trainer.sample("train", epoch, 1).features.tolist() for _ in range(2)] for epoch in (0, 1)
+    )
     assert first[0] == first[1] != second[0]
-    assert task.weights.tolist() == [1.0, 1.0, 1.0]
-    sad = int((held.splits["train"].labels == 1).sum())
-    laps = [[task.balanced.row(0, 3 * (lap * sad + turn) + 1) for turn in range(sad)] for lap in (0, 1)]
-    assert sorted(laps[0]) == sorted(laps[1]) == np.flatnonzero(held.splits["train"].labels == 1).tolist()
+    assert trainer.class_weights.tolist() == [1.0, 1.0, 1.0]
+    rows = [index for index, label in enumerate(trainer.training_labels()) if label == 1]
+    turns = range(len(rows))
+    laps = [[trainer.balanced.row(0, 3 * (lap * len(rows) + turn) + 1) for turn in turns] for lap in (0, 1)]
+    assert sorted(laps[0]) == sorted(laps[1]) == rows
     assert laps[0] != laps[1]
 
 
@@ -366,38 +371,37 @@ def test_an_npz_holds_the_same_rows_as_a_csv(pristine, tmp_path):
 # Faults of the recipe and its code
 
 
-class Shuffled(tasks.BlendshapesTask):
+class Shuffled(BlendshapesTrainer):
     """Labels and values came apart."""
 
-    def items(self, split: str) -> Items:
-        held = super().items(split)
-        turned = held.split.labels[rng.permutation(len(held.split.labels), 1)]
-        return Items(replace(held.split, labels=turned), self.config.seed, held.balanced)
+    def sample(self, split: str, epoch: int, index: int) -> Sample:
+        sample = super().sample(split, epoch, index)
+        other = int(rng.permutation(self.size(split), 1)[index])
+        return replace(sample, label=super().sample(split, epoch, other).label)
 
 
-class NormalisedTwice(tasks.BlendshapesTask):
+class NormalisedTwice(BlendshapesTrainer):
     """The data set normalises what the model normalises again."""
 
-    def items(self, split: str) -> Items:
-        held = super().items(split)
-        values = (held.split.values - self.normaliser.mean) / self.normaliser.std
-        return Items(replace(held.split, values=values), self.config.seed, held.balanced)
+    def features(self, record: files.Row, split: str, epoch: int) -> np.ndarray:
+        values = super().features(record, split, epoch)
+        return (values - self.normaliser.mean) / self.normaliser.std
 
 
-class OfEverything(tasks.BlendshapesTask):
+class OfEverything(BlendshapesTrainer):
     """Statistics of all rows, the tested ones too."""
 
-    def fit(self) -> normalise.Normaliser:
-        rows = [row for split in self.data.splits.values() for row in split.rows]
-        return normalise.fit([split.values for split in self.data.splits.values()], [r.id for r in rows])
+    def fit_normaliser(self) -> normalise.Normaliser:
+        rows = [row for rows in self.data.splits.values() for row in rows]
+        return normalise.fit([values_of(rows, self.config)], [row.id for row in rows])
 
 
 @pytest.mark.parametrize(
-    ("task", "code"),
+    ("kind", "code"),
     [(Shuffled, "label.match"), (NormalisedTwice, "norm.once"), (OfEverything, "norm.train_only")],
 )
-def test_a_fault_of_the_recipe_is_caught_by_its_code(pristine, task, code):
-    report, exit_code = check(pristine, "full", task=task)
+def test_a_fault_of_the_recipe_is_caught_by_its_code(pristine, kind, code):
+    report, exit_code = check(pristine, "full", kind=kind)
     assert exit_code == 64
     assert code in errors(report)
 
@@ -413,5 +417,5 @@ def test_files_behind_a_linked_folder_are_read(folder, tmp_path):
     shutil.move(folder / "blendshapes", tmp_path / "disk2")
     (folder / "blendshapes").mkdir()
     (folder / "blendshapes" / "more").symlink_to(tmp_path / "disk2")
-    held = files.scan({"": folder / "blendshapes"}, tasks.Config())
+    held = files.scan({"": folder / "blendshapes"}, Config())
     assert {row.id.partition(":")[0] for row in held.rows} >= {"more/train.csv", "more/test.csv"}

@@ -17,14 +17,16 @@ from torch import Tensor
 
 from trainers import __main__ as command
 from trainers.blendshapes import names
-from trainers.blendshapes import task as tasks
+from trainers.blendshapes.config import Config
+from trainers.blendshapes.data import values_of
 from trainers.blendshapes.model import Blendshapes
+from trainers.blendshapes.trainer import BlendshapesTrainer
 from trainers.engine import checkpoint
 from trainers.engine import config as options
 from trainers.engine.distributed import Group
 from trainers.engine.events import Events, Silent
 from trainers.engine.loop import TrainingLoop
-from trainers.engine.task import Summary
+from trainers.engine.output import Summary
 
 
 @pytest.fixture(scope="module")
@@ -205,10 +207,10 @@ def test_a_file_name_that_is_no_utf8_stops_no_training(folder, tmp_path):
 
 
 def test_a_model_that_does_not_beat_the_baseline_says_so(folder, tmp_path):
-    config, _ = options.parse(tasks.Config, {**faces.SMALL, "epochs": 1, "learning_rate": 1e-6})
-    task = tasks.open_task(config, {"": folder / "blendshapes"}, tmp_path, Silent())
+    config, _ = options.parse(Config, {**faces.SMALL, "epochs": 1, "learning_rate": 1e-6})
+    trainer = BlendshapesTrainer.open(config, {"": folder / "blendshapes"}, tmp_path, Silent())
     events = Events(tmp_path / "events.jsonl")
-    outcome = TrainingLoop(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
+    outcome = TrainingLoop(trainer, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
     assert "; logistic regression has" in outcome.message
     assert [entry["rule"] for entry in runs.events(tmp_path, "health")] == ["plateau.baseline"]
 
@@ -217,30 +219,27 @@ def test_a_model_that_does_not_beat_the_baseline_says_so(folder, tmp_path):
 def test_a_constant_answer_is_told_of_whatever_is_selected(select, folder, tmp_path, monkeypatch):
     constant = {"accuracy": 0.6, "balanced_accuracy": 1 / 3, "macro_f1": 0.4, "majority": 0.6}
     summary = Summary(constant, ["happy", "sad", "neutral"])
-    monkeypatch.setattr(
-        tasks.BlendshapesTask, "summarise", lambda *_: replace(summary, values=dict(constant))
-    )
-    config, _ = options.parse(tasks.Config, {**faces.SMALL, "epochs": 7, "select": select})
-    task = tasks.open_task(config, {"": folder / "blendshapes"}, tmp_path, Silent())
+    monkeypatch.setattr(BlendshapesTrainer, "summarise", lambda *_: replace(summary, values=dict(constant)))
+    config, _ = options.parse(Config, {**faces.SMALL, "epochs": 7, "select": select})
+    trainer = BlendshapesTrainer.open(config, {"": folder / "blendshapes"}, tmp_path, Silent())
     events = Events(tmp_path / "events.jsonl")
-    TrainingLoop(task, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
+    TrainingLoop(trainer, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
     first = runs.events(tmp_path, "health")[0]
     assert first["rule"] == "plateau.baseline"
     assert first["seen"] == "balanced accuracy 0.333 after 6 epochs; one constant answer gets 0.333"
 
 
 def test_the_baseline_is_the_minimum_of_its_loss(folder):
-    held = tasks.data.load(tasks.Config(), {"": folder / "blendshapes"})
-    task = tasks.BlendshapesTask(tasks.Config(), held)
-    train = held.splits["train"]
-    found = task.logistic
+    trainer = BlendshapesTrainer.open(Config(), {"": folder / "blendshapes"}, folder, Silent())
+    values, labels = values_of(trainer.splits["train"], Config()), torch.tensor(trainer.training_labels())
+    found = trainer.regression
     weights = torch.tensor(found.weights, requires_grad=True)
     bias = torch.tensor(found.bias, requires_grad=True)
-    x = torch.from_numpy((train.values - found.mean) / found.std).double()
+    x = torch.from_numpy((values - found.mean) / found.std).double()
     loss = torch.nn.functional.cross_entropy(
-        x @ weights + bias, torch.from_numpy(train.labels), weight=task.weights.double()
+        x @ weights + bias, labels, weight=trainer.class_weights.double()
     )
     (loss + 1e-4 * weights.square().sum()).backward()
     assert float(weights.grad.abs().max()) < 1e-4
-    shares = found.shares(train.values[:5])
-    assert np.allclose(shares, (x[:5] @ weights + bias).softmax(1).detach().numpy())
+    probabilities = found.probabilities(values[:5])
+    assert np.allclose(probabilities, (x[:5] @ weights + bias).softmax(1).detach().numpy())

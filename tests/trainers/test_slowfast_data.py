@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slowfast_kit import folders, task, tiny
+from slowfast_kit import folders, opened, tiny
 
 from trainers.data import packed
 from trainers.data.normalise import NormalisedTwice
@@ -21,13 +21,13 @@ from trainers.data.refusal import Unusable
 from trainers.engine import precision
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
-from trainers.slowfast import boxes, clips, decode, files, frame_cache, pixels, sample, video
+from trainers.slowfast import boxes, clips, decode, file_checks, frame_cache, pixels, sample, video
 from trainers.slowfast.frame_cache import open_cache
 from trainers.slowfast.frames import Kind
 
 
 def records(videos, count=None):
-    return files.choose(folders(videos), tiny()).listing.records[:count]
+    return file_checks.scan(folders(videos), tiny()).records[:count]
 
 
 def cache(root, some, workers=1, kind=None):
@@ -269,15 +269,15 @@ def test_frames_that_were_normalised_before_are_refused():
 
 
 def test_samples_do_not_depend_on_the_order_in_which_they_are_asked_for(videos, frames_cache):
-    held = task(videos, frames_cache)
-    first = [held.items("train")[1, place].frames for place in (0, 1, 2)]
-    again = [held.items("train")[1, place].frames for place in (2, 1, 0)][::-1]
+    trainer = opened(videos, frames_cache)
+    first = [trainer.sample("train", 1, place).frames for place in (0, 1, 2)]
+    again = [trainer.sample("train", 1, place).frames for place in (2, 1, 0)][::-1]
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
-    assert not (first[0] == held.items("train")[2, 0].frames).all()
+    assert not (first[0] == trainer.sample("train", 2, 0).frames).all()
 
 
 def test_the_manifest_of_a_run_says_why_each_file_is_not_used(videos, frames_cache):
-    text = task(videos, frames_cache).data.manifest.read_text()
+    text = Path(opened(videos, frames_cache).data.listing.facts["manifest"]).read_text()
     assert "crema/1010_IEO_ANG_HI.flv,,,,,,,,shows one colour" in text
     assert len(text.splitlines()) == 130
 

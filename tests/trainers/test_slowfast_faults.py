@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from slowfast_kit import TINY, check, folders, found, tiny, write_manifest
-from slowfast_kit import task as open_task
+from slowfast_kit import check, folders, found, opened, tiny, write_manifest
 from torch import nn
-from trainers.slowfast.task import SlowFastTask
 
-from trainers import preflight
-from trainers.engine import probes as engine
+from trainers import registry
+from trainers.engine import model_checks
 from trainers.engine.config import unread
 from trainers.engine.events import Silent
-from trainers.slowfast import answers, clips, network, pixels, probes
+from trainers.slowfast import answers, checks, clips, network, pixels
 from trainers.slowfast.data import Sample
 from trainers.slowfast.model import Shape, SlowFast
+from trainers.slowfast.trainer import SlowFastTrainer
 
 
 def test_the_healthy_sample_is_passed_in_silence(videos, frames_cache):
@@ -34,32 +33,22 @@ def test_the_healthy_sample_is_passed_in_silence(videos, frames_cache):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_first_loss_of_the_whole_network_is_that_of_an_untrained_one(seed, videos, frames_cache):
     recipe = {"depths": (3, 4, 6, 3), "width": 64, "beta": 8, "batch_size": 2, "squeeze": True, "seed": seed}
-    light = probes.lighter(open_task(videos, frames_cache, **recipe))
-    assert engine.first_loss(light) == []
+    assert model_checks.first_loss(opened(videos, frames_cache, **recipe)) == []
 
 
 def asked(code: str, kind: type, videos: Path, cache: Path) -> list:
-    """The findings of one probe, asked of a faulty task."""
-    task, findings, _ = probes.inspect(
-        tiny(), {name: str(path) for name, path in folders(videos).items()}, cache, Silent(), kind
-    )
-    assert not [f for f in findings if f.severity == "error"]
-    request = preflight.Request(dict(TINY), {}, "full", cache)
-    return preflight.ask(code, dict(probes.probes(task, task.config, request))[code])
+    """The findings of one check of a faulty trainer."""
+    trainer = kind.open(tiny(), folders(videos), cache, Silent())
+    (check,) = [check for check in registry.checks("slowfast", kind) if check.code == code]
+    return check.ask(trainer)
 
 
-def items_with(change):
-    """A task whose samples go through `change(sample, epoch)` on their way to the model."""
+def trainer_with(change):
+    """A trainer whose samples go through `change(sample, key)` on their way to the model."""
 
-    class Faulty(SlowFastTask):
-        def items(self, split):
-            right = super().items(split)
-
-            class Changed:
-                def __getitem__(self, key):
-                    return change(right[key], key)
-
-            return Changed()
+    class Faulty(SlowFastTrainer):
+        def sample(self, split, epoch, index):
+            return change(super().sample(split, epoch, index), (epoch, index))
 
     return Faulty
 
@@ -80,7 +69,7 @@ def other(sample: Sample, **values: object) -> Sample:
     ],
 )
 def test_samples_that_come_to_the_model_wrongly_are_caught(code, change, videos, frames_cache):
-    (finding,) = asked(code, items_with(change), videos, frames_cache)
+    (finding,) = asked(code, trainer_with(change), videos, frames_cache)
     assert (finding.code, finding.severity) == (code, "error")
 
 
@@ -90,7 +79,7 @@ def test_augmentation_drawn_anew_for_each_frame_is_caught(videos, frames_cache, 
         return torch.cat(each, 1)
 
     monkeypatch.setattr(pixels, "augmented", flicker)
-    (finding,) = asked("aug.clip", SlowFastTask, videos, frames_cache)
+    (finding,) = asked("aug.clip", SlowFastTrainer, videos, frames_cache)
     assert "still clip" in finding.message
 
 
@@ -101,8 +90,8 @@ def test_test_clips_that_are_announced_and_ignored_are_caught(videos, frames_cac
         return answer.expand(len(frames), -1)
 
     monkeypatch.setattr(clips, "spread", lambda config, length, count: [np.arange(8)] * count)
-    monkeypatch.setattr(answers, "shares", first_alone)
-    (finding,) = asked("tta.used", SlowFastTask, videos, frames_cache)
+    monkeypatch.setattr(answers, "probabilities", first_alone)
+    (finding,) = asked("tta.used", SlowFastTrainer, videos, frames_cache)
     assert finding.message == "test_clips and test_flip changes no answer"
 
 
@@ -192,7 +181,7 @@ def test_the_throughput_rule_names_a_loader_that_cannot_feed_the_step():
 
 
 def test_a_video_shorter_than_a_clip_is_told(videos, frames_cache):
-    held = open_task(videos, frames_cache).data
-    (finding,) = probes.short(held, tiny(frames=48))
+    trainer = opened(videos, frames_cache)
+    (finding,) = checks.short(trainer.replace(frames=48))
     assert (finding.severity, finding.key) == ("warning", "frames")
-    assert probes.short(held, tiny()) == []
+    assert checks.short(trainer) == []

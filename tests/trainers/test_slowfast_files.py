@@ -11,11 +11,14 @@ from slowfast_kit import folders, tiny, write_manifest
 
 from trainers import __main__ as command
 from trainers.data import folds
-from trainers.slowfast import files, manifest, rules
+from trainers.data.recording_checks import Survey
+from trainers.engine.check import findings_of
+from trainers.engine.health import DataUnusable
+from trainers.slowfast import config, file_checks, manifest
 
 
-def chosen(videos: Path, **options: object) -> files.Chosen:
-    return files.choose(folders(videos), tiny(**options))
+def chosen(videos: Path, **options: object) -> Survey:
+    return file_checks.scan(folders(videos), tiny(**options))
 
 
 @pytest.mark.parametrize(("name", "actors"), [("crema-mae5", 91), ("ravdess-mae6", 24), ("ravdess-lj5", 24)])
@@ -25,11 +28,11 @@ def test_published_folds_hold_every_actor_once(name, actors):
 
 
 def test_a_fold_is_the_test_split_and_the_rest_is_split_by_actor(videos):
-    home = chosen(videos, folds="ravdess-lj5", fold=5).home
+    home = chosen(videos, folds="ravdess-lj5", fold=5).split_of
     tested = {id[-2:] for id, split in home.items() if split == "test" and id.startswith("ravdess")}
     assert tested == {"01", "04", "09"}
     assert {split for id, split in home.items() if id.startswith("crema")} == {"train", "val", "test"}
-    both = chosen(videos, folds="crema-mae5+ravdess-mae6", fold=1).home
+    both = chosen(videos, folds="crema-mae5+ravdess-mae6", fold=1).split_of
     assert {id for id, split in both.items() if split == "test" and id[8:].startswith("02-")} == {
         id for id in both if id.startswith("ravdess") and id[-2:] in ("01", "02", "03", "04")
     }
@@ -37,14 +40,14 @@ def test_a_fold_is_the_test_split_and_the_rest_is_split_by_actor(videos):
 
 
 def test_a_fold_that_there_is_not_is_refused():
-    (finding,) = rules.sound(tiny(folds="ravdess-lj5", fold=6))
+    (finding,) = config.check_options(tiny(folds="ravdess-lj5", fold=6))
     assert finding.key == "fold"
 
 
 def test_audio_only_and_listed_broken_files_are_left_out_by_name(videos, tmp_path):
     (tmp_path / "ravdess").mkdir()
     (tmp_path / "ravdess" / "03-01-05-01-01-01-01.mp4").write_bytes(b"")
-    listing = files.scan({"r": tmp_path / "ravdess", "c": videos / "crema"}, tiny())
+    listing = file_checks.list_videos({"r": tmp_path / "ravdess", "c": videos / "crema"}, tiny())
     whys = {refusal.path.name: refusal.why for refusal in listing.refused}
     assert "holds no pictures" in whys["03-01-05-01-01-01-01.mp4"]
     assert "error picture" in whys["1076_MTI_SAD_XX.flv"]
@@ -52,15 +55,15 @@ def test_audio_only_and_listed_broken_files_are_left_out_by_name(videos, tmp_pat
 
 def test_a_link_to_nothing_stops_neither_the_splits_nor_a_manifest(videos, tmp_path):
     data = Path(shutil.copytree(videos, tmp_path / "data", copy_function=os.link))
-    gone = chosen(data).listing.records[0]
+    gone = chosen(data).records[0]
     splits = write_manifest(
         tmp_path / "splits" / "manifest.csv", [{**row, "bytes": "9"} for row in some_rows(data)]
     )
     gone.path.unlink()
     gone.path.symlink_to("gone")
-    held = files.choose({**folders(data), "splits": splits}, tiny())
-    assert (gone.path, "files.there") in [(refusal.path, refusal.code) for refusal in held.listing.refused]
-    manifest.write(tmp_path / "all.csv", chosen(data).listing, chosen(data).home, folders(data))
+    held = file_checks.scan({**folders(data), "splits": splits}, tiny())
+    assert (gone.path, "files.there") in [(refusal.path, refusal.code) for refusal in held.refused]
+    manifest.write(tmp_path / "all.csv", chosen(data), folders(data))
     assert "is a link to nothing: gone" in (tmp_path / "all.csv").read_text()
 
 
@@ -79,14 +82,14 @@ def test_prepare_writes_a_manifest_that_gives_the_same_splits(videos, tmp_path, 
     assert {row["path"]: row["excluded"] for row in rows if row["excluded"]}[
         "crema/1076_MTI_SAD_XX.flv"
     ].endswith("shows an error picture")
-    again = files.choose({**folders(videos), "splits": tmp_path / "splits"}, tiny())
-    assert again.home == chosen(videos).home
+    again = file_checks.scan({**folders(videos), "splits": tmp_path / "splits"}, tiny())
+    assert again.split_of == chosen(videos).split_of
     assert any(table["title"] == "Samples by class" for table in told["data"]["tables"])
 
 
 def some_rows(videos: Path) -> list[dict[str, str]]:
     plain = chosen(videos)
-    return [{"path": str(r.path), "label": r.label, "split": plain.home[r.id]} for r in plain.listing.records]
+    return [{"path": str(r.path), "label": r.label, "split": plain.split_of[r.id]} for r in plain.records]
 
 
 def test_a_manifest_of_another_label_another_file_or_a_missing_one_is_told(videos, tmp_path):
@@ -95,10 +98,10 @@ def test_a_manifest_of_another_label_another_file_or_a_missing_one_is_told(video
     rows[1]["bytes"] = "7"
     rows[2]["path"] = "elsewhere/1091_TIE_ANG_XX.flv"
     splits = write_manifest(tmp_path / "splits" / "manifest.csv", rows)
-    held = files.choose({**folders(videos), "splits": splits}, tiny())
-    codes = [r.code for r in held.listing.refused if r.broken and r.code != "labels.parse"]
+    held = file_checks.scan({**folders(videos), "splits": splits}, tiny())
+    codes = [r.code for r in held.refused if r.broken and r.code != "labels.parse"]
     assert sorted(codes) == ["label.match", "manifest", "manifest"]
-    findings = rules.check(held.listing.records, held.listing.refused, held, tiny())
+    findings = findings_of(file_checks.CHECKS, held)
     assert "label.match" in {f.code for f in findings if f.severity == "error"}
 
 
@@ -114,19 +117,19 @@ def test_a_manifest_of_another_label_another_file_or_a_missing_one_is_told(video
 )
 def test_a_manifest_that_cannot_be_read_names_its_line(text, said, videos, tmp_path):
     (tmp_path / "manifest.csv").write_text(text)
-    data = {**{name: str(path) for name, path in folders(videos).items()}, "splits": str(tmp_path)}
-    held, (finding,) = rules.choose(data, tiny())
-    assert held is None
-    assert said in finding.message
+    with pytest.raises(DataUnusable) as raised:
+        file_checks.scan({**folders(videos), "splits": tmp_path}, tiny())
+    (finding,) = raised.value.findings
+    assert (finding.code, said in finding.message) == ("manifest", True)
 
 
 def test_bytes_as_pandas_writes_them_are_those_of_the_file(videos, tmp_path):
-    sizes = [f"{record.path.stat().st_size}.0" for record in chosen(videos).listing.records]
+    sizes = [f"{record.path.stat().st_size}.0" for record in chosen(videos).records]
     rows = [{**row, "bytes": size} for row, size in zip(some_rows(videos), sizes, strict=True)]
-    held = files.choose(
+    held = file_checks.scan(
         {**folders(videos), "splits": write_manifest(tmp_path / "s" / "manifest.csv", rows)}, tiny()
     )
-    assert len(held.listing.records) == len(rows)
+    assert len(held.records) == len(rows)
 
 
 def test_a_manifest_holds_file_names_that_are_no_utf8(tmp_path):
@@ -134,13 +137,13 @@ def test_a_manifest_holds_file_names_that_are_no_utf8(tmp_path):
     folder.mkdir(parents=True)
     for name in (b"1001_DFA_ANG_XX.flv", b"caf\xe9.flv"):
         (folder / os.fsdecode(name)).touch()
-    held = files.choose({"crema": folder}, tiny())
+    held = file_checks.scan({"crema": folder}, tiny())
     place = tmp_path / "splits" / "manifest.csv"
-    manifest.write(place, held.listing, held.home, {"crema": folder})
+    manifest.write(place, held, {"crema": folder})
     assert b"crema/caf\xe9.flv" in place.read_bytes()
-    assert files.choose({"crema": folder, "splits": place.parent}, tiny()).home == held.home
+    assert file_checks.scan({"crema": folder, "splits": place.parent}, tiny()).split_of == held.split_of
 
 
 def test_options_that_do_not_fit_each_other_are_named():
-    keys = {f.key for f in rules.sound(tiny(size=40, frames=3, depths=(1,) * 5))}
+    keys = {f.key for f in config.check_options(tiny(size=40, frames=3, depths=(1,) * 5))}
     assert keys == {"cache_size", "frames", "depths"}

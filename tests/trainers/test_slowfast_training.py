@@ -7,33 +7,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from slowfast_kit import folders, task, tiny, write_manifest
+from slowfast_kit import folders, opened, tiny, write_manifest
 from torch import nn
-from trainers.slowfast.files import Chosen
-from trainers.slowfast.task import SlowFastTask
 
 from trainers import __main__ as command
 from trainers.data import emotions
-from trainers.data.recordings import Listing, Record
+from trainers.data.recording_checks import Survey
+from trainers.data.recordings import Record, stem
 from trainers.engine import checkpoint, optim, resume
+from trainers.engine.check import findings_of
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.loop import TrainingLoop
-from trainers.slowfast import files, rules, sample, use
-from trainers.slowfast import task as tasks
+from trainers.slowfast import file_checks, sample
+from trainers.slowfast.answers import probabilities
 from trainers.slowfast.data import Data
 from trainers.slowfast.frame_cache import Row
+from trainers.slowfast.trainer import SlowFastTrainer
 
 CPU = Group(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def trained(videos: Path, frames_cache: Path, tmp_path_factory) -> tuple[Path, SlowFastTask, str]:
+def trained(videos: Path, frames_cache: Path, tmp_path_factory) -> tuple[Path, SlowFastTrainer, str]:
     """The checkpoints of a short training, its task, and what it said at the end."""
-    held = task(videos, frames_cache, epochs=1)
+    held = opened(videos, frames_cache, epochs=1)
     root = tmp_path_factory.mktemp("run") / "checkpoints"
     outcome = TrainingLoop(held, root, Silent(), CPU, talk=False).run()
     return root, held, outcome.message
+
+
+def restored(root: Path) -> SlowFastTrainer:
+    return SlowFastTrainer.restore(checkpoint.read(root / (root / "best").read_text().strip()))
 
 
 def call(capsys, *words: object) -> tuple[int, list[dict]]:
@@ -52,10 +57,10 @@ def test_evaluate_repeats_what_the_training_told(trained, videos, capsys):
     assert set(told["per_class"]) == set(emotions.CLASSES)
 
 
-def other_splits(held: SlowFastTask, path: Path) -> Path:
+def other_splits(held: SlowFastTrainer, path: Path) -> Path:
     """A manifest that puts one actor trained on, and one that was tested, into test; the rest into train."""
-    trained_on = held.records["train"][0].actor
-    tested = {trained_on, held.records["test"][0].actor}
+    trained_on = held.splits["train"][0].actor
+    tested = {trained_on, held.splits["test"][0].actor}
     rows = [
         {"path": str(r.path), "split": "test" if r.actor in tested else "train"} for r in held.data.records
     ]
@@ -70,7 +75,7 @@ def test_evaluate_leaves_actors_out_that_other_splits_call_test_and_the_model_wa
     root, held, _ = trained
     data = {**folders(videos), "splits": other_splits(held, tmp_path)}
     pairs = [f"--data={name}={path}" for name, path in data.items()]
-    actor = held.records["train"][0].actor
+    actor = held.splits["train"][0].actor
     theirs = sum(r.actor == actor for r in held.data.records)
     assert command.main(["evaluate", str(root / "best"), *pairs]) == 0
     out, err = capsys.readouterr()
@@ -84,30 +89,30 @@ def test_evaluate_leaves_actors_out_that_other_splits_call_test_and_the_model_wa
 def test_a_run_is_not_resumed_with_other_splits_of_the_same_videos(trained, videos, frames_cache, tmp_path):
     root, held, _ = trained
     data = {**folders(videos), "splits": other_splits(held, tmp_path)}
-    other = tasks.open_task(held.config, data, frames_cache, Silent())
+    other = SlowFastTrainer.open(held.config, data, frames_cache, Silent())
     manifest = checkpoint.read(root / (root / "last").read_text().strip()).manifest
     resume.compare(manifest, held, None, lambda _: None)
     with pytest.raises(resume.Refused, match="the data changed"):
         resume.compare(manifest, other, None, lambda _: None)
-    assert other.data.manifest != held.data.manifest
+    assert other.data.listing.facts["manifest"] != held.data.listing.facts["manifest"]
 
 
 def test_predict_gives_the_probabilities_of_the_validation_and_names_a_video_it_cannot_read(
     trained, videos, capsys
 ):
     root, held, _ = trained
-    paths = [held.records["val"][place].path for place in (0, 5)]
+    paths = [held.splits["val"][place].path for place in (0, 5)]
     broken = videos / "crema" / "1010_IEO_ANG_LO.flv"
     code, answers = call(capsys, "predict", root / "best", *paths, broken)
     assert code == 1
     assert "cannot be decoded" in answers[2]["error"]
-    model = use.restore(checkpoint.read(root / (root / "best").read_text().strip())).model
-    batch = held.collate([held.items("val")[0, place] for place in (0, 5)])
+    model = restored(root).network
+    batch = held.collate([held.sample("val", 0, place) for place in (0, 5)])
     with torch.no_grad():
-        wanted = held.forward(model, batch).logits.exp()
+        wanted = held.loss(model, batch).logits.exp()
     got = torch.tensor([list(answer["probabilities"].values()) for answer in answers[:2]])
     assert torch.allclose(got, wanted, atol=1e-5)
-    assert answers[0]["truth"] == held.records["val"][0].label
+    assert answers[0]["truth"] == held.splits["val"][0].label
 
 
 def test_the_exported_program_takes_raw_frames_and_carries_its_preprocessing(trained, tmp_path, capsys):
@@ -119,39 +124,39 @@ def test_the_exported_program_takes_raw_frames_and_carries_its_preprocessing(tra
         {"name": "frames", "dtype": "uint8", "shape": ["clips", 8, 36, 36, 3]},
     ]
     program = torch.export.load(told["program"]).module()
-    frames = torch.from_numpy(held.items("val")[0, 3].frames)
-    restored = use.restore(checkpoint.read(root / (root / "best").read_text().strip()))
+    frames = torch.from_numpy(held.sample("val", 0, 3).frames)
+    trainer = restored(root)
     with torch.no_grad():
         shares = (program(frames).softmax(1) + program(frames.flip(3)).softmax(1)).mean(0) / 2
-    kept = use.answers.shares(restored.model, frames, restored.config).mean(0)
+    kept = probabilities(trainer.network, frames, trainer.config).mean(0)
     assert torch.allclose(shares, kept.detach(), atol=1e-5)
 
 
 def test_more_test_clips_and_the_mirror_image_change_the_answer(trained):
     root, held, _ = trained
-    model = use.restore(checkpoint.read(root / (root / "best").read_text().strip())).model
+    model = restored(root).network
     answers = []
     for clips, flip in ((1, False), (3, False), (5, False), (1, True)):
         some = held.replace(test_clips=clips, test_flip=flip)
         with torch.no_grad():
-            answers.append(some.forward(model, some.collate([some.items("test")[0, 0]])).logits)
+            answers.append(some.loss(model, some.collate([some.sample("test", 0, 0)])).logits)
     assert all(not torch.allclose(answers[0], other, atol=1e-6) for other in answers[1:])
     assert not torch.allclose(answers[1], answers[2], atol=1e-6)
 
 
 def test_parts_of_a_batch_and_of_an_evaluation_give_the_same_sums(videos, frames_cache):
-    held = task(videos, frames_cache)
+    held = opened(videos, frames_cache)
     model = held.build().eval()
-    samples = [held.items("val")[0, place] for place in range(4)]
+    samples = [held.sample("val", 0, place) for place in range(4)]
     with torch.no_grad():
-        whole = held.forward(model, held.collate(samples))
-        parts = [held.forward(model, held.collate(samples[i : i + 1])) for i in range(4)]
+        whole = held.loss(model, held.collate(samples))
+        parts = [held.loss(model, held.collate(samples[i : i + 1])) for i in range(4)]
     assert torch.allclose(whole.loss, sum(part.loss for part in parts), atol=1e-4)
     assert torch.equal(whole.counts, sum(part.counts for part in parts))
 
 
 def test_stages_near_the_input_learn_more_slowly_and_frozen_ones_not_at_all(videos, frames_cache):
-    held = task(videos, frames_cache, layer_decay=0.5, freeze=1)
+    held = opened(videos, frames_cache, layer_decay=0.5, freeze=1)
     model = held.build()
     owner = optim.optimizer(model, held.config, held.rate_factors(model))
     rates = {
@@ -243,8 +248,8 @@ def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Pat
         patience=0,
         label_smoothing=0.0,
     )
-    chosen = Chosen(Listing(len(records), tuple(records), ()), home, by_manifest=True)
-    held = SlowFastTask(config, Data(len(records), tuple(records), (), home, cache, chosen, root))
+    survey = Survey(len(records), tuple(records), (), home, lambda _: home, "videos", stem, 1.0)
+    held = SlowFastTrainer(config, Data(survey, cache))
     said = TrainingLoop(held, root, Silent(), CPU, talk=False).run().message
     return float(said.split()[2])
 
@@ -266,12 +271,13 @@ def test_a_leaky_split_scores_above_the_actor_independent_one(tmp_path):
 
 
 def test_check_names_the_actors_of_a_leaky_manifest(videos, tmp_path):
-    plain = files.choose(folders(videos), tiny())
-    home = leaky([record.id for record in plain.listing.records])
-    rows = [{"path": str(r.path), "split": home[r.id]} for r in plain.listing.records]
+    plain = file_checks.scan(folders(videos), tiny())
+    home = leaky([record.id for record in plain.records])
+    rows = [{"path": str(r.path), "split": home[r.id]} for r in plain.records]
     data = {**folders(videos), "splits": write_manifest(tmp_path / "s" / "manifest.csv", rows)}
-    findings, usable, _ = rules.check_files({name: str(path) for name, path in data.items()}, tiny())
+    survey = file_checks.scan(data, tiny())
+    findings = findings_of(file_checks.CHECKS, survey)
     (leak,) = [f for f in findings if f.code == "split.groups"]
-    assert usable
+    assert survey.records
     assert leak.severity == "error"
     assert leak.message.startswith("20 actors stand in more than one split: crema-1001, crema-1002")

@@ -119,6 +119,11 @@ class Trainer(ABC):
     # Data
 
     @classmethod
+    def open(cls: type[T], config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> T:
+        """The trainer over these data folders; see `load`."""
+        return cls(config, cls.load(config, folders, cache, events))
+
+    @classmethod
     @abstractmethod
     def load(cls, config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> Dataset:
         """Read the data folders (by their names in DATA; those that exist).
