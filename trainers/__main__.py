@@ -6,6 +6,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +22,42 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m trainers", description=__doc__)
     top.add_argument(
-        "-C", dest="base", type=Path, default=Path(), metavar="DIR", help="what paths are relative to"
+        "-C", dest="base", type=Path, default=Path(), metavar="DIR", help="folder that paths are relative to"
     )
-    verbs = top.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("list", help="the trainers, one JSON object a line")
-    verbs.add_parser("check", help="check the request on stdin").add_argument("name")
-    verbs.add_parser("train", help="train in $GPUJOB_RUN_DIR").add_argument("name")
-    prepare = verbs.add_parser(
-        "prepare", help="write sample data, or make data of what the trainer names", allow_abbrev=False
+    commands = top.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="print the trainers, one JSON object a line")
+    check = commands.add_parser("check", help="check the request on stdin")
+    check.add_argument("name")
+    check.add_argument("--list", action="store_true", help="print code, tier and meaning of each check")
+    commands.add_parser("train", help="train in $GPUJOB_RUN_DIR").add_argument("name")
+    prepare = commands.add_parser(
+        "prepare", help="write sample data, or convert sources to data", allow_abbrev=False
     )
     prepare.add_argument("name")
     prepare.add_argument("--sample", type=Path, metavar="DIR")
     prepare.add_argument("--seed", type=int, default=0)
-    prepare.add_argument("--size", "--videos", type=int, help="samples, about; each trainer has its own")
+    prepare.add_argument(
+        "--size", "--videos", type=int, help="number of samples, about (default: the trainer's own)"
+    )
     prepare.add_argument("--from", dest="sources", action="append", default=[], metavar="NAME=PATH")
-    prepare.add_argument("--to", type=Path, metavar="DIR", help="where what is made of sources is written")
+    prepare.add_argument(
+        "--to", type=Path, metavar="DIR", help="folder for data made of sources (default: NAME-data)"
+    )
     prepare.add_argument("--data", action="append", default=[], metavar="[NAME=]PATH")
     prepare.add_argument("--work", type=Path, default=Path())
-    evaluate = verbs.add_parser("evaluate", help="metrics of a checkpoint")
+    evaluate = commands.add_parser("evaluate", help="print metrics of a checkpoint")
     evaluate.add_argument("checkpoint", type=Path)
     evaluate.add_argument("--data", action="append", default=[], metavar="[NAME=]PATH")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
-    predict = verbs.add_parser("predict", help="answers for files")
+    predict = commands.add_parser("predict", help="print a checkpoint's answers to files")
     predict.add_argument("checkpoint", type=Path)
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    export = verbs.add_parser("export", help="a program of torch.export, and what an application must know")
+    export = commands.add_parser("export", help="write a torch.export program and its description")
     export.add_argument("checkpoint", type=Path)
     export.add_argument("--to", type=Path, required=True, metavar="FILE-OR-DIR")
-    verbs.add_parser("verify", help="load a checkpoint strictly").add_argument("checkpoint", type=Path)
+    commands.add_parser("verify", help="load a checkpoint strictly and describe it").add_argument(
+        "checkpoint", type=Path
+    )
     return top
 
 
@@ -56,103 +65,119 @@ def _json(value: Any) -> None:
     say(json.dumps(jsonable(value), ensure_ascii=False))
 
 
-def _folders(asked: argparse.Namespace, trainer: str) -> dict[str, str]:
-    """Data name to folder. Raises BadSource, which names what the trainer wants."""
+def _folders(arguments: argparse.Namespace, trainer: str) -> dict[str, str]:
+    """Data name to folder. Raises BadSource with the names that the trainer has."""
     described = registry.describe(trainer)
-    folders = sources.folders(described.data, asked.data, asked.base)
+    folders = sources.folders(described.data, arguments.data, arguments.base)
     for finding in preflight.check_folders(described, folders, exist=True):
         raise sources.BadSource(f"--data: {finding.message}; {finding.fix}")
     return folders
 
 
-def _place(asked: argparse.Namespace) -> None:
-    """Every path as it is from here."""
-    for name, value in vars(asked).items():
+def _resolve_paths(arguments: argparse.Namespace) -> None:
+    """Make every path relative to the current folder instead of -C."""
+    for name, value in vars(arguments).items():
         if isinstance(value, Path) and name != "base":
-            setattr(asked, name, asked.base / value)
-    asked.files = [asked.base / file for file in getattr(asked, "files", ())]
+            setattr(arguments, name, arguments.base / value)
+    arguments.files = [arguments.base / file for file in getattr(arguments, "files", ())]
 
 
-def _list(asked: argparse.Namespace) -> int:
+def _list(arguments: argparse.Namespace) -> int:
     for entry in registry.listing():
         _json(entry)
     return 0
 
 
-def _check(asked: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> int:
+    if arguments.list:
+        return _list_checks(arguments.name)
     try:
         request = preflight.Request.parse(json.load(sys.stdin))
     except (ValueError, preflight.BadRequest) as fault:
         complain(f"the request on stdin cannot be read: {fault}")
         return USAGE
-    report, code = preflight.check(asked.name, request, Events(None))
+    report, code = preflight.check(arguments.name, request, Events(None))
     _json(report)
     return code
 
 
-def _train(asked: argparse.Namespace) -> int:
+def _list_checks(name: str) -> int:
+    """Without PyTorch, those of the tier `full` cannot be listed."""
+    checks = registry.file_checks(name)
+    if find_spec("torch") and find_spec("numpy"):
+        checks = registry.checks(name)
+    else:
+        say("the checks of the tier `full` need PyTorch to be listed")
+    for check in checks:
+        _json({"code": check.code, "tier": check.tier, "line": check.line})
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
     from trainers import run  # noqa: PLC0415 - imports torch
     from trainers.engine import workers  # noqa: PLC0415
 
-    registry.describe(asked.name)
+    registry.describe(arguments.name)
     try:
-        return run.train(asked.name)
+        return run.train(arguments.name)
     except BaseException:
         traceback.print_exc()
         workers.end_at_once(FAILED)
 
 
-def _prepare(asked: argparse.Namespace) -> int:
-    described = registry.describe(asked.name)
+def _prepare(arguments: argparse.Namespace) -> int:
+    described = registry.describe(arguments.name)
     declared = described.sources
-    given = sources.read(declared, asked.sources, asked.words, asked.base)
-    if asked.sample is not None:
-        if given:
-            raise sources.BadSource(f"--sample and --{next(iter(given))} exclude each other")
-        writer = registry.require_part(asked.name, "sample")
-        written = writer.write(asked.sample.absolute(), asked.size or writer.SIZE, asked.seed, Events(None))
+    paths = sources.read(declared, arguments.sources, arguments.words, arguments.base)
+    if arguments.sample is not None:
+        if paths:
+            raise sources.BadSource(f"--sample and --{next(iter(paths))} exclude each other")
+        writer = registry.require_part(arguments.name, "sample")
+        written = writer.write(
+            arguments.sample.absolute(), arguments.size or writer.SIZE, arguments.seed, Events(None)
+        )
         _json({"v": VERSION, "event": "prepared", **written})
         return 0
-    if given:
-        to = (asked.to or asked.base / f"{asked.name}-data").absolute()
-        made = registry.require_part(asked.name, "prepare").run(given, to, asked.seed, Events(None))
+    if paths:
+        to = (arguments.to or arguments.base / f"{arguments.name}-data").absolute()
+        made = registry.require_part(arguments.name, "prepare").run(paths, to, arguments.seed, Events(None))
         _json({"v": VERSION, "event": "prepared", **made})
         return 0
-    if not asked.data:
-        raise sources.BadSource(f"prepare {asked.name} wants to know of what: {sources.listed(declared)}")
-    request = preflight.Request({}, _folders(asked, asked.name), "full", asked.work)
-    report, code = preflight.prepare(asked.name, request, Events(None))
+    if not arguments.data:
+        raise sources.BadSource(f"prepare {arguments.name}: name what to prepare: {sources.listed(declared)}")
+    request = preflight.Request({}, _folders(arguments, arguments.name), "full", arguments.work)
+    report, code = preflight.prepare(arguments.name, request, Events(None))
     _json(report)
     return code
 
 
-def _evaluate(asked: argparse.Namespace) -> int:
-    saved, trainer = _open(asked.checkpoint)
-    folders = {name: Path(path) for name, path in _folders(asked, saved.manifest["trainer"]).items()}
+def _evaluate(arguments: argparse.Namespace) -> int:
+    saved, trainer = _open(arguments.checkpoint)
+    folders = {name: Path(path) for name, path in _folders(arguments, saved.manifest["trainer"]).items()}
     with tempfile.TemporaryDirectory(prefix="gpujob-evaluate-") as work:
-        report = trainer.evaluate(saved, folders, asked.split, Path(work))
+        report = trainer.evaluate(saved, folders, arguments.split, Path(work))
     if "warning" in report:
         complain(f"warning: {report['warning']}")
     _json(report)
     return 0
 
 
-def _predict(asked: argparse.Namespace) -> int:
-    _, trainer = _open(asked.checkpoint)
+def _predict(arguments: argparse.Namespace) -> int:
+    _, trainer = _open(arguments.checkpoint)
     failed = False
-    for answer in trainer.predict(asked.files):
+    for answer in trainer.predict(arguments.files):
         failed = failed or "error" in answer
         _json(answer)
     return FAILED if failed else 0
 
 
-def _export(asked: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace) -> int:
     from trainers.engine import export  # noqa: PLC0415 - imports torch
 
-    saved, trainer = _open(asked.checkpoint)
+    saved, trainer = _open(arguments.checkpoint)
     name, step = saved.manifest["trainer"], saved.manifest["step"]
     try:
-        files = export.write(saved, trainer.exportable(saved), asked.to.absolute())
+        files = export.write(saved, trainer.exportable(saved), arguments.to.absolute())
     except export.NoExport as fault:
         complain(str(fault))
         return USAGE
@@ -160,8 +185,8 @@ def _export(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(asked: argparse.Namespace) -> int:
-    saved, trainer = _open(asked.checkpoint)
+def _verify(arguments: argparse.Namespace) -> int:
+    saved, trainer = _open(arguments.checkpoint)
     saved.trainer_state()
     names = ("trainer", "step", "epoch", "metrics", "code_tree", "data", "parent", "created")
     parameters = sum(p.numel() for p in trainer.network.parameters())
@@ -184,12 +209,12 @@ def _open(path: Path) -> tuple[Any, Any]:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     top = parser()
-    asked, more = top.parse_known_args(words)
-    asked.words = more
-    _place(asked)
-    if more and asked.verb != "prepare":
-        top.error(f"unrecognized arguments: {' '.join(more)}")
-    verbs = {
+    arguments, rest = top.parse_known_args(words)
+    arguments.words = rest
+    _resolve_paths(arguments)
+    if rest and arguments.command != "prepare":
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    commands = {
         "list": _list,
         "check": _check,
         "train": _train,
@@ -200,7 +225,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "verify": _verify,
     }
     try:
-        return verbs[asked.verb](asked)
+        return commands[arguments.command](arguments)
     except (registry.Unknown, sources.BadSource) as fault:
         complain(str(fault))
         return USAGE

@@ -25,6 +25,9 @@ class Kind:
     def __call__(self, config: Any, data: Any) -> Any:
         return data.task
 
+    def checks(self, standard: Any) -> Any:
+        return []
+
     def run_findings(self, task: Any) -> Any:
         return module(self.name, "task").run_rules(task)
 

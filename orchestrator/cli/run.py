@@ -74,7 +74,7 @@ def deploy(
     )
 
 
-@command(app, "check", "check train.yaml", "check blendshapes --data sample --fresh", rich_help_panel=PANEL)
+@command(app, "check", "check blendshapes --data sample", "check --list blendshapes", rich_help_panel=PANEL)
 def check(
     ctx: typer.Context,
     job: Job,
@@ -82,12 +82,15 @@ def check(
     sets: Sets = None,
     data: Data = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore the cached result of these checks.")] = False,
+    list_only: Annotated[
+        bool, typer.Option("--list", help="Print code, tier and meaning of each check; run none.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Test a job's data and configuration before anything starts."""
     from orchestrator.commands import check as implementation
 
-    return implementation.check(context(ctx, json), job, on, sets or [], data or [], fresh)
+    return implementation.check(context(ctx, json), job, on, sets or [], data or [], fresh, list_only)
 
 
 @command(app, "status", "status", "status blendshapes --lines 20", rich_help_panel=PANEL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.commands import config, execute, inputs, jobs, preflight
+from orchestrator.commands import config, execute, inputs, jobs, preflight, trainer
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core.plan import CheckStep
@@ -15,8 +15,16 @@ from orchestrator.targets.base import Host
 from orchestrator.view import findings, plans
 
 
-def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[str], fresh: bool) -> int:
-    """Prints the report; 1 when a finding is an error, 0 on warnings."""
+def check(
+    ctx: Context,
+    word: str,
+    on: str | None,
+    sets: list[str],
+    data: list[str],
+    fresh: bool,
+    list_only: bool = False,
+) -> int:
+    """Prints the report; 1 when a finding is an error, 0 on warnings. With `list_only`, the checks alone."""
     settings = config.load(ctx)
     job = jobs.load(ctx, word, sets, data)
     if not job.spec.trainer:
@@ -25,6 +33,8 @@ def check(ctx: Context, word: str, on: str | None, sets: list[str], data: list[s
             "check looks into trainers of ours",
             f"gpujob deploy {word} --dry-run",
         )
+    if list_only:
+        return trainer.list_checks(ctx, job.spec.trainer)
     jobs.need_data(job)
     target = registry.target(ctx, settings, on)
     registry.require_transfer(ctx, target)

@@ -15,6 +15,7 @@ from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
 from orchestrator.targets.local import pythons
 from orchestrator.view import findings, results
+from orchestrator.view.console import columns, harmless
 
 
 def prepare(ctx: Context, word: str, words: list[str]) -> int:
@@ -31,6 +32,21 @@ def prepare(ctx: Context, word: str, words: list[str]) -> int:
         ctx.talk(
             f"next: gpujob check {word} --data DIR, gpujob deploy {word} --data DIR (the folder just made)"
         )
+    return 0
+
+
+def list_checks(ctx: Context, trainer: str) -> int:
+    """Each check of a trainer: its code, its tier, and what holds where it passes."""
+    rows = []
+    for line in _call(ctx, ["check", "--list", trainer], _python(ctx, required=False)):
+        if "message" in line:
+            ctx.warn(line["message"])
+        elif ctx.json:
+            ctx.answer(line)
+        else:
+            rows.append([line["code"], line["tier"], line["line"]])
+    for text in columns(rows):
+        ctx.out(harmless(text))
     return 0
 
 
@@ -92,13 +108,15 @@ def _absolute(ctx: Context, item: str) -> str:
     return f"{name}={ctx.path(path)}" if equals else str(ctx.path(item))
 
 
-def _call(ctx: Context, words: list[str], may_fail: bool = False) -> list[dict[str, Any]]:
+def _call(
+    ctx: Context, words: list[str], python: str | None = None, may_fail: bool = False
+) -> list[dict[str, Any]]:
     """The JSON lines that the trainer printed, progress apart."""
     found: list[dict[str, Any]] = []
     verb, progress = words[0], findings.Progress(ctx)
     with progress:
         words = ["-C", str(ctx.cwd), *words]
-        done = process.trainers(_python(ctx), words, ctx.env, on_line=_taker(found, progress))
+        done = process.trainers(python or _python(ctx), words, ctx.env, on_line=_taker(found, progress))
     if done.code and not (may_fail and found):
         why = jobs.last_line(done.err)
         if done.code == Exit.USAGE:
@@ -122,11 +140,14 @@ def _taker(found: list[dict[str, Any]], progress: findings.Progress) -> Callable
     return take
 
 
-def _python(ctx: Context) -> str:
+def _python(ctx: Context, required: bool = True) -> str:
+    """A Python that has PyTorch; without one the client's own, unless it is required."""
     for word in pythons(ctx):
         answer = host_facts.python_facts(word)
         if answer and interpreters.has_torch(python := hostfacts.parse_python(answer)):
             return python.path
+    if not required:
+        return ctx.python
     raise GpujobError(
         "no Python on this machine has PyTorch", "the trainers need it", "pip install torch numpy safetensors"
     )
