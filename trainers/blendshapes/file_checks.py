@@ -79,6 +79,7 @@ def refusals(survey: Survey, code: str) -> list[Finding]:
     A whole file that is refused is an error, and once too many rows are broken so is the rule that refused
     most, and any that is over the budget alone.
     """
+    allowed = survey.config.max_refused
     broken = [refusal for refusal in survey.refused if refusal.broken]
     some = [refusal for refusal in broken if refusal.code == code]
     if not some:
@@ -88,7 +89,6 @@ def refusals(survey: Survey, code: str) -> list[Finding]:
     if files_refused:
         return [health.error(code, text, "repair or remove the file")]
     counts = Counter(refusal.code for refusal in broken)
-    allowed = survey.config.max_refused
     budget = allowed * survey.listing.found
     message = f"{len(some)} of {survey.listing.found} rows are not used. {text}"
     if counts[code] > budget or (len(broken) > budget and code == counts.most_common(1)[0][0]):
