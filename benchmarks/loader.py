@@ -28,7 +28,8 @@ import numpy as np
 import torch
 
 from trainers.data.emotions import Crema, Ravdess
-from trainers.data.recordings import Record
+from trainers.data.recording_checks import Survey
+from trainers.data.recordings import Record, stem
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.learner import Learner
@@ -36,7 +37,7 @@ from trainers.slowfast import clips, data
 from trainers.slowfast.config import Config
 from trainers.slowfast.frame_cache import Cache, open_cache
 from trainers.slowfast.frames import Kind
-from trainers.slowfast.task import SlowFastTask
+from trainers.slowfast.trainer import SlowFastTrainer
 
 FRAMES, SIZE = 32, 128
 JOINT = (1056, 7438)
@@ -164,23 +165,18 @@ def wait(records: list[Record], folder: Path) -> None:
     """Reading two clips of 16 frames at 112 pixels against a step of SlowFast-R50 on them."""
     config = Config(frames=16, batch_size=1, device="cpu", squeeze=False)
     cache = open_cache(folder, records, Kind(SIZE, "jpeg"), {}, Silent(), 1)
-    items = data.TrainItems(records, cache, config)
-
-    class Alone(SlowFastTask):
-        """The network and the loss; no data of its own."""
-
-        def __init__(self) -> None:
-            self.config, self.pretrained, self.weights = config, None, torch.ones(6)
-
-    learner = Learner(Alone(), Group(torch.device("cpu")), 1)
+    split_of = dict.fromkeys((record.id for record in records), "train")
+    survey = Survey(len(records), tuple(records), (), split_of, lambda _: split_of, "videos", stem, 1.0)
+    trainer = SlowFastTrainer(config, data.Data(survey, cache))
+    learner = Learner(trainer, Group(torch.device("cpu")), 1)
     shares = []
     for turn in range(4):
         begun = time.process_time()
-        batch = data.collate([items[turn, 0]])
+        batch = trainer.collate([trainer.sample("train", turn, 0)])
         read = time.process_time() - begun
-        learner.gradients([batch], False)
+        learner.gradients(turn, [batch], False)
         learner.divide_and_clip(1.0)
-        learner.step()
+        learner.step(turn)
         shares.append(read / (time.process_time() - begun))
     sys.stdout.write(
         f"reading is {statistics.median(shares[1:]):.2%} of a step of SlowFast-R50 on this CPU\n"
