@@ -1,4 +1,4 @@
-"""Checkpoints of classifiers that an earlier version wrote are restored, resumed, and answer as they did then.
+"""Checkpoints of classifiers by an earlier version are restored and resumed, and answer as they did then.
 
 The fixtures were written by commit 55b617d: small models on small samples, halted half way, and what that
 version answered and trained on to.
