@@ -72,7 +72,7 @@ class RunningInstance:
 
     def ssh(self, *words: str, known: str | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """A login with a pinned host key: `known` (TYPE BASE64), or the one of its user-data."""
-        hosts = self.keys.user.with_name(f"known-{self.instance}")
+        hosts = self.keys.user.with_name(f"known-{self.id}")
         hosts.write_text(f"{self.ip} {known or public_key(self.keys.host)}\n")
         options = {
             "BatchMode": "yes",
