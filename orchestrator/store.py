@@ -1,4 +1,4 @@
-"""The laptop's cache, and its intents. The hosts' files and EC2's tags are the truth."""
+"""The client's cache, and its intents. The hosts' files and EC2's tags are the truth."""
 
 from __future__ import annotations
 
@@ -8,10 +8,46 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from orchestrator.core import decode, report, runfacts
+from orchestrator.core.decode import Seconds
+from orchestrator.core.inputs import Identity
+from orchestrator.core.report import CheckReport
+from orchestrator.core.runfacts import RunFacts
+
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CachedRun:
+    """The facts of a run as `target` last gave them, at the time `asked`."""
+
+    target: str
+    asked: float
+    facts: RunFacts
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A deploy that began and was not confirmed: of what (plan.fingerprint), as which run."""
+
+    fingerprint: str
+    identity: Identity
+
+
+class _CachedRun(msgspec.Struct):
+    target: str
+    asked: Seconds = 0.0
+
+
+class _Target(msgspec.Struct):
+    label: str
+    asked: Seconds = 0.0
 
 
 class Store:
@@ -20,45 +56,51 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def open_intent(self, job: str, target: str) -> Record | None:
-        """What an earlier deploy of this job to this target began and has not confirmed."""
-        return self._load(self._intent(job, target))
+    def find_intent(self, job: str, target: str) -> Intent | None:
+        """An earlier deploy of this job to this target that was not confirmed."""
+        record = self._load(self._intent(job, target)) or {}
+        try:
+            return msgspec.convert(record, Intent)
+        except (msgspec.ValidationError, RecursionError):
+            return None
 
-    def write_intent(self, job: str, target: str, intent: Record) -> None:
-        self._replace(self._intent(job, target), intent)
+    def save_intent(self, job: str, target: str, intent: Intent) -> None:
+        self._replace(self._intent(job, target), asdict(intent))
 
     def close_intent(self, job: str, target: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._intent(job, target).unlink()
 
-    def remember_run(self, run_id: str, record: Record) -> None:
-        """`record`: target, job, and the last facts that the host gave, with their time."""
-        self._replace(self.folder / "runs" / f"{run_id}.json", record)
+    def save_run(self, run: CachedRun) -> None:
+        record = {"v": 2, "target": run.target, "asked": run.asked, "run": runfacts.to_json(run.facts)}
+        self._replace(self.folder / "runs" / f"{run.facts.id}.json", record)
 
     def forget_run(self, run_id: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "runs" / f"{run_id}.json").unlink()
 
-    def runs(self) -> dict[str, Record]:
+    def runs(self) -> dict[str, CachedRun]:
         """Every cached run by id, oldest first."""
         folder = self.folder / "runs"
         names = sorted(folder.glob("*.json"), key=lambda p: p.stem[-20:]) if folder.is_dir() else []
-        loaded = {path.stem: record for path in names if (record := self._load(path))}
-        return dict(sorted(loaded.items(), key=lambda item: item[1].get("created") or 0.0))
+        runs = {path.stem: run for path in names if (run := _cached_run(self._load(path)))}
+        return dict(sorted(runs.items(), key=lambda item: item[1].facts.created or 0.0))
 
-    def saw_target(self, label: str, when: float) -> None:
+    def save_target(self, label: str, when: float) -> None:
         """A host answered at that time."""
         self._replace(self._target(label), {"label": label, "asked": when})
 
     def targets(self) -> dict[str, float]:
         """Hosts that have answered, and when each last did."""
-        return {record["label"]: record["asked"] for record in self._all("targets")}
+        records = decode.structs(self._all("targets"), _Target)
+        return {record.label: record.asked for record in records}
 
-    def verdict(self, key: str) -> Record | None:
-        return self._load(self.folder / "verdicts" / f"{key}.json")
+    def find_report(self, key: str) -> CheckReport | None:
+        """The report of an earlier check of the same thing (plan.CheckStep.key)."""
+        return report.parse(self._load(self.folder / "verdicts" / f"{key}.json"))
 
-    def keep_verdict(self, key: str, report: Record) -> None:
-        self._replace(self.folder / "verdicts" / f"{key}.json", report)
+    def save_report(self, key: str, report: CheckReport) -> None:
+        self._replace(self.folder / "verdicts" / f"{key}.json", msgspec.to_builtins(report))
 
     @contextlib.contextmanager
     def lock(self, job: str, target: str) -> Iterator[bool]:
@@ -86,14 +128,22 @@ class Store:
         return self.folder / "intents" / f"{job}@{where}.json"
 
     def _load(self, path: Path) -> Record | None:
+        """None where there is no file, or a damaged one."""
         try:
             value = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
 
     def _replace(self, path: Path, value: Record) -> None:
         write_json(path, value)
+
+
+def _cached_run(record: Record | None) -> CachedRun | None:
+    """Of version 1, which named the facts `seen`, too."""
+    about = decode.struct(record, _CachedRun)
+    facts = runfacts.parse((record or {}).get("run") or (record or {}).get("seen"))
+    return CachedRun(about.target, about.asked, facts) if about and facts else None
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from orchestrator.store import Store
 def runs(incomplete: str) -> list[str]:
     """Run IDs, the newest first, then the names of their jobs."""
     records = Store(from_process().state_dir).runs()
-    jobs = [str((record["seen"].get("run") or {}).get("job")) for record in records.values()]
+    jobs = [record.facts.job for record in records.values() if record.facts.job]
     return _starting([*reversed(records), *jobs], incomplete)
 
 

@@ -28,8 +28,8 @@ def fetch(
     follow: Annotated[
         bool, typer.Option("--follow", help="Fetch each new checkpoint until the run ends.")
     ] = False,
-    keep_box: Annotated[
-        bool, typer.Option("--keep-box", help="Keep the instance that was launched for this run.")
+    keep_instance: Annotated[
+        bool, typer.Option("--keep-instance", help="Keep the instance that was launched for this run.")
     ] = False,
     yes: Yes = False,
     json: Json = False,
@@ -39,7 +39,7 @@ def fetch(
 
     if which not in ("best", "last", "all"):
         raise UsageError(f"--which {which}: best, last or all", "", "gpujob fetch --which best")
-    return implementation.fetch(context(ctx, json, yes), run, on, which, to, follow, keep_box)
+    return implementation.fetch(context(ctx, json, yes), run, on, which, to, follow, keep_instance)
 
 
 @command(app, "verify", "verify fetched/RUN", "verify fetched/RUN/checkpoints/best", rich_help_panel=PANEL)

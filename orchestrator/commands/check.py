@@ -1,13 +1,13 @@
-"""`gpujob check JOB`: what would go wrong, before it costs; the same that a deploy makes sure of."""
+"""`gpujob check JOB`: the checks that a deploy makes, without starting anything."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from orchestrator import registry
 from orchestrator.commands import config, execute, inputs, jobs, preflight, trainer
+from orchestrator.commands.preflight import Outcome
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
+from orchestrator.core import report
 from orchestrator.core.plan import CheckStep
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
@@ -30,7 +30,7 @@ def check(
     if not job.spec.trainer:
         raise UsageError(
             f"{job.spec.name} runs a command of its own, which only it can check",
-            "check looks into trainers of ours",
+            "check works for the trainers of gpujob",
             f"gpujob deploy {word} --dry-run",
         )
     if list_only:
@@ -40,30 +40,30 @@ def check(
     registry.require_transfer(ctx, target)
     store = Store(ctx.state_dir)
     with target.connect() as host:
-        reports = _reports(ctx, host, store, job, fresh)
-    report = next((report for report in reports if preflight.errors(report)), reports[-1])
-    if report.get("tier") == "files":
-        ctx.warn("no Python there has PyTorch: only names, labels and splits were looked at")
+        outcome = _run_checks(ctx, host, store, job, fresh)
+    if outcome.report.tier == "files":
+        ctx.warn("no Python on the host has PyTorch: only names, labels and splits were checked")
     if ctx.json:
-        ctx.answer(report)
+        ctx.answer(report.to_json(outcome.report, outcome.cached))
     else:
-        findings.print_report(ctx, report)
-    return 1 if preflight.errors(report) else 0
+        findings.print_report(ctx, outcome.report, outcome.cached)
+    return 1 if outcome.report.errors else 0
 
 
-def _reports(ctx: Context, host: Host, store: Store, job: jobs.Job, fresh: bool) -> list[dict[str, Any]]:
-    """The reports of all checks that a deploy would make, up to the first with an error."""
+def _run_checks(ctx: Context, host: Host, store: Store, job: jobs.Job, fresh: bool) -> Outcome:
+    """The first outcome with an error, else that of the last check."""
     trees = inputs.sources(ctx, job)
     collected = inputs.collect(ctx, job, trees, host.label, is_local=host.is_local)
     plan = planning.build_check(inputs.with_facts(collected, host, job))
     executor = execute.Executor(ctx, host, store, trees)
-    found: list[dict[str, Any]] = []
+    outcome = None
     for step in plan.steps:
-        if isinstance(step, CheckStep):
-            plans.announce(ctx, step)
-            found.append(preflight.run(ctx, host, store, step, fresh))
-            if preflight.errors(found[-1]):
-                break
-        else:
+        if not isinstance(step, CheckStep):
             executor.take(step)
-    return found
+            continue
+        plans.announce(ctx, step)
+        outcome = preflight.run(ctx, host, store, step, fresh)
+        if outcome.report.errors:
+            break
+    assert outcome, "the plan of a trainer has a check"
+    return outcome

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from orchestrator import registry
 from orchestrator.commands import config, execute, inputs, jobs, monitor, runs
@@ -13,11 +12,13 @@ from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import Identity, PlanInputs
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.settings import Setting
 from orchestrator.core.spec import need_positive
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.source import Source
-from orchestrator.store import Store
+from orchestrator.store import Intent, Store
+from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
 from orchestrator.view import plans
 
@@ -48,7 +49,7 @@ def deploy(ctx: Context, request: Request) -> int:
         raise UsageError("--resume continues a run as it was begun", "it takes no --set, --data or --name")
     job = jobs.load(ctx, request.word, sets, list(request.data), request.name)
     store = Store(ctx.state_dir)
-    word = runs.where(ctx, store, request.on, request.resume) if request.resume else request.on
+    word = runs.find_target(ctx, store, request.on, request.resume) if request.resume else request.on
     target = registry.target(ctx, settings, word)
     if not request.dry_run:
         registry.require_transfer(ctx, target)
@@ -180,68 +181,66 @@ def _carry_out(
     request: Request,
     secrets: dict[str, str],
 ) -> str:
-    cut = _cut_deploy(ctx, host, store, collected)
-    if isinstance(cut, dict):
+    cut = _interrupted_deploy(ctx, host, store, collected)
+    if isinstance(cut, RunFacts):
         _confirm(ctx, host, store, collected.job.name, cut)
         plans.print_next(ctx, (), cut, request.follow)
-        return str(cut["id"])
+        return cut.id
     assert collected.facts
     plan = planning.build(replace(collected, identity=cut) if cut else collected)
-    intent = {"fingerprint": plan.fingerprint, "identity": vars(plan.identity)}
-    store.write_intent(plan.job, host.label, intent)
+    store.save_intent(plan.job, host.label, Intent(plan.fingerprint, plan.identity))
     executor = execute.Executor(ctx, host, store, trees)
-    executor.secrets = secrets
-    executor.planned = execute.planned(collected.facts, collected.share_gpu)
+    options = execute.start_options(collected.facts, secrets, collected.share_gpu)
     try:
         with host.keep_awake():
-            executor.run(plan, request.word)
+            run = executor.run(plan, request.word, options)
     except Unreachable:
         raise  # it may be up or not: the intent stays open, and the same command finds out
     except GpujobError:
         store.close_intent(plan.job, host.label)  # it ended here and said why: nothing is open
         raise
-    _confirm(ctx, host, store, plan.job, executor.started)
-    plans.print_next(ctx, plan.notes, executor.started, request.follow)
+    _confirm(ctx, host, store, plan.job, run)
+    plans.print_next(ctx, plan.notes, run, request.follow)
     return plan.run_id
 
 
-def _cut_deploy(
+def _interrupted_deploy(
     ctx: Context, host: Host, store: Store, collected: PlanInputs
-) -> Identity | dict[str, Any] | None:
+) -> Identity | RunFacts | None:
     """What an earlier deploy left open: nothing, the identity to go on with, or the run it brought up.
 
     Only the same thing is carried on. Of another thing, a run that is going is named as every going
     run is, and what was half made on the host is removed.
     """
-    intent = store.open_intent(collected.job.name, host.label)
+    intent = store.find_intent(collected.job.name, host.label)
     if not intent:
         return None
-    who = Identity(**intent["identity"])
-    same = planning.fingerprint(collected) == intent["fingerprint"]
-    seen = runs.look(host, who.run_id)
-    if seen and seen["state"]:
-        if same:
-            ctx.talk(f"the deploy that was cut had started {who.run_id}")
-            return seen
-        _confirm(ctx, host, store, collected.job.name, seen)
-        if isinstance(runstate.fold(seen, ctx.now()), runstate.GOING):
-            raise hostchecks.already_running(collected.job.name, who.run_id)
+    run_id = intent.identity.run_id
+    is_same = planning.fingerprint(collected) == intent.fingerprint
+    run = helper.find_run(host, run_id)
+    if run and run.state:
+        if is_same:
+            ctx.talk(f"the interrupted deploy had started {run_id}")
+            return run
+        _confirm(ctx, host, store, collected.job.name, run)
+        if runstate.is_going(run, ctx.now()):
+            raise hostchecks.already_running(collected.job.name, run_id)
         return None
-    if same:
-        ctx.talk(f"carrying on the deploy that was cut: {who.run_id}")
-        return who
-    if seen:
-        host.ask("clean", run=who.run_id, purge=True)
+    if is_same:
+        ctx.talk(f"continuing the interrupted deploy: {run_id}")
+        return intent.identity
+    if run:
+        helper.clean(host, run_id, purge=True)
     return None
 
 
-def _confirm(ctx: Context, host: Host, store: Store, job: str, seen: dict[str, Any]) -> None:
-    runs.remember(ctx, store, host, [seen])
-    host.assign_run(seen["id"])
+def _confirm(ctx: Context, host: Host, store: Store, job: str, run: RunFacts) -> None:
+    runs.remember(ctx, store, host, [run])
+    host.assign_run(run.id)
     store.close_intent(job, host.label)
 
 
-def _secrets(ctx: Context, names: list[str]) -> dict[str, str]:
+def _secrets(ctx: Context, names: Sequence[str]) -> dict[str, str]:
     absent = [name for name in names if name not in ctx.env]
     if absent:
         raise UsageError(f"pass_env: {', '.join(absent)} is not set here", "", f"export {absent[0]}=…")
@@ -251,39 +250,42 @@ def _secrets(ctx: Context, names: list[str]) -> dict[str, str]:
 def _resume(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str:
     """A new attempt of a run that ended, in its own folder, from its last checkpoint."""
     with _alone(store, job.spec.name, host):
-        seen = runs.find(ctx, host, store, request.resume)
-        _refuse_resume(ctx, job, seen)
+        run = runs.get(ctx, host, store, request.resume)
+        _refuse_resume(ctx, job, run)
         facts = inputs.host_facts(host, job)
         hostchecks.require_host(facts, job.spec, request.share_gpu)
         hostchecks.require_space_for_run(facts, job.spec)
-        secrets = _secrets(ctx, (seen["run"] or {}).get("pass_env") or [])
-        planned = execute.planned(facts, request.share_gpu)
-        spec = {"id": seen["id"]}
-        started = execute.start(host, job.spec.name, spec=spec, secrets=secrets, resume=True, **planned)
+        secrets = _secrets(ctx, run.record.pass_env if run.record else ())
+        options = execute.start_options(facts, secrets, request.share_gpu)
+        started = execute.start(host, job.spec.name, {"id": run.id}, options, resume=True)
         runs.remember(ctx, store, host, [started])
-        host.assign_run(seen["id"])
-    step = seen["checkpoints"]["last"]
+        host.assign_run(run.id)
+    step = run.checkpoints.last
     origin = f"from step {step}" if step is not None else "from its beginning: it left no checkpoint"
     if ctx.json and not request.follow:
-        ctx.answer({"run": seen["id"], "resumed_from": step})
+        ctx.answer({"run": run.id, "resumed_from": step})
     elif not ctx.json:
-        ctx.talk(f"run {seen['id']} goes on {origin}")
-    return str(seen["id"])
+        ctx.talk(f"run {run.id} goes on {origin}")
+    return run.id
 
 
 def _refuse_done(store: Store, ctx: Context, word: str) -> None:
-    """Before an instance is paid for: a run that is known to have succeeded has nothing to go on with."""
-    seen = runs.choose([record["seen"] for record in store.runs().values()], word, ctx.now())
-    if isinstance(runstate.fold(seen, ctx.now()), runstate.Succeeded):
-        raise GpujobError(f"{seen['id']} has succeeded: there is nothing to resume", "", "gpujob fetch")
+    """Before an instance is paid for: a run that is known to have succeeded has nothing to continue."""
+    run = runs.choose([cached.facts for cached in store.runs().values()], word, ctx.now())
+    _refuse_succeeded(run, runstate.fold(run, ctx.now()))
 
 
-def _refuse_resume(ctx: Context, job: jobs.Job, seen: dict[str, Any]) -> None:
-    run, state = seen["run"] or {}, runstate.fold(seen, ctx.now())
-    if run.get("job") != job.spec.name:
-        raise UsageError(f"{seen['id']} is a run of {run.get('job')}, not of {job.spec.name}")
+def _refuse_succeeded(run: RunFacts, state: runstate.RunState) -> None:
+    if isinstance(state, runstate.Succeeded):
+        what = f"{run.id} has succeeded: there is nothing to resume"
+        raise GpujobError(what, "", f"gpujob fetch {run.id}")
+
+
+def _refuse_resume(ctx: Context, job: jobs.Job, run: RunFacts) -> None:
+    state = runstate.fold(run, ctx.now())
+    if run.job != job.spec.name:
+        raise UsageError(f"{run.id} is a run of {run.job}, not of {job.spec.name}")
     if isinstance(state, runstate.GOING):
         next_step = "gpujob stop" if isinstance(state, runstate.Orphaned) else "gpujob monitor"
-        raise GpujobError(f"{seen['id']} is {runstate.word(state)}", "", f"{next_step} {seen['id']}")
-    if isinstance(state, runstate.Succeeded):
-        raise GpujobError(f"{seen['id']} has succeeded: there is nothing to resume", "", "gpujob fetch")
+        raise GpujobError(f"{run.id} is {runstate.word(state)}", "", f"{next_step} {run.id}")
+    _refuse_succeeded(run, state)

@@ -1,8 +1,9 @@
-"""Runs the steps of a plan: the only place that does. Every step may be cut and repeated."""
+"""Runs the steps of a plan. Every step may be interrupted and repeated."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from orchestrator.context import Context
 from orchestrator.core import decode, hostchecks
 from orchestrator.core.hostfacts import GpuProcess, HostFacts
 from orchestrator.core.plan import CheckStep, CodeStep, DataStep, EnvironmentStep, Plan, StartStep, Step
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
@@ -19,47 +21,54 @@ from orchestrator.targets.base import Host, Refused
 from orchestrator.view import plans, transfer
 
 
-class Executor:
-    """One plan on one host; `started` are the facts of the run once it is up.
+@dataclass(frozen=True)
+class StartOptions:
+    """What the host needs to start a run. `live`: the runs with a process when it was planned; one that began
+    since may not hold its GPU yet."""
 
-    `planned`: what the function of that name gives for the facts that the plan was made of.
-    """
+    secrets: Mapping[str, str]
+    live: tuple[str, ...]
+    share_gpu: bool
+
+
+def start_options(facts: HostFacts, secrets: Mapping[str, str], share_gpu: bool) -> StartOptions:
+    return StartOptions(secrets, tuple(run.id for run in facts.live_runs), share_gpu)
+
+
+class Executor:
+    """The steps of a plan on one host."""
 
     def __init__(self, ctx: Context, host: Host, store: Store, trees: Mapping[str, Source]) -> None:
         self.ctx = ctx
         self.host = host
         self.store = store
         self.trees = trees
-        self.secrets: dict[str, str] = {}
-        self.planned: dict[str, Any] = {}
-        self.started: dict[str, Any] = {}
 
-    def run(self, plan: Plan, word: str) -> None:
+    def run(self, plan: Plan, word: str, options: StartOptions) -> RunFacts:
+        """All of a plan of a deploy; the run, which is up. `word`: the job as typed."""
         for step in plan.steps:
             plans.announce(self.ctx, step)
-            started = self.ctx.now()
             if isinstance(step, CheckStep):
                 preflight.require_passed(self.ctx, self.host, self.store, step, word)
+            elif isinstance(step, StartStep):
+                assert step.spec is not None, "the plan is complete"
+                return start(self.host, plan.job, step.spec, options)
             else:
                 self.take(step)
-            self.ctx.detail(f"  {step.title}: {self.ctx.now() - started:.2f} s")
+        raise AssertionError("a plan of a deploy ends with a start")
 
     def take(self, step: Step) -> None:
-        """One step that is no check."""
+        """One step that is neither a check nor the start."""
         if isinstance(step, CodeStep) and not step.done:
             self._send_tree(self.trees[step.role])
         elif isinstance(step, DataStep) and not step.done:
-            with transfer.bar(self.ctx, step.bytes) as moved:
-                self.host.send_data(step.name, step.fingerprint, Path(step.source), moved)
+            with transfer.bar(self.ctx, step.bytes) as on_bytes:
+                self.host.send_data(step.name, step.fingerprint, Path(step.source), on_bytes)
         elif isinstance(step, EnvironmentStep):
             helper.ensure_environment(self.host, step.environment)
-        elif isinstance(step, StartStep):
-            assert step.spec is not None
-            job = step.spec["job"]
-            self.started = start(self.host, job, spec=step.spec, secrets=self.secrets, **self.planned)
 
     def _send_tree(self, tree: Source) -> None:
-        """Where what arrived is not what was read here, the digests kept here may be what is wrong."""
+        """Where other bytes arrive than were read here, the cached digests may be wrong: they are dropped."""
         try:
             self.host.send_tree(tree)
         except (Refused, UsageError):
@@ -67,19 +76,23 @@ class Executor:
             raise
 
 
-def planned(facts: HostFacts, share_gpu: bool) -> dict[str, Any]:
-    """What a start is judged by on the host: who was there when it was planned, and whether that matters."""
-    return {"share_gpu": share_gpu, "known_runs": [run.id for run in facts.live_runs]}
-
-
-def start(host: Host, job: str, **fields: Any) -> dict[str, Any]:
-    """The facts of the run once it is up. Another client that was first is told of as a plan tells it."""
+def start(
+    host: Host, job: str, spec: dict[str, Any], options: StartOptions, resume: bool = False
+) -> RunFacts:
+    """The run, which is up. GpujobError as the plan would raise it where another client was first."""
     try:
-        seen: dict[str, Any] = host.ask("start", **fields)["run"]
-    except Refused as no:
-        if no.kind == "running":
-            raise hostchecks.already_running(job, no.details["run"]) from None
-        if no.kind == "gpu":
-            raise hostchecks.gpu_in_use(decode.structs(no.details["processes"], GpuProcess)) from None
+        return helper.start(
+            host,
+            spec,
+            secrets=dict(options.secrets),
+            share_gpu=options.share_gpu,
+            known_runs=list(options.live),
+            resume=resume,
+        )
+    except Refused as refused:
+        if refused.kind == "running":
+            raise hostchecks.already_running(job, str(refused.details["run"])) from None
+        if refused.kind == "gpu":
+            processes = decode.structs(refused.details["processes"], GpuProcess)
+            raise hostchecks.gpu_in_use(processes) from None
         raise
-    return seen

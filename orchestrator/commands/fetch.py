@@ -1,4 +1,4 @@
-"""`gpujob fetch [RUN]`: checkpoints, log, events and outputs home; every hash verified, whole or absent."""
+"""`gpujob fetch [RUN]`: downloads checkpoints, log, events and outputs; every hash verified."""
 
 from __future__ import annotations
 
@@ -6,99 +6,109 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.commands import config, receive, runs
+from orchestrator.commands import config, download, runs
+from orchestrator.commands.download import Download
 from orchestrator.context import Context
 from orchestrator.core import runstate
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import size
 from orchestrator.errors import Exit, NotFound
 from orchestrator.store import Store
+from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 
 
 def fetch(
-    ctx: Context, word: str | None, on: str | None, which: str, to: str | None, follow: bool, keep_box: bool
+    ctx: Context,
+    word: str | None,
+    on: str | None,
+    which: str,
+    to: str | None,
+    follow: bool,
+    keep_instance: bool,
 ) -> int:
-    """Into ./fetched/<run-id>/ unless `to` says otherwise. A file that is there already and whole is kept.
+    """Into ./fetched/<run-id>/ unless `to` is given. A file that is there already and complete is kept.
 
-    A box that was launched for a run that has ended goes with it, once its best and last checkpoints
-    are home and verified; not with `keep_box`.
+    An instance that was launched for a run that has ended is terminated once everything is downloaded and
+    verified; not with `keep_instance`.
     """
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
-    there = runs.where(ctx, store, on, word)
-    target = registry.target(ctx, settings, there)
+    label = runs.find_target(ctx, store, on, word)
+    target = registry.target(ctx, settings, label)
     registry.require_transfer(ctx, target)
     with target.connect_started() as host, host.keep_awake():
-        seen = runs.find(ctx, host, store, word)
-        folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / seen["id"]
+        run = runs.get(ctx, host, store, word)
+        folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / run.id
         if follow:
-            code = _follow(ctx, host, seen["id"], which, folder)
-            seen = runs.look(host, seen["id"]) or seen
-            if code or keep_box or not _may_terminate(ctx, host, seen):
+            code = _follow(ctx, host, run.id, which, folder)
+            run = helper.find_run(host, run.id) or run
+            if code or keep_instance or not _may_terminate(ctx, host, run):
                 return code
-        if which != "all" and seen["checkpoints"][which] is None and not _outputs(seen):
-            _say_why_not(ctx, seen, which)
-        goes = not keep_box and _may_terminate(ctx, host, seen)
-        home = receive.bring(ctx, host, seen["id"], "all" if goes else which, folder)
+        if which != "all" and getattr(run.checkpoints, which) is None and not _has_outputs(run):
+            raise _no_checkpoint(ctx, run, which)
+        terminates = not keep_instance and _may_terminate(ctx, host, run)
+        result = download.download_run(ctx, host, run.id, "all" if terminates else which, folder)
         ended = None
-        if goes and home.whole(seen, ctx.now()):
+        if terminates and result.is_complete(run, ctx.now()):
             ended = host.terminate()
-        elif goes:
-            ctx.warn(f"{host.label} is kept: not all came home. gpujob ssh {seen['id']} looks there,")
-            ctx.talk(f"gpujob hosts down {host.label} --discard ends it")
-    _report(ctx, seen["id"], folder, home)
+        elif terminates:
+            ctx.warn(f"{host.label} is kept: not everything was downloaded")
+            ctx.talk(f"next: gpujob ssh {run.id}, or gpujob hosts down {host.label} --discard")
+    _report(ctx, run.id, folder, result)
     if ended and not ctx.json:
-        ctx.talk(f"{ended}; --keep-box would have kept it")
+        ctx.talk(f"{ended}; --keep-instance would have kept it")
     return Exit.DONE
 
 
-def _may_terminate(ctx: Context, host: Host, seen: dict[str, Any]) -> bool:
-    """Whether the host was launched for this run, which has ended, and holds no other."""
-    return not isinstance(runstate.fold(seen, ctx.now()), runstate.GOING) and host.may_end_with(seen["id"])
+def _may_terminate(ctx: Context, host: Host, run: RunFacts) -> bool:
+    """Whether the host was launched for this run, which has ended, and has no other."""
+    return not runstate.is_going(run, ctx.now()) and host.may_end_with(run.id)
 
 
-def _outputs(seen: dict[str, Any]) -> bool:
-    run = seen["run"] or {}
-    return bool(run.get("outputs")) or not run.get("trainer")
+def _has_outputs(run: RunFacts) -> bool:
+    """A command may keep files among its checkpoints too."""
+    record = run.record
+    return record is None or bool(record.outputs) or not record.trainer
 
 
-def _say_why_not(ctx: Context, seen: dict[str, Any], which: str) -> None:
-    state = runstate.fold(seen, ctx.now())
-    why = f"it is {runstate.word(state)}; checkpoints: {len(seen['checkpoints']['steps'])}"
-    raise NotFound(f"{seen['id']} has no {which} checkpoint", why, f"gpujob monitor {seen['id']} --stream")
+def _no_checkpoint(ctx: Context, run: RunFacts, which: str) -> NotFound:
+    state = runstate.word(runstate.fold(run, ctx.now()))
+    why = f"it is {state}; checkpoints: {len(run.checkpoints.steps)}"
+    return NotFound(f"{run.id} has no {which} checkpoint", why, f"gpujob monitor {run.id} --stream")
 
 
 def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> int:
-    """Takes each new checkpoint as it lands, until the run ends."""
-    had: Any = None
+    """Downloads each new checkpoint as it is written, until the run ends."""
+    before: Any = None
     try:
         while True:
-            seen = runs.look(host, run_id)
-            if seen is None:
-                raise NotFound(f"run {run_id} is gone")
-            marks = seen["checkpoints"]
-            going = isinstance(runstate.fold(seen, ctx.now()), runstate.GOING)
-            now = marks["steps"] if which == "all" else marks[which]
-            if now != had or not going:
-                _report(ctx, run_id, folder, receive.bring(ctx, host, run_id, which, folder))
-                had = now
-            if not going:
+            run = helper.find_run(host, run_id)
+            if run is None:
+                raise NotFound(f"run {run_id} was removed", "", "gpujob status")
+            is_going = runstate.is_going(run, ctx.now())
+            current = run.checkpoints.steps if which == "all" else getattr(run.checkpoints, which)
+            if current != before or not is_going:
+                _report(ctx, run_id, folder, download.download_run(ctx, host, run_id, which, folder))
+                before = current
+            if not is_going:
                 return Exit.DONE
             ctx.sleep(2.0)
     except KeyboardInterrupt:
-        ctx.talk(f"\nrun {run_id} goes on; what was fetched is whole")
+        ctx.talk(f"\nrun {run_id} goes on; what was fetched is complete")
         return Exit.INTERRUPTED
 
 
-def _report(ctx: Context, run_id: str, folder: Path, home: receive.Home) -> None:
+def _report(ctx: Context, run_id: str, folder: Path, result: Download) -> None:
     shown = ctx.short(folder)
-    checkpoints = sorted(f"{shown}/{path}" for path in receive.checkpoints(home.files))
+    checkpoints = [f"{shown}/{path}" for path in download.checkpoints(result.files)]
     if ctx.json:
-        told = {"run": run_id, "folder": str(folder), "checkpoints": checkpoints, **vars(home)}
-        ctx.answer(told)
+        files = [vars(file) for file in result.files]
+        lists = {"files": files, "left_out": result.left_out, "missing": result.missing}
+        ctx.answer({"run": run_id, "folder": str(folder), "checkpoints": checkpoints, **lists})
         return
     ctx.out(shown)
-    total = sum(file["bytes"] for file in home.files)
-    ctx.talk(f"{len(home.files)} files, {size(total)}, every sha256 verified")
+    total = sum(file.bytes for file in result.files)
+    ctx.talk(f"{len(result.files)} files, {size(total)}, every sha256 verified")
     for path in checkpoints[-1:]:
         ctx.talk(f"next:\n  gpujob verify {path}\n  gpujob predict {path} FILE…")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from orchestrator import registry
-from orchestrator.commands import config, receive, rows
+from orchestrator.commands import config, download, rows
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources, need_positive
@@ -18,6 +18,7 @@ from orchestrator.instances.quote import quote
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
+from orchestrator.targets import helper
 from orchestrator.targets.base import Target
 from orchestrator.targets.ssh import address, hostkeys
 from orchestrator.view import instances as view
@@ -110,7 +111,7 @@ def extend(ctx: Context, word: str, hours: float) -> int:
         deadline = max(instance.deadline, ctx.now()) + hours * 3600
         usd = prices.of(instance).running * hours
         ctx.confirm(f"{host.label} runs {hours:g} h longer: at most ${usd:.2f} more.")
-        host.ask("set_deadline", until=deadline)
+        helper.set_deadline(host, deadline)
     lifecycle.tag_deadline(account.cloud, instance, deadline)
     instance = account.records.save(replace(instance, deadline=deadline))
     view.print_instances(ctx, [rows.instance(instance, ctx.now())])
@@ -154,24 +155,23 @@ def _fetch_all(ctx: Context, account: Account, target: Target, instance: Instanc
         ctx.talk(f"{instance.label} is stopped; its runs are fetched first (not with --discard)")
     fetch_dir = ctx.path(config.load(ctx)["fetch_dir"].value)
     with target.connect_started() as host, host.keep_awake():
-        for run in host.ask("status", lines=0)["runs"]:
+        for run in helper.snapshot(host, lines=0).runs:
             state = runstate.fold(run, ctx.now())
             if isinstance(state, runstate.GOING):
-                what = f"{run['id']} is {runstate.word(state)} on {host.label}"
-                raise GpujobError(what, "", f"gpujob stop {run['id']}")
-            folder = fetch_dir / run["id"]
-            fetched = receive.bring(ctx, host, run["id"], "all", folder)
-            ctx.talk(f"{run['id']} is in {ctx.short(folder)}, every sha256 verified")
-            if not fetched.whole(run, ctx.now()):
-                next_step = f"gpujob ssh {run['id']}, or gpujob hosts down {host.label} --discard"
-                raise GpujobError(f"{host.label} is kept", f"not all of {run['id']} was fetched", next_step)
+                what = f"{run.id} is {runstate.word(state)} on {host.label}"
+                raise GpujobError(what, "", f"gpujob stop {run.id}")
+            folder = fetch_dir / run.id
+            result = download.download_run(ctx, host, run.id, "all", folder)
+            ctx.talk(f"{run.id} is in {ctx.short(folder)}, every sha256 verified")
+            if not result.is_complete(run, ctx.now()):
+                next_step = f"gpujob ssh {run.id}, or gpujob hosts down {host.label} --discard"
+                raise GpujobError(f"{host.label} is kept", f"not all of {run.id} was fetched", next_step)
 
 
 def _loss(ctx: Context, instance: Instance) -> str:
     """What is lost with an instance that is not fetched from, as far as this client knows."""
-    runs = [
-        run_id for run_id, record in Store(ctx.state_dir).runs().items() if record["target"] == instance.label
-    ]
+    cached = Store(ctx.state_dir).runs()
+    runs = [run_id for run_id, run in cached.items() if run.target == instance.label]
     return f"what was not fetched of {', '.join(runs)} is lost." if runs else "no run on it is known."
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from orchestrator import process, share, textfile
 from orchestrator.commands import verify
 from orchestrator.context import Context
-from orchestrator.core import spec
+from orchestrator.core import report, spec
+from orchestrator.core.report import CheckReport, Finding
 from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
 
@@ -62,13 +63,13 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
         file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
     _check_name(file, name)
     _check_trainer(file)
-    report = _check_config(ctx, file) if file.spec.trainer else {}
-    packages, options = tuple(report.get("packages") or ()), list(report.get("paths") or [])
+    checked = _check_config(ctx, file) if file.spec.trainer else CheckReport(findings=())
+    options = checked.paths
     file = _paths_as_data(file, options)
     base = ctx.cwd if ours else path.parent
     folders = _data_folders(ctx, file, base, data)
     # Of a fetched run its best checkpoint is meant, not its log.
-    folders |= {name: verify.pointed(folders[name]) for name in options if name in folders}
+    folders |= {name: verify.resolve(folders[name]) for name in options if name in folders}
     given = {item.partition("=")[0] for item in data}
     on_host = {
         key: place.removeprefix(HOST)
@@ -77,7 +78,7 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
     }
     missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
     wanted = _requirements(file, base)
-    return Job(file, base, ours, folders, on_host, missing, wanted, packages)
+    return Job(file, base, ours, folders, on_host, missing, wanted, checked.packages)
 
 
 def need_data(job: Job) -> None:
@@ -174,7 +175,7 @@ def _data_folders(ctx: Context, file: JobFile, base: Path, given: list[str]) -> 
     return places
 
 
-def _check_config(ctx: Context, file: JobFile) -> dict[str, Any]:
+def _check_config(ctx: Context, file: JobFile) -> CheckReport:
     """The trainer itself says which options it has; the job file says on which line they stand.
 
     Its report tells the `packages` that it imports, and the options that are `paths`.
@@ -183,17 +184,16 @@ def _check_config(ctx: Context, file: JobFile) -> dict[str, Any]:
     lines: list[str] = []
     words, stdin = ["check", file.spec.trainer or ""], json.dumps(request).encode()
     done = process.trainers(ctx.python, words, ctx.env, stdin=stdin, on_line=lines.append)
-    report = report_of(lines)
-    if report is None:
+    checked = find_report(lines)
+    if checked is None:
         raise GpujobError("the trainer's check gave no report", last_line(done.err), "gpujob doctor")
-    errors = [f for f in report["findings"] if f["severity"] == "error"]
-    if errors:
-        found = [f"{file.where('config', *_path(f))}: {f['seen']}" for f in errors]
-        raise UsageError(found[0], "; ".join([errors[0]["fix"], *found[1:]]))
-    return report
+    if errors := checked.errors:
+        lines = [f"{file.where('config', *_path(error))}: {error.message}" for error in errors]
+        raise UsageError(lines[0], "; ".join([errors[0].fix, *lines[1:]]))
+    return checked
 
 
-def _paths_as_data(file: JobFile, options: list[str]) -> JobFile:
+def _paths_as_data(file: JobFile, options: Sequence[str]) -> JobFile:
     """`config: {teacher: PATH}` is the data folder `teacher`: it is sent and verified as data is."""
     config, data = dict(file.spec.config), dict(file.spec.data)
     lines = dict(file.lines)
@@ -209,15 +209,15 @@ def _paths_as_data(file: JobFile, options: list[str]) -> JobFile:
     return msgspec.structs.replace(file, spec=changed, lines=lines)
 
 
-def report_of(lines: list[str]) -> dict[str, Any] | None:
+def find_report(lines: list[str]) -> CheckReport | None:
     """The report among the lines that `python -m trainers check` printed."""
     for line in reversed(lines):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict) and value.get("event") == "report":
-            return value
+            return report.parse(value)
     return None
 
 
@@ -226,5 +226,5 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else "it printed nothing"
 
 
-def _path(finding: dict[str, Any]) -> list[str]:
-    return [str(finding["key"])] if finding.get("key") else []
+def _path(finding: Finding) -> list[str]:
+    return [finding.key] if finding.key else []

@@ -17,9 +17,9 @@ def login(ctx: Context, word: str | None, on: str | None) -> int:
     """Becomes the shell. Of a host that is named and has no run, in the home folder."""
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
-    with registry.target(ctx, settings, runs.where(ctx, store, on, word)).connect() as host:
+    with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
         try:
-            run_id = runs.find(ctx, host, store, word)["id"]
+            run_id: str | None = runs.get(ctx, host, store, word).id
         except NotFound:
             if word is not None or on is None:
                 raise

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import asdict, dataclass
+
+import msgspec
 
 from orchestrator import process
 from orchestrator.commands import jobs
 from orchestrator.context import Context
 from orchestrator.core.plan import CheckStep
+from orchestrator.core.report import CheckReport
 from orchestrator.errors import GpujobError
 from orchestrator.store import Store
 from orchestrator.targets.base import Host
@@ -17,57 +20,58 @@ from orchestrator.view import findings
 NO_USABLE_DATA = 65
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """A report, and whether it comes from the cache."""
+
+    report: CheckReport
+    cached: bool
+
+
 def require_passed(ctx: Context, host: Host | None, store: Store, step: CheckStep, word: str) -> None:
-    """GpujobError where the report has an error; warnings are shown."""
-    report = run(ctx, host, store, step)
-    wrong = errors(report)
-    if not wrong:
-        findings.print_findings(ctx, report)
-        return
-    if report.get("unusable"):
-        raise GpujobError(
-            "the data gives no usable sample",
-            "; ".join(f"{r['file']}: {r['why']}" for r in report["data"]["refused"][:5]),
-            f"gpujob check {word}",
-        )
-    findings.print_findings(ctx, report)
-    names = ", ".join(sorted({f["code"] for f in wrong}))
-    raise GpujobError(f"the check found {len(wrong)} error(s): {names}", wrong[0]["seen"], wrong[0]["fix"])
+    """GpujobError where the report has an error; findings are shown."""
+    outcome = run(ctx, host, store, step)
+    report = outcome.report
+    if report.unusable:
+        refused = report.data.refused[:5] if report.data else ()
+        why = "; ".join(f"{file.file}: {file.why}" for file in refused)
+        raise GpujobError("the data gives no usable sample", why, f"gpujob check {word}")
+    findings.print_findings(ctx, report, outcome.cached)
+    if errors := report.errors:
+        codes = ", ".join(sorted({error.code for error in errors}))
+        what = f"the check found {len(errors)} error(s): {codes}"
+        raise GpujobError(what, errors[0].message, errors[0].fix)
 
 
-def run(
-    ctx: Context, host: Host | None, store: Store, step: CheckStep, fresh: bool = False
-) -> dict[str, Any]:
-    """The report, from the cache where code, configuration, data and environment are the same."""
-    known = None if fresh else store.verdict(step.key)
-    if known:
-        return {**known, "cached": True}
-    report = _ask_trainer(ctx, host, step)
-    store.keep_verdict(step.key, report)
-    return {**report, "cached": False}
+def run(ctx: Context, host: Host | None, store: Store, step: CheckStep, fresh: bool = False) -> Outcome:
+    """The report; from the cache where code, configuration, data and environment are the same."""
+    cached = None if fresh else store.find_report(step.key)
+    if cached:
+        return Outcome(cached, cached=True)
+    report = _run(ctx, host, step)
+    store.save_report(step.key, report)
+    return Outcome(report, cached=False)
 
 
-def errors(report: dict[str, Any]) -> list[dict[str, Any]]:
-    return [finding for finding in report["findings"] if finding["severity"] == "error"]
-
-
-def _ask_trainer(ctx: Context, host: Host | None, step: CheckStep) -> dict[str, Any]:
+def _run(ctx: Context, host: Host | None, step: CheckStep) -> CheckReport:
     lines: list[str] = []
     progress = findings.Progress(ctx)
 
-    def take(line: str) -> None:
+    def on_line(line: str) -> None:
         lines.append(line)
         progress.line(line)
 
     python, words = step.python or ctx.python, ["check", step.trainer]
-    stdin = json.dumps({k: v for k, v in vars(step.request).items() if v is not None}).encode()
+    request = {name: value for name, value in asdict(step.request).items() if value is not None}
+    stdin = json.dumps(request).encode()
     with progress:
         if step.on_client or host is None:
-            done = process.trainers(python, words, ctx.env, stdin=stdin, on_line=take)
+            done = process.trainers(python, words, ctx.env, stdin=stdin, on_line=on_line)
         else:
-            at = step.pythonpath  # as process.trainers has it
-            done = host.run([python, "-m", "trainers", *words], stdin, {"PYTHONPATH": at}, take, cwd=at)
-    report = jobs.report_of(lines)
+            cwd = step.pythonpath  # as process.trainers has it
+            words, env = [python, "-m", "trainers", *words], {"PYTHONPATH": cwd}
+            done = host.run(words, stdin, env, on_line, cwd=cwd)
+    report = jobs.find_report(lines)
     if report is None:
         raise GpujobError("the trainer's check failed", jobs.last_line(done.err), "gpujob doctor")
-    return {**report, "unusable": done.code == NO_USABLE_DATA}
+    return msgspec.structs.replace(report, unusable=done.code == NO_USABLE_DATA)

@@ -8,6 +8,7 @@ from orchestrator.core import runstate
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.orphans import Orphan
+from orchestrator.store import CachedRun
 from orchestrator.view.instances import CostRow, InstanceRow
 
 
@@ -40,8 +41,8 @@ def orphan(of: Orphan) -> dict[str, Any]:
     }
 
 
-def cost(of: Instance, records: dict[str, dict[str, Any]], now: float) -> CostRow:
-    runs = {key: one["seen"] for key, one in records.items() if one["target"] == of.label}
+def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> CostRow:
+    runs = {key: one.facts for key, one in cached.items() if one.target == of.label}
     usd = {run_id: prices.run_cost(of, run, now) for run_id, run in runs.items()}
     failed = {key for key, run in runs.items() if isinstance(runstate.fold(run, now), runstate.Failed)}
     total = prices.cost(of, now)

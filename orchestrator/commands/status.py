@@ -1,25 +1,28 @@
-"""`gpujob status [RUN]`: what runs, on what, and what ran last. Reads the hosts' files, never `ps`."""
+"""`gpujob status [RUN]`: the runs that are going and the latest others, with their hosts."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from orchestrator import registry
 from orchestrator.commands import config, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError
 from orchestrator.instances import prices
 from orchestrator.instances.cloud import Account
 from orchestrator.store import Store
+from orchestrator.targets import helper
 from orchestrator.view import status as view
+from orchestrator.view.instances import InstanceRow
+from orchestrator.view.status import HostReport, RunReport
 
 SHOWN = 10
-PATIENCE = 2.0  # seconds for each of several hosts, asked side by side
-_HOST = ("target", "hostname", "gpus", "disk", "memory", "asked", "unreachable", "box")
-Answer = dict[str, Any]
+PATIENCE = 2.0  # seconds for each of several hosts, asked at the same time
 
 
 def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: int) -> int:
@@ -30,24 +33,19 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
         _settle(ctx, account)
     labels = [on] if on else _labels(store, account, settings)
     if not labels and not ctx.json:
-        ctx.talk("no EC2 instance is up, and nothing ran on one; gpujob deploy JOB --on ec2")
+        ctx.talk("no EC2 instance is up, and no run is known; gpujob deploy JOB --on ec2")
     if cached:
-        answers = [_cached(store, label) for label in labels]
+        hosts = [_cached(store, label) for label in labels]
     else:
-        answers = _asked(ctx, store, account, settings, labels, lines, on is not None)
-    for answer in answers:
-        instance = account.records.find_label(answer["target"])
-        answer["box"] = rows.instance(instance, ctx.now()).as_dict() if instance else None
+        hosts = _ask_all(ctx, store, account, settings, labels, lines, on is not None)
     if word is not None:
-        answers = [_only(answers, word, ctx.now())]
-    for answer in answers:
-        answer["described"] = _chosen([_described(ctx, account, seen, answer) for seen in answer["runs"]])
+        hosts = [_only(hosts, word, ctx.now())]
+    reports = [_report(ctx, account, host) for host in hosts]
     if ctx.json:
-        described = [run for answer in answers for run in answer["described"]]
-        hosts = [{key: answer.get(key) for key in _HOST} for answer in answers]
-        ctx.answer({"hosts": hosts, "runs": described})
+        view_runs = [view.run_json(run) for report in reports for run in report.reports]
+        ctx.answer({"hosts": [view.host_json(report) for report in reports], "runs": view_runs})
     else:
-        view.print_status(ctx, answers, detail=word is not None)
+        view.print_status(ctx, reports, detail=word is not None)
     return 0
 
 
@@ -65,12 +63,12 @@ def _settle(ctx: Context, account: Account) -> None:
 
 def _labels(store: Store, account: Account, settings: dict[str, Setting]) -> list[str]:
     """The default target, every host that has answered, every instance that has not ended or has runs."""
-    known = {record["target"] for record in store.runs().values()}
+    with_runs = {run.target for run in store.runs().values()}
     instances = account.records.all()
-    ended = {one.label for one in instances if one.has_ended and one.label not in known}
+    ended = {one.label for one in instances if one.has_ended and one.label not in with_runs}
     up = [one.label for one in instances if not one.has_ended]
     own = settings["target"].value
-    if own == "ec2" or (settings["target"].source == "default" and own not in known and up):
+    if own == "ec2" or (settings["target"].source == "default" and own not in with_runs and up):
         words = [*store.targets(), *up]
     else:
         words = [own, *store.targets(), *up]
@@ -82,7 +80,7 @@ def _has_ended(account: Account, label: str) -> bool:
     return instance is not None and instance.has_ended
 
 
-def _asked(
+def _ask_all(
     ctx: Context,
     store: Store,
     account: Account,
@@ -90,32 +88,32 @@ def _asked(
     labels: list[str],
     lines: int,
     named: bool,
-) -> list[Answer]:
-    """Each host's answer; of one that does not answer, what is cached. Alone, it must answer or be known,
+) -> list[HostReport]:
+    """Each host's report; of one that does not answer, the cached one. A single host must answer or be known,
     and one that was `named` must have runs for that."""
-    found: dict[str, Answer] = {}
+    reports: dict[str, HostReport] = {}
     errors: dict[str, GpujobError] = {}
 
     def ask(label: str) -> None:
         try:
             if not _has_ended(account, label):
-                found[label] = _ask(ctx, store, settings, label, lines)
+                reports[label] = _ask(ctx, store, settings, label, lines)
         except GpujobError as error:
             errors[label] = error
-        if _has_ended(account, label):  # as was known, or as was found out just now
-            found[label] = {**_cached(store, label), "unreachable": "its instance has ended"}
+        if _has_ended(account, label):  # as was known, or as was learned just now
+            reports[label] = replace(_cached(store, label), unreachable="its instance has ended")
 
     if len(labels) == 1:
         ask(labels[0])
     else:
-        _side_by_side(ask, labels)
+        _in_parallel(ask, labels)
     return [
-        found.get(label) or _from_cache(store, account, label, errors.get(label), len(labels), named)
+        reports.get(label) or _from_cache(store, account, label, errors.get(label), len(labels), named)
         for label in labels
     ]
 
 
-def _side_by_side(ask: Any, labels: list[str]) -> None:
+def _in_parallel(ask: Callable[[str], None], labels: list[str]) -> None:
     threads = [threading.Thread(target=ask, args=(label,), daemon=True) for label in labels]
     for thread in threads:
         thread.start()
@@ -126,58 +124,56 @@ def _side_by_side(ask: Any, labels: list[str]) -> None:
         timer.wait(0.02)
 
 
-def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, lines: int) -> Answer:
+def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, lines: int) -> HostReport:
     with registry.target(ctx, settings, label).connect() as host:
-        answer = runs.look_all(host, lines)
-        runs.remember(ctx, store, host, answer["runs"], all_of_host=True)
-        return {**answer, "target": label}
+        snapshot = helper.snapshot(host, lines)
+        runs.remember(ctx, store, host, snapshot.runs, all_of_host=True)
+        return HostReport(label, snapshot.runs, snapshot.machine)
 
 
 def _from_cache(
-    store: Store, account: Account, label: str, error: GpujobError | None, asked: int, named: bool
-) -> Answer:
-    kept = _cached(store, label)
-    known = kept["runs"] or (account.records.find_label(label) and not named)
-    if error and asked == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
+    store: Store, account: Account, label: str, error: GpujobError | None, hosts: int, named: bool
+) -> HostReport:
+    cached = _cached(store, label)
+    known = bool(cached.runs) or (account.records.find_label(label) is not None and not named)
+    if error and hosts == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
         raise error
     why = f"{error.what}: {error.why}" if error else f"no answer within {PATIENCE:.0f} s"
-    return {**kept, "unreachable": why}
+    return replace(cached, unreachable=why)
 
 
-def _cached(store: Store, label: str) -> Answer:
-    """What was last known of a host, and when it was asked."""
-    kept = [record["seen"] for record in store.runs().values() if record["target"] == label]
-    return {"target": label, "runs": kept, "gpus": [], "asked": store.targets().get(label)}
+def _cached(store: Store, label: str) -> HostReport:
+    """The last facts of a host, and when it was asked."""
+    facts = tuple(run.facts for run in store.runs().values() if run.target == label)
+    return HostReport(label, facts, asked=store.targets().get(label))
 
 
-def _only(answers: list[Answer], word: str, now: float) -> Answer:
-    """The answer that holds the run which `word` means, and that run alone."""
-    chosen = runs.choose(runs.in_order([seen for answer in answers for seen in answer["runs"]]), word, now)
-    home = next(answer for answer in answers if chosen in answer["runs"])
-    return {**home, "runs": [chosen]}
+def _only(hosts: list[HostReport], word: str, now: float) -> HostReport:
+    """The host that has the run which `word` names, with that run alone."""
+    chosen = runs.choose(runs.in_order(run for host in hosts for run in host.runs), word, now)
+    host = next(host for host in hosts if chosen in host.runs)
+    return replace(host, runs=(chosen,))
 
 
-def _described(ctx: Context, account: Account, seen: dict[str, Any], answer: Answer) -> dict[str, Any]:
-    """Of a host that does not answer, a run that was going may be anything by now."""
-    state = runstate.fold(seen, ctx.now())
-    if answer.get("unreachable") and isinstance(state, runstate.GOING):
-        state = _unseen(answer, seen)
-    instance = account.records.find_label(answer["target"])
-    cost = round(prices.run_cost(instance, seen, ctx.now()), 4) if instance else None
-    told = {**runstate.as_dict(state), **view.telling(seen), "cost_usd": cost}
-    return {"id": seen["id"], "target": answer["target"], **told}
+def _report(ctx: Context, account: Account, host: HostReport) -> HostReport:
+    """With every run that is going and the last few of the others, and what is known of an instance."""
+    instance = account.records.find_label(host.target)
+    row = rows.instance(instance, ctx.now()) if instance else None
+    reports = []
+    for facts in host.runs:
+        state = runstate.fold(facts, ctx.now())
+        if host.unreachable and isinstance(state, runstate.GOING):
+            state = _unknown_state(row, facts, host.unreachable)
+        cost = round(prices.run_cost(instance, facts, ctx.now()), 4) if instance else None
+        reports.append(RunReport(facts, state, host.target, cost))
+    ended = [report for report in reports if not report.is_going]
+    shown = {report.facts.id for report in ended[-SHOWN:]}
+    chosen = [report for report in reports if report.is_going or report.facts.id in shown]
+    return replace(host, instance=row, reports=tuple(chosen))
 
 
-def _unseen(answer: Answer, seen: dict[str, Any]) -> runstate.RunState:
-    """A run that was going when its host last answered. What a spot instance left is on its volume."""
-    box = answer.get("box")
-    if box and box["volume"] and box["ended"]:
-        return runstate.Preempted(box["ended"], (seen.get("checkpoints") or {}).get("last"))
-    return runstate.Unreachable(answer["unreachable"])
-
-
-def _chosen(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every run that is going, and the last few of the others."""
-    ended = [run for run in described if run["state"] not in view.GOING]
-    kept = {run["id"] for run in ended[-SHOWN:]}
-    return [run for run in described if run["state"] in view.GOING or run["id"] in kept]
+def _unknown_state(instance: InstanceRow | None, facts: RunFacts, why: str) -> runstate.RunState:
+    """Of a run that was going when its host last answered. What a spot instance left is on its volume."""
+    if instance and instance.volume and instance.ended is not None:
+        return runstate.Preempted(instance.ended, facts.checkpoints.last)
+    return runstate.Unreachable(why)

@@ -1,17 +1,18 @@
-"""`gpujob stop [RUN]`: checkpoint if it can, end every process of the run, verify, clean up."""
+"""`gpujob stop [RUN]`: asks for a checkpoint, ends every process of the run, verifies that, cleans up."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from orchestrator import registry
 from orchestrator.commands import config, hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import duration
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances.cloud import Account
 from orchestrator.store import Store
+from orchestrator.targets import helper
+from orchestrator.targets.helper import StopResult
 
 
 def stop(
@@ -23,62 +24,54 @@ def stop(
     purge: bool,
     terminate: bool = False,
 ) -> int:
-    """0 when no process of the run is left, also when there was none; 1 when some would not go."""
+    """0 when no process of the run is left, also when there was none; 1 when some could not be ended."""
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
     if purge and word is None:
         raise UsageError("--purge removes a run for good", "it must be named", "gpujob stop RUN --purge")
-    with registry.target(ctx, settings, runs.where(ctx, store, on, word)).connect() as host:
+    with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
         if terminate:
             hosts.require_instance(Account(ctx), host.label)  # before anything is stopped
-        seen = runs.find(ctx, host, store, word)
-        going = seen["supervised"] or seen["pids"]
-        _ask_first(ctx, seen, bool(going), clean, purge)
-        if going and not now:
-            _say_patience(ctx, seen)
-        answer = host.ask("stop", run=seen["id"], by=ctx.who, now=now)
-        if answer["remaining"]:
-            pids = " ".join(str(pid) for pid in answer["remaining"])
-            raise GpujobError(f"processes of {seen['id']} are left", f"pids {pids}", "gpujob doctor")
-        runs.remember(ctx, store, host, [answer["run"]])
-        removed = host.ask("clean", run=seen["id"], purge=purge)["removed"] if clean or purge else []
+        run = runs.get(ctx, host, store, word)
+        _confirm(ctx, run, clean, purge)
+        if run.has_processes and not now and not ctx.json:
+            grace = duration(run.record.limits.grace_seconds if run.record else 60)
+            ctx.talk(f"asking {run.id} for a checkpoint, up to {grace}; --now does not wait")
+        result = helper.stop(host, run.id, ctx.who, now)
+        if result.left:
+            pids = " ".join(str(pid) for pid in result.left)
+            raise GpujobError(f"processes of {run.id} are left", f"pids {pids}", "gpujob doctor")
+        runs.remember(ctx, store, host, [result.run])
+        removed = helper.clean(host, run.id, purge) if clean or purge else []
         if purge:
-            store.forget_run(seen["id"])
+            store.forget_run(run.id)
         label = host.label
-    _report(ctx, answer, removed)
+    _report(ctx, result, removed)
     return hosts.down(ctx, label, discard=False, purge=False) if terminate else 0
 
 
-def _ask_first(ctx: Context, seen: dict[str, Any], going: bool, clean: bool, purge: bool) -> None:
-    run = seen["run"] or {}
-    if going and run.get("who") not in (None, ctx.who):
-        ctx.confirm(f"{seen['id']} was started by {run['who']}. Stopping it ends their training.")
+def _confirm(ctx: Context, run: RunFacts, clean: bool, purge: bool) -> None:
+    who, outputs = (run.record.who, run.record.outputs) if run.record else (None, ())
+    if run.has_processes and who not in (None, ctx.who):
+        ctx.confirm(f"{run.id} was started by {who}. Stopping it ends their training.")
     if purge:
-        steps = len(seen["checkpoints"]["steps"])
-        ctx.confirm(f"--purge removes all of {seen['id']}: its log and {steps} checkpoint(s).")
-    elif clean and run.get("outputs"):
-        outputs = ", ".join(run["outputs"])
+        steps = len(run.checkpoints.steps)
+        ctx.confirm(f"--purge removes everything of {run.id}: its log and {steps} checkpoint(s).")
+    elif clean and outputs:
         ctx.confirm(
-            f"--clean removes the outputs of {seen['id']} ({outputs}); gpujob fetch brings them home."
+            f"--clean removes the outputs of {run.id} ({', '.join(outputs)}); gpujob fetch downloads them."
         )
 
 
-def _say_patience(ctx: Context, seen: dict[str, Any]) -> None:
-    grace = ((seen["run"] or {}).get("limits") or {}).get("grace_seconds", 60)
-    if not ctx.json:
-        ctx.talk(f"asking {seen['id']} for a checkpoint, up to {duration(grace)}; --now does not wait")
-
-
-def _report(ctx: Context, answer: dict[str, Any], removed: list[str]) -> None:
-    seen = answer["run"]
-    state = runstate.fold(seen, ctx.now())
+def _report(ctx: Context, result: StopResult, removed: list[str]) -> None:
+    run, state = result.run, runstate.fold(result.run, ctx.now())
     if ctx.json:
-        told = {"run": seen["id"], **runstate.as_dict(state), "was_going": answer["was_running"]}
-        ctx.answer({**told, "removed": removed})
+        fields = {"run": run.id, **runstate.as_dict(state), "was_going": result.was_going}
+        ctx.answer({**fields, "removed": removed})
         return
-    step = (seen["checkpoints"] or {}).get("last")
+    step = run.checkpoints.last
     kept = f"; its last checkpoint is {step}" if step is not None else "; it left no checkpoint"
-    was = "stopped" if answer["was_running"] else f"had ended before ({runstate.word(state)})"
-    ctx.out(f"{seen['id']} {was}, no process is left{kept}")
+    was = "stopped" if result.was_going else f"had ended before ({runstate.word(state)})"
+    ctx.out(f"{run.id} {was}, no process is left{kept}")
     for path in removed:
         ctx.talk(f"  removed {path}")

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator import process
 from orchestrator.commands import jobs, preflight, verify
 from orchestrator.context import Context
-from orchestrator.core import hostfacts, interpreters
+from orchestrator.core import hostfacts, interpreters, report
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
 from orchestrator.targets.local import pythons
@@ -26,8 +26,9 @@ def prepare(ctx: Context, word: str, words: list[str]) -> int:
     said = _call(ctx, ["prepare", word, *words])
     for line in said:
         _say(ctx, line, results.line)
-        if "data" in line and not ctx.json:
-            findings.print_report(ctx, line)
+        prepared = report.parse(line)
+        if prepared and prepared.data and not ctx.json:
+            findings.print_report(ctx, prepared, cached=False)
     if not ctx.json:
         ctx.talk(
             f"next: gpujob check {word} --data DIR, gpujob deploy {word} --data DIR (the folder just made)"
@@ -78,8 +79,8 @@ def predict(ctx: Context, place: str, files: list[str]) -> int:
 def export(ctx: Context, place: str, to: str | None) -> int:
     """The program, and beside it what an application must know; says where they are."""
     folder = _checkpoint(ctx, place)
-    told = verify.checkpoint(Path(folder))
-    target = str(ctx.path(to or f"exported/{told['trainer']}-{told['step']}"))
+    manifest = verify.require_intact(Path(folder))
+    target = str(ctx.path(to or f"exported/{manifest.trainer}-{manifest.step}"))
     for line in _call(ctx, ["export", folder, "--to", target]):
         _say(ctx, line, lambda told: results.exported(told, ctx.short))
     return 0
@@ -87,10 +88,10 @@ def export(ctx: Context, place: str, to: str | None) -> int:
 
 def _checkpoint(ctx: Context, place: str) -> str:
     """A verified checkpoint: the folder itself, or the best of the fetched run in it."""
-    folder = verify.pointed(ctx.path(place))
+    folder = verify.resolve(ctx.path(place))
     if not (folder / verify.MANIFEST).is_file():
         raise NotFound(f"{place} is no checkpoint", "there is no manifest.json in it", "gpujob fetch")
-    verify.checkpoint(folder)
+    verify.require_intact(folder)
     return str(folder)
 
 

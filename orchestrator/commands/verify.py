@@ -1,4 +1,4 @@
-"""`gpujob verify PATH`: every hash of a checkpoint, so that one flipped byte is found and named."""
+"""`gpujob verify PATH`: compares every hash of a checkpoint, so that one flipped byte is found and named."""
 
 from __future__ import annotations
 
@@ -7,31 +7,53 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from orchestrator.context import Context
 from orchestrator.core.paths import inside
 from orchestrator.errors import Exit, GpujobError, NotFound
 from orchestrator.onhost.files import sha256
 
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
+_AGAIN = "gpujob fetch RUN"
+
+
+class _File(msgspec.Struct, frozen=True):
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What is used of a checkpoint's manifest.json (docs/contract.md)."""
+
+    files: dict[str, _File]
+    trainer: str | None = None
+    step: int | None = None
+    epoch: float | None = None
+    metrics: dict[str, Any] | None = None
+    code_tree: str | None = None
+    data: Any = None
 
 
 def verify(ctx: Context, place: str) -> int:
-    """A checkpoint, or a folder that holds some (a fetched run). 1 names every file at fault."""
-    typed = ctx.path(place)
-    found = checkpoints_below(pointed(typed) if typed.is_file() else typed)
-    if not found:
+    """A checkpoint, or a folder that holds some (a fetched run). 1 names every damaged file."""
+    path = ctx.path(place)
+    folders = checkpoints_below(resolve(path) if path.is_file() else path)
+    if not folders:
         raise NotFound(f"{place} holds no checkpoint", "there is no manifest.json in it", "gpujob fetch")
-    verified = [{"path": ctx.short(path), **checkpoint(path)} for path in found]
+    manifests = [(ctx.short(folder), require_intact(folder)) for folder in folders]
     if ctx.json:
-        ctx.answer({"checkpoints": verified})
+        ctx.answer({"checkpoints": [_as_json(shown, manifest) for shown, manifest in manifests]})
         return Exit.DONE
-    for one in verified:
-        metrics = "  ".join(f"{k} {v:.4g}" for k, v in (one["metrics"] or {}).items() if isinstance(v, float))
-        ctx.out(f"{one['path']}: {one['files']} files whole, {one['trainer']} step {one['step']}  {metrics}")
+    for shown, manifest in manifests:
+        values = (manifest.metrics or {}).items()
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in values if isinstance(value, float))
+        files = f"{_count(manifest)} files intact"
+        ctx.out(f"{shown}: {files}, {manifest.trainer} step {manifest.step}  {metrics}")
     return Exit.DONE
 
 
-def pointed(place: Path) -> Path:
+def resolve(place: Path) -> Path:
     """The checkpoint that `best` or `last` names, the best of a fetched run, else the place itself."""
     pointer = place if place.is_file() else place / "checkpoints" / "best"
     if pointer.name in ("best", "last") and pointer.is_file():
@@ -44,49 +66,63 @@ def checkpoints_below(folder: Path) -> list[Path]:
     """The folder itself if it is a checkpoint, else those in it and in its `checkpoints`."""
     if (folder / MANIFEST).is_file() or (folder / DIGEST).is_file():
         return [folder]
-    places = [*folder.glob("[0-9]*"), *folder.glob("checkpoints/[0-9]*")]
-    return sorted((p for p in places if p.is_dir()), key=lambda p: (len(p.name), p.name))
+    folders = [*folder.glob("[0-9]*"), *folder.glob("checkpoints/[0-9]*")]
+    return sorted((p for p in folders if p.is_dir()), key=lambda p: (len(p.name), p.name))
 
 
-def checkpoint(folder: Path, taken: Mapping[Path, str] | None = None) -> dict[str, Any]:
-    """What the manifest says, once all it names is proven whole. Raises GpujobError naming each fault.
+def require_intact(folder: Path, known: Mapping[Path, str] | None = None) -> Manifest:
+    """The manifest, once every file that it names is verified. Raises GpujobError naming each fault.
 
-    `taken`: digests that the caller took of these files just now.
+    `known`: digests that the caller has just computed of these files.
     """
     manifest = _manifest(folder)
     faults = [
         fault
-        for name, entry in manifest["files"].items()
-        if (fault := _fault(folder / name, name, entry, (taken or {}).get(folder / name)))
+        for name, entry in manifest.files.items()
+        if (fault := _fault(folder / name, name, entry, (known or {}).get(folder / name)))
     ]
-    known = {*manifest["files"], MANIFEST, DIGEST}
-    faults += [f"{p.name} is not in the manifest" for p in sorted(folder.iterdir()) if p.name not in known]
+    names = {*manifest.files, MANIFEST, DIGEST}
+    faults += [f"{p.name} is not in the manifest" for p in sorted(folder.iterdir()) if p.name not in names]
     if faults:
-        next_step = "fetch it again: gpujob fetch RUN"
-        raise GpujobError(f"{folder} is damaged: {faults[0]}", "; ".join(faults[1:]), next_step)
-    told = {key: manifest.get(key) for key in ("trainer", "step", "epoch", "metrics", "code_tree", "data")}
-    return {**told, "files": len(manifest["files"]) + 2}
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    path, digest = folder / MANIFEST, folder / DIGEST
-    for needed in (path, digest):
-        if not needed.is_file():
-            raise GpujobError(f"{folder} is damaged: {needed.name} is missing", "", "gpujob fetch RUN")
-    words = digest.read_text("utf-8", errors="replace").split()
-    if not words or sha256(str(path)) != words[0]:
-        raise GpujobError(f"{folder} is damaged: {MANIFEST} does not match {DIGEST}", "", "gpujob fetch RUN")
-    manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        raise _damaged(folder, faults[0], "; ".join(faults[1:]))
     return manifest
 
 
-def _fault(path: Path, name: str, entry: dict[str, Any], taken: str | None) -> str | None:
+def _damaged(folder: Path, what: str, why: str = "") -> GpujobError:
+    return GpujobError(f"{folder} is damaged: {what}", why, f"fetch it again: {_AGAIN}")
+
+
+def _manifest(folder: Path) -> Manifest:
+    path, digest = folder / MANIFEST, folder / DIGEST
+    for needed in (path, digest):
+        if not needed.is_file():
+            raise _damaged(folder, f"{needed.name} is missing")
+    words = digest.read_text("utf-8", errors="replace").split()
+    if not words or sha256(str(path)) != words[0]:
+        raise _damaged(folder, f"{MANIFEST} does not match {DIGEST}")
+    try:
+        return msgspec.convert(json.loads(path.read_bytes()), Manifest)
+    except (ValueError, msgspec.ValidationError, RecursionError) as error:
+        raise _damaged(folder, f"{MANIFEST} is not a manifest", str(error)) from None
+
+
+def _fault(path: Path, name: str, entry: _File, known: str | None) -> str | None:
     if not inside(name):
         return f"the manifest names {name!r}, which lies outside"
     if not path.is_file():
         return f"{name} is missing"
-    if path.stat().st_size != entry["bytes"]:
-        return f"{name} has {path.stat().st_size} bytes instead of {entry['bytes']}"
-    if (taken or sha256(str(path))) != entry["sha256"]:
+    if path.stat().st_size != entry.bytes:
+        return f"{name} has {path.stat().st_size} bytes instead of {entry.bytes}"
+    if (known or sha256(str(path))) != entry.sha256:
         return f"{name} does not match its sha256"
     return None
+
+
+def _count(manifest: Manifest) -> int:
+    """Files of the checkpoint, its manifest and that one's digest included."""
+    return len(manifest.files) + 2
+
+
+def _as_json(shown: str, manifest: Manifest) -> dict[str, Any]:
+    fields = {name: value for name, value in msgspec.structs.asdict(manifest).items() if name != "files"}
+    return {"path": shown, **fields, "files": _count(manifest)}

@@ -1,4 +1,4 @@
-"""Facts on the host → one RunState: a sum type that carries its own data. Pure; `now` is given."""
+"""Facts of a run → one RunState: a sum type that carries its own data. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.core import events as ev
+from orchestrator.core.events import Event
+from orchestrator.core.runfacts import RunFacts, SupervisorState
 
 # A start that has not shown a supervisor after this many seconds will not.
 PREPARING_FOR = 60.0
@@ -69,9 +71,9 @@ class Orphaned:
 
 @dataclass(frozen=True)
 class Lost:
-    """No process and no recorded end: the machine went down, or all of it was killed."""
+    """No process and no recorded end: the machine went down, or everything was killed."""
 
-    last_seen: float | None
+    heartbeat: float | None
     resumable_from: int | None
 
 
@@ -100,85 +102,83 @@ def word(state: RunState) -> str:
 
 
 def as_dict(state: RunState) -> dict[str, Any]:
-    return {"state": word(state), **asdict(state)}
+    fields = asdict(state)
+    if isinstance(state, Lost):
+        fields["last_seen"] = fields.pop("heartbeat")
+    return {"state": word(state), **fields}
 
 
-def fold(seen: dict[str, Any], now: float) -> RunState:
-    """The state that the facts of one run (onhost/look.py) show. Total: any facts give a state."""
-    state = seen.get("state")
-    account = ev.parse(seen.get("events") or []).events
-    if state and state.get("ended") is not None:
-        return _ended(seen, state)
-    if seen.get("supervised"):
-        return _running(state or {}, account, now)
-    if seen.get("pids"):
-        return Orphaned(tuple(seen["pids"]))
-    created = (seen.get("run") or {}).get("created") or seen.get("folder_changed") or 0.0
+def fold(run: RunFacts, now: float) -> RunState:
+    """The state that the facts of one run show. Total: any facts give a state."""
+    state = run.state
+    if state and state.ended is not None:
+        return _ended(run, state, state.ended)
+    if run.supervised:
+        return _running(state or SupervisorState(), run.events, now)
+    if run.pids:
+        return Orphaned(run.pids)
+    created = run.created or run.folder_changed or 0.0
     if state is None and now - created < PREPARING_FOR:
         return Preparing(created)
-    return Lost(state.get("heartbeat") if state else None, _resumable(seen))
+    return Lost(state.heartbeat if state else None, run.checkpoints.last)
 
 
-def _ended(seen: dict[str, Any], state: dict[str, Any]) -> RunState:
-    ended, reason, code = state["ended"], state.get("reason") or "exit", state.get("exit_code")
-    if reason == "exit" and code == 0:
+def is_going(run: RunFacts, now: float) -> bool:
+    return isinstance(fold(run, now), GOING)
+
+
+def _ended(run: RunFacts, state: SupervisorState, ended: float) -> RunState:
+    reason = state.reason or "exit"
+    if reason == "exit" and state.exit_code == 0:
         return Succeeded(ended)
     if reason == "stopped":
-        return Stopped(ended, state.get("by") or "somebody")
+        return Stopped(ended, state.by or "somebody")
     if reason in _LIMITS:
         return Stopped(ended, _LIMITS[reason])
     if reason == "preempted":
-        return Preempted(ended, _resumable(seen))
-    lines = tuple((seen.get("log") or {}).get("tail") or [])
-    return Failed(ended, code, state.get("signal"), _why(code, state.get("signal")), lines)
+        return Preempted(ended, run.checkpoints.last)
+    return Failed(ended, state.exit_code, state.signal, _why(state), run.log.tail)
 
 
-def _why(code: int | None, by_signal: int | None) -> str:
-    if by_signal is not None:
-        return f"killed by signal {by_signal}"
-    return _CODES.get(code or 0, f"exit code {code}")
+def _why(state: SupervisorState) -> str:
+    if state.signal is not None:
+        return f"killed by signal {state.signal}"
+    return _CODES.get(state.exit_code or 0, f"exit code {state.exit_code}")
 
 
-def _running(state: dict[str, Any], account: Sequence[ev.Event], now: float) -> Running:
-    at = _train_progress(account)
+def _running(state: SupervisorState, events: Sequence[Event], now: float) -> Running:
+    progress = _train_progress(events)
     return Running(
-        step=at.step if at else None,
-        of=at.of if at else None,
-        since=state.get("first_started") or state.get("started") or now,
-        eta=eta(account, now, state.get("started")),
-        attempt=state.get("attempt") or 1,
+        step=progress.step if progress else None,
+        of=progress.of if progress else None,
+        since=state.first_started or state.started or now,
+        eta=eta(events, now, state.started),
+        attempt=state.attempt or 1,
     )
 
 
-def eta(account: Sequence[ev.Event], now: float, started: float | None) -> float | None:
-    """Seconds to go at the attempt's own pace: steps still to do over steps a second since it began.
+def eta(events: Sequence[Event], now: float, started: float | None) -> float | None:
+    """Seconds until the end at the pace of this attempt: steps left over steps a second since it began.
 
-    A script that tells no `start` began when its supervisor did (`started`).
+    A script that sends no `start` began when its supervisor did (`started`).
     """
-    begun, at = ev.last(account, ev.Start) or ev.Start(t=started or now), _train_progress(account)
-    if not at or at.step is None or not at.of or at.t <= begun.t:
+    start, progress = ev.last(events, ev.Start) or ev.Start(t=started or now), _train_progress(events)
+    if not progress or progress.step is None or not progress.of or progress.t <= start.t:
         return None
-    done = at.step - (begun.resumed_from or 0)
-    if done <= 0:
+    steps = progress.step - (start.resumed_from or 0)
+    if steps <= 0:
         return None
-    pace: float = (at.t - begun.t) / done
-    left: float = pace * (at.of - at.step) - max(0.0, now - at.t)
-    return max(0.0, left)
+    pace = (progress.t - start.t) / steps
+    return max(0.0, pace * (progress.of - progress.step) - max(0.0, now - progress.t))
 
 
-def _train_progress(account: Sequence[ev.Event]) -> ev.Progress | None:
-    trained = [e for e in account if isinstance(e, ev.Progress) and e.phase == "train"]
-    return trained[-1] if trained else None
+def _train_progress(events: Sequence[Event]) -> ev.Progress | None:
+    return ev.last((e for e in events if isinstance(e, ev.Progress) and e.phase == "train"), ev.Progress)
 
 
-def _resumable(seen: dict[str, Any]) -> int | None:
-    found: int | None = (seen.get("checkpoints") or {}).get("last")
-    return found
-
-
-def series(account: Sequence[ev.Event], split: str, name: str) -> list[float]:
+def series(events: Sequence[Event], split: str, name: str) -> list[float]:
     """One metric over time, for a sparkline; `train` and `loss` come from progress events."""
     if split == "train" and name == "loss":
-        return [e.loss for e in account if isinstance(e, ev.Progress) and e.loss is not None]
-    found = (e.values.get(name) for e in account if isinstance(e, ev.Metrics) and e.split == split)
-    return [value for value in found if value is not None]
+        return [e.loss for e in events if isinstance(e, ev.Progress) and e.loss is not None]
+    values = (e.values.get(name) for e in events if isinstance(e, ev.Metrics) and e.split == split)
+    return [value for value in values if value is not None]

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import UsageError
 from orchestrator.instances.instance import Instance
 
@@ -112,18 +113,17 @@ def worst_case(instance: Instance, now: float) -> float:
     return cost(instance, now) + of(instance).total(remaining)
 
 
-def run_cost(instance: Instance, run: Mapping[str, Any], now: float) -> float:
+def run_cost(instance: Instance, run: RunFacts, now: float) -> float:
     """USD of the time that a run has used this instance, from the run's facts."""
     until = instance.runs_until(now) if instance.is_billed else 0.0
     return of(instance).total(run_seconds(run, until))
 
 
-def run_seconds(run: Mapping[str, Any], until: float) -> float:
+def run_seconds(run: RunFacts, until: float) -> float:
     """Seconds that a run used its host, over all attempts; one that was active is taken to last `until`."""
-    state = run.get("state") or {}
-    used = float(state.get("used_seconds") or 0.0)
-    active = state.get("ended") is None and run.get("supervised")
-    return used + (max(0.0, until - state["heartbeat"]) if active else 0.0)
+    used = (run.state.used_seconds if run.state else None) or 0.0
+    heartbeat = run.state.heartbeat if run.state and run.supervised and run.ended is None else None
+    return used + (max(0.0, until - heartbeat) if heartbeat is not None else 0.0)
 
 
 def current(cloud: Cloud, region: str, zone: str, type_: str, spot: bool) -> float | None:

@@ -1,4 +1,4 @@
-"""What a check found: its progress while it works, its findings, its tables."""
+"""The report of a check: its progress while it runs, its findings, its tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import textwrap
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from orchestrator.context import Context
+from orchestrator.core.report import CheckReport
 from orchestrator.view.console import Paint, columns, harmless
 
 _STYLE = {"error": "red", "warning": "yellow", "info": "blue"}
@@ -19,7 +19,7 @@ class Progress:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._shown = ctx.shows_progress
+        self._shown = not ctx.json and ctx.stderr.isatty()
 
     def __enter__(self) -> Progress:
         return self
@@ -30,12 +30,12 @@ class Progress:
             return
         try:
             event = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
-        if event.get("event") == "progress":
+        if isinstance(event, dict) and event.get("event") == "progress":
             of = f"/{event['of']}" if event.get("of") else ""
-            what = harmless(str(event.get("message") or event.get("phase", "")))
-            self._ctx.stderr.write(f"\r\x1b[K  {what} {event.get('step', '')}{of}")
+            what = event.get("message") or event.get("phase", "")
+            self._ctx.stderr.write("\r\x1b[K" + harmless(f"  {what} {event.get('step', '')}{of}"))
             self._ctx.stderr.flush()
 
     def __exit__(
@@ -49,37 +49,37 @@ class Progress:
             self._ctx.stderr.flush()
 
 
-def print_findings(ctx: Context, report: dict[str, Any]) -> None:
-    """Each finding on stderr: what was seen, and how to mend it."""
+def print_findings(ctx: Context, report: CheckReport, cached: bool) -> None:
+    """Each finding on stderr, with its fix."""
     if ctx.json:
         return
     paint = Paint(ctx.env, ctx.stderr)
-    for finding in report["findings"]:
-        severity, seen = finding["severity"], harmless(finding["seen"])
+    for finding in report.findings:
+        message, severity = harmless(finding.message), finding.severity
         if severity == "info":
-            seen = textwrap.shorten(seen, 160, placeholder=" …")
-        write = ctx.talk if severity == "info" else ctx.warn
-        write(f"  {paint(severity, _STYLE[severity])} {finding['code']}: {seen}")
-        if finding["fix"] and severity != "info":
-            write(f"    {harmless(finding['fix'])}")
-    ctx.talk("  " + summary(report))
+            message = textwrap.shorten(message, 160, placeholder=" …")
+        ctx.talk(f"  {paint(severity, _STYLE.get(severity, 'yellow'))} {finding.code}: {message}")
+        if finding.fix and severity != "info":
+            ctx.talk(f"    {harmless(finding.fix)}")
+    ctx.talk("  " + summary(report, cached))
 
 
-def print_report(ctx: Context, report: dict[str, Any]) -> None:
+def print_report(ctx: Context, report: CheckReport, cached: bool) -> None:
     """Findings on stderr, the data's tables on stdout."""
-    print_findings(ctx, report)
-    data = report.get("data") or {}
-    for table in data.get("tables", []):
-        ctx.out(table["title"])
-        for line in columns([table["columns"], *[[str(c) for c in row] for row in table["rows"]]]):
+    print_findings(ctx, report, cached)
+    if report.data is None:
+        return
+    for table in report.data.tables:
+        ctx.out(table.title)
+        for line in columns([list(table.columns), *[[str(cell) for cell in row] for row in table.rows]]):
             ctx.out(harmless(line))
-    for refused in data.get("refused", [])[:20]:
-        ctx.out(harmless(f"  refused {ctx.short(Path(refused['file']))}: {refused['why']}"))
+    for refused in report.data.refused[:20]:
+        ctx.out(harmless(f"  refused {ctx.short(Path(refused.file))}: {refused.why}"))
 
 
-def summary(report: dict[str, Any]) -> str:
-    data, checked = report.get("data") or {}, len(report.get("checked", []))
-    samples = f", {data['used']} of {data['found']} samples used" if data else ""
-    when = "cached verdict" if report.get("cached") else f"{report.get('seconds', 0):.1f} s"
-    worst = sum(f["severity"] == "error" for f in report["findings"])
-    return f"{checked} checks{samples}: {'passed' if not worst else f'{worst} error(s)'} ({when})"
+def summary(report: CheckReport, cached: bool) -> str:
+    data = report.data
+    samples = f", {data.used} of {data.found} samples used" if data else ""
+    when = "cached report" if cached else f"{report.seconds:.1f} s"
+    errors = len(report.errors)
+    return f"{len(report.checked)} checks{samples}: {f'{errors} error(s)' if errors else 'passed'} ({when})"

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core.plan import CheckStep, Plan, Step
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.shell import show
 from orchestrator.core.text import size
 from orchestrator.view.console import Paint, columns, harmless
@@ -43,23 +44,22 @@ def announce(ctx: Context, step: Step) -> None:
     ctx.talk(f"{mark} {step.title}  {paint(step.reason, 'dim')}")
 
 
-def print_next(ctx: Context, notes: tuple[str, ...], seen: dict[str, Any], follows: bool) -> None:
+def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, follows: bool) -> None:
     """The run is up: its name on stdout, what to type next on stderr. With --json and a log that
     `follows`, the run's end is the one object to come."""
     if ctx.json:
         if not follows:
-            told = {"run": seen["id"], "session": seen.get("session")}
-            ctx.answer(told)
+            ctx.answer({"run": run.id, "session": run.session})
         return
     paint = Paint(ctx.env, ctx.stderr)
     for note in notes:
         ctx.talk(f"note: {note}")
-    ctx.out(seen["id"])
-    if (seen.get("state") or {}).get("ended") is not None:
-        last = (seen["log"]["tail"] or ["its log is empty"])[-1]
-        ctx.talk(f"{paint('it has ended already', 'yellow')}: {harmless(last)}\n  gpujob status {seen['id']}")
+    ctx.out(run.id)
+    if run.ended is not None:
+        last = run.log.tail[-1] if run.log.tail else "its log is empty"
+        ctx.talk(f"{paint('it has ended already', 'yellow')}: {harmless(last)}\n  gpujob status {run.id}")
         return
-    ctx.talk(f"{paint('started', 'green')} in tmux session {seen.get('session')}; next:")
+    ctx.talk(f"{paint('started', 'green')} in tmux session {run.session}; next:")
     for command, what in _NEXT:
         ctx.talk(f"  gpujob {command:28} {what}")
 

@@ -1,18 +1,24 @@
-"""The table of runs, the detail of one, the machine below."""
+"""The table of runs, the detail of one, the machine below; and the same as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from orchestrator.context import Context
-from orchestrator.core import decode
 from orchestrator.core import events as ev
-from orchestrator.core.hostfacts import Gpu
+from orchestrator.core import runstate
+from orchestrator.core.hostfacts import Gpu, Machine
+from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, size
 from orchestrator.view.console import Paint, columns, harmless, width
+from orchestrator.view.instances import InstanceRow
 
-GOING = ("preparing", "running", "orphaned", "unreachable")
+_GOING = (*runstate.GOING, runstate.Unreachable)
 _STYLE = {
     "unreachable": "yellow",
     "running": "green",
@@ -26,158 +32,216 @@ _STYLE = {
 }
 
 
-def telling(seen: dict[str, Any]) -> dict[str, Any]:
-    """What JSON and screen say of a run besides its state."""
-    run, state = seen.get("run") or {}, seen.get("state") or {}
-    account = ev.parse(seen.get("events") or []).events
-    child = state.get("child") or {}
+@dataclass(frozen=True)
+class RunReport:
+    """A run, and its state as far as the client knows. `cost_usd`: None where it runs on no instance."""
+
+    facts: RunFacts
+    state: RunState
+    target: str | None = None
+    cost_usd: float | None = None
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it may be going: also where its host does not answer."""
+        return isinstance(self.state, _GOING)
+
+    @property
+    def epoch(self) -> float | None:
+        progress = ev.last(self.facts.events, ev.Progress)
+        return progress.epoch if progress else None
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float | None]]:
+        """The latest values by split."""
+        return {e.split: e.values for e in self.facts.events if isinstance(e, ev.Metrics)}
+
+    @property
+    def health(self) -> list[ev.Health]:
+        """Warnings and errors."""
+        events = self.facts.events
+        return [event for event in events if isinstance(event, ev.Health) and event.severity != "info"]
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """A host and its runs; `reports` are those that are shown. `machine`: None where only the cache answers.
+
+    `asked`: when the cached facts were read. `unreachable`: why the host does not answer. `instance`: what is
+    known of an EC2 instance.
+    """
+
+    target: str
+    runs: tuple[RunFacts, ...]
+    machine: Machine | None = None
+    asked: float | None = None
+    unreachable: str | None = None
+    instance: InstanceRow | None = None
+    reports: tuple[RunReport, ...] = ()
+
+
+def state_json(report: RunReport) -> dict[str, Any]:
+    """What JSON says of a run."""
+    facts, state = report.facts, report.facts.state
+    trainer, supervisor = (state.child, state.supervisor) if state else (None, None)
     return {
-        "job": run.get("job"),
-        "trainer": run.get("trainer"),
-        "who": run.get("who"),
-        "created": run.get("created"),
-        "attempt": state.get("attempt"),
-        "exit_code": state.get("exit_code"),
-        "signal": state.get("signal"),
-        "supervisor_pid": (state.get("supervisor") or {}).get("pid") if seen.get("supervised") else None,
-        "trainer_pid": child.get("pid"),
-        "pids": seen.get("pids") or [],
-        "session": seen.get("session"),
-        "folder": seen.get("folder"),
-        "log_bytes": (seen.get("log") or {}).get("bytes"),
-        "last_lines": (seen.get("log") or {}).get("tail") or [],
-        "metrics": {e.split: e.values for e in account if isinstance(e, ev.Metrics)},
-        "epoch": _progress(account).get("epoch"),
-        "checkpoints": seen.get("checkpoints"),
-        "health": [
-            {"rule": e.rule, "severity": e.severity, "seen": e.seen}
-            for e in account
-            if isinstance(e, ev.Health) and e.severity != "info"
-        ],
-        "used_seconds": state.get("used_seconds"),
+        "id": facts.id,
+        **runstate.as_dict(report.state),
+        "job": facts.job,
+        "trainer": facts.record.trainer if facts.record else None,
+        "who": facts.record.who if facts.record else None,
+        "created": facts.created,
+        "attempt": state.attempt if state else None,
+        "exit_code": state.exit_code if state else None,
+        "signal": state.signal if state else None,
+        "supervisor_pid": supervisor.pid if supervisor and facts.supervised else None,
+        "trainer_pid": trainer.pid if trainer else None,
+        "pids": facts.pids,
+        "session": facts.session,
+        "folder": facts.folder,
+        "log_bytes": facts.log.bytes,
+        "last_lines": facts.log.tail,
+        "metrics": report.metrics,
+        "epoch": report.epoch,
+        "checkpoints": msgspec.to_builtins(facts.checkpoints),
+        "health": [{"rule": e.rule, "severity": e.severity, "seen": e.message} for e in report.health],
+        "used_seconds": state.used_seconds if state else None,
     }
 
 
-def _progress(account: tuple[ev.Event, ...]) -> dict[str, Any]:
-    at = ev.last(account, ev.Progress)
-    return {"epoch": at.epoch} if at else {}
+def run_json(report: RunReport) -> dict[str, Any]:
+    """The same with its host, and its cost there."""
+    return {**state_json(report), "target": report.target, "cost_usd": report.cost_usd}
 
 
-def print_status(ctx: Context, answers: list[dict[str, Any]], detail: bool) -> None:
+def host_json(host: HostReport) -> dict[str, Any]:
+    machine = msgspec.to_builtins(host.machine) if host.machine else {}
+    return {
+        "target": host.target,
+        **{name: machine.get(name) for name in ("hostname", "gpus", "disk", "memory")},
+        "asked": host.asked,
+        "unreachable": host.unreachable,
+        "box": host.instance.as_dict() if host.instance else None,
+    }
+
+
+def print_status(ctx: Context, hosts: Sequence[HostReport], detail: bool) -> None:
     """Host after host: its runs, those that are going in detail, the machine."""
-    for number, answer in enumerate(answers):
+    for number, host in enumerate(hosts):
         if number:
             ctx.out("")
-        _print_host(ctx, answer, detail, several=len(answers) > 1)
+        _print_host(ctx, host, detail, several=len(hosts) > 1)
 
 
-def _print_host(ctx: Context, answer: dict[str, Any], detail: bool, several: bool) -> None:
+def _print_host(ctx: Context, host: HostReport, detail: bool, several: bool) -> None:
     paint = Paint(ctx.env, ctx.stdout)
-    label, described = answer["target"], answer["described"]
+    label, reports = host.target, host.reports
     if several:
         ctx.out(paint(label, "bold", "blue"))
-    if answer.get("box"):
-        box = answer["box"]
-        ctx.out(f"  {box['type']} in {box['zone']}, {box['state']}: {box['money']}")
-    if answer.get("box") and answer["box"]["ended"]:
-        ctx.warn(f"{label} has ended; what follows was last seen there")
-    elif answer.get("unreachable"):
-        ctx.warn(f"{label} does not answer ({answer['unreachable']}); what follows is from the cache")
-    if answer.get("asked"):
-        ctx.talk(f"cached {duration(ctx.now() - answer['asked'])} ago")
-    going = [run for run in described if run["state"] in GOING]
-    if not described:
-        ctx.out(f"nothing runs on {label}, and nothing ever ran there")
+    _print_source(ctx, host)
+    going = [report for report in reports if report.is_going]
+    if not reports:
+        ctx.out(f"no run is going on {label}, and none was ever deployed there")
     elif not going and not detail:
-        ctx.out(f"nothing runs on {label}; the last:")
-    for line in columns([_row(run, ctx.now()) for run in described]):
+        ctx.out(f"no run is going on {label}; the latest:")
+    for line in columns([_row(report, ctx.now()) for report in reports]):
         ctx.out(_coloured(line, paint))
-    for run in described if detail else (going or described[-1:]):
-        _print_detail(ctx, paint, run)
-    _print_machine(ctx, answer)
+    for report in reports if detail else (going or reports[-1:]):
+        _print_detail(ctx, paint, report)
+    if host.machine:
+        _print_machine(ctx, host.machine)
 
 
-def _row(run: dict[str, Any], now: float) -> list[str]:
-    return [run["id"], run["state"], headline(run), _times(run, now)]
+def _print_source(ctx: Context, host: HostReport) -> None:
+    """The instance, and how old the facts are where they are cached."""
+    instance = host.instance
+    if instance:
+        ctx.out(f"  {instance.type} in {instance.zone}, {instance.state}: {instance.money}")
+    if instance and instance.ended is not None:
+        ctx.talk(f"{host.target} has ended; these are its last known facts")
+    elif host.unreachable:
+        ctx.talk(f"{host.target} does not answer ({host.unreachable}); these facts are from the cache")
+    if host.asked:
+        ctx.talk(f"cached {duration(ctx.now() - host.asked)} ago")
 
 
-def headline(run: dict[str, Any]) -> str:
+def _row(report: RunReport, now: float) -> list[str]:
+    return [report.facts.id, runstate.word(report.state), headline(report), _times(report.state, now)]
+
+
+def headline(report: RunReport) -> str:
     """The state's own data in a few words."""
-    state = run["state"]
-    if state == "running":
-        step = f"step {run['step']}/{run['of']}{_share(run)}" if run["of"] else "no progress told"
-        return step + (f", attempt {run['attempt']}" if (run["attempt"] or 1) > 1 else "")
-    words: dict[str, Callable[[], Any]] = {
-        "failed": lambda: run["reason"],
-        "stopped": lambda: f"by {run['by']}",
-        "preempted": lambda: f"resumable from step {run['step']}",
-        "lost": lambda: _lost(run),
-        "unreachable": lambda: "its host does not answer",
-        "orphaned": lambda: "its supervisor is gone, the trainer lives",
-        "succeeded": lambda: _best(run),
-        "preparing": lambda: "not started yet",
-    }
-    return str(words[state]()) if state in words else ""
+    match report.state:
+        case runstate.Running() as running:
+            attempt = f", attempt {running.attempt}" if running.attempt > 1 else ""
+            return (f"step {progress(report, running)}" if running.of else "no progress reported") + attempt
+        case runstate.Failed(reason=reason):
+            return reason
+        case runstate.Stopped(by=by):
+            return f"by {by}"
+        case runstate.Preempted(step=step):
+            return f"resumable from step {step}"
+        case runstate.Lost(heartbeat=None):
+            return "never started"
+        case runstate.Lost(resumable_from=step):
+            return "no process and no recorded end" + (
+                f", resumable from step {step}" if step is not None else ""
+            )
+        case runstate.Unreachable():
+            return "its host does not answer"
+        case runstate.Orphaned():
+            return "its supervisor is gone, the trainer is alive"
+        case runstate.Preparing():
+            return "not started yet"
+        case _:
+            best = report.facts.checkpoints.best
+            return f"best checkpoint {best}" if best is not None else ""
 
 
-def _share(run: dict[str, Any]) -> str:
-    epoch = f", epoch {run['epoch']:g}" if run.get("epoch") is not None else ""
-    return f" ({100 * (run['step'] or 0) / run['of']:.0f} %{epoch})"
+def progress(report: RunReport, running: runstate.Running) -> str:
+    """`40/100 (40 %, epoch 2)`."""
+    epoch = f", epoch {report.epoch:g}" if report.epoch is not None else ""
+    step = running.step or 0
+    return f"{running.step}/{running.of} ({100 * step / (running.of or 1):.0f} %{epoch})"
 
 
-def _lost(run: dict[str, Any]) -> str:
-    if run["last_seen"] is None:
-        return "never started"
-    step = run["resumable_from"]
-    return "no process and no end" + (f", resumable from step {step}" if step is not None else "")
-
-
-def _best(run: dict[str, Any]) -> str:
-    best = (run.get("checkpoints") or {}).get("best")
-    return f"best checkpoint {best}" if best is not None else ""
-
-
-def _times(run: dict[str, Any], now: float) -> str:
-    if run["state"] == "running":
-        left = f", {duration(run['eta'])} to go" if run["eta"] is not None else ""
-        return f"{duration(now - run['since'])}{left}"
-    ended = run.get("ended") or run.get("last_seen")
+def _times(state: RunState, now: float) -> str:
+    if isinstance(state, runstate.Running):
+        left = f", {duration(state.eta)} left" if state.eta is not None else ""
+        return f"{duration(now - state.since)}{left}"
+    ended = state.heartbeat if isinstance(state, runstate.Lost) else getattr(state, "ended", None)
     return f"{duration(now - ended)} ago" if ended else ""
 
 
-def _print_detail(ctx: Context, paint: Paint, run: dict[str, Any]) -> None:
+def _print_detail(ctx: Context, paint: Paint, report: RunReport) -> None:
+    facts = report.facts
+    who = facts.record.who if facts.record else None
     ctx.out("")
-    ctx.out(paint(run["id"], "bold") + f"  {run['who'] or ''}")
-    pids = " ".join(str(pid) for pid in run["pids"]) or "none"
-    log = size(run["log_bytes"] or 0)
-    ctx.out(f"  session {run['session'] or 'none'} · pids {pids} · log {log}{_cost(run)}")
-    for split, values in run["metrics"].items():
-        ctx.out(f"  {split:6} " + "  ".join(f"{k} {v:.4g}" for k, v in values.items() if v is not None))
-    for health in run["health"]:
-        ctx.out(paint(f"  {health['severity']} {health['rule']}: {harmless(health['seen'])}", "yellow"))
-    for line in run["last_lines"]:
+    ctx.out(paint(facts.id, "bold") + f"  {harmless(who or '')}")
+    pids = " ".join(str(pid) for pid in facts.pids) or "none"
+    cost = f" · about ${report.cost_usd:.2f}" if report.cost_usd is not None else ""
+    ctx.out(f"  session {facts.session or 'none'} · pids {pids} · log {size(facts.log.bytes or 0)}{cost}")
+    for split, values in report.metrics.items():
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
+        ctx.out(harmless(f"  {split:6} {shown}"))
+    for event in report.health:
+        ctx.out(paint(harmless(f"  {event.severity} {event.rule}: {event.message}"), "yellow"))
+    for line in facts.log.tail:
         ctx.out("  " + paint("│", "dim") + " " + _cut(harmless(line), ctx))
 
 
-def _cost(run: dict[str, Any]) -> str:
-    return f" · about ${run['cost_usd']:.2f}" if run.get("cost_usd") is not None else ""
-
-
 def _cut(line: str, ctx: Context) -> str:
-    """To the width of a terminal; whole into a pipe."""
+    """To the width of a terminal; complete into a pipe."""
     room = width(ctx.env, ctx.stdout) - 5
     return line if room <= 0 or len(line) <= room or not ctx.stdout.isatty() else line[:room] + "…"
 
 
-def _print_machine(ctx: Context, answer: dict[str, Any]) -> None:
-    if "disk" not in answer:
-        return
-    disk, memory = answer["disk"], answer["memory"]
+def _print_machine(ctx: Context, machine: Machine) -> None:
+    disk, memory = machine.disk, machine.memory
     ctx.out("")
-    gpu_use = gpus(decode.structs(answer["gpus"], Gpu))
     ctx.out(
-        f"  {answer['hostname']}: disk {size(disk['free'])} free of {size(disk['total'])}, "
-        f"memory {size(memory['available'])} free of {size(memory['total'])}, {gpu_use}"
+        f"  {machine.hostname}: disk {size(disk.free)} free of {size(disk.total)}, "
+        f"memory {size(memory.available)} free of {size(memory.total)}, {gpus(machine.gpus)}"
     )
 
 
@@ -185,11 +249,8 @@ def gpus(gpus: Sequence[Gpu] | None) -> str:
     """Each GPU's use and memory; `no GPU` where there is none."""
     if gpus is None:
         return "GPUs unknown"
-    if not gpus:
-        return "no GPU"
-    return ", ".join(
-        f"GPU {gpu.index} {gpu.use_percent} %, {gpu.used_mib}/{gpu.total_mib} MiB" for gpu in gpus
-    )
+    uses = (f"GPU {gpu.index} {gpu.use_percent} %, {gpu.used_mib}/{gpu.total_mib} MiB" for gpu in gpus)
+    return ", ".join(uses) or "no GPU"
 
 
 def _coloured(line: str, paint: Paint) -> str:

@@ -53,12 +53,12 @@ def test_status_tells_state_pids_session_disk_gpus_and_last_lines(client: Client
 
 
 def test_nothing_running_says_so_and_what_ran_last(client: Client) -> None:
-    assert "nothing ever ran" in client.run("status").out
+    assert "none was ever deployed" in client.run("status").out
     client.job("print('hello')")
     run_id = deployed(client)
     client.until("succeeded")
     shown = client.run("status").out
-    assert shown.startswith("nothing runs on local; the last:")
+    assert shown.startswith("no run is going on local; the latest:")
     assert run_id in shown
 
 

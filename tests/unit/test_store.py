@@ -1,23 +1,36 @@
 from pathlib import Path
 
-from orchestrator.store import Store
+from orchestrator.core.inputs import Identity
+from orchestrator.core.report import CheckReport, Finding
+from orchestrator.core.runfacts import RunFacts
+from orchestrator.store import CachedRun, Intent, Store
+
+RUN = "job-20261121T101112-1a2b"
 
 
 def test_an_intent_is_kept_until_it_is_closed(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.write_intent("job", "local", {"a": 1})
-    assert store.open_intent("job", "local") == {"a": 1}
-    assert store.open_intent("job", "ssh://other") is None
+    intent = Intent("f", Identity(RUN, 1.0, "a@b", "m", "0.1.0"))
+    store.save_intent("job", "local", intent)
+    assert store.find_intent("job", "local") == intent
+    assert store.find_intent("job", "ssh://other") is None
     store.close_intent("job", "local")
     store.close_intent("job", "local")
-    assert store.open_intent("job", "local") is None
+    assert store.find_intent("job", "local") is None
 
 
 def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.remember_run("job-20261121T101112-1a2b", {"x": 1})
-    (tmp_path / "runs" / "other-20261121T101112-1a2b.json").write_text("{half")
-    assert list(store.runs()) == ["job-20261121T101112-1a2b"]
+    store.save_run(CachedRun("local", 1.0, RunFacts(id=RUN)))
+    for number, damaged in enumerate(
+        ("{half", "[" * 100_000, "[]", '{"run": 5}', '{"target": [], "run": {}}')
+    ):
+        (tmp_path / "runs" / f"other-20261121T101112-000{number}.json").write_text(damaged)
+    assert list(store.runs()) == [RUN]
+    (tmp_path / "intents").mkdir()
+    store.save_intent("job", "local", Intent("f", Identity(RUN, 1.0, "a@b", "m", "0.1.0")))
+    next((tmp_path / "intents").glob("*.json")).write_text('{"fingerprint": 1}')
+    assert store.find_intent("job", "local") is None
 
 
 def test_one_deploy_of_a_job_at_a_time(tmp_path: Path) -> None:
@@ -31,6 +44,16 @@ def test_one_deploy_of_a_job_at_a_time(tmp_path: Path) -> None:
 def test_the_whole_folder_may_be_deleted_at_any_time(tmp_path: Path) -> None:
     store = Store(tmp_path / "gone")
     assert store.runs() == {}
-    assert store.verdict("k") is None
-    store.keep_verdict("k", {"v": 1})
-    assert store.verdict("k") == {"v": 1}
+    assert store.find_report("k") is None
+    report = CheckReport(findings=(Finding("c", "warning", "m"),))
+    store.save_report("k", report)
+    assert store.find_report("k") == report
+
+
+def test_a_report_of_which_a_part_cannot_be_read_passes_for_none(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save_report("k", CheckReport(findings=()))
+    path = tmp_path / "verdicts" / "k.json"
+    for text in ("{}", '{"findings": [{}]}', '{"findings": 1}', '{"findings": [], "data": []}'):
+        path.write_text(text)
+        assert store.find_report("k") is None

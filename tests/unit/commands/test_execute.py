@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import execute
+from orchestrator.commands.execute import StartOptions
 from orchestrator.core import hostfacts
 from orchestrator.errors import GpujobError
 from orchestrator.targets.base import Refused
@@ -19,7 +20,7 @@ HOLDER = {"name": "python", "user": "ana", "pid": 9, "used_mib": 700, "run": "x-
 def refused(kind: str, details: dict[str, Any]) -> GpujobError:
     host = ScriptedHost({"start": Refused(kind, "no", details=details)})
     with pytest.raises(GpujobError) as caught:
-        execute.start(host, "job", spec={"id": "job-2"})  # type: ignore[arg-type]
+        execute.start(host, "job", {"id": "job-2"}, StartOptions({}, (), False))  # type: ignore[arg-type]
     return caught.value
 
 
@@ -41,7 +42,8 @@ def test_any_other_refusal_stays_what_it_is() -> None:
 
 def test_a_start_is_told_what_its_plan_knew() -> None:
     found = {**FACTS, "live_runs": [{"id": "x-1", "job": "x"}]}
-    assert execute.planned(hostfacts.parse(found), share_gpu=True) == {
-        "share_gpu": True,
-        "known_runs": ["x-1"],
-    }
+    host = ScriptedHost({"start": {"run": {}}})
+    options = execute.start_options(hostfacts.parse(found), {}, share_gpu=True)
+    execute.start(host, "x", {"id": "x-2"}, options)  # type: ignore[arg-type]
+    request = host.asked[0][1]
+    assert (request["share_gpu"], request["known_runs"]) == (True, ["x-1"])

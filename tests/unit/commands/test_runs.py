@@ -1,20 +1,17 @@
 import pytest
 
 from orchestrator.commands.runs import choose
+from orchestrator.core.runfacts import RunFacts, RunRecord, SupervisorState
 from orchestrator.errors import NotFound, UsageError
 
 NOW = 1_760_000_000.0
 
 
-def run(run_id: str, job: str, going: bool = False) -> dict[str, object]:
+def run(run_id: str, job: str, going: bool = False) -> RunFacts:
     ended = None if going else NOW
-    return {
-        "id": run_id,
-        "run": {"job": job, "created": NOW},
-        "supervised": going,
-        "pids": [],
-        "state": {"ended": ended, "reason": "exit", "exit_code": 0},
-    }
+    state = SupervisorState(ended=ended, reason="exit", exit_code=0)
+    record = RunRecord(job=job, created=NOW)
+    return RunFacts(id=run_id, record=record, supervised=going, state=state)
 
 
 A1, A2 = run("a-20261121T101112-1111", "a"), run("a-20261121T101113-2222", "a")
@@ -28,11 +25,11 @@ def test_a_jobs_name_means_its_latest_run_and_not_a_prefix_of_others() -> None:
 
 def test_a_unique_prefix_or_the_whole_id_names_a_run() -> None:
     assert choose([A1, A2, B], "a-20261121T101112", NOW) is A1
-    assert choose([A1, A2, B], str(A2["id"]), NOW) is A2
+    assert choose([A1, A2, B], A2.id, NOW) is A2
 
 
 def test_a_prefix_that_fits_several_names_them() -> None:
-    with pytest.raises(UsageError, match="fits 2 runs") as caught:
+    with pytest.raises(UsageError, match="matches 2 runs") as caught:
         choose([A1, A2], "a-2026", NOW)
     assert "2222" in caught.value.why
 
@@ -41,7 +38,7 @@ def test_no_such_run_is_exit_3_and_says_what_there_is() -> None:
     with pytest.raises(NotFound) as caught:
         choose([A1], "zebra", NOW)
     assert caught.value.exit_code == 3
-    assert str(A1["id"]) in caught.value.why
+    assert A1.id in caught.value.why
 
 
 def test_without_a_word_the_one_that_is_going_is_meant_else_the_latest() -> None:

@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core import runfacts
 from orchestrator.core import runstate as rs
+from orchestrator.core.runfacts import RunFacts
 
 NOW = 1_760_000_000.0
 
 
-def seen(**facts: Any) -> dict[str, Any]:
+def seen(**facts: Any) -> RunFacts:
     base: dict[str, Any] = {
         "id": "job-20261121T101112-1a2b",
         "run": {"created": NOW - 500},
@@ -20,7 +22,13 @@ def seen(**facts: Any) -> dict[str, Any]:
         "log": {"tail": ["boom"]},
         "checkpoints": {"steps": [], "last": None, "best": None},
     }
-    return {**base, **facts}
+    return run({**base, **facts})
+
+
+def run(answer: dict[str, Any]) -> RunFacts:
+    facts = runfacts.parse({"id": "job-20261121T101112-1a2b", **answer})
+    assert facts
+    return facts
 
 
 def ended(**state: Any) -> dict[str, Any]:
@@ -45,7 +53,7 @@ def ended(**state: Any) -> dict[str, Any]:
         (seen(state=ended(reason="preempted", exit_code=75)), "preempted"),
     ],
 )
-def test_facts_show_one_state(facts: dict[str, Any], word: str) -> None:
+def test_facts_show_one_state(facts: RunFacts, word: str) -> None:
     assert rs.word(rs.fold(facts, NOW)) == word
 
 
@@ -110,7 +118,7 @@ def test_progress_of_an_evaluation_is_not_taken_for_the_training() -> None:
 def test_any_facts_give_a_state_and_an_end_that_is_recorded_is_never_called_going(
     facts: dict[str, Any],
 ) -> None:
-    state = rs.fold(facts, NOW)
+    state = rs.fold(run(facts), NOW)
     recorded = (facts.get("state") or {}).get("ended") is not None
     assert not (recorded and isinstance(state, rs.GOING))
     assert rs.as_dict(state)["state"] == rs.word(state)

@@ -2,10 +2,18 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core import runfacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance, transition_time
 
 HOUR = 3600.0
+
+
+def run(state: dict[str, Any], supervised: bool) -> RunFacts:
+    facts = runfacts.parse({"id": "job-20261121T101112-1a2b", "state": state, "supervised": supervised})
+    assert facts
+    return facts
 
 
 def instance(state: str = "running", checked: float = 0.0, **fields: Any) -> Instance:
@@ -100,13 +108,13 @@ def test_a_run_costs_the_hours_it_was_at_work_and_not_those_between_its_attempts
 ) -> None:
     """It first started at 0, was resumed, and has used two hours by its last heartbeat."""
     whole = {"first_started": 0.0, "started": 8 * HOUR, "used_seconds": 2 * HOUR, **state}
-    observed = {"state": whole, "supervised": supervised}
+    observed = run(whole, supervised)
     price = prices.hourly(1.006, 100)
     assert prices.run_cost(instance(), observed, 9.5 * HOUR) == pytest.approx(hours * price.running)
 
 
 def test_a_going_run_costs_no_more_after_its_box_must_have_ended() -> None:
-    observed = {"state": {"ended": None, "heartbeat": 9 * HOUR, "used_seconds": HOUR}, "supervised": True}
+    observed = run({"ended": None, "heartbeat": 9 * HOUR, "used_seconds": HOUR}, supervised=True)
     price = prices.hourly(1.006, 100)
     assert prices.run_cost(instance(), observed, 999 * HOUR) == pytest.approx(2 * price.running)
     stopped = instance().observe("stopped", 9 * HOUR)

@@ -1,10 +1,13 @@
 import io
-import json
-from typing import Any
 
 import pytest
 
+from orchestrator.core import events as ev
+from orchestrator.core import runstate
+from orchestrator.core.hostfacts import Machine
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.view.dashboard import open_screen
+from orchestrator.view.status import RunReport
 from tests.support import new_client
 
 
@@ -13,16 +16,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def picture(losses: list[float]) -> dict[str, Any]:
+def picture(losses: list[float]) -> tuple[RunReport, tuple[ev.Event, ...], Machine]:
     """A run that goes, with one progress event a loss."""
-    told = [{"event": "progress", "step": step, "of": 9, "loss": loss} for step, loss in enumerate(losses)]
-    run = {"id": "job-1", "state": "running", "step": 2, "of": 9, "epoch": None, "attempt": 1, "since": 0.0}
-    run |= {"eta": None, "health": [], "last_lines": []}
-    return {
-        "run": run,
-        "events": [json.dumps(event) for event in told],
-        "host": {"hostname": "box", "gpus": []},
-    }
+    events = ev.parse(
+        {"event": "progress", "step": step, "of": 9, "loss": loss} for step, loss in enumerate(losses)
+    )
+    state = runstate.Running(step=2, of=9, since=0.0, eta=None, attempt=1)
+    return RunReport(RunFacts(id="job-1"), state), events, Machine(hostname="box", gpus=())
 
 
 @pytest.mark.parametrize(
@@ -43,5 +43,5 @@ def test_a_training_that_diverges_stays_on_the_screen_and_shows_it(
         new_client() as client,
         open_screen(client.context(stdout=out, env={"TERM": "xterm", "NO_COLOR": "1"})) as screen,
     ):
-        screen.show(picture(losses))
+        screen.show(*picture(losses))
     assert line in out.getvalue()

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.commands import arrivals, receive
+from orchestrator.commands import download
+from orchestrator.core import runfacts
 from orchestrator.errors import GpujobError, UsageError
+from orchestrator.targets.helper import StagedFile
 from tests.support import Client, ScriptedHost, new_client
 
 RUN = "job-20261121T101112-1a2b"
@@ -36,7 +38,7 @@ def host(files: list[dict[str, Any]], **contents: bytes) -> ScriptedHost:
 
 def bring(client: Client, of: ScriptedHost) -> Path:
     folder = client.project / "home"
-    receive.bring(client.context(), of, RUN, "best", folder)
+    download.download_run(client.context(), of, RUN, "best", folder)
     return folder
 
 
@@ -75,16 +77,16 @@ def test_a_link_in_the_folder_is_not_written_through(client: Client, tmp_path: P
 
 
 def test_bytes_that_do_not_match_their_hash_never_get_the_final_name(client: Client) -> None:
-    with pytest.raises(GpujobError, match="did not arrive whole"):
+    with pytest.raises(GpujobError, match="was damaged in transfer"):
         bring(client, host([described("log", b"true")], log=b"liar"))
     assert not (client.project / "home" / "log").exists()
-    assert list((client.project / "home" / receive.PARTS).iterdir()) == []
+    assert list((client.project / "home" / download.PARTS).iterdir()) == []
 
 
 def test_a_part_is_hashed_while_it_arrives_and_not_read_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receive, "sha256", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(download, "sha256", lambda path: pytest.fail(f"{path} is read again"))
     folder = bring(
         client, host([described("log", b"whole"), described("empty", b"")], log=b"whole", empty=b"")
     )
@@ -96,7 +98,7 @@ def test_a_part_that_is_written_anew_behind_the_reading_is_read_again(
 ) -> None:
     """rsync sends a part again, in its place, where what stood there was no part of the file."""
     of, read = host([described("log", b"true")], log=b"true"), threading.Event()
-    followed = arrivals._followed
+    followed = download._hash_growing
 
     def told(*words: Any) -> str | None:
         digest = followed(*words)
@@ -108,7 +110,7 @@ def test_a_part_that_is_written_anew_behind_the_reading_is_read_again(
         assert read.wait(20)
         (to / names[0]).write_bytes(b"true")
 
-    monkeypatch.setattr(arrivals, "_followed", told)
+    monkeypatch.setattr(download, "_hash_growing", told)
     monkeypatch.setattr(of, "receive", receive)
     assert (bring(client, of) / "log").read_bytes() == b"true"
 
@@ -116,14 +118,14 @@ def test_a_part_that_is_written_anew_behind_the_reading_is_read_again(
 def test_a_part_that_shrinks_after_it_was_read_is_not_taken_for_whole(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrivals, "_followed", lambda path, *_: path.name)
-    with pytest.raises(GpujobError, match="did not arrive whole"):
+    monkeypatch.setattr(download, "_hash_growing", lambda path, *_: path.name)
+    with pytest.raises(GpujobError, match="was damaged in transfer"):
         bring(client, host([described("log", b"true")], log=b"tru"))
 
 
 def test_a_part_that_stands_here_is_continued_and_one_too_long_is_thrown_away(client: Client) -> None:
     content = b"0123456789"
-    parts = client.project / "home" / receive.PARTS
+    parts = client.project / "home" / download.PARTS
     for part in (b"01234", content + b"more"):
         parts.mkdir(parents=True, exist_ok=True)
         (parts / hashlib.sha256(content).hexdigest()).write_bytes(part)
@@ -140,8 +142,8 @@ def test_what_is_here_and_whole_is_not_asked_for_again(client: Client) -> None:
 
 def test_a_pointer_arrives_after_what_it_points_to() -> None:
     names = ["checkpoints/best", "checkpoints/2/manifest.json", "checkpoints/2/model.safetensors", "log"]
-    ordered = sorted(({"path": name} for name in names), key=receive._in_turn)
-    assert [file["path"] for file in ordered][-2:] == ["checkpoints/2/manifest.json", "checkpoints/best"]
+    ordered = sorted((StagedFile(name, 0, "") for name in names), key=download._arrival_order)
+    assert [file.path for file in ordered][-2:] == ["checkpoints/2/manifest.json", "checkpoints/best"]
 
 
 def test_what_was_fetched_is_kept_out_of_the_next_code_tree(client: Client) -> None:
@@ -171,13 +173,9 @@ def test_what_did_not_come_is_told_and_is_not_whole(
 ) -> None:
     of = host([described("log", b"x")], log=b"x")
     of.answers["stage"] |= told
-    home = receive.bring(client.context(), of, RUN, "all", client.project / "home")
-    seen = {
-        "state": {"ended": 1.0, "reason": "exit", "exit_code": exit_code},
-        "supervised": False,
-        "pids": [],
-    }
-    assert home.whole(seen, 2.0) == whole
+    home = download.download_run(client.context(), of, RUN, "all", client.project / "home")
+    state = runfacts.SupervisorState(ended=1.0, reason="exit", exit_code=exit_code)
+    assert home.is_complete(runfacts.RunFacts(id=RUN, state=state), 2.0) == whole
 
 
 def test_a_file_of_the_users_is_not_replaced_by_one_of_a_run(client: Client) -> None:
@@ -196,13 +194,13 @@ def test_a_fetch_that_was_cut_is_known_by_its_run_json_and_goes_on(client: Clien
     folder = bring(client, host(files, **{"log": b"new", "run.json": run_json}))
     (folder / "log").write_text("old")
     assert (bring(client, host(files, log=b"new")) / "log").read_bytes() == b"new"
-    assert min(files, key=receive._in_turn)["path"] == "run.json"
+    assert min((StagedFile(**file) for file in files), key=download._arrival_order).path == "run.json"
 
 
 def test_what_the_host_had_no_room_to_copy_is_told(client: Client) -> None:
     of = host([described("run.json", b"{}")], **{"run.json": b"{}"})
     of.answers["stage"]["no_room"] = ["log", "outputs/a", "outputs/b", "outputs/c"]
     ctx = client.context()
-    receive.bring(ctx, of, RUN, "best", client.project / "home")
+    download.download_run(ctx, of, RUN, "best", client.project / "home")
     said = ctx.stderr.getvalue()  # type: ignore[attr-defined]
     assert "outputs/c was left out until the run has ended: the host has no room to copy it" in said
