@@ -172,7 +172,7 @@ def test_a_file_that_changes_on_the_host_after_it_was_hashed_there_gets_no_final
     with monkeypatch.context() as patch:
         patch.setattr(bulk.Rsync, "_once", around(bulk.Rsync._once, spoil))
         spoiled = line.run("fetch", "--to", "spoiled")
-    assert (spoiled.code, "did not arrive whole" in spoiled.err) == (1, True)
+    assert (spoiled.code, "was damaged in transfer" in spoiled.err) == (1, True)
     assert "outputs/out/big" not in contents(line.client.project / "spoiled")
     fetch_carried_on(line, "spoiled", whole)
 
