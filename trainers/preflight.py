@@ -29,6 +29,9 @@ EMPTY = {"found": 0, "used": 0, "refused": [], "tables": []}
 """The report's `data` where none was read."""
 
 
+EMPTY_SPLIT = ("train or val holds no sample", "add samples, or choose other shares of the splits", "data")
+
+
 class BadRequest(Exception):
     """The request itself cannot be read."""
 
@@ -219,6 +222,8 @@ def _open(
             trainer = kind(config, data)
             trainer.work, trainer.job_options = request.work, tuple(request.config)
             return trainer
+        if not any(finding.code == "labels.nonempty" for finding in verdict.findings):
+            verdict.add(("labels.nonempty",), [health.error("labels.nonempty", *EMPTY_SPLIT)])
     except DataUnusable as fault:
         verdict.add((), fault.findings)
     verdict.usable = False

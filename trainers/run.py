@@ -145,9 +145,9 @@ def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Tra
             findings = kind.run_findings(data.listing)  # type: ignore[attr-defined]
         else:
             findings = preflight.findings_of_files(name, data.listing)
-        empty = [finding for finding in findings if finding.code == "labels.nonempty"]
-        if empty or not data.splits["train"]:
-            raise DataUnusable(empty or findings)
+        if not all(data.splits[split] for split in ("train", "val")):
+            empty = [finding for finding in findings if finding.code == "labels.nonempty"]
+            raise DataUnusable(empty or [health.error("labels.nonempty", *preflight.EMPTY_SPLIT)])
         trainer = kind(config, data)
     finally:
         if group.is_main:

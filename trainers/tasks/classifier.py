@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from trainers.data.refusal import Unusable
 from trainers.engine import health, leakage, metrics, rng
-from trainers.engine.check import Check, on_model
+from trainers.engine.check import Check, on_data, on_model
 from trainers.engine.checkpoint import Checkpoint
 from trainers.engine.config import ClassifierConfig
 from trainers.engine.evaluate import batches
@@ -21,8 +21,7 @@ from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
 from trainers.engine.output import Output, Summary
 from trainers.engine.trainer import Trainer
-from trainers.tasks import scores
-from trainers.tasks.classifier_checks import restored_answers
+from trainers.tasks import classifier_checks, scores
 
 T = TypeVar("T", bound="ClassifierTrainer")
 
@@ -85,7 +84,10 @@ class ClassifierTrainer(Trainer):
         return np.asarray(record.values, dtype=np.float32)
 
     def label(self, record: Any) -> int:
-        """The index of a record's class."""
+        """The index of a record's class. Raises DataUnusable for a label that is none of `classes`."""
+        if record.label not in self.classes:
+            message = f"{record.id} is labelled {record.label}; the classes are {', '.join(self.classes)}"
+            raise DataUnusable([health.error("labels.parse", message, "repair the label, or leave it out")])
         return self.classes.index(record.label)
 
     def encode(self, features: Any, index: int = 0, label: int = 0, key: int = 0) -> Any:
@@ -233,8 +235,13 @@ class ClassifierTrainer(Trainer):
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
-        """The standard ones, and that a checkpoint alone gives the answers of the training."""
-        return [on_model("norm.saved", restored_answers), *standard]
+        """Those of groups and classes, and that a checkpoint alone gives the answers of the training."""
+        return [
+            on_data("split.groups", classifier_checks.groups),
+            on_data("balance", classifier_checks.balance),
+            on_model("norm.saved", classifier_checks.restored_answers),
+            *standard,
+        ]
 
     def reread(self, record: Any) -> Any:
         """The features of a record, read from its file as `predict` does. Default: those of the data."""

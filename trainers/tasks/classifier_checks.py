@@ -23,6 +23,18 @@ def spread(size: int, most: int = FILES_COMPARED) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, size - 1, min(size, most))})
 
 
+def groups(trainer: Any) -> list[Finding]:
+    """No group stands in two splits."""
+    members = {split: [record.group for record in records] for split, records in trainer.splits.items()}
+    return health.group_overlap("groups", members)
+
+
+def balance(trainer: Any) -> list[Finding]:
+    """Every class occurs in every split, none under 5 %."""
+    labels = {split: [record.label for record in records] for split, records in trainer.splits.items()}
+    return health.balance(labels, trainer.classes)
+
+
 def save(trainer: Any, model: Any, folder: Path) -> checkpoint.Checkpoint:
     """A checkpoint of a model, as a training would write it."""
     manifest = {
