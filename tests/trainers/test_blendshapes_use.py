@@ -143,7 +143,7 @@ def test_code_that_no_longer_normalises_is_refused_by_the_stored_logits(run, mon
     monkeypatch.setattr(Blendshapes, "forward", forgetful)
     for words in (["predict", "x.csv"], ["export", "--to", "x"], ["verify"]):
         assert command.main([words[0], str(run / "checkpoints" / "best"), *words[1:]]) == 1
-        assert "off those of the training" in capsys.readouterr().err
+        assert "from those of the training" in capsys.readouterr().err
 
 
 def test_a_vector_in_another_order_is_taken_by_name(run, folder, tmp_path, capsys):
