@@ -1,4 +1,4 @@
-"""The deadline and the lease of the EC2 instance that this code runs on (docs/box.md).
+"""The deadline and the lease of the EC2 instance that this code runs on (docs/instance.md).
 
 Two files of epoch seconds; the instance shuts down once its clock has passed either, or one is missing. They
 are kept in memory; a copy of the deadline on the disk survives a stop of the instance.
