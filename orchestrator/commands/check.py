@@ -11,7 +11,7 @@ from orchestrator.core import report
 from orchestrator.core.plan import CheckStep
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
-from orchestrator.targets.base import Host
+from orchestrator.targets.base import Host, Target
 from orchestrator.view import findings, plans
 
 
@@ -40,7 +40,7 @@ def check(
     registry.require_transfer(ctx, target)
     store = Store(ctx.state_dir)
     with target.connect() as host:
-        outcome = _run_checks(ctx, host, store, job, fresh)
+        outcome = _run_checks(ctx, target, host, store, job, fresh)
     if outcome.report.tier == "files":
         ctx.warn("no Python on the host has PyTorch: only names, labels and splits were checked")
     if ctx.json:
@@ -50,10 +50,12 @@ def check(
     return 1 if outcome.report.errors else 0
 
 
-def _run_checks(ctx: Context, host: Host, store: Store, job: jobs.Job, fresh: bool) -> Outcome:
+def _run_checks(
+    ctx: Context, target: Target, host: Host, store: Store, job: jobs.Job, fresh: bool
+) -> Outcome:
     """The first outcome with an error, else that of the last check."""
     trees = inputs.sources(ctx, job)
-    collected = inputs.collect(ctx, job, trees, host.label, is_local=host.is_local)
+    collected = inputs.collect(ctx, job, trees, target)
     plan = planning.build_check(inputs.with_facts(collected, host, job))
     executor = execute.Executor(ctx, host, store, trees)
     outcome = None

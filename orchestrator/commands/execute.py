@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from orchestrator.core import decode, hostchecks
 from orchestrator.core.hostfacts import GpuProcess, HostFacts
 from orchestrator.core.plan import CheckStep, CodeStep, DataStep, EnvironmentStep, Plan, StartStep, Step
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.errors import UsageError
+from orchestrator.errors import GpujobError, UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -74,6 +75,24 @@ class Executor:
         except (Refused, UsageError):
             inputs.digests(self.ctx).forget(tree.folder)
             raise
+
+
+@contextlib.contextmanager
+def only_deploy(store: Store, job: str, host: Host) -> Iterator[None]:
+    """One deploy of a job to a target at a time, resumes included."""
+    with store.lock(job, host.label) as locked:
+        if not locked:
+            what = f"another deploy of {job} to {host.label} is running"
+            raise GpujobError(what, "", "wait for it, or deploy with --name")
+        yield
+
+
+def secrets(ctx: Context, names: Sequence[str]) -> dict[str, str]:
+    """The environment variables of pass_env. UsageError where one is not set."""
+    missing = [name for name in names if name not in ctx.env]
+    if missing:
+        raise UsageError(f"pass_env: {', '.join(missing)} is not set", "", f"export {missing[0]}=…")
+    return {name: ctx.env[name] for name in names}
 
 
 def start(

@@ -19,7 +19,6 @@ from orchestrator.instances.region import Ingress
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
 from orchestrator.targets import helper
-from orchestrator.targets.base import Target
 from orchestrator.targets.ssh import address, hostkeys
 from orchestrator.view import instances as view
 
@@ -125,7 +124,9 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     """
     account = Account(ctx)
     target = registry.target(ctx, config.load(ctx), word)
-    instance = require_instance(account, target.label)
+    if not isinstance(target, Ec2Target):
+        raise _not_an_instance(word)
+    instance = target.instance()
     if not instance.managed:
         why = "it has no tag of gpujob: whoever launched it terminates it"
         raise UsageError(f"{instance.label} was not launched by gpujob", why)
@@ -149,7 +150,7 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     return 0
 
 
-def _fetch_all(ctx: Context, account: Account, target: Target, instance: Instance) -> None:
+def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Instance) -> None:
     """Fetches every run of an instance. GpujobError where one is active, or not all could be fetched."""
     if instance.state == STOPPED:
         ctx.talk(f"{instance.label} is stopped; its runs are fetched first (not with --discard)")
@@ -179,9 +180,13 @@ def require_instance(account: Account, label: str) -> Instance:
     """The record of an instance; NotFound for any other host."""
     instance = account.records.find_label(label)
     if instance is None:
-        why = "only EC2 instances are launched, extended and terminated"
-        raise NotFound(f"{label} is not an EC2 instance", why, f"--on {PREFIX}i-…")
+        raise _not_an_instance(label)
     return instance
+
+
+def _not_an_instance(label: str) -> NotFound:
+    why = "only EC2 instances are launched, extended and terminated"
+    return NotFound(f"{label} is not an EC2 instance", why, f"--on {PREFIX}i-…")
 
 
 def orphans(ctx: Context, regions: list[str], end: bool) -> int:

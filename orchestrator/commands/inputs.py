@@ -16,7 +16,7 @@ from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
 from orchestrator.source import Source
 from orchestrator.targets import helper
-from orchestrator.targets.base import Host
+from orchestrator.targets.base import Host, Target
 
 
 def new_identity(ctx: Context, job: str) -> Identity:
@@ -42,21 +42,18 @@ def collect(
     ctx: Context,
     job: Job,
     trees: dict[str, Source],
-    target: str,
+    target: Target,
     *,
-    is_local: bool = False,
     share_gpu: bool = False,
 ) -> PlanInputs:
-    """What the client knows, before a host was asked anything; see `with_facts`.
-
-    `is_local`: the host is this machine, so that data is used in place.
-    """
+    """What the client knows, before a host was asked anything; see `with_facts`."""
+    is_local = target.is_local
     codes = {role: _code(role, tree) for role, tree in trees.items()}
     names = [name for name in job.data if is_local or name not in job.on_host]
     return PlanInputs(
         job=job.spec,
         source=job.file.source,
-        target=target,
+        target=target.label,
         identity=new_identity(ctx, job.spec.name),
         facts=None,
         code=codes.get("job"),
@@ -96,10 +93,10 @@ def host_facts(
     )
 
 
-def refuse_data_on_host(job: Job, target: str) -> None:
+def require_no_host_data(job: Job, target: Target) -> None:
     """UsageError for `host:` data where the host does not exist yet."""
     for name in job.on_host:
-        raise _no_folder(job, name, target)
+        raise _no_folder(job, name, target.label)
 
 
 def _data(job: Job, name: str, is_local: bool) -> DataInput:

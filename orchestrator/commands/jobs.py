@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -40,18 +40,16 @@ class Job:
     def spec(self) -> JobSpec:
         return self.file.spec
 
-    def within(self, hours: float) -> Job:
-        """The same job, ended after so many hours."""
-        limits = msgspec.structs.replace(self.spec.limits, max_hours=hours)
-        spec = msgspec.structs.replace(self.spec, limits=limits)
-        return replace(self, file=msgspec.structs.replace(self.file, spec=spec))
-
     @property
     def code_folder(self) -> Path | None:
         """None for a trainer of ours whose job names no code."""
         if self.spec.code is not None:
             return self.base / self.spec.code
         return None if self.spec.trainer else self.base
+
+
+def with_max_hours(spec: JobSpec, hours: float) -> JobSpec:
+    return msgspec.structs.replace(spec, limits=msgspec.structs.replace(spec.limits, max_hours=hours))
 
 
 def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | None = None) -> Job:

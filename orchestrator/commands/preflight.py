@@ -10,6 +10,8 @@ import msgspec
 from orchestrator import process
 from orchestrator.commands import jobs
 from orchestrator.context import Context
+from orchestrator.core import plan as planning
+from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.plan import CheckStep
 from orchestrator.core.report import CheckReport
 from orchestrator.errors import GpujobError
@@ -41,6 +43,13 @@ def require_passed(ctx: Context, host: Host | None, store: Store, step: CheckSte
         codes = ", ".join(sorted({error.code for error in errors}))
         what = f"the check found {len(errors)} error(s): {codes}"
         raise GpujobError(what, errors[0].message, errors[0].fix)
+
+
+def check_on_client(ctx: Context, store: Store, inputs: PlanInputs, word: str) -> None:
+    """The checks that need no host: names, labels and splits."""
+    for step in planning.preflight_steps(inputs):
+        if isinstance(step, CheckStep) and step.on_client:
+            require_passed(ctx, None, store, step, word)
 
 
 def run(ctx: Context, host: Host | None, store: Store, step: CheckStep, fresh: bool = False) -> Outcome:

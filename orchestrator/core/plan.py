@@ -216,7 +216,7 @@ def _check_step(
     python: Interpreter | None,
     **fields: Any,
 ) -> CheckStep:
-    data = [(one.name, one.path_on_host(inputs.root), one.fingerprint) for one in inputs.data]
+    data = [(one.name, request.data[one.name], one.fingerprint) for one in inputs.data]
     key = check_key(trainers.tree, request, data, msgspec.to_builtins(python))
     return CheckStep(
         title,

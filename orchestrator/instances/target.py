@@ -30,7 +30,7 @@ class Ec2Target(Target):
 
     @property
     def label(self) -> str:
-        return self._word if self._word.startswith(PREFIX) else self.instance().label
+        return self._word
 
     @property
     def has_ended(self) -> bool:  # type: ignore[override]  # a value that is looked up

@@ -68,6 +68,7 @@ def type_in(
 ) -> Result:
     class ScriptedTarget(Target):
         needs_rsync = False
+        is_local = True
         label = host.label
 
         @contextlib.contextmanager
@@ -336,10 +337,10 @@ def test_a_budget_on_a_host_without_a_price_is_refused_as_a_flag_and_told_of_a_j
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = type_in(client, scripted(), *DEPLOY, "--budget", "10", monkeypatch=monkeypatch)
-    assert (refused.code, "--budget says nothing of scripted" in refused.err) == (2, True)
+    assert (refused.code, "the price of scripted is not known" in refused.err) == (2, True)
     words = (*DEPLOY, "--set", "limits.budget_usd=10")
     told = type_in(client, scripted(), *words, monkeypatch=monkeypatch)
-    assert (told.code, "limits.budget_usd says nothing of scripted" in told.err) == (0, True)
+    assert (told.code, "limits.budget_usd is ignored: the price of scripted" in told.err) == (0, True)
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "nan", "inf"])

@@ -1,0 +1,52 @@
+"""The EC2 instance that a deploy needs: quoted, previewed, launched once the user agreed to its price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.commands import preflight
+from orchestrator.context import Context
+from orchestrator.core import plan as planning
+from orchestrator.core.inputs import PlanInputs
+from orchestrator.core.plan import Step
+from orchestrator.core.spec import JobSpec
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.ensure import ensure, ensure_with_volume
+from orchestrator.instances.quote import Quote, quote
+from orchestrator.instances.region import Ingress
+from orchestrator.instances.target import Ec2Target
+from orchestrator.store import Store
+from orchestrator.targets.base import Target
+from orchestrator.view import plans
+
+
+def launch(
+    ctx: Context, region: str, inputs: PlanInputs, ingress: Ingress, word: str, dry_run: bool
+) -> Target | None:
+    """A ready instance for the job, as a target; None for a dry run, which prints the plan.
+
+    Names, labels and splits are checked first: that needs no GPU.
+    """
+    size = sum(data.bytes for data in inputs.data if data.upload)
+    offer = quote(inputs.job, region, ctx.now(), ctx.who, size)
+    if dry_run:
+        plan = planning.build(inputs)
+        plans.print_plan(ctx, replace(plan, steps=(_launch_step(offer, ingress), *plan.steps)))
+        return None
+    preflight.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
+    instance = ensure(Account(ctx), offer, ingress)
+    return Ec2Target(ctx, instance.label, [instance.region])
+
+
+def _launch_step(offer: Quote, ingress: Ingress) -> Step:
+    return Step(f"launch {' or '.join(offer.spec.types)}", "; ".join(offer.lines(str(ingress))[1:]))
+
+
+def launch_with_volume(ctx: Context, region: str, former: Target, job: JobSpec, ingress: Ingress) -> Target:
+    """A ready instance with the data volume of `former`, which has ended."""
+    account = Account(ctx)
+    offer = quote(job, region, ctx.now(), ctx.who, 0)
+    record = account.records.find_label(former.label)
+    assert record
+    instance = ensure_with_volume(account, record, offer, ingress)
+    return Ec2Target(ctx, instance.label, [instance.region])
