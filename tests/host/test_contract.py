@@ -14,20 +14,27 @@ import pytest
 from orchestrator import registry, source
 from orchestrator.commands import config
 from orchestrator.errors import NotFound
+from orchestrator.onhost import folders
+from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Refused
+from tests.host import add_a_target
 from tests.host.machines import log_in_to, new_machine
 from tests.support import Client
 
-TARGETS = ["local", *(pytest.param(name, marks=pytest.mark.sshd) for name in ("ssh", "openssh"))]
+TARGETS = ["local", "folder", *(pytest.param(name, marks=pytest.mark.sshd) for name in ("ssh", "openssh"))]
 RUN = "job-20261121T101112-1a2b"
-MARK = "c0ffee" * 5 + "00"
+MARK = f"c0ffee{os.getpid():026x}"  # `stop` ends every process with it, those of other tests too
 
 
 @pytest.fixture(params=TARGETS)
-def host(request: pytest.FixtureRequest, client: Client) -> Iterator[Host]:
-    """`ssh` goes by fabric and paramiko, `openssh` by the binary with a ControlMaster."""
-    if request.param == "local":
-        yield from connected(client, "local")
+def host(request: pytest.FixtureRequest, client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """`ssh` goes by fabric and paramiko, `openssh` by the binary with a ControlMaster.
+
+    `folder` is the target that docs/add-a-target.md builds.
+    """
+    if request.param in ("local", "folder"):
+        add_a_target.install(monkeypatch)
+        yield from connected(client, "local" if request.param == "local" else f"folder:{client.root}")
         return
     with new_machine(client) as machine:
         more = "  CertificateFile /none\n" if request.param == "openssh" else ""
@@ -82,6 +89,43 @@ def test_a_tree_arrives_whole_read_only_and_once(host: Host, client: Client) -> 
     assert host.ask("host_facts", trees=[tree.tree.hash])["trees"] == [tree.tree.hash]
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_data_arrives_complete_and_once(host: Host, client: Client, kind: str) -> None:
+    """Of a local host it is used in place, so that nothing is copied."""
+    source = client.write("sets/crema/a b/é.npz", "one").parent.parent
+    client.write("sets/crema/two.npz", "two" * 1000)
+    (source / "link.npz").symlink_to("two.npz")
+    source = source / "two.npz" if kind == "file" else source
+    fingerprint = folders.describe("crema", str(source), to_send=True).fingerprint
+    place = Path(host.place("x")).parent.parent / "data" / "crema" / fingerprint
+    before = helper.facts(host, [], uploads={"crema": fingerprint}).uploads
+    assert not before["crema"].present
+    moved: list[int] = []
+    for _ in range(2):
+        host.send_data("crema", fingerprint, source, moved.append)
+    if host.is_local:
+        assert not place.exists()
+        return
+    assert helper.facts(host, [], uploads={"crema": fingerprint}).uploads["crema"].present
+    assert [path.name for path in place.parent.iterdir()] == [fingerprint]
+    copies = {
+        path.relative_to(place).as_posix(): path.read_text() for path in place.rglob("*") if path.is_file()
+    }
+    two = {"two.npz": "two" * 1000}
+    assert copies == (two if kind == "file" else {"a b/é.npz": "one", "link.npz": "two" * 1000, **two})
+    assert sum(moved) > 0
+
+
+def test_data_that_changed_on_its_way_is_refused(host: Host, client: Client) -> None:
+    if host.is_local:
+        pytest.skip("data of this machine is used in place")
+    source = client.write("sets/crema/one.npz", "one").parent
+    with pytest.raises(Refused) as caught:
+        host.send_data("crema", "0" * 32, source, lambda count: None)
+    assert caught.value.kind == "changed"
+    assert not helper.facts(host, [], uploads={"crema": "0" * 32}).uploads["crema"].present
+
+
 def test_a_command_is_run_as_words_and_its_lines_come_one_by_one(host: Host) -> None:
     lines: list[str] = []
     words = ["sh", "-c", 'printf "%s\\n" "$0" "$1" "$X"; cat; echo bad >&2; exit 7', "a b", "$(id)"]
@@ -122,7 +166,7 @@ def test_a_run_is_started_seen_followed_and_stopped(host: Host) -> None:
 
 def test_a_start_beside_a_going_run_of_the_job_is_refused_and_leaves_nothing(host: Host) -> None:
     host.ask("start", spec=spec(), secrets={})
-    other = spec(id="job-20261121T101113-3c4d", mark="f00d" * 8)
+    other = spec(id="job-20261121T101113-3c4d", mark=f"f00d{os.getpid():028x}")
     with pytest.raises(Refused, match="already running") as caught:
         host.ask("start", spec=other, secrets={})
     assert (caught.value.kind, caught.value.details) == ("running", {"run": RUN})

@@ -1,0 +1,47 @@
+"""The code blocks of docs/add-a-target.md, as the modules that the page says they make."""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from types import ModuleType
+
+import pytest
+
+from orchestrator import registry
+from tests.support import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "add-a-target.md"
+_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BEFORE = "    from orchestrator.targets.ssh.host import SshTarget"
+
+
+def module_source() -> str:
+    """orchestrator/targets/folder.py"""
+    target, host, *methods, _ = _BLOCK.findall(PAGE.read_text("utf-8"))
+    return "\n".join([target, "", host, *(_indented(block) for block in methods)])
+
+
+def _indented(block: str) -> str:
+    return textwrap.indent(textwrap.dedent(block), "    ")
+
+
+def registry_source() -> str:
+    """orchestrator/registry.py with the lines of the page."""
+    text = (REPOSITORY / "orchestrator" / "registry.py").read_text("utf-8")
+    lines = _BLOCK.findall(PAGE.read_text("utf-8"))[-1]
+    assert text.count(_BEFORE) == 1
+    return text.replace(_BEFORE, _indented(lines) + _BEFORE)
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the page had been followed: for this test the registry knows `folder:`."""
+    for name, text in (
+        ("orchestrator.targets.folder", module_source()),
+        ("orchestrator.registry_with_folder", registry_source()),
+    ):
+        module = ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        exec(compile(text, f"{PAGE.name}:{name}", "exec"), module.__dict__)
+    monkeypatch.setattr(registry, "target", sys.modules["orchestrator.registry_with_folder"].target)
