@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainers import legacy, registry
+from trainers import registry
 from trainers.engine import config as options
 from trainers.engine import health
 from trainers.engine.check import FILES, FULL, Check, findings_of
@@ -157,9 +157,6 @@ def folders_of(described: Description, data: Mapping[str, str]) -> dict[str, Pat
 
 def _check_files(described: Description, request: Request, config: LoopConfig, verdict: Verdict) -> None:
     """Names, labels and splits."""
-    if registry.is_legacy(described.name):
-        legacy.check_files(described.name, request, config, verdict)
-        return
     module = registry.part(described.name, "file_checks")
     if module is None:
         return
@@ -186,9 +183,6 @@ def _check_all(
     from trainers.engine import distributed  # noqa: PLC0415 - imports torch
 
     verdict.add((), distributed.missing(config.device))
-    if registry.is_legacy(described.name):
-        legacy.check_all(described.name, kind, request, config, verdict, events)
-        return
     opened = _open(described, request, config, verdict, events, kind)
     checks = [c for c in registry.checks(described.name, kind) if c.tier == FULL]
     on_data = [check for check in checks if not check.on_model]
@@ -233,16 +227,6 @@ def _open(
 def prepare(name: str, request: Request, events: Events) -> tuple[dict[str, Any], int]:
     """Read the data into the cache, so that a training finds it there; the report."""
     described, verdict = registry.describe(name), Verdict()
-    if registry.is_legacy(name):
-        probes = legacy.module(name, "probes")
-        opened, findings, verdict.data = probes.inspect(
-            described.config(), request.data, request.work, events
-        )
-        verdict.add(probes.DATA_CODES, findings)
-        verdict.usable = opened is not None
-        listed = [finding.as_dict() for finding in findings]
-        report = {"v": VERSION, "event": "prepared", "findings": listed, "data": verdict.data}
-        return jsonable(report), verdict.exit_code
     trainer = _open(described, request, described.config(), verdict, events, None)
     if trainer is not None:
         for check in registry.checks(name):

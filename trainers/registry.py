@@ -102,8 +102,6 @@ def describe(name: str) -> Description:
 
 def part(name: str, word: str) -> ModuleType | None:
     """An optional module of a trainer, its own or one that it shares; None where it has none."""
-    if word == "file_checks" and is_legacy(name):
-        return None
     module = describe(name).shared.get(word, f"{_folder(name)}.{word}")
     return import_module(module) if find_spec(module) else None
 
@@ -122,16 +120,8 @@ def file_checks(name: str) -> list[Check]:
     return list(module.CHECKS) if module else []
 
 
-def is_legacy(name: str) -> bool:
-    return find_spec(f"{_folder(name)}.trainer") is None
-
-
 def trainer(name: str) -> "type[Trainer]":
     """A trainer's class. Imports torch."""
-    if is_legacy(name):
-        from trainers import legacy  # noqa: PLC0415
-
-        return legacy.Kind(name)  # type: ignore[return-value]
     from trainers.engine.trainer import Trainer  # noqa: PLC0415 - imports torch
 
     module = import_module(f"{_folder(name)}.trainer")

@@ -141,10 +141,7 @@ def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Tra
         group.barrier()
     try:
         data = kind.load(config, folders, run.cache, events)
-        if registry.is_legacy(name):
-            findings = kind.run_findings(data.listing)  # type: ignore[attr-defined]
-        else:
-            findings = preflight.findings_of_files(name, data.listing)
+        findings = preflight.findings_of_files(name, data.listing)
         if not all(data.splits[split] for split in ("train", "val")):
             empty = [finding for finding in findings if finding.code == "labels.nonempty"]
             raise DataUnusable(empty or [health.error("labels.nonempty", *preflight.EMPTY_SPLIT)])

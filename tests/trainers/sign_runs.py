@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers import legacy, preflight, registry
+from trainers import preflight, registry
 from trainers.data.sign import sample as writer
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.loop import TrainingLoop
 from trainers.preflight import Request
-from trainers.tasks.sign.task import SignTask
+from trainers.tasks.ctc_trainer import CTCTrainer
 
 TINY: dict[str, object] = {
     "preset": "tiny",
@@ -29,13 +29,13 @@ TRAINERS = ("i3d-teacher", "mobilenet-v3")
 
 
 def opened(name: str, data: Path, work: Path, **config: object) -> Any:
-    """The task of a trainer over the folders below `data`."""
+    """A trainer over the folders below `data`."""
     found = registry.describe(name).config(**{**TINY, **config})
     folders = {path.name: path for path in data.iterdir() if path.is_dir()}
-    return legacy.module(name, "task").open_task(found, folders, work, Silent())
+    return registry.trainer(name).open(found, folders, work, Silent())
 
 
-def trained(task: SignTask, root: Path, stop: int = 10**9) -> TrainingLoop:
+def trained(task: CTCTrainer, root: Path, stop: int = 10**9) -> TrainingLoop:
     """A run in this process, halted at a step."""
     trainer = TrainingLoop(
         task, root, Silent(), Group(torch.device("cpu")), halted=lambda s: s >= stop, talk=False

@@ -177,7 +177,7 @@ def test_a_folder_that_was_packed_before_version_2_is_read(tmp_path):
     task = runs.opened("i3d-teacher", tmp_path / "data", tmp_path / "w")
     assert task.fingerprint == "5d248569206df0dceb7fcc5b7ed6a818ded7a2d8b56f1ec89f9cd91ed3ce1517"
     assert task.data.cache.damaged() == {}
-    assert [refusal.why for refusal in task.data.refused] == [
+    assert [refusal.why for refusal in task.data.listing.refused] == [
         "the features are not (T, 6516) or (T, 1629): they are (9, 7)"
     ]
     raw = task.data.cache.raw("c")

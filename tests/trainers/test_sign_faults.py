@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import sign_runs as runs
 
+from trainers import registry
 from trainers.data import normalise
 from trainers.data.landmarks import ORDERS, RAW, Layout
 from trainers.data.refusal import Unusable
 from trainers.data.sign import reading
 from trainers.engine.health import DataUnusable
-from trainers.i3d_teacher.task import TeacherTask
+from trainers.i3d_teacher.trainer import TeacherTrainer
+from trainers.tasks.sign import ctc_checks
 
 TEACHER = "i3d-teacher"
 
@@ -42,13 +44,7 @@ def features(folder: Path, split: str = "train") -> list[Path]:
 
 
 def found_by_inspection(copy: Path, tmp_path: Path, **config: object) -> set[str]:
-    from trainers import legacy, registry  # noqa: PLC0415
-    from trainers.engine.events import Silent  # noqa: PLC0415
-
-    options = registry.describe(TEACHER).config(**{**runs.TINY, **config})
-    folders = {"phoenix": str(copy / "phoenix")}
-    _, findings, _ = legacy.module(TEACHER, "probes").inspect(options, folders, tmp_path / "work", Silent())
-    return {f.code for f in findings if f.severity == "error"}
+    return runs.errors(runs.check(TEACHER, copy, tmp_path / "work", **config))
 
 
 def test_columns_of_another_order_than_declared_are_refused(signs, tmp_path):
@@ -107,10 +103,10 @@ def test_a_sentence_too_short_for_its_glosses_is_named_and_not_trained_on(copy, 
     edit(corpus(copy, "train"), line, line + " REGEN REGEN" * 9)
     task = runs.opened(TEACHER, copy, tmp_path / "w")
     id = line.split("|")[0]
-    (refused,) = [refusal for refusal in task.data.refused if refusal.code == "ctc.length"]
-    assert refused.id == id
+    (refused,) = [refusal for refusal in task.data.listing.refused if refusal.code == "ctc.length"]
+    assert refused.source == id
     assert "CTC needs" in refused.detail
-    assert id not in [record.id for record in task.records["train"]]
+    assert id not in [record.id for record in task.splits["train"]]
 
 
 def test_a_gloss_that_calls_itself_the_blank_is_refused(copy, tmp_path):
@@ -152,31 +148,28 @@ def test_features_of_every_key_and_width_are_the_same_features(tmp_path):
     assert all(np.array_equal(held[0], other) for other in held[1:])
 
 
-class Twice(TeacherTask):
+class Twice(TeacherTrainer):
     """The dataset normalises, and the loop once more."""
 
     def frames(self, batch):
         return self.normaliser.apply(super().frames(batch))
 
 
-class Unnormalised(TeacherTask):
+class Unnormalised(TeacherTrainer):
     def frames(self, batch):
         right = super().frames(batch)
         return right.__class__(right.values * 100 + 7, right.lengths, right.normalised)
 
 
-class Shuffled(TeacherTask):
+class Shuffled(TeacherTrainer):
     """Glosses come apart from their features."""
 
-    def items(self, split):
-        right = super().items(split)
-        records = self.records[split]
-        right.task = self.replace()
-        right.task.records = {**self.records, split: [*records[1:], records[0]]}
-        return right
+    def unaugmented(self, split, index, epoch=0):
+        records = self.splits[split]
+        return super().unaugmented(split, (index + 1) % len(records), epoch)
 
 
-class Padded(TeacherTask):
+class Padded(TeacherTrainer):
     """Statistics of a sample over its padding."""
 
     def frames(self, batch):
@@ -189,29 +182,21 @@ class Padded(TeacherTask):
     ("task", "code"), [(Unnormalised, "norm.once"), (Shuffled, "label.match"), (Padded, "pad.invariance")]
 )
 def test_a_faulty_task_is_caught_by_its_own_probe(task, code, signs, signs_cache):
-    from trainers.tasks.sign import modelprobes, probes  # noqa: PLC0415
-
     right = runs.opened(TEACHER, signs, signs_cache)
-    asks = {
-        "norm.once": probes.normalised_once,
-        "label.match": probes.labels_match,
-        "pad.invariance": modelprobes.padding,
-    }
-    assert asks[code](right) == []
-    assert [f.code for f in asks[code](task(right.config, right.data))] == [code]
+    check = next(check for check in registry.checks(TEACHER) if check.code == code)
+    assert check.ask(right) == []
+    assert [f.code for f in check.ask(task(right.config, right.data))] == [code]
 
 
 def test_a_second_normalisation_raises(signs, signs_cache):
     right = runs.opened(TEACHER, signs, signs_cache)
     task = Twice(right.config, right.data)
     with pytest.raises(normalise.NormalisedTwice):
-        task.forward(task.build(), task.collate([task.items("train")[0, 0]]))
+        task.loss(task.build(), task.collate([task.sample("train", 0, 0)]))
 
 
 def test_statistics_without_a_floor_are_caught(signs, signs_cache):
-    from trainers.tasks.sign import probes  # noqa: PLC0415
-
     task = runs.opened(TEACHER, signs, signs_cache)
-    assert probes.std_floor(task) == []
+    assert ctc_checks.std_floor(task) == []
     task.normaliser.statistics.std[5] = 1e-9
-    assert [f.code for f in probes.std_floor(task)] == ["norm.std"]
+    assert [f.code for f in ctc_checks.std_floor(task)] == ["norm.std"]

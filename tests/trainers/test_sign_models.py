@@ -15,8 +15,8 @@ from trainers.i3d_teacher.model import PARAMETERS as TEACHERS
 from trainers.i3d_teacher.model import I3DTeacher
 from trainers.mobilenet_v3 import model as students
 from trainers.mobilenet_v3.model import Student
-from trainers.mobilenet_v3.task import StudentTask
-from trainers.tasks.sign import modelprobes
+from trainers.mobilenet_v3.trainer import StudentTrainer
+from trainers.tasks.sign import ctc_checks, network_checks
 
 LAYOUT = Layout.named("pose-face-hands")
 
@@ -53,21 +53,21 @@ def task(request, signs, signs_cache):
 def test_a_sentence_alone_answers_as_beside_a_longer_one(task, mode):
     model = task.build()
     model.train(mode == "train")
-    some = sorted((task.still("train")[0, i] for i in range(20)), key=lambda s: len(s.course.raw))
+    some = sorted((task.unaugmented("train", i) for i in range(20)), key=lambda s: len(s.course.raw))
     short, long = some[0], some[-1]
     assert len(long.course.raw) > len(short.course.raw) + 8
     with torch.no_grad():
-        alone, beside = (task.forward(model, collate(s)).logits[0] for s in ([short], [short, long]))
+        alone, beside = (task.loss(model, collate(s)).logits[0] for s in ([short], [short, long]))
     assert float((alone - beside[: len(alone)]).abs().max()) < 1e-5
 
 
 def test_the_output_is_exactly_as_long_as_declared_for_every_length(task):
-    assert modelprobes.exact_length(task, 301, (300,)) == []
+    assert network_checks.exact_length(task, 301, (300,)) == []
 
 
 def test_both_models_are_local_and_move_with_their_input(task):
-    assert modelprobes.far_to_near(task, task.build()) < 0.3
-    assert modelprobes.locality(task) + modelprobes.shift(task) == []
+    assert network_checks.far_to_near(task, task.build()) < 0.3
+    assert network_checks.locality(task) + network_checks.shift(task) == []
 
 
 class Collapsed(Student):
@@ -79,23 +79,22 @@ class Collapsed(Student):
         return ((right * frames.valid).sum(1, keepdim=True) / count).expand_as(right)
 
 
-class CollapsedTask(StudentTask):
-    @classmethod
-    def make(cls, config, words, layout):
-        return Collapsed(config.preset, words, layout, config.dropout)
+class CollapsedTask(StudentTrainer):
+    def model(self):
+        return Collapsed(self.config.preset, len(self.vocabulary), self.layout, self.config.dropout)
 
 
 def test_a_collapsed_student_is_caught_by_the_locality_probe_while_overfitting_one_batch_is_not(
     signs, signs_cache, monkeypatch
 ):
-    monkeypatch.setattr(modelprobes, "OVERFIT_SAMPLES", 1)
+    monkeypatch.setattr(ctc_checks, "OVERFIT_SAMPLES", 1)
     right = runs.opened("mobilenet-v3", signs, signs_cache)
     collapsed = CollapsedTask(right.config, right.data)
-    assert modelprobes.overfit(collapsed) == []
-    (found,) = modelprobes.locality(collapsed)
+    assert ctc_checks.overfit(collapsed) == []
+    (found,) = network_checks.locality(collapsed)
     assert found.code == "collapse.locality"
-    assert modelprobes.far_to_near(collapsed, collapsed.build()) > 0.8
-    assert modelprobes.locality(right) == []
+    assert network_checks.far_to_near(collapsed, collapsed.build()) > 0.8
+    assert network_checks.locality(right) == []
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 9])
@@ -119,22 +118,21 @@ def test_the_groups_come_from_the_layout_and_not_from_fixed_places():
 
 
 def test_frames_that_were_not_normalised_are_refused_by_the_models(task):
-    batch = collate([task.still("train")[0, 0]])
+    batch = collate([task.unaugmented("train", 0)])
     frames = parts.derive(batch.raw, batch.lengths)
     with pytest.raises(ValueError, match="without normalisation"):
         task.build()(frames, batch.keys)
 
 
 def test_an_augmented_sentence_is_a_function_of_its_epoch_and_never_too_short_for_its_glosses(task):
-    items = task.items("train")
     for index in range(task.size("train")):
-        first, again, later = items[1, index], items[1, index], items[2, index]
+        first, again, later = (task.sample("train", epoch, index) for epoch in (1, 1, 2))
         assert np.array_equal(first.course.raw, again.course.raw)
         assert first.target == later.target
         out = int(task.out_lengths(torch.tensor(len(first.course.raw))))
         assert out >= len(first.target)
     assert not np.array_equal(first.course.raw, later.course.raw)
-    zeros = task.still("train")[1, index].course.raw == 0
+    zeros = task.unaugmented("train", index).course.raw == 0
     assert (first.course.raw == 0).mean() == pytest.approx(zeros.mean(), abs=0.05)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trainers import __main__ as command
-from trainers import legacy
+from trainers import registry
 from trainers.engine import checkpoint
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "sign"
@@ -37,9 +37,9 @@ def old(request, tmp_path) -> tuple[str, Path]:
 
 def test_an_old_checkpoint_gives_the_logits_it_gave(old):
     name, folder = old
-    restored = legacy.module(name, "task").restore(checkpoint.read(folder))
+    restored = registry.trainer(name).restore(checkpoint.read(folder))
     logits, expected = restored.logits(features()), EXPECTED[name]
-    assert list(restored.vocabulary.words) == expected["classes"]
+    assert list(restored.classes) == expected["classes"]
     assert logits[0].tolist() == pytest.approx(expected["first"], abs=2e-3)
     assert logits.abs().sum(1).tolist() == pytest.approx(expected["row_sums"], rel=1e-3)
 

@@ -12,16 +12,15 @@ import torch
 import trainer_runs
 
 from trainers import __main__ as command
-from trainers import legacy
+from trainers import registry
 from trainers.data import packed
 from trainers.data.sign import pack
 from trainers.engine import checkpoint
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
-from trainers.preflight import Request
 from trainers.tasks import ctc
-from trainers.tasks.sign import probes
-from trainers.tasks.sign.words import WordErrors
+from trainers.tasks.sign import ctc_checks
+from trainers.tasks.sign.word_errors import WordErrors
 
 
 @pytest.fixture(scope="module")
@@ -77,27 +76,27 @@ def test_the_best_checkpoint_is_the_one_of_the_smallest_wer(signs, signs_cache, 
 
 def test_a_model_that_says_nothing_but_blanks_is_told_of_and_then_stopped():
     silent, speaking = (WordErrors({"emitting": share, "wer": 1.0}) for share in (0.0, 0.1))
-    assert silent.doubts(-1.0, 9, 4, 9000) == []
-    assert [f.severity for f in silent.doubts(-1.0, 10, 5, 9000)] == ["warning"]
-    assert [f.severity for f in silent.doubts(-1.0, 20, 15, 9000)] == ["error"]
-    assert silent.doubts(-1.0, 20, 15, 90) == []
-    assert speaking.doubts(-1.0, 20, 15, 9000) == []
+    assert silent.plateau(-1.0, 9, 4, 9000) == []
+    assert [f.severity for f in silent.plateau(-1.0, 10, 5, 9000)] == ["warning"]
+    assert [f.severity for f in silent.plateau(-1.0, 20, 15, 9000)] == ["error"]
+    assert silent.plateau(-1.0, 20, 15, 90) == []
+    assert speaking.plateau(-1.0, 20, 15, 9000) == []
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", runs.TRAINERS)
 def test_a_flat_start_is_of_the_first_epochs_of_training_alone(name, signs, signs_cache):
     task = runs.opened(name, signs, signs_cache, flat_start=2)
-    training = [task.collate([task.items("train")[epoch, i] for i in range(3)]) for epoch in (0, 1, 2)]
+    training = [task.collate([task.sample("train", epoch, i) for i in range(3)]) for epoch in (0, 1, 2)]
     assert [batch.flat for batch in training] == [True, True, False]
-    assert not any(items[0, 0].flat for items in (task.items("val"), task.still("train")))
+    assert not any(sample.flat for sample in (task.sample("val", 0, 0), task.unaugmented("train", 0)))
     model, lengths = task.build().eval(), task.out_lengths(training[0].lengths)
-    said = task.forward(model, training[0])
+    said = task.loss(model, training[0])
     log_probs = said.logits.log_softmax(-1)
     assert float(said.loss) == pytest.approx(
         float(ctc.flat_losses(log_probs, lengths, training[0].targets).sum())
     )
-    assert float(task.forward(model, training[0]._replace(flat=False)).loss) == pytest.approx(
+    assert float(task.loss(model, training[0]._replace(flat=False)).loss) == pytest.approx(
         float(ctc.losses(log_probs, lengths, training[0].targets).sum())
     )
 
@@ -106,7 +105,7 @@ def test_a_flat_start_is_of_the_first_epochs_of_training_alone(name, signs, sign
 def test_the_first_loss_is_that_of_ctc_whatever_a_run_begins_with(name, signs, taught, signs_cache):
     data, name = (taught, "mobilenet-v3") if name == "distilled" else (signs, name)
     task = runs.opened(name, data, signs_cache, flat_start=2)
-    assert probes.first_loss(task.alone()) == []
+    assert ctc_checks.first_loss(task) == []
 
 
 @pytest.mark.parametrize(("warmup", "flat", "settled"), [(1.5, 0, 2), (1.5, 6, 6), (5.0, 2, 5)])
@@ -120,25 +119,25 @@ def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache
     alone, both = (runs.opened("mobilenet-v3", data, signs_cache) for data in (signs, taught))
     assert both.fingerprint.startswith(alone.fingerprint)
     assert both.fingerprint != alone.fingerprint
-    model, batch = both.build().eval(), both.collate([both.items("train")[0, i] for i in range(3)])
-    half, only = (both.replace(distill=share).forward(model, batch).loss for share in (0.5, 0.0))
+    model, batch = both.build().eval(), both.collate([both.sample("train", 0, i) for i in range(3)])
+    half, only = (both.replace(distill=share).loss(model, batch).loss for share in (0.5, 0.0))
     assert batch.teacher.shape == (*batch.raw.shape[:2], len(both.vocabulary))
-    untaught = alone.forward(model, batch._replace(teacher=None)).loss
+    untaught = alone.loss(model, batch._replace(teacher=None)).loss
     assert float(only) == pytest.approx(float(untaught))
     assert float(half) != pytest.approx(float(only))
     copies = both.replace(distill=1.0, temperature=1.0)
     said = model(both.frames(batch), batch.keys).float()
     same = batch._replace(teacher=said.detach())
-    assert float(copies.forward(model, same).loss) == pytest.approx(0.0, abs=1e-3)
+    assert float(copies.loss(model, same).loss) == pytest.approx(0.0, abs=1e-3)
 
 
 def test_the_check_of_a_taught_student_with_a_flat_start_looks_at_what_comes_after_it(
     taught, signs_cache, tmp_path
 ):
     task = runs.opened("mobilenet-v3", taught, signs_cache, flat_start=50)
-    asked = dict(probes.probes(task, task.config, Request({}, {}, "full", tmp_path)))
+    checks = {check.code: check for check in registry.checks("mobilenet-v3")}
     assert not {"distill", "temperature"} & task.config.read()
-    assert asked["grad.flow"]() == []
+    assert checks["grad.flow"].ask(task) == []
     assert {"distill", "temperature"} <= task.config.read()
 
 
@@ -146,7 +145,7 @@ def test_a_teachers_logits_are_computed_once(taught, signs_cache, monkeypatch):
     first = runs.opened("mobilenet-v3", taught, signs_cache)
     monkeypatch.setattr("trainers.mobilenet_v3.teacher._compute", lambda *_: pytest.fail("computed twice"))
     again = runs.opened("mobilenet-v3", taught, signs_cache)
-    id = first.records["train"][0].id
+    id = first.splits["train"][0].id
     assert np.array_equal(first.teacher.logits(id), again.teacher.logits(id))
 
 
@@ -163,7 +162,7 @@ def test_two_runs_may_begin_with_the_same_teacher_at_once(taught, tmp_path, monk
 
     monkeypatch.setattr(packed, "_publish", late)
     first = make()
-    id = first.records["train"][0].id
+    id = first.splits["train"][0].id
     assert np.array_equal(first.teacher.logits(id), other[0].teacher.logits(id))
     assert [path for path in (tmp_path / "work").iterdir() if path.suffix == ".tmp"] == []
 
@@ -216,7 +215,7 @@ def test_packed_data_obeys_the_options_and_reads_all_that_it_says(signs, tmp_pat
     pack.run({"phoenix": signs / "phoenix"}, tmp_path, 0, Silent())
     task = runs.opened("i3d-teacher", tmp_path, tmp_path / "w", min_frames=40)
     assert min(task.data.cache.rows[r.id].steps for r in task.data.records) >= 40
-    assert "has fewer than 40 frames" in {refusal.reason for refusal in task.data.refused}
+    assert "has fewer than 40 frames" in {refusal.reason for refusal in task.data.listing.refused}
     assert "min_frames" in task.config.read()
 
 
@@ -252,7 +251,7 @@ def test_features_of_a_folder_that_is_no_utf8_are_read(signs, tmp_path):
 def test_files_that_are_not_packed_train_the_same(signs, signs_cache, tmp_path):
     packed, files = (runs.opened("i3d-teacher", signs, signs_cache, pack=pack) for pack in (True, False))
     assert files.fingerprint == packed.fingerprint
-    a, b = packed.items("train")[1, 3], files.items("train")[1, 3]
+    a, b = packed.sample("train", 1, 3), files.sample("train", 1, 3)
     assert np.array_equal(a.course.raw, b.course.raw)
 
 
@@ -276,8 +275,8 @@ def test_a_checkpoint_decodes_with_the_n_grams_it_was_trained_with(signs, signs_
     task = runs.opened("i3d-teacher", signs, signs_cache, **options)
     runs.trained(task, tmp_path)
     held = checkpoint.read(tmp_path / (tmp_path / "last").read_text().strip())
-    restored = legacy.module("i3d-teacher", "task").restore(held)
-    sample = task.still("val")[0, 0]
+    restored = registry.trainer("i3d-teacher").restore(held)
+    sample = task.unaugmented("val", 0)
     logits = restored.logits(sample.course.raw)
     assert restored.glosses(logits) == task.decoder.words(logits.log_softmax(-1).numpy())
     assert restored.decoder.model.counts == task.decoder.model.counts

@@ -9,7 +9,10 @@ from typing import Any
 
 from trainers.blendshapes import files
 from trainers.blendshapes.config import Config
-from trainers.blendshapes.files import Listing, Refusal, Row
+from trainers.blendshapes.files import Listing, Row
+from trainers.data import refusal_checks
+from trainers.data.refusal import Refusal
+from trainers.data.refusal_checks import nonempty
 from trainers.engine import health
 from trainers.engine.check import Check, on_files
 from trainers.engine.health import Finding
@@ -38,39 +41,28 @@ class Survey:
         """Split to its rows."""
         return files.by_split(self.records, self.split_of)
 
+    @property
+    def found(self) -> int:
+        """Rows, used or not."""
+        return self.listing.found
+
+    @property
+    def max_refused(self) -> float:
+        """The largest share of broken rows."""
+        return self.config.max_refused
+
+    noun = "rows"
+    needed = "there must be CSV or NPZ files with rows of every class for train and val"
+
     def report(self) -> dict[str, Any]:
-        """The `data` of the report: counts, refused rows (five a reason), tables."""
-        named: list[dict[str, str]] = []
-        for reason, _, _ in files.reasons(self.refused):
-            some = [refusal for refusal in self.refused if refusal.reason == reason][:5]
-            named += [{"file": _place(refusal), "why": refusal.why} for refusal in some]
-        tables = [_class_table(self.splits, self.config), _reason_table(self.refused)]
-        counts = {"found": self.listing.found, "used": len(self.records)}
-        return {**counts, "refused": named, "tables": tables}
+        """The `data` of the report: counts, refused rows, tables."""
+        return refusal_checks.report(self, [_class_table(self.splits, self.config)])
 
 
 def scan(folders: Mapping[str, Path], config: Config) -> Survey:
     """The rows of the folders."""
     listing = files.scan(folders, config)
     return Survey(listing, files.split_rows(listing.rows, config), config)
-
-
-def no_rows(survey: Survey, split: str) -> list[Finding]:
-    """A split without a row, and why: the commonest reasons, each with its first row."""
-    why = "; ".join(
-        f"{count} x {reason} (first: {first.where}{' - ' + first.detail if first.detail else ''})"
-        for reason, count, first in list(files.reasons(survey.refused))[:5]
-    )
-    message = f"{split} holds no row; {survey.listing.found} were found. {why or 'No row was refused'}"
-    fix = "there must be CSV or NPZ files with rows of every class for train and val"
-    return [health.error("labels.nonempty", message, fix, "data")]
-
-
-def nonempty(survey: Survey) -> list[Finding]:
-    """Train and val hold rows."""
-    if not any(survey.splits.values()):
-        return no_rows(survey, "the data")
-    return [f for split in ("train", "val") if not survey.splits[split] for f in no_rows(survey, split)]
 
 
 def refusals(survey: Survey, code: str) -> list[Finding]:
@@ -85,7 +77,7 @@ def refusals(survey: Survey, code: str) -> list[Finding]:
     if not some:
         return []
     files_refused = [refusal for refusal in some if not refusal.line]
-    text = "; ".join(f"{r.where}: {r.why}" for r in (files_refused or some)[:5])
+    text = "; ".join(f"{r.name}: {r.why}" for r in (files_refused or some)[:5])
     if files_refused:
         return [health.error(code, text, "repair or remove the file")]
     counts = Counter(refusal.code for refusal in broken)
@@ -229,10 +221,6 @@ CHECKS = (
 )
 
 
-def _place(refusal: Refusal) -> str:
-    return f"{refusal.path}:{refusal.line}" if refusal.line else str(refusal.path)
-
-
 def _class_table(splits: Mapping[str, Sequence[Row]], config: Config) -> dict[str, Any]:
     counts = {split: Counter(row.label for row in rows_of) for split, rows_of in splits.items()}
     rows = [[name, *(str(counts[split][name]) for split in splits)] for name in config.classes]
@@ -240,9 +228,4 @@ def _class_table(splits: Mapping[str, Sequence[Row]], config: Config) -> dict[st
     shares = [max(counts[s].values(), default=0) / max(1, len(splits[s])) for s in splits]
     rows.append(["majority baseline", *(f"{share:.3f}" for share in shares)])
     rows.append(["groups", *(str(len({row.group for row in rows_of})) for rows_of in splits.values())])
-    return {"title": "Rows by class", "columns": ["class", *splits], "rows": rows}
-
-
-def _reason_table(refused: Sequence[Refusal]) -> dict[str, Any]:
-    rows = [[reason, str(count), first.where] for reason, count, first in files.reasons(refused)]
-    return {"title": "Rows not used", "columns": ["why", "rows", "first"], "rows": rows}
+    return refusal_checks.table("Rows by class", ("class", *splits), rows)

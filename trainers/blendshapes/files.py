@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from trainers.blendshapes import names
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.names import EXTRA, LABEL
 from trainers.data import splits, walk
-from trainers.data.refusal import Reasoned, Unusable
+from trainers.data.refusal import Refusal, Unusable
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,6 @@ class Row:
         if self.person:
             return f"group {self.person}"
         return f"picture {self.source}" if self.source else f"face {self.content}"
-
-
-@dataclass(frozen=True)
-class Refusal(Reasoned):
-    """A row (or file, line 0) that is not used. `broken` ones count against max_refused."""
-
-    path: Path
-    line: int
-    code: str
-    reason: str
-    detail: str
-    broken: bool = True
-
-    @property
-    def where(self) -> str:
-        """As a person finds it."""
-        return f"{self.path.name}:{self.line}" if self.line else self.path.name
 
 
 @dataclass(frozen=True)
@@ -161,7 +144,7 @@ class _Frame:
 
 def _row(frame: _Frame, line: int, cells: Sequence[str]) -> Row | Refusal:
     def refuse(code: str, reason: str, detail: str = "") -> Refusal:
-        return Refusal(frame.path, line, code, reason, detail)
+        return Refusal(str(frame.path), code, reason, detail, line=line)
 
     if len(cells) != len(frame.found):
         detail = f"{len(cells)} of {len(frame.found)}"
@@ -203,7 +186,7 @@ def scan(folders: Mapping[str, Path], config: Config) -> Listing:
         try:
             ordered, entries = read(path, wanted, name=name)
         except Unusable as fault:
-            refused.append(Refusal(path, 0, fault.code, fault.reason, fault.detail))
+            refused.append(Refusal.of(path, fault))
             found += 1
             continue
         found += len(entries)
@@ -238,7 +221,7 @@ def _classed(entry: Row | Refusal, config: Config) -> Row | Refusal:
     if config.others == names.OTHER:
         return replace(entry, label=names.OTHER)
     reason = f"left out by the option others: {config.others}"
-    return Refusal(entry.path, entry.line, "labels.parse", reason, entry.label, broken=False)
+    return Refusal(str(entry.path), "labels.parse", reason, entry.label, False, entry.line)
 
 
 def split_rows(rows: Sequence[Row], config: Config) -> dict[str, str]:
@@ -283,11 +266,3 @@ def by_split(rows: Sequence[Row], home: Mapping[str, str]) -> dict[str, list[Row
     for row in rows:
         held[home[row.id]].append(row)
     return held
-
-
-def reasons(refused: Sequence[Refusal]) -> Iterator[tuple[str, int, Refusal]]:
-    """Each reason with its count and first row, the commonest first."""
-    counts = Counter(refusal.reason for refusal in refused)
-    first = {refusal.reason: refusal for refusal in reversed(refused)}
-    for reason, count in counts.most_common():
-        yield reason, count, first[reason]

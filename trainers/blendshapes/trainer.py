@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from trainers.blendshapes import checks, file_checks, files, names
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.data import Balanced, Data, values_of
-from trainers.blendshapes.files import Refusal, Row
+from trainers.blendshapes.files import Row
 from trainers.blendshapes.model import Answering, Blendshapes
-from trainers.data import normalise
+from trainers.data import normalise, refusal_checks
+from trainers.data.refusal import Refusal
 from trainers.engine import metrics, rng
 from trainers.engine.check import Check
 from trainers.engine.checkpoint import Checkpoint, Damaged
@@ -180,7 +181,7 @@ class BlendshapesTrainer(ClassifierTrainer):
 
     def no_records(self, data: Data, split: str) -> list[Finding]:
         """With what was refused."""
-        return file_checks.no_rows(data.listing, split)
+        return refusal_checks.no_samples(data.listing, split)
 
     def exportable(self, saved: Checkpoint) -> Exportable:
         """Raw blendshapes in, normalised inside."""

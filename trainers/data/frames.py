@@ -46,7 +46,7 @@ class FrameNormaliser:
         if kind not in KINDS or (kind == "global") != (statistics is not None):
             raise ValueError(f"normalisation `{kind}` and its statistics do not fit together")
         self.kind, self.statistics = kind, statistics
-        self._there: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._statistics_on: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def apply(self, frames: Frames) -> Frames:
         """The frames normalised and marked; padding stays zero. Raises NormalisedTwice."""
@@ -61,23 +61,23 @@ class FrameNormaliser:
         return replace(frames, values=values * frames.valid, normalised=TAGS[self.kind])
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        if device not in self._there:
+        if device not in self._statistics_on:
             assert self.statistics is not None
-            held = (self.statistics.mean, self.statistics.std)
-            mean, std = (torch.from_numpy(np.asarray(part)).to(device) for part in held)
-            self._there[device] = (mean, std)
-        return self._there[device]
+            parts = (self.statistics.mean, self.statistics.std)
+            mean, std = (torch.from_numpy(np.asarray(part)).to(device) for part in parts)
+            self._statistics_on[device] = (mean, std)
+        return self._statistics_on[device]
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest."""
-        held = {} if self.statistics is None else self.statistics.as_dict()
-        return {**held, "applied": self.kind}
+        statistics = {} if self.statistics is None else self.statistics.as_dict()
+        return {**statistics, "applied": self.kind}
 
     @classmethod
-    def from_dict(cls, held: dict[str, Any]) -> "FrameNormaliser":
+    def from_dict(cls, value: dict[str, Any]) -> "FrameNormaliser":
         """Back from the manifest."""
-        kind = held["applied"]
-        return cls(kind, normalise.Normaliser.from_dict(held) if kind == "global" else None)
+        kind = value["applied"]
+        return cls(kind, normalise.Normaliser.from_dict(value) if kind == "global" else None)
 
 
 def _by_sample(values: Tensor, valid: Tensor) -> Tensor:

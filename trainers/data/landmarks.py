@@ -52,10 +52,10 @@ class Layout:
         return cls(groups)
 
     @classmethod
-    def from_dict(cls, held: dict[str, Sequence[int]]) -> "Layout":
+    def from_dict(cls, value: dict[str, Sequence[int]]) -> "Layout":
         """Back from JSON. Raises BadLayout."""
         try:
-            return cls({name: (int(first), int(end)) for name, (first, end) in held.items()})
+            return cls({name: (int(first), int(end)) for name, (first, end) in value.items()})
         except (AttributeError, TypeError, ValueError) as fault:
             raise BadLayout(f"a layout maps each group to [first, end]: {fault}") from fault
 

@@ -70,12 +70,12 @@ class Normaliser:
         }
 
     @classmethod
-    def from_dict(cls, held: dict[str, Any]) -> "Normaliser":
+    def from_dict(cls, value: dict[str, Any]) -> "Normaliser":
         """Back from the manifest."""
-        if held["kind"] != TAG:
-            raise ValueError(f"this version knows no normalisation `{held['kind']}`")
-        mean, std = (np.array(held[key], dtype=np.float32) for key in ("mean", "std"))
-        return cls(mean, std, held["fitted_on"])
+        if value["kind"] != TAG:
+            raise ValueError(f"this version knows no normalisation `{value['kind']}`")
+        mean, std = (np.array(value[key], dtype=np.float32) for key in ("mean", "std"))
+        return cls(mean, std, value["fitted_on"])
 
 
 def fit(arrays: Iterable[np.ndarray], names: Sequence[str]) -> Normaliser:

@@ -42,14 +42,14 @@ class Sentence:
 
 def protocols(folder: Path) -> dict[str, dict[str, Path]]:
     """The protocols whose files lie below a folder: name to {train, dev, test: file}."""
-    found: dict[str, dict[str, Path]] = {}
+    protocols: dict[str, dict[str, Path]] = {}
     for name, pattern in PATTERNS.items():
         for place in PLACES:
             files = {part: folder / place / pattern.format(part=part) for part in PARTS}
-            there = {part: path for part, path in files.items() if path.is_file()}
-            if there:
-                found.setdefault(name, there)
-    return found
+            existing = {part: path for part, path in files.items() if path.is_file()}
+            if existing:
+                protocols.setdefault(name, existing)
+    return protocols
 
 
 def read(files: Mapping[str, Path]) -> list[Sentence]:
@@ -75,25 +75,25 @@ def _read(path: Path, split: str) -> list[Sentence]:
     if not rows:
         raise BadCorpus(f"{path.name} is empty")
     places = _places(rows[0], path)
-    found = []
+    sentences = []
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(rows[0]):
             raise BadCorpus(f"{path.name}:{number} has {len(row)} columns, the first line {len(rows[0])}")
         id, signer, glosses = (row[places[name]].strip() for name in _COLUMNS)
         if not id or "/" in id or id.startswith("."):
             raise BadCorpus(f"{path.name}:{number}: {id!r} cannot be an id")
-        found.append(Sentence(id, split, signer, tuple(glosses.split())))
-    return found
+        sentences.append(Sentence(id, split, signer, tuple(glosses.split())))
+    return sentences
 
 
 def _places(header: Sequence[str], path: Path) -> dict[str, int]:
     names = [name.strip().lower() for name in header]
     places = {}
-    for wanted, spellings in _COLUMNS.items():
+    for column, spellings in _COLUMNS.items():
         place = next((names.index(word) for word in spellings if word in names), None)
         if place is None:
             raise BadCorpus(f"{path.name}:1 has no column {' or '.join(spellings)}: {'|'.join(header)}")
-        places[wanted] = place
+        places[column] = place
     return places
 
 
@@ -126,11 +126,11 @@ def official(glosses: Sequence[str], protocol: str) -> list[str]:
     PHOENIX-2014 (both protocols): markers go, prefixes and -PLUSPLUS are stripped, spelling variants
     unified, letters joined by +, neighbours that repeat merged. 2014-T strips less and merges all.
     """
-    held = [gloss for gloss in glosses if not _MARKER.fullmatch(gloss)]
+    glosses = [gloss for gloss in glosses if not _MARKER.fullmatch(gloss)]
     if protocol == "14t":
-        words = [re.sub(r"^([A-Z]+)RAUM$", r"\1", _STRIPPED_14T.sub("", gloss)) for gloss in held]
+        words = [re.sub(r"^([A-Z]+)RAUM$", r"\1", _STRIPPED_14T.sub("", gloss)) for gloss in glosses]
         return _merged([word for word in words if word], re.compile(".+"))
-    words = [_STRIPPED_14.sub("", gloss) for gloss in held]
+    words = [_STRIPPED_14.sub("", gloss) for gloss in glosses]
     words = [word.replace("S0NNE", "SONNE").replace("HABEN2", "HABEN") for word in words if word]
     words = [f"{word}-BILDSCHIRM" if word.endswith("ZEIGEN") else word for word in _joined(words)]
     return _merged([_RAUM.sub(r"\1", word) for word in words], _PLAIN)
@@ -138,21 +138,21 @@ def official(glosses: Sequence[str], protocol: str) -> list[str]:
 
 def _joined(words: Sequence[str]) -> list[str]:
     """`WIE AUSSEHEN` as one word, and letters that are spelled one after the other as `A+B`."""
-    found: list[str] = []
+    merged: list[str] = []
     for word in words:
-        last = found[-1] if found else ""
+        last = merged[-1] if merged else ""
         if (last, word) == ("WIE", "AUSSEHEN"):
-            found[-1] = "WIE-AUSSEHEN"
+            merged[-1] = "WIE-AUSSEHEN"
         elif _LETTERS.fullmatch(last.rsplit("+", 1)[-1]) and _LETTERS.fullmatch(word.split("+", 1)[0]):
-            found[-1] = f"{last}+{word}"
+            merged[-1] = f"{last}+{word}"
         else:
-            found.append(word)
-    return found
+            merged.append(word)
+    return merged
 
 
 def _merged(words: Sequence[str], which: "re.Pattern[str]") -> list[str]:
-    found: list[str] = []
+    merged: list[str] = []
     for word in words:
-        if not (found and word == found[-1] and which.fullmatch(word)):
-            found.append(word)
-    return found
+        if not (merged and word == merged[-1] and which.fullmatch(word)):
+            merged.append(word)
+    return merged

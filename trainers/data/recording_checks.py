@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from trainers.data import emotions, recordings
-from trainers.data.recordings import Record, Refusal
+from trainers.data import emotions, recordings, refusal_checks
+from trainers.data.recordings import Record
+from trainers.data.refusal import Refusal
+from trainers.data.refusal_checks import nonempty, refusals, refused_by, table
 from trainers.engine import health
-from trainers.engine.check import Check, on_files
+from trainers.engine.check import on_files
 from trainers.engine.health import Finding
 
 Splits = Mapping[str, Sequence[Record]]
@@ -34,6 +36,8 @@ class Survey:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What else the report says of the data."""
 
+    noun = "files"
+
     @cached_property
     def splits(self) -> dict[str, list[Record]]:
         """Split to its records."""
@@ -41,47 +45,13 @@ class Survey:
 
     def report(self) -> dict[str, Any]:
         """The `data` of the report: counts, refused files (five a reason), tables."""
-        return {**report(self.found, self.records, self.refused, self.splits), **self.facts}
+        tables = [_class_table(self.splits), _actor_table(self.splits)]
+        return {**refusal_checks.report(self, tables), **self.facts}
 
-
-def no_samples(survey: Survey, split: str) -> list[Finding]:
-    """A split without a sample, and why: the commonest reasons, each with its first file."""
-    reasons = "; ".join(
-        f"{count} x {reason} (first: {first.path.name}{' - ' + first.detail if first.detail else ''})"
-        for reason, count, first in recordings.reasons(survey.refused)[:5]
-    )
-    message = f"{split} holds no sample; {survey.found} files were found. {reasons or 'No file was refused'}"
-    fix = f"look at these files; there must be {survey.files} below the data folders, of some actors each"
-    return [health.error("labels.nonempty", message, fix, "data")]
-
-
-def nonempty(survey: Survey) -> list[Finding]:
-    """Train and val hold samples."""
-    if not any(survey.splits.values()):
-        return no_samples(survey, "the data")
-    return [f for split in ("train", "val") if not survey.splits[split] for f in no_samples(survey, split)]
-
-
-def refusals(survey: Survey, code: str) -> list[Finding]:
-    """A finding about the files that the rule `code` refused; an error once too many files are broken."""
-    broken = [refusal for refusal in survey.refused if refusal.broken]
-    some = [refusal for refusal in broken if refusal.code == code]
-    if not some:
-        return []
-    names = "; ".join(f"{r.path.name}: {r.why}" for r in some[:5])
-    message = f"{len(some)} of {survey.found} files are not used. {names}"
-    if len(broken) > survey.max_refused * survey.found:
-        fix = f"repair or remove them; max_refused allows {survey.max_refused:.0%} of the files"
-        return [health.error(code, message, fix, "max_refused")]
-    if code == "label.match":
-        fix = "files and labels came apart: find out how before any training"
-        return [health.error(code, message, fix)]
-    return [health.info(code, message, "nothing, or repair them")]
-
-
-def refused_by(code: str, line: str) -> Check:
-    """A check that reports what a rule refused."""
-    return on_files(code, lambda survey: refusals(survey, code), line)
+    @property
+    def needed(self) -> str:
+        """What to do where there is no recording."""
+        return f"look at these files; there must be {self.files} below the data folders, of some actors each"
 
 
 def parse(survey: Survey) -> list[Finding]:
@@ -130,29 +100,13 @@ CHECKS = (
 )
 
 
-def report(
-    found: int, records: Sequence[Record], refused: Sequence[Refusal], splits: Splits
-) -> dict[str, Any]:
-    """See Survey.report."""
-    named: list[dict[str, str]] = []
-    for reason, _, _ in recordings.reasons(refused):
-        some = [refusal for refusal in refused if refusal.reason == reason][:5]
-        named += [{"file": str(refusal.path), "why": refusal.why} for refusal in some]
-    tables = [_class_table(splits), _actor_table(splits), _reason_table(refused)]
-    return {"found": found, "used": len(records), "refused": named, "tables": tables}
-
-
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> dict[str, Any]:
-    return {"title": title, "columns": columns, "rows": rows}
-
-
 def _class_table(splits: Splits) -> dict[str, Any]:
     counts = {split: Counter(record.label for record in records) for split, records in splits.items()}
     rows = [[name, *(str(counts[split][name]) for split in splits)] for name in emotions.CLASSES]
     rows.append(["all", *(str(len(records)) for records in splits.values())])
     shares = [max(counts[s].values(), default=0) / max(1, len(splits[s])) for s in splits]
     rows.append(["majority baseline", *(f"{share:.3f}" for share in shares)])
-    return _table("Samples by class", ["class", *splits], rows)
+    return table("Samples by class", ("class", *splits), rows)
 
 
 def _actor_table(splits: Splits) -> dict[str, Any]:
@@ -162,9 +116,4 @@ def _actor_table(splits: Splits) -> dict[str, Any]:
         spread = f"{min(counts.values())} to {max(counts.values())}" if counts else "-"
         names = health.first(sorted(counts), 6) or "-"
         rows.append([split, str(len(counts)), spread, names])
-    return _table("Actors by split", ["split", "actors", "samples each", "who"], rows)
-
-
-def _reason_table(refused: Sequence[Refusal]) -> dict[str, Any]:
-    rows = [[reason, str(count), first.path.name] for reason, count, first in recordings.reasons(refused)]
-    return _table("Files not used", ["why", "files", "first"], rows)
+    return table("Actors by split", ("split", "actors", "samples each", "who"), rows)

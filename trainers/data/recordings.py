@@ -4,14 +4,14 @@ A label and the file it belongs to are one record from here to the batch.
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from trainers.data import emotions, splits, walk
-from trainers.data.refusal import Reasoned
+from trainers.data.refusal import Refusal
 
 
 class Choices(Protocol):
@@ -79,17 +79,6 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Refusal(Reasoned):
-    """A file that is not used. `broken` ones count against max_refused; others an option left out."""
-
-    path: Path
-    code: str
-    reason: str
-    detail: str
-    broken: bool = True
-
-
-@dataclass(frozen=True)
 class Listing:
     """What the names alone tell: `records` in the order of their ids."""
 
@@ -135,17 +124,17 @@ def _entry(path: Path, choices: Choices, stem: Callable[[str], str]) -> Record |
     try:
         name = emotions.parse(stem(path.name))
     except emotions.BadName as fault:
-        return Refusal(path, "labels.parse", "the name tells no label", str(fault))
+        return Refusal(str(path), "labels.parse", "the name tells no label", str(fault))
     bad = emotions.KNOWN_BAD.get(str(name))
     if bad:
-        return Refusal(path, "labels.parse", "listed as broken by CREMA-D", bad, broken=False)
+        return Refusal(str(path), "labels.parse", "listed as broken by CREMA-D", bad, broken=False)
     label, left_out_by = label_of(name, choices)
     if label is None:
         reason = f"left out by the option {left_out_by}"
-        return Refusal(path, "labels.parse", reason, "", broken=False)
+        return Refusal(str(path), "labels.parse", reason, "", broken=False)
     if not path.is_file():
         what, whither = ("a link to nothing", str(path.readlink())) if path.is_symlink() else ("no file", "")
-        return Refusal(path, "files.there", f"is {what}", whither)
+        return Refusal(str(path), "files.there", f"is {what}", whither)
     return Record(f"{name.dataset}/{name}", path, name, label)
 
 
@@ -171,34 +160,27 @@ def _preference(record: Record) -> tuple[bool, str, str]:
 def _double(first: Record, other: Record) -> Refusal:
     if first.id == other.id:
         detail = f"{first.path} has the same name"
-        return Refusal(other.path, "labels.parse", "the name occurs twice", detail)
+        return Refusal(str(other.path), "labels.parse", "the name occurs twice", detail)
     reason = "left out by the option twins: one"
-    return Refusal(other.path, "labels.parse", reason, f"the take of {first.id}", broken=False)
+    return Refusal(str(other.path), "labels.parse", reason, f"the take of {first.id}", broken=False)
 
 
 def split_records(records: Sequence[Record], choices: Choices) -> dict[str, str]:
     """Record id to split; whole actors, and a function of their names and the seed alone."""
     strata = {record.actor: record.name.stratum for record in records}
-    home = splits.by_actor(strata, choices.seed, choices.val_share, choices.test_share)
-    return {record.id: home[record.actor] for record in records}
+    split_of = splits.by_actor(strata, choices.seed, choices.val_share, choices.test_share)
+    return {record.id: split_of[record.actor] for record in records}
 
 
-def by_split(records: Sequence[Record], home: Mapping[str, str]) -> dict[str, list[Record]]:
+def by_split(records: Sequence[Record], split_of: Mapping[str, str]) -> dict[str, list[Record]]:
     """Split to its records, in their order."""
-    held: dict[str, list[Record]] = {split: [] for split in splits.SPLITS}
+    members: dict[str, list[Record]] = {split: [] for split in splits.SPLITS}
     for record in records:
-        held[home[record.id]].append(record)
-    return held
+        members[split_of[record.id]].append(record)
+    return members
 
 
-def fingerprint(records: Sequence[Record], home: Mapping[str, str], digests: Mapping[str, str]) -> str:
+def fingerprint(records: Sequence[Record], split_of: Mapping[str, str], digests: Mapping[str, str]) -> str:
     """A hash of every usable record: its split, label and content (`digests`, by id), wherever it lies."""
-    lines = sorted(f"{r.id} {home[r.id]} {r.label} {digests[r.id]}" for r in records)
+    lines = sorted(f"{r.id} {split_of[r.id]} {r.label} {digests[r.id]}" for r in records)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def reasons(refused: Sequence[Refusal]) -> list[tuple[str, int, Refusal]]:
-    """Each reason with its count and first file, the commonest first."""
-    counts = Counter(refusal.reason for refusal in refused)
-    first = {refusal.reason: refusal for refusal in reversed(refused)}
-    return [(reason, count, first[reason]) for reason, count in counts.most_common()]

@@ -1,7 +1,7 @@
 """Splits by name, or by actor: a pure function of the actors' names and a seed. Standard library only."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 SPLITS = ("train", "val", "test")
 
@@ -22,24 +22,16 @@ def _rank(seed: int, actor: str) -> bytes:
 def by_actor(actors: Mapping[str, str], seed: int, val: float, test: float) -> dict[str, str]:
     """Actor to split. `actors` maps each one to its stratum (data set, sex): every stratum gives
     its share to `val` and `test`, at least one actor where it has three."""
-    home: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for stratum in sorted(set(actors.values())):
         members = [actor for actor, where in actors.items() if where == stratum]
         members.sort(key=lambda actor: _rank(seed, actor))
         first, second = (_count(share, len(members)) for share in (test, val))
         for place, actor in enumerate(members):
-            home[actor] = "test" if place < first else "val" if place < first + second else "train"
-    return home
+            split_of[actor] = "test" if place < first else "val" if place < first + second else "train"
+    return split_of
 
 
 def _count(share: float, members: int) -> int:
     least = 1 if share > 0 and members >= 3 else 0
     return max(least, round(share * members))
-
-
-def members(home: Mapping[str, str], items: Iterable[str]) -> dict[str, list[str]]:
-    """Split to those of `items` that `home` puts there."""
-    held: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for item in items:
-        held[home[item]].append(item)
-    return held

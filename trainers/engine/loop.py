@@ -15,7 +15,6 @@ from trainers.engine.distributed import Group
 from trainers.engine.evaluate import Result, evaluate
 from trainers.engine.events import Events, say
 from trainers.engine.learner import Learner
-from trainers.engine.legacy import preprocessing_of
 from trainers.engine.loader import stream
 from trainers.engine.meter import Meter
 from trainers.engine.output import Summary
@@ -278,7 +277,7 @@ class TrainingLoop:
             "code_tree": self.code_tree,
             "data": self.trainer.fingerprint,
             leakage.KEY: self.trained_on,
-            "preprocessing": preprocessing_of(self.trainer),
+            "preprocessing": self.trainer.preprocessing,
             "parent": self.parent,
             **({} if proof is None else {"proof": proof}),
         }

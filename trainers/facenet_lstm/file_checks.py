@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from trainers.data import recording_checks, recordings
-from trainers.data.recording_checks import Survey, refused_by
+from trainers.data.recording_checks import Survey
+from trainers.data.refusal_checks import refused_by
 from trainers.facenet_lstm.config import Config
 
 SUFFIX = "_facenet_features"

@@ -7,7 +7,14 @@ from trainers.engine.config import option
 
 TITLE = "sign language glosses from MediaPipe landmarks: modality fusion, 1-D Inception, BiLSTM, CTC"
 
-__all__ = ["DATA", "SOURCES", "TITLE", "Config"]
+__all__ = ["DATA", "SHARED", "SOURCES", "TITLE", "Config"]
+
+SHARED = {
+    "file_checks": "trainers.tasks.sign.file_checks",
+    "prepare": "trainers.data.sign.pack",
+    "sample": "trainers.data.sign.sample",
+}
+"""Optional modules that the trainers of sign language share."""
 
 PRESETS = ("teacher-7.29m", "small", "tiny")
 

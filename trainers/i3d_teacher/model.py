@@ -83,8 +83,8 @@ class Attention(nn.Module):
         query, key, value = parts.unbind(0)
         scores = query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5
         scores = scores.float().masked_fill(valid[:, None, None, :] == 0, float("-inf"))
-        seen = scores.softmax(-1).to(value.dtype) @ value
-        answer: Tensor = self.norm(values + self.out(seen.transpose(1, 2).reshape(batch, steps, width)))
+        attended = scores.softmax(-1).to(value.dtype) @ value
+        answer: Tensor = self.norm(values + self.out(attended.transpose(1, 2).reshape(batch, steps, width)))
         return answer
 
 
@@ -149,8 +149,8 @@ class I3DTeacher(nn.Module):
 
     def backbone(self, frames: Frames, keys: Tensor) -> Tensor:
         """What the recurrent layer reads: (B, ceil(T / 4), C)."""
-        held = modalities(frames.values, self.layout)
-        fused = torch.cat([self.encoders[name](held[name]) for name in MODALITIES], -1)
+        columns = modalities(frames.values, self.layout)
+        fused = torch.cat([self.encoders[name](columns[name]) for name in MODALITIES], -1)
         fused = self.dropout(self.attention(fused, frames.valid[..., 0]), keys) * frames.valid
         half, quarter = halved(frames.lengths), halved(halved(frames.lengths))
         values = fused.transpose(1, 2)
@@ -159,7 +159,8 @@ class I3DTeacher(nn.Module):
         valid = mask(quarter, values.shape[2], values.device)[:, None]
         for block in self.blocks:
             values = block(values * valid, valid)
-        return values.transpose(1, 2)
+        features: Tensor = values.transpose(1, 2)
+        return features
 
     def forward(self, frames: Frames, keys: Tensor) -> Tensor:
         """`keys` (B,) for dropout."""

@@ -16,7 +16,13 @@ OPTIONAL = ("teacher",)
 PATHS = ("teacher",)
 """Options that name a folder: a client sends it as the data folder of that name."""
 
-__all__ = ["DATA", "OPTIONAL", "PATHS", "SOURCES", "TITLE", "Config"]
+__all__ = ["DATA", "OPTIONAL", "PATHS", "SHARED", "SOURCES", "TITLE", "Config"]
+
+SHARED = {
+    "file_checks": "trainers.tasks.sign.file_checks",
+    "prepare": "trainers.data.sign.pack",
+}
+"""Optional modules that the trainers of sign language share."""
 
 PRESETS = ("bounded", "drawn", "small", "tiny")
 

@@ -96,10 +96,10 @@ class Normed(nn.Module):
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
         """`valid` (B, 1, T') of the result."""
-        held = self.norm(self.convolution(values), valid)
+        values = self.norm(self.convolution(values), valid)
         if self.act == "hard":
-            return hardswish(held)
-        return torch.relu(held) if self.act == "relu" else held
+            return hardswish(values)
+        return torch.relu(values) if self.act == "relu" else values
 
 
 class Residual(nn.Module):
@@ -117,12 +117,12 @@ class Residual(nn.Module):
 
     def forward(self, values: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """`before` and `after` (B, 1, T): what is valid of the input and of the result."""
-        held = values if self.expand is None else self.expand(values, before)
-        held = self.depthwise(held, after)
+        result: Tensor = values if self.expand is None else self.expand(values, before)
+        result = self.depthwise(result, after)
         if self.squeeze is not None:
-            held = self.squeeze(held, after)
-        held = self.project(held, after)
-        return held + values if self.same else held
+            result = self.squeeze(result, after)
+        result = self.project(result, after)
+        return result + values if self.same else result
 
 
 class Student(nn.Module):
@@ -154,8 +154,8 @@ class Student(nn.Module):
 
     def backbone(self, frames: Frames, keys: Tensor) -> Tensor:
         """What the recurrent layer reads: (B, T, C), each frame its own."""
-        held = modalities(frames.values, self.layout)
-        joined = [self.encoders[name](held[name], keys) for name in MODALITIES]
+        columns = modalities(frames.values, self.layout)
+        joined = [self.encoders[name](columns[name], keys) for name in MODALITIES]
         values = (torch.cat(joined, -1) * frames.valid).transpose(1, 2)
         steps, device, half = values.shape[2], values.device, halved(frames.lengths)
         valids = [
@@ -168,9 +168,9 @@ class Student(nn.Module):
             after = level + (shape.stride == 2)
             values = block(values, valids[level], valids[after])
             level = after
-        whole = frames.valid.transpose(1, 2)
-        values = torch.relu(self.up_norm(self.up(values)[..., :steps], whole))
-        values = torch.relu(self.project_norm(self.project(values), whole))
+        valid = frames.valid.transpose(1, 2)
+        values = torch.relu(self.up_norm(self.up(values)[..., :steps], valid))
+        values = torch.relu(self.project_norm(self.project(values), valid))
         kept: Tensor = self.dropout(values.transpose(1, 2), keys)
         return kept
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from trainers import legacy, registry
+from trainers import registry
 from trainers.data.sign import sample
 from trainers.data.sign.sample import SIZE
 from trainers.engine import checkpoint
@@ -17,12 +17,12 @@ __all__ = ["SIZE", "write"]
 
 TEACHER = "i3d-teacher"
 RECIPE = {"batch_size": 8, "warmup_epochs": 1.0, "learning_rate": 0.002, "dropout": 0.1}
-WHOLE, STEPS = 100, 3
+LEAST_SENTENCES, STEPS = 100, 3
 """Optimizer steps of the teacher for each sentence: enough of them to know the signs. A sample of fewer
-sentences than WHOLE teaches nothing anyway, and gets a teacher of its size at once."""
+sentences than LEAST_SENTENCES teaches nothing anyway, and gets a teacher of its size at once."""
 
 
-class _Telling(Silent):
+class _Progress(Silent):
     """Passes the progress of the training on as that of `prepare`."""
 
     def __init__(self, events: Events) -> None:
@@ -44,18 +44,17 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
 
 def train_teacher(data: Path, to: Path, size: int, seed: int, events: Events) -> dict[str, float]:
     """A small teacher's best checkpoint as the folder `to`; its metrics."""
-    described, module = registry.describe(TEACHER), legacy.module(TEACHER, "task")
-    preset, steps = ("small", STEPS * size) if size >= WHOLE else ("tiny", 1)
-    options: Any = described.config
+    preset, steps = ("small", STEPS * size) if size >= LEAST_SENTENCES else ("tiny", 1)
+    options: Any = registry.describe(TEACHER).config
     config = options(**RECIPE, preset=preset, seed=seed, num_workers=0, patience=0)
     with TemporaryDirectory(prefix="gpujob-sample-") as work:
-        task = module.open_task(config, {"phoenix": data}, Path(work, "cache"), events)
-        epochs = max(1, round(steps * config.batch_size / task.size("train")))
+        trainer = registry.trainer(TEACHER).open(config, {"phoenix": data}, Path(work, "cache"), events)
+        epochs = max(1, round(steps * config.batch_size / trainer.size("train")))
         root = Path(work, "checkpoints")
         group = Group(pick_device(config.device))
-        TrainingLoop(task.replace(epochs=epochs), root, _Telling(events), group, talk=False).run()
-        held = checkpoint.read(root / str(checkpoint.pointed(root, "best")))
+        TrainingLoop(trainer.replace(epochs=epochs), root, _Progress(events), group, talk=False).run()
+        best = checkpoint.read(root / str(checkpoint.pointed(root, "best")))
         shutil.rmtree(to, ignore_errors=True)
-        shutil.copytree(held.path, to)
-    values: dict[str, float] = held.manifest["metrics"]
+        shutil.copytree(best.path, to)
+    values: dict[str, float] = best.manifest["metrics"]
     return values

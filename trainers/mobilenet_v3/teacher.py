@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers import legacy
+from trainers import registry
 from trainers.data import packed
 from trainers.data.landmarks import Layout
 from trainers.data.packed import Advance, Encoded, Shard, Source
@@ -71,14 +71,14 @@ def open_teacher(
     Raises DataUnusable for a teacher of other glosses or of another layout.
     """
     try:
-        found = checkpoint.read(resolve(path))
+        teacher = checkpoint.read(resolve(path))
     except checkpoint.Damaged as fault:
         raise refuse(path, str(fault)) from fault
-    _same(path, found.manifest["preprocessing"], *data)
-    digest = hashlib.sha256((found.path / checkpoint.MANIFEST).read_bytes()).hexdigest()
+    _same(path, teacher.manifest["preprocessing"], *data)
+    digest = hashlib.sha256((teacher.path / checkpoint.MANIFEST).read_bytes()).hexdigest()
     sources = [Source(r.id, "", 0, 0, cache.rows[r.id].sha256) for r in records]
     shards = packed.shards(work, f"logits of {digest}", sources, SHARD_SIZE)
-    folders = packed.ensure(shards, Row, partial(_compute, found, cache), events)
+    folders = packed.ensure(shards, Row, partial(_compute, teacher, cache), events)
     return Teacher(folders, len(data[0]), digest)
 
 
@@ -94,9 +94,9 @@ def _same(path: Path, kept: dict[str, Any], vocabulary: Vocabulary, layout: Layo
 
 
 def _compute(teacher: checkpoint.Checkpoint, cache: Cache, shards: Sequence[Shard], advance: Advance) -> None:
-    restored = legacy.module(teacher.manifest["trainer"], "task").restore(teacher)
+    restored: Any = registry.trainer(teacher.manifest["trainer"]).restore(teacher)
     if torch.cuda.is_available():
-        restored.model.to("cuda")
+        restored.network.to("cuda")
 
     def encode(source: Source) -> Encoded:
         logits = restored.logits(cache.raw(source.id)).numpy().astype(np.float16)

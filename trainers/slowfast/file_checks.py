@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainers.data import emotions, folds, recording_checks, recordings, splits
-from trainers.data.recording_checks import Survey, refused_by
-from trainers.data.recordings import Listing, Record, Refusal, stem
+from trainers.data.recording_checks import Survey
+from trainers.data.recordings import Listing, Record, stem
+from trainers.data.refusal import Refusal
+from trainers.data.refusal_checks import refused_by
 from trainers.engine import health
 from trainers.engine.health import DataUnusable
 from trainers.slowfast import manifest
@@ -53,7 +55,7 @@ def list_videos(folders: Mapping[str, Path], config: Config) -> Listing:
     listing = recordings.scan(folders, config, ENDINGS)
     silent = [record for record in listing.records if _audio_only(record.name)]
     refused = tuple(
-        Refusal(record.path, "labels.parse", "RAVDESS modality 03 holds no pictures", "", broken=False)
+        Refusal(str(record.path), "labels.parse", "RAVDESS modality 03 holds no pictures", "", broken=False)
         for record in silent
     )
     rest = tuple(record for record in listing.records if record not in silent)

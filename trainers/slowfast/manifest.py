@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainers.data.recording_checks import Survey
-from trainers.data.recordings import Listing, Record, Refusal, stem
+from trainers.data.recordings import Listing, Record, stem
+from trainers.data.refusal import Refusal
 from trainers.data.splits import SPLITS
 from trainers.engine import atomic
 
@@ -92,20 +93,20 @@ def choose(listing: Listing, lines: Mapping[str, Line]) -> tuple[Listing, dict[s
 def _judge(record: Record, line: Line | None) -> Refusal | None:
     if line is None or line.excluded:
         detail = line.excluded if line else "it has no line there"
-        return Refusal(record.path, "manifest", "left out by the manifest", detail, broken=False)
+        return Refusal(str(record.path), "manifest", "left out by the manifest", detail, broken=False)
     if line.label and line.label != record.label:
         detail = f"the manifest says {line.label}, the name {record.label}"
-        return Refusal(record.path, "label.match", "has another label in the manifest", detail)
+        return Refusal(str(record.path), "label.match", "has another label in the manifest", detail)
     if line.bytes is not None and line.bytes != record.path.stat().st_size:
         detail = f"{record.path.stat().st_size} bytes, {line.bytes} there"
-        return Refusal(record.path, "manifest", "is not the file of the manifest", detail)
+        return Refusal(str(record.path), "manifest", "is not the file of the manifest", detail)
     return None
 
 
 def _absent(listing: Listing, lines: Mapping[str, Line]) -> list[Refusal]:
     there = {stem(r.path.name) for r in listing.records} | {stem(r.path.name) for r in listing.refused}
     return [
-        Refusal(Path(line.path), "manifest", "is in the manifest and not in the folders", "")
+        Refusal(line.path, "manifest", "is in the manifest and not in the folders", "")
         for name, line in lines.items()
         if name not in there and not line.excluded
     ]

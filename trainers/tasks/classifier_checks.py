@@ -115,10 +115,13 @@ def duplicates(digests: dict[str, str], splits: dict[str, str], what: str, names
     return []
 
 
-def changed_cache(damaged: Mapping[str, Path], what: str) -> list[Finding]:
-    """The cache holds what was written into it; `damaged` maps the ids of others to their shard."""
+def changed_cache(damaged: Mapping[str, Path], what: str, fix: str = "") -> list[Finding]:
+    """The cache holds what was written into it; `damaged` maps the ids of others to their shard.
+
+    `fix` is for data that is not a cache to be removed.
+    """
     if not damaged:
         return []
     shards = health.first(sorted({str(path) for path in damaged.values()}))
     message = f"{len(damaged)} {what} of {shards} changed: {health.first(list(damaged))}"
-    return [health.error("cache", message, f"remove {shards}; it is built again")]
+    return [health.error("cache", message, fix or f"remove {shards}; it is built again")]

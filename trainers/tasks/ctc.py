@@ -67,14 +67,20 @@ def losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]])
     Computed on the CPU: the sums of CUDA's backward pass come in no fixed order, and a resumed run
     must go on bit for bit.
     """
-    there = log_probs.float().cpu()
-    check(there, lengths, targets)
+    log_probs_cpu = log_probs.float().cpu()
+    check(log_probs_cpu, lengths, targets)
     flat = torch.tensor([id for target in targets for id in target], dtype=torch.long)
     sizes = torch.tensor([len(target) for target in targets])
-    found: Tensor = ctc_loss(
-        there.transpose(0, 1), flat, lengths.cpu(), sizes, blank=BLANK, reduction="none", zero_infinity=False
+    losses_cpu: Tensor = ctc_loss(
+        log_probs_cpu.transpose(0, 1),
+        flat,
+        lengths.cpu(),
+        sizes,
+        blank=BLANK,
+        reduction="none",
+        zero_infinity=False,
     )
-    return found.to(log_probs.device)
+    return losses_cpu.to(log_probs.device)
 
 
 def flat_targets(lengths: Tensor, targets: Sequence[Sequence[int]], steps: int) -> Tensor:
@@ -95,14 +101,14 @@ def flat_losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[i
     little to go by that a network answers blank for many epochs; one that begins with a rough alignment
     does not. Computed on the CPU, as `losses` is. Raises Misuse.
     """
-    there = log_probs.float().cpu()
-    check(there, lengths, targets)
-    steps = there.shape[1]
-    wanted = flat_targets(lengths, targets, steps)
-    frames = nll_loss(there.transpose(1, 2), wanted, reduction="none")
+    log_probs_cpu = log_probs.float().cpu()
+    check(log_probs_cpu, lengths, targets)
+    steps = log_probs_cpu.shape[1]
+    aligned = flat_targets(lengths, targets, steps)
+    frames = nll_loss(log_probs_cpu.transpose(1, 2), aligned, reduction="none")
     glosses = frames.new_tensor([max(1, len(target)) for target in targets])
-    found = (frames * mask(lengths, steps, there.device)).sum(1) / lengths * glosses
-    return found.to(log_probs.device)
+    losses_cpu = (frames * mask(lengths, steps, log_probs_cpu.device)).sum(1) / lengths * glosses
+    return losses_cpu.to(log_probs.device)
 
 
 def untrained(lengths: Tensor, targets: Sequence[Sequence[int]], words: int) -> Tensor:

@@ -51,25 +51,25 @@ class NGrams:
         padded = [*[START] * (self.order - 1), *before]
         probability = 1.0 / max(1, self.words - 1)
         for length in range(self.order):
-            seen = self.counts.get(tuple(padded[len(padded) - length :]))
-            if seen:
-                total, kinds = seen.total(), len(seen)
-                probability = (seen[word] + kinds * probability) / (total + kinds)
+            counts = self.counts.get(tuple(padded[len(padded) - length :]))
+            if counts:
+                total, kinds = counts.total(), len(counts)
+                probability = (counts[word] + kinds * probability) / (total + kinds)
         return math.log(probability)
 
     def as_list(self) -> list[list[int]]:
         """For the manifest: [word, count, history…] of every n-gram."""
         return [
             [word, count, *history]
-            for history, seen in sorted(self.counts.items())
-            for word, count in sorted(seen.items())
+            for history, counts in sorted(self.counts.items())
+            for word, count in sorted(counts.items())
         ]
 
     @classmethod
-    def from_list(cls, held: Iterable[Sequence[int]], order: int, words: int) -> "NGrams":
+    def from_list(cls, rows: Iterable[Sequence[int]], order: int, words: int) -> "NGrams":
         """Back from the manifest."""
         model = cls(order, words)
-        for word, count, *history in held:
+        for word, count, *history in rows:
             model.counts[tuple(history)][word] = count
         return model
 
@@ -90,20 +90,20 @@ def beam_search(
 
     A prefix holds two sums over its paths: of those that end in a blank and of those that do not.
     """
-    held: dict[Prefix, tuple[float, float]] = {(): (0.0, -math.inf)}
+    beam: dict[Prefix, tuple[float, float]] = {(): (0.0, -math.inf)}
     spoken: dict[Prefix, float] = {(): 0.0}
     for frame in log_probs:
         some = np.argpartition(frame, -min(CANDIDATES, len(frame)))[-min(CANDIDATES, len(frame)) :]
         following: dict[Prefix, list[float]] = defaultdict(lambda: [-math.inf, -math.inf])
-        for prefix, (blank, word) in held.items():
+        for prefix, (blank, word) in beam.items():
             _follow(following, prefix, blank, word, frame, some.tolist())
         for prefix in following:
             if prefix not in spoken:
-                said = weight * model.log_prob(prefix[-1], prefix[:-1]) if model and weight else 0.0
-                spoken[prefix] = spoken[prefix[:-1]] + said
+                score = weight * model.log_prob(prefix[-1], prefix[:-1]) if model and weight else 0.0
+                spoken[prefix] = spoken[prefix[:-1]] + score
         best = sorted(following, key=lambda p: _plus(*following[p]) + spoken[p], reverse=True)[:beams]
-        held = {prefix: (following[prefix][0], following[prefix][1]) for prefix in best}
-    return list(next(iter(held)))
+        beam = {prefix: (following[prefix][0], following[prefix][1]) for prefix in best}
+    return list(next(iter(beam)))
 
 
 def _follow(

@@ -23,17 +23,17 @@ class Logistic:
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """(N, F) raw features to (N, C) probabilities."""
         logits = (raw - self.mean) / self.std @ self.weights + self.bias
-        held = np.exp(logits - logits.max(1, keepdims=True))
-        return np.asarray(held / held.sum(1, keepdims=True))
+        values = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(values / values.sum(1, keepdims=True))
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest."""
         return {name: getattr(self, name).tolist() for name in ("weights", "bias", "mean", "std")}
 
     @classmethod
-    def from_dict(cls, held: dict[str, Any]) -> "Logistic":
+    def from_dict(cls, values: dict[str, Any]) -> "Logistic":
         """Back from the manifest."""
-        return cls(*(np.array(held[name]) for name in ("weights", "bias", "mean", "std")))
+        return cls(*(np.array(values[name]) for name in ("weights", "bias", "mean", "std")))
 
 
 def fit(
@@ -41,14 +41,14 @@ def fit(
 ) -> Logistic:
     """The minimum of the weighted cross entropy with L2, by L-BFGS in float64: no seed, no rate."""
     x = torch.from_numpy((raw - mean) / std).double()
-    y, held = torch.from_numpy(labels), torch.from_numpy(class_weights).double()
+    y, class_weight = torch.from_numpy(labels), torch.from_numpy(class_weights).double()
     weights = torch.zeros(x.shape[1], len(class_weights), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(len(class_weights), dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         solver.zero_grad()
-        value = cross_entropy(x @ weights + bias, y, weight=held) + PENALTY * weights.square().sum()
+        value = cross_entropy(x @ weights + bias, y, weight=class_weight) + PENALTY * weights.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

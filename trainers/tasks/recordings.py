@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from trainers.data import emotions, recording_checks, recordings
+from trainers.data import emotions, recordings, refusal_checks
 from trainers.data.recording_checks import Survey
-from trainers.data.recordings import Record, Refusal
+from trainers.data.recordings import Record
+from trainers.data.refusal import Refusal
 from trainers.engine import health
 from trainers.engine.check import Check, on_data, on_model
 from trainers.engine.health import Finding
@@ -44,17 +45,15 @@ class RecordingData:
     def fingerprint(self) -> str:
         """A hash of every usable recording: its split, label and content, wherever the file is."""
         digests = {id: row.sha256 for id, row in self.cache.rows.items()}
-        found = recordings.fingerprint(self.records, self.listing.split_of, digests)
-        return f"{found}+{self.extra}" if self.extra else found
+        digest = recordings.fingerprint(self.records, self.listing.split_of, digests)
+        return f"{digest}+{self.extra}" if self.extra else digest
 
 
 def join(survey: Survey, cache: Any) -> RecordingData:
     """What names and cache say, put together; `refused` grows by what the cache could not use."""
     usable = tuple(record for record in survey.records if record.id in cache.rows)
     unread = [
-        Refusal(record.path, fault.code, fault.reason, fault.detail)
-        for record in survey.records
-        if (fault := cache.refused.get(record.id))
+        Refusal.of(record.path, fault) for record in survey.records if (fault := cache.refused.get(record.id))
     ]
     return RecordingData(replace(survey, records=usable, refused=(*survey.refused, *unread)), cache)
 
@@ -94,7 +93,7 @@ class RecordingTrainer(ClassifierTrainer):
 
     def no_records(self, data: RecordingData, split: str) -> list[Finding]:
         """With what was refused."""
-        return recording_checks.no_samples(data.listing, split)
+        return refusal_checks.no_samples(data.listing, split)
 
     def same_content(self, record: Record, sample: Any) -> bool:
         """Whether a training sample is made of the content of its record's file; read it once more."""

@@ -30,11 +30,11 @@ def errors(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> Err
     """
     # A cell is (cost, substitutions, deletions, insertions).
     above = [(i, 0, 0, i) for i in range(len(hypothesis) + 1)]
-    for row, wanted in enumerate(reference, 1):
+    for row, expected in enumerate(reference, 1):
         line = [(row, 0, row, 0)]
-        for column, got in enumerate(hypothesis, 1):
+        for column, actual in enumerate(hypothesis, 1):
             cost, s, d, i = above[column - 1]
-            best = (cost, s, d, i) if wanted == got else (cost + 1, s + 1, d, i)
+            best = (cost, s, d, i) if expected == actual else (cost + 1, s + 1, d, i)
             cost, s, d, i = above[column]
             if cost + 1 < best[0]:
                 best = (cost + 1, s, d + 1, i)

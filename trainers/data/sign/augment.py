@@ -26,11 +26,11 @@ def augmented(raw: np.ndarray, key: int, least: int, config: SignConfig) -> Cour
     draw = np.random.default_rng(key)
     source = _speed(draw, len(raw), least, config.augment_speed)
     values = raw[np.round(source).astype(int)].astype(np.float32)
-    seen = values != 0  # a landmark that was not found is zero, and stays so
+    detected = values != 0  # a landmark that was not detected is zero, and stays so
     values = _figure(draw, values, config.augment_landmarks)
     values += np.float32(config.augment_noise) * draw.standard_normal(values.shape, dtype=np.float32)
     hidden = _hidden(draw, len(values), config.augment_mask)
-    return Course(values * seen, source, hidden)
+    return Course(values * detected, source, hidden)
 
 
 def _speed(draw: np.random.Generator, steps: int, least: int, share: float) -> np.ndarray:

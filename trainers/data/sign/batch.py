@@ -46,18 +46,16 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device."""
-        there = {
+        moved = {
             name: value.to(device, non_blocking=True)
             for name in ("raw", "shown", "keys", "indices", "teacher")
             if (value := getattr(self, name)) is not None
         }
-        return self._replace(**there)
+        return self._replace(**moved)
 
 
-def collate(samples: Sequence[Sample]) -> Batch | None:
-    """Pad to the longest."""
-    if not samples:
-        return None
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples padded to the longest."""
     lengths = torch.tensor([len(sample.course.raw) for sample in samples])
     steps = int(lengths.max())
     courses = [sample.course for sample in samples]
@@ -77,10 +75,10 @@ def collate(samples: Sequence[Sample]) -> Batch | None:
 
 def _padded(parts: Sequence[np.ndarray], steps: int) -> Tensor:
     shape = (len(parts), steps, *parts[0].shape[1:])
-    whole = np.zeros(shape, np.result_type(*{part.dtype for part in parts}))
+    padded = np.zeros(shape, np.result_type(*{part.dtype for part in parts}))
     for row, part in enumerate(parts):
-        whole[row, : len(part)] = part
-    return torch.from_numpy(whole)
+        padded[row, : len(part)] = part
+    return torch.from_numpy(padded)
 
 
 def _teachers(samples: Sequence[Sample], steps: int) -> Tensor | None:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 from trainers.data import normalise, packed
 from trainers.data.landmarks import RAW
 from trainers.data.packed import Encode, Encoded, Source
-from trainers.data.refusal import Unusable
+from trainers.data.refusal import Refusal, Unusable
 from trainers.data.sign.config import SignConfig
-from trainers.data.sign.files import Listing, Record, Refusal
+from trainers.data.sign.files import Listing, Record
 from trainers.data.sign.reading import derive, read
 from trainers.engine import atomic, health
 from trainers.engine.events import Events
@@ -116,35 +117,44 @@ PACK_AGAIN = "copy it anew, or pack the feature files again: gpujob prepare TRAI
 
 @dataclass(frozen=True)
 class Data:
-    """The usable records, what was refused, and their features; `listing` is where they come from."""
+    """The usable sentences and what was refused (`listing`), and the features of the sentences."""
 
     listing: Listing
-    records: tuple[Record, ...]
-    refused: tuple[Refusal, ...]
     cache: Cache
 
     @property
+    def records(self) -> tuple[Record, ...]:
+        """The usable sentences."""
+        return self.listing.records
+
+    @property
+    def splits(self) -> dict[str, list[Record]]:
+        """Split to its sentences."""
+        return self.listing.splits
+
+    @cached_property
     def fingerprint(self) -> str:
-        """A hash of every usable sentence: its split, glosses and features, wherever they lie."""
+        """A hash of every usable sentence: its split, glosses and features, wherever the files are."""
         rows = self.cache.rows
         lines = sorted(f"{r.id} {r.split} {' '.join(r.glosses)} {rows[r.id].sha256}" for r in self.records)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def load(listing: Listing, cache_root: Path, config: SignConfig, events: Events) -> Data:
-    """Corpus and features, put together. Raises DataUnusable."""
-    cache = open_cache(cache_root, listing, config, events)
-    judged = [(record, _refusal(record, cache, config.min_frames)) for record in listing.records]
-    usable = tuple(record for record, refusal in judged if refusal is None)
-    refused = tuple(refusal for _, refusal in judged if refusal is not None)
-    return Data(listing, usable, (*listing.refused, *refused), cache)
+Judge = Callable[[Record, Row], Unusable | None]
+"""Why a sentence whose features could be read cannot be used, if so."""
 
 
-def _refusal(record: Record, cache: Cache, min_frames: int) -> Refusal | None:
-    """Why a sentence cannot be used; a packed folder may have been packed with another min_frames."""
-    fault = cache.refused.get(record.id)
-    if record.id not in cache.rows:
-        fault = fault or Unusable("is not among the packed sentences")
-    elif cache.rows[record.id].steps < min_frames:
-        fault = Unusable(f"has fewer than {min_frames} frames", f"it has {cache.rows[record.id].steps}")
-    return Refusal(record.id, fault.code, fault.reason, fault.detail) if fault else None
+def load(listing: Listing, root: Path, events: Events, judge: Judge) -> Data:
+    """Corpus and features, put together; the cache is kept below `root`. Raises DataUnusable."""
+    cache = open_cache(root, listing, listing.config, events)
+    usable, refused = [], list(listing.refused)
+    for record in listing.records:
+        row = cache.rows.get(record.id)
+        fault = judge(record, row) if row else cache.refused.get(record.id)
+        if row and row.steps < listing.config.min_frames:  # a folder may be packed with another min_frames
+            fault = Unusable(f"has fewer than {listing.config.min_frames} frames", f"it has {row.steps}")
+        if row and fault is None:
+            usable.append(record)
+        else:
+            refused.append(Refusal.of(record.id, fault or Unusable("is not among the packed sentences")))
+    return Data(replace(listing, records=tuple(usable), refused=tuple(refused)), cache)

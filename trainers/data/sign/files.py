@@ -5,16 +5,20 @@ A sentence, its glosses and its features are one record from here to the batch.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from trainers.data import phoenix
+from trainers.data import phoenix, refusal_checks
 from trainers.data.landmarks import Layout
-from trainers.data.refusal import Reasoned
+from trainers.data.refusal import Refusal
 from trainers.data.sign.config import SignConfig
+from trainers.data.splits import SPLITS
+from trainers.engine import health
+from trainers.engine.health import DataUnusable
 
-SPLITS = ("train", "val", "test")
 SUFFIXES = (".npz", ".npy")
 INDEX, LAYOUT = "index.json", "layout.json"
 PART = {split: part for part, split in phoenix.PARTS.items()}
@@ -22,7 +26,8 @@ PART = {split: part for part, split in phoenix.PARTS.items()}
 
 @dataclass(frozen=True)
 class Record:
-    """One sentence; `path` is its feature file, None in a packed folder; `words` went by the filter."""
+    """One sentence; `path` is its feature file, None in a packed folder; `words` are the glosses that the
+    option gloss_filter leaves."""
 
     id: str
     split: str
@@ -31,21 +36,15 @@ class Record:
     words: tuple[str, ...]
     path: Path | None
 
-
-@dataclass(frozen=True)
-class Refusal(Reasoned):
-    """A sentence that is not used. `broken` ones count against max_refused; others an option left out."""
-
-    id: str
-    code: str
-    reason: str
-    detail: str = ""
-    broken: bool = True
+    @property
+    def group(self) -> str:
+        """What must not stand in two splits: the sentence, for signers are in several by design."""
+        return self.id
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What names and corpus tell; `packed` is the folder itself where `prepare` made it."""
+    """What names and corpus say; `packed` is the folder itself where `prepare` made it."""
 
     protocol: str
     layout: Layout
@@ -53,51 +52,77 @@ class Listing:
     records: tuple[Record, ...]
     refused: tuple[Refusal, ...]
     packed: Path | None
+    config: SignConfig
+
+    noun = "sentences"
+    needed = "each sentence has features in features/<split>/<id>.npz or .npy below the data folder"
+
+    @property
+    def max_refused(self) -> float:
+        """The largest share of broken sentences."""
+        return self.config.max_refused
+
+    @cached_property
+    def splits(self) -> dict[str, list[Record]]:
+        """Split to its records, in their order."""
+        return {split: [record for record in self.records if record.split == split] for split in SPLITS}
+
+    def report(self) -> dict[str, Any]:
+        """The `data` of the report: counts, refused sentences, tables."""
+        return refusal_checks.report(self, [self._split_table()])
+
+    def _split_table(self) -> dict[str, Any]:
+        rows = []
+        for split, records in self.splits.items():
+            glosses = Counter(word for record in records for word in record.words)
+            once = sum(count == 1 for count in glosses.values())
+            counts = [str(n) for n in (len(records), glosses.total(), len(glosses), once)]
+            signers = sorted({record.signer for record in records})
+            rows.append([split, *counts, health.first(signers, 6) or "-"])
+        columns = ("split", "sentences", "glosses", "different", "seen once", "signers")
+        return refusal_checks.table("Sentences by split", columns, rows)
 
 
-class BadFolder(Exception):
-    """The folder cannot be listed at all: the rule's code, what is wrong, what to do."""
-
-    def __init__(self, code: str, message: str, fix: str) -> None:
-        super().__init__(f"{message}: {fix}")
-        self.code, self.message, self.fix = code, message, fix
+def _unusable(code: str, message: str, fix: str) -> DataUnusable:
+    return DataUnusable([health.error(code, message, fix)])
 
 
-def scan(folder: Path, config: SignConfig) -> Listing:
-    """Every sentence of the corpus, as a record or a refusal. Raises BadFolder."""
+def scan(folders: Mapping[str, Path], config: SignConfig) -> Listing:
+    """Every sentence of the corpus, as a record or a refusal. Raises DataUnusable."""
+    if "phoenix" not in folders:
+        raise _unusable("data.folders", "no folder `phoenix` is given", "--data phoenix=DIR")
+    folder = folders["phoenix"]
     protocol, files = _protocol(folder, config.protocol)
     try:
         sentences = phoenix.read(files)
     except phoenix.BadCorpus as fault:
-        raise BadFolder("labels.parse", str(fault), "mend the corpus file") from fault
+        raise _unusable("labels.parse", str(fault), "correct the corpus file") from fault
     packed = folder if (folder / INDEX).is_file() else None
     kept: list[Record] = []
     refused: list[Refusal] = []
     for sentence in sorted(sentences, key=lambda s: (SPLITS.index(s.split), s.id)):
         entry = _entry(sentence, folder, packed is not None, config)
         (kept if isinstance(entry, Record) else refused).append(entry)  # type: ignore[arg-type]
-    told = _declared(folder, config.layout)
-    return Listing(protocol, told, len(sentences), tuple(kept), tuple(refused), packed)
+    layout = _declared(folder, config.layout)
+    return Listing(protocol, layout, len(sentences), tuple(kept), tuple(refused), packed, config)
 
 
-def _protocol(folder: Path, asked: str) -> tuple[str, dict[str, Path]]:
-    there = phoenix.protocols(folder)
-    if not there:
-        names = ", ".join(p.format(part="train") for p in phoenix.PATTERNS.values())
-        raise BadFolder(
-            "labels.nonempty",
-            f"{folder} holds no corpus file",
-            f"one of {names} stands in it or in annotations/",
-        )
-    if asked == "auto" and len(there) > 1:
-        seen = f"{folder} holds the corpus files of {' and '.join(there)}"
-        raise BadFolder("labels.parse", seen, f"set protocol: {next(iter(there))}")
-    name = next(iter(there)) if asked == "auto" else asked
-    lacking = [part for part in phoenix.PARTS if part not in there.get(name, {})]
-    if lacking:
-        seen = f"{folder} holds no {phoenix.PATTERNS[name].format(part=lacking[0])}"
-        raise BadFolder("labels.nonempty", seen, "train, dev and test each have a corpus file")
-    return name, there[name]
+def _protocol(folder: Path, choice: str) -> tuple[str, dict[str, Path]]:
+    """The protocol of the option, or the only one, and its corpus files."""
+    available = phoenix.protocols(folder)
+    if not available:
+        names = ", ".join(pattern.format(part="train") for pattern in phoenix.PATTERNS.values())
+        fix = f"one of {names} stands in it or in annotations/"
+        raise _unusable("labels.nonempty", f"{folder} holds no corpus file", fix)
+    if choice == "auto" and len(available) > 1:
+        message = f"{folder} holds the corpus files of {' and '.join(available)}"
+        raise _unusable("labels.parse", message, f"set protocol: {next(iter(available))}")
+    name = next(iter(available)) if choice == "auto" else choice
+    missing = [part for part in phoenix.PARTS if part not in available.get(name, {})]
+    if missing:
+        message = f"{folder} holds no {phoenix.PATTERNS[name].format(part=missing[0])}"
+        raise _unusable("labels.nonempty", message, "train, dev and test each have a corpus file")
+    return name, available[name]
 
 
 def _entry(sentence: phoenix.Sentence, folder: Path, packed: bool, config: SignConfig) -> Record | Refusal:
@@ -122,35 +147,18 @@ def feature_file(folder: Path, split: str, id: str) -> Path | None:
     return None
 
 
-def _declared(folder: Path, asked: str) -> Layout:
+def _declared(folder: Path, choice: str) -> Layout:
     """What the data says of itself; else the option; else the public extractor's order."""
     for name in (INDEX, LAYOUT):
         if not (folder / name).is_file():
             continue
         try:
-            held = json.loads((folder / name).read_text())
-            told = Layout.from_dict(held.get("layout", held))
+            value = json.loads((folder / name).read_text())
+            layout = Layout.from_dict(value.get("layout", value))
         except (ValueError, AttributeError, OSError) as fault:
-            raise BadFolder("schema.layout", f"{name}: {fault}", "mend it, or remove it") from fault
-        if asked not in ("auto", told.name):
-            seen = f"{name} says {told.name}, the option layout says {asked}"
-            raise BadFolder("schema.layout", seen, "remove the one that is wrong")
-        return told
-    return Layout.named("pose-face-hands" if asked == "auto" else asked)
-
-
-def by_split(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Split to its records, in their order."""
-    return {split: [record for record in records if record.split == split] for split in SPLITS}
-
-
-def reasons(refused: Sequence[Refusal]) -> list[tuple[str, int, Refusal]]:
-    """Each reason with its count and first sentence, the commonest first."""
-    counts = Counter(refusal.reason for refusal in refused)
-    first = {refusal.reason: refusal for refusal in reversed(refused)}
-    return [(reason, count, first[reason]) for reason, count in counts.most_common()]
-
-
-def place(data: Mapping[str, str]) -> Path:
-    """The folder `phoenix`."""
-    return Path(data["phoenix"])
+            raise _unusable("schema.layout", f"{name}: {fault}", "correct or remove it") from fault
+        if choice not in ("auto", layout.name):
+            message = f"{name} says {layout.name}, the option layout says {choice}"
+            raise _unusable("schema.layout", message, "remove the one that is wrong")
+        return layout
+    return Layout.named("pose-face-hands" if choice == "auto" else choice)

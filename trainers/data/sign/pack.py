@@ -16,10 +16,7 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
     """Write `to`/phoenix: 1,629 raw columns in float16, index, corpus files. Raises DataUnusable."""
     folder, target = sources["phoenix"], to / "phoenix"
     config = SignConfig()
-    try:
-        listing = files.scan(folder, config)
-    except files.BadFolder as fault:
-        raise health.DataUnusable([health.error(fault.code, fault.message, fault.fix)]) from fault
+    listing = files.scan(sources, config)
     _check_target(folder, listing, target)
     listed = data.sources(listing.records)
     header = {"layout": listing.layout.as_dict(), "protocol": listing.protocol}

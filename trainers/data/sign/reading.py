@@ -44,8 +44,8 @@ def derive(raw: np.ndarray) -> np.ndarray:
 
 def widen(raw: np.ndarray) -> np.ndarray:
     """(T, 1629) to the full width (T, 6516): raw, velocity, acceleration, raw once more."""
-    whole = derive(raw)
-    return np.concatenate([whole, whole[:, :RAW]], 1)
+    derived = derive(raw)
+    return np.concatenate([derived, derived[:, :RAW]], 1)
 
 
 def read(path: Path, min_frames: int) -> Landmarks:
@@ -68,15 +68,15 @@ def _judged(values: np.ndarray, masks: np.ndarray | None, min_frames: int) -> La
 def _parsed(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     """Features, and the masks where there are some."""
     try:
-        held = np.load(io.BytesIO(content), allow_pickle=False)
-        if isinstance(held, np.ndarray):
-            return held, None
-        with held:
-            keys = list(held.keys())
+        arrays = np.load(io.BytesIO(content), allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
+            return arrays, None
+        with arrays:
+            keys = list(arrays.keys())
             key = next((key for key in KEYS if key in keys), None)
             if key is None:
                 raise Unusable(f"has no key {' or '.join(KEYS)}", f"it holds {', '.join(keys) or 'nothing'}")
-            return held[key], held[MASKS] if MASKS in keys else None
+            return arrays[key], arrays[MASKS] if MASKS in keys else None
     except (Unusable, MemoryError):
         raise
     except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
@@ -118,13 +118,13 @@ def _agreement(raw: np.ndarray, masks: np.ndarray) -> float | None:
 
 def present(raw: np.ndarray) -> np.ndarray:
     """(T, 543) bool: the landmark has a coordinate that is not zero."""
-    there: np.ndarray = (raw.reshape(len(raw), LANDMARKS, 3) != 0).any(2)
-    return there
+    presence: np.ndarray = (raw.reshape(len(raw), LANDMARKS, 3) != 0).any(2)
+    return presence
 
 
-def runs(there: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+def runs(presence: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     """Landmarks [first, end) that come and go together, of those that are ever missing."""
-    pattern = np.concatenate([part.astype(np.int8) for part in there])
+    pattern = np.concatenate([part.astype(np.int8) for part in presence])
     same = (pattern[:, 1:] == pattern[:, :-1]).all(0)
     edges = [0, *(np.flatnonzero(~same) + 1).tolist(), pattern.shape[1]]
     spans = pairwise(edges)

@@ -95,19 +95,19 @@ class Stage:
             for place, share in enumerate((4.0, length / 2, length / 2)):
                 times.append(times[-1] + share)
                 left = REST["left"] if sign.left is None else sign.left[place]
-                for side, there in (("right", sign.right[place]), ("left", left)):
-                    places[side].append(there + 0.01 * draw.standard_normal(3))
+                for side, goal in (("right", sign.right[place]), ("left", left)):
+                    places[side].append(goal + 0.01 * draw.standard_normal(3))
                 shapes.append(sign.shape)
         times.append(times[-1] + 5.0)
         frames = np.arange(int(times[-1]))
-        ends = {side: np.array([*held, REST[side]]) for side, held in places.items()}
-        hands = {side: _between(frames, times, held) for side, held in ends.items()}
+        ends = {side: np.array([*path, REST[side]]) for side, path in places.items()}
+        hands = {side: _between(frames, times, path) for side, path in ends.items()}
         flat = np.array([*shapes, shapes[0]]).reshape(len(times), -1)
         return hands, _between(frames, times, flat).reshape(len(frames), HAND, 3)
 
 
-def _between(frames: np.ndarray, times: list[float], held: np.ndarray) -> np.ndarray:
-    return np.stack([np.interp(frames, times, column) for column in held.T], 1)
+def _between(frames: np.ndarray, times: list[float], values: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(frames, times, column) for column in values.T], 1)
 
 
 def _lose_hands(figure: np.ndarray, draw: np.random.Generator) -> None:
@@ -166,33 +166,33 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def write_features(place: Path, raw: np.ndarray, number: int) -> Path:
     """One sentence, full width, in one of the forms there are; the path with its suffix."""
     kind = np.float32 if number % 10 == 3 else np.float16
-    held = raw.astype(kind)
-    whole = widen(held).astype(kind)
-    whole[:, : raw.shape[1]] = held
+    raw = raw.astype(kind)
+    features = widen(raw).astype(kind)
+    features[:, : raw.shape[1]] = raw
     if number % 10 == 7:
         place.parent.mkdir(parents=True, exist_ok=True)
         path = place.with_name(f"{place.name}.npy")
-        np.save(path, whole)
+        np.save(path, features)
         return path
     path = place.with_name(f"{place.name}.npz")
     key = {4: "feature", 5: "arr_0"}.get(number % 10, "features")
-    masks = present(held).astype(np.uint8)
-    write_npz(path, {key: whole, "detection_masks": masks} if key == "features" else {key: whole})
+    masks = present(raw).astype(np.uint8)
+    write_npz(path, {key: features, "detection_masks": masks} if key == "features" else {key: features})
     return path
 
 
 def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, object]:
     """Write `folder`/phoenix; says how many sentences, and which are broken."""
-    held, root = stage(seed), folder / "phoenix"
+    scene, root = stage(seed), folder / "phoenix"
     lines: dict[str, list[str]] = {split: ["id|folder|signer|annotation"] for split in PART}
     made = list(sentences(size, seed))
     for number, (sentence, signs) in enumerate(made):
-        raw = held.raw(signs, sentence.signer, number)
+        raw = scene.raw(signs, sentence.signer, number)
         write_features(root / "features" / PART[sentence.split] / sentence.id, raw, number)
         lines[sentence.split].append(_line(sentence))
         if number % 50 == 49:
             events("progress", phase="prepare", step=number + 1, of=len(made))
-    broken = _break(root, held, max(1, size // 48))
+    broken = _break(root, scene, max(1, size // 48))
     lines["train"] += [_line(Sentence(id, "train", "Signer01", ("REGEN",))) for id in broken]
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for split, text in lines.items():
@@ -208,17 +208,17 @@ def _line(sentence: Sentence) -> str:
     return f"{sentence.id}|{place}|{sentence.signer}|{' '.join(sentence.glosses)}"
 
 
-def _break(root: Path, held: Stage, most: int) -> list[str]:
+def _break(root: Path, scene: Stage, most: int) -> list[str]:
     """Files as they go wrong in life, each under a name that no whole one has; few of a small sample."""
-    raw = held.raw(("REGEN",), "Signer01", 10**6)
-    whole = widen(raw)
+    raw = scene.raw(("REGEN",), "Signer01", 10**6)
+    features = widen(raw)
     masks = np.ones((len(raw), LANDMARKS), np.uint8)
     ways: dict[str, Callable[[], dict[str, np.ndarray]]] = {
-        "broken_no_key": lambda: {"landmarks": whole},
+        "broken_no_key": lambda: {"landmarks": features},
         "broken_nan": lambda: {
-            "features": np.where(np.arange(whole.size).reshape(whole.shape) == 9, np.nan, whole)
+            "features": np.where(np.arange(features.size).reshape(features.shape) == 9, np.nan, features)
         },
-        "broken_masks": lambda: {"features": whole, "detection_masks": masks[:-1]},
+        "broken_masks": lambda: {"features": features, "detection_masks": masks[:-1]},
     }
     place = root / "features" / "train"
     if most < len(ways):
@@ -227,6 +227,6 @@ def _break(root: Path, held: Stage, most: int) -> list[str]:
     for id, way in ways.items():
         write_npz(place / f"{id}.npz", way())
     torn = place / "broken_torn.npz"
-    write_npz(torn, {"features": whole})
+    write_npz(torn, {"features": features})
     torn.write_bytes(torn.read_bytes()[:20_000])
     return [*ways, "broken_torn", "broken_absent"]

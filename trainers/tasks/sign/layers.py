@@ -19,10 +19,10 @@ class MaskedGroupNorm(nn.Module):
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
         """(B, C, T) with `valid` (B, 1, T) of 0 and 1; the same shape back, padding zero."""
         batch, channels, steps = values.shape
-        held = (values.float() * valid).view(batch, self.groups, -1, steps)
-        count = valid.sum((1, 2)).view(batch, 1, 1, 1) * held.shape[2]
-        mean = held.sum((2, 3), keepdim=True) / count
-        centred = (held - mean) * valid[:, None]
+        values = (values.float() * valid).view(batch, self.groups, -1, steps)
+        count = valid.sum((1, 2)).view(batch, 1, 1, 1) * values.shape[2]
+        mean = values.sum((2, 3), keepdim=True) / count
+        centred = (values - mean) * valid[:, None]
         variance = centred.square().sum((2, 3), keepdim=True) / count
         normal = (centred * torch.rsqrt(variance + 1e-5)).view(batch, channels, steps)
         return (normal * self.weight[:, None] + self.bias[:, None]) * valid
@@ -56,8 +56,8 @@ class Encoder(nn.Module):
 
     def forward(self, values: Tensor, keys: Tensor) -> Tensor:
         """(B, T, width) to (B, T, out)."""
-        held = self.dropout(torch.relu(self.norm(self.first(values))), keys)
-        answer: Tensor = self.last(self.second(held))
+        values = self.dropout(torch.relu(self.norm(self.first(values))), keys)
+        answer: Tensor = self.last(self.second(values))
         return answer
 
 

@@ -33,11 +33,11 @@ class WordErrors(Summary):
         """A model that answers with blanks alone has collapsed."""
         if settled < SILENT_AFTER or self.values["emitting"] > 0.0:
             return []
-        seen = f"after {epoch} epochs every frame of val is a blank, WER {self.values['wer']:.2f}"
+        message = f"after {epoch} epochs every frame of val is a blank, WER {self.values['wer']:.2f}"
         fix = "run check; begin with a flat_start, lower learning_rate, or give it a longer warmup_epochs"
         if settled >= STOP_AFTER and step >= STOP_STEPS:
-            return [health.error("ctc.blank", seen, fix)]
-        return [health.warning("ctc.blank", seen, fix)] if settled == SILENT_AFTER else []
+            return [health.error("ctc.blank", message, fix)]
+        return [health.warning("ctc.blank", message, fix)] if settled == SILENT_AFTER else []
 
     def conclude(self, correct: Sequence[float], records: Sequence[Any], seed: int) -> str:
         """Adds the interval over signers to `values`; the last word of a run."""
@@ -75,15 +75,15 @@ def count(record: Record, hypothesis: Sequence[str], protocol: str, path: Sequen
 
 def summarise(counts: Sequence[float]) -> WordErrors:
     """WER (of the filtered glosses) and official WER (of all, cleaned), with what they are made of."""
-    told = dict(zip(NAMES, counts, strict=True))
+    sums = dict(zip(NAMES, counts, strict=True))
     plain, cleaned = (wer.Errors(*(round(n) for n in counts[at : at + 4])) for at in (0, 4))
     return WordErrors(
         {
             "wer": plain.rate,
             "wer_official": cleaned.rate,
-            **{name: told[name] for name in NAMES[:4]},
-            "empty": told["empty"] / max(1.0, told["sentences"]),
-            "emitting": told["emitting"] / max(1.0, told["frames"]),
+            **{name: sums[name] for name in NAMES[:4]},
+            "empty": sums["empty"] / max(1.0, sums["sentences"]),
+            "emitting": sums["emitting"] / max(1.0, sums["frames"]),
         }
     )
 
@@ -115,9 +115,9 @@ class Decoder:
         return None if self.model is None else {"order": self.model.order, "ngrams": self.model.as_list()}
 
     @classmethod
-    def from_dict(cls, config: SignConfig, vocabulary: Vocabulary, held: dict[str, Any] | None) -> "Decoder":
+    def from_dict(cls, config: SignConfig, vocabulary: Vocabulary, value: dict[str, Any] | None) -> "Decoder":
         """Back from the manifest."""
-        if held is None:
+        if value is None:
             return cls(config, vocabulary, None)
-        model = decode.NGrams.from_list(held["ngrams"], held["order"], len(vocabulary))
+        model = decode.NGrams.from_list(value["ngrams"], value["order"], len(vocabulary))
         return cls(config, vocabulary, model)

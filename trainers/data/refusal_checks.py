@@ -1,0 +1,106 @@
+"""The checks of what was refused, and the report on it, for every kind of data. Standard library only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from trainers.data.refusal import Refusal, reasons
+from trainers.engine import health
+from trainers.engine.check import Check, on_files
+from trainers.engine.health import Finding
+
+NAMED = 5
+"""Refusals that a message or report names for each rule or reason."""
+
+
+class Listed(Protocol):
+    """What names alone say of data: the subject of the checks of the tier `files`."""
+
+    @property
+    def found(self) -> int:
+        """Samples found, used or not."""
+        ...
+
+    @property
+    def refused(self) -> Sequence[Refusal]:
+        """Those that are not used."""
+        ...
+
+    @property
+    def splits(self) -> Mapping[str, Sequence[Any]]:
+        """Split to the records that can be used."""
+        ...
+
+    @property
+    def max_refused(self) -> float:
+        """The largest share of broken ones."""
+        ...
+
+    @property
+    def noun(self) -> str:
+        """What messages call the samples: files, rows, sentences."""
+        ...
+
+    @property
+    def needed(self) -> str:
+        """The fix where there is none: which files there must be."""
+        ...
+
+
+def no_samples(listing: Listed, split: str) -> list[Finding]:
+    """A split without a sample, and why: the commonest reasons, each with its first refusal."""
+    why = "; ".join(
+        f"{count} x {text} (first: {first.name}{' - ' + first.detail if first.detail else ''})"
+        for text, count, first in reasons(listing.refused)[:NAMED]
+    )
+    message = (
+        f"{split} holds no sample; {listing.found} {listing.noun} were found. {why or 'None was refused'}"
+    )
+    return [health.error("labels.nonempty", message, listing.needed, "data")]
+
+
+def nonempty(listing: Listed) -> list[Finding]:
+    """Train and val hold samples."""
+    if not any(listing.splits.values()):
+        return no_samples(listing, "the data")
+    return [f for split in ("train", "val") if not listing.splits[split] for f in no_samples(listing, split)]
+
+
+def refusals(listing: Listed, code: str, named: int = NAMED) -> list[Finding]:
+    """A finding about what the rule `code` refused; an error once too much is broken."""
+    broken = [refusal for refusal in listing.refused if refusal.broken]
+    some = [refusal for refusal in broken if refusal.code == code]
+    if not some:
+        return []
+    names = "; ".join(f"{refusal.name}: {refusal.why}" for refusal in some[:named])
+    message = f"{len(some)} of {listing.found} {listing.noun} are not used. {names}"
+    if len(broken) > listing.max_refused * listing.found:
+        fix = f"repair or remove them; max_refused allows {listing.max_refused:.0%} of the {listing.noun}"
+        return [health.error(code, message, fix, "max_refused")]
+    if code == "label.match":
+        fix = f"{listing.noun} and labels came apart: find out how before any training"
+        return [health.error(code, message, fix)]
+    return [health.info(code, message, "nothing, or repair them")]
+
+
+def refused_by(code: str, line: str, named: int = NAMED) -> Check:
+    """A check that reports what a rule refused."""
+    return on_files(code, lambda listing: refusals(listing, code, named), line)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """A table of the report."""
+    return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
+
+
+def report(listing: Listed, tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The `data` of the report: counts, some refusals of each reason, the tables and one of the reasons."""
+    why = reasons(listing.refused)
+    named = [
+        {"file": refusal.place, "why": refusal.why}
+        for reason in why
+        for refusal in [other for other in listing.refused if other.reason == reason.text][:NAMED]
+    ]
+    rows = [(text, str(count), first.name) for text, count, first in why]
+    last = table(f"{listing.noun.capitalize()} not used", ("why", listing.noun, "first"), rows)
+    used = sum(len(records) for records in listing.splits.values())
+    return {"found": listing.found, "used": used, "refused": named, "tables": [*tables, last]}

@@ -1,0 +1,104 @@
+"""The student: 1-D MobileNetV3, BiLSTM, CTC; alone or with a teacher."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+from torch.nn.functional import kl_div
+
+from trainers.data.frames import mask
+from trainers.data.sign.batch import Batch, Sample
+from trainers.data.sign.data import Data
+from trainers.engine.events import Events
+from trainers.mobilenet_v3.config import Config
+from trainers.mobilenet_v3.model import PARAMETERS, Student
+from trainers.mobilenet_v3.teacher import Teacher, open_teacher
+from trainers.tasks.ctc_trainer import CTCTrainer
+from trainers.tasks.vocabulary import Vocabulary
+
+T = TypeVar("T", bound="StudentTrainer")
+
+
+@dataclass(frozen=True)
+class TaughtData(Data):
+    """Sentences with a teacher, whose hash becomes part of the data's."""
+
+    teacher: Teacher
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the sentences, `+`, that of the teacher."""
+        return f"{Data(self.listing, self.cache).fingerprint}+{self.teacher.digest[:32]}"
+
+
+class StudentTrainer(CTCTrainer):
+    """See trainers.engine.trainer.Trainer. With a `teacher`, training learns from both CTC and its frames."""
+
+    name = "mobilenet-v3"
+    options = Config
+    stride = 1
+    config: Config
+    teacher: Teacher | None = None
+
+    @classmethod
+    def load(cls, config: Config, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
+        """With the logits of a teacher where one is named, as a data folder or by the option."""
+        data = cls.read(config, folders, cache, events)
+        path = folders.get("teacher") or (Path(config.teacher) if config.teacher else None)
+        train = data.splits["train"]
+        if path is None or not train:
+            return data
+        vocabulary = Vocabulary.of((record.words for record in train), config.oov == "unk")
+        expected = (vocabulary, data.listing.layout)
+        return TaughtData(
+            data.listing, data.cache, open_teacher(path, train, data.cache, expected, cache, events)
+        )
+
+    def setup(self) -> None:
+        """Also the teacher."""
+        super().setup()
+        self.teacher = getattr(getattr(self, "data", None), "teacher", None)
+
+    def without_regularisation(self: T) -> T:
+        """By CTC alone."""
+        other = super().without_regularisation()
+        other.teacher = None
+        return other
+
+    def sample(self, split: str, epoch: int, index: int) -> Sample:
+        """Those of train with the teacher's logits."""
+        sample = super().sample(split, epoch, index)
+        if self.teacher is None or split != "train":
+            return sample
+        return replace(sample, teacher=self.teacher.logits(self.splits[split][index].id))
+
+    def model(self) -> Student:
+        """The model of a preset."""
+        return Student(self.config.preset, len(self.vocabulary), self.layout, self.config.dropout)
+
+    @classmethod
+    def parameters(cls, config: Any, words: int) -> int:
+        """By PARAMETERS."""
+        fixed, each = PARAMETERS[config.preset]
+        return fixed + each * words
+
+    def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+        """(B,) (1 - distill) CTC + distill * KL over the frames (Hinton et al. 2015), in nats.
+
+        A flat start is without the teacher, who says blank at most frames as every CTC model does.
+        """
+        alone = super().losses(log_probs, lengths, batch)
+        if batch.teacher is None or batch.flat:
+            return alone
+        share = self.config.distill
+        return (1.0 - share) * alone + share * self._distance(log_probs, batch.teacher, batch.lengths)
+
+    def _distance(self, log_probs: Tensor, teacher: Tensor, lengths: Tensor) -> Tensor:
+        """(B,) t^2 KL(teacher || student) at temperature t, summed over each sample's valid frames."""
+        heat = self.config.temperature
+        expected = (teacher.float() / heat).log_softmax(-1)
+        actual = (log_probs / heat).log_softmax(-1)
+        frames = kl_div(actual, expected, reduction="none", log_target=True).sum(-1)
+        return heat**2 * (frames * mask(lengths, frames.shape[1], frames.device)).sum(1)

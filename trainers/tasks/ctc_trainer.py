@@ -1,0 +1,273 @@
+"""The base class of trainers that turn landmarks of signing into glosses by CTC."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainers.data import refusal_checks
+from trainers.data.frames import FrameNormaliser, Frames
+from trainers.data.landmarks import FULL, RAW, Layout
+from trainers.data.refusal import Unusable
+from trainers.data.sign import augment, files, parts, reading
+from trainers.data.sign import data as sign_data
+from trainers.data.sign.batch import Batch, Sample, collate
+from trainers.data.sign.config import SignConfig
+from trainers.data.sign.data import Data
+from trainers.data.sign.files import Record
+from trainers.engine import health, leakage, rng
+from trainers.engine.check import Check, without
+from trainers.engine.checkpoint import Checkpoint
+from trainers.engine.events import Events, Silent
+from trainers.engine.health import DataUnusable
+from trainers.engine.output import Output
+from trainers.engine.trainer import Trainer
+from trainers.tasks import ctc, decode
+from trainers.tasks.sign import ctc_checks, data_checks, network_checks, word_errors
+from trainers.tasks.sign.word_errors import Decoder, WordErrors
+from trainers.tasks.vocabulary import Vocabulary
+
+T = TypeVar("T", bound="CTCTrainer")
+
+
+class CTCTrainer(Trainer):
+    """A trainer gives `name`, `options`, `stride`, `model` and `parameters`.
+
+    Its model takes normalised Frames (B, T, 4887) and dropout keys (B,), and gives logits
+    (B, ceil(T / stride), words). `model.backbone` of the same arguments is what its recurrent layer reads.
+    """
+
+    options: ClassVar[type[SignConfig]]
+    stride: ClassVar[int]
+    """Frames of one output frame."""
+
+    config: SignConfig
+    data: Data
+    vocabulary: Vocabulary
+    layout: Layout
+    protocol: str
+    normaliser: FrameNormaliser
+    decoder: Decoder
+
+    # Data
+
+    @classmethod
+    def load(cls, config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
+        """Corpus and features."""
+        return cls.read(config, folders, cache, events)
+
+    @classmethod
+    def read(cls, config: SignConfig, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
+        """Corpus and features, without the sentences that CTC cannot align. Raises DataUnusable."""
+
+        def judge(record: Record, row: sign_data.Row) -> Unusable | None:
+            needed, output = ctc.frames_needed(record.words), -(-row.steps // cls.stride)
+            if output >= needed:
+                return None
+            detail = f"{row.steps} frames give {output}, CTC needs {needed}"
+            return Unusable("is too short for its glosses", detail, "ctc.length")
+
+        return sign_data.load(files.scan(folders, config), cache, events, judge)
+
+    def fit(self) -> dict[str, Any]:
+        """Vocabulary, normalisation, layout, how to decode. Raises DataUnusable where a split is empty."""
+        listing = self.data.listing
+        if empty := refusal_checks.nonempty(listing):
+            raise DataUnusable(empty)
+        train = [record.words for record in self.splits["train"]]
+        vocabulary = Vocabulary.of(train, self.config.oov == "unk")
+        return {
+            "classes": list(vocabulary.words),
+            "normalisation": self._fit_normaliser().as_dict(),
+            "layout": listing.layout.as_dict(),
+            "protocol": listing.protocol,
+            "gloss_filter": self.config.gloss_filter,
+            "decoder": Decoder.of(self.config, vocabulary, train).as_dict(),
+            "input": {"keys": list(reading.KEYS), "shape": ["T", FULL], "or": ["T", RAW]},
+        }
+
+    def _fit_normaliser(self) -> FrameNormaliser:
+        kind = self.config.normalise
+        if kind != "global":
+            return FrameNormaliser(kind)
+        ids = [record.id for record in self.splits["train"]]
+        return FrameNormaliser(kind, self.data.cache.statistics(ids))
+
+    def setup(self) -> None:
+        """The objects of `preprocessing`."""
+        facts = self.preprocessing
+        self.vocabulary, self.layout = Vocabulary(self.classes), Layout.from_dict(facts["layout"])
+        self.protocol = facts["protocol"]
+        self.normaliser = FrameNormaliser.from_dict(facts["normalisation"])
+        self.decoder = Decoder.from_dict(self.config, self.vocabulary, facts["decoder"])
+
+    def sample(self, split: str, epoch: int, index: int) -> Sample:
+        """A sentence; those of train are augmented, and flat in the first epochs."""
+        plain = self.unaugmented(split, index, epoch)
+        if split != "train":
+            return plain
+        key = rng.derive_seed(self.config.seed, rng.SAMPLE, epoch, index)
+        least = max(1, self.stride * (ctc.frames_needed(plain.target) - 1) + 1)
+        course = augment.augmented(plain.course.raw, key, least, self.config)
+        return replace(plain, course=course, flat=epoch < self.config.flat_start)
+
+    def unaugmented(self, split: str, index: int, epoch: int = 0) -> Sample:
+        """A sentence as its file holds it."""
+        record = self.splits[split][index]
+        target = tuple(self.vocabulary.targets(record.words))
+        key = rng.dropout_key(self.config.seed, epoch, index)
+        return Sample(index, augment.plain(self.data.cache.raw(record.id)), record, target, key)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Padded to the longest."""
+        return collate(samples)
+
+    # Model
+
+    @classmethod
+    @abstractmethod
+    def parameters(cls, config: Any, words: int) -> int:
+        """How many parameters the model of these options has, by a table of its presets."""
+
+    @classmethod
+    def out_lengths(cls, lengths: Tensor) -> Tensor:
+        """Output frames of that many frames: ceil(T / stride)."""
+        return (lengths + cls.stride - 1) // cls.stride
+
+    def frames(self, batch: Batch) -> Frames:
+        """What the model is given: derived columns, normalised once, hidden frames zero."""
+        frames = self.normaliser.apply(parts.derive(batch.raw, batch.lengths))
+        return replace(frames, values=frames.values * batch.shown[..., None])
+
+    # Loss and metrics
+
+    @property
+    def counts_size(self) -> int:
+        """Those of word_errors.NAMES."""
+        return len(word_errors.NAMES)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Output:
+        """CTC, in nats; the mean is over glosses or sequences as `loss_per` says."""
+        logits = model(self.frames(batch), batch.keys).float()
+        log_probs = logits.log_softmax(-1)
+        lengths = self.out_lengths(batch.lengths)
+        losses = self.losses(log_probs, lengths, batch)
+        counts, edits = self._counts(log_probs.detach(), lengths, batch, model.training)
+        sizes = [max(1, len(target)) for target in batch.targets]
+        weight = float(sum(sizes)) if self.config.loss_per == "gloss" else float(len(sizes))
+        return Output(losses.sum(), losses.new_tensor(weight), counts, edits, logits)
+
+    def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+        """(B,) of each sequence."""
+        kind = ctc.flat_losses if batch.flat else ctc.losses
+        return kind(log_probs, lengths, batch.targets)
+
+    def _counts(
+        self, log_probs: Tensor, lengths: Tensor, batch: Batch, training: bool
+    ) -> tuple[Tensor, Tensor]:
+        """word_errors.NAMES summed over the batch, and each sample's edits. In training by the best path."""
+        paths = log_probs.argmax(-1).cpu()
+        searched = None if training or not self.decoder.beams else log_probs.cpu().numpy()
+        rows = []
+        for row, (length, record) in enumerate(zip(lengths.tolist(), batch.records, strict=True)):
+            assert record is not None
+            path = paths[row, :length].tolist()
+            hypothesis = (
+                self.vocabulary.glosses(decode.collapse(path))
+                if searched is None
+                else self.decoder.words(searched[row, :length])
+            )
+            rows.append(word_errors.count(record, hypothesis, self.protocol, path))
+        table = torch.tensor(rows, dtype=torch.float32, device=log_probs.device)
+        return table.sum(0), table[:, :3].sum(1)
+
+    def summarise(self, counts: Sequence[float]) -> WordErrors:
+        """Word error rates with their parts."""
+        return word_errors.summarise(counts)
+
+    # From a checkpoint
+
+    @torch.no_grad()
+    def logits(self, raw: np.ndarray) -> Tensor:
+        """Answers (T', V) of the restored model for raw columns (T, 1629)."""
+        device = next(self.network.parameters()).device
+        batch = collate([Sample(0, augment.plain(np.array(raw)))]).to(device)
+        answer: Tensor = self.network(self.frames(batch), batch.keys)
+        return answer[0].float().cpu()
+
+    def glosses(self, logits: Tensor) -> list[str]:
+        """The glosses of logits (T', V)."""
+        return self.decoder.words(logits.log_softmax(-1).numpy())
+
+    def predict(self, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+        """For each file its glosses, or the error."""
+        for path in paths:
+            try:
+                raw = reading.read(path, self.config.min_frames).raw
+            except (Unusable, DataUnusable) as fault:
+                yield {"file": str(path), "error": str(fault)}
+                continue
+            yield {"file": str(path), "frames": len(raw), "glosses": self.glosses(self.logits(raw))}
+
+    def evaluate(
+        self, saved: Checkpoint, folders: Mapping[str, Path], split: str, work: Path
+    ) -> dict[str, Any]:
+        """Word error rates of a split of these folders, by the preprocessing of the checkpoint."""
+        data = self.read(self.config, folders, work, Silent())
+        self._require_layout(data.listing.layout)
+        chosen = list(data.splits) if split == "all" else [split]
+        records = [record for name in chosen for record in data.splits[name]]
+        if not records:
+            raise DataUnusable(refusal_checks.no_samples(data.listing, split))
+        ids = [record.id for record in records]
+        records, facts = leakage.untrained(saved, data.fingerprint, split, records, ids)
+        rows = []
+        for record in records:
+            logits = self.logits(data.cache.raw(record.id))
+            path = logits.argmax(1).tolist()
+            rows.append(word_errors.count(record, self.glosses(logits), self.protocol, path))
+        values = word_errors.summarise(np.sum(rows, 0).tolist()).values
+        low, high = word_errors.interval([sum(row[:3]) for row in rows], records, self.config.seed)
+        return {
+            "checkpoint": str(saved.path),
+            "step": saved.manifest["step"],
+            "split": split,
+            "samples": len(records),
+            "drawn": word_errors.what_is_drawn(records),
+            "refused": len(data.listing.refused),
+            **facts,
+            "values": {**values, "wer_low": low, "wer_high": high},
+        }
+
+    def _require_layout(self, layout: Layout) -> None:
+        if self.layout != layout:
+            message = f"the data is {layout.name}, the model was trained on {self.layout.name}"
+            fix = "take data of the model's layout"
+            raise DataUnusable([health.error("schema.layout", message, fix)])
+
+    # Checks
+
+    @classmethod
+    def checks(cls, standard: Sequence[Check]) -> list[Check]:
+        """Those of landmarks, CTC and the network; `loss.first` and `overfit` are judged by glosses."""
+        own = (*data_checks.CHECKS, *ctc_checks.CHECKS, *network_checks.CHECKS)
+        return [*own, *without(standard, "loss.first", "overfit")]
+
+    def expected_first_loss(self, batch: Batch) -> float:
+        """The loss of a model for which every word is equally likely."""
+        losses = ctc.untrained(self.out_lengths(batch.lengths), batch.targets, len(self.vocabulary))
+        sizes = [max(1, len(target)) for target in batch.targets]
+        return float(losses.sum()) / (sum(sizes) if self.config.loss_per == "gloss" else len(sizes))
+
+    def lighter(self: T) -> T:
+        """Without the flat start: the checks ask about what a run does after its first epochs."""
+        return self.replace(flat_start=0)
+
+    def without_regularisation(self: T) -> T:
+        """By CTC alone: without a flat start or a teacher."""
+        return self.replace(flat_start=0)
