@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trainers import preflight
+from trainers.data import samples
 from trainers.engine.events import Silent
 from trainers.facenet_lstm import sample as writer
 
@@ -23,11 +24,11 @@ def change(path: Path, edit: Callable[[dict], dict]) -> None:
     with np.load(path) as held:
         arrays = dict(held)
     path.unlink()
-    writer.write_npz(path, edit(arrays))
+    samples.write_npz(path, edit(arrays))
 
 
 def whole(folder: Path) -> list[Path]:
     """The files of the sample that can be used."""
-    kept = [writer.file_of(folder, name) for name in writer.names(240)]
+    kept = [writer.file_of(folder, name) for name in samples.recording_names(240, writer.ACTORS)]
     assert all(path.exists() for path in kept)
     return kept

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from trainers import preflight, registry
-from trainers.data.sign import sample as writer
+from trainers.data import samples
 from trainers.engine.distributed import Group
 from trainers.engine.events import Silent
 from trainers.engine.loop import TrainingLoop
@@ -67,7 +67,7 @@ def change(path: Path, edit: Callable[[dict[str, np.ndarray]], dict[str, np.ndar
     with np.load(path) as held:
         arrays = dict(held)
     path.unlink()
-    writer.write_npz(path, edit(arrays))
+    samples.write_npz(path, edit(arrays))
 
 
 def linked(folder: Path, to: Path) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.onhost import folders
-from trainers.data import normalise, packed, recordings
+from trainers.data import normalise, packed, recordings, samples
 from trainers.data.refusal import Unusable
 from trainers.data.sign import reading
 from trainers.engine.events import Silent
@@ -37,7 +37,7 @@ def test_the_sample_is_a_function_of_its_seed(tmp_path):
 
 
 def test_the_sample_has_the_statistics_of_real_embeddings(sample):
-    paths = [writer.file_of(sample, name) for name in writer.names(240)]
+    paths = [writer.file_of(sample, name) for name in samples.recording_names(240, writer.ACTORS)]
     values = np.concatenate([data.read_npz(path, 8) for path in paths[::4]])
     assert values.dtype == np.float32
     assert abs(values.std() - 0.0441) < 1e-3
@@ -50,7 +50,7 @@ def test_the_sample_has_the_statistics_of_real_embeddings(sample):
 def npz(path: Path, **changes: object) -> Path:
     features = np.random.default_rng(0).standard_normal((9, 512)).astype(np.float32)
     arrays = {**writer.arrays(path.stem, features), **changes}
-    writer.write_npz(path, {k: v for k, v in arrays.items() if v is not None})
+    samples.write_npz(path, {k: v for k, v in arrays.items() if v is not None})
     return path
 
 
@@ -149,7 +149,7 @@ def test_a_file_that_changes_makes_another_cache_and_another_fingerprint(copy, t
     features = data.read_npz(path, 8)[::-1]
     name = file_checks.stem(path.name)
     path.unlink()
-    writer.write_npz(path, writer.arrays(name, features))
+    samples.write_npz(path, writer.arrays(name, features))
     after = FacenetTrainer.load(Config(), {"both": copy}, tmp_path / "c", Silent())
     assert after.cache.folders != before.cache.folders
     assert after.fingerprint != before.fingerprint

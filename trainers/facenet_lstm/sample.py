@@ -1,15 +1,13 @@
 """Sample data: made-up embeddings with the names, keys, shapes and statistics of real ones."""
 
-import io
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from trainers.data import emotions
-from trainers.engine import rng
+from trainers.data.samples import generator, recording_names, write_npz
 from trainers.engine.events import Events
 from trainers.facenet_lstm.file_checks import SUFFIX, stem
 
@@ -23,12 +21,8 @@ ACTOR, CLASS, HINT, DRIFT, VIDEO, FRAME = 1.0, 0.3, 0.2, 0.5, 0.45, 0.6
 course over time, what is particular to the video, and to the frame."""
 
 
-def _draw(seed: int, *counters: int) -> np.random.Generator:
-    return np.random.default_rng(rng.derive_seed(seed, *counters))
-
-
 def _directions(seed: int, kind: int, count: int) -> np.ndarray:
-    values = _draw(seed, kind).standard_normal((count, WIDTH))
+    values = generator(seed, kind).standard_normal((count, WIDTH))
     return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
 
 
@@ -43,11 +37,11 @@ class Faces:
     def features(self, feeling: int, actor: int, video: int) -> np.ndarray:
         """(T, 512) float32, rows of length 1. Emotions come in pairs with the same mean, told
         apart by the direction in which the face moves."""
-        draw = _draw(self.seed, 7, video)
+        draw = generator(self.seed, 7, video)
         steps = int(np.clip(draw.normal(57, 9), 30, 90))
         time = np.linspace(-1.0, 1.0, steps)[:, None]
         way = 1.0 if feeling % 2 else -1.0
-        who = _draw(self.seed, 8, actor).standard_normal(WIDTH) / np.sqrt(WIDTH)
+        who = generator(self.seed, 8, actor).standard_normal(WIDTH) / np.sqrt(WIDTH)
         mood = self.feelings[feeling // 2] + HINT * self.feelings[3 + feeling % 3]
         course = way * np.tanh(2.0 * time + draw.normal(0, 0.5)) * self.courses[feeling // 2]
         still = draw.standard_normal(WIDTH) / np.sqrt(WIDTH)
@@ -59,31 +53,6 @@ class Faces:
 
 def _faces(seed: int) -> Faces:
     return Faces(seed, _directions(seed, 5, 6), _directions(seed, 6, 3))
-
-
-def names(videos: int) -> Iterator[emotions.Name]:
-    """Names of about that many videos of both sets, equally many of each actor and class."""
-    each = max(2, round(videos / ACTORS / len(emotions.CLASSES)))
-    codes = [code for code, f in emotions.RAVDESS_EMOTIONS.items() if f in emotions.CLASSES]
-    for person in range(1, ACTORS + 1):
-        for code in codes:
-            for turn in range(min(each // 2, 4)):
-                place = (f"0{turn % 2 + 1}", f"0{turn // 2 + 1}")
-                yield emotions.Ravdess("02", "01", code, "01", *place, f"{person:02d}")
-        for code in emotions.CREMA_EMOTIONS:
-            for turn in range(min(each - each // 2, 12)):
-                sentence = emotions.CREMA_SENTENCES[(turn + person) % 12]
-                yield emotions.Crema(str(1000 + person), sentence, code, "XX")
-
-
-def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An NPZ whose bytes depend on the arrays alone: numpy's own writer stamps the time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for key, value in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asanyarray(value), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getvalue())
 
 
 def arrays(name: str, features: np.ndarray) -> dict[str, np.ndarray]:
@@ -98,7 +67,7 @@ def arrays(name: str, features: np.ndarray) -> dict[str, np.ndarray]:
 
 def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, object]:
     """Write `folder`/ravdess and `folder`/crema; says how many files, and which are broken."""
-    faces, all_names = _faces(seed), list(names(videos))
+    faces, all_names = _faces(seed), list(recording_names(videos, ACTORS))
     for number, name in enumerate(all_names):
         label = emotions.CLASSES.index(name.feeling)
         actor = int(name.person)

@@ -6,14 +6,14 @@ each emotion a tint of their own in the background. It tells the emotion only to
 that puts one actor on both sides scores above what the model can do on a stranger.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trainers.data import emotions
-from trainers.engine import rng
+from trainers.data.samples import generator, recording_names
 from trainers.engine.events import Events
 from trainers.slowfast import video
 
@@ -26,30 +26,11 @@ HABIT = 70.0
 """How far an actor's tint of an emotion lies from grey, of 255."""
 
 
-def _draw(seed: int, *counters: int) -> np.random.Generator:
-    return np.random.default_rng(rng.derive_seed(seed, *counters))
-
-
-def names(videos: int) -> Iterator[emotions.Name]:
-    """Names of about that many videos of both sets, equally many of each actor and class."""
-    each = max(2, round(videos / ACTORS / len(emotions.CLASSES)))
-    codes = [code for code, f in emotions.RAVDESS_EMOTIONS.items() if f in emotions.CLASSES]
-    for person in range(1, ACTORS + 1):
-        for code in codes:
-            for turn in range(min(each // 2, 4)):
-                place = (f"0{turn % 2 + 1}", f"0{turn // 2 + 1}")
-                yield emotions.Ravdess("02", "01", code, "01", *place, f"{person:02d}")
-        for code in emotions.CREMA_EMOTIONS:
-            for turn in range(min(each - each // 2, 12)):
-                sentence = emotions.CREMA_SENTENCES[(turn + person) % 12]
-                yield emotions.Crema(str(1000 + person), sentence, code, "XX")
-
-
 def frames(seed: int, feeling: int, actor: int, number: int) -> np.ndarray:
     """(FRAMES, HEIGHT, WIDTH, 3) uint8 of one video."""
-    draw, who = _draw(seed, 7, number), _draw(seed, 8, actor)
+    draw, who = generator(seed, 7, number), generator(seed, 8, actor)
     skin, back = who.uniform(120, 220, 3), who.uniform(60, 120, 3)
-    habit = _draw(seed, 9, actor, feeling).choice([-1.0, 1.0], 3) * HABIT
+    habit = generator(seed, 9, actor, feeling).choice([-1.0, 1.0], 3) * HABIT
     time = np.arange(FRAMES) / RATE
     turns = 1.5 if feeling % 2 else 4.0
     swing = np.sin(2 * np.pi * turns * time + draw.uniform(0, 2 * np.pi))
@@ -87,7 +68,7 @@ def file_of(folder: Path, name: emotions.Name) -> Path:
 
 def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, object]:
     """Write `folder`/ravdess and `folder`/crema; says how many files, and which are broken."""
-    listed = list(names(videos))
+    listed = list(recording_names(videos, ACTORS))
     for number, name in enumerate(listed):
         feeling, actor = emotions.CLASSES.index(name.feeling), int(name.person)
         who = actor if name.dataset == "ravdess" else 100 + actor

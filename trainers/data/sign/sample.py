@@ -1,7 +1,5 @@
 """Sample data: made-up signing with the files, keys, shapes and statistics of real landmarks."""
 
-import io
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +8,9 @@ import numpy as np
 
 from trainers.data.landmarks import LANDMARKS
 from trainers.data.phoenix import PATTERNS, Sentence
+from trainers.data.samples import generator, write_npz
 from trainers.data.sign.files import PART
 from trainers.data.sign.reading import present, widen
-from trainers.engine import rng
 from trainers.engine.events import Events
 
 SIZE = 240
@@ -37,10 +35,6 @@ WRISTS = {"left": 15, "right": 16}
 REST = {"left": np.array([0.62, 0.75, -0.1]), "right": np.array([0.38, 0.75, -0.1])}
 
 
-def _draw(seed: int, *counters: int) -> np.random.Generator:
-    return np.random.default_rng(rng.derive_seed(seed, *counters))
-
-
 @dataclass(frozen=True)
 class Sign:
     """One gloss: where each hand goes (3 points in signing space), the shape it has, both hands or one."""
@@ -62,7 +56,7 @@ class Stage:
 
     def raw(self, glosses: tuple[str, ...], signer: str, number: int) -> np.ndarray:
         """(T, 1629) float32: pose, face, left hand, right hand."""
-        draw, way = _draw(self.seed, 7, number), _draw(self.seed, 8, int(signer[-2:]))
+        draw, way = generator(self.seed, 7, number), generator(self.seed, 8, int(signer[-2:]))
         pace, size = 1.0 + 0.15 * way.uniform(-1, 1), 1.0 + 0.08 * way.uniform(-1, 1)
         offset = 0.03 * way.standard_normal(3) * [1, 1, 0.5]
         hands, shapes = self._course(glosses, draw, pace)
@@ -121,7 +115,7 @@ def _lose_hands(figure: np.ndarray, draw: np.random.Generator) -> None:
 
 def stage(seed: int) -> Stage:
     """The signs and figures of a seed."""
-    draw = _draw(seed, 5)
+    draw = generator(seed, 5)
     signs = {}
     for place, gloss in enumerate((*GLOSSES, UNSEEN)):
         right = np.array([0.4, 0.45, -0.15]) + draw.uniform(-1, 1, (3, 3)) * [0.22, 0.28, 0.1]
@@ -141,7 +135,7 @@ def sentences(size: int, seed: int) -> Iterator[tuple[Sentence, tuple[str, ...]]
     shares = {"train": size - 2 * (size // 8), "val": size // 8, "test": size // 8}
     for place, (split, count) in enumerate(shares.items()):
         for number in range(count):
-            draw = _draw(seed, 6, place, number)
+            draw = generator(seed, 6, place, number)
             signs = tuple(draw.choice(GLOSSES, int(draw.integers(2, 6))).tolist())
             if split == "test" and number == 0:
                 signs = (*signs, UNSEEN)
@@ -151,16 +145,6 @@ def sentences(size: int, seed: int) -> Iterator[tuple[Sentence, tuple[str, ...]]
             signers = SIGNERS.get(split, SIGNERS["val"])
             id = f"{number + 1:02d}April_2010_Thursday_heute_default-{place}"
             yield Sentence(id, split, signers[number % len(signers)], tuple(glosses)), signs
-
-
-def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An NPZ whose bytes depend on the arrays alone: numpy's own writer stamps the time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for key, value in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asanyarray(value), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getvalue())
 
 
 def write_features(place: Path, raw: np.ndarray, number: int) -> Path:
