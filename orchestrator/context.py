@@ -11,12 +11,15 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from orchestrator.errors import UsageError, WantsYes
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 
 def _token() -> str:
@@ -50,6 +53,23 @@ class Context:
         """The user and the machine, without its domain, which on a laptop changes with the network."""
         user = self.env.get("USER") or self.env.get("LOGNAME") or pwd.getpwuid(os.getuid()).pw_name
         return f"{user}@{socket.gethostname().partition('.')[0]}"
+
+    def retry(
+        self,
+        action: Callable[[], T],
+        pauses: Sequence[float],
+        kind: type[E],
+        can_retry: Callable[[E], bool] = lambda error: True,
+    ) -> T:
+        """Repeats `action` after each of the pauses (seconds) while it raises a `kind` that allows it."""
+        for pause in pauses:
+            try:
+                return action()
+            except kind as error:
+                if not can_retry(error):
+                    raise
+            self.sleep(pause)
+        return action()
 
     def out(self, text: str) -> None:
         """Data, on stdout."""

@@ -1,24 +1,49 @@
-"""Running a command on this machine: words in, lines out as they come, both streams read."""
+"""Running a command on this machine; both of its output streams are read while it runs."""
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestrator import share
+from orchestrator import package
+
+_STDERR_BYTES = 8192
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended: exit code (negative: a signal), the last of its stderr."""
+    """How a command ended: exit code (negative: a signal), the end of its stderr, its stdout if captured."""
 
     code: int
     err: str
+    out: bytes = b""
+
+    @classmethod
+    def of(cls, code: int, errors: Iterable[bytes], out: bytes = b"") -> Done:
+        """`errors`: all of stderr."""
+        return cls(code, b"".join(errors)[-_STDERR_BYTES:].decode("utf-8", errors="replace"), out)
+
+    @property
+    def reason(self) -> str:
+        """The last line of its stderr."""
+        return (self.err.strip().splitlines() or [f"it ended with exit code {self.code}"])[-1]
+
+
+def capture(words: Sequence[str], *, env: Mapping[str, str] | None = None, on_terminal: bool = False) -> Done:
+    """Runs a short command to its end. Raises OSError if it cannot be started.
+
+    `on_terminal`: it has the stdin and stdout of gpujob itself, so that it can ask for a password.
+    """
+    stdin, stdout = (None, None) if on_terminal else (subprocess.DEVNULL, subprocess.PIPE)
+    process = subprocess.run(
+        list(words), stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=env, check=False
+    )
+    return Done.of(process.returncode, [process.stderr], process.stdout or b"")
 
 
 def run(
@@ -29,9 +54,9 @@ def run(
     cwd: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> Done:
-    """Blocks until it ended. Raises FileNotFoundError where there is no such command.
+    """Runs a command to its end; `on_line` gets its stdout. Raises OSError if it cannot be started.
 
-    The command is ended with us: an exception (Ctrl-C too) on the way kills it.
+    The command is killed if this function is left by an exception, Ctrl-C included.
     """
     process = subprocess.Popen(
         list(words),
@@ -45,7 +70,7 @@ def run(
     assert process.stdout
     assert process.stderr
     errors: list[bytes] = []
-    reader = threading.Thread(target=_drain, args=(process.stderr, errors), daemon=True)
+    reader = threading.Thread(target=_read, args=(process.stderr, errors), daemon=True)
     reader.start()
     try:
         with contextlib.suppress(BrokenPipeError):
@@ -55,7 +80,7 @@ def run(
             on_line(line.decode("utf-8", errors="replace").rstrip("\n"))
         code = process.wait()
         reader.join()
-        return Done(code, b"".join(errors)[-8192:].decode("utf-8", errors="replace"))
+        return Done.of(code, errors)
     finally:
         if process.poll() is None:
             process.kill()
@@ -73,13 +98,13 @@ def trainers(
     stdin: bytes = b"",
     on_line: Callable[[str], None] = lambda line: None,
 ) -> Done:
-    """`python -m trainers` where they lie: -m imports from the current folder first, and files of the
-    user's there (a random.py) would stand in for modules."""
-    home = share.trainers_package().parent
-    env = {**env, "PYTHONPATH": str(home)}
-    return run([python, "-m", "trainers", *words], stdin=stdin, env=env, cwd=home, on_line=on_line)
+    """`python -m trainers`, in the folder of that package: -m imports from the current folder first, and
+    files of the user's there (a random.py) would shadow modules."""
+    folder = package.trainers_folder().parent
+    env = {**env, "PYTHONPATH": str(folder)}
+    return run([python, "-m", "trainers", *words], stdin=stdin, env=env, cwd=folder, on_line=on_line)
 
 
-def _drain(stream: IO[bytes], into: list[bytes]) -> None:
+def _read(stream: IO[bytes], into: list[bytes]) -> None:
     with contextlib.suppress(ValueError):
         into.extend(stream)

@@ -29,6 +29,6 @@ def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) 
 def require_transfer(ctx: Context, target: Target) -> None:
     """GpujobError where this machine lacks what the target needs to transfer files."""
     if target.needs_rsync:
-        from orchestrator.targets.ssh import localrsync  # noqa: PLC0415
+        from orchestrator.targets.ssh import rsync  # noqa: PLC0415
 
-        localrsync.require(ctx)
+        rsync.require(ctx)

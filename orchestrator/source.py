@@ -1,16 +1,16 @@
-"""Reads code folders into trees. Git's own list where there is git, else the rules of .gitignore."""
+"""Reads code folders into trees: the files that git lists, or without git those that .gitignore allows."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import process
 from orchestrator.core import codetree, shell
 from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
@@ -19,7 +19,7 @@ from orchestrator.onhost import folders
 if TYPE_CHECKING:
     import pathspec
 
-    Rules = tuple[tuple[str, pathspec.GitIgnoreSpec], ...]  # each with the folder it stands in
+    Rules = tuple[tuple[str, pathspec.GitIgnoreSpec], ...]  # each with the folder of its .gitignore
 
 _NEVER = (".git", "__pycache__")
 _LISTS = (
@@ -48,11 +48,11 @@ def read(folder: Path, digests: Digests | None = None) -> Source:
     """
     if not folder.is_dir():
         raise UsageError(f"the code folder {folder} does not exist")
-    with ThreadPoolExecutor(len(_LISTS)) as pool:  # git's commands run while we look at the files
+    with ThreadPoolExecutor(len(_LISTS)) as pool:  # git's commands run while the files are read
         staged, others, head, diff = (pool.submit(_git, folder, *words) for words in _LISTS)
         paths = _listed(folder, staged.result(), others.result() or b"")
-        found = digests.entries(folder, paths) if digests else folders.tree_entries(str(folder), paths)
-        tree = codetree.tree(found)
+        entries = digests.entries(folder, paths) if digests else folders.tree_entries(str(folder), paths)
+        tree = codetree.tree(entries)
         commit = _text(head.result())
         if not tree.entries:
             why = "git ignores all of it" if commit else "it is empty"
@@ -74,8 +74,8 @@ def package(folder: Path) -> Source:
     return Source(folder.parent, codetree.tree(folders.tree_entries(str(folder.parent), paths)), commit)
 
 
-def lay_out(source: Source, to: Path) -> None:
-    """The tree as a read-only snapshot at `to`, which appears when it is whole."""
+def snapshot(source: Source, to: Path) -> None:
+    """Copies the tree as a read-only snapshot to `to`, which appears once it is complete."""
     partial = to.with_name(f"{to.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for entry in source.tree.entries:
@@ -91,9 +91,9 @@ def lay_out(source: Source, to: Path) -> None:
     if copied.hash != source.tree.hash:
         shutil.rmtree(partial, ignore_errors=True)
         names = sorted(entry.path for entry in set(copied.entries) ^ set(source.tree.entries))
-        why = f"{', '.join(dict.fromkeys(names[:3]))}: something writes there now"
+        why = f"{', '.join(dict.fromkeys(names[:3]))}: a process is writing there"
         raise UsageError(
-            f"{source.folder} changed while it was read", why, "write it elsewhere, or to .gitignore"
+            f"{source.folder} changed while it was read", why, "list it in .gitignore, or write elsewhere"
         )
     try:
         partial.rename(to)
@@ -108,11 +108,11 @@ def _listed(folder: Path, staged: bytes | None, others: bytes) -> list[str]:
         return list(_walked(folder))
     tracked, submodules = codetree.parse_git_list(staged)
     new = [name.decode("utf-8", "surrogateescape") for name in others.split(b"\0") if name]
-    _refuse_apart(folder, submodules, [name[:-1] for name in new if name.endswith("/")])
+    _require_no_repositories(folder, submodules, [name[:-1] for name in new if name.endswith("/")])
     return sorted({*tracked, *new})
 
 
-def _refuse_apart(folder: Path, submodules: list[str], nested: list[str]) -> None:
+def _require_no_repositories(folder: Path, submodules: list[str], nested: list[str]) -> None:
     """Repositories within this one: git does not list what is in them."""
     wrong = [f"{path} is a submodule" for path in submodules]
     wrong += [f"{path} is a git repository of its own" for path in nested]
@@ -124,14 +124,14 @@ def _refuse_apart(folder: Path, submodules: list[str], nested: list[str]) -> Non
 
 
 def _walked(folder: Path) -> Iterator[str]:
-    """Files and links below `folder` that no .gitignore leaves out."""
+    """Files and links below `folder` that no .gitignore excludes."""
     pending: list[tuple[str, Rules]] = [("", ())]
     while pending:
         at, rules = pending.pop()
-        with os.scandir(folder / at) as listed:
-            here = sorted(listed, key=lambda entry: entry.name)
-        rules += tuple((at, _rules(entry.path)) for entry in here if entry.name == ".gitignore")
-        for entry in here:
+        with os.scandir(folder / at) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+        rules += tuple((at, _rules(entry.path)) for entry in entries if entry.name == ".gitignore")
+        for entry in entries:
             path, is_folder = at + entry.name, entry.is_dir(follow_symlinks=False)
             if entry.name in _NEVER or _ignored(path + "/" * is_folder, rules):
                 continue
@@ -153,16 +153,14 @@ def _ignored(path: str, rules: Rules) -> bool:
 
 
 def _git(folder: Path, *words: str) -> bytes | None:
-    """stdout, or None where git says no (no repository) or is not installed."""
+    """stdout; None if git fails (no repository) or is not installed."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
+        done = process.capture(["git", "-C", str(folder), *words])
     except FileNotFoundError:
         return None
-    if b"dubious ownership" in done.stderr:
-        raise UsageError(
-            f"git refuses {folder}", done.stderr.decode(errors="replace").strip().splitlines()[-1]
-        )
-    return done.stdout if done.returncode == 0 else None
+    if "dubious ownership" in done.err:
+        raise UsageError(f"git refuses {folder}", done.reason)
+    return done.out if done.code == 0 else None
 
 
 def _text(raw: bytes | None, strip: bool = True) -> str | None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from orchestrator import files
 from orchestrator.core import decode, report, runfacts
 from orchestrator.core.decode import Seconds
 from orchestrator.core.inputs import Identity
@@ -58,14 +56,14 @@ class Store:
 
     def find_intent(self, job: str, target: str) -> Intent | None:
         """An earlier deploy of this job to this target that was not confirmed."""
-        record = self._load(self._intent(job, target)) or {}
+        record = files.load_json(self._intent(job, target)) or {}
         try:
             return msgspec.convert(record, Intent)
         except (msgspec.ValidationError, RecursionError):
             return None
 
     def save_intent(self, job: str, target: str, intent: Intent) -> None:
-        self._replace(self._intent(job, target), asdict(intent))
+        files.write_json(self._intent(job, target), asdict(intent))
 
     def close_intent(self, job: str, target: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -73,7 +71,7 @@ class Store:
 
     def save_run(self, run: CachedRun) -> None:
         record = {"v": 2, "target": run.target, "asked": run.asked, "run": runfacts.to_json(run.facts)}
-        self._replace(self.folder / "runs" / f"{run.facts.id}.json", record)
+        files.write_json(self.folder / "runs" / f"{run.facts.id}.json", record)
 
     def forget_run(self, run_id: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -83,12 +81,12 @@ class Store:
         """Every cached run by id, oldest first."""
         folder = self.folder / "runs"
         names = sorted(folder.glob("*.json"), key=lambda p: p.stem[-20:]) if folder.is_dir() else []
-        runs = {path.stem: run for path in names if (run := _cached_run(self._load(path)))}
+        runs = {path.stem: run for path in names if (run := _cached_run(files.load_json(path)))}
         return dict(sorted(runs.items(), key=lambda item: item[1].facts.created or 0.0))
 
     def save_target(self, label: str, when: float) -> None:
         """A host answered at that time."""
-        self._replace(self._target(label), {"label": label, "asked": when})
+        files.write_json(self._target(label), {"label": label, "asked": when})
 
     def targets(self) -> dict[str, float]:
         """Hosts that have answered, and when each last did."""
@@ -97,27 +95,20 @@ class Store:
 
     def find_report(self, key: str) -> CheckReport | None:
         """The report of an earlier check of the same thing (plan.CheckStep.key)."""
-        return report.parse(self._load(self.folder / "verdicts" / f"{key}.json"))
+        return report.parse(files.load_json(self.folder / "verdicts" / f"{key}.json"))
 
     def save_report(self, key: str, report: CheckReport) -> None:
-        self._replace(self.folder / "verdicts" / f"{key}.json", msgspec.to_builtins(report))
+        files.write_json(self.folder / "verdicts" / f"{key}.json", msgspec.to_builtins(report))
 
     @contextlib.contextmanager
     def lock(self, job: str, target: str) -> Iterator[bool]:
         """One deploy of a job to a target at a time; yields whether it is ours."""
-        path = self._intent(job, target).with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with files.lock(self._intent(job, target).with_suffix(".lock"), wait=False) as is_ours:
+            yield is_ours
 
     def _all(self, room: str) -> list[Record]:
         folder = self.folder / room
-        found = [self._load(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+        found = [files.load_json(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
         return [record for record in found if record]
 
     def _target(self, label: str) -> Path:
@@ -127,42 +118,9 @@ class Store:
         where = hashlib.sha256(target.encode()).hexdigest()[:8]
         return self.folder / "intents" / f"{job}@{where}.json"
 
-    def _load(self, path: Path) -> Record | None:
-        """None where there is no file, or a damaged one."""
-        try:
-            value = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return None
-        return value if isinstance(value, dict) else None
-
-    def _replace(self, path: Path, value: Record) -> None:
-        write_json(path, value)
-
 
 def _cached_run(record: Record | None) -> CachedRun | None:
     """Of version 1, which named the facts `seen`, too."""
     about = decode.struct(record, _CachedRun)
     facts = runfacts.parse((record or {}).get("run") or (record or {}).get("seen"))
     return CachedRun(about.target, about.asked, facts) if about and facts else None
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Replaces a file atomically; it is on disk when this returns, and readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        json.dump(value, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A name is on the disk only when its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -233,7 +233,7 @@ class ScriptedHost(Host):
     def pythons(self) -> list[str]:
         return ["python3"]
 
-    def place(self, tree: str) -> str:
+    def tree_folder(self, tree: str) -> str:
         return f"/r/code/{tree}"
 
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator import textfile
+from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import yamltext
 from orchestrator.core.settings import ABOUT, Layer, Setting, from_environment, resolve
@@ -11,8 +11,8 @@ from orchestrator.errors import UsageError
 
 def load(ctx: Context) -> dict[str, Setting]:
     """Settings of this command; a flag such as --on stands above all of them."""
-    files = [(ctx.cwd / "gpujob.yaml", "gpujob.yaml"), (ctx.config_file, str(ctx.config_file))]
-    layers = [_file_layer(textfile.read(path, name), name) for path, name in files if path.exists()]
+    paths = [(ctx.cwd / "gpujob.yaml", "gpujob.yaml"), (ctx.config_file, str(ctx.config_file))]
+    layers = [_file_layer(files.read_text(path, name), name) for path, name in paths if path.exists()]
     return resolve([*from_environment(ctx.env), *layers])
 
 

@@ -16,7 +16,7 @@ from orchestrator.core.text import size
 from orchestrator.errors import GpujobError
 from orchestrator.instances import diagnostics
 from orchestrator.targets import helper
-from orchestrator.targets.ssh import localrsync
+from orchestrator.targets.ssh import rsync
 from orchestrator.view.console import Paint, columns
 from orchestrator.view.status import gpus
 
@@ -29,7 +29,7 @@ def doctor(ctx: Context, on: str | None) -> int:
     rows = [("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", "")]
     target = registry.target(ctx, settings, on)
     if target.needs_rsync:
-        rows.append(localrsync.row(ctx))
+        rows.append(rsync.row(ctx))
     if target.launches:
         label = "ec2"
         rows += diagnostics.rows(ctx, settings["region"].value)
@@ -47,7 +47,7 @@ def doctor(ctx: Context, on: str | None) -> int:
         _print(ctx, rows)
     missing = [row for row in rows if row[1] == "missing"]
     if missing and not ctx.json:
-        where = "" if missing[0][0] == localrsync.NAME else f" on {label}"
+        where = "" if missing[0][0] == rsync.NAME else f" on {label}"
         raise GpujobError(f"{missing[0][0]} is missing{where}", missing[0][2], missing[0][3])
     return 1 if missing else 0
 

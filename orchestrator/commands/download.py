@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import files
 from orchestrator.commands import verify
 from orchestrator.context import Context
 from orchestrator.core import runstate
@@ -164,8 +165,7 @@ def _put(part: Path, final: Path, file: StagedFile, keep: bool, verified: bool) 
     if keep:
         complete = part.with_suffix(".copy")
         shutil.copyfile(part, complete)
-    with complete.open("rb") as handle:
-        os.fsync(handle.fileno())
+    files.sync(complete)
     complete.replace(final)
 
 

@@ -75,7 +75,7 @@ def list_hosts(ctx: Context, cached: bool) -> int:
 
 def _host_keys(ctx: Context) -> list[dict[str, str]]:
     host_keys = []
-    for line in hostkeys.lines(ctx):
+    for line in hostkeys.own_lines(ctx):
         name, _, rest = line.partition(" ")
         kind, _, blob = rest.partition(" ")
         if not blob:

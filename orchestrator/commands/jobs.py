@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator import process, share, textfile
+from orchestrator import files, package, process
 from orchestrator.commands import verify
 from orchestrator.context import Context
 from orchestrator.core import report, spec
@@ -56,7 +56,7 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
     """Reads and checks a job file; its trainer and the trainer's options too. Looks at no data yet."""
     path, ours = _find(ctx, word)
     shown = ctx.short(path)
-    file = spec.parse(textfile.read(path, shown), shown, [_pair(item) for item in sets])
+    file = spec.parse(files.read_text(path, shown), shown, [_pair(item) for item in sets])
     if name:
         file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
     _check_name(file, name)
@@ -102,7 +102,7 @@ def _requirements(file: JobFile, base: Path) -> str | None:
     if name is None:
         return None
     where = file.where("env", "requirements")
-    text = textfile.read(base / name, f"{where}: env.requirements: {name}")
+    text = files.read_text(base / name, f"{where}: env.requirements: {name}")
     for number, line in enumerate(text.splitlines(), 1):
         if _LOCAL.match(line.strip()):
             why = f"{name}:{number}: {line.strip()}"
@@ -113,7 +113,7 @@ def _requirements(file: JobFile, base: Path) -> str | None:
 
 
 def _find(ctx: Context, word: str) -> tuple[Path, bool]:
-    shipped = share.folder("jobs")
+    shipped = package.folder("jobs")
     if "/" in word or word.endswith((".yaml", ".yml")):
         path = ctx.path(word)
         if not path.is_file():
@@ -153,7 +153,7 @@ def _check_trainer(file: JobFile) -> None:
 
 def must_be_trainer(name: str, where: str = "") -> None:
     """UsageError with a guess for a name that is no trainer of ours."""
-    known = share.trainer_names()
+    known = package.trainer_names()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

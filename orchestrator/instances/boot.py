@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from orchestrator import share
+from orchestrator import package
 from orchestrator.context import Context
 from orchestrator.errors import AccessError, GpujobError, Unreachable, UsageError
 from orchestrator.instances import connection, keys, lifecycle
@@ -20,7 +20,7 @@ from orchestrator.instances.keys import KeyPair
 from orchestrator.instances.spec import LaunchSpec
 from orchestrator.targets.base import Refused
 from orchestrator.targets.ssh import hostkeys
-from orchestrator.targets.ssh.hostkeys import HostKey, Stranger
+from orchestrator.targets.ssh.hostkeys import HostKey, UnknownHostKey
 
 BOOT_SECONDS = 20 * 60
 """An instance that gpujob has not reached this long after a start shuts itself down: its boot failed."""
@@ -92,7 +92,7 @@ class UserData:
 
 def user_data(ctx: Context, spec: LaunchSpec, host_key: KeyPair) -> str:
     """What the instance reads at every boot."""
-    template = (share.folder("templates") / "cloud-init.yaml").read_text("utf-8")
+    template = (package.folder("templates") / "cloud-init.yaml").read_text("utf-8")
     new_volume = ANY_VOLUME if spec.data_gb else ""
     return UserData(
         user=spec.login_user,
@@ -144,7 +144,7 @@ def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
                 if host.ask("instance")["ready"]:
                     return host
                 state = "it answers; its start-up commands are still running"
-            except Stranger:
+            except UnknownHostKey:
                 host.close()
                 raise
             except Refused:

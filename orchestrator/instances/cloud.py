@@ -36,14 +36,12 @@ class Cloud:
         Every call that gpujob makes may be repeated: reads, RunInstances with its token, and changes by id,
         whose callers accept that the change was already made.
         """
-        for pause in (*_PAUSES, None):
-            try:
-                return self._once(region, operation, service, parameters)
-            except AwsError as error:
-                if pause is None or action(error.code, error.status) is not Action.RETRY:
-                    raise
-            self._ctx.sleep(pause)
-        raise AssertionError("the last attempt raises")
+        return self._ctx.retry(
+            lambda: self._once(region, operation, service, parameters),
+            _PAUSES,
+            AwsError,
+            lambda error: action(error.code, error.status) is Action.RETRY,
+        )
 
     def all(self, region: str, operation: str, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         """The items of a paged answer."""

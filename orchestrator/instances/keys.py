@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import lock
+from orchestrator import files, process
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
 
@@ -52,7 +51,7 @@ def user_key(ctx: Context) -> Path:
     """The private key that instances accept (0600), created once; its public part is next to it."""
     path = ctx.config_file.with_name("ec2_ed25519")
     if not path.exists():
-        with lock.held(path.with_suffix(".lock")):
+        with files.lock(path.with_suffix(".lock")):
             if not path.exists():
                 _create(path)
     return path
@@ -84,6 +83,8 @@ def new_host_key() -> KeyPair:
 def _generate(path: Path, comment: str) -> None:
     words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
     try:
-        subprocess.run(words, check=True, capture_output=True)
+        done = process.capture(words)
     except FileNotFoundError:
         raise GpujobError("ssh-keygen is not installed", "", "install openssh-client") from None
+    if done.code:
+        raise GpujobError("ssh-keygen could not create a key", done.reason)

@@ -165,14 +165,8 @@ def _is_attached(cloud: Cloud, instance: Instance) -> bool:
 
 def _retry_while_in_use(account: Account, call: Callable[[], None]) -> None:
     """Repeats a call on a volume while an instance may still be releasing it."""
-    for pause in (*_PAUSES, *_PAUSES, None):
-        try:
-            call()
-            return
-        except AwsError as error:
-            if error.code not in ("VolumeInUse", "IncorrectState") or pause is None:
-                raise
-        account.ctx.sleep(pause)
+    pauses = (*_PAUSES, *_PAUSES)
+    account.ctx.retry(call, pauses, AwsError, lambda error: error.code in ("VolumeInUse", "IncorrectState"))
 
 
 def volume_exists(cloud: Cloud, region: str, volume: str) -> bool:

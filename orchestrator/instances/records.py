@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from orchestrator import files
 from orchestrator.instances.instance import PREFIX, Instance
 from orchestrator.instances.spec import Candidate, LaunchSpec
-from orchestrator.store import Store, write_json
+from orchestrator.store import Store
 
 VERSION = 2
 _FOLDERS = {"instances": "boxes", "launches": "attempts"}
@@ -144,7 +145,9 @@ class InstanceStore:
                 yield record
 
     def _save(self, folder: str, name: str, record: Struct) -> None:
-        write_json(self._folder / folder / f"{name}.json", {"v": VERSION, **msgspec.to_builtins(record)})
+        files.write_json(
+            self._folder / folder / f"{name}.json", {"v": VERSION, **msgspec.to_builtins(record)}
+        )
         self._remove(_FOLDERS[folder], name)
 
     def _remove(self, folder: str, name: str) -> None:

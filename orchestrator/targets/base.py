@@ -71,7 +71,7 @@ class Host(Protocol):
     def pythons(self) -> list[str]:
         """Interpreters worth asking whether they have torch, the likeliest first."""
 
-    def place(self, tree: str) -> str:
+    def tree_folder(self, tree: str) -> str:
         """The path of `code/<tree>` on the host."""
 
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:

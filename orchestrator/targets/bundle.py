@@ -1,4 +1,4 @@
-"""The files that go to `onhost/<hash>`: helper and supervisor, with the pure rooms they stand on."""
+"""The files that are sent to `onhost/<hash>`: helper, supervisor, and the parts of core/ that they use."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent.parent
 _CORE = ("__init__.py", "codetree.py", "layout.py", "paths.py", "shell.py", "tmux.py")
-_ROOMS = ("__init__.py", *(f"core/{name}" for name in _CORE))
 _MAIN = "import sys\nfrom orchestrator.onhost.helper import main\nsys.exit(main(sys.argv[1:]))\n"
 
 
 @cache
 def files() -> dict[str, bytes]:
-    """Relative path to content; running the folder with `python3 -I FOLDER VERB …` runs the helper."""
-    ours = [_PACKAGE / room for room in _ROOMS] + sorted((_PACKAGE / "onhost").glob("*.py"))
-    found = {f"orchestrator/{path.relative_to(_PACKAGE).as_posix()}": path.read_bytes() for path in ours}
-    return {"__main__.py": _MAIN.encode(), **found}
+    """Relative path to content; `python3 -I FOLDER MODE …` runs the helper."""
+    paths = [_PACKAGE / "__init__.py", *(_PACKAGE / "core" / name for name in _CORE)]
+    paths += sorted((_PACKAGE / "onhost").glob("*.py"))
+    modules = {f"orchestrator/{path.relative_to(_PACKAGE).as_posix()}": path.read_bytes() for path in paths}
+    return {"__main__.py": _MAIN.encode(), **modules}
 
 
 @cache
 def digest() -> str:
-    whole = hashlib.sha256()
+    """Names the version of the helper."""
+    sha256 = hashlib.sha256()
     for name, content in sorted(files().items()):
-        whole.update(name.encode() + b"\0" + content + b"\0")
-    return whole.hexdigest()[:16]
+        sha256.update(name.encode() + b"\0" + content + b"\0")
+    return sha256.hexdigest()[:16]
 
 
-def lay_out(onhost: Path) -> Path:
-    """`onhost/<hash>` on this machine, made once and whole."""
+def install(onhost: Path) -> Path:
+    """`onhost/<hash>` on this machine, created once and atomically."""
     folder = onhost / digest()
     if folder.is_dir():
         return folder

@@ -1,4 +1,4 @@
-"""This machine as a target: the helper is a child process, the sessions are seen through libtmux."""
+"""This machine as a target: the helper is a child process; sessions are listed with libtmux."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.targets import bundle
-from orchestrator.targets.asking import AskingHost
 from orchestrator.targets.base import Target
+from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, ProcessPipe, Reader
 
 _BLOCK = 1 << 20
 
 
 class LocalTarget(Target):
-    """`local`; Linux only, since processes are told apart by /proc."""
+    """`local`; on Linux only, since processes are identified through /proc."""
 
     label = "local"
     needs_rsync = False
@@ -44,18 +44,18 @@ class LocalTarget(Target):
             host.close()
 
 
-class LocalHost(AskingHost):
+class LocalHost(HelperHost):
     label = "local"
     is_local = True
 
     def __init__(self, ctx: Context, root: str) -> None:
         super().__init__(ctx)
         self._layout = Layout(root, os.getuid())
-        self._bundle = bundle.lay_out(_made(Path(self._layout.onhost)))
+        self._bundle = bundle.install(_ensured(Path(self._layout.onhost)))
 
-    def open(self, verb: str, *words: str) -> tuple[Pipe, Reader]:
-        line = [self._ctx.python, "-I", str(self._bundle), verb, self._layout.root, *words]
-        with (_made(self._ctx.state_dir) / "helper.log").open("ab") as errors:
+    def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
+        line = [self._ctx.python, "-I", str(self._bundle), mode, self._layout.root, *words]
+        with (_ensured(self._ctx.state_dir) / "helper.log").open("ab") as errors:
             pipe = ProcessPipe(line, self._ctx.env, errors=errors)
         return pipe, Reader(pipe)
 
@@ -63,19 +63,19 @@ class LocalHost(AskingHost):
         """There is no connection to this machine."""
 
     def send_tree(self, tree: source.Source) -> None:
-        place = Path(self.place(tree.tree.hash))
-        if not place.is_dir():
-            source.lay_out(tree, _made(place.parent) / place.name)
+        folder = Path(self.tree_folder(tree.tree.hash))
+        if not folder.is_dir():
+            source.snapshot(tree, _ensured(folder.parent) / folder.name)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
-        """Data of this machine is used where it stands."""
+        """Data of this machine is used in place."""
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         for name in names:
             part = to / name
-            have = part.stat().st_size if part.exists() else 0
+            offset = part.stat().st_size if part.exists() else 0
             with (Path(folder) / name).open("rb") as stream, part.open("ab") as target:
-                stream.seek(have)
+                stream.seek(offset)
                 for block in iter(lambda: stream.read(_BLOCK), b""):
                     target.write(block)
                     on_bytes(len(block))
@@ -83,7 +83,7 @@ class LocalHost(AskingHost):
     def pythons(self) -> list[str]:
         return pythons(self._ctx)
 
-    def place(self, tree: str) -> str:
+    def tree_folder(self, tree: str) -> str:
         return self._layout.tree(tree)
 
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
@@ -98,15 +98,15 @@ class LocalHost(AskingHost):
         return shell.login(folder), dict(self._ctx.env)
 
     def sessions(self) -> list[str]:
-        """Names of the sessions on our socket, by libtmux, or by the helper where tmux is too old for it."""
+        """Names of the sessions on our socket; from the helper if tmux is too old for libtmux."""
         import libtmux  # noqa: PLC0415 - 90 ms that only attaching needs
 
         try:
             server = libtmux.Server(socket_path=self._layout.tmux_socket)
             return [session.session_name or "" for session in server.sessions]
-        except libtmux.exc.LibTmuxException:  # it knows none before 3.2a
-            seen = self.ask("status", lines=0)["runs"]
-            return [str(run["session"]) for run in seen if run.get("session")]
+        except libtmux.exc.LibTmuxException:  # before tmux 3.2a
+            runs = self.ask("status", lines=0)["runs"]
+            return [str(run["session"]) for run in runs if run.get("session")]
 
 
 def pythons(ctx: Context) -> list[str]:
@@ -116,6 +116,6 @@ def pythons(ctx: Context) -> list[str]:
     return list(dict.fromkeys(p for p in (ctx.python, active and f"{active}/bin/python", on_path) if p))
 
 
-def _made(folder: Path) -> Path:
+def _ensured(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

@@ -1,4 +1,4 @@
-"""A command that runs somewhere, as two streams: bytes in, bytes out, and how it ended."""
+"""A running command as two streams: bytes in, bytes out, and how it ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Protocol
 
 from orchestrator.errors import Unreachable
@@ -17,7 +17,7 @@ _BLOCK = 1 << 18
 
 
 class Pipe(Protocol):
-    """One command. Reading may raise Unreachable: nothing came for too long, or the link broke."""
+    """One command. Reading may raise Unreachable: nothing came for too long, or the connection broke."""
 
     def write(self, data: bytes) -> None:
         """All of `data` to the command's stdin."""
@@ -29,56 +29,77 @@ class Pipe(Protocol):
         """Some bytes of its stdout; empty at its end."""
 
     def finish(self) -> Done:
-        """Waits for its end. Call it after `receive` gave nothing."""
+        """Waits for its end. Call it after `receive` returned nothing."""
 
     def close(self) -> None:
-        """Lets it go, whatever it does."""
+        """Releases it, whether or not it has ended."""
 
 
 class Reader:
-    """Lines and counts out of a pipe's bytes."""
+    """Lines, counts of bytes and frames out of a pipe."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     def line(self) -> bytes:
         """Up to and with the next newline; less only at the end."""
         start = 0
-        while (at := self._held.find(b"\n", start)) < 0:
-            start = len(self._held)
-            if not self._more():
-                return self._take(len(self._held))
-        return self._take(at + 1)
+        while (end := self._buffer.find(b"\n", start)) < 0:
+            start = len(self._buffer)
+            if not self._fill():
+                return self._take(len(self._buffer))
+        return self._take(end + 1)
 
     def some(self, most: int) -> bytes:
-        """What there is, up to `most` bytes; waits for the first; empty only at the end."""
-        if not self._held:
-            self._more()
-        return self._take(min(most, len(self._held)))
+        """What is available, up to `most` bytes; waits for the first; empty only at the end."""
+        if not self._buffer:
+            self._fill()
+        return self._take(min(most, len(self._buffer)))
 
-    def _more(self) -> bool:
-        got = self._pipe.receive()
-        self._held += got
-        return bool(got)
+    def frames(self) -> Iterator[bytes]:
+        """Payloads of onhost/frames.py, each in pieces as they come, so that an interruption loses none.
+
+        Empty ones are heartbeats. Unreachable if the stream ends before its last frame.
+        """
+        while True:
+            head = self.line()
+            if not head.endswith(b"\n"):
+                raise Unreachable("the host stopped sending", "the stream ended before its last frame")
+            remaining = int(head)
+            if remaining < 0:
+                return
+            if remaining == 0:
+                yield b""
+            while remaining:
+                piece = self.some(remaining)
+                if not piece:
+                    raise Unreachable("the host stopped sending", "the stream ended within a frame")
+                remaining -= len(piece)
+                yield piece
+
+    def _fill(self) -> bool:
+        block = self._pipe.receive()
+        self._buffer += block
+        return bool(block)
 
     def _take(self, count: int) -> bytes:
-        taken = bytes(self._held[:count])
-        del self._held[:count]
-        return taken
+        content = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return content
 
 
 class ProcessPipe:
-    """A command of this machine; `patience`: seconds without a byte until the link counts as dead."""
+    """A command of this machine; `timeout`: seconds without a byte until the connection counts as dead."""
 
     def __init__(
         self,
         words: Sequence[str],
         env: Mapping[str, str],
-        patience: float | None = None,
+        timeout: float | None = None,
         errors: IO[bytes] | None = None,
     ) -> None:
-        self._patience = patience
+        self._timeout = timeout
         self._errors: list[bytes] = []
         self._process = subprocess.Popen(
             list(words),
@@ -86,10 +107,10 @@ class ProcessPipe:
             stdout=subprocess.PIPE,
             stderr=errors or subprocess.PIPE,
             env=dict(env),
-            start_new_session=True,  # Ctrl-C at the client must not cut a start or a stop in half
+            start_new_session=True,  # Ctrl-C at the client must not interrupt a start or a stop half way
         )
-        self._drain = threading.Thread(target=self._keep_errors, daemon=True)
-        self._drain.start()
+        self._reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._reader.start()
 
     def write(self, data: bytes) -> None:
         assert self._process.stdin
@@ -107,31 +128,31 @@ class ProcessPipe:
     def receive(self) -> bytes:
         assert self._process.stdout
         out = self._process.stdout.fileno()
-        if self._patience is not None and not select.select([out], [], [], self._patience)[0]:
+        if self._timeout is not None and not select.select([out], [], [], self._timeout)[0]:
             self.close()
-            raise Unreachable("the host stopped answering", f"nothing came for {self._patience:.0f} s")
+            raise Unreachable("the host stopped answering", f"nothing came for {self._timeout:.0f} s")
         return os.read(out, _BLOCK)
 
     def finish(self) -> Done:
         code = self._process.wait()
-        self._drain.join()
+        self._reader.join()
         self.close()
-        return Done(code, b"".join(self._errors)[-8192:].decode("utf-8", errors="replace"))
+        return Done.of(code, self._errors)
 
     def close(self) -> None:
         self.end_input()
         if self._process.poll() is None:
             try:
-                self._process.wait(0.5)  # EOF ends a helper: it may finish what it does
+                self._process.wait(0.5)  # EOF ends a helper, which may complete its work
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._drain.join(1.0)
+        self._reader.join(1.0)
         if self._process.stdout:
             self._process.stdout.close()
 
-    def _keep_errors(self) -> None:
-        """Closes stderr itself: while a master holds its other end, `close` would wait for that."""
+    def _read_errors(self) -> None:
+        """Closes stderr itself: while an ssh master has its other end open, `close` would wait for that."""
         if self._process.stderr:
             with contextlib.suppress(ValueError, OSError), self._process.stderr as errors:
                 self._errors.extend(errors)

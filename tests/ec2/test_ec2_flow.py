@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator import files
 from orchestrator.instances import keys
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.host import SshHost
@@ -207,7 +208,7 @@ def test_a_client_killed_while_the_host_key_changes_can_still_log_in(
 
             patched.setattr(where, name, around)
 
-        for where, name in ((hostkeys, "_replace"), (SshHost, "ask"), (SshHost, "run")):
+        for where, name in ((files, "write"), (SshHost, "ask"), (SshHost, "run")):
             watched(where, name)
         with pytest.raises(_Killed):
             raise AssertionError(user.run(client, *UP).err)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from orchestrator import files
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.records import InstanceStore
-from orchestrator.store import Store
 from tests.ec2 import user
 from tests.ec2.user import UP
 from tests.rigs.ec2.fake import FakeEC2
@@ -26,7 +26,7 @@ Faults = Callable[[], None]
 POINTS = """
 import os, signal, sys
 sys.path.insert(0, {repository!r})
-from orchestrator.store import Store
+from orchestrator import files
 from orchestrator.instances.records import InstanceStore
 from orchestrator.instances.cloud import Cloud
 count = 0
@@ -41,7 +41,7 @@ def watched(where, name):
         point(); found = real(*words, **more); point()
         return found
     setattr(where, name, around)
-watched(Cloud, '_once'); watched(Store, '_replace')
+watched(Cloud, '_once'); watched(files, 'write_json')
 watched(InstanceStore, '_save'); watched(InstanceStore, 'close_attempt')
 """
 
@@ -57,7 +57,7 @@ class Killer:
         self.at, self.passed = 0, list[str]()
         for where, name in (
             (Cloud, "_once"),
-            (Store, "_replace"),
+            (files, "write_json"),
             (InstanceStore, "_save"),
             (InstanceStore, "close_attempt"),
         ):

@@ -27,13 +27,13 @@ Trials = Callable[[int, int], int]
 BIG = 3 << 20
 # Each of them is a step: a fault can come before it and after it.
 STEPS = [
-    ("orchestrator.targets.asking", "AskingHost", "ask"),
+    ("orchestrator.targets.helper_host", "HelperHost", "ask"),
     ("orchestrator.targets.ssh.host", "SshHost", "_begin"),
-    ("orchestrator.targets.ssh.bulk", "Rsync", "_once"),
+    ("orchestrator.targets.ssh.rsync", "Rsync", "_once"),
     ("orchestrator.targets.ssh.paramiko_link", "ParamikoLink", "_connect"),
-    ("orchestrator.store", "Store", "_replace"),
+    ("orchestrator.files", "", "write_json"),
     ("orchestrator.store", "Store", "close_intent"),
-    ("orchestrator.commands.receive", "", "_sync"),
+    ("orchestrator.files", "", "sync"),
 ]
 
 

@@ -180,9 +180,9 @@ def test_a_folder_that_changes_while_it_is_read_names_the_file(client: Client) -
     client.job("pass")
     client.write("deploy.log", "")
     code = (
-        "from orchestrator import source\nreal = source.lay_out\n"
+        "from orchestrator import source\nreal = source.snapshot\n"
         "def late(*words):\n    open('deploy.log', 'a').write('more')\n    real(*words)\n"
-        "source.lay_out = late\n"
+        "source.snapshot = late\n"
     )
     process = client.spawn("deploy", "job", code=code)
     _, said = process.communicate(timeout=PATIENCE)

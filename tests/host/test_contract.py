@@ -82,7 +82,7 @@ def test_a_tree_arrives_whole_read_only_and_once(host: Host, client: Client) -> 
     tree = source.read(client.project)
     host.send_tree(tree)
     host.send_tree(tree)
-    place = Path(host.place(tree.tree.hash))
+    place = Path(host.tree_folder(tree.tree.hash))
     assert source.read(place).tree.hash == tree.tree.hash
     assert [p.name for p in place.parent.iterdir()] == [tree.tree.hash]
     assert not (place / "run.sh").stat().st_mode & 0o222
@@ -215,7 +215,7 @@ def typed_into(words: list[str], env: dict[str, str], line: bytes) -> bytes:
 
 def test_a_shell_stands_in_the_folder_of_the_run_or_at_home(host: Host) -> None:
     host.ask("start", spec=spec(), secrets={})
-    folder = Path(host.place("x")).parent.parent / "runs" / RUN
+    folder = Path(host.tree_folder("x")).parent.parent / "runs" / RUN
     words, env = host.shell(RUN)
     assert f"<{folder}>" in typed_into(words, env, b'echo "<$PWD>"; exit\n').decode()
     words, env = host.shell(None)

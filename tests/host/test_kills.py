@@ -19,9 +19,8 @@ from tests.support import Client
 # Kills the client at its Nth point: before and after each question, each write of its own, each tree sent.
 POINTS = """
 import os, signal, sys
-from orchestrator import source, store
+from orchestrator import files, source, store
 from orchestrator.targets import local
-from orchestrator.commands import receive
 at, count = {at}, 0
 def point():
     global count
@@ -35,8 +34,8 @@ def watched(where, name):
         return found
     setattr(where, name, around)
 for where, name in [(local.LocalHost, 'ask'), (local.LocalHost, 'send_tree'), (local.LocalHost, 'receive'),
-                    (store.Store, '_replace'), (store.Store, 'close_intent'),
-                    (source, 'lay_out'), (receive, '_sync')]:
+                    (files, 'write_json'), (files, 'sync'), (store.Store, 'close_intent'),
+                    (source, 'snapshot')]:
     watched(where, name)
 import atexit
 atexit.register(lambda: sys.stderr.write('POINTS %d\\n' % count))

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from orchestrator.targets import asking
-from orchestrator.targets.ssh import bulk
+from orchestrator.targets import helper_host
+from orchestrator.targets.ssh import rsync
 from tests.host.chaos import (
     BIG,
     ON,
@@ -170,7 +170,7 @@ def test_a_file_that_changes_on_the_host_after_it_was_hashed_there_gets_no_final
                 staged.write_bytes(changed)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk.Rsync, "_once", around(bulk.Rsync._once, spoil))
+        patch.setattr(rsync.Rsync, "_once", around(rsync.Rsync._once, spoil))
         spoiled = line.run("fetch", "--to", "spoiled")
     assert (spoiled.code, "was damaged in transfer" in spoiled.err) == (1, True)
     assert "outputs/out/big" not in contents(line.client.project / "spoiled")
@@ -203,7 +203,7 @@ def test_a_machine_that_dies_amid_an_upload_is_sent_the_rest_by_the_next_deploy(
 def test_a_line_cut_in_the_key_exchange_is_told_as_what_it_is(
     line: Line, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_PAUSES", ())
+    monkeypatch.setattr(helper_host, "_PAUSES", ())
     line.log_in("  CertificateFile /none\n")
     line.proxy.cut_after("down", count, rst=False)
     result = line.run("status")
@@ -222,6 +222,6 @@ def test_a_host_key_that_changes_amid_a_deploy_is_refused_at_once(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job(line.client, "job")
-    monkeypatch.setattr(bulk.Rsync, "_once", around(bulk.Rsync._once, line.machine.swap_host_key))
+    monkeypatch.setattr(rsync.Rsync, "_once", around(rsync.Rsync._once, line.machine.swap_host_key))
     result = line.run("deploy", "job")
     assert (result.code, "has changed" in result.err) == (4, True)

@@ -12,7 +12,7 @@ import pytest
 from orchestrator import registry
 from orchestrator.commands import config
 from orchestrator.errors import Unreachable
-from orchestrator.targets import asking
+from orchestrator.targets import helper_host
 from orchestrator.targets.ssh import openssh_link, paramiko_link
 from tests.host.chaos import ON, Line, Trials
 from tests.rigs.shown import STAMP, Shown
@@ -73,9 +73,9 @@ def test_a_line_that_went_silent_is_noticed(
     if fault == "blackhole" and not trials(0, 1):
         pytest.skip("ten seconds a connection; with GPUJOB_TEST_FULL=1")
     for link in (paramiko_link, openssh_link):
-        assert link.PATIENCE <= 15  # seconds; with what comes before and after it, 20
-        monkeypatch.setattr(link, "PATIENCE", float(trials(3, 15)))
-    monkeypatch.setattr(asking, "_PAUSES", ())
+        assert link.TIMEOUT <= 15  # seconds; with what comes before and after it, 20
+        monkeypatch.setattr(link, "TIMEOUT", float(trials(3, 15)))
+    monkeypatch.setattr(helper_host, "_PAUSES", ())
     line.log_in(way)
     ctx = line.client.context()
     with registry.target(ctx, config.load(ctx), "gpu").connect() as host:

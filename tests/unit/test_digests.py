@@ -32,14 +32,14 @@ def looked(code: Path, when: float = LATER) -> tuple[str, list[str]]:
     """The tree's hash, and the files that were read for it."""
     read: list[str] = []
     cache = Digests(code.parent / "cache", lambda: when)
-    real = Digests._read
+    real = Digests._hash
 
     def counting(self: Digests, base: int, path: str, stamp: Any) -> Any:
         read.append(path)
         return real(self, base, path, stamp)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Digests, "_read", counting)
+        patch.setattr(Digests, "_hash", counting)
         return source.read(code, cache).tree.hash, sorted(read)
 
 

@@ -133,7 +133,7 @@ def test_a_file_that_changes_while_it_is_read_gets_no_final_name(repository: Pat
     read = source.read(repository)
     (repository / "a.py").write_text("other")
     with pytest.raises(UsageError, match="changed while it was read"):
-        source.lay_out(read, tmp_path / "snapshot")
+        source.snapshot(read, tmp_path / "snapshot")
     assert [p for p in tmp_path.iterdir() if "snapshot" in p.name] == []
 
 
@@ -143,5 +143,5 @@ def test_names_with_newlines_and_bytes_that_are_no_text_survive(tmp_path: Path) 
     for name in (b"a\nb", b"caf\xe9"):
         Path(os.fsdecode(bytes(folder) + b"/" + name)).write_text("x")
     read = source.read(folder)
-    source.lay_out(read, tmp_path / "snapshot")
+    source.snapshot(read, tmp_path / "snapshot")
     assert source.read(tmp_path / "snapshot").tree.hash == read.tree.hash

@@ -1,14 +1,14 @@
-"""TARGET → how to get there: the user's ssh_config is read by asking OpenSSH (`ssh -G`)."""
+"""TARGET → an SSH address. OpenSSH itself (`ssh -G`) evaluates the user's ssh_config."""
 
 from __future__ import annotations
 
 import base64
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, UsageError
 
@@ -18,9 +18,9 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
 
 @dataclass(frozen=True)
 class Typed:
-    """What the user typed after --on, taken apart. `name` may be one of ~/.ssh/config.
+    """The parts of what the user typed after --on. `name` may be one of ~/.ssh/config.
 
-    `options`: more words for ssh itself.
+    `options`: additional arguments for ssh.
     """
 
     label: str
@@ -37,7 +37,8 @@ class Typed:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What OpenSSH makes of it. `key_name` is the name under which known_hosts keeps its key."""
+    """What OpenSSH resolves it to. `key_name`: its name in known_hosts. `unsupported`: the options that
+    paramiko does not support."""
 
     typed: Typed
     hostname: str
@@ -47,29 +48,29 @@ class Resolved:
     identities: tuple[str, ...]
     known_hosts: tuple[str, ...]
     agent: str | None
-    asks_for: tuple[str, ...]
+    unsupported: tuple[str, ...]
 
 
 def parse(word: str) -> Typed:
     """`ssh://user@host:port`, or a name of ~/.ssh/config. UsageError for anything else."""
     if not word.startswith("ssh://"):
         if not _NAME.match(word):
-            raise UsageError(f"{word!r} is no target", "a name of ~/.ssh/config, or ssh://user@host:port")
+            raise UsageError(f"{word!r} is not a target", "a name of ~/.ssh/config, or ssh://user@host:port")
         return Typed(word, word)
     try:
         parts = urlsplit(word)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"{word!r} is no target", str(error), "--on ssh://user@host:port") from None
+        raise UsageError(f"{word!r} is not a target", str(error), "--on ssh://user@host:port") from None
     host, user = parts.hostname or "", parts.username
     plain = _NAME.match(host) or re.match(r"[0-9a-f:]+\Z", host)
     if not plain or parts.path not in ("", "/") or parts.password or (user and not _USER.match(user)):
-        raise UsageError(f"{word!r} is no target", "", "--on ssh://user@host:port")
+        raise UsageError(f"{word!r} is not a target", "", "--on ssh://user@host:port")
     return Typed(word, host, user, port)
 
 
 def config_words(ctx: Context) -> list[str]:
-    """`-F FILE` where GPUJOB_SSH_CONFIG names one; else ssh reads what it always reads."""
+    """`-F FILE` if GPUJOB_SSH_CONFIG names one; else ssh reads its usual files."""
     named = ctx.env.get("GPUJOB_SSH_CONFIG")
     return ["-F", named] if named else []
 
@@ -77,39 +78,33 @@ def config_words(ctx: Context) -> list[str]:
 def resolve(ctx: Context, typed: Typed) -> Resolved:
     """Asks `ssh -G`. GpujobError where OpenSSH is not installed or refuses its configuration."""
     try:
-        done = subprocess.run(
-            ["ssh", "-G", *config_words(ctx), *typed.words()],
-            env=dict(ctx.env),
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            check=False,
-        )
+        done = process.capture(["ssh", "-G", *config_words(ctx), *typed.words()], env=ctx.env)
     except FileNotFoundError:
-        raise GpujobError("ssh is not installed here", "", "install openssh-client") from None
-    if done.returncode:
-        raise UsageError(f"ssh does not accept {typed.label}", done.stderr.strip().splitlines()[-1])
-    return understand(typed, done.stdout, ctx.env.get("HOME", ""), ctx.env.get("SSH_AUTH_SOCK"))
+        raise GpujobError("ssh is not installed on this machine", "", "install openssh-client") from None
+    if done.code:
+        raise UsageError(f"ssh does not accept {typed.label}", done.reason)
+    config = done.out.decode("utf-8", "surrogateescape")
+    return parse_config(typed, config, ctx.env.get("HOME", ""), ctx.env.get("SSH_AUTH_SOCK"))
 
 
-def understand(typed: Typed, said: str, home: str, socket: str | None) -> Resolved:
-    """The answer of `ssh -G` → Resolved. Pure."""
+def parse_config(typed: Typed, config: str, home: str, socket: str | None) -> Resolved:
+    """The output of `ssh -G` → Resolved. Pure."""
     values: dict[str, list[str]] = {}
-    for line in said.splitlines():
+    for line in config.splitlines():
         key, _, value = line.partition(" ")
         values.setdefault(key.lower(), []).append(value)
-    one = {key: found[0] for key, found in values.items()}
+    first = {key: settings[0] for key, settings in values.items()}
     files = " ".join(values.get("userknownhostsfile", []) + values.get("globalknownhostsfile", []))
     return Resolved(
         typed,
-        hostname=one["hostname"],
-        user=one["user"],
-        port=int(one["port"]),
-        key_name=one.get("hostkeyalias") or _key_name(one["hostname"], int(one["port"])),
-        identities=tuple(_home(path, home) for path in values.get("identityfile", [])),
-        known_hosts=tuple(_home(path, home) for path in files.split() if path != "/dev/null"),
-        agent=_agent(one.get("identityagent", "SSH_AUTH_SOCK"), socket),
-        asks_for=tuple(_asks_for(one, socket)),
+        hostname=first["hostname"],
+        user=first["user"],
+        port=int(first["port"]),
+        key_name=first.get("hostkeyalias") or _key_name(first["hostname"], int(first["port"])),
+        identities=tuple(_expand(path, home) for path in values.get("identityfile", [])),
+        known_hosts=tuple(_expand(path, home) for path in files.split() if path != "/dev/null"),
+        agent=_agent(first.get("identityagent", "SSH_AUTH_SOCK"), socket),
+        unsupported=tuple(_unsupported(first, socket)),
     )
 
 
@@ -117,26 +112,26 @@ def _key_name(hostname: str, port: int) -> str:
     return hostname if port == 22 else f"[{hostname}]:{port}"
 
 
-def _asks_for(one: dict[str, str], socket: str | None) -> list[str]:
-    """What paramiko cannot do, by the name of its option: then the OpenSSH binary goes there."""
-    found = [
-        key for key in ("proxyjump", "proxycommand", "certificatefile") if one.get(key, "none") != "none"
+def _unsupported(first: dict[str, str], socket: str | None) -> list[str]:
+    """Options that paramiko does not support: for these the OpenSSH binary is used."""
+    options = [
+        key for key in ("proxyjump", "proxycommand", "certificatefile") if first.get(key, "none") != "none"
     ]
-    agent = one.get("identityagent", "SSH_AUTH_SOCK")
+    agent = first.get("identityagent", "SSH_AUTH_SOCK")
     if agent not in ("SSH_AUTH_SOCK", "none", socket):
-        found.append("identityagent")
-    if one.get("gssapiauthentication") == "yes":
-        found.append("gssapiauthentication")
-    if one.get("pkcs11provider", "none") != "none":
-        found.append("pkcs11provider")
-    return found
+        options.append("identityagent")
+    if first.get("gssapiauthentication") == "yes":
+        options.append("gssapiauthentication")
+    if first.get("pkcs11provider", "none") != "none":
+        options.append("pkcs11provider")
+    return options
 
 
 def _agent(named: str, socket: str | None) -> str | None:
     return None if named == "none" else socket
 
 
-def _home(path: str, home: str) -> str:
+def _expand(path: str, home: str) -> str:
     return home + path[1:] if path.startswith("~/") else path
 
 
@@ -145,15 +140,15 @@ def usable_identities(resolved: Resolved) -> list[Path]:
     return [Path(path) for path in resolved.identities if Path(path).is_file()]
 
 
-def wants_passphrase(resolved: Resolved) -> bool:
-    """Whether a key is encrypted and no agent may hold it: then OpenSSH asks, once, on the terminal."""
+def needs_passphrase(resolved: Resolved) -> bool:
+    """Whether a key is encrypted and there is no agent that may have it: then OpenSSH asks for it, once."""
     if resolved.agent:
         return False
     return any(_encrypted(path.read_bytes()) for path in usable_identities(resolved))
 
 
 def _encrypted(key: bytes) -> bool:
-    """Of an OpenSSH key the cipher's name stands in its clear header; of a PEM one the word itself."""
+    """The clear header of an OpenSSH key has the name of the cipher; that of a PEM key has the word."""
     if b"ENCRYPTED" in key:
         return True
     lines = key.splitlines()

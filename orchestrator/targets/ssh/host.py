@@ -1,4 +1,4 @@
-"""`ssh://…` and names of ~/.ssh/config as targets: one control connection a command, rsync for bulk."""
+"""`ssh://…` and names of ~/.ssh/config as targets: one control connection per command, rsync for bulk."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.source import Source
-from orchestrator.targets.asking import AskingHost
 from orchestrator.targets.base import Target
+from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
 from orchestrator.targets.ssh import address, openssh_link, remote
-from orchestrator.targets.ssh.bulk import Rsync
+from orchestrator.targets.ssh.rsync import Rsync
 
-_SENDINGS = 3  # of the helper, to a home that a volume may be mounted over just then
-_NOISE = 1 << 16  # bytes that start-up files may print before our marker
+_BUNDLE_ATTEMPTS = 3  # since a volume may be mounted over the home folder at that moment
+_STARTUP_OUTPUT = 1 << 16  # bytes that start-up files may print before our mark
 _PYTHONS = (
     *("python3", "/opt/pytorch/bin/python3", "/opt/conda/bin/python3", "/opt/conda/envs/pytorch/bin/python3"),
     *("/usr/local/bin/python3", "/usr/bin/python3"),
@@ -58,15 +58,15 @@ class SshTarget(Target):
 
 
 def link(ctx: Context, resolved: address.Resolved) -> Link:
-    """fabric, or the OpenSSH binary where the configuration asks for what paramiko cannot do."""
-    if resolved.asks_for or address.wants_passphrase(resolved):
+    """fabric, or the OpenSSH binary for configurations that paramiko does not support."""
+    if resolved.unsupported or address.needs_passphrase(resolved):
         return openssh_link.OpenSSHLink(ctx, resolved)
     from orchestrator.targets.ssh.paramiko_link import ParamikoLink  # noqa: PLC0415 - 170 ms, here only
 
     return ParamikoLink(ctx, resolved)
 
 
-class SshHost(AskingHost):
+class SshHost(HelperHost):
     is_local = False
 
     def __init__(self, ctx: Context, resolved: address.Resolved, link: Link) -> None:
@@ -80,18 +80,20 @@ class SshHost(AskingHost):
     def label(self) -> str:
         return self._resolved.typed.label
 
-    def open(self, verb: str, *words: str) -> tuple[Pipe, Reader]:
-        for _ in range(_SENDINGS):
-            said, pipe, reader = self._begin(remote.command(verb, *words))
-            if said == "ready":
+    def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
+        for _ in range(_BUNDLE_ATTEMPTS):
+            answer, pipe, reader = self._begin(remote.command(mode, *words))
+            if answer == "ready":
                 return pipe, reader
             pipe.close()
-            if said != "missing":
+            if answer != "missing":
                 raise GpujobError(
                     f"{self.label} has no python3", "the helper needs 3.8 or newer", "install it there"
                 )
             self._send_bundle()
-        raise Unreachable(f"{self.label} does not keep the helper", "it is gone as soon as it was sent")
+        raise Unreachable(
+            f"{self.label} does not keep the helper", "its folder is gone right after it was sent"
+        )
 
     def drop(self) -> None:
         self._link.drop()
@@ -101,29 +103,29 @@ class SshHost(AskingHost):
         self._link.close()
 
     def send_tree(self, source: Source) -> None:
-        """Against the nearest tree that is there; its hash is checked on the host before it gets its name."""
-        begun = self.ask("begin_tree", tree=source.tree.hash)
-        if begun["present"]:
+        """Files of the nearest tree are linked; the host checks the hash before the tree gets its name."""
+        upload = self.ask("begin_tree", tree=source.tree.hash)
+        if upload["present"]:
             return
         options = ["-rlp", "--checksum", "--chmod=F-w", "--delete"]
-        if begun["nearest"]:
-            options.append(f"--link-dest={begun['nearest']}")
+        if upload["nearest"]:
+            options.append(f"--link-dest={upload['nearest']}")
         names = [entry.path for entry in source.tree.entries]
-        self._rsync.upload(options, names, source.folder, begun["partial"], lambda count: None)
+        self._rsync.upload(options, names, source.folder, upload["partial"], lambda count: None)
         self.ask("finish_tree", tree=source.tree.hash)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
-        """Sent only when it is not there yet as it is now; against the last that was."""
-        begun = self.ask("begin_data", name=name, fingerprint=fingerprint)
-        if not begun["present"]:
+        """Sends it unless the host has this version; files of the last version are linked."""
+        upload = self.ask("begin_data", name=name, fingerprint=fingerprint)
+        if not upload["present"]:
             options = ["-a", "--copy-links", "--delete", "--modify-window=-1", "--no-owner", "--no-group"]
-            if begun["nearest"]:  # appending would take a file of the same name there for a part of ours
-                options += ["--partial", f"--link-dest={begun['nearest']}"]
+            if upload["nearest"]:  # appending would take a file of the same name for a part of this one
+                options += ["--partial", f"--link-dest={upload['nearest']}"]
             else:
                 options.append("--append-verify")
             folder, names = (source.parent, [source.name]) if source.is_file() else (source, None)
-            options += ["--no-relative"] if names else []  # else the folder there gets the modes of this one
-            self._rsync.upload(options, names, folder, begun["partial"], moved)
+            options += ["--no-relative"] if names else []  # else the host's folder gets the modes of this one
+            self._rsync.upload(options, names, folder, upload["partial"], moved)
             self.ask("finish_data", name=name, fingerprint=fingerprint)
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
@@ -132,7 +134,7 @@ class SshHost(AskingHost):
     def pythons(self) -> list[str]:
         return list(_PYTHONS)
 
-    def place(self, tree: str) -> str:
+    def tree_folder(self, tree: str) -> str:
         if not self._root:
             self.ask("status", runs=[], lines=0)
         return f"{self._root}/code/{tree}"
@@ -142,8 +144,8 @@ class SshHost(AskingHost):
         if not answer["runs"] or not answer["runs"][0]["session"]:
             raise NotFound(f"run {run_id} has no tmux session", "it has ended, or was never started")
         words = tmux.attach(tmux.server(answer["tmux_socket"]), tmux.session_name(run_id))
-        known = 'infocmp "$TERM" >/dev/null 2>&1 || export TERM=xterm-256color; '
-        line = shell.join(["sh", "-c", f"{known}exec {shell.join(words)}"])
+        terminal = 'infocmp "$TERM" >/dev/null 2>&1 || export TERM=xterm-256color; '
+        line = shell.join(["sh", "-c", f"{terminal}exec {shell.join(words)}"])
         ssh = openssh_link.ssh_words(self._ctx, self._resolved)
         return [*ssh, "-t", *self._resolved.typed.words(), line], dict(self._ctx.env)
 
@@ -155,29 +157,29 @@ class SshHost(AskingHost):
         return [*ssh, shell.join(shell.login(folder))], dict(self._ctx.env)
 
     def _begin(self, command: str) -> tuple[str, Pipe, Reader]:
-        """Opens a command and reads past what start-up files print, to our marker."""
+        """Opens a command and skips what start-up files print, up to our mark."""
         pipe = self._link.open(command)
         reader = Reader(pipe)
-        noise = 0
-        while noise < _NOISE:
+        skipped = 0
+        while skipped < _STARTUP_OUTPUT:
             line = reader.line()
             if not line.endswith(b"\n"):
-                raise self._refused(pipe)
+                raise self._failure(pipe)
             if remote.MARK in line:
-                before, _, said = line.partition(remote.MARK)
-                word, _, self._root = said.decode().rstrip("\n").partition(" ")
-                self._rsync.noisy |= bool(noise or before)
+                before, _, answer = line.partition(remote.MARK)
+                word, _, self._root = answer.decode().rstrip("\n").partition(" ")
+                self._rsync.prints_at_startup |= bool(skipped or before)
                 return word, pipe, reader
-            noise += len(line)
+            skipped += len(line)
         pipe.close()
         raise Unreachable(f"{self.label} prints without end", "its start-up files write to stdout")
 
-    def _refused(self, pipe: Pipe) -> GpujobError:
+    def _failure(self, pipe: Pipe) -> GpujobError:
         done = pipe.finish()
         if isinstance(self._link, openssh_link.OpenSSHLink) and done.code == 255:
             return openssh_link.explain(self._ctx, self._resolved, done.err)
-        last = (done.err.strip().splitlines() or [f"it ended with code {done.code}"])[-1]
-        return Unreachable(f"{self.label} did not start the helper", last, f"gpujob doctor --on {self.label}")
+        what = f"{self.label} did not start the helper"
+        return Unreachable(what, done.reason, f"gpujob doctor --on {self.label}")
 
     def _send_bundle(self) -> None:
         pipe = self._link.open(remote.receive_bundle())
@@ -188,6 +190,6 @@ class SshHost(AskingHost):
             while (line := reader.line()).endswith(b"\n"):
                 if remote.MARK in line:
                     return
-            raise self._refused(pipe)
+            raise self._failure(pipe)
         finally:
             pipe.close()

@@ -1,17 +1,15 @@
-"""Who a host is: our own known_hosts beside the user's. Unknown or changed is refused."""
+"""Host keys: gpujob's own known_hosts next to the user's. An unknown or a changed key is refused."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import lock, textfile
+from orchestrator import files, process
 from orchestrator.context import Context
 from orchestrator.errors import AccessError
 from orchestrator.targets.ssh.address import Resolved, config_words
@@ -32,97 +30,85 @@ class HostKey:
 
 
 def own_file(ctx: Context) -> Path:
-    """Ours; not a cache, so it lies with the settings."""
+    """gpujob's known_hosts; it is no cache, so it is next to the settings."""
     return ctx.config_file.with_name("known_hosts")
 
 
-def files(ctx: Context, resolved: Resolved) -> list[str]:
-    """All files that are asked, ours first."""
+def known_hosts_files(ctx: Context, resolved: Resolved) -> list[str]:
+    """All files in which a host key may be recorded, gpujob's own first."""
     return [str(own_file(ctx)), *resolved.known_hosts]
 
 
 def known(ctx: Context, resolved: Resolved) -> list[HostKey]:
-    """Every key that is on record for this host. Hashed names are found too (ssh-keygen -F)."""
-    found = []
-    for file in files(ctx, resolved):
-        if not Path(file).is_file():
-            continue
-        words = ["ssh-keygen", "-F", resolved.key_name, "-f", file]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-        found += [key for line in done.stdout.splitlines() if (key := _entry(line))]
-    return found
+    """Every recorded key of this host. ssh-keygen -F finds hashed names too."""
+    keys = []
+    for file in known_hosts_files(ctx, resolved):
+        if Path(file).is_file():
+            done = process.capture(["ssh-keygen", "-F", resolved.key_name, "-f", file])
+            keys += _keys(done.out.decode("utf-8", errors="replace"))
+    return keys
 
 
-def _entry(line: str) -> HostKey | None:
-    """A plain line of known_hosts; comments, @cert-authority and @revoked are none."""
-    parts = line.split()
-    return HostKey(parts[1], parts[2]) if len(parts) >= 3 and line[0] not in "#@" else None
+def _keys(text: str) -> list[HostKey]:
+    """Of the plain lines of a known_hosts; not of comments, @cert-authority and @revoked."""
+    parts = [line.split() for line in text.splitlines() if line[:1] not in ("#", "@")]
+    return [HostKey(part[1], part[2]) for part in parts if len(part) >= 3]
 
 
 def record(ctx: Context, resolved: Resolved, key: HostKey) -> None:
-    """Puts a key on record, in place of any that was there for this host."""
-    _change(ctx, lambda held: [*_without(held, resolved.key_name), _line(resolved, key)])
+    """Records a key in place of any other of this host."""
+    _change(ctx, lambda lines: [*_without(lines, resolved.key_name), _line(resolved, key)])
 
 
 def add(ctx: Context, resolved: Resolved, key: HostKey) -> None:
-    """Puts a key on record beside the ones that are there for this host."""
-    _change(ctx, lambda held: [*held, _line(resolved, key)])
+    """Records a key in addition to the others of this host."""
+    _change(ctx, lambda lines: [*lines, _line(resolved, key)])
 
 
 def forget(ctx: Context, key_name: str) -> None:
-    """Takes a host that is no more off our record."""
-    _change(ctx, lambda held: _without(held, key_name))
+    """Removes the keys of a host that no longer exists."""
+    _change(ctx, lambda lines: _without(lines, key_name))
 
 
-def lines(ctx: Context) -> list[str]:
-    """Of our own record."""
+def own_lines(ctx: Context) -> list[str]:
+    """Of gpujob's own known_hosts."""
     file = own_file(ctx)
-    return textfile.read(file, str(file)).splitlines() if file.exists() else []
+    return files.read_text(file, str(file)).splitlines() if file.exists() else []
 
 
 def _line(resolved: Resolved, key: HostKey) -> str:
     return f"{resolved.key_name} {key.kind} {key.blob}"
 
 
-def _without(held: list[str], key_name: str) -> list[str]:
-    return [line for line in held if line.split()[:1] != [key_name]]
+def _without(lines: list[str], key_name: str) -> list[str]:
+    return [line for line in lines if line.split()[:1] != [key_name]]
 
 
 def _change(ctx: Context, change: Callable[[list[str]], list[str]]) -> None:
-    """One at a time, from reading to writing: clients that launch boxes side by side all keep their keys."""
+    """Under a lock, so that clients that launch instances at the same time keep each other's keys."""
     file = own_file(ctx)
-    with lock.held(file.with_suffix(".lock")):
-        _replace(file, change(lines(ctx)))
-
-
-def _replace(file: Path, held: list[str]) -> None:
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text("".join(f"{line}\n" for line in held), "utf-8")
-    temporary.replace(file)
+    with files.lock(file.with_suffix(".lock")):
+        files.write(file, "".join(f"{line}\n" for line in change(own_lines(ctx))).encode())
 
 
 def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
-    """The key that the host shows now, by the way that ssh would take; None where it shows none."""
+    """The key that the host presents now, reached as ssh reaches it; None if it presents none."""
     ctx.state_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=ctx.state_dir, prefix="offered-") as scratch:
-        return _offered(ctx, resolved, Path(scratch) / "known_hosts")
-
-
-def _offered(ctx: Context, resolved: Resolved, seen: Path) -> HostKey | None:
-    accept = ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={seen}"]
-    # -o given first wins; no authentication is tried, so nothing of the user is shown to the host.
-    words = ["ssh", *config_words(ctx), *accept, "-o", "GlobalKnownHostsFile=/dev/null"]
-    words += ["-o", "PreferredAuthentications=none", "-o", "BatchMode=yes", "-o", "HashKnownHosts=no"]
-    words += ["-o", "ConnectTimeout=10", *resolved.typed.words(), "true"]
-    subprocess.run(words, env=dict(ctx.env), capture_output=True, check=False)
-    lines = seen.read_text("utf-8").splitlines() if seen.exists() else []
-    entries = [key for line in lines if (key := _entry(line))]
-    return entries[0] if entries else None
+    with tempfile.TemporaryDirectory(dir=ctx.state_dir, prefix="offered-") as folder:
+        file = Path(folder) / "known_hosts"
+        accept = ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={file}"]
+        # The first -o of a name counts; without authentication nothing of the user is shown to the host.
+        words = ["ssh", *config_words(ctx), *accept, "-o", "GlobalKnownHostsFile=/dev/null"]
+        words += ["-o", "PreferredAuthentications=none", "-o", "BatchMode=yes", "-o", "HashKnownHosts=no"]
+        words += ["-o", "ConnectTimeout=10", *resolved.typed.words(), "true"]
+        process.capture(words, env=ctx.env)
+        keys = _keys(file.read_text("utf-8")) if file.exists() else []
+    return keys[0] if keys else None
 
 
 def strict_options(ctx: Context, resolved: Resolved) -> list[str]:
-    """Options that hold the ssh binary to the same files, and to refusing what they do not know."""
-    quoted = " ".join(f'"{file}"' for file in files(ctx, resolved))
+    """Options with which the ssh binary reads the same files, and refuses a key that is not in them."""
+    quoted = " ".join(f'"{file}"' for file in known_hosts_files(ctx, resolved))
     return [
         *("-o", f"UserKnownHostsFile={quoted}"),
         *("-o", "StrictHostKeyChecking=yes"),
@@ -134,17 +120,21 @@ def strict_options(ctx: Context, resolved: Resolved) -> list[str]:
     ]
 
 
-class Stranger(AccessError):
-    """The host is not the one on record, or is not on record."""
+class UnknownHostKey(AccessError):
+    """The key of the host is not recorded, or another one is."""
 
 
-def refuse(resolved: Resolved, key: HostKey | None, on_record: list[HostKey]) -> Stranger:
-    """Unknown, or another key than on record: exit 4 with the fingerprint and what records it."""
+def refuse(resolved: Resolved, key: HostKey | None, recorded: list[HostKey]) -> UnknownHostKey:
+    """Exit code 4, with the fingerprint and the command that records it."""
     label = resolved.typed.label
-    shown = key.fingerprint if key else "a key that is not on record"
+    shown = key.fingerprint if key else "a key that is not recorded"
     command = f"gpujob hosts attach {label} --fingerprint {key.fingerprint}" if key else "gpujob doctor"
-    if on_record:
-        before = ", ".join(sorted({k.fingerprint for k in on_record}))
-        why = f"on record: {before}; now: {shown}. It was reinstalled, or another machine answers"
-        return Stranger(f"the host key of {label} has changed", why, f"if you know why: {command}")
-    return Stranger(f"the host key of {label} is not known", f"it shows {shown}", f"if that is it: {command}")
+    if recorded:
+        before = ", ".join(sorted({k.fingerprint for k in recorded}))
+        why = f"recorded: {before}; now: {shown}. It was reinstalled, or another machine answers"
+        return UnknownHostKey(
+            f"the host key of {label} has changed", why, f"if you know the reason: {command}"
+        )
+    return UnknownHostKey(
+        f"the host key of {label} is not known", f"it presents {shown}", f"if that is right: {command}"
+    )

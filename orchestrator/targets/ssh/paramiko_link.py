@@ -1,7 +1,7 @@
-"""One connection by fabric (paramiko under it), hardened: every trap named here was measured.
+"""One connection with fabric (over paramiko), hardened against faults that were measured.
 
-fabric accepts any host key by itself, paramiko leaves Nagle on (44 ms a question), its keep-alives never
-notice a dead link, and an unread stderr of 2 MiB blocks a command for ever.
+By default fabric accepts any host key, paramiko leaves Nagle's algorithm on (44 ms per request), its
+keep-alives never detect a dead connection, and an unread stderr of 2 MiB blocks a command for ever.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from orchestrator.process import Done
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.address import Resolved, usable_identities
 
-PATIENCE = 15.0  # seconds without a byte: hosts send a beat every 2
-_LOG_INS = 3  # as many may be cut short before that counts as a refusal
-_TRIED = (paramiko.SSHException, OSError, EOFError)
+TIMEOUT = 15.0  # seconds without a byte; a host sends a heartbeat every 2
+_LOGIN_ATTEMPTS = 3  # that may be interrupted before an interruption counts as a refusal
+_ERRORS = (paramiko.SSHException, OSError, EOFError)
 
 
-class _HungUp(Exception):
-    """The connection ended amid the question whether a key is accepted."""
+class _Interrupted(Exception):
+    """The connection ended during the authentication."""
 
 
-class _Unknown(paramiko.SSHException):  # type: ignore[misc]
+class _UnknownKey(paramiko.SSHException):  # type: ignore[misc]
     def __init__(self, key: paramiko.PKey) -> None:
         super().__init__("unknown host key")
         self.key = key
@@ -39,7 +39,7 @@ class _Unknown(paramiko.SSHException):  # type: ignore[misc]
 
 class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
     def missing_host_key(self, client: Any, hostname: str, key: paramiko.PKey) -> None:
-        raise _Unknown(key)
+        raise _UnknownKey(key)
 
 
 class ParamikoLink:
@@ -54,17 +54,17 @@ class ParamikoLink:
     def open(self, command: str) -> ChannelPipe:
         try:
             transport = self._connected().transport
-            channel = transport.open_session(timeout=PATIENCE)
-            channel.settimeout(PATIENCE)
+            channel = transport.open_session(timeout=TIMEOUT)
+            channel.settimeout(TIMEOUT)
             channel.exec_command(command)
-        except _TRIED as error:
+        except _ERRORS as error:
             self.drop()
             raise _unreachable(self._resolved, error) from None
         return ChannelPipe(channel)
 
     def drop(self) -> None:
         if self._connection:
-            with contextlib.suppress(*_TRIED):
+            with contextlib.suppress(*_ERRORS):
                 self._connection.close()
             self._connection = None
 
@@ -76,34 +76,34 @@ class ParamikoLink:
         return self._connection
 
     def _connect(self) -> fabric.Connection:
-        """A line cut amid the log-in and a refusal by hanging up look the same: asked again."""
-        on_record = hostkeys.known(self._ctx, self._resolved)
+        """Retries, since an interruption during the login and a refusal by hanging up look the same."""
+        recorded = hostkeys.known(self._ctx, self._resolved)
         why = ""
-        for _ in range(_LOG_INS):
+        for _ in range(_LOGIN_ATTEMPTS):
             try:
-                return self._connect_once(on_record)
-            except _HungUp as error:
+                return self._connect_once(recorded)
+            except _Interrupted as error:
                 why = str(error)
         raise _denied(self._resolved, why)
 
-    def _connect_once(self, on_record: list[hostkeys.HostKey]) -> fabric.Connection:
-        connection = self._unopened(on_record)
+    def _connect_once(self, recorded: list[hostkeys.HostKey]) -> fabric.Connection:
+        connection = self._prepared(recorded)
         try:
             connection.open()
-        except _Unknown as error:
+        except _UnknownKey as error:
             raise hostkeys.refuse(self._resolved, _host_key(error.key), []) from None
         except paramiko.BadHostKeyException as error:
-            raise hostkeys.refuse(self._resolved, _host_key(error.key), on_record) from None
+            raise hostkeys.refuse(self._resolved, _host_key(error.key), recorded) from None
         except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
             if "timeout" in str(error):
                 raise _unreachable(self._resolved, error) from None
             if "saw EOF" in str(error):
-                raise _HungUp(str(error)) from None
+                raise _Interrupted(str(error)) from None
             raise _denied(self._resolved, str(error)) from None
         _harden(connection)
         return connection
 
-    def _unopened(self, on_record: list[hostkeys.HostKey]) -> fabric.Connection:
+    def _prepared(self, recorded: list[hostkeys.HostKey]) -> fabric.Connection:
         to = self._resolved
         config = fabric.Config(lazy=True, overrides={"load_ssh_configs": False})
         connection = fabric.Connection(
@@ -117,12 +117,12 @@ class ParamikoLink:
                 "allow_agent": to.agent is not None,
                 "look_for_keys": False,
                 "banner_timeout": 10,
-                "auth_timeout": PATIENCE,
+                "auth_timeout": TIMEOUT,
             },
         )
         name = to.hostname if to.port == 22 else f"[{to.hostname}]:{to.port}"
-        for key in on_record:
-            with contextlib.suppress(*_TRIED, ValueError):
+        for key in recorded:
+            with contextlib.suppress(*_ERRORS, ValueError):
                 parsed = paramiko.PKey.from_type_string(key.kind, base64.b64decode(key.blob))
                 connection.client.get_host_keys().add(name, key.kind, parsed)
         connection.client.set_missing_host_key_policy(_Refuse())
@@ -135,48 +135,47 @@ class ChannelPipe:
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
         self._errors: list[bytes] = []
-        self._drain = threading.Thread(target=self._keep_errors, daemon=True)
-        self._drain.start()
+        self._reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._reader.start()
 
     def write(self, data: bytes) -> None:
         try:
             self._channel.sendall(data)
-        except _TRIED as error:
+        except _ERRORS as error:
             raise Unreachable("the connection broke", str(error)) from None
 
     def end_input(self) -> None:
-        with contextlib.suppress(*_TRIED):
+        with contextlib.suppress(*_ERRORS):
             self._channel.shutdown_write()
 
     def receive(self) -> bytes:
         try:
-            got: bytes = self._channel.recv(1 << 18)
-            return got
+            block: bytes = self._channel.recv(1 << 18)
+            return block
         except TimeoutError:
-            raise Unreachable("the host stopped answering", f"nothing came for {PATIENCE:.0f} s") from None
-        except _TRIED as error:
+            raise Unreachable("the host stopped answering", f"nothing came for {TIMEOUT:.0f} s") from None
+        except _ERRORS as error:
             raise Unreachable("the connection broke", str(error)) from None
 
     def finish(self) -> Done:
-        self._channel.status_event.wait(PATIENCE)
-        self._drain.join(PATIENCE)
-        err = b"".join(self._errors)[-8192:].decode("utf-8", errors="replace")
-        return Done(self._channel.exit_status, err)
+        self._channel.status_event.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
+        return Done.of(self._channel.exit_status, self._errors)
 
     def close(self) -> None:
-        with contextlib.suppress(*_TRIED):
+        with contextlib.suppress(*_ERRORS):
             self._channel.close()
 
-    def _keep_errors(self) -> None:
-        with contextlib.suppress(*_TRIED):
+    def _read_errors(self) -> None:
+        with contextlib.suppress(*_ERRORS):
             while block := self._stderr():
                 self._errors.append(block)
 
     def _stderr(self) -> bytes:
         while True:
             try:
-                got: bytes = self._channel.recv_stderr(1 << 16)
-                return got
+                block: bytes = self._channel.recv_stderr(1 << 16)
+                return block
             except TimeoutError:
                 if self._channel.closed:
                     return b""
@@ -186,7 +185,7 @@ def _harden(connection: fabric.Connection) -> None:
     transport = connection.transport
     with contextlib.suppress(OSError, AttributeError):
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PATIENCE * 1000))
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(TIMEOUT * 1000))
     transport.set_keepalive(5)
 
 
@@ -194,9 +193,9 @@ def _host_key(key: paramiko.PKey) -> hostkeys.HostKey:
     return hostkeys.HostKey(key.get_name(), key.get_base64())
 
 
-def _denied(resolved: Resolved, said: str) -> AccessError:
+def _denied(resolved: Resolved, message: str) -> AccessError:
     tried = [str(path) for path in usable_identities(resolved)] + (["the agent"] if resolved.agent else [])
-    why = f"tried: {', '.join(tried) or 'nothing: no key file, no agent'} ({said})"
+    why = f"tried: {', '.join(tried) or 'nothing: no key file, no agent'} ({message})"
     return AccessError(
         f"{resolved.typed.label} accepts no key of {resolved.user}", why, "ssh-add, or IdentityFile"
     )

@@ -1,7 +1,7 @@
-"""The few shell lines that a host ever gets: constant but for hashes and names of our own making.
+"""The only shell lines that are sent to a host: constant but for hashes and names that gpujob makes.
 
-Whatever a user typed travels as JSON on stdin. The lines are read by any login shell (sh, bash, zsh,
-fish, csh); a marker tells our bytes from what a noisy start-up file prints.
+Whatever a user typed is sent as JSON on stdin. Any login shell can read the lines (sh, bash, zsh, fish,
+csh); a mark separates our bytes from what start-up files print.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from orchestrator.targets import bundle
 MARK = b"\x1egpujob "
 _WORD = re.compile(r"[A-Za-z0-9._-]+\Z")
 _ROOT = 'r="${GPUJOB_ROOT:-$HOME/.gpujob}"; '
-_SAY = 'printf "\\036gpujob %s %s\\n" '
+_PRINT = 'printf "\\036gpujob %s %s\\n" '
 
 
-def command(verb: str, *words: str) -> str:
-    """Starts the bundle; says `ready ROOT` first, or `missing`, or `python`."""
-    for word in (verb, *words):
+def command(mode: str, *words: str) -> str:
+    """Starts the helper; first prints `ready ROOT`, or `missing` (no bundle), or `python` (no Python)."""
+    for word in (mode, *words):
         if not _WORD.match(word):
-            raise ValueError(f"no plain word: {word!r}")
+            raise ValueError(f"not a plain word: {word!r}")
     rest = " ".join(words)
     return (
         f'exec sh -c \'{_ROOT}p="$r/onhost/{bundle.digest()}"; '
-        f'command -v python3 >/dev/null || {{ {_SAY} python "$r"; exit 91; }}; '
-        f'[ -d "$p" ] || {{ {_SAY} missing "$r"; exit 90; }}; '
-        f'{_SAY} ready "$r"; exec python3 -I "$p" {verb} "$r" {rest}\''
+        f'command -v python3 >/dev/null || {{ {_PRINT} python "$r"; exit 91; }}; '
+        f'[ -d "$p" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
+        f'{_PRINT} ready "$r"; exec python3 -I "$p" {mode} "$r" {rest}\''
     )
 
 
 def receive_bundle() -> str:
-    """Takes a gzipped tar on stdin and lays it out whole; says `ready ROOT` when it is there.
+    """Unpacks a gzipped tar from stdin into its final folder, atomically; then prints `ready ROOT`.
 
-    What one that was cut left is removed: by itself, or by the next where the machine died.
+    A partial folder is removed when the transfer is interrupted, or by the next one if the machine died.
     """
     name = bundle.digest()
     return (
         f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; '
         f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
         f'mkdir -p "$d" && chmod 700 "$r" && tar -xzf - -C "$d" && '
-        f'{{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && {_SAY} ready "$r" || '
+        f'{{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && {_PRINT} ready "$r" || '
         f'{{ rm -rf "$d"; exit 92; }}\''
     )
 

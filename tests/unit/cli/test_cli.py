@@ -76,7 +76,7 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
         (["deploy", "nosuch"], 2, "there is no job 'nosuch'"),
         (["deploy", "x", "--on", "mars"], 2, "no job 'x'"),
         (["status", "--on", "ec2"], 3, "no EC2 instance is on record"),
-        (["status", "--on", "a b"], 2, "is no target"),
+        (["status", "--on", "a b"], 2, "is not a target"),
         (["status", "nosuch"], 3, "there is no run here"),
         (["monitor", "--stream", "--attach"], 2, "exclude each other"),
         (["fetch", "--which", "worst"], 2, "best, last or all"),
@@ -121,7 +121,7 @@ def test_settings_that_are_no_utf_8_are_named_with_line_and_byte(client: Client)
     (client.project / "gpujob.yaml").write_bytes(b"target: gpu\n# f\xfcr dich\n")
     result = client.run("status")
     assert (result.code, result.out) == (2, "")
-    assert "gpujob.yaml:2 cannot be read: it is no UTF-8 text" in result.err
+    assert "gpujob.yaml:2 cannot be read: it is not UTF-8 text" in result.err
     assert "byte 0xfc at offset 15" in result.err
     assert "iconv -f ISO-8859-1 -t UTF-8 " in result.err
 

@@ -29,12 +29,12 @@ def test_what_is_sent_to_hosts_calls_nothing_newer_than_3_8(name: str) -> None:
 
 
 def test_the_bundle_runs_alone_with_an_isolated_python(tmp_path: Path) -> None:
-    folder = bundle.lay_out(tmp_path)
+    folder = bundle.install(tmp_path)
     words = [sys.executable, "-I", "-S", str(folder), "helper", str(tmp_path / "root")]
     done = subprocess.run(words, input=b'{"id": 1, "op": "status"}\n', capture_output=True, check=True)
     assert b'"runs": []' in done.stdout
 
 
 def test_laying_it_out_twice_makes_one_folder(tmp_path: Path) -> None:
-    assert bundle.lay_out(tmp_path) == bundle.lay_out(tmp_path)
+    assert bundle.install(tmp_path) == bundle.install(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1

@@ -24,7 +24,7 @@ globalknownhostsfile /dev/null
 
 
 def understood(said: str = SAID, socket: str | None = None) -> address.Resolved:
-    return address.understand(address.parse("gpu"), said, "/home/ana", socket)
+    return address.parse_config(address.parse("gpu"), said, "/home/ana", socket)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_target_is_taken_apart_into_words_for_ssh(word: str, words: list[str])
     ],
 )
 def test_a_word_that_could_be_an_option_or_a_command_is_no_target(word: str) -> None:
-    with pytest.raises(UsageError, match="is no target"):
+    with pytest.raises(UsageError, match="is not a target"):
         address.parse(word)
 
 
@@ -68,7 +68,7 @@ def test_what_openssh_makes_of_a_name_is_understood() -> None:
     )
     assert found.identities == ("/home/ana/.ssh/id_ed25519", "/keys/other")
     assert found.known_hosts == ("/home/ana/.ssh/known_hosts", "/etc/more")
-    assert found.asks_for == ()
+    assert found.unsupported == ()
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_what_openssh_makes_of_a_name_is_understood() -> None:
     ],
 )
 def test_what_paramiko_cannot_do_is_named_so_that_openssh_goes(line: str) -> None:
-    assert understood(SAID + line + "\n").asks_for == (line.split()[0],)
+    assert understood(SAID + line + "\n").unsupported == (line.split()[0],)
 
 
 def test_an_agent_of_another_socket_is_for_openssh_and_ones_own_is_not() -> None:
     other = SAID.replace("SSH_AUTH_SOCK", "/run/1password.sock")
-    assert understood(other, "/tmp/agent").asks_for == ("identityagent",)
-    assert understood(other, "/run/1password.sock").asks_for == ()
+    assert understood(other, "/tmp/agent").unsupported == ("identityagent",)
+    assert understood(other, "/run/1password.sock").unsupported == ()
     assert (
         understood(SAID.replace("identityagent SSH_AUTH_SOCK", "identityagent none"), "/tmp/a").agent is None
     )
@@ -107,10 +107,10 @@ def test_an_encrypted_key_is_told_from_a_plain_one(tmp_path: Path) -> None:
         words = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(tmp_path / name)]
         subprocess.run(words, check=True)
         found = understood(f"{SAID}identityfile {tmp_path / name}\n")
-        assert address.wants_passphrase(found) is (passphrase != "")
+        assert address.needs_passphrase(found) is (passphrase != "")
     pem = ["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", "secret", "-f", str(tmp_path / "pem")]
     subprocess.run(pem, check=True)
-    assert address.wants_passphrase(understood(f"{SAID}identityfile {tmp_path / 'pem'}\n"))
+    assert address.needs_passphrase(understood(f"{SAID}identityfile {tmp_path / 'pem'}\n"))
 
 
 def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["a b", "$(id)", "a;b", "", "é", "a\nb", "'"])
 def test_no_word_that_is_not_plain_ever_gets_into_a_shell_line(word: str) -> None:
-    with pytest.raises(ValueError, match="no plain word"):
+    with pytest.raises(ValueError, match="not a plain word"):
         remote.command("follow", word)
 
 

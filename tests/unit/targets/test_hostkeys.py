@@ -30,7 +30,7 @@ def client() -> Iterator[Client]:
 
 def host(name: str) -> address.Resolved:
     said = f"user ana\nhostname {name}\nport 22\nidentityagent none\n"
-    return address.understand(address.parse(name), said, "/home/ana", None)
+    return address.parse_config(address.parse(name), said, "/home/ana", None)
 
 
 def side_by_side(count: int, take: Callable[[int], None]) -> None:

@@ -1,4 +1,4 @@
-"""The files that come with gpujob: our job files, and the templates."""
+"""The files that come with gpujob: job files, templates, and the trainers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _PACKAGE = Path(__file__).parent
 
 
 def folder(name: str) -> Path:
-    """`jobs` or `templates`: in a wheel below the package, in an editable install in the repository."""
+    """`jobs` or `templates`: below the package in a wheel, in the repository in an editable install."""
     packaged = _PACKAGE / "_share" / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
 
 
-def trainers_package() -> Path:
-    """Where the trainers lie; found, never imported."""
+def trainers_folder() -> Path:
+    """The package `trainers`, which is located but not imported."""
     spec = find_spec("trainers")
     assert spec is not None, "gpujob is installed without its trainers"
     assert spec.submodule_search_locations
@@ -23,6 +23,6 @@ def trainers_package() -> Path:
 
 
 def trainer_names() -> list[str]:
-    """Every trainer of ours, by the folders that hold one."""
-    found = {path.parent.name for path in trainers_package().glob("*/config.py")} - {"engine"}
-    return sorted(name.replace("_", "-") for name in found)
+    """Every trainer that comes with gpujob, by its folder."""
+    names = {path.parent.name for path in trainers_folder().glob("*/config.py")} - {"engine"}
+    return sorted(name.replace("_", "-") for name in names)

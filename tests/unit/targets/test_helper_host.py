@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from orchestrator.errors import Unreachable
-from orchestrator.targets.asking import AskingHost
+from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Reader
 from tests.support import Client, new_client
 
@@ -30,7 +30,7 @@ class Pipe:
     def close(self) -> None: ...
 
 
-class Host(AskingHost):
+class Host(HelperHost):
     label = "ec2://i-1"
 
     def __init__(self, client: Client, cuts: int = 0) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.targets.ssh import localrsync
+from orchestrator.targets.ssh import rsync
 from tests.support import Client, new_client
 
 APPLE = "openrsync: protocol version 29\nrsync version 2.6.9 compatible\n"
@@ -51,7 +51,7 @@ def plant(client: Client, says: str) -> Path:
     ],
 )
 def test_gnu_rsync_from_3_1_can_do_what_we_ask_of_it(says: str, good: bool) -> None:
-    assert localrsync.usable(says) is good
+    assert rsync.is_usable(says) is good
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_an_rsync_that_macos_comes_with_is_refused_before_anything_starts(
     asked = plant(client, APPLE)
     result = client.run(*words, platform="darwin")
     assert result.code == 1, result.err
-    assert "error: the rsync here cannot be used" in result.err
+    assert "error: the rsync of this machine cannot be used" in result.err
     assert f"{asked.parent}/bin/rsync is openrsync: protocol version 29, rsync version 2.6.9" in result.err
     assert "GNU rsync 3.1 or newer is needed" in result.err
     assert "next: brew install rsync" in result.err
@@ -82,7 +82,7 @@ def test_without_any_it_is_the_same_error_with_the_line_of_this_system(client: C
     (client.home / "bin" / "rsync").unlink()
     for platform, line in (("linux", "sudo apt-get install -y rsync"), ("darwin", "brew install rsync")):
         result = client.run("deploy", "job", "--on", "gpu", platform=platform)
-        assert (result.code, "rsync is not installed here" in result.err) == (1, True)
+        assert (result.code, "rsync is not installed on this machine" in result.err) == (1, True)
         assert line in result.err
 
 
@@ -95,12 +95,12 @@ def test_commands_that_move_no_files_elsewhere_do_not_look_at_it(client: Client)
 
 def test_its_row_for_doctor_says_what_was_found(client: Client) -> None:
     asked = plant(client, GNU)
-    found = localrsync.row(client.context())
+    found = rsync.row(client.context())
     assert found == ("rsync here", "ok", "rsync version 3.2.7 protocol version 31", "")
-    assert localrsync.row(client.context()) == found
+    assert rsync.row(client.context()) == found
     assert asked.read_text() == "--version\n"
     (client.home / "bin" / "rsync").unlink()
-    assert localrsync.row(client.context(platform="darwin")) == (
+    assert rsync.row(client.context(platform="darwin")) == (
         *("rsync here", "missing"),
         *("not installed", "brew install rsync"),
     )

@@ -1,6 +1,6 @@
-"""Runs `ssh …` for rsync and drops what start-up files print before the marker: `python quiet.py ssh …`.
+"""`python startup_filter.py ssh …`: runs ssh for rsync and drops what start-up files print before the mark.
 
-A file of its own, run by itself: standard library alone.
+This file is run by itself, with the standard library alone.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ import subprocess
 import sys
 
 MARK = b"\x1egpujob rsync\n"
-SAY = "printf '\\036gpujob rsync\\n'"  # what the host says before rsync does, in any login shell
-MOST = 1 << 20  # bytes of noise
+PRINT_MARK = "printf '\\036gpujob rsync\\n'"  # runs on the host before rsync, in any login shell
+LIMIT = 1 << 20  # bytes that start-up files may print
 _BLOCK = 1 << 18
 
 
 def main(words: list[str]) -> int:
-    """ssh's exit code; its stdout from the marker on is ours, stdin and stderr are shared."""
+    """ssh's exit code; its stdout from the mark on is printed, stdin and stderr are shared."""
     ssh = subprocess.Popen(words, stdout=subprocess.PIPE)
     assert ssh.stdout
     source, out = ssh.stdout.fileno(), sys.stdout.fileno()
     try:
-        _write(out, _after_mark(source))
+        _write(out, _read_to_mark(source))
         while block := os.read(source, _BLOCK):
             _write(out, block)
     except BrokenPipeError:
-        ssh.kill()  # rsync is gone
+        ssh.kill()  # rsync has ended
     return ssh.wait()
 
 
-def _after_mark(source: int) -> bytes:
-    """What came along behind the marker; nothing where the stream ends, or never is quiet."""
-    seen = b""
-    while MARK not in seen and len(seen) < MOST:
+def _read_to_mark(source: int) -> bytes:
+    """The bytes that were read along with the mark; none if it does not come."""
+    content = b""
+    while MARK not in content and len(content) < LIMIT:
         block = os.read(source, _BLOCK)
         if not block:
             return b""
-        seen += block
-    return seen.partition(MARK)[2]
+        content += block
+    return content.partition(MARK)[2]
 
 
 def _write(out: int, data: bytes) -> None:

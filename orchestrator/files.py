@@ -1,0 +1,70 @@
+"""Files on the client: written atomically, locked, and texts of the user read with a clear error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.core import shell
+from orchestrator.errors import UsageError
+from orchestrator.onhost import files
+
+_BOM = "\ufeff"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replaces a file atomically; it is on the disk when this returns, and readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(str(path), content)
+    sync(path.parent)  # a new name is on the disk once its folder is
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(str(path), value)
+    sync(path.parent)
+
+
+def load_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None if there is no such file, or it holds no JSON object."""
+    return files.load_json(str(path))
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock(path: Path, wait: bool = True) -> Iterator[bool]:
+    """One at a time among all processes of this machine. `path` is the lock's file, which stays.
+
+    Yields True once the lock is held; with `wait=False` it yields False if another process holds it.
+    """
+    with files.lock(str(path), wait) as is_held:
+        yield is_held
+
+
+def read_text(path: Path, shown: str) -> str:
+    """A text that a person wrote. The UsageError calls the file `shown`, and names the line and the byte."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{shown} cannot be read: {error}") from None
+    try:
+        return raw.decode("utf-8").removeprefix(_BOM)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        guess = "UTF-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "ISO-8859-1"
+        raise UsageError(
+            f"{shown}:{line} cannot be read: it is not UTF-8 text",
+            f"byte 0x{raw[error.start]:02x} at offset {error.start}",
+            f"save it as UTF-8; from {guess}: iconv -f {guess} -t UTF-8 {shell.join([str(path)])}",
+        ) from None

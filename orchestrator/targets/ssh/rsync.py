@@ -1,0 +1,172 @@
+"""Bulk transfers: rsync over OpenSSH, with the same keys and the same known_hosts; resumable."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from orchestrator import process
+from orchestrator.context import Context
+from orchestrator.core import shell
+from orchestrator.errors import GpujobError, Unreachable
+from orchestrator.process import Done
+from orchestrator.targets.ssh import openssh_link, startup_filter
+from orchestrator.targets.ssh.address import Resolved
+
+NAME = "rsync here"
+OLDEST = (3, 1)  # has --info=progress2, --outbuf
+_VERSION = re.compile(r"rsync version v?(\d+)\.(\d+)")
+_CONNECTION_LOST = (10, 12, 20, 30, 35, 255)  # rsync's exit codes after which another attempt may succeed
+_PAUSES = (0.5, 2.0, 5.0, 10.0)  # seconds before each new attempt
+_NO_ACCESS = re.compile(r"verification failed|Permission denied \((?!\d)")  # a number is a file's errno
+_PERMANENT = re.compile(rf"command not found|{_NO_ACCESS.pattern}")  # whatever the code
+_UNCLEAN = ("protocol incompatibility", "is your shell clean")
+_PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")
+
+
+class Rsync:
+    """rsync to and from one host; the connections of one command share a master."""
+
+    def __init__(self, ctx: Context, resolved: Resolved) -> None:
+        self._ctx = ctx
+        self._resolved = resolved
+        self.prints_at_startup = False  # whether start-up files of the host print text
+
+    def upload(
+        self, options: list[str], names: list[str] | None, source: Path, to: str, moved: Callable[[int], None]
+    ) -> None:
+        """`source/` into the host's folder `to`; `names`: only these files (any bytes but NUL)."""
+        self._transfer([*options], names, f"{source}/", f"{self._destination}:{to}/", moved)
+
+    def download(self, names: list[str], folder: str, to: Path, moved: Callable[[int], None]) -> None:
+        """Files of the host's `folder`, by name, into `to`; a partial file is continued."""
+        options = ["--partial", "--append-verify", "--no-relative"]
+        self._transfer(options, names, f"{self._destination}:{folder}/", f"{to}/", moved)
+
+    @property
+    def _destination(self) -> str:
+        """For rsync, which separates host and path by a colon, an IPv6 address needs brackets."""
+        last = self._resolved.typed.words()[-1]
+        user, at, host = last.rpartition("@")
+        return f"{user}{at}[{host}]" if ":" in host else last
+
+    def _transfer(
+        self, options: list[str], names: list[str] | None, source: str, to: str, moved: Callable[[int], None]
+    ) -> None:
+        def attempt() -> None:
+            done = self._once(options, names, source, to, moved)
+            if not self.prints_at_startup and done.code and any(text in done.err for text in _UNCLEAN):
+                self.prints_at_startup = True
+                done = self._once(options, names, source, to, moved)
+            if done.code in _CONNECTION_LOST and not _PERMANENT.search(done.err):
+                label = self._resolved.typed.label
+                raise Unreachable(f"the transfer with {label} was interrupted", _reason(done.err))
+            if done.code:
+                raise self._failure(done)
+
+        require(self._ctx)
+        self._ctx.retry(attempt, _PAUSES, Unreachable)
+
+    def _once(
+        self, options: list[str], names: list[str] | None, source: str, to: str, moved: Callable[[int], None]
+    ) -> Done:
+        ssh = openssh_link.ssh_words(self._ctx, self._resolved)
+        ssh += openssh_link.control_options() + self._resolved.typed.words()[:-1]
+        selection = ["--files-from=-", "--from0"] if names is not None else []
+        progress = ["--info=progress2", "--no-inc-recursive", "--outbuf=L", "--timeout=30", "-s"]
+        if self.prints_at_startup:
+            ssh = [self._ctx.python, "-I", startup_filter.__file__, *ssh]
+            options = [*options, f"--rsync-path={startup_filter.PRINT_MARK}; exec rsync"]
+        words = ["rsync", *options, *selection, *progress, "-e", shell.join(ssh), source, to]
+        # Without the ./ a name that begins with # or ; would be a comment.
+        stdin = b"\0".join(b"./" + name.encode("utf-8", "surrogateescape") for name in names or [])
+        return process.run(words, stdin=stdin, env=self._ctx.env, on_line=_Progress(moved).line)
+
+    def _failure(self, done: Done) -> GpujobError:
+        label = self._resolved.typed.label
+        if "command not found" in done.err or "not found" in done.err:
+            return GpujobError(
+                f"rsync is not installed on {label}", "", "there: sudo apt-get install -y rsync"
+            )
+        if _NO_ACCESS.search(done.err):
+            return openssh_link.explain(self._ctx, self._resolved, done.err)
+        if "No space left on device" in done.err or "Disk quota exceeded" in done.err:
+            why = next(line for line in done.err.splitlines() if "No space" in line or "quota" in line)
+            return GpujobError(f"a disk is full, on {label} or on this machine", why)
+        if any(text in done.err for text in _UNCLEAN):
+            why = "its start-up files (~/.bashrc) print text in sessions that are not interactive"
+            return GpujobError(f"rsync with {label} does not work", why, "print in interactive shells only")
+        return GpujobError(f"rsync with {label} failed (code {done.code})", _reason(done.err))
+
+
+class _Progress:
+    """Passes on how many bytes were moved since the last of rsync's totals, which `\\r` separates."""
+
+    def __init__(self, moved: Callable[[int], None]) -> None:
+        self._moved = moved
+        self._before = 0
+
+    def line(self, text: str) -> None:
+        for part in text.split("\r"):
+            if match := _PROGRESS.match(part):
+                total = int(match[1].replace(",", ""))
+                self._moved(total - self._before)
+                self._before = total
+
+
+def _reason(text: str) -> str:
+    """The last reason; rsync's last line only says where in its source it failed."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    reasons = [line for line in lines if not line.startswith("rsync error: ")]
+    return (reasons or lines or ["it gave no reason"])[-1]
+
+
+def require(ctx: Context) -> None:
+    """GpujobError if this machine has no rsync, or one that is too old, as on macOS."""
+    if error := _problem(ctx):
+        raise error
+
+
+def row(ctx: Context) -> tuple[str, str, str, str]:
+    """A row of `doctor`."""
+    if error := _problem(ctx):
+        return (NAME, "missing", error.why or "not installed", error.next_step)
+    return (NAME, "ok", _version(_path(ctx) or ""), "")
+
+
+def _problem(ctx: Context) -> GpujobError | None:
+    path, is_mac = _path(ctx), ctx.platform == "darwin"
+    install = (
+        "brew install rsync" if is_mac else "sudo apt-get install -y rsync (or this system's own package)"
+    )
+    if path is None:
+        return GpujobError("rsync is not installed on this machine", "", install)
+    if is_usable(_version(path)):
+        return None
+    why = f"{path} is {_version(path)}; GNU rsync {OLDEST[0]}.{OLDEST[1]} or newer is needed"
+    return GpujobError("the rsync of this machine cannot be used", why, install)
+
+
+def is_usable(version: str) -> bool:
+    """`version`: what rsync prints. Pure."""
+    match = _VERSION.match(version)
+    return match is not None and (int(match[1]), int(match[2])) >= OLDEST
+
+
+def _path(ctx: Context) -> str | None:
+    return shutil.which("rsync", path=ctx.env.get("PATH"))
+
+
+@cache
+def _version(path: str) -> str:
+    """The first line of --version (two lines of openrsync), read once per command."""
+    try:
+        done = process.capture([path, "--version"])
+    except OSError as error:
+        return f"not a program ({error.strerror})"
+    lines = (done.out.decode(errors="replace") + done.err).splitlines() or ["silent"]
+    lines = lines[:2] if lines[0].startswith("openrsync") else lines[:1]
+    return ", ".join(" ".join(line.split()) for line in lines)
