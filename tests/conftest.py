@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.rigs import needs
+from tests.rigs.torchpython import environment as torchpython
 
 REAL_HOME = Path.home()
 FORBIDDEN = tuple(
@@ -58,6 +59,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(name)
         if not any(item.get_closest_marker(name) for name in ("unit", "torch", *needs.MARKERS)):
             raise pytest.UsageError(f"{item.nodeid} has no marker of what it needs; see tests/README.md")
+
+
+def pytest_unconfigure() -> None:
+    torchpython.close_shared()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -48,6 +48,7 @@ class Client:
     project: Path
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
 
     @property
     def state_dir(self) -> Path:
@@ -62,6 +63,7 @@ class Client:
             "stdout": io.StringIO(),
             "stderr": io.StringIO(),
             "state_dir": self.state_dir,
+            "python": self.python,
             "config_file": self.home / "settings" / "gpujob" / "settings.yaml",
         }
         return Context(**{**given, **changes})
@@ -137,10 +139,10 @@ def tiny_wheel(folder: Path, name: str, version: str) -> Path:
 
 
 @contextlib.contextmanager
-def new_client() -> Iterator[Client]:
+def new_client(python: str = sys.executable) -> Iterator[Client]:
     """Short paths, since sockets lie in them; every process of its runs is ended at the end."""
     folder = Path(tempfile.mkdtemp(prefix="gj-"))
-    client = Client(folder, folder / "project", folder / "root")
+    client = Client(folder, folder / "project", folder / "root", python=python)
     client.project.mkdir()
     client.env = {
         "HOME": str(folder),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from tests.host.test_sign import SMALL as SIGNS
 from tests.host.test_slowfast import SMALL as VIDEOS
 from tests.rigs.ec2.fake import FakeEC2
+from tests.rigs.torchpython import environment as torchpython
 from tests.support import Client, Result
 
 pytestmark = pytest.mark.torch
@@ -32,11 +32,13 @@ def only_in_full(trials: Any) -> None:
 
 
 def sets(*pairs: str) -> list[str]:
-    return [word for pair in (*pairs, f"env.python={sys.executable}") for word in ("--set", pair)]
+    python = f"env.python={torchpython.shared().python}"
+    return [word for pair in (*pairs, python) for word in ("--set", pair)]
 
 
 def through(client: Client, ec2: FakeEC2, job: str, data: str, *pairs: str) -> str:
     """Deploys a job with its sample on a new box, brings it home; the folder, as typed."""
+    ec2.set(visible=[*ec2.settings.visible, str(torchpython.shared().folder)])
     there = ["--on", "ec2", "--yes", "--max-hours", "1"]
     done(client.run("deploy", job, "--data", data, *sets(*pairs), *there, "--follow"))
     run = client.state()["id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,12 +11,15 @@ from tests.host.chaos import Line
 from tests.host.machines import new_machine
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
+from tests.rigs.torchpython import environment as torchpython
 from tests.support import Client, new_client
 
 
 @pytest.fixture
-def client() -> Iterator[Client]:
-    with new_client() as client:
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A user with an empty home; the trainings of tests that are marked `torch` are forked (torchpython)."""
+    forked = request.node.get_closest_marker("torch") and not request.node.get_closest_marker("fresh")
+    with new_client(torchpython.shared().python if forked else sys.executable) as client:
         yield client
 
 

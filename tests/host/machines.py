@@ -12,13 +12,13 @@ from tests.support import Client
 
 def new_machine(client: Client, name: str = "machine", *visible: Path, **options: Any) -> FakeHost:
     """A machine, still off, that can read the client's files, this Python and `visible`."""
-    folders = (client.home, Path(sys.prefix), Path(sys.base_prefix), *visible)
+    folders = (client.home, Path(sys.prefix), Path(sys.base_prefix), Path(client.python).parents[1], *visible)
     return FakeHost(client.home / name, visible=folders, **options)
 
 
-def plant_python(machine: FakeHost) -> None:
-    """Makes this Python, which has PyTorch, the machine's `python3`."""
-    machine.plant("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+def plant_python(client: Client, machine: FakeHost) -> None:
+    """Makes the client's Python, which has PyTorch, the machine's `python3`."""
+    machine.plant("python3", f'#!/bin/sh\nexec {client.python} "$@"\n')
 
 
 def log_in_to(

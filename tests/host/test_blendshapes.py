@@ -21,6 +21,7 @@ def done(result: Result) -> Result:
     return result
 
 
+@pytest.mark.fresh
 def test_from_made_up_faces_to_an_exported_program(client: Client) -> None:
     done(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     deployed = done(client.run("deploy", "blendshapes", "--data", "faces", *SETS, "--follow"))
@@ -44,7 +45,7 @@ def test_from_made_up_faces_to_an_exported_program(client: Client) -> None:
 
 def test_the_same_job_file_over_ssh(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
-    plant_python(machine)
+    plant_python(client, machine)
     done(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     done(client.run("deploy", "blendshapes", "--data", "faces", *SETS, "--on", "gpu", "--follow"))
     fetched = done(client.run("fetch", "--on", "gpu", "--json")).json

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Client
+from tests.rigs.torchpython import environment as torchpython
+from tests.support import Client, new_client
 
 pytestmark = pytest.mark.torch
 
@@ -21,9 +22,7 @@ SETS = [word for pair in SMALL for word in ("--set", pair)]
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    from tests.support import new_client  # noqa: PLC0415
-
-    with new_client() as client:
+    with new_client(torchpython.shared().python) as client:
         made = client.run("prepare", "facenet-lstm", "--sample", "sample")
         assert made.code == 0, made.err
         yield client.project / "sample"

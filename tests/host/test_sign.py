@@ -13,6 +13,7 @@ import pytest
 
 from tests.host.machines import log_in_to, new_machine, plant_python
 from tests.rigs.fakehost import FakeHost
+from tests.rigs.torchpython import environment as torchpython
 from tests.support import Client, new_client
 
 pytestmark = pytest.mark.torch
@@ -46,7 +47,7 @@ SETS = sets(SMALL)
 @pytest.fixture(scope="module")
 def sample() -> Iterator[Path]:
     """Two dozen sentences, and a teacher that has seen them for a moment."""
-    with new_client() as client:
+    with new_client(torchpython.shared().python) as client:
         made = client.run("prepare", "mobilenet-v3", "--sample", "sample", "--size", "24")
         assert made.code == 0, made.err
         yield client.project / "sample"
@@ -81,14 +82,14 @@ def behind_ssh(client: Client, sample: Path) -> Iterator[FakeHost]:
     """The machine `gpu`, with a Python that has PyTorch."""
     with new_machine(client, "machine", sample) as machine:
         log_in_to(client, machine)
-        plant_python(machine)
+        plant_python(client, machine)
         yield machine
 
 
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Path]:
     """The sample as it is where nobody says how large, and a teacher that knows its signs."""
-    with new_client() as client:
+    with new_client(torchpython.shared().python) as client:
         made = client.run("prepare", "mobilenet-v3", "--sample", "sample")
         assert made.code == 0, made.err
         yield client.project / "sample"

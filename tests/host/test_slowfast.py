@@ -10,6 +10,7 @@ import pytest
 
 from tests.host.machines import log_in_to, plant_python
 from tests.rigs.fakehost import FakeHost
+from tests.rigs.torchpython import environment as torchpython
 from tests.support import Client, new_client
 
 pytestmark = pytest.mark.torch
@@ -33,7 +34,7 @@ VIDEOS = ("--size", "120")
 
 @pytest.fixture(scope="module")
 def sample() -> Iterator[Path]:
-    with new_client() as client:
+    with new_client(torchpython.shared().python) as client:
         made = client.run("prepare", "slowfast", "--sample", "sample", *VIDEOS)
         assert made.code == 0, made.err
         yield client.project / "sample"
@@ -65,7 +66,7 @@ def test_over_ssh_the_frames_are_decoded_there_and_the_checkpoint_comes_home(
     client: Client, machine: FakeHost, sample: Path
 ) -> None:
     log_in_to(client, machine)
-    plant_python(machine)
+    plant_python(client, machine)
     _, home = fetched(client, sample, "--on", "gpu")
     assert list((machine.home / ".gpujob" / "cache" / "slowfast").glob("*.bin"))
     assert client.run("verify", home).code == 0

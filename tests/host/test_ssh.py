@@ -65,10 +65,11 @@ def test_deploy_status_monitor_stop_and_fetch_of_a_script(client: Client, machin
     assert client.run("stop", *ON, "--now", "--clean", "--yes").code == 0
 
 
+@pytest.mark.torch
 def test_the_facenet_job_from_sample_data_to_a_prediction(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     assert client.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
-    plant_python(machine)
+    plant_python(client, machine)
     result = client.run("deploy", "facenet-lstm", "--data", "sample", *SETS, *ON, "--follow")
     assert result.code == 0, result.err + result.out
     run = runs(client)[0]

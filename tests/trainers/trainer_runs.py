@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any
 import pytest
 
 from tests.rigs.patience import PATIENCE
+from tests.rigs.torchpython import environment as torchpython
+from tests.rigs.torchpython.environment import ForkedProcess
 from trainers import run as engine
 
 ROOT = Path(__file__).parents[2]
@@ -33,18 +33,12 @@ def environment(run: Path, data: Path, config: Mapping[str, object]) -> dict[str
     }
 
 
-def start(run: Path, data: Path, config: Mapping[str, object], **more: str) -> "subprocess.Popen[str]":
+def start(run: Path, data: Path, config: Mapping[str, object], **more: str) -> ForkedProcess:
     """Start a training; its output goes to `<run>/log`."""
     run.mkdir(parents=True, exist_ok=True)
     with (run / "log").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "trainers", "train", "facenet-lstm"],
-            env={**environment(run, data, config), **more},
-            stdout=log,
-            stderr=log,
-            text=True,
-            cwd=ROOT,
-        )
+        env = {**environment(run, data, config), **more}
+        return torchpython.shared().start(["train", "facenet-lstm"], env, ROOT, log)
 
 
 def train(run: Path, data: Path, config: Mapping[str, object], **more: str) -> int:
@@ -79,7 +73,7 @@ def events(run: Path, kind: str) -> list[dict[str, Any]]:
     return [entry for entry in lines if entry["event"] == kind]
 
 
-def send_at(process: "subprocess.Popen[str]", run: Path, step: int, number: signal.Signals) -> int:
+def send_at(process: ForkedProcess, run: Path, step: int, number: signal.Signals) -> int:
     """Send a signal when the run has told of a step; the exit code. It may have ended before."""
     while process.poll() is None:
         if any(e["step"] >= step for e in events(run, "progress") if e["phase"] == "train"):

@@ -1,0 +1,119 @@
+"""A TorchServer of the tests, and the Python by which hosts reach it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from tests.rigs.patience import PATIENCE
+from tests.rigs.process import guarded
+
+HERE = Path(__file__).parent
+START = """import site; site.addsitedir({packages!r})
+import os; os.environ.setdefault("OMP_NUM_THREADS", "1")
+import sys, forward; sys.orig_argv[1:3] == ["-m", "trainers"] and forward.forward({address!r})
+"""
+
+
+class TorchServer:
+    """`with TorchServer() as server:` has imported PyTorch; its trainings have one thread.
+
+    `python` is an interpreter over this one's packages whose `-m trainers …` the server carries out, also
+    within the namespaces of a FakeHost or a simulated instance that can read `folder`.
+    """
+
+    def __enter__(self) -> TorchServer:
+        self.folder = Path(tempfile.mkdtemp(prefix="gj-python-"))
+        self.folder.chmod(0o755)
+        self._address = self.folder.name
+        words = ["env", "OMP_NUM_THREADS=1", sys.executable, "-I", str(HERE / "server.py"), self._address]
+        self._process = guarded(words, subprocess.PIPE, None)
+        self.python = self._make_environment()
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n", "the torch server did not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        shutil.rmtree(self.folder)
+
+    def start(
+        self, words: Sequence[str], env: Mapping[str, str], cwd: Path, output: IO[str]
+    ) -> ForkedProcess:
+        """`python -m trainers WORDS` without the import; stdin is empty."""
+        line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        line.connect("\0" + self._address)
+        request = json.dumps({"words": list(words), "env": dict(env), "cwd": str(cwd)})
+        with Path(os.devnull).open("rb") as nothing:
+            fds = [nothing.fileno(), output.fileno(), output.fileno()]
+            socket.send_fds(line, [request.encode() + b"\n"], fds)
+        return ForkedProcess(line)
+
+    def _make_environment(self) -> str:
+        base = Path(sys.executable).resolve()
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        packages = self.folder / "lib" / version / "site-packages"
+        packages.mkdir(parents=True)
+        shutil.copy(HERE / "forward.py", packages)
+        real = next(path for path in sys.path if path.endswith("site-packages"))
+        (packages / "tests.pth").write_text(START.format(packages=real, address=self._address))
+        (self.folder / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
+        (self.folder / "bin").mkdir()
+        for name in ("python", "python3"):
+            (self.folder / "bin" / name).symlink_to(base)
+        return str(self.folder / "bin" / "python3")
+
+
+_shared: list[TorchServer] = []
+
+
+def shared() -> TorchServer:
+    """The one of this test process, started when it is first needed; `close_shared` ends it."""
+    if not _shared:
+        _shared.append(TorchServer().__enter__())
+    return _shared[0]
+
+
+def close_shared() -> None:
+    while _shared:
+        _shared.pop().__exit__()
+
+
+class ForkedProcess:
+    """What tests use of subprocess.Popen."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._answers = line.makefile("r")
+        self.pid = int(self._answers.readline())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """The exit code, negative for a signal. TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self._line], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("python -m trainers", timeout)
+            self.returncode = os.waitstatus_to_exitcode(int(self._answers.readline()))
+            self._answers.close()
+            self._line.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)

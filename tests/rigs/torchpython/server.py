@@ -1,0 +1,161 @@
+"""The process of a TorchServer: `python -I server.py ADDRESS` forks one process for each request.
+
+A request is a line of JSON with `words` (those after `-m trainers`), `env` and `cwd`, sent with three file
+descriptors; lines with signal numbers may follow. The answers are two lines: the number of the forked
+process, and in the end its wait status. A forked process runs where the requesting one does: in its mount and
+process namespaces, below its root, as its user.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import io
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+PRELOADED = ("numpy", "safetensors.numpy", "torch", "torch.nn.functional", "torch.utils.data")
+NAMESPACES = {"mnt": 0x00020000, "pid": 0x20000000}
+
+
+def main() -> None:
+    """Serves until it is killed."""
+    for name in PRELOADED:
+        __import__(name)
+    gc.collect()
+    gc.freeze()  # the pages of what is imported stay shared
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the monitors are not waited for
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind("\0" + sys.argv[1])
+        listener.listen(64)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while True:
+            line, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                monitor(line)
+            line.close()
+
+
+def monitor(line: socket.socket) -> None:
+    """Forks the process, passes signals on and reports its end; kills it when the requester has ended."""
+    message, fds, _, _ = socket.recv_fds(line, 1 << 20, 3)
+    while not message.endswith(b"\n"):
+        message += line.recv(1 << 20)
+    request = json.loads(message)
+    pid, uid, gid = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    enter(pid)
+    child = os.fork()
+    if child == 0:
+        line.close()
+        become(uid, gid)
+        prepare(request, fds)
+        leave(run())
+    for fd in fds:
+        os.close(fd)
+    line.sendall(b"%d\n" % child)
+    ended = os.pidfd_open(child)
+    while True:
+        ready, _, _ = select.select([line, ended], [], [])
+        if ended in ready:
+            break
+        numbers = line.recv(1 << 10).split()
+        for number in map(int, numbers or [signal.SIGKILL]):
+            os.kill(child, number)
+        if not numbers:
+            break
+    status = os.waitpid(child, 0)[1]
+    with contextlib.suppress(OSError):
+        line.sendall(b"%d\n" % status)
+    os._exit(0)
+
+
+def enter(pid: int) -> None:
+    """Enters the namespaces and root of a process; the process namespace is that of what is forked then."""
+    if os.geteuid() != 0:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    others = {
+        kind: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY)
+        for name, kind in NAMESPACES.items()
+        if Path(f"/proc/{pid}/ns/{name}").readlink() != Path(f"/proc/self/ns/{name}").readlink()
+    }
+    root = os.open(f"/proc/{pid}/root", os.O_RDONLY)
+    for kind, fd in others.items():
+        if libc.setns(fd, kind):
+            raise OSError(ctypes.get_errno(), f"setns {kind:#x}")
+    if others:
+        os.fchdir(root)
+        os.chroot(".")
+
+
+def become(uid: int, gid: int) -> None:
+    if os.geteuid() == 0 and uid != 0:
+        os.setgroups([gid])
+        os.setgid(gid)
+        os.setuid(uid)
+
+
+def prepare(request: dict[str, Any], fds: list[int]) -> None:
+    """Makes this process what a fresh `python -m trainers WORDS` begins as."""
+    os.setsid()
+    for target, fd in enumerate(fds):
+        os.dup2(fd, target)
+        os.close(fd)
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["cwd"])
+    through = bool(os.environ.get("PYTHONUNBUFFERED"))
+    for name, fd, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
+        raw = io.FileIO(fd, "w", closefd=False)
+        buffered = raw if through else io.BufferedWriter(raw)
+        text = io.TextIOWrapper(
+            buffered, "utf-8", errors, write_through=through, line_buffering=name == "stderr"
+        )
+        setattr(sys, name, text)
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:0] = [str(Path.cwd()), *paths]
+    sys.argv = ["-m", *request["words"]]
+
+
+def run() -> int:
+    """Runs the module; the exit code that Python would give it."""
+    try:
+        runpy.run_module("trainers", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def leave(code: int) -> None:
+    """Ends the process without taking PyTorch's modules apart, which takes as long as their import."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
+if __name__ == "__main__":
+    main()
