@@ -68,7 +68,7 @@ def test_over_ssh_the_frames_are_decoded_there_and_the_checkpoint_comes_home(
     log_in_to(client, machine)
     plant_python(client, machine)
     _, home = fetched(client, sample, "--on", "gpu")
-    assert list((machine.home / ".gpujob" / "cache" / "slowfast").glob("*.bin"))
+    assert list((machine.home / ".gpujob" / "cache" / "slowfast").rglob("records.bin"))
     assert client.run("verify", home).code == 0
 
 

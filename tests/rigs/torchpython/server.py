@@ -26,7 +26,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ("numpy", "safetensors.numpy", "torch", "torch.nn.functional", "torch.utils.data")
+PRELOADED = ("numpy", "safetensors.numpy", "torch", "torch.utils.data", "torch._dynamo")  # for optimizers
 NAMESPACES = {"mnt": 0x00020000, "pid": 0x20000000}
 
 
