@@ -1,19 +1,19 @@
-# Two images: `cli` is gpujob for a laptop or CI, `host` is a box to try `gpujob --on ssh://` against.
-# `make image` builds both, with docker or buildah, and gives the build this machine's pip configuration.
+# Two images: `cli` is the client, for a laptop or CI; `host` is an SSH host to try `gpujob --on ssh://` with.
+# `make image` builds both with docker or buildah, and passes this machine's pip configuration to the build.
 #
 #   docker run --rm -v "$PWD:/work" gpujob:cli status
 #   docker run --rm -it -h NAME -v "$PWD:/work" -v gpujob:/home/gpujob -e AWS_PROFILE gpujob:cli deploy JOB --on ec2
-#     the volume keeps the key that boxes let in, host keys and records; NAME is whose the boxes are
+#     the volume keeps the SSH key of the instances, host keys and records; instances are tagged with NAME
 #   docker run -p 127.0.0.1:2222:22 -v ~/.ssh/id_ed25519.pub:/etc/gpujob/authorized_keys:ro gpujob:host
 #   ssh -p 2222 gpujob@127.0.0.1
 #
-# A GPU box: HOST_BASE=<an image with CUDA and torch>, whose torch is used as it is. A CUDA image without
-# torch: CONSTRAINTS=/dev/null too, since constraints.txt asks for the CPU build.
+# For a GPU: HOST_BASE=<an image with CUDA and torch>, whose torch is kept. For a CUDA image without torch, also set
+# CONSTRAINTS=/dev/null, because constraints.txt requires the CPU build.
 ARG BASE=python:3.11-slim-bookworm
 ARG HOST_BASE=${BASE}
 
-# pip.conf, certificates and local wheels of the building machine: empty here, filled by
-# `--build-context pip=FOLDER`. It is mounted while pip runs and is part of no image.
+# pip.conf, certificates and local wheels of the building machine: empty by default, replaced with
+# `--build-context pip=FOLDER`. It is mounted while pip runs and is not part of an image.
 FROM scratch AS pip
 
 FROM ${BASE} AS build
@@ -25,7 +25,7 @@ RUN --mount=type=bind,from=pip,target=/run/pip \
  && python3 -m pip --python /opt/venv/bin/python install --no-cache-dir .
 
 FROM ${BASE} AS cli
-# hadolint ignore=DL3008  # a pinned Debian package is gone at the next security update
+# hadolint ignore=DL3008  # a pinned Debian package disappears with the next security update
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates git openssh-client rsync tmux \
  && rm -rf /var/lib/apt/lists/* \
@@ -39,7 +39,7 @@ WORKDIR /work
 ENTRYPOINT ["gpujob"]
 CMD ["--help"]
 
-# The trainers' dependencies, read where Python is new enough to read TOML: a HOST_BASE may have 3.10.
+# The trainers' dependencies, read with a Python that has tomllib: a HOST_BASE may have 3.10.
 FROM ${BASE} AS requirements
 COPY pyproject.toml /
 RUN python3 -c 'import tomllib; \
@@ -47,7 +47,7 @@ extras = tomllib.load(open("/pyproject.toml", "rb"))["project"]["optional-depend
 print("\n".join(extras["train"]))' > /train.txt
 
 FROM ${HOST_BASE} AS host
-# The host keys that the package makes go in the same layer: a key in an image is everybody's key.
+# The host keys that the package creates are deleted in the same layer: a key in an image is public.
 # hadolint ignore=DL3008  # as above
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
@@ -57,7 +57,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* \
  && useradd --create-home --shell /bin/bash --password '*' gpujob
 
-# A venv over the interpreter of the base. Where the base has a torch, that very version is the constraint.
+# A virtual environment over the interpreter of the base. If the base has torch, its version is kept.
 WORKDIR /opt/venv
 ARG PIP_CONFIG_FILE=/run/pip/pip.conf
 ARG CONSTRAINTS=/opt/venv/constraints.txt
@@ -73,10 +73,10 @@ RUN --mount=type=bind,from=pip,target=/run/pip \
            && bin/pip install --no-cache-dir -c base.txt -r train.txt --extra-index-url "$TORCH_CPU_INDEX"; }; }
 ENV PATH=/opt/venv/bin:$PATH LANG=C.UTF-8
 
-# Key login of one user and nothing else. PAM stays out: it wants more of a container than there is.
-# The start copies the mounted key to a file of root's, since sshd refuses one that belongs to a stranger,
-# and hands the image's environment on, which sshd would not.
-# hadolint ignore=SC2016  # the variables are the script's
+# Only key login, of one user. Without PAM, which needs more capabilities than a container has.
+# The start script copies the mounted key to a file owned by root, because sshd refuses one owned by another user, and
+# passes the image's environment on to sessions, which sshd does not.
+# hadolint ignore=SC2016  # the variables are expanded by the script
 RUN printf '%s\n' \
       'HostKey /etc/ssh/host/ed25519' \
       'AllowUsers gpujob' \
@@ -95,7 +95,7 @@ RUN printf '%s\n' \
       'set -eu' \
       'keys=/etc/gpujob/authorized_keys' \
       'if ! [ -f "$keys" ]; then' \
-      '  echo "no key: run with -v ~/.ssh/id_ed25519.pub:$keys:ro" >&2' \
+      '  echo "error: no key; add: -v ~/.ssh/id_ed25519.pub:$keys:ro" >&2' \
       '  exit 2' \
       'fi' \
       'install -m 644 "$keys" /etc/ssh/authorized_keys' \

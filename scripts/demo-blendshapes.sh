@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Seconds from made-up blendshapes to an exported model: sample, check, deploy, status, fetch, predict, evaluate, export.
+# From generated blendshapes to an exported model in seconds: prepare, check, deploy, status, fetch, predict, evaluate, export.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p demo && cd demo
@@ -22,12 +22,12 @@ say gpujob export "fetched/$run" --to exported
 
 cat <<'EOF' > use.py
 import csv, json, torch
-told = json.load(open("exported/preprocessing.json"))
+info = json.load(open("exported/preprocessing.json"))
 model = torch.export.load("exported/model.pt2").module()
 with open("some.csv") as file:
-    rows = [[float(row[name]) for name in told["about"]["blendshapes"]] for row in csv.DictReader(file)]
-for shares in model(torch.tensor(rows)).softmax(1).tolist():
-    print({name: round(share, 2) for name, share in zip(told["classes"], shares)})
+    rows = [[float(row[name]) for name in info["about"]["blendshapes"]] for row in csv.DictReader(file)]
+for probabilities in model(torch.tensor(rows)).softmax(1).tolist():
+    print({name: round(p, 2) for name, p in zip(info["classes"], probabilities)})
 EOF
 printf '\n$ cat use.py\n'
 cat use.py

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way on this machine: sample data, a checked training in a tmux session, its checkpoint fetched and verified.
+# On this machine: creates sample data, checks and trains in a tmux session, fetches and verifies the checkpoint.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p demo && cd demo
@@ -21,6 +21,6 @@ That was a real run: $run. Next, from the folder demo:
   export GPUJOB_ROOT="$PWD/root" PATH="$(cd .. && pwd)/.venv/bin:\$PATH"
   gpujob predict fetched/$run sample/ravdess/Actor_01/*.npz
   gpujob evaluate fetched/$run --data ravdess=sample/ravdess --data crema=sample/crema
-  gpujob deploy facenet-lstm --data sample          the full recipe
-  gpujob monitor --attach                            look into its tmux session
+  gpujob deploy facenet-lstm --data sample          trains with the full configuration
+  gpujob monitor --attach                           attaches to its tmux session
 EOF

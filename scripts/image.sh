@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the images of the Dockerfile, with docker where an engine answers, else with buildah. Talk goes to
-# stderr; stdout is one line an image: the engine, the image's name.
-#   BASE, HOST_BASE, CONSTRAINTS   as in the Dockerfile
+# Builds the images of the Dockerfile, with docker if its engine answers, otherwise with buildah. Prints progress on
+# stderr, and on stdout one line per image: the engine and the image's name.
+#   BASE, HOST_BASE, CONSTRAINTS   see the Dockerfile
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BASE=${BASE:-$(sed -n 's/^ARG BASE=//p' Dockerfile)}
@@ -14,15 +14,15 @@ trap 'rm -rf "$scratch"' EXIT
 talk() { printf '%s\n' "$*" >&2; }
 fail() { talk "$@"; exit 1; }
 
-need() { # COMMAND: a Debian package of the same name, installed where we may
+need() { # COMMAND: installs the Debian package of the same name, if allowed
   command -v "$1" >/dev/null && return
-  command -v apt-get >/dev/null || fail "no docker engine answers, and there is no $1: start docker, or install $1"
-  [ "$(id -u)" = 0 ] || fail "missing: $1. Type: sudo apt-get install -y $1"
+  command -v apt-get >/dev/null || fail "docker is not running and $1 is not installed: start docker, or install $1"
+  [ "$(id -u)" = 0 ] || fail "missing: $1. Run: sudo apt-get install -y $1"
   talk "installing $1 with apt-get"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1"; } >/dev/null
 }
 
-# What pip is told on this machine, for the build to mount and forget: options, certificates, local wheels.
+# Writes this machine's pip configuration for the build to mount: options, certificates, local wheels.
 pip_context() { # FOLDER
   command -v python3 >/dev/null || return 0
   python3 - "$1" <<'EOF'
@@ -32,47 +32,47 @@ from urllib.parse import urlsplit
 
 TAKEN = ("index-url", "extra-index-url", "find-links", "trusted-host", "timeout", "retries", "proxy")
 to, inside = Path(sys.argv[1]), "/run/pip"
-told = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
-pairs = [line.partition("=") for line in told.splitlines() if "=" in line]
+listing = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
+pairs = [line.partition("=") for line in listing.splitlines() if "=" in line]
 options = {}
 for name, _, value in sorted(pairs, key=lambda pair: pair[0].startswith(":env:")):  # the environment wins
     section, _, key = name.rpartition(".")
     if section in ("global", "install", ":env:"):
         options[key] = ast.literal_eval(value)
-for key in (*TAKEN, "cert"):  # where this machine has no pip to ask
+for key in (*TAKEN, "cert"):  # if this machine has no pip
     variable = os.environ.get("PIP_" + key.replace("-", "_").upper())
     if variable:
         options[key] = variable
 
 
 def local(word):
-    """The path that a word of the configuration means, where it is one."""
+    """The path that a value of the configuration names, or None."""
     address = urlsplit(word)
     return Path(address.path).expanduser() if address.scheme in ("", "file") else None
 
 
 def wheels(word):
-    """Inside the build: a folder of wheels is hard-linked or copied; an address stays; None: left out."""
+    """The value for the build: a folder of wheels is linked or copied, a URL is kept, None is left out."""
     path = local(word)
     if path is None:
         return word
     if not path.exists():
         return None
-    place = f"wheels/{len(list(to.glob('wheels/*')))}"
+    folder = f"wheels/{len(list(to.glob('wheels/*')))}"
     link = os.link if os.stat(path).st_dev == os.stat(to).st_dev else shutil.copy2
     try:
-        shutil.copytree(path, to / place, copy_function=link)
-    except (OSError, shutil.Error):  # not ours to link
-        shutil.rmtree(to / place, ignore_errors=True)
-        shutil.copytree(path, to / place)
-    return f"{inside}/{place}"
+        shutil.copytree(path, to / folder, copy_function=link)
+    except (OSError, shutil.Error):  # hard links are not allowed
+        shutil.rmtree(to / folder, ignore_errors=True)
+        shutil.copytree(path, to / folder)
+    return f"{inside}/{folder}"
 
 
 def index(word):
-    """Inside the build: an index that is a folder here is left out, with the gigabytes it may hold."""
+    """The value for the build: an index that is a local folder is left out, because it may be large."""
     if local(word) is None:
         return word
-    print(f"the build does without {word}, a folder of this machine", file=sys.stderr)
+    print(f"not used in the build: {word}, a folder of this machine", file=sys.stderr)
     return None
 
 
@@ -86,8 +86,8 @@ for key in TAKEN:
     words = [word for word in words if word]
     if words:
         lines.append(f"{key} = " + "\n    ".join(words))
-asked = [options.get("cert"), *map(os.environ.get, ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"))]
-for bundle in filter(None, [*asked, "/etc/ssl/certs/ca-certificates.crt"]):
+bundles = [options.get("cert"), *map(os.environ.get, ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"))]
+for bundle in filter(None, [*bundles, "/etc/ssl/certs/ca-certificates.crt"]):
     if Path(bundle).is_file():
         shutil.copyfile(bundle, to / "ca.crt")
         lines.append(f"cert = {inside}/ca.crt")
@@ -96,8 +96,8 @@ for bundle in filter(None, [*asked, "/etc/ssl/certs/ca-certificates.crt"]):
 EOF
 }
 
-# A base that cannot be pulled is stood in for, where it is a slim python: Debian with its own Python.
-here() { # IMAGE: whether it is here, or could be pulled
+# If python:*-slim-* cannot be pulled, an image of Debian with its own Python replaces it.
+ensure_pulled() { # IMAGE: fails if it is absent and cannot be pulled
   if [ "$engine" = docker ]; then
     docker image inspect "$1" >/dev/null 2>&1 || docker pull --quiet "$1" >/dev/null 2>"$scratch/why"
   else
@@ -105,36 +105,36 @@ here() { # IMAGE: whether it is here, or could be pulled
   fi
 }
 
-stand_in() { # SUITE IMAGE
+build_substitute() { # SUITE IMAGE
   need mmdebstrap
-  local path=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin box
-  # shellcheck disable=SC2016  # the $1 of the hook is its own: the name server of this machine stays here
+  local path=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin container
+  # shellcheck disable=SC2016  # the hook expands $1; it removes this machine's name server
   mmdebstrap --quiet --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv \
     --customize-hook='rm -f "$1/etc/hostname" "$1/etc/resolv.conf"' "$1" "$scratch/base.tar" >&2
   if [ "$engine" = docker ]; then
     docker import --change "ENV $path" --change 'CMD ["python3"]' "$scratch/base.tar" "$2" >/dev/null
   else
-    box=$(buildah from scratch)
-    buildah add --quiet "$box" "$scratch/base.tar" / >/dev/null
-    buildah config --env "$path" --cmd python3 "$box"
-    buildah commit --quiet --rm --format docker "$box" "$2" >/dev/null
+    container=$(buildah from scratch)
+    buildah add --quiet "$container" "$scratch/base.tar" / >/dev/null
+    buildah config --env "$path" --cmd python3 "$container"
+    buildah commit --quiet --rm --format docker "$container" "$2" >/dev/null
   fi
   rm -f "$scratch/base.tar"
 }
 
 base() { # IMAGE: prints the image to build on
   local suite name
-  if here "$1"; then echo "$1"; return; fi
+  if ensure_pulled "$1"; then echo "$1"; return; fi
   case $1 in
-    python:*-slim-*) suite=${1##*-} name=localhost/gpujob-standin:${1##*-} ;;
-    *) fail "the base image $1 is not here and cannot be pulled: $(tail -n 1 "$scratch/why")" ;;
+    python:*-slim-*) suite=${1##*-} name=localhost/gpujob-substitute:${1##*-} ;;
+    *) fail "the base image $1 cannot be pulled: $(tail -n 1 "$scratch/why")" ;;
   esac
-  talk "$1 is not here and cannot be pulled ($(tail -n 1 "$scratch/why" | cut -c 1-200))"
-  talk "standing in for it: Debian $suite and its own Python, as $name"
+  talk "$1 cannot be pulled ($(tail -n 1 "$scratch/why" | cut -c 1-200))"
+  talk "using Debian $suite with its own Python instead, as $name"
   if [ "$engine" = docker ]; then
-    docker image inspect "$name" >/dev/null 2>&1 || stand_in "$suite" "$name"
+    docker image inspect "$name" >/dev/null 2>&1 || build_substitute "$suite" "$name"
   else
-    buildah inspect --type image "$name" >/dev/null 2>&1 || stand_in "$suite" "$name"
+    buildah inspect --type image "$name" >/dev/null 2>&1 || build_substitute "$suite" "$name"
   fi
   echo "$name"
 }
@@ -159,15 +159,15 @@ build() { # STAGE: prints the engine and the image's name
 
 if docker info >/dev/null 2>&1; then
   engine=docker
-  docker buildx version >/dev/null 2>&1 || fail "docker is here without buildx, which the build needs: install docker-buildx-plugin"
+  docker buildx version >/dev/null 2>&1 || fail "docker has no buildx, which the build needs: install docker-buildx-plugin"
 else
   engine=buildah
   need buildah
 fi
 mkdir "$scratch/pip"
 pip_context "$scratch/pip"
-asked=$BASE
-BASE=$(base "$asked")
-if [ "$HOST_BASE" = "$asked" ]; then HOST_BASE=$BASE; else HOST_BASE=$(base "$HOST_BASE"); fi
+requested=$BASE
+BASE=$(base "$requested")
+if [ "$HOST_BASE" = "$requested" ]; then HOST_BASE=$BASE; else HOST_BASE=$(base "$HOST_BASE"); fi
 build cli
 build host

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# What the tool needs of the system: Python 3.10+ with venv, tmux, git, ssh, rsync. As root with apt it is installed,
-# with what only tests use (sshd, ip, and for the simulated EC2 systemd-nspawn, nft, cloud-init, sudo); else one line says how.
+# Checks the system packages that gpujob needs: Python 3.10+ with venv, tmux, git, ssh, rsync. As root with apt it
+# installs them, and what only the tests use (sshd, ip; for the simulated EC2 systemd-nspawn, nft, cloud-init, sudo).
+# Otherwise it prints the command that installs them.
 set -euo pipefail
 python=${1:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
-  echo "gpujob needs Python 3.10 or newer; $python is $("$python" -V 2>&1). Try: make PYTHON=python3.12 ..." >&2
+  echo "gpujob needs Python 3.10 or newer; $python is $("$python" -V 2>&1). Run: make PYTHON=python3.12 ..." >&2
   exit 1
 }
 missing=()
 command -v tmux >/dev/null || missing+=(tmux)
 command -v git >/dev/null || missing+=(git)
 command -v ssh >/dev/null || missing+=(openssh-client)
-# macOS comes with openrsync, or 2.6.9.
+# macOS has openrsync or 2.6.9, which lack options that gpujob uses.
 [[ "$(rsync --version 2>/dev/null)" =~ ^rsync\ +version\ v?(3\.[1-9]|[4-9]) ]] || missing+=(rsync)
 "$python" -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
@@ -23,7 +24,7 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   command -v sudo >/dev/null || missing+=(sudo)
   if ! command -v cloud-init >/dev/null; then
     missing+=(cloud-init)
-    # The tests run it in machines of their own; this one is not to be set up anew at its next boot.
+    # The tests run cloud-init in containers only; it must not configure this machine at its next boot.
     mkdir -p /etc/cloud && touch /etc/cloud/cloud-init.disabled
   fi
 fi
@@ -32,9 +33,9 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   echo "installing ${missing[*]} with apt-get"
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
 elif command -v apt-get >/dev/null; then
-  echo "missing: ${missing[*]}. Type: sudo apt-get install -y ${missing[*]}" >&2; exit 1
+  echo "missing: ${missing[*]}. Run: sudo apt-get install -y ${missing[*]}" >&2; exit 1
 elif command -v brew >/dev/null; then
-  echo "missing: ${missing[*]}. Type: brew install ${missing[*]}" >&2; exit 1
+  echo "missing: ${missing[*]}. Run: brew install ${missing[*]}" >&2; exit 1
 else
   echo "missing: ${missing[*]}. Install them with this system's package manager" >&2; exit 1
 fi
