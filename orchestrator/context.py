@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -11,7 +12,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -94,6 +95,13 @@ class Context:
         """What only --verbose prints, on stderr."""
         if self.verbose:
             self.warn(text)
+
+    @contextlib.contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """With --verbose, prints how long the step took."""
+        started = self.now()
+        yield
+        self.detail(f"  {step}: {self.now() - started:.2f} s")
 
     @property
     def shows_progress(self) -> bool:

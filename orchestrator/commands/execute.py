@@ -49,13 +49,14 @@ class Executor:
         """All of a plan of a deploy; the run, which is up. `word`: the job as typed."""
         for step in plan.steps:
             plans.announce(self.ctx, step)
-            if isinstance(step, CheckStep):
-                preflight.require_passed(self.ctx, self.host, self.store, step, word)
-            elif isinstance(step, StartStep):
-                assert step.spec is not None, "the plan is complete"
-                return start(self.host, plan.job, step.spec, options)
-            else:
-                self.take(step)
+            with self.ctx.timed(step.title):
+                if isinstance(step, CheckStep):
+                    preflight.require_passed(self.ctx, self.host, self.store, step, word)
+                elif isinstance(step, StartStep):
+                    assert step.spec is not None, "the plan is complete"
+                    return start(self.host, plan.job, step.spec, options)
+                else:
+                    self.take(step)
         raise AssertionError("a plan of a deploy ends with a start")
 
     def take(self, step: Step) -> None:

@@ -38,6 +38,15 @@ def test_a_script_of_the_users_is_deployed_followed_and_its_outputs_fetched(clie
     assert (folder / "log").read_text() == streamed.out
 
 
+def test_quiet_prints_the_run_id_alone_and_verbose_the_time_of_each_step(client: Client) -> None:
+    client.job("print(1)")
+    quiet = client.run("deploy", "job", "--name", "first", "-q")
+    assert re.fullmatch(r"first-[0-9T]+-[0-9a-f]{4}\n", quiet.out)
+    assert quiet.err == ""
+    verbose = client.run("deploy", "job", "--name", "second", "-v")
+    assert re.search(r"^  start in tmux: [0-9.]+ s$", verbose.err, re.MULTILINE)
+
+
 def test_status_tells_state_pids_session_disk_gpus_and_last_lines(client: Client) -> None:
     client.job("import time\nfor n in range(9): print('line', n, flush=True)\ntime.sleep(60)")
     run_id = deployed(client)
