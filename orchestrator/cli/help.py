@@ -59,7 +59,7 @@ def _print_version(ctx: typer.Context, _: TyperOption, value: bool) -> None:
 
 GLOBAL_OPTIONS = (
     _flag("--quiet", "-q", help="Print only results, warnings and errors.", callback=_sets("quiet")),
-    _flag("--verbose", "-v", help="Print the time of each step and the log's path too.", callback=_sets("verbose")),
+    _flag("--verbose", "-v", help="Print step times and the log path too.", callback=_sets("verbose")),
     _flag("--debug", help="Print the traceback of an error.", callback=_sets("debug")),
     _flag("--version", "-V", help="Print the version and exit.", callback=_print_version, is_eager=True),
 )
