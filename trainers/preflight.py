@@ -131,22 +131,22 @@ def check_folders(described: Description, data: Mapping[str, str], exist: bool) 
         fix = f"the folders are {' and '.join(needed)}, at least one of them"
     elif len(described.data) == 1:
         fix = f"{needed[0]} is a folder of {described.data[needed[0]]}"
-    found = [
+    findings = [
         health.error("data.folders", f"there is no data called `{name}`", fix, f"data.{name}")
         for name in data
         if name not in described.data
     ]
     if not exist:
-        return found
+        return findings
     missing = [name for name in needed if name not in data]
     if missing and not (described.either and len(missing) < len(needed)):
         message = "no data folder is given" if len(missing) == len(needed) else f"no `{missing[0]}` is given"
-        found.append(health.error("data.folders", message, fix, "data"))
+        findings.append(health.error("data.folders", message, fix, "data"))
     for name, path in data.items():
         if name in described.data and not Path(path).is_dir():
             holds = f"{name} holds {described.data[name]}"
-            found.append(health.error("data.folders", f"{path} is no folder", holds, f"data.{name}"))
-    return found
+            findings.append(health.error("data.folders", f"{path} is no folder", holds, f"data.{name}"))
+    return findings
 
 
 def folders_of(described: Description, data: Mapping[str, str]) -> dict[str, Path]:

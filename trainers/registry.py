@@ -132,14 +132,14 @@ def trainer(name: str) -> "type[Trainer]":
 def checks(name: str, kind: "type[Trainer] | None" = None) -> list[Check]:
     """All checks of a trainer, those of the tier `files` first. Imports torch.
 
-    A check of the tier `full` is left out where one of the tier `files` has its code.
+    A check of the data in the tier `full` is left out where one of the tier `files` has its code.
     """
     from trainers.engine import model_checks  # noqa: PLC0415 - imports torch
 
     first = file_checks(name)
     codes = {check.code for check in first}
     full = (kind or trainer(name)).checks(model_checks.CHECKS)
-    return [*first, *(check for check in full if check.code not in codes)]
+    return [*first, *(check for check in full if check.on_model or check.code not in codes)]
 
 
 def listing() -> Iterator[dict[str, object]]:

@@ -29,7 +29,7 @@ class NotARun(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run finds in its environment."""
+    """The environment of a run."""
 
     folder: Path
     checkpoints: Path
@@ -39,7 +39,7 @@ class Run:
     code_tree: str | None
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> "Run":
+    def parse(cls, environment: Mapping[str, str]) -> "Run":
         """From the variables of docs/contract.md. Raises NotARun."""
         if "GPUJOB_RUN_DIR" not in environment:
             raise NotARun("GPUJOB_RUN_DIR is not set: it names the folder to train in")
@@ -60,29 +60,29 @@ class Run:
 
     @property
     def cache(self) -> Path:
-        """Beside the runs, so that the next one finds it."""
+        """In the folder that holds `runs`, so that the next run finds it."""
         return self.folder.parent.parent / "cache"
 
 
 class Stop:
-    """Whether SIGTERM has come."""
+    """Whether SIGTERM was received."""
 
     def __init__(self) -> None:
-        self.asked = False
-        signal.signal(signal.SIGTERM, self._ask)
+        self.requested = False
+        signal.signal(signal.SIGTERM, self._request)
 
-    def _ask(self, number: int, frame: Any) -> None:
-        self.asked = True
+    def _request(self, number: int, frame: Any) -> None:
+        self.requested = True
 
     def __call__(self, step: int) -> bool:
-        return self.asked
+        return self.requested
 
 
 def train(name: str) -> int:
     """Train; the exit code of the contract. Faults of data and options are sentences on stderr."""
     described = registry.describe(name)
     try:
-        run = Run.read(os.environ)
+        run = Run.parse(os.environ)
     except NotARun as fault:
         complain(str(fault))
         return REFUSED
@@ -110,7 +110,7 @@ def _guarded(
     group: Group,
     stop: Stop,
 ) -> tuple[int, Outcome]:
-    """The exit code and the end, whatever happens on the way."""
+    """The exit code and the outcome, also of a failure."""
     loop = None
     try:
         if health.has_error(findings):
@@ -127,7 +127,7 @@ def _guarded(
         assert loop
         return DIVERGED, Outcome("failed", loop.state.step, f"diverged: {fault}")
     except Exception as fault:
-        # Not foreseen: the traceback goes to the log, and the run's own account ends properly.
+        # Unexpected: the traceback goes to the log, and the events end properly.
         step = loop.state.step if loop else 0
         events("end", status="failed", step=step, message=f"{type(fault).__name__}: {fault}")
         raise
@@ -155,7 +155,7 @@ def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Tra
 
 def _report(findings: list[Finding], events: Events, talk: bool) -> None:
     for f in findings:
-        action = "refused" if f.severity == "error" else "goes on"
+        action = "refused" if f.severity == "error" else "continues"
         events("health", rule=f.code, severity=f.severity, seen=f.message, action=action)
         if talk:
             say(f"{f.severity}: {f.code}: {textwrap.shorten(f.message, 160, placeholder=' …')}")

@@ -67,7 +67,7 @@ def without(checks: Iterable[Check], *codes: str) -> list[Check]:
 
 def findings_of(checks: Sequence[Check], subject: Any) -> list[Finding]:
     """The findings of all checks, each once."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for check in checks:
-        found += [finding for finding in check.ask(subject) if finding not in found]
-    return found
+        findings += [finding for finding in check.ask(subject) if finding not in findings]
+    return findings

@@ -1,4 +1,4 @@
-"""Checkpoints as docs/contract.md lays them down: whole or absent, hashed, loaded strictly."""
+"""Checkpoints as docs/contract.md defines them: complete or absent, hashed, loaded strictly."""
 
 import hashlib
 import json
@@ -15,8 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainers.engine import atomic
+
 KEPT = 2
-"""Newest checkpoints that stay, beside the best."""
+"""How many of the newest checkpoints are kept, apart from the best."""
 
 MODEL, TRAINER, MANIFEST, DIGEST = (
     "model.safetensors",
@@ -81,38 +83,37 @@ def save(
     manifest: dict[str, Any],
     clock: Callable[[], float] = time.time,
 ) -> Path:
-    """Write `root/<step>`; it appears under its name when every byte of it is on disk."""
+    """Write `root/<step>`; it appears under that name once every byte of it is on disk."""
     root.mkdir(parents=True, exist_ok=True)
-    beside = root / f".{step}.{os.getpid()}.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    temporary = root / f".{step}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     weights = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
-    save_file(weights, beside / MODEL)
-    torch.save(trainer_state, beside / TRAINER)
-    _write_manifest(beside, {**manifest, "step": step, "created": clock()})
+    save_file(weights, temporary / MODEL)
+    torch.save(trainer_state, temporary / TRAINER)
+    _write_manifest(temporary, {**manifest, "step": step, "created": clock()})
     for name in (MODEL, TRAINER, MANIFEST, DIGEST, "."):
-        _sync(beside / name)
-    return _into_place(root, beside, root / str(step))
+        _sync(temporary / name)
+    return _publish(root, temporary, root / str(step))
 
 
-def _into_place(root: Path, beside: Path, final: Path) -> Path:
+def _publish(root: Path, temporary: Path, final: Path) -> Path:
     if final.exists():
         old = root / f".{final.name}.{os.getpid()}.old.tmp"
         final.rename(old)
-        beside.rename(final)
+        temporary.rename(final)
         shutil.rmtree(old)
     else:
-        beside.rename(final)
+        temporary.rename(final)
     _sync(root)
     return final
 
 
 def point(root: Path, name: str, step: int) -> None:
-    """Make the one-line file `last` or `best` name a step, in one stroke."""
-    beside = root / f".{name}.{os.getpid()}.tmp"
-    beside.write_text(f"{step}\n")
-    _sync(beside)
-    beside.replace(root / name)
+    """Make the one-line file `last` or `best` name a step, atomically."""
+    with atomic.replacing(root / name) as temporary:
+        temporary.write_text(f"{step}\n")
+        _sync(temporary)
     _sync(root)
 
 
@@ -137,12 +138,12 @@ def prune(root: Path) -> None:
     for step in steps(root)[KEPT:]:
         if step not in named:
             aside = root / f".{step}.{os.getpid()}.old.tmp"
-            (root / str(step)).rename(aside)  # absent in one stroke: never half removed under its name
+            (root / str(step)).rename(aside)  # never half removed under its name
             shutil.rmtree(aside)
 
 
 def sweep(root: Path) -> None:
-    """Remove what a killed process left half written."""
+    """Remove the temporary files of killed processes."""
     for path in root.glob(".*.tmp"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -153,7 +154,7 @@ def read(path: Path) -> Checkpoint:
         text = (path / MANIFEST).read_bytes()
         digest = (path / DIGEST).read_text().split()
         if digest != [hashlib.sha256(text).hexdigest(), MANIFEST]:
-            raise Damaged(f"{path}: {MANIFEST} is not the one that {DIGEST} names")
+            raise Damaged(f"{path}: {MANIFEST} does not have the sha256 of {DIGEST}")
         manifest = json.loads(text)
         for name, entry in manifest["files"].items():
             if (path / name).stat().st_size != entry["bytes"]:
@@ -178,20 +179,20 @@ def newest(root: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
-def load_weights(model: nn.Module, held: Checkpoint) -> None:
+def load_weights(model: nn.Module, saved: Checkpoint) -> None:
     """Load strictly: a missing, an unexpected or a mismatched tensor raises Damaged."""
     try:
-        weights = held.weights()
+        weights = saved.weights()
     except SafetensorError as fault:
-        raise Damaged(f"{held.path}: {fault}") from fault
-    wanted = model.state_dict()
-    problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
-    problems += [f"{name} is not of this model" for name in weights.keys() - wanted.keys()]
+        raise Damaged(f"{saved.path}: {fault}") from fault
+    expected = model.state_dict()
+    problems = [f"{name} is missing" for name in expected.keys() - weights.keys()]
+    problems += [f"{name} is not of this model" for name in weights.keys() - expected.keys()]
     problems += [
-        f"{name} is {tuple(weights[name].shape)}, the model has {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & weights.keys()
-        if weights[name].shape != wanted[name].shape or weights[name].dtype != wanted[name].dtype
+        f"{name} is {tuple(weights[name].shape)}, the model has {tuple(expected[name].shape)}"
+        for name in expected.keys() & weights.keys()
+        if weights[name].shape != expected[name].shape or weights[name].dtype != expected[name].dtype
     ]
     if problems:
-        raise Damaged(f"{held.path}: " + "; ".join(sorted(problems)))
+        raise Damaged(f"{saved.path}: " + "; ".join(sorted(problems)))
     model.load_state_dict(weights, strict=True)

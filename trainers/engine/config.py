@@ -1,4 +1,4 @@
-"""Options: frozen dataclasses read from a dict, strictly, and a record of what was read.
+"""Options: frozen dataclasses parsed from a dict, strictly, and a record of which were read.
 
 Standard library only.
 """
@@ -40,7 +40,7 @@ def option(
 
 @dataclass(frozen=True)
 class Config:
-    """The base of every trainer's options. Reading an option is recorded, copying is not."""
+    """The base of every trainer's options. It records which options are read; copying does not count."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in type(self).__dataclass_fields__:
@@ -49,19 +49,19 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """Every option with its value, ready for JSON; does not count as reading."""
-        held = object.__getattribute__(self, "__dict__")
-        return {f.name: _plain(held[f.name]) for f in fields(self)}
+        values = object.__getattribute__(self, "__dict__")
+        return {f.name: _plain(values[f.name]) for f in fields(self)}
 
     def read(self) -> frozenset[str]:
         """The names of the options that something has read."""
         return frozenset(object.__getattribute__(self, "__dict__").get("_read", ()))
 
     def replace(self: C, **changes: Any) -> C:
-        """A copy with changes, which shares the record of what was read."""
-        held = object.__getattribute__(self, "__dict__")
-        values = {f.name: held[f.name] for f in fields(self)}
-        copy = type(self)(**{**values, **changes})
-        copy.__dict__["_read"] = held.setdefault("_read", set())
+        """A copy with changes that shares the record of what was read."""
+        values = object.__getattribute__(self, "__dict__")
+        options = {f.name: values[f.name] for f in fields(self)}
+        copy = type(self)(**{**options, **changes})
+        copy.__dict__["_read"] = values.setdefault("_read", set())
         return copy
 
 
@@ -74,17 +74,17 @@ def parse(kind: type[C], values: Mapping[str, Any]) -> tuple[C, list[Finding]]:
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}
     good: dict[str, Any] = {}
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for key, value in values.items():
         if key not in known:
-            found.append(_unknown(key, list(known)))
+            findings.append(_unknown(key, list(known)))
             continue
-        held, finding = _value(known[key], hints[key], value)
+        parsed, finding = _value(known[key], hints[key], value)
         if finding is None:
-            good[key] = held
+            good[key] = parsed
         else:
-            found.append(finding)
-    return kind(**good), found
+            findings.append(finding)
+    return kind(**good), findings
 
 
 def _unknown(key: str, known: list[str]) -> Finding:
@@ -94,11 +94,11 @@ def _unknown(key: str, known: list[str]) -> Finding:
 
 
 def _value(spec: "Field[Any]", hint: Any, value: Any) -> tuple[Any, Finding | None]:
-    held = _typed(hint, value)
-    if held is MISSING:
-        seen = f"`{spec.name}` is {value!r}, a {type(value).__name__}"
-        return None, error("config.type", seen, _type_fix(hint, value), spec.name)
-    return held, _bounds(spec, held)
+    parsed = _typed(hint, value)
+    if parsed is MISSING:
+        message = f"`{spec.name}` is {value!r}, a {type(value).__name__}"
+        return None, error("config.type", message, _type_fix(hint, value), spec.name)
+    return parsed, _bounds(spec, parsed)
 
 
 def _typed(hint: Any, value: Any) -> Any:
@@ -144,20 +144,22 @@ def _bounds(spec: "Field[Any]", value: Any) -> Finding | None:
     return None
 
 
-def unread(config: Config, given: typing.Iterable[str]) -> list[Finding]:
-    """Options that nothing has read: those that were set, and those that nothing ever reads."""
-    found = []
-    given = set(given)
+def unread(config: Config, names: typing.Iterable[str]) -> list[Finding]:
+    """Findings about options that nothing has read; `names` are those that the job sets.
+
+    An option with a `when` counts only if the job sets it.
+    """
+    findings, names = [], set(names)
     for spec in fields(config):
         when = spec.metadata.get("when")
-        if spec.name in config.read() or (when and spec.name not in given):
+        if spec.name in config.read() or (when and spec.name not in names):
             continue
-        seen = f"nothing reads the option `{spec.name}`"
+        message = f"nothing reads the option `{spec.name}`"
         fix = "remove it: it changes nothing"
         if when:
             fix = f"remove it, or set {when[0]}: {when[1]}, which reads it"
-        found.append(error("option.used", seen, fix, spec.name))
-    return found
+        findings.append(error("option.used", message, fix, spec.name))
+    return findings
 
 
 def harmless(kind: type[Config]) -> frozenset[str]:
@@ -167,7 +169,7 @@ def harmless(kind: type[Config]) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class LoopConfig(Config):
-    """What the loop itself asks for; every trainer's options begin with these."""
+    """The options of the training loop; every trainer's options begin with these."""
 
     seed: int = option(0, "of the splits, the order, the start weights and dropout", low=0)
     epochs: int = option(100, "at most", low=1)
@@ -204,7 +206,7 @@ class LoopConfig(Config):
 
 @dataclass(frozen=True)
 class ClassifierConfig(LoopConfig):
-    """The options of a loop that trains a classifier."""
+    """The options of a classifier: those of the loop, and of its loss."""
 
     label_smoothing: float = option(0.0, "share of the target spread evenly", low=0.0, high=0.9)
     class_weights: bool = option(True, "weigh classes by the inverse of their training share")

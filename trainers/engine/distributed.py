@@ -1,4 +1,4 @@
-"""The processes of one training, as torchrun starts them; one alone without it."""
+"""The processes of one training, as torchrun starts them; a single one without it."""
 
 import os
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """Whether this process writes the files and prints."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
@@ -36,13 +36,13 @@ class Group:
 
         A process whose share of a small batch is empty has no gradients and adds zeros.
         """
-        held = [p for p in parameters if p.requires_grad]
+        trainable = [p for p in parameters if p.requires_grad]
         if self.size == 1:
             return extra
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trainable]
         flat = self.sum(torch.cat([extra.float(), *(g.float().flatten() for g in grads)]))
         start = len(extra)
-        for p in held:
+        for p in trainable:
             p.grad = flat[start : start + p.numel()].view_as(p).to(p.dtype)
             start += p.numel()
         return flat[: len(extra)]
@@ -55,53 +55,55 @@ class Group:
 
     def mean_buffers(self, model: nn.Module) -> None:
         """Give every process the mean of all running statistics (of batch normalisation)."""
-        held = [b for b in model.buffers() if b.is_floating_point()]
-        if self.size > 1 and held:
-            flat = self.sum(torch.cat([b.flatten() for b in held])) / self.size
-            for buffer, mean in zip(held, flat.split([b.numel() for b in held]), strict=True):
+        buffers = [b for b in model.buffers() if b.is_floating_point()]
+        if self.size > 1 and buffers:
+            flat = self.sum(torch.cat([b.flatten() for b in buffers])) / self.size
+            means = torch.split(flat, [b.numel() for b in buffers])
+            for buffer, mean in zip(buffers, means, strict=True):
                 buffer.copy_(mean.view_as(buffer))
 
     def barrier(self) -> None:
-        """Until every process has come here."""
+        """Wait until every process has called it."""
         if self.size > 1:
             dist.barrier()
 
     def shutdown(self, code: int) -> None:
-        """End the exchange, and with it a process that is one of several, with this exit code."""
+        """End the exchange; a process that is one of several ends with this exit code."""
         if self.size > 1:
             dist.destroy_process_group()
             # The threads of gloo now and then abort an interpreter that ends by itself (exit 134).
             end_at_once(code)
 
 
-def pick_device(asked: str, local_rank: int = 0) -> torch.device:
+def pick_device(option: str, local_rank: int = 0) -> torch.device:
     """`auto` is a GPU where there is one."""
-    if asked == "cuda" or (asked == "auto" and torch.cuda.is_available()):
+    if option == "cuda" or (option == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", local_rank)
     return torch.device("cpu")
 
 
-def missing(asked: str) -> list[Finding]:
-    """A GPU is asked for, and there is not one for each process of this host."""
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
-    if there >= wanted or asked == "cpu" or (asked == "auto" and not there):
+def missing(option: str) -> list[Finding]:
+    """A finding if a GPU is required and this host has not one for each process."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+    if gpus >= processes or option == "cpu" or (option == "auto" and not gpus):
         return []
-    seen = f"`device` is {asked}, and PyTorch {torch.__version__} finds {there} GPUs for {wanted} processes"
-    if not there:
+    torch_version = f"PyTorch {torch.__version__}"
+    message = f"`device` is {option}, and {torch_version} finds {gpus} GPUs for {processes} processes"
+    if not gpus:
         without = torch.version.cuda is None and torch.version.hip is None
         how = "is built without CUDA" if without else "finds no GPU here"
-        seen = f"`device` is {asked}, and PyTorch {torch.__version__} {how}"
-    fix = "start one process a GPU" if there else "take device: auto, or a host with a GPU"
-    return [error("config.choice", seen, fix, "device")]
+        message = f"`device` is {option}, and {torch_version} {how}"
+    fix = "start one process a GPU" if gpus else "take device: auto, or a host with a GPU"
+    return [error("config.choice", message, fix, "device")]
 
 
-def join(asked: str) -> Group:
-    """Join the group that torchrun's variables describe, or be one alone."""
+def join(option: str) -> Group:
+    """Join the group that torchrun's variables describe, or make one of this process alone."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = pick_device(asked, int(os.environ.get("LOCAL_RANK", "0")))
+    device = pick_device(option, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
-        # Without it cuDNN's LSTM gives other bits each time.
+        # Without it cuDNN's LSTM gives different bits in each run.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.cuda.set_device(device)
         torch.backends.cudnn.deterministic = True

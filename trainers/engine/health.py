@@ -1,6 +1,6 @@
 """Findings, and the rules that `check` and a running training share.
 
-Standard library only: the rules take plain numbers and names, so that they can be asked anywhere.
+Standard library only: the rules take plain numbers and names.
 """
 
 import math
@@ -30,19 +30,19 @@ class Finding:
         return {("seen" if name == "message" else name): value for name, value in asdict(self).items()}
 
 
-def error(code: str, seen: str, fix: str, key: str | None = None) -> Finding:
+def error(code: str, message: str, fix: str, key: str | None = None) -> Finding:
     """A finding that refuses the job."""
-    return Finding(code, "error", seen, fix, key)
+    return Finding(code, "error", message, fix, key)
 
 
-def warning(code: str, seen: str, fix: str, key: str | None = None) -> Finding:
+def warning(code: str, message: str, fix: str, key: str | None = None) -> Finding:
     """A finding that the job survives."""
-    return Finding(code, "warning", seen, fix, key)
+    return Finding(code, "warning", message, fix, key)
 
 
-def info(code: str, seen: str, fix: str = "", key: str | None = None) -> Finding:
-    """Something worth knowing that asks for nothing."""
-    return Finding(code, "info", seen, fix, key)
+def info(code: str, message: str, fix: str = "", key: str | None = None) -> Finding:
+    """Something worth knowing that needs no action."""
+    return Finding(code, "info", message, fix, key)
 
 
 def has_error(findings: Iterable[Finding]) -> bool:
@@ -57,15 +57,15 @@ def first(names: Sequence[str], count: int = 5) -> str:
 
 
 def finite(loss: float, norm: float, samples: Sequence[str]) -> list[Finding]:
-    """The gate before an optimizer step: loss and gradient norm are numbers."""
+    """Before an optimizer step: loss and gradient norm are finite; `samples` are the names of the batch."""
     if math.isfinite(loss) and math.isfinite(norm):
         return []
-    seen = f"loss {loss}, gradient norm {norm}; the batch: {first(list(samples), 48)}"
-    return [error("finite", seen, "look at these samples; lower learning_rate or clip_norm")]
+    message = f"loss {loss}, gradient norm {norm}; the batch: {first(list(samples), 48)}"
+    return [error("finite", message, "look at these samples; lower learning_rate or clip_norm")]
 
 
 def finite_validation(values: Mapping[str, float]) -> list[Finding]:
-    """The gate before a checkpoint is judged: what the validation says of it is a number."""
+    """Before a checkpoint is judged: its validation metrics are finite."""
     broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
     if not broken:
         return []
@@ -77,54 +77,56 @@ def gradient_jump(norm: float, history: Sequence[float]) -> list[Finding]:
     """A gradient norm far above the running median of the last steps."""
     if len(history) < 10 or norm <= NORM_JUMP * median(history):
         return []
-    seen = f"gradient norm {norm:.3g}, the running median is {median(history):.3g}"
-    return [warning("grad.norm", seen, "lower learning_rate, or clip_norm")]
+    message = f"gradient norm {norm:.3g}, the running median is {median(history):.3g}"
+    return [warning("grad.norm", message, "lower learning_rate, or clip_norm")]
 
 
 def above_chance(value: float, classes: int, epoch: int) -> list[Finding]:
-    """A balanced accuracy that after the warm-up still is that of a constant answer."""
+    """A balanced accuracy that is still that of a constant answer after the warm-up."""
     if value > 1.05 / classes:
         return []
-    seen = f"balanced accuracy {value:.3f} after {epoch} epochs; one constant answer gets {1 / classes:.3f}"
-    return [warning("plateau.baseline", seen, "the model has learnt nothing: run check, stop it")]
+    message = (
+        f"balanced accuracy {value:.3f} after {epoch} epochs; one constant answer gets {1 / classes:.3f}"
+    )
+    return [warning("plateau.baseline", message, "the model has learnt nothing: run check, stop it")]
 
 
 def group_overlap(what: str, members: Mapping[str, Iterable[str]]) -> list[Finding]:
     """`members` maps a split to its groups (actors, takes): no group may stand in two splits."""
-    homes: dict[str, set[str]] = {}
+    splits_of: dict[str, set[str]] = {}
     for split, groups in members.items():
         for group in set(groups):
-            homes.setdefault(group, set()).add(split)
-    shared = sorted(group for group, splits in homes.items() if len(splits) > 1)
+            splits_of.setdefault(group, set()).add(split)
+    shared = sorted(group for group, splits in splits_of.items() if len(splits) > 1)
     if not shared:
         return []
-    seen = f"{len(shared)} {what} stand in more than one split: {first(shared)}"
-    return [error("split.groups", seen, f"assign whole {what} to a split, never single files")]
+    message = f"{len(shared)} {what} stand in more than one split: {first(shared)}"
+    return [error("split.groups", message, f"assign whole {what} to a split, never single files")]
 
 
 def balance(labels: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[Finding]:
     """`labels` maps a split to the labels of its samples: every class in every split, none rare."""
-    found = []
+    findings = []
     for split, values in labels.items():
         counts = Counter(values)
         absent = [name for name in classes if values and not counts[name]]
         rare = [name for name in classes if values and 0 < counts[name] < 0.05 * len(values)]
         if absent:
             fix = "add samples of the class, or take another seed or share for the splits"
-            found.append(error("balance", f"{split} holds no {first(absent)}", fix, "seed"))
+            findings.append(error("balance", f"{split} holds no {first(absent)}", fix, "seed"))
         if rare:
-            seen = f"under 5 % of {split}: " + ", ".join(f"{n} ({counts[n]})" for n in rare)
-            found.append(warning("balance", seen, "keep class_weights on, or add samples"))
-    return found
+            message = f"under 5 % of {split}: " + ", ".join(f"{n} ({counts[n]})" for n in rare)
+            findings.append(warning("balance", message, "keep class_weights on, or add samples"))
+    return findings
 
 
 def learning_rates(actual: Sequence[float], planned: Sequence[float]) -> list[Finding]:
     """The learning rates an optimizer went through against the plan's closed form."""
     for step, (got, want) in enumerate(zip(actual, planned, strict=True)):
         if not math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-12):
-            seen = f"at step {step} the learning rate is {got:.4g}, the plan says {want:.4g}"
+            message = f"at step {step} the learning rate is {got:.4g}, the plan says {want:.4g}"
             fix = "one scheduler owns the learning rate: look for a second one"
-            return [error("lr.plan", seen, fix, "schedule")]
+            return [error("lr.plan", message, fix, "schedule")]
     return []
 
 

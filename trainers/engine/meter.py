@@ -1,4 +1,4 @@
-"""How fast it goes, and when it will be done."""
+"""Progress of a training: samples per second, and the time left."""
 
 import time
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from trainers.engine.events import Events, say
 
 def duration(seconds: float) -> str:
     """`3h 12m`, `4m 05s`, `9s`."""
-    whole = int(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+    seconds = int(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
+    return f"{seconds // 60}m {seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"
 
 
 class Meter:
-    """Collects steps and now and then writes a progress event and a line for people."""
+    """Collects steps and, every `progress_seconds`, writes a progress event and a line for people."""
 
     def __init__(
         self,

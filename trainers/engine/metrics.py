@@ -21,16 +21,16 @@ def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.
     return np.asarray(flat.reshape(classes, classes))
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    shares: np.ndarray = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
-    return shares
+def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    ratios: np.ndarray = np.divide(part, total, out=np.zeros(len(part)), where=total > 0)
+    return ratios
 
 
 def summarise(confusion: np.ndarray) -> dict[str, float]:
     """Accuracy, balanced accuracy (mean recall of the classes that occur), macro-F1."""
     correct, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    recall = _share(correct, truth)
-    f1 = _share(2.0 * correct, truth + answers)
+    recall = _ratio(correct, truth)
+    f1 = _ratio(2.0 * correct, truth + answers)
     occurs = truth > 0
     return {
         "accuracy": float(correct.sum() / max(1, confusion.sum())),
@@ -43,7 +43,7 @@ def summarise(confusion: np.ndarray) -> dict[str, float]:
 def per_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and count of each class."""
     correct, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    columns = (_share(correct, answers), _share(correct, truth), _share(2.0 * correct, truth + answers))
+    columns = (_ratio(correct, answers), _ratio(correct, truth), _ratio(2.0 * correct, truth + answers))
     return {
         name: {
             "precision": float(columns[0][i]),
@@ -56,13 +56,13 @@ def per_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, dict[s
 
 
 def several(groups: Sequence[str]) -> bool:
-    """Whether whole groups can be drawn: of one alone, every draw is the same."""
+    """Whether groups can be drawn: of a single one, every draw is the same."""
     return len(set(groups)) > 1
 
 
-def drawn(groups: Sequence[str], whole: str = "groups", single: str = "samples") -> str:
+def drawn(groups: Sequence[str], several_word: str = "groups", single_word: str = "samples") -> str:
     """What `bootstrap_interval` draws, in a word."""
-    return whole if several(groups) else single
+    return several_word if several(groups) else single_word
 
 
 def bootstrap_interval(
@@ -77,11 +77,10 @@ def bootstrap_interval(
     Where there are not several, it draws single samples, which says too little of others than this group.
     With `weights` (words of each sentence) it is that of sum(correct) / sum(weights).
     """
-    place = {name: i for i, name in enumerate(sorted(set(groups)))}
-    home = np.array([place[group] for group in groups]) if several(groups) else np.arange(len(correct))
-    right = np.bincount(home, weights=np.asarray(correct, dtype=float))
-    whole = None if weights is None else np.asarray(weights, dtype=float)
-    count = np.bincount(home, weights=whole)
+    index = {name: i for i, name in enumerate(sorted(set(groups)))}
+    units = np.array([index[group] for group in groups]) if several(groups) else np.arange(len(correct))
+    right = np.bincount(units, weights=np.asarray(correct, dtype=float))
+    count = np.bincount(units, weights=None if weights is None else np.asarray(weights, dtype=float))
     draws = np.random.default_rng(rng.derive_seed(seed, rng.INTERVAL)).integers(
         len(count), size=(rounds, len(count))
     )
@@ -90,19 +89,20 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def calibration(truth: np.ndarray, shares: np.ndarray, bins: int = 10) -> dict[str, Any]:
+def calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> dict[str, Any]:
     """How far the probability of the answer is from how often it is right.
 
     `ece` is the expected calibration error (Guo et al. 2017): |accuracy - mean probability| of each
     bin of equal width, weighed by its samples. `bins` lists those that hold some.
     """
-    sure, right = shares.max(1), shares.argmax(1) == truth
-    place = np.minimum((sure * bins).astype(int), bins - 1)
-    held = []
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    entries = []
     for number in range(bins):
-        here = place == number
+        here = bin_of == number
         if here.any():
-            told, true = float(sure[here].mean()), float(right[here].mean())
-            held.append({"said": round(told, 4), "right": round(true, 4), "count": int(here.sum())})
-    error = sum(entry["count"] * abs(entry["said"] - entry["right"]) for entry in held)
-    return {"ece": error / max(1, len(truth)), "bins": held}
+            mean, accuracy = float(confidence[here].mean()), float(right[here].mean())
+            entry = {"said": round(mean, 4), "right": round(accuracy, 4), "count": int(here.sum())}
+            entries.append(entry)
+    error = sum(entry["count"] * abs(entry["said"] - entry["right"]) for entry in entries)
+    return {"ece": error / max(1, len(truth)), "bins": entries}

@@ -1,4 +1,4 @@
-"""Which numbers a device computes in."""
+"""The precision in which a device computes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,11 +32,10 @@ PRODUCTS = frozenset(
 
 
 def choose(config: LoopConfig, device: torch.device) -> str:
-    """The precision asked for; `auto` is bf16 on a GPU that has it, else float32."""
-    asked = config.precision
-    if asked != "auto":
-        return asked
-    # A T4 or V100 takes bf16 too, and imitates it.
+    """The precision of the option; `auto` is bf16 on a GPU that has it, else float32."""
+    if config.precision != "auto":
+        return config.precision
+    # A T4 or V100 accepts bf16 too, and emulates it.
     fit = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if fit else "float32"
 
@@ -57,7 +56,7 @@ def autocast(precision: str, device: torch.device) -> Iterator[None]:
 
 def has(kind: torch.dtype) -> bool:
     """Whether PyTorch multiplies in bfloat16 or float16 on this CPU otherwise than in a slow loop."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if kind == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -90,5 +89,5 @@ class Rounded(TorchFunctionMode):
             args, named = tree_map_only(Tensor, self._operand, (tuple(args), named))
             return tree_map_only(Tensor, lambda result: result.to(self.kind), func(*args, **named))
 
-    def _operand(self, given: Tensor) -> Tensor:
-        return given.to(self.kind).float() if given.is_floating_point() else given
+    def _operand(self, value: Tensor) -> Tensor:
+        return value.to(self.kind).float() if value.is_floating_point() else value

@@ -1,8 +1,7 @@
-"""Folders and files that a trainer names, as a command line gives them. Standard library only.
+"""Folders and files that a command line names. Standard library only.
 
-`prepare` reads data folders, and what data is made of besides sample data:
-A trainer declares them as `SOURCES` (name to what it is) in its `config` module and reads them in its
-`prepare` module, as `run(sources, to, seed, events)`.
+`--data` names data folders. `prepare` also reads sources, which a trainer declares as SOURCES (name to what
+it is) in its `config` module.
 """
 
 import difflib
@@ -21,40 +20,40 @@ def read(
 
     A relative path begins at `base`. Raises BadSource.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for name, value in (*_pairs(pairs), *_options(words, declared)):
         if name not in declared:
             raise BadSource(f"there is no option --{name}: {_guess(name, declared)}")
-        if name in found:
+        if name in paths:
             raise BadSource(f"--{name} is given twice")
         if not (base / value).exists():
             raise BadSource(f"--{name}: there is no {value}; it is {declared[name]}")
-        found[name] = (base / value).absolute()
-    return found
+        paths[name] = (base / value).absolute()
+    return paths
 
 
-def folders(known: Mapping[str, str], given: Sequence[str], base: Path) -> dict[str, str]:
+def folders(known: Mapping[str, str], options: Sequence[str], base: Path) -> dict[str, str]:
     """Data name to path, of NAME=PATH; of a PATH alone, each folder in it that has a `known` name.
 
     Paths are relative to `base`. Raises BadSource.
     """
-    found: dict[str, str] = {}
-    for item in given:
+    paths: dict[str, str] = {}
+    for item in options:
         name, equals, path = item.partition("=")
         if equals and not path:
             raise BadSource(f"--data {item}: write it as NAME=PATH")
         named = {name: str(base / path)} if equals and "/" not in name else _within(base / item, known)
-        if twice := sorted(found.keys() & named.keys()):
+        if twice := sorted(paths.keys() & named.keys()):
             raise BadSource(f"--data gives {twice[0]} twice")
-        found |= named
-    return found
+        paths |= named
+    return paths
 
 
 def _within(folder: Path, known: Mapping[str, str]) -> dict[str, str]:
-    there = {name: str(folder / name) for name in known if (folder / name).is_dir()}
-    if not there:
+    paths = {name: str(folder / name) for name in known if (folder / name).is_dir()}
+    if not paths:
         raise BadSource(f"--data {folder}: no folder {' or '.join(known)} is in it; write NAME=PATH")
-    return there
+    return paths
 
 
 def _pairs(pairs: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -71,12 +70,12 @@ def _options(words: Sequence[str], declared: Mapping[str, str]) -> Iterator[tupl
         word = left.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
-            raise BadSource(f"nothing asks for `{word}`: {listed(declared)}")
+            raise BadSource(f"unexpected argument `{word}`: {listed(declared)}")
         if name not in declared:
             raise BadSource(f"there is no option --{name}: {_guess(name, declared)}")
         if not equals:
             if not left or left[0].startswith("--"):
-                raise BadSource(f"--{name} wants a path: {declared[name]}")
+                raise BadSource(f"--{name} needs a path: {declared[name]}")
             value = left.pop(0)
         yield name, value
 

@@ -44,13 +44,13 @@ def _temporal(values: Tensor, frames: int, weight: Tensor, stride: int) -> Tenso
 
 
 def _folded(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
-    """The taps in time become channels: each frame is read beside its neighbours."""
+    """The taps in time become channels: each frame is read with its neighbours."""
     out, _, taps, high, wide = weight.shape
     if stride[0] != 1:
         raise ValueError("a kernel over time and space has a stride of 1 in time here")
-    clips = values.unflatten(0, (-1, frames))
+    clips = values.reshape(-1, frames, *values.shape[1:])
     padded = F.pad(clips, (0, 0, 0, 0, 0, 0, taps // 2, taps // 2))
-    beside = torch.cat([padded[:, tap : tap + frames] for tap in range(taps)], 2).flatten(0, 1)
-    beside = beside.contiguous(memory_format=torch.channels_last)
+    windows = torch.cat([padded[:, tap : tap + frames] for tap in range(taps)], 2).flatten(0, 1)
+    windows = windows.contiguous(memory_format=torch.channels_last)
     kernel = weight.transpose(1, 2).reshape(out, -1, high, wide)
-    return F.conv2d(beside, kernel, None, stride[1:], (high // 2, wide // 2))
+    return F.conv2d(windows, kernel, None, stride[1:], (high // 2, wide // 2))

@@ -77,8 +77,8 @@ class Squeeze(nn.Module):
 
     def forward(self, values: Tensor, frames: int) -> Tensor:
         """(N*T, C, H, W) to the same."""
-        seen = values.mean((2, 3)).unflatten(0, (-1, frames)).mean(1)
-        gate = 2.0 * torch.sigmoid(self.up(relu(self.down(seen))))
+        mean = values.mean((2, 3)).reshape(-1, frames, values.shape[1]).mean(1)
+        gate = 2.0 * torch.sigmoid(self.up(relu(self.down(mean))))
         return values * gate.to(values.dtype).repeat_interleave(frames, 0)[:, :, None, None]
 
 
@@ -133,9 +133,9 @@ class SlowFast(nn.Module):
     @property
     def stages(self) -> list[list[nn.Module]]:
         """From the input to the answer: the stems, each stage of both pathways, the answer."""
-        slow, fast = self.pathways
-        found = [[slow[i], fast[i], *self.fusions[i : i + 1]] for i in range(len(self.fusions) + 1)]
-        return [*found, [self.answer]]
+        slow, fast = (list(pathway.children()) for pathway in self.pathways)
+        stages = [[slow[i], fast[i], *self.fusions[i : i + 1]] for i in range(len(self.fusions) + 1)]
+        return [*stages, [self.answer]]
 
     def freeze(self, stages: int) -> None:
         """The first `stages` learn no more, and their batch statistics stand still."""
@@ -157,19 +157,18 @@ class SlowFast(nn.Module):
     def features(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips (N, T, 3, H, W) to the slow (N, C) and the fast (N, C / beta) features."""
         number, frames = clips.shape[:2]
-        seen = clips[:, :: self.shape.alpha]
-        slowly = seen.shape[1]
+        sparse = clips[:, :: self.shape.alpha]
+        slowly = sparse.shape[1]
         slow, fast = (
-            part.flatten(0, 1).contiguous(memory_format=torch.channels_last) for part in (seen, clips)
+            part.flatten(0, 1).contiguous(memory_format=torch.channels_last) for part in (sparse, clips)
         )
         for place, (slow_stage, fast_stage) in enumerate(zip(*self.pathways, strict=True)):
             slow, fast = slow_stage(slow, slowly), fast_stage(fast, frames)
             if place < len(self.fusions):
-                across = self.fusions[place](fast, frames).unflatten(0, (number, -1))[:, :slowly]
+                lateral: Tensor = self.fusions[place](fast, frames)
+                across = lateral.view(number, -1, *lateral.shape[1:])[:, :slowly]
                 slow = torch.cat([slow, across.flatten(0, 1)], 1)
-        return tuple(  # type: ignore[return-value]
-            part.mean((2, 3)).unflatten(0, (number, -1)).mean(1) for part in (slow, fast)
-        )
+        return _pooled(slow, number), _pooled(fast, number)
 
     def forward(self, clips: Tensor, keys: Tensor | None = None) -> Tensor:
         """`keys` (N,) int64 steer the dropout of a training; without them there is none."""
@@ -218,3 +217,8 @@ def _pathway(
             stage.append(Block(width if number == 0 else wide, wide, over_time[place], stride, shape.squeeze))
         parts.append(stage)
     return nn.ModuleList(parts)
+
+
+def _pooled(values: Tensor, number: int) -> Tensor:
+    """(N*T, C, H, W) to (N, C): the mean over space and time."""
+    return values.mean((2, 3)).reshape(number, -1, values.shape[1]).mean(1)

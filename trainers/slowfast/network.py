@@ -43,7 +43,7 @@ def _clip(config: Config) -> torch.Tensor:
 def frames_used(model: SlowFast, config: Config) -> list[Finding]:
     """Every frame that is decoded reaches the answer."""
     clip = _clip(config).requires_grad_()
-    model.eval()(clip).square().sum().backward()  # type: ignore[no-untyped-call]
+    model.eval()(clip).square().sum().backward()
     assert clip.grad is not None
     unused = [str(i) for i, part in enumerate(clip.grad[0]) if not part.any()]
     if not unused:

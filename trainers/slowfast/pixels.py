@@ -41,7 +41,7 @@ def augmented(frames: Tensor, size: int, looks: Tensor) -> Tensor:
     with torch.autocast(frames.device.type, enabled=False):  # places in bf16 are half a pixel off
         grid = affine_grid(looks[:, :6].view(-1, 2, 3), [number, 1, size, size], align_corners=False)
         warped = grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    coloured = _coloured(warped.unflatten(1, (count, 3)), looks[:, 6:9])
+    coloured = _coloured(warped.view(number, count, 3, size, size), looks[:, 6:9])
     return torch.where(_cut(looks[:, 9:13], size), 0.0, (coloured - MEAN) / STD)
 
 

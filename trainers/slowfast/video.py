@@ -55,7 +55,7 @@ class _File(io.FileIO):
 
     fault: OSError | None = None
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """As of any file; nothing where it fails."""
         try:
             return super().read(size) or b""

@@ -84,7 +84,7 @@ class RecordingTrainer(ClassifierTrainer):
             name = emotions.parse(self.stem(path.name))
         except emotions.BadName:
             return None
-        label, _ = recordings.label_of(name, self.config)  # type: ignore[arg-type]
+        label, _ = recordings.label_of(name, self.config)
         return label
 
     def reread(self, record: Record) -> Any:
