@@ -81,7 +81,7 @@ class Reason(NamedTuple):
     """A reason for which something was refused, how often, and the first refusal."""
 
     text: str
-    count: int
+    times: int
     first: Refusal
 
 
