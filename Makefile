@@ -1,4 +1,4 @@
-# One folder, .venv, holds all that is installed. `make demo` and `make test` do the whole set-up themselves.
+# Everything is installed into .venv. Each target that needs it does the whole set-up first.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -9,15 +9,16 @@ STAMP := $(VENV)/.installed
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo demo-blendshapes test test-full check image image-test format clean system
+.PHONY: help install demo demo-blendshapes test test-fast test-full coverage check image image-test format clean system
 
-help: ## say what there is
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 system:
 	@bash scripts/system.sh $(PYTHON)
 
-# pip stops rather than fetch CUDA where no index offers the CPU build; only then PyTorch's own index is asked.
+# constraints.txt allows the CPU build of torch only. If no configured index offers it, pip fails instead of
+# downloading CUDA, and the second command adds PyTorch's own CPU index.
 $(STAMP): pyproject.toml constraints.txt | system
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about a gigabyte with torch; once)"
@@ -28,33 +29,40 @@ $(STAMP): pyproject.toml constraints.txt | system
 
 install: $(STAMP) ## .venv with gpujob, a CPU build of PyTorch and the development tools
 
-demo: $(STAMP) ## sample data, a training in tmux, its checkpoint fetched and verified
+demo: $(STAMP) ## train on sample data in tmux, then fetch and verify the checkpoint
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
-demo-blendshapes: $(STAMP) ## the same in seconds with blendshapes: predict, evaluate and export too
+demo-blendshapes: $(STAMP) ## the same with blendshapes in seconds, with predict, evaluate and export
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo-blendshapes.sh
 
-test: $(STAMP) check ## lint, types, contracts and every test, sampled where there are hundreds of trials
+test-fast: $(STAMP) ## the tests that need no root, tmux or sshd, under a minute
+	@$(BIN)/python -m pytest -n 2 -m unit
+
+test: $(STAMP) check ## check, then run all tests; a sample of those with hundreds of trials
 	@$(BIN)/python -m pytest -n 2
 
-test-full: $(STAMP) check ## the same with every trial
+test-full: $(STAMP) check ## check, then run all tests with every trial
 	@GPUJOB_TEST_FULL=1 $(BIN)/python -m pytest -n 2 --timeout=3600
 
-check: $(STAMP) ## ruff, mypy --strict, import-linter
+coverage: $(STAMP) ## coverage of orchestrator: at least 75 % by unit tests, 90 % by all
+	@$(BIN)/python -m pytest -n 2 -m unit --cov --cov-report= --cov-fail-under=75
+	@$(BIN)/python -m pytest -n 2 -m "not unit" --cov --cov-append --cov-fail-under=90
+
+check: $(STAMP) ## lint, type check (mypy --strict) and import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-image: ## the images gpujob:cli and gpujob:host, with docker or buildah
+image: ## build the images gpujob:cli and gpujob:host with docker or buildah
 	@bash scripts/image.sh
 
-image-test: ## build both images and run them: key login, and an epoch trained over it
+image-test: ## build both images, log in from one to the other and train an epoch there
 	@bash scripts/image-test.sh
 
-format: $(STAMP) ## write the code the one way
+format: $(STAMP) ## format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean: ## remove what was installed and made here
+clean: ## remove .venv and everything made by the targets above
 	rm -rf $(VENV) .mypy_cache .ruff_cache dist demo fetched

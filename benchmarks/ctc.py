@@ -1,4 +1,4 @@
-"""One training step and the bytes an epoch reads, against full-width files and the drawn student.
+"""CPU seconds of a sign language training step, and bytes read per epoch, compared with full-width files.
 
 python benchmarks/ctc.py        one thread, CPU seconds, arms in turn; WER is held to jiwer's at the end
 """

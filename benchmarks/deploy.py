@@ -1,9 +1,9 @@
-"""Deploy, no-op sync and bulk against plain ssh, scp and rsync, in ratios of one run. Needs root and sshd.
+"""Deploy, no-op sync and bulk transfer compared with plain ssh, scp and rsync. Needs root and sshd.
 
 python -m benchmarks.deploy [--full]      (from the repository's root; --full: 1 GiB instead of 256 MiB)
 
-The long line is one of real packets, 50 ms there and back, 300 Mbit/s. Figures of another moment or
-machine are not to be compared; ratios are.
+The slow network carries real packets with a round trip of 50 ms at 300 Mbit/s. Compare ratios, not seconds:
+seconds depend on the machine and its load.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measures import worker
+from benchmarks.deploy_rows import worker
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.wan import Wan
 
@@ -25,7 +25,7 @@ VISIBLE = (Path(sys.prefix), Path(sys.base_prefix))
 
 
 def measured(near: tuple[str, ...], machine: FakeHost, home: Path, which: str, mib: int, rate: float) -> None:
-    """Has a process at the near end measure; it prints its rows."""
+    """Runs the measurements at the client's end of the network; they print their rows."""
     known = home / "known_hosts"
     known.write_text(machine.known_hosts_line() + "\n")
     config = machine.ssh_config("gpu") + f"  UserKnownHostsFile {known}\n"
@@ -34,7 +34,7 @@ def measured(near: tuple[str, ...], machine: FakeHost, home: Path, which: str, m
     subprocess.run([*near, *words], check=True)
 
 
-def over_a_long_line(home: Path, mib: int) -> None:
+def over_a_slow_network(home: Path, mib: int) -> None:
     sys.stdout.write(f"50 ms, 300 Mbit/s{'':20}ours     plain      floor\n")
     sys.stdout.flush()
     with (
@@ -62,7 +62,7 @@ def main() -> None:
         return
     mib = 1024 if given.full else 256
     sys.stdout.write(f"load {os.getloadavg()[0]:.1f}, medians\n")
-    for part in (over_a_long_line, on_loopback):
+    for part in (over_a_slow_network, on_loopback):
         home = Path(tempfile.mkdtemp(prefix="gjb-"))
         try:
             part(home, mib)

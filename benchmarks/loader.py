@@ -1,4 +1,4 @@
-"""Clips a second from the cache, beside decoding each from its video: the same clips, in CPU seconds.
+"""Clips per CPU second from the frame cache, compared with decoding each clip from its video.
 
     python -m benchmarks.loader [--videos 6] [--opencv DIR]
 

@@ -1,4 +1,4 @@
-"""A training step of SlowFast-R50: ours, its own Conv3d form, and pytorchvideo's, at equal precision.
+"""A training step of SlowFast-R50, compared with its Conv3d form and pytorchvideo at equal precision.
 
     python -m benchmarks.slowfast DIR [--size 8x112x4] [--trials 7] [--brief] [--precision bf16]
 

@@ -1,4 +1,4 @@
-"""Prints what pytorchvideo's own SlowFast answers, for tests/trainers/test_slowfast_model.py.
+"""Prints reference outputs of pytorchvideo's SlowFast for tests/trainers/test_slowfast_model.py.
 
     pip install --no-deps --target DIR pytorchvideo fvcore iopath yacs portalocker tabulate termcolor \\
         parameterized tqdm

@@ -1,4 +1,4 @@
-"""CPU seconds of a start of gpujob, and of a bare Python beside it. Prints a table; no test depends on it.
+"""CPU seconds that gpujob needs to start, as multiples of a bare Python. Prints a table.
 
 python benchmarks/startup.py
 """

@@ -1,6 +1,6 @@
-"""`gpujob status` of one host and of eight, each 50 ms away there and back. Needs root and sshd.
+"""`gpujob status` of one host and of eight, at a round trip of 50 ms. Needs root and sshd.
 
-python -m benchmarks.status      (from the repository's root; every trial is a process of its own)
+python -m benchmarks.status      (from the repository's root; each trial starts a process)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.deploy import DELAY, RATE, VISIBLE
-from benchmarks.measures import medians
+from benchmarks.deploy_rows import medians
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.wan import Wan
 from tests.support import GPUJOB
@@ -26,7 +26,7 @@ TRIALS = 7
 
 
 def worker(home: Path) -> None:
-    """At the near end: prints the row. A host that did not answer in time ends it."""
+    """Runs at the client's end and prints the row; exits if a host does not answer in time."""
     env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "USER": "bench"}
     env |= {"GPUJOB_SSH_CONFIG": str(home / "ssh_config"), "XDG_STATE_HOME": str(home / "xdg")}
 

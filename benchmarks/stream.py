@@ -1,10 +1,11 @@
-"""How late a line of a log is shown between cuts, 50 ms away there and back. Needs root and sshd.
+"""How late `monitor --stream` shows a log line while its connection is cut. Needs root and sshd.
 
 python -m benchmarks.stream [--cuts N]      (from the repository's root)
 
-The peer is `ssh HOST tail -F`, which is not cut, since it would end. Ours is cut at random moments; a line
-counts when it was written from `SETTLED` seconds after a new connection until the next cut. The floor is
-the way from there to here, half a round trip. Beside progress bars as they fill a real log.
+At a round trip of 50 ms, with progress bars in the log as a real training writes them. Compared with
+`ssh HOST tail -F`, which is not cut, since that would end it. gpujob's connection is cut at random moments; a
+line counts if it was written between `SETTLED` seconds after a new connection and the next cut. The floor is
+half a round trip.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.rigs.faultproxy import FaultProxy
 from tests.rigs.shown import STAMP, Shown
 from tests.support import Client, new_client
 
-SETTLED = 2.0  # seconds: what was written while nobody was connected is shown by then
+SETTLED = 2.0  # seconds after which the backlog of a new connection has been shown
 BETWEEN = (3.0, 5.0)  # seconds between two cuts
 EVERY = 0.03  # seconds between two lines
 LOG = """
@@ -38,7 +39,7 @@ for number in range({lines}):
 
 
 def ours(client: Client, proxy: FaultProxy, cuts: int) -> list[float]:
-    """`gpujob monitor --stream`, cut again and again."""
+    """The delays of `gpujob monitor --stream` over `cuts` cuts."""
     process = client.spawn("monitor", "--stream", *ON)
     assert process.stdout
     shown, spans, dice = Shown(process.stdout), list[tuple[float, float]](), random.Random(3)
@@ -56,7 +57,7 @@ def ours(client: Client, proxy: FaultProxy, cuts: int) -> list[float]:
 
 
 def plain(client: Client, seconds: float) -> list[float]:
-    """`ssh HOST tail -F LOG`, left alone."""
+    """The delays of `ssh HOST tail -F LOG`, which is not cut."""
     words = ["ssh", "-F", str(client.home / "ssh_config"), "gpu", "tail -n 1 -F ~/.gpujob/runs/*/log"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout
@@ -70,11 +71,11 @@ def plain(client: Client, seconds: float) -> list[float]:
 
 
 def until(true: Callable[[], bool]) -> None:
-    """Waits, at most a minute."""
+    """Waits for a minute at most."""
     give_up = time.time() + 60
     while not true():
         if time.time() > give_up:
-            raise SystemExit("nothing came for a minute")
+            raise SystemExit("no output for a minute")
         time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""Guards for every test: no real home, no ~/.ssh, no AWS_*, no socket beyond loopback."""
+"""For every test: an empty home, no network but loopback, and markers of what the test needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORBIDDEN = tuple(
 
 
 class Forbidden(RuntimeError):
-    """A test touched what no test may touch."""
+    """A test opened a file of the user's or a connection that is not to loopback."""
 
 
 def _guard(event: str, arguments: tuple[Any, ...]) -> None:
@@ -75,7 +75,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A home of the test's own, and nothing of the user's environment that could steer a command."""
+    """Sets an empty home and removes the variables that change what commands do."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     for name in list(os.environ):
@@ -87,5 +87,5 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 @pytest.fixture(scope="session")
 def trials() -> Any:
-    """`trials(sample, full)`: how many, by GPUJOB_TEST_FULL."""
-    return lambda sample, full: full if os.environ.get("GPUJOB_TEST_FULL") else sample
+    """`trials(few, all)` is `all` with GPUJOB_TEST_FULL, else `few`."""
+    return lambda few, all_: all_ if os.environ.get("GPUJOB_TEST_FULL") else few

@@ -1,4 +1,4 @@
-"""What several tests use: a command line run in this process, a client for real runs, a scripted host."""
+"""Shared by the tests: a client that runs commands, and a host whose answers are scripted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Result:
 
 @dataclass
 class Client:
-    """A folder to type in, a root for runs, an environment: one user on one machine."""
+    """A user on a machine: a project folder, a home, a root for local runs, an environment."""
 
     home: Path
     project: Path
@@ -52,11 +52,11 @@ class Client:
 
     @property
     def state_dir(self) -> Path:
-        """The same for a command in this process and one in its own."""
+        """Where commands keep their state, in this process (`run`) and in one of their own (`spawn`)."""
         return self.home / "cache" / "gpujob"
 
     def context(self, **changes: Any) -> Context:
-        given: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "env": self.env,
             "cwd": self.project,
             "stdin": io.StringIO(),
@@ -66,7 +66,7 @@ class Client:
             "python": self.python,
             "config_file": self.home / "settings" / "gpujob" / "settings.yaml",
         }
-        return Context(**{**given, **changes})
+        return Context(**{**defaults, **changes})
 
     def run(self, *words: str, **changes: Any) -> Result:
         """`gpujob WORDS` in this process."""
@@ -77,8 +77,8 @@ class Client:
     def spawn(self, *words: str, code: str | None = None, **more: Any) -> subprocess.Popen[bytes]:
         """`gpujob WORDS` in a process of its own; `code` is run before it."""
         # Tests that were started in the background ignore Ctrl-C, and their children would too.
-        hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-        script = f"{code or ''}\n{hears}\nfrom orchestrator.cli import script; script()"
+        restore_sigint = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        script = f"{code or ''}\n{restore_sigint}\nfrom orchestrator.cli import script; script()"
         return subprocess.Popen(
             [sys.executable, "-c", script, *words],
             cwd=self.project,
@@ -93,8 +93,8 @@ class Client:
         """The one run that `status --json` shows (or the one named)."""
         result = self.run("status", *([run] if run else []), "--json")
         assert result.code == 0, result.err + result.out
-        found: dict[str, Any] = result.json["runs"][-1]
-        return found
+        run_status: dict[str, Any] = result.json["runs"][-1]
+        return run_status
 
     def until(self, goal: str | Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Waits until the run is in a state, or a condition on `status` holds; fails with the last status."""
@@ -115,7 +115,7 @@ class Client:
         return path
 
     def shadow(self) -> None:
-        """Files in the project that a Python started there takes for modules of its own."""
+        """Writes files that a Python started in the project would import instead of its own modules."""
         for name in ("random.py", "trainers/__init__.py"):
             self.write(name, "raise SystemExit('a file of the user stood in for a module')\n")
 
@@ -140,7 +140,7 @@ def tiny_wheel(folder: Path, name: str, version: str) -> Path:
 
 @contextlib.contextmanager
 def new_client(python: str = sys.executable) -> Iterator[Client]:
-    """Short paths, since sockets lie in them; every process of its runs is ended at the end."""
+    """A client in a temporary folder with a short path (for its sockets); ends all its runs at exit."""
     folder = Path(tempfile.mkdtemp(prefix="gj-"))
     client = Client(folder, folder / "project", folder / "root", python=python)
     client.project.mkdir()
@@ -177,7 +177,7 @@ def end_all(client: Client) -> None:
 
 
 class ScriptedHost(Host):
-    """A Host that answers from a script, and keeps what it was asked: mocked SSH for unit tests."""
+    """A Host that takes its answers from `answers` and records the questions in `asked`."""
 
     label = "scripted"
     is_local = True
@@ -198,8 +198,8 @@ class ScriptedHost(Host):
             answer = answer(**fields)
         if isinstance(answer, Exception):
             raise answer
-        found: dict[str, Any] = answer
-        return found
+        reply: dict[str, Any] = answer
+        return reply
 
     def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
         yield self.files[name][offset:]

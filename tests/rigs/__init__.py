@@ -1,1 +1,1 @@
-"""Machines and lines to test against: a real sshd, a bad line, a long one."""
+"""What tests run against; tests/README.md lists the rigs."""

@@ -1,4 +1,4 @@
-"""A machine to reach over SSH: a real sshd on loopback with keys, a home and processes of its own."""
+"""A simulated remote host: a real sshd on loopback with its own keys, home and processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that is a bad line: slow, stalled, cut, refused or silent, whenever a test says so."""
+"""A TCP proxy that delays, limits, stalls, cuts, refuses or swallows connections on request."""
 
 from __future__ import annotations
 

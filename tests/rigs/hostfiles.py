@@ -1,4 +1,4 @@
-"""The texts a fake host is made of: sshd's configuration, the script every session runs, a user's config."""
+"""Files of a FakeHost: sshd's configuration, the login script, and the client's ssh_config."""
 
 from __future__ import annotations
 

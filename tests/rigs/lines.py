@@ -1,4 +1,4 @@
-"""The parts of a fault proxy: the two directions of one connection, and how it ends."""
+"""Parts of a FaultProxy: the two directions of a connection, and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rig needs of the system, and what a test does without it."""
+"""Programs and rights that tests need; without them a test is skipped or fails."""
 
 from __future__ import annotations
 

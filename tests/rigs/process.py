@@ -1,4 +1,4 @@
-"""Processes of a rig: none outlives the test process, even one that is killed."""
+"""Starts and ends the processes of rigs; none outlives the test process, even if that is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client shows of a log whose lines tell when they were written."""
+"""Reads what a client prints of a log whose lines contain the time when they were written."""
 
 from __future__ import annotations
 

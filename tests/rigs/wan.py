@@ -1,4 +1,4 @@
-"""A long line for benchmarks: delay, rate, queue and loss of real packets between two namespaces."""
+"""A slow network for benchmarks: two namespaces with delay, rate, queue and loss between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control plane: moto's application behind a door that records, refuses, fails and forgets on request."""
+"""The control plane: moto behind a proxy that records calls, corrects answers and injects faults."""
 
 from __future__ import annotations
 

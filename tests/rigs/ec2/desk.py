@@ -1,4 +1,4 @@
-"""What a test asks of the rig itself: POST /_rig/WORD with JSON, JSON back."""
+"""The simulation's own API for tests: POST /_rig/WORD with JSON, answered in JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test holds of a rig."""
+"""FakeEC2: a test's handle on a simulated AWS account."""
 
 from __future__ import annotations
 

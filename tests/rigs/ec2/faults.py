@@ -1,4 +1,4 @@
-"""What goes wrong on request: errors by operation, zone, type and number of times; lost answers; nonsense."""
+"""Injected faults: errors by operation, zone and instance type; lost and malformed answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""moto's instances get time and a machine: its own change state at once and are nothing but a record."""
+"""Gives moto's instances a machine and states that take time; in moto they change at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One instance's machine: a disk laid over this machine's own root, and a process that is its power."""
+"""The machine of an instance: an overlay of this machine's root as its disk, and its first process."""
 
 from __future__ import annotations
 

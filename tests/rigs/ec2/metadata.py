@@ -1,4 +1,4 @@
-"""The instance metadata service, version 2: a token is asked for; 404 until there is something to say."""
+"""The instance metadata service, version 2: needs a token; 404 for what is not set."""
 
 from __future__ import annotations
 

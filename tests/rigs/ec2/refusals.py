@@ -1,4 +1,4 @@
-"""What EC2 refuses and moto lets pass."""
+"""Requests that EC2 rejects and moto accepts."""
 
 from __future__ import annotations
 

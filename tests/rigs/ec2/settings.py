@@ -1,4 +1,4 @@
-"""What of the rig a test may turn, before and while it runs."""
+"""Settings of the simulation, which a test may change while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses and a folder for one rig: rigs side by side, of several test processes, never meet."""
+"""Addresses and a folder for each simulation, so that those of several test processes do not collide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type instead: one plain ssh or scp a step, and rsync as it comes."""
+"""What people type without gpujob: plain ssh, scp and rsync."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ HOST = "gpu"
 
 
 @dataclass
-class PlainWay:
-    """ssh, scp and rsync by the same ssh_config; `shared`: over a ControlMaster that is up."""
+class PlainSsh:
+    """ssh, scp and rsync with the same ssh_config; `shared` are the options for an open ControlMaster."""
 
     config: Path
     env: dict[str, str]
@@ -29,16 +29,16 @@ class PlainWay:
         self._run("rsync", "-a", "-e", over, source, to)
 
     def share(self, socket: Path) -> None:
-        """Starts a master; commands go over it until `part`."""
+        """Opens a ControlMaster for the commands until `unshare`."""
         self.shared = ["-o", f"ControlPath={socket}"]
         self._run("ssh", "-F", str(self.config), *self.shared, "-o", "ControlMaster=yes", "-fN", HOST)
 
-    def part(self) -> None:
+    def unshare(self) -> None:
         self._run("ssh", "-F", str(self.config), *self.shared, "-O", "exit", HOST)
         self.shared = []
 
     def deploy(self, code: Path) -> None:
-        """The steps of a deploy, each by a connection of its own."""
+        """The steps of a deploy, with one connection each."""
         self.ssh("mkdir -p ~/job/logs")
         self.scp(code, "job/")
         self.ssh("command -v python3")

@@ -1,4 +1,4 @@
-"""Each figure of benchmarks/deploy.py: ours, the plain way and the floor, in seconds, one after the other."""
+"""The measurements of benchmarks/deploy.py: gpujob, plain ssh and a lower bound, in turns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.plainway import HOST, PlainWay
+from benchmarks.plain_ssh import HOST, PlainSsh
 from orchestrator import registry, source
 from orchestrator.commands import config
 from orchestrator.digests import Digests
@@ -25,7 +25,7 @@ Call = Callable[[], object]
 
 @dataclass
 class Row:
-    """Medians in seconds; `plain` and `floor` say what they are."""
+    """Medians in seconds; `against` names what `plain` measured, `ground` what `floor` did."""
 
     what: str
     ours: float
@@ -42,13 +42,13 @@ class Row:
 
 
 def medians(trials: int, *calls: Call) -> list[float]:
-    """Interleaved, so that a busy moment meets all of them."""
+    """The median seconds of each call; the calls take turns, so that load affects them alike."""
     spent: list[list[float]] = [[] for _ in calls]
     for _ in range(trials):
         for call, seconds in zip(calls, spent, strict=True):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             call()
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
     return [statistics.median(seconds) for seconds in spent]
 
 
@@ -59,8 +59,8 @@ def connected(client: Client) -> Iterator[Host]:
         yield host
 
 
-def deploy(client: Client, plain: PlainWay) -> Row:
-    """The whole command, from the start of its process to its end; nothing has changed since the last."""
+def deploy(client: Client, plain: PlainSsh) -> Row:
+    """A whole `gpujob deploy` process whose code and data are already on the host."""
     for number in range(50):
         client.write(f"code/part{number % 5}/file{number}.py", f"x = {number}\n" * 100)
     client.write("code/code.txt", "true")
@@ -75,8 +75,8 @@ def deploy(client: Client, plain: PlainWay) -> Row:
     return Row("deploy, unchanged, 51 files", *times, "10 x ssh/scp", "one ssh connection")
 
 
-def unchanged(client: Client, plain: PlainWay) -> Iterator[Row]:
-    """20,000 files of 4 KiB that are there already; connections are up on both sides."""
+def unchanged(client: Client, plain: PlainSsh) -> Iterator[Row]:
+    """20,000 files of 4 KiB that are already on the host; connections are open on both sides."""
     folder = client.home / "many"
     for number in range(20_000):
         path = folder / str(number % 200) / str(number)
@@ -115,14 +115,14 @@ def unchanged(client: Client, plain: PlainWay) -> Iterator[Row]:
             host.ask("begin_tree", tree="floor")
 
         *ours, of_rsync, floor = medians(5, code, code_without_git, data, rsync, question)
-    plain.part()
+    plain.unshare()
     for name, of_ours in zip(("code", "code, no git", "data"), ours, strict=True):
         row = Row(f"no-op, 20,000 files as {name}", of_ours, of_rsync, floor, "rsync -a", "one question")
         yield row
 
 
-def bulk(client: Client, plain: PlainWay, mib: int, rate: float) -> Iterator[Row]:
-    """One file up and down; ours is proven by sha256 (down) or by name, size and time (up)."""
+def bulk(client: Client, plain: PlainSsh, mib: int, rate: float) -> Iterator[Row]:
+    """One file up and down; gpujob verifies it by SHA-256 (down) or by name, size and time (up)."""
     folder, size, ground = client.home / "bulk", mib << 20, "bytes / rate" if rate else "ssh cat"
     folder.mkdir()
     with (folder / "file").open("wb") as file:
@@ -161,8 +161,8 @@ folder.with_name("best").write_text("7")
 """
 
 
-def _down(client: Client, plain: PlainWay, size: int) -> list[float]:
-    """The whole fetch of a checkpoint: hashed there, received, hashed here, checked against its manifest."""
+def _down(client: Client, plain: PlainSsh, size: int) -> list[float]:
+    """A whole fetch: hashed on the host, downloaded, hashed here and checked against its manifest."""
     client.job(CHECKPOINT.format(size=size))
     done = client.run("deploy", "job", "--on", HOST, "--follow")
     assert done.code == 0, done.err
@@ -180,12 +180,12 @@ def _down(client: Client, plain: PlainWay, size: int) -> list[float]:
 
 
 def worker(home: Path, which: str, mib: int, rate: float) -> None:
-    """Prints rows, at the end of the line where it was started; `home` is that of benchmarks.deploy."""
+    """Measures at the client's end and prints the rows; `home` was prepared by benchmarks.deploy."""
     env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "USER": "bench"}
     env |= {"GPUJOB_SSH_CONFIG": str(home / "ssh_config"), "XDG_STATE_HOME": str(home / "xdg")}
     client = Client(home, home / "project", home / "root", env)
     client.project.mkdir(exist_ok=True)
-    plain = PlainWay(home / "ssh_config", env)
+    plain = PlainSsh(home / "ssh_config", env)
     if which == "all":
         say(deploy(client, plain))
         for row in unchanged(client, plain):
