@@ -211,7 +211,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 
 def test_a_data_folder_may_stand_behind_a_link(sample, tmp_path):
     (tmp_path / "link").symlink_to(sample)
-    assert listing(tmp_path / "link").found == 251
+    assert listing(tmp_path / "link").count == 251
 
 
 def test_linked_folders_are_entered_and_counted_as_they_are_sent_and_a_link_that_leads_back_ends(tmp_path):
@@ -223,7 +223,7 @@ def test_linked_folders_are_entered_and_counted_as_they_are_sent_and_a_link_that
     (tmp_path / "data" / "loop").symlink_to("loop")
     held = listing(tmp_path / "data")
     assert [record.id for record in held.records] == ["crema/1001_DFA_ANG_XX", "crema/1002_DFA_ANG_XX"]
-    assert held.found == 3 == folders.describe("d", str(tmp_path / "data")).files
+    assert held.count == 3 == folders.describe("d", str(tmp_path / "data")).files
 
 
 def test_a_link_to_nothing_is_refused_by_name_and_its_twin_taken(tmp_path):

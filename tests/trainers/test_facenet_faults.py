@@ -55,7 +55,7 @@ def test_a_file_that_the_system_cannot_give_ends_the_check_by_name(copy, request
     report, code = check(request_of(copy))
     assert code == 65
     (finding,) = report["findings"]
-    assert finding["code"] == "file_checks.read"
+    assert finding["code"] == "files.read"
     assert finding["seen"] == f"{path} could not be read: Input/output error"
 
 

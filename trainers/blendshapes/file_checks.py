@@ -42,7 +42,7 @@ class Survey:
         return files.by_split(self.records, self.split_of)
 
     @property
-    def found(self) -> int:
+    def count(self) -> int:
         """Rows, used or not."""
         return self.listing.found
 

@@ -25,7 +25,7 @@ class Survey:
     files, `stem` reads a recording's name off a path, `max_refused` is the largest share of broken files.
     """
 
-    found: int
+    count: int
     records: tuple[Record, ...]
     refused: tuple[Refusal, ...]
     split_of: Mapping[str, str]
@@ -57,11 +57,11 @@ class Survey:
 def parse(survey: Survey) -> list[Finding]:
     """Every name is read, written again and the same, and gives its record's label."""
     wrong = [r.id for r in survey.records if str(emotions.parse(survey.stem(r.path.name))) != str(r.name)]
-    found = refusals(survey, "labels.parse")
+    findings = refusals(survey, "labels.parse")
     if wrong:
         message = f"{len(wrong)} names do not come back as they were: {health.first(wrong)}"
-        found.append(health.error("labels.parse", message, "the parser and its format disagree"))
-    return found
+        findings.append(health.error("labels.parse", message, "the parser and its format disagree"))
+    return findings
 
 
 def groups(survey: Survey) -> list[Finding]:

@@ -8,49 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from trainers.data import emotions, splits, walk
+from trainers.data.recording_options import RecordingConfig
 from trainers.data.refusal import Refusal
-
-
-class Choices(Protocol):
-    """The options by which a trainer chooses among recordings."""
-
-    @property
-    def calm(self) -> str:
-        """`drop`, or the class that RAVDESS `calm` counts as."""
-        ...
-
-    @property
-    def surprised(self) -> str:
-        """Likewise."""
-        ...
-
-    @property
-    def song(self) -> str:
-        """`drop` or `keep`."""
-        ...
-
-    @property
-    def twins(self) -> str:
-        """`one` or `both` of modalities 01 and 02."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of the splits."""
-        ...
-
-    @property
-    def val_share(self) -> float:
-        """Of the actors."""
-        ...
-
-    @property
-    def test_share(self) -> float:
-        """Of the actors."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +43,7 @@ class Record:
 class Listing:
     """What the names alone tell: `records` in the order of their ids."""
 
-    found: int
+    count: int
     records: tuple[Record, ...]
     refused: tuple[Refusal, ...]
 
@@ -92,19 +53,22 @@ def stem(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
 
 
-def label_of(name: emotions.Name, choices: Choices) -> tuple[str | None, str]:
+def label_of(name: emotions.Name, config: RecordingConfig) -> tuple[str | None, str]:
     """The class of a name, or None and the option that leaves it out."""
     sung = isinstance(name, emotions.Ravdess) and name.vocal == "02"
-    if choices.song == "drop" and sung:
+    if config.song == "drop" and sung:
         return None, "song: drop"
-    for feeling, choice in (("calm", choices.calm), ("surprised", choices.surprised)):
+    for feeling, choice in (("calm", config.calm), ("surprised", config.surprised)):
         if name.feeling == feeling:
             return (None, f"{feeling}: drop") if choice == "drop" else (choice, "")
     return name.feeling, ""
 
 
 def scan(
-    folders: Mapping[str, Path], choices: Choices, endings: tuple[str, ...], stem: Callable[[str], str] = stem
+    folders: Mapping[str, Path],
+    config: RecordingConfig,
+    endings: tuple[str, ...],
+    stem: Callable[[str], str] = stem,
 ) -> Listing:
     """Every file below the folders with one of the endings, as a record or a refusal."""
     paths = sorted(
@@ -113,14 +77,14 @@ def scan(
     kept: list[Record] = []
     refused: list[Refusal] = []
     for path in paths:
-        entry = _entry(path, choices, stem)
+        entry = _entry(path, config, stem)
         (kept if isinstance(entry, Record) else refused).append(entry)  # type: ignore[arg-type]
-    single, doubles = _without_doubles(kept, choices)
+    single, doubles = _without_doubles(kept, config)
     ordered = tuple(sorted(single, key=lambda record: record.id))
     return Listing(len(paths), ordered, (*refused, *doubles))
 
 
-def _entry(path: Path, choices: Choices, stem: Callable[[str], str]) -> Record | Refusal:
+def _entry(path: Path, config: RecordingConfig, stem: Callable[[str], str]) -> Record | Refusal:
     try:
         name = emotions.parse(stem(path.name))
     except emotions.BadName as fault:
@@ -128,7 +92,7 @@ def _entry(path: Path, choices: Choices, stem: Callable[[str], str]) -> Record |
     bad = emotions.KNOWN_BAD.get(str(name))
     if bad:
         return Refusal(str(path), "labels.parse", "listed as broken by CREMA-D", bad, broken=False)
-    label, left_out_by = label_of(name, choices)
+    label, left_out_by = label_of(name, config)
     if label is None:
         reason = f"left out by the option {left_out_by}"
         return Refusal(str(path), "labels.parse", reason, "", broken=False)
@@ -138,9 +102,11 @@ def _entry(path: Path, choices: Choices, stem: Callable[[str], str]) -> Record |
     return Record(f"{name.dataset}/{name}", path, name, label)
 
 
-def _without_doubles(records: Sequence[Record], choices: Choices) -> tuple[list[Record], list[Refusal]]:
+def _without_doubles(
+    records: Sequence[Record], config: RecordingConfig
+) -> tuple[list[Record], list[Refusal]]:
     """One record an id, and with `twins: one` one a take (video only before audio-video)."""
-    single = choices.twins == "one"
+    single = config.twins == "one"
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         groups[record.take if single else record.id].append(record)
@@ -165,10 +131,10 @@ def _double(first: Record, other: Record) -> Refusal:
     return Refusal(str(other.path), "labels.parse", reason, f"the take of {first.id}", broken=False)
 
 
-def split_records(records: Sequence[Record], choices: Choices) -> dict[str, str]:
+def split_records(records: Sequence[Record], config: RecordingConfig) -> dict[str, str]:
     """Record id to split; whole actors, and a function of their names and the seed alone."""
     strata = {record.actor: record.name.stratum for record in records}
-    split_of = splits.by_actor(strata, choices.seed, choices.val_share, choices.test_share)
+    split_of = splits.by_actor(strata, config.seed, config.val_share, config.test_share)
     return {record.id: split_of[record.actor] for record in records}
 
 

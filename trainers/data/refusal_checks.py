@@ -16,7 +16,7 @@ class Listed(Protocol):
     """What names alone say of data: the subject of the checks of the tier `files`."""
 
     @property
-    def found(self) -> int:
+    def count(self) -> int:
         """Samples found, used or not."""
         ...
 
@@ -53,7 +53,7 @@ def no_samples(listing: Listed, split: str) -> list[Finding]:
         for text, count, first in reasons(listing.refused)[:NAMED]
     )
     message = (
-        f"{split} holds no sample; {listing.found} {listing.noun} were found. {why or 'None was refused'}"
+        f"{split} holds no sample; {listing.count} {listing.noun} were found. {why or 'None was refused'}"
     )
     return [health.error("labels.nonempty", message, listing.needed, "data")]
 
@@ -72,8 +72,8 @@ def refusals(listing: Listed, code: str, named: int = NAMED) -> list[Finding]:
     if not some:
         return []
     names = "; ".join(f"{refusal.name}: {refusal.why}" for refusal in some[:named])
-    message = f"{len(some)} of {listing.found} {listing.noun} are not used. {names}"
-    if len(broken) > listing.max_refused * listing.found:
+    message = f"{len(some)} of {listing.count} {listing.noun} are not used. {names}"
+    if len(broken) > listing.max_refused * listing.count:
         fix = f"repair or remove them; max_refused allows {listing.max_refused:.0%} of the {listing.noun}"
         return [health.error(code, message, fix, "max_refused")]
     if code == "label.match":
@@ -103,4 +103,4 @@ def report(listing: Listed, tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rows = [(text, str(count), first.name) for text, count, first in why]
     last = table(f"{listing.noun.capitalize()} not used", ("why", listing.noun, "first"), rows)
     used = sum(len(records) for records in listing.splits.values())
-    return {"found": listing.found, "used": used, "refused": named, "tables": [*tables, last]}
+    return {"found": listing.count, "used": used, "refused": named, "tables": [*tables, last]}

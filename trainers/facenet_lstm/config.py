@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from trainers.engine.config import ClassifierConfig, option
+from trainers.data.recording_options import RecordingConfig
+from trainers.engine.config import option
 
 TITLE = "emotion from the Facenet embeddings of a video, by a masked bidirectional LSTM"
 
@@ -17,7 +18,7 @@ EITHER = True
 
 
 @dataclass(frozen=True)
-class Config(ClassifierConfig):
+class Config(RecordingConfig):
     """The options of facenet-lstm, the engine's first."""
 
     epochs: int = option(150, "at most", low=1)
@@ -31,13 +32,4 @@ class Config(ClassifierConfig):
     lstm_dropout: float = option(0.25, "after each LSTM layer", low=0.0, high=0.95)
     pool_dropout: float = option(0.4, "after the mean over time", low=0.0, high=0.95)
     dense_dropout: float = option(0.5, "after each dense layer", low=0.0, high=0.95)
-    val_share: float = option(0.15, "of the actors", low=0.0, high=0.5)
-    test_share: float = option(0.15, "of the actors", low=0.0, high=0.5)
-    calm: str = option("drop", "what RAVDESS `calm` counts as", choices=("drop", "neutral"))
-    surprised: str = option("drop", "what RAVDESS `surprised` counts as", choices=("drop", "neutral"))
-    song: str = option("drop", "the sung takes of RAVDESS", choices=("drop", "keep"))
-    twins: str = option(
-        "one", "modalities 01 and 02 of one take are the same pictures", choices=("one", "both")
-    )
     min_steps: int = option(8, "fewest time steps of a video", low=1)
-    max_refused: float = option(0.05, "share of broken files that is put up with", low=0.0, high=1.0)

@@ -26,9 +26,9 @@ def stem(path: str) -> str:
 def scan(folders: Mapping[str, Path], config: Config) -> Survey:
     """Every NPZ file below the folders, as a record or a refusal."""
     listing = recordings.scan(folders, config, (".npz",), stem)
-    split = partial(recordings.split_records, choices=config)
+    split = partial(recordings.split_records, config=config)
     return Survey(
-        listing.found,
+        listing.count,
         listing.records,
         listing.refused,
         split(listing.records),

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from trainers.data import folds
+from trainers.data.recording_options import RecordingConfig
 from trainers.engine import health
-from trainers.engine.config import ClassifierConfig, option
+from trainers.engine.config import option
 from trainers.engine.health import Finding
 
 TITLE = "emotion from video, by a SlowFast network on actor-independent splits"
@@ -32,7 +33,7 @@ FOLDS = (
 
 
 @dataclass(frozen=True)
-class Config(ClassifierConfig):
+class Config(RecordingConfig):
     """The options of slowfast, the engine's first."""
 
     epochs: int = option(60, "at most", low=1)
@@ -72,17 +73,9 @@ class Config(ClassifierConfig):
 
     folds: str = option("none", "published actor-independent folds; none: by seed", choices=FOLDS)
     fold: int = option(1, "the one that is the test split", low=1, high=6, when=("folds", "one of them"))
-    val_share: float = option(0.15, "of the actors (of those not in test)", low=0.0, high=0.5)
-    test_share: float = option(0.15, "of the actors", low=0.0, high=0.5)
-    calm: str = option("drop", "what RAVDESS `calm` counts as", choices=("drop", "neutral"))
     surprised: str = option(
         "drop", "what RAVDESS `surprised` counts as", choices=("drop", "neutral", "fearful")
     )
-    song: str = option("drop", "the sung takes of RAVDESS", choices=("drop", "keep"))
-    twins: str = option(
-        "one", "modalities 01 and 02 of one take are the same pictures", choices=("one", "both")
-    )
-    max_refused: float = option(0.05, "share of broken files that is put up with", low=0.0, high=1.0)
 
     cache_size: int = option(128, "height and width of the cached frames, pixels", low=16)
     cache_format: str = option("jpeg", "raw is larger and faster", choices=("jpeg", "raw"))

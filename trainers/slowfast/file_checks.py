@@ -46,7 +46,7 @@ def _survey(listing: Listing, split_of: Mapping[str, str], config: Config, by_ma
     def split_again(records: Sequence[Record]) -> Mapping[str, str]:
         return split_of if by_manifest else split_records(records, config)
 
-    parts = (listing.found, listing.records, listing.refused)
+    parts = (listing.count, listing.records, listing.refused)
     return Survey(*parts, split_of, split_again, "videos", stem, config.max_refused)
 
 

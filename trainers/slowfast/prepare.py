@@ -14,7 +14,7 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
     survey = file_checks.scan(sources, Config(seed=seed))
     findings = findings_of(file_checks.CHECKS, survey)
     manifest.write(to / manifest.NAME, survey, sources)
-    events("progress", phase="prepare", step=survey.found, of=survey.found)
+    events("progress", phase="prepare", step=survey.count, of=survey.count)
     return {
         "manifest": str(to / manifest.NAME),
         "checked": [check.code for check in file_checks.CHECKS],

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from trainers.data import emotions, recordings, refusal_checks
 from trainers.data.recording_checks import Survey
+from trainers.data.recording_options import RecordingConfig
 from trainers.data.recordings import Record
 from trainers.data.refusal import Refusal
 from trainers.engine import health
@@ -61,6 +62,7 @@ def join(survey: Survey, cache: Any) -> RecordingData:
 class RecordingTrainer(ClassifierTrainer):
     """A trainer gives `load`, `fit`, `model`, `features`, `read` and `same_content`."""
 
+    config: RecordingConfig
     data: RecordingData
 
     def setup(self) -> None:

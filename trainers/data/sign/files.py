@@ -48,7 +48,7 @@ class Listing:
 
     protocol: str
     layout: Layout
-    found: int
+    count: int
     records: tuple[Record, ...]
     refused: tuple[Refusal, ...]
     packed: Path | None
