@@ -14,7 +14,7 @@ from orchestrator.instances import connection, ensure, lifecycle, prices
 from orchestrator.instances import orphans as instance_orphans
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import PREFIX, STOPPED, Instance
-from orchestrator.instances.quote import quote
+from orchestrator.instances.prices import quote
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store

@@ -62,6 +62,7 @@ def collect(
         share_gpu=share_gpu,
         requirements=job.requirements,
         packages=job.packages,
+        survives_logout=target.survives_logout,
     )
 
 

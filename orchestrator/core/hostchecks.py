@@ -41,9 +41,9 @@ def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool) -> None:
         raise GpujobError("the host has too few GPUs", why, f"--set resources.gpus={len(facts.gpus)}")
 
 
-def require_linger(facts: HostFacts, target: str) -> None:
-    """GpujobError where the run would end with our connection; from this machine nobody is logged out."""
-    if facts.logout and facts.logout.kills and target != "local":
+def require_linger(facts: HostFacts) -> None:
+    """GpujobError where the host would end the run once gpujob disconnects."""
+    if facts.logout and facts.logout.kills:
         why = f"KillUserProcesses=yes in logind.conf, and {facts.logout.user} does not linger"
         raise GpujobError(
             "the host would end the run when we log out", why, f"on the host: {LINGER} {facts.logout.user}"

@@ -59,7 +59,7 @@ class DataInput:
 @dataclass(frozen=True)
 class PlanInputs:
     """`facts`: None where the host does not exist yet. `requirements`: the text of a file for pip.
-    `packages`: what the trainer imports besides what every trainer does."""
+    `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target."""
 
     job: JobSpec
     source: str
@@ -72,6 +72,7 @@ class PlanInputs:
     share_gpu: bool = False
     requirements: str | None = None
     packages: tuple[str, ...] = ()
+    survives_logout: bool = False
 
     @property
     def root(self) -> str:

@@ -139,7 +139,8 @@ def _start_step(inputs: PlanInputs) -> StartStep:
     if facts is None:
         return StartStep(title, reason, argv=tuple(runjson.argv(inputs, "python3")))
     hostchecks.require_host(facts, inputs.job, inputs.share_gpu)
-    hostchecks.require_linger(facts, inputs.target)
+    if not inputs.survives_logout:
+        hostchecks.require_linger(facts)
     python = interpreters.choose(facts, inputs.job, inputs.requirements, inputs.packages)
     interpreters.require_driver(facts, inputs.job, python)
     hostchecks.require_space(inputs, facts)

@@ -13,7 +13,7 @@ from orchestrator.instances import boot, keys, launch, lifecycle, prices, region
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Ended
 from orchestrator.instances.instance import STOPPED, Instance, label
-from orchestrator.instances.quote import Quote, quote
+from orchestrator.instances.prices import Quote, quote
 from orchestrator.instances.records import LaunchAttempt
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.spec import JOB, OWNER, LaunchSpec

@@ -215,7 +215,7 @@ def test_a_client_killed_while_the_host_key_changes_can_still_log_in(
     again = user.run(client, *UP)
     assert again.code == 0, again.err
     assert len(ec2.states()) == 1
-    assert user.only(client).rotated
+    assert user.only(client).host_key_rotated
     on_record = hostkeys.own_file(client.context()).read_text().splitlines()
     now = ec2.run(user.only(client).id, "cat", f"{HOST_KEY}.pub")[1]
     assert [line.split()[2] for line in on_record] == [now.split()[1]]

@@ -232,7 +232,7 @@ def test_an_attempt_that_made_nothing_is_forgotten_and_one_just_sent_is_not(
 def test_a_request_sent_late_in_an_attempt_is_not_given_up_for_the_attempts_age(
     ec2: FakeEC2, client: Client, killer: Killer
 ) -> None:
-    ec2.set(hidden=0.5)
+    ec2.set(hidden=3600.0)
     ec2.inject("RunInstances", "Unavailable", after=True)
     with pytest.raises(Killed):
         user.run(client, *UP, sleep=_killed)
@@ -240,6 +240,7 @@ def test_a_request_sent_late_in_an_attempt_is_not_given_up_for_the_attempts_age(
     user.store(client).save_attempt(replace(attempt, created=attempt.created - 3600))
     user.run(client, "status")
     assert len(user.store(client).attempts()) == 1
+    ec2.set(hidden=0.0)
     ec2.until(lambda: user.run(client, "status") and user.store(client).all())
     assert user.store(client).attempts() == []
 

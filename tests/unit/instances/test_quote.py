@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
 from orchestrator.errors import UsageError
-from orchestrator.instances import quote, spec
+from orchestrator.instances import prices, spec
 
 
 def job(ec2: Ec2 | None = None, gpus: int = 1, **limits: Any) -> JobSpec:
@@ -12,8 +12,8 @@ def job(ec2: Ec2 | None = None, gpus: int = 1, **limits: Any) -> JobSpec:
     return JobSpec(name="j", trainer="facenet-lstm", resources=resources, limits=Limits(**limits))
 
 
-def quoted(job: JobSpec, data_bytes: int = 0) -> quote.Quote:
-    return quote.quote(job, "us-east-1", 1000.0, "ada@laptop", data_bytes)
+def quoted(job: JobSpec, data_bytes: int = 0) -> prices.Quote:
+    return prices.quote(job, "us-east-1", 1000.0, "ada@laptop", data_bytes)
 
 
 def test_the_price_is_that_of_the_dearest_type_that_may_be_taken() -> None:
@@ -44,7 +44,7 @@ def test_a_budget_is_the_worst_case() -> None:
 
 def test_the_disk_grows_with_the_data_and_a_spot_box_has_it_apart() -> None:
     plain = quoted(job(), data_bytes=10 * 10**9).spec
-    assert (plain.root_gb, plain.data_gb) == (quote.MIN_DISK_GB + 15, 0)
+    assert (plain.root_gb, plain.data_gb) == (prices.MIN_DISK_GB + 15, 0)
     spot = quoted(job(Ec2(types=["g5.xlarge"], spot=True, disk_gb=300))).spec
     assert (spot.root_gb, spot.data_gb, spot.spot) == (0, 300, True)
 

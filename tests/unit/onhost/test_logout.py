@@ -41,9 +41,10 @@ def test_a_host_that_kills_at_logout_is_refused_with_the_line_that_mends_it(
     logout = effects(tmp_path, monkeypatch, "yes", "no")
     assert logout == {"kills": True, "removes": False, "user": "ana"}
     with pytest.raises(GpujobError, match="end the run when we log out") as caught:
-        plan.build(inputs(facts={"logout": logout}, target="gpu"))
+        plan.build(inputs(facts={"logout": logout}))
     assert caught.value.next_step == "on the host: sudo loginctl enable-linger ana"
-    assert any("ends the processes" in note for note in plan.build(inputs(facts={"logout": logout})).notes)
+    local = plan.build(inputs(facts={"logout": logout}, survives_logout=True))
+    assert any("ends the processes" in note for note in local.notes)
     (row,) = [
         row for row in doctor.examine(hostfacts.parse({**FACTS, "logout": logout})) if row[0] == "logout"
     ]
