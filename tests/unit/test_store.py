@@ -4,6 +4,7 @@ from orchestrator.core.inputs import Identity
 from orchestrator.core.report import CheckReport, Finding
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.store import CachedRun, Intent, Store
+from tests.support import REPOSITORY
 
 RUN = "job-20261121T101112-1a2b"
 
@@ -57,3 +58,25 @@ def test_a_report_of_which_a_part_cannot_be_read_passes_for_none(tmp_path: Path)
     for text in ("{}", '{"findings": [{}]}', '{"findings": 1}', '{"findings": [], "data": []}'):
         path.write_text(text)
         assert store.find_report("k") is None
+
+
+def test_the_records_of_version_1_are_read() -> None:
+    store = Store(REPOSITORY / "tests" / "fixtures" / "client_state_v1")
+    (run,) = store.runs().values()
+    assert (run.target, run.facts.job, run.facts.checkpoints.best) == ("local", "job", 2)
+    assert list(store.targets()) == ["local"]
+    intent = store.find_intent("other", "local")
+    assert intent
+    assert intent.identity.run_id == "other-20261126T010248-355d"
+    report = store.find_report("bed1b6c795155f18a7fa01f0c180ff4a")
+    assert report
+    assert (report.trainer, report.errors, len(report.checked)) == ("blendshapes", [], 29)
+    assert all(finding.message for finding in report.findings)
+
+
+def test_a_run_is_the_same_after_it_was_saved_as_version_2(tmp_path: Path) -> None:
+    (run,) = Store(REPOSITORY / "tests" / "fixtures" / "client_state_v1").runs().values()
+    store = Store(tmp_path)
+    store.save_run(run)
+    (again,) = store.runs().values()
+    assert repr(again) == repr(run)  # a loss is NaN, which equals nothing
