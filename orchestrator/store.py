@@ -23,10 +23,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class CachedRun:
-    """The facts of a run as `target` last gave them, at the time `asked`."""
+    """The facts of a run as `target` last gave them, at the time `read_at`."""
 
     target: str
-    asked: float
+    read_at: float
     facts: RunFacts
 
 
@@ -40,12 +40,12 @@ class Intent:
 
 class _CachedRun(msgspec.Struct):
     target: str
-    asked: Seconds = 0.0
+    read_at: Seconds = msgspec.field(default=0.0, name="asked")
 
 
 class _Target(msgspec.Struct):
     label: str
-    asked: Seconds = 0.0
+    read_at: Seconds = msgspec.field(default=0.0, name="asked")
 
 
 class Store:
@@ -70,7 +70,7 @@ class Store:
             self._intent(job, target).unlink()
 
     def save_run(self, run: CachedRun) -> None:
-        record = {"v": 2, "target": run.target, "asked": run.asked, "run": runfacts.to_json(run.facts)}
+        record = {"v": 2, "target": run.target, "asked": run.read_at, "run": runfacts.to_json(run.facts)}
         files.write_json(self.folder / "runs" / f"{run.facts.id}.json", record)
 
     def forget_run(self, run_id: str) -> None:
@@ -91,7 +91,7 @@ class Store:
     def targets(self) -> dict[str, float]:
         """Hosts that have answered, and when each last did."""
         records = decode.structs(self._all("targets"), _Target)
-        return {record.label: record.asked for record in records}
+        return {record.label: record.read_at for record in records}
 
     def find_report(self, key: str) -> CheckReport | None:
         """The report of an earlier check of the same thing (plan.CheckStep.key)."""
@@ -106,10 +106,10 @@ class Store:
         with files.lock(self._intent(job, target).with_suffix(".lock"), wait=False) as is_ours:
             yield is_ours
 
-    def _all(self, room: str) -> list[Record]:
-        folder = self.folder / room
-        found = [files.load_json(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
-        return [record for record in found if record]
+    def _all(self, kind: str) -> list[Record]:
+        folder = self.folder / kind
+        records = [files.load_json(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+        return [record for record in records if record]
 
     def _target(self, label: str) -> Path:
         return self.folder / "targets" / f"{hashlib.sha256(label.encode()).hexdigest()[:16]}.json"
@@ -123,4 +123,4 @@ def _cached_run(record: Record | None) -> CachedRun | None:
     """Of version 1, which named the facts `seen`, too."""
     about = decode.struct(record, _CachedRun)
     facts = runfacts.parse((record or {}).get("run") or (record or {}).get("seen"))
-    return CachedRun(about.target, about.asked, facts) if about and facts else None
+    return CachedRun(about.target, about.read_at, facts) if about and facts else None

@@ -35,7 +35,7 @@ def check(
         )
     if list_only:
         return trainer.list_checks(ctx, job.spec.trainer)
-    jobs.need_data(job)
+    jobs.require_data(job)
     target = registry.target(ctx, settings, on)
     registry.require_transfer(ctx, target)
     store = Store(ctx.state_dir)

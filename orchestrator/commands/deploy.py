@@ -11,7 +11,7 @@ from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.spec import need_positive
+from orchestrator.core.spec import require_positive
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.store import Intent, Store
 from orchestrator.targets import helper
@@ -80,7 +80,7 @@ def _load_job(ctx: Context, request: Request) -> jobs.Job:
         raise UsageError("--resume continues a run with its original settings", why)
     job = jobs.load(ctx, request.job, sets, list(request.data), request.name)
     if not request.resume:
-        jobs.need_data(job)
+        jobs.require_data(job)
     return job
 
 
@@ -91,7 +91,7 @@ def _limits(request: Request) -> list[str]:
         ("--budget", "budget_usd", request.budget),
     )
     for option, _, value in options:
-        need_positive(option, value)
+        require_positive(option, value)
     return [f"limits.{key}={value}" for _, key, value in options if value is not None]
 
 

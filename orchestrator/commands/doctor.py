@@ -20,7 +20,7 @@ from orchestrator.targets.ssh import rsync
 from orchestrator.view.console import Paint, columns
 from orchestrator.view.status import gpus
 
-Row = tuple[str, str, str, str]  # what, ok | warning | missing, what was seen, how to mend it
+Row = tuple[str, str, str, str]  # what, ok | warning | missing, detail, fix
 
 
 def doctor(ctx: Context, on: str | None) -> int:
@@ -66,7 +66,7 @@ def examine(facts: HostFacts) -> list[Row]:
 
 def _rsync(path: str | None) -> Row:
     """The host's."""
-    fix = "there: sudo apt-get install -y rsync"
+    fix = "on the host: sudo apt-get install -y rsync"
     return ("rsync", "ok", path, "") if path else ("rsync", "missing", "not installed", fix)
 
 
@@ -85,19 +85,23 @@ def _torch(pythons: Sequence[PythonFacts]) -> Row:
         missing = missing_packages(best)
         added = f"; deploy adds {' and '.join(missing)}" if missing else ""
         return ("PyTorch", "ok", f"{best.torch} in {best.path}{added}", "")
-    seen = ", ".join(python.path for python in pythons) or "no Python answered"
+    detail = ", ".join(python.path for python in pythons) or "no Python answered"
     return (
         "PyTorch",
         "warning",
-        f"not in {seen}: only jobs with a command run",
+        f"not in {detail}: only jobs with a command run",
         "pip install torch numpy safetensors",
     )
 
 
 def _disk(facts: HostFacts) -> Row:
     free = facts.disk.free
-    seen = f"{size(free)} free below {facts.root}"
-    return ("disk", "ok", seen, "") if free >= LEAST_FREE * 2**30 else ("disk", "missing", seen, "free 2 GiB")
+    detail = f"{size(free)} free below {facts.root}"
+    return (
+        ("disk", "ok", detail, "")
+        if free >= LEAST_FREE * 2**30
+        else ("disk", "missing", detail, "free 2 GiB")
+    )
 
 
 def _gpu(facts: HostFacts) -> Row:
@@ -115,10 +119,10 @@ def _driver(facts: HostFacts) -> list[Row]:
     if best is None or can_use_gpus(facts, best):
         return []
     if is_driver_too_old(facts, best):
-        seen = f"it runs CUDA {facts.cuda_driver}; torch {best.torch} is built for CUDA {best.cuda}"
-        return [("driver", "missing", seen, "a newer NVIDIA driver, or an older torch")]
-    seen = f"torch {best.torch} in {best.path} is built without CUDA"
-    return [("driver", "warning", seen, "install the CUDA build of torch")]
+        detail = f"it runs CUDA {facts.cuda_driver}; torch {best.torch} is built for CUDA {best.cuda}"
+        return [("driver", "missing", detail, "a newer NVIDIA driver, or an older torch")]
+    detail = f"torch {best.torch} in {best.path} is built without CUDA"
+    return [("driver", "warning", detail, "install the CUDA build of torch")]
 
 
 def _logout(facts: HostFacts) -> list[Row]:

@@ -8,7 +8,7 @@ from orchestrator import registry
 from orchestrator.commands import config, download, rows
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources, need_positive
+from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources, require_positive
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.instances import connection, ensure, lifecycle, prices
 from orchestrator.instances import orphans as instance_orphans
@@ -87,8 +87,8 @@ def _host_keys(ctx: Context) -> list[dict[str, str]]:
 
 def up(ctx: Context, name: str, ec2: Ec2, gpus: int, limits: Limits, ingress: Ingress, dry_run: bool) -> int:
     """Launches an instance for several runs, which only `hosts down` and its own deadline end."""
-    need_positive("--max-hours", limits.max_hours)
-    need_positive("--budget", limits.budget_usd)
+    require_positive("--max-hours", limits.max_hours)
+    require_positive("--budget", limits.budget_usd)
     account, region = Account(ctx), config.load(ctx)["region"].value
     job = JobSpec(name=name, resources=Resources(gpus=gpus, ec2=ec2), limits=limits)
     offer = quote(job, region, ctx.now(), ctx.who, 0)
@@ -103,7 +103,7 @@ def up(ctx: Context, name: str, ec2: Ec2, gpus: int, limits: Limits, ingress: In
 
 def extend(ctx: Context, word: str, hours: float) -> int:
     """Moves the deadline; on the instance first, which enforces it."""
-    need_positive("--hours", hours)
+    require_positive("--hours", hours)
     account = Account(ctx)
     with registry.target(ctx, config.load(ctx), word).connect() as host:
         instance = require_instance(account, host.label)

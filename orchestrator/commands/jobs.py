@@ -68,18 +68,18 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
     folders = _data_folders(ctx, file, base, data)
     # Of a fetched run its best checkpoint is meant, not its log.
     folders |= {name: verify.resolve(folders[name]) for name in options if name in folders}
-    given = {item.partition("=")[0] for item in data}
+    replaced = {item.partition("=")[0] for item in data}
     on_host = {
         key: place.removeprefix(HOST)
         for key, place in file.spec.data.items()
-        if place.startswith(HOST) and key not in given
+        if place.startswith(HOST) and key not in replaced
     }
     missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
-    wanted = _requirements(file, base)
-    return Job(file, base, ours, folders, on_host, missing, wanted, checked.packages)
+    requirements = _requirements(file, base)
+    return Job(file, base, ours, folders, on_host, missing, requirements, checked.packages)
 
 
-def need_data(job: Job) -> None:
+def require_data(job: Job) -> None:
     """Three lines that name what is missing; exit 2."""
     if not job.missing:
         return
@@ -148,10 +148,10 @@ def _check_name(file: JobFile, name: str | None) -> None:
 
 def _check_trainer(file: JobFile) -> None:
     if file.spec.trainer is not None:
-        must_be_trainer(file.spec.trainer, f"{file.where('trainer')}: ")
+        require_trainer(file.spec.trainer, f"{file.where('trainer')}: ")
 
 
-def must_be_trainer(name: str, where: str = "") -> None:
+def require_trainer(name: str, where: str = "") -> None:
     """UsageError with a guess for a name that is no trainer of ours."""
     known = package.trainer_names()
     if name not in known:
@@ -160,9 +160,9 @@ def must_be_trainer(name: str, where: str = "") -> None:
         raise UsageError(f"{where}unknown trainer {name!r}", guess)
 
 
-def _data_folders(ctx: Context, file: JobFile, base: Path, given: list[str]) -> dict[str, Path]:
+def _data_folders(ctx: Context, file: JobFile, base: Path, options: list[str]) -> dict[str, Path]:
     places = {name: base / ctx.expand(place.removeprefix(HOST)) for name, place in file.spec.data.items()}
-    for item in given:
+    for item in options:
         name, equals, path = item.partition("=")
         if not equals:
             places = {key: ctx.path(item) / key for key in places}

@@ -145,7 +145,7 @@ def _from_cache(
 def _cached(store: Store, label: str) -> HostReport:
     """The last facts of a host, and when it was asked."""
     facts = tuple(run.facts for run in store.runs().values() if run.target == label)
-    return HostReport(label, facts, asked=store.targets().get(label))
+    return HostReport(label, facts, read_at=store.targets().get(label))
 
 
 def _only(hosts: list[HostReport], word: str, now: float) -> HostReport:

@@ -1,38 +1,38 @@
-"""`gpujob prepare`, `evaluate`, `predict`, `export`: the trainer's own, by a Python that has PyTorch."""
+"""`gpujob prepare`, `evaluate`, `predict`, `export`: run by the trainer, with a Python that has PyTorch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from orchestrator import process
 from orchestrator.commands import jobs, preflight, verify
 from orchestrator.context import Context
-from orchestrator.core import hostfacts, interpreters, report
+from orchestrator.core import decode, hostfacts, interpreters, report
+from orchestrator.core.results import Check, Evaluation, Export, Prediction
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
 from orchestrator.targets.local import pythons
 from orchestrator.view import findings, results
 from orchestrator.view.console import columns, harmless
 
+Line = dict[str, Any]
+"""JSON of a trainer, which --json prints as it is."""
+
 
 def prepare(ctx: Context, word: str, words: list[str]) -> int:
-    """Passes `words` on (--sample DIR and the like); progress on stderr, what was made on stdout."""
+    """Passes `words` on (--sample DIR and the like); progress on stderr, the result on stdout."""
     if word.startswith("-"):
         raise UsageError(f"the trainer comes before {word}", "", "gpujob prepare TRAINER --sample DIR")
-    jobs.must_be_trainer(word)
-    said = _call(ctx, ["prepare", word, *words])
-    for line in said:
-        _say(ctx, line, results.line)
+    jobs.require_trainer(word)
+    for line in _call(ctx, ["prepare", word, *words]):
+        _print(ctx, line, results.prepared(line))
         prepared = report.parse(line)
         if prepared and prepared.data and not ctx.json:
             findings.print_report(ctx, prepared, cached=False)
     if not ctx.json:
-        ctx.talk(
-            f"next: gpujob check {word} --data DIR, gpujob deploy {word} --data DIR (the folder just made)"
-        )
+        ctx.talk(f"next: gpujob check {word} --data DIR, gpujob deploy {word} --data DIR (with that folder)")
     return 0
 
 
@@ -41,48 +41,51 @@ def list_checks(ctx: Context, trainer: str) -> int:
     rows = []
     for line in _call(ctx, ["check", "--list", trainer], _python(ctx, required=False)):
         if "message" in line:
-            ctx.warn(line["message"])
+            ctx.warn(str(line["message"]))
         elif ctx.json:
             ctx.answer(line)
-        else:
-            rows.append([line["code"], line["tier"], line["line"]])
+        elif check := decode.struct(line, Check):
+            rows.append([check.code, check.tier, check.line])
     for text in columns(rows):
         ctx.out(harmless(text))
     return 0
 
 
 def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
-    """The checkpoint on data of the user's: one JSON object, or a table of it."""
+    """The checkpoint on the user's data: one JSON object, or tables."""
     folder = _checkpoint(ctx, place)
     if not data:
         raise UsageError("evaluate needs data", "", f"gpujob evaluate {place} --data NAME=PATH")
     words = ["evaluate", folder, *[word for item in data for word in ("--data", _absolute(ctx, item))]]
     for line in _call(ctx, [*words, "--split", split]):
-        if "warning" in line:
-            ctx.warn(f"warning: {line['warning']}")
-        _say(ctx, line, results.evaluation)
+        result = decode.struct(line, Evaluation) or Evaluation()
+        if result.warning:
+            ctx.warn(f"warning: {result.warning}")
+        _print(ctx, line, results.evaluation(result))
     return 0
 
 
 def predict(ctx: Context, place: str, files: list[str]) -> int:
     """One line a file; 1 when a file could not be used."""
-    folder, bad = _checkpoint(ctx, place), 0
+    folder, failures = _checkpoint(ctx, place), 0
     absent = [file for file in files if not ctx.path(file).exists()]
     if absent:
-        raise NotFound(f"there is no file {absent[0]}", "; ".join(absent[1:4]))
+        raise NotFound(f"there is no file {absent[0]}", "; ".join(absent[1:4]), "gpujob predict --help")
     for line in _call(ctx, ["predict", folder, *[str(ctx.path(f)) for f in files]], may_fail=True):
-        bad += "error" in line
-        _say(ctx, line, results.prediction)
-    return 1 if bad else 0
+        result = decode.struct(line, Prediction) or Prediction()
+        failures += result.error is not None
+        _print(ctx, line, results.prediction(result))
+    return 1 if failures else 0
 
 
 def export(ctx: Context, place: str, to: str | None) -> int:
-    """The program, and beside it what an application must know; says where they are."""
+    """The program and a file that describes its preprocessing; prints where they are."""
     folder = _checkpoint(ctx, place)
     manifest = verify.require_intact(Path(folder))
     target = str(ctx.path(to or f"exported/{manifest.trainer}-{manifest.step}"))
     for line in _call(ctx, ["export", folder, "--to", target]):
-        _say(ctx, line, lambda told: results.exported(told, ctx.short))
+        result = decode.struct(line, Export)
+        _print(ctx, line, results.exported(result, ctx.short) if result else results.prepared(line))
     return 0
 
 
@@ -95,12 +98,12 @@ def _checkpoint(ctx: Context, place: str) -> str:
     return str(folder)
 
 
-def _say(ctx: Context, line: dict[str, Any], shown: Callable[[dict[str, Any]], str]) -> None:
-    """An answer of the trainers', as JSON or for a person."""
+def _print(ctx: Context, line: Line, text: str) -> None:
+    """A line of the trainer: as JSON, or as `text`."""
     if ctx.json:
         ctx.answer(line)
     else:
-        ctx.out(shown(line))
+        ctx.out(text)
 
 
 def _absolute(ctx: Context, item: str) -> str:
@@ -109,36 +112,31 @@ def _absolute(ctx: Context, item: str) -> str:
     return f"{name}={ctx.path(path)}" if equals else str(ctx.path(item))
 
 
-def _call(
-    ctx: Context, words: list[str], python: str | None = None, may_fail: bool = False
-) -> list[dict[str, Any]]:
-    """The JSON lines that the trainer printed, progress apart."""
-    found: list[dict[str, Any]] = []
-    verb, progress = words[0], findings.Progress(ctx)
+def _call(ctx: Context, words: list[str], python: str | None = None, may_fail: bool = False) -> list[Line]:
+    """The JSON lines that the trainer printed, without its progress."""
+    lines: list[Line] = []
+    command, progress = words[0], findings.Progress(ctx)
+
+    def on_line(text: str) -> None:
+        progress.line(text)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = {"message": text}
+        if isinstance(value, dict) and value.get("event") != "progress":
+            lines.append(value)
+
     with progress:
         words = ["-C", str(ctx.cwd), *words]
-        done = process.trainers(python or _python(ctx), words, ctx.env, on_line=_taker(found, progress))
-    if done.code and not (may_fail and found):
+        done = process.trainers(python or _python(ctx), words, ctx.env, on_line=on_line)
+    if done.code and not (may_fail and lines):
         why = jobs.last_line(done.err)
         if done.code == Exit.USAGE:
-            raise UsageError(why, "", f"gpujob {verb} --help")
+            raise UsageError(why, "", f"gpujob {command} --help")
         if done.code == preflight.NO_USABLE_DATA:
-            raise GpujobError(f"the data gives nothing to {verb}", why)
-        raise GpujobError(f"{verb} failed: {why}", _why(done.code), "gpujob doctor")
-    return found
-
-
-def _taker(found: list[dict[str, Any]], progress: findings.Progress) -> Callable[[str], None]:
-    def take(line: str) -> None:
-        progress.line(line)
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = {"message": line}
-        if isinstance(value, dict) and value.get("event") != "progress":
-            found.append(value)
-
-    return take
+            raise GpujobError(f"{command} can use none of the data", why)
+        raise GpujobError(f"{command} failed: {why}", _signal(done.code), "gpujob doctor")
+    return lines
 
 
 def _python(ctx: Context, required: bool = True) -> str:
@@ -154,5 +152,5 @@ def _python(ctx: Context, required: bool = True) -> str:
     )
 
 
-def _why(code: int) -> str:
+def _signal(code: int) -> str:
     return f"killed by signal {-code if code < 0 else code - 128}" if code < 0 or code > 128 else ""

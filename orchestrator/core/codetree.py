@@ -45,13 +45,13 @@ def tree(entries: Iterable[Entry]) -> Tree:
 
 def refusals(of: Tree) -> list[str]:
     """What cannot be sent, each by name: links that leave the tree, and files over 100 MiB."""
-    found = []
+    refused = []
     for entry in of.entries:
         if entry.kind == "link" and leaves(entry.path, entry.target):
-            found.append(f"{entry.path} is a link that leaves the folder ({entry.target})")
+            refused.append(f"{entry.path} is a link that leaves the folder ({entry.target})")
         elif entry.size > LARGEST:
-            found.append(f"{entry.path} has {entry.size >> 20} MiB; name it under data: instead")
-    return found
+            refused.append(f"{entry.path} has {entry.size >> 20} MiB; name it under data: instead")
+    return refused
 
 
 def leaves(path: str, target: str) -> bool:

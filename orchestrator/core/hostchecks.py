@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orchestrator.core.hostfacts import GpuProcess, HostFacts
+from orchestrator.core.hostfacts import DataCopy, GpuProcess, HostFacts
 from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError
@@ -84,8 +84,8 @@ def require_space(inputs: PlanInputs, facts: HostFacts) -> None:
     for data in inputs.data:
         copy = facts.uploads.get(data.name)
         if data.upload and not (copy and copy.present):
-            bytes_there, files_there = (copy.bytes, copy.files) if copy else (0, 0)
-            missing = max(0, data.bytes - bytes_there), max(0, data.files - files_there)
+            present = copy or DataCopy()
+            missing = max(0, data.bytes - present.bytes), max(0, data.files - present.files)
             needs.append(_Need(f"data {data.name}", *missing))
     _require(facts, [*needs, _run(inputs.job)])
 

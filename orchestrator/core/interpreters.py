@@ -13,7 +13,7 @@ from orchestrator.core.layout import Layout
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError
 
-BESIDE_TORCH = ("numpy", "safetensors")  # small: what an environment over the host's torch may add
+SMALL_PACKAGES = ("numpy", "safetensors")  # small: what an environment over the host's torch may add
 _TORCH = re.compile(r"^\s*torch\s*($|[=<>!~;@\[#,])", re.MULTILINE)
 
 
@@ -52,7 +52,7 @@ def has_torch(python: PythonFacts, packages: Sequence[str] = ()) -> bool:
 
 def missing_packages(python: PythonFacts, packages: Sequence[str] = ()) -> list[str]:
     """What the trainers (and, by `packages`, one of them) import besides torch and this does not have."""
-    return [name for name in (*BESIDE_TORCH, *packages) if not python.packages.get(name)]
+    return [name for name in (*SMALL_PACKAGES, *packages) if not python.packages.get(name)]
 
 
 def can_use_gpus(facts: HostFacts, python: PythonFacts) -> bool:
@@ -134,7 +134,7 @@ def _with_requirements(
         base = candidates[0]
         missing = missing_packages(base, packages) if job.trainer else []
         return _environment(facts, base, missing, requirements, keep=f"torch=={base.torch}")
-    imports = [*BESIDE_TORCH, *packages] if job.trainer else []
+    imports = [*SMALL_PACKAGES, *packages] if job.trainer else []
     return _environment(facts, facts.pythons[0], imports, requirements, isolated=True)
 
 

@@ -29,9 +29,9 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class DataReport(msgspec.Struct, frozen=True):
-    """Samples, by number `found` and `used`."""
+    """Numbers of samples."""
 
-    found: int = 0
+    samples: int = msgspec.field(default=0, name="found")
     used: int = 0
     refused: tuple[RefusedFile, ...] = ()
     tables: tuple[Table, ...] = ()

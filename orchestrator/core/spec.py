@@ -111,9 +111,9 @@ def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None
     lines = dict(document.lines)
     for key, value in overrides or []:
         _set(document.value, key, value, lines)
-    found = JobFile(JobSpec(name=""), source, lines)
-    _refuse_unknown(document.value, JobSpec, (), found)
-    return msgspec.structs.replace(found, spec=_checked(_convert(document.value, found), found))
+    job = JobFile(JobSpec(name=""), source, lines)
+    _refuse_unknown(document.value, JobSpec, (), job)
+    return msgspec.structs.replace(job, spec=_checked(_convert(document.value, job), job))
 
 
 def json_schema() -> dict[str, Any]:
@@ -256,7 +256,7 @@ def is_positive(value: float | None) -> bool:
     return value is None or (math.isfinite(value) and value > 0)
 
 
-def need_positive(flag: str, value: float | None) -> None:
+def require_positive(flag: str, value: float | None) -> None:
     """UsageError for a flag that is not above 0."""
     if not is_positive(value):
         raise UsageError(f"{flag} {value:g}: it must be above 0")

@@ -60,12 +60,12 @@ def listing(at: Sequence[str]) -> list[str]:
 
 def parse_listing(text: str) -> list[Session]:
     """Sessions of `listing`; lines that are none (a message of tmux) are skipped."""
-    found = []
+    sessions = []
     for line in text.splitlines():
         parts = line.split("\t")
         if len(parts) == 4 and all(part.isdigit() for part in parts[1:]):
-            found.append(Session(parts[0], int(parts[1]), int(parts[2]), int(parts[3])))
-    return found
+            sessions.append(Session(parts[0], int(parts[1]), int(parts[2]), int(parts[3])))
+    return sessions
 
 
 def parse_version(text: str) -> tuple[int, int] | None:

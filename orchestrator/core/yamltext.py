@@ -84,12 +84,12 @@ def _value(loader: Any, node: yaml.Node, path: Path, lines: dict[Path, int]) -> 
 
 
 def _mapping(loader: Any, node: yaml.MappingNode, path: Path, lines: dict[Path, int]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
-        if key in found:
+        if key in values:
             raise YamlError(line, f"the key {key!r} stands twice")
         at = (*path, key)
         lines[at] = line
-        found[key] = _value(loader, value_node, at, lines)
-    return found
+        values[key] = _value(loader, value_node, at, lines)
+    return values

@@ -58,11 +58,11 @@ def width(env: Mapping[str, str], stream: TextIO) -> int:
 
 def harmless(text: str) -> str:
     """Text of a host for a terminal: control sequences other than colour are taken out."""
-    return _CONTROL.sub(lambda found: found["colour"] or "", text)
+    return _CONTROL.sub(lambda match: match["colour"] or "", text)
 
 
-def whole_until(text: str) -> int:
-    """Where `text` may be cut so that no escape sequence is cut: before one that is not finished yet."""
+def complete_length(text: str) -> int:
+    """The length of `text` without an escape sequence at its end that is not finished yet."""
     at = max(text.rfind("\x1b"), text.rfind("\x9b"))
     start = at if at < 0 else _opening(text, at)
     if start < 0 or len(text) - start > _LONGEST_SEQUENCE or _COMPLETE.match(text, start):

@@ -79,7 +79,7 @@ def print_report(ctx: Context, report: CheckReport, cached: bool) -> None:
 
 def summary(report: CheckReport, cached: bool) -> str:
     data = report.data
-    samples = f", {data.used} of {data.found} samples used" if data else ""
+    samples = f", {data.used} of {data.samples} samples used" if data else ""
     when = "cached report" if cached else f"{report.seconds:.1f} s"
     errors = len(report.errors)
     return f"{len(report.checked)} checks{samples}: {f'{errors} error(s)' if errors else 'passed'} ({when})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import TextIO
 
-from orchestrator.view.console import harmless, whole_until
+from orchestrator.view.console import complete_length, harmless
 
 
 class Writer:
@@ -37,7 +37,7 @@ class Writer:
 
     def _show(self, text: str) -> None:
         text = self._waiting + text
-        cut = whole_until(text)
+        cut = complete_length(text)
         self._waiting = text[cut:]
         self._out.write(harmless(text[:cut]))
         self._out.flush()

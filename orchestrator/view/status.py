@@ -67,14 +67,14 @@ class RunReport:
 class HostReport:
     """A host and its runs; `reports` are those that are shown. `machine`: None where only the cache answers.
 
-    `asked`: when the cached facts were read. `unreachable`: why the host does not answer. `instance`: what is
-    known of an EC2 instance.
+    `read_at`: when the cached facts were read. `unreachable`: why the host does not answer. `instance`: its
+    row where it is an EC2 instance.
     """
 
     target: str
     runs: tuple[RunFacts, ...]
     machine: Machine | None = None
-    asked: float | None = None
+    read_at: float | None = None
     unreachable: str | None = None
     instance: InstanceRow | None = None
     reports: tuple[RunReport, ...] = ()
@@ -119,7 +119,7 @@ def host_json(host: HostReport) -> dict[str, Any]:
     return {
         "target": host.target,
         **{name: machine.get(name) for name in ("hostname", "gpus", "disk", "memory")},
-        "asked": host.asked,
+        "asked": host.read_at,
         "unreachable": host.unreachable,
         "box": host.instance.as_dict() if host.instance else None,
     }
@@ -161,8 +161,8 @@ def _print_source(ctx: Context, host: HostReport) -> None:
         ctx.talk(f"{host.target} has ended; these are its last known facts")
     elif host.unreachable:
         ctx.talk(f"{host.target} does not answer ({host.unreachable}); these facts are from the cache")
-    if host.asked:
-        ctx.talk(f"cached {duration(ctx.now() - host.asked)} ago")
+    if host.read_at:
+        ctx.talk(f"cached {duration(ctx.now() - host.read_at)} ago")
 
 
 def _row(report: RunReport, now: float) -> list[str]:

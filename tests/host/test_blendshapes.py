@@ -34,7 +34,7 @@ def test_from_made_up_faces_to_an_exported_program(client: Client) -> None:
     assert set(json.loads(said[0])["probabilities"]) == {"happy", "sad", "neutral"}
     table = done(client.run("evaluate", home, "--data", "faces")).out
     assert "logistic regression" in table
-    assert "most surely wrong" in table
+    assert "most confidently wrong" in table
     done(client.run("export", home))
     written = client.project / "exported" / f"blendshapes-{run['checkpoints']['best']}"
     told = json.loads((written / "preprocessing.json").read_text())

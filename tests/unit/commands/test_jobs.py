@@ -59,7 +59,7 @@ def test_data_of_our_own_jobs_is_looked_for_below_the_current_folder(client: Cli
     job = load(client, "facenet-lstm")
     assert all(path.is_relative_to(client.project) for path in job.data.values())
     with pytest.raises(UsageError) as caught:
-        jobs.need_data(job)
+        jobs.require_data(job)
     assert caught.value.exit_code == 2
     assert "gpujob prepare facenet-lstm --sample" in caught.value.next_step
 
@@ -67,7 +67,7 @@ def test_data_of_our_own_jobs_is_looked_for_below_the_current_folder(client: Cli
 def test_missing_data_is_named_with_the_line_of_the_job_file(client: Client) -> None:
     client.write("mine.yaml", COMMAND)
     with pytest.raises(UsageError, match=r"mine\.yaml:3: data\.a"):
-        jobs.need_data(load(client, "mine"))
+        jobs.require_data(load(client, "mine"))
 
 
 def test_an_unknown_trainer_is_guessed_at_with_its_line(client: Client) -> None:
