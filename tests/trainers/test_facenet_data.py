@@ -214,7 +214,7 @@ def test_a_data_folder_may_stand_behind_a_link(sample, tmp_path):
     assert listing(tmp_path / "link").count == 251
 
 
-def test_linked_folders_are_entered_and_counted_as_they_are_sent_and_a_link_that_leads_back_ends(tmp_path):
+def test_linked_folders_are_counted_as_they_are_sent_and_loops_end(tmp_path):
     names(tmp_path / "disk2", "1001_DFA_ANG_XX")
     names(tmp_path / "data", "1002_DFA_ANG_XX")
     (tmp_path / "data" / "more").symlink_to(tmp_path / "disk2")

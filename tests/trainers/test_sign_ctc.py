@@ -112,7 +112,7 @@ def test_a_flat_start_lays_glosses_evenly_with_blanks_between():
     assert table[2].tolist() == [0] * 12
 
 
-def test_the_loss_of_a_flat_start_is_the_mean_over_valid_frames_times_the_glosses():
+def test_a_flat_start_loses_the_mean_over_valid_frames_times_the_glosses():
     lengths, targets = torch.tensor([10, 5]), [[3, 4], [2]]
     said = ctc.flat_losses(uniform(2), lengths, targets)
     assert said.tolist() == pytest.approx([2 * math.log(9), math.log(9)])

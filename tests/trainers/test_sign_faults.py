@@ -52,7 +52,7 @@ def test_columns_of_another_order_than_declared_are_refused(signs, tmp_path):
     assert found_by_inspection(signs, tmp_path, layout="pose-face-hands") == set()
 
 
-def test_a_layout_file_is_believed_over_the_default_and_never_against_the_option(copy, tmp_path):
+def test_a_layout_file_overrides_the_default_but_never_the_option(copy, tmp_path):
     (copy / "phoenix" / "layout.json").write_text(json.dumps(Layout.named("pose-hands-face").as_dict()))
     assert found_by_inspection(copy, tmp_path) == {"schema.layout"}
     with pytest.raises(DataUnusable, match="the option layout says pose-face-hands"):

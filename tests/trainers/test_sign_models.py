@@ -30,7 +30,7 @@ def test_the_teacher_has_7_287_581_parameters_with_1117_words():
     assert count(I3DTeacher("teacher-7.29m", 1232, LAYOUT, 0.2)) == 7_287_581 + 115 * 513
 
 
-def test_the_drawn_student_has_most_of_its_parameters_in_one_encoder_and_the_bounded_one_has_not():
+def test_only_the_drawn_student_has_most_parameters_in_one_encoder():
     drawn, bounded = (Student(preset, 1232, LAYOUT, 0.3) for preset in ("drawn", "bounded"))
     assert (count(drawn), count(bounded)) == (14_471_131, 2_472_475)
     assert count(drawn.encoders["temporal"]) / count(drawn) == pytest.approx(0.869, abs=0.001)
@@ -84,9 +84,7 @@ class CollapsedTask(StudentTrainer):
         return Collapsed(self.config.preset, len(self.vocabulary), self.layout, self.config.dropout)
 
 
-def test_a_collapsed_student_is_caught_by_the_locality_probe_while_overfitting_one_batch_is_not(
-    signs, signs_cache, monkeypatch
-):
+def test_a_collapsed_student_fails_locality_although_it_overfits_a_batch(signs, signs_cache, monkeypatch):
     monkeypatch.setattr(ctc_checks, "OVERFIT_SAMPLES", 1)
     right = runs.opened("mobilenet-v3", signs, signs_cache)
     collapsed = CollapsedTask(right.config, right.data)
@@ -124,7 +122,7 @@ def test_frames_that_were_not_normalised_are_refused_by_the_models(task):
         task.build()(frames, batch.keys)
 
 
-def test_an_augmented_sentence_is_a_function_of_its_epoch_and_never_too_short_for_its_glosses(task):
+def test_augmentation_depends_on_the_epoch_and_leaves_enough_frames(task):
     for index in range(task.size("train")):
         first, again, later = (task.sample("train", epoch, index) for epoch in (1, 1, 2))
         assert np.array_equal(first.course.raw, again.course.raw)

@@ -131,9 +131,7 @@ def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache
     assert float(copies.loss(model, same).loss) == pytest.approx(0.0, abs=1e-3)
 
 
-def test_the_check_of_a_taught_student_with_a_flat_start_looks_at_what_comes_after_it(
-    taught, signs_cache, tmp_path
-):
+def test_checks_of_a_taught_student_look_beyond_its_flat_start(taught, signs_cache, tmp_path):
     task = runs.opened("mobilenet-v3", taught, signs_cache, flat_start=50)
     checks = {check.code: check for check in registry.checks("mobilenet-v3")}
     assert not {"distill", "temperature"} & task.config.read()
@@ -223,7 +221,7 @@ def standing(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
 
-def test_packed_data_is_only_read_and_its_statistics_are_found_in_the_cache(signs, tmp_path, monkeypatch):
+def test_packed_data_is_only_read_and_its_statistics_are_cached(signs, tmp_path, monkeypatch):
     data, work = tmp_path / "data", tmp_path / "work"
     pack.run({"phoenix": signs / "phoenix"}, data, 0, Silent())
     before = standing(data)

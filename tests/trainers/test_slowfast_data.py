@@ -220,7 +220,7 @@ def test_test_clips_reach_from_the_first_frame_to_the_last():
     assert (wanted[0][0], wanted[-1][-1]) == (0, 23)
 
 
-def test_a_draw_is_a_function_of_its_word_and_drops_frames_by_repeating_the_last_one():
+def test_a_draw_depends_on_its_word_and_repeats_the_frame_before_a_dropped():
     config = tiny(frames=16, drop_frames=0.5, reverse=0.0)
     first, again = clips.draw(config, 24, 9), clips.draw(config, 24, 9)
     assert (first.frames == again.frames).all()

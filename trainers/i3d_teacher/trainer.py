@@ -1,7 +1,5 @@
 """The teacher: modality fusion, 1-D Inception blocks, BiLSTM, CTC."""
 
-from typing import Any
-
 from trainers.i3d_teacher.config import Config
 from trainers.i3d_teacher.model import PARAMETERS, STRIDE, I3DTeacher
 from trainers.tasks.ctc_trainer import CTCTrainer
@@ -13,14 +11,9 @@ class TeacherTrainer(CTCTrainer):
     name = "i3d-teacher"
     options = Config
     stride = STRIDE
+    sizes = PARAMETERS
     config: Config
 
     def model(self) -> I3DTeacher:
         """The model of a preset."""
         return I3DTeacher(self.config.preset, len(self.vocabulary), self.layout, self.config.dropout)
-
-    @classmethod
-    def parameters(cls, config: Any, words: int) -> int:
-        """By PARAMETERS."""
-        fixed, each = PARAMETERS[config.preset]
-        return fixed + each * words

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 from torch.nn.functional import kl_div
@@ -39,6 +39,7 @@ class StudentTrainer(CTCTrainer):
     name = "mobilenet-v3"
     options = Config
     stride = 1
+    sizes = PARAMETERS
     config: Config
     teacher: Teacher | None = None
 
@@ -77,12 +78,6 @@ class StudentTrainer(CTCTrainer):
     def model(self) -> Student:
         """The model of a preset."""
         return Student(self.config.preset, len(self.vocabulary), self.layout, self.config.dropout)
-
-    @classmethod
-    def parameters(cls, config: Any, words: int) -> int:
-        """By PARAMETERS."""
-        fixed, each = PARAMETERS[config.preset]
-        return fixed + each * words
 
     def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """(B,) (1 - distill) CTC + distill * KL over the frames (Hinton et al. 2015), in nats.

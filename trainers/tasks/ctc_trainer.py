@@ -1,6 +1,5 @@
 """The base class of trainers that turn landmarks of signing into glosses by CTC."""
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ T = TypeVar("T", bound="CTCTrainer")
 
 
 class CTCTrainer(Trainer):
-    """A trainer gives `name`, `options`, `stride`, `model` and `parameters`.
+    """A trainer gives `name`, `options`, `stride`, `sizes` and `model`.
 
     Its model takes normalised Frames (B, T, 4887) and dropout keys (B,), and gives logits
     (B, ceil(T / stride), words). `model.backbone` of the same arguments is what its recurrent layer reads.
@@ -45,6 +44,9 @@ class CTCTrainer(Trainer):
     options: ClassVar[type[SignConfig]]
     stride: ClassVar[int]
     """Frames of one output frame."""
+
+    sizes: ClassVar[Mapping[str, tuple[int, int]]]
+    """Preset to the parameters that every vocabulary has, and those of each word."""
 
     config: SignConfig
     data: Data
@@ -130,9 +132,10 @@ class CTCTrainer(Trainer):
     # Model
 
     @classmethod
-    @abstractmethod
-    def parameters(cls, config: Any, words: int) -> int:
-        """How many parameters the model of these options has, by a table of its presets."""
+    def parameters(cls, preset: str, words: int) -> int:
+        """How many parameters the model of a preset has, by `sizes`."""
+        fixed, each = cls.sizes[preset]
+        return fixed + each * words
 
     @classmethod
     def out_lengths(cls, lengths: Tensor) -> Tensor:

@@ -143,7 +143,7 @@ def budget(trainer: Any) -> list[Finding]:
     """The model has the parameters of its preset; its largest layer is named."""
     sizes = {name: p.numel() for name, p in trainer.build().named_parameters()}
     total, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
-    expected = trainer.parameters(trainer.config, len(trainer.vocabulary))
+    expected = trainer.parameters(trainer.config.preset, len(trainer.vocabulary))
     fraction = sizes[largest] / total
     message = f"{total:,} parameters, {fraction:.0%} of them in {largest}"
     if total != expected:
