@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.rigs import needs
 from tests.rigs.torchpython import environment as torchpython
@@ -35,6 +36,10 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_guard)
+
+# Hypothesis fails a test whose inputs take long to draw: that is a limit on wall-clock time.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 FOLDER_MARKERS = {
     "unit": ("unit",),

@@ -18,16 +18,16 @@ _BLOCK = 1 << 18
 
 def main(words: list[str]) -> int:
     """ssh's exit code; its stdout from the mark on is printed, stdin and stderr are shared."""
-    ssh = subprocess.Popen(words, stdout=subprocess.PIPE)
-    assert ssh.stdout
-    source, out = ssh.stdout.fileno(), sys.stdout.fileno()
-    try:
-        _write(out, _read_to_mark(source))
-        while block := os.read(source, _BLOCK):
-            _write(out, block)
-    except BrokenPipeError:
-        ssh.kill()  # rsync has ended
-    return ssh.wait()
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as ssh:
+        assert ssh.stdout
+        source, out = ssh.stdout.fileno(), sys.stdout.fileno()
+        try:
+            _write(out, _read_to_mark(source))
+            while block := os.read(source, _BLOCK):
+                _write(out, block)
+        except BrokenPipeError:
+            ssh.kill()  # rsync has ended
+        return ssh.wait()
 
 
 def _read_to_mark(source: int) -> bytes:

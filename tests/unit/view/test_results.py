@@ -1,0 +1,60 @@
+"""Results of evaluate, predict, export and prepare, for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.view import results
+
+EVALUATION: dict[str, Any] = {
+    "values": {"accuracy": 0.75, "wer": None},
+    "baseline": {"name": "majority", "values": {"accuracy": 0.5}},
+    "drawn": "by actor",
+    "per_class": {"happy": {"recall": 0.5, "samples": 4}},
+    "classes": ["happy", "sad"],
+    "confusion": [[3, 1], [0, 4]],
+    "calibration": [{"said": 0.9, "right": 0.8, "count": 5}],
+    "wrong": [{"sample": "a.npz", "truth": "sad", "said": "happy", "share": 0.99}],
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ({"file": "a", "error": "no face"}, "a  refused: no face"),
+        ({"file": "a", "glosses": ["WETTER", "MORGEN"]}, "a  WETTER MORGEN"),
+        ({"file": "a", "glosses": []}, "a  (no gloss)"),
+        ({"file": "a", "label": "sad"}, "a  sad"),
+        (
+            {"file": "a", "label": "sad", "probabilities": {"sad": 0.931}, "truth": "happy"},
+            "a  sad 0.93  (labelled happy)",
+        ),
+    ],
+)
+def test_a_prediction_is_one_line(line: dict[str, Any], shown: str) -> None:
+    assert results.prediction(line) == shown
+
+
+def test_an_evaluation_has_a_block_for_each_part_that_was_measured() -> None:
+    blocks = results.evaluation(EVALUATION).split("\n\n")
+    assert [block.split()[0] for block in blocks] == ["model", "class", "truth", "said", "most"]
+    assert "0.7500" in blocks[0]
+    assert "0.5000" in blocks[0]
+    assert "wer" not in blocks[0]
+    assert "0.99" in blocks[4]
+    assert results.evaluation({}) == ""
+
+
+def test_an_export_names_both_files_and_the_largest_difference() -> None:
+    line = {"program": "/e/model.pt2", "preprocessing": "/e/preprocessing.json", "logits_off": 2e-7}
+    shown = results.exported(line, lambda path: Path(path).name)
+    assert shown.splitlines()[:2] == ["model.pt2", "preprocessing.json"]
+    assert "2.0e-07" in shown
+
+
+def test_a_line_of_prepare_is_its_message_or_its_fields() -> None:
+    assert results.line({"message": "reading"}) == "reading"
+    assert results.line({"v": 1, "written": "faces", "files": ["a", "b"]}) == "written faces  files 2"
