@@ -1,4 +1,4 @@
-"""What a command may touch: streams, environment, folders, clock. Injected; tests pass their own."""
+"""What a command uses of its surroundings: streams, environment, folders, clock. Tests pass their own."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Context:
 
     @property
     def who(self) -> str:
-        """The user and the machine, without its domain, which on a laptop changes with the network."""
+        """The user and the machine, without its domain, which may change with the network."""
         user = self.env.get("USER") or self.env.get("LOGNAME") or pwd.getpwuid(os.getuid()).pw_name
         return f"{user}@{socket.gethostname().partition('.')[0]}"
 
@@ -77,9 +77,9 @@ class Context:
         self.stdout.write(text + "\n")
         self.stdout.flush()
 
-    def answer(self, told: Mapping[str, Any]) -> None:
-        """One JSON object, all that a script gets on stdout. A number that JSON has not (NaN) is null."""
-        self.out(json.dumps({"schema_version": 1, **_countable(told)}, allow_nan=False))
+    def answer(self, content: Mapping[str, Any]) -> None:
+        """One JSON object, the only output on stdout with --json. NaN and infinity are null."""
+        self.out(json.dumps({"schema_version": 1, **_finite(content)}, allow_nan=False))
 
     def talk(self, text: str) -> None:
         """Progress and hints, on stderr; nothing with --quiet."""
@@ -114,11 +114,11 @@ class Context:
         return self.state_dir / "gpujob.log"
 
     def path(self, text: str) -> Path:
-        """A path as typed: ~ and relative ones are resolved here."""
+        """A path as typed, with ~ and relative paths resolved."""
         return self.cwd / Path(self.expand(text))
 
     def short(self, path: Path) -> str:
-        """A path as a person would type it here."""
+        """A path as a person would type it in the current folder."""
         return str(path.relative_to(self.cwd) if path.is_relative_to(self.cwd) else path)
 
     def expand(self, text: str) -> str:
@@ -127,7 +127,7 @@ class Context:
         return text
 
     def confirm(self, what: str) -> None:
-        """Asks, default no; raises unless agreed. Without a terminal nobody can be asked."""
+        """Asks, default no; raises unless the user agrees, or if there is no terminal to ask on."""
         if self.yes:
             return
         if self.json or not (self.stdin.isatty() and self.stderr.isatty()):
@@ -138,18 +138,18 @@ class Context:
             raise UsageError("nothing was changed", "the answer was no")
 
 
-def _countable(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _countable(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_countable(item) for item in value]
+        return [_finite(item) for item in value]
     return value
 
 
 def from_process() -> Context:
-    """The context of this very process."""
+    """The context of this process."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(

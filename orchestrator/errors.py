@@ -1,4 +1,4 @@
-"""Every way a command can end badly: what failed, why, what to type next, and the exit code."""
+"""The errors of commands: what failed, why, the next command to type, and the exit code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class GpujobError(Exception):
 
 
 class UsageError(GpujobError):
-    """Wrong words on the command line, a bad job file, a missing data folder."""
+    """Wrong arguments, an invalid job file, or a missing data folder."""
 
     exit_code = Exit.USAGE
 
@@ -53,24 +53,24 @@ class NotFound(GpujobError):
 
 
 class AccessError(GpujobError):
-    """Credentials were not accepted, or the host is not the one on record."""
+    """Credentials were not accepted, or the host key is not the recorded one."""
 
     exit_code = Exit.ACCESS
 
 
 class Unreachable(GpujobError):
-    """The host, or the helper on it, did not answer. Says nothing of the run."""
+    """The host, or the helper on it, did not answer. The state of its runs is unknown."""
 
     exit_code = Exit.UNREACHABLE
 
 
 class JobFailed(GpujobError):
-    """The tool did its part; the run itself ended badly."""
+    """gpujob did its part; the run itself failed."""
 
     exit_code = Exit.JOB_FAILED
 
 
 class WantsYes(GpujobError):
-    """It costs or destroys, nobody can be asked, and `--yes` was not given."""
+    """The command costs money or deletes data, there is no terminal to ask on, and no `--yes`."""
 
     exit_code = Exit.WANTS_YES

@@ -48,8 +48,8 @@ def lock(path: Path, wait: bool = True) -> Iterator[bool]:
 
     Yields True once the lock is held; with `wait=False` it yields False if another process holds it.
     """
-    with files.lock(str(path), wait) as is_held:
-        yield is_held
+    with files.lock(str(path), wait) as is_locked:
+        yield is_locked
 
 
 def read_text(path: Path, shown: str) -> str:
