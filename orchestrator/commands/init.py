@@ -1,4 +1,4 @@
-"""`gpujob init [SCRIPT]`: a commented job file for a script of the user's own."""
+"""`gpujob init [SCRIPT]`: writes a commented job file for the user's own script."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _RUNNERS = {".py": "python", ".sh": "bash"}
 
 
 def init(ctx: Context, script: str | None) -> int:
-    """Writes NAME.yaml beside where it is typed; an existing file is never replaced."""
+    """Writes NAME.yaml to the current folder; never replaces a file."""
     script = script or "train.py"
     path = ctx.path(script)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-_")[:40] or "job"
     target = ctx.cwd / f"{name}.yaml"
     if target.exists():
         raise UsageError(
-            f"{target.name} is here already",
-            "nothing was written",
+            f"{target.name} exists already",
+            "it is not replaced",
             f"gpujob deploy {name} --dry-run",
         )
     text = (package.folder("templates") / "job.yaml").read_text("utf-8")
@@ -33,6 +33,6 @@ def init(ctx: Context, script: str | None) -> int:
     target.write_text(text, "utf-8")
     ctx.out(target.name)
     if not path.exists():
-        ctx.talk(f"there is no {script} here yet; change `command` in {target.name} to what trains")
+        ctx.talk(f"{script} does not exist yet; set `command` in {target.name} to your training command")
     ctx.talk(f"next: gpujob deploy {name} --dry-run")
     return 0

@@ -117,7 +117,7 @@ def _find(ctx: Context, word: str) -> tuple[Path, bool]:
     if "/" in word or word.endswith((".yaml", ".yml")):
         path = ctx.path(word)
         if not path.is_file():
-            raise UsageError(f"there is no job file {word}", "", "gpujob init writes one")
+            raise UsageError(f"there is no job file {word}", "", "gpujob init SCRIPT, which writes one")
         return path, _same(path, shipped / path.name)
     for path in (ctx.cwd / f"{word}.yaml", ctx.cwd / "jobs" / f"{word}.yaml"):
         if path.is_file():
@@ -126,8 +126,9 @@ def _find(ctx: Context, word: str) -> tuple[Path, bool]:
         return shipped / f"{word}.yaml", True
     ours = sorted(path.stem for path in shipped.glob("*.yaml"))
     close = difflib.get_close_matches(word, ours, n=1)
-    guess = f"did you mean {close[0]!r}?" if close else f"jobs that come with gpujob: {', '.join(ours)}"
-    raise UsageError(f"there is no job {word!r}", f"no ./{word}.yaml, no ./jobs/{word}.yaml; {guess}")
+    guess = f"did you mean {close[0]!r}?" if close else f"included jobs: {', '.join(ours)}"
+    why = f"neither ./{word}.yaml nor ./jobs/{word}.yaml exists; {guess}"
+    raise UsageError(f"there is no job {word!r}", why, "gpujob init SCRIPT, which writes a job file")
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -93,7 +93,7 @@ def _checkpoint(ctx: Context, place: str) -> str:
     """A verified checkpoint: the folder itself, or the best of the fetched run in it."""
     folder = verify.resolve(ctx.path(place))
     if not (folder / verify.MANIFEST).is_file():
-        raise NotFound(f"{place} is no checkpoint", "there is no manifest.json in it", "gpujob fetch")
+        raise NotFound(f"{place} is not a checkpoint", "it contains no manifest.json", "gpujob fetch")
     verify.require_intact(folder)
     return str(folder)
 

@@ -40,7 +40,7 @@ def verify(ctx: Context, place: str) -> int:
     path = ctx.path(place)
     folders = checkpoints_below(resolve(path) if path.is_file() else path)
     if not folders:
-        raise NotFound(f"{place} holds no checkpoint", "there is no manifest.json in it", "gpujob fetch")
+        raise NotFound(f"{place} is not a checkpoint", "it contains no manifest.json", "gpujob fetch")
     manifests = [(ctx.short(folder), require_intact(folder)) for folder in folders]
     if ctx.json:
         ctx.answer({"checkpoints": [_as_json(shown, manifest) for shown, manifest in manifests]})

@@ -15,10 +15,10 @@ DEFAULTS = {
     "region": "us-east-1",
 }
 ABOUT = {
-    "target": "where runs go when --on is not given",
-    "root": "the folder of runs on this machine",
-    "fetch_dir": "where fetched runs land",
-    "region": "where boxes are launched unless the job names regions",
+    "target": "the target to use without --on",
+    "root": "folder of the runs on this machine",
+    "fetch_dir": "folder that fetch writes to",
+    "region": "AWS region for instances, unless the job names regions",
 }
 ENVIRONMENT = {f"GPUJOB_{key.upper()}": key for key in DEFAULTS}
 OF_AWS = {"AWS_REGION": "region", "AWS_DEFAULT_REGION": "region"}

@@ -80,9 +80,9 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
         (["status", "nosuch"], 3, "there is no run here"),
         (["monitor", "--stream", "--attach"], 2, "exclude each other"),
         (["fetch", "--which", "worst"], 2, "best, last or all"),
-        (["verify", "nowhere"], 3, "holds no checkpoint"),
+        (["verify", "nowhere"], 3, "is not a checkpoint"),
         (["prepare", "nosuch"], 2, "unknown trainer"),
-        (["predict", "nowhere", "x"], 3, "is no checkpoint"),
+        (["predict", "nowhere", "x"], 3, "is not a checkpoint"),
     ],
 )
 def test_an_error_is_told_in_a_line_with_its_exit_code(
