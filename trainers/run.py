@@ -156,7 +156,7 @@ def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Tra
 def _report(findings: list[Finding], events: Events, talk: bool) -> None:
     for f in findings:
         action = "refused" if f.severity == "error" else "continues"
-        events("health", rule=f.code, severity=f.severity, seen=f.message, action=action)
+        events("health", rule=f.code, severity=f.severity, message=f.message, action=action)
         if talk:
             say(f"{f.severity}: {f.code}: {textwrap.shorten(f.message, 160, placeholder=' …')}")
     if health.has_error(findings):

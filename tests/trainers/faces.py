@@ -54,7 +54,9 @@ def check(
 
 def told(report: Mapping[str, Any], code: str) -> str:
     """What was seen by a rule that found an error or a warning."""
-    return "; ".join(f["seen"] for f in report["findings"] if f["code"] == code and f["severity"] != "info")
+    return "; ".join(
+        f["message"] for f in report["findings"] if f["code"] == code and f["severity"] != "info"
+    )
 
 
 def train(run: Path, folder: Path, **config: object) -> int:

@@ -226,7 +226,7 @@ def test_a_constant_answer_is_told_of_whatever_is_selected(select, folder, tmp_p
     TrainingLoop(trainer, tmp_path / "c", events, Group(torch.device("cpu")), talk=False).run()
     first = runs.events(tmp_path, "health")[0]
     assert first["rule"] == "plateau.baseline"
-    assert first["seen"] == "balanced accuracy 0.333 after 6 epochs; one constant answer gets 0.333"
+    assert first["message"] == "balanced accuracy 0.333 after 6 epochs; one constant answer gets 0.333"
 
 
 def test_the_baseline_is_the_minimum_of_its_loss(folder):

@@ -32,7 +32,7 @@ def test_a_key_of_another_name_leaves_no_sample_and_names_the_keys_there_are(cop
     report, code = check(request_of(copy))
     assert code == 65
     (finding,) = [f for f in report["findings"] if f["code"] == "labels.nonempty"]
-    assert "has no key video_features" in finding["seen"]
+    assert "has no key video_features" in finding["message"]
     whys = [r["why"] for r in report["data"]["refused"] if "no key" in r["why"]]
     assert len(whys) == 5
     assert "it holds features, timestamps" in whys[0]
@@ -56,7 +56,7 @@ def test_a_file_that_the_system_cannot_give_ends_the_check_by_name(copy, request
     assert code == 65
     (finding,) = report["findings"]
     assert finding["code"] == "files.read"
-    assert finding["seen"] == f"{path} could not be read: Input/output error"
+    assert finding["message"] == f"{path} could not be read: Input/output error"
 
 
 def test_unreadable_files_beyond_the_budget_are_refused_by_name(copy, request_of):
@@ -121,7 +121,7 @@ def test_twins_of_one_take_on_both_sides_are_caught(copy, request_of, monkeypatc
         change(twin, lambda a: {**a, "video_path": np.array("")})
     monkeypatch.setattr(recordings, "split_records", split_at_random)
     report, _ = check(request_of(copy, tier="files", twins="both"))
-    seen = [f["seen"] for f in report["findings"] if f["code"] == "split.groups"]
+    seen = [f["message"] for f in report["findings"] if f["code"] == "split.groups"]
     assert any("takes" in text for text in seen)
 
 

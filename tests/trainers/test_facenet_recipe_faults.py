@@ -56,7 +56,7 @@ def test_a_second_normalisation_raises_and_is_caught(sample, cache, request_of):
 
     report, _ = check(request_of(sample, work=cache), Twice)
     (finding,) = [f for f in report["findings"] if f["code"] == "norm.once"]
-    assert "NormalisedTwice" in finding["seen"]
+    assert "NormalisedTwice" in finding["message"]
 
 
 def test_a_second_normalisation_by_hand_is_caught_by_its_scale(sample, cache, request_of):

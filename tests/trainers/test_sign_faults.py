@@ -27,8 +27,8 @@ def healthy(signs: Path, signs_cache: Path) -> dict:
 def test_the_healthy_sample_passes_and_its_broken_files_are_named(healthy):
     assert runs.errors(healthy) == set()
     assert healthy["skipped"] == []
-    assert runs.of(healthy, "schema.keys")["seen"].startswith("1 of 49 sentences are not used")
-    assert "HOCHWASSER" in runs.of(healthy, "vocab.oov")["seen"]
+    assert runs.of(healthy, "schema.keys")["message"].startswith("1 of 49 sentences are not used")
+    assert "HOCHWASSER" in runs.of(healthy, "vocab.oov")["message"]
     assert {"collapse.locality", "ctc.ids", "len.exact", "metric.total"} <= set(healthy["checked"])
 
 

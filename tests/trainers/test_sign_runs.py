@@ -59,7 +59,7 @@ def test_a_model_that_diverges_ends_with_66_and_the_names_of_its_batch(name, sig
     run, options = tmp_path / "runs" / name, {**runs.TINY, "learning_rate": 1e25, "checkpoint_every": 1}
     assert trainer_runs.train_here(name, run, {"phoenix": signs / "phoenix"}, options) == 66
     (seen,) = [e for e in trainer_runs.events(run, "health") if e["severity"] == "error"]
-    assert (seen["rule"], seen["seen"].count("_heute_")) == ("finite", 8)
+    assert (seen["rule"], seen["message"].count("_heute_")) == ("finite", 8)
     (end,) = trainer_runs.events(run, "end")
     assert "the last good checkpoint is step 1" in end["message"]
     assert (run / "checkpoints" / "last").read_text() == "1\n"
@@ -237,7 +237,7 @@ def test_packed_data_that_was_damaged_is_not_told_to_be_removed(signs, tmp_path)
     features = tmp_path / "data" / "phoenix" / packed.RECORDS
     features.write_bytes(b"\1" * 4 + features.read_bytes()[4:])
     found = runs.of(runs.check("i3d-teacher", tmp_path / "data", tmp_path / "work"), "cache")
-    assert "1 sentences of" in found["seen"]
+    assert "1 sentences of" in found["message"]
     assert "remove" not in found["fix"]
 
 

@@ -169,7 +169,7 @@ def test_data_of_another_name_is_refused_by_every_command_with_the_names_it_want
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(request)))
     code, (*_, report) = call(capsys, "check", name)
     assert code != 0
-    assert report["findings"][0]["seen"] == "there is no data called `datta`"
+    assert report["findings"][0]["message"] == "there is no data called `datta`"
     assert runs.train_here(name, tmp_path / "runs" / "one", {"datta": tmp_path}, {}) == 64
     assert "there is no data called `datta`" in (tmp_path / "runs" / "one" / "log").read_text()
 

@@ -198,8 +198,8 @@ def test_a_loss_that_is_not_finite_ends_with_66_and_keeps_the_last_good_checkpoi
     assert engine_run.train("facenet-lstm") == 66
     (seen,) = [e for e in runs.events(here, "health") if e["severity"] == "error"]
     assert seen["rule"] == "finite"
-    assert "loss nan" in seen["seen"]
-    assert seen["seen"].count("crema/") + seen["seen"].count("ravdess/") == 12
+    assert "loss nan" in seen["message"]
+    assert seen["message"].count("crema/") + seen["message"].count("ravdess/") == 12
     assert (here / "checkpoints" / "last").read_text() == "4\n"
     assert runs.events(here, "end")[0]["status"] == "failed"
     assert "last good checkpoint is step 4" in capsys.readouterr().err
@@ -215,7 +215,7 @@ def test_a_validation_loss_that_is_not_finite_ends_with_66_whatever_is_selected(
     monkeypatch.setattr(FacenetTrainer, "loss", poisoned)
     assert engine_run.train("facenet-lstm") == 66
     (seen,) = [e for e in runs.events(here, "health") if e["severity"] == "error"]
-    assert (seen["rule"], seen["seen"]) == ("finite", "on val: loss nan")
+    assert (seen["rule"], seen["message"]) == ("finite", "on val: loss nan")
     assert seen["action"] == "stopped after epoch 1; the last good checkpoint is step 12"
     assert (here / "checkpoints" / "last").read_text() == "12\n"
     assert not (here / "checkpoints" / "best").exists()
@@ -225,7 +225,7 @@ def test_a_validation_loss_that_is_not_finite_ends_with_66_whatever_is_selected(
 def test_a_gradient_that_is_not_finite_ends_with_66(here, monkeypatch, capsys):
     monkeypatch.setattr("trainers.engine.learner.nn.utils.clip_grad_norm_", lambda *_: torch.inf)
     assert engine_run.train("facenet-lstm") == 66
-    assert "gradient norm inf" in runs.events(here, "health")[-1]["seen"]
+    assert "gradient norm inf" in runs.events(here, "health")[-1]["message"]
     assert not (here / "checkpoints").exists()
 
 
@@ -311,7 +311,7 @@ def test_file_names_that_are_no_utf8_stop_no_training(here, sample, monkeypatch,
     monkeypatch.setenv("GPUJOB_DATA", json.dumps({"crema": str(data / "crema")}))
     monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(epochs=1, max_refused=0.5)))
     assert engine_run.train("facenet-lstm") == 0
-    assert r"caf\udce9" in runs.events(here, "health")[0]["seen"]
+    assert r"caf\udce9" in runs.events(here, "health")[0]["message"]
 
 
 def test_an_unknown_option_ends_with_64(here, monkeypatch, capsys):

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+VERSION = 2
+"""Of events and reports. In version 1 the `message` of a finding was named `seen`."""
+
 LINE_LIMIT = 64 * 1024
 
 

@@ -17,9 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainers.engine import checkpoint
-from trainers.engine.events import VERSION, jsonable
+from trainers.engine.events import jsonable
 
 PROGRAM, DESCRIPTION = "model.pt2", "preprocessing.json"
+FORMAT = 1
+"""Version of the JSON file."""
+
 TOLERANCE = 1e-4
 """The most by which the written program's logits may differ from the checkpoint's."""
 
@@ -114,7 +117,7 @@ def _described(saved: checkpoint.Checkpoint, example: Exportable, path: Path, na
     content, manifest = path.read_bytes(), saved.manifest
     own = {key: manifest[key] for key in ("trainer", "step", "epoch", "metrics", "code_tree", "data")}
     return {
-        "v": VERSION,
+        "v": FORMAT,
         "program": {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
         "torch": torch.__version__,
         **own,

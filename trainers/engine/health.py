@@ -27,7 +27,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, str | None]:
         """The finding as it stands in the report."""
-        return {("seen" if name == "message" else name): value for name, value in asdict(self).items()}
+        return asdict(self)
 
 
 def error(code: str, message: str, fix: str, key: str | None = None) -> Finding:

@@ -172,7 +172,7 @@ class TrainingLoop:
 
     def _health(self, finding: health.Finding, action: str) -> None:
         self.events(
-            "health", rule=finding.code, severity=finding.severity, seen=finding.message, action=action
+            "health", rule=finding.code, severity=finding.severity, message=finding.message, action=action
         )
 
     def _count(self, sums: list[float]) -> None:
