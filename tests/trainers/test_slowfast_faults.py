@@ -120,7 +120,7 @@ def test_a_network_that_averages_time_away_is_caught():
         def features(self, clip):
             return super().features(clip.mean(1, keepdim=True).expand_as(clip))
 
-    (finding,) = network.time_seen(Still(Shape(6, depths=(1,), width=4, beta=2)), tiny())
+    (finding,) = network.sees_time(Still(Shape(6, depths=(1,), width=4, beta=2)), tiny())
     assert "slow and the fast" in finding.message
 
 

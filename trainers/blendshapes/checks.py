@@ -27,15 +27,15 @@ def columns(trainer: Any) -> list[Finding]:
         if first.setdefault(column.tobytes(), name) != name and column.std() >= DEAD:
             copies.append(f"{name} = {first[column.tobytes()]}")
     constant = "take columns: 33, which leaves out those that never do; or look at the extractor"
-    found = []
+    findings = []
     for bad, what, fix in (
         (dead, "never vary", constant),
         (copies, "copy another", "look at the extractor"),
     ):
         if bad:
             message = f"{len(bad)} of {len(inputs)} blendshapes {what}: {health.first(bad)}"
-            found.append(health.warning("feature.columns", message, fix))
-    return found
+            findings.append(health.warning("feature.columns", message, fix))
+    return findings
 
 
 def labels_match(trainer: Any) -> list[Finding]:

@@ -51,11 +51,11 @@ class Config(ClassifierConfig):
 
 def check_options(config: Config) -> list[Finding]:
     """Class sets that make no sense."""
-    found = []
+    findings = []
     if len(set(config.classes)) != len(config.classes) or len(config.classes) < 2:
         fix = "name two or more, each once"
-        found.append(health.error("config.choice", f"classes is {list(config.classes)}", fix, "classes"))
+        findings.append(health.error("config.choice", f"classes is {list(config.classes)}", fix, "classes"))
     if config.others == names.OTHER and names.OTHER not in config.classes:
-        seen = f"others is {names.OTHER}, which is none of the classes"
-        found.append(health.error("config.choice", seen, f"add {names.OTHER} to classes", "others"))
-    return found
+        message = f"others is {names.OTHER}, which is none of the classes"
+        findings.append(health.error("config.choice", message, f"add {names.OTHER} to classes", "others"))
+    return findings

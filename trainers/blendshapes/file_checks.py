@@ -44,7 +44,7 @@ class Survey:
     @property
     def count(self) -> int:
         """Rows, used or not."""
-        return self.listing.found
+        return self.listing.count
 
     @property
     def max_refused(self) -> float:
@@ -81,8 +81,8 @@ def refusals(survey: Survey, code: str) -> list[Finding]:
     if files_refused:
         return [health.error(code, text, "repair or remove the file")]
     counts = Counter(refusal.code for refusal in broken)
-    budget = allowed * survey.listing.found
-    message = f"{len(some)} of {survey.listing.found} rows are not used. {text}"
+    budget = allowed * survey.listing.count
+    message = f"{len(some)} of {survey.listing.count} rows are not used. {text}"
     if counts[code] > budget or (len(broken) > budget and code == counts.most_common(1)[0][0]):
         return [health.error(code, message, _mend(code, some, allowed), "max_refused")]
     return [health.info(code, message, "nothing, or repair them")]
@@ -99,13 +99,13 @@ def _mend(code: str, some: Sequence[Refusal], allowed: float) -> str:
 
 def layout(survey: Survey) -> list[Finding]:
     """Every file has the columns of the model, in MediaPipe's order."""
-    found, listing = refusals(survey, "schema.layout"), survey.listing
+    findings, listing = refusals(survey, "schema.layout"), survey.listing
     if listing.reordered:
         # Columns are taken by name, but a raw vector in this order would be wrong elsewhere.
         message = f"the columns of {health.first(listing.reordered)} do not stand in MediaPipe's order"
         fix = "they are taken by name; write them in MediaPipe's order, which the exported model expects"
-        found.append(health.warning("schema.layout", message, fix))
-    return found
+        findings.append(health.warning("schema.layout", message, fix))
+    return findings
 
 
 def refused_by(code: str, line: str) -> Check:

@@ -50,7 +50,7 @@ class Listing:
     """All rows of all files; `reordered` are files whose columns stand in another order, `nameless` what
     stands as `file` in all rows alike and so names no picture."""
 
-    found: int
+    count: int
     rows: tuple[Row, ...]
     refused: tuple[Refusal, ...]
     reordered: tuple[str, ...]
@@ -63,26 +63,26 @@ def suggest(word: str, known: Sequence[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def header(found: Sequence[str], wanted: Sequence[str], labelled: bool) -> bool:
+def header(columns: Sequence[str], required: Sequence[str], labelled: bool) -> bool:
     """Whether the blendshapes of a header stand in MediaPipe's order. Raises Unusable."""
-    if len(found) == 1 and any(sign in found[0] for sign in ";\t|"):
-        raise Unusable("is not separated by commas", found[0][:60], code="schema.layout")
-    if found and _number(found[0]) is not None and not set(found) & set(names.ALL):
+    if len(columns) == 1 and any(sign in columns[0] for sign in ";\t|"):
+        raise Unusable("is not separated by commas", columns[0][:60], code="schema.layout")
+    if columns and _number(columns[0]) is not None and not set(columns) & set(names.ALL):
         detail = "the first line must name the columns, such as browDownLeft"
         raise Unusable("has no header", detail, code="schema.layout")
-    twice = [name for name, count in Counter(found).items() if count > 1]
+    twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise Unusable("names a column twice", ", ".join(twice[:5]), code="schema.layout")
-    strange = [name for name in found if name not in names.ALL and name not in EXTRA]
+    strange = [name for name in columns if name not in names.ALL and name not in EXTRA]
     if strange:
         known = (*names.ALL, *EXTRA)
         detail = ", ".join(f"{name!r}{suggest(name, known)}" for name in strange[:5])
         raise Unusable("has columns that are no blendshape", detail, code="schema.layout")
-    missing = [name for name in (*wanted, *([LABEL] if labelled else [])) if name not in found]
+    missing = [name for name in (*required, *([LABEL] if labelled else [])) if name not in columns]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise Unusable("lacks columns", ", ".join(missing[:5]) + more, code="schema.layout")
-    places = [names.ALL.index(name) for name in found if name in names.ALL]
+    places = [names.ALL.index(name) for name in columns if name in names.ALL]
     return places == sorted(places)
 
 
@@ -94,18 +94,18 @@ def _number(text: str) -> float | None:
 
 
 def read(
-    path: Path, wanted: Sequence[str], labelled: bool = True, name: str = ""
+    path: Path, required: Sequence[str], labelled: bool = True, name: str = ""
 ) -> tuple[bool, list[Row | Refusal]]:
     """Whether the file keeps MediaPipe's order, and its rows, called `<name>:<line>`. Raises Unusable."""
     if path.suffix == ".npz":
         from trainers.blendshapes import npz  # noqa: PLC0415 - imports numpy
 
-        found, lines = npz.read(path)
+        columns, lines = npz.read(path)
     else:
-        found, lines = _read_csv(path)
-    ordered = header(found, wanted, labelled)
+        columns, lines = _read_csv(path)
+    ordered = header(columns, required, labelled)
     name = name or path.name
-    frame = _Frame(path, name, found, wanted, _split_of(name), labelled)
+    frame = _Frame(path, name, columns, required, _split_of(name), labelled)
     return ordered, [_row(frame, line, cells) for line, cells in lines]
 
 
@@ -113,21 +113,21 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str]]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            found = [name.strip() for name in next(reader, [])]
+            columns = [name.strip() for name in next(reader, [])]
             lines: list[tuple[int, Sequence[str]]] = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
         raise Unusable("is no readable CSV", str(fault), code="schema.layout") from fault
-    if not found:
+    if not columns:
         raise Unusable("is empty", code="schema.layout")
-    return found, lines
+    return columns, lines
 
 
 def _split_of(name: str) -> str:
     """`train`, `val` or `test` where the file or a folder that it lies in says it. Raises Unusable."""
-    said = {splits.named(part) for part in (*Path(name).parts[:-1], Path(name).stem)} - {""}
-    if len(said) > 1:
+    named = {splits.named(part) for part in (*Path(name).parts[:-1], Path(name).stem)} - {""}
+    if len(named) > 1:
         raise Unusable("stands in the folder of another split", f"{name}: move or rename it", "labels.parse")
-    return next(iter(said), "")
+    return next(iter(named), "")
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ class _Frame:
 
     path: Path
     name: str
-    found: Sequence[str]
-    wanted: Sequence[str]
+    columns: Sequence[str]
+    required: Sequence[str]
     split: str
     labelled: bool
 
@@ -146,21 +146,21 @@ def _row(frame: _Frame, line: int, cells: Sequence[str]) -> Row | Refusal:
     def refuse(code: str, reason: str, detail: str = "") -> Refusal:
         return Refusal(str(frame.path), code, reason, detail, line=line)
 
-    if len(cells) != len(frame.found):
-        detail = f"{len(cells)} of {len(frame.found)}"
+    if len(cells) != len(frame.columns):
+        detail = f"{len(cells)} of {len(frame.columns)}"
         return refuse("schema.layout", "has not one value a column", detail)
-    held = dict(zip(frame.found, cells, strict=True))
+    values_of = dict(zip(frame.columns, cells, strict=True))
     values: list[float] = []
-    for name in frame.wanted:
-        value = _number(held[name])
+    for name in frame.required:
+        value = _number(values_of[name])
         if value is None:
-            return refuse("schema.layout", "holds what is no number", f"{name} is {held[name]!r}")
+            return refuse("schema.layout", "holds what is no number", f"{name} is {values_of[name]!r}")
         if not math.isfinite(value):
             return refuse("feature.unit", "holds NaN or infinity", name)
         if not 0.0 <= value <= 1.0:
             return refuse("feature.unit", "holds a value outside 0 to 1", f"{name} is {value:.4g}")
         values.append(value)
-    label, group, split, source = (str(held.get(name, "")).strip() for name in EXTRA)
+    label, group, split, source = (str(values_of.get(name, "")).strip() for name in EXTRA)
     label, split = label.lower(), split.lower() or frame.split
     if frame.labelled and label not in names.LABELS:
         return refuse("labels.parse", "has a label that is no emotion", _no_emotion(label))
@@ -178,32 +178,32 @@ def _no_emotion(label: str) -> str:
 
 def scan(folders: Mapping[str, Path], config: Config) -> Listing:
     """Every row of every CSV and NPZ file below the folders, as a row or a refusal."""
-    wanted = names.SETS[config.columns]
+    required = names.SETS[config.columns]
     rows: list[Row] = []
     refused: list[Refusal] = []
-    reordered, found = [], 0
+    reordered, count = [], 0
     for path, name in _paths(folders):
         try:
-            ordered, entries = read(path, wanted, name=name)
+            ordered, entries = read(path, required, name=name)
         except Unusable as fault:
             refused.append(Refusal.of(path, fault))
-            found += 1
+            count += 1
             continue
-        found += len(entries)
+        count += len(entries)
         reordered += [] if ordered else [path.name]
         for entry in entries:
             kept = _classed(entry, config)
             (rows if isinstance(kept, Row) else refused).append(kept)  # type: ignore[arg-type]
     nameless = _nameless(rows)
     rows = [replace(row, source="") if row.source in nameless else row for row in rows]
-    return Listing(found, tuple(rows), tuple(refused), tuple(reordered), nameless)
+    return Listing(count, tuple(rows), tuple(refused), tuple(reordered), nameless)
 
 
 def _nameless(rows: Sequence[Row]) -> tuple[str, ...]:
     """The `file` of rows that all have the same (in each split): one unit, which could not be split."""
     alone = [row for row in rows if row.source and not row.person]
     names = {split: {row.source for row in alone if row.split == split} for split in ("", *splits.SPLITS)}
-    if len(alone) < 2 or any(len(held) > 1 for held in names.values()):
+    if len(alone) < 2 or any(len(sources) > 1 for sources in names.values()):
         return ()
     return tuple(sorted(set().union(*names.values())))
 
@@ -229,11 +229,11 @@ def split_rows(rows: Sequence[Row], config: Config) -> dict[str, str]:
 
     A file that names only train and test gives its validation share from train.
     """
-    said = {row.split for row in rows}
+    named = {row.split for row in rows}
     home = {row.id: row.split for row in rows}
     free = [row for row in rows if not row.split]
     shares = (config.val_share, config.test_share)
-    if said == {"train", "test"}:
+    if named == {"train", "test"}:
         free, shares = [row for row in rows if row.split == "train"], (config.val_share, 0.0)
     units = _units(free)
     strata: dict[str, str] = {}
@@ -262,7 +262,7 @@ def _units(rows: Sequence[Row]) -> dict[str, str]:
 
 def by_split(rows: Sequence[Row], home: Mapping[str, str]) -> dict[str, list[Row]]:
     """Split to its rows, in their order."""
-    held: dict[str, list[Row]] = {split: [] for split in splits.SPLITS}
+    members: dict[str, list[Row]] = {split: [] for split in splits.SPLITS}
     for row in rows:
-        held[home[row.id]].append(row)
-    return held
+        members[home[row.id]].append(row)
+    return members

@@ -16,17 +16,17 @@ def read(path: Path) -> tuple[list[str], list[tuple[int, Sequence[Any]]]]:
     """Column names, and rows numbered from 1, as a CSV file would give them. Raises Unusable."""
     try:
         # Opened here: numpy leaves the file open when the archive is torn.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            arrays = {key: held[key] for key in held}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive}
     except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
         raise Unusable("is no readable NPZ", str(fault).split("\n")[0], code="schema.layout") from fault
     for key in ("features", "names"):
         if key not in arrays:
-            held = ", ".join(arrays) or "nothing"
-            raise Unusable(f"has no key {key}", f"it holds {held}", code="schema.layout")
-    values, found = arrays["features"], [str(name) for name in arrays["names"]]
-    if values.ndim != 2 or values.shape[1] != len(found) or values.dtype.kind != "f":
-        detail = f"{values.dtype} {values.shape} with {len(found)} names"
+            keys = ", ".join(arrays) or "nothing"
+            raise Unusable(f"has no key {key}", f"it holds {keys}", code="schema.layout")
+    values, columns = arrays["features"], [str(name) for name in arrays["names"]]
+    if values.ndim != 2 or values.shape[1] != len(columns) or values.dtype.kind != "f":
+        detail = f"{values.dtype} {values.shape} with {len(columns)} names"
         raise Unusable("features are not floating point (N, names)", detail, code="schema.layout")
     more = {column: arrays[key] for key, column in KEYS.items() if key in arrays}
     for column, cells in more.items():
@@ -34,4 +34,4 @@ def read(path: Path) -> tuple[list[str], list[tuple[int, Sequence[Any]]]]:
             detail = f"{cells.shape}, {len(values)} rows"
             raise Unusable(f"has not one {column} a row", detail, code="schema.layout")
     rows = zip(values.tolist(), *(cells.tolist() for cells in more.values()), strict=True)
-    return [*found, *more], [(n, [*row, *rest]) for n, (row, *rest) in enumerate(rows, 1)]
+    return [*columns, *more], [(n, [*row, *rest]) for n, (row, *rest) in enumerate(rows, 1)]

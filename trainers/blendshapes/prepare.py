@@ -42,8 +42,8 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
                 dropped[label] += 1
             else:
                 used[label] += 1
-                told = [label, "", printable(str(path.relative_to(sources["images"])))]
-                rows.setdefault(split, []).append([*told, *(scores[name] for name in names.ALL)])
+                facts = [label, "", printable(str(path.relative_to(sources["images"])))]
+                rows.setdefault(split, []).append([*facts, *(scores[name] for name in names.ALL)])
             if number % 100 == 0 or number == len(pictures):
                 events("progress", phase="prepare", step=number, of=len(pictures))
     if not used:
@@ -59,8 +59,8 @@ def _write(
     unread: Counter[str],
 ) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    for split, held in rows.items():
-        write_csv(folder / f"{split or 'faces'}.csv", held)
+    for split, faces in rows.items():
+        write_csv(folder / f"{split or 'faces'}.csv", faces)
     counts = {
         label: {"used": used[label], "no face": dropped[label], "unreadable": unread[label]}
         for label in sorted(used | dropped | unread)
@@ -88,8 +88,8 @@ def _layout() -> str:
     return f"lay them as <emotion>/*.png or train/<emotion>/*.png; emotions: {', '.join(names.LABELS)}"
 
 
-def _unusable(seen: str, fix: str) -> None:
-    raise health.DataUnusable([health.error("labels.nonempty", seen, fix, "images")])
+def _unusable(message: str, fix: str) -> None:
+    raise health.DataUnusable([health.error("labels.nonempty", message, fix, "images")])
 
 
 class _landmarker:  # noqa: N801 - a context manager, named as it is used
@@ -107,7 +107,7 @@ class _landmarker:  # noqa: N801 - a context manager, named as it is used
         )
         self._picture = mediapipe.Image.create_from_file
         try:
-            self._held = vision.FaceLandmarker.create_from_options(options)
+            self._landmarker = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError, OSError) as fault:
             raise BadSource(f"--model {model}: MediaPipe cannot use it: {fault}") from fault
 
@@ -115,10 +115,10 @@ class _landmarker:  # noqa: N801 - a context manager, named as it is used
         return self._look
 
     def __exit__(self, *_: object) -> None:
-        self._held.close()
+        self._landmarker.close()
 
     def _look(self, path: Path) -> Scores:
-        faces = self._held.detect(self._picture(str(path))).face_blendshapes
+        faces = self._landmarker.detect(self._picture(str(path))).face_blendshapes
         return {entry.category_name: float(entry.score) for entry in faces[0]} if faces else None
 
 
@@ -128,10 +128,10 @@ def _scores(look: Callable[[Path], Scores], path: Path) -> Scores | str:
     Raises DataUnusable where this MediaPipe has other blendshapes.
     """
     try:
-        found = look(path)
+        scores = look(path)
     except (RuntimeError, ValueError, OSError) as fault:
         return str(fault)
-    if found is not None and set(found) != set(names.ALL):
-        missing = sorted(set(names.ALL) - set(found)) or sorted(set(found) - set(names.ALL))
+    if scores is not None and set(scores) != set(names.ALL):
+        missing = sorted(set(names.ALL) - set(scores)) or sorted(set(scores) - set(names.ALL))
         _unusable(f"this MediaPipe has other blendshapes: {health.first(missing)}", "take another version")
-    return found
+    return scores

@@ -100,14 +100,14 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
             broken = _break(rows)
         write_csv(place / f"{split}.csv", rows)
         events("progress", phase="prepare", step=number + 1, of=len(SPLITS))
-    told = [f"train.csv:{line}" for line in broken]
-    return {"folders": {"blendshapes": str(place)}, "rows": person * FACES_OF_ONE, "broken": told}
+    lines = [f"train.csv:{line}" for line in broken]
+    return {"folders": {"blendshapes": str(place)}, "rows": person * FACES_OF_ONE, "broken": lines}
 
 
 def _row(draw: np.random.Generator, split: str, person: str, shot: int) -> list[object]:
     label = str(draw.choice(list(SHARES), p=list(SHARES.values())))
-    told = str(draw.choice(list(SHARES))) if draw.random() < NOISE else label
-    return [told, person, f"{split}/{person}_{shot}.png", *face(draw, label).tolist()]
+    stated = str(draw.choice(list(SHARES))) if draw.random() < NOISE else label
+    return [stated, person, f"{split}/{person}_{shot}.png", *face(draw, label).tolist()]
 
 
 def write_csv(path: Path, rows: list[list[object]], columns: tuple[str, ...] = names.ALL) -> None:

@@ -34,12 +34,12 @@ def columns(trainer: Any) -> list[Finding]:
     for i, column in enumerate(np.ascontiguousarray(values.T)):
         if first.setdefault(column.tobytes(), i) != i and str(i) not in constant:
             copies.append(f"{i} = {first[column.tobytes()]}")
-    found = []
+    findings = []
     for bad, what in ((constant, "never vary"), (copies, "copy another")):
         if bad:
             message = f"{len(bad)} of {values.shape[1]} columns {what}: {health.first(bad)}"
-            found.append(health.warning("feature.columns", message, "look at the extractor"))
-    return found
+            findings.append(health.warning("feature.columns", message, "look at the extractor"))
+    return findings
 
 
 def same_course(values: np.ndarray, raw: np.ndarray) -> bool:

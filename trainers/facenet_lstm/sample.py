@@ -116,12 +116,12 @@ def _truncate(folder: Path, good: np.ndarray) -> None:
     for place, share in zip(_TORN, (0.5, 0.0), strict=True):
         path = folder / f"{place}.npz"
         write_npz(path, arrays(stem(path.name), good))
-        whole = path.read_bytes()
-        path.write_bytes(whole[: int(share * len(whole))])
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
 
 
-def _without_features(held: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {"features" if k == "video_features" else k: v for k, v in held.items()}
+def _without_features(arrays_of: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"features" if k == "video_features" else k: v for k, v in arrays_of.items()}
 
 
 def _with_nan(features: np.ndarray) -> np.ndarray:
@@ -130,6 +130,6 @@ def _with_nan(features: np.ndarray) -> np.ndarray:
     return values
 
 
-def arrays_like(held: dict[str, np.ndarray], features: np.ndarray) -> dict[str, np.ndarray]:
+def arrays_like(arrays_of: dict[str, np.ndarray], features: np.ndarray) -> dict[str, np.ndarray]:
     """The same file with other features and timestamps to match."""
-    return {**held, **{k: arrays("", features)[k] for k in ("video_features", "timestamps")}}
+    return {**arrays_of, **{k: arrays("", features)[k] for k in ("video_features", "timestamps")}}

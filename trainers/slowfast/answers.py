@@ -31,11 +31,11 @@ def probabilities(model: nn.Module, frames: Tensor, config: Config) -> Tensor:
 
     As many clips go through the network at once as in a step of the training.
     """
-    found = []
+    answers = []
     for some in torch.split(frames, max(1, config.batch_size * config.clips_per_video)):
         images = pixels.centred(some, config.size)
         answer = model(images).float().softmax(1)
         if config.test_flip:
             answer = (answer + model(images.flip(-1)).float().softmax(1)) / 2
-        found.append(answer)
-    return torch.cat(found)
+        answers.append(answer)
+    return torch.cat(answers)

@@ -16,14 +16,14 @@ class BadBoxes(ValueError):
 
 def of(records: Sequence[Record], folders: Mapping[str, Path]) -> dict[str, Box]:
     """Record id to its box. Raises BadBoxes where one has none."""
-    held: dict[str, Box] = {}
+    boxes: dict[str, Box] = {}
     for name in dict.fromkeys(record.name.dataset for record in records):
         if name in folders:
-            held |= read(folders[name])
-    lacking = [record.id for record in records if stem(record.path.name) not in held]
+            boxes |= read(folders[name])
+    lacking = [record.id for record in records if stem(record.path.name) not in boxes]
     if lacking:
         raise BadBoxes(f"{len(lacking)} videos have no line in {NAME}: {', '.join(lacking[:5])}")
-    return {record.id: held[stem(record.path.name)] for record in records}
+    return {record.id: boxes[stem(record.path.name)] for record in records}
 
 
 def read(folder: Path) -> dict[str, Box]:

@@ -93,10 +93,10 @@ def frames_used(trainer: Any) -> list[Finding]:
     return network.frames_used(light.build(), light.config)
 
 
-def time_seen(trainer: Any) -> list[Finding]:
+def sees_time(trainer: Any) -> list[Finding]:
     """Both pathways tell forwards from backwards."""
     light = trainer.lighter()
-    return network.time_seen(light.build(), light.config)
+    return network.sees_time(light.build(), light.config)
 
 
 def loader_share(trainer: Any) -> list[Finding]:
@@ -112,6 +112,6 @@ CHECKS = (
     on_model("tta.used", averaged),
     on_model("model.is", named),
     on_model("frames.used", frames_used),
-    on_model("time.seen", time_seen),
+    on_model("time.seen", sees_time),
     on_model("throughput", loader_share),
 )

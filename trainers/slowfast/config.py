@@ -86,17 +86,17 @@ class Config(RecordingConfig):
 
 def check_options(config: Config) -> list[Finding]:
     """Options that do not fit each other."""
-    found = []
+    findings = []
     if config.cache_size < config.size:
         message = f"the cache holds frames of {config.cache_size} pixels, the network needs {config.size}"
-        found.append(health.error("clip.shape", message, f"set cache_size: {config.size}", "cache_size"))
+        findings.append(health.error("clip.shape", message, f"set cache_size: {config.size}", "cache_size"))
     if config.frames < config.alpha:
         message = f"a clip of {config.frames} frames gives the slow pathway one: alpha is {config.alpha}"
-        found.append(health.error("clip.shape", message, "more frames, or a smaller alpha", "frames"))
+        findings.append(health.error("clip.shape", message, "more frames, or a smaller alpha", "frames"))
     if len(config.depths) > 4:
         message = f"{len(config.depths)} stages; a SlowFast has 4 at most"
-        found.append(health.error("clip.shape", message, "depths: [3, 4, 6, 3] is R50", "depths"))
+        findings.append(health.error("clip.shape", message, "depths: [3, 4, 6, 3] is R50", "depths"))
     if config.folds != "none" and config.fold > folds.count(config.folds):
         message = f"{config.folds} has {folds.count(config.folds)} folds, fold is {config.fold}"
-        found.append(health.error("clip.shape", message, "take a fold that there is", "fold"))
-    return found
+        findings.append(health.error("clip.shape", message, "take a fold that there is", "fold"))
+    return findings

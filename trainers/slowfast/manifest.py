@@ -49,20 +49,20 @@ def _lines(path: Path, rows: "csv.DictReader[str]") -> Iterator[tuple[str, Line]
     lacks = {"path", "split"} - set(rows.fieldnames or ())
     if lacks:
         raise BadManifest(f"{path}:1: there is no column {' and '.join(sorted(lacks))}")
-    seen: set[str] = set()
+    names: set[str] = set()
     for row in rows:
         where = f"{path}:{rows.line_num}"
-        held = {key: row.get(key) or "" for key in ("path", "split", "label", "excluded")}
-        name, line = stem(held["path"]), Line(**held, bytes=_whole(row.get("bytes"), where))
+        values = {key: row.get(key) or "" for key in ("path", "split", "label", "excluded")}
+        name, line = stem(values["path"]), Line(**values, bytes=_integer(row.get("bytes"), where))
         if not line.excluded and line.split not in SPLITS:
             raise BadManifest(f"{where}: the split is `{line.split}`, not one of {', '.join(SPLITS)}")
-        if name in seen:
+        if name in names:
             raise BadManifest(f"{where}: {name} occurs twice")
-        seen.add(name)
+        names.add(name)
         yield name, line
 
 
-def _whole(text: str | None, where: str) -> int | None:
+def _integer(text: str | None, where: str) -> int | None:
     """A number of bytes, as pandas writes it too (23112.0)."""
     if not text:
         return None
@@ -104,11 +104,11 @@ def _judge(record: Record, line: Line | None) -> Refusal | None:
 
 
 def _absent(listing: Listing, lines: Mapping[str, Line]) -> list[Refusal]:
-    there = {stem(r.path.name) for r in listing.records} | {stem(r.path.name) for r in listing.refused}
+    known = {stem(r.path.name) for r in listing.records} | {stem(r.path.name) for r in listing.refused}
     return [
         Refusal(line.path, "manifest", "is in the manifest and not in the folders", "")
         for name, line in lines.items()
-        if name not in there and not line.excluded
+        if name not in known and not line.excluded
     ]
 
 

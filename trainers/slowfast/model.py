@@ -97,10 +97,10 @@ class Block(nn.Module):
 
     def forward(self, values: Tensor, frames: int) -> Tensor:
         """(N*T, C, H, W) to (N*T, O, H', W')."""
-        seen = self.c(self.b(self.a(values, frames), frames), frames)
+        features = self.c(self.b(self.a(values, frames), frames), frames)
         if self.squeeze is not None:
-            seen = self.squeeze(seen, frames)
-        return relu_(seen + (values if self.around is None else self.around(values, frames)))
+            features = self.squeeze(features, frames)
+        return relu_(features + (values if self.around is None else self.around(values, frames)))
 
 
 class SlowFast(nn.Module):
@@ -140,17 +140,17 @@ class SlowFast(nn.Module):
     def freeze(self, stages: int) -> None:
         """The first `stages` learn no more, and their batch statistics stand still."""
         self.frozen = stages
-        for part in self._held():
+        for part in self._frozen_parts():
             part.requires_grad_(False)
         self.train(self.training)
 
-    def _held(self) -> list[nn.Module]:
+    def _frozen_parts(self) -> list[nn.Module]:
         return [part for stage in self.stages[: self.frozen] for part in stage]
 
     def train(self, mode: bool = True) -> "SlowFast":
         """Train mode for all that is not frozen."""
         super().train(mode)
-        for part in self._held():
+        for part in self._frozen_parts():
             part.eval()
         return self
 
@@ -172,10 +172,10 @@ class SlowFast(nn.Module):
 
     def forward(self, clips: Tensor, keys: Tensor | None = None) -> Tensor:
         """`keys` (N,) int64 steer the dropout of a training; without them there is none."""
-        seen = torch.cat(self.features(clips), 1)
+        features = torch.cat(self.features(clips), 1)
         if keys is not None:
-            seen = self.dropout(seen, keys)
-        return self.answer(seen)  # type: ignore[no-any-return]
+            features = self.dropout(features, keys)
+        return self.answer(features)  # type: ignore[no-any-return]
 
 
 class Stem(nn.Module):

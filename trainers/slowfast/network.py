@@ -53,7 +53,7 @@ def frames_used(model: SlowFast, config: Config) -> list[Finding]:
 
 
 @torch.no_grad()
-def time_seen(model: SlowFast, config: Config) -> list[Finding]:
+def sees_time(model: SlowFast, config: Config) -> list[Finding]:
     """Played backwards, a clip gives other features in both pathways: time is not averaged away."""
     clip = _clip(config)
     model.eval()

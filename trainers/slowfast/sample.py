@@ -104,5 +104,5 @@ def _break(folder: Path, seed: int) -> list[str]:
 
 def _tear(path: Path, pictures: np.ndarray) -> None:
     write_video(path, pictures)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])

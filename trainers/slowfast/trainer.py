@@ -46,7 +46,7 @@ class SlowFastTrainer(RecordingTrainer):
         """Videos, splits, decoded frames, and the file of pretrained weights where one is given."""
         survey = file_checks.scan(folders, config)
         try:
-            found = data.load(survey, config, folders, cache, events)
+            videos = data.load(survey, config, folders, cache, events)
             pretrained = weights.find(folders["weights"]) if "weights" in folders else None
             if pretrained:
                 weights.take(answers.network(config), weights.read(pretrained))
@@ -57,8 +57,8 @@ class SlowFastTrainer(RecordingTrainer):
             fix = "take the file of this network"
             raise DataUnusable([health.error("weights.fit", str(fault), fix)]) from fault
         if pretrained is None:
-            return found
-        return replace(found, pretrained=pretrained, extra=weights.digest(pretrained)[:32])
+            return videos
+        return replace(videos, pretrained=pretrained, extra=weights.digest(pretrained)[:32])
 
     def fit(self) -> dict[str, Any]:
         """All that turns a video into what the network sees."""
@@ -165,8 +165,8 @@ class SlowFastTrainer(RecordingTrainer):
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """(B, C) in eval mode: the logarithm of the mean softmax over a video's clips."""
-        found = answers.probabilities(model, batch.frames.flatten(0, 1), self.config)
-        return found.view(*batch.frames.shape[:2], -1).mean(1).clamp_min(1e-12).log()
+        probabilities = answers.probabilities(model, batch.frames.flatten(0, 1), self.config)
+        return probabilities.view(*batch.frames.shape[:2], -1).mean(1).clamp_min(1e-12).log()
 
     def loss(self, model: nn.Module, batch: Batch) -> Output:
         """Cross entropy: in training the mean over a video's clips, else of its mean softmax."""

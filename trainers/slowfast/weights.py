@@ -125,25 +125,25 @@ def _slowly(file: Any) -> str:
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name; code in it is never run. Raises Unfit."""
     try:
-        held: Any = (
+        content: Any = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except Exception as fault:  # pickle, zipfile, struct and safetensors each raise their own
         raise Unfit(f"{path} cannot be read as weights: {str(fault).splitlines()[0]}") from fault
-    while isinstance(held, Mapping) and (
-        inner := [key for key in WRAPPERS if isinstance(held.get(key), Mapping)]
+    while isinstance(content, Mapping) and (
+        inner := [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
     ):
-        held = held[inner[0]]
-    if not isinstance(held, Mapping):
+        content = content[inner[0]]
+    if not isinstance(content, Mapping):
         raise Unfit(f"{path} holds no tensors by name")
-    found = {
-        str(key).removeprefix("module."): value for key, value in held.items() if isinstance(value, Tensor)
+    tensors = {
+        str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)
     }
-    if not found:
+    if not tensors:
         raise Unfit(f"{path} holds no tensors by name")
-    return found
+    return tensors
 
 
 def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
@@ -151,35 +151,35 @@ def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
 
     The answer starts anew where it has another number of classes, squeeze-and-excitation always does.
     """
-    wanted = model.state_dict()
-    counts = {name: sum(scheme.name(own) in tensors for own in wanted) for name, scheme in SCHEMES.items()}
+    state = model.state_dict()
+    counts = {name: sum(scheme.name(own) in tensors for own in state) for name, scheme in SCHEMES.items()}
     best = max(counts, key=lambda name: counts[name])
     theirs = SCHEMES[best].name
-    place = {own: name for own in wanted if (name := theirs(own)) is not None}
+    place = {own: name for own in state if (name := theirs(own)) is not None}
     fresh = tuple(
-        own for own in wanted if own not in place or _another_answer(own, wanted, tensors.get(place[own]))
+        own for own in state if own not in place or _another_answer(own, state, tensors.get(place[own]))
     )
     place = {own: name for own, name in place.items() if own not in fresh}
     problems = [
-        problem for own, name in place.items() if (problem := _misfit(own, wanted[own], name, tensors))
+        problem for own, name in place.items() if (problem := _misfit(own, state[own], name, tensors))
     ]
-    answers = {theirs(own) for own in wanted if own.startswith("answer.")}
+    answers = {theirs(own) for own in state if own.startswith("answer.")}
     problems += [f"{name} has no place here" for name in tensors.keys() - set(place.values()) - answers]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise Unfit(f"as weights of {best}: {'; '.join(sorted(problems)[:3])}{more}")
-    taken = {own: tensors[name].to(wanted[own].dtype) for own, name in place.items() if name in tensors}
+    taken = {own: tensors[name].to(state[own].dtype) for own, name in place.items() if name in tensors}
     model.load_state_dict(taken, strict=False)
     return Taken(best, len(taken), fresh)
 
 
-def _another_answer(own: str, wanted: Mapping[str, Tensor], given: Tensor | None) -> bool:
-    return own.startswith("answer.") and given is not None and given.shape != wanted[own].shape
+def _another_answer(own: str, parameters: Mapping[str, Tensor], tensor: Tensor | None) -> bool:
+    return own.startswith("answer.") and tensor is not None and tensor.shape != parameters[own].shape
 
 
-def _misfit(own: str, wanted: Tensor, name: str, tensors: Mapping[str, Tensor]) -> str:
+def _misfit(own: str, expected: Tensor, name: str, tensors: Mapping[str, Tensor]) -> str:
     if name not in tensors:
         return "" if name.endswith("num_batches_tracked") else f"{name} is missing"
-    if tensors[name].shape != wanted.shape:
-        return f"{name} is {tuple(tensors[name].shape)}, {own} is {tuple(wanted.shape)}"
+    if tensors[name].shape != expected.shape:
+        return f"{name} is {tuple(tensors[name].shape)}, {own} is {tuple(expected.shape)}"
     return ""
