@@ -29,8 +29,9 @@ SMALL = 8
 """Samples of a batch in checks that train."""
 
 OVERFIT_STEPS, OVERFIT_GOAL = 150, 0.02
-OVERFIT_RATES = (3e-3, 1e-1)
-"""Tried one after the other: small models need the larger one."""
+OVERFIT_RATE, SMALL_MODEL_RATE = 3e-3, 1e-1
+SMALL_MODEL = 100
+"""Parameters a class. A smaller model needs the larger rate: each of its weights has to move far."""
 
 
 def first_batch(trainer: Trainer, size: int) -> Any:
@@ -108,26 +109,23 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 def overfit(trainer: Trainer) -> list[Finding]:
     """A few samples can be learnt by heart, and eval mode knows them too."""
     trainer = trainer.lighter().without_regularisation()
-    batch = _few_samples(trainer)
-    value = math.inf
-    for rate in OVERFIT_RATES:
-        model = trainer.build().train()
-        value = min(value, _memorise(trainer, model, batch, rate))
-        if value < OVERFIT_GOAL:
-            return _agree_in_eval_mode(trainer, model, batch, value)
+    model = trainer.build().train()
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad) // max(1, len(trainer.classes))
+    batch = first_batch(trainer, SMALL) if parameters >= SMALL else _one_of_each_class(trainer)
+    rate = OVERFIT_RATE if parameters >= SMALL_MODEL else SMALL_MODEL_RATE
+    value = _memorise(trainer, model, batch, rate)
+    if value < OVERFIT_GOAL:
+        return _agree_in_eval_mode(trainer, model, batch, value)
     message = f"after {OVERFIT_STEPS} steps on {len(batch.indices)} samples the loss is {value:.3f}"
     return [health.error("overfit", message, "model or labels are wrong: nothing can be learnt by heart")]
 
 
-def _few_samples(trainer: Trainer) -> Any:
-    """Eight samples or, for a model with fewer than eight parameters a class, one of each class.
+def _one_of_each_class(trainer: Trainer) -> Any:
+    """A batch for models with fewer than eight parameters a class.
 
     A linear classifier of F features separates F + 1 samples whatever their labels, hardly more; one sample
     of each class it can always tell apart.
     """
-    parameters = sum(p.numel() for p in trainer.build().parameters() if p.requires_grad)
-    if parameters // max(1, len(trainer.classes)) >= SMALL:
-        return first_batch(trainer, SMALL)
     plan = Plan(trainer.size("train"), trainer.size("train"), 1, trainer.config.seed)
     chosen: dict[Any, Any] = {}
     for key in plan.batch(0):
