@@ -4,12 +4,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.rigs.patience import PATIENCE
+from tests.rigs.torchpython import environment as torchpython
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "add-a-trainer.md").read_text()
@@ -34,11 +34,12 @@ def clone(tmp_path: Path) -> Path:
         (folder / name).write_text(text)
     program = tmp_path / "bin" / "gpujob"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gpujob "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {torchpython.shared().python} -m gpujob "$@"\n')
     program.chmod(0o755)
     return folder
 
 
+@pytest.mark.tmux
 def test_the_page_builds_a_trainer_that_is_checked_deployed_and_used(clone, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
