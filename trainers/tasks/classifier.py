@@ -101,8 +101,8 @@ class ClassifierTrainer(Trainer):
         return self.encode(self.features(record, split, epoch), index, self.label(record), key)
 
     def collate(self, samples: Sequence[Any]) -> Any:
-        """Features of equal shape, stacked."""
-        features = torch.from_numpy(np.stack([sample.features for sample in samples]))
+        """Features of equal shape, stacked; plain numbers become float32."""
+        features = torch.stack([torch.as_tensor(sample.features) for sample in samples])
         return Batch(features, *labels_of(samples))
 
     # Loss and metrics
