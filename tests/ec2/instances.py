@@ -1,4 +1,4 @@
-"""Boxes for the tests: launched with our user-data, logged in to with the key that it pinned."""
+"""Instances for the tests: launched with our user-data, logged in to with the key that it pinned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.keys import make_key, public_key
 
 TEMPLATE = (package.folder("templates") / "cloud-init.yaml").read_text("utf-8")
-PATIENCE = 28  # seconds that a box gives to what hangs, before it is forced
+PATIENCE = 28  # seconds that an instance gives to what hangs, before it is forced
 FAILING = ["false", ["sh", "-c", "exit 7"], "this-does-not-exist --at-all"]
 
 
@@ -59,7 +59,7 @@ class RunningInstance:
         return bool(machine["on"]) and self.ec2.run(self.id, "test", "-e", path)[0] == 0
 
     def ready(self) -> RunningInstance:
-        """On a busy machine the box is ready before systemd admits anyone but root."""
+        """On a busy machine the instance is ready before systemd admits anyone but root."""
         open_to_all = lambda: self.has(READY) and not self.has("/run/nologin")  # noqa: E731
         self.ec2.until(open_to_all, "the instance is ready and admits users")
         return self
@@ -133,7 +133,7 @@ def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, 
 
 
 def start(ec2: FakeEC2, keys: Keys, launched: dict[str, Any] | None = None, **values: Any) -> RunningInstance:
-    """A box whose machine is on; `values` are those of its user-data, `launched` go to RunInstances."""
+    """An instance whose machine is on; `values` are those of its user-data, `launched` go to RunInstances."""
     due = time.time() + min(values.get("lives", 3600), values.get("boot_grace", 3600))
     instance = launch(UserData=told(keys, **values), **(launched or {}))
     ec2.until(lambda: ec2.machines()[instance]["on"])

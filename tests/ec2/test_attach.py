@@ -1,4 +1,4 @@
-"""An instance that somebody else launched: used like any box, and never ended by us."""
+"""An instance that somebody else launched: used like any instance, and never ended by us."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def launch_by_hand(ec2: FakeEC2, client: Client) -> str:
     return instance
 
 
-def test_an_instance_that_stands_is_refused_until_its_host_key_is_on_record_and_never_ended(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_a_foreign_instance_needs_its_host_key_and_is_never_terminated(ec2: FakeEC2, client: Client) -> None:
     instance = launch_by_hand(ec2, client)
     label = f"ec2://{instance}"
     ec2.until(lambda: ec2.run(instance, "test", "-e", "/run/sshd.pid")[0] == 0)
@@ -66,9 +64,7 @@ def test_an_instance_that_stands_is_refused_until_its_host_key_is_on_record_and_
     assert client.run("hosts", "orphans").code == 0
 
 
-def test_a_stopped_box_of_the_same_name_is_started_again_and_no_second_is_launched(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_a_stopped_instance_of_the_same_name_is_started_again(ec2: FakeEC2, client: Client) -> None:
     up = ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1")
     first = client.run(*up, "--yes")
     assert first.code == 0, first.err
@@ -82,7 +78,7 @@ def test_a_stopped_box_of_the_same_name_is_started_again_and_no_second_is_launch
     assert ec2.states() == {instance: "running"}
 
 
-def test_a_box_that_other_credentials_cannot_see_is_not_taken_for_ended(ec2: FakeEC2, client: Client) -> None:
+def test_an_instance_that_credentials_cannot_see_has_not_ended(ec2: FakeEC2, client: Client) -> None:
     up = client.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
     assert up.code == 0, up.err
     (instance,) = ec2.machines()

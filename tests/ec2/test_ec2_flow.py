@@ -154,7 +154,7 @@ def _no_secret(ec2: FakeEC2, client: Client, said: list[Result], typed: list[str
         assert canary not in shown
 
 
-def test_another_machine_at_the_boxes_address_is_refused_with_exit_4(ec2: FakeEC2, client: Client) -> None:
+def test_another_machine_at_the_same_address_is_refused_with_exit_4(ec2: FakeEC2, client: Client) -> None:
     assert user.run(client, *UP).code == 0
     kept = user.only(client)
     label = f"ec2://{kept.id}"
@@ -175,7 +175,7 @@ def _job(client: Client) -> bool:
 def test_a_machine_that_shows_another_key_at_the_first_connection_is_refused(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if someone stood between from the start: the box is up, and its key is not the one sent to it."""
+    """As with a machine in the middle: the instance is up, and its key is not the one sent to it."""
     real = keys.new_host_key
     monkeypatch.setattr(
         keys, "new_host_key", lambda: keys.KeyPair(private=real().private, public=real().public)

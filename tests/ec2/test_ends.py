@@ -1,4 +1,4 @@
-"""What becomes of a run when its box is taken back, or has switched itself off; all on real machines."""
+"""What becomes of a run when its instance is taken back, or has switched itself off; all on real machines."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def deploy(client: Client, *words: str, body: str, **ec2: object) -> str:
     return result.out.split()[0]
 
 
-def test_a_spot_run_goes_on_at_its_step_on_a_new_box_after_the_first_was_taken_back(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_an_interrupted_spot_run_continues_on_a_new_instance(ec2: FakeEC2, client: Client) -> None:
     run = deploy(client, "--max-hours", "2", body=COUNTS.format(more=3000), spot=True)
     (first,) = ec2.machines()
     ec2.interrupt(first, 10)
@@ -73,9 +71,7 @@ def test_a_spot_run_goes_on_at_its_step_on_a_new_box_after_the_first_was_taken_b
     assert ec2.leftovers() == []
 
 
-def test_a_box_past_its_deadline_is_stopped_and_fetch_brings_it_up_asks_and_ends_it(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_fetch_starts_an_instance_that_its_deadline_stopped_and_ends_it(ec2: FakeEC2, client: Client) -> None:
     run = deploy(client, "--max-hours", "0.01", body="open('result.txt', 'w').write('kept')")
     (instance,) = ec2.machines()
     ec2.until(lambda: ec2.states()[instance] == "stopped", "the deadline, 36 s after the launch")
@@ -95,7 +91,7 @@ def test_a_box_past_its_deadline_is_stopped_and_fetch_brings_it_up_asks_and_ends
     assert ec2.leftovers() == []
 
 
-def test_a_deadline_that_was_moved_is_the_one_that_the_box_goes_by(ec2: FakeEC2, client: Client) -> None:
+def test_an_instance_shuts_down_at_its_extended_deadline(ec2: FakeEC2, client: Client) -> None:
     up = client.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
     assert up.code == 0, up.err
     label = up.out.strip()
@@ -113,9 +109,7 @@ def test_a_deadline_that_was_moved_is_the_one_that_the_box_goes_by(ec2: FakeEC2,
     assert ec2.leftovers() == []
 
 
-def test_stop_terminate_brings_home_all_that_the_run_left_then_asks_then_ends_its_box(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_stop_terminate_fetches_everything_before_it_asks_and_ends(ec2: FakeEC2, client: Client) -> None:
     run = deploy(client, "--max-hours", "1", body=COUNTS.format(more=3000))
     (instance,) = ec2.machines()
     client.until("running")

@@ -1,4 +1,4 @@
-"""From an account that holds nothing to a box that answers, and back: plain machines."""
+"""From an account that holds nothing to an instance that answers, and back: plain machines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _cut(seconds: float) -> None:
 
 
 def left(client: Client, *words: str) -> None:
-    """`hosts up` until it first waits: the box is launched."""
+    """`hosts up` until it first waits: the instance is launched."""
     with pytest.raises(Cut):
         raise AssertionError(up(client, *words, sleep=_cut).err)
 
@@ -58,9 +58,7 @@ def tokens(ec2: FakeEC2) -> list[str]:
     return [call["parameters"]["ClientToken"] for call in ec2.calls("RunInstances")]
 
 
-def test_no_capacity_in_one_zone_and_a_lost_answer_in_the_next_make_one_tagged_box(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_no_capacity_and_a_lost_answer_make_one_tagged_instance(ec2: FakeEC2, client: Client) -> None:
     ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a")
     ec2.inject("RunInstances", after=True, az="us-east-1b")
     result = up(client)
@@ -117,7 +115,7 @@ def test_a_root_disk_asked_smaller_than_the_image_is_made_as_large_as_that(
         ("MaxSpotInstanceCountExceeded", ("--spot",), "L-3819A6DF"),
     ],
 )
-def test_a_quota_is_told_from_missing_capacity_by_its_code_and_not_met_twice(
+def test_a_quota_is_recognised_by_its_code_and_not_tried_twice(
     ec2: FakeEC2, client: Client, code: str, words: tuple[str, ...], quota: str
 ) -> None:
     ec2.inject("RunInstances", code, times=99)
@@ -159,9 +157,7 @@ def test_a_token_used_for_another_request_is_no_reason_to_send_a_third(ec2: Fake
     assert (result.code, "gpujob hosts orphans" in result.err, len(places(ec2))) == (1, True, 1)
 
 
-def test_a_box_that_ended_before_its_answer_came_is_followed_by_a_new_attempt_in_the_same_place(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_an_instance_that_ended_before_its_answer_is_launched_again(ec2: FakeEC2, client: Client) -> None:
     ec2.inject("RunInstances", after=True, times=6)
     assert up(client).code == 5
     (instance,) = ec2.states()
@@ -174,14 +170,14 @@ def test_a_box_that_ended_before_its_answer_came_is_followed_by_a_new_attempt_in
     assert user.store(client).attempts() == []
 
 
-def test_a_new_box_that_parts_of_ec2_do_not_know_yet_is_waited_for(ec2: FakeEC2, client: Client) -> None:
+def test_an_instance_that_ec2_does_not_show_yet_is_waited_for(ec2: FakeEC2, client: Client) -> None:
     ec2.set(hidden=0.6)
     result = up(client)
     assert result.code == 0, result.err
     assert list(ec2.states().values()) == ["running"]
 
 
-def test_a_box_that_ec2_takes_back_for_want_of_capacity_is_tried_for_elsewhere(
+def test_an_instance_that_ec2_ends_for_lack_of_capacity_goes_elsewhere(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, first = Cloud._once, []
@@ -215,10 +211,10 @@ def test_the_one_address_that_is_let_in_follows_the_caller(ec2: FakeEC2, client:
     assert rules() == ["203.0.113.9/32:22"]
 
 
-def test_a_laptop_that_got_another_name_and_address_is_let_in_to_the_box_it_has(
+def test_a_client_with_a_new_name_and_address_reaches_its_instance(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network may name it. The group that the box stands in is opened, and removed in the end."""
+    """A network may name it. The group that the instance stands in is opened, and removed in the end."""
     assert up(client).code == 0
     ec2.set(caller="203.0.113.9")
     monkeypatch.setattr(socket, "gethostname", lambda: "dhcp-17.example.net")
@@ -230,10 +226,8 @@ def test_a_laptop_that_got_another_name_and_address_is_let_in_to_the_box_it_has(
     assert ec2.leftovers() == []
 
 
-def test_a_box_that_is_no_longer_on_record_is_found_by_its_tags_and_no_second_is_launched(
-    ec2: FakeEC2, client: Client
-) -> None:
-    """The folder of records is a cache: whoever deletes it pays for no box twice."""
+def test_an_instance_without_a_record_is_found_by_its_tags(ec2: FakeEC2, client: Client) -> None:
+    """The folder of records is a cache: whoever deletes it pays for no instance twice."""
     first = up(client)
     assert first.code == 0, first.err
     shutil.rmtree(client.state_dir)
@@ -243,7 +237,7 @@ def test_a_box_that_is_no_longer_on_record_is_found_by_its_tags_and_no_second_is
     assert len(ec2.states()) == 1
 
 
-def test_a_box_of_somebody_else_for_the_same_name_is_told_before_another_is_launched(
+def test_another_users_instance_of_the_name_is_shown_before_a_launch(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ec2.set(machines=False)
@@ -289,7 +283,7 @@ def test_the_world_is_let_in_where_the_flag_says_so(ec2: FakeEC2, client: Client
     assert rules() == ["0.0.0.0/0:22"]
 
 
-def test_two_commands_at_once_for_the_same_thing_make_one_box(
+def test_two_commands_at_once_for_the_same_name_make_one_instance(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, real = threading.Barrier(2), region.own_address
@@ -316,7 +310,7 @@ def test_two_commands_at_once_for_the_same_thing_make_one_box(
     assert min(result.code for result in results) == 0, [result.err for result in results]
 
 
-def test_a_box_is_up_for_the_next_command_too(ec2: FakeEC2, client: Client) -> None:
+def test_an_instance_is_up_for_the_next_command_too(ec2: FakeEC2, client: Client) -> None:
     assert up(client).code == 0
     result = up(client)
     assert (result.code, "the instance of this job" in result.err) == (0, True)

@@ -1,4 +1,4 @@
-"""The client killed around a launch: no box untracked, none twice, whatever the point."""
+"""The client killed around a launch: no instance untracked, none twice, whatever the point."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def client(realtime_client: Client) -> Client:
 
 
 def up(client: Client, *words: str) -> bool:
-    """`hosts up` to where it waits for the box to boot, a while; False: it was killed before."""
+    """`hosts up` to where it waits for the instance to boot, a while; False: it was killed before."""
 
     def wait(seconds: float) -> None:
         """The third wait is for a machine that there is not."""
@@ -122,11 +122,11 @@ def up(client: Client, *words: str) -> bool:
 
 
 class Arrived(BaseException):
-    """The launch is over: the box runs and is on record."""
+    """The launch is over: the instance runs and is on record."""
 
 
 def untracked(ec2: FakeEC2, client: Client, before: set[str]) -> set[str]:
-    """Boxes since `before` that are not on record, while no attempt is open that will find them."""
+    """Instances since `before` that are not on record, while no attempt is open that will find them."""
     known = {one.id for one in user.store(client).all()}
     return set() if user.store(client).attempts() else set(ec2.states()) - before - known
 
@@ -199,7 +199,7 @@ def faults_of(ec2: FakeEC2, kind: str) -> Faults:
         ("elsewhere", ("--spot", "--region", "us-east-1", "--region", "us-west-2"), 3, 60),
     ],
 )
-def test_a_launch_killed_at_any_point_is_found_by_status_and_goes_on_to_one_box(
+def test_a_launch_killed_at_any_point_is_resumed_to_one_instance(
     ec2: FakeEC2,
     client: Client,
     killer: Killer,
@@ -249,7 +249,9 @@ def _killed(seconds: float) -> None:
     raise Killed
 
 
-def test_a_box_found_hours_later_has_cost_those_hours(ec2: FakeEC2, client: Client, killer: Killer) -> None:
+def test_an_instance_found_hours_later_has_cost_those_hours(
+    ec2: FakeEC2, client: Client, killer: Killer
+) -> None:
     ec2.inject("RunInstances", "Unavailable", after=True, times=6)
     assert user.run(client, *UP, sleep=lambda seconds: None).code == 5
     now = time.time() + 3600
@@ -272,7 +274,7 @@ def test_status_is_told_where_a_cut_launch_cannot_be_looked_for(
 
 
 @pytest.mark.parametrize("share", [0.35, 0.6, 0.8])
-def test_a_client_that_is_killed_for_good_leaves_a_launch_that_the_next_one_carries_on(
+def test_a_launch_whose_process_was_killed_is_resumed_by_the_next(
     ec2: FakeEC2, client: Client, killer: Killer, share: float
 ) -> None:
     total = len(passed(killer, client))

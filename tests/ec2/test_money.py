@@ -56,7 +56,7 @@ def apart(client: Client, script: str, *words: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("shape", [(), ("--json",)])
-def test_a_dry_run_gives_the_same_bytes_twice_without_a_network_a_credential_or_boto3(
+def test_a_dry_run_is_reproducible_without_network_or_credentials(
     shape: tuple[str, ...],
 ) -> None:
     with new_client() as client:
@@ -73,7 +73,7 @@ def test_a_dry_run_gives_the_same_bytes_twice_without_a_network_a_credential_or_
         assert not client.state_dir.exists() or not list(client.state_dir.glob("launches/*"))
 
 
-def test_status_of_a_known_box_that_answers_never_imports_boto3(ec2: FakeEC2, client: Client) -> None:
+def test_status_of_an_instance_that_answers_never_imports_boto3(ec2: FakeEC2, client: Client) -> None:
     assert user.run(client, *UP).code == 0
     before = len(ec2.calls())
     seen = apart(client, SEEN, "status", "--json")
@@ -86,7 +86,7 @@ def test_status_of_a_known_box_that_answers_never_imports_boto3(ec2: FakeEC2, cl
     assert len(ec2.calls()) == before
 
 
-def test_a_box_is_not_launched_before_somebody_agreed_to_its_price(ec2: FakeEC2, client: Client) -> None:
+def test_no_instance_is_launched_before_its_price_is_confirmed(ec2: FakeEC2, client: Client) -> None:
     result = user.run(client, *UP[:-1])
     assert result.code == 7
     for part in ("g5.xlarge, on demand", "at most 2 h", "$2.04", "198.51.100.7/32", "--yes"):
@@ -106,9 +106,7 @@ def test_the_answer_no_is_the_default(ec2: FakeEC2, client: Client) -> None:
     assert ec2.calls("RunInstances") == []
 
 
-def test_a_budget_becomes_the_deadline_that_the_box_has_and_its_tag_tells(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_a_budget_becomes_the_deadline_of_the_instance_and_its_tag(ec2: FakeEC2, client: Client) -> None:
     clock = user.Clock()
     begun = clock.now()
     words = ("hosts", "up", "--type", "g5.xlarge", "--budget", "10.22", "--yes")
@@ -125,9 +123,7 @@ def test_a_budget_becomes_the_deadline_that_the_box_has_and_its_tag_tells(
     assert (code, on_box.strip()) == (0, str(int(kept.deadline)))
 
 
-def test_the_boxes_that_stand_are_listed_with_what_they_cost_and_the_ended_are_in_the_ledger(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_hosts_list_shows_running_costs_and_cost_those_that_ended(ec2: FakeEC2, client: Client) -> None:
     assert user.run(client, *UP).code == 0
     label = f"ec2://{user.only(client).id}"
     later = user.Clock()
@@ -184,7 +180,7 @@ def test_orphans_are_found_in_every_region_by_their_tag_and_ended_when_agreed(
     assert user.run(client, "hosts", "orphans").code == 0
 
 
-def test_a_box_of_somebody_else_is_shown_and_not_ended_before_its_time(ec2: FakeEC2, client: Client) -> None:
+def test_another_users_instance_is_shown_and_not_ended_early(ec2: FakeEC2, client: Client) -> None:
     ec2.set(machines=False)
     until = str(int(user.Clock().now()) + 3600)
     theirs = [{"Key": "gpujob:user", "Value": "bob@desk"}, {"Key": "gpujob:expires-at", "Value": until}]

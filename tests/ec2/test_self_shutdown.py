@@ -1,4 +1,4 @@
-"""What stands between a forgotten box and its bill: on machines with real systemd and cloud-init."""
+"""What stands between a forgotten instance and its bill: on machines with real systemd and cloud-init."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def client_gone(ec2: FakeEC2, keys: Keys) -> RunningInstance:
 
 
 def every_runcmd_failing(ec2: FakeEC2, keys: Keys) -> RunningInstance:
-    """Nothing renews the lease of a box that was never ready: the boot's grace ends it."""
+    """Nothing renews the lease of an instance that was never ready: the boot's grace ends it."""
     return instances.start(ec2, keys, boot_grace=SOON, runcmd=instances.FAILING)
 
 
@@ -130,7 +130,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 def test_an_instance_goes_off_after_its_deadline_whatever_hangs(
     booted: FakeEC2, keys: Keys, trials: Any
 ) -> None:
-    """Side by side, since most of it is waiting. One box has time, and must stay."""
+    """Side by side, since most of it is waiting. One instance has time, and must stay."""
     for _ in range(trials(1, 5)):
         each_goes_off(booted, keys)
         booted.reset()
@@ -151,7 +151,7 @@ def each_goes_off(booted: FakeEC2, keys: Keys) -> None:
 
 
 def seconds_over(name: str, instance: RunningInstance) -> float:
-    """How long after its time the box went off."""
+    """How long after its time the instance went off."""
     instance.ec2.until(lambda: instance.ec2.states()[instance.id] == "stopped", f"{name} is off")
     return (instance.ec2.went_off(instance.id) or 0) - instance.due
 
@@ -220,7 +220,7 @@ def disks(**more: Any) -> Any:
     return [root, {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, **more}}]
 
 
-def test_a_spot_notice_leaves_a_checkpoint_on_a_disk_that_outlives_the_box(ec2: FakeEC2, keys: Keys) -> None:
+def test_a_spot_notice_leaves_a_checkpoint_on_the_data_volume(ec2: FakeEC2, keys: Keys) -> None:
     launched = {"BlockDeviceMappings": disks(DeleteOnTermination=False)}
     launched["InstanceMarketOptions"] = {"MarketType": "spot"}
     instance = instances.start(ec2, keys, launched, data=ANY_VOLUME, spot=True)

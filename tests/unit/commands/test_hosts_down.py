@@ -59,7 +59,7 @@ def start_with(monkeypatch: pytest.MonkeyPatch, host: ScriptedHost, done: list[s
     monkeypatch.setattr(Ec2Target, "connect_started", connect_started)
 
 
-def test_a_stopped_box_is_brought_up_and_emptied_before_it_is_ended(
+def test_a_stopped_instance_is_started_and_fetched_before_its_end(
     client: Client, stopped: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_with(monkeypatch, with_outputs([]), stopped)
@@ -67,7 +67,7 @@ def test_a_stopped_box_is_brought_up_and_emptied_before_it_is_ended(
     assert stopped == ["start", "terminate"]
 
 
-def test_a_box_that_keeps_what_could_not_come_home_is_not_ended(
+def test_an_instance_with_files_that_cannot_be_fetched_is_kept(
     client: Client, stopped: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_with(monkeypatch, with_outputs(["outputs/link"]), stopped)
@@ -77,6 +77,6 @@ def test_a_box_that_keeps_what_could_not_come_home_is_not_ended(
     assert stopped == ["start"]
 
 
-def test_with_discard_a_stopped_box_is_ended_as_it_is(client: Client, stopped: list[str]) -> None:
+def test_with_discard_a_stopped_instance_is_terminated_as_it_is(client: Client, stopped: list[str]) -> None:
     assert hosts.down(client.context(yes=True), LABEL, discard=True, purge=False) == 0
     assert stopped == ["terminate"]

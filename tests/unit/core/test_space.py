@@ -65,7 +65,7 @@ def test_code_counts_for_its_tree_and_for_the_runs_copy() -> None:
     assert made(5.1, code=code, data=(), facts={"trees": [code.tree]})
 
 
-def test_a_box_that_is_still_to_be_launched_gets_a_disk_for_the_job() -> None:
+def test_a_future_instance_gets_a_disk_for_the_job() -> None:
     job = JobSpec(name="j", command=["x"], env=Env(requirements="r"), resources=Resources(disk_gb=500))
     assert prices._disk_gb(job, 0) == prices.MIN_DISK_GB + 537
     unknown = dataclasses.replace(inputs(job, trainers=None, data=(SENT,), requirements="einops"), facts=None)

@@ -35,18 +35,18 @@ def test_the_hours_seen_in_each_state_are_added_up() -> None:
     )
 
 
-def test_a_box_that_was_started_again_rested_until_then() -> None:
+def test_an_instance_that_was_started_again_was_stopped_until_then() -> None:
     observed = instance("stopped").observe("running", 2 * HOUR, "")
     assert (observed.running_seconds, observed.stopped_seconds) == (0.0, 2 * HOUR)
 
 
-def test_a_box_that_stopped_unseen_ran_to_its_deadline_at_most() -> None:
+def test_an_instance_that_stopped_unobserved_ran_to_its_deadline() -> None:
     observed = instance().observe("stopped", 24 * HOUR, "Client.InstanceInitiatedShutdown")
     assert (observed.running_seconds, observed.stopped_seconds) == (10 * HOUR, 14 * HOUR)
     assert instance().observe("stopped", 2 * HOUR).running_seconds == 2 * HOUR
 
 
-def test_an_ended_box_keeps_the_time_of_its_end_and_costs_no_more() -> None:
+def test_an_ended_instance_keeps_its_end_and_costs_no_more() -> None:
     ended = instance().observe("terminated", 3 * HOUR, "User initiated (1970-01-01 02:00:00 GMT)")
     assert (ended.running_seconds, ended.ended) == (2 * HOUR, 2 * HOUR)
     later = ended.observe("terminated", 9 * HOUR)
@@ -63,13 +63,11 @@ def test_an_ended_box_keeps_the_time_of_its_end_and_costs_no_more() -> None:
         ("Client.InstanceInitiatedShutdown", None),
     ],
 )
-def test_the_time_of_a_change_is_read_from_ec2s_reason_and_kept_between_the_two_looks(
-    reason: str, at: float | None
-) -> None:
+def test_the_time_of_a_change_is_read_from_the_reason_of_ec2(reason: str, at: float | None) -> None:
     assert transition_time(reason, 0.0, 2 * HOUR) == at
 
 
-def test_what_a_box_costs_goes_on_between_looks_and_the_worst_case_ends_at_its_deadline() -> None:
+def test_costs_go_on_between_checks_and_the_worst_case_to_the_deadline() -> None:
     price = prices.hourly(1.006, 100)
     observed = instance()
     assert prices.cost(observed, 2 * HOUR) == pytest.approx(2 * price.running)
@@ -83,7 +81,7 @@ def test_a_machine_of_unknown_price_still_costs_its_disk_and_address() -> None:
     assert prices.of(instance(usd_per_hour=None)) == prices.hourly(0.0, 100)
 
 
-def test_a_box_that_was_not_looked_at_since_its_deadline_has_run_no_longer() -> None:
+def test_an_instance_not_checked_since_its_deadline_ran_no_longer() -> None:
     """Its own switch stopped it: only its disk costs since."""
     price = prices.hourly(1.006, 100)
     week = 10 * HOUR + 7 * 24 * HOUR
@@ -103,7 +101,7 @@ def test_a_box_that_was_not_looked_at_since_its_deadline_has_run_no_longer() -> 
     ],
     ids=["ended", "going", "lost"],
 )
-def test_a_run_costs_the_hours_it_was_at_work_and_not_those_between_its_attempts(
+def test_a_run_costs_the_hours_of_its_attempts_alone(
     state: dict[str, Any], supervised: bool, hours: float
 ) -> None:
     """It first started at 0, was resumed, and has used two hours by its last heartbeat."""
@@ -113,7 +111,7 @@ def test_a_run_costs_the_hours_it_was_at_work_and_not_those_between_its_attempts
     assert prices.run_cost(instance(), observed, 9.5 * HOUR) == pytest.approx(hours * price.running)
 
 
-def test_a_going_run_costs_no_more_after_its_box_must_have_ended() -> None:
+def test_an_active_run_costs_no_more_after_the_end_of_its_instance() -> None:
     observed = run({"ended": None, "heartbeat": 9 * HOUR, "used_seconds": HOUR}, supervised=True)
     price = prices.hourly(1.006, 100)
     assert prices.run_cost(instance(), observed, 999 * HOUR) == pytest.approx(2 * price.running)

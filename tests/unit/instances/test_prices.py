@@ -12,7 +12,7 @@ def test_a_type_that_is_not_known_is_refused_with_the_nearest_name() -> None:
     assert error.value.why == "did you mean g5.xlarge?"
 
 
-def test_an_hour_is_machine_disk_and_address_and_a_stopped_box_pays_its_disk_alone() -> None:
+def test_a_running_hour_has_three_parts_and_a_stopped_one_the_disk() -> None:
     price = prices.hourly(1.006, 100)
     assert price.disk * prices.HOURS_PER_MONTH == pytest.approx(8.0)
     assert price.running == pytest.approx(1.006 + 8 / 730 + 0.005)

@@ -30,7 +30,7 @@ def test_the_price_is_that_of_the_dearest_type_that_may_be_taken() -> None:
         ({"max_hours": 3.0, "budget_usd": 1000.0}, 3.0, "--max-hours"),
     ],
 )
-def test_no_box_is_without_a_deadline(limits: dict[str, float], hours: float, by: str) -> None:
+def test_no_instance_is_without_a_deadline(limits: dict[str, float], hours: float, by: str) -> None:
     found = quoted(job(**limits))
     assert (found.hours, found.limited_by) == (hours, by)
     assert found.spec.deadline == 1000.0 + hours * 3600
@@ -42,7 +42,7 @@ def test_a_budget_is_the_worst_case() -> None:
     assert found.worst_case == pytest.approx(40.0)
 
 
-def test_the_disk_grows_with_the_data_and_a_spot_box_has_it_apart() -> None:
+def test_the_disk_grows_with_the_data_and_is_separate_for_spot() -> None:
     plain = quoted(job(), data_bytes=10 * 10**9).spec
     assert (plain.root_gb, plain.data_gb) == (prices.MIN_DISK_GB + 15, 0)
     spot = quoted(job(Ec2(types=["g5.xlarge"], spot=True, disk_gb=300))).spec
@@ -62,7 +62,7 @@ def test_a_type_that_cannot_do_or_has_no_price_is_refused(ec2: Ec2, gpus: int, s
         quoted(job(ec2, gpus))
 
 
-def test_what_is_agreed_to_names_type_price_hours_worst_case_disk_and_who_is_let_in() -> None:
+def test_a_quote_names_type_price_hours_worst_case_disk_and_access() -> None:
     lines = quoted(job(max_hours=2.0)).lines("198.51.100.7/32")
     whole = "\n".join(lines)
     for part in (

@@ -37,7 +37,7 @@ def test_zone_after_zone_of_the_first_type_then_of_the_next() -> None:
     assert found == [("g6.xlarge", "us-east-1c"), ("g5.xlarge", "us-east-1a"), ("g5.xlarge", "us-east-1b")]
 
 
-def test_a_token_is_the_same_for_the_same_place_of_an_attempt_and_another_for_all_else() -> None:
+def test_a_token_depends_on_the_attempt_and_the_candidate() -> None:
     others = [
         spec.client_token("b" * 16, CANDIDATE),
         *(
@@ -59,7 +59,7 @@ def test_the_parts_of_a_token_do_not_run_into_each_other() -> None:
     )
 
 
-def test_instance_volume_and_interface_are_tagged_by_the_call_that_makes_them() -> None:
+def test_instance_volume_and_interface_are_tagged_by_the_launch() -> None:
     tagged = {one["ResourceType"]: parse_tags(one["Tags"]) for one in request()["TagSpecifications"]}
     assert set(tagged) == {"instance", "volume", "network-interface"}
     assert tagged["instance"] == tagged["volume"] == tagged["network-interface"]
@@ -74,7 +74,7 @@ def test_instance_volume_and_interface_are_tagged_by_the_call_that_makes_them() 
     }
 
 
-def test_a_box_asks_for_imdsv2_with_one_hop_an_encrypted_gp3_disk_and_one_interface_of_our_group() -> None:
+def test_a_request_asks_for_imdsv2_an_encrypted_disk_and_our_group() -> None:
     made = request()
     assert made["MetadataOptions"]["HttpTokens"] == "required"
     assert made["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
@@ -93,7 +93,7 @@ def test_the_root_disk_is_never_smaller_than_the_image() -> None:
     assert made["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 35
 
 
-def test_an_on_demand_box_that_goes_off_is_stopped_and_a_spot_box_ends_but_its_volume_stays() -> None:
+def test_shutdown_stops_on_demand_and_ends_spot_but_for_its_volume() -> None:
     assert request()["InstanceInitiatedShutdownBehavior"] == "stop"
     spot = request(replace(SPEC, spot=True, root_gb=0, data_gb=120), replace(CANDIDATE, spot=True))
     assert spot["InstanceInitiatedShutdownBehavior"] == "terminate"
