@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.core import runstate
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
-from orchestrator.instances.orphans import Orphan
 from orchestrator.store import CachedRun
 from orchestrator.view.instances import CostRow, InstanceRow
+
+if TYPE_CHECKING:  # `status` does not load the EC2 API
+    from orchestrator.instances.orphans import Orphan
 
 
 def instance(of: Instance, now: float) -> InstanceRow:

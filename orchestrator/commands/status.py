@@ -14,7 +14,7 @@ from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError
 from orchestrator.instances import prices
-from orchestrator.instances.cloud import Account
+from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.view import status as view
@@ -28,19 +28,19 @@ PATIENCE = 2.0  # seconds for each of several hosts, asked at the same time
 def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: int) -> int:
     """Without `on`: every host that has runs of ours. 0 whatever they do; 3 when RUN names none."""
     settings = config.load(ctx)
-    store, account = Store(ctx.state_dir), Account(ctx)
+    store, instances = Store(ctx.state_dir), InstanceStore(ctx.state_dir)
     if not cached:
-        _settle(ctx, account)
-    labels = [on] if on else _labels(store, account, settings)
+        _settle(ctx, instances)
+    labels = [on] if on else _labels(store, instances, settings)
     if not labels and not ctx.json:
         ctx.talk("no EC2 instance is up, and no run is known; gpujob deploy JOB --on ec2")
     if cached:
         hosts = [_cached(store, label) for label in labels]
     else:
-        hosts = _ask_all(ctx, store, account, settings, labels, lines, on is not None)
+        hosts = _ask_all(ctx, store, instances, settings, labels, lines, on is not None)
     if word is not None:
         hosts = [_only(hosts, word, ctx.now())]
-    reports = [_report(ctx, account, host) for host in hosts]
+    reports = [_report(ctx, instances, host) for host in hosts]
     if ctx.json:
         view_runs = [view.run_json(run) for report in reports for run in report.reports]
         ctx.answer({"hosts": [view.host_json(report) for report in reports], "runs": view_runs})
@@ -49,24 +49,25 @@ def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: 
     return 0
 
 
-def _settle(ctx: Context, account: Account) -> None:
+def _settle(ctx: Context, instances: InstanceStore) -> None:
     """Without EC2 the rest of the status is still shown; the interrupted launch stays open."""
-    if not account.records.attempts():
+    if not instances.attempts():
         return
     from orchestrator.instances import ensure  # noqa: PLC0415 - 50 ms that are seldom needed
+    from orchestrator.instances.cloud import Account  # noqa: PLC0415
 
     try:
-        ensure.settle(account)
+        ensure.settle(Account(ctx))
     except GpujobError as error:
         ctx.warn(f"EC2 could not be asked about an interrupted launch: {error.what}: {error.why}")
 
 
-def _labels(store: Store, account: Account, settings: dict[str, Setting]) -> list[str]:
+def _labels(store: Store, instances: InstanceStore, settings: dict[str, Setting]) -> list[str]:
     """The default target, every host that has answered, every instance that has not ended or has runs."""
     with_runs = {run.target for run in store.runs().values()}
-    instances = account.records.all()
-    ended = {one.label for one in instances if one.has_ended and one.label not in with_runs}
-    up = [one.label for one in instances if not one.has_ended]
+    known = instances.all()
+    ended = {one.label for one in known if one.has_ended and one.label not in with_runs}
+    up = [one.label for one in known if not one.has_ended]
     own = settings["target"].value
     if own == "ec2" or (settings["target"].source == "default" and own not in with_runs and up):
         words = [*store.targets(), *up]
@@ -75,15 +76,15 @@ def _labels(store: Store, account: Account, settings: dict[str, Setting]) -> lis
     return [label for label in dict.fromkeys(words) if label not in ended]
 
 
-def _has_ended(account: Account, label: str) -> bool:
-    instance = account.records.find_label(label)
+def _has_ended(instances: InstanceStore, label: str) -> bool:
+    instance = instances.find_label(label)
     return instance is not None and instance.has_ended
 
 
 def _ask_all(
     ctx: Context,
     store: Store,
-    account: Account,
+    instances: InstanceStore,
     settings: dict[str, Setting],
     labels: list[str],
     lines: int,
@@ -96,11 +97,11 @@ def _ask_all(
 
     def ask(label: str) -> None:
         try:
-            if not _has_ended(account, label):
+            if not _has_ended(instances, label):
                 reports[label] = _ask(ctx, store, settings, label, lines)
         except GpujobError as error:
             errors[label] = error
-        if _has_ended(account, label):  # as was known, or as was learned just now
+        if _has_ended(instances, label):  # as was known, or as was learned just now
             reports[label] = replace(_cached(store, label), unreachable="its instance has ended")
 
     if len(labels) == 1:
@@ -108,7 +109,7 @@ def _ask_all(
     else:
         _in_parallel(ask, labels)
     return [
-        reports.get(label) or _from_cache(store, account, label, errors.get(label), len(labels), named)
+        reports.get(label) or _from_cache(store, instances, label, errors.get(label), len(labels), named)
         for label in labels
     ]
 
@@ -132,10 +133,10 @@ def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, l
 
 
 def _from_cache(
-    store: Store, account: Account, label: str, error: GpujobError | None, hosts: int, named: bool
+    store: Store, instances: InstanceStore, label: str, error: GpujobError | None, hosts: int, named: bool
 ) -> HostReport:
     cached = _cached(store, label)
-    known = bool(cached.runs) or (account.records.find_label(label) is not None and not named)
+    known = bool(cached.runs) or (instances.find_label(label) is not None and not named)
     if error and hosts == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
         raise error
     why = f"{error.what}: {error.why}" if error else f"no answer within {PATIENCE:.0f} s"
@@ -155,9 +156,9 @@ def _only(hosts: list[HostReport], word: str, now: float) -> HostReport:
     return replace(host, runs=(chosen,))
 
 
-def _report(ctx: Context, account: Account, host: HostReport) -> HostReport:
+def _report(ctx: Context, instances: InstanceStore, host: HostReport) -> HostReport:
     """With every run that is going and the last few of the others, and what is known of an instance."""
-    instance = account.records.find_label(host.target)
+    instance = instances.find_label(host.target)
     row = rows.instance(instance, ctx.now()) if instance else None
     reports = []
     for facts in host.runs:
