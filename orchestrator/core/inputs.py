@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.layout import Layout
-from orchestrator.core.spec import JobSpec
+
+if TYPE_CHECKING:  # `status` reads identities alone
+    from orchestrator.core.hostfacts import HostFacts
+    from orchestrator.core.spec import JobSpec
 
 DEFAULT_ROOT = "~/.gpujob"
 

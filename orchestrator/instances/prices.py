@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.spec import JobSpec
 from orchestrator.errors import UsageError
 from orchestrator.instances import spec
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.spec import LaunchSpec
 
 if TYPE_CHECKING:
+    from orchestrator.core.spec import JobSpec
     from orchestrator.instances.cloud import Cloud
 
 MIN_DISK_GB = 100

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.core import hostfacts, runfacts
 from orchestrator.core.hostfacts import HostFacts
-from orchestrator.core.interpreters import Environment
 from orchestrator.core.paths import inside, is_digest
 from orchestrator.core.runfacts import HostSnapshot, RunFacts
 from orchestrator.errors import GpujobError
+
+if TYPE_CHECKING:  # `status` chooses no interpreter
+    from orchestrator.core.interpreters import Environment
 
 
 class Asks(Protocol):
