@@ -72,9 +72,11 @@ def test_an_interrupted_spot_run_continues_on_a_new_instance(ec2: FakeEC2, clien
 
 
 def test_fetch_starts_an_instance_that_its_deadline_stopped_and_ends_it(ec2: FakeEC2, client: Client) -> None:
-    run = deploy(client, "--max-hours", "0.01", body="open('result.txt', 'w').write('kept')")
+    run = deploy(client, "--max-hours", "1", body="open('result.txt', 'w').write('kept')")
     (instance,) = ec2.machines()
-    ec2.until(lambda: ec2.states()[instance] == "stopped", "the deadline, 36 s after the launch")
+    client.until("succeeded")
+    ec2.run(instance, "sh", "-c", "echo 1 >/run/gpujob/deadline")
+    ec2.until(lambda: ec2.states()[instance] == "stopped", "it stops at its deadline")
     refused = client.run("fetch", run)
     assert refused.code == 7
     assert "is stopped; its disk is kept, $8.00 a month" in refused.err
