@@ -91,8 +91,8 @@ class ClassifierTrainer(Trainer):
         return self.classes.index(record.label)
 
     def encode(self, features: Any, index: int = 0, label: int = 0, key: int = 0) -> Any:
-        """A sample of raw features, in training and in prediction alike. Default: they stay as they are."""
-        return Sample(index, label, features, key)
+        """A sample of raw features, in training and in prediction alike. Default: as float32."""
+        return Sample(index, label, np.asarray(features, dtype=np.float32), key)
 
     def sample(self, split: str, epoch: int, index: int) -> Any:
         """See Trainer: the record's features, encoded, with its label and a dropout key."""
