@@ -1,10 +1,11 @@
-"""Files on the client: written atomically, locked, and texts of the user read with a clear error."""
+"""Files on the client: written atomically, locked, read with a clear error; and those of the package."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestrator.errors import UsageError
 from orchestrator.onhost import files
 
 _BOM = "\ufeff"
+_PACKAGE = Path(__file__).parent
 
 
 def write(path: Path, content: bytes) -> None:
@@ -68,3 +70,23 @@ def read_text(path: Path, shown: str) -> str:
             f"byte 0x{raw[error.start]:02x} at offset {error.start}",
             f"save it as UTF-8; from {guess}: iconv -f {guess} -t UTF-8 {shell.join([str(path)])}",
         ) from None
+
+
+def folder(name: str) -> Path:
+    """`jobs` or `templates`: below the package in a wheel, in the repository in an editable install."""
+    packaged = _PACKAGE / "_share" / name
+    return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def trainers_folder() -> Path:
+    """The package `trainers`, which is located but not imported."""
+    spec = find_spec("trainers")
+    assert spec is not None, "gpujob is installed without its trainers"
+    assert spec.submodule_search_locations
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def trainer_names() -> list[str]:
+    """Every trainer that comes with gpujob, by its folder."""
+    names = {path.parent.name for path in trainers_folder().glob("*/config.py")} - {"engine"}
+    return sorted(name.replace("_", "-") for name in names)

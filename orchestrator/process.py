@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestrator import package
+from orchestrator import files
 
 _STDERR_BYTES = 8192
 
@@ -100,7 +100,7 @@ def trainers(
 ) -> Done:
     """`python -m trainers`, in the folder of that package: -m imports from the current folder first, and
     files of the user's there (a random.py) would shadow modules."""
-    folder = package.trainers_folder().parent
+    folder = files.trainers_folder().parent
     env = {**env, "PYTHONPATH": str(folder)}
     return run([python, "-m", "trainers", *words], stdin=stdin, env=env, cwd=folder, on_line=on_line)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import process
-from orchestrator.core import codetree, shell
+from orchestrator.core import shell
 from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
@@ -35,7 +35,7 @@ class Source:
     """A folder of code as it is now; `patch` is the dirty tree against `commit`."""
 
     folder: Path
-    tree: codetree.Tree
+    tree: folders.Tree
     commit: str | None = None
     dirty: bool = False
     patch: str = ""
@@ -52,14 +52,14 @@ def read(folder: Path, digests: Digests | None = None) -> Source:
         staged, others, head, diff = (pool.submit(_git, folder, *words) for words in _LISTS)
         paths = _listed(folder, staged.result(), others.result() or b"")
         entries = digests.entries(folder, paths) if digests else folders.tree_entries(str(folder), paths)
-        tree = codetree.tree(entries)
+        tree = folders.tree(entries)
         commit = _text(head.result())
         if not tree.entries:
             why = "git ignores all of it" if commit else "it is empty"
             raise UsageError(
                 f"there is nothing to send in {folder}", why, "name the folder of the code: code: PATH"
             )
-        wrong = codetree.refusals(tree)
+        wrong = folders.refusals(tree)
         if wrong:
             raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
         patch = diff.result() if commit else None
@@ -71,7 +71,7 @@ def package(folder: Path) -> Source:
     """A Python package as it is installed: its .py files below its own name."""
     paths = [p.relative_to(folder.parent).as_posix() for p in folder.rglob("*.py")]
     commit = _text(_git(folder, "rev-parse", "HEAD"))
-    return Source(folder.parent, codetree.tree(folders.tree_entries(str(folder.parent), paths)), commit)
+    return Source(folder.parent, folders.tree(folders.tree_entries(str(folder.parent), paths)), commit)
 
 
 def snapshot(source: Source, to: Path) -> None:
@@ -87,7 +87,7 @@ def snapshot(source: Source, to: Path) -> None:
             shutil.copyfile(source.folder / entry.path, target)
             target.chmod(0o555 if entry.kind == "exec" else 0o444)
     partial.mkdir(parents=True, exist_ok=True)
-    copied = codetree.tree(folders.tree_entries(str(partial), [e.path for e in source.tree.entries]))
+    copied = folders.tree(folders.tree_entries(str(partial), [e.path for e in source.tree.entries]))
     if copied.hash != source.tree.hash:
         shutil.rmtree(partial, ignore_errors=True)
         names = sorted(entry.path for entry in set(copied.entries) ^ set(source.tree.entries))
@@ -106,7 +106,7 @@ def snapshot(source: Source, to: Path) -> None:
 def _listed(folder: Path, staged: bytes | None, others: bytes) -> list[str]:
     if staged is None:
         return list(_walked(folder))
-    tracked, submodules = codetree.parse_git_list(staged)
+    tracked, submodules = folders.parse_git_list(staged)
     new = [name.decode("utf-8", "surrogateescape") for name in others.split(b"\0") if name]
     _require_no_repositories(folder, submodules, [name[:-1] for name in new if name.endswith("/")])
     return sorted({*tracked, *new})

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from orchestrator import files
-from orchestrator.core import decode, report, runfacts
+from orchestrator.core import decode, events, hostfacts
 from orchestrator.core.decode import Seconds
+from orchestrator.core.events import CheckReport
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity
-from orchestrator.core.report import CheckReport
-from orchestrator.core.runfacts import RunFacts
 
 Record = dict[str, Any]
 
@@ -70,7 +70,7 @@ class Store:
             self._intent(job, target).unlink()
 
     def save_run(self, run: CachedRun) -> None:
-        record = {"v": 2, "target": run.target, "asked": run.read_at, "run": runfacts.to_json(run.facts)}
+        record = {"v": 2, "target": run.target, "asked": run.read_at, "run": hostfacts.to_json(run.facts)}
         files.write_json(self.folder / "runs" / f"{run.facts.id}.json", record)
 
     def forget_run(self, run_id: str) -> None:
@@ -95,7 +95,7 @@ class Store:
 
     def find_report(self, key: str) -> CheckReport | None:
         """The report of an earlier check of the same thing (plan.CheckStep.key)."""
-        return report.parse(files.load_json(self.folder / "verdicts" / f"{key}.json"))
+        return events.parse_report(files.load_json(self.folder / "verdicts" / f"{key}.json"))
 
     def save_report(self, key: str, report: CheckReport) -> None:
         files.write_json(self.folder / "verdicts" / f"{key}.json", msgspec.to_builtins(report))
@@ -122,5 +122,5 @@ class Store:
 def _cached_run(record: Record | None) -> CachedRun | None:
     """Of version 1, which named the facts `seen`, too."""
     about = decode.struct(record, _CachedRun)
-    facts = runfacts.parse((record or {}).get("run") or (record or {}).get("seen"))
+    facts = hostfacts.parse_run((record or {}).get("run") or (record or {}).get("seen"))
     return CachedRun(about.target, about.read_at, facts) if about and facts else None

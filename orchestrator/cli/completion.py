@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator import package
+from orchestrator import files
 from orchestrator.context import from_process
 from orchestrator.store import Store
 
@@ -17,12 +17,12 @@ def runs(incomplete: str) -> list[str]:
 def jobs(incomplete: str) -> list[str]:
     """Names of job files in the current folder, in ./jobs and in the package."""
     cwd = from_process().cwd
-    folders = (cwd, cwd / "jobs", package.folder("jobs"))
+    folders = (cwd, cwd / "jobs", files.folder("jobs"))
     return _starting([path.stem for folder in folders for path in sorted(folder.glob("*.yaml"))], incomplete)
 
 
 def trainers(incomplete: str) -> list[str]:
-    return _starting(package.trainer_names(), incomplete)
+    return _starting(files.trainer_names(), incomplete)
 
 
 def _starting(words: list[str], incomplete: str) -> list[str]:

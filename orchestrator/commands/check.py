@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from orchestrator import registry
-from orchestrator.commands import config, execute, inputs, jobs, preflight, trainer
-from orchestrator.commands.preflight import Outcome
+from orchestrator.commands import config, execute, inputs, jobs, trainer
+from orchestrator.commands.execute import Outcome
 from orchestrator.context import Context
+from orchestrator.core import events
 from orchestrator.core import plan as planning
-from orchestrator.core import report
 from orchestrator.core.plan import CheckStep
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
 from orchestrator.targets.base import Host, Target
-from orchestrator.view import findings, plans
+from orchestrator.view import plans
 
 
 def check(
@@ -44,9 +44,9 @@ def check(
     if outcome.report.tier == "files":
         ctx.warn("no Python on the host has PyTorch: only names, labels and splits were checked")
     if ctx.json:
-        ctx.answer(report.to_json(outcome.report, outcome.cached))
+        ctx.answer(events.to_json(outcome.report, outcome.cached))
     else:
-        findings.print_report(ctx, outcome.report, outcome.cached)
+        plans.print_report(ctx, outcome.report, outcome.cached)
     return 1 if outcome.report.errors else 0
 
 
@@ -64,7 +64,7 @@ def _run_checks(
             executor.take(step)
             continue
         plans.announce(ctx, step)
-        outcome = preflight.run(ctx, host, store, step, fresh)
+        outcome = execute.run(ctx, host, store, step, fresh)
         if outcome.report.errors:
             break
     assert outcome, "the plan of a trainer has a check"

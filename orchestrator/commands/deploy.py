@@ -9,8 +9,8 @@ from orchestrator.commands import config, execute, inputs, jobs, monitor, resume
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
-from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.spec import require_positive
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.store import Intent, Store

@@ -9,9 +9,16 @@ from orchestrator import __version__, registry
 from orchestrator.commands import config
 from orchestrator.context import Context
 from orchestrator.core import tmux
-from orchestrator.core.hostchecks import LEAST_FREE, LINGER, describe_logout
+from orchestrator.core.hostchecks import (
+    LEAST_FREE,
+    LINGER,
+    can_use_gpus,
+    describe_logout,
+    has_torch,
+    is_driver_too_old,
+    missing_packages,
+)
 from orchestrator.core.hostfacts import HostFacts, PythonFacts
-from orchestrator.core.interpreters import can_use_gpus, has_torch, is_driver_too_old, missing_packages
 from orchestrator.core.text import size
 from orchestrator.errors import GpujobError
 from orchestrator.instances import diagnostics

@@ -19,7 +19,7 @@ from orchestrator import files
 from orchestrator.commands import verify
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost.files import sha256
 from orchestrator.targets import helper

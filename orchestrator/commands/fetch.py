@@ -10,7 +10,7 @@ from orchestrator.commands import config, download, runs
 from orchestrator.commands.download import Download
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.text import size
 from orchestrator.errors import Exit, NotFound
 from orchestrator.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from orchestrator import package
+from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import spec
 from orchestrator.errors import UsageError
@@ -25,7 +25,7 @@ def init(ctx: Context, script: str | None) -> int:
             "it is not replaced",
             f"gpujob deploy {name} --dry-run",
         )
-    text = (package.folder("templates") / "job.yaml").read_text("utf-8")
+    text = (files.folder("templates") / "job.yaml").read_text("utf-8")
     words = [_RUNNERS.get(path.suffix, ""), script]
     command = [word for word in words if word] if path.suffix in _RUNNERS else [f"./{script}"]
     text = text.replace("@NAME@", name).replace("@COMMAND@", json.dumps(command, ensure_ascii=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator import __version__, package, source
+from orchestrator import __version__, files, source
 from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
 from orchestrator.core import plan
@@ -34,7 +34,7 @@ def sources(ctx: Context, job: Job) -> dict[str, Source]:
     if job.code_folder:
         trees["job"] = source.read(job.code_folder, digests(ctx))
     if job.spec.trainer:
-        trees["trainers"] = source.package(package.trainers_folder())
+        trees["trainers"] = source.package(files.trainers_folder())
     return trees
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator import files, package, process
+from orchestrator import files, process
 from orchestrator.commands import verify
 from orchestrator.context import Context
-from orchestrator.core import report, spec
-from orchestrator.core.report import CheckReport, Finding
+from orchestrator.core import events, spec
+from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
 
@@ -113,7 +113,7 @@ def _requirements(file: JobFile, base: Path) -> str | None:
 
 
 def _find(ctx: Context, word: str) -> tuple[Path, bool]:
-    shipped = package.folder("jobs")
+    shipped = files.folder("jobs")
     if "/" in word or word.endswith((".yaml", ".yml")):
         path = ctx.path(word)
         if not path.is_file():
@@ -154,7 +154,7 @@ def _check_trainer(file: JobFile) -> None:
 
 def require_trainer(name: str, where: str = "") -> None:
     """UsageError with a guess for a name that is no trainer of ours."""
-    known = package.trainer_names()
+    known = files.trainer_names()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
@@ -216,7 +216,7 @@ def find_report(lines: list[str]) -> CheckReport | None:
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict) and value.get("event") == "report":
-            return report.parse(value)
+            return events.parse_report(value)
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.commands import preflight
+from orchestrator.commands import execute
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import PlanInputs
@@ -33,7 +33,7 @@ def launch(
         plan = planning.build(inputs)
         plans.print_plan(ctx, replace(plan, steps=(_launch_step(offer, ingress), *plan.steps)))
         return None
-    preflight.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
+    execute.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
     instance = ensure(Account(ctx), offer, ingress)
     return Ec2Target(ctx, instance.label, [instance.region])
 

@@ -8,7 +8,7 @@ from orchestrator import registry
 from orchestrator.commands import execute, inputs, jobs, monitor, runs
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.settings import Setting
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.store import Store

@@ -10,7 +10,7 @@ from orchestrator import registry
 from orchestrator.commands import config, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError
 from orchestrator.instances import prices

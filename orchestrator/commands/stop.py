@@ -6,7 +6,7 @@ from orchestrator import registry
 from orchestrator.commands import config, hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.text import duration
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances.cloud import Account

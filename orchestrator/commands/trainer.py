@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import process
-from orchestrator.commands import jobs, preflight, verify
+from orchestrator.commands import execute, jobs, verify
 from orchestrator.context import Context
-from orchestrator.core import decode, hostfacts, interpreters, report
+from orchestrator.core import decode, events, hostchecks, hostfacts
 from orchestrator.core.results import Check, Evaluation, Export, Prediction
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
 from orchestrator.targets.local import pythons
-from orchestrator.view import findings, results
+from orchestrator.view import plans, results
 from orchestrator.view.console import columns, harmless
 
 Line = dict[str, Any]
@@ -28,9 +28,9 @@ def prepare(ctx: Context, word: str, words: list[str]) -> int:
     jobs.require_trainer(word)
     for line in _call(ctx, ["prepare", word, *words]):
         _print(ctx, line, results.prepared(line))
-        prepared = report.parse(line)
+        prepared = events.parse_report(line)
         if prepared and prepared.data and not ctx.json:
-            findings.print_report(ctx, prepared, cached=False)
+            plans.print_report(ctx, prepared, cached=False)
     if not ctx.json:
         ctx.talk(f"next: gpujob check {word} --data DIR, gpujob deploy {word} --data DIR (with that folder)")
     return 0
@@ -115,7 +115,7 @@ def _absolute(ctx: Context, item: str) -> str:
 def _call(ctx: Context, words: list[str], python: str | None = None, may_fail: bool = False) -> list[Line]:
     """The JSON lines that the trainer printed, without its progress."""
     lines: list[Line] = []
-    command, progress = words[0], findings.Progress(ctx)
+    command, progress = words[0], plans.Progress(ctx)
 
     def on_line(text: str) -> None:
         progress.line(text)
@@ -133,7 +133,7 @@ def _call(ctx: Context, words: list[str], python: str | None = None, may_fail: b
         why = jobs.last_line(done.err)
         if done.code == Exit.USAGE:
             raise UsageError(why, "", f"gpujob {command} --help")
-        if done.code == preflight.NO_USABLE_DATA:
+        if done.code == execute.NO_USABLE_DATA:
             raise GpujobError(f"{command} can use none of the data", why)
         raise GpujobError(f"{command} failed: {why}", _signal(done.code), "gpujob doctor")
     return lines
@@ -143,7 +143,7 @@ def _python(ctx: Context, required: bool = True) -> str:
     """A Python that has PyTorch; without one the client's own, unless it is required."""
     for word in pythons(ctx):
         answer = host_facts.python_facts(word)
-        if answer and interpreters.has_torch(python := hostfacts.parse_python(answer)):
+        if answer and hostchecks.has_torch(python := hostfacts.parse_python(answer)):
             return python.path
     if not required:
         return ctx.python

@@ -10,10 +10,18 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core import hostchecks, interpreters, runjson
+from orchestrator.core import hostchecks
 from orchestrator.core.hostfacts import HostFacts
-from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
-from orchestrator.core.interpreters import Environment, Interpreter
+from orchestrator.core.inputs import (
+    CodeTree,
+    DataInput,
+    Environment,
+    Identity,
+    Interpreter,
+    PlanInputs,
+    argv,
+    compose,
+)
 from orchestrator.core.layout import Layout
 
 
@@ -137,14 +145,14 @@ def _start_step(inputs: PlanInputs) -> StartStep:
     title, reason = "start in tmux", f"session gpujob-{inputs.identity.run_id}"
     facts = inputs.facts
     if facts is None:
-        return StartStep(title, reason, argv=tuple(runjson.argv(inputs, "python3")))
+        return StartStep(title, reason, argv=tuple(argv(inputs, "python3")))
     hostchecks.require_host(facts, inputs.job, inputs.share_gpu)
     if not inputs.survives_logout:
         hostchecks.require_linger(facts)
-    python = interpreters.choose(facts, inputs.job, inputs.requirements, inputs.packages)
-    interpreters.require_driver(facts, inputs.job, python)
+    python = hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages)
+    hostchecks.require_driver(facts, inputs.job, python)
     hostchecks.require_space(inputs, facts)
-    spec = runjson.compose(inputs, facts, python)
+    spec = compose(inputs, facts, python)
     return StartStep(title, reason, argv=tuple(spec["argv"]), spec=spec)
 
 
@@ -167,7 +175,7 @@ def _interpreter(inputs: PlanInputs) -> Interpreter | None:
         return None
     if inputs.job.trainer and inputs.requirements is None and not any(one.torch for one in facts.pythons):
         return None
-    return interpreters.choose(facts, inputs.job, inputs.requirements, inputs.packages)
+    return hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages)
 
 
 def _python_step(python: Interpreter | None) -> Step:
@@ -202,7 +210,7 @@ def _check_on_host(inputs: PlanInputs, trainers: CodeTree, python: Interpreter |
     """With the code, the data and the interpreter that will train; without torch names and labels alone."""
     layout, facts, tier = Layout(inputs.root), inputs.facts, "full"
     if facts and not python:
-        python, tier = interpreters.any_python(facts, inputs.job), "files"
+        python, tier = hostchecks.any_python(facts, inputs.job), "files"
     folders = {data.name: data.path_on_host(inputs.root) for data in inputs.data}
     request = CheckRequest(inputs.job.config, folders, tier, layout.cache)
     path = layout.tree(trainers.tree)

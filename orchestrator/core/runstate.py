@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
-from orchestrator.core.runfacts import RunFacts, SupervisorState
+from orchestrator.core.hostfacts import RunFacts, SupervisorState
 
 # A start that has not shown a supervisor after this many seconds will not.
 PREPARING_FOR = 60.0

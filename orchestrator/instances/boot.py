@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from orchestrator import package
+from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.errors import AccessError, GpujobError, Unreachable, UsageError
 from orchestrator.instances import connection, keys, lifecycle
@@ -92,7 +92,7 @@ class UserData:
 
 def user_data(ctx: Context, spec: LaunchSpec, host_key: KeyPair) -> str:
     """What the instance reads at every boot."""
-    template = (package.folder("templates") / "cloud-init.yaml").read_text("utf-8")
+    template = (files.folder("templates") / "cloud-init.yaml").read_text("utf-8")
     new_volume = ANY_VOLUME if spec.data_gb else ""
     return UserData(
         user=spec.login_user,

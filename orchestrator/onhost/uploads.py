@@ -8,7 +8,6 @@ import re
 import shutil
 from typing import Any
 
-from orchestrator.core import codetree
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import folders
 from orchestrator.onhost.errors import Refused
@@ -28,7 +27,7 @@ def finish_tree(layout: Layout, tree: str) -> None:
     partial = _partial(final)
     if os.path.isdir(final):
         return
-    if codetree.tree(folders.tree_entries(partial, folders.walk(partial))).hash != tree:
+    if folders.tree(folders.tree_entries(partial, folders.walk(partial))).hash != tree:
         shutil.rmtree(partial, ignore_errors=True)
         raise Refused("changed", "the code changed while it was sent; repeat the command")
     _rename(partial, final)

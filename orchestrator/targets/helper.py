@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.core import hostfacts, runfacts
-from orchestrator.core.hostfacts import HostFacts
+from orchestrator.core import hostfacts
+from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
 from orchestrator.core.paths import inside, is_digest
-from orchestrator.core.runfacts import HostSnapshot, RunFacts
 from orchestrator.errors import GpujobError
 
 if TYPE_CHECKING:  # `status` chooses no interpreter
-    from orchestrator.core.interpreters import Environment
+    from orchestrator.core.inputs import Environment
 
 
 class Asks(Protocol):
@@ -65,12 +64,12 @@ def ensure_environment(host: Asks, environment: Environment) -> None:
 
 def snapshot(host: Asks, lines: int = 5) -> HostSnapshot:
     """Every run of a host with the last `lines` of its log, and its GPUs, disk and memory; one request."""
-    return runfacts.parse_snapshot(host.ask("status", lines=lines))
+    return hostfacts.parse_snapshot(host.ask("status", lines=lines))
 
 
 def look(host: Asks, run_id: str, lines: int = 5) -> HostSnapshot:
     """The same with one run; without runs where the host has no such run."""
-    return runfacts.parse_snapshot(host.ask("status", runs=[run_id], lines=lines))
+    return hostfacts.parse_snapshot(host.ask("status", runs=[run_id], lines=lines))
 
 
 def find_run(host: Asks, run_id: str, lines: int = 5) -> RunFacts | None:
@@ -110,7 +109,7 @@ def clean(host: Asks, run_id: str, purge: bool) -> list[str]:
 
 def _run(answer: dict[str, Any], run_id: str) -> RunFacts:
     """The answers of `start` and `stop` hold the run."""
-    return runfacts.parse(answer["run"]) or RunFacts(id=run_id)
+    return hostfacts.parse_run(answer["run"]) or RunFacts(id=run_id)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import NotFound, UsageError
-from orchestrator.targets import bundle
+from orchestrator.targets import helper_host
 from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, ProcessPipe, Reader
@@ -51,7 +51,7 @@ class LocalHost(HelperHost):
     def __init__(self, ctx: Context, root: str) -> None:
         super().__init__(ctx)
         self._layout = Layout(root, os.getuid())
-        self._bundle = bundle.install(_ensured(Path(self._layout.onhost)))
+        self._bundle = helper_host.install(_ensured(Path(self._layout.onhost)))
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
         line = [self._ctx.python, "-I", str(self._bundle), mode, self._layout.root, *words]

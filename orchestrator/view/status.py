@@ -11,8 +11,7 @@ import msgspec
 from orchestrator.context import Context
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import Gpu, Machine
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.hostfacts import Gpu, Machine, RunFacts
 from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, size
 from orchestrator.view.console import Paint, columns, harmless, width

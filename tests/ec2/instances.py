@@ -12,15 +12,15 @@ from typing import Any
 
 import yaml
 
-from orchestrator import package
+from orchestrator import files
 from orchestrator.instances.boot import READY, UserData
-from orchestrator.targets import bundle
+from orchestrator.targets import helper_host
 from tests.ec2.test_rig import admit, aws, banner, launch
 from tests.rigs import patience
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.keys import make_key, public_key
 
-TEMPLATE = (package.folder("templates") / "cloud-init.yaml").read_text("utf-8")
+TEMPLATE = (files.folder("templates") / "cloud-init.yaml").read_text("utf-8")
 PATIENCE = 28  # seconds that an instance gives to what hangs, before it is forced
 FAILING = ["false", ["sh", "-c", "exit 7"], "this-does-not-exist --at-all"]
 
@@ -93,7 +93,7 @@ class RunningInstance:
         """An answer of the helper, which is copied there first, over ssh."""
         place = self.ec2.disk(self.id) / "opt/gpujob-onhost"
         if not place.exists():
-            shutil.copytree(bundle.install(self.keys.user.parent), place)
+            shutil.copytree(helper_host.install(self.keys.user.parent), place)
         question = json.dumps({"id": 1, "op": op, **fields}) + "\n"
         done = self.ssh("python3 -I /opt/gpujob-onhost helper '~/.gpujob'", stdin=question)
         said = [json.loads(line) for line in done.stdout.splitlines()]

@@ -1,8 +1,8 @@
 from pathlib import Path
 
+from orchestrator.core.events import CheckReport, Finding
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity
-from orchestrator.core.report import CheckReport, Finding
-from orchestrator.core.runfacts import RunFacts
 from orchestrator.store import CachedRun, Intent, Store
 from tests.support import REPOSITORY
 

@@ -10,7 +10,7 @@ import io
 import re
 import tarfile
 
-from orchestrator.targets import bundle
+from orchestrator.targets import helper_host
 
 MARK = b"\x1egpujob "
 _WORD = re.compile(r"[A-Za-z0-9._-]+\Z")
@@ -25,7 +25,7 @@ def command(mode: str, *words: str) -> str:
             raise ValueError(f"not a plain word: {word!r}")
     rest = " ".join(words)
     return (
-        f'exec sh -c \'{_ROOT}p="$r/onhost/{bundle.digest()}"; '
+        f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
         f'command -v python3 >/dev/null || {{ {_PRINT} python "$r"; exit 91; }}; '
         f'[ -d "$p" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
         f'{_PRINT} ready "$r"; exec python3 -I "$p" {mode} "$r" {rest}\''
@@ -37,7 +37,7 @@ def receive_bundle() -> str:
 
     A partial folder is removed when the transfer is interrupted, or by the next one if the machine died.
     """
-    name = bundle.digest()
+    name = helper_host.digest()
     return (
         f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; '
         f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
@@ -51,7 +51,7 @@ def bundle_archive() -> bytes:
     """The bundle as a gzipped tar."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, content in bundle.files().items():
+        for name, content in helper_host.files().items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644
             archive.addfile(entry, io.BytesIO(content))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import completion
-from orchestrator.core.runfacts import RunFacts, RunRecord
+from orchestrator.core.hostfacts import RunFacts, RunRecord
 from orchestrator.store import CachedRun, Store
 from tests.support import Client, new_client
 

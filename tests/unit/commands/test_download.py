@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import download
-from orchestrator.core import runfacts
+from orchestrator.core import hostfacts
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.targets.helper import StagedFile
 from tests.support import Client, ScriptedHost, new_client
@@ -174,8 +174,8 @@ def test_what_did_not_come_is_told_and_is_not_whole(
     of = host([described("log", b"x")], log=b"x")
     of.answers["stage"] |= told
     home = download.download_run(client.context(), of, RUN, "all", client.project / "home")
-    state = runfacts.SupervisorState(ended=1.0, reason="exit", exit_code=exit_code)
-    assert home.is_complete(runfacts.RunFacts(id=RUN, state=state), 2.0) == whole
+    state = hostfacts.SupervisorState(ended=1.0, reason="exit", exit_code=exit_code)
+    assert home.is_complete(hostfacts.RunFacts(id=RUN, state=state), 2.0) == whole
 
 
 def test_a_file_of_the_users_is_not_replaced_by_one_of_a_run(client: Client) -> None:

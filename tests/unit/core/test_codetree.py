@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.codetree import LARGEST, Entry, leaves, parse_git_list, refusals, tree
+from orchestrator.onhost.folders import LARGEST, Entry, leaves, parse_git_list, refusals, tree
 
 entries = st.lists(
     st.builds(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import hostfacts, interpreters, plan
+from orchestrator.core import hostchecks, hostfacts, plan
 from orchestrator.core.hostfacts import HostFacts
-from orchestrator.core.interpreters import Environment
+from orchestrator.core.inputs import Environment
 from orchestrator.core.spec import Env, JobSpec, Resources
 from orchestrator.errors import GpujobError
 from tests.unit.core.test_plan import FACTS, GPU, PYTHON, inputs
@@ -107,11 +107,11 @@ def test_other_requirements_are_another_thing_to_deploy() -> None:
 def test_an_interpreter_that_can_use_the_gpus_is_taken_before_one_that_cannot() -> None:
     cpu = {**PYTHON, "path": "/cpu", "cuda": None}
     new = {**CUDA, "path": "/new", "cuda": "13.0"}
-    found = interpreters.choose(
+    found = hostchecks.choose(
         facts(cpu, new, CUDA, gpus=[GPU], cuda_driver="12.2"), JobSpec(name="j", trainer="facenet-lstm")
     )
     assert found == hostfacts.parse_python(CUDA)
-    assert interpreters.choose(
+    assert hostchecks.choose(
         facts(cpu, CUDA), JobSpec(name="j", trainer="facenet-lstm")
     ) == hostfacts.parse_python(cpu)
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import package
+from orchestrator import files
 from orchestrator.errors import UsageError
 from orchestrator.instances import boot
 from orchestrator.instances.boot import ANY_VOLUME, USER_DATA_LIMIT, UserData
 from tests.rigs import needs
 
-TEMPLATE = (package.folder("templates") / "cloud-init.yaml").read_text("utf-8")
+TEMPLATE = (files.folder("templates") / "cloud-init.yaml").read_text("utf-8")
 PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 VALUES = UserData(
     user="ubuntu",

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.targets import bundle
+from orchestrator.targets import helper_host
 
-PYTHON = [name for name in bundle.files() if name.endswith(".py")]
+PYTHON = [name for name in helper_host.files() if name.endswith(".py")]
 
 
 @pytest.mark.parametrize("name", PYTHON)
 def test_what_is_sent_to_hosts_is_python_3_8(name: str) -> None:
-    ast.parse(bundle.files()[name], feature_version=(3, 8))
+    ast.parse(helper_host.files()[name], feature_version=(3, 8))
 
 
 @pytest.mark.parametrize("name", PYTHON)
@@ -25,16 +25,16 @@ def test_what_is_sent_to_hosts_calls_nothing_newer_than_3_8(name: str) -> None:
         "is_relative_to",
         "zip(strict",
     )
-    assert not [word for word in newer if word in bundle.files()[name].decode()]
+    assert not [word for word in newer if word in helper_host.files()[name].decode()]
 
 
 def test_the_bundle_runs_alone_with_an_isolated_python(tmp_path: Path) -> None:
-    folder = bundle.install(tmp_path)
+    folder = helper_host.install(tmp_path)
     words = [sys.executable, "-I", "-S", str(folder), "helper", str(tmp_path / "root")]
     done = subprocess.run(words, input=b'{"id": 1, "op": "status"}\n', capture_output=True, check=True)
     assert b'"runs": []' in done.stdout
 
 
 def test_laying_it_out_twice_makes_one_folder(tmp_path: Path) -> None:
-    assert bundle.install(tmp_path) == bundle.install(tmp_path)
+    assert helper_host.install(tmp_path) == helper_host.install(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1

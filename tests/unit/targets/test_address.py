@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.targets import bundle
+from orchestrator.targets import helper_host
 from orchestrator.targets.ssh import address, hostkeys, remote
 
 SAID = """\
@@ -142,7 +142,7 @@ def test_the_line_that_a_host_gets_says_what_is_missing_and_takes_the_bundle(
     assert b"\x1egpujob ready " in run(remote.receive_bundle(), remote.bundle_archive())
     assert b"\x1egpujob ready " in run(remote.receive_bundle(), remote.bundle_archive())
     onhost = tmp_path / ".gpujob" / "onhost"
-    assert [p.name for p in onhost.iterdir()] == [bundle.digest()]
+    assert [p.name for p in onhost.iterdir()] == [helper_host.digest()]
     said = run(remote.command("helper"), b'{"id": 1, "op": "status"}\n')
     assert said.splitlines()[0] == f"\x1egpujob ready {tmp_path}/.gpujob".encode()
     assert b'"runs": []' in said
@@ -163,8 +163,8 @@ def test_a_bundle_that_was_cut_leaves_nothing_and_one_whose_machine_died_goes_wi
     for sent in (whole[: len(whole) // 2], b""):
         assert receive(sent) == 92
         assert list(onhost.iterdir()) == []
-    died, under_way = f".{bundle.digest()}.{2**22 + 1}", f".{bundle.digest()}.{os.getpid()}"
+    died, under_way = f".{helper_host.digest()}.{2**22 + 1}", f".{helper_host.digest()}.{os.getpid()}"
     for name in (died, under_way):
         (onhost / name / "orchestrator").mkdir(parents=True)
     assert receive(whole) == 0
-    assert sorted(p.name for p in onhost.iterdir()) == [under_way, bundle.digest()]
+    assert sorted(p.name for p in onhost.iterdir()) == [under_way, helper_host.digest()]

@@ -4,8 +4,7 @@ import pytest
 
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import Machine
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.hostfacts import Machine, RunFacts
 from orchestrator.view.dashboard import open_screen
 from orchestrator.view.status import RunReport
 from tests.support import new_client

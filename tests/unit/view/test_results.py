@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core import decode
+from orchestrator.core.results import Evaluation, Export, Prediction
 from orchestrator.view import results
 
 EVALUATION: dict[str, Any] = {
@@ -35,26 +37,30 @@ EVALUATION: dict[str, Any] = {
     ],
 )
 def test_a_prediction_is_one_line(line: dict[str, Any], shown: str) -> None:
-    assert results.prediction(line) == shown
+    result = decode.struct(line, Prediction)
+    assert result
+    assert results.prediction(result) == shown
 
 
 def test_an_evaluation_has_a_block_for_each_part_that_was_measured() -> None:
-    blocks = results.evaluation(EVALUATION).split("\n\n")
-    assert [block.split()[0] for block in blocks] == ["model", "class", "truth", "said", "most"]
+    evaluation = decode.struct(EVALUATION, Evaluation)
+    assert evaluation
+    blocks = results.evaluation(evaluation).split("\n\n")
+    assert [block.split()[0] for block in blocks] == ["model", "class", "truth", "confidence", "most"]
     assert "0.7500" in blocks[0]
     assert "0.5000" in blocks[0]
     assert "wer" not in blocks[0]
     assert "0.99" in blocks[4]
-    assert results.evaluation({}) == ""
+    assert results.evaluation(Evaluation()) == ""
 
 
 def test_an_export_names_both_files_and_the_largest_difference() -> None:
-    line = {"program": "/e/model.pt2", "preprocessing": "/e/preprocessing.json", "logits_off": 2e-7}
-    shown = results.exported(line, lambda path: Path(path).name)
+    export = Export("/e/model.pt2", "/e/preprocessing.json", 2e-7)
+    shown = results.exported(export, lambda path: Path(path).name)
     assert shown.splitlines()[:2] == ["model.pt2", "preprocessing.json"]
     assert "2.0e-07" in shown
 
 
 def test_a_line_of_prepare_is_its_message_or_its_fields() -> None:
-    assert results.line({"message": "reading"}) == "reading"
-    assert results.line({"v": 1, "written": "faces", "files": ["a", "b"]}) == "written faces  files 2"
+    assert results.prepared({"message": "reading"}) == "reading"
+    assert results.prepared({"v": 1, "written": "faces", "files": ["a", "b"]}) == "written faces  files 2"
