@@ -1,4 +1,4 @@
-"""The checks of scores, their normalisation, and the baseline."""
+"""Data and model checks of blendshapes: columns, labels, normalisation and baseline."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from trainers.engine.health import Finding
 from trainers.tasks import classifier_checks
 
 DEAD = 1e-4
-"""A score whose std is less tells nothing: MediaPipe leaves five of its 52 near 0."""
+"""A blendshape with a smaller std counts as constant: MediaPipe leaves five of its 52 near 0."""
 
 
 def columns(trainer: Any) -> list[Finding]:
-    """No score is constant or a copy of another."""
+    """No blendshape is constant or a copy of another."""
     values = data.values_of(trainer.splits["train"], trainer.config)
     inputs = names.SETS[trainer.config.columns]
     dead = [f"{inputs[i]} ({values[:, i].mean():.1g})" for i in np.flatnonzero(values.std(0) < DEAD)]
@@ -26,11 +26,11 @@ def columns(trainer: Any) -> list[Finding]:
     for name, column in zip(inputs, np.ascontiguousarray(values.T), strict=True):
         if first.setdefault(column.tobytes(), name) != name and column.std() >= DEAD:
             copies.append(f"{name} = {first[column.tobytes()]}")
-    constant = "take columns: 33, which leaves out those that never do; or look at the extractor"
+    constant = "set columns: 33, which excludes the constant ones, or check the extractor"
     findings = []
     for bad, what, fix in (
         (dead, "never vary", constant),
-        (copies, "copy another", "look at the extractor"),
+        (copies, "copy another", "check the extractor"),
     ):
         if bad:
             message = f"{len(bad)} of {len(inputs)} blendshapes {what}: {health.first(bad)}"
@@ -39,7 +39,7 @@ def columns(trainer: Any) -> list[Finding]:
 
 
 def labels_match(trainer: Any) -> list[Finding]:
-    """The model is given what stands on that line of the file, read once more."""
+    """The label and values that the model receives equal those of the file, which is read again."""
     config, rows, wrong = trainer.config, trainer.splits["train"], []
     lines: dict[Path, dict[int, Row]] = {}
     for index in classifier_checks.spread(trainer.size("train")):
@@ -56,50 +56,50 @@ def labels_match(trainer: Any) -> list[Finding]:
             wrong.append(f"{row.id} with other values")
     if not wrong:
         return []
-    message = f"{len(wrong)} rows come to the model wrongly: {health.first(wrong)}"
-    fix = "label and values must be one record from the file to the batch"
+    message = f"{len(wrong)} rows reach the model with a wrong label or wrong values: {health.first(wrong)}"
+    fix = "keep the label and the values of a row in one record, from the file to the batch"
     return [health.error("label.match", message, fix)]
 
 
 def normalised_once(trainer: Any) -> list[Finding]:
-    """The model is given raw scores, and its first layer values with mean about 0 and std about 1."""
+    """The model receives raw scores from 0 to 1 and normalises them to mean about 0 and std about 1."""
     size = max(trainer.config.batch_size, classifier_checks.FILES_COMPARED)
     features = model_checks.first_batch(trainer, size).features
     low, high = float(features.min()), float(features.max())
     if low < 0.0 or high > 1.0:
-        message = f"the model is given values from {low:.3g} to {high:.3g}"
-        fix = "give it raw scores from 0 to 1: it normalises by itself"
+        message = f"the model receives values from {low:.3g} to {high:.3g}"
+        fix = "pass raw scores from 0 to 1: the model normalises them itself"
         return [health.error("norm.once", message, fix)]
     model = trainer.build()
     values = (features - model.mean) / model.std
     mean, std = float(values.mean(0).abs().median()), float(values.std(0).median())
     if mean < 0.5 and 0.3 < std < 3.0:
         return []
-    message = f"behind the normalisation |mean| {mean:.3g}, std {std:.3g}"
+    message = f"after the normalisation |mean| {mean:.3g}, std {std:.3g}"
     fix = "the model's mean and std must be those of the training split"
     return [health.error("norm.once", message, fix)]
 
 
 def std_floor(trainer: Any) -> list[Finding]:
-    """No score is divided by next to nothing."""
+    """No blendshape is divided by a standard deviation near 0."""
     return classifier_checks.floored_std(trainer.normaliser, "blendshapes")
 
 
 def fitted_on_train(trainer: Any) -> list[Finding]:
-    """Mean and std are those of the training split."""
+    """The normalisation uses the mean and std of the training split."""
     rows = trainer.splits["train"]
     values = data.values_of(rows, trainer.config)
     return classifier_checks.fitted_on(trainer.normaliser, values, [row.id for row in rows])
 
 
 def baseline(trainer: Any) -> list[Finding]:
-    """Logistic regression does better than one constant answer; if not, the labels say nothing."""
+    """Logistic regression has more than 1.1 times the balanced accuracy of a constant answer."""
     values = trainer.baseline("val").values
     chance = 1 / len(trainer.classes)
     text = f"{values['balanced_accuracy']:.3f} on val; one constant answer gets {chance:.3f}"
     if values["balanced_accuracy"] > 1.1 * chance:
         return [health.info("baseline", f"logistic regression has balanced accuracy {text}")]
-    fix = "labels and blendshapes look unrelated: look whether files and labels came apart"
+    fix = "labels and blendshapes look unrelated: check that each label belongs to its row"
     return [health.warning("baseline", f"logistic regression has balanced accuracy {text}", fix)]
 
 

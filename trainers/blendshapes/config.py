@@ -1,4 +1,4 @@
-"""What the trainer is called, which data it needs, and its options. Standard library only."""
+"""Title, data folders and options of the trainer. Standard library only."""
 
 from dataclasses import dataclass
 
@@ -7,55 +7,57 @@ from trainers.engine import health
 from trainers.engine.config import ClassifierConfig, option
 from trainers.engine.health import Finding
 
-TITLE = "emotion from MediaPipe's blendshapes of a face, dense or LSTM, beside a logistic regression"
+TITLE = "emotion from MediaPipe's blendshapes of a face, dense or LSTM, and logistic regression as baseline"
 
 DATA = {
-    "blendshapes": "CSV or NPZ files of named blendshapes and a label; split by folder or file name, or here",
+    "blendshapes": "CSV or NPZ files of named blendshapes and a label; split by folder, file name or seed",
 }
-"""Folder name to what it holds."""
+"""Maps each data folder's name to a description of its content."""
 
 SOURCES = {
-    "images": "a folder of pictures, one folder an emotion (or train/ val/ test/ with such folders)",
+    "images": "a folder of pictures with a subfolder per emotion (or train/ val/ test/ with such folders)",
     "model": "the file face_landmarker.task of MediaPipe",
 }
-"""What `prepare` reads, with MediaPipe installed."""
+"""Maps each input of `prepare`, which needs MediaPipe, to its description."""
 
 
 @dataclass(frozen=True)
 class Config(ClassifierConfig):
-    """The options of blendshapes, the engine's first."""
+    """The options of blendshapes, in addition to those of every classifier."""
 
-    epochs: int = option(60, "at most", low=1)
+    epochs: int = option(60, "largest number of epochs", low=1)
     batch_size: int = option(128, "samples of one optimizer step, over all processes", low=1)
-    learning_rate: float = option(3e-3, "the peak", low=0.0)
-    weight_decay: float = option(1e-2, "AdamW, on weights of two dimensions and more", low=0.0)
-    warmup_epochs: float = option(2.0, "from a tenth of the rate up to it", low=0.0)
-    patience: int = option(15, "epochs without a better value; 0 never stops early", low=0)
-    label_smoothing: float = option(0.05, "share of the target spread evenly", low=0.0, high=0.9)
+    learning_rate: float = option(3e-3, "peak learning rate", low=0.0)
+    weight_decay: float = option(
+        1e-2, "AdamW weight decay of parameters with two or more dimensions", low=0.0
+    )
+    warmup_epochs: float = option(2.0, "epochs of linear warm-up from a tenth of the rate", low=0.0)
+    patience: int = option(15, "epochs without improvement before stopping; 0 never stops early", low=0)
+    label_smoothing: float = option(0.05, "share of the target spread over all classes", low=0.0, high=0.9)
     num_workers: int = option(0, "loader processes", low=0, harmless=True)
     classes: tuple[str, ...] = option(
-        ("happy", "sad", "neutral"), "the emotions to tell apart", choices=names.LABELS
+        ("happy", "sad", "neutral"), "the emotions to classify", choices=names.LABELS
     )
-    others: str = option("drop", "rows with another emotion", choices=("drop", names.OTHER))
+    others: str = option("drop", "what to do with rows of other emotions", choices=("drop", names.OTHER))
     columns: int = option(33, "blendshapes that the model reads", choices=tuple(names.SETS))
     sampling: str = option(
         "natural", "balanced draws each class equally often", choices=("natural", "balanced")
     )
-    model: str = option("dense", "what stands on the blendshapes", choices=("dense", "lstm"))
+    model: str = option("dense", "network that classifies the blendshapes", choices=("dense", "lstm"))
     hidden: tuple[int, ...] = option((64, 32), "units of each layer", low=1)
-    dropout: float = option(0.2, "after each layer", low=0.0, high=0.95)
-    val_share: float = option(0.15, "of the groups, where files do not say", low=0.0, high=0.5)
-    test_share: float = option(0.15, "of the groups, where files do not say", low=0.0, high=0.5)
-    max_refused: float = option(0.05, "share of broken rows that is put up with", low=0.0, high=1.0)
+    dropout: float = option(0.2, "dropout rate after each layer", low=0.0, high=0.95)
+    val_share: float = option(0.15, "share of groups, where files name no split", low=0.0, high=0.5)
+    test_share: float = option(0.15, "share of groups, where files name no split", low=0.0, high=0.5)
+    max_refused: float = option(0.05, "largest accepted share of broken rows", low=0.0, high=1.0)
 
 
 def check_options(config: Config) -> list[Finding]:
-    """Class sets that make no sense."""
+    """Return errors for a class set with duplicates, fewer than two classes, or no class for `others`."""
     findings = []
     if len(set(config.classes)) != len(config.classes) or len(config.classes) < 2:
-        fix = "name two or more, each once"
+        fix = "list at least two classes, each once"
         findings.append(health.error("config.choice", f"classes is {list(config.classes)}", fix, "classes"))
     if config.others == names.OTHER and names.OTHER not in config.classes:
-        message = f"others is {names.OTHER}, which is none of the classes"
+        message = f"others is {names.OTHER}, which is not one of the classes"
         findings.append(health.error("config.choice", message, f"add {names.OTHER} to classes", "others"))
     return findings

@@ -1,4 +1,4 @@
-"""Rows as arrays, and balanced sampling of them."""
+"""The rows as arrays, and class-balanced sampling of rows."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Data:
 
     @property
     def splits(self) -> dict[str, list[Row]]:
-        """Split to its rows."""
+        """The rows of each split."""
         return self.listing.splits
 
     @cached_property
@@ -33,7 +33,7 @@ class Data:
 
 
 def values_of(rows: Sequence[Row], config: Config) -> np.ndarray:
-    """(N, F) float32, as MediaPipe gives them."""
+    """Return the raw scores of the rows, (N, F) float32."""
     return np.array([row.values for row in rows], dtype=np.float32).reshape(len(rows), config.columns)
 
 
@@ -44,19 +44,22 @@ def _order(size: int, key: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Balanced:
-    """Indices of an epoch that go round the classes; each class's rows come in an order of their own,
-    drawn anew when all have had their turn. A pure function of (seed, epoch, index)."""
+    """Maps each index of an epoch to a row so that all classes occur equally often.
+
+    Consecutive indices cycle through the classes. The rows of a class are shuffled, and reshuffled after each
+    has been used once. The mapping is a pure function of (seed, epoch, index).
+    """
 
     members: tuple[np.ndarray, ...]
     seed: int
 
     @classmethod
     def of(cls, labels: np.ndarray, classes: int, seed: int) -> "Balanced":
-        """From the labels (N,) of the rows."""
+        """Build it from the class indices (N,) of the rows."""
         return cls(tuple(np.flatnonzero(labels == label) for label in range(classes)), seed)
 
     def row(self, epoch: int, index: int) -> int:
-        """The row at an index of an epoch."""
+        """Return the row number for an index of an epoch."""
         turn, label = divmod(index, len(self.members))
         rows = self.members[label]
         lap, step = divmod(epoch * self.turns + turn, len(rows))

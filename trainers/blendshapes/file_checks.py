@@ -1,4 +1,4 @@
-"""The checks of names, labels, values and splits, and the data's report. Standard library only."""
+"""File checks of columns, labels, values and splits, and the data report. Standard library only."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from trainers.engine.health import Finding
 
 @dataclass(frozen=True)
 class Survey:
-    """All rows with their splits (`split_of`: row id to split): the subject of the checks below."""
+    """All rows and their splits, as the checks below receive them. `split_of` maps row ids to splits."""
 
     listing: Listing
     split_of: Mapping[str, str]
@@ -33,43 +33,43 @@ class Survey:
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
-        """What is not used, and why."""
+        """The rows and files that are not used, with reasons."""
         return self.listing.refused
 
     @cached_property
     def splits(self) -> dict[str, list[Row]]:
-        """Split to its rows."""
+        """The rows of each split."""
         return files.by_split(self.records, self.split_of)
 
     @property
     def count(self) -> int:
-        """Rows, used or not."""
+        """Number of rows, used or refused; an unreadable file counts as one."""
         return self.listing.count
 
     @property
     def max_refused(self) -> float:
-        """The largest share of broken rows."""
+        """The largest accepted share of broken rows."""
         return self.config.max_refused
 
     noun = "rows"
     needed = "there must be CSV or NPZ files with rows of every class for train and val"
 
     def report(self) -> dict[str, Any]:
-        """The `data` of the report: counts, refused rows, tables."""
+        """Return the `data` section of the check report: counts, refused rows and a table of classes."""
         return refusal_checks.report(self, [_class_table(self.splits, self.config)])
 
 
 def scan(folders: Mapping[str, Path], config: Config) -> Survey:
-    """The rows of the folders."""
+    """Read all rows below the folders and assign their splits."""
     listing = files.scan(folders, config)
     return Survey(listing, files.split_rows(listing.rows, config), config)
 
 
 def refusals(survey: Survey, code: str) -> list[Finding]:
-    """A finding about the rows that the rule `code` refused.
+    """Return a finding about the rows that the rule `code` refused; none if it refused no row.
 
-    A whole file that is refused is an error, and once too many rows are broken so is the rule that refused
-    most, and any that is over the budget alone.
+    A refused file is an error. Refused rows are an error if this rule alone exceeds `max_refused`, or if all
+    rules together exceed it and this one refused the most; otherwise they are only reported.
     """
     allowed = survey.config.max_refused
     broken = [refusal for refusal in survey.refused if refusal.broken]
@@ -91,9 +91,7 @@ def refusals(survey: Survey, code: str) -> list[Finding]:
 def _mend(code: str, some: Sequence[Refusal], allowed: float) -> str:
     budget = f"max_refused allows {allowed:.0%} of the rows"
     if code == "feature.unit" and any("outside" in refusal.reason for refusal in some):
-        return (
-            f"give the scores as MediaPipe gives them, from 0 to 1: the model normalises by itself; {budget}"
-        )
+        return f"use MediaPipe's scores, from 0 to 1: the model normalises by itself; {budget}"
     return f"repair or remove them; {budget}"
 
 
@@ -101,20 +99,20 @@ def layout(survey: Survey) -> list[Finding]:
     """Every file has the columns of the model, in MediaPipe's order."""
     findings, listing = refusals(survey, "schema.layout"), survey.listing
     if listing.reordered:
-        # Columns are taken by name, but a raw vector in this order would be wrong elsewhere.
+        # Training matches columns by name, but the exported model takes a plain vector in MediaPipe's order.
         message = f"the columns of {health.first(listing.reordered)} do not stand in MediaPipe's order"
-        fix = "they are taken by name; write them in MediaPipe's order, which the exported model expects"
+        fix = "training matches columns by name; the exported model expects MediaPipe's order: reorder them"
         findings.append(health.warning("schema.layout", message, fix))
     return findings
 
 
 def refused_by(code: str, line: str) -> Check:
-    """A check that reports what a rule refused."""
+    """Return a check that reports the rows which the rule `code` refused; `line` describes the check."""
     return on_files(code, lambda survey: refusals(survey, code), line)
 
 
 def digits(rows: Iterable[Row], most: int = 5) -> int | None:
-    """The decimals to which every value is rounded, at most `most`; None for unrounded values."""
+    """Return the number of decimals to which all values are rounded; None if it exceeds `most`."""
     least = 0
     for row in rows:
         for value in row.values:
@@ -126,7 +124,7 @@ def digits(rows: Iterable[Row], most: int = 5) -> int | None:
 
 
 def truncation(survey: Survey) -> list[Finding]:
-    """Every class keeps faces of its own, and rounding has not made many faces equal."""
+    """Scores are not rounded, and every class has faces that no other class has."""
     rows, classes = survey.records, survey.config.classes
     labels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -137,7 +135,7 @@ def truncation(survey: Survey) -> list[Finding]:
     how = "" if rounded is None else f" (every value is rounded to {rounded} decimals)"
     gone = [name for name in classes if counts[name] and not own[name]]
     few = [name for name in classes if counts[name] and 0 < own[name] < 0.5 * counts[name]]
-    fix = "take the scores as MediaPipe gives them: rounding makes different faces equal"
+    fix = "use MediaPipe's unrounded scores: rounding makes different faces equal"
     if gone:
         message = f"every row of {health.first(gone)} equals a row of another class{how}"
         return [health.error("dtype.truncate", message, fix)]
@@ -150,7 +148,7 @@ def truncation(survey: Survey) -> list[Finding]:
 
 
 def duplicates(survey: Survey) -> list[Finding]:
-    """The very same face is not in two splits."""
+    """No two splits contain rows with identical values."""
     ids: dict[str, dict[str, str]] = defaultdict(dict)
     for split, rows in survey.splits.items():
         for row in rows:
@@ -159,11 +157,11 @@ def duplicates(survey: Survey) -> list[Finding]:
     if not shared:
         return []
     message = f"{len(shared)} faces stand in two splits: {health.first(shared)}"
-    return [health.error("dups", message, "remove them from train: what is tested must not be learnt")]
+    return [health.error("dups", message, "remove them from train: a test on training data says nothing")]
 
 
 def groups(survey: Survey) -> list[Finding]:
-    """No group stands in two splits, nor a picture whose rows have no group."""
+    """No group occurs in two splits, nor does a picture whose rows have no group."""
     splits = survey.splits
     members = {split: [row.person for row in rows if row.person] for split, rows in splits.items()}
     pictures = {
@@ -179,14 +177,12 @@ def groups(survey: Survey) -> list[Finding]:
 
 
 def _nameless(listing: Listing) -> list[Finding]:
-    """A `file` that is the same in all rows names no picture."""
+    """Warn if all rows have the same `file`, which then does not identify pictures."""
     if not listing.nameless:
         return []
     same = health.first(listing.nameless)
     message = f"`file` is {same} in all rows and so no picture's name: only equal faces are kept in one split"
-    fix = (
-        "write each row's picture in `file`, or its person in `group`: copies of one may be in two splits now"
-    )
+    fix = "write each row's picture in `file`, or its person in `group`: one picture may be in two splits now"
     return [health.warning("split.groups", message, fix)]
 
 
@@ -199,13 +195,13 @@ def balance(survey: Survey) -> list[Finding]:
 
 
 def stable(survey: Survey) -> list[Finding]:
-    """Listed in another order, every row comes into the same split."""
+    """The split of a row does not depend on the order in which rows are listed."""
     again = files.split_rows(list(reversed(survey.records)), survey.config)
     moved = [row.id for row in survey.records if again[row.id] != survey.split_of[row.id]]
     if not moved:
         return []
     message = f"{len(moved)} rows change their split with the order of the listing: {health.first(moved)}"
-    return [health.error("split.stable", message, "a split is a function of content and seed alone")]
+    return [health.error("split.stable", message, "compute the split from content and seed alone")]
 
 
 CHECKS = (

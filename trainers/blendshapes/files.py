@@ -1,6 +1,6 @@
-"""From CSV and NPZ files to rows: names, values, labels, splits. CSV needs the standard library alone.
+"""Reads CSV and NPZ files into rows and assigns splits. Reading CSV needs the standard library only.
 
-A label and the blendshapes it belongs to are one record from here to the batch.
+A label and its blendshapes stay in one Row from here to the batch, so that they cannot be mismatched.
 """
 
 import csv
@@ -21,7 +21,10 @@ from trainers.data.refusal import Refusal, Unusable
 
 @dataclass(frozen=True)
 class Row:
-    """One face: `id` is `<file>:<line>`, `values` are those of `columns` in their order."""
+    """One face. `id` is `<file>:<line>`; `values` are its scores in the order of names.SETS[config.columns].
+
+    `person` is the column `group`, `source` the column `file`; both, and `split`, are empty where not given.
+    """
 
     id: str
     path: Path
@@ -34,12 +37,12 @@ class Row:
 
     @property
     def content(self) -> str:
-        """A hash of the values: equal faces have the same."""
+        """A hash of the values; equal faces have equal hashes."""
         return hashlib.blake2b(repr(self.values).encode(), digest_size=12).hexdigest()
 
     @property
     def group(self) -> str:
-        """What must not stand in two splits: the person, else the picture, else equal faces."""
+        """The key of rows that must share a split: the person, else the picture, else the values."""
         if self.person:
             return f"group {self.person}"
         return f"picture {self.source}" if self.source else f"face {self.content}"
@@ -47,8 +50,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """All rows of all files; `reordered` are files whose columns stand in another order, `nameless` what
-    stands as `file` in all rows alike and so names no picture."""
+    """All rows of all files, and the number of rows read (`count`).
+
+    `reordered` names the files whose columns are not in MediaPipe's order. `nameless` holds the values of the
+    column `file` if they are the same for all rows of a split and so do not identify pictures.
+    """
 
     count: int
     rows: tuple[Row, ...]
@@ -58,13 +64,16 @@ class Listing:
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
-    """`; did you mean …?`, or nothing."""
+    """Return `; did you mean …?` with the closest known word, or an empty string."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def header(columns: Sequence[str], required: Sequence[str], labelled: bool) -> bool:
-    """Whether the blendshapes of a header stand in MediaPipe's order. Raises Unusable."""
+    """Return whether the blendshape columns are in MediaPipe's order.
+
+    Raises Unusable if there is no header, or if columns are missing, unknown or repeated.
+    """
     if len(columns) == 1 and any(sign in columns[0] for sign in ";\t|"):
         raise Unusable("is not separated by commas", columns[0][:60], code="schema.layout")
     if columns and _number(columns[0]) is not None and not set(columns) & set(names.ALL):
@@ -96,7 +105,10 @@ def _number(text: str) -> float | None:
 def read(
     path: Path, required: Sequence[str], labelled: bool = True, name: str = ""
 ) -> tuple[bool, list[Row | Refusal]]:
-    """Whether the file keeps MediaPipe's order, and its rows, called `<name>:<line>`. Raises Unusable."""
+    """Return whether the columns are in MediaPipe's order, and each row (id `<name>:<line>`) or its refusal.
+
+    Raises Unusable if the whole file cannot be used.
+    """
     if path.suffix == ".npz":
         from trainers.blendshapes import npz  # noqa: PLC0415 - imports numpy
 
@@ -123,16 +135,19 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Sequence[str]]]]:
 
 
 def _split_of(name: str) -> str:
-    """`train`, `val` or `test` where the file or a folder that it lies in says it. Raises Unusable."""
+    """Return the split that the file name or a parent folder names, or an empty string.
+
+    Raises Unusable if they name different splits.
+    """
     named = {splits.named(part) for part in (*Path(name).parts[:-1], Path(name).stem)} - {""}
     if len(named) > 1:
-        raise Unusable("stands in the folder of another split", f"{name}: move or rename it", "labels.parse")
+        raise Unusable("is in the folder of another split", f"{name}: move or rename it", "labels.parse")
     return next(iter(named), "")
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """What the rows of a file have in common: its columns, and those that are wanted of them."""
+    """What all rows of a file share: its columns, the columns that the model reads, and the split."""
 
     path: Path
     name: str
@@ -165,7 +180,7 @@ def _row(frame: _Frame, line: int, cells: Sequence[str]) -> Row | Refusal:
     if frame.labelled and label not in names.LABELS:
         return refuse("labels.parse", "has a label that is no emotion", _no_emotion(label))
     if split and split not in splits.SPLITS:
-        return refuse("labels.parse", "has a split that is none", split)
+        return refuse("labels.parse", "has an unknown split", split)
     return Row(f"{frame.name}:{line}", frame.path, line, tuple(values), label, group, split, source)
 
 
@@ -177,7 +192,7 @@ def _no_emotion(label: str) -> str:
 
 
 def scan(folders: Mapping[str, Path], config: Config) -> Listing:
-    """Every row of every CSV and NPZ file below the folders, as a row or a refusal."""
+    """Read every row of every CSV and NPZ file below the folders, as a Row or a Refusal."""
     required = names.SETS[config.columns]
     rows: list[Row] = []
     refused: list[Refusal] = []
@@ -200,7 +215,7 @@ def scan(folders: Mapping[str, Path], config: Config) -> Listing:
 
 
 def _nameless(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The `file` of rows that all have the same (in each split): one unit, which could not be split."""
+    """Return the values of `file` if no split has more than one: rows of one picture cannot be split."""
     alone = [row for row in rows if row.source and not row.person]
     names = {split: {row.source for row in alone if row.split == split} for split in ("", *splits.SPLITS)}
     if len(alone) < 2 or any(len(sources) > 1 for sources in names.values()):
@@ -209,13 +224,13 @@ def _nameless(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _paths(folders: Mapping[str, Path]) -> list[tuple[Path, str]]:
-    """CSV and NPZ files, each with its name within its folder."""
+    """Return the CSV and NPZ files, each with its path relative to its data folder."""
     every = ((path, folder) for folder in folders.values() for path in walk.files(folder))
     return sorted((p, str(p.relative_to(folder))) for p, folder in every if p.suffix in (".csv", ".npz"))
 
 
 def _classed(entry: Row | Refusal, config: Config) -> Row | Refusal:
-    """The row with its class, or left out by an option."""
+    """Return the row with its class, or a refusal if the option `others` excludes its label."""
     if isinstance(entry, Refusal) or entry.label in config.classes:
         return entry
     if config.others == names.OTHER:
@@ -225,9 +240,9 @@ def _classed(entry: Row | Refusal, config: Config) -> Row | Refusal:
 
 
 def split_rows(rows: Sequence[Row], config: Config) -> dict[str, str]:
-    """Row id to split: as the files say; where they say none, whole groups (or pictures) by seed.
+    """Return the split of each row id: the one that the files name, else drawn by seed for whole groups.
 
-    A file that names only train and test gives its validation share from train.
+    If the files name only train and test, the validation split is drawn from train.
     """
     named = {row.split for row in rows}
     home = {row.id: row.split for row in rows}
@@ -244,7 +259,8 @@ def split_rows(rows: Sequence[Row], config: Config) -> dict[str, str]:
 
 
 def _units(rows: Sequence[Row]) -> dict[str, str]:
-    """Row id to what is drawn as a whole: its group, or all rows that pictures and equal faces join."""
+    """Return for each row id the unit that is assigned to one split: the person, or all rows connected by a
+    shared picture or equal values."""
     above: dict[str, str] = {}
 
     def top(key: str) -> str:
@@ -261,7 +277,7 @@ def _units(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def by_split(rows: Sequence[Row], home: Mapping[str, str]) -> dict[str, list[Row]]:
-    """Split to its rows, in their order."""
+    """Return the rows of each split, in their given order. `home` maps row ids to splits."""
     members: dict[str, list[Row]] = {split: [] for split in splits.SPLITS}
     for row in rows:
         members[home[row.id]].append(row)

@@ -1,4 +1,4 @@
-"""Dense or LSTM on blendshapes. What normalises them is a part of the model: it always takes raw ones."""
+"""Dense and LSTM networks for blendshapes. The model takes raw scores and normalises them itself."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from trainers.engine.dropout import CounterDropout
 
 
 class Dense(nn.Module):
-    """Linear, SiLU, dropout: a smooth function with a negative part, which does not explode as ReLU did."""
+    """A linear layer, SiLU and dropout. SiLU is smooth; with ReLU, training diverged."""
 
     def __init__(self, width: int, units: int, rate: float, layer: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Dense(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """An LSTM that reads the blendshapes one after the other, dropout."""
+    """An LSTM over the blendshapes as a sequence, followed by dropout."""
 
     def __init__(self, width: int, units: int, rate: float, layer: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Recurrent(nn.Module):
 
 
 class Blendshapes(nn.Module):
-    """Raw blendshapes (B, F) in 0 to 1 to logits (B, C). `mean` and `std` (F,) are buffers, saved with it."""
+    """Maps raw blendshapes (B, F), from 0 to 1, to logits (B, C). `mean` and `std` (F,) are saved buffers."""
 
     mean: Tensor
     std: Tensor
@@ -56,7 +56,7 @@ class Blendshapes(nn.Module):
         self.answer = nn.Linear(width, classes)
 
     def forward(self, raw: Tensor, keys: Tensor) -> Tensor:
-        """`keys` (B,) for dropout."""
+        """Return logits (B, C) for raw scores (B, F). `keys` (B,) seed the dropout masks."""
         values = (raw - self.mean) / self.std
         if self.recurrent:
             values = values[..., None]
@@ -66,14 +66,14 @@ class Blendshapes(nn.Module):
 
 
 class Answering(nn.Module):
-    """The model as an application has it: a face outside 0 to 1 gets NaN, never what looks like an answer."""
+    """The exported model: no dropout keys; a row with a value outside 0 to 1 gets NaN logits."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, blendshapes: Tensor) -> Tensor:
-        """(B, F) float32 to (B, C)."""
+        """Return logits (B, C) for raw scores (B, F) float32."""
         sound = ((blendshapes >= 0.0) & (blendshapes <= 1.0)).all(1, keepdim=True)
         keys = torch.zeros(blendshapes.shape[:1], dtype=torch.int64, device=blendshapes.device)
         logits = self.model(blendshapes, keys)

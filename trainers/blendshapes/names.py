@@ -1,4 +1,4 @@
-"""The names of MediaPipe's blendshapes in their order, and of the emotions. Standard library only.
+"""The names of MediaPipe's blendshapes, in its order, and of the emotions. Standard library only.
 
 The order is that of the Face Landmarker's output: `_neutral`, then ARKit's 51 in alphabetical order.
 """
@@ -32,14 +32,14 @@ SETS: dict[int, tuple[str, ...]] = {
     34: tuple(ALL[i] for i in sorted((*_CHOSEN, 24))),
     52: ALL,
 }
-"""How many the model reads, to their names; 33 and 34 are those that vary with an emotion."""
+"""Maps each value of the option `columns` to blendshape names. The sets of 33 and 34 vary with emotion."""
 
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""By FER2013's own numbers, 0 to 6."""
+"""The emotions in the order of FER2013's label numbers, 0 to 6."""
 
 LABEL, GROUP, SPLIT, FILE = "label", "group", "split", "file"
 EXTRA = (LABEL, GROUP, SPLIT, FILE)
-"""Columns that are no blendshape: all but the label may be left out."""
+"""Columns that are not blendshapes. Only `label` is required."""
 
 OTHER = "unknown"
 LABELS = (*FER2013, OTHER)

@@ -1,4 +1,4 @@
-"""NPZ files: `features` (N, F), `names` (F,), `labels` (N,), and perhaps groups, files, splits (N,)."""
+"""Reads NPZ files: `features` (N, F), `names` (F,), `labels` (N,), optional groups, files, splits (N,)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ KEYS = {"labels": LABEL, "groups": GROUP, "files": FILE, "splits": SPLIT}
 
 
 def read(path: Path) -> tuple[list[str], list[tuple[int, Sequence[Any]]]]:
-    """Column names, and rows numbered from 1, as a CSV file would give them. Raises Unusable."""
+    """Return the column names and the rows, numbered from 1, in the layout of a CSV file. Raises Unusable."""
     try:
-        # Opened here: numpy leaves the file open when the archive is torn.
+        # Opened here because numpy leaves the file open if the archive is truncated.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive}
-    except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
+    except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen exception types
         raise Unusable("is no readable NPZ", str(fault).split("\n")[0], code="schema.layout") from fault
     for key in ("features", "names"):
         if key not in arrays:

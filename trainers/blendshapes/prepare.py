@@ -1,4 +1,4 @@
-"""Pictures to blendshapes, by MediaPipe's Face Landmarker where the user has installed it."""
+"""Extracts blendshapes from pictures with MediaPipe's Face Landmarker, which the user installs."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,13 +16,14 @@ from trainers.engine.sources import BadSource
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 Scores = dict[str, float] | None
-"""The blendshapes of the face in a picture by name; None where MediaPipe sees none."""
+"""Blendshape names and scores of the face in a picture; None if MediaPipe detects no face."""
 
 
 def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dict[str, Any]:
-    """Write `to`/blendshapes/*.csv of the pictures; says how many gave a face and how many were dropped.
+    """Write the blendshapes of all pictures to `to`/blendshapes/*.csv.
 
-    Raises BadSource for an option that is missing, DataUnusable where nothing came of it.
+    Returns the folder and the numbers of faces, pictures without a face and unreadable pictures. Raises
+    BadSource if an input is missing, DataUnusable if no face is found.
     """
     for name in ("images", "model"):
         if name not in sources:
@@ -47,7 +48,7 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
             if number % 100 == 0 or number == len(pictures):
                 events("progress", phase="prepare", step=number, of=len(pictures))
     if not used:
-        _unusable(f"MediaPipe saw a face in none of {len(pictures)} pictures", "look at the pictures")
+        _unusable(f"MediaPipe found no face in {len(pictures)} pictures", "check the pictures")
     return _write(to / "blendshapes", rows, used, dropped, unread)
 
 
@@ -75,7 +76,7 @@ def _write(
 
 
 def _pictures(folder: Path) -> Iterator[tuple[Path, str, str]]:
-    """Pictures with their split (or nothing) and their label, by the folders they lie in."""
+    """Yield each picture with the split (empty if none) and the label that its parent folders name."""
     for path in sorted(p for p in walk.files(folder) if p.suffix.lower() in PICTURES):
         parts = [part.lower() for part in path.relative_to(folder).parts[:-1]]
         split = next((part for part in parts if part in SPLITS), "")
@@ -85,15 +86,18 @@ def _pictures(folder: Path) -> Iterator[tuple[Path, str, str]]:
 
 
 def _layout() -> str:
-    return f"lay them as <emotion>/*.png or train/<emotion>/*.png; emotions: {', '.join(names.LABELS)}"
+    return f"arrange them as <emotion>/*.png or train/<emotion>/*.png; emotions: {', '.join(names.LABELS)}"
 
 
 def _unusable(message: str, fix: str) -> None:
     raise health.DataUnusable([health.error("labels.nonempty", message, fix, "images")])
 
 
-class _landmarker:  # noqa: N801 - a context manager, named as it is used
-    """The Face Landmarker as a function of a picture's path. Raises BadSource where it is not installed."""
+class _landmarker:  # noqa: N801 - a context manager, named like a function
+    """Context manager that yields a function from a picture's path to its Scores.
+
+    Raises BadSource if MediaPipe is not installed or cannot load the model file.
+    """
 
     def __init__(self, model: Path) -> None:
         try:
@@ -101,7 +105,7 @@ class _landmarker:  # noqa: N801 - a context manager, named as it is used
             from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
         except ImportError as fault:
             how = f"pip install mediapipe ({fault})"
-            raise BadSource(f"--images needs MediaPipe, which is not installed here: {how}") from fault
+            raise BadSource(f"--images needs MediaPipe, which is not installed: {how}") from fault
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(model)), output_face_blendshapes=True, num_faces=1
         )
@@ -123,9 +127,9 @@ class _landmarker:  # noqa: N801 - a context manager, named as it is used
 
 
 def _scores(look: Callable[[Path], Scores], path: Path) -> Scores | str:
-    """A face's scores, None without a face, or why the picture cannot be read.
+    """Return the scores of a picture, None if it shows no face, or the error if it cannot be read.
 
-    Raises DataUnusable where this MediaPipe has other blendshapes.
+    Raises DataUnusable if the installed MediaPipe returns other blendshapes than names.ALL.
     """
     try:
         scores = look(path)
@@ -133,5 +137,5 @@ def _scores(look: Callable[[Path], Scores], path: Path) -> Scores | str:
         return str(fault)
     if scores is not None and set(scores) != set(names.ALL):
         missing = sorted(set(names.ALL) - set(scores)) or sorted(set(scores) - set(names.ALL))
-        _unusable(f"this MediaPipe has other blendshapes: {health.first(missing)}", "take another version")
+        _unusable(f"this MediaPipe has other blendshapes: {health.first(missing)}", "install another version")
     return scores

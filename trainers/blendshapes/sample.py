@@ -1,9 +1,9 @@
-"""Sample data: made-up faces whose scores have the published means and deviations of real ones.
+"""Synthetic sample data: faces whose scores have the published means and standard deviations of real ones.
 
 MEAN and STD are those of FER2013 run through MediaPipe, the file mean_and_std.csv of
-github.com/Samir-atra/Emotion_estimation_from_video_footage_with_LSTM_ML_algorithm, rounded. What tells
-the classes apart is made up: a smile is plain, sad and neutral differ little, as in real data; a part of
-their difference lies in how two scores go together, which no linear model sees.
+github.com/Samir-atra/Emotion_estimation_from_video_footage_with_LSTM_ML_algorithm, rounded. The
+differences between the classes are invented: as in real data, happy is easy to recognise, and sad and neutral
+are similar. Part of their difference is in the correlation of two scores, which a linear model cannot use.
 """
 
 import csv
@@ -16,7 +16,7 @@ from trainers.engine import rng
 from trainers.engine.events import Events
 
 SIZE = 3000
-"""Rows that are written where nobody says how many."""
+"""Default number of rows."""
 
 MEAN = (
     *(2.2e-06, 0.1172, 0.1196, 0.1879, 0.2506, 0.2063, 0.0003121, 1.77e-06, 1.31e-06, 0.1872),
@@ -42,19 +42,19 @@ SHIFT: dict[str, dict[str, float]] = {
     "angry": {"browDown": 0.9, "mouthPress": 0.4, "mouthSmile": -0.5},
     "surprise": {"jawOpen": 1.0, "browOuterUp": 0.7, "eyeWide": 0.8, "mouthSmile": -0.4},
 }
-"""Class to how far its mean lies from that of all, in deviations, by the start of the name."""
+"""Shift of each class's mean, in standard deviations, by the first part of the blendshape's name."""
 
 SHARES = {"happy": 0.40, "sad": 0.22, "neutral": 0.30, "angry": 0.05, "surprise": 0.03}
 NOISE = 0.08
-"""Share of labels that are wrong."""
+"""Share of rows whose label is replaced by a random one."""
 
 SPLITS = {"train": 0.7, "val": 0.15, "test": 0.15}
 FACES_OF_ONE = 3
-"""Pictures of one person: what the column `group` tells."""
+"""Pictures per person, who is named in the column `group`."""
 
 
 def _beta(draw: np.random.Generator, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Scores in 0 to 1 with this mean and deviation, by the method of moments."""
+    """Draw scores from beta distributions with these means and standard deviations (method of moments)."""
     mean = np.clip(mean, 1e-7, 1 - 1e-7)
     variance = np.minimum(np.square(std), 0.9 * mean * (1 - mean))
     concentration = mean * (1 - mean) / variance - 1
@@ -62,20 +62,21 @@ def _beta(draw: np.random.Generator, mean: np.ndarray, std: np.ndarray) -> np.nd
 
 
 def face(draw: np.random.Generator, label: str) -> np.ndarray:
-    """(52,) float64, as MediaPipe would score a face that shows this emotion."""
+    """Return the synthetic scores (52,) float64 of a face with this emotion."""
     mean, std = np.array(MEAN), np.array(STD)
     for place, name in enumerate(names.ALL):
         shift = sum(by for start, by in SHIFT[label].items() if name.startswith(start))
         mean[place] = np.clip(mean[place] + shift * std[place], 0.05 * mean[place], 0.97)
     values = _beta(draw, mean, std)
     for place, name in enumerate(names.ALL):
-        if name.endswith("Right"):  # the two sides of a face go together
+        if name.endswith("Right"):  # the two sides of a face are correlated
             values[place] = 0.8 * values[place - 1] + 0.2 * values[place]
     return _together(draw, label, values)
 
 
 def _together(draw: np.random.Generator, label: str, values: np.ndarray) -> np.ndarray:
-    """In sad faces lowered eyes go with raised brows, in neutral ones without; nine times of ten."""
+    """Correlate two scores in 90 % of sad and neutral faces: in sad ones raised brows come with lowered
+    eyes, in neutral ones with eyes that are not lowered."""
     eyes, brows = names.ALL.index("eyeLookDownLeft"), names.ALL.index("browOuterUpLeft")
     high = values[eyes] > MEAN[eyes]
     if label in ("sad", "neutral") and draw.random() < 0.9:
@@ -86,7 +87,10 @@ def _together(draw: np.random.Generator, label: str, values: np.ndarray) -> np.n
 
 
 def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, object]:
-    """Write `folder`/blendshapes/train.csv, val.csv, test.csv; says how many rows, and which are broken."""
+    """Write `folder`/blendshapes/train.csv, val.csv and test.csv.
+
+    Returns the folder, the number of rows and the lines that are broken on purpose.
+    """
     place = folder / "blendshapes"
     place.mkdir(parents=True, exist_ok=True)
     person, broken = 0, []
@@ -111,7 +115,7 @@ def _row(draw: np.random.Generator, split: str, person: str, shot: int) -> list[
 
 
 def write_csv(path: Path, rows: list[list[object]], columns: tuple[str, ...] = names.ALL) -> None:
-    """A label, a group, a file name and the scores of each face, every digit of them."""
+    """Write a CSV file with label, group, file name and unrounded scores of each face."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["label", "group", "file", *columns])
@@ -119,7 +123,7 @@ def write_csv(path: Path, rows: list[list[object]], columns: tuple[str, ...] = n
 
 
 def _break(rows: list[list[object]]) -> list[int]:
-    """Rows as they go wrong in life; the lines of the file they stand on."""
+    """Break six rows in ways that occur in practice; return their line numbers in the file."""
     label, smile = 0, 3 + names.ALL.index("mouthSmileLeft")
     faults: list[tuple[int, int, object]] = [
         (1, label, "hapy"),

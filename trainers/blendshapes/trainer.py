@@ -1,4 +1,4 @@
-"""Emotion from MediaPipe's blendshapes of a face; the model normalises raw scores itself."""
+"""The trainer `blendshapes`: classifies emotion from MediaPipe's blendshapes of a face."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ PROOF_ROWS, TOLERANCE = 8, 1e-4
 
 
 class BlendshapesTrainer(ClassifierTrainer):
-    """See trainers.engine.trainer.Trainer."""
+    """Classifies blendshapes; see trainers.engine.trainer.Trainer for the methods."""
 
     name = "blendshapes"
     options = Config
@@ -44,11 +44,11 @@ class BlendshapesTrainer(ClassifierTrainer):
 
     @classmethod
     def load(cls, config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
-        """Every row of every file."""
+        """Read every row of every file below the folders."""
         return Data(file_checks.scan(folders, config))
 
     def fit(self) -> dict[str, Any]:
-        """Names in order, normalisation (which the model itself holds), classes, the baseline."""
+        """Return classes, blendshape names in order, normalisation statistics and the fitted baseline."""
         normaliser = self.fit_normaliser()
         return {
             "classes": list(self.config.classes),
@@ -59,12 +59,12 @@ class BlendshapesTrainer(ClassifierTrainer):
         }
 
     def fit_normaliser(self) -> normalise.Normaliser:
-        """Statistics of the training split."""
+        """Return the mean and standard deviation of each blendshape over the training split."""
         rows = self.splits["train"]
         return normalise.fit([values_of(rows, self.config)], [row.id for row in rows])
 
     def fit_baseline(self, normaliser: normalise.Normaliser) -> logistic.Logistic:
-        """Logistic regression on the training split with weighed classes."""
+        """Fit the baseline, a class-weighted logistic regression, on the training split."""
         rows, classes = self.splits["train"], self.config.classes
         labels = np.array([classes.index(row.label) for row in rows], dtype=np.int64)
         weights = classifier.class_weights(labels.tolist(), len(classes)).numpy()
@@ -72,7 +72,10 @@ class BlendshapesTrainer(ClassifierTrainer):
         return logistic.fit(values, labels, weights, normaliser.mean, normaliser.std)
 
     def setup(self) -> None:
-        """Normaliser, baseline, and the order of balanced sampling."""
+        """Build the normaliser, the baseline and, with `sampling: balanced`, the sampling order.
+
+        Raises ValueError if the checkpoint's classes or blendshapes differ from those of its options.
+        """
         inputs = self.preprocessing["input"]["names"]
         if self.classes != self.config.classes or inputs != list(names.SETS[self.config.columns]):
             raise ValueError("it has other classes or blendshapes than its options say")
@@ -85,17 +88,17 @@ class BlendshapesTrainer(ClassifierTrainer):
     # Samples
 
     def size(self, split: str) -> int:
-        """Samples of a split; balanced sampling makes an epoch of its own."""
+        """Return the number of samples of a split in one epoch; balanced sampling changes that of `train`."""
         return len(self.balanced) if split == "train" and self.balanced else super().size(split)
 
     def sample(self, split: str, epoch: int, index: int) -> Sample:
-        """A row; with balanced sampling, the one at this index of the epoch."""
+        """Return row `index` of the split; with balanced sampling, the row drawn for this index."""
         row = self.balanced.row(epoch, index) if split == "train" and self.balanced else index
         record, key = self.splits[split][row], rng.dropout_key(self.config.seed, epoch, index)
         return Sample(index, self.label(record), self.features(record, split, epoch), key)
 
     def names(self, split: str, indices: Sequence[int]) -> list[str]:
-        """`<file>:<line>`, or the class where rows are drawn."""
+        """Return `<file>:<line>` of each sample; with balanced sampling, only its class."""
         if split == "train" and self.balanced:
             return [f"a row of {self.classes[index % len(self.classes)]}" for index in indices]
         return super().names(split, indices)
@@ -103,22 +106,22 @@ class BlendshapesTrainer(ClassifierTrainer):
     # Model and loss
 
     def model(self) -> nn.Module:
-        """With the statistics of the training split as buffers."""
+        """Return the network of the options, with the statistics of the training split as buffers."""
         mean, std = (torch.from_numpy(values) for values in (self.normaliser.mean, self.normaliser.std))
         return Blendshapes(self.config, mean, std, len(self.classes))
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """(B, C)."""
+        """Return the model's logits (B, C)."""
         answers: Tensor = model(batch.features, batch.keys)
         return answers
 
     @property
     def class_weights(self) -> Tensor:
-        """Ones with balanced sampling."""
+        """The class weights (C,) of the loss; all 1 with balanced sampling."""
         return torch.ones(len(self.classes)) if self.balanced else super().class_weights
 
     def baseline(self, split: str) -> Summary:
-        """The logistic regression's metrics on a split."""
+        """Return the metrics of the logistic regression on a split."""
         rows = self.splits[split]
         answers = self.regression.probabilities(values_of(rows, self.config)).argmax(1)
         truth = np.array([self.label(row) for row in rows])
@@ -128,7 +131,7 @@ class BlendshapesTrainer(ClassifierTrainer):
     # Checkpoints
 
     def proof(self, model: nn.Module) -> dict[str, Any]:
-        """Raw rows of the validation split and the logits that they give."""
+        """Return up to eight raw rows of the validation split with their logits, which `restore` compares."""
         rows = self.splits["val"]
         places = sorted({int(i) for i in np.linspace(0, len(rows) - 1, PROOF_ROWS)})
         raw = torch.from_numpy(values_of([rows[i] for i in places], self.config))
@@ -137,7 +140,7 @@ class BlendshapesTrainer(ClassifierTrainer):
 
     @classmethod
     def restore(cls, saved: Checkpoint) -> "BlendshapesTrainer":
-        """Also raises Damaged where the raw rows of its proof no longer give their logits."""
+        """Return the trainer of a checkpoint. Raises Damaged if the rows of `proof` give other logits."""
         trainer = super().restore(saved)
         proof = saved.manifest.get("proof")
         if proof is not None:
@@ -146,18 +149,18 @@ class BlendshapesTrainer(ClassifierTrainer):
             if not difference <= TOLERANCE:
                 raise Damaged(
                     f"{saved.path}: the logits of raw blendshapes differ by {difference:.2g} from those of "
-                    "the training: this version prepares them otherwise"
+                    "the training: this version preprocesses them differently"
                 )
         return trainer
 
     @torch.no_grad()
     def answers(self, features: Sequence[Any]) -> Tensor:
-        """(N, C) for raw rows; NaN for one with a value outside 0 to 1."""
+        """Return logits (N, C) for raw rows; NaN for a row with a value outside 0 to 1."""
         raw = np.asarray(features, dtype=np.float32).reshape(len(features), self.config.columns)
         return application_answers(self.network, torch.from_numpy(raw))
 
     def read(self, path: Path) -> Iterator[Reading]:
-        """Every row of a file."""
+        """Yield the features and label, or the error, of every row of a file."""
         _, entries = files.read(path, names.SETS[self.config.columns], labelled=False)
         for entry in entries:
             place = f"{path}:{entry.line}"
@@ -167,11 +170,11 @@ class BlendshapesTrainer(ClassifierTrainer):
                 yield Reading(place, entry.values, entry.label if entry.label in names.LABELS else None)
 
     def answer(self, logits: Tensor) -> dict[str, Any]:
-        """With the logits."""
+        """Return the class and probabilities of one sample, and its logits (C,)."""
         return {**super().answer(logits), "logits": logits.tolist()}
 
     def report(self, other: ClassifierTrainer, records: Sequence[Row]) -> dict[str, Any]:
-        """With the metrics of the logistic regression."""
+        """Return the scores of `evaluate`, including those of the logistic regression."""
         truth = np.array([self.label(row) for row in records])
         probabilities = self.regression.probabilities(values_of(records, self.config))
         places = [row.id for row in records], [row.group for row in records]
@@ -180,16 +183,16 @@ class BlendshapesTrainer(ClassifierTrainer):
         return {**super().report(other, records), "baseline": values}
 
     def no_records(self, data: Data, split: str) -> list[Finding]:
-        """With what was refused."""
+        """Return findings that explain an empty split by the rows that were refused."""
         return refusal_checks.no_samples(data.listing, split)
 
     def exportable(self, saved: Checkpoint) -> Exportable:
-        """Raw blendshapes in, normalised inside."""
+        """Return the program to export: raw blendshapes (N, F) to logits (N, C), normalisation included."""
         rows = saved.manifest.get("proof", {}).get("raw") or np.full((2, self.config.columns), 0.5)
         about = {
             "blendshapes": list(names.SETS[self.config.columns]),
-            "raw": "a row a face: MediaPipe's scores by these names, in this order, 0 to 1, not normalised",
-            "outside": "a row with a value outside 0 to 1, or NaN, is answered with NaN",
+            "raw": "one row per face: MediaPipe's scores by name, in this order, 0 to 1, not normalised",
+            "outside": "a row with NaN or a value outside 0 to 1 gets NaN logits",
             "answer": "softmax over the logits gives the probabilities of `classes`",
         }
         inputs = {"blendshapes": torch.tensor(np.asarray(rows, dtype=np.float32))}
@@ -198,12 +201,12 @@ class BlendshapesTrainer(ClassifierTrainer):
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
-        """Those of scores, normalisation and baseline first."""
+        """Return the checks of blendshapes, followed by those of every classifier."""
         return [*checks.CHECKS, *super().checks(standard)]
 
 
 @torch.no_grad()
 def application_answers(model: nn.Module, raw: Tensor) -> Tensor:
-    """(B, F) raw to (B, C), as an exported program gives them."""
+    """Return the logits (B, C) of the exported program for raw scores (B, F)."""
     answers: Tensor = Answering(model).eval()(raw)
     return answers.float()
