@@ -1,4 +1,4 @@
-"""The checks of embeddings, their normalisation and padding."""
+"""Data and model checks of embeddings: length, columns, normalisation and padding."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ def unit(trainer: Any) -> list[Finding]:
     bad = [f"{id} ({norm:.3f})" for id, norm in norms.items() if abs(norm - 1.0) > 1e-3]
     if not bad:
         return []
-    message = f"{len(bad)} of {len(norms)} videos hold rows whose length is not 1: {health.first(bad)}"
-    fix = "take the embeddings as the network gives them, scaled to length 1 and nothing else"
+    message = f"{len(bad)} of {len(norms)} videos have embeddings whose length is not 1: {health.first(bad)}"
+    fix = "use the network's embeddings, scaled to length 1 and otherwise unchanged"
     severity = "error" if len(bad) > trainer.config.max_refused * len(norms) else "warning"
     return [health.Finding("feature.unit", severity, message, fix)]
 
 
 def columns(trainer: Any) -> list[Finding]:
-    """No column is constant or a copy of another."""
+    """No feature is constant or a copy of another."""
     records = trainer.data.records[: classifier_checks.FILES_COMPARED]
     values = np.concatenate([trainer.data.cache.features(record.id) for record in records])
     constant = [str(i) for i in np.flatnonzero(np.ptp(values, axis=0) == 0)]
@@ -38,19 +38,22 @@ def columns(trainer: Any) -> list[Finding]:
     for bad, what in ((constant, "never vary"), (copies, "copy another")):
         if bad:
             message = f"{len(bad)} of {values.shape[1]} columns {what}: {health.first(bad)}"
-            findings.append(health.warning("feature.columns", message, "look at the extractor"))
+            findings.append(health.warning("feature.columns", message, "check the extractor"))
     return findings
 
 
 def same_course(values: np.ndarray, raw: np.ndarray) -> bool:
-    """Whether two (T, F) arrays agree but for scale and shift of each feature."""
+    """Return whether two (T, F) arrays are equal up to scale and shift of each feature.
+
+    True if the median correlation over time exceeds 0.99.
+    """
     a, b = (array - array.mean(0) for array in (values, raw))
     correlation = (a * b).sum(0) / (np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0) + 1e-20)
     return float(np.median(correlation)) > 0.99
 
 
 def normalised_once(trainer: Any) -> list[Finding]:
-    """At the model's input features have mean about 0 and std about 1."""
+    """The features at the model's input have mean about 0 and std about 1."""
     size = max(trainer.config.batch_size, classifier_checks.FILES_COMPARED)
     batch = model_checks.first_batch(trainer, size)
     valid = torch.arange(batch.features.shape[1])[None, :] < batch.lengths[:, None]
@@ -58,19 +61,19 @@ def normalised_once(trainer: Any) -> list[Finding]:
 
 
 def std_floor(trainer: Any) -> list[Finding]:
-    """No feature is divided by next to nothing."""
+    """No feature is divided by a standard deviation near 0."""
     return classifier_checks.floored_std(trainer.normaliser)
 
 
 def fitted_on_train(trainer: Any) -> list[Finding]:
-    """Mean and std are those of the training split."""
+    """The normalisation uses the mean and std of the training split."""
     ids = [record.id for record in trainer.splits["train"]]
     values = np.concatenate([trainer.data.cache.features(id) for id in ids])
     return classifier_checks.fitted_on(trainer.normaliser, values, ids)
 
 
 def padding(trainer: Any) -> list[Finding]:
-    """A sample alone is answered as it is padded in a batch with a longer one, in both modes."""
+    """Padding does not change a sample's logits, neither in eval mode nor in train mode."""
     samples = sorted((sample for _, sample in trainer.some_samples()), key=lambda s: len(s.features))
     model = trainer.build()
     for mode in ("eval", "train"):
@@ -80,10 +83,8 @@ def padding(trainer: Any) -> list[Finding]:
             padded = trainer.loss(model, trainer.collate([samples[0], samples[-1]])).logits[0]
         difference = float((alone - padded).abs().max())
         if not difference < 1e-4:
-            message = (
-                f"in {mode} mode a padded sample's logits differ by {difference:.2g} from those of it alone"
-            )
-            fix = "mask the padding everywhere: packed LSTM, masked mean, no statistics of a batch"
+            message = f"in {mode} mode padding changes a sample's logits by {difference:.2g}"
+            fix = "mask the padding everywhere: packed LSTM, masked mean, no batch statistics"
             return [health.error("pad.invariance", message, fix)]
     return []
 

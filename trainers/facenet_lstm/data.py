@@ -1,4 +1,4 @@
-"""NPZ files of embeddings, read strictly, and the packed cache of their features."""
+"""Reads and validates NPZ files of embeddings, and keeps their features in a packed cache."""
 
 import io
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ KEY = "video_features"
 
 
 def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> np.ndarray:
-    """The features (T, 512) float32 of one file. Raises Unusable, or Unread.
+    """Return the features (T, 512) float32 of one file. Raises Unusable, or Unread.
 
-    With `name`, the video that the file itself names must be the one its own name tells.
+    With `name`, the file's `video_path` must not name another recording.
     """
     with read_or_stop(path):
         values, steps, source = _parsed(path.read_bytes())
@@ -33,7 +33,7 @@ def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> n
 
 
 def _parsed(content: bytes) -> tuple[np.ndarray, int | None, str]:
-    """Features, how many time stamps there are, the video it names."""
+    """Return the features, the number of time stamps (None without any), and the `video_path`."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             keys = list(arrays.keys())
@@ -44,7 +44,7 @@ def _parsed(content: bytes) -> tuple[np.ndarray, int | None, str]:
             source = str(arrays["video_path"]) if "video_path" in keys else ""
     except (Unusable, MemoryError):
         raise
-    except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
+    except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen exception types
         raise Unusable("is no readable NPZ", str(fault).split("\n")[0]) from fault
     return values, steps, source
 
@@ -67,33 +67,33 @@ def _judge(values: np.ndarray, steps: int | None, least: int) -> None:
 
 
 def _same_video(name: emotions.Name, source: str) -> None:
-    """A video_path in the naming scheme must be this video; another scheme tells nothing."""
+    """Raise Unusable if `source` names another recording; a name that cannot be parsed is ignored."""
     try:
         other = emotions.parse(source)
     except emotions.BadName:
         return
     if other.take != name.take:
-        raise Unusable("holds another video than its name says", source, code="label.match")
+        raise Unusable("contains another video than its name says", source, code="label.match")
 
 
 @dataclass(frozen=True)
 class Row(packed.Row):
-    """A record's time steps, and the row norm farthest from 1."""
+    """A cached record: its number of time steps, and the norm of the embedding farthest from length 1."""
 
     steps: int
     norm: float
 
 
 class Cache(packed.Cache[Row]):
-    """The features of all usable records."""
+    """The cached features of all usable records."""
 
     def features(self, id: str) -> np.ndarray:
-        """(T, 512) float32, a read-only view of the file."""
+        """Return the features of a record, (T, 512) float32, as a read-only view of the cache file."""
         return self.content(id).view(np.float32).reshape(-1, WIDTH)
 
 
 def open_cache(root: Path, survey: Survey, min_steps: int, events: Events) -> Cache:
-    """The cache of these files below `root`; what is missing is built. Raises Unread."""
+    """Open the cache of the surveyed files below `root`, and build its missing parts. Raises Unread."""
     names = {record.id: record.name for record in survey.records}
 
     def encode(source: Source) -> Encoded:
@@ -108,5 +108,5 @@ def open_cache(root: Path, survey: Survey, min_steps: int, events: Events) -> Ca
 
 
 def load(survey: Survey, config: Config, root: Path, events: Events) -> RecordingData:
-    """The features of the surveyed files; those whose content is unusable are refused by name."""
+    """Return the records and features of the surveyed files; unusable files are added to `refused`."""
     return join(survey, open_cache(root, survey, config.min_steps, events))

@@ -1,4 +1,4 @@
-"""Which files hold embeddings, and the checks of their names and splits. Standard library only."""
+"""Finds the files of embeddings and checks their names and splits. Standard library only."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -14,17 +14,17 @@ SUFFIX = "_facenet_features"
 CHECKS = (
     *recording_checks.CHECKS,
     refused_by("schema.keys", "Every file is a readable NPZ of embeddings (T, 512), long enough and finite"),
-    refused_by("label.match", "The video that a file names is the one of its own name"),
+    refused_by("label.match", "The video named inside a file is the one that its file name says"),
 )
 
 
 def stem(path: str) -> str:
-    """The video's name: file name without folder, suffix and ending."""
+    """Return the video's name: the file name without folder, extension and the extractor's suffix."""
     return recordings.stem(path).removesuffix(SUFFIX)
 
 
 def scan(folders: Mapping[str, Path], config: Config) -> Survey:
-    """Every NPZ file below the folders, as a record or a refusal."""
+    """List every NPZ file below the folders, as a record or a refusal, and assign splits."""
     listing = recordings.scan(folders, config, (".npz",), stem)
     split = partial(recordings.split_records, config=config)
     return Survey(

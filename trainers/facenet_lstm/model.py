@@ -1,4 +1,4 @@
-"""A (bidirectional) LSTM over packed sequences with layer normalisation."""
+"""An LSTM classifier for sequences of different lengths, which padding does not affect."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from trainers.facenet_lstm.config import Config
 
 
 class Reader(nn.Module):
-    """One LSTM layer that sees no padding, layer normalisation, dropout."""
+    """An LSTM layer on packed sequences, followed by layer normalisation and dropout."""
 
     def __init__(self, width: int, units: int, both_ways: bool, rate: float, layer: int) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Reader(nn.Module):
         self.dropout = CounterDropout(rate, layer)
 
     def forward(self, values: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
-        """(B, T, width) in, (B, T, own width) out; steps beyond a length hold no meaning."""
+        """Map (B, T, width) to (B, T, self.width); ignore the output beyond each length (B,)."""
         packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
         read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])
         kept: Tensor = self.dropout(self.norm(read), keys)
@@ -28,7 +28,7 @@ class Reader(nn.Module):
 
 
 class Dense(nn.Module):
-    """Linear, ReLU, dropout."""
+    """A linear layer, ReLU and dropout."""
 
     def __init__(self, width: int, units: int, rate: float, layer: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Dense(nn.Module):
 
 
 def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
-    """The mean over the valid steps: (B, T, F) and (B,) to (B, F)."""
+    """Return the mean (B, F) of values (B, T, F) over the first `lengths` (B,) time steps."""
     steps = torch.arange(values.shape[1], device=values.device)
     count = lengths.to(values.device)
     valid = (steps[None, :] < count[:, None])[..., None]
@@ -50,7 +50,7 @@ def masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
 
 
 class FacenetLSTM(nn.Module):
-    """Normalised features (B, T, width) to logits (B, classes)."""
+    """Maps normalised features (B, T, width) to logits (B, classes)."""
 
     def __init__(self, config: Config, width: int, classes: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class FacenetLSTM(nn.Module):
         self.answer = nn.Linear(width, classes)
 
     def forward(self, features: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
-        """`lengths` (B,) int64 on the CPU, `keys` (B,) for dropout."""
+        """Return logits (B, classes). `lengths` (B,) int64 are on the CPU; `keys` (B,) seed dropout."""
         values = features
         for reader in self.readers:
             values = reader(values, lengths, keys)

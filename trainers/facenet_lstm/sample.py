@@ -1,4 +1,4 @@
-"""Sample data: made-up embeddings with the names, keys, shapes and statistics of real ones."""
+"""Synthetic sample data: embeddings with the names, keys, shapes and statistics of real ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from trainers.facenet_lstm.file_checks import SUFFIX, stem
 
 WIDTH = 512
 SIZE = 600
-"""Videos that are written where nobody says how many."""
+"""Default number of videos."""
 
 ACTORS = 20
 ACTOR, CLASS, HINT, DRIFT, VIDEO, FRAME = 1.0, 0.3, 0.2, 0.5, 0.45, 0.6
-"""Lengths of the parts of an embedding before it is scaled to length 1: who it is, the emotion, its
-course over time, what is particular to the video, and to the frame."""
+"""Weights of the parts whose sum, scaled to length 1, is an embedding: the actor, the emotion
+pair, the emotion within the pair (relative to CLASS), the change over time, the video and the frame."""
 
 
 def _directions(seed: int, kind: int, count: int) -> np.ndarray:
@@ -28,15 +28,17 @@ def _directions(seed: int, kind: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Faces:
-    """Directions of length 1 in embedding space: emotions (6, 512), courses (3, 512)."""
+    """Unit vectors in embedding space: `feelings` (6, 512), and directions of movement `courses` (3, 512)."""
 
     seed: int
     feelings: np.ndarray
     courses: np.ndarray
 
     def features(self, feeling: int, actor: int, video: int) -> np.ndarray:
-        """(T, 512) float32, rows of length 1. Emotions come in pairs with the same mean, told
-        apart by the direction in which the face moves."""
+        """Return the embeddings of one video, (T, 512) float32, rows of length 1.
+
+        Emotions come in pairs with nearly the same mean that differ in the direction of movement.
+        """
         draw = generator(self.seed, 7, video)
         steps = int(np.clip(draw.normal(57, 9), 30, 90))
         time = np.linspace(-1.0, 1.0, steps)[:, None]
@@ -56,7 +58,7 @@ def _faces(seed: int) -> Faces:
 
 
 def arrays(name: str, features: np.ndarray) -> dict[str, np.ndarray]:
-    """The keys of an extractor's file."""
+    """Return the arrays of an NPZ file as the extractor writes it."""
     return {
         "video_features": features,
         "timestamps": np.arange(len(features), dtype=np.float32) / 15.0,
@@ -66,7 +68,10 @@ def arrays(name: str, features: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, object]:
-    """Write `folder`/ravdess and `folder`/crema; says how many files, and which are broken."""
+    """Write `folder`/ravdess and `folder`/crema.
+
+    Returns the folders, the number of files and the files that are broken on purpose.
+    """
     faces, all_names = _faces(seed), list(recording_names(videos, ACTORS))
     for number, name in enumerate(all_names):
         label = emotions.CLASSES.index(name.feeling)
@@ -82,14 +87,14 @@ def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, obj
 
 
 def file_of(folder: Path, name: emotions.Name) -> Path:
-    """RAVDESS by actor and plain, CREMA-D flat and with the extractor's suffix."""
+    """Return the path of a sample file: RAVDESS in a folder per actor, CREMA-D in one with a suffix."""
     if isinstance(name, emotions.Ravdess):
         return folder / "ravdess" / f"Actor_{name.person}" / f"{name}.npz"
     return folder / "crema" / f"{name}{SUFFIX}.npz"
 
 
 def _break(folder: Path, faces: Faces) -> list[str]:
-    """Files as they go wrong in life, each under a name that no whole file has."""
+    """Write files that are broken in ways that occur in practice, and return their names."""
     good = faces.features(0, 1, 10**6)
     ways: dict[str, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = {
         f"crema/1020_IEO_ANG_LO{SUFFIX}": _without_features,
@@ -131,5 +136,5 @@ def _with_nan(features: np.ndarray) -> np.ndarray:
 
 
 def arrays_like(arrays_of: dict[str, np.ndarray], features: np.ndarray) -> dict[str, np.ndarray]:
-    """The same file with other features and timestamps to match."""
+    """Return a copy of the arrays with other features and matching timestamps."""
     return {**arrays_of, **{k: arrays("", features)[k] for k in ("video_features", "timestamps")}}

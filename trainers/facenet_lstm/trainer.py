@@ -1,4 +1,4 @@
-"""Emotion from the Facenet embeddings of a video, by a masked bidirectional LSTM."""
+"""The trainer `facenet-lstm`: classifies emotion from the Facenet embeddings of a video with an LSTM."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from trainers.tasks.recordings import RecordingData, RecordingTrainer
 
 @dataclass(frozen=True)
 class Sample:
-    """One video: features (T, 512), its class, and the 32-bit key of its dropout masks."""
+    """One video: features (T, 512), class index, and the 32-bit key of its dropout masks."""
 
     index: int
     label: int
@@ -32,7 +32,7 @@ class Sample:
 
 
 class Batch(NamedTuple):
-    """features (B, T, 512) float32, zero beyond each length; lengths (B,) stay on the CPU."""
+    """A batch: features (B, T, 512) float32, zero beyond each length; lengths (B,) stay on the CPU."""
 
     features: Tensor
     lengths: Tensor
@@ -41,13 +41,13 @@ class Batch(NamedTuple):
     indices: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
+        """Return the batch on a device; `lengths` stay where they are."""
         moved = (value.to(device, non_blocking=True) for value in self)
         return Batch(*moved)._replace(lengths=self.lengths)
 
 
 class FacenetTrainer(RecordingTrainer):
-    """See trainers.engine.trainer.Trainer."""
+    """Classifies embeddings of videos; see trainers.engine.trainer.Trainer for the methods."""
 
     name = "facenet-lstm"
     options = Config
@@ -56,12 +56,12 @@ class FacenetTrainer(RecordingTrainer):
 
     @classmethod
     def load(cls, config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> RecordingData:
-        """Names, splits and features."""
+        """Find the files, assign splits, and read the features into the cache."""
         survey = file_checks.scan(folders, config)
         return data.load(survey, config, cache, events)
 
     def fit(self) -> dict[str, Any]:
-        """Classes, statistics of the training split, the input's shape."""
+        """Return classes, normalisation statistics of the training split, and key and shape of the input."""
         return {
             **self.class_facts(),
             "normalisation": self.fit_normaliser().as_dict(),
@@ -69,33 +69,33 @@ class FacenetTrainer(RecordingTrainer):
         }
 
     def fit_normaliser(self) -> normalise.Normaliser:
-        """Statistics of the training split."""
+        """Return the mean and standard deviation of each feature over the training split."""
         ids = [record.id for record in self.splits["train"]]
         return normalise.fit((self.data.cache.features(id) for id in ids), ids)
 
     def setup(self) -> None:
-        """The normaliser."""
+        """Check the classes and build the normaliser."""
         super().setup()
         self.normaliser = normalise.Normaliser.from_dict(self.preprocessing["normalisation"])
 
     @classmethod
     def stem(cls, path: str) -> str:
-        """All but the suffix of the extractor."""
+        """Return the video's name, without the extractor's suffix."""
         return file_checks.stem(path)
 
     def features(self, record: Record, split: str, epoch: int) -> np.ndarray:
-        """(T, 512) float32."""
+        """Return the raw features of a record, (T, 512) float32."""
         values: np.ndarray = self.data.cache.features(record.id)
         return values
 
     def encode(self, features: Any, index: int = 0, label: int = 0, key: int = 0) -> Sample:
-        """Normalised, once."""
+        """Return a sample with the features normalised."""
         return self.normaliser.apply(Sample(index, label, features, key))
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Padded to the longest. A sample that was not normalised is refused."""
+        """Pad samples to the longest. Raises ValueError for a sample that is not normalised."""
         if any(sample.normalised is None for sample in samples):
-            raise ValueError("a sample comes to the model without normalisation")
+            raise ValueError("a sample reaches the model without normalisation")
         lengths = torch.tensor([len(sample.features) for sample in samples])
         features = torch.zeros(len(samples), int(lengths.max()), data.WIDTH)
         for row, sample in enumerate(samples):
@@ -103,25 +103,25 @@ class FacenetTrainer(RecordingTrainer):
         return Batch(features, lengths, *labels_of(samples))
 
     def model(self) -> nn.Module:
-        """The LSTM of the options."""
+        """Return the LSTM that the options describe."""
         return FacenetLSTM(self.config, data.WIDTH, len(self.classes))
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """(B, C)."""
+        """Return the model's logits (B, C)."""
         answers: Tensor = model(batch.features, batch.lengths, batch.keys)
         return answers
 
     def read(self, path: Path) -> Iterator[Reading]:
-        """One video a file."""
+        """Yield the one video of a file, with its class if the file name contains it."""
         features = data.read_npz(path, self.config.min_steps)
         yield Reading(str(path), features, self.truth(path))
 
     def same_content(self, record: Record, sample: Sample) -> bool:
-        """Each feature's course over time is that of the file, whatever its scale: z is linear in x."""
+        """Return whether the sample equals its file up to scale and shift, which normalisation changes."""
         raw = data.read_npz(record.path, self.config.min_steps)
         return sample.features.shape == raw.shape and checks.same_course(sample.features, raw)
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
-        """Those of embeddings, normalisation and padding first."""
+        """Return the checks of embeddings, followed by those of every trainer of recordings."""
         return [*checks.CHECKS, *super().checks(standard)]
