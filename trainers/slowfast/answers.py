@@ -1,4 +1,4 @@
-"""The network of some options, and its averaged answer to clips."""
+"""Builds the network from the options, and computes class probabilities of clips."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from trainers.slowfast.model import Shape, SlowFast
 
 
 def network(config: Config) -> SlowFast:
-    """The network of these options, with fresh weights."""
+    """Return the network that the options describe, with random weights and frozen stages."""
     shape = Shape(
         len(CLASSES),
         config.depths,
@@ -27,9 +27,10 @@ def network(config: Config) -> SlowFast:
 
 
 def probabilities(model: nn.Module, frames: Tensor, config: Config) -> Tensor:
-    """(V, T, S, S, 3) uint8 clips to softmax (V, C), each averaged with its mirror image's.
+    """Return the softmax (V, C) of clips (V, T, S, S, 3) uint8.
 
-    As many clips go through the network at once as in a step of the training.
+    With `test_flip`, it is averaged with that of the mirror image. The network processes at most as many
+    clips at once as in a training step.
     """
     answers = []
     for some in torch.split(frames, max(1, config.batch_size * config.clips_per_video)):

@@ -1,4 +1,4 @@
-"""Face boxes that the user gives: `faces.csv` in a data folder; name, x, y, width, height in pixels."""
+"""Reads face boxes from `faces.csv` in a data folder: name, x, y, width and height in pixels."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ NAME = "faces.csv"
 
 
 class BadBoxes(ValueError):
-    """Boxes that cannot be read, or that a video lacks."""
+    """Raised if a file of boxes cannot be read, or if a video has no box."""
 
 
 def of(records: Sequence[Record], folders: Mapping[str, Path]) -> dict[str, Box]:
-    """Record id to its box. Raises BadBoxes where one has none."""
+    """Return the box of each record id. Raises BadBoxes if a record has none."""
     boxes: dict[str, Box] = {}
     for name in dict.fromkeys(record.name.dataset for record in records):
         if name in folders:
@@ -27,7 +27,7 @@ def of(records: Sequence[Record], folders: Mapping[str, Path]) -> dict[str, Box]
 
 
 def read(folder: Path) -> dict[str, Box]:
-    """A video's name to its box. Raises BadBoxes."""
+    """Return the box of each video name in the folder's faces.csv. Raises BadBoxes."""
     path = folder / NAME
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The checks of clips, their augmentation and averaging, and of the network."""
+"""Data and model checks of clips, their augmentation and averaging, and of the network."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from trainers.slowfast import clips, network, pixels
 
 
 def short(trainer: Any) -> list[Finding]:
-    """Most videos are at least as long as a clip: else their test clips are one and the same."""
+    """Most videos are at least as long as a clip: in shorter ones all test clips are identical."""
     config, records = trainer.config, trainer.data.records
     span = (config.frames - 1) * config.stride + 1
     some = [record.id for record in records if trainer.data.cache.rows[record.id].frames < span]
@@ -20,12 +20,12 @@ def short(trainer: Any) -> list[Finding]:
         return []
     message = f"{len(some)} of {len(records)} videos have fewer than the {span} frames of a clip"
     if len(some) <= 0.5 * len(records):
-        return [health.info("clip.length", message, "nothing: they are read evenly from end to end")]
-    return [health.warning("clip.length", message, "fewer frames or a smaller stride", "frames")]
+        return [health.info("clip.length", message, "none needed: their frames are spread over the clip")]
+    return [health.warning("clip.length", message, "use fewer frames or a smaller stride", "frames")]
 
 
 def normalised_once(trainer: Any) -> list[Finding]:
-    """The values at the network's input are those that Kinetics weights expect."""
+    """The values at the network's input have the range that Kinetics weights expect."""
     batch = model_checks.first_batch(trainer, trainer.config.batch_size)
     images = pixels.augmented(batch.frames.flatten(0, 1), trainer.config.size, batch.looks.flatten(0, 1))
     low, high = -pixels.MEAN / pixels.STD - 0.01, (1 - pixels.MEAN) / pixels.STD + 0.01
@@ -33,11 +33,11 @@ def normalised_once(trainer: Any) -> list[Finding]:
     if abs(mean) < 2.0 and 0.05 < std < 3.0 and low <= float(images.min()) and float(images.max()) <= high:
         return []
     message = f"at the model's input mean {mean:.3g}, std {std:.3g}, largest {top:.3g}"
-    return [health.error("norm.once", message, "frames come as uint8 and are normalised once, on the device")]
+    return [health.error("norm.once", message, "pass frames as uint8 and normalise them once, on the device")]
 
 
 def same_for_a_clip(trainer: Any) -> list[Finding]:
-    """A still clip stays still when it is augmented: nothing is drawn anew for each frame."""
+    """Augmentation changes all frames of a clip alike: a still clip stays still."""
     samples = [sample for _, sample in trainer.some_samples()[:4]]
     frames = torch.stack([torch.from_numpy(s.frames[:, :1].repeat(4, 1)) for s in samples]).flatten(0, 1)
     looks = torch.from_numpy(np.concatenate([s.looks for s in samples]))
@@ -46,20 +46,20 @@ def same_for_a_clip(trainer: Any) -> list[Finding]:
     if difference < 1e-5:
         return []
     message = f"frames of a still clip differ by {difference:.2g} after augmentation"
-    return [health.error("aug.clip", message, "draw once a clip; what changes from frame to frame is motion")]
+    return [health.error("aug.clip", message, "draw once per clip: changes between frames look like motion")]
 
 
 def off_in_validation(trainer: Any) -> list[Finding]:
-    """A validation clip is the same in each epoch, and only cropped."""
+    """Validation clips are the same in each epoch, and only cropped."""
     first, again = trainer.sample("val", 0, 0), trainer.sample("val", 7, 0)
     plain = clips.unchanged(trainer.config)
     if (first.frames == again.frames).all() and all((look == plain).all() for look in again.looks):
         return []
-    return [health.error("aug.off", "a validation clip is augmented", "augment training clips alone")]
+    return [health.error("aug.off", "a validation clip is augmented", "augment only training clips")]
 
 
 def averaged(trainer: Any) -> list[Finding]:
-    """The answer depends on the number of test clips, and on the mirror image."""
+    """The options test_clips and test_flip change the logits of a video."""
     trainer = trainer.lighter()
     model, config = trainer.build().eval(), trainer.config
     lengths = [trainer.data.cache.rows[record.id].frames for record in trainer.splits["val"]]
@@ -83,24 +83,24 @@ def averaged(trainer: Any) -> list[Finding]:
 
 
 def named(trainer: Any) -> list[Finding]:
-    """The network is the one that its options name."""
+    """The network is a SlowFast with the number of parameters that its options imply."""
     return network.named(trainer.build(), trainer.config)
 
 
 def frames_used(trainer: Any) -> list[Finding]:
-    """Every frame of a clip changes the answer."""
+    """Every frame of a clip affects the logits."""
     light = trainer.lighter()
     return network.frames_used(light.build(), light.config)
 
 
 def sees_time(trainer: Any) -> list[Finding]:
-    """Both pathways tell forwards from backwards."""
+    """The features of both pathways change when a clip is played backwards."""
     light = trainer.lighter()
     return network.sees_time(light.build(), light.config)
 
 
 def loader_share(trainer: Any) -> list[Finding]:
-    """Reading clips does not take longer than the network's step."""
+    """Reading the clips of a batch does not take longer than a training step."""
     return network.loader_share(trainer, trainer.lighter())
 
 

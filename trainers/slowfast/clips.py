@@ -1,7 +1,8 @@
-"""Which frames a clip has, and how a training changes it: drawn once a clip, from counters alone.
+"""Selects the frames of clips and draws their augmentation parameters, once per clip.
 
-Time is decided here, by the frames that are asked for; pixels are changed on the device (pixels.py), by the
-numbers drawn here. They hold for a whole clip: what changed from frame to frame would be motion.
+Augmentation in time is done here, by the choice of frames. pixels.py augments the pixels on the device with
+the parameters drawn here. They are the same for all frames of a clip: a change between frames would look
+like motion.
 """
 
 import math
@@ -12,25 +13,26 @@ import numpy as np
 from trainers.slowfast.config import Config
 
 LOOK = 13
-"""Numbers by which a clip's pixels are changed: a map of places (2 x 3), factors of brightness, contrast and
-saturation, and the cut-out rectangle: middle x, y and half its width, height, in -1 to 1."""
+"""Number of augmentation parameters (the look) of a clip: an affine map (2 x 3) of coordinates; factors of
+brightness, contrast and saturation; centre x, y, half width, half height of a cut-out rectangle (-1 to 1)."""
 
 LARGEST_CUT = 0.4
-"""Of height and width."""
+"""Largest height and width of the cut-out rectangle, as shares of those of the picture."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """frames (T,) int64: their numbers in the video; look (LOOK,) float32."""
+    """One clip: frame numbers in the video (T,) int64, and augmentation parameters `look` (LOOK,) float32."""
 
     frames: np.ndarray
     look: np.ndarray
 
 
 def places(start: float, frames: int, stride: int, length: int) -> np.ndarray:
-    """The frames of a clip in a video of `length`; `start` in 0 to 1 says how far it lies to the end.
+    """Return the frame numbers (T,) int64 of a clip in a video of `length` frames.
 
-    A video shorter than the clip is read evenly from end to end.
+    `start` is the clip's position: 0 at the beginning, 1 at the end. If the video is shorter than the clip,
+    its frames are spread evenly over the clip.
     """
     span = min((frames - 1) * stride, length - 1)
     first = round(start * (length - 1 - span))
@@ -38,18 +40,18 @@ def places(start: float, frames: int, stride: int, length: int) -> np.ndarray:
 
 
 def spread(config: Config, length: int, count: int) -> list[np.ndarray]:
-    """Frames of `count` clips spread evenly from a video's beginning to its end."""
+    """Return the frame numbers of `count` clips, spread evenly from the beginning of a video to its end."""
     starts = [0.5] if count == 1 else [place / (count - 1) for place in range(count)]
     return [places(start, config.frames, config.stride, length) for start in starts]
 
 
 def draw(config: Config, length: int, word: int) -> Clip:
-    """A clip of a training, a pure function of the options, the video's length and `word`."""
+    """Return a training clip, a pure function of the options, the video's length and the seed `word`."""
     draws = np.random.default_rng(word)
     frames = places(draws.random(), config.frames, config.stride, length)
     dropped = draws.random(config.frames) < config.drop_frames
     dropped[0] = False
-    # Where a frame is dropped the last one that was not stands in for it.
+    # A dropped frame is replaced by the last one before it that is kept.
     frames = frames[np.maximum.accumulate(np.where(dropped, 0, np.arange(config.frames)))]
     if draws.random() < config.reverse:
         frames = frames[::-1].copy()
@@ -71,6 +73,6 @@ def _look(config: Config, draws: np.random.Generator) -> np.ndarray:
 
 
 def unchanged(config: Config) -> np.ndarray:
-    """The look (LOOK,) of a clip that nothing changes but the crop to the network's size."""
+    """Return the augmentation parameters (LOOK,) that only crop the centre to the network's size."""
     scale = config.size / config.cache_size
     return np.array([scale, 0, 0, 0, scale, 0, 1, 1, 1, 0, 0, 0, 0], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Videos, their splits and their cached frames, put together; and clips of them for a model."""
+"""The data set of videos, splits and cached frames; and the samples and batches of clips made from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from trainers.tasks.recordings import RecordingData, join
 
 CLASSES = emotions.CLASSES
 FOLDER = "slowfast"
-"""Below a host's cache."""
+"""Name of the trainer's folder in the host's cache."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Data(RecordingData):
 
 
 def kind(config: Config) -> Kind:
-    """How these options keep frames."""
+    """Return the size and format in which the options cache frames."""
     return Kind(config.cache_size, config.cache_format)
 
 
 def load(survey: Survey, config: Config, folders: Mapping[str, Path], root: Path, events: Events) -> Data:
-    """The frames of the surveyed videos; those that cannot be decoded are refused by name.
+    """Decode the surveyed videos into the cache, and write a manifest of all files, used or refused.
 
-    Raises boxes.BadBoxes and video.MissingPackage.
+    Videos that cannot be decoded are added to `refused`. Raises boxes.BadBoxes and video.MissingPackage.
     """
     root = root / FOLDER
     face_boxes = boxes.of(survey.records, folders) if config.crop == "faces" else {}
@@ -60,7 +60,7 @@ class Sample:
 
 
 class Batch(NamedTuple):
-    """frames (B, V, T, S, S, 3) uint8, looks (B, V, LOOK) float32, keys (B, V), labels and indices (B,)."""
+    """A batch: frames (B, V, T, S, S, 3) uint8, looks (B, V, LOOK), keys (B, V), labels and indices (B,)."""
 
     frames: Tensor
     looks: Tensor
@@ -69,12 +69,12 @@ class Batch(NamedTuple):
     indices: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
+        """Return the batch on a device."""
         return Batch(*(value.to(device, non_blocking=True) for value in self))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples of equally many clips to a batch."""
+    """Stack samples with the same number of clips into a batch."""
     frames, looks = (
         torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
         for name in ("frames", "looks")

@@ -1,6 +1,6 @@
-"""`python -m trainers.slowfast.decode`: writes one shard of the frame cache, described on stdin.
+"""`python -m trainers.slowfast.decode` writes one shard of the frame cache, which stdin describes as JSON.
 
-A video that crashes the decoder ends that process alone, and is known by name.
+Each shard is decoded in its own process, so that a video that crashes the decoder can be named.
 """
 
 import json
@@ -25,11 +25,14 @@ UNREAD = 65
 
 
 class Failed(RuntimeError):
-    """A decoding process ended without its shard; the message names the video and how it ended."""
+    """Raised if a decoding process fails; the message names the video and how the process ended."""
 
 
 def build_all(shards: Sequence[Shard], advance: Advance, workers: int) -> None:
-    """Write shards, `workers` of them at a time. Raises Failed, or Unread."""
+    """Decode and write shards in up to `workers` parallel processes. Raises Failed, or Unread.
+
+    `advance` is called with the number of finished videos.
+    """
     video.av()
     if workers < 2 or len(shards) < 2:
         packed.build_here(Kind.of(shards[0].encoding).encode)(shards, advance)
@@ -40,7 +43,7 @@ def build_all(shards: Sequence[Shard], advance: Advance, workers: int) -> None:
 
 
 def _in_process(shard: Shard) -> int:
-    """Write one shard in a process of its own; the number of its videos."""
+    """Write one shard in a separate process; return the number of its videos."""
     done = subprocess.run(
         [sys.executable, "-m", __name__],
         input=json.dumps(asdict(shard)),
@@ -57,17 +60,17 @@ def _in_process(shard: Shard) -> int:
 
 
 def _fault(path: str, code: int, stderr: str) -> Failed | Unread:
-    """Why a process ended that was decoding this video."""
+    """Return the exception for a process that ended with this exit code while decoding this video."""
     if code == UNREAD:
         return Unread(path, stderr)
     last = (stderr.splitlines() or ["no error message"])[-1]
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}: {last}"
-    hint = "; perhaps memory ran out" if code == -signal.SIGKILL else ""
+    hint = "; possibly out of memory" if code == -signal.SIGKILL else ""
     return Failed(f"{path}: the process that decoded it ended, {how}{hint}")
 
 
 def main() -> None:
-    """Write the shard on stdin; prints the path of each video before it is decoded, as JSON."""
+    """Write the shard that stdin describes; print the path of each video as JSON before decoding it."""
     let_the_parent_decide()
     request = json.load(sys.stdin)
     shard = Shard(**{**request, "sources": tuple(Source(**source) for source in request["sources"])})

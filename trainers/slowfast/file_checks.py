@@ -1,4 +1,4 @@
-"""The videos, what their names tell, their splits, and checks of them. Standard library only."""
+"""Lists the videos, parses their names, assigns splits and checks them. Standard library only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,16 +19,16 @@ AUDIO_ONLY = "03"
 
 CHECKS = (
     *recording_checks.CHECKS,
-    refused_by("manifest", "Folders and manifest agree"),
-    refused_by("label.match", "The manifest gives no video another label than its name"),
+    refused_by("manifest", "Every video of the manifest is in the folders, with the same size"),
+    refused_by("label.match", "The labels in the manifest are those of the file names"),
     refused_by("files.decodable", "Every video can be decoded"),
 )
 
 
 def scan(folders: Mapping[str, Path], config: Config) -> Survey:
-    """The videos of `ravdess` and `crema`, split by the manifest in `splits` or else by the options.
+    """List the videos in `ravdess` and `crema`; split them by the manifest in `splits`, else by the options.
 
-    Raises DataUnusable where the manifest cannot be read.
+    Raises DataUnusable if the manifest cannot be read.
     """
     listing = list_videos({name: path for name, path in folders.items() if name in emotions.DATASETS}, config)
     if "splits" not in folders:
@@ -36,7 +36,7 @@ def scan(folders: Mapping[str, Path], config: Config) -> Survey:
     try:
         lines = manifest.read(folders["splits"] / manifest.NAME)
     except manifest.BadManifest as fault:
-        fix = "write it anew: gpujob prepare slowfast --ravdess DIR --crema DIR --to splits"
+        fix = "write it again: gpujob prepare slowfast --ravdess DIR --crema DIR --to splits"
         raise DataUnusable([health.error("manifest", str(fault), fix, "data.splits")]) from fault
     listing, split_of = manifest.choose(listing, lines)
     return _survey(listing, split_of, config, True)
@@ -51,7 +51,7 @@ def _survey(listing: Listing, split_of: Mapping[str, str], config: Config, by_ma
 
 
 def list_videos(folders: Mapping[str, Path], config: Config) -> Listing:
-    """Every video below the folders, as a record or a refusal."""
+    """List every video below the folders, as a record or a refusal."""
     listing = recordings.scan(folders, config, ENDINGS)
     silent = [record for record in listing.records if _audio_only(record.name)]
     refused = tuple(
@@ -67,7 +67,7 @@ def _audio_only(name: emotions.Name) -> bool:
 
 
 def split_records(records: Sequence[Record], config: Config) -> dict[str, str]:
-    """Record id to split; whole actors, and a function of their names and the options alone."""
+    """Return the split of each record id: by actor, depending only on the actors' names and the options."""
     strata = {record.actor: record.name.stratum for record in records}
     shares = (config.seed, config.val_share, config.test_share)
     if config.folds == "none":

@@ -1,6 +1,6 @@
-"""Decoded frames in a packed cache: a video is read from its file one time, not once an epoch.
+"""Keeps decoded frames in a packed cache, so that a video is decoded once and not in every epoch.
 
-No torch is imported here.
+This module does not import torch.
 """
 
 import json
@@ -21,31 +21,31 @@ from trainers.slowfast.frames import Kind
 from trainers.slowfast.video import Box
 
 SHARD_SIZE = 48
-"""Videos of one shard, about."""
+"""Approximate number of videos per shard."""
 
 
 @dataclass(frozen=True)
 class Row(packed.Row):
-    """The bytes of each frame of a video, and how many frames a second has."""
+    """A cached video: the size of each encoded frame in bytes, and the frames per second."""
 
     sizes: list[int]
     rate: float
 
     @property
     def frames(self) -> int:
-        """How many."""
+        """Number of frames."""
         return len(self.sizes)
 
 
 class Cache(packed.Cache[Row]):
-    """Frames of videos by record id."""
+    """The cached frames of videos, by record id."""
 
     def __init__(self, kind: Kind, folders: Sequence[Path]) -> None:
         super().__init__(folders, Row)
         self.kind = kind
 
     def frames(self, id: str, numbers: np.ndarray) -> np.ndarray:
-        """(T, S, S, 3) uint8: the frames of these numbers, (T,) int64, in their order."""
+        """Return the frames with these numbers (T,) int64, in that order, as (T, S, S, 3) uint8."""
         size, content = self.kind.size, self.content(id)
         ends = np.concatenate([[0], np.cumsum(self.rows[id].sizes)])
         out = np.empty((len(numbers), size, size, 3), np.uint8)
@@ -58,7 +58,7 @@ class Cache(packed.Cache[Row]):
 
 
 def shards(root: Path, records: Sequence[Record], kind: Kind, boxes: Mapping[str, Box]) -> tuple[Shard, ...]:
-    """The shards of these videos. Raises Unread."""
+    """Divide the videos into shards. Raises Unread if a file cannot be accessed."""
     sources = [
         Source.of(record.id, record.path, json.dumps(boxes[record.id]) if record.id in boxes else "")
         for record in records
@@ -74,6 +74,9 @@ def open_cache(
     events: Events,
     workers: int | None = None,
 ) -> Cache:
-    """The frames of these videos, kept below `root`; what is missing is decoded, on all cores."""
+    """Open the cache of these videos below `root`, and decode missing ones.
+
+    Decoding runs in `workers` processes, by default one per CPU core.
+    """
     build = partial(decode.build_all, workers=workers or len(os.sched_getaffinity(0)))
     return Cache(kind, packed.ensure(shards(root, records, kind, boxes), Row, build, events))

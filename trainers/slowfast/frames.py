@@ -1,4 +1,4 @@
-"""How the frames of a video are kept in the cache: one by one, as JPEG or raw. Imports no torch."""
+"""Encodes the frames of a video for the cache, one by one, as JPEG or raw. Does not import torch."""
 
 import json
 from dataclasses import dataclass
@@ -14,42 +14,42 @@ from trainers.slowfast.video import Box
 
 @dataclass(frozen=True)
 class Kind:
-    """How frames are kept: height and width in pixels; `jpeg` or `raw`."""
+    """How frames are cached: `size` is height and width in pixels, `format` is `jpeg` or `raw`."""
 
     size: int
     format: str
 
     @property
     def encoding(self) -> str:
-        """All that decides what becomes of a picture, for the key of a shard."""
+        """All settings that affect the cached bytes, as JSON; part of the key of a shard."""
         return json.dumps(["frames", self.size, self.format, video.QUALITY])
 
     @classmethod
     def of(cls, encoding: str) -> "Kind":
-        """Back from `encoding`."""
+        """Parse the value of the property `encoding`."""
         _, size, form, _ = json.loads(encoding)
         return cls(size, form)
 
     def encoded(self, frames: np.ndarray) -> list[bytes]:
-        """Frames (T, S, S, 3), each as it is kept."""
+        """Encode frames (T, S, S, 3) uint8, each to the bytes that are cached."""
         return video.encode(frames) if self.format == "jpeg" else [frame.tobytes() for frame in frames]
 
     def decoded(self, blob: np.ndarray, out: np.ndarray) -> None:
-        """One kept frame into `out` (S, S, 3)."""
+        """Decode one cached frame into `out` (S, S, 3) uint8."""
         if self.format == "jpeg":
             video.decode(blob, out)
         else:
             out[:] = blob.reshape(out.shape)
 
     def as_kept(self, frames: np.ndarray) -> np.ndarray:
-        """What comes back of frames once they were kept: the same a training saw."""
+        """Encode and decode frames (T, S, S, 3), so that they have the JPEG losses of those in training."""
         again = np.empty_like(frames)
         for blob, out in zip(self.encoded(frames), again, strict=True):
             self.decoded(np.frombuffer(blob, np.uint8), out)
         return again
 
     def encode(self, source: Source) -> Encoded:
-        """The frames of one video. Raises Unusable, or Unread."""
+        """Decode one video and encode its frames for the cache. Raises Unusable, or Unread."""
         box: Box | None = tuple(json.loads(source.variant)) if source.variant else None
         try:
             pictures = video.read(Path(source.path), self.size, box)

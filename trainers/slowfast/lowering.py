@@ -1,9 +1,9 @@
-"""3-D convolutions as channels-last conv2d on views of the same memory.
+"""Computes 3-D convolutions as channels-last conv2d on views of the same memory.
 
-Activations are (N*T, C, H, W) in channels-last memory, frame after frame of clip after clip. That memory is
-also (N, T, H*W, C), so that a kernel over time alone is a conv2d of (k, 1) on its (N, C, T, H*W) view.
-Nothing is approximated: the sums are those of conv3d. No Conv3d kernel runs; they are the slower ones, and
-in bf16 those of one cuDNN release were wrong (pytorch issue 163539).
+Activations are (N*T, C, H, W) in channels-last memory, frame after frame of clip after clip. That memory can
+also be viewed as (N, C, T, H*W), so that a kernel over time alone is a conv2d of (k, 1). The result is that
+of conv3d, without approximation. conv3d itself is not used: its kernels are slower, and those of one cuDNN
+release were wrong in bf16 (pytorch issue 163539).
 """
 
 import torch
@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 
 def conv(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
-    """conv3d without bias, padded by half a kernel: (N*T, C, H, W) in, (N*T', O, H', W') out.
+    """Compute conv3d without bias, padded by half a kernel: (N*T, C, H, W) to (N*T', O, H', W').
 
-    `frames` is T, `weight` (O, C, kt, kh, kw). A kernel over time and space wants a stride of 1 in time.
+    `frames` is T; `weight` is (O, C, kt, kh, kw). Raises ValueError for a kernel over time and space with a
+    stride in time other than 1.
     """
     _, _, over_time, high, wide = weight.shape
     if over_time == 1:
@@ -27,7 +28,7 @@ def conv(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int, in
 def _spatial(values: Tensor, weight: Tensor, stride: tuple[int, ...]) -> Tensor:
     high, wide = weight.shape[2:]
     if high == wide == 1 and stride == (1, 1) and not _autocast(values):
-        # On one thread torch sends this conv2d to a slow fallback; a product over channels is the same.
+        # On one thread torch runs this conv2d with a slow fallback; a linear layer is equivalent.
         return F.linear(values.permute(0, 2, 3, 1), weight[:, :, 0, 0]).permute(0, 3, 1, 2)
     return F.conv2d(values, weight, None, stride, (high // 2, wide // 2))
 
@@ -44,7 +45,7 @@ def _temporal(values: Tensor, frames: int, weight: Tensor, stride: int) -> Tenso
 
 
 def _folded(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
-    """The taps in time become channels: each frame is read with its neighbours."""
+    """Compute a kernel over time and space as conv2d, with neighbouring frames as extra channels."""
     out, _, taps, high, wide = weight.shape
     if stride[0] != 1:
         raise ValueError("a kernel over time and space has a stride of 1 in time here")

@@ -1,8 +1,8 @@
-"""The manifest: one line a video, in CSV. Standard library only.
+"""Reads and writes the manifest, a CSV file with one line per video. Standard library only.
 
 `path` (below the folder that holds the data folders), `dataset`, `label`, `split`, `actor`, `take`, `bytes`,
-`mtime` (seconds), `excluded` (why, where a video is not used). A manifest of another's that has `path` and
-`split` alone is taken too; a `label` in it must be that of the name.
+`mtime` (seconds), `excluded` (the reason if a video is not used). Only `path` and `split` are required in a
+manifest from elsewhere; a `label` in it must agree with the file name.
 """
 
 import csv
@@ -22,12 +22,12 @@ COLUMNS = ("path", "dataset", "label", "split", "actor", "take", "bytes", "mtime
 
 
 class BadManifest(ValueError):
-    """A manifest that cannot be read; says in which line."""
+    """Raised if a manifest cannot be read; the message names the line."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: what is not in it is empty."""
+    """One line of a manifest; missing columns are empty."""
 
     path: str
     split: str
@@ -37,7 +37,7 @@ class Line:
 
 
 def read(path: Path) -> dict[str, Line]:
-    """A video's name to its line. Raises BadManifest."""
+    """Return the line of each video name. Raises BadManifest."""
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             return dict(_lines(path, csv.DictReader(file)))
@@ -63,7 +63,7 @@ def _lines(path: Path, rows: "csv.DictReader[str]") -> Iterator[tuple[str, Line]
 
 
 def _integer(text: str | None, where: str) -> int | None:
-    """A number of bytes, as pandas writes it too (23112.0)."""
+    """Parse a whole number, also in the form that pandas writes (23112.0); None for no text."""
     if not text:
         return None
     try:
@@ -76,7 +76,10 @@ def _integer(text: str | None, where: str) -> int | None:
 
 
 def choose(listing: Listing, lines: Mapping[str, Line]) -> tuple[Listing, dict[str, str]]:
-    """What both the folders and the manifest have, and record id to split; the rest is refused."""
+    """Return the listing of videos that the manifest includes, and the split of each record id.
+
+    Videos that are only in the folders or only in the manifest, or that differ from it, are refused.
+    """
     kept: list[Record] = []
     refused = list(listing.refused)
     for record in listing.records:
@@ -106,14 +109,14 @@ def _judge(record: Record, line: Line | None) -> Refusal | None:
 def _absent(listing: Listing, lines: Mapping[str, Line]) -> list[Refusal]:
     known = {stem(r.path.name) for r in listing.records} | {stem(r.path.name) for r in listing.refused}
     return [
-        Refusal(line.path, "manifest", "is in the manifest and not in the folders", "")
+        Refusal(line.path, "manifest", "is in the manifest but not in the folders", "")
         for name, line in lines.items()
         if name not in known and not line.excluded
     ]
 
 
 def write(path: Path, survey: Survey, folders: Mapping[str, Path]) -> None:
-    """Every file found, used or not; appears under its name when whole."""
+    """Write a manifest of every file found, used or refused. The file is replaced atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic.replacing(path) as temporary,

@@ -1,8 +1,9 @@
 """SlowFast networks (Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019).
 
-Two ResNets look at one clip: the slow one at every alpha-th frame, the fast one at all frames with a
-beta-th of the channels; after the stem and each stage but the last, the fast one's features join the slow
-one's. The layout is that of the reference implementations, so that their weights fit (weights.py).
+Two ResNets process one clip: the slow pathway reads every alpha-th frame; the fast pathway reads all frames
+and has a beta-th of the channels. After the stem and each stage but the last, the fast features are
+concatenated to the slow ones. The layout is that of the reference implementations, so that their weights fit
+(weights.py).
 """
 
 from collections.abc import Sequence
@@ -20,12 +21,12 @@ SLOW_TIME = (1, 1, 3, 3)
 """Kernel sizes in time of the slow stages' first convolutions; those of the fast pathway are all 3."""
 
 SQUEEZE = 16
-"""A squeeze-and-excitation block narrows its channels by this much, to 8 at least."""
+"""A squeeze-and-excitation block reduces its channels by this factor, to 8 at least."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What tells one SlowFast from another. The defaults are SlowFast-R50."""
+    """The architecture parameters of a SlowFast. The defaults are SlowFast-R50."""
 
     classes: int
     depths: tuple[int, ...] = R50
@@ -38,7 +39,7 @@ class Shape:
 
 
 class ConvNorm(nn.Module):
-    """A 3-D convolution without bias, batch normalisation over clips, frames and places, maybe ReLU."""
+    """A 3-D convolution without bias, batch normalisation and, unless `last`, ReLU."""
 
     def __init__(
         self,
@@ -56,15 +57,16 @@ class ConvNorm(nn.Module):
         self.norm = nn.BatchNorm2d(out)
 
     def forward(self, values: Tensor, frames: int) -> Tensor:
-        """(N*T, C, H, W) to (N*T', O, H', W')."""
+        """Map (N*T, C, H, W) to (N*T', O, H', W'); `frames` is T."""
         values = self.norm(conv(values, frames, self.weight, self.stride))
         return relu_(values) if self.rectify else values
 
 
 class Squeeze(nn.Module):
-    """Squeeze-and-excitation (Hu et al. 2018): each channel scaled by what the whole clip holds.
+    """Squeeze-and-excitation (Hu et al. 2018): scales each channel by a gate computed from the whole clip.
 
-    The gate is doubled and starts near 1, so that pretrained weights are not halved at every block.
+    The gate is twice a sigmoid and so starts near 1: with pretrained weights, a gate of 0.5 would halve the
+    activations of every block.
     """
 
     def __init__(self, width: int) -> None:
@@ -76,14 +78,14 @@ class Squeeze(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, values: Tensor, frames: int) -> Tensor:
-        """(N*T, C, H, W) to the same."""
+        """Scale values (N*T, C, H, W); `frames` is T."""
         mean = values.mean((2, 3)).reshape(-1, frames, values.shape[1]).mean(1)
         gate = 2.0 * torch.sigmoid(self.up(relu(self.down(mean))))
         return values * gate.to(values.dtype).repeat_interleave(frames, 0)[:, :, None, None]
 
 
 class Block(nn.Module):
-    """A bottleneck: (kt, 1, 1), (1, 3, 3), (1, 1, 1), and the way around them."""
+    """A bottleneck block: convolutions (kt, 1, 1), (1, 3, 3) and (1, 1, 1), and a residual connection."""
 
     def __init__(self, width: int, out: int, over_time: int, stride: int, squeeze: bool) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class Block(nn.Module):
         self.around = None if plain else ConvNorm(width, out, (1, 1, 1), step, last=True)
 
     def forward(self, values: Tensor, frames: int) -> Tensor:
-        """(N*T, C, H, W) to (N*T, O, H', W')."""
+        """Map (N*T, C, H, W) to (N*T, O, H', W'); `frames` is T."""
         features = self.c(self.b(self.a(values, frames), frames), frames)
         if self.squeeze is not None:
             features = self.squeeze(features, frames)
@@ -104,9 +106,10 @@ class Block(nn.Module):
 
 
 class SlowFast(nn.Module):
-    """Clips (N, T, 3, H, W) to logits (N, classes), for any T, H and W.
+    """Maps clips (N, T, 3, H, W) to logits (N, classes), for any T, H and W.
 
-    `pathways[0]` is slow, `pathways[1]` fast: stem, then stages of blocks. `fusions` lead from fast to slow.
+    `pathways[0]` is the slow pathway and `pathways[1]` the fast one, each a stem and stages of blocks.
+    `fusions` are the lateral connections from fast to slow.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -125,20 +128,20 @@ class SlowFast(nn.Module):
         self.fusions = nn.ModuleList(ConvNorm(width, 2 * width, kernel, step) for width in thin[:-1])
         self.dropout = CounterDropout(shape.dropout, 0)
         self.answer = nn.Linear(widths[-1] + thin[-1], shape.classes)
-        # Small beside 2,304 features: an untrained network holds every class about equally likely.
+        # Small relative to 2,304 features: an untrained network gives all classes similar probabilities.
         nn.init.normal_(self.answer.weight, std=0.001)
         nn.init.zeros_(self.answer.bias)
         self.frozen = 0
 
     @property
     def stages(self) -> list[list[nn.Module]]:
-        """From the input to the answer: the stems, each stage of both pathways, the answer."""
+        """The modules from input to output: the stems, each stage of both pathways, the classifier."""
         slow, fast = (list(pathway.children()) for pathway in self.pathways)
         stages = [[slow[i], fast[i], *self.fusions[i : i + 1]] for i in range(len(self.fusions) + 1)]
         return [*stages, [self.answer]]
 
     def freeze(self, stages: int) -> None:
-        """The first `stages` learn no more, and their batch statistics stand still."""
+        """Freeze the weights and the batch statistics of the first `stages` stages."""
         self.frozen = stages
         for part in self._frozen_parts():
             part.requires_grad_(False)
@@ -148,14 +151,14 @@ class SlowFast(nn.Module):
         return [part for stage in self.stages[: self.frozen] for part in stage]
 
     def train(self, mode: bool = True) -> "SlowFast":
-        """Train mode for all that is not frozen."""
+        """Set the mode of all modules; frozen ones stay in eval mode."""
         super().train(mode)
         for part in self._frozen_parts():
             part.eval()
         return self
 
     def features(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Clips (N, T, 3, H, W) to the slow (N, C) and the fast (N, C / beta) features."""
+        """Map clips (N, T, 3, H, W) to slow features (N, C) and fast features (N, C / beta)."""
         number, frames = clips.shape[:2]
         sparse = clips[:, :: self.shape.alpha]
         slowly = sparse.shape[1]
@@ -171,7 +174,7 @@ class SlowFast(nn.Module):
         return _pooled(slow, number), _pooled(fast, number)
 
     def forward(self, clips: Tensor, keys: Tensor | None = None) -> Tensor:
-        """`keys` (N,) int64 steer the dropout of a training; without them there is none."""
+        """Return logits (N, classes). `keys` (N,) int64 seed dropout; without keys there is none."""
         features = torch.cat(self.features(clips), 1)
         if keys is not None:
             features = self.dropout(features, keys)
@@ -179,22 +182,22 @@ class SlowFast(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first convolution, halving height and width twice."""
+    """The first convolution and max pooling, which each halve height and width."""
 
     def __init__(self, out: int, kernel: tuple[int, int, int]) -> None:
         super().__init__()
         self.conv = ConvNorm(3, out, kernel, (1, 2, 2))
 
     def forward(self, values: Tensor, frames: int) -> Tensor:
-        """(N*T, 3, H, W) to (N*T, O, H / 4, W / 4)."""
+        """Map (N*T, 3, H, W) to (N*T, O, H / 4, W / 4); `frames` is T."""
         return max_pool2d(self.conv(values, frames), 3, 2, 1)
 
 
 class Stage(nn.ModuleList):
-    """Blocks one after the other."""
+    """A sequence of blocks."""
 
     def forward(self, values: Tensor, frames: int) -> Tensor:
-        """(N*T, C, H, W) to (N*T, O, H', W')."""
+        """Map (N*T, C, H, W) to (N*T, O, H', W'); `frames` is T."""
         for block in self:
             values = block(values, frames)
         return values
@@ -207,7 +210,10 @@ def _pathway(
     out: Sequence[int],
     over_time: Sequence[int],
 ) -> nn.ModuleList:
-    """`read` are the channels that come into each stage, `out` those that leave stem and stages."""
+    """Return stem and stages of a pathway.
+
+    `read` are the input channels of each stage, `out` the output channels of the stem and each stage.
+    """
     parts: list[nn.Module] = [Stem(out[0], kernel)]
     for place, depth in enumerate(shape.depths):
         width, wide = read[place], out[place + 1]
@@ -220,5 +226,5 @@ def _pathway(
 
 
 def _pooled(values: Tensor, number: int) -> Tensor:
-    """(N*T, C, H, W) to (N, C): the mean over space and time."""
+    """Return the mean over time and space of values (N*T, C, H, W), as (N, C); `number` is N."""
     return values.mean((2, 3)).reshape(number, -1, values.shape[1]).mean(1)

@@ -1,4 +1,4 @@
-"""Checks of the network itself, and of how fast it is fed."""
+"""Checks of the network and of the time that reading clips takes."""
 
 import time
 from typing import Any
@@ -15,14 +15,14 @@ from trainers.slowfast.config import Config
 from trainers.slowfast.model import R50, SlowFast
 
 R50_BODY = 33_644_488
-"""Parameters of SlowFast-R50 without its answer: 33,662,928 with one of 8 classes, 34,566,488 of 400."""
+"""Parameters of SlowFast-R50 without its classifier: 33,662,928 with 8 classes, 34,566,488 with 400."""
 
 SQUEEZE_BODY = 2_575_528
-"""What squeeze-and-excitation adds to it."""
+"""Parameters that squeeze-and-excitation adds to SlowFast-R50."""
 
 
 def named(model: nn.Module, config: Config) -> list[Finding]:
-    """It is the SlowFast that the options name, parameter for parameter where that is R50."""
+    """Return an error if the model is not a SlowFast or, as R50, has a wrong parameter count."""
     if not isinstance(model, SlowFast) or len(model.pathways) != 2:
         return [health.error("model.is", f"the network is a {type(model).__name__}", "build a SlowFast")]
     usual = (config.depths, config.width, config.beta, config.fusion_kernel) == (R50, 64, 8, 7)
@@ -30,8 +30,8 @@ def named(model: nn.Module, config: Config) -> list[Finding]:
     expected = R50_BODY + (SQUEEZE_BODY if config.squeeze else 0)
     if not usual or body == expected:
         return []
-    message = f"SlowFast-R50 has {expected:,} parameters before its answer, this one {body:,}"
-    return [health.error("model.is", message, "the network is not the one that the options name")]
+    message = f"SlowFast-R50 has {expected:,} parameters without its classifier, this network {body:,}"
+    return [health.error("model.is", message, "build the network that the options describe")]
 
 
 def _clip(config: Config) -> torch.Tensor:
@@ -41,7 +41,7 @@ def _clip(config: Config) -> torch.Tensor:
 
 
 def frames_used(model: SlowFast, config: Config) -> list[Finding]:
-    """Every frame that is decoded reaches the answer."""
+    """Return an error if the logits do not depend on every frame of a clip."""
     clip = _clip(config).requires_grad_()
     model.eval()(clip).square().sum().backward()
     assert clip.grad is not None
@@ -49,12 +49,12 @@ def frames_used(model: SlowFast, config: Config) -> list[Finding]:
     if not unused:
         return []
     message = f"{len(unused)} of {config.frames} frames change nothing: {health.first(unused)}"
-    return [health.error("frames.used", message, "hand all frames to the fast pathway")]
+    return [health.error("frames.used", message, "pass all frames to the fast pathway")]
 
 
 @torch.no_grad()
 def sees_time(model: SlowFast, config: Config) -> list[Finding]:
-    """Played backwards, a clip gives other features in both pathways: time is not averaged away."""
+    """Return an error if reversing a clip does not change the features of both pathways."""
     clip = _clip(config)
     model.eval()
     forwards, backwards = model.features(clip), model.features(clip.flip(1))
@@ -62,14 +62,14 @@ def sees_time(model: SlowFast, config: Config) -> list[Finding]:
     blind = [name for name, a, b in pairs if float((a - b).norm() / a.norm()) < 1e-3]
     if not blind:
         return []
-    message = f"the {' and the '.join(blind)} pathway does not see the order of frames"
-    return [health.error("time.seen", message, "a kernel over time is missing or symmetric")]
+    message = f"the {' and the '.join(blind)} pathway ignores the order of frames"
+    return [health.error("time.seen", message, "check the kernels over time: one is missing or symmetric")]
 
 
 def loader_share(trainer: Any, light: Any) -> list[Finding]:
-    """How long a step's clips take to come from the cache, compared with the step itself.
+    """Return a warning if reading a batch of clips from the cache takes longer than a training step.
 
-    On a GPU the step is that of the training; on a CPU, where it takes seconds, that of a lighter network.
+    On a CPU, where a step takes seconds, the step is measured with `light`, else with `trainer`.
     """
     device, workers = pick_device(trainer.config.device), trainer.config.num_workers
     measured = trainer if device.type == "cuda" else light
@@ -99,7 +99,7 @@ def _judge(read: float, step: float, workers: int) -> list[Finding]:
         health.warning(
             "throughput",
             f"a step's clips take {pace}",
-            "more num_workers, or cache_format: raw",
+            "increase num_workers, or set cache_format: raw",
             "num_workers",
         )
     ]

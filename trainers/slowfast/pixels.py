@@ -1,4 +1,4 @@
-"""From cached frames to what the network sees, on its device. Normalised here, and nowhere else."""
+"""Crops, augments and normalises cached frames on the device. No other module normalises frames."""
 
 import torch
 from torch import Tensor
@@ -7,38 +7,38 @@ from torch.nn.functional import affine_grid, grid_sample
 from trainers.data.normalise import NormalisedTwice
 
 MEAN, STD = 0.45, 0.225
-"""Of the Kinetics weights, for each colour: (x / 255 - MEAN) / STD."""
+"""Normalisation of the Kinetics weights, the same for each colour: (x / 255 - MEAN) / STD."""
 
 GREY = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue (ITU-R BT.601)."""
+"""Weights of red, green and blue in the grey value (ITU-R BT.601)."""
 
 
 def _unit(frames: Tensor) -> Tensor:
-    """uint8 to 0 … 1. Anything else has been here before."""
+    """Scale uint8 frames to 0 … 1. Raises NormalisedTwice for another type: it is normalised already."""
     if frames.dtype != torch.uint8:
-        raise NormalisedTwice(f"frames come as {frames.dtype}, not as the uint8 that is normalised here")
+        raise NormalisedTwice(f"frames are {frames.dtype}, not uint8: they may be normalised already")
     return frames.float() / 255.0
 
 
 def normalised(frames: Tensor) -> Tensor:
-    """(N, T, H, W, 3) uint8 to (N, T, 3, H, W) float32."""
+    """Normalise frames (N, T, H, W, 3) uint8 to (N, T, 3, H, W) float32."""
     return ((_unit(frames) - MEAN) / STD).movedim(-1, 2)
 
 
 def centred(frames: Tensor, size: int) -> Tensor:
-    """(N, T, S, S, 3) uint8, the middle of it as (N, T, 3, size, size), normalised."""
+    """Crop frames (N, T, S, S, 3) uint8 to the centre and normalise them: (N, T, 3, size, size) float32."""
     edge = (frames.shape[2] - size) // 2
     return normalised(frames[:, :, edge : edge + size, edge : edge + size])
 
 
 def augmented(frames: Tensor, size: int, looks: Tensor) -> Tensor:
-    """(N, T, S, S, 3) uint8 as (N, T, 3, size, size), changed by `looks` (N, LOOK), normalised.
+    """Augment frames (N, T, S, S, 3) uint8 and normalise them: (N, T, 3, size, size) float32.
 
-    One map of places serves all frames of a clip, one set of factors, one rectangle.
+    `looks` (N, LOOK) are the parameters of each clip (see clips.py), which apply to all its frames.
     """
     number, count = frames.shape[:2]
     planes = _unit(frames).movedim(-1, 2).flatten(1, 2)
-    with torch.autocast(frames.device.type, enabled=False):  # places in bf16 are half a pixel off
+    with torch.autocast(frames.device.type, enabled=False):  # coordinates in bf16 are off by half a pixel
         grid = affine_grid(looks[:, :6].view(-1, 2, 3), [number, 1, size, size], align_corners=False)
         warped = grid_sample(planes, grid, padding_mode="border", align_corners=False)
     coloured = _coloured(warped.view(number, count, 3, size, size), looks[:, 6:9])
@@ -46,7 +46,7 @@ def augmented(frames: Tensor, size: int, looks: Tensor) -> Tensor:
 
 
 def _coloured(clips: Tensor, factors: Tensor) -> Tensor:
-    """Brightness, then contrast about the clip's mean, then saturation about each pixel's grey."""
+    """Scale brightness, contrast around the clip's mean grey, and saturation around each pixel's grey."""
     bright, contrast, saturation = (factors[:, i].view(-1, 1, 1, 1, 1) for i in range(3))
     shares = torch.tensor(GREY, device=clips.device).view(1, 1, 3, 1, 1)
     clips = clips * bright
@@ -57,7 +57,7 @@ def _coloured(clips: Tensor, factors: Tensor) -> Tensor:
 
 
 def _cut(boxes: Tensor, size: int) -> Tensor:
-    """(N, 1, 1, size, size): where the rectangle is."""
+    """Return the mask (N, 1, 1, size, size) of the cut-out rectangles `boxes` (N, 4)."""
     line = (torch.arange(size, device=boxes.device) + 0.5) / size * 2.0 - 1.0
     across = (line - boxes[:, 0:1]).abs() < boxes[:, 2:3]
     down = (line - boxes[:, 1:2]).abs() < boxes[:, 3:4]

@@ -1,4 +1,4 @@
-"""`prepare slowfast --ravdess DIR --crema DIR`: the manifest. Standard library only."""
+"""`prepare slowfast --ravdess DIR --crema DIR` writes the manifest. Standard library only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,10 @@ from trainers.slowfast.config import Config
 
 
 def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dict[str, object]:
-    """Write `to`/manifest.csv: every video found, with its split, or why it is left out."""
+    """Write `to`/manifest.csv: every video found, with its split or the reason why it is excluded.
+
+    Returns the path, the codes of the file checks, their findings and the data report.
+    """
     survey = file_checks.scan(sources, Config(seed=seed))
     findings = findings_of(file_checks.CHECKS, survey)
     manifest.write(to / manifest.NAME, survey, sources)

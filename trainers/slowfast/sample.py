@@ -1,9 +1,9 @@
-"""Sample videos: small, learnable by motion alone, with the faults and the leak of real ones.
+"""Synthetic sample videos: small, classifiable by motion, with faults and an actor leak as in real data.
 
-A face moves: up and down, from side to side, or towards the camera, slowly or fast. That is the emotion, the
-same for every actor, and unchanged by a mirror or by time reversal. Beside it each actor has a habit: for
-each emotion a tint of their own in the background. It tells the emotion only to who knows the actor: a split
-that puts one actor on both sides scores above what the model can do on a stranger.
+A face moves up and down, from side to side, or towards the camera, slowly or fast. This motion encodes the
+emotion for every actor; mirroring or reversing a clip does not change it. In addition, the tint of the
+background depends on actor and emotion. A model can use the tint only for actors in its training data: a
+split that does not separate actors overestimates the accuracy on new actors.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ from trainers.engine.events import Events
 from trainers.slowfast import video
 
 SIZE = 240
-"""Videos, about."""
+"""Default number of videos, approximately."""
 
 ACTORS = 10
 WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 24, 24
 HABIT = 70.0
-"""How far an actor's tint of an emotion lies from grey, of 255."""
+"""Strength of the background tint by actor and emotion, of 255."""
 
 
 def frames(seed: int, feeling: int, actor: int, number: int) -> np.ndarray:
-    """(FRAMES, HEIGHT, WIDTH, 3) uint8 of one video."""
+    """Return the frames of one video, (FRAMES, HEIGHT, WIDTH, 3) uint8."""
     draw, who = generator(seed, 7, number), generator(seed, 8, actor)
     skin, back = who.uniform(120, 220, 3), who.uniform(60, 120, 3)
     habit = generator(seed, 9, actor, feeling).choice([-1.0, 1.0], 3) * HABIT
@@ -47,7 +47,7 @@ def frames(seed: int, feeling: int, actor: int, number: int) -> np.ndarray:
 
 
 def write_video(path: Path, pictures: np.ndarray, codec: str = "mpeg4") -> None:
-    """Frames (T, H, W, 3) as a video whose bytes depend on them alone."""
+    """Write frames (T, H, W, 3) uint8 as a video file; equal frames give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     library = video.av()
     with library.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
@@ -60,14 +60,17 @@ def write_video(path: Path, pictures: np.ndarray, codec: str = "mpeg4") -> None:
 
 
 def file_of(folder: Path, name: emotions.Name) -> Path:
-    """RAVDESS by actor, in MP4; CREMA-D flat, in FLV."""
+    """Return the path of a sample video: RAVDESS as MP4 in a folder per actor, CREMA-D as FLV in one."""
     if isinstance(name, emotions.Ravdess):
         return folder / "ravdess" / f"Actor_{name.person}" / f"{name}.mp4"
     return folder / "crema" / f"{name}.flv"
 
 
 def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, object]:
-    """Write `folder`/ravdess and `folder`/crema; says how many files, and which are broken."""
+    """Write `folder`/ravdess and `folder`/crema.
+
+    Returns the folders, the number of files and the files that are broken on purpose.
+    """
     listed = list(recording_names(videos, ACTORS))
     for number, name in enumerate(listed):
         feeling, actor = emotions.CLASSES.index(name.feeling), int(name.person)
@@ -83,7 +86,7 @@ def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, obj
 
 
 def _break(folder: Path, seed: int) -> list[str]:
-    """Files as they go wrong in life, each under a name that no whole file has."""
+    """Write files that are broken in ways that occur in practice, and return their names."""
     good = frames(seed, 0, 1, 10**6)
     ways: dict[str, Callable[[Path], Any]] = {
         "crema/1010_IEO_ANG_LO.flv": lambda path: path.write_bytes(b""),

@@ -1,4 +1,4 @@
-"""Emotion from video, by a SlowFast network on clips of decoded frames."""
+"""The trainer `slowfast`: classifies emotion from clips of a video with a SlowFast network."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,13 +26,13 @@ from trainers.tasks.classifier import Reading
 from trainers.tasks.recordings import RecordingTrainer
 
 SMALL_FRAMES, SMALL_SIZE = 8, 64
-"""The clips of checks that train: what a CPU computes in a minute."""
+"""Frames and size of the clips in checks that train, which must not take more than a minute on a CPU."""
 
 AUGMENTATION = ("flip", "rotate", "zoom", "shift", "colour", "cutout", "reverse", "drop_frames")
 
 
 class SlowFastTrainer(RecordingTrainer):
-    """See trainers.engine.trainer.Trainer."""
+    """Classifies clips of videos; see trainers.engine.trainer.Trainer for the methods."""
 
     name = "slowfast"
     options = Config
@@ -43,7 +43,10 @@ class SlowFastTrainer(RecordingTrainer):
 
     @classmethod
     def load(cls, config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
-        """Videos, splits, decoded frames, and the file of pretrained weights where one is given."""
+        """List the videos, assign splits, decode frames into the cache, and find pretrained weights.
+
+        Raises DataUnusable if a video has no face box, or if the weights do not fit the network.
+        """
         survey = file_checks.scan(folders, config)
         try:
             videos = data.load(survey, config, folders, cache, events)
@@ -54,14 +57,14 @@ class SlowFastTrainer(RecordingTrainer):
             fix = "give every video a box, or set crop: centre"
             raise DataUnusable([health.error("faces", str(fault), fix)]) from fault
         except weights.Unfit as fault:
-            fix = "take the file of this network"
+            fix = "use weights of the network that the options describe"
             raise DataUnusable([health.error("weights.fit", str(fault), fix)]) from fault
         if pretrained is None:
             return videos
         return replace(videos, pretrained=pretrained, extra=weights.digest(pretrained)[:32])
 
     def fit(self) -> dict[str, Any]:
-        """All that turns a video into what the network sees."""
+        """Return classes, normalisation, and how clips are cropped, scaled and selected from a video."""
         config = self.config
         return {
             **self.class_facts(),
@@ -81,7 +84,7 @@ class SlowFastTrainer(RecordingTrainer):
     # Samples
 
     def sample(self, split: str, epoch: int, index: int) -> Sample:
-        """In train clips drawn by (seed, epoch, video, clip); elsewhere spread evenly over the video."""
+        """Return the clips of a video: drawn by (seed, epoch, video, clip) in train, else spread evenly."""
         record, config = self.splits[split][index], self.config
         if split != "train":
             return self.encode(self.features(record, split, epoch), index, self.label(record))
@@ -93,7 +96,7 @@ class SlowFastTrainer(RecordingTrainer):
         return Sample(index, self.label(record), frames, looks, tuple(seed & 0xFFFFFFFF for seed in seeds))
 
     def features(self, record: Record, split: str, epoch: int) -> np.ndarray:
-        """(V, T, S, S, 3) uint8: the test clips."""
+        """Return the evenly spread test clips of a video, (V, T, S, S, 3) uint8."""
         numbers = self._test_clips(self.data.cache.rows[record.id].frames)
         return np.stack([self.data.cache.frames(record.id, one) for one in numbers])
 
@@ -101,16 +104,19 @@ class SlowFastTrainer(RecordingTrainer):
         return clips.spread(self.config, length, self.config.test_clips)
 
     def encode(self, features: Any, index: int = 0, label: int = 0, key: int = 0) -> Sample:
-        """Clips that nothing changes."""
+        """Return a sample of clips (V, T, S, S, 3) without augmentation."""
         looks = np.stack([clips.unchanged(self.config)] * len(features))
         return Sample(index, label, features, looks, (key,) * len(features))
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Samples of equally many clips."""
+        """Stack samples with the same number of clips into a batch."""
         return data.collate(samples)
 
     def read(self, path: Path) -> Iterator[Reading]:
-        """One video a file, as a training sees it; with crop: faces its box stands in faces.csv beside it."""
+        """Yield the test clips of a video, encoded as in training, and its class if the file name has it.
+
+        With `crop: faces`, the box of the video is read from faces.csv in its folder.
+        """
         try:
             frames = self._frames(path)
         except (video.MissingPackage, boxes.BadBoxes) as fault:
@@ -130,7 +136,7 @@ class SlowFastTrainer(RecordingTrainer):
         return video.read(path, self.config.cache_size, box).frames
 
     def same_content(self, record: Record, sample: Sample) -> bool:
-        """Every frame of the clips is one of the file's."""
+        """Return whether every frame of the sample is a frame of its file; always True with `crop: faces`."""
         if self.config.crop != "centre":
             return True
         frames = video.read(record.path, self.config.cache_size).frames
@@ -141,11 +147,11 @@ class SlowFastTrainer(RecordingTrainer):
     # Model and loss
 
     def model(self) -> SlowFast:
-        """The network of the options."""
+        """Return the network that the options describe, with random weights."""
         return answers.network(self.config)
 
     def build(self) -> nn.Module:
-        """With the weights of the user's file where there is one."""
+        """Return the network, initialised with the pretrained weights if the data folders contain some."""
         model = super().build()
         if hasattr(self, "data") and self.data.pretrained is not None:
             assert isinstance(model, SlowFast)
@@ -153,7 +159,7 @@ class SlowFastTrainer(RecordingTrainer):
         return model
 
     def rate_factors(self, model: nn.Module) -> dict[str, float]:
-        """Less, the nearer to the input."""
+        """Return each parameter's factor of the learning rate, layer_decay per stage from the output."""
         assert isinstance(model, SlowFast)
         stages, names = model.stages, {id(p): name for name, p in model.named_parameters()}
         return {
@@ -164,12 +170,12 @@ class SlowFastTrainer(RecordingTrainer):
         }
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """(B, C) in eval mode: the logarithm of the mean softmax over a video's clips."""
+        """Return the logarithm of the mean softmax over a video's clips, (B, C), in eval mode."""
         probabilities = answers.probabilities(model, batch.frames.flatten(0, 1), self.config)
         return probabilities.view(*batch.frames.shape[:2], -1).mean(1).clamp_min(1e-12).log()
 
     def loss(self, model: nn.Module, batch: Batch) -> Output:
-        """Cross entropy: in training the mean over a video's clips, else of its mean softmax."""
+        """Return the cross entropy: in training the mean over the clips, else that of their mean softmax."""
         if not model.training:
             logits = self.logits(model, batch)
             return self.output(-logits.gather(1, batch.labels[:, None])[:, 0], logits, batch.labels)
@@ -185,32 +191,32 @@ class SlowFastTrainer(RecordingTrainer):
     # Checks and export
 
     def lighter(self) -> "SlowFastTrainer":
-        """The same network on short clips of few pixels."""
+        """Return a trainer of the same network on shorter and smaller clips."""
         config = self.config
         frames = min(config.frames, max(SMALL_FRAMES, 2 * config.alpha))
         stride = max(1, config.frames * config.stride // frames)
         return self.replace(frames=frames, size=min(config.size, SMALL_SIZE), stride=stride)
 
     def without_regularisation(self) -> "SlowFastTrainer":
-        """Training clips as they are: what is learnt by heart is then what eval mode sees."""
+        """Return a trainer without augmentation and label smoothing, with one clip per training video."""
         off = dict.fromkeys(AUGMENTATION, 0.0)
         return self.replace(**off, clips_per_video=1, test_flip=False, label_smoothing=0.0)
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
-        """Those of clips, averaging and network first."""
+        """Return the checks of clips and network, followed by those of every trainer of recordings."""
         return [*checks.CHECKS, *super().checks(standard)]
 
     def exportable(self, saved: Checkpoint) -> Exportable:
-        """The program for clips of this checkpoint's length and size, any number at once."""
+        """Return the program to export, for any number of clips of the checkpoint's length and size."""
         config = self.config
         shape = (2, config.frames, config.cache_size, config.cache_size, 3)
         numbers = torch.arange(2 * config.frames * config.cache_size**2 * 3)
         example = numbers.mul(2654435761).bitwise_right_shift(11).bitwise_and(255).to(torch.uint8)
         about = {
-            "frames": "RGB, uint8: the largest square in the middle of each picture, scaled over areas",
+            "frames": "RGB, uint8: the largest central square of each picture, scaled by area averaging",
             "clips": f"{config.test_clips} clips spread evenly over a video, every {config.stride}. frame",
-            "answer": "the mean of the softmax over clips"
+            "answer": "mean of the softmax over clips"
             + (" and their mirror images (the last axis but one reversed)" if config.test_flip else ""),
         }
         program = Program(self.network, config.size).eval()
@@ -218,12 +224,12 @@ class SlowFastTrainer(RecordingTrainer):
 
 
 class Program(nn.Module):
-    """What is exported: uint8 clips (N, T, S, S, 3) to logits (N, C), preprocessing included."""
+    """The exported program: maps clips (N, T, S, S, 3) uint8 to logits (N, C), preprocessing included."""
 
     def __init__(self, model: nn.Module, size: int) -> None:
         super().__init__()
         self.model, self.size = model, size
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Crop to the middle, normalise, answer."""
+        """Crop clips (N, T, S, S, 3) uint8 to the centre, normalise them, and return logits (N, C)."""
         return self.model(pixels.centred(frames, self.size))  # type: ignore[no-any-return]

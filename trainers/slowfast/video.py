@@ -1,4 +1,4 @@
-"""Video files to frames, by PyAV, and frames to JPEG and back, by simplejpeg. No torch is imported here."""
+"""Decodes video files with PyAV, and encodes and decodes JPEG with simplejpeg. Does not import torch."""
 
 import io
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from trainers.data.refusal import Unusable, read_or_stop
 QUALITY = 92
 LEAST_FRAMES = 8
 LONGEST = 20.0
-"""Seconds; a video of one sentence is shorter."""
+"""Longest accepted video in seconds; a recording of one sentence is shorter."""
 
 Box = tuple[int, int, int, int]
-"""x, y, width, height in pixels of the video."""
+"""A rectangle: x, y, width and height in pixels of the video."""
 
 
 class MissingPackage(Exception):
-    """PyAV or simplejpeg is not installed here."""
+    """Raised if PyAV or simplejpeg is not installed."""
 
 
 def av() -> Any:
-    """PyAV. Raises MissingPackage."""
+    """Import PyAV and silence its log. Raises MissingPackage."""
     try:
         import av  # noqa: PLC0415 - only this trainer needs it
     except ImportError as fault:
@@ -34,29 +34,29 @@ def av() -> Any:
 
 
 def simplejpeg() -> Any:
-    """simplejpeg. Raises MissingPackage."""
+    """Import simplejpeg. Raises MissingPackage."""
     try:
         import simplejpeg  # noqa: PLC0415 - only this trainer needs it
     except ImportError as fault:
-        raise MissingPackage("slowfast keeps frames with simplejpeg: pip install av simplejpeg") from fault
+        raise MissingPackage("slowfast stores frames with simplejpeg: pip install av simplejpeg") from fault
     return simplejpeg
 
 
 @dataclass(frozen=True)
 class Video:
-    """frames (T, S, S, 3) uint8 RGB, and how many of them there are in a second."""
+    """A decoded video: frames (T, S, S, 3) uint8 RGB, and `rate` in frames per second."""
 
     frames: np.ndarray
     rate: float
 
 
 class _File(io.FileIO):
-    """Keeps a fault of the file system, which a decoder takes for the file's end or for a broken file."""
+    """A file that records read errors, which the decoder would report as end of file or as a broken file."""
 
     fault: OSError | None = None
 
     def read(self, size: int | None = -1) -> bytes:
-        """As of any file; nothing where it fails."""
+        """Return up to `size` bytes; on an error, store it in `fault` and return no bytes."""
         try:
             return super().read(size) or b""
         except OSError as fault:
@@ -65,9 +65,9 @@ class _File(io.FileIO):
 
 
 def read(path: Path, size: int, box: Box | None = None) -> Video:
-    """Every frame: the box, or the largest square in the middle, scaled to `size`.
+    """Decode every frame, cropped to the box or else to the largest central square, and scaled to `size`.
 
-    Raises Unusable, or Unread.
+    Raises Unusable if the video is broken, too short or too long, Unread if the file cannot be read.
     """
     library = av()
     with read_or_stop(path), _File(str(path)) as file:
@@ -97,9 +97,9 @@ def _decoded(library: Any, file: _File, size: int, box: Box | None) -> Video:
 
 
 def _short(pictures: Iterator[Any], rate: float, length: float) -> Iterator[Any]:
-    """The pictures, until they are too many for one sentence: all frames of a long video fill the memory."""
+    """Yield the pictures. Raises Unusable after LONGEST seconds: a long video would fill the memory."""
     if rate <= 0:
-        raise Unusable("does not say how many frames a second has")
+        raise Unusable("does not state its frame rate")
     for number, picture in enumerate(pictures, 1):
         if number > LONGEST * rate:
             raise Unusable(f"lasts longer than {LONGEST:.0f} s", f"{max(length, number / rate):.0f} s")
@@ -116,7 +116,7 @@ def _scaled(library: Any, pictures: Iterator[Any], size: int, box: Box | None) -
 
 
 def _graph(library: Any, picture: Any, size: int, box: Box | None) -> Any:
-    """Crop, then scale over areas, so that no pixel is left out."""
+    """Build the filter graph that crops, then scales by area averaging, so that every pixel counts."""
     side = min(picture.width, picture.height)
     x, y, wide, high = box or ((picture.width - side) // 2, (picture.height - side) // 2, side, side)
     if x < 0 or y < 0 or wide < 2 or high < 2 or x + wide > picture.width or y + high > picture.height:
@@ -137,7 +137,7 @@ def _graph(library: Any, picture: Any, size: int, box: Box | None) -> Any:
 
 
 def _seconds(stream: Any, container: Any) -> float:
-    """How long the file says it is; 0 where it does not."""
+    """Return the duration in seconds that the file states; 0 if it states none."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return float(container.duration or 0) / 1e6
@@ -154,7 +154,7 @@ def _judge(frames: np.ndarray, rate: float, length: float) -> None:
 
 
 def encode(frames: np.ndarray) -> list[bytes]:
-    """Frames (T, S, S, 3) to JPEG."""
+    """Encode frames (T, S, S, 3) uint8 as JPEG."""
     write = simplejpeg().encode_jpeg
     return [
         write(np.ascontiguousarray(frame), quality=QUALITY, colorspace="RGB", colorsubsampling="420")
@@ -163,5 +163,5 @@ def encode(frames: np.ndarray) -> list[bytes]:
 
 
 def decode(blob: Any, out: np.ndarray) -> None:
-    """One JPEG into `out` (S, S, 3)."""
+    """Decode one JPEG into `out` (S, S, 3) uint8."""
     simplejpeg().decode_jpeg(blob, "RGB", fastdct=True, fastupsample=True, buffer=out)

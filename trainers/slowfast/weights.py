@@ -1,7 +1,7 @@
-"""Public Kinetics weights for our SlowFast: what the reference implementations call a tensor of ours.
+"""Loads public Kinetics weights into our SlowFast, by mapping our tensor names to the published ones.
 
-They are pytorchvideo (`create_slowfast`) and PySlowFast (its `SlowFast`). Both keep 3-D kernels as we do, so
-that a tensor is taken as it is.
+The files are those of pytorchvideo (`create_slowfast`) and PySlowFast (its `SlowFast`). Both store 3-D
+kernels in our layout, so that tensors are copied unchanged.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ from trainers.slowfast.model import SlowFast
 
 ENDINGS = (".pyth", ".pt", ".pth", ".safetensors")
 WRAPPERS = ("model_state", "state_dict", "model")
-"""Keys below which training programs keep the weights."""
+"""Keys under which training programs store the weights in a checkpoint."""
 
 
 class Unfit(Exception):
-    """A file of weights that is not of this network."""
+    """Raised if a file of weights cannot be read or does not fit the network."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Whose names the file had, how many tensors were taken, and which of ours start anew."""
+    """The result of `take`: the naming scheme, the number of tensors copied, and the tensors not loaded."""
 
     names: str
     tensors: int
@@ -44,12 +44,15 @@ _OWN = re.compile(
 
 
 Part = tuple[str, str, str]
-"""Where a convolution and its norm stand, and what each is called."""
+"""Name of the module that holds a convolution and its norm, and the names of these two in it."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """The names of another implementation. Fields in braces are the groups of _OWN; `next` is one more."""
+    """The tensor names of another implementation, as templates.
+
+    Fields in braces are the groups of _OWN; `next` is the number of the stage or fusion plus 1.
+    """
 
     stem: Part
     fusion: Part
@@ -58,7 +61,7 @@ class Scheme:
     answer: str
 
     def name(self, own: str) -> str | None:
-        """What it calls a tensor of ours; None for those that it has not."""
+        """Return the other implementation's name of our tensor `own`; None if it has no such tensor."""
         if not (match := _OWN.fullmatch(own)):
             return None
         at = {key: value for key, value in match.groupdict().items() if value is not None}
@@ -97,16 +100,16 @@ SCHEMES = {
 
 
 def find(folder: Path) -> Path:
-    """The one file of weights in a folder. Raises Unfit."""
+    """Return the only file of weights in a folder. Raises Unfit if there is none or more than one."""
     files = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS)
     if len(files) != 1:
         names = ", ".join(path.name for path in files) or "none"
-        raise Unfit(f"{folder} is to hold one file of weights ({', '.join(ENDINGS)}); it holds {names}")
+        raise Unfit(f"{folder} must contain one file of weights ({', '.join(ENDINGS)}); it contains {names}")
     return files[0]
 
 
 def digest(path: Path) -> str:
-    """The sha256 of the file."""
+    """Return the SHA-256 of the file as hexadecimal digits."""
     with path.open("rb") as file:
         return (
             hashlib.file_digest(file, "sha256").hexdigest()
@@ -123,14 +126,14 @@ def _slowly(file: Any) -> str:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name; code in it is never run. Raises Unfit."""
+    """Return the tensors of a file by name, without running code in it. Raises Unfit."""
     try:
         content: Any = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except Exception as fault:  # pickle, zipfile, struct and safetensors each raise their own
+    except Exception as fault:  # pickle, zipfile, struct and safetensors each raise their own types
         raise Unfit(f"{path} cannot be read as weights: {str(fault).splitlines()[0]}") from fault
     while isinstance(content, Mapping) and (
         inner := [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
@@ -147,9 +150,9 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
-    """Put them into the model. Raises Unfit unless each tensor finds its place, and each place its tensor.
+    """Copy the tensors into the model. Raises Unfit if a tensor is missing, unknown or of another shape.
 
-    The answer starts anew where it has another number of classes, squeeze-and-excitation always does.
+    Squeeze-and-excitation keeps its initial weights; so does a classifier with another number of classes.
     """
     state = model.state_dict()
     counts = {name: sum(scheme.name(own) in tensors for own in state) for name, scheme in SCHEMES.items()}
@@ -164,7 +167,7 @@ def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
         problem for own, name in place.items() if (problem := _misfit(own, state[own], name, tensors))
     ]
     answers = {theirs(own) for own in state if own.startswith("answer.")}
-    problems += [f"{name} has no place here" for name in tensors.keys() - set(place.values()) - answers]
+    problems += [f"{name} is unknown" for name in tensors.keys() - set(place.values()) - answers]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise Unfit(f"as weights of {best}: {'; '.join(sorted(problems)[:3])}{more}")
