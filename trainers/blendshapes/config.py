@@ -28,10 +28,8 @@ class Config(ClassifierConfig):
     epochs: int = option(60, "largest number of epochs", low=1)
     batch_size: int = option(128, "samples of one optimizer step, over all processes", low=1)
     learning_rate: float = option(3e-3, "peak learning rate", low=0.0)
-    weight_decay: float = option(
-        1e-2, "AdamW weight decay of parameters with two or more dimensions", low=0.0
-    )
-    warmup_epochs: float = option(2.0, "epochs of linear warm-up from a tenth of the rate", low=0.0)
+    weight_decay: float = option(1e-2, "AdamW, of parameters with two or more dimensions", low=0.0)
+    warmup_epochs: float = option(2.0, "epochs over which the rate rises to its peak", low=0.0)
     patience: int = option(15, "epochs without improvement before stopping; 0 never stops early", low=0)
     label_smoothing: float = option(0.05, "share of the target spread over all classes", low=0.0, high=0.9)
     num_workers: int = option(0, "loader processes", low=0, harmless=True)

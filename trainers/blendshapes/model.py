@@ -17,7 +17,7 @@ class Dense(nn.Module):
         self.dropout = CounterDropout(rate, layer)
 
     def forward(self, values: Tensor, keys: Tensor) -> Tensor:
-        """(B, width) in, (B, units) out."""
+        """Map (B, width) to (B, units). `keys` (B,) seed the dropout masks."""
         kept: Tensor = self.dropout(silu(self.linear(values)), keys)
         return kept
 
@@ -31,7 +31,7 @@ class Recurrent(nn.Module):
         self.dropout = CounterDropout(rate, layer)
 
     def forward(self, values: Tensor, keys: Tensor) -> Tensor:
-        """(B, F, width) in, (B, F, units) out."""
+        """Map (B, F, width) to (B, F, units). `keys` (B,) seed the dropout masks."""
         kept: Tensor = self.dropout(self.lstm(values)[0], keys)
         return kept
 

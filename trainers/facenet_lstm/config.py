@@ -23,10 +23,8 @@ class Config(RecordingConfig):
 
     epochs: int = option(150, "largest number of epochs", low=1)
     learning_rate: float = option(5e-4, "peak learning rate", low=0.0)
-    weight_decay: float = option(
-        1e-3, "AdamW weight decay of parameters with two or more dimensions", low=0.0
-    )
-    warmup_epochs: float = option(10.0, "epochs of linear warm-up from a tenth of the rate", low=0.0)
+    weight_decay: float = option(1e-3, "AdamW, of parameters with two or more dimensions", low=0.0)
+    warmup_epochs: float = option(10.0, "epochs over which the rate rises to its peak", low=0.0)
     patience: int = option(20, "epochs without improvement before stopping; 0 never stops early", low=0)
     hidden: tuple[int, ...] = option((256, 128), "units of each LSTM layer and direction", low=1)
     dense: tuple[int, ...] = option((256, 128), "units of each dense layer", low=1)

@@ -36,7 +36,7 @@ class Dense(nn.Module):
         self.dropout = CounterDropout(rate, layer)
 
     def forward(self, values: Tensor, keys: Tensor) -> Tensor:
-        """(B, width) in, (B, units) out."""
+        """Map (B, width) to (B, units). `keys` (B,) seed the dropout masks."""
         kept: Tensor = self.dropout(relu(self.linear(values)), keys)
         return kept
 

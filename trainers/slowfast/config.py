@@ -38,7 +38,7 @@ class Config(RecordingConfig):
 
     epochs: int = option(60, "largest number of epochs", low=1)
     batch_size: int = option(6, "videos of one optimizer step, over all processes", low=1)
-    warmup_epochs: float = option(3.0, "epochs of linear warm-up from a tenth of the rate", low=0.0)
+    warmup_epochs: float = option(3.0, "epochs over which the rate rises to its peak", low=0.0)
     patience: int = option(12, "epochs without improvement before stopping; 0 never stops early", low=0)
     label_smoothing: float = option(0.05, "share of the target spread over all classes", low=0.0, high=0.9)
     evaluate_batch: int = option(2, "videos per batch in evaluation", low=1, harmless=True)

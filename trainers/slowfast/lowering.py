@@ -48,7 +48,7 @@ def _folded(values: Tensor, frames: int, weight: Tensor, stride: tuple[int, int,
     """Compute a kernel over time and space as conv2d, with neighbouring frames as extra channels."""
     out, _, taps, high, wide = weight.shape
     if stride[0] != 1:
-        raise ValueError("a kernel over time and space has a stride of 1 in time here")
+        raise ValueError("a kernel over time and space needs a stride of 1 in time")
     clips = values.reshape(-1, frames, *values.shape[1:])
     padded = F.pad(clips, (0, 0, 0, 0, 0, 0, taps // 2, taps // 2))
     windows = torch.cat([padded[:, tap : tap + frames] for tap in range(taps)], 2).flatten(0, 1)
