@@ -1,4 +1,4 @@
-"""What prevents a start: checked on the host when a run starts, since several clients may deploy here."""
+"""Checks on the host whether a run may start, since several clients may deploy to the host."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from orchestrator.onhost.run_facts import RunFacts
 
 
 def live_runs(layout: Layout) -> list[RunFacts]:
-    """Runs that have a process."""
+    """Returns the runs that have a live process or supervisor; log and events are not read."""
     marks = processes.by_mark()
     runs = (run_facts.find(layout, name, 0, set(), marks, brief=True) for name in run_facts.run_ids(layout))
     return [run for run in runs if run and run.is_alive]
 
 
 def require_none(layout: Layout, spec: RunSpec, share_gpu: bool, known_runs: Sequence[str] | None) -> None:
-    """Refused where a plan made now would be refused; `details` name the run or the processes.
+    """Raises Refused if a run of the same job is live, or a GPU that the run needs is in use.
 
-    `known_runs`: those that were live when this start was planned. A run that has started since then may not
-    use its GPU yet.
+    `details` name the run or the processes. `known_runs`: ids of the runs that were live when this start was
+    planned. A run that has started since then counts as using a GPU, even if it does not use it yet.
     """
     others = [run for run in live_runs(layout) if run.id != spec.id]
     for run in others:
@@ -38,7 +38,7 @@ def require_none(layout: Layout, spec: RunSpec, share_gpu: bool, known_runs: Seq
 
 
 def _expected(layout: Layout, run_id: str) -> list[GpuProcess]:
-    """The process that will use a GPU once this run has started; none if it asks for no GPU."""
+    """Returns the process that will use a GPU once this run has started; empty if the run needs no GPU."""
     paths = layout.run(run_id)
     spec, state = RunSpec.load(paths.run_json), State.load(paths.state)
     if spec is None or not spec.gpus:

@@ -1,4 +1,4 @@
-"""Files on this machine: written atomically, locked, hashed. The client uses these functions too."""
+"""Reads, hashes, locks and atomically writes files on this machine. The client uses these functions too."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BLOCK = 1 << 20
 
 
 def write(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Write a temporary file, fsync, rename: readers get the old content or the new one, never a part.
+    """Writes a temporary file and renames it: readers get the old content or the new one, never a part.
 
-    An OSError leaves the old file as it was, and no temporary one.
+    After an OSError the old file is unchanged and the temporary file is deleted.
     """
     temporary = "%s.%d.tmp" % (path, os.getpid())
     try:
@@ -36,7 +36,7 @@ def write_json(path: str, value: Mapping[str, object]) -> None:
 
 
 def load_json(path: str) -> dict[str, Any] | None:
-    """The object in `path`; None if there is no such file, or it holds no JSON object."""
+    """Returns the JSON object in `path`; None if the file cannot be read or holds no JSON object."""
     try:
         with open(path, encoding="utf-8") as handle:
             value = json.load(handle)
@@ -47,7 +47,7 @@ def load_json(path: str) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def lock(path: str, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock file `path`, which stays; the kernel releases the lock of a process that dies.
+    """Locks the file `path`, which is not deleted; the kernel releases the lock when the process dies.
 
     Yields True once the lock is held. With `wait=False` it yields False if another process holds it.
     """
@@ -62,13 +62,13 @@ def lock(path: str, wait: bool = True) -> Iterator[bool]:
 
 
 def sha256(path: str) -> str:
-    """The digest of a file, in hexadecimal."""
+    """Returns the sha256 of a file in hexadecimal."""
     with open(path, "rb") as handle:
         return _sha256(handle, None)
 
 
 def copy(source: str, target: str) -> str:
-    """Copies the content; the sha256 of what was copied, which may be written to meanwhile."""
+    """Copies a file's content, which may change meanwhile; returns the sha256 of the copy in hexadecimal."""
     with open(source, "rb") as reader, open(target, "wb") as writer:
         return _sha256(reader, writer)
 
@@ -83,7 +83,7 @@ def _sha256(source: BinaryIO, target: BinaryIO | None) -> str:
 
 
 def last_bytes(path: str, limit: int) -> bytes:
-    """Up to `limit` bytes from the end of a file; empty if it cannot be read."""
+    """Returns up to `limit` bytes from the end of a file; empty if it cannot be read."""
     try:
         with open(path, "rb") as handle:
             end = handle.seek(0, os.SEEK_END)
@@ -94,7 +94,7 @@ def last_bytes(path: str, limit: int) -> bytes:
 
 
 def size(path: str) -> int:
-    """Bytes of a file; 0 if there is none."""
+    """Returns the size of a file in bytes; 0 if it does not exist."""
     try:
         return os.stat(path).st_size
     except OSError:

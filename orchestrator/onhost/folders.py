@@ -14,8 +14,11 @@ from typing import Iterable, Iterator, NamedTuple
 
 @dataclass(frozen=True)
 class DataFolder:
-    """`fingerprint`: of names, sizes and times; it tells whether anything changed on this machine. The
-    trainer hashes contents."""
+    """Number of files, size in bytes and fingerprint of a data folder.
+
+    The fingerprint is a hash of the names, sizes and modification times. If it is unchanged, so is the folder
+    on this machine. The contents are hashed by the trainer.
+    """
 
     name: str
     path: str
@@ -25,7 +28,7 @@ class DataFolder:
 
 
 class BadLink(Exception):
-    """`link`, a path below the folder, leads to no file that could be sent in its place."""
+    """A data folder cannot be sent: its link `link` is broken or leads back to a parent folder."""
 
     def __init__(self, link: str, why: str) -> None:
         super().__init__("%s %s" % (link, why))
@@ -33,10 +36,10 @@ class BadLink(Exception):
 
 
 def describe(name: str, path: str, to_send: bool = False) -> DataFolder:
-    """Walks the folder once (7,441 files: 50 ms). The path must exist; one file is a folder of one.
+    """Returns size and fingerprint of a data folder or a single file (7,441 files: 50 ms).
 
-    Links count as what they lead to, which is what is sent; one that leads nowhere or back to its own folder
-    is skipped, or a BadLink if the folder is `to_send`.
+    `path` must exist. Links are followed, since their targets are sent. A link that is broken or leads back
+    to a folder it is in is skipped; with `to_send` it raises BadLink.
     """
     stats = sorted(_stats(path, to_send))
     lines = [f"{relative}\0{size}\0{mtime}\0" for relative, size, mtime in stats]
@@ -45,7 +48,7 @@ def describe(name: str, path: str, to_send: bool = False) -> DataFolder:
 
 
 def tree_entries(folder: str, paths: Iterable[str]) -> Iterator[Entry]:
-    """Those of `paths` that are files or links, as entries of a code tree."""
+    """Yields an entry for each of `paths` (relative to `folder`) that is a file or a link."""
     for path in paths:
         file = os.path.join(folder, path)
         if os.path.islink(file):
@@ -57,7 +60,7 @@ def tree_entries(folder: str, paths: Iterable[str]) -> Iterator[Entry]:
 
 
 def walk(folder: str) -> Iterator[str]:
-    """Every file and link below `folder`, as paths relative to it."""
+    """Yields every file and link below `folder`, as a path relative to it."""
     for at, subfolders, names in os.walk(folder):
         links = [name for name in subfolders if os.path.islink(os.path.join(at, name))]
         for name in names + links:
@@ -74,7 +77,7 @@ def _file_entry(file: str, path: str) -> Entry:
 
 
 def _stats(path: str, to_send: bool) -> Iterator[tuple[str, int, int]]:
-    """Path below `path`, bytes and mtime in ns of each file."""
+    """Yields the path relative to `path`, the bytes and the mtime in ns of each file."""
     if os.path.isfile(path):
         stat = os.stat(path)
         yield os.path.basename(path), stat.st_size, stat.st_mtime_ns
@@ -102,7 +105,7 @@ def _stats(path: str, to_send: bool) -> Iterator[tuple[str, int, int]]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """`folder`, `file` or `broken link`, links followed; empty for a pipe and the like."""
+    """Returns `folder`, `file` or `broken link`, following links; empty for anything else, such as a pipe."""
     try:
         if entry.is_dir():
             return "folder"
@@ -118,7 +121,10 @@ LARGEST = 100 * 1024 * 1024
 
 
 class Entry(NamedTuple):
-    """One file: path with `/`, kind (`file`, `exec`, `link`), bytes, sha256 (of a link: of its target)."""
+    """One file of a code tree: path with `/`, kind (`file`, `exec` or `link`), bytes, sha256 and link target.
+
+    The sha256 of a link is that of its target; a file over 100 MiB has none.
+    """
 
     path: str
     kind: str
@@ -129,7 +135,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Tree:
-    """Files that go together, sorted by path."""
+    """The files of a code tree, sorted by path."""
 
     entries: tuple[Entry, ...]
 
@@ -139,7 +145,7 @@ class Tree:
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over kind, path and content of every entry; 32 hex digits, which name a folder."""
+        """The name of the tree's folder: 32 hex digits of a sha256 over every kind, path and content."""
         parts = [f"{kind}\0{path}\0{digest}\0" for path, kind, _, digest, _ in self.entries]
         return hashlib.sha256("".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
@@ -149,7 +155,7 @@ def tree(entries: Iterable[Entry]) -> Tree:
 
 
 def refusals(of: Tree) -> list[str]:
-    """What cannot be sent, each by name: links that leave the tree, and files over 100 MiB."""
+    """Returns a message for each file that cannot be sent: links out of the tree, files over 100 MiB."""
     refused = []
     for entry in of.entries:
         if entry.kind == "link" and leaves(entry.path, entry.target):
@@ -160,7 +166,7 @@ def refusals(of: Tree) -> list[str]:
 
 
 def leaves(path: str, target: str) -> bool:
-    """Whether a link at `path` to `target` points outside the tree."""
+    """Returns whether a link at `path` to `target` points outside the tree."""
     if target.startswith("/"):
         return True
     inside = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
@@ -168,7 +174,7 @@ def leaves(path: str, target: str) -> bool:
 
 
 def parse_git_list(output: bytes) -> tuple[list[str], list[str]]:
-    """`git ls-files -z --stage`-like output → (paths, submodules); names as the file system has them."""
+    """Parses output in the format of `git ls-files -z --stage`; returns (paths, submodules)."""
     paths: list[str] = []
     submodules: list[str] = []
     for record in output.split(b"\0"):

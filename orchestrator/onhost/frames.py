@@ -1,6 +1,6 @@
-"""A stream of frames: a line with the number of bytes, then the bytes; `0` is a heartbeat, `-1` the end.
+"""Writes frames: a line with the number of bytes, then the bytes; `0` is a heartbeat, `-1` the end.
 
-So a reader can tell a silent command from a dead connection, and the end from an interruption.
+This lets a reader distinguish a silent command from a dead connection, and the end from an interruption.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ HEARTBEAT = 2.0  # seconds without a byte after which a heartbeat is sent
 
 
 class Writer:
-    """Frames on `out`; a thread sends the heartbeats, whatever the caller does."""
+    """Writes frames to `out`; a thread sends a heartbeat whenever nothing was written for 2 seconds."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -28,7 +28,7 @@ class Writer:
             self._last_write = time.monotonic()
 
     def end(self, trailer: bytes = b"") -> None:
-        """The last frame, and what follows it."""
+        """Writes the last frame, and `trailer` after it."""
         with self._lock:
             self._out.write(b"-1\n" + trailer)
             self._out.flush()

@@ -1,4 +1,4 @@
-"""What nvidia-smi reports; no GPU, no driver or a driver that hangs is an empty list, never an error."""
+"""Reads GPUs from nvidia-smi. Without a GPU or a driver, or if the driver hangs, lists are empty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)")
 
 @dataclass(frozen=True)
 class Gpu:
-    """Memory in MiB; None where the card does not report a value."""
+    """A GPU as nvidia-smi reports it. Memory is in MiB; a value that the card does not report is None."""
 
     index: int | None
     name: str
@@ -42,6 +42,7 @@ class GpuProcess(NamedTuple):
 
 
 def sample() -> list[Gpu]:
+    """Returns every GPU with its present use; one call of nvidia-smi."""
     return [
         Gpu(_number(index), name, _number(used), _number(total), _number(use), _number(celsius), uuid, driver)
         for index, name, used, total, use, celsius, uuid, driver in _query("--query-gpu=" + _GPU, 8)
@@ -49,7 +50,7 @@ def sample() -> list[Gpu]:
 
 
 def processes() -> list[GpuProcess]:
-    """The processes that use GPU memory."""
+    """Returns the processes that use GPU memory."""
     return [
         GpuProcess(row[0], _number(row[1]), row[2], _number(row[3]), _user(row[1]))
         for row in _query("--query-compute-apps=" + _PROCESS, 4)
@@ -57,14 +58,14 @@ def processes() -> list[GpuProcess]:
 
 
 def used_by(pids: Sequence[int], gpus: Sequence[Gpu]) -> list[Gpu]:
-    """Those that these processes use; all, where the driver names no process (in a container)."""
+    """Returns the GPUs that these processes use; all, if the driver lists no process (in a container)."""
     users = processes()
     uuids = {process.gpu for process in users if process.pid in pids}
     return [gpu for gpu in gpus if not users or gpu.uuid in uuids]
 
 
 def cuda() -> str | None:
-    """The newest CUDA that the driver runs, such as `12.4`; None without a driver."""
+    """Returns the newest CUDA version that the driver supports, such as `12.4`; None without a driver."""
     version = ctypes.c_int()
     try:
         if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) == 0:

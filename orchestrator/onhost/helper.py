@@ -1,7 +1,7 @@
-"""The helper: answers one JSON request a line on stdin with one line on stdout, as long as stdin is open.
+"""The helper: reads a JSON request per line of stdin, writes a reply per line of stdout, until stdin ends.
 
-`{"id": 1, "op": "status", …}` → `{"id": 1, "answer": {…}}`, or
-`{"id": 1, "refused": {"kind", "message", "details"}}`.
+`{"id": 1, "op": "status", …}` → `{"id": 1, "answer": {…}}`, or `{"id": 1, "refused": {"kind", "message",
+"details"}}`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def _host_facts(layout: Layout, request: Record) -> Record:
 
 
 def _status(layout: Layout, request: Record) -> Record:
-    """All runs (see run_facts.find_all), or those named, with `lines` of their log; and the machine."""
+    """Returns all runs (see run_facts.find_all), or the requested `runs`, and the facts of the machine.
+
+    `lines`: how many lines of each log's end to return.
+    """
     lines = request.get("lines", 5)
     if request.get("runs") is None:
         facts = run_facts.find_all(layout, lines)
@@ -87,7 +90,7 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
 
 
 def answer(layout: Layout, request: Record) -> Record:
-    """The reply to one request; never raises."""
+    """Returns the reply to one request; an exception becomes a refusal."""
     reply: Record = {"id": request.get("id")}
     try:
         operation = _OPS.get(str(request.get("op")))
@@ -104,10 +107,10 @@ def answer(layout: Layout, request: Record) -> Record:
 
 
 def serve(layout: Layout) -> None:
-    """While an answer takes long, lines `{"id", "heartbeat"}` show that the connection is alive.
+    """Answers requests until stdin ends. During a long request, lines `{"id", "heartbeat"}` are sent.
 
-    A request may have a `lease`: seconds from now, to which each heartbeat renews the lease of the instance.
-    The client cannot ask for that itself before it has its answer.
+    A request may have a `lease` in seconds: each heartbeat then renews the instance's lease to that long from
+    now, since the client cannot send another request before it has its answer.
     """
     lock = threading.Lock()
 
@@ -126,10 +129,9 @@ def serve(layout: Layout) -> None:
 
 
 def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], request: Record) -> None:
-    """Until the answer is complete, or the client is gone: then nothing renews the lease any more.
+    """Sends heartbeats and renews the lease until the answer is complete or the client has disconnected.
 
-    If the client's machine died, TCP gives up within a quarter of an hour, since there is always something
-    to send.
+    If the client's machine died, TCP detects it within 15 minutes, since heartbeats are sent all the time.
     """
     limits = instance_limits.find() if request.get("lease") else None
     until = time.monotonic() + LONGEST_RENEWAL
@@ -144,7 +146,7 @@ def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], requ
 
 
 def _supervise(layout: Layout, run_id: str) -> None:
-    """An exception of the supervisor is written next to the log, since its pane is gone when it ends."""
+    """Runs the supervisor; writes an exception to supervisor.err, since the pane closes when it ends."""
     try:
         supervisor.Supervisor(layout.root, run_id).main()
     except BaseException:
@@ -154,7 +156,7 @@ def _supervise(layout: Layout, run_id: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET`, `supervise ROOT RUN`."""
+    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET` or `supervise ROOT RUN`."""
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = Layout(os.path.abspath(root), os.getuid())
     if mode == "helper":

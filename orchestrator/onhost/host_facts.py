@@ -1,4 +1,4 @@
-"""Facts of this host, in one answer: machine, tools, disk, GPUs, interpreters, what is stored here."""
+"""Collects the facts of this host: machine, tools, disk, GPUs, interpreters, stored code trees and data."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _VERSIONS = (
     "print(json.dumps(dict({n:v(n) for n in sys.argv[1:]},path=sys.executable,cuda=c(),"
     "version='%d.%d.%d'%sys.version_info[:3])))"
 )
-_FIRST_USER_ID = 1000  # logind leaves users with a lower id alone, root included
+_FIRST_USER_ID = 1000  # logind does not clean up after users with a lower id
 
 
 class Request(NamedTuple):
-    """What a client asks about; each field may be empty.
+    """The parameters of `gather`; each may be empty.
 
-    `trees`: hashes of code trees. `pythons`: interpreters, `packages`: whose versions to report for each.
-    `data_folders`: paths on this host, by name. `commands`: to be found on PATH. `uploads`: fingerprints of
-    data folders to be sent, by name.
+    `trees`: hashes of code trees. `pythons`: interpreters to examine, `packages`: whose versions each of them
+    reports. `data_folders`: name → path on this host. `commands`: to be found on PATH. `uploads`: name →
+    fingerprint of data to be sent.
     """
 
     trees: Sequence[str] = ()
@@ -48,7 +48,11 @@ class Request(NamedTuple):
 
 
 def gather(layout: Layout, request: Request) -> dict[str, Any]:
-    """`trees`: those stored here; `missing_commands`: those that are not on PATH."""
+    """Returns the facts of this host as a JSON object.
+
+    `trees`: the requested ones that are stored here. `missing_commands`: the requested ones that are not on
+    PATH.
+    """
     return {
         "system": sys.platform,
         "home": os.path.expanduser("~"),
@@ -70,7 +74,7 @@ def gather(layout: Layout, request: Request) -> dict[str, Any]:
 
 
 def machine(layout: Layout) -> dict[str, Any]:
-    """What `status` shows of the machine itself; sizes in bytes."""
+    """Returns the facts of this machine that `status` shows; disk and memory in bytes."""
     root = _existing(layout.root)
     disk, inodes = shutil.disk_usage(root), os.statvfs(root)
     return {
@@ -89,18 +93,18 @@ def machine(layout: Layout) -> dict[str, Any]:
 
 
 def gpu_processes() -> list[gpus.GpuProcess]:
-    """As gpus.processes, each with the `run` that it belongs to."""
+    """Returns the processes that use GPU memory, each with the id of its run (None if it has none)."""
     return [process._replace(run=_run_of(process.pid)) for process in gpus.processes()]
 
 
 def tmux_version() -> str | None:
-    """What `tmux -V` prints; None without tmux."""
+    """Returns the output of `tmux -V`; None if tmux is not installed."""
     text = processes.output(["tmux", "-V"], timeout=10).strip()
     return text if tmux.parse_version(text) else None
 
 
 def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, Any] | None:
-    """Path, version and the versions of torch, numpy, safetensors and `packages`, without importing them."""
+    """Returns path and versions of an interpreter and packages, without importing these; None if it fails."""
     words = [word, "-c", _VERSIONS, "torch", "numpy", "safetensors", *packages]
     try:
         facts: dict[str, Any] = json.loads(processes.output(words, timeout=30, cwd="/"))
@@ -110,8 +114,10 @@ def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, Any] | No
 
 
 def logout_effects() -> dict[str, Any] | None:
-    """What systemd-logind does when this user's last session ends: `kills` the processes, `removes` POSIX
-    shared memory and semaphores. None if it does neither."""
+    """Returns what systemd-logind does when this user's last session ends; None if it does nothing.
+
+    `kills`: it kills the user's processes. `removes`: it removes POSIX shared memory and semaphores.
+    """
     uid = os.getuid()
     if uid < _FIRST_USER_ID:
         return None
@@ -138,7 +144,7 @@ def _existing(path: str) -> str:
 
 
 def _memory() -> dict[str, int]:
-    """Bytes of memory: total, and available without swapping."""
+    """Returns the bytes of memory: `total`, and `available` without swapping."""
     with open("/proc/meminfo") as handle:
         fields = dict(line.split(":", 1) for line in handle)
     total, available = (int(fields.get(name, "0 kB").split()[0]) for name in ("MemTotal", "MemAvailable"))
@@ -146,5 +152,5 @@ def _memory() -> dict[str, int]:
 
 
 def _run_of(pid: int | None) -> str | None:
-    """The run that a process belongs to, if its environment may be read."""
+    """Returns the id of the run that a process belongs to; None if its environment cannot be read."""
     return processes.variable(pid, "GPUJOB_RUN_ID") if pid else None

@@ -1,7 +1,7 @@
 """The deadline and the lease of the EC2 instance that this code runs on (docs/instance.md).
 
-Two files of epoch seconds; the instance shuts down once its clock has passed either, or one is missing. They
-are kept in memory; a copy of the deadline on the disk survives a stop of the instance.
+Each is a file with seconds since 1970. The instance shuts down once either time has passed, or if either file
+is missing. The files are kept in memory; a copy of the deadline on disk survives a stop of the instance.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
 
 MEMORY_FOLDER, DISK_FOLDER = "/run/gpujob", "/var/lib/gpujob"
-DEFAULT_IDLE_MINUTES = 30.0  # of a job that sets none: an instance must not wait for ever
-MARGIN = 10.0  # seconds between two checks of a run, and for writing down how it ended
+DEFAULT_IDLE_MINUTES = 30.0  # for a job that sets none, so that an idle instance does not run for ever
+MARGIN = 10.0  # seconds to allow for the interval between two checks and for recording the end
 _METADATA_URL = "http://169.254.169.254"
 _NOTICE_PATH = "/latest/meta-data/spot/instance-action"
 _METADATA_TIMEOUT = 0.5  # seconds; the service is one hop away
 
 
 class InstanceLimits:
-    """The files of one instance, in `memory` and on the `disk`. Times are epoch seconds."""
+    """Reads and writes the deadline and the lease, in the folders `memory` and `disk`.
+
+    Times: seconds since 1970.
+    """
 
     def __init__(self, memory: str, disk: str) -> None:
         self._memory = memory
@@ -46,14 +49,17 @@ class InstanceLimits:
         return os.path.exists(os.path.join(self._memory, "spot"))
 
     def renew_lease(self, until: float) -> int:
-        """Moves the lease forward, never back; returns it. OSError if the file may not be written."""
+        """Extends the lease to `until`, but never shortens it; returns the lease.
+
+        OSError if it cannot be written.
+        """
         now = self.lease or 0
         if until > now:
             _write(os.path.join(self._memory, "lease"), str(int(until)))
         return max(now, int(until))
 
     def set_deadline(self, until: float) -> bool:
-        """Moves the deadline, forward or back; whether it is on the disk too, which may be full."""
+        """Sets the deadline; returns whether its copy on disk was written too (the disk may be full)."""
         persisted = True
         try:
             _write(os.path.join(self._disk, "deadline"), str(int(until)))
@@ -63,11 +69,14 @@ class InstanceLimits:
         return persisted
 
     def record_notice(self, notice: dict[str, Any]) -> None:
-        """Stores a spot notice for clients that ask later."""
+        """Stores a spot interruption notice for clients that connect later."""
         _write(os.path.join(self._memory, "notice"), json.dumps(notice))
 
     def facts(self) -> dict[str, Any]:
-        """`ready`: what the boot reported; `shutdown_reason`: of the last time that the instance stopped."""
+        """Returns the limits and the state of the instance as a JSON object.
+
+        `ready`: what the boot reported. `shutdown_reason`: why the instance last shut itself down.
+        """
         uptime = _load("/proc/uptime")
         return {
             "deadline": self.deadline,
@@ -82,7 +91,10 @@ class InstanceLimits:
 
 
 def find() -> InstanceLimits | None:
-    """Those of this instance; None on any other host. GPUJOB_BOX: a folder with `run` and `kept` instead."""
+    """Returns the limits of this instance; None on any other host.
+
+    GPUJOB_BOX names a folder with `run` and `kept` to be used instead of those of the instance.
+    """
     folder = os.environ.get("GPUJOB_BOX")
     memory, disk = (MEMORY_FOLDER, DISK_FOLDER)
     if folder:
@@ -91,7 +103,10 @@ def find() -> InstanceLimits | None:
 
 
 def answer(lease_seconds: float | None = None, deadline: float | None = None) -> dict[str, Any]:
-    """Renews the lease to `lease_seconds` from now, or sets the deadline; the facts afterwards."""
+    """Renews the lease to `lease_seconds` from now, or sets the deadline; returns the facts afterwards.
+
+    Raises Refused on a host that is not an instance.
+    """
     limits = find()
     if limits is None:
         raise Refused("no-instance", "this host is not an EC2 instance of gpujob")
@@ -107,17 +122,17 @@ def answer(lease_seconds: float | None = None, deadline: float | None = None) ->
 
 
 class Verdict(NamedTuple):
-    """Why a run must end now: `hours` or `preempted`, and a sentence for a person."""
+    """Why a run must end now: `reason` is `hours`, `idle` or `preempted`; `message` is for the user."""
 
     reason: str
     message: str
 
 
 class InstanceWatch:
-    """Renews the lease while a run is not idle; ends the run before the instance ends.
+    """Renews the lease while a run is active, and decides when the run must end before the instance does.
 
-    The lease outlasts the run's own idle limit by its grace, so that a run that is ended for idleness still
-    writes its checkpoint. `notice` asks the metadata service.
+    The lease is longer than the run's idle limit by its grace period, so that a run that is stopped as idle
+    can write its checkpoint. `notice` reads the spot notice from the metadata service.
     """
 
     def __init__(
@@ -132,7 +147,7 @@ class InstanceWatch:
         self._notice = notice
 
     def verdict(self, now: float, idle_seconds: float) -> Verdict | None:
-        """`now`: epoch seconds. None: the run may go on."""
+        """Renews the lease; returns why the run must end now, or None. `now`: seconds since 1970."""
         if self._limits is None:
             return None
         with contextlib.suppress(OSError):  # a lease that cannot be renewed ends the instance, as intended
@@ -151,7 +166,7 @@ class InstanceWatch:
 
 
 class Metadata:
-    """Asks the instance metadata service, version 2, for the spot notice."""
+    """Reads the spot interruption notice from the instance metadata service, version 2."""
 
     def __init__(self) -> None:
         url = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or _METADATA_URL
@@ -159,7 +174,7 @@ class Metadata:
         self._token = ""
 
     def notice(self) -> dict[str, Any] | None:
-        """`{"action", "time"}` once EC2 will interrupt the instance; else, or without an answer, None."""
+        """Returns `{"action", "time"}` if EC2 will interrupt the instance; None if not, or on failure."""
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             status, body = self._get_notice()
             if status == 401:
@@ -188,7 +203,7 @@ class Metadata:
 
 
 def _write(path: str, text: str) -> None:
-    """Atomic: a reader of half a number would shut the instance down."""
+    """Writes a file atomically: a reader of half a number would shut the instance down."""
     files.write(path, text.encode() + b"\n", 0o666)
 
 

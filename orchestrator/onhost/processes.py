@@ -1,4 +1,4 @@
-"""Processes on this host: run one, and recognise one by pid, start time, boot and pid namespace."""
+"""Runs, finds and signals processes; identifies them by pid, start time, boot id and pid namespace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Callable, Iterable, Sequence
 
 
 def output(words: Sequence[str], timeout: float = 5, cwd: str | None = None) -> str:
-    """stdout of a command; empty if it cannot be run, fails, or takes longer than `timeout` seconds."""
+    """Returns the stdout of a command; empty if it fails or takes longer than `timeout` seconds."""
     try:
         process = subprocess.run(
             words,
@@ -27,7 +27,7 @@ def output(words: Sequence[str], timeout: float = 5, cwd: str | None = None) -> 
 
 
 def wait_until(condition: Callable[[], object], seconds: float) -> bool:
-    """Polls `condition`; whether it held before the time was over."""
+    """Polls `condition` for up to `seconds`; returns whether it became true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -37,34 +37,37 @@ def wait_until(condition: Callable[[], object], seconds: float) -> bool:
 
 
 def boot() -> str:
-    """Boot id and pid namespace: containers share the first, and a reboot changes it."""
+    """Returns the boot id, which a reboot changes, and the pid namespace, in which containers differ."""
     with open("/proc/sys/kernel/random/boot_id") as handle:
         return handle.read().strip() + ":" + os.readlink("/proc/self/ns/pid")
 
 
 def start_ticks(pid: int) -> int | None:
-    """When `pid` started, in clock ticks since boot; None for no process or a zombie."""
+    """Returns when `pid` started, in clock ticks since boot; None if it does not exist or is a zombie."""
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] not in "ZX" else None
 
 
 def identity(pid: int) -> dict[str, int]:
-    """Identifies a process beyond the reuse of its pid, together with `boot`."""
+    """Returns pid and start time, which with `boot` identify a process even if its pid is reused."""
     return {"pid": pid, "ticks": start_ticks(pid) or 0}
 
 
 def is_alive(process: dict[str, int] | None, boot_id: str | None) -> bool:
-    """Whether the very process that `identity` described during that boot is alive."""
+    """Returns whether the process that `identity` described during the boot `boot_id` is still alive."""
     return bool(process) and boot_id == boot() and start_ticks(process["pid"]) == process["ticks"]  # type: ignore[index]
 
 
 def with_mark(mark: str) -> list[int]:
-    """Every process that has the run's mark in its environment, whatever its parent or session is now."""
+    """Returns the pids of all processes that have the run's mark in their environment."""
     return by_mark().get(mark, [])
 
 
 def by_mark() -> dict[str, list[int]]:
-    """All marked processes, by mark. A supervisor has none; those of other users cannot be read."""
+    """Returns mark → pids of all marked processes.
+
+    Supervisors have no mark; other users' processes are unreadable.
+    """
     marks: dict[str, list[int]] = {}
     for pid in _pids():
         mark = variable(pid, "GPUJOB_MARK")
@@ -74,7 +77,7 @@ def by_mark() -> dict[str, list[int]]:
 
 
 def variable(pid: int, name: str) -> str | None:
-    """A variable of the environment that `pid` was started with; None if it has none or may not be read."""
+    """Returns a variable of the environment `pid` was started with; None if unset or not readable."""
     prefix = name.encode() + b"="
     with contextlib.suppress(OSError), open("/proc/%d/environ" % pid, "rb") as handle:
         for word in handle.read().split(b"\0"):
@@ -84,7 +87,7 @@ def variable(pid: int, name: str) -> str | None:
 
 
 def descendants(of: int) -> list[int]:
-    """Living children of `of`, and theirs."""
+    """Returns the pids of all living descendants of the process `of`."""
     children: dict[int, list[int]] = {}
     for pid in _pids():
         fields = _stat(pid)
@@ -99,14 +102,14 @@ def descendants(of: int) -> list[int]:
 
 
 def send(pids: Iterable[int], number: int) -> None:
-    """Sends a signal; processes that have ended are skipped."""
+    """Sends the signal `number` to processes; those that have ended are skipped."""
     for pid in pids:
         with contextlib.suppress(OSError):
             os.kill(pid, number)
 
 
 def kill_marked(mark: str, wait: float = 5.0) -> list[int]:
-    """SIGKILL to all of the run until none is left or `wait` seconds passed; returns who is left."""
+    """Sends SIGKILL to all processes of a run, for up to `wait` seconds; returns the pids still alive."""
     end = time.monotonic() + wait
     left = with_mark(mark)
     while left and time.monotonic() < end:
@@ -117,7 +120,7 @@ def kill_marked(mark: str, wait: float = 5.0) -> list[int]:
 
 
 def shared_memory(pids: Iterable[int]) -> set[str]:
-    """Files in /dev/shm that these processes have mapped."""
+    """Returns the paths of the files in /dev/shm that these processes have mapped."""
     paths = set()
     for pid in pids:
         with contextlib.suppress(OSError), open("/proc/%d/maps" % pid, errors="replace") as handle:
@@ -133,7 +136,7 @@ def _pids() -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on; empty for no process."""
+    """Returns the fields of /proc/PID/stat from the state on; empty if there is no such process."""
     try:
         with open("/proc/%d/stat" % pid) as handle:
             return handle.read().rsplit(")", 1)[1].split()

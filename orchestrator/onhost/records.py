@@ -1,4 +1,7 @@
-"""run.json and state.json as values (docs/contract.md). A key that is missing or damaged has its default."""
+"""Types for the contents of run.json and state.json (docs/contract.md).
+
+A missing or damaged key gets its default.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _STATE: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run was started with: the content of run.json (`record`), and what the host needs of it."""
+    """The specification that a run was started with.
+
+    `record` is the content of run.json; the other fields are parsed from it.
+    """
 
     record: dict[str, Any]
     id: str
@@ -74,7 +80,10 @@ class RunSpec:
 
 @dataclass
 class State:
-    """The state of a run; its supervisor rewrites the file with every heartbeat. Times: epoch seconds."""
+    """The content of state.json, which the supervisor rewrites at every heartbeat.
+
+    Times are seconds since 1970.
+    """
 
     id: str = ""
     boot: str = ""
@@ -100,7 +109,7 @@ class State:
 
     @staticmethod
     def load(path: str) -> State | None:
-        """None if there is no state.json."""
+        """Returns the state in the file `path`; None if the file cannot be read or holds no JSON object."""
         record = files.load_json(path)
         if record is None:
             return None
@@ -112,7 +121,7 @@ class State:
 
 
 def _get(record: dict[str, Any], key: str, default: _T) -> _T:
-    """The value of a key, if it has the type of the default."""
+    """Returns the value of a key if it has the type of `default`, else `default`."""
     value = record.get(key)
     return value if isinstance(value, type(default)) else default
 

@@ -1,4 +1,4 @@
-"""`run`: runs a command for a client; its stdout in frames, then its exit code and the end of its stderr."""
+"""Runs a command for a client: sends its stdout in frames, then its exit code and the end of its stderr."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _STDERR_BYTES = 8192
 
 
 def run(request: dict[str, Any], stdin: BinaryIO, out: BinaryIO) -> None:
-    """`request`: words, env (added to ours), cwd (or null), bytes (of its stdin, which follow the request).
+    """Runs the command of a request: words, env (added to the helper's), cwd (or null), bytes (of its stdin).
 
-    When the client goes away (EOF on our stdin), the command and its children are killed.
+    The command's stdin follows the request. When the client disconnects (EOF on the helper's stdin), the
+    command and its children are killed.
     """
     writer = frames.Writer(out)
     content = stdin.read(request["bytes"])

@@ -1,7 +1,7 @@
-"""Disk space that a run reserves for its last writes: who stopped it and how it ended, full disk or not.
+"""Reserves disk space for the last writes of a run, so that its end is recorded even on a full disk.
 
-A file of random bytes that shrinks to half whenever space is needed: a run that goes on writing may take
-what was freed.
+The reserve is a file of random bytes. It is halved, not deleted, each time space is needed, because a run
+that still writes may use up what was freed.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from orchestrator.core.layout import RunPaths
 from orchestrator.onhost import files
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-FOR_THE_END = 1 << 16  # bytes that a fetch from a running run must leave
+FOR_THE_END = 1 << 16  # bytes of the reserve that a fetch from a running run may not release
 _BYTES = 1 << 18
 _SMALLEST = 1 << 12
 
 
 def create(paths: RunPaths) -> None:
-    """At full size, at each start. Random, since a file system that compresses stores zeros in no space."""
+    """Writes the reserve at its full size, at each start.
+
+    Its bytes are random, since a compressing file system would store zeros in no space.
+    """
     with open(paths.reserved, "wb") as handle:
         handle.write(os.urandom(_BYTES))
 
 
 def release(paths: RunPaths, keep: int = 0) -> bool:
-    """Frees half of what is left, unless less than `keep` bytes would remain; whether it did."""
+    """Frees half of the reserve, unless fewer than `keep` bytes would remain; returns whether it did."""
     return _release(paths.reserved, keep) or _release(paths.reserved_v1, keep)
 
 
@@ -45,7 +48,7 @@ def _release(path: str, keep: int) -> bool:
 
 
 def write_json(paths: RunPaths, path: str, value: Mapping[str, object]) -> None:
-    """As files.write_json; on a full disk, in the space that this file gives up."""
+    """Writes a JSON file; on a full disk, releases reserved space until it fits. Else raises OSError."""
     while True:
         try:
             return files.write_json(path, value)

@@ -1,6 +1,6 @@
-"""The environment variables of a run (docs/contract.md), from run.json and the secrets file alone.
+"""Builds the environment variables of a run (docs/contract.md) from run.json and the secrets file.
 
-What the tmux server was started with is not passed on.
+Other variables of the tmux server are not passed on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from orchestrator.onhost.records import RunSpec
 
 
 def prepare(paths: RunPaths, spec: RunSpec) -> dict[str, str]:
-    """Also creates the run's TMPDIR, and removes the secrets file: its content stays in memory only."""
+    """Returns the environment variables of a run; creates its TMPDIR and deletes its secrets file.
+
+    The secrets are kept in memory only from then on.
+    """
     temporary = scratch(spec.mark)
     os.makedirs(temporary, mode=0o700, exist_ok=True)
     variables = {

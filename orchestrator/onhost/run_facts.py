@@ -1,4 +1,7 @@
-"""Facts of a run on its host: its files and its processes, without a judgement of its state."""
+"""Reads the facts of a run on its host, from its files and processes.
+
+The client derives its status from them.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,15 @@ from orchestrator.onhost.records import RunSpec, State
 
 _TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
 _EVENTS_TAIL = 1024 * 1024
-_FULL = 10  # of the newest runs log and events are read, of older ones only on request
+_FULL = 10  # number of newest runs whose log and events are always read
 _SPEC_KEYS = ("id", "job", "created", "who", "trainer", "limits", "outputs", "mark", "client", "pass_env")
 
 
 class RunFacts(NamedTuple):
-    """`spec` and `state` are None if their file is missing or damaged; `pids`: all processes with its mark.
+    """The facts of a run. `spec` and `state` are None if their file is missing or damaged.
 
-    `is_supervised`: whether its supervisor is alive. `is_brief`: log and events were not read.
+    `pids`: all processes with the run's mark. `is_supervised`: its supervisor is alive. `is_brief`: log and
+    events were not read.
     """
 
     id: str
@@ -47,11 +51,11 @@ class RunFacts(NamedTuple):
 
     @property
     def created(self) -> float:
-        """Epoch seconds. The id has whole seconds only, which two runs may share."""
+        """Seconds since 1970, with fractions: two runs may have the same second in their ids."""
         return (self.spec.created if self.spec else None) or self.folder_changed
 
     def to_json(self) -> dict[str, Any]:
-        """The form that clients read and cache."""
+        """Returns the JSON object that clients read and cache."""
         return {
             "id": self.id,
             "folder": self.folder,
@@ -69,7 +73,7 @@ class RunFacts(NamedTuple):
 
 
 def run_ids(layout: Layout) -> list[str]:
-    """Every run on this host, oldest first."""
+    """Returns the ids of all runs on this host, oldest first."""
     try:
         names = os.listdir(layout.runs)
     except OSError:
@@ -85,9 +89,9 @@ def find(
     marks: dict[str, list[int]] | None = None,
     brief: bool = False,
 ) -> RunFacts | None:
-    """None if the run has no folder. `sessions` and `marks` are read unless they are passed.
+    """Returns the facts of a run with the last `lines` of its log; None if the run has no folder.
 
-    `brief`: without log and events.
+    `sessions` and `marks` are read from the host if they are None. `brief`: log and events are not read.
     """
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
@@ -114,7 +118,7 @@ def find(
 
 
 def find_all(layout: Layout, lines: int) -> list[RunFacts]:
-    """All runs, oldest first: the newest and those that are alive in full, the others in brief."""
+    """Returns all runs, oldest first. Log and events are read for the newest 10 and for live runs only."""
     sessions, marks = session_names(layout), processes.by_mark()
     ids, runs = run_ids(layout), []
     for run_id in ids:
@@ -132,7 +136,7 @@ def session_names(layout: Layout) -> set[str]:
 
 
 def tail(path: str, lines: int) -> list[str]:
-    """The last lines as a terminal shows them: of a progress bar, what follows the last carriage return."""
+    """Returns the last lines as a terminal shows them: the text after a line's last carriage return."""
     if lines <= 0:
         return []
     text = files.last_bytes(path, _TAIL).decode("utf-8", errors="replace")
@@ -141,9 +145,9 @@ def tail(path: str, lines: int) -> list[str]:
 
 
 def latest_events(path: str) -> list[str]:
-    """Raw lines, in order: the latest of each kind, and of `metrics` of each split.
+    """Returns raw lines, in order: the latest event of each kind, and of `metrics` the latest of each split.
 
-    Only the last MiB is read, so that the answer stays fast for a run of several days.
+    Only the last MiB of the file is read, so that this stays fast for a run of several days.
     """
     latest: dict[str, str] = {}
     for line in files.last_bytes(path, _EVENTS_TAIL).decode("utf-8", errors="replace").split("\n"):
@@ -155,7 +159,7 @@ def latest_events(path: str) -> list[str]:
 
 
 def last_event(path: str) -> dict[str, Any]:
-    """The last event of a run; empty if it wrote none."""
+    """Returns the last event of a run; empty if it wrote none."""
     event: dict[str, Any] = json.loads((latest_events(path) or ["{}"])[-1])
     return event
 
@@ -170,7 +174,7 @@ def _kind(line: str) -> str | None:
 
 
 def checkpoints(folder: str) -> dict[str, Any]:
-    """Complete checkpoints by step, and the steps that the files `last` and `best` name."""
+    """Returns the `steps` of complete checkpoints, and the steps that the files `last` and `best` name."""
     try:
         names = os.listdir(folder)
     except OSError:
@@ -183,6 +187,6 @@ def checkpoints(folder: str) -> dict[str, Any]:
 
 
 def pointer(folder: str, name: str) -> str:
-    """The name of the checkpoint that `last` or `best` points to; empty if there is none."""
+    """Returns the name of the checkpoint that the file `last` or `best` names; empty if there is none."""
     text = files.last_bytes(os.path.join(folder, name), 64).decode(errors="replace").strip()
     return text if text.isdigit() else ""

@@ -1,4 +1,4 @@
-"""Reading the log and the events of a run by offset, and following them until the run has ended."""
+"""Reads the log and the events of a run from an offset, and follows them until the run has ended."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from orchestrator.onhost.records import RunSpec, State
 
 READABLE = ("log", "events.jsonl")
 _BLOCK = 1 << 18
-_START_TIMEOUT = 60.0  # seconds after which a folder without a state.json will not get a supervisor
+_START_TIMEOUT = 60.0  # seconds; a run folder without state.json that is older has no supervisor
 
 
 def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dict[str, Any]:
-    """Up to `limit` bytes from `offset`, cut after the last complete line; `offset` of what follows them."""
+    """Returns `text`, the complete lines in up to `limit` bytes from `offset`, and the next `offset`."""
     try:
         with open(_path(layout, run_id, name), "rb") as handle:
             handle.seek(offset)
@@ -32,9 +32,9 @@ def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dic
 
 
 def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -> None:
-    """The file from `offset` on, in frames, until the run has ended and all of it was sent.
+    """Writes the file from `offset` on to `out`, in frames, until the run has ended and all is sent.
 
-    It also ends when the reader is gone: then the next frame cannot be written.
+    Raises OSError once the client has disconnected, since the next frame cannot be written.
     """
     path = _path(layout, run_id, name)
     writer = frames.Writer(out)
@@ -50,13 +50,13 @@ def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -
 
 
 def record_transfer(layout: Layout) -> None:
-    """A transfer by a client is under way: that counts as activity for the idle limit."""
+    """Records that a client is transferring files, which counts as activity for the idle limit."""
     with contextlib.suppress(OSError), open(layout.transfer, "w"):
         os.utime(layout.transfer)
 
 
 def has_ended(layout: Layout, run_id: str) -> bool:
-    """Whether no process of a run will write any more."""
+    """Returns whether the run has ended, so that none of its processes will write any more."""
     paths = layout.run(run_id)
     state = State.load(paths.state)
     if state is None:

@@ -1,4 +1,4 @@
-"""When a run must end by itself: hours and idleness. Pure; the supervisor passes clock and samples."""
+"""Decides when a run has reached its limit of hours or of idle time. The caller passes clock and samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ IDLE_GPU_PERCENT = 5
 
 
 class Activity(NamedTuple):
-    """Signs of activity of a run at one moment. `transfer`: when a client last transferred files."""
+    """Signs of a run's activity at one moment. `transfer`: when a client last transferred files."""
 
     log_bytes: int
     event_bytes: int
@@ -19,15 +19,15 @@ class Activity(NamedTuple):
 
 
 def is_gpu_busy(gpus: Sequence[Gpu]) -> bool:
-    """Any GPU at 5 % or more. A GPU that does not report its use counts as idle: log and events decide."""
+    """Returns whether any GPU is used at 5 % or more. A GPU that does not report its use counts as idle."""
     return any((gpu.use_percent or 0) >= IDLE_GPU_PERCENT for gpu in gpus)
 
 
 class Watch:
-    """Follows the activity of a run and names the limit that is reached.
+    """Follows the activity of a run and reports which limit it has reached.
 
-    hours: of this run over all its attempts. Idle: no growth of log or events, no transfer by a client, and
-    no busy GPU, during `idle_minutes`.
+    `max_hours` counts all attempts of the run. A run is idle if, for `idle_minutes`, its log and events did
+    not grow, no client transferred files, and none of its GPUs was busy.
     """
 
     def __init__(self, now: float, used: float, max_hours: float | None, idle_minutes: float | None) -> None:
@@ -39,11 +39,11 @@ class Watch:
         self._last: Activity | None = None
 
     def used_seconds(self, now: float) -> float:
-        """Of the run, earlier attempts included."""
+        """Returns the seconds that the run has used its host, earlier attempts included."""
         return self._used + max(0.0, now - self._started)
 
     def verdict(self, now: float, activity: Activity) -> str | None:
-        """`hours`, `idle` or None. `now` is monotonic seconds."""
+        """Returns the limit that is reached: `hours`, `idle` or None. `now`: monotonic seconds."""
         if self._is_active(activity):
             self._active_at = now
         self._last = activity
@@ -54,7 +54,7 @@ class Watch:
         return None
 
     def idle_seconds(self, now: float) -> float:
-        """Since the last activity that `verdict` was told of."""
+        """Returns the seconds since the last activity that was passed to `verdict`."""
         return max(0.0, now - self._active_at)
 
     def _is_active(self, activity: Activity) -> bool:

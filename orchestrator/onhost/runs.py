@@ -1,4 +1,4 @@
-"""Starting, stopping and cleaning runs. Every operation may be repeated."""
+"""Starts, stops and cleans runs. Every operation may be repeated."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from orchestrator.onhost.run_facts import RunFacts
 _START_TIMEOUT = 15.0  # seconds until a supervisor must have written its first state
 _STOP_MARGIN = 15.0  # seconds beyond the grace until a supervisor is killed
 _BUNDLE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# What a run gets of the environment of its deploy. Any other variable must be named: pass_env.
+# Variables that a run inherits from the helper that starts it. Others must be listed in pass_env.
 _INHERITED = (
     *("CONDA_PREFIX", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "HF_HOME", "HOME", "LANG", "LD_LIBRARY_PATH"),
     *("LOGNAME", "OMP_NUM_THREADS", "PATH", "SHELL", "TORCH_HOME", "TZ", "USER", "VIRTUAL_ENV"),
     *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR"),
 )
-# What the tmux server gets of our environment: a run's own comes from its run.json.
+# Variables that are passed to the tmux server. A run's own variables are read from its run.json.
 _FOR_TMUX = (
     *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
     *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_BOX"),  # for the supervisor's InstanceLimits
@@ -36,7 +36,10 @@ _FOR_TMUX = (
 
 
 class StartRequest(NamedTuple):
-    """`known_runs`: those that were live when this start was planned; None: not known."""
+    """The parameters of `start`.
+
+    `known_runs`: ids of runs that were live when it was planned; None if unknown.
+    """
 
     spec: RunSpec
     secrets: Mapping[str, str] = {}
@@ -46,11 +49,10 @@ class StartRequest(NamedTuple):
 
 
 def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
-    """Starts a run in its tmux session; answers with its facts.
+    """Starts a run in its tmux session; returns `started` and the run's facts.
 
-    One start at a time on a host, whichever client asks; conflicts are checked again under the lock.
-    A start that was interrupted may be repeated: a run that is alive, or that has ended and is not to be
-    resumed, is left as it is.
+    A lock allows one start at a time on a host; conflicts are checked again under it. An interrupted start
+    may be repeated: a run that is alive, or that has ended and is not to be resumed, is left unchanged.
     """
     run_id = request.spec.id
     paths = layout.run(run_id)
@@ -70,10 +72,10 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
 
 
 def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
-    """Ends a run: checkpoint if it can, then every process that has its mark; verified.
+    """Stops a run: SIGTERM so that it writes a checkpoint, then SIGKILL to every process with its mark.
 
-    Answers `remaining`, the pids that are still alive (it must be empty), and `was_running`. A disk that
-    cannot take stop.json does not prevent the stop.
+    Returns `was_running`, the run's facts, and `remaining`, the pids that are still alive (normally none). If
+    the disk is too full for stop.json, the run is stopped all the same.
     """
     run, paths = _require(layout, run_id), layout.run(run_id)
     is_recorded = True
@@ -90,7 +92,10 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
 
 
 def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
-    """Removes what a run leaves behind (docs/contract.md); with `purge` all of it."""
+    """Deletes a run's work folder and temporary files (docs/contract.md), with `purge` its whole folder.
+
+    Returns `removed`, the deleted paths. Raises Refused while the run is alive.
+    """
     run, paths = _require(layout, run_id), layout.run(run_id)
     if run.is_alive:
         raise Refused("running", "run %s is still running" % run_id, run=run_id)
@@ -114,7 +119,7 @@ def _require(layout: Layout, run_id: str, lines: int = 0) -> RunFacts:
 
 
 def _recorded(paths: RunPaths, run_id: str) -> RunSpec:
-    """What the run was started with: a resume continues that, whatever the client sends."""
+    """Returns the specification in run.json; a resume uses it instead of what the client sends."""
     spec = RunSpec.load(paths.run_json)
     if spec is None or State.load(paths.state) is None:
         raise Refused("not-started", "run %s has never started, so it cannot be resumed" % run_id)
@@ -122,7 +127,7 @@ def _recorded(paths: RunPaths, run_id: str) -> RunSpec:
 
 
 def _undo(layout: Layout, paths: RunPaths, spec: RunSpec) -> None:
-    """A start that failed leaves no process, and no folder of a run that never started."""
+    """Cleans up after a failed start: if the run never started, ends its processes and deletes its folder."""
     if State.load(paths.state) is None:
         _kill_session(layout, spec.id)
         processes.kill_marked(spec.mark)
@@ -130,7 +135,7 @@ def _undo(layout: Layout, paths: RunPaths, spec: RunSpec) -> None:
 
 
 def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str, str]) -> None:
-    """The run's folder with everything but its processes."""
+    """Creates the run's folder and its files, without starting a process."""
     os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     if not os.path.exists(paths.work):
         _copy_tree(layout, paths.work, spec.code_tree)
@@ -145,7 +150,7 @@ def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[st
 
 
 def _copy_tree(layout: Layout, work: str, tree: str | None) -> None:
-    """A writable copy, which gets its final name once it is complete."""
+    """Makes a writable copy of a stored tree; the copy gets its final name once it is complete."""
     partial = work + ".partial"
     _remove(partial)
     if tree and not os.path.isdir(layout.tree(tree)):
@@ -189,7 +194,7 @@ def _launch(layout: Layout, run_id: str) -> None:
 
 
 def _has_started(state: State | None, before: State | None) -> bool:
-    """Whether a new supervisor has written the state, and its trainer runs or has ended."""
+    """Returns whether a new supervisor has written the state, and its trainer runs or has ended."""
     is_new = state is not None and (before is None or state.supervisor != before.supervisor)
     return bool(state and is_new and (state.child or state.ended))
 
@@ -204,7 +209,7 @@ def _prepare_tmux(layout: Layout) -> None:
 
 
 def _terminate(run: RunFacts, grace: float) -> None:
-    """Asks the supervisor, which ends the run even if this process dies; without one asks the trainer."""
+    """Sends SIGTERM to the supervisor, which ends the run even if this process dies, else to the trainer."""
     state = run.state
     if state and state.supervisor and run.is_supervised:
         supervisor, boot = state.supervisor, state.boot
@@ -219,7 +224,7 @@ def _terminate(run: RunFacts, grace: float) -> None:
 
 
 def _record_end(paths: RunPaths, by: str, is_recorded: bool) -> None:
-    """If no supervisor was left to write the end, or it had no stop.json that told it of the stop."""
+    """Records the end of a stopped run if its supervisor was dead, or had no stop.json with the reason."""
     state = State.load(paths.state)
     if state and not state.ended:
         state.ended, state.reason, state.by = time.time(), "stopped", by
@@ -232,7 +237,7 @@ def _record_end(paths: RunPaths, by: str, is_recorded: bool) -> None:
 
 
 def _record(paths: RunPaths, path: str, value: Mapping[str, object]) -> bool:
-    """Whether it is on the disk now; uses the reserved space if necessary."""
+    """Writes a JSON file, in the reserved space if necessary; returns whether it was written."""
     try:
         reserved_space.write_json(paths, path, value)
     except OSError:
@@ -245,7 +250,7 @@ def _kill_session(layout: Layout, run_id: str) -> None:
 
 
 def _remove(path: str) -> bool:
-    """Whether something was removed."""
+    """Deletes a file or a folder; returns whether it was deleted."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
         return not os.path.exists(path)

@@ -1,4 +1,4 @@
-"""Signals and ended children of the supervisor. It waits for signals synchronously, so none is missed."""
+"""Receives the supervisor's signals and reaps ended children. Signals are waited for, so none is missed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def prepare() -> None:
-    """Ignores keys typed into the pane, and blocks the signals that `wait` receives."""
+    """Ignores the signals of keys typed into the tmux pane, and blocks the signals that `wait` receives."""
     for number in _TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
@@ -23,13 +23,13 @@ def prepare() -> None:
 
 
 def wait(seconds: float) -> int | None:
-    """The next of `AWAITED`; None if none came in time."""
+    """Returns the number of the next signal in `AWAITED`; None if none arrives within `seconds`."""
     info = signal.sigtimedwait(AWAITED, seconds)
     return info.si_signo if info else None
 
 
 def restore() -> None:
-    """In a child process, before it becomes the trainer."""
+    """Restores the default signal handling in a child process, before it executes the trainer."""
     for number in _TERMINAL:
         signal.signal(number, signal.SIG_DFL)
     unblock()
@@ -40,7 +40,7 @@ def unblock() -> None:
 
 
 def reap(child: int) -> int | None:
-    """Reaps all children that have ended; the status of `child` if it is among them."""
+    """Reaps all children that have ended; returns the wait status of `child`, None if it has not ended."""
     child_status = None
     while True:
         try:

@@ -19,12 +19,13 @@ _POINTERS = ("last", "best")
 
 
 def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
-    """Pins what `which` (best, last or all) names; answers with names, sizes and sha256 of the files.
+    """Stages the files of a run; returns `folder`, `token`, and path, bytes and sha256 of each file.
 
-    `left_out`: files that cannot be sent. `missing`: outputs that do not exist. `no_room`: files that a
-    running run still writes to, and that the disk has no space to copy.
-    The stage has each file under its sha256, so that a partial download can belong to no other file.
-    A checkpoint that the trainer prunes meanwhile stays complete in the stage; `unstage` removes it.
+    `which` checkpoints: best, last or all. `left_out`: files that cannot be sent. `missing`: outputs that do
+    not exist. `no_room`: files that the run still writes to and that do not fit on the disk as copies.
+
+    Staged files are named after their sha256, so a partial download is never continued with another file. A
+    checkpoint that the trainer deletes meanwhile stays in the stage until `unstage`.
     """
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
@@ -58,7 +59,7 @@ def _disk_full(paths: RunPaths, run_id: str) -> Refused:
 
 
 class _Stage:
-    """One attempt to stage a run."""
+    """One attempt to stage the files of a run."""
 
     def __init__(self, paths: RunPaths, which: str, has_ended: bool) -> None:
         self._paths = paths
@@ -103,7 +104,7 @@ class _Stage:
         return {"left_out": left_out, "missing": missing, "no_room": no_room, "files": pinned}
 
     def _sources(self) -> Iterator[tuple[str, str]]:
-        """(path on this host, path in the fetched folder) of every file."""
+        """Yields (path on this host, path in the fetched folder) of every file to stage."""
         for name in ("run.json", "state.json", "log", "events.jsonl"):
             yield os.path.join(self._paths.folder, name), name
         checkpoints = self._paths.checkpoints
@@ -133,7 +134,7 @@ class _Stage:
         return os.path.realpath(self._output_path(name))
 
     def _regular_file(self, source: str) -> str:
-        """The regular file at `source`, also behind a link to another file of the run; else empty."""
+        """Returns the path of the regular file, following a link to another file of the run; else empty."""
         if os.path.islink(source):
             source = os.path.realpath(source)
             own = (self._work, os.path.realpath(self._paths.checkpoints))
@@ -142,10 +143,10 @@ class _Stage:
         return source if os.path.isfile(source) else ""
 
     def _pin(self, source: str, relative: str, folder: str) -> dict[str, Any]:
-        """Puts a file into `folder` under its sha256.
+        """Puts a file into `folder`, named after its sha256; returns its path, bytes and sha256.
 
-        What is replaced and never written to is pinned by a link, which takes no space; once the run has
-        ended, that is every file. Any other file is copied, so that its hash stays true.
+        A file that is only replaced, never written to, is hard-linked, which takes no space. Once the run has
+        ended, that applies to every file. Any other file is copied, so that its hash stays correct.
         """
         target = os.path.join(folder, "pinned")
         try:
@@ -161,7 +162,7 @@ class _Stage:
 
 
 def _remove_abandoned(paths: RunPaths) -> None:
-    """Stages of helpers that have ended: a client whose connection was cut could not unstage."""
+    """Removes the stages of helpers that have ended: their clients lost the connection before unstage."""
     for name in os.listdir(paths.stage) if os.path.isdir(paths.stage) else []:
         pid, _, rest = name.partition("-")
         if not pid.isdigit() or str(processes.start_ticks(int(pid))) != rest.partition("-")[0]:
@@ -173,7 +174,7 @@ def _is_inside(base: str, path: str) -> bool:
 
 
 def _files_below(path: str, relative: str) -> Iterator[tuple[str, str]]:
-    """The file, or all files below a folder; links to folders are not followed."""
+    """Yields path and relative path of a file, or of all files below a folder, without following links."""
     if os.path.islink(path) or not os.path.isdir(path):
         yield path, relative
         return
@@ -187,12 +188,18 @@ def _is_checkpoint(relative: str) -> bool:
 
 
 def _is_replaced(relative: str) -> bool:
-    """A user's own script may write to its pointers and its other files there, so those are not."""
+    """Returns whether the run replaces this file and never writes to it.
+
+    False for pointers and other files in `checkpoints`, since a user's own script may write to them.
+    """
     return _is_checkpoint(relative) or relative in ("run.json", "state.json")
 
 
 def _link(source: str, target: str) -> bool:
-    """Not every file system has hard links, nor does every kernel let us link a file of another user."""
+    """Makes a hard link; returns False where the file system or the kernel does not allow it.
+
+    Some kernels do not allow links to files of another user.
+    """
     try:
         os.link(source, target)
     except FileNotFoundError:

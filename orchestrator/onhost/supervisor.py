@@ -1,7 +1,7 @@
-"""Runs in the tmux pane: starts the trainer, watches it, and writes how it ended.
+"""Runs in the tmux pane: starts the trainer, monitors it, and records how it ended.
 
-The trainer's stdout and stderr are the file `log` itself, so that no process between them could die or
-block; the pane shows a `tail` of it. No network and no credential is needed.
+The trainer writes stdout and stderr directly to the file `log`, so there is no process in between that could
+die or block; the pane shows a `tail` of the file. No network and no credential is needed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from orchestrator.onhost.records import RunSpec, State
 HEARTBEAT = 5.0  # seconds between two updates of state.json
 GPU_INTERVAL = 15.0  # seconds between two samples of the GPUs
 LEFTOVER_SECONDS = 5.0  # until processes that the trainer left behind are killed
-INTERRUPTED = 75  # stopped with a checkpoint; may be resumed
+INTERRUPTED = 75  # exit code of a trainer that was stopped and wrote a checkpoint; may be resumed
 FINAL = (0, 64, 65, 66, INTERRUPTED)  # docs/contract.md: codes after which a restart does not help
 _NOT_FOUND = 127  # the exit code of a shell for a command that cannot be run
 
@@ -47,7 +47,7 @@ class Exit(NamedTuple):
 
 
 class Supervisor:
-    """Runs one attempt after another, until one ends for good."""
+    """Runs the trainer of a run, and restarts it after failures up to the job's limit of restarts."""
 
     def __init__(self, root: str, run_id: str) -> None:
         self.layout = Layout(root, os.getuid())
@@ -69,7 +69,7 @@ class Supervisor:
         self.environment = run_environment.prepare(self.paths, self.spec)
 
     def main(self) -> None:
-        """Returns once the run has ended and state.json says how."""
+        """Runs the trainer; returns once the run has ended and state.json records how."""
         signals.prepare()
         tail = self._show_log()
         self.tail_pid = tail.pid
@@ -90,7 +90,7 @@ class Supervisor:
             self._warn("attempt %d ended with %s; the next one starts" % (self.state.attempt, end))
 
     def _end_leftovers(self) -> None:
-        """What the trainer left behind (a script's child, loader workers) may first end by itself."""
+        """Ends processes that the trainer left behind, such as loader workers: SIGTERM, then SIGKILL."""
         left = self._members()
         processes.send(left, signal.SIGTERM)
         until = self.kill_at or time.monotonic() + LEFTOVER_SECONDS
@@ -131,28 +131,30 @@ class Supervisor:
         return Exit(self._intended_code(os.WEXITSTATUS(status)), None)
 
     def _cwd(self) -> str:
-        """For a trainer of ours the run's folder: -m imports from the current folder first, and files of
-        the job's code would shadow modules."""
+        """Returns the trainer's working folder; for trainers of gpujob the run's folder, not the job's code.
+
+        `python -m` imports from the working folder first, so files of the job's code would shadow modules.
+        """
         return self.paths.folder if self.spec.trainer else self.paths.work
 
     def _intended_code(self, code: int) -> int:
-        """The code in the run's last event, where its launcher replaced it by another."""
+        """Returns the exit code in the run's last event, if the trainer's launcher replaced it by another."""
         event = {} if code in FINAL else run_facts.last_event(self.paths.events)
         is_end = event.get("event") == "end" and event.get("code") in FINAL[1:]
         return int(event["code"]) if is_end else code
 
     def _is_done(self) -> bool:
-        """Whether the run's last event says that it reached its end."""
+        """Returns whether the run's last event reports that the training was completed."""
         event = run_facts.last_event(self.paths.events)
         return (event.get("event"), event.get("status")) == ("end", "done")
 
     def _members(self) -> list[int]:
-        """Processes with the mark, and our descendants, since a child may clear its environment."""
+        """Returns pids with the run's mark, and all descendants: a child may clear its environment."""
         pids = {*processes.with_mark(self.spec.mark), *processes.descendants(os.getpid())}
         return sorted(pids - {self.tail_pid})
 
     def _wait(self, pid: int) -> int:
-        """The status of the trainer; handles signals, heartbeats and limits until it ends."""
+        """Waits for the trainer's end, returns its status; handles signals, heartbeats and limits."""
         next_heartbeat = 0.0
         while True:
             status = signals.reap(pid)
@@ -173,12 +175,12 @@ class Supervisor:
         return min(HEARTBEAT, max(0.05, self.kill_at - time.monotonic()))
 
     def _on_sigterm(self) -> None:
-        """A stop (stop.json says by whom), or the machine shuts down."""
+        """Stops the run: as `stopped` if stop.json exists, else as `preempted` (the machine shuts down)."""
         request = files.load_json(self.paths.stop) or {}
         self._stop("stopped" if request else "preempted", now=bool(request.get("now")))
 
     def _stop(self, reason: str, now: bool = False) -> None:
-        """SIGTERM to the trainer; SIGKILL to all of the run after the grace, or `now`."""
+        """Sends SIGTERM to the trainer; SIGKILL to the whole run follows after the grace period, or `now`."""
         self.reason = self.reason or reason
         if self.kill_at is None:
             processes.send([self.state.child["pid"]] if self.state.child else [], signal.SIGTERM)
@@ -203,7 +205,10 @@ class Supervisor:
             self._stop(verdict.reason)
 
     def _heartbeat(self) -> None:
-        """A disk that is full for a moment ends neither run nor limits: the next heartbeat tries again."""
+        """Writes state.json.
+
+        If the disk is full, the run and its limits continue and the next heartbeat tries again.
+        """
         with contextlib.suppress(OSError):
             self._write_state()
 
@@ -240,7 +245,7 @@ class Supervisor:
         self._write_end()
 
     def _write_end(self) -> None:
-        """However long it takes: a run whose end is not on the disk would be reported as lost."""
+        """Writes state.json, retrying for ever: a run without a recorded end would be reported as lost."""
         while True:
             try:
                 return reserved_space.write_json(self.paths, self.paths.state, self.state.to_json())
@@ -248,12 +253,12 @@ class Supervisor:
                 signals.wait(HEARTBEAT)
 
     def _show_log(self) -> subprocess.Popen[bytes]:
-        """What an attached terminal shows. It ends with this process, and no key reaches it."""
+        """Starts a `tail` of the log for attached terminals; it ends with this process, receives no keys."""
         words = ["tail", "-n", "2000", "--pid=%d" % os.getpid(), "-F", self.paths.log]
         return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=signals.unblock)
 
     def _warn(self, message: str) -> None:
-        """Writes an event, unless the disk is full."""
+        """Appends a warning to the run's events, unless the disk is full."""
         line = json.dumps({"v": 1, "t": time.time(), "event": "warning", "message": message})
         with contextlib.suppress(OSError):
             handle = os.open(self.paths.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -262,7 +267,7 @@ class Supervisor:
 
 
 def _next_state(run_id: str, before: State) -> State:
-    """The state of a supervisor that starts now, after that of an earlier one."""
+    """Returns the first state of a new supervisor, which continues the counters of the state `before`."""
     now = time.time()
     return State(
         id=run_id,

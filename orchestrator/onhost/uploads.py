@@ -1,4 +1,4 @@
-"""Receives code trees and data folders: into a partial folder, renamed once its content is verified."""
+"""Receives code trees and data folders in a partial folder, which is renamed once its content is verified."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
 def begin_tree(layout: Layout, tree: str) -> dict[str, Any]:
-    """The folder to send a tree to (`partial`), and the newest tree, which is likely to share most files."""
+    """Prepares the upload of a tree; returns `present`, `partial` and `nearest`.
+
+    `present`: the tree is stored already. `partial`: the folder to send it to. `nearest`: the newest stored
+    tree, which is likely to share most files; None if there is none.
+    """
     return _begin(layout.tree(_plain(tree)))
 
 
 def finish_tree(layout: Layout, tree: str) -> None:
-    """Hashes what was received; only if it is `tree` does it get that name."""
+    """Gives the received tree its final name if its hash is `tree`; else deletes it and raises Refused."""
     final = layout.tree(_plain(tree))
     partial = _partial(final)
     if os.path.isdir(final):
@@ -34,13 +38,13 @@ def finish_tree(layout: Layout, tree: str) -> None:
 
 
 def begin_data(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
-    """As begin_tree; `path` is where the data will be."""
+    """Prepares the upload of a data folder; returns the same as begin_tree, and `path`, its final folder."""
     final = _data(layout, name, fingerprint)
     return {"path": final, **_begin(final)}
 
 
 def received(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
-    """Whether this data is stored here, or how much is that need not be written again: `bytes`, `files`."""
+    """Returns `present`, whether this data is stored; else also the `bytes` and `files` to be reused."""
     final = _data(layout, name, fingerprint)
     if os.path.isdir(final):
         return {"present": True}
@@ -51,7 +55,10 @@ def received(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
 
 
 def finish_data(layout: Layout, name: str, fingerprint: str) -> None:
-    """Names, sizes and times received must be those that were sent; rsync compared the contents."""
+    """Gives the received data its final name if its `fingerprint` matches; else raises Refused.
+
+    The fingerprint covers names, sizes and times; rsync has compared the contents.
+    """
     final = _data(layout, name, fingerprint)
     partial = _partial(final)
     if os.path.isdir(final):
@@ -73,7 +80,7 @@ def _begin(final: str) -> dict[str, Any]:
 
 
 def _remove_rsync_temporaries(partial: str) -> None:
-    """Of a machine that died during a transfer. A file of the user's with such a name is sent again."""
+    """Deletes temporary files of an rsync that was killed. A user's file with such a name is sent again."""
     for at, _, names in os.walk(partial):
         for name in names:
             if _RSYNC_TEMPORARY.match(name):

@@ -1,6 +1,6 @@
-"""Python environments in `env/<key>`: a venv over an existing interpreter, with the packages it lacks.
+"""Creates environments in `env/<key>`: a venv over an existing interpreter, with the packages it lacks.
 
-Created once per key, under a lock, shared by runs; the file `complete` in one is written last.
+Each is created once per key, under a lock, and shared by runs. The file `complete` in it is written last.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ _NO_VENV = "python3-venv may be missing there"
 
 
 class Environment(NamedTuple):
-    """`requirements` is the text of a file for pip, `keep` a version that it may not replace (`torch==2.4`).
-    `own`: the packages of `python` are not visible in it."""
+    """The environment to create. `requirements`: the text of a requirements file for pip.
+
+    `keep`: a version that pip may not replace (`torch==2.4`). `own`: the packages of `python` are not visible
+    in the environment.
+    """
 
     key: str
     python: str
@@ -34,7 +37,10 @@ class Environment(NamedTuple):
 
 
 def ensure(layout: Layout, wish: Environment) -> str:
-    """The interpreter of `env/<key>`. Refused, with pip's last words, if a package cannot be installed."""
+    """Creates `env/<key>` unless it exists; returns the path of its interpreter.
+
+    Raises Refused, with pip's error, if a package cannot be installed.
+    """
     folder = layout.environment(wish.key)
     complete = os.path.join(folder, _COMPLETE)
     with files.lock(folder + ".lock"):
@@ -65,7 +71,10 @@ def _create(folder: str, wish: Environment) -> None:
 
 
 def _install(parent: str, python: str, arguments: list[str]) -> None:
-    """With the parent's pip: one in the environment takes seconds, and Debian cannot create it by itself."""
+    """Installs with the parent's pip.
+
+    To create one in the environment takes seconds, and is not possible on Debian without python3-venv.
+    """
     words = ["install", "--quiet", "--disable-pip-version-check", *arguments]
     try:
         _run([parent, "-m", "pip", "--python", python, *words])
@@ -77,7 +86,7 @@ def _install(parent: str, python: str, arguments: list[str]) -> None:
 
 
 def _link_parent(parent: str, python: str) -> None:
-    """A venv made by a venv has the system's packages but not its parent's: a .pth file adds those."""
+    """Makes the parent's packages visible by a .pth file: a venv of a venv sees only the system's."""
     folders = _run([parent, "-c", _SITE_FOLDERS]).split("\n")
     own = _run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip()
     paths = dict.fromkeys(folder for folder in folders if folder)
