@@ -1,4 +1,4 @@
-"""What a target must offer; tests/host/test_contract.py checks every target. See docs/add-a-target.md."""
+"""The interfaces that a target implements (docs/add-a-target.md); tests/host/test_contract.py tests them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import GpujobError
 
-if TYPE_CHECKING:  # words alone: `status` pays for neither
+if TYPE_CHECKING:  # for annotations only: importing them would slow `status` down
     from orchestrator.process import Done
     from orchestrator.source import Source
 
 
 class Refused(GpujobError):
-    """The helper on the host said no; `kind` is its stable word for why, `details` what it names."""
+    """The helper refused a request. `kind`: a stable word for the reason; `details`: data about it."""
 
     def __init__(
         self, kind: str, message: str, next_step: str = "", details: Mapping[str, Any] | None = None
@@ -27,36 +27,45 @@ class Refused(GpujobError):
 
 
 class Host(Protocol):
-    """A machine that answers requests. Every method may raise Unreachable.
+    """A connected machine with the helper. Every method may raise Unreachable.
 
-    Subclass it: the methods with a body are those of a machine that costs nothing and is never shut down.
+    Subclass it: the methods with a body are right for a machine that costs nothing and is never shut down.
     """
 
     lease: float | None
-    """Seconds by which the host extends its own lease while it works on a request; None: not at all."""
+    """Seconds for which each request in progress renews the lease of the host; None: not renewed."""
 
     @property
     def label(self) -> str:
-        """What a user types after --on."""
+        """The value of --on that selects this host."""
 
     @property
     def is_local(self) -> bool:
-        """Whether it is this machine, where data is used in place and nothing is sent."""
+        """Whether the host is the client's machine: data is used in place and nothing is sent."""
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        """One question to the helper (orchestrator/onhost/helper.py), one round trip. Raises Refused."""
+        """Sends one request to the helper (orchestrator/onhost/helper.py); returns its answer.
+
+        Raises Refused.
+        """
 
     def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
-        """Bytes of `log` or `events.jsonl` from `offset` to the end of the run; empty ones are heartbeats."""
+        """Yields bytes of `log` or `events.jsonl` from `offset` until the run ends; empty: a heartbeat."""
 
     def send_tree(self, source: Source) -> None:
-        """Brings `source` to `code/<hash>`, whole or not at all."""
+        """Sends `source` to `code/<hash>` on the host, which appears there only once it is complete."""
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
-        """Brings a data folder, or one file, to `data/<name>/<fingerprint>`, whole or not at all."""
+        """Sends a folder or a file to `data/<name>/<fingerprint>`, which appears only once it is complete.
+
+        `moved` is called with the bytes sent since its last call.
+        """
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
-        """Files of a host's folder, by name, into `to`; a part that stands there is continued."""
+        """Downloads the files `names` of the host's `folder` into `to`, continuing partial ones.
+
+        `on_bytes` is called with the bytes received since its last call.
+        """
 
     def run(
         self,
@@ -66,66 +75,75 @@ class Host(Protocol):
         on_line: Callable[[str], None],
         cwd: str | None = None,
     ) -> Done:
-        """A command on the host, in `cwd` where one is given; its stdout comes line by line."""
+        """Runs a command on the host, in `cwd` if given; calls `on_line` for each line of its stdout."""
 
     def pythons(self) -> list[str]:
-        """Interpreters worth asking whether they have torch, the likeliest first."""
+        """Returns the interpreters that may have torch, the most likely first."""
 
     def tree_folder(self, tree: str) -> str:
-        """The path of `code/<tree>` on the host."""
+        """Returns the path of `code/<tree>` on the host."""
 
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
-        """Words and environment of the command that attaches this terminal. NotFound: no session."""
+        """Returns words and environment of the command that attaches this terminal.
+
+        NotFound: no tmux session.
+        """
 
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
-        """Words and environment of a login shell in the folder of a run, or at home."""
+        """Returns words and environment of a login shell in the folder of a run, or in the home folder."""
 
     def hours_for(self, budget_usd: float) -> float | None:
-        """How many hours of this host a budget pays for; None where it has no known price."""
+        """Returns how many hours of this host a budget pays for; None if its price is not known."""
         return None
 
     def assign_run(self, run_id: str) -> None:
-        """Records that the host was launched for this run; it may end with it."""
+        """Records that the host was launched for this run, so that it may be terminated with it."""
         return
 
     def keep_awake(self) -> AbstractContextManager[None]:
-        """While it is entered, the host does not shut itself down for lack of use."""
+        """Prevents the host from shutting itself down as unused while the context is entered."""
         return contextlib.nullcontext()
 
     def extend_lease(self, seconds: float) -> bool:
-        """Keeps the host up for so long, at least; False where it does not shut itself down."""
+        """Keeps the host up for at least `seconds`; returns False if it does not shut itself down."""
         return False
 
     def may_end_with(self, run_id: str) -> bool:
-        """Whether the host was launched for this run and holds no other."""
+        """Returns whether the host was launched for this run and has no other run."""
         return False
 
     def terminate(self) -> str:
-        """Ends the host and deletes its disks, where `may_end_with` allows it; a sentence for the user."""
+        """Terminates the host and deletes its disks; returns a sentence for the user.
+
+        Check `may_end_with` first.
+        """
         raise GpujobError(f"{self.label} cannot be terminated by gpujob")
 
 
 class Target(Protocol):
-    """Where runs live, before a connection. Subclass it: the values here are those of any host over SSH."""
+    """A machine on which runs are kept, before gpujob connects to it.
+
+    Subclass it: the values here are right for any host over SSH.
+    """
 
     launches: bool = False
-    """A deploy has to launch the host first, at a price that the user agrees to."""
+    """Whether a deploy launches the host first, at a price that the user confirms."""
     needs_rsync: bool = True
-    """Files are transferred by rsync, which this machine must have."""
+    """Whether files are transferred by rsync, which the client must have."""
     survives_logout: bool = False
-    """Runs go on after gpujob disconnects, whatever the host does when a user logs out."""
+    """Whether runs continue after gpujob disconnects, whatever the host does when a user logs out."""
     is_local: bool = False
-    """It is this machine."""
+    """Whether the target is the client's machine."""
     has_ended: bool = False
-    """The host is gone for good, as far as is known; a volume with its runs may be left."""
+    """Whether the host is known to be terminated; a volume with its runs may still exist."""
 
     @property
     def label(self) -> str:
-        """What a user types after --on."""
+        """The value of --on that selects this target."""
 
     def connect(self) -> AbstractContextManager[Host]:
-        """A host to talk to, for the length of one command."""
+        """Connects to the host for the length of one command."""
 
     def connect_started(self) -> AbstractContextManager[Host]:
-        """The same; a host that was shut down is started first, at a price that the user agrees to."""
+        """Connects to the host, starting it first if it was shut down, at a price that the user confirms."""
         return self.connect()

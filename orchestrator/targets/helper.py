@@ -1,4 +1,4 @@
-"""Typed requests to the helper on a host (orchestrator/onhost/helper.py); its JSON is parsed here alone."""
+"""Sends requests to the helper on a host (orchestrator/onhost/helper.py) and parses its JSON answers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
 from orchestrator.core.paths import inside, is_digest
 from orchestrator.errors import GpujobError
 
-if TYPE_CHECKING:  # `status` chooses no interpreter
+if TYPE_CHECKING:  # for an annotation only: `status` does not need it
     from orchestrator.core.inputs import Environment
 
 
 class Asks(Protocol):
-    """As much of a Host as is needed here."""
+    """The method of Host that this module uses."""
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]: ...
 
@@ -32,10 +32,11 @@ def facts(
     uploads: dict[str, str] | None = None,
     folders: dict[str, str] | None = None,
 ) -> HostFacts:
-    """What a plan needs to know of the host.
+    """Returns the facts of the host that a plan needs.
 
-    `packages`: whose versions each of `pythons` reports. `commands` are looked up on the PATH. `uploads`:
-    the fingerprints of data to be sent, by name. `folders`: data that is on the host already, by name.
+    `pythons`: interpreters to examine; each reports the versions of `packages`. `trees`: hashes of code
+    trees, `commands`: commands on PATH, to be looked for. `uploads`: name → fingerprint of data to be sent.
+    `folders`: name → path of data that is on the host already.
     """
     answer = host.ask(
         "host_facts",
@@ -50,7 +51,7 @@ def facts(
 
 
 def ensure_environment(host: Asks, environment: Environment) -> None:
-    """Builds the environment unless it is there. Refused, with pip's last words, where it cannot be built."""
+    """Creates the Python environment unless it exists. Raises Refused, with pip's error, if that fails."""
     host.ask(
         "ensure_environment",
         key=environment.key,
@@ -63,32 +64,32 @@ def ensure_environment(host: Asks, environment: Environment) -> None:
 
 
 def snapshot(host: Asks, lines: int = 5) -> HostSnapshot:
-    """Every run of a host with the last `lines` of its log, and its GPUs, disk and memory; one request."""
+    """Returns every run of a host with the last `lines` of its log, and the host's GPUs, disk and memory."""
     return hostfacts.parse_snapshot(host.ask("status", lines=lines))
 
 
 def look(host: Asks, run_id: str, lines: int = 5) -> HostSnapshot:
-    """The same with one run; without runs where the host has no such run."""
+    """Returns a snapshot with one run only; without a run if the host does not have it."""
     return hostfacts.parse_snapshot(host.ask("status", runs=[run_id], lines=lines))
 
 
 def find_run(host: Asks, run_id: str, lines: int = 5) -> RunFacts | None:
-    """One run by its full id; None where the host has no such run."""
+    """Returns one run by its full id; None if the host does not have it."""
     runs = look(host, run_id, lines).runs
     return runs[0] if runs else None
 
 
 def start(host: Asks, spec: dict[str, Any], **options: Any) -> RunFacts:
-    """The run, which is up. `spec`: run.json, or the id of a run to be resumed. Repeatable.
+    """Starts or resumes a run and returns it. `spec`: run.json, or the id of a run to be resumed. Repeatable.
 
-    Refused where another run or a process on a GPU is in its way.
+    Raises Refused if another run, or a process on a GPU, prevents the start.
     """
     return _run(host.ask("start", spec=spec, **options), spec["id"])
 
 
 @dataclass(frozen=True)
 class StopResult:
-    """`left`: pids of processes that could not be ended."""
+    """The result of a stop. `was_going`: the run was running; `left`: pids that could not be ended."""
 
     run: RunFacts
     was_going: bool
@@ -102,19 +103,19 @@ def stop(host: Asks, run_id: str, by: str, now: bool) -> StopResult:
 
 
 def clean(host: Asks, run_id: str, purge: bool) -> list[str]:
-    """Removes what the run left besides its checkpoints; all of it with `purge`. The removed paths."""
+    """Deletes a run's work and temporary files, with `purge` its whole folder; returns the deleted paths."""
     removed: list[str] = host.ask("clean", run=run_id, purge=purge).get("removed") or []
     return removed
 
 
 def _run(answer: dict[str, Any], run_id: str) -> RunFacts:
-    """The answers of `start` and `stop` hold the run."""
+    """Returns the run in an answer of `start` or `stop`."""
     return hostfacts.parse_run(answer["run"]) or RunFacts(id=run_id)
 
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A file of a run. `path` is relative to the run, with checkpoints/ and outputs/."""
+    """A staged file of a run; `path` is relative to the fetched folder (checkpoints/…, outputs/…)."""
 
     path: str
     bytes: int
@@ -123,10 +124,10 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Stage:
-    """Files pinned in `folder` on the host under their sha256.
+    """Files of a run, pinned in `folder` on the host under their sha256.
 
-    `left_out` cannot be fetched, `missing` are outputs that do not exist, `no_room` could not be pinned while
-    the run writes to them.
+    `left_out`: paths that cannot be fetched. `missing`: outputs that do not exist. `no_room`: files that the
+    run still writes to and that do not fit on the disk as copies.
     """
 
     folder: str
@@ -138,9 +139,11 @@ class Stage:
 
 @contextlib.contextmanager
 def staged(host: Asks, run_id: str, which: str) -> Iterator[Stage]:
-    """Files of a run that stay as they are meanwhile. `which` checkpoints: best, last or all.
+    """Pins files of a run on the host, so that they do not change meanwhile.
 
-    GpujobError where the host names a file that would be written outside the folder of the download.
+    `which` checkpoints: best, last or all.
+
+    Raises GpujobError if the host names a file that would be written outside the download's folder.
     """
     answer = host.ask("stage", run=run_id, which=which)
     try:
@@ -166,16 +169,16 @@ def _staged(file: dict[str, Any]) -> StagedFile:
 
 
 def read(host: Asks, run_id: str, name: str, offset: int, limit: int) -> tuple[str, int]:
-    """Whole lines of a file of a run from `offset`, and the offset after them."""
+    """Returns complete lines of a run's file from `offset`, and the offset after them."""
     answer = host.ask("read_file", run=run_id, file=name, offset=offset, limit=limit)
     return str(answer["text"]), int(answer["offset"])
 
 
 def renew_lease(host: Asks, seconds: float) -> None:
-    """An instance stays up for `seconds` from now, within its deadline."""
+    """Keeps an instance up for `seconds` from now, but not beyond its deadline."""
     host.ask("renew_lease", seconds=seconds)
 
 
 def set_deadline(host: Asks, deadline: float) -> None:
-    """Moves the deadline of an instance, in seconds since 1970."""
+    """Sets the deadline of an instance, in seconds since 1970."""
     host.ask("set_deadline", until=deadline)

@@ -1,4 +1,4 @@
-"""The part of a host that all targets share: requests to its helper, followed files, commands, over pipes."""
+"""The base class of hosts: sends requests to the helper, follows files and runs commands, over pipes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _NEXT = {
 
 
 class HelperHost(Host):
-    """Requests are sent again over a new connection after one broke: every request may be repeated."""
+    """A host whose helper is reached over a pipe. After a broken connection a request is sent again.
+
+    Every request may be repeated.
+    """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -38,11 +41,11 @@ class HelperHost(Host):
 
     @abstractmethod
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
-        """Starts the helper on the host, in the mode `helper`, `run` or `follow`; raises Unreachable."""
+        """Starts the helper on the host in the mode `helper`, `run` or `follow`. Raises Unreachable."""
 
     @abstractmethod
     def drop(self) -> None:
-        """Forgets a connection that broke; the next `open` makes a new one."""
+        """Discards a broken connection; the next `open` makes a new one."""
 
     def close(self) -> None:
         if self._helper:
@@ -59,7 +62,7 @@ class HelperHost(Host):
         return answer
 
     def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
-        """Continues after an interruption at the byte where it was."""
+        """Yields the bytes of a run's file; after an interruption reconnects and continues there."""
         pauses = iter(_PAUSES)
         while True:
             pipe = None
@@ -88,7 +91,7 @@ class HelperHost(Host):
         on_line: Callable[[str], None],
         cwd: str | None = None,
     ) -> Done:
-        """Not repeated after an interruption: only the caller knows whether it may be."""
+        """Runs a command on the host, once: only the caller knows whether it may be repeated."""
         pipe, reader = self.open("run")
         try:
             request = {"words": list(words), "env": dict(env), "cwd": cwd, "bytes": len(stdin)}
@@ -141,7 +144,7 @@ _MAIN = "import sys\nfrom orchestrator.onhost.helper import main\nsys.exit(main(
 
 @cache
 def files() -> dict[str, bytes]:
-    """Relative path to content; `python3 -I FOLDER MODE …` runs the helper."""
+    """Returns the files of the helper, relative path → content; `python3 -I FOLDER MODE …` runs it."""
     paths = [_PACKAGE / "__init__.py", *(_PACKAGE / "core" / name for name in _CORE)]
     paths += sorted((_PACKAGE / "onhost").glob("*.py"))
     modules = {f"orchestrator/{path.relative_to(_PACKAGE).as_posix()}": path.read_bytes() for path in paths}
@@ -150,7 +153,7 @@ def files() -> dict[str, bytes]:
 
 @cache
 def digest() -> str:
-    """Names the version of the helper."""
+    """Returns the version of the helper: 16 hex digits of a sha256 over its files."""
     sha256 = hashlib.sha256()
     for name, content in sorted(files().items()):
         sha256.update(name.encode() + b"\0" + content + b"\0")
@@ -158,7 +161,7 @@ def digest() -> str:
 
 
 def install(onhost: Path) -> Path:
-    """`onhost/<hash>` on this machine, created once and atomically."""
+    """Writes the helper to `onhost/<digest>` on this machine, once and atomically; returns that folder."""
     folder = onhost / digest()
     if folder.is_dir():
         return folder

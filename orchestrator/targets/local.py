@@ -1,4 +1,4 @@
-"""This machine as a target: the helper is a child process; sessions are listed with libtmux."""
+"""The target `local`: the client's machine. The helper is a child process; libtmux lists the sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCK = 1 << 20
 
 
 class LocalTarget(Target):
-    """`local`; on Linux only, since processes are identified through /proc."""
+    """The target `local`, on Linux only, since processes are identified through /proc."""
 
     label = "local"
     needs_rsync = False
@@ -45,6 +45,8 @@ class LocalTarget(Target):
 
 
 class LocalHost(HelperHost):
+    """The client's machine as a host: the helper is a child process, files are copied."""
+
     label = "local"
     is_local = True
 
@@ -60,7 +62,7 @@ class LocalHost(HelperHost):
         return pipe, Reader(pipe)
 
     def drop(self) -> None:
-        """There is no connection to this machine."""
+        """Does nothing: there is no connection to this machine."""
 
     def send_tree(self, tree: source.Source) -> None:
         folder = Path(self.tree_folder(tree.tree.hash))
@@ -68,7 +70,7 @@ class LocalHost(HelperHost):
             source.snapshot(tree, _ensured(folder.parent) / folder.name)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
-        """Data of this machine is used in place."""
+        """Does nothing: data on this machine is used in place."""
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         for name in names:
@@ -98,7 +100,7 @@ class LocalHost(HelperHost):
         return shell.login(folder), dict(self._ctx.env)
 
     def sessions(self) -> list[str]:
-        """Names of the sessions on our socket; from the helper if tmux is too old for libtmux."""
+        """Returns the sessions on gpujob's tmux socket; asks the helper if tmux is too old for libtmux."""
         import libtmux  # noqa: PLC0415 - 90 ms that only attaching needs
 
         try:
@@ -110,7 +112,7 @@ class LocalHost(HelperHost):
 
 
 def pythons(ctx: Context) -> list[str]:
-    """Interpreters of this machine that may have torch: gpujob's own, the active venv's, that on PATH."""
+    """Returns interpreters of this machine that may have torch: gpujob's, the active venv's, that on PATH."""
     active = ctx.env.get("VIRTUAL_ENV")
     on_path = shutil.which("python3", path=ctx.env.get("PATH"))
     return list(dict.fromkeys(p for p in (ctx.python, active and f"{active}/bin/python", on_path) if p))

@@ -1,4 +1,4 @@
-"""A running command as two streams: bytes in, bytes out, and how it ended."""
+"""A running command with its stdin, stdout and exit code, and a reader of its output."""
 
 from __future__ import annotations
 
@@ -17,33 +17,39 @@ _BLOCK = 1 << 18
 
 
 class Pipe(Protocol):
-    """One command. Reading may raise Unreachable: nothing came for too long, or the connection broke."""
+    """A running command.
+
+    `write` and `receive` raise Unreachable if the connection broke or is silent too long.
+    """
 
     def write(self, data: bytes) -> None:
-        """All of `data` to the command's stdin."""
+        """Writes all of `data` to the command's stdin."""
 
     def end_input(self) -> None:
-        """EOF on the command's stdin."""
+        """Closes the command's stdin."""
 
     def receive(self) -> bytes:
-        """Some bytes of its stdout; empty at its end."""
+        """Returns some bytes of the command's stdout; empty only at its end."""
 
     def finish(self) -> Done:
-        """Waits for its end. Call it after `receive` returned nothing."""
+        """Waits until the command has ended; returns its exit code and stderr.
+
+        Call it after the end of stdout.
+        """
 
     def close(self) -> None:
-        """Releases it, whether or not it has ended."""
+        """Releases the command, whether or not it has ended."""
 
 
 class Reader:
-    """Lines, counts of bytes and frames out of a pipe."""
+    """Reads lines, numbers of bytes and frames from a pipe."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._buffer = bytearray()
 
     def line(self) -> bytes:
-        """Up to and with the next newline; less only at the end."""
+        """Returns the bytes up to and including the next newline; without a newline only at the end."""
         start = 0
         while (end := self._buffer.find(b"\n", start)) < 0:
             start = len(self._buffer)
@@ -52,15 +58,16 @@ class Reader:
         return self._take(end + 1)
 
     def some(self, most: int) -> bytes:
-        """What is available, up to `most` bytes; waits for the first; empty only at the end."""
+        """Returns available bytes, at most `most`; waits for the first one; empty only at the end."""
         if not self._buffer:
             self._fill()
         return self._take(min(most, len(self._buffer)))
 
     def frames(self) -> Iterator[bytes]:
-        """Payloads of onhost/frames.py, each in pieces as they come, so that an interruption loses none.
+        """Yields the payloads of onhost/frames.py, in pieces as they arrive, so that an interruption loses
+        none.
 
-        Empty ones are heartbeats. Unreachable if the stream ends before its last frame.
+        Empty pieces are heartbeats. Raises Unreachable if the stream ends before its last frame.
         """
         while True:
             head = self.line()
@@ -90,7 +97,7 @@ class Reader:
 
 
 class ProcessPipe:
-    """A command of this machine; `timeout`: seconds without a byte until the connection counts as dead."""
+    """A command on this machine. `receive` raises Unreachable after `timeout` seconds without output."""
 
     def __init__(
         self,
@@ -152,7 +159,7 @@ class ProcessPipe:
             self._process.stdout.close()
 
     def _read_errors(self) -> None:
-        """Closes stderr itself: while an ssh master has its other end open, `close` would wait for that."""
+        """Reads and closes stderr; `close` would block while an ssh master keeps the other end open."""
         if self._process.stderr:
             with contextlib.suppress(ValueError, OSError), self._process.stderr as errors:
                 self._errors.extend(errors)

@@ -1,1 +1,1 @@
-"""Any machine that a user can log in to."""
+"""Targets over SSH: any machine that the user can log in to."""

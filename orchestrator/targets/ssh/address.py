@@ -1,4 +1,4 @@
-"""TARGET → an SSH address. OpenSSH itself (`ssh -G`) evaluates the user's ssh_config."""
+"""Resolves a target to an SSH address. OpenSSH itself (`ssh -G`) evaluates the user's ssh_config."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
 
 @dataclass(frozen=True)
 class Typed:
-    """The parts of what the user typed after --on. `name` may be one of ~/.ssh/config.
+    """The parts of a target that the user typed. `name`: a host name, or a host of ~/.ssh/config.
 
     `options`: additional arguments for ssh.
     """
@@ -30,15 +30,17 @@ class Typed:
     options: tuple[str, ...] = ()
 
     def words(self) -> list[str]:
-        """Arguments for ssh: options, then the destination last."""
+        """Returns the arguments for ssh: options, then the destination."""
         port = ["-p", str(self.port)] if self.port else []
         return [*self.options, *port, f"{self.user}@{self.name}" if self.user else self.name]
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What OpenSSH resolves it to. `key_name`: its name in known_hosts. `unsupported`: the options that
-    paramiko does not support."""
+    """The address that OpenSSH resolves a target to. `key_name`: the host's name in known_hosts.
+
+    `agent`: the socket of the ssh agent, or None. `unsupported`: the options that paramiko does not support.
+    """
 
     typed: Typed
     hostname: str
@@ -52,7 +54,7 @@ class Resolved:
 
 
 def parse(word: str) -> Typed:
-    """`ssh://user@host:port`, or a name of ~/.ssh/config. UsageError for anything else."""
+    """Parses `ssh://user@host:port`, or a host of ~/.ssh/config. UsageError for anything else."""
     if not word.startswith("ssh://"):
         if not _NAME.match(word):
             raise UsageError(f"{word!r} is not a target", "a name of ~/.ssh/config, or ssh://user@host:port")
@@ -70,13 +72,16 @@ def parse(word: str) -> Typed:
 
 
 def config_words(ctx: Context) -> list[str]:
-    """`-F FILE` if GPUJOB_SSH_CONFIG names one; else ssh reads its usual files."""
+    """Returns `-F FILE` if GPUJOB_SSH_CONFIG names a file; else nothing, and ssh reads its usual files."""
     named = ctx.env.get("GPUJOB_SSH_CONFIG")
     return ["-F", named] if named else []
 
 
 def resolve(ctx: Context, typed: Typed) -> Resolved:
-    """Asks `ssh -G`. GpujobError where OpenSSH is not installed or refuses its configuration."""
+    """Runs `ssh -G` and returns the address.
+
+    GpujobError if ssh is not installed or rejects its configuration.
+    """
     try:
         done = process.capture(["ssh", "-G", *config_words(ctx), *typed.words()], env=ctx.env)
     except FileNotFoundError:
@@ -88,7 +93,7 @@ def resolve(ctx: Context, typed: Typed) -> Resolved:
 
 
 def parse_config(typed: Typed, config: str, home: str, socket: str | None) -> Resolved:
-    """The output of `ssh -G` → Resolved. Pure."""
+    """Parses the output of `ssh -G`. `home` replaces `~`; `socket` is SSH_AUTH_SOCK. No side effects."""
     values: dict[str, list[str]] = {}
     for line in config.splitlines():
         key, _, value = line.partition(" ")
@@ -113,7 +118,7 @@ def _key_name(hostname: str, port: int) -> str:
 
 
 def _unsupported(first: dict[str, str], socket: str | None) -> list[str]:
-    """Options that paramiko does not support: for these the OpenSSH binary is used."""
+    """Returns the options that paramiko does not support; with any of them the OpenSSH binary is used."""
     options = [
         key for key in ("proxyjump", "proxycommand", "certificatefile") if first.get(key, "none") != "none"
     ]
@@ -136,19 +141,22 @@ def _expand(path: str, home: str) -> str:
 
 
 def usable_identities(resolved: Resolved) -> list[Path]:
-    """Identity files that exist; OpenSSH skips the others too."""
+    """Returns the identity files that exist; OpenSSH skips the others too."""
     return [Path(path) for path in resolved.identities if Path(path).is_file()]
 
 
 def needs_passphrase(resolved: Resolved) -> bool:
-    """Whether a key is encrypted and there is no agent that may have it: then OpenSSH asks for it, once."""
+    """Returns whether a key is encrypted and there is no agent: then OpenSSH prompts for the passphrase."""
     if resolved.agent:
         return False
     return any(_encrypted(path.read_bytes()) for path in usable_identities(resolved))
 
 
 def _encrypted(key: bytes) -> bool:
-    """The clear header of an OpenSSH key has the name of the cipher; that of a PEM key has the word."""
+    """Returns whether a private key is encrypted.
+
+    An OpenSSH key names its cipher in a clear header; a PEM key has the word ENCRYPTED.
+    """
     if b"ENCRYPTED" in key:
         return True
     lines = key.splitlines()

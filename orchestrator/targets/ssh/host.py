@@ -1,4 +1,4 @@
-"""`ssh://…` and names of ~/.ssh/config as targets: one control connection per command, rsync for bulk."""
+"""Targets `ssh://…` and hosts of ~/.ssh/config: one control connection per command, rsync for files."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ _PYTHONS = (
 
 
 class Link(Protocol):
-    """A connection on which commands are opened."""
+    """An SSH connection on which commands are started."""
 
     def open(self, command: str) -> Pipe:
-        """Starts a command line of our own making. Unreachable, AccessError."""
+        """Starts a command line that gpujob made. Raises Unreachable or AccessError."""
 
     def drop(self) -> None:
-        """Forgets a connection that broke."""
+        """Discards a broken connection; the next `open` makes a new one."""
 
     def close(self) -> None: ...
 
 
 class SshTarget(Target):
+    """A machine that the user can log in to, by an ssh:// address or a host of ~/.ssh/config."""
+
     def __init__(self, ctx: Context, word: str) -> None:
         self._ctx = ctx
         self._typed = address.parse(word)
@@ -58,7 +60,7 @@ class SshTarget(Target):
 
 
 def link(ctx: Context, resolved: address.Resolved) -> Link:
-    """fabric, or the OpenSSH binary for configurations that paramiko does not support."""
+    """Returns a fabric connection, or OpenSSH for configurations that paramiko does not support."""
     if resolved.unsupported or address.needs_passphrase(resolved):
         return openssh_link.OpenSSHLink(ctx, resolved)
     from orchestrator.targets.ssh.paramiko_link import ParamikoLink  # noqa: PLC0415 - 170 ms, here only
@@ -67,6 +69,8 @@ def link(ctx: Context, resolved: address.Resolved) -> Link:
 
 
 class SshHost(HelperHost):
+    """A host over SSH. The helper is sent to it when it is missing there."""
+
     is_local = False
 
     def __init__(self, ctx: Context, resolved: address.Resolved, link: Link) -> None:
@@ -103,7 +107,10 @@ class SshHost(HelperHost):
         self._link.close()
 
     def send_tree(self, source: Source) -> None:
-        """Files of the nearest tree are linked; the host checks the hash before the tree gets its name."""
+        """Sends a tree unless the host has it; files that the newest tree there has too are hard-linked.
+
+        The host checks the hash before the tree gets its name.
+        """
         upload = self.ask("begin_tree", tree=source.tree.hash)
         if upload["present"]:
             return
@@ -115,7 +122,7 @@ class SshHost(HelperHost):
         self.ask("finish_tree", tree=source.tree.hash)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
-        """Sends it unless the host has this version; files of the last version are linked."""
+        """Sends data unless the host has this version; hard-links files that its last version has."""
         upload = self.ask("begin_data", name=name, fingerprint=fingerprint)
         if not upload["present"]:
             options = ["-a", "--copy-links", "--delete", "--modify-window=-1", "--no-owner", "--no-group"]
@@ -157,7 +164,7 @@ class SshHost(HelperHost):
         return [*ssh, shell.join(shell.login(folder))], dict(self._ctx.env)
 
     def _begin(self, command: str) -> tuple[str, Pipe, Reader]:
-        """Opens a command and skips what start-up files print, up to our mark."""
+        """Opens a command and skips the output of start-up files; returns the word after the mark."""
         pipe = self._link.open(command)
         reader = Reader(pipe)
         skipped = 0

@@ -1,4 +1,4 @@
-"""Host keys: gpujob's own known_hosts next to the user's. An unknown or a changed key is refused."""
+"""Checks host keys with gpujob's own known_hosts and the user's. An unknown or a changed key is refused."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from orchestrator.targets.ssh.address import Resolved, config_words
 
 @dataclass(frozen=True)
 class HostKey:
-    """Algorithm and base64, as in known_hosts."""
+    """A public host key: algorithm and base64, as in known_hosts."""
 
     kind: str
     blob: str
 
     @property
     def fingerprint(self) -> str:
-        """As OpenSSH prints it."""
+        """The fingerprint as OpenSSH prints it, SHA256:…."""
         digest = hashlib.sha256(base64.b64decode(self.blob)).digest()
         return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def own_file(ctx: Context) -> Path:
-    """gpujob's known_hosts; it is no cache, so it is next to the settings."""
+    """Returns the path of gpujob's known_hosts. It is next to the settings, since it is no cache."""
     return ctx.config_file.with_name("known_hosts")
 
 
 def known_hosts_files(ctx: Context, resolved: Resolved) -> list[str]:
-    """All files in which a host key may be recorded, gpujob's own first."""
+    """Returns the paths of all files in which a host key may be recorded, gpujob's own first."""
     return [str(own_file(ctx)), *resolved.known_hosts]
 
 
 def known(ctx: Context, resolved: Resolved) -> list[HostKey]:
-    """Every recorded key of this host. ssh-keygen -F finds hashed names too."""
+    """Returns every recorded key of this host. ssh-keygen -F finds hashed names too."""
     keys = []
     for file in known_hosts_files(ctx, resolved):
         if Path(file).is_file():
@@ -50,28 +50,28 @@ def known(ctx: Context, resolved: Resolved) -> list[HostKey]:
 
 
 def _keys(text: str) -> list[HostKey]:
-    """Of the plain lines of a known_hosts; not of comments, @cert-authority and @revoked."""
+    """Parses the plain lines of a known_hosts file; skips comments, @cert-authority and @revoked."""
     parts = [line.split() for line in text.splitlines() if line[:1] not in ("#", "@")]
     return [HostKey(part[1], part[2]) for part in parts if len(part) >= 3]
 
 
 def record(ctx: Context, resolved: Resolved, key: HostKey) -> None:
-    """Records a key in place of any other of this host."""
+    """Records a key in gpujob's known_hosts, replacing any other key of this host."""
     _change(ctx, lambda lines: [*_without(lines, resolved.key_name), _line(resolved, key)])
 
 
 def add(ctx: Context, resolved: Resolved, key: HostKey) -> None:
-    """Records a key in addition to the others of this host."""
+    """Records a key in gpujob's known_hosts, in addition to the other keys of this host."""
     _change(ctx, lambda lines: [*lines, _line(resolved, key)])
 
 
 def forget(ctx: Context, key_name: str) -> None:
-    """Removes the keys of a host that no longer exists."""
+    """Removes the keys of a host that no longer exists from gpujob's known_hosts."""
     _change(ctx, lambda lines: _without(lines, key_name))
 
 
 def own_lines(ctx: Context) -> list[str]:
-    """Of gpujob's own known_hosts."""
+    """Returns the lines of gpujob's own known_hosts."""
     file = own_file(ctx)
     return files.read_text(file, str(file)).splitlines() if file.exists() else []
 
@@ -85,14 +85,14 @@ def _without(lines: list[str], key_name: str) -> list[str]:
 
 
 def _change(ctx: Context, change: Callable[[list[str]], list[str]]) -> None:
-    """Under a lock, so that clients that launch instances at the same time keep each other's keys."""
+    """Rewrites gpujob's known_hosts under a lock, so that simultaneous launches keep each other's keys."""
     file = own_file(ctx)
     with files.lock(file.with_suffix(".lock")):
         files.write(file, "".join(f"{line}\n" for line in change(own_lines(ctx))).encode())
 
 
 def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
-    """The key that the host presents now, reached as ssh reaches it; None if it presents none."""
+    """Returns the key that the host presents now, connecting as ssh does; None if it presents none."""
     ctx.state_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ctx.state_dir, prefix="offered-") as folder:
         file = Path(folder) / "known_hosts"
@@ -107,7 +107,7 @@ def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
 
 
 def strict_options(ctx: Context, resolved: Resolved) -> list[str]:
-    """Options with which the ssh binary reads the same files, and refuses a key that is not in them."""
+    """Returns options for the ssh binary to read the same known_hosts and refuse any other key."""
     quoted = " ".join(f'"{file}"' for file in known_hosts_files(ctx, resolved))
     return [
         *("-o", f"UserKnownHostsFile={quoted}"),
@@ -121,11 +121,11 @@ def strict_options(ctx: Context, resolved: Resolved) -> list[str]:
 
 
 class UnknownHostKey(AccessError):
-    """The key of the host is not recorded, or another one is."""
+    """The key that the host presents is not recorded, or differs from the recorded one."""
 
 
 def refuse(resolved: Resolved, key: HostKey | None, recorded: list[HostKey]) -> UnknownHostKey:
-    """Exit code 4, with the fingerprint and the command that records it."""
+    """Returns the error (exit code 4) with the key's fingerprint and the command that records it."""
     label = resolved.typed.label
     shown = key.fingerprint if key else "a key that is not recorded"
     command = f"gpujob hosts attach {label} --fingerprint {key.fingerprint}" if key else "gpujob doctor"

@@ -1,4 +1,4 @@
-"""The OpenSSH binary with a ControlMaster, for configurations that paramiko does not support."""
+"""Connects with the OpenSSH binary and a ControlMaster, for configurations that paramiko does not support."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNKNOWN_KEY = ("Host key verification failed", "host key is known", "IDENTIFICA
 
 
 class OpenSSHLink:
-    """Commands over one master connection, which asks for a passphrase on the terminal at most once."""
+    """Starts commands over one master connection; ssh prompts for a passphrase at most once."""
 
     def __init__(self, ctx: Context, resolved: Resolved) -> None:
         self._ctx = ctx
@@ -40,8 +40,10 @@ class OpenSSHLink:
     close = drop
 
     def _start_master(self) -> None:
-        """In gpujob's own session, so that ssh may ask on the terminal. ssh reports why a connection was lost
-        at the level INFO only."""
+        """Starts the master in gpujob's own session, so that ssh can prompt on the terminal.
+
+        Only at the level INFO does ssh report why a connection was lost.
+        """
         done = self._master("-fN", "-o", "ControlMaster=yes", first=("-o", "LogLevel=INFO"))
         if done.code:
             raise explain(self._ctx, self._resolved, done.err)
@@ -54,13 +56,13 @@ class OpenSSHLink:
 
 
 def ssh_words(ctx: Context, resolved: Resolved) -> list[str]:
-    """`ssh` with the user's configuration and gpujob's host key check; it asks nothing without a terminal."""
+    """Returns `ssh` with the user's configuration and host key checks; no prompts without a terminal."""
     batch = [] if ctx.stdin.isatty() and not ctx.json else ["-o", "BatchMode=yes"]
     return ["ssh", *config_words(ctx), *hostkeys.strict_options(ctx, resolved), *batch]
 
 
 def control_options() -> list[str]:
-    """A master that all commands of one user share, and that ends by itself."""
+    """Returns options for a master that a user's commands share; it ends after 60 s without use."""
     folder = Path(f"/tmp/gpujob-{os.getuid()}-ssh")
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
@@ -69,7 +71,7 @@ def control_options() -> list[str]:
 
 
 def explain(ctx: Context, resolved: Resolved, stderr: str) -> GpujobError:
-    """The stderr of ssh → the error that it stands for."""
+    """Returns the error that the stderr of ssh reports."""
     last = (stderr.strip().splitlines() or ["the connection was closed without a message"])[-1]
     label = resolved.typed.label
     if any(text in stderr for text in _UNKNOWN_KEY):

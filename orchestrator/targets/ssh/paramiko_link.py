@@ -1,4 +1,4 @@
-"""One connection with fabric (over paramiko), hardened against faults that were measured.
+"""Connects with fabric (over paramiko), with corrections for faults that were measured.
 
 By default fabric accepts any host key, paramiko leaves Nagle's algorithm on (44 ms per request), its
 keep-alives never detect a dead connection, and an unread stderr of 2 MiB blocks a command for ever.
@@ -43,7 +43,7 @@ class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
 
 
 class ParamikoLink:
-    """Opens commands on one connection, made when first needed."""
+    """Starts commands on one connection, which is made when first needed."""
 
     def __init__(self, ctx: Context, resolved: Resolved) -> None:
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -76,7 +76,7 @@ class ParamikoLink:
         return self._connection
 
     def _connect(self) -> fabric.Connection:
-        """Retries, since an interruption during the login and a refusal by hanging up look the same."""
+        """Connects, with retries: an interrupted login looks the same as a refused one."""
         recorded = hostkeys.known(self._ctx, self._resolved)
         why = ""
         for _ in range(_LOGIN_ATTEMPTS):
@@ -130,7 +130,7 @@ class ParamikoLink:
 
 
 class ChannelPipe:
-    """A command on a channel of the connection."""
+    """A running command on a channel of the connection."""
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel

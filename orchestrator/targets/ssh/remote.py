@@ -1,7 +1,7 @@
-"""The only shell lines that are sent to a host: constant but for hashes and names that gpujob makes.
+"""Builds the shell lines that are sent to a host; only hashes and names that gpujob makes vary in them.
 
-Whatever a user typed is sent as JSON on stdin. Any login shell can read the lines (sh, bash, zsh, fish,
-csh); a mark separates our bytes from what start-up files print.
+User input is sent as JSON on stdin instead. Any login shell can read the lines (sh, bash, zsh, fish, csh); a
+mark separates the helper's output from that of start-up files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _PRINT = 'printf "\\036gpujob %s %s\\n" '
 
 
 def command(mode: str, *words: str) -> str:
-    """Starts the helper; first prints `ready ROOT`, or `missing` (no bundle), or `python` (no Python)."""
+    """Returns the line that starts the helper.
+
+    It first prints `ready ROOT`, `missing ROOT` (the helper is not there) or `python ROOT` (no Python).
+    """
     for word in (mode, *words):
         if not _WORD.match(word):
             raise ValueError(f"not a plain word: {word!r}")
@@ -33,9 +36,10 @@ def command(mode: str, *words: str) -> str:
 
 
 def receive_bundle() -> str:
-    """Unpacks a gzipped tar from stdin into its final folder, atomically; then prints `ready ROOT`.
+    """Returns the line that unpacks a gzipped tar on stdin into the helper's folder and prints `ready ROOT`.
 
-    A partial folder is removed when the transfer is interrupted, or by the next one if the machine died.
+    The folder appears only once it is complete. A partial folder is removed when the transfer is interrupted,
+    or by the next transfer if the machine died.
     """
     name = helper_host.digest()
     return (
@@ -48,7 +52,7 @@ def receive_bundle() -> str:
 
 
 def bundle_archive() -> bytes:
-    """The bundle as a gzipped tar."""
+    """Returns the files of the helper as a gzipped tar."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
         for name, content in helper_host.files().items():

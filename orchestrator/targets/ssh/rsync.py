@@ -1,4 +1,4 @@
-"""Bulk transfers: rsync over OpenSSH, with the same keys and the same known_hosts; resumable."""
+"""Transfers files with rsync over OpenSSH, with the same keys and known_hosts; resumes partial files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")
 
 
 class Rsync:
-    """rsync to and from one host; the connections of one command share a master."""
+    """Runs rsync to and from one host; the transfers of one command share a master connection."""
 
     def __init__(self, ctx: Context, resolved: Resolved) -> None:
         self._ctx = ctx
@@ -38,17 +38,23 @@ class Rsync:
     def upload(
         self, options: list[str], names: list[str] | None, source: Path, to: str, moved: Callable[[int], None]
     ) -> None:
-        """`source/` into the host's folder `to`; `names`: only these files (any bytes but NUL)."""
+        """Sends the content of `source` to the host's folder `to`; if `names` is not None, these files only.
+
+        `moved` is called with the bytes sent since its last call.
+        """
         self._transfer([*options], names, f"{source}/", f"{self._destination}:{to}/", moved)
 
     def download(self, names: list[str], folder: str, to: Path, moved: Callable[[int], None]) -> None:
-        """Files of the host's `folder`, by name, into `to`; a partial file is continued."""
+        """Receives the files `names` of the host's `folder` into `to`; a partial file is continued.
+
+        `moved` is called with the bytes received since its last call.
+        """
         options = ["--partial", "--append-verify", "--no-relative"]
         self._transfer(options, names, f"{self._destination}:{folder}/", f"{to}/", moved)
 
     @property
     def _destination(self) -> str:
-        """For rsync, which separates host and path by a colon, an IPv6 address needs brackets."""
+        """The host for rsync; an IPv6 address is in brackets, since a colon separates host and path."""
         last = self._resolved.typed.words()[-1]
         user, at, host = last.rpartition("@")
         return f"{user}{at}[{host}]" if ":" in host else last
@@ -103,7 +109,7 @@ class Rsync:
 
 
 class _Progress:
-    """Passes on how many bytes were moved since the last of rsync's totals, which `\\r` separates."""
+    """Calls `moved` with the bytes moved since rsync's previous total; totals are separated by `\\r`."""
 
     def __init__(self, moved: Callable[[int], None]) -> None:
         self._moved = moved
@@ -118,20 +124,20 @@ class _Progress:
 
 
 def _reason(text: str) -> str:
-    """The last reason; rsync's last line only says where in its source it failed."""
+    """Returns the last line that states a reason; rsync's very last line only names a place in its source."""
     lines = [line for line in text.splitlines() if line.strip()]
     reasons = [line for line in lines if not line.startswith("rsync error: ")]
     return (reasons or lines or ["it gave no reason"])[-1]
 
 
 def require(ctx: Context) -> None:
-    """GpujobError if this machine has no rsync, or one that is too old, as on macOS."""
+    """Raises GpujobError if this machine has no rsync, or one that is too old (as on macOS)."""
     if error := _problem(ctx):
         raise error
 
 
 def row(ctx: Context) -> tuple[str, str, str, str]:
-    """A row of `doctor`."""
+    """Returns the row of `doctor` about rsync: name, status, message, how to fix it."""
     if error := _problem(ctx):
         return (NAME, "missing", error.why or "not installed", error.next_step)
     return (NAME, "ok", _version(_path(ctx) or ""), "")
@@ -151,7 +157,7 @@ def _problem(ctx: Context) -> GpujobError | None:
 
 
 def is_usable(version: str) -> bool:
-    """`version`: what rsync prints. Pure."""
+    """Returns whether `version`, the output of `rsync --version`, is of a version that is new enough."""
     match = _VERSION.match(version)
     return match is not None and (int(match[1]), int(match[2])) >= OLDEST
 
@@ -162,7 +168,7 @@ def _path(ctx: Context) -> str | None:
 
 @cache
 def _version(path: str) -> str:
-    """The first line of --version (two lines of openrsync), read once per command."""
+    """Returns the first line of `rsync --version` (two lines for openrsync), read once per command."""
     try:
         done = process.capture([path, "--version"])
     except OSError as error:

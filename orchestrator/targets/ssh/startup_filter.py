@@ -1,6 +1,6 @@
-"""`python startup_filter.py ssh …`: runs ssh for rsync and drops what start-up files print before the mark.
+"""`python startup_filter.py ssh …`: runs ssh for rsync; drops what start-up files print before the mark.
 
-This file is run by itself, with the standard library alone.
+It is run as a script, so it imports the standard library only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BLOCK = 1 << 18
 
 
 def main(words: list[str]) -> int:
-    """ssh's exit code; its stdout from the mark on is printed, stdin and stderr are shared."""
+    """Runs ssh and prints its stdout after the mark, with stdin and stderr shared; returns its exit code."""
     with subprocess.Popen(words, stdout=subprocess.PIPE) as ssh:
         assert ssh.stdout
         source, out = ssh.stdout.fileno(), sys.stdout.fileno()
@@ -31,7 +31,7 @@ def main(words: list[str]) -> int:
 
 
 def _read_to_mark(source: int) -> bytes:
-    """The bytes that were read along with the mark; none if it does not come."""
+    """Reads up to the mark; returns the bytes that were read after it, empty if the mark is missing."""
     content = b""
     while MARK not in content and len(content) < LIMIT:
         block = os.read(source, _BLOCK)
