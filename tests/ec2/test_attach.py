@@ -78,7 +78,7 @@ def test_a_stopped_instance_of_the_same_name_is_started_again(ec2: FakeEC2, clie
     assert ec2.states() == {instance: "running"}
 
 
-def test_an_instance_that_credentials_cannot_see_has_not_ended(ec2: FakeEC2, client: Client) -> None:
+def test_an_instance_hidden_from_these_credentials_has_not_ended(ec2: FakeEC2, client: Client) -> None:
     up = client.run("hosts", "up", "--type", "g5.xlarge", "--max-hours", "1", "--yes")
     assert up.code == 0, up.err
     (instance,) = ec2.machines()

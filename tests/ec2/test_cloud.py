@@ -40,7 +40,7 @@ def asked(client: Client, operation: str, **words: Any) -> tuple[Any, list[float
 
 @pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
-def test_a_busy_ec2_is_asked_again_with_the_same_token_and_makes_one_instance(
+def test_a_throttled_launch_retries_its_token_and_makes_one_instance(
     ec2: FakeEC2, client: Client, code: str
 ) -> None:
     ec2.inject("RunInstances", code, times=2)
@@ -52,9 +52,7 @@ def test_a_busy_ec2_is_asked_again_with_the_same_token_and_makes_one_instance(
 
 
 @pytest.mark.usefixtures("shared")
-def test_an_answer_lost_on_the_line_is_asked_for_again_with_the_same_token(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_a_request_whose_answer_was_lost_is_retried_with_its_token(ec2: FakeEC2, client: Client) -> None:
     ec2.inject("RunInstances", after=True)
     answer, slept = asked(client, "run_instances", **REQUEST)
     assert [one["InstanceId"] for one in answer["Instances"]] == list(ec2.states())
@@ -66,7 +64,7 @@ def test_an_answer_lost_on_the_line_is_asked_for_again_with_the_same_token(
     ("body", "code", "said"),
     [("upstream connect error", "Unavailable", "ResponseParserError"), ("<html>502</html>", "502", "502")],
 )
-def test_an_answer_that_is_no_xml_is_taken_for_a_busy_ec2(
+def test_an_answer_that_is_not_xml_is_treated_as_throttling(
     ec2: FakeEC2, client: Client, body: str, code: str, said: str
 ) -> None:
     ec2.inject("DescribeInstances", body=body, times=8)
@@ -78,7 +76,7 @@ def test_an_answer_that_is_no_xml_is_taken_for_a_busy_ec2(
 
 
 @pytest.mark.usefixtures("shared")
-def test_a_change_that_ec2_was_too_busy_for_is_asked_for_again(ec2: FakeEC2, client: Client) -> None:
+def test_a_throttled_change_is_retried(ec2: FakeEC2, client: Client) -> None:
     answer, _ = asked(client, "run_instances", **REQUEST)
     ec2.inject("TerminateInstances", "RequestLimitExceeded")
     answer, slept = asked(client, "terminate_instances", InstanceIds=[answer["Instances"][0]["InstanceId"]])
@@ -89,7 +87,7 @@ def test_a_change_that_ec2_was_too_busy_for_is_asked_for_again(ec2: FakeEC2, cli
 @pytest.mark.parametrize(
     "code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InvalidParameterValue"]
 )
-def test_what_a_pause_would_not_mend_is_an_error_at_once(ec2: FakeEC2, client: Client, code: str) -> None:
+def test_an_error_that_waiting_cannot_fix_is_raised_at_once(ec2: FakeEC2, client: Client, code: str) -> None:
     ec2.inject("RunInstances", code)
     error, slept = asked(client, "run_instances", **REQUEST)
     assert (error.code, slept, len(ec2.calls("RunInstances"))) == (code, [], 1)
@@ -106,7 +104,7 @@ def test_without_credentials_nothing_is_sent(
     assert ec2.calls() == []
 
 
-def test_a_profile_that_is_not_there_is_told_as_missing_credentials(
+def test_an_unknown_profile_is_reported_as_missing_credentials(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nowhere")
@@ -115,7 +113,9 @@ def test_a_profile_that_is_not_there_is_told_as_missing_credentials(
     assert "nowhere" in error.why
 
 
-def test_without_a_network_the_error_comes_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_error_is_raised_at_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     error, slept = asked(client, "run_instances", **REQUEST)
     assert (error.code, error.exit_code, slept) == ("NoConnection", Exit.UNREACHABLE, [])

@@ -40,7 +40,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_a_training_on_ec2_from_an_empty_account_to_an_empty_account(
+def test_a_training_on_ec2_starts_and_ends_with_an_empty_account(
     ec2: FakeEC2, client: Client, typed: list[str]
 ) -> None:
     ec2.set(kind="booted")
@@ -172,7 +172,7 @@ def _job(client: Client) -> bool:
     return True
 
 
-def test_a_machine_that_shows_another_key_at_the_first_connection_is_refused(
+def test_a_wrong_host_key_at_the_first_connection_is_refused(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with a machine in the middle: the instance is up, and its key is not the one sent to it."""

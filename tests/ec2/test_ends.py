@@ -111,7 +111,7 @@ def test_an_instance_shuts_down_at_its_extended_deadline(ec2: FakeEC2, client: C
     assert ec2.leftovers() == []
 
 
-def test_stop_terminate_fetches_everything_before_it_asks_and_ends(ec2: FakeEC2, client: Client) -> None:
+def test_stop_terminate_fetches_everything_before_it_confirms_and_ends(ec2: FakeEC2, client: Client) -> None:
     run = deploy(client, "--max-hours", "1", body=COUNTS.format(more=3000))
     (instance,) = ec2.machines()
     client.until("running")

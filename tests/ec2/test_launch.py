@@ -99,9 +99,7 @@ def _tagged_from_the_first_call(ec2: FakeEC2, instance: str, attempt: str) -> No
     assert "KeyName" not in found
 
 
-def test_a_root_disk_asked_smaller_than_the_image_is_made_as_large_as_that(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_a_root_disk_is_at_least_as_large_as_the_image(ec2: FakeEC2, client: Client) -> None:
     ec2.set(machines=False)
     left(client, "--disk-gb", "8")
     assert [volume["Size"] for volume in aws().describe_volumes()["Volumes"]] == [35]
@@ -127,7 +125,7 @@ def test_a_quota_is_recognised_by_its_code_and_not_tried_twice(
     assert user.store(client).attempts() == []
 
 
-def test_without_capacity_anywhere_every_place_is_tried_and_named(ec2: FakeEC2, client: Client) -> None:
+def test_without_capacity_every_zone_is_tried_and_named(ec2: FakeEC2, client: Client) -> None:
     ec2.inject("RunInstances", "InsufficientInstanceCapacity", times=99)
     result = up(client, "--region", "us-east-1", "--region", "us-west-2")
     assert (result.code, "no capacity for g5.xlarge" in result.err) == (1, True)
@@ -151,7 +149,7 @@ def test_a_missing_permission_is_exit_4_and_names_the_policy(
     assert "4FS0QpJd8v" not in result.err
 
 
-def test_a_token_used_for_another_request_is_no_reason_to_send_a_third(ec2: FakeEC2, client: Client) -> None:
+def test_a_token_used_for_another_request_causes_no_third_request(ec2: FakeEC2, client: Client) -> None:
     ec2.inject("RunInstances", "IdempotentParameterMismatch")
     result = up(client)
     assert (result.code, "gpujob hosts orphans" in result.err, len(places(ec2))) == (1, True, 1)
@@ -177,7 +175,7 @@ def test_an_instance_that_ec2_does_not_show_yet_is_waited_for(ec2: FakeEC2, clie
     assert list(ec2.states().values()) == ["running"]
 
 
-def test_an_instance_that_ec2_ends_for_lack_of_capacity_goes_elsewhere(
+def test_an_instance_that_ends_for_lack_of_capacity_is_launched_elsewhere(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, first = Cloud._once, []
@@ -202,7 +200,7 @@ def test_an_instance_that_ec2_ends_for_lack_of_capacity_goes_elsewhere(
     assert user.store(client).attempts() == []
 
 
-def test_the_one_address_that_is_let_in_follows_the_caller(ec2: FakeEC2, client: Client) -> None:
+def test_the_only_allowed_address_is_the_current_one_of_the_caller(ec2: FakeEC2, client: Client) -> None:
     assert up(client).code == 0
     ec2.set(caller="203.0.113.9")
     label = f"ec2://{user.only(client).id}"
@@ -251,7 +249,7 @@ def test_another_users_instance_of_the_name_is_shown_before_a_launch(
     assert len(ec2.states()) == 1
 
 
-def test_a_launch_that_was_cut_goes_on_from_another_address(ec2: FakeEC2, client: Client) -> None:
+def test_an_interrupted_launch_continues_from_another_address(ec2: FakeEC2, client: Client) -> None:
     left(client)
     ec2.set(caller="203.0.113.9")
     result = up(client)
@@ -260,7 +258,7 @@ def test_a_launch_that_was_cut_goes_on_from_another_address(ec2: FakeEC2, client
     assert len(ec2.states()) == 1
 
 
-def test_a_range_that_was_typed_stays_whatever_this_machines_address_is(ec2: FakeEC2, client: Client) -> None:
+def test_a_range_given_as_flag_is_kept_when_the_client_address_changes(ec2: FakeEC2, client: Client) -> None:
     assert up(client, "--ssh-cidr", "198.51.100.0/24").code == 0
     ec2.set(caller="203.0.113.9")
     result = user.run(client, "status", "--on", f"ec2://{user.only(client).id}")
@@ -269,7 +267,7 @@ def test_a_range_that_was_typed_stays_whatever_this_machines_address_is(ec2: Fak
 
 
 @pytest.mark.parametrize("cidr", ["0.0.0.0/0", "::/0", "0.0.0.0/1", "198.51.100.7/24", "here"])
-def test_the_world_and_nonsense_are_refused_before_ec2_is_asked(
+def test_a_range_open_to_all_or_invalid_is_refused_before_calling_ec2(
     ec2: FakeEC2, client: Client, cidr: str
 ) -> None:
     result = up(client, "--ssh-cidr", cidr)
@@ -277,7 +275,7 @@ def test_the_world_and_nonsense_are_refused_before_ec2_is_asked(
     assert ec2.calls() == []
 
 
-def test_the_world_is_let_in_where_the_flag_says_so(ec2: FakeEC2, client: Client) -> None:
+def test_a_range_open_to_all_is_allowed_with_the_flag(ec2: FakeEC2, client: Client) -> None:
     ec2.set(machines=False)
     left(client, "--ssh-cidr", "0.0.0.0/0", "--open-to-the-world")
     assert rules() == ["0.0.0.0/0:22"]

@@ -215,7 +215,7 @@ def test_a_launch_killed_at_any_point_is_resumed_to_one_instance(
     killed_everywhere(ec2, client, killer, chosen(trials, points, few), faults, words)
 
 
-def test_an_attempt_that_made_nothing_is_forgotten_and_one_just_sent_is_not(
+def test_an_attempt_without_an_instance_is_removed_unless_it_is_recent(
     ec2: FakeEC2, client: Client, killer: Killer
 ) -> None:
     clock = user.Clock()
@@ -229,7 +229,7 @@ def test_an_attempt_that_made_nothing_is_forgotten_and_one_just_sent_is_not(
     assert user.store(client).attempts() == []
 
 
-def test_a_request_sent_late_in_an_attempt_is_not_given_up_for_the_attempts_age(
+def test_a_recent_request_of_an_old_attempt_is_not_abandoned(
     ec2: FakeEC2, client: Client, killer: Killer
 ) -> None:
     ec2.set(hidden=3600.0)
@@ -262,7 +262,7 @@ def test_an_instance_found_hours_later_has_cost_those_hours(
     assert user.only(client).account
 
 
-def test_status_is_told_where_a_cut_launch_cannot_be_looked_for(
+def test_status_shows_where_an_interrupted_launch_cannot_be_searched(
     ec2: FakeEC2, client: Client, killer: Killer
 ) -> None:
     ec2.inject("RunInstances", "Unavailable", after=True, times=6)

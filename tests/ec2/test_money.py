@@ -145,7 +145,7 @@ def test_hosts_list_shows_running_costs_and_cost_those_that_ended(ec2: FakeEC2, 
     assert sum(month["usd"] for month in cost["months"].values()) == row["usd"]
 
 
-def test_down_wants_yes_and_ends_what_was_already_gone_in_peace(ec2: FakeEC2, client: Client) -> None:
+def test_down_needs_yes_and_accepts_an_already_terminated_instance(ec2: FakeEC2, client: Client) -> None:
     assert user.run(client, *UP).code == 0
     label = f"ec2://{user.only(client).id}"
     assert user.run(client, "hosts", "down", label).code == 7
@@ -157,7 +157,7 @@ def test_down_wants_yes_and_ends_what_was_already_gone_in_peace(ec2: FakeEC2, cl
     assert ec2.leftovers() == []
 
 
-def test_orphans_are_found_in_every_region_by_their_tag_and_ended_when_agreed(
+def test_orphans_in_every_region_are_listed_and_terminated_if_confirmed(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {"us-east-1", "us-west-2", "eu-west-1"} < set(Cloud(client.context()).regions())

@@ -73,7 +73,7 @@ def admit(instance: str, cidr: str = "198.51.100.7/32") -> None:
             raise
 
 
-def test_an_error_comes_for_the_zone_it_was_meant_for_and_as_often_as_asked(ec2: FakeEC2) -> None:
+def test_an_injected_error_affects_its_zone_the_given_number_of_times(ec2: FakeEC2) -> None:
     ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a", times=2)
     for _ in range(2):
         with pytest.raises(ClientError) as error:
@@ -83,7 +83,7 @@ def test_an_error_comes_for_the_zone_it_was_meant_for_and_as_often_as_asked(ec2:
     assert launch()
 
 
-def test_a_token_makes_one_instance_though_the_answer_was_lost(ec2: FakeEC2) -> None:
+def test_a_repeated_token_makes_one_instance_if_an_answer_was_lost(ec2: FakeEC2) -> None:
     ec2.inject("RunInstances", after=True)
     with pytest.raises(ConnectionClosedError):
         launch("once")
@@ -105,7 +105,7 @@ def test_a_token_is_refused_with_other_parameters_and_after_the_end(ec2: FakeEC2
     assert code_of(error) == ("IdempotentInstanceTerminated", 400)
 
 
-def test_an_answer_that_is_no_xml_is_no_client_error(ec2: FakeEC2) -> None:
+def test_an_answer_that_is_not_xml_is_no_client_error(ec2: FakeEC2) -> None:
     ec2.inject("DescribeInstances", body="upstream connect error", status=502)
     with pytest.raises(ResponseParserError) as error:
         aws().describe_instances()
@@ -134,14 +134,14 @@ def test_a_new_instance_is_unknown_for_a_while(ec2: FakeEC2) -> None:
         ),
     ],
 )
-def test_what_ec2_refuses_is_refused(ec2: FakeEC2, more: dict[str, Any], code: str) -> None:
+def test_requests_that_ec2_rejects_are_rejected(ec2: FakeEC2, more: dict[str, Any], code: str) -> None:
     with pytest.raises(ClientError) as error:
         launch(**more)
     assert code_of(error) == (code, 400)
     assert ec2.states() == {}
 
 
-def test_tags_are_on_the_network_interface_too_and_nothing_is_left_after_the_end(ec2: FakeEC2) -> None:
+def test_network_interfaces_are_tagged_and_termination_leaves_nothing(ec2: FakeEC2) -> None:
     instance = launch()
     assert sorted(name.partition("-")[0] for name in ec2.leftovers()) == ["eni", "i", "vol"]
     aws().terminate_instances(InstanceIds=[instance])
@@ -156,7 +156,7 @@ def test_prices_and_quotas_are_denied_as_to_a_user_without_rights(ec2: FakeEC2) 
         aws("pricing").describe_services()
 
 
-def test_a_protected_instance_is_not_terminated_and_user_data_changes_only_while_stopped(
+def test_termination_protection_and_user_data_changes_work_as_in_ec2(
     ec2: FakeEC2,
 ) -> None:
     instance = launch("protected", DisableApiTermination=True, UserData="#cloud-config\n{}\n")
@@ -174,7 +174,7 @@ def test_a_protected_instance_is_not_terminated_and_user_data_changes_only_while
     ec2.until(lambda: ec2.run(instance, "test", "-e", "/new")[0] == 0)
 
 
-def test_only_the_admitted_address_reaches_ssh_and_another_address_comes_after_a_stop(ec2: FakeEC2) -> None:
+def test_only_allowed_addresses_reach_ssh_and_a_stop_changes_the_address(ec2: FakeEC2) -> None:
     instance = launch()
     ec2.until(lambda: ec2.machines()[instance]["on"])
     first = described(instance)["PublicIpAddress"]
@@ -211,7 +211,7 @@ def test_a_volume_is_a_disk_that_outlives_its_instance(ec2: FakeEC2) -> None:
         aws().attach_volume(VolumeId=volume, InstanceId=elsewhere, Device="/dev/sdf")
 
 
-def test_a_spot_instance_is_told_of_its_end(ec2: FakeEC2) -> None:
+def test_a_spot_instance_gets_an_interruption_notice(ec2: FakeEC2) -> None:
     instance = launch(InstanceMarketOptions={"MarketType": "spot"})
     ec2.until(lambda: ec2.machines()[instance]["on"])
     host = f"http://{ec2.machines()[instance]['ip'].replace('127.77', '127.78')}/latest/meta-data/"

@@ -127,7 +127,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 )
 
 
-def test_an_instance_goes_off_after_its_deadline_whatever_hangs(
+def test_an_instance_shuts_down_after_its_deadline_whatever_hangs(
     booted: FakeEC2, keys: Keys, trials: Any
 ) -> None:
     """Side by side, since most of it is waiting. One instance has time, and must stay."""
@@ -156,9 +156,7 @@ def seconds_over(name: str, instance: RunningInstance) -> float:
     return (instance.ec2.went_off(instance.id) or 0) - instance.due
 
 
-def test_a_boot_at_which_the_full_disk_ends_cloud_init_has_its_switches_too(
-    booted: FakeEC2, keys: Keys
-) -> None:
+def test_a_boot_with_a_full_disk_still_installs_the_shutdown_timers(booted: FakeEC2, keys: Keys) -> None:
     booted.set(disk_mb=64)
     instance = instances.start(booted, keys).ready()
     kept = int(instance.run("cat", "/var/lib/gpujob/deadline"))
@@ -176,7 +174,7 @@ def test_a_boot_at_which_the_full_disk_ends_cloud_init_has_its_switches_too(
     booted.until(lambda: booted.states()[instance.id] == "stopped")
 
 
-def test_an_extended_deadline_outlives_a_stop_and_a_new_one_wins_over_it(ec2: FakeEC2, keys: Keys) -> None:
+def test_an_extended_deadline_survives_a_stop_and_a_newer_one_replaces_it(ec2: FakeEC2, keys: Keys) -> None:
     instance = instances.start(ec2, keys, lives=1000).ready()
     first = int(instance.run("cat", "/run/gpujob/deadline"))
     instance.run("sh", "-c", f"echo {first + 5000} >/var/lib/gpujob/deadline")
@@ -244,7 +242,7 @@ def test_a_spot_notice_leaves_a_checkpoint_on_the_data_volume(ec2: FakeEC2, keys
     assert again.has(f"/home/ubuntu/.gpujob/runs/{RUN}/checkpoints/7")
 
 
-def test_a_disk_that_holds_something_else_is_left_alone(ec2: FakeEC2, keys: Keys) -> None:
+def test_a_disk_with_other_content_is_not_formatted(ec2: FakeEC2, keys: Keys) -> None:
     instance = instances.start(ec2, keys, {"BlockDeviceMappings": disks()}).ready()
     disk = instance.run("sh", "-c", "ls /dev/disk/by-id/*").strip()
     instance.run("sh", "-c", f"mkfs.ext4 -q -L other {disk}")

@@ -12,7 +12,7 @@ from tests.host import add_a_target
 from tests.support import REPOSITORY, Client
 
 
-def test_a_run_goes_to_the_new_target_and_its_output_is_fetched(
+def test_a_run_on_the_new_target_is_deployed_and_its_output_fetched(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_a_target.install(monkeypatch)
@@ -35,7 +35,7 @@ def test_a_run_goes_to_the_new_target_and_its_output_is_fetched(
     assert result.startswith(f"hello{client.root}/data/words/")
 
 
-def test_the_page_adds_one_module_of_at_most_110_lines_and_passes_the_type_check(tmp_path: Path) -> None:
+def test_the_page_adds_one_short_module_that_passes_the_type_check(tmp_path: Path) -> None:
     text = add_a_target.module_source()
     assert len(text.splitlines()) <= 110
     module = tmp_path / "folder.py"

@@ -22,7 +22,7 @@ def log(client: Client, run_id: str) -> list[str]:
     return (client.folder(run_id) / "log").read_text().splitlines()
 
 
-def test_a_resume_after_clean_has_its_code_and_its_secrets_again(client: Client) -> None:
+def test_a_resume_after_clean_sends_the_code_and_the_secrets_again(client: Client) -> None:
     client.write("note.txt", "old")
     client.env["TOKEN"] = "hunter2"
     client.job(PRINTS, pass_env=["TOKEN"])
@@ -35,7 +35,7 @@ def test_a_resume_after_clean_has_its_code_and_its_secrets_again(client: Client)
     assert log(client, run_id) == ["hunter2 old"] * 2
 
 
-def test_a_resume_whose_code_is_gone_is_refused_and_leaves_the_run_as_it_was(client: Client) -> None:
+def test_a_resume_without_the_code_is_refused_and_leaves_the_run_unchanged(client: Client) -> None:
     client.write("note.txt", "old")
     client.job(PRINTS)
     run_id = deployed(client)
@@ -48,7 +48,7 @@ def test_a_resume_whose_code_is_gone_is_refused_and_leaves_the_run_as_it_was(cli
     assert client.state()["state"] == "failed"
 
 
-def test_a_resume_beside_a_going_run_of_the_job_is_refused(client: Client) -> None:
+def test_a_resume_is_refused_while_another_run_of_the_job_is_live(client: Client) -> None:
     client.job("raise SystemExit(1)")
     ended = deployed(client)
     client.until("failed")
@@ -58,7 +58,7 @@ def test_a_resume_beside_a_going_run_of_the_job_is_refused(client: Client) -> No
     assert (refused.code, f"already running as {going}" in refused.err) == (1, True)
 
 
-def test_a_run_that_is_going_is_shown_however_many_ran_after_it(client: Client) -> None:
+def test_a_live_run_is_shown_however_many_ran_after_it(client: Client) -> None:
     client.job(SLOW, name="long")
     client.run("deploy", "long")
     client.job("pass", name="short")
@@ -82,7 +82,7 @@ def killed_after_the_start(client: Client) -> str:
     return str(client.state()["id"])
 
 
-def test_a_cut_deploy_whose_run_has_ended_meanwhile_is_not_made_twice(client: Client) -> None:
+def test_repeating_a_cut_deploy_whose_run_has_ended_starts_no_second_run(client: Client) -> None:
     client.job("print('once')")
     run_id = killed_after_the_start(client)
     client.until("succeeded")
@@ -93,14 +93,14 @@ def test_a_cut_deploy_whose_run_has_ended_meanwhile_is_not_made_twice(client: Cl
     assert client.run("deploy", "job").out.strip() != run_id
 
 
-def test_a_cut_deploy_typed_again_with_other_settings_does_not_pass_for_it(client: Client) -> None:
+def test_repeating_a_cut_deploy_with_other_settings_is_refused(client: Client) -> None:
     client.job(SLOW)
     run_id = killed_after_the_start(client)
     other = client.run("deploy", "job", "--set", "config.lr=9")
     assert (other.code, f"already running as {run_id}" in other.err) == (1, True)
 
 
-def test_a_deploy_that_another_laptop_overtook_is_refused_as_if_it_were_planned_now(
+def test_a_deploy_overtaken_by_another_client_is_refused_like_a_new_plan(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.job(SLOW)
@@ -120,7 +120,7 @@ def test_a_deploy_that_another_laptop_overtook_is_refused_as_if_it_were_planned_
     assert list(client.state_dir.glob("intents/*.json")) == []
 
 
-def test_of_laptops_that_deploy_a_job_at_once_one_starts_it(client: Client) -> None:
+def test_of_clients_that_deploy_a_job_at_once_one_starts_it(client: Client) -> None:
     client.job(SLOW)
     laptops = [
         replace(client, env={**client.env, "XDG_STATE_HOME": str(client.home / f"{n}")}) for n in range(3)
@@ -143,7 +143,7 @@ def test_two_runs_are_never_mixed_in_one_folder(client: Client) -> None:
     assert (client.project / "out" / "run.json").read_text() == before
 
 
-def test_checkpoints_of_a_script_of_the_users_come_home_without_a_manifest(client: Client) -> None:
+def test_checkpoints_of_a_user_script_are_fetched_without_a_manifest(client: Client) -> None:
     made = "os.makedirs(os.environ['GPUJOB_CHECKPOINTS'] + '/7')"
     weights = "open(os.environ['GPUJOB_CHECKPOINTS'] + '/7/m.pt', 'w').write('w')"
     client.job(TRAPS_TERM.replace(made, f"{made}; {weights}"))
@@ -155,7 +155,7 @@ def test_checkpoints_of_a_script_of_the_users_come_home_without_a_manifest(clien
     assert (client.project / "fetched" / run_id / "checkpoints/7/m.pt").read_text() == "w"
 
 
-def test_several_fetches_at_once_end_well_or_say_that_another_is_under_way(client: Client) -> None:
+def test_concurrent_fetches_succeed_or_report_that_another_is_running(client: Client) -> None:
     client.job(
         "import os\nos.mkdir('r')\nfor n in range(50): open(f'r/{n}', 'w').write('x' * 50000 + str(n))",
         outputs=["r"],
@@ -168,7 +168,7 @@ def test_several_fetches_at_once_end_well_or_say_that_another_is_under_way(clien
     assert [process.returncode for process in processes].count(0) >= 1
 
 
-def test_a_start_that_is_dead_at_once_is_said_to_be(client: Client) -> None:
+def test_a_run_that_fails_at_once_is_reported_without_a_session(client: Client) -> None:
     client.job("raise SystemExit('no data here')")
     deployed = client.run("deploy", "job")
     client.until("failed")

@@ -63,7 +63,7 @@ def test_the_same_job_file_over_ssh(client: Client, machine: FakeHost) -> None:
         (("prepare", "blendshapes", "--images", "nowhere"), "there is no nowhere"),
     ],
 )
-def test_a_wrong_word_to_prepare_is_exit_2_and_says_what_there_is(
+def test_an_unknown_source_of_prepare_exits_2_and_lists_the_known_ones(
     client: Client, words: tuple[str, ...], said: str
 ) -> None:
     result = client.run(*words)

@@ -27,9 +27,7 @@ def switches(client: Client) -> Path:
     return folder
 
 
-def test_a_spot_notice_ends_a_run_with_its_checkpoint_and_it_can_be_resumed(
-    client: Client, switches: Path
-) -> None:
+def test_a_spot_notice_saves_a_checkpoint_and_the_run_can_be_resumed(client: Client, switches: Path) -> None:
     service = Metadata("127.0.0.1", dict, port=0)
     try:
         client.env["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = service.url
@@ -48,7 +46,7 @@ def test_a_spot_notice_ends_a_run_with_its_checkpoint_and_it_can_be_resumed(
         service.close()
 
 
-def test_a_run_renews_the_lease_and_ends_before_the_deadline_of_its_box(
+def test_a_run_renews_the_lease_and_ends_before_its_instances_deadline(
     client: Client, switches: Path
 ) -> None:
     client.job(TRAPS_TERM, limits={"idle_minutes": 5})

@@ -59,7 +59,7 @@ def spec(**changes: object) -> dict[str, object]:
     }
 
 
-def test_facts_come_in_one_answer(host: Host) -> None:
+def test_all_facts_are_returned_by_one_request(host: Host) -> None:
     facts = host.ask("host_facts", trees=["none"], pythons=host.pythons())
     assert facts["tmux"].startswith("tmux ")
     assert facts["pythons"][0]["version"].startswith("3.")
@@ -75,7 +75,7 @@ def test_a_refusal_has_a_stable_kind(host: Host) -> None:
         host.ask("stop", run=RUN, by="me")
 
 
-def test_a_tree_arrives_whole_read_only_and_once(host: Host, client: Client) -> None:
+def test_a_code_tree_is_sent_once_and_is_complete_and_read_only(host: Host, client: Client) -> None:
     client.write("a b/é\n.py", "print(1)")
     client.write("run.sh", "#!/bin/sh\n").chmod(0o755)
     (client.project / "link").symlink_to("run.sh")
@@ -90,7 +90,7 @@ def test_a_tree_arrives_whole_read_only_and_once(host: Host, client: Client) -> 
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_data_arrives_complete_and_once(host: Host, client: Client, kind: str) -> None:
+def test_data_is_sent_completely_and_once(host: Host, client: Client, kind: str) -> None:
     """Of a local host it is used in place, so that nothing is copied."""
     source = client.write("sets/crema/a b/é.npz", "one").parent.parent
     client.write("sets/crema/two.npz", "two" * 1000)
@@ -116,7 +116,7 @@ def test_data_arrives_complete_and_once(host: Host, client: Client, kind: str) -
     assert sum(moved) > 0
 
 
-def test_data_that_changed_on_its_way_is_refused(host: Host, client: Client) -> None:
+def test_data_that_changes_during_the_upload_is_refused(host: Host, client: Client) -> None:
     if host.is_local:
         pytest.skip("data of this machine is used in place")
     source = client.write("sets/crema/one.npz", "one").parent
@@ -126,7 +126,7 @@ def test_data_that_changed_on_its_way_is_refused(host: Host, client: Client) -> 
     assert not helper.facts(host, [], uploads={"crema": "0" * 32}).uploads["crema"].present
 
 
-def test_a_command_is_run_as_words_and_its_lines_come_one_by_one(host: Host) -> None:
+def test_a_command_runs_without_a_shell_and_its_lines_are_streamed(host: Host) -> None:
     lines: list[str] = []
     words = ["sh", "-c", 'printf "%s\\n" "$0" "$1" "$X"; cat; echo bad >&2; exit 7', "a b", "$(id)"]
     done = host.run(words, b"from stdin\n", {"X": "é"}, lines.append)
@@ -134,14 +134,14 @@ def test_a_command_is_run_as_words_and_its_lines_come_one_by_one(host: Host) -> 
     assert (done.code, done.err) == (7, "bad\n")
 
 
-def test_a_command_is_run_where_it_is_asked_to(host: Host) -> None:
+def test_a_command_runs_in_the_given_folder(host: Host) -> None:
     lines: list[str] = []
     assert host.run(["pwd"], b"", {}, lines.append, cwd="/usr").code == 0
     assert lines == ["/usr"]
 
 
 @pytest.mark.parametrize(("trainer", "below"), [(None, "/work"), ("facenet-lstm", "")])
-def test_a_command_runs_in_the_code_and_a_trainer_of_ours_beside_it(
+def test_a_command_runs_in_the_code_folder_and_a_trainer_next_to_it(
     host: Host, trainer: str | None, below: str
 ) -> None:
     started = host.ask("start", spec=spec(argv=["pwd"], trainer=trainer), secrets={})
@@ -149,7 +149,7 @@ def test_a_command_runs_in_the_code_and_a_trainer_of_ours_beside_it(
     assert shown == started["run"]["folder"] + below + "\n"
 
 
-def test_a_run_is_started_seen_followed_and_stopped(host: Host) -> None:
+def test_a_run_is_started_listed_followed_and_stopped(host: Host) -> None:
     started = host.ask("start", spec=spec(), secrets={})
     assert started["started"]
     assert started["run"]["session"] == f"gpujob-{RUN}"
@@ -164,7 +164,7 @@ def test_a_run_is_started_seen_followed_and_stopped(host: Host) -> None:
     assert host.ask("stop", run=RUN, by="me")["was_running"] is False
 
 
-def test_a_start_beside_a_going_run_of_the_job_is_refused_and_leaves_nothing(host: Host) -> None:
+def test_a_second_start_of_a_live_job_is_refused_and_leaves_no_files(host: Host) -> None:
     host.ask("start", spec=spec(), secrets={})
     other = spec(id="job-20261121T101113-3c4d", mark=f"f00d{os.getpid():028x}")
     with pytest.raises(Refused, match="already running") as caught:
@@ -176,7 +176,7 @@ def test_a_start_beside_a_going_run_of_the_job_is_refused_and_leaves_nothing(hos
     host.ask("stop", run=other["id"], by="me", now=True)
 
 
-def test_what_is_staged_is_received_and_continued(host: Host, tmp_path: Path) -> None:
+def test_staged_files_are_received_and_a_partial_transfer_continues(host: Host, tmp_path: Path) -> None:
     host.ask("start", spec=spec(argv=["sh", "-c", "printf 0123456789"]), secrets={})
     list(host.follow(RUN, "log", 0))
     staged = host.ask("stage", run=RUN, which="best")
@@ -189,7 +189,7 @@ def test_what_is_staged_is_received_and_continued(host: Host, tmp_path: Path) ->
     assert log["bytes"] == 10
 
 
-def test_attaching_names_the_session_and_an_ended_run_has_none(host: Host) -> None:
+def test_attaching_returns_the_session_and_an_ended_run_has_none(host: Host) -> None:
     host.ask("start", spec=spec(), secrets={})
     words, _ = host.attach(RUN)
     assert f"attach-session -r -t =gpujob-{RUN}" in " ".join(words)
@@ -213,7 +213,7 @@ def typed_into(words: list[str], env: dict[str, str], line: bytes) -> bytes:
     return shown
 
 
-def test_a_shell_stands_in_the_folder_of_the_run_or_at_home(host: Host) -> None:
+def test_a_shell_opens_in_the_folder_of_the_run_or_in_the_home(host: Host) -> None:
     host.ask("start", spec=spec(), secrets={})
     folder = Path(host.tree_folder("x")).parent.parent / "runs" / RUN
     words, env = host.shell(RUN)

@@ -9,7 +9,7 @@ from tests.support import Client, tiny_wheel
 BODY = "import sys, tiny\nprint(tiny.VERSION, sys.prefix)\n"
 
 
-def test_requirements_of_a_job_are_there_when_it_runs_and_are_installed_once(client: Client) -> None:
+def test_requirements_of_a_job_are_installed_once_before_it_runs(client: Client) -> None:
     wheels = tiny_wheel(client.home / "wheels", "tiny", "1.0")
     client.write("needs.txt", f"--no-index\n--find-links {wheels}\ntiny\n")
     client.write("train.py", BODY)
@@ -30,7 +30,7 @@ def test_requirements_of_a_job_are_there_when_it_runs_and_are_installed_once(cli
     assert "tiny" in run["python"]["requirements"]
 
 
-def test_requirements_that_cannot_be_had_start_nothing_and_say_what_pip_said(client: Client) -> None:
+def test_requirements_that_pip_cannot_install_prevent_the_run(client: Client) -> None:
     client.write("needs.txt", "--no-index\nno-such-package-here\n")
     client.job("print(1)", env={"requirements": "needs.txt"})
     refused = client.run("deploy", "job")

@@ -62,7 +62,7 @@ def test_from_sample_data_to_a_prediction(client: Client, sample: Path) -> None:
     assert (damaged.code, "model.safetensors does not match its sha256" in damaged.err) == (1, True)
 
 
-def test_files_of_the_users_stand_in_for_no_module_and_paths_begin_where_they_are_typed(
+def test_user_files_shadow_no_module_and_paths_are_relative_to_the_client(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.shadow()

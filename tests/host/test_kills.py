@@ -61,7 +61,7 @@ def sample(trials: Callable[[int, int], int], total: int, few: int) -> list[int]
     return sorted(random.Random(7).sample(every, min(trials(few, total), total)))
 
 
-def test_a_deploy_killed_at_any_point_is_told_truly_and_carried_on_making_nothing_twice(
+def test_a_deploy_killed_at_any_point_is_completed_without_duplicates(
     client: Client, trials: Callable[[int, int], int]
 ) -> None:
     client.job(STEADY.format(seconds=0.2), name="first")
@@ -88,7 +88,7 @@ def seen(client: Client, job: str) -> list[dict[str, object]]:
     return [run for run in runs if str(run["id"]).startswith(job + "-")]
 
 
-def test_a_fetch_killed_at_any_point_leaves_no_truncated_file_and_the_same_command_ends_well(
+def test_a_fetch_killed_at_any_point_leaves_no_truncated_file(
     client: Client, trials: Callable[[int, int], int]
 ) -> None:
     client.job(STEADY.format(seconds=0), outputs=["result.txt"])
@@ -145,7 +145,7 @@ def test_a_killed_trainer_has_failed_by_its_signal_and_resume_carries_on(client:
     resumed(client, str(run["id"]))
 
 
-def test_a_killed_supervisor_leaves_an_orphan_that_can_be_followed_stopped_and_resumed(
+def test_an_orphaned_run_can_be_followed_stopped_and_resumed(
     client: Client,
 ) -> None:
     run = going(client)
@@ -160,7 +160,7 @@ def test_a_killed_supervisor_leaves_an_orphan_that_can_be_followed_stopped_and_r
     resumed(client, str(run["id"]))
 
 
-def test_the_tmux_server_killed_leaves_the_run_going_without_a_session(client: Client) -> None:
+def test_a_run_survives_its_killed_tmux_server_without_a_session(client: Client) -> None:
     run = going(client)
     subprocess.run(["tmux", "-S", str(client.root / "tmux.sock"), "kill-server"], check=True)
     seen = client.until(lambda seen: seen["session"] is None)
@@ -171,7 +171,7 @@ def test_the_tmux_server_killed_leaves_the_run_going_without_a_session(client: C
     resumed(client, str(run["id"]))
 
 
-def test_all_of_a_run_killed_at_once_is_lost_and_resumable(client: Client) -> None:
+def test_a_run_whose_processes_are_all_killed_is_lost_and_resumable(client: Client) -> None:
     run = going(client)
     for pid in (run["supervisor_pid"], *run["pids"]):  # type: ignore[misc]
         os.kill(int(str(pid)), signal.SIGKILL)
@@ -181,7 +181,7 @@ def test_all_of_a_run_killed_at_once_is_lost_and_resumable(client: Client) -> No
     resumed(client, str(run["id"]))
 
 
-def test_a_run_of_a_machine_that_was_rebooted_is_lost(client: Client) -> None:
+def test_a_run_on_a_rebooted_machine_is_lost(client: Client) -> None:
     run = going(client)
     client.run("stop", "--now")
     path = client.folder(str(run["id"])) / "state.json"
@@ -204,7 +204,7 @@ def resumed(client: Client, run_id: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["deploy", "fetch", "stop"])
-def test_two_clients_at_once_do_no_harm(client: Client, word: str) -> None:
+def test_two_concurrent_clients_do_not_interfere(client: Client, word: str) -> None:
     client.job(STEADY.format(seconds=0.5))
     if word != "deploy":
         client.run("deploy", "job")

@@ -18,7 +18,7 @@ from tests.rigs.patience import PATIENCE, wait_until
 from tests.support import Client
 
 
-def test_a_script_of_the_users_is_deployed_followed_and_its_outputs_fetched(client: Client) -> None:
+def test_a_user_script_is_deployed_and_followed_and_its_outputs_fetched(client: Client) -> None:
     body = (
         "import json, os\n"
         "print(json.loads(os.environ['GPUJOB_CONFIG'])['lr'], os.environ['GPUJOB_DATA_MY_SET'])\n"
@@ -47,7 +47,7 @@ def test_quiet_prints_the_run_id_alone_and_verbose_the_time_of_each_step(client:
     assert re.search(r"^  start in tmux: [0-9.]+ s$", verbose.err, re.MULTILINE)
 
 
-def test_status_tells_state_pids_session_disk_gpus_and_last_lines(client: Client) -> None:
+def test_status_shows_state_pids_session_disk_gpus_and_last_lines(client: Client) -> None:
     client.job("import time\nfor n in range(9): print('line', n, flush=True)\ntime.sleep(60)")
     run_id = deployed(client)
     begun(client, run_id)
@@ -61,7 +61,7 @@ def test_status_tells_state_pids_session_disk_gpus_and_last_lines(client: Client
     assert shown["schema_version"] == 1
 
 
-def test_nothing_running_says_so_and_what_ran_last(client: Client) -> None:
+def test_without_a_live_run_the_last_one_is_shown(client: Client) -> None:
     assert "none was ever deployed" in client.run("status").out
     client.job("print('hello')")
     run_id = deployed(client)
@@ -71,7 +71,7 @@ def test_nothing_running_says_so_and_what_ran_last(client: Client) -> None:
     assert run_id in shown
 
 
-def test_a_second_deploy_of_a_going_job_is_refused_unless_named(client: Client) -> None:
+def test_a_second_deploy_of_a_live_job_is_refused_unless_named(client: Client) -> None:
     client.job(SLOW)
     run_id = deployed(client)
     again = client.run("deploy", "job")
@@ -81,7 +81,7 @@ def test_a_second_deploy_of_a_going_job_is_refused_unless_named(client: Client) 
     assert other.startswith("beside-")
 
 
-def test_the_exit_code_of_the_script_is_kept_and_follow_ends_with_6(client: Client) -> None:
+def test_the_exit_code_of_the_script_is_recorded_and_follow_exits_6(client: Client) -> None:
     client.job("import sys\nprint('bad news')\nsys.exit(3)")
     result = client.run("deploy", "job", "--follow")
     assert result.code == 6
@@ -90,21 +90,21 @@ def test_the_exit_code_of_the_script_is_kept_and_follow_ends_with_6(client: Clie
     assert client.state()["exit_code"] == 3
 
 
-def test_a_signal_is_kept_apart_from_an_exit_code(client: Client) -> None:
+def test_a_signal_is_distinguished_from_an_exit_code(client: Client) -> None:
     client.job("import os\nos.kill(os.getpid(), 11)")
     client.run("deploy", "job", "--follow")
     seen = client.state()
     assert (seen["state"], seen["signal"], seen["code"]) == ("failed", 11, None)
 
 
-def test_a_command_that_does_not_exist_failed_and_says_so(client: Client) -> None:
+def test_an_unknown_command_fails_with_its_error(client: Client) -> None:
     client.write("job.yaml", "name: job\ncommand: [./no-such-thing]\n")
     result = client.run("deploy", "job", "--follow")
     assert result.code == 6
     assert "could not be run" in result.err
 
 
-def test_a_crash_is_restarted_within_the_budget_and_the_attempts_are_told(client: Client) -> None:
+def test_a_crash_is_restarted_within_the_budget_and_attempts_are_shown(client: Client) -> None:
     body = (
         "import os, sys\n"
         "print('attempt', os.environ['GPUJOB_ATTEMPT'])\n"
@@ -117,7 +117,7 @@ def test_a_crash_is_restarted_within_the_budget_and_the_attempts_are_told(client
     assert (client.folder(seen["id"]) / "log").read_text() == "attempt 1\nattempt 2\nattempt 3\n"
 
 
-def test_the_code_that_a_launcher_hid_is_read_from_the_last_event(client: Client) -> None:
+def test_an_exit_code_hidden_by_a_launcher_is_read_from_the_last_event(client: Client) -> None:
     """torchrun ends with 1 whatever its workers ended with."""
     line = json.dumps({"event": "end", "status": "failed", "code": 66})
     client.job(
@@ -136,7 +136,7 @@ def test_bad_data_a_failed_check_and_divergence_are_never_restarted(client: Clie
     assert client.until("failed")["attempt"] == 1
 
 
-def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(client: Client) -> None:
+def test_the_environment_does_not_leak_and_passed_secrets_are_not_stored(client: Client) -> None:
     client.env.update(TOKEN="hunter2", AWS_SECRET_ACCESS_KEY="canary")
     client.job(
         "import os\nprint(os.environ['TOKEN'][::-1], os.environ.get('AWS_SECRET_ACCESS_KEY'))",
@@ -153,7 +153,7 @@ def test_the_users_environment_does_not_leak_and_passed_secrets_are_not_kept(cli
     assert (missing.code, "TOKEN is not set" in missing.err) == (2, True)
 
 
-def test_what_the_session_shows_is_the_log_and_no_key_reaches_the_run(client: Client) -> None:
+def test_the_session_shows_the_log_and_passes_no_key_to_the_run(client: Client) -> None:
     client.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
     run_id = deployed(client)
     session = libtmux.Server(socket_path=str(client.root / "tmux.sock")).sessions[0]
@@ -168,7 +168,7 @@ def test_what_the_session_shows_is_the_log_and_no_key_reaches_the_run(client: Cl
     assert client.state()["state"] == "running"
 
 
-def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(client: Client) -> None:
+def test_attach_shows_the_session_and_detaching_leaves_it_running(client: Client) -> None:
     client.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
     deployed(client)
     outer = libtmux.Server(socket_path=str(client.home / "outer.sock"))
@@ -190,7 +190,7 @@ def test_attach_in_a_real_terminal_shows_the_session_and_detaching_leaves_it(cli
         outer.kill()
 
 
-def test_ctrl_c_while_streaming_leaves_the_run_going_and_says_so(client: Client) -> None:
+def test_ctrl_c_while_streaming_leaves_the_run_live_and_prints_that(client: Client) -> None:
     client.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.05)")
     run_id = deployed(client)
     process = client.spawn("monitor", "--stream", start_new_session=True)
@@ -203,7 +203,7 @@ def test_ctrl_c_while_streaming_leaves_the_run_going_and_says_so(client: Client)
     assert client.state()["state"] == "running"
 
 
-def test_streaming_loses_and_repeats_no_byte_progress_bars_and_broken_text_included(client: Client) -> None:
+def test_streaming_loses_and_repeats_no_byte_even_of_invalid_text(client: Client) -> None:
     body = (
         "import os, random, sys, time\n"
         "random.seed(1)\n"
@@ -236,7 +236,7 @@ def test_the_periodic_monitor_prints_plain_lines_without_a_terminal(client: Clie
     assert "succeeded" in shown.out
 
 
-def test_a_job_is_sent_as_it_was_and_an_edit_does_not_change_a_going_run(client: Client) -> None:
+def test_editing_the_code_does_not_change_a_live_run(client: Client) -> None:
     client.job("import time\ntime.sleep(1)\nprint(open('note.txt').read())")
     client.write("note.txt", "old")
     run_id = deployed(client)
@@ -245,7 +245,7 @@ def test_a_job_is_sent_as_it_was_and_an_edit_does_not_change_a_going_run(client:
     assert (client.folder(run_id) / "log").read_text() == "old\n"
 
 
-def test_the_dirty_tree_and_its_patch_are_kept_with_the_run(client: Client) -> None:
+def test_the_patch_of_a_dirty_tree_is_stored_with_the_run(client: Client) -> None:
     def git(*words: str) -> None:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
         subprocess.run(

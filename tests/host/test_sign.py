@@ -98,7 +98,7 @@ def whole() -> Iterator[Path]:
 @pytest.mark.skipif(not FULL, reason="in `make test-full`: minutes of training")
 @pytest.mark.parametrize("job", RECIPES)
 @pytest.mark.parametrize("place", ["local", pytest.param("ssh", marks=pytest.mark.sshd)])
-def test_the_whole_sample_is_learnt(client: Client, whole: Path, job: str, place: str) -> None:
+def test_training_learns_the_complete_sample(client: Client, whole: Path, job: str, place: str) -> None:
     (client.project / "sample").symlink_to(whole)
     words = ("deploy", job, "--data", "sample", *sets(RECIPES[job]), "--follow")
     with behind_ssh(client, whole) if place == "ssh" else nullcontext():
@@ -117,7 +117,7 @@ def test_the_whole_sample_is_learnt(client: Client, whole: Path, job: str, place
 
 
 @pytest.mark.sshd
-def test_a_student_is_taught_on_a_machine_behind_ssh(client: Client, sample: Path) -> None:
+def test_a_student_is_distilled_on_a_host_over_ssh(client: Client, sample: Path) -> None:
     with behind_ssh(client, sample) as machine:
         packed = client.run("prepare", "mobilenet-v3", "--phoenix", str(sample / "phoenix"), "--to", "packed")
         assert packed.code == 0, packed.err
@@ -138,7 +138,7 @@ def test_a_student_is_taught_on_a_machine_behind_ssh(client: Client, sample: Pat
         assert client.run("predict", str(home), str(good)).code == 0
 
 
-def test_a_teacher_that_is_not_there_is_told_by_file_and_line(client: Client, sample: Path) -> None:
+def test_a_missing_teacher_is_reported_with_file_and_line(client: Client, sample: Path) -> None:
     client.write(
         "mine.yaml", "name: mine\ntrainer: mobilenet-v3\nconfig:\n  teacher: nowhere\ndata: {phoenix: p}\n"
     )

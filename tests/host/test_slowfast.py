@@ -62,7 +62,7 @@ def test_from_sample_videos_to_a_prediction(client: Client, sample: Path) -> Non
     assert (said["truth"], len(said["probabilities"])) == ("happy", 6)
 
 
-def test_over_ssh_the_frames_are_decoded_there_and_the_checkpoint_comes_home(
+def test_over_ssh_frames_are_decoded_on_the_host_and_checkpoints_fetched(
     client: Client, machine: FakeHost, sample: Path
 ) -> None:
     log_in_to(client, machine)

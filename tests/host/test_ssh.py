@@ -86,7 +86,7 @@ def test_the_facenet_job_from_sample_data_to_a_prediction(client: Client, machin
     assert (checked.code, checked.json["cached"]) == (0, True)
 
 
-def test_data_that_stands_on_the_host_is_used_there_and_verified(client: Client, machine: FakeHost) -> None:
+def test_data_on_the_host_is_verified_and_used_in_place(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     client.job("import os\nprint(os.environ['GPUJOB_DATA_A'])", data={"a": "host:~/uploaded"})
     missing = client.run("deploy", "job", *ON)
@@ -98,7 +98,7 @@ def test_data_that_stands_on_the_host_is_used_there_and_verified(client: Client,
     assert result.out.splitlines()[-1] == f"{machine.home}/uploaded"
 
 
-def test_one_file_as_data_arrives_under_its_name_and_once(client: Client, machine: FakeHost) -> None:
+def test_a_single_data_file_is_sent_once_under_its_name(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     client.write("sets/a #1.csv", "x,y").chmod(0o640)
     client.write("sets/other.csv", "not sent")
@@ -119,7 +119,7 @@ def test_one_file_as_data_arrives_under_its_name_and_once(client: Client, machin
     assert Path(changed.out.splitlines()[-1]).read_text() == "x,y,z"
 
 
-def test_links_in_data_arrive_as_what_they_lead_to_and_once(client: Client, machine: FakeHost) -> None:
+def test_links_in_data_are_sent_once_as_their_targets(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     cache = client.home / "cache" / "files"
     cache.mkdir(parents=True)
@@ -148,9 +148,7 @@ def test_links_in_data_arrive_as_what_they_lead_to_and_once(client: Client, mach
     assert (again.code, "(8 files, 0.0 MiB), the host has it" in again.err) == (0, True), again.err
 
 
-def test_a_link_in_data_that_leads_nowhere_is_named_before_anything_is_sent(
-    client: Client, machine: FakeHost
-) -> None:
+def test_a_broken_link_in_data_is_reported_before_anything_is_sent(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     client.write(".gitignore", "set/\n")
     client.write("set/a.txt", "a")
@@ -163,7 +161,7 @@ def test_a_link_in_data_that_leads_nowhere_is_named_before_anything_is_sent(
     assert client.run("deploy", "job", "--follow").code == 0
 
 
-def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_command_that_records_it(
+def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_a_command(
     client: Client, machine: FakeHost
 ) -> None:
     log_in_to(client, machine, known=False)
@@ -181,7 +179,7 @@ def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_the_command_tha
 
 
 @pytest.mark.parametrize("way", ["", "  CertificateFile /none\n"])
-def test_a_machine_in_the_middle_with_another_key_is_refused_and_gets_nothing(
+def test_a_man_in_the_middle_with_another_key_is_refused_and_gets_nothing(
     client: Client, machine: FakeHost, way: str
 ) -> None:
     log_in_to(client, machine, way)
@@ -195,9 +193,7 @@ def test_a_machine_in_the_middle_with_another_key_is_refused_and_gets_nothing(
     assert not (root(machine) / "runs").exists()
 
 
-def test_a_key_that_is_not_accepted_is_exit_4_and_says_what_was_tried(
-    client: Client, machine: FakeHost
-) -> None:
+def test_a_rejected_key_exits_4_and_lists_the_keys_that_were_tried(client: Client, machine: FakeHost) -> None:
     machine.add_key("stranger", known=False)
     log_in_to(client, machine)
     config = client.home / "ssh_config"
@@ -209,14 +205,14 @@ def test_a_key_that_is_not_accepted_is_exit_4_and_says_what_was_tried(
     assert "accepts no key" in denied.err
 
 
-def test_a_host_that_is_not_there_is_exit_5(client: Client, machine: FakeHost) -> None:
+def test_an_unreachable_host_exits_5(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     machine.kill_machine()
     assert client.run("doctor", *ON).code == 5
 
 
 @pytest.mark.sshd
-def test_a_plain_shell_and_a_poor_locale_do_no_harm(client: Client) -> None:
+def test_a_minimal_shell_and_a_c_locale_work(client: Client) -> None:
     with new_machine(client, "m2", ip="127.0.0.3", shell="dash", locale="C") as machine:
         log_in_to(client, machine)
         client.job("print('héllo')")
@@ -232,7 +228,7 @@ def test_a_plain_shell_and_a_poor_locale_do_no_harm(client: Client) -> None:
         ("  CertificateFile /none\n", "printf 'no newline'"),
     ],
 )
-def test_start_up_files_that_print_text_disturb_neither_questions_nor_transfers(
+def test_output_of_shell_start_up_files_disturbs_no_request_or_transfer(
     client: Client, machine: FakeHost, way: str, noise: str
 ) -> None:
     log_in_to(client, machine, way)
@@ -245,7 +241,7 @@ def test_start_up_files_that_print_text_disturb_neither_questions_nor_transfers(
     assert (client.project / "home/outputs/out").read_text() == "42"
 
 
-def test_text_that_only_rsync_meets_is_passed_over_too(client: Client, machine: FakeHost) -> None:
+def test_text_printed_only_at_rsyncs_login_is_skipped_too(client: Client, machine: FakeHost) -> None:
     """Such as a message that is shown at every other log-in."""
     log_in_to(client, machine)
     (machine.home / ".bashrc").write_text('case "$BASH_EXECUTION_STRING" in *rsync*) echo mail;; esac\n')
@@ -262,7 +258,7 @@ def test_an_old_tmux_and_a_missing_python_are_named(client: Client, machine: Fak
     assert (old.code, "tmux 1.8 is too old" in old.err) == (1, True)
 
 
-def test_a_stream_that_is_cut_goes_on_at_the_very_byte(client: Client, machine: FakeHost) -> None:
+def test_an_interrupted_stream_continues_at_the_exact_byte(client: Client, machine: FakeHost) -> None:
     with FaultProxy(machine.address) as proxy:
         log_in_to(client, machine)
         config = client.home / "ssh_config"
@@ -287,7 +283,7 @@ def test_a_stream_that_is_cut_goes_on_at_the_very_byte(client: Client, machine: 
         client.run("stop", "--now", *ON)
 
 
-def test_a_deploy_to_a_prepared_host_asks_few_questions(
+def test_a_deploy_to_a_prepared_host_makes_few_requests(
     client: Client, machine: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from orchestrator.targets.ssh.host import SshHost  # noqa: PLC0415
@@ -309,7 +305,7 @@ def test_a_deploy_to_a_prepared_host_asks_few_questions(
     assert len(asked) <= 6, asked
 
 
-def test_the_box_is_gone_and_back_and_the_run_is_lost_not_failed(client: Client, machine: FakeHost) -> None:
+def test_after_a_reboot_of_the_host_the_run_is_lost_and_not_failed(client: Client, machine: FakeHost) -> None:
     if os.getuid():
         pytest.skip("a machine of its own needs root")
     log_in_to(client, machine)
@@ -319,7 +315,7 @@ def test_the_box_is_gone_and_back_and_the_run_is_lost_not_failed(client: Client,
     assert runs(client)[0]["state"] == "lost"
 
 
-def test_rsync_missing_there_is_one_line_that_installs_it(client: Client, machine: FakeHost) -> None:
+def test_a_host_without_rsync_gets_the_command_that_installs_it(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     client.job("print(1)")
     machine.plant("rsync", "#!/bin/sh\necho 'bash: line 1: rsync: command not found' >&2; exit 127\n")
@@ -327,9 +323,7 @@ def test_rsync_missing_there_is_one_line_that_installs_it(client: Client, machin
     assert (result.code, "there: sudo apt-get install -y rsync" in result.err) == (1, True)
 
 
-def test_rsync_is_asked_for_its_version_once_a_command_and_doctor_has_a_row_for_either_side(
-    client: Client, machine: FakeHost
-) -> None:
+def test_rsync_version_is_checked_once_and_doctor_lists_both_sides(client: Client, machine: FakeHost) -> None:
     log_in_to(client, machine)
     client.write("set/a.txt", "a")
     client.job("print(1)", data={"set": "set"})
@@ -348,7 +342,9 @@ def test_rsync_is_asked_for_its_version_once_a_command_and_doctor_has_a_row_for_
     assert rows["rsync"]["seen"] == str(machine.bin / "rsync")
 
 
-def test_what_rsync_could_not_send_is_named_and_no_key_is_blamed(client: Client, machine: FakeHost) -> None:
+def test_files_that_rsync_cannot_send_are_named_and_no_key_is_blamed(
+    client: Client, machine: FakeHost
+) -> None:
     log_in_to(client, machine)
     client.job("print(1)")
     said = "rsync: [sender] send_files failed to open /x: Permission denied (13)"
@@ -377,7 +373,7 @@ def test_files_are_sent_against_the_nearest_tree_and_hard_linked(client: Client,
     assert shutil.which("rsync")
 
 
-def test_a_run_is_found_on_its_host_without_naming_it_and_status_asks_all_hosts(
+def test_a_run_is_found_without_naming_its_host_and_status_queries_all(
     client: Client, machine: FakeHost
 ) -> None:
     log_in_to(client, machine)

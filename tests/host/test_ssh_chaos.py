@@ -42,9 +42,7 @@ def steps_of_deploy(line: Line) -> int:
     return total
 
 
-def test_a_deploy_cut_or_stalled_at_any_step_ends_well_and_makes_nothing_twice(
-    line: Line, trials: Trials
-) -> None:
+def test_a_deploy_cut_or_stalled_at_any_step_completes_exactly_once(line: Line, trials: Trials) -> None:
     total = steps_of_deploy(line)
     faults = [(line.proxy.cut, trials(3, total)), (lambda: line.proxy.cut(rst=False), trials(2, total))]
     faults.append((stalled_for(line.proxy, trials(1, 20)), trials(2, 12)))
@@ -57,9 +55,7 @@ def test_a_deploy_cut_or_stalled_at_any_step_ends_well_and_makes_nothing_twice(
             carried_on(line, name, wanted, before)
 
 
-def test_a_deploy_cut_after_any_number_of_bytes_ends_well_and_makes_nothing_twice(
-    line: Line, trials: Trials
-) -> None:
+def test_a_deploy_cut_after_any_number_of_bytes_completes_exactly_once(line: Line, trials: Trials) -> None:
     steps_of_deploy(line)
     dice = random.Random(5)
     for trial in range(trials(3, 100)):
@@ -132,9 +128,7 @@ def fetch_carried_on(line: Line, to: str, whole: dict[str, bytes]) -> None:
     assert not (folder / ".gpujob-part").exists()
 
 
-def test_a_fetch_cut_stalled_or_killed_at_any_step_or_byte_leaves_nothing_truncated(
-    line: Line, trials: Trials
-) -> None:
+def test_a_fetch_cut_stalled_or_killed_anywhere_leaves_nothing_truncated(line: Line, trials: Trials) -> None:
     whole, total = fetched_whole(line)
     stall = stalled_for(line.proxy, trials(1, 20))
     for kind, (fault, many) in enumerate([(line.proxy.cut, trials(2, total)), (stall, trials(2, 12))]):
@@ -157,7 +151,7 @@ def test_a_fetch_cut_stalled_or_killed_at_any_step_or_byte_leaves_nothing_trunca
         fetch_carried_on(line, f"amid{at}", whole)
 
 
-def test_a_file_that_changes_on_the_host_after_it_was_hashed_there_gets_no_final_name(
+def test_a_file_that_changes_on_the_host_after_hashing_gets_no_final_name(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = fetched_whole(line)
@@ -177,7 +171,7 @@ def test_a_file_that_changes_on_the_host_after_it_was_hashed_there_gets_no_final
     fetch_carried_on(line, "spoiled", whole)
 
 
-def test_a_machine_that_dies_amid_an_upload_is_sent_the_rest_by_the_next_deploy(line: Line) -> None:
+def test_an_upload_interrupted_by_a_crash_is_completed_by_the_next_deploy(line: Line) -> None:
     line.client.write("job/big.bin", "")
     (line.client.project / "job" / "big.bin").write_bytes(random.Random(4).randbytes(BIG))
     line.client.write("job/train.py", "print(1)")
@@ -200,7 +194,7 @@ def test_a_machine_that_dies_amid_an_upload_is_sent_the_rest_by_the_next_deploy(
 
 
 @pytest.mark.parametrize("count", [60, 1200])
-def test_a_line_cut_in_the_key_exchange_is_told_as_what_it_is(
+def test_a_connection_cut_in_the_key_exchange_is_a_connection_error(
     line: Line, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(helper_host, "_PAUSES", ())

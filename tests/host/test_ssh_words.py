@@ -76,7 +76,7 @@ def deployed(line: Line, words: list[str], names: list[str], value: str) -> list
     return found
 
 
-def test_whatever_words_and_names_are_typed_arrive_as_they_are_and_no_shell_reads_them(
+def test_arguments_and_file_names_arrive_unchanged_without_shell_expansion(
     line: Line, trials: Trials
 ) -> None:
     @settings(

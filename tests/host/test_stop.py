@@ -11,7 +11,7 @@ from tests.host.scripts import SLOW, TRAPS_TERM, begun, deployed
 from tests.support import Client
 
 
-def test_stop_asks_for_a_checkpoint_first_and_verifies_that_nothing_is_left(client: Client) -> None:
+def test_stop_requests_a_checkpoint_and_verifies_that_no_process_remains(client: Client) -> None:
     client.job(TRAPS_TERM)
     run_id = deployed(client)
     begun(client, run_id)
@@ -25,7 +25,7 @@ def test_stop_asks_for_a_checkpoint_first_and_verifies_that_nothing_is_left(clie
     assert client.run("stop", run_id).code == 0
 
 
-def test_stop_reaches_grandchildren_in_sessions_of_their_own_that_ignore_sigterm(client: Client) -> None:
+def test_stop_ends_grandchildren_in_other_sessions_that_ignore_sigterm(client: Client) -> None:
     child = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
     client.job(
         "import subprocess, sys, time\n"
@@ -51,7 +51,7 @@ def test_a_scripts_child_may_end_by_itself_after_the_script_was_stopped(client: 
     assert "checkpoint written" in (client.folder(run_id) / "log").read_text()
 
 
-def test_a_stop_that_the_disk_does_not_take_note_of_ends_the_run_as_stopped(client: Client) -> None:
+def test_a_stop_request_that_cannot_be_written_still_stops_the_run(client: Client) -> None:
     """A folder in its place: nobody can write stop.json, as on a full disk."""
     client.job(TRAPS_TERM)
     run_id = deployed(client)
@@ -74,7 +74,7 @@ def test_stop_now_does_not_wait(client: Client) -> None:
     assert client.state()["state"] == "stopped"
 
 
-def test_clean_keeps_the_account_and_removes_the_rest_and_purge_asks(client: Client) -> None:
+def test_clean_keeps_the_record_of_a_run_and_purge_confirms(client: Client) -> None:
     body = "import tempfile, os\nopen(tempfile.gettempdir() + '/scrap', 'w').write('x')\nprint('bye')"
     client.job(body)
     run_id = deployed(client)
@@ -93,7 +93,7 @@ def test_clean_keeps_the_account_and_removes_the_rest_and_purge_asks(client: Cli
     assert not client.folder(run_id).exists()
 
 
-def test_clean_asks_where_it_would_remove_outputs(client: Client) -> None:
+def test_clean_confirms_before_it_removes_outputs(client: Client) -> None:
     client.job("open('model.pt', 'w').write('w')", outputs=["model.pt"])
     run_id = deployed(client)
     client.until("succeeded")
@@ -104,7 +104,7 @@ def test_clean_asks_where_it_would_remove_outputs(client: Client) -> None:
     assert not (client.folder(run_id) / "work").exists()
 
 
-def test_stopping_somebody_elses_run_asks_naming_who(client: Client) -> None:
+def test_stopping_another_users_run_confirms_with_their_name(client: Client) -> None:
     client.job(SLOW)
     run_id = deployed(client)
     other = client.run("stop", run_id, env={**client.env, "USER": "colleague"})
@@ -127,7 +127,7 @@ def test_a_run_that_shows_no_sign_of_life_is_ended_as_idle(client: Client) -> No
     assert client.until("stopped")["by"] == "the idle limit"
 
 
-def test_a_script_that_saves_and_exits_with_0_when_asked_was_stopped_and_may_be_resumed(
+def test_a_script_that_exits_with_0_on_sigterm_is_stopped_and_resumable(
     client: Client,
 ) -> None:
     """Saving on SIGTERM and leaving politely is the commonest way; it has not succeeded thereby."""

@@ -128,7 +128,7 @@ def test_a_noisy_bashrc_prints_in_front_of_every_command(machine: Machines, tmp_
     assert "is your shell clean" in run("rsync", "-e", shell, __file__, f"fakehost:{tmp_path}").stderr
 
 
-def test_the_shell_and_the_locale_are_the_ones_asked_for(machine: Machines) -> None:
+def test_the_shell_and_the_locale_are_the_given_ones(machine: Machines) -> None:
     host = machine(ip="127.0.0.2", shell="dash", locale="C", noisy_bashrc="not read by dash")
     assert host.ssh("echo $0 $SHELL; locale charmap").stdout.split() == [
         needs.tool("dash"),
@@ -137,7 +137,7 @@ def test_the_shell_and_the_locale_are_the_ones_asked_for(machine: Machines) -> N
     ]
 
 
-def test_the_usual_locale_is_utf8_and_nothing_of_the_client_comes_in(
+def test_the_default_locale_is_utf8_and_no_client_variable_is_passed(
     machine: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LC_ALL", "C")
@@ -145,7 +145,7 @@ def test_the_usual_locale_is_utf8_and_nothing_of_the_client_comes_in(
     assert host.ssh("locale charmap; echo $LC_ALL").stdout == "UTF-8\n\n"
 
 
-def test_a_planted_program_stands_before_the_system_s(machine: Machines, tmp_path: Path) -> None:
+def test_a_planted_program_precedes_the_system_one(machine: Machines, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "git").symlink_to("/bin/echo")
@@ -154,7 +154,7 @@ def test_a_planted_program_stands_before_the_system_s(machine: Machines, tmp_pat
     assert host.ssh("tmux -V; git planted").stdout == "tmux 1.8\nplanted\n"
 
 
-def test_rsa_and_encrypted_keys_open_the_machine_and_an_unknown_one_does_not(machine: Machines) -> None:
+def test_rsa_and_encrypted_keys_are_accepted_and_an_unknown_key_is_not(machine: Machines) -> None:
     host = machine(ip="127.0.0.2")
     rsa = host.add_key("id_rsa", "rsa")
     assert "BEGIN RSA PRIVATE KEY" in rsa.read_text()
@@ -176,7 +176,7 @@ def test_sftp_and_scp_reach_the_home(machine: Machines, tmp_path: Path) -> None:
     assert back.read_text() == "some text"
 
 
-def test_lines_for_sshd_win_and_its_log_tells_what_happened(machine: Machines) -> None:
+def test_given_sshd_lines_take_precedence_and_the_log_is_readable(machine: Machines) -> None:
     host = machine(ip="127.0.0.2", config="LogLevel DEBUG1\nAcceptEnv LANG\n")
     assert host.ssh("echo $LANG", env={**os.environ, "LANG": "C"}).returncode == 0
     assert host.fingerprint() not in host.log_text()
@@ -184,7 +184,7 @@ def test_lines_for_sshd_win_and_its_log_tells_what_happened(machine: Machines) -
     assert "debug1:" in host.log_text()
 
 
-def test_an_sshd_that_does_not_start_says_why(machine: Machines) -> None:
+def test_an_sshd_that_does_not_start_reports_the_reason(machine: Machines) -> None:
     with pytest.raises(RuntimeError, match="Bad configuration option: Nonsense"):
         machine(ip="127.0.0.2", config="Nonsense yes")
 

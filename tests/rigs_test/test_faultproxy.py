@@ -127,7 +127,7 @@ def test_a_rate_is_not_exceeded(echo: Echo) -> None:
         assert time.monotonic() - start >= 0.3
 
 
-def test_a_delayed_line_takes_in_a_buffer_before_a_byte_arrives(echo: Echo) -> None:
+def test_a_delayed_line_buffers_data_before_a_byte_arrives(echo: Echo) -> None:
     """So its throughput is one buffer per delay: 640 MB/s at 25 ms, if the processor is fast enough."""
     size = 16 << 20
     with FaultProxy(echo.address, delay=PATIENCE, buffer=size) as proxy, connect(proxy) as client:
@@ -150,7 +150,7 @@ def test_a_stall_moves_nothing_until_it_is_resumed(echo: Echo) -> None:
         assert receive(client, 4) == b"late"
 
 
-def test_a_stall_holds_what_is_on_the_way(echo: Echo) -> None:
+def test_a_stall_retains_the_bytes_in_transit(echo: Echo) -> None:
     with FaultProxy(echo.address, delay=0.15) as proxy, connect(proxy) as client:
         client.sendall(b"on the way")
         time.sleep(0.05)
@@ -165,7 +165,7 @@ def test_a_stall_holds_what_is_on_the_way(echo: Echo) -> None:
 
 @pytest.mark.parametrize("count", [1, 1000, 777_777])
 @pytest.mark.parametrize("rst", [True, False])
-def test_a_cut_down_comes_at_the_exact_byte(echo: Echo, count: int, rst: bool) -> None:
+def test_a_download_is_cut_at_the_exact_byte(echo: Echo, count: int, rst: bool) -> None:
     with FaultProxy(echo.address) as proxy, connect(proxy) as client:
         round_trip(client)
         proxy.cut_after("down", count, rst=rst)
@@ -179,7 +179,7 @@ def test_a_cut_down_comes_at_the_exact_byte(echo: Echo, count: int, rst: bool) -
         assert proxy.passed["down"] == 1 + count
 
 
-def test_a_cut_up_comes_at_the_exact_byte_and_only_once(echo: Echo) -> None:
+def test_an_upload_is_cut_once_at_the_exact_byte(echo: Echo) -> None:
     with FaultProxy(echo.address) as proxy:
         proxy.cut_after("up", 1000)
         with connect(proxy) as client, contextlib.suppress(ConnectionError):
@@ -205,7 +205,7 @@ def test_a_cut_ends_both_sides_by_reset_or_by_fin(echo: Echo, rst: bool, end: st
         assert echo.ends == [end]
 
 
-def test_a_refusal_is_the_kernel_s_and_ends_when_told(echo: Echo) -> None:
+def test_refused_connections_are_refused_by_the_kernel_until_accept(echo: Echo) -> None:
     with FaultProxy(echo.address) as proxy, connect(proxy) as client:
         round_trip(client)
         proxy.refuse()
@@ -217,7 +217,7 @@ def test_a_refusal_is_the_kernel_s_and_ends_when_told(echo: Echo) -> None:
             round_trip(later)
 
 
-def test_a_black_hole_takes_all_and_answers_nothing(echo: Echo) -> None:
+def test_a_black_hole_accepts_connections_and_answers_nothing(echo: Echo) -> None:
     with FaultProxy(echo.address) as proxy:
         proxy.blackhole()
         with connect(proxy) as client:
@@ -235,7 +235,7 @@ def test_a_target_that_refuses_resets_the_client(echo: Echo) -> None:
         client.recv(1)
 
 
-def test_rsync_goes_through_and_resumes_after_a_cut(machine: Machines, tmp_path: Path) -> None:
+def test_rsync_works_through_the_proxy_and_resumes_after_a_cut(machine: Machines, tmp_path: Path) -> None:
     host = machine(ip="127.0.0.2")
     source = tmp_path / "file"
     source.write_bytes(SOME)

@@ -78,7 +78,7 @@ def test_a_line_that_loses_everything_carries_nothing() -> None:
         assert b"timed out" in done.stderr
 
 
-def test_a_machine_stands_at_the_far_end_only(machine: Machines) -> None:
+def test_a_machine_is_reachable_at_the_far_end_only(machine: Machines) -> None:
     with Wan(delay=0.005) as line:
         host = machine(ip=line.far_ip, prefix=line.far)
         words = [*line.near, "ssh", *host.ssh_options(), "fakehost", "pwd"]

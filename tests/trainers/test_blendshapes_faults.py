@@ -91,13 +91,13 @@ def test_a_column_of_another_name_refuses_the_file(folder, old, new, said):
         ('label,"browInnerUp\nhappy,0.1\n', "is no readable CSV"),
     ],
 )
-def test_a_file_that_is_no_table_of_blendshapes_is_refused_whole(folder, content, said):
+def test_a_file_that_is_no_table_of_blendshapes_is_refused(folder, content, said):
     (folder / "blendshapes" / "more.csv").write_text(content)
     report, code = check(folder)
     assert (code, said in told(report, "schema.layout")) == (64, True)
 
 
-def test_columns_in_another_order_are_taken_by_name_and_warned_about(folder, pristine):
+def test_columns_in_another_order_are_matched_by_name_with_a_warning(folder, pristine):
     edit(train_file(folder), lambda rows: [dict(reversed(row.items())) for row in rows])
     report, code = check(folder)
     assert (code, "do not stand in MediaPipe's order" in told(report, "schema.layout")) == (0, True)
@@ -108,7 +108,7 @@ def test_columns_in_another_order_are_taken_by_name_and_warned_about(folder, pri
 # Values
 
 
-def test_scores_that_were_normalised_are_refused_with_what_the_model_wants(folder):
+def test_normalised_scores_are_refused_with_the_expected_form(folder):
     def normalise_all(rows: faces.Rows) -> None:
         for name in names.ALL:
             column = np.array([float(row[name]) for row in rows])
@@ -151,7 +151,7 @@ def round_all(digits: int):
     return change
 
 
-def test_rounding_is_told_with_its_decimals(folder):
+def test_rounded_scores_are_reported_with_their_decimals(folder):
     for path in (folder / "blendshapes").glob("*.csv"):
         edit(path, round_all(4))
     report, code = check(folder)
@@ -226,7 +226,7 @@ def pictured(folder: Path, name: Callable[[int, int], str]) -> Path:
     return place
 
 
-def test_copies_of_a_picture_stay_together_where_no_group_is_given(folder):
+def test_copies_of_a_picture_stay_in_one_split_without_a_group_column(folder):
     place = pictured(folder, lambda n, _: f"{n}.png")
     edit(place / "faces.csv", lambda rows: [*rows[:-1], {**rows[-1], "label": "sad"}])  # as if it had two
     report, code = check(folder)
@@ -251,7 +251,7 @@ def test_equal_faces_stay_together_whatever_their_pictures_are_called(folder):
     assert (code, errors(report)) == (0, set())
 
 
-def test_a_file_that_all_rows_have_is_no_pictures_name_and_that_is_told(folder):
+def test_a_file_column_with_one_value_is_ignored_with_a_warning(folder):
     pictured(folder, lambda n, _: "fer2013.csv")
     report, code = check(folder)
     assert (code, errors(report)) == (0, set())
@@ -327,7 +327,7 @@ def test_class_sets_that_make_no_sense_are_refused_by_their_key(pristine, config
     assert (code, {f["key"] for f in report["findings"]}) == (64, {key})
 
 
-def test_other_emotions_are_one_class_where_that_is_asked(pristine):
+def test_other_emotions_become_one_class_if_configured(pristine):
     report, code = check(pristine, classes=["happy", "sad", "unknown"], others="unknown")
     assert code == 0
     (table,) = [t for t in report["data"]["tables"] if t["title"] == "Rows by class"]
@@ -354,7 +354,7 @@ def test_balanced_sampling_draws_every_class_equally_often(pristine):
     assert laps[0] != laps[1]
 
 
-def test_an_npz_holds_the_same_rows_as_a_csv(pristine, tmp_path):
+def test_an_npz_file_gives_the_same_rows_as_a_csv_file(pristine, tmp_path):
     rows = faces.read(pristine / "blendshapes" / "test.csv")
     values = np.array([[float(row[name]) for name in names.ALL] for row in rows])
     held = {"names": np.array(names.ALL), "labels": np.array([row["label"] for row in rows])}
@@ -406,7 +406,7 @@ def test_a_fault_of_the_recipe_is_caught_by_its_code(pristine, kind, code):
     assert code in errors(report)
 
 
-def test_labels_that_say_nothing_are_seen_by_the_baseline(folder):
+def test_uninformative_labels_are_detected_by_the_baseline(folder):
     for path in (folder / "blendshapes").glob("*.csv"):
         edit(path, lambda rows: [{**row, "label": names.FER2013[i % 7]} for i, row in enumerate(rows)])
     report, _ = check(folder, "full", classes=list(names.FER2013))

@@ -122,7 +122,7 @@ def test_a_picture_whose_name_is_no_utf8_becomes_a_row(mediapipe, images, capsys
         ),
     ],
 )
-def test_what_can_be_wrong_with_pictures_is_a_sentence(
+def test_unusable_pictures_are_explained_in_a_sentence(
     mediapipe, images, monkeypatch, capsys, change, code, said
 ):
     monkeypatch.setattr(Landmarker, "names", names.ALL)
@@ -145,7 +145,7 @@ def test_without_mediapipe_the_package_is_named(images, monkeypatch, capsys):
     assert "pip install mediapipe" in capsys.readouterr().err
 
 
-def test_the_model_file_is_asked_for(images, capsys):
+def test_a_missing_model_file_is_reported(images, capsys):
     assert command.main(["prepare", "blendshapes", "--images", str(images)]) == 2
     assert "--model is missing" in capsys.readouterr().err
     assert command.main(["prepare", "blendshapes", "--imges", str(images)]) == 2

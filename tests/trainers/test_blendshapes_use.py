@@ -104,9 +104,7 @@ def normalised(raw: np.ndarray) -> np.ndarray:
     return np.asarray((raw - raw.mean(0)) / raw.std(0))
 
 
-def test_raw_faces_get_the_same_logits_from_predict_and_from_the_exported_program(
-    run, answers, folder, capsys
-):
+def test_predict_and_the_exported_program_agree_on_raw_faces(run, answers, folder, capsys):
     path = folder / "blendshapes" / "test.csv"
     code, lines = call(capsys, "predict", run / "checkpoints" / "best", path)
     assert code == 0
@@ -117,9 +115,7 @@ def test_raw_faces_get_the_same_logits_from_predict_and_from_the_exported_progra
     assert lines[0]["label"] == max(lines[0]["probabilities"], key=lines[0]["probabilities"].get)
 
 
-def test_what_an_application_normalised_itself_is_refused_and_never_answered(
-    run, answers, folder, tmp_path, capsys
-):
+def test_input_that_an_application_has_normalised_is_refused(run, answers, folder, tmp_path, capsys):
     assert np.isnan(answers["normalised"]).all()
     wrong = normalised(raw_of(folder / "blendshapes" / "test.csv"))
 
@@ -146,7 +142,7 @@ def test_code_that_no_longer_normalises_is_refused_by_the_stored_logits(run, mon
         assert "from those of the training" in capsys.readouterr().err
 
 
-def test_a_vector_in_another_order_is_taken_by_name(run, folder, tmp_path, capsys):
+def test_a_vector_in_another_order_is_matched_by_name(run, folder, tmp_path, capsys):
     shutil.copy(folder / "blendshapes" / "test.csv", tmp_path / "turned.csv")
     faces.edit(tmp_path / "turned.csv", lambda rows: [dict(reversed(row.items())) for row in rows])
     place = run / "checkpoints" / "best"
@@ -155,7 +151,7 @@ def test_a_vector_in_another_order_is_taken_by_name(run, folder, tmp_path, capsy
     assert [line["logits"] for line in turned] == [line["logits"] for line in straight]
 
 
-def test_predict_needs_no_label_and_names_what_a_file_lacks(run, folder, tmp_path, capsys):
+def test_predict_needs_no_label_and_names_the_missing_columns(run, folder, tmp_path, capsys):
     rows = faces.read(folder / "blendshapes" / "test.csv")[:2]
     shutil.copy(folder / "blendshapes" / "test.csv", tmp_path / "bare.csv")
     faces.edit(
@@ -168,7 +164,7 @@ def test_predict_needs_no_label_and_names_what_a_file_lacks(run, folder, tmp_pat
     assert (code, "lacks columns: browDownLeft" in lines[0]["error"]) == (1, True)
 
 
-def test_evaluate_repeats_the_training_and_names_the_rows_most_surely_wrong(run, folder, capsys):
+def test_evaluate_repeats_the_metrics_and_names_the_worst_rows(run, folder, capsys):
     data = f"blendshapes={folder / 'blendshapes'}"
     code, (answer,) = call(capsys, "evaluate", run / "checkpoints" / "best", "--data", data)
     told = runs.events(run, "metrics")[-1]
@@ -186,7 +182,7 @@ def test_evaluate_repeats_the_training_and_names_the_rows_most_surely_wrong(run,
     assert worst["share"] == pytest.approx(surest, abs=1e-4)
 
 
-def test_the_logistic_regression_stands_beside_the_model_from_the_first_line_to_evaluate(run, folder, capsys):
+def test_training_and_evaluate_report_the_logistic_regression_baseline(run, folder, capsys):
     log = (run / "log").read_text()
     assert "logistic regression, the baseline: val balanced accuracy" in log
     assert "; logistic regression has balanced accuracy" in log.splitlines()[-1]
@@ -206,7 +202,7 @@ def test_a_file_name_that_is_no_utf8_stops_no_training(folder, tmp_path):
     assert all("caf" in row for row in best(run).manifest["proof"]["rows"])
 
 
-def test_a_model_that_does_not_beat_the_baseline_says_so(folder, tmp_path):
+def test_a_model_that_does_not_beat_the_baseline_is_reported(folder, tmp_path):
     config, _ = options.parse(Config, {**faces.SMALL, "epochs": 1, "learning_rate": 1e-6})
     trainer = BlendshapesTrainer.open(config, {"": folder / "blendshapes"}, tmp_path, Silent())
     events = Events(tmp_path / "events.jsonl")
@@ -216,7 +212,7 @@ def test_a_model_that_does_not_beat_the_baseline_says_so(folder, tmp_path):
 
 
 @pytest.mark.parametrize("select", ["accuracy", "macro_f1", "balanced_accuracy"])
-def test_a_constant_answer_is_told_of_whatever_is_selected(select, folder, tmp_path, monkeypatch):
+def test_a_constant_prediction_is_reported_whatever_metric_selects(select, folder, tmp_path, monkeypatch):
     constant = {"accuracy": 0.6, "balanced_accuracy": 1 / 3, "macro_f1": 0.4, "majority": 0.6}
     summary = Summary(constant, ["happy", "sad", "neutral"])
     monkeypatch.setattr(BlendshapesTrainer, "summarise", lambda *_: replace(summary, values=dict(constant)))

@@ -33,7 +33,7 @@ def test_every_name_is_read_and_written_the_same(name):
 
 
 @given(st.text() | (ravdess | crema).map(lambda n: f"{n}x") | st.from_regex(r"(\d\d-){6}\d\d"))
-def test_a_text_is_refused_or_comes_back_as_it_was(text):
+def test_a_file_name_is_refused_or_survives_a_round_trip(text):
     with suppress(emotions.BadName):
         assert str(emotions.parse(text)) == text
 

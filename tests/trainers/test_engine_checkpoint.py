@@ -17,7 +17,7 @@ def save(root: Path, step: int, model: nn.Module | None = None) -> Path:
     return checkpoint.save(root, step, model or nn.Linear(2, 3), state, {"trainer": "x"})
 
 
-def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+def test_a_checkpoint_is_restored_exactly(tmp_path):
     model = nn.Linear(2, 3)
     held = checkpoint.read(save(tmp_path, 7, model))
     other = nn.Linear(2, 3)
@@ -27,7 +27,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     assert held.trainer_state() == {"state": {"step": 7}}
 
 
-def test_its_files_are_those_of_the_contract_and_their_digests_hold(tmp_path):
+def test_a_checkpoint_has_the_documented_files_with_correct_digests(tmp_path):
     path = save(tmp_path, 1)
     names = {"model.safetensors", "trainer.pt", "manifest.json", "manifest.sha256"}
     assert {file.name for file in path.iterdir()} == names
@@ -41,7 +41,7 @@ def test_its_files_are_those_of_the_contract_and_their_digests_hold(tmp_path):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "manifest.json", "manifest.sha256"])
 @pytest.mark.parametrize("way", ["cut", "flipped", "gone", "empty"])
-def test_one_wrong_byte_anywhere_is_seen(name, way, tmp_path):
+def test_one_wrong_byte_anywhere_is_detected(name, way, tmp_path):
     file = save(tmp_path, 1) / name
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -53,7 +53,7 @@ def test_one_wrong_byte_anywhere_is_seen(name, way, tmp_path):
         checkpoint.read(tmp_path / "1")
 
 
-def test_the_newest_whole_one_is_taken_and_damaged_ones_are_set_aside(tmp_path):
+def test_the_newest_complete_one_is_used_and_damaged_ones_are_set_aside(tmp_path):
     for step in (1, 2, 3):
         save(tmp_path, step)
     (tmp_path / "3" / "trainer.pt").write_bytes(b"")
@@ -98,7 +98,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
     assert (tmp_path / "last").read_text() == "6\n"
 
 
-def test_what_a_killed_process_left_is_swept_away(tmp_path):
+def test_files_left_by_a_killed_process_are_removed(tmp_path):
     save(tmp_path, 1)
     (tmp_path / ".2.99.tmp").mkdir()
     (tmp_path / ".last.99.tmp").write_text("2")
@@ -106,7 +106,7 @@ def test_what_a_killed_process_left_is_swept_away(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"1"}
 
 
-def test_a_step_that_is_saved_again_takes_the_place_of_the_first(tmp_path):
+def test_saving_a_step_again_replaces_its_checkpoint(tmp_path):
     save(tmp_path, 1)
     model = nn.Linear(2, 3)
     held = checkpoint.read(save(tmp_path, 1, model))
@@ -120,7 +120,7 @@ def test_a_trainer_state_that_would_run_code_is_not_loaded(tmp_path):
         checkpoint.read(path).trainer_state()
 
 
-def test_a_checkpoint_that_is_pruned_is_gone_in_one_stroke(tmp_path, monkeypatch):
+def test_pruning_removes_a_checkpoint_atomically(tmp_path, monkeypatch):
     """Killed in the middle of removing, no half of it may stand under its name."""
     for step in (1, 2, 3):
         save(tmp_path, step)

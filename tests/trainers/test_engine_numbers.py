@@ -81,7 +81,7 @@ def test_an_interval_over_one_group_draws_its_samples_and_has_a_width():
 
 
 @pytest.mark.parametrize(("groups", "drawn"), [("aabb", "groups"), ("aaaa", "samples")])
-def test_what_the_interval_draws_is_told_with_it(groups, drawn):
+def test_the_interval_is_reported_with_its_sampling_unit(groups, drawn):
     records = [SimpleNamespace(group=group) for group in groups]
     summary = classifier.summary([1, 1, 1, 1], "ab")
     assert f", {drawn} drawn), balanced" in summary.conclude([1.0, 0.0, 1.0, 0.0], records, 0)
@@ -110,7 +110,7 @@ def test_finite_numbers_pass():
     assert health.above_chance(0.5, 6, 9) == []
 
 
-def test_numbers_out_of_the_ordinary_are_told():
+def test_unusual_numbers_are_reported():
     assert health.first_loss(0.5, math.log(6))[0].code == "loss.first"
     assert health.gradient_jump(101.0, [1.0] * 20)[0].code == "grad.norm"
     assert health.above_chance(1 / 6, 6, 9)[0].code == "plateau.baseline"

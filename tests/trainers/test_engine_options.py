@@ -30,35 +30,35 @@ class Two(Config):
         ({"sizes": ["a"]}, "config.type", "write a list of whole numbers, such as [256, 128]"),
     ],
 )
-def test_what_is_wrong_is_refused_with_what_to_write(given, code, fix):
+def test_an_invalid_value_is_refused_with_the_expected_form(given, code, fix):
     _, (finding,) = parse(Two, given)
     assert (finding.code, finding.fix, finding.key) == (code, fix, next(iter(given)))
 
 
-def test_a_rate_that_yaml_reads_as_a_word_is_explained():
+def test_a_rate_that_yaml_reads_as_a_string_is_explained():
     _, (finding,) = parse(ClassifierConfig, {"learning_rate": "5e-4"})
     assert "5.0e-4" in finding.fix
 
 
-def test_all_that_is_wrong_is_told_at_once():
+def test_all_errors_are_reported_at_once():
     _, findings = parse(ClassifierConfig, {"epoch": 1, "seed": "x", "schedule": "linear"})
     assert [f.code for f in findings] == ["config.unknown", "config.type", "config.choice"]
 
 
-def test_the_job_file_gives_options_that_are_there():
+def test_the_job_file_lists_valid_options_with_their_defaults():
     job = yaml.safe_load((trainer_runs.ROOT / "jobs" / "facenet-lstm.yaml").read_text())
     config, findings = parse(Facenet, job["config"])
     assert findings == []
     assert config.as_dict() == Facenet().as_dict()
 
 
-def test_options_come_back_from_their_own_dict():
+def test_options_survive_a_round_trip_through_a_dict():
     config, findings = parse(Facenet, Facenet(hidden=(8,), seed=3).as_dict())
     assert findings == []
     assert config.as_dict() == Facenet(hidden=(8,), seed=3).as_dict()
 
 
-def test_reading_is_recorded_and_shared_with_copies_and_writing_out_is_not_reading():
+def test_reads_are_recorded_and_shared_with_copies_and_export_is_no_read():
     config = Two()
     config.as_dict()
     copy = config.replace(clips=4)

@@ -29,7 +29,7 @@ def bare(monkeypatch):
     monkeypatch.setattr(precision, "has", lambda kind: False)
 
 
-def test_the_precision_asked_for_is_computed_in():
+def test_computation_uses_the_requested_precision():
     assert precision.choose(ClassifierConfig(), CPU) == "float32"
     assert precision.choose(ClassifierConfig(precision="bf16"), CPU) == "bf16"
     for name, kind in (("float32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
@@ -50,7 +50,7 @@ def test_auto_is_no_bf16_on_a_gpu_that_only_imitates_it(major, chosen, monkeypat
 
 
 @pytest.mark.parametrize(("name", "kind"), precision.HALVES.items())
-def test_the_imitation_gives_the_numbers_of_pytorchs_own(name, kind, bare):
+def test_the_emulation_gives_the_numbers_of_pytorch(name, kind, bare):
     torch.manual_seed(0)
     some, weight = torch.randn(2, 3, 9, 9), torch.randn(4, 3, 3, 3, requires_grad=True)
     found = []
@@ -128,7 +128,7 @@ def test_an_lstm_that_is_not_packed_runs_on_a_cpu_without_bf16(bare):
     assert answer.dtype is last.dtype is torch.bfloat16
 
 
-def test_a_process_without_a_sample_of_the_first_batch_can_scale_its_gradients(signs, signs_cache):
+def test_a_process_with_an_empty_first_batch_can_scale_its_gradients(signs, signs_cache):
     """Its share of a small batch is empty; the scaler began with the first loss."""
     task = runs.opened("mobilenet-v3", signs, signs_cache, precision="fp16")
     learner = Learner(task, Group(CPU), 1)

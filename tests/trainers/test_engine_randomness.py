@@ -21,7 +21,7 @@ def test_all_processes_together_take_every_sample_once_an_epoch(size, batch, wor
 
 
 @given(st.integers(1, 60), st.integers(1, 16), st.data())
-def test_from_any_step_on_the_order_is_that_of_a_whole_run(size, batch, data):
+def test_the_order_after_any_step_equals_that_of_an_uninterrupted_run(size, batch, data):
     plan = Plan(size, batch, 3, seed=1)
     first = data.draw(st.integers(0, plan.steps))
     whole, rest = (list(Shares(plan, 0, 1, 1, step)) for step in (0, first))
@@ -42,11 +42,11 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 
 
 @given(st.integers(0, 500), st.integers(0, 2**64 - 1))
-def test_a_permutation_holds_every_number_once(size, key):
+def test_a_permutation_contains_every_number_once(size, key):
     assert sorted(rng.permutation(size, key)) == list(range(size))
 
 
-def test_words_depend_on_every_counter_and_its_place():
+def test_random_words_depend_on_every_counter_and_its_position():
     words = {rng.derive_seed(*counters) for counters in [(0, 1, 2), (0, 2, 1), (1, 1, 2), (0, 1), (0,)]}
     assert len(words) == 5
     assert rng.derive_seed(0, 1, 2) == 6768782832058643234
@@ -83,6 +83,6 @@ def test_nothing_is_dropped_in_eval_mode():
     assert layer(values, torch.tensor([1, 2])) is values
 
 
-def test_words_fill_their_bits_evenly():
+def test_random_words_have_uniform_bits():
     words = np.array([rng.derive_seed(0, i) & 0xFFFF for i in range(4000)])
     assert abs(words.mean() / 0xFFFF - 0.5) < 0.02

@@ -34,7 +34,7 @@ def held(root: Path, module: nn.Module, trainer: str = "scaled") -> checkpoint.C
     return checkpoint.read(checkpoint.save(root, 7, module, {}, manifest))
 
 
-def test_the_program_takes_raw_input_of_any_number_of_rows_and_its_proof_holds(tmp_path):
+def test_the_program_takes_any_number_of_raw_rows_and_matches_its_proof(tmp_path):
     module = Scaled()
     written = export.write(held(tmp_path / "c", module), offered(module), tmp_path / "out")
     told = json.loads(Path(written["preprocessing"]).read_text())
@@ -50,7 +50,7 @@ def test_the_program_takes_raw_input_of_any_number_of_rows_and_its_proof_holds(t
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [export.PROGRAM, export.DESCRIPTION]
 
 
-def test_a_program_that_answers_otherwise_than_the_checkpoint_is_not_written(tmp_path, monkeypatch):
+def test_a_program_that_differs_from_the_checkpoint_is_not_written(tmp_path, monkeypatch):
     module = Scaled()
     other = offered(Scaled())
     save = export._save
@@ -69,7 +69,7 @@ def test_a_program_is_never_put_into_a_checkpoint_or_below_a_file(tmp_path):
     assert export.places(tmp_path / "m.pt2") == (tmp_path / "m.pt2", tmp_path / "m.json")
 
 
-def test_a_trainer_without_an_export_says_so(tmp_path, capsys):
+def test_exporting_with_a_trainer_without_export_is_an_error(tmp_path, capsys):
     place = held(tmp_path, Scaled(), "facenet-lstm").path
     assert command.main(["export", str(place), "--to", str(tmp_path / "out")]) == 2
     assert "facenet-lstm has no export" in capsys.readouterr().err

@@ -94,7 +94,7 @@ def test_options_leave_files_out_by_name_and_never_in_silence(tmp_path):
     assert [record.label for record in kept] == ["neutral", "neutral", "happy"]
 
 
-def test_of_twins_the_video_only_one_is_taken(tmp_path):
+def test_of_two_files_of_a_take_the_video_only_one_is_used(tmp_path):
     names(tmp_path, "01-01-03-01-01-01-01", "02-01-03-01-01-01-01")
     assert [r.id for r in listing(tmp_path).records] == ["ravdess/02-01-03-01-01-01-01"]
     assert "twins: one" in listing(tmp_path).refused[0].why
@@ -113,7 +113,7 @@ def test_files_that_their_authors_call_broken_are_left_out(tmp_path):
     assert [r.reason for r in listing(tmp_path).refused] == ["listed as broken by CREMA-D"] * 2
 
 
-def test_a_cache_holds_the_features_exactly_and_is_opened_again(sample, tmp_path):
+def test_a_cache_contains_the_exact_features_and_is_reused(sample, tmp_path):
     held = listing(sample)
     built: list[str] = []
 
@@ -132,7 +132,7 @@ def test_a_cache_holds_the_features_exactly_and_is_opened_again(sample, tmp_path
     assert second.damaged() == {}
 
 
-def test_a_cut_cache_is_built_again_and_a_changed_one_is_seen(sample, tmp_path):
+def test_a_partial_cache_is_rebuilt_and_a_changed_one_detected(sample, tmp_path):
     held = listing(sample)
     cache = data.open_cache(tmp_path, held, 8, Silent())
     file = cache.folders[0] / packed.RECORDS
@@ -172,7 +172,7 @@ def test_other_splits_of_the_same_files_have_another_fingerprint(sample, cache):
 
 
 @pytest.mark.parametrize("fault", [OSError(errno.EIO, "Input/output error"), MemoryError()])
-def test_what_the_system_cannot_give_stops_and_is_no_verdict_that_stays(fault, sample, tmp_path, monkeypatch):
+def test_a_system_error_stops_the_check_and_is_not_cached(fault, sample, tmp_path, monkeypatch):
     bad, right = listing(sample).records[5], Path.read_bytes
 
     def failing(path: Path) -> bytes:
@@ -188,7 +188,7 @@ def test_what_the_system_cannot_give_stops_and_is_no_verdict_that_stays(fault, s
     assert bad.id in data.open_cache(tmp_path, listing(sample), 8, Silent()).rows
 
 
-def test_an_archive_that_asks_for_too_much_memory_is_no_verdict_either(tmp_path, monkeypatch):
+def test_an_archive_that_needs_too_much_memory_is_not_cached_as_refused(tmp_path, monkeypatch):
     def exhausted(*_: object, **__: object) -> None:
         raise MemoryError
 
@@ -209,7 +209,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
         listing(tmp_path)
 
 
-def test_a_data_folder_may_stand_behind_a_link(sample, tmp_path):
+def test_a_data_folder_may_be_a_link(sample, tmp_path):
     (tmp_path / "link").symlink_to(sample)
     assert listing(tmp_path / "link").count == 251
 
@@ -226,7 +226,7 @@ def test_linked_folders_are_counted_as_they_are_sent_and_loops_end(tmp_path):
     assert held.count == 3 == folders.describe("d", str(tmp_path / "data")).files
 
 
-def test_a_link_to_nothing_is_refused_by_name_and_its_twin_taken(tmp_path):
+def test_a_broken_link_is_refused_by_name_and_its_duplicate_used(tmp_path):
     names(tmp_path, "01-01-03-01-01-01-01", "1001_DFA_ANG_XX")
     for stem in ("02-01-03-01-01-01-01", "1002_DFA_ANG_XX"):
         (tmp_path / f"{stem}.npz").symlink_to(".git/annex/objects/gone")
@@ -239,7 +239,7 @@ def test_a_link_to_nothing_is_refused_by_name_and_its_twin_taken(tmp_path):
     ]
 
 
-def test_statistics_are_those_of_numpy_and_come_back_from_json():
+def test_statistics_equal_those_of_numpy_and_survive_json():
     draw = np.random.default_rng(0)
     arrays = [draw.normal(3, 2, (steps, 5)).astype(np.float32) for steps in (4, 9, 30)]
     fitted = normalise.fit(arrays, ["a", "b", "c"])

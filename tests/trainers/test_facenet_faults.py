@@ -26,7 +26,7 @@ def test_the_healthy_sample_is_passed_in_silence(sample, cache, request_of):
 # Faults of the data
 
 
-def test_a_key_of_another_name_leaves_no_sample_and_names_the_keys_there_are(copy, request_of):
+def test_an_unknown_key_name_leaves_no_sample_and_lists_the_actual_keys(copy, request_of):
     for path in whole(copy):
         change(path, writer._without_features)
     report, code = check(request_of(copy))
@@ -38,7 +38,7 @@ def test_a_key_of_another_name_leaves_no_sample_and_names_the_keys_there_are(cop
     assert "it holds features, timestamps" in whys[0]
 
 
-def test_contents_that_changed_places_are_caught_by_the_video_they_name(copy, request_of):
+def test_swapped_contents_are_caught_by_the_video_they_name(copy, request_of):
     first, second = whole(copy)[0], whole(copy)[-1]
     first.rename(copy / "aside")
     second.rename(first)
@@ -70,7 +70,7 @@ def test_unreadable_files_beyond_the_budget_are_refused_by_name(copy, request_of
     assert "is no readable NPZ" in str(report["findings"])
 
 
-def test_a_video_copied_under_the_name_of_an_actor_of_another_split_is_caught(copy, request_of):
+def test_a_video_copied_to_an_actor_of_another_split_is_reported(copy, request_of):
     paths = {path.name: path for path in whole(copy)}
     homes = recordings.split_records(
         file_checks.scan({"crema": copy / "crema"}, options.Config()).records, options.Config()

@@ -28,13 +28,13 @@ def trainer_with(change: Callable[[Sample], Sample]) -> type[FacenetTrainer]:
     return Faulty
 
 
-def test_labels_that_come_apart_from_their_features_are_caught(sample, cache, request_of):
+def test_labels_shuffled_against_their_features_are_caught(sample, cache, request_of):
     kind = trainer_with(lambda s: dataclasses.replace(s, label=s.index % 6))
     report, _ = check(request_of(sample, work=cache), kind)
     assert found(report) == {"label.match"}
 
 
-def test_features_that_come_apart_from_their_labels_are_caught(sample, cache, request_of):
+def test_features_shuffled_against_their_labels_are_caught(sample, cache, request_of):
     kind = trainer_with(lambda s: dataclasses.replace(s, features=s.features[::-1].copy()))
     report, _ = check(request_of(sample, work=cache), kind)
     assert "label.match" in found(report)

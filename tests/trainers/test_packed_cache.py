@@ -62,7 +62,7 @@ def opened(parts: tuple[Shard, ...], read=encode, events=None) -> packed.Cache[R
     return packed.Cache(folders, Row)
 
 
-def test_records_come_back_with_their_fields_and_refusals(texts, tmp_path):
+def test_records_are_read_back_with_their_fields_and_refusals(texts, tmp_path):
     cache = opened(shards(texts, tmp_path / "cache"))
     assert len(cache.folders) == 8
     assert cache.content("t05").tobytes() == b"TEXT NUMBER 5"
@@ -98,7 +98,7 @@ def test_an_interrupted_build_continues_with_the_missing_shards(texts, tmp_path)
     assert len(again) == 40 - kept
 
 
-def test_a_changed_file_makes_its_own_shard_anew_and_no_other(texts, tmp_path):
+def test_a_changed_file_rebuilds_its_own_shard_only(texts, tmp_path):
     before = {shard.folder for shard in shards(texts, tmp_path)}
     (texts / "t11").write_text("another text")
     assert len({shard.folder for shard in shards(texts, tmp_path)} - before) == 1
@@ -119,7 +119,7 @@ def test_an_error_of_the_system_is_no_verdict_on_a_file(fault, texts, tmp_path):
     assert "t00" in opened((shard,)).rows
 
 
-def test_a_file_that_is_gone_before_it_is_read_is_named(tmp_path):
+def test_a_file_deleted_before_it_is_read_is_named(tmp_path):
     with pytest.raises(Unread, match="gone could not be read: No such file"):
         Source.of("gone", tmp_path / "gone")
 

@@ -50,7 +50,7 @@ def test_a_frame_that_is_nan_gives_its_row_a_loss_that_is_nan(loss, frame):
         loss(values, torch.tensor([12, 12, 12]), [[5, 7], [5, 7], []])
 
 
-def test_what_can_just_be_aligned_has_a_finite_loss_and_gradient():
+def test_a_barely_alignable_target_has_a_finite_loss_and_gradient():
     values = torch.randn(1, 9, 9, requires_grad=True)
     loss = ctc.losses(values.log_softmax(-1), torch.tensor([9]), [[5, 5, 5, 7, 7, 1]])
     loss.sum().backward()

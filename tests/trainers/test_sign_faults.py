@@ -93,7 +93,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_a_test_signer_that_train_has_seen_is_a_leak(copy, tmp_path):
+def test_a_test_signer_who_is_also_in_train_is_a_leak(copy, tmp_path):
     edit(corpus(copy, "train"), "Signer01", "Signer05")
     assert found_by_inspection(copy, tmp_path) == {"split.groups"}
 
@@ -132,7 +132,7 @@ def test_no_features_at_all_is_an_error_that_names_the_first(copy, tmp_path):
         (np.random.default_rng(0).random((9, 4 * RAW)), "are not velocity, acceleration and raw"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_why(values, said, tmp_path):
+def test_an_unusable_file_is_reported_with_the_reason(values, said, tmp_path):
     np.save(tmp_path / "x.npy", values)
     with pytest.raises(Unusable, match=said):
         reading.read(tmp_path / "x.npy", 8)

@@ -67,7 +67,7 @@ def test_a_sentence_in_two_splits_is_refused(tmp_path):
     "left_out",
     ["__ON__", "loc-NORD", "cl-KOMMEN", "lh-WIND", "rh-WIND", "IX", "IX-ORT", "WG", "$GEST-OFF", "POS", "X"],
 )
-def test_the_filter_leaves_out_what_is_no_plain_sign(left_out):
+def test_the_filter_removes_markers_that_are_not_signs(left_out):
     assert not phoenix.is_sign(left_out)
 
 
@@ -111,7 +111,7 @@ def test_word_errors_of_nothing():
     assert wer.errors(["A"], ["A", "B", "C", "D"]).rate == 3.0
 
 
-def test_a_vocabulary_comes_back_as_it_went_in_and_its_blank_is_alone():
+def test_a_vocabulary_survives_a_round_trip_and_has_one_blank():
     held = Vocabulary.of([("B", "A"), ("C", "A")], unknown=False)
     assert held.words == (BLANK, "A", "B", "C")
     assert held.glosses(held.targets(["C", "A", "B"])) == ["C", "A", "B"]

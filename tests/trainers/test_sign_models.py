@@ -50,7 +50,7 @@ def task(request, signs, signs_cache):
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_a_sentence_alone_answers_as_beside_a_longer_one(task, mode):
+def test_the_output_for_a_sentence_does_not_depend_on_the_batch(task, mode):
     model = task.build()
     model.train(mode == "train")
     some = sorted((task.unaugmented("train", i) for i in range(20)), key=lambda s: len(s.course.raw))
@@ -106,7 +106,7 @@ def test_the_device_derives_what_the_extractor_wrote(steps):
     assert not got[steps:].any()
 
 
-def test_the_groups_come_from_the_layout_and_not_from_fixed_places():
+def test_the_groups_are_read_from_the_layout_and_not_from_fixed_indices():
     raw = torch.arange(1629.0)[None, None].repeat(1, 2, 1)
     values = torch.cat([raw, raw, raw], 2)
     for name, face, hands in (("pose-face-hands", 99, 1503), ("pose-hands-face", 225, 99)):

@@ -40,9 +40,7 @@ def taught(signs, teacher, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("name", [*runs.TRAINERS, "distilled"])
-def test_a_run_that_is_resumed_ends_bit_for_bit_as_one_that_was_not(
-    name, signs, taught, signs_cache, tmp_path
-):
+def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(name, signs, taught, signs_cache, tmp_path):
     data = taught if name == "distilled" else signs
     make = lambda: runs.opened(name.replace("distilled", "mobilenet-v3"), data, signs_cache, epochs=2)  # noqa: E731
     straight = runs.trained(make(), tmp_path / "straight")
@@ -65,7 +63,7 @@ def test_a_model_that_diverges_ends_with_66_and_the_names_of_its_batch(name, sig
     assert (run / "checkpoints" / "last").read_text() == "1\n"
 
 
-def test_the_best_checkpoint_is_the_one_of_the_smallest_wer(signs, signs_cache, tmp_path):
+def test_the_best_checkpoint_has_the_smallest_wer(signs, signs_cache, tmp_path):
     trainer = runs.trained(runs.opened("i3d-teacher", signs, signs_cache, epochs=1), tmp_path)
     for epoch, value in enumerate((0.9, 0.4, 0.7), 2):
         trainer.state.step += 1
@@ -74,7 +72,7 @@ def test_the_best_checkpoint_is_the_one_of_the_smallest_wer(signs, signs_cache, 
     assert trainer.state.bad_epochs == 1
 
 
-def test_a_model_that_says_nothing_but_blanks_is_told_of_and_then_stopped():
+def test_a_model_that_predicts_only_blanks_is_reported_and_then_stopped():
     silent, speaking = (WordErrors({"emitting": share, "wer": 1.0}) for share in (0.0, 0.1))
     assert silent.plateau(-1.0, 9, 4, 9000) == []
     assert [f.severity for f in silent.plateau(-1.0, 10, 5, 9000)] == ["warning"]
@@ -102,7 +100,7 @@ def test_a_flat_start_is_of_the_first_epochs_of_training_alone(name, signs, sign
 
 
 @pytest.mark.parametrize("name", [*runs.TRAINERS, "distilled"])
-def test_the_first_loss_is_that_of_ctc_whatever_a_run_begins_with(name, signs, taught, signs_cache):
+def test_the_first_loss_is_checked_as_ctc_whatever_a_run_starts_from(name, signs, taught, signs_cache):
     data, name = (taught, "mobilenet-v3") if name == "distilled" else (signs, name)
     task = runs.opened(name, data, signs_cache, flat_start=2)
     assert ctc_checks.first_loss(task) == []
@@ -131,7 +129,7 @@ def test_distillation_learns_from_the_teachers_frames(signs, taught, signs_cache
     assert float(copies.loss(model, same).loss) == pytest.approx(0.0, abs=1e-3)
 
 
-def test_checks_of_a_taught_student_look_beyond_its_flat_start(taught, signs_cache, tmp_path):
+def test_checks_of_a_distilled_student_go_past_its_flat_start(taught, signs_cache, tmp_path):
     task = runs.opened("mobilenet-v3", taught, signs_cache, flat_start=50)
     checks = {check.code: check for check in registry.checks("mobilenet-v3")}
     assert not {"distill", "temperature"} & task.config.read()
@@ -147,7 +145,7 @@ def test_a_teachers_logits_are_computed_once(taught, signs_cache, monkeypatch):
     assert np.array_equal(first.teacher.logits(id), again.teacher.logits(id))
 
 
-def test_two_runs_may_begin_with_the_same_teacher_at_once(taught, tmp_path, monkeypatch):
+def test_two_runs_may_start_from_the_same_teacher_at_once(taught, tmp_path, monkeypatch):
     runs.opened("i3d-teacher", taught, tmp_path / "work")
     make = lambda: runs.opened("mobilenet-v3", taught, tmp_path / "work")  # noqa: E731
     publish, other = packed._publish, []
@@ -176,7 +174,7 @@ def test_a_teacher_of_other_glosses_is_refused_by_name(taught, tmp_path):
     assert runs.of(report, "teacher")["key"] == "teacher"
 
 
-def test_prepare_replaces_what_it_packed_and_no_other_folder(signs, tmp_path):
+def test_prepare_replaces_its_own_packed_folder_and_no_other(signs, tmp_path):
     data = runs.linked(signs, tmp_path / "data")
     with pytest.raises(DataUnusable, match="is not a folder that `prepare` packed"):
         pack.run({"phoenix": data / "phoenix"}, data, 0, Silent())
@@ -190,7 +188,7 @@ def features_below(folder: Path) -> int:
     return len(list(folder.rglob("*.np?")))
 
 
-def test_a_packed_folder_that_was_cut_is_refused_with_what_to_do(signs, tmp_path):
+def test_an_incomplete_packed_folder_is_refused_with_a_command(signs, tmp_path):
     pack.run({"phoenix": signs / "phoenix"}, tmp_path, 0, Silent())
     records = tmp_path / "phoenix" / packed.RECORDS
     records.write_bytes(records.read_bytes()[:-2])
@@ -198,7 +196,7 @@ def test_a_packed_folder_that_was_cut_is_refused_with_what_to_do(signs, tmp_path
         runs.opened("i3d-teacher", tmp_path, tmp_path / "w")
 
 
-def test_what_prepare_packs_is_an_eighth_and_the_same_data(signs, signs_cache, tmp_path):
+def test_packed_data_has_an_eighth_of_the_size_and_equal_content(signs, signs_cache, tmp_path):
     made = pack.run({"phoenix": signs / "phoenix"}, tmp_path, 0, Silent())
     raw, packed = (runs.opened("i3d-teacher", data, signs_cache) for data in (signs, tmp_path))
     assert packed.fingerprint == raw.fingerprint
@@ -209,7 +207,7 @@ def test_what_prepare_packs_is_an_eighth_and_the_same_data(signs, signs_cache, t
         pack.run({"phoenix": tmp_path / "phoenix"}, tmp_path / "x", 0, Silent())
 
 
-def test_packed_data_obeys_the_options_and_reads_all_that_it_says(signs, tmp_path):
+def test_packed_data_follows_the_options_and_is_read_completely(signs, tmp_path):
     pack.run({"phoenix": signs / "phoenix"}, tmp_path, 0, Silent())
     task = runs.opened("i3d-teacher", tmp_path, tmp_path / "w", min_frames=40)
     assert min(task.data.cache.rows[r.id].steps for r in task.data.records) >= 40
@@ -232,7 +230,7 @@ def test_packed_data_is_only_read_and_its_statistics_are_cached(signs, tmp_path,
     assert np.array_equal(first.normaliser.statistics.mean, again.normaliser.statistics.mean)
 
 
-def test_packed_data_that_was_damaged_is_not_told_to_be_removed(signs, tmp_path):
+def test_damaged_packed_data_is_reported_without_advice_to_delete_it(signs, tmp_path):
     pack.run({"phoenix": signs / "phoenix"}, tmp_path / "data", 0, Silent())
     features = tmp_path / "data" / "phoenix" / packed.RECORDS
     features.write_bytes(b"\1" * 4 + features.read_bytes()[4:])

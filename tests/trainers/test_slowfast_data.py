@@ -94,7 +94,7 @@ UNREADABLE = Path("/proc/self/mem")
 """A file that is there and gives EIO."""
 
 
-def test_what_the_system_cannot_give_of_a_video_is_no_verdict_on_it(tmp_path):
+def test_a_system_error_while_decoding_is_not_cached_as_a_refusal(tmp_path):
     with pytest.raises(DataUnusable, match=f"{UNREADABLE} could not be read: Input/output error"):
         video.read(UNREADABLE, 36)
     with pytest.raises(DataUnusable, match=r"gone.mp4 could not be read: No such file"):
@@ -115,7 +115,7 @@ def test_a_process_that_cannot_read_a_video_names_it_and_leaves_no_shard(workers
     ("death", "said"),
     [("os.kill(os.getpid(), 9)", "killed by SIGKILL; perhaps memory"), ("sys.exit('what')", "1: what")],
 )
-def test_a_process_that_dies_is_told_with_the_video_it_was_at(death, said, videos, tmp_path, monkeypatch):
+def test_a_crashed_decoder_process_is_reported_with_its_video(death, said, videos, tmp_path, monkeypatch):
     shard = one_shard(tmp_path, videos, 3)
     second = shard.sources[1].path
     script = f"import json, os, sys; print(json.dumps('first')); print({json.dumps(second)!r}, flush=True); "
@@ -129,7 +129,7 @@ def test_a_process_that_dies_is_told_with_the_video_it_was_at(death, said, video
         build(shard, shard, workers=2)
 
 
-def test_the_frames_of_a_long_video_are_not_kept_before_it_is_refused(tmp_path, monkeypatch):
+def test_an_overlong_video_is_refused_before_its_frames_fill_memory(tmp_path, monkeypatch):
     sample.write_video(tmp_path / "a.mp4", np.concatenate([sample.frames(0, 1, 2, 3)] * 4))
     kept, right = [], video._scaled
     monkeypatch.setattr(video, "LONGEST", 1.0)
@@ -146,13 +146,13 @@ def test_a_video_in_a_folder_that_is_no_utf8_is_decoded(videos, tmp_path):
     assert len(video.read(path, 36).frames) == sample.FRAMES
 
 
-def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch):
+def test_a_missing_package_is_one_line_with_the_install_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(video.MissingPackage, match="pip install av simplejpeg"):
         video.av()
 
 
-def test_frames_come_out_of_the_cache_as_predict_would_keep_them(videos, tmp_path):
+def test_cached_frames_equal_those_that_predict_decodes(videos, tmp_path):
     some = records(videos, 2)
     for form in ("jpeg", "raw"):
         held = cache(tmp_path, some, kind=Kind(36, form))
@@ -161,7 +161,7 @@ def test_frames_come_out_of_the_cache_as_predict_would_keep_them(videos, tmp_pat
         assert (held.frames(some[1].id, wanted) == fresh[wanted]).all()
 
 
-def test_a_cache_cut_short_goes_on_and_a_changed_one_is_seen(videos, tmp_path):
+def test_a_partial_cache_is_continued_and_a_changed_one_detected(videos, tmp_path):
     shard = one_shard(tmp_path, videos)
     build(shard)
     assert packed.is_complete(shard.folder)
@@ -179,7 +179,7 @@ def test_a_cache_cut_short_goes_on_and_a_changed_one_is_seen(videos, tmp_path):
     assert cache(tmp_path, records(videos, 3)).damaged() == {}
 
 
-def test_only_shards_that_are_not_there_are_made(videos, tmp_path, monkeypatch):
+def test_only_missing_shards_are_built(videos, tmp_path, monkeypatch):
     some = records(videos, 4)
     cache(tmp_path, some)
     monkeypatch.setattr(decode, "build_all", lambda *_, **more: pytest.fail("decoded twice"))
@@ -194,7 +194,7 @@ def test_processes_make_the_same_shards(videos, tmp_path):
         assert (here.folder / name).read_bytes() == (in_processes.folder / name).read_bytes()
 
 
-def test_face_boxes_are_asked_of_every_video(videos, tmp_path):
+def test_face_boxes_are_required_for_every_video(videos, tmp_path):
     (tmp_path / "faces.csv").write_text("name,x,y,width,height\n1001_TIE_ANG_XX.flv,1,2,30,40\n")
     assert boxes.read(tmp_path) == {"1001_TIE_ANG_XX": (1, 2, 30, 40)}
     with pytest.raises(boxes.BadBoxes, match="have no line in faces"):
@@ -203,7 +203,7 @@ def test_face_boxes_are_asked_of_every_video(videos, tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0, 1), st.integers(2, 64), st.integers(1, 4), st.integers(8, 300))
-def test_a_clip_lies_in_its_video_goes_forward_and_uses_what_there_is(start, frames, stride, length):
+def test_clip_frames_are_in_order_and_span_the_video(start, frames, stride, length):
     wanted = clips.places(start, frames, stride, length)
     assert len(wanted) == frames
     assert wanted.min() >= 0
@@ -220,7 +220,7 @@ def test_test_clips_reach_from_the_first_frame_to_the_last():
     assert (wanted[0][0], wanted[-1][-1]) == (0, 23)
 
 
-def test_a_draw_depends_on_its_word_and_repeats_the_frame_before_a_dropped():
+def test_a_random_clip_depends_on_its_seed_and_repeats_dropped_frames():
     config = tiny(frames=16, drop_frames=0.5, reverse=0.0)
     first, again = clips.draw(config, 24, 9), clips.draw(config, 24, 9)
     assert (first.frames == again.frames).all()
@@ -235,14 +235,14 @@ def frames(count=4):
     return torch.randint(0, 256, (2, count, 36, 36, 3), dtype=torch.uint8, generator=torch.manual_seed(0))
 
 
-def test_a_look_that_changes_nothing_is_the_middle_of_the_frame():
+def test_no_augmentation_gives_the_centre_crop():
     looks = torch.from_numpy(np.stack([clips.unchanged(tiny())] * 2))
     got = pixels.augmented(frames(), 32, looks)
     assert torch.allclose(got, pixels.centred(frames(), 32), atol=1e-4)
 
 
 @pytest.mark.parametrize("word", range(5))
-def test_augmentation_is_one_and_the_same_for_every_frame_of_a_clip(word):
+def test_augmentation_is_the_same_for_every_frame_of_a_clip(word):
     config = tiny(cutout=1.0, rotate=20.0, colour=0.5)
     looks = torch.from_numpy(np.stack([clips.draw(config, 24, word + n).look for n in range(2)]))
     still = frames(1).repeat(1, 4, 1, 1, 1)
@@ -268,7 +268,7 @@ def test_frames_that_were_normalised_before_are_refused():
         pixels.normalised(frames().float())
 
 
-def test_samples_do_not_depend_on_the_order_in_which_they_are_asked_for(videos, frames_cache):
+def test_samples_do_not_depend_on_the_order_in_which_they_are_read(videos, frames_cache):
     trainer = opened(videos, frames_cache)
     first = [trainer.sample("train", 1, place).frames for place in (0, 1, 2)]
     again = [trainer.sample("train", 1, place).frames for place in (2, 1, 0)][::-1]
@@ -276,13 +276,13 @@ def test_samples_do_not_depend_on_the_order_in_which_they_are_asked_for(videos, 
     assert not (first[0] == trainer.sample("train", 2, 0).frames).all()
 
 
-def test_the_manifest_of_a_run_says_why_each_file_is_not_used(videos, frames_cache):
+def test_the_manifest_of_a_run_has_the_reason_for_each_unused_file(videos, frames_cache):
     text = Path(opened(videos, frames_cache).data.listing.facts["manifest"]).read_text()
     assert "crema/1010_IEO_ANG_HI.flv,,,,,,,,shows one colour" in text
     assert len(text.splitlines()) == 130
 
 
-def test_an_index_says_how_many_frames_a_second_a_video_has(videos, tmp_path):
+def test_an_index_contains_the_frame_rate_of_a_video(videos, tmp_path):
     shard = one_shard(tmp_path, videos, 1)
     build(shard)
     (row,) = json.loads((shard.folder / packed.INDEX).read_text())["rows"]

@@ -68,12 +68,12 @@ def other(sample: Sample, **values: object) -> Sample:
         ("norm.saved", lambda s, key: other(s, frames=255 - s.frames)),
     ],
 )
-def test_samples_that_come_to_the_model_wrongly_are_caught(code, change, videos, frames_cache):
+def test_samples_that_reach_the_model_wrongly_are_caught(code, change, videos, frames_cache):
     (finding,) = asked(code, trainer_with(change), videos, frames_cache)
     assert (finding.code, finding.severity) == (code, "error")
 
 
-def test_augmentation_drawn_anew_for_each_frame_is_caught(videos, frames_cache, monkeypatch):
+def test_augmentation_that_differs_per_frame_is_caught(videos, frames_cache, monkeypatch):
     def flicker(frames, size, looks):
         each = [pixels.centred(frames[:, t : t + 1], size) * (1 + 0.1 * t) for t in range(frames.shape[1])]
         return torch.cat(each, 1)
@@ -170,7 +170,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_paid_for(videos,
     assert found(report) == {"weights.fit"}
 
 
-def test_a_fold_without_folds_is_told_to_change_nothing():
+def test_a_fold_that_has_no_effect_is_reported():
     (finding,) = [f for f in unread(tiny(), ["fold"]) if f.key == "fold"]
     assert "set folds" in finding.fix
 
@@ -180,7 +180,7 @@ def test_the_throughput_rule_names_a_loader_that_cannot_feed_the_step():
     assert network._judge(0.05, 0.1, 2) == []
 
 
-def test_a_video_shorter_than_a_clip_is_told(videos, frames_cache):
+def test_a_video_shorter_than_a_clip_is_reported(videos, frames_cache):
     trainer = opened(videos, frames_cache)
     (finding,) = checks.short(trainer.replace(frames=48))
     assert (finding.severity, finding.key) == ("warning", "frames")

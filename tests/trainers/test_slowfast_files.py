@@ -22,7 +22,7 @@ def chosen(videos: Path, **options: object) -> Survey:
 
 
 @pytest.mark.parametrize(("name", "actors"), [("crema-mae5", 91), ("ravdess-mae6", 24), ("ravdess-lj5", 24)])
-def test_published_folds_hold_every_actor_once(name, actors):
+def test_published_folds_contain_every_actor_once(name, actors):
     everyone = [actor for fold in folds.FOLDS[name] for actor in fold]
     assert sorted(everyone) == list(range(min(everyone), min(everyone) + actors))
 
@@ -39,7 +39,7 @@ def test_a_fold_is_the_test_split_and_the_rest_is_split_by_actor(videos):
     assert all(split == "test" for id, split in both.items() if id.startswith("crema"))
 
 
-def test_a_fold_that_there_is_not_is_refused():
+def test_an_unknown_fold_is_refused():
     (finding,) = config.check_options(tiny(folds="ravdess-lj5", fold=6))
     assert finding.key == "fold"
 
@@ -92,7 +92,7 @@ def some_rows(videos: Path) -> list[dict[str, str]]:
     return [{"path": str(r.path), "label": r.label, "split": plain.split_of[r.id]} for r in plain.records]
 
 
-def test_a_manifest_of_another_label_another_file_or_a_missing_one_is_told(videos, tmp_path):
+def test_a_manifest_that_does_not_match_the_files_is_reported(videos, tmp_path):
     rows = [{**row, "bytes": ""} for row in some_rows(videos)]
     rows[0]["label"] = "sad" if rows[0]["label"] != "sad" else "happy"
     rows[1]["bytes"] = "7"
@@ -132,7 +132,7 @@ def test_bytes_as_pandas_writes_them_are_those_of_the_file(videos, tmp_path):
     assert len(held.records) == len(rows)
 
 
-def test_a_manifest_holds_file_names_that_are_no_utf8(tmp_path):
+def test_a_manifest_supports_file_names_that_are_not_utf8(tmp_path):
     folder = tmp_path / os.fsdecode(b"vid\xe9os") / "crema"
     folder.mkdir(parents=True)
     for name in (b"1001_DFA_ANG_XX.flv", b"caf\xe9.flv"):

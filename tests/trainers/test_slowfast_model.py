@@ -78,7 +78,7 @@ def test_answers_and_gradients_are_those_of_conv3d(frames, size, monkeypatch):
         assert torch.allclose(a, b, atol=1e-6 * max(1.0, float(b.abs().max())), rtol=0), name
 
 
-def test_without_the_fallback_for_one_thread_a_pointwise_convolution_is_the_same():
+def test_a_pointwise_convolution_is_equal_without_the_one_thread_fallback():
     torch.manual_seed(2)
     values, weight = torch.randn(4, 6, 5, 5), torch.randn(7, 6, 1, 1, 1)
     got = lowering.conv(values.contiguous(memory_format=torch.channels_last), 2, weight, (1, 1, 1))

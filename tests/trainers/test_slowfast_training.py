@@ -46,7 +46,7 @@ def call(capsys, *words: object) -> tuple[int, list[dict]]:
     return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_evaluate_repeats_what_the_training_told(trained, videos, capsys):
+def test_evaluate_repeats_the_metrics_of_the_training(trained, videos, capsys):
     root, _, message = trained
     pairs = [f"--data={name}={path}" for name, path in folders(videos).items()]
     code, (told,) = call(capsys, "evaluate", root / "best", *pairs)
@@ -69,9 +69,7 @@ def other_splits(held: SlowFastTrainer, path: Path) -> Path:
     return write_manifest(path / "manifest.csv", rows)
 
 
-def test_evaluate_leaves_actors_out_that_other_splits_call_test_and_the_model_was_trained_on(
-    trained, videos, tmp_path, capsys
-):
+def test_evaluate_with_other_splits_excludes_actors_of_the_training(trained, videos, tmp_path, capsys):
     root, held, _ = trained
     data = {**folders(videos), "splits": other_splits(held, tmp_path)}
     pairs = [f"--data={name}={path}" for name, path in data.items()]
@@ -97,9 +95,7 @@ def test_a_run_is_not_resumed_with_other_splits_of_the_same_videos(trained, vide
     assert other.data.listing.facts["manifest"] != held.data.listing.facts["manifest"]
 
 
-def test_predict_gives_the_probabilities_of_the_validation_and_names_a_video_it_cannot_read(
-    trained, videos, capsys
-):
+def test_predict_repeats_the_probabilities_and_names_an_unreadable_video(trained, videos, capsys):
     root, held, _ = trained
     paths = [held.splits["val"][place].path for place in (0, 5)]
     broken = videos / "crema" / "1010_IEO_ANG_LO.flv"
@@ -115,7 +111,7 @@ def test_predict_gives_the_probabilities_of_the_validation_and_names_a_video_it_
     assert answers[0]["truth"] == held.splits["val"][0].label
 
 
-def test_the_exported_program_takes_raw_frames_and_carries_its_preprocessing(trained, tmp_path, capsys):
+def test_the_exported_program_takes_raw_frames_and_preprocesses_them(trained, tmp_path, capsys):
     root, held, _ = trained
     code, (told,) = call(capsys, "export", root / "best", "--to", tmp_path / "out")
     assert code == 0
@@ -155,7 +151,7 @@ def test_parts_of_a_batch_and_of_an_evaluation_give_the_same_sums(videos, frames
     assert torch.equal(whole.counts, sum(part.counts for part in parts))
 
 
-def test_stages_near_the_input_learn_more_slowly_and_frozen_ones_not_at_all(videos, frames_cache):
+def test_early_stages_have_lower_learning_rates_and_frozen_ones_none(videos, frames_cache):
     held = opened(videos, frames_cache, layer_decay=0.5, freeze=1)
     model = held.build()
     owner = optim.optimizer(model, held.config, held.rate_factors(model))
@@ -177,7 +173,7 @@ def test_stages_near_the_input_learn_more_slowly_and_frozen_ones_not_at_all(vide
     assert max(now) - min(now) < 1e-12
 
 
-def test_one_cycle_is_that_of_torch():
+def test_the_one_cycle_schedule_equals_that_of_torch():
     config = tiny(schedule="one-cycle", epochs=5, warmup_epochs=1.5, learning_rate=0.01)
     owner = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
     cycle = torch.optim.lr_scheduler.OneCycleLR(

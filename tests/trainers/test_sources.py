@@ -35,7 +35,7 @@ def test_a_source_is_named_in_any_of_three_ways(tmp_path):
         ([], ["folder"], "nothing asks for `folder`"),
     ],
 )
-def test_a_source_that_is_none_is_a_sentence(pairs, words, said):
+def test_an_unknown_source_is_explained_in_a_sentence(pairs, words, said):
     with pytest.raises(sources.BadSource, match=said.replace("?", r"\?")):
         sources.read(DECLARED, pairs, words)
 

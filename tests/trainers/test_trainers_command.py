@@ -49,7 +49,7 @@ def test_light_commands_need_the_standard_library_alone(words, tier, sample):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_list_tells_every_trainer_with_its_data_and_options(capsys):
+def test_list_shows_every_trainer_with_its_data_and_options(capsys):
     code, entries = call(capsys, "list")
     assert code == 0
     assert [entry["name"] for entry in entries] == registry.names()
@@ -67,14 +67,14 @@ def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "checkpoints"
 
 
-def test_verify_says_what_a_checkpoint_holds(trained, capsys):
+def test_verify_shows_the_contents_of_a_checkpoint(trained, capsys):
     code, (held,) = call(capsys, "verify", trained / "best")
     assert code == 0
     assert held["trainer"] == "facenet-lstm"
     assert held["parameters"] > 0
 
 
-def test_evaluate_repeats_the_metrics_that_the_training_told(trained, sample, capsys):
+def test_evaluate_repeats_the_metrics_of_the_training(trained, sample, capsys):
     pairs = [f"{name}={sample / name}" for name in ("ravdess", "crema")]
     words = ["--data", pairs[0], "--data", pairs[1]]
     code, (answer,) = call(capsys, "evaluate", trained / "best", *words)
@@ -114,7 +114,7 @@ def test_actors_trained_on_do_not_count_as_test_where_the_data_are_others(traine
     assert (code, answer["trained_on"]) == (0, answer["samples"])
 
 
-def test_predict_answers_for_new_files_and_names_the_one_it_cannot_read(trained, sample, capsys):
+def test_predict_classifies_new_files_and_names_an_unreadable_one(trained, sample, capsys):
     good = next((sample / "crema").glob("1001_*_SAD_XX*"))
     broken = next((sample / "crema").glob("1020_IEO_HAP*"))
     code, (first, second) = call(capsys, "predict", trained / "last", good, broken)
@@ -139,7 +139,7 @@ def test_prepare_without_sample_reads_the_data_in(sample, tmp_path, capsys):
     assert list(tmp_path.glob("*/index.json"))
 
 
-def test_paths_begin_where_they_are_said_to(sample, trained, tmp_path, capsys):
+def test_relative_paths_start_at_the_given_folder(sample, trained, tmp_path, capsys):
     pairs = [f"--data={name}={name}" for name in ("ravdess", "crema")]
     code, _ = call(capsys, "-C", sample, "prepare", "facenet-lstm", "--work", tmp_path, *pairs)
     assert code == 0
@@ -154,9 +154,7 @@ def test_paths_begin_where_they_are_said_to(sample, trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_data_of_another_name_is_refused_by_every_command_with_the_names_it_wants(
-    name, tmp_path, monkeypatch, capsys
-):
+def test_every_command_refuses_unknown_data_and_lists_the_expected_names(name, tmp_path, monkeypatch, capsys):
     held = types.SimpleNamespace(manifest={"trainer": name})
     monkeypatch.setattr(command, "_open", lambda _: (held, registry.trainer(name)))
     given = ["--data", f"datta={tmp_path}"]
@@ -174,7 +172,7 @@ def test_data_of_another_name_is_refused_by_every_command_with_the_names_it_want
     assert "there is no data called `datta`" in (tmp_path / "runs" / "one" / "log").read_text()
 
 
-def test_an_unknown_trainer_is_named_with_those_there_are(capsys):
+def test_an_unknown_trainer_is_refused_with_the_known_names(capsys):
     assert command.main(["train", "facenet"]) == 2
     assert "facenet-lstm" in capsys.readouterr().err
 
@@ -188,7 +186,7 @@ def test_a_request_that_is_no_json_is_a_sentence(monkeypatch, capsys):
 FIXTURE = runs.ROOT / "tests" / "fixtures" / "events.jsonl"
 
 
-def test_the_events_that_both_programs_are_held_to_are_those_that_are_written(trained, sample, tmp_path):
+def test_the_documented_events_are_those_that_a_training_writes(trained, sample, tmp_path):
     """A run, resumed with other code, writes every kind of event there is."""
     held = [json.loads(line) for line in FIXTURE.read_text().splitlines()]
     run = trained.parent
@@ -203,7 +201,7 @@ def test_the_events_that_both_programs_are_held_to_are_those_that_are_written(tr
     assert {entry["event"]: list(entry) for entry in held} == written
 
 
-def test_a_file_name_that_is_no_utf8_is_told_escaped_on_a_line_that_every_reader_takes(capsys):
+def test_a_file_name_that_is_not_utf8_is_escaped_in_valid_json(capsys):
     name = os.fsdecode(b"caf\xe9.mp4")
     text = events.line("warning", {"message": name, name: [{"file": name}]}, lambda: 1)
     told = msgspec.json.decode(text.encode())

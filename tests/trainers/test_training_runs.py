@@ -68,7 +68,7 @@ def metrics(run: Path) -> list[dict[str, object]]:
     return [{**entry, "t": 0} for entry in runs.events(run, "metrics")]
 
 
-def test_metrics_of_the_epoch_in_which_a_run_was_killed_are_those_of_a_whole_one(straight, sample, tmp_path):
+def test_metrics_of_an_epoch_resumed_midway_equal_an_uninterrupted_one(straight, sample, tmp_path):
     run = tmp_path / "runs" / "killed"
     assert runs.send_at(runs.start(run, sample, recipe()), run, 20, signal.SIGKILL) == -9
     before = len(runs.events(run, "metrics"))
@@ -90,7 +90,7 @@ def test_sigterm_saves_a_checkpoint_and_ends_with_75(straight, sample, tmp_path)
     assert runs.weights(run) == runs.weights(straight)
 
 
-def test_a_damaged_checkpoint_is_skipped_for_the_newest_whole_one(straight, sample, tmp_path):
+def test_a_damaged_checkpoint_is_skipped_for_the_newest_complete_one(straight, sample, tmp_path):
     run = tmp_path / "runs" / "damaged"
     assert runs.send_at(runs.start(run, sample, recipe()), run, 20, signal.SIGKILL) == -9
     root = run / "checkpoints"
@@ -120,7 +120,7 @@ def test_a_resumed_run_with_other_options_or_data_is_refused(change, said, strai
     assert "Traceback" not in (run / "log").read_text()
 
 
-def test_other_code_is_told_on_resuming(straight, sample, tmp_path):
+def test_resuming_with_other_code_is_reported(straight, sample, tmp_path):
     run = tmp_path / "root" / "runs" / "newer"
     shutil.copytree(straight, run)
     assert runs.train(run, sample, recipe(), GPUJOB_CODE_TREE="abc") == 0
@@ -134,7 +134,7 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_have_the_losses_of_one(accumulate, sample, tmp_path):
+def test_two_processes_have_the_same_losses_as_one(accumulate, sample, tmp_path):
     # 156 samples: the last batch of an epoch holds one, and most shares of it none.
     config = recipe(epochs=4, batch_size=31, checkpoint_every=0, accumulate=accumulate)
     one, two = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
@@ -152,7 +152,7 @@ def test_two_processes_have_the_losses_of_one(accumulate, sample, tmp_path):
         assert a["confusion"] == b["confusion"]
 
 
-def test_two_processes_stop_together_when_one_is_told_to(sample, tmp_path):
+def test_two_processes_stop_together_when_one_gets_a_signal(sample, tmp_path):
     run = tmp_path / "runs" / "two"
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group |= {"GLOO_SOCKET_IFNAME": "lo"}
@@ -163,7 +163,7 @@ def test_two_processes_stop_together_when_one_is_told_to(sample, tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_a_failure_that_nobody_foresaw_ends_every_process_while_loaders_work(size, sample, tmp_path):
+def test_an_unexpected_error_ends_every_process_and_data_loader(size, sample, tmp_path):
     """They ignore SIGTERM, and an interpreter waits for them. Rank 0 fails here, at its checkpoint."""
     run = tmp_path / "runs" / "failing"
     group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -186,7 +186,7 @@ def here(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_loss_that_is_not_finite_ends_with_66_and_keeps_the_last_good_checkpoint(here, monkeypatch, capsys):
+def test_a_loss_that_is_not_finite_exits_66_and_keeps_the_last_checkpoint(here, monkeypatch, capsys):
     right = FacenetTrainer.loss
 
     def poisoned(self, model, batch):
@@ -205,7 +205,7 @@ def test_a_loss_that_is_not_finite_ends_with_66_and_keeps_the_last_good_checkpoi
     assert "last good checkpoint is step 4" in capsys.readouterr().err
 
 
-def test_a_validation_loss_that_is_not_finite_ends_with_66_whatever_is_selected(here, monkeypatch, capsys):
+def test_a_validation_loss_that_is_not_finite_exits_66(here, monkeypatch, capsys):
     right = FacenetTrainer.loss
 
     def poisoned(self, model, batch):
@@ -229,7 +229,7 @@ def test_a_gradient_that_is_not_finite_ends_with_66(here, monkeypatch, capsys):
     assert not (here / "checkpoints").exists()
 
 
-def test_a_gradient_far_above_the_running_median_is_told(here, monkeypatch, capsys):
+def test_a_gradient_far_above_the_running_median_is_reported(here, monkeypatch, capsys):
     count = iter(range(10**6))
     monkeypatch.setattr(
         "trainers.engine.learner.nn.utils.clip_grad_norm_",
@@ -270,7 +270,7 @@ def test_data_that_cannot_be_used_ends_with_65_and_a_sentence(here, monkeypatch,
         (1, "2", "auto", "finds 1 GPUs for 2 processes; start one process a GPU"),
     ],
 )
-def test_a_gpu_that_is_not_there_is_a_sentence(gpus, processes, device, said, monkeypatch):
+def test_a_missing_gpu_is_explained_in_a_sentence(gpus, processes, device, said, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
@@ -278,7 +278,7 @@ def test_a_gpu_that_is_not_there_is_a_sentence(gpus, processes, device, said, mo
     assert re.search(said, found) if said else not found
 
 
-def test_a_gpu_that_is_not_there_ends_a_run_with_64_and_its_own_account(here, monkeypatch, capsys):
+def test_a_missing_gpu_exits_64_with_an_event(here, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(device="cuda")))
     assert engine_run.train("facenet-lstm") == 64
@@ -288,7 +288,7 @@ def test_a_gpu_that_is_not_there_ends_a_run_with_64_and_its_own_account(here, mo
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_check_tells_of_a_gpu_that_is_not_there(sample, request_of, cache, monkeypatch):
+def test_check_reports_a_missing_gpu(sample, request_of, cache, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     report, code = preflight.check("facenet-lstm", request_of(sample, work=cache, device="cuda"), Silent())
     (found,) = [f for f in report["findings"] if f["severity"] == "error"]
@@ -320,7 +320,7 @@ def test_an_unknown_option_ends_with_64(here, monkeypatch, capsys):
     assert "did you mean `learning_rate`?" in capsys.readouterr().err
 
 
-def test_a_run_without_an_environment_says_what_is_missing(monkeypatch, capsys):
+def test_a_run_without_its_environment_variables_names_the_missing_ones(monkeypatch, capsys):
     monkeypatch.delenv("GPUJOB_RUN_DIR", raising=False)
     assert engine_run.train("facenet-lstm") == 64
     assert "GPUJOB_RUN_DIR is not set" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import math
 from tests.support import new_client
 
 
-def test_an_answer_is_json_also_where_a_script_of_the_users_told_of_nan() -> None:
+def test_output_is_valid_json_also_if_a_user_script_reported_nan() -> None:
     told = {"metrics": {"val": {"loss": math.nan, "wer": 0.5}}, "curve": [1.0, math.inf], "word": "NaN"}
     with new_client() as client:
         ctx = client.context()

@@ -43,7 +43,7 @@ def looked(code: Path, when: float = LATER) -> tuple[str, list[str]]:
         return source.read(code, cache).tree.hash, sorted(read)
 
 
-def test_only_what_changed_is_read_and_the_tree_is_that_of_reading_all(code: Path) -> None:
+def test_only_changed_files_are_read_and_the_tree_hash_is_correct(code: Path) -> None:
     first, read = looked(code)
     assert len(read) == 4
     assert first == source.read(code).tree.hash
@@ -56,7 +56,7 @@ def test_only_what_changed_is_read_and_the_tree_is_that_of_reading_all(code: Pat
     assert looked(code) == (source.read(code).tree.hash, [])
 
 
-def test_a_change_that_keeps_size_and_time_is_seen(code: Path) -> None:
+def test_a_change_that_keeps_size_and_time_is_detected(code: Path) -> None:
     file = code / "a.py"
     looked(code)
     before = file.stat()
@@ -81,7 +81,7 @@ def test_a_file_written_about_when_it_was_hashed_is_read_again(code: Path) -> No
     assert [looked(code)[1], looked(code)[1]] == [["a.py"], ["a.py"]]
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_kept(
+def test_a_file_that_changes_while_it_is_read_is_not_cached(
     code: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def touched() -> float:
@@ -93,7 +93,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
 
 
 @pytest.mark.parametrize("damage", [b"", b"gjdig", b"\0" * 500])
-def test_a_damaged_or_deleted_cache_is_as_good_as_none(code: Path, damage: bytes) -> None:
+def test_a_damaged_or_deleted_cache_is_ignored(code: Path, damage: bytes) -> None:
     whole = looked(code)[0]
     (cache,) = (code.parent / "cache").iterdir()
     raw = cache.read_bytes()
@@ -105,7 +105,7 @@ def test_a_damaged_or_deleted_cache_is_as_good_as_none(code: Path, damage: bytes
     assert len(looked(code)[1]) == 4
 
 
-def test_what_is_kept_of_a_file_is_short_and_what_was_forgotten_is_read(code: Path) -> None:
+def test_cache_entries_are_short_and_missing_ones_are_read_again(code: Path) -> None:
     looked(code)
     (cache,) = (code.parent / "cache").iterdir()
     assert cache.stat().st_size < 4 * 80 + 16
@@ -113,7 +113,7 @@ def test_what_is_kept_of_a_file_is_short_and_what_was_forgotten_is_read(code: Pa
     assert len(looked(code)[1]) == 4
 
 
-def test_a_tracked_file_that_is_gone_or_lies_where_a_folder_was_is_left_out(code: Path) -> None:
+def test_a_tracked_file_that_is_missing_or_shadowed_is_left_out(code: Path) -> None:
     names = ["a.py", "gone", "a.py/below", "link"]
     found = Digests(code.parent / "cache", time.time).entries(code, names)
     assert found == list(folders.tree_entries(str(code), names))

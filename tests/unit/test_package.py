@@ -52,13 +52,13 @@ def test_no_dependency_is_listed_twice() -> None:
     assert len(names) == len(set(names)) > 5
 
 
-def test_nothing_advises_to_install_the_strangers_package_of_our_name() -> None:
+def test_no_text_advises_to_install_the_unrelated_package_gpujob() -> None:
     advice = re.compile(r"(pip3?|pipx|uv tool|uv pip) install [^\n]*\bgpujob\b(?!-cli)")
     faults = [str(path) for path in source_files() if advice.search(path.read_text("utf-8", "replace"))]
     assert faults == []
 
 
-def test_the_wheel_holds_packages_jobs_and_templates(tmp_path: Path) -> None:
+def test_the_wheel_contains_packages_jobs_and_templates(tmp_path: Path) -> None:
     build = pytest.importorskip("hatchling.builders.wheel")
     wheel = next(build.WheelBuilder(str(REPOSITORY)).build(directory=str(tmp_path), versions=["standard"]))
     with zipfile.ZipFile(wheel) as archive:

@@ -36,22 +36,22 @@ def repository(tmp_path: Path) -> Path:
 EXPECTED = {".gitignore", "a.py", "keep.log", "sub/b c.py", "sub/é.py"}
 
 
-def test_the_rules_of_gitignore_hold_without_git(repository: Path) -> None:
+def test_gitignore_rules_apply_without_git(repository: Path) -> None:
     assert names(repository) == EXPECTED
 
 
-def test_rules_of_a_folder_below_hold_too(repository: Path) -> None:
+def test_ignore_rules_of_subfolders_apply_too(repository: Path) -> None:
     (repository / "sub" / ".gitignore").write_text("b*\n")
     assert names(repository) == {*EXPECTED - {"sub/b c.py"}, "sub/.gitignore"}
 
 
-def test_rules_and_names_that_are_no_utf_8_are_compared_as_bytes(tmp_path: Path) -> None:
+def test_rules_and_names_that_are_not_utf_8_are_compared_as_bytes(tmp_path: Path) -> None:
     for name in (b".gitignore", b"f\xfcr.bin", b"f\xf6r.bin"):
         Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(b"f\xfc*\n")
     assert names(tmp_path) == {".gitignore", os.fsdecode(b"f\xf6r.bin")}
 
 
-def test_git_and_no_git_agree_and_untracked_files_go_along(repository: Path) -> None:
+def test_a_tree_read_with_git_has_changed_and_untracked_files(repository: Path) -> None:
     git(repository, "init", "-q")
     git(repository, "add", "a.py", ".gitignore")
     git(repository, "commit", "-qm", "x")
@@ -69,13 +69,13 @@ def test_a_tracked_file_that_was_deleted_is_not_sent(repository: Path) -> None:
     assert "a.py" not in names(repository)
 
 
-def test_a_folder_within_a_repository_is_a_tree_of_its_own(repository: Path) -> None:
+def test_a_folder_within_a_repository_is_a_separate_tree(repository: Path) -> None:
     git(repository, "init", "-q")
     git(repository, "add", "-A")
     assert names(repository / "sub") == {"b c.py", "é.py"}
 
 
-def test_a_folder_that_git_ignores_whole_is_refused(repository: Path) -> None:
+def test_a_folder_that_git_ignores_entirely_is_refused(repository: Path) -> None:
     git(repository, "init", "-q")
     (repository / ".gitignore").write_text("sub/\n")
     git(repository, "add", "-A")
@@ -99,7 +99,7 @@ def test_a_submodule_is_refused_by_name(repository: Path, tmp_path: Path) -> Non
     assert caught.value.next_step.startswith("git rm --cached lib, then a line in .gitignore leaves it out")
 
 
-def test_a_repository_within_is_refused_by_name_unless_git_ignores_it(repository: Path) -> None:
+def test_a_nested_repository_is_refused_by_name_unless_git_ignores_it(repository: Path) -> None:
     git(repository, "init", "-q")
     for name in ("my lib", "other"):
         (repository / name).mkdir()
@@ -114,7 +114,7 @@ def test_a_repository_within_is_refused_by_name_unless_git_ignores_it(repository
     assert names(repository) == {*EXPECTED} - {"keep.log"}
 
 
-def test_a_repository_that_holds_nothing_but_another_is_no_empty_one(tmp_path: Path) -> None:
+def test_a_repository_that_contains_only_another_is_not_empty(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "lib"):
         folder.mkdir(exist_ok=True)
         git(folder, "init", "-q")
@@ -137,7 +137,7 @@ def test_a_file_that_changes_while_it_is_read_gets_no_final_name(repository: Pat
     assert [p for p in tmp_path.iterdir() if "snapshot" in p.name] == []
 
 
-def test_names_with_newlines_and_bytes_that_are_no_text_survive(tmp_path: Path) -> None:
+def test_names_with_newlines_and_invalid_utf_8_are_preserved(tmp_path: Path) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()
     for name in (b"a\nb", b"caf\xe9"):

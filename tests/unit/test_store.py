@@ -9,7 +9,7 @@ from tests.support import REPOSITORY
 RUN = "job-20261121T101112-1a2b"
 
 
-def test_an_intent_is_kept_until_it_is_closed(tmp_path: Path) -> None:
+def test_an_intent_is_stored_until_it_is_closed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     intent = Intent("f", Identity(RUN, 1.0, "a@b", "m", "0.1.0"))
     store.save_intent("job", "local", intent)
@@ -20,7 +20,7 @@ def test_an_intent_is_kept_until_it_is_closed(tmp_path: Path) -> None:
     assert store.find_intent("job", "local") is None
 
 
-def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
+def test_a_damaged_file_is_ignored(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save_run(CachedRun("local", 1.0, RunFacts(id=RUN)))
     for number, damaged in enumerate(
@@ -51,7 +51,7 @@ def test_the_whole_folder_may_be_deleted_at_any_time(tmp_path: Path) -> None:
     assert store.find_report("k") == report
 
 
-def test_a_report_of_which_a_part_cannot_be_read_passes_for_none(tmp_path: Path) -> None:
+def test_a_partly_unreadable_report_is_ignored(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save_report("k", CheckReport(findings=()))
     path = tmp_path / "verdicts" / "k.json"

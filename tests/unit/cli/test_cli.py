@@ -60,7 +60,7 @@ def test_help_names_every_command_and_the_readme_or_docs_explain_each(client: Cl
     assert [name for name in listed if f"## gpujob {name}" not in page] == []
 
 
-def test_the_page_of_the_command_line_is_what_help_says() -> None:
+def test_the_command_line_page_matches_the_help_output() -> None:
     done = subprocess.run(
         [sys.executable, "docs/make_cli.py", "--check"], cwd=REPOSITORY, capture_output=True
     )
@@ -85,7 +85,7 @@ def test_the_page_of_the_command_line_is_what_help_says() -> None:
         (["predict", "nowhere", "x"], 3, "is not a checkpoint"),
     ],
 )
-def test_an_error_is_told_in_a_line_with_its_exit_code(
+def test_an_error_is_one_line_with_its_exit_code(
     client: Client, words: list[str], code: int, said: str
 ) -> None:
     result = client.run(*words)
@@ -101,7 +101,7 @@ def test_with_json_an_error_is_an_object_on_stdout(client: Client) -> None:
     assert json.loads(client.run("deploy", "x", "--colour", "--json").out)["error"]["kind"] == "UsageError"
 
 
-def test_a_fault_of_ours_is_no_traceback_but_names_the_log_that_holds_it(
+def test_an_internal_error_names_the_log_instead_of_a_traceback(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> int:
@@ -132,7 +132,7 @@ def test_settings_that_cannot_be_read_are_named(client: Client) -> None:
     assert (result.code, "gpujob.yaml cannot be read" in result.err) == (2, True)
 
 
-def test_a_setting_says_where_it_comes_from_and_a_flag_is_above_all(client: Client) -> None:
+def test_a_setting_shows_its_source_and_a_flag_takes_precedence(client: Client) -> None:
     client.write("gpujob.yaml", "fetch_dir: home\n")
     shown = client.run("config", "show", "--json").json["settings"]
     assert shown["fetch_dir"] == {"value": "home", "source": "gpujob.yaml"}
@@ -165,12 +165,12 @@ def test_a_dry_run_does_nothing_and_twice_gives_the_same_bytes(client: Client) -
     assert not (client.root / "code").exists()
 
 
-def test_the_local_target_says_in_one_line_that_it_needs_linux(client: Client) -> None:
+def test_the_local_target_reports_in_one_line_that_it_needs_linux(client: Client) -> None:
     result = client.run("status", platform="darwin")
     assert (result.code, "works on Linux only" in result.err) == (2, True)
 
 
-def test_doctor_names_what_is_missing_and_the_line_that_installs_it(client: Client) -> None:
+def test_doctor_names_missing_programs_and_the_install_command(client: Client) -> None:
     (client.home / "empty").mkdir()
     result = client.run("doctor", env={**client.env, "PATH": str(client.home / "empty")})
     assert result.code == 1

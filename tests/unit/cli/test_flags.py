@@ -29,7 +29,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     "words", ["-V", "--version", "status -V", "-V status", "hosts -V", "hosts list --version"]
 )
-def test_the_version_is_printed_wherever_it_is_asked_for(client: Client, words: str) -> None:
+def test_the_version_flag_works_at_every_position(client: Client, words: str) -> None:
     result = client.run(*words.split())
     assert (result.code, result.out, result.err) == (0, f"gpujob {__version__}\n", "")
 
@@ -45,7 +45,7 @@ def test_quiet_prints_results_and_no_hints(client: Client, words: str, command: 
     assert (quiet.code, quiet.out, quiet.err) == (loud.code, loud.out, "")
 
 
-def test_quiet_is_taken_between_a_group_and_its_command(client: Client) -> None:
+def test_quiet_is_accepted_between_a_group_and_its_command(client: Client) -> None:
     assert client.run("hosts", "-q", "list").err == ""
 
 
@@ -86,7 +86,7 @@ def test_debug_prints_the_traceback_of_a_bug(
     assert "Traceback" in client.run(*words.split()).err
 
 
-def test_ctrl_c_says_that_runs_go_on(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_prints_that_runs_continue(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
@@ -98,7 +98,7 @@ def test_ctrl_c_says_that_runs_go_on(client: Client, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("theirs", EQUIVALENTS)
-def test_a_command_of_another_tool_is_answered_with_ours(client: Client, theirs: str) -> None:
+def test_a_command_of_another_tool_suggests_the_gpujob_command(client: Client, theirs: str) -> None:
     result = client.run(*theirs.split(), "--some-option", "x")
     assert (result.code, result.out) == (2, "")
     assert f"next: {EQUIVALENTS[theirs]}\n" in result.err

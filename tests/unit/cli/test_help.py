@@ -98,5 +98,5 @@ def test_an_option_with_a_value_states_its_default(name: str) -> None:
                 assert re.search(rf"default:? {shown}\b", param.help), param.name
 
 
-def test_every_command_takes_the_global_options() -> None:
+def test_every_command_accepts_the_global_options() -> None:
     assert all(set(GLOBAL_OPTIONS) <= set(command.params) for command in [ROOT, *COMMANDS.values()])

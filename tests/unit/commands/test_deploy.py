@@ -82,7 +82,7 @@ def type_in(
 DEPLOY = ("deploy", "facenet-lstm", "--data", "sets")
 
 
-def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(
+def test_a_deploy_reads_facts_once_checks_sends_and_starts(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted()
@@ -97,7 +97,7 @@ def test_a_deploy_asks_for_facts_once_checks_sends_and_starts(
     assert result.out.strip() == spec["id"]
 
 
-def test_a_verdict_is_cached_and_any_change_asks_again(
+def test_a_check_result_is_cached_and_any_change_repeats_the_check(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def checks(*more: str, **answers: Any) -> int:
@@ -116,7 +116,7 @@ def test_a_verdict_is_cached_and_any_change_asks_again(
     assert checks(host_facts={**FACTS, "pythons": [{**PYTHON, "torch": "9"}]}) == 1
 
 
-def test_without_torch_the_rules_of_names_and_splits_are_checked_and_the_rest_is_said_to_be_missing(
+def test_without_torch_names_and_splits_are_checked_and_a_warning_is_shown(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = ([json.dumps({**REPORT, "tier": "files"})], Done(0, ""))
@@ -127,7 +127,7 @@ def test_without_torch_the_rules_of_names_and_splits_are_checked_and_the_rest_is
     assert json.loads(host.asked[-1][1]["stdin"])["tier"] == "files"
 
 
-def test_an_error_of_the_check_starts_nothing_and_names_what_was_found(
+def test_an_error_of_the_check_starts_nothing_and_names_the_finding(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finding = {
@@ -170,7 +170,7 @@ def test_data_without_a_usable_sample_names_five_files_and_why(
     assert ("f4.npz" in result.err, "f5.npz" in result.err) == (True, False)
 
 
-def test_a_check_that_dies_without_a_report_is_an_error_with_its_last_words(
+def test_a_check_that_crashes_without_a_report_shows_its_last_output(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted(run=(["noise"], Done(1, "Traceback\nMemoryError: no\n")))
@@ -178,7 +178,7 @@ def test_a_check_that_dies_without_a_report_is_an_error_with_its_last_words(
     assert (result.code, "MemoryError: no" in result.err) == (1, True)
 
 
-def test_code_that_does_not_arrive_as_it_was_read_is_read_anew_the_next_time(
+def test_code_that_arrives_with_a_wrong_digest_is_hashed_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a digest that is kept here and wrong would refuse every further deploy."""
@@ -207,7 +207,7 @@ def test_a_start_that_is_refused_leaves_no_intent_open(
     assert list((client.state_dir / "intents").glob("*.json")) == []
 
 
-def test_a_connection_that_breaks_during_the_start_leaves_the_intent_which_is_carried_on(
+def test_a_start_cut_by_a_broken_connection_is_continued_from_its_intent(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run may be up or not: the same run-id is asked for again, so nothing is made twice."""
@@ -233,7 +233,7 @@ def test_an_open_intent_whose_run_is_up_is_confirmed_and_not_started_again(
     assert "had started" in result.err
 
 
-def test_an_open_intent_for_another_thing_is_dropped_and_its_half_made_run_removed(
+def test_an_intent_for_another_plan_is_dropped_and_its_partial_run_removed(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = scripted(start=Unreachable("cut"))
@@ -247,7 +247,7 @@ def test_an_open_intent_for_another_thing_is_dropped_and_its_half_made_run_remov
     assert again.asked[-1][1]["spec"]["id"] != old
 
 
-def test_processes_that_will_not_go_are_named_and_stop_fails(
+def test_processes_that_survive_are_named_and_stop_fails(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = {**SEEN, "run": {"job": "x", "who": client.context().who}}
@@ -333,7 +333,7 @@ def test_a_budget_becomes_the_hours_that_it_pays_for_on_this_host(
     assert hours() == 2.0
 
 
-def test_a_budget_on_a_host_without_a_price_is_refused_as_a_flag_and_told_of_a_job_file(
+def test_a_budget_without_a_price_fails_as_flag_and_warns_in_a_job_file(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = type_in(client, scripted(), *DEPLOY, "--budget", "10", monkeypatch=monkeypatch)

@@ -53,7 +53,7 @@ def test_a_name_that_leads_outside_writes_nothing_at_all(client: Client, evil: s
 
 
 @pytest.mark.parametrize("evil", ["../../../precious", "absolute", "", "ABC", "0" * 63])
-def test_a_digest_that_is_none_touches_no_file(client: Client, evil: str) -> None:
+def test_an_invalid_digest_changes_no_file(client: Client, evil: str) -> None:
     """Parts are named by their digest: one that leads outside would write there, or remove.
 
     The files it leads to are this test's own: the faulty code is run on them, perhaps by root.
@@ -93,7 +93,7 @@ def test_a_part_is_hashed_while_it_arrives_and_not_read_again(
     assert (folder / "log").read_bytes() == b"whole"
 
 
-def test_a_part_that_is_written_anew_behind_the_reading_is_read_again(
+def test_a_part_rewritten_while_it_is_hashed_is_hashed_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """rsync sends a part again, in its place, where what stood there was no part of the file."""
@@ -115,7 +115,7 @@ def test_a_part_that_is_written_anew_behind_the_reading_is_read_again(
     assert (bring(client, of) / "log").read_bytes() == b"true"
 
 
-def test_a_part_that_shrinks_after_it_was_read_is_not_taken_for_whole(
+def test_a_part_that_shrinks_after_hashing_is_not_complete(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "_hash_growing", lambda path, *_: path.name)
@@ -123,7 +123,7 @@ def test_a_part_that_shrinks_after_it_was_read_is_not_taken_for_whole(
         bring(client, host([described("log", b"true")], log=b"tru"))
 
 
-def test_a_part_that_stands_here_is_continued_and_one_too_long_is_thrown_away(client: Client) -> None:
+def test_a_partial_download_is_continued_and_an_overlong_one_deleted(client: Client) -> None:
     content = b"0123456789"
     parts = client.project / "home" / download.PARTS
     for part in (b"01234", content + b"more"):
@@ -133,25 +133,25 @@ def test_a_part_that_stands_here_is_continued_and_one_too_long_is_thrown_away(cl
         (client.project / "home" / "log").unlink()
 
 
-def test_what_is_here_and_whole_is_not_asked_for_again(client: Client) -> None:
+def test_complete_local_files_are_not_fetched_again(client: Client) -> None:
     of = host([described("log", b"same")], log=b"same")
     bring(client, of)
     of.files.clear()
     assert (bring(client, of) / "log").read_bytes() == b"same"
 
 
-def test_a_pointer_arrives_after_what_it_points_to() -> None:
+def test_a_pointer_is_fetched_after_its_checkpoint() -> None:
     names = ["checkpoints/best", "checkpoints/2/manifest.json", "checkpoints/2/model.safetensors", "log"]
     ordered = sorted((StagedFile(name, 0, "") for name in names), key=download._arrival_order)
     assert [file.path for file in ordered][-2:] == ["checkpoints/2/manifest.json", "checkpoints/best"]
 
 
-def test_what_was_fetched_is_kept_out_of_the_next_code_tree(client: Client) -> None:
+def test_fetched_files_are_excluded_from_the_next_code_tree(client: Client) -> None:
     folder = bring(client, host([described("log", b"x")], log=b"x"))
     assert (folder / ".gitignore").read_text() == "*\n"
 
 
-def test_a_manifest_among_the_outputs_is_not_taken_for_a_checkpoints(client: Client) -> None:
+def test_a_manifest_among_the_outputs_is_not_a_checkpoint_manifest(client: Client) -> None:
     """Nor is one that a script of the user's keeps in a form of its own."""
     names = ("outputs/results/manifest.json", "checkpoints/7/manifest.json", "checkpoints/a/manifest.json")
     files = {name: name.encode() for name in names}
@@ -168,7 +168,7 @@ def test_a_manifest_among_the_outputs_is_not_taken_for_a_checkpoints(client: Cli
         ({"missing": ["results"]}, 1, True),
     ],
 )
-def test_what_did_not_come_is_told_and_is_not_whole(
+def test_a_missing_file_is_reported_and_the_fetch_is_incomplete(
     client: Client, told: dict[str, Any], exit_code: int, whole: bool
 ) -> None:
     of = host([described("log", b"x")], log=b"x")
@@ -178,7 +178,7 @@ def test_what_did_not_come_is_told_and_is_not_whole(
     assert home.is_complete(hostfacts.RunFacts(id=RUN, state=state), 2.0) == whole
 
 
-def test_a_file_of_the_users_is_not_replaced_by_one_of_a_run(client: Client) -> None:
+def test_a_users_file_is_not_replaced_by_a_file_of_a_run(client: Client) -> None:
     home = client.project / "home"
     home.mkdir()
     (home / "log").write_text("mine")
@@ -188,7 +188,7 @@ def test_a_file_of_the_users_is_not_replaced_by_one_of_a_run(client: Client) -> 
     assert (home / "log").read_text() == "mine"
 
 
-def test_a_fetch_that_was_cut_is_known_by_its_run_json_and_goes_on(client: Client) -> None:
+def test_an_interrupted_fetch_is_recognised_by_run_json_and_continued(client: Client) -> None:
     run_json = f'{{"id": "{RUN}"}}'.encode()
     files = [described("log", b"new"), described("run.json", run_json)]
     folder = bring(client, host(files, **{"log": b"new", "run.json": run_json}))
@@ -197,7 +197,7 @@ def test_a_fetch_that_was_cut_is_known_by_its_run_json_and_goes_on(client: Clien
     assert min((StagedFile(**file) for file in files), key=download._arrival_order).path == "run.json"
 
 
-def test_what_the_host_had_no_room_to_copy_is_told(client: Client) -> None:
+def test_files_that_the_host_had_no_space_to_copy_are_reported(client: Client) -> None:
     of = host([described("run.json", b"{}")], **{"run.json": b"{}"})
     of.answers["stage"]["no_room"] = ["log", "outputs/a", "outputs/b", "outputs/c"]
     ctx = client.context()

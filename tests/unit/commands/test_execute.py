@@ -24,23 +24,23 @@ def refused(kind: str, details: dict[str, Any]) -> GpujobError:
     return caught.value
 
 
-def test_another_client_that_was_first_is_named_with_what_to_type() -> None:
+def test_a_faster_client_is_named_with_the_next_command() -> None:
     no = refused("running", {"run": "job-1"})
     assert (no.what, no.exit_code) == ("job is already running as job-1", 1)
     assert no.next_step == "gpujob monitor job-1, or deploy with --name for a second run"
 
 
-def test_who_holds_the_gpu_by_now_is_named_with_what_to_type() -> None:
+def test_the_process_that_uses_the_gpu_is_named_with_the_next_command() -> None:
     no = refused("gpu", {"processes": [HOLDER]})
     assert (no.what, no.why) == ("a GPU is in use", "python of ana (pid 9, 700 MiB, run x-1)")
     assert no.next_step == "stop it, or deploy with --share-gpu"
 
 
-def test_any_other_refusal_stays_what_it_is() -> None:
+def test_any_other_refusal_is_passed_on_unchanged() -> None:
     assert refused("no-tmux", {}).what == "no"
 
 
-def test_a_start_is_told_what_its_plan_knew() -> None:
+def test_a_start_sends_the_live_runs_that_the_plan_allowed() -> None:
     found = {**FACTS, "live_runs": [{"id": "x-1", "job": "x"}]}
     host = ScriptedHost({"start": {"run": {}}})
     options = execute.start_options(hostfacts.parse(found), {}, share_gpu=True)

@@ -24,7 +24,7 @@ def load(client: Client, word: str, sets: list[str] | None = None, data: list[st
     return jobs.load(client.context(), word, sets or [], data or [])
 
 
-def test_a_name_is_looked_for_here_then_in_jobs_then_among_ours(client: Client) -> None:
+def test_a_name_is_searched_in_the_folder_then_jobs_then_the_package(client: Client) -> None:
     assert load(client, "facenet-lstm").ours
     client.write("jobs/facenet-lstm.yaml", COMMAND)
     assert load(client, "facenet-lstm").base == client.project / "jobs"
@@ -55,7 +55,7 @@ def test_data_may_be_given_by_name_or_as_the_folder_of_all(client: Client) -> No
         load(client, "mine", data=["b=/x"])
 
 
-def test_data_of_our_own_jobs_is_looked_for_below_the_current_folder(client: Client) -> None:
+def test_data_of_built_in_jobs_is_searched_below_the_current_folder(client: Client) -> None:
     job = load(client, "facenet-lstm")
     assert all(path.is_relative_to(client.project) for path in job.data.values())
     with pytest.raises(UsageError) as caught:
@@ -76,7 +76,7 @@ def test_an_unknown_trainer_is_guessed_at_with_its_line(client: Client) -> None:
         load(client, "mine")
 
 
-def test_an_unknown_option_of_a_trainer_is_refused_with_its_line_and_a_guess(client: Client) -> None:
+def test_an_unknown_trainer_option_is_refused_with_its_line_and_a_guess(client: Client) -> None:
     client.write("mine.yaml", "name: m\ntrainer: facenet-lstm\nconfig:\n  seed: 1\n  epohcs: 3\n")
     with pytest.raises(UsageError) as caught:
         load(client, "mine")
@@ -84,7 +84,7 @@ def test_an_unknown_option_of_a_trainer_is_refused_with_its_line_and_a_guess(cli
     assert "epochs" in caught.value.what + caught.value.why
 
 
-def test_files_of_the_users_stand_in_for_no_module(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_files_shadow_no_module(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.shadow()
     monkeypatch.chdir(client.project)
     assert load(client, "facenet-lstm").spec.trainer == "facenet-lstm"
@@ -95,14 +95,14 @@ def test_an_unknown_option_given_by_set_is_blamed_on_the_flag(client: Client) ->
         load(client, "facenet-lstm", sets=["config.epohcs=3"])
 
 
-def test_requirements_that_are_no_text_are_named_with_their_line_and_the_jobs(client: Client) -> None:
+def test_binary_requirements_are_reported_with_both_line_numbers(client: Client) -> None:
     client.write("mine.yaml", COMMAND + "env: {requirements: needs.txt}\n")
     (client.project / "needs.txt").write_bytes(b"tiny\n# f\xfcr\n")
     with pytest.raises(UsageError, match=r"^mine\.yaml:4: env\.requirements: needs\.txt:2 cannot be read"):
         load(client, "mine")
 
 
-def test_a_job_file_that_is_no_text_is_refused_and_a_mark_of_utf_8_is_none_of_it(client: Client) -> None:
+def test_a_binary_job_file_is_refused_and_a_utf_8_mark_is_ignored(client: Client) -> None:
     (client.project / "mine.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match=r"^mine\.yaml:1 cannot be read"):
         load(client, "mine")

@@ -23,7 +23,7 @@ def test_a_jobs_name_means_its_latest_run_and_not_a_prefix_of_others() -> None:
     assert choose([A1, A2, B], "a", NOW) is A2
 
 
-def test_a_unique_prefix_or_the_whole_id_names_a_run() -> None:
+def test_a_unique_prefix_or_the_full_id_names_a_run() -> None:
     assert choose([A1, A2, B], "a-20261121T101112", NOW) is A1
     assert choose([A1, A2, B], A2.id, NOW) is A2
 
@@ -34,24 +34,24 @@ def test_a_prefix_that_fits_several_names_them() -> None:
     assert "2222" in caught.value.why
 
 
-def test_no_such_run_is_exit_3_and_says_what_there_is() -> None:
+def test_an_unknown_run_exits_3_and_lists_the_known_runs() -> None:
     with pytest.raises(NotFound) as caught:
         choose([A1], "zebra", NOW)
     assert caught.value.exit_code == 3
     assert A1.id in caught.value.why
 
 
-def test_without_a_word_the_one_that_is_going_is_meant_else_the_latest() -> None:
+def test_without_an_argument_the_live_run_or_else_the_latest_is_used() -> None:
     assert choose([GOING, A1, B], None, NOW) is GOING
     assert choose([A1, B], None, NOW) is B
 
 
-def test_several_that_are_going_must_be_named() -> None:
+def test_with_several_live_runs_one_must_be_named() -> None:
     with pytest.raises(UsageError, match="2 runs are going"):
         choose([GOING, run("d-20261121T101116-5555", "d", going=True)], None, NOW)
 
 
-def test_nothing_at_all_says_how_to_begin() -> None:
+def test_without_any_run_the_message_shows_how_to_start_one() -> None:
     with pytest.raises(NotFound) as caught:
         choose([], None, NOW)
     assert caught.value.next_step.startswith("gpujob deploy")

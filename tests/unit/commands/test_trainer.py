@@ -8,7 +8,7 @@ from orchestrator.commands import trainer
 from tests.support import new_client
 
 
-def test_evaluate_passes_a_warning_on_and_says_what_the_interval_draws(
+def test_evaluate_shows_warnings_and_the_unit_of_the_interval(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = {

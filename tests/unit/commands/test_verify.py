@@ -31,7 +31,7 @@ def checkpoint(folder: Path) -> Path:
     return folder
 
 
-def test_a_whole_checkpoint_is_said_to_be_whole(client: Client) -> None:
+def test_a_complete_checkpoint_is_reported_as_complete(client: Client) -> None:
     checkpoint(client.project / "c")
     result = client.run("verify", "c", "--json")
     assert result.code == 0
@@ -73,7 +73,7 @@ def test_a_manifest_that_names_files_outside_is_refused(client: Client) -> None:
     assert "lies outside" in client.run("verify", "c").err
 
 
-def test_all_checkpoints_of_a_fetched_run_are_looked_at(client: Client) -> None:
+def test_all_checkpoints_of_a_fetched_run_are_verified(client: Client) -> None:
     for step in ("2", "10"):
         checkpoint(client.project / "run" / "checkpoints" / step)
     paths = [Path(c["path"]).name for c in client.run("verify", "run", "--json").json["checkpoints"]]

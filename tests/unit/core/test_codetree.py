@@ -29,11 +29,11 @@ def test_content_name_and_mode_each_change_the_hash() -> None:
     ("path", "target", "out"),
     [("a/b", "../c", False), ("a/b", "../../c", True), ("a", "/etc/passwd", True), ("a", "b/../c", False)],
 )
-def test_links_that_leave_the_tree_are_told_apart(path: str, target: str, out: bool) -> None:
+def test_links_that_leave_the_tree_are_detected(path: str, target: str, out: bool) -> None:
     assert leaves(path, target) is out
 
 
-def test_what_cannot_be_sent_is_refused_by_name() -> None:
+def test_files_that_cannot_be_sent_are_refused_by_name() -> None:
     wrong = tree([Entry("l", "link", 0, "", "../x"), Entry("big.bin", "file", LARGEST + 1, "")])
     assert [("l is a link" in r) or ("big.bin" in r) for r in refusals(wrong)] == [True, True]
 

@@ -15,7 +15,7 @@ def test_every_event_of_the_shared_fixture_is_understood() -> None:
     assert kinds == {ev.Start, ev.Progress, ev.Metrics, ev.Checkpoint, ev.Health, ev.Warned, ev.End}
 
 
-def test_unknown_fields_are_ignored_and_lines_that_are_no_event_are_skipped() -> None:
+def test_unknown_fields_are_ignored_and_invalid_lines_are_skipped() -> None:
     events = ev.parse(
         ['{"event": "progress", "step": 3, "colour": "red"}', '{"event": "dance"}', "nonsense", ""]
     )
@@ -23,7 +23,7 @@ def test_unknown_fields_are_ignored_and_lines_that_are_no_event_are_skipped() ->
     assert len(events) == 1
 
 
-def test_numbers_that_are_none_may_stand_in_a_line() -> None:
+def test_an_event_may_contain_nan_and_infinity() -> None:
     assert len(ev.parse(['{"event": "progress", "step": 1, "loss": NaN}'])) == 1
 
 

@@ -28,7 +28,7 @@ def steps(job: JobSpec, requirements: str, *pythons: dict[str, Any]) -> Environm
     return next(step.environment for step in made.steps if isinstance(step, plan.EnvironmentStep))
 
 
-def test_requirements_go_over_the_hosts_torch_which_they_may_not_replace() -> None:
+def test_requirements_extend_the_hosts_torch_and_may_not_replace_it() -> None:
     step = steps(OWN, "einops\n", {**PYTHON, "path": "/none", "torch": None}, PYTHON)
     assert (step.base.path, step.requirements, step.keep, step.isolated) == (
         "/py",
@@ -38,7 +38,7 @@ def test_requirements_go_over_the_hosts_torch_which_they_may_not_replace() -> No
     )
 
 
-def test_with_a_python_of_the_jobs_own_or_no_torch_there_the_environment_stands_alone() -> None:
+def test_with_its_own_python_or_without_torch_the_environment_is_isolated() -> None:
     named = JobSpec(name="j", command=["x"], env=Env(python="/py", requirements="r.txt"))
     for step in (steps(named, "einops", PYTHON), steps(OWN, "einops", {**PYTHON, "torch": None})):
         assert (step.base.path, step.isolated, step.keep) == ("/py", True, "")
@@ -56,7 +56,7 @@ def test_a_command_finds_the_environment_as_if_it_were_activated() -> None:
     assert start.spec["python"]["requirements"] == "einops"
 
 
-def test_a_trainer_runs_in_it_and_has_what_it_imports() -> None:
+def test_the_environment_of_a_trainer_contains_its_imports() -> None:
     made = plan.build(inputs(TRAINER, {"pythons": [{**PYTHON, "safetensors": None}]}, requirements="einops"))
     step = next(step for step in made.steps if isinstance(step, plan.EnvironmentStep))
     check, start = made.steps[-2:]
@@ -75,9 +75,7 @@ def test_a_trainer_runs_in_it_and_has_what_it_imports() -> None:
         (" torch==2.4 ; python_version>'3'", False),
     ],
 )
-def test_without_torch_on_the_host_a_trainer_needs_it_among_its_requirements(
-    requirements: str, refused: bool
-) -> None:
+def test_without_torch_on_the_host_a_trainer_must_require_it(requirements: str, refused: bool) -> None:
     bare = {**PYTHON, "torch": None}
     if not refused:
         assert steps(TRAINER, requirements, bare).isolated
@@ -86,7 +84,7 @@ def test_without_torch_on_the_host_a_trainer_needs_it_among_its_requirements(
         steps(TRAINER, requirements, bare)
 
 
-def test_the_same_requirements_share_an_environment_and_any_change_makes_another() -> None:
+def test_equal_requirements_share_an_environment_and_changed_ones_do_not() -> None:
     base = steps(OWN, "einops", PYTHON).key
     assert steps(JobSpec(name="other", command=["y"], env=OWN.env), "einops", PYTHON).key == base
     others = [
@@ -104,7 +102,7 @@ def test_other_requirements_are_another_thing_to_deploy() -> None:
     assert len(prints) == 2
 
 
-def test_an_interpreter_that_can_use_the_gpus_is_taken_before_one_that_cannot() -> None:
+def test_an_interpreter_that_can_use_the_gpus_is_preferred() -> None:
     cpu = {**PYTHON, "path": "/cpu", "cuda": None}
     new = {**CUDA, "path": "/new", "cuda": "13.0"}
     found = hostchecks.choose(
@@ -139,6 +137,6 @@ def test_a_driver_too_old_for_torch_is_refused_before_anything_starts(
     assert plan.build(inputs(on_cpu, about)).steps
 
 
-def test_torch_without_cuda_on_a_host_with_gpus_is_told() -> None:
+def test_torch_without_cuda_on_a_host_with_gpus_is_reported() -> None:
     about = {"gpus": [GPU], "cuda_driver": "12.2", "pythons": [{**PYTHON, "cuda": None}]}
     assert any("built without CUDA" in note for note in plan.build(inputs(facts=about)).notes)

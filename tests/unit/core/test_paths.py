@@ -13,6 +13,6 @@ def test_a_name_that_passes_stays_below_the_folder(name: str) -> None:
         assert joined.startswith("/fetched/")
 
 
-def test_what_a_lying_host_may_offer_is_refused() -> None:
+def test_unsafe_paths_from_a_host_are_refused() -> None:
     assert not any(inside(n) for n in ("../x", "a/../../x", "/etc/passwd", "", ".", "a\0b", "..\\x"))
     assert inside("checkpoints/12/model.safetensors")

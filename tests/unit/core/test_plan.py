@@ -50,7 +50,7 @@ def test_a_trainer_is_checked_before_anything_is_started() -> None:
     ]
 
 
-def test_data_that_is_here_is_looked_at_before_it_is_sent_and_checked_again_there() -> None:
+def test_local_data_is_checked_before_it_is_sent_and_again_on_the_host() -> None:
     sent = DataInput("ravdess", "/here", 5, 10, "f1", upload=True)
     made = plan.build(inputs(data=(sent,)))
     checks = [step for step in made.steps if isinstance(step, plan.CheckStep)]
@@ -64,7 +64,7 @@ def test_a_tree_that_the_host_has_is_not_sent_again() -> None:
     assert [step.done for step in made.steps if isinstance(step, plan.CodeStep)] == [True]
 
 
-def test_a_command_is_run_as_its_words_and_needs_no_python_of_ours() -> None:
+def test_a_command_is_run_without_a_shell_and_without_our_python() -> None:
     job = JobSpec(name="j", command=["./train", "a b"])
     made = plan.build(inputs(job, {"pythons": []}, trainers=None, data=()))
     start = made.steps[-1]
@@ -94,16 +94,14 @@ def test_several_gpus_are_driven_by_torchrun() -> None:
         ({"disk": {"free": 1 << 20}}, "GiB are free", "GPUJOB_ROOT"),
     ],
 )
-def test_a_host_that_cannot_is_refused_with_what_mends_it(
-    facts: dict[str, Any], said: str, next_step: str
-) -> None:
+def test_an_unsuitable_host_is_refused_with_a_fix(facts: dict[str, Any], said: str, next_step: str) -> None:
     with pytest.raises(GpujobError) as caught:
         plan.build(inputs(facts=facts))
     assert said in caught.value.what
     assert next_step in caught.value.next_step
 
 
-def test_an_interpreter_with_torch_that_lacks_something_small_gets_an_environment_over_it() -> None:
+def test_an_interpreter_with_torch_is_extended_by_missing_packages() -> None:
     made = plan.build(inputs(facts={"pythons": [{**PYTHON, "torch": None}, {**PYTHON, "safetensors": None}]}))
     step = next(step for step in made.steps if isinstance(step, plan.EnvironmentStep))
     assert (step.environment.base.path, step.environment.packages) == ("/py", ("safetensors",))
@@ -113,13 +111,13 @@ def test_an_interpreter_with_torch_that_lacks_something_small_gets_an_environmen
     assert start.spec["argv"][0] == step.environment.path
 
 
-def test_an_interpreter_that_has_all_is_taken_before_one_that_lacks_something() -> None:
+def test_an_interpreter_with_all_packages_is_preferred() -> None:
     lacking = {**PYTHON, "path": "/first", "numpy": None}
     made = plan.build(inputs(facts={"pythons": [lacking, PYTHON]}))
     assert not [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
 
 
-def test_what_a_trainer_imports_besides_is_asked_of_the_interpreter_and_added() -> None:
+def test_packages_that_a_trainer_imports_are_checked_and_installed() -> None:
     able = {**PYTHON, "path": "/second", "av": "18"}
     made = plan.build(inputs(facts={"pythons": [PYTHON, able]}, packages=("av",)))
     assert not [step for step in made.steps if isinstance(step, plan.EnvironmentStep)]
@@ -128,7 +126,7 @@ def test_what_a_trainer_imports_besides_is_asked_of_the_interpreter_and_added() 
     assert step.environment.packages == ("numpy", "av")
 
 
-def test_a_gpu_that_another_process_holds_is_named_with_who_unless_shared() -> None:
+def test_a_gpu_in_use_is_reported_with_its_user_unless_shared() -> None:
     held = {"gpus": [GPU], "gpu_processes": [{"name": "python", "pid": 9, "used_mib": 700}]}
     with pytest.raises(GpujobError) as caught:
         plan.build(inputs(facts=held))
@@ -140,7 +138,7 @@ def test_a_run_of_another_job_is_no_hindrance() -> None:
     assert plan.build(inputs(facts={"live_runs": [{"id": "x", "job": "other"}]})).steps
 
 
-def test_two_deploys_of_the_same_thing_have_one_fingerprint_and_any_change_another() -> None:
+def test_equal_deploys_have_equal_fingerprints_and_changed_ones_do_not() -> None:
     base = plan.build(inputs()).fingerprint
     later = Identity("j-20261122T101112-ffff", 2.0, "c@d", "0" * 32, "0.1.0")
     assert plan.build(inputs(identity=later)).fingerprint == base
@@ -151,7 +149,7 @@ def test_two_deploys_of_the_same_thing_have_one_fingerprint_and_any_change_anoth
     assert base not in {plan.build(other).fingerprint for other in others}
 
 
-def test_the_cached_verdict_depends_on_code_configuration_data_and_environment() -> None:
+def test_the_cached_check_depends_on_code_config_data_and_environment() -> None:
     def key(**changes: Any) -> str:
         made = plan.build(inputs(**changes))
         return next(step.key for step in made.steps if isinstance(step, plan.CheckStep))
@@ -169,7 +167,7 @@ def test_a_run_id_is_the_job_the_utc_time_and_four_digits() -> None:
     assert plan.run_id("slow-fast", 0.0, "abcdef") == "slow-fast-19700101T000000-abcd"
 
 
-def test_run_json_holds_no_value_of_a_passed_variable() -> None:
+def test_run_json_contains_no_value_of_a_passed_variable() -> None:
     job = JobSpec(name="j", command=["x"], pass_env=["TOKEN"])
     start = plan.build(inputs(job, trainers=None, data=())).steps[-1]
     assert isinstance(start, plan.StartStep)

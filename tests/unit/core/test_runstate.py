@@ -53,7 +53,7 @@ def ended(**state: Any) -> dict[str, Any]:
         (seen(state=ended(reason="preempted", exit_code=75)), "preempted"),
     ],
 )
-def test_facts_show_one_state(facts: RunFacts, word: str) -> None:
+def test_facts_give_exactly_one_state(facts: RunFacts, word: str) -> None:
     assert rs.word(rs.fold(facts, NOW)) == word
 
 
@@ -63,18 +63,18 @@ def test_a_limit_is_named_as_who_stopped_the_run() -> None:
     assert state.by == "the idle limit"
 
 
-def test_a_failure_carries_the_last_words_and_what_the_code_means() -> None:
+def test_a_failure_has_the_last_lines_and_the_meaning_of_its_code() -> None:
     state = rs.fold(seen(state=ended(exit_code=66)), NOW)
     assert isinstance(state, rs.Failed)
     assert (state.reason, state.last_lines) == ("diverged", ("boom",))
 
 
-def test_a_lost_run_says_from_where_it_may_go_on() -> None:
+def test_a_lost_run_names_the_checkpoint_it_can_resume_from() -> None:
     state = rs.fold(seen(state={"ended": None, "heartbeat": 5.0}, checkpoints={"last": 40}), NOW)
     assert state == rs.Lost(5.0, 40)
 
 
-def test_the_time_to_go_follows_the_pace_of_this_attempt_alone() -> None:
+def test_the_remaining_time_uses_the_pace_of_this_attempt_alone() -> None:
     lines = [
         '{"event": "start", "t": 1000, "resumed_from": 50}',
         '{"event": "progress", "phase": "train", "t": 1100, "step": 60, "of": 100}',
@@ -84,7 +84,7 @@ def test_the_time_to_go_follows_the_pace_of_this_attempt_alone() -> None:
     assert state.eta == pytest.approx(400.0)
 
 
-def test_progress_of_an_evaluation_is_not_taken_for_the_training() -> None:
+def test_progress_of_an_evaluation_is_not_shown_as_the_trainings() -> None:
     lines = [
         '{"event": "progress", "phase": "train", "t": 5, "step": 60, "of": 100}',
         '{"event": "progress", "phase": "evaluate", "t": 6, "step": 1, "of": 9}',
@@ -115,7 +115,7 @@ def test_progress_of_an_evaluation_is_not_taken_for_the_training() -> None:
         },
     )
 )
-def test_any_facts_give_a_state_and_an_end_that_is_recorded_is_never_called_going(
+def test_any_facts_give_a_state_and_a_recorded_end_is_never_shown_as_live(
     facts: dict[str, Any],
 ) -> None:
     state = rs.fold(run(facts), NOW)

@@ -9,7 +9,7 @@ values = st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.text(min_size=1))
 
 
 @given(st.lists(values, max_size=4))
-def test_the_strongest_layer_that_says_anything_wins_and_is_named(layers: list[dict[str, str]]) -> None:
+def test_the_setting_of_the_highest_layer_is_used_and_its_source_named(layers: list[dict[str, str]]) -> None:
     named = [Layer(str(n), layer) for n, layer in enumerate(layers)]
     for key, setting in resolve(named).items():
         saying = [layer for layer in named if key in layer.values]

@@ -18,14 +18,14 @@ def test_a_real_shell_splits_the_line_into_exactly_these_words(given_words: list
 
 
 @pytest.mark.parametrize("evil", ["$(touch x)", "`id`", "a;b", "a'b", 'a"b', "a\nb", "é", "", "-n", "~", "*"])
-def test_words_that_look_like_shell_stay_words(evil: str) -> None:
+def test_arguments_with_shell_syntax_are_not_expanded(evil: str) -> None:
     seen = subprocess.run(
         ["sh", "-c", "printf '%s' " + shell.join([evil])], capture_output=True, check=True
     ).stdout
     assert seen.decode() == evil
 
 
-def test_a_nul_is_refused_since_no_argv_can_hold_it() -> None:
+def test_a_nul_byte_is_refused_since_no_argument_can_contain_it() -> None:
     with pytest.raises(ValueError, match="NUL"):
         shell.join(["a\0b"])
 

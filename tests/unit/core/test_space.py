@@ -28,7 +28,7 @@ def made(free: float, job: JobSpec | None = None, **more: Any) -> plan.Plan:
     return plan.build(inputs(job, facts, **{"data": (SENT,), **more}))
 
 
-def test_what_is_sent_and_what_the_run_needs_must_fit() -> None:
+def test_sent_files_and_the_space_of_the_run_must_fit() -> None:
     assert made(12.1)
     with pytest.raises(GpujobError, match=r"12\.0 GiB are needed, 11\.9 GiB are free") as caught:
         made(11.9)
@@ -36,7 +36,7 @@ def test_what_is_sent_and_what_the_run_needs_must_fit() -> None:
     assert int(caught.value.exit_code) == 1
 
 
-def test_the_job_says_what_its_run_needs() -> None:
+def test_the_job_sets_the_space_that_its_run_needs() -> None:
     job = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(disk_gb=50))
     with pytest.raises(GpujobError, match=r"60\.0 GiB are needed"):
         made(59, job)
@@ -45,7 +45,7 @@ def test_the_job_says_what_its_run_needs() -> None:
 
 
 @pytest.mark.parametrize("there", [{"present": True}, {"present": False, "bytes": 9 * GIB, "files": 4000}])
-def test_what_the_host_has_needs_no_room_again(there: dict[str, Any]) -> None:
+def test_files_already_on_the_host_need_no_space_again(there: dict[str, Any]) -> None:
     """Data of an upload that was cut, too: else it could never be carried on on a disk that it half fills."""
     assert made(3.1, facts={"uploads": {"crema": there}})
 

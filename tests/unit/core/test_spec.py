@@ -52,7 +52,7 @@ def test_a_job_has_a_trainer_or_a_command_and_not_both() -> None:
 
 
 @pytest.mark.parametrize("outputs", ["[../x]", "[/etc]", "['']"])
-def test_an_output_that_leads_out_is_refused_before_the_training_and_not_after(outputs: str) -> None:
+def test_an_output_outside_the_working_folder_is_refused_before_the_run(outputs: str) -> None:
     assert "leads out" in refused(GOOD + f"outputs: {outputs}").what
 
 
@@ -60,7 +60,7 @@ def test_data_names_that_would_share_a_variable_are_refused() -> None:
     assert "the same name" in refused(GOOD + "data: {a-b: x, a_b: y}").what
 
 
-def test_a_command_written_as_text_is_told_how_to_write_it() -> None:
+def test_a_command_written_as_text_is_refused_with_the_list_form() -> None:
     error = refused("name: a\ncommand: python train.py\n")
     assert error.what == "mine.yaml:2: command: expected a list, got text"
     assert "[python, train.py]" in error.next_step
@@ -83,12 +83,12 @@ def test_set_overrides_a_nested_value_and_is_named_as_its_source() -> None:
     assert job.where("config", "lr") == "--set"
 
 
-def test_set_null_takes_a_key_away() -> None:
+def test_set_null_removes_a_key() -> None:
     job = spec.parse(GOOD + "data: {a: x, b: y}\n", "mine.yaml", [("data.b", "null")])
     assert job.spec.data == {"a": "x"}
 
 
-def test_set_of_a_bare_option_says_where_options_live() -> None:
+def test_set_of_an_option_without_its_section_names_the_section() -> None:
     assert "config.epochs" in refused(GOOD, overrides=[("epochs", "3")]).next_step
 
 
@@ -110,7 +110,7 @@ def test_numbers_out_of_bounds_are_refused(more: str) -> None:
     assert "must be" in refused(GOOD + more).what
 
 
-def test_the_schema_that_editors_read_is_the_one_that_is_checked() -> None:
+def test_the_editor_schema_is_the_one_used_for_validation() -> None:
     stored = json.loads((REPOSITORY / "jobs" / "job.schema.json").read_text())
     assert stored == spec.json_schema()
 

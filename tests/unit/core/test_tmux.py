@@ -5,7 +5,7 @@ from orchestrator.core import tmux
 AT = tmux.server("/r/tmux.sock", "/r/tmux.conf")
 
 
-def test_a_session_is_made_by_one_detached_command_of_quoted_words() -> None:
+def test_a_session_is_made_by_one_detached_command_with_quoted_arguments() -> None:
     assert tmux.new(AT, "gpujob-a", "/r", ["python3", "-I", "/r/a b", "x;y"]) == [
         *("tmux", "-u", "-S", "/r/tmux.sock", "-f", "/r/tmux.conf"),
         *("new-session", "-d", "-s", "gpujob-a", "-x", "200", "-y", "50", "-c", "/r"),

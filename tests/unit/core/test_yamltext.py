@@ -11,19 +11,19 @@ def test_numbers_as_people_write_them_are_numbers(text: str, value: float) -> No
     assert yamltext.parse(f"lr: {text}").value == {"lr": value}
 
 
-def test_every_key_knows_its_line() -> None:
+def test_every_key_has_its_line_number() -> None:
     document = yamltext.parse("a: 1\nb:\n  c: 2\n  d:\n    - x\n")
     assert document.lines[("b", "c")] == 3
     assert document.lines[("b", "d", "0")] == 5
 
 
-def test_a_key_that_stands_twice_is_refused_with_its_line() -> None:
+def test_a_duplicate_key_is_refused_with_its_line() -> None:
     with pytest.raises(yamltext.YamlError, match="twice") as caught:
         yamltext.parse("a: 1\na: 2\n")
     assert caught.value.line == 2
 
 
-def test_what_is_no_yaml_is_refused_with_its_line() -> None:
+def test_invalid_yaml_is_refused_with_its_line() -> None:
     with pytest.raises(yamltext.YamlError) as caught:
         yamltext.parse("a: 1\nb: [1, 2\nc: 3\n")
     assert caught.value.line in (2, 3)

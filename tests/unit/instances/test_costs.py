@@ -23,7 +23,7 @@ def instance(state: str = "running", checked: float = 0.0, **fields: Any) -> Ins
     )
 
 
-def test_the_hours_seen_in_each_state_are_added_up() -> None:
+def test_the_observed_hours_in_each_state_are_added_up() -> None:
     observed = instance().observe("running", 1 * HOUR)
     observed = observed.observe("stopped", 2 * HOUR, "User initiated (1970-01-01 01:30:00 GMT)")
     assert (observed.running_seconds, observed.stopped_seconds) == (1.5 * HOUR, 0.5 * HOUR)
@@ -67,7 +67,7 @@ def test_the_time_of_a_change_is_read_from_the_reason_of_ec2(reason: str, at: fl
     assert transition_time(reason, 0.0, 2 * HOUR) == at
 
 
-def test_costs_go_on_between_checks_and_the_worst_case_to_the_deadline() -> None:
+def test_costs_grow_between_checks_and_the_maximum_ends_at_the_deadline() -> None:
     price = prices.hourly(1.006, 100)
     observed = instance()
     assert prices.cost(observed, 2 * HOUR) == pytest.approx(2 * price.running)

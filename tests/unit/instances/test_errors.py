@@ -60,14 +60,14 @@ def test_each_code_has_its_action_its_exit_code_and_a_next_step(
     assert "in their words" in shown.why or code == "IdempotentParameterMismatch"
 
 
-def test_an_error_that_nobody_explained_on_its_way_reads_like_one_that_was() -> None:
+def test_an_aws_error_has_the_texts_of_its_explanation() -> None:
     error = AwsError("UnauthorizedOperation", "no", "describe_subnets", "eu-west-1", 403)
     shown = errors.explain(error)
     assert (error.what, error.why, error.next_step) == (shown.what, shown.why, shown.next_step)
     assert error.exit_code is Exit.ACCESS
 
 
-def test_the_encoded_part_of_a_refusal_is_left_out_and_the_way_to_read_it_named() -> None:
+def test_an_encoded_error_is_omitted_and_the_command_to_decode_it_shown() -> None:
     message = "You are not authorized. Encoded authorization failure message: 4FS0QpJd8v"
     why = errors.explain(AwsError("UnauthorizedOperation", message, "run_instances", "us-east-1", 403)).why
     assert "4FS0QpJd8v" not in why

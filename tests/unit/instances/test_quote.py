@@ -16,7 +16,7 @@ def quoted(job: JobSpec, data_bytes: int = 0) -> prices.Quote:
     return prices.quote(job, "us-east-1", 1000.0, "ada@laptop", data_bytes)
 
 
-def test_the_price_is_that_of_the_dearest_type_that_may_be_taken() -> None:
+def test_the_price_is_that_of_the_most_expensive_candidate() -> None:
     both = quoted(job(Ec2(types=["g5.xlarge", "g6.xlarge"])))
     assert both.price.instance == pytest.approx(1.006)
     assert both.spec.types == ("g5.xlarge", "g6.xlarge")

@@ -28,7 +28,7 @@ def version_1(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-def test_what_is_saved_is_found_again(tmp_path: Path) -> None:
+def test_a_saved_record_is_loaded_unchanged(tmp_path: Path) -> None:
     store = InstanceStore(tmp_path)
     store.save(INSTANCE)
     assert store.find("i-1") == store.find_label("ec2://i-1") == INSTANCE
@@ -37,7 +37,7 @@ def test_what_is_saved_is_found_again(tmp_path: Path) -> None:
     assert (store.all(), store.current()) == ([ended, INSTANCE], [INSTANCE])
 
 
-def test_an_attempt_is_kept_with_its_request_until_it_is_closed(tmp_path: Path) -> None:
+def test_an_attempt_is_stored_with_its_request_until_it_is_closed(tmp_path: Path) -> None:
     store = InstanceStore(tmp_path)
     request = SentRequest(CANDIDATE, {"ClientToken": "t", "MinCount": 1}, 7.0)
     attempt = LaunchAttempt(

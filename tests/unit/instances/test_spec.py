@@ -74,7 +74,7 @@ def test_instance_volume_and_interface_are_tagged_by_the_launch() -> None:
     }
 
 
-def test_a_request_asks_for_imdsv2_an_encrypted_disk_and_our_group() -> None:
+def test_a_request_sets_imdsv2_an_encrypted_disk_and_the_security_group() -> None:
     made = request()
     assert made["MetadataOptions"]["HttpTokens"] == "required"
     assert made["MetadataOptions"]["HttpPutResponseHopLimit"] == 1

@@ -42,14 +42,14 @@ def files() -> dict[str, str]:
     return {"bootcmd": boot, **{name: text for name, _, text in found + inner}}
 
 
-def test_keys_arrive_as_they_were_given() -> None:
+def test_keys_are_sent_unchanged() -> None:
     assert config()["ssh_keys"] == {"ed25519_private": PRIVATE, "ed25519_public": VALUES.host_public}
     assert config()["ssh_authorized_keys"] == [VALUES.authorized_key]
     assert config()["ssh_deletekeys"] is True
     assert config()["ssh_genkeytypes"] == ["ed25519"]
 
 
-def test_no_place_is_left_open_and_no_comment_is_sent() -> None:
+def test_no_placeholder_remains_and_no_comment_is_sent() -> None:
     assert re.findall(r"@[a-z_]+@", TEXT) == []
     assert [line for line in TEXT.splitlines() if re.match(r" *# ", line)] == []
     assert TEXT.startswith("#cloud-config\n")
@@ -77,7 +77,7 @@ def test_a_value_that_could_break_out_is_refused(wrong: dict[str, Any]) -> None:
         replace(VALUES, **wrong).render(TEMPLATE)
 
 
-def test_what_is_too_long_for_ec2_is_refused() -> None:
+def test_user_data_too_long_for_ec2_is_refused() -> None:
     with pytest.raises(UsageError, match="too long"):
         VALUES.render(TEMPLATE + "x: |\n" + "  y\n" * USER_DATA_LIMIT)
 
@@ -86,7 +86,7 @@ def test_a_volume_is_found_by_its_name_on_the_instance() -> None:
     assert boot.volume_path("vol-0abc") == "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
 
 
-def test_cloud_init_takes_it(tmp_path: Path) -> None:
+def test_cloud_init_accepts_the_user_data(tmp_path: Path) -> None:
     needs.require("cloud-init")
     given = tmp_path / "user-data"
     for text, code in ((TEXT, 0), (TEXT + "runcmd: 3\n", 1)):
@@ -96,7 +96,7 @@ def test_cloud_init_takes_it(tmp_path: Path) -> None:
         assert done.returncode == code, done.stdout + done.stderr
 
 
-def test_systemd_takes_the_units(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     needs.require("systemd-analyze")
     units = {name: text for name, text in files().items() if name.endswith((".service", ".timer"))}
     assert len(units) == 4
@@ -108,7 +108,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
-def test_the_shell_takes_the_scripts(tmp_path: Path) -> None:
+def test_the_shell_accepts_the_scripts(tmp_path: Path) -> None:
     scripts = [
         files()["boot"],
         files()["check"],

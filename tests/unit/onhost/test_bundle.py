@@ -11,12 +11,12 @@ PYTHON = [name for name in helper_host.files() if name.endswith(".py")]
 
 
 @pytest.mark.parametrize("name", PYTHON)
-def test_what_is_sent_to_hosts_is_python_3_8(name: str) -> None:
+def test_code_sent_to_hosts_is_python_3_8(name: str) -> None:
     ast.parse(helper_host.files()[name], feature_version=(3, 8))
 
 
 @pytest.mark.parametrize("name", PYTHON)
-def test_what_is_sent_to_hosts_calls_nothing_newer_than_3_8(name: str) -> None:
+def test_code_sent_to_hosts_calls_nothing_newer_than_python_3_8(name: str) -> None:
     newer = (
         "removeprefix",
         "removesuffix",
@@ -35,6 +35,6 @@ def test_the_bundle_runs_alone_with_an_isolated_python(tmp_path: Path) -> None:
     assert b'"runs": []' in done.stdout
 
 
-def test_laying_it_out_twice_makes_one_folder(tmp_path: Path) -> None:
+def test_unpacking_the_bundle_twice_makes_one_folder(tmp_path: Path) -> None:
     assert helper_host.install(tmp_path) == helper_host.install(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1

@@ -76,7 +76,7 @@ def test_a_run_that_started_since_the_plan_will_use_its_gpu(layout: Layout) -> N
     assert refused(layout, None) is None
 
 
-def test_a_run_that_asks_for_no_gpu_uses_none(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_requests_no_gpu_uses_none(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     live_run(layout, OTHER, monkeypatch, wants=0)
     assert refused(layout, []) is None
 

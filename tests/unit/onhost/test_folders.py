@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return data
 
 
-def test_links_count_as_what_they_lead_to(folder: Path, tmp_path: Path) -> None:
+def test_links_count_as_their_targets(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy", symlinks=False)
     original, copy = folders.describe("x", str(folder)), folders.describe("x", str(tmp_path / "copy"))
     assert (original.files, original.bytes) == (8, 4 * 3 + 4 * 12)
@@ -48,7 +48,7 @@ def test_links_count_as_what_they_lead_to(folder: Path, tmp_path: Path) -> None:
         ("../..", "^a/link/set leads back to a folder that it is in"),
     ],
 )
-def test_a_link_that_leads_nowhere_or_back_is_skipped_and_cannot_be_sent(
+def test_a_broken_or_circular_link_is_skipped_and_cannot_be_sent(
     folder: Path, target: str, message: str
 ) -> None:
     (folder / "again").unlink()
@@ -58,7 +58,7 @@ def test_a_link_that_leads_nowhere_or_back_is_skipped_and_cannot_be_sent(
         folders.describe("x", str(folder), to_send=True)
 
 
-def test_what_is_neither_file_nor_folder_does_not_count(folder: Path) -> None:
+def test_special_files_do_not_count(folder: Path) -> None:
     before = folders.describe("x", str(folder), to_send=True)
     os.mkfifo(folder / "pipe")
     (folder / "to-pipe").symlink_to("pipe")

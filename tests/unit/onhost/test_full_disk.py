@@ -166,7 +166,7 @@ def test_a_run_that_has_ended_is_staged_without_a_copy(
     assert answer["no_room"] == []
 
 
-def test_the_checkpoint_of_a_live_run_is_staged_although_no_file_can_be_copied(
+def test_a_checkpoint_of_a_live_run_is_staged_when_no_file_can_be_copied(
     layout: Layout, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_room_to_write(monkeypatch)

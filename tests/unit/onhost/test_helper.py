@@ -34,7 +34,7 @@ def write(layout: Layout, name: str, content: bytes) -> Path:
     return path
 
 
-def test_an_operation_it_does_not_know_is_refused_and_the_helper_lives_on(layout: Layout) -> None:
+def test_an_unknown_operation_is_refused_and_the_helper_continues(layout: Layout) -> None:
     assert helper.answer(layout, {"id": 7, "op": "dance"})["refused"]["kind"] == "op"
 
 
@@ -49,7 +49,7 @@ def test_only_log_and_events_can_be_read(layout: Layout) -> None:
     assert helper.answer(layout, request)["refused"]["kind"] == "name"
 
 
-def test_reading_by_offset_gives_whole_lines_once(layout: Layout) -> None:
+def test_reading_by_offset_returns_each_complete_line_once(layout: Layout) -> None:
     write(layout, "events.jsonl", b"one\ntwo\nthr")
     first = run_files.read(layout, RUN, "events.jsonl", 0, 100)
     assert first == {"text": "one\ntwo\n", "offset": 8}
@@ -83,7 +83,7 @@ def test_a_stage_pins_a_checkpoint_that_is_pruned_meanwhile(layout: Layout) -> N
     assert not pinned.exists()
 
 
-def test_a_checkpoint_that_is_pruned_while_it_is_pinned_is_asked_for_anew(
+def test_a_checkpoint_pruned_while_it_is_pinned_is_selected_again(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(layout, "checkpoints/12/model.safetensors", b"old")
@@ -105,7 +105,7 @@ def test_a_checkpoint_that_is_pruned_while_it_is_pinned_is_asked_for_anew(
     assert len(list(Path(layout.run(RUN).stage).iterdir())) == 1
 
 
-def test_an_output_that_leads_out_of_the_working_folder_is_left_out_and_told(layout: Layout) -> None:
+def test_an_output_outside_the_working_folder_is_skipped_and_reported(layout: Layout) -> None:
     """The log and the checkpoints of a long training must not stay away with it."""
     write(layout, "run.json", b'{"outputs": ["../../../secret", "results"]}')
     write(layout, "work/results/x", b"1")
@@ -114,7 +114,7 @@ def test_an_output_that_leads_out_of_the_working_folder_is_left_out_and_told(lay
     assert [f["path"] for f in staged["files"]] == ["run.json", "outputs/results/x"]
 
 
-def test_a_stage_whose_helper_is_gone_is_removed_by_the_next(layout: Layout) -> None:
+def test_a_stage_of_an_ended_helper_is_removed_by_the_next(layout: Layout) -> None:
     write(layout, ".fetch/999999-1-1/file", b"x" * 100)
     staged = staging.stage(layout, RUN, "best")
     assert [p.name for p in Path(layout.run(RUN).stage).iterdir()] == [staged["token"]]
@@ -130,13 +130,13 @@ def test_a_users_own_numbered_folder_is_copied_and_not_linked(layout: Layout) ->
     assert (Path(staged["folder"]) / entry["sha256"]).read_bytes() == b"first"
 
 
-def test_a_line_longer_than_a_reading_is_passed_over(layout: Layout) -> None:
+def test_a_line_longer_than_one_read_is_skipped(layout: Layout) -> None:
     write(layout, "events.jsonl", b"x" * 50 + b"\nnext\n")
     assert run_files.read(layout, RUN, "events.jsonl", 0, 20) == {"text": "", "offset": 20}
     assert run_files.read(layout, RUN, "events.jsonl", 40, 20)["text"].endswith("next\n")
 
 
-def test_a_link_that_leads_out_of_the_run_or_to_a_folder_is_left_out_and_told(layout: Layout) -> None:
+def test_a_link_out_of_the_run_or_to_a_folder_is_skipped_and_reported(layout: Layout) -> None:
     write(layout, "run.json", b'{"outputs": ["results"]}')
     write(layout, "work/results/real", b"x")
     results = Path(layout.run(RUN).work) / "results"
@@ -148,7 +148,7 @@ def test_a_link_that_leads_out_of_the_run_or_to_a_folder_is_left_out_and_told(la
     assert staged["left_out"] == [f"outputs/results/{name}" for name in ("folder", "link", "nowhere")]
 
 
-def test_a_link_to_a_file_of_the_run_itself_brings_that_file(layout: Layout) -> None:
+def test_a_link_to_a_file_of_the_run_is_staged_as_that_file(layout: Layout) -> None:
     """best.pt -> epoch_3.pt is what many scripts keep."""
     write(layout, "run.json", b'{"outputs": ["results"]}')
     write(layout, "work/results/epoch_3.pt", b"weights")
@@ -160,9 +160,7 @@ def test_a_link_to_a_file_of_the_run_itself_brings_that_file(layout: Layout) -> 
 
 
 @pytest.mark.parametrize("which", ["best", "all"])
-def test_what_a_script_keeps_among_the_checkpoints_under_its_own_names_comes_too(
-    layout: Layout, which: str
-) -> None:
+def test_files_of_any_name_among_the_checkpoints_are_staged_too(layout: Layout, which: str) -> None:
     for name in ("checkpoints/model.pt", "checkpoints/epoch_3/w.pt", "checkpoints/.tmp-7/half", "run.json"):
         write(layout, name, b"{}")
     staged = staging.stage(layout, RUN, which)
@@ -170,7 +168,7 @@ def test_what_a_script_keeps_among_the_checkpoints_under_its_own_names_comes_too
     assert names == ["checkpoints/epoch_3/w.pt", "checkpoints/model.pt", "run.json"]
 
 
-def test_such_a_file_is_copied_since_it_may_be_rewritten_in_place(layout: Layout) -> None:
+def test_a_file_that_may_be_rewritten_in_place_is_copied(layout: Layout) -> None:
     mine = write(layout, "checkpoints/epoch_3/w.pt", b"first")
     staged = staging.stage(layout, RUN, "all")
     mine.write_bytes(b"other")
@@ -178,7 +176,7 @@ def test_such_a_file_is_copied_since_it_may_be_rewritten_in_place(layout: Layout
     assert (Path(staged["folder"]) / entry["sha256"]).read_bytes() == b"first"
 
 
-def test_an_output_that_was_not_made_is_told_and_a_name_that_no_folder_here_takes_is_left_out(
+def test_a_missing_output_is_reported_and_an_unusable_name_is_skipped(
     layout: Layout,
 ) -> None:
     write(layout, "run.json", b'{"outputs": ["results", "resuts"]}')
@@ -188,20 +186,20 @@ def test_an_output_that_was_not_made_is_told_and_a_name_that_no_folder_here_take
     assert [f["path"] for f in staged["files"]] == ["run.json"]
 
 
-def test_only_the_last_of_each_kind_of_event_is_told(layout: Layout) -> None:
+def test_only_the_last_event_of_each_kind_is_returned(layout: Layout) -> None:
     lines = [b'{"event":"progress","step":%d}' % n for n in range(100)]
     lines += [b'{"event":"metrics","split":"val","step":1}', b'{"event":"metrics","split":"train","step":1}']
     path = write(layout, "events.jsonl", b"\n".join(lines) + b"\nhalf a li")
     assert len(run_facts.latest_events(str(path))) == 3
 
 
-def test_a_hung_or_absent_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hung_or_missing_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.sample() == []
 
 
 @pytest.mark.parametrize("output", ["CUDA Version: 12.4 ", "CUDA UMD Version: 12.4 ", "CUDA Version  : 12.4"])
-def test_what_cuda_the_driver_runs_is_read_where_its_library_does_not_tell(
+def test_the_cuda_version_is_read_from_the_driver_if_the_library_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, output: str
 ) -> None:
     def absent(name: str) -> None:
@@ -216,7 +214,7 @@ def test_what_cuda_the_driver_runs_is_read_where_its_library_does_not_tell(
     assert gpus.cuda() == "12.4"
 
 
-def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -> None:
+def test_the_cuda_version_of_torch_is_read_without_importing_it(tmp_path: Path) -> None:
     package = tmp_path / "lib" / "torch"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
@@ -227,7 +225,7 @@ def test_what_torch_was_built_for_is_read_without_importing_it(tmp_path: Path) -
     assert (host_facts.python_facts(str(python)) or {})["cuda"] == "12.8"
 
 
-def test_what_is_here_of_data_is_what_a_cut_upload_left_or_the_last_one_that_came(layout: Layout) -> None:
+def test_data_on_the_host_is_a_partial_upload_or_the_last_complete_one(layout: Layout) -> None:
     folder = Path(layout.data) / "set"
     assert uploads.received(layout, "set", "f2") == {"present": False, "bytes": 0, "files": 0}
     for name, size in (("f1", 5), (".f2.partial", 7)):
@@ -238,7 +236,9 @@ def test_what_is_here_of_data_is_what_a_cut_upload_left_or_the_last_one_that_cam
     assert uploads.received(layout, "set", "f1") == {"present": True}
 
 
-def test_gpus_are_read_from_what_the_driver_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_gpus_are_parsed_from_the_output_of_the_driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho '0, NVIDIA A10G, 512, 23028, 97, [N/A], GPU-1, 550.54'\n")
     tool.chmod(0o755)

@@ -73,7 +73,7 @@ def test_a_deadline_on_a_full_disk_is_extended_until_the_next_stop(folder: Path)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1" * 12, "٣٣"])
-def test_what_is_no_number_is_none(limits: InstanceLimits, folder: Path, text: str) -> None:
+def test_an_invalid_number_is_none(limits: InstanceLimits, folder: Path, text: str) -> None:
     (folder / "run/lease").write_text(text)
     assert limits.lease is None
     assert limits.renew_lease(50.0) == 50
@@ -143,14 +143,14 @@ def gone(_: Any) -> None:
         ({"lease": 600}, gone, 1900),
     ],
 )
-def test_an_answer_renews_the_lease_for_a_client_that_asked_and_is_connected(
+def test_an_answer_renews_the_lease_if_its_client_is_still_connected(
     limits: InstanceLimits, monkeypatch: pytest.MonkeyPatch, options: Any, send: Any, lease: int
 ) -> None:
     helper._send_heartbeats(Heartbeats(100, 10.0, monkeypatch), send, options)  # type: ignore[arg-type]
     assert limits.lease == lease
 
 
-def test_an_answer_without_end_does_not_renew_the_lease_for_ever(
+def test_an_endless_answer_does_not_renew_the_lease_for_ever(
     limits: InstanceLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper._send_heartbeats(Heartbeats(100, 3600.0, monkeypatch), lambda _: None, {"lease": 600})  # type: ignore[arg-type]
@@ -209,7 +209,7 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
     service.close()
 
 
-def test_the_metadata_service_is_asked_with_a_token(metadata: Metadata) -> None:
+def test_the_metadata_service_is_queried_with_a_token(metadata: Metadata) -> None:
     service = instance_limits.Metadata()
     assert service.notice() is None
     metadata.announce_end(time.time() + 120)

@@ -35,7 +35,7 @@ def effects(
     return host_facts.logout_effects()
 
 
-def test_a_host_that_kills_at_logout_is_refused_with_the_line_that_mends_it(
+def test_a_host_that_kills_processes_at_logout_is_refused_with_a_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logout = effects(tmp_path, monkeypatch, "yes", "no")
@@ -51,7 +51,9 @@ def test_a_host_that_kills_at_logout_is_refused_with_the_line_that_mends_it(
     assert (row[1], row[3]) == ("missing", "sudo loginctl enable-linger ana")
 
 
-def test_one_that_removes_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_removes_shared_memory_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logout = effects(tmp_path, monkeypatch, "no", "yes")
     assert "removes the shared memory of ana" in (
         hostchecks.describe_logout(hostfacts.parse({"logout": logout})) or ""
@@ -67,13 +69,13 @@ def test_one_that_removes_shared_memory_is_told(tmp_path: Path, monkeypatch: pyt
     ("kills", "removes", "lingers", "uid"),
     [("no", "no", "no", 1000), ("yes", "yes", "yes", 1000), ("yes", "yes", "no", 0)],
 )
-def test_where_nothing_happens_or_the_user_lingers_or_is_root_nothing_is_said(
+def test_no_warning_if_logout_is_harmless_or_the_user_lingers_or_is_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: str, removes: str, lingers: str, uid: int
 ) -> None:
     assert effects(tmp_path, monkeypatch, kills, removes, lingers, uid) is None
 
 
-def test_without_logind_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_logind_there_is_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(host_facts.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ana"))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -22,7 +22,7 @@ def test_idle_needs_all_of_the_time_without_activity() -> None:
     assert watch.verdict(65.0, STILL) == "idle"
 
 
-def test_growth_of_log_or_events_or_a_transfer_each_count_as_life() -> None:
+def test_growth_of_log_or_events_or_a_transfer_each_count_as_activity() -> None:
     for alive in (STILL._replace(log_bytes=11), STILL._replace(event_bytes=11), STILL._replace(transfer=9.0)):
         watch = Watch(now=0.0, used=0.0, max_hours=None, idle_minutes=1.0)
         watch.verdict(0.0, STILL)
@@ -31,7 +31,7 @@ def test_growth_of_log_or_events_or_a_transfer_each_count_as_life() -> None:
         assert watch.verdict(111.0, alive) == "idle"
 
 
-def test_a_busy_gpu_is_no_idleness_and_one_that_tells_nothing_is() -> None:
+def test_a_busy_gpu_is_activity_and_one_without_readings_is_not() -> None:
     busy = STILL._replace(gpus=[gpu(5)])
     mute = STILL._replace(gpus=[gpu(None)])
     for activity, verdict in ((busy, None), (mute, "idle")):

@@ -13,7 +13,7 @@ from orchestrator.onhost.venvs import Environment
 from tests.support import tiny_wheel
 
 
-def test_an_environment_sees_what_its_parent_has_and_is_made_once(tmp_path: Path) -> None:
+def test_an_environment_has_its_parents_packages_and_is_made_once(tmp_path: Path) -> None:
     """The parent is a venv itself: what it has is not the system's."""
     layout = Layout(str(tmp_path))
     python = venvs.ensure(layout, Environment("ab12", sys.executable, []))
@@ -26,7 +26,7 @@ def test_an_environment_sees_what_its_parent_has_and_is_made_once(tmp_path: Path
     assert Path(python).lstat().st_ino == inode
 
 
-def test_a_file_where_the_user_stands_stands_in_for_no_module(
+def test_a_file_in_the_current_folder_shadows_no_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "venv.py").write_text("raise SystemExit('not this one')")
@@ -34,7 +34,7 @@ def test_a_file_where_the_user_stands_stands_in_for_no_module(
     assert venvs.ensure(Layout(str(tmp_path)), Environment("ab12", sys.executable, []))
 
 
-def test_one_that_was_cut_is_made_anew_and_one_that_cannot_be_made_is_not_marked_whole(
+def test_a_partial_environment_is_rebuilt_and_a_failed_one_not_completed(
     tmp_path: Path,
 ) -> None:
     layout = Layout(str(tmp_path))
@@ -47,7 +47,7 @@ def test_one_that_was_cut_is_made_anew_and_one_that_cannot_be_made_is_not_marked
     assert venvs.ensure(layout, Environment("cd34", sys.executable, []))
 
 
-def test_an_environment_of_its_own_sees_nothing_of_the_host_and_its_requirements_alone(
+def test_an_isolated_environment_has_its_requirements_alone(
     tmp_path: Path,
 ) -> None:
     wheels = tiny_wheel(tmp_path / "wheels", "tiny", "1.0")
@@ -66,7 +66,7 @@ def test_requirements_may_not_replace_the_hosts_own_torch(tmp_path: Path) -> Non
         venvs.ensure(Layout(str(tmp_path)), wish)
 
 
-def test_a_pip_too_old_to_install_elsewhere_is_brought_into_the_environment(
+def test_an_old_pip_is_replaced_by_one_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[list[str]] = []
@@ -85,7 +85,7 @@ def test_a_pip_too_old_to_install_elsewhere_is_brought_into_the_environment(
     ]
 
 
-def test_two_that_want_the_same_environment_at_once_make_it_once(
+def test_concurrent_requests_for_an_environment_build_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created: list[str] = []
@@ -106,6 +106,6 @@ def test_two_that_want_the_same_environment_at_once_make_it_once(
 
 
 @pytest.mark.parametrize("key", ["../x", "", "ABC", "a b"])
-def test_a_key_that_is_none_names_no_folder(tmp_path: Path, key: str) -> None:
+def test_an_invalid_key_gives_no_folder(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="not a key"):
         Layout(str(tmp_path)).environment(key)

@@ -36,7 +36,7 @@ def understood(said: str = SAID, socket: str | None = None) -> address.Resolved:
         ("ssh://ana@[::1]:22", ["-p", "22", "ana@::1"]),
     ],
 )
-def test_a_target_is_taken_apart_into_words_for_ssh(word: str, words: list[str]) -> None:
+def test_a_target_is_parsed_into_arguments_for_ssh(word: str, words: list[str]) -> None:
     assert address.parse(word).words() == words
 
 
@@ -53,12 +53,12 @@ def test_a_target_is_taken_apart_into_words_for_ssh(word: str, words: list[str])
         "$(id)",
     ],
 )
-def test_a_word_that_could_be_an_option_or_a_command_is_no_target(word: str) -> None:
+def test_an_argument_that_could_be_an_option_or_command_is_no_target(word: str) -> None:
     with pytest.raises(UsageError, match="is not a target"):
         address.parse(word)
 
 
-def test_what_openssh_makes_of_a_name_is_understood() -> None:
+def test_the_resolved_configuration_of_openssh_is_parsed() -> None:
     found = understood()
     assert (found.user, found.hostname, found.port, found.key_name) == (
         "ana",
@@ -81,11 +81,11 @@ def test_what_openssh_makes_of_a_name_is_understood() -> None:
         "pkcs11provider x",
     ],
 )
-def test_what_paramiko_cannot_do_is_named_so_that_openssh_goes(line: str) -> None:
+def test_features_that_need_openssh_are_named(line: str) -> None:
     assert understood(SAID + line + "\n").unsupported == (line.split()[0],)
 
 
-def test_an_agent_of_another_socket_is_for_openssh_and_ones_own_is_not() -> None:
+def test_only_an_agent_at_another_socket_needs_openssh() -> None:
     other = SAID.replace("SSH_AUTH_SOCK", "/run/1password.sock")
     assert understood(other, "/tmp/agent").unsupported == ("identityagent",)
     assert understood(other, "/run/1password.sock").unsupported == ()
@@ -94,11 +94,11 @@ def test_an_agent_of_another_socket_is_for_openssh_and_ones_own_is_not() -> None
     )
 
 
-def test_an_alias_for_host_keys_stands_without_a_port() -> None:
+def test_an_alias_for_host_keys_is_written_without_a_port() -> None:
     assert understood(SAID + "hostkeyalias i-0abc\n").key_name == "i-0abc"
 
 
-def test_an_encrypted_key_is_told_from_a_plain_one(tmp_path: Path) -> None:
+def test_an_encrypted_key_is_distinguished_from_a_plain_one(tmp_path: Path) -> None:
     for name, passphrase, kind in (
         ("plain", "", "ed25519"),
         ("locked", "secret", "ed25519"),
@@ -123,15 +123,13 @@ def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["a b", "$(id)", "a;b", "", "é", "a\nb", "'"])
-def test_no_word_that_is_not_plain_ever_gets_into_a_shell_line(word: str) -> None:
+def test_only_safe_characters_are_put_into_a_shell_command(word: str) -> None:
     with pytest.raises(ValueError, match="not a plain word"):
         remote.command("follow", word)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
-def test_the_line_that_a_host_gets_says_what_is_missing_and_takes_the_bundle(
-    shell: str, tmp_path: Path
-) -> None:
+def test_the_start_command_reports_what_is_missing_and_reads_the_bundle(shell: str, tmp_path: Path) -> None:
     def run(line: str, stdin: bytes = b"") -> bytes:
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
         return subprocess.run(
@@ -149,9 +147,7 @@ def test_the_line_that_a_host_gets_says_what_is_missing_and_takes_the_bundle(
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
-def test_a_bundle_that_was_cut_leaves_nothing_and_one_whose_machine_died_goes_with_the_next(
-    shell: str, tmp_path: Path
-) -> None:
+def test_a_partial_bundle_is_removed_at_once_or_by_the_next_upload(shell: str, tmp_path: Path) -> None:
     onhost = tmp_path / ".gpujob" / "onhost"
 
     def receive(sent: bytes) -> int:

@@ -45,7 +45,7 @@ class Host(HelperHost):
     def drop(self) -> None: ...
 
 
-def test_every_question_carries_the_lease_over_a_new_connection_too() -> None:
+def test_every_request_has_the_lease_also_over_a_new_connection() -> None:
     with new_client() as client:
         host = Host(client, cuts=1)
         host.lease = 1200.0

@@ -46,7 +46,7 @@ def test_a_helper_that_a_volume_was_mounted_over_is_sent_again(
     ]
 
 
-def test_a_helper_that_never_stays_is_told_apart_from_a_host_without_python(
+def test_a_helper_that_vanishes_is_distinguished_from_a_missing_python(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Unreachable, match="does not keep the helper"):

@@ -44,7 +44,7 @@ def side_by_side(count: int, take: Callable[[int], None]) -> None:
         list(pool.map(go, range(count)))
 
 
-def test_clients_that_write_at_once_keep_all_their_keys(client: Client) -> None:
+def test_concurrent_writers_keep_all_their_keys(client: Client) -> None:
     def take(number: int) -> None:
         ctx = client.context()
         for round_ in range(10):
@@ -60,7 +60,7 @@ def test_clients_that_write_at_once_keep_all_their_keys(client: Client) -> None:
     assert {path.name for path in file.parent.iterdir()} == {"known_hosts", "known_hosts.lock"}
 
 
-def test_clients_that_look_at_two_hosts_at_once_see_the_key_of_each(client: Client) -> None:
+def test_concurrent_clients_of_two_hosts_get_the_key_of_each(client: Client) -> None:
     fake = client.home / "bin" / "ssh"
     fake.parent.mkdir()
     fake.write_text(MEET)

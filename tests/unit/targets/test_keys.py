@@ -9,7 +9,7 @@ from orchestrator.instances import keys
 from tests.support import new_client
 
 
-def test_clients_that_need_the_users_key_at_once_all_get_the_one_that_stands() -> None:
+def test_concurrent_clients_share_one_user_key() -> None:
     with new_client() as client, ThreadPoolExecutor(4) as pool:
         contexts = [client.context() for _ in range(4)]
         given = set(pool.map(keys.public_key, contexts))

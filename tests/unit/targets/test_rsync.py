@@ -50,7 +50,7 @@ def plant(client: Client, says: str) -> Path:
         ("silent", False),
     ],
 )
-def test_gnu_rsync_from_3_1_can_do_what_we_ask_of_it(says: str, good: bool) -> None:
+def test_only_rsync_3_1_or_later_is_accepted(says: str, good: bool) -> None:
     assert rsync.is_usable(says) is good
 
 
@@ -63,9 +63,7 @@ def test_gnu_rsync_from_3_1_can_do_what_we_ask_of_it(says: str, good: bool) -> N
         ("fetch", "--on", "gpu"),
     ],
 )
-def test_an_rsync_that_macos_comes_with_is_refused_before_anything_starts(
-    client: Client, words: tuple[str, ...]
-) -> None:
+def test_the_rsync_of_macos_is_refused_before_anything_starts(client: Client, words: tuple[str, ...]) -> None:
     (client.project / "sets" / "blendshapes").mkdir(parents=True)
     asked = plant(client, APPLE)
     result = client.run(*words, platform="darwin")
@@ -77,7 +75,7 @@ def test_an_rsync_that_macos_comes_with_is_refused_before_anything_starts(
     assert asked.read_text() == "--version\n"
 
 
-def test_without_any_it_is_the_same_error_with_the_line_of_this_system(client: Client) -> None:
+def test_a_missing_rsync_is_an_error_with_this_systems_install_command(client: Client) -> None:
     plant(client, "")
     (client.home / "bin" / "rsync").unlink()
     for platform, line in (("linux", "sudo apt-get install -y rsync"), ("darwin", "brew install rsync")):
@@ -86,14 +84,14 @@ def test_without_any_it_is_the_same_error_with_the_line_of_this_system(client: C
         assert line in result.err
 
 
-def test_commands_that_move_no_files_elsewhere_do_not_look_at_it(client: Client) -> None:
+def test_commands_that_transfer_no_files_do_not_check_rsync(client: Client) -> None:
     asked = plant(client, APPLE)
     client.run("status")
     client.run("deploy", "job", "--dry-run")
     assert not asked.exists()
 
 
-def test_its_row_for_doctor_says_what_was_found(client: Client) -> None:
+def test_doctor_shows_the_rsync_version(client: Client) -> None:
     asked = plant(client, GNU)
     found = rsync.row(client.context())
     assert found == ("rsync here", "ok", "rsync version 3.2.7 protocol version 31", "")

@@ -19,14 +19,14 @@ from orchestrator.targets.ssh.startup_filter import PRINT_MARK
         ("echo no mark; exit 7", b""),
     ],
 )
-def test_output_passes_from_the_mark_on_with_the_exit_code(
+def test_output_after_the_mark_is_passed_on_with_the_exit_code(
     capfdbinary: pytest.CaptureFixture[bytes], script: str, passed: bytes
 ) -> None:
     assert startup_filter.main(["sh", "-c", script]) == 7
     assert capfdbinary.readouterr().out == passed
 
 
-def test_it_runs_by_itself() -> None:
+def test_the_filter_runs_as_a_standalone_script() -> None:
     words = [
         sys.executable,
         "-I",

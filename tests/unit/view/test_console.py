@@ -37,11 +37,11 @@ def test_colours_follow_the_conventions() -> None:
         "\x1b[?1049h",
     ],
 )
-def test_a_host_cannot_steer_the_terminal(evil: str) -> None:
+def test_control_sequences_of_a_host_are_removed(evil: str) -> None:
     assert harmless(f"a{evil}b") == "ab"
 
 
-def test_colour_and_carriage_return_of_progress_bars_stay() -> None:
+def test_colours_and_carriage_returns_of_progress_bars_are_kept() -> None:
     assert harmless("\x1b[31mred\x1b[0m\r50%\tx\n") == "\x1b[31mred\x1b[0m\r50%\tx\n"
 
 
@@ -49,7 +49,7 @@ pieces = ["a", "é", "\r", "\n", "\x1b[31m", "\x1b[2J", "\x1b]0;t\x07", "\x1bPx\
 
 
 @given(st.lists(st.sampled_from(pieces)).map("".join), st.data())
-def test_a_log_that_comes_in_blocks_shows_what_the_whole_would(text: str, data: st.DataObject) -> None:
+def test_a_log_read_in_blocks_is_shown_like_a_log_read_at_once(text: str, data: st.DataObject) -> None:
     raw = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=3)))
     out = Terminal()
@@ -60,7 +60,7 @@ def test_a_log_that_comes_in_blocks_shows_what_the_whole_would(text: str, data: 
     assert out.getvalue() == harmless(text)
 
 
-def test_a_character_cut_in_two_by_a_block_arrives_whole() -> None:
+def test_a_character_split_between_blocks_is_decoded() -> None:
     out = Terminal()
     writer = Writer(out)
     for byte in "é\x1b[31mü".encode():
@@ -74,7 +74,7 @@ def test_durations_and_sizes_read_well() -> None:
     assert [size(n) for n in (512, 3565158, 5 << 40)] == ["512 B", "3.4 MiB", "5.0 TiB"]
 
 
-def test_a_sparkline_spans_from_least_to_most_and_says_when_there_is_nothing() -> None:
+def test_a_sparkline_spans_minimum_to_maximum_and_marks_empty_input() -> None:
     assert sparkline([0, 1, 2]) == "▁▄█"
     assert sparkline([]) == "no data"
 

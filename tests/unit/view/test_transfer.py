@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("stderr", "shown"), [(Terminal(), "1.0 MiB of 4.0 MiB, 512.0 KiB/s, 6 s to go"), (io.StringIO(), "")]
 )
-def test_bytes_rate_and_time_to_go_are_shown_on_a_terminal_only(stderr: io.StringIO, shown: str) -> None:
+def test_bytes_rate_and_remaining_time_are_shown_on_a_terminal_only(stderr: io.StringIO, shown: str) -> None:
     clock = iter([0.0, 2.0, 2.01, 8.0])
     with new_client() as client, bar(client.context(stderr=stderr, now=lambda: next(clock)), 4 << 20) as move:
         move(1 << 20)
