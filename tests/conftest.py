@@ -1,4 +1,4 @@
-"""For every test: an empty home, no network but loopback, and markers of what the test needs."""
+"""Gives every test an empty home, no network but loopback, and markers of its requirements."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FIXTURE_MARKERS = {"machine": "sshd", "line": "sshd", "echo": "unit"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test with what it needs, by its folder and fixtures; further needs are marked by hand."""
+    """Mark each test with its requirements, by its folder and fixtures; others are marked by hand."""
     tests = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(tests).parts[0]
@@ -72,7 +72,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a test that needs what this machine lacks; fails it where `scripts/system.sh` installs that."""
+    """Skip a test whose requirements are missing; fail it if `scripts/system.sh` can install them."""
     for name, require in needs.MARKERS.items():
         if item.get_closest_marker(name):
             require()

@@ -42,7 +42,7 @@ class Result:
 
 @dataclass
 class Client:
-    """A user on a machine: a project folder, a home, a root for local runs, an environment."""
+    """A user's machine: a project folder, a home, a root for local runs, environment variables."""
 
     home: Path
     project: Path
@@ -52,7 +52,7 @@ class Client:
 
     @property
     def state_dir(self) -> Path:
-        """Where commands keep their state, in this process (`run`) and in one of their own (`spawn`)."""
+        """The folder where commands started by `run` and `spawn` store their state."""
         return self.home / "cache" / "gpujob"
 
     def context(self, **changes: Any) -> Context:
@@ -69,13 +69,13 @@ class Client:
         return Context(**{**defaults, **changes})
 
     def run(self, *words: str, **changes: Any) -> Result:
-        """`gpujob WORDS` in this process."""
+        """Run `gpujob WORDS` in this process."""
         ctx = self.context(**changes)
         code = main(list(words), ctx)
         return Result(code, ctx.stdout.getvalue(), ctx.stderr.getvalue())  # type: ignore[attr-defined]
 
     def spawn(self, *words: str, code: str | None = None, **more: Any) -> subprocess.Popen[bytes]:
-        """`gpujob WORDS` in a process of its own; `code` is run before it."""
+        """Start `gpujob WORDS` in a new process, which runs `code` first."""
         # Tests that were started in the background ignore Ctrl-C, and their children would too.
         restore_sigint = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
         script = f"{code or ''}\n{restore_sigint}\nfrom orchestrator.cli import script; script()"
@@ -90,14 +90,14 @@ class Client:
         )
 
     def state(self, run: str | None = None) -> dict[str, Any]:
-        """The one run that `status --json` shows (or the one named)."""
+        """Return the run `run`, else the last one, as `status --json` shows it."""
         result = self.run("status", *([run] if run else []), "--json")
         assert result.code == 0, result.err + result.out
         run_status: dict[str, Any] = result.json["runs"][-1]
         return run_status
 
     def until(self, goal: str | Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Waits until the run is in a state, or a condition on `status` holds; fails with the last status."""
+        """Wait until the run is in a state, or `goal(status)` is true; return its status."""
         reached = goal if callable(goal) else lambda status: status["state"] == goal
         end = time.monotonic() + PATIENCE
         while not reached(status := self.state()):
@@ -115,19 +115,19 @@ class Client:
         return path
 
     def shadow(self) -> None:
-        """Writes files that a Python started in the project would import instead of its own modules."""
+        """Write files that a Python started in the project would import instead of its own modules."""
         for name in ("random.py", "trainers/__init__.py"):
             self.write(name, "raise SystemExit('a file of the user stood in for a module')\n")
 
     def job(self, body: str, name: str = "job", **keys: Any) -> None:
-        """A job whose command is a Python script with this body."""
+        """Write a job file whose command is a Python script with this body."""
         self.write("train.py", body)
         lines = [f"name: {name}", f"command: {json.dumps([sys.executable, 'train.py'])}"]
         self.write(f"{name}.yaml", "\n".join(lines + [f"{k}: {json.dumps(v)}" for k, v in keys.items()]))
 
 
 def tiny_wheel(folder: Path, name: str, version: str) -> Path:
-    """A folder with one wheel, for pip's --find-links; the package has VERSION."""
+    """Write a wheel into `folder`, for pip's --find-links; the module has VERSION. Return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     about = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
@@ -177,7 +177,7 @@ def end_all(client: Client) -> None:
 
 
 class ScriptedHost(Host):
-    """A Host that takes its answers from `answers` and records the questions in `asked`."""
+    """A Host that answers each operation from `answers` and records the requests in `asked`."""
 
     label = "scripted"
     is_local = True

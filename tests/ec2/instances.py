@@ -1,4 +1,4 @@
-"""Instances for the tests: launched with our user-data, logged in to with the key that it pinned."""
+"""Instances launched with gpujob's user-data, and logins with the host key that it sets."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.keys import make_key, public_key
 
 TEMPLATE = (files.folder("templates") / "cloud-init.yaml").read_text("utf-8")
-PATIENCE = 28  # seconds that an instance gives to what hangs, before it is forced
+PATIENCE = 28  # seconds that an instance waits for a hanging process before it powers off by force
 FAILING = ["false", ["sh", "-c", "exit 7"], "this-does-not-exist --at-all"]
 
 
 @dataclass
 class Keys:
-    """The user's key, and the host key that goes into user-data."""
+    """The user's key pair, and the host key that is part of the user-data."""
 
     user: Path
     host: Path
@@ -42,14 +42,14 @@ class RunningInstance:
     ec2: FakeEC2
     keys: Keys
     id: str
-    due: float = 0.0  # epoch seconds: when its deadline or lease is over, whichever is first
+    due: float = 0.0  # epoch seconds: the end of its deadline or lease, whichever is first
 
     @property
     def ip(self) -> str:
         return str(self.ec2.machines()[self.id]["ip"])
 
     def run(self, *words: str, **more: Any) -> str:
-        """Runs a command in it as root, past its network; fails with its output."""
+        """Run a command on the instance as root, without its network; fail with the output."""
         code, output = self.ec2.run(self.id, *words, **more)
         assert code == 0, output
         return output
@@ -59,19 +59,19 @@ class RunningInstance:
         return bool(machine["on"]) and self.ec2.run(self.id, "test", "-e", path)[0] == 0
 
     def ready(self) -> RunningInstance:
-        """On a busy machine the instance is ready before systemd admits anyone but root."""
+        """Wait until the instance is ready and accepts logins, which systemd can delay on a busy machine."""
         open_to_all = lambda: self.has(READY) and not self.has("/run/nologin")  # noqa: E731
         self.ec2.until(open_to_all, "the instance is ready and admits users")
         return self
 
     def end_lease(self, in_seconds: int = 0) -> float:
-        """As when nobody renewed it; the time that it ends at."""
+        """Set the lease to end now, as if it had not been renewed; return the time of its end."""
         lease, until = "/run/gpujob/lease", int(time.time()) + in_seconds
         self.run("sh", "-c", f"echo {until} >{lease}.new && mv {lease}.new {lease}")
         return until
 
     def ssh(self, *words: str, known: str | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """A login with a pinned host key: `known` (TYPE BASE64), or the one of its user-data."""
+        """Run a command over SSH; trusts the host key `known` (TYPE BASE64) or that of the user-data."""
         hosts = self.keys.user.with_name(f"known-{self.id}")
         hosts.write_text(f"{self.ip} {known or public_key(self.keys.host)}\n")
         options = {
@@ -81,7 +81,7 @@ class RunningInstance:
             "UserKnownHostsFile": str(hosts),
             "IdentitiesOnly": "yes",
             "ConnectTimeout": "5",
-            "KexAlgorithms": "curve25519-sha256",  # the default of 9.x takes 0.1 s more
+            "KexAlgorithms": "curve25519-sha256",  # the default of OpenSSH 9.x takes 0.1 s more
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         line = ["ssh", "-F", "/dev/null", "-i", str(self.keys.user), *flags, f"ubuntu@{self.ip}", *words]
@@ -90,7 +90,7 @@ class RunningInstance:
         )
 
     def ask(self, op: str, **fields: Any) -> Any:
-        """An answer of the helper, which is copied there first, over ssh."""
+        """Copy the helper to the instance and return its answer to a request."""
         place = self.ec2.disk(self.id) / "opt/gpujob-onhost"
         if not place.exists():
             shutil.copytree(helper_host.install(self.keys.user.parent), place)
@@ -115,7 +115,7 @@ class RunningInstance:
 
 
 def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, **values: Any) -> str:
-    """User-data; `lives` seconds to the deadline, `runcmd` in place of ours; `patience`: see PATIENCE."""
+    """Return user-data with a deadline in `lives` seconds and `runcmd` instead of gpujob's; see PATIENCE."""
     given = {
         "user": "ubuntu",
         "authorized_key": public_key(keys.user),
@@ -133,7 +133,7 @@ def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, 
 
 
 def start(ec2: FakeEC2, keys: Keys, launched: dict[str, Any] | None = None, **values: Any) -> RunningInstance:
-    """An instance whose machine is on; `values` are those of its user-data, `launched` go to RunInstances."""
+    """Launch an instance and wait for its machine; `values` set its user-data, `launched` RunInstances."""
     due = time.time() + min(values.get("lives", 3600), values.get("boot_grace", 3600))
     instance = launch(UserData=told(keys, **values), **(launched or {}))
     ec2.until(lambda: ec2.machines()[instance]["on"])

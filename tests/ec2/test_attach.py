@@ -1,4 +1,4 @@
-"""An instance that somebody else launched: used like any instance, and never ended by us."""
+"""An instance that gpujob did not launch: used like any instance, and never terminated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def client(realtime_client: Client) -> Client:
 
 
 def launch_by_hand(ec2: FakeEC2, client: Client) -> str:
-    """An instance without a tag, open to this machine; its one key is the user's own."""
+    """Launch an untagged instance that accepts the user's own key from this machine."""
     key = make_key(client.home / "id")
     client.write("ssh_config", f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
     client.env["GPUJOB_SSH_CONFIG"] = str(client.project / "ssh_config")
@@ -70,7 +70,7 @@ def test_a_stopped_instance_of_the_same_name_is_started_again(ec2: FakeEC2, clie
     assert first.code == 0, first.err
     (instance,) = ec2.machines()
     boto3.client("ec2").stop_instances(InstanceIds=[instance])
-    asked = client.run(*up)  # it may still be going off, and is waited for
+    asked = client.run(*up)  # the command waits for an instance that is still stopping
     assert asked.code == 7
     assert f"ec2://{instance} (g5.xlarge) is stopped; starting it for 1 h: at most $1.02" in asked.err
     again = client.run(*up, "--yes")

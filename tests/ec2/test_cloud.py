@@ -1,4 +1,4 @@
-"""The EC2 API as one call sees it: what is repeated, with the same token, and what is an error at once."""
+"""Calls of the EC2 API: which errors are retried with the same token, and which are raised at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shared(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(client: Client, operation: str, **words: Any) -> tuple[Any, list[float]]:
-    """The answer or the AwsError, and the pauses that were made."""
+    """Call EC2; return the answer or the AwsError, and the pauses between attempts in seconds."""
     slept: list[float] = []
     try:
         return Cloud(user.context(client, slept)).call("us-east-1", operation, **words), slept

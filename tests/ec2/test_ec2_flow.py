@@ -1,4 +1,4 @@
-"""A training on EC2, whole: machines with real systemd and cloud-init, a real sshd, a real tmux."""
+"""A complete training on EC2: machines with real systemd, cloud-init, sshd and tmux."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PRIVATE = re.compile(rb"-----BEGIN[A-Z ]* PRIVATE KEY-----")
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every word of every program that is started here."""
+    """Record the arguments of every program that this process starts."""
     found: list[str] = []
     real = subprocess.Popen.__init__
 
@@ -93,7 +93,7 @@ def _best_and_last_are_home(client: Client) -> None:
 
 
 def _first_key(ec2: FakeEC2) -> tuple[bytes, str]:
-    """What user-data held: a line of the private part, and the public part."""
+    """Return a line of the private host key in the user-data, and the public key."""
     told = _user_data()
     public = re.search(r"ed25519_public: \"(ssh-ed25519 \S+)\"", told)
     private = re.search(r"ed25519_private: \"(.*?)\"\n", told)
@@ -133,7 +133,7 @@ def _files(*folders: Path) -> list[Path]:
 
 
 def _no_secret(ec2: FakeEC2, client: Client, said: list[Result], typed: list[str]) -> None:
-    """Neither the AWS secret nor the user's private key leaves where it belongs."""
+    """Check that no output, file or argument contains the AWS secret or the user's private key."""
     private = keys.user_key(client.context())
     key_line = private.read_bytes().splitlines()[2]
     canaries = (b"rig-secret-canary", key_line)
@@ -175,7 +175,7 @@ def _job(client: Client) -> bool:
 def test_a_wrong_host_key_at_the_first_connection_is_refused(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with a machine in the middle: the instance is up, and its key is not the one sent to it."""
+    """As with a man in the middle: the instance shows another key than the one in its user-data."""
     real = keys.new_host_key
     monkeypatch.setattr(
         keys, "new_host_key", lambda: keys.KeyPair(private=real().private, public=real().public)
@@ -186,12 +186,14 @@ def test_a_wrong_host_key_at_the_first_connection_is_refused(
     assert not user.only(client).ready
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its children, left behind
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # its child processes, which the kill left running
 @pytest.mark.parametrize("at", range(1, 13))
 def test_a_client_killed_while_the_host_key_changes_can_still_log_in(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch, trials: Any, at: int
 ) -> None:
-    """At every second point in `make test`: before and after each write of known_hosts and each question."""
+    """`make test` tries every second point: before and after each write of known_hosts and each request."""
     if at % trials(4, 1):
         pytest.skip("in `make test-full`")
     with monkeypatch.context() as patched:

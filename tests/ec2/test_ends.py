@@ -1,4 +1,4 @@
-"""What becomes of a run when its instance is taken back, or has switched itself off; all on real machines."""
+"""A run whose instance is interrupted or has shut down, on real machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an account that holds nothing to an instance that answers, and back: plain machines."""
+"""Launching and terminating an instance in an empty account, with plain machines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def up(client: Client, *words: str, **changes: Any) -> Result:
 
 
 class Cut(BaseException):
-    """Here the command is left."""
+    """Raised to abort a command at a chosen point."""
 
 
 def _cut(seconds: float) -> None:
@@ -35,13 +35,13 @@ def _cut(seconds: float) -> None:
 
 
 def left(client: Client, *words: str) -> None:
-    """`hosts up` until it first waits: the instance is launched."""
+    """Abort `hosts up` at its first wait, when the instance is launched."""
     with pytest.raises(Cut):
         raise AssertionError(up(client, *words, sleep=_cut).err)
 
 
 def rules() -> list[str]:
-    """Every range that any group of the region lets in."""
+    """Return every address range that a security group of the region allows."""
     found = aws().describe_security_group_rules()["SecurityGroupRules"]
     return [
         f"{rule['CidrIpv4']}:{rule['FromPort']}"
@@ -82,7 +82,7 @@ def test_no_capacity_and_a_lost_answer_make_one_tagged_instance(ec2: FakeEC2, cl
 
 
 def _tagged_from_the_first_call(ec2: FakeEC2, instance: str, attempt: str) -> None:
-    """No later call puts a tag on anything."""
+    """Check that everything is tagged at creation and no later call adds a tag."""
     assert ec2.calls("CreateTags") == []
     found = aws().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
     disk = found["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
@@ -212,7 +212,7 @@ def test_the_only_allowed_address_is_the_current_one_of_the_caller(ec2: FakeEC2,
 def test_a_client_with_a_new_name_and_address_reaches_its_instance(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network may name it. The group that the instance stands in is opened, and removed in the end."""
+    """A network may set the name. The instance's security group is updated, and deleted in the end."""
     assert up(client).code == 0
     ec2.set(caller="203.0.113.9")
     monkeypatch.setattr(socket, "gethostname", lambda: "dhcp-17.example.net")
@@ -225,7 +225,7 @@ def test_a_client_with_a_new_name_and_address_reaches_its_instance(
 
 
 def test_an_instance_without_a_record_is_found_by_its_tags(ec2: FakeEC2, client: Client) -> None:
-    """The folder of records is a cache: whoever deletes it pays for no instance twice."""
+    """The records are a cache: deleting them causes no second launch."""
     first = up(client)
     assert first.code == 0, first.err
     shutil.rmtree(client.state_dir)
@@ -287,7 +287,7 @@ def test_two_commands_at_once_for_the_same_name_make_one_instance(
     both, real = threading.Barrier(2), region.own_address
 
     def together(ctx: Context) -> str:
-        """Just before a launch is put on record."""
+        """Wait for the other thread just before a launch attempt is recorded."""
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait()
         return real(ctx)

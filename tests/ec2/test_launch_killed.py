@@ -1,4 +1,4 @@
-"""The client killed around a launch: no instance untracked, none twice, whatever the point."""
+"""A client killed at any point of a launch leaves no untracked and no duplicate instance."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ watched(InstanceStore, '_save'); watched(InstanceStore, 'close_attempt')
 
 
 class Killed(BaseException):
-    """As SIGKILL: nothing of the command goes on, nothing that stood open is told of it."""
+    """Acts like SIGKILL: no further code of the command runs, and nothing is closed."""
 
 
 class Killer:
-    """Ends a command at its Nth point: before and after each call of EC2 and each write or removal."""
+    """Kills a command at its Nth point: before and after each EC2 call and each write or removal."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at, self.passed = 0, list[str]()
@@ -64,7 +64,7 @@ class Killer:
             monkeypatch.setattr(where, name, self._around(getattr(where, name)))
 
     def set(self, at: int) -> None:
-        """0: never."""
+        """Set the point at which to kill; 0: never."""
         self.at, self.passed = at, []
 
     def _around(self, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +90,7 @@ def empty(ec2: FakeEC2) -> None:
 
 @pytest.fixture
 def killer(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> Killer:
-    """Instances without machines: what follows "running" is the end here."""
+    """A Killer for instances without machines: these tests end when an instance is running."""
     empty(ec2)
     user.share_clients(monkeypatch, ec2)
     return Killer(monkeypatch)
@@ -102,10 +102,10 @@ def client(realtime_client: Client) -> Client:
 
 
 def up(client: Client, *words: str) -> bool:
-    """`hosts up` to where it waits for the instance to boot, a while; False: it was killed before."""
+    """Run `hosts up` until it waits for the boot; return False if it was killed before."""
 
     def wait(seconds: float) -> None:
-        """The third wait is for a machine that there is not."""
+        """Abort at the third wait, since these instances have no machine to wait for."""
         waits.append(seconds)
         if len(waits) == 3:
             raise Arrived
@@ -122,11 +122,11 @@ def up(client: Client, *words: str) -> bool:
 
 
 class Arrived(BaseException):
-    """The launch is over: the instance runs and is on record."""
+    """Raised when the launch is complete: the instance is running and recorded."""
 
 
 def untracked(ec2: FakeEC2, client: Client, before: set[str]) -> set[str]:
-    """Instances since `before` that are not on record, while no attempt is open that will find them."""
+    """Return instances launched since `before` that neither a record nor an open attempt tracks."""
     known = {one.id for one in user.store(client).all()}
     return set() if user.store(client).attempts() else set(ec2.states()) - before - known
 
@@ -134,7 +134,7 @@ def untracked(ec2: FakeEC2, client: Client, before: set[str]) -> set[str]:
 def killed_everywhere(
     ec2: FakeEC2, client: Client, killer: Killer, points: list[int], faults: Faults, words: tuple[str, ...]
 ) -> None:
-    """Each point with nothing on record and an account that holds nothing."""
+    """Kill a launch at each point, each time with no records and an empty account."""
     killed = 0
     for at in points:
         shutil.rmtree(client.state_dir, ignore_errors=True)
@@ -152,11 +152,11 @@ def killed_everywhere(
         assert untracked(ec2, client, before) == set(), at
         assert len(user.store(client).all()) == 1, at
         assert user.store(client).attempts() == [], at
-    assert killed >= len(points) - 3  # how often "pending" is seen differs
+    assert killed >= len(points) - 3  # the number of polls that return "pending" varies
 
 
 def chosen(trials: Trials, points: list[str], few: int) -> list[int]:
-    """The last RunInstances and the two writes after it, always; of the others a sample."""
+    """Return the points to try: those around the last RunInstances, and a sample of the others."""
     total = len(points)
     made = max(at for at, what in enumerate(points, 1) if "run_instances" in what)
     sample = random.Random(7).sample(range(1, total + 1), min(trials(few, total), total))
@@ -166,7 +166,7 @@ def chosen(trials: Trials, points: list[str], few: int) -> list[int]:
 def passed(
     killer: Killer, client: Client, faults: Faults = lambda: None, words: tuple[str, ...] = ()
 ) -> list[str]:
-    """The points of a launch that nobody kills."""
+    """Return the points of a launch that is not killed."""
     faults()
     killer.set(0)
     assert up(client, *words)

@@ -1,4 +1,4 @@
-"""What it costs is said before, kept within its limit, and added up after."""
+"""Costs are shown before a launch, limited by a budget, and added up afterwards."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ sys.exit(code)
 
 
 def apart(client: Client, script: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """`gpujob WORDS` in a process of its own."""
+    """Run `gpujob WORDS` in a separate process."""
     code = script.format(repository=str(REPOSITORY))
     return subprocess.run(
         [sys.executable, "-c", code, *words],

@@ -1,4 +1,4 @@
-"""The rig behaves as EC2 does where moto alone does not."""
+"""The simulated EC2 behaves like EC2 where moto alone does not."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def admit(instance: str, cidr: str = "198.51.100.7/32") -> None:
     group = described(instance)["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
     try:
         aws().authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
-    except ClientError as error:  # all that are launched without a group share one
+    except ClientError as error:  # all instances launched without a security group share one
         if error.response["Error"]["Code"] != "InvalidPermission.Duplicate":
             raise
 

@@ -1,4 +1,4 @@
-"""What stands between a forgotten instance and its bill: on machines with real systemd and cloud-init."""
+"""Forgotten instances shut themselves down, on machines with real systemd and cloud-init."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.ec2.test_rig import aws
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.keys import public_key
 
-SOON = 14  # seconds from launch: the machines come up side by side
+SOON = 14  # seconds from launch: the machines boot concurrently
 LATE = 240  # seconds; on an idle machine all are off within one minute
 Scenario = Callable[[FakeEC2, Keys], RunningInstance]
 HUNG = "trap '' TERM HUP INT; while :; do sleep 1; done"
@@ -43,7 +43,7 @@ def client_gone(ec2: FakeEC2, keys: Keys) -> RunningInstance:
 
 
 def every_runcmd_failing(ec2: FakeEC2, keys: Keys) -> RunningInstance:
-    """Nothing renews the lease of an instance that was never ready: the boot's grace ends it."""
+    """An instance that never becomes ready shuts down after the boot's grace period."""
     return instances.start(ec2, keys, boot_grace=SOON, runcmd=instances.FAILING)
 
 
@@ -60,7 +60,7 @@ def fill(instance: RunningInstance) -> None:
 
 
 def in_tmux(ec2: FakeEC2, keys: Keys, trainer: str, patience: int = PATIENCE) -> RunningInstance:
-    """Its lease ends at once. systemd alone would wait a minute and a half for a login's processes."""
+    """The lease ends at once. systemd alone would wait 90 seconds for the processes of a login."""
     instance = instances.start(ec2, keys, patience=patience).ready()
     instance.admit()
     done = instance.ssh(f"tmux new-session -d -s trainer {shlex.quote(trainer)} && tmux list-sessions")
@@ -77,7 +77,7 @@ def trainer_saves(ec2: FakeEC2, keys: Keys) -> RunningInstance:
 
 
 def run_idle(ec2: FakeEC2, keys: Keys) -> RunningInstance:
-    """Its supervisor sees a GPU without work and a log that stands still, and renews the lease no more."""
+    """With an idle GPU and an unchanged log, the supervisor stops renewing the lease."""
     instance = instances.start(ec2, keys)
     disk = ec2.disk(instance.id)
     (disk / "usr/local/bin/nvidia-smi").write_text(IDLE_GPU)
@@ -130,7 +130,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 def test_an_instance_shuts_down_after_its_deadline_whatever_hangs(
     booted: FakeEC2, keys: Keys, trials: Any
 ) -> None:
-    """Side by side, since most of it is waiting. One instance has time, and must stay."""
+    """Runs concurrently, since most of it is waiting. One instance has time left and must keep running."""
     for _ in range(trials(1, 5)):
         each_goes_off(booted, keys)
         booted.reset()
@@ -151,7 +151,7 @@ def each_goes_off(booted: FakeEC2, keys: Keys) -> None:
 
 
 def seconds_over(name: str, instance: RunningInstance) -> float:
-    """How long after its time the instance went off."""
+    """Return the seconds from the instance's deadline or lease end to its shutdown."""
     instance.ec2.until(lambda: instance.ec2.states()[instance.id] == "stopped", f"{name} is off")
     return (instance.ec2.went_off(instance.id) or 0) - instance.due
 
@@ -203,7 +203,7 @@ def test_the_host_key_of_user_data_is_replaced_and_refused_from_then_on(
     made = [instance.ssh(shlex.join(instance_keys.MAKE_NEXT)).stdout.strip() for _ in range(2)]
     assert made[0].startswith("ssh-ed25519 ")
     assert made[0] == made[1] != public_key(keys.host)
-    assert instance.ssh("true").returncode == 0  # until it is switched, the old one is offered
+    assert instance.ssh("true").returncode == 0  # sshd offers the old key until it is replaced
     assert instance.ssh(shlex.join(instance_keys.SWITCH_TO_NEXT)).returncode == 0
     assert "Host key verification failed" in instance.ssh("true").stderr
     assert instance.ssh("true", known=made[0]).returncode == 0
@@ -213,7 +213,7 @@ def test_the_host_key_of_user_data_is_replaced_and_refused_from_then_on(
 
 
 def disks(**more: Any) -> Any:
-    """A root disk, and one more."""
+    """Return the block device mappings of a root disk and a data disk."""
     root = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 40, "DeleteOnTermination": True}}
     return [root, {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1, **more}}]
 

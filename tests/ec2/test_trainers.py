@@ -1,4 +1,4 @@
-"""The trainers' jobs on an instance that exists for them alone; by the command line."""
+"""The built-in jobs on a new instance, by the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sets(*pairs: str) -> list[str]:
 
 
 def through(client: Client, ec2: FakeEC2, job: str, data: str, *pairs: str) -> str:
-    """Deploys a job with its sample on a new instance, brings it home; the folder, as typed."""
+    """Deploy a job with sample data to a new instance and fetch it; return the relative folder."""
     ec2.set(visible=[*ec2.settings.visible, str(torchpython.shared().folder)])
     there = ["--on", "ec2", "--yes", "--max-hours", "1"]
     done(client.run("deploy", job, "--data", data, *sets(*pairs), *there, "--follow"))

@@ -1,4 +1,4 @@
-"""One user with an account that holds nothing: commands in this process, against the rig."""
+"""Runs commands of a user in this process against the simulated EC2."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UP = ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "2", "--yes")
 
 @functools.cache
 def _client(endpoint: str, service: str, region: str) -> Any:
-    """Made once for all commands: 0.3 s each."""
+    """Return a cached AWS client, since creating one takes 0.3 s."""
     return _real_client(Cloud(None), service, region)  # type: ignore[arg-type]
 
 
@@ -37,7 +37,7 @@ def share_clients(monkeypatch: pytest.MonkeyPatch, ec2: FakeEC2) -> None:
 
 
 def size_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """moto says 15 GB of every image, and the rig refuses a root disk of less than 35."""
+    """Set the image size to 35 GB: moto reports 15, and the rig rejects a smaller root disk than 35."""
     real = Cloud._once
 
     def once(cloud: Cloud, *words: Any) -> Any:
@@ -50,12 +50,12 @@ def size_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def knock_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A packet filter on this machine is silent at once."""
+    """Shorten the connection probe: a local packet filter needs no time to respond."""
     monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.1)
 
 
 class Clock:
-    """Waiting takes a moment, and as long as it should by this clock, which then is ahead of the real one."""
+    """A clock whose `sleep` returns almost at once and advances this clock by the full time."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -85,7 +85,7 @@ def store(client: Client) -> InstanceStore:
 
 
 def only(client: Client) -> Instance:
-    """The one instance on record."""
+    """Return the only recorded instance."""
     (found,) = store(client).all()
     return found
 

@@ -1,4 +1,4 @@
-"""The code blocks of docs/add-a-target.md, as the modules that the page says they make."""
+"""Builds the modules of docs/add-a-target.md from the page's code blocks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BEFORE = "    from orchestrator.targets.ssh.host import SshTarget"
 
 
 def module_source() -> str:
-    """orchestrator/targets/folder.py"""
+    """Return the source of orchestrator/targets/folder.py as the page defines it."""
     target, host, *methods, _ = _BLOCK.findall(PAGE.read_text("utf-8"))
     return "\n".join([target, "", host, *(_indented(block) for block in methods)])
 
@@ -28,7 +28,7 @@ def _indented(block: str) -> str:
 
 
 def registry_source() -> str:
-    """orchestrator/registry.py with the lines of the page."""
+    """Return the source of orchestrator/registry.py with the page's lines added."""
     text = (REPOSITORY / "orchestrator" / "registry.py").read_text("utf-8")
     lines = _BLOCK.findall(PAGE.read_text("utf-8"))[-1]
     assert text.count(_BEFORE) == 1
@@ -36,7 +36,7 @@ def registry_source() -> str:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the page had been followed: for this test the registry knows `folder:`."""
+    """Install the page's modules for this test, so that the registry resolves `folder:`."""
     for name, text in (
         ("orchestrator.targets.folder", module_source()),
         ("orchestrator.registry_with_folder", registry_source()),

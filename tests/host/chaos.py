@@ -1,4 +1,4 @@
-"""A line between a user and a machine that can be cut, stalled or left at any step of a command."""
+"""A client and a host whose connection can be cut or stalled at any step of a command."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STEPS = [
 
 @dataclass
 class Line:
-    """A user, a machine, and the line between them."""
+    """A client, a host, and the fault proxy between them."""
 
     client: Client
     machine: FakeHost
@@ -53,12 +53,12 @@ class Line:
         return self.client.run(*words, *ON)
 
     def arrived(self) -> set[Path]:
-        """Trees and data folders under a final name."""
+        """Return the code trees and data folders on the host that have their final name."""
         found = [*self.root.glob("code/*"), *self.root.glob("data/*/*")]
         return {path for path in found if not path.name.startswith(".")}
 
     def log_in(self, more: str = "") -> None:
-        """Writes the user's ssh_config; the name leads to the proxy."""
+        """Write the user's ssh_config; the host name resolves to the proxy."""
         known = self.client.home / "user_known_hosts"
         known.write_text(self.machine.known_hosts_line("machine") + "\n")
         text = self.machine.ssh_config("gpu", address=self.proxy.address)
@@ -82,7 +82,7 @@ def watch(
     put: Callable[[Any, str, Any], None],
     point: Callable[[], None],
 ) -> None:
-    """Has `point` called before and after each step; its source also goes to clients of their own."""
+    """Call `point` before and after each step. Client processes run the source of this function too."""
     for module, owner, name in steps:
         where = importlib.import_module(module)
         where = getattr(where, owner) if owner else where
@@ -113,7 +113,7 @@ def dies_at(at: int) -> str:
 def counted(
     line: Line, *words: str, at: int = 0, fault: Callable[[], None] = lambda: None
 ) -> tuple[Result, int]:
-    """The command in this process with `fault` at its Nth point; with the number of points passed."""
+    """Run the command here with `fault` at its Nth point; return its result and the number of points."""
     passed = [0]
 
     def point() -> None:
@@ -139,13 +139,13 @@ def stalled_for(proxy: FaultProxy, seconds: float) -> Callable[[], None]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What stands under a final name."""
+    """Return the files that have their final name, by relative path."""
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     return {name: content for name, content in found.items() if not name.startswith(".gpujob-part")}
 
 
 def job(client: Client, name: str) -> list[dict[str, bytes]]:
-    """A job with a code and a data folder of its own; what must arrive of it."""
+    """Write a job with its own code and data folder; return the files that must be sent."""
     client.write(f"{name}/train.py", f"import time; print({name!r}, flush=True); time.sleep(300)")
     client.write(f"{name}/lib/note.txt", name * 3000)
     data = client.write(f"{name}.set/big", "").parent
@@ -165,7 +165,7 @@ def job(client: Client, name: str) -> list[dict[str, bytes]]:
 
 
 def carried_on(line: Line, name: str, wanted: list[dict[str, bytes]], before: set[Path]) -> None:
-    """What arrived is whole; typed again, the deploy ends well, and there is one of everything."""
+    """Check that everything sent is complete, and that repeating the deploy succeeds without duplicates."""
     assert all(contents(path) in wanted for path in line.arrived() - before)
     left = Store(line.client.state_dir).open_intent(name, "gpu")
     again = line.run("deploy", name)

@@ -17,7 +17,7 @@ from tests.support import Client, new_client
 
 @pytest.fixture
 def client(request: pytest.FixtureRequest) -> Iterator[Client]:
-    """A user with an empty home; the trainings of tests that are marked `torch` are forked (torchpython)."""
+    """A client with an empty home. In tests marked `torch`, trainings are forked (rigs/torchpython)."""
     forked = request.node.get_closest_marker("torch") and not request.node.get_closest_marker("fresh")
     with new_client(torchpython.shared().python if forked else sys.executable) as client:
         yield client

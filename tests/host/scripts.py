@@ -1,4 +1,4 @@
-"""What the tests of runs share: scripts, and the two steps that most begin with."""
+"""Scripts for the tests of runs, and the two steps that most of them start with."""
 
 from __future__ import annotations
 

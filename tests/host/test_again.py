@@ -1,4 +1,4 @@
-"""Typed again, resumed, beside one another: what must not be lost, doubled or mixed."""
+"""Repeated, resumed and concurrent commands: nothing is lost, duplicated or mixed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_live_run_is_shown_however_many_ran_after_it(client: Client) -> None:
 
 
 def killed_after_the_start(client: Client) -> str:
-    """A deploy whose client dies when the run is up and nobody has said so; gives the run."""
+    """Kill a deploy's client after the run has started and before it is confirmed; return the run id."""
     code = (
         "import os, signal\nfrom orchestrator.store import Store\n"
         "Store.close_intent = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -176,7 +176,7 @@ def test_a_run_that_fails_at_once_is_reported_without_a_session(client: Client) 
 
 
 def test_a_folder_that_changes_while_it_is_read_names_the_file(client: Client) -> None:
-    """`gpujob deploy job > deploy.log` in the folder of the code does it."""
+    """`gpujob deploy job > deploy.log` in the code folder causes this."""
     client.job("pass")
     client.write("deploy.log", "")
     code = (

@@ -1,4 +1,4 @@
-"""The quick start: made-up faces to an exported program, here and over ssh, by the command line alone."""
+"""The quick start by the command line: from sample faces to an exported program, locally and over SSH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run on a box: the real supervisor, the box's files in a folder, a metadata service on loopback."""
+"""A run on an instance: the real supervisor, the instance's files in a folder, metadata on loopback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GRACE = 60.0  # of a job that sets none
 
 @pytest.fixture
 def switches(client: Client) -> Path:
-    """The files of a box that has an hour, and a lease of a minute."""
+    """Write the files of an instance with a deadline in one hour and a lease of one minute."""
     folder = client.home / "box"
     for name, seconds in (("run/deadline", 3600), ("run/lease", 60), ("kept/deadline", 3600)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What every target must do. A new target is a line in TARGETS."""
+"""The contract of every target. To test a new target, add it to TARGETS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MARK = f"c0ffee{os.getpid():026x}"  # `stop` ends every process with it, those o
 
 @pytest.fixture(params=TARGETS)
 def host(request: pytest.FixtureRequest, client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    """`ssh` goes by fabric and paramiko, `openssh` by the binary with a ControlMaster.
+    """`ssh` uses fabric and paramiko, `openssh` the ssh program with a ControlMaster.
 
     `folder` is the target that docs/add-a-target.md builds.
     """
@@ -91,7 +91,7 @@ def test_a_code_tree_is_sent_once_and_is_complete_and_read_only(host: Host, clie
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_data_is_sent_completely_and_once(host: Host, client: Client, kind: str) -> None:
-    """Of a local host it is used in place, so that nothing is copied."""
+    """A local host uses the data in place, so nothing is copied."""
     source = client.write("sets/crema/a b/é.npz", "one").parent.parent
     client.write("sets/crema/two.npz", "two" * 1000)
     (source / "link.npz").symlink_to("two.npz")
@@ -199,7 +199,7 @@ def test_attaching_returns_the_session_and_an_ended_run_has_none(host: Host) -> 
 
 
 def typed_into(words: list[str], env: dict[str, str], line: bytes) -> bytes:
-    """What a terminal shows after a line is typed into a command that runs in it."""
+    """Run a command in a terminal, type a line, and return what the terminal shows."""
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb+", buffering=0) as terminal:
         command = subprocess.Popen(words, env=env, stdin=theirs, stdout=theirs, stderr=theirs)

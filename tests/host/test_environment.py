@@ -1,4 +1,4 @@
-"""A job's own requirements: an environment that is made once, found by the job, and shared by its runs."""
+"""A job's requirements: the environment is built once and shared by the job's runs."""
 
 from __future__ import annotations
 

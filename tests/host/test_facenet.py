@@ -1,4 +1,4 @@
-"""The main job with a trainer of ours, from sample data to a prediction, by the command line alone."""
+"""The facenet-lstm job by the command line: from sample data to a prediction."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_stopped_training_left_a_checkpoint_and_resumes_from_it(client: Client
     seen = client.until(lambda seen: (seen["step"] or 0) > step)
     assert (seen["state"], seen["attempt"]) == ("running", 2)
     os.kill(seen["trainer_pid"], signal.SIGKILL)
-    # restart: {max: 1} of the recipe: a crash is carried on by the supervisor itself
+    # `restart: {max: 1}` in the job file: the supervisor restarts a crashed run
     assert client.until(lambda now: now["attempt"] == 3)["state"] == "running"
     assert client.run("stop", "--now").code == 0
 

@@ -16,7 +16,7 @@ from orchestrator.onhost import processes
 from tests.rigs.patience import PATIENCE
 from tests.support import Client
 
-# Kills the client at its Nth point: before and after each question, each write of its own, each tree sent.
+# Kills the client at its Nth point: before and after each request, each local write and each sent tree.
 POINTS = """
 import os, signal, sys
 from orchestrator import files, source, store
@@ -49,7 +49,7 @@ time.sleep(float({seconds}))
 
 
 def killed_at(client: Client, at: int, *words: str) -> tuple[int, int]:
-    """(exit code, points passed) of a client that is killed at its Nth point; 0: never."""
+    """Run a client, killed at its Nth point (0: never); return its exit code and the number of points."""
     process = client.spawn(*words, code=POINTS.format(at=at))
     _, err = process.communicate(timeout=PATIENCE)
     said = [line for line in err.decode().splitlines() if line.startswith("POINTS ")]
@@ -108,13 +108,13 @@ def test_a_fetch_killed_at_any_point_leaves_no_truncated_file(
         assert contents(client.project / to) == whole
     assert client.run("fetch").code == 0
     left = list((client.folder(run_id) / ".fetch").iterdir())
-    assert len(left) <= trials(5, total)  # stages of killed clients; `stop --clean` removes them
+    assert len(left) <= trials(5, total)  # killed clients leave stages; `stop --clean` removes them
     client.run("stop", "--clean", "--yes")
     assert not (client.folder(run_id) / ".fetch").exists()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What stands under a final name."""
+    """Return the files that have their final name, by relative path."""
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     return {name: content for name, content in found.items() if not name.startswith(".gpujob-part")}
 
@@ -192,7 +192,7 @@ def test_a_run_on_a_rebooted_machine_is_lost(client: Client) -> None:
 
 
 def resumed(client: Client, run_id: str) -> None:
-    """The same run goes on in its own folder, from its last checkpoint, to its end."""
+    """Check that a resumed run continues in its folder from its last checkpoint and succeeds."""
     assert client.run("deploy", "job", "--resume", run_id).code == 0
     seen = client.until("succeeded")
     assert (seen["id"], seen["attempt"], seen["checkpoints"]["last"]) == (run_id, 2, 40)

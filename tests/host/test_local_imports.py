@@ -1,4 +1,4 @@
-"""A deploy to this machine pays for no other target: it loads none of their modules."""
+"""A deploy to the local target imports no module of other targets."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from tests.support import REPOSITORY, Client
 OLD = REPOSITORY / "tests" / "fixtures" / "old-run"
 DONE, STOPPED = "done-20261125T235946-2eaa", "stopped-20261125T235948-6d7e"
 LIVE, TRAINER = "going-20261125T235950-d062", "blendshapes-20261125T235959-92f2"
-# As the supervisor of that version: it passes SIGTERM on, and ends once the trainer has ended.
+# Behaves like the supervisor of that version: forwards SIGTERM, and ends after the trainer.
 SUPERVISOR = """
 import os, signal, subprocess, sys
 trainer = subprocess.Popen(['sleep', '600'], env=dict(os.environ, GPUJOB_MARK=sys.argv[1]))
@@ -37,7 +37,7 @@ trainer.wait()
 
 @pytest.fixture
 def old(client: Client) -> Client:
-    """A user whose root folder and cache were written by the version before."""
+    """A client whose root folder and cache were written by the previous version."""
     shutil.copytree(OLD / "runs", client.root / "runs")
     shutil.copytree(OLD / "code", client.root / "code")
     shutil.copytree(OLD / "state", client.state_dir, dirs_exist_ok=True)
@@ -49,7 +49,7 @@ def old(client: Client) -> Client:
 
 @contextlib.contextmanager
 def supervised(client: Client) -> Iterator[None]:
-    """LIVE has a supervisor and a trainer again: processes that its state.json names."""
+    """Start processes that state.json of the run LIVE names as its supervisor and trainer."""
     folder = client.folder(LIVE)
     mark = json.loads((folder / "run.json").read_text())["mark"]
     words = [sys.executable, "-c", SUPERVISOR, mark]

@@ -118,7 +118,7 @@ def test_a_crash_is_restarted_within_the_budget_and_attempts_are_shown(client: C
 
 
 def test_an_exit_code_hidden_by_a_launcher_is_read_from_the_last_event(client: Client) -> None:
-    """torchrun ends with 1 whatever its workers ended with."""
+    """torchrun exits with 1, whatever the exit codes of its workers."""
     line = json.dumps({"event": "end", "status": "failed", "code": 66})
     client.job(
         f"import os, sys\nopen(os.environ['GPUJOB_EVENTS'], 'a').write({line!r} + '\\n')\nsys.exit(1)",

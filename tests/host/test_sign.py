@@ -1,4 +1,4 @@
-"""The jobs of sign language from sample data to glosses, by the command line, here and over a real sshd."""
+"""The sign language jobs by the command line: from sample data to glosses, locally and over a real sshd."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SETS = sets(SMALL)
 
 @pytest.fixture(scope="module")
 def sample() -> Iterator[Path]:
-    """Two dozen sentences, and a teacher that has seen them for a moment."""
+    """A folder with 24 sentences, and a teacher trained on them for a few steps."""
     with new_client(torchpython.shared().python) as client:
         made = client.run("prepare", "mobilenet-v3", "--sample", "sample", "--size", "24")
         assert made.code == 0, made.err
@@ -79,7 +79,7 @@ def test_from_sample_data_to_glosses(client: Client, sample: Path, job: str) -> 
 
 @contextmanager
 def behind_ssh(client: Client, sample: Path) -> Iterator[FakeHost]:
-    """The machine `gpu`, with a Python that has PyTorch."""
+    """A client with the SSH host `gpu`, whose Python has PyTorch."""
     with new_machine(client, "machine", sample) as machine:
         log_in_to(client, machine)
         plant_python(client, machine)
@@ -88,7 +88,7 @@ def behind_ssh(client: Client, sample: Path) -> Iterator[FakeHost]:
 
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Path]:
-    """The sample as it is where nobody says how large, and a teacher that knows its signs."""
+    """A sample of the default size, and a teacher that has learnt its signs."""
     with new_client(torchpython.shared().python) as client:
         made = client.run("prepare", "mobilenet-v3", "--sample", "sample")
         assert made.code == 0, made.err
@@ -121,7 +121,7 @@ def test_a_student_is_distilled_on_a_host_over_ssh(client: Client, sample: Path)
     with behind_ssh(client, sample) as machine:
         packed = client.run("prepare", "mobilenet-v3", "--phoenix", str(sample / "phoenix"), "--to", "packed")
         assert packed.code == 0, packed.err
-        # A fetched run is given as the teacher: its best checkpoint alone is sent.
+        # The teacher is a fetched run: only its best checkpoint is sent.
         checkpoints = client.project / "old" / "checkpoints"
         checkpoints.mkdir(parents=True)
         shutil.copytree(sample / "teacher", checkpoints / "7")

@@ -1,4 +1,4 @@
-"""The first example with a trainer of ours: from sample videos to a prediction, by the command line alone."""
+"""The SlowFast job by the command line: from sample videos to a prediction."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sample() -> Iterator[Path]:
 
 
 def fetched(client: Client, sample: Path, *on: str) -> tuple[dict, str]:
-    """A training deployed, followed to its end, and fetched: its state and where its checkpoint is."""
+    """Deploy, follow and fetch a training; return its status and the fetched folder."""
     (client.project / "sample").symlink_to(sample)
     result = client.run("deploy", "slowfast", "--data", "sample", *SETS, *on, "--follow")
     assert result.code == 0, result.err + result.out

@@ -1,4 +1,4 @@
-"""The same verbs against a real sshd on loopback: what only a network can do wrong."""
+"""Commands against a real sshd on loopback: failures that only a network can cause."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_output_of_shell_start_up_files_disturbs_no_request_or_transfer(
 
 
 def test_text_printed_only_at_rsyncs_login_is_skipped_too(client: Client, machine: FakeHost) -> None:
-    """Such as a message that is shown at every other log-in."""
+    """For example a message that is printed at every other login."""
     log_in_to(client, machine)
     (machine.home / ".bashrc").write_text('case "$BASH_EXECUTION_STRING" in *rsync*) echo mail;; esac\n')
     client.job("print(1)")

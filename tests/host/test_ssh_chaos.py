@@ -1,4 +1,4 @@
-"""A bad line and a hard death at any moment, and words that a shell would love: over a real sshd."""
+"""Connection failures and killed processes at any moment, over a real sshd."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(1800 if os.environ.get("GPUJOB_TEST_FULL") else
 
 
 def steps_of_deploy(line: Line) -> int:
-    """Points of a deploy to a host that has the helper; the first brings that."""
+    """Return the number of points of a deploy to a host that has the helper; a first deploy sends it."""
     for name in ("zero", "one"):
         job(line.client, name)
         result, total = counted(line, "deploy", name)
@@ -70,7 +70,9 @@ def test_a_deploy_cut_after_any_number_of_bytes_completes_exactly_once(line: Lin
 
 def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line, trials: Trials) -> None:
     total = steps_of_deploy(line)
-    for at in sorted({*sample(total, trials(3, total)), total - 3}):  # the last: it is up and not confirmed
+    for at in sorted(
+        {*sample(total, trials(3, total)), total - 3}
+    ):  # at the last point the run is started and not confirmed
         name = f"kill{at}"
         wanted, before = job(line.client, name), line.arrived()
         process = line.client.spawn("deploy", name, *ON, code=dies_at(at))
@@ -86,7 +88,7 @@ def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line,
 
 
 def killed_amid(line: Line, way: str, count: int, *words: str) -> None:
-    """Kills the client when so many bytes have passed."""
+    """Kill the client after this many bytes have passed the proxy."""
     until = line.proxy.passed[way] + count  # type: ignore[index]
     process = line.client.spawn(*words, *ON)
     while line.proxy.passed[way] < until and process.poll() is None:  # type: ignore[index]
@@ -106,7 +108,7 @@ print('done')
 
 
 def fetched_whole(line: Line) -> tuple[dict[str, bytes], int]:
-    """What a fetch brings, and the points it passes; the host has the helper then."""
+    """Fetch completely; return the files and the number of points. The host has the helper afterwards."""
     line.client.job(OUTPUTS, outputs=["out"])
     result = line.run("deploy", "job", "--follow")
     assert result.code == 0, result.err
@@ -119,7 +121,7 @@ def fetched_whole(line: Line) -> tuple[dict[str, bytes], int]:
 
 
 def fetch_carried_on(line: Line, to: str, whole: dict[str, bytes]) -> None:
-    """What stands under a final name is whole; fetched again, all of it is there."""
+    """Check that files with a final name are complete, and that another fetch completes the rest."""
     folder = line.client.project / to
     assert all(whole[name] == content for name, content in contents(folder).items())
     again = line.run("fetch", "--to", to)
@@ -160,7 +162,7 @@ def test_a_file_that_changes_on_the_host_after_hashing_gets_no_final_name(
         for staged in line.root.glob("runs/*/.fetch/*/*"):
             if staged.stat().st_size == BIG:
                 changed = b"x" + staged.read_bytes()[1:]
-                staged.unlink()  # a link to the run's own file, which is to stay as it was
+                staged.unlink()  # a link to a file of the run, which must stay unchanged
                 staged.write_bytes(changed)
 
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A stream that is cut again and again, and a line that went silent: over a real sshd."""
+"""A stream that is cut repeatedly, and a connection that stalls, over a real sshd."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.rigs.shown import STAMP, Shown
 
 pytestmark = pytest.mark.timeout(1800 if os.environ.get("GPUJOB_TEST_FULL") else 240)
 
-# Progress bars, text of many bytes a character, bytes that are no text; lines of now when the cuts are over.
+# Progress bars, multi-byte characters, invalid UTF-8; lines with the current time after the cuts.
 NOISE = """
 import os, random, sys, time
 dice, out = random.Random(3), sys.stdout.buffer
@@ -73,7 +73,7 @@ def test_a_line_that_went_silent_is_noticed(
     if fault == "blackhole" and not trials(0, 1):
         pytest.skip("ten seconds a connection; with GPUJOB_TEST_FULL=1")
     for link in (paramiko_link, openssh_link):
-        assert link.TIMEOUT <= 15  # seconds; with what comes before and after it, 20
+        assert link.TIMEOUT <= 15  # seconds; 20 with the steps before and after it
         monkeypatch.setattr(link, "TIMEOUT", float(trials(3, 15)))
     monkeypatch.setattr(helper_host, "_PAUSES", ())
     line.log_in(way)

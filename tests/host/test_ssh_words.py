@@ -1,4 +1,4 @@
-"""Words that a shell would love, typed by a user and sent over a real sshd."""
+"""Arguments and file names with shell syntax, sent over a real sshd."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Path(config['out']).write_text('out')
 
 
 def deployed(line: Line, words: list[str], names: list[str], value: str) -> list[Any]:
-    """What a script with these words, in folders and with files of these names, says that it sees."""
+    """Deploy a script with these arguments, folders and files; return what the script received."""
     base, there = line.client.project / "base", line.machine.home / names[0]
     shutil.rmtree(base, ignore_errors=True)
     code, data = base / names[1], base / f"{names[2]}.data"

@@ -1,4 +1,4 @@
-"""Ending runs: by hand, by their limits; what is left of them, which is nothing."""
+"""Ending runs by command and by their limits; no process of a run remains."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_stop_ends_grandchildren_in_other_sessions_that_ignore_sigterm(client: C
 
 
 def test_a_scripts_child_may_end_by_itself_after_the_script_was_stopped(client: Client) -> None:
-    """`bash run.sh` dies of SIGTERM at once; the Python below it still gets its time to save."""
+    """`bash run.sh` ends at SIGTERM at once; its Python child still gets its grace period to save."""
     client.write("inner.py", TRAPS_TERM)
     client.write("job.yaml", "name: job\ncommand: [bash, run.sh]\n")
     client.write("run.sh", f"{sys.executable} inner.py\necho after\n")
@@ -52,7 +52,7 @@ def test_a_scripts_child_may_end_by_itself_after_the_script_was_stopped(client: 
 
 
 def test_a_stop_request_that_cannot_be_written_still_stops_the_run(client: Client) -> None:
-    """A folder in its place: nobody can write stop.json, as on a full disk."""
+    """A folder named stop.json prevents writing that file, as a full disk would."""
     client.job(TRAPS_TERM)
     run_id = deployed(client)
     begun(client, run_id)
@@ -130,7 +130,7 @@ def test_a_run_that_shows_no_sign_of_life_is_ended_as_idle(client: Client) -> No
 def test_a_script_that_exits_with_0_on_sigterm_is_stopped_and_resumable(
     client: Client,
 ) -> None:
-    """Saving on SIGTERM and leaving politely is the commonest way; it has not succeeded thereby."""
+    """Most scripts save on SIGTERM and exit with 0; such a run has not succeeded."""
     client.job(TRAPS_TERM.replace("sys.exit(75)", "sys.exit(0)"))
     run_id = deployed(client)
     begun(client, run_id)
@@ -166,7 +166,7 @@ def test_a_child_that_cleared_its_environment_is_ended_too(client: Client) -> No
 
 
 def test_no_grace_is_no_grace(client: Client) -> None:
-    """The job counts the seconds that it goes on after SIGTERM: by default it would have 60."""
+    """The job counts the seconds that it runs after SIGTERM; the default grace period is 60."""
     client.job(COUNTS_ON, limits={"grace_seconds": 0})
     run_id = deployed(client)
     begun(client, run_id)

@@ -1,4 +1,4 @@
-"""What the version before wrote (commit 55b617d): a client's cache and intent, and a run's folder."""
+"""Files of version 1 (commit 55b617d) are read: a client's cache and intent, and a run's folder."""
 
 from __future__ import annotations
 

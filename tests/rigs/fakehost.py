@@ -21,11 +21,11 @@ Address = tuple[str, int]
 
 @dataclass
 class FakeHost:
-    """`with FakeHost(folder, ip="127.0.0.2") as host:` is a running machine; all it ran has ended after it.
+    """`with FakeHost(folder, ip="127.0.0.2") as host:` runs a machine until the end of the block.
 
-    `folder` is the machine's disk; keep its path short, since sockets lie in it. The user is the one who runs
-    the test, with the home `folder`/home. A command goes through `shell -c`; rsync, scp and sftp work. No
-    environment comes in from the client. sshd's limits are the stock ones.
+    `folder` is the machine's disk; keep its path short, since it contains sockets. The user is the one who
+    runs the test, with the home `folder`/home. Commands are run by `shell -c`; rsync, scp and sftp work. No
+    environment variable of the client is passed on. sshd has its default limits.
 
     isolate: own process numbers and an own, empty /tmp; the default, and only possible, as root.
     shell: a program found in PATH, such as "dash". locale: the value of LANG, "C" for one without UTF-8.
@@ -69,7 +69,7 @@ class FakeHost:
         self.kill_machine()
 
     def start(self) -> None:
-        """Boots with an empty /tmp; returns when sshd listens, else RuntimeError with its words."""
+        """Boot with an empty /tmp and wait until sshd listens. RuntimeError with sshd's output if not."""
         if needs.is_root():
             Path("/run/sshd").mkdir(
                 mode=0o755, exist_ok=True
@@ -82,7 +82,7 @@ class FakeHost:
         self._listener = process.children(self._process.pid)[0] if self.isolate else self._process.pid
 
     def kill_machine(self) -> None:
-        """The machine is gone: every process has ended without a word; the disk stays.
+        """Kill every process of the machine; the disk is kept.
 
         The kernel closes the connections, which a lost machine would not; for silence, stall a proxy first.
         """
@@ -96,12 +96,12 @@ class FakeHost:
         self._process = None
 
     def reboot(self) -> None:
-        """Ends every process and empties /tmp; disk, keys and address stay. The boot id is the system's."""
+        """End every process and empty /tmp; disk, keys and address are kept. The boot id is this system's."""
         self.kill_machine()
         self.start()
 
     def swap_host_key(self) -> None:
-        """From now on the machine shows another host key, as one in the middle would; sessions go on."""
+        """Show another host key from now on, as a man in the middle would; open sessions continue."""
         keys.make_key(self._host_key)
         if self._process is not None:
             before = self._listening()
@@ -109,14 +109,14 @@ class FakeHost:
             self._await_listening(before)
 
     def plant(self, name: str, script: str) -> Path:
-        """A program in ~/bin, first in PATH: `script` is its whole text, beginning with #!."""
+        """Write a program into ~/bin, first in PATH; `script` is its text, starting with #!."""
         path = self.bin / name
         path.write_text(script)
         path.chmod(0o755)
         return path
 
     def log_text(self) -> str:
-        """What sshd has logged since the disk was made."""
+        """Return sshd's log since the disk was created."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     @property
@@ -126,7 +126,7 @@ class FakeHost:
     def add_key(
         self, name: str, kind: keys.Kind = "ed25519", passphrase: str = "", *, known: bool = True
     ) -> Path:
-        """Another user key; the machine lets it in unless `known` is false."""
+        """Create another user key; the machine accepts it unless `known` is false."""
         path = keys.make_key(self.folder / name, kind, passphrase)
         if known:
             with (self.folder / "authorized_keys").open("a") as file:
@@ -134,21 +134,21 @@ class FakeHost:
         return path
 
     def fingerprint(self) -> str:
-        """`SHA256:...` of the host key shown now."""
+        """Return the fingerprint `SHA256:...` of the current host key."""
         return keys.fingerprint(keys.public_key(self._host_key))
 
     def known_hosts_line(self, name: str | None = None) -> str:
-        """The line, without its end, that trusts the host key shown now under `name`, else its address."""
+        """Return the known_hosts line for the current host key under `name`, by default the address."""
         return f"{name or f'[{self.ip}]:{self.port}'} {keys.public_key(self._host_key)}"
 
     def ssh_config(self, alias: str, address: Address | None = None) -> str:
-        """A block for a user's ~/.ssh/config; `address` is that of a proxy in front of the machine."""
+        """Return a block for ~/.ssh/config; `address` is that of a proxy in front of the machine."""
         return hostfiles.user_config(alias, address or self.address, self.user, self.user_key)
 
     def ssh_options(self, address: Address | None = None) -> list[str]:
-        """Words after `ssh`, without a destination (any will do): nothing of the user's own ~/.ssh is read.
+        """Return options for `ssh`, without a destination (any works). The user's ~/.ssh is not read.
 
-        Trusted is the host key the machine was made with, so a swapped one is refused.
+        The machine's first host key is trusted, so a swapped one is refused.
         """
         settings = {
             "HostName": (address or self.address)[0],
@@ -170,7 +170,7 @@ class FakeHost:
         ]
 
     def ssh(self, command: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        """`ssh HOST command`, waited for; `more` goes to subprocess.run."""
+        """Run `ssh HOST command` and wait for it; `more` is passed to subprocess.run."""
         words = [*("ssh", *self.ssh_options()), "fakehost", command]
         return subprocess.run(
             words, **{"capture_output": True, "text": True, "timeout": PATIENCE, "check": False, **more}

@@ -23,9 +23,9 @@ class _Cut:
 
 
 class FaultProxy:
-    """`with FaultProxy(host.address, delay=0.025) as proxy:` passes on what comes to `proxy.address`.
+    """`with FaultProxy(host.address, delay=0.025) as proxy:` forwards connections to `proxy.address`.
 
-    Every method may be called from any thread, and its effect is there when it returns. One thread moves all
+    Every method may be called from any thread, and has taken effect when it returns. One thread moves all
     bytes: 0.2 ms of precision, hundreds of MB/s. A connection to the proxy itself is never delayed; where the
     target refuses, the client is reset.
     """
@@ -41,7 +41,7 @@ class FaultProxy:
     ) -> None:
         self.target = target
         self.address = (listen, free_port(listen))
-        self.connections = 0  # accepted, those into the black hole too
+        self.connections = 0  # accepted connections, including those of the black hole
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}  # bytes; "up" is towards the target
         self._pace = Pace(delay, rate, buffer)
         self._mode: Literal["accept", "refuse", "blackhole"] = "accept"
@@ -73,39 +73,39 @@ class FaultProxy:
         self._selector.close()
 
     def pace(self, delay: float = 0.0, rate: float = 0.0) -> None:
-        """From now on: `delay` seconds each way, `rate` bytes per second each way (0: no limit)."""
+        """Set `delay` seconds each way and `rate` bytes per second each way (0: no limit)."""
         self._do(lambda: self._set_pace(delay, rate))
 
     def stall(self) -> None:
-        """Nothing moves and nobody is told, as on a dead Wi-Fi, until `resume`; new connections are made."""
+        """Transfer nothing and report no error until `resume`; new connections are accepted."""
         self._do(lambda: setattr(self, "_stalled", True))
 
     def resume(self) -> None:
-        """Ends a stall; what was said meanwhile arrives."""
+        """End a stall and deliver the bytes sent meanwhile."""
         self._do(lambda: setattr(self, "_stalled", False))
 
     def cut(self, *, rst: bool = True) -> None:
-        """Ends every connection at both ends, by a reset or an orderly close; what is on the way is lost."""
+        """End every connection at both ends, by a reset or an orderly close; bytes in transit are lost."""
         self._do(lambda: self._cut_all(rst))
 
     def cut_after(self, direction: Direction, count: int, *, rst: bool = True) -> None:
-        """Once: `count` more bytes arrive that way, over all connections; then the one of the last is cut."""
+        """Cut one connection once, after `count` more bytes have passed that way over all connections."""
         self._do(lambda: self._cuts.__setitem__(direction, _Cut(count, rst)))
 
     def refuse(self) -> None:
-        """New connections are refused by the kernel; those there are go on. `accept` ends it."""
+        """Let the kernel refuse new connections until `accept`; open ones continue."""
         self._do(lambda: self._become("refuse"))
 
     def blackhole(self) -> None:
-        """New connections are made and never answered; those there are go on. `accept` ends it."""
+        """Accept new connections and never answer them until `accept`; open ones continue."""
         self._do(lambda: self._become("blackhole"))
 
     def accept(self) -> None:
-        """New connections are passed on again."""
+        """Forward new connections again."""
         self._do(lambda: self._become("accept"))
 
     def _do(self, call: Callable[[], None]) -> None:
-        """Has the proxy's thread make the call; RuntimeError when that thread has ended."""
+        """Make the call in the proxy's thread; RuntimeError if that thread has ended."""
         made = threading.Event()
         self._calls.append((call, made))
         with contextlib.suppress(OSError):
@@ -155,14 +155,14 @@ class FaultProxy:
         while not self._closed:
             for key, mask in self._selector.select(self._pause()):
                 key.data(mask)
-            if self._closed:  # its sockets are gone: nothing is left to serve
+            if self._closed:  # its sockets are closed: nothing is left to serve
                 return
             for pair in list(self._pairs):
                 self._serve(pair)
             self._forget()
 
     def _pause(self) -> float | None:
-        """How long nothing is to be done, in whole milliseconds; the part of one is slept here."""
+        """Return the idle time in whole milliseconds; sleeps the fraction here."""
         waits = [0.001 for pair in self._pairs if pair.closing is not None]
         if not self._stalled:
             flows = [flow for pair in self._pairs if pair.closing is None for flow in pair.flows]
@@ -189,7 +189,7 @@ class FaultProxy:
             self._watch(end, pair)
 
     def _push(self, pair: Pair, flow: Flow) -> None:
-        """Sends all that is due, up to where the line is to be cut."""
+        """Send all pieces that are due, up to the byte at which to cut."""
         while not self._stalled and pair.closing is None:
             cut = self._cuts.get(flow.direction)
             if cut and cut.left <= 0:
@@ -205,7 +205,7 @@ class FaultProxy:
                 cut.left -= sent
 
     def _watch(self, end: socket.socket, pair: Pair) -> None:
-        """Asks the kernel for what this end may do next."""
+        """Register this end for the events it waits for."""
         mask = selectors.EVENT_READ if pair.draining else 0
         for flow in () if self._stalled or pair.closing is not None else pair.flows:
             if flow.source is end and flow.wants(self._pace):

@@ -13,7 +13,7 @@ from tests.rigs.needs import sftp_server
 
 
 def sshd_config(*, folder: Path, ip: str, port: int, extra: str) -> str:
-    """`extra` comes first, since sshd takes the first value it reads of each keyword."""
+    """Return sshd's configuration; `extra` is first, since sshd uses the first value of each keyword."""
     lines = [
         f"ListenAddress {ip}",
         f"Port {port}",
@@ -43,7 +43,7 @@ def _by_version(version: tuple[int, int]) -> list[str]:
     lines = []
     if version < (10, 0):  # the default exchange of 9.x takes 0.1 s more for each connection
         lines.append("KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org")
-    if version >= (9, 8):  # refused logins of one test would slow the next
+    if version >= (9, 8):  # refused logins of one test would delay those of the next
         lines.append("PerSourcePenalties no")
     return lines
 
@@ -58,7 +58,7 @@ def _openssh_version() -> tuple[int, int]:
 
 
 def login_script(*, shell: str, locale: str, path: Sequence[str], mark: str) -> str:
-    """Runs the client's command, or a login shell, with this shell and in the HOME that sshd sets.
+    """Return a script that runs the client's command, or a login shell, with `shell` and sshd's HOME.
 
     SHLVL is unset, so that bash reads ~/.bashrc as it does for every command given over SSH.
     """
@@ -79,7 +79,7 @@ def login_script(*, shell: str, locale: str, path: Sequence[str], mark: str) -> 
 
 
 def private_tmp(tmp: Path, visible: Sequence[Path]) -> list[str]:
-    """Shell commands that put `tmp` in place of /tmp, with the `visible` folders below /tmp still seen."""
+    """Return shell commands that mount `tmp` as /tmp and keep the `visible` folders below /tmp."""
     lines = ["set -e"]
     for folder in visible:
         if folder.is_relative_to("/tmp"):

@@ -12,7 +12,7 @@ Kind = Literal["ed25519", "rsa"]
 
 
 def make_key(path: Path, kind: Kind = "ed25519", passphrase: str = "") -> Path:
-    """A new key pair at `path` and `path`.pub, in place of one that was there.
+    """Create a key pair at `path` and `path`.pub, replacing an existing one.
 
     RSA keys have 2048 bits and the PEM form of a cloud's .pem file; making one takes 0.1 to 0.5 s.
     """
@@ -29,11 +29,11 @@ def public_half(path: Path) -> Path:
 
 
 def public_key(path: Path) -> str:
-    """`TYPE BASE64` of the pair at `path`, without a comment."""
+    """Return the public key `TYPE BASE64` of the pair at `path`, without its comment."""
     return " ".join(public_half(path).read_text().split()[:2])
 
 
 def fingerprint(public: str) -> str:
-    """`SHA256:...` of a `TYPE BASE64` key, as ssh-keygen -l prints it."""
+    """Return the fingerprint `SHA256:...` of a `TYPE BASE64` key, as ssh-keygen -l prints it."""
     digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

@@ -12,11 +12,11 @@ from typing import Literal
 
 Direction = Literal["up", "down"]
 CHUNK = 1 << 18
-STEP = 0.005  # seconds of a rated line that leave as one piece
+STEP = 0.005  # seconds of transfer at the line's rate that are sent as one piece
 
 
 class Pace:
-    """What a line lets through: `delay` seconds one way, `rate` bytes per second each way (0: no limit)."""
+    """The speed of a line: `delay` seconds one way, `rate` bytes per second each way (0: no limit)."""
 
     def __init__(self, delay: float, rate: float, buffer: int) -> None:
         self.delay = delay
@@ -24,7 +24,7 @@ class Pace:
         self.buffer = buffer
 
     def room(self) -> int:
-        """How many bytes may be on the way before the sender has to wait."""
+        """Return the number of bytes that may be in transit before the sender has to wait."""
         return (
             max(1 << 14, min(self.buffer, int(self.rate * (self.delay + 0.1)))) if self.rate else self.buffer
         )
@@ -40,9 +40,9 @@ class Flow:
         self.source = source
         self.sink = sink
         self.direction = direction
-        self.blocked = False  # the sink takes no more for now
-        self.ended = False  # the source has said its last
-        self.done = False  # and the sink was told
+        self.blocked = False  # the sink's buffer is full
+        self.ended = False  # the source has sent FIN
+        self.done = False  # and FIN was sent to the sink
         self._queue: deque[tuple[float, memoryview | None]] = deque()  # None: the source was reset
         self._queued = 0
         self._free = 0.0
@@ -51,7 +51,7 @@ class Flow:
         return not self.ended and self._queued < pace.room()
 
     def due(self) -> float | None:
-        """When the next piece may leave; None when there is none or the sink is full."""
+        """Return when the next piece may be sent; None if there is none or the sink is full."""
         return self._queue[0][0] if self._queue and not self.blocked else None
 
     def read(self, pace: Pace, now: float) -> None:
@@ -73,7 +73,7 @@ class Flow:
         self._queued += len(data)
 
     def write(self, most: int) -> int:
-        """Sends the next piece, `most` bytes of it, and says how many went. OSError when an end is gone."""
+        """Send at most `most` bytes of the next piece; return the number sent. OSError: an end is closed."""
         when, piece = self._queue[0]
         if piece is None:
             raise ConnectionResetError
@@ -101,13 +101,13 @@ class Pair:
         self.ends = [client] if server is None else [client, server]
         self.flows = [] if server is None else [Flow(client, server, "up"), Flow(server, client, "down")]
         self.closing: tuple[socket.socket, bool] | None = None  # cut, by reset or not, when this end has all
-        self.draining = False  # both ends were told goodbye; what they still say is dropped
+        self.draining = False  # FIN was sent to both ends; further bytes of theirs are dropped
         for end in self.ends:
             end.setblocking(False)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def say_goodbye(self) -> None:
-        """FIN to both ends. Closing would send a reset where something was left unread."""
+        """Send FIN to both ends. Closing would send a reset if unread bytes remain."""
         self.flows, self.draining = [], True
         for end in self.ends:
             with contextlib.suppress(OSError):
@@ -122,5 +122,5 @@ class Pair:
 
 
 def unsent(end: socket.socket) -> int:
-    """How many bytes given to the kernel have not reached the other side's."""
+    """Return the number of sent bytes that the peer's kernel has not acknowledged."""
     return int(struct.unpack("i", fcntl.ioctl(end, termios.TIOCOUTQ, b"\0" * 4))[0])

@@ -35,7 +35,7 @@ INSTALL = "type: bash scripts/system.sh"
 
 
 def tool(name: str) -> str | None:
-    """The absolute path of a program, looked for in the sbin folders too; None when it is not there."""
+    """Return the absolute path of a program in PATH or the sbin folders; None if there is none."""
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(SBIN))
 
 
@@ -44,7 +44,7 @@ def is_root() -> bool:
 
 
 def require(*tools: str) -> None:
-    """Lets a test go on only where these programs are.
+    """Skip or fail the test unless these programs are installed.
 
     On Linux as root a missing one fails the test, since a script installs it; elsewhere it is skipped.
     """
@@ -64,7 +64,7 @@ def require_root() -> None:
 
 
 def require_ec2() -> None:
-    """Lets a test go on only where the simulated EC2 runs."""
+    """Skip or fail the test unless the simulated EC2 can run."""
     require_root()
     require(*EC2_TOOLS)
     if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode:
@@ -72,7 +72,7 @@ def require_ec2() -> None:
 
 
 def sftp_server() -> str:
-    """The sftp server of this system's OpenSSH; the one built into sshd where no file is found."""
+    """Return the path of the system's sftp server, else the name of the one built into sshd."""
     folders = ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec")
     found = [path for path in (Path(folder, "sftp-server") for folder in folders) if path.exists()]
     return str(found[0]) if found else "internal-sftp"

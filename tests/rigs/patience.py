@@ -1,4 +1,4 @@
-"""How long a test waits for what takes a moment, so that a hang still ends."""
+"""The time limit for waiting in tests, so that a hanging test ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], what: str, pause: float = 0.05) -> T:
-    """The first true value of `condition`, called every `pause` seconds; else AssertionError with `what`."""
+    """Call `condition` every `pause` seconds; return its first true value. AssertionError with `what`."""
     end = time.monotonic() + PATIENCE
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {PATIENCE:.0f} s: {what}"

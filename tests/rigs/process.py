@@ -1,4 +1,4 @@
-"""Starts and ends the processes of rigs; none outlives the test process, even if that is killed."""
+"""Starts and ends processes of rigs; they end with the test process, even if that is killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def guarded(words: Sequence[str], out: IO[bytes] | int, err: IO[bytes] | int) -> subprocess.Popen[bytes]:
-    """Starts `words` so that the kernel ends the process with this one. ValueError off the main thread."""
+    """Start a process that the kernel kills when this one ends. ValueError outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         raise ValueError(
             "start rigs in the main thread: their processes end with the thread that starts them"
@@ -36,7 +36,7 @@ def guarded(words: Sequence[str], out: IO[bytes] | int, err: IO[bytes] | int) ->
 
 
 def free_port(ip: str) -> int:
-    """A port free on `ip`, below the range from which the kernel takes the ports of outgoing connections."""
+    """Return a free port on `ip`, below the range that the kernel uses for outgoing connections."""
     while True:
         port = random.randrange(20_000, 30_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -45,12 +45,12 @@ def free_port(ip: str) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """The processes whose parent is `pid`."""
+    """Return the processes whose parent is `pid`."""
     return [child for child, parent in _parents().items() if parent == pid]
 
 
 def end_tree(root: int, mark: bytes) -> None:
-    """Ends `root`, all below it, and every process with `mark` (NAME=value) in its environment."""
+    """End `root`, its descendants, and every process with `mark` (NAME=value) in its environment."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(root, signal.SIGSTOP)
     end = time.monotonic() + PATIENCE
@@ -87,7 +87,7 @@ def _marked(mark: bytes) -> set[int]:
 
 
 def _parents() -> dict[int, int]:
-    """Each living process and its parent; those that wait to be reaped are left out."""
+    """Return the parent of each process, without zombies."""
     found = {}
     for folder in _processes():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Reads what a client prints of a log whose lines contain the time when they were written."""
+"""Measures the delay of a client's output, from a log whose lines contain their time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _STAMP = re.compile(rb"\n@(\d{19})@\n")
 
 
 class Shown:
-    """sha256 and size of all that was shown so far; `lines` is when each stamped one was written and when
-    it was shown, in epoch seconds."""
+    """sha256 and size of the output shown so far; `lines` has, for each timestamped line, when it was
+    written and when it was shown, in epoch seconds."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.digest, self.size = hashlib.sha256(), 0
@@ -34,10 +34,10 @@ class Shown:
             self.size += len(block)
             kept += block
             self.lines += [(int(stamp) / 1e9, now) for stamp in _STAMP.findall(kept)]
-            kept = kept[-22:]  # a whole stamp has one more
+            kept = kept[-22:]  # a complete timestamp is one byte longer
 
     def all(self) -> Shown:
-        """Once the client has ended."""
+        """Wait for the end of the client and return all lines."""
         self._thread.join()
         return self
 

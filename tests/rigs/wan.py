@@ -16,11 +16,11 @@ NEAR, FAR = "127.77.0.1", "127.77.0.2"
 
 
 class Unavailable(RuntimeError):
-    """This machine cannot make a long line; the text says why."""
+    """Raised if this machine cannot simulate a slow network; the text is the reason."""
 
 
 def why_not() -> str:
-    """What keeps this machine from making a long line; empty when nothing does."""
+    """Return why this machine cannot simulate a slow network; empty if it can."""
     if not needs.is_root():
         return "a long line needs Linux and root"
     missing = [name for name in ("cc", "ip", "nsenter", "setpriv") if needs.tool(name) is None]
@@ -84,7 +84,7 @@ def _compiled(folder: Path) -> str:
 
 
 def _give_address(end: tuple[str, ...], own: str, other: str) -> None:
-    """Loopback addresses stay within the machine; `lo` is down at both ends, so they lead over the line."""
+    """Assign a loopback address to an end; `lo` is down at both ends, so packets use the line."""
     script = f"""
         for name in all tun0; do echo 1 > /proc/sys/net/ipv4/conf/$name/route_localnet; done
         ip addr add {own} peer {other} dev tun0

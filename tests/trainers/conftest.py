@@ -1,4 +1,4 @@
-"""A small sample of the Facenet data, and a small recipe for it."""
+"""Sample data of each trainer, and options of a small model."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ TINY = {
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `ravdess` and `crema`, 240 videos; nobody writes into it."""
+    """A folder with `ravdess` and `crema`, 240 videos; shared, so read-only."""
     folder = tmp_path_factory.mktemp("sample")
     writer.write(folder, 240, 0, Silent())
     return folder
@@ -37,7 +37,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(sample: Path, tmp_path: Path) -> Path:
-    """The sample for this test to break. The files are links: replace them, never write in them."""
+    """A copy of the sample that a test may change. Files are links: replace them, never write to them."""
     return Path(shutil.copytree(sample, tmp_path / "data", copy_function=os.link))
 
 
@@ -49,13 +49,13 @@ def tiny() -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder that tests of the whole sample share."""
+    """A work folder shared by tests of the complete sample."""
     return tmp_path_factory.mktemp("work")
 
 
 @pytest.fixture
 def request_of(tmp_path: Path, tiny: dict[str, object]):
-    """A request to `check` a folder, with options beside the small ones."""
+    """Return a function that builds a `check` request for a folder, with options added to the small ones."""
 
     def make(folder: Path, tier: str = "full", work: Path | None = None, **config: object):
         data = {name: str(folder / name) for name in ("ravdess", "crema")}
@@ -66,7 +66,7 @@ def request_of(tmp_path: Path, tiny: dict[str, object]):
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `ravdess` and `crema`, 120 sample videos and 9 broken ones; nobody writes into it."""
+    """A folder with `ravdess` and `crema`, 120 sample videos and 9 broken ones; shared, so read-only."""
     folder = tmp_path_factory.mktemp("videos")
     video_writer.write(folder, 120, 0, Silent())
     return folder
@@ -74,7 +74,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def signs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `phoenix`: 48 sentences of made-up signing; nobody writes into it."""
+    """A folder with `phoenix`: 48 synthetic sentences; shared, so read-only."""
     folder = tmp_path_factory.mktemp("signs")
     signing.write(folder, 48, 0, Silent())
     return folder
@@ -82,11 +82,11 @@ def signs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def frames_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that tests of the whole sample share."""
+    """A cache shared by tests of the complete sample."""
     return tmp_path_factory.mktemp("frames")
 
 
 @pytest.fixture(scope="session")
 def signs_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder that tests of the whole of `signs` share."""
+    """A work folder shared by tests of the complete `signs`."""
     return tmp_path_factory.mktemp("signs-work")

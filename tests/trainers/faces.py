@@ -1,4 +1,4 @@
-"""Blendshapes to break, and checks of them."""
+"""Sample blendshapes for tests to change, and checks of them."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Rows = list[dict[str, str]]
 
 
 def write(folder: Path, size: int = 420) -> Path:
-    """A small sample; the folder that holds `blendshapes`."""
+    """Write a small sample; return the folder that contains `blendshapes`."""
     sample.write(folder, size, 0, Silent())
     return folder
 
@@ -29,7 +29,7 @@ def read(path: Path) -> Rows:
 
 
 def edit(path: Path, change: Callable[[Rows], Rows | None]) -> None:
-    """Replace a file by its rows, changed; the first row names the columns."""
+    """Replace a file by its changed rows; the keys of the first row become the columns."""
     rows = read(path)
     rows = change(rows) or rows
     with path.open("w", newline="") as file:
@@ -39,7 +39,7 @@ def edit(path: Path, change: Callable[[Rows], Rows | None]) -> None:
 
 
 def whole(folder: Path) -> Path:
-    """The sample without its broken rows."""
+    """Write the sample without its invalid rows."""
     edit(folder / "blendshapes" / "train.csv", lambda rows: rows[7:])
     return folder
 
@@ -53,13 +53,13 @@ def check(
 
 
 def told(report: Mapping[str, Any], code: str) -> str:
-    """What was seen by a rule that found an error or a warning."""
+    """Return the messages of all errors and warnings with this code."""
     return "; ".join(
         f["message"] for f in report["findings"] if f["code"] == code and f["severity"] != "info"
     )
 
 
 def train(run: Path, folder: Path, **config: object) -> int:
-    """`train blendshapes` in this process; what it prints goes to `<run>/log`."""
+    """Run `train blendshapes` in this process; its output is written to `<run>/log`."""
     data = {"blendshapes": folder / "blendshapes"}
     return trainer_runs.train_here("blendshapes", run, data, {**SMALL, **config})

@@ -1,4 +1,4 @@
-"""Runs a check on a request, and changes data, as the tests of seeded faults do."""
+"""Helpers for the tests of seeded faults: run a check, and change data."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def change(path: Path, edit: Callable[[dict], dict]) -> None:
 
 
 def whole(folder: Path) -> list[Path]:
-    """The files of the sample that can be used."""
+    """Return the usable files of the sample."""
     kept = [writer.file_of(folder, name) for name in samples.recording_names(240, writer.ACTORS)]
     assert all(path.exists() for path in kept)
     return kept

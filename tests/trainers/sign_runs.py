@@ -29,14 +29,14 @@ TRAINERS = ("i3d-teacher", "mobilenet-v3")
 
 
 def opened(name: str, data: Path, work: Path, **config: object) -> Any:
-    """A trainer over the folders below `data`."""
+    """Return a trainer of the data folders below `data`."""
     found = registry.describe(name).config(**{**TINY, **config})
     folders = {path.name: path for path in data.iterdir() if path.is_dir()}
     return registry.trainer(name).open(found, folders, work, Silent())
 
 
 def trained(task: CTCTrainer, root: Path, stop: int = 10**9) -> TrainingLoop:
-    """A run in this process, halted at a step."""
+    """Train in this process up to a step."""
     trainer = TrainingLoop(
         task, root, Silent(), Group(torch.device("cpu")), halted=lambda s: s >= stop, talk=False
     )
@@ -45,19 +45,19 @@ def trained(task: CTCTrainer, root: Path, stop: int = 10**9) -> TrainingLoop:
 
 
 def check(name: str, data: Path, work: Path, task: type | None = None, **config: object) -> dict[str, Any]:
-    """The report of `check`."""
+    """Return the report of `check`."""
     folders = {path.name: str(path) for path in data.iterdir() if path.is_dir()}
     request = Request({**TINY, **config}, folders, "full", work)
     return preflight.check(name, request, Silent(), task)[0]
 
 
 def errors(report: dict[str, Any]) -> set[str]:
-    """The codes of what refuses the job."""
+    """Return the codes of all errors in the report."""
     return {f["code"] for f in report["findings"] if f["severity"] == "error"}
 
 
 def of(report: dict[str, Any], code: str) -> dict[str, Any]:
-    """The one finding of a code."""
+    """Return the only finding with this code."""
     (found,) = [finding for finding in report["findings"] if finding["code"] == code]
     return found  # type: ignore[no-any-return]
 
@@ -71,7 +71,7 @@ def change(path: Path, edit: Callable[[dict[str, np.ndarray]], dict[str, np.ndar
 
 
 def linked(folder: Path, to: Path) -> Path:
-    """A copy to break: its files are links, to be replaced and never written in."""
+    """Return a copy that may be changed; its files are links: replace them, never write to them."""
     for path in folder.rglob("*"):
         if path.is_file():
             there = to / path.relative_to(folder)

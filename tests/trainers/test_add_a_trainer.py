@@ -1,4 +1,4 @@
-"""docs/add-a-trainer.md, followed by a reader: its own files and commands in a copy of the repository."""
+"""Follows docs/add-a-trainer.md: its files and commands, in a copy of the repository."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def test_the_page_needs_at_most_three_files_and_120_lines():
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A copy of the programs with the page's files, and a `gpujob` that runs it."""
+    """A copy of the repository with the page's files, and a `gpujob` command that runs it."""
     folder = tmp_path / "clone"
     for name in ("orchestrator", "trainers", "gpujob", "jobs", "templates"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

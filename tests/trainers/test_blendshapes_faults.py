@@ -1,4 +1,4 @@
-"""Faults that were made in earnest with blendshapes, each put in on purpose and caught by its code."""
+"""Real mistakes with blendshapes, each seeded on purpose and reported with its code."""
 
 import shutil
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(pristine: Path, tmp_path: Path) -> Path:
-    """A sample of this test's own to break."""
+    """A copy of the sample that this test may change."""
     return Path(shutil.copytree(pristine, tmp_path / "faces"))
 
 
@@ -228,7 +228,9 @@ def pictured(folder: Path, name: Callable[[int, int], str]) -> Path:
 
 def test_copies_of_a_picture_stay_in_one_split_without_a_group_column(folder):
     place = pictured(folder, lambda n, _: f"{n}.png")
-    edit(place / "faces.csv", lambda rows: [*rows[:-1], {**rows[-1], "label": "sad"}])  # as if it had two
+    edit(
+        place / "faces.csv", lambda rows: [*rows[:-1], {**rows[-1], "label": "sad"}]
+    )  # as a split with two classes
     report, code = check(folder)
     assert (code, errors(report), told(report, "split.groups")) == (0, set(), "")
     listing = files.scan({"": place}, Config())
@@ -372,7 +374,7 @@ def test_an_npz_file_gives_the_same_rows_as_a_csv_file(pristine, tmp_path):
 
 
 class Shuffled(BlendshapesTrainer):
-    """Labels and values came apart."""
+    """A data set whose labels are shuffled against its values."""
 
     def sample(self, split: str, epoch: int, index: int) -> Sample:
         sample = super().sample(split, epoch, index)
@@ -381,7 +383,7 @@ class Shuffled(BlendshapesTrainer):
 
 
 class NormalisedTwice(BlendshapesTrainer):
-    """The data set normalises what the model normalises again."""
+    """A data set that normalises values which the model normalises again."""
 
     def features(self, record: files.Row, split: str, epoch: int) -> np.ndarray:
         values = super().features(record, split, epoch)
@@ -389,7 +391,7 @@ class NormalisedTwice(BlendshapesTrainer):
 
 
 class OfEverything(BlendshapesTrainer):
-    """Statistics of all rows, the tested ones too."""
+    """Computes statistics of all rows, including the test split."""
 
     def fit_normaliser(self) -> normalise.Normaliser:
         rows = [row for rows in self.data.splits.values() for row in rows]

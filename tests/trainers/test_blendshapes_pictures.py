@@ -1,4 +1,4 @@
-"""Pictures to blendshapes, with a stand-in for MediaPipe that sees what a picture's bytes say."""
+"""Pictures to blendshapes, with a fake MediaPipe whose result depends on the picture's bytes."""
 
 import builtins
 import json
@@ -16,7 +16,7 @@ from trainers.blendshapes import names
 
 
 class Landmarker:
-    """`face N` is a face with scores of N, `nobody` has none, anything else cannot be read."""
+    """A fake landmarker: `face N` has a face with scores N, `nobody` has none, other bytes are unreadable."""
 
     names = names.ALL
 

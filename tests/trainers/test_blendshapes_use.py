@@ -1,4 +1,4 @@
-"""A trained checkpoint in use: raw blendshapes give its logits, in Python and from the exported program."""
+"""A trained checkpoint gives the same logits for raw blendshapes in Python and as exported program."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short training."""
+    """The run folder of a short training."""
     place = tmp_path_factory.mktemp("root") / "runs" / "short"
     assert faces.train(place, folder) == 0, (place / "log").read_text()
     return place
@@ -100,7 +100,7 @@ def answers(run: Path, exported: Path, folder: Path) -> dict[str, np.ndarray]:
 
 
 def normalised(raw: np.ndarray) -> np.ndarray:
-    """As the mission's training did it, and its application did not."""
+    """Return the faces normalised as the training does it."""
     return np.asarray((raw - raw.mean(0)) / raw.std(0))
 
 

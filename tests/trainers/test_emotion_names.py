@@ -1,4 +1,4 @@
-"""Names of RAVDESS and CREMA-D, and splits by actor."""
+"""File names of RAVDESS and CREMA-D, and splits by actor."""
 
 from contextlib import suppress
 

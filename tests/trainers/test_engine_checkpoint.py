@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, hashed, loaded strictly."""
+"""Checkpoints are complete or absent, verified by digests, and loaded strictly."""
 
 import hashlib
 import json
@@ -121,7 +121,7 @@ def test_a_trainer_state_that_would_run_code_is_not_loaded(tmp_path):
 
 
 def test_pruning_removes_a_checkpoint_atomically(tmp_path, monkeypatch):
-    """Killed in the middle of removing, no half of it may stand under its name."""
+    """A kill during the removal must not leave an incomplete checkpoint under its name."""
     for step in (1, 2, 3):
         save(tmp_path, step)
         checkpoint.point(tmp_path, "last", step)

@@ -1,4 +1,4 @@
-"""Learning rates, metrics and the rules that judge numbers."""
+"""Learning rates, metrics and health rules."""
 
 import math
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ def test_the_schedule_is_that_of_torch_in_closed_form(schedule, warmup):
 
 
 def torch_schedule(owner: torch.optim.Optimizer, config: ClassifierConfig, steps_per_epoch: int):
-    """The same schedule by torch's own schedulers."""
+    """Return the same schedule built from torch's schedulers."""
     warm = optim.warmup_steps(config, steps_per_epoch)
     steps, peak = config.epochs * steps_per_epoch - warm, config.learning_rate
     main = {

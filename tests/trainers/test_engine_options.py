@@ -1,4 +1,4 @@
-"""Options: strict reading, and a record of what was read."""
+"""Options are parsed strictly, and reads are recorded."""
 
 from dataclasses import dataclass
 

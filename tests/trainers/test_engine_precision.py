@@ -1,4 +1,4 @@
-"""Mixed precision: chosen where the device has it, and the same numbers on a CPU that has it not."""
+"""Mixed precision: used if the device supports it, else emulated with the same numbers."""
 
 import pytest
 import sign_runs as runs
@@ -25,7 +25,7 @@ KEYS = torch.zeros(2, dtype=torch.int64)
 
 @pytest.fixture
 def bare(monkeypatch):
-    """A CPU that has neither bf16 nor fp16."""
+    """Pretend that the CPU supports neither bf16 nor fp16."""
     monkeypatch.setattr(precision, "has", lambda kind: False)
 
 
@@ -71,7 +71,7 @@ def test_the_emulation_gives_the_numbers_of_pytorch(name, kind, bare):
 
 
 class Halves(TorchDispatchMode):
-    """Which products PyTorch itself was left to do in halves, forward and backward."""
+    """Records the matrix products that PyTorch computes in half precision, forward and backward."""
 
     def __init__(self):
         super().__init__()
@@ -101,7 +101,7 @@ def slowfast() -> torch.Tensor:
 
 @pytest.fixture(params=[*runs.TRAINERS, "facenet-lstm", "dense", "lstm", "slowfast"])
 def asked(request, signs, signs_cache):
-    """A function that asks the network of each trainer about two samples."""
+    """A function that runs each trainer's network on two samples."""
     if request.param == "facenet-lstm":
         return facenet
     if request.param == "slowfast":
@@ -129,7 +129,7 @@ def test_an_lstm_that_is_not_packed_runs_on_a_cpu_without_bf16(bare):
 
 
 def test_a_process_with_an_empty_first_batch_can_scale_its_gradients(signs, signs_cache):
-    """Its share of a small batch is empty; the scaler began with the first loss."""
+    """The process's part of a small batch is empty; the scaler is initialised by the first loss."""
     task = runs.opened("mobilenet-v3", signs, signs_cache, precision="fp16")
     learner = Learner(task, Group(CPU), 1)
     learner.gradients([None], False)

@@ -1,4 +1,4 @@
-"""Order and dropout as pure functions: the same on any number of processes, in any batch."""
+"""Order and dropout are pure functions, independent of the number of processes and the batch."""
 
 import numpy as np
 import pytest

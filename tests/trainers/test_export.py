@@ -1,4 +1,4 @@
-"""Checkpoints as programs of torch.export: the same logits, or a sentence and no file."""
+"""Checkpoints exported with torch.export give the same logits, or an error and no file."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from trainers.engine import checkpoint, export
 
 
 class Scaled(nn.Module):
-    """Raw numbers, scaled inside, then a layer."""
+    """A model that scales its raw input and applies one layer."""
 
     def __init__(self) -> None:
         super().__init__()

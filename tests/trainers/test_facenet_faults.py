@@ -1,4 +1,4 @@
-"""Faults that were made in earnest, each put in on purpose and caught by `check` by its code."""
+"""Real mistakes, each seeded on purpose and reported by `check` with its code."""
 
 import shutil
 

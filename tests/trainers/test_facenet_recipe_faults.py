@@ -1,4 +1,4 @@
-"""Faults of the recipe and the code, seeded one by one: each is caught by its name before a session."""
+"""Faults of the options and the code, seeded one by one: `check` reports each with its code."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from trainers.facenet_lstm.trainer import FacenetTrainer, Sample
 
 
 def trainer_with(change: Callable[[Sample], Sample]) -> type[FacenetTrainer]:
-    """A trainer whose samples go through `change` on their way to the model."""
+    """Return a trainer that applies `change` to each sample before the model."""
 
     class Faulty(FacenetTrainer):
         def sample(self, split, epoch, index):
@@ -130,7 +130,7 @@ def test_an_lstm_that_reads_the_padding_is_caught(sample, cache, request_of, mon
 
 
 class BatchNormed(nn.Module):
-    """The model with a batch norm that lags far behind."""
+    """The model with a batch norm whose running statistics are far behind."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Checkpoints of classifiers by an earlier version are restored and resumed, and answer as they did then.
+"""Checkpoints of an earlier version's classifiers are restored and resumed with the same outputs.
 
-The fixtures were written by commit 55b617d: small models on small samples, halted half way, and what that
-version answered and trained on to.
+The fixtures were written by commit 55b617d: small models on small samples, halted half way, with the
+outputs of that version and the checkpoints that it reached by training on.
 """
 
 import json

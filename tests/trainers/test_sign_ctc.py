@@ -1,4 +1,4 @@
-"""CTC's misuses, each refused by name, and normalisation over valid frames."""
+"""Misuses of CTC, each refused with its name, and normalisation over valid frames."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Seeded faults of sign language data and tasks: each is caught by its name before a session."""
+"""Seeded faults of sign language data and tasks: `check` reports each with its code."""
 
 import json
 from pathlib import Path
@@ -149,7 +149,7 @@ def test_features_of_every_key_and_width_are_the_same_features(tmp_path):
 
 
 class Twice(TeacherTrainer):
-    """The dataset normalises, and the loop once more."""
+    """A trainer that normalises in the data set and again in the training loop."""
 
     def frames(self, batch):
         return self.normaliser.apply(super().frames(batch))
@@ -162,7 +162,7 @@ class Unnormalised(TeacherTrainer):
 
 
 class Shuffled(TeacherTrainer):
-    """Glosses come apart from their features."""
+    """A trainer whose glosses are shuffled against their features."""
 
     def unaugmented(self, split, index, epoch=0):
         records = self.splits[split]
@@ -170,7 +170,7 @@ class Shuffled(TeacherTrainer):
 
 
 class Padded(TeacherTrainer):
-    """Statistics of a sample over its padding."""
+    """A trainer that includes padding in the statistics of a sample."""
 
     def frames(self, batch):
         right = super().frames(batch)

@@ -1,4 +1,4 @@
-"""Both models: padding, length, locality, size; and a student that pools time away is told apart."""
+"""Both models: padding, length, locality, size; a student that pools over time is detected."""
 
 from types import SimpleNamespace
 
@@ -71,7 +71,7 @@ def test_both_models_are_local_and_move_with_their_input(task):
 
 
 class Collapsed(Student):
-    """Global average pooling over time, expanded again: the student as it was."""
+    """A student with global average pooling over time, expanded to all frames."""
 
     def backbone(self, frames, keys):
         right = super().backbone(frames, keys)

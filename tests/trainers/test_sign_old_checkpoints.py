@@ -1,4 +1,4 @@
-"""Checkpoints of sign language that an earlier version wrote are restored, and answer as they did then.
+"""Sign language checkpoints of an earlier version are restored with the same outputs.
 
 The fixtures were written by commit 55b617d: a run of the preset `tiny` on the sample, with most weights of
 its largest layers set to 0 so that they compress, and what that version answered for `features()`.
@@ -20,7 +20,7 @@ EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
 
 
 def features() -> np.ndarray:
-    """(24, 1629) float16 of a made-up sentence."""
+    """Return the features of a synthetic sentence, (24, 1629) float16."""
     draw = np.random.default_rng(5)
     start, step = draw.random(1629), draw.normal(0, 0.01, (24, 1629))
     return (start + np.cumsum(step, 0)).astype(np.float16)
@@ -28,7 +28,7 @@ def features() -> np.ndarray:
 
 @pytest.fixture(params=EXPECTED)
 def old(request, tmp_path) -> tuple[str, Path]:
-    """The trainer's name, and its checkpoint."""
+    """The name of a trainer, and its old checkpoint."""
     name = request.param
     with tarfile.open(FIXTURES / f"{name}-checkpoint.tar.xz") as tar:
         tar.extractall(tmp_path, filter="data")

@@ -1,4 +1,4 @@
-"""From video files to what the network sees: decoding, the cache, clips, pixels."""
+"""From video files to the network's input: decoding, the cache, clips, pixels."""
 
 import json
 import os

@@ -37,14 +37,14 @@ def test_the_first_loss_of_the_whole_network_is_that_of_an_untrained_one(seed, v
 
 
 def asked(code: str, kind: type, videos: Path, cache: Path) -> list:
-    """The findings of one check of a faulty trainer."""
+    """Return the findings of one check of a faulty trainer."""
     trainer = kind.open(tiny(), folders(videos), cache, Silent())
     (check,) = [check for check in registry.checks("slowfast", kind) if check.code == code]
     return check.ask(trainer)
 
 
 def trainer_with(change):
-    """A trainer whose samples go through `change(sample, key)` on their way to the model."""
+    """Return a trainer that applies `change(sample, key)` to each sample before the model."""
 
     class Faulty(SlowFastTrainer):
         def sample(self, split, epoch, index):

@@ -1,4 +1,4 @@
-"""The network: against the reference implementation, against its own 3-D form, and what it must see."""
+"""The network compared with the reference implementation and its 3-D form; its receptive field."""
 
 import hashlib
 
@@ -27,7 +27,7 @@ LOGITS = [
 
 
 def reference(shape: Shape, names) -> dict[str, Tensor]:
-    """The formula's weights, under the names of a reference implementation."""
+    """Return weights by a formula, under the names of a reference implementation."""
     own = {name: tuple(value.shape) for name, value in SlowFast(shape).state_dict().items() if value.ndim}
     theirs = {files.SCHEMES["pytorchvideo"].name(name): size for name, size in own.items()}
     assert hashlib.sha256("\n".join(sorted(theirs)).encode()).hexdigest() == KEYS
@@ -52,7 +52,7 @@ def test_r50_has_the_parameters_of_the_reference(classes, count):
 
 
 def conv3d(values, frames, weight, stride):
-    """What lowering.conv must equal."""
+    """Return the 3-D convolution that lowering.conv must equal."""
     whole = values.unflatten(0, (-1, frames)).transpose(1, 2)
     padding = [size // 2 for size in weight.shape[2:]]
     return F.conv3d(whole, weight, None, stride, padding).transpose(1, 2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Trainings of a small SlowFast: what it learns, what a leak is worth, what its checkpoint alone can do."""
+"""Trainings of a small SlowFast: learning, the effect of a leak, and the use of its checkpoint."""
 
 import json
 import random
@@ -30,7 +30,7 @@ CPU = Group(torch.device("cpu"))
 
 @pytest.fixture(scope="module")
 def trained(videos: Path, frames_cache: Path, tmp_path_factory) -> tuple[Path, SlowFastTrainer, str]:
-    """The checkpoints of a short training, its task, and what it said at the end."""
+    """The checkpoints of a short training, its trainer, and its final message."""
     held = opened(videos, frames_cache, epochs=1)
     root = tmp_path_factory.mktemp("run") / "checkpoints"
     outcome = TrainingLoop(held, root, Silent(), CPU, talk=False).run()
@@ -58,13 +58,13 @@ def test_evaluate_repeats_the_metrics_of_the_training(trained, videos, capsys):
 
 
 def other_splits(held: SlowFastTrainer, path: Path) -> Path:
-    """A manifest that puts one actor trained on, and one that was tested, into test; the rest into train."""
+    """Write a manifest whose test split has one training and one test actor; the rest is train."""
     trained_on = held.splits["train"][0].actor
     tested = {trained_on, held.splits["test"][0].actor}
     rows = [
         {"path": str(r.path), "split": "test" if r.actor in tested else "train"} for r in held.data.records
     ]
-    # Something in val, without which there is no task.
+    # A trainer needs at least one video in val.
     rows[next(n for n, row in enumerate(rows) if row["split"] == "train")]["split"] = "val"
     return write_manifest(path / "manifest.csv", rows)
 
@@ -188,7 +188,7 @@ def test_the_one_cycle_schedule_equals_that_of_torch():
 
 def test_processes_agree_on_running_statistics():
     class Two(Group):
-        """Beside a process whose statistics are all 3."""
+        """A process group of two, whose other process contributes statistics of 3."""
 
         def sum(self, values):
             return values + 3.0
@@ -199,14 +199,14 @@ def test_processes_agree_on_running_statistics():
     assert torch.equal(model.running_var, torch.full((4,), 2.0))
 
 
-# What a leak is worth
+# The effect of a leak
 
 PLAIN = dict.fromkeys(("flip", "rotate", "zoom", "shift", "colour", "cutout", "reverse", "drop_frames"), 0.0)
 ACTORS, TAKES = 4, 10
 
 
 class Frames:
-    """The sample's frames as a cache gives them, at half the size."""
+    """A cache of the sample's frames at half the size."""
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
@@ -231,7 +231,7 @@ def recorded() -> tuple[list[Record], Frames]:
 
 
 def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Path) -> float:
-    """Test accuracy of a training on these splits."""
+    """Return the test accuracy of a training on these splits."""
     config = tiny(
         **{**PLAIN, "stride": 2, "size": 24, "cache_size": 24, "width": 8, "dropout": 0.0, "squeeze": False},
         batch_size=16,
@@ -251,7 +251,7 @@ def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Pat
 
 
 def leaky(ids: list[str]) -> dict[str, str]:
-    """Split at random, file by file, as the generator of old did."""
+    """Split the files at random, regardless of their actors."""
     shuffled = random.Random(0).sample(ids, len(ids))
     quarter = len(ids) // 4
     return {id: ("test", "val", "train", "train")[place // quarter] for place, id in enumerate(shuffled)}

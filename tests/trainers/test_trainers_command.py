@@ -1,4 +1,4 @@
-"""`python -m trainers`, and what its light commands may import."""
+"""`python -m trainers`, and the imports of its fast commands."""
 
 import io
 import json
@@ -37,7 +37,7 @@ def test_light_commands_need_the_standard_library_alone(words, tier, sample):
         "import sys; sys.path.insert(0, sys.argv.pop(1)); from trainers.__main__ import main; "
         f"code = main(sys.argv[1:]); print([m for m in {HEAVY} if m in sys.modules]); sys.exit(code)"
     )
-    # -I and -S keep installed packages away altogether: what imports them fails.
+    # -I and -S hide installed packages: importing one fails.
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", script, str(runs.ROOT), *words, *names],
         input=request,
@@ -187,7 +187,7 @@ FIXTURE = runs.ROOT / "tests" / "fixtures" / "events.jsonl"
 
 
 def test_the_documented_events_are_those_that_a_training_writes(trained, sample, tmp_path):
-    """A run, resumed with other code, writes every kind of event there is."""
+    """A run that is resumed with other code writes every kind of event."""
     held = [json.loads(line) for line in FIXTURE.read_text().splitlines()]
     run = trained.parent
     config = json.loads((trained / (trained / "last").read_text().strip() / "manifest.json").read_text())[

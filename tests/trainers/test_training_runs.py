@@ -26,7 +26,7 @@ TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 2
 
 @pytest.fixture(scope="module")
 def straight(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbed."""
+    """The folder of an uninterrupted run."""
     run = tmp_path_factory.mktemp("root") / "runs" / "straight"
     assert runs.train(run, sample, recipe()) == 0
     return run
@@ -135,7 +135,7 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_have_the_same_losses_as_one(accumulate, sample, tmp_path):
-    # 156 samples: the last batch of an epoch holds one, and most shares of it none.
+    # 156 samples: the last batch of an epoch has one sample, so most processes get none of it.
     config = recipe(epochs=4, batch_size=31, checkpoint_every=0, accumulate=accumulate)
     one, two = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
     assert runs.train(one, sample, config) == 0
@@ -164,7 +164,7 @@ def test_two_processes_stop_together_when_one_gets_a_signal(sample, tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_an_unexpected_error_ends_every_process_and_data_loader(size, sample, tmp_path):
-    """They ignore SIGTERM, and an interpreter waits for them. Rank 0 fails here, at its checkpoint."""
+    """Loaders ignore SIGTERM, and Python waits for them at exit. Rank 0 fails while saving."""
     run = tmp_path / "runs" / "failing"
     group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group |= {"GLOO_SOCKET_IFNAME": "lo", "GPUJOB_CHECKPOINTS": "/dev/null/none"}
@@ -176,7 +176,7 @@ def test_an_unexpected_error_ends_every_process_and_data_loader(size, sample, tm
 
 @pytest.fixture
 def here(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run in this process; its folder."""
+    """Set this process up as a run; return the run's folder."""
     run = tmp_path / "runs" / "here"
     config = recipe(epochs=2, checkpoint_every=4)
     for name, value in runs.environment(run, sample, config).items():

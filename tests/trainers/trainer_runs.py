@@ -1,4 +1,4 @@
-"""Runs of `python -m trainers train` in processes of their own, to be killed, stopped, compared."""
+"""Runs of `python -m trainers train` in separate processes."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def environment(run: Path, data: Path, config: Mapping[str, object]) -> dict[str, str]:
-    """What the supervisor would give the run."""
+    """Return the environment variables that the supervisor sets for a run."""
     folders = {name: str(data / name) for name in ("ravdess", "crema")}
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {
@@ -34,7 +34,7 @@ def environment(run: Path, data: Path, config: Mapping[str, object]) -> dict[str
 
 
 def start(run: Path, data: Path, config: Mapping[str, object], **more: str) -> ForkedProcess:
-    """Start a training; its output goes to `<run>/log`."""
+    """Start a training; its output is written to `<run>/log`."""
     run.mkdir(parents=True, exist_ok=True)
     with (run / "log").open("a") as log:
         env = {**environment(run, data, config), **more}
@@ -42,12 +42,12 @@ def start(run: Path, data: Path, config: Mapping[str, object], **more: str) -> F
 
 
 def train(run: Path, data: Path, config: Mapping[str, object], **more: str) -> int:
-    """Train to the end; the exit code."""
+    """Train to the end; return the exit code."""
     return start(run, data, config, **more).wait(timeout=PATIENCE)
 
 
 def train_here(name: str, run: Path, data: Mapping[str, Path], config: Mapping[str, object]) -> int:
-    """What `python -m trainers train NAME` does, in this process; what it prints goes to `<run>/log`."""
+    """Run `python -m trainers train NAME` in this process; its output is written to `<run>/log`."""
     run.mkdir(parents=True, exist_ok=True)
     told = {
         "GPUJOB_RUN_DIR": str(run),
@@ -66,7 +66,7 @@ def train_here(name: str, run: Path, data: Mapping[str, Path], config: Mapping[s
 
 
 def events(run: Path, kind: str) -> list[dict[str, Any]]:
-    """The events of one kind; a line that is not whole yet is left out."""
+    """Return the events of one kind; an incomplete last line is skipped."""
     path = run / "events.jsonl"
     text = path.read_text() if path.exists() else ""
     lines = (json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n"))
@@ -74,7 +74,7 @@ def events(run: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def send_at(process: ForkedProcess, run: Path, step: int, number: signal.Signals) -> int:
-    """Send a signal when the run has told of a step; the exit code. It may have ended before."""
+    """Send a signal when the run has reported a step; return the exit code. The run may end earlier."""
     while process.poll() is None:
         if any(e["step"] >= step for e in events(run, "progress") if e["phase"] == "train"):
             process.send_signal(number)
@@ -84,6 +84,6 @@ def send_at(process: ForkedProcess, run: Path, step: int, number: signal.Signals
 
 
 def weights(run: Path, name: str = "last") -> bytes:
-    """The weights file of a checkpoint."""
+    """Return the path of the weights file of a checkpoint."""
     root = run / "checkpoints"
     return (root / (root / name).read_text().strip() / "model.safetensors").read_bytes()

@@ -36,16 +36,16 @@ class BootedMachine(Machine):
             self._only_what_a_box_starts()
             (self.root / "etc/cloud/cloud-init.disabled").unlink(missing_ok=True)
             self.write("/etc/cloud/cloud.cfg.d/95_rig.cfg", yaml.safe_dump(self._cloud_settings()))
-            # An unknown machine's first boot would enable every service that is installed here.
+            # Without a machine ID, the first boot would enable every installed service.
             self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
-        # As with EC2's own source, user-data that was changed while the instance stood still is read anew.
+        # As on EC2, user-data that was changed while the instance was stopped is read again.
         for seen in self.root.glob("var/lib/cloud/instances/*/obj.pkl"):
             seen.unlink()
         self.write(f"{SEED}/user-data", self.user_data or b"#cloud-config\n{}\n")
         self.write(f"{SEED}/meta-data", json.dumps(self._metadata()))
         endpoint = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={self.birth.metadata_url}"
         self.write("/etc/systemd/system.conf.d/rig.conf", f"[Manager]\nDefaultEnvironment={endpoint}\n")
-        # A trainer that took every core would only stand in the way of the other machines.
+        # A trainer that uses every core would slow down the other machines.
         ours = f"ListenAddress {self.ip}\nUseDNS no\nSetEnv {endpoint} OMP_NUM_THREADS=1\n"
         self.write("/etc/ssh/sshd_config.d/10-rig.conf", ours)
 
@@ -66,7 +66,7 @@ class BootedMachine(Machine):
         ]
 
     def _only_what_a_box_starts(self) -> None:
-        """The network is shared: a service of this machine must not start a second time."""
+        """Disable services of this machine, whose network is shared, so that none starts twice."""
         system = self.root / "etc/systemd/system"
         for link in system.glob("*.wants/*"):
             if link.parent.name != "cloud-init.target.wants":
@@ -80,7 +80,7 @@ class BootedMachine(Machine):
         return {"instance-id": self.birth.id, "local-hostname": self.name, **key}
 
     def _cloud_settings(self) -> dict[str, Any]:
-        """The modules that our user-data and the login need; the rest would only cost time."""
+        """Configure only those cloud-init modules that gpujob's user-data and the login need."""
         sudo = ["ALL=(ALL) NOPASSWD:ALL"]
         user = {"name": self.birth.user, "lock_passwd": True, "shell": "/bin/bash", "sudo": sudo}
         return {

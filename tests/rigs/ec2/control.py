@@ -30,7 +30,7 @@ Start = Callable[..., Any]
 Body = Iterable[bytes]
 TOKENED = ("RunInstances", "CreateVolume")
 GROUP_CHANGES = ("SecurityGroupIngress", "InstanceAttribute", "NetworkInterfaceAttribute")
-NOT_GIVEN = ("pricing", "servicequotas")  # answered as to a user without these rights
+NOT_GIVEN = ("pricing", "servicequotas")  # denied, as for a user without these permissions
 MISMATCH = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
 ENDED = (
     "The client token you have provided is associated with a terminated instance. Please use a different one."
@@ -38,7 +38,7 @@ ENDED = (
 
 
 class ControlPlane:
-    """A WSGI application. `desk` answers what a test asks of the rig itself, below /_rig/."""
+    """The WSGI application of the rig. `desk` handles requests of tests to the rig itself, below /_rig/."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
@@ -68,7 +68,7 @@ class ControlPlane:
         return answer
 
     def _instead(self, call: Call, body: bytes) -> Answer | None:
-        """What the rig answers itself."""
+        """Return the rig's own answer to a call, or None if moto is to answer it."""
         if call.service in NOT_GIVEN:
             return json_error("AccessDeniedException", f"not authorized to perform: {call.service}")
         if call.action == "GetParameter":
@@ -90,7 +90,7 @@ class ControlPlane:
         return answer
 
     def _once(self, environ: dict[str, Any], call: Call) -> Answer:
-        """A token is good in its region, and in its zone where one is asked for."""
+        """Carry out a call once per client token, region and, if given, zone."""
         given = {name: value for name, value in call.parameters.items() if name != "ClientToken"}
         digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
         key = (call.action, call.region, call.zone or "", call.parameters["ClientToken"])
@@ -120,7 +120,7 @@ class ControlPlane:
 
 
 def backend(region: str) -> Any:
-    """moto's EC2 of one region; its images have the size that the rig's refusals speak of."""
+    """Return moto's EC2 backend of a region, with the image size that the rig enforces."""
     found = ec2_backends[DEFAULT_ACCOUNT_ID][region]
     for image in found.amis.values():
         image.ebs_snapshot.volume.size = ROOT_GB
@@ -139,7 +139,7 @@ def _call(environ: dict[str, Any], body: bytes) -> Call:
 def _zone(region: str, parameters: dict[str, str]) -> str | None:
     subnet = parameters.get("SubnetId") or parameters.get("NetworkInterface.1.SubnetId")
     if subnet:
-        with contextlib.suppress(Exception):  # moto has its own answer to an unknown subnet
+        with contextlib.suppress(Exception):  # moto itself rejects an unknown subnet
             return str(backend(region).get_subnet(subnet).availability_zone)
     return parameters.get("Placement.AvailabilityZone") or parameters.get("AvailabilityZone")
 
@@ -178,7 +178,7 @@ def _all_ended(region: str, answer: Answer) -> bool:
 
 
 def _attribute(call: Call) -> Answer | None:
-    """The two attributes of ours that moto cannot change: it decodes user-data twice."""
+    """Change the two attributes that moto cannot change: it decodes user-data twice."""
     instance = backend(call.region).get_instance_by_id(call.parameters.get("InstanceId", ""))
     data = call.parameters.get("UserData.Value")
     behaviour = call.parameters.get("InstanceInitiatedShutdownBehavior.Value")

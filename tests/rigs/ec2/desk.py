@@ -25,7 +25,7 @@ class Desk:
             return Answer(200, "text/plain", self._plane.fleet.settings.caller.encode() + b"\n")
         try:
             said = getattr(self, f"_do_{word}")(**given)
-        except Exception as error:  # told to the test, which asked for it
+        except Exception as error:  # reported to the test that made the request
             return Answer(400, "application/json", json.dumps(f"{type(error).__name__}: {error}").encode())
         return Answer(200, "application/json", json.dumps(said).encode())
 
@@ -73,11 +73,11 @@ class Desk:
         }
 
     def _do_states(self) -> dict[str, str]:
-        """Of every instance there was, terminated ones too."""
+        """Return the states of all instances, including terminated ones."""
         return {i.id: i._state.name for backend in _backends() for i in _instances(backend)}
 
     def _do_leftovers(self, key: str, value: str | None) -> list[str]:
-        """What stands with this tag, in every region: what would be billed or be in the way."""
+        """Return the ids of all remaining resources with this tag, in every region."""
         found = []
         for backend in _backends():
             for thing in [*_instances(backend), *_others(backend)]:
@@ -98,7 +98,7 @@ class Desk:
         self._plane.fleet.isolate(instance)
 
     def _do_interrupt(self, instance: str, seconds: float) -> None:
-        """The spot notice now, the end after `seconds`."""
+        """Send a spot notice now and terminate the instance after `seconds`."""
         member = self._member(instance)
         member.metadata.announce_end(time.time() + seconds)
 
@@ -114,7 +114,7 @@ class Desk:
         return self._member(instance).metadata.asked
 
     def _do_reset(self) -> None:
-        """As after the start, but for the settings. The machines' ends are not waited for by EC2's delays."""
+        """Restore the initial state except for the settings, without EC2's delays."""
         self._plane.fleet.clear()
         for backend in _backends():
             backend.reset()

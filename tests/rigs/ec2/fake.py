@@ -23,7 +23,7 @@ START = "import sys; sys.path.insert(0, sys.argv[1]); from tests.rigs.ec2.server
 
 
 class FakeEC2:
-    """`with FakeEC2(kind="booted") as ec2:` is an account that holds nothing, in all regions.
+    """`with FakeEC2(kind="booted") as ec2:` is an empty account in all regions.
 
     Ends with the process that made it, and every machine with it. Start it in the main thread.
     """
@@ -52,7 +52,7 @@ class FakeEC2:
 
     @property
     def env(self) -> dict[str, str]:
-        """What a command needs to take the rig for AWS."""
+        """Return the environment variables that make a command use the rig as AWS."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "AKIARIGRIGRIGRIGRIGR",
@@ -63,7 +63,7 @@ class FakeEC2:
 
     @property
     def checkip_url(self) -> str:
-        """In place of checkip.amazonaws.com."""
+        """The URL that replaces checkip.amazonaws.com."""
         return f"{self.endpoint}/_rig/checkip"
 
     def inject(
@@ -81,7 +81,7 @@ class FakeEC2:
     ) -> None:
         """The next `times` calls of `action` fail.
 
-        With `code`: as AWS says it, under its usual HTTP status. With `body`: these bytes (and 502 where no
+        With `code`: an AWS error with its usual HTTP status. With `body`: these bytes (and 502 where no
         status is given). With neither: the connection is cut. `after`: the call is carried out first, so
         that only its answer is lost. `match`: only calls with this az, region, type or request parameter.
         `action` "*" means any.
@@ -100,27 +100,27 @@ class FakeEC2:
         )
 
     def calls(self, action: str | None = None) -> list[dict[str, Any]]:
-        """service, region, action, parameters, zone of each request so far, in order."""
+        """Return service, region, action, parameters and zone of each request so far, in order."""
         return [call for call in self._ask("calls") if action in (None, call["action"])]
 
     def machines(self) -> dict[str, dict[str, Any]]:
-        """ip, on, off (see went_off), state, reason, root (in the rig) of each instance that stands."""
+        """Return ip, on, off (see went_off), state, reason and root (path in the rig) of each machine."""
         return dict(self._ask("machines"))
 
     def states(self) -> dict[str, str]:
-        """The state of every instance there was."""
+        """Return the state of every instance, including terminated ones."""
         return dict(self._ask("states"))
 
     def leftovers(self, key: str = "gpujob:managed", value: str | None = None) -> list[str]:
-        """The ids of all that stands with this tag, in any region; terminated instances do not."""
+        """Return the ids of all resources with this tag in any region, except terminated instances."""
         return list(self._ask("leftovers", key=key, value=value))
 
     def set(self, **settings: Any) -> None:
-        """Changes Settings while it runs."""
+        """Change Settings while the rig runs."""
         self._ask("set", **settings)
 
     def run(self, instance: str, *words: str, stdin: str = "", seconds: float = PATIENCE) -> tuple[int, str]:
-        """Runs a command as root in a machine, past ssh: (exit code, output)."""
+        """Run a command as root in a machine, without SSH; return its exit code and output."""
         said = self._ask("run", instance=instance, words=words, stdin=stdin, seconds=seconds)
         return said["code"], said["output"]
 
@@ -128,34 +128,34 @@ class FakeEC2:
         return str(self._ask("console", instance=instance))
 
     def isolate(self, instance: str) -> None:
-        """Its network is gone: every packet to and from it is dropped."""
+        """Drop every packet to and from the instance."""
         self._ask("isolate", instance=instance)
 
     def interrupt(self, instance: str, seconds: float = 120.0) -> None:
-        """Spot: the notice now, the end after `seconds`."""
+        """Send the spot notice now and terminate the instance after `seconds`."""
         self._ask("interrupt", instance=instance, seconds=seconds)
 
     def metadata_asked(self, instance: str) -> list[str]:
-        """The paths that were asked of its metadata service."""
+        """Return the paths requested from the instance's metadata service."""
         return list(self._ask("metadata", instance=instance))
 
     def went_off(self, instance: str) -> float | None:
-        """When its machine last went off by itself, epoch seconds; None when it never did."""
+        """Return when the machine last powered itself off, in epoch seconds, or None."""
         moment: float | None = self.machines()[instance]["off"]
         return moment
 
     def disk(self, instance: str) -> Path:
-        """The root of its disk, as this process can read it."""
+        """Return the root folder of the instance's disk, readable by this process."""
         inside = children(self._process.pid)[0]
         return Path(f"/proc/{inside}/root{self.machines()[instance]['root']}")
 
     def reset(self) -> None:
-        """An account that holds nothing again, with the settings it was made with."""
+        """Empty the account and restore the initial settings."""
         self._ask("reset")
         self._ask("set", **asdict(self.settings))
 
     def until(self, condition: Callable[[], Any], what: str = "") -> Any:
-        """Waits for something true of real machines; fails with `what` and their states."""
+        """Wait for a condition on real machines; fail with `what` and their states."""
         end = time.monotonic() + PATIENCE
         while not (value := condition()):
             assert time.monotonic() < end, f"not reached: {what or condition}; states {self.states()}"
@@ -183,7 +183,7 @@ class FakeEC2:
 
 
 class _NoErrors(urllib.request.HTTPErrorProcessor):
-    """A refusal is an answer too."""
+    """Returns HTTP errors as ordinary responses."""
 
     def http_response(self, request: Any, response: Any) -> Any:
         return response

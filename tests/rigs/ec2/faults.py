@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 @dataclass(frozen=True)
 class Call:
-    """One request as the control plane saw it. `zone` is the one asked for, by name or by subnet."""
+    """One request to the control plane. `zone` is the requested zone, given by name or by subnet."""
 
     service: str
     region: str
@@ -53,7 +53,7 @@ class Faults:
         self.rules.append(rule)
 
     def take(self, call: Call, after: bool) -> Answer | None:
-        """The answer of the first rule that meets this call; the rule is used up by one."""
+        """Return the answer of the first rule that matches this call, and decrement the rule's count."""
         with self.lock:
             for rule in self.rules:
                 alike = rule.action in (call.action, "*") and rule.after is after and rule.times > 0
@@ -82,7 +82,7 @@ def ec2_error(code: str, message: str, status: int | None = None) -> Answer:
 
 
 def query_error(code: str, message: str, status: int | None = None) -> Answer:
-    """The form of STS and IAM."""
+    """Return an error in the format of STS and IAM."""
     body = (
         f"<ErrorResponse><Error><Type>Sender</Type><Code>{escape(code)}</Code>"
         f"<Message>{escape(message)}</Message></Error><RequestId>rig</RequestId></ErrorResponse>"
@@ -96,6 +96,6 @@ def json_error(code: str, message: str, status: int | None = None) -> Answer:
 
 
 def error(service: str, code: str, message: str, status: int | None = None) -> Answer:
-    """An error in the form that this service uses."""
+    """Return an error in the format of this service."""
     form = {"ec2": ec2_error, "sts": query_error, "iam": query_error}.get(service, json_error)
     return form(code, message, status)

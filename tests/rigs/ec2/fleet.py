@@ -52,7 +52,7 @@ class Fleet:
         return dict(self._members)
 
     def launch(self, instance: Any, public_key: str | None, off: Callable[[], None]) -> None:
-        """A machine for a new instance, still without power. `off`: what its own poweroff does."""
+        """Create a machine for a new instance, not powered on. `off` is called when it powers itself off."""
         with self._lock:
             ip = next(self._addresses)
             metadata = Metadata(metadata_address(ip), lambda: _told(instance))
@@ -70,7 +70,7 @@ class Fleet:
         self.sync_groups()
 
     def power_on(self, member: Member, user_data: bytes) -> None:
-        """Also plugs the volumes that are attached: they are there before the system looks for them."""
+        """Power the machine on, after plugging its attached volumes so that the system finds them."""
         member.machine.start(member.ip, user_data)
         for volume in list(member.plugged.values()):
             self._plug(member, volume)
@@ -97,7 +97,7 @@ class Fleet:
             self._filter.fill("isolated", [m.ip for m in members if m.instance.id in self._isolated])
 
     def isolate(self, instance_id: str) -> None:
-        """Drops every packet to and from this machine."""
+        """Drop every packet to and from this machine."""
         self._isolated.add(instance_id)
         self.sync_groups()
 
@@ -126,7 +126,7 @@ class Fleet:
             volume.destroy()
 
     def clear(self) -> None:
-        """Ends all machines and removes all volumes."""
+        """End all machines and remove all volumes."""
         for instance_id in list(self._members):
             self.destroy(instance_id)
         for volume_id in list(self._volumes):
@@ -143,7 +143,7 @@ class Fleet:
 
 
 def later(seconds: float, act: Callable[[], None]) -> None:
-    """Runs `act` in a thread of its own after a while."""
+    """Run `act` in a thread after a delay."""
 
     def go() -> None:
         time.sleep(seconds)
@@ -153,7 +153,7 @@ def later(seconds: float, act: Callable[[], None]) -> None:
 
 
 def _told(instance: Any) -> dict[str, str]:
-    """What the metadata service says of an instance."""
+    """Return the values of the metadata service for an instance."""
     values = (
         instance.id,
         instance.instance_type,

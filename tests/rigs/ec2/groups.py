@@ -1,4 +1,4 @@
-"""Security groups for real: the packet filter drops what they do not admit; connections time out."""
+"""Security groups as a packet filter: packets that no rule allows are dropped, so connections time out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PacketFilter:
         )
 
     def fill(self, name: str, addresses: Iterable[str]) -> None:
-        """The set holds exactly these addresses when this returns."""
+        """Set the addresses; in effect when this returns."""
         elements = ", ".join(sorted(addresses))
         add = [f"add element inet {self._table} {name} {{ {elements} }}"] if elements else []
         self._do(f"flush set inet {self._table} {name}", *add)
@@ -47,7 +47,7 @@ class PacketFilter:
         self._process.communicate()
 
     def _do(self, *commands: str) -> None:
-        """The listing at the end tells that what stood before it is done."""
+        """Run commands; the output of a final `list` shows that they are complete."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:
@@ -63,7 +63,7 @@ class PacketFilter:
 
 
 def admits(instance: Any, caller: str) -> bool:
-    """Whether a group of this instance lets `caller` reach tcp/22."""
+    """Return whether a group of this instance allows `caller` to reach tcp/22."""
     address = ipaddress.ip_address(caller)
     of_cards = [group for card in instance.nics.values() for group in card.group_set]
     return any(

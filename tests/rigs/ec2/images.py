@@ -27,7 +27,7 @@ PARAMETERS = {f"{_PREFIX}/x86_64/{name}/latest/ami-id": ami for ami, (name, _) i
 
 
 def images() -> list[dict[str, Any]]:
-    """In the form that moto reads from MOTO_AMIS_PATH; a later line was built later."""
+    """Return the images in the format of MOTO_AMIS_PATH; later entries have later creation dates."""
     built = {ami: f"2026-08-{29 - age:02}" for age, ami in enumerate(_NAMES)}
     return [
         {

@@ -24,11 +24,11 @@ CODES = {
     "stopped": 80,
 }
 
-_SPOT_END = {"spot": "terminate"}  # a one-time spot instance cannot be stopped, whoever asks
+_SPOT_END = {"spot": "terminate"}  # a one-time spot instance cannot be stopped
 
 
 def install(fleet: Fleet) -> None:
-    """Replaces methods of moto's classes, for the life of this process."""
+    """Replace methods of moto's classes, for the life of this process."""
     _Lifecycle(fleet).install()
 
 
@@ -161,13 +161,13 @@ class _Lifecycle:
         return before
 
     def _address(self, instance: Any) -> str | None:
-        """The machine's, while the instance has one."""
+        """Return the machine's address while the instance has one."""
         member: Member | None = self.fleet.member(instance.id)
         there = instance._state.name in ("pending", "running") and instance.nics[0].public_ip
         return member.ip if member is not None and there else None
 
     def _visible(self, backend: Any, filters: Any) -> Any:
-        """Without the instances that are too new to be known everywhere (eventual consistency)."""
+        """Remove instances that are too new to be visible (eventual consistency)."""
         known, shown = time.monotonic() - self.fleet.settings.hidden, []
         for reservation in self.reservations(backend, filters):
             seen = [i for i in reservation.instances if getattr(i, "launched", 0) <= known]
@@ -189,7 +189,7 @@ class _Lifecycle:
         return attachment
 
     def _check(self, instance: Any, volume: Any) -> None:
-        """What EC2 refuses and moto does not. A volume of the launch itself has no machine yet."""
+        """Reject what EC2 rejects and moto accepts. A root volume at launch has no machine yet."""
         if self.fleet.member(instance.id) is None:
             return
         if volume.attachment is not None:
@@ -228,7 +228,7 @@ def _wrong_state(instance: Any, wanted: str) -> EC2ClientError:
 
 
 def _disks(image: Ami) -> list[dict[str, Any]]:
-    """moto says 15 GB of every image."""
+    """Return the disks of an image with its real size; moto reports 15 GB for every image."""
     ebs = {"VolumeSize": ROOT_GB, "DeleteOnTermination": True, "VolumeType": "gp3"}
     ebs["SnapshotId"] = image.ebs_snapshot.id
     return [{"DeviceName": image.root_device_name, "Ebs": ebs}]

@@ -19,7 +19,7 @@ from tests.rigs.process import PATH, children
 
 @dataclass(frozen=True)
 class Birth:
-    """What a machine is and stays. `visible`: folders below /tmp that it sees, read-only."""
+    """The fixed properties of a machine. `visible`: folders below /tmp that it can read."""
 
     id: str
     folder: Path
@@ -31,7 +31,7 @@ class Birth:
 
 
 class Machine:
-    """Power on, off, gone. `off` is called when the machine went off by itself."""
+    """A machine that can be powered on, off and destroyed. `off` is called when it powers itself off."""
 
     def __init__(self, birth: Birth, off: Callable[[], None]) -> None:
         self.birth = birth
@@ -45,12 +45,12 @@ class Machine:
 
     @property
     def root(self) -> Path:
-        """Its disk. Only there from the first start on."""
+        """The root folder of the machine's disk; exists after the first start."""
         return self.birth.folder / "root"
 
     @property
     def pid(self) -> int | None:
-        """Its PID 1 as this process sees it; None while it is off."""
+        """The host PID of the machine's PID 1; None while it is off."""
         process = self._process
         if process is None or process.poll() is not None:
             return None
@@ -79,7 +79,7 @@ class Machine:
             threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
 
     def stop(self) -> None:
-        """Power cut: nothing in it is asked, the disk stays."""
+        """Cut the power: processes get no signal, the disk is kept."""
         with self._lock:
             process, self._process = self._process, None
             if process is not None:
@@ -94,13 +94,13 @@ class Machine:
             shutil.rmtree(self.birth.folder, ignore_errors=True)
 
     def console(self) -> bytes:
-        """The last 64 KiB of what it printed, as EC2 keeps it."""
+        """Return the last 64 KiB of the console output, as EC2 does."""
         with contextlib.suppress(OSError):
             return (self.birth.folder / "console.log").read_bytes()[-65536:]
         return b""
 
     def run(self, words: Sequence[str], stdin: bytes = b"", seconds: float = PATIENCE) -> tuple[int, bytes]:
-        """Runs `words` in it as root; (exit code, output). RuntimeError while it is off."""
+        """Run `words` in the machine as root; return exit code and output. RuntimeError while it is off."""
         pid = self.inside()
         inside = ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-p", "-r", "-w", "--", *words]
         done = subprocess.run(
@@ -115,7 +115,7 @@ class Machine:
         return done.returncode, done.stdout
 
     def inside(self) -> int:
-        """Its PID 1, once that stands in the machine's own root. RuntimeError while it is off."""
+        """Return the machine's PID 1 once it runs in the machine's root. RuntimeError while it is off."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             pid = self.pid
@@ -128,22 +128,22 @@ class Machine:
         raise RuntimeError(f"{self.birth.id} is off")
 
     def prepare(self, first: bool) -> None:
-        """Writes into `root` what the machine needs to come up; `first`: it never did."""
+        """Write the files that the machine needs to boot into `root`; `first`: it has never booted."""
         raise NotImplementedError
 
     def words(self) -> list[str]:
-        """The command that is the machine's power."""
+        """Return the command that runs the machine."""
         raise NotImplementedError
 
     def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
-        """A file on its disk."""
+        """Write a file to the machine's disk."""
         target = self.root / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         target.chmod(mode)
 
     def _mount(self) -> None:
-        """The upper half lies on a file system of its own, as large as the instance's disk."""
+        """Mount the overlay; its upper layer is on a file system of the instance's disk size."""
         if self.root.exists():
             return
         disk = self.birth.folder / "disk"
@@ -154,7 +154,7 @@ class Machine:
             (disk / name).mkdir()
         layers = f"lowerdir=/,upperdir={disk}/upper,workdir={disk}/work"
         _run("mount", "-t", "overlay", "-o", layers, "overlay", str(self.root))
-        (self.root / "root").chmod(0o711)  # the interpreter of these tests may lie below it
+        (self.root / "root").chmod(0o711)  # the interpreter of these tests may be below it
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
@@ -174,7 +174,7 @@ def _run(*words: str) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends its PID 1, and with it all that runs inside; the outer process then ends by itself."""
+    """End the machine's PID 1 and so all its processes; the outer process then ends by itself."""
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
         for pid in children(process.pid):

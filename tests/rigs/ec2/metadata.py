@@ -1,4 +1,4 @@
-"""The instance metadata service, version 2: needs a token; 404 for what is not set."""
+"""The instance metadata service, version 2: requires a token, and answers 404 for values not set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Metadata:
-    """Listens on `ip`. `values` answers what is asked below meta-data/."""
+    """A metadata service on `ip`. `values` maps paths below meta-data/ to their texts."""
 
     def __init__(self, ip: str, values: Callable[[], Mapping[str, str]], port: int = 80) -> None:
         self.notice: dict[str, str] = {}
@@ -29,7 +29,7 @@ class Metadata:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def announce_end(self, at: float) -> None:
-        """The spot notice: this instance is terminated at `at`, epoch seconds."""
+        """Publish a spot notice: the instance is terminated at `at` (epoch seconds)."""
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
         self.notice = {
             "spot/instance-action": json.dumps({"action": "terminate", "time": when}),

@@ -1,7 +1,7 @@
 """A machine in 0.1 s: namespaces and a real sshd, without systemd and without cloud-init.
 
-It understands what our user-data needs of #cloud-config: keys, bootcmd, write_files, runcmd. What needs
-systemd (the watchdog) does not run here; see booted.py.
+It implements the parts of #cloud-config that gpujob's user-data uses: keys, bootcmd, write_files, runcmd.
+What needs systemd (the watchdog) does not run here: see booted.py.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class PlainMachine(Machine):
         )
 
     def _boot(self, config: dict[str, Any], first: bool) -> str:
-        """What cloud-init and systemd would start, in their order."""
+        """Return shell commands that start what cloud-init and systemd would start, in their order."""
         sshd = needs.tool("sshd")
         once = [f"ssh-keygen -q -t ed25519 -N '' -f {KEYS} </dev/null"] if first else []
         run = config.get("runcmd") or [] if first else []

@@ -14,7 +14,7 @@ TOKEN_LIMIT = 64
 
 
 def refusal(call: Call, backend: Any) -> Answer | None:
-    """`backend` is moto's of the call's region."""
+    """Return EC2's error for a call, or None. `backend` is moto's for the call's region."""
     check = _CHECKS.get(call.action)
     return check(call.parameters, backend) if check else None
 

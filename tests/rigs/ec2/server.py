@@ -1,4 +1,4 @@
-"""The process of one rig. Its argument is Settings as JSON; its first line says where it listens."""
+"""The process of one rig. Its argument is Settings as JSON; its first output line is its address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.rigs.ec2.slots import Slot, take
 
 
 def main() -> None:
-    """Serves until SIGTERM, as PID 1 of its own PID namespace and with mounts of its own (client.py)."""
+    """Serve until SIGTERM, as PID 1 of its own PID namespace and with mounts of its own (client.py)."""
     slot = take()
     words = ["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(slot.folder)]
     subprocess.run(words, check=True)

@@ -15,7 +15,7 @@ LOCKS = Path(tempfile.gettempdir()) / "gpujob-rigs"
 
 @dataclass(frozen=True)
 class Slot:
-    """Held as long as the lock file is open: the kernel gives it back when its process ends."""
+    """A reserved set of addresses and a folder; released by the kernel when its process ends."""
 
     number: int
     lock: IO[bytes]
@@ -30,18 +30,18 @@ class Slot:
         return f"gpujob_rig_{self.number}"
 
     def addresses(self) -> Iterator[str]:
-        """One after another: EC2 gives another address after stop and start."""
+        """Yield addresses in turn: EC2 assigns another address after stop and start."""
         while True:
             yield from (f"127.77.{self.number}.{last}" for last in range(2, 250))
 
 
 def metadata_address(ip: str) -> str:
-    """Where the metadata service of the machine at `ip` listens."""
+    """Return the address of the metadata service for the machine at `ip`."""
     return ip.replace("127.77.", "127.78.", 1)
 
 
 def take() -> Slot:
-    """The first free slot, with an empty folder. RuntimeError when all are held."""
+    """Reserve the first free slot and empty its folder. RuntimeError if all are in use."""
     LOCKS.mkdir(mode=0o755, exist_ok=True)
     for number in SLOTS:
         lock = (LOCKS / f"{number}.lock").open("ab")

@@ -19,7 +19,7 @@ _FLAGS_AT, _STATUS_SIZE = 52, 232
 
 
 class Volume:
-    """The kernel takes the device down with the last of us that holds it, however this process ends."""
+    """A volume. The kernel detaches its loop device when the last process that uses it ends."""
 
     def __init__(self, volume_id: str, folder: Path, gigabytes: int) -> None:
         self.id = volume_id
@@ -37,7 +37,7 @@ class Volume:
         fcntl.ioctl(self._held, _SET_STATUS, status)
 
     def plug(self, pid: int) -> None:
-        """Makes the device appear in the machine whose PID 1 this is (Machine.inside)."""
+        """Make the device appear in the machine with this PID 1 (Machine.inside)."""
         root = Path(f"/proc/{pid}/root")
         _await(root / "dev/pts/ptmx")
         number = Path(self.device).stat().st_rdev

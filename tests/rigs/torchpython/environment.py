@@ -1,4 +1,4 @@
-"""A TorchServer of the tests, and the Python by which hosts reach it."""
+"""A TorchServer, and the Python interpreter through which hosts use it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TorchServer:
     def start(
         self, words: Sequence[str], env: Mapping[str, str], cwd: Path, output: IO[str]
     ) -> ForkedProcess:
-        """`python -m trainers WORDS` without the import; stdin is empty."""
+        """Start `python -m trainers WORDS` by a fork of the server; stdin is empty."""
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         line.connect("\0" + self._address)
         request = json.dumps({"words": list(words), "env": dict(env), "cwd": str(cwd)})
@@ -78,7 +78,7 @@ _shared: list[TorchServer] = []
 
 
 def shared() -> TorchServer:
-    """The one of this test process, started when it is first needed; `close_shared` ends it."""
+    """Return the server of this test process, started at first use; `close_shared` ends it."""
     if not _shared:
         _shared.append(TorchServer().__enter__())
     return _shared[0]
@@ -90,7 +90,7 @@ def close_shared() -> None:
 
 
 class ForkedProcess:
-    """What tests use of subprocess.Popen."""
+    """The part of the interface of subprocess.Popen that tests use."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
@@ -105,7 +105,7 @@ class ForkedProcess:
             return None
 
     def wait(self, timeout: float = PATIENCE) -> int:
-        """The exit code, negative for a signal. TimeoutExpired."""
+        """Return the exit code, negative for a signal. Raises TimeoutExpired."""
         if self.returncode is None:
             if not select.select([self._line], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("python -m trainers", timeout)

@@ -10,7 +10,7 @@ import sys
 
 
 def forward(address: str) -> None:
-    """Returns only where nothing was handed on."""
+    """Forward this process to the server; return only if no server listens."""
     import json  # noqa: PLC0415
     import signal  # noqa: PLC0415
     import socket  # noqa: PLC0415

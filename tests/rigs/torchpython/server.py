@@ -36,7 +36,7 @@ def main() -> None:
         __import__(name)
     gc.collect()
     gc.freeze()  # the pages of what is imported stay shared
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the monitors are not waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the monitors
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind("\0" + sys.argv[1])
         listener.listen(64)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def monitor(line: socket.socket) -> None:
-    """Forks the process, passes signals on and reports its end; kills it when the requester has ended."""
+    """Fork the process, forward signals and report its end; kill it when the requester has ended."""
     message, fds, _, _ = socket.recv_fds(line, 1 << 20, 3)
     while not message.endswith(b"\n"):
         message += line.recv(1 << 20)
@@ -85,7 +85,7 @@ def monitor(line: socket.socket) -> None:
 
 
 def enter(pid: int) -> None:
-    """Enters the namespaces and root of a process; the process namespace is that of what is forked then."""
+    """Enter the namespaces and root of a process; its process namespace applies to later forks."""
     if os.geteuid() != 0:
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -111,7 +111,7 @@ def become(uid: int, gid: int) -> None:
 
 
 def prepare(request: dict[str, Any], fds: list[int]) -> None:
-    """Makes this process what a fresh `python -m trainers WORDS` begins as."""
+    """Set this process up like a new `python -m trainers WORDS`."""
     os.setsid()
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
@@ -134,7 +134,7 @@ def prepare(request: dict[str, Any], fds: list[int]) -> None:
 
 
 def run() -> int:
-    """Runs the module; the exit code that Python would give it."""
+    """Run the module; return the exit code that Python would exit with."""
     try:
         runpy.run_module("trainers", run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -149,7 +149,7 @@ def run() -> int:
 
 
 def leave(code: int) -> None:
-    """Ends the process without taking PyTorch's modules apart, which takes as long as their import."""
+    """End the process without Python's finalization, which takes as long as importing PyTorch."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
