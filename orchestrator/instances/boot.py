@@ -1,4 +1,4 @@
-"""From the launch to an instance that can be used: its user-data, its keys, and the wait for its boot."""
+"""Makes a launched instance usable: builds its user-data, waits for its boot, and replaces its host key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.hostkeys import HostKey, UnknownHostKey
 
 BOOT_SECONDS = 20 * 60
-"""An instance that gpujob has not reached this long after a start shuts itself down: its boot failed."""
+"""Seconds after a start until an instance that gpujob has not reached shuts itself down: its boot failed."""
 USER_DATA_LIMIT = 16384  # bytes, before base64 (RunInstances)
 READY = "/run/gpujob/ready"
 ANY_VOLUME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*"
@@ -39,11 +39,10 @@ _DISKS = re.compile(r"(/dev/[\w./*-]+)?\Z")
 class UserData:
     """The values of templates/cloud-init.yaml.
 
-    authorized_key, host_public: one line each; host_private: an OpenSSH key.
-    deadline: seconds since 1970 when the instance shuts down. boot_grace: seconds after every boot until
-    its first lease ends. data: device path of the disk to mount at ~/.gpujob (ANY_VOLUME, or that of
-    `volume_path`), formatted only where it is blank; "" for none. ready: the file that is written once
-    the instance can be used.
+    authorized_key, host_public: one line each; host_private: an OpenSSH key. deadline: when the instance
+    shuts itself down, in seconds since 1970. boot_grace: how long its lease lasts after every boot, in
+    seconds. data: device path of the disk to mount at ~/.gpujob (ANY_VOLUME, or that of `volume_path`),
+    formatted only if it is blank; "" for none. ready: the file that is written once the instance can be used.
     """
 
     user: str
@@ -57,7 +56,7 @@ class UserData:
     ready: str = READY
 
     def render(self, template: str) -> str:
-        """The user-data. UsageError for a value that is not valid, or a text too long for EC2."""
+        """Returns the user-data. UsageError if a value is not valid or the text is too long for EC2."""
         self._validate()
         values = {
             "user": self.user,
@@ -91,7 +90,7 @@ class UserData:
 
 
 def user_data(ctx: Context, spec: LaunchSpec, host_key: KeyPair) -> str:
-    """What the instance reads at every boot."""
+    """Returns the user-data of an instance, which it reads at every boot."""
     template = (files.folder("templates") / "cloud-init.yaml").read_text("utf-8")
     new_volume = ANY_VOLUME if spec.data_gb else ""
     return UserData(
@@ -107,14 +106,14 @@ def user_data(ctx: Context, spec: LaunchSpec, host_key: KeyPair) -> str:
 
 
 def volume_path(volume_id: str) -> str:
-    """The device path of the EBS volume `vol-…` on an instance."""
+    """Returns the device path that the EBS volume `vol-…` has on an instance."""
     return ANY_VOLUME.replace("vol*", volume_id.replace("-", ""))
 
 
 def wait_until_ready(account: Account, instance: Instance) -> Instance:
-    """Waits until the instance can be used. Every step can be interrupted and repeated.
+    """Waits until the instance can be used; returns its new record. May be interrupted and repeated.
 
-    Raises Ended for an instance that ended meanwhile, Unreachable where its boot failed.
+    Raises Ended if the instance ends meanwhile, Unreachable if its boot fails.
     """
     instance = lifecycle.wait_until(account, instance, "running")
     if instance.volume_to_attach:
@@ -135,7 +134,7 @@ def wait_until_ready(account: Account, instance: Instance) -> Instance:
 
 
 def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
-    """A connection, once the marker file exists. Log-ins are refused until cloud-init created the user."""
+    """Returns a connection once the marker file exists. Logins fail until cloud-init has created the user."""
     end, printed, state = instance.started + BOOT_SECONDS, "", "port 22 does not answer yet"
     while account.ctx.now() < end:
         if connection.answers(instance.address):
@@ -172,10 +171,11 @@ def _console_output(account: Account, instance: Instance) -> str:
 
 
 def _rotate_host_key(account: Account, instance: Instance, host: InstanceHost) -> Instance:
-    """Replaces the first host key, which user-data shows to others, by one made on the instance.
+    """Replaces the first host key, which others can read in the user-data, by one made on the instance.
 
-    The new public key comes over the connection that the first key pins, and is recorded before sshd uses
-    it; the first one is removed last. Interrupted anywhere, both are known here and sshd uses one of them.
+    The new public key is read over the connection that the first key authenticates, and is recorded before
+    sshd uses it; the first one is removed last. So after any interruption the client has both keys on record,
+    and sshd uses one of them.
     """
     address = connection.resolve(account.ctx, instance)
     kind, key = _output(host, keys.MAKE_NEXT).split()[:2]
@@ -188,7 +188,7 @@ def _rotate_host_key(account: Account, instance: Instance, host: InstanceHost) -
 
 
 def _output(host: InstanceHost, command: list[str]) -> str:
-    """The first line that a command prints."""
+    """Runs a command; returns the first line that it prints. GpujobError if it fails."""
     lines: list[str] = []
     done = host.run(command, b"", {}, lines.append)
     if done.code:

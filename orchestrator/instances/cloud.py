@@ -1,4 +1,4 @@
-"""The EC2 API, one call at a time: every failure is an AwsError with a code; throttled calls are retried."""
+"""Calls the EC2 API: every failure is an AwsError with a code; throttled calls are retried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CONNECT_TIMEOUT = 10  # seconds; AWS's own default of 60 looks like a hang
 
 
 class Account:
-    """The user's AWS account as a command uses it: the API, and the records of what was launched in it."""
+    """The user's AWS account: its API, and the records of the instances that were launched in it."""
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
@@ -23,7 +23,10 @@ class Account:
 
 
 class Cloud:
-    """API clients, created when first used: importing boto3 and its EC2 model takes 0.5 s."""
+    """Makes calls of the EC2 API.
+
+    API clients are created when first used, since importing boto3 and its EC2 model takes 0.5 s.
+    """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -31,10 +34,10 @@ class Cloud:
         self._clients: dict[tuple[str, str], Any] = {}
 
     def call(self, region: str, operation: str, service: str = "ec2", **parameters: Any) -> dict[str, Any]:
-        """One call, e.g. "run_instances", retried where EC2 is busy or its answer was lost. AwsError.
+        """Makes one call, e.g. "run_instances"; returns its answer. Raises AwsError.
 
-        Every call that gpujob makes may be repeated: reads, RunInstances with its token, and changes by id,
-        whose callers accept that the change was already made.
+        It is retried if EC2 is busy or the answer was lost. Every call that gpujob makes may be repeated:
+        reads, RunInstances with its token, and changes by id; callers accept that a change was already made.
         """
         return self._ctx.retry(
             lambda: self._once(region, operation, service, parameters),
@@ -44,7 +47,7 @@ class Cloud:
         )
 
     def all(self, region: str, operation: str, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The items of a paged answer."""
+        """Yields the items under `key` of a paged answer."""
         while True:
             answer = self.call(region, operation, **parameters)
             yield from answer[key]
@@ -53,7 +56,7 @@ class Cloud:
             parameters["NextToken"] = answer["NextToken"]
 
     def regions(self) -> list[str]:
-        """The regions that this account may use."""
+        """Returns the names of the regions that this account may use."""
         answer = self.call("us-east-1", "describe_regions")["Regions"]
         return sorted(region["RegionName"] for region in answer)
 
@@ -83,7 +86,7 @@ class Cloud:
         return answer
 
     def _client(self, service: str, region: str) -> Any:
-        """Without botocore's own retries: it would retry missing capacity, which is an HTTP 500."""
+        """Returns an API client without botocore's retries: these would repeat calls that lack capacity."""
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 

@@ -1,6 +1,6 @@
-"""SSH connections to instances, whose address may change and which may be stopped.
+"""Connects to instances by SSH. Their address may change, and they may be stopped.
 
-EC2 is only asked where an instance does not answer at the address on record.
+EC2 is called only if an instance does not answer at the address on record.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from orchestrator.targets.ssh.address import Resolved, Typed
 from orchestrator.targets.ssh.host import SshHost, link
 
 LEASE_SECONDS = 20 * 60.0
-"""How long an instance stays up after each renewal of its lease."""
+"""Seconds for which each renewal of its lease keeps an instance up."""
 _RENEW_SECONDS = 60.0
 _CONNECT_SECONDS = 3.0
 
 
 class InstanceHost(SshHost):
-    """An instance over SSH. It shuts down when its lease ends, so commands renew that."""
+    """An instance over SSH. It shuts itself down when its lease ends, so commands renew the lease."""
 
     def __init__(self, account: Account, instance: Instance) -> None:
         address = resolve(account.ctx, instance)
@@ -39,7 +39,7 @@ class InstanceHost(SshHost):
 
     @property
     def instance(self) -> Instance:
-        """Its record."""
+        """The record of the instance."""
         return self._account.records.get(self._id)
 
     def hours_for(self, budget_usd: float) -> float | None:
@@ -53,7 +53,7 @@ class InstanceHost(SshHost):
 
     @contextlib.contextmanager
     def keep_awake(self) -> Iterator[None]:
-        """Between requests a thread renews the lease; during one, which may take longer, the helper does."""
+        """Renews the lease: between requests by a thread, during a request by the helper on the instance."""
         done = threading.Event()
 
         def renew() -> None:
@@ -94,7 +94,7 @@ class InstanceHost(SshHost):
 
 
 def connect(account: Account, instance: Instance) -> InstanceHost:
-    """A connection to the instance. Stopped, Terminated or Unreachable where there is none."""
+    """Connects to the instance. Raises Stopped, Terminated or Unreachable if that is not possible."""
     if instance.has_ended:
         raise Terminated(instance)
     if not answers(instance.address):
@@ -103,7 +103,7 @@ def connect(account: Account, instance: Instance) -> InstanceHost:
 
 
 def _find_again(account: Account, instance: Instance) -> Instance:
-    """The instance with a new address, or once its security group admits this client's new address."""
+    """Returns the instance once it answers: at a new address, or after port 22 was opened to this client."""
     instance = lifecycle.refresh(account, instance)
     if instance.state == STOPPED:
         why = f"its disk is kept, ${prices.disk_per_month(instance.disk_gb):.2f} a month"
@@ -121,7 +121,10 @@ def _find_again(account: Account, instance: Instance) -> Instance:
 
 
 def resolve(ctx: Context, instance: Instance) -> Resolved:
-    """Its host key is recorded by instance id, so an address that passed to another machine is no danger."""
+    """Returns the SSH address of the instance. Its host key is recorded by instance id, not by address.
+
+    So if another machine gets the address, it is refused.
+    """
     options = ["-o", f"HostKeyAlias={instance.id}"]
     if instance.managed:
         key = keys.user_key(ctx)
@@ -131,7 +134,7 @@ def resolve(ctx: Context, instance: Instance) -> Resolved:
 
 
 def answers(ip: str | None) -> bool:
-    """Whether something listens on port 22. A security group that does not admit us looks like silence."""
+    """Returns whether port 22 accepts a connection. If a security group does not admit us, it does not."""
     if not ip:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Whether a launch would work, without one: credentials, permissions, quota, image, network."""
+"""Checks whether a launch would work, without one: credentials, permissions, quota, image, network."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from orchestrator.instances.errors import AwsError
 from orchestrator.instances.spec import Candidate
 
 Row = tuple[str, str, str, str]
-"""What, ok | warning | missing, a message, how to fix it."""
+"""A row of `doctor`: name, status (ok, warning or missing), message, how to fix it."""
 _POLICY = "docs/iam.md has the smallest policy that works"
 
 
 def rows(ctx: Context, region_name: str, type_: str = spec.DEFAULT_TYPES[0]) -> list[Row]:
-    """All rows, for an on-demand instance; without credentials only the first."""
+    """Returns all rows, for an on-demand instance; without credentials only the first row."""
     cloud = Cloud(ctx)
     credentials = _row("credentials", lambda: _identity(cloud, region_name))
     if credentials[1] == "missing":
@@ -73,7 +73,7 @@ def _type(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
 
 
 def _quota(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
-    """vCPUs; a new account has 0. Without the permission to read it, it is only a warning."""
+    """Checks the quota of vCPUs, which is 0 in a new account. If it cannot be read, that is a warning."""
     code, command = errors.quota(candidate)
     try:
         answer = cloud.call(
@@ -87,7 +87,7 @@ def _quota(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
 
 
 def _permissions(cloud: Cloud, candidate: Candidate) -> list[Row]:
-    """Each call with DryRun, to which AWS answers whether it would be allowed."""
+    """Makes each call with DryRun: AWS answers whether it would be allowed, and does nothing."""
     no_instance = "i-0123456789abcdef0"
     tags = spec.tag_specifications(["instance"], {spec.MANAGED: "1"})
     calls: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""An instance for a job: an existing one, started if it is stopped, or a new one at an agreed price."""
+"""Provides an instance for a job: an existing one, started if it is stopped, or a new one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from orchestrator.instances.region import Ingress
 from orchestrator.instances.spec import JOB, OWNER, LaunchSpec
 
 FETCH_HOURS = 1.0
-"""How long an instance is started for to fetch from it."""
+"""Hours for which an instance is started to fetch from it."""
 
 
 def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
-    """A ready instance for this job: the one that exists, else a new one, after the user agreed to the price.
+    """Returns a ready instance for a job: the existing one, else a new one at a price the user confirms.
 
     An interrupted launch is resumed with the same request, so there is never a second instance.
     """
@@ -49,7 +49,7 @@ def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
 
 
 def settle(account: Account) -> None:
-    """Puts on record what interrupted launches made. EC2 is only asked where there was one."""
+    """Records the instances that interrupted launches created; calls EC2 only if a launch was interrupted."""
     if not account.records.attempts():
         return
     for instance in launch.settle(account):
@@ -57,7 +57,7 @@ def settle(account: Account) -> None:
 
 
 def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
-    """The job's instance, ready; None where it has ended."""
+    """Makes the job's instance ready, starting it if it is stopped; returns None if it has ended."""
     ctx = account.ctx
     instance = lifecycle.refresh(account, instance)
     if instance.state == "stopping":
@@ -83,12 +83,15 @@ def _open_attempt(account: Account, job: str) -> LaunchAttempt | None:
 
 
 def _on_record(account: Account, job: str) -> Instance | None:
-    """The latest instance of this job that has not ended, as far as this client knows."""
+    """Returns the latest instance of this job on record that has not ended."""
     return next((one for one in reversed(account.records.current()) if one.job == job), None)
 
 
 def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> tuple[Instance | None, list[str]]:
-    """The user's instance of this job, if its record was lost; else a line for each of other users."""
+    """Returns the user's instance of this job that has no record here, found by its tags.
+
+    If there is none, the list has a line for each instance that another user has for a job of this name.
+    """
     others = []
     for name in launch_spec.regions:
         for other in lifecycle.list_managed(account.cloud, name):
@@ -102,7 +105,7 @@ def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> tuple[Instance | 
 
 
 def start(account: Account, instance: Instance, hours: float) -> Instance:
-    """Starts a stopped instance, with its disk, until a new deadline; ready."""
+    """Starts a stopped instance, with its disk, for `hours`; returns it once it is ready."""
     deadline = account.ctx.now() + hours * 3600
     launch_spec = LaunchSpec(
         types=(),
@@ -119,9 +122,9 @@ def start(account: Account, instance: Instance, hours: float) -> Instance:
 
 
 def _launch(account: Account, title: str, offer: Quote, ingress: Ingress, others: list[str]) -> Instance:
-    """A new instance, ready, once the user agreed to its price.
+    """Launches an instance after the user confirmed its price; returns it once it is ready.
 
-    Where EC2 ends it for lack of capacity, the remaining candidates are tried.
+    If EC2 ends it for lack of capacity, the remaining candidates are tried.
     """
     ctx = account.ctx
     lines = [*offer.lines(ingress.resolve(ctx)), *others]
@@ -146,7 +149,10 @@ def _ready(account: Account, instance: Instance) -> Instance:
 
 
 def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress: Ingress) -> Instance:
-    """A ready instance with the data volume of one that has ended, in the same zone."""
+    """Returns a ready instance with the data volume of `former`, which has ended, in the same zone.
+
+    NotFound if the volume does not exist.
+    """
     settle(account)
     volume = former.volume
     if not volume or not lifecycle.volume_exists(account.cloud, former.region, volume):
@@ -165,7 +171,7 @@ def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress
 
 
 def _resume_with_volume(account: Account, volume: str) -> Instance | None:
-    """The instance that an earlier command launched, or was launching, for this volume."""
+    """Returns the instance that an earlier command launched, or tried to, for this volume; else None."""
     for attempt in account.records.attempts():
         if attempt.spec.volume == volume:
             account.ctx.talk("resuming the launch that was interrupted")
@@ -177,7 +183,7 @@ def _resume_with_volume(account: Account, volume: str) -> Instance | None:
 
 
 def quote_for_fetch(account: Account, former: Instance) -> Quote:
-    """An on-demand instance of the same type, to fetch from the data volume of one that has ended."""
+    """Returns a quote for an on-demand instance of the same type, to fetch from `former`'s data volume."""
     resources = Resources(0, Ec2(types=[former.type]))
     job = JobSpec(former.job, resources=resources, limits=Limits(max_hours=FETCH_HOURS))
     return quote(job, former.region, account.ctx.now(), account.ctx.who, 0)

@@ -1,6 +1,6 @@
-"""EC2's error codes: what to do about each, and what a user reads. Pure.
+"""Classifies EC2's error codes: what a launch does about each, and what the user reads. No side effects.
 
-Classes after karpenter-provider-aws (pkg/errors), SkyPilot (sky/provision/aws) and AWS's own lists of
+The classes follow karpenter-provider-aws (pkg/errors), SkyPilot (sky/provision/aws) and AWS's own lists of
 error codes; https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html.
 """
 
@@ -54,10 +54,10 @@ _QUOTA_CODES = {  # (family, spot) → code of the service quota
 
 
 class AwsError(GpujobError):
-    """A failed call. `status`: HTTP, 0 without an answer. Where nobody handles it, `explain` is shown.
+    """A failed call of the EC2 API. `status`: the HTTP status, 0 without an answer.
 
-    Codes of gpujob's own: NoCredentials; NoConnection, nothing was sent; ConnectionLost, the call may have
-    been carried out.
+    If nothing catches it, the user sees the message of `explain`. Codes of gpujob's own: NoCredentials;
+    NoConnection (nothing was sent); ConnectionLost (the call may have been carried out).
     """
 
     def __init__(
@@ -81,7 +81,10 @@ class Stopped(Unreachable):
 
 
 class Ended(GpujobError):
-    """An instance ended while gpujob waited for it. `no_capacity`: another zone or type may have some."""
+    """An instance ended while gpujob waited for it.
+
+    `no_capacity`: for lack of capacity; try another zone or type.
+    """
 
     def __init__(self, instance: Instance) -> None:
         reason = instance.state_reason or "EC2 reports no reason"
@@ -99,7 +102,7 @@ class Terminated(NotFound):
 
 
 def action(code: str, status: int = 0) -> Action:
-    """What to do. An unknown code is a refusal, of a 5xx answer a reason to retry."""
+    """Returns what to do about an error. An unknown code is REFUSED, with a 5xx status RETRY."""
     if code in _CAPACITY:
         return Action.NEXT_ZONE
     if code in _QUOTA:
@@ -114,7 +117,7 @@ def action(code: str, status: int = 0) -> Action:
 
 
 def explain(error: AwsError) -> GpujobError:
-    """The error that a user reads, with its exit code and next step."""
+    """Returns the error that the user reads, with its exit code and next step."""
     what = f"EC2 refused {error.operation} in {error.region}: {error.code}"
     todo = action(error.code, error.status)
     if error.code == "NoCredentials":
@@ -144,7 +147,7 @@ def explain(error: AwsError) -> GpujobError:
 
 
 def quota(candidate: Candidate) -> tuple[str, str]:
-    """The code of the candidate's quota, and the command that asks AWS to raise it."""
+    """Returns the code of the candidate's quota, and the command that asks AWS to raise it."""
     code = _QUOTA_CODES[(candidate.family, candidate.spot)]
     command = (
         f"aws service-quotas request-service-quota-increase --service-code ec2 --quota-code {code} "
@@ -154,7 +157,7 @@ def quota(candidate: Candidate) -> tuple[str, str]:
 
 
 def _decoded(error: AwsError) -> str:
-    """Without the encoded part of an UnauthorizedOperation, which a person cannot read."""
+    """Returns the message without the encoded part that AWS adds to an UnauthorizedOperation."""
     plain, encoded, _ = error.message.partition("Encoded authorization failure message:")
     return plain.strip() + (" (aws sts decode-authorization-message shows more)" if encoded else "")
 

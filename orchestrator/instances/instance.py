@@ -1,4 +1,4 @@
-"""One EC2 instance as this client knows it, and for how long it has run."""
+"""The record of an EC2 instance on this client, and for how long the instance has run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIME = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
 
 def label(instance_id: str) -> str:
-    """What a user types after --on."""
+    """Returns the value of --on that selects an instance."""
     return f"{PREFIX}{instance_id}"
 
 
@@ -91,10 +91,10 @@ class Instance(Struct, frozen=True, kw_only=True):
         return self.state in BILLED_STATES
 
     def observe(self, state: str, now: float, reason: str = "") -> Instance:
-        """This instance after EC2 reported `state`; `reason` is EC2's StateTransitionReason.
+        """Returns this instance after EC2 reported `state`; `reason` is EC2's StateTransitionReason.
 
-        The time of a change is read from `reason`. Without one, an instance that stopped since the last
-        check is assumed to have run until its deadline, which is the latest that it can have.
+        The time of a change is read from `reason`. Without one, an instance that stopped since the last check
+        is assumed to have run until its deadline, the latest possible time.
         """
         changed = now if state == self.state else transition_time(reason, self.checked, now)
         if changed is None:
@@ -112,16 +112,16 @@ class Instance(Struct, frozen=True, kw_only=True):
         )
 
     def runs_until(self, now: float) -> float:
-        """The latest time until which it can have run by `now`: it shuts itself down at its deadline.
+        """Returns the latest time at which it can have been running: the earlier of its deadline and `now`.
 
-        That does not hold for one that was already observed past its deadline, nor for one that gpujob
-        did not launch.
+        The deadline does not count for an instance that was observed after it, nor for one that gpujob did
+        not launch.
         """
         return min(now, self.deadline) if self.managed and self.checked < self.deadline else now
 
 
 def transition_time(reason: str, earliest: float, latest: float) -> float | None:
-    """The time in a StateTransitionReason, "User initiated (2026-11-21 09:00:00 GMT)"; None without one."""
+    """Returns the time in a `reason` such as "User initiated (2026-11-21 09:00:00 GMT)"; None without one."""
     match = _TIME.search(reason)
     if not match:
         return None
@@ -136,7 +136,7 @@ def transition_time(reason: str, earliest: float, latest: float) -> float | None
 
 @dataclass(frozen=True)
 class Description:
-    """An instance as EC2 describes it. `tags` are whatever somebody wrote there."""
+    """An instance as EC2 describes it. `tags` are not validated: any user of the account may change them."""
 
     id: str
     state: str
@@ -158,7 +158,7 @@ class Description:
 
 
 def parse_description(answer: Mapping[str, Any], account: str | None) -> Description:
-    """One instance of DescribeInstances or RunInstances, whose reservation names the `account`."""
+    """Parses one instance of DescribeInstances or RunInstances; `account` is the owner of its reservation."""
     launched = answer.get("LaunchTime")
     groups = answer.get("SecurityGroups") or [{}]
     volumes = {
@@ -183,12 +183,12 @@ def parse_description(answer: Mapping[str, Any], account: str | None) -> Descrip
 
 
 def parse_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Tags of an answer, by key."""
+    """Converts the tags of an answer to key → value."""
     return {tag["Key"]: tag.get("Value", "") for tag in tags if "Key" in tag}
 
 
 def expires(tags: Mapping[str, str]) -> float:
-    """The deadline in the tags, 0 where they have none that is a time."""
+    """Returns the deadline in the tags, in seconds since 1970; 0 if there is no valid one."""
     try:
         seconds = float(tags.get(spec.EXPIRES) or 0)
     except ValueError:

@@ -1,4 +1,4 @@
-"""SSH keys of instances: the one to log in with, the first host key, and the host key that replaces it."""
+"""SSH keys of instances: the key to log in with, the first host key, and the host key that replaces it."""
 
 from __future__ import annotations
 
@@ -31,24 +31,27 @@ exit 1
 """
 _AS_ROOT = ["sudo", "-n", "sh", "-ec"]
 MAKE_NEXT = [*_AS_ROOT, _MAKE_SCRIPT]
-"""Command that prints the next public host key, `ssh-ed25519 BASE64`; the same one until it is in use."""
+"""Command that prints the next public host key, `ssh-ed25519 BASE64`, creating it if there is none."""
 SWITCH_TO_NEXT = [*_AS_ROOT, _SWITCH_SCRIPT]
-"""Command after which sshd uses the next host key, and the one before is deleted.
+"""Command after which sshd uses the next host key and the previous one is deleted.
 
-sshd has one key of a type, so in between it is the client that accepts both.
+sshd uses only one key of a type, so meanwhile the client accepts both.
 """
 
 
 @dataclass(frozen=True)
 class KeyPair:
-    """An ed25519 key as OpenSSH writes it; `public` without a comment."""
+    """An ed25519 key pair in OpenSSH's format; `public` has no comment."""
 
     private: str
     public: str
 
 
 def user_key(ctx: Context) -> Path:
-    """The private key that instances accept (0600), created once; its public part is next to it."""
+    """Returns the path of the private key that instances accept (mode 0600), which is created once.
+
+    The public key is next to it.
+    """
     path = ctx.config_file.with_name("ec2_ed25519")
     if not path.exists():
         with files.lock(path.with_suffix(".lock")):
@@ -71,7 +74,7 @@ def public_key(ctx: Context) -> str:
 
 
 def new_host_key() -> KeyPair:
-    """The first host key of an instance. It is in the user-data, which others may read: used once."""
+    """Returns the first host key of a new instance, replaced later, since others may read the user-data."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "host"
         _generate(path, "")

@@ -1,8 +1,8 @@
-"""One attempt to launch one instance: on disk before EC2 gets a request, with a token in every request.
+"""Launches one instance. The attempt is on disk before EC2 gets a request, and every request has a token.
 
-Whatever interrupts it, a crash here or a lost answer, `settle` finds by tag what was launched, and `resume`
-sends the same request again, which EC2 answers with the same instance. So an attempt never launches two
-instances, and none is lost.
+After an interruption (a crash, or a lost answer), `settle` finds by tag what was launched, and `resume` sends
+the same request again, which EC2 answers with the same instance. So an attempt never launches two instances,
+and none is lost.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from orchestrator.instances.records import Failure, LaunchAttempt, SentRequest
 from orchestrator.instances.spec import Candidate, LaunchSpec, Placement
 
 ABANDONED_SECONDS = 600.0
-"""A request whose instance EC2 does not show after this long was never carried out."""
+"""Seconds after which a request counts as never carried out if EC2 shows no instance of it."""
 
 
 def begin(
     account: Account, launch_spec: LaunchSpec, user_data: str, first_host_key: str, ssh_cidr: str | None
 ) -> LaunchAttempt:
-    """A new attempt, saved. ssh_cidr: the range as typed; None for this client's address, whatever it is."""
+    """Saves and returns a new attempt. ssh_cidr: the range as typed; None for this client's address."""
     return account.records.save_attempt(
         LaunchAttempt(
             id=account.ctx.token()[:16],
@@ -39,7 +39,10 @@ def begin(
 
 
 def begin_elsewhere(account: Account, attempt: LaunchAttempt, instance: Instance) -> LaunchAttempt:
-    """A new attempt with the remaining candidates, after EC2 ended `instance` for lack of capacity."""
+    """Saves and returns a new attempt with the remaining candidates, after EC2 ended `instance`.
+
+    EC2 ended it for lack of capacity.
+    """
     candidate = Candidate(instance.region, instance.zone, instance.type, instance.spot)
     return account.records.save_attempt(
         replace(
@@ -53,7 +56,7 @@ def begin_elsewhere(account: Account, attempt: LaunchAttempt, instance: Instance
 
 
 def resume(account: Account, attempt: LaunchAttempt) -> Instance:
-    """Launches the instance of the attempt. GpujobError where no candidate has capacity, or EC2 refuses."""
+    """Launches the instance of the attempt. GpujobError if no candidate has capacity, or EC2 refuses."""
     run = _Launch(account, attempt)
     instance = run.send_again() or run.try_regions()
     if instance:
@@ -63,14 +66,14 @@ def resume(account: Account, attempt: LaunchAttempt) -> Instance:
 
 
 class _Launch:
-    """An attempt under way; `attempt` is its last saved version."""
+    """Carries out an attempt; `attempt` is its last saved version."""
 
     def __init__(self, account: Account, attempt: LaunchAttempt) -> None:
         self._account = account
         self.attempt = attempt
 
     def send_again(self) -> Instance | None:
-        """Repeats the request whose outcome is not known; None where there is none, or it failed."""
+        """Repeats the request whose outcome is not known; returns None if there is none, or it failed."""
         request = self.attempt.request
         return self._send(request) if request else None
 
@@ -94,7 +97,7 @@ class _Launch:
             placement = Placement(subnets[candidate.zone], group)
             attempt_id = ""
             while attempt_id != self.attempt.id and not self._has_failed(candidate):
-                # A second time under another id, where the instance of the first token has ended.
+                # Sent a second time, with a new id, if the instance of the first token has ended.
                 attempt_id = self.attempt.id
                 parameters = spec.run_instances_request(
                     launch_spec,
@@ -110,7 +113,7 @@ class _Launch:
         return None
 
     def _send(self, request: SentRequest) -> Instance | None:
-        """RunInstances: the instance, or None where the next candidate is to be tried."""
+        """Sends RunInstances; returns the instance, or None if the next candidate is to be tried."""
         is_repeated = self.attempt.request is not None
         self._save(request=replace(request, sent=self._account.ctx.now()))
         region_name = request.candidate.region
@@ -126,11 +129,11 @@ class _Launch:
         return instance
 
     def _handle(self, error: AwsError, candidate: Candidate, is_repeated: bool) -> None:
-        """Notes a candidate without capacity; raises anything else.
+        """Records a candidate that has no capacity; raises any other error.
 
-        Where the outcome is not known the request stays open; also where a repeated one is refused, since
-        the first may have launched an instance. Where the instance of this token has ended meanwhile, the
-        attempt gets a new id, and with it new tokens.
+        The request stays open if its outcome is not known, and also if a repeated one is refused, since the
+        first may have launched an instance. If the instance of this token has ended meanwhile, the attempt
+        gets a new id, and with it new tokens.
         """
         todo = errors.action(error.code, error.status)
         if todo not in (Action.NEXT_ZONE, Action.NEXT_FAMILY, Action.NEW_ATTEMPT):
@@ -148,7 +151,7 @@ class _Launch:
             self._save(failures=(*self.attempt.failures, failure), request=None)
 
     def _has_failed(self, candidate: Candidate) -> bool:
-        """A quota counts for a family of types in a whole region, not for one zone."""
+        """Returns whether a candidate has failed. A quota counts for a family of types in a whole region."""
         return any(
             failure.candidate == candidate
             or (
@@ -181,7 +184,7 @@ def _no_capacity(attempt: LaunchAttempt) -> GpujobError:
 def _launched_instance(
     account: Account, attempt: LaunchAttempt, description: Description, region_name: str
 ) -> Instance:
-    """The record of the attempt's instance, also where the launch was interrupted and it is found later."""
+    """Returns the record of the attempt's instance, which may have been found after an interruption."""
     assert attempt.request
     launch_spec, parameters = attempt.spec, attempt.request.parameters
     launched = min(description.launched, account.ctx.now())
@@ -213,7 +216,7 @@ def _launched_instance(
 
 
 def settle(account: Account) -> list[Instance]:
-    """Puts on record what interrupted launches made; forgets those that made nothing."""
+    """Records and returns instances that interrupted launches created; closes attempts that created none."""
     instances = []
     for attempt in account.records.attempts():
         if instance := _find_launched(account, attempt):
@@ -232,7 +235,7 @@ def settle(account: Account) -> list[Instance]:
 
 
 def _find_launched(account: Account, attempt: LaunchAttempt) -> Instance | None:
-    """The attempt's instance by its tag; None where there is none, or only one that has ended."""
+    """Returns the attempt's instance, found by its tag; None if there is none, or only one that has ended."""
     if not attempt.request:
         return None
     region_name = attempt.request.candidate.region

@@ -1,4 +1,4 @@
-"""Existing instances: what EC2 reports of them, kept on record; start, terminate, adopt; data volumes."""
+"""Refreshes, starts, terminates and adopts existing instances, and attaches and deletes data volumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STARTING = ("pending", "running")
 
 
 def refresh(account: Account, instance: Instance) -> Instance:
-    """The instance as EC2 reports it now, saved. AccessError where these credentials cannot see it."""
+    """Saves and returns the instance as EC2 reports it. AccessError if these credentials cannot see it."""
     now = account.ctx.now()
     is_new = now - instance.launched < VISIBLE_WITHIN
     description = describe(account, instance.region, instance.id, is_new)
@@ -41,9 +41,9 @@ def refresh(account: Account, instance: Instance) -> Instance:
 
 
 def describe(account: Account, region: str, instance_id: str, is_new: bool) -> Description | None:
-    """None for an instance that EC2 does not know: it forgets them an hour after their end.
+    """Returns what EC2 reports of an instance; None if EC2 does not know it, as from an hour after its end.
 
-    A new one, which EC2 may not know yet, is waited for.
+    `is_new`: EC2 may not know it yet, so wait for it.
     """
     waited = 0.0
     while True:
@@ -60,13 +60,13 @@ def describe(account: Account, region: str, instance_id: str, is_new: bool) -> D
 
 
 def descriptions(reservation: dict[str, Any]) -> Iterator[Description]:
-    """The instances of a reservation, as RunInstances and DescribeInstances return it."""
+    """Yields the instances of a reservation, as RunInstances and DescribeInstances return it."""
     for instance in reservation["Instances"]:
         yield parse_description(instance, reservation.get("OwnerId"))
 
 
 def _require_same_account(cloud: Cloud, instance: Instance) -> None:
-    """An instance that EC2 does not know has ended only if these credentials are those of its account."""
+    """Raises AccessError if the credentials are of another account, which cannot see the instance."""
     account = cloud.call(instance.region, "get_caller_identity", service="sts")["Account"]
     if instance.account != account:
         what = f"{instance.label} cannot be seen with these credentials"
@@ -75,7 +75,10 @@ def _require_same_account(cloud: Cloud, instance: Instance) -> None:
 
 
 def wait_until(account: Account, instance: Instance, state: str, seconds: float = 600.0) -> Instance:
-    """Waits for a state. Ended, with EC2's reason, for an instance that ends instead."""
+    """Waits until the instance has the `state`; returns it. Raises Ended if it ends instead.
+
+    Raises Unreachable after `seconds`.
+    """
     end, pauses = account.ctx.now() + seconds, iter(_PAUSES)
     while True:
         instance = refresh(account, instance)
@@ -90,13 +93,13 @@ def wait_until(account: Account, instance: Instance, state: str, seconds: float 
 
 
 def allow_ssh(account: Account, instance: Instance) -> None:
-    """Opens port 22 to this client's present address, or to the range that was typed."""
+    """Opens port 22 to this client's present address, or to the range that was typed at the launch."""
     cidr = region.Ingress(instance.ssh_cidr, world=True).resolve(account.ctx)
     region.allow_ssh(account, instance.region, cidr, instance.security_group)
 
 
 def start(account: Account, instance: Instance, user_data: str, deadline: float) -> Instance:
-    """Starts a stopped instance with a new deadline, which it reads from its user-data."""
+    """Starts a stopped instance with a new deadline in its user-data; returns it once it is running."""
     account.cloud.call(
         instance.region,
         "modify_instance_attribute",
@@ -117,7 +120,7 @@ def tag_deadline(cloud: Cloud, instance: Instance, deadline: float) -> None:
 
 
 def terminate(account: Account, instance: Instance) -> Instance:
-    """Terminates an instance; its root disk is deleted with it, a data volume is not."""
+    """Terminates an instance and returns it; its root disk is deleted with it, a data volume is not."""
     try:
         account.cloud.call(instance.region, "terminate_instances", InstanceIds=[instance.id])
     except AwsError as error:
@@ -129,7 +132,7 @@ def terminate(account: Account, instance: Instance) -> Instance:
 
 
 def clean_up(account: Account, instance: Instance) -> None:
-    """After its end: forgets its host key, and deletes its security group once no instance is in it."""
+    """Forgets an ended instance's host key; deletes its security group unless another instance uses it."""
     hostkeys.forget(account.ctx, instance.id)
     group = instance.security_group
     others = [one for one in account.records.current() if one.security_group == group]
@@ -179,7 +182,7 @@ def volume_exists(cloud: Cloud, region: str, volume: str) -> bool:
 
 
 def delete_volume(account: Account, region: str, volume: str) -> None:
-    """Deletes a volume with all that is on it."""
+    """Deletes a volume with its data; does nothing if it does not exist."""
 
     def delete() -> None:
         try:
@@ -192,14 +195,14 @@ def delete_volume(account: Account, region: str, volume: str) -> None:
 
 
 def delete_data_volume(account: Account, instance: Instance) -> Instance:
-    """Deletes the data volume of an instance that has ended."""
+    """Deletes the data volume of an instance that has ended; returns the instance."""
     assert instance.volume
     delete_volume(account, instance.region, instance.volume)
     return account.records.save(replace(instance, volume=None))
 
 
 def list_managed(cloud: Cloud, region: str) -> Iterator[Description]:
-    """Every instance of a region that has gpujob's tag and has not ended."""
+    """Yields every instance of a region that has gpujob's tag and has not ended."""
     filters = [
         {"Name": f"tag:{spec.MANAGED}", "Values": ["1"]},
         {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
@@ -209,7 +212,7 @@ def list_managed(cloud: Cloud, region: str) -> Iterator[Description]:
 
 
 def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
-    """Puts an instance without a record on record, from what EC2 and its tags say. NotFound."""
+    """Creates a record for an instance from what EC2 and its tags report. NotFound if no region has it."""
     for each in regions:
         if description := describe(account, each, instance_id, is_new=False):
             return account.records.save(_from_description(account, each, description))

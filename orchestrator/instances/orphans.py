@@ -1,4 +1,4 @@
-"""Instances and volumes with gpujob's tag that this client does not know, or that outlived their deadline."""
+"""Finds instances and volumes with gpujob's tag that have no record here, or are past their deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from orchestrator.instances.instance import BILLED_STATES, expires, parse_tags
 
 @dataclass(frozen=True)
 class Orphan:
-    """`kind`: instance or volume; `state`: of a volume its size; `owner`: user@client of its tags, or ""."""
+    """An instance or a volume without a record here, or past its deadline. `kind`: instance or volume.
+
+    `state`: that of an instance, or the size of a volume. `owner`: user@client in its tags, or "".
+    """
 
     kind: str
     id: str
@@ -25,15 +28,16 @@ class Orphan:
     is_expired: bool
 
     def may_be_ended_by(self, ctx: Context) -> bool:
-        """This client's own; of the same user's other clients, which know them, only expired ones."""
+        """Returns whether this client may end it: its own, and expired ones of the user's other clients."""
         same_user = self.owner.partition("@")[0] == ctx.who.partition("@")[0]
         return self.owner in ("", ctx.who) or (same_user and self.is_expired)
 
 
 def find(account: Account, region: str) -> Iterator[Orphan]:
+    """Yields the orphans of a region."""
     now = account.ctx.now()
     for instance in lifecycle.list_managed(account.cloud, region):
-        # One that is stopped shuts itself down no more, and is in `hosts list`.
+        # A stopped instance is no orphan: it needs no deadline any more, and `hosts list` shows it.
         is_expired = instance.state in BILLED_STATES and instance.expires < now
         is_unknown = account.records.find(instance.id) is None
         if is_unknown or is_expired:

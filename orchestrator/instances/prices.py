@@ -1,4 +1,4 @@
-"""What an instance costs, before and after its launch: prices, quotes, sums. Estimates, not bills."""
+"""Estimates what an instance costs, before and after its launch: prices, quotes, sums. They are not bills."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from orchestrator.instances.cloud import Cloud
 
 MIN_DISK_GB = 100
-"""The image with its CUDA and PyTorch fills most of 60."""
+"""Default disk size in GB for a job without data: the image with its CUDA and PyTorch fills most of 60."""
 SPOT_ROOT_GB = 60
-"""About the size of the image: a spot instance has its data on a volume of their own."""
+"""Root disk of a spot instance in GB, about the size of the image; its data is on a separate volume."""
 _DATA_FACTOR = 1.5  # room for the data, and for the caches that trainers make of it
 HOURS_PER_MONTH = 730.0  # 365 days of 24 hours / 12, as AWS's calculator counts
 
 
 @dataclass(frozen=True)
 class InstanceType:
-    """`usd`: on-demand price per hour in the table's region; None where it is not sold on demand."""
+    """A GPU instance type. `usd`: on-demand price per hour in the table's region; None if there is none."""
 
     name: str
     gpu: str
@@ -46,7 +46,7 @@ class InstanceType:
 
 @dataclass(frozen=True)
 class PriceTable:
-    """The shipped prices and their date, so that a quote needs no network."""
+    """The prices in types.json and their date, so that a quote needs no network."""
 
     as_of: str
     region: str
@@ -55,7 +55,7 @@ class PriceTable:
     types: Mapping[str, InstanceType]
 
     def get(self, name: str) -> InstanceType:
-        """UsageError with a suggestion for a type that is not in the table."""
+        """Returns a type. UsageError with a suggestion if the table does not have it."""
         if name not in self.types:
             close = difflib.get_close_matches(name, self.types, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(self.types)}"
@@ -65,7 +65,7 @@ class PriceTable:
 
 @dataclass(frozen=True)
 class HourlyPrice:
-    """USD per hour of a running instance by part. The disk is billed while it is stopped, too."""
+    """USD per hour of an instance, by part. The disk is billed while the instance is stopped, too."""
 
     instance: float
     disk: float
@@ -76,40 +76,40 @@ class HourlyPrice:
         return self.instance + self.disk + self.address
 
     def total(self, running_seconds: float, stopped_seconds: float = 0.0) -> float:
-        """USD for so many seconds running and stopped."""
+        """Returns USD for the seconds that an instance was running and stopped."""
         return (self.running * running_seconds + self.disk * stopped_seconds) / 3600.0
 
     def hours(self, usd: float) -> float:
-        """How many hours of running so many USD pay for."""
+        """Returns how many hours of a running instance an amount in USD pays for."""
         return usd / self.running
 
 
 @cache
 def table() -> PriceTable:
-    """The table in types.json."""
+    """Returns the price table in types.json."""
     raw = json.loads(Path(__file__).with_name("types.json").read_text("utf-8"))
     types = {name: InstanceType(name=name, **values) for name, values in raw["types"].items()}
     return PriceTable(raw["as_of"], raw["region"], raw["gp3_gb_month"], raw["ipv4_hour"], types)
 
 
 def hourly(usd_per_hour: float, disk_gb: int) -> HourlyPrice:
-    """`usd_per_hour`: of the machine alone."""
+    """Returns the price of an instance with its disk and address. `usd_per_hour`: of the machine alone."""
     prices = table()
     return HourlyPrice(usd_per_hour, disk_gb * prices.gp3_gb_month / HOURS_PER_MONTH, prices.ipv4_hour)
 
 
 def disk_per_month(disk_gb: int) -> float:
-    """USD per month of a disk whose instance is stopped."""
+    """Returns USD per month for the disk of a stopped instance."""
     return disk_gb * table().gp3_gb_month
 
 
 def of(instance: Instance) -> HourlyPrice:
-    """Its price; of a machine whose price is not known, only disk and address."""
+    """Returns the price of an instance; of disk and address only if the machine's price is not known."""
     return hourly(instance.usd_per_hour or 0.0, instance.disk_gb)
 
 
 def cost(instance: Instance, now: float) -> float:
-    """USD until now. Since the last check it is taken to be in the same state, but not past its deadline."""
+    """Returns USD spent until `now`, assuming the state of the last check, but not past the deadline."""
     if not instance.has_ended:
         past_deadline = instance.is_billed and instance.runs_until(now) < now
         instance = instance.observe("stopped" if past_deadline else instance.state, now)
@@ -117,26 +117,26 @@ def cost(instance: Instance, now: float) -> float:
 
 
 def worst_case(instance: Instance, now: float) -> float:
-    """USD if it runs until its deadline."""
+    """Returns USD spent by the deadline if the instance runs until then."""
     remaining = max(0.0, instance.deadline - now) if instance.is_billed else 0.0
     return cost(instance, now) + of(instance).total(remaining)
 
 
 def run_cost(instance: Instance, run: RunFacts, now: float) -> float:
-    """USD of the time that a run has used this instance, from the run's facts."""
+    """Returns USD for the time that a run has used this instance."""
     until = instance.runs_until(now) if instance.is_billed else 0.0
     return of(instance).total(run_seconds(run, until))
 
 
 def run_seconds(run: RunFacts, until: float) -> float:
-    """Seconds that a run used its host, over all attempts; one that was active is taken to last `until`."""
+    """Returns the seconds that a run used its host, in all attempts; if it is active, up to `until`."""
     used = (run.state.used_seconds if run.state else None) or 0.0
     heartbeat = run.state.heartbeat if run.state and run.supervised and run.ended is None else None
     return used + (max(0.0, until - heartbeat) if heartbeat is not None else 0.0)
 
 
 def current(cloud: Cloud, region: str, zone: str, type_: str, spot: bool) -> float | None:
-    """USD per hour of the machine alone: the spot price in that zone now, else the on-demand price.
+    """Returns USD per hour of the machine alone: the zone's present spot price, else the on-demand price.
 
     None for a type without a price in the table.
     """
@@ -162,7 +162,10 @@ def current(cloud: Cloud, region: str, zone: str, type_: str, spot: bool) -> flo
 
 @dataclass(frozen=True)
 class Quote:
-    """`price` is that of the most expensive type of the spec: the worst case holds for each of them."""
+    """The price and limits of a launch, which the user must confirm.
+
+    `price` is that of the most expensive type of the spec, so that the worst case holds for each of them.
+    """
 
     spec: LaunchSpec
     price: HourlyPrice
@@ -171,11 +174,11 @@ class Quote:
 
     @property
     def worst_case(self) -> float:
-        """USD if it runs until its deadline."""
+        """USD if the instance runs until its deadline."""
         return self.price.running * self.hours
 
     def lines(self, ingress: str) -> list[str]:
-        """What the user agrees to."""
+        """Returns the lines that the user must confirm. `ingress`: the range that may reach port 22."""
         market = "spot (at most the on-demand price)" if self.spec.spot else "on demand"
         price = self.price
         parts = f"${price.instance:.3f} + disk ${price.disk:.3f} + address ${price.address:.3f}"
@@ -193,7 +196,10 @@ class Quote:
 
 
 def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) -> Quote:
-    """UsageError for types that are unknown, have no price, or have too few GPUs."""
+    """Returns the quote for a job.
+
+    UsageError for types that are unknown, have no price, or have too few GPUs.
+    """
     ec2 = job.resources.ec2
     types = tuple(ec2.types) or spec.DEFAULT_TYPES
     disk_gb = _disk_gb(job, data_bytes)
@@ -233,7 +239,7 @@ def _disk_gb(job: JobSpec, data_bytes: int) -> int:
 
 
 def _hours(job: JobSpec, price: HourlyPrice) -> tuple[float, str]:
-    """The smallest of the limits, and its name."""
+    """Returns the smallest of the limits in hours, and its name."""
     limits = {}
     if job.limits.max_hours is not None:
         limits["--max-hours"] = job.limits.max_hours

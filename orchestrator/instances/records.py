@@ -1,7 +1,7 @@
-"""Instances and launch attempts in the client's state folder: read tolerantly, written atomically.
+"""Stores instances and launch attempts in the client's state folder: read tolerantly, written atomically.
 
-A file that cannot be read as a record counts as absent; EC2's tags still lead to its instance.
-Format version 2; version 1 (folders `boxes` and `attempts`) is read, and replaced at the next write.
+A file that is not a valid record counts as absent; its instance can still be found by its tags in EC2. Format
+version 2; version 1 (folders `boxes` and `attempts`) is read, and replaced at the next write.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from orchestrator.store import Store
 
 VERSION = 2
 _FOLDERS = {"instances": "boxes", "launches": "attempts"}
-"""Folder → its name in version 1."""
+"""Folder → the name that it has in version 1."""
 _INSTANCE_KEYS = {
     "user": "login_user",
     "since": "checked",
@@ -51,7 +51,7 @@ _T = TypeVar("_T", bound=Struct)
 
 
 class Failure(Struct, frozen=True):
-    """A candidate that EC2 could not launch, and its error code."""
+    """A candidate that EC2 could not launch, and EC2's error code."""
 
     candidate: Candidate
     code: str
@@ -66,9 +66,10 @@ class SentRequest(Struct, frozen=True):
 
 
 class LaunchAttempt(Struct, frozen=True, kw_only=True):
-    """A launch whose outcome is not on record.
+    """A launch whose outcome is not on record yet.
 
-    ssh_cidr: who may reach port 22, as typed; None for this client's address at the time of the request.
+    ssh_cidr: the range that may reach port 22, as typed; None for this client's address at the time of the
+    request.
     """
 
     id: str
@@ -82,7 +83,7 @@ class LaunchAttempt(Struct, frozen=True, kw_only=True):
 
 
 class InstanceStore:
-    """The records below the client's state folder."""
+    """Reads and writes the records below the client's state folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -91,21 +92,21 @@ class InstanceStore:
         return self._load("instances", instance_id, Instance)
 
     def find_label(self, label: str) -> Instance | None:
-        """By the label of a target; None for any that is not an instance on record."""
+        """Returns the instance with a label such as ec2://i-…; None if it is not on record."""
         return self.find(label.removeprefix(PREFIX)) if label.startswith(PREFIX) else None
 
     def get(self, instance_id: str) -> Instance:
-        """The record of an instance that is known to have one."""
+        """Returns the record of an instance that must have one."""
         found = self.find(instance_id)
         assert found
         return found
 
     def all(self) -> list[Instance]:
-        """Every instance on record, oldest launch first; terminated ones too, for what they cost."""
+        """Returns every instance on record, oldest launch first; terminated ones too, for their costs."""
         return sorted(self._load_all("instances", Instance), key=lambda instance: instance.launched)
 
     def current(self) -> list[Instance]:
-        """Those that had not ended when they were last checked."""
+        """Returns the instances that had not ended when they were last checked."""
         return [instance for instance in self.all() if not instance.has_ended]
 
     def save(self, instance: Instance) -> Instance:
@@ -113,11 +114,14 @@ class InstanceStore:
         return instance
 
     def attempts(self) -> list[LaunchAttempt]:
-        """Oldest first."""
+        """Returns the launches whose outcome is not known, oldest first."""
         return sorted(self._load_all("launches", LaunchAttempt), key=lambda attempt: attempt.created)
 
     def save_attempt(self, attempt: LaunchAttempt) -> LaunchAttempt:
-        """On disk before EC2 gets the request. It holds a private host key: mode 0600."""
+        """Writes an attempt to disk (mode 0600, since it holds a private host key) and returns it.
+
+        Call it before EC2 gets the request.
+        """
         self._save("launches", attempt.id, attempt)
         return attempt
 
@@ -126,7 +130,7 @@ class InstanceStore:
         self._remove(_FOLDERS["launches"], attempt_id)
 
     def launch_lock(self, job: str) -> contextlib.AbstractContextManager[bool]:
-        """One launch per job at a time; yields whether this process has the lock."""
+        """Locks the launches of a job; yields whether this process has the lock."""
         return Store(self._folder).lock(job, "ec2")
 
     def _load(self, folder: str, name: str, kind: type[_T]) -> _T | None:
@@ -156,7 +160,7 @@ class InstanceStore:
 
 
 def load(path: Path, kind: type[_T]) -> _T | None:
-    """The record in a file, of any version; None for anything else."""
+    """Returns the record in a file, of any format version; None if it holds no valid record."""
     try:
         value = msgspec.json.decode(path.read_bytes())
         if isinstance(value, dict) and "v" not in value:
@@ -179,7 +183,7 @@ def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rename(value: Any, keys: Mapping[str, str]) -> dict[str, Any]:
-    """ValueError where version 1 had an object and here is none."""
+    """Renames the keys of an object. ValueError if `value` is not an object."""
     if not isinstance(value, dict):
         raise ValueError("no object")
     return {keys.get(key, key): item for key, item in value.items()}

@@ -1,6 +1,6 @@
-"""What a launch needs in a region: an image, a subnet per zone, and a security group for this client.
+"""Finds what a launch needs in a region: an image, a subnet per zone, and a security group for this client.
 
-The security group is one per user and region; it opens port 22 to this client's address, or the range given.
+There is one security group per user and region; it opens port 22 to this client's address or the given range.
 """
 
 from __future__ import annotations
@@ -20,30 +20,33 @@ from orchestrator.instances.spec import Image
 
 CHECK_IP = "https://checkip.amazonaws.com"
 SHORTEST_PREFIX = {4: 8, 6: 32}
-"""IP version → the shortest prefix that is accepted without --open-to-the-world: nobody owns more."""
+"""IP version → the shortest prefix length that is accepted without --open-to-the-world."""
 IMAGE_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch * (Ubuntu *) *"
-"""The images to choose the newest of where no name of the specification exists."""
+"""Name pattern of images: the newest match is used if the region has no image of the launch specification."""
 _IMAGE_PARAMETER = "/aws/service/deeplearning/ami/x86_64/{}/latest/ami-id"
 
 
 @dataclass(frozen=True)
 class Ingress:
-    """Who may reach port 22: a range as typed, or this client's own address. `world`: any range will do."""
+    """The addresses that may reach port 22: the range `cidr` as typed; None for this client's own address.
+
+    `world`: a range of any size is accepted.
+    """
 
     cidr: str | None = None
     world: bool = False
 
     def __str__(self) -> str:
-        """Without looking up the address."""
+        """Returns the range, without looking up this client's address."""
         return self.cidr or "this address/32"
 
     def resolve(self, ctx: Context) -> str:
-        """The range for AWS. UsageError for one that is malformed or too wide."""
+        """Returns the range in AWS's form. UsageError if it is malformed or too wide."""
         return parse_cidr(self.cidr, self.world) if self.cidr else f"{own_address(ctx)}/32"
 
 
 def parse_cidr(cidr: str, world: bool) -> str:
-    """The range in AWS's form. UsageError where it is malformed or, without `world`, too wide."""
+    """Returns the range in AWS's form. UsageError if it is malformed or, without `world`, too wide."""
     try:
         network = ipaddress.ip_network(cidr)
     except ValueError as error:
@@ -55,7 +58,7 @@ def parse_cidr(cidr: str, world: bool) -> str:
 
 
 def own_address(ctx: Context) -> str:
-    """The IPv4 address from which AWS sees this client's requests."""
+    """Returns the IPv4 address from which AWS receives this client's requests."""
     import urllib.request  # noqa: PLC0415 - 30 ms, for launches only
 
     url = ctx.env.get("GPUJOB_CHECKIP") or CHECK_IP
@@ -69,7 +72,7 @@ def own_address(ctx: Context) -> str:
 
 
 def allow_ssh(account: Account, region: str, cidr: str, group: str | None = None) -> str:
-    """Opens port 22 to `cidr` alone, in `group` or in the user's own; returns the id of the group."""
+    """Opens port 22 to `cidr` alone, in `group` or in the user's own group; returns the id of the group."""
     cloud = account.cloud
     group = group or _ensure_group(account.ctx, cloud, region)
     is_open = False
@@ -93,7 +96,7 @@ def delete_group(cloud: Cloud, region: str, group: str) -> None:
 
 
 def _ensure_group(ctx: Context, cloud: Cloud, region: str) -> str:
-    """The user's security group, created where there is none yet."""
+    """Returns the id of the user's security group, which is created if there is none."""
     vpc = default_vpc(cloud, region)
     name = "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:200]
     if group := _find_group(cloud, region, name, vpc):
@@ -136,14 +139,14 @@ def default_vpc(cloud: Cloud, region: str) -> str:
 
 
 def subnets(cloud: Cloud, region: str) -> dict[str, str]:
-    """Zone → its default subnet."""
+    """Returns zone → id of its default subnet."""
     filters = [{"Name": "default-for-az", "Values": ["true"]}]
     answer = cloud.all(region, "describe_subnets", "Subnets", Filters=filters)
     return {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in answer}
 
 
 def offerings(cloud: Cloud, region: str, types: Sequence[str]) -> dict[str, list[str]]:
-    """Type → the zones of the region that offer it."""
+    """Returns instance type → zones of the region that offer it."""
     answer = cloud.all(
         region,
         "describe_instance_type_offerings",
@@ -158,7 +161,7 @@ def offerings(cloud: Cloud, region: str, types: Sequence[str]) -> dict[str, list
 
 
 def find_image(cloud: Cloud, region: str, names: tuple[str, ...]) -> Image:
-    """The first of `names` (as LaunchSpec.images has them) that the region has, else the newest DLAMI."""
+    """Returns the first of `names` (see LaunchSpec.images) that the region has, else the newest DLAMI."""
     for name in names:
         if image_id := _image_id(cloud, region, name):
             images = cloud.call(region, "describe_images", ImageIds=[image_id])["Images"]

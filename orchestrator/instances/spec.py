@@ -1,4 +1,4 @@
-"""What to ask EC2 for: the launch specification, its candidates in order, and the request. Pure."""
+"""Builds the request to EC2: the launch specification, its candidates in order, and the parameters."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ OWNER = f"{TAG}user"
 EXPIRES = f"{TAG}expires-at"
 DEFAULT_TYPES = ("g6.xlarge", "g5.xlarge", "g6.2xlarge", "g5.2xlarge")
 DEFAULT_HOURS = 24.0
-"""The deadline of an instance that was given no limit: every instance has one."""
+"""Hours until the deadline of an instance without a limit: every instance has a deadline."""
 DATA_DEVICE = "/dev/sdf"
 IMAGES = (
     *("oss-nvidia-driver-gpu-pytorch-2.13-ubuntu-26.04", "oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04"),
     *("oss-nvidia-driver-gpu-pytorch-2.10-ubuntu-24.04",),
 )
-"""Names below /aws/service/deeplearning/ami/x86_64/; the first that a region knows is used."""
+"""SSM parameters below /aws/service/deeplearning/ami/x86_64/; the first one that a region has is used."""
 
 
 class LaunchSpec(Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
 
 
 class Candidate(Struct, frozen=True):
-    """An instance type in a zone."""
+    """An instance type in a zone that a launch may try."""
 
     region: str
     zone: str
@@ -62,7 +62,7 @@ class Candidate(Struct, frozen=True):
 
     @property
     def family(self) -> str:
-        """The family whose quota counts this type."""
+        """The family of types whose quota includes this type."""
         return "P" if self.type.startswith("p") else "G and VT"
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class Candidate(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Image:
-    """An AMI. The root disk of an instance must be at least `root_gb`."""
+    """An AMI. The root disk of an instance must have at least `root_gb` GB."""
 
     id: str
     name: str
@@ -81,14 +81,17 @@ class Image:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where in a region an instance is launched."""
+    """Ids of the subnet and the security group of a launch."""
 
     subnet: str
     security_group: str
 
 
 def candidates(spec: LaunchSpec, region: str, offerings: Mapping[str, Sequence[str]]) -> Iterator[Candidate]:
-    """Of a region: every zone of the first type, then of the next type. offerings: type → zones."""
+    """Yields candidates of a region: every zone of the first type, then of the next.
+
+    offerings: type → zones.
+    """
     for type_ in spec.types:
         for zone in sorted(offerings.get(type_, ())):
             if spec.zone in ("", zone):
@@ -96,17 +99,17 @@ def candidates(spec: LaunchSpec, region: str, offerings: Mapping[str, Sequence[s
 
 
 def client_token(attempt: str, candidate: Candidate) -> str:
-    """The idempotency token (at most 64 characters): the same whenever the same request is sent again.
+    """Returns the idempotency token (64 characters): the same whenever the same request is sent again.
 
-    It depends on the attempt, not on the job alone: that would make every later launch fail once the
-    first instance is terminated or the request has changed.
+    It depends on the attempt. A token of the job alone would make every later launch fail once the first
+    instance is terminated or the request has changed.
     """
     parts = (attempt, candidate.region, candidate.zone, candidate.type, candidate.market)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:64]
 
 
 def tags(spec: LaunchSpec, attempt: str, version: str) -> dict[str, str]:
-    """The tags of instance, volume and interface."""
+    """Returns the tags of an instance, its volumes and its network interface."""
     return {
         MANAGED: "1",
         ATTEMPT: attempt,
@@ -119,7 +122,7 @@ def tags(spec: LaunchSpec, attempt: str, version: str) -> dict[str, str]:
 
 
 def to_tag_list(values: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tags in the form of the API."""
+    """Converts tags to the form of the API."""
     return [{"Key": key, "Value": value} for key, value in values.items()]
 
 
@@ -136,10 +139,10 @@ def run_instances_request(
     attempt: str,
     version: str,
 ) -> dict[str, Any]:
-    """The parameters of RunInstances: tags, encrypted disks, IMDSv2 and the token in the one call.
+    """Returns the parameters of RunInstances: tags, encrypted disks, IMDSv2 and the token in the one call.
 
-    An on-demand instance that shuts itself down is stopped and keeps its disk. A spot instance can only
-    be terminated, so its data lies on a volume that outlives it.
+    An on-demand instance that shuts itself down is stopped and keeps its disk. A spot instance can only be
+    terminated, so its data is on a volume that is kept.
     """
     kinds = ["instance", "volume", "network-interface"]
     request: dict[str, Any] = {

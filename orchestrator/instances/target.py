@@ -1,4 +1,4 @@
-"""`ec2` and `ec2://i-…` as targets: an instance is a host over SSH that may be launched, stopped or gone."""
+"""The targets `ec2` and `ec2://i-…`: an instance is a host over SSH that may be launched, stopped or gone."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from orchestrator.targets.base import Target
 
 
 class Ec2Target(Target):
-    """`word`: ec2://i-…, or ec2 for the only instance on record that has not ended.
+    """An EC2 instance. `word`: ec2://i-…, or ec2 for the only instance on record that has not ended.
 
-    regions: where an instance is searched for that is not on record.
+    regions: where an instance that is not on record is searched for.
     """
 
     def __init__(self, ctx: Context, word: str, regions: list[str]) -> None:
@@ -38,7 +38,7 @@ class Ec2Target(Target):
         return record is not None and record.has_ended
 
     def instance(self) -> Instance:
-        """Its record; where there is none, from EC2."""
+        """Returns the record of the instance; if there is none, creates it from what EC2 reports."""
         if not self._word.startswith(PREFIX):
             return self._only_instance()
         instance_id = self._word.removeprefix(PREFIX)
@@ -66,7 +66,10 @@ class Ec2Target(Target):
 
     @contextlib.contextmanager
     def connect_started(self) -> Iterator[InstanceHost]:
-        """For an hour: a stopped instance is started, one that has ended is replaced around its volume."""
+        """Connects; starts a stopped instance, or launches another for the volume of one that has ended.
+
+        Both are for an hour and at a price that the user confirms.
+        """
         try:
             host = connection.connect(self._account, self.instance())
         except Stopped as stopped:
