@@ -182,7 +182,7 @@ def _rotate_host_key(account: Account, instance: Instance, host: InstanceHost) -
     hostkeys.add(account.ctx, address, HostKey(kind, key))
     _output(host, keys.SWITCH_TO_NEXT)
     host.close()
-    host.ask("instance")  # over a new connection, which the new key authenticates
+    host.ask("instance")  # makes a new connection, which only the new key authenticates
     hostkeys.record(account.ctx, address, HostKey(kind, key))
     return account.records.save(replace(instance, host_key_rotated=True))
 

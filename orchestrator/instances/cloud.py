@@ -81,7 +81,7 @@ class Cloud:
             raise failed("NoConnection", str(error)) from None
         except aws.HTTPClientError as error:
             raise failed("ConnectionLost", str(error)) from None
-        except (aws.BotoCoreError, ResponseParserError) as error:  # the latter is not a BotoCoreError
+        except (aws.BotoCoreError, ResponseParserError) as error:  # ResponseParserError is no BotoCoreError
             raise failed("Unavailable", f"{type(error).__name__}: {error}", 500) from None
         return answer
 

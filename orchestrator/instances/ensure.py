@@ -53,7 +53,9 @@ def settle(account: Account) -> None:
     if not account.records.attempts():
         return
     for instance in launch.settle(account):
-        account.ctx.talk(f"an interrupted launch made {instance.label} ({instance.type} in {instance.zone})")
+        account.ctx.talk(
+            f"an interrupted launch created {instance.label} ({instance.type} in {instance.zone})"
+        )
 
 
 def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
@@ -100,7 +102,7 @@ def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> tuple[Instance | 
                 continue
             if owner == account.ctx.who:
                 return lifecycle.adopt(account, other.id, [name]), []
-            others.append(f"{label(other.id)} of {owner} runs for a job of this name, too")
+            others.append(f"{label(other.id)} of {owner} was launched for a job with the same name")
     return None, others
 
 

@@ -64,7 +64,10 @@ def _create(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         private = Path(folder) / path.name
         _generate(private, "gpujob")
-        for file in (private.with_name(private.name + ".pub"), private):  # the private one last: it is tested
+        for file in (
+            private.with_name(private.name + ".pub"),
+            private,
+        ):  # last the one that user_key looks for
             file.replace(path.with_name(file.name))
 
 

@@ -14,8 +14,8 @@ from orchestrator.instances.errors import AwsError, Ended
 from orchestrator.instances.instance import Description, Instance, parse_description
 from orchestrator.targets.ssh import hostkeys
 
-VISIBLE_WITHIN = 60.0  # seconds until every part of EC2 knows a new instance
-_PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds
+VISIBLE_WITHIN = 60.0  # seconds after a launch in which DescribeInstances may not find the instance yet
+_PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls
 _STARTING = ("pending", "running")
 
 

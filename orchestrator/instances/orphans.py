@@ -37,7 +37,7 @@ def find(account: Account, region: str) -> Iterator[Orphan]:
     """Yields the orphans of a region."""
     now = account.ctx.now()
     for instance in lifecycle.list_managed(account.cloud, region):
-        # A stopped instance is no orphan: it needs no deadline any more, and `hosts list` shows it.
+        # A stopped instance does not count as expired, since it is already shut down.
         is_expired = instance.state in BILLED_STATES and instance.expires < now
         is_unknown = account.records.find(instance.id) is None
         if is_unknown or is_expired:

@@ -91,7 +91,7 @@ class Ec2Target(Target):
         host = connection.connect(self._account, instance)
         host.ask(
             "set_deadline", until=instance.deadline
-        )  # a full disk prevents it from reading new user-data
+        )  # if its disk is full, it cannot read the new user-data
         return host
 
     def _replace(self) -> InstanceHost:

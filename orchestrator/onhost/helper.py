@@ -34,7 +34,7 @@ from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
 
 Record = Dict[str, Any]
-LONGEST_RENEWAL = 6 * 3600.0  # seconds during which one request renews the lease of an instance
+LONGEST_RENEWAL = 6 * 3600.0  # seconds after which a request no longer renews the lease of an instance
 
 
 def _host_facts(layout: Layout, request: Record) -> Record:
@@ -172,6 +172,6 @@ def main(arguments: list[str]) -> int:
                 request = json.loads(sys.stdin.buffer.readline())
                 remote_command.run(request, sys.stdin.buffer, sys.stdout.buffer)
         finally:
-            # Without flushing to a client that is gone, or waiting for a thread that reads stdin.
+            # Do not flush to a client that has disconnected, nor wait for a thread that reads stdin.
             os._exit(0)
     return 0

@@ -39,7 +39,7 @@ def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -
     path = _path(layout, run_id, name)
     writer = frames.Writer(out)
     while True:
-        is_last = has_ended(layout, run_id)  # checked first: what was written until then is read below
+        is_last = has_ended(layout, run_id)  # checked before reading, so that the last bytes are not missed
         for block in _blocks(path, offset):
             writer.write(block)
             offset += len(block)

@@ -30,9 +30,9 @@ from orchestrator.onhost.records import RunSpec, State
 
 HEARTBEAT = 5.0  # seconds between two updates of state.json
 GPU_INTERVAL = 15.0  # seconds between two samples of the GPUs
-LEFTOVER_SECONDS = 5.0  # until processes that the trainer left behind are killed
+LEFTOVER_SECONDS = 5.0  # seconds until processes that the trainer left behind are killed
 INTERRUPTED = 75  # exit code of a trainer that was stopped and wrote a checkpoint; may be resumed
-FINAL = (0, 64, 65, 66, INTERRUPTED)  # docs/contract.md: codes after which a restart does not help
+FINAL = (0, 64, 65, 66, INTERRUPTED)  # exit codes after which there is no restart (docs/contract.md)
 _NOT_FOUND = 127  # the exit code of a shell for a command that cannot be run
 
 
@@ -230,7 +230,7 @@ class Supervisor:
         if self.reason is None:
             self.reason = "preempted" if end.code == INTERRUPTED else "exit"
         elif end.code == 0 and self._is_done():
-            self.reason = "exit"  # it was done before the request reached it
+            self.reason = "exit"  # the training was completed before the stop request arrived
         with contextlib.suppress(OSError):
             os.rmdir(self.environment["TMPDIR"])
         with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ _COMPLETE = "complete"
 _SITE_FOLDERS = (
     "import site, sysconfig; print(sysconfig.get_path('purelib')); print(*site.getsitepackages(), sep='\\n')"
 )
-_NO_VENV = "python3-venv may be missing there"
+_NO_VENV = "python3-venv may not be installed on the host"
 
 
 class Environment(NamedTuple):
@@ -94,7 +94,7 @@ def _link_parent(parent: str, python: str) -> None:
 
 
 def _run(words: list[str], hint: str = "") -> str:
-    # In `/`: -m and -c import from the current folder first.
+    # Run in `/`, because -m and -c import from the current folder first.
     process = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, cwd="/")
     if process.returncode:
         lines = process.stderr.decode(errors="replace").strip().splitlines()

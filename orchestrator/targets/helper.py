@@ -162,7 +162,9 @@ def staged(host: Asks, run_id: str, which: str) -> Iterator[Stage]:
 def _staged(file: dict[str, Any]) -> StagedFile:
     staged = StagedFile(str(file["path"]), int(file["bytes"]), str(file["sha256"]))
     if not inside(staged.path):
-        raise GpujobError(f"the host offered {staged.path!r}", "it would land outside the folder")
+        raise GpujobError(
+            f"the host offered {staged.path!r}", "it would be written outside the folder of the download"
+        )
     if not is_digest(staged.sha256):
         raise GpujobError(f"the host offered {staged.path!r}", "its sha256 is not valid")
     return staged

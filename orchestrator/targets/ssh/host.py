@@ -18,7 +18,7 @@ from orchestrator.targets.pipes import Pipe, Reader
 from orchestrator.targets.ssh import address, openssh_link, remote
 from orchestrator.targets.ssh.rsync import Rsync
 
-_BUNDLE_ATTEMPTS = 3  # since a volume may be mounted over the home folder at that moment
+_BUNDLE_ATTEMPTS = 3  # more than one, since a volume may be mounted over the home folder meanwhile
 _STARTUP_OUTPUT = 1 << 16  # bytes that start-up files may print before our mark
 _PYTHONS = (
     *("python3", "/opt/pytorch/bin/python3", "/opt/conda/bin/python3", "/opt/conda/envs/pytorch/bin/python3"),
@@ -126,12 +126,12 @@ class SshHost(HelperHost):
         upload = self.ask("begin_data", name=name, fingerprint=fingerprint)
         if not upload["present"]:
             options = ["-a", "--copy-links", "--delete", "--modify-window=-1", "--no-owner", "--no-group"]
-            if upload["nearest"]:  # appending would take a file of the same name for a part of this one
+            if upload["nearest"]:  # no --append-verify: a hard-linked old version is no partial file
                 options += ["--partial", f"--link-dest={upload['nearest']}"]
             else:
                 options.append("--append-verify")
             folder, names = (source.parent, [source.name]) if source.is_file() else (source, None)
-            options += ["--no-relative"] if names else []  # else the host's folder gets the modes of this one
+            options += ["--no-relative"] if names else []  # else rsync changes the mode of the host's folder
             self._rsync.upload(options, names, folder, upload["partial"], moved)
             self.ask("finish_data", name=name, fingerprint=fingerprint)
 
@@ -179,7 +179,7 @@ class SshHost(HelperHost):
                 return word, pipe, reader
             skipped += len(line)
         pipe.close()
-        raise Unreachable(f"{self.label} prints without end", "its start-up files write to stdout")
+        raise Unreachable(f"{self.label} prints too much text at login", "its start-up files write to stdout")
 
     def _failure(self, pipe: Pipe) -> GpujobError:
         done = pipe.finish()

@@ -97,7 +97,7 @@ def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
     with tempfile.TemporaryDirectory(dir=ctx.state_dir, prefix="offered-") as folder:
         file = Path(folder) / "known_hosts"
         accept = ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={file}"]
-        # The first -o of a name counts; without authentication nothing of the user is shown to the host.
+        # ssh uses the first -o of a name. Without authentication no key of the user is offered.
         words = ["ssh", *config_words(ctx), *accept, "-o", "GlobalKnownHostsFile=/dev/null"]
         words += ["-o", "PreferredAuthentications=none", "-o", "BatchMode=yes", "-o", "HashKnownHosts=no"]
         words += ["-o", "ConnectTimeout=10", *resolved.typed.words(), "true"]

@@ -23,7 +23,7 @@ from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.address import Resolved, usable_identities
 
 TIMEOUT = 15.0  # seconds without a byte; a host sends a heartbeat every 2
-_LOGIN_ATTEMPTS = 3  # that may be interrupted before an interruption counts as a refusal
+_LOGIN_ATTEMPTS = 3  # after so many interrupted logins, the host counts as refusing access
 _ERRORS = (paramiko.SSHException, OSError, EOFError)
 
 

@@ -17,12 +17,13 @@ from orchestrator.targets.ssh import openssh_link, startup_filter
 from orchestrator.targets.ssh.address import Resolved
 
 NAME = "rsync here"
-OLDEST = (3, 1)  # has --info=progress2, --outbuf
+OLDEST = (3, 1)  # the first version with --info=progress2 and --outbuf
 _VERSION = re.compile(r"rsync version v?(\d+)\.(\d+)")
 _CONNECTION_LOST = (10, 12, 20, 30, 35, 255)  # rsync's exit codes after which another attempt may succeed
 _PAUSES = (0.5, 2.0, 5.0, 10.0)  # seconds before each new attempt
-_NO_ACCESS = re.compile(r"verification failed|Permission denied \((?!\d)")  # a number is a file's errno
-_PERMANENT = re.compile(rf"command not found|{_NO_ACCESS.pattern}")  # whatever the code
+# "Permission denied (13)" has the errno of a file: it does not refuse the login.
+_NO_ACCESS = re.compile(r"verification failed|Permission denied \((?!\d)")
+_PERMANENT = re.compile(rf"command not found|{_NO_ACCESS.pattern}")  # not retried, whatever the exit code
 _UNCLEAN = ("protocol incompatibility", "is your shell clean")
 _PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")
 
