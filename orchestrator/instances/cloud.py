@@ -86,7 +86,7 @@ class Cloud:
         return answer
 
     def _client(self, service: str, region: str) -> Any:
-        """Returns an API client without botocore's retries: these would repeat calls that lack capacity."""
+        """Returns an API client without botocore's retries, which would also retry missing capacity."""
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 

@@ -134,7 +134,7 @@ def resolve(ctx: Context, instance: Instance) -> Resolved:
 
 
 def answers(ip: str | None) -> bool:
-    """Returns whether port 22 accepts a connection. If a security group does not admit us, it does not."""
+    """Returns whether port 22 accepts a connection; False if a security group blocks this client."""
     if not ip:
         return False
     try:

@@ -90,9 +90,9 @@ def _on_record(account: Account, job: str) -> Instance | None:
 
 
 def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> tuple[Instance | None, list[str]]:
-    """Returns the user's instance of this job that has no record here, found by its tags.
+    """Returns the user's instance of this job, found by its tags, if its record was lost; and a list.
 
-    If there is none, the list has a line for each instance that another user has for a job of this name.
+    If there is no such instance, the list has a line for each other user's instance for a job of this name.
     """
     others = []
     for name in launch_spec.regions:

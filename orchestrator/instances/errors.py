@@ -83,7 +83,7 @@ class Stopped(Unreachable):
 class Ended(GpujobError):
     """An instance ended while gpujob waited for it.
 
-    `no_capacity`: for lack of capacity; try another zone or type.
+    `no_capacity`: EC2 ended it for lack of capacity, so another zone or type may have some.
     """
 
     def __init__(self, instance: Instance) -> None:

@@ -29,16 +29,16 @@ def label(instance_id: str) -> str:
 class Instance(Struct, frozen=True, kw_only=True):
     """The record of an instance. Times are seconds since 1970, durations seconds.
 
-    state: EC2's word for it when it was last read, at `checked`.
+    state: its EC2 state when that was last read, at `checked`.
     running_seconds, stopped_seconds: how long it has been in a billed state, and stopped, until `checked`.
     address: its public IPv4 address, None while it has none.
     run: the run it was launched for; with `ends_with_run` it is terminated once that run is fetched.
-    launch: the id of the launch attempt that made it, also in its tag.
+    launch: the id of the launch attempt that created it, also in its tag.
     managed: launched by gpujob; only then may gpujob change or terminate it.
     account, security_group: as EC2 reports them; None where they were never read.
     ssh_cidr: the range that may reach port 22, as typed; None for this client's own address.
     usd_per_hour: price of the machine alone; None where it is not known.
-    disk_gb: all of its disks together.
+    disk_gb: total size of its disks.
     volume: its data volume, which outlives it; `volume_to_attach`: one that is attached after the launch.
     started: the last start of the machine; deadline: when it shuts itself down.
     first_host_key: the public SSH host key from its user-data, replaced once `host_key_rotated`.

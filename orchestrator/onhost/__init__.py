@@ -1,1 +1,1 @@
-"""Runs on the host: standard library only, Python 3.8 syntax, kept there as `onhost/<hash>`."""
+"""The code that runs on a host, in `onhost/<hash>`: standard library only, Python 3.8 syntax."""

@@ -1,4 +1,4 @@
-"""Receives the supervisor's signals and reaps ended children. Signals are waited for, so none is missed."""
+"""Receives the supervisor's signals and reaps children. Blocked signals stay pending: none is missed."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def _is_inside(base: str, path: str) -> bool:
 
 
 def _files_below(path: str, relative: str) -> Iterator[tuple[str, str]]:
-    """Yields path and relative path of a file, or of all files below a folder, without following links."""
+    """Yields path and relative path of a file, or of all files below a folder, not below linked ones."""
     if os.path.islink(path) or not os.path.isdir(path):
         yield path, relative
         return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # for an annotation only: `status` does not need it
 
 
 class Asks(Protocol):
-    """The method of Host that this module uses."""
+    """An object with the method of Host that this module uses."""
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]: ...
 
@@ -80,7 +80,9 @@ def find_run(host: Asks, run_id: str, lines: int = 5) -> RunFacts | None:
 
 
 def start(host: Asks, spec: dict[str, Any], **options: Any) -> RunFacts:
-    """Starts or resumes a run and returns it. `spec`: run.json, or the id of a run to be resumed. Repeatable.
+    """Starts or resumes a run and returns it. May be repeated.
+
+    `spec`: the content of run.json; to resume a run, its `id` alone.
 
     Raises Refused if another run, or a process on a GPU, prevents the start.
     """
