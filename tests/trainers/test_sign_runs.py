@@ -137,6 +137,10 @@ def test_checks_of_a_distilled_student_go_past_its_flat_start(taught, signs_cach
     assert {"distill", "temperature"} <= task.config.read()
 
 
+def test_the_option_teacher_is_read_beside_a_data_folder_of_that_name(taught, signs_cache):
+    assert "teacher" in runs.opened("mobilenet-v3", taught, signs_cache).config.read()
+
+
 def test_a_teachers_logits_are_computed_once(taught, signs_cache, monkeypatch):
     first = runs.opened("mobilenet-v3", taught, signs_cache)
     monkeypatch.setattr("trainers.mobilenet_v3.teacher._compute", lambda *_: pytest.fail("computed twice"))

@@ -46,8 +46,8 @@ class StudentTrainer(CTCTrainer):
     @classmethod
     def load(cls, config: Config, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
         """With the logits of a teacher where one is named, as a data folder or by the option."""
-        data = cls.read(config, folders, cache, events)
-        path = folders.get("teacher") or (Path(config.teacher) if config.teacher else None)
+        data, option = cls.read(config, folders, cache, events), config.teacher
+        path = folders.get("teacher") or (Path(option) if option else None)
         train = data.splits["train"]
         if path is None or not train:
             return data
