@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.plain_ssh import HOST, PlainSsh
 from orchestrator import registry, source
 from orchestrator.commands import config
-from orchestrator.digests import Digests
 from orchestrator.onhost import folders
+from orchestrator.source import Digests
 from orchestrator.targets.base import Host
 from tests.support import GPUJOB, Client
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator import files
 from orchestrator.context import Context
-from orchestrator.core import yamltext
+from orchestrator.core import decode
 from orchestrator.core.settings import ABOUT, Layer, Setting, from_environment, resolve
 from orchestrator.errors import UsageError
 
@@ -29,8 +29,8 @@ def show(ctx: Context) -> int:
 
 def _file_layer(text: str, name: str) -> Layer:
     try:
-        value = yamltext.parse(text).value or {}
-    except yamltext.YamlError as error:
+        value = decode.parse(text).value or {}
+    except decode.YamlError as error:
         raise UsageError(f"{name}:{error.line}: {error}", "the settings file is not valid YAML") from None
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise UsageError(f"{name}: settings are a mapping of keys to texts", "", "gpujob config show")

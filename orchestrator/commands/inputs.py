@@ -11,10 +11,9 @@ from orchestrator.context import Context
 from orchestrator.core import plan
 from orchestrator.core.hostfacts import FolderFacts, HostFacts
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
-from orchestrator.digests import Digests
 from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
-from orchestrator.source import Source
+from orchestrator.source import Digests, Source
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
 

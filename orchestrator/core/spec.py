@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from orchestrator.core import yamltext
+from orchestrator.core import decode
 from orchestrator.core.paths import inside
 from orchestrator.errors import UsageError
 
@@ -89,7 +89,7 @@ class JobFile(msgspec.Struct, frozen=True):
 
     spec: JobSpec
     source: str
-    lines: dict[yamltext.Path, int]
+    lines: dict[decode.Path, int]
 
     def where(self, *path: str) -> str:
         """`file:line` of a key, of its nearest parent where the key is not written."""
@@ -103,8 +103,8 @@ class JobFile(msgspec.Struct, frozen=True):
 def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None) -> JobFile:
     """The job in `text`, with `--set` pairs on top. Raises UsageError naming file, line and key."""
     try:
-        document = yamltext.parse(text)
-    except yamltext.YamlError as error:
+        document = decode.parse(text)
+    except decode.YamlError as error:
         raise UsageError(f"{source}:{error.line}: {error}", "the job file is not valid YAML") from None
     if not isinstance(document.value, dict):
         raise UsageError(f"{source}: a job file is a mapping of keys", "", "gpujob init writes one")
@@ -126,7 +126,7 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _set(value: dict[str, Any], key: str, text: str, lines: dict[yamltext.Path, int]) -> None:
+def _set(value: dict[str, Any], key: str, text: str, lines: dict[decode.Path, int]) -> None:
     """`--set config.lr=1e-3`: a dotted path in the job file. null takes the key away."""
     *parents, last = key.split(".")
     at: Any = value
@@ -138,7 +138,7 @@ def _set(value: dict[str, Any], key: str, text: str, lines: dict[yamltext.Path, 
         raise UsageError(
             f"--set {key}: a job has no key {last!r}", "", f"did you mean --set config.{last}=…?"
         )
-    parsed = yamltext.scalar(text)
+    parsed = decode.scalar(text)
     if parsed is None:
         at.pop(last, None)
     else:
@@ -149,7 +149,7 @@ def _set(value: dict[str, Any], key: str, text: str, lines: dict[yamltext.Path, 
     lines[path] = 0
 
 
-def _refuse_unknown(value: Any, struct: Any, path: yamltext.Path, job: JobFile) -> None:
+def _refuse_unknown(value: Any, struct: Any, path: decode.Path, job: JobFile) -> None:
     """Every unknown key at once, so that a file is mended in one go."""
     wrong = list(_unknown(value, struct, path))
     if not wrong:
@@ -160,7 +160,7 @@ def _refuse_unknown(value: Any, struct: Any, path: yamltext.Path, job: JobFile) 
     raise UsageError(messages[0], "; ".join(messages[1:]), next_step)
 
 
-def _unknown(value: Any, struct: Any, path: yamltext.Path) -> Any:
+def _unknown(value: Any, struct: Any, path: decode.Path) -> Any:
     if not isinstance(value, dict):
         return
     types = {field.name: field.type for field in msgspec.structs.fields(struct)}
@@ -178,7 +178,7 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _about(path: yamltext.Path, known: list[str]) -> str:
+def _about(path: decode.Path, known: list[str]) -> str:
     dotted = ".".join(path)
     if path in NOT_BUILT:
         return f"{dotted}: {NOT_BUILT[path]} are not built yet"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import re
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -12,10 +15,11 @@ from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.source import Source
+from orchestrator.targets import helper_host
 from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
-from orchestrator.targets.ssh import address, openssh_link, remote
+from orchestrator.targets.ssh import address, openssh_link
 from orchestrator.targets.ssh.rsync import Rsync
 
 _BUNDLE_ATTEMPTS = 3  # more than one, since a volume may be mounted over the home folder meanwhile
@@ -86,7 +90,7 @@ class SshHost(HelperHost):
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
         for _ in range(_BUNDLE_ATTEMPTS):
-            answer, pipe, reader = self._begin(remote.command(mode, *words))
+            answer, pipe, reader = self._begin(command(mode, *words))
             if answer == "ready":
                 return pipe, reader
             pipe.close()
@@ -172,8 +176,8 @@ class SshHost(HelperHost):
             line = reader.line()
             if not line.endswith(b"\n"):
                 raise self._failure(pipe)
-            if remote.MARK in line:
-                before, _, answer = line.partition(remote.MARK)
+            if MARK in line:
+                before, _, answer = line.partition(MARK)
                 word, _, self._root = answer.decode().rstrip("\n").partition(" ")
                 self._rsync.prints_at_startup |= bool(skipped or before)
                 return word, pipe, reader
@@ -189,14 +193,64 @@ class SshHost(HelperHost):
         return Unreachable(what, done.reason, f"gpujob doctor --on {self.label}")
 
     def _send_bundle(self) -> None:
-        pipe = self._link.open(remote.receive_bundle())
+        pipe = self._link.open(receive_bundle())
         try:
-            pipe.write(remote.bundle_archive())
+            pipe.write(bundle_archive())
             pipe.end_input()
             reader = Reader(pipe)
             while (line := reader.line()).endswith(b"\n"):
-                if remote.MARK in line:
+                if MARK in line:
                     return
             raise self._failure(pipe)
         finally:
             pipe.close()
+
+
+MARK = b"\x1egpujob "
+_WORD = re.compile(r"[A-Za-z0-9._-]+\Z")
+_ROOT = 'r="${GPUJOB_ROOT:-$HOME/.gpujob}"; '
+_PRINT = 'printf "\\036gpujob %s %s\\n" '
+
+
+def command(mode: str, *words: str) -> str:
+    """Returns the line that starts the helper.
+
+    It first prints `ready ROOT`, `missing ROOT` (the helper is not there) or `python ROOT` (no Python).
+    """
+    for word in (mode, *words):
+        if not _WORD.match(word):
+            raise ValueError(f"not a plain word: {word!r}")
+    rest = " ".join(words)
+    return (
+        f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
+        f'command -v python3 >/dev/null || {{ {_PRINT} python "$r"; exit 91; }}; '
+        f'[ -d "$p" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
+        f'{_PRINT} ready "$r"; exec python3 -I "$p" {mode} "$r" {rest}\''
+    )
+
+
+def receive_bundle() -> str:
+    """Returns the line that unpacks a gzipped tar on stdin into the helper's folder and prints `ready ROOT`.
+
+    The folder appears only once it is complete. A partial folder is removed when the transfer is interrupted,
+    or by the next transfer if the machine died.
+    """
+    name = helper_host.digest()
+    return (
+        f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; '
+        f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
+        f'mkdir -p "$d" && chmod 700 "$r" && tar -xzf - -C "$d" && '
+        f'{{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && {_PRINT} ready "$r" || '
+        f'{{ rm -rf "$d"; exit 92; }}\''
+    )
+
+
+def bundle_archive() -> bytes:
+    """Returns the files of the helper as a gzipped tar."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in helper_host.files().items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return out.getvalue()

@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.core import yamltext
+from orchestrator.core import decode
 
 
 @pytest.mark.parametrize(
@@ -8,27 +8,27 @@ from orchestrator.core import yamltext
 )
 def test_numbers_as_people_write_them_are_numbers(text: str, value: float) -> None:
     """PyYAML alone reads 3e-4 as text: a learning rate that is a string."""
-    assert yamltext.parse(f"lr: {text}").value == {"lr": value}
+    assert decode.parse(f"lr: {text}").value == {"lr": value}
 
 
 def test_every_key_has_its_line_number() -> None:
-    document = yamltext.parse("a: 1\nb:\n  c: 2\n  d:\n    - x\n")
+    document = decode.parse("a: 1\nb:\n  c: 2\n  d:\n    - x\n")
     assert document.lines[("b", "c")] == 3
     assert document.lines[("b", "d", "0")] == 5
 
 
 def test_a_duplicate_key_is_refused_with_its_line() -> None:
-    with pytest.raises(yamltext.YamlError, match="twice") as caught:
-        yamltext.parse("a: 1\na: 2\n")
+    with pytest.raises(decode.YamlError, match="twice") as caught:
+        decode.parse("a: 1\na: 2\n")
     assert caught.value.line == 2
 
 
 def test_invalid_yaml_is_refused_with_its_line() -> None:
-    with pytest.raises(yamltext.YamlError) as caught:
-        yamltext.parse("a: 1\nb: [1, 2\nc: 3\n")
+    with pytest.raises(decode.YamlError) as caught:
+        decode.parse("a: 1\nb: [1, 2\nc: 3\n")
     assert caught.value.line in (2, 3)
 
 
 def test_no_python_object_is_ever_built() -> None:
-    with pytest.raises(yamltext.YamlError):
-        yamltext.parse("a: !!python/object/apply:os.system [id]")
+    with pytest.raises(decode.YamlError):
+        decode.parse("a: !!python/object/apply:os.system [id]")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator import source
-from orchestrator.digests import Digests
 from orchestrator.onhost import folders
+from orchestrator.source import Digests
 
 LATER = time.time() + 1e6  # long after the test wrote its files, however late it runs
 
