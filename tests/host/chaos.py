@@ -167,7 +167,7 @@ def job(client: Client, name: str) -> list[dict[str, bytes]]:
 def carried_on(line: Line, name: str, wanted: list[dict[str, bytes]], before: set[Path]) -> None:
     """Check that everything sent is complete, and that repeating the deploy succeeds without duplicates."""
     assert all(contents(path) in wanted for path in line.arrived() - before)
-    left = Store(line.client.state_dir).open_intent(name, "gpu")
+    left = Store(line.client.state_dir).find_intent(name, "gpu")
     again = line.run("deploy", name)
     assert again.code == 0 or (left is None and "already running" in again.err), again.err
     if left:

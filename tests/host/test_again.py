@@ -187,5 +187,5 @@ def test_a_folder_that_changes_while_it_is_read_names_the_file(client: Client) -
     process = client.spawn("deploy", "job", code=code)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
-    assert b"deploy.log: something writes there now" in said
+    assert b"deploy.log: a process is writing there" in said
     assert os.getpid()

@@ -97,7 +97,7 @@ def test_data_is_sent_completely_and_once(host: Host, client: Client, kind: str)
     (source / "link.npz").symlink_to("two.npz")
     source = source / "two.npz" if kind == "file" else source
     fingerprint = folders.describe("crema", str(source), to_send=True).fingerprint
-    place = Path(host.place("x")).parent.parent / "data" / "crema" / fingerprint
+    place = Path(host.tree_folder("x")).parent.parent / "data" / "crema" / fingerprint
     before = helper.facts(host, [], uploads={"crema": fingerprint}).uploads
     assert not before["crema"].present
     moved: list[int] = []

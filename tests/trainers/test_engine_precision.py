@@ -109,8 +109,8 @@ def asked(request, signs, signs_cache):
     if request.param not in runs.TRAINERS:
         return lambda: blendshapes(request.param)
     task = runs.opened(request.param, signs, signs_cache)
-    pair = collate([task.still("train")[0, i] for i in range(2)])
-    return lambda: task.forward(task.build(), pair).logits
+    pair = collate([task.unaugmented("train", i) for i in range(2)])
+    return lambda: task.loss(task.build(), pair).logits
 
 
 def test_no_product_of_any_network_is_left_to_pytorchs_slow_loops(asked, bare):
@@ -132,5 +132,5 @@ def test_a_process_with_an_empty_first_batch_can_scale_its_gradients(signs, sign
     """The process's part of a small batch is empty; the scaler is initialised by the first loss."""
     task = runs.opened("mobilenet-v3", signs, signs_cache, precision="fp16")
     learner = Learner(task, Group(CPU), 1)
-    learner.gradients([None], False)
+    learner.gradients(0, [None], False)
     assert learner.divide_and_clip(1.0) == 0.0

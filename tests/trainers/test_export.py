@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_old_checkpoints import EXPECTED, unpacked
 from torch import Tensor, nn
 
 from trainers import __main__ as command
@@ -55,7 +56,7 @@ def test_a_program_that_differs_from_the_checkpoint_is_not_written(tmp_path, mon
     other = offered(Scaled())
     save = export._save
     monkeypatch.setattr(export, "_save", lambda _, path: save(other, path))
-    with pytest.raises(export.NoExport, match="off those of the checkpoint"):
+    with pytest.raises(export.NoExport, match="differ by"):
         export.write(held(tmp_path / "c", module), offered(module), tmp_path / "m.pt2")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
 
@@ -70,7 +71,8 @@ def test_a_program_is_never_put_into_a_checkpoint_or_below_a_file(tmp_path):
 
 
 def test_exporting_with_a_trainer_without_export_is_an_error(tmp_path, capsys):
-    place = held(tmp_path, Scaled(), "facenet-lstm").path
+    step = str(EXPECTED["facenet-lstm"]["step"])
+    place = unpacked("facenet-lstm-checkpoint", tmp_path / "checkpoints") / step
     assert command.main(["export", str(place), "--to", str(tmp_path / "out")]) == 2
     assert "facenet-lstm has no export" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
