@@ -1,1 +1,3 @@
-"""The trainers: one engine, one folder a model. Runs on the host and needs nothing of the client."""
+"""The training package: a shared engine and one folder per trainer. It runs on the host and imports
+nothing from the client.
+"""

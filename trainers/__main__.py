@@ -1,4 +1,4 @@
-"""`python -m trainers`: docs/contract.md says what each command takes, prints and exits with."""
+"""`python -m trainers`: the commands of the trainers. docs/contract.md lists output and exit codes."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ FAILED, USAGE, REFUSED, NO_DATA = 1, 2, 64, 65
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the argument parser of `python -m trainers`."""
     top = argparse.ArgumentParser(prog="python -m trainers", description=__doc__)
     top.add_argument(
         "-C", dest="base", type=Path, default=Path(), metavar="DIR", help="folder that paths are relative to"
@@ -66,7 +66,7 @@ def _json(value: Any) -> None:
 
 
 def _folders(arguments: argparse.Namespace, trainer: str) -> dict[str, str]:
-    """Data name to folder. Raises BadSource with the names that the trainer has."""
+    """The folder of each data name in `--data`. Raises BadSource for an unknown name or a missing folder."""
     described = registry.describe(trainer)
     folders = sources.folders(described.data, arguments.data, arguments.base)
     for finding in preflight.check_folders(described, folders, exist=True):
@@ -75,7 +75,7 @@ def _folders(arguments: argparse.Namespace, trainer: str) -> dict[str, str]:
 
 
 def _resolve_paths(arguments: argparse.Namespace) -> None:
-    """Make every path relative to the current folder instead of -C."""
+    """Join every path argument to the folder given with -C."""
     for name, value in vars(arguments).items():
         if isinstance(value, Path) and name != "base":
             setattr(arguments, name, arguments.base / value)
@@ -102,7 +102,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _list_checks(name: str) -> int:
-    """Without PyTorch, those of the tier `full` cannot be listed."""
+    """Print the trainer's checks; those of the tier `full` are left out if PyTorch is not installed."""
     checks = registry.file_checks(name)
     if find_spec("torch") and find_spec("numpy"):
         checks = registry.checks(name)
@@ -197,7 +197,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _open(path: Path) -> tuple[Any, Any]:
-    """A checkpoint and its restored trainer. `last` and `best` name one in the same folder."""
+    """Load a checkpoint and restore its trainer. `path` may also be the file `last` or `best`."""
     from trainers.engine import checkpoint  # noqa: PLC0415 - imports torch
 
     if path.is_file():
@@ -207,7 +207,7 @@ def _open(path: Path) -> tuple[Any, Any]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return its exit code."""
     top = parser()
     arguments, rest = top.parse_known_args(words)
     arguments.words = rest

@@ -1,6 +1,7 @@
-"""`check`: find what is wrong before a training is paid for.
+"""`check`: find faults in options, data and model before a training starts.
 
-Standard library only, up to the tier `full`, which reads the data and builds the trainer.
+The tiers `config` and `files` need the standard library only; the tier `full` reads the data, builds the
+trainer and needs PyTorch.
 """
 
 import time
@@ -26,19 +27,19 @@ OK, REFUSED, NO_DATA = 0, 64, 65
 
 CONFIG_CODES = ("config.unknown", "config.type", "config.range", "config.choice", "data.folders")
 EMPTY = {"found": 0, "used": 0, "refused": [], "tables": []}
-"""The report's `data` where none was read."""
+"""The value of `data` in a report if no data was read."""
 
 
 EMPTY_SPLIT = ("train or val holds no sample", "add samples, or choose other shares of the splits", "data")
 
 
 class BadRequest(Exception):
-    """The request itself cannot be read."""
+    """The request is not valid JSON of the documented form."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to check, from stdin."""
+    """A request of `check` or `prepare`: options, data folders, tier, and a folder for temporary files."""
 
     config: dict[str, Any]
     data: dict[str, str]
@@ -47,7 +48,7 @@ class Request:
 
     @classmethod
     def parse(cls, value: Any) -> "Request":
-        """From JSON. Raises BadRequest."""
+        """Parse a decoded JSON object. Raises BadRequest."""
         if not isinstance(value, dict) or value.get("tier", FULL) not in TIERS:
             raise BadRequest(f"a request is an object with a tier of {', '.join(TIERS)}")
         config, data = value.get("config") or {}, value.get("data") or {}
@@ -59,7 +60,7 @@ class Request:
 
 @dataclass
 class Verdict:
-    """Findings so far, and which checks were asked."""
+    """The findings so far, with the codes of the checks that were run or skipped."""
 
     findings: list[Finding] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
@@ -68,17 +69,17 @@ class Verdict:
     usable: bool = True
 
     def add(self, codes: Sequence[str], findings: Sequence[Finding]) -> None:
-        """Codes of checks that were asked, and what they found."""
+        """Record the codes of checks that were run, and their findings, without duplicates."""
         self.checked += [code for code in codes if code not in self.checked]
         self.findings += [finding for finding in findings if finding not in self.findings]
 
     def ask(self, check: Check, subject: Any) -> None:
-        """Ask one check."""
+        """Run one check and record its findings."""
         self.add((check.code,), check.ask(subject))
 
     @property
     def exit_code(self) -> int:
-        """As docs/contract.md has it."""
+        """The exit code defined in docs/contract.md: 0, 64 (a finding is an error) or 65 (no usable data)."""
         if not self.usable:
             return NO_DATA
         return REFUSED if health.has_error(self.findings) else OK
@@ -87,7 +88,10 @@ class Verdict:
 def check(
     name: str, request: Request, events: Events, kind: "type[Trainer] | None" = None
 ) -> tuple[dict[str, Any], int]:
-    """The report and the exit code. `kind` stands in for the trainer's own class."""
+    """Run the checks of a request; returns the report and the exit code.
+
+    `kind` replaces the trainer's own class (for tests).
+    """
     start = time.monotonic()
     described, verdict = registry.describe(name), Verdict()
     config, findings = options.parse(described.config, request.config)
@@ -118,13 +122,15 @@ def check(
 def check_config(
     described: Description, config: LoopConfig, data: Mapping[str, str], exist: bool
 ) -> list[Finding]:
-    """Options that do not fit each other, and the names of the data folders; with `exist`, also that those
-    needed are given and all are folders."""
+    """Findings about options that contradict each other and about unknown data folders.
+
+    With `exist`, also about required folders that are not given and paths that are not folders.
+    """
     return described.check_options(config) + check_folders(described, data, exist)
 
 
 def check_folders(described: Description, data: Mapping[str, str], exist: bool) -> list[Finding]:
-    """The data folders of a request."""
+    """Findings about the names of the data folders and, with `exist`, about missing folders."""
     needed = [name for name in described.data if name not in described.optional]
     fix = f"the data folders are {' and '.join(described.data)}"
     if described.either and len(needed) > 1:
@@ -150,13 +156,13 @@ def check_folders(described: Description, data: Mapping[str, str], exist: bool) 
 
 
 def folders_of(described: Description, data: Mapping[str, str]) -> dict[str, Path]:
-    """The data folders that exist."""
+    """The path of each declared data folder that exists, by name."""
     paths = {name: Path(path) for name, path in data.items() if name in described.data}
     return {name: path for name, path in paths.items() if path.is_dir()}
 
 
 def _check_files(described: Description, request: Request, config: LoopConfig, verdict: Verdict) -> None:
-    """Names, labels and splits."""
+    """Run the checks of the tier `files`: names, labels and splits."""
     module = registry.part(described.name, "file_checks")
     if module is None:
         return
@@ -179,7 +185,7 @@ def _check_all(
     events: Events,
     kind: "type[Trainer] | None",
 ) -> None:
-    """The content of the files, then the model on it."""
+    """Run the checks of the tier `full`: first those of the data, then those of the model."""
     from trainers.engine import distributed  # noqa: PLC0415 - imports torch
 
     verdict.add((), distributed.missing(config.device))
@@ -205,7 +211,7 @@ def _open(
     events: Events,
     kind: "type[Trainer] | None",
 ) -> "Trainer | None":
-    """Read the data; the trainer, or None where there is nothing to train on."""
+    """Read the data and build the trainer; None, with findings, if there is nothing to train on."""
     kind = kind or registry.trainer(described.name)
     try:
         data = kind.load(config, folders_of(described, request.data), request.work, events)
@@ -225,7 +231,7 @@ def _open(
 
 
 def prepare(name: str, request: Request, events: Events) -> tuple[dict[str, Any], int]:
-    """Read the data into the cache, so that a training finds it there; the report."""
+    """Build the data's cache before a training; returns the report and the exit code."""
     described, verdict = registry.describe(name), Verdict()
     trainer = _open(described, request, described.config(), verdict, events, None)
     if trainer is not None:
@@ -238,5 +244,5 @@ def prepare(name: str, request: Request, events: Events) -> tuple[dict[str, Any]
 
 
 def findings_of_files(name: str, listing: Any) -> list[Finding]:
-    """The checks of the tier `files`, asked once more when a run starts."""
+    """The findings of the tier `files`; a run repeats these checks when it starts."""
     return findings_of(registry.file_checks(name), listing)

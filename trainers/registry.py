@@ -1,15 +1,15 @@
-"""The trainers: every folder here that holds a `trainer.py`. There is no list to edit.
+"""Finds the trainers: a trainer is a folder of `trainers/` with `config.py` and `trainer.py`.
 
 A trainer's folder holds:
 
-- `config`: TITLE, DATA, Config; where needed the names of Description below. Standard library only.
-- `trainer`: its class, a subclass of engine.trainer.Trainer.
+- `config`: TITLE, DATA, Config, and optionally the other names of Description. Standard library only.
+- `trainer`: a subclass of engine.trainer.Trainer whose `name` is the folder's name.
 - `file_checks` (optional): `scan(folders, config)` and CHECKS, the tier `files` of `check`. Standard library
   only.
 - `sample` (optional): SIZE and `write(folder, size, seed, events)`, which writes sample data.
-- `prepare` (optional): `run(sources, to, seed, events)`, which makes data of SOURCES.
+- `prepare` (optional): `run(sources, to, seed, events)`, which converts SOURCES to data folders.
 
-Trainers may share the optional modules: SHARED in `config` names them.
+An optional module may lie outside the trainer's folder: SHARED in `config` gives its full name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 
 
 class Unknown(Exception):
-    """No trainer has this name, or it has no such part."""
+    """No trainer has this name, or the trainer lacks the optional module."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Description:
     """TITLE: one line."""
 
     data: Mapping[str, str]
-    """DATA: the name of each data folder to what it holds."""
+    """DATA: name of each data folder to a description of its content."""
 
     config: type[LoopConfig]
     """Config: the options."""
@@ -52,26 +52,26 @@ class Description:
     """OPTIONAL: names of DATA that may be left out."""
 
     either: bool = False
-    """EITHER: of the data folders that are not optional, one is enough."""
+    """EITHER: whether one of the required data folders is enough."""
 
     sources: Mapping[str, str] = field(default_factory=dict)
-    """SOURCES: what `prepare` makes data of, name to what it is."""
+    """SOURCES: name of each input of `prepare` to its description."""
 
     packages: tuple[str, ...] = ()
-    """PACKAGES: what the trainer imports besides torch, numpy and safetensors; installed on a host."""
+    """PACKAGES: packages to install on the host besides torch, numpy and safetensors."""
 
     paths: tuple[str, ...] = ()
-    """PATHS: options that name a folder; a client sends each as the data folder of that name."""
+    """PATHS: options whose value is a folder; the client sends it as the data folder of the same name."""
 
     shared: Mapping[str, str] = field(default_factory=dict)
-    """SHARED: the name of an optional module to the full name of the one that stands for it."""
+    """SHARED: name of an optional module (such as `prepare`) to the full name of the module used for it."""
 
     check_options: Callable[[Any], list[Finding]] = lambda config: []
-    """`check_options(config)`: what is wrong with options that are sound one by one."""
+    """`check_options(config)`: findings about options that are valid alone but not together."""
 
 
 def names() -> list[str]:
-    """The names of the trainers; a folder's `_` is a `-` in its name."""
+    """The sorted names of all trainers: folder names with `-` for `_`."""
     folders = (path.parent.name for path in HERE.glob("*/config.py"))
     return sorted(name.replace("_", "-") for name in folders if name != "engine")
 
@@ -83,7 +83,7 @@ def _folder(name: str) -> str:
 
 
 def describe(name: str) -> Description:
-    """What a trainer's `config` module declares. Needs the standard library alone."""
+    """The declarations of a trainer's `config` module. Needs only the standard library. Raises Unknown."""
     module = import_module(f"{_folder(name)}.config")
     return Description(
         name,
@@ -101,13 +101,16 @@ def describe(name: str) -> Description:
 
 
 def part(name: str, word: str) -> ModuleType | None:
-    """An optional module of a trainer, its own or one that it shares; None where it has none."""
+    """Import an optional module (`word`, such as `prepare`) of a trainer, its own or one named in SHARED.
+
+    Returns None if there is none.
+    """
     module = describe(name).shared.get(word, f"{_folder(name)}.{word}")
     return import_module(module) if find_spec(module) else None
 
 
 def require_part(name: str, word: str) -> ModuleType:
-    """The same, or Unknown."""
+    """Import an optional module of a trainer, as `part` does. Raises Unknown if there is none."""
     module = part(name, word)
     if module is None:
         raise Unknown(f"the trainer `{name}` has no {word}.py")
@@ -115,13 +118,13 @@ def require_part(name: str, word: str) -> ModuleType:
 
 
 def file_checks(name: str) -> list[Check]:
-    """The checks of the tier `files`. Needs the standard library alone."""
+    """The trainer's checks of the tier `files`. Needs only the standard library."""
     module = part(name, "file_checks")
     return list(module.CHECKS) if module else []
 
 
 def trainer(name: str) -> "type[Trainer]":
-    """A trainer's class. Imports torch."""
+    """The Trainer subclass with this name. Imports torch."""
     from trainers.engine.trainer import Trainer  # noqa: PLC0415 - imports torch
 
     module = import_module(f"{_folder(name)}.trainer")
@@ -132,7 +135,7 @@ def trainer(name: str) -> "type[Trainer]":
 def checks(name: str, kind: "type[Trainer] | None" = None) -> list[Check]:
     """All checks of a trainer, those of the tier `files` first. Imports torch.
 
-    A check of the data in the tier `full` is left out where one of the tier `files` has its code.
+    A data check of the tier `full` is left out if a check of the tier `files` has the same code.
     """
     from trainers.engine import model_checks  # noqa: PLC0415 - imports torch
 
@@ -143,7 +146,7 @@ def checks(name: str, kind: "type[Trainer] | None" = None) -> list[Check]:
 
 
 def listing() -> Iterator[dict[str, object]]:
-    """One entry a trainer, as `python -m trainers list` prints it."""
+    """Yield one dict per trainer, as `python -m trainers list` prints it."""
     for name in names():
         described = describe(name)
         entry = {"name": name, "title": described.title, "data": described.data}

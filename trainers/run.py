@@ -1,4 +1,4 @@
-"""`train`: from the environment of a run (docs/contract.md) to its exit code."""
+"""The command `train`: trains as the environment variables of docs/contract.md say."""
 
 import json
 import os
@@ -24,12 +24,12 @@ DONE, REFUSED, NO_DATA, DIVERGED, STOPPED = 0, 64, 65, 66, 75
 
 
 class NotARun(Exception):
-    """The environment does not describe a run."""
+    """A required variable is missing, or one is not valid JSON."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The environment of a run."""
+    """The settings of a run, read from its environment variables."""
 
     folder: Path
     checkpoints: Path
@@ -40,7 +40,7 @@ class Run:
 
     @classmethod
     def parse(cls, environment: Mapping[str, str]) -> "Run":
-        """From the variables of docs/contract.md. Raises NotARun."""
+        """Parse the variables listed in docs/contract.md. Raises NotARun."""
         if "GPUJOB_RUN_DIR" not in environment:
             raise NotARun("GPUJOB_RUN_DIR is not set: it names the folder to train in")
         folder = Path(environment["GPUJOB_RUN_DIR"]).absolute()
@@ -60,12 +60,12 @@ class Run:
 
     @property
     def cache(self) -> Path:
-        """In the folder that holds `runs`, so that the next run finds it."""
+        """The cache folder, next to `runs`, so that all runs of the host share it."""
         return self.folder.parent.parent / "cache"
 
 
 class Stop:
-    """Whether SIGTERM was received."""
+    """Installs a SIGTERM handler; calling the object returns whether the signal was received."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -79,7 +79,7 @@ class Stop:
 
 
 def train(name: str) -> int:
-    """Train; the exit code of the contract. Faults of data and options are sentences on stderr."""
+    """Run a training and return its exit code. Errors of options and data are printed on stderr."""
     described = registry.describe(name)
     try:
         run = Run.parse(os.environ)
@@ -110,7 +110,7 @@ def _guarded(
     group: Group,
     stop: Stop,
 ) -> tuple[int, Outcome]:
-    """The exit code and the outcome, also of a failure."""
+    """Train, and turn expected exceptions into an exit code and an outcome. Other exceptions are raised."""
     loop = None
     try:
         if health.has_error(findings):
@@ -134,7 +134,10 @@ def _guarded(
 
 
 def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Trainer:
-    """The trainer with its data; the main process fills the cache first. Faults of the splits are refused."""
+    """Build the trainer and read its data; the main process fills the cache before the others read it.
+
+    Raises DataUnusable if train or val is empty, and Refused if a check of the tier `files` finds an error.
+    """
     kind = registry.trainer(name)
     folders = preflight.folders_of(registry.describe(name), run.data)
     if not group.is_main:

@@ -1,4 +1,4 @@
-"""Files that appear under their name when all of their content is there. Standard library only."""
+"""Atomic file writes: a file gets its name only when it is complete. Standard library only."""
 
 import os
 import secrets
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def temporary(path: Path) -> Path:
-    """A hidden name in the same folder, for what becomes `path` once it is complete."""
+    """A unique hidden path in the same folder, to write to before renaming to `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write instead of `path`, which it replaces where nothing was raised."""
+    """Yield a temporary path; it replaces `path` if the block raises no exception."""
     file = temporary(path)
     try:
         yield file
@@ -24,6 +24,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by one with this text."""
+    """Write the text to `path` atomically."""
     with replacing(path) as file:
         file.write_text(text)

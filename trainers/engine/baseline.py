@@ -1,4 +1,4 @@
-"""The simple model that a training has to beat: its metrics at the start, compared at the end."""
+"""Reports the metrics of a simple baseline model at the start of a training and compares them at the end."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ METRICS = ("balanced_accuracy", "macro_f1", "accuracy")
 
 
 def announce(trainer: Trainer, events: Events, talk: bool) -> None:
-    """Report its metrics on the validation split, before the first step."""
+    """Report the baseline's metrics on the validation split, before the first step."""
     if not trainer.baseline_name:
         return
     summary = trainer.baseline("val")
@@ -29,7 +29,7 @@ def announce(trainer: Trainer, events: Events, talk: bool) -> None:
 
 
 def compare(trainer: Trainer, split: str, values: Mapping[str, float]) -> tuple[str, list[Finding]]:
-    """A clause for the run's closing sentence, and a finding where the baseline was not beaten."""
+    """A clause for the run's closing sentence, and a warning if the model is not better than the baseline."""
     if not trainer.baseline_name:
         return "", []
     other = trainer.baseline(split).values

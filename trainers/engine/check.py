@@ -1,4 +1,4 @@
-"""A check: one rule that is asked before a training is paid for. Standard library only."""
+"""A check: one rule that `check` tests before a training starts. Standard library only."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ FILES, FULL = "files", "full"
 class Check:
     """One rule, with a stable code.
 
-    `tier` `files`: `function` takes the listing of the data folders and needs the standard library alone.
-    `tier` `full`: `function` takes the trainer, with its data read. It returns findings, none where all is
-    well. `line` says in one sentence what holds if the check passes. Checks `on_model` come last, and are
-    skipped where the data has an error.
+    In the tier `files`, `function` takes the listing of the data folders and needs only the standard
+    library; in the tier `full` it takes the trainer with its data. It returns findings, or an empty list if
+    the check passes. `line` states what is true if it passes. Checks with `on_model` run last, and are
+    skipped if the data has an error.
     """
 
     code: str
@@ -27,7 +27,7 @@ class Check:
     on_model: bool = False
 
     def ask(self, subject: Any) -> list[Finding]:
-        """The findings; an exception that the function raises is a finding too."""
+        """Run the check and return its findings; an exception of the function becomes a finding."""
         try:
             return self.function(subject)
         except DataUnusable as fault:
@@ -38,27 +38,27 @@ class Check:
 
 
 def on_files(code: str, function: Callable[[Any], list[Finding]], line: str = "") -> Check:
-    """A check of the tier `files`; its line is the function's docstring unless one is given."""
+    """Create a check of the tier `files`; `line` defaults to the first line of the function's docstring."""
     return Check(code, FILES, line or first_line(function), function)
 
 
 def on_data(code: str, function: Callable[[Any], list[Finding]], line: str = "") -> Check:
-    """A check of the tier `full` that looks at the content of the data."""
+    """Create a check of the tier `full` that examines the content of the data."""
     return Check(code, FULL, line or first_line(function), function)
 
 
 def on_model(code: str, function: Callable[[Any], list[Finding]], line: str = "") -> Check:
-    """A check of the tier `full` that builds the model; skipped where the data has an error."""
+    """Create a check of the tier `full` that builds the model; it is skipped if the data has an error."""
     return Check(code, FULL, line or first_line(function), function, on_model=True)
 
 
 def first_line(function: Callable[..., object]) -> str:
-    """The first sentence of a function's docstring."""
+    """The first line of a function's docstring, without the period at its end."""
     return (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
 
 
 def without(checks: Iterable[Check], *codes: str) -> list[Check]:
-    """The checks but for those of these codes. Raises ValueError for a code that none has."""
+    """The checks without those that have one of `codes`. Raises ValueError for a code that no check has."""
     checks = list(checks)
     if missing := set(codes) - {check.code for check in checks}:
         raise ValueError(f"no check has the code {', '.join(sorted(missing))}")
@@ -66,7 +66,7 @@ def without(checks: Iterable[Check], *codes: str) -> list[Check]:
 
 
 def findings_of(checks: Sequence[Check], subject: Any) -> list[Finding]:
-    """The findings of all checks, each once."""
+    """Run all checks and return their findings without duplicates."""
     findings: list[Finding] = []
     for check in checks:
         findings += [finding for finding in check.ask(subject) if finding not in findings]

@@ -1,4 +1,4 @@
-"""Checkpoints as docs/contract.md defines them: complete or absent, hashed, loaded strictly."""
+"""Checkpoints (format: docs/contract.md): written atomically, verified by hash, loaded strictly."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from trainers.engine import atomic
 
 KEPT = 2
-"""How many of the newest checkpoints are kept, apart from the best."""
+"""How many of the newest checkpoints are kept besides the best one."""
 
 MODEL, TRAINER, MANIFEST, DIGEST = (
     "model.safetensors",
@@ -29,12 +29,12 @@ MODEL, TRAINER, MANIFEST, DIGEST = (
 
 
 class Damaged(Exception):
-    """A checkpoint that is not what its manifest says."""
+    """A checkpoint is incomplete or differs from its manifest, or does not fit the model."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint: its folder and its manifest."""
+    """A verified checkpoint: its folder and manifest."""
 
     path: Path
     manifest: dict[str, Any]
@@ -44,7 +44,7 @@ class Checkpoint:
         return load_file(self.path / MODEL)
 
     def trainer_state(self) -> dict[str, Any]:
-        """Optimizer, schedule, scaler and counters; nothing in it can run code."""
+        """State of optimizer, scaler and loop counters; loaded with `weights_only`, so it cannot run code."""
         state: dict[str, Any] = torch.load(self.path / TRAINER, map_location="cpu", weights_only=True)
         return state
 
@@ -83,7 +83,7 @@ def save(
     manifest: dict[str, Any],
     clock: Callable[[], float] = time.time,
 ) -> Path:
-    """Write `root/<step>`; it appears under that name once every byte of it is on disk."""
+    """Write the checkpoint `root/<step>` atomically, synced to disk; returns its path."""
     root.mkdir(parents=True, exist_ok=True)
     temporary = root / f".{step}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -110,7 +110,7 @@ def _publish(root: Path, temporary: Path, final: Path) -> Path:
 
 
 def point(root: Path, name: str, step: int) -> None:
-    """Make the one-line file `last` or `best` name a step, atomically."""
+    """Write `step` to the one-line file `last` or `best`, atomically."""
     with atomic.replacing(root / name) as temporary:
         temporary.write_text(f"{step}\n")
         _sync(temporary)
@@ -118,7 +118,7 @@ def point(root: Path, name: str, step: int) -> None:
 
 
 def pointed(root: Path, name: str) -> int | None:
-    """The step that `last` or `best` names."""
+    """The step in the file `last` or `best`; None if there is no valid one."""
     try:
         return int((root / name).read_text())
     except (OSError, ValueError):
@@ -126,30 +126,31 @@ def pointed(root: Path, name: str) -> int | None:
 
 
 def steps(root: Path) -> list[int]:
-    """The steps that have a folder, newest first."""
+    """The steps of all checkpoint folders, newest first."""
     if not root.is_dir():
         return []
     return sorted((int(p.name) for p in root.iterdir() if p.name.isdigit()), reverse=True)
 
 
 def prune(root: Path) -> None:
-    """Remove all but the newest, the best and the one that `last` names."""
+    """Delete all checkpoints but the KEPT newest and those that `last` and `best` name."""
     named = {pointed(root, "last"), pointed(root, "best")}
     for step in steps(root)[KEPT:]:
         if step not in named:
             aside = root / f".{step}.{os.getpid()}.old.tmp"
-            (root / str(step)).rename(aside)  # never half removed under its name
+            # Renamed first: an interrupted deletion must not leave half a checkpoint under its name.
+            (root / str(step)).rename(aside)
             shutil.rmtree(aside)
 
 
 def sweep(root: Path) -> None:
-    """Remove the temporary files of killed processes."""
+    """Delete temporary files that killed processes left behind."""
     for path in root.glob(".*.tmp"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def read(path: Path) -> Checkpoint:
-    """Verify every hash of a checkpoint. Raises Damaged with what is wrong."""
+    """Read a checkpoint and verify all of its hashes. Raises Damaged."""
     try:
         text = (path / MANIFEST).read_bytes()
         digest = (path / DIGEST).read_text().split()
@@ -167,7 +168,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def newest(root: Path, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that verifies; a damaged one is set aside as `<step>.damaged`."""
+    """The newest intact checkpoint, or None; damaged ones are renamed to `<step>.damaged`, with a warning."""
     for step in steps(root):
         try:
             return read(root / str(step))
@@ -180,7 +181,7 @@ def newest(root: Path, warn: Callable[[str], None]) -> Checkpoint | None:
 
 
 def load_weights(model: nn.Module, saved: Checkpoint) -> None:
-    """Load strictly: a missing, an unexpected or a mismatched tensor raises Damaged."""
+    """Load the weights into the model. Raises Damaged for a missing, unexpected or mismatched tensor."""
     try:
         weights = saved.weights()
     except SafetensorError as fault:

@@ -1,4 +1,4 @@
-"""Options: frozen dataclasses parsed from a dict, strictly, and a record of which were read.
+"""Options: frozen dataclasses, parsed strictly from a dict, that record which options the code reads.
 
 Standard library only.
 """
@@ -25,8 +25,11 @@ def option(
     when: tuple[str, str] | None = None,
     harmless: bool = False,
 ) -> Any:
-    """A field with its bounds. `when` names the option and value without which nothing reads it;
-    `harmless` options may change when a run is resumed."""
+    """A dataclass field for an option with bounds (`low`, `high`, inclusive) or `choices`.
+
+    `when` is (option, value) if the option is used only with that value of another option. An option that
+    is `harmless` may change when a run is resumed.
+    """
     metadata = {
         "about": about,
         "low": low,
@@ -40,7 +43,7 @@ def option(
 
 @dataclass(frozen=True)
 class Config:
-    """The base of every trainer's options. It records which options are read; copying does not count."""
+    """The base class of all options. Reading an attribute records its name; copying does not."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in type(self).__dataclass_fields__:
@@ -48,16 +51,16 @@ class Config:
         return object.__getattribute__(self, name)
 
     def as_dict(self) -> dict[str, Any]:
-        """Every option with its value, ready for JSON; does not count as reading."""
+        """All options with their values, ready for JSON; does not record them as read."""
         values = object.__getattribute__(self, "__dict__")
         return {f.name: _plain(values[f.name]) for f in fields(self)}
 
     def read(self) -> frozenset[str]:
-        """The names of the options that something has read."""
+        """The names of the options that were read so far."""
         return frozenset(object.__getattribute__(self, "__dict__").get("_read", ()))
 
     def replace(self: C, **changes: Any) -> C:
-        """A copy with changes that shares the record of what was read."""
+        """A copy with `changes` applied; both objects share the record of options read."""
         values = object.__getattribute__(self, "__dict__")
         options = {f.name: values[f.name] for f in fields(self)}
         copy = type(self)(**{**options, **changes})
@@ -70,7 +73,10 @@ def _plain(value: Any) -> Any:
 
 
 def parse(kind: type[C], values: Mapping[str, Any]) -> tuple[C, list[Finding]]:
-    """The options from a dict, and a finding for each one that is refused."""
+    """Parse options from a dict; returns them with a finding for each unknown or invalid one.
+
+    Invalid options keep their default.
+    """
     hints = get_type_hints(kind)
     known = {f.name: f for f in fields(kind)}
     good: dict[str, Any] = {}
@@ -102,7 +108,7 @@ def _value(spec: "Field[Any]", hint: Any, value: Any) -> tuple[Any, Finding | No
 
 
 def _typed(hint: Any, value: Any) -> Any:
-    """The value as the type asks for it, or MISSING."""
+    """The value converted to the type (int to float, list to tuple), or MISSING if it has another type."""
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             return MISSING
@@ -145,9 +151,9 @@ def _bounds(spec: "Field[Any]", value: Any) -> Finding | None:
 
 
 def unread(config: Config, names: typing.Iterable[str]) -> list[Finding]:
-    """Findings about options that nothing has read; `names` are those that the job sets.
+    """Findings about options that no code has read; `names` are the options that the job sets.
 
-    An option with a `when` counts only if the job sets it.
+    An option with `when` is reported only if the job sets it.
     """
     findings, names = [], set(names)
     for spec in fields(config):
@@ -169,49 +175,57 @@ def harmless(kind: type[Config]) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class LoopConfig(Config):
-    """The options of the training loop; every trainer's options begin with these."""
+    """The options of the training loop, which every trainer has."""
 
-    seed: int = option(0, "of the splits, the order, the start weights and dropout", low=0)
-    epochs: int = option(100, "at most", low=1)
+    seed: int = option(0, "seed of the splits, the order of samples, the initial weights and dropout", low=0)
+    epochs: int = option(100, "maximum number of epochs", low=1)
     batch_size: int = option(24, "samples of one optimizer step, over all processes", low=1)
-    accumulate: int = option(1, "parts in which a process takes its share of a batch", low=1)
-    learning_rate: float = option(3e-4, "the peak", low=0.0)
-    weight_decay: float = option(1e-4, "AdamW, on weights of two dimensions and more", low=0.0)
-    schedule: str = option("cosine", "after the warm-up", choices=("cosine", "one-cycle", "constant", "step"))
-    warmup_epochs: float = option(5.0, "from a tenth of the rate up to it", low=0.0)
+    accumulate: int = option(1, "parts (gradient accumulation) of each process's share of a batch", low=1)
+    learning_rate: float = option(3e-4, "peak learning rate", low=0.0)
+    weight_decay: float = option(
+        1e-4, "weight decay of AdamW, on parameters of two or more dimensions", low=0.0
+    )
+    schedule: str = option(
+        "cosine", "schedule after the warm-up", choices=("cosine", "one-cycle", "constant", "step")
+    )
+    warmup_epochs: float = option(5.0, "epochs in which the rate rises from a tenth to the peak", low=0.0)
     final_rate: float = option(
-        0.01, "the last rate as a share of the first", low=0.0, high=1.0, when=("schedule", "cosine")
+        0.01, "last learning rate as a fraction of the peak", low=0.0, high=1.0, when=("schedule", "cosine")
     )
     step_epochs: int = option(30, "epochs between two drops", low=1, when=("schedule", "step"))
-    step_factor: float = option(0.1, "of one drop", low=0.0, high=1.0, when=("schedule", "step"))
-    clip_norm: float = option(1.0, "largest gradient norm; 0 clips nothing", low=0.0)
+    step_factor: float = option(0.1, "factor of one drop", low=0.0, high=1.0, when=("schedule", "step"))
+    clip_norm: float = option(1.0, "maximum gradient norm; 0 disables clipping", low=0.0)
     precision: str = option(
-        "auto", "auto is bf16 on a GPU that has it, else float32", choices=("auto", "float32", "bf16", "fp16")
+        "auto",
+        "auto: bf16 on a GPU that supports it, else float32",
+        choices=("auto", "float32", "bf16", "fp16"),
     )
     device: str = option(
-        "auto", "auto is a GPU where there is one", choices=("auto", "cpu", "cuda"), harmless=True
+        "auto", "auto: a GPU if available, else the CPU", choices=("auto", "cpu", "cuda"), harmless=True
     )
-    select: str = option("loss", "the validation metric that names the best", choices=("loss",))
-    patience: int = option(15, "epochs without a better value; 0 never stops early", low=0)
-    checkpoint_every: int = option(0, "steps; 0 is once an epoch", low=0, harmless=True)
-    evaluate_batch: int = option(64, "samples at once when a split is asked", low=1, harmless=True)
+    select: str = option("loss", "validation metric that selects the best checkpoint", choices=("loss",))
+    patience: int = option(15, "epochs without improvement before the run stops; 0: never", low=0)
+    checkpoint_every: int = option(0, "steps between checkpoints; 0: once per epoch", low=0, harmless=True)
+    evaluate_batch: int = option(64, "batch size of evaluation", low=1, harmless=True)
     num_workers: int = option(2, "loader processes", low=0, harmless=True)
-    progress_seconds: float = option(2.0, "between two progress lines", low=0.0, harmless=True)
+    progress_seconds: float = option(2.0, "seconds between progress lines", low=0.0, harmless=True)
 
     @property
     def settling(self) -> int:
-        """Epochs before a validation says anything of how the training goes."""
+        """Epochs (the warm-up, rounded up) before a plateau of the validation metric is meaningful."""
         return math.ceil(self.warmup_epochs)
 
 
 @dataclass(frozen=True)
 class ClassifierConfig(LoopConfig):
-    """The options of a classifier: those of the loop, and of its loss."""
+    """The options of a classifier: those of the training loop and of the loss."""
 
-    label_smoothing: float = option(0.0, "share of the target spread evenly", low=0.0, high=0.9)
-    class_weights: bool = option(True, "weigh classes by the inverse of their training share")
+    label_smoothing: float = option(
+        0.0, "fraction of the target that is spread over all classes", low=0.0, high=0.9
+    )
+    class_weights: bool = option(True, "weight each class by its inverse frequency in train")
     select: str = option(
         "balanced_accuracy",
-        "the validation metric that names the best",
+        "validation metric that selects the best checkpoint",
         choices=("balanced_accuracy", "macro_f1", "accuracy"),
     )

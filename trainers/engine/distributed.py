@@ -1,4 +1,4 @@
-"""The processes of one training, as torchrun starts them; a single one without it."""
+"""The processes of one training: those that torchrun started, or this one alone."""
 
 import os
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from trainers.engine.workers import end_at_once
 
 
 class Group:
-    """Rank, size, device, and the sums over all processes."""
+    """A process's rank, the number of processes, its device, and collective operations."""
 
     def __init__(self, device: torch.device, rank: int = 0, size: int = 1) -> None:
         self.device = device
@@ -22,17 +22,17 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files and prints."""
+        """Whether this is the process that writes files and prints (rank 0)."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
+        """Sum `values` over all processes, in place; returns them."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], extra: Tensor) -> Tensor:
-        """Sum every gradient, and `extra` (K,) with them, in one exchange; gives `extra` back.
+        """Sum all gradients and `extra` (K,) over all processes in one exchange; returns the summed `extra`.
 
         A process whose share of a small batch is empty has no gradients and adds zeros.
         """
@@ -48,13 +48,13 @@ class Group:
         return flat[: len(extra)]
 
     def same_start(self, model: nn.Module) -> None:
-        """Give every process the weights and buffers of rank 0."""
+        """Copy the weights and buffers of rank 0 to every process."""
         if self.size > 1:
             for value in model.state_dict().values():
                 dist.broadcast(value, 0)
 
     def mean_buffers(self, model: nn.Module) -> None:
-        """Give every process the mean of all running statistics (of batch normalisation)."""
+        """Average floating-point buffers (batch normalisation's running statistics) over all processes."""
         buffers = [b for b in model.buffers() if b.is_floating_point()]
         if self.size > 1 and buffers:
             flat = self.sum(torch.cat([b.flatten() for b in buffers])) / self.size
@@ -63,27 +63,27 @@ class Group:
                 buffer.copy_(mean.view_as(buffer))
 
     def barrier(self) -> None:
-        """Wait until every process has called it."""
+        """Wait until every process has called this method."""
         if self.size > 1:
             dist.barrier()
 
     def shutdown(self, code: int) -> None:
-        """End the exchange; a process that is one of several ends with this exit code."""
+        """Leave the process group; if there are several processes, exit this one with `code`."""
         if self.size > 1:
             dist.destroy_process_group()
-            # The threads of gloo now and then abort an interpreter that ends by itself (exit 134).
+            # gloo's threads sometimes abort an interpreter that exits normally (exit code 134).
             end_at_once(code)
 
 
 def pick_device(option: str, local_rank: int = 0) -> torch.device:
-    """`auto` is a GPU where there is one."""
+    """The device for the option `device`; `auto` is a GPU if one is available, else the CPU."""
     if option == "cuda" or (option == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", local_rank)
     return torch.device("cpu")
 
 
 def missing(option: str) -> list[Finding]:
-    """A finding if a GPU is required and this host has not one for each process."""
+    """An error if GPUs are required and this host has fewer than one per process."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
     if gpus >= processes or option == "cpu" or (option == "auto" and not gpus):
@@ -99,7 +99,7 @@ def missing(option: str) -> list[Finding]:
 
 
 def join(option: str) -> Group:
-    """Join the group that torchrun's variables describe, or make one of this process alone."""
+    """Join the group described by torchrun's environment variables, or create a group of one process."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     device = pick_device(option, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":

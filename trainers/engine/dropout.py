@@ -1,6 +1,6 @@
 """Dropout whose mask is a pure function of (sample, layer, element).
 
-The layout of a batch, its padding, accumulation and the number of processes change nothing. The
+The mask does not depend on batch order, padding, gradient accumulation or the number of processes. The
 mixer is a 32-bit multiply-xorshift finaliser (after Wellons' hash-prospector) in int64, with
 factors below 2**31 so that no product overflows: the same bits on every device.
 """

@@ -1,4 +1,4 @@
-"""A whole split through the model, shared out over the processes."""
+"""Evaluates a model on a whole split, distributed over all processes."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from trainers.engine.trainer import Trainer
 
 @dataclass(frozen=True)
 class Result:
-    """Loss, metrics and Output.correct of each sample, in the order of the split."""
+    """Loss and metrics of a split, and Output.correct of each sample in the order of the split."""
 
     loss: float
     summary: Summary
@@ -28,7 +28,7 @@ class Result:
 def evaluate(
     trainer: Trainer, model: nn.Module, split: str, group: Group, precision: str, size: int
 ) -> Result:
-    """Loss and metrics of a split in eval mode, `size` samples at once; sums over all processes."""
+    """Evaluate a split in eval mode with batches of `size`; the result covers all processes."""
     model.eval()
     samples = trainer.size(split)
     sums = torch.zeros(2 + trainer.counts_size, dtype=torch.float64, device=group.device)
@@ -44,7 +44,7 @@ def evaluate(
 
 
 def batches(trainer: Trainer, split: str, indices: Sequence[int], size: int) -> Iterator[Any]:
-    """These samples, `size` at once; with num_workers, threads read the next ones meanwhile."""
+    """Yield batches of `size` of these samples; with num_workers > 0, threads load batches ahead."""
     ahead = trainer.config.num_workers
 
     def read(start: int) -> Any:

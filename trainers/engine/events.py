@@ -1,4 +1,4 @@
-"""The run's own account: one JSON object a line (docs/contract.md), and the one way to stdout.
+"""Writes events (one JSON object per line, docs/contract.md) and prints to stdout and stderr.
 
 Standard library only.
 """
@@ -13,30 +13,30 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 2
-"""Of events and reports. In version 1 the `message` of a finding was named `seen`."""
+"""Version of events and reports. In version 1 the `message` of a finding was named `seen`."""
 
 LINE_LIMIT = 64 * 1024
 
 
 def printable(text: str) -> str:
-    """The text with what stands in a file name and is no UTF-8 as `\\udcNN`."""
+    """The text with undecodable bytes (surrogates from file names) written as `\\udcNN`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def say(text: str) -> None:
-    """One line on stdout, at once."""
+    """Print a line on stdout and flush."""
     sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 
 def complain(text: str) -> None:
-    """One line on stderr, at once."""
+    """Print a line on stderr and flush."""
     sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 
 def jsonable(value: Any) -> Any:
-    """The value with every number JSON cannot hold (NaN, infinity) as null, and every text printable."""
+    """The value with NaN and infinity replaced by None and every string printable, ready for JSON."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, float):
@@ -49,7 +49,7 @@ def jsonable(value: Any) -> Any:
 
 
 def line(event: str, fields: dict[str, Any], clock: Callable[[], float] = time.time) -> str:
-    """One event as a line without its newline, never longer than the contract allows."""
+    """One event as a JSON line without newline; long fields are cut to stay under LINE_LIMIT."""
     record = {"v": VERSION, "t": round(clock(), 3), "event": event, **jsonable(fields)}
     text = json.dumps(record, ensure_ascii=False)
     while len(text.encode()) >= LINE_LIMIT:
@@ -60,7 +60,7 @@ def line(event: str, fields: dict[str, Any], clock: Callable[[], float] = time.t
 
 
 class Events:
-    """Writes events to a file (one append each) or, without one, to stdout."""
+    """Appends events to a file, one write each, or prints them on stdout if `path` is None."""
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -76,13 +76,13 @@ class Events:
             os.write(self._file, text.encode() + b"\n")
 
     def close(self) -> None:
-        """Nothing is written after this."""
+        """Close the file; no events may be written afterwards."""
         if self._file is not None:
             os.close(self._file)
 
 
 class Silent(Events):
-    """Events that nobody reads: of ranks above 0 and of the probes of `check`."""
+    """Discards all events: used by ranks above 0 and by trainings within checks."""
 
     def __init__(self) -> None:
         super().__init__(None)

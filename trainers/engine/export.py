@@ -1,7 +1,7 @@
-"""`export`: a checkpoint as one torch.export program, and a JSON file with what an application must know.
+"""`export`: write a checkpoint as a torch.export program, with a JSON file that describes its input.
 
-A trainer supports it by `Trainer.exportable`. What turns raw input into the model's belongs inside
-`Exportable.module`.
+A trainer supports it by implementing `Trainer.exportable`. `Exportable.module` must include the
+preprocessing of raw input.
 """
 
 import hashlib
@@ -24,24 +24,24 @@ FORMAT = 1
 """Version of the JSON file."""
 
 TOLERANCE = 1e-4
-"""The most by which the written program's logits may differ from the checkpoint's."""
+"""Maximum absolute difference between the logits of the written program and of the checkpoint."""
 
 
 LARGEST_EXAMPLE = 100_000
-"""Numbers of example inputs that are written into the JSON file, at the most."""
+"""Maximum count of example input numbers in the JSON file; larger examples get a file of their own."""
 
 
 class NoExport(Exception):
-    """This checkpoint cannot be exported, or not to this place."""
+    """The checkpoint cannot be exported, or the target path is invalid."""
 
 
 @dataclass(frozen=True)
 class Exportable:
-    """What is exported of a trainer.
+    """The module that a trainer exports, with example input.
 
     `module`, in eval mode, takes the tensors of `inputs` (argument name to an example of raw input, in
-    order) and gives logits. `dynamic` names the axes that may have another length:
-    {"features": {0: "rows"}}. `about` is copied into the JSON file: how raw input is made.
+    order) and returns logits. `dynamic` names the axes of variable length: {"features": {0: "rows"}}.
+    `about` (how to produce raw input) is copied into the JSON file.
     """
 
     module: nn.Module
@@ -51,13 +51,16 @@ class Exportable:
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """The module's answers to its example inputs."""
+        """The module's logits for the example inputs."""
         answer: Tensor = self.module(*self.inputs.values())
         return answer
 
 
 def places(to: Path) -> tuple[Path, Path]:
-    """Program and description: a name that ends in `.pt2`, or a folder. Raises NoExport."""
+    """The paths of program and description; `to` is a file name that ends in `.pt2`, or a folder.
+
+    Raises NoExport.
+    """
     named = to.suffix == ".pt2"
     folder = to.parent if named else to
     if folder.exists() and not folder.is_dir():
@@ -68,10 +71,10 @@ def places(to: Path) -> tuple[Path, Path]:
 
 
 def write(saved: checkpoint.Checkpoint, example: Exportable, to: Path) -> dict[str, Any]:
-    """Write the program and its description, if the program gives the checkpoint's logits.
+    """Write the program and its description after comparing the program's logits with the checkpoint's.
 
-    Returns their paths and by how much the logits differ. Raises NoExport. Example inputs too large for a
-    JSON file are written as `<name>.proof.safetensors`.
+    Returns both paths and the largest difference. Raises NoExport if it exceeds TOLERANCE. Example inputs
+    that are too large for the JSON file are written to `<name>.proof.safetensors`.
     """
     program, description = places(to)
     example.module.eval().requires_grad_(False)
@@ -99,7 +102,7 @@ def _save(example: Exportable, path: Path) -> None:
     }
     shapes = {name: axes.get(name) for name in example.inputs}
     with warnings.catch_warnings(), torch.no_grad():
-        # An LSTM's list of flattened weights is set anew while it is traced; they are parameters all along.
+        # Tracing reassigns an LSTM's list of flattened weights, which are registered parameters anyway.
         warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned during export")
         traced = torch.export.export(example.module, tuple(example.inputs.values()), dynamic_shapes=shapes)
     torch.export.save(traced, path)
@@ -113,7 +116,7 @@ def _difference(example: Exportable, path: Path) -> float:
 
 
 def _described(saved: checkpoint.Checkpoint, example: Exportable, path: Path, name: str) -> dict[str, Any]:
-    """The content of the JSON file; whoever loads the program can verify it by `proof`."""
+    """The content of the JSON file; `proof` holds inputs and logits to verify the program after loading."""
     content, manifest = path.read_bytes(), saved.manifest
     own = {key: manifest[key] for key in ("trainer", "step", "epoch", "metrics", "code_tree", "data")}
     return {
@@ -136,7 +139,7 @@ def _described(saved: checkpoint.Checkpoint, example: Exportable, path: Path, na
 
 
 def _proof_file(example: Exportable, program: str) -> str | None:
-    """The name of the file that holds the example inputs; None where the JSON file holds them."""
+    """The name of the file for the example inputs; None if the JSON file holds them."""
     large = sum(value.numel() for value in example.inputs.values()) > LARGEST_EXAMPLE
     return f"{program.removesuffix('.pt2')}.proof.safetensors" if large else None
 

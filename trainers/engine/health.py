@@ -1,4 +1,4 @@
-"""Findings, and the rules that `check` and a running training share.
+"""Findings, and the rules that are used both by `check` and during a training.
 
 Standard library only: the rules take plain numbers and names.
 """
@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 NORM_JUMP = 100.0
-"""A gradient norm this many times its running median is worth a warning."""
+"""A gradient norm above this multiple of its running median gives a warning."""
 
 NORM_HISTORY = 101
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found. `code` is stable; `fix` says what to do; `key` names the option at fault."""
+    """A result of a check: a stable `code`, a message, a `fix` (what to do), the option at fault (`key`)."""
 
     code: str
     severity: str
@@ -26,38 +26,38 @@ class Finding:
     key: str | None = None
 
     def as_dict(self) -> dict[str, str | None]:
-        """The finding as it stands in the report."""
+        """The finding as JSON for the report."""
         return asdict(self)
 
 
 def error(code: str, message: str, fix: str, key: str | None = None) -> Finding:
-    """A finding that refuses the job."""
+    """Create a finding with which the job is refused."""
     return Finding(code, "error", message, fix, key)
 
 
 def warning(code: str, message: str, fix: str, key: str | None = None) -> Finding:
-    """A finding that the job survives."""
+    """Create a finding with which the job still starts."""
     return Finding(code, "warning", message, fix, key)
 
 
 def info(code: str, message: str, fix: str = "", key: str | None = None) -> Finding:
-    """Something worth knowing that needs no action."""
+    """Create a finding that needs no action."""
     return Finding(code, "info", message, fix, key)
 
 
 def has_error(findings: Iterable[Finding]) -> bool:
-    """Whether one of the findings refuses the job."""
+    """Whether one of the findings is an error."""
     return any(finding.severity == "error" for finding in findings)
 
 
 def first(names: Sequence[str], count: int = 5) -> str:
-    """The first names of a list, and how many more there are."""
+    """The first `count` names joined by commas, and the number of the others."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
 
 
 def finite(loss: float, norm: float, samples: Sequence[str]) -> list[Finding]:
-    """Before an optimizer step: loss and gradient norm are finite; `samples` are the names of the batch."""
+    """An error if loss or gradient norm is not finite; `samples` names the batch's samples."""
     if math.isfinite(loss) and math.isfinite(norm):
         return []
     message = f"loss {loss}, gradient norm {norm}; the batch: {first(list(samples), 48)}"
@@ -65,7 +65,7 @@ def finite(loss: float, norm: float, samples: Sequence[str]) -> list[Finding]:
 
 
 def finite_validation(values: Mapping[str, float]) -> list[Finding]:
-    """Before a checkpoint is judged: its validation metrics are finite."""
+    """An error if a validation metric (name to value) is not finite."""
     broken = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
     if not broken:
         return []
@@ -74,7 +74,7 @@ def finite_validation(values: Mapping[str, float]) -> list[Finding]:
 
 
 def gradient_jump(norm: float, history: Sequence[float]) -> list[Finding]:
-    """A gradient norm far above the running median of the last steps."""
+    """A warning if the gradient norm is above NORM_JUMP times the median of `history` (10 steps or more)."""
     if len(history) < 10 or norm <= NORM_JUMP * median(history):
         return []
     message = f"gradient norm {norm:.3g}, the running median is {median(history):.3g}"
@@ -82,17 +82,17 @@ def gradient_jump(norm: float, history: Sequence[float]) -> list[Finding]:
 
 
 def above_chance(value: float, classes: int, epoch: int) -> list[Finding]:
-    """A balanced accuracy that is still that of a constant answer after the warm-up."""
+    """A warning if the balanced accuracy `value` is at most 1.05 / `classes`, that is, near chance."""
     if value > 1.05 / classes:
         return []
     message = (
         f"balanced accuracy {value:.3f} after {epoch} epochs; one constant answer gets {1 / classes:.3f}"
     )
-    return [warning("plateau.baseline", message, "the model has learnt nothing: run check, stop it")]
+    return [warning("plateau.baseline", message, "the model does not learn: stop the run and run check")]
 
 
 def group_overlap(what: str, members: Mapping[str, Iterable[str]]) -> list[Finding]:
-    """`members` maps a split to its groups (actors, takes): no group may stand in two splits."""
+    """An error if a group is in two splits; `members` maps each split to its groups (actors, takes)."""
     splits_of: dict[str, set[str]] = {}
     for split, groups in members.items():
         for group in set(groups):
@@ -105,7 +105,10 @@ def group_overlap(what: str, members: Mapping[str, Iterable[str]]) -> list[Findi
 
 
 def balance(labels: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[Finding]:
-    """`labels` maps a split to the labels of its samples: every class in every split, none rare."""
+    """An error for a class that is missing in a split, a warning for one with under 5 % of its samples.
+
+    `labels` maps each split to the labels of its samples.
+    """
     findings = []
     for split, values in labels.items():
         counts = Counter(values)
@@ -121,7 +124,7 @@ def balance(labels: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list
 
 
 def learning_rates(actual: Sequence[float], planned: Sequence[float]) -> list[Finding]:
-    """The learning rates an optimizer went through against the plan's closed form."""
+    """An error if a learning rate that the optimizer used differs from the planned one."""
     for step, (got, want) in enumerate(zip(actual, planned, strict=True)):
         if not math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-12):
             message = f"at step {step} the learning rate is {got:.4g}, the plan says {want:.4g}"
@@ -131,14 +134,14 @@ def learning_rates(actual: Sequence[float], planned: Sequence[float]) -> list[Fi
 
 
 LARGEST_SPREAD = 2.0
-"""Root mean square of an untrained model's centred logits beyond which its answers are no guesses."""
+"""Maximum root mean square of an untrained model's centred logits; above it the check `loss.first` fails."""
 
 
 def first_loss(loss: float, expected: float, spread: float = 0.0) -> list[Finding]:
-    """The loss of an untrained model against theory (ln C for C classes), within 30 %.
+    """An error if the loss of an untrained model differs from theory (ln C for C classes) by over 30 %.
 
-    `spread`, the root mean square of its centred logits, widens that: a linear model with default weights
-    answers with some confidence, rightly or wrongly.
+    `spread`, the root mean square of its centred logits, widens the range, because a linear model with
+    default weights does not give uniform probabilities.
     """
     low, high = 0.7 * expected - 0.5 * spread, 1.3 * expected + 1.5 * spread
     if low <= loss <= high and spread <= LARGEST_SPREAD:
@@ -149,7 +152,7 @@ def first_loss(loss: float, expected: float, spread: float = 0.0) -> list[Findin
 
 
 class DataUnusable(Exception):
-    """The data gives nothing to train on; `findings` say why."""
+    """The data cannot be used for a training; `findings` give the reasons."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__("; ".join(f"{f.message}: {f.fix}" for f in findings))

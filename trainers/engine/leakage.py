@@ -1,4 +1,4 @@
-"""What a checkpoint was trained on, and which samples of other data may therefore test it."""
+"""Prevents that a checkpoint is evaluated on samples whose group (such as the actor) it was trained on."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ def _hash(group: str) -> str:
 
 
 def trained_on(trainer: Trainer) -> list[str]:
-    """Hashes of the groups of train and val, for the manifest."""
+    """The sorted hashes of the groups in train and val; the checkpoint's manifest stores them."""
     return sorted({_hash(group) for split in ("train", "val") for group in trainer.groups(split)})
 
 
 def untrained(
     saved: Checkpoint, fingerprint: str, split: str, samples: Sequence[S], groups: Sequence[str]
 ) -> tuple[list[S], dict[str, Any]]:
-    """The samples of a split that may be counted, and what `evaluate` reports about it.
+    """The samples of a split to evaluate, and facts for the report of `evaluate`.
 
-    Samples of `test` from other data than the checkpoint's are left out if their group was in its train or
-    val. Raises DataUnusable where none remains.
+    If the data is not the data of the training, samples of `test` are left out whose group was in the
+    training's train or val. Raises DataUnusable if none remains.
     """
     same = fingerprint.partition("+")[0] == saved.manifest["data"].partition("+")[0]
     facts: dict[str, Any] = {"same_data": same}

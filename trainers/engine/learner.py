@@ -1,4 +1,4 @@
-"""Model, optimizer, schedule and scaler: what one optimizer step changes."""
+"""Runs one optimizer step: gradients, clipping, learning rate, update of the weights."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from trainers.engine.trainer import Trainer
 
 
 class Learner:
-    """The parts of a training that are saved and loaded together."""
+    """Model, optimizer, schedule and scaler of a training; saved and loaded together."""
 
     def __init__(self, trainer: Trainer, group: Group, steps_per_epoch: int) -> None:
         config = trainer.config
@@ -24,15 +24,15 @@ class Learner:
         self.optimizer = optim.optimizer(self.model, config, trainer.rate_factors(self.model))
         self.schedule = optim.Schedule(self.optimizer, config, steps_per_epoch)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.precision == "fp16")
-        # GradScaler initialises itself with its first loss; a process without a sample of the first batch
-        # has none.
+        # GradScaler initialises itself at the first loss; a process whose share of the first batch is empty
+        # computes none, so a zero is scaled here.
         self.scaler.scale(torch.zeros((), device=group.device))
 
     def gradients(self, step: int, parts: list[Any], halt: bool) -> list[float]:
-        """Backward through this process's parts of a batch, for step 0, 1, ….
+        """Compute the gradients of the summed loss for this process's parts of a step's batch.
 
-        Returns the sums over all processes: loss, weight, how many ask for a halt, and Output.counts. The
-        gradients are then those of the summed loss.
+        Returns sums over all processes: loss, weight, number of processes that request a halt, and
+        Output.counts. Gradients are summed over the processes too.
         """
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -46,7 +46,7 @@ class Learner:
         return sums
 
     def _seed(self, step: int, part: int) -> None:
-        """Make what the model draws from torch's generator (nn.Dropout) a pure function of seed and step."""
+        """Seed torch's generator (used by nn.Dropout) as a pure function of seed, step and part."""
         torch.manual_seed(rng.derive_seed(self.trainer.config.seed, rng.STEP, step, part) >> 1)
 
     def _backward(self, batch: Any, totals: Tensor) -> None:
@@ -58,7 +58,7 @@ class Learner:
         totals[3:] += output.counts
 
     def divide_and_clip(self, weight: float) -> float:
-        """Divide the gradients by the weight of the global batch and clip them; returns the norm before."""
+        """Divide the gradients by the global batch's weight and clip them; returns the unclipped norm."""
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         for p in parameters:
@@ -66,18 +66,18 @@ class Learner:
         return float(nn.utils.clip_grad_norm_(parameters, self.clip))
 
     def step(self, step: int) -> float:
-        """Change the weights; returns the learning rate of the step."""
+        """Set the learning rate of the step and update the weights; returns the rate."""
         rate = self.schedule.set(step)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return rate
 
     def state(self) -> dict[str, Any]:
-        """All but the weights."""
+        """The state of optimizer and scaler, for a checkpoint."""
         return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load(self, saved: checkpoint.Checkpoint) -> dict[str, Any]:
-        """Take everything from a checkpoint; returns what else its trainer.pt holds."""
+        """Load weights, optimizer and scaler; returns the other entries of the checkpoint's trainer.pt."""
         checkpoint.load_weights(self.model, saved)
         state = saved.trainer_state()
         self.optimizer.load_state_dict(state.pop("optimizer"))

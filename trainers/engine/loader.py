@@ -1,4 +1,4 @@
-"""Collated batches of a split, read in this process or in workers."""
+"""Loads the training batches, in this process or in worker processes."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from trainers.engine.workers import let_the_parent_decide
 
 
 class Samples:
-    """The samples of a split by (epoch, index), as DataLoader reads them."""
+    """A dataset for DataLoader: the samples of a split, indexed by (epoch, index)."""
 
     def __init__(self, trainer: Trainer, split: str) -> None:
         self.trainer, self.split = trainer, split
@@ -22,12 +22,12 @@ class Samples:
         return self.trainer.sample(self.split, *key)
 
     def collate(self, samples: Sequence[Any]) -> Batch | None:
-        """A batch; None for the empty share of a small batch."""
+        """Collate samples to a batch; None if the process's share of a small batch is empty."""
         return self.trainer.collate(samples) if samples else None
 
 
 def stream(trainer: Trainer, plan: Plan, group: Group, first: int) -> Iterator[Any]:
-    """The parts of each step for this process, from step `first` to the end of the run."""
+    """Iterate over this process's batches from step `first` to the end of the run, `accumulate` per step."""
     config, samples = trainer.config, Samples(trainer, "train")
     loader: DataLoader[Any] = DataLoader(
         samples,  # type: ignore[arg-type]

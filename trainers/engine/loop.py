@@ -1,7 +1,7 @@
 """The training loop of every trainer.
 
-Everything random is a pure function of (seed, epoch, sample), so a run is resumed by its step
-alone, and the counters of State are all that a checkpoint adds to weights and optimizer.
+All randomness is a pure function of (seed, epoch, sample), so a checkpoint needs no state of random
+generators or loaders: only weights, optimizer and the counters of State.
 """
 
 import math
@@ -22,19 +22,19 @@ from trainers.engine.sampler import Plan
 from trainers.engine.trainer import Trainer
 
 SKIPS = 20
-"""Steps in a row that fp16 may skip while its loss scale decreases."""
+"""Maximum consecutive steps that fp16 may skip while its loss scale decreases."""
 
 
 class Diverged(Exception):
-    """Loss or gradient is not finite, or the model learns nothing."""
+    """The loss or gradient is not finite, or the model does not learn."""
 
 
 @dataclass
 class State:
-    """The counters of a run at a step, saved with weights and optimizer.
+    """The counters of a run after a step; checkpoints store them.
 
-    `sums` adds up loss, weight and counts over the epoch; `norms` are the last gradient norms; `balanced` is
-    the best balanced accuracy so far, whichever metric `best` is of.
+    `sums` adds up loss, weight and counts over the epoch; `norms` are the last gradient norms; `best` is the
+    best score of the metric `select`; `balanced` is the best balanced accuracy so far.
     """
 
     step: int = 0
@@ -49,7 +49,7 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`status` is `done`, `stopped` or `failed`."""
+    """How a run ended: `status` is `done`, `stopped` or `failed`."""
 
     status: str
     step: int
@@ -61,9 +61,9 @@ def _never(step: int) -> bool:
 
 
 class TrainingLoop:
-    """One run: `run()` trains from the newest checkpoint below `root` to the end.
+    """One run: `run()` trains from the newest checkpoint below `root`, or from the start.
 
-    `halted(step)` is called at each step; True saves a checkpoint after it and stops.
+    `halted(step)` is called at each step; if it returns True, the run saves a checkpoint and stops.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class TrainingLoop:
         self.trained_on = leakage.trained_on(trainer)
 
     def run(self) -> Outcome:
-        """Train to the end, to an early stop or to a halt."""
+        """Train until the last epoch, an early stop or a halt. Raises Diverged, Refused or Damaged."""
         self._resume()
         self._announce()
         baseline.announce(self.trainer, self.events, self.talk)
@@ -139,7 +139,7 @@ class TrainingLoop:
             self._warn(f"{idle}: a larger batch_size, fewer GPUs or less `accumulate`")
 
     def _step(self, batches: Iterator[Any]) -> bool:
-        """One optimizer step; whether any process asks for a halt."""
+        """Run one optimizer step; returns whether any process requests a halt."""
         parts = [next(batches) for _ in range(self.parts)]
         step, halted = self.state.step, self.halted(self.state.step + 1)
         loss_sum, weight, halt, *counts = self.learner.gradients(step, parts, halted)
@@ -153,7 +153,10 @@ class TrainingLoop:
         return halt > 0
 
     def _require_finite(self, loss: float, norm: float, indices: list[int]) -> None:
-        """Raises Diverged for a step that is not finite. The sums are global, so every process agrees."""
+        """Raise Diverged if loss or gradient norm is not finite.
+
+        Both are sums over all processes, so every process raises or none does.
+        """
         overflow = self.learner.precision == "fp16" and not math.isfinite(norm)
         self.state.skips = self.state.skips + 1 if overflow and math.isfinite(loss) else 0
         if 0 < self.state.skips <= SKIPS:
@@ -206,7 +209,7 @@ class TrainingLoop:
             say(f"epoch {epoch}  val {self.select} {value:.4f}{'  best so far' if better else ''}")
 
     def _report_plateau(self, epoch: int, summary: Summary) -> None:
-        """Report a model that learns nothing; an error ends the run."""
+        """Report the findings of `Summary.plateau`; raises Diverged for an error."""
         settled = epoch - self.config.settling
         for finding in summary.plateau(self.state.balanced, epoch, settled, self.state.step):
             stops = finding.severity == "error"
@@ -226,7 +229,7 @@ class TrainingLoop:
         )
 
     def _finish(self) -> Outcome:
-        """Evaluate the best weights once on the test split (or val, where there is none)."""
+        """Evaluate the best weights on the test split (or on val if test is empty)."""
         split = "test" if self.trainer.size("test") else "val"
         best = self.state.best_step or self.state.step
         saved = checkpoint.read(self.root / str(best))
@@ -248,7 +251,7 @@ class TrainingLoop:
         )
 
     def _save(self, values: dict[str, float], epoch: int | None) -> None:
-        """Write a checkpoint; `epoch` is the one that has just ended, or None within one."""
+        """Write a checkpoint; `epoch` is the epoch that just ended, or None in the middle of an epoch."""
         step, best = self.state.step, self.state.best_step == self.state.step
         if self.group.is_main:
             state = {**self.learner.state(), "state": asdict(self.state)}
@@ -299,7 +302,7 @@ class TrainingLoop:
             say(f"continues from the checkpoint of step {self.state.step}")
 
     def _forget_lost_best(self) -> None:
-        """Where the best checkpoint was damaged and set aside, the next epoch counts as best."""
+        """Reset the best score if the best checkpoint no longer exists (it was damaged and renamed)."""
         best = self.state.best_step
         if best is not None and best not in checkpoint.steps(self.root):
             self._warn(f"the best checkpoint, step {best}, is gone; the next epoch counts as best")

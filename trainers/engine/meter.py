@@ -1,4 +1,4 @@
-"""Progress of a training: samples per second, and the time left."""
+"""Reports the progress of a training: samples per second and the remaining time."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from trainers.engine.events import Events, say
 
 
 def duration(seconds: float) -> str:
-    """`3h 12m`, `4m 05s`, `9s`."""
+    """Format a number of seconds as `3h 12m`, `4m 05s` or `9s`."""
     seconds = int(seconds)
     if seconds >= 3600:
         return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
@@ -16,7 +16,7 @@ def duration(seconds: float) -> str:
 
 
 class Meter:
-    """Collects steps and, every `progress_seconds`, writes a progress event and a line for people."""
+    """Counts steps; every `progress_seconds` it writes a progress event and prints a progress line."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Meter:
         self._loss = 0.0
 
     def step(self, step: int, epoch: int, samples: int, loss: float, rate: float) -> None:
-        """One optimizer step is done; `rate` is its learning rate."""
+        """Record a finished optimizer step; `loss` is its mean loss, `rate` its learning rate."""
         self._samples += samples
         self._count += 1
         self._done += 1

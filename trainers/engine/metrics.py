@@ -1,4 +1,4 @@
-"""Classification metrics from a confusion matrix, whose sums add up over processes."""
+"""Classification metrics computed from a confusion matrix; matrices of several processes can be added."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ LOWER_IS_BETTER = ("loss", "wer", "wer_official")
 
 
 def score(metric: str, value: float) -> float:
-    """A metric as a number of which more is better."""
+    """The metric's value, negated if lower values are better, so that a higher score is better."""
     return -value if metric in LOWER_IS_BETTER else value
 
 
 def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
-    """(C, C) int64; rows are the truth."""
+    """The confusion matrix (C, C) int64; rows are the true classes, columns the answers."""
     flat = np.bincount(truth * classes + answer, minlength=classes * classes)
     return np.asarray(flat.reshape(classes, classes))
 
@@ -27,7 +27,9 @@ def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def summarise(confusion: np.ndarray) -> dict[str, float]:
-    """Accuracy, balanced accuracy (mean recall of the classes that occur), macro-F1."""
+    """Accuracy, balanced accuracy (mean recall of the classes that occur), macro-F1 and the share of the most
+    frequent class (`majority`).
+    """
     correct, truth, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     recall = _ratio(correct, truth)
     f1 = _ratio(2.0 * correct, truth + answers)
@@ -56,12 +58,12 @@ def per_class(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, dict[s
 
 
 def several(groups: Sequence[str]) -> bool:
-    """Whether groups can be drawn: of a single one, every draw is the same."""
+    """Whether there are at least two groups, so that a bootstrap over groups is possible."""
     return len(set(groups)) > 1
 
 
 def drawn(groups: Sequence[str], several_word: str = "groups", single_word: str = "samples") -> str:
-    """What `bootstrap_interval` draws, in a word."""
+    """The word for the unit that `bootstrap_interval` draws: groups, or samples if there is one group."""
     return several_word if several(groups) else single_word
 
 
@@ -72,10 +74,10 @@ def bootstrap_interval(
     rounds: int = 2000,
     weights: Sequence[float] | None = None,
 ) -> tuple[float, float]:
-    """The 95 % interval of the mean of `correct`, drawing whole groups (actors) with replacement.
+    """The 95 % bootstrap interval of the mean of `correct`, drawing whole groups (actors) with replacement.
 
-    Where there are not several, it draws single samples, which says too little of others than this group.
-    With `weights` (words of each sentence) it is that of sum(correct) / sum(weights).
+    With a single group it draws samples; the interval is then too narrow for other groups. With `weights`
+    (such as the words of each sentence) it is the interval of sum(correct) / sum(weights).
     """
     index = {name: i for i, name in enumerate(sorted(set(groups)))}
     units = np.array([index[group] for group in groups]) if several(groups) else np.arange(len(correct))
@@ -90,10 +92,10 @@ def bootstrap_interval(
 
 
 def calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> dict[str, Any]:
-    """How far the probability of the answer is from how often it is right.
+    """Calibration: how well the probability of the answer matches its accuracy.
 
     `ece` is the expected calibration error (Guo et al. 2017): |accuracy - mean probability| of each
-    bin of equal width, weighed by its samples. `bins` lists those that hold some.
+    bin of equal width, weighted by its samples. `bins` lists the bins that are not empty.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -26,34 +26,34 @@ from trainers.engine.sampler import Plan
 from trainers.engine.trainer import Trainer
 
 SMALL = 8
-"""Samples of a batch in checks that train."""
+"""Batch size in checks that train."""
 
 OVERFIT_STEPS, OVERFIT_GOAL = 150, 0.02
 OVERFIT_RATE, SMALL_MODEL_RATE = 3e-3, 1e-1
 SMALL_MODEL = 100
-"""Parameters a class. A smaller model needs the larger rate: each of its weights has to move far."""
+"""Parameters per class below which a model is trained with SMALL_MODEL_RATE: each weight must change more."""
 
 
 def first_batch(trainer: Trainer, size: int) -> Any:
-    """The first `size` training samples in the order of epoch 0."""
+    """A batch of the first `size` training samples in the order of epoch 0."""
     plan = Plan(trainer.size("train"), size, 1, trainer.config.seed)
     return trainer.collate([trainer.sample("train", *key) for key in plan.batch(0)])
 
 
 def _mean_loss(trainer: Trainer, model: nn.Module, batch: Any) -> tuple[Tensor, Output]:
-    """The mean loss of a batch, and all of the output."""
+    """The mean loss of a batch, and its Output."""
     output = trainer.loss(model, batch)
     return output.loss / output.weight, output
 
 
 def first_loss(trainer: Trainer) -> list[Finding]:
-    """An untrained model is as wrong as theory says, at the step that a run begins with."""
+    """The loss of an untrained model on the first batch is the theoretical one."""
     trainer = trainer.lighter()
     batch = first_batch(trainer, trainer.config.batch_size)
     expected = trainer.expected_first_loss(batch)
     if expected is None:
         return []
-    # In train mode: in eval mode batch norms have no statistics yet.
+    # Train mode, because batch norms have no running statistics for eval mode yet.
     model = trainer.build().train()
     with torch.no_grad(), without_dropout(model):
         loss, output = _mean_loss(trainer, model, batch)
@@ -61,7 +61,7 @@ def first_loss(trainer: Trainer) -> list[Finding]:
 
 
 def _spread(logits: Tensor) -> float:
-    """How far apart the answers (…, C) of an untrained model are: the root mean square from their mean."""
+    """The root mean square of logits (…, C) after subtracting their mean over C."""
     centred = logits.float() - logits.float().mean(-1, keepdim=True)
     return float(centred.square().mean().sqrt())
 
@@ -85,12 +85,12 @@ def gradient_flow(trainer: Trainer) -> list[Finding]:
 
 
 DROPOUT_RATES = ((CounterDropout, "rate"), (_DropoutNd, "p"), (nn.RNNBase, "dropout"))
-"""Modules that drop something in training, with the attribute that says how much."""
+"""Dropout modules, each with the attribute that holds its rate."""
 
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Dropout switched off: it is there to prevent what the check `overfit` does."""
+    """Context manager that sets all dropout rates to 0; dropout would hinder the check `overfit`."""
     rates = [
         (module, name, getattr(module, name))
         for module in model.modules()
@@ -107,7 +107,7 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def overfit(trainer: Trainer) -> list[Finding]:
-    """A few samples can be learnt by heart, and eval mode knows them too."""
+    """The model can memorise a few samples, and gives the same answers in eval mode."""
     trainer = trainer.lighter().without_regularisation()
     model = trainer.build().train()
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad) // max(1, len(trainer.classes))
@@ -117,14 +117,14 @@ def overfit(trainer: Trainer) -> list[Finding]:
     if value < OVERFIT_GOAL:
         return _agree_in_eval_mode(trainer, model, batch, value)
     message = f"after {OVERFIT_STEPS} steps on {len(batch.indices)} samples the loss is {value:.3f}"
-    return [health.error("overfit", message, "model or labels are wrong: nothing can be learnt by heart")]
+    return [health.error("overfit", message, "model or labels are wrong: a few samples cannot be memorised")]
 
 
 def _one_of_each_class(trainer: Trainer) -> Any:
-    """A batch for models with fewer than eight parameters a class.
+    """A batch with one sample of each class, for models with fewer than eight parameters per class.
 
-    A linear classifier of F features separates F + 1 samples whatever their labels, hardly more; one sample
-    of each class it can always tell apart.
+    A linear classifier of F features can memorise arbitrary labels of F + 1 samples but hardly more; one
+    sample of each class is always separable.
     """
     plan = Plan(trainer.size("train"), trainer.size("train"), 1, trainer.config.seed)
     chosen: dict[Any, Any] = {}
@@ -137,7 +137,7 @@ def _one_of_each_class(trainer: Trainer) -> Any:
 
 
 def _memorise(trainer: Trainer, model: nn.Module, batch: Any, rate: float) -> float:
-    """Train on one batch; the last loss."""
+    """Train on one batch and return the last loss."""
     owner = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     value = math.inf
     with without_dropout(model):
@@ -159,14 +159,14 @@ def _agree_in_eval_mode(trainer: Trainer, model: nn.Module, batch: Any, value: f
         again, _ = _mean_loss(trainer, model.eval(), batch)
     if again < 0.1:
         return []
-    message = f"learnt by heart in train mode (loss {value:.3f}), in eval mode it is {float(again):.3f}"
+    message = f"memorised in train mode (loss {value:.3f}), in eval mode the loss is {float(again):.3f}"
     return [health.error("overfit", message, "train and eval mode differ: look at batch statistics")]
 
 
 def _settle(trainer: Trainer, model: nn.Module, batch: Any) -> None:
-    """Set running statistics to those of the batch, as they are at the end of a long training.
+    """Set the running statistics of batch norms to those of the batch.
 
-    After a few steps they lag, which is no fault; what then still differs in eval mode is one.
+    After a few steps they lag behind, which is not a fault; a difference in eval mode that remains is one.
     """
     layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
     momenta = [layer.momentum for layer in layers]
@@ -179,7 +179,7 @@ def _settle(trainer: Trainer, model: nn.Module, batch: Any) -> None:
 
 
 def learning_rate_plan(trainer: Trainer) -> list[Finding]:
-    """At every step of the run the optimizer uses the planned learning rate."""
+    """The optimizer uses the planned learning rate at every step of the run."""
     config = trainer.config
     plan = Plan(trainer.size("train"), config.batch_size, config.epochs, config.seed)
     owner = optim.optimizer(nn.Linear(1, 1), config)
@@ -195,7 +195,7 @@ def learning_rate_plan(trainer: Trainer) -> list[Finding]:
 
 
 def _few_steps(trainer: Trainer) -> Trainer:
-    """The same trainer in small steps, six of them at least."""
+    """A copy of the trainer with small batches and at least six steps."""
     size = min(SMALL, trainer.config.batch_size)
     epochs = max(trainer.config.epochs, math.ceil(6 * size / trainer.size("train")) + 1)
     return trainer.replace(
@@ -211,7 +211,7 @@ def _run(trainer: Trainer, root: Path, stop: int) -> TrainingLoop:
 
 
 def resume_exact(trainer: Trainer) -> list[Finding]:
-    """Six steps give the same weights as three, a checkpoint, and three more: bit for bit."""
+    """Six steps give bit-identical weights to three steps, a checkpoint, and three more steps."""
     small = _few_steps(trainer.lighter())
     with TemporaryDirectory(prefix="gpujob-check-") as folder:
         straight = _run(small, Path(folder, "straight"), 6)
@@ -227,7 +227,7 @@ def resume_exact(trainer: Trainer) -> list[Finding]:
 
 
 def checkpoint_load(trainer: Trainer) -> list[Finding]:
-    """A model loaded from a checkpoint answers as the saved one does."""
+    """A model loaded from a checkpoint gives the same logits as the saved model."""
     trainer = trainer.lighter()
     model, batch = trainer.build().eval(), first_batch(trainer, SMALL)
     with TemporaryDirectory(prefix="gpujob-check-") as folder, torch.no_grad():
@@ -239,12 +239,12 @@ def checkpoint_load(trainer: Trainer) -> list[Finding]:
         same = torch.equal(trainer.loss(model, batch).logits, trainer.loss(other, batch).logits)
     if same:
         return []
-    fix = "some state of the model is no parameter and no buffer"
+    fix = "some state of the model is neither a parameter nor a buffer"
     return [health.error("ckpt.load", "a loaded model answers otherwise than the saved one", fix)]
 
 
 def disk(trainer: Trainer) -> list[Finding]:
-    """There is room for the checkpoints that are kept at once, and one being written."""
+    """The disk has room for all checkpoints that are kept and one that is being written."""
     weights = sum(p.numel() * p.element_size() for p in trainer.build().parameters())
     needed, work = 3 * weights * (checkpoint.KEPT + 2), trainer.work
     existing = next(folder for folder in (work, *work.absolute().parents) if folder.exists())
@@ -256,7 +256,7 @@ def disk(trainer: Trainer) -> list[Finding]:
 
 
 def options_used(trainer: Trainer) -> list[Finding]:
-    """Every option that the job sets is read by something; asked last."""
+    """Every option that the job sets is used."""
     return unread(trainer.config, trainer.job_options)
 
 

@@ -1,4 +1,4 @@
-"""AdamW, and the learning rate of every step in closed form."""
+"""The optimizer (AdamW), and the learning rate as a function of the step."""
 
 import math
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from trainers.engine.config import LoopConfig
 
 WARMUP_START = 0.1
 CYCLE_START, CYCLE_END = 1 / 25, 1 / 25e4
-"""First and last rate of one-cycle as shares of the peak."""
+"""First and last learning rate of the schedule one-cycle, as fractions of the peak."""
 
 
 def optimizer(
     model: nn.Module, config: LoopConfig, factors: Mapping[str, float] | None = None
 ) -> torch.optim.AdamW:
-    """AdamW; biases and gains (fewer than two dimensions) do not decay.
+    """Create AdamW; weight decay is not applied to parameters of fewer than two dimensions (biases, gains).
 
-    `factors` gives parameters by name their share of the learning rate, 1 for those not named. The first
-    group of parameters has the largest.
+    `factors` maps parameter names to factors of the learning rate (default 1). The first parameter group
+    has the largest factor.
     """
     by_factor: dict[float, list[nn.Parameter]] = {}
     for name, p in model.named_parameters():
@@ -37,14 +37,14 @@ def optimizer(
 
 
 class Schedule:
-    """Sets the learning rate of each group of parameters; the rates it is made with are the peaks."""
+    """Sets the learning rate of each parameter group; the rates at construction are the peaks."""
 
     def __init__(self, owner: torch.optim.Optimizer, config: LoopConfig, steps_per_epoch: int) -> None:
         self.owner, self.config, self.steps_per_epoch = owner, config, steps_per_epoch
         self.peaks = [float(group["lr"]) for group in owner.param_groups]
 
     def set(self, step: int) -> float:
-        """Set the rates of step 0, 1, …; returns that of the first group."""
+        """Set the learning rates of a step (counted from 0); returns the rate of the first group."""
         share = rate_share(step, self.config, self.steps_per_epoch)
         for group, peak in zip(self.owner.param_groups, self.peaks, strict=True):
             group["lr"] = share * peak
@@ -52,12 +52,12 @@ class Schedule:
 
 
 def warmup_steps(config: LoopConfig, steps_per_epoch: int) -> int:
-    """Steps of the warm-up, at most the run less one."""
+    """The number of warm-up steps: at most all steps of the run but one."""
     return min(round(config.warmup_epochs * steps_per_epoch), config.epochs * steps_per_epoch - 1)
 
 
 def rate_share(step: int, config: LoopConfig, steps_per_epoch: int) -> float:
-    """The learning rate of step 0, 1, … as a share of the peak."""
+    """The learning rate of a step (counted from 0) as a fraction of the peak."""
     warm = warmup_steps(config, steps_per_epoch)
     if config.schedule == "one-cycle":
         return _one_cycle(step, warm, config.epochs * steps_per_epoch)
@@ -76,7 +76,7 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 
 def _one_cycle(step: int, warm: int, steps: int) -> float:
-    """Along a cosine up to the peak at the end of the warm-up, and down along another (Smith 2018)."""
+    """One-cycle schedule (Smith 2018): a cosine up to the peak during the warm-up, then a cosine down."""
     top = max(warm - 1, 0)
     if step <= top and warm > 1:
         return _cosine(CYCLE_START, 1.0, step / top)

@@ -1,4 +1,4 @@
-"""What passes between a trainer and the training loop: batches, losses, metrics."""
+"""The types that a trainer and the training loop exchange: batches, losses, metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from trainers.engine import health, metrics
 from trainers.engine.health import Finding
 
 PLATEAU_EPOCHS = 5
-"""Epochs after the warm-up at whose end a model that is no better than chance is reported."""
+"""Epochs after the warm-up until a model that is no better than chance is reported."""
 
 
 class Batch(Protocol):
@@ -19,11 +19,11 @@ class Batch(Protocol):
 
     @property
     def indices(self) -> Tensor:
-        """(B,) int64."""
+        """Positions (B,) int64 of the samples in their split."""
         ...
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
+        """A copy of the batch on a device."""
         ...
 
 
@@ -31,9 +31,9 @@ class Output(NamedTuple):
     """The result of `Trainer.loss` for a batch of B samples: sums, so that parts of a batch add up.
 
     `loss`: scalar, the weighted sum of the samples' losses (nats). `weight`: scalar, the sum of their
-    weights; loss / weight over the global batch is what is minimised. `counts` (K,): added up over a split
-    and given to `summarise`. `correct` (B,): the score of each sample (1 for right, 0 for wrong; edits in
-    CTC). `logits` (B, …): the model's answers.
+    weights; the loop minimises loss / weight of the global batch. `counts` (K,): the loop sums them over a
+    split and passes the sum to `summarise`. `correct` (B,): the score of each sample (1 for right, 0 for wrong; edits
+    in CTC). `logits` (B, …): the model's answers.
     """
 
     loss: Tensor
@@ -45,14 +45,14 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """Metrics of a split by name, with a confusion matrix (rows are the truth) where there is one."""
+    """Metrics of a split by name; classifiers add a confusion matrix (rows are the true classes)."""
 
     values: dict[str, float]
     classes: list[str] | None = None
     confusion: list[list[int]] | None = None
 
     def plateau(self, best: float, epoch: int, settled: int, step: int) -> list[Finding]:
-        """Findings about a model that learns nothing, asked after each validation; an error ends the run.
+        """Findings about a model that does not learn; called after each validation. An error ends the run.
 
         `best` is the best balanced accuracy so far, `settled` the epochs since the warm-up ended, `step` the
         optimizer steps so far.
@@ -62,7 +62,7 @@ class Summary:
         return health.above_chance(best, len(self.classes), epoch)
 
     def conclude(self, correct: Sequence[float], records: Sequence[Any], seed: int) -> str:
-        """Adds the 95 % interval over groups of records to `values`; returns the run's closing sentence.
+        """Add the 95 % interval (bootstrap over groups) to `values`; returns the closing sentence of the run.
 
         `correct` holds Output.correct of each record.
         """

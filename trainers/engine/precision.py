@@ -1,4 +1,4 @@
-"""The precision in which a device computes."""
+"""Numeric precision: float32, or mixed precision with bfloat16 or float16."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,11 +28,11 @@ PRODUCTS = frozenset(
         Tensor.__matmul__,
     )
 )
-"""What mixed precision rounds the operands of, as far as the trainers use it."""
+"""The functions, among those the trainers use, whose operands mixed precision rounds."""
 
 
 def choose(config: LoopConfig, device: torch.device) -> str:
-    """The precision of the option; `auto` is bf16 on a GPU that has it, else float32."""
+    """`float32`, `bf16` or `fp16`; the option `auto` is bf16 on a GPU that supports it, else float32."""
     if config.precision != "auto":
         return config.precision
     # A T4 or V100 accepts bf16 too, and emulates it.
@@ -42,7 +42,7 @@ def choose(config: LoopConfig, device: torch.device) -> str:
 
 @contextmanager
 def autocast(precision: str, device: torch.device) -> Iterator[None]:
-    """Mixed precision, or nothing for float32."""
+    """Context manager that enables mixed precision; does nothing for float32."""
     kind = HALVES.get(precision)
     if kind is None:
         yield
@@ -55,7 +55,7 @@ def autocast(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def has(kind: torch.dtype) -> bool:
-    """Whether PyTorch multiplies in bfloat16 or float16 on this CPU otherwise than in a slow loop."""
+    """Whether PyTorch has a fast matrix product for this type (bfloat16 or float16) on this CPU."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if kind == torch.bfloat16:
@@ -64,10 +64,10 @@ def has(kind: torch.dtype) -> bool:
 
 
 class Rounded(TorchFunctionMode):
-    """Mixed precision on a CPU without it: operands and results of a product are rounded to `kind`, its sums
-    are in float32, as units for `kind` have them.
+    """Emulates mixed precision on a CPU without support for `kind`.
 
-    PyTorch itself imitates it there in loops that take ten times as long, and its LSTM may raise.
+    Operands and results of a product are rounded to `kind`; sums are in float32, as in hardware. PyTorch's
+    own emulation takes ten times as long, and its LSTM may raise.
     """
 
     def __init__(self, kind: torch.dtype) -> None:
@@ -81,7 +81,7 @@ class Rounded(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Called by PyTorch for each of its functions."""
+        """Called by PyTorch instead of each of its functions; rounds the operands of those in PRODUCTS."""
         named = dict(kwargs or {})
         if func not in PRODUCTS:
             return func(*args, **named)

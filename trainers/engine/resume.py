@@ -1,4 +1,4 @@
-"""Which checkpoint a run continues from, and whether it may."""
+"""Finds the checkpoint that a run resumes from, and refuses it if options or data changed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +13,11 @@ Warn = Callable[[str], None]
 
 
 class Refused(Exception):
-    """The run cannot continue as asked: another configuration or other data than before."""
+    """The run cannot start or resume: options or data are invalid, or changed since the checkpoint."""
 
 
 def newest(root: Path, group: Group, warn: Warn) -> checkpoint.Checkpoint | None:
-    """The newest complete checkpoint. The main process reads first: it may move a damaged one aside."""
+    """The newest intact checkpoint, or None. The main process reads first, as it may rename a damaged one."""
     saved = None
     if group.is_main:
         checkpoint.sweep(root)
@@ -27,7 +27,7 @@ def newest(root: Path, group: Group, warn: Warn) -> checkpoint.Checkpoint | None
 
 
 def compare(manifest: dict[str, Any], trainer: Trainer, code_tree: str | None, warn: Warn) -> None:
-    """Same options and same data, or Refused; harmless options and the code may differ."""
+    """Raise Refused if options or data differ from the checkpoint's; harmless options and code only warn."""
     now, before = trainer.config.as_dict(), manifest["config"]
     changed = sorted(k for k in now.keys() | before.keys() if now.get(k) != before.get(k))
     refused = [key for key in changed if key not in harmless(type(trainer.config))]

@@ -1,4 +1,4 @@
-"""Randomness as a pure function of counters: nothing to save, nothing to restore.
+"""Random numbers as pure functions of counters, so that a checkpoint needs no generator state.
 
 The mixer is the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 """
@@ -6,8 +6,8 @@ The mixer is the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 import numpy as np
 
 ORDER, INTERVAL, SAMPLE, WEIGHTS, CLIP, BALANCE, STEP = range(1, 8)
-"""First counter of each use of `derive_seed`: the order of an epoch, bootstrap draws, what changes a sample,
-start weights, clips of a video, balanced sampling, one optimizer step."""
+"""First counter of `derive_seed` for each use: order of an epoch, bootstrap, augmentation of a sample,
+initial weights, clips of a video, balanced sampling, one optimizer step."""
 
 GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -20,7 +20,7 @@ def _mix(value: int) -> int:
 
 
 def derive_seed(seed: int, *counters: int) -> int:
-    """64 bits that depend on the seed, on every counter and on the counters' order."""
+    """A 64-bit integer that depends on the seed, on every counter and on the order of the counters."""
     state = _mix((seed + GOLDEN) & _MASK)
     for counter in counters:
         state = _mix(((state ^ (counter & _MASK)) + GOLDEN) & _MASK)
@@ -28,7 +28,7 @@ def derive_seed(seed: int, *counters: int) -> int:
 
 
 def dropout_key(seed: int, epoch: int, index: int) -> int:
-    """32 bits for CounterDropout, of one sample in one epoch."""
+    """The 32-bit key for CounterDropout of one sample in one epoch."""
     return derive_seed(seed, SAMPLE, epoch, index) & 0xFFFFFFFF
 
 

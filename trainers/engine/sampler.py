@@ -1,4 +1,4 @@
-"""Which samples each process takes at each step: pure functions of (size, seed, step)."""
+"""Assigns samples to steps and processes: pure functions of (size, seed, step)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from trainers.engine import rng
 
 Key = tuple[int, int]
-"""(epoch, sample index): what a dataset is asked for."""
+"""(epoch, sample index): the key by which a dataset loads a sample."""
 
 
 @lru_cache(maxsize=4)
@@ -19,7 +19,7 @@ def _order(size: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Plan:
-    """The order of a whole run. The last batch of an epoch may be smaller."""
+    """The order of samples in a whole run. The last batch of an epoch may be smaller."""
 
     size: int
     batch_size: int
@@ -37,7 +37,7 @@ class Plan:
         return self.steps_per_epoch * self.epochs
 
     def batch(self, step: int) -> list[Key]:
-        """The global batch of step 0, 1, …, whatever the number of processes."""
+        """The keys of a step (counted from 0), for all processes together."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = _order(self.size, self.seed, epoch)
         start = place * self.batch_size
@@ -45,14 +45,14 @@ class Plan:
 
 
 def share(batch: list[Key], rank: int, world: int, parts: int) -> list[list[Key]]:
-    """The parts of a batch that one process takes; some are empty when the batch is small."""
+    """The `parts` lists of keys for process `rank` of `world`; some are empty if the batch is small."""
     pieces = world * parts
     return [batch[rank * parts + part :: pieces] for part in range(parts)]
 
 
 @dataclass(frozen=True)
 class Shares:
-    """A batch sampler for one process, from a step on: each step gives `parts` lists of keys."""
+    """A batch sampler for one process, from step `first` on: yields `parts` lists of keys per step."""
 
     plan: Plan
     rank: int

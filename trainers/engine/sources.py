@@ -1,7 +1,7 @@
-"""Folders and files that a command line names. Standard library only.
+"""Parses the folders and files named on a command line. Standard library only.
 
-`--data` names data folders. `prepare` also reads sources, which a trainer declares as SOURCES (name to what
-it is) in its `config` module.
+`--data` names data folders. `prepare` also takes sources, which a trainer declares as SOURCES (name to
+description) in its `config` module.
 """
 
 import difflib
@@ -10,15 +10,15 @@ from pathlib import Path
 
 
 class BadSource(Exception):
-    """An option of `prepare` that the trainer does not have, or that names nothing."""
+    """An option that the trainer does not have, or whose path does not exist."""
 
 
 def read(
     declared: Mapping[str, str], pairs: Sequence[str], words: Sequence[str], base: Path = Path()
 ) -> dict[str, Path]:
-    """Source to path, of `pairs` (NAME=PATH) and of `words` (`--NAME PATH`, `--NAME=PATH`).
+    """Parse `pairs` (NAME=PATH) and `words` (`--NAME PATH`, `--NAME=PATH`) to a dict of source name to path.
 
-    A relative path begins at `base`. Raises BadSource.
+    Relative paths are relative to `base`. Raises BadSource.
     """
     paths: dict[str, Path] = {}
     for name, value in (*_pairs(pairs), *_options(words, declared)):
@@ -33,9 +33,10 @@ def read(
 
 
 def folders(known: Mapping[str, str], options: Sequence[str], base: Path) -> dict[str, str]:
-    """Data name to path, of NAME=PATH; of a PATH alone, each folder in it that has a `known` name.
+    """Parse `--data` options to a dict of data name to path.
 
-    Paths are relative to `base`. Raises BadSource.
+    NAME=PATH gives one folder; PATH alone gives each folder in it that has a name in `known`. Relative paths
+    are relative to `base`. Raises BadSource.
     """
     paths: dict[str, str] = {}
     for item in options:
@@ -86,6 +87,6 @@ def _guess(name: str, declared: Mapping[str, str]) -> str:
 
 
 def listed(declared: Mapping[str, str]) -> str:
-    """What may be typed."""
+    """The options that `prepare` accepts, as a phrase for error messages."""
     own = "; ".join(f"--{name} PATH, {about}" for name, about in declared.items())
     return "there are --sample DIR [--size N] [--seed N]" + (f"; {own}" if own else "")

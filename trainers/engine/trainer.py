@@ -2,21 +2,23 @@
 
 A trainer is a folder of `trainers/` with two modules:
 
-`config.py` (standard library only) describes it: TITLE (one line), DATA (name of a data folder to what it
-holds), Config (the options, a frozen dataclass over LoopConfig or ClassifierConfig). See trainers/registry.py
-for what else it may declare.
+`config.py` (standard library only) describes it: TITLE (one line), DATA (name of a data folder to a
+description of its content), Config (the options, a frozen dataclass derived from LoopConfig or
+ClassifierConfig). trainers/registry.py lists the optional declarations.
 
 `trainer.py` holds one class, a subclass of `Trainer` or, better, of `ClassifierTrainer` or `CTCTrainer` in
-trainers/tasks, which implement most of what follows. docs/add-a-trainer.md builds one step by step.
+trainers/tasks, which implement most of the methods below. docs/add-a-trainer.md builds one step by step.
 
-A trainer object has two lives. In a training it is made of options and data, and `fit` computes what turns
-raw input into the model's. From a checkpoint (`restore`) it is made of options and what `fit` returned then;
-it has no data, and `network` is the trained model. What both need belongs in `setup`.
+A trainer object is created in one of two ways. For a training it is created from options and data, and `fit`
+computes the preprocessing (how raw input becomes the model's input). From a checkpoint (`restore`) it is
+created from the saved options and preprocessing; it has no data, and `network` is the trained model. Set up
+what both need in `setup`.
 
-For CTC: `fit` returns the vocabulary as `classes`, the normalisation and the decoder; `setup` makes objects
-of them; `model` uses them. `counts_size` and `summarise` count word errors, `Output.correct` holds the edits
-of each sample, `expected_first_loss` is that of uniform answers, `without_regularisation` trains by CTC
-alone, and `checks` replaces `overfit` by one that judges words: `[*own, *without(standard, "overfit")]`.
+For CTC: `fit` returns the vocabulary as `classes`, the normalisation and the decoder; `setup` creates objects
+from them; `model` uses them. `counts_size` and `summarise` count word errors, `Output.correct` holds the
+edits of each sample, `expected_first_loss` is the loss of uniform answers, `without_regularisation` trains
+with the CTC loss alone, and `checks` replaces `overfit` by a check that compares words:
+`[*own, *without(standard, "overfit")]`.
 """
 
 import copy
@@ -44,17 +46,17 @@ class Record(Protocol):
 
     @property
     def id(self) -> str:
-        """The name by which a person finds it (file name, file:line)."""
+        """The name by which a user finds the sample (file name, or file:line)."""
         ...
 
     @property
     def group(self) -> str:
-        """What must not stand in two splits: the actor, the picture; the id where samples are independent."""
+        """The actor or picture whose samples must be in one split; the id if samples are independent."""
         ...
 
 
 class Dataset(Protocol):
-    """What `load` returns. trainers/engine/dataset.py has one for small tables."""
+    """The type that `load` returns. trainers/data/table.py implements it for small tables."""
 
     @property
     def splits(self) -> Mapping[str, Sequence[Any]]:
@@ -63,40 +65,43 @@ class Dataset(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the content of all usable samples, their labels and splits; a resumed run compares it.
+        """A hash of the content, labels and splits of all usable samples; a resumed run compares it.
 
-        What stands behind a `+` is ignored where data is compared with a checkpoint's."""
+        `evaluate` ignores the part after a `+` when it compares data with a checkpoint's.
+        """
         ...
 
     @property
     def listing(self) -> Any:
-        """The subject of the checks of the tier `files`: `records` (those that can be used), `refused`, and
-        `report()`, the `data` of the check's report."""
+        """The argument of the checks of the tier `files`.
+
+        It has `records` (the usable ones), `refused`, and `report()`, which returns the `data` of the report.
+        """
         ...
 
 
 class Trainer(ABC):
-    """Data, model and loss of one trainer. Members without a default are abstract."""
+    """Base class: data, model, loss and metrics of one trainer. Members without a default are abstract."""
 
     name: ClassVar[str]
-    """The folder's name with `-` for `_`. Checkpoints carry it."""
+    """The folder's name with `-` for `_`. Checkpoints store it."""
 
     options: ClassVar[type[LoopConfig]]
-    """The class of the options: Config of the trainer's `config` module."""
+    """The options class: Config of the trainer's `config` module."""
 
     baseline_name: ClassVar[str] = ""
-    """What the simple model of `baseline` is called; empty where there is none."""
+    """The name of the simple model of `baseline`; empty if there is none."""
 
     config: LoopConfig
     data: Any
-    """What `load` returned. Not set on a restored trainer."""
+    """The return value of `load`. Not set on a restored trainer."""
 
     splits: dict[str, Sequence[Any]]
     """The records of each split. Not set on a restored trainer."""
 
     fingerprint: str
     preprocessing: dict[str, Any]
-    """What `fit` returned; in the manifest of every checkpoint."""
+    """The return value of `fit`; the manifest of every checkpoint stores it."""
 
     work: Path = Path()
     """A folder for temporary files of the checks. Set by `check`."""
@@ -120,45 +125,47 @@ class Trainer(ABC):
 
     @classmethod
     def open(cls: type[T], config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> T:
-        """The trainer over these data folders; see `load`."""
+        """Load the data folders and create a trainer with them; see `load`."""
         return cls(config, cls.load(config, folders, cache, events))
 
     @classmethod
     @abstractmethod
     def load(cls, config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> Dataset:
-        """Read the data folders (by their names in DATA; those that exist).
+        """Read the data folders that exist; `folders` maps their names in DATA to paths.
 
-        `cache` is a folder for what is expensive to compute; it may be deleted between runs. Called by rank 0
-        first, then by the other processes. Raises DataUnusable with findings.
+        `cache` is a folder for results that are expensive to compute; it may be deleted between runs. Rank 0
+        calls this first, then the other processes. Raises DataUnusable with findings.
         """
 
     @abstractmethod
     def fit(self) -> dict[str, Any]:
-        """What turns raw input into the model's, as JSON: `classes` (what the logits stand for), statistics
-        of the training split, names of columns. Called once, at the start of a training."""
+        """The preprocessing as JSON: `classes` (in the order of the logits), statistics of the training
+        split, names of columns. Called once, at the start of a training."""
 
     def setup(self) -> None:  # noqa: B027 - optional
         """Build objects from `config` and `preprocessing`, and from `data` where it is set.
 
-        Called at the end of the constructor, in both lives. Raises ValueError or KeyError where the
-        preprocessing of a checkpoint is not of this version. Default: nothing.
+        Called at the end of the constructor, for a training and for a restored trainer. Raises ValueError or
+        KeyError if the preprocessing of a checkpoint is of another version. Default: does nothing.
         """
 
     def size(self, split: str) -> int:
-        """Samples of a split in one epoch. Default: its records."""
+        """The number of samples of a split in one epoch. Default: the number of its records."""
         return len(self.splits[split])
 
     @abstractmethod
     def sample(self, split: str, epoch: int, index: int) -> Any:
-        """Sample `index` of a split, ready to collate; in `train` changed at random, as a pure function of
-        (seed, epoch, index): use rng.derive_seed. Called in loader processes."""
+        """Sample `index` of a split, ready to collate. Called in loader processes.
+
+        Augmentation (in `train`) must be a pure function of (seed, epoch, index): use rng.derive_seed.
+        """
 
     @abstractmethod
     def collate(self, samples: Sequence[Any]) -> Batch:
-        """Samples (one at least) to a batch."""
+        """Combine one or more samples to a batch."""
 
     def names(self, split: str, indices: Sequence[int]) -> list[str]:
-        """What a person calls these samples. Default: the records' ids."""
+        """The names of these samples for messages. Default: the records' ids."""
         return [str(self.splits[split][index].id) for index in indices]
 
     def groups(self, split: str) -> list[str]:
@@ -169,17 +176,19 @@ class Trainer(ABC):
 
     @abstractmethod
     def model(self) -> nn.Module:
-        """The model with fresh weights: a function of `config` and `preprocessing` alone, so that a
-        checkpoint can be loaded into it without the data. torch's generator is seeded before the call."""
+        """The model with initial weights; torch's generator is seeded before the call.
+
+        It may depend on `config` and `preprocessing` only, so that a checkpoint can be loaded without data.
+        """
 
     def build(self) -> nn.Module:
-        """`model()` with start weights that depend on the option `seed` alone."""
+        """`model()` with initial weights that depend only on the option `seed`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(rng.derive_seed(self.config.seed, rng.WEIGHTS) >> 1)
             return self.model()
 
     def rate_factors(self, model: nn.Module) -> dict[str, float]:
-        """Parameter name to its share of the learning rate, 1 for those not named. Default: 1 for all."""
+        """Parameter name to its factor of the learning rate; 1 if not named. Default: 1 for all."""
         return {}
 
     # Loss and metrics
@@ -191,33 +200,33 @@ class Trainer(ABC):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What the logits stand for. Default: `classes` of `preprocessing`."""
+        """The class names in the order of the logits. Default: `classes` of `preprocessing`."""
         return tuple(self.preprocessing["classes"])
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Output:
-        """Loss and answers for a batch. `model.training` tells training from evaluation."""
+        """Loss and logits of a batch, in training and in evaluation (see `model.training`)."""
 
     @abstractmethod
     def summarise(self, counts: Sequence[float]) -> Summary:
-        """Metrics of a split from the sum of Output.counts (K,) over it."""
+        """Metrics of a split from its Output.counts (K,), summed over all batches."""
 
     def baseline(self, split: str) -> Summary:
-        """Metrics of a simple model that has to be beaten. Called where `baseline_name` is not empty."""
+        """Metrics of a simple model to compare with. Called only if `baseline_name` is not empty."""
         raise NotImplementedError
 
     # Checkpoints
 
     def proof(self, model: nn.Module) -> dict[str, Any] | None:
-        """Raw input and the model's answers to it, as JSON, for the manifest's `proof`; leaves the model as
-        it is. Default: None."""
+        """Raw input and the model's answers to it, as JSON, for the manifest's `proof`; must not change the
+        model. Default: None."""
         return None
 
     @classmethod
     def restore(cls: type[T], saved: Checkpoint) -> T:
         """The trainer of a checkpoint, with `network` in eval mode.
 
-        Loads strictly: raises Damaged where the checkpoint is not of this trainer and version.
+        Loads strictly: raises Damaged if the checkpoint is of another trainer or version.
         """
         config, findings = parse(cls.options, saved.manifest["config"])
         if findings or saved.manifest["trainer"] != cls.name:
@@ -233,7 +242,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def predict(self, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-        """Answers of a restored trainer to files, as JSON: `file` and the answer, or `file` and `error`."""
+        """Yield a restored trainer's answer to each file, as JSON: `file` and the answer, or `error`."""
 
     @abstractmethod
     def evaluate(
@@ -245,36 +254,38 @@ class Trainer(ABC):
         """
 
     def exportable(self, saved: Checkpoint) -> Exportable:
-        """What `export` writes of a restored trainer. Default: raises NoExport."""
+        """The module that `export` writes for a restored trainer. Default: raises NoExport."""
         raise NoExport(f"{self.name} has no export; its checkpoints answer `predict`")
 
     # Checks
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
-        """The checks of the tier `full`, in the order in which they are asked.
+        """The checks of the tier `full`, in the order in which they run.
 
-        `standard` holds those of trainers/engine/model_checks.py, which suit every trainer. A trainer adds
-        its own and leaves some out by code: `[on_model(…), *without(standard, "overfit")]`, by the functions
-        of trainers/engine/check.py. Default: `standard`.
+        `standard` holds the checks of trainers/engine/model_checks.py, which suit every trainer. A trainer
+        can add checks and remove standard ones by code: `[on_model(…), *without(standard, "overfit")]` (see
+        trainers/engine/check.py). Default: `standard`.
         """
         return list(standard)
 
     def expected_first_loss(self, batch: Any) -> float | None:
-        """The loss of an untrained model for a batch in theory (nats, as `loss` / `weight`); None: unknown,
-        and the check `loss.first` says nothing. Default: None."""
+        """Theoretical loss of an untrained model for a batch (nats, `loss` / `weight`); None: unknown.
+
+        The check `loss.first` compares it with the actual loss. Default: None.
+        """
         return None
 
     def lighter(self: T) -> T:
-        """The same model on cheaper samples, for checks that train. Default: itself."""
+        """A trainer with the same model and cheaper samples, for checks that train. Default: `self`."""
         return self
 
     def without_regularisation(self: T) -> T:
-        """The trainer without augmentation and label smoothing, for the check `overfit`. Default: itself."""
+        """A trainer without augmentation and label smoothing, for the check `overfit`. Default: `self`."""
         return self
 
     def replace(self: T, **changes: Any) -> T:
-        """The same data and preprocessing with other options."""
+        """A copy with some options changed and the same data and preprocessing."""
         other = copy.copy(self)
         other.config = self.config.replace(**changes)
         return other

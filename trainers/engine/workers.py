@@ -1,4 +1,4 @@
-"""What processes of a run that only help another one have in common. Standard library only."""
+"""Signals and exit of the helper processes of a run (data loaders). Standard library only."""
 
 import multiprocessing
 import os
@@ -8,16 +8,19 @@ from typing import NoReturn
 
 
 def let_the_parent_decide(worker: int = 0) -> None:
-    """A stop reaches every process of a run; a helper that died of it would fail the last step."""
+    """Ignore SIGTERM and SIGINT in a helper process.
+
+    A stop is sent to every process of a run; the main process still needs its helpers for the last step.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def end_at_once(code: int) -> NoReturn:
-    """End this process and those that help it, whatever they are at.
+    """Kill the helper processes and exit this process immediately with `code`.
 
-    An interpreter that ends by itself waits for its helpers, which ignore the SIGTERM that it sends them,
-    and for the other processes of a group: a run that failed would hold its GPU until somebody looks.
+    A normal exit would wait for the helpers, which ignore SIGTERM, and for the other processes of the
+    group, so a failed run would keep its GPU allocated.
     """
     for helper in multiprocessing.active_children():
         helper.kill()
