@@ -1,1 +1,1 @@
-"""What all classifiers, and all CTC trainers, share: forward, metrics, restore, predict, evaluate, checks."""
+"""Base classes of trainers: classifiers and CTC, with their metrics, prediction, evaluation and checks."""

@@ -26,12 +26,12 @@ from trainers.tasks import classifier_checks, scores
 T = TypeVar("T", bound="ClassifierTrainer")
 
 EVALUATED = "evaluated"
-"""The split that holds the records of an evaluation."""
+"""Name of the split that holds the records of an evaluation."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: `index` in its split, `label` in `classes`, features as the trainer makes them, and 32 bits
+    """One sample: `index` in its split, `label` as index in `classes`, encoded features, and the 32-bit key
     for CounterDropout."""
 
     index: int
@@ -41,7 +41,7 @@ class Sample:
 
 
 class Batch(NamedTuple):
-    """features (B, …) float32; labels, keys and indices (B,) int64."""
+    """A batch: features (B, …) float32; labels, keys and indices (B,) int64."""
 
     features: Tensor
     labels: Tensor
@@ -49,13 +49,13 @@ class Batch(NamedTuple):
     indices: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
+        """A copy of the batch on a device."""
         return Batch(*(value.to(device, non_blocking=True) for value in self))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What `predict` reads of a file: its features, or an error; `label` is the truth where it is known."""
+    """Features that `predict` read from a file, or an error; `label` is the true class if known."""
 
     name: str
     features: Any = None
@@ -64,7 +64,7 @@ class Reading:
 
 
 class ClassifierTrainer(Trainer):
-    """Cross entropy over classes: a trainer gives `load`, `fit`, `model` and `read`, and what differs.
+    """Base class with a cross entropy loss; a trainer implements `load`, `fit`, `model` and `read`.
 
     The records of its data have `id`, `group`, `label` (one of `classes`) and, unless `features` is
     overridden, `values`: a vector of numbers.
@@ -72,36 +72,36 @@ class ClassifierTrainer(Trainer):
 
     config: ClassifierConfig
     answers_compared: ClassVar[int] = 8
-    """Samples that the check `norm.saved` compares, at the most."""
+    """Maximum number of samples that the check `norm.saved` compares."""
 
     weights: Tensor
-    """(C,) float32: what a sample of each class counts in the loss."""
+    """(C,) float32: the weight of each class in the loss."""
 
     # Samples
 
     def features(self, record: Any, split: str, epoch: int) -> Any:
-        """The input of a record as its file holds it. Default: `record.values` as float32."""
+        """The raw features of a record. Default: `record.values` as float32."""
         return np.asarray(record.values, dtype=np.float32)
 
     def label(self, record: Any) -> int:
-        """The index of a record's class. Raises DataUnusable for a label that is none of `classes`."""
+        """The index of a record's class. Raises DataUnusable for a label that is not in `classes`."""
         if record.label not in self.classes:
             message = f"{record.id} is labelled {record.label}; the classes are {', '.join(self.classes)}"
             raise DataUnusable([health.error("labels.parse", message, "repair the label, or leave it out")])
         return self.classes.index(record.label)
 
     def encode(self, features: Any, index: int = 0, label: int = 0, key: int = 0) -> Any:
-        """A sample of raw features, in training and in prediction alike. Default: as float32."""
+        """Convert raw features to a Sample, in training and prediction. Default: features as float32."""
         return Sample(index, label, np.asarray(features, dtype=np.float32), key)
 
     def sample(self, split: str, epoch: int, index: int) -> Any:
-        """See Trainer: the record's features, encoded, with its label and a dropout key."""
+        """The record's encoded features with label and dropout key; see Trainer.sample."""
         record = self.splits[split][index]
         key = rng.dropout_key(self.config.seed, epoch, index)
         return self.encode(self.features(record, split, epoch), index, self.label(record), key)
 
     def collate(self, samples: Sequence[Any]) -> Any:
-        """Features of equal shape, stacked; plain numbers become float32."""
+        """Stack the features of samples, which must have equal shape, to a Batch."""
         features = torch.stack([torch.as_tensor(sample.features) for sample in samples])
         return Batch(features, *labels_of(samples))
 
@@ -109,23 +109,23 @@ class ClassifierTrainer(Trainer):
 
     @property
     def counts_size(self) -> int:
-        """The confusion matrix, row by row."""
+        """C * C: the counts are the confusion matrix, row by row."""
         return len(self.classes) ** 2
 
     def logits(self, model: nn.Module, batch: Any) -> Tensor:
-        """(B, C) answers of the model. Default: `model(batch.features)`."""
+        """Logits (B, C) of the model. Default: `model(batch.features)`."""
         answers: Tensor = model(batch.features)
         return answers
 
     def loss(self, model: nn.Module, batch: Any) -> Output:
-        """Cross entropy, each sample weighed by its class."""
+        """Cross entropy, weighted by class, with the counts of the confusion matrix."""
         logits = self.logits(model, batch).float()
         smoothing = self.config.label_smoothing
         losses = cross_entropy(logits, batch.labels, reduction="none", label_smoothing=smoothing)
         return self.output(losses, logits, batch.labels)
 
     def output(self, losses: Tensor, logits: Tensor, labels: Tensor) -> Output:
-        """Losses (B,), logits (B, C) and labels (B,) as the loop adds them up."""
+        """The Output for losses (B,), logits (B, C) and labels (B,); applies the class weights."""
         weights = self.class_weights.to(logits.device)[labels]
         answers = logits.argmax(1)
         counts = torch.bincount(labels * len(self.classes) + answers, minlength=self.counts_size)
@@ -134,8 +134,10 @@ class ClassifierTrainer(Trainer):
 
     @property
     def class_weights(self) -> Tensor:
-        """(C,) float32: N / (C n_c) over the training split, so that every class weighs the same in all; ones
-        without the option class_weights, and for a restored trainer."""
+        """(C,) float32: N / (C n_c) over the training split, so that all classes have equal total weight.
+
+        All ones without the option class_weights, and for a restored trainer.
+        """
         if "weights" not in self.__dict__:
             self.weights = torch.ones(len(self.classes))
             if self.config.class_weights and hasattr(self, "data"):
@@ -143,36 +145,36 @@ class ClassifierTrainer(Trainer):
         return self.weights
 
     def training_labels(self) -> list[int]:
-        """The class of each training record."""
+        """The class index of each training record."""
         return [self.label(record) for record in self.splits["train"]]
 
     def summarise(self, counts: Sequence[float]) -> Summary:
-        """Metrics and the confusion matrix."""
+        """Metrics and confusion matrix from the summed counts."""
         return summary(counts, self.classes)
 
     def expected_first_loss(self, batch: Any) -> float:
-        """ln C: every class equally likely."""
+        """ln C, the loss of uniform probabilities."""
         return math.log(len(self.classes))
 
     def without_regularisation(self: T) -> T:
-        """Against smoothed targets no loss comes near 0."""
+        """A trainer without label smoothing, with which the loss could not approach 0."""
         return self.replace(label_smoothing=0.0)
 
     # From a checkpoint
 
     def read(self, path: Path) -> Iterable[Reading]:
-        """What a file given to `predict` holds. Raises Unusable or DataUnusable."""
+        """Read the samples of a file given to `predict`. Raises Unusable or DataUnusable."""
         raise NotImplementedError
 
     @torch.no_grad()
     def answers(self, features: Sequence[Any]) -> Tensor:
-        """(N, C) logits of the restored model for raw features."""
+        """Logits (N, C) of the restored model for raw features of N samples."""
         if not features:
             return torch.zeros(0, len(self.classes))
         return self.logits(self.network, self.collate([self.encode(one) for one in features])).float()
 
     def predict(self, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-        """For each reading of each file its class and probabilities, or the error."""
+        """Yield class and probabilities for each sample of each file, or `file` and `error`."""
         for path in paths:
             try:
                 readings = list(self.read(path))
@@ -188,14 +190,14 @@ class ClassifierTrainer(Trainer):
                 yield {"file": reading.name, **self.answer(next(logits)), **truth}
 
     def answer(self, logits: Tensor) -> dict[str, Any]:
-        """Logits (C,) as `predict` prints them."""
+        """The predicted label and the probability of each class, for logits (C,)."""
         probabilities = dict(zip(self.classes, logits.softmax(0).tolist(), strict=True))
         return {"label": max(probabilities, key=probabilities.__getitem__), "probabilities": probabilities}
 
     def evaluate(
         self, saved: Checkpoint, folders: Mapping[str, Path], split: str, work: Path
     ) -> dict[str, Any]:
-        """Metrics of a split of these folders, by the preprocessing of the checkpoint."""
+        """Metrics of the checkpoint on a split of these folders. Raises DataUnusable."""
         data = self.load(self.config, folders, work, Silent())
         other = type(self)(self.config, data, self.preprocessing)
         chosen = list(data.splits) if split == "all" else [split]
@@ -215,7 +217,7 @@ class ClassifierTrainer(Trainer):
         }
 
     def report(self, other: "ClassifierTrainer", records: Sequence[Any]) -> dict[str, Any]:
-        """The scores of `evaluate`; `other` has these records as the split EVALUATED."""
+        """The scores in the report of `evaluate`; `other` is a trainer whose split EVALUATED is `records`."""
         probabilities = np.concatenate(list(self._probabilities(other, len(records))))
         truth = np.array([self.label(record) for record in records])
         names, groups = [str(record.id) for record in records], [str(record.group) for record in records]
@@ -227,7 +229,7 @@ class ClassifierTrainer(Trainer):
             yield self.logits(self.network, batch).float().softmax(1).numpy()
 
     def no_records(self, data: Any, split: str) -> list[health.Finding]:
-        """Why a split of other data has no sample."""
+        """An error for a split without samples."""
         message = f"{split} holds no sample"
         return [health.error("labels.nonempty", message, "take another split, or other data", "data")]
 
@@ -235,7 +237,7 @@ class ClassifierTrainer(Trainer):
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
-        """Those of groups and classes, and that a checkpoint alone gives the answers of the training."""
+        """The checks of groups, class balance and restored checkpoints, then `standard`."""
         return [
             on_data("split.groups", classifier_checks.groups),
             on_data("balance", classifier_checks.balance),
@@ -244,12 +246,12 @@ class ClassifierTrainer(Trainer):
         ]
 
     def reread(self, record: Any) -> Any:
-        """The features of a record, read from its file as `predict` does. Default: those of the data."""
+        """The raw features of a record, read from its file again if possible. Default: `features`."""
         return self.features(record, "val", 0)
 
 
 def labels_of(samples: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """labels, keys and indices of samples, (B,) int64 each."""
+    """The labels, keys and indices of samples, (B,) int64 each."""
     labels, keys, indices = (
         torch.tensor([getattr(sample, name) for sample in samples]) for name in ("label", "key", "index")
     )
@@ -257,13 +259,13 @@ def labels_of(samples: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def class_weights(labels: Sequence[int], classes: int) -> Tensor:
-    """(C,) float32: N / (C n_c)."""
+    """Class weights (C,) float32: N / (C n_c), for N labels of which n_c are of class c."""
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)
     return torch.tensor(len(labels) / (classes * np.maximum(counts, 1))).float()
 
 
 def summary(counts: Sequence[float], classes: Sequence[str]) -> Summary:
-    """Metrics and confusion matrix from the sum of Output.counts."""
+    """Metrics and confusion matrix from summed Output.counts (C * C,)."""
     size = len(classes)
     confusion = np.asarray(counts).round().astype(int).reshape(size, size)
     return Summary(metrics.summarise(confusion), list(classes), confusion.tolist())

@@ -1,4 +1,4 @@
-"""What `check` asks of every classifier, and helpers for checks of their samples."""
+"""The checks of every classifier, and helpers for checks of samples."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,30 +13,30 @@ from trainers.engine import checkpoint, health
 from trainers.engine.health import Finding
 
 FILES_COMPARED = 64
-"""Files that are read once more and compared with what the model is given, at the most."""
+"""Maximum number of files that are read again and compared with the training samples."""
 
 TOLERANCE = 1e-4
 
 
 def spread(size: int, most: int = FILES_COMPARED) -> list[int]:
-    """Indices spread evenly over a split."""
+    """At most `most` indices, spread evenly over a split of `size` samples."""
     return sorted({int(i) for i in np.linspace(0, size - 1, min(size, most))})
 
 
 def groups(trainer: Any) -> list[Finding]:
-    """No group stands in two splits."""
+    """No group is in two splits."""
     members = {split: [record.group for record in records] for split, records in trainer.splits.items()}
     return health.group_overlap("groups", members)
 
 
 def balance(trainer: Any) -> list[Finding]:
-    """Every class occurs in every split, none under 5 %."""
+    """Every class occurs in every split, with at least 5 % of its samples."""
     labels = {split: [record.label for record in records] for split, records in trainer.splits.items()}
     return health.balance(labels, trainer.classes)
 
 
 def save(trainer: Any, model: Any, folder: Path) -> checkpoint.Checkpoint:
-    """A checkpoint of a model, as a training would write it."""
+    """Save a model as a checkpoint below `folder`, as a training does, and read it back."""
     manifest = {
         "trainer": trainer.name,
         "config": trainer.config.as_dict(),
@@ -47,7 +47,7 @@ def save(trainer: Any, model: Any, folder: Path) -> checkpoint.Checkpoint:
 
 
 def restored_answers(trainer: Any) -> list[Finding]:
-    """From the checkpoint alone, raw files give the probabilities that the validation gives."""
+    """A trainer restored from a checkpoint gives the validation's probabilities."""
     trainer = trainer.lighter()
     model, records = trainer.build().eval(), trainer.splits["val"][: trainer.answers_compared]
     batch = trainer.collate([trainer.sample("val", 0, index) for index in range(len(records))])
@@ -56,7 +56,7 @@ def restored_answers(trainer: Any) -> list[Finding]:
         try:
             restored = type(trainer).restore(save(trainer, model, Path(folder)))
         except checkpoint.Damaged as fault:
-            return [health.error("norm.saved", str(fault), "restore must do what the training does")]
+            return [health.error("norm.saved", str(fault), "make `setup` accept the result of `fit`")]
         actual = torch.cat([restored.answers([trainer.reread(record)]) for record in records]).softmax(1)
     difference = float((expected - actual).abs().max())
     if difference < TOLERANCE:
@@ -67,7 +67,7 @@ def restored_answers(trainer: Any) -> list[Finding]:
 
 
 def floored_std(normaliser: normalise.Normaliser, what: str = "features") -> list[Finding]:
-    """No feature is divided by next to nothing."""
+    """No feature has a std near 0."""
     least = normalise.FLOOR * float(np.median(normaliser.std))
     tiny = [str(i) for i in np.flatnonzero(~(normaliser.std >= 0.999 * least) | (normaliser.std <= 0))]
     if not tiny:
@@ -77,7 +77,7 @@ def floored_std(normaliser: normalise.Normaliser, what: str = "features") -> lis
 
 
 def fitted_on(normaliser: normalise.Normaliser, values: np.ndarray, ids: Sequence[str]) -> list[Finding]:
-    """Mean and std are those of the training split, `values` (N, F) of the samples `ids`."""
+    """Mean and std were computed from the training split: `values` (N, F) of the samples `ids`."""
     mean = values.mean(0, dtype=np.float64)
     off = float(np.abs(normaliser.mean - mean).max() / np.median(normaliser.std))
     if normaliser.fitted_on == normalise.digest(ids) and off < 1e-3:
@@ -87,18 +87,18 @@ def fitted_on(normaliser: normalise.Normaliser, values: np.ndarray, ids: Sequenc
 
 
 def normalised_once(values: np.ndarray, top: float = 50.0) -> list[Finding]:
-    """At the model's input, features `values` (N, F) have mean about 0 and std about 1."""
+    """The model's input `values` (N, F) has a mean of about 0 and a std of about 1."""
     mean, std = float(np.median(np.abs(values.mean(0)))), float(np.median(values.std(0)))
     largest = float(np.abs(values).max())
     if mean < 0.5 and 0.3 < std < 3.0 and largest < top:
         return []
     message = f"at the model's input |mean| {mean:.3g}, std {std:.3g}, largest {largest:.3g}"
-    fix = "normalise once, with the statistics of the training split: neither never nor twice"
+    fix = "normalise exactly once, with the statistics of the training split"
     return [health.error("norm.once", message, fix)]
 
 
 def duplicates(digests: dict[str, str], splits: dict[str, str], what: str, names: str) -> list[Finding]:
-    """The same content under two ids: an error across splits, a warning within one.
+    """An error if samples of two splits have the same content, a warning if samples of one split do.
 
     `digests` and `splits` map each id to the hash of its content and to its split.
     """
@@ -116,12 +116,12 @@ def duplicates(digests: dict[str, str], splits: dict[str, str], what: str, names
 
 
 def changed_cache(damaged: Mapping[str, Path], what: str, fix: str = "") -> list[Finding]:
-    """The cache holds what was written into it; `damaged` maps the ids of others to their shard.
+    """An error if cached records changed; `damaged` maps their ids to the paths of their shards.
 
-    `fix` is for data that is not a cache to be removed.
+    `fix` replaces the advice to delete the shards, for data that is not a cache.
     """
     if not damaged:
         return []
     shards = health.first(sorted({str(path) for path in damaged.values()}))
     message = f"{len(damaged)} {what} of {shards} changed: {health.first(list(damaged))}"
-    return [health.error("cache", message, fix or f"remove {shards}; it is built again")]
+    return [health.error("cache", message, fix or f"delete {shards}; the cache is rebuilt")]

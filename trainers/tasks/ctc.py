@@ -1,7 +1,7 @@
-"""Connectionist temporal classification (Graves et al. 2006), with every misuse refused by name.
+"""Connectionist temporal classification (Graves et al. 2006) with checked arguments.
 
-torch's own loss takes a blank within a target, an id beyond the vocabulary and raw logits without a
-word, and gives an infinite loss, or with zero_infinity a silent 0, where nothing can be aligned.
+torch's own loss accepts blanks in a target, ids beyond the vocabulary and raw logits without an error, and
+returns infinity (or 0 with zero_infinity) if a target is too long for its frames.
 """
 
 from collections.abc import Hashable, Sequence
@@ -14,22 +14,22 @@ from trainers.data.frames import mask
 
 BLANK = 0
 MIDDLE = 0.6
-"""Share of its part of the frames that a gloss has at a flat start."""
+"""At a flat start, the middle fraction of a gloss's part of the frames that is labelled with it."""
 
 
 class Misuse(ValueError):
-    """Not what CTC is defined for; the message says which rule is broken and where."""
+    """The arguments are invalid for CTC; the message names the rule and the row."""
 
 
 def frames_needed(target: Sequence[Hashable]) -> int:
-    """Output frames that a target takes: its length, and a blank between neighbours that repeat."""
+    """The minimum output frames for a target: its length plus one blank between equal neighbours."""
     return len(target) + sum(a == b for a, b in zip(target[1:], target, strict=False))
 
 
 def check(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> None:
-    """Raises Misuse unless `log_probs` (B, T, V), `lengths` (B,) and the B targets go together.
+    """Raise Misuse unless `log_probs` (B, T, V), `lengths` (B,) and the B targets fit together.
 
-    NaN is none: it is what a model that diverged says, and gives a loss that is NaN.
+    NaN is accepted: a model that diverged outputs it, and the loss becomes NaN.
     """
     if log_probs.ndim != 3 or lengths.ndim != 1:
         raise Misuse(f"log-probabilities are (B, T, V) and lengths (B,), not {tuple(log_probs.shape)}")
@@ -62,10 +62,10 @@ def _check_target(row: int, target: Sequence[int], length: int, words: int) -> N
 
 
 def losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
-    """(B,) float32, nats of each sequence; NaN where the log-probabilities are. Raises Misuse.
+    """The CTC loss (B,) float32 of each sequence in nats; NaN for NaN input. Raises Misuse.
 
-    Computed on the CPU: the sums of CUDA's backward pass come in no fixed order, and a resumed run
-    must go on bit for bit.
+    Computed on the CPU, because CUDA's backward pass adds in no fixed order and a resumed run must be
+    bit-identical.
     """
     log_probs_cpu = log_probs.float().cpu()
     check(log_probs_cpu, lengths, targets)
@@ -84,7 +84,7 @@ def losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]])
 
 
 def flat_targets(lengths: Tensor, targets: Sequence[Sequence[int]], steps: int) -> Tensor:
-    """(B, `steps`) ids: each row's glosses over equal parts of its frames, blanks at the edges of each."""
+    """Ids (B, `steps`): each row's glosses on equal parts of its frames, with blanks around each gloss."""
     table = torch.full((len(targets), steps), BLANK)
     edge = (1.0 - MIDDLE) / 2
     for row, (length, target) in enumerate(zip(lengths.tolist(), targets, strict=True)):
@@ -95,11 +95,11 @@ def flat_targets(lengths: Tensor, targets: Sequence[Sequence[int]], steps: int) 
 
 
 def flat_losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
-    """(B,) nats: the mean cross-entropy of a row's frames with `flat_targets`, times its glosses.
+    """The loss (B,) of a flat start, nats: mean cross-entropy with `flat_targets`, times the glosses.
 
-    The flat start of hidden Markov models (Young et al., The HTK Book): CTC alone gives each frame so
-    little to go by that a network answers blank for many epochs; one that begins with a rough alignment
-    does not. Computed on the CPU, as `losses` is. Raises Misuse.
+    A flat start (as for hidden Markov models: Young et al., The HTK Book) trains on a rough alignment
+    first; with CTC alone a network outputs blanks for many epochs. Computed on the CPU, as `losses` is.
+    Raises Misuse.
     """
     log_probs_cpu = log_probs.float().cpu()
     check(log_probs_cpu, lengths, targets)
@@ -112,7 +112,7 @@ def flat_losses(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[i
 
 
 def untrained(lengths: Tensor, targets: Sequence[Sequence[int]], words: int) -> Tensor:
-    """(B,) the loss of a model that holds every word equally likely: what an untrained one begins at."""
+    """The CTC loss (B,) of uniform word probabilities: the expected loss of an untrained model."""
     steps = int(lengths.max())
     uniform = torch.full((len(targets), steps, words), 1.0 / words).log()
     return losses(uniform, lengths, targets)

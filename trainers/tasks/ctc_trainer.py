@@ -1,4 +1,4 @@
-"""The base class of trainers that turn landmarks of signing into glosses by CTC."""
+"""The base class of trainers that recognise glosses in landmarks of signing with CTC."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -35,18 +35,18 @@ T = TypeVar("T", bound="CTCTrainer")
 
 
 class CTCTrainer(Trainer):
-    """A trainer gives `name`, `options`, `stride`, `sizes` and `model`.
+    """Base class; a trainer defines `name`, `options`, `stride`, `sizes` and `model`.
 
-    Its model takes normalised Frames (B, T, 4887) and dropout keys (B,), and gives logits
-    (B, ceil(T / stride), words). `model.backbone` of the same arguments is what its recurrent layer reads.
+    Its model takes normalised Frames (B, T, 4887) and dropout keys (B,), and returns logits
+    (B, ceil(T / stride), words). `model.backbone(frames, keys)` returns the input of its recurrent layer.
     """
 
     options: ClassVar[type[SignConfig]]
     stride: ClassVar[int]
-    """Frames of one output frame."""
+    """Input frames per output frame."""
 
     sizes: ClassVar[Mapping[str, tuple[int, int]]]
-    """Preset to the parameters that every vocabulary has, and those of each word."""
+    """Preset to (number of parameters without the vocabulary, number of parameters per word)."""
 
     config: SignConfig
     data: Data
@@ -60,12 +60,12 @@ class CTCTrainer(Trainer):
 
     @classmethod
     def load(cls, config: Any, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
-        """Corpus and features."""
+        """Load corpus and features; see Trainer.load and `read`."""
         return cls.read(config, folders, cache, events)
 
     @classmethod
     def read(cls, config: SignConfig, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
-        """Corpus and features, without the sentences that CTC cannot align. Raises DataUnusable."""
+        """Load corpus and features; refuses sentences with too few frames for CTC. Raises DataUnusable."""
 
         def judge(record: Record, row: sign_data.Row) -> Unusable | None:
             needed, output = ctc.frames_needed(record.words), -(-row.steps // cls.stride)
@@ -77,7 +77,7 @@ class CTCTrainer(Trainer):
         return sign_data.load(files.scan(folders, config), cache, events, judge)
 
     def fit(self) -> dict[str, Any]:
-        """Vocabulary, normalisation, layout, how to decode. Raises DataUnusable where a split is empty."""
+        """The preprocessing: vocabulary, normalisation, layout, decoder. Raises DataUnusable."""
         listing = self.data.listing
         if empty := refusal_checks.nonempty(listing):
             raise DataUnusable(empty)
@@ -101,7 +101,7 @@ class CTCTrainer(Trainer):
         return FrameNormaliser(kind, self.data.cache.statistics(ids))
 
     def setup(self) -> None:
-        """The objects of `preprocessing`."""
+        """Create vocabulary, layout, normaliser and decoder from `preprocessing`."""
         facts = self.preprocessing
         self.vocabulary, self.layout = Vocabulary(self.classes), Layout.from_dict(facts["layout"])
         self.protocol = facts["protocol"]
@@ -109,7 +109,7 @@ class CTCTrainer(Trainer):
         self.decoder = Decoder.from_dict(self.config, self.vocabulary, facts["decoder"])
 
     def sample(self, split: str, epoch: int, index: int) -> Sample:
-        """A sentence; those of train are augmented, and flat in the first epochs."""
+        """A sentence; in train it is augmented, and marked `flat` in the epochs of the flat start."""
         plain = self.unaugmented(split, index, epoch)
         if split != "train":
             return plain
@@ -119,31 +119,31 @@ class CTCTrainer(Trainer):
         return replace(plain, course=course, flat=epoch < self.config.flat_start)
 
     def unaugmented(self, split: str, index: int, epoch: int = 0) -> Sample:
-        """A sentence as its file holds it."""
+        """A sentence without augmentation."""
         record = self.splits[split][index]
         target = tuple(self.vocabulary.targets(record.words))
         key = rng.dropout_key(self.config.seed, epoch, index)
         return Sample(index, augment.plain(self.data.cache.raw(record.id)), record, target, key)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Padded to the longest."""
+        """Pad the samples to the longest and combine them to a batch."""
         return collate(samples)
 
     # Model
 
     @classmethod
     def parameters(cls, preset: str, words: int) -> int:
-        """How many parameters the model of a preset has, by `sizes`."""
+        """The number of parameters of a preset's model with `words` words, by `sizes`."""
         fixed, each = cls.sizes[preset]
         return fixed + each * words
 
     @classmethod
     def out_lengths(cls, lengths: Tensor) -> Tensor:
-        """Output frames of that many frames: ceil(T / stride)."""
+        """The number of output frames for each number of input frames: ceil(T / stride)."""
         return (lengths + cls.stride - 1) // cls.stride
 
     def frames(self, batch: Batch) -> Frames:
-        """What the model is given: derived columns, normalised once, hidden frames zero."""
+        """The model's input (B, T, 4887): derived, normalised columns; hidden frames are 0."""
         frames = self.normaliser.apply(parts.derive(batch.raw, batch.lengths))
         return replace(frames, values=frames.values * batch.shown[..., None])
 
@@ -151,11 +151,11 @@ class CTCTrainer(Trainer):
 
     @property
     def counts_size(self) -> int:
-        """Those of word_errors.NAMES."""
+        """The number of counts in word_errors.NAMES."""
         return len(word_errors.NAMES)
 
     def loss(self, model: nn.Module, batch: Batch) -> Output:
-        """CTC, in nats; the mean is over glosses or sequences as `loss_per` says."""
+        """The loss in nats, with its weight (glosses or sequences, by `loss_per`) and word error counts."""
         logits = model(self.frames(batch), batch.keys).float()
         log_probs = logits.log_softmax(-1)
         lengths = self.out_lengths(batch.lengths)
@@ -166,14 +166,14 @@ class CTCTrainer(Trainer):
         return Output(losses.sum(), losses.new_tensor(weight), counts, edits, logits)
 
     def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
-        """(B,) of each sequence."""
+        """The loss (B,) of each sequence in nats: flat-start loss or CTC."""
         kind = ctc.flat_losses if batch.flat else ctc.losses
         return kind(log_probs, lengths, batch.targets)
 
     def _counts(
         self, log_probs: Tensor, lengths: Tensor, batch: Batch, training: bool
     ) -> tuple[Tensor, Tensor]:
-        """word_errors.NAMES summed over the batch, and each sample's edits. In training by the best path."""
+        """The counts word_errors.NAMES of the batch, and each sample's edits; training decodes greedily."""
         paths = log_probs.argmax(-1).cpu()
         searched = None if training or not self.decoder.beams else log_probs.cpu().numpy()
         rows = []
@@ -190,25 +190,25 @@ class CTCTrainer(Trainer):
         return table.sum(0), table[:, :3].sum(1)
 
     def summarise(self, counts: Sequence[float]) -> WordErrors:
-        """Word error rates with their parts."""
+        """Word error rates, and the edits they consist of."""
         return word_errors.summarise(counts)
 
     # From a checkpoint
 
     @torch.no_grad()
     def logits(self, raw: np.ndarray) -> Tensor:
-        """Answers (T', V) of the restored model for raw columns (T, 1629)."""
+        """Logits (T', V) of the restored model for raw columns (T, 1629)."""
         device = next(self.network.parameters()).device
         batch = collate([Sample(0, augment.plain(np.array(raw)))]).to(device)
         answer: Tensor = self.network(self.frames(batch), batch.keys)
         return answer[0].float().cpu()
 
     def glosses(self, logits: Tensor) -> list[str]:
-        """The glosses of logits (T', V)."""
+        """Decode logits (T', V) to glosses."""
         return self.decoder.words(logits.log_softmax(-1).numpy())
 
     def predict(self, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-        """For each file its glosses, or the error."""
+        """Yield `file`, `frames` and `glosses` for each feature file, or `file` and `error`."""
         for path in paths:
             try:
                 raw = reading.read(path, self.config.min_frames).raw
@@ -220,7 +220,7 @@ class CTCTrainer(Trainer):
     def evaluate(
         self, saved: Checkpoint, folders: Mapping[str, Path], split: str, work: Path
     ) -> dict[str, Any]:
-        """Word error rates of a split of these folders, by the preprocessing of the checkpoint."""
+        """Word error rates of the checkpoint on a split of these folders. Raises DataUnusable."""
         data = self.read(self.config, folders, work, Silent())
         self._require_layout(data.listing.layout)
         chosen = list(data.splits) if split == "all" else [split]
@@ -257,20 +257,20 @@ class CTCTrainer(Trainer):
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
-        """Those of landmarks, CTC and the network; `loss.first` and `overfit` are judged by glosses."""
+        """The checks of landmarks, CTC and network; own versions replace `loss.first` and `overfit`."""
         own = (*data_checks.CHECKS, *ctc_checks.CHECKS, *network_checks.CHECKS)
         return [*own, *without(standard, "loss.first", "overfit")]
 
     def expected_first_loss(self, batch: Batch) -> float:
-        """The loss of a model for which every word is equally likely."""
+        """The loss of uniform word probabilities."""
         losses = ctc.untrained(self.out_lengths(batch.lengths), batch.targets, len(self.vocabulary))
         sizes = [max(1, len(target)) for target in batch.targets]
         return float(losses.sum()) / (sum(sizes) if self.config.loss_per == "gloss" else len(sizes))
 
     def lighter(self: T) -> T:
-        """Without the flat start: the checks ask about what a run does after its first epochs."""
+        """A trainer without the flat start, because the checks are about training with CTC."""
         return self.replace(flat_start=0)
 
     def without_regularisation(self: T) -> T:
-        """By CTC alone: without a flat start or a teacher."""
+        """A trainer with the CTC loss alone, without flat start."""
         return self.replace(flat_start=0)

@@ -1,4 +1,4 @@
-"""From CTC's frames to glosses: best path, and prefix beam search with an n-gram model."""
+"""Decodes CTC output to word ids: best path, or prefix beam search with an n-gram model."""
 
 import math
 from collections import Counter, defaultdict
@@ -11,16 +11,16 @@ import numpy as np
 BLANK = 0
 START = -1
 CANDIDATES = 20
-"""Words that are followed at each frame."""
+"""Number of most probable words that beam search considers at each frame."""
 
 
 def collapse(path: Iterable[int]) -> list[int]:
-    """The words of a path of frames: repeats merged, blanks removed."""
+    """The word ids of a path (one id per frame): repeats merged, blanks removed."""
     return [id for id, _ in groupby(path) if id != BLANK]
 
 
 def greedy(log_probs: np.ndarray) -> list[int]:
-    """The words of the best path; `log_probs` (T, V)."""
+    """The word ids of the best path of `log_probs` (T, V)."""
     return collapse(log_probs.argmax(1).tolist())
 
 
@@ -28,7 +28,8 @@ def greedy(log_probs: np.ndarray) -> list[int]:
 class NGrams:
     """An interpolated n-gram model with Witten-Bell smoothing (Witten and Bell 1991) over word ids.
 
-    P(w|h) = (c(hw) + n(h) P(w|h')) / (c(h) + n(h)), n(h) the words seen after h, P uniform at last.
+    P(w|h) = (c(hw) + n(h) P(w|h')) / (c(h) + n(h)), where n(h) is the number of different words seen after h
+    and h' is h without its first word; below order 1, P is uniform.
     """
 
     order: int
@@ -37,7 +38,7 @@ class NGrams:
 
     @classmethod
     def of(cls, sentences: Iterable[Sequence[int]], order: int, words: int) -> "NGrams":
-        """Counted on the training sentences; `words` is the size of the vocabulary."""
+        """Count the n-grams of sentences of word ids; `words` is the size of the vocabulary."""
         model = cls(order, words)
         for sentence in sentences:
             padded = [*[START] * (order - 1), *sentence]
@@ -47,7 +48,7 @@ class NGrams:
         return model
 
     def log_prob(self, word: int, before: Sequence[int]) -> float:
-        """ln P of a word after the words before it, from the beginning of the sentence."""
+        """ln P of a word, given all words before it in the sentence."""
         padded = [*[START] * (self.order - 1), *before]
         probability = 1.0 / max(1, self.words - 1)
         for length in range(self.order):
@@ -58,7 +59,7 @@ class NGrams:
         return math.log(probability)
 
     def as_list(self) -> list[list[int]]:
-        """For the manifest: [word, count, history…] of every n-gram."""
+        """The model as JSON for the manifest: [word, count, history…] for each n-gram."""
         return [
             [word, count, *history]
             for history, counts in sorted(self.counts.items())
@@ -67,7 +68,7 @@ class NGrams:
 
     @classmethod
     def from_list(cls, rows: Iterable[Sequence[int]], order: int, words: int) -> "NGrams":
-        """Back from the manifest."""
+        """Create a model from the result of `as_list`."""
         model = cls(order, words)
         for word, count, *history in rows:
             model.counts[tuple(history)][word] = count
@@ -86,9 +87,10 @@ def _plus(a: float, b: float) -> float:
 def beam_search(
     log_probs: np.ndarray, beams: int, model: NGrams | None = None, weight: float = 0.0
 ) -> list[int]:
-    """The best prefix (Hannun et al. 2014) of `log_probs` (T, V), scored with weight * ln P(words).
+    """The best word ids by prefix beam search (Hannun et al. 2014) over `log_probs` (T, V).
 
-    A prefix holds two sums over its paths: of those that end in a blank and of those that do not.
+    The score is ln P(prefix) + weight * ln P(words). Each prefix has two log sums over its paths: those that
+    end in a blank and those that do not.
     """
     beam: dict[Prefix, tuple[float, float]] = {(): (0.0, -math.inf)}
     spoken: dict[Prefix, float] = {(): 0.0}
@@ -114,7 +116,7 @@ def _follow(
     frame: np.ndarray,
     some: Sequence[int],
 ) -> None:
-    """Add what a prefix becomes at one frame."""
+    """Extend a prefix by one frame, and add the probabilities to `following`."""
     both = _plus(blank, word)
     for id in some:
         chance = float(frame[id])

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression: the baseline that a larger model has to beat."""
+"""Multinomial logistic regression, the baseline that models are compared with."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +8,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 PENALTY = 1e-4
-"""L2 on the weights, as a share of the mean loss."""
+"""Factor of the squared weights in the loss (L2 penalty)."""
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """weights (F, C) and bias (C,) on features that are scaled by mean and std (F,)."""
+    """A fitted model: weights (F, C) and bias (C,) for features normalised by mean and std (F,)."""
 
     weights: np.ndarray
     bias: np.ndarray
@@ -21,25 +21,25 @@ class Logistic:
     std: np.ndarray
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
-        """(N, F) raw features to (N, C) probabilities."""
+        """Probabilities (N, C) for raw features (N, F)."""
         logits = (raw - self.mean) / self.std @ self.weights + self.bias
         values = np.exp(logits - logits.max(1, keepdims=True))
         return np.asarray(values / values.sum(1, keepdims=True))
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest."""
+        """The model as JSON for the manifest."""
         return {name: getattr(self, name).tolist() for name in ("weights", "bias", "mean", "std")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Logistic":
-        """Back from the manifest."""
+        """Create a model from the result of `as_dict`."""
         return cls(*(np.array(values[name]) for name in ("weights", "bias", "mean", "std")))
 
 
 def fit(
     raw: np.ndarray, labels: np.ndarray, class_weights: np.ndarray, mean: np.ndarray, std: np.ndarray
 ) -> Logistic:
-    """The minimum of the weighted cross entropy with L2, by L-BFGS in float64: no seed, no rate."""
+    """Fit the model: minimise the weighted cross entropy with L2 by L-BFGS in float64 (deterministic)."""
     x = torch.from_numpy((raw - mean) / std).double()
     y, class_weight = torch.from_numpy(labels), torch.from_numpy(class_weights).double()
     weights = torch.zeros(x.shape[1], len(class_weights), dtype=torch.float64, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The base class of trainers that tell emotions from recordings of RAVDESS and CREMA-D."""
+"""The base class of trainers that classify emotions in recordings of RAVDESS and CREMA-D."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class RecordingData:
     listing: Survey
     cache: Any
     extra: str = ""
-    """A hash of what else the training starts from (pretrained weights)."""
+    """A hash of further input of the training (pretrained weights)."""
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -34,24 +34,24 @@ class RecordingData:
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
-        """What is not used, and why."""
+        """The files that are not used, with reasons."""
         return self.listing.refused
 
     @property
     def splits(self) -> dict[str, list[Record]]:
-        """Split to its records."""
+        """The records of each split."""
         return self.listing.splits
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every usable recording: its split, label and content, wherever the file is."""
+        """A hash of split, label and content of every usable recording; it does not depend on paths."""
         digests = {id: row.sha256 for id, row in self.cache.rows.items()}
         digest = recordings.fingerprint(self.records, self.listing.split_of, digests)
         return f"{digest}+{self.extra}" if self.extra else digest
 
 
 def join(survey: Survey, cache: Any) -> RecordingData:
-    """What names and cache say, put together; `refused` grows by what the cache could not use."""
+    """Combine survey and cache: recordings that the cache could not encode move to `refused`."""
     usable = tuple(record for record in survey.records if record.id in cache.rows)
     unread = [
         Refusal.of(record.path, fault) for record in survey.records if (fault := cache.refused.get(record.id))
@@ -60,28 +60,28 @@ def join(survey: Survey, cache: Any) -> RecordingData:
 
 
 class RecordingTrainer(ClassifierTrainer):
-    """A trainer gives `load`, `fit`, `model`, `features`, `read` and `same_content`."""
+    """Base class; a trainer implements `load`, `fit`, `model`, `features`, `read` and `same_content`."""
 
     config: RecordingConfig
     data: RecordingData
 
     def setup(self) -> None:
-        """Only checkpoints of the six classes are understood."""
+        """Raise ValueError if a checkpoint has other classes than the six of trainers/data/emotions.py."""
         if self.classes != emotions.CLASSES:
             raise ValueError("it has other classes")
 
     def class_facts(self) -> dict[str, Any]:
-        """What `fit` says of classes: their names, and what the labels of the data sets count as."""
+        """The class names, and the emotion of each code in file names, for the result of `fit`."""
         labels = {"ravdess": emotions.RAVDESS_EMOTIONS, "crema": emotions.CREMA_EMOTIONS}
         return {"classes": list(emotions.CLASSES), "labels": labels}
 
     @classmethod
     def stem(cls, path: str) -> str:
-        """A recording's name as it stands in a file name. Default: all but the ending."""
+        """The recording's name in a path. Default: the file name without suffix."""
         return recordings.stem(path)
 
     def truth(self, path: Path) -> str | None:
-        """The class that a file's name tells, if it tells one."""
+        """The class that a file's name gives, or None."""
         try:
             name = emotions.parse(self.stem(path.name))
         except emotions.BadName:
@@ -90,28 +90,28 @@ class RecordingTrainer(ClassifierTrainer):
         return label
 
     def reread(self, record: Record) -> Any:
-        """What `read` makes of the record's file."""
+        """The features that `read` returns for the record's file."""
         return next(iter(self.read(record.path))).features
 
     def no_records(self, data: RecordingData, split: str) -> list[Finding]:
-        """With what was refused."""
+        """An error for an empty split, with the commonest reasons for refused files."""
         return refusal_checks.no_samples(data.listing, split)
 
     def same_content(self, record: Record, sample: Any) -> bool:
-        """Whether a training sample is made of the content of its record's file; read it once more."""
+        """Read the record's file again and compare it with the training sample; whether they agree."""
         raise NotImplementedError
 
     files_compared: ClassVar[int] = classifier_checks.FILES_COMPARED
-    """Files that `label.match` reads once more, at the most."""
+    """Maximum number of files that the check `label.match` reads again."""
 
     def some_samples(self) -> list[tuple[Record, Any]]:
-        """Training samples as the model gets them, spread evenly, each with its record."""
+        """Up to `files_compared` (record, training sample) pairs, spread evenly over the split."""
         places = classifier_checks.spread(self.size("train"), self.files_compared)
         return [(self.splits["train"][i], self.sample("train", 0, i)) for i in places]
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
-        """Those of cache, duplicates and labels first."""
+        """The checks of cache, duplicates and labels, then those of every classifier."""
         return [
             on_data("cache", unchanged_cache),
             on_data("dups", duplicates),
@@ -121,19 +121,19 @@ class RecordingTrainer(ClassifierTrainer):
 
 
 def unchanged_cache(trainer: RecordingTrainer) -> list[Finding]:
-    """The cache holds what was written into it."""
+    """The cached content has the SHA-256 that was stored when it was written."""
     return classifier_checks.changed_cache(trainer.data.cache.damaged(), "records")
 
 
 def duplicates(trainer: RecordingTrainer) -> list[Finding]:
-    """No content stands under two names, least of all in two splits."""
+    """No two names have the same content."""
     digests = {record.id: trainer.data.cache.rows[record.id].sha256 for record in trainer.data.records}
     split_of = dict(trainer.data.listing.split_of)
     return classifier_checks.duplicates(digests, split_of, "videos", "names")
 
 
 def labels_match(trainer: RecordingTrainer) -> list[Finding]:
-    """The model is given the label of the file's name and the content of that file."""
+    """Each training sample has the label of its file's name and the content of that file."""
     wrong = []
     for record, sample in trainer.some_samples():
         if trainer.classes[sample.label] != trainer.truth(record.path):
@@ -142,6 +142,6 @@ def labels_match(trainer: RecordingTrainer) -> list[Finding]:
             wrong.append(f"{record.id} with other content")
     if not wrong:
         return []
-    message = f"{len(wrong)} samples come to the model wrongly: {health.first(wrong)}"
-    fix = "label and content must be one record from the file name to the batch"
+    message = f"{len(wrong)} training samples are wrong: {health.first(wrong)}"
+    fix = "keep label and content in one record from the file name to the batch"
     return [health.error("label.match", message, fix)]

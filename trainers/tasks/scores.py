@@ -1,4 +1,4 @@
-"""The evaluation report of a classifier: metrics with intervals, calibration, the worst answers."""
+"""The evaluation report of a classifier: metrics with intervals, calibration, most confident errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from trainers.engine import metrics
 
 SHOWN = 10
-"""Wrong answers that a report lists, the most confident first."""
+"""Maximum number of wrong answers in a report."""
 
 
 def scores(
@@ -21,8 +21,8 @@ def scores(
 ) -> dict[str, Any]:
     """The report of `evaluate`.
 
-    `truth` (N,) int, `probabilities` (N, C); `names` and `groups` (N) of the samples. `drawn` is what the
-    interval draws: whole groups, or samples where there is one group.
+    `truth` (N,) int, `probabilities` (N, C), `names` and `groups` of the N samples. In the result, `drawn`
+    names the unit of the bootstrap: groups, or samples if there is one group.
     """
     answers = probabilities.argmax(1)
     confusion = metrics.confusion_counts(truth, answers, len(classes))

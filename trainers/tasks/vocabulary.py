@@ -1,4 +1,4 @@
-"""Glosses and their ids: blank is 0 and nothing else, the words come from train alone.
+"""The vocabulary: glosses of the training split and their ids; id 0 is the blank.
 
 Standard library only.
 """
@@ -11,7 +11,7 @@ BLANK, UNKNOWN = "<blank>", "<unk>"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`words[id]` and back. `words[0]` is the blank; `<unk>` is there only where it was asked for."""
+    """Maps glosses to ids and back. `words[0]` is the blank; `<unk>` exists only if requested."""
 
     words: tuple[str, ...]
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -25,7 +25,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, sentences: Iterable[Sequence[str]], unknown: bool) -> "Vocabulary":
-        """The words of the training sentences in alphabetical order."""
+        """Create a vocabulary of the sentences' words in alphabetical order; with `unknown`, also `<unk>`."""
         words = sorted({word for sentence in sentences for word in sentence} - {BLANK, UNKNOWN})
         return cls((BLANK, *([UNKNOWN] if unknown else []), *words))
 
@@ -36,16 +36,18 @@ class Vocabulary:
         return word in self._ids
 
     def targets(self, words: Sequence[str]) -> list[int]:
-        """Ids for CTC. A word that is not known is `<unk>` where there is one, else left out; the
-        blank is never among them."""
+        """The ids of words, as a target for CTC; never contains the blank.
+
+        An unknown word becomes `<unk>` if the vocabulary has it, else it is left out.
+        """
         unknown = self._ids.get(UNKNOWN)
         ids = [self._ids.get(word, unknown) for word in words if word != BLANK]
         return [id for id in ids if id is not None]
 
     def missing(self, words: Sequence[str]) -> list[str]:
-        """Those of the words that it does not hold."""
+        """The words that are not in the vocabulary."""
         return [word for word in words if word not in self._ids]
 
     def glosses(self, ids: Iterable[int]) -> list[str]:
-        """Words of ids."""
+        """The words for ids."""
         return [self.words[id] for id in ids]

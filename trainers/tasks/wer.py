@@ -1,11 +1,11 @@
-"""Word error rate with its substitutions, deletions and insertions. Standard library only."""
+"""Word error rate: substitutions, deletions and insertions. Standard library only."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 
 class Errors(NamedTuple):
-    """Edits of a least-cost alignment, and the words of the reference; all of them add up."""
+    """Edits of a least-cost alignment, and the reference's number of words; sentences can be added up."""
 
     substitutions: int
     deletions: int
@@ -14,17 +14,17 @@ class Errors(NamedTuple):
 
     @property
     def edits(self) -> int:
-        """All errors."""
+        """The sum of substitutions, deletions and insertions."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def rate(self) -> float:
-        """Edits a word of the reference; above 1 where much was inserted. Of no words: 0 or 1."""
+        """Edits per reference word, which can exceed 1; for an empty reference 0 or 1."""
         return self.edits / self.words if self.words else float(self.edits > 0)
 
 
 def errors(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> Errors:
-    """The edits that turn the reference into the hypothesis (Levenshtein, all costs 1).
+    """Count the edits that turn the reference into the hypothesis (Levenshtein distance).
 
     Where several alignments cost the same, the one with the most substitutions is counted.
     """

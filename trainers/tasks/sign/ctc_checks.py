@@ -1,4 +1,4 @@
-"""The checks of glosses, normalisation and metrics of a CTC trainer, and whether it learns."""
+"""The checks of a CTC trainer: targets, normalisation, metrics, first loss and overfitting."""
 
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ OVERFIT_SAMPLES, OVERFIT_STEPS, OVERFIT_RATE, OVERFIT_GOAL = 2, 300, 3e-3, 0.1
 
 
 def some_samples(trainer: Any, most: int = data_checks.SENTENCES) -> list[Sample]:
-    """Training samples without augmentation, spread evenly."""
+    """Up to `most` training samples without augmentation, spread evenly over the split."""
     return [trainer.unaugmented("train", i) for i in classifier_checks.spread(trainer.size("train"), most)]
 
 
 def labels_match(trainer: Any) -> list[Finding]:
-    """The model is given the glosses of the corpus and the features of that sentence's file."""
+    """Each training sample has its sentence's glosses and features."""
     listed = {record.id: record for record in trainer.data.records}
     vocabulary, wrong = trainer.vocabulary, []
     for index in classifier_checks.spread(trainer.size("train"), data_checks.SENTENCES):
@@ -40,8 +40,8 @@ def labels_match(trainer: Any) -> list[Finding]:
             wrong.append(f"{record.id} with other features")
     if not wrong:
         return []
-    message = f"{len(wrong)} sentences come to the model wrongly: {health.first(wrong)}"
-    return [health.error("label.match", message, "glosses and features must be one record all the way")]
+    message = f"{len(wrong)} training samples are wrong: {health.first(wrong)}"
+    return [health.error("label.match", message, "keep glosses and features in one record")]
 
 
 def _same(path: Path, raw: np.ndarray) -> bool:
@@ -50,7 +50,7 @@ def _same(path: Path, raw: np.ndarray) -> bool:
 
 
 def targets(trainer: Any) -> list[Finding]:
-    """Every target holds ids from 1 to V - 1 and fits its output, augmented too."""
+    """Every target has ids from 1 to V - 1 and fits into its output, also with augmentation."""
     size, wrong = len(trainer.vocabulary), []
     for split in ("train", "val", "test"):
         for record in trainer.splits[split]:
@@ -65,7 +65,7 @@ def targets(trainer: Any) -> list[Finding]:
     if not wrong:
         return []
     message = f"{len(wrong)} targets do not fit CTC: {health.first(wrong)}"
-    fix = "ids are 1 to V - 1, the blank 0 is none of them; length as check says"
+    fix = "use ids 1 to V - 1 (0 is the blank), and enough output frames for the target"
     return [health.error("ctc.ids", message, fix)]
 
 
@@ -74,28 +74,28 @@ def _fits(trainer: Any, steps: int, target: Any) -> bool:
 
 
 def normalised_once(trainer: Any) -> list[Finding]:
-    """At the model's input features have mean about 0 and std about 1; a second time is refused."""
+    """The model's input is normalised, and normalising it twice raises an error."""
     frames: Frames = trainer.frames(trainer.collate(some_samples(trainer, 32)))
     try:
         trainer.normaliser.apply(frames)
     except normalise.NormalisedTwice:
         pass
     else:
-        message = "frames that were normalised are normalised once more without an error"
-        return [health.error("norm.once", message, "mark them, and refuse the mark")]
+        message = "normalising frames twice raises no error"
+        return [health.error("norm.once", message, "mark normalised frames, and refuse marked ones")]
     if trainer.config.normalise == "none":
         return [health.info("norm.once", "normalise: none; the model sees raw coordinates")]
     return classifier_checks.normalised_once(frames.values[frames.valid[..., 0] > 0].numpy(), 1000.0)
 
 
 def std_floor(trainer: Any) -> list[Finding]:
-    """No feature is divided by next to nothing."""
+    """No feature has a std near 0."""
     statistics = trainer.normaliser.statistics
     return classifier_checks.floored_std(statistics) if statistics else []
 
 
 def fitted_on_train(trainer: Any) -> list[Finding]:
-    """Mean and std are those of the training split."""
+    """Mean and std were computed from the training split."""
     statistics = trainer.normaliser.statistics
     if statistics is None:
         return []
@@ -112,7 +112,7 @@ def fitted_on_train(trainer: Any) -> list[Finding]:
 
 
 def metric(trainer: Any) -> list[Finding]:
-    """The WER of a reference with itself is 0, with nothing 1, and errors are counted by their kind."""
+    """The WER of a reference against itself is 0, against nothing 1; edits are counted by kind."""
     references = [record.words for record in trainer.splits["val"] if record.words]
     wrong = [w for w in references if wer.errors(w, w).edits or wer.errors(w, ()).rate != 1.0]
     if not wrong and wer.errors(tuple("abcdef"), tuple("axcefg")) == (1, 1, 1, 6):
@@ -121,12 +121,12 @@ def metric(trainer: Any) -> list[Finding]:
 
 
 def first_loss(trainer: Any) -> list[Finding]:
-    """An untrained model is as wrong as one for which every word is equally likely."""
+    """The loss of an untrained model is that of uniform word probabilities."""
     return model_checks.first_loss(trainer.without_regularisation())
 
 
 def overfit(trainer: Any) -> list[Finding]:
-    """Two sentences can be learnt by heart, word for word, and eval mode knows them too."""
+    """The model can memorise two sentences without a word error, and repeats them in eval mode."""
     trainer = trainer.without_regularisation()
     batch = trainer.collate(shortest(trainer)[:OVERFIT_SAMPLES])
     sizes, model = sum(max(1, len(target)) for target in batch.targets), trainer.build().train()
@@ -134,18 +134,18 @@ def overfit(trainer: Any) -> list[Finding]:
     if not (loss < OVERFIT_GOAL and not edits):
         message = f"after {OVERFIT_STEPS} steps on {OVERFIT_SAMPLES} sentences {loss:.2f} nats a gloss"
         return [
-            health.error("overfit", message, "model or targets are wrong: nothing can be learnt by heart")
+            health.error("overfit", message, "model or targets are wrong: two sentences cannot be memorised")
         ]
     with torch.no_grad():
         again = trainer.loss(model.eval(), batch)
     if float(again.loss) / sizes < 2 * OVERFIT_GOAL and not float(again.correct.sum()):
         return []
-    message = f"learnt by heart in train mode, in eval mode {float(again.loss) / sizes:.2f} nats a gloss"
+    message = f"memorised in train mode, in eval mode {float(again.loss) / sizes:.2f} nats a gloss"
     return [health.error("overfit", message, "train and eval mode differ: look at norms and decoding")]
 
 
 def _memorise(trainer: Any, model: nn.Module, batch: Any, sizes: int) -> tuple[float, float]:
-    """Train on one batch; the last loss in nats a gloss, and the edits."""
+    """Train on one batch; returns the last loss (nats per gloss) and the number of edits."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=OVERFIT_RATE, weight_decay=0.0)
     loss = edits = float("inf")
     with model_checks.without_dropout(model):
@@ -162,7 +162,7 @@ def _memorise(trainer: Any, model: nn.Module, batch: Any, sizes: int) -> tuple[f
 
 
 def shortest(trainer: Any) -> list[Sample]:
-    """Some training samples without augmentation, the shortest first."""
+    """The first 32 training samples without augmentation, shortest first."""
     samples = [trainer.unaugmented("train", i) for i in range(min(32, trainer.size("train")))]
     return sorted(samples, key=lambda sample: len(sample.course.raw))
 

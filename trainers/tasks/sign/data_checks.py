@@ -1,4 +1,4 @@
-"""The checks of the content of landmark files: the cache, doubles, scale, the order of columns."""
+"""The checks of landmark files' content: cache, duplicates, scale, order of columns."""
 
 from typing import Any
 
@@ -14,35 +14,35 @@ from trainers.engine.health import Finding
 from trainers.tasks import classifier_checks
 
 SENTENCES = 64
-"""Sentences whose content is read once more, at the most."""
+"""Maximum number of sentences whose content the checks read again."""
 
 FEWEST = 5
-"""Landmarks that come and go together, to be taken for a hand or a face."""
+"""Minimum number of landmarks that vanish in the same frames to count as a hand or face."""
 
 AGREEMENT, FARTHEST = 0.5, 10.0
 
 
 def some_raw(data: Data) -> dict[str, np.ndarray]:
-    """Raw columns of sentences spread evenly over all, by id."""
+    """Raw columns (T, 1629) by id, of up to SENTENCES sentences spread evenly over all."""
     ids = [data.records[i].id for i in classifier_checks.spread(len(data.records), SENTENCES)]
     return {id: data.cache.raw(id) for id in ids}
 
 
 def unchanged_cache(trainer: Any) -> list[Finding]:
-    """The cache holds what was written into it."""
+    """The cached content has the SHA-256 that was stored when it was written."""
     fix = PACK_AGAIN if trainer.data.listing.packed is not None else ""
     return classifier_checks.changed_cache(trainer.data.cache.damaged(), "sentences", fix)
 
 
 def duplicates(trainer: Any) -> list[Finding]:
-    """No features are under two ids, least of all in two splits."""
+    """No two ids have the same features."""
     records, rows = trainer.data.records, trainer.data.cache.rows
     digests = {record.id: rows[record.id].sha256 for record in records}
     return classifier_checks.duplicates(digests, {r.id: r.split for r in records}, "sentences", "ids")
 
 
 def scale(trainer: Any) -> list[Finding]:
-    """Landmarks are fractions of the picture: they stay near it."""
+    """Coordinates are fractions of the picture, so none is far outside it."""
     largest = {id: float(np.abs(raw).max()) for id, raw in some_raw(trainer.data).items()}
     bad = [f"{id} ({top:.3g})" for id, top in largest.items() if top > FARTHEST]
     if not bad:
@@ -55,18 +55,18 @@ def scale(trainer: Any) -> list[Finding]:
 
 
 def layout(trainer: Any) -> list[Finding]:
-    """Columns that come and go together, as a hand does, are whole groups of the layout."""
+    """Columns that vanish in the same frames, as those of a hand do, are whole groups of the layout."""
     data: Data = trainer.data
     declared, spans = data.listing.layout, _spans(data)
     findings = refusal_checks.refusals(data.listing, "schema.layout")
     if not spans:
-        message = f"no landmarks ever vanish, so the layout {declared.name} cannot be verified"
+        message = f"no landmark is missing in any frame, so the layout {declared.name} cannot be verified"
         findings.append(health.warning("schema.layout", message, "look at the extractor's order of columns"))
     wrong = [span for span in spans if not _starts_and_ends_groups(declared, span)]
     if wrong:
         columns = ", ".join(f"{3 * first}:{3 * end}" for first, end in wrong)
         message = (
-            f"columns {columns} come and go together, which are no whole groups of {declared.name}: "
+            f"columns {columns} vanish in the same frames, but are not whole groups of {declared.name}: "
             + ", ".join(f"{name} {first}:{end}" for name, (first, end) in declared.groups.items())
         )
         fits = [n for n in ORDERS if all(_starts_and_ends_groups(Layout.named(n), span) for span in spans)]
@@ -91,9 +91,7 @@ def _masks(data: Data) -> list[Finding]:
     bad = [f"{id} ({value:.0%})" for id, value in known.items() if value < AGREEMENT]
     if len(bad) <= 0.05 * len(known):
         return []
-    message = (
-        f"{reading.MASKS} of {len(bad)} sentences do not say where the landmarks are: {health.first(bad)}"
-    )
+    message = f"{reading.MASKS} of {len(bad)} sentences contradict their landmarks: {health.first(bad)}"
     fix = "masks and columns are of different orders: extract anew"
     return [health.error("schema.layout", message, fix)]
 

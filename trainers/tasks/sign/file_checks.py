@@ -13,7 +13,7 @@ __all__ = ["CHECKS", "scan"]
 
 
 def groups(listing: Listing) -> list[Finding]:
-    """With the protocol si5, no signer of val and test is in train; the others share theirs by design."""
+    """With the protocol si5, no signer of val or test is in train (the other protocols share signers)."""
     signers = {split: {record.signer for record in records} for split, records in listing.splits.items()}
     shared = sorted(signers["train"] & (signers["val"] | signers["test"]))
     if listing.protocol != "si5" or not shared:
@@ -27,18 +27,18 @@ def _vocabulary(listing: Listing) -> Vocabulary:
 
 
 def round_trip(listing: Listing) -> list[Finding]:
-    """Ids and glosses map back and forth; the blank is id 0 and no gloss."""
+    """Glosses map to ids and back without change, and no gloss is named like the blank."""
     vocabulary = _vocabulary(listing)
     bad = [word for word in vocabulary.words[1:] if vocabulary.glosses(vocabulary.targets([word])) != [word]]
     bad += sorted({g for r in listing.records for g in r.glosses if g in (BLANK, UNKNOWN)})
     if not bad:
         return []
-    message = f"these words do not come back as they went in: {health.first(bad)}"
-    return [health.error("vocab.roundtrip", message, f"{BLANK} and {UNKNOWN} are no glosses")]
+    message = f"these words change when mapped to ids and back: {health.first(bad)}"
+    return [health.error("vocab.roundtrip", message, f"rename glosses called {BLANK} or {UNKNOWN}")]
 
 
 def unknown_glosses(listing: Listing) -> list[Finding]:
-    """Glosses of val and test that train does not have are counted."""
+    """Glosses of val and test that are not in train are reported."""
     vocabulary, findings = _vocabulary(listing), []
     for split in ("val", "test"):
         records = listing.splits[split]

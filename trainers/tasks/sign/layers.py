@@ -1,4 +1,4 @@
-"""Layers over padded sequences (B, C, T) that never let padding change a valid frame."""
+"""Layers for padded sequences (B, C, T) in which padding does not influence valid frames."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from trainers.engine.dropout import CounterDropout
 
 
 class MaskedGroupNorm(nn.Module):
-    """Group normalisation (Wu and He 2018) whose statistics are those of the valid frames."""
+    """Group normalisation (Wu and He 2018) with statistics over the valid frames only."""
 
     def __init__(self, channels: int, most: int = 32) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class MaskedGroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """(B, C, T) with `valid` (B, 1, T) of 0 and 1; the same shape back, padding zero."""
+        """Normalise `values` (B, C, T); padding, where `valid` (B, 1, T) is 0, becomes 0."""
         batch, channels, steps = values.shape
         values = (values.float() * valid).view(batch, self.groups, -1, steps)
         count = valid.sum((1, 2)).view(batch, 1, 1, 1) * values.shape[2]
@@ -29,7 +29,7 @@ class MaskedGroupNorm(nn.Module):
 
 
 class Reader(nn.Module):
-    """A bidirectional LSTM that sees no padding."""
+    """A bidirectional LSTM over packed sequences, so that padding is not read."""
 
     def __init__(self, width: int, units: int, layers: int) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class Reader(nn.Module):
         self.lstm = nn.LSTM(width, units, layers, batch_first=True, bidirectional=True)
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, width) and (B,) on the CPU; (B, T, 2 * units), zero beyond each length."""
+        """Map (B, T, width) and lengths (B,) on the CPU to (B, T, 2 * units), zero beyond each length."""
         packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
         read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])
         return read
 
 
 class Encoder(nn.Module):
-    """One modality, frame by frame: linear, layer norm, ReLU, dropout, linear, layer norm."""
+    """Encodes the frames of one modality: linear, layer norm, ReLU, dropout, linear, layer norm."""
 
     def __init__(self, width: int, hidden: int, out: int, rate: float, layer: int) -> None:
         super().__init__()
@@ -55,12 +55,12 @@ class Encoder(nn.Module):
         self.last = nn.LayerNorm(out)
 
     def forward(self, values: Tensor, keys: Tensor) -> Tensor:
-        """(B, T, width) to (B, T, out)."""
+        """Map (B, T, width) to (B, T, out); `keys` (B,) are the dropout keys."""
         values = self.dropout(torch.relu(self.norm(self.first(values))), keys)
         answer: Tensor = self.last(self.second(values))
         return answer
 
 
 def halved(lengths: Tensor) -> Tensor:
-    """Lengths after a stride of 2 with padding to either side: rounded up."""
+    """Lengths after a convolution of stride 2 with padding on both sides: half, rounded up."""
     return (lengths + 1) // 2

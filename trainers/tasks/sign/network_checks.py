@@ -18,18 +18,18 @@ from trainers.tasks import classifier_checks
 from trainers.tasks.sign.ctc_checks import shortest
 
 STEPS, LEAST_SHIFT = 256, 0.9
-"""Frames of the checks of locality and shift: far ones are beyond the reach of the convolutions, and the
-norms' statistics, which are of the whole sentence, hardly change."""
+"""Frames of the input in the checks of locality and shift, many enough that distant frames are out of reach
+of the convolutions and the norms' statistics hardly change; minimum correlation of shifted features."""
 
 FAR_TO_NEAR = 0.5
-"""Most that far frames may change, as a fraction of near ones. A model that pools time away has 0.97."""
+"""Maximum change of distant frames as a fraction of near ones. A model that averages over time has 0.97."""
 
 LARGEST = 0.5
-"""Fraction of all parameters in one layer that is worth a warning."""
+"""Fraction of all parameters in one layer above which there is a warning."""
 
 
 def _logits(model: nn.Module, trainer: Any, *samples: Sample) -> Tensor:
-    """(T', V) of the first of the samples, in a batch with the others."""
+    """Logits (T', V) of the first sample, computed in a batch with the others."""
     batch = trainer.collate(samples)
     answer: Tensor = model(trainer.frames(batch), batch.keys)
     return answer[0].float()
@@ -37,7 +37,7 @@ def _logits(model: nn.Module, trainer: Any, *samples: Sample) -> Tensor:
 
 @torch.no_grad()
 def restored_answers(trainer: Any) -> list[Finding]:
-    """From the checkpoint alone, raw features give the logits that the training's pipeline gives."""
+    """A model restored from a checkpoint gives the training's logits for the same raw features."""
     model, samples = trainer.build().eval(), shortest(trainer)[:4]
     with TemporaryDirectory(prefix="gpujob-check-") as folder:
         restored = type(trainer).restore(classifier_checks.save(trainer, model, Path(folder)))
@@ -53,7 +53,7 @@ def restored_answers(trainer: Any) -> list[Finding]:
 
 @torch.no_grad()
 def padding(trainer: Any) -> list[Finding]:
-    """A sentence alone is answered as it is padded in a batch with a longer one, in both modes."""
+    """Padding a sentence to a longer one's length does not change its logits, in train and eval mode."""
     samples, model = shortest(trainer), trainer.build()
     for mode in ("eval", "train"):
         model.train(mode == "train")
@@ -68,7 +68,7 @@ def padding(trainer: Any) -> list[Finding]:
 
 
 def noise(steps: int, seed: int = 3) -> Frames:
-    """Normal noise as a normalised input (1, T, 4887)."""
+    """Gaussian noise (1, T, 4887) as Frames that count as normalised."""
     generator = torch.Generator().manual_seed(seed)
     values = 0.3 * torch.randn(1, steps, 3 * RAW, generator=generator)
     return Frames(values, torch.tensor([steps]), "made up")
@@ -76,7 +76,7 @@ def noise(steps: int, seed: int = 3) -> Frames:
 
 @torch.no_grad()
 def exact_length(trainer: Any, longest: int = 41, also: Sequence[int] = (100, 177, 300)) -> list[Finding]:
-    """T frames give exactly the output that is declared, for every T."""
+    """For every number of input frames, the output has the length that `out_lengths` declares."""
     model, keys = trainer.build().eval(), torch.zeros(1, dtype=torch.long)
     values, wrong = noise(max(longest, *also, 1)).values, []
     for steps in (*range(1, longest), *also):
@@ -84,19 +84,19 @@ def exact_length(trainer: Any, longest: int = 41, also: Sequence[int] = (100, 17
         actual = model(Frames(values[:, :steps], torch.tensor([steps]), "made up"), keys).shape[1]
         if actual != declared:
             wrong.append(f"{steps} frames give {actual}, not {declared}")
-    fix = "the way down halves rounding up, the way up is cut to the input's length"
+    fix = "round up when halving the length, and cut upsampled output to the input's length"
     return [health.error("len.exact", health.first(wrong), fix)] if wrong else []
 
 
 def _backbone(model: Any, frames: Frames) -> Tensor:
-    """(T', C) before the recurrent layer, which carries everything everywhere by design."""
+    """Features (T', C) before the recurrent layer, which mixes all frames by design."""
     features: Tensor = model.backbone(frames, torch.zeros(1, dtype=torch.long))
     return features[0].float()
 
 
 @torch.no_grad()
 def far_to_near(trainer: Any, model: nn.Module) -> float:
-    """How much far frames change when frames 124 to 131 of 256 do, as a fraction of what near ones change."""
+    """Change of distant frames, as a fraction of that of near ones, when frames 124 to 131 of 256 change."""
     frames, other = noise(STEPS), noise(STEPS, 4)
     changed = frames.values.clone()
     changed[:, 124:132] += other.values[:, 124:132]
@@ -109,7 +109,7 @@ def far_to_near(trainer: Any, model: nn.Module) -> float:
 
 
 def locality(trainer: Any) -> list[Finding]:
-    """A change in the middle stays in the middle: a model that pools time away says the same everywhere."""
+    """A change in the middle of a sentence hardly changes distant frames before the recurrent layer."""
     ratio = far_to_near(trainer, trainer.build())
     if ratio < FAR_TO_NEAR:
         return []
@@ -120,7 +120,7 @@ def locality(trainer: Any) -> list[Finding]:
 
 @torch.no_grad()
 def shift(trainer: Any) -> list[Finding]:
-    """Input that comes four frames later gives features that come as much later."""
+    """Shifting the input by four frames shifts the features by four frames."""
     model, frames = trainer.build().eval(), noise(STEPS + 4)
     lengths = torch.tensor([STEPS])
     first, later = (
@@ -140,7 +140,7 @@ def shift(trainer: Any) -> list[Finding]:
 
 
 def budget(trainer: Any) -> list[Finding]:
-    """The model has the parameters of its preset; its largest layer is named."""
+    """The model has the number of parameters of its preset, and no layer has most of them."""
     sizes = {name: p.numel() for name, p in trainer.build().named_parameters()}
     total, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
     expected = trainer.parameters(trainer.config.preset, len(trainer.vocabulary))

@@ -1,4 +1,4 @@
-"""Word error rates as sums that add up, what they tell of a training, and the ways to decode."""
+"""Word error counts, the metrics computed from them, and decoding as the options say."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,18 +19,18 @@ NAMES = (
     *("official_substitutions", "official_deletions", "official_insertions", "official_words"),
     *("sentences", "empty", "frames", "emitting"),
 )
-"""What Output.counts holds; `empty` hypotheses, `emitting` frames whose best answer is no blank."""
+"""Names of Output.counts; `empty`: empty hypotheses, `emitting`: frames whose best word is not a blank."""
 
 SILENT_AFTER, STOP_AFTER, STOP_STEPS = 5, 15, 2000
-"""Epochs after warm-up and flat start: a model that says nothing but blank is told of, then, with that many
-steps behind it, stopped. Every CTC model says nothing else for its first few hundred."""
+"""A model that outputs only blanks gives a warning SILENT_AFTER epochs after warm-up and flat start, and ends
+the run after STOP_AFTER epochs and STOP_STEPS steps; at first every CTC model outputs only blanks."""
 
 
 class WordErrors(Summary):
-    """The metrics of a CTC task."""
+    """The metrics of a CTC trainer: word error rates."""
 
     def plateau(self, best: float, epoch: int, settled: int, step: int) -> list[Finding]:
-        """A model that answers with blanks alone has collapsed."""
+        """A warning, later an error, if every frame of val is a blank."""
         if settled < SILENT_AFTER or self.values["emitting"] > 0.0:
             return []
         message = f"after {epoch} epochs every frame of val is a blank, WER {self.values['wer']:.2f}"
@@ -40,7 +40,7 @@ class WordErrors(Summary):
         return [health.warning("ctc.blank", message, fix)] if settled == SILENT_AFTER else []
 
     def conclude(self, correct: Sequence[float], records: Sequence[Any], seed: int) -> str:
-        """Adds the interval over signers to `values`; the last word of a run."""
+        """Add the WER's 95 % interval over signers to `values`; returns the closing sentence of the run."""
         values = self.values
         low, high = interval(correct, records, seed)
         drawn = what_is_drawn(records)
@@ -54,19 +54,19 @@ class WordErrors(Summary):
 
 
 def interval(edits: Sequence[float], records: Sequence[Record], seed: int) -> tuple[float, float]:
-    """95 % of the WER, drawing what `what_is_drawn` says."""
+    """The 95 % bootstrap interval of the WER; draws signers, or sentences if there is one signer."""
     signers = [record.signer for record in records]
     words = [float(len(record.words)) for record in records]
     return metrics.bootstrap_interval(edits, signers, seed, weights=words)
 
 
 def what_is_drawn(records: Sequence[Record]) -> str:
-    """`signers`, or `sentences` where there is one signer."""
+    """The word for the unit that `interval` draws: `signers`, or `sentences` if there is one signer."""
     return metrics.drawn([record.signer for record in records], "signers", "sentences")
 
 
 def count(record: Record, hypothesis: Sequence[str], protocol: str, path: Sequence[int]) -> list[float]:
-    """NAMES of one sentence; `path` is the best word of each frame."""
+    """The counts NAMES of one sentence; `path` is the best word id of each frame."""
     plain = wer.errors(record.words, hypothesis)
     cleaned = wer.errors(phoenix.official(record.glosses, protocol), phoenix.official(hypothesis, protocol))
     emitting = sum(id != decode.BLANK for id in path)
@@ -74,7 +74,7 @@ def count(record: Record, hypothesis: Sequence[str], protocol: str, path: Sequen
 
 
 def summarise(counts: Sequence[float]) -> WordErrors:
-    """WER (of the filtered glosses) and official WER (of all, cleaned), with what they are made of."""
+    """Metrics from summed counts: WER (filtered glosses), official WER (all glosses, cleaned), edits."""
     sums = dict(zip(NAMES, counts, strict=True))
     plain, cleaned = (wer.Errors(*(round(n) for n in counts[at : at + 4])) for at in (0, 4))
     return WordErrors(
@@ -89,7 +89,7 @@ def summarise(counts: Sequence[float]) -> WordErrors:
 
 
 class Decoder:
-    """Frames to glosses, the way the options say."""
+    """Decodes log-probabilities to glosses: greedily, or by beam search with an n-gram model."""
 
     def __init__(self, config: SignConfig, vocabulary: Vocabulary, model: decode.NGrams | None) -> None:
         self.vocabulary, self.model = vocabulary, model
@@ -98,25 +98,25 @@ class Decoder:
 
     @classmethod
     def of(cls, config: SignConfig, vocabulary: Vocabulary, train: Sequence[Sequence[str]]) -> "Decoder":
-        """With the n-grams of the training sentences, where they are asked for."""
+        """Create a decoder from the options; for beam search, count the n-grams of the sentences `train`."""
         if config.decode == "greedy":
             return cls(config, vocabulary, None)
         sentences = [vocabulary.targets(words) for words in train]
         return cls(config, vocabulary, decode.NGrams.of(sentences, config.lm_order, len(vocabulary)))
 
     def words(self, log_probs: np.ndarray) -> list[str]:
-        """(T, V) to glosses."""
+        """Decode log-probabilities (T, V) to glosses."""
         if not self.beams:
             return self.vocabulary.glosses(decode.greedy(log_probs))
         return self.vocabulary.glosses(decode.beam_search(log_probs, self.beams, self.model, self.weight))
 
     def as_dict(self) -> dict[str, Any] | None:
-        """The n-grams for the manifest."""
+        """The n-gram model as JSON for the manifest; None if there is none."""
         return None if self.model is None else {"order": self.model.order, "ngrams": self.model.as_list()}
 
     @classmethod
     def from_dict(cls, config: SignConfig, vocabulary: Vocabulary, value: dict[str, Any] | None) -> "Decoder":
-        """Back from the manifest."""
+        """Create a decoder from the options and the result of `as_dict`."""
         if value is None:
             return cls(config, vocabulary, None)
         model = decode.NGrams.from_list(value["ngrams"], value["order"], len(vocabulary))
