@@ -49,12 +49,12 @@ _CREMA = re.compile(
 
 
 class BadName(ValueError):
-    """A name of neither scheme."""
+    """A file name is valid in neither data set's naming scheme."""
 
 
 @dataclass(frozen=True)
 class Ravdess:
-    """`MM-VV-EE-II-SS-RR-AA`, each field two digits as it stands in the name."""
+    """A RAVDESS name `MM-VV-EE-II-SS-RR-AA`; each field is the two digits of the name."""
 
     modality: str
     vocal: str
@@ -78,12 +78,12 @@ class Ravdess:
 
     @property
     def stratum(self) -> str:
-        """Actors of a kind: odd ones are men."""
+        """The stratum for splits, by sex: actors with odd numbers are men."""
         return f"ravdess-{int(self.person) % 2}"
 
     @property
     def take(self) -> str:
-        """The performance: modalities 01 and 02 of it are the same pictures."""
+        """The performance: the name without modality (01 and 02 show the same pictures)."""
         return str(self)[3:]
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class Ravdess:
 
 @dataclass(frozen=True)
 class Crema:
-    """`1001_DFA_ANG_XX`: actor, sentence, emotion, level."""
+    """A CREMA-D name such as `1001_DFA_ANG_XX`: actor, sentence, emotion, level."""
 
     person: str
     sentence: str
@@ -114,12 +114,12 @@ class Crema:
 
     @property
     def stratum(self) -> str:
-        """The name does not tell men from women."""
+        """The stratum for splits; one for all actors, because names do not contain the sex."""
         return "crema"
 
     @property
     def take(self) -> str:
-        """The performance."""
+        """The performance: the whole name."""
         return str(self)
 
     def __str__(self) -> str:
@@ -130,7 +130,7 @@ Name = Ravdess | Crema
 
 
 def parse(stem: str) -> Name:
-    """The name without suffix, in either scheme. Raises BadName with what is wrong."""
+    """Parse a file name without suffix, in either scheme. Raises BadName."""
     name: Name
     if match := _RAVDESS.fullmatch(stem):
         name = Ravdess(*match.groups())

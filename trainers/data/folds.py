@@ -1,6 +1,6 @@
 """Published actor-independent folds of RAVDESS and CREMA-D. Standard library only.
 
-mae: those of MAE-DFER (Sun et al. 2023), SVFAP and HiCMAE; the actors in order, in runs. lj: those of
+mae: the folds of MAE-DFER (Sun et al. 2023), SVFAP and HiCMAE (ranges of actor numbers). lj: the folds of
 Luna-Jimenez et al. 2021, "Multimodal Emotion Recognition on RAVDESS Dataset Using Transfer Learning".
 """
 
@@ -26,16 +26,16 @@ FOLDS: Mapping[str, tuple[tuple[int, ...], ...]] = {
         (1, 4, 9, 22),
     ),
 }
-"""Name to the actors' numbers of each fold."""
+"""Name of a set of folds to the actor numbers of each fold."""
 
 
 def count(names: str) -> int:
-    """How many folds `A` or `A+B` has: those of the one that has fewer."""
+    """The number of folds of `A` or `A+B`; for `A+B` the smaller of both."""
     return min(len(FOLDS[name]) for name in names.split("+"))
 
 
 def test_actors(names: str, fold: int) -> frozenset[str]:
-    """The actors of fold 1, 2, …, as `dataset-number`."""
+    """The test actors of a fold (counted from 1), as `dataset-number`."""
     return frozenset(
         f"{name.partition('-')[0]}-{actor:04d}" if name.startswith("crema") else f"ravdess-{actor:02d}"
         for name in names.split("+")
@@ -46,8 +46,11 @@ def test_actors(names: str, fold: int) -> frozenset[str]:
 def by_fold(
     actors: Mapping[str, str], names: str, fold: int, seed: int, val: float, test: float
 ) -> dict[str, str]:
-    """Actor to split, as splits.by_actor has it: a named data set's test actors are those of the
-    fold, and its val actors are drawn from the others. A data set that is not named goes by seed."""
+    """Assign actors to splits; `actors` maps each to its stratum, as in splits.by_actor.
+
+    For data sets with folds in `names`, the test actors are those of the fold, and val is drawn from the
+    others. Other data sets are split by seed.
+    """
     covered = tuple(f"{name.partition('-')[0]}-" for name in names.split("+"))
     chosen = test_actors(names, fold)
     named = {actor: where for actor, where in actors.items() if actor.startswith(covered)}

@@ -1,4 +1,4 @@
-"""Normalisation of padded batches: in one place, over valid frames alone, exactly once."""
+"""Normalises padded batches, over valid frames only, and prevents normalising twice."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +20,8 @@ TAGS = {
 
 @dataclass(frozen=True)
 class Frames:
-    """values (B, T, F) float32, zero beyond each length; lengths (B,) int64 on the CPU; who
-    normalised them."""
+    """A padded batch: values (B, T, F) float32, zero beyond each length; lengths (B,) int64 on the CPU;
+    `normalised` names the normalisation that was applied, or None."""
 
     values: Tensor
     lengths: Tensor
@@ -34,13 +34,13 @@ class Frames:
 
 
 def mask(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
-    """(B, T) float32: 1 below each length."""
+    """(B, T) float32: 1 for frames below each length, else 0."""
     places = torch.arange(steps, device=device)
     return (places[None, :] < lengths.to(device)[:, None]).float()
 
 
 class FrameNormaliser:
-    """One of KINDS; `statistics` of the training split for `global`, None for the others."""
+    """Normalises batches by one of KINDS; `global` needs `statistics` of the training split."""
 
     def __init__(self, kind: str, statistics: normalise.Normaliser | None = None) -> None:
         if kind not in KINDS or (kind == "global") != (statistics is not None):
@@ -69,19 +69,19 @@ class FrameNormaliser:
         return self._statistics_on[device]
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest."""
+        """The normalisation as JSON for the manifest."""
         statistics = {} if self.statistics is None else self.statistics.as_dict()
         return {**statistics, "applied": self.kind}
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "FrameNormaliser":
-        """Back from the manifest."""
+        """Create a normaliser from the result of `as_dict`."""
         kind = value["applied"]
         return cls(kind, normalise.Normaliser.from_dict(value) if kind == "global" else None)
 
 
 def _by_sample(values: Tensor, valid: Tensor) -> Tensor:
-    """Each sample by its own mean and floored std (see normalise.floored) over its valid frames."""
+    """Normalise each sample by its own mean and floored std (see normalise.floored) over valid frames."""
     count = valid.sum(1, keepdim=True)
     mean = (values * valid).sum(1, keepdim=True) / count
     std = (((values - mean) * valid).square().sum(1, keepdim=True) / count).sqrt()

@@ -1,7 +1,7 @@
-"""The layout of MediaPipe features: named column groups that are stored, never assumed.
+"""The layout of MediaPipe features: which columns belong to which named group.
 
-Standard library only. A frame is 543 landmarks of 3 coordinates; the full width is the 1,629 raw
-columns, their velocity, their acceleration, and the raw columns once more.
+Standard library only. A frame has 543 landmarks of 3 coordinates; the full width is the 1,629 raw
+columns, their velocity, their acceleration, and the raw columns again.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ FULL = 4 * RAW
 LANDMARKS = RAW // 3
 
 SIZES = {"pose": 99, "face": 1404, "left_hand": 63, "right_hand": 63}
-"""Columns of each group."""
+"""Number of columns of each group."""
 
 ORDERS = {
     "pose-face-hands": ("pose", "face", "left_hand", "right_hand"),
     "pose-hands-face": ("pose", "left_hand", "right_hand", "face"),
 }
-"""By name: in which order an extractor wrote the groups."""
+"""Name of a layout to the order in which an extractor writes the groups."""
 
 
 class BadLayout(ValueError):
-    """A layout that does not cover the columns, or not once."""
+    """A layout does not cover each raw column exactly once."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Group to (first column, end) among the raw columns."""
+    """The range [first, end) of raw columns of each group. Raises BadLayout."""
 
     groups: dict[str, tuple[int, int]]
 
@@ -44,7 +44,7 @@ class Layout:
 
     @classmethod
     def named(cls, name: str) -> "Layout":
-        """One of ORDERS."""
+        """Create the layout with this name in ORDERS."""
         groups, start = {}, 0
         for group in ORDERS[name]:
             groups[group] = (start, start + SIZES[group])
@@ -53,22 +53,22 @@ class Layout:
 
     @classmethod
     def from_dict(cls, value: dict[str, Sequence[int]]) -> "Layout":
-        """Back from JSON. Raises BadLayout."""
+        """Create a layout from the result of `as_dict`. Raises BadLayout."""
         try:
             return cls({name: (int(first), int(end)) for name, (first, end) in value.items()})
         except (AttributeError, TypeError, ValueError) as fault:
             raise BadLayout(f"a layout maps each group to [first, end]: {fault}") from fault
 
     def as_dict(self) -> dict[str, list[int]]:
-        """For the index and the manifest."""
+        """The layout as JSON for index and manifest."""
         return {name: list(span) for name, span in self.groups.items()}
 
     @property
     def name(self) -> str:
-        """Its name among ORDERS, or the groups in their order."""
+        """The layout's name in ORDERS, or the names of its groups in order, joined by `-`."""
         order = tuple(sorted(self.groups, key=lambda group: self.groups[group]))
         return next((name for name, known in ORDERS.items() if known == order), "-".join(order))
 
     def columns(self, *groups: str) -> list[slice]:
-        """Where each group lies."""
+        """The column slice of each group."""
         return [slice(*self.groups[group]) for group in groups]

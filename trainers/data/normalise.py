@@ -1,7 +1,7 @@
-"""Per-feature normalisation: fitted on the training split, applied exactly once.
+"""Per-feature normalisation, fitted on the training split and applied exactly once.
 
-z = (x - mean) / std with std = max(std, 1e-3 * median(std)): a feature that hardly varies must not
-be blown up.
+z = (x - mean) / std with std = max(std, 1e-3 * median(std)), so that features that hardly vary are not
+amplified.
 """
 
 import hashlib
@@ -12,17 +12,17 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 FLOOR = 1e-3
-"""The least std, as a share of the median one."""
+"""The minimum std, as a fraction of the median std."""
 
 TAG = "z-score per feature, train split"
 
 
 class NormalisedTwice(Exception):
-    """Features came to the normalisation that had gone through it."""
+    """Features that are already normalised were to be normalised again."""
 
 
 class Sample(Protocol):
-    """A frozen dataclass with features (T, F) and the mark of who normalised them."""
+    """A frozen dataclass with features (T, F); `normalised` names the applied normalisation, or is None."""
 
     @property
     def features(self) -> np.ndarray: ...
@@ -35,33 +35,33 @@ S = TypeVar("S", bound=Sample)
 
 
 def digest(names: Iterable[str]) -> str:
-    """A hash of a set of names, whatever their order."""
+    """The SHA-256 of a set of names, independent of their order."""
     return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def floored(std: np.ndarray) -> np.ndarray:
-    """Standard deviations (F,) with the least one raised to the floor."""
+    """Standard deviations (F,) raised to at least FLOOR times their median."""
     least = FLOOR * float(np.median(std))
     return np.asarray(np.maximum(std, least if least > 0 else 1.0))
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Mean and std (F,) float32, and a hash of the samples they were taken from."""
+    """Mean and std (F,) float32, and a hash of the names of the samples they were computed from."""
 
     mean: np.ndarray
     std: np.ndarray
     fitted_on: str
 
     def apply(self, sample: S) -> S:
-        """The sample with z-scored features and the mark. Raises NormalisedTwice."""
+        """A copy of the sample with normalised features, marked as normalised. Raises NormalisedTwice."""
         if sample.normalised is not None:
             raise NormalisedTwice(f"already normalised by: {sample.normalised}")
         values = (sample.features - self.mean) / self.std
         return replace(sample, features=values, normalised=TAG)  # type: ignore[type-var]
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest; a float32 survives JSON exactly."""
+        """The statistics as JSON for the manifest; float32 values are preserved exactly."""
         return {
             "kind": TAG,
             "mean": self.mean.tolist(),
@@ -71,7 +71,7 @@ class Normaliser:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "Normaliser":
-        """Back from the manifest."""
+        """Create a normaliser from the result of `as_dict`. Raises ValueError for another kind."""
         if value["kind"] != TAG:
             raise ValueError(f"this version knows no normalisation `{value['kind']}`")
         mean, std = (np.array(value[key], dtype=np.float32) for key in ("mean", "std"))
@@ -79,7 +79,7 @@ class Normaliser:
 
 
 def fit(arrays: Iterable[np.ndarray], names: Sequence[str]) -> Normaliser:
-    """Statistics over all time steps of the (T, F) arrays, which belong to `names`."""
+    """Compute the statistics over all time steps of arrays (T, F); `names` are the samples' names."""
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for values in arrays:
         wide = values.astype(np.float64)

@@ -1,18 +1,18 @@
-"""Packed caches: the encoded records of many files in a few large ones, written once and memory-mapped.
+"""Packed caches: encoded records of many files in a few large files, written once and memory-mapped.
 
-A cache is a list of shards. A shard is a folder named by its key, a hash of all that decides its content: the
-version of this format, how records are encoded, and of each source its id, size and modification time.
+A cache is a list of shards. A shard is a folder whose name is a hash of all that determines its content: the
+version of this format, the encoding, and the id, size, modification time and variant of each source.
 
     records.bin   the encoded records, one after the other
     index.json    {"schema", "rows", "refused"}: offset, size, SHA-256 of each record, fields of the trainer
 
-A shard gets its name when all of it is on disk, so that a build that was interrupted goes on with the shards
-that are missing, and two builds at once do not disturb each other. A source that cannot be used is kept in
-`refused` with its reason. An error of the file system or of memory says nothing about a source: it raises
-Unread, and nothing of that shard is kept.
+A shard gets its name when it is complete on disk, so an interrupted build continues with the missing shards,
+and two builds can run at the same time. A source that cannot be used is listed in `refused` with its reason.
+An error of the file system or of memory says nothing about a source: it raises Unread, and the shard is
+discarded.
 
-A trainer gives a function that encodes one source, and a subclass of Row with the fields that it adds. This
-module imports no torch.
+A trainer provides a function that encodes one source, and a subclass of Row with additional fields. This
+module does not import torch.
 """
 
 import hashlib
@@ -34,19 +34,19 @@ SCHEMA = 2
 RECORDS, INDEX = "records.bin", "index.json"
 
 SHARD_SIZE = 1024
-"""Records of a shard, about."""
+"""Approximate number of records per shard."""
 
 EVENT_EVERY = 50
-"""Records from one progress event to the next."""
+"""Number of records between progress events."""
 
 
 class Incomplete(Exception):
-    """A folder that is no complete shard of this version; the message says why."""
+    """A folder is not a complete shard of this version; the message says why."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What one record is made of. `variant` is what decides its content besides the file's own bytes."""
+    """The source of one record. `variant` identifies what determines its content besides the file."""
 
     id: str
     path: str
@@ -56,7 +56,7 @@ class Source:
 
     @classmethod
     def of(cls, id: str, path: Path, variant: str = "") -> "Source":
-        """With size and modification time of the file. Raises Unread."""
+        """Create a source with size and modification time of the file. Raises Unread."""
         with read_or_stop(path):
             facts = path.stat()
         return cls(id, str(path), facts.st_size, facts.st_mtime_ns, variant)
@@ -64,9 +64,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The bytes of a record and the values of the fields that the trainer's Row adds.
+    """An encoded record: its bytes and the values of the fields that the trainer's Row adds.
 
-    Where `stored` is False the index gets their hash and the records file nothing.
+    If `stored` is False, only the hash of the bytes is stored (in the index), not the bytes.
     """
 
     content: bytes
@@ -76,7 +76,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Row:
-    """Offset and size of a record in its shard, in bytes, and the SHA-256 of its content."""
+    """The index entry of a record: offset and size in the shard, in bytes, and SHA-256 of its content."""
 
     id: str
     offset: int
@@ -93,13 +93,13 @@ Advance = Callable[[int], None]
 
 
 def digest(text: str) -> str:
-    """32 hexadecimal digits of the SHA-256 of a text."""
+    """The first 32 hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The sources of one shard. `encoding` names how they are encoded, options included."""
+    """The sources of one shard. `encoding` identifies how they are encoded, including options."""
 
     root: str
     encoding: str
@@ -107,13 +107,16 @@ class Shard:
 
     @property
     def folder(self) -> Path:
-        """Where the shard is or will be. Its name does not depend on where the sources are."""
+        """The folder of the shard. Its name does not depend on the paths of the sources."""
         facts = [[s.id, s.size, s.mtime_ns, s.variant] for s in self.sources]
         return Path(self.root, digest(json.dumps([SCHEMA, self.encoding, facts])))
 
 
 def shards(root: Path, encoding: str, sources: Iterable[Source], size: int = SHARD_SIZE) -> tuple[Shard, ...]:
-    """All sources in shards of about `size`. A source's shard depends on its id: others change others."""
+    """Distribute sources to shards of about `size`, by a hash of the id.
+
+    A changed source changes only its own shard.
+    """
     listed = tuple(sources)
     count = 1 << max(0, -(-len(listed) // size) - 1).bit_length()
     members: list[list[Source]] = [[] for _ in range(count)]
@@ -131,8 +134,8 @@ def write(
 ) -> None:
     """Encode the sources into `folder`, which appears when it is complete. Raises Unread.
 
-    `header` is added to the index. A complete shard of that name stays, for another process was faster; with
-    `replace` it is exchanged for the new one.
+    `header` is added to the index. If another process has already written a complete shard of that name,
+    it is kept; with `replace` it is replaced.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = atomic.temporary(folder)
@@ -177,7 +180,7 @@ def _publish(temporary: Path, folder: Path, replace: bool) -> None:
 
 
 def is_complete(folder: Path, row_type: type[Row] | None = None) -> bool:
-    """Whether the folder is a shard that can be opened."""
+    """Whether the folder is a complete shard of this version."""
     try:
         _read_index(folder, row_type)
     except Incomplete:
@@ -186,7 +189,7 @@ def is_complete(folder: Path, row_type: type[Row] | None = None) -> bool:
 
 
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
-"""From an index of an earlier version to one of this version."""
+"""Converts an index of an earlier version to this version."""
 
 
 @dataclass(frozen=True)
@@ -213,10 +216,10 @@ def _read_index(folder: Path, row_type: type[R] | None, upgrade: Upgrade = dict)
 
 
 class Cache(Generic[R]):
-    """Some shards, opened: the rows of all their records, and those that were refused, by id."""
+    """Opened shards: the rows of all records, and the refused sources, by id."""
 
     def __init__(self, folders: Sequence[Path], row_type: type[R], upgrade: Upgrade = dict) -> None:
-        """Raises Incomplete."""
+        """Open the shards in `folders`. Raises Incomplete."""
         self.folders = tuple(folders)
         self.rows: dict[str, R] = {}
         self.refused: dict[str, Unusable] = {}
@@ -229,14 +232,14 @@ class Cache(Generic[R]):
             self._files |= dict.fromkeys((row.id for row in index.rows), index.records)
 
     def content(self, id: str) -> np.ndarray:
-        """(size,) uint8: a record as it was encoded, a read-only view of the file."""
+        """The encoded bytes of a record, (size,) uint8, as a read-only view of the file."""
         path, row = self._files[id], self.rows[id]
         if path not in self._mapped:
             self._mapped[path] = np.memmap(path, np.uint8, "r")
         return np.asarray(self._mapped[path][row.offset : row.offset + row.size])
 
     def damaged(self) -> dict[str, Path]:
-        """The ids of records whose content is not what was written, each with its shard."""
+        """The records whose content no longer has the stored SHA-256: id to folder of the shard."""
         return {
             id: self._files[id].parent
             for id, row in self.rows.items()
@@ -245,11 +248,11 @@ class Cache(Generic[R]):
 
 
 Build = Callable[[Sequence[Shard], Advance], None]
-"""Writes shards, and calls its second argument as records are finished."""
+"""Writes shards, and calls its second argument with the number of finished records."""
 
 
 def ensure(parts: Sequence[Shard], row_type: type[Row], build: Build, events: Events) -> list[Path]:
-    """The folders of these shards; `build` writes those that are missing or incomplete."""
+    """Return the folders of these shards, after `build` has written the missing and incomplete ones."""
     missing = [shard for shard in parts if not is_complete(shard.folder, row_type)]
     for shard in missing:
         shutil.rmtree(shard.folder, ignore_errors=True)
@@ -260,7 +263,7 @@ def ensure(parts: Sequence[Shard], row_type: type[Row], build: Build, events: Ev
 
 
 def build_here(encode: Encode) -> Build:
-    """A builder that encodes the shards one after the other, in this process."""
+    """Create a Build function that encodes the shards one after the other in this process."""
 
     def build(missing: Sequence[Shard], advance: Advance) -> None:
         for shard in missing:
@@ -270,14 +273,14 @@ def build_here(encode: Encode) -> Build:
 
 
 def counted(sources: Iterable[Source], advance: Advance) -> Iterator[Source]:
-    """The sources; each is counted when the next one is asked for."""
+    """Yield the sources; calls `advance(1)` after each one was processed."""
     for source in sources:
         yield source
         advance(1)
 
 
 def progress(events: Events, done: int, total: int) -> Advance:
-    """Sends an event for every EVENT_EVERY records, and for the last."""
+    """Create an Advance function that writes a progress event every EVENT_EVERY records and at the end."""
 
     def advance(records: int) -> None:
         nonlocal done

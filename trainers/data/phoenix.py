@@ -1,4 +1,4 @@
-"""RWTH-PHOENIX-Weather: its corpus files, which glosses count, and its own cleaning for WER.
+"""RWTH-PHOENIX-Weather: corpus files, filter of glosses, and the official cleaning of glosses for WER.
 
 Standard library only. Corpora: PHOENIX-2014 (multi-signer and signer independent SI5) and 2014-T,
 https://www-i6.informatik.rwth-aachen.de/~koller/RWTH-PHOENIX/.
@@ -11,28 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PARTS = {"train": "train", "dev": "val", "test": "test"}
-"""The corpus's names of the splits, and ours."""
+"""The corpus's name of each split to the name in this project."""
 
 PATTERNS = {
     "si5": "{part}.SI5.corpus.csv",
     "multisigner": "{part}.corpus.csv",
     "14t": "PHOENIX-2014-T.{part}.corpus.csv",
 }
-"""How each protocol names its three annotation files."""
+"""Name pattern of the annotation files of each protocol."""
 
 PLACES = ("", "annotations", "annotations/manual")
-"""Where below the data folder the annotations lie."""
+"""Subfolders of the data folder that may hold the annotations."""
 
 _COLUMNS = {"id": ("id", "name"), "signer": ("signer", "speaker"), "glosses": ("annotation", "orth")}
 
 
 class BadCorpus(Exception):
-    """A corpus file that cannot be read: names file, line and what is wrong."""
+    """A corpus file cannot be read; the message names file, line and fault."""
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One line of a corpus: its id, our name of its split, the signer, all glosses as annotated."""
+    """One line of a corpus: id, split (train, val or test), signer, and all glosses as annotated."""
 
     id: str
     split: str
@@ -41,7 +41,7 @@ class Sentence:
 
 
 def protocols(folder: Path) -> dict[str, dict[str, Path]]:
-    """The protocols whose files lie below a folder: name to {train, dev, test: file}."""
+    """The protocols with files below a folder: name to {train, dev, test: file}, without absent files."""
     protocols: dict[str, dict[str, Path]] = {}
     for name, pattern in PATTERNS.items():
         for place in PLACES:
@@ -53,7 +53,7 @@ def protocols(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def read(files: Mapping[str, Path]) -> list[Sentence]:
-    """All sentences of a protocol's files. Raises BadCorpus."""
+    """Read all sentences of a protocol's files. Raises BadCorpus, also if an id occurs twice."""
     sentences = [sentence for part, path in files.items() for sentence in _read(path, PARTS[part])]
     homes: dict[str, str] = {}
     for sentence in sentences:
@@ -109,7 +109,7 @@ def is_sign(gloss: str) -> bool:
 
 
 FILTERS: dict[str, Callable[[str], bool]] = {"signs": is_sign, "none": bool}
-"""By name: which glosses come into the vocabulary."""
+"""Option value to the function that says whether a gloss is kept."""
 
 
 _MARKER = re.compile(r"__[^ ]*__")
@@ -121,10 +121,10 @@ _STRIPPED_14T = re.compile(r"^loc-|^cl-|-PLUSPLUS$")
 
 
 def official(glosses: Sequence[str], protocol: str) -> list[str]:
-    """Glosses as the corpus's own evaluation compares them; for references and hypotheses alike.
+    """Clean glosses as the corpus's official evaluation does; used for references and hypotheses.
 
-    PHOENIX-2014 (both protocols): markers go, prefixes and -PLUSPLUS are stripped, spelling variants
-    unified, letters joined by +, neighbours that repeat merged. 2014-T strips less and merges all.
+    PHOENIX-2014 (both protocols): removes markers, strips prefixes and -PLUSPLUS, unifies spelling variants,
+    joins letters by +, merges equal neighbours. 2014-T strips less and merges all equal neighbours.
     """
     glosses = [gloss for gloss in glosses if not _MARKER.fullmatch(gloss)]
     if protocol == "14t":
@@ -137,7 +137,7 @@ def official(glosses: Sequence[str], protocol: str) -> list[str]:
 
 
 def _joined(words: Sequence[str]) -> list[str]:
-    """`WIE AUSSEHEN` as one word, and letters that are spelled one after the other as `A+B`."""
+    """Join `WIE AUSSEHEN` to one word, and consecutive spelled letters to `A+B`."""
     merged: list[str] = []
     for word in words:
         last = merged[-1] if merged else ""

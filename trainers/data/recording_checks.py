@@ -21,8 +21,9 @@ Splits = Mapping[str, Sequence[Record]]
 class Survey:
     """Recordings with their splits: the subject of the checks below.
 
-    `split_of` maps record id to split, `split_again` makes that map anew; `files` is what messages call the
-    files, `stem` reads a recording's name off a path, `max_refused` is the largest share of broken files.
+    `split_of` maps record ids to splits, `split_again` recomputes that map for records; `files` describes the
+    files in messages, `stem` returns the recording's name in a path, `max_refused` is the maximum fraction of
+    broken files.
     """
 
     count: int
@@ -34,45 +35,45 @@ class Survey:
     stem: Callable[[str], str]
     max_refused: float
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What else the report says of the data."""
+    """Further entries of the report's `data`."""
 
     noun = "files"
 
     @cached_property
     def splits(self) -> dict[str, list[Record]]:
-        """Split to its records."""
+        """The records of each split."""
         return recordings.by_split(self.records, self.split_of)
 
     def report(self) -> dict[str, Any]:
-        """The `data` of the report: counts, refused files (five a reason), tables."""
+        """The `data` of the check report: counts, refused files (up to five per reason), tables."""
         tables = [_class_table(self.splits), _actor_table(self.splits)]
         return {**refusal_checks.report(self, tables), **self.facts}
 
     @property
     def needed(self) -> str:
-        """What to do where there is no recording."""
+        """The fix for a split without recordings."""
         return f"look at these files; there must be {self.files} below the data folders, of some actors each"
 
 
 def parse(survey: Survey) -> list[Finding]:
-    """Every name is read, written again and the same, and gives its record's label."""
+    """Every file name is valid, and unchanged when parsed and formatted again."""
     wrong = [r.id for r in survey.records if str(emotions.parse(survey.stem(r.path.name))) != str(r.name)]
     findings = refusals(survey, "labels.parse")
     if wrong:
-        message = f"{len(wrong)} names do not come back as they were: {health.first(wrong)}"
+        message = f"{len(wrong)} names change when parsed and formatted again: {health.first(wrong)}"
         findings.append(health.error("labels.parse", message, "the parser and its format disagree"))
     return findings
 
 
 def groups(survey: Survey) -> list[Finding]:
-    """No actor and no take stands in two splits."""
+    """No actor and no take is in two splits."""
     actors = {split: [record.actor for record in records] for split, records in survey.splits.items()}
     takes = {split: [record.take for record in records] for split, records in survey.splits.items()}
     return health.group_overlap("actors", actors) + health.group_overlap("takes", takes)
 
 
 def stable(survey: Survey) -> list[Finding]:
-    """Listed in another order, every record comes into the same split."""
+    """The split of a record does not depend on the order of the listing."""
     again = survey.split_again(list(reversed(survey.records)))
     moved = [record.id for record in survey.records if again[record.id] != survey.split_of[record.id]]
     if not moved:
@@ -83,7 +84,7 @@ def stable(survey: Survey) -> list[Finding]:
 
 
 def balance(survey: Survey) -> list[Finding]:
-    """Every class occurs in every split, none under 5 %."""
+    """Every class occurs in every split, with at least 5 % of its samples."""
     if not survey.records:
         return []
     labels = {split: [record.label for record in records] for split, records in survey.splits.items()}

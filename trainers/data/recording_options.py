@@ -7,14 +7,14 @@ from trainers.engine.config import ClassifierConfig, option
 
 @dataclass(frozen=True)
 class RecordingConfig(ClassifierConfig):
-    """The loop's options, then those that choose among recordings and split them by actor."""
+    """The options of a classifier, and those that select recordings and split them by actor."""
 
-    val_share: float = option(0.15, "of the actors", low=0.0, high=0.5)
-    test_share: float = option(0.15, "of the actors", low=0.0, high=0.5)
-    calm: str = option("drop", "what RAVDESS `calm` counts as", choices=("drop", "neutral"))
-    surprised: str = option("drop", "what RAVDESS `surprised` counts as", choices=("drop", "neutral"))
-    song: str = option("drop", "the sung takes of RAVDESS", choices=("drop", "keep"))
+    val_share: float = option(0.15, "fraction of the actors in val", low=0.0, high=0.5)
+    test_share: float = option(0.15, "fraction of the actors in test", low=0.0, high=0.5)
+    calm: str = option("drop", "class for `calm` of RAVDESS", choices=("drop", "neutral"))
+    surprised: str = option("drop", "class for `surprised` of RAVDESS", choices=("drop", "neutral"))
+    song: str = option("drop", "sung recordings of RAVDESS", choices=("drop", "keep"))
     twins: str = option(
-        "one", "modalities 01 and 02 of one take are the same pictures", choices=("one", "both")
+        "one", "use one or both of modalities 01 and 02 of a take (same pictures)", choices=("one", "both")
     )
-    max_refused: float = option(0.05, "share of broken files that is put up with", low=0.0, high=1.0)
+    max_refused: float = option(0.05, "maximum fraction of broken files", low=0.0, high=1.0)

@@ -1,6 +1,6 @@
-"""From folders to records of RAVDESS and CREMA-D: names, labels, splits. Standard library only.
+"""Lists recordings of RAVDESS and CREMA-D with labels and splits. Standard library only.
 
-A label and the file it belongs to are one record from here to the batch.
+Label and file of a recording stay together in one Record, up to the batch.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from trainers.data.refusal import Refusal
 
 @dataclass(frozen=True)
 class Record:
-    """One video: `id` is `<data set>/<name>`, `label` one of the six classes."""
+    """One recording: `id` is `<data set>/<name>`, `label` one of the six classes."""
 
     id: str
     path: Path
@@ -25,23 +25,23 @@ class Record:
 
     @property
     def actor(self) -> str:
-        """The actor, apart from those of every other data set."""
+        """The actor, with the data set as prefix."""
         return self.name.actor
 
     @property
     def group(self) -> str:
-        """What must not stand in two splits: the actor."""
+        """The actor, whose recordings must be in one split."""
         return self.actor
 
     @property
     def take(self) -> str:
-        """The performance, whatever its modality."""
+        """The performance, regardless of its modality."""
         return f"{self.name.dataset}/{self.name.take}"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What the names alone tell: `records` in the order of their ids."""
+    """The files found: usable `records` sorted by id, and `refused` ones."""
 
     count: int
     records: tuple[Record, ...]
@@ -49,12 +49,12 @@ class Listing:
 
 
 def stem(path: str) -> str:
-    """The recording's name: file name without folder and ending."""
+    """The recording's name: the file name without folder and suffix."""
     return path.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
 
 
 def label_of(name: emotions.Name, config: RecordingConfig) -> tuple[str | None, str]:
-    """The class of a name, or None and the option that leaves it out."""
+    """The class of a name and an empty string, or None and the option that excludes it."""
     sung = isinstance(name, emotions.Ravdess) and name.vocal == "02"
     if config.song == "drop" and sung:
         return None, "song: drop"
@@ -70,7 +70,7 @@ def scan(
     endings: tuple[str, ...],
     stem: Callable[[str], str] = stem,
 ) -> Listing:
-    """Every file below the folders with one of the endings, as a record or a refusal."""
+    """List every file below the folders with one of the suffixes, as a record or a refusal."""
     paths = sorted(
         path for folder in folders.values() for path in walk.files(folder) if path.suffix.lower() in endings
     )
@@ -105,7 +105,7 @@ def _entry(path: Path, config: RecordingConfig, stem: Callable[[str], str]) -> R
 def _without_doubles(
     records: Sequence[Record], config: RecordingConfig
 ) -> tuple[list[Record], list[Refusal]]:
-    """One record an id, and with `twins: one` one a take (video only before audio-video)."""
+    """Keep one record per id or, with `twins: one`, per take (video only before audio-video)."""
     single = config.twins == "one"
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -132,14 +132,14 @@ def _double(first: Record, other: Record) -> Refusal:
 
 
 def split_records(records: Sequence[Record], config: RecordingConfig) -> dict[str, str]:
-    """Record id to split; whole actors, and a function of their names and the seed alone."""
+    """Assign record ids to splits, by whole actors; depends only on their names and the seed."""
     strata = {record.actor: record.name.stratum for record in records}
     split_of = splits.by_actor(strata, config.seed, config.val_share, config.test_share)
     return {record.id: split_of[record.actor] for record in records}
 
 
 def by_split(records: Sequence[Record], split_of: Mapping[str, str]) -> dict[str, list[Record]]:
-    """Split to its records, in their order."""
+    """The records of each split, in their order."""
     members: dict[str, list[Record]] = {split: [] for split in splits.SPLITS}
     for record in records:
         members[split_of[record.id]].append(record)
@@ -147,6 +147,6 @@ def by_split(records: Sequence[Record], split_of: Mapping[str, str]) -> dict[str
 
 
 def fingerprint(records: Sequence[Record], split_of: Mapping[str, str], digests: Mapping[str, str]) -> str:
-    """A hash of every usable record: its split, label and content (`digests`, by id), wherever it lies."""
+    """A hash of split, label and content (`digests`, by id) of every record; it does not depend on paths."""
     lines = sorted(f"{r.id} {split_of[r.id]} {r.label} {digests[r.id]}" for r in records)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

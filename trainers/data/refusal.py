@@ -1,4 +1,4 @@
-"""What cannot be used of somebody's data, and why. Standard library only."""
+"""Refusals: which files, rows or sentences cannot be used, and why. Standard library only."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from trainers.engine import health
 
 
 class Unusable(Exception):
-    """A file that cannot be used: the reason, its particulars, the code of the rule."""
+    """A file cannot be used: reason, detail, and code of the rule."""
 
     def __init__(self, reason: str, detail: str = "", code: str = "schema.keys") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -19,7 +19,7 @@ class Unusable(Exception):
 
 
 class Unread(health.DataUnusable):
-    """The system gave no content, which says nothing of the file: a run stops, and keeps nothing of it."""
+    """The system could not read a file (disk, rights, memory). The run stops instead of refusing the file."""
 
     def __init__(self, path: Path | str, why: str) -> None:
         fix = "see to disk, rights and memory, then start again"
@@ -29,8 +29,10 @@ class Unread(health.DataUnusable):
 
 @contextmanager
 def read_or_stop(path: Path | str) -> Iterator[None]:
-    """Turns errors of the file system and of memory into Unread. What reads content in here keeps them apart
-    from verdicts on it, which are Unusable."""
+    """Context manager that turns OSError and MemoryError into Unread.
+
+    Use it around reading a file, so that errors of the system differ from bad content (Unusable).
+    """
     try:
         yield
     except (OSError, MemoryError) as fault:
@@ -39,9 +41,9 @@ def read_or_stop(path: Path | str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A file, row or sentence that is not used; `source` is a path or a sentence's id, `line` that of a row.
+    """A file, row or sentence that is not used; `source` is a path or sentence id, `line` the line of a row.
 
-    `broken` ones count against max_refused; others were left out by an option.
+    If `broken`, it counts against max_refused; otherwise an option excludes it.
     """
 
     source: str
@@ -53,7 +55,7 @@ class Refusal:
 
     @classmethod
     def of(cls, source: Path | str, fault: Unusable) -> "Refusal":
-        """From the exception that a reader raised."""
+        """Create a refusal from the exception that a reader raised."""
         return cls(str(source), fault.code, fault.reason, fault.detail)
 
     @property
@@ -68,17 +70,17 @@ class Refusal:
 
     @property
     def place(self) -> str:
-        """The source in full, and the line."""
+        """The full source, and the line."""
         return f"{self.source}:{self.line}" if self.line else self.source
 
     @property
     def why(self) -> str:
-        """The reason with its particulars."""
+        """The reason with its detail."""
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 class Reason(NamedTuple):
-    """A reason for which something was refused, how often, and the first refusal."""
+    """A reason for refusals, the number of refusals, and the first one."""
 
     text: str
     times: int
@@ -86,7 +88,7 @@ class Reason(NamedTuple):
 
 
 def reasons(refused: Sequence[Refusal]) -> list[Reason]:
-    """The commonest first."""
+    """The reasons of these refusals, the commonest first."""
     counts = Counter(refusal.reason for refusal in refused)
     first = {refusal.reason: refusal for refusal in reversed(refused)}
     return [Reason(text, count, first[text]) for text, count in counts.most_common()]

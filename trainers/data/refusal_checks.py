@@ -1,4 +1,4 @@
-"""The checks of what was refused, and the report on it, for every kind of data. Standard library only."""
+"""Checks and report about refused samples, for all kinds of data. Standard library only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -9,45 +9,45 @@ from trainers.engine.check import Check, on_files
 from trainers.engine.health import Finding
 
 NAMED = 5
-"""Refusals that a message or report names for each rule or reason."""
+"""Maximum number of refusals that a message or report names per rule or reason."""
 
 
 class Listed(Protocol):
-    """What names alone say of data: the subject of the checks of the tier `files`."""
+    """A listing of data, made from file names: the argument of the checks of the tier `files`."""
 
     @property
     def count(self) -> int:
-        """Samples found, used or not."""
+        """The number of samples found, used or not."""
         ...
 
     @property
     def refused(self) -> Sequence[Refusal]:
-        """Those that are not used."""
+        """The samples that are not used, with reasons."""
         ...
 
     @property
     def splits(self) -> Mapping[str, Sequence[Any]]:
-        """Split to the records that can be used."""
+        """The usable records of each split."""
         ...
 
     @property
     def max_refused(self) -> float:
-        """The largest share of broken ones."""
+        """The maximum fraction of broken samples."""
         ...
 
     @property
     def noun(self) -> str:
-        """What messages call the samples: files, rows, sentences."""
+        """The word for samples in messages: files, rows, sentences."""
         ...
 
     @property
     def needed(self) -> str:
-        """The fix where there is none: which files there must be."""
+        """The fix if there is no sample: which files are required."""
         ...
 
 
 def no_samples(listing: Listed, split: str) -> list[Finding]:
-    """A split without a sample, and why: the commonest reasons, each with its first refusal."""
+    """An error for an empty split, with the commonest reasons and the first refusal of each."""
     why = "; ".join(
         f"{count} x {text} (first: {first.name}{' - ' + first.detail if first.detail else ''})"
         for text, count, first in reasons(listing.refused)[:NAMED]
@@ -59,14 +59,14 @@ def no_samples(listing: Listed, split: str) -> list[Finding]:
 
 
 def nonempty(listing: Listed) -> list[Finding]:
-    """Train and val hold samples."""
+    """Train and val have samples."""
     if not any(listing.splits.values()):
         return no_samples(listing, "the data")
     return [f for split in ("train", "val") if not listing.splits[split] for f in no_samples(listing, split)]
 
 
 def refusals(listing: Listed, code: str, named: int = NAMED) -> list[Finding]:
-    """A finding about what the rule `code` refused; an error once too much is broken."""
+    """A finding about samples that the rule `code` refused; an error beyond `max_refused` broken ones."""
     broken = [refusal for refusal in listing.refused if refusal.broken]
     some = [refusal for refusal in broken if refusal.code == code]
     if not some:
@@ -83,17 +83,20 @@ def refusals(listing: Listed, code: str, named: int = NAMED) -> list[Finding]:
 
 
 def refused_by(code: str, line: str, named: int = NAMED) -> Check:
-    """A check that reports what a rule refused."""
+    """Create a check that reports the samples that the rule `code` refused."""
     return on_files(code, lambda listing: refusals(listing, code, named), line)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """A table of the report."""
+    """A table of the check report, as JSON."""
     return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
 
 
 def report(listing: Listed, tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The `data` of the report: counts, some refusals of each reason, the tables and one of the reasons."""
+    """The `data` of the check report: counts, refusals (up to NAMED per reason), and tables.
+
+    A table of the reasons is added to `tables`.
+    """
     why = reasons(listing.refused)
     named = [
         {"file": refusal.place, "why": refusal.why}

@@ -1,4 +1,4 @@
-"""What the writers of sample data share: generators by counters, names of recordings, NPZ files."""
+"""Helpers for writing sample data: random generators, names of recordings, NPZ files."""
 
 import io
 import zipfile
@@ -12,12 +12,12 @@ from trainers.engine import rng
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
-    """Random numbers that depend on the seed and the counters alone."""
+    """Create a random generator that depends only on the seed and the counters."""
     return np.random.default_rng(rng.derive_seed(seed, *counters))
 
 
 def recording_names(recordings: int, actors: int) -> Iterator[emotions.Name]:
-    """Names of about that many recordings of both data sets, equally many of each actor and class."""
+    """Yield names of about `recordings` recordings of both data sets, equally many per actor and class."""
     each = max(2, round(recordings / actors / len(emotions.CLASSES)))
     codes = [code for code, f in emotions.RAVDESS_EMOTIONS.items() if f in emotions.CLASSES]
     for person in range(1, actors + 1):
@@ -32,7 +32,7 @@ def recording_names(recordings: int, actors: int) -> Iterator[emotions.Name]:
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An NPZ whose bytes depend on the arrays alone: numpy's own writer stamps the time."""
+    """Write an NPZ whose bytes depend only on the arrays; numpy's writer adds the time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for key, value in arrays.items():

@@ -1,4 +1,4 @@
-"""Splits by name, or by actor: a pure function of the actors' names and a seed. Standard library only."""
+"""Assigns samples to splits, by file name or by actor and seed. Standard library only."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ SPLITS = ("train", "val", "test")
 
 
 def named(name: str) -> str:
-    """The split that a word of a file's or folder's name says, or nothing."""
+    """The split named by a word (such as `validation`) in a file's or folder's name, or an empty string."""
     words = name.lower().replace("-", "_").replace(".", "_").split("_")
     for split, also in zip(SPLITS, ("training", "validation", "testing"), strict=True):
         if split in words or also in words:
@@ -20,8 +20,11 @@ def _rank(seed: int, actor: str) -> bytes:
 
 
 def by_actor(actors: Mapping[str, str], seed: int, val: float, test: float) -> dict[str, str]:
-    """Actor to split. `actors` maps each one to its stratum (data set, sex): every stratum gives
-    its share to `val` and `test`, at least one actor where it has three."""
+    """Assign each actor to a split, as a pure function of names and seed.
+
+    `actors` maps each actor to its stratum (data set, sex). Of every stratum, the fractions `val` and `test`
+    go to these splits: at least one actor if the stratum has three.
+    """
     split_of: dict[str, str] = {}
     for stratum in sorted(set(actors.values())):
         members = [actor for actor, where in actors.items() if where == stratum]

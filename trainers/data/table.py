@@ -1,4 +1,4 @@
-"""Small tables of labelled rows: the data of a simple classifier. Standard library only."""
+"""Small tables of labelled rows, as data of a simple classifier. Standard library only."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from trainers.data import splits
 
 @dataclass(frozen=True)
 class Example:
-    """One row: `id` is what a person calls it, `values` are numbers.
+    """One row: `id` is its name for users, `values` are its features.
 
-    Rows of the same `group` (a person, a plant) never stand in two splits; give each row its own where all
-    are independent.
+    Rows of the same `group` (a person, a plant) are in one split; give each row its own group if all are
+    independent.
     """
 
     id: str
@@ -31,7 +31,7 @@ class Table:
 
     @classmethod
     def split(cls, rows: Sequence[Example], seed: int, val_share: float, test_share: float) -> "Table":
-        """Whole groups to splits: each label gives its share, at least one group where it has three."""
+        """Assign whole groups to splits, stratified by label, as splits.by_actor does."""
         labels = {row.group: row.label for row in sorted(rows, key=lambda row: row.id)}
         split_of = splits.by_actor(labels, seed, val_share, test_share)
         return cls({name: [row for row in rows if split_of[row.group] == name] for name in splits.SPLITS})
@@ -43,14 +43,14 @@ class Table:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of every row and its split."""
+        """A hash of all rows and their splits."""
         splits = self.splits.items()
         lines = [f"{name} {row.id} {row.label} {row.values}" for name, rows in splits for row in rows]
         return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
     def listing(self) -> "Table":
-        """Itself: there is nothing to check of it without its content."""
+        """`self`: the table is its own listing."""
         return self
 
     def report(self) -> dict[str, Any]:

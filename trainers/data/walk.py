@@ -1,4 +1,4 @@
-"""The files below a folder, as the orchestrator counts them. Standard library only."""
+"""Lists the files below a folder, as the orchestrator counts them. Standard library only."""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from trainers.data.refusal import read_or_stop
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """All that is no folder below `folder`, by name, behind links to folders too unless they lead back.
+    """Yield all files below `folder`, sorted by name; follows links to folders except cycles.
 
-    Raises Unread where a folder cannot be listed.
+    Raises Unread if a folder cannot be listed.
     """
     return _below(folder, frozenset())
 

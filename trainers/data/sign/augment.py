@@ -1,4 +1,4 @@
-"""Augmentation of a landmark sequence, a pure function of its key: speed, figure, noise, hidden frames."""
+"""Augments landmark sequences (speed, scale, shift, noise, hidden frames) as a pure function of a key."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,8 @@ from trainers.data.sign.config import SignConfig
 
 @dataclass(frozen=True)
 class Course:
-    """raw (T, 1629); the original frame that each frame comes from (T,) float32; hidden (T,) bool."""
+    """A sequence of frames: raw (T, 1629), the (fractional) index of each frame in the original (`source`,
+    (T,) float32), and whether it is hidden (`hidden`, (T,) bool)."""
 
     raw: np.ndarray
     source: np.ndarray
@@ -17,16 +18,16 @@ class Course:
 
 
 def plain(raw: np.ndarray) -> Course:
-    """As it is."""
+    """A Course of the frames without augmentation."""
     return Course(raw, np.arange(len(raw), dtype=np.float32), np.zeros(len(raw), dtype=bool))
 
 
 def augmented(raw: np.ndarray, key: int, least: int, config: SignConfig) -> Course:
-    """Another course of the same signs; never shorter than `least` frames, which its target takes."""
+    """An augmented Course of the frames; has at least `least` frames (what CTC needs for the target)."""
     draw = np.random.default_rng(key)
     source = _speed(draw, len(raw), least, config.augment_speed)
     values = raw[np.round(source).astype(int)].astype(np.float32)
-    detected = values != 0  # a landmark that was not detected is zero, and stays so
+    detected = values != 0  # landmarks that were not detected are zero, and must stay zero
     values = _figure(draw, values, config.augment_landmarks)
     values += np.float32(config.augment_noise) * draw.standard_normal(values.shape, dtype=np.float32)
     hidden = _hidden(draw, len(values), config.augment_mask)
@@ -39,7 +40,7 @@ def _speed(draw: np.random.Generator, steps: int, least: int, share: float) -> n
 
 
 def _figure(draw: np.random.Generator, values: np.ndarray, share: float) -> np.ndarray:
-    """Each axis scaled about the middle of the picture and shifted, the same in every frame."""
+    """Scale each axis about the picture's centre and shift it, equally in every frame."""
     scale = 1.0 + share * draw.uniform(-1.0, 1.0, 3)
     shift = share * draw.uniform(-1.0, 1.0, 3)
     middle = np.array([0.5, 0.5, 0.0])
@@ -49,7 +50,7 @@ def _figure(draw: np.random.Generator, values: np.ndarray, share: float) -> np.n
 
 
 def _hidden(draw: np.random.Generator, steps: int, share: float) -> np.ndarray:
-    """One stretch of frames of up to that share."""
+    """Choose one run of frames to hide, of up to `share` of all."""
     length = int(draw.uniform(0.0, share) * steps)
     start = int(draw.integers(0, steps - length + 1))
     places = np.arange(steps)

@@ -1,4 +1,4 @@
-"""Samples of sentences and the padded batches they become."""
+"""Samples (sentences) and padded batches of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,8 @@ from trainers.data.sign.files import Record
 
 @dataclass(frozen=True)
 class Sample:
-    """One sentence: its frames, its record (what WER compares with), the ids of its glosses, the 32-bit
-    key of its dropout masks, a teacher's logits (T', V) where there is one, whether this is an epoch of
-    the flat start."""
+    """One sentence: `course` (frames), `record` (with the reference for WER), `target` (gloss ids), `key` (32
+    bits, for dropout), a teacher's logits (T', V) or None, and whether this is an epoch of the flat start."""
 
     index: int
     course: Course
@@ -28,10 +27,10 @@ class Sample:
 
 
 class Batch(NamedTuple):
-    """raw (B, T, 1629), zero beyond each length, and nothing normalised; `lengths` (B,) stay on the CPU.
+    """A padded batch: raw (B, T, 1629), not normalised, zero beyond each length; `lengths` (B,) on the CPU.
 
-    `shown` (B, T) is 0 for hidden frames; `teacher` (B, T, V) float16 is the teacher's logits at each frame;
-    a batch is of one epoch, so it is `flat` as a whole.
+    `shown` (B, T) is 0 for frames hidden by augmentation; `teacher` (B, T, V) float16 are the teacher's
+    logits at each frame; `flat` applies to all samples, which are of one epoch.
     """
 
     raw: Tensor
@@ -45,7 +44,7 @@ class Batch(NamedTuple):
     flat: bool
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
+        """A copy of the batch on a device, except `lengths`."""
         moved = {
             name: value.to(device, non_blocking=True)
             for name in ("raw", "shown", "keys", "indices", "teacher")
@@ -55,7 +54,7 @@ class Batch(NamedTuple):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples padded to the longest."""
+    """Pad samples to the longest and combine them to a batch."""
     lengths = torch.tensor([len(sample.course.raw) for sample in samples])
     steps = int(lengths.max())
     courses = [sample.course for sample in samples]
@@ -82,7 +81,7 @@ def _padded(parts: Sequence[np.ndarray], steps: int) -> Tensor:
 
 
 def _teachers(samples: Sequence[Sample], steps: int) -> Tensor | None:
-    """The teacher's logits of the original frame that each frame comes from."""
+    """The teacher's logits (B, T, V) at the original position of each frame; None without a teacher."""
     if samples[0].teacher is None:
         return None
     return _padded([_at_frames(sample) for sample in samples], steps)

@@ -1,4 +1,4 @@
-"""The packed cache of landmarks: raw columns of all usable sentences in float16."""
+"""The cache of landmarks: raw columns of all usable sentences as float16 in packed files."""
 
 import hashlib
 import json
@@ -21,23 +21,24 @@ from trainers.engine import atomic, health
 from trainers.engine.events import Events
 
 SHARD_SIZE = 512
-"""Sentences of one shard, about: 200 MB."""
+"""Approximate number of sentences per shard (about 200 MB)."""
 
 FRAME_BYTES = RAW * 2
 
 
 @dataclass(frozen=True)
 class Row(packed.Row):
-    """Frames of a sentence, and the share of its zero landmarks that its masks call missing."""
+    """The index entry of a sentence: number of frames, and the fraction of its zero landmarks that its
+    detection masks mark as missing (None if unknown)."""
 
     steps: int
     agreement: float | None
 
 
 class Cache(packed.Cache[Row]):
-    """Raw columns by sentence: from the packed file or, with `pack: false`, from the feature files.
+    """Raw columns by sentence id, from packed files or, with `pack: false`, from the feature files.
 
-    `folders` may be the user's own and are only read; what is computed of them is kept below `root`.
+    `folders` are only read, because they may be the user's data; statistics are stored below `root`.
     """
 
     def __init__(self, root: Path, folders: Sequence[Path], files: dict[str, Path] | None = None) -> None:
@@ -45,17 +46,17 @@ class Cache(packed.Cache[Row]):
         self.root, self.files = root, files
 
     def content(self, id: str) -> np.ndarray:
-        """The bytes of `raw`."""
+        """The bytes (size,) uint8 of `raw`."""
         if self.files is None:
             return super().content(id)
         return read(self.files[id], 1).raw.view(np.uint8).reshape(-1)
 
     def raw(self, id: str) -> np.ndarray:
-        """(T, 1629) float16, a read-only view of the file where it is packed."""
+        """Raw columns (T, 1629) float16 of a sentence; for packed files a read-only view."""
         return self.content(id).view(np.float16).reshape(-1, RAW)
 
     def statistics(self, ids: Sequence[str]) -> normalise.Normaliser:
-        """Mean and floored std of the 4,887 derived columns over these sentences; kept below `root`."""
+        """Mean and floored std of the 4,887 derived columns over these sentences; cached below `root`."""
         key = packed.digest("\n".join(["schema 1", *(f"{id} {self.rows[id].sha256}" for id in ids)]))
         path = self.root / f"statistics-{key}.json"
         try:
@@ -68,7 +69,10 @@ class Cache(packed.Cache[Row]):
 
 
 def _from_version_1(index: dict[str, Any]) -> dict[str, Any]:
-    """A packed folder of version 1 counted in frames; `prepare` wrote some, and they are the user's data."""
+    """Convert the index of a packed folder of version 1, which counts in frames, to the current version.
+
+    Users may still have data folders that `prepare` wrote in version 1.
+    """
     if index["schema"] != 1:
         return index
     rows = [
@@ -79,12 +83,12 @@ def _from_version_1(index: dict[str, Any]) -> dict[str, Any]:
 
 
 def sources(records: Iterable[Record]) -> list[Source]:
-    """The feature files of sentences that are not packed yet. Raises Unread."""
+    """The feature files of sentences as sources of the cache; packed sentences have none. Raises Unread."""
     return [Source.of(record.id, record.path, str(record.path)) for record in records if record.path]
 
 
 def encoder(config: SignConfig) -> Encode:
-    """Reads the feature file of a sentence; its content is stored where the option `pack` says so."""
+    """Create the function that reads and encodes a feature file, and stores its content if `pack` is set."""
 
     def encode(source: Source) -> Encoded:
         landmarks = read(Path(source.path), config.min_frames)
@@ -95,7 +99,7 @@ def encoder(config: SignConfig) -> Encode:
 
 
 def open_cache(root: Path, listing: Listing, config: SignConfig, events: Events) -> Cache:
-    """The packed folder itself, or the cache of the feature files below `root`; what is missing is built.
+    """Open the packed data folder, or the cache below `root`, whose missing shards are built first.
 
     Raises DataUnusable.
     """
@@ -112,12 +116,12 @@ def open_cache(root: Path, listing: Listing, config: SignConfig, events: Events)
 
 
 PACK_AGAIN = "copy it anew, or pack the feature files again: gpujob prepare TRAINER --phoenix DIR"
-"""What to do about a packed data folder that is damaged."""
+"""The fix for a damaged packed data folder."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The usable sentences and what was refused (`listing`), and the features of the sentences."""
+    """A loaded data set: usable and refused sentences (`listing`), and their features (`cache`)."""
 
     listing: Listing
     cache: Cache
@@ -129,23 +133,26 @@ class Data:
 
     @property
     def splits(self) -> dict[str, list[Record]]:
-        """Split to its sentences."""
+        """The sentences of each split."""
         return self.listing.splits
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every usable sentence: its split, glosses and features, wherever the files are."""
+        """A hash of split, glosses and features of every usable sentence; it does not depend on paths."""
         rows = self.cache.rows
         lines = sorted(f"{r.id} {r.split} {' '.join(r.glosses)} {rows[r.id].sha256}" for r in self.records)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 Judge = Callable[[Record, Row], Unusable | None]
-"""Why a sentence whose features could be read cannot be used, if so."""
+"""Returns why a sentence with readable features cannot be used, or None if it can."""
 
 
 def load(listing: Listing, root: Path, events: Events, judge: Judge) -> Data:
-    """Corpus and features, put together; the cache is kept below `root`. Raises DataUnusable."""
+    """Combine corpus and features; the cache is stored below `root`. Raises DataUnusable.
+
+    Sentences that the cache or `judge` rejects, and those with too few frames, move to `refused`.
+    """
     cache = open_cache(root, listing, listing.config, events)
     usable, refused = [], list(listing.refused)
     for record in listing.records:

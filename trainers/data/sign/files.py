@@ -1,6 +1,6 @@
-"""From a data folder to records: corpus, glosses, feature files. Standard library only.
+"""Reads a data folder: corpus, glosses and paths of feature files. Standard library only.
 
-A sentence, its glosses and its features are one record from here to the batch.
+Glosses and feature file of a sentence stay together in one Record, up to the batch.
 """
 
 import json
@@ -26,8 +26,8 @@ PART = {split: part for part, split in phoenix.PARTS.items()}
 
 @dataclass(frozen=True)
 class Record:
-    """One sentence; `path` is its feature file, None in a packed folder; `words` are the glosses that the
-    option gloss_filter leaves."""
+    """One sentence: `words` are the glosses that pass the option gloss_filter; `path` is its feature file, or
+    None in a packed folder."""
 
     id: str
     split: str
@@ -38,13 +38,13 @@ class Record:
 
     @property
     def group(self) -> str:
-        """What must not stand in two splits: the sentence, for signers are in several by design."""
+        """The id: each sentence is in one split, while signers may be in several by design."""
         return self.id
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What names and corpus say; `packed` is the folder itself where `prepare` made it."""
+    """The sentences of a data folder; `packed` is the folder if `prepare` packed it, else None."""
 
     protocol: str
     layout: Layout
@@ -59,16 +59,16 @@ class Listing:
 
     @property
     def max_refused(self) -> float:
-        """The largest share of broken sentences."""
+        """The maximum fraction of broken sentences."""
         return self.config.max_refused
 
     @cached_property
     def splits(self) -> dict[str, list[Record]]:
-        """Split to its records, in their order."""
+        """The records of each split, in their order."""
         return {split: [record for record in self.records if record.split == split] for split in SPLITS}
 
     def report(self) -> dict[str, Any]:
-        """The `data` of the report: counts, refused sentences, tables."""
+        """The `data` of the check report: counts, refused sentences, tables."""
         return refusal_checks.report(self, [self._split_table()])
 
     def _split_table(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _unusable(code: str, message: str, fix: str) -> DataUnusable:
 
 
 def scan(folders: Mapping[str, Path], config: SignConfig) -> Listing:
-    """Every sentence of the corpus, as a record or a refusal. Raises DataUnusable."""
+    """List every sentence of the corpus as a record or a refusal. Raises DataUnusable."""
     if "phoenix" not in folders:
         raise _unusable("data.folders", "no folder `phoenix` is given", "--data phoenix=DIR")
     folder = folders["phoenix"]
@@ -108,11 +108,11 @@ def scan(folders: Mapping[str, Path], config: SignConfig) -> Listing:
 
 
 def _protocol(folder: Path, choice: str) -> tuple[str, dict[str, Path]]:
-    """The protocol of the option, or the only one, and its corpus files."""
+    """The protocol (by the option, or the only one present) and its corpus files. Raises DataUnusable."""
     available = phoenix.protocols(folder)
     if not available:
         names = ", ".join(pattern.format(part="train") for pattern in phoenix.PATTERNS.values())
-        fix = f"one of {names} stands in it or in annotations/"
+        fix = f"put one of {names} into it or into annotations/"
         raise _unusable("labels.nonempty", f"{folder} holds no corpus file", fix)
     if choice == "auto" and len(available) > 1:
         message = f"{folder} holds the corpus files of {' and '.join(available)}"
@@ -138,7 +138,7 @@ def _entry(sentence: phoenix.Sentence, folder: Path, packed: bool, config: SignC
 
 
 def feature_file(folder: Path, split: str, id: str) -> Path | None:
-    """features/<split>/<id> or <split>/<id>, in the corpus's name of the split; .npz before .npy."""
+    """Find features/<split>/<id> or <split>/<id> (.npz, then .npy) with the corpus's name of the split."""
     for place in (f"features/{PART[split]}", PART[split]):
         for suffix in SUFFIXES:
             path = folder / place / f"{id}{suffix}"
@@ -148,7 +148,7 @@ def feature_file(folder: Path, split: str, id: str) -> Path | None:
 
 
 def _declared(folder: Path, choice: str) -> Layout:
-    """What the data says of itself; else the option; else the public extractor's order."""
+    """The layout in index.json or layout.json, else of the option, else the public extractor's order."""
     for name in (INDEX, LAYOUT):
         if not (folder / name).is_file():
             continue

@@ -1,4 +1,4 @@
-"""`prepare --phoenix DIR`: a corpus and its feature files as one packed folder, a data folder of its own."""
+"""`prepare --phoenix DIR`: pack a corpus and its feature files into one data folder."""
 
 import shutil
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from trainers.engine.events import Events
 
 
 def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dict[str, object]:
-    """Write `to`/phoenix: 1,629 raw columns in float16, index, corpus files. Raises DataUnusable."""
+    """Write `to`/phoenix (raw columns as float16, index, corpus files). Raises DataUnusable."""
     folder, target = sources["phoenix"], to / "phoenix"
     config = SignConfig()
     listing = files.scan(sources, config)
@@ -35,7 +35,7 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
 
 
 def _check_target(folder: Path, listing: Listing, target: Path) -> None:
-    """The target is replaced as a whole: it must be nothing, or what `prepare` wrote before."""
+    """Raise DataUnusable unless the target, which is replaced, is absent or was written by `prepare`."""
     if listing.packed is not None:
         message = f"{folder} is packed already"
         raise health.DataUnusable([health.error("data.folders", message, f"--data phoenix={folder}")])

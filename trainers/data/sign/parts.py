@@ -1,4 +1,4 @@
-"""What a model of landmarks reads: raw columns, velocity and acceleration, by named groups."""
+"""The input of landmark models: raw columns, velocity and acceleration, in named groups."""
 
 import torch
 from torch import Tensor
@@ -13,11 +13,14 @@ WIDTHS = {
     "face": SIZES["face"],
     "temporal": 3 * RAW,
 }
-"""Columns of each modality; `temporal` is all of raw, velocity and acceleration."""
+"""Number of columns of each modality; `temporal` is all of raw, velocity and acceleration."""
 
 
 def derive(raw: Tensor, lengths: Tensor) -> Frames:
-    """(B, T, 1629) of any float to Frames of (B, T, 4887): see reading.derive, on the batch's device."""
+    """Derive velocity and acceleration as reading.derive does, on the batch's device.
+
+    Maps raw (B, T, 1629) of any float type to Frames (B, T, 4887).
+    """
     valid = mask(lengths, raw.shape[1], raw.device)[..., None]
     values = raw.float() * valid
     velocity, acceleration = torch.zeros_like(values), torch.zeros_like(values)
@@ -32,7 +35,7 @@ def derive(raw: Tensor, lengths: Tensor) -> Frames:
 
 
 def modalities(values: Tensor, layout: Layout) -> dict[str, Tensor]:
-    """Each modality's columns of (B, T, 4887), where the layout has them."""
+    """The columns of each modality in `values` (B, T, 4887), by the layout."""
     pose, left, right, face = layout.columns("pose", "left_hand", "right_hand", "face")
     hands = torch.cat([values[..., left], values[..., right]], -1)
     return {"pose": values[..., pose], "hands": hands, "face": values[..., face], "temporal": values}

@@ -1,4 +1,4 @@
-"""Feature files, read strictly: one landmark sequence each, of the keys and widths there are."""
+"""Reads feature files: one landmark sequence each, with strict checks of keys, shape and values."""
 
 import io
 from collections.abc import Sequence
@@ -12,24 +12,25 @@ from trainers.data.landmarks import FULL, LANDMARKS, RAW
 from trainers.data.refusal import Unusable, read_or_stop
 
 KEYS = ("features", "feature", "arr_0")
-"""In this order; the first that is there is read."""
+"""Keys of an NPZ that may hold the features; the first that exists is read."""
 
 MASKS = "detection_masks"
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """raw (T, 1629) float16; `agreement`: the share of the zero landmarks that the masks call missing."""
+    """Raw columns (T, 1629) float16, and the fraction of zero landmarks that the masks mark as missing
+    (`agreement`, None if unknown)."""
 
     raw: np.ndarray
     agreement: float | None
 
 
 def derive(raw: np.ndarray) -> np.ndarray:
-    """(T, 1629) to (T, 4887) float32: raw, velocity, acceleration, as the public extractor makes them.
+    """Derive (T, 4887) float32 from raw (T, 1629): raw, velocity, acceleration, as the public extractor does.
 
     velocity[t] = x[t] - x[t-1], acceleration[t] = velocity[t] - velocity[t-1]; the first frames, which
-    have no predecessor, take the first value there is, or 0.
+    have no predecessor, get the first defined value, or 0.
     """
     raw = raw.astype(np.float32)
     velocity, acceleration = np.zeros_like(raw), np.zeros_like(raw)
@@ -43,13 +44,13 @@ def derive(raw: np.ndarray) -> np.ndarray:
 
 
 def widen(raw: np.ndarray) -> np.ndarray:
-    """(T, 1629) to the full width (T, 6516): raw, velocity, acceleration, raw once more."""
+    """Expand raw (T, 1629) to the full width (T, 6516): raw, velocity, acceleration, raw again."""
     derived = derive(raw)
     return np.concatenate([derived, derived[:, :RAW]], 1)
 
 
 def read(path: Path, min_frames: int) -> Landmarks:
-    """The sequence of one file. Raises Unusable, or Unread."""
+    """Read a feature file. Raises Unusable for bad content, Unread for an error of the system."""
     with read_or_stop(path):
         return _judged(*_parsed(path.read_bytes()), min_frames)
 
@@ -66,7 +67,7 @@ def _judged(values: np.ndarray, masks: np.ndarray | None, min_frames: int) -> La
 
 
 def _parsed(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
-    """Features, and the masks where there are some."""
+    """The features, and the detection masks or None."""
     try:
         arrays = np.load(io.BytesIO(content), allow_pickle=False)
         if isinstance(arrays, np.ndarray):
@@ -79,7 +80,7 @@ def _parsed(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
             return arrays[key], arrays[MASKS] if MASKS in keys else None
     except (Unusable, MemoryError):
         raise
-    except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen kinds
+    except Exception as fault:  # zipfile, zlib and numpy raise many types
         raise Unusable("is no readable NPZ or NPY", str(fault).split("\n")[0]) from fault
 
 
@@ -98,7 +99,7 @@ def _judge(values: np.ndarray, least: int) -> None:
 
 
 def _judge_temporal(values: np.ndarray) -> None:
-    """Its last 4,887 columns are what the device will derive: else dropping them would change the data."""
+    """Raise Unusable unless the last 4,887 columns equal those derived from raw, as only raw is stored."""
     raw = values[:, :RAW]
     rounding = float(np.finfo(values.dtype).eps) * max(1.0, float(np.abs(raw).max()))
     made = widen(raw)[:, RAW:]
@@ -117,13 +118,13 @@ def _agreement(raw: np.ndarray, masks: np.ndarray) -> float | None:
 
 
 def present(raw: np.ndarray) -> np.ndarray:
-    """(T, 543) bool: the landmark has a coordinate that is not zero."""
+    """(T, 543) bool: whether the landmark was detected (has a coordinate other than 0)."""
     presence: np.ndarray = (raw.reshape(len(raw), LANDMARKS, 3) != 0).any(2)
     return presence
 
 
 def runs(presence: Sequence[np.ndarray]) -> list[tuple[int, int]]:
-    """Landmarks [first, end) that come and go together, of those that are ever missing."""
+    """Ranges [first, end) of landmarks that are missing in exactly the same frames."""
     pattern = np.concatenate([part.astype(np.int8) for part in presence])
     same = (pattern[:, 1:] == pattern[:, :-1]).all(0)
     edges = [0, *(np.flatnonzero(~same) + 1).tolist(), pattern.shape[1]]

@@ -1,4 +1,4 @@
-"""Sample data: made-up signing with the files, keys, shapes and statistics of real landmarks."""
+"""Writes sample data: synthetic signing with the file names, shapes and statistics of real landmarks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from trainers.data.sign.reading import present, widen
 from trainers.engine.events import Events
 
 SIZE = 240
-"""Sentences that are written where nobody says how many."""
+"""Default number of sentences."""
 
 GLOSSES = (
     *("ABEND", "BERG", "FREUNDLICH", "HEUTE", "MORGEN"),
     *("NACHT", "REGEN", "SONNE", "WIND", "WOLKE"),
 )
 BETWEEN = ("IX", "loc-NORD", "WG", "__EMOTION__", "REGEN-PLUSPLUS")
-"""Annotated now and then beside a sign, and left out by the gloss filter."""
+"""Glosses that are inserted in some sentences and that the gloss filter removes."""
 
 UNSEEN = "HOCHWASSER"
-"""A gloss of test that train does not have."""
+"""A gloss that occurs in test only."""
 
 SIGNERS = {
     "train": ("Signer01", "Signer02", "Signer03", "Signer04", "Signer06", "Signer07"),
@@ -37,7 +37,8 @@ REST = {"left": np.array([0.62, 0.75, -0.1]), "right": np.array([0.38, 0.75, -0.
 
 @dataclass(frozen=True)
 class Sign:
-    """One gloss: where each hand goes (3 points in signing space), the shape it has, both hands or one."""
+    """One gloss: three points (3, 3) that each hand passes (`left` is None for one hand), and the hand's
+    shape (21, 3)."""
 
     right: np.ndarray
     left: np.ndarray | None
@@ -46,7 +47,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Stage:
-    """What all sentences share: signs, the resting figure, `ways` (6, 543, 3) in which a body moves."""
+    """What all sentences share: signs, the figure at rest, and the body's movements `ways` (6, 543, 3)."""
 
     seed: int
     signs: dict[str, Sign]
@@ -55,7 +56,7 @@ class Stage:
     ways: np.ndarray
 
     def raw(self, glosses: tuple[str, ...], signer: str, number: int) -> np.ndarray:
-        """(T, 1629) float32: pose, face, left hand, right hand."""
+        """The raw columns (T, 1629) float32 of a sentence: pose, face, left hand, right hand."""
         draw, way = generator(self.seed, 7, number), generator(self.seed, 8, int(signer[-2:]))
         pace, size = 1.0 + 0.15 * way.uniform(-1, 1), 1.0 + 0.08 * way.uniform(-1, 1)
         offset = 0.03 * way.standard_normal(3) * [1, 1, 0.5]
@@ -73,7 +74,7 @@ class Stage:
         return np.asarray(figure.reshape(steps, -1), dtype=np.float32)
 
     def _unrest(self, draw: np.random.Generator, steps: int) -> np.ndarray:
-        """(T, 543, 3): a body moves as a whole, in a few ways; what is each landmark's own is small."""
+        """Movement (T, 543, 3) of the body along `ways`, with small noise for each landmark."""
         courses = np.cumsum(draw.standard_normal((steps, len(self.ways))), 0) / np.sqrt(steps)
         own = 0.0005 * draw.standard_normal((steps, LANDMARKS, 3))
         return np.asarray(np.tensordot(courses, self.ways, 1) + own)
@@ -81,7 +82,7 @@ class Stage:
     def _course(
         self, glosses: tuple[str, ...], draw: np.random.Generator, pace: float
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Where the hands are at each frame (T, 3), and the shape they have (T, 21, 3)."""
+        """The position of each hand (T, 3), and the hands' shape (T, 21, 3)."""
         places: dict[str, list[np.ndarray]] = {side: [REST[side]] for side in WRISTS}
         times, shapes = [0.0], [self.signs[GLOSSES[0]].shape * 0.5]
         for gloss in glosses:
@@ -105,7 +106,7 @@ def _between(frames: np.ndarray, times: list[float], values: np.ndarray) -> np.n
 
 
 def _lose_hands(figure: np.ndarray, draw: np.random.Generator) -> None:
-    """As a detector does: for some frames all 21 landmarks of a hand are zero."""
+    """Set all 21 landmarks of a hand to zero in some frames, as if the detector lost it."""
     for first in (POSE + FACE, POSE + FACE + HAND):
         steps = len(figure)
         for _ in range(int(draw.integers(1, 3))):
@@ -114,7 +115,7 @@ def _lose_hands(figure: np.ndarray, draw: np.random.Generator) -> None:
 
 
 def stage(seed: int) -> Stage:
-    """The signs and figures of a seed."""
+    """Create the signs and the figure for a seed."""
     draw = generator(seed, 5)
     signs = {}
     for place, gloss in enumerate((*GLOSSES, UNSEEN)):
@@ -123,7 +124,7 @@ def stage(seed: int) -> Stage:
         shape = 0.05 * draw.standard_normal((HAND, 3))
         signs[gloss] = Sign(right, left if place % 2 == 0 else None, shape)
     pose = np.array([0.5, 0.5, -0.25]) + draw.uniform(-1, 1, (POSE, 3)) * [0.15, 0.25, 0.2]
-    pose[23:, 1] += 1.2  # hips and legs lie below the picture
+    pose[23:, 1] += 1.2  # hips and legs are below the picture
     pose[29:, 2] -= 2.0
     face = np.array([0.5, 0.35, 0.0]) + draw.uniform(-1, 1, (FACE, 3)) * [0.06, 0.09, 0.03]
     ways = 0.004 * draw.standard_normal((6, LANDMARKS, 3))
@@ -131,7 +132,7 @@ def stage(seed: int) -> Stage:
 
 
 def sentences(size: int, seed: int) -> Iterator[tuple[Sentence, tuple[str, ...]]]:
-    """About that many, three quarters of them train; with each the signs that are really made."""
+    """Yield about `size` sentences (three quarters in train), each with the signs that its frames show."""
     shares = {"train": size - 2 * (size // 8), "val": size // 8, "test": size // 8}
     for place, (split, count) in enumerate(shares.items()):
         for number in range(count):
@@ -148,7 +149,7 @@ def sentences(size: int, seed: int) -> Iterator[tuple[Sentence, tuple[str, ...]]
 
 
 def write_features(place: Path, raw: np.ndarray, number: int) -> Path:
-    """One sentence, full width, in one of the forms there are; the path with its suffix."""
+    """Write a sentence's features (T, 6516); `number` selects file type, key and dtype. Returns the path."""
     kind = np.float32 if number % 10 == 3 else np.float16
     raw = raw.astype(kind)
     features = widen(raw).astype(kind)
@@ -166,7 +167,7 @@ def write_features(place: Path, raw: np.ndarray, number: int) -> Path:
 
 
 def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, object]:
-    """Write `folder`/phoenix; says how many sentences, and which are broken."""
+    """Write `folder`/phoenix; returns its path, the number of sentences, and the ids of the broken ones."""
     scene, root = stage(seed), folder / "phoenix"
     lines: dict[str, list[str]] = {split: ["id|folder|signer|annotation"] for split in PART}
     made = list(sentences(size, seed))
@@ -193,7 +194,7 @@ def _line(sentence: Sentence) -> str:
 
 
 def _break(root: Path, scene: Stage, most: int) -> list[str]:
-    """Files as they go wrong in life, each under a name that no whole one has; few of a small sample."""
+    """Write broken feature files (only one if `most` is small) and return their ids; one id has no file."""
     raw = scene.raw(("REGEN",), "Signer01", 10**6)
     features = widen(raw)
     masks = np.ones((len(raw), LANDMARKS), np.uint8)
