@@ -32,8 +32,8 @@ class Output(NamedTuple):
 
     `loss`: scalar, the weighted sum of the samples' losses (nats). `weight`: scalar, the sum of their
     weights; the loop minimises loss / weight of the global batch. `counts` (K,): the loop sums them over a
-    split and passes the sum to `summarise`. `correct` (B,): the score of each sample (1 for right, 0 for wrong; edits
-    in CTC). `logits` (B, …): the model's answers.
+    split and passes the sum to `summarise`. `correct` (B,): the score of each sample (1 or
+    0 for a classifier, edits for CTC). `logits` (B, …): the model's logits.
     """
 
     loss: Tensor

@@ -1,4 +1,4 @@
-"""What the trainer is called, which data it needs, and its options. Standard library only."""
+"""Title, data folders and options of the trainer i3d-teacher. Standard library only."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,21 @@ SHARED = {
     "prepare": "trainers.data.sign.pack",
     "sample": "trainers.data.sign.sample",
 }
-"""Optional modules that the trainers of sign language share."""
+"""Optional modules shared by the sign language trainers."""
 
 PRESETS = ("teacher-7.29m", "small", "tiny")
 
 
 @dataclass(frozen=True)
 class Config(SignConfig):
-    """The options of i3d-teacher, the engine's and those of sign language first."""
+    """The options of i3d-teacher, added to those of sign language trainers."""
 
-    loss_per: str = option("sequence", "what the mean of the loss is over", choices=("gloss", "sequence"))
+    loss_per: str = option("sequence", "unit over which the loss is averaged", choices=("gloss", "sequence"))
     preset: str = option(
-        "teacher-7.29m", "widths; 7,287,581 parameters with 1,117 words, or smaller ones", choices=PRESETS
+        "teacher-7.29m",
+        "size of the model; teacher-7.29m: 7,287,581 parameters with 1,117 words",
+        choices=PRESETS,
     )
-    dropout: float = option(0.2, "of the fused modalities and before the classifier", low=0.0, high=0.95)
+    dropout: float = option(
+        0.2, "dropout rate after the fusion and before the classifier", low=0.0, high=0.95
+    )

@@ -1,7 +1,7 @@
-"""Modalities fused by attention, an I3D stem and Inception blocks along time, a BiLSTM.
+"""The teacher: modalities fused by attention, an I3D stem and Inception blocks along time, a BiLSTM.
 
 The widths of the blocks are GoogLeNet's (Szegedy et al. 2015), inflated along time as in I3D (Carreira
-and Zisserman 2017) with kernels of one dimension, for landmarks have no picture.
+and Zisserman 2017) with kernels of one dimension, because landmarks have no image axes.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,15 @@ from trainers.engine.dropout import CounterDropout
 from trainers.tasks.sign.layers import MaskedGroupNorm, Reader, halved
 
 STRIDE = 4
-"""Two halvings: the stem's convolution and its pooling."""
+"""Input frames per output frame: the stem's convolution and its pooling each halve the length."""
 
 Branches = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Units of each part. A block: 1x1; 1x1 and 3; 1x1 and 3; pooled 1x1."""
+    """Sizes of the parts of the model. `blocks` are the channels of each Inception block, by kernel size: 1; 1 and 3;
+    1 and 3; 1 after pooling."""
 
     encoders: dict[str, int]
     heads: int
@@ -63,11 +64,11 @@ PRESETS = {
 }
 
 PARAMETERS = {"teacher-7.29m": (6_714_560, 513), "small": (627_536, 193), "tiny": (187_304, 65)}
-"""Parameters of a preset: those that every vocabulary has, and those of each word."""
+"""Preset to (number of parameters without the vocabulary, number of parameters per word)."""
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over the valid frames (Vaswani et al. 2017), added and normalised."""
+    """Multi-head self-attention over the valid frames (Vaswani et al. 2017), with residual and layer norm."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -77,7 +78,7 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """(B, T, width) with `valid` (B, T); the same shape back."""
+        """Map (B, T, width) to the same shape; `valid` (B, T) is 0 for padding."""
         batch, steps, width = values.shape
         parts = self.project(values).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = parts.unbind(0)
@@ -89,7 +90,7 @@ class Attention(nn.Module):
 
 
 class Unit(nn.Module):
-    """Convolution along time, group norm, ReLU; padding stays zero."""
+    """Convolution along time, group norm, ReLU; padding stays 0."""
 
     def __init__(self, width: int, out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -97,12 +98,12 @@ class Unit(nn.Module):
         self.norm = MaskedGroupNorm(out)
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """(B, C, T), zero where `valid` of the result (B, 1, T') is; (B, out, T')."""
+        """Map (B, C, T), whose padding is 0, to (B, out, T'); `valid` (B, 1, T') is the result's mask."""
         return torch.relu(self.norm(self.convolution(values), valid))
 
 
 class Inception(nn.Module):
-    """Four branches side by side."""
+    """An Inception block: the concatenated channels of four parallel branches."""
 
     def __init__(self, width: int, branches: Branches) -> None:
         super().__init__()
@@ -115,7 +116,7 @@ class Inception(nn.Module):
         self.pooled = Unit(width, pooled, 1)
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """(B, C, T) of no negative values, so that zero padding never wins the pooling."""
+        """Map (B, C, T) to (B, out, T). Values must not be negative, or max pooling would return padding."""
         three, five = values, values
         for unit in self.three:
             three = unit(three, valid)
@@ -125,7 +126,7 @@ class Inception(nn.Module):
 
 
 class I3DTeacher(nn.Module):
-    """Normalised Frames (B, T, 4887) to logits (B, ceil(T / 4), words)."""
+    """The model: maps normalised Frames (B, T, 4887) to logits (B, ceil(T / 4), words)."""
 
     def __init__(self, preset: str, words: int, layout: Layout, dropout: float) -> None:
         super().__init__()
@@ -148,7 +149,7 @@ class I3DTeacher(nn.Module):
         self.answer = nn.Linear(2 * widths.units, words)
 
     def backbone(self, frames: Frames, keys: Tensor) -> Tensor:
-        """What the recurrent layer reads: (B, ceil(T / 4), C)."""
+        """The input of the recurrent layer: features (B, ceil(T / 4), C)."""
         columns = modalities(frames.values, self.layout)
         fused = torch.cat([self.encoders[name](columns[name]) for name in MODALITIES], -1)
         fused = self.dropout(self.attention(fused, frames.valid[..., 0]), keys) * frames.valid
@@ -163,7 +164,7 @@ class I3DTeacher(nn.Module):
         return features
 
     def forward(self, frames: Frames, keys: Tensor) -> Tensor:
-        """`keys` (B,) for dropout."""
+        """Logits (B, ceil(T / 4), words) of normalised frames; `keys` (B,) are the dropout keys."""
         if frames.normalised is None:
             raise ValueError("frames come to the model without normalisation")
         read = self.reader(self.backbone(frames, keys), halved(halved(frames.lengths)))

@@ -1,4 +1,4 @@
-"""The teacher: modality fusion, 1-D Inception blocks, BiLSTM, CTC."""
+"""The trainer i3d-teacher: modality fusion, 1-D Inception blocks, BiLSTM, CTC."""
 
 from trainers.i3d_teacher.config import Config
 from trainers.i3d_teacher.model import PARAMETERS, STRIDE, I3DTeacher
@@ -6,7 +6,7 @@ from trainers.tasks.ctc_trainer import CTCTrainer
 
 
 class TeacherTrainer(CTCTrainer):
-    """See trainers.engine.trainer.Trainer."""
+    """Trains I3DTeacher with CTC; see CTCTrainer."""
 
     name = "i3d-teacher"
     options = Config
@@ -15,5 +15,5 @@ class TeacherTrainer(CTCTrainer):
     config: Config
 
     def model(self) -> I3DTeacher:
-        """The model of a preset."""
+        """The model of the option `preset`."""
         return I3DTeacher(self.config.preset, len(self.vocabulary), self.layout, self.config.dropout)

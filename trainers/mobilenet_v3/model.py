@@ -1,4 +1,4 @@
-"""Four encoders, six MobileNetV3 blocks along time, back up to every frame, a BiLSTM.
+"""The student: four encoders, six MobileNetV3 blocks along time, upsampling to every frame, a BiLSTM.
 
 The blocks are those of MobileNetV3-Small (Howard et al. 2019) with kernels of one dimension.
 """
@@ -20,7 +20,8 @@ STEM = 16
 
 @dataclass(frozen=True)
 class Block:
-    """Expanded and given channels, kernel, stride, squeeze-and-excitation, hard swish instead of ReLU."""
+    """A MobileNetV3 block: expanded and output channels, kernel, stride, whether it has squeeze-and-
+    excitation (`squeezes`), and whether its activation is hard swish instead of ReLU (`hard`)."""
 
     expanded: int
     out: int
@@ -42,7 +43,7 @@ BLOCKS = (
 
 @dataclass(frozen=True)
 class Widths:
-    """Units of each encoder, the most that its hidden layer has, units after the way up."""
+    """Output units of each encoder, maximum units of an encoder's hidden layer, channels after upsampling."""
 
     encoders: dict[str, int]
     most: int
@@ -63,28 +64,28 @@ PARAMETERS = {
     "small": (721_324, 193),
     "tiny": (278_086, 65),
 }
-"""Parameters of a preset: those that every vocabulary has, and those of each word."""
+"""Preset to (number of parameters without the vocabulary, number of parameters per word)."""
 
 
 class Squeeze(nn.Module):
-    """Squeeze and excitation (Hu et al. 2018) by the mean over the valid frames."""
+    """Squeeze and excitation (Hu et al. 2018) with the mean over the valid frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.down = nn.Conv1d(channels, max(1, channels // 4), 1)
         self.up = nn.Conv1d(max(1, channels // 4), channels, 1)
-        # The mean is the one thing here that reaches over all of time: it begins with little to say.
+        # The mean mixes all frames, unlike the convolutions, so it starts with a small influence.
         with torch.no_grad():
             self.up.weight.mul_(0.1)
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """(B, C, T), padding zero."""
+        """Scale the channels of `values` (B, C, T), whose padding is 0; `valid` is (B, 1, T)."""
         mean = values.sum(2, keepdim=True) / valid.sum(2, keepdim=True)
         return values * torch.sigmoid(self.up(torch.relu(self.down(mean))))
 
 
 class Normed(nn.Module):
-    """Convolution along time without bias, group norm, activation; padding stays zero."""
+    """Convolution along time without bias, group norm, activation; padding stays 0."""
 
     def __init__(
         self, width: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: str = ""
@@ -95,7 +96,7 @@ class Normed(nn.Module):
         self.act = act
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """`valid` (B, 1, T') of the result."""
+        """Map (B, C, T) to (B, out, T'); `valid` (B, 1, T') is the mask of the result."""
         values = self.norm(self.convolution(values), valid)
         if self.act == "hard":
             return hardswish(values)
@@ -103,7 +104,10 @@ class Normed(nn.Module):
 
 
 class Residual(nn.Module):
-    """Expand, convolve each channel, squeeze, project; added where the shape is the same."""
+    """An inverted residual block: expand, depthwise convolution, squeeze, project.
+
+    The input is added if it has the shape of the result.
+    """
 
     def __init__(self, width: int, block: Block) -> None:
         super().__init__()
@@ -116,7 +120,7 @@ class Residual(nn.Module):
         self.same = same
 
     def forward(self, values: Tensor, before: Tensor, after: Tensor) -> Tensor:
-        """`before` and `after` (B, 1, T): what is valid of the input and of the result."""
+        """Apply the block; `before` and `after` (B, 1, T) are the masks of the input and of the result."""
         result: Tensor = values if self.expand is None else self.expand(values, before)
         result = self.depthwise(result, after)
         if self.squeeze is not None:
@@ -126,7 +130,7 @@ class Residual(nn.Module):
 
 
 class Student(nn.Module):
-    """Normalised Frames (B, T, 4887) to logits (B, T, words)."""
+    """The model: maps normalised Frames (B, T, 4887) to logits (B, T, words)."""
 
     def __init__(self, preset: str, words: int, layout: Layout, dropout: float) -> None:
         super().__init__()
@@ -143,7 +147,7 @@ class Student(nn.Module):
         for block in BLOCKS:
             self.blocks.append(Residual(channels, block))
             channels = block.out
-        # Kernel and stride are both 4: each step down there becomes exactly its own four frames.
+        # Kernel and stride are both 4, so each step becomes exactly its own four frames.
         self.up = nn.ConvTranspose1d(channels, widths.up, 4, 4)
         self.up_norm = MaskedGroupNorm(widths.up)
         self.project = nn.Conv1d(widths.up, widths.up, 3, 1, 1)
@@ -153,7 +157,7 @@ class Student(nn.Module):
         self.answer = nn.Linear(2 * widths.up, words)
 
     def backbone(self, frames: Frames, keys: Tensor) -> Tensor:
-        """What the recurrent layer reads: (B, T, C), each frame its own."""
+        """The input of the recurrent layer: features (B, T, C), one for each frame."""
         columns = modalities(frames.values, self.layout)
         joined = [self.encoders[name](columns[name], keys) for name in MODALITIES]
         values = (torch.cat(joined, -1) * frames.valid).transpose(1, 2)
@@ -175,7 +179,7 @@ class Student(nn.Module):
         return kept
 
     def forward(self, frames: Frames, keys: Tensor) -> Tensor:
-        """`keys` (B,) for dropout."""
+        """Logits (B, T, words) of normalised frames; `keys` (B,) are the dropout keys."""
         if frames.normalised is None:
             raise ValueError("frames come to the model without normalisation")
         answer: Tensor = self.answer(self.reader(self.backbone(frames, keys), frames.lengths))

@@ -1,4 +1,4 @@
-"""Sample data for the student, and a small teacher that is trained on it."""
+"""Writes sample data for the student, and trains a small teacher on it."""
 
 import shutil
 from pathlib import Path
@@ -18,12 +18,12 @@ __all__ = ["SIZE", "write"]
 TEACHER = "i3d-teacher"
 RECIPE = {"batch_size": 8, "warmup_epochs": 1.0, "learning_rate": 0.002, "dropout": 0.1}
 LEAST_SENTENCES, STEPS = 100, 3
-"""Optimizer steps of the teacher for each sentence: enough of them to know the signs. A sample of fewer
-sentences than LEAST_SENTENCES teaches nothing anyway, and gets a teacher of its size at once."""
+"""Optimizer steps of the teacher per sentence, which are enough to recognise the signs. Data of fewer
+sentences than LEAST_SENTENCES is too small to train on, so the teacher is tiny and trained for one epoch."""
 
 
 class _Progress(Silent):
-    """Passes the progress of the training on as that of `prepare`."""
+    """Forwards the training's progress events with the phase `prepare`."""
 
     def __init__(self, events: Events) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class _Progress(Silent):
 
 
 def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, object]:
-    """Write `folder`/phoenix and a checkpoint of i3d-teacher in `folder`/teacher."""
+    """Write `folder`/phoenix, and a checkpoint of i3d-teacher to `folder`/teacher."""
     written = sample.write(folder, size, seed, events)
     values = train_teacher(folder / "phoenix", folder / "teacher", size, seed, events)
     folders = {"phoenix": str(folder / "phoenix"), "teacher": str(folder / "teacher")}
@@ -43,7 +43,7 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
 
 
 def train_teacher(data: Path, to: Path, size: int, seed: int, events: Events) -> dict[str, float]:
-    """A small teacher's best checkpoint as the folder `to`; its metrics."""
+    """Train a small teacher and copy its best checkpoint to the folder `to`; returns its metrics."""
     preset, steps = ("small", STEPS * size) if size >= LEAST_SENTENCES else ("tiny", 1)
     options: Any = registry.describe(TEACHER).config
     config = options(**RECIPE, preset=preset, seed=seed, num_workers=0, patience=0)

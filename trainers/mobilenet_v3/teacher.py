@@ -1,4 +1,4 @@
-"""A teacher's logits for every training sentence, computed once and kept by hash."""
+"""Computes a teacher's logits for every training sentence once, and caches them by hash."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,8 +22,10 @@ from trainers.tasks.vocabulary import Vocabulary
 
 
 def resolve(path: Path) -> Path:
-    """The checkpoint that a folder is or holds: itself, what its `best` or `last` names, or those of
-    its `checkpoints`."""
+    """The checkpoint in a folder: the folder itself, or the one that its file `best` or `last` names.
+
+    The subfolder `checkpoints` is searched too; without a checkpoint, `path` is returned.
+    """
     for root in (path, path / "checkpoints"):
         if (root / checkpoint.MANIFEST).is_file():
             return root
@@ -34,27 +36,27 @@ def resolve(path: Path) -> Path:
 
 
 def refuse(path: Path, why: str) -> health.DataUnusable:
-    """The finding that a teacher cannot be learnt from."""
+    """Create the exception (with a finding) for a teacher that cannot be used."""
     fix = "teacher: PATH names a checkpoint, or a fetched run, of the same glosses and layout"
     return health.DataUnusable([health.error("teacher", f"{path}: {why}", fix, "teacher")])
 
 
 @dataclass(frozen=True)
 class Row(packed.Row):
-    """Output frames of a sentence."""
+    """The index entry of a sentence, with the teacher's number of output frames."""
 
     steps: int
 
 
 class Teacher(packed.Cache[Row]):
-    """The logits (T', V) float16 of some sentences; `digest` is that of the checkpoint."""
+    """The cached logits (T', V) float16 of sentences; `digest` is the hash of the checkpoint's manifest."""
 
     def __init__(self, folders: Sequence[Path], words: int, digest: str) -> None:
         super().__init__(folders, Row)
         self.words, self.digest = words, digest
 
     def logits(self, id: str) -> np.ndarray:
-        """(T', V) float16 of a sentence as it is, without augmentation."""
+        """Logits (T', V) float16 of a sentence without augmentation."""
         return self.content(id).view(np.float16).reshape(-1, self.words)
 
 
@@ -66,9 +68,9 @@ def open_teacher(
     work: Path,
     events: Events,
 ) -> Teacher:
-    """The logits of these sentences, from the cache below `work` where teacher and features are the same.
+    """Open the cached logits of these sentences below `work`; missing ones are computed first.
 
-    Raises DataUnusable for a teacher of other glosses or of another layout.
+    `data` is the vocabulary and layout of the data. Raises DataUnusable if the teacher has others.
     """
     try:
         teacher = checkpoint.read(resolve(path))

@@ -1,4 +1,4 @@
-"""The student: 1-D MobileNetV3, BiLSTM, CTC; alone or with a teacher."""
+"""The trainer mobilenet-v3: 1-D MobileNetV3, BiLSTM and CTC, optionally with distillation from a teacher."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,18 +23,18 @@ T = TypeVar("T", bound="StudentTrainer")
 
 @dataclass(frozen=True)
 class TaughtData(Data):
-    """Sentences with a teacher, whose hash becomes part of the data's."""
+    """Sentences with a teacher's logits; the teacher's hash is part of the fingerprint."""
 
     teacher: Teacher
 
     @property
     def fingerprint(self) -> str:
-        """That of the sentences, `+`, that of the teacher."""
+        """The sentences' fingerprint, `+`, and the teacher's digest."""
         return f"{Data(self.listing, self.cache).fingerprint}+{self.teacher.digest[:32]}"
 
 
 class StudentTrainer(CTCTrainer):
-    """See trainers.engine.trainer.Trainer. With a `teacher`, training learns from both CTC and its frames."""
+    """Trains the student with CTC and, if there is a teacher, with distillation from its logits."""
 
     name = "mobilenet-v3"
     options = Config
@@ -58,31 +58,31 @@ class StudentTrainer(CTCTrainer):
         )
 
     def setup(self) -> None:
-        """Also the teacher."""
+        """Set up as CTCTrainer does, and take the teacher from the data."""
         super().setup()
         self.teacher = getattr(getattr(self, "data", None), "teacher", None)
 
     def without_regularisation(self: T) -> T:
-        """By CTC alone."""
+        """A trainer with the CTC loss alone, without flat start and teacher."""
         other = super().without_regularisation()
         other.teacher = None
         return other
 
     def sample(self, split: str, epoch: int, index: int) -> Sample:
-        """Those of train with the teacher's logits."""
+        """A sentence; in train it includes the teacher's logits, if there is a teacher."""
         sample = super().sample(split, epoch, index)
         if self.teacher is None or split != "train":
             return sample
         return replace(sample, teacher=self.teacher.logits(self.splits[split][index].id))
 
     def model(self) -> Student:
-        """The model of a preset."""
+        """The model of the option `preset`."""
         return Student(self.config.preset, len(self.vocabulary), self.layout, self.config.dropout)
 
     def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
-        """(B,) (1 - distill) CTC + distill * KL over the frames (Hinton et al. 2015), in nats.
+        """The loss (B,) in nats: (1 - distill) CTC + distill * KL over the frames (Hinton et al. 2015).
 
-        A flat start is without the teacher, who says blank at most frames as every CTC model does.
+        A flat start does not use the teacher, which like every CTC model outputs blanks at most frames.
         """
         alone = super().losses(log_probs, lengths, batch)
         if batch.teacher is None or batch.flat:
