@@ -23,8 +23,8 @@ Branches = tuple[int, int, int, int, int, int]
 
 @dataclass(frozen=True)
 class Widths:
-    """Sizes of the parts of the model. `blocks` are the channels of each Inception block, by kernel size: 1; 1 and 3;
-    1 and 3; 1 after pooling."""
+    """Sizes of the parts of the model. `blocks` are the channels of each Inception block, by
+    kernel size: 1; 1 and 3; 1 and 3; 1 after pooling."""
 
     encoders: dict[str, int]
     heads: int

@@ -70,5 +70,5 @@ class SignConfig(LoopConfig):
 
     @property
     def settling(self) -> int:
-        """Epochs before a plateau is meaningful: also those of the flat start, after which blanks are common."""
+        """Epochs before a plateau is meaningful; the flat start counts, because blanks follow it."""
         return max(super().settling, self.flat_start)
