@@ -28,11 +28,11 @@ def test_a_source_is_named_in_any_of_three_ways(tmp_path):
         ([], ["--colour", "."], "--images PATH, a folder of pictures"),
         (["imges=."], [], "did you mean --images?"),
         (["images"], [], "write it as NAME=PATH"),
-        ([], ["--images"], "wants a path: a folder of pictures"),
-        ([], ["--images", "--model", "."], "--images wants a path"),
+        ([], ["--images"], "needs a path: a folder of pictures"),
+        ([], ["--images", "--model", "."], "--images needs a path"),
         (["images=."], ["--images", "."], "given twice"),
         ([], ["--images", "no/where"], "there is no no/where; it is a folder of pictures"),
-        ([], ["folder"], "nothing asks for `folder`"),
+        ([], ["folder"], "unexpected argument `folder`"),
     ],
 )
 def test_an_unknown_source_is_explained_in_a_sentence(pairs, words, said):

@@ -191,7 +191,8 @@ def test_a_loss_that_is_not_finite_exits_66_and_keeps_the_last_checkpoint(here, 
 
     def poisoned(self, model, batch):
         output = right(self, model, batch)
-        seventh = model.training and len(runs.events(here, "progress")) - 1 == 6
+        steps = [event for event in runs.events(here, "progress") if event["phase"] == "train"]
+        seventh = model.training and len(steps) == 6
         return output._replace(loss=output.loss * float("nan")) if seventh else output
 
     monkeypatch.setattr(FacenetTrainer, "loss", poisoned)
