@@ -107,7 +107,7 @@ def _list_checks(name: str) -> int:
     if find_spec("torch") and find_spec("numpy"):
         checks = registry.checks(name)
     else:
-        say("the checks of the tier `full` need PyTorch to be listed")
+        say("PyTorch is not installed: the checks of the tier `full` are not listed")
     for check in checks:
         _json({"code": check.code, "tier": check.tier, "line": check.line})
     return 0
@@ -144,7 +144,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         _json({"v": VERSION, "event": "prepared", **made})
         return 0
     if not arguments.data:
-        raise sources.BadSource(f"prepare {arguments.name}: name what to prepare: {sources.listed(declared)}")
+        raise sources.BadSource(f"prepare {arguments.name}: no input is given: {sources.listed(declared)}")
     request = preflight.Request({}, _folders(arguments, arguments.name), "full", arguments.work)
     report, code = preflight.prepare(arguments.name, request, Events(None))
     _json(report)

@@ -151,7 +151,7 @@ def check_folders(described: Description, data: Mapping[str, str], exist: bool) 
     for name, path in data.items():
         if name in described.data and not Path(path).is_dir():
             holds = f"{name} holds {described.data[name]}"
-            findings.append(health.error("data.folders", f"{path} is no folder", holds, f"data.{name}"))
+            findings.append(health.error("data.folders", f"{path} is not a folder", holds, f"data.{name}"))
     return findings
 
 

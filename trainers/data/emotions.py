@@ -73,7 +73,7 @@ class Ravdess:
 
     @property
     def actor(self) -> str:
-        """The actor, apart from those of every other data set."""
+        """The actor, with the data set as prefix."""
         return f"ravdess-{self.person}"
 
     @property
@@ -109,7 +109,7 @@ class Crema:
 
     @property
     def actor(self) -> str:
-        """The actor, apart from those of every other data set."""
+        """The actor, with the data set as prefix."""
         return f"crema-{self.person}"
 
     @property

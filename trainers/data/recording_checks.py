@@ -52,7 +52,7 @@ class Survey:
     @property
     def needed(self) -> str:
         """The fix for a split without recordings."""
-        return f"look at these files; there must be {self.files} below the data folders, of some actors each"
+        return f"check the refused files; every data folder needs {self.files} of several actors"
 
 
 def parse(survey: Survey) -> list[Finding]:

@@ -22,7 +22,7 @@ class Unread(health.DataUnusable):
     """The system could not read a file (disk, rights, memory). The run stops instead of refusing the file."""
 
     def __init__(self, path: Path | str, why: str) -> None:
-        fix = "see to disk, rights and memory, then start again"
+        fix = "check the disk, permissions and memory, then start again"
         super().__init__([health.error("files.read", f"{path} could not be read: {why}", fix)])
         self.why = why
 

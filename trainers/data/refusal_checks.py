@@ -77,7 +77,7 @@ def refusals(listing: Listed, code: str, named: int = NAMED) -> list[Finding]:
         fix = f"repair or remove them; max_refused allows {listing.max_refused:.0%} of the {listing.noun}"
         return [health.error(code, message, fix, "max_refused")]
     if code == "label.match":
-        fix = f"{listing.noun} and labels came apart: find out how before any training"
+        fix = f"labels do not belong to their {listing.noun}: find the cause before a training"
         return [health.error(code, message, fix)]
     return [health.info(code, message, "nothing, or repair them")]
 

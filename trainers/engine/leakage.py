@@ -36,7 +36,7 @@ def untrained(
     if same or split in ("train", "val"):
         return list(samples), facts
     if KEY not in saved.manifest:
-        facts["warning"] = "other data than the checkpoint's, which does not say what it was trained on"
+        facts["warning"] = "not the training's data; the checkpoint does not list what it was trained on"
         return list(samples), facts
     known = set(saved.manifest[KEY])
     trained = [_hash(group) in known for group in groups]

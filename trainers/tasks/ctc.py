@@ -44,7 +44,7 @@ def check(log_probs: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) 
     first = log_probs.detach()[:, 0]
     first = first[(first < torch.inf).all(-1)]
     if not bool(((first.exp().sum(-1) - 1.0).abs() < 1e-3).all()):
-        raise Misuse("these are no log-probabilities: they do not add up to 1 (take log_softmax first)")
+        raise Misuse("not log-probabilities: the probabilities do not add up to 1 (use log_softmax)")
     for row, target in enumerate(targets):
         _check_target(row, target, int(lengths[row]), words)
 

@@ -92,7 +92,7 @@ def _masks(data: Data) -> list[Finding]:
     if len(bad) <= 0.05 * len(known):
         return []
     message = f"{reading.MASKS} of {len(bad)} sentences contradict their landmarks: {health.first(bad)}"
-    fix = "masks and columns are of different orders: extract anew"
+    fix = "masks and columns have different orders: extract the landmarks again"
     return [health.error("schema.layout", message, fix)]
 
 

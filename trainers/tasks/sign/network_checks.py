@@ -132,9 +132,7 @@ def shift(trainer: Any) -> list[Finding]:
     correlation = float(torch.corrcoef(torch.stack([a, b]))[0, 1])
     if correlation > LEAST_SHIFT:
         return []
-    message = (
-        f"features of input shifted by 4 frames agree with the shifted features to {correlation:.2f} only"
-    )
+    message = f"shifting the input by 4 frames does not shift the features: correlation {correlation:.2f}"
     fix = "some layer depends on the position in time: look at strides"
     return [health.error("collapse.shift", message, fix)]
 
