@@ -227,10 +227,10 @@ class ScriptedHost(Host):
         cwd: str | None = None,
     ) -> Done:
         self.asked.append(("run", {"words": list(words), "stdin": stdin, "env": dict(env), "cwd": cwd}))
-        lines, done = self.answers["run"]
+        lines, result = self.answers["run"]
         for line in lines:
             on_line(line)
-        return done  # type: ignore[no-any-return]
+        return result  # type: ignore[no-any-return]
 
     def pythons(self) -> list[str]:
         return ["python3"]

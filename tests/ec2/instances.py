@@ -95,11 +95,11 @@ class RunningInstance:
         if not place.exists():
             shutil.copytree(helper_host.install(self.keys.user.parent), place)
         question = json.dumps({"id": 1, "op": op, **fields}) + "\n"
-        done = self.ssh("python3 -I /opt/gpujob-onhost helper '~/.gpujob'", stdin=question)
-        said = [json.loads(line) for line in done.stdout.splitlines()]
-        assert said, done.stderr
-        assert "answer" in said[-1], said
-        return said[-1]["answer"]
+        result = self.ssh("python3 -I /opt/gpujob-onhost helper '~/.gpujob'", stdin=question)
+        answers = [json.loads(line) for line in result.stdout.splitlines()]
+        assert answers, result.stderr
+        assert "answer" in answers[-1], answers
+        return answers[-1]["answer"]
 
     def admit(self) -> None:
         admit(self.id)
@@ -114,7 +114,9 @@ class RunningInstance:
         self.ec2.until(lambda: self.ec2.machines()[self.id]["on"])
 
 
-def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, **values: Any) -> str:
+def build_user_data(
+    keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, **values: Any
+) -> str:
     """Return user-data with a deadline in `lives` seconds and `runcmd` instead of gpujob's; see PATIENCE."""
     given = {
         "user": "ubuntu",
@@ -135,6 +137,6 @@ def told(keys: Keys, runcmd: list[Any] | None = None, patience: int = PATIENCE, 
 def start(ec2: FakeEC2, keys: Keys, launched: dict[str, Any] | None = None, **values: Any) -> RunningInstance:
     """Launch an instance and wait for its machine; `values` set its user-data, `launched` RunInstances."""
     due = time.time() + min(values.get("lives", 3600), values.get("boot_grace", 3600))
-    instance = launch(UserData=told(keys, **values), **(launched or {}))
+    instance = launch(UserData=build_user_data(keys, **values), **(launched or {}))
     ec2.until(lambda: ec2.machines()[instance]["on"])
     return RunningInstance(ec2, keys, instance, due)

@@ -70,9 +70,9 @@ def test_a_stopped_instance_of_the_same_name_is_started_again(ec2: FakeEC2, clie
     assert first.code == 0, first.err
     (instance,) = ec2.machines()
     boto3.client("ec2").stop_instances(InstanceIds=[instance])
-    asked = client.run(*up)  # the command waits for an instance that is still stopping
-    assert asked.code == 7
-    assert f"ec2://{instance} (g5.xlarge) is stopped; starting it for 1 h: at most $1.02" in asked.err
+    result = client.run(*up)  # the command waits for an instance that is still stopping
+    assert result.code == 7
+    assert f"ec2://{instance} (g5.xlarge) is stopped; starting it for 1 h: at most $1.02" in result.err
     again = client.run(*up, "--yes")
     assert (again.code, again.out) == (0, first.out), again.err
     assert ec2.states() == {instance: "running"}
@@ -83,12 +83,14 @@ def test_an_instance_hidden_from_these_credentials_has_not_ended(ec2: FakeEC2, c
     assert up.code == 0, up.err
     (instance,) = ec2.machines()
     record = client.state_dir / "instances" / f"{instance}.json"
-    kept = json.loads(record.read_text())
-    assert kept["account"]
+    content = json.loads(record.read_text())
+    assert content["account"]
     ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=80)
     for account, where in (("999999999999", "999999999999"), (None, "an unknown account")):
-        record.write_text(json.dumps({**kept, "account": account}))
-        listed = client.run("hosts", "list", sleep=lambda seconds: None, now=lambda: kept["launched"] + 3600)
+        record.write_text(json.dumps({**content, "account": account}))
+        listed = client.run(
+            "hosts", "list", sleep=lambda seconds: None, now=lambda: content["launched"] + 3600
+        )
         assert listed.code == 4
         assert f"the instance is in {where}" in listed.err
         assert f"ec2://{instance}" in listed.out

@@ -29,15 +29,15 @@ PRIVATE = re.compile(rb"-----BEGIN[A-Z ]* PRIVATE KEY-----")
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record the arguments of every program that this process starts."""
-    found: list[str] = []
+    arguments: list[str] = []
     real = subprocess.Popen.__init__
 
-    def begin(self: Any, args: Any, *more: Any, **given: Any) -> None:
-        found.extend([args] if isinstance(args, str) else map(str, args))
-        real(self, args, *more, **given)
+    def begin(self: Any, args: Any, *more: Any, **kwargs: Any) -> None:
+        arguments.extend([args] if isinstance(args, str) else map(str, args))
+        real(self, args, *more, **kwargs)
 
     monkeypatch.setattr(subprocess.Popen, "__init__", begin)
-    return found
+    return arguments
 
 
 def test_a_training_on_ec2_starts_and_ends_with_an_empty_account(
@@ -51,32 +51,32 @@ def test_a_training_on_ec2_starts_and_ends_with_an_empty_account(
     result = user.run(client, *deploy, "--max-hours", "1", "--follow", "--yes")
     assert result.code == 0, result.err + result.out
     assert list(ec2.states().values()) == ["running"]
-    kept = user.only(client)
-    assert (kept.zone, kept.host_key_rotated, kept.ready) == ("us-east-1b", True, True)
+    instance = user.only(client)
+    assert (instance.zone, instance.host_key_rotated, instance.ready) == ("us-east-1b", True, True)
 
-    said = _status(client, kept.id)
-    _the_first_host_key_is_nowhere(ec2, client, kept.id)
-    _no_secret(ec2, client, [result, said], typed)
+    results = _status(client, instance.id)
+    _the_first_host_key_is_nowhere(ec2, client, instance.id)
+    _no_secret(ec2, client, [result, results], typed)
 
     fetched = user.run(client, "fetch")
     assert fetched.code == 0, fetched.err
     assert "is terminated; it cost about $" in fetched.err
-    assert ec2.states() == {kept.id: "terminated"}
+    assert ec2.states() == {instance.id: "terminated"}
     assert ec2.leftovers() == []
     _best_and_last_are_home(client)
     _no_secret(ec2, client, [fetched], typed)
     cost = user.run(client, "cost", "--json").json
-    assert [list(row["runs"]) for row in cost["boxes"]] == [[kept.run or _run(client)]]
+    assert [list(row["runs"]) for row in cost["boxes"]] == [[instance.run or _run(client)]]
 
 
 def _status(client: Client, box_id: str) -> Result:
-    said = user.run(client, "status", "--json")
-    (run,) = said.json["runs"]
+    results = user.run(client, "status", "--json")
+    (run,) = results.json["runs"]
     assert (run["state"], run["target"]) == ("succeeded", f"ec2://{box_id}")
-    (host,) = [one for one in said.json["hosts"] if one["box"]]
+    (host,) = [one for one in results.json["hosts"] if one["box"]]
     assert host["box"]["worst_usd"] == pytest.approx(1.03, abs=0.05)
     assert host["box"]["run"] == run["id"]
-    return said
+    return results
 
 
 def _run(client: Client) -> str:
@@ -94,9 +94,9 @@ def _best_and_last_are_home(client: Client) -> None:
 
 def _first_key(ec2: FakeEC2) -> tuple[bytes, str]:
     """Return a line of the private host key in the user-data, and the public key."""
-    told = _user_data()
-    public = re.search(r"ed25519_public: \"(ssh-ed25519 \S+)\"", told)
-    private = re.search(r"ed25519_private: \"(.*?)\"\n", told)
+    user_data = _user_data()
+    public = re.search(r"ed25519_public: \"(ssh-ed25519 \S+)\"", user_data)
+    private = re.search(r"ed25519_private: \"(.*?)\"\n", user_data)
     assert public
     assert private
     return private[1].split("\\n")[2].encode(), public[1].split()[1]
@@ -111,8 +111,8 @@ def _user_data() -> str:
         for one in reservation["Instances"]
         if one["State"]["Name"] == "running"
     )
-    told = aws().describe_instance_attribute(InstanceId=instance, Attribute="userData")
-    return base64.b64decode(told["UserData"]["Value"]).decode()
+    user_data = aws().describe_instance_attribute(InstanceId=instance, Attribute="userData")
+    return base64.b64decode(user_data["UserData"]["Value"]).decode()
 
 
 def _the_first_host_key_is_nowhere(ec2: FakeEC2, client: Client, box_id: str) -> None:
@@ -132,7 +132,7 @@ def _files(*folders: Path) -> list[Path]:
     return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
 
-def _no_secret(ec2: FakeEC2, client: Client, said: list[Result], typed: list[str]) -> None:
+def _no_secret(ec2: FakeEC2, client: Client, results: list[Result], typed: list[str]) -> None:
     """Check that no output, file or argument contains the AWS secret or the user's private key."""
     private = keys.user_key(client.context())
     key_line = private.read_bytes().splitlines()[2]
@@ -142,7 +142,7 @@ def _no_secret(ec2: FakeEC2, client: Client, said: list[Result], typed: list[str
         assert not any(canary in content for canary in canaries) or path == private, path
         assert not PRIVATE.search(content) or path == private, path
     assert private.stat().st_mode & 0o077 == 0
-    shown = "\n".join([*typed, *(result.out + result.err for result in said)]).encode()
+    shown = "\n".join([*typed, *(result.out + result.err for result in results)]).encode()
     for call in ec2.calls():
         shown += repr(call["parameters"]).encode()
     living = [key for key, state in ec2.states().items() if state == "running"]
@@ -156,10 +156,10 @@ def _no_secret(ec2: FakeEC2, client: Client, said: list[Result], typed: list[str
 
 def test_another_machine_at_the_same_address_is_refused_with_exit_4(ec2: FakeEC2, client: Client) -> None:
     assert user.run(client, *UP).code == 0
-    kept = user.only(client)
-    label = f"ec2://{kept.id}"
+    instance = user.only(client)
+    label = f"ec2://{instance.id}"
     swap = f"rm {HOST_KEY}*; ssh-keygen -q -t ed25519 -N '' -f {HOST_KEY} && kill -HUP $(cat /run/sshd.pid)"
-    assert ec2.run(kept.id, "sh", "-c", swap)[0] == 0
+    assert ec2.run(instance.id, "sh", "-c", swap)[0] == 0
     ec2.until(lambda: user.run(client, "status", "--on", label).code == 4)
     refused = user.run(client, "deploy", "job", "--on", label) if _job(client) else None
     assert refused
@@ -204,9 +204,9 @@ def test_a_client_killed_while_the_host_key_changes_can_still_log_in(
 
             def around(*words: Any, **more: Any) -> Any:
                 _point(next(count), at)
-                found = real(*words, **more)
+                arguments = real(*words, **more)
                 _point(next(count), at)
-                return found
+                return arguments
 
             patched.setattr(where, name, around)
 

@@ -38,8 +38,8 @@ def client(realtime_client: Client) -> Client:
 
 
 def deploy(client: Client, *words: str, body: str, **ec2: object) -> str:
-    given = {"env": {"python": sys.executable}, "limits": {"grace_seconds": 2}}
-    client.job(body, outputs=["result.txt"], resources={"gpus": 0, "ec2": ec2}, **given)
+    keys = {"env": {"python": sys.executable}, "limits": {"grace_seconds": 2}}
+    client.job(body, outputs=["result.txt"], resources={"gpus": 0, "ec2": ec2}, **keys)
     result = client.run("deploy", "job", "--on", "ec2", "--yes", *words)
     assert result.code == 0, result.err
     return result.out.split()[0]
@@ -53,8 +53,8 @@ def test_an_interrupted_spot_run_continues_on_a_new_instance(ec2: FakeEC2, clien
     ec2.until(lambda: ec2.states()[first] == "terminated")
     left = ec2.leftovers()
     assert [one for one in left if one.startswith("vol-")] != []
-    seen = client.state(run)
-    assert (seen["state"], seen["step"]) == ("preempted", step)
+    status = client.state(run)
+    assert (status["state"], status["step"]) == ("preempted", step)
 
     client.write("train.py", "raise SystemExit('the code of a run is what was sent')")
     resumed = client.run("deploy", "job", "--resume", run, "--yes")

@@ -42,10 +42,10 @@ def left(client: Client, *words: str) -> None:
 
 def rules() -> list[str]:
     """Return every address range that a security group of the region allows."""
-    found = aws().describe_security_group_rules()["SecurityGroupRules"]
+    entries = aws().describe_security_group_rules()["SecurityGroupRules"]
     return [
         f"{rule['CidrIpv4']}:{rule['FromPort']}"
-        for rule in found
+        for rule in entries
         if not rule["IsEgress"] and "CidrIpv4" in rule
     ]
 
@@ -84,19 +84,19 @@ def test_no_capacity_and_a_lost_answer_make_one_tagged_instance(ec2: FakeEC2, cl
 def _tagged_from_the_first_call(ec2: FakeEC2, instance: str, attempt: str) -> None:
     """Check that everything is tagged at creation and no later call adds a tag."""
     assert ec2.calls("CreateTags") == []
-    found = aws().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
-    disk = found["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    described = aws().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    disk = described["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
     volume = aws().describe_volumes(VolumeIds=[disk])["Volumes"][0]
     cards = aws().describe_network_interfaces()["NetworkInterfaces"]
-    for tags in (found["Tags"], volume["Tags"], *(card["TagSet"] for card in cards)):
-        held = parse_tags(tags)
-        assert (held["gpujob:managed"], held["gpujob:attempt"]) == ("1", attempt)
-        assert held["gpujob:job"] == "shared"
+    for tags in (described["Tags"], volume["Tags"], *(card["TagSet"] for card in cards)):
+        expected = parse_tags(tags)
+        assert (expected["gpujob:managed"], expected["gpujob:attempt"]) == ("1", attempt)
+        assert expected["gpujob:job"] == "shared"
     assert (volume["Encrypted"], volume["VolumeType"]) == (True, "gp3")
     assert volume["Size"] >= 35
-    assert found["MetadataOptions"]["HttpTokens"] == "required"
-    assert found["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
-    assert "KeyName" not in found
+    assert described["MetadataOptions"]["HttpTokens"] == "required"
+    assert described["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    assert "KeyName" not in described
 
 
 def test_a_root_disk_is_at_least_as_large_as_the_image(ec2: FakeEC2, client: Client) -> None:
@@ -243,9 +243,9 @@ def test_another_users_instance_of_the_name_is_shown_before_a_launch(
     first = user.only(client).id
     shutil.rmtree(client.state_dir)
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
-    asked = user.run(client, *[word for word in UP if word != "--yes"])
-    assert asked.code == 7
-    assert f"ec2://{first} of " in asked.err
+    result = user.run(client, *[word for word in UP if word != "--yes"])
+    assert result.code == 7
+    assert f"ec2://{first} of " in result.err
     assert len(ec2.states()) == 1
 
 

@@ -71,9 +71,9 @@ class Killer:
         def around(*words: Any, **more: Any) -> Any:
             what = " ".join(word for word in words if isinstance(word, str)) or real.__name__
             self._point(what)
-            found = real(*words, **more)
+            result = real(*words, **more)
             self._point(what)
-            return found
+            return result
 
         return around
 
@@ -255,8 +255,8 @@ def test_an_instance_found_hours_later_has_cost_those_hours(
     ec2.inject("RunInstances", "Unavailable", after=True, times=6)
     assert user.run(client, *UP, sleep=lambda seconds: None).code == 5
     now = time.time() + 3600
-    found = user.run(client, "status", "--json", now=lambda: now)
-    (shown,) = [host["box"] for host in found.json["hosts"] if host["box"]]
+    result = user.run(client, "status", "--json", now=lambda: now)
+    (shown,) = [host["box"] for host in result.json["hosts"] if host["box"]]
     hours = (now - user.only(client).launched) / 3600
     assert shown["spent_usd"] == pytest.approx(1.022 * hours, abs=0.01)
     assert user.only(client).account
@@ -281,8 +281,8 @@ def test_a_launch_whose_process_was_killed_is_resumed_by_the_next(
     empty(ec2)
     before = set(ec2.states())
     process = client.spawn(*UP, code=POINTS.format(at=int(total * share), repository=str(REPOSITORY)))
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == -signal.SIGKILL, said
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL, stderr
     assert user.run(client, "status").code == 0
     assert untracked(ec2, client, before) == set()
     assert up(client)

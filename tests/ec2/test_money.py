@@ -76,13 +76,13 @@ def test_a_dry_run_is_reproducible_without_network_or_credentials(
 def test_status_of_an_instance_that_answers_never_imports_boto3(ec2: FakeEC2, client: Client) -> None:
     assert user.run(client, *UP).code == 0
     before = len(ec2.calls())
-    seen = apart(client, SEEN, "status", "--json")
-    assert seen.returncode == 0, seen.stderr
+    result = apart(client, SEEN, "status", "--json")
+    assert result.returncode == 0, result.stderr
     label = f"ec2://{user.only(client).id}"
-    (host,) = [one for one in json.loads(seen.stdout)["hosts"] if one["target"] == label]
+    (host,) = [one for one in json.loads(result.stdout)["hosts"] if one["target"] == label]
     assert not host.get("unreachable")
     assert host["disk"]
-    assert "LATE []" in seen.stderr
+    assert "LATE []" in result.stderr
     assert len(ec2.calls()) == before
 
 
@@ -108,19 +108,19 @@ def test_the_answer_no_is_the_default(ec2: FakeEC2, client: Client) -> None:
 
 def test_a_budget_becomes_the_deadline_of_the_instance_and_its_tag(ec2: FakeEC2, client: Client) -> None:
     clock = user.Clock()
-    begun = clock.now()
+    start = clock.now()
     words = ("hosts", "up", "--type", "g5.xlarge", "--budget", "10.22", "--yes")
     assert user.run(client, *words, now=clock.now, sleep=clock.sleep).code == 0
-    kept = user.only(client)
-    hours = (kept.deadline - begun) / 3600
+    instance = user.only(client)
+    hours = (instance.deadline - start) / 3600
     assert hours == pytest.approx(10.0, abs=0.05)
-    found = aws().describe_instances(InstanceIds=[kept.id])["Reservations"][0]["Instances"][0]
-    tags = {tag["Key"]: tag["Value"] for tag in found["Tags"]}
-    assert tags["gpujob:expires-at"] == str(int(kept.deadline))
-    told = aws().describe_instance_attribute(InstanceId=kept.id, Attribute="userData")
-    assert told["UserData"]["Value"]
-    code, on_box = ec2.run(kept.id, "cat", "/run/gpujob/deadline")
-    assert (code, on_box.strip()) == (0, str(int(kept.deadline)))
+    described = aws().describe_instances(InstanceIds=[instance.id])["Reservations"][0]["Instances"][0]
+    tags = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
+    assert tags["gpujob:expires-at"] == str(int(instance.deadline))
+    attribute = aws().describe_instance_attribute(InstanceId=instance.id, Attribute="userData")
+    assert attribute["UserData"]["Value"]
+    code, on_box = ec2.run(instance.id, "cat", "/run/gpujob/deadline")
+    assert (code, on_box.strip()) == (0, str(int(instance.deadline)))
 
 
 def test_hosts_list_shows_running_costs_and_cost_those_that_ended(ec2: FakeEC2, client: Client) -> None:
@@ -168,9 +168,12 @@ def test_orphans_in_every_region_are_listed_and_terminated_if_confirmed(
     lost = _launch("us-west-2")
     _launch("eu-west-1", tags=[])
     (volume,) = [_volume("us-west-2")]
-    found = user.run(client, "hosts", "orphans", "--json")
-    assert found.code == 1
-    assert {(row["kind"], row["id"]) for row in found.json["orphans"]} == {("box", lost), ("volume", volume)}
+    result = user.run(client, "hosts", "orphans", "--json")
+    assert result.code == 1
+    assert {(row["kind"], row["id"]) for row in result.json["orphans"]} == {
+        ("box", lost),
+        ("volume", volume),
+    }
     assert user.run(client, "hosts", "orphans", "--end").code == 7
     ended = user.run(client, "hosts", "orphans", "--end", "--yes")
     assert ended.code == 0, ended.err
@@ -196,14 +199,14 @@ def _pass(seconds: float) -> None:
 
 def _launch(region: str, tags: Any = TAGS) -> str:
     specifications = [{"ResourceType": kind, "Tags": tags} for kind in OURS] if tags else []
-    said = aws(region=region).run_instances(
+    response = aws(region=region).run_instances(
         ImageId=IMAGE,
         InstanceType="g5.xlarge",
         MinCount=1,
         MaxCount=1,
         TagSpecifications=specifications,
     )
-    return str(said["Instances"][0]["InstanceId"])
+    return str(response["Instances"][0]["InstanceId"])
 
 
 def _volume(region: str) -> str:

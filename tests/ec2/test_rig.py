@@ -32,18 +32,18 @@ def aws(service: str = "ec2", region: str = "us-east-1") -> Any:
 
 
 def launch(token: str = "", zone: str = "us-east-1a", **more: Any) -> str:
-    given = {"ClientToken": token} if token else {}
-    said = aws().run_instances(
+    options = {"ClientToken": token} if token else {}
+    response = aws().run_instances(
         ImageId=IMAGE,
         InstanceType="g5.xlarge",
         MinCount=1,
         MaxCount=1,
         Placement={"AvailabilityZone": zone},
         TagSpecifications=[{"ResourceType": kind, "Tags": TAGS} for kind in OURS],
-        **given,
+        **options,
         **more,
     )
-    return str(said["Instances"][0]["InstanceId"])
+    return str(response["Instances"][0]["InstanceId"])
 
 
 def described(instance: str) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def described(instance: str) -> dict[str, Any]:
 
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
-    said = error.value.response
-    return said["Error"]["Code"], said["ResponseMetadata"]["HTTPStatusCode"]
+    response = error.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def banner(ip: str) -> bytes:
@@ -163,12 +163,12 @@ def test_termination_protection_and_user_data_changes_work_as_in_ec2(
     with pytest.raises(ClientError, match="OperationNotPermitted"):
         aws().terminate_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.machines()[instance]["on"])
-    given = {"InstanceId": instance, "UserData": {"Value": b"#cloud-config\nbootcmd: ['touch /new']\n"}}
+    options = {"InstanceId": instance, "UserData": {"Value": b"#cloud-config\nbootcmd: ['touch /new']\n"}}
     with pytest.raises(ClientError, match="IncorrectInstanceState"):
-        aws().modify_instance_attribute(**given)
+        aws().modify_instance_attribute(**options)
     aws().stop_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.states()[instance] == "stopped")
-    aws().modify_instance_attribute(**given)
+    aws().modify_instance_attribute(**options)
     aws().start_instances(InstanceIds=[instance])
     ec2.until(lambda: ec2.states()[instance] == "running" and ec2.machines()[instance]["on"])
     ec2.until(lambda: ec2.run(instance, "test", "-e", "/new")[0] == 0)
@@ -223,8 +223,8 @@ def test_a_spot_instance_gets_an_interruption_notice(ec2: FakeEC2) -> None:
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(host + "instance-id", timeout=PATIENCE)
     ec2.interrupt(instance, seconds=0.5)
-    with urllib.request.urlopen(action, timeout=PATIENCE) as said:
-        assert json.loads(said.read())["action"] == "terminate"
+    with urllib.request.urlopen(action, timeout=PATIENCE) as response:
+        assert json.loads(response.read())["action"] == "terminate"
     ec2.until(lambda: ec2.states()[instance] == "terminated")
 
 
@@ -260,11 +260,11 @@ def tables() -> str:
 
 
 def running(mark: str) -> list[str]:
-    found = []
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark.encode() in (folder / "cmdline").read_bytes():
-                found.append(folder.name)
+                processes.append(folder.name)
         except OSError:
             continue
-    return found
+    return processes

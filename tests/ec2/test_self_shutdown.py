@@ -63,8 +63,8 @@ def in_tmux(ec2: FakeEC2, keys: Keys, trainer: str, patience: int = PATIENCE) ->
     """The lease ends at once. systemd alone would wait 90 seconds for the processes of a login."""
     instance = instances.start(ec2, keys, patience=patience).ready()
     instance.admit()
-    done = instance.ssh(f"tmux new-session -d -s trainer {shlex.quote(trainer)} && tmux list-sessions")
-    assert done.stdout.startswith("trainer:"), done.stderr
+    result = instance.ssh(f"tmux new-session -d -s trainer {shlex.quote(trainer)} && tmux list-sessions")
+    assert result.stdout.startswith("trainer:"), result.stderr
     return replace(instance, due=instance.end_lease())
 
 
@@ -141,8 +141,8 @@ def each_goes_off(booted: FakeEC2, keys: Keys) -> None:
     booted.set(disk_mb=64)
     with ThreadPoolExecutor(len(SCENARIOS)) as pool:
         stays = instances.start(booted, keys)
-        begun = [(scenario.__name__, pool.submit(scenario, booted, keys)) for scenario in SCENARIOS]
-        running = {name: future.result() for name, future in begun}
+        futures = [(scenario.__name__, pool.submit(scenario, booted, keys)) for scenario in SCENARIOS]
+        running = {name: future.result() for name, future in futures}
     late = {name: seconds_over(name, instance) for name, instance in running.items()}
     assert {name: seconds for name, seconds in late.items() if not -1 < seconds < LATE} == {}
     saved = booted.disk(running["trainer_saves"].id) / "home/ubuntu/checkpoint"
@@ -159,7 +159,7 @@ def seconds_over(name: str, instance: RunningInstance) -> float:
 def test_a_boot_with_a_full_disk_still_installs_the_shutdown_timers(booted: FakeEC2, keys: Keys) -> None:
     booted.set(disk_mb=64)
     instance = instances.start(booted, keys).ready()
-    kept = int(instance.run("cat", "/var/lib/gpujob/deadline"))
+    deadline = int(instance.run("cat", "/var/lib/gpujob/deadline"))
     fill(instance)
     instance.cut_power()
     instance.power_on()
@@ -168,7 +168,7 @@ def test_a_boot_with_a_full_disk_still_installs_the_shutdown_timers(booted: Fake
     booted.until(lambda: booted.run(instance.id, *timer)[0] == 0)
     assert not instance.has("/run/gpujob/deadline")
     instance.run(*late)
-    assert int(instance.run("cat", "/run/gpujob/deadline")) == kept
+    assert int(instance.run("cat", "/run/gpujob/deadline")) == deadline
     assert instance.has(READY)
     instance.run("sh", "-c", "echo 1 >/run/gpujob/deadline")
     booted.until(lambda: booted.states()[instance.id] == "stopped")
@@ -184,7 +184,7 @@ def test_an_extended_deadline_survives_a_stop_and_a_newer_one_replaces_it(ec2: F
     assert int(instance.run("cat", "/run/gpujob/deadline")) == first + 5000
     instance.cut_power()
     earliest = int(time.time()) + 9000
-    later = instances.told(keys, lives=9000)
+    later = instances.build_user_data(keys, lives=9000)
     latest = time.time() + 9000
     aws().modify_instance_attribute(InstanceId=instance.id, UserData={"Value": later.encode()})
     instance.power_on()

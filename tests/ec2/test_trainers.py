@@ -21,7 +21,7 @@ def client(realtime_client: Client) -> Client:
     return realtime_client
 
 
-def done(result: Result) -> Result:
+def succeed(result: Result) -> Result:
     assert result.code == 0, result.err + result.out
     return result
 
@@ -39,35 +39,37 @@ def sets(*pairs: str) -> list[str]:
 def through(client: Client, ec2: FakeEC2, job: str, data: str, *pairs: str) -> str:
     """Deploy a job with sample data to a new instance and fetch it; return the relative folder."""
     ec2.set(visible=[*ec2.settings.visible, str(torchpython.shared().folder)])
-    there = ["--on", "ec2", "--yes", "--max-hours", "1"]
-    done(client.run("deploy", job, "--data", data, *sets(*pairs), *there, "--follow"))
+    options = ["--on", "ec2", "--yes", "--max-hours", "1"]
+    succeed(client.run("deploy", job, "--data", data, *sets(*pairs), *options, "--follow"))
     run = client.state()["id"]
-    done(client.run("fetch", run))
+    succeed(client.run("fetch", run))
     assert ec2.leftovers() == []
     return f"fetched/{run}"
 
 
 def test_blendshapes(ec2: FakeEC2, client: Client, trials: Any) -> None:
     only_in_full(trials)
-    done(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
+    succeed(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     small = ("config.epochs=2", "config.warmup_epochs=1", "config.hidden=[8]")
     home = through(client, ec2, "blendshapes", "faces", *small)
-    said = done(client.run("predict", home, "faces/blendshapes/test.csv", "--json")).out.splitlines()
-    assert set(json.loads(said[0])["probabilities"]) == {"happy", "sad", "neutral"}
+    predictions = succeed(
+        client.run("predict", home, "faces/blendshapes/test.csv", "--json")
+    ).out.splitlines()
+    assert set(json.loads(predictions[0])["probabilities"]) == {"happy", "sad", "neutral"}
 
 
 def test_slowfast(ec2: FakeEC2, client: Client) -> None:
-    done(client.run("prepare", "slowfast", "--sample", "videos", "--size", "120"))
+    succeed(client.run("prepare", "slowfast", "--sample", "videos", "--size", "120"))
     small = [f"config.{key}={json.dumps(value)}" for key, value in VIDEOS.items()]
     home = through(client, ec2, "slowfast", "videos", *small)
     video = next((client.project / "videos" / "ravdess").rglob("02-01-04-*.mp4"))
-    assert done(client.run("predict", home, str(video), "--json")).json["truth"] == "sad"
+    assert succeed(client.run("predict", home, str(video), "--json")).json["truth"] == "sad"
 
 
 def test_sign_language(ec2: FakeEC2, client: Client, trials: Any) -> None:
     only_in_full(trials)
-    done(client.run("prepare", "i3d-teacher", "--sample", "signs", "--size", "24"))
+    succeed(client.run("prepare", "i3d-teacher", "--sample", "signs", "--size", "24"))
     home = through(client, ec2, "i3d-teacher", "signs", *(f"config.{k}={v}" for k, v in SIGNS.items()))
     features = next((client.project / "signs" / "phoenix" / "features" / "test").glob("*.npz"))
-    said = done(client.run("predict", home, str(features), "--json")).json
-    assert isinstance(said["glosses"], list)
+    predictions = succeed(client.run("predict", home, str(features), "--json")).json
+    assert isinstance(predictions["glosses"], list)

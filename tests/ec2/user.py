@@ -86,8 +86,8 @@ def store(client: Client) -> InstanceStore:
 
 def only(client: Client) -> Instance:
     """Return the only recorded instance."""
-    (found,) = store(client).all()
-    return found
+    (instance,) = store(client).all()
+    return instance
 
 
 def context(client: Client, slept: list[float]) -> Context:

@@ -54,8 +54,8 @@ class Line:
 
     def arrived(self) -> set[Path]:
         """Return the code trees and data folders on the host that have their final name."""
-        found = [*self.root.glob("code/*"), *self.root.glob("data/*/*")]
-        return {path for path in found if not path.name.startswith(".")}
+        files = [*self.root.glob("code/*"), *self.root.glob("data/*/*")]
+        return {path for path in files if not path.name.startswith(".")}
 
     def log_in(self, more: str = "") -> None:
         """Write the user's ssh_config; the host name resolves to the proxy."""
@@ -70,9 +70,9 @@ class Line:
 def around(real: Callable[..., Any], point: Callable[[], None]) -> Callable[..., Any]:
     def stepped(*words: Any, **more: Any) -> Any:
         point()
-        found = real(*words, **more)
+        files = real(*words, **more)
         point()
-        return found
+        return files
 
     return stepped
 
@@ -140,8 +140,8 @@ def stalled_for(proxy: FaultProxy, seconds: float) -> Callable[[], None]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the files that have their final name, by relative path."""
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    return {name: content for name, content in found.items() if not name.startswith(".gpujob-part")}
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {name: content for name, content in files.items() if not name.startswith(".gpujob-part")}
 
 
 def job(client: Client, name: str) -> list[dict[str, bytes]]:
@@ -164,9 +164,9 @@ def job(client: Client, name: str) -> list[dict[str, bytes]]:
     return [contents(client.project / name), contents(data)]
 
 
-def carried_on(line: Line, name: str, wanted: list[dict[str, bytes]], before: set[Path]) -> None:
+def carried_on(line: Line, name: str, expected: list[dict[str, bytes]], before: set[Path]) -> None:
     """Check that everything sent is complete, and that repeating the deploy succeeds without duplicates."""
-    assert all(contents(path) in wanted for path in line.arrived() - before)
+    assert all(contents(path) in expected for path in line.arrived() - before)
     left = Store(line.client.state_dir).find_intent(name, "gpu")
     again = line.run("deploy", name)
     assert again.code == 0 or (left is None and "already running" in again.err), again.err
@@ -174,7 +174,7 @@ def carried_on(line: Line, name: str, wanted: list[dict[str, bytes]], before: se
         assert left["identity"]["run_id"] in again.out, (left, again)
     arrived = [contents(path) for path in line.arrived() - before]
     assert len(arrived) == 2
-    assert all(content in arrived for content in wanted)
+    assert all(content in arrived for content in expected)
     assert [*line.root.glob("code/.*"), *line.root.glob("data/*/.*")] == []
     assert len(list(line.root.glob(f"runs/{name}-2*"))) == 1
     runs = [run for run in line.run("status", "--json").json["runs"] if run["id"].startswith(f"{name}-2")]

@@ -23,5 +23,5 @@ def deployed(client: Client, *words: str) -> str:
     return result.out.strip().splitlines()[-1]
 
 
-def begun(client: Client, run_id: str) -> None:
-    client.until(lambda seen: (seen["log_bytes"] or 0) > 0)
+def wait_for_output(client: Client, run_id: str) -> None:
+    client.until(lambda status: (status["log_bytes"] or 0) > 0)

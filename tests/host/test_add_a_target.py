@@ -41,5 +41,5 @@ def test_the_page_adds_one_short_module_that_passes_the_type_check(tmp_path: Pat
     module = tmp_path / "folder.py"
     module.write_text(text)
     words = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(module)]
-    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    result = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout

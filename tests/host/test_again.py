@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import execute
-from tests.host.scripts import SLOW, TRAPS_TERM, begun, deployed
+from tests.host.scripts import SLOW, TRAPS_TERM, deployed, wait_for_output
 from tests.rigs.patience import PATIENCE
 from tests.support import Client
 
@@ -31,7 +31,7 @@ def test_a_resume_after_clean_sends_the_code_and_the_secrets_again(client: Clien
     client.run("stop", run_id, "--clean")
     client.write("note.txt", "new")
     assert client.run("deploy", "job", "--resume", run_id).code == 0
-    client.until(lambda seen: seen["state"] == "failed" and seen["attempt"] == 2)
+    client.until(lambda status: status["state"] == "failed" and status["attempt"] == 2)
     assert log(client, run_id) == ["hunter2 old"] * 2
 
 
@@ -126,9 +126,9 @@ def test_of_clients_that_deploy_a_job_at_once_one_starts_it(client: Client) -> N
         replace(client, env={**client.env, "XDG_STATE_HOME": str(client.home / f"{n}")}) for n in range(3)
     ]
     processes = [laptop.spawn("deploy", "job") for laptop in laptops]
-    said = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
-    assert sorted(process.returncode for process in processes) == [0, 1, 1], said
-    assert sum("job is already running as" in words for words in said) == 2
+    outputs = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
+    assert sorted(process.returncode for process in processes) == [0, 1, 1], outputs
+    assert sum("job is already running as" in words for words in outputs) == 2
     assert len(list((client.root / "runs").iterdir())) == 1
 
 
@@ -148,7 +148,7 @@ def test_checkpoints_of_a_user_script_are_fetched_without_a_manifest(client: Cli
     weights = "open(os.environ['GPUJOB_CHECKPOINTS'] + '/7/m.pt', 'w').write('w')"
     client.job(TRAPS_TERM.replace(made, f"{made}; {weights}"))
     run_id = deployed(client)
-    begun(client, run_id)
+    wait_for_output(client, run_id)
     client.run("stop")
     fetched = client.run("fetch", "--which", "last")
     assert fetched.code == 0, fetched.err
@@ -162,8 +162,8 @@ def test_concurrent_fetches_succeed_or_report_that_another_is_running(client: Cl
     )
     client.run("deploy", "job", "--follow")
     processes = [client.spawn("fetch") for _ in range(3)]
-    said = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
-    for process, words in zip(processes, said, strict=True):
+    outputs = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
+    for process, words in zip(processes, outputs, strict=True):
         assert process.returncode == 0 or "another fetch" in words, words
     assert [process.returncode for process in processes].count(0) >= 1
 
@@ -185,7 +185,7 @@ def test_a_folder_that_changes_while_it_is_read_names_the_file(client: Client) -
         "source.snapshot = late\n"
     )
     process = client.spawn("deploy", "job", code=code)
-    _, said = process.communicate(timeout=PATIENCE)
+    _, outputs = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
-    assert b"deploy.log: a process is writing there" in said
+    assert b"deploy.log: a process is writing there" in outputs
     assert os.getpid()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.onhost.supervisor import HEARTBEAT
-from tests.host.scripts import TRAPS_TERM, begun, deployed
+from tests.host.scripts import TRAPS_TERM, deployed, wait_for_output
 from tests.rigs.ec2.metadata import Metadata
 from tests.rigs.patience import PATIENCE, wait_until
 from tests.support import Client
@@ -34,7 +34,7 @@ def test_a_spot_notice_saves_a_checkpoint_and_the_run_can_be_resumed(client: Cli
         (switches / "run/spot").touch()
         client.job(TRAPS_TERM)
         run_id = deployed(client)
-        begun(client, run_id)
+        wait_for_output(client, run_id)
         service.announce_end(time.time() + 10 * PATIENCE)  # far away: the run does not wait for it
         ended = client.until("preempted")
         assert ended["step"] == 7
@@ -51,7 +51,7 @@ def test_a_run_renews_the_lease_and_ends_before_its_instances_deadline(
 ) -> None:
     client.job(TRAPS_TERM, limits={"idle_minutes": 5})
     run_id = deployed(client)
-    begun(client, run_id)
+    wait_for_output(client, run_id)
     before = time.time()
     lease = switches / "run/lease"
     wait_until(lambda: int(lease.read_text()) >= before + 300 + GRACE - HEARTBEAT, "the lease is renewed")

@@ -68,9 +68,9 @@ def test_all_facts_are_returned_by_one_request(host: Host) -> None:
 
 
 def test_a_refusal_has_a_stable_kind(host: Host) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Refused) as error:
         host.ask("dance")
-    assert caught.value.kind == "op"
+    assert error.value.kind == "op"
     with pytest.raises(NotFound):
         host.ask("stop", run=RUN, by="me")
 
@@ -120,18 +120,18 @@ def test_data_that_changes_during_the_upload_is_refused(host: Host, client: Clie
     if host.is_local:
         pytest.skip("data of this machine is used in place")
     source = client.write("sets/crema/one.npz", "one").parent
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Refused) as error:
         host.send_data("crema", "0" * 32, source, lambda count: None)
-    assert caught.value.kind == "changed"
+    assert error.value.kind == "changed"
     assert not helper.facts(host, [], uploads={"crema": "0" * 32}).uploads["crema"].present
 
 
 def test_a_command_runs_without_a_shell_and_its_lines_are_streamed(host: Host) -> None:
     lines: list[str] = []
     words = ["sh", "-c", 'printf "%s\\n" "$0" "$1" "$X"; cat; echo bad >&2; exit 7', "a b", "$(id)"]
-    done = host.run(words, b"from stdin\n", {"X": "é"}, lines.append)
+    result = host.run(words, b"from stdin\n", {"X": "é"}, lines.append)
     assert lines == ["a b", "$(id)", "é", "from stdin"]
-    assert (done.code, done.err) == (7, "bad\n")
+    assert (result.code, result.err) == (7, "bad\n")
 
 
 def test_a_command_runs_in_the_given_folder(host: Host) -> None:
@@ -167,10 +167,10 @@ def test_a_run_is_started_listed_followed_and_stopped(host: Host) -> None:
 def test_a_second_start_of_a_live_job_is_refused_and_leaves_no_files(host: Host) -> None:
     host.ask("start", spec=spec(), secrets={})
     other = spec(id="job-20261121T101113-3c4d", mark=f"f00d{os.getpid():028x}")
-    with pytest.raises(Refused, match="already running") as caught:
+    with pytest.raises(Refused, match="already running") as error:
         host.ask("start", spec=other, secrets={})
-    assert (caught.value.kind, caught.value.details) == ("running", {"run": RUN})
-    assert [seen["id"] for seen in host.ask("status", lines=0)["runs"]] == [RUN]
+    assert (error.value.kind, error.value.details) == ("running", {"run": RUN})
+    assert [entry["id"] for entry in host.ask("status", lines=0)["runs"]] == [RUN]
     host.ask("stop", run=RUN, by="me", now=True)
     assert host.ask("start", spec=other, secrets={})["started"]
     host.ask("stop", run=other["id"], by="me", now=True)

@@ -45,9 +45,9 @@ def test_from_sample_data_to_a_prediction(client: Client, sample: Path) -> None:
     assert manifest["code_tree"] == spec["trainers"]["tree"]
 
     good = next((client.project / "sample" / "crema").glob("*_HAP_*.npz"))
-    said = client.run("predict", home, str(good), "--json").json
-    assert set(said["probabilities"]) == {"angry", "disgust", "fearful", "happy", "neutral", "sad"}
-    assert said["truth"] == "happy"
+    prediction = client.run("predict", home, str(good), "--json").json
+    assert set(prediction["probabilities"]) == {"angry", "disgust", "fearful", "happy", "neutral", "sad"}
+    assert prediction["truth"] == "happy"
     scored = client.run(
         "evaluate", home, "--data", "ravdess=sample/ravdess", "--data", "crema=sample/crema", "--json"
     )
@@ -77,17 +77,17 @@ def test_a_stopped_training_left_a_checkpoint_and_resumes_from_it(client: Client
     shutil.copytree(sample, client.project / "sample")
     more = ["--set", "config.epochs=60"]
     assert client.run("deploy", "facenet-lstm", "--data", "sample", *SETS, *more).code == 0
-    client.until(lambda seen: (seen["step"] or 0) > 3)
+    client.until(lambda status: (status["step"] or 0) > 3)
     assert client.run("stop").code == 0
-    seen = client.state()
-    step = seen["checkpoints"]["last"]
-    assert (seen["state"], seen["exit_code"]) == ("stopped", 75)
+    status = client.state()
+    step = status["checkpoints"]["last"]
+    assert (status["state"], status["exit_code"]) == ("stopped", 75)
     assert step >= 3
-    resumed = client.run("deploy", "facenet-lstm", "--resume", seen["id"])
+    resumed = client.run("deploy", "facenet-lstm", "--resume", status["id"])
     assert f"goes on from step {step}" in resumed.err
-    seen = client.until(lambda seen: (seen["step"] or 0) > step)
-    assert (seen["state"], seen["attempt"]) == ("running", 2)
-    os.kill(seen["trainer_pid"], signal.SIGKILL)
+    status = client.until(lambda status: (status["step"] or 0) > step)
+    assert (status["state"], status["attempt"]) == ("running", 2)
+    os.kill(status["trainer_pid"], signal.SIGKILL)
     # `restart: {max: 1}` in the job file: the supervisor restarts a crashed run
     assert client.until(lambda now: now["attempt"] == 3)["state"] == "running"
     assert client.run("stop", "--now").code == 0

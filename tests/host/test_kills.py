@@ -52,8 +52,8 @@ def killed_at(client: Client, at: int, *words: str) -> tuple[int, int]:
     """Run a client, killed at its Nth point (0: never); return its exit code and the number of points."""
     process = client.spawn(*words, code=POINTS.format(at=at))
     _, err = process.communicate(timeout=PATIENCE)
-    said = [line for line in err.decode().splitlines() if line.startswith("POINTS ")]
-    return process.returncode, int(said[0].split()[1]) if said else 0
+    outputs = [line for line in err.decode().splitlines() if line.startswith("POINTS ")]
+    return process.returncode, int(outputs[0].split()[1]) if outputs else 0
 
 
 def sample(trials: Callable[[int, int], int], total: int, few: int) -> list[int]:
@@ -73,17 +73,17 @@ def test_a_deploy_killed_at_any_point_is_completed_without_duplicates(
         client.job(STEADY.format(seconds=30), name=name)
         code, _ = killed_at(client, at, "deploy", name)
         assert code == -signal.SIGKILL
-        states = {run["state"] for run in seen(client, name)}
+        states = {run["state"] for run in runs_of(client, name)}
         assert states <= {"preparing", "running"}, (at, states)
         again = client.run("deploy", name)
         assert again.code == 0 or "already running" in again.err, (at, again.err)
-        runs = seen(client, name)
+        runs = runs_of(client, name)
         assert [run["state"] for run in runs] == ["running"], (at, runs)
         assert len(runs[0]["pids"]) == 1
         client.run("stop", name, "--now")
 
 
-def seen(client: Client, job: str) -> list[dict[str, object]]:
+def runs_of(client: Client, job: str) -> list[dict[str, object]]:
     runs: list[dict[str, object]] = client.run("status", "--json").json["runs"]
     return [run for run in runs if str(run["id"]).startswith(job + "-")]
 
@@ -97,15 +97,15 @@ def test_a_fetch_killed_at_any_point_leaves_no_truncated_file(
     killed_at(client, 0, "fetch", "--to", "first")  # fills the cache, which later fetches do not write
     code, total = killed_at(client, 0, "fetch", "--to", "whole")
     assert code == 0
-    whole = contents(client.project / "whole")
+    expected = contents(client.project / "whole")
     for at in sample(trials, total, 5):
         to = f"cut{at}"
         code, _ = killed_at(client, at, "fetch", "--to", to)
         assert code == -signal.SIGKILL
         partial = contents(client.project / to)
-        assert all(whole[name] == content for name, content in partial.items()), at
+        assert all(expected[name] == content for name, content in partial.items()), at
         assert client.run("fetch", "--to", to).code == 0
-        assert contents(client.project / to) == whole
+        assert contents(client.project / to) == expected
     assert client.run("fetch").code == 0
     left = list((client.folder(run_id) / ".fetch").iterdir())
     assert len(left) <= trials(5, total)  # killed clients leave stages; `stop --clean` removes them
@@ -115,8 +115,8 @@ def test_a_fetch_killed_at_any_point_leaves_no_truncated_file(
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the files that have their final name, by relative path."""
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    return {name: content for name, content in found.items() if not name.startswith(".gpujob-part")}
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {name: content for name, content in files.items() if not name.startswith(".gpujob-part")}
 
 
 RESUMABLE = """
@@ -134,14 +134,14 @@ for step in range(done + 1, 41):
 def going(client: Client) -> dict[str, object]:
     client.job(RESUMABLE)
     assert client.run("deploy", "job").code == 0
-    return client.until(lambda seen: (seen["checkpoints"]["last"] or 0) >= 1)
+    return client.until(lambda status: (status["checkpoints"]["last"] or 0) >= 1)
 
 
 def test_a_killed_trainer_has_failed_by_its_signal_and_resume_carries_on(client: Client) -> None:
     run = going(client)
     os.kill(int(str(run["trainer_pid"])), signal.SIGKILL)
-    seen = client.until("failed")
-    assert (seen["signal"], seen["reason"]) == (9, "killed by signal 9")
+    status = client.until("failed")
+    assert (status["signal"], status["reason"]) == (9, "killed by signal 9")
     resumed(client, str(run["id"]))
 
 
@@ -150,8 +150,8 @@ def test_an_orphaned_run_can_be_followed_stopped_and_resumed(
 ) -> None:
     run = going(client)
     os.kill(int(str(run["supervisor_pid"])), signal.SIGKILL)
-    seen = client.until("orphaned")
-    assert seen["pids"] == run["pids"]
+    status = client.until("orphaned")
+    assert status["pids"] == run["pids"]
     refused = client.run("deploy", "job", "--resume", str(run["id"]))
     assert (refused.code, "gpujob stop" in refused.err) == (1, True)
     assert client.run("stop").code == 0
@@ -163,8 +163,8 @@ def test_an_orphaned_run_can_be_followed_stopped_and_resumed(
 def test_a_run_survives_its_killed_tmux_server_without_a_session(client: Client) -> None:
     run = going(client)
     subprocess.run(["tmux", "-S", str(client.root / "tmux.sock"), "kill-server"], check=True)
-    seen = client.until(lambda seen: seen["session"] is None)
-    assert (seen["state"], seen["pids"]) == ("running", run["pids"])
+    status = client.until(lambda status: status["session"] is None)
+    assert (status["state"], status["pids"]) == ("running", run["pids"])
     attach = client.run("monitor", "--attach")
     assert (attach.code, "no tmux session" in attach.err) == (3, True)
     assert client.run("stop").code == 0
@@ -175,8 +175,8 @@ def test_a_run_whose_processes_are_all_killed_is_lost_and_resumable(client: Clie
     run = going(client)
     for pid in (run["supervisor_pid"], *run["pids"]):  # type: ignore[misc]
         os.kill(int(str(pid)), signal.SIGKILL)
-    seen = client.until("lost")
-    assert seen["resumable_from"] >= 1
+    status = client.until("lost")
+    assert status["resumable_from"] >= 1
     assert client.run("monitor", "--stream").code == 6
     resumed(client, str(run["id"]))
 
@@ -194,8 +194,8 @@ def test_a_run_on_a_rebooted_machine_is_lost(client: Client) -> None:
 def resumed(client: Client, run_id: str) -> None:
     """Check that a resumed run continues in its folder from its last checkpoint and succeeds."""
     assert client.run("deploy", "job", "--resume", run_id).code == 0
-    seen = client.until("succeeded")
-    assert (seen["id"], seen["attempt"], seen["checkpoints"]["last"]) == (run_id, 2, 40)
+    status = client.until("succeeded")
+    assert (status["id"], status["attempt"], status["checkpoints"]["last"]) == (run_id, 2, 40)
     log = (client.folder(run_id) / "log").read_text().splitlines()
     assert log[0] == "from 0"
     assert int(log[1].split()[1]) >= 1
@@ -210,10 +210,10 @@ def test_two_concurrent_clients_do_not_interfere(client: Client, word: str) -> N
         client.run("deploy", "job")
     words = ("deploy", "job") if word == "deploy" else (word,)
     processes = [client.spawn(*words) for _ in range(4)]
-    said = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE)[1].decode() for process in processes]
     codes = [process.returncode for process in processes]
-    assert codes.count(0) >= 1, said
-    assert set(codes) <= {0, 1}, said
+    assert codes.count(0) >= 1, outputs
+    assert set(codes) <= {0, 1}, outputs
     if word == "deploy":
-        assert codes.count(0) == 1, said
+        assert codes.count(0) == 1, outputs
     assert len(client.run("status", "--json").json["runs"]) == 1

@@ -28,7 +28,7 @@ sys.exit(code)
 def test_a_local_deploy_loads_no_module_of_instances_or_ssh(client: Client, words: tuple[str, ...]) -> None:
     client.job("print('hello')", resources={"gpus": 0})
     client.write("faces/blendshapes/train.csv", "label\n")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", LOADED.format(repository=str(REPOSITORY)), "deploy", *words, "--on", "local"],
         cwd=client.project,
         env=client.env,
@@ -37,5 +37,5 @@ def test_a_local_deploy_loads_no_module_of_instances_or_ssh(client: Client, word
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "LOADED []" in done.stderr
+    assert result.returncode == 0, result.stderr
+    assert "LOADED []" in result.stderr

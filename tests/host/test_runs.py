@@ -13,7 +13,7 @@ from pathlib import Path
 import libtmux
 import pytest
 
-from tests.host.scripts import SLOW, begun, deployed
+from tests.host.scripts import SLOW, deployed, wait_for_output
 from tests.rigs.patience import PATIENCE, wait_until
 from tests.support import Client
 
@@ -50,7 +50,7 @@ def test_quiet_prints_the_run_id_alone_and_verbose_the_time_of_each_step(client:
 def test_status_shows_state_pids_session_disk_gpus_and_last_lines(client: Client) -> None:
     client.job("import time\nfor n in range(9): print('line', n, flush=True)\ntime.sleep(60)")
     run_id = deployed(client)
-    begun(client, run_id)
+    wait_for_output(client, run_id)
     shown = client.run("status", "--json").json
     run = shown["runs"][0]
     assert (run["id"], run["state"], run["session"]) == (run_id, "running", f"gpujob-{run_id}")
@@ -93,8 +93,8 @@ def test_the_exit_code_of_the_script_is_recorded_and_follow_exits_6(client: Clie
 def test_a_signal_is_distinguished_from_an_exit_code(client: Client) -> None:
     client.job("import os\nos.kill(os.getpid(), 11)")
     client.run("deploy", "job", "--follow")
-    seen = client.state()
-    assert (seen["state"], seen["signal"], seen["code"]) == ("failed", 11, None)
+    status = client.state()
+    assert (status["state"], status["signal"], status["code"]) == ("failed", 11, None)
 
 
 def test_an_unknown_command_fails_with_its_error(client: Client) -> None:
@@ -112,9 +112,9 @@ def test_a_crash_is_restarted_within_the_budget_and_attempts_are_shown(client: C
     )
     client.job(body, restart={"max": 2})
     deployed(client)
-    seen = client.until("succeeded")
-    assert seen["attempt"] == 3
-    assert (client.folder(seen["id"]) / "log").read_text() == "attempt 1\nattempt 2\nattempt 3\n"
+    status = client.until("succeeded")
+    assert status["attempt"] == 3
+    assert (client.folder(status["id"]) / "log").read_text() == "attempt 1\nattempt 2\nattempt 3\n"
 
 
 def test_an_exit_code_hidden_by_a_launcher_is_read_from_the_last_event(client: Client) -> None:
@@ -125,8 +125,8 @@ def test_an_exit_code_hidden_by_a_launcher_is_read_from_the_last_event(client: C
         restart={"max": 3},
     )
     deployed(client)
-    seen = client.until("failed")
-    assert (seen["exit_code"], seen["attempt"], seen["reason"]) == (66, 1, "diverged")
+    status = client.until("failed")
+    assert (status["exit_code"], status["attempt"], status["reason"]) == (66, 1, "diverged")
 
 
 @pytest.mark.parametrize("code", [64, 65, 66])
@@ -146,8 +146,8 @@ def test_the_environment_does_not_leak_and_passed_secrets_are_not_stored(client:
     client.until("succeeded")
     folder = client.folder(run_id)
     assert (folder / "log").read_text() == "2retnuh None\n"
-    kept = [p for p in client.home.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
-    assert kept == []
+    leaks = [p for p in client.home.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
+    assert leaks == []
     del client.env["TOKEN"]
     missing = client.run("deploy", "job")
     assert (missing.code, "TOKEN is not set" in missing.err) == (2, True)
@@ -162,7 +162,7 @@ def test_the_session_shows_the_log_and_passes_no_key_to_the_run(client: Client) 
     for key in ("C-c", "C-z", "C-\\"):
         pane.send_keys(key, enter=False, suppress_history=False)
     size = client.state()["log_bytes"]
-    client.until(lambda seen: seen["log_bytes"] > size + 20)
+    client.until(lambda status: status["log_bytes"] > size + 20)
     shown = "\n".join(pane.capture_pane())
     assert "tick 0" in shown
     assert client.state()["state"] == "running"
@@ -197,9 +197,9 @@ def test_ctrl_c_while_streaming_leaves_the_run_live_and_prints_that(client: Clie
     assert process.stdout
     assert process.stdout.readline() == b"tick 0\n"
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=PATIENCE)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert f"run {run_id} goes on" in said.decode()
+    assert f"run {run_id} goes on" in stderr.decode()
     assert client.state()["state"] == "running"
 
 

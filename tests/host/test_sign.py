@@ -87,7 +87,7 @@ def behind_ssh(client: Client, sample: Path) -> Iterator[FakeHost]:
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Path]:
+def full_sample() -> Iterator[Path]:
     """A sample of the default size, and a teacher that has learnt its signs."""
     with new_client(torchpython.shared().python) as client:
         made = client.run("prepare", "mobilenet-v3", "--sample", "sample")
@@ -98,18 +98,18 @@ def whole() -> Iterator[Path]:
 @pytest.mark.skipif(not FULL, reason="in `make test-full`: minutes of training")
 @pytest.mark.parametrize("job", RECIPES)
 @pytest.mark.parametrize("place", ["local", pytest.param("ssh", marks=pytest.mark.sshd)])
-def test_training_learns_the_complete_sample(client: Client, whole: Path, job: str, place: str) -> None:
-    (client.project / "sample").symlink_to(whole)
+def test_training_learns_the_complete_sample(client: Client, full_sample: Path, job: str, place: str) -> None:
+    (client.project / "sample").symlink_to(full_sample)
     words = ("deploy", job, "--data", "sample", *sets(RECIPES[job]), "--follow")
-    with behind_ssh(client, whole) if place == "ssh" else nullcontext():
-        there = ("--on", "gpu") if place == "ssh" else ()
-        result = client.run(*words, *there)
+    with behind_ssh(client, full_sample) if place == "ssh" else nullcontext():
+        target = ("--on", "gpu") if place == "ssh" else ()
+        result = client.run(*words, *target)
         assert result.code == 0, result.err + result.out
-        assert "wer " in client.run("status", *there).out
-        assert "val wer " in client.run("monitor", *there).out
-        assert client.run("fetch", *there).code == 0
+        assert "wer " in client.run("status", *target).out
+        assert "val wer " in client.run("monitor", *target).out
+        assert client.run("fetch", *target).code == 0
     (home,) = (client.project / "fetched").iterdir()
-    test = whole / "phoenix"
+    test = full_sample / "phoenix"
     scored = client.run("evaluate", str(home), "--data", f"phoenix={test}", "--json").json["values"]
     assert scored["wer"] < 0.3
     good = sorted((test / "features" / "test").glob("*.npz"))[0]

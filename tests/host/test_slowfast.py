@@ -45,8 +45,8 @@ def fetched(client: Client, sample: Path, *on: str) -> tuple[dict, str]:
     (client.project / "sample").symlink_to(sample)
     result = client.run("deploy", "slowfast", "--data", "sample", *SETS, *on, "--follow")
     assert result.code == 0, result.err + result.out
-    seen = client.run("status", "--json", *on)
-    run = seen.json["runs"][-1]
+    status = client.run("status", "--json", *on)
+    run = status.json["runs"][-1]
     assert run["state"] == "succeeded"
     got = client.run("fetch", *on)
     assert got.code == 0, got.err
@@ -58,8 +58,8 @@ def test_from_sample_videos_to_a_prediction(client: Client, sample: Path) -> Non
     assert 0 < run["metrics"]["val"]["accuracy"] <= 1
     assert run["metrics"]["test"]["accuracy_low"] <= run["metrics"]["test"]["accuracy"]
     good = next((sample / "crema").glob("*_HAP_*.flv"))
-    said = client.run("predict", home, str(good), "--json").json
-    assert (said["truth"], len(said["probabilities"])) == ("happy", 6)
+    prediction = client.run("predict", home, str(good), "--json").json
+    assert (prediction["truth"], len(prediction["probabilities"])) == ("happy", 6)
 
 
 def test_over_ssh_frames_are_decoded_on_the_host_and_checkpoints_fetched(

@@ -25,8 +25,8 @@ ON = ("--on", "gpu")
 def runs(client: Client) -> list[dict[str, Any]]:
     result = client.run("status", "--json", *ON)
     assert result.code == 0, result.err + result.out
-    found: list[dict[str, Any]] = result.json["runs"]
-    return found
+    runs_shown: list[dict[str, Any]] = result.json["runs"]
+    return runs_shown
 
 
 def root(machine: FakeHost) -> Path:
@@ -49,8 +49,8 @@ def test_deploy_status_monitor_stop_and_fetch_of_a_script(client: Client, machin
     assert deployed.code == 0, deployed.err
     run_id = deployed.out.strip()
     assert (root(machine) / "runs" / run_id / "run.json").exists()
-    seen = runs(client)[0]
-    assert (seen["state"], seen["session"]) == ("running", f"gpujob-{run_id}")
+    status = runs(client)[0]
+    assert (status["state"], status["session"]) == ("running", f"gpujob-{run_id}")
     stopped = client.run("stop", *ON, "--now")
     assert stopped.code == 0, stopped.err
     streamed = client.run("monitor", "--stream", *ON)
@@ -107,11 +107,11 @@ def test_a_single_data_file_is_sent_once_under_its_name(client: Client, machine:
     client.write(".gitignore", "sets/\n")
     deployed = client.run("deploy", "job", *ON, "--follow")
     assert deployed.code == 0, deployed.err
-    there = Path(deployed.out.splitlines()[-1])
-    assert there.is_relative_to(root(machine) / "data" / "x")
-    assert (there.name, there.read_text(), there.stat().st_mode & 0o777) == ("a #1.csv", "x,y", 0o640)
-    assert [path.name for path in there.parent.iterdir()] == ["a #1.csv"]
-    assert not there.parent.stat().st_mode & 0o1002
+    fetched = Path(deployed.out.splitlines()[-1])
+    assert fetched.is_relative_to(root(machine) / "data" / "x")
+    assert (fetched.name, fetched.read_text(), fetched.stat().st_mode & 0o777) == ("a #1.csv", "x,y", 0o640)
+    assert [path.name for path in fetched.parent.iterdir()] == ["a #1.csv"]
+    assert not fetched.parent.stat().st_mode & 0o1002
     again = client.run("deploy", "job", *ON, "--follow")
     assert (again.code, "(1 files, 0.0 MiB), the host has it" in again.err) == (0, True), again.err
     client.write("sets/a #1.csv", "x,y,z")
@@ -291,18 +291,18 @@ def test_a_deploy_to_a_prepared_host_makes_few_requests(
     log_in_to(client, machine)
     client.job("print(1)")
     assert client.run("deploy", "job", *ON, "--follow").code == 0
-    asked: list[str] = []
+    requests: list[str] = []
     begin, exchange = SshHost._begin, SshHost._exchange
     monkeypatch.setattr(
-        SshHost, "_begin", lambda self, command: (asked.append("open"), begin(self, command))[1]
+        SshHost, "_begin", lambda self, command: (requests.append("open"), begin(self, command))[1]
     )
     monkeypatch.setattr(
         SshHost,
         "_exchange",
-        lambda self, question: (asked.append(question["op"]), exchange(self, question))[1],
+        lambda self, question: (requests.append(question["op"]), exchange(self, question))[1],
     )
     assert client.run("deploy", "job", *ON).code == 0
-    assert len(asked) <= 6, asked
+    assert len(requests) <= 6, requests
 
 
 def test_after_a_reboot_of_the_host_the_run_is_lost_and_not_failed(client: Client, machine: FakeHost) -> None:
@@ -327,13 +327,13 @@ def test_rsync_version_is_checked_once_and_doctor_lists_both_sides(client: Clien
     log_in_to(client, machine)
     client.write("set/a.txt", "a")
     client.job("print(1)", data={"set": "set"})
-    folder, asked = client.home / "bin", client.home / "asked"
+    folder, requests = client.home / "bin", client.home / "asked"
     folder.mkdir()
-    (folder / "rsync").write_text(f'#!/bin/sh\necho "$1" >> {asked}\nexec {shutil.which("rsync")} "$@"\n')
+    (folder / "rsync").write_text(f'#!/bin/sh\necho "$1" >> {requests}\nexec {shutil.which("rsync")} "$@"\n')
     (folder / "rsync").chmod(0o755)
     client.env["PATH"] = f"{folder}:{client.env['PATH']}"
     assert client.run("deploy", "job", *ON, "--follow").code == 0
-    assert asked.read_text().splitlines().count("--version") == 1
+    assert requests.read_text().splitlines().count("--version") == 1
     (folder / "rsync").unlink()
     machine.plant("rsync", "#!/bin/sh\n")
     doctor = client.run("doctor", *ON, "--json")
@@ -347,16 +347,16 @@ def test_files_that_rsync_cannot_send_are_named_and_no_key_is_blamed(
 ) -> None:
     log_in_to(client, machine)
     client.job("print(1)")
-    said = "rsync: [sender] send_files failed to open /x: Permission denied (13)"
+    message = "rsync: [sender] send_files failed to open /x: Permission denied (13)"
     (client.home / "bin").mkdir()
     (client.home / "bin" / "rsync").write_text(
         f'#!/bin/sh\n[ "$1" != --version ] || exec {shutil.which("rsync")} --version\n'
-        f"echo '{said}' >&2; echo 'rsync error: some files were not transferred (code 23)' >&2; exit 23\n"
+        f"echo '{message}' >&2; echo 'rsync error: some files were not transferred (code 23)' >&2; exit 23\n"
     )
     (client.home / "bin" / "rsync").chmod(0o755)
     client.env["PATH"] = f"{client.home}/bin:{client.env['PATH']}"
     result = client.run("deploy", "job", *ON)
-    assert (result.code, f"why:  {said}" in result.err) == (1, True), result.err
+    assert (result.code, f"why:  {message}" in result.err) == (1, True), result.err
 
 
 def test_files_are_sent_against_the_nearest_tree_and_hard_linked(client: Client, machine: FakeHost) -> None:

@@ -49,10 +49,10 @@ def test_a_deploy_cut_or_stalled_at_any_step_completes_exactly_once(line: Line, 
     for kind, (fault, many) in enumerate(faults):
         for at in sample(total, many):
             name = f"fault{kind}-{at}"
-            wanted, before = job(line.client, name), line.arrived()
+            expected, before = job(line.client, name), line.arrived()
             result, _ = counted(line, "deploy", name, at=at, fault=fault)
             assert result.code == 0, (name, result.err)
-            carried_on(line, name, wanted, before)
+            carried_on(line, name, expected, before)
 
 
 def test_a_deploy_cut_after_any_number_of_bytes_completes_exactly_once(line: Line, trials: Trials) -> None:
@@ -60,12 +60,12 @@ def test_a_deploy_cut_after_any_number_of_bytes_completes_exactly_once(line: Lin
     dice = random.Random(5)
     for trial in range(trials(3, 100)):
         name = f"bytes{trial}"
-        wanted, before = job(line.client, name), line.arrived()
+        expected, before = job(line.client, name), line.arrived()
         line.proxy.cut_after("up", dice.randrange(BIG), rst=dice.random() < 0.5)
         line.proxy.cut_after("down", dice.randrange(30_000), rst=dice.random() < 0.5)
         result = line.run("deploy", name)
         assert result.code == 0, (name, result.err)
-        carried_on(line, name, wanted, before)
+        carried_on(line, name, expected, before)
 
 
 def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line, trials: Trials) -> None:
@@ -74,17 +74,17 @@ def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line,
         {*sample(total, trials(3, total)), total - 3}
     ):  # at the last point the run is started and not confirmed
         name = f"kill{at}"
-        wanted, before = job(line.client, name), line.arrived()
+        expected, before = job(line.client, name), line.arrived()
         process = line.client.spawn("deploy", name, *ON, code=dies_at(at))
         process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL
-        carried_on(line, name, wanted, before)
+        carried_on(line, name, expected, before)
     line.proxy.pace(rate=3e6)
     for at in sample(BIG, trials(2, 20)):
         name = f"amid{at}"
-        wanted, before = job(line.client, name), line.arrived()
+        expected, before = job(line.client, name), line.arrived()
         killed_amid(line, "up", at, "deploy", name)
-        carried_on(line, name, wanted, before)
+        carried_on(line, name, expected, before)
 
 
 def killed_amid(line: Line, way: str, count: int, *words: str) -> None:
@@ -115,48 +115,48 @@ def fetched_whole(line: Line) -> tuple[dict[str, bytes], int]:
     line.run("fetch", "--to", "first")
     result, total = counted(line, "fetch", "--to", "whole")
     assert result.code == 0, result.err
-    found = contents(line.client.project / "whole")
-    assert len(found["outputs/out/big"]) == BIG
-    return found, total
+    files = contents(line.client.project / "whole")
+    assert len(files["outputs/out/big"]) == BIG
+    return files, total
 
 
-def fetch_carried_on(line: Line, to: str, whole: dict[str, bytes]) -> None:
+def fetch_carried_on(line: Line, to: str, expected: dict[str, bytes]) -> None:
     """Check that files with a final name are complete, and that another fetch completes the rest."""
     folder = line.client.project / to
-    assert all(whole[name] == content for name, content in contents(folder).items())
+    assert all(expected[name] == content for name, content in contents(folder).items())
     again = line.run("fetch", "--to", to)
     assert again.code == 0, again.err
-    assert contents(folder) == whole
+    assert contents(folder) == expected
     assert not (folder / ".gpujob-part").exists()
 
 
 def test_a_fetch_cut_stalled_or_killed_anywhere_leaves_nothing_truncated(line: Line, trials: Trials) -> None:
-    whole, total = fetched_whole(line)
+    expected, total = fetched_whole(line)
     stall = stalled_for(line.proxy, trials(1, 20))
     for kind, (fault, many) in enumerate([(line.proxy.cut, trials(2, total)), (stall, trials(2, 12))]):
         for at in sample(total, many):
             result, _ = counted(line, "fetch", "--to", f"fault{kind}-{at}", at=at, fault=fault)
             assert result.code == 0, result.err
-            fetch_carried_on(line, f"fault{kind}-{at}", whole)
+            fetch_carried_on(line, f"fault{kind}-{at}", expected)
     for at in sample(BIG, trials(2, 60)):
         line.proxy.cut_after("down", at, rst=bool(at % 2))
         assert line.run("fetch", "--to", f"bytes{at}").code == 0
-        fetch_carried_on(line, f"bytes{at}", whole)
+        fetch_carried_on(line, f"bytes{at}", expected)
     for at in sample(total, trials(2, total)):
         process = line.client.spawn("fetch", "--to", f"kill{at}", *ON, code=dies_at(at))
         process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL
-        fetch_carried_on(line, f"kill{at}", whole)
+        fetch_carried_on(line, f"kill{at}", expected)
     line.proxy.pace(rate=6e6)
     for at in sample(BIG, trials(2, 20)):
         killed_amid(line, "down", at, "fetch", "--to", f"amid{at}")
-        fetch_carried_on(line, f"amid{at}", whole)
+        fetch_carried_on(line, f"amid{at}", expected)
 
 
 def test_a_file_that_changes_on_the_host_after_hashing_gets_no_final_name(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, _ = fetched_whole(line)
+    expected, _ = fetched_whole(line)
 
     def spoil() -> None:
         for staged in line.root.glob("runs/*/.fetch/*/*"):
@@ -170,7 +170,7 @@ def test_a_file_that_changes_on_the_host_after_hashing_gets_no_final_name(
         spoiled = line.run("fetch", "--to", "spoiled")
     assert (spoiled.code, "was damaged in transfer" in spoiled.err) == (1, True)
     assert "outputs/out/big" not in contents(line.client.project / "spoiled")
-    fetch_carried_on(line, "spoiled", whole)
+    fetch_carried_on(line, "spoiled", expected)
 
 
 def test_an_upload_interrupted_by_a_crash_is_completed_by_the_next_deploy(line: Line) -> None:

@@ -72,8 +72,8 @@ def deployed(line: Line, words: list[str], names: list[str], value: str) -> list
     result = line.run("deploy", "base/words.yaml", *sets, "--follow")
     shutil.rmtree(there)
     assert result.code == 0, (result.err, keys)
-    found: list[Any] = json.loads(result.out.splitlines()[-1])
-    return found
+    received: list[Any] = json.loads(result.out.splitlines()[-1])
+    return received
 
 
 def test_arguments_and_file_names_arrive_unchanged_without_shell_expansion(

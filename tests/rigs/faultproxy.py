@@ -218,16 +218,16 @@ class FaultProxy:
             self._selector.unregister(end)
             del self._watched[end]
         if mask:
-            self._selector.register(end, mask, lambda seen: self._ready(pair, end, seen))
+            self._selector.register(end, mask, lambda ready: self._ready(pair, end, ready))
             self._watched[end] = mask
 
-    def _ready(self, pair: Pair, end: socket.socket, seen: int) -> None:
+    def _ready(self, pair: Pair, end: socket.socket, ready: int) -> None:
         if pair.draining:
             self._drain(pair, end)
         for flow in pair.flows:
-            if flow.sink is end and seen & selectors.EVENT_WRITE:
+            if flow.sink is end and ready & selectors.EVENT_WRITE:
                 flow.blocked = False
-            if flow.source is end and seen & selectors.EVENT_READ and flow.wants(self._pace):
+            if flow.source is end and ready & selectors.EVENT_READ and flow.wants(self._pace):
                 flow.read(self._pace, time.monotonic())
 
     def _drain(self, pair: Pair, end: socket.socket) -> None:

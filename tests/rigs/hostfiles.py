@@ -50,11 +50,11 @@ def _by_version(version: tuple[int, int]) -> list[str]:
 
 @functools.cache
 def _openssh_version() -> tuple[int, int]:
-    said = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr
-    found = re.search(r"OpenSSH_(\d+)\.(\d+)", said)
-    if not found:
-        raise RuntimeError(f"no OpenSSH version in: {said!r}")
-    return int(found[1]), int(found[2])
+    output = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr
+    match = re.search(r"OpenSSH_(\d+)\.(\d+)", output)
+    if not match:
+        raise RuntimeError(f"no OpenSSH version in: {output!r}")
+    return int(match[1]), int(match[2])
 
 
 def login_script(*, shell: str, locale: str, path: Sequence[str], mark: str) -> str:
@@ -62,11 +62,11 @@ def login_script(*, shell: str, locale: str, path: Sequence[str], mark: str) -> 
 
     SHLVL is unset, so that bash reads ~/.bashrc as it does for every command given over SSH.
     """
-    given = {"SHELL": shell, "PATH": ":".join(path)}
+    variables = {"SHELL": shell, "PATH": ":".join(path)}
     return "\n".join(
         [
             "#!/bin/sh",
-            *(f"export {name}={shlex.quote(value)}" for name, value in given.items()),
+            *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
             f"export {shlex.quote(mark)}",
             f'export LANG="${{LANG:-{locale}}}"',
             "unset MAIL SHLVL OLDPWD",
@@ -83,8 +83,8 @@ def private_tmp(tmp: Path, visible: Sequence[Path]) -> list[str]:
     lines = ["set -e"]
     for folder in visible:
         if folder.is_relative_to("/tmp"):
-            there = shlex.quote(str(tmp / folder.relative_to("/tmp")))
-            lines += [f"mkdir -p {there}", f"mount --bind {shlex.quote(str(folder))} {there}"]
+            inside = shlex.quote(str(tmp / folder.relative_to("/tmp")))
+            lines += [f"mkdir -p {inside}", f"mount --bind {shlex.quote(str(folder))} {inside}"]
     return [*lines, f"mount --rbind {shlex.quote(str(tmp))} /tmp"]
 
 

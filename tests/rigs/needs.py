@@ -74,5 +74,5 @@ def require_ec2() -> None:
 def sftp_server() -> str:
     """Return the path of the system's sftp server, else the name of the one built into sshd."""
     folders = ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec")
-    found = [path for path in (Path(folder, "sftp-server") for folder in folders) if path.exists()]
-    return str(found[0]) if found else "internal-sftp"
+    paths = [path for path in (Path(folder, "sftp-server") for folder in folders) if path.exists()]
+    return str(paths[0]) if paths else "internal-sftp"

@@ -70,31 +70,31 @@ def _kill(pid: int) -> None:
 
 def _below(root: int) -> set[int]:
     parents = _parents()
-    found: set[int] = set()
+    pids: set[int] = set()
     ring = {root}
-    while ring := {child for child, parent in parents.items() if parent in ring} - found:
-        found |= ring
-    return found
+    while ring := {child for child, parent in parents.items() if parent in ring} - pids:
+        pids |= ring
+    return pids
 
 
 def _marked(mark: bytes) -> set[int]:
-    found = set()
+    pids = set()
     for folder in _processes():
         with contextlib.suppress(OSError):
             if mark in Path(folder, "environ").read_bytes().split(b"\0"):
-                found.add(int(folder.name))
-    return found
+                pids.add(int(folder.name))
+    return pids
 
 
 def _parents() -> dict[int, int]:
     """Return the parent of each process, without zombies."""
-    found = {}
+    pids = {}
     for folder in _processes():
         with contextlib.suppress(OSError):
             state, parent = Path(folder, "stat").read_text().rpartition(")")[2].split()[:2]
             if state not in "ZX":
-                found[int(folder.name)] = int(parent)
-    return found
+                pids[int(folder.name)] = int(parent)
+    return pids
 
 
 def _processes() -> list[Path]:

@@ -27,14 +27,14 @@ class Shown:
         self._thread.start()
 
     def _read(self) -> None:
-        kept = b""
+        rest = b""
         while block := os.read(self._stream.fileno(), 1 << 20):
             now = time.time()
             self.digest.update(block)
             self.size += len(block)
-            kept += block
-            self.lines += [(int(stamp) / 1e9, now) for stamp in _STAMP.findall(kept)]
-            kept = kept[-22:]  # a complete timestamp is one byte longer
+            rest += block
+            self.lines += [(int(stamp) / 1e9, now) for stamp in _STAMP.findall(rest)]
+            rest = rest[-22:]  # a complete timestamp is one byte longer
 
     def all(self) -> Shown:
         """Wait for the end of the client and return all lines."""

@@ -65,21 +65,21 @@ class Wan:
 
     def _ends(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         assert self._process.stdout is not None
-        said = self._process.stdout.readline().split()
-        if said[:1] != [b"ready"]:
+        words = self._process.stdout.readline().split()
+        if words[:1] != [b"ready"]:
             raise Unavailable(f"no line was made: {self._process.communicate()[1].decode().strip()}")
-        near, far = (("nsenter", f"--net=/proc/{self._process.pid}/fd/{int(fd)}", "--") for fd in said[1:3])
+        near, far = (("nsenter", f"--net=/proc/{self._process.pid}/fd/{int(fd)}", "--") for fd in words[1:3])
         return near, far
 
 
 def _compiled(folder: Path) -> str:
     program = folder / "tunlink"
     words = ["cc", "-O2", "-o", str(program), str(SOURCE)]
-    done = subprocess.run(
+    result = subprocess.run(
         words, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"}, check=False
     )
-    if done.returncode:
-        raise Unavailable(f"cc cannot compile {SOURCE.name}: {done.stderr.strip()}")
+    if result.returncode:
+        raise Unavailable(f"cc cannot compile {SOURCE.name}: {result.stderr.strip()}")
     return str(program)
 
 
@@ -91,6 +91,6 @@ def _give_address(end: tuple[str, ...], own: str, other: str) -> None:
         ip link set tun0 up mtu 1500 txqueuelen 5000
     """
     words = [*end, "sh", "-ec", script]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Unavailable(f"{shlex.join(words[:2])}: {done.stderr.strip()}")
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise Unavailable(f"{shlex.join(words[:2])}: {result.stderr.strip()}")

@@ -32,8 +32,8 @@ def ssh_with_key(host: FakeHost, key: Path) -> subprocess.CompletedProcess[str]:
 def in_background(host: FakeHost) -> Callable[[], bool]:
     """Starts a daemon over SSH that holds a file's lock; the answer says whether it lives."""
     lock = host.home / "lock"
-    done = host.ssh(f"setsid flock -n {lock} sleep 600 >/dev/null 2>&1 </dev/null & sleep 0.1")
-    assert done.returncode == 0, done.stderr
+    result = host.ssh(f"setsid flock -n {lock} sleep 600 >/dev/null 2>&1 </dev/null & sleep 0.1")
+    assert result.returncode == 0, result.stderr
     return lambda: run("flock", "-n", str(lock), "true").returncode != 0
 
 
@@ -51,10 +51,10 @@ def test_a_swapped_host_key_is_refused(machine: Machines) -> None:
     before = host.fingerprint()
     assert host.ssh("true").returncode == 0
     host.swap_host_key()
-    done = host.ssh("true")
-    assert done.returncode == 255
-    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
-    assert host.fingerprint() in done.stderr
+    result = host.ssh("true")
+    assert result.returncode == 255
+    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in result.stderr
+    assert host.fingerprint() in result.stderr
     assert host.fingerprint() != before
 
 
@@ -112,9 +112,9 @@ host.ssh("setsid flock ~/lock sleep 600 >/dev/null 2>&1 </dev/null & sleep 0.1")
 print(host.port, os.system(f"flock -n {{host.home}}/lock true"), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = run(sys.executable, "-c", script, cwd=Path(__file__).parent.parent.parent)
-    port, locked = done.stdout.split()
-    assert (done.returncode, int(locked) != 0) == (-9, True), done.stderr
+    result = run(sys.executable, "-c", script, cwd=Path(__file__).parent.parent.parent)
+    port, locked = result.stdout.split()
+    assert (result.returncode, int(locked) != 0) == (-9, True), result.stderr
     lock = tmp_path / "m/home/lock"
     wait_until(lambda: run("flock", "-n", str(lock), "true").returncode == 0, "it has ended")
     with pytest.raises(ConnectionRefusedError):

@@ -245,7 +245,7 @@ def test_rsync_works_through_the_proxy_and_resumes_after_a_cut(machine: Machines
         proxy.cut_after("up", len(SOME) // 2)
         broken = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=False)
         assert broken.returncode in (10, 12, 255), broken.stderr
-        whole = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=False)
-        assert whole.returncode == 0, whole.stderr
+        result = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=False)
+        assert result.returncode == 0, result.stderr
         assert proxy.connections == 2
     assert (host.home / "file").read_bytes() == SOME

@@ -74,8 +74,8 @@ def test_the_line_is_no_wider_than_its_rate() -> None:
 def test_a_line_that_loses_everything_carries_nothing() -> None:
     words = ["import socket; socket.create_connection(('127.77.0.2', 2000), timeout=0.5)"]
     with Wan(delay=0, loss=1) as line:
-        done = subprocess.run([*line.near, sys.executable, "-c", *words], capture_output=True, check=False)
-        assert b"timed out" in done.stderr
+        result = subprocess.run([*line.near, sys.executable, "-c", *words], capture_output=True, check=False)
+        assert b"timed out" in result.stderr
 
 
 def test_a_machine_is_reachable_at_the_far_end_only(machine: Machines) -> None:

@@ -38,7 +38,7 @@ def edit(path: Path, change: Callable[[Rows], Rows | None]) -> None:
         writer.writerows(rows)
 
 
-def whole(folder: Path) -> Path:
+def drop_invalid_rows(folder: Path) -> Path:
     """Write the sample without its invalid rows."""
     edit(folder / "blendshapes" / "train.csv", lambda rows: rows[7:])
     return folder
@@ -52,7 +52,7 @@ def check(
     return preflight.check("blendshapes", request, Silent(), kind)
 
 
-def told(report: Mapping[str, Any], code: str) -> str:
+def messages(report: Mapping[str, Any], code: str) -> str:
     """Return the messages of all errors and warnings with this code."""
     return "; ".join(
         f["message"] for f in report["findings"] if f["code"] == code and f["severity"] != "info"

@@ -11,7 +11,7 @@ from trainers.engine.events import Silent
 from trainers.facenet_lstm import sample as writer
 
 
-def found(report: dict, severity: str = "error") -> set[str]:
+def codes(report: dict, severity: str = "error") -> set[str]:
     return {f["code"] for f in report["findings"] if f["severity"] == severity}
 
 
@@ -27,8 +27,8 @@ def change(path: Path, edit: Callable[[dict], dict]) -> None:
     samples.write_npz(path, edit(arrays))
 
 
-def whole(folder: Path) -> list[Path]:
+def usable_files(folder: Path) -> list[Path]:
     """Return the usable files of the sample."""
-    kept = [writer.file_of(folder, name) for name in samples.recording_names(240, writer.ACTORS)]
-    assert all(path.exists() for path in kept)
-    return kept
+    files = [writer.file_of(folder, name) for name in samples.recording_names(240, writer.ACTORS)]
+    assert all(path.exists() for path in files)
+    return files

@@ -45,7 +45,7 @@ def check(data: dict[str, Path], work: Path, kind: type | None = None, **more: o
     return preflight.check("slowfast", Request(plain, paths, "full", work), Silent(), kind)
 
 
-def found(report: dict, severity: str = "error") -> set[str]:
+def codes(report: dict, severity: str = "error") -> set[str]:
     return {f["code"] for f in report["findings"] if f["severity"] == severity}
 
 

@@ -53,7 +53,7 @@ def test_the_page_builds_a_trainer_that_is_checked_deployed_and_used(clone, tmp_
     output = ""
     try:
         for block in COMMANDS.findall(PAGE):
-            done = subprocess.run(
+            result = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", block],
                 cwd=clone,
                 env=environment,
@@ -61,8 +61,8 @@ def test_the_page_builds_a_trainer_that_is_checked_deployed_and_used(clone, tmp_
                 text=True,
                 timeout=PATIENCE,
             )
-            assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
-            output += done.stdout
+            assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
+            output += result.stdout
     finally:
         subprocess.run(["tmux", "-S", str(tmp_path / "root" / "tmux.sock"), "kill-server"], check=False)
     assert "overfit" in output

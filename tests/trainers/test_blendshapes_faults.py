@@ -8,7 +8,7 @@ from pathlib import Path
 import faces
 import numpy as np
 import pytest
-from faces import check, edit, told
+from faces import check, edit, messages
 
 from trainers import registry
 from trainers.blendshapes import files, names, npz
@@ -24,7 +24,7 @@ from trainers.tasks.classifier import Sample
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faces.whole(faces.write(tmp_path_factory.mktemp("faces")))
+    return faces.drop_invalid_rows(faces.write(tmp_path_factory.mktemp("faces")))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_the_broken_rows_of_the_sample_are_named_by_line_and_reason(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("browInnerUp", "browInerUp", "did you mean browInnerUp?"),
         ("label", "labels", "did you mean label?"),
@@ -73,16 +73,16 @@ def test_the_broken_rows_of_the_sample_are_named_by_line_and_reason(tmp_path):
         ("browInnerUp", "", "no blendshape"),
     ],
 )
-def test_a_column_of_another_name_refuses_the_file(folder, old, new, said):
+def test_a_column_of_another_name_refuses_the_file(folder, old, new, message):
     path = train_file(folder)
     first, rest = path.read_text().split("\n", 1)
     path.write_text(first.replace(old, new, 1) + "\n" + rest)
     report, code = check(folder)
-    assert (code, said in told(report, "schema.layout")) == (64, True)
+    assert (code, message in messages(report, "schema.layout")) == (64, True)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("0.1,0.2,0.3\n0.1,0.2,0.3\n", "has no header"),
         ("label;browInnerUp\nhappy;0.1\n", "not separated by commas"),
@@ -91,18 +91,20 @@ def test_a_column_of_another_name_refuses_the_file(folder, old, new, said):
         ('label,"browInnerUp\nhappy,0.1\n', "is no readable CSV"),
     ],
 )
-def test_a_file_that_is_no_table_of_blendshapes_is_refused(folder, content, said):
+def test_a_file_that_is_no_table_of_blendshapes_is_refused(folder, content, message):
     (folder / "blendshapes" / "more.csv").write_text(content)
     report, code = check(folder)
-    assert (code, said in told(report, "schema.layout")) == (64, True)
+    assert (code, message in messages(report, "schema.layout")) == (64, True)
 
 
 def test_columns_in_another_order_are_matched_by_name_with_a_warning(folder, pristine):
     edit(train_file(folder), lambda rows: [dict(reversed(row.items())) for row in rows])
     report, code = check(folder)
-    assert (code, "do not stand in MediaPipe's order" in told(report, "schema.layout")) == (0, True)
-    kept, turned = (files.scan({"": place / "blendshapes"}, Config()).rows for place in (pristine, folder))
-    assert [row.values for row in kept] == [row.values for row in turned]
+    assert (code, "do not stand in MediaPipe's order" in messages(report, "schema.layout")) == (0, True)
+    original, turned = (
+        files.scan({"": place / "blendshapes"}, Config()).rows for place in (pristine, folder)
+    )
+    assert [row.values for row in original] == [row.values for row in turned]
 
 
 # Values
@@ -119,7 +121,7 @@ def test_normalised_scores_are_refused_with_the_expected_form(folder):
         edit(path, normalise_all)
     report, code = check(folder)
     assert code == 65
-    assert "outside 0 to 1" in told(report, "labels.nonempty")
+    assert "outside 0 to 1" in messages(report, "labels.nonempty")
 
 
 def test_broken_rows_beyond_the_budget_are_refused(folder):
@@ -137,10 +139,10 @@ def test_broken_rows_beyond_the_budget_are_refused(folder):
 
 def test_scores_that_never_vary_are_listed(pristine):
     report, code = check(pristine, "full", columns=52, hidden=[8])
-    seen = told(report, "feature.columns")
+    message = messages(report, "feature.columns")
     assert code == 0
-    assert all(name in seen for name in ("_neutral", "cheekSquintLeft", "noseSneerLeft", "noseSneerRight"))
-    assert "mouthSmileLeft" not in seen
+    assert all(name in message for name in ("_neutral", "cheekSquintLeft", "noseSneerLeft", "noseSneerRight"))
+    assert "mouthSmileLeft" not in message
 
 
 def round_all(digits: int):
@@ -155,7 +157,7 @@ def test_rounded_scores_are_reported_with_their_decimals(folder):
     for path in (folder / "blendshapes").glob("*.csv"):
         edit(path, round_all(4))
     report, code = check(folder)
-    assert (code, told(report, "dtype.truncate")) == (0, "every value is rounded to 4 decimals")
+    assert (code, messages(report, "dtype.truncate")) == (0, "every value is rounded to 4 decimals")
 
 
 def test_rounding_that_makes_a_class_vanish_is_refused(folder):
@@ -171,7 +173,7 @@ def test_rounding_that_makes_a_class_vanish_is_refused(folder):
         edit(path, round_all(4))
     report, code = check(folder)
     assert code == 64
-    assert "every row of sad, neutral equals a row of another class" in told(report, "dtype.truncate")
+    assert "every row of sad, neutral equals a row of another class" in messages(report, "dtype.truncate")
 
 
 # Labels and splits
@@ -180,7 +182,7 @@ def test_rounding_that_makes_a_class_vanish_is_refused(folder):
 def test_a_class_that_is_missing_is_refused(folder):
     edit(folder / "blendshapes" / "val.csv", lambda rows: [row for row in rows if row["label"] != "sad"])
     report, code = check(folder)
-    assert (code, "val holds no sad" in told(report, "balance")) == (64, True)
+    assert (code, "val holds no sad" in messages(report, "balance")) == (64, True)
 
 
 def test_a_face_or_a_group_in_two_splits_is_refused(folder):
@@ -188,7 +190,7 @@ def test_a_face_or_a_group_in_two_splits_is_refused(folder):
     edit(train_file(folder), lambda rows: rows + extra)
     report, code = check(folder)
     assert (code, errors(report)) == (64, {"dups", "split.groups"})
-    assert f"train.csv:{len(faces.read(train_file(folder))) + 1} = test.csv:2" in told(report, "dups")
+    assert f"train.csv:{len(faces.read(train_file(folder))) + 1} = test.csv:2" in messages(report, "dups")
 
 
 def test_files_that_name_no_split_are_split_by_group_or_by_face(folder):
@@ -199,7 +201,8 @@ def test_files_that_name_no_split_are_split_by_group_or_by_face(folder):
     report, code = check(folder)
     assert (code, errors(report)) == (0, set())
     edit(
-        folder / "blendshapes" / "faces.csv", lambda held: [{**row, "group": ""} for row in held + held[:40]]
+        folder / "blendshapes" / "faces.csv",
+        lambda arrays: [{**row, "group": ""} for row in arrays + arrays[:40]],
     )
     report, code = check(folder)
     assert (code, errors(report)) == (0, set())  # equal faces stay together
@@ -232,7 +235,7 @@ def test_copies_of_a_picture_stay_in_one_split_without_a_group_column(folder):
         place / "faces.csv", lambda rows: [*rows[:-1], {**rows[-1], "label": "sad"}]
     )  # as a split with two classes
     report, code = check(folder)
-    assert (code, errors(report), told(report, "split.groups")) == (0, set(), "")
+    assert (code, errors(report), messages(report, "split.groups")) == (0, set(), "")
     listing = files.scan({"": place}, Config())
     home = files.split_rows(listing.rows, Config())
     homes = {
@@ -257,8 +260,8 @@ def test_a_file_column_with_one_value_is_ignored_with_a_warning(folder):
     pictured(folder, lambda n, _: "fer2013.csv")
     report, code = check(folder)
     assert (code, errors(report)) == (0, set())
-    assert "`file` is fer2013.csv in all rows" in told(report, "split.groups")
-    assert "only equal faces are kept in one split" in told(report, "split.groups")
+    assert "`file` is fer2013.csv in all rows" in messages(report, "split.groups")
+    assert "only equal faces are kept in one split" in messages(report, "split.groups")
 
 
 def test_a_picture_in_two_given_splits_is_refused_by_name(folder):
@@ -272,7 +275,7 @@ def test_a_picture_in_two_given_splits_is_refused_by_name(folder):
         edit(path, unnamed)
     report, code = check(folder)
     assert (code, errors(report)) == (64, {"split.groups"})
-    assert f"1 pictures (column `file`) stand in more than one split: {first['file']}" in told(
+    assert f"1 pictures (column `file`) stand in more than one split: {first['file']}" in messages(
         report, "split.groups"
     )
 
@@ -296,8 +299,8 @@ def test_a_file_in_the_folder_of_another_split_is_refused_by_name(folder):
     shutil.copy(train_file(folder), place / "train.csv")
     report, code = check(folder)
     assert (code, errors(report)) == (64, {"labels.parse"})
-    seen = "stands in the folder of another split: part/test/train.csv: move or rename it"
-    assert seen in told(report, "labels.parse")
+    message = "stands in the folder of another split: part/test/train.csv: move or rename it"
+    assert message in messages(report, "labels.parse")
 
 
 def test_train_and_test_alone_give_the_validation_rows_from_train(folder):
@@ -307,10 +310,12 @@ def test_train_and_test_alone_give_the_validation_rows_from_train(folder):
     (table,) = [t for t in report["data"]["tables"] if t["title"] == "Rows by class"]
     train, val, test = (int(n) for n in table["rows"][3][1:])
     assert 0.1 < val / (train + val) < 0.2
-    assert test == len([row for row in faces.read(folder / "blendshapes" / "test.csv") if wanted(row)])
+    assert test == len(
+        [row for row in faces.read(folder / "blendshapes" / "test.csv") if has_known_label(row)]
+    )
 
 
-def wanted(row: dict[str, str]) -> bool:
+def has_known_label(row: dict[str, str]) -> bool:
     return row["label"] in ("happy", "sad", "neutral")
 
 
@@ -359,11 +364,11 @@ def test_balanced_sampling_draws_every_class_equally_often(pristine):
 def test_an_npz_file_gives_the_same_rows_as_a_csv_file(pristine, tmp_path):
     rows = faces.read(pristine / "blendshapes" / "test.csv")
     values = np.array([[float(row[name]) for name in names.ALL] for row in rows])
-    held = {"names": np.array(names.ALL), "labels": np.array([row["label"] for row in rows])}
-    np.savez(tmp_path / "test.npz", features=values, **held)
-    wanted = names.SETS[33]
-    _, read = files.read(tmp_path / "test.npz", wanted)
-    _, other = files.read(pristine / "blendshapes" / "test.csv", wanted)
+    arrays = {"names": np.array(names.ALL), "labels": np.array([row["label"] for row in rows])}
+    np.savez(tmp_path / "test.npz", features=values, **arrays)
+    columns = names.SETS[33]
+    _, read = files.read(tmp_path / "test.npz", columns)
+    _, other = files.read(pristine / "blendshapes" / "test.csv", columns)
     assert [(r.values, r.label, r.split) for r in read] == [(r.values, r.label, r.split) for r in other]
     np.savez(tmp_path / "test.npz", values=values)
     with pytest.raises(Unusable, match="has no key features: it holds values"):
@@ -412,12 +417,12 @@ def test_uninformative_labels_are_detected_by_the_baseline(folder):
     for path in (folder / "blendshapes").glob("*.csv"):
         edit(path, lambda rows: [{**row, "label": names.FER2013[i % 7]} for i, row in enumerate(rows)])
     report, _ = check(folder, "full", classes=list(names.FER2013))
-    assert "one constant answer gets 0.143" in told(report, "baseline")
+    assert "one constant answer gets 0.143" in messages(report, "baseline")
 
 
 def test_files_behind_a_linked_folder_are_read(folder, tmp_path):
     shutil.move(folder / "blendshapes", tmp_path / "disk2")
     (folder / "blendshapes").mkdir()
     (folder / "blendshapes" / "more").symlink_to(tmp_path / "disk2")
-    held = files.scan({"": folder / "blendshapes"}, Config())
-    assert {row.id.partition(":")[0] for row in held.rows} >= {"more/train.csv", "more/test.csv"}
+    arrays = files.scan({"": folder / "blendshapes"}, Config())
+    assert {row.id.partition(":")[0] for row in arrays.rows} >= {"more/train.csv", "more/test.csv"}

@@ -81,10 +81,10 @@ def prepare(images: Path, *more: str) -> int:
 
 def test_every_face_becomes_a_row_and_what_is_dropped_is_counted_by_class(mediapipe, images, capsys):
     assert prepare(images) == 0
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (told["faces"], told["dropped"], told["unreadable"]) == (10, 1, 1)
-    assert told["classes"]["sad"] == {"used": 4, "no face": 1, "unreadable": 1}
-    folder = Path(told["folders"]["blendshapes"])
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (event["faces"], event["dropped"], event["unreadable"]) == (10, 1, 1)
+    assert event["classes"]["sad"] == {"used": 4, "no face": 1, "unreadable": 1}
+    folder = Path(event["folders"]["blendshapes"])
     assert sorted(path.name for path in folder.iterdir()) == ["test.csv", "train.csv"]
     row = faces.read(folder / "train.csv")[1]
     assert (row["label"], row["file"], row["mouthPucker"]) == ("happy", "train/happy/1.png", "0.1234567891")
@@ -101,7 +101,7 @@ def test_a_picture_whose_name_is_no_utf8_becomes_a_row(mediapipe, images, capsys
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "message"),
     [
         (lambda images: (images.parent / "task").write_text("x"), 2, "MediaPipe cannot use it: not a model"),
         (
@@ -123,13 +123,13 @@ def test_a_picture_whose_name_is_no_utf8_becomes_a_row(mediapipe, images, capsys
     ],
 )
 def test_unusable_pictures_are_explained_in_a_sentence(
-    mediapipe, images, monkeypatch, capsys, change, code, said
+    mediapipe, images, monkeypatch, capsys, change, code, message
 ):
     monkeypatch.setattr(Landmarker, "names", names.ALL)
     change(images)
     assert prepare(images) == code
-    found = capsys.readouterr()
-    assert said in found.out + found.err
+    output = capsys.readouterr()
+    assert message in output.out + output.err
 
 
 def test_without_mediapipe_the_package_is_named(images, monkeypatch, capsys):

@@ -31,7 +31,7 @@ from trainers.engine.output import Summary
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faces.whole(faces.write(tmp_path_factory.mktemp("faces"), 900))
+    return faces.drop_invalid_rows(faces.write(tmp_path_factory.mktemp("faces"), 900))
 
 
 @pytest.fixture(scope="module")
@@ -82,20 +82,20 @@ def answers(run: Path, exported: Path, folder: Path) -> dict[str, np.ndarray]:
     and the checkpoint's proof."""
     raw = raw_of(folder / "blendshapes" / "test.csv")
     proof = np.array(best(run).manifest["proof"]["raw"], dtype=np.float32)
-    given = np.concatenate([raw, normalised(raw), proof])
-    done = subprocess.run(
+    inputs = np.concatenate([raw, normalised(raw), proof])
+    result = subprocess.run(
         [sys.executable, "-c", APPLICATION, str(exported)],
-        input=json.dumps(given.tolist()),
+        input=json.dumps(inputs.tolist()),
         capture_output=True,
         text=True,
         check=True,
         cwd=exported,
     )
-    found = np.array(json.loads(done.stdout), dtype=np.float32)
+    outputs = np.array(json.loads(result.stdout), dtype=np.float32)
     return {
-        "raw": found[: len(raw)],
-        "normalised": found[len(raw) : -len(proof)],
-        "proof": found[-len(proof) :],
+        "raw": outputs[: len(raw)],
+        "normalised": outputs[len(raw) : -len(proof)],
+        "proof": outputs[-len(proof) :],
     }
 
 
@@ -108,8 +108,8 @@ def test_predict_and_the_exported_program_agree_on_raw_faces(run, answers, folde
     path = folder / "blendshapes" / "test.csv"
     code, lines = call(capsys, "predict", run / "checkpoints" / "best", path)
     assert code == 0
-    wanted = np.array([line["logits"] for line in lines], dtype=np.float32)
-    assert np.abs(answers["raw"] - wanted).max() < 1e-4
+    expected = np.array([line["logits"] for line in lines], dtype=np.float32)
+    assert np.abs(answers["raw"] - expected).max() < 1e-4
     assert np.abs(answers["proof"] - np.array(best(run).manifest["proof"]["logits"])).max() < 1e-4
     assert lines[0]["file"] == f"{path}:2"
     assert lines[0]["label"] == max(lines[0]["probabilities"], key=lines[0]["probabilities"].get)
@@ -131,10 +131,10 @@ def test_input_that_an_application_has_normalised_is_refused(run, answers, folde
 
 
 def test_code_that_no_longer_normalises_is_refused_by_the_stored_logits(run, monkeypatch, capsys):
-    whole = Blendshapes.forward
+    forward = Blendshapes.forward
 
     def forgetful(self: Blendshapes, raw: Tensor, keys: Tensor) -> Tensor:
-        return whole(self, raw * self.std + self.mean, keys)  # as if the model did not normalise
+        return forward(self, raw * self.std + self.mean, keys)  # as if the model did not normalise
 
     monkeypatch.setattr(Blendshapes, "forward", forgetful)
     for words in (["predict", "x.csv"], ["export", "--to", "x"], ["verify"]):
@@ -167,10 +167,10 @@ def test_predict_needs_no_label_and_names_the_missing_columns(run, folder, tmp_p
 def test_evaluate_repeats_the_metrics_and_names_the_worst_rows(run, folder, capsys):
     data = f"blendshapes={folder / 'blendshapes'}"
     code, (answer,) = call(capsys, "evaluate", run / "checkpoints" / "best", "--data", data)
-    told = runs.events(run, "metrics")[-1]
+    metrics = runs.events(run, "metrics")[-1]
     assert (code, answer["same_data"]) == (0, True)
-    assert answer["confusion"] == told["confusion"]
-    assert answer["values"]["accuracy_low"] == told["values"]["accuracy_low"]
+    assert answer["confusion"] == metrics["confusion"]
+    assert answer["values"]["accuracy_low"] == metrics["values"]["accuracy_low"]
     assert sum(one["count"] for one in answer["calibration"]) == answer["samples"]
     worst = answer["wrong"][0]
     _, lines = call(capsys, "predict", run / "checkpoints" / "best", folder / "blendshapes" / "test.csv")
@@ -228,14 +228,14 @@ def test_a_constant_prediction_is_reported_whatever_metric_selects(select, folde
 def test_the_baseline_is_the_minimum_of_its_loss(folder):
     trainer = BlendshapesTrainer.open(Config(), {"": folder / "blendshapes"}, folder, Silent())
     values, labels = values_of(trainer.splits["train"], Config()), torch.tensor(trainer.training_labels())
-    found = trainer.regression
-    weights = torch.tensor(found.weights, requires_grad=True)
-    bias = torch.tensor(found.bias, requires_grad=True)
-    x = torch.from_numpy((values - found.mean) / found.std).double()
+    outputs = trainer.regression
+    weights = torch.tensor(outputs.weights, requires_grad=True)
+    bias = torch.tensor(outputs.bias, requires_grad=True)
+    x = torch.from_numpy((values - outputs.mean) / outputs.std).double()
     loss = torch.nn.functional.cross_entropy(
         x @ weights + bias, labels, weight=trainer.class_weights.double()
     )
     (loss + 1e-4 * weights.square().sum()).backward()
     assert float(weights.grad.abs().max()) < 1e-4
-    probabilities = found.probabilities(values[:5])
+    probabilities = outputs.probabilities(values[:5])
     assert np.allclose(probabilities, (x[:5] @ weights + bias).softmax(1).detach().numpy())

@@ -19,12 +19,12 @@ def save(root: Path, step: int, model: nn.Module | None = None) -> Path:
 
 def test_a_checkpoint_is_restored_exactly(tmp_path):
     model = nn.Linear(2, 3)
-    held = checkpoint.read(save(tmp_path, 7, model))
+    loaded = checkpoint.read(save(tmp_path, 7, model))
     other = nn.Linear(2, 3)
-    checkpoint.load_weights(other, held)
+    checkpoint.load_weights(other, loaded)
     assert torch.equal(other.weight, model.weight)
-    assert held.manifest["step"] == 7
-    assert held.trainer_state() == {"state": {"step": 7}}
+    assert loaded.manifest["step"] == 7
+    assert loaded.trainer_state() == {"state": {"step": 7}}
 
 
 def test_a_checkpoint_has_the_documented_files_with_correct_digests(tmp_path):
@@ -57,11 +57,11 @@ def test_the_newest_complete_one_is_used_and_damaged_ones_are_set_aside(tmp_path
     for step in (1, 2, 3):
         save(tmp_path, step)
     (tmp_path / "3" / "trainer.pt").write_bytes(b"")
-    told: list[str] = []
-    held = checkpoint.newest(tmp_path, told.append)
-    assert held is not None
-    assert held.manifest["step"] == 2
-    assert "checkpoint 3 is skipped" in told[0]
+    messages: list[str] = []
+    loaded = checkpoint.newest(tmp_path, messages.append)
+    assert loaded is not None
+    assert loaded.manifest["step"] == 2
+    assert "checkpoint 3 is skipped" in messages[0]
     assert checkpoint.steps(tmp_path) == [2, 1]
 
 
@@ -72,7 +72,7 @@ class Renamed(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (nn.Linear(2, 4), r"weight is \(3, 2\), the model has \(4, 2\)"),
         (nn.Linear(2, 3, bias=False), "bias is not of this model"),
@@ -80,10 +80,10 @@ class Renamed(nn.Module):
         (nn.Linear(2, 3).double(), "weight is"),
     ],
 )
-def test_a_model_of_another_make_is_refused(model, said, tmp_path):
-    held = checkpoint.read(save(tmp_path, 1))
-    with pytest.raises(checkpoint.Damaged, match=said):
-        checkpoint.load_weights(model, held)
+def test_a_model_of_another_make_is_refused(model, message, tmp_path):
+    loaded = checkpoint.read(save(tmp_path, 1))
+    with pytest.raises(checkpoint.Damaged, match=message):
+        checkpoint.load_weights(model, loaded)
 
 
 def test_the_last_two_and_the_best_are_kept(tmp_path):
@@ -109,8 +109,8 @@ def test_files_left_by_a_killed_process_are_removed(tmp_path):
 def test_saving_a_step_again_replaces_its_checkpoint(tmp_path):
     save(tmp_path, 1)
     model = nn.Linear(2, 3)
-    held = checkpoint.read(save(tmp_path, 1, model))
-    assert torch.equal(held.weights()["weight"], model.weight)
+    loaded = checkpoint.read(save(tmp_path, 1, model))
+    assert torch.equal(loaded.weights()["weight"], model.weight)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 

@@ -86,8 +86,8 @@ def test_the_interval_is_reported_with_its_sampling_unit(groups, drawn):
     summary = classifier.summary([1, 1, 1, 1], "ab")
     assert f", {drawn} drawn), balanced" in summary.conclude([1.0, 0.0, 1.0, 0.0], records, 0)
     shares = np.array([[0.9, 0.1]] * 4)
-    told = scores.scores(np.array([0, 0, 1, 1]), shares, "ab", "wxyz", list(groups), 0)
-    assert told["drawn"] == drawn
+    events = scores.scores(np.array([0, 0, 1, 1]), shares, "ab", "wxyz", list(groups), 0)
+    assert events["drawn"] == drawn
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan)])
@@ -99,8 +99,8 @@ def test_the_gate_names_the_batch(loss, norm):
 
 def test_a_validation_is_finite_when_its_loss_and_its_score_are():
     assert health.finite_validation({"loss": 0.3, "accuracy": 0.5}) == []
-    (found,) = health.finite_validation({"loss": 0.3, "wer": math.nan})
-    assert (found.code, found.severity, found.message) == ("finite", "error", "on val: wer nan")
+    (finding,) = health.finite_validation({"loss": 0.3, "wer": math.nan})
+    assert (finding.code, finding.severity, finding.message) == ("finite", "error", "on val: wer nan")
 
 
 def test_finite_numbers_pass():
@@ -121,10 +121,13 @@ def test_unusual_numbers_are_reported():
 @pytest.mark.parametrize(("seconds", "shown"), [(0.05, "80 samples/s"), (16.0, "0.25 samples/s")])
 def test_a_step_of_many_seconds_has_a_rate_too(seconds, shown, capsys):
     times = iter([0.0, seconds, seconds, seconds])
-    told: list[dict] = []
+    events: list[dict] = []
     meter = Meter(
-        lambda event, **fields: told.append(fields), ClassifierConfig(), 9, clock=lambda: next(times, seconds)
+        lambda event, **fields: events.append(fields),
+        ClassifierConfig(),
+        9,
+        clock=lambda: next(times, seconds),
     )
     meter.step(9, 1, 4, 1.0, 0.1)
     assert shown in capsys.readouterr().out
-    assert told[0]["rate"] == pytest.approx(4 / seconds)
+    assert events[0]["rate"] == pytest.approx(4 / seconds)

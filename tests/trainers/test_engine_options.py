@@ -17,7 +17,7 @@ class Two(Config):
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "fix"),
+    ("values", "code", "fix"),
     [
         ({"clip": 2}, "config.unknown", "did you mean `clips`?"),
         ({"zebra": 2}, "config.unknown", "the options are clips, sizes"),
@@ -30,9 +30,9 @@ class Two(Config):
         ({"sizes": ["a"]}, "config.type", "write a list of whole numbers, such as [256, 128]"),
     ],
 )
-def test_an_invalid_value_is_refused_with_the_expected_form(given, code, fix):
-    _, (finding,) = parse(Two, given)
-    assert (finding.code, finding.fix, finding.key) == (code, fix, next(iter(given)))
+def test_an_invalid_value_is_refused_with_the_expected_form(values, code, fix):
+    _, (finding,) = parse(Two, values)
+    assert (finding.code, finding.fix, finding.key) == (code, fix, next(iter(values)))
 
 
 def test_a_rate_that_yaml_reads_as_a_string_is_explained():

@@ -53,7 +53,7 @@ def test_auto_is_no_bf16_on_a_gpu_that_only_imitates_it(major, chosen, monkeypat
 def test_the_emulation_gives_the_numbers_of_pytorch(name, kind, bare):
     torch.manual_seed(0)
     some, weight = torch.randn(2, 3, 9, 9), torch.randn(4, 3, 3, 3, requires_grad=True)
-    found = []
+    results = []
     for mixed in (precision.autocast(name, CPU), torch.autocast("cpu", kind)):
         with mixed:
             answer = F.conv2d(some, weight)
@@ -61,8 +61,8 @@ def test_the_emulation_gives_the_numbers_of_pytorch(name, kind, bare):
         (slope,) = torch.autograd.grad(answer.float().square().sum(), weight)
         assert slope.dtype is torch.float32
         assert torch.equal(slope, slope.to(kind).float())
-        found.append((answer.float(), slope))
-    (ours, our_slope), (theirs, their_slope) = found
+        results.append((answer.float(), slope))
+    (ours, our_slope), (theirs, their_slope) = results
     step = torch.finfo(kind).eps
     assert torch.allclose(ours, theirs, rtol=step, atol=step)
     assert float((our_slope - their_slope).norm() / their_slope.norm()) < 2 * step
@@ -78,10 +78,10 @@ class Halves(TorchDispatchMode):
         self.found = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        held = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         named = func.overloadpacket._qualified_op_name
         if any(word in named for word in ("mm", "conv", "rnn", "lstm", "dot", "linear")):
-            self.found |= {named for leaf in held if leaf.dtype in precision.HALVES.values()}
+            self.found |= {named for leaf in tensors if leaf.dtype in precision.HALVES.values()}
         return func(*args, **(kwargs or {}))
 
 
@@ -100,7 +100,7 @@ def slowfast() -> torch.Tensor:
 
 
 @pytest.fixture(params=[*runs.TRAINERS, "facenet-lstm", "dense", "lstm", "slowfast"])
-def asked(request, signs, signs_cache):
+def run_network(request, signs, signs_cache):
     """A function that runs each trainer's network on two samples."""
     if request.param == "facenet-lstm":
         return facenet
@@ -113,12 +113,12 @@ def asked(request, signs, signs_cache):
     return lambda: task.loss(task.build(), pair).logits
 
 
-def test_no_product_of_any_network_is_left_to_pytorchs_slow_loops(asked, bare):
-    with Halves() as seen:
+def test_no_product_of_any_network_is_left_to_pytorchs_slow_loops(run_network, bare):
+    with Halves() as products:
         with precision.autocast("bf16", CPU):
-            answer = asked()
+            answer = run_network()
         answer.float().square().mean().backward()
-    assert seen.found == set()
+    assert products.found == set()
 
 
 def test_an_lstm_that_is_not_packed_runs_on_a_cpu_without_bf16(bare):

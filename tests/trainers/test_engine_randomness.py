@@ -24,8 +24,8 @@ def test_all_processes_together_take_every_sample_once_an_epoch(size, batch, wor
 def test_the_order_after_any_step_equals_that_of_an_uninterrupted_run(size, batch, data):
     plan = Plan(size, batch, 3, seed=1)
     first = data.draw(st.integers(0, plan.steps))
-    whole, rest = (list(Shares(plan, 0, 1, 1, step)) for step in (0, first))
-    assert whole[first:] == rest
+    complete, rest = (list(Shares(plan, 0, 1, 1, step)) for step in (0, first))
+    assert complete[first:] == rest
     assert len(Shares(plan, 0, 1, 1, first)) == len(rest)
 
 

@@ -29,25 +29,27 @@ def offered(module: nn.Module) -> export.Exportable:
     return export.Exportable(module.eval(), inputs, {"features": {0: "rows"}}, {"features": "raw"})
 
 
-def held(root: Path, module: nn.Module, trainer: str = "scaled") -> checkpoint.Checkpoint:
-    told = {"epoch": 1, "metrics": {}, "config": {}, "code_tree": None, "data": "d"}
-    manifest = {"trainer": trainer, **told, "preprocessing": {"classes": ["a", "b"]}}
+def save_checkpoint(root: Path, module: nn.Module, trainer: str = "scaled") -> checkpoint.Checkpoint:
+    preprocessing = {"epoch": 1, "metrics": {}, "config": {}, "code_tree": None, "data": "d"}
+    manifest = {"trainer": trainer, **preprocessing, "preprocessing": {"classes": ["a", "b"]}}
     return checkpoint.read(checkpoint.save(root, 7, module, {}, manifest))
 
 
 def test_the_program_takes_any_number_of_raw_rows_and_matches_its_proof(tmp_path):
     module = Scaled()
-    written = export.write(held(tmp_path / "c", module), offered(module), tmp_path / "out")
-    told = json.loads(Path(written["preprocessing"]).read_text())
+    written = export.write(save_checkpoint(tmp_path / "c", module), offered(module), tmp_path / "out")
+    preprocessing = json.loads(Path(written["preprocessing"]).read_text())
     program = torch.export.load(Path(written["program"])).module()
     for rows in (1, 9):
         raw = torch.rand(rows, 3)
         assert torch.allclose(program(raw), module(raw), atol=1e-6)
-    proof = torch.tensor(told["proof"]["inputs"]["features"])
+    proof = torch.tensor(preprocessing["proof"]["inputs"]["features"])
     assert torch.allclose(
-        program(proof), torch.tensor(told["proof"]["logits"]), atol=told["proof"]["tolerance"]
+        program(proof),
+        torch.tensor(preprocessing["proof"]["logits"]),
+        atol=preprocessing["proof"]["tolerance"],
     )
-    assert told["inputs"] == [{"name": "features", "dtype": "float32", "shape": ["rows", 3]}]
+    assert preprocessing["inputs"] == [{"name": "features", "dtype": "float32", "shape": ["rows", 3]}]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [export.PROGRAM, export.DESCRIPTION]
 
 
@@ -57,12 +59,12 @@ def test_a_program_that_differs_from_the_checkpoint_is_not_written(tmp_path, mon
     save = export._save
     monkeypatch.setattr(export, "_save", lambda _, path: save(other, path))
     with pytest.raises(export.NoExport, match="differ by"):
-        export.write(held(tmp_path / "c", module), offered(module), tmp_path / "m.pt2")
+        export.write(save_checkpoint(tmp_path / "c", module), offered(module), tmp_path / "m.pt2")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
 
 
 def test_a_program_is_never_put_into_a_checkpoint_or_below_a_file(tmp_path):
-    place = held(tmp_path, Scaled()).path
+    place = save_checkpoint(tmp_path, Scaled()).path
     (tmp_path / "file").touch()
     for to in (place, place / "m.pt2", tmp_path / "file"):
         with pytest.raises(export.NoExport):

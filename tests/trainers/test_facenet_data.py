@@ -55,7 +55,7 @@ def npz(path: Path, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"video_features": None}, "has no key video_features: it holds timestamps, video_path"),
         ({"video_features": np.zeros((9, 128), np.float32)}, r"is not \(T, 512\): it is \(9, 128\)"),
@@ -65,8 +65,8 @@ def npz(path: Path, **changes: object) -> Path:
         ({"timestamps": np.zeros(8)}, "differ in length: 8 and 9"),
     ],
 )
-def test_a_file_is_refused_with_its_reason(changes, said, tmp_path):
-    with pytest.raises(Unusable, match=said):
+def test_a_file_is_refused_with_its_reason(changes, message, tmp_path):
+    with pytest.raises(Unusable, match=message):
         data.read_npz(npz(tmp_path / "1001_DFA_ANG_XX.npz", **changes), 8)
 
 
@@ -88,10 +88,10 @@ def test_options_leave_files_out_by_name_and_never_in_silence(tmp_path):
     names(tmp_path, "02-01-02-01-01-01-01", "02-01-08-01-01-01-01", "02-02-03-01-01-01-01")
     assert listing(tmp_path).records == ()
     reasons = {refusal.reason for refusal in listing(tmp_path).refused}
-    said = ("calm: drop", "surprised: drop", "song: drop")
-    assert reasons == {f"left out by the option {option}" for option in said}
-    kept = listing(tmp_path, calm="neutral", surprised="neutral", song="keep").records
-    assert [record.label for record in kept] == ["neutral", "neutral", "happy"]
+    message = ("calm: drop", "surprised: drop", "song: drop")
+    assert reasons == {f"left out by the option {option}" for option in message}
+    records = listing(tmp_path, calm="neutral", surprised="neutral", song="keep").records
+    assert [record.label for record in records] == ["neutral", "neutral", "happy"]
 
 
 def test_of_two_files_of_a_take_the_video_only_one_is_used(tmp_path):
@@ -103,9 +103,9 @@ def test_of_two_files_of_a_take_the_video_only_one_is_used(tmp_path):
 
 def test_a_name_that_occurs_twice_is_refused_once(tmp_path):
     names(tmp_path, "1001_DFA_ANG_XX", "1001_DFA_ANG_XX_facenet_features")
-    held = listing(tmp_path)
-    assert len(held.records) == 1
-    assert "has the same name" in held.refused[0].why
+    scanned = listing(tmp_path)
+    assert len(scanned.records) == 1
+    assert "has the same name" in scanned.refused[0].why
 
 
 def test_files_that_their_authors_call_broken_are_left_out(tmp_path):
@@ -114,33 +114,33 @@ def test_files_that_their_authors_call_broken_are_left_out(tmp_path):
 
 
 def test_a_cache_contains_the_exact_features_and_is_reused(sample, tmp_path):
-    held = listing(sample)
+    scanned = listing(sample)
     built: list[str] = []
 
     class Counting(Silent):
         def __call__(self, event: str, **fields: object) -> None:
             built.append(event)
 
-    first = data.open_cache(tmp_path, held, 8, Counting())
+    first = data.open_cache(tmp_path, scanned, 8, Counting())
     assert built
     built.clear()
-    second = data.open_cache(tmp_path, held, 8, Counting())
+    second = data.open_cache(tmp_path, scanned, 8, Counting())
     assert built == []
     assert first.rows == second.rows
-    record = next(record for record in held.records if record.id in first.rows)
+    record = next(record for record in scanned.records if record.id in first.rows)
     assert np.array_equal(second.features(record.id), data.read_npz(record.path, 8))
     assert second.damaged() == {}
 
 
 def test_a_partial_cache_is_rebuilt_and_a_changed_one_detected(sample, tmp_path):
-    held = listing(sample)
-    cache = data.open_cache(tmp_path, held, 8, Silent())
+    scanned = listing(sample)
+    cache = data.open_cache(tmp_path, scanned, 8, Silent())
     file = cache.folders[0] / packed.RECORDS
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-4])
-    assert data.open_cache(tmp_path, held, 8, Silent()).damaged() == {}
-    file.write_bytes(b"\0" * 4 + whole[4:])
-    assert len(data.open_cache(tmp_path, held, 8, Silent()).damaged()) == 1
+    content = file.read_bytes()
+    file.write_bytes(content[:-4])
+    assert data.open_cache(tmp_path, scanned, 8, Silent()).damaged() == {}
+    file.write_bytes(b"\0" * 4 + content[4:])
+    assert len(data.open_cache(tmp_path, scanned, 8, Silent()).damaged()) == 1
 
 
 def test_a_file_that_changes_makes_another_cache_and_another_fingerprint(copy, tmp_path):
@@ -221,19 +221,19 @@ def test_linked_folders_are_counted_as_they_are_sent_and_loops_end(tmp_path):
     (tmp_path / "data" / "again").symlink_to(tmp_path / "disk2")
     (tmp_path / "disk2" / "back").symlink_to(tmp_path / "data")
     (tmp_path / "data" / "loop").symlink_to("loop")
-    held = listing(tmp_path / "data")
-    assert [record.id for record in held.records] == ["crema/1001_DFA_ANG_XX", "crema/1002_DFA_ANG_XX"]
-    assert held.count == 3 == folders.describe("d", str(tmp_path / "data")).files
+    scanned = listing(tmp_path / "data")
+    assert [record.id for record in scanned.records] == ["crema/1001_DFA_ANG_XX", "crema/1002_DFA_ANG_XX"]
+    assert scanned.count == 3 == folders.describe("d", str(tmp_path / "data")).files
 
 
 def test_a_broken_link_is_refused_by_name_and_its_duplicate_used(tmp_path):
     names(tmp_path, "01-01-03-01-01-01-01", "1001_DFA_ANG_XX")
     for stem in ("02-01-03-01-01-01-01", "1002_DFA_ANG_XX"):
         (tmp_path / f"{stem}.npz").symlink_to(".git/annex/objects/gone")
-    held = FacenetTrainer.load(Config(), {"both": tmp_path}, tmp_path / "w", Silent())
-    refused = {refusal.path.stem: refusal.why for refusal in held.refused if refusal.code == "files.there"}
-    told = "is a link to nothing: .git/annex/objects/gone"
-    assert refused == {"02-01-03-01-01-01-01": told, "1002_DFA_ANG_XX": told}
+    scanned = FacenetTrainer.load(Config(), {"both": tmp_path}, tmp_path / "w", Silent())
+    refused = {refusal.path.stem: refusal.why for refusal in scanned.refused if refusal.code == "files.there"}
+    message = "is a link to nothing: .git/annex/objects/gone"
+    assert refused == {"02-01-03-01-01-01-01": message, "1002_DFA_ANG_XX": message}
     assert [record.id for record in listing(tmp_path).records] == [
         *("crema/1001_DFA_ANG_XX", "ravdess/01-01-03-01-01-01-01")
     ]

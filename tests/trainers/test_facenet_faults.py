@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from faults import change, check, found, whole
+from faults import change, check, codes, usable_files
 
 from trainers import registry
 from trainers.data import emotions, recordings
@@ -17,7 +17,7 @@ from trainers.facenet_lstm import sample as writer
 def test_the_healthy_sample_is_passed_in_silence(sample, cache, request_of):
     report, code = check(request_of(sample, work=cache))
     assert code == 0
-    assert found(report) | found(report, "warning") == set()
+    assert codes(report) | codes(report, "warning") == set()
     assert report["skipped"] == []
     assert report["data"]["used"] == 240
     assert len(report["data"]["refused"]) == report["data"]["found"] - 240 == 11
@@ -27,7 +27,7 @@ def test_the_healthy_sample_is_passed_in_silence(sample, cache, request_of):
 
 
 def test_an_unknown_key_name_leaves_no_sample_and_lists_the_actual_keys(copy, request_of):
-    for path in whole(copy):
+    for path in usable_files(copy):
         change(path, writer._without_features)
     report, code = check(request_of(copy))
     assert code == 65
@@ -39,17 +39,17 @@ def test_an_unknown_key_name_leaves_no_sample_and_lists_the_actual_keys(copy, re
 
 
 def test_swapped_contents_are_caught_by_the_video_they_name(copy, request_of):
-    first, second = whole(copy)[0], whole(copy)[-1]
+    first, second = usable_files(copy)[0], usable_files(copy)[-1]
     first.rename(copy / "aside")
     second.rename(first)
     (copy / "aside").rename(second)
     report, code = check(request_of(copy))
     assert code == 64
-    assert found(report) == {"label.match"}
+    assert codes(report) == {"label.match"}
 
 
 def test_a_file_that_the_system_cannot_give_ends_the_check_by_name(copy, request_of):
-    path = whole(copy)[3]
+    path = usable_files(copy)[3]
     path.unlink()
     path.symlink_to("/proc/self/mem")
     report, code = check(request_of(copy))
@@ -60,18 +60,18 @@ def test_a_file_that_the_system_cannot_give_ends_the_check_by_name(copy, request
 
 
 def test_unreadable_files_beyond_the_budget_are_refused_by_name(copy, request_of):
-    for path in whole(copy)[::10]:
+    for path in usable_files(copy)[::10]:
         content = path.read_bytes()
         path.unlink()
         path.write_bytes(content[: len(content) // 2])
     report, code = check(request_of(copy))
     assert code == 64
-    assert "schema.keys" in found(report)
+    assert "schema.keys" in codes(report)
     assert "is no readable NPZ" in str(report["findings"])
 
 
 def test_a_video_copied_to_an_actor_of_another_split_is_reported(copy, request_of):
-    paths = {path.name: path for path in whole(copy)}
+    paths = {path.name: path for path in usable_files(copy)}
     homes = recordings.split_records(
         file_checks.scan({"crema": copy / "crema"}, options.Config()).records, options.Config()
     )
@@ -82,23 +82,23 @@ def test_a_video_copied_to_an_actor_of_another_split_is_reported(copy, request_o
         features = held["video_features"]
     change(target, lambda arrays: writer.arrays_like(arrays, features))
     report, _ = check(request_of(copy))
-    assert found(report) == {"dups"}
+    assert codes(report) == {"dups"}
 
 
 def test_a_class_that_is_missing_is_caught(copy, request_of):
-    for path in whole(copy):
+    for path in usable_files(copy):
         if emotions.parse(file_checks.stem(path.name)).feeling == "sad":
             path.unlink()
     report, code = check(request_of(copy))
     assert code == 64
-    assert found(report) == {"balance"}
+    assert codes(report) == {"balance"}
 
 
 def test_embeddings_that_were_scaled_are_caught(copy, request_of):
-    for path in whole(copy):
+    for path in usable_files(copy):
         change(path, lambda a: {**a, "video_features": a["video_features"] * 22.7})
     report, _ = check(request_of(copy))
-    assert found(report) == {"feature.unit"}
+    assert codes(report) == {"feature.unit"}
 
 
 def test_columns_that_never_vary_or_copy_another_are_warned_about(copy, request_of):
@@ -108,10 +108,10 @@ def test_columns_that_never_vary_or_copy_another_are_warned_about(copy, request_
         values /= np.linalg.norm(values, axis=1, keepdims=True)
         return {**arrays, "video_features": values}
 
-    for path in whole(copy):
+    for path in usable_files(copy):
         change(path, flatten)
     report, _ = check(request_of(copy))
-    assert found(report, "warning") == {"feature.columns"}
+    assert codes(report, "warning") == {"feature.columns"}
 
 
 def test_twins_of_one_take_on_both_sides_are_caught(copy, request_of, monkeypatch):
@@ -121,8 +121,8 @@ def test_twins_of_one_take_on_both_sides_are_caught(copy, request_of, monkeypatc
         change(twin, lambda a: {**a, "video_path": np.array("")})
     monkeypatch.setattr(recordings, "split_records", split_at_random)
     report, _ = check(request_of(copy, tier="files", twins="both"))
-    seen = [f["message"] for f in report["findings"] if f["code"] == "split.groups"]
-    assert any("takes" in text for text in seen)
+    messages = [f["message"] for f in report["findings"] if f["code"] == "split.groups"]
+    assert any("takes" in text for text in messages)
 
 
 # Faults of the recipe and its code
@@ -138,7 +138,7 @@ def test_a_split_by_file_puts_actors_on_both_sides_and_is_caught(sample, cache, 
     monkeypatch.setattr(recordings, "split_records", split_at_random)
     report, code = check(request_of(sample, work=cache))
     assert code == 64
-    assert found(report) == {"split.groups", "split.stable"}
+    assert codes(report) == {"split.groups", "split.stable"}
 
 
 def test_a_folder_that_is_missing_or_unknown_is_named(sample, request_of):
@@ -155,7 +155,7 @@ def test_a_folder_that_is_missing_or_unknown_is_named(sample, request_of):
 def test_the_light_tiers_pass_the_sample_too(tier, sample, request_of):
     report, code = check(request_of(sample, tier=tier))
     assert code == 0
-    assert found(report) == set()
+    assert codes(report) == set()
 
 
 def test_every_trainer_has_the_same_rooms():

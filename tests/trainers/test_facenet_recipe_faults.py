@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from faults import change, check, found, whole
+from faults import change, check, codes, usable_files
 from torch import nn
 
 from trainers.data import normalise
@@ -31,13 +31,13 @@ def trainer_with(change: Callable[[Sample], Sample]) -> type[FacenetTrainer]:
 def test_labels_shuffled_against_their_features_are_caught(sample, cache, request_of):
     kind = trainer_with(lambda s: dataclasses.replace(s, label=s.index % 6))
     report, _ = check(request_of(sample, work=cache), kind)
-    assert found(report) == {"label.match"}
+    assert codes(report) == {"label.match"}
 
 
 def test_features_shuffled_against_their_labels_are_caught(sample, cache, request_of):
     kind = trainer_with(lambda s: dataclasses.replace(s, features=s.features[::-1].copy()))
     report, _ = check(request_of(sample, work=cache), kind)
-    assert "label.match" in found(report)
+    assert "label.match" in codes(report)
 
 
 def test_features_that_are_not_normalised_are_caught(sample, cache, request_of, monkeypatch):
@@ -46,7 +46,7 @@ def test_features_that_are_not_normalised_are_caught(sample, cache, request_of, 
 
     monkeypatch.setattr(normalise.Normaliser, "apply", forget)
     report, _ = check(request_of(sample, work=cache))
-    assert "norm.once" in found(report)
+    assert "norm.once" in codes(report)
 
 
 def test_a_second_normalisation_raises_and_is_caught(sample, cache, request_of):
@@ -67,7 +67,7 @@ def test_a_second_normalisation_by_hand_is_caught_by_its_scale(sample, cache, re
             return super().collate(again)
 
     report, _ = check(request_of(sample, work=cache), Twice)
-    assert "norm.once" in found(report)
+    assert "norm.once" in codes(report)
 
 
 def test_a_std_without_a_floor_is_caught(copy, request_of, monkeypatch):
@@ -77,13 +77,13 @@ def test_a_std_without_a_floor_is_caught(copy, request_of, monkeypatch):
         values /= np.linalg.norm(values, axis=1, keepdims=True)
         return {**arrays, "video_features": values}
 
-    for path in whole(copy):
+    for path in usable_files(copy):
         change(path, nearly_constant)
     report, _ = check(request_of(copy))
-    assert found(report) == set()
+    assert codes(report) == set()
     monkeypatch.setattr(normalise, "floored", lambda std: std)
     report, _ = check(request_of(copy))
-    assert found(report) == {"norm.std"}
+    assert codes(report) == {"norm.std"}
 
 
 def test_statistics_of_all_the_data_are_caught(sample, cache, request_of):
@@ -93,7 +93,7 @@ def test_statistics_of_all_the_data_are_caught(sample, cache, request_of):
             return normalise.fit((self.data.cache.features(id) for id in ids), ids)
 
     report, _ = check(request_of(sample, work=cache), Leaking)
-    assert found(report) == {"norm.train_only"}
+    assert codes(report) == {"norm.train_only"}
 
 
 def test_statistics_that_are_not_in_the_checkpoint_are_caught(sample, cache, request_of):
@@ -105,7 +105,7 @@ def test_statistics_that_are_not_in_the_checkpoint_are_caught(sample, cache, req
             self.preprocessing = {**self.preprocessing, "normalisation": normalisation}
 
     report, _ = check(request_of(sample, work=cache), Forgetful)
-    assert found(report) == {"norm.saved"}
+    assert codes(report) == {"norm.saved"}
 
 
 def test_statistics_of_a_sample_taken_over_its_padding_are_caught(sample, cache, request_of):
@@ -117,7 +117,7 @@ def test_statistics_of_a_sample_taken_over_its_padding_are_caught(sample, cache,
             return batch._replace(features=(values - mean) / (std + 1e-6))
 
     report, _ = check(request_of(sample, work=cache), Padded)
-    assert "pad.invariance" in found(report)
+    assert "pad.invariance" in codes(report)
 
 
 def test_an_lstm_that_reads_the_padding_is_caught(sample, cache, request_of, monkeypatch):
@@ -126,7 +126,7 @@ def test_an_lstm_that_reads_the_padding_is_caught(sample, cache, request_of, mon
 
     monkeypatch.setattr(model.Reader, "forward", unpacked)
     report, _ = check(request_of(sample, work=cache))
-    assert "pad.invariance" in found(report)
+    assert "pad.invariance" in codes(report)
 
 
 class BatchNormed(nn.Module):
@@ -147,7 +147,7 @@ def test_train_and_eval_mode_that_differ_are_caught(sample, cache, request_of):
             return BatchNormed(super().build())
 
     report, _ = check(request_of(sample, work=cache), Lagging)
-    assert {"overfit", "pad.invariance"} <= found(report)
+    assert {"overfit", "pad.invariance"} <= codes(report)
 
 
 def test_an_option_that_nothing_reads_is_caught(sample, cache, request_of, monkeypatch):
@@ -183,7 +183,7 @@ def test_two_owners_of_the_learning_rate_are_caught(sample, cache, request_of, m
 
     monkeypatch.setattr(optim, "optimizer", two)
     report, _ = check(request_of(sample, work=cache))
-    assert "lr.plan" in found(report)
+    assert "lr.plan" in codes(report)
 
 
 def test_a_part_of_the_model_without_gradient_is_caught(sample, cache, request_of):
@@ -194,7 +194,7 @@ def test_a_part_of_the_model_without_gradient_is_caught(sample, cache, request_o
             return built
 
     report, _ = check(request_of(sample, work=cache), Unused)
-    assert "grad.flow" in found(report)
+    assert "grad.flow" in codes(report)
 
 
 def test_a_loss_of_the_wrong_scale_is_caught(sample, cache, request_of):
@@ -204,7 +204,7 @@ def test_a_loss_of_the_wrong_scale_is_caught(sample, cache, request_of):
             return output._replace(weight=torch.ones(()))
 
     report, _ = check(request_of(sample, work=cache), Summed)
-    assert "loss.first" in found(report)
+    assert "loss.first" in codes(report)
 
 
 def test_a_loss_that_forgets_the_labels_cannot_be_overfitted(sample, cache, request_of):
@@ -214,7 +214,7 @@ def test_a_loss_that_forgets_the_labels_cannot_be_overfitted(sample, cache, requ
             return batch._replace(features=torch.ones_like(batch.features))
 
     report, _ = check(request_of(sample, work=cache), Blind)
-    assert "overfit" in found(report)
+    assert "overfit" in codes(report)
 
 
 def test_state_that_a_checkpoint_forgets_is_caught(sample, cache, request_of, monkeypatch):
@@ -226,7 +226,7 @@ def test_state_that_a_checkpoint_forgets_is_caught(sample, cache, request_of, mo
 
     monkeypatch.setattr(TrainingLoop, "_resume", forget)
     report, _ = check(request_of(sample, work=cache))
-    assert found(report) == {"resume.exact"}
+    assert codes(report) == {"resume.exact"}
 
 
 def test_state_outside_parameters_and_buffers_is_caught(sample, cache, request_of):
@@ -244,4 +244,4 @@ def test_state_outside_parameters_and_buffers_is_caught(sample, cache, request_o
             return Scaled(super().build())
 
     report, _ = check(request_of(sample, work=cache), Hidden)
-    assert {"ckpt.load", "norm.saved"} & found(report)
+    assert {"ckpt.load", "norm.saved"} & codes(report)

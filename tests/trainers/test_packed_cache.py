@@ -90,12 +90,12 @@ def test_an_interrupted_build_continues_with_the_missing_shards(texts, tmp_path)
 
     with pytest.raises(KeyboardInterrupt):
         opened(parts, interrupted)
-    kept = sum(len(shard.sources) for shard in parts if packed.is_complete(shard.folder, Row))
-    assert 0 < kept < 20
+    complete = sum(len(shard.sources) for shard in parts if packed.is_complete(shard.folder, Row))
+    assert 0 < complete < 20
     assert len(list((tmp_path / "cache").iterdir())) == sum(packed.is_complete(s.folder) for s in parts)
     again: list[str] = []
     opened(parts, lambda source: again.append(source.id) or encode(source))
-    assert len(again) == 40 - kept
+    assert len(again) == 40 - complete
 
 
 def test_a_changed_file_rebuilds_its_own_shard_only(texts, tmp_path):

@@ -20,7 +20,7 @@ LENGTH = torch.tensor([12])
 
 
 @pytest.mark.parametrize(
-    ("values", "lengths", "targets", "said"),
+    ("values", "lengths", "targets", "message"),
     [
         (uniform(), LENGTH, [[5, 0, 7]], "target 0 holds the blank, id 0"),
         (uniform(), LENGTH, [[5, 9, 7]], "an id outside 1 to 8"),
@@ -33,8 +33,8 @@ LENGTH = torch.tensor([12])
         (uniform(), torch.tensor([0]), [[]], "a length is outside"),
     ],
 )
-def test_a_misuse_of_ctc_is_refused_by_name(values, lengths, targets, said):
-    with pytest.raises(ctc.Misuse, match=said):
+def test_a_misuse_of_ctc_is_refused_by_name(values, lengths, targets, message):
+    with pytest.raises(ctc.Misuse, match=message):
         ctc.losses(values, lengths, targets)
 
 
@@ -43,8 +43,8 @@ def test_a_misuse_of_ctc_is_refused_by_name(values, lengths, targets, said):
 def test_a_frame_that_is_nan_gives_its_row_a_loss_that_is_nan(loss, frame):
     values = uniform(3)
     values[1, frame] = torch.nan
-    found = loss(values, torch.tensor([12, 12, 12]), [[5, 7], [5, 7], []])
-    assert found.isnan().tolist() == [False, True, False]
+    losses = loss(values, torch.tensor([12, 12, 12]), [[5, 7], [5, 7], []])
+    assert losses.isnan().tolist() == [False, True, False]
     values[2, 0] = 3.0
     with pytest.raises(ctc.Misuse, match="do not add up to 1"):
         loss(values, torch.tensor([12, 12, 12]), [[5, 7], [5, 7], []])
@@ -80,20 +80,20 @@ def statistics() -> normalise.Normaliser:
 
 @pytest.mark.parametrize("kind", ["global", "per-sample", "none"])
 def test_padding_changes_nothing_and_a_second_normalisation_raises(kind):
-    held = FrameNormaliser(kind, statistics() if kind == "global" else None)
-    both, alone = held.apply(frames(1, 7, 30)), held.apply(frames(1, 7))
+    normaliser = FrameNormaliser(kind, statistics() if kind == "global" else None)
+    both, alone = normaliser.apply(frames(1, 7, 30)), normaliser.apply(frames(1, 7))
     assert torch.allclose(both.values[0, :7], alone.values[0], atol=1e-6)
     assert not both.values[0, 7:].any()
     with pytest.raises(NormalisedTwice):
-        held.apply(both)
-    again = FrameNormaliser.from_dict(held.as_dict())
+        normaliser.apply(both)
+    again = FrameNormaliser.from_dict(normaliser.as_dict())
     assert torch.equal(again.apply(frames(1, 7)).values, alone.values)
 
 
 def test_a_feature_that_never_varies_in_a_sample_is_not_blown_up():
-    held = frames(2, 9)
-    held.values[..., 2] = 0.5
-    values = FrameNormaliser("per-sample").apply(held).values
+    batch = frames(2, 9)
+    batch.values[..., 2] = 0.5
+    values = FrameNormaliser("per-sample").apply(batch).values
     assert values.isfinite().all()
     assert float(values.abs().max()) < 10
 
@@ -114,8 +114,8 @@ def test_a_flat_start_lays_glosses_evenly_with_blanks_between():
 
 def test_a_flat_start_loses_the_mean_over_valid_frames_times_the_glosses():
     lengths, targets = torch.tensor([10, 5]), [[3, 4], [2]]
-    said = ctc.flat_losses(uniform(2), lengths, targets)
-    assert said.tolist() == pytest.approx([2 * math.log(9), math.log(9)])
+    message = ctc.flat_losses(uniform(2), lengths, targets)
+    assert message.tolist() == pytest.approx([2 * math.log(9), math.log(9)])
     aligned = torch.nn.functional.one_hot(ctc.flat_targets(lengths, targets, 12), 9) * 30.0
     assert ctc.flat_losses(aligned.log_softmax(-1), lengths, targets).max() < 1e-6
     beyond = aligned.clone()

@@ -38,9 +38,9 @@ def copy(signs: Path, tmp_path: Path) -> Path:
 
 
 def features(folder: Path, split: str = "train") -> list[Path]:
-    found = sorted((folder / "phoenix" / "features" / split).glob("[0-9]*.npz"))
-    assert found
-    return found
+    files = sorted((folder / "phoenix" / "features" / split).glob("[0-9]*.npz"))
+    assert files
+    return files
 
 
 def found_by_inspection(copy: Path, tmp_path: Path, **config: object) -> set[str]:
@@ -122,7 +122,7 @@ def test_no_features_at_all_is_an_error_that_names_the_first(copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         (np.ones((9, 1630), np.float32), "not .T, 6516. or .T, 1629."),
         (np.ones((9, RAW), np.int32), "not of floating point"),
@@ -132,9 +132,9 @@ def test_no_features_at_all_is_an_error_that_names_the_first(copy, tmp_path):
         (np.random.default_rng(0).random((9, 4 * RAW)), "are not velocity, acceleration and raw"),
     ],
 )
-def test_an_unusable_file_is_reported_with_the_reason(values, said, tmp_path):
+def test_an_unusable_file_is_reported_with_the_reason(values, message, tmp_path):
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(Unusable, match=said):
+    with pytest.raises(Unusable, match=message):
         reading.read(tmp_path / "x.npy", 8)
 
 
@@ -144,8 +144,8 @@ def test_features_of_every_key_and_width_are_the_same_features(tmp_path):
     np.savez(tmp_path / "b.npz", arr_0=reading.widen(raw))
     np.savez(tmp_path / "c.npz", feature=raw.astype(np.float16))
     np.savez(tmp_path / "d.npz", features=reading.widen(raw.astype(np.float16)).astype(np.float16))
-    held = [reading.read(path, 8).raw for path in sorted(tmp_path.iterdir())]
-    assert all(np.array_equal(held[0], other) for other in held[1:])
+    arrays = [reading.read(path, 8).raw for path in sorted(tmp_path.iterdir())]
+    assert all(np.array_equal(arrays[0], other) for other in arrays[1:])
 
 
 class Twice(TeacherTrainer):

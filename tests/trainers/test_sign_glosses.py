@@ -43,7 +43,7 @@ def test_each_protocol_is_known_by_its_files_and_its_columns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("id|folder|annotation\n", "has no column signer or speaker"),
@@ -52,8 +52,8 @@ def test_each_protocol_is_known_by_its_files_and_its_columns(tmp_path):
         (f"{HEADER}\na|b|c|d\na|b|c|d\n", "a stands twice in train"),
     ],
 )
-def test_a_corpus_file_that_is_wrong_is_named_with_its_line(text, said, tmp_path):
-    with pytest.raises(phoenix.BadCorpus, match=said):
+def test_a_corpus_file_that_is_wrong_is_named_with_its_line(text, message, tmp_path):
+    with pytest.raises(phoenix.BadCorpus, match=message):
         read(corpus(tmp_path, "{part}.corpus.csv", train=text))
 
 
@@ -71,9 +71,9 @@ def test_the_filter_removes_markers_that_are_not_signs(left_out):
     assert not phoenix.is_sign(left_out)
 
 
-@pytest.mark.parametrize("kept", ["REGEN", "POSITION", "IXTAPA", "WGX", "WIE-AUSSEHEN", "negalp-KEIN"])
-def test_the_filter_keeps_signs_that_only_look_like_markers(kept):
-    assert phoenix.is_sign(kept)
+@pytest.mark.parametrize("gloss", ["REGEN", "POSITION", "IXTAPA", "WGX", "WIE-AUSSEHEN", "negalp-KEIN"])
+def test_the_filter_keeps_signs_that_only_look_like_markers(gloss):
+    assert phoenix.is_sign(gloss)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,14 @@ def test_the_official_cleaning(protocol, before, after):
 def test_word_errors_are_those_of_jiwer_on_random_pairs():
     draw = random.Random(0)
     for _ in range(1000):
-        reference, said = ([draw.choice("ABCDEF") for _ in range(draw.randint(1, 12))] for _ in range(2))
-        mine, theirs = wer.errors(reference, said), jiwer.process_words(" ".join(reference), " ".join(said))
+        reference, message = ([draw.choice("ABCDEF") for _ in range(draw.randint(1, 12))] for _ in range(2))
+        mine, theirs = (
+            wer.errors(reference, message),
+            jiwer.process_words(" ".join(reference), " ".join(message)),
+        )
         assert mine.rate == theirs.wer
         assert mine.edits == theirs.substitutions + theirs.deletions + theirs.insertions
-        assert mine.words - mine.deletions + mine.insertions == len(said)
+        assert mine.words - mine.deletions + mine.insertions == len(message)
 
 
 def test_word_errors_of_nothing():
@@ -112,10 +115,10 @@ def test_word_errors_of_nothing():
 
 
 def test_a_vocabulary_survives_a_round_trip_and_has_one_blank():
-    held = Vocabulary.of([("B", "A"), ("C", "A")], unknown=False)
-    assert held.words == (BLANK, "A", "B", "C")
-    assert held.glosses(held.targets(["C", "A", "B"])) == ["C", "A", "B"]
-    assert 0 not in held.targets(["A", BLANK, "C"])
+    vocabulary = Vocabulary.of([("B", "A"), ("C", "A")], unknown=False)
+    assert vocabulary.words == (BLANK, "A", "B", "C")
+    assert vocabulary.glosses(vocabulary.targets(["C", "A", "B"])) == ["C", "A", "B"]
+    assert 0 not in vocabulary.targets(["A", BLANK, "C"])
     with pytest.raises(ValueError, match="id 0 is <blank>"):
         Vocabulary(("<pad>", BLANK, "A"))
     with pytest.raises(ValueError, match="twice"):

@@ -89,8 +89,8 @@ def test_a_collapsed_student_fails_locality_although_it_overfits_a_batch(signs, 
     right = runs.opened("mobilenet-v3", signs, signs_cache)
     collapsed = CollapsedTask(right.config, right.data)
     assert ctc_checks.overfit(collapsed) == []
-    (found,) = network_checks.locality(collapsed)
-    assert found.code == "collapse.locality"
+    (finding,) = network_checks.locality(collapsed)
+    assert finding.code == "collapse.locality"
     assert network_checks.far_to_near(collapsed, collapsed.build()) > 0.8
     assert network_checks.locality(right) == []
 
@@ -98,11 +98,11 @@ def test_a_collapsed_student_fails_locality_although_it_overfits_a_batch(signs, 
 @pytest.mark.parametrize("steps", [1, 2, 3, 9])
 def test_the_device_derives_what_the_extractor_wrote(steps):
     raw = np.random.default_rng(steps).random((steps, 1629)).astype(np.float32)
-    whole = reading.derive(raw)
+    derived = reading.derive(raw)
     padded = torch.zeros(2, 12, 1629)
     padded[0, :steps] = torch.from_numpy(raw)
     got = parts.derive(padded, torch.tensor([steps, 12])).values[0]
-    assert torch.allclose(got[:steps], torch.from_numpy(whole), atol=1e-6)
+    assert torch.allclose(got[:steps], torch.from_numpy(derived), atol=1e-6)
     assert not got[steps:].any()
 
 
@@ -110,9 +110,9 @@ def test_the_groups_are_read_from_the_layout_and_not_from_fixed_indices():
     raw = torch.arange(1629.0)[None, None].repeat(1, 2, 1)
     values = torch.cat([raw, raw, raw], 2)
     for name, face, hands in (("pose-face-hands", 99, 1503), ("pose-hands-face", 225, 99)):
-        held = parts.modalities(values, Layout.named(name))
-        assert (float(held["face"][0, 0, 0]), float(held["hands"][0, 0, 0])) == (face, hands)
-        assert {part: value.shape[-1] for part, value in held.items()} == parts.WIDTHS
+        groups = parts.modalities(values, Layout.named(name))
+        assert (float(groups["face"][0, 0, 0]), float(groups["hands"][0, 0, 0])) == (face, hands)
+        assert {part: value.shape[-1] for part, value in groups.items()} == parts.WIDTHS
 
 
 def test_frames_that_were_not_normalised_are_refused_by_the_models(task):

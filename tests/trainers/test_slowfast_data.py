@@ -48,28 +48,28 @@ def build(*shards: Shard, workers: int = 1) -> list[int]:
 def test_every_frame_is_read_square_and_close_to_what_was_written(tmp_path):
     pictures = sample.frames(0, 1, 2, 3)
     sample.write_video(tmp_path / "a.mp4", pictures)
-    seen = video.read(tmp_path / "a.mp4", sample.HEIGHT)
-    assert seen.frames.shape == (sample.FRAMES, sample.HEIGHT, sample.HEIGHT, 3)
-    assert seen.rate == sample.RATE
+    decoded = video.read(tmp_path / "a.mp4", sample.HEIGHT)
+    assert decoded.frames.shape == (sample.FRAMES, sample.HEIGHT, sample.HEIGHT, 3)
+    assert decoded.rate == sample.RATE
     edge = (sample.WIDTH - sample.HEIGHT) // 2
-    wanted = pictures[:, :, edge : edge + sample.HEIGHT].astype(float)
+    expected = pictures[:, :, edge : edge + sample.HEIGHT].astype(float)
     # Colour is stored at half the resolution and the noise is compressed away.
-    assert np.abs(seen.frames - wanted).mean() < 12
+    assert np.abs(decoded.frames - expected).mean() < 12
 
 
 def test_a_face_box_is_cut_out_and_one_beyond_the_picture_is_refused(tmp_path):
     pictures = np.zeros((10, 48, 64, 3), np.uint8)
     pictures[:, 10:20, 30:35] = 255
     sample.write_video(tmp_path / "a.mp4", pictures)
-    seen = video.read(tmp_path / "a.mp4", 8, (31, 11, 8, 8)).frames
-    assert seen[:, :, :3].mean() > 200
-    assert seen[:, :, 6:].mean() < 50
+    decoded = video.read(tmp_path / "a.mp4", 8, (31, 11, 8, 8)).frames
+    assert decoded[:, :, :3].mean() > 200
+    assert decoded[:, :, 6:].mean() < 50
     with pytest.raises(Unusable, match="face box"):
         video.read(tmp_path / "a.mp4", 8, (60, 0, 20, 20))
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("crema/1010_IEO_ANG_LO.flv", "cannot be decoded"),
         ("crema/1010_IEO_ANG_MD.flv", "fewer than 8 frames"),
@@ -77,15 +77,15 @@ def test_a_face_box_is_cut_out_and_one_beyond_the_picture_is_refused(tmp_path):
         ("ravdess/Actor_10/02-01-05-02-02-02-10.mp4", "cannot be decoded"),
     ],
 )
-def test_a_broken_video_is_refused_with_its_reason(name, said, videos):
-    with pytest.raises(Unusable, match=said):
+def test_a_broken_video_is_refused_with_its_reason(name, message, videos):
+    with pytest.raises(Unusable, match=message):
         video.read(videos / name, 36)
 
 
 def test_a_video_that_ends_before_its_time_is_refused(tmp_path):
     sample.write_video(tmp_path / "a.flv", np.concatenate([sample.frames(0, 1, 2, 3)] * 3), "flv")
-    whole = (tmp_path / "a.flv").read_bytes()
-    (tmp_path / "a.flv").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "a.flv").read_bytes()
+    (tmp_path / "a.flv").write_bytes(content[: len(content) // 2])
     with pytest.raises(Unusable, match=r"ends before its time|cannot be decoded"):
         video.read(tmp_path / "a.flv", 36)
 
@@ -112,10 +112,10 @@ def test_a_process_that_cannot_read_a_video_names_it_and_leaves_no_shard(workers
 
 
 @pytest.mark.parametrize(
-    ("death", "said"),
+    ("death", "message"),
     [("os.kill(os.getpid(), 9)", "killed by SIGKILL; perhaps memory"), ("sys.exit('what')", "1: what")],
 )
-def test_a_crashed_decoder_process_is_reported_with_its_video(death, said, videos, tmp_path, monkeypatch):
+def test_a_crashed_decoder_process_is_reported_with_its_video(death, message, videos, tmp_path, monkeypatch):
     shard = one_shard(tmp_path, videos, 3)
     second = shard.sources[1].path
     script = f"import json, os, sys; print(json.dumps('first')); print({json.dumps(second)!r}, flush=True); "
@@ -125,7 +125,7 @@ def test_a_crashed_decoder_process_is_reported_with_its_video(death, said, video
         "run",
         lambda words, **more: right([sys.executable, "-c", script + death], **more),
     )
-    with pytest.raises(decode.Failed, match=f"^{second}: the process that decoded it ended, .*{said}"):
+    with pytest.raises(decode.Failed, match=f"^{second}: the process that decoded it ended, .*{message}"):
         build(shard, shard, workers=2)
 
 
@@ -155,10 +155,10 @@ def test_a_missing_package_is_one_line_with_the_install_command(monkeypatch):
 def test_cached_frames_equal_those_that_predict_decodes(videos, tmp_path):
     some = records(videos, 2)
     for form in ("jpeg", "raw"):
-        held = cache(tmp_path, some, kind=Kind(36, form))
+        cached = cache(tmp_path, some, kind=Kind(36, form))
         fresh = Kind(36, form).as_kept(video.read(some[1].path, 36).frames)
-        wanted = np.array([5, 5, 0, 23])
-        assert (held.frames(some[1].id, wanted) == fresh[wanted]).all()
+        expected = np.array([5, 5, 0, 23])
+        assert (cached.frames(some[1].id, expected) == fresh[expected]).all()
 
 
 def test_a_partial_cache_is_continued_and_a_changed_one_detected(videos, tmp_path):
@@ -169,8 +169,8 @@ def test_a_partial_cache_is_continued_and_a_changed_one_detected(videos, tmp_pat
     frames.write_bytes(frames.read_bytes()[:-5])
     assert not packed.is_complete(shard.folder)
     build(shard)
-    held = cache(tmp_path, records(videos, 3))
-    assert held.damaged() == {}
+    cached = cache(tmp_path, records(videos, 3))
+    assert cached.damaged() == {}
     content = bytearray(frames.read_bytes())
     content[100] ^= 255
     frames.write_bytes(content)
@@ -204,20 +204,20 @@ def test_face_boxes_are_required_for_every_video(videos, tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0, 1), st.integers(2, 64), st.integers(1, 4), st.integers(8, 300))
 def test_clip_frames_are_in_order_and_span_the_video(start, frames, stride, length):
-    wanted = clips.places(start, frames, stride, length)
-    assert len(wanted) == frames
-    assert wanted.min() >= 0
-    assert wanted.max() < length
-    assert (np.diff(wanted) >= 0).all()
+    expected = clips.places(start, frames, stride, length)
+    assert len(expected) == frames
+    assert expected.min() >= 0
+    assert expected.max() < length
+    assert (np.diff(expected) >= 0).all()
     if (frames - 1) * stride < length:
-        assert (np.diff(wanted) == stride).all()
+        assert (np.diff(expected) == stride).all()
     else:
-        assert (wanted[0], wanted[-1]) == (0, length - 1)
+        assert (expected[0], expected[-1]) == (0, length - 1)
 
 
 def test_test_clips_reach_from_the_first_frame_to_the_last():
-    wanted = clips.spread(tiny(), 24, 3)
-    assert (wanted[0][0], wanted[-1][-1]) == (0, 23)
+    expected = clips.spread(tiny(), 24, 3)
+    assert (expected[0][0], expected[-1][-1]) == (0, 23)
 
 
 def test_a_random_clip_depends_on_its_seed_and_repeats_dropped_frames():
@@ -246,11 +246,11 @@ def test_augmentation_is_the_same_for_every_frame_of_a_clip(word):
     config = tiny(cutout=1.0, rotate=20.0, colour=0.5)
     looks = torch.from_numpy(np.stack([clips.draw(config, 24, word + n).look for n in range(2)]))
     still = frames(1).repeat(1, 4, 1, 1, 1)
-    seen = pixels.augmented(still, 32, looks)
+    augmented = pixels.augmented(still, 32, looks)
     with precision.autocast("bf16", torch.device("cpu")):
-        assert torch.equal(pixels.augmented(still, 32, looks), seen)
-    assert torch.equal(seen, seen[:, :1].expand_as(seen))
-    assert not torch.allclose(seen, pixels.centred(still, 32), atol=0.1)
+        assert torch.equal(pixels.augmented(still, 32, looks), augmented)
+    assert torch.equal(augmented, augmented[:, :1].expand_as(augmented))
+    assert not torch.allclose(augmented, pixels.centred(still, 32), atol=0.1)
 
 
 def test_a_flip_mirrors_and_a_cut_is_grey():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from slowfast_kit import check, folders, found, opened, tiny, write_manifest
+from slowfast_kit import check, codes, folders, opened, tiny, write_manifest
 from torch import nn
 
 from trainers import registry
@@ -23,7 +23,7 @@ from trainers.slowfast.trainer import SlowFastTrainer
 def test_the_healthy_sample_is_passed_in_silence(videos, frames_cache):
     report, code = check(folders(videos), frames_cache)
     assert code == 0
-    assert found(report) | found(report, "warning") == set()
+    assert codes(report) | codes(report, "warning") == set()
     assert report["skipped"] == []
     assert (report["data"]["found"], report["data"]["used"]) == (129, 120)
     assert report["packages"] == ["av", "simplejpeg"]
@@ -36,7 +36,7 @@ def test_the_first_loss_of_the_whole_network_is_that_of_an_untrained_one(seed, v
     assert model_checks.first_loss(opened(videos, frames_cache, **recipe)) == []
 
 
-def asked(code: str, kind: type, videos: Path, cache: Path) -> list:
+def findings_of_check(code: str, kind: type, videos: Path, cache: Path) -> list:
     """Return the findings of one check of a faulty trainer."""
     trainer = kind.open(tiny(), folders(videos), cache, Silent())
     (check,) = [
@@ -71,7 +71,7 @@ def other(sample: Sample, **values: object) -> Sample:
     ],
 )
 def test_samples_that_reach_the_model_wrongly_are_caught(code, change, videos, frames_cache):
-    (finding,) = asked(code, trainer_with(change), videos, frames_cache)
+    (finding,) = findings_of_check(code, trainer_with(change), videos, frames_cache)
     assert (finding.code, finding.severity) == (code, "error")
 
 
@@ -81,7 +81,7 @@ def test_augmentation_that_differs_per_frame_is_caught(videos, frames_cache, mon
         return torch.cat(each, 1)
 
     monkeypatch.setattr(pixels, "augmented", flicker)
-    (finding,) = asked("aug.clip", SlowFastTrainer, videos, frames_cache)
+    (finding,) = findings_of_check("aug.clip", SlowFastTrainer, videos, frames_cache)
     assert "still clip" in finding.message
 
 
@@ -93,7 +93,7 @@ def test_test_clips_that_are_announced_and_ignored_are_caught(videos, frames_cac
 
     monkeypatch.setattr(clips, "spread", lambda config, length, count: [np.arange(8)] * count)
     monkeypatch.setattr(answers, "probabilities", first_alone)
-    (finding,) = asked("tta.used", SlowFastTrainer, videos, frames_cache)
+    (finding,) = findings_of_check("tta.used", SlowFastTrainer, videos, frames_cache)
     assert finding.message == "test_clips and test_flip changes no answer"
 
 
@@ -153,7 +153,7 @@ def test_undecodable_videos_beyond_the_budget_are_refused_by_name(copied, tmp_pa
         path.write_bytes(b"no video")
     report, code = check({"crema": copied / "crema"}, tmp_path / "w")
     assert code == 64
-    assert "files.decodable" in found(report)
+    assert "files.decodable" in codes(report)
     assert "max_refused allows 5%" in str(report["findings"])
 
 
@@ -169,7 +169,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_paid_for(videos,
     torch.save({"model_state": {"conv1.weight": torch.zeros(3)}}, tmp_path / "r3d18.pyth")
     report, code = check({**folders(videos), "weights": tmp_path}, frames_cache)
     assert code == 65
-    assert found(report) == {"weights.fit"}
+    assert codes(report) == {"weights.fit"}
 
 
 def test_a_fold_that_has_no_effect_is_reported():

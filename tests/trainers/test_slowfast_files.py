@@ -61,8 +61,8 @@ def test_a_link_to_nothing_stops_neither_the_splits_nor_a_manifest(videos, tmp_p
     )
     gone.path.unlink()
     gone.path.symlink_to("gone")
-    held = file_checks.scan({**folders(data), "splits": splits}, tiny())
-    assert (gone.path, "files.there") in [(refusal.path, refusal.code) for refusal in held.refused]
+    scanned = file_checks.scan({**folders(data), "splits": splits}, tiny())
+    assert (gone.path, "files.there") in [(refusal.path, refusal.code) for refusal in scanned.refused]
     manifest.write(tmp_path / "all.csv", chosen(data), folders(data))
     assert "is a link to nothing: gone" in (tmp_path / "all.csv").read_text()
 
@@ -74,17 +74,17 @@ def prepare(videos: Path, to: Path, capsys) -> dict:
 
 
 def test_prepare_writes_a_manifest_that_gives_the_same_splits(videos, tmp_path, capsys):
-    told = prepare(videos, tmp_path / "splits", capsys)
-    with Path(told["manifest"]).open(newline="") as file:
+    event = prepare(videos, tmp_path / "splits", capsys)
+    with Path(event["manifest"]).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == manifest.COLUMNS
-    assert len(rows) == told["data"]["found"] == 129
+    assert len(rows) == event["data"]["found"] == 129
     assert {row["path"]: row["excluded"] for row in rows if row["excluded"]}[
         "crema/1076_MTI_SAD_XX.flv"
     ].endswith("shows an error picture")
     again = file_checks.scan({**folders(videos), "splits": tmp_path / "splits"}, tiny())
     assert again.split_of == chosen(videos).split_of
-    assert any(table["title"] == "Samples by class" for table in told["data"]["tables"])
+    assert any(table["title"] == "Samples by class" for table in event["data"]["tables"])
 
 
 def some_rows(videos: Path) -> list[dict[str, str]]:
@@ -98,15 +98,15 @@ def test_a_manifest_that_does_not_match_the_files_is_reported(videos, tmp_path):
     rows[1]["bytes"] = "7"
     rows[2]["path"] = "elsewhere/1091_TIE_ANG_XX.flv"
     splits = write_manifest(tmp_path / "splits" / "manifest.csv", rows)
-    held = file_checks.scan({**folders(videos), "splits": splits}, tiny())
-    codes = [r.code for r in held.refused if r.broken and r.code != "labels.parse"]
+    scanned = file_checks.scan({**folders(videos), "splits": splits}, tiny())
+    codes = [r.code for r in scanned.refused if r.broken and r.code != "labels.parse"]
     assert sorted(codes) == ["label.match", "manifest", "manifest"]
-    findings = findings_of(file_checks.CHECKS, held)
+    findings = findings_of(file_checks.CHECKS, scanned)
     assert "label.match" in {f.code for f in findings if f.severity == "error"}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("path,label\na,b\n", "manifest.csv:1: there is no column split"),
         ("path,split\na.mp4,training\n", "manifest.csv:2: the split is `training`"),
@@ -115,21 +115,21 @@ def test_a_manifest_that_does_not_match_the_files_is_reported(videos, tmp_path):
         ("path,split\na.mp4,val\nb/a.flv,val\n", "manifest.csv:3: a occurs twice"),
     ],
 )
-def test_a_manifest_that_cannot_be_read_names_its_line(text, said, videos, tmp_path):
+def test_a_manifest_that_cannot_be_read_names_its_line(text, message, videos, tmp_path):
     (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(DataUnusable) as raised:
         file_checks.scan({**folders(videos), "splits": tmp_path}, tiny())
     (finding,) = raised.value.findings
-    assert (finding.code, said in finding.message) == ("manifest", True)
+    assert (finding.code, message in finding.message) == ("manifest", True)
 
 
 def test_bytes_as_pandas_writes_them_are_those_of_the_file(videos, tmp_path):
     sizes = [f"{record.path.stat().st_size}.0" for record in chosen(videos).records]
     rows = [{**row, "bytes": size} for row, size in zip(some_rows(videos), sizes, strict=True)]
-    held = file_checks.scan(
+    scanned = file_checks.scan(
         {**folders(videos), "splits": write_manifest(tmp_path / "s" / "manifest.csv", rows)}, tiny()
     )
-    assert len(held.records) == len(rows)
+    assert len(scanned.records) == len(rows)
 
 
 def test_a_manifest_supports_file_names_that_are_not_utf8(tmp_path):
@@ -137,11 +137,11 @@ def test_a_manifest_supports_file_names_that_are_not_utf8(tmp_path):
     folder.mkdir(parents=True)
     for name in (b"1001_DFA_ANG_XX.flv", b"caf\xe9.flv"):
         (folder / os.fsdecode(name)).touch()
-    held = file_checks.scan({"crema": folder}, tiny())
+    scanned = file_checks.scan({"crema": folder}, tiny())
     place = tmp_path / "splits" / "manifest.csv"
-    manifest.write(place, held, {"crema": folder})
+    manifest.write(place, scanned, {"crema": folder})
     assert b"crema/caf\xe9.flv" in place.read_bytes()
-    assert file_checks.scan({"crema": folder, "splits": place.parent}, tiny()).split_of == held.split_of
+    assert file_checks.scan({"crema": folder, "splits": place.parent}, tiny()).split_of == scanned.split_of
 
 
 def test_options_that_do_not_fit_each_other_are_named():

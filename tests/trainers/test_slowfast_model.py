@@ -53,27 +53,27 @@ def test_r50_has_the_parameters_of_the_reference(classes, count):
 
 def conv3d(values, frames, weight, stride):
     """Return the 3-D convolution that lowering.conv must equal."""
-    whole = values.unflatten(0, (-1, frames)).transpose(1, 2)
+    volume = values.unflatten(0, (-1, frames)).transpose(1, 2)
     padding = [size // 2 for size in weight.shape[2:]]
-    return F.conv3d(whole, weight, None, stride, padding).transpose(1, 2).flatten(0, 1)
+    return F.conv3d(volume, weight, None, stride, padding).transpose(1, 2).flatten(0, 1)
 
 
 @pytest.mark.parametrize(("frames", "size"), [(8, 32), (13, 40), (6, 33)])
 def test_answers_and_gradients_are_those_of_conv3d(frames, size, monkeypatch):
     torch.manual_seed(1)
     net = SlowFast(TINY).double()
-    seen, labels = torch.randn(2, frames, 3, size, size).double(), torch.tensor([1, 4])
+    inputs, labels = torch.randn(2, frames, 3, size, size).double(), torch.tensor([1, 4])
 
     def run() -> tuple[Tensor, list[Tensor]]:
         net.zero_grad()
-        logits = net(seen)
+        logits = net(inputs)
         F.cross_entropy(logits, labels).backward()
         return logits.detach(), [p.grad.clone() for p in net.parameters()]
 
     logits, grads = run()
     monkeypatch.setattr(model, "conv", conv3d)
-    wanted, wanted_grads = run()
-    assert torch.allclose(logits, wanted, atol=1e-6, rtol=0)
+    expected, wanted_grads = run()
+    assert torch.allclose(logits, expected, atol=1e-6, rtol=0)
     for (name, _), a, b in zip(net.named_parameters(), grads, wanted_grads, strict=True):
         assert torch.allclose(a, b, atol=1e-6 * max(1.0, float(b.abs().max())), rtol=0), name
 
@@ -97,24 +97,24 @@ def random_net() -> SlowFast:
 
 @torch.no_grad()
 def test_a_clip_played_backwards_has_other_slow_and_fast_features():
-    net, seen = random_net(), torch.randn(1, 8, 3, 32, 32)
-    for forward, backward in zip(net.features(seen), net.features(seen.flip(1)), strict=True):
+    net, inputs = random_net(), torch.randn(1, 8, 3, 32, 32)
+    for forward, backward in zip(net.features(inputs), net.features(inputs.flip(1)), strict=True):
         assert float((forward - backward).norm() / forward.norm()) > 1e-3
 
 
 def test_every_frame_reaches_the_answer():
-    seen = torch.randn(1, 9, 3, 32, 32, requires_grad=True)
-    random_net()(seen).square().sum().backward()
-    assert all(part.any() for part in seen.grad[0])
+    inputs = torch.randn(1, 9, 3, 32, 32, requires_grad=True)
+    random_net()(inputs).square().sum().backward()
+    assert all(part.any() for part in inputs.grad[0])
 
 
 @torch.no_grad()
 def test_squeeze_and_excitation_starts_by_changing_next_to_nothing():
-    net, seen = random_net(), torch.randn(2, 8, 3, 32, 32)
-    with_gates = net(seen)
+    net, inputs = random_net(), torch.randn(2, 8, 3, 32, 32)
+    with_gates = net(inputs)
     for block in (b for way in net.pathways for stage in list(way)[1:] for b in stage):
         block.squeeze = None
-    assert torch.allclose(net(seen), with_gates, atol=0.05)
+    assert torch.allclose(net(inputs), with_gates, atol=0.05)
 
 
 def test_frozen_stages_keep_weights_and_statistics():

@@ -31,10 +31,10 @@ CPU = Group(torch.device("cpu"))
 @pytest.fixture(scope="module")
 def trained(videos: Path, frames_cache: Path, tmp_path_factory) -> tuple[Path, SlowFastTrainer, str]:
     """The checkpoints of a short training, its trainer, and its final message."""
-    held = opened(videos, frames_cache, epochs=1)
+    trainer = opened(videos, frames_cache, epochs=1)
     root = tmp_path_factory.mktemp("run") / "checkpoints"
-    outcome = TrainingLoop(held, root, Silent(), CPU, talk=False).run()
-    return root, held, outcome.message
+    outcome = TrainingLoop(trainer, root, Silent(), CPU, talk=False).run()
+    return root, trainer, outcome.message
 
 
 def restored(root: Path) -> SlowFastTrainer:
@@ -49,20 +49,20 @@ def call(capsys, *words: object) -> tuple[int, list[dict]]:
 def test_evaluate_repeats_the_metrics_of_the_training(trained, videos, capsys):
     root, _, message = trained
     pairs = [f"--data={name}={path}" for name, path in folders(videos).items()]
-    code, (told,) = call(capsys, "evaluate", root / "best", *pairs)
+    code, (answer,) = call(capsys, "evaluate", root / "best", *pairs)
     assert code == 0
-    assert told["same_data"]
-    assert f"test accuracy {told['values']['accuracy']:.3f}" in message
-    assert f"{told['values']['accuracy_low']:.3f} to" in message
-    assert set(told["per_class"]) == set(emotions.CLASSES)
+    assert answer["same_data"]
+    assert f"test accuracy {answer['values']['accuracy']:.3f}" in message
+    assert f"{answer['values']['accuracy_low']:.3f} to" in message
+    assert set(answer["per_class"]) == set(emotions.CLASSES)
 
 
-def other_splits(held: SlowFastTrainer, path: Path) -> Path:
+def other_splits(trainer: SlowFastTrainer, path: Path) -> Path:
     """Write a manifest whose test split has one training and one test actor; the rest is train."""
-    trained_on = held.splits["train"][0].actor
-    tested = {trained_on, held.splits["test"][0].actor}
+    trained_on = trainer.splits["train"][0].actor
+    tested = {trained_on, trainer.splits["test"][0].actor}
     rows = [
-        {"path": str(r.path), "split": "test" if r.actor in tested else "train"} for r in held.data.records
+        {"path": str(r.path), "split": "test" if r.actor in tested else "train"} for r in trainer.data.records
     ]
     # A trainer needs at least one video in val.
     rows[next(n for n, row in enumerate(rows) if row["split"] == "train")]["split"] = "val"
@@ -70,56 +70,56 @@ def other_splits(held: SlowFastTrainer, path: Path) -> Path:
 
 
 def test_evaluate_with_other_splits_excludes_actors_of_the_training(trained, videos, tmp_path, capsys):
-    root, held, _ = trained
-    data = {**folders(videos), "splits": other_splits(held, tmp_path)}
+    root, trainer, _ = trained
+    data = {**folders(videos), "splits": other_splits(trainer, tmp_path)}
     pairs = [f"--data={name}={path}" for name, path in data.items()]
-    actor = held.splits["train"][0].actor
-    theirs = sum(r.actor == actor for r in held.data.records)
+    actor = trainer.splits["train"][0].actor
+    theirs = sum(r.actor == actor for r in trainer.data.records)
     assert command.main(["evaluate", str(root / "best"), *pairs]) == 0
     out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert told["same_data"] is False
-    assert (told["groups"], told["left_out"]) == (1, theirs)
-    assert f"{theirs} of {theirs + told['samples']} samples are of {actor}" in told["warning"]
-    assert told["warning"] in err
+    answer = json.loads(out)
+    assert answer["same_data"] is False
+    assert (answer["groups"], answer["left_out"]) == (1, theirs)
+    assert f"{theirs} of {theirs + answer['samples']} samples are of {actor}" in answer["warning"]
+    assert answer["warning"] in err
 
 
 def test_a_run_is_not_resumed_with_other_splits_of_the_same_videos(trained, videos, frames_cache, tmp_path):
-    root, held, _ = trained
-    data = {**folders(videos), "splits": other_splits(held, tmp_path)}
-    other = SlowFastTrainer.open(held.config, data, frames_cache, Silent())
+    root, trainer, _ = trained
+    data = {**folders(videos), "splits": other_splits(trainer, tmp_path)}
+    other = SlowFastTrainer.open(trainer.config, data, frames_cache, Silent())
     manifest = checkpoint.read(root / (root / "last").read_text().strip()).manifest
-    resume.compare(manifest, held, None, lambda _: None)
+    resume.compare(manifest, trainer, None, lambda _: None)
     with pytest.raises(resume.Refused, match="the data changed"):
         resume.compare(manifest, other, None, lambda _: None)
-    assert other.data.listing.facts["manifest"] != held.data.listing.facts["manifest"]
+    assert other.data.listing.facts["manifest"] != trainer.data.listing.facts["manifest"]
 
 
 def test_predict_repeats_the_probabilities_and_names_an_unreadable_video(trained, videos, capsys):
-    root, held, _ = trained
-    paths = [held.splits["val"][place].path for place in (0, 5)]
+    root, trainer, _ = trained
+    paths = [trainer.splits["val"][place].path for place in (0, 5)]
     broken = videos / "crema" / "1010_IEO_ANG_LO.flv"
     code, answers = call(capsys, "predict", root / "best", *paths, broken)
     assert code == 1
     assert "cannot be decoded" in answers[2]["error"]
     model = restored(root).network
-    batch = held.collate([held.sample("val", 0, place) for place in (0, 5)])
+    batch = trainer.collate([trainer.sample("val", 0, place) for place in (0, 5)])
     with torch.no_grad():
-        wanted = held.loss(model, batch).logits.exp()
+        indices = trainer.loss(model, batch).logits.exp()
     got = torch.tensor([list(answer["probabilities"].values()) for answer in answers[:2]])
-    assert torch.allclose(got, wanted, atol=1e-5)
-    assert answers[0]["truth"] == held.splits["val"][0].label
+    assert torch.allclose(got, indices, atol=1e-5)
+    assert answers[0]["truth"] == trainer.splits["val"][0].label
 
 
 def test_the_exported_program_takes_raw_frames_and_preprocesses_them(trained, tmp_path, capsys):
     root, held, _ = trained
-    code, (told,) = call(capsys, "export", root / "best", "--to", tmp_path / "out")
+    code, (answer,) = call(capsys, "export", root / "best", "--to", tmp_path / "out")
     assert code == 0
-    about = json.loads(Path(told["preprocessing"]).read_text())
+    about = json.loads(Path(answer["preprocessing"]).read_text())
     assert about["inputs"] == [
         {"name": "frames", "dtype": "uint8", "shape": ["clips", 8, 36, 36, 3]},
     ]
-    program = torch.export.load(told["program"]).module()
+    program = torch.export.load(answer["program"]).module()
     frames = torch.from_numpy(held.sample("val", 0, 3).frames)
     trainer = restored(root)
     with torch.no_grad():
@@ -129,11 +129,11 @@ def test_the_exported_program_takes_raw_frames_and_preprocesses_them(trained, tm
 
 
 def test_more_test_clips_and_the_mirror_image_change_the_answer(trained):
-    root, held, _ = trained
+    root, trainer, _ = trained
     model = restored(root).network
     answers = []
     for clips, flip in ((1, False), (3, False), (5, False), (1, True)):
-        some = held.replace(test_clips=clips, test_flip=flip)
+        some = trainer.replace(test_clips=clips, test_flip=flip)
         with torch.no_grad():
             answers.append(some.loss(model, some.collate([some.sample("test", 0, 0)])).logits)
     assert all(not torch.allclose(answers[0], other, atol=1e-6) for other in answers[1:])
@@ -141,32 +141,32 @@ def test_more_test_clips_and_the_mirror_image_change_the_answer(trained):
 
 
 def test_parts_of_a_batch_and_of_an_evaluation_give_the_same_sums(videos, frames_cache):
-    held = opened(videos, frames_cache)
-    model = held.build().eval()
-    samples = [held.sample("val", 0, place) for place in range(4)]
+    trainer = opened(videos, frames_cache)
+    model = trainer.build().eval()
+    samples = [trainer.sample("val", 0, place) for place in range(4)]
     with torch.no_grad():
-        whole = held.loss(model, held.collate(samples))
-        parts = [held.loss(model, held.collate(samples[i : i + 1])) for i in range(4)]
-    assert torch.allclose(whole.loss, sum(part.loss for part in parts), atol=1e-4)
-    assert torch.equal(whole.counts, sum(part.counts for part in parts))
+        complete = trainer.loss(model, trainer.collate(samples))
+        parts = [trainer.loss(model, trainer.collate(samples[i : i + 1])) for i in range(4)]
+    assert torch.allclose(complete.loss, sum(part.loss for part in parts), atol=1e-4)
+    assert torch.equal(complete.counts, sum(part.counts for part in parts))
 
 
 def test_early_stages_have_lower_learning_rates_and_frozen_ones_none(videos, frames_cache):
-    held = opened(videos, frames_cache, layer_decay=0.5, freeze=1)
-    model = held.build()
-    owner = optim.optimizer(model, held.config, held.rate_factors(model))
+    trainer = opened(videos, frames_cache, layer_decay=0.5, freeze=1)
+    model = trainer.build()
+    owner = optim.optimizer(model, trainer.config, trainer.rate_factors(model))
     rates = {
-        name: group["lr"] / held.config.learning_rate
+        name: group["lr"] / trainer.config.learning_rate
         for group in owner.param_groups
         for name, p in model.named_parameters()
         if any(p is q for q in group["params"])
     }
-    assert rates["answer.weight"] == owner.param_groups[0]["lr"] / held.config.learning_rate == 1.0
+    assert rates["answer.weight"] == owner.param_groups[0]["lr"] / trainer.config.learning_rate == 1.0
     assert rates["pathways.0.2.0.a.weight"] == rates["pathways.1.2.0.a.weight"] == 0.5
     assert rates["pathways.0.1.0.a.weight"] == rates["fusions.1.weight"] == 0.25
     assert "pathways.0.0.conv.weight" not in rates
     peaks = [group["lr"] for group in owner.param_groups]
-    optim.Schedule(owner, held.config, 10).set(12)
+    optim.Schedule(owner, trainer.config, 10).set(12)
     now = {group["lr"] / peak for group, peak in zip(owner.param_groups, peaks, strict=True)}
     assert max(now) - min(now) < 1e-12
 
@@ -215,8 +215,8 @@ class Frames:
     def add(self, id: str, frames: np.ndarray) -> None:
         self.held[id], self.rows[id] = frames, Row(id, 0, len(frames), id, [1] * len(frames), 24.0)
 
-    def frames(self, id: str, wanted: np.ndarray) -> np.ndarray:
-        return self.held[id][wanted]
+    def frames(self, id: str, indices: np.ndarray) -> np.ndarray:
+        return self.held[id][indices]
 
 
 def recorded() -> tuple[list[Record], Frames]:
@@ -245,9 +245,9 @@ def scored(records: list[Record], cache: Frames, home: dict[str, str], root: Pat
         label_smoothing=0.0,
     )
     survey = Survey(len(records), tuple(records), (), home, lambda _: home, "videos", stem, 1.0)
-    held = SlowFastTrainer(config, Data(survey, cache))
-    said = TrainingLoop(held, root, Silent(), CPU, talk=False).run().message
-    return float(said.split()[2])
+    trainer = SlowFastTrainer(config, Data(survey, cache))
+    message = TrainingLoop(trainer, root, Silent(), CPU, talk=False).run().message
+    return float(message.split()[2])
 
 
 def leaky(ids: list[str]) -> dict[str, str]:

@@ -12,16 +12,16 @@ DECLARED = {"images": "a folder of pictures", "model": "a file"}
 
 def test_a_source_is_named_in_any_of_three_ways(tmp_path):
     (tmp_path / "m").touch()
-    wanted = {"images": tmp_path, "model": tmp_path / "m"}
+    expected = {"images": tmp_path, "model": tmp_path / "m"}
     pairs = [f"images={tmp_path}", f"model={tmp_path / 'm'}"]
-    assert sources.read(DECLARED, pairs, []) == wanted
-    assert sources.read(DECLARED, [], ["--images", str(tmp_path), f"--model={tmp_path / 'm'}"]) == wanted
+    assert sources.read(DECLARED, pairs, []) == expected
+    assert sources.read(DECLARED, [], ["--images", str(tmp_path), f"--model={tmp_path / 'm'}"]) == expected
     assert sources.read(DECLARED, [], []) == {}
-    assert sources.read(DECLARED, ["images=."], ["--model", "m"], tmp_path) == wanted
+    assert sources.read(DECLARED, ["images=."], ["--model", "m"], tmp_path) == expected
 
 
 @pytest.mark.parametrize(
-    ("pairs", "words", "said"),
+    ("pairs", "words", "message"),
     [
         ([], ["--imges", "."], "did you mean --images?"),
         ([], ["--sampel", "."], "did you mean --sample?"),
@@ -35,8 +35,8 @@ def test_a_source_is_named_in_any_of_three_ways(tmp_path):
         ([], ["folder"], "unexpected argument `folder`"),
     ],
 )
-def test_an_unknown_source_is_explained_in_a_sentence(pairs, words, said):
-    with pytest.raises(sources.BadSource, match=said.replace("?", r"\?")):
+def test_an_unknown_source_is_explained_in_a_sentence(pairs, words, message):
+    with pytest.raises(sources.BadSource, match=message.replace("?", r"\?")):
         sources.read(DECLARED, pairs, words)
 
 
@@ -47,13 +47,13 @@ def test_a_data_folder_is_given_by_name_or_by_the_folder_that_holds_it(tmp_path)
     both = {name: str(tmp_path / "a=b" / name) for name in known}
     assert sources.folders(known, [f"{name}={path}" for name, path in both.items()], Path()) == both
     assert sources.folders(known, [str(tmp_path / "a=b")], Path()) == both
-    for given, said in (
+    for value, message in (
         ([str(tmp_path)], "no folder ravdess or crema is in it"),
         (["crema="], "write it as NAME=PATH"),
         (["crema=a", "crema=b"], "gives crema twice"),
     ):
-        with pytest.raises(sources.BadSource, match=said):
-            sources.folders(known, given, Path())
+        with pytest.raises(sources.BadSource, match=message):
+            sources.folders(known, value, Path())
 
 
 @pytest.mark.parametrize("words", [[], ["--sampel", "x"], ["--images=."]])

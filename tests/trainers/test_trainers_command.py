@@ -38,15 +38,15 @@ def test_light_commands_need_the_standard_library_alone(words, tier, sample):
         f"code = main(sys.argv[1:]); print([m for m in {HEAVY} if m in sys.modules]); sys.exit(code)"
     )
     # -I and -S hide installed packages: importing one fails.
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-I", "-S", "-c", script, str(runs.ROOT), *words, *names],
         input=request,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_list_shows_every_trainer_with_its_data_and_options(capsys):
@@ -68,21 +68,21 @@ def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_verify_shows_the_contents_of_a_checkpoint(trained, capsys):
-    code, (held,) = call(capsys, "verify", trained / "best")
+    code, (verified,) = call(capsys, "verify", trained / "best")
     assert code == 0
-    assert held["trainer"] == "facenet-lstm"
-    assert held["parameters"] > 0
+    assert verified["trainer"] == "facenet-lstm"
+    assert verified["parameters"] > 0
 
 
 def test_evaluate_repeats_the_metrics_of_the_training(trained, sample, capsys):
     pairs = [f"{name}={sample / name}" for name in ("ravdess", "crema")]
     words = ["--data", pairs[0], "--data", pairs[1]]
     code, (answer,) = call(capsys, "evaluate", trained / "best", *words)
-    told = runs.events(trained.parent, "metrics")[-1]
+    metrics = runs.events(trained.parent, "metrics")[-1]
     assert code == 0
     assert answer["same_data"] is True
-    assert answer["confusion"] == told["confusion"]
-    assert answer["values"]["accuracy_low"] == told["values"]["accuracy_low"]
+    assert answer["confusion"] == metrics["confusion"]
+    assert answer["values"]["accuracy_low"] == metrics["values"]["accuracy_low"]
 
 
 def evaluated(capsys, trained: Path, data: Path, *words: str) -> tuple[int, dict, str]:
@@ -93,10 +93,10 @@ def evaluated(capsys, trained: Path, data: Path, *words: str) -> tuple[int, dict
 
 
 def test_actors_trained_on_do_not_count_as_test_where_the_data_are_others(trained, sample, tmp_path, capsys):
-    held = FacenetTrainer.load(Config(), {"both": sample}, tmp_path / "w", Silent())
-    tested = {r.actor for r in held.splits["test"] if r.actor.startswith("crema")}
+    verified = FacenetTrainer.load(Config(), {"both": sample}, tmp_path / "w", Silent())
+    tested = {r.actor for r in verified.splits["test"] if r.actor.startswith("crema")}
     data = Path(shutil.copytree(sample, tmp_path / "data", copy_function=os.link))
-    for record in held.records:
+    for record in verified.records:
         if record.actor in tested:
             (data / record.path.relative_to(sample)).unlink()
     code, answer, err = evaluated(capsys, trained, data)
@@ -149,20 +149,20 @@ def test_relative_paths_start_at_the_given_folder(sample, trained, tmp_path, cap
     file = next((sample / "crema").glob("1001_*_SAD_XX*"))
     code, (answer,) = call(capsys, "-C", file.parent, "predict", trained / "last", file.name)
     assert (code, answer["file"]) == (0, str(file))
-    code, (held,) = call(capsys, "-C", trained, "verify", "best")
-    assert (code, held["trainer"]) == (0, "facenet-lstm")
+    code, (verified,) = call(capsys, "-C", trained, "verify", "best")
+    assert (code, verified["trainer"]) == (0, "facenet-lstm")
 
 
 @pytest.mark.parametrize("name", registry.names())
 def test_every_command_refuses_unknown_data_and_lists_the_expected_names(name, tmp_path, monkeypatch, capsys):
-    held = types.SimpleNamespace(manifest={"trainer": name})
-    monkeypatch.setattr(command, "_open", lambda _: (held, registry.trainer(name)))
-    given = ["--data", f"datta={tmp_path}"]
-    for words in (["evaluate", "checkpoint", *given], ["prepare", name, *given]):
+    verified = types.SimpleNamespace(manifest={"trainer": name})
+    monkeypatch.setattr(command, "_open", lambda _: (verified, registry.trainer(name)))
+    arguments = ["--data", f"datta={tmp_path}"]
+    for words in (["evaluate", "checkpoint", *arguments], ["prepare", name, *arguments]):
         assert command.main(words) == 2
-        said = capsys.readouterr().err
-        assert (said.count("\n"), "there is no data called `datta`" in said) == (1, True)
-        assert next(iter(registry.describe(name).data)) in said
+        stderr = capsys.readouterr().err
+        assert (stderr.count("\n"), "there is no data called `datta`" in stderr) == (1, True)
+        assert next(iter(registry.describe(name).data)) in stderr
     request = {"config": {}, "data": {"datta": str(tmp_path)}, "tier": "full", "work": str(tmp_path)}
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(request)))
     code, (*_, report) = call(capsys, "check", name)
@@ -188,7 +188,7 @@ FIXTURE = runs.ROOT / "tests" / "fixtures" / "events.jsonl"
 
 def test_the_documented_events_are_those_that_a_training_writes(trained, sample, tmp_path):
     """A run that is resumed with other code writes every kind of event."""
-    held = [json.loads(line) for line in FIXTURE.read_text().splitlines()]
+    verified = [json.loads(line) for line in FIXTURE.read_text().splitlines()]
     run = trained.parent
     config = json.loads((trained / (trained / "last").read_text().strip() / "manifest.json").read_text())[
         "config"
@@ -198,14 +198,14 @@ def test_the_documented_events_are_those_that_a_training_writes(trained, sample,
         kind: list(runs.events(run, kind)[-1])
         for kind in ("start", "progress", "metrics", "checkpoint", "health", "warning", "end")
     }
-    assert {entry["event"]: list(entry) for entry in held} == written
+    assert {entry["event"]: list(entry) for entry in verified} == written
 
 
 def test_a_file_name_that_is_not_utf8_is_escaped_in_valid_json(capsys):
     name = os.fsdecode(b"caf\xe9.mp4")
     text = events.line("warning", {"message": name, name: [{"file": name}]}, lambda: 1)
-    told = msgspec.json.decode(text.encode())
-    assert (told["message"], told[r"caf\udce9.mp4"]) == (r"caf\udce9.mp4", [{"file": r"caf\udce9.mp4"}])
+    metrics = msgspec.json.decode(text.encode())
+    assert (metrics["message"], metrics[r"caf\udce9.mp4"]) == (r"caf\udce9.mp4", [{"file": r"caf\udce9.mp4"}])
     events.say(name)
     assert capsys.readouterr().out == "caf\\udce9.mp4\n"
 

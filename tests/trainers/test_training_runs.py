@@ -57,8 +57,8 @@ def test_a_run_killed_at_any_step_ends_as_one_never_killed(trial, straight, samp
         shutil.copyfile(run / "events.jsonl", run / f"events-{attempt}.jsonl")
         (run / "events.jsonl").unlink()
     assert runs.train(run, sample, recipe(num_workers=(trial + 2) % 3)) == 0
-    (begun,) = runs.events(run, "start")
-    assert begun["resumed_from"] is None or begun["resumed_from"] > 0
+    (start,) = runs.events(run, "start")
+    assert start["resumed_from"] is None or start["resumed_from"] > 0
     for name in ("last", "best"):
         assert runs.weights(run, name) == runs.weights(straight, name)
     assert metrics(run)[-1] == metrics(straight)[-1]
@@ -106,9 +106,9 @@ def test_a_damaged_checkpoint_is_skipped_for_the_newest_complete_one(straight, s
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [({"learning_rate": 0.001}, "learning_rate was 0.003"), ({}, "data changed")]
+    ("change", "message"), [({"learning_rate": 0.001}, "learning_rate was 0.003"), ({}, "data changed")]
 )
-def test_a_resumed_run_with_other_options_or_data_is_refused(change, said, straight, sample, tmp_path):
+def test_a_resumed_run_with_other_options_or_data_is_refused(change, message, straight, sample, tmp_path):
     run = tmp_path / "root" / "runs" / "other"
     shutil.copytree(straight, run)
     data = tmp_path / "data"
@@ -116,7 +116,7 @@ def test_a_resumed_run_with_other_options_or_data_is_refused(change, said, strai
     if not change:
         next((data / "crema").glob("1001_*XX*")).unlink()
     assert runs.train(run, data, recipe(**change)) == 64
-    assert said in runs.events(run, "end")[-1]["message"]
+    assert message in runs.events(run, "end")[-1]["message"]
     assert "Traceback" not in (run / "log").read_text()
 
 
@@ -143,9 +143,9 @@ def test_two_processes_have_the_same_losses_as_one(accumulate, sample, tmp_path)
     group |= {"GLOO_SOCKET_IFNAME": "lo"}
     ranks = [runs.start(two, sample, config, RANK=str(rank), **group) for rank in (0, 1)]
     assert [rank.wait(timeout=PATIENCE) for rank in ranks] == [0, 0], (two / "log").read_text()
-    wanted, got = ([e["loss"] for e in runs.events(run, "progress") if "loss" in e] for run in (one, two))
-    assert len(wanted) >= 20
-    assert got == pytest.approx(wanted, rel=1e-5)
+    expected, got = ([e["loss"] for e in runs.events(run, "progress") if "loss" in e] for run in (one, two))
+    assert len(expected) >= 20
+    assert got == pytest.approx(expected, rel=1e-5)
     assert len(runs.events(two, "start")) == 1
     assert runs.events(two, "start")[0]["world_size"] == 2
     for a, b in zip(runs.events(one, "metrics"), runs.events(two, "metrics"), strict=True):
@@ -175,7 +175,7 @@ def test_an_unexpected_error_ends_every_process_and_data_loader(size, sample, tm
 
 
 @pytest.fixture
-def here(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run_folder(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Set this process up as a run; return the run's folder."""
     run = tmp_path / "runs" / "here"
     config = recipe(epochs=2, checkpoint_every=4)
@@ -186,27 +186,27 @@ def here(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_loss_that_is_not_finite_exits_66_and_keeps_the_last_checkpoint(here, monkeypatch, capsys):
+def test_a_loss_that_is_not_finite_exits_66_and_keeps_the_last_checkpoint(run_folder, monkeypatch, capsys):
     right = FacenetTrainer.loss
 
     def poisoned(self, model, batch):
         output = right(self, model, batch)
-        steps = [event for event in runs.events(here, "progress") if event["phase"] == "train"]
+        steps = [event for event in runs.events(run_folder, "progress") if event["phase"] == "train"]
         seventh = model.training and len(steps) == 6
         return output._replace(loss=output.loss * float("nan")) if seventh else output
 
     monkeypatch.setattr(FacenetTrainer, "loss", poisoned)
     assert engine_run.train("facenet-lstm") == 66
-    (seen,) = [e for e in runs.events(here, "health") if e["severity"] == "error"]
-    assert seen["rule"] == "finite"
-    assert "loss nan" in seen["message"]
-    assert seen["message"].count("crema/") + seen["message"].count("ravdess/") == 12
-    assert (here / "checkpoints" / "last").read_text() == "4\n"
-    assert runs.events(here, "end")[0]["status"] == "failed"
+    (event,) = [e for e in runs.events(run_folder, "health") if e["severity"] == "error"]
+    assert event["rule"] == "finite"
+    assert "loss nan" in event["message"]
+    assert event["message"].count("crema/") + event["message"].count("ravdess/") == 12
+    assert (run_folder / "checkpoints" / "last").read_text() == "4\n"
+    assert runs.events(run_folder, "end")[0]["status"] == "failed"
     assert "last good checkpoint is step 4" in capsys.readouterr().err
 
 
-def test_a_validation_loss_that_is_not_finite_exits_66(here, monkeypatch, capsys):
+def test_a_validation_loss_that_is_not_finite_exits_66(run_folder, monkeypatch, capsys):
     right = FacenetTrainer.loss
 
     def poisoned(self, model, batch):
@@ -215,52 +215,52 @@ def test_a_validation_loss_that_is_not_finite_exits_66(here, monkeypatch, capsys
 
     monkeypatch.setattr(FacenetTrainer, "loss", poisoned)
     assert engine_run.train("facenet-lstm") == 66
-    (seen,) = [e for e in runs.events(here, "health") if e["severity"] == "error"]
-    assert (seen["rule"], seen["message"]) == ("finite", "on val: loss nan")
-    assert seen["action"] == "stopped after epoch 1; the last good checkpoint is step 12"
-    assert (here / "checkpoints" / "last").read_text() == "12\n"
-    assert not (here / "checkpoints" / "best").exists()
-    assert "diverged: on val: loss nan" in runs.events(here, "end")[0]["message"]
+    (event,) = [e for e in runs.events(run_folder, "health") if e["severity"] == "error"]
+    assert (event["rule"], event["message"]) == ("finite", "on val: loss nan")
+    assert event["action"] == "stopped after epoch 1; the last good checkpoint is step 12"
+    assert (run_folder / "checkpoints" / "last").read_text() == "12\n"
+    assert not (run_folder / "checkpoints" / "best").exists()
+    assert "diverged: on val: loss nan" in runs.events(run_folder, "end")[0]["message"]
 
 
-def test_a_gradient_that_is_not_finite_ends_with_66(here, monkeypatch, capsys):
+def test_a_gradient_that_is_not_finite_ends_with_66(run_folder, monkeypatch, capsys):
     monkeypatch.setattr("trainers.engine.learner.nn.utils.clip_grad_norm_", lambda *_: torch.inf)
     assert engine_run.train("facenet-lstm") == 66
-    assert "gradient norm inf" in runs.events(here, "health")[-1]["message"]
-    assert not (here / "checkpoints").exists()
+    assert "gradient norm inf" in runs.events(run_folder, "health")[-1]["message"]
+    assert not (run_folder / "checkpoints").exists()
 
 
-def test_a_gradient_far_above_the_running_median_is_reported(here, monkeypatch, capsys):
+def test_a_gradient_far_above_the_running_median_is_reported(run_folder, monkeypatch, capsys):
     count = iter(range(10**6))
     monkeypatch.setattr(
         "trainers.engine.learner.nn.utils.clip_grad_norm_",
         lambda *_: 500.0 if next(count) == 12 else 1.0,
     )
     assert engine_run.train("facenet-lstm") == 0
-    (seen,) = [e for e in runs.events(here, "health") if e["rule"] == "grad.norm"]
-    assert seen["severity"] == "warning"
+    (event,) = [e for e in runs.events(run_folder, "health") if e["rule"] == "grad.norm"]
+    assert event["severity"] == "warning"
 
 
-def test_patience_ends_a_run_early(here, monkeypatch, capsys):
+def test_patience_ends_a_run_early(run_folder, monkeypatch, capsys):
     monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(epochs=30, patience=2)))
     right = TrainingLoop._judge
     monkeypatch.setattr(TrainingLoop, "_judge", lambda self, epoch, _: right(self, epoch, 1 / epoch))
     assert engine_run.train("facenet-lstm") == 0
-    assert runs.events(here, "end")[0]["step"] == 3 * 13
-    assert "by the checkpoint of step 13" in runs.events(here, "end")[0]["message"]
+    assert runs.events(run_folder, "end")[0]["step"] == 3 * 13
+    assert "by the checkpoint of step 13" in runs.events(run_folder, "end")[0]["message"]
 
 
-def test_data_that_cannot_be_used_ends_with_65_and_a_sentence(here, monkeypatch, capsys, tmp_path):
+def test_data_that_cannot_be_used_ends_with_65_and_a_sentence(run_folder, monkeypatch, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("GPUJOB_DATA", json.dumps({"ravdess": str(tmp_path / "empty")}))
     assert engine_run.train("facenet-lstm") == 65
-    said = capsys.readouterr().err
-    assert "0 files were found" in said
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert "0 files were found" in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.parametrize(
-    ("gpus", "processes", "device", "said"),
+    ("gpus", "processes", "device", "message"),
     [
         (0, "1", "cuda", "PyTorch .* (is built without CUDA|finds no GPU here); take device: auto"),
         (0, "1", "auto", ""),
@@ -271,19 +271,19 @@ def test_data_that_cannot_be_used_ends_with_65_and_a_sentence(here, monkeypatch,
         (1, "2", "auto", "finds 1 GPUs for 2 processes; start one process a GPU"),
     ],
 )
-def test_a_missing_gpu_is_explained_in_a_sentence(gpus, processes, device, said, monkeypatch):
+def test_a_missing_gpu_is_explained_in_a_sentence(gpus, processes, device, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    found = "".join(f"{f.message}; {f.fix}" for f in distributed.missing(device))
-    assert re.search(said, found) if said else not found
+    output = "".join(f"{f.message}; {f.fix}" for f in distributed.missing(device))
+    assert re.search(message, output) if message else not output
 
 
-def test_a_missing_gpu_exits_64_with_an_event(here, monkeypatch, capsys):
+def test_a_missing_gpu_exits_64_with_an_event(run_folder, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(device="cuda")))
     assert engine_run.train("facenet-lstm") == 64
-    (end,) = runs.events(here, "end")
+    (end,) = runs.events(run_folder, "end")
     assert (end["status"], end["code"]) == ("failed", 64)
     assert "`device` is cuda" in end["message"]
     assert capsys.readouterr().err.count("\n") == 1
@@ -292,11 +292,11 @@ def test_a_missing_gpu_exits_64_with_an_event(here, monkeypatch, capsys):
 def test_check_reports_a_missing_gpu(sample, request_of, cache, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     report, code = preflight.check("facenet-lstm", request_of(sample, work=cache, device="cuda"), Silent())
-    (found,) = [f for f in report["findings"] if f["severity"] == "error"]
-    assert (code, found["code"], found["key"]) == (64, "config.choice", "device")
+    (output,) = [f for f in report["findings"] if f["severity"] == "error"]
+    assert (code, output["code"], output["key"]) == (64, "config.choice", "device")
 
 
-def test_a_file_that_the_system_cannot_give_ends_with_65_and_its_name(here, copy, monkeypatch, capsys):
+def test_a_file_that_the_system_cannot_give_ends_with_65_and_its_name(run_folder, copy, monkeypatch, capsys):
     path = next((copy / "crema").glob("1001_*XX*"))
     path.unlink()
     path.symlink_to("/proc/self/mem")
@@ -305,17 +305,17 @@ def test_a_file_that_the_system_cannot_give_ends_with_65_and_its_name(here, copy
     assert f"the data cannot be used: {path} could not be read" in capsys.readouterr().err
 
 
-def test_file_names_that_are_no_utf8_stop_no_training(here, sample, monkeypatch, tmp_path, capsys):
+def test_file_names_that_are_no_utf8_stop_no_training(run_folder, sample, monkeypatch, tmp_path, capsys):
     data = tmp_path / os.fsdecode(b"donn\xe9es")
     shutil.copytree(sample, data, copy_function=os.link)
     (data / "crema" / os.fsdecode(b"00-caf\xe9.npz")).touch()
     monkeypatch.setenv("GPUJOB_DATA", json.dumps({"crema": str(data / "crema")}))
     monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(epochs=1, max_refused=0.5)))
     assert engine_run.train("facenet-lstm") == 0
-    assert r"caf\udce9" in runs.events(here, "health")[0]["message"]
+    assert r"caf\udce9" in runs.events(run_folder, "health")[0]["message"]
 
 
-def test_an_unknown_option_ends_with_64(here, monkeypatch, capsys):
+def test_an_unknown_option_ends_with_64(run_folder, monkeypatch, capsys):
     monkeypatch.setenv("GPUJOB_CONFIG", '{"lerning_rate": 1}')
     assert engine_run.train("facenet-lstm") == 64
     assert "did you mean `learning_rate`?" in capsys.readouterr().err

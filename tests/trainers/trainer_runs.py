@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[2]
 def environment(run: Path, data: Path, config: Mapping[str, object]) -> dict[str, str]:
     """Return the environment variables that the supervisor sets for a run."""
     folders = {name: str(data / name) for name in ("ravdess", "crema")}
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {
-        **kept,
+        **inherited,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "GPUJOB_RUN_DIR": str(run),
@@ -49,7 +49,7 @@ def train(run: Path, data: Path, config: Mapping[str, object], **more: str) -> i
 def train_here(name: str, run: Path, data: Mapping[str, Path], config: Mapping[str, object]) -> int:
     """Run `python -m trainers train NAME` in this process; its output is written to `<run>/log`."""
     run.mkdir(parents=True, exist_ok=True)
-    told = {
+    variables = {
         "GPUJOB_RUN_DIR": str(run),
         "GPUJOB_CONFIG": json.dumps(config),
         "GPUJOB_DATA": json.dumps({name: str(path) for name, path in data.items()}),
@@ -57,7 +57,7 @@ def train_here(name: str, run: Path, data: Mapping[str, Path], config: Mapping[s
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.MonkeyPatch.context() as patch, (run / "log").open("w") as log:
-            for variable, value in told.items():
+            for variable, value in variables.items():
                 patch.setenv(variable, value)
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
                 return engine.train(name)

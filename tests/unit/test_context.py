@@ -9,12 +9,12 @@ from tests.support import new_client
 
 
 def test_output_is_valid_json_also_if_a_user_script_reported_nan() -> None:
-    told = {"metrics": {"val": {"loss": math.nan, "wer": 0.5}}, "curve": [1.0, math.inf], "word": "NaN"}
+    payload = {"metrics": {"val": {"loss": math.nan, "wer": 0.5}}, "curve": [1.0, math.inf], "word": "NaN"}
     with new_client() as client:
         ctx = client.context()
-        ctx.answer(told)
-    said = ctx.stdout.getvalue()  # type: ignore[attr-defined]
-    assert json.loads(said, parse_constant=lambda name: f"no JSON: {name}") == {
+        ctx.answer(payload)
+    output = ctx.stdout.getvalue()  # type: ignore[attr-defined]
+    assert json.loads(output, parse_constant=lambda name: f"no JSON: {name}") == {
         "schema_version": 1,
         "metrics": {"val": {"loss": None, "wer": 0.5}},
         "curve": [1.0, None],

@@ -35,10 +35,10 @@ def test_the_version_is_written_in_one_place() -> None:
 def test_python_m_gpujob_is_the_command() -> None:
     with new_client() as client:
         code = [sys.executable, "-m", "gpujob", "--version"]
-        done = subprocess.run(
+        result = subprocess.run(
             code, cwd=REPOSITORY, env=client.env, capture_output=True, text=True, check=True
         )
-    assert done.stdout == f"gpujob {__version__}\n"
+    assert result.stdout == f"gpujob {__version__}\n"
 
 
 def test_each_package_is_marked_as_typed() -> None:

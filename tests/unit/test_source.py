@@ -56,10 +56,10 @@ def test_a_tree_read_with_git_has_changed_and_untracked_files(repository: Path) 
     git(repository, "add", "a.py", ".gitignore")
     git(repository, "commit", "-qm", "x")
     (repository / "a.py").write_text("changed")
-    found = source.read(repository)
-    assert {e.path for e in found.tree.entries} == EXPECTED
-    assert found.dirty
-    assert "+changed" in found.patch
+    code = source.read(repository)
+    assert {e.path for e in code.tree.entries} == EXPECTED
+    assert code.dirty
+    assert "+changed" in code.patch
 
 
 def test_a_tracked_file_that_was_deleted_is_not_sent(repository: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_folder_that_git_ignores_entirely_is_refused(repository: Path) -> None
     (repository / ".gitignore").write_text("sub/\n")
     git(repository, "add", "-A")
     git(repository, "commit", "-qm", "x")
-    with pytest.raises(UsageError, match="nothing to send") as caught:
+    with pytest.raises(UsageError, match="nothing to send") as error:
         source.read(repository / "sub")
-    assert caught.value.why == "git ignores all of it"
+    assert error.value.why == "git ignores all of it"
 
 
 def test_a_submodule_is_refused_by_name(repository: Path, tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_a_submodule_is_refused_by_name(repository: Path, tmp_path: Path) -> Non
     git(other, "commit", "-qm", "x")
     git(repository, "init", "-q")
     git(repository, "submodule", "add", "-q", str(other), "lib")
-    with pytest.raises(UsageError, match="lib is a submodule") as caught:
+    with pytest.raises(UsageError, match="lib is a submodule") as error:
         source.read(repository)
-    assert caught.value.next_step.startswith("git rm --cached lib, then a line in .gitignore leaves it out")
+    assert error.value.next_step.startswith("git rm --cached lib, then a line in .gitignore leaves it out")
 
 
 def test_a_nested_repository_is_refused_by_name_unless_git_ignores_it(repository: Path) -> None:
@@ -105,11 +105,11 @@ def test_a_nested_repository_is_refused_by_name_unless_git_ignores_it(repository
         (repository / name).mkdir()
         (repository / name / "f.py").write_text("x")
         git(repository / name, "init", "-q")
-    with pytest.raises(UsageError, match="my lib is a git repository of its own") as caught:
+    with pytest.raises(UsageError, match="my lib is a git repository of its own") as error:
         source.read(repository)
-    assert caught.value.why == "other is a git repository of its own"
+    assert error.value.why == "other is a git repository of its own"
     expected = "a line in .gitignore leaves it out; to send its files, move 'my lib/.git' away"
-    assert caught.value.next_step == expected
+    assert error.value.next_step == expected
     (repository / ".gitignore").write_text("/my lib/\n/other/\n*.log\n/build\n")
     assert names(repository) == {*EXPECTED} - {"keep.log"}
 

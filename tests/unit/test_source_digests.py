@@ -28,7 +28,7 @@ def code(tmp_path: Path) -> Path:
     return folder
 
 
-def looked(code: Path, when: float = LATER) -> tuple[str, list[str]]:
+def hash_tree(code: Path, when: float = LATER) -> tuple[str, list[str]]:
     """The tree's hash, and the files that were read for it."""
     read: list[str] = []
     cache = Digests(code.parent / "cache", lambda: when)
@@ -44,41 +44,41 @@ def looked(code: Path, when: float = LATER) -> tuple[str, list[str]]:
 
 
 def test_only_changed_files_are_read_and_the_tree_hash_is_correct(code: Path) -> None:
-    first, read = looked(code)
+    first, read = hash_tree(code)
     assert len(read) == 4
     assert first == source.read(code).tree.hash
-    assert looked(code) == (first, [])
+    assert hash_tree(code) == (first, [])
     (code / "a.py").write_text("b.py")
     (code / "new").write_text("")
-    changed, read = looked(code)
+    changed, read = hash_tree(code)
     assert (changed, read) == (source.read(code).tree.hash, ["a.py", "new"])
     (code / "new").unlink()
-    assert looked(code) == (source.read(code).tree.hash, [])
+    assert hash_tree(code) == (source.read(code).tree.hash, [])
 
 
 def test_a_change_that_keeps_size_and_time_is_detected(code: Path) -> None:
     file = code / "a.py"
-    looked(code)
+    hash_tree(code)
     before = file.stat()
     file.write_text("XXXX")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert looked(code) == (source.read(code).tree.hash, ["a.py"])
+    assert hash_tree(code) == (source.read(code).tree.hash, ["a.py"])
     (code / "other").write_text("YYYY")
     (code / "other").replace(file)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert looked(code) == (source.read(code).tree.hash, ["a.py"])
+    assert hash_tree(code) == (source.read(code).tree.hash, ["a.py"])
 
 
 def test_a_file_written_about_when_it_was_hashed_is_read_again(code: Path) -> None:
     """It may be written once more within one tick of the clock: its times would not tell."""
     now = (code / "a.py").stat().st_mtime
-    assert len(looked(code, now)[1]) == 4
-    assert len(looked(code, now + 1)[1]) == 4
-    assert len(looked(code, now + 60)[1]) == 4
-    assert looked(code, now + 60)[1] == []
+    assert len(hash_tree(code, now)[1]) == 4
+    assert len(hash_tree(code, now + 1)[1]) == 4
+    assert len(hash_tree(code, now + 60)[1]) == 4
+    assert hash_tree(code, now + 60)[1] == []
     ahead = (now + 2e6) * 1e9
     os.utime(code / "a.py", ns=(int(ahead), int(ahead)))
-    assert [looked(code)[1], looked(code)[1]] == [["a.py"], ["a.py"]]
+    assert [hash_tree(code)[1], hash_tree(code)[1]] == [["a.py"], ["a.py"]]
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_cached(
@@ -89,32 +89,32 @@ def test_a_file_that_changes_while_it_is_read_is_not_cached(
         return LATER
 
     Digests(code.parent / "cache", touched).entries(code, ["a.py"])
-    assert looked(code)[1] == sorted(["a.py", "run.sh", "two\nlines", os.fsdecode(b"caf\xe9")])
+    assert hash_tree(code)[1] == sorted(["a.py", "run.sh", "two\nlines", os.fsdecode(b"caf\xe9")])
 
 
 @pytest.mark.parametrize("damage", [b"", b"gjdig", b"\0" * 500])
 def test_a_damaged_or_deleted_cache_is_ignored(code: Path, damage: bytes) -> None:
-    whole = looked(code)[0]
+    tree_hash = hash_tree(code)[0]
     (cache,) = (code.parent / "cache").iterdir()
     raw = cache.read_bytes()
     for content in (damage, raw[:-1], raw[:100] + b"\xff" + raw[101:]):
         cache.write_bytes(content)
-        assert looked(code)[0] == whole
-        assert looked(code) == (whole, [])
+        assert hash_tree(code)[0] == tree_hash
+        assert hash_tree(code) == (tree_hash, [])
     cache.unlink()
-    assert len(looked(code)[1]) == 4
+    assert len(hash_tree(code)[1]) == 4
 
 
 def test_cache_entries_are_short_and_missing_ones_are_read_again(code: Path) -> None:
-    looked(code)
+    hash_tree(code)
     (cache,) = (code.parent / "cache").iterdir()
     assert cache.stat().st_size < 4 * 80 + 16
     Digests(code.parent / "cache", time.time).forget(code)
-    assert len(looked(code)[1]) == 4
+    assert len(hash_tree(code)[1]) == 4
 
 
 def test_a_tracked_file_that_is_missing_or_shadowed_is_left_out(code: Path) -> None:
     names = ["a.py", "gone", "a.py/below", "link"]
-    found = Digests(code.parent / "cache", time.time).entries(code, names)
-    assert found == list(folders.tree_entries(str(code), names))
-    assert [entry.path for entry in found] == ["a.py", "link"]
+    entries = Digests(code.parent / "cache", time.time).entries(code, names)
+    assert entries == list(folders.tree_entries(str(code), names))
+    assert [entry.path for entry in entries] == ["a.py", "link"]

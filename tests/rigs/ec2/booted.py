@@ -39,15 +39,15 @@ class BootedMachine(Machine):
             # Without a machine ID, the first boot would enable every installed service.
             self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
         # As on EC2, user-data that was changed while the instance was stopped is read again.
-        for seen in self.root.glob("var/lib/cloud/instances/*/obj.pkl"):
-            seen.unlink()
+        for pickle in self.root.glob("var/lib/cloud/instances/*/obj.pkl"):
+            pickle.unlink()
         self.write(f"{SEED}/user-data", self.user_data or b"#cloud-config\n{}\n")
         self.write(f"{SEED}/meta-data", json.dumps(self._metadata()))
         endpoint = f"AWS_EC2_METADATA_SERVICE_ENDPOINT={self.birth.metadata_url}"
         self.write("/etc/systemd/system.conf.d/rig.conf", f"[Manager]\nDefaultEnvironment={endpoint}\n")
         # A trainer that uses every core would slow down the other machines.
-        ours = f"ListenAddress {self.ip}\nUseDNS no\nSetEnv {endpoint} OMP_NUM_THREADS=1\n"
-        self.write("/etc/ssh/sshd_config.d/10-rig.conf", ours)
+        extra = f"ListenAddress {self.ip}\nUseDNS no\nSetEnv {endpoint} OMP_NUM_THREADS=1\n"
+        self.write("/etc/ssh/sshd_config.d/10-rig.conf", extra)
 
     def words(self) -> list[str]:
         return [

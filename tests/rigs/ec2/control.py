@@ -91,8 +91,8 @@ class ControlPlane:
 
     def _once(self, environ: dict[str, Any], call: Call) -> Answer:
         """Carry out a call once per client token, region and, if given, zone."""
-        given = {name: value for name, value in call.parameters.items() if name != "ClientToken"}
-        digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+        request = {name: value for name, value in call.parameters.items() if name != "ClientToken"}
+        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         key = (call.action, call.region, call.zone or "", call.parameters["ClientToken"])
         if key in self.tokens:
             before, answer = self.tokens[key]
@@ -110,21 +110,21 @@ class ControlPlane:
         return answer
 
     def _moto(self, environ: dict[str, Any]) -> Answer:
-        said: dict[str, Any] = {}
+        received: dict[str, Any] = {}
 
         def start(status: str, headers: list[tuple[str, str]], _: object = None) -> None:
-            said.update(status=int(status.split()[0]), headers=dict(headers))
+            received.update(status=int(status.split()[0]), headers=dict(headers))
 
         body = b"".join(self._aws(environ, start))
-        return Answer(said["status"], said["headers"].get("Content-Type", "text/xml"), body)
+        return Answer(received["status"], received["headers"].get("Content-Type", "text/xml"), body)
 
 
 def backend(region: str) -> Any:
     """Return moto's EC2 backend of a region, with the image size that the rig enforces."""
-    found = ec2_backends[DEFAULT_ACCOUNT_ID][region]
-    for image in found.amis.values():
+    region_backend = ec2_backends[DEFAULT_ACCOUNT_ID][region]
+    for image in region_backend.amis.values():
         image.ebs_snapshot.volume.size = ROOT_GB
-    return found
+    return region_backend
 
 
 def _call(environ: dict[str, Any], body: bytes) -> Call:
@@ -154,8 +154,14 @@ def _send(answer: Answer, environ: dict[str, Any], start: Start) -> Body:
 
 
 def _parameter(name: str, value: str) -> Answer:
-    found = {"Name": name, "Type": "String", "Value": value, "Version": 1, "DataType": "aws:ec2:image"}
-    return Answer(200, "application/x-amz-json-1.1", json.dumps({"Parameter": found}).encode())
+    region_backend = {
+        "Name": name,
+        "Type": "String",
+        "Value": value,
+        "Version": 1,
+        "DataType": "aws:ec2:image",
+    }
+    return Answer(200, "application/x-amz-json-1.1", json.dumps({"Parameter": region_backend}).encode())
 
 
 def _console(instance_id: str, text: bytes) -> Answer:

@@ -20,14 +20,14 @@ class Desk:
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
 
-    def answer(self, word: str, given: dict[str, Any]) -> Answer:
+    def answer(self, word: str, fields: dict[str, Any]) -> Answer:
         if word == "checkip":
             return Answer(200, "text/plain", self._plane.fleet.settings.caller.encode() + b"\n")
         try:
-            said = getattr(self, f"_do_{word}")(**given)
+            reply = getattr(self, f"_do_{word}")(**fields)
         except Exception as error:  # reported to the test that made the request
             return Answer(400, "application/json", json.dumps(f"{type(error).__name__}: {error}").encode())
-        return Answer(200, "application/json", json.dumps(said).encode())
+        return Answer(200, "application/json", json.dumps(reply).encode())
 
     def _do_inject(
         self,
@@ -78,14 +78,14 @@ class Desk:
 
     def _do_leftovers(self, key: str, value: str | None) -> list[str]:
         """Return the ids of all remaining resources with this tag, in every region."""
-        found = []
+        ids = []
         for backend in _backends():
             for thing in [*_instances(backend), *_others(backend)]:
                 tags = {tag["key"]: tag["value"] for tag in thing.get_tags()}
                 ended = getattr(getattr(thing, "_state", None), "name", "") == "terminated"
                 if key in tags and value in (None, tags[key]) and not ended:
-                    found.append(str(thing.id))
-        return sorted(found)
+                    ids.append(str(thing.id))
+        return sorted(ids)
 
     def _do_run(self, instance: str, words: list[str], stdin: str, seconds: float) -> dict[str, Any]:
         code, output = self._member(instance).machine.run(words, stdin.encode(), seconds)

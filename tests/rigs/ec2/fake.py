@@ -39,9 +39,9 @@ class FakeEC2:
         words = [*own, "--mount-proc", sys.executable, "-c", START, str(REPOSITORY)]
         settings = json.dumps(asdict(self.settings))
         self._process = guarded([*words, settings], subprocess.PIPE, self._errors)
-        said = self._first_line()
-        self.endpoint = f"http://127.0.0.1:{said['port']}"
-        self.slot = int(said["slot"])
+        reply = self._first_line()
+        self.endpoint = f"http://127.0.0.1:{reply['port']}"
+        self.slot = int(reply["slot"])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,8 +121,8 @@ class FakeEC2:
 
     def run(self, instance: str, *words: str, stdin: str = "", seconds: float = PATIENCE) -> tuple[int, str]:
         """Run a command as root in a machine, without SSH; return its exit code and output."""
-        said = self._ask("run", instance=instance, words=words, stdin=stdin, seconds=seconds)
-        return said["code"], said["output"]
+        reply = self._ask("run", instance=instance, words=words, stdin=stdin, seconds=seconds)
+        return reply["code"], reply["output"]
 
     def console(self, instance: str) -> str:
         return str(self._ask("console", instance=instance))
@@ -162,13 +162,13 @@ class FakeEC2:
             time.sleep(0.1)
         return value
 
-    def _ask(self, word: str, **given: Any) -> Any:
-        request = urllib.request.Request(f"{self.endpoint}/_rig/{word}", json.dumps(given).encode())
+    def _ask(self, word: str, **fields: Any) -> Any:
+        request = urllib.request.Request(f"{self.endpoint}/_rig/{word}", json.dumps(fields).encode())
         with urllib.request.build_opener(_NoErrors).open(request, timeout=PATIENCE) as answer:
-            said = json.loads(answer.read())
+            reply = json.loads(answer.read())
             if answer.status >= 400:
-                raise RuntimeError(f"the rig refused {word}: {said}")
-        return said
+                raise RuntimeError(f"the rig refused {word}: {reply}")
+        return reply
 
     def _first_line(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -18,9 +18,9 @@ class Call:
     parameters: dict[str, str]
     zone: str | None
 
-    def matches(self, wanted: dict[str, str]) -> bool:
-        given = {"az": self.zone, "region": self.region, "type": self.parameters.get("InstanceType")}
-        return all(given.get(key, self.parameters.get(key)) == value for key, value in wanted.items())
+    def matches(self, required: dict[str, str]) -> bool:
+        actual = {"az": self.zone, "region": self.region, "type": self.parameters.get("InstanceType")}
+        return all(actual.get(key, self.parameters.get(key)) == value for key, value in required.items())
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _told(instance: Any) -> dict[str, str]:
         instance.availability_zone,
         instance.lifecycle or "on-demand",
     )
-    told = dict(zip(INFO, map(str, values), strict=True))
+    metadata = dict(zip(INFO, map(str, values), strict=True))
     if instance.metadata_options.instance_metadata_tags == "enabled":
-        told |= {f"tags/instance/{tag['key']}": str(tag["value"]) for tag in instance.get_tags()}
-    return told
+        metadata |= {f"tags/instance/{tag['key']}": str(tag["value"]) for tag in instance.get_tags()}
+    return metadata

@@ -52,13 +52,13 @@ class _Lifecycle:
                 "public_ip_address": address,
             },
             InstanceBackend: {
-                "run_instances": lambda backend, *given, **more: self._run(backend, *given, **more),
+                "run_instances": lambda backend, *args, **more: self._run(backend, *args, **more),
                 "all_reservations": lambda backend, filters=None: self._visible(backend, filters),
             },
             Ami: {"block_device_mappings": property(lambda image: _disks(image))},
             EBSBackend: {
-                "attach_volume": lambda backend, *given, **more: self._attach(backend, *given, **more),
-                "detach_volume": lambda backend, *given, **more: self._detach(backend, *given, **more),
+                "attach_volume": lambda backend, *args, **more: self._attach(backend, *args, **more),
+                "detach_volume": lambda backend, *args, **more: self._detach(backend, *args, **more),
                 "delete_volume": lambda backend, volume_id: self._delete(backend, volume_id),
             },
         }
@@ -68,7 +68,7 @@ class _Lifecycle:
 
     def _run(self, backend: Any, image: str, count: int, data: Any, groups: list[str], **more: Any) -> Any:
         tags = dict(more.get("tags") or {})
-        kept = [given.get("DeleteOnTermination") is False for given in more.get("nics") or []]
+        kept = [args.get("DeleteOnTermination") is False for args in more.get("nics") or []]
         reservation = self.run(backend, image, count, data, groups, **more)
         pair = backend.key_pairs.get(more.get("key_name"))
         for instance in reservation.instances:
@@ -163,27 +163,27 @@ class _Lifecycle:
     def _address(self, instance: Any) -> str | None:
         """Return the machine's address while the instance has one."""
         member: Member | None = self.fleet.member(instance.id)
-        there = instance._state.name in ("pending", "running") and instance.nics[0].public_ip
-        return member.ip if member is not None and there else None
+        has_address = instance._state.name in ("pending", "running") and instance.nics[0].public_ip
+        return member.ip if member is not None and has_address else None
 
     def _visible(self, backend: Any, filters: Any) -> Any:
         """Remove instances that are too new to be visible (eventual consistency)."""
         known, shown = time.monotonic() - self.fleet.settings.hidden, []
         for reservation in self.reservations(backend, filters):
-            seen = [i for i in reservation.instances if getattr(i, "launched", 0) <= known]
-            if len(seen) < len(reservation.instances):
+            visible = [i for i in reservation.instances if getattr(i, "launched", 0) <= known]
+            if len(visible) < len(reservation.instances):
                 reservation = copy.copy(reservation)
-                reservation.instances = seen
-            if seen:
+                reservation.instances = visible
+            if visible:
                 shown.append(reservation)
         return shown
 
-    def _attach(self, backend: Any, volume_id: str, instance_id: str, *given: Any, **more: Any) -> Any:
+    def _attach(self, backend: Any, volume_id: str, instance_id: str, *args: Any, **more: Any) -> Any:
         volume = backend.volumes.get(volume_id)
         instance = next((i for i in backend.all_instances() if i.id == instance_id), None)
         if instance is not None and volume is not None:
             self._check(instance, volume)
-        attachment = self.attach(backend, volume_id, instance_id, *given, **more)
+        attachment = self.attach(backend, volume_id, instance_id, *args, **more)
         if volume is not None:
             self.fleet.attach(volume, instance_id)
         return attachment
@@ -202,9 +202,9 @@ class _Lifecycle:
         if instance._state.name not in ("running", "stopped"):
             raise EC2ClientError("IncorrectState", f"Instance '{instance.id}' is not 'running'.")
 
-    def _detach(self, backend: Any, volume_id: str, *given: Any, **more: Any) -> Any:
+    def _detach(self, backend: Any, volume_id: str, *args: Any, **more: Any) -> Any:
         self.fleet.detach(volume_id)
-        return self.detach(backend, volume_id, *given, **more)
+        return self.detach(backend, volume_id, *args, **more)
 
     def _delete(self, backend: Any, volume_id: str) -> Any:
         deleted = self.delete(backend, volume_id)
@@ -222,8 +222,8 @@ def _set(instance: Any, name: str, reason: str | None = None) -> None:
         instance.state_reason.code = instance.state_reason.message = reason
 
 
-def _wrong_state(instance: Any, wanted: str) -> EC2ClientError:
-    message = f"The instance '{instance.id}' is not in a state from which it can be {wanted}."
+def _wrong_state(instance: Any, required: str) -> EC2ClientError:
+    message = f"The instance '{instance.id}' is not in a state from which it can be {required}."
     return EC2ClientError("IncorrectInstanceState", message)
 
 

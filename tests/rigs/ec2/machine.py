@@ -103,7 +103,7 @@ class Machine:
         """Run `words` in the machine as root; return exit code and output. RuntimeError while it is off."""
         pid = self.inside()
         inside = ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-p", "-r", "-w", "--", *words]
-        done = subprocess.run(
+        result = subprocess.run(
             inside,
             input=stdin,
             stdout=subprocess.PIPE,
@@ -112,7 +112,7 @@ class Machine:
             timeout=seconds,
             check=False,
         )
-        return done.returncode, done.stdout
+        return result.returncode, result.stdout
 
     def inside(self) -> int:
         """Return the machine's PID 1 once it runs in the machine's root. RuntimeError while it is off."""
@@ -168,9 +168,9 @@ class Machine:
 
 
 def _run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {result.stderr.strip()}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -47,8 +47,8 @@ def _handler(service: Metadata, values: Callable[[], Mapping[str, str]]) -> type
             pass
 
         def do_PUT(self) -> None:
-            wanted = "X-aws-ec2-metadata-token-ttl-seconds"
-            fine = self.path == "/latest/api/token" and self.headers.get(wanted)
+            header = "X-aws-ec2-metadata-token-ttl-seconds"
+            fine = self.path == "/latest/api/token" and self.headers.get(header)
             self._say(200 if fine else 400, TOKEN if fine else "")
 
         def do_GET(self) -> None:
@@ -56,8 +56,8 @@ def _handler(service: Metadata, values: Callable[[], Mapping[str, str]]) -> type
             if self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
                 return self._say(401)
             known = {**values(), **service.notice}
-            found = known.get(self.path.removeprefix(PREFIX))
-            return self._say(200, found) if found is not None else self._say(404)
+            value = known.get(self.path.removeprefix(PREFIX))
+            return self._say(200, value) if value is not None else self._say(404)
 
         def _say(self, status: int, body: str = "") -> None:
             with contextlib.suppress(OSError):

@@ -111,10 +111,10 @@ class PlainMachine(Machine):
         os.chown(self.root / authorized[1:], home.st_uid, home.st_gid)
         for old in Path(self.root, "etc/ssh").glob("ssh_host_*"):
             old.unlink()
-        given = config.get("ssh_keys") or {}
-        if "ed25519_private" in given:
-            self.write(KEYS, given["ed25519_private"], 0o600)
-            self.write(KEYS + ".pub", given.get("ed25519_public", ""))
+        host_keys = config.get("ssh_keys") or {}
+        if "ed25519_private" in host_keys:
+            self.write(KEYS, host_keys["ed25519_private"], 0o600)
+            self.write(KEYS + ".pub", host_keys.get("ed25519_public", ""))
 
     def _sshd_config(self) -> str:
         return "\n".join(

@@ -67,10 +67,10 @@ def _modify_instance(parameters: dict[str, str], backend: Any) -> Answer | None:
 
 
 def _delete_group(parameters: dict[str, str], backend: Any) -> Answer | None:
-    wanted = parameters.get("GroupId")
+    group_id = parameters.get("GroupId")
     for card in backend.enis.values():
-        if wanted in [group.id for group in card.group_set] and card.instance is not None:
-            return ec2_error("DependencyViolation", f"resource {wanted} has a dependent object")
+        if group_id in [group.id for group in card.group_set] and card.instance is not None:
+            return ec2_error("DependencyViolation", f"resource {group_id} has a dependent object")
     return None
 
 

@@ -31,10 +31,10 @@ def modules_after(client: Client, *words: str) -> set[str]:
         "import sys\nfrom orchestrator.cli import main\n"
         f"main({list(words)!r})\nsys.stderr.write('\\nMODULES ' + ' '.join(sys.modules))"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], env=client.env, cwd=client.project, capture_output=True, text=True
     )
-    return set(done.stderr.rpartition("MODULES ")[2].split())
+    return set(result.stderr.rpartition("MODULES ")[2].split())
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["status", "--cached"], ["deploy", "--help"]])
@@ -53,22 +53,22 @@ def test_the_version_is_that_of_the_package(client: Client) -> None:
 
 
 def test_help_names_every_command_and_the_readme_or_docs_explain_each(client: Client) -> None:
-    done = subprocess.run([*GPUJOB, "--help"], env=client.env, capture_output=True, text=True, check=True)
-    listed = set(re.findall(r"^  ([a-z]+)  ", done.stdout, re.MULTILINE))
+    result = subprocess.run([*GPUJOB, "--help"], env=client.env, capture_output=True, text=True, check=True)
+    listed = set(re.findall(r"^  ([a-z]+)  ", result.stdout, re.MULTILINE))
     assert listed == set(COMMANDS)
     page = (REPOSITORY / "docs" / "cli.md").read_text()
     assert [name for name in listed if f"## gpujob {name}" not in page] == []
 
 
 def test_the_command_line_page_matches_the_help_output() -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "docs/make_cli.py", "--check"], cwd=REPOSITORY, capture_output=True
     )
-    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert result.returncode == 0, result.stdout.decode() + result.stderr.decode()
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["deplyo"], 2, "No such command 'deplyo'. Did you mean 'deploy'?"),
         (["deploy", "x", "--colour"], 2, "No such option"),
@@ -86,11 +86,11 @@ def test_the_command_line_page_matches_the_help_output() -> None:
     ],
 )
 def test_an_error_is_one_line_with_its_exit_code(
-    client: Client, words: list[str], code: int, said: str
+    client: Client, words: list[str], code: int, message: str
 ) -> None:
     result = client.run(*words)
     assert (result.code, result.out) == (code, "")
-    assert said in result.err
+    assert message in result.err
     assert "Traceback" not in result.err
 
 
@@ -185,5 +185,5 @@ def test_completion_offers_jobs_and_trainers(client: Client) -> None:
         "COMP_WORDS": "gpujob deploy face",
         "COMP_CWORD": "2",
     }
-    done = subprocess.run([*GPUJOB], env=env, cwd=client.project, capture_output=True, text=True)
-    assert "facenet-lstm" in done.stdout
+    result = subprocess.run([*GPUJOB], env=env, cwd=client.project, capture_output=True, text=True)
+    assert "facenet-lstm" in result.stdout

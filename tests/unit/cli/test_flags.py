@@ -97,16 +97,16 @@ def test_ctrl_c_prints_that_runs_continue(client: Client, monkeypatch: pytest.Mo
     assert client.run("status", "--json").json["error"]["exit_code"] == 130
 
 
-@pytest.mark.parametrize("theirs", EQUIVALENTS)
-def test_a_command_of_another_tool_suggests_the_gpujob_command(client: Client, theirs: str) -> None:
-    result = client.run(*theirs.split(), "--some-option", "x")
+@pytest.mark.parametrize("foreign", EQUIVALENTS)
+def test_a_command_of_another_tool_suggests_the_gpujob_command(client: Client, foreign: str) -> None:
+    result = client.run(*foreign.split(), "--some-option", "x")
     assert (result.code, result.out) == (2, "")
-    assert f"next: {EQUIVALENTS[theirs]}\n" in result.err
+    assert f"next: {EQUIVALENTS[foreign]}\n" in result.err
 
 
 def test_an_equivalent_is_a_command_that_exists_under_a_name_that_does_not() -> None:
     root = get_group(app)
-    for theirs, ours in EQUIVALENTS.items():
+    for foreign, ours in EQUIVALENTS.items():
         first, *rest = ours.removeprefix("gpujob ").split()
         command = root.commands.get(first)
         if isinstance(command, Group):
@@ -114,7 +114,7 @@ def test_an_equivalent_is_a_command_that_exists_under_a_name_that_does_not() -> 
         options = {opt for param in (command or root).params for opt in [*param.opts, "--help"]}
         assert command or first in options
         assert {word for word in rest if word.startswith("--")} <= options
-        group, _, name = theirs.rpartition(" ")
+        group, _, name = foreign.rpartition(" ")
         assert name not in (root.commands[group].commands if group else root.commands)  # type: ignore[attr-defined]
 
 

@@ -39,8 +39,8 @@ def client() -> Iterator[Client]:
 
 
 def started(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
-    seen = {**SEEN, "id": spec["id"], "run": {"job": spec.get("job"), "who": spec.get("who")}}
-    return {"started": True, "run": seen}
+    status = {**SEEN, "id": spec["id"], "run": {"job": spec.get("job"), "who": spec.get("who")}}
+    return {"started": True, "run": status}
 
 
 SEEN: dict[str, Any] = {
@@ -141,8 +141,8 @@ def test_an_error_of_the_check_starts_nothing_and_names_the_finding(
     host = scripted(run=([json.dumps(report)], Done(64, "")))
     result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 1
-    for said in ("split.groups", "actor 3 twice", "mend it"):
-        assert said in result.err
+    for text in ("split.groups", "actor 3 twice", "mend it"):
+        assert text in result.err
     assert "start" not in [op for op, _ in host.asked]
 
 
@@ -297,8 +297,8 @@ def test_a_shell_is_opened_where_the_run_is_and_only_in_a_terminal(
     leases: list[float] = []
     instance = scripted(status={"runs": [SEEN]})
     monkeypatch.setattr(instance, "extend_lease", lambda seconds: leases.append(seconds) or True)
-    kept = type_in(client, instance, "ssh", "facenet-lstm", monkeypatch=monkeypatch, **streams)
-    assert (leases, "stays up for an hour" in kept.err) == ([3600.0], True)
+    result = type_in(client, instance, "ssh", "facenet-lstm", monkeypatch=monkeypatch, **streams)
+    assert (leases, "stays up for an hour" in result.err) == ([3600.0], True)
     assert (
         type_in(client, bare, "ssh", "--on", "scripted", "none", monkeypatch=monkeypatch, **streams).code == 3
     )
@@ -321,7 +321,7 @@ def test_a_budget_becomes_the_hours_that_it_pays_for_on_this_host(
     monkeypatch.setattr(host, "hours_for", lambda budget_usd: budget_usd / 1.005)
 
     def hours() -> float:
-        specs = [asked["spec"] for op, asked in host.asked if op == "start"]
+        specs = [fields["spec"] for op, fields in host.asked if op == "start"]
         return float(specs[-1]["limits"]["max_hours"])
 
     words = (*DEPLOY, "--budget", "10")
@@ -339,8 +339,8 @@ def test_a_budget_without_a_price_fails_as_flag_and_warns_in_a_job_file(
     refused = type_in(client, scripted(), *DEPLOY, "--budget", "10", monkeypatch=monkeypatch)
     assert (refused.code, "the price of scripted is not known" in refused.err) == (2, True)
     words = (*DEPLOY, "--set", "limits.budget_usd=10")
-    told = type_in(client, scripted(), *words, monkeypatch=monkeypatch)
-    assert (told.code, "limits.budget_usd is ignored: the price of scripted" in told.err) == (0, True)
+    result = type_in(client, scripted(), *words, monkeypatch=monkeypatch)
+    assert (result.code, "limits.budget_usd is ignored: the price of scripted" in result.err) == (0, True)
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "nan", "inf"])

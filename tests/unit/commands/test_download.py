@@ -160,7 +160,7 @@ def test_a_manifest_among_the_outputs_is_not_a_checkpoint_manifest(client: Clien
 
 
 @pytest.mark.parametrize(
-    ("told", "exit_code", "whole"),
+    ("told", "exit_code", "complete"),
     [
         ({}, 0, True),
         ({"left_out": ["outputs/link"]}, 0, False),
@@ -169,13 +169,13 @@ def test_a_manifest_among_the_outputs_is_not_a_checkpoint_manifest(client: Clien
     ],
 )
 def test_a_missing_file_is_reported_and_the_fetch_is_incomplete(
-    client: Client, told: dict[str, Any], exit_code: int, whole: bool
+    client: Client, told: dict[str, Any], exit_code: int, complete: bool
 ) -> None:
     of = host([described("log", b"x")], log=b"x")
     of.answers["stage"] |= told
     home = download.download_run(client.context(), of, RUN, "all", client.project / "home")
     state = hostfacts.SupervisorState(ended=1.0, reason="exit", exit_code=exit_code)
-    assert home.is_complete(hostfacts.RunFacts(id=RUN, state=state), 2.0) == whole
+    assert home.is_complete(hostfacts.RunFacts(id=RUN, state=state), 2.0) == complete
 
 
 def test_a_users_file_is_not_replaced_by_a_file_of_a_run(client: Client) -> None:
@@ -202,5 +202,5 @@ def test_files_that_the_host_had_no_space_to_copy_are_reported(client: Client) -
     of.answers["stage"]["no_room"] = ["log", "outputs/a", "outputs/b", "outputs/c"]
     ctx = client.context()
     download.download_run(ctx, of, RUN, "best", client.project / "home")
-    said = ctx.stderr.getvalue()  # type: ignore[attr-defined]
-    assert "outputs/c was left out until the run has ended: the host has no room to copy it" in said
+    stderr = ctx.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "outputs/c was left out until the run has ended: the host has no room to copy it" in stderr

@@ -19,9 +19,9 @@ HOLDER = {"name": "python", "user": "ana", "pid": 9, "used_mib": 700, "run": "x-
 
 def refused(kind: str, details: dict[str, Any]) -> GpujobError:
     host = ScriptedHost({"start": Refused(kind, "no", details=details)})
-    with pytest.raises(GpujobError) as caught:
+    with pytest.raises(GpujobError) as error:
         execute.start(host, "job", {"id": "job-2"}, StartOptions({}, (), False))  # type: ignore[arg-type]
-    return caught.value
+    return error.value
 
 
 def test_a_faster_client_is_named_with_the_next_command() -> None:
@@ -41,9 +41,9 @@ def test_any_other_refusal_is_passed_on_unchanged() -> None:
 
 
 def test_a_start_sends_the_live_runs_that_the_plan_allowed() -> None:
-    found = {**FACTS, "live_runs": [{"id": "x-1", "job": "x"}]}
+    facts = {**FACTS, "live_runs": [{"id": "x-1", "job": "x"}]}
     host = ScriptedHost({"start": {"run": {}}})
-    options = execute.start_options(hostfacts.parse(found), {}, share_gpu=True)
+    options = execute.start_options(hostfacts.parse(facts), {}, share_gpu=True)
     execute.start(host, "x", {"id": "x-2"}, options)  # type: ignore[arg-type]
     request = host.asked[0][1]
     assert (request["share_gpu"], request["known_runs"]) == (True, ["x-1"])

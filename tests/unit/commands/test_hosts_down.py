@@ -33,15 +33,15 @@ def stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An instance on record that its deadline has stopped, and what is done with it."""
     record = Instance(id="i-1", region="us-east-1", launched=1.0, type="g5.xlarge", state="stopped")
     Account(client.context()).records.save(record)
-    done: list[str] = []
+    actions: list[str] = []
 
     def terminate(_account: Account, instance: Instance) -> Instance:
-        done.append("terminate")
+        actions.append("terminate")
         return replace(instance, state="terminated")
 
     monkeypatch.setattr(hosts.lifecycle, "refresh", lambda _account, instance: instance)
     monkeypatch.setattr(hosts.lifecycle, "terminate", terminate)
-    return done
+    return actions
 
 
 def with_outputs(left_out: list[str]) -> ScriptedHost:
@@ -50,10 +50,10 @@ def with_outputs(left_out: list[str]) -> ScriptedHost:
     return ScriptedHost({"status": {"runs": [SEEN]}, "stage": staged, "unstage": {}})
 
 
-def start_with(monkeypatch: pytest.MonkeyPatch, host: ScriptedHost, done: list[str]) -> None:
+def start_with(monkeypatch: pytest.MonkeyPatch, host: ScriptedHost, actions: list[str]) -> None:
     @contextlib.contextmanager
     def connect_started(_target: Ec2Target) -> Iterator[Host]:
-        done.append("start")
+        actions.append("start")
         yield host
 
     monkeypatch.setattr(Ec2Target, "connect_started", connect_started)

@@ -42,9 +42,9 @@ def test_a_word_with_a_slash_or_a_suffix_is_a_path(client: Client) -> None:
 
 
 def test_an_unknown_name_is_guessed_at(client: Client) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as error:
         load(client, "facenet-lsmt")
-    assert "did you mean 'facenet-lstm'?" in caught.value.why
+    assert "did you mean 'facenet-lstm'?" in error.value.why
 
 
 def test_data_may_be_given_by_name_or_as_the_folder_of_all(client: Client) -> None:
@@ -58,10 +58,10 @@ def test_data_may_be_given_by_name_or_as_the_folder_of_all(client: Client) -> No
 def test_data_of_built_in_jobs_is_searched_below_the_current_folder(client: Client) -> None:
     job = load(client, "facenet-lstm")
     assert all(path.is_relative_to(client.project) for path in job.data.values())
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as error:
         jobs.require_data(job)
-    assert caught.value.exit_code == 2
-    assert "gpujob prepare facenet-lstm --sample" in caught.value.next_step
+    assert error.value.exit_code == 2
+    assert "gpujob prepare facenet-lstm --sample" in error.value.next_step
 
 
 def test_missing_data_is_named_with_the_line_of_the_job_file(client: Client) -> None:
@@ -78,10 +78,10 @@ def test_an_unknown_trainer_is_guessed_at_with_its_line(client: Client) -> None:
 
 def test_an_unknown_trainer_option_is_refused_with_its_line_and_a_guess(client: Client) -> None:
     client.write("mine.yaml", "name: m\ntrainer: facenet-lstm\nconfig:\n  seed: 1\n  epohcs: 3\n")
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as error:
         load(client, "mine")
-    assert caught.value.what.startswith("mine.yaml:5: ")
-    assert "epochs" in caught.value.what + caught.value.why
+    assert error.value.what.startswith("mine.yaml:5: ")
+    assert "epochs" in error.value.what + error.value.why
 
 
 def test_user_files_shadow_no_module(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

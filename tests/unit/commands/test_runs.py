@@ -29,16 +29,16 @@ def test_a_unique_prefix_or_the_full_id_names_a_run() -> None:
 
 
 def test_a_prefix_that_fits_several_names_them() -> None:
-    with pytest.raises(UsageError, match="matches 2 runs") as caught:
+    with pytest.raises(UsageError, match="matches 2 runs") as error:
         choose([A1, A2], "a-2026", NOW)
-    assert "2222" in caught.value.why
+    assert "2222" in error.value.why
 
 
 def test_an_unknown_run_exits_3_and_lists_the_known_runs() -> None:
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(NotFound) as error:
         choose([A1], "zebra", NOW)
-    assert caught.value.exit_code == 3
-    assert A1.id in caught.value.why
+    assert error.value.exit_code == 3
+    assert A1.id in error.value.why
 
 
 def test_without_an_argument_the_live_run_or_else_the_latest_is_used() -> None:
@@ -52,6 +52,6 @@ def test_with_several_live_runs_one_must_be_named() -> None:
 
 
 def test_without_any_run_the_message_shows_how_to_start_one() -> None:
-    with pytest.raises(NotFound) as caught:
+    with pytest.raises(NotFound) as error:
         choose([], None, NOW)
-    assert caught.value.next_step.startswith("gpujob deploy")
+    assert error.value.next_step.startswith("gpujob deploy")

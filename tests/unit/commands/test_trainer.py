@@ -11,14 +11,14 @@ from tests.support import new_client
 def test_evaluate_shows_warnings_and_the_unit_of_the_interval(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = {
+    event = {
         "samples": 3,
         "warning": "2 of 5 samples are left out",
         "values": {"accuracy": 0.5},
         "drawn": "samples",
     }
     monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
-    monkeypatch.setattr(trainer, "_call", lambda ctx, words: [told])
+    monkeypatch.setattr(trainer, "_call", lambda ctx, words: [event])
     with new_client() as client:
         result = client.run("evaluate", "c", "--data", "faces=.")
     assert result.code == 0

@@ -54,13 +54,13 @@ def test_missing_cut_and_foreign_files_are_each_named(client: Client) -> None:
     (folder / "trainer.pt").unlink()
     (folder / "model.safetensors").write_bytes(b"short")
     (folder / "evil.pkl").write_bytes(b"x")
-    said = client.run("verify", "c").err
+    stderr = client.run("verify", "c").err
     for words in (
         "trainer.pt is missing",
         "model.safetensors has 5 bytes",
         "evil.pkl is not in the manifest",
     ):
-        assert words in said
+        assert words in stderr
 
 
 def test_a_manifest_that_names_files_outside_is_refused(client: Client) -> None:

@@ -105,10 +105,10 @@ def test_other_requirements_are_another_thing_to_deploy() -> None:
 def test_an_interpreter_that_can_use_the_gpus_is_preferred() -> None:
     cpu = {**PYTHON, "path": "/cpu", "cuda": None}
     new = {**CUDA, "path": "/new", "cuda": "13.0"}
-    found = hostchecks.choose(
+    choice = hostchecks.choose(
         facts(cpu, new, CUDA, gpus=[GPU], cuda_driver="12.2"), JobSpec(name="j", trainer="facenet-lstm")
     )
-    assert found == hostfacts.parse_python(CUDA)
+    assert choice == hostfacts.parse_python(CUDA)
     assert hostchecks.choose(
         facts(cpu, CUDA), JobSpec(name="j", trainer="facenet-lstm")
     ) == hostfacts.parse_python(cpu)
@@ -130,9 +130,9 @@ def test_a_driver_too_old_for_torch_is_refused_before_anything_starts(
     if not refused:
         assert plan.build(inputs(facts=about)).steps
         return
-    with pytest.raises(GpujobError, match="driver on the host is too old") as caught:
+    with pytest.raises(GpujobError, match="driver on the host is too old") as error:
         plan.build(inputs(facts=about))
-    assert f"built for CUDA {wheel}; driver 470.57 runs CUDA {driver} at most" in caught.value.why
+    assert f"built for CUDA {wheel}; driver 470.57 runs CUDA {driver} at most" in error.value.why
     on_cpu = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(gpus=0))
     assert plan.build(inputs(on_cpu, about)).steps
 

@@ -27,7 +27,7 @@ DATA = DataInput("ravdess", "/d", 5, 10, "f1")
 
 def inputs(job: JobSpec | None = None, facts: dict[str, Any] | None = None, **more: Any) -> PlanInputs:
     job = job or JobSpec(name="j", trainer="facenet-lstm")
-    given = {
+    values = {
         "source": "j.yaml",
         "target": "local",
         "identity": WHO,
@@ -36,7 +36,7 @@ def inputs(job: JobSpec | None = None, facts: dict[str, Any] | None = None, **mo
         "data": (DATA,),
     }
     known = hostfacts.parse({**FACTS, **(facts or {})})
-    return PlanInputs(job=job, facts=known, **{**given, **more})
+    return PlanInputs(job=job, facts=known, **{**values, **more})
 
 
 def titles(made: plan.Plan) -> list[str]:
@@ -82,7 +82,7 @@ def test_several_gpus_are_driven_by_torchrun() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "said", "next_step"),
+    ("facts", "message", "next_step"),
     [
         ({"tmux": None}, "tmux is not installed", "apt-get install"),
         (
@@ -94,11 +94,13 @@ def test_several_gpus_are_driven_by_torchrun() -> None:
         ({"disk": {"free": 1 << 20}}, "GiB are free", "GPUJOB_ROOT"),
     ],
 )
-def test_an_unsuitable_host_is_refused_with_a_fix(facts: dict[str, Any], said: str, next_step: str) -> None:
-    with pytest.raises(GpujobError) as caught:
+def test_an_unsuitable_host_is_refused_with_a_fix(
+    facts: dict[str, Any], message: str, next_step: str
+) -> None:
+    with pytest.raises(GpujobError) as error:
         plan.build(inputs(facts=facts))
-    assert said in caught.value.what
-    assert next_step in caught.value.next_step
+    assert message in error.value.what
+    assert next_step in error.value.next_step
 
 
 def test_an_interpreter_with_torch_is_extended_by_missing_packages() -> None:
@@ -127,11 +129,11 @@ def test_packages_that_a_trainer_imports_are_checked_and_installed() -> None:
 
 
 def test_a_gpu_in_use_is_reported_with_its_user_unless_shared() -> None:
-    held = {"gpus": [GPU], "gpu_processes": [{"name": "python", "pid": 9, "used_mib": 700}]}
-    with pytest.raises(GpujobError) as caught:
-        plan.build(inputs(facts=held))
-    assert "python (pid 9, 700 MiB)" in caught.value.why
-    assert plan.build(inputs(facts=held, share_gpu=True)).steps
+    facts = {"gpus": [GPU], "gpu_processes": [{"name": "python", "pid": 9, "used_mib": 700}]}
+    with pytest.raises(GpujobError) as error:
+        plan.build(inputs(facts=facts))
+    assert "python (pid 9, 700 MiB)" in error.value.why
+    assert plan.build(inputs(facts=facts, share_gpu=True)).steps
 
 
 def test_a_run_of_another_job_is_no_hindrance() -> None:

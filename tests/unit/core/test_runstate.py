@@ -11,7 +11,7 @@ from orchestrator.core.hostfacts import RunFacts
 NOW = 1_760_000_000.0
 
 
-def seen(**facts: Any) -> RunFacts:
+def run_facts(**facts: Any) -> RunFacts:
     base: dict[str, Any] = {
         "id": "job-20261121T101112-1a2b",
         "run": {"created": NOW - 500},
@@ -38,19 +38,19 @@ def ended(**state: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("facts", "word"),
     [
-        (seen(run={"created": NOW - 5}), "preparing"),
-        (seen(), "lost"),
-        (seen(supervised=True, state={"ended": None, "started": NOW}), "running"),
-        (seen(pids=[7], state={"ended": None, "heartbeat": NOW}), "orphaned"),
-        (seen(state={"ended": None, "heartbeat": NOW - 9}), "lost"),
-        (seen(state=ended(exit_code=0)), "succeeded"),
-        (seen(state=ended(exit_code=3)), "failed"),
-        (seen(state=ended(signal=9)), "failed"),
-        (seen(state=ended(reason="not-started", exit_code=127)), "failed"),
-        (seen(state=ended(reason="stopped", by="a@b", exit_code=75)), "stopped"),
-        (seen(state=ended(reason="hours", exit_code=75)), "stopped"),
-        (seen(state=ended(reason="idle", signal=9)), "stopped"),
-        (seen(state=ended(reason="preempted", exit_code=75)), "preempted"),
+        (run_facts(run={"created": NOW - 5}), "preparing"),
+        (run_facts(), "lost"),
+        (run_facts(supervised=True, state={"ended": None, "started": NOW}), "running"),
+        (run_facts(pids=[7], state={"ended": None, "heartbeat": NOW}), "orphaned"),
+        (run_facts(state={"ended": None, "heartbeat": NOW - 9}), "lost"),
+        (run_facts(state=ended(exit_code=0)), "succeeded"),
+        (run_facts(state=ended(exit_code=3)), "failed"),
+        (run_facts(state=ended(signal=9)), "failed"),
+        (run_facts(state=ended(reason="not-started", exit_code=127)), "failed"),
+        (run_facts(state=ended(reason="stopped", by="a@b", exit_code=75)), "stopped"),
+        (run_facts(state=ended(reason="hours", exit_code=75)), "stopped"),
+        (run_facts(state=ended(reason="idle", signal=9)), "stopped"),
+        (run_facts(state=ended(reason="preempted", exit_code=75)), "preempted"),
     ],
 )
 def test_facts_give_exactly_one_state(facts: RunFacts, word: str) -> None:
@@ -58,19 +58,19 @@ def test_facts_give_exactly_one_state(facts: RunFacts, word: str) -> None:
 
 
 def test_a_limit_is_named_as_who_stopped_the_run() -> None:
-    state = rs.fold(seen(state=ended(reason="idle")), NOW)
+    state = rs.fold(run_facts(state=ended(reason="idle")), NOW)
     assert isinstance(state, rs.Stopped)
     assert state.by == "the idle limit"
 
 
 def test_a_failure_has_the_last_lines_and_the_meaning_of_its_code() -> None:
-    state = rs.fold(seen(state=ended(exit_code=66)), NOW)
+    state = rs.fold(run_facts(state=ended(exit_code=66)), NOW)
     assert isinstance(state, rs.Failed)
     assert (state.reason, state.last_lines) == ("diverged", ("boom",))
 
 
 def test_a_lost_run_names_the_checkpoint_it_can_resume_from() -> None:
-    state = rs.fold(seen(state={"ended": None, "heartbeat": 5.0}, checkpoints={"last": 40}), NOW)
+    state = rs.fold(run_facts(state={"ended": None, "heartbeat": 5.0}, checkpoints={"last": 40}), NOW)
     assert state == rs.Lost(5.0, 40)
 
 
@@ -79,7 +79,9 @@ def test_the_remaining_time_uses_the_pace_of_this_attempt_alone() -> None:
         '{"event": "start", "t": 1000, "resumed_from": 50}',
         '{"event": "progress", "phase": "train", "t": 1100, "step": 60, "of": 100}',
     ]
-    state = rs.fold(seen(supervised=True, state={"ended": None, "started": 1000.0}, events=lines), 1100.0)
+    state = rs.fold(
+        run_facts(supervised=True, state={"ended": None, "started": 1000.0}, events=lines), 1100.0
+    )
     assert isinstance(state, rs.Running)
     assert state.eta == pytest.approx(400.0)
 
@@ -89,7 +91,7 @@ def test_progress_of_an_evaluation_is_not_shown_as_the_trainings() -> None:
         '{"event": "progress", "phase": "train", "t": 5, "step": 60, "of": 100}',
         '{"event": "progress", "phase": "evaluate", "t": 6, "step": 1, "of": 9}',
     ]
-    state = rs.fold(seen(supervised=True, state={"ended": None}, events=lines), 7.0)
+    state = rs.fold(run_facts(supervised=True, state={"ended": None}, events=lines), 7.0)
     assert isinstance(state, rs.Running)
     assert (state.step, state.of) == (60, 100)
 

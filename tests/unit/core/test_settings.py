@@ -18,12 +18,12 @@ def test_the_setting_of_the_highest_layer_is_used_and_its_source_named(layers: l
 
 
 def test_an_environment_variable_is_a_layer_of_its_own() -> None:
-    found = resolve([*from_environment({"GPUJOB_TARGET": "local", "GPUJOB_ROOT": ""})])
-    assert found["target"].source == "$GPUJOB_TARGET"
-    assert found["root"].source == "default"
+    settings = resolve([*from_environment({"GPUJOB_TARGET": "local", "GPUJOB_ROOT": ""})])
+    assert settings["target"].source == "$GPUJOB_TARGET"
+    assert settings["root"].source == "default"
 
 
 def test_an_unknown_setting_is_refused_with_a_guess() -> None:
-    with pytest.raises(UsageError, match="unknown setting 'targt'") as caught:
+    with pytest.raises(UsageError, match="unknown setting 'targt'") as error:
         resolve([Layer("gpujob.yaml", {"targt": "x"})])
-    assert "target" in caught.value.why
+    assert "target" in error.value.why

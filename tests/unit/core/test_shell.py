@@ -13,16 +13,16 @@ words = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categori
 @given(words)
 def test_a_real_shell_splits_the_line_into_exactly_these_words(given_words: list[str]) -> None:
     line = "printf '%s\\0' " + shell.join(given_words)
-    seen = subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout
-    assert seen == b"".join(word.encode() + b"\0" for word in given_words)
+    output = subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout
+    assert output == b"".join(word.encode() + b"\0" for word in given_words)
 
 
 @pytest.mark.parametrize("evil", ["$(touch x)", "`id`", "a;b", "a'b", 'a"b', "a\nb", "é", "", "-n", "~", "*"])
 def test_arguments_with_shell_syntax_are_not_expanded(evil: str) -> None:
-    seen = subprocess.run(
+    output = subprocess.run(
         ["sh", "-c", "printf '%s' " + shell.join([evil])], capture_output=True, check=True
     ).stdout
-    assert seen.decode() == evil
+    assert output.decode() == evil
 
 
 def test_a_nul_byte_is_refused_since_no_argument_can_contain_it() -> None:

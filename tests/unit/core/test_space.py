@@ -30,10 +30,10 @@ def made(free: float, job: JobSpec | None = None, **more: Any) -> plan.Plan:
 
 def test_sent_files_and_the_space_of_the_run_must_fit() -> None:
     assert made(12.1)
-    with pytest.raises(GpujobError, match=r"12\.0 GiB are needed, 11\.9 GiB are free") as caught:
+    with pytest.raises(GpujobError, match=r"12\.0 GiB are needed, 11\.9 GiB are free") as error:
         made(11.9)
-    assert caught.value.why == "below /r: data crema 10.0 GiB, the run itself 2.0 GiB"
-    assert int(caught.value.exit_code) == 1
+    assert error.value.why == "below /r: data crema 10.0 GiB, the run itself 2.0 GiB"
+    assert int(error.value.exit_code) == 1
 
 
 def test_the_job_sets_the_space_that_its_run_needs() -> None:
@@ -44,10 +44,10 @@ def test_the_job_sets_the_space_that_its_run_needs() -> None:
     assert made(10.6, little)
 
 
-@pytest.mark.parametrize("there", [{"present": True}, {"present": False, "bytes": 9 * GIB, "files": 4000}])
-def test_files_already_on_the_host_need_no_space_again(there: dict[str, Any]) -> None:
+@pytest.mark.parametrize("facts", [{"present": True}, {"present": False, "bytes": 9 * GIB, "files": 4000}])
+def test_files_already_on_the_host_need_no_space_again(facts: dict[str, Any]) -> None:
     """Data of an upload that was cut, too: else it could never be carried on on a disk that it half fills."""
-    assert made(3.1, facts={"uploads": {"crema": there}})
+    assert made(3.1, facts={"uploads": {"crema": facts}})
 
 
 def test_data_that_the_host_has_is_not_sent() -> None:

@@ -10,9 +10,9 @@ GOOD = "name: mine\ncommand: [python, train.py]\n"
 
 
 def refused(text: str, **more: object) -> UsageError:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as error:
         spec.parse(text, "mine.yaml", **more)  # type: ignore[arg-type]
-    return caught.value
+    return error.value
 
 
 def test_an_unknown_key_is_refused_with_file_line_and_a_guess() -> None:
@@ -33,16 +33,16 @@ def test_a_wrong_type_is_refused_with_file_line_and_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ("notify: {command: [x]}", "notify"),
         ("resources: {nodes: 2}", "resources.nodes"),
         ("data: {a: 's3://b/c'}", "s3://"),
     ],
 )
-def test_a_key_that_is_not_built_is_refused_by_name_and_never_ignored(more: str, said: str) -> None:
+def test_a_key_that_is_not_built_is_refused_by_name_and_never_ignored(more: str, message: str) -> None:
     error = refused(GOOD + more)
-    assert said in error.what
+    assert message in error.what
     assert "not built yet" in error.what
 
 

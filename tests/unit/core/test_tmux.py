@@ -23,16 +23,16 @@ def test_attaching_is_read_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "version"),
+    ("output", "version"),
     [("tmux 3.3a", (3, 3)), ("tmux 2.6", (2, 6)), ("tmux next-3.6", (3, 6)), ("tmux master", None)],
 )
-def test_versions_are_read_as_numbers(said: str, version: object) -> None:
-    assert tmux.parse_version(said) == version
+def test_versions_are_read_as_numbers(output: str, version: object) -> None:
+    assert tmux.parse_version(output) == version
 
 
 def test_lines_that_are_no_listing_are_skipped() -> None:
-    said = "no server running on /x\ngpujob-a\t1760000000\t1\t42\n"
-    assert tmux.parse_listing(said) == [tmux.Session("gpujob-a", 1760000000, 1, 42)]
+    output = "no server running on /x\ngpujob-a\t1760000000\t1\t42\n"
+    assert tmux.parse_listing(output) == [tmux.Session("gpujob-a", 1760000000, 1, 42)]
 
 
 @pytest.mark.parametrize("bad", ["a.b", "a:b", "", "a b", "x" * 200])

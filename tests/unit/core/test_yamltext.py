@@ -18,15 +18,15 @@ def test_every_key_has_its_line_number() -> None:
 
 
 def test_a_duplicate_key_is_refused_with_its_line() -> None:
-    with pytest.raises(decode.YamlError, match="twice") as caught:
+    with pytest.raises(decode.YamlError, match="twice") as error:
         decode.parse("a: 1\na: 2\n")
-    assert caught.value.line == 2
+    assert error.value.line == 2
 
 
 def test_invalid_yaml_is_refused_with_its_line() -> None:
-    with pytest.raises(decode.YamlError) as caught:
+    with pytest.raises(decode.YamlError) as error:
         decode.parse("a: 1\nb: [1, 2\nc: 3\n")
-    assert caught.value.line in (2, 3)
+    assert error.value.line in (2, 3)
 
 
 def test_no_python_object_is_ever_built() -> None:

@@ -105,8 +105,8 @@ def test_a_run_costs_the_hours_of_its_attempts_alone(
     state: dict[str, Any], supervised: bool, hours: float
 ) -> None:
     """It first started at 0, was resumed, and has used two hours by its last heartbeat."""
-    whole = {"first_started": 0.0, "started": 8 * HOUR, "used_seconds": 2 * HOUR, **state}
-    observed = run(whole, supervised)
+    facts = {"first_started": 0.0, "started": 8 * HOUR, "used_seconds": 2 * HOUR, **state}
+    observed = run(facts, supervised)
     price = prices.hourly(1.006, 100)
     assert prices.run_cost(instance(), observed, 9.5 * HOUR) == pytest.approx(hours * price.running)
 

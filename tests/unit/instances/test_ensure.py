@@ -20,14 +20,14 @@ def test_an_instance_that_is_stopping_is_waited_for_and_started_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between its deadline and `stopped` it is `stopping` for a while: no reason to launch another."""
-    done: list[str] = []
+    actions: list[str] = []
 
     def wait_until(_account: Any, instance: Instance, state: str) -> Instance:
-        done.append(f"waited for {state}")
+        actions.append(f"waited for {state}")
         return replace(instance, state=state)
 
     def start(_account: Any, instance: Instance, hours: float) -> Instance:
-        done.append(f"started for {hours:g} h")
+        actions.append(f"started for {hours:g} h")
         return instance
 
     monkeypatch.setattr(
@@ -41,4 +41,4 @@ def test_an_instance_that_is_stopping_is_waited_for_and_started_again(
         account.records.save(Instance(id="i-1", region="us-east-1", launched=1.0, job="job"))
         offer = quote(job, "us-east-1", 0.0, "me", 0)
         assert ensure.ensure(account, offer, Ingress()).label == "ec2://i-1"
-    assert done == ["waited for stopped", "started for 2 h"]
+    assert actions == ["waited for stopped", "started for 2 h"]

@@ -84,6 +84,6 @@ def test_an_encoded_error_is_omitted_and_the_command_to_decode_it_shown() -> Non
     ],
 )
 def test_each_family_and_market_has_a_quota_of_its_own(kind: str, spot: bool, code: str) -> None:
-    found, command = errors.quota(Candidate("eu-west-1", "eu-west-1a", kind, spot))
-    assert found == code
+    quota, command = errors.quota(Candidate("eu-west-1", "eu-west-1a", kind, spot))
+    assert quota == code
     assert f"--quota-code {code} --region eu-west-1" in command

@@ -32,6 +32,6 @@ def test_a_budget_buys_the_hours_that_cost_it() -> None:
 def test_the_shipped_table_has_the_day_and_the_prices_of_its_sources(
     name: str, gpu: str, gpus: int, usd: float
 ) -> None:
-    found = TABLE.get(name)
-    assert (found.gpu, found.gpus, found.usd) == (gpu, gpus, pytest.approx(usd))
+    price = TABLE.get(name)
+    assert (price.gpu, price.gpus, price.usd) == (gpu, gpus, pytest.approx(usd))
     assert (TABLE.as_of, TABLE.region) == ("2026-07-20", "us-east-1")

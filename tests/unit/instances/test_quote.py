@@ -31,15 +31,15 @@ def test_the_price_is_that_of_the_most_expensive_candidate() -> None:
     ],
 )
 def test_no_instance_is_without_a_deadline(limits: dict[str, float], hours: float, by: str) -> None:
-    found = quoted(job(**limits))
-    assert (found.hours, found.limited_by) == (hours, by)
-    assert found.spec.deadline == 1000.0 + hours * 3600
+    quote = quoted(job(**limits))
+    assert (quote.hours, quote.limited_by) == (hours, by)
+    assert quote.spec.deadline == 1000.0 + hours * 3600
 
 
 def test_a_budget_is_the_worst_case() -> None:
-    found = quoted(job(budget_usd=40.0, max_hours=100.0))
-    assert found.limited_by == "--budget"
-    assert found.worst_case == pytest.approx(40.0)
+    quote = quoted(job(budget_usd=40.0, max_hours=100.0))
+    assert quote.limited_by == "--budget"
+    assert quote.worst_case == pytest.approx(40.0)
 
 
 def test_the_disk_grows_with_the_data_and_is_separate_for_spot() -> None:
@@ -50,25 +50,25 @@ def test_the_disk_grows_with_the_data_and_is_separate_for_spot() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ec2", "gpus", "said"),
+    ("ec2", "gpus", "message"),
     [
         (Ec2(types=["t3.micro"]), 1, "not a known GPU instance type"),
         (Ec2(types=["g4dn.16xlarge"]), 2, "has 1 GPU"),
         (Ec2(types=["p5e.48xlarge"]), 8, "not sold on demand"),
     ],
 )
-def test_a_type_that_cannot_do_or_has_no_price_is_refused(ec2: Ec2, gpus: int, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_type_that_cannot_do_or_has_no_price_is_refused(ec2: Ec2, gpus: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         quoted(job(ec2, gpus))
 
 
 def test_a_quote_names_type_price_hours_worst_case_disk_and_access() -> None:
     lines = quoted(job(max_hours=2.0)).lines("198.51.100.7/32")
-    whole = "\n".join(lines)
+    text = "\n".join(lines)
     for part in (
         *("g5.xlarge, on demand, in us-east-1", "$1.022 an hour", "at most 2 h (--max-hours): $2.04"),
         *("prices of 2026-07-20", "disk 100 GB gp3, encrypted", "port 22 open to 198.51.100.7/32 only"),
     ):
-        assert part in whole
+        assert part in text
     spot = "\n".join(quoted(job(Ec2(types=["g5.xlarge"], spot=True))).lines("this address/32"))
     assert "its run folder is kept on a volume" in spot

@@ -33,8 +33,12 @@ def request(
 
 def test_zone_after_zone_of_the_first_type_then_of_the_next() -> None:
     offerings = {"g5.xlarge": ["us-east-1b", "us-east-1a"], "g6.xlarge": ["us-east-1c"]}
-    found = [(one.type, one.zone) for one in spec.candidates(SPEC, "us-east-1", offerings)]
-    assert found == [("g6.xlarge", "us-east-1c"), ("g5.xlarge", "us-east-1a"), ("g5.xlarge", "us-east-1b")]
+    candidates = [(one.type, one.zone) for one in spec.candidates(SPEC, "us-east-1", offerings)]
+    assert candidates == [
+        ("g6.xlarge", "us-east-1c"),
+        ("g5.xlarge", "us-east-1a"),
+        ("g5.xlarge", "us-east-1b"),
+    ]
 
 
 def test_a_token_depends_on_the_attempt_and_the_candidate() -> None:

@@ -37,9 +37,9 @@ def config() -> dict[str, Any]:
 def files() -> dict[str, str]:
     """What the first seconds of a boot write, by name, and the script of the boot itself."""
     boot = config()["bootcmd"][0]
-    found = re.findall(r"cat >\S*?([\w.-]+) <<'(\w+)'\n(.*?)^\2$", boot, re.M | re.S)
-    inner = re.findall(r"cat >\S*?([\w.-]+) <<'(END)'\n(.*?)^END$", found[0][2], re.M | re.S)
-    return {"bootcmd": boot, **{name: text for name, _, text in found + inner}}
+    documents = re.findall(r"cat >\S*?([\w.-]+) <<'(\w+)'\n(.*?)^\2$", boot, re.M | re.S)
+    inner = re.findall(r"cat >\S*?([\w.-]+) <<'(END)'\n(.*?)^END$", documents[0][2], re.M | re.S)
+    return {"bootcmd": boot, **{name: text for name, _, text in documents + inner}}
 
 
 def test_keys_are_sent_unchanged() -> None:
@@ -88,12 +88,12 @@ def test_a_volume_is_found_by_its_name_on_the_instance() -> None:
 
 def test_cloud_init_accepts_the_user_data(tmp_path: Path) -> None:
     needs.require("cloud-init")
-    given = tmp_path / "user-data"
+    path = tmp_path / "user-data"
     for text, code in ((TEXT, 0), (TEXT + "runcmd: 3\n", 1)):
-        given.write_text(text)
-        words = [str(needs.tool("cloud-init")), "schema", "-c", str(given)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stdout + done.stderr
+        path.write_text(text)
+        words = [str(needs.tool("cloud-init")), "schema", "-c", str(path)]
+        result = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert result.returncode == code, result.stdout + result.stderr
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     for name, text in units.items():
         (tmp_path / name).write_text(text)
     words = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in units)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    ours = [line for line in done.stderr.splitlines() if "gpujob" in line]
-    assert (done.returncode, ours) == (0, [])
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    messages = [line for line in result.stderr.splitlines() if "gpujob" in line]
+    assert (result.returncode, messages) == (0, [])
 
 
 def test_the_shell_accepts_the_scripts(tmp_path: Path) -> None:
@@ -116,5 +116,5 @@ def test_the_shell_accepts_the_scripts(tmp_path: Path) -> None:
         config()["runcmd"][1],
     ]
     for script in scripts:
-        done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+        result = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (0, "")

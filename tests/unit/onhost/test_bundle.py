@@ -31,8 +31,8 @@ def test_code_sent_to_hosts_calls_nothing_newer_than_python_3_8(name: str) -> No
 def test_the_bundle_runs_alone_with_an_isolated_python(tmp_path: Path) -> None:
     folder = helper_host.install(tmp_path)
     words = [sys.executable, "-I", "-S", str(folder), "helper", str(tmp_path / "root")]
-    done = subprocess.run(words, input=b'{"id": 1, "op": "status"}\n', capture_output=True, check=True)
-    assert b'"runs": []' in done.stdout
+    result = subprocess.run(words, input=b'{"id": 1, "op": "status"}\n', capture_output=True, check=True)
+    assert b'"runs": []' in result.stdout
 
 
 def test_unpacking_the_bundle_twice_makes_one_folder(tmp_path: Path) -> None:

@@ -193,9 +193,9 @@ def test_a_stage_without_links_and_without_space_is_refused_and_removed(
 ) -> None:
     monkeypatch.setattr(os, "link", full)
     no_room_to_write(monkeypatch)
-    with pytest.raises(Refused, match="the disk of the host is full") as caught:
+    with pytest.raises(Refused, match="the disk of the host is full") as error:
         staged(layout)
-    assert caught.value.kind == "no-room"
+    assert error.value.kind == "no-room"
     assert list(Path(paths.stage).iterdir()) == []
 
 

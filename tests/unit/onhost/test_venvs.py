@@ -17,10 +17,10 @@ def test_an_environment_has_its_parents_packages_and_is_made_once(tmp_path: Path
     """The parent is a venv itself: what it has is not the system's."""
     layout = Layout(str(tmp_path))
     python = venvs.ensure(layout, Environment("ab12", sys.executable, []))
-    done = subprocess.run(
+    result = subprocess.run(
         [python, "-c", "import pytest; print(pytest.__file__)"], capture_output=True, text=True
     )
-    assert done.stdout.strip() == pytest.__file__
+    assert result.stdout.strip() == pytest.__file__
     inode = Path(python).lstat().st_ino
     assert venvs.ensure(layout, Environment("ab12", sys.executable, [])) == python
     assert Path(python).lstat().st_ino == inode
@@ -54,8 +54,8 @@ def test_an_isolated_environment_has_its_requirements_alone(
     text = f"--no-index\n--find-links {wheels}\ntiny\n"
     python = venvs.ensure(Layout(str(tmp_path)), Environment("ef56", sys.executable, [], text, own=True))
     script = "import importlib.util as u, tiny; print(tiny.VERSION, u.find_spec('pytest'))"
-    done = subprocess.run([python, "-c", script], capture_output=True, text=True)
-    assert done.stdout == "1.0 None\n"
+    result = subprocess.run([python, "-c", script], capture_output=True, text=True)
+    assert result.stdout == "1.0 None\n"
 
 
 def test_requirements_may_not_replace_the_hosts_own_torch(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ globalknownhostsfile /dev/null
 """
 
 
-def understood(said: str = SAID, socket: str | None = None) -> address.Resolved:
-    return address.parse_config(address.parse("gpu"), said, "/home/ana", socket)
+def understood(output: str = SAID, socket: str | None = None) -> address.Resolved:
+    return address.parse_config(address.parse("gpu"), output, "/home/ana", socket)
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,16 @@ def test_an_argument_that_could_be_an_option_or_command_is_no_target(word: str) 
 
 
 def test_the_resolved_configuration_of_openssh_is_parsed() -> None:
-    found = understood()
-    assert (found.user, found.hostname, found.port, found.key_name) == (
+    resolved = understood()
+    assert (resolved.user, resolved.hostname, resolved.port, resolved.key_name) == (
         "ana",
         "10.0.0.7",
         2222,
         "[10.0.0.7]:2222",
     )
-    assert found.identities == ("/home/ana/.ssh/id_ed25519", "/keys/other")
-    assert found.known_hosts == ("/home/ana/.ssh/known_hosts", "/etc/more")
-    assert found.unsupported == ()
+    assert resolved.identities == ("/home/ana/.ssh/id_ed25519", "/keys/other")
+    assert resolved.known_hosts == ("/home/ana/.ssh/known_hosts", "/etc/more")
+    assert resolved.unsupported == ()
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_an_encrypted_key_is_distinguished_from_a_plain_one(tmp_path: Path) -> N
     ):
         words = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(tmp_path / name)]
         subprocess.run(words, check=True)
-        found = understood(f"{SAID}identityfile {tmp_path / name}\n")
-        assert address.needs_passphrase(found) is (passphrase != "")
+        resolved = understood(f"{SAID}identityfile {tmp_path / name}\n")
+        assert address.needs_passphrase(resolved) is (passphrase != "")
     pem = ["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", "secret", "-f", str(tmp_path / "pem")]
     subprocess.run(pem, check=True)
     assert address.needs_passphrase(understood(f"{SAID}identityfile {tmp_path / 'pem'}\n"))
@@ -141,9 +141,9 @@ def test_the_start_command_reports_what_is_missing_and_reads_the_bundle(shell: s
     assert b"\x1egpujob ready " in run(host.receive_bundle(), host.bundle_archive())
     onhost = tmp_path / ".gpujob" / "onhost"
     assert [p.name for p in onhost.iterdir()] == [helper_host.digest()]
-    said = run(host.command("helper"), b'{"id": 1, "op": "status"}\n')
-    assert said.splitlines()[0] == f"\x1egpujob ready {tmp_path}/.gpujob".encode()
-    assert b'"runs": []' in said
+    output = run(host.command("helper"), b'{"id": 1, "op": "status"}\n')
+    assert output.splitlines()[0] == f"\x1egpujob ready {tmp_path}/.gpujob".encode()
+    assert b'"runs": []' in output
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
@@ -155,12 +155,12 @@ def test_a_partial_bundle_is_removed_at_once_or_by_the_next_upload(shell: str, t
         words = [shell, "-c", host.receive_bundle()]
         return subprocess.run(words, input=sent, capture_output=True, env=env, check=False).returncode
 
-    whole = host.bundle_archive()
-    for sent in (whole[: len(whole) // 2], b""):
+    archive = host.bundle_archive()
+    for sent in (archive[: len(archive) // 2], b""):
         assert receive(sent) == 92
         assert list(onhost.iterdir()) == []
     died, under_way = f".{helper_host.digest()}.{2**22 + 1}", f".{helper_host.digest()}.{os.getpid()}"
     for name in (died, under_way):
         (onhost / name / "orchestrator").mkdir(parents=True)
-    assert receive(whole) == 0
+    assert receive(archive) == 0
     assert sorted(p.name for p in onhost.iterdir()) == [under_way, helper_host.digest()]

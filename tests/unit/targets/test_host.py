@@ -22,19 +22,19 @@ def client() -> Iterator[Client]:
 
 def opened(client: Client, monkeypatch: pytest.MonkeyPatch, answers: list[str]) -> list[str]:
     """What was done for a helper that is up in the end; `answers`: what the host says to each attempt."""
-    done: list[str] = []
+    actions: list[str] = []
     pipe = SimpleNamespace(close=lambda: None)
 
     def begin(_host: SshHost, _line: str) -> tuple[str, Any, Any]:
-        done.append(answers.pop(0))
-        return done[-1], pipe, None
+        actions.append(answers.pop(0))
+        return actions[-1], pipe, None
 
     monkeypatch.setattr(SshHost, "_begin", begin)
-    monkeypatch.setattr(SshHost, "_send_bundle", lambda _host: done.append("sent"))
+    monkeypatch.setattr(SshHost, "_send_bundle", lambda _host: actions.append("sent"))
     typed = address.Typed("gpu", "127.0.0.1", "ubuntu", None, ())
     host = SshHost(client.context(), SimpleNamespace(typed=typed), SimpleNamespace())  # type: ignore[arg-type]
     host.open("serve")
-    return done
+    return actions
 
 
 def test_a_helper_that_a_volume_was_mounted_over_is_sent_again(

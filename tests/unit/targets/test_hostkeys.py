@@ -29,8 +29,8 @@ def client() -> Iterator[Client]:
 
 
 def host(name: str) -> address.Resolved:
-    said = f"user ana\nhostname {name}\nport 22\nidentityagent none\n"
-    return address.parse_config(address.parse(name), said, "/home/ana", None)
+    output = f"user ana\nhostname {name}\nport 22\nidentityagent none\n"
+    return address.parse_config(address.parse(name), output, "/home/ana", None)
 
 
 def side_by_side(count: int, take: Callable[[int], None]) -> None:

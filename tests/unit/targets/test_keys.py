@@ -12,9 +12,9 @@ from tests.support import new_client
 def test_concurrent_clients_share_one_user_key() -> None:
     with new_client() as client, ThreadPoolExecutor(4) as pool:
         contexts = [client.context() for _ in range(4)]
-        given = set(pool.map(keys.public_key, contexts))
+        results = set(pool.map(keys.public_key, contexts))
         path = keys.user_key(contexts[0])
         words = ["ssh-keygen", "-y", "-f", str(path)]
         stands = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[1]
-        assert {public.split()[1] for public in given} == {stands}
+        assert {public.split()[1] for public in results} == {stands}
         assert path.stat().st_mode & 0o777 == 0o600

@@ -18,22 +18,22 @@ GNU = "rsync  version 3.2.7  protocol version 31\nCopyright (C) 1996-2022 by And
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with new_client() as found:
-        found.job("print(1)")
-        yield found
+    with new_client() as row:
+        row.job("print(1)")
+        yield row
 
 
 def plant(client: Client, says: str) -> Path:
     """An rsync that says this of itself, the only one in PATH; the file it gives holds what it was asked."""
-    folder, asked = client.home / "bin", client.home / "asked"
+    folder, log = client.home / "bin", client.home / "asked"
     folder.mkdir()
     for name in ("git", "sh", "cat"):
         (folder / name).symlink_to(shutil.which(name) or "")
     program = folder / "rsync"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nprintf %s {shlex.quote(says)}\n')
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\nprintf %s {shlex.quote(says)}\n')
     program.chmod(0o755)
     client.env["PATH"] = str(folder)
-    return asked
+    return log
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_only_rsync_3_1_or_later_is_accepted(says: str, good: bool) -> None:
 )
 def test_the_rsync_of_macos_is_refused_before_anything_starts(client: Client, words: tuple[str, ...]) -> None:
     (client.project / "sets" / "blendshapes").mkdir(parents=True)
-    asked = plant(client, APPLE)
+    log = plant(client, APPLE)
     result = client.run(*words, platform="darwin")
     assert result.code == 1, result.err
     assert "error: the rsync of this machine cannot be used" in result.err
-    assert f"{asked.parent}/bin/rsync is openrsync: protocol version 29, rsync version 2.6.9" in result.err
+    assert f"{log.parent}/bin/rsync is openrsync: protocol version 29, rsync version 2.6.9" in result.err
     assert "GNU rsync 3.1 or newer is needed" in result.err
     assert "next: brew install rsync" in result.err
-    assert asked.read_text() == "--version\n"
+    assert log.read_text() == "--version\n"
 
 
 def test_a_missing_rsync_is_an_error_with_this_systems_install_command(client: Client) -> None:
@@ -85,18 +85,18 @@ def test_a_missing_rsync_is_an_error_with_this_systems_install_command(client: C
 
 
 def test_commands_that_transfer_no_files_do_not_check_rsync(client: Client) -> None:
-    asked = plant(client, APPLE)
+    log = plant(client, APPLE)
     client.run("status")
     client.run("deploy", "job", "--dry-run")
-    assert not asked.exists()
+    assert not log.exists()
 
 
 def test_doctor_shows_the_rsync_version(client: Client) -> None:
-    asked = plant(client, GNU)
-    found = rsync.row(client.context())
-    assert found == ("rsync here", "ok", "rsync version 3.2.7 protocol version 31", "")
-    assert rsync.row(client.context()) == found
-    assert asked.read_text() == "--version\n"
+    log = plant(client, GNU)
+    row = rsync.row(client.context())
+    assert row == ("rsync here", "ok", "rsync version 3.2.7 protocol version 31", "")
+    assert rsync.row(client.context()) == row
+    assert log.read_text() == "--version\n"
     (client.home / "bin" / "rsync").unlink()
     assert rsync.row(client.context(platform="darwin")) == (
         *("rsync here", "missing"),
