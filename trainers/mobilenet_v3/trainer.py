@@ -45,7 +45,7 @@ class StudentTrainer(CTCTrainer):
 
     @classmethod
     def load(cls, config: Config, folders: Mapping[str, Path], cache: Path, events: Events) -> Data:
-        """With the logits of a teacher where one is named, as a data folder or by the option."""
+        """Read the sentences, with a teacher's logits if a data folder or the option names a teacher."""
         data, option = cls.read(config, folders, cache, events), config.teacher
         path = folders.get("teacher") or (Path(option) if option else None)
         train = data.splits["train"]
