@@ -1,4 +1,4 @@
-"""Machines for the tests of the rigs: short paths, since sockets lie in them."""
+"""Machines for the tests of the rigs, in short paths, since those contain sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Machines = Callable[..., FakeHost]
 
 @pytest.fixture
 def machine() -> Iterator[Machines]:
-    """`machine(ip="127.0.0.3", shell="dash")`: a running one, ended with the test."""
+    """`machine(ip="127.0.0.3", shell="dash")`: start a machine, which ends with the test."""
     folder = Path(tempfile.mkdtemp(prefix="fh-"))
     with contextlib.ExitStack() as machines:
         machines.callback(shutil.rmtree, folder)

@@ -1,4 +1,4 @@
-"""A fake host is a machine of its own: home, keys, processes, and a death that takes them all."""
+"""A FakeHost has its own home, keys and processes, which end with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ssh_with_key(host: FakeHost, key: Path) -> subprocess.CompletedProcess[str]:
 
 
 def in_background(host: FakeHost) -> Callable[[], bool]:
-    """Starts a daemon over SSH that holds a file's lock; the answer says whether it lives."""
+    """Start a daemon over SSH that locks a file; return a function that tests whether it is alive."""
     lock = host.home / "lock"
     result = host.ssh(f"setsid flock -n {lock} sleep 600 >/dev/null 2>&1 </dev/null & sleep 0.1")
     assert result.returncode == 0, result.stderr

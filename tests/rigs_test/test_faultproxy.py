@@ -1,4 +1,4 @@
-"""A fault proxy does what it was asked, to the byte."""
+"""A FaultProxy injects its faults at the exact byte."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOME = bytes(range(256)) * 4096
 
 
 class Echo:
-    """A server that sends back what comes, and notes how each connection ended."""
+    """A server that echoes its input, and records how each connection ended."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -66,7 +66,7 @@ def connect(proxy: FaultProxy) -> socket.socket:
 
 
 def receive(client: socket.socket, count: int) -> bytes:
-    """`count` bytes, fewer where the other side closes first. ConnectionError when the line is reset."""
+    """Return `count` bytes, or fewer if the peer closes first. ConnectionError on a reset."""
     parts = []
     while count and (part := client.recv(count)):
         parts.append(part)
@@ -75,7 +75,7 @@ def receive(client: socket.socket, count: int) -> bytes:
 
 
 def send(client: socket.socket, data: bytes) -> None:
-    """Sends until the line is cut."""
+    """Send until the connection is cut."""
     with contextlib.suppress(OSError):
         client.sendall(data)
 

@@ -1,4 +1,4 @@
-"""A long line is as long, as wide and as leaky as asked."""
+"""A Wan has the requested delay, rate and loss."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _able() -> None:
 
 
 def measured(line: Wan, script: str) -> float:
-    """What `script` prints at the near end, with the server at the far one."""
+    """Return the output of `script` at the near end, with the server at the far end."""
     far = [*line.far, sys.executable, "-c", SERVER]
     with subprocess.Popen(far, stdout=subprocess.PIPE) as server:
         try:

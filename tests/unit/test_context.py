@@ -1,4 +1,4 @@
-"""What a command says: one JSON object for a script, whatever is in it."""
+"""The output of a command with --json is one valid JSON object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is packaged: its version, its metadata, `python -m gpujob`, and what messages advise to install."""
+"""The package: version, metadata, `python -m gpujob`, and the install commands in messages."""
 
 from __future__ import annotations
 

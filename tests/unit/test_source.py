@@ -1,4 +1,4 @@
-"""Reading code folders: git's list, .gitignore without git, and what is refused."""
+"""Reading code folders with git's list or .gitignore, and refused content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache of digests: what did not change is not read, what may have changed is never trusted."""
+"""The cache of digests: unchanged files are not read again, possibly changed ones always are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def code(tmp_path: Path) -> Path:
 
 
 def hash_tree(code: Path, when: float = LATER) -> tuple[str, list[str]]:
-    """The tree's hash, and the files that were read for it."""
+    """Return the hash of the tree, and the files that were read for it."""
     read: list[str] = []
     cache = Digests(code.parent / "cache", lambda: when)
     real = Digests._hash
@@ -70,7 +70,7 @@ def test_a_change_that_keeps_size_and_time_is_detected(code: Path) -> None:
 
 
 def test_a_file_written_about_when_it_was_hashed_is_read_again(code: Path) -> None:
-    """It may be written once more within one tick of the clock: its times would not tell."""
+    """The file could change again within one clock tick without a change of its times."""
     now = (code / "a.py").stat().st_mtime
     assert len(hash_tree(code, now)[1]) == 4
     assert len(hash_tree(code, now + 1)[1]) == 4

@@ -1,4 +1,4 @@
-"""The command line itself: exit codes, errors, JSON, start-up, and that it is all documented."""
+"""The command line: exit codes, errors, JSON, start-up time, and its documentation."""
 
 from __future__ import annotations
 

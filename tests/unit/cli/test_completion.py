@@ -1,4 +1,4 @@
-"""Words that the shell's completion offers."""
+"""The suggestions of shell completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deploy, check, stop and status against a scripted host: what is asked, in which order, what is refused."""
+"""Deploy, check, stop and status against a scripted host: their requests, the order, and refusals."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_check_that_crashes_without_a_report_shows_its_last_output(
 def test_code_that_arrives_with_a_wrong_digest_is_hashed_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a digest that is kept here and wrong would refuse every further deploy."""
+    """Otherwise a wrong digest in the local cache would make every further deploy fail."""
     client.job("print(1)")
     for file in client.project.iterdir():
         os.utime(file, (1e9, 1e9))
@@ -210,7 +210,7 @@ def test_a_start_that_is_refused_leaves_no_intent_open(
 def test_a_start_cut_by_a_broken_connection_is_continued_from_its_intent(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run may be up or not: the same run-id is asked for again, so nothing is made twice."""
+    """The run may have started: the start is repeated with the same run id, so it has one run."""
     host = scripted(start=[Unreachable("cut"), Unreachable("cut")])
     assert type_in(client, host, *DEPLOY, monkeypatch=monkeypatch).code == 5
     first = host.asked[-1][1]["spec"]["id"]

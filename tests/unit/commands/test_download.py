@@ -1,4 +1,4 @@
-"""Fetch against a scripted host: what a lying, changing or broken one may do."""
+"""Fetch from a scripted host that is malicious, changing or broken."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_a_name_that_leads_outside_writes_nothing_at_all(client: Client, evil: s
 
 @pytest.mark.parametrize("evil", ["../../../precious", "absolute", "", "ABC", "0" * 63])
 def test_an_invalid_digest_changes_no_file(client: Client, evil: str) -> None:
-    """Parts are named by their digest: one that leads outside would write there, or remove.
+    """Partial files are named by their digest: a path as digest would write or remove files elsewhere.
 
-    The files it leads to are this test's own: the faulty code is run on them, perhaps by root.
+    The test uses files of its own, since faulty code would damage them, perhaps as root.
     """
     precious = client.home / "precious"
     precious.write_text("kept")
@@ -96,7 +96,7 @@ def test_a_part_is_hashed_while_it_arrives_and_not_read_again(
 def test_a_part_rewritten_while_it_is_hashed_is_hashed_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """rsync sends a part again, in its place, where what stood there was no part of the file."""
+    """rsync rewrites a partial file in place if its content is not a prefix of the file."""
     of, read = host([described("log", b"true")], log=b"true"), threading.Event()
     followed = download._hash_growing
 
@@ -152,7 +152,7 @@ def test_fetched_files_are_excluded_from_the_next_code_tree(client: Client) -> N
 
 
 def test_a_manifest_among_the_outputs_is_not_a_checkpoint_manifest(client: Client) -> None:
-    """Nor is one that a script of the user's keeps in a form of its own."""
+    """A user script's manifest in another format is no checkpoint manifest either."""
     names = ("outputs/results/manifest.json", "checkpoints/7/manifest.json", "checkpoints/a/manifest.json")
     files = {name: name.encode() for name in names}
     folder = bring(client, host([described(name, content) for name, content in files.items()], **files))

@@ -1,4 +1,4 @@
-"""A start that the host refuses because of somebody else is told as the plan tells it."""
+"""A start that the host refuses because of another user has the same message as in the plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ending boxes: what they hold comes home first, or somebody says that it need not."""
+"""Terminating instances: results are fetched first, unless the user declines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture
 def stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """An instance on record that its deadline has stopped, and what is done with it."""
+    """A recorded instance that its deadline has stopped, and the list of actions on it."""
     record = Instance(id="i-1", region="us-east-1", launched=1.0, type="g5.xlarge", state="stopped")
     Account(client.context()).records.save(record)
     actions: list[str] = []

@@ -1,4 +1,4 @@
-"""Which file JOB means, where its data is looked for, and how every mistake is told."""
+"""Finding the file of JOB and its data, and the message for every mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the verbs that call a trainer pass on of what it says."""
+"""Commands that call a trainer, and what they show of its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which interpreter runs a job, what an environment is made of, and which driver suits it."""
+"""The choice of a job's interpreter, the contents of its environment, and the required driver."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_interpreter_that_can_use_the_gpus_is_preferred() -> None:
 def test_a_driver_too_old_for_torch_is_refused_before_anything_starts(
     driver: str, wheel: str, refused: bool
 ) -> None:
-    """One of the same major version runs it, whatever the minor ones."""
+    """A driver of the same major version is sufficient, whatever its minor version."""
     about = {
         "gpus": [{**GPU, "driver": "470.57"}],
         "cuda_driver": driver,

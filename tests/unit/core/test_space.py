@@ -1,4 +1,4 @@
-"""Disk and inodes, before anything is sent."""
+"""Disk space and inodes are checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_job_sets_the_space_that_its_run_needs() -> None:
 
 @pytest.mark.parametrize("facts", [{"present": True}, {"present": False, "bytes": 9 * GIB, "files": 4000}])
 def test_files_already_on_the_host_need_no_space_again(facts: dict[str, Any]) -> None:
-    """Data of an upload that was cut, too: else it could never be carried on on a disk that it half fills."""
+    """This includes data of an interrupted upload: otherwise it could not continue on a half full disk."""
     assert made(3.1, facts={"uploads": {"crema": facts}})
 
 

@@ -82,11 +82,11 @@ def test_a_machine_of_unknown_price_still_costs_its_disk_and_address() -> None:
 
 
 def test_an_instance_not_checked_since_its_deadline_ran_no_longer() -> None:
-    """Its own switch stopped it: only its disk costs since."""
+    """It stopped itself at its deadline: only its disk costs since."""
     price = prices.hourly(1.006, 100)
     week = 10 * HOUR + 7 * 24 * HOUR
     assert prices.cost(instance(), week) == pytest.approx(10 * price.running + 7 * 24 * price.disk)
-    late = instance(checked=12 * HOUR)  # observed running past its deadline, so its switch has not ended it
+    late = instance(checked=12 * HOUR)  # observed running past its deadline, so it has not stopped itself
     assert prices.cost(late, 13 * HOUR) == pytest.approx(1 * price.running)
     foreign = instance(managed=False, deadline=0.0)
     assert prices.cost(foreign, 2 * HOUR) == pytest.approx(2 * price.running)

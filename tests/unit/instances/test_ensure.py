@@ -1,4 +1,4 @@
-"""Which instance a deploy uses: the one of its job, in whatever state that is."""
+"""A deploy uses the instance of its job, in whatever state that is."""
 
 from __future__ import annotations
 

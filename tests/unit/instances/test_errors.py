@@ -1,4 +1,4 @@
-"""The table: what EC2 says → what a launch does, what a person reads, the exit code."""
+"""EC2 errors: the reaction of a launch, the message, and the exit code of each."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Instances and launch attempts on disk: kept, damaged, and written by version 1."""
+"""Records of instances and launch attempts: saved, damaged, and of version 1."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def config() -> dict[str, Any]:
 
 
 def files() -> dict[str, str]:
-    """What the first seconds of a boot write, by name, and the script of the boot itself."""
+    """Return the files that the user-data writes, by name, and the boot script."""
     boot = config()["bootcmd"][0]
     documents = re.findall(r"cat >\S*?([\w.-]+) <<'(\w+)'\n(.*?)^\2$", boot, re.M | re.S)
     inner = re.findall(r"cat >\S*?([\w.-]+) <<'(END)'\n(.*?)^END$", documents[0][2], re.M | re.S)

@@ -1,4 +1,4 @@
-"""What prevents a start, checked on the host at that moment."""
+"""Conflicts that prevent a start, checked on the host at that moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as a data folder's content: files, and what links lead to."""
+"""The content of a data folder: files, and the targets of links."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from orchestrator.onhost import folders
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with links within, out of it, to folders, and one to a folder with links of its own."""
+    """A folder with links to files inside and outside it, and to folders that contain links."""
     data, cache = tmp_path / "set", tmp_path / "cache" / "files"
     for path in (data / "a", cache):
         path.mkdir(parents=True)

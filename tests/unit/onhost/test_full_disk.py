@@ -62,7 +62,7 @@ def ended(paths: RunPaths) -> None:
 
 
 def reserved_bytes(paths: RunPaths) -> int:
-    """Bytes of the reserved space."""
+    """Return the size of the reserved space in bytes."""
     return Path(paths.reserved).stat().st_size
 
 

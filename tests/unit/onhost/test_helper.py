@@ -106,7 +106,7 @@ def test_a_checkpoint_pruned_while_it_is_pinned_is_selected_again(
 
 
 def test_an_output_outside_the_working_folder_is_skipped_and_reported(layout: Layout) -> None:
-    """The log and the checkpoints of a long training must not stay away with it."""
+    """The log and the checkpoints must be fetched nevertheless."""
     write(layout, "run.json", b'{"outputs": ["../../../secret", "results"]}')
     write(layout, "work/results/x", b"1")
     staged = staging.stage(layout, RUN, "best")
@@ -149,7 +149,7 @@ def test_a_link_out_of_the_run_or_to_a_folder_is_skipped_and_reported(layout: La
 
 
 def test_a_link_to_a_file_of_the_run_is_staged_as_that_file(layout: Layout) -> None:
-    """best.pt -> epoch_3.pt is what many scripts keep."""
+    """Many scripts create links such as best.pt -> epoch_3.pt."""
     write(layout, "run.json", b'{"outputs": ["results"]}')
     write(layout, "work/results/epoch_3.pt", b"weights")
     (Path(layout.run(RUN).work) / "results" / "best.pt").symlink_to("epoch_3.pt")

@@ -119,7 +119,7 @@ def test_an_answer_that_takes_longer_than_the_lease_renews_it(
 
 
 class Heartbeats:
-    """An answer that takes `count` heartbeats; seconds of the clock that the helper reads."""
+    """An answer that takes `count` heartbeats, and the clock that the helper reads, in seconds."""
 
     def __init__(self, count: int, seconds_each: float, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left, self.now, self.each = count, 0.0, seconds_each

@@ -14,7 +14,7 @@ from tests.support import tiny_wheel
 
 
 def test_an_environment_has_its_parents_packages_and_is_made_once(tmp_path: Path) -> None:
-    """The parent is a venv itself: what it has is not the system's."""
+    """The parent is a venv itself, so its packages are not those of the system."""
     layout = Layout(str(tmp_path))
     python = venvs.ensure(layout, Environment("ab12", sys.executable, []))
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""Questions to a helper at the other end of a pipe that is none."""
+"""Requests to a helper over a fake pipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support import Client, new_client
 
 
 class Pipe:
-    """Answers each line with what was asked; `cut`: breaks off instead."""
+    """Answers each request with its fields; `cut`: closes the connection instead."""
 
     def __init__(self, cut: bool) -> None:
         self._cut = cut

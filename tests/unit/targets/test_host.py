@@ -1,4 +1,4 @@
-"""The helper on a host: sent where it is missing, as often as it takes."""
+"""The helper of a host is sent if it is missing, as often as necessary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def client() -> Iterator[Client]:
 
 
 def opened(client: Client, monkeypatch: pytest.MonkeyPatch, answers: list[str]) -> list[str]:
-    """What was done for a helper that is up in the end; `answers`: what the host says to each attempt."""
+    """Start the helper of a host that gives `answers` to the attempts; return the actions taken."""
     actions: list[str] = []
     pipe = SimpleNamespace(close=lambda: None)
 
@@ -40,7 +40,7 @@ def opened(client: Client, monkeypatch: pytest.MonkeyPatch, answers: list[str]) 
 def test_a_helper_that_a_volume_was_mounted_over_is_sent_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The home of a spot box is under its volume from some moment of its boot on."""
+    """During the boot of a spot instance, its volume is mounted over the home."""
     assert opened(client, monkeypatch, ["missing", "missing", "ready"]) == [
         *("missing", "sent", "missing", "sent", "ready")
     ]

@@ -1,4 +1,4 @@
-"""Our record of host keys, with several clients at once."""
+"""gpujob's known_hosts file, with several concurrent clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key that boxes accept, with several clients at once."""
+"""The key that instances accept, with several concurrent clients."""
 
 from __future__ import annotations
 

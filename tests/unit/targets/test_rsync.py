@@ -1,4 +1,4 @@
-"""The rsync of this machine, as several systems have it, and when a command looks at it."""
+"""The rsync versions of several systems, and which commands check the version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def client() -> Iterator[Client]:
 
 
 def plant(client: Client, says: str) -> Path:
-    """An rsync that says this of itself, the only one in PATH; the file it gives holds what it was asked."""
+    """Install an rsync that prints this version, the only one in PATH; return the log of its arguments."""
     folder, log = client.home / "bin", client.home / "asked"
     folder.mkdir()
     for name in ("git", "sh", "cat"):

@@ -1,4 +1,4 @@
-"""What start-up files of a host print is dropped from rsync's stream."""
+"""Output of a host's start-up files is removed from rsync's stream."""
 
 from __future__ import annotations
 

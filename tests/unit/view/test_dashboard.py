@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 
 def picture(losses: list[float]) -> tuple[RunReport, tuple[ev.Event, ...], Machine]:
-    """A run that goes, with one progress event a loss."""
+    """Return a live run with one progress event for each loss."""
     events = ev.parse(
         {"event": "progress", "step": step, "of": 9, "loss": loss} for step, loss in enumerate(losses)
     )
