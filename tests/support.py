@@ -177,7 +177,7 @@ def end_all(client: Client) -> None:
 
 
 class ScriptedHost(Host):
-    """A Host that answers each operation from `answers` and records the requests in `asked`."""
+    """A Host that answers each operation from `answers` and records them in `requests`."""
 
     label = "scripted"
     is_local = True
@@ -186,11 +186,11 @@ class ScriptedHost(Host):
     def __init__(self, answers: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
         self.answers = dict(answers)
         self.files = dict(files or {})
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.requests: list[tuple[str, dict[str, Any]]] = []
         self.sent: list[str] = []
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        self.asked.append((op, fields))
+        self.requests.append((op, fields))
         answer = self.answers[op]
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]
@@ -208,7 +208,7 @@ class ScriptedHost(Host):
         self.sent.append(source.tree.hash)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
-        self.asked.append(("send_data", {"name": name}))
+        self.requests.append(("send_data", {"name": name}))
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         for name in names:
@@ -226,7 +226,7 @@ class ScriptedHost(Host):
         on_line: Callable[[str], None],
         cwd: str | None = None,
     ) -> Done:
-        self.asked.append(("run", {"words": list(words), "stdin": stdin, "env": dict(env), "cwd": cwd}))
+        self.requests.append(("run", {"words": list(words), "stdin": stdin, "env": dict(env), "cwd": cwd}))
         lines, result = self.answers["run"]
         for line in lines:
             on_line(line)

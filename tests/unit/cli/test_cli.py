@@ -22,8 +22,8 @@ COMMANDS = (
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with new_client() as found:
-        yield found
+    with new_client() as new:
+        yield new
 
 
 def modules_after(client: Client, *words: str) -> set[str]:

@@ -32,10 +32,10 @@ REPORT: dict[str, Any] = {
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with new_client() as found:
+    with new_client() as new:
         for name in ("ravdess", "crema"):
-            (found.project / "sets" / name).mkdir(parents=True)
-        yield found
+            (new.project / "sets" / name).mkdir(parents=True)
+        yield new
 
 
 def started(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -88,10 +88,10 @@ def test_a_deploy_reads_facts_once_checks_sends_and_starts(
     host = scripted()
     result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
-    assert [op for op, _ in host.asked] == ["host_facts", "run", "start"]
-    assert host.asked[1][1]["cwd"] == host.asked[1][1]["env"]["PYTHONPATH"]
+    assert [op for op, _ in host.requests] == ["host_facts", "run", "start"]
+    assert host.requests[1][1]["cwd"] == host.requests[1][1]["env"]["PYTHONPATH"]
     assert len(host.sent) == 1
-    spec = host.asked[-1][1]["spec"]
+    spec = host.requests[-1][1]["spec"]
     assert spec["argv"] == ["/py", "-m", "trainers", "train", "facenet-lstm"]
     assert spec["env"]["PYTHONPATH"] == f"/r/code/{host.sent[0]}"
     assert result.out.strip() == spec["id"]
@@ -106,7 +106,7 @@ def test_a_check_result_is_cached_and_any_change_repeats_the_check(
             client, host, "check", "facenet-lstm", "--data", "sets", *more, monkeypatch=monkeypatch
         )
         assert result.code == 0, result.err
-        return [op for op, _ in host.asked].count("run")
+        return [op for op, _ in host.requests].count("run")
 
     assert [checks(), checks()] == [1, 0]
     assert checks("--fresh") == 1
@@ -124,7 +124,7 @@ def test_without_torch_names_and_splits_are_checked_and_a_warning_is_shown(
     result = type_in(client, host, "check", "facenet-lstm", "--data", "sets", monkeypatch=monkeypatch)
     assert result.code == 0, result.err
     assert "only names, labels and splits" in result.err
-    assert json.loads(host.asked[-1][1]["stdin"])["tier"] == "files"
+    assert json.loads(host.requests[-1][1]["stdin"])["tier"] == "files"
 
 
 def test_an_error_of_the_check_starts_nothing_and_names_the_finding(
@@ -143,7 +143,7 @@ def test_an_error_of_the_check_starts_nothing_and_names_the_finding(
     assert result.code == 1
     for text in ("split.groups", "actor 3 twice", "mend it"):
         assert text in result.err
-    assert "start" not in [op for op, _ in host.asked]
+    assert "start" not in [op for op, _ in host.requests]
 
 
 def test_a_warning_is_shown_and_lets_the_deploy_pass(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,11 +213,11 @@ def test_a_start_cut_by_a_broken_connection_is_continued_from_its_intent(
     """The run may have started: the start is repeated with the same run id, so it has one run."""
     host = scripted(start=[Unreachable("cut"), Unreachable("cut")])
     assert type_in(client, host, *DEPLOY, monkeypatch=monkeypatch).code == 5
-    first = host.asked[-1][1]["spec"]["id"]
+    first = host.requests[-1][1]["spec"]["id"]
     again = scripted()
     result = type_in(client, again, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
-    assert again.asked[-1][1]["spec"]["id"] == first
+    assert again.requests[-1][1]["spec"]["id"] == first
 
 
 def test_an_open_intent_whose_run_is_up_is_confirmed_and_not_started_again(
@@ -225,11 +225,11 @@ def test_an_open_intent_whose_run_is_up_is_confirmed_and_not_started_again(
 ) -> None:
     host = scripted(start=Unreachable("cut"))
     type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
-    up = {**SEEN, "id": host.asked[-1][1]["spec"]["id"]}
+    up = {**SEEN, "id": host.requests[-1][1]["spec"]["id"]}
     again = scripted(status={"runs": [up]})
     result = type_in(client, again, *DEPLOY, monkeypatch=monkeypatch)
     assert result.code == 0, result.err
-    assert "start" not in [op for op, _ in again.asked]
+    assert "start" not in [op for op, _ in again.requests]
     assert "had started" in result.err
 
 
@@ -238,13 +238,13 @@ def test_an_intent_for_another_plan_is_dropped_and_its_partial_run_removed(
 ) -> None:
     host = scripted(start=Unreachable("cut"))
     type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)
-    old = host.asked[-1][1]["spec"]["id"]
+    old = host.requests[-1][1]["spec"]["id"]
     half = {**SEEN, "id": old, "state": None, "supervised": False, "pids": []}
     again = scripted(status={"runs": [half]})
     result = type_in(client, again, *DEPLOY, "--set", "config.epochs=3", monkeypatch=monkeypatch)
     assert result.code == 0, result.err
-    assert ("clean", {"run": old, "purge": True}) in again.asked
-    assert again.asked[-1][1]["spec"]["id"] != old
+    assert ("clean", {"run": old, "purge": True}) in again.requests
+    assert again.requests[-1][1]["spec"]["id"] != old
 
 
 def test_processes_that_survive_are_named_and_stop_fails(
@@ -321,7 +321,7 @@ def test_a_budget_becomes_the_hours_that_it_pays_for_on_this_host(
     monkeypatch.setattr(host, "hours_for", lambda budget_usd: budget_usd / 1.005)
 
     def hours() -> float:
-        specs = [fields["spec"] for op, fields in host.asked if op == "start"]
+        specs = [fields["spec"] for op, fields in host.requests if op == "start"]
         return float(specs[-1]["limits"]["max_hours"])
 
     words = (*DEPLOY, "--budget", "10")

@@ -21,8 +21,8 @@ RUN = "job-20261121T101112-1a2b"
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with new_client() as found:
-        yield found
+    with new_client() as new:
+        yield new
 
 
 def described(path: str, content: bytes) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def test_a_name_that_leads_outside_writes_nothing_at_all(client: Client, evil: s
     with pytest.raises(GpujobError, match="host offered"):
         bring(client, lying)
     assert [p.name for p in (client.project / "home").rglob("*")] == [".gitignore"]
-    assert ("unstage", {"run": RUN, "token": "t"}) in lying.asked
+    assert ("unstage", {"run": RUN, "token": "t"}) in lying.requests
 
 
 @pytest.mark.parametrize("evil", ["../../../precious", "absolute", "", "ABC", "0" * 63])

@@ -45,5 +45,5 @@ def test_a_start_sends_the_live_runs_that_the_plan_allowed() -> None:
     host = ScriptedHost({"start": {"run": {}}})
     options = execute.start_options(hostfacts.parse(facts), {}, share_gpu=True)
     execute.start(host, "x", {"id": "x-2"}, options)  # type: ignore[arg-type]
-    request = host.asked[0][1]
+    request = host.requests[0][1]
     assert (request["share_gpu"], request["known_runs"]) == (True, ["x-1"])

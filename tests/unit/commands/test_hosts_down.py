@@ -24,8 +24,8 @@ SEEN = {"id": RUN, "state": ENDED, "supervised": False, "pids": [], "events": []
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with new_client() as found:
-        yield found
+    with new_client() as new:
+        yield new
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ COMMAND = "name: mine\ncommand: [python, x.py]\ndata: {a: sets/a}\n"
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with new_client() as found:
-        yield found
+    with new_client() as new:
+        yield new
 
 
 def load(client: Client, word: str, sets: list[str] | None = None, data: list[str] | None = None) -> jobs.Job:

@@ -13,8 +13,8 @@ from tests.support import Client, new_client
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with new_client() as found:
-        yield found
+    with new_client() as new:
+        yield new
 
 
 def checkpoint(folder: Path) -> Path:

@@ -44,7 +44,7 @@ def test_a_host_that_is_no_instance_needs_no_lease() -> None:
     with host.keep_awake():
         assert host.lease is None
     assert not host.extend_lease(60.0)
-    assert host.asked == []
+    assert host.requests == []
 
 
 def test_a_budget_becomes_the_hours_that_it_pays_for(client: Client) -> None:

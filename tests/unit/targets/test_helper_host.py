@@ -16,16 +16,16 @@ class Pipe:
 
     def __init__(self, cut: bool) -> None:
         self._cut = cut
-        self._said = b""
+        self._answer = b""
 
     def write(self, data: bytes) -> None:
         question = json.loads(data)
-        self._said = json.dumps({"id": question["id"], "answer": question}).encode() + b"\n"
+        self._answer = json.dumps({"id": question["id"], "answer": question}).encode() + b"\n"
 
     def receive(self) -> bytes:
         if self._cut:
             raise Unreachable("the connection broke")
-        return self._said
+        return self._answer
 
     def close(self) -> None: ...
 

@@ -24,8 +24,8 @@ for n in $(seq 500); do [ -e "$HOME/one.seen" ] && [ -e "$HOME/two.seen" ] && ex
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    with new_client() as found:
-        yield found
+    with new_client() as new:
+        yield new
 
 
 def host(name: str) -> address.Resolved:
