@@ -36,7 +36,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def verify(ctx: Context, place: str) -> int:
-    """A checkpoint, or a folder that holds some (a fetched run). 1 names every damaged file."""
+    """Verifies a checkpoint, or all in a folder such as a fetched run; 1 if a file is damaged."""
     path = ctx.path(place)
     folders = checkpoints_below(resolve(path) if path.is_file() else path)
     if not folders:
