@@ -129,6 +129,7 @@ class Context:
     def confirm(self, what: str) -> None:
         """Asks, default no; raises unless the user agrees, or if there is no terminal to ask on."""
         if self.yes:
+            self.talk(what)  # a price is shown before it is paid, also to a script
             return
         if self.json or not (self.stdin.isatty() and self.stderr.isatty()):
             raise WantsYes(what, "confirmation needed, but stdin is not a terminal", "add --yes to confirm")

@@ -20,3 +20,10 @@ def test_output_is_valid_json_also_if_a_user_script_reported_nan() -> None:
         "curve": [1.0, None],
         "word": "NaN",
     }
+
+
+def test_yes_confirms_and_still_prints_what_is_confirmed() -> None:
+    with new_client() as client:
+        ctx = client.context(yes=True)
+        ctx.confirm("launching an instance: at most $1.23")
+    assert "at most $1.23" in ctx.stderr.getvalue()  # type: ignore[attr-defined]
