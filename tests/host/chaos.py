@@ -171,7 +171,7 @@ def carried_on(line: Line, name: str, expected: list[dict[str, bytes]], before: 
     again = line.run("deploy", name)
     assert again.code == 0 or (left is None and "already running" in again.err), again.err
     if left:
-        assert left["identity"]["run_id"] in again.out, (left, again)
+        assert left.identity.run_id in again.out, (left, again)
     arrived = [contents(path) for path in line.arrived() - before]
     assert len(arrived) == 2
     assert all(content in arrived for content in expected)

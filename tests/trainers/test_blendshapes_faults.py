@@ -299,7 +299,7 @@ def test_a_file_in_the_folder_of_another_split_is_refused_by_name(folder):
     shutil.copy(train_file(folder), place / "train.csv")
     report, code = check(folder)
     assert (code, errors(report)) == (64, {"labels.parse"})
-    message = "stands in the folder of another split: part/test/train.csv: move or rename it"
+    message = "is in the folder of another split: part/test/train.csv: move or rename it"
     assert message in messages(report, "labels.parse")
 
 

@@ -107,7 +107,7 @@ def test_a_picture_whose_name_is_no_utf8_becomes_a_row(mediapipe, images, capsys
         (
             lambda images: [p.write_text("nobody") for p in images.rglob("*.png")],
             65,
-            "saw a face in none of 12",
+            "found no face in 12 pictures",
         ),
         (lambda images: (images / "train").rename(images.parent / "x"), 0, "faces"),
         (
