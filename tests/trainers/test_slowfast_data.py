@@ -113,7 +113,10 @@ def test_a_process_that_cannot_read_a_video_names_it_and_leaves_no_shard(workers
 
 @pytest.mark.parametrize(
     ("death", "message"),
-    [("os.kill(os.getpid(), 9)", "killed by SIGKILL; perhaps memory"), ("sys.exit('what')", "1: what")],
+    [
+        ("os.kill(os.getpid(), 9)", "killed by SIGKILL; possibly out of memory"),
+        ("sys.exit('what')", "1: what"),
+    ],
 )
 def test_a_crashed_decoder_process_is_reported_with_its_video(death, message, videos, tmp_path, monkeypatch):
     shard = one_shard(tmp_path, videos, 3)
