@@ -46,7 +46,7 @@ EQUIVALENTS = {
     "pull": _FETCH,
     "push": _DEPLOY,
     "queue": _STATUS,
-    "resume": "gpujob deploy JOB --resume RUN",
+    "resume": "gpujob deploy --resume RUN",
     "rm": "gpujob stop --purge",
     "run": _DEPLOY,
     "runs": _STATUS,

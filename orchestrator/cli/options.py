@@ -35,6 +35,14 @@ Job = Annotated[
         metavar="JOB", help="Job file (PATH.yaml) or the name of a job.", autocompletion=_complete_job
     ),
 ]
+JobToStart = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[JOB]",
+        help="Job file (PATH.yaml) or the name of a job; not needed with --resume.",
+        autocompletion=_complete_job,
+    ),
+]
 Run = Annotated[
     str | None,
     typer.Argument(

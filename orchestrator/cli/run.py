@@ -14,6 +14,7 @@ from orchestrator.cli.options import (
     Data,
     DryRun,
     Job,
+    JobToStart,
     Json,
     MaxHours,
     On,
@@ -41,7 +42,7 @@ PANEL = "Run"
 )
 def deploy(
     ctx: typer.Context,
-    job: Job,
+    job: JobToStart = None,
     on: On = None,
     name: Annotated[
         str | None,

@@ -21,9 +21,12 @@ from orchestrator.view import plans
 
 @dataclass(frozen=True)
 class Request:
-    """The command line of a deploy. `job`: a path or a name; `on`: the target, None for the settings'."""
+    """The command line of a deploy.
 
-    job: str
+    `job`: a path or a name, None only with `resume`. `on`: the target, None for the settings'.
+    """
+
+    job: str | None
     on: str | None = None
     name: str | None = None
     sets: tuple[str, ...] = ()
@@ -40,9 +43,11 @@ class Request:
 
 def deploy(ctx: Context, request: Request) -> int:
     settings, store = config.load(ctx), Store(ctx.state_dir)
-    job = _load_job(ctx, request)
     if request.resume:
-        return resume.resume(ctx, settings, store, job, request)
+        _require_resume_alone(request)
+        return resume.resume(ctx, settings, store, request)
+    word = _require_job(request)
+    job = _load_job(ctx, word, request)
     target = registry.target(ctx, settings, request.on)
     if not request.dry_run:
         registry.require_transfer(ctx, target)
@@ -56,7 +61,7 @@ def deploy(ctx: Context, request: Request) -> int:
         inputs.require_no_host_data(job, target)
         ingress = Ingress(request.ssh_cidr, request.open_to_the_world)
         region = settings["region"].value
-        launched = launch.launch(ctx, region, known, ingress, request.job, request.dry_run)
+        launched = launch.launch(ctx, region, known, ingress, word, request.dry_run)
         if launched is None:
             return 0
         target = launched
@@ -69,18 +74,28 @@ def deploy(ctx: Context, request: Request) -> int:
             return 0
         with execute.only_deploy(store, job.spec.name, host):
             executor = execute.Executor(ctx, host, store, trees)
-            run_id = _execute(ctx, executor, complete, secrets, request)
+            run_id = _execute(ctx, executor, complete, secrets, word, request.follow)
         return monitor.stream(ctx, host, run_id) if request.follow else 0
 
 
-def _load_job(ctx: Context, request: Request) -> jobs.Job:
+def _require_resume_alone(request: Request) -> None:
+    if request.sets or request.data or request.name or _limits(request):
+        what = "--resume continues a run with its original settings"
+        why = "it takes no --set, --data, --name, --max-hours or --budget"
+        raise UsageError(what, why, f"gpujob deploy --resume {request.resume}")
+
+
+def _require_job(request: Request) -> str:
+    if request.job is None:
+        why = "a job file or the name of a job starts a run; --resume RUN alone continues one"
+        raise UsageError("JOB is missing", why, "gpujob deploy --help")
+    return request.job
+
+
+def _load_job(ctx: Context, word: str, request: Request) -> jobs.Job:
     sets = [*request.sets, *_limits(request)]
-    if request.resume and (sets or request.data or request.name):
-        why = "it takes no --set, --data or --name"
-        raise UsageError("--resume continues a run with its original settings", why)
-    job = jobs.load(ctx, request.job, sets, list(request.data), request.name)
-    if not request.resume:
-        jobs.require_data(job)
+    job = jobs.load(ctx, word, sets, list(request.data), request.name)
+    jobs.require_data(job)
     return job
 
 
@@ -117,14 +132,15 @@ def _execute(
     executor: execute.Executor,
     complete: PlanInputs,
     secrets: dict[str, str],
-    request: Request,
+    word: str,
+    follow: bool,
 ) -> str:
     """Builds the plan and runs it, or what is left of an interrupted one; the id of the run."""
     host, store, job = executor.host, executor.store, complete.job.name
     interrupted = _interrupted(ctx, host, store, complete)
     if isinstance(interrupted, RunFacts):
         _confirm(ctx, host, store, job, interrupted)
-        plans.print_next(ctx, (), interrupted, request.follow)
+        plans.print_next(ctx, (), interrupted, follow)
         return interrupted.id
     assert complete.facts
     options = execute.start_options(complete.facts, secrets, complete.share_gpu)
@@ -132,14 +148,14 @@ def _execute(
     store.save_intent(job, host.label, Intent(plan.fingerprint, plan.identity))
     try:
         with host.keep_awake():
-            run = executor.run(plan, request.job, options)
+            run = executor.run(plan, word, options)
     except Unreachable:
         raise  # the run may have started or not: the intent stays open, and the same command continues
     except GpujobError:
         store.close_intent(job, host.label)
         raise
     _confirm(ctx, host, store, job, run)
-    plans.print_next(ctx, plan.notes, run, request.follow)
+    plans.print_next(ctx, plan.notes, run, follow)
     return plan.run_id
 
 

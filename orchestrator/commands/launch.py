@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec.structs import replace as changed
+
 from orchestrator.commands import execute
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
@@ -14,6 +16,7 @@ from orchestrator.instances.cloud import Account
 from orchestrator.instances.ensure import ensure, ensure_with_volume
 from orchestrator.instances.prices import Quote, quote
 from orchestrator.instances.region import Ingress
+from orchestrator.instances.spec import DEFAULT_TYPES
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
 from orchestrator.targets.base import Target
@@ -38,15 +41,30 @@ def launch(
     return Ec2Target(ctx, instance.label, [instance.region])
 
 
+def _with_types(job: JobSpec, types: list[str]) -> JobSpec:
+    ec2 = changed(job.resources.ec2, types=types, spot=True)
+    return changed(job, resources=changed(job.resources, ec2=ec2))
+
+
 def _launch_step(offer: Quote, ingress: Ingress) -> Step:
     return Step(f"launch {' or '.join(offer.spec.types)}", "; ".join(offer.lines(str(ingress))[1:]))
 
 
-def launch_with_volume(ctx: Context, region: str, former: Target, job: JobSpec, ingress: Ingress) -> Target:
-    """A ready instance with the data volume of `former`, which has ended."""
+def launch_with_volume(
+    ctx: Context, region: str, former: Target, job: JobSpec, ingress: Ingress, dry_run: bool
+) -> Target | None:
+    """A ready instance with the data volume of `former`, which has ended; None for a dry run (printed).
+
+    A job that names no instance types gets the type of `former`, then the default types.
+    """
     account = Account(ctx)
-    offer = quote(job, region, ctx.now(), ctx.who, 0)
     record = account.records.find_label(former.label)
     assert record
+    if not job.resources.ec2.types:
+        job = _with_types(job, [record.type, *(one for one in DEFAULT_TYPES if one != record.type)])
+    offer = quote(job, region, ctx.now(), ctx.who, 0)
+    if dry_run:
+        plans.print_steps(ctx, job.name, former.label, [_launch_step(offer, ingress)])
+        return None
     instance = ensure_with_volume(account, record, offer, ingress)
     return Ec2Target(ctx, instance.label, [instance.region])

@@ -1,78 +1,113 @@
-"""`gpujob deploy JOB --resume RUN`: a new attempt of a run that ended, from its last checkpoint."""
+"""`gpujob deploy --resume RUN`: a new attempt of a run that ended, from its last checkpoint.
+
+The run decides: its run.json says what it was deployed with. The job file is not read and may have changed.
+"""
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from orchestrator import registry
-from orchestrator.commands import execute, inputs, jobs, monitor, runs
+from orchestrator.commands import execute, monitor, runs
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.plan import Step
 from orchestrator.core.settings import Setting
+from orchestrator.core.spec import JobSpec, Limits
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.store import Store
+from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
+from orchestrator.view import plans
 
 if TYPE_CHECKING:
     from orchestrator.commands.deploy import Request
 
 
-def resume(ctx: Context, settings: dict[str, Setting], store: Store, job: jobs.Job, request: Request) -> int:
+def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Request) -> int:
     """In the run's own folder; where its instance has ended, on another with its data volume."""
     word = runs.find_target(ctx, store, request.on, request.resume)
     target = registry.target(ctx, settings, word)
     if not request.dry_run:
         registry.require_transfer(ctx, target)
     if target.has_ended:
-        target = _relaunch(ctx, settings, store, target, job, request)
+        relaunched = _relaunch(ctx, settings, store, target, request)
+        if relaunched is None:
+            return 0
+        target = relaunched
     with target.connect() as host:
-        run_id = _restart(ctx, host, store, job, request)
-        return monitor.stream(ctx, host, run_id) if request.follow else 0
+        run = _restart(ctx, host, store, request)
+        return monitor.stream(ctx, host, run.id) if request.follow and not request.dry_run else 0
 
 
 def _relaunch(
-    ctx: Context,
-    settings: dict[str, Setting],
-    store: Store,
-    target: Target,
-    job: jobs.Job,
-    request: Request,
-) -> Target:
+    ctx: Context, settings: dict[str, Setting], store: Store, target: Target, request: Request
+) -> Target | None:
+    """None for a dry run, which prints the launch."""
     from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
     from orchestrator.instances.region import Ingress  # noqa: PLC0415
 
     cached = [record.facts for record in store.runs().values()]
-    _require_not_succeeded(ctx, runs.choose(cached, request.resume, ctx.now()))
+    run = runs.choose(cached, request.resume, ctx.now())
+    _require_job(run, request.job)
+    _require_not_succeeded(ctx, run)
     ingress = Ingress(request.ssh_cidr, request.open_to_the_world)
-    return launch.launch_with_volume(ctx, settings["region"].value, target, job.spec, ingress)
+    region = settings["region"].value
+    return launch.launch_with_volume(ctx, region, target, _job(run), ingress, request.dry_run)
 
 
-def _restart(ctx: Context, host: Host, store: Store, job: jobs.Job, request: Request) -> str:
-    with execute.only_deploy(store, job.spec.name, host):
-        run = runs.get(ctx, host, store, request.resume)
-        _require_resumable(ctx, job, run)
-        facts = inputs.host_facts(host, job)
-        hostchecks.require_host(facts, job.spec, request.share_gpu)
-        hostchecks.require_space_for_run(facts, job.spec)
+def _restart(ctx: Context, host: Host, store: Store, request: Request) -> RunFacts:
+    """The run, started again; with `dry_run` only what was verified before that."""
+    run = runs.get(ctx, host, store, request.resume)
+    _require_job(run, request.job)
+    job = _job(run)
+    with execute.only_deploy(store, job.name, host):
+        run = helper.find_run(host, run.id) or run
+        _require_resumable(ctx, run)
+        facts = helper.facts(host, [])
+        hostchecks.require_host(facts, job, request.share_gpu)
+        hostchecks.require_space_for_run(facts, job)
         secrets = execute.secrets(ctx, run.record.pass_env if run.record else ())
+        step = run.checkpoints.last
+        origin = f"from step {step}" if step is not None else "from the start: it has no checkpoint"
+        if request.dry_run:
+            plans.print_steps(ctx, job.name, host.label, [Step(f"resume {run.id}", origin)])
+            return run
         options = execute.start_options(facts, secrets, request.share_gpu)
-        started = execute.start(host, job.spec.name, {"id": run.id}, options, resume=True)
+        started = execute.start(host, job.name, {"id": run.id}, options, resume=True)
         runs.remember(ctx, store, host, [started])
         host.assign_run(run.id)
-    step = run.checkpoints.last
     if ctx.json and not request.follow:
         ctx.answer({"run": run.id, "resumed_from": step})
     elif not ctx.json:
-        origin = f"from step {step}" if step is not None else "from the start: it has no checkpoint"
         ctx.talk(f"run {run.id} goes on {origin}")
-    return run.id
+    return run
 
 
-def _require_resumable(ctx: Context, job: jobs.Job, run: RunFacts) -> None:
+def _job(run: RunFacts) -> JobSpec:
+    """What a host must offer for the run, as run.json records it."""
+    if run.record is None or not run.record.job:
+        why = "its run.json is missing or cannot be read"
+        raise GpujobError(f"{run.id} cannot be resumed", why, f"gpujob fetch {run.id} --which all")
+    limits = Limits(max_hours=run.record.limits.max_hours)
+    return JobSpec(name=run.record.job, resources=run.record.resources, limits=limits)
+
+
+def _require_job(run: RunFacts, word: str | None) -> None:
+    """A JOB that is typed beside --resume must be the one of the run: its name, or its file."""
+    if word is None or run.record is None:
+        return
+    typed = PurePath(word)
+    if typed.stem not in (run.record.job, PurePath(run.record.source).stem):
+        file = f" ({run.record.source})" if run.record.source else ""
+        what = f"{run.id} is a run of {run.record.job}{file}, not of {word}"
+        raise UsageError(what, "", f"gpujob deploy --resume {run.id}")
+
+
+def _require_resumable(ctx: Context, run: RunFacts) -> None:
     state = runstate.fold(run, ctx.now())
-    if run.job != job.spec.name:
-        raise UsageError(f"{run.id} is a run of {run.job}, not of {job.spec.name}")
     if isinstance(state, runstate.GOING):
         command = "gpujob stop" if isinstance(state, runstate.Orphaned) else "gpujob monitor"
         raise GpujobError(f"{run.id} is {runstate.word(state)}", "", f"{command} {run.id}")

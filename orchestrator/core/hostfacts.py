@@ -11,6 +11,7 @@ from orchestrator.core.decode import Count, Seconds
 from orchestrator.core.events import Event
 from orchestrator.core.events import parse as parse_events
 from orchestrator.core.layout import RUN_ID
+from orchestrator.core.spec import Resources
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -155,16 +156,19 @@ def parse_python(answer: dict[str, Any]) -> PythonFacts:
 
 
 class RunLimits(msgspec.Struct, frozen=True):
+    max_hours: Seconds | None = None
     grace_seconds: Seconds = 60.0
 
 
 class RunRecord(msgspec.Struct, frozen=True):
-    """What is used of run.json."""
+    """What is used of run.json. `source`: the job file, as it was shown."""
 
     job: str | None = None
+    source: str = ""
     created: Seconds | None = None
     who: str | None = None
     trainer: str | None = None
+    resources: Resources = Resources()
     limits: RunLimits = RunLimits()
     outputs: tuple[str, ...] = ()
     pass_env: tuple[str, ...] = ()

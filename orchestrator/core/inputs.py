@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # `status` reads identities alone
 
 from typing import Any
 
+import msgspec
+
 from orchestrator.core.hostfacts import HostFacts, PythonFacts
 from orchestrator.errors import UsageError
 
@@ -144,7 +146,7 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
         "data": {data.name: _data(data, facts.root) for data in inputs.data},
         "code": _tree(inputs.code),
         "trainers": _tree(inputs.trainers),
-        "resources": {"gpus": job.resources.gpus},
+        "resources": msgspec.to_builtins(job.resources),
         "limits": {
             "max_hours": job.limits.max_hours,
             "idle_minutes": job.limits.idle_minutes,

@@ -17,7 +17,10 @@ from orchestrator.onhost.records import RunSpec, State
 _TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
 _EVENTS_TAIL = 1024 * 1024
 _FULL = 10  # number of newest runs whose log and events are always read
-_SPEC_KEYS = ("id", "job", "created", "who", "trainer", "limits", "outputs", "mark", "client", "pass_env")
+_SPEC_KEYS = (
+    *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
+    "pass_env",
+)
 
 
 class RunFacts(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,12 +33,24 @@ def print_plan(ctx: Context, plan: Plan) -> None:
         ctx.out(f"  note: {note}")
 
 
+def print_steps(ctx: Context, job: str, target: str, steps: Sequence[Step]) -> None:
+    """What resuming a run would do."""
+    if ctx.json:
+        shown = [_step(step, step.reason) for step in steps]
+        ctx.answer({"plan": {"job": job, "target": target, "steps": shown, "notes": []}})
+        return
+    ctx.out(f"plan: {job} on {target} (nothing is done)")
+    for step in steps:
+        ctx.out(f"  {step.title}: {step.reason}")
+
+
 def as_dict(plan: Plan) -> dict[str, Any]:
-    steps = [
-        {"title": s.title, "reason": _stable(s.reason, plan), "done": s.done, "bytes": s.bytes}
-        for s in plan.steps
-    ]
+    steps = [_step(step, _stable(step.reason, plan)) for step in plan.steps]
     return {"job": plan.job, "target": plan.target, "steps": steps, "notes": list(plan.notes)}
+
+
+def _step(step: Step, reason: str) -> dict[str, Any]:
+    return {"title": step.title, "reason": reason, "done": step.done, "bytes": step.bytes}
 
 
 def announce(ctx: Context, step: Step) -> None:
