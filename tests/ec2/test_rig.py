@@ -268,3 +268,15 @@ def running(mark: str) -> list[str]:
         except OSError:
             continue
     return processes
+
+
+def test_each_booted_machine_has_a_control_group_of_its_own(booted: FakeEC2) -> None:
+    first, second = (systemds_groups(booted, launch()) for _ in range(2))
+    assert first.isdisjoint(second)
+
+
+def systemds_groups(rig: FakeEC2, machine: str) -> set[str]:
+    rig.until(lambda: rig.machines()[machine]["on"])
+    is_running = ("systemctl", "is-active", "-q", "ssh")
+    rig.until(lambda: rig.run(machine, *is_running)[0] == 0, "systemd runs its services")
+    return {line for line in rig.run(machine, "cat", "/proc/1/cgroup")[1].split() if "init.scope" in line}

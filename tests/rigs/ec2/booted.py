@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 
 from tests.rigs import needs
+from tests.rigs.ec2 import cgroups
 from tests.rigs.ec2.machine import Machine
 
+ENTER_GROUPS = 'until [ "$1" = -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
 SEED = "/var/lib/cloud/seed/nocloud"
 MASKED = (
     "networking.service",
@@ -51,6 +53,7 @@ class BootedMachine(Machine):
 
     def words(self) -> list[str]:
         return [
+            *("sh", "-ec", ENTER_GROUPS, "sh", *map(str, cgroups.make(*self._group)), "--"),
             str(needs.tool("systemd-nspawn")),
             "--quiet",
             f"--directory={self.root}",
@@ -64,6 +67,14 @@ class BootedMachine(Machine):
             "--link-journal=no",
             *(f"--bind-ro={folder}" for folder in self.birth.visible),
         ]
+
+    def destroy(self) -> None:
+        super().destroy()
+        cgroups.remove(*self._group)
+
+    @property
+    def _group(self) -> tuple[str, str]:
+        return cgroups.of_slot(self.birth.folder.parent.name), self.birth.id
 
     def _only_what_a_box_starts(self) -> None:
         """Disable services of this machine, whose network is shared, so that none starts twice."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tests.rigs.ec2 import cgroups
+
 SLOTS = range(1, 200)
 LOCKS = Path(tempfile.gettempdir()) / "gpujob-rigs"
 
@@ -53,5 +55,6 @@ def take() -> Slot:
         slot = Slot(number, lock)
         slot.folder.mkdir(exist_ok=True)
         slot.folder.chmod(0o755)
+        cgroups.remove(cgroups.of_slot(number))  # of a simulation that was killed
         return slot
     raise RuntimeError(f"{len(SLOTS)} rigs run already; their locks are in {LOCKS}")
