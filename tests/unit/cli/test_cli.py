@@ -72,7 +72,8 @@ def test_the_command_line_page_matches_the_help_output() -> None:
     [
         (["deplyo"], 2, "No such command 'deplyo'. Did you mean 'deploy'?"),
         (["deploy", "x", "--colour"], 2, "No such option"),
-        (["deploy"], 2, "Missing argument"),
+        (["check"], 2, "Missing argument"),
+        (["deploy"], 2, "JOB is missing"),
         (["deploy", "nosuch"], 2, "there is no job 'nosuch'"),
         (["deploy", "x", "--on", "mars"], 2, "no job 'x'"),
         (["status", "--on", "ec2"], 3, "no EC2 instance is on record"),
