@@ -29,7 +29,10 @@ def _token() -> str:
 
 @dataclass
 class Context:
-    """`token` gives 32 fresh hex digits; `state_dir` may be deleted at any time."""
+    """`token` gives 32 fresh hex digits; `state_dir` may be deleted at any time.
+
+    `step`: what the command is doing, for the words that Ctrl-C ends with.
+    """
 
     env: Mapping[str, str]
     cwd: Path
@@ -48,6 +51,7 @@ class Context:
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     token: Callable[[], str] = field(default=_token)
+    step: str = ""
 
     @property
     def who(self) -> str:
@@ -96,11 +100,16 @@ class Context:
         if self.verbose:
             self.warn(text)
 
+    def begin(self, step: str) -> None:
+        """What the command does from here on."""
+        self.step = step
+
     @contextlib.contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """With --verbose, prints how long the step took."""
-        started = self.now()
+        """A step that Ctrl-C names where it is cut. With --verbose, prints how long it took."""
+        outer, self.step, started = self.step, step, self.now()
         yield
+        self.step = outer
         self.detail(f"  {step}: {self.now() - started:.2f} s")
 
     @property
@@ -135,7 +144,10 @@ class Context:
             raise WantsYes(what, "confirmation needed, but stdin is not a terminal", "add --yes to confirm")
         self.stderr.write(f"{what}\nContinue? [y/N] ")
         self.stderr.flush()
-        if self.stdin.readline().strip().lower() not in ("y", "yes"):
+        outer, self.step = self.step, "the question, so nothing was agreed to"
+        answer = self.stdin.readline()
+        self.step = outer
+        if answer.strip().lower() not in ("y", "yes"):
             raise UsageError("nothing was changed", "the answer was no")
 
 

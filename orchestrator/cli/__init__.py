@@ -1,5 +1,47 @@
-"""The command line: the one part of the orchestrator that knows Typer."""
+"""The command line: the one part of the orchestrator that knows Typer.
 
-from orchestrator.cli.app import main, script
+Nothing is imported here, so that Ctrl-C is handled from the first moment.
+"""
 
-__all__ = ["main", "script"]
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from orchestrator.context import Context
+
+
+def main(argv: list[str] | None = None, ctx: Context | None = None) -> int:
+    """Runs one command line in this process; returns its exit code. Tests pass their own context."""
+    from orchestrator.cli.app import run
+
+    return run(argv, ctx)
+
+
+def script() -> None:
+    """The console entry point. Once the command is done, Ctrl-C no longer changes how it ends."""
+    import sys
+
+    words = sys.argv[1:]
+    try:
+        code = main(words)
+    except KeyboardInterrupt:
+        code = _interrupted(words)
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _interrupted(words: list[str]) -> int:
+    """Ctrl-C before the command began, or again while the first one was handled: without our modules."""
+    import json
+    import shlex
+    import sys
+
+    what, again = "interrupted", f"gpujob {shlex.join(words)}".strip()
+    if "--json" in words:
+        error = {"kind": "Interrupted", "what": what, "why": "", "next_step": again, "exit_code": 130}
+        sys.stdout.write(json.dumps({"schema_version": 1, "error": error}) + "\n")
+    else:
+        sys.stderr.write(f"error: {what}\n  next: {again}\n")
+    return 130

@@ -8,24 +8,23 @@ from typing import Any
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import hosts, results, run, setup
+from orchestrator.cli import hosts, interrupts, results, setup
+from orchestrator.cli import run as runs
 from orchestrator.cli.help import Group
 from orchestrator.context import Context, from_process
 from orchestrator.errors import Exit
 
 
 class Root(Group):
-    """Ctrl-C in a command that does not handle it is an error of ours, with its own exit code."""
+    """Ctrl-C is reported in words, whatever it cuts."""
+
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        with interrupts.passed_on():
+            return super().make_context(*args, **settings)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with interrupts.passed_on():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            from orchestrator.cli.failures import Interrupted
-
-            raise Interrupted(
-                "interrupted", "runs that were started go on", "gpujob status; the same command continues"
-            ) from None
 
 
 app = typer.Typer(
@@ -38,12 +37,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (run, results, hosts, setup):
+for part in (runs, results, hosts, setup):
     app.add_typer(part.app)
 
 
-def main(argv: list[str] | None = None, ctx: Context | None = None) -> int:
-    """Runs one command line in this process; returns its exit code. Tests pass their own context."""
+def run(argv: list[str] | None = None, ctx: Context | None = None) -> int:
+    """Runs one command line in this process; returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
     if words in (["--version"], ["-V"]):  # no Context is needed
         (ctx.out if ctx else _print)(f"gpujob {__version__}")
@@ -56,18 +55,19 @@ def main(argv: list[str] | None = None, ctx: Context | None = None) -> int:
     started = ctx.now()
     try:
         code = int(app(words, obj=ctx, standalone_mode=False, prog_name="gpujob") or 0)
+    except (KeyboardInterrupt, interrupts.Cut):
+        code = _report(ctx, interrupts.describe(ctx, words), words)
     except Exception as error:
-        from orchestrator.cli.failures import report  # only a failure pays for it
-
-        code = report(ctx, error, words)
+        code = _report(ctx, error, words)
     ctx.detail(f"exit code {code} after {ctx.now() - started:.2f} s; errors are logged in {ctx.log_file}")
     return code
 
 
+def _report(ctx: Context, error: Exception, words: list[str]) -> int:
+    from orchestrator.cli.failures import report  # only a failure pays for it
+
+    return report(ctx, error, words)
+
+
 def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
-
-
-def script() -> None:
-    """The console entry point."""
-    sys.exit(main())

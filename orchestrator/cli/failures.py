@@ -14,12 +14,6 @@ from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.view.console import Paint, harmless
 
 
-class Interrupted(GpujobError):
-    """Ctrl-C, in a command that does not handle it."""
-
-    exit_code = Exit.INTERRUPTED
-
-
 def report(ctx: Context, error: Exception, words: list[str]) -> int:
     """Prints `error` and returns its exit code."""
     known = _known(error) or GpujobError(
@@ -59,6 +53,8 @@ def _print(ctx: Context, error: GpujobError) -> None:
         ctx.warn(error.what)
         return
     paint = Paint(ctx.env, ctx.stderr)
+    if error.exit_code == Exit.INTERRUPTED and ctx.stderr.isatty():
+        ctx.warn("")  # the terminal has printed ^C
     ctx.warn(paint("error: ", "red", "bold") + harmless(error.what))
     if error.why:
         ctx.warn("  why:  " + harmless(error.why))

@@ -52,6 +52,7 @@ def deploy(ctx: Context, request: Request) -> int:
     if not request.dry_run:
         registry.require_transfer(ctx, target)
     secrets = execute.secrets(ctx, job.spec.pass_env)
+    ctx.begin("reading code and data")
     trees = inputs.sources(ctx, job)
     known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu)
     if target.launches:
@@ -67,7 +68,9 @@ def deploy(ctx: Context, request: Request) -> int:
         target = launched
     elif request.on is None and settings["target"].source == "default":
         ctx.talk(f"target: {target.label} (no --on, and no target is set)")
+    ctx.begin(f"connecting to {target.label}")
     with target.connect() as host:
+        ctx.begin(f"looking at {host.label}")
         complete = inputs.with_facts(_within_budget(ctx, host, known, request), host, job)
         if request.dry_run:
             plans.print_plan(ctx, planning.build(complete))

@@ -60,6 +60,7 @@ class Executor:
                     require_passed(self.ctx, self.host, self.store, step, word)
                 elif isinstance(step, StartStep):
                     assert step.spec is not None, "the plan is complete"
+                    self.ctx.begin(f"the start of {plan.run_id}, which may have happened")
                     return start(self.host, plan.job, step.spec, options)
                 else:
                     self.take(step)

@@ -39,6 +39,7 @@ def fetch(
     registry.require_transfer(ctx, target)
     with target.connect_started() as host, host.keep_awake():
         run = runs.get(ctx, host, store, word)
+        ctx.begin(f"the download of {run.id}; each file that is there is complete")
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / run.id
         if follow:
             code = _follow(ctx, host, run.id, which, folder)

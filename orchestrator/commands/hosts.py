@@ -95,6 +95,7 @@ def up(ctx: Context, name: str, ec2: Ec2, gpus: int, limits: Limits, ingress: In
     if dry_run:
         view.print_quote(ctx, offer.lines(str(ingress)))
         return 0
+    ctx.begin("the launch of an instance")
     instance = ensure.ensure(account, offer, ingress)
     account.records.save(replace(instance, ends_with_run=False))
     view.print_up(ctx, rows.instance(instance, ctx.now()))
@@ -139,8 +140,10 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
         if discard:
             ctx.confirm(f"terminating {instance.label}: {_loss(ctx, instance)}")
         else:
+            ctx.begin(f"the download of the runs of {instance.label}")
             _fetch_all(ctx, account, target, instance)
             ctx.confirm(f"terminating {instance.label} ({instance.type}); its disk is deleted.")
+        ctx.begin(f"the termination of {instance.label}")
         instance = lifecycle.terminate(account, instance)
     if instance.volume and (purge or not instance.spot):
         if purge:

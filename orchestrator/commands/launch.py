@@ -36,7 +36,9 @@ def launch(
         plan = planning.build(inputs)
         plans.print_plan(ctx, replace(plan, steps=(_launch_step(offer, ingress), *plan.steps)))
         return None
+    ctx.begin("the check on this machine")
     execute.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
+    ctx.begin("the launch of an instance")
     instance = ensure(Account(ctx), offer, ingress)
     return Ec2Target(ctx, instance.label, [instance.region])
 

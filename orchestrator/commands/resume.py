@@ -76,6 +76,7 @@ def _restart(ctx: Context, host: Host, store: Store, request: Request) -> RunFac
             plans.print_steps(ctx, job.name, host.label, [Step(f"resume {run.id}", origin)])
             return run
         options = execute.start_options(facts, secrets, request.share_gpu)
+        ctx.begin(f"the start of {run.id}, which may have happened")
         started = execute.start(host, job.name, {"id": run.id}, options, resume=True)
         runs.remember(ctx, store, host, [started])
         host.assign_run(run.id)

@@ -37,11 +37,13 @@ def stop(
         if run.has_processes and not now and not ctx.json:
             grace = duration(run.record.limits.grace_seconds if run.record else 60)
             ctx.talk(f"asking {run.id} for a checkpoint, up to {grace}; --now does not wait")
+        ctx.begin(f"the stop of {run.id}, which its host may still carry out")
         result = helper.stop(host, run.id, ctx.who, now)
         if result.left:
             pids = " ".join(str(pid) for pid in result.left)
             raise GpujobError(f"processes of {run.id} are left", f"pids {pids}", "gpujob doctor")
         runs.remember(ctx, store, host, [result.run])
+        ctx.begin(f"the removal of files of {run.id}")
         removed = helper.clean(host, run.id, purge) if clean or purge else []
         if purge:
             store.forget_run(run.id)

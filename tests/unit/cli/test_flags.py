@@ -1,4 +1,4 @@
-"""`-q`, `-v`, `--debug` and `-V`, before and after the command; commands of other tools; Ctrl-C."""
+"""`-q`, `-v`, `--debug` and `-V`, before and after the command; commands of other tools."""
 
 from __future__ import annotations
 
@@ -84,17 +84,6 @@ def test_debug_prints_the_traceback_of_a_bug(
 
     monkeypatch.setattr("orchestrator.commands.status.status", broken)
     assert "Traceback" in client.run(*words.split()).err
-
-
-def test_ctrl_c_prints_that_runs_continue(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("orchestrator.commands.status.status", interrupted)
-    result = client.run("status")
-    assert (result.code, result.out) == (130, "")
-    assert "interrupted" in result.err
-    assert client.run("status", "--json").json["error"]["exit_code"] == 130
 
 
 @pytest.mark.parametrize("foreign", EQUIVALENTS)
