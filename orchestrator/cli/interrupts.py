@@ -18,7 +18,7 @@ class Interrupted(GpujobError):
     exit_code = Exit.INTERRUPTED
 
 
-class Cut(Exception):  # noqa: N818 - not an error: it carries Ctrl-C through Typer
+class Cut(Exception):
     """Ctrl-C within Typer, which would end without a word."""
 
 
