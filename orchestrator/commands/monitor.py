@@ -55,7 +55,7 @@ def _screen(ctx: Context, host: Host, run_id: str, interval: float) -> int:
                 has_more, offset = end > offset and len(text) >= _READ // 2, end
                 if has_more:
                     continue
-                snapshot = helper.look(host, run_id, lines=8)
+                snapshot = helper.look(host, run_id, screen.log_lines)
                 if not snapshot.runs:
                     raise _removed(run_id)
                 report = RunReport(snapshot.runs[0], runstate.fold(snapshot.runs[0], ctx.now()))
@@ -73,7 +73,7 @@ def _removed(run_id: str) -> NotFound:
 
 
 def _interrupted(ctx: Context, run_id: str) -> int:
-    ctx.talk(f"\nrun {run_id} goes on; gpujob monitor {run_id} shows it again, gpujob stop {run_id} ends it")
+    ctx.talk(f"\nrun {run_id} goes on; next:\n  gpujob monitor {run_id}\n  gpujob stop {run_id}")
     return Exit.INTERRUPTED
 
 

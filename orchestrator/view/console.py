@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 _CODES = {
@@ -85,6 +86,19 @@ def columns(rows: list[list[str]], indent: str = "  ") -> list[str]:
         return []
     wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [indent + "  ".join(c.ljust(w) for c, w in zip(row, wide, strict=True)).rstrip() for row in rows]
+
+
+def condense(values: Sequence[float], cells: int) -> list[float]:
+    """At most `cells` values for all of them: the mean of each piece, and what is not finite as it is."""
+    if len(values) <= cells:
+        return list(values)
+    edges = [len(values) * cell // cells for cell in range(cells + 1)]
+    return [_mean(values[start:end]) for start, end in itertools.pairwise(edges)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    odd = next((value for value in values if not math.isfinite(value)), None)
+    return odd if odd is not None else sum(value / len(values) for value in values)
 
 
 def sparkline(values: list[float], cells: int = 32) -> str:

@@ -1,11 +1,18 @@
 import io
+import re
+import sys
 
+import msgspec
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import Machine, RunFacts
+from orchestrator.core.hostfacts import Gpu, Log, Machine, RunFacts
+from orchestrator.view.console import condense
 from orchestrator.view.dashboard import open_screen
+from orchestrator.view.live import Picture
 from orchestrator.view.status import RunReport
 from tests.support import new_client
 
@@ -27,10 +34,10 @@ def picture(losses: list[float]) -> tuple[RunReport, tuple[ev.Event, ...], Machi
 @pytest.mark.parametrize(
     ("losses", "line"),
     [
-        ([2.0, 1.0, 1.5], "█▁▄                               1.5 (1 to 2)"),
-        ([2.0, 1.0, float("nan")], "█▁×                               nan (1 to 2, 1 not finite)"),
-        ([2.0, float("inf"), 1.0], "█×▁                               1 (1 to 2, 1 not finite)"),
-        ([float("nan")] * 2, "××                                nan (2 not finite)"),
+        ([2.0, 1.0, 1.5], "train loss  1.5  1 to 2  █▁▄"),
+        ([2.0, 1.0, float("nan")], "train loss  nan  1 to 2, 1 not finite  █▁×"),
+        ([2.0, float("inf"), 1.0], "train loss  1  1 to 2, 1 not finite  █×▁"),
+        ([float("nan")] * 2, "train loss  nan  2 not finite  ××"),
     ],
 )
 def test_a_training_that_diverges_stays_on_the_screen_and_shows_it(
@@ -43,4 +50,67 @@ def test_a_training_that_diverges_stays_on_the_screen_and_shows_it(
         open_screen(client.context(stdout=out, env={"TERM": "xterm", "NO_COLOR": "1"})) as screen,
     ):
         screen.show(*picture(losses))
-    assert line in out.getvalue()
+    assert line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+
+
+NAMES = ("accuracy", "a_metric_with_a_name_longer_than_most_screens_of_a_phone_have_columns", "字幕誤り率")
+LOSSES = [12345.678, 1.5e-9, 0.25]
+LOG = tuple(
+    f"line {n} of a log that is longer than sixty columns, with 1234567 samples a second" for n in range(9)
+)
+
+
+def page(width: int, height: int, metrics: int = 3, log: tuple[str, ...] = LOG) -> str:
+    """Return what a terminal of that size shows of a run with these metrics."""
+    values = [{f"{NAMES[n % 3]}{n // 3 or ''}": loss * (n + 1) for n in range(metrics)} for loss in LOSSES]
+    sent = [{"event": "metrics", "split": "val", "values": each} for each in values]
+    sent += [{"event": "progress", "step": 123456, "of": 654321, "loss": 2.0, "epoch": 1.5}]
+    events = ev.parse(sent)
+    facts = RunFacts(id="train-20261126T032043-e895", events=events, log=Log(tail=log))
+    report = RunReport(facts, runstate.fold(msgspec.structs.replace(facts, supervised=True), 9.0))
+    gpus = (Gpu(index=0, use_percent=87, used_mib=12000, total_mib=24000),) * 4
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True)
+    with new_client() as client:
+        picture = Picture(client.context(now=lambda: 9.0), console)
+        picture.show(report, events, Machine(hostname="box", gpus=gpus))
+    shown = console.render_lines(picture.page, pad=False)
+    return "\n".join("".join(segment.text for segment in line) for line in shown)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_no_number_is_cut_at_any_width(width: int) -> None:
+    text = page(width, 60)
+    lines = text.splitlines()
+    assert max(cell_len(line) for line in lines) <= width
+    for number in ("0.25", "0.5", "0.75", "123456/654321", "87 %", "12000/24000", "1234567"):
+        assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", " ".join(text.split())), text
+    assert "█" in text
+
+
+def test_the_curve_fills_the_width_that_the_values_leave() -> None:
+    console = Console(file=io.StringIO(), width=160, height=50, force_terminal=True, no_color=True)
+    events = ev.parse({"event": "progress", "step": n, "of": 900, "loss": float(n)} for n in range(900))
+    facts = RunFacts(id="job-1", events=events)
+    with new_client() as client:
+        picture = Picture(client.context(), console)
+        picture.show(RunReport(facts, runstate.Running(1, 900, 0.0, None, 1)), events, Machine())
+    lines = ["".join(s.text for s in line) for line in console.render_lines(picture.page, pad=False)]
+    assert [len(line) for line in lines if "▁" in line] == [160]
+
+
+@pytest.mark.parametrize("height", [8, 14, 24, 50])
+@pytest.mark.parametrize("metrics", [1, 40])
+def test_the_screen_is_as_high_as_the_terminal(height: int, metrics: int) -> None:
+    lines = page(80, height, metrics).splitlines()
+    assert len(lines) == height
+    assert lines[-1] == "Ctrl-C leaves the run going"
+    assert lines[0].startswith("train-20261126T032043-e895")
+    if metrics == 40 and height < 40:
+        assert re.search(r"and \d+ more metrics", "\n".join(lines))
+
+
+def test_a_narrow_curve_shows_the_mean_of_all_its_values() -> None:
+    assert condense([1, 3, 5, 7], 2) == [2, 6]
+    assert condense([1, 2], 8) == [1, 2]
+    assert condense([1.0, float("inf"), 5, 7], 2) == [float("inf"), 6]
+    assert condense([sys.float_info.max] * 4, 2) == [sys.float_info.max] * 2

@@ -1,0 +1,194 @@
+"""The picture of `monitor` on a terminal, as wide and as high as it is; no number is ever cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.measure import Measurement
+from rich.progress_bar import ProgressBar
+from rich.rule import Rule
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.context import Context
+from orchestrator.core import events as ev
+from orchestrator.core import runstate
+from orchestrator.core.events import Event
+from orchestrator.core.hostfacts import Machine
+from orchestrator.core.text import duration
+from orchestrator.view.console import colours, condense, harmless, sparkline
+from orchestrator.view.status import RunReport, gpus, headline
+
+_LEAST_CURVE = 8
+_HEALTH = 3
+_LEAST_LOG = 3  # lines of the log that stay in view, whatever stands above them
+_GAP = 2
+
+
+class Picture:
+    """Redraws the run in the terminal's alternate screen; its last state stays on the screen after that."""
+
+    def __init__(self, ctx: Context, console: Console | None = None) -> None:
+        self._ctx = ctx
+        self._console = console or Console(file=ctx.stdout, no_color=not colours(ctx.env, ctx.stdout))
+        self._live = Live(console=self._console, auto_refresh=False, screen=True)
+        self.page: RenderableType = ""
+
+    def __enter__(self) -> Picture:
+        self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+        if isinstance(self.page, _Page):
+            self._console.print(replace(self.page, tail=self.page.tail[-_LEAST_LOG:], fill=False))
+
+    @property
+    def log_lines(self) -> int:
+        """How many lines of the log may be shown."""
+        return max(_LEAST_LOG, min(100, self._console.height))
+
+    def show(self, report: RunReport, history: Sequence[Event], machine: Machine) -> None:
+        head = [*_head(report, self._ctx.now())]
+        curves = _curves(history)
+        rest = [*_health(report), Text(harmless(f"{machine.hostname}: {gpus(machine.gpus)}"), "dim")]
+        tail = [Text.from_ansi(harmless(line)) for line in report.facts.log.tail]
+        foot = Text("Ctrl-C leaves the run going" if report.is_going else "", "dim")
+        self.page = _Page(head, curves, rest, tail, foot, fill=True)
+        self._live.update(self.page, refresh=True)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """From top to bottom: progress, metrics, health and GPUs, the end of the log, the last line.
+
+    What the height does not hold is left out and counted: metrics first, then the oldest lines of the log.
+    """
+
+    head: Sequence[RenderableType]
+    curves: Sequence[_Curve]
+    rest: Sequence[RenderableType]
+    tail: Sequence[Text]
+    foot: Text
+    fill: bool
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        def lines(*parts: RenderableType) -> list[list[Segment]]:
+            return console.render_lines(Group(*parts), options.update(height=None), pad=False)
+
+        head, rest, foot = lines(*self.head), lines(*self.rest), lines(self.foot)
+        tail = [line for text in self.tail for line in lines(text)]
+        rest += lines(Rule("log", style="dim", align="left")) if tail else []
+        height = console.height
+        room = height - len(head) - len(rest) - len(foot) - min(_LEAST_LOG, len(tail))
+        shown = list(self.curves)
+        metrics = lines(_metrics(shown, options.max_width)) if shown else []
+        while shown and len(metrics) > max(1, room):
+            shown.pop()
+            left = Text(f"and {len(self.curves) - len(shown)} more metrics", "dim")
+            metrics = lines(*([_metrics(shown, options.max_width)] if shown else []), left)
+        top = head + metrics + rest
+        log = tail[-max(1, height - len(top) - len(foot)) :] if tail else []
+        blank: list[list[Segment]] = []
+        if self.fill:
+            blank = [[Segment("")]] * (height - len(top) - len(log) - len(foot))
+        for number, line in enumerate(top + log + blank + foot):
+            if number:
+                yield Segment.line()
+            yield from line
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """One metric over time: its values by name, and a sparkline that fills the room it gets."""
+
+    name: str
+    values: Sequence[float]
+
+    @property
+    def now(self) -> str:
+        return f"{self.values[-1]:.4g}"
+
+    @property
+    def span(self) -> str:
+        """`0.1 to 2.5`, and how many values are not finite."""
+        finite = [value for value in self.values if math.isfinite(value)]
+        parts = [f"{min(finite):.3g} to {max(finite):.3g}"] if finite else []
+        parts += [f"{len(self.values) - len(finite)} not finite"] if len(finite) < len(self.values) else []
+        return ", ".join(parts)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        cells = options.max_width
+        yield Text(sparkline(condense(self.values, cells), cells), no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, options.max_width)
+
+
+def _metrics(curves: Sequence[_Curve], width: int) -> RenderableType:
+    """A row each: the name, the latest value, least to most, the curve. Where they do not fit beside each
+    other, the range is left out, then the curve; names wrap."""
+    name = max(cell_len(curve.name) for curve in curves)
+    now = max(len(curve.now) for curve in curves)
+    span = max(len(curve.span) for curve in curves)
+    name = min(name, max(1, min(width // 2, width - now - 2 * _GAP - _LEAST_CURVE)))
+    has_curve = name + now + 2 * _GAP + _LEAST_CURVE <= width
+    has_span = name + now + span + 3 * _GAP + _LEAST_CURVE <= width
+    table = Table.grid(padding=(0, _GAP, 0, 0), expand=has_curve)
+    table.add_column(width=name, overflow="fold")
+    table.add_column(width=now, no_wrap=True, justify="right")
+    if has_span:
+        table.add_column(width=span, no_wrap=True, style="dim")
+    if has_curve:
+        table.add_column(ratio=1)
+    for curve in curves:
+        cells: list[RenderableType] = [Text(curve.name), Text(curve.now, "bold")]
+        cells += [Text(curve.span)] if has_span else []
+        cells += [curve] if has_curve else []
+        table.add_row(*cells)
+    return table
+
+
+def _head(report: RunReport, now: float) -> Iterator[RenderableType]:
+    state = report.state
+    has_bar = isinstance(state, runstate.Running) and state.of
+    words = (runstate.word(state), "" if has_bar else headline(report), _clock(state, now))
+    yield Text.assemble((report.facts.id, "bold"), "  ", "  ".join(word for word in words if word))
+    if isinstance(state, runstate.Running) and state.of:
+        row = Table.grid(padding=(0, _GAP, 0, 0), expand=True)
+        row.add_column(ratio=1)
+        row.add_column()
+        row.add_row(ProgressBar(total=state.of, completed=state.step or 0), headline(report))
+        yield row
+
+
+def _clock(state: runstate.RunState, now: float) -> str:
+    if not isinstance(state, runstate.Running):
+        return ""
+    left = f", {duration(state.eta)} left" if state.eta is not None else ""
+    return f"{duration(now - state.since)}{left}"
+
+
+def _curves(history: Sequence[Event]) -> list[_Curve]:
+    """The loss of train, then every metric of val."""
+    names = [("train", "loss")]
+    for event in history:
+        if isinstance(event, ev.Metrics) and event.split == "val":
+            names += [("val", name) for name in event.values if ("val", name) not in names]
+    series = [(harmless(f"{split} {name}"), runstate.series(history, split, name)) for split, name in names]
+    return [_Curve(name, values) for name, values in series if values]
+
+
+def _health(report: RunReport) -> Iterator[RenderableType]:
+    """The latest few; `status` has all."""
+    events = report.health
+    for event in events[-_HEALTH:]:
+        yield Text(harmless(f"{event.severity} {event.rule}: {event.message}"), "yellow")
+    if events[_HEALTH:]:
+        yield Text(f"and {len(events) - _HEALTH} more: gpujob status {report.facts.id}", "yellow")
