@@ -10,6 +10,7 @@ import os
 import pwd
 import secrets
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,6 +59,10 @@ class Context:
         """The user and the machine, without its domain, which may change with the network."""
         user = self.env.get("USER") or self.env.get("LOGNAME") or pwd.getpwuid(os.getuid()).pw_name
         return f"{user}@{socket.gethostname().partition('.')[0]}"
+
+    @property
+    def home(self) -> Path:
+        return Path(self.env.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
 
     def retry(
         self,
@@ -111,6 +116,16 @@ class Context:
         yield
         self.step = outer
         self.detail(f"  {step}: {self.now() - started:.2f} s")
+
+    def output_files(self) -> frozenset[tuple[int, int]]:
+        """Device and inode of the files that stdout and stderr are redirected to."""
+        found = set()
+        for stream in (self.stdout, self.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                status = os.fstat(stream.fileno())
+                if stat.S_ISREG(status.st_mode):
+                    found.add((status.st_dev, status.st_ino))
+        return frozenset(found)
 
     @property
     def shows_progress(self) -> bool:

@@ -2,86 +2,118 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from orchestrator import process
-from orchestrator.core import shell
-from orchestrator.errors import UsageError
-from orchestrator.onhost import folders
-
-if TYPE_CHECKING:
-    import pathspec
-
-    Rules = tuple[tuple[str, pathspec.GitIgnoreSpec], ...]  # each with the folder of its .gitignore
-
-
 import contextlib
 import hashlib
+import os
+import shutil
 import stat
 import struct
 import zlib
 from array import array
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from orchestrator import files
-
-_NEVER = (".git", "__pycache__")
-_LISTS = (
-    ("ls-files", "-z", "--stage", "--", "."),
-    ("ls-files", "-z", "-o", "--exclude-standard", "--", "."),
-    ("rev-parse", "HEAD"),
-    ("diff", "--binary", "HEAD", "--", "."),
-)
+from orchestrator import files, gitignore
+from orchestrator.core import shell
+from orchestrator.core.credentials import without_private_keys
+from orchestrator.errors import UsageError
+from orchestrator.git import Git, GitFailed, NoRepository
+from orchestrator.onhost import folders
+from orchestrator.scope import EVERYTHING, Scope, divide, notes, require_narrow
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of code as it is now; `patch` is the dirty tree against `commit`."""
+    """A folder of code as it is now; `patch` is the dirty tree against `commit`.
+
+    `notes`: what is not sent, or larger than expected, for the user.
+    """
 
     folder: Path
     tree: folders.Tree
     commit: str | None = None
     dirty: bool = False
     patch: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def read(folder: Path, digests: Digests | None = None) -> Source:
-    """Tracked and not ignored files of `folder`, the dirty tree too. UsageError names what cannot be sent.
+def read(folder: Path, digests: Digests | None = None, scope: Scope = EVERYTHING) -> Source:
+    """The files of `folder` that git does not ignore and the scope allows, with uncommitted changes.
 
-    With `digests`, files that did not change since the last time are not read.
+    UsageError names what cannot be sent. With `digests`, files that did not change
+    since the last time are not read.
     """
     if not folder.is_dir():
         raise UsageError(f"the code folder {folder} does not exist")
-    with ThreadPoolExecutor(len(_LISTS)) as pool:  # git's commands run while the files are read
-        staged, others, head, diff = (pool.submit(_git, folder, *words) for words in _LISTS)
-        paths = _listed(folder, staged.result(), others.result() or b"")
+    own_folder = "put the job and its code into a folder of their own"
+    require_narrow(folder, scope.home, "the code folder", own_folder)
+    git = Git(folder, scope.env)
+    with ThreadPoolExecutor(2) as pool:  # git's commands run while the files are read
+        untracked, changes = pool.submit(_untracked, git), pool.submit(_changes, git, scope)
+        listing = divide(folder, _listed(folder, git, untracked), scope)
+        paths = listing.paths
         entries = digests.entries(folder, paths) if digests else folders.tree_entries(str(folder), paths)
         tree = folders.tree(entries)
-        commit = _text(head.result())
         if not tree.entries:
-            why = "git ignores all of it" if commit else "it is empty"
+            why = "git ignores all of it" if changes.result().commit else "it is empty"
             raise UsageError(
                 f"there is nothing to send in {folder}", why, "name the folder of the code: code: PATH"
             )
-        wrong = folders.refusals(tree)
-        if wrong:
+        if wrong := folders.refusals(tree):
             raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
-        patch = diff.result() if commit else None
-        dirty = bool(patch) or bool(commit and others.result())
-        return Source(folder, tree, commit, dirty, _text(patch, strip=False) or "")
+        said = notes(folder, tree, listing, scope)
+        return _described(Source(folder, tree, notes=said), changes.result(), untracked.result())
 
 
 def package(folder: Path) -> Source:
     """A Python package as it is installed: its .py files below its own name."""
     paths = [p.relative_to(folder.parent).as_posix() for p in folder.rglob("*.py")]
-    commit = _text(_git(folder, "rev-parse", "HEAD"))
+    try:
+        commit = Git(folder, None).commit()
+    except (NoRepository, UsageError):  # installed from no clone, or from that of another user
+        commit = None
     return Source(folder.parent, folders.tree(folders.tree_entries(str(folder.parent), paths)), commit)
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """The commit, and how the folder differs from it. `failure`: why git cannot tell the difference."""
+
+    commit: str | None = None
+    patch: bytes = b""
+    failure: str = ""
+
+
+def _changes(git: Git, scope: Scope) -> _Changes:
+    """Without the changes of files that are not sent: a patch of a credential holds it."""
+    commit = None
+    try:
+        if not (commit := git.commit()):
+            return _Changes()
+        changed = git.changed()
+        sent = set(divide(git.folder, changed, scope).paths)
+        patch = git.patch([path for path in changed if path not in sent])
+        return _Changes(commit, without_private_keys(patch))
+    except NoRepository:
+        return _Changes()
+    except GitFailed as failed:
+        return _Changes(commit, failure=str(failed))
+
+
+def _described(source: Source, changes: _Changes, untracked: list[str]) -> Source:
+    """With the commit and what differs from it. A git that fails is not taken for a clean tree."""
+    if not changes.commit:
+        return source
+    sent = {entry.path for entry in source.tree.entries}
+    dirty = bool(changes.patch or changes.failure or sent.intersection(untracked))
+    patch, said = changes.patch.decode("utf-8", errors="replace"), list(source.notes)
+    if changes.failure:
+        said.append(f"the run records no patch: git cannot compare the code with HEAD: {changes.failure}")
+    elif "\ufffd" in patch and "\ufffd".encode() not in changes.patch:
+        said.append("the patch that the run records will not apply: it has text that is not UTF-8")
+    return replace(source, commit=changes.commit, dirty=dirty, patch=patch, notes=tuple(said))
 
 
 def snapshot(source: Source, to: Path) -> None:
@@ -113,13 +145,24 @@ def snapshot(source: Source, to: Path) -> None:
             raise
 
 
-def _listed(folder: Path, staged: bytes | None, others: bytes) -> list[str]:
-    if staged is None:
-        return list(_walked(folder))
-    tracked, submodules = folders.parse_git_list(staged)
-    new = [name.decode("utf-8", "surrogateescape") for name in others.split(b"\0") if name]
+def _listed(folder: Path, git: Git, untracked: Future[list[str]]) -> list[str]:
+    try:
+        tracked, submodules = folders.parse_git_list(git.tracked())
+        new = untracked.result()
+    except NoRepository:
+        return list(gitignore.walk(folder))
+    except GitFailed as failed:
+        status = shell.join(["git", "-C", str(folder), "status"])
+        raise UsageError(f"git cannot list the files of {folder}", str(failed), status) from None
     _require_no_repositories(folder, submodules, [name[:-1] for name in new if name.endswith("/")])
-    return sorted({*tracked, *new})
+    return [*tracked, *new]
+
+
+def _untracked(git: Git) -> list[str]:
+    try:
+        return git.untracked()
+    except NoRepository:
+        return []
 
 
 def _require_no_repositories(folder: Path, submodules: list[str], nested: list[str]) -> None:
@@ -131,53 +174,6 @@ def _require_no_repositories(folder: Path, submodules: list[str], nested: list[s
         path = shell.join([f"{(submodules + nested)[0]}/.git"])
         leave = f"{untrack}a line in .gitignore leaves it out; to send its files, move {path} away"
         raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]), leave)
-
-
-def _walked(folder: Path) -> Iterator[str]:
-    """Files and links below `folder` that no .gitignore excludes."""
-    pending: list[tuple[str, Rules]] = [("", ())]
-    while pending:
-        at, rules = pending.pop()
-        with os.scandir(folder / at) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-        rules += tuple((at, _rules(entry.path)) for entry in entries if entry.name == ".gitignore")
-        for entry in entries:
-            path, is_folder = at + entry.name, entry.is_dir(follow_symlinks=False)
-            if entry.name in _NEVER or _ignored(path + "/" * is_folder, rules):
-                continue
-            if is_folder:
-                pending.append((path + "/", rules))
-            else:
-                yield path
-
-
-def _rules(path: str) -> pathspec.GitIgnoreSpec:
-    import pathspec  # noqa: PLC0415 - 43 ms that a folder under git does not need
-
-    lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
-    return pathspec.GitIgnoreSpec.from_lines(os.fsdecode(line) for line in lines)
-
-
-def _ignored(path: str, rules: Rules) -> bool:
-    return any(rule.match_file(path[len(base) :]) for base, rule in rules)
-
-
-def _git(folder: Path, *words: str) -> bytes | None:
-    """stdout; None if git fails (no repository) or is not installed."""
-    try:
-        done = process.capture(["git", "-C", str(folder), *words])
-    except FileNotFoundError:
-        return None
-    if "dubious ownership" in done.err:
-        raise UsageError(f"git refuses {folder}", done.reason)
-    return done.out if done.code == 0 else None
-
-
-def _text(raw: bytes | None, strip: bool = True) -> str | None:
-    if raw is None:
-        return None
-    text = raw.decode("utf-8", errors="replace")
-    return text.strip() if strip else text
 
 
 SLACK = 2.0  # seconds: the coarsest clock of a file system in use (FAT)

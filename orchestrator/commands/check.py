@@ -8,10 +8,10 @@ from orchestrator.commands.execute import Outcome
 from orchestrator.context import Context
 from orchestrator.core import events
 from orchestrator.core import plan as planning
+from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.plan import CheckStep
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
-from orchestrator.targets.base import Host, Target
 from orchestrator.view import plans
 
 
@@ -38,9 +38,10 @@ def check(
     jobs.require_data(job)
     target = registry.target(ctx, settings, on)
     registry.require_transfer(ctx, target)
-    store = Store(ctx.state_dir)
+    store, trees = Store(ctx.state_dir), inputs.sources(ctx, job, settings)
     with target.connect() as host:
-        outcome = _run_checks(ctx, target, host, store, job, fresh)
+        executor = execute.Executor(ctx, host, store, trees)
+        outcome = _run_checks(executor, inputs.collect(ctx, job, trees, target), job, fresh)
     if outcome.report.tier == "files":
         ctx.warn("no Python on the host has PyTorch: only names, labels and splits were checked")
     if ctx.json:
@@ -50,21 +51,18 @@ def check(
     return 1 if outcome.report.errors else 0
 
 
-def _run_checks(
-    ctx: Context, target: Target, host: Host, store: Store, job: jobs.Job, fresh: bool
-) -> Outcome:
+def _run_checks(executor: execute.Executor, known: PlanInputs, job: jobs.Job, fresh: bool) -> Outcome:
     """The first outcome with an error, else that of the last check."""
-    trees = inputs.sources(ctx, job)
-    collected = inputs.collect(ctx, job, trees, target)
-    plan = planning.build_check(inputs.with_facts(collected, host, job))
-    executor = execute.Executor(ctx, host, store, trees)
+    ctx, host = executor.ctx, executor.host
+    plan = planning.build_check(inputs.with_facts(known, host, job))
+    plans.print_warnings(ctx, known.warnings)
     outcome = None
     for step in plan.steps:
         if not isinstance(step, CheckStep):
             executor.take(step)
             continue
         plans.announce(ctx, step)
-        outcome = execute.run(ctx, host, store, step, fresh)
+        outcome = execute.run(ctx, host, executor.store, step, fresh)
         if outcome.report.errors:
             break
     assert outcome, "the plan of a trainer has a check"

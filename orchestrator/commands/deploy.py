@@ -53,8 +53,10 @@ def deploy(ctx: Context, request: Request) -> int:
         registry.require_transfer(ctx, target)
     secrets = execute.secrets(ctx, job.spec.pass_env)
     ctx.begin("reading code and data")
-    trees = inputs.sources(ctx, job)
+    trees = inputs.sources(ctx, job, settings)
     known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu)
+    if not request.dry_run:  # whose plan lists them
+        plans.print_warnings(ctx, known.warnings)
     if target.launches:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
         from orchestrator.instances.region import Ingress  # noqa: PLC0415
@@ -158,7 +160,8 @@ def _execute(
         store.close_intent(job, host.label)
         raise
     _confirm(ctx, host, store, job, run)
-    plans.print_next(ctx, plan.notes, run, follow)
+    notes = tuple(note for note in plan.notes if note not in complete.warnings)  # these were shown before
+    plans.print_next(ctx, notes, run, follow)
     return plan.run_id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,13 @@ from orchestrator import __version__, files, source
 from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
 from orchestrator.core import plan
+from orchestrator.core.credentials import has_credential_name
 from orchestrator.core.hostfacts import FolderFacts, HostFacts
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
+from orchestrator.core.settings import Setting
 from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
+from orchestrator.scope import Scope, require_narrow
 from orchestrator.source import Digests, Source
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
@@ -27,11 +31,12 @@ def digests(ctx: Context) -> Digests:
     return Digests(ctx.state_dir / "digests", ctx.now)
 
 
-def sources(ctx: Context, job: Job) -> dict[str, Source]:
+def sources(ctx: Context, job: Job, settings: Mapping[str, Setting]) -> dict[str, Source]:
     """The code trees that the job needs, by role, as they are on the client."""
     trees = {}
     if job.code_folder:
-        trees["job"] = source.read(job.code_folder, digests(ctx))
+        scope = _scope(ctx, job, ctx.path(settings["root"].value))
+        trees["job"] = source.read(job.code_folder, digests(ctx), scope)
     if job.spec.trainer:
         trees["trainers"] = source.package(files.trainers_folder())
     return trees
@@ -57,7 +62,8 @@ def collect(
         facts=None,
         code=codes.get("job"),
         trainers=codes.get("trainers"),
-        data=tuple(_data(job, name, is_local) for name in names),
+        data=tuple(_data(ctx, job, name, is_local) for name in names),
+        warnings=trees["job"].notes if "job" in trees else (),
         share_gpu=share_gpu,
         requirements=job.requirements,
         packages=job.packages,
@@ -99,18 +105,38 @@ def require_no_host_data(job: Job, target: Target) -> None:
         raise _no_folder(job, name, target.label)
 
 
-def _data(job: Job, name: str, is_local: bool) -> DataInput:
-    path = str(job.data[name])
+def _data(ctx: Context, job: Job, name: str, is_local: bool) -> DataInput:
+    path, upload = str(job.data[name]), not is_local
+    what = f"{job.file.where('data', name)}: data.{name}"
+    if upload:
+        require_narrow(job.data[name], ctx.home, what, f"--data {name}=FOLDER that holds the data alone")
+    found: list[str] = []
     try:
-        folder = folders.describe(name, path, to_send=not is_local)
+        folder = folders.describe(name, path, to_send=upload, on_file=found.append if upload else None)
     except folders.BadLink as error:
         raise UsageError(
-            f"{job.file.where('data', name)}: data.{name} cannot be sent: {error}",
+            f"{what} cannot be sent: {error}",
             "links are sent as the files that they lead to",
             f"repair or remove {path}/{error.link}",
         ) from None
-    upload, is_file = not is_local, Path(path).is_file()
-    return DataInput(name, path, folder.files, folder.bytes, folder.fingerprint, upload, is_file)
+    if wrong := sorted(filter(has_credential_name, found)):
+        why = f"files that look like credentials are not sent: {', '.join(wrong[:5])}"
+        raise UsageError(
+            f"{what} cannot be sent: it holds {wrong[0]}", why, f"move {path}/{wrong[0]} elsewhere"
+        )
+    return DataInput(name, path, folder.files, folder.bytes, folder.fingerprint, upload, Path(path).is_file())
+
+
+def _scope(ctx: Context, job: Job, root: Path) -> Scope:
+    """What is not sent of the job's code folder."""
+    return Scope(
+        exclude=tuple(job.spec.exclude),
+        send_credentials=tuple(job.spec.send_credentials),
+        outputs=ctx.output_files(),
+        own=(ctx.state_dir, ctx.config_file.parent, root),
+        home=ctx.home,
+        env=ctx.env,
+    )
 
 
 def _on_host(host: Host, job: Job, name: str, folder: FolderFacts | None) -> DataInput:

@@ -98,7 +98,8 @@ Interpreter = PythonFacts | Environment
 @dataclass(frozen=True)
 class PlanInputs:
     """`facts`: None where the host does not exist yet. `requirements`: the text of a file for pip.
-    `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target."""
+    `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target.
+    `warnings`: what the user should know before anything is sent."""
 
     job: JobSpec
     source: str
@@ -112,6 +113,7 @@ class PlanInputs:
     requirements: str | None = None
     packages: tuple[str, ...] = ()
     survives_logout: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:

@@ -264,7 +264,7 @@ def _data_step(data: DataInput, facts: HostFacts | None) -> Step:
 
 
 def _notes(inputs: PlanInputs) -> tuple[str, ...]:
-    notes = []
+    notes = list(inputs.warnings)
     job, facts, python = inputs.job, inputs.facts, _interpreter(inputs)
     if facts and job.trainer and job.resources.gpus:
         if facts.gpus is None:

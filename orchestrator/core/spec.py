@@ -68,13 +68,16 @@ class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A job as its file says it."""
+    """A job as its file says it. `exclude`: files of the code that are not sent, as in .gitignore.
+    `send_credentials`: those that are, although gpujob takes them for keys or passwords."""
 
     name: str
     trainer: str | None = None
     command: list[str] | None = None
     config: dict[str, Any] = msgspec.field(default_factory=dict)
     code: str | None = None
+    exclude: list[str] = msgspec.field(default_factory=list)
+    send_credentials: list[str] = msgspec.field(default_factory=list)
     data: dict[str, str] = msgspec.field(default_factory=dict)
     env: Env = Env()
     resources: Resources = Resources()
@@ -230,10 +233,10 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
     if len({name.upper().replace("-", "_") for name in spec.data}) < len(spec.data):
         why = "GPUJOB_DATA_<NAME> could not tell them apart"
         raise UsageError(f"{job.where('data')}: two data folders have the same name but for - and _", why)
-    for index, output in enumerate(spec.outputs):
-        if not inside(output):
-            where = job.where("outputs", str(index))
-            raise UsageError(f"{where}: output {output!r} leads out of the working folder")
+    for key, places in (("outputs", spec.outputs), ("send_credentials", spec.send_credentials)):
+        for index, place in enumerate(places):
+            if not inside(place):
+                raise UsageError(f"{job.where(key, str(index))}: {key}: {place!r} leads out of the folder")
     return spec
 
 

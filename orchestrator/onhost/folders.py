@@ -9,7 +9,7 @@ import os
 import posixpath
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Iterable, Iterator, NamedTuple
+from typing import Callable, Iterable, Iterator, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,18 @@ class BadLink(Exception):
         self.link = link
 
 
-def describe(name: str, path: str, to_send: bool = False) -> DataFolder:
+def describe(
+    name: str, path: str, to_send: bool = False, on_file: Callable[[str], None] | None = None
+) -> DataFolder:
     """Returns size and fingerprint of a data folder or a single file (7,441 files: 50 ms).
 
     `path` must exist. Links are followed, since their targets are sent. A link that is broken or leads back
-    to a folder it is in is skipped; with `to_send` it raises BadLink.
+    to a folder it is in is skipped; with `to_send` it raises BadLink. `on_file` gets each relative path.
     """
     stats = sorted(_stats(path, to_send))
+    if on_file:
+        for relative, _, _ in stats:
+            on_file(relative)
     lines = [f"{relative}\0{size}\0{mtime}\0" for relative, size, mtime in stats]
     digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
     return DataFolder(name, path, len(stats), sum(size for _, size, _ in stats), digest[:32])

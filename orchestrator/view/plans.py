@@ -53,6 +53,12 @@ def _step(step: Step, reason: str) -> dict[str, Any]:
     return {"title": step.title, "reason": reason, "done": step.done, "bytes": step.bytes}
 
 
+def print_warnings(ctx: Context, warnings: tuple[str, ...]) -> None:
+    """On stderr, before anything is sent."""
+    for warning in warnings:
+        ctx.warn(f"warning: {harmless(warning)}")
+
+
 def announce(ctx: Context, step: Step) -> None:
     """One line a step, as it begins."""
     if ctx.json:

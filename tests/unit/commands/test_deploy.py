@@ -64,11 +64,16 @@ def scripted(**answers: Any) -> ScriptedHost:
 
 
 def type_in(
-    client: Client, host: ScriptedHost, *words: str, monkeypatch: pytest.MonkeyPatch, **changes: Any
+    client: Client,
+    host: ScriptedHost,
+    *words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    remote: bool = False,
+    **changes: Any,
 ) -> Result:
     class ScriptedTarget(Target):
         needs_rsync = False
-        is_local = True
+        is_local = not remote
         label = host.label
 
         @contextlib.contextmanager

@@ -1,0 +1,105 @@
+"""What git says of a folder, whatever the user's configuration: its files, its commit, its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator import process
+from orchestrator.errors import UsageError
+
+# What would change the format of a patch, or the files that a command is about.
+_NEUTRAL = (
+    "color.ui=false",
+    "diff.algorithm=default",
+    "diff.context=3",
+    "diff.ignoreSubmodules=none",
+    "diff.interHunkContext=0",
+    "diff.mnemonicPrefix=false",
+    "diff.noprefix=false",
+    "diff.orderFile=/dev/null",
+    "diff.relative=false",
+    "diff.renames=false",
+    "diff.submodule=short",
+    "diff.suppressBlankEmpty=false",
+)
+_PATCH = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+# Variables that name another repository than the folder's (a hook has them), or change what is printed.
+_FOREIGN = """
+    GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_DIFF_OPTS GIT_DIR GIT_EXTERNAL_DIFF GIT_GLOB_PATHSPECS
+    GIT_GRAFT_FILE GIT_ICASE_PATHSPECS GIT_IMPLICIT_WORK_TREE GIT_INDEX_FILE GIT_INTERNAL_SUPER_PREFIX
+    GIT_LITERAL_PATHSPECS GIT_NAMESPACE GIT_NOGLOB_PATHSPECS GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_SHALLOW_FILE
+    GIT_TRACE GIT_WORK_TREE
+"""
+_ABSENT = ("not a git repository", "must be run in a work tree")
+
+
+class NoRepository(Exception):
+    """The folder is in no work tree, or git is not installed."""
+
+
+class GitFailed(Exception):
+    """git failed; the text is its own reason."""
+
+
+@dataclass(frozen=True)
+class Git:
+    """Reads the repository that `folder` is in. `env`: git's environment, None for that of this process.
+
+    All methods raise NoRepository, GitFailed, or UsageError where git distrusts the folder's owner.
+    """
+
+    folder: Path
+    env: Mapping[str, str] | None
+
+    def tracked(self) -> bytes:
+        """As `git ls-files -z --stage` prints it, below `folder`."""
+        return self._output("ls-files", "-z", "--stage", "--", ".")
+
+    def untracked(self) -> list[str]:
+        """Files that git does not ignore; a repository within this one ends with `/`."""
+        return _names(self._output("ls-files", "-z", "-o", "--exclude-standard", "--", "."))
+
+    def commit(self) -> str | None:
+        """None where there is no commit yet."""
+        try:
+            return self._output("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii", "replace").strip()
+        except GitFailed:
+            return None
+
+    def changed(self) -> list[str]:
+        """Files below `folder` that differ from the commit, deleted ones too."""
+        return _names(
+            self._output("diff", "--name-only", "-z", "--relative", "--no-ext-diff", "HEAD", "--", ".")
+        )
+
+    def patch(self, without: Sequence[str] = ()) -> bytes:
+        """The changes below `folder` since the commit, as `git apply` reads them."""
+        left_out = [f":(exclude,literal){path}" for path in without]
+        return self._output("diff", *_PATCH, "HEAD", "--", ".", *left_out)
+
+    def _output(self, *words: str) -> bytes:
+        settings = [word for setting in _NEUTRAL for word in ("-c", setting)]
+        try:
+            done = process.capture(["git", "-C", str(self.folder), *settings, *words], env=self._env())
+        except FileNotFoundError:
+            raise NoRepository from None
+        if done.code == 0:
+            return done.out
+        if "dubious ownership" in done.err:
+            raise UsageError(f"git refuses {self.folder}", done.reason)
+        if any(text in done.err for text in _ABSENT):
+            raise NoRepository
+        raise GitFailed(done.reason)
+
+    def _env(self) -> dict[str, str] | None:
+        if self.env is None:
+            return None
+        foreign = _FOREIGN.split()
+        env = {name: value for name, value in self.env.items() if name not in foreign}
+        return env | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+
+
+def _names(output: bytes) -> list[str]:
+    return [name.decode("utf-8", "surrogateescape") for name in output.split(b"\0") if name]

@@ -1,0 +1,208 @@
+"""Which files of a code folder are sent: never credentials, gpujob's own files, or what the job excludes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.core import credentials
+from orchestrator.core.text import size
+from orchestrator.errors import UsageError
+from orchestrator.onhost import folders
+
+if TYPE_CHECKING:
+    import pathspec
+
+_SYSTEM = "/bin /boot /dev /etc /lib /lib64 /opt /proc /run /sbin /srv /sys /tmp /usr /var"
+_LARGE = 50 << 20  # bytes of code above which a deploy names the largest files
+_MANY = 10_000  # files
+_LARGEST_SHOWN = 10
+_NAMES_SHOWN = 5
+
+FileId = tuple[int, int]  # device and inode
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a code folder may not send.
+
+    `exclude`: patterns as in .gitignore, relative to the folder. `send_credentials`: paths that are sent
+    although they look like credentials. `outputs`: the files that gpujob itself writes its output to.
+    `own`: folders and files of gpujob on the client. `home`: the user's home. `env`: git's
+    environment.
+    """
+
+    exclude: tuple[str, ...] = ()
+    send_credentials: tuple[str, ...] = ()
+    outputs: frozenset[FileId] = frozenset()
+    own: tuple[Path, ...] = ()
+    home: Path | None = None
+    env: Mapping[str, str] | None = None
+
+
+EVERYTHING = Scope()
+"""All that git does not ignore, but for credentials."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files to send, and those that are not: `credentials` are named to the user, the others are not."""
+
+    paths: list[str]
+    credentials: list[str]
+    others: list[str]
+
+
+def require_narrow(folder: Path, home: Path | None, what: str, fix: str) -> None:
+    """UsageError where a folder is the home, contains it, or is one of the system's."""
+    real = Path(os.path.realpath(folder))
+    homes = [Path(os.path.realpath(home))] if home and str(home) else []
+    if real == Path("/") or str(real) in _SYSTEM.split():
+        raise UsageError(f"{what} is {real}: a system folder is not sent", "", fix)
+    if any(one == real or real in one.parents for one in homes):
+        relation = "is your home" if real in homes else "contains your home"
+        raise UsageError(
+            f"{what} {relation} ({folder}): it is not sent", "it holds keys and private files", fix
+        )
+
+
+def divide(folder: Path, paths: Iterable[str], scope: Scope) -> Listing:
+    """The listed files by what becomes of them; UsageError where one that is to be sent does not exist."""
+    for path in scope.send_credentials:
+        if not (folder / path).is_file():
+            raise UsageError(f"send_credentials: there is no file {path} in {folder}")
+    rules, own = _rules(scope.exclude), tuple(_below(folder, scope.own))
+    listing = Listing([], [], [])
+    for path in sorted({*paths, *scope.send_credentials}):
+        if path in scope.send_credentials:
+            listing.paths.append(path)
+        elif rules and rules.match_file(path):
+            listing.others.append(path)
+        elif is_credential(folder, path):
+            listing.credentials.append(path)
+        elif f"{path}/".startswith(own) or _is_output(folder, path, scope.outputs):
+            listing.others.append(path)
+        else:
+            listing.paths.append(path)
+    return listing
+
+
+def is_credential(folder: Path, path: str) -> bool:
+    """By its name, or for the names that keys have, by its first bytes."""
+    if credentials.has_credential_name(path):
+        return True
+    if not credentials.may_hold_credential(path):
+        return False
+    with contextlib.suppress(OSError):
+        handle = os.open(folder / path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe does not block then
+        try:
+            return credentials.holds_credential(os.read(handle, credentials.HEAD))
+        finally:
+            os.close(handle)
+    return False
+
+
+def _require_complete_links(folder: Path, tree: folders.Tree) -> list[str]:
+    """The links that lead nowhere. UsageError for one to a file that exists and is not sent."""
+    links = {entry.path: entry.target for entry in tree.entries if entry.kind == "link"}
+    present = {entry.path for entry in tree.entries}
+    present |= {parent for path in present for parent in _parents(path)} | {"."}
+    lost = {path: aim for path in links if (aim := _aim(path, links)) not in present}
+    for path, aim in lost.items():
+        annex = ".git" in aim.split("/")
+        if annex or (folder / aim).exists():
+            why = "files in .git are not sent" if annex else "git ignores it, or gpujob does not send it"
+            copy = "git annex unlock" if annex else "replace the link by the file"
+            raise UsageError(
+                f"{folder} cannot be sent: {path} is a link to {aim}, which is not sent",
+                why,
+                f"{copy}, name the folder under data:, or leave the link out: exclude: [{path}]",
+            )
+    return [path for path in lost if not posixpath.basename(path).startswith(".#")]  # Emacs locks are such
+
+
+def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> tuple[str, ...]:
+    """What the user should know before the code is sent. UsageError for a link that would break."""
+    said, lost_links = [], _require_complete_links(folder, tree)
+    if listing.credentials:
+        names = _first(_by_folder(listing.credentials))
+        said.append(
+            f"not sent, since they look like credentials: {names} (job key send_credentials sends one)"
+        )
+    if sent := [path for path in listing.paths if path in scope.send_credentials]:
+        said.append(f"send_credentials: {_first(sent)} will be readable on the host")
+    if lost_links:
+        said.append(f"links in the code that lead nowhere: {_first(lost_links)}")
+    if tree.size > _LARGE or len(tree.entries) > _MANY:
+        largest = sorted(tree.entries, key=lambda entry: -entry.size)[:_LARGEST_SHOWN]
+        names = ", ".join(f"{entry.path} ({size(entry.size)})" for entry in largest)
+        said.append(
+            f"the code has {len(tree.entries)} files, {size(tree.size)}; the largest: {names}. "
+            "The job key exclude, or .gitignore, leaves files out"
+        )
+    return tuple(said)
+
+
+def _aim(path: str, links: Mapping[str, str]) -> str:
+    """What a link leads to, relative to the folder; the way may lead through other links of the folder."""
+    aim = path
+    for _ in range(40):
+        through = next((one for one in (aim, *_parents(aim)) if one in links), None)
+        if through is None:
+            return aim
+        rest = aim[len(through) :].lstrip("/")
+        aim = posixpath.normpath(posixpath.join(posixpath.dirname(through), links[through], rest))
+    return f"{links[path]}/"  # a loop; no file has such a name
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        if path == "/":
+            return
+        yield path
+
+
+def _below(folder: Path, own: Iterable[Path]) -> Iterator[str]:
+    real = os.path.realpath(folder)
+    for path in own:
+        relative = os.path.relpath(os.path.realpath(path), real)
+        if relative != "." and not relative.startswith(".."):
+            yield f"{relative}/"
+
+
+def _is_output(folder: Path, path: str, outputs: frozenset[FileId]) -> bool:
+    if not outputs:
+        return False
+    with contextlib.suppress(OSError):
+        status = os.lstat(folder / path)
+        return (status.st_dev, status.st_ino) in outputs
+    return False
+
+
+def _rules(patterns: Sequence[str]) -> pathspec.GitIgnoreSpec | None:
+    if not patterns:
+        return None
+    import pathspec  # noqa: PLC0415 - 43 ms that most jobs do not need
+
+    try:
+        return pathspec.GitIgnoreSpec.from_lines(patterns)
+    except ValueError as error:
+        raise UsageError(f"exclude: {error}", "", "patterns are written as in .gitignore") from None
+
+
+def _by_folder(paths: Sequence[str]) -> list[str]:
+    """`.ssh/` once instead of each file in it."""
+    groups = ((path, f"{posixpath.dirname(path)}/") for path in paths)
+    return list(
+        dict.fromkeys(at if credentials.has_credential_name(f"{at}-") else path for path, at in groups)
+    )
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

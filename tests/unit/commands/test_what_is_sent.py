@@ -1,0 +1,121 @@
+"""What deploy sends of code and data, and what it says before it sends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli import main
+from tests.support import Client, ScriptedHost, new_client
+from tests.unit.commands.test_deploy import scripted, type_in
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with new_client() as new:
+        yield new
+
+
+class RecordingHost(ScriptedHost):
+    """Keeps the paths of each tree that is sent, and what was on stderr then."""
+
+    def send_tree(self, source: Any) -> None:
+        super().send_tree(source)
+        self.paths = {entry.path for entry in source.tree.entries}
+
+
+def recording() -> RecordingHost:
+    return RecordingHost(scripted().answers)
+
+
+def test_a_dry_run_names_the_credentials_that_are_not_sent(client: Client) -> None:
+    client.job("print(1)")
+    client.write(".netrc", "machine x password y")
+    result = client.run("deploy", "job", "--dry-run")
+    assert "note: not sent, since they look like credentials: .netrc" in result.out, result.err
+    notes = client.run("deploy", "job", "--dry-run", "--json").json["plan"]["notes"]
+    assert any(".netrc" in note for note in notes)
+
+
+def test_a_deploy_warns_of_credentials_and_sends_none(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.job("print(1)", exclude=["*.bin"])
+    for name in (".ssh/id_rsa", "a.bin"):
+        client.write(name, "x")
+    host = recording()
+    result = type_in(client, host, "deploy", "job", "--quiet", monkeypatch=monkeypatch)
+    assert (result.code, host.paths) == (0, {"train.py", "job.yaml"}), result.err
+    assert result.err.count("look like credentials: .ssh/") == 1
+    spec = host.requests[-1][1]["spec"]
+    assert spec["code"]["files"] == 2
+    assert "notes" not in spec["code"]
+
+
+def test_output_redirected_into_the_code_folder_is_no_code(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.job("print(1)")
+    host = recording()
+    with (client.project / "deploy.log").open("w") as log, (client.project / "err.log").open("w") as err:
+        changes = {"stdout": log, "stderr": err}
+        with pytest.raises(AttributeError):  # the result has no text to show
+            type_in(client, host, "deploy", "job", monkeypatch=monkeypatch, **changes)
+    assert host.paths == {"train.py", "job.yaml"}
+    assert "started" in (client.project / "err.log").read_text()
+
+
+def test_a_job_in_the_home_folder_is_refused(client: Client) -> None:
+    client.job("print(1)")
+    env = {**client.env, "HOME": str(client.project)}
+    result = client.run("deploy", "job", "--dry-run", env=env)
+    assert (result.code, "is your home" in result.err) == (2, True), result.err
+
+
+def test_runs_below_the_code_folder_are_no_code(client: Client) -> None:
+    client.job("print(1)")
+    client.write("runs/code/x", "x")
+    env = {**client.env, "GPUJOB_ROOT": "runs"}
+    steps = client.run("deploy", "job", "--dry-run", "--json", env=env).json["plan"]["steps"]
+    assert any("2 files" in step["reason"] for step in steps), steps
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("set", "it holds .aws/credentials"), ("..", "is your home"), ("/", "a system folder is not sent")],
+)
+def test_data_with_credentials_or_of_the_whole_home_is_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch, place: str, message: str
+) -> None:
+    client.job("print(1)", data={"set": place})
+    client.write("set/.aws/credentials", "x")
+    host = scripted()
+    monkeypatch.setattr(host, "is_local", False)
+    result = type_in(client, host, "deploy", "job", monkeypatch=monkeypatch, remote=True)
+    assert (result.code, message in result.err) == (2, True), result.err
+    assert "job.yaml:3: data.set" in result.err
+    assert host.requests == []
+
+
+def test_data_that_stays_on_this_machine_may_hold_anything(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.job("print(1)", data={"set": "set"})
+    client.write("set/.aws/credentials", "x")
+    result = type_in(client, scripted(), "deploy", "job", monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+
+
+def test_paths_of_context_are_those_of_the_user(tmp_path: Path, client: Client) -> None:
+    assert client.context(env={"HOME": str(tmp_path)}).home == tmp_path
+    assert client.context(env={}).home.is_absolute()
+
+
+def test_a_wrong_exclude_pattern_is_named(client: Client) -> None:
+    client.job("print(1)", exclude=["!"])
+    ctx = client.context()
+    assert main(["deploy", "job", "--dry-run"], ctx) == 2
+    assert "exclude: " in ctx.stderr.getvalue()  # type: ignore[attr-defined]

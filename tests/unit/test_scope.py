@@ -1,0 +1,177 @@
+"""What of a code folder is sent: no credentials, nothing of gpujob's own, no links that would break."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator import source
+from orchestrator.core import credentials
+from orchestrator.errors import UsageError
+from orchestrator.scope import Scope
+from tests.unit.test_source import git
+
+SECRETS = (".ssh/config", ".aws/credentials", ".gnupg/trustdb.gpg", ".netrc", "sub/.env", ".env.production")
+SECRETS += (".config/gcloud/x.db", ".mozilla/firefox/a/cookies.sqlite", "keys/ID_RSA", "vault.kdbx")
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "a.py").write_text("print(1)\n")
+    return folder
+
+
+def fill(folder: Path, *names: str, content: str = "x") -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def names(read: source.Source) -> set[str]:
+    return {entry.path for entry in read.tree.entries}
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_credential_files_are_not_sent_but_named(code: Path, with_git: bool) -> None:
+    fill(code, *SECRETS, ".env.example", ".aws.py", "ssh/config.py")
+    if with_git:
+        git(code, "init", "-q")
+        git(code, "add", "-A")
+    read = source.read(code)
+    assert names(read) == {"a.py", ".env.example", ".aws.py", "ssh/config.py"}
+    assert len(read.notes) == 1
+    assert read.notes[0].startswith("not sent, since they look like credentials: .aws/, ")
+    assert read.notes[0].count(",") == 5
+    assert " and 5 more " in read.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+def test_private_keys_are_recognised_by_content_under_any_name(code: Path, kind: str) -> None:
+    for name in ("deploy_key", "server.pem", "other.key"):
+        words = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(code / name)]
+        subprocess.run([*words, *(["-m", "PEM"] if name == "server.pem" else [])], check=True)
+    fill(code, "cloud.json", content='{"private_key": "-----BEGIN PRIVATE KEY-----\\nMII"}')
+    fill(code, "aws", content="[default]\naws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n")
+    fill(code, "README", "notes.json", content="-----BEGIN CERTIFICATE-----")
+    sent = names(source.read(code))
+    assert sent == {"a.py", "deploy_key.pub", "server.pem.pub", "other.key.pub", "README", "notes.json"}
+
+
+def test_a_credential_is_sent_only_if_the_job_names_it(code: Path) -> None:
+    fill(code, ".env", "sub/.env")
+    read = source.read(code, scope=Scope(send_credentials=(".env",)))
+    assert names(read) == {"a.py", ".env"}
+    assert any(".env will be readable on the host" in note for note in read.notes)
+    with pytest.raises(UsageError, match=r"send_credentials: there is no file \.envv"):
+        source.read(code, scope=Scope(send_credentials=(".envv",)))
+
+
+def test_the_patch_of_a_run_contains_no_credential(code: Path) -> None:
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n"
+    fill(code, ".env", "gone/.netrc", content="TOKEN=secret\n")
+    fill(code, "old.txt", content=key)
+    git(code, "init", "-q")
+    git(code, "add", "-A")
+    git(code, "commit", "-qm", "x")
+    fill(code, ".env", content="TOKEN=secret2\n")
+    fill(code, "a.py", content="print(2)\n")
+    (code / "gone" / ".netrc").unlink()
+    (code / "old.txt").unlink()
+    read = source.read(code)
+    assert "+print(2)" in read.patch
+    assert "secret" not in read.patch
+
+
+def test_the_home_its_parents_and_system_folders_are_no_code(code: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(code)
+    for folder, home in ((code, code), (link, code), (tmp_path, code), (code, link)):
+        with pytest.raises(UsageError, match="your home"):
+            source.read(folder, scope=Scope(home=home))
+    for system in ("/", "/etc", "/usr/../tmp"):
+        with pytest.raises(UsageError, match="a system folder is not sent"):
+            source.read(Path(system))
+    assert names(source.read(code, scope=Scope(home=tmp_path))) == {"a.py"}
+
+
+def test_the_job_extends_what_is_left_out_with_patterns(code: Path) -> None:
+    fill(code, "big/a.bin", "b.bin", "keep/b.bin", ".env")
+    read = source.read(code, scope=Scope(exclude=("/big/", "*.bin", "!keep/*.bin", ".env")))
+    assert names(read) == {"a.py", "keep/b.bin"}
+    assert read.notes == ()
+
+
+def test_the_state_and_runs_of_gpujob_are_no_code(code: Path) -> None:
+    fill(code, "state/gpujob/gpujob.log", "runs/code/x", "runs2")
+    read = source.read(code, scope=Scope(own=(code / "state" / "gpujob", code / "runs", code.parent)))
+    assert names(read) == {"a.py", "runs2"}
+
+
+def test_the_file_that_output_is_redirected_to_is_no_code(code: Path) -> None:
+    fill(code, "deploy.log")
+    status = (code / "deploy.log").stat()
+    scope = Scope(outputs=frozenset([(status.st_dev, status.st_ino)]))
+    git(code, "init", "-q")
+    git(code, "add", "a.py")
+    git(code, "commit", "-qm", "x")
+    read = source.read(code, scope=scope)
+    assert names(read) == {"a.py"}
+    assert not read.dirty
+
+
+def test_large_code_names_its_ten_largest_files(code: Path) -> None:
+    for number in range(12):
+        with (code / f"{number:02d}.bin").open("wb") as file:
+            file.truncate((number + 1) << 20)
+    (note,) = source.read(code).notes
+    assert note.startswith("the code has 13 files, 78.0 MiB; the largest: 11.bin (12.0 MiB), 10.bin")
+    assert note.count("MiB)") == 10
+
+
+@pytest.mark.parametrize("target", ["data/x", "data", "via/x", ".git/annex/objects/k", "sub/../.env"])
+def test_a_link_to_a_file_that_is_not_sent_is_refused_by_name(code: Path, target: str) -> None:
+    fill(code, "data/x", ".env", ".git/annex/objects/k")
+    fill(code, ".gitignore", content="/data/\n")
+    (code / "via").symlink_to("data")
+    (code / "link").symlink_to(target)
+    (code / ("via" if target != "via/x" else "none")).unlink(missing_ok=True)
+    with pytest.raises(UsageError, match=r"(link|via) is a link to .*, which is not sent") as error:
+        source.read(code)
+    assert "exclude: [" in error.value.next_step
+
+
+def test_a_link_to_an_annexed_file_without_content_is_refused(code: Path) -> None:
+    (code / "link").symlink_to(".git/annex/objects/missing")
+    with pytest.raises(UsageError, match="link is a link to") as error:
+        source.read(code)
+    assert error.value.next_step.startswith("git annex unlock")
+
+
+def test_links_within_the_code_are_sent_and_broken_ones_are_named(code: Path) -> None:
+    fill(code, "sub/deep/x")
+    for name, target in (("l1", "sub"), ("l2", "l1/deep/x"), ("l3", "./a.py"), ("sub/up", "..")):
+        (code / name).symlink_to(target)
+    assert source.read(code).notes == ()
+    (code / "loop").symlink_to("loop")
+    (code / "gone").symlink_to("nothing")
+    (code / ".#a.py").symlink_to("ana@host.123:456")  # the lock of an editor
+    read = source.read(code)
+    assert {"gone", "loop", "l2"} <= names(read)
+    assert read.notes == ("links in the code that lead nowhere: gone, loop",)
+
+
+def test_names_of_credentials_are_told_from_similar_ones() -> None:
+    for name in (
+        ".env.sample",
+        "environment.py",
+        "credentials.py",
+        "ssh",
+        ".sshx/a",
+        "my.netrc.txt",
+        "key.py",
+    ):
+        assert not credentials.has_credential_name(name), name
