@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,10 +17,10 @@ from pathlib import Path
 from orchestrator import files
 from orchestrator.commands import verify
 from orchestrator.context import Context
-from orchestrator.core import runstate
+from orchestrator.core import jsontext, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import GpujobError, UsageError
-from orchestrator.onhost.files import sha256
+from orchestrator.onhost.files import open_regular, sha256
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.targets.helper import Stage, StagedFile
@@ -102,8 +101,9 @@ def _locked(folder: Path) -> Iterator[None]:
 def _is_of_run(folder: Path, run_id: str) -> bool:
     """Whether a fetch of this run has written here: run.json arrives first. UsageError for another run."""
     try:
-        other = json.loads((folder / "run.json").read_text("utf-8"))["id"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        with open_regular(str(folder / "run.json")) as record:
+            other = jsontext.parse_object(record.read())["id"]
+    except (OSError, jsontext.BadJson, KeyError):
         return False
     if other != run_id:
         raise UsageError(f"{folder} holds another run, {other}", "nothing was written", "--to another folder")

@@ -14,7 +14,7 @@ import msgspec
 from orchestrator import files, process
 from orchestrator.commands import verify
 from orchestrator.context import Context
-from orchestrator.core import events, spec
+from orchestrator.core import events, jsontext, spec
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
@@ -212,10 +212,10 @@ def find_report(lines: list[str]) -> CheckReport | None:
     """The report among the lines that `python -m trainers check` printed."""
     for line in reversed(lines):
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
+            value = jsontext.parse_object(line)
+        except jsontext.BadJson:
             continue
-        if isinstance(value, dict) and value.get("event") == "report":
+        if value.get("event") == "report":
             return events.parse_report(value)
     return None
 

@@ -93,6 +93,8 @@ def _ended(ctx: Context, host: Host, run_id: str) -> int:
     if has_failed:
         last_line = facts.log.tail[-1] if facts.log.tail else "its log is empty"
         raise JobFailed(what, last_line, _next(state, run_id))
+    if isinstance(state, runstate.Damaged):
+        raise GpujobError(what, "how it ended cannot be read", f"gpujob ssh {run_id}")
     ctx.talk(what)
     return Exit.DONE
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from orchestrator import process
 from orchestrator.commands import execute, jobs, verify
 from orchestrator.context import Context
-from orchestrator.core import decode, events, hostchecks, hostfacts
+from orchestrator.core import decode, events, hostchecks, hostfacts, jsontext
 from orchestrator.core.results import Check, Evaluation, Export, Prediction
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
@@ -120,8 +119,8 @@ def _call(ctx: Context, words: list[str], python: str | None = None, may_fail: b
     def on_line(text: str) -> None:
         progress.line(text)
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            value = jsontext.parse(text)
+        except jsontext.BadJson:
             value = {"message": text}
         if isinstance(value, dict) and value.get("event") != "progress":
             lines.append(value)

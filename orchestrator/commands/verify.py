@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.context import Context
-from orchestrator.core.paths import inside
+from orchestrator.core.paths import inside, is_step
 from orchestrator.errors import Exit, GpujobError, NotFound
 from orchestrator.onhost.files import sha256
 
@@ -58,7 +58,7 @@ def resolve(place: Path) -> Path:
     pointer = place if place.is_file() else place / "checkpoints" / "best"
     if pointer.name in ("best", "last") and pointer.is_file():
         step = pointer.read_text("utf-8", errors="replace").strip()
-        return pointer.parent / step if step.isdigit() else place
+        return pointer.parent / step if is_step(step) else place
     return place
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,15 +18,20 @@ Seconds = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 Count = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 
 
-def struct(value: Any, kind: type[S]) -> S | None:
+_BAD = (msgspec.ValidationError, RecursionError, OverflowError, ValueError)
+
+
+def struct(value: Any, kind: type[S], strict: bool = True) -> S | None:
     """As much of `value` as fits `kind`; a key that is absent or of another type leaves the field's default.
+
+    Not `strict`: a number may be given as text.
 
     None where `value` is not a JSON object, or a field without a default is absent or of another type.
     """
     try:
-        return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError):
-        return _by_field(value, kind) if isinstance(value, dict) else None
+        return msgspec.convert(value, kind, strict=strict)
+    except _BAD:
+        return _by_field(value, kind, strict) if isinstance(value, dict) else None
 
 
 def structs(values: Any, kind: type[S]) -> list[S]:
@@ -34,13 +40,13 @@ def structs(values: Any, kind: type[S]) -> list[S]:
     return [item for value in items if (item := struct(value, kind)) is not None]
 
 
-def _by_field(value: dict[str, Any], kind: type[S]) -> S | None:
+def _by_field(value: dict[str, Any], kind: type[S], strict: bool) -> S | None:
     fields: dict[str, Any] = {}
     for spec in msgspec.structs.fields(kind):
         if spec.encode_name in value:
             try:
-                fields[spec.name] = _part(value[spec.encode_name], spec.type)
-            except (msgspec.ValidationError, RecursionError):
+                fields[spec.name] = _part(value[spec.encode_name], spec.type, strict)
+            except _BAD:
                 if spec.required:
                     return None
         elif spec.required:
@@ -48,27 +54,25 @@ def _by_field(value: dict[str, Any], kind: type[S]) -> S | None:
     return kind(**fields)
 
 
-def _part(value: Any, hint: Any) -> Any:
+def _part(value: Any, hint: Any, strict: bool) -> Any:
     """`value` as `hint`, item by item. Raises ValidationError."""
     kind, item = _struct_in(hint), _item_of(hint)
     if kind and isinstance(value, dict):
-        part = struct(value, kind)
+        part = struct(value, kind, strict)
         if part is None:
             raise msgspec.ValidationError("a required key is missing")
         return part
-    if item and isinstance(value, list):
-        return msgspec.convert(_valid(value, item), hint, from_attributes=True)
-    return msgspec.convert(value, hint)
+    if item and isinstance(value, (dict, list)):
+        return msgspec.convert(_valid(value, item, strict), hint, from_attributes=True)
+    return msgspec.convert(value, hint, strict=strict)
 
 
-def _valid(values: list[Any], item: Any) -> list[Any]:
-    parts = []
-    for value in values:
-        try:
-            parts.append(_part(value, item))
-        except (msgspec.ValidationError, RecursionError):
-            continue
-    return parts
+def _valid(values: dict[str, Any] | list[Any], item: Any, strict: bool) -> Any:
+    parts: dict[Any, Any] = {}
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        with contextlib.suppress(*_BAD):
+            parts[key] = _part(value, item, strict)
+    return parts if isinstance(values, dict) else list(parts.values())
 
 
 @cache
@@ -82,10 +86,12 @@ def _struct_in(hint: Any) -> type[msgspec.Struct] | None:
 
 @cache
 def _item_of(hint: Any) -> Any:
-    """The type of the items of a `list[…]` or `tuple[…, …]`, also where it may be None."""
+    """The type of the items of a `list[…]`, `tuple[…, …]` or `dict[str, …]`, also where it may be None."""
     for kind in (hint, *get_args(hint)):
         if get_origin(kind) in (list, tuple):
             return get_args(kind)[0]
+        if get_origin(kind) is dict:
+            return get_args(kind)[1]
     return None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
+from orchestrator.core import decode, jsontext
 from orchestrator.core.decode import Count, Seconds
 
 
@@ -57,6 +57,10 @@ class End(Base, frozen=True, kw_only=True, tag="end"):
 
 Event = Start | Progress | Metrics | Checkpoint | Health | Warned | End
 E = TypeVar("E", bound=Base)
+_DECODER = msgspec.json.Decoder(Event, strict=False)
+_KINDS: dict[object, type[Event]] = {
+    kind.__struct_config__.tag: kind for kind in (Start, Progress, Metrics, Checkpoint, Health, Warned, End)
+}
 
 
 def parse(lines: Iterable[object]) -> tuple[Event, ...]:
@@ -65,15 +69,18 @@ def parse(lines: Iterable[object]) -> tuple[Event, ...]:
 
 
 def _event(line: object) -> Event | None:
-    """NaN and Infinity may occur in a line, as Python writes them."""
+    """A field that is missing or cannot be used has its default."""
     try:
-        value = json.loads(line) if isinstance(line, str) else line
-        if isinstance(value, dict) and "seen" in value:
-            value = {"message": value["seen"], **value}
-        event: Event = msgspec.convert(value, type=Event, strict=False)
-        return event
-    except (ValueError, RecursionError, msgspec.ValidationError):
+        if isinstance(line, str) and '"seen"' not in line:
+            return _DECODER.decode(line)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        pass  # most lines are decoded at once; the others field by field, at a tenth of the speed
+    try:
+        value = jsontext.parse(line) if isinstance(line, str) else line
+    except jsontext.BadJson:
         return None
+    kind = _KINDS.get(value.get("event")) if isinstance(value, dict) else None
+    return decode.struct(_current(value), kind, strict=False) if kind else None
 
 
 def last(events: Iterable[Event], kind: type[E]) -> E | None:
@@ -145,11 +152,11 @@ def parse_report(value: object) -> CheckReport | None:
         return None
 
 
-def _current(finding: object) -> object:
-    """Version 1 of the format named a finding's message `seen`."""
-    if isinstance(finding, dict) and "seen" in finding:
-        return {"message": finding["seen"], **finding}
-    return finding
+def _current(value: object) -> object:
+    """Version 1 of the format named the message of an event and of a finding `seen`."""
+    if isinstance(value, dict) and "seen" in value:
+        return {"message": value["seen"], **value}
+    return value
 
 
 def to_json(report: CheckReport, cached: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
+_LONGEST_STEP = 18  # digits
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -14,6 +15,11 @@ def inside(name: str) -> bool:
         return False
     parts = name.split("/")
     return ".." not in parts and posixpath.normpath(name) not in (".", "")
+
+
+def is_step(name: str) -> bool:
+    """Whether a name is a checkpoint's: a step in ASCII digits (`²` is a digit too, but no number)."""
+    return name.isascii() and name.isdigit() and len(name) <= _LONGEST_STEP
 
 
 def is_digest(text: str) -> bool:

@@ -78,13 +78,22 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Damaged:
+    """No process is seen, and the files that would tell how the run ended cannot be read."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Unreachable:
     """The host does not answer, which says nothing of the run."""
 
     why: str
 
 
-RunState = Preparing | Running | Succeeded | Failed | Stopped | Preempted | Orphaned | Lost | Unreachable
+RunState = (
+    Preparing | Running | Succeeded | Failed | Stopped | Preempted | Orphaned | Lost | Damaged | Unreachable
+)
 GOING = (Preparing, Running, Orphaned)
 
 _LIMITS = {"hours": "the limit of hours", "idle": "the idle limit"}
@@ -117,6 +126,8 @@ def fold(run: RunFacts, now: float) -> RunState:
         return _running(state or SupervisorState(), run.events, now)
     if run.pids:
         return Orphaned(run.pids)
+    if run.damage and (state is None or state.ended is None):
+        return Damaged(run.damage[0])
     created = run.created or run.folder_changed or 0.0
     if state is None and now - created < PREPARING_FOR:
         return Preparing(created)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
-from typing import Any, BinaryIO, Iterator, Mapping
+import stat
+from typing import Any, BinaryIO, Iterator, Mapping, cast
+
+from orchestrator.core import jsontext
 
 _BLOCK = 1 << 20
+_LONGEST_JSON = 8 << 20  # bytes; the largest is a run.json with the patch of a dirty tree
 
 
 def write(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -35,14 +40,35 @@ def write_json(path: str, value: Mapping[str, object]) -> None:
     write(path, json.dumps(value).encode())
 
 
-def load_json(path: str) -> dict[str, Any] | None:
-    """Returns the JSON object in `path`; None if the file cannot be read or holds no JSON object."""
+def load_json(path: str, faults: list[str] | None = None) -> dict[str, Any] | None:
+    """Returns the JSON object in `path`; None if the file cannot be read or holds no JSON object.
+
+    Why a file that exists cannot be used is appended to `faults`.
+    """
     try:
-        with open(path, encoding="utf-8") as handle:
-            value = json.load(handle)
-    except (OSError, ValueError, RecursionError):
+        with open_regular(path) as handle:
+            content = handle.read(_LONGEST_JSON + 1)
+        if len(content) > _LONGEST_JSON:
+            raise jsontext.BadJson("larger than %d MiB" % (_LONGEST_JSON >> 20))
+        return jsontext.parse_object(content)
+    except FileNotFoundError:
         return None
-    return value if isinstance(value, dict) else None
+    except OSError as error:
+        fault = error.strerror or str(error)
+    except jsontext.BadJson as error:
+        fault = str(error)
+    if faults is not None:
+        faults.append("%s cannot be read: %s" % (os.path.basename(path), fault))
+    return None
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Opens a regular file to read; OSError for a named pipe or a device, which could block for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return cast(BinaryIO, os.fdopen(descriptor, "rb"))
 
 
 @contextlib.contextmanager
@@ -62,14 +88,14 @@ def lock(path: str, wait: bool = True) -> Iterator[bool]:
 
 
 def sha256(path: str) -> str:
-    """Returns the sha256 of a file in hexadecimal."""
-    with open(path, "rb") as handle:
+    """Returns the sha256 of a regular file in hexadecimal."""
+    with open_regular(path) as handle:
         return _sha256(handle, None)
 
 
 def copy(source: str, target: str) -> str:
     """Copies a file's content, which may change meanwhile; returns the sha256 of the copy in hexadecimal."""
-    with open(source, "rb") as reader, open(target, "wb") as writer:
+    with open_regular(source) as reader, open(target, "wb") as writer:
         return _sha256(reader, writer)
 
 
@@ -85,7 +111,7 @@ def _sha256(source: BinaryIO, target: BinaryIO | None) -> str:
 def last_bytes(path: str, limit: int) -> bytes:
     """Returns up to `limit` bytes from the end of a file; empty if it cannot be read."""
     try:
-        with open(path, "rb") as handle:
+        with open_regular(path) as handle:
             end = handle.seek(0, os.SEEK_END)
             handle.seek(max(0, end - limit))
             return handle.read(limit)
@@ -94,8 +120,20 @@ def last_bytes(path: str, limit: int) -> bytes:
 
 
 def size(path: str) -> int:
-    """Returns the size of a file in bytes; 0 if it does not exist."""
+    """Returns the size of a regular file in bytes; 0 if there is none."""
     try:
-        return os.stat(path).st_size
+        status = os.stat(path)
     except OSError:
         return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def fault(path: str) -> str | None:
+    """Returns why `path` cannot be read as a file, without opening it; None if it can, or is missing."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return None if stat.S_ISREG(mode) else "not a regular file"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import shutil
@@ -10,7 +9,7 @@ import socket
 import sys
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from orchestrator.core import tmux
+from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import folders, gpus, processes, uploads
 
@@ -107,10 +106,9 @@ def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, Any] | No
     """Returns path and versions of an interpreter and packages, without importing these; None if it fails."""
     words = [word, "-c", _VERSIONS, "torch", "numpy", "safetensors", *packages]
     try:
-        facts: dict[str, Any] = json.loads(processes.output(words, timeout=30, cwd="/"))
-    except ValueError:
+        return jsontext.parse_object(processes.output(words, timeout=30, cwd="/"))
+    except jsontext.BadJson:
         return None
-    return facts
 
 
 def logout_effects() -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ import time
 import urllib.parse
 from typing import Any, Callable, NamedTuple
 
+from orchestrator.core import jsontext
 from orchestrator.onhost import files
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
@@ -181,8 +182,7 @@ class Metadata:
                 self._token = ""
                 status, body = self._get_notice()
             if status == 200:
-                notice = json.loads(body)
-                return notice if isinstance(notice, dict) else None
+                return jsontext.parse_object(body)
         return None
 
     def _get_notice(self) -> tuple[int, str]:

@@ -5,20 +5,20 @@ A missing or damaged key gets its default.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
+from orchestrator.core import jsontext
+from orchestrator.core.paths import inside
 from orchestrator.onhost import files
 
 DEFAULT_GRACE = 60.0  # seconds between SIGTERM and SIGKILL of a run whose job sets none
-_T = TypeVar("_T")
 _NUMBERS = ("first_started", "started", "heartbeat", "used_seconds", "ended")
-_STATE: dict[str, type | tuple[type, ...]] = {
+_STATE: dict[str, type] = {
     **dict.fromkeys(("id", "boot", "reason", "by"), str),
-    **dict.fromkeys(("supervisor", "child"), dict),
-    **dict.fromkeys(("gpus", "shared_memory"), list),
+    "gpus": list,
     **dict.fromkeys(("attempt", "exit_code", "signal", "log_bytes"), int),
-    **dict.fromkeys(_NUMBERS, (int, float)),
 }
 
 
@@ -49,33 +49,38 @@ class RunSpec:
     outputs: list[str]
 
     @staticmethod
-    def parse(record: dict[str, Any]) -> RunSpec:
-        limits, data = _object(record, "limits"), _object(record, "data")
+    def parse(record: dict[str, Any], faults: list[str] | None = None) -> RunSpec:
+        run = _Reader("run.json", record, [] if faults is None else faults)
+        limits, data = run.object("limits"), run.object("data")
         return RunSpec(
             record=record,
-            id=_get(record, "id", ""),
-            created=_number(record.get("created")),
-            job=record.get("job"),
-            mark=_get(record, "mark", ""),
-            argv=_list(record, "argv"),
-            env=_object(record, "env"),
-            config=_object(record, "config"),
-            data={name: _get(_object(data, name), "path", "") for name in data},
-            trainer=record.get("trainer"),
-            code_tree=_object(record, "code").get("tree"),
-            trainers_tree=_object(record, "trainers").get("tree"),
-            gpus=_get(_object(record, "resources"), "gpus", 0),
-            max_hours=_number(limits.get("max_hours")),
-            idle_minutes=_number(limits.get("idle_minutes")),
-            grace_seconds=DEFAULT_GRACE if (grace := _number(limits.get("grace_seconds"))) is None else grace,
-            max_restarts=_get(_object(record, "restart"), "max", 0),
-            outputs=[name for name in _list(record, "outputs") if isinstance(name, str)],
+            id=run.text("id") or "",
+            created=run.number("created"),
+            job=run.text("job"),
+            mark=run.text("mark") or "",
+            argv=run.texts("argv"),
+            env=run.object("env").all_texts(),
+            config=run.object("config").record,
+            data={name: data.object(name).text("path") or "" for name in data.record},
+            trainer=run.text("trainer"),
+            code_tree=run.object("code").text("tree"),
+            trainers_tree=run.object("trainers").text("tree"),
+            gpus=run.object("resources").integer("gpus") or 0,
+            max_hours=limits.number("max_hours"),
+            idle_minutes=limits.number("idle_minutes"),
+            grace_seconds=DEFAULT_GRACE if (grace := limits.number("grace_seconds")) is None else grace,
+            max_restarts=run.object("restart").integer("max") or 0,
+            outputs=run.texts("outputs"),
         )
 
     @staticmethod
-    def load(path: str) -> RunSpec | None:
-        record = files.load_json(path)
-        return None if record is None else RunSpec.parse(record)
+    def load(path: str, faults: list[str] | None = None) -> RunSpec | None:
+        """Returns the specification in the file `path`; None if it cannot be read.
+
+        `faults` receives why, and each key with a value of the wrong type.
+        """
+        record = files.load_json(path, faults)
+        return None if record is None else RunSpec.parse(record, faults)
 
 
 @dataclass
@@ -108,33 +113,79 @@ class State:
         return asdict(self)
 
     @staticmethod
-    def load(path: str) -> State | None:
-        """Returns the state in the file `path`; None if the file cannot be read or holds no JSON object."""
-        record = files.load_json(path)
+    def load(path: str, faults: list[str] | None = None) -> State | None:
+        """Returns the state in the file `path`; None if the file cannot be read or holds no JSON object.
+
+        `faults` receives why, and each key with a value of the wrong type.
+        """
+        record = files.load_json(path, faults)
         if record is None:
             return None
-        values = {name: record[name] for name, kind in _STATE.items() if isinstance(record.get(name), kind)}
-        for name in ("supervisor", "child"):
-            if not all(isinstance(values.get(name, {}).get(key), int) for key in ("pid", "ticks")):
-                values.pop(name, None)
-        return State(**values)
+        state = _Reader("state.json", record, [] if faults is None else faults)
+        values = {name: state.get(name, kind) for name, kind in _STATE.items()}
+        values.update({name: state.number(name) for name in _NUMBERS})
+        values["shared_memory"] = [path for path in state.texts("shared_memory") if _is_shared_memory(path)]
+        values.update({name: _identity(state, name) for name in ("supervisor", "child")})
+        return State(**{name: value for name, value in values.items() if value is not None})
 
 
-def _get(record: dict[str, Any], key: str, default: _T) -> _T:
-    """Returns the value of a key if it has the type of `default`, else `default`."""
-    value = record.get(key)
-    return value if isinstance(value, type(default)) else default
+def _is_shared_memory(path: str) -> bool:
+    """Returns whether the path, which `clean` deletes, is below /dev/shm."""
+    return path.startswith("/dev/shm/") and inside(path[len("/dev/shm/") :])
 
 
-def _object(record: dict[str, Any], key: str) -> dict[str, Any]:
-    value = record.get(key)
-    return value if isinstance(value, dict) else {}
+def _identity(state: _Reader, name: str) -> dict[str, int] | None:
+    """Returns pid and start time of a process; None if either is missing."""
+    pid, ticks = state.object(name).integer("pid"), state.object(name).integer("ticks")
+    return None if pid is None or ticks is None or pid <= 0 else {"pid": pid, "ticks": ticks}
 
 
-def _list(record: dict[str, Any], key: str) -> list[Any]:
-    value = record.get(key)
-    return value if isinstance(value, list) else []
+class _Reader:
+    """Reads keys of a JSON object by type; a value of another type is None, and is named in `faults`."""
 
+    def __init__(self, file: str, record: dict[str, Any], faults: list[str], prefix: str = "") -> None:
+        self.record = record
+        self._file = file
+        self._faults = faults
+        self._prefix = prefix
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    def get(self, key: str, kind: type) -> Any:
+        value = self.record.get(key)
+        if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+            return value
+        self._refuse(key, value, kind)
+        return None
+
+    def text(self, key: str) -> str | None:
+        text: str | None = self.get(key, str)
+        return text
+
+    def integer(self, key: str) -> int | None:
+        integer: int | None = self.get(key, int)
+        return integer
+
+    def number(self, key: str) -> float | None:
+        """Returns a finite number."""
+        value = self.record.get(key)
+        if isinstance(value, float) and math.isfinite(value):
+            return value
+        number = self.get(key, int)
+        return None if number is None else float(number)
+
+    def texts(self, key: str) -> list[str]:
+        values = self.get(key, list) or []
+        texts = [value for value in values if isinstance(value, str)]
+        if len(texts) < len(values):
+            self._faults.append("%s: %s%s has an item that is no text" % (self._file, self._prefix, key))
+        return texts
+
+    def object(self, key: str) -> _Reader:
+        prefix = "%s%s." % (self._prefix, key)
+        return _Reader(self._file, self.get(key, dict) or {}, self._faults, prefix)
+
+    def all_texts(self) -> dict[str, str]:
+        return {name: text for name in self.record if (text := self.text(name)) is not None}
+
+    def _refuse(self, key: str, value: object, kind: type) -> None:
+        words = (self._file, self._prefix, key, jsontext.kind(value), jsontext.kind(kind()))
+        self._faults.append("%s: %s%s is %s instead of %s" % words)

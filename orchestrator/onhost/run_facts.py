@@ -5,12 +5,12 @@ The client derives its status from them.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, NamedTuple
 
-from orchestrator.core import tmux
-from orchestrator.core.layout import RUN_ID, Layout
+from orchestrator.core import jsontext, tmux
+from orchestrator.core.layout import RUN_ID, Layout, RunPaths
+from orchestrator.core.paths import is_step
 from orchestrator.onhost import files, processes
 from orchestrator.onhost.records import RunSpec, State
 
@@ -26,6 +26,7 @@ _SPEC_KEYS = (
 class RunFacts(NamedTuple):
     """The facts of a run. `spec` and `state` are None if their file is missing or damaged.
 
+    `damage`: what of the run's folder cannot be read, and why. Nothing else is affected by it.
     `pids`: all processes with the run's mark. `is_supervised`: its supervisor is alive. `is_brief`: log and
     events were not read.
     """
@@ -43,6 +44,7 @@ class RunFacts(NamedTuple):
     events: list[str]
     checkpoints: dict[str, Any]
     folder_changed: float
+    damage: list[str]
 
     @property
     def is_alive(self) -> bool:
@@ -72,6 +74,7 @@ class RunFacts(NamedTuple):
             "events": self.events,
             "checkpoints": self.checkpoints,
             "folder_changed": self.folder_changed,
+            "damage": self.damage,
         }
 
 
@@ -99,25 +102,49 @@ def find(
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         return None
-    spec, state = RunSpec.load(paths.run_json), State.load(paths.state)
     sessions = session_names(layout) if sessions is None else sessions
     marks = processes.by_mark() if marks is None else marks
     name = tmux.session_name(run_id)
-    return RunFacts(
-        id=run_id,
-        folder=paths.folder,
+    facts = _NOTHING._replace(
+        id=run_id, folder=paths.folder, session=name if name in sessions else None, is_brief=brief
+    )
+    try:
+        return _read(facts, paths, lines, marks)
+    except Exception as error:  # of this run alone: every other one is reported as it is
+        return facts._replace(damage=["%s: %s" % (type(error).__name__, error)])
+
+
+_NOTHING = RunFacts("", "", None, None, False, False, [], None, 0, [], [], {}, 0.0, [])
+
+
+def _read(facts: RunFacts, paths: RunPaths, lines: int, marks: dict[str, list[int]]) -> RunFacts:
+    """Returns `facts` with what the files of the run say."""
+    damage: list[str] = []
+    spec, state = RunSpec.load(paths.run_json, damage), State.load(paths.state, damage)
+    for path in (paths.log, paths.events):
+        fault = files.fault(path)
+        damage += ["%s cannot be read: %s" % (os.path.basename(path), fault)] if fault else []
+    if spec is None:
+        mark = _mark_of(paths.folder, marks)
+        spec = RunSpec.parse({"id": facts.id, "mark": mark}) if mark else None
+    return facts._replace(
         spec=spec,
         state=state,
-        is_brief=brief,
         is_supervised=bool(state and processes.is_alive(state.supervisor, state.boot)),
         pids=marks.get(spec.mark, []) if spec else [],
-        session=name if name in sessions else None,
         log_bytes=files.size(paths.log),
-        last_lines=[] if brief else tail(paths.log, lines),
-        events=[] if brief else latest_events(paths.events),
+        last_lines=[] if facts.is_brief else tail(paths.log, lines),
+        events=[] if facts.is_brief else latest_events(paths.events),
         checkpoints=checkpoints(paths.checkpoints),
         folder_changed=os.stat(paths.folder).st_mtime,
+        damage=damage,
     )
+
+
+def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
+    """Returns the mark of the processes that run in `folder`; empty if there are none."""
+    of_folder = (m for m, pids in marks.items() if processes.variable(pids[0], "GPUJOB_RUN_DIR") == folder)
+    return next(of_folder, "")
 
 
 def find_all(layout: Layout, lines: int) -> list[RunFacts]:
@@ -163,17 +190,16 @@ def latest_events(path: str) -> list[str]:
 
 def last_event(path: str) -> dict[str, Any]:
     """Returns the last event of a run; empty if it wrote none."""
-    event: dict[str, Any] = json.loads((latest_events(path) or ["{}"])[-1])
-    return event
+    return jsontext.parse_object((latest_events(path) or ["{}"])[-1])
 
 
 def _kind(line: str) -> str | None:
     try:
-        event = json.loads(line)
-        detail = event.get("split") or event.get("best") or event.get("rule") or ""
-        return "%s/%s" % (event["event"], detail)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        event = jsontext.parse_object(line)
+    except jsontext.BadJson:
         return None
+    detail = event.get("split") or event.get("best") or event.get("rule") or ""
+    return "%s/%s" % (event["event"], detail) if "event" in event else None
 
 
 def checkpoints(folder: str) -> dict[str, Any]:
@@ -184,7 +210,7 @@ def checkpoints(folder: str) -> dict[str, Any]:
         names = []
     pointers = {name: pointer(folder, name) for name in ("last", "best")}
     return {
-        "steps": sorted(int(name) for name in names if name.isdigit()),
+        "steps": sorted(int(name) for name in names if is_step(name)),
         **{name: int(step) if step else None for name, step in pointers.items()},
     }
 
@@ -192,4 +218,4 @@ def checkpoints(folder: str) -> dict[str, Any]:
 def pointer(folder: str, name: str) -> str:
     """Returns the name of the checkpoint that the file `last` or `best` names; empty if there is none."""
     text = files.last_bytes(os.path.join(folder, name), 64).decode(errors="replace").strip()
-    return text if text.isdigit() else ""
+    return text if is_step(text) else ""

@@ -8,7 +8,7 @@ import time
 from typing import Any, BinaryIO, Iterator
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import frames, processes
+from orchestrator.onhost import files, frames, processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec, State
 
@@ -20,10 +20,10 @@ _START_TIMEOUT = 60.0  # seconds; a run folder without state.json that is older 
 def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dict[str, Any]:
     """Returns `text`, the complete lines in up to `limit` bytes from `offset`, and the next `offset`."""
     try:
-        with open(_path(layout, run_id, name), "rb") as handle:
+        with files.open_regular(_path(layout, run_id, name)) as handle:
             handle.seek(offset)
             content = handle.read(limit)
-    except FileNotFoundError:
+    except OSError:  # missing or damaged, which the run's facts report
         content = b""
     lines = content[: content.rfind(b"\n") + 1]
     if not lines and len(content) == limit:
@@ -78,8 +78,8 @@ def _path(layout: Layout, run_id: str, name: str) -> str:
 
 def _blocks(path: str, offset: int) -> Iterator[bytes]:
     try:
-        with open(path, "rb") as handle:
+        with files.open_regular(path) as handle:
             handle.seek(offset)
             yield from iter(lambda: handle.read(_BLOCK), b"")
-    except FileNotFoundError:
+    except OSError:  # missing or damaged, which the run's facts report
         return

@@ -9,7 +9,7 @@ import time
 from typing import Any, Iterator
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.core.paths import inside
+from orchestrator.core.paths import inside, is_step
 from orchestrator.onhost import files, folders, processes, reserved_space, run_facts, run_files
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
@@ -110,7 +110,7 @@ class _Stage:
         checkpoints = self._paths.checkpoints
         names = os.listdir(checkpoints) if os.path.isdir(checkpoints) else []
         steps = self._steps(names)
-        own = [name for name in names if not (name.isdigit() or name.startswith(".") or name in _POINTERS)]
+        own = [name for name in names if not (is_step(name) or name.startswith(".") or name in _POINTERS)]
         for name in [*steps, *sorted(own)]:
             yield from _files_below(os.path.join(checkpoints, name), "checkpoints/" + name)
         for name in _POINTERS:
@@ -123,7 +123,7 @@ class _Stage:
 
     def _steps(self, names: list[str]) -> list[str]:
         if self._which == "all":
-            return sorted((name for name in names if name.isdigit()), key=int)
+            return sorted((name for name in names if is_step(name)), key=int)
         step = run_facts.pointer(self._paths.checkpoints, self._which)
         return [step] if step else []
 
@@ -165,7 +165,7 @@ def _remove_abandoned(paths: RunPaths) -> None:
     """Removes the stages of helpers that have ended: their clients lost the connection before unstage."""
     for name in os.listdir(paths.stage) if os.path.isdir(paths.stage) else []:
         pid, _, rest = name.partition("-")
-        if not pid.isdigit() or str(processes.start_ticks(int(pid))) != rest.partition("-")[0]:
+        if not is_step(pid) or str(processes.start_ticks(int(pid))) != rest.partition("-")[0]:
             shutil.rmtree(os.path.join(paths.stage, name), ignore_errors=True)
 
 
@@ -184,7 +184,7 @@ def _files_below(path: str, relative: str) -> Iterator[tuple[str, str]]:
 
 def _is_checkpoint(relative: str) -> bool:
     parts = relative.split("/")
-    return len(parts) > 1 and parts[0] == "checkpoints" and parts[1].isdigit()
+    return len(parts) > 1 and parts[0] == "checkpoints" and is_step(parts[1])
 
 
 def _is_replaced(relative: str) -> bool:

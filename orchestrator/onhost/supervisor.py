@@ -33,6 +33,7 @@ GPU_INTERVAL = 15.0  # seconds between two samples of the GPUs
 LEFTOVER_SECONDS = 5.0  # seconds until processes that the trainer left behind are killed
 INTERRUPTED = 75  # exit code of a trainer that was stopped and wrote a checkpoint; may be resumed
 FINAL = (0, 64, 65, 66, INTERRUPTED)  # exit codes after which there is no restart (docs/contract.md)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK  # a named pipe must not block it
 _NOT_FOUND = 127  # the exit code of a shell for a command that cannot be run
 
 
@@ -65,7 +66,7 @@ class Supervisor:
         self.kill_at: float | None = None
         self.next_gpu_sample = 0.0
         self.tail_pid = 0
-        self.log = os.open(self.paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.log = os.open(self.paths.log, _APPEND, 0o600)
         self.environment = run_environment.prepare(self.paths, self.spec)
 
     def main(self) -> None:
@@ -258,10 +259,10 @@ class Supervisor:
         return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=signals.unblock)
 
     def _warn(self, message: str) -> None:
-        """Appends a warning to the run's events, unless the disk is full."""
+        """Appends a warning to the run's events, unless that cannot be done, as on a full disk."""
         line = json.dumps({"v": 1, "t": time.time(), "event": "warning", "message": message})
         with contextlib.suppress(OSError):
-            handle = os.open(self.paths.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            handle = os.open(self.paths.events, _APPEND, 0o600)
             with contextlib.closing(os.fdopen(handle, "ab", buffering=0)) as events:
                 events.write(line.encode() + b"\n")
 

@@ -138,7 +138,7 @@ def _refusal(refused: dict[str, Any]) -> GpujobError:
 
 
 _PACKAGE = Path(__file__).parent.parent
-_CORE = ("__init__.py", "layout.py", "paths.py", "shell.py", "tmux.py")
+_CORE = ("__init__.py", "jsontext.py", "layout.py", "paths.py", "shell.py", "tmux.py")
 _MAIN = "import sys\nfrom orchestrator.onhost.helper import main\nsys.exit(main(sys.argv[1:]))\n"
 
 

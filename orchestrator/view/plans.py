@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from orchestrator.context import Context
+from orchestrator.core import jsontext
 from orchestrator.core.events import CheckReport
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.plan import CheckStep, Plan, Step
@@ -123,10 +123,10 @@ class Progress:
         if not self._shown:
             return
         try:
-            event = json.loads(text)
-        except (ValueError, RecursionError):
+            event = jsontext.parse_object(text)
+        except jsontext.BadJson:
             return
-        if isinstance(event, dict) and event.get("event") == "progress":
+        if event.get("event") == "progress":
             of = f"/{event['of']}" if event.get("of") else ""
             what = event.get("message") or event.get("phase", "")
             self._ctx.stderr.write("\r\x1b[K" + harmless(f"  {what} {event.get('step', '')}{of}"))

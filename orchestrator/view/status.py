@@ -25,6 +25,7 @@ _STYLE = {
     "preparing": "cyan",
     "failed": "red",
     "lost": "red",
+    "damaged": "red",
     "orphaned": "yellow",
     "stopped": "yellow",
     "preempted": "yellow",
@@ -105,6 +106,7 @@ def state_json(report: RunReport) -> dict[str, Any]:
         "checkpoints": msgspec.to_builtins(facts.checkpoints),
         "health": [{"rule": e.rule, "severity": e.severity, "seen": e.message} for e in report.health],
         "used_seconds": state.used_seconds if state else None,
+        "damage": facts.damage,
     }
 
 
@@ -169,7 +171,12 @@ def _row(report: RunReport, now: float) -> list[str]:
 
 
 def headline(report: RunReport) -> str:
-    """The state's own data in a few words."""
+    """The state's own data in a few words, and what of the run is damaged."""
+    parts = [_headline(report), *(f"damaged: {fault}" for fault in report.facts.damage[:1])]
+    return ", ".join(part for part in parts if part)
+
+
+def _headline(report: RunReport) -> str:
     match report.state:
         case runstate.Running() as running:
             attempt = f", attempt {running.attempt}" if running.attempt > 1 else ""
@@ -186,6 +193,8 @@ def headline(report: RunReport) -> str:
             return "no process and no recorded end" + (
                 f", resumable from step {step}" if step is not None else ""
             )
+        case runstate.Damaged():
+            return ""
         case runstate.Unreachable():
             return "its host does not answer"
         case runstate.Orphaned():
@@ -223,6 +232,8 @@ def _print_detail(ctx: Context, paint: Paint, report: RunReport) -> None:
     for split, values in report.metrics.items():
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
         ctx.out(harmless(f"  {split:6} {shown}"))
+    for fault in facts.damage[1:]:
+        ctx.out(paint(harmless(f"  damaged: {fault}"), "red"))
     for event in report.health:
         ctx.out(paint(harmless(f"  {event.severity} {event.rule}: {event.message}"), "yellow"))
     for line in facts.log.tail:

@@ -1,8 +1,10 @@
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core import events as ev
+from orchestrator.core import runstate
 from tests.support import REPOSITORY
 
 FIXTURE = (REPOSITORY / "tests" / "fixtures" / "events.jsonl").read_text("utf-8")
@@ -33,9 +35,29 @@ def test_a_health_event_of_version_1_and_2_is_read() -> None:
     assert [event.message for event in ev.parse([old, new]) if isinstance(event, ev.Health)] == ["NaN", "NaN"]
 
 
-def test_numbers_that_cannot_be_computed_with_are_no_event() -> None:
-    lines = ['{"event": "progress", "t": 1e999}', '{"event": "progress", "step": %s}' % ("9" * 5000)]
-    assert ev.parse(lines) == ()
+@pytest.mark.parametrize("number", ["1e999", "Infinity", "NaN", "9" * 400, "9" * 5000, "[]", '"x"'])
+def test_a_number_that_cannot_be_computed_with_costs_its_field_alone(number: str) -> None:
+    lines = [
+        f'{{"event": "progress", "step": 3, "of": {number}}}',
+        f'{{"event": "progress", "step": 3, "t": {number}}}',
+    ]
+    assert ev.parse(lines) == (ev.Progress(step=3), ev.Progress(step=3))
+    assert runstate.eta(ev.parse(lines), 10.0, 1.0) is None
+
+
+def test_a_metric_that_is_no_number_costs_that_metric_alone() -> None:
+    (event,) = ev.parse(['{"event": "metrics", "split": "val", "values": {"f1": 0.5, "name": "x"}}'])
+    assert event == ev.Metrics(split="val", values={"f1": 0.5})
+
+
+def test_a_number_may_be_written_as_text() -> None:
+    assert ev.parse(['{"event": "progress", "step": "3"}']) == (ev.Progress(step=3),)
+
+
+def test_nested_lines_are_skipped_and_the_next_is_read() -> None:
+    deep = "[" * 2000
+    lines = [deep, f'{{"event": "progress", "x": {deep}}}', '{"event": "end", "status": "done"}']
+    assert ev.parse(lines) == (ev.End(status="done"),)
 
 
 def test_events_that_were_parsed_already_are_read_too() -> None:

@@ -1,0 +1,85 @@
+"""A run whose folder is damaged is reported as that, and changes nothing about the other runs."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.core import hostfacts, runstate
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import helper
+from orchestrator.view import status
+from orchestrator.view.status import HostReport, RunReport
+from tests.rigs.odd_runs import DAMAGED, TOLERATED, complete
+from tests.support import new_client
+
+ODD, HEALTHY = "job-20261121T101112-0ddd", "job-20261121T101113-1a2b"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    for run_id in (ODD, HEALTHY):
+        complete(tmp_path / "runs" / run_id)
+    return Layout(str(tmp_path))
+
+
+def answer(layout: Layout, op: str, **fields: Any) -> dict[str, Any]:
+    """The helper's answer, after its way over a connection."""
+    reply = json.loads(json.dumps(helper.answer(layout, {"id": 1, "op": op, **fields})))
+    assert "answer" in reply, reply
+    content: dict[str, Any] = reply["answer"]
+    return content
+
+
+def reports(layout: Layout) -> dict[str, RunReport]:
+    runs = hostfacts.parse_snapshot(answer(layout, "status", lines=5)).runs
+    return {run.id: RunReport(run, runstate.fold(run, 1000.0)) for run in runs}
+
+
+def screen(reports: list[RunReport]) -> str:
+    with new_client() as client:
+        ctx = client.context()
+        status.print_status(ctx, [HostReport("gpu", (), reports=tuple(reports))], detail=True)
+        json.dumps([status.run_json(report) for report in reports])
+        assert isinstance(ctx.stdout, io.StringIO)
+        return ctx.stdout.getvalue()
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_run_is_shown_with_the_reason_and_hides_no_other(layout: Layout, kind: str) -> None:
+    DAMAGED[kind](Path(layout.run(ODD).folder))
+    shown = reports(layout)
+    assert set(shown) == {ODD, HEALTHY}
+    assert isinstance(shown[HEALTHY].state, runstate.Succeeded)
+    assert kind.split()[0] in shown[ODD].facts.damage[0]
+    assert f"damaged: {shown[ODD].facts.damage[0]}" in screen(list(shown.values()))
+
+
+@pytest.mark.parametrize("kind", TOLERATED)
+def test_an_odd_file_of_a_run_hides_neither_it_nor_another(layout: Layout, kind: str) -> None:
+    TOLERATED[kind](Path(layout.run(ODD).folder))
+    shown = reports(layout)
+    assert [type(report.state) for report in shown.values()] == [runstate.Succeeded] * 2
+    assert screen(list(shown.values()))
+
+
+@pytest.mark.parametrize("kind", DAMAGED | TOLERATED)
+def test_an_odd_run_can_be_stopped_and_fetched(layout: Layout, kind: str) -> None:
+    (DAMAGED | TOLERATED)[kind](Path(layout.run(ODD).folder))
+    assert answer(layout, "stop", run=ODD, by="ana")["remaining"] == []
+    staged = answer(layout, "stage", run=ODD, which="all")
+    names = {file["path"] for file in staged["files"]} | set(staged["left_out"])
+    assert names >= {"run.json", "state.json", "log", "events.jsonl"}
+    assert answer(layout, "read_file", run=ODD, file="events.jsonl", offset=0, limit=1 << 20)
+
+
+def test_a_run_without_a_readable_end_is_not_called_lost(layout: Layout) -> None:
+    DAMAGED["state.json is no JSON"](Path(layout.run(ODD).folder))
+    assert reports(layout)[ODD].state == runstate.Damaged(
+        "state.json cannot be read: not JSON: 'utf-8' codec can't decode byte 0xff in position 0: "
+        "invalid start byte"
+    )
