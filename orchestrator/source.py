@@ -21,6 +21,7 @@ from orchestrator.core.credentials import without_private_keys
 from orchestrator.errors import UsageError
 from orchestrator.git import Git, GitFailed, NoRepository
 from orchestrator.onhost import folders
+from orchestrator.onhost.files import open_regular
 from orchestrator.scope import EVERYTHING, Scope, divide, notes, require_narrow
 
 
@@ -235,20 +236,12 @@ class Digests:
         return digest, after == stamp and max(stamp[1:3]) / 1e9 < start - SLACK
 
     def _load(self, folder: Path) -> _Digests:
+        """A cache that cannot be read back, for whatever reason, is built again."""
         try:
-            raw = self._file(folder).read_bytes()
-            magic, crc, count = _HEAD.unpack_from(raw)
-        except (OSError, struct.error):
+            with open_regular(str(self._file(folder))) as file:
+                return _unpack(file.read())
+        except (OSError, ValueError, struct.error):
             return {}
-        if magic != _MAGIC or crc != zlib.crc32(raw[_HEAD.size :]):
-            return {}
-        middle = _HEAD.size + count * 32
-        numbers = array("q", raw[_HEAD.size : middle])
-        digests = raw[middle : (end := middle + count * 32)].hex()
-        paths = raw[end:].decode("utf-8", "surrogateescape").split("\0")
-        stamps = zip(*(numbers[column::4] for column in range(4)), strict=True)
-        each = (digests[at : at + _WIDTH] for at in range(0, len(digests), _WIDTH))
-        return dict(zip(paths, zip(stamps, each, strict=True), strict=True))
 
     def _save(self, folder: Path, entries: _Digests) -> None:
         """A cache that cannot be written is no error."""
@@ -261,6 +254,20 @@ class Digests:
     def _file(self, folder: Path) -> Path:
         name = os.fsencode(folder.absolute())
         return self._folder / hashlib.sha256(name).hexdigest()[:16]
+
+
+def _unpack(raw: bytes) -> _Digests:
+    """What `Digests._save` wrote. Raises ValueError or struct.error for anything else."""
+    magic, crc, count = _HEAD.unpack_from(raw)
+    if magic != _MAGIC or crc != zlib.crc32(raw[_HEAD.size :]):
+        raise ValueError("damaged, or of another version")
+    middle = _HEAD.size + count * 32
+    numbers = array("q", raw[_HEAD.size : middle])
+    digests = raw[middle : (end := middle + count * 32)].hex()
+    paths = raw[end:].decode("utf-8", "surrogateescape").split("\0") if count else []
+    stamps = zip(*(numbers[column::4] for column in range(4)), strict=True)
+    each = (digests[at : at + _WIDTH] for at in range(0, len(digests), _WIDTH))
+    return dict(zip(paths, zip(stamps, each, strict=True), strict=True))
 
 
 def _stamp(status: os.stat_result) -> _Stamp:

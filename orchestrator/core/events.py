@@ -72,14 +72,15 @@ def _event(line: object) -> Event | None:
     """A field that is missing or cannot be used has its default."""
     try:
         if isinstance(line, str) and '"seen"' not in line:
-            return _DECODER.decode(line)
+            event: Event = _DECODER.decode(line)
+            return event
     except (msgspec.DecodeError, RecursionError, ValueError):
         pass  # most lines are decoded at once; the others field by field, at a tenth of the speed
     try:
         value = jsontext.parse(line) if isinstance(line, str) else line
     except jsontext.BadJson:
         return None
-    kind = _KINDS.get(value.get("event")) if isinstance(value, dict) else None
+    kind = _KINDS.get(str(value.get("event"))) if isinstance(value, dict) else None
     return decode.struct(_current(value), kind, strict=False) if kind else None
 
 

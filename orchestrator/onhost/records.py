@@ -51,7 +51,7 @@ class RunSpec:
     @staticmethod
     def parse(record: dict[str, Any], faults: list[str] | None = None) -> RunSpec:
         run = _Reader("run.json", record, [] if faults is None else faults)
-        limits, data = run.object("limits"), run.object("data")
+        limits, data = run.child("limits"), run.child("data")
         return RunSpec(
             record=record,
             id=run.text("id") or "",
@@ -59,17 +59,17 @@ class RunSpec:
             job=run.text("job"),
             mark=run.text("mark") or "",
             argv=run.texts("argv"),
-            env=run.object("env").all_texts(),
-            config=run.object("config").record,
-            data={name: data.object(name).text("path") or "" for name in data.record},
+            env=run.child("env").all_texts(),
+            config=run.child("config").record,
+            data={name: data.child(name).text("path") or "" for name in data.record},
             trainer=run.text("trainer"),
-            code_tree=run.object("code").text("tree"),
-            trainers_tree=run.object("trainers").text("tree"),
-            gpus=run.object("resources").integer("gpus") or 0,
+            code_tree=run.child("code").text("tree"),
+            trainers_tree=run.child("trainers").text("tree"),
+            gpus=run.child("resources").integer("gpus") or 0,
             max_hours=limits.number("max_hours"),
             idle_minutes=limits.number("idle_minutes"),
             grace_seconds=DEFAULT_GRACE if (grace := limits.number("grace_seconds")) is None else grace,
-            max_restarts=run.object("restart").integer("max") or 0,
+            max_restarts=run.child("restart").integer("max") or 0,
             outputs=run.texts("outputs"),
         )
 
@@ -136,7 +136,7 @@ def _is_shared_memory(path: str) -> bool:
 
 def _identity(state: _Reader, name: str) -> dict[str, int] | None:
     """Returns pid and start time of a process; None if either is missing."""
-    pid, ticks = state.object(name).integer("pid"), state.object(name).integer("ticks")
+    pid, ticks = state.child(name).integer("pid"), state.child(name).integer("ticks")
     return None if pid is None or ticks is None or pid <= 0 else {"pid": pid, "ticks": ticks}
 
 
@@ -179,7 +179,7 @@ class _Reader:
             self._faults.append("%s: %s%s has an item that is no text" % (self._file, self._prefix, key))
         return texts
 
-    def object(self, key: str) -> _Reader:
+    def child(self, key: str) -> _Reader:
         prefix = "%s%s." % (self._prefix, key)
         return _Reader(self._file, self.get(key, dict) or {}, self._faults, prefix)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator import source
 from orchestrator.onhost import folders
@@ -103,6 +108,41 @@ def test_a_damaged_or_deleted_cache_is_ignored(code: Path, damage: bytes) -> Non
         assert hash_tree(code) == (tree_hash, [])
     cache.unlink()
     assert len(hash_tree(code)[1]) == 4
+
+
+def test_a_folder_whose_files_all_changed_is_read_at_every_time(code: Path) -> None:
+    """No digest can be kept then; such a cache must be read back like any other."""
+    hash_tree(code)
+    now = time.time()
+    for path in code.iterdir():
+        os.utime(path, (now, now))
+    for _ in range(3):
+        assert hash_tree(code, now)[0] == source.read(code).tree.hash
+    assert hash_tree(code, LATER)[0] == source.read(code).tree.hash
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path.name)])
+def test_a_cache_that_is_no_file_is_ignored(code: Path, make: Callable[[Path], object]) -> None:
+    tree_hash = hash_tree(code)[0]
+    (cache,) = (code.parent / "cache").iterdir()
+    cache.unlink()
+    make(cache)
+    assert hash_tree(code)[0] == tree_hash
+
+
+names = st.binary(min_size=1).map(lambda name: name.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
+
+
+@given(st.dictionaries(names, st.binary(), max_size=5))
+def test_any_set_of_digests_is_read_back_as_it_was_saved(contents: dict[str, bytes]) -> None:
+    digests = {
+        name: ((len(content), 1, 2, 3), hashlib.sha256(content).hexdigest())
+        for name, content in contents.items()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Digests(Path(folder), time.time)
+        cache._save(Path("code"), digests)
+        assert cache._load(Path("code")) == digests
 
 
 def test_cache_entries_are_short_and_missing_ones_are_read_again(code: Path) -> None:
