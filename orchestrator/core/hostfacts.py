@@ -212,8 +212,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One run on its host.
 
     `record` and `state` are None where run.json and state.json are missing or cannot be read. `supervised`:
-    its supervisor is alive. `brief`: log and events were not read. `damage`: what of its folder cannot be
-    read, and why.
+    its supervisor is alive. `brief`: log and events were not read. `skipped_events`: lines among the latest
+    events that are none. `damage`: what of its folder cannot be read, and why.
     """
 
     id: str
@@ -228,6 +228,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     checkpoints: Checkpoints = Checkpoints()
     folder_changed: Seconds | None = None
+    skipped_events: Count = 0
     damage: tuple[str, ...] = ()
 
     @property

@@ -23,6 +23,16 @@ _SPEC_KEYS = (
 )
 
 
+class Events(NamedTuple):
+    """Raw lines, in order: the latest event of each kind, and of `metrics` the latest of each split.
+
+    `skipped`: the number of lines that are no events.
+    """
+
+    lines: list[str]
+    skipped: int
+
+
 class RunFacts(NamedTuple):
     """The facts of a run. `spec` and `state` are None if their file is missing or damaged.
 
@@ -41,7 +51,7 @@ class RunFacts(NamedTuple):
     session: str | None
     log_bytes: int
     last_lines: list[str]
-    events: list[str]
+    events: Events
     checkpoints: dict[str, Any]
     folder_changed: float
     damage: list[str]
@@ -71,7 +81,8 @@ class RunFacts(NamedTuple):
             "pids": self.pids,
             "session": self.session,
             "log": {"bytes": self.log_bytes, "tail": self.last_lines},
-            "events": self.events,
+            "events": self.events.lines,
+            "skipped_events": self.events.skipped,
             "checkpoints": self.checkpoints,
             "folder_changed": self.folder_changed,
             "damage": self.damage,
@@ -114,7 +125,7 @@ def find(
         return facts._replace(damage=["%s: %s" % (type(error).__name__, error)])
 
 
-_NOTHING = RunFacts("", "", None, None, False, False, [], None, 0, [], [], {}, 0.0, [])
+_NOTHING = RunFacts("", "", None, None, False, False, [], None, 0, [], Events([], 0), {}, 0.0, [])
 
 
 def _read(facts: RunFacts, paths: RunPaths, lines: int, marks: dict[str, list[int]]) -> RunFacts:
@@ -134,7 +145,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, marks: dict[str, list[in
         pids=marks.get(spec.mark, []) if spec else [],
         log_bytes=files.size(paths.log),
         last_lines=[] if facts.is_brief else tail(paths.log, lines),
-        events=[] if facts.is_brief else latest_events(paths.events),
+        events=Events([], 0) if facts.is_brief else latest_events(paths.events),
         checkpoints=checkpoints(paths.checkpoints),
         folder_changed=os.stat(paths.folder).st_mtime,
         damage=damage,
@@ -143,8 +154,10 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, marks: dict[str, list[in
 
 def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
     """Returns the mark of the processes that run in `folder`; empty if there are none."""
-    of_folder = (m for m, pids in marks.items() if processes.variable(pids[0], "GPUJOB_RUN_DIR") == folder)
-    return next(of_folder, "")
+    for mark, pids in marks.items():
+        if pids and processes.variable(pids[0], "GPUJOB_RUN_DIR") == folder:
+            return mark
+    return ""
 
 
 def find_all(layout: Layout, lines: int) -> list[RunFacts]:
@@ -174,23 +187,31 @@ def tail(path: str, lines: int) -> list[str]:
     return [line for line in shown if line.strip()][-lines:]
 
 
-def latest_events(path: str) -> list[str]:
-    """Returns raw lines, in order: the latest event of each kind, and of `metrics` the latest of each split.
-
-    Only the last MiB of the file is read, so that this stays fast for a run of several days.
-    """
+def latest_events(path: str) -> Events:
+    """Reads only the last MiB of the file, so that this stays fast for a run of several days."""
     latest: dict[str, str] = {}
-    for line in files.last_bytes(path, _EVENTS_TAIL).decode("utf-8", errors="replace").split("\n"):
+    skipped = 0
+    *complete, _ = _last_lines(path)
+    for line in complete:
         kind = _kind(line)
         if kind:
             latest.pop(kind, None)
             latest[kind] = line
-    return list(latest.values())
+        elif line.strip():
+            skipped += 1
+    return Events(list(latest.values()), skipped)
+
+
+def _last_lines(path: str) -> list[str]:
+    """Returns the complete lines at the end of a file of events, and what is after the last newline."""
+    content = files.last_bytes(path, _EVENTS_TAIL)
+    lines = content.decode("utf-8", errors="replace").split("\n")
+    return lines[1:] if len(content) == _EVENTS_TAIL and len(lines) > 1 else lines
 
 
 def last_event(path: str) -> dict[str, Any]:
     """Returns the last event of a run; empty if it wrote none."""
-    return jsontext.parse_object((latest_events(path) or ["{}"])[-1])
+    return jsontext.parse_object((latest_events(path).lines or ["{}"])[-1])
 
 
 def _kind(line: str) -> str | None:

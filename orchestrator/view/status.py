@@ -106,6 +106,7 @@ def state_json(report: RunReport) -> dict[str, Any]:
         "checkpoints": msgspec.to_builtins(facts.checkpoints),
         "health": [{"rule": e.rule, "severity": e.severity, "seen": e.message} for e in report.health],
         "used_seconds": state.used_seconds if state else None,
+        "skipped_events": facts.skipped_events,
         "damage": facts.damage,
     }
 
@@ -232,6 +233,8 @@ def _print_detail(ctx: Context, paint: Paint, report: RunReport) -> None:
     for split, values in report.metrics.items():
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
         ctx.out(harmless(f"  {split:6} {shown}"))
+    if facts.skipped_events:
+        ctx.out(paint(f"  {facts.skipped_events} lines of events.jsonl are no events", "yellow"))
     for fault in facts.damage[1:]:
         ctx.out(paint(harmless(f"  damaged: {fault}"), "red"))
     for event in report.health:

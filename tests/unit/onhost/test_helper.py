@@ -190,7 +190,8 @@ def test_only_the_last_event_of_each_kind_is_returned(layout: Layout) -> None:
     lines = [b'{"event":"progress","step":%d}' % n for n in range(100)]
     lines += [b'{"event":"metrics","split":"val","step":1}', b'{"event":"metrics","split":"train","step":1}']
     path = write(layout, "events.jsonl", b"\n".join(lines) + b"\nhalf a li")
-    assert len(run_facts.latest_events(str(path))) == 3
+    events = run_facts.latest_events(str(path))
+    assert (len(events.lines), events.skipped) == (3, 0)
 
 
 def test_a_hung_or_missing_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -77,6 +77,13 @@ def test_an_odd_run_can_be_stopped_and_fetched(layout: Layout, kind: str) -> Non
     assert answer(layout, "read_file", run=ODD, file="events.jsonl", offset=0, limit=1 << 20)
 
 
+def test_lines_that_are_no_events_are_skipped_and_counted(layout: Layout) -> None:
+    TOLERATED["events that are no text"](Path(layout.run(ODD).folder))
+    shown = reports(layout)
+    assert [shown[run].facts.skipped_events for run in (ODD, HEALTHY)] == [4, 0]
+    assert "4 lines of events.jsonl are no events" in screen(list(shown.values()))
+
+
 def test_a_run_without_a_readable_end_is_not_called_lost(layout: Layout) -> None:
     DAMAGED["state.json is no JSON"](Path(layout.run(ODD).folder))
     assert reports(layout)[ODD].state == runstate.Damaged(
