@@ -191,13 +191,13 @@ def latest_events(path: str) -> Events:
     """Reads only the last MiB of the file, so that this stays fast for a run of several days."""
     latest: dict[str, str] = {}
     skipped = 0
-    *complete, _ = _last_lines(path)
-    for line in complete:
+    lines = _last_lines(path)
+    for number, line in enumerate(lines, 1):
         kind = _kind(line)
         if kind:
             latest.pop(kind, None)
             latest[kind] = line
-        elif line.strip():
+        elif line.strip() and number < len(lines):  # the last one may be half written
             skipped += 1
     return Events(list(latest.values()), skipped)
 
