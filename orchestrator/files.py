@@ -14,6 +14,7 @@ from orchestrator.errors import UsageError
 from orchestrator.onhost import files
 
 _BOM = "\ufeff"
+_ALL_IGNORED = "*\n"
 _PACKAGE = Path(__file__).parent
 
 
@@ -52,6 +53,30 @@ def lock(path: Path, wait: bool = True) -> Iterator[bool]:
     """
     with files.lock(str(path), wait) as is_locked:
         yield is_locked
+
+
+@contextlib.contextmanager
+def ignored_by_git(path: Path) -> Iterator[None]:
+    """What the block creates at `path` is no code: the outermost new folder gets a .gitignore for all of it.
+
+    A folder that held files before stays as it is.
+    """
+    outermost = path
+    while not outermost.parent.exists():
+        outermost = outermost.parent
+    is_new = not outermost.exists() or (outermost.is_dir() and _is_empty(outermost))
+    try:
+        yield
+    finally:
+        rules = outermost / ".gitignore"
+        if is_new and outermost.is_dir() and not rules.exists():
+            rules.write_text(_ALL_IGNORED, "utf-8")
+
+
+def _is_empty(folder: Path) -> bool:
+    """Nothing is in it, or it was made by `ignored_by_git` and may be made again."""
+    rules = folder / ".gitignore"
+    return not any(folder.iterdir()) or (rules.is_file() and rules.read_bytes() == _ALL_IGNORED.encode())
 
 
 def read_text(path: Path, shown: str) -> str:

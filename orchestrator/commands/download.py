@@ -51,7 +51,8 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
 
     `which` checkpoints: best, last or all. Files that are in `folder` already and complete are kept.
     """
-    _keep_out_of_git(folder)
+    with files.ignored_by_git(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         is_known = _is_of_run(folder, run_id)
         with helper.staged(host, run_id, which) as stage:
@@ -108,13 +109,6 @@ def _is_of_run(folder: Path, run_id: str) -> bool:
     if other != run_id:
         raise UsageError(f"{folder} holds another run, {other}", "nothing was written", "--to another folder")
     return True
-
-
-def _keep_out_of_git(folder: Path) -> None:
-    """Fetched files are no code: the next deploy must not send them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not any(folder.iterdir()):
-        (folder / ".gitignore").write_text("*\n", "utf-8")
 
 
 def _arrival_order(file: StagedFile) -> tuple[bool, bool, bool, str]:

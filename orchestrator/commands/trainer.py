@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator import process
+from orchestrator import files, process
 from orchestrator.commands import execute, jobs, verify
 from orchestrator.context import Context
 from orchestrator.core import decode, events, hostchecks, hostfacts, jsontext
@@ -25,7 +25,9 @@ def prepare(ctx: Context, word: str, words: list[str]) -> int:
     if word.startswith("-"):
         raise UsageError(f"the trainer comes before {word}", "", "gpujob prepare TRAINER --sample DIR")
     jobs.require_trainer(word)
-    for line in _call(ctx, ["prepare", word, *words]):
+    with files.ignored_by_git(_prepared(ctx, word, words)):
+        lines = _call(ctx, ["prepare", word, *words])
+    for line in lines:
         _print(ctx, line, results.prepared(line))
         prepared = events.parse_report(line)
         if prepared and prepared.data and not ctx.json:
@@ -64,13 +66,13 @@ def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
     return 0
 
 
-def predict(ctx: Context, place: str, files: list[str]) -> int:
+def predict(ctx: Context, place: str, inputs: list[str]) -> int:
     """One line a file; 1 when a file could not be used."""
     folder, failures = _checkpoint(ctx, place), 0
-    absent = [file for file in files if not ctx.path(file).exists()]
+    absent = [file for file in inputs if not ctx.path(file).exists()]
     if absent:
         raise NotFound(f"there is no file {absent[0]}", "; ".join(absent[1:4]), "gpujob predict --help")
-    for line in _call(ctx, ["predict", folder, *[str(ctx.path(f)) for f in files]], may_fail=True):
+    for line in _call(ctx, ["predict", folder, *[str(ctx.path(file)) for file in inputs]], may_fail=True):
         result = decode.struct(line, Prediction) or Prediction()
         failures += result.error is not None
         _print(ctx, line, results.prediction(result))
@@ -82,10 +84,23 @@ def export(ctx: Context, place: str, to: str | None) -> int:
     folder = _checkpoint(ctx, place)
     manifest = verify.require_intact(Path(folder))
     target = str(ctx.path(to or f"exported/{manifest.trainer}-{manifest.step}"))
-    for line in _call(ctx, ["export", folder, "--to", target]):
+    with files.ignored_by_git(Path(target)):
+        lines = _call(ctx, ["export", folder, "--to", target])
+    for line in lines:
         result = decode.struct(line, Export)
         _print(ctx, line, results.exported(result, ctx.short) if result else results.prepared(line))
     return 0
+
+
+def _prepared(ctx: Context, trainer: str, words: list[str]) -> Path:
+    """The folder that the words for `python -m trainers prepare` name."""
+    for option in ("--sample", "--to"):
+        for word, value in zip(words, [*words[1:], ""], strict=True):
+            if word == option and value:
+                return ctx.path(value)
+            if word.startswith(f"{option}="):
+                return ctx.path(word.partition("=")[2])
+    return ctx.path(f"{trainer}-data")
 
 
 def _checkpoint(ctx: Context, place: str) -> str:

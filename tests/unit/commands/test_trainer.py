@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from pathlib import Path
+
 import pytest
 
-from orchestrator.commands import trainer
+from orchestrator import files, source
+from orchestrator.commands import trainer, verify
+from orchestrator.context import Context
 from tests.support import new_client
 
 
@@ -25,3 +31,52 @@ def test_evaluate_shows_warnings_and_the_unit_of_the_interval(
     assert "warning: 2 of 5 samples are left out" in result.err
     assert "0.5000" in result.out
     assert "the 95 % interval, samples drawn" in result.out
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (("prepare", "facenet-lstm", "--sample", "sample"), "sample"),
+        (("prepare", "facenet-lstm", "--to=a/b"), "a"),
+        (("prepare", "blendshapes", "--images", "pictures"), "blendshapes-data"),
+        (("export", "c"), "exported"),
+        (("export", "c", "--to", "out/model.pt2"), "out"),
+    ],
+)
+def test_new_folders_of_sample_data_and_exports_are_no_code(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], new: str
+) -> None:
+    def call(ctx: Context, words: list[str]) -> list[trainer.Line]:
+        """Writes as the trainers do: into the folder that --sample, --to or nothing names."""
+        place = ctx.path({"facenet-lstm": "sample", "blendshapes": "blendshapes-data"}.get(words[1], "."))
+        for name, value in itertools.pairwise(words):
+            place = ctx.path(value) if name == "--to" else place
+        place = ctx.path("a/b") if "--to=a/b" in words else place
+        folder = place if place.suffix != ".pt2" else place.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "file").write_text("x")
+        return []
+
+    monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
+    monkeypatch.setattr(verify, "require_intact", lambda folder: verify.Manifest({}, trainer="t", step=7))
+    monkeypatch.setattr(trainer, "_call", call)
+    with new_client() as client:
+        client.job("print(1)")
+        for _ in range(2):
+            assert client.run(*words).code == 0
+            assert (client.project / new / ".gitignore").read_text() == "*\n"
+            sent = {entry.path for entry in source.read(client.project).tree.entries}
+            assert sent == {"job.yaml", "train.py"}
+
+
+def test_a_folder_of_the_user_is_not_hidden_from_git(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.py").write_text("x")
+    with files.ignored_by_git(tmp_path / "mine"):
+        (tmp_path / "mine" / "new").write_text("x")
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"train.py", "new"}
+    (tmp_path / "empty").mkdir()
+    with contextlib.suppress(KeyboardInterrupt), files.ignored_by_git(tmp_path / "empty"):
+        (tmp_path / "empty" / "part").write_text("x")
+        raise KeyboardInterrupt
+    assert (tmp_path / "empty" / ".gitignore").exists()
