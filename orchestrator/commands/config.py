@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import decode
 from orchestrator.core.settings import ABOUT, Layer, Setting, from_environment, resolve
 from orchestrator.errors import UsageError
 
+_PROJECT_FILE = "gpujob.yaml"
+_PATHS = ("root", "fetch_dir")
+
 
 def load(ctx: Context) -> dict[str, Setting]:
     """Settings of this command; a flag such as --on stands above all of them."""
-    paths = [(ctx.cwd / "gpujob.yaml", "gpujob.yaml"), (ctx.config_file, str(ctx.config_file))]
-    layers = [_file_layer(files.read_text(path, name), name) for path, name in paths if path.exists()]
-    return resolve([*from_environment(ctx.env), *layers])
+    return resolve([*from_environment(ctx.env), *(_file_layer(ctx, path) for path in paths(ctx))])
+
+
+def paths(ctx: Context) -> list[Path]:
+    """The settings files that are read, the strongest first: the project's, then the user's."""
+    candidates = (_project_file(ctx.cwd), ctx.config_file)
+    return [path for path in candidates if path and path.exists()]
 
 
 def show(ctx: Context) -> int:
-    settings = load(ctx)
+    settings, read = load(ctx), [ctx.short(path) for path in paths(ctx)]
     if ctx.json:
         rows = {key: {"value": s.value, "source": s.source} for key, s in settings.items()}
-        ctx.answer({"settings": rows})
+        ctx.answer({"settings": rows, "files": read})
         return 0
     for key, setting in settings.items():
         ctx.out(f"{key:10} {setting.value:24} from {setting.source:22} {ABOUT[key]}")
+    ctx.out(f"settings files: {', '.join(read) or f'none ({_PROJECT_FILE}, {ctx.config_file})'}")
     return 0
 
 
-def _file_layer(text: str, name: str) -> Layer:
+def _project_file(cwd: Path) -> Path | None:
+    """The nearest gpujob.yaml from the current folder up to the root of its git work tree.
+
+    Above the current folder, only one of the user's own: another's could name the host that code goes to.
+    """
+    here = cwd / _PROJECT_FILE
+    root = next((folder for folder in (cwd, *cwd.parents) if (folder / ".git").exists()), cwd)
+    if here.exists() or root == cwd:
+        return here
+    above = [folder for folder in cwd.parents if folder == root or folder.is_relative_to(root)]
+    found = (path for folder in above if (path := folder / _PROJECT_FILE).exists())
+    return next((path for path in found if path.stat().st_uid in (0, os.getuid())), None)
+
+
+def _file_layer(ctx: Context, path: Path) -> Layer:
+    """Paths in a project's file above the current folder are relative to that file."""
+    name = ctx.short(path)
+    text = files.read_text(path, name)
     try:
         value = decode.parse(text).value or {}
     except decode.YamlError as error:
         raise UsageError(f"{name}:{error.line}: {error}", "the settings file is not valid YAML") from None
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise UsageError(f"{name}: settings are a mapping of keys to texts", "", "gpujob config show")
+    if path.name == _PROJECT_FILE and path.parent != ctx.cwd:
+        value |= {key: str(path.parent / ctx.expand(value[key])) for key in _PATHS if key in value}
     return Layer(name, value)

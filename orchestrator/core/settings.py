@@ -1,4 +1,4 @@
-"""flag > GPUJOB_* > ./gpujob.yaml > user file > default; every value knows where it came from."""
+"""flag > GPUJOB_* > gpujob.yaml > user file > default; every value knows where it came from."""
 
 from __future__ import annotations
 
