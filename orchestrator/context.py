@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from orchestrator.core.text import flow
 from orchestrator.errors import UsageError, WantsYes
 
 T = TypeVar("T")
@@ -81,6 +82,14 @@ class Context:
             self.sleep(pause)
         return action()
 
+    def columns(self, stream: TextIO) -> int | None:
+        """The width of a terminal, at least 20; None for what is no terminal, where no line is broken."""
+        if not stream.isatty():
+            return None
+        with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
+            return max(20, os.get_terminal_size(stream.fileno()).columns or 80)
+        return max(20, int(self.env.get("COLUMNS", "")) if self.env.get("COLUMNS", "").isdigit() else 80)
+
     def out(self, text: str) -> None:
         """Data, on stdout."""
         self.stdout.write(text + "\n")
@@ -97,8 +106,12 @@ class Context:
 
     def warn(self, text: str) -> None:
         """A warning or an error, on stderr, also with --quiet."""
-        self.stderr.write(text + "\n")
+        self.stderr.write(self._flowed(text) + "\n")
         self.stderr.flush()
+
+    def _flowed(self, text: str) -> str:
+        room = self.columns(self.stderr)
+        return "\n".join(part for line in text.split("\n") for part in flow(line, room))
 
     def detail(self, text: str) -> None:
         """What only --verbose prints, on stderr."""
@@ -157,7 +170,7 @@ class Context:
             return
         if self.json or not (self.stdin.isatty() and self.stderr.isatty()):
             raise WantsYes(what, "confirmation needed, but stdin is not a terminal", "add --yes to confirm")
-        self.stderr.write(f"{what}\nContinue? [y/N] ")
+        self.stderr.write(f"{self._flowed(what)}\nContinue? [y/N] ")
         self.stderr.flush()
         outer, self.step = self.step, "the question, so nothing was agreed to"
         answer = self.stdin.readline()

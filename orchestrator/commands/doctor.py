@@ -24,8 +24,8 @@ from orchestrator.errors import GpujobError
 from orchestrator.instances import diagnostics
 from orchestrator.targets import helper
 from orchestrator.targets.ssh import rsync
-from orchestrator.view.console import Paint, columns
 from orchestrator.view.status import gpus
+from orchestrator.view.tables import print_table
 
 Row = tuple[str, str, str, str]  # what, ok | warning | missing, detail, fix
 
@@ -141,7 +141,4 @@ def _logout(facts: HostFacts) -> list[Row]:
 
 
 def _print(ctx: Context, rows: list[Row]) -> None:
-    paint = Paint(ctx.env, ctx.stdout)
-    style = {"ok": "green", "warning": "yellow", "missing": "red"}
-    for line, row in zip(columns([list(row) for row in rows]), rows, strict=True):
-        ctx.out(line.replace(row[1], paint(row[1], style[row[1]]), 1))
+    print_table(ctx, rows, {"ok": "green", "warning": "yellow", "missing": "red"})

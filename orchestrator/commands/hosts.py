@@ -93,7 +93,7 @@ def up(ctx: Context, name: str, ec2: Ec2, gpus: int, limits: Limits, ingress: In
     job = JobSpec(name=name, resources=Resources(gpus=gpus, ec2=ec2), limits=limits)
     offer = quote(job, region, ctx.now(), ctx.who, 0)
     if dry_run:
-        view.print_quote(ctx, offer.lines(str(ingress)))
+        view.print_quote(ctx, rows.launch(offer, ingress))
         return 0
     ctx.begin("the launch of an instance")
     instance = ensure.ensure(account, offer, ingress)

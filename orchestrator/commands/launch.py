@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from msgspec.structs import replace as changed
 
-from orchestrator.commands import execute
+from orchestrator.commands import execute, rows
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import PlanInputs
@@ -34,7 +34,8 @@ def launch(
     offer = quote(inputs.job, region, ctx.now(), ctx.who, size)
     if dry_run:
         plan = planning.build(inputs)
-        plans.print_plan(ctx, replace(plan, steps=(_launch_step(offer, ingress), *plan.steps)))
+        plan = replace(plan, steps=(_launch_step(offer), *plan.steps))
+        plans.print_plan(ctx, plan, rows.launch(offer, ingress))
         return None
     ctx.begin("the check on this machine")
     execute.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
@@ -48,8 +49,8 @@ def _with_types(job: JobSpec, types: list[str]) -> JobSpec:
     return changed(job, resources=changed(job.resources, ec2=ec2))
 
 
-def _launch_step(offer: Quote, ingress: Ingress) -> Step:
-    return Step(f"launch {' or '.join(offer.spec.types)}", "; ".join(offer.lines(str(ingress))[1:]))
+def _launch_step(offer: Quote) -> Step:
+    return Step(f"launch {' or '.join(offer.spec.types)}", f"at most ${offer.worst_case:.2f}, as above")
 
 
 def launch_with_volume(
@@ -66,7 +67,8 @@ def launch_with_volume(
         job = _with_types(job, [record.type, *(one for one in DEFAULT_TYPES if one != record.type)])
     offer = quote(job, region, ctx.now(), ctx.who, 0)
     if dry_run:
-        plans.print_steps(ctx, job.name, former.label, [_launch_step(offer, ingress)])
+        steps = [_launch_step(offer)]
+        plans.print_steps(ctx, job.name, former.label, steps, rows.launch(offer, ingress))
         return None
     instance = ensure_with_volume(account, record, offer, ingress)
     return Ec2Target(ctx, instance.label, [instance.region])

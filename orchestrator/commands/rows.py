@@ -8,10 +8,29 @@ from orchestrator.core import runstate
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
 from orchestrator.store import CachedRun
-from orchestrator.view.instances import CostRow, InstanceRow
+from orchestrator.view.instances import CostRow, InstanceRow, LaunchRow
 
 if TYPE_CHECKING:  # `status` does not load the EC2 API
     from orchestrator.instances.orphans import Orphan
+    from orchestrator.instances.prices import Quote
+    from orchestrator.instances.region import Ingress
+
+
+def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
+    """What a dry run shows of a launch. EC2 is not asked."""
+    wanted = offer.spec
+    return LaunchRow(
+        lines=tuple(offer.lines(str(ingress))),
+        types=wanted.types,
+        regions=wanted.regions,
+        spot=wanted.spot,
+        usd_per_hour=round(offer.price.running, 4),
+        hours=round(offer.hours, 4),
+        limited_by=offer.limited_by,
+        worst_case_usd=round(offer.worst_case, 2),
+        disk_gb=wanted.root_gb + wanted.data_gb,
+        ssh_cidr=ingress.cidr,
+    )
 
 
 def instance(of: Instance, now: float) -> InstanceRow:

@@ -14,7 +14,8 @@ from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
 from orchestrator.targets.local import pythons
 from orchestrator.view import plans, results
-from orchestrator.view.console import columns, harmless
+from orchestrator.view.console import harmless
+from orchestrator.view.tables import print_table
 
 Line = dict[str, Any]
 """JSON of a trainer, which --json prints as it is."""
@@ -47,8 +48,7 @@ def list_checks(ctx: Context, trainer: str) -> int:
             ctx.answer(line)
         elif check := decode.struct(line, Check):
             rows.append([check.code, check.tier, check.line])
-    for text in columns(rows):
-        ctx.out(harmless(text))
+    print_table(ctx, [[harmless(cell) for cell in row] for row in rows])
     return 0
 
 
@@ -62,7 +62,7 @@ def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
         result = decode.struct(line, Evaluation) or Evaluation()
         if result.warning:
             ctx.warn(f"warning: {result.warning}")
-        _print(ctx, line, results.evaluation(result))
+        _print(ctx, line, results.evaluation(ctx, result))
     return 0
 
 

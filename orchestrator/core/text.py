@@ -1,6 +1,13 @@
-"""Numbers as text for a person: durations and sizes. Pure."""
+"""Text for a person: durations, sizes, and lines that fit a terminal. Pure."""
 
 from __future__ import annotations
+
+import re
+import unicodedata
+
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+_PIECE = re.compile(r"\s*\S+")
+_COMMANDS = ("gpujob ", "next:", "ssh ")
 
 
 def duration(seconds: float) -> str:
@@ -22,3 +29,31 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def cells(text: str) -> int:
+    """Columns of a terminal that a text takes: letters of East Asia take two, accents and colours none."""
+    if text.isascii() and "\x1b" not in text:
+        return len(text)
+    visible = _COLOUR.sub("", text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in visible)
+    return len(visible) + wide - sum(unicodedata.combining(letter) != 0 for letter in visible)
+
+
+def flow(line: str, room: int | None, hang: int = 4) -> list[str]:
+    """A line broken between words where it does not fit; what follows is indented by `hang` more.
+
+    A command to copy stays in one piece, and so does a word that is longer than `room`.
+    """
+    start = line.lstrip()
+    if room is None or cells(line) <= room or start.startswith(_COMMANDS):
+        return [line]
+    indent = " " * min(len(line) - len(start) + hang, room // 2)
+    lines, current = [], ""
+    for piece in _PIECE.findall(line):
+        if current.strip() and cells(current + piece.rstrip()) > room:
+            lines.append(current.rstrip())
+            current = indent + piece.lstrip()
+        else:
+            current += piece
+    return [*lines, current.rstrip()]

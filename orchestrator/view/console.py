@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from orchestrator.core.text import cells
+
 _CODES = {
     "bold": "1",
     "dim": "2",
@@ -80,12 +82,13 @@ def _opening(text: str, at: int) -> int:
     return at
 
 
-def columns(rows: list[list[str]], indent: str = "  ") -> list[str]:
+def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     """Rows as aligned lines; the last column is not padded."""
     if not rows:
         return []
-    wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [indent + "  ".join(c.ljust(w) for c, w in zip(row, wide, strict=True)).rstrip() for row in rows]
+    wide = [max(cells(row[i]) for row in rows) for i in range(len(rows[0]))]
+    padded = [[c + " " * (w - cells(c)) for c, w in zip(row, wide, strict=True)] for row in rows]
+    return [indent + "  ".join(row).rstrip() for row in padded]
 
 
 def condense(values: Sequence[float], cells: int) -> list[float]:

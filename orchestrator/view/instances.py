@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.core.text import duration
-from orchestrator.view.console import columns
+from orchestrator.core.text import duration, flow
+from orchestrator.view.tables import print_table
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,43 @@ class CostRow:
         }
 
 
-def print_quote(ctx: Context, lines: list[str]) -> None:
+@dataclass(frozen=True)
+class LaunchRow:
+    """The instance that a command would launch, with its price and limits in USD, hours and GB.
+
+    lines: the same for a person. limited_by: the option that sets `hours`.
+    """
+
+    lines: tuple[str, ...]
+    types: tuple[str, ...]
+    regions: tuple[str, ...]
+    spot: bool
+    usd_per_hour: float
+    hours: float
+    limited_by: str
+    worst_case_usd: float
+    disk_gb: int
+    ssh_cidr: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        fields = asdict(self)
+        del fields["lines"]
+        return fields
+
+
+def print_quote(ctx: Context, row: LaunchRow) -> None:
     if ctx.json:
-        ctx.answer({"launch": lines})
+        ctx.answer({"launch": row.as_dict()})
         return
     ctx.out("would launch (nothing is done):")
-    for line in lines:
-        ctx.out(f"  {line}")
+    print_launch(ctx, row)
+
+
+def print_launch(ctx: Context, row: LaunchRow) -> None:
+    for line in row.lines:
+        for part in flow(f"  {line}", ctx.columns(ctx.stdout)):
+            ctx.out(part)
 
 
 def print_up(ctx: Context, row: InstanceRow) -> None:
@@ -113,8 +143,7 @@ def print_instances(ctx: Context, rows: list[InstanceRow]) -> None:
     if ctx.json:
         ctx.answer({"boxes": [row.as_dict() for row in rows]})
         return
-    for line in columns([[r.label, r.type, r.zone, r.state, r.money, r.job] for r in rows]):
-        ctx.out(line)
+    print_table(ctx, [[r.label, r.type, r.zone, r.state, r.money, r.job] for r in rows])
 
 
 def print_hosts(ctx: Context, host_keys: list[dict[str, str]], rows: list[InstanceRow]) -> None:
@@ -135,10 +164,7 @@ def print_orphans(ctx: Context, rows: list[dict[str, Any]]) -> None:
         return
     names = {"box": "instance"}
     keys = ("id", "region", "state", "job", "user", "why")
-    for line in columns(
-        [[names.get(row["kind"], row["kind"]), *(str(row[k]) for k in keys)] for row in rows]
-    ):
-        ctx.out(line)
+    print_table(ctx, [[names.get(row["kind"], row["kind"]), *(str(row[k]) for k in keys)] for row in rows])
     ctx.talk("gpujob hosts orphans --end deletes them" if rows else "gpujob left nothing behind")
 
 
@@ -167,8 +193,7 @@ def print_costs(ctx: Context, rows: list[CostRow], as_of: str) -> None:
         runs = ", ".join(f"{run} ${usd:.2f}" for run, usd in row.runs.items()) or "no run"
         market = f"{row.type} spot" if row.spot else row.type
         table.append([day, row.label, market, row.state, f"${row.usd:.2f}", f"${row.wasted_usd:.2f}", runs])
-    for line in columns(table):
-        ctx.out(line)
+    print_table(ctx, table)
     for month, sums in months(rows).items():
         ctx.out(f"{month}  ${sums['usd']:.2f}, of which ${sums['wasted_usd']:.2f} idle or failed")
     ctx.talk(f"estimates by the prices of {as_of} (us-east-1); AWS's bill is what counts")

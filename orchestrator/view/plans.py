@@ -14,39 +14,55 @@ from orchestrator.core.events import CheckReport
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.plan import CheckStep, Plan, Step
 from orchestrator.core.shell import show
-from orchestrator.core.text import size
-from orchestrator.view.console import Paint, columns, harmless
+from orchestrator.core.text import flow, size
+from orchestrator.view.console import Paint, harmless
+from orchestrator.view.instances import LaunchRow, print_launch
+from orchestrator.view.tables import print_table
 
 SHOWN_ID = "<yyyymmddThhmmss>-<4 hex>"
 
 
-def print_plan(ctx: Context, plan: Plan) -> None:
+def print_plan(ctx: Context, plan: Plan, launch: LaunchRow | None = None) -> None:
     """What deploy would do. Without a run's own time and number: twice gives the same bytes."""
     if ctx.json:
-        ctx.answer({"plan": as_dict(plan)})
+        steps = [_step(step, _stable(step.reason, plan)) for step in plan.steps]
+        _answer(ctx, plan.job, plan.target, steps, plan.notes, launch)
         return
-    ctx.out(f"plan: {plan.job} on {plan.target} (nothing is done)")
-    for line in columns([_row(n, step, plan) for n, step in enumerate(plan.steps, 1)]):
-        ctx.out(line)
-    ctx.out(f"  runs: {show(plan.start.argv)}")
-    for note in plan.notes:
-        ctx.out(f"  note: {note}")
+    _print_head(ctx, plan.job, plan.target, launch)
+    print_table(ctx, [_row(n, step, plan) for n, step in enumerate(plan.steps, 1)])
+    for line in (f"  runs: {show(plan.start.argv)}", *(f"  note: {note}" for note in plan.notes)):
+        for part in flow(line, ctx.columns(ctx.stdout)):
+            ctx.out(part)
 
 
-def print_steps(ctx: Context, job: str, target: str, steps: Sequence[Step]) -> None:
+def print_steps(
+    ctx: Context, job: str, target: str, steps: Sequence[Step], launch: LaunchRow | None = None
+) -> None:
     """What resuming a run would do."""
     if ctx.json:
-        shown = [_step(step, step.reason) for step in steps]
-        ctx.answer({"plan": {"job": job, "target": target, "steps": shown, "notes": []}})
+        _answer(ctx, job, target, [_step(step, step.reason) for step in steps], (), launch)
         return
-    ctx.out(f"plan: {job} on {target} (nothing is done)")
+    _print_head(ctx, job, target, launch)
     for step in steps:
         ctx.out(f"  {step.title}: {step.reason}")
 
 
-def as_dict(plan: Plan) -> dict[str, Any]:
-    steps = [_step(step, _stable(step.reason, plan)) for step in plan.steps]
-    return {"job": plan.job, "target": plan.target, "steps": steps, "notes": list(plan.notes)}
+def _print_head(ctx: Context, job: str, target: str, launch: LaunchRow | None) -> None:
+    ctx.out(f"plan: {job} on {target} (nothing is done)")
+    if launch:
+        print_launch(ctx, launch)
+
+
+def _answer(
+    ctx: Context,
+    job: str,
+    target: str,
+    steps: list[dict[str, Any]],
+    notes: Sequence[str],
+    launch: LaunchRow | None,
+) -> None:
+    plan = {"job": job, "target": target, "steps": steps, "notes": list(notes)}
+    ctx.answer({"plan": {**plan, "launch": launch.as_dict() if launch else None}})
 
 
 def _step(step: Step, reason: str) -> dict[str, Any]:
@@ -98,7 +114,7 @@ _NEXT = (
 def _row(number: int, step: Step, plan: Plan) -> list[str]:
     what = "done" if step.done else "would run" if isinstance(step, CheckStep) else "to do"
     amount = size(step.bytes) if step.bytes else ""
-    return [f"{number}.", step.title, what, amount, _stable(step.reason, plan)]
+    return [f"{number}. {step.title}", what, amount, _stable(step.reason, plan)]
 
 
 def _stable(text: str, plan: Plan) -> str:
@@ -165,8 +181,8 @@ def print_report(ctx: Context, report: CheckReport, cached: bool) -> None:
         return
     for table in report.data.tables:
         ctx.out(table.title)
-        for line in columns([list(table.columns), *[[str(cell) for cell in row] for row in table.rows]]):
-            ctx.out(harmless(line))
+        rows = [list(table.columns), *[[str(cell) for cell in row] for row in table.rows]]
+        print_table(ctx, [[harmless(cell) for cell in row] for row in rows])
     for refused in report.data.refused[:20]:
         ctx.out(harmless(f"  refused {ctx.short(Path(refused.file))}: {refused.why}"))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from orchestrator.context import Context
 from orchestrator.core.results import Evaluation, Export, Prediction
-from orchestrator.view.console import columns, harmless
+from orchestrator.view.console import harmless
+from orchestrator.view.tables import lines
 
 
 def prediction(result: Prediction) -> str:
@@ -21,50 +23,52 @@ def prediction(result: Prediction) -> str:
     return harmless(f"{result.file}  {result.label}{shown}{truth}")
 
 
-def evaluation(result: Evaluation) -> str:
+def evaluation(ctx: Context, result: Evaluation) -> str:
     """Metrics beside the baseline's, each class, the confusion matrix, calibration, the worst answers."""
-    blocks = (_values(result), _per_class(result), _confusion(result), _calibration(result), _wrong(result))
-    return harmless("\n\n".join("\n".join(block) for block in blocks if block))
+    tables = (_values(result), _per_class(result), _confusion(result), _calibration(result), _wrong(result))
+    blocks = [lines(ctx, [[harmless(cell) for cell in row] for row in rows]) for rows in tables]
+    if result.resampled:
+        blocks[0].append(harmless(f"low to high: the 95 % interval, {result.resampled} drawn"))
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _values(result: Evaluation) -> list[str]:
+def _values(result: Evaluation) -> list[list[str]]:
     other = result.baseline.values if result.baseline else {}
     rows = [["", "model", result.baseline.name]] if result.baseline else []
     for name, value in result.values.items():
         if value is not None:
             rows.append([name, f"{value:.4f}", f"{other[name]:.4f}" if name in other else ""])
-    interval = [f"low to high: the 95 % interval, {result.resampled} drawn"] if result.resampled else []
-    return columns(rows) + interval
+    return rows
 
 
-def _per_class(result: Evaluation) -> list[str]:
+def _per_class(result: Evaluation) -> list[list[str]]:
     if not result.per_class:
         return []
     names = list(next(iter(result.per_class.values())))
     cells = [[label, *(_number(one.get(name)) for name in names)] for label, one in result.per_class.items()]
-    return columns([["class", *names], *cells])
+    return [["class", *names], *cells]
 
 
 def _number(value: float | None) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _confusion(result: Evaluation) -> list[str]:
+def _confusion(result: Evaluation) -> list[list[str]]:
     if not result.classes or len(result.classes) != len(result.confusion):
         return []
     counts = zip(result.classes, result.confusion, strict=True)
     rows = [[label, *[f"{count:g}" for count in row]] for label, row in counts]
-    return columns([["truth \\ answer", *result.classes], *rows])
+    return [["truth \\ answer", *result.classes], *rows]
 
 
-def _calibration(result: Evaluation) -> list[str]:
+def _calibration(result: Evaluation) -> list[list[str]]:
     rows = [[f"{one.confidence:.2f}", f"{one.accuracy:.2f}", str(one.count)] for one in result.calibration]
-    return columns([["confidence", "accuracy", "samples"], *rows]) if rows else []
+    return [["confidence", "accuracy", "samples"], *rows] if rows else []
 
 
-def _wrong(result: Evaluation) -> list[str]:
+def _wrong(result: Evaluation) -> list[list[str]]:
     rows = [[one.sample, one.truth, one.answer, f"{one.probability:.2f}"] for one in result.wrong]
-    return columns([["most confidently wrong", "truth", "answer", "probability"], *rows]) if rows else []
+    return [["most confidently wrong", "truth", "answer", "probability"], *rows] if rows else []
 
 
 def exported(result: Export, short: Callable[[Path], str]) -> str:

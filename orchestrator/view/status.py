@@ -13,9 +13,10 @@ from orchestrator.core import events as ev
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import Gpu, Machine, RunFacts
 from orchestrator.core.runstate import RunState
-from orchestrator.core.text import duration, size
-from orchestrator.view.console import Paint, columns, harmless, width
+from orchestrator.core.text import duration, flow, size
+from orchestrator.view.console import Paint, harmless
 from orchestrator.view.instances import InstanceRow
+from orchestrator.view.tables import print_table
 
 _GOING = (*runstate.GOING, runstate.Unreachable)
 _STYLE = {
@@ -146,8 +147,7 @@ def _print_host(ctx: Context, host: HostReport, detail: bool, several: bool) -> 
         ctx.out(f"no run is going on {label}, and none was ever deployed there")
     elif not going and not detail:
         ctx.out(f"no run is going on {label}; the latest:")
-    for line in columns([_row(report, ctx.now()) for report in reports]):
-        ctx.out(_coloured(line, paint))
+    print_table(ctx, [_row(report, ctx.now()) for report in reports], _STYLE)
     for report in reports if detail else (going or reports[-1:]):
         _print_detail(ctx, paint, report)
     if host.machine:
@@ -158,7 +158,7 @@ def _print_source(ctx: Context, host: HostReport) -> None:
     """The instance, and how old the facts are where they are cached."""
     instance = host.instance
     if instance:
-        ctx.out(f"  {instance.type} in {instance.zone}, {instance.state}: {instance.money}")
+        _out(ctx, f"  {instance.type} in {instance.zone}, {instance.state}: {instance.money}")
     if instance and instance.ended is not None:
         ctx.talk(f"{host.target} has ended; these are its last known facts")
     elif host.unreachable:
@@ -223,38 +223,40 @@ def _times(state: RunState, now: float) -> str:
 
 
 def _print_detail(ctx: Context, paint: Paint, report: RunReport) -> None:
-    facts = report.facts
+    facts, room = report.facts, ctx.columns(ctx.stdout)
     who = facts.record.who if facts.record else None
     ctx.out("")
     ctx.out(paint(facts.id, "bold") + f"  {harmless(who or '')}")
     pids = " ".join(str(pid) for pid in facts.pids) or "none"
     cost = f" · about ${report.cost_usd:.2f}" if report.cost_usd is not None else ""
-    ctx.out(f"  session {facts.session or 'none'} · pids {pids} · log {size(facts.log.bytes or 0)}{cost}")
+    _out(ctx, f"  session {facts.session or 'none'} · pids {pids} · log {size(facts.log.bytes or 0)}{cost}")
     for split, values in report.metrics.items():
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
-        ctx.out(harmless(f"  {split:6} {shown}"))
+        _out(ctx, harmless(f"  {split:6} {shown}"))
     if facts.skipped_events:
         ctx.out(paint(f"  {facts.skipped_events} lines of events.jsonl are no events", "yellow"))
     for fault in facts.damage[1:]:
         ctx.out(paint(harmless(f"  damaged: {fault}"), "red"))
     for event in report.health:
-        ctx.out(paint(harmless(f"  {event.severity} {event.rule}: {event.message}"), "yellow"))
+        for line in flow(harmless(f"  {event.severity} {event.rule}: {event.message}"), room):
+            ctx.out(paint(line, "yellow"))
     for line in facts.log.tail:
-        ctx.out("  " + paint("│", "dim") + " " + _cut(harmless(line), ctx))
+        for part in flow(harmless(line), room and room - 4):
+            ctx.out("  " + paint("│", "dim") + " " + part)
 
 
-def _cut(line: str, ctx: Context) -> str:
-    """To the width of a terminal; complete into a pipe."""
-    room = width(ctx.env, ctx.stdout) - 5
-    return line if room <= 0 or len(line) <= room or not ctx.stdout.isatty() else line[:room] + "…"
+def _out(ctx: Context, line: str) -> None:
+    for part in flow(line, ctx.columns(ctx.stdout)):
+        ctx.out(part)
 
 
 def _print_machine(ctx: Context, machine: Machine) -> None:
     disk, memory = machine.disk, machine.memory
     ctx.out("")
-    ctx.out(
+    _out(
+        ctx,
         f"  {machine.hostname}: disk {size(disk.free)} free of {size(disk.total)}, "
-        f"memory {size(memory.available)} free of {size(memory.total)}, {gpus(machine.gpus)}"
+        f"memory {size(memory.available)} free of {size(memory.total)}, {gpus(machine.gpus)}",
     )
 
 
@@ -264,9 +266,3 @@ def gpus(gpus: Sequence[Gpu] | None) -> str:
         return "GPUs unknown"
     uses = (f"GPU {gpu.index} {gpu.use_percent} %, {gpu.used_mib}/{gpu.total_mib} MiB" for gpu in gpus)
     return ", ".join(uses) or "no GPU"
-
-
-def _coloured(line: str, paint: Paint) -> str:
-    for word, style in _STYLE.items():
-        line = line.replace(f"  {word} ", f"  {paint(word, style)} ", 1)
-    return line

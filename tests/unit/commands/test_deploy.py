@@ -354,3 +354,14 @@ def test_hours_and_dollars_that_cannot_be_counted_by_are_refused(client: Client,
         for flag in ("--max-hours", "--budget"):
             result = client.run(*words, f"{flag}={value}")
             assert (result.code, "must be above 0" in result.err) == (2, True)
+
+
+def test_a_dry_run_on_ec2_has_price_hours_and_worst_case_as_numbers(client: Client) -> None:
+    client.job("pass")
+    words = ("deploy", "job.yaml", "--on", "ec2", "--dry-run", "--max-hours", "2")
+    launch = client.run(*words, "--json").json["plan"]["launch"]
+    assert (launch["hours"], launch["limited_by"], launch["spot"]) == (2, "--max-hours", False)
+    assert launch["worst_case_usd"] == pytest.approx(2 * launch["usd_per_hour"], abs=0.01)
+    shown = client.run(*words).out
+    assert f"at most ${launch['usd_per_hour']:.3f} an hour" in shown
+    assert f"${launch['worst_case_usd']:.2f}" in shown

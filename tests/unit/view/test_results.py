@@ -10,6 +10,7 @@ import pytest
 from orchestrator.core import decode
 from orchestrator.core.results import Evaluation, Export, Prediction
 from orchestrator.view import results
+from tests.support import Client
 
 EVALUATION: dict[str, Any] = {
     "values": {"accuracy": 0.75, "wer": None},
@@ -43,15 +44,16 @@ def test_a_prediction_is_one_line(line: dict[str, Any], shown: str) -> None:
 
 
 def test_an_evaluation_has_a_block_for_each_part_that_was_measured() -> None:
+    ctx = Client(Path("/h"), Path("/p"), Path("/r")).context()
     evaluation = decode.struct(EVALUATION, Evaluation)
     assert evaluation
-    blocks = results.evaluation(evaluation).split("\n\n")
+    blocks = results.evaluation(ctx, evaluation).split("\n\n")
     assert [block.split()[0] for block in blocks] == ["model", "class", "truth", "confidence", "most"]
     assert "0.7500" in blocks[0]
     assert "0.5000" in blocks[0]
     assert "wer" not in blocks[0]
     assert "0.99" in blocks[4]
-    assert results.evaluation(Evaluation()) == ""
+    assert results.evaluation(ctx, Evaluation()) == ""
 
 
 def test_an_export_names_both_files_and_the_largest_difference() -> None:
