@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import process
+from orchestrator.core import shell
 from orchestrator.errors import UsageError
+from orchestrator.onhost import folders
 
 # What would change the format of a patch, or the files that a command is about.
 _NEUTRAL = (
     "color.ui=false",
     "diff.algorithm=default",
     "diff.context=3",
-    "diff.ignoreSubmodules=none",
+    "diff.ignoreSubmodules=dirty",  # their own git compares them
     "diff.interHunkContext=0",
     "diff.mnemonicPrefix=false",
     "diff.noprefix=false",
@@ -24,7 +26,7 @@ _NEUTRAL = (
     "diff.submodule=short",
     "diff.suppressBlankEmpty=false",
 )
-_PATCH = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+_PATCH = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv")
 # Variables that name another repository than the folder's (a hook has them), or change what is printed.
 _FOREIGN = """
     GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_DIFF_OPTS GIT_DIR GIT_EXTERNAL_DIFF GIT_GLOB_PATHSPECS
@@ -74,10 +76,14 @@ class Git:
             self._output("diff", "--name-only", "-z", "--relative", "--no-ext-diff", "HEAD", "--", ".")
         )
 
-    def patch(self, without: Sequence[str] = ()) -> bytes:
-        """The changes below `folder` since the commit, as `git apply` reads them."""
+    def patch(self, without: Sequence[str] = (), at: str = "") -> bytes:
+        """The changes below `folder` since the commit, as `git apply` reads them.
+
+        `at`: the path of this repository within the folder where the patch is to be applied, with a `/`.
+        """
         left_out = [f":(exclude,literal){path}" for path in without]
-        return self._output("diff", *_PATCH, "HEAD", "--", ".", *left_out)
+        prefixes = [f"--src-prefix=a/{at}", f"--dst-prefix=b/{at}"]
+        return self._output("diff", *_PATCH, *prefixes, "HEAD", "--", ".", *left_out)
 
     def _output(self, *words: str) -> bytes:
         settings = [word for setting in _NEUTRAL for word in ("-c", setting)]
@@ -103,3 +109,54 @@ class Git:
 
 def _names(output: bytes) -> list[str]:
     return [name.decode("utf-8", "surrogateescape") for name in output.split(b"\0") if name]
+
+
+@dataclass
+class Files:
+    """Of a folder: the paths to send, those of the repositories within it, and what no commit has."""
+
+    paths: list[str]
+    repositories: list[str] = field(default_factory=list)
+    untracked: list[str] = field(default_factory=list)
+
+    def add(self, path: str, inner: Files, is_submodule: bool) -> None:
+        """Add the files of the repository at `path`, which its own git lists."""
+        untracked = inner.untracked if is_submodule else inner.paths
+        self.paths += [f"{path}/{name}" for name in inner.paths]
+        self.untracked += [f"{path}/{name}" for name in untracked]
+        self.repositories += [path, *(f"{path}/{name}" for name in inner.repositories)]
+
+
+def list_files(git: Git) -> Files:
+    """The files below git's folder. NoRepository; UsageError if git fails or a submodule was not cloned."""
+    folder = git.folder
+    try:
+        tracked, submodules = folders.parse_git_list(git.tracked())
+        new = git.untracked()
+    except GitFailed as failed:
+        raise _cannot_list(folder, str(failed)) from None
+    new_files = [name for name in new if not name.endswith("/")]
+    files = Files([*tracked, *new_files], untracked=new_files)
+    for path in submodules:
+        _require_cloned(folder, path)
+    for path in [*submodules, *(name[:-1] for name in new if name.endswith("/"))]:
+        try:
+            inner = list_files(Git(folder / path, git.env))
+        except NoRepository:
+            raise _cannot_list(folder / path, "its .git is not a repository") from None
+        files.add(path, inner, path in submodules)
+    return files
+
+
+def _cannot_list(folder: Path, why: str) -> UsageError:
+    status = shell.join(["git", "-C", str(folder), "status"])
+    return UsageError(f"git cannot list the files of {folder}", why, status)
+
+
+def _require_cloned(folder: Path, submodule: str) -> None:
+    if not (folder / submodule / ".git").exists():  # git would list the files of the outer repository
+        fetch = f"git submodule update --init {shell.join([submodule])}"
+        leave = f"to leave it out: git rm --cached {shell.join([submodule])}, and a line in .gitignore"
+        raise UsageError(
+            f"{folder} cannot be sent: the submodule {submodule} is empty", "", f"{fetch}; {leave}"
+        )

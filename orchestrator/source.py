@@ -11,15 +11,14 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator import files, gitignore
-from orchestrator.core import shell
 from orchestrator.core.credentials import without_private_keys
 from orchestrator.errors import UsageError
-from orchestrator.git import Git, GitFailed, NoRepository
+from orchestrator.git import Files, Git, GitFailed, NoRepository, list_files
 from orchestrator.onhost import folders
 from orchestrator.onhost.files import open_regular
 from orchestrator.scope import EVERYTHING, Scope, divide, notes, require_narrow
@@ -51,9 +50,14 @@ def read(folder: Path, digests: Digests | None = None, scope: Scope = EVERYTHING
     own_folder = "put the job and its code into a folder of their own"
     require_narrow(folder, scope.home, "the code folder", own_folder)
     git = Git(folder, scope.env)
-    with ThreadPoolExecutor(2) as pool:  # git's commands run while the files are read
-        untracked, changes = pool.submit(_untracked, git), pool.submit(_changes, git, scope)
-        listing = divide(folder, _listed(folder, git, untracked), scope)
+    with ThreadPoolExecutor(2) as pool:  # git compares while the files are read
+        changes = pool.submit(_changes, git, scope)
+        try:
+            listed = list_files(git)
+        except NoRepository:
+            listed = Files(list(gitignore.walk(folder)))
+        nested = [pool.submit(_changes, git, scope, at) for at in listed.repositories]
+        listing = divide(folder, listed.paths, scope)
         paths = listing.paths
         entries = digests.entries(folder, paths) if digests else folders.tree_entries(str(folder), paths)
         tree = folders.tree(entries)
@@ -65,7 +69,8 @@ def read(folder: Path, digests: Digests | None = None, scope: Scope = EVERYTHING
         if wrong := folders.refusals(tree):
             raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
         said = notes(folder, tree, listing, scope)
-        return _described(Source(folder, tree, notes=said), changes.result(), untracked.result())
+        together = _joined([changes.result(), *(inner.result() for inner in nested)])
+        return _described(Source(folder, tree, notes=said), together, listed.untracked)
 
 
 def package(folder: Path) -> Source:
@@ -87,20 +92,30 @@ class _Changes:
     failure: str = ""
 
 
-def _changes(git: Git, scope: Scope) -> _Changes:
-    """Without the changes of files that are not sent: a patch of a credential holds it."""
-    commit = None
+def _changes(git: Git, scope: Scope, at: str = "") -> _Changes:
+    """Of the repository `at` within that of `git`, or of that one.
+
+    Without the changes of files that are not sent: a patch of a credential holds it.
+    """
+    commit, folder, prefix = None, git.folder, f"{at}/" if at else ""
+    inner = Git(folder / at, git.env)
     try:
-        if not (commit := git.commit()):
+        if not (commit := inner.commit()):
             return _Changes()
-        changed = git.changed()
-        sent = set(divide(git.folder, changed, scope).paths)
-        patch = git.patch([path for path in changed if path not in sent])
+        changed = inner.changed()
+        sent = set(divide(folder, [prefix + path for path in changed], scope).paths)
+        patch = inner.patch([path for path in changed if prefix + path not in sent], prefix)
         return _Changes(commit, without_private_keys(patch))
     except NoRepository:
         return _Changes()
     except GitFailed as failed:
         return _Changes(commit, failure=str(failed))
+
+
+def _joined(changes: list[_Changes]) -> _Changes:
+    """Those of a repository, which are the first, and of the repositories within it."""
+    failure = next((each.failure for each in changes if each.failure), "")
+    return _Changes(changes[0].commit, b"".join(each.patch for each in changes), failure)
 
 
 def _described(source: Source, changes: _Changes, untracked: list[str]) -> Source:
@@ -144,37 +159,6 @@ def snapshot(source: Source, to: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         if not to.is_dir():  # else another client was first
             raise
-
-
-def _listed(folder: Path, git: Git, untracked: Future[list[str]]) -> list[str]:
-    try:
-        tracked, submodules = folders.parse_git_list(git.tracked())
-        new = untracked.result()
-    except NoRepository:
-        return list(gitignore.walk(folder))
-    except GitFailed as failed:
-        status = shell.join(["git", "-C", str(folder), "status"])
-        raise UsageError(f"git cannot list the files of {folder}", str(failed), status) from None
-    _require_no_repositories(folder, submodules, [name[:-1] for name in new if name.endswith("/")])
-    return [*tracked, *new]
-
-
-def _untracked(git: Git) -> list[str]:
-    try:
-        return git.untracked()
-    except NoRepository:
-        return []
-
-
-def _require_no_repositories(folder: Path, submodules: list[str], nested: list[str]) -> None:
-    """Repositories within this one: git does not list what is in them."""
-    wrong = [f"{path} is a submodule" for path in submodules]
-    wrong += [f"{path} is a git repository of its own" for path in nested]
-    if wrong:
-        untrack = f"git rm --cached {shell.join(submodules[:1])}, then " if submodules else ""
-        path = shell.join([f"{(submodules + nested)[0]}/.git"])
-        leave = f"{untrack}a line in .gitignore leaves it out; to send its files, move {path} away"
-        raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]), leave)
 
 
 SLACK = 2.0  # seconds: the coarsest clock of a file system in use (FAT)

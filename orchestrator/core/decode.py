@@ -99,7 +99,7 @@ Path = tuple[str, ...]
 
 
 class YamlError(ValueError):
-    """The text is not YAML, or a key stands twice; `line` counts from 1."""
+    """The text is not YAML, or a key occurs twice; `line` counts from 1."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -175,7 +175,7 @@ def _mapping(loader: Any, node: yaml.MappingNode, path: Path, lines: dict[Path, 
     for key_node, value_node in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
         if key in values:
-            raise YamlError(line, f"the key {key!r} stands twice")
+            raise YamlError(line, f"the key {key!r} occurs twice")
         at = (*path, key)
         lines[at] = line
         values[key] = _value(loader, value_node, at, lines)

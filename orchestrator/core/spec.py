@@ -221,8 +221,11 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
     if not NAME.match(spec.name):
         why = "letters, digits, - and _, 40 at most, beginning with a letter or digit"
         raise UsageError(f"{job.where('name')}: {spec.name!r} cannot name a job", why)
-    if (spec.trainer is None) == (spec.command is None):
-        raise UsageError(f"{job.source}: a job has either a trainer or a command", "", "keep one of the two")
+    if spec.trainer is None and spec.command is None:
+        step = "add a line: command: [python, train.py]"
+        raise UsageError(f"{job.source}: the job has no command and no trainer", "", step)
+    if spec.trainer is not None and spec.command is not None:
+        raise UsageError(f"{job.source}: the job has a trainer and a command", "", "keep one of the two")
     if spec.command is not None and not spec.command:
         raise UsageError(f"{job.where('command')}: the command is empty")
     for path, ok, rule in _bounds(spec):

@@ -85,42 +85,66 @@ def test_a_folder_that_git_ignores_entirely_is_refused(repository: Path) -> None
     assert error.value.why == "git ignores all of it"
 
 
-def test_a_submodule_is_refused_by_name(repository: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    git(other, "init", "-q")
-    (other / "f").write_text("")
-    git(other, "add", "-A")
-    git(other, "commit", "-qm", "x")
+@pytest.fixture
+def with_submodule(repository: Path, tmp_path: Path) -> Path:
+    """`repository` with the submodule `lib`, which has f.py, an ignored file and a submodule `deep`."""
+    for name, inner in (("deep", None), ("lib", "deep")):
+        (tmp_path / name).mkdir()
+        git(tmp_path / name, "init", "-q")
+        (tmp_path / name / "f.py").write_text("1\n")
+        (tmp_path / name / ".gitignore").write_text("*.o\n")
+        if inner:
+            git(tmp_path / name, "submodule", "add", "-q", str(tmp_path / inner), inner)
+        git(tmp_path / name, "add", "-A")
+        git(tmp_path / name, "commit", "-qm", "x")
     git(repository, "init", "-q")
-    git(repository, "submodule", "add", "-q", str(other), "lib")
-    with pytest.raises(UsageError, match="lib is a submodule") as error:
-        source.read(repository)
-    assert error.value.next_step.startswith("git rm --cached lib, then a line in .gitignore leaves it out")
+    git(repository, "submodule", "add", "-q", str(tmp_path / "lib"), "lib")
+    git(repository, "submodule", "update", "-q", "--init", "--recursive")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "x")
+    return repository
 
 
-def test_a_nested_repository_is_refused_by_name_unless_git_ignores_it(repository: Path) -> None:
+def test_submodules_are_sent_as_their_own_git_lists_them(with_submodule: Path) -> None:
+    (with_submodule / "lib" / "built.o").write_text("")
+    (with_submodule / "lib" / "new.py").write_text("")
+    inside = {name for name in names(with_submodule) if name.startswith("lib/")}
+    own = {"lib/.gitignore", "lib/.gitmodules", "lib/f.py", "lib/new.py"}
+    assert inside == own | {"lib/deep/.gitignore", "lib/deep/f.py"}
+    assert source.read(with_submodule).dirty
+
+
+def test_changes_in_submodules_are_part_of_the_patch(with_submodule: Path, tmp_path: Path) -> None:
+    assert not source.read(with_submodule).dirty
+    for path in ("lib/f.py", "lib/deep/f.py", "a.py"):
+        (with_submodule / path).write_text("changed\n")
+    code = source.read(with_submodule)
+    assert code.dirty
+    for command in (
+        ["checkout", "-q", "."],
+        ["submodule", "-q", "foreach", "--recursive", "git checkout -q ."],
+    ):
+        git(with_submodule, *command)
+    (tmp_path / "patch").write_text(code.patch)
+    git(with_submodule, "apply", str(tmp_path / "patch"))
+    assert source.read(with_submodule).tree == code.tree
+
+
+def test_a_submodule_that_was_not_cloned_is_refused_by_name(with_submodule: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", str(with_submodule), "copy")
+    with pytest.raises(UsageError, match="the submodule lib is empty") as error:
+        source.read(tmp_path / "copy")
+    assert error.value.next_step.startswith("git submodule update --init lib; to leave it out: git rm")
+
+
+def test_a_repository_within_the_folder_is_sent_unless_git_ignores_it(repository: Path) -> None:
     git(repository, "init", "-q")
     for name in ("my lib", "other"):
         (repository / name).mkdir()
         (repository / name / "f.py").write_text("x")
         git(repository / name, "init", "-q")
-    with pytest.raises(UsageError, match="my lib is a git repository of its own") as error:
-        source.read(repository)
-    assert error.value.why == "other is a git repository of its own"
-    expected = "a line in .gitignore leaves it out; to send its files, move 'my lib/.git' away"
-    assert error.value.next_step == expected
-    (repository / ".gitignore").write_text("/my lib/\n/other/\n*.log\n/build\n")
-    assert names(repository) == {*EXPECTED} - {"keep.log"}
-
-
-def test_a_repository_that_contains_only_another_is_not_empty(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "lib"):
-        folder.mkdir(exist_ok=True)
-        git(folder, "init", "-q")
-    (tmp_path / "lib" / "f").write_text("")
-    with pytest.raises(UsageError, match="lib is a git repository of its own"):
-        source.read(tmp_path)
+    (repository / ".gitignore").write_text("/other/\n*.log\n/build\n")
+    assert names(repository) == {*EXPECTED, "my lib/f.py"} - {"keep.log"}
 
 
 def test_a_link_that_leaves_the_folder_is_refused_by_name(repository: Path) -> None:

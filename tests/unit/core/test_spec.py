@@ -47,8 +47,11 @@ def test_a_key_that_is_not_built_is_refused_by_name_and_never_ignored(more: str,
 
 
 def test_a_job_has_a_trainer_or_a_command_and_not_both() -> None:
-    assert "either" in refused("name: a\n").what
-    assert "either" in refused(GOOD + "trainer: x\n").what
+    neither, both = refused("name: a\n"), refused(GOOD + "trainer: x\n")
+    assert "no command and no trainer" in neither.what
+    assert neither.next_step.startswith("add a line: command: [")
+    assert "a trainer and a command" in both.what
+    assert both.next_step == "keep one of the two"
 
 
 @pytest.mark.parametrize("outputs", ["[../x]", "[/etc]", "['']"])
