@@ -48,12 +48,13 @@ def flow(line: str, room: int | None, hang: int = 4) -> list[str]:
     start = line.lstrip()
     if room is None or cells(line) <= room or start.startswith(_COMMANDS):
         return [line]
-    indent = " " * min(len(line) - len(start) + hang, room // 2)
+    indent = min(len(line) - len(start) + hang, room // 2)
     lines, current = [], ""
     for piece in _PIECE.findall(line):
         if current.strip() and cells(current + piece.rstrip()) > room:
             lines.append(current.rstrip())
-            current = indent + piece.lstrip()
+            word = piece.lstrip()
+            current = " " * max(0, min(indent, room - cells(word))) + word
         else:
             current += piece
     return [*lines, current.rstrip()]
