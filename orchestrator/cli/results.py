@@ -20,7 +20,11 @@ def fetch(
     run: Run = None,
     on: OnHostOfRun = None,
     which: Annotated[
-        str, typer.Option(metavar="WHICH", help="Checkpoints to fetch: best, last or all (default best).")
+        str,
+        typer.Option(
+            metavar="WHICH",
+            help="Fetch the best or last checkpoint, or all and every other file of the run (default best).",
+        ),
     ] = "best",
     to: Annotated[
         str | None, typer.Option(metavar="DIR", help="Write to this folder (default ./fetched/RUN).")

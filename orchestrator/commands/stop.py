@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
+
+import msgspec
+
 from orchestrator import registry
 from orchestrator.commands import config, hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import RunFacts
-from orchestrator.core.text import duration
+from orchestrator.core.hostfacts import Files, RunFacts, Written
+from orchestrator.core.text import duration, size
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances.cloud import Account
 from orchestrator.store import Store
 from orchestrator.targets import helper
+from orchestrator.targets.base import Host
 from orchestrator.targets.helper import StopResult
+
+_NAMED = 3  # number of files that a question names
 
 
 def stop(
@@ -33,7 +40,9 @@ def stop(
         if terminate:
             hosts.require_instance(Account(ctx), host.label)  # before anything is stopped
         run = runs.get(ctx, host, store, word)
-        _confirm(ctx, run, clean, purge)
+        _confirm_other_user(ctx, run)
+        if clean or purge:
+            _confirm_removal(ctx, run, helper.written(host, run.id), purge)
         if run.has_processes and not now and not ctx.json:
             grace = duration(run.record.limits.grace_seconds if run.record else 60)
             ctx.talk(f"asking {run.id} for a checkpoint, up to {grace}; --now does not wait")
@@ -44,36 +53,74 @@ def stop(
             raise GpujobError(f"processes of {run.id} are left", f"pids {pids}", "gpujob doctor")
         runs.remember(ctx, store, host, [result.run])
         ctx.begin(f"the removal of files of {run.id}")
-        removed = helper.clean(host, run.id, purge) if clean or purge else []
-        if purge:
-            store.forget_run(run.id)
+        removed = _clean(host, store, run, purge) if clean or purge else ()
         label = host.label
     _report(ctx, result, removed)
     return hosts.down(ctx, label, discard=False, purge=False) if terminate else 0
 
 
-def _confirm(ctx: Context, run: RunFacts, clean: bool, purge: bool) -> None:
-    who, outputs = (run.record.who, run.record.outputs) if run.record else (None, ())
+def _confirm_other_user(ctx: Context, run: RunFacts) -> None:
+    who = run.record.who if run.record else None
     if run.has_processes and who not in (None, ctx.who):
         ctx.confirm(f"{run.id} was started by {who}. Stopping it ends their training.")
+
+
+def _confirm_removal(ctx: Context, run: RunFacts, written: Written, purge: bool) -> None:
+    """Asks before anything is deleted of which there may be no other copy."""
     if purge:
-        steps = len(run.checkpoints.steps)
-        ctx.confirm(f"--purge removes everything of {run.id}: its log and {steps} checkpoint(s).")
-    elif clean and outputs:
-        ctx.confirm(
-            f"--clean removes the outputs of {run.id} ({', '.join(outputs)}); gpujob fetch downloads them."
-        )
+        at_risk = written.checkpoints + written.outputs + written.others
+        ctx.confirm(f"--purge removes everything of {run.id}: its log and {describe(at_risk)}.")
+        return
+    at_risk = written.outputs + written.others
+    if at_risk.unfetched.files:
+        what = "the outputs and other files" if written.others.unfetched.files else "the outputs"
+        ctx.confirm(f"--clean removes {what} in the working folder of {run.id}: {describe(at_risk)}.")
 
 
-def _report(ctx: Context, result: StopResult, removed: list[str]) -> None:
+def describe(files: Files) -> str:
+    """`3 files (1.2 GiB), 2 of them (1.1 GiB) never fetched: checkpoints/model.pt, ...`."""
+    if not files.files:
+        return "no other file"
+    left = files.unfetched
+    total = f"{files.files} file{'s' if files.files > 1 else ''} ({size(files.bytes)})"
+    if not left.files:
+        return f"{total}, all fetched"
+    some = ", ".join(left.largest[:_NAMED]) + (", ..." if left.files > _NAMED else "")
+    which = (
+        "never fetched"
+        if left.files == files.files
+        else f"{left.files} of them ({size(left.bytes)}) never fetched"
+    )
+    return f"{total}, {which}: {some}"
+
+
+def _clean(host: Host, store: Store, run: RunFacts, purge: bool) -> tuple[str, ...]:
+    """The deleted paths. GpujobError with what could not be deleted."""
+    result = helper.clean(host, run.id, purge)
+    if result.left:
+        why = "; ".join(result.left)
+        path = shlex.quote(result.left[0].rpartition(": ")[0])
+        raise GpujobError(f"not all of {run.id} could be deleted", why, f"on {host.label}: sudo rm -r {path}")
+    if purge:
+        store.forget_run(run.id)
+    return result.removed
+
+
+def _report(ctx: Context, result: StopResult, removed: tuple[str, ...]) -> None:
     run, state = result.run, runstate.fold(result.run, ctx.now())
     if ctx.json:
         fields = {"run": run.id, **runstate.as_dict(state), "was_going": result.was_going}
-        ctx.answer({**fields, "removed": removed})
+        ctx.answer({**fields, "removed": removed, "written": msgspec.to_builtins(result.written)})
         return
-    step = run.checkpoints.last
-    kept = f"; its last checkpoint is {step}" if step is not None else "; it left no checkpoint"
     was = "stopped" if result.was_going else f"had ended before ({runstate.word(state)})"
-    ctx.out(f"{run.id} {was}, no process is left{kept}")
+    ctx.out(f"{run.id} {was}, no process is left; {_kept(run, result.written)}")
     for path in removed:
         ctx.talk(f"  removed {path}")
+
+
+def _kept(run: RunFacts, written: Written) -> str:
+    step, files = run.checkpoints.last, written.checkpoints + written.outputs
+    if not files.files:
+        return "it wrote no file to checkpoints/ or its outputs"
+    last = f"its last checkpoint is {step}; " if step is not None else ""
+    return f"{last}checkpoints/ and outputs hold {describe(files)}"

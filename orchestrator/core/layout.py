@@ -53,6 +53,7 @@ class RunPaths:
         self.state = posixpath.join(folder, "state.json")
         self.stop = posixpath.join(folder, "stop.json")
         self.secrets = posixpath.join(folder, "secrets.json")
+        self.fetched = posixpath.join(folder, "fetched.json")
         self.lock = posixpath.join(folder, "start.lock")
         self.reserved = posixpath.join(folder, "reserved-space")
         self.reserved_v1 = posixpath.join(folder, "ballast")  # its name in runs of version 0.1.0

@@ -17,10 +17,12 @@ from typing import Any, Callable, Dict
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import (
+    cleaning,
     conflicts,
     frames,
     host_facts,
     instance_limits,
+    inventory,
     remote_command,
     run_facts,
     run_files,
@@ -74,7 +76,7 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "status": _status,
     "start": _start,
     "stop": lambda layout, r: runs.stop(layout, r["run"], r["by"], r.get("now", False)),
-    "clean": lambda layout, r: runs.clean(layout, r["run"], r.get("purge", False)),
+    "clean": lambda layout, r: cleaning.clean(layout, r["run"], r.get("purge", False)),
     "ensure_environment": _ensure_environment,
     "begin_tree": lambda layout, r: uploads.begin_tree(layout, r["tree"]),
     "finish_tree": lambda layout, r: uploads.finish_tree(layout, r["tree"]),
@@ -82,7 +84,8 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "finish_data": lambda layout, r: uploads.finish_data(layout, r["name"], r["fingerprint"]),
     "read_file": lambda layout, r: run_files.read(layout, r["run"], r["file"], r["offset"], r["limit"]),
     "stage": lambda layout, r: staging.stage(layout, r["run"], r["which"]),
-    "unstage": lambda layout, r: staging.unstage(layout, r["run"], r["token"]),
+    "unstage": lambda layout, r: staging.unstage(layout, r["run"], r["token"], r.get("fetched", False)),
+    "written": lambda layout, r: inventory.written(layout, r["run"]),
     "instance": lambda layout, r: instance_limits.answer(),
     "renew_lease": lambda layout, r: instance_limits.answer(lease_seconds=r["seconds"]),
     "set_deadline": lambda layout, r: instance_limits.answer(deadline=r["until"]),

@@ -1,9 +1,8 @@
-"""Starts, stops and cleans runs. Every operation may be repeated."""
+"""Starts and stops runs. Every operation may be repeated."""
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import shutil
 import signal
@@ -13,8 +12,17 @@ import time
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from orchestrator.core import tmux
-from orchestrator.core.layout import Layout, RunPaths, scratch
-from orchestrator.onhost import conflicts, files, host_facts, processes, reserved_space, run_facts
+from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.onhost import (
+    cleaning,
+    conflicts,
+    files,
+    host_facts,
+    inventory,
+    processes,
+    reserved_space,
+    run_facts,
+)
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
 from orchestrator.onhost.run_facts import RunFacts
@@ -88,27 +96,8 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
     if run.is_alive and not remaining:
         _record_end(paths, by, is_recorded)
     after = _require(layout, run_id, 5)
-    return {"was_running": run.is_alive, "remaining": remaining, "run": after.to_json()}
-
-
-def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
-    """Deletes a run's work folder and temporary files (docs/contract.md), with `purge` its whole folder.
-
-    Returns `removed`, the deleted paths. Raises Refused while the run is alive.
-    """
-    run, paths = _require(layout, run_id), layout.run(run_id)
-    if run.is_alive:
-        raise Refused("running", "run %s is still running" % run_id, run=run_id)
-    leftovers = [paths.work, paths.stage, paths.secrets, paths.reserved, paths.reserved_v1]
-    leftovers += glob.glob(os.path.join(paths.checkpoints, ".*"))
-    if run.spec and run.spec.mark:
-        leftovers.append(scratch(run.spec.mark))
-    if run.state:
-        leftovers += [path for path in run.state.shared_memory if path.startswith("/dev/shm/")]
-    removed = [path for path in leftovers if _remove(path)]
-    if purge and _remove(paths.folder):
-        removed.append(paths.folder)
-    return {"removed": removed}
+    answer = {"was_running": run.is_alive, "remaining": remaining, "run": after.to_json()}
+    return {**answer, "written": inventory.written(layout, run_id)}
 
 
 def _require(layout: Layout, run_id: str, lines: int = 0) -> RunFacts:
@@ -131,7 +120,7 @@ def _undo(layout: Layout, paths: RunPaths, spec: RunSpec) -> None:
     if State.load(paths.state) is None:
         _kill_session(layout, spec.id)
         processes.kill_marked(spec.mark)
-        _remove(paths.folder)
+        cleaning.remove(paths.folder)
 
 
 def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str, str]) -> None:
@@ -152,7 +141,7 @@ def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[st
 def _copy_tree(layout: Layout, work: str, tree: str | None) -> None:
     """Makes a writable copy of a stored tree; the copy gets its final name once it is complete."""
     partial = work + ".partial"
-    _remove(partial)
+    cleaning.remove(partial)
     if tree and not os.path.isdir(layout.tree(tree)):
         raise Refused("no-tree", "the code of this run (tree %s) is no longer on the host" % tree)
     if tree:
@@ -247,14 +236,3 @@ def _record(paths: RunPaths, path: str, value: Mapping[str, object]) -> bool:
 
 def _kill_session(layout: Layout, run_id: str) -> None:
     processes.output(tmux.kill(tmux.server(layout.tmux_socket), tmux.session_name(run_id)))
-
-
-def _remove(path: str) -> bool:
-    """Deletes a file or a folder; returns whether it was deleted."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, ignore_errors=True)
-        return not os.path.exists(path)
-    with contextlib.suppress(OSError):
-        os.unlink(path)
-        return True
-    return False

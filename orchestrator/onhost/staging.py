@@ -6,23 +6,24 @@ import contextlib
 import os
 import shutil
 import time
-from typing import Any, Iterator
+from typing import Any
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
-from orchestrator.onhost import files, folders, processes, reserved_space, run_facts, run_files
+from orchestrator.onhost import files, inventory, processes, reserved_space, run_files
 from orchestrator.onhost.errors import Refused
-from orchestrator.onhost.records import RunSpec
+from orchestrator.onhost.inventory import RunOutputs, is_inside
 
 _ATTEMPTS = 20
-_POINTERS = ("last", "best")
+_VERSIONS = "versions.json"  # in a stage: which version of each file it holds
 
 
 def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
     """Stages the files of a run; returns `folder`, `token`, and path, bytes and sha256 of each file.
 
-    `which` checkpoints: best, last or all. `left_out`: files that cannot be sent. `missing`: outputs that do
-    not exist. `no_room`: files that the run still writes to and that do not fit on the disk as copies.
+    `which` checkpoints: best, last, or all with every other file that the run wrote. `left_out`: files that
+    cannot be sent. `missing`: outputs that do not exist. `no_room`: files that the run still writes to and
+    that do not fit on the disk as copies.
 
     Staged files are named after their sha256, so a partial download is never continued with another file. A
     checkpoint that the trainer deletes meanwhile stays in the stage until `unstage`.
@@ -35,7 +36,7 @@ def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
     keep = 0 if has_ended else reserved_space.FOR_THE_END
     for _ in range(_ATTEMPTS):
         try:
-            return _Stage(paths, which, has_ended).create()
+            return _Stage(layout, run_id, which, has_ended).create()
         except FileNotFoundError:
             continue  # the trainer pruned a checkpoint; its pointers name a newer one by now
         except OSError as error:
@@ -46,8 +47,12 @@ def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
     raise Refused("changing", "the checkpoints of %s change faster than they can be read" % run_id)
 
 
-def unstage(layout: Layout, run_id: str, token: str) -> None:
-    folder = os.path.join(layout.run(run_id).stage, os.path.basename(token))
+def unstage(layout: Layout, run_id: str, token: str, fetched: bool = False) -> None:
+    """Removes a stage; `fetched`: the client has all its files, verified, which is recorded."""
+    paths = layout.run(run_id)
+    folder = os.path.join(paths.stage, os.path.basename(token))
+    if fetched:
+        inventory.record_fetched(paths, files.load_json(os.path.join(folder, _VERSIONS)) or {})
     shutil.rmtree(folder, ignore_errors=True)
     run_files.record_transfer(layout)
 
@@ -61,13 +66,12 @@ def _disk_full(paths: RunPaths, run_id: str) -> Refused:
 class _Stage:
     """One attempt to stage the files of a run."""
 
-    def __init__(self, paths: RunPaths, which: str, has_ended: bool) -> None:
-        self._paths = paths
+    def __init__(self, layout: Layout, run_id: str, which: str, has_ended: bool) -> None:
+        self._paths = layout.run(run_id)
         self._which = which
         self._has_ended = has_ended
-        spec = RunSpec.load(paths.run_json)
-        self._outputs = spec.outputs if spec else []
-        self._work = os.path.realpath(paths.work)
+        self._versions: dict[str, list[int]] = {}
+        self._outputs = RunOutputs(layout, run_id)
 
     def create(self) -> dict[str, Any]:
         _remove_abandoned(self._paths)
@@ -83,9 +87,10 @@ class _Stage:
 
     def _pin_all(self, folder: str) -> dict[str, Any]:
         pinned, no_room = [], []
-        left_out = [name for name in self._outputs if not _is_inside(self._work, self._output(name))]
-        missing = [name for name in self._outputs if not os.path.lexists(self._output_path(name))]
-        for source, relative in self._sources():
+        own = self._outputs
+        left_out = [name for name in own.names if not is_inside(own.work, own.output(name))]
+        missing = [name for name in own.names if not os.path.lexists(own.output_path(name))]
+        for source, relative in own.sources(self._which):
             file = self._regular_file(source)
             if not file and not os.path.lexists(source):
                 if _is_checkpoint(relative):
@@ -97,48 +102,22 @@ class _Stage:
             try:
                 pinned.append(self._pin(file, relative, folder))
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and not _is_checkpoint(relative):
+                    continue  # removed since it was listed
                 is_copied = not (self._has_ended or _is_replaced(relative))
                 if not is_copied or error.errno not in reserved_space.DISK_FULL:
                     raise
                 no_room.append(relative)
+        with contextlib.suppress(OSError):  # on a full disk these files count as never fetched
+            files.write_json(os.path.join(folder, _VERSIONS), self._versions)
         return {"left_out": left_out, "missing": missing, "no_room": no_room, "files": pinned}
-
-    def _sources(self) -> Iterator[tuple[str, str]]:
-        """Yields (path on this host, path in the fetched folder) of every file to stage."""
-        for name in ("run.json", "state.json", "log", "events.jsonl"):
-            yield os.path.join(self._paths.folder, name), name
-        checkpoints = self._paths.checkpoints
-        names = os.listdir(checkpoints) if os.path.isdir(checkpoints) else []
-        steps = self._steps(names)
-        own = [name for name in names if not (is_step(name) or name.startswith(".") or name in _POINTERS)]
-        for name in [*steps, *sorted(own)]:
-            yield from _files_below(os.path.join(checkpoints, name), "checkpoints/" + name)
-        for name in _POINTERS:
-            if run_facts.pointer(checkpoints, name) in steps:
-                yield os.path.join(checkpoints, name), "checkpoints/" + name
-        for name in self._outputs:
-            path = self._output(name)
-            if _is_inside(self._work, path) and os.path.exists(path):
-                yield from _files_below(path, "outputs/" + name.strip("/"))
-
-    def _steps(self, names: list[str]) -> list[str]:
-        if self._which == "all":
-            return sorted((name for name in names if is_step(name)), key=int)
-        step = run_facts.pointer(self._paths.checkpoints, self._which)
-        return [step] if step else []
-
-    def _output_path(self, name: str) -> str:
-        return os.path.join(self._work, name)
-
-    def _output(self, name: str) -> str:
-        return os.path.realpath(self._output_path(name))
 
     def _regular_file(self, source: str) -> str:
         """Returns the path of the regular file, following a link to another file of the run; else empty."""
         if os.path.islink(source):
             source = os.path.realpath(source)
-            own = (self._work, os.path.realpath(self._paths.checkpoints))
-            if not any(_is_inside(folder, source) for folder in own):
+            own = (self._outputs.work, os.path.realpath(self._paths.checkpoints))
+            if not any(is_inside(folder, source) for folder in own):
                 return ""
         return source if os.path.isfile(source) else ""
 
@@ -148,7 +127,7 @@ class _Stage:
         A file that is only replaced, never written to, is hard-linked, which takes no space. Once the run has
         ended, that applies to every file. Any other file is copied, so that its hash stays correct.
         """
-        target = os.path.join(folder, "pinned")
+        target, version = os.path.join(folder, "pinned"), inventory.version(source)
         try:
             linked = (self._has_ended or _is_replaced(relative)) and _link(source, target)
             digest = files.sha256(target) if linked else files.copy(source, target)
@@ -158,6 +137,7 @@ class _Stage:
             raise
         entry = {"path": relative, "bytes": os.stat(target).st_size, "sha256": digest}
         os.replace(target, os.path.join(folder, digest))
+        self._versions[relative] = version
         return entry
 
 
@@ -167,19 +147,6 @@ def _remove_abandoned(paths: RunPaths) -> None:
         pid, _, rest = name.partition("-")
         if not is_step(pid) or str(processes.start_ticks(int(pid))) != rest.partition("-")[0]:
             shutil.rmtree(os.path.join(paths.stage, name), ignore_errors=True)
-
-
-def _is_inside(base: str, path: str) -> bool:
-    return path == base or path.startswith(base + os.sep)
-
-
-def _files_below(path: str, relative: str) -> Iterator[tuple[str, str]]:
-    """Yields path and relative path of a file, or of all files below a folder, not below linked ones."""
-    if os.path.islink(path) or not os.path.isdir(path):
-        yield path, relative
-        return
-    for name in sorted(folders.walk(path)):
-        yield os.path.join(path, name), os.path.join(relative, name)
 
 
 def _is_checkpoint(relative: str) -> bool:

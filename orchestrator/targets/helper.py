@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.core import hostfacts
-from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
+import msgspec
+
+from orchestrator.core import decode, hostfacts
+from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts, Written
 from orchestrator.core.paths import inside, is_digest
 from orchestrator.errors import GpujobError
 
@@ -96,18 +98,40 @@ class StopResult:
     run: RunFacts
     was_going: bool
     left: tuple[int, ...]
+    written: Written
 
 
 def stop(host: Asks, run_id: str, by: str, now: bool) -> StopResult:
     """Ends every process of a run; `now`: without waiting for a checkpoint."""
     answer = host.ask("stop", run=run_id, by=by, now=now)
-    return StopResult(_run(answer, run_id), bool(answer["was_running"]), tuple(answer["remaining"]))
+    return StopResult(
+        _run(answer, run_id),
+        bool(answer["was_running"]),
+        tuple(answer["remaining"]),
+        _written(answer.get("written")),
+    )
 
 
-def clean(host: Asks, run_id: str, purge: bool) -> list[str]:
-    """Deletes a run's work and temporary files, with `purge` its whole folder; returns the deleted paths."""
-    removed: list[str] = host.ask("clean", run=run_id, purge=purge).get("removed") or []
-    return removed
+class CleanResult(msgspec.Struct, frozen=True):
+    """`removed`: deleted paths. `left`: paths that could not be deleted, each with its reason."""
+
+    removed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def clean(host: Asks, run_id: str, purge: bool) -> CleanResult:
+    """Deletes a run's work and temporary files, with `purge` its whole folder."""
+    answer = host.ask("clean", run=run_id, purge=purge)
+    return decode.struct(answer, CleanResult) or CleanResult()
+
+
+def written(host: Asks, run_id: str) -> Written:
+    """Returns what a run wrote, and what of that was never fetched."""
+    return _written(host.ask("written", run=run_id))
+
+
+def _written(answer: object) -> Written:
+    return decode.struct(answer, Written) or Written()
 
 
 def _run(answer: dict[str, Any], run_id: str) -> RunFacts:
@@ -143,11 +167,14 @@ class Stage:
 def staged(host: Asks, run_id: str, which: str) -> Iterator[Stage]:
     """Pins files of a run on the host, so that they do not change meanwhile.
 
+    If the block succeeds, the host records that these files were fetched.
+
     `which` checkpoints: best, last or all.
 
     Raises GpujobError if the host names a file that would be written outside the download's folder.
     """
     answer = host.ask("stage", run=run_id, which=which)
+    outcome: dict[str, bool] = {}
     try:
         yield Stage(
             answer["folder"],
@@ -156,9 +183,10 @@ def staged(host: Asks, run_id: str, which: str) -> Iterator[Stage]:
             tuple(answer["missing"]),
             tuple(answer["no_room"]),
         )
+        outcome = {"fetched": True}
     finally:
         with contextlib.suppress(GpujobError):
-            host.ask("unstage", run=run_id, token=answer["token"])
+            host.ask("unstage", run=run_id, token=answer["token"], **outcome)
 
 
 def _staged(file: dict[str, Any]) -> StagedFile:

@@ -1,0 +1,160 @@
+"""Lists the files that a run wrote, whatever their format, and which of them no client has fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import Any, Iterator, Mapping
+
+from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.core.paths import is_step
+from orchestrator.onhost import files, folders, run_facts
+from orchestrator.onhost.records import RunSpec
+
+POINTERS = ("last", "best")
+_RECORDS = ("run.json", "state.json", "log", "events.jsonl")
+_NAMED = 10  # number of unfetched files that are named, the largest first
+Versions = Mapping[str, "list[int]"]  # path in the fetched folder → [bytes, mtime in ns]
+
+
+class RunOutputs:
+    """The files that a run wrote: below `checkpoints`, its declared outputs, and others below `work`."""
+
+    def __init__(self, layout: Layout, run_id: str) -> None:
+        self.paths = layout.run(run_id)
+        spec = RunSpec.load(self.paths.run_json)
+        self.names = spec.outputs if spec else []
+        self.work = os.path.realpath(self.paths.work)
+        self._code = layout.tree(spec.code_tree) if spec and spec.code_tree else ""
+
+    def sources(self, which: str) -> Iterator[tuple[str, str]]:
+        """Yields (path on this host, path in the fetched folder) of every file that a fetch downloads.
+
+        `which` checkpoints: best, last, or all, with the other files below `work` too.
+        """
+        for name in _RECORDS:
+            yield os.path.join(self.paths.folder, name), name
+        yield from self.checkpoints(which)
+        yield from self.declared()
+        if which == "all":
+            yield from self.others()
+
+    def declared(self) -> Iterator[tuple[str, str]]:
+        """Yields the files of the outputs that the job declares."""
+        for name in self.names:
+            path = self.output(name)
+            if is_inside(self.work, path) and os.path.exists(path):
+                yield from _files_below(path, "outputs/" + name.strip("/"))
+
+    def checkpoints(self, which: str) -> Iterator[tuple[str, str]]:
+        folder = self.paths.checkpoints
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        steps = self._steps(names, which)
+        own = [name for name in names if not (is_step(name) or name.startswith(".") or name in POINTERS)]
+        for name in [*steps, *sorted(own)]:
+            yield from _files_below(os.path.join(folder, name), "checkpoints/" + name)
+        for name in POINTERS:
+            if run_facts.pointer(folder, name) in steps:
+                yield os.path.join(folder, name), "checkpoints/" + name
+
+    def others(self) -> Iterator[tuple[str, str]]:
+        """Yields files below `work` that are no output and not as they were sent.
+
+        Links and Python's own caches are left out.
+        """
+        outputs = [self.output(name) for name in self.names]
+        for folder, subfolders, names in os.walk(self.work):
+            subfolders[:] = [name for name in subfolders if name != "__pycache__"]
+            for name in names:
+                path = os.path.join(folder, name)
+                relative = os.path.relpath(path, self.work)
+                is_output = any(is_inside(output, path) for output in outputs)
+                if not is_output and _is_changed(path, os.path.join(self._code, relative)):
+                    yield path, "work/" + relative
+
+    def output_path(self, name: str) -> str:
+        return os.path.join(self.work, name)
+
+    def output(self, name: str) -> str:
+        return os.path.realpath(self.output_path(name))
+
+    def _steps(self, names: list[str], which: str) -> list[str]:
+        if which == "all":
+            return sorted((name for name in names if is_step(name)), key=int)
+        step = run_facts.pointer(self.paths.checkpoints, which)
+        return [step] if step else []
+
+
+def written(layout: Layout, run_id: str) -> dict[str, Any]:
+    """Returns, for `checkpoints`, `outputs` and `others`, number and bytes of the files that the run wrote.
+
+    `unfetched`: the same of those that no client has fetched as they are now, with the `largest` by path.
+    """
+    outputs, fetched = RunOutputs(layout, run_id), _load_fetched(layout.run(run_id))
+    groups = {
+        "checkpoints": list(outputs.checkpoints("all")),
+        "outputs": list(outputs.declared()),
+        "others": list(outputs.others()),
+    }
+    return {name: _count(group, fetched) for name, group in groups.items()}
+
+
+def version(path: str) -> list[int]:
+    """Returns size and modification time of a file, by which a later one at its path is told apart."""
+    about = os.stat(path)
+    return [about.st_size, about.st_mtime_ns]
+
+
+def record_fetched(paths: RunPaths, versions: Versions) -> None:
+    """Records that a client has verified its copies of these files; nothing on a full disk."""
+    with contextlib.suppress(OSError):
+        files.write_json(paths.fetched, {"v": 1, "files": {**_load_fetched(paths), **versions}})
+
+
+def _load_fetched(paths: RunPaths) -> dict[str, Any]:
+    record = (files.load_json(paths.fetched) or {}).get("files")
+    return record if isinstance(record, dict) else {}
+
+
+def _count(group: list[tuple[str, str]], fetched: dict[str, Any]) -> dict[str, Any]:
+    sizes, unfetched = [], {}
+    for path, relative in group:
+        with contextlib.suppress(OSError):
+            about = os.lstat(path)
+            sizes.append(about.st_size)
+            if stat.S_ISLNK(about.st_mode):
+                about = os.stat(path)
+            if fetched.get(relative) != [about.st_size, about.st_mtime_ns]:
+                unfetched[relative] = about.st_size
+    largest = sorted(unfetched.items(), key=lambda item: -item[1])[:_NAMED]
+    left = {
+        "files": len(unfetched),
+        "bytes": sum(unfetched.values()),
+        "largest": [name for name, _ in largest],
+    }
+    return {"files": len(sizes), "bytes": sum(sizes), "unfetched": left}
+
+
+def _is_changed(path: str, original: str) -> bool:
+    """Returns whether a regular file of the run's working copy is not the one that was sent."""
+    with contextlib.suppress(OSError):
+        now = os.lstat(path)
+        if not stat.S_ISREG(now.st_mode):
+            return False
+        before = os.lstat(original)
+        return (now.st_size, now.st_mtime_ns // 10**9) != (before.st_size, before.st_mtime_ns // 10**9)
+    return True
+
+
+def _files_below(path: str, relative: str) -> Iterator[tuple[str, str]]:
+    """Yields path and relative path of a file, or of all files below a folder, not below linked ones."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        yield path, relative
+        return
+    for name in sorted(folders.walk(path)):
+        yield os.path.join(path, name), os.path.join(relative, name)
+
+
+def is_inside(base: str, path: str) -> bool:
+    return path == base or path.startswith(base + os.sep)

@@ -1,0 +1,81 @@
+"""`gpujob stop`: what it asks before it deletes, and what it says a run left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support import Client, ScriptedHost
+from tests.unit.commands.test_deploy import SEEN, client, scripted, type_in
+
+__all__ = ["client"]
+
+MODEL = {
+    "files": 2,
+    "bytes": 3 << 30,
+    "unfetched": {"files": 1, "bytes": 2 << 30, "largest": ["checkpoints/m.pt"]},
+}
+OTHERS = {"files": 1, "bytes": 5, "unfetched": {"files": 1, "bytes": 5, "largest": ["work/new.csv"]}}
+FETCHED = {"files": 1, "bytes": 5, "unfetched": {"files": 0, "bytes": 0, "largest": []}}
+RUN = SEEN["id"]
+
+
+def ended(client: Client, written: dict[str, Any], **answers: Any) -> ScriptedHost:
+    run = {**SEEN, "run": {"job": "x", "who": client.context().who}, "supervised": False, "pids": []}
+    stopped = {"was_running": False, "remaining": [], "run": run, "written": written}
+    clean = {"removed": ["/r/work"], "left": []}
+    return scripted(status={"runs": [run]}, stop=stopped, written=written, clean=clean, **answers)
+
+
+def test_a_stop_says_which_files_of_any_format_were_never_fetched(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = type_in(client, ended(client, {"checkpoints": MODEL}), "stop", RUN, monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    assert "checkpoints/ and outputs hold 2 files (3.0 GiB), 1 of them (2.0 GiB) never fetched" in result.out
+    as_json = type_in(
+        client, ended(client, {"checkpoints": MODEL}), "stop", RUN, "--json", monkeypatch=monkeypatch
+    )
+    assert as_json.json["written"]["checkpoints"]["unfetched"]["largest"] == ["checkpoints/m.pt"]
+    assert as_json.json["written"]["outputs"]["files"] == 0
+
+
+def test_purge_names_what_was_never_fetched_before_it_asks(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = ended(client, {"checkpoints": MODEL, "others": OTHERS})
+    result = type_in(client, host, "stop", RUN, "--purge", monkeypatch=monkeypatch)
+    assert result.code == 7
+    assert (
+        "3 files (3.0 GiB), 2 of them (2.0 GiB) never fetched: checkpoints/m.pt, work/new.csv" in result.err
+    )
+    assert "clean" not in [op for op, _ in host.requests]
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ({"outputs": FETCHED}, 0),
+        ({"checkpoints": MODEL}, 0),
+        ({"others": OTHERS}, 7),
+        ({"outputs": OTHERS}, 7),
+    ],
+)
+def test_clean_asks_only_if_a_file_in_the_working_folder_was_never_fetched(
+    client: Client, monkeypatch: pytest.MonkeyPatch, written: dict[str, Any], code: int
+) -> None:
+    assert (
+        type_in(client, ended(client, written), "stop", RUN, "--clean", monkeypatch=monkeypatch).code == code
+    )
+
+
+def test_a_purge_that_left_files_names_them_and_fails(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = ended(client, {})
+    host.answers["clean"] = {"removed": [], "left": ["/r/work/a b: Operation not permitted"]}
+    result = type_in(client, host, "stop", RUN, "--purge", "--yes", monkeypatch=monkeypatch)
+    assert (result.code, "/r/work/a b: Operation not permitted" in result.err) == (1, True)
+    assert "sudo rm -r '/r/work/a b'" in result.err
+    assert client.run("status", "--cached", "--json").json["runs"] != []
