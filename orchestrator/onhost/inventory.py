@@ -15,7 +15,7 @@ from orchestrator.onhost.records import RunSpec
 POINTERS = ("last", "best")
 _RECORDS = ("run.json", "state.json", "log", "events.jsonl")
 _NAMED = 10  # number of unfetched files that are named, the largest first
-Versions = Mapping[str, "list[int]"]  # path in the fetched folder → [bytes, mtime in ns]
+Versions = Mapping[str, "list[int]"]  # path in the fetched folder → [bytes, mtime in microseconds]
 
 
 class RunOutputs:
@@ -103,7 +103,7 @@ def written(layout: Layout, run_id: str) -> dict[str, Any]:
 def version(path: str) -> list[int]:
     """Returns size and modification time of a file, by which a later one at its path is told apart."""
     about = os.stat(path)
-    return [about.st_size, about.st_mtime_ns]
+    return [about.st_size, about.st_mtime_ns // 1000]
 
 
 def record_fetched(paths: RunPaths, versions: Versions) -> None:
@@ -125,7 +125,7 @@ def _count(group: list[tuple[str, str]], fetched: dict[str, Any]) -> dict[str, A
             sizes.append(about.st_size)
             if stat.S_ISLNK(about.st_mode):
                 about = os.stat(path)
-            if fetched.get(relative) != [about.st_size, about.st_mtime_ns]:
+            if fetched.get(relative) != [about.st_size, about.st_mtime_ns // 1000]:
                 unfetched[relative] = about.st_size
     largest = sorted(unfetched.items(), key=lambda item: -item[1])[:_NAMED]
     left = {
