@@ -1,7 +1,8 @@
-"""Calls the EC2 API: every failure is an AwsError with a code; throttled calls are retried."""
+"""Calls the EC2 API: every failure is an AwsError with a code; busy and eventually consistent calls are retried."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,11 @@ from orchestrator.instances.errors import Action, AwsError, action
 from orchestrator.instances.records import InstanceStore
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds; a repeated RunInstances carries the same token
+VISIBLE_SECONDS = 60.0
+"""Seconds after its creation in which EC2 may answer that it does not know a resource, or its latest state."""
+_VISIBLE_PAUSES = (0.2, 0.5, 1.0, *[2.0] * 30)  # seconds, as long as VISIBLE_SECONDS
+_CREATING = ("run_instances", "create_security_group", "create_volume")
+_IDS = ("InstanceId", "GroupId", "VolumeId", "SpotInstanceRequestId")
 _CONNECT_TIMEOUT = 10  # seconds; AWS's own default of 60 looks like a hang
 
 
@@ -32,19 +38,55 @@ class Cloud:
         self._ctx = ctx
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
+        self._expected: dict[str, float] = {}  # id → until when EC2 may not know it
+
+    def expect(self, resource_id: str, created: float) -> None:
+        """Makes calls that name this resource wait until EC2 knows it, up to VISIBLE_SECONDS after `created`.
+
+        EC2 is eventually consistent: a call right after a creation may answer that there is no such resource.
+        Resources that this object created are expected by themselves.
+        """
+        self._expected[resource_id] = created + VISIBLE_SECONDS
 
     def call(self, region: str, operation: str, service: str = "ec2", **parameters: Any) -> dict[str, Any]:
         """Makes one call, e.g. "run_instances"; returns its answer. Raises AwsError.
 
-        It is retried if EC2 is busy or the answer was lost. Every call that gpujob makes may be repeated:
-        reads, RunInstances with its token, and changes by id; callers accept that a change was already made.
+        It is retried if EC2 is busy, the answer was lost, or EC2 does not know a new resource yet (`expect`).
+        Every call that gpujob makes may be repeated: reads, RunInstances with its token, and changes by id;
+        callers accept that a change was already made.
         """
-        return self._ctx.retry(
-            lambda: self._once(region, operation, service, parameters),
-            _PAUSES,
-            AwsError,
-            lambda error: action(error.code, error.status) is Action.RETRY,
+
+        def answered() -> dict[str, Any]:
+            return self._ctx.retry(
+                lambda: self._once(region, operation, service, parameters),
+                _PAUSES,
+                AwsError,
+                lambda error: action(error.code, error.status) is Action.RETRY,
+            )
+
+        answer = self._ctx.retry(
+            answered, _VISIBLE_PAUSES, AwsError, lambda error: self._may_appear(error, parameters)
         )
+        if operation in _CREATING:
+            for resource_id in _ids(answer):
+                self.expect(resource_id, self._ctx.now())
+        return answer
+
+    def _may_appear(self, error: AwsError, parameters: dict[str, Any]) -> bool:
+        """Returns whether the error is about a resource that EC2 may not know yet."""
+        if not error.code.endswith(".NotFound"):
+            return False
+        request, now = json.dumps(parameters, default=str), self._ctx.now()
+        return any(now < until and each in request for each, until in self._expected.items())
+
+    def first(self, region: str, operation: str, key: str, **parameters: Any) -> dict[str, Any] | None:
+        """Returns the first item under `key`, waiting until EC2 shows one; None after VISIBLE_SECONDS."""
+        for pause in _VISIBLE_PAUSES:
+            if items := self.call(region, operation, **parameters)[key]:
+                found: dict[str, Any] = items[0]
+                return found
+            self._ctx.sleep(pause)
+        return None
 
     def all(self, region: str, operation: str, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         """Yields the items under `key` of a paged answer."""
@@ -101,3 +143,16 @@ class Cloud:
             client = self._session.client(service, region_name=region, config=config)
             self._clients[(service, region)] = client
         return self._clients[(service, region)]
+
+
+def _ids(answer: Any) -> Iterator[str]:
+    """Yields the ids of resources in an answer."""
+    if isinstance(answer, dict):
+        for key, value in answer.items():
+            if key in _IDS and isinstance(value, str):
+                yield value
+            else:
+                yield from _ids(value)
+    elif isinstance(answer, list):
+        for item in answer:
+            yield from _ids(item)

@@ -9,21 +9,20 @@ from msgspec.structs import replace
 
 from orchestrator.errors import AccessError, NotFound, Unreachable
 from orchestrator.instances import prices, region, spec
-from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.cloud import VISIBLE_SECONDS, Account, Cloud
 from orchestrator.instances.errors import AwsError, Ended
-from orchestrator.instances.instance import Description, Instance, parse_description
+from orchestrator.instances.instance import STOPPED, Description, Instance, parse_description
 from orchestrator.targets.ssh import hostkeys
 
-VISIBLE_WITHIN = 60.0  # seconds after a launch in which DescribeInstances may not find the instance yet
 _PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls
 _STARTING = ("pending", "running")
 
 
 def refresh(account: Account, instance: Instance) -> Instance:
     """Saves and returns the instance as EC2 reports it. AccessError if these credentials cannot see it."""
+    account.cloud.expect(instance.id, instance.launched)
+    description = describe(account, instance.region, instance.id)
     now = account.ctx.now()
-    is_new = now - instance.launched < VISIBLE_WITHIN
-    description = describe(account, instance.region, instance.id, is_new)
     if description is None:
         _require_same_account(account.cloud, instance)
         return account.records.save(replace(instance.observe("terminated", now), address=None))
@@ -40,23 +39,15 @@ def refresh(account: Account, instance: Instance) -> Instance:
     )
 
 
-def describe(account: Account, region: str, instance_id: str, is_new: bool) -> Description | None:
-    """Returns what EC2 reports of an instance; None if EC2 does not know it, as from an hour after its end.
-
-    `is_new`: EC2 may not know it yet, so wait for it.
-    """
-    waited = 0.0
-    while True:
-        try:
-            answer = account.cloud.call(region, "describe_instances", InstanceIds=[instance_id])
-            return next((one for each in answer["Reservations"] for one in descriptions(each)), None)
-        except AwsError as error:
-            if error.code != "InvalidInstanceID.NotFound":
-                raise
-            if not is_new or waited > VISIBLE_WITHIN:
-                return None
-        account.ctx.sleep(2.0)
-        waited += 2.0
+def describe(account: Account, region: str, instance_id: str) -> Description | None:
+    """Returns what EC2 reports of an instance; None if EC2 does not know it, as from an hour after its end."""
+    try:
+        answer = account.cloud.call(region, "describe_instances", InstanceIds=[instance_id])
+    except AwsError as error:
+        if error.code != "InvalidInstanceID.NotFound":
+            raise
+        return None
+    return next((one for each in answer["Reservations"] for one in descriptions(each)), None)
 
 
 def descriptions(reservation: dict[str, Any]) -> Iterator[Description]:
@@ -84,7 +75,8 @@ def wait_until(account: Account, instance: Instance, state: str, seconds: float 
         instance = refresh(account, instance)
         if instance.state == state:
             return instance
-        if instance.has_ended or (state == "running" and instance.state not in _STARTING):
+        is_late = instance.state == STOPPED and account.ctx.now() - instance.started < VISIBLE_SECONDS
+        if instance.has_ended or (state == "running" and instance.state not in _STARTING and not is_late):
             raise Ended(instance)
         if account.ctx.now() > end:
             what = f"{instance.label} is still {instance.state}"
@@ -121,6 +113,7 @@ def tag_deadline(cloud: Cloud, instance: Instance, deadline: float) -> None:
 
 def terminate(account: Account, instance: Instance) -> Instance:
     """Terminates an instance and returns it; its root disk is deleted with it, a data volume is not."""
+    account.cloud.expect(instance.id, instance.launched)
     try:
         account.cloud.call(instance.region, "terminate_instances", InstanceIds=[instance.id])
     except AwsError as error:
@@ -214,7 +207,7 @@ def list_managed(cloud: Cloud, region: str) -> Iterator[Description]:
 def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
     """Creates a record for an instance from what EC2 and its tags report. NotFound if no region has it."""
     for each in regions:
-        if description := describe(account, each, instance_id, is_new=False):
+        if description := describe(account, each, instance_id):
             return account.records.save(_from_description(account, each, description))
     raise NotFound(
         f"there is no instance {instance_id}", f"searched {', '.join(regions)}", "gpujob hosts list"

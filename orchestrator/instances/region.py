@@ -99,8 +99,10 @@ def _ensure_group(ctx: Context, cloud: Cloud, region: str) -> str:
     """Returns the id of the user's security group, which is created if there is none."""
     vpc = default_vpc(cloud, region)
     name = "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:200]
-    if group := _find_group(cloud, region, name, vpc):
-        return group
+    filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+    if groups := cloud.call(region, "describe_security_groups", Filters=filters)["SecurityGroups"]:
+        cloud.expect(groups[0]["GroupId"], ctx.now())
+        return str(groups[0]["GroupId"])
     tags = {spec.MANAGED: "1", spec.OWNER: ctx.who, "Name": name}
     try:
         answer = cloud.call(
@@ -115,16 +117,12 @@ def _ensure_group(ctx: Context, cloud: Cloud, region: str) -> str:
     except AwsError as error:
         if error.code != "InvalidGroup.Duplicate":
             raise
-        group = _find_group(cloud, region, name, vpc)  # another gpujob command created it just now
-        if not group:
+        # Another gpujob command created it just now, and EC2 may not show it yet.
+        created = cloud.first(region, "describe_security_groups", "SecurityGroups", Filters=filters)
+        if not created:
             raise
-        return group
-
-
-def _find_group(cloud: Cloud, region: str, name: str, vpc: str) -> str | None:
-    filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
-    groups = cloud.call(region, "describe_security_groups", Filters=filters)["SecurityGroups"]
-    return str(groups[0]["GroupId"]) if groups else None
+        cloud.expect(created["GroupId"], ctx.now())
+        return str(created["GroupId"])
 
 
 def default_vpc(cloud: Cloud, region: str) -> str:

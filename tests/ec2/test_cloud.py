@@ -125,6 +125,7 @@ def test_without_a_network_the_error_is_raised_at_once(
 
 @pytest.mark.usefixtures("shared")
 def test_all_pages_are_read(ec2: FakeEC2, client: Client) -> None:
+    ec2.set(hidden_calls=0)
     for number in range(7):
         call_ec2(client, "run_instances", **{**REQUEST, "ClientToken": f"t{number}"})
     reservations = Cloud(client.context()).all(

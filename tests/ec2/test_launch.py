@@ -22,6 +22,10 @@ from tests.rigs.ec2.fake import FakeEC2
 from tests.support import Client, Result
 
 
+NO_GROUPS = """<DescribeSecurityGroupsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
+<securityGroupInfo/></DescribeSecurityGroupsResponse>"""
+
+
 def up(client: Client, *words: str, **changes: Any) -> Result:
     return user.run(client, *UP, *words, **changes)
 
@@ -173,6 +177,32 @@ def test_an_instance_that_ec2_does_not_show_yet_is_waited_for(ec2: FakeEC2, clie
     result = up(client)
     assert result.code == 0, result.err
     assert list(ec2.states().values()) == ["running"]
+
+
+def test_a_launch_repeats_calls_on_resources_that_ec2_does_not_know_yet(
+    ec2: FakeEC2, client: Client
+) -> None:
+    ec2.set(hidden_calls=9, stale=0.3)
+    assert up(client).code == 0
+    instance = user.only(client)
+    assert len(ec2.calls("AuthorizeSecurityGroupIngress")) > 1
+    aws().stop_instances(InstanceIds=[instance.id])
+    ec2.until(lambda: ec2.states()[instance.id] == "stopped")
+    result = up(client)  # a started instance is still reported stopped
+    assert result.code == 0, result.err
+    assert user.run(client, "hosts", "down", instance.label, "--yes").code == 0
+    assert ec2.leftovers() == []
+
+
+def test_a_group_that_exists_and_is_not_shown_yet_is_waited_for(ec2: FakeEC2, client: Client) -> None:
+    """As after a command that was killed once it had created the group."""
+    ec2.set(machines=False, hidden_calls=0)
+    left(client)
+    aws().terminate_instances(InstanceIds=[user.only(client).id])
+    shutil.rmtree(client.state_dir)
+    ec2.inject("DescribeSecurityGroups", body=NO_GROUPS, status=200, times=3)
+    left(client)
+    assert len(ec2.calls("CreateSecurityGroup")) == 2
 
 
 def test_an_instance_that_ends_for_lack_of_capacity_is_launched_elsewhere(

@@ -43,6 +43,7 @@ class ControlPlane:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.faults = Faults()
+        self.visibility = fleet.visibility
         self.calls: list[Call] = []
         self.tokens: dict[tuple[str, ...], tuple[str, Answer]] = {}
         self._aws = DomainDispatcherApplication(create_backend_app)
@@ -77,14 +78,20 @@ class ControlPlane:
         if call.action == "GetConsoleOutput":
             member = self.fleet.member(call.parameters.get("InstanceId", ""))
             return _console(member.instance.id, member.machine.console()) if member else None
-        return refusal(call, backend(call.region)) if call.service == "ec2" else None
+        if call.service != "ec2":
+            return None
+        return self.visibility.refusal(call) or refusal(call, backend(call.region))
 
     def _carry_out(self, environ: dict[str, Any], call: Call) -> Answer:
         if call.action in TOKENED and call.parameters.get("ClientToken"):
             with self._launching:
-                return self._once(environ, call)
+                answer = self._once(environ, call)
+            self.visibility.created(call, answer)
+            return answer
         ours = _attribute(call) if call.action == "ModifyInstanceAttribute" else None
-        answer = ours or self._moto(environ)
+        with self.visibility.seen_by(call):
+            answer = ours or self._moto(environ)
+        self.visibility.created(call, answer)
         if call.action.endswith(GROUP_CHANGES):
             self.fleet.sync_groups()
         return answer
@@ -133,7 +140,8 @@ def _call(environ: dict[str, Any], body: bytes) -> Call:
     target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
     parameters = {} if target else dict(urllib.parse.parse_qsl(body.decode("latin1")))
     action = target or parameters.get("Action", "")
-    return Call(service, region, action, parameters, _zone(region, parameters))
+    by_gpujob = "gpujob" in environ.get("HTTP_USER_AGENT", "")
+    return Call(service, region, action, parameters, _zone(region, parameters), by_gpujob)
 
 
 def _zone(region: str, parameters: dict[str, str]) -> str | None:

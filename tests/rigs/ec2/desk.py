@@ -121,6 +121,7 @@ class Desk:
         self._plane.faults.rules.clear()
         self._plane.calls.clear()
         self._plane.tokens.clear()
+        self._plane.visibility.reset()
 
     def _member(self, instance: str) -> Member:
         member = self._plane.fleet.member(instance)

@@ -10,13 +10,17 @@ from xml.sax.saxutils import escape
 
 @dataclass(frozen=True)
 class Call:
-    """One request to the control plane. `zone` is the requested zone, given by name or by subnet."""
+    """One request to the control plane. `zone` is the requested zone, given by name or by subnet.
+
+    `by_gpujob`: it was made by gpujob, and not by a test.
+    """
 
     service: str
     region: str
     action: str
     parameters: dict[str, str]
     zone: str | None
+    by_gpujob: bool = False
 
     def matches(self, required: dict[str, str]) -> bool:
         actual = {"az": self.zone, "region": self.region, "type": self.parameters.get("InstanceType")}

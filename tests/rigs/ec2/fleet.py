@@ -17,6 +17,7 @@ from tests.rigs.ec2.metadata import Metadata
 from tests.rigs.ec2.plain import PlainMachine
 from tests.rigs.ec2.settings import Settings
 from tests.rigs.ec2.slots import Slot, metadata_address
+from tests.rigs.ec2.visibility import Visibility
 from tests.rigs.ec2.volumes import Volume
 
 KINDS: dict[str, type[Machine]] = {kind.kind: kind for kind in (PlainMachine, BootedMachine)}  # type: ignore[attr-defined]
@@ -37,6 +38,7 @@ class Member:
 class Fleet:
     def __init__(self, slot: Slot, settings: Settings) -> None:
         self.settings = settings
+        self.visibility = Visibility(settings)
         self._slot = slot
         self._addresses = slot.addresses()
         self._members: dict[str, Member] = {}

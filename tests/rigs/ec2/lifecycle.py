@@ -11,6 +11,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.elastic_block_store import EBSBackend
 from moto.ec2.models.instances import Instance, InstanceBackend
+from moto.ec2.models.security_groups import SecurityGroupBackend
 
 from tests.rigs.ec2.fleet import Fleet, Member, later
 from tests.rigs.ec2.images import ROOT_GB
@@ -40,6 +41,8 @@ class _Lifecycle:
         self.reservations = InstanceBackend.all_reservations
         self.attach, self.detach = EBSBackend.attach_volume, EBSBackend.detach_volume
         self.delete = EBSBackend.delete_volume
+        self.volumes = EBSBackend.describe_volumes
+        self.groups = SecurityGroupBackend.describe_security_groups
 
     def install(self) -> None:
         address = property(self._address)
@@ -60,6 +63,10 @@ class _Lifecycle:
                 "attach_volume": lambda backend, *args, **more: self._attach(backend, *args, **more),
                 "detach_volume": lambda backend, *args, **more: self._detach(backend, *args, **more),
                 "delete_volume": lambda backend, volume_id: self._delete(backend, volume_id),
+                "describe_volumes": lambda *args, **more: self._shown(self.volumes(*args, **more)),
+            },
+            SecurityGroupBackend: {
+                "describe_security_groups": lambda *args, **more: self._shown(self.groups(*args, **more)),
             },
         }
         for kind, methods in classes.items():
@@ -152,12 +159,20 @@ class _Lifecycle:
             return before
         if before.name != "stopped":
             raise _wrong_state(instance, "started")
-        self.start(instance)
-        _set(instance, "pending")
-        member = self.fleet.member(instance.id)
-        if member is not None:
-            self.fleet.readdress(member)
-        self._come_up(instance)
+        if getattr(instance, "is_starting", False):
+            return before
+        instance.is_starting = True
+
+        def start() -> None:
+            instance.is_starting = False
+            self.start(instance)
+            _set(instance, "pending")
+            member = self.fleet.member(instance.id)
+            if member is not None:
+                self.fleet.readdress(member)
+            self._come_up(instance)
+
+        later(self.fleet.settings.stale, start)
         return before
 
     def _address(self, instance: Any) -> str | None:
@@ -170,13 +185,20 @@ class _Lifecycle:
         """Remove instances that are too new to be visible (eventual consistency)."""
         known, shown = time.monotonic() - self.fleet.settings.hidden, []
         for reservation in self.reservations(backend, filters):
-            visible = [i for i in reservation.instances if getattr(i, "launched", 0) <= known]
+            visible = [
+                i
+                for i in reservation.instances
+                if getattr(i, "launched", 0) <= known and self.fleet.visibility.shows(i.id)
+            ]
             if len(visible) < len(reservation.instances):
                 reservation = copy.copy(reservation)
                 reservation.instances = visible
             if visible:
                 shown.append(reservation)
         return shown
+
+    def _shown(self, things: list[Any]) -> list[Any]:
+        return [thing for thing in things if self.fleet.visibility.shows(thing.id)]
 
     def _attach(self, backend: Any, volume_id: str, instance_id: str, *args: Any, **more: Any) -> Any:
         volume = backend.volumes.get(volume_id)

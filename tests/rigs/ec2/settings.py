@@ -10,7 +10,9 @@ class Settings:
     """Times in seconds.
 
     kind: `plain` or `booted` machines. boot: from `running` to power on, as sshd answers late on EC2.
-    hidden: how long a new instance is unknown to every other call. caller: the address that the security
+    hidden: how long a new instance is unknown to every other call. hidden_calls: how many calls of gpujob at
+    most do not know a new resource (Visibility). stale: how long a started instance is still reported stopped.
+    caller: the address that the security
     groups see. machines: without, an instance is only a record.
     """
 
@@ -19,6 +21,8 @@ class Settings:
     stopping: float = 0.2
     boot: float = 0.0
     hidden: float = 0.0
+    hidden_calls: int = 2
+    stale: float = 0.1
     caller: str = "198.51.100.7"
     disk_mb: int = 4096
     user: str = "ubuntu"
