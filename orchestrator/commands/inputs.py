@@ -88,15 +88,19 @@ def host_facts(
     """`uploads`: fingerprints of the data that is to be on the host, by name."""
     choice, needs_pip = job.spec.env.python, job.requirements is not None
     first = (job.spec.command or [""])[0]
-    return helper.facts(
-        host,
-        (host.pythons() if choice == "auto" else [choice]) if job.spec.trainer or needs_pip else [],
-        trees=trees or [],
-        packages=job.packages,
-        commands=[first] if first and "/" not in first and not needs_pip else [],  # else pip may bring it
-        uploads=uploads,
-        folders={} if host.is_local else job.on_host,
-    )
+
+    def read() -> HostFacts:
+        return helper.facts(
+            host,
+            (host.pythons() if choice == "auto" else [choice]) if job.spec.trainer or needs_pip else [],
+            trees=trees or [],
+            packages=job.packages,
+            commands=[first] if first and "/" not in first and not needs_pip else [],  # else pip may bring it
+            uploads=uploads,
+            folders={} if host.is_local else job.on_host,
+        )
+
+    return host.with_gpus(read) if job.spec.resources.gpus else read()
 
 
 def require_no_host_data(job: Job, target: Target) -> None:

@@ -17,13 +17,11 @@ from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.keys import KeyPair
-from orchestrator.instances.spec import LaunchSpec
+from orchestrator.instances.spec import BOOT_SECONDS, LaunchSpec
 from orchestrator.targets.base import Refused
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.hostkeys import HostKey, UnknownHostKey
 
-BOOT_SECONDS = 20 * 60
-"""Seconds after a start until an instance that gpujob has not reached shuts itself down: its boot failed."""
 USER_DATA_LIMIT = 16384  # bytes, before base64 (RunInstances)
 READY = "/run/gpujob/ready"
 ANY_VOLUME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*"

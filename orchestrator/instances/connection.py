@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
 from orchestrator.context import Context
+from orchestrator.core.hostfacts import HostFacts
 from orchestrator.errors import GpujobError, Unreachable
-from orchestrator.instances import keys, lifecycle, prices
+from orchestrator.instances import gpus, keys, lifecycle, prices
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import STOPPED, Instance
@@ -46,6 +47,9 @@ class InstanceHost(SshHost):
         if self.instance.usd_per_hour is None:
             return None
         return prices.of(self.instance).hours(budget_usd)
+
+    def with_gpus(self, read: Callable[[], HostFacts]) -> HostFacts:
+        return gpus.wait(self._account.ctx, self.instance, self, read)
 
     def assign_run(self, run_id: str) -> None:
         if self.instance.managed and self.instance.ends_with_run:

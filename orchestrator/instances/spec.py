@@ -18,6 +18,8 @@ EXPIRES = f"{TAG}expires-at"
 DEFAULT_TYPES = ("g6.xlarge", "g5.xlarge", "g6.2xlarge", "g5.2xlarge")
 DEFAULT_HOURS = 24.0
 """Hours until the deadline of an instance without a limit: every instance has a deadline."""
+BOOT_SECONDS = 20 * 60
+"""Seconds after a start until an instance that gpujob has not reached shuts itself down: its boot failed."""
 DATA_DEVICE = "/dev/sdf"
 IMAGES = (
     *("oss-nvidia-driver-gpu-pytorch-2.13-ubuntu-26.04", "oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04"),

@@ -1,11 +1,14 @@
-"""Reads GPUs from nvidia-smi. Without a GPU or a driver, or if the driver hangs, lists are empty."""
+"""Reads GPUs from nvidia-smi. A GPU whose driver fails or hangs is reported as unknown, not as absent."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import glob
 import os
 import pwd
 import re
+import shutil
 from dataclasses import dataclass
 from typing import NamedTuple, Sequence
 
@@ -41,11 +44,17 @@ class GpuProcess(NamedTuple):
     run: str | None = None
 
 
-def sample() -> list[Gpu]:
-    """Returns every GPU with its present use; one call of nvidia-smi."""
+def sample(timeout: float = 5) -> list[Gpu] | None:
+    """Returns every GPU with its present use; one call of nvidia-smi, which may take `timeout` seconds.
+
+    None if the GPUs cannot be read: nvidia-smi fails or takes longer, or is missing beside an NVIDIA GPU.
+    """
+    rows = _query("--query-gpu=" + _GPU, 8, timeout)
+    if not rows and (shutil.which("nvidia-smi") or _has_nvidia_device()):
+        return None
     return [
         Gpu(_number(index), name, _number(used), _number(total), _number(use), _number(celsius), uuid, driver)
-        for index, name, used, total, use, celsius, uuid, driver in _query("--query-gpu=" + _GPU, 8)
+        for index, name, used, total, use, celsius, uuid, driver in rows
     ]
 
 
@@ -83,8 +92,17 @@ def _user(pid: str) -> str | None:
         return None
 
 
-def _query(what: str, columns: int) -> list[list[str]]:
-    text = host_processes.output(["nvidia-smi", what, "--format=csv,noheader,nounits"])
+def _has_nvidia_device(folder: str = "/sys/bus/pci/devices") -> bool:
+    """Returns whether the machine has a GPU of NVIDIA on its PCI bus."""
+    for path in glob.glob(folder + "/*/vendor"):
+        with contextlib.suppress(OSError), open(path) as vendor:
+            if vendor.read().strip() == "0x10de":
+                return True
+    return False
+
+
+def _query(what: str, columns: int, timeout: float = 5) -> list[list[str]]:
+    text = host_processes.output(["nvidia-smi", what, "--format=csv,noheader,nounits"], timeout)
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
     return [row for row in rows if len(row) == columns]
 

@@ -29,6 +29,8 @@ _VERSIONS = (
 )
 _FIRST_USER_ID = 1000  # logind does not clean up after users with a lower id
 
+_GPU_SECONDS = 30.0  # for nvidia-smi, which takes 7 s and more where it has to load the driver
+
 
 class Request(NamedTuple):
     """The parameters of `gather`; each may be empty.
@@ -68,11 +70,11 @@ def gather(layout: Layout, request: Request) -> dict[str, Any]:
         "cuda_driver": gpus.cuda(),
         "logout": logout_effects(),
         "uploads": {name: uploads.received(layout, name, print_) for name, print_ in request.uploads.items()},
-        **machine(layout),
+        **machine(layout, _GPU_SECONDS),
     }
 
 
-def machine(layout: Layout) -> dict[str, Any]:
+def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
     """Returns the facts of this machine that `status` shows; disk and memory in bytes."""
     root = _existing(layout.root)
     disk, inodes = shutil.disk_usage(root), os.statvfs(root)
@@ -80,7 +82,7 @@ def machine(layout: Layout) -> dict[str, Any]:
         "hostname": socket.gethostname(),
         "root": layout.root,
         "tmux_socket": layout.tmux_socket,
-        "gpus": [vars(gpu) for gpu in gpus.sample()],
+        "gpus": None if (found := gpus.sample(gpu_timeout)) is None else [vars(gpu) for gpu in found],
         "disk": {
             "free": disk.free,
             "total": disk.total,

@@ -215,7 +215,7 @@ class Supervisor:
 
     def _write_state(self) -> None:
         if time.monotonic() >= self.next_gpu_sample:
-            sample = gpus.sample()
+            sample = gpus.sample() or []
             self.state.gpus = [vars(gpu) for gpu in sample]
             self.own_gpus = gpus.used_by(self._members(), sample)
             self.next_gpu_sample = time.monotonic() + GPU_INTERVAL

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from orchestrator.errors import GpujobError
 
 if TYPE_CHECKING:  # for annotations only: importing them would slow `status` down
+    from orchestrator.core.hostfacts import HostFacts
     from orchestrator.process import Done
     from orchestrator.source import Source
 
@@ -95,6 +96,13 @@ class Host(Protocol):
     def hours_for(self, budget_usd: float) -> float | None:
         """Returns how many hours of this host a budget pays for; None if its price is not known."""
         return None
+
+    def with_gpus(self, read: Callable[[], HostFacts]) -> HostFacts:
+        """Returns the facts that `read` reads, once they show the GPUs that the host is known to have.
+
+        GpujobError if they do not appear.
+        """
+        return read()
 
     def assign_run(self, run_id: str) -> None:
         """Records that the host was launched for this run, so that it may be terminated with it."""

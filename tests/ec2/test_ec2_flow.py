@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator import files
-from orchestrator.instances import keys
+from orchestrator.instances import gpus, keys
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.host import SshHost
 from tests.ec2 import user
@@ -230,3 +230,20 @@ class _Killed(BaseException):
 def _point(count: int, at: int) -> None:
     if count == at:
         raise _Killed
+
+
+def test_a_gpu_job_does_not_start_where_the_driver_is_broken(ec2: FakeEC2, client: Client) -> None:
+    ec2.set(gpu_driver="mismatch")
+    client.job("print('on the CPU')")
+    words = ("deploy", "job", "--on", "ec2", "--max-hours", "1", "--yes", *ON_BOX)
+    clock = user.Clock()
+    quickly = lambda seconds: clock.sleep(seconds * (100 if seconds == gpus.PAUSE else 1))  # noqa: E731
+    result = user.run(client, *words, sleep=quickly, now=clock.now)
+    assert result.code == 1, result.err
+    assert "Driver/library version mismatch" in result.err
+    label = user.only(client).label
+    assert f"gpujob hosts down {label}" in result.err
+    assert user.run(client, "status", "--json").json["runs"] == []
+    down = user.run(client, "hosts", "down", label, "--yes")
+    assert down.code == 0, down.err
+    assert ec2.leftovers() == []

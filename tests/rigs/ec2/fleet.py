@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.rigs.ec2.booted import BootedMachine
+from tests.rigs.ec2.gpus import nvidia_smi
 from tests.rigs.ec2.groups import PacketFilter, admits
 from tests.rigs.ec2.machine import Birth, Machine
 from tests.rigs.ec2.metadata import Metadata
@@ -66,6 +67,7 @@ class Fleet:
                 metadata.url,
                 self.settings.disk_mb,
                 tuple(Path(folder) for folder in self.settings.visible),
+                nvidia_smi(instance.instance_type, self.settings.gpu_driver),
             )
             machine = KINDS[self.settings.kind](birth, off)
             self._members[instance.id] = Member(instance, machine, metadata, ip)

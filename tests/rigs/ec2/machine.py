@@ -28,6 +28,7 @@ class Birth:
     metadata_url: str
     disk_mb: int
     visible: tuple[Path, ...]
+    nvidia_smi: str | None = None
 
 
 class Machine:
@@ -67,6 +68,8 @@ class Machine:
                 self.name = "ip-" + ip.replace(".", "-")
                 self.write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n")
             self.prepare(first)
+            if first and self.birth.nvidia_smi:
+                self.write("/usr/local/bin/nvidia-smi", self.birth.nvidia_smi, 0o755)
             with (self.birth.folder / "console.log").open("ab") as console:
                 self._process = subprocess.Popen(
                     self.words(),

@@ -12,8 +12,8 @@ class Settings:
     kind: `plain` or `booted` machines. boot: from `running` to power on, as sshd answers late on EC2.
     hidden: how long a new instance is unknown to every other call. hidden_calls: how many calls of gpujob at
     most do not know a new resource (Visibility). stale: how long a started instance is still reported stopped.
-    caller: the address that the security
-    groups see. machines: without, an instance is only a record.
+    caller: the address that the security groups see. gpu_driver: of new machines, ok, missing or mismatch.
+    machines: without, an instance is only a record.
     """
 
     kind: str = "plain"
@@ -25,6 +25,7 @@ class Settings:
     stale: float = 0.1
     caller: str = "198.51.100.7"
     disk_mb: int = 4096
+    gpu_driver: str = "ok"
     user: str = "ubuntu"
     machines: bool = True
     visible: list[str] = field(default_factory=list)

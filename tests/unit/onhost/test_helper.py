@@ -194,9 +194,30 @@ def test_only_the_last_event_of_each_kind_is_returned(layout: Layout) -> None:
     assert (len(events.lines), events.skipped) == (3, 0)
 
 
-def test_a_hung_or_missing_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_driver_that_is_not_installed_means_no_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.sample() == []
+
+
+@pytest.mark.parametrize("script", ["echo Driver/library version mismatch; exit 18", "sleep 60", "exit 9"])
+def test_gpus_whose_driver_fails_or_hangs_are_unknown_and_not_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert gpus.sample(timeout=0.3) is None
+
+
+def test_a_gpu_on_the_bus_without_a_driver_is_unknown(tmp_path: Path) -> None:
+    for address, vendor in (("0000:00:01.0", "0x8086"), ("0000:00:1e.0", "0x10de")):
+        (tmp_path / address).mkdir()
+        (tmp_path / address / "vendor").write_text(vendor + "\n")
+    assert gpus._has_nvidia_device(str(tmp_path))
+    assert not gpus._has_nvidia_device(str(tmp_path / "empty"))
 
 
 @pytest.mark.parametrize("output", ["CUDA Version: 12.4 ", "CUDA UMD Version: 12.4 ", "CUDA Version  : 12.4"])

@@ -1,0 +1,70 @@
+"""Verifies that an instance has the GPUs of its type, so that no training runs on the CPU of a GPU instance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from orchestrator.context import Context
+from orchestrator.core.hostfacts import HostFacts
+from orchestrator.errors import GpujobError
+from orchestrator.instances import prices
+from orchestrator.instances.instance import Instance
+from orchestrator.instances.prices import InstanceType
+from orchestrator.instances.spec import BOOT_SECONDS
+
+if TYPE_CHECKING:
+    from orchestrator.targets.base import Host
+
+_LEAST_SECONDS = 60.0  # also for an instance that booted long ago: nvidia-smi may be slow
+PAUSE = 5.0  # seconds between two reads
+_MARGIN = 120.0  # seconds before an unused instance shuts itself down
+
+
+def wait(ctx: Context, instance: Instance, host: Host, read: Callable[[], HostFacts]) -> HostFacts:
+    """Returns the facts of an instance once they show the GPUs of its type.
+
+    The driver may take minutes after a boot. Raises GpujobError if the GPUs do not appear before the instance
+    would shut itself down as unused. A type that the table does not have is not verified.
+    """
+    kind = prices.table().types.get(instance.type)
+    until = max(instance.started + BOOT_SECONDS - _MARGIN, ctx.now() + _LEAST_SECONDS)
+    facts, is_told = read(), False
+    while kind and (problem := _mismatch(kind, facts)):
+        if ctx.now() >= until:
+            raise _no_gpus(instance, host, problem)
+        if not is_told:
+            ctx.talk(f"waiting for the GPU driver of {instance.label}: {problem}")
+            is_told = True
+        ctx.sleep(PAUSE)
+        facts = read()
+    return facts
+
+
+def _mismatch(kind: InstanceType, facts: HostFacts) -> str | None:
+    """Returns how the GPUs of a host differ from those of its type; None if they do not."""
+    wanted = f"{kind.name} has {kind.gpus} {kind.gpu}"
+    if facts.gpus is None:
+        return f"nvidia-smi cannot read them; {wanted}"
+    if len(facts.gpus) != kind.gpus:
+        return f"{len(facts.gpus)} found; {wanted}"
+    others = [gpu.name for gpu in facts.gpus if not _is_model(gpu.name, kind.gpu)]
+    return f"{others[0]} found; {wanted}" if others else None
+
+
+def _is_model(name: str, model: str) -> bool:
+    """Returns whether the driver's `name`, such as NVIDIA A100-SXM4-40GB, is of a `model` such as A100."""
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    return all(word in words for word in re.findall(r"[a-z0-9]+", model.lower()) if re.search(r"\d", word))
+
+
+def _no_gpus(instance: Instance, host: Host, problem: str) -> GpujobError:
+    lines: list[str] = []
+    host.run(["sh", "-c", "nvidia-smi 2>&1"], b"", {}, lines.append)
+    said = " ".join(line.strip() for line in lines[:3])
+    return GpujobError(
+        f"{instance.label} does not have the GPUs of its type: {problem}",
+        f"nvidia-smi: {said or 'prints nothing'}",
+        f"gpujob hosts down {instance.label} terminates it; --set resources.gpus=0 uses its CPU",
+    )
