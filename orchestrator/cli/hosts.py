@@ -161,6 +161,34 @@ def orphans(
     return implementation.orphans(context(ctx, json, yes), regions or [], terminate)
 
 
+@command(group, "types", "hosts types --gpu L40S", "hosts types --gpus 8 --region eu-west-1 --refresh")
+def types(
+    ctx: typer.Context,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="List types with this GPU (default: all).")
+    ] = None,
+    gpus: Annotated[
+        int, typer.Option(min=1, metavar="N", help="List types with at least this many GPUs (default 1).")
+    ] = 1,
+    regions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--region", metavar="REGION", help="Show this region; repeatable (default: the setting `region`)."
+        ),
+    ] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="Show the present spot prices too; asks EC2.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Get today's prices from AWS's price list and keep them.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """List GPU instance types with their prices."""
+    from orchestrator.commands import types as implementation
+
+    request = implementation.Request(gpu, gpus, tuple(regions or ()), spot, refresh)
+    return implementation.types(context(ctx, json), request)
+
+
 @command(app, "cost", "cost", "cost --json", rich_help_panel=PANEL)
 def cost(ctx: typer.Context, json: Json = False) -> int:
     """Show what instances cost, by run and by month."""

@@ -14,7 +14,7 @@ from orchestrator.instances import connection, ensure, lifecycle, prices
 from orchestrator.instances import orphans as instance_orphans
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import PREFIX, STOPPED, Instance
-from orchestrator.instances.prices import quote
+from orchestrator.instances.quote import quote
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
@@ -109,8 +109,7 @@ def extend(ctx: Context, word: str, hours: float) -> int:
     with registry.target(ctx, config.load(ctx), word).connect() as host:
         instance = require_instance(account, host.label)
         deadline = max(instance.deadline, ctx.now()) + hours * 3600
-        usd = prices.of(instance).running * hours
-        ctx.confirm(f"{host.label} runs {hours:g} h longer: at most ${usd:.2f} more.")
+        ctx.confirm(f"{host.label} runs {hours:g} h longer: {prices.at_most(instance, hours)} more.")
         helper.set_deadline(host, deadline)
     lifecycle.tag_deadline(account.cloud, instance, deadline)
     instance = account.records.save(replace(instance, deadline=deadline))
@@ -220,5 +219,5 @@ def cost(ctx: Context) -> int:
     """What the instances that this client launched cost, by month and by run, and what of it was wasted."""
     runs = Store(ctx.state_dir).runs()
     costs = [rows.cost(instance, runs, ctx.now()) for instance in Account(ctx).records.all()]
-    view.print_costs(ctx, costs, prices.table().as_of)
+    view.print_costs(ctx, costs)
     return 0

@@ -14,7 +14,7 @@ from orchestrator.core.plan import Step
 from orchestrator.core.spec import JobSpec
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.ensure import ensure, ensure_with_volume
-from orchestrator.instances.prices import Quote, quote
+from orchestrator.instances.quote import Quote, quote
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.spec import DEFAULT_TYPES
 from orchestrator.instances.target import Ec2Target

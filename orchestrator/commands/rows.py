@@ -24,10 +24,11 @@ def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
         types=wanted.types,
         regions=wanted.regions,
         spot=wanted.spot,
-        usd_per_hour=round(offer.price.running, 4),
+        usd_per_hour=round(offer.price.running, 4) if offer.price else None,
         hours=round(offer.hours, 4),
         limited_by=offer.limited_by,
-        worst_case_usd=round(offer.worst_case, 2),
+        worst_case_usd=None if offer.worst_case is None else round(offer.worst_case, 2),
+        prices_as_of=offer.as_of,
         disk_gb=wanted.root_gb + wanted.data_gb,
         ssh_cidr=ingress.cidr,
     )
@@ -42,7 +43,7 @@ def instance(of: Instance, now: float) -> InstanceRow:
         volume=of.volume,
         remaining=of.deadline - now,
         usd_per_hour=prices.of(of).running,
-        disk_usd_per_month=prices.disk_per_month(of.disk_gb),
+        disk_usd_per_month=prices.disk_per_month(of.disk_gb, of.region),
         cost=prices.cost(of, now),
         worst_case=prices.worst_case(of, now),
     )

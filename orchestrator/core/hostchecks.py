@@ -43,6 +43,16 @@ def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool) -> None:
     if facts.gpus and len(facts.gpus) < job.resources.gpus:
         why = f"the job needs {job.resources.gpus} GPUs and the host has {len(facts.gpus)}"
         raise GpujobError("the host has too few GPUs", why, f"--set resources.gpus={len(facts.gpus)}")
+    wanted = job.resources.gpu if job.resources.gpus else None
+    others = [gpu.name for gpu in facts.gpus or () if wanted and not is_model(gpu.name, wanted)]
+    if others:
+        raise GpujobError(f"the host has no {wanted}", f"it has {others[0]}", "--set resources.gpu=null")
+
+
+def is_model(name: str, model: str) -> bool:
+    """Whether the driver's `name` of a GPU, such as NVIDIA A100-SXM4-40GB, is of a `model` such as A100."""
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    return all(word in words for word in re.findall(r"[a-z0-9]+", model.lower()) if re.search(r"\d", word))
 
 
 def require_linger(facts: HostFacts) -> None:

@@ -43,11 +43,13 @@ class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`gpus`: processes to start, one a GPU. A host without any trains on its CPU, and says so.
+    `gpu`: the model that an instance must have, such as L40S; its types are then chosen by price.
     `disk_gb`: GiB that the run itself needs (checkpoints, caches); what is sent comes on top."""
 
     gpus: int = 1
     ec2: Ec2 = Ec2()
     disk_gb: float | None = None
+    gpu: str | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""Calls the EC2 API: every failure is an AwsError with a code; busy and eventually consistent calls are retried."""
+"""Calls the EC2 API: every failure is an AwsError with a code; what may succeed later is retried."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.instances.records import InstanceStore
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds; a repeated RunInstances carries the same token
 VISIBLE_SECONDS = 60.0
-"""Seconds after its creation in which EC2 may answer that it does not know a resource, or its latest state."""
+"""Seconds after a change in which EC2 may not know a new resource, or report the former state."""
 _VISIBLE_PAUSES = (0.2, 0.5, 1.0, *[2.0] * 30)  # seconds, as long as VISIBLE_SECONDS
 _CREATING = ("run_instances", "create_security_group", "create_volume")
 _IDS = ("InstanceId", "GroupId", "VolumeId", "SpotInstanceRequestId")
@@ -96,6 +96,10 @@ class Cloud:
             if not answer.get("NextToken"):
                 return
             parameters["NextToken"] = answer["NextToken"]
+
+    def now(self) -> float:
+        """Returns this client's time in seconds since 1970, which AWS accepts as a time."""
+        return self._ctx.now()
 
     def regions(self) -> list[str]:
         """Returns the names of the regions that this account may use."""

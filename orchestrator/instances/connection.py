@@ -110,7 +110,7 @@ def _find_again(account: Account, instance: Instance) -> Instance:
     """Returns the instance once it answers: at a new address, or after port 22 was opened to this client."""
     instance = lifecycle.refresh(account, instance)
     if instance.state == STOPPED:
-        why = f"its disk is kept, ${prices.disk_per_month(instance.disk_gb):.2f} a month"
+        why = f"its disk is kept, ${prices.disk_per_month(instance.disk_gb, instance.region):.2f} a month"
         next_step = f"gpujob fetch starts it; gpujob hosts down {instance.label} terminates it"
         raise Stopped(f"{instance.label} is stopped", why, next_step)
     if instance.has_ended:

@@ -13,7 +13,7 @@ from orchestrator.instances import boot, keys, launch, lifecycle, prices, region
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Ended
 from orchestrator.instances.instance import STOPPED, Instance, label
-from orchestrator.instances.prices import Quote, quote
+from orchestrator.instances.quote import Quote, quote
 from orchestrator.instances.records import LaunchAttempt
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.spec import JOB, OWNER, LaunchSpec
@@ -66,9 +66,8 @@ def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
         ctx.talk(f"waiting until {instance.label}, the instance of this job, is stopped")
         instance = lifecycle.wait_until(account, instance, STOPPED)
     if instance.state == STOPPED:
-        usd = prices.of(instance).running * hours
         what = f"{instance.label} ({instance.type}) is stopped"
-        ctx.confirm(f"{what}; starting it for {hours:.4g} h: at most ${usd:.2f}.")
+        ctx.confirm(f"{what}; starting it for {hours:.4g} h: {prices.at_most(instance, hours)}.")
         return start(account, instance, hours)
     if instance.state in ("pending", "running"):
         remaining = duration(max(0.0, instance.deadline - ctx.now()))

@@ -1,17 +1,17 @@
-"""Verifies that an instance has the GPUs of its type, so that no training runs on the CPU of a GPU instance."""
+"""Verifies that an instance has the GPUs of its type, so that no training runs on its CPU instead."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.context import Context
+from orchestrator.core import hostchecks
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.errors import GpujobError
-from orchestrator.instances import prices
+from orchestrator.instances import catalog
+from orchestrator.instances.catalog import InstanceType
 from orchestrator.instances.instance import Instance
-from orchestrator.instances.prices import InstanceType
 from orchestrator.instances.spec import BOOT_SECONDS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def wait(ctx: Context, instance: Instance, host: Host, read: Callable[[], HostFa
     The driver may take minutes after a boot. Raises GpujobError if the GPUs do not appear before the instance
     would shut itself down as unused. A type that the table does not have is not verified.
     """
-    kind = prices.table().types.get(instance.type)
+    kind = catalog.table().types.get(instance.type)
     until = max(instance.started + BOOT_SECONDS - _MARGIN, ctx.now() + _LEAST_SECONDS)
     facts, is_told = read(), False
     while kind and (problem := _mismatch(kind, facts)):
@@ -49,14 +49,8 @@ def _mismatch(kind: InstanceType, facts: HostFacts) -> str | None:
         return f"nvidia-smi cannot read them; {wanted}"
     if len(facts.gpus) != kind.gpus:
         return f"{len(facts.gpus)} found; {wanted}"
-    others = [gpu.name for gpu in facts.gpus if not _is_model(gpu.name, kind.gpu)]
+    others = [gpu.name for gpu in facts.gpus if not hostchecks.is_model(gpu.name, kind.gpu)]
     return f"{others[0]} found; {wanted}" if others else None
-
-
-def _is_model(name: str, model: str) -> bool:
-    """Returns whether the driver's `name`, such as NVIDIA A100-SXM4-40GB, is of a `model` such as A100."""
-    words = re.findall(r"[a-z0-9]+", name.lower())
-    return all(word in words for word in re.findall(r"[a-z0-9]+", model.lower()) if re.search(r"\d", word))
 
 
 def _no_gpus(instance: Instance, host: Host, problem: str) -> GpujobError:

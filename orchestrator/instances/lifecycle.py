@@ -40,7 +40,7 @@ def refresh(account: Account, instance: Instance) -> Instance:
 
 
 def describe(account: Account, region: str, instance_id: str) -> Description | None:
-    """Returns what EC2 reports of an instance; None if EC2 does not know it, as from an hour after its end."""
+    """Returns what EC2 reports of an instance; None if EC2 does not know it, as an hour after its end."""
     try:
         answer = account.cloud.call(region, "describe_instances", InstanceIds=[instance_id])
     except AwsError as error:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator import files
+from orchestrator.instances import catalog
 from orchestrator.instances.instance import PREFIX, Instance
 from orchestrator.instances.spec import Candidate, LaunchSpec
 from orchestrator.store import Store
@@ -87,6 +88,7 @@ class InstanceStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        catalog.use(folder)
 
     def find(self, instance_id: str) -> Instance | None:
         return self._load("instances", instance_id, Instance)

@@ -83,9 +83,8 @@ class Ec2Target(Target):
 
     def _start(self, stopped: Stopped) -> InstanceHost:
         instance, hours = self.instance(), ensure.FETCH_HOURS
-        usd = prices.of(instance).running * hours
         self._account.ctx.confirm(
-            f"{stopped.what}; {stopped.why}. Starting it for an hour: at most ${usd:.2f}."
+            f"{stopped.what}; {stopped.why}. Starting it for an hour: {prices.at_most(instance, hours)}."
         )
         instance = ensure.start(self._account, instance, hours)
         host = connection.connect(self._account, instance)

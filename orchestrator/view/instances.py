@@ -92,20 +92,54 @@ class CostRow:
 
 
 @dataclass(frozen=True)
+class TypeRow:
+    """An instance type in a region, with its prices in USD; None where they are not known."""
+
+    name: str
+    region: str
+    gpu: str
+    gpus: int
+    gpu_mib: int
+    vcpus: int
+    memory_gib: float
+    usd_hour: float | None
+    spot_usd_hour: float | None
+
+    def cells(self) -> list[str]:
+        gpus = f"{self.gpus} x {self.gpu}"
+        sizes = [f"{self.gpu_mib / 1024:.0f} GiB each", f"{self.vcpus} vCPUs", f"{self.memory_gib:g} GiB"]
+        spot = "" if self.spot_usd_hour is None else f"spot ${self.spot_usd_hour:.3f}/h"
+        usd = "-" if self.usd_hour is None else f"${self.usd_hour:.3f}/h"
+        return [self.name, self.region, gpus, *sizes, usd, spot]
+
+
+def print_types(ctx: Context, rows: list[TypeRow], as_of: dict[str, str]) -> None:
+    """as_of: region → the day of its prices."""
+    if ctx.json:
+        ctx.answer({"types": [vars(row) for row in rows], "prices_as_of": as_of})
+        return
+    print_table(ctx, [row.cells() for row in rows])
+    days = ", ".join(f"{region} of {day}" for region, day in as_of.items())
+    ctx.talk(f"prices: {days}; --refresh gets today's" if rows else "no type matches")
+
+
+@dataclass(frozen=True)
 class LaunchRow:
     """The instance that a command would launch, with its price and limits in USD, hours and GB.
 
-    lines: the same for a person. limited_by: the option that sets `hours`.
+    lines: the same for a person. limited_by: the option that sets `hours`. Prices are None where they are not
+    known.
     """
 
     lines: tuple[str, ...]
     types: tuple[str, ...]
     regions: tuple[str, ...]
     spot: bool
-    usd_per_hour: float
+    usd_per_hour: float | None
     hours: float
     limited_by: str
-    worst_case_usd: float
+    worst_case_usd: float | None
+    prices_as_of: str
     disk_gb: int
     ssh_cidr: str | None
 
@@ -180,7 +214,7 @@ def months(rows: list[CostRow]) -> dict[str, dict[str, float]]:
     return sums
 
 
-def print_costs(ctx: Context, rows: list[CostRow], as_of: str) -> None:
+def print_costs(ctx: Context, rows: list[CostRow]) -> None:
     if ctx.json:
         ctx.answer({"boxes": [row.as_dict() for row in rows], "months": months(rows)})
         return
@@ -196,4 +230,4 @@ def print_costs(ctx: Context, rows: list[CostRow], as_of: str) -> None:
     print_table(ctx, table)
     for month, sums in months(rows).items():
         ctx.out(f"{month}  ${sums['usd']:.2f}, of which ${sums['wasted_usd']:.2f} idle or failed")
-    ctx.talk(f"estimates by the prices of {as_of} (us-east-1); AWS's bill is what counts")
+    ctx.talk("estimates by the prices at each launch; AWS's bill is what counts")

@@ -21,7 +21,6 @@ from tests.ec2.user import UP
 from tests.rigs.ec2.fake import FakeEC2
 from tests.support import Client, Result
 
-
 NO_GROUPS = """<DescribeSecurityGroupsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
 <securityGroupInfo/></DescribeSecurityGroupsResponse>"""
 
@@ -179,9 +178,7 @@ def test_an_instance_that_ec2_does_not_show_yet_is_waited_for(ec2: FakeEC2, clie
     assert list(ec2.states().values()) == ["running"]
 
 
-def test_a_launch_repeats_calls_on_resources_that_ec2_does_not_know_yet(
-    ec2: FakeEC2, client: Client
-) -> None:
+def test_a_launch_repeats_calls_on_resources_that_ec2_does_not_know_yet(ec2: FakeEC2, client: Client) -> None:
     ec2.set(hidden_calls=9, stale=0.3)
     assert up(client).code == 0
     instance = user.only(client)

@@ -11,7 +11,7 @@ class Settings:
 
     kind: `plain` or `booted` machines. boot: from `running` to power on, as sshd answers late on EC2.
     hidden: how long a new instance is unknown to every other call. hidden_calls: how many calls of gpujob at
-    most do not know a new resource (Visibility). stale: how long a started instance is still reported stopped.
+    most do not know a new resource (Visibility). stale: how long a started instance still shows as stopped.
     caller: the address that the security groups see. gpu_driver: of new machines, ok, missing or mismatch.
     machines: without, an instance is only a record.
     """

@@ -1,8 +1,9 @@
+import contextlib
 from typing import Any
 
 import pytest
 
-from orchestrator.core import hostfacts, plan
+from orchestrator.core import hostchecks, hostfacts, plan
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
 from orchestrator.core.spec import JobSpec, Resources
 from orchestrator.errors import GpujobError
@@ -176,3 +177,13 @@ def test_run_json_contains_no_value_of_a_passed_variable() -> None:
     assert start.spec
     assert start.spec["pass_env"] == ["TOKEN"]
     assert "TOKEN" not in start.spec["env"]
+
+
+@pytest.mark.parametrize(
+    ("model", "accepted"), [("A10G", True), ("a10g", True), ("L4", False), ("A10", False)]
+)
+def test_a_host_with_another_gpu_than_the_job_asks_for_is_refused(model: str, accepted: bool) -> None:
+    facts = hostfacts.parse({**FACTS, "gpus": [{"name": "NVIDIA A10G"}]})
+    job = JobSpec("j", command=["x"], resources=Resources(gpu=model))
+    with contextlib.nullcontext() if accepted else pytest.raises(GpujobError, match=f"no {model}"):
+        hostchecks.require_host(facts, job, share_gpu=False)

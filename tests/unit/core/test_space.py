@@ -11,7 +11,7 @@ from orchestrator.core import plan
 from orchestrator.core.inputs import CodeTree, DataInput
 from orchestrator.core.spec import Env, JobSpec, Resources
 from orchestrator.errors import GpujobError
-from orchestrator.instances import prices
+from orchestrator.instances import quote
 from tests.unit.core.test_plan import FACTS, inputs
 
 GIB = 1 << 30
@@ -67,7 +67,7 @@ def test_code_counts_for_its_tree_and_for_the_runs_copy() -> None:
 
 def test_a_future_instance_gets_a_disk_for_the_job() -> None:
     job = JobSpec(name="j", command=["x"], env=Env(requirements="r"), resources=Resources(disk_gb=500))
-    assert prices._disk_gb(job, 0) == prices.MIN_DISK_GB + 537
+    assert quote._disk_gb(job, 0) == quote.MIN_DISK_GB + 537
     unknown = dataclasses.replace(inputs(job, trainers=None, data=(SENT,), requirements="einops"), facts=None)
     assert not plan.build(unknown).complete
 

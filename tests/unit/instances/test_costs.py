@@ -68,7 +68,7 @@ def test_the_time_of_a_change_is_read_from_the_reason_of_ec2(reason: str, at: fl
 
 
 def test_costs_grow_between_checks_and_the_maximum_ends_at_the_deadline() -> None:
-    price = prices.hourly(1.006, 100)
+    price = prices.hourly(1.006, 100, "us-east-1")
     observed = instance()
     assert prices.cost(observed, 2 * HOUR) == pytest.approx(2 * price.running)
     assert prices.worst_case(observed, 2 * HOUR) == pytest.approx(10 * price.running)
@@ -78,12 +78,12 @@ def test_costs_grow_between_checks_and_the_maximum_ends_at_the_deadline() -> Non
 
 
 def test_a_machine_of_unknown_price_still_costs_its_disk_and_address() -> None:
-    assert prices.of(instance(usd_per_hour=None)) == prices.hourly(0.0, 100)
+    assert prices.of(instance(usd_per_hour=None)) == prices.hourly(0.0, 100, "us-east-1")
 
 
 def test_an_instance_not_checked_since_its_deadline_ran_no_longer() -> None:
     """It stopped itself at its deadline: only its disk costs since."""
-    price = prices.hourly(1.006, 100)
+    price = prices.hourly(1.006, 100, "us-east-1")
     week = 10 * HOUR + 7 * 24 * HOUR
     assert prices.cost(instance(), week) == pytest.approx(10 * price.running + 7 * 24 * price.disk)
     late = instance(checked=12 * HOUR)  # observed running past its deadline, so it has not stopped itself
@@ -107,13 +107,13 @@ def test_a_run_costs_the_hours_of_its_attempts_alone(
     """It first started at 0, was resumed, and has used two hours by its last heartbeat."""
     facts = {"first_started": 0.0, "started": 8 * HOUR, "used_seconds": 2 * HOUR, **state}
     observed = run(facts, supervised)
-    price = prices.hourly(1.006, 100)
+    price = prices.hourly(1.006, 100, "us-east-1")
     assert prices.run_cost(instance(), observed, 9.5 * HOUR) == pytest.approx(hours * price.running)
 
 
 def test_an_active_run_costs_no_more_after_the_end_of_its_instance() -> None:
     observed = run({"ended": None, "heartbeat": 9 * HOUR, "used_seconds": HOUR}, supervised=True)
-    price = prices.hourly(1.006, 100)
+    price = prices.hourly(1.006, 100, "us-east-1")
     assert prices.run_cost(instance(), observed, 999 * HOUR) == pytest.approx(2 * price.running)
     stopped = instance().observe("stopped", 9 * HOUR)
     assert prices.run_cost(stopped, observed, 999 * HOUR) == pytest.approx(1 * price.running)

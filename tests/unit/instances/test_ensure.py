@@ -11,7 +11,7 @@ from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
 from orchestrator.instances import ensure
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
-from orchestrator.instances.prices import quote
+from orchestrator.instances.quote import quote
 from orchestrator.instances.region import Ingress
 from tests.support import new_client
 

@@ -4,7 +4,9 @@ import pytest
 
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
 from orchestrator.errors import UsageError
-from orchestrator.instances import prices, spec
+from orchestrator.instances import quote as quotes
+from orchestrator.instances import spec
+from orchestrator.instances.quote import Quote
 
 
 def job(ec2: Ec2 | None = None, gpus: int = 1, **limits: Any) -> JobSpec:
@@ -12,8 +14,8 @@ def job(ec2: Ec2 | None = None, gpus: int = 1, **limits: Any) -> JobSpec:
     return JobSpec(name="j", trainer="facenet-lstm", resources=resources, limits=Limits(**limits))
 
 
-def quoted(job: JobSpec, data_bytes: int = 0) -> prices.Quote:
-    return prices.quote(job, "us-east-1", 1000.0, "ada@laptop", data_bytes)
+def quoted(job: JobSpec, data_bytes: int = 0, region: str = "us-east-1") -> Quote:
+    return quotes.quote(job, region, 1000.0, "ada@laptop", data_bytes)
 
 
 def test_the_price_is_that_of_the_most_expensive_candidate() -> None:
@@ -44,7 +46,7 @@ def test_a_budget_is_the_worst_case() -> None:
 
 def test_the_disk_grows_with_the_data_and_is_separate_for_spot() -> None:
     plain = quoted(job(), data_bytes=10 * 10**9).spec
-    assert (plain.root_gb, plain.data_gb) == (prices.MIN_DISK_GB + 15, 0)
+    assert (plain.root_gb, plain.data_gb) == (quotes.MIN_DISK_GB + 15, 0)
     spot = quoted(job(Ec2(types=["g5.xlarge"], spot=True, disk_gb=300))).spec
     assert (spot.root_gb, spot.data_gb, spot.spot) == (0, 300, True)
 
@@ -54,10 +56,10 @@ def test_the_disk_grows_with_the_data_and_is_separate_for_spot() -> None:
     [
         (Ec2(types=["t3.micro"]), 1, "not a known GPU instance type"),
         (Ec2(types=["g4dn.16xlarge"]), 2, "has 1 GPU"),
-        (Ec2(types=["p5e.48xlarge"]), 8, "not sold on demand"),
+        (Ec2(types=["g5.xlarge"], regions=["eu-wst-1"]), 1, "not a known AWS region"),
     ],
 )
-def test_a_type_that_cannot_do_or_has_no_price_is_refused(ec2: Ec2, gpus: int, message: str) -> None:
+def test_a_type_or_region_that_is_unknown_or_too_small_is_refused(ec2: Ec2, gpus: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         quoted(job(ec2, gpus))
 
@@ -72,3 +74,56 @@ def test_a_quote_names_type_price_hours_worst_case_disk_and_access() -> None:
         assert part in text
     spot = "\n".join(quoted(job(Ec2(types=["g5.xlarge"], spot=True))).lines("this address/32"))
     assert "its run folder is kept on a volume" in spot
+
+
+def test_the_worst_case_holds_in_the_region_that_it_is_shown_for() -> None:
+    tokyo = quoted(job(max_hours=20.0), region="ap-northeast-1")
+    assert tokyo.worst_case == pytest.approx(20 * (1.459 + 9.6 / 730 + 0.005))
+    assert "prices of 2026-01-21, ap-northeast-1" in "\n".join(tokyo.lines(""))
+    budget = quoted(job(budget_usd=20.0), region="ap-northeast-1")
+    assert budget.hours == pytest.approx(20 / (1.459 + 9.6 / 730 + 0.005))
+    both = quoted(job(Ec2(types=["g5.xlarge"], regions=["us-east-1", "sa-east-1"])))
+    assert both.price
+    assert both.price.instance == 1.71
+
+
+def test_without_a_price_there_is_no_worst_case_and_no_budget() -> None:
+    unknown = Ec2(types=["g7.2xlarge"], regions=["us-west-1"])
+    quote = quoted(job(unknown, max_hours=2.0))
+    text = "\n".join(quote.lines("this address/32"))
+    assert (quote.price, quote.worst_case, quote.hours) == (None, None, 2.0)
+    assert "no price of g7.2xlarge in us-west-1" in text
+    assert "$" not in text
+    with pytest.raises(UsageError, match="--budget cannot be converted"):
+        quoted(job(unknown, budget_usd=20.0))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "gpus", "region", "types"),
+    [
+        (None, 1, "us-east-1", spec.DEFAULT_TYPES),
+        (None, 1, "eu-west-1", ("g5.xlarge", "g5.2xlarge")),
+        (None, 1, "ap-southeast-1", ("g4dn.xlarge", "g4dn.2xlarge", "g4dn.4xlarge", "g4dn.8xlarge")),
+        ("L40S", 4, "us-east-1", ("g6e.12xlarge", "g6e.24xlarge", "g6e.48xlarge")),
+        ("a100", 8, "us-east-1", ("p4d.24xlarge", "p4de.24xlarge")),
+        (None, 8, "us-east-1", ("g4dn.metal", "g6.48xlarge", "g5.48xlarge", "p4d.24xlarge")),
+    ],
+)
+def test_types_follow_from_the_gpus_that_a_job_asks_for(
+    gpu: str | None, gpus: int, region: str, types: tuple[str, ...]
+) -> None:
+    resources = Resources(gpus=gpus, gpu=gpu)
+    assert quoted(JobSpec(name="j", resources=resources), region=region).spec.types == types
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        (Resources(gpu="L50"), "not a GPU of EC2"),
+        (Resources(gpus=16), "no instance type fits"),
+        (Resources(gpu="L4", ec2=Ec2(types=["g5.xlarge"])), "g5.xlarge has A10G"),
+    ],
+)
+def test_gpus_that_no_type_has_are_refused(resources: Resources, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        quoted(JobSpec(name="j", resources=resources))

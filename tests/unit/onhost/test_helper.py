@@ -194,9 +194,7 @@ def test_only_the_last_event_of_each_kind_is_returned(layout: Layout) -> None:
     assert (len(events.lines), events.skipped) == (3, 0)
 
 
-def test_a_driver_that_is_not_installed_means_no_gpu(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_driver_that_is_not_installed_means_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.sample() == []
 

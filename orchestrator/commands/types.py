@@ -1,0 +1,58 @@
+"""`gpujob hosts types`: the GPU instance types of EC2 with their prices in a region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.commands import config
+from orchestrator.context import Context
+from orchestrator.instances import catalog, price_list
+from orchestrator.instances.catalog import InstanceType
+from orchestrator.instances.cloud import Cloud
+from orchestrator.view import instances as view
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line. regions: one or more; empty for the setting. spot, refresh: call AWS."""
+
+    gpu: str | None
+    gpus: int
+    regions: tuple[str, ...]
+    spot: bool
+    refresh: bool
+
+
+def types(ctx: Context, request: Request) -> int:
+    """Lists types with at least the GPUs that are asked for; without `spot` and `refresh` without network."""
+    catalog.use(ctx.state_dir)
+    names = request.regions or (config.load(ctx)["region"].value,)
+    for name in names:
+        catalog.table().region(name)
+    cloud = Cloud(ctx)
+    if request.refresh:
+        catalog.save(ctx.state_dir, {name: price_list.fetch(ctx, cloud, name) for name in names})
+    rows = [row for name in names for row in _rows(cloud, name, request)]
+    view.print_types(ctx, rows, {name: catalog.table().region(name).as_of for name in names})
+    return 0
+
+
+def _rows(cloud: Cloud, region: str, request: Request) -> list[view.TypeRow]:
+    table = catalog.table()
+    found = table.matching(request.gpu, request.gpus, (region,))
+    spot = price_list.spot(cloud, region, [kind.name for kind in found]) if request.spot else {}
+    return [_row(kind, region, table.usd(kind.name, region), spot.get(kind.name)) for kind in found]
+
+
+def _row(kind: InstanceType, region: str, usd: float | None, spot: float | None) -> view.TypeRow:
+    return view.TypeRow(
+        name=kind.name,
+        region=region,
+        gpu=kind.gpu,
+        gpus=kind.gpus,
+        gpu_mib=kind.gpu_mib,
+        vcpus=kind.vcpus,
+        memory_gib=kind.memory_gib,
+        usd_hour=usd,
+        spot_usd_hour=spot,
+    )

@@ -1,0 +1,170 @@
+"""The GPU instance types of EC2, and their prices by region: shipped with dates, refreshed on request.
+
+`gpujob hosts types --refresh` writes a file of the same form into the client's state folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from orchestrator import files
+from orchestrator.errors import UsageError
+
+REFRESHED = "prices.json"
+"""The file in the client's state folder with refreshed prices."""
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """A GPU instance type. `usd`: on-demand price per hour in us-east-1; None if it is not sold there."""
+
+    name: str
+    gpu: str
+    gpus: int
+    gpu_mib: int
+    vcpus: int
+    memory_gib: float
+    nvme_gb: int
+    usd: float | None
+    spot: bool
+
+
+@dataclass(frozen=True)
+class RegionPrices:
+    """The prices of a region. `usd`: on-demand price per hour by type; a type without one is left out.
+
+    as_of: the day of the prices. gp3_gb_month: USD for a GB of gp3 storage and month.
+    """
+
+    as_of: str
+    gp3_gb_month: float
+    usd: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Types and prices. ipv4_hour: USD per hour of a public address, the same in every region."""
+
+    types: Mapping[str, InstanceType]
+    regions: Mapping[str, RegionPrices]
+    ipv4_hour: float
+
+    def get(self, name: str) -> InstanceType:
+        """Returns a type. UsageError with a suggestion if the catalog does not have it."""
+        if name not in self.types:
+            close = difflib.get_close_matches(name, self.types, n=1)
+            hint = f"did you mean {close[0]}?" if close else "gpujob hosts types lists them"
+            raise UsageError(f"{name!r} is not a known GPU instance type", hint, "gpujob hosts types")
+        return self.types[name]
+
+    def region(self, name: str) -> RegionPrices:
+        """Returns the prices of a region. UsageError if it is not a commercial region of AWS."""
+        if name not in self.regions:
+            close = difflib.get_close_matches(name, self.regions, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(self.regions)}"
+            raise UsageError(f"{name!r} is not a known AWS region", hint, "--region us-east-1")
+        return self.regions[name]
+
+    def usd(self, type_: str, region: str) -> float | None:
+        """Returns the on-demand price per hour; None if it is not known."""
+        prices = self.regions.get(region)
+        return prices.usd.get(type_) if prices else None
+
+    def gp3_gb_month(self, region: str) -> float:
+        """Returns the price of gp3 storage; in an unknown region the highest of all."""
+        prices = self.regions.get(region)
+        return prices.gp3_gb_month if prices else max(one.gp3_gb_month for one in self.regions.values())
+
+    def matching(self, gpu: str | None, gpus: int, regions: Iterable[str]) -> list[InstanceType]:
+        """Returns the types with at least `gpus` GPUs of the model `gpu` that have a price in every region.
+
+        Those with the fewest GPUs come first, of these the cheapest. UsageError for a model that no type has.
+        """
+        models = {kind.gpu for kind in self.types.values()}
+        wanted = next((model for model in models if gpu and model.lower() == gpu.lower()), None)
+        if gpu and not wanted:
+            hint = f"GPUs of EC2: {', '.join(sorted(models))}"
+            raise UsageError(f"{gpu!r} is not a GPU of EC2's instance types", hint, "gpujob hosts types")
+        names = tuple(regions)
+        found = []
+        for kind in self.types.values():
+            prices = [self.usd(kind.name, region) for region in names]
+            known = [price for price in prices if price is not None]
+            if kind.gpus >= gpus and wanted in (None, kind.gpu) and len(known) == len(names):
+                found.append((kind.gpus, max(known, default=0.0), kind))
+        return [kind for _, _, kind in sorted(found, key=lambda one: one[:2])]
+
+
+@cache
+def _shipped() -> Catalog:
+    folder = Path(__file__).parent
+    types = json.loads((folder / "types.json").read_text("utf-8"))
+    regions = json.loads((folder / "regions.json").read_text("utf-8"))
+    return Catalog(
+        {name: InstanceType(name=name, **values) for name, values in types["types"].items()},
+        {name: _region(values, regions) for name, values in regions["regions"].items()},
+        types["ipv4_hour"],
+    )
+
+
+def _region(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> RegionPrices:
+    return RegionPrices(
+        str(values.get("as_of", defaults["as_of"])),
+        float(values.get("gp3_gb_month", defaults["gp3_bound"])),
+        {str(name): float(usd) for name, usd in values["usd"].items()},
+    )
+
+
+class _Current:
+    """The catalog of this process: the shipped one, or with refreshed prices (`use`)."""
+
+    catalog: Catalog | None = None
+
+
+def table() -> Catalog:
+    """Returns the catalog, without network."""
+    return _Current.catalog or _shipped()
+
+
+def use(state_dir: Path) -> None:
+    """Makes `table` return the prices that were refreshed into this state folder, if there are any."""
+    _Current.catalog = _with_refreshed(_shipped(), state_dir / REFRESHED)
+
+
+def _with_refreshed(catalog: Catalog, path: Path) -> Catalog:
+    """A file that cannot be read is left out, and so is a region that the shipped table has newer."""
+    try:
+        content = json.loads(path.read_bytes())
+        refreshed = {
+            str(name): _region(values, {"as_of": "", "gp3_bound": catalog.gp3_gb_month(name)})
+            for name, values in content["regions"].items()
+            if _REGION.fullmatch(str(name))
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return catalog
+    newer = {
+        name: prices
+        for name, prices in refreshed.items()
+        if name not in catalog.regions or prices.as_of > catalog.regions[name].as_of
+    }
+    return replace(catalog, regions={**catalog.regions, **newer})
+
+
+def save(state_dir: Path, regions: Mapping[str, RegionPrices]) -> None:
+    """Stores refreshed prices, beside those of other regions that were refreshed before."""
+    path = state_dir / REFRESHED
+    before = {}
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        before = dict(json.loads(path.read_bytes())["regions"])
+    after = {name: {**vars(prices), "usd": dict(prices.usd)} for name, prices in regions.items()}
+    files.write_json(path, {"v": 1, "regions": {**before, **after}})
+    use(state_dir)

@@ -1,0 +1,158 @@
+"""What a launch would cost at most, before anything is sent to EC2: types, price, hours. Needs no network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import UsageError
+from orchestrator.instances import prices, spec
+from orchestrator.instances.catalog import table
+from orchestrator.instances.prices import HourlyPrice
+from orchestrator.instances.spec import LaunchSpec
+
+if TYPE_CHECKING:
+    from orchestrator.core.spec import JobSpec
+
+MIN_DISK_GB = 100
+"""Default disk size in GB for a job without data: the image with its CUDA and PyTorch fills most of 60."""
+SPOT_ROOT_GB = 60
+"""Root disk of a spot instance in GB, about the size of the image; its data is on a separate volume."""
+_DATA_FACTOR = 1.5  # room for the data, and for the caches that trainers make of it
+_DERIVED_TYPES = 4  # types to try where the job names none
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The price and limits of a launch, which the user must confirm.
+
+    `price` is the highest of all types of the spec in all its regions, so that the worst case holds for each.
+    None if one of them has no known price, as `unpriced` says. `as_of`: the days of the prices.
+    """
+
+    spec: LaunchSpec
+    price: HourlyPrice | None
+    hours: float
+    limited_by: str
+    as_of: str
+    unpriced: str = ""
+
+    @property
+    def worst_case(self) -> float | None:
+        """USD if the instance runs until its deadline; None if the price is not known."""
+        return self.price.running * self.hours if self.price else None
+
+    def lines(self, ingress: str) -> list[str]:
+        """Returns the lines that the user must confirm. `ingress`: the range that may reach port 22."""
+        market = "spot (at most the on-demand price)" if self.spec.spot else "on demand"
+        end = "then it is stopped, and its disk is kept"
+        if self.spec.spot:
+            end = "then it is terminated; its run folder is kept on a volume"
+        disk_gb = max(self.spec.root_gb, self.spec.data_gb)
+        return [
+            f"{' or '.join(self.spec.types)}, {market}, in {', '.join(self.spec.regions)}",
+            *self._price_lines(end),
+            f"disk {disk_gb} GB gp3, encrypted; port 22 open to {ingress} only",
+        ]
+
+    def _price_lines(self, end: str) -> list[str]:
+        price, hours = self.price, f"at most {self.hours:.4g} h ({self.limited_by})"
+        if price is None:
+            return [f"its price is not known: {self.unpriced}; AWS's price list has it", f"{hours}; {end}"]
+        parts = f"${price.instance:.3f} + disk ${price.disk:.3f} + address ${price.address:.3f}"
+        where = ", ".join(self.spec.regions)
+        return [
+            f"at most ${price.running:.3f} an hour ({parts}; prices of {self.as_of}, {where})",
+            f"{hours}: ${self.worst_case:.2f}; {end}",
+        ]
+
+
+def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) -> Quote:
+    """Returns the quote for a job.
+
+    UsageError for types, GPUs and regions that are unknown, for types with too few GPUs, and for a budget
+    where a price is not known.
+    """
+    ec2, catalog = job.resources.ec2, table()
+    regions = tuple(ec2.regions) or (region,)
+    days = sorted({catalog.region(name).as_of for name in regions})
+    types = _types(job, regions)
+    disk_gb = _disk_gb(job, data_bytes)
+    unpriced = _unpriced(types, regions)
+    if unpriced and job.limits.budget_usd is not None:
+        raise UsageError("--budget cannot be converted to hours", unpriced, "--max-hours H")
+    price = None if unpriced else _highest(types, regions, disk_gb + (SPOT_ROOT_GB if ec2.spot else 0))
+    hours, limited_by = _hours(job, price)
+    launch_spec = LaunchSpec(
+        types=types,
+        regions=regions,
+        spot=ec2.spot,
+        root_gb=0 if ec2.spot else disk_gb,
+        data_gb=disk_gb if ec2.spot else 0,
+        deadline=now + hours * 3600,
+        login_user=ec2.user,
+        owner=owner,
+        job=job.name,
+        images=tuple(ec2.images) or spec.IMAGES,
+    )
+    return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced)
+
+
+def _types(job: JobSpec, regions: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the types that the job names; else the cheapest with its GPUs that are sold in each region."""
+    ec2, gpu, gpus, catalog = job.resources.ec2, job.resources.gpu, job.resources.gpus, table()
+    for name in ec2.types:
+        kind = catalog.get(name)
+        if kind.gpus < gpus:
+            why = f"resources.gpus asks for {gpus}"
+            raise UsageError(f"resources.ec2.types: {name} has {kind.gpus} GPU(s)", why, "gpujob hosts types")
+        if gpu and kind.gpu.lower() != gpu.lower():
+            why = f"resources.gpu asks for {gpu}"
+            raise UsageError(
+                f"resources.ec2.types: {name} has {kind.gpu}", why, f"gpujob hosts types --gpu {gpu}"
+            )
+    if ec2.types:
+        return tuple(ec2.types)
+    found = [kind.name for kind in catalog.matching(gpu, max(1, gpus), regions)]
+    if not found:
+        wanted = f"{gpus} GPUs{f' of {gpu}' if gpu else ''}"
+        why = f"no known type with {wanted} has a price in {' and '.join(regions)}"
+        raise UsageError("no instance type fits the job", why, "gpujob hosts types, and --region")
+    usual = [name for name in spec.DEFAULT_TYPES if name in found]
+    return tuple(usual if usual and not gpu and gpus <= 1 else found[:_DERIVED_TYPES])
+
+
+def _unpriced(types: tuple[str, ...], regions: tuple[str, ...]) -> str:
+    """Returns a sentence about the types without a price, "" if there is none."""
+    missing = [
+        f"{name} in {region}" for region in regions for name in types if table().usd(name, region) is None
+    ]
+    return f"the price table has no price of {', '.join(missing)}" if missing else ""
+
+
+def _highest(types: tuple[str, ...], regions: tuple[str, ...], disk_gb: int) -> HourlyPrice:
+    every = [
+        prices.hourly(table().usd(name, region) or 0.0, disk_gb, region)
+        for name in types
+        for region in regions
+    ]
+    return max(every, key=lambda price: price.running)
+
+
+def _disk_gb(job: JobSpec, data_bytes: int) -> int:
+    requested = (job.resources.disk_gb or 0) * 2**30  # resources.disk_gb is in GiB, as `df -h` counts
+    return job.resources.ec2.disk_gb or MIN_DISK_GB + math.ceil((_DATA_FACTOR * data_bytes + requested) / 1e9)
+
+
+def _hours(job: JobSpec, price: HourlyPrice | None) -> tuple[float, str]:
+    """Returns the smallest of the limits in hours, and its name."""
+    limits = {}
+    if job.limits.max_hours is not None:
+        limits["--max-hours"] = job.limits.max_hours
+    if job.limits.budget_usd is not None and price:
+        limits["--budget"] = price.hours(job.limits.budget_usd)
+    if not limits:
+        return spec.DEFAULT_HOURS, "default: no limit was given"
+    name = min(limits, key=lambda key: limits[key])
+    return limits[name], name
