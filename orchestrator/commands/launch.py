@@ -50,7 +50,8 @@ def _with_types(job: JobSpec, types: list[str]) -> JobSpec:
 
 
 def _launch_step(offer: Quote) -> Step:
-    return Step(f"launch {' or '.join(offer.spec.types)}", f"at most ${offer.worst_case:.2f}, as above")
+    bound = "price not known" if offer.worst_case is None else f"at most ${offer.worst_case:.2f}"
+    return Step(f"launch {' or '.join(offer.spec.types)}", f"{bound}, as above")
 
 
 def launch_with_volume(

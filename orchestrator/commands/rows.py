@@ -12,7 +12,7 @@ from orchestrator.view.instances import CostRow, InstanceRow, LaunchRow
 
 if TYPE_CHECKING:  # `status` does not load the EC2 API
     from orchestrator.instances.orphans import Orphan
-    from orchestrator.instances.prices import Quote
+    from orchestrator.instances.quote import Quote
     from orchestrator.instances.region import Ingress
 
 
