@@ -23,6 +23,7 @@ from orchestrator.core.text import size
 from orchestrator.errors import GpujobError
 from orchestrator.instances import diagnostics
 from orchestrator.targets import helper
+from orchestrator.targets.base import Host
 from orchestrator.targets.ssh import rsync
 from orchestrator.view.status import gpus
 from orchestrator.view.tables import print_table
@@ -45,7 +46,7 @@ def doctor(ctx: Context, on: str | None) -> int:
             facts = helper.facts(host, host.pythons())
             rows += examine(facts)
             label = host.label
-            rows += [] if host.is_local else [_rsync(facts.rsync)]
+            rows += [] if host.is_local else [_rsync(facts.rsync), _connection(host)]
     if ctx.json:
         keys = ("what", "verdict", "seen", "fix")
         table = [dict(zip(keys, row, strict=True)) for row in rows]
@@ -75,6 +76,13 @@ def _rsync(path: str | None) -> Row:
     """The host's."""
     fix = "on the host: sudo apt-get install -y rsync"
     return ("rsync", "ok", path, "") if path else ("rsync", "missing", "not installed", fix)
+
+
+def _connection(host: Host) -> Row:
+    try:
+        return ("connection", "ok", host.describe_connection(), "")
+    except GpujobError as error:
+        return ("connection", "missing", f"{error.what}: {error.why}", error.next_step)
 
 
 def _tmux(version: str | None) -> Row:

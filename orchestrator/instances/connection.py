@@ -21,7 +21,7 @@ from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import STOPPED, Instance
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.address import Resolved, Typed
-from orchestrator.targets.ssh.host import SshHost, link
+from orchestrator.targets.ssh.host import SshHost
 
 LEASE_SECONDS = 20 * 60.0
 """Seconds for which each renewal of its lease keeps an instance up."""
@@ -33,8 +33,7 @@ class InstanceHost(SshHost):
     """An instance over SSH. It shuts itself down when its lease ends, so commands renew the lease."""
 
     def __init__(self, account: Account, instance: Instance) -> None:
-        address = resolve(account.ctx, instance)
-        super().__init__(account.ctx, address, link(account.ctx, address))
+        super().__init__(account.ctx, resolve(account.ctx, instance))
         self._account = account
         self._id = instance.id
 

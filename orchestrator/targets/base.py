@@ -93,6 +93,10 @@ class Host(Protocol):
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
         """Returns words and environment of a login shell in the folder of a run, or in the home folder."""
 
+    def describe_connection(self) -> str:
+        """Returns what carries requests, and why. Raises GpujobError if files cannot be sent that way."""
+        return ""
+
     def hours_for(self, budget_usd: float) -> float | None:
         """Returns how many hours of this host a budget pays for; None if its price is not known."""
         return None

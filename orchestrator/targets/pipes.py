@@ -13,6 +13,7 @@ from typing import IO, Protocol
 from orchestrator.errors import Unreachable
 from orchestrator.process import Done
 
+TIMEOUT = 15.0  # seconds without a byte; a host sends a heartbeat every 2
 _BLOCK = 1 << 18
 
 
@@ -21,6 +22,9 @@ class Pipe(Protocol):
 
     `write` and `receive` raise Unreachable if the connection broke or is silent too long.
     """
+
+    def set_timeout(self, seconds: float) -> None:
+        """Sets after how many seconds without output `receive` raises Unreachable."""
 
     def write(self, data: bytes) -> None:
         """Writes all of `data` to the command's stdin."""
@@ -118,6 +122,9 @@ class ProcessPipe:
         )
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
+
+    def set_timeout(self, seconds: float) -> None:
+        self._timeout = seconds
 
     def write(self, data: bytes) -> None:
         assert self._process.stdin

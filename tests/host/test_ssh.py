@@ -184,7 +184,9 @@ def test_a_man_in_the_middle_with_another_key_is_refused_and_gets_nothing(
 ) -> None:
     log_in_to(client, machine, way)
     assert client.run("status", *ON).code == 0
+    machine.kill_machine()  # ends the connections to the true host, which later commands would share
     machine.swap_host_key()
+    machine.start()
     client.job("print(1)")
     for words in (("status",), ("deploy", "job"), ("fetch",)):
         refused = client.run(*words, *ON)

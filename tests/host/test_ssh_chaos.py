@@ -11,7 +11,7 @@ import time
 import pytest
 
 from orchestrator.targets import helper_host
-from orchestrator.targets.ssh import rsync
+from orchestrator.targets.ssh import openssh, rsync
 from tests.host.chaos import (
     BIG,
     ON,
@@ -218,6 +218,7 @@ def test_a_host_key_that_changes_amid_a_deploy_is_refused_at_once(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job(line.client, "job")
-    monkeypatch.setattr(rsync.Rsync, "_once", around(rsync.Rsync._once, line.machine.swap_host_key))
+    swapped = around(openssh.OpenSSH.ensure_master, line.machine.swap_host_key)
+    monkeypatch.setattr(openssh.OpenSSH, "ensure_master", swapped)
     result = line.run("deploy", "job")
     assert (result.code, "has changed" in result.err) == (4, True)

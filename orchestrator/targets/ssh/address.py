@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from orchestrator import process
@@ -40,6 +39,9 @@ class Resolved:
     """The address that OpenSSH resolves a target to. `key_name`: the host's name in known_hosts.
 
     `agent`: the socket of the ssh agent, or None. `unsupported`: the options that paramiko does not support.
+    `algorithms`: those that the configuration allows, by the name of the option. `connect_timeout`: in
+    seconds; None: not set. `has_control_path`: the user's own connections may be shared. `neutral`: settings
+    that undo what the configuration adds to a session, such as RemoteCommand.
     """
 
     typed: Typed
@@ -51,6 +53,10 @@ class Resolved:
     known_hosts: tuple[str, ...]
     agent: str | None
     unsupported: tuple[str, ...]
+    algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    connect_timeout: int | None = None
+    has_control_path: bool = False
+    neutral: tuple[str, ...] = ()
 
 
 def parse(word: str) -> Typed:
@@ -64,11 +70,19 @@ def parse(word: str) -> Typed:
         port = parts.port
     except ValueError as error:
         raise UsageError(f"{word!r} is not a target", str(error), "--on ssh://user@host:port") from None
-    host, user = parts.hostname or "", parts.username
+    host, user = _host_as_typed(parts.netloc), parts.username
     plain = _NAME.match(host) or re.match(r"[0-9a-f:]+\Z", host)
     if not plain or parts.path not in ("", "/") or parts.password or (user and not _USER.match(user)):
         raise UsageError(f"{word!r} is not a target", "", "--on ssh://user@host:port")
     return Typed(word, host, user, port)
+
+
+def _host_as_typed(netloc: str) -> str:
+    """Returns the host of `user@host:port`. urlsplit lowers its case, but names of ~/.ssh/config have one."""
+    address = netloc.rpartition("@")[2]
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0]
 
 
 def config_words(ctx: Context) -> list[str]:
@@ -110,7 +124,36 @@ def parse_config(typed: Typed, config: str, home: str, socket: str | None) -> Re
         known_hosts=tuple(_expand(path, home) for path in files.split() if path != "/dev/null"),
         agent=_agent(first.get("identityagent", "SSH_AUTH_SOCK"), socket),
         unsupported=tuple(_unsupported(first, socket)),
+        algorithms={key: tuple(first[key].split(",")) for key in ALGORITHMS if key in first},
+        connect_timeout=int(timeout) if (timeout := first.get("connecttimeout", "none")).isdigit() else None,
+        has_control_path=first.get("controlpath", "none") != "none",
+        neutral=tuple(_neutral(first)),
     )
+
+
+ALGORITHMS = ("ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms")
+_UNSUPPORTED = {  # options that paramiko does not support, and the values that need no support
+    **dict.fromkeys(("proxyjump", "proxycommand", "certificatefile", "pkcs11provider"), ("none",)),
+    **dict.fromkeys(("knownhostscommand", "revokedhostkeys", "bindaddress", "bindinterface"), ("none",)),
+    **dict.fromkeys(("gssapiauthentication", "hostbasedauthentication"), ("no",)),
+    "verifyhostkeydns": ("no", "false"),
+    "pubkeyauthentication": ("yes", "true"),
+    "preferredauthentications": (),
+    "addressfamily": ("any",),
+}
+_NEUTRAL = {  # options of a session: what the configuration may set, and what a request of gpujob needs
+    "remotecommand": ("RemoteCommand", "none"),
+    "requesttty": ("RequestTTY", "no"),
+    "sessiontype": ("SessionType", "default"),
+    "stdinnull": ("StdinNull", "no"),
+    "forkafterauthentication": ("ForkAfterAuthentication", "no"),
+    "permitlocalcommand": ("PermitLocalCommand", "no"),
+    "exitonforwardfailure": ("ExitOnForwardFailure", "no"),
+    "forwardx11": ("ForwardX11", "no"),
+    "forwardagent": ("ForwardAgent", "no"),
+    "tunnel": ("Tunnel", "no"),
+    "clearallforwardings": ("ClearAllForwardings", "yes"),
+}
 
 
 def _key_name(hostname: str, port: int) -> str:
@@ -119,17 +162,16 @@ def _key_name(hostname: str, port: int) -> str:
 
 def _unsupported(first: dict[str, str], socket: str | None) -> list[str]:
     """Returns the options that paramiko does not support; with any of them the OpenSSH binary is used."""
-    options = [
-        key for key in ("proxyjump", "proxycommand", "certificatefile") if first.get(key, "none") != "none"
-    ]
+    options = [key for key, plain in _UNSUPPORTED.items() if key in first and first[key] not in plain]
     agent = first.get("identityagent", "SSH_AUTH_SOCK")
     if agent not in ("SSH_AUTH_SOCK", "none", socket):
         options.append("identityagent")
-    if first.get("gssapiauthentication") == "yes":
-        options.append("gssapiauthentication")
-    if first.get("pkcs11provider", "none") != "none":
-        options.append("pkcs11provider")
     return options
+
+
+def _neutral(first: dict[str, str]) -> list[str]:
+    """Returns a setting for each option that this version of ssh has printed, and so knows."""
+    return [f"{name}={value}" for key, (name, value) in _NEUTRAL.items() if first.get(key, value) != value]
 
 
 def _agent(named: str, socket: str | None) -> str | None:
@@ -138,29 +180,3 @@ def _agent(named: str, socket: str | None) -> str | None:
 
 def _expand(path: str, home: str) -> str:
     return home + path[1:] if path.startswith("~/") else path
-
-
-def usable_identities(resolved: Resolved) -> list[Path]:
-    """Returns the identity files that exist; OpenSSH skips the others too."""
-    return [Path(path) for path in resolved.identities if Path(path).is_file()]
-
-
-def needs_passphrase(resolved: Resolved) -> bool:
-    """Returns whether a key is encrypted and there is no agent: then OpenSSH prompts for the passphrase."""
-    if resolved.agent:
-        return False
-    return any(_encrypted(path.read_bytes()) for path in usable_identities(resolved))
-
-
-def _encrypted(key: bytes) -> bool:
-    """Returns whether a private key is encrypted.
-
-    An OpenSSH key names its cipher in a clear header; a PEM key has the word ENCRYPTED.
-    """
-    if b"ENCRYPTED" in key:
-        return True
-    lines = key.splitlines()
-    if not lines or b"BEGIN OPENSSH PRIVATE KEY" not in lines[0]:
-        return False
-    head = base64.b64decode(b"".join(lines[1:3]) + b"==", validate=False)
-    return b"none" not in head[:40]

@@ -8,7 +8,6 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from orchestrator.context import Context
 from orchestrator.core import shell, tmux
@@ -19,7 +18,9 @@ from orchestrator.targets import helper_host
 from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
-from orchestrator.targets.ssh import address, openssh_link
+from orchestrator.targets.ssh import address
+from orchestrator.targets.ssh.link import Link
+from orchestrator.targets.ssh.openssh import OpenSSH
 from orchestrator.targets.ssh.rsync import Rsync
 
 _BUNDLE_ATTEMPTS = 3  # more than one, since a volume may be mounted over the home folder meanwhile
@@ -28,18 +29,6 @@ _PYTHONS = (
     *("python3", "/opt/pytorch/bin/python3", "/opt/conda/bin/python3", "/opt/conda/envs/pytorch/bin/python3"),
     *("/usr/local/bin/python3", "/usr/bin/python3"),
 )
-
-
-class Link(Protocol):
-    """An SSH connection on which commands are started."""
-
-    def open(self, command: str) -> Pipe:
-        """Starts a command line that gpujob made. Raises Unreachable or AccessError."""
-
-    def drop(self) -> None:
-        """Discards a broken connection; the next `open` makes a new one."""
-
-    def close(self) -> None: ...
 
 
 class SshTarget(Target):
@@ -56,20 +45,11 @@ class SshTarget(Target):
     @contextlib.contextmanager
     def connect(self) -> Iterator[SshHost]:
         resolved = address.resolve(self._ctx, self._typed)
-        host = SshHost(self._ctx, resolved, link(self._ctx, resolved))
+        host = SshHost(self._ctx, resolved)
         try:
             yield host
         finally:
             host.close()
-
-
-def link(ctx: Context, resolved: address.Resolved) -> Link:
-    """Returns a fabric connection, or OpenSSH for configurations that paramiko does not support."""
-    if resolved.unsupported or address.needs_passphrase(resolved):
-        return openssh_link.OpenSSHLink(ctx, resolved)
-    from orchestrator.targets.ssh.paramiko_link import ParamikoLink  # noqa: PLC0415 - 170 ms, here only
-
-    return ParamikoLink(ctx, resolved)
 
 
 class SshHost(HelperHost):
@@ -77,11 +57,12 @@ class SshHost(HelperHost):
 
     is_local = False
 
-    def __init__(self, ctx: Context, resolved: address.Resolved, link: Link) -> None:
+    def __init__(self, ctx: Context, resolved: address.Resolved) -> None:
         super().__init__(ctx)
         self._resolved = resolved
-        self._link = link
-        self._rsync = Rsync(ctx, resolved)
+        self._openssh = OpenSSH(ctx, resolved)
+        self._link = Link(ctx, resolved, self._openssh)
+        self._rsync = Rsync(ctx, resolved, self._openssh)
         self._root = ""
 
     @property
@@ -109,6 +90,13 @@ class SshHost(HelperHost):
     def close(self) -> None:
         super().close()
         self._link.close()
+
+    def describe_connection(self) -> str:
+        """Logs in as rsync does, too: it uses OpenSSH, whatever carries the requests."""
+        self.ask("status", runs=[], lines=0)
+        self._openssh.check()
+        reason = self._link.reason_for_openssh
+        return f"OpenSSH ({reason})" if reason else "fabric; OpenSSH for files and terminals"
 
     def send_tree(self, source: Source) -> None:
         """Sends a tree unless the host has it; files that the newest tree there has too are hard-linked.
@@ -157,11 +145,10 @@ class SshHost(HelperHost):
         words = tmux.attach(tmux.server(answer["tmux_socket"]), tmux.session_name(run_id))
         terminal = 'infocmp "$TERM" >/dev/null 2>&1 || export TERM=xterm-256color; '
         line = shell.join(["sh", "-c", f"{terminal}exec {shell.join(words)}"])
-        ssh = openssh_link.ssh_words(self._ctx, self._resolved)
-        return [*ssh, "-t", *self._resolved.typed.words(), line], dict(self._ctx.env)
+        return [*self._openssh.words(), "-t", *self._resolved.typed.words(), line], dict(self._ctx.env)
 
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
-        ssh = [*openssh_link.ssh_words(self._ctx, self._resolved), "-t", *self._resolved.typed.words()]
+        ssh = [*self._openssh.shell_words(), "-t", *self._resolved.typed.words()]
         if run_id is None:
             return ssh, dict(self._ctx.env)
         folder = Layout(self.ask("status", runs=[], lines=0)["root"]).run(run_id).folder
@@ -187,8 +174,8 @@ class SshHost(HelperHost):
 
     def _failure(self, pipe: Pipe) -> GpujobError:
         done = pipe.finish()
-        if isinstance(self._link, openssh_link.OpenSSHLink) and done.code == 255:
-            return openssh_link.explain(self._ctx, self._resolved, done.err)
+        if self._link.reason_for_openssh and done.code == 255:
+            return self._openssh.explain(done.err)
         what = f"{self.label} did not start the helper"
         return Unreachable(what, done.reason, f"gpujob doctor --on {self.label}")
 

@@ -40,18 +40,28 @@ def known_hosts_files(ctx: Context, resolved: Resolved) -> list[str]:
 
 
 def known(ctx: Context, resolved: Resolved) -> list[HostKey]:
-    """Returns every recorded key of this host. ssh-keygen -F finds hashed names too."""
-    keys = []
+    """Returns every recorded key of this host."""
+    return _keys(known_lines(ctx, resolved))
+
+
+def known_lines(ctx: Context, resolved: Resolved) -> list[str]:
+    """Returns the lines about this host in all files. ssh-keygen -F finds hashed names and patterns too."""
+    lines: list[str] = []
     for file in known_hosts_files(ctx, resolved):
         if Path(file).is_file():
             done = process.capture(["ssh-keygen", "-F", resolved.key_name, "-f", file])
-            keys += _keys(done.out.decode("utf-8", errors="replace"))
-    return keys
+            lines += done.out.decode("utf-8", errors="replace").splitlines()
+    return lines
 
 
-def _keys(text: str) -> list[HostKey]:
+def plain_keys(lines: list[str]) -> list[HostKey] | None:
+    """Returns the keys in lines of known_hosts; None if one is marked @cert-authority or @revoked."""
+    return None if any(line.startswith("@") for line in lines) else _keys(lines)
+
+
+def _keys(lines: list[str]) -> list[HostKey]:
     """Parses the plain lines of a known_hosts file; skips comments, @cert-authority and @revoked."""
-    parts = [line.split() for line in text.splitlines() if line[:1] not in ("#", "@")]
+    parts = [line.split() for line in lines if line[:1] not in ("#", "@")]
     return [HostKey(part[1], part[2]) for part in parts if len(part) >= 3]
 
 
@@ -102,22 +112,14 @@ def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
         words += ["-o", "PreferredAuthentications=none", "-o", "BatchMode=yes", "-o", "HashKnownHosts=no"]
         words += ["-o", "ConnectTimeout=10", *resolved.typed.words(), "true"]
         process.capture(words, env=ctx.env)
-        keys = _keys(file.read_text("utf-8")) if file.exists() else []
+        keys = _keys(file.read_text("utf-8").splitlines()) if file.exists() else []
     return keys[0] if keys else None
 
 
-def strict_options(ctx: Context, resolved: Resolved) -> list[str]:
-    """Returns options for the ssh binary to read the same known_hosts and refuse any other key."""
+def strict_settings(ctx: Context, resolved: Resolved) -> list[str]:
+    """Returns settings for the ssh binary to read the same known_hosts and refuse any other key."""
     quoted = " ".join(f'"{file}"' for file in known_hosts_files(ctx, resolved))
-    return [
-        *("-o", f"UserKnownHostsFile={quoted}"),
-        *("-o", "StrictHostKeyChecking=yes"),
-        *("-o", "UpdateHostKeys=no"),
-        *("-o", "ConnectTimeout=10"),
-        *("-o", "ServerAliveInterval=5"),
-        *("-o", "ServerAliveCountMax=3"),
-        *("-o", "LogLevel=ERROR"),
-    ]
+    return [f"UserKnownHostsFile={quoted}", "StrictHostKeyChecking=yes", "UpdateHostKeys=no"]
 
 
 class UnknownHostKey(AccessError):

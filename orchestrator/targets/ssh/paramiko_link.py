@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import fabric
@@ -19,27 +20,52 @@ import paramiko
 from orchestrator.context import Context
 from orchestrator.errors import AccessError, Unreachable
 from orchestrator.process import Done
+from orchestrator.targets import pipes
 from orchestrator.targets.ssh import hostkeys
-from orchestrator.targets.ssh.address import Resolved, usable_identities
+from orchestrator.targets.ssh.address import Resolved
+from orchestrator.targets.ssh.choice import NeedsOpenSSH, usable_identities
 
-TIMEOUT = 15.0  # seconds without a byte; a host sends a heartbeat every 2
-_LOGIN_ATTEMPTS = 3  # after so many interrupted logins, the host counts as refusing access
+_CONNECT_SECONDS = 10
 _ERRORS = (paramiko.SSHException, OSError, EOFError)
-
-
-class _Interrupted(Exception):
-    """The connection ended during the authentication."""
-
-
-class _UnknownKey(paramiko.SSHException):  # type: ignore[misc]
-    def __init__(self, key: paramiko.PKey) -> None:
-        super().__init__("unknown host key")
-        self.key = key
+_KINDS = {  # the names of algorithms: in paramiko's `disabled_algorithms`, on its Transport, of ssh_config
+    "ciphers": ("_preferred_ciphers", "ciphers"),
+    "macs": ("_preferred_macs", "macs"),
+    "kex": ("_preferred_kex", "kexalgorithms"),
+    "keys": ("_preferred_keys", "hostkeyalgorithms"),
+    "pubkeys": ("_preferred_pubkeys", "pubkeyacceptedalgorithms"),
+}
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
     def missing_host_key(self, client: Any, hostname: str, key: paramiko.PKey) -> None:
-        raise _UnknownKey(key)
+        raise NeedsOpenSSH("the host key is not one that paramiko knows")
+
+
+class _OneKey:
+    """Authenticates with one key, in one attempt."""
+
+    def __init__(self, resolved: Resolved, may_prompt: bool) -> None:
+        self._resolved = resolved
+        usable = usable_identities(resolved)
+        if len(usable) != 1:
+            raise NeedsOpenSSH("the key files have changed")
+        self._path = usable[0]
+        self._may_prompt = may_prompt
+
+    def authenticate(self, transport: paramiko.Transport) -> None:
+        """Raises NeedsOpenSSH if the host wants more than the key, AccessError if it refuses the key."""
+        try:
+            more = transport.auth_publickey(self._resolved.user, paramiko.PKey.from_path(self._path))
+        except paramiko.BadAuthenticationType as error:
+            raise NeedsOpenSSH(f"the host asks for {', '.join(error.allowed_types)}", True) from None
+        except paramiko.AuthenticationException as error:
+            if "timeout" in str(error).lower() or "saw EOF" in str(error):
+                raise  # a broken connection, or too many attempts: OpenSSH reports which
+            if self._may_prompt:
+                raise NeedsOpenSSH("the host refuses the key; OpenSSH asks for a password") from None
+            raise _denied(self._resolved, self._path, str(error)) from None
+        if more:
+            raise NeedsOpenSSH("the host asks for several authentication steps", True)
 
 
 class ParamikoLink:
@@ -52,11 +78,15 @@ class ParamikoLink:
         self._connection: fabric.Connection | None = None
 
     def open(self, command: str) -> ChannelPipe:
+        """Starts a command. Raises NeedsOpenSSH if OpenSSH is to try instead."""
         try:
             transport = self._connected().transport
-            channel = transport.open_session(timeout=TIMEOUT)
-            channel.settimeout(TIMEOUT)
+            channel = transport.open_session(timeout=pipes.TIMEOUT)
+            channel.settimeout(pipes.TIMEOUT)
             channel.exec_command(command)
+        except paramiko.ChannelException:
+            self.drop()
+            raise NeedsOpenSSH("the host allows too few sessions on one connection", True) from None
         except _ERRORS as error:
             self.drop()
             raise _unreachable(self._resolved, error) from None
@@ -76,48 +106,36 @@ class ParamikoLink:
         return self._connection
 
     def _connect(self) -> fabric.Connection:
-        """Connects, with retries: an interrupted login looks the same as a refused one."""
-        recorded = hostkeys.known(self._ctx, self._resolved)
-        why = ""
-        for _ in range(_LOGIN_ATTEMPTS):
-            try:
-                return self._connect_once(recorded)
-            except _Interrupted as error:
-                why = str(error)
-        raise _denied(self._resolved, why)
-
-    def _connect_once(self, recorded: list[hostkeys.HostKey]) -> fabric.Connection:
+        """Connects, or raises NeedsOpenSSH where only OpenSSH can tell whether and why it is impossible."""
+        recorded = hostkeys.plain_keys(hostkeys.known_lines(self._ctx, self._resolved))
+        if recorded is None:
+            raise NeedsOpenSSH("known_hosts has a marked line about the host", True)
         connection = self._prepared(recorded)
         try:
             connection.open()
-        except _UnknownKey as error:
-            raise hostkeys.refuse(self._resolved, _host_key(error.key), []) from None
-        except paramiko.BadHostKeyException as error:
-            raise hostkeys.refuse(self._resolved, _host_key(error.key), recorded) from None
-        except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
-            if "timeout" in str(error):
-                raise _unreachable(self._resolved, error) from None
-            if "saw EOF" in str(error):
-                raise _Interrupted(str(error)) from None
-            raise _denied(self._resolved, str(error)) from None
+        except paramiko.ssh_exception.IncompatiblePeer as error:
+            raise NeedsOpenSSH(f"paramiko cannot negotiate with the host: {error}", True) from None
+        except (paramiko.SSHException, ValueError, TypeError) as error:
+            raise NeedsOpenSSH(f"paramiko cannot connect: {error}") from None
         _harden(connection)
         return connection
 
     def _prepared(self, recorded: list[hostkeys.HostKey]) -> fabric.Connection:
         to = self._resolved
         config = fabric.Config(lazy=True, overrides={"load_ssh_configs": False})
+        timeout = to.connect_timeout or _CONNECT_SECONDS
+        may_prompt = self._ctx.stdin.isatty() and not self._ctx.json
         connection = fabric.Connection(
             to.hostname,
             user=to.user,
             port=to.port,
             config=config,
-            connect_timeout=10,
+            connect_timeout=timeout,
             connect_kwargs={
-                "key_filename": [str(path) for path in usable_identities(to)],
-                "allow_agent": to.agent is not None,
-                "look_for_keys": False,
-                "banner_timeout": 10,
-                "auth_timeout": TIMEOUT,
+                "auth_strategy": _OneKey(to, may_prompt),
+                "disabled_algorithms": _disallowed(to),
+                "banner_timeout": timeout,
+                "auth_timeout": pipes.TIMEOUT,
             },
         )
         name = to.hostname if to.port == 22 else f"[{to.hostname}]:{to.port}"
@@ -134,9 +152,14 @@ class ChannelPipe:
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
+        self._timeout = pipes.TIMEOUT
         self._errors: list[bytes] = []
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
+
+    def set_timeout(self, seconds: float) -> None:
+        self._timeout = seconds
+        self._channel.settimeout(seconds)
 
     def write(self, data: bytes) -> None:
         try:
@@ -153,13 +176,15 @@ class ChannelPipe:
             block: bytes = self._channel.recv(1 << 18)
             return block
         except TimeoutError:
-            raise Unreachable("the host stopped answering", f"nothing came for {TIMEOUT:.0f} s") from None
+            raise Unreachable(
+                "the host stopped answering", f"nothing came for {self._timeout:.0f} s"
+            ) from None
         except _ERRORS as error:
             raise Unreachable("the connection broke", str(error)) from None
 
     def finish(self) -> Done:
-        self._channel.status_event.wait(TIMEOUT)
-        self._reader.join(TIMEOUT)
+        self._channel.status_event.wait(pipes.TIMEOUT)
+        self._reader.join(pipes.TIMEOUT)
         return Done.of(self._channel.exit_status, self._errors)
 
     def close(self) -> None:
@@ -185,19 +210,25 @@ def _harden(connection: fabric.Connection) -> None:
     transport = connection.transport
     with contextlib.suppress(OSError, AttributeError):
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(TIMEOUT * 1000))
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(pipes.TIMEOUT * 1000))
     transport.set_keepalive(5)
 
 
-def _host_key(key: paramiko.PKey) -> hostkeys.HostKey:
-    return hostkeys.HostKey(key.get_name(), key.get_base64())
+def _disallowed(resolved: Resolved) -> dict[str, list[str]]:
+    """Returns the algorithms of paramiko that the user's configuration does not allow."""
+    allowed = {kind: resolved.algorithms.get(option) for kind, (_, option) in _KINDS.items()}
+    return {
+        kind: [name for name in getattr(paramiko.Transport, _KINDS[kind][0]) if name not in names]
+        for kind, names in allowed.items()
+        if names
+    }
 
 
-def _denied(resolved: Resolved, message: str) -> AccessError:
-    tried = [str(path) for path in usable_identities(resolved)] + (["the agent"] if resolved.agent else [])
-    why = f"tried: {', '.join(tried) or 'nothing: no key file, no agent'} ({message})"
+def _denied(resolved: Resolved, key: Path, message: str) -> AccessError:
     return AccessError(
-        f"{resolved.typed.label} accepts no key of {resolved.user}", why, "ssh-add, or IdentityFile"
+        f"{resolved.typed.label} accepts no key of {resolved.user}",
+        f"tried: {key} ({message})",
+        "ssh-add, or IdentityFile",
     )
 
 

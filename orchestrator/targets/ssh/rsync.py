@@ -13,8 +13,9 @@ from orchestrator.context import Context
 from orchestrator.core import shell
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.process import Done
-from orchestrator.targets.ssh import openssh_link, startup_filter
+from orchestrator.targets.ssh import startup_filter
 from orchestrator.targets.ssh.address import Resolved
+from orchestrator.targets.ssh.openssh import OpenSSH
 
 NAME = "rsync here"
 OLDEST = (3, 1)  # the first version with --info=progress2 and --outbuf
@@ -31,9 +32,10 @@ _PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")
 class Rsync:
     """Runs rsync to and from one host; the transfers of one command share a master connection."""
 
-    def __init__(self, ctx: Context, resolved: Resolved) -> None:
+    def __init__(self, ctx: Context, resolved: Resolved, openssh: OpenSSH) -> None:
         self._ctx = ctx
         self._resolved = resolved
+        self._openssh = openssh
         self.prints_at_startup = False  # whether start-up files of the host print text
 
     def upload(
@@ -64,12 +66,14 @@ class Rsync:
         self, options: list[str], names: list[str] | None, source: str, to: str, moved: Callable[[int], None]
     ) -> None:
         def attempt() -> None:
+            self._openssh.ensure_master()
             done = self._once(options, names, source, to, moved)
             if not self.prints_at_startup and done.code and any(text in done.err for text in _UNCLEAN):
                 self.prints_at_startup = True
                 done = self._once(options, names, source, to, moved)
             if done.code in _CONNECTION_LOST and not _PERMANENT.search(done.err):
                 label = self._resolved.typed.label
+                self._openssh.drop()
                 raise Unreachable(f"the transfer with {label} was interrupted", _reason(done.err))
             if done.code:
                 raise self._failure(done)
@@ -80,8 +84,7 @@ class Rsync:
     def _once(
         self, options: list[str], names: list[str] | None, source: str, to: str, moved: Callable[[int], None]
     ) -> Done:
-        ssh = openssh_link.ssh_words(self._ctx, self._resolved)
-        ssh += openssh_link.control_options() + self._resolved.typed.words()[:-1]
+        ssh = [*self._openssh.words(), *self._resolved.typed.words()[:-1]]
         selection = ["--files-from=-", "--from0"] if names is not None else []
         progress = ["--info=progress2", "--no-inc-recursive", "--outbuf=L", "--timeout=30", "-s"]
         if self.prints_at_startup:
@@ -99,7 +102,7 @@ class Rsync:
                 f"rsync is not installed on {label}", "", "there: sudo apt-get install -y rsync"
             )
         if _NO_ACCESS.search(done.err):
-            return openssh_link.explain(self._ctx, self._resolved, done.err)
+            return self._openssh.explain(done.err)
         if "No space left on device" in done.err or "Disk quota exceeded" in done.err:
             why = next(line for line in done.err.splitlines() if "No space" in line or "quota" in line)
             return GpujobError(f"a disk is full, on {label} or on this machine", why)

@@ -34,6 +34,8 @@ def understood(output: str = SAID, socket: str | None = None) -> address.Resolve
         ("ssh://ana@box:2222", ["-p", "2222", "ana@box"]),
         ("ssh://box", ["box"]),
         ("ssh://ana@[::1]:22", ["-p", "22", "ana@::1"]),
+        ("ssh://GpuBox", ["GpuBox"]),
+        ("ssh://Ana@GpuBox:2222", ["-p", "2222", "Ana@GpuBox"]),
     ],
 )
 def test_a_target_is_parsed_into_arguments_for_ssh(word: str, words: list[str]) -> None:
@@ -79,6 +81,10 @@ def test_the_resolved_configuration_of_openssh_is_parsed() -> None:
         "certificatefile ~/c",
         "gssapiauthentication yes",
         "pkcs11provider x",
+        "hostbasedauthentication yes",
+        "preferredauthentications password",
+        "knownhostscommand /bin/x",
+        "pubkeyauthentication no",
     ],
 )
 def test_features_that_need_openssh_are_named(line: str) -> None:
@@ -96,21 +102,6 @@ def test_only_an_agent_at_another_socket_needs_openssh() -> None:
 
 def test_an_alias_for_host_keys_is_written_without_a_port() -> None:
     assert understood(SAID + "hostkeyalias i-0abc\n").key_name == "i-0abc"
-
-
-def test_an_encrypted_key_is_distinguished_from_a_plain_one(tmp_path: Path) -> None:
-    for name, passphrase, kind in (
-        ("plain", "", "ed25519"),
-        ("locked", "secret", "ed25519"),
-        ("rsa", "secret", "rsa"),
-    ):
-        words = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(tmp_path / name)]
-        subprocess.run(words, check=True)
-        resolved = understood(f"{SAID}identityfile {tmp_path / name}\n")
-        assert address.needs_passphrase(resolved) is (passphrase != "")
-    pem = ["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", "secret", "-f", str(tmp_path / "pem")]
-    subprocess.run(pem, check=True)
-    assert address.needs_passphrase(understood(f"{SAID}identityfile {tmp_path / 'pem'}\n"))
 
 
 def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:

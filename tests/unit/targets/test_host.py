@@ -32,7 +32,7 @@ def opened(client: Client, monkeypatch: pytest.MonkeyPatch, answers: list[str]) 
     monkeypatch.setattr(SshHost, "_begin", begin)
     monkeypatch.setattr(SshHost, "_send_bundle", lambda _host: actions.append("sent"))
     typed = address.Typed("gpu", "127.0.0.1", "ubuntu", None, ())
-    host = SshHost(client.context(), SimpleNamespace(typed=typed), SimpleNamespace())  # type: ignore[arg-type]
+    host = SshHost(client.context(), SimpleNamespace(typed=typed))  # type: ignore[arg-type]
     host.open("serve")
     return actions
 

@@ -1,0 +1,161 @@
+"""The OpenSSH of this machine for one host: a master connection that commands, rsync and terminals share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator import files, process
+from orchestrator.context import Context
+from orchestrator.errors import AccessError, GpujobError, Unreachable
+from orchestrator.process import Done
+from orchestrator.targets import pipes
+from orchestrator.targets.pipes import ProcessPipe
+from orchestrator.targets.ssh import choice, hostkeys
+from orchestrator.targets.ssh.address import Resolved, config_words
+
+CONNECT_SECONDS = 10  # unless ssh_config has a ConnectTimeout
+_DENIED = ("Permission denied", "Too many authentication failures")
+_UNKNOWN_KEY = ("Host key verification failed", "host key is known", "IDENTIFICATION HAS CHANGED")
+
+
+class OpenSSH:
+    """Starts `ssh` over one master connection: the user's own while it is open, else one of gpujob's.
+
+    gpujob's master serves every command of the user for this host, and ends after 60 s without use; ssh
+    prompts for a passphrase, a password or a code once for it.
+    """
+
+    def __init__(self, ctx: Context, resolved: Resolved) -> None:
+        self._ctx = ctx
+        self._resolved = resolved
+        self._is_open = False
+        self._may_use_users_master = True
+
+    def open(self, command: str) -> ProcessPipe:
+        """Starts a command on the host. Raises Unreachable or AccessError if the login fails."""
+        self.ensure_master()
+        words = [*self.words(), "-T", *self._resolved.typed.words(), command]
+        return ProcessPipe(words, self._ctx.env, pipes.TIMEOUT)
+
+    def drop(self) -> None:
+        """Ends a master that is broken; the user's own is left alone and not used again."""
+        if self.uses_users_master:
+            self._may_use_users_master = False
+            del self.uses_users_master
+        elif self._is_open:
+            self._master("-O", "exit")
+            self._is_open = False
+
+    def close(self) -> None:
+        """Leaves the master to later commands."""
+
+    def words(self) -> list[str]:
+        """Returns `ssh` with options that share the master; the destination is to follow."""
+        return ["ssh", *self._options()]
+
+    def shell_words(self) -> list[str]:
+        """Returns `ssh` for an interactive shell, in which the user's agent and X11 forwarding work."""
+        forwardings = {"ForwardAgent=no", "ForwardX11=no"}
+        if forwardings.isdisjoint(self._resolved.neutral):
+            return self.words()
+        settings = [setting for setting in self._settings() if setting not in forwardings]
+        return ["ssh", "-S", "none", *config_words(self._ctx), *_options(settings)]
+
+    @cached_property
+    def uses_users_master(self) -> bool:
+        """Whether a connection that the user opened (ControlMaster in ssh_config) is used."""
+        if not (self._may_use_users_master and self._resolved.has_control_path):
+            return False
+        check = ["ssh", *config_words(self._ctx), "-O", "check", *self._resolved.typed.words()]
+        return process.capture(check, env=self._ctx.env).code == 0
+
+    def ensure_master(self) -> None:
+        """Logs in unless a master is open. One command at a time does, so that one prompts."""
+        if self._is_open or self.uses_users_master:
+            return
+        digest = hashlib.sha256("\0".join(self._resolved.typed.words()).encode()).hexdigest()[:16]
+        with files.lock(_control_folder() / f"{digest}.lock"):
+            if self._master("-O", "check").code:
+                self._start_master()
+        self._is_open = True
+
+    def check(self) -> None:
+        """Runs a command on the host. Raises the error that ssh reports if that is not possible."""
+        self.ensure_master()
+        words = [*self.words(), "-T", *self._resolved.typed.words(), "exit 0"]
+        done = process.capture(words, env=self._ctx.env)
+        if done.code:
+            raise self.explain(done.err)
+
+    def explain(self, stderr: str) -> GpujobError:
+        """Returns the error that the stderr of ssh reports, in its own words."""
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+        reason = "; ".join(lines[-2:]) or "the connection was closed without a message"
+        to = self._resolved
+        if any(text in stderr for text in _UNKNOWN_KEY):
+            recorded = hostkeys.known(self._ctx, to)
+            return hostkeys.refuse(to, hostkeys.offered(self._ctx, to), recorded)
+        if any(text in stderr for text in _DENIED):
+            return AccessError(
+                f"{to.typed.label} accepts no key of {to.user}",
+                _tried(to, reason),
+                "ssh-add, or IdentityFile",
+            )
+        words = ["ssh", *config_words(self._ctx), *to.typed.words()]
+        return Unreachable(f"{to.typed.label} cannot be reached", reason, f"{' '.join(words)} true")
+
+    def _start_master(self) -> None:
+        """Starts the master in gpujob's own session, so that ssh can prompt on the terminal.
+
+        Only at the level INFO does ssh report why a connection was lost. `-N` has to come before SessionType.
+        """
+        done = self._master("-o", "ControlMaster=yes", first=("-fN", "-o", "LogLevel=INFO"))
+        if done.code:
+            raise self.explain(done.err)
+
+    def _master(self, *words: str, first: tuple[str, ...] = ()) -> Done:
+        line = ["ssh", *first, *words, *self._options(), *self._resolved.typed.words()]
+        return process.capture(line, env=self._ctx.env, on_terminal=True)
+
+    def _options(self) -> list[str]:
+        return [*config_words(self._ctx), *_options(self._settings())]
+
+    def _settings(self) -> list[str]:
+        """Returns the settings of every call: host keys checked, nothing forwarded, the master shared."""
+        to = self._resolved
+        return [
+            *hostkeys.strict_settings(self._ctx, to),
+            *([] if to.connect_timeout else [f"ConnectTimeout={CONNECT_SECONDS}"]),
+            *("ServerAliveInterval=5", "ServerAliveCountMax=3", "LogLevel=ERROR"),
+            *to.neutral,
+            *(["ControlMaster=no"] if self.uses_users_master else _control_settings()),
+            *([] if self._ctx.stdin.isatty() and not self._ctx.json else ["BatchMode=yes"]),
+        ]
+
+
+def _options(settings: list[str]) -> list[str]:
+    return [word for setting in settings for word in ("-o", setting)]
+
+
+def _tried(resolved: Resolved, reason: str) -> str:
+    keys = [str(path) for path in choice.usable_identities(resolved)]
+    tried = keys + (["the agent"] if resolved.agent else [])
+    return f"tried: {', '.join(tried) or 'nothing: no key file, no agent'} ({reason})"
+
+
+def _control_settings() -> list[str]:
+    return ["ControlMaster=auto", f"ControlPath={_control_folder()}/%C", "ControlPersist=60"]
+
+
+def _control_folder() -> Path:
+    """Returns the folder of the sockets; its path is short, since that of a socket has at most 104 bytes."""
+    folder = Path(f"/tmp/gpujob-{os.getuid()}-ssh")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        raise GpujobError(f"{folder} is not a folder of this user alone", "", f"mv {folder} {folder}.old")
+    return folder
