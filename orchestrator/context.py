@@ -29,6 +29,14 @@ def _token() -> str:
     return secrets.token_hex(16)
 
 
+def _user_name() -> str:
+    """A container started with `--user UID` has no entry for it in /etc/passwd."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid{os.getuid()}"
+
+
 @dataclass
 class Context:
     """`token` gives 32 fresh hex digits; `state_dir` may be deleted at any time.
@@ -58,12 +66,17 @@ class Context:
     @property
     def who(self) -> str:
         """The user and the machine, without its domain, which may change with the network."""
-        user = self.env.get("USER") or self.env.get("LOGNAME") or pwd.getpwuid(os.getuid()).pw_name
+        user = self.env.get("USER") or self.env.get("LOGNAME") or _user_name()
         return f"{user}@{socket.gethostname().partition('.')[0]}"
 
     @property
     def home(self) -> Path:
-        return Path(self.env.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+        if home := self.env.get("HOME"):
+            return Path(home)
+        try:
+            return Path(pwd.getpwuid(os.getuid()).pw_dir)
+        except KeyError:
+            raise UsageError("HOME is not set, and this user has no home", "", "export HOME=…") from None
 
     def retry(
         self,

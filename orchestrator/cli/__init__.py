@@ -19,8 +19,12 @@ def main(argv: list[str] | None = None, ctx: Context | None = None) -> int:
 
 def script() -> None:
     """The console entry point. Once the command is done, Ctrl-C no longer changes how it ends."""
+    import os
     import sys
 
+    if sys.stdout is None or sys.stderr is None:  # closed, as by `>&-`
+        nowhere = open(os.devnull, "w")  # noqa: PTH123, SIM115 - without pathlib, until the process ends
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     words = sys.argv[1:]
     try:
         code = main(words)

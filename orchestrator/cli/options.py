@@ -93,7 +93,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="[NAME=]PATH",
-        help="Use this data folder; without NAME, the parent of all; repeatable (default: from the job).",
+        help="Use this data folder; without NAME, the job's only one or the parent of all; repeatable "
+        "(default: from the job).",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]

@@ -163,15 +163,26 @@ def require_trainer(name: str, where: str = "") -> None:
 
 def _data_folders(ctx: Context, file: JobFile, base: Path, options: list[str]) -> dict[str, Path]:
     places = {name: base / ctx.expand(place.removeprefix(HOST)) for name, place in file.spec.data.items()}
+    if options and not places:
+        step = "name it in the job file: data: {NAME: PATH}; the run finds it in $GPUJOB_DATA"
+        raise UsageError(f"--data {options[0]}: the job has no data", "", step)
     for item in options:
         name, equals, path = item.partition("=")
-        if not equals:
-            places = {key: ctx.path(item) / key for key in places}
-        elif name in places:
+        if equals and "/" not in name:
+            if name not in places:
+                why = f"it has: {', '.join(places)}"
+                raise UsageError(f"--data {item}: the job has no data {name!r}", why)
             places[name] = ctx.path(path)
+        elif len(places) == 1 and _is_data_itself(ctx.path(item), next(iter(places))):
+            places = dict.fromkeys(places, ctx.path(item))
         else:
-            raise UsageError(f"--data {item}: the job has no data {name!r}", f"it has: {', '.join(places)}")
+            places = {key: ctx.path(item) / key for key in places}
     return places
+
+
+def _is_data_itself(folder: Path, name: str) -> bool:
+    """Not the parent of the data `name`."""
+    return folder.exists() and not (folder / name).exists()
 
 
 def _check_config(ctx: Context, file: JobFile) -> CheckReport:

@@ -122,7 +122,10 @@ def logout_effects() -> dict[str, Any] | None:
     if uid < _FIRST_USER_ID:
         return None
     text = _loginctl("show-session", "--property=KillUserProcesses", "--property=RemoveIPC")
-    user = pwd.getpwuid(uid).pw_name
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:  # in a container started with `--user UID`
+        user = str(uid)
     if "=yes" not in text or "Linger=yes" in _loginctl("show-user", user, "--property=Linger"):
         return None
     return {"kills": "KillUserProcesses=yes" in text, "removes": "RemoveIPC=yes" in text, "user": user}

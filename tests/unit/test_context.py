@@ -1,10 +1,14 @@
-"""The output of a command with --json is one valid JSON object."""
+"""What every command has: its output as one valid JSON object, its user and home, its questions."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 
+import pytest
+
+from orchestrator.errors import UsageError
 from tests.support import new_client
 
 
@@ -20,6 +24,16 @@ def test_output_is_valid_json_also_if_a_user_script_reported_nan() -> None:
         "curve": [1.0, None],
         "word": "NaN",
     }
+
+
+def test_a_user_id_without_a_name_is_shown_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
+    with new_client() as client:
+        client.env.pop("USER")
+        assert client.context().who.startswith("uid4000000001@")
+        client.env.pop("HOME")
+        with pytest.raises(UsageError, match="HOME is not set"):
+            _ = client.context().home
 
 
 def test_yes_confirms_and_still_prints_what_is_confirmed() -> None:

@@ -188,3 +188,11 @@ def test_completion_offers_jobs_and_trainers(client: Client) -> None:
     }
     result = subprocess.run([*GPUJOB], env=env, cwd=client.project, capture_output=True, text=True)
     assert "facenet-lstm" in result.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+def test_a_command_works_with_a_closed_stream(client: Client, closed: str) -> None:
+    shell = ["sh", "-c", f'"$@" {closed}', "sh", *GPUJOB, "config", "show"]
+    env = {**client.env, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(shell, cwd=client.project, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

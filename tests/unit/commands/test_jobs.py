@@ -55,6 +55,22 @@ def test_data_may_be_given_by_name_or_as_the_folder_of_all(client: Client) -> No
         load(client, "mine", data=["b=/x"])
 
 
+def test_the_folder_of_a_jobs_only_data_may_be_given_without_its_name(client: Client) -> None:
+    client.write("mine.yaml", COMMAND)
+    client.write("lr=0.1/train/clip", "x")
+    assert load(client, "mine", data=["./lr=0.1"]).data["a"] == client.project / "lr=0.1"
+    client.write("lr=0.1/a/clip", "x")
+    assert load(client, "mine", data=["./lr=0.1"]).data["a"] == client.project / "lr=0.1" / "a"
+
+
+def test_data_for_a_job_that_names_none_is_refused_and_not_ignored(client: Client) -> None:
+    client.write("mine.yaml", "name: mine\ncommand: [python3, train.py]\n")
+    for option in ("sets", "a=sets"):
+        with pytest.raises(UsageError, match="the job has no data") as error:
+            load(client, "mine", data=[option])
+        assert "data: {NAME: PATH}" in error.value.next_step
+
+
 def test_data_of_built_in_jobs_is_searched_below_the_current_folder(client: Client) -> None:
     job = load(client, "facenet-lstm")
     assert all(path.is_relative_to(client.project) for path in job.data.values())

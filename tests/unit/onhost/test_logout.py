@@ -80,3 +80,13 @@ def test_without_logind_there_is_no_warning(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(host_facts.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ana"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert host_facts.logout_effects() is None
+
+
+def test_a_user_id_without_a_name_is_asked_about_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effects(tmp_path, monkeypatch, "yes", "no", uid=12345)
+    monkeypatch.setattr(host_facts.pwd, "getpwuid", {}.__getitem__)
+    logout = host_facts.logout_effects()
+    assert logout is not None
+    assert logout["user"] == "12345"
