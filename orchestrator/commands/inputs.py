@@ -63,7 +63,7 @@ def collect(
         code=codes.get("job"),
         trainers=codes.get("trainers"),
         data=tuple(_data(ctx, job, name, is_local) for name in names),
-        warnings=trees["job"].notes if "job" in trees else (),
+        warnings=job.file.notes + (trees["job"].notes if "job" in trees else ()),
         share_gpu=share_gpu,
         requirements=job.requirements,
         packages=job.packages,

@@ -111,23 +111,61 @@ _TAGS = ("map", "seq", "str", "int", "float", "bool", "null")
 
 @dataclass(frozen=True)
 class Document:
-    """Values, and the line (from 1) on which the key of each path stands."""
+    """Values, the line (from 1) on which the key of each path stands, and what may be meant differently."""
 
     value: Any
     lines: dict[Path, int] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """A value that other readers of YAML take for something else."""
+
+    path: Path
+    line: int
+    text: str
 
 
 class _Loader(yaml.CSafeLoader):
-    pass
+    """Collects `notes` while the values are built."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.notes: list[Note] = []
+
+    def note(self, node: yaml.ScalarNode, path: Path) -> None:
+        if node.style or not (text := _ambiguity(node.value, node.tag)):
+            return
+        self.notes.append(Note(path, node.start_mark.line + 1, text))
 
 
+def _ambiguity(value: str, tag: str) -> str:
+    """What a person may not expect of an unquoted value; empty for nothing."""
+    if _SEXAGESIMAL.match(value) or _LEADING_ZERO.match(value):
+        return f"{value} is read as text; write a number in decimal, or quotes around a text"
+    if tag.endswith(":bool") and value.lower() not in ("true", "false"):
+        meaning = "true" if value.lower() in ("yes", "on", "y") else "false"
+        return f"{value} is read as {meaning}; write quotes around a text"
+    return ""
+
+
+_SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9]*)?$")  # YAML 1.1: 12:30:00 is 45000
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+$")  # YAML 1.1: 010 is 8
 _Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0].rpartition(":")[2] not in ("float", "timestamp")]
+    first: [pair for pair in pairs if pair[0].rpartition(":")[2] not in ("int", "float", "timestamp")]
     for first, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)$"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"),
+    re.compile(
+        r"(?![-+]?0\d+$)[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$"
+    ),
     list("-+0123456789."),
 )
 
@@ -138,7 +176,8 @@ def parse(text: str) -> Document:
     try:
         node = loader.get_single_node()
         lines: dict[Path, int] = {}
-        return Document(None if node is None else _value(loader, node, (), lines), lines)
+        value = None if node is None else _value(loader, node, (), lines)
+        return Document(value, lines, tuple(loader.notes))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlError(mark.line + 1 if mark else 1, error.problem or "not YAML") from None
@@ -167,6 +206,7 @@ def _value(loader: Any, node: yaml.Node, path: Path, lines: dict[Path, int]) -> 
         places = [((*path, str(index)), item) for index, item in enumerate(node.value)]
         lines.update({at: item.start_mark.line + 1 for at, item in places})
         return [_value(loader, item, at, lines) for at, item in places]
+    loader.note(node, path)
     return loader.construct_object(node, deep=True)
 
 

@@ -90,11 +90,12 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobFile(msgspec.Struct, frozen=True):
-    """A spec, where it came from, and the line of each key (for errors found later)."""
+    """A spec, where it came from, the line of each key (for errors found later), notes for the user."""
 
     spec: JobSpec
     source: str
     lines: dict[decode.Path, int]
+    notes: tuple[str, ...] = ()
 
     def where(self, *path: str) -> str:
         """`file:line` of a key, of its nearest parent where the key is not written."""
@@ -116,9 +117,15 @@ def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None
     lines = dict(document.lines)
     for key, value in overrides or []:
         _set(document.value, key, value, lines)
-    job = JobFile(JobSpec(name=""), source, lines)
+    said = tuple(f"{source}:{note.line}: {note.text}" for note in document.notes if _is_unclear(note))
+    job = JobFile(JobSpec(name=""), source, lines, said)
     _refuse_unknown(document.value, JobSpec, (), job)
     return msgspec.structs.replace(job, spec=_checked(_convert(document.value, job), job))
+
+
+def _is_unclear(note: decode.Note) -> bool:
+    """A yes for a key that is true or false is as clear as true."""
+    return note.path[:1] == ("config",) or " is read as text" in note.text
 
 
 def json_schema() -> dict[str, Any]:
@@ -200,6 +207,11 @@ def _convert(value: dict[str, Any], job: JobFile) -> JobSpec:
         path = tuple(re.findall(r"[^.\[\]`]+", at))
         if path:
             hint = "as a list: command: [python, train.py]" if path == ("command",) else ""
+            hint = (
+                'write quotes around it, as in ["10", "on"]'
+                if path[:1] == ("command",) and path[1:]
+                else hint
+            )
             raise UsageError(f"{job.where(*path)}: {'.'.join(path)}: {_plain(message)}", "", hint) from None
         raise UsageError(f"{job.source}: {_plain(message)}") from None
 

@@ -119,3 +119,10 @@ def test_a_wrong_exclude_pattern_is_named(client: Client) -> None:
     ctx = client.context()
     assert main(["deploy", "job", "--dry-run"], ctx) == 2
     assert "exclude: " in ctx.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_deploy_names_ambiguous_values_of_the_job_file(client: Client) -> None:
+    client.job("print(1)")
+    with (client.project / "job.yaml").open("a") as file:
+        file.write("\nconfig: {at: 12:30:00}\n")
+    assert "note: job.yaml:3: 12:30:00 is read as text" in client.run("deploy", "job", "--dry-run").out

@@ -128,3 +128,19 @@ def test_the_template_of_init_is_a_job_that_passes() -> None:
         if '"v": 1' not in line
     )
     assert spec.parse(uncommented, "mine.yaml").spec.limits.max_hours == 12
+
+
+def test_ambiguous_values_of_a_job_file_are_named_with_their_line() -> None:
+    text = "name: j\ncommand: [a]\nresources: {ec2: {spot: yes}}\nconfig:\n  at: 12:30:00\n  lang: no\n"
+    file = spec.parse(text, "j.yaml")
+    assert file.spec.config == {"at": "12:30:00", "lang": False}
+    assert [note.partition(";")[0] for note in file.notes] == [
+        "j.yaml:5: 12:30:00 is read as text",
+        "j.yaml:6: no is read as false",
+    ]
+
+
+def test_a_number_in_the_command_is_refused_with_the_way_to_write_it() -> None:
+    with pytest.raises(UsageError, match=r"j\.yaml:2: command\.2: expected text") as error:
+        spec.parse("name: j\ncommand: [python, x.py, 10]\n", "j.yaml")
+    assert '"10"' in error.value.next_step

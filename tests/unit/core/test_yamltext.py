@@ -32,3 +32,44 @@ def test_invalid_yaml_is_refused_with_its_line() -> None:
 def test_no_python_object_is_ever_built() -> None:
     with pytest.raises(decode.YamlError):
         decode.parse("a: !!python/object/apply:os.system [id]")
+
+
+@pytest.mark.parametrize("text", ["12:30:00", "1:30", "-1:30.5", "190:20:30", "010", "08", "007", "0_1"])
+def test_times_and_leading_zeros_are_text_with_a_note(text: str) -> None:
+    document = decode.parse(f"a: 1\nb: [{text}]\n")
+    assert document.value == {"a": 1, "b": [text]}
+    (note,) = document.notes
+    assert (note.path, note.line) == (("b", "0"), 2)
+    assert note.text.startswith(f"{text} is read as text")
+    assert decode.scalar(text) == text
+    quoted = decode.parse(f"b: '{text}'")
+    assert (quoted.value, quoted.notes) == ({"b": text}, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1_000", 1000),
+        ("0x1F", 31),
+        ("0b11", 3),
+        ("0", 0),
+        ("-7", -7),
+        ("0.5", 0.5),
+        ("00.5", 0.5),
+        ("0e3", 0.0),
+    ],
+)
+def test_other_numbers_stay_numbers_without_a_note(text: str, value: float) -> None:
+    document = decode.parse(f"a: {text}\n")
+    assert (document.value, document.notes) == ({"a": value}, ())
+
+
+@pytest.mark.parametrize("text", ["2026-11-26", "12:60", "a:1", "1:30pm", "10.0.0.1", "true"])
+def test_dates_and_other_text_need_no_note(text: str) -> None:
+    assert decode.parse(f"a: {text}\n").notes == ()
+
+
+@pytest.mark.parametrize(("text", "meaning"), [("no", "false"), ("On", "true"), ("OFF", "false")])
+def test_words_that_yaml_takes_for_booleans_get_a_note(text: str, meaning: str) -> None:
+    (note,) = decode.parse(f"a: {text}\n").notes
+    assert note.text.startswith(f"{text} is read as {meaning}")
