@@ -77,6 +77,7 @@ def deploy(ctx: Context, request: Request) -> int:
         if request.dry_run:
             plans.print_plan(ctx, planning.build(complete))
             return 0
+        plans.print_warnings(ctx, complete.warnings[len(known.warnings) :])
         with execute.only_deploy(store, job.spec.name, host):
             executor = execute.Executor(ctx, host, store, trees)
             run_id = _execute(ctx, executor, complete, secrets, word, request.follow)

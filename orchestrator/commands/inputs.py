@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import __version__, files, source
+from orchestrator.commands import codechecks
 from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
-from orchestrator.core import plan
+from orchestrator.core import commandchecks, hostchecks, plan
 from orchestrator.core.credentials import has_credential_name
 from orchestrator.core.hostfacts import FolderFacts, HostFacts
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
@@ -54,6 +55,12 @@ def collect(
     is_local = target.is_local
     codes = {role: _code(role, tree) for role, tree in trees.items()}
     names = [name for name in job.data if is_local or name not in job.on_host]
+    said, imports = job.file.notes, tuple[str, ...]()
+    if (code := trees.get("job")) is not None:
+        said += code.notes
+        if job.spec.command:
+            said += codechecks.require(job, code, is_local)
+            imports = codechecks.frameworks(job, code)
     return PlanInputs(
         job=job.spec,
         source=job.file.source,
@@ -63,7 +70,8 @@ def collect(
         code=codes.get("job"),
         trainers=codes.get("trainers"),
         data=tuple(_data(ctx, job, name, is_local) for name in names),
-        warnings=job.file.notes + (trees["job"].notes if "job" in trees else ()),
+        warnings=said,
+        imports=imports,
         share_gpu=share_gpu,
         requirements=job.requirements,
         packages=job.packages,
@@ -74,28 +82,38 @@ def collect(
 def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
     """The same inputs, with the host's facts and its own data folders, in one request."""
     uploads = {data.name: data.fingerprint for data in inputs.data if data.upload}
-    facts = host_facts(host, job, [code.tree for code in inputs.trees], uploads)
+    facts = host_facts(host, job, [code.tree for code in inputs.trees], uploads, inputs.imports)
     known = {data.name: data for data in inputs.data}
     data = tuple(
         known.get(name) or _on_host(host, job, name, facts.data_folders.get(name)) for name in job.data
     )
-    return replace(inputs, target=host.label, facts=facts, data=data)
+    complete = replace(inputs, target=host.label, facts=facts, data=data)
+    if not job.spec.command:
+        return complete
+    python = hostchecks.choose(facts, job.spec, job.requirements, job.packages)
+    return replace(complete, warnings=inputs.warnings + commandchecks.warnings(complete, python))
 
 
 def host_facts(
-    host: Host, job: Job, trees: list[str] | None = None, uploads: dict[str, str] | None = None
+    host: Host,
+    job: Job,
+    trees: list[str] | None = None,
+    uploads: dict[str, str] | None = None,
+    imports: tuple[str, ...] = (),
 ) -> HostFacts:
-    """`uploads`: fingerprints of the data that is to be on the host, by name."""
+    """`uploads`: fingerprints of the data that is to be on the host, by name. `imports`: of its command."""
     choice, needs_pip = job.spec.env.python, job.requirements is not None
-    first = (job.spec.command or [""])[0]
+    pythons = commandchecks.interpreters(job.spec) if imports else []
+    if job.spec.trainer or needs_pip:
+        pythons = host.pythons() if choice == "auto" else [choice]
 
     def read() -> HostFacts:
         return helper.facts(
             host,
-            (host.pythons() if choice == "auto" else [choice]) if job.spec.trainer or needs_pip else [],
+            pythons,
             trees=trees or [],
-            packages=job.packages,
-            commands=[first] if first and "/" not in first and not needs_pip else [],  # else pip may bring it
+            packages=[*job.packages, *commandchecks.packages(imports)],
+            commands=[] if needs_pip else commandchecks.commands(job.spec),  # pip may bring it
             uploads=uploads,
             folders={} if host.is_local else job.on_host,
         )

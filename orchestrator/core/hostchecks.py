@@ -34,10 +34,6 @@ def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool) -> None:
     same_job = [run.id for run in facts.live_runs if run.job == job.name]
     if same_job:
         raise already_running(job.name, same_job[-1])
-    if facts.missing_commands:
-        raise GpujobError(
-            f"there is no command {facts.missing_commands[0]!r} on the host", "it is not on the PATH there"
-        )
     if facts.gpu_processes and job.resources.gpus and not share_gpu:
         raise gpu_in_use(facts.gpu_processes)
     if facts.gpus and len(facts.gpus) < job.resources.gpus:

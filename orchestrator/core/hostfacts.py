@@ -135,6 +135,11 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     uploads: dict[str, DataCopy] = {}
     data_folders: dict[str, FolderFacts | None] = {}
 
+    @property
+    def has_only_python3(self) -> bool:
+        """Whether `python` was looked for and is missing, and python3 is there."""
+        return "python" in self.missing_commands and "python3" not in self.missing_commands
+
 
 def parse(answer: dict[str, Any]) -> HostFacts:
     """The answer to `host_facts`."""

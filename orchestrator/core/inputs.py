@@ -99,7 +99,8 @@ Interpreter = PythonFacts | Environment
 class PlanInputs:
     """`facts`: None where the host does not exist yet. `requirements`: the text of a file for pip.
     `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target.
-    `warnings`: what the user should know before anything is sent."""
+    `warnings`: what the user should know before anything is sent. `imports`: known packages that the code of
+    a command imports."""
 
     job: JobSpec
     source: str
@@ -114,6 +115,7 @@ class PlanInputs:
     packages: tuple[str, ...] = ()
     survives_logout: bool = False
     warnings: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:
@@ -163,7 +165,9 @@ def argv(inputs: PlanInputs, python: str | None) -> list[str]:
     """The command of the run, one process a GPU; `python`: the interpreter's path."""
     job = inputs.job
     if job.command:
-        return list(job.command)
+        first, *rest = job.command
+        is_missing = first == "python" and inputs.facts is not None and inputs.facts.has_only_python3
+        return ["python3" if is_missing else first, *rest]
     if not python or not job.trainer:
         raise UsageError("a job has either a trainer or a command")
     train = ["-m", "trainers", "train", job.trainer]

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core import hostchecks
+from orchestrator.core import commandchecks, hostchecks
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import (
     CodeTree,
@@ -147,6 +147,7 @@ def _start_step(inputs: PlanInputs) -> StartStep:
     if facts is None:
         return StartStep(title, reason, argv=tuple(argv(inputs, "python3")))
     hostchecks.require_host(facts, inputs.job, inputs.share_gpu)
+    commandchecks.require_command(facts, inputs.job, inputs.source)
     if not inputs.survives_logout:
         hostchecks.require_linger(facts)
     python = hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages)

@@ -97,8 +97,9 @@ def test_a_signal_is_distinguished_from_an_exit_code(client: Client) -> None:
     assert (status["state"], status["signal"], status["code"]) == ("failed", 11, None)
 
 
-def test_an_unknown_command_fails_with_its_error(client: Client) -> None:
-    client.write("job.yaml", "name: job\ncommand: [./no-such-thing]\n")
+def test_a_program_that_cannot_be_run_fails_with_its_error(client: Client) -> None:
+    client.write("tool", "#!/no/such/interpreter\n").chmod(0o755)
+    client.write("job.yaml", "name: job\ncommand: [./tool]\n")
     result = client.run("deploy", "job", "--follow")
     assert result.code == 6
     assert "could not be run" in result.err

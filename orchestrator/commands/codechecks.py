@@ -1,0 +1,151 @@
+"""Whether what a job's command runs is in the code that is sent, and which packages that code imports."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.commands.jobs import Job
+from orchestrator.core import command
+from orchestrator.core.command import Program
+from orchestrator.core.commandchecks import FRAMEWORKS
+from orchestrator.errors import UsageError
+from orchestrator.onhost.folders import Tree
+from orchestrator.source import Source
+
+_FILES_READ = 200  # of the code, to find what it imports
+_LARGEST_READ = 1 << 20
+
+
+def require(job: Job, source: Source, is_local: bool) -> tuple[str, ...]:
+    """Notes on the command's other words. UsageError where its script or module is not in the code."""
+    words = job.spec.command or []
+    code = _Code(job, source)
+    program = command.program(words)
+    if program.script:
+        _require_script(code, program, is_local)
+    elif program.module:
+        _require_module(code, program.module)
+    absent = sorted({path for path in command.other_paths(words) if code.is_left_behind(path)})
+    where = job.file.where("command")
+    return tuple(f"{where}: {path} is not sent (git ignores it): name it under data:" for path in absent)
+
+
+def frameworks(job: Job, source: Source) -> tuple[str, ...]:
+    """Known packages that the job's program imports, itself or through modules of the code."""
+    code, program = _Code(job, source), command.program(job.spec.command or [""])
+    start = code.relative(program.script) if program.script else code.module(program.module)
+    found, pending, seen = set[str](), [start] if start else [], set[str]()
+    while pending and len(seen) < _FILES_READ:
+        path = pending.pop()
+        if path in seen or not path.endswith(".py"):
+            continue
+        seen.add(path)
+        for name in code.imports(path):
+            if local := code.module(name, posixpath.dirname(path)):
+                pending.append(local)
+            elif (top := name.partition(".")[0]) in FRAMEWORKS:
+                found.add(top)
+    return tuple(sorted(found))
+
+
+class _Code:
+    """The files of the code by their paths, and the folder that they come from."""
+
+    def __init__(self, job: Job, source: Source) -> None:
+        self.job = job
+        self.folder = source.folder
+        self.tree: Tree = source.tree
+        self.kinds = {entry.path: entry.kind for entry in source.tree.entries}
+
+    def relative(self, path: str) -> str | None:
+        """A path of the command relative to the code; None where it leads out of it."""
+        inside = posixpath.normpath(path)
+        return None if posixpath.isabs(inside) or inside.split("/")[0] == ".." else inside
+
+    def has(self, path: str) -> bool:
+        """Whether a file, or a folder with files, is sent; a path through a link may be."""
+        parts = path.split("/")
+        through = ("/".join(parts[:end]) for end in range(1, len(parts)))
+        if path == "." or path in self.kinds or any(self.kinds.get(part) == "link" for part in through):
+            return True
+        return any(known.startswith(f"{path}/") for known in self.kinds)
+
+    def is_left_behind(self, word: str) -> bool:
+        """Whether a word names a file or folder that is in the folder of the code and is not sent."""
+        path = self.relative(word)
+        return path is not None and _exists(self.folder / path) and not self.has(path)
+
+    def module(self, name: str, beside: str = "") -> str | None:
+        """The file of a module, from the top of the code or beside an importing file."""
+        path = name.strip(".").replace(".", "/")
+        for base in (beside, ""):
+            for end in (".py", "/__main__.py", "/__init__.py"):
+                file = posixpath.join(base, path + end)
+                if path and file in self.kinds:
+                    return file
+        return None
+
+    def imports(self, path: str) -> Iterator[str]:
+        try:
+            with (self.folder / path).open("rb") as file:
+                return command.imports(file.read(_LARGEST_READ).decode("utf-8", "replace"))
+        except OSError:
+            return iter(())
+
+
+def _require_script(code: _Code, program: Program, is_local: bool) -> None:
+    script, where = program.script, code.job.file.where("command")
+    if script.startswith("~") or "$" in script:
+        why = "the command is not passed to a shell, which would replace it"
+        raise UsageError(f"{where}: there is no file {script}", why, f'command: [bash, -c, "... {script}"]')
+    if posixpath.isabs(script):
+        inside = os.path.relpath(script, code.folder)
+        if not is_local and not inside.startswith("..") and _exists(Path(script)):
+            why = "the code has another folder on the host, which is the working folder there"
+            raise UsageError(f"{where}: {script} is a path of this machine", why, f"write {inside} instead")
+        return
+    path = code.relative(script)
+    if path is None or not code.has(path):
+        raise _absent(code, script, path)
+    if program.direct and code.kinds.get(path) == "file":
+        what = f"{where}: {script} is not executable"
+        raise UsageError(what, "the command starts it directly", f"chmod +x {code.folder / path}")
+
+
+def _require_module(code: _Code, name: str) -> None:
+    """A module that is not in the code at all may be installed on the host."""
+    path = name.replace(".", "/")
+    if code.module(name):
+        return
+    in_code = code.has(path.partition("/")[0])
+    files = (f"{path}.py", f"{path}/__init__.py", f"{path}/__main__.py")
+    here = any(_exists(code.folder / file) for file in files)
+    if here or in_code:
+        raise _absent(code, f"{path}.py", f"{path}.py")
+
+
+def _absent(code: _Code, script: str, path: str | None) -> UsageError:
+    where, folder = code.job.file.where("command"), code.folder
+    if path is None:
+        return UsageError(f"{where}: {script} is outside of the code folder {folder}", "", "code: FOLDER")
+    if _exists(folder / path):
+        why = "git ignores it, or it is excluded"
+        return UsageError(f"{where}: {script} is not sent to the host", why, f"git -C {folder} add -f {path}")
+    name = posixpath.basename(path)
+    close = [known for known in code.kinds if posixpath.basename(known) == name]
+    close = close or difflib.get_close_matches(path, code.kinds, n=1)
+    guess = f"did you mean {close[0]}?" if close else "paths in the command are relative to the code folder"
+    return UsageError(
+        f"{where}: there is no {script} in {folder}", guess, "gpujob init SCRIPT writes a job file"
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a word too long for a path, or with a NUL
+        return False
