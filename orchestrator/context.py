@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from orchestrator.core import terminal
 from orchestrator.core.text import flow
 from orchestrator.errors import UsageError, WantsYes
 
@@ -105,12 +106,12 @@ class Context:
 
     def out(self, text: str) -> None:
         """Data, on stdout."""
-        self.stdout.write(text + "\n")
-        self.stdout.flush()
+        self._write(self.stdout, terminal.message(text) + "\n")
 
     def answer(self, content: Mapping[str, Any]) -> None:
         """One JSON object, the only output on stdout with --json. NaN and infinity are null."""
-        self.out(json.dumps({"schema_version": 1, **_finite(content)}, allow_nan=False))
+        line = json.dumps({"schema_version": 1, **_finite(content)}, allow_nan=False)  # ASCII only
+        self._write(self.stdout, line + "\n")
 
     def talk(self, text: str) -> None:
         """Progress and hints, on stderr; nothing with --quiet."""
@@ -119,12 +120,20 @@ class Context:
 
     def warn(self, text: str) -> None:
         """A warning or an error, on stderr, also with --quiet."""
-        self.stderr.write(self._flowed(text) + "\n")
-        self.stderr.flush()
+        self._write(self.stderr, self._flowed(text) + "\n")
+
+    def redraw(self, text: str) -> None:
+        """Replaces the current line of stderr, which is a terminal, by `text`; it stays open."""
+        self._write(self.stderr, "\r\x1b[K" + terminal.message(text))
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        stream.write(text)
+        stream.flush()
 
     def _flowed(self, text: str) -> str:
+        """Filtered text for stderr, each line broken where the terminal ends."""
         room = self.columns(self.stderr)
-        return "\n".join(part for line in text.split("\n") for part in flow(line, room))
+        return "\n".join(part for line in terminal.message(text).split("\n") for part in flow(line, room))
 
     def detail(self, text: str) -> None:
         """What only --verbose prints, on stderr."""
@@ -183,8 +192,7 @@ class Context:
             return
         if self.json or not (self.stdin.isatty() and self.stderr.isatty()):
             raise WantsYes(what, "confirmation needed, but stdin is not a terminal", "add --yes to confirm")
-        self.stderr.write(f"{self._flowed(what)}\nContinue? [y/N] ")
-        self.stderr.flush()
+        self._write(self.stderr, f"{self._flowed(what)}\nContinue? [y/N] ")
         outer, self.step = self.step, "the question, so nothing was agreed to"
         answer = self.stdin.readline()
         self.step = outer

@@ -18,6 +18,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 Count = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 
 
+_LINE_ENDS = re.compile("[\n\r\v\f\x85\u2028\u2029]+")
 _BAD = (msgspec.ValidationError, RecursionError, OverflowError, ValueError)
 
 
@@ -32,6 +33,15 @@ def struct(value: Any, kind: type[S], strict: bool = True) -> S | None:
         return msgspec.convert(value, kind, strict=strict)
     except _BAD:
         return _by_field(value, kind, strict) if isinstance(value, dict) else None
+
+
+def one_line(value: Any) -> Any:
+    """JSON with every text in it on one line: a name with a line end would look like lines of our own."""
+    if isinstance(value, str):
+        return _LINE_ENDS.sub(" ", value)
+    if isinstance(value, dict):
+        return {_LINE_ENDS.sub(" ", key): one_line(item) for key, item in value.items()}
+    return [one_line(item) for item in value] if isinstance(value, list) else value
 
 
 def structs(values: Any, kind: type[S]) -> list[S]:

@@ -71,7 +71,7 @@ def parse(lines: Iterable[object]) -> tuple[Event, ...]:
 def _event(line: object) -> Event | None:
     """A field that is missing or cannot be used has its default."""
     try:
-        if isinstance(line, str) and '"seen"' not in line:
+        if isinstance(line, str) and '"seen"' not in line and "\\" not in line:
             event: Event = _DECODER.decode(line)
             return event
     except (msgspec.DecodeError, RecursionError, ValueError):
@@ -81,7 +81,7 @@ def _event(line: object) -> Event | None:
     except jsontext.BadJson:
         return None
     kind = _KINDS.get(str(value.get("event"))) if isinstance(value, dict) else None
-    return decode.struct(_current(value), kind, strict=False) if kind else None
+    return decode.struct(decode.one_line(_current(value)), kind, strict=False) if kind else None
 
 
 def last(events: Iterable[Event], kind: type[E]) -> E | None:

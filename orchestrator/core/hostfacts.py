@@ -296,7 +296,7 @@ def parse_run(answer: object) -> RunFacts | None:
         return None
     events = answer.get("events")
     parsed = parse_events(events if isinstance(events, list) else ())
-    facts = decode.struct({**answer, "events": parsed}, RunFacts)
+    facts = decode.struct({**decode.one_line({**answer, "events": ()}), "events": parsed}, RunFacts)
     return facts if facts and RUN_ID.match(facts.id) else None
 
 
@@ -304,7 +304,8 @@ def parse_snapshot(answer: dict[str, Any]) -> HostSnapshot:
     """The answer to `look`. A run that cannot be read is left out; the others are as they are."""
     runs = answer.get("runs")
     parsed = (parse_run(run) for run in (runs if isinstance(runs, list) else ()))
-    return HostSnapshot(decode.struct(answer, Machine) or Machine(), tuple(run for run in parsed if run))
+    machine = decode.struct(decode.one_line({**answer, "runs": ()}), Machine) or Machine()
+    return HostSnapshot(machine, tuple(run for run in parsed if run))
 
 
 def to_json(facts: RunFacts) -> dict[str, Any]:

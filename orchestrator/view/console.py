@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from orchestrator.core.terminal import harmless as harmless
 from orchestrator.core.text import cells
 
 _CODES = {
@@ -20,15 +20,6 @@ _CODES = {
     "blue": "34",
     "cyan": "36",
 }
-_COLOUR = r"\x1b\[[0-9;]*m"
-_SEQUENCE = (
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07)"
-    r"|\x1b[ -/]*[0-OQ-WYZ\\`a-~]"
-)
-_CONTROL = re.compile(rf"(?P<colour>{_COLOUR})|{_SEQUENCE}|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", re.DOTALL)
-_COMPLETE = re.compile(_SEQUENCE, re.DOTALL)
-_LONGEST_SEQUENCE = 256
 
 
 def colours(env: Mapping[str, str], stream: TextIO) -> bool:
@@ -57,29 +48,6 @@ def width(env: Mapping[str, str], stream: TextIO) -> int:
     if env.get("COLUMNS", "").isdigit():
         return int(env["COLUMNS"])
     return shutil.get_terminal_size((100, 24)).columns if stream.isatty() else 100
-
-
-def harmless(text: str) -> str:
-    """Text of a host for a terminal: control sequences other than colour are taken out."""
-    return _CONTROL.sub(lambda match: match["colour"] or "", text)
-
-
-def complete_length(text: str) -> int:
-    """The length of `text` without an escape sequence at its end that is not finished yet."""
-    at = max(text.rfind("\x1b"), text.rfind("\x9b"))
-    start = at if at < 0 else _opening(text, at)
-    if start < 0 or len(text) - start > _LONGEST_SEQUENCE or _COMPLETE.match(text, start):
-        return len(text)
-    return start
-
-
-def _opening(text: str, at: int) -> int:
-    """The start of the sequence that the escape at `at` belongs to: it may itself end a string."""
-    for opener in ("\x1b]", "\x1bP", "\x1bX", "\x1b^", "\x1b_"):
-        before = text.rfind(opener, max(0, at - _LONGEST_SEQUENCE), at)
-        if before >= 0 and not _COMPLETE.match(text, before):
-            return before
-    return at
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:

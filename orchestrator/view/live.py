@@ -21,8 +21,9 @@ from orchestrator.core import events as ev
 from orchestrator.core import runstate
 from orchestrator.core.events import Event
 from orchestrator.core.hostfacts import Machine
+from orchestrator.core.terminal import harmless, plain
 from orchestrator.core.text import duration
-from orchestrator.view.console import colours, condense, harmless, sparkline
+from orchestrator.view.console import colours, condense, sparkline
 from orchestrator.view.status import RunReport, gpus, headline
 
 _LEAST_CURVE = 8
@@ -57,7 +58,7 @@ class Picture:
     def show(self, report: RunReport, history: Sequence[Event], machine: Machine) -> None:
         head = [*_head(report, self._ctx.now())]
         curves = _curves(history)
-        rest = [*_health(report), Text(harmless(f"{machine.hostname}: {gpus(machine.gpus)}"), "dim")]
+        rest = [*_health(report), Text(f"{machine.hostname}: {gpus(machine.gpus)}", "dim")]
         tail = [Text.from_ansi(harmless(line)) for line in report.facts.log.tail]
         foot = Text("Ctrl-C leaves the run going" if report.is_going else "", "dim")
         self.page = _Page(head, curves, rest, tail, foot, fill=True)
@@ -101,7 +102,7 @@ class _Page:
         for number, line in enumerate(top + log + blank + foot):
             if number:
                 yield Segment.line()
-            yield from line
+            yield from (Segment(plain(segment.text), segment.style) for segment in line)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _curves(history: Sequence[Event]) -> list[_Curve]:
     for event in history:
         if isinstance(event, ev.Metrics) and event.split == "val":
             names += [("val", name) for name in event.values if ("val", name) not in names]
-    series = [(harmless(f"{split} {name}"), runstate.series(history, split, name)) for split, name in names]
+    series = [(f"{split} {name}", runstate.series(history, split, name)) for split, name in names]
     return [_Curve(name, values) for name, values in series if values]
 
 
@@ -189,6 +190,6 @@ def _health(report: RunReport) -> Iterator[RenderableType]:
     """The latest few; `status` has all."""
     events = report.health
     for event in events[-_HEALTH:]:
-        yield Text(harmless(f"{event.severity} {event.rule}: {event.message}"), "yellow")
+        yield Text(f"{event.severity} {event.rule}: {event.message}", "yellow")
     if events[_HEALTH:]:
         yield Text(f"and {len(events) - _HEALTH} more: gpujob status {report.facts.id}", "yellow")

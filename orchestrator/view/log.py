@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import TextIO
 
-from orchestrator.view.console import complete_length, harmless
+from orchestrator.core.terminal import Filter
 
 
 class Writer:
@@ -16,7 +16,7 @@ class Writer:
         self._raw = getattr(out, "buffer", None)
         self._terminal = out.isatty()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._waiting = ""
+        self._filter = Filter()
         self.bytes = 0
 
     def write(self, block: bytes) -> None:
@@ -31,13 +31,10 @@ class Writer:
 
     def close(self) -> None:
         if self._terminal or self._raw is None:
-            text, self._waiting = self._waiting + self._decoder.decode(b"", final=True), ""
-            self._out.write(harmless(text))
+            self._show(self._decoder.decode(b"", final=True))
+            self._out.write(self._filter.end())
             self._out.flush()
 
     def _show(self, text: str) -> None:
-        text = self._waiting + text
-        cut = complete_length(text)
-        self._waiting = text[cut:]
-        self._out.write(harmless(text[:cut]))
+        self._out.write(self._filter.feed(text))
         self._out.flush()

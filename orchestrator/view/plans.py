@@ -145,8 +145,7 @@ class Progress:
         if event.get("event") == "progress":
             of = f"/{event['of']}" if event.get("of") else ""
             what = event.get("message") or event.get("phase", "")
-            self._ctx.stderr.write("\r\x1b[K" + harmless(f"  {what} {event.get('step', '')}{of}"))
-            self._ctx.stderr.flush()
+            self._ctx.redraw(f"  {what} {event.get('step', '')}{of}")
 
     def __exit__(
         self,
@@ -155,8 +154,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         if self._shown:
-            self._ctx.stderr.write("\r\x1b[K")
-            self._ctx.stderr.flush()
+            self._ctx.redraw("")
 
 
 def print_findings(ctx: Context, report: CheckReport, cached: bool) -> None:

@@ -29,11 +29,9 @@ def bar(ctx: Context, total: int) -> Iterator[Callable[[int], None]]:
         shown = now
         rate = moved / max(now - started, 1e-3)
         left = duration((total - moved) / rate) if rate else "?"
-        ctx.stderr.write(f"\r\x1b[K  {size(moved)} of {size(total)}, {size(rate)}/s, {left} to go")
-        ctx.stderr.flush()
+        ctx.redraw(f"  {size(moved)} of {size(total)}, {size(rate)}/s, {left} to go")
 
     try:
         yield tell
     finally:
-        ctx.stderr.write("\r\x1b[K")
-        ctx.stderr.flush()
+        ctx.redraw("")

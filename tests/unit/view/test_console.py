@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.terminal import message
 from orchestrator.core.text import duration, size
 from orchestrator.view.console import colours, columns, harmless, sparkline
 from orchestrator.view.log import Writer
@@ -45,10 +46,38 @@ def test_colours_and_carriage_returns_of_progress_bars_are_kept() -> None:
     assert harmless("\x1b[31mred\x1b[0m\r50%\tx\n") == "\x1b[31mred\x1b[0m\r50%\tx\n"
 
 
-pieces = ["a", "é", "\r", "\n", "\x1b[31m", "\x1b[2J", "\x1b]0;t\x07", "\x1bPx\x1b\\", "\x1bc"]
+@pytest.mark.parametrize("letter", "\u202e\u2066\u200f\u061c\ufeff\u2028\U000e0041")
+def test_characters_that_hide_or_reorder_text_are_removed(letter: str) -> None:
+    assert harmless(f"a{letter}b") == "ab"
 
 
-@given(st.lists(st.sampled_from(pieces)).map("".join), st.data())
+def test_letters_of_every_script_are_kept() -> None:
+    text = "naïve Ω имя 名前 שם اسم 👩\u200d🔬 می\u200cروم"
+    assert harmless(text) == text
+
+
+def test_a_line_of_our_own_cannot_be_overwritten_or_stay_coloured() -> None:
+    assert message("done\r\x1b[31mfailed") == "done\x1b[31mfailed\x1b[0m"
+
+
+@pytest.mark.parametrize("piece", ["\x1b]", "\x9d", "\x1b["])
+def test_a_mebibyte_of_sequences_that_never_end_takes_linear_time(piece: str) -> None:
+    """In quadratic time, it takes a minute."""
+    size = 1 << 20
+    out = Terminal()
+    writer = Writer(out)
+    content = (piece * (size // len(piece))).encode()
+    for start in range(0, len(content), 1 << 15):
+        writer.write(content[start : start + (1 << 15)])
+    writer.close()
+    assert "\x1b" not in out.getvalue()
+
+
+texts = ["a", "é", "\r", "\n", "\\", "\u202e", "\x1b[31m"]
+controls = ["\x1b", "\x9d", "\x9c", "\x1b]", "\x1b[", "\x1b[2J", "\x1b]0;t\x07", "\x1bPx\x1b\\", "\x1bc"]
+
+
+@given(st.lists(st.sampled_from(texts + controls)).map("".join), st.data())
 def test_a_log_read_in_blocks_is_shown_like_a_log_read_at_once(text: str, data: st.DataObject) -> None:
     raw = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=3)))
