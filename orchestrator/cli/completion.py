@@ -26,4 +26,5 @@ def trainers(incomplete: str) -> list[str]:
 
 
 def _starting(words: list[str], incomplete: str) -> list[str]:
-    return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
+    """A name with control characters, which a run may have, is not offered to the shell."""
+    return [word for word in dict.fromkeys(words) if word.startswith(incomplete) and word.isprintable()]

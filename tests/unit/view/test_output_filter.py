@@ -91,7 +91,7 @@ def show_results(ctx: Context) -> None:
     prediction = evil(Prediction)
     for changes in ({}, {"error": None}, {"error": None, "glosses": None}):
         ctx.out(results.prediction(msgspec.structs.replace(prediction, **changes)))
-    ctx.out(results.evaluation(evil(Evaluation)))
+    ctx.out(results.evaluation(ctx, evil(Evaluation)))
     ctx.out(results.exported(evil(Export), ctx.short))
     ctx.out(results.prepared({EVIL: EVIL, "message": EVIL}))
 
@@ -110,7 +110,7 @@ def show_report(ctx: Context) -> None:
 def show_instances(ctx: Context) -> None:
     instances.print_instances(ctx, [evil(InstanceRow)])
     instances.print_up(ctx, evil(InstanceRow))
-    instances.print_costs(ctx, [evil(CostRow)], EVIL)
+    instances.print_costs(ctx, [evil(CostRow)])
 
 
 def show_failures(ctx: Context) -> None:
