@@ -59,11 +59,13 @@ class Listing:
 
 
 def require_narrow(folder: Path, home: Path | None, what: str, fix: str) -> None:
-    """UsageError where a folder is the home, contains it, or is one of the system's."""
+    """UsageError where a folder is the home, contains it, is one of the system's, or keeps credentials."""
     real = Path(os.path.realpath(folder))
     homes = [Path(os.path.realpath(home))] if home and str(home) else []
     if real == Path("/") or str(real) in _SYSTEM.split():
         raise UsageError(f"{what} is {real}: a system folder is not sent", "", fix)
+    if credentials.is_of_credentials(str(real)):
+        raise UsageError(f"{what} is a folder of credentials ({folder}): it is not sent", "", fix)
     if any(one == real or real in one.parents for one in homes):
         relation = "is your home" if real in homes else "contains your home"
         raise UsageError(
@@ -198,9 +200,7 @@ def _rules(patterns: Sequence[str]) -> pathspec.GitIgnoreSpec | None:
 def _by_folder(paths: Sequence[str]) -> list[str]:
     """`.ssh/` once instead of each file in it."""
     groups = ((path, f"{posixpath.dirname(path)}/") for path in paths)
-    return list(
-        dict.fromkeys(at if credentials.has_credential_name(f"{at}-") else path for path, at in groups)
-    )
+    return list(dict.fromkeys(at if credentials.is_of_credentials(at) else path for path, at in groups))
 
 
 def _first(names: Sequence[str]) -> str:

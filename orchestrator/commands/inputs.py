@@ -11,7 +11,7 @@ from orchestrator.commands import codechecks
 from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
 from orchestrator.core import commandchecks, hostchecks, plan
-from orchestrator.core.credentials import has_credential_name
+from orchestrator.core.credentials import has_credential_name, is_of_credentials
 from orchestrator.core.hostfacts import FolderFacts, HostFacts
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
 from orchestrator.core.settings import Setting
@@ -132,20 +132,21 @@ def _data(ctx: Context, job: Job, name: str, is_local: bool) -> DataInput:
     what = f"{job.file.where('data', name)}: data.{name}"
     if upload:
         require_narrow(job.data[name], ctx.home, what, f"--data {name}=FOLDER that holds the data alone")
-    found: list[str] = []
+    found, aims = list[str](), list[str]()
+    looked_at = {"on_file": found.append, "on_link": aims.append} if upload else {}
     try:
-        folder = folders.describe(name, path, to_send=upload, on_file=found.append if upload else None)
+        folder = folders.describe(name, path, to_send=upload, **looked_at)
     except folders.BadLink as error:
         raise UsageError(
             f"{what} cannot be sent: {error}",
             "links are sent as the files that they lead to",
             f"repair or remove {path}/{error.link}",
         ) from None
-    if wrong := sorted(filter(has_credential_name, found)):
+    wrong = sorted(one for one in found if has_credential_name(one))
+    wrong += sorted(f"a link to {aim}" for aim in aims if has_credential_name(aim) or is_of_credentials(aim))
+    if wrong:
         why = f"files that look like credentials are not sent: {', '.join(wrong[:5])}"
-        raise UsageError(
-            f"{what} cannot be sent: it holds {wrong[0]}", why, f"move {path}/{wrong[0]} elsewhere"
-        )
+        raise UsageError(f"{what} cannot be sent: it holds {wrong[0]}", why, f"move it out of {path}")
     return DataInput(name, path, folder.files, folder.bytes, folder.fingerprint, upload, Path(path).is_file())
 
 

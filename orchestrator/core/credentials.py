@@ -81,9 +81,14 @@ def has_credential_name(path: str) -> bool:
     name = path.rpartition("/")[2]
     if name in _NAME_SET or f"/{path}".endswith(tuple(f"/{known}" for known in _PATHS)):
         return True
-    if any(f"/{folder}/" in f"/{path}" for folder in _FOLDERS):
+    if is_of_credentials(path.rpartition("/")[0]):
         return True
     return any(fnmatchcase(name, known) for known in _PATTERNS) and not name.endswith(_EXAMPLES)
+
+
+def is_of_credentials(folder: str) -> bool:
+    """Whether a folder, or one that it is in, is one in which a program keeps its credentials."""
+    return any(f"/{known}/" in f"/{folder.lower()}/" for known in _FOLDERS)
 
 
 def may_hold_credential(path: str) -> bool:

@@ -276,6 +276,8 @@ def _notes(inputs: PlanInputs) -> tuple[str, ...]:
             notes.append(f"torch {python.torch} is built without CUDA: the run will use the host's CPU")
     if facts and (logout := hostchecks.describe_logout(facts)):
         notes.append(logout)
+    if job.pass_env:
+        notes.append(f"pass_env: the host gets {', '.join(job.pass_env)} of this machine's environment")
     if job.limits.max_hours is None:
         notes.append("no limits.max_hours: the run has no time limit")
     return tuple(notes)

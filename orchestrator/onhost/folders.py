@@ -36,14 +36,19 @@ class BadLink(Exception):
 
 
 def describe(
-    name: str, path: str, to_send: bool = False, on_file: Callable[[str], None] | None = None
+    name: str,
+    path: str,
+    to_send: bool = False,
+    on_file: Callable[[str], None] | None = None,
+    on_link: Callable[[str], None] | None = None,
 ) -> DataFolder:
     """Returns size and fingerprint of a data folder or a single file (7,441 files: 50 ms).
 
     `path` must exist. Links are followed, since their targets are sent. A link that is broken or leads back
-    to a folder it is in is skipped; with `to_send` it raises BadLink. `on_file` gets each relative path.
+    to a folder it is in is skipped; with `to_send` it raises BadLink. `on_file` gets each relative path,
+    `on_link` the absolute path that each link names.
     """
-    stats = sorted(_stats(path, to_send))
+    stats = sorted(_stats(path, to_send, on_link))
     if on_file:
         for relative, _, _ in stats:
             on_file(relative)
@@ -81,7 +86,9 @@ def _file_entry(file: str, path: str) -> Entry:
         return Entry(path, kind, stat.st_size, hashlib.sha256(handle.read()).hexdigest())
 
 
-def _stats(path: str, to_send: bool) -> Iterator[tuple[str, int, int]]:
+def _stats(
+    path: str, to_send: bool, on_link: Callable[[str], None] | None = None
+) -> Iterator[tuple[str, int, int]]:
     """Yields the path relative to `path`, the bytes and the mtime in ns of each file."""
     if os.path.isfile(path):
         stat = os.stat(path)
@@ -99,6 +106,8 @@ def _stats(path: str, to_send: bool) -> Iterator[tuple[str, int, int]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 kind = _kind(entry)
+                if on_link and entry.is_symlink():
+                    on_link(os.path.normpath(os.path.join(folder, os.readlink(entry.path))))
                 if kind == "folder":
                     pending.append((entry.path, prefix + entry.name + "/", (*parents, identity)))
                 elif kind == "file":

@@ -92,6 +92,10 @@ def test_the_home_its_parents_and_system_folders_are_no_code(code: Path, tmp_pat
     for folder, home in ((code, code), (link, code), (tmp_path, code), (code, link)):
         with pytest.raises(UsageError, match="your home"):
             source.read(folder, scope=Scope(home=home))
+    keys = tmp_path / ".config" / "gcloud" / "logs"
+    fill(keys, "x.py")
+    with pytest.raises(UsageError, match="a folder of credentials"):
+        source.read(keys)
     for system in ("/", "/etc", "/usr/../tmp"):
         with pytest.raises(UsageError, match="a system folder is not sent"):
             source.read(Path(system))

@@ -85,13 +85,25 @@ def test_runs_below_the_code_folder_are_no_code(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("place", "message"),
-    [("set", "it holds .aws/credentials"), ("..", "is your home"), ("/", "a system folder is not sent")],
+    [
+        ("set", "it holds .aws/credentials"),
+        ("..", "is your home"),
+        ("/", "a system folder is not sent"),
+        ("../.ssh", "is a folder of credentials"),
+        ("../.ssh/config", "is a folder of credentials"),
+        ("linked", "it holds a link to "),
+        ("deep", "it holds a link to "),
+    ],
 )
 def test_data_with_credentials_or_of_the_whole_home_is_refused(
     client: Client, monkeypatch: pytest.MonkeyPatch, place: str, message: str
 ) -> None:
-    client.job("print(1)", data={"set": place})
+    client.job("print(1)", data={"set": place}, exclude=["linked", "deep"])
     client.write("set/.aws/credentials", "x")
+    client.write("../.ssh/config", "x")
+    for name, target in (("linked/a.csv", ".ssh/config"), ("deep/sub/b", ".ssh")):
+        client.write(f"{name}.csv", "x")
+        (client.project / name).symlink_to(client.home / target)
     host = scripted()
     monkeypatch.setattr(host, "is_local", False)
     result = type_in(client, host, "deploy", "job", monkeypatch=monkeypatch, remote=True)

@@ -187,3 +187,8 @@ def test_a_host_with_another_gpu_than_the_job_asks_for_is_refused(model: str, ac
     job = JobSpec("j", command=["x"], resources=Resources(gpu=model))
     with contextlib.nullcontext() if accepted else pytest.raises(GpujobError, match=f"no {model}"):
         hostchecks.require_host(facts, job, share_gpu=False)
+
+
+def test_the_plan_names_the_variables_that_the_host_gets() -> None:
+    job = JobSpec(name="j", trainer="facenet-lstm", pass_env=["TOKEN", "KEY"])
+    assert "pass_env: the host gets TOKEN, KEY of this machine's environment" in plan.build(inputs(job)).notes
