@@ -38,6 +38,13 @@ class Intent:
     identity: Identity
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """How fast a host answered `status` last: in seconds, or how many times in a row not within its time."""
+
+    seconds: float = 0.0
+    misses: int = 0
+
+
 class _CachedRun(msgspec.Struct):
     target: str
     read_at: Seconds = msgspec.field(default=0.0, name="asked")
@@ -93,6 +100,12 @@ class Store:
         records = decode.structs(self._all("targets"), _Target)
         return {record.label: record.read_at for record in records}
 
+    def pace(self, label: str) -> Pace:
+        return decode.struct(files.load_json(self._pace(label)), Pace) or Pace()
+
+    def save_pace(self, label: str, pace: Pace) -> None:
+        files.write_json(self._pace(label), msgspec.to_builtins(pace))
+
     def find_report(self, key: str) -> CheckReport | None:
         """The report of an earlier check of the same thing (plan.CheckStep.key)."""
         return events.parse_report(files.load_json(self.folder / "verdicts" / f"{key}.json"))
@@ -113,6 +126,9 @@ class Store:
 
     def _target(self, label: str) -> Path:
         return self.folder / "targets" / f"{hashlib.sha256(label.encode()).hexdigest()[:16]}.json"
+
+    def _pace(self, label: str) -> Path:
+        return self._target(label).with_suffix(".pace")
 
     def _intent(self, job: str, target: str) -> Path:
         where = hashlib.sha256(target.encode()).hexdigest()[:8]

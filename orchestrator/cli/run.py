@@ -94,7 +94,13 @@ def check(
     return implementation.check(context(ctx, json), job, on, sets or [], data or [], fresh, list_only)
 
 
-@command(app, "status", "status", "status blendshapes --lines 20", rich_help_panel=PANEL)
+@command(
+    app,
+    "status",
+    "status blendshapes --lines 20",
+    "status --state failed --since 2d --all",
+    rich_help_panel=PANEL,
+)
 def status(
     ctx: typer.Context,
     run: Run = None,
@@ -104,12 +110,47 @@ def status(
         int,
         typer.Option(min=0, max=100, metavar="N", help="Show the last N log lines, 0 to 100 (default 5)."),
     ] = 5,
+    every: Annotated[bool, typer.Option("--all", help="Show all runs that have ended, too.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Show the latest N ended runs of a host (default 10)."),
+    ] = None,
+    states: Annotated[
+        list[str] | None,
+        typer.Option("--state", metavar="STATE", help="Show runs in this state; repeatable (default: all)."),
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Show runs of this job (default: of all).")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Show runs created since: 3h, 2d or 2026-11-20 (default: all)."),
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="Wait this long for each host (default: 2 to 16, by its pace)."
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Show state, progress, processes, GPUs and disk of runs."""
     from orchestrator.commands import status as implementation
 
-    return implementation.status(context(ctx, json), run, on, cached, lines)
+    ours = context(ctx, json)
+    if run and (every or limit is not None or states or job or since):
+        what = "RUN is one run; --all, --limit, --state, --job and --since choose among all"
+        raise UsageError(what, "", f"gpujob status {run}")
+    if every and limit is not None:
+        raise UsageError("--all and --limit exclude each other", "", "gpujob status --all")
+    shown = None if every else implementation.SHOWN if limit is None else limit
+    created_since = None
+    if since is not None:
+        from orchestrator.core.when import parse_since
+
+        created_since = parse_since(since, ours.now())
+    query = implementation.Query(run, on, cached, lines, shown, tuple(states or ()), job, created_since, wait)
+    return implementation.status(ours, query)
 
 
 @command(app, "monitor", "monitor", "monitor blendshapes --stream", rich_help_panel=PANEL)

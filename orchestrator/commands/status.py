@@ -2,50 +2,83 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator import registry
-from orchestrator.commands import config, rows, runs
+from orchestrator.commands import ask, config, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.settings import Setting
-from orchestrator.errors import Exit, GpujobError
+from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.instances import prices
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
+from orchestrator.targets.base import Host
 from orchestrator.view import status as view
 from orchestrator.view.instances import InstanceRow
 from orchestrator.view.status import HostReport, RunReport
 
 SHOWN = 10
-PATIENCE = 2.0  # seconds for each of several hosts, asked at the same time
 
 
-def status(ctx: Context, word: str | None, on: str | None, cached: bool, lines: int) -> int:
+@dataclass(frozen=True)
+class Query:
+    """Which runs are shown, and how hosts are asked.
+
+    `word`: one run, in full. `limit`: how many that have ended, of each host; None: all. `states`, `job` and
+    `since` (seconds since 1970) choose among all runs. `wait`: seconds for each of several hosts, None: by
+    how fast they answered before.
+    """
+
+    word: str | None = None
+    on: str | None = None
+    cached: bool = False
+    lines: int = 5
+    limit: int | None = SHOWN
+    states: tuple[str, ...] = ()
+    job: str | None = None
+    since: float | None = None
+    wait: float | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [state for state in self.states if state not in runstate.WORDS]
+        if unknown:
+            what = f"--state {unknown[0]}: there is no such state"
+            raise UsageError(what, ", ".join(runstate.WORDS), "gpujob status --state failed")
+
+    def chooses(self, report: RunReport) -> bool:
+        created = report.facts.created or 0.0
+        return (
+            (not self.states or runstate.word(report.state) in self.states)
+            and (self.job is None or report.facts.job == self.job)
+            and (self.since is None or created >= self.since)
+        )
+
+
+def status(ctx: Context, query: Query) -> int:
     """Without `on`: every host that has runs of ours. 0 whatever they do; 3 when RUN names none."""
     settings = config.load(ctx)
     store, instances = Store(ctx.state_dir), InstanceStore(ctx.state_dir)
-    if not cached:
+    if not query.cached:
         _settle(ctx, instances)
+    on = runs.find_target(ctx, store, query.on, query.word) if query.word else query.on
     labels = [on] if on else _labels(store, instances, settings)
     if not labels and not ctx.json:
         ctx.talk("no EC2 instance is up, and no run is known; gpujob deploy JOB --on ec2")
-    if cached:
+    if query.cached:
         hosts = [_cached(store, label) for label in labels]
     else:
-        hosts = _ask_all(ctx, store, instances, settings, labels, lines, on is not None)
-    if word is not None:
-        hosts = [_only(hosts, word, ctx.now())]
-    reports = [_report(ctx, instances, host) for host in hosts]
+        hosts = _ask_all(ctx, store, instances, settings, labels, query)
+    if query.word is not None:
+        hosts = [_only(hosts, query.word, ctx.now())]
+    reports = [_report(ctx, instances, host, query) for host in hosts]
     if ctx.json:
         view_runs = [view.run_json(run) for report in reports for run in report.reports]
         ctx.answer({"hosts": [view.host_json(report) for report in reports], "runs": view_runs})
     else:
-        view.print_status(ctx, reports, detail=word is not None)
+        view.print_status(ctx, reports, detail=query.word is not None)
     return 0
 
 
@@ -87,60 +120,63 @@ def _ask_all(
     instances: InstanceStore,
     settings: dict[str, Setting],
     labels: list[str],
-    lines: int,
-    named: bool,
+    query: Query,
 ) -> list[HostReport]:
     """Each host's report; of one that does not answer, the cached one. A single host must answer or be known,
-    and one that was `named` must have runs for that."""
+    and one that was named must have runs for that."""
     reports: dict[str, HostReport] = {}
-    errors: dict[str, GpujobError] = {}
+    errors: dict[str, Exception] = {}
 
-    def ask(label: str) -> None:
+    def answer(label: str) -> None:
         try:
             if not _has_ended(instances, label):
-                reports[label] = _ask(ctx, store, settings, label, lines)
-        except GpujobError as error:
+                reports[label] = _ask(ctx, store, settings, label, query)
+        except Exception as error:  # of a thread: raised again below unless the cache stands in
             errors[label] = error
         if _has_ended(instances, label):  # as was known, or as was learned just now
             reports[label] = replace(_cached(store, label), unreachable="its instance has ended")
 
-    if len(labels) == 1:
-        ask(labels[0])
-    else:
-        _in_parallel(ask, labels)
+    given_up = ask.in_parallel(ctx, store, labels, answer, query.wait)
+    for label, seconds in given_up.items():
+        why = f"in {seconds:g} s; gpujob status --on {label} has more patience"
+        errors.setdefault(label, Unreachable("no answer", why))
+    named = query.on is not None
     return [
-        reports.get(label) or _from_cache(store, instances, label, errors.get(label), len(labels), named)
+        reports.get(label) or _from_cache(store, instances, label, errors[label], len(labels), named)
         for label in labels
     ]
 
 
-def _in_parallel(ask: Callable[[str], None], labels: list[str]) -> None:
-    threads = [threading.Thread(target=ask, args=(label,), daemon=True) for label in labels]
-    for thread in threads:
-        thread.start()
-    timer = threading.Event()
-    for _ in range(int(PATIENCE / 0.02)):
-        if not any(thread.is_alive() for thread in threads):
-            return
-        timer.wait(0.02)
-
-
-def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, lines: int) -> HostReport:
+def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, query: Query) -> HostReport:
     with registry.target(ctx, settings, label).connect() as host:
-        snapshot = helper.snapshot(host, lines)
-        runs.remember(ctx, store, host, snapshot.runs, all_of_host=True)
-        return HostReport(label, snapshot.runs, snapshot.machine)
+        snapshot = helper.snapshot(host, query.lines)
+        found = _in_full(host, snapshot.runs, query, ctx.now())
+        runs.remember(ctx, store, host, found, all_of_host=True)
+        return HostReport(label, found, snapshot.machine)
+
+
+def _in_full(host: Host, found: tuple[RunFacts, ...], query: Query, now: float) -> tuple[RunFacts, ...]:
+    """With log and events of the run that was asked for, which a host leaves out of older ones."""
+    if query.word is None:
+        return found
+    try:
+        chosen = runs.choose(found, query.word, now)
+    except GpujobError:  # another host may have it
+        return found
+    full = helper.find_run(host, chosen.id, query.lines) if chosen.brief else None
+    return tuple(full if full and run.id == chosen.id else run for run in found)
 
 
 def _from_cache(
-    store: Store, instances: InstanceStore, label: str, error: GpujobError | None, hosts: int, named: bool
+    store: Store, instances: InstanceStore, label: str, error: Exception, hosts: int, named: bool
 ) -> HostReport:
+    if not isinstance(error, GpujobError):
+        raise error
     cached = _cached(store, label)
     known = bool(cached.runs) or (instances.find_label(label) is not None and not named)
-    if error and hosts == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
+    if hosts == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
         raise error
-    why = f"{error.what}: {error.why}" if error else f"no answer within {PATIENCE:.0f} s"
-    return replace(cached, unreachable=why)
+    return replace(cached, unreachable=f"{error.what}: {error.why}")
 
 
 def _cached(store: Store, label: str) -> HostReport:
@@ -156,7 +192,7 @@ def _only(hosts: list[HostReport], word: str, now: float) -> HostReport:
     return replace(host, runs=(chosen,))
 
 
-def _report(ctx: Context, instances: InstanceStore, host: HostReport) -> HostReport:
+def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Query) -> HostReport:
     """With every run that is going and the last few of the others, and what is known of an instance."""
     instance = instances.find_label(host.target)
     row = rows.instance(instance, ctx.now()) if instance else None
@@ -167,10 +203,11 @@ def _report(ctx: Context, instances: InstanceStore, host: HostReport) -> HostRep
             state = _unknown_state(row, facts, host.unreachable)
         cost = round(prices.run_cost(instance, facts, ctx.now()), 4) if instance else None
         reports.append(RunReport(facts, state, host.target, cost))
-    ended = [report for report in reports if not report.is_going]
-    shown = {report.facts.id for report in ended[-SHOWN:]}
-    chosen = [report for report in reports if report.is_going or report.facts.id in shown]
-    return replace(host, instance=row, reports=tuple(chosen))
+    chosen = reports if query.word else [report for report in reports if query.chooses(report)]
+    ended = [report.facts.id for report in chosen if not report.is_going]
+    older = set() if query.limit is None else set(ended[: max(0, len(ended) - query.limit)])
+    shown = tuple(report for report in chosen if report.facts.id not in older)
+    return replace(host, instance=row, reports=shown, older=len(older), others=len(reports) - len(chosen))
 
 
 def _unknown_state(instance: InstanceRow | None, facts: RunFacts, why: str) -> runstate.RunState:

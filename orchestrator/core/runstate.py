@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
@@ -94,6 +94,7 @@ class Unreachable:
 RunState = (
     Preparing | Running | Succeeded | Failed | Stopped | Preempted | Orphaned | Lost | Damaged | Unreachable
 )
+WORDS = tuple(kind.__name__.lower() for kind in get_args(RunState))
 GOING = (Preparing, Running, Orphaned)
 
 _LIMITS = {"hours": "the limit of hours", "idle": "the idle limit"}

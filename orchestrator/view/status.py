@@ -69,7 +69,8 @@ class HostReport:
     """A host and its runs; `reports` are those that are shown. `machine`: None where only the cache answers.
 
     `read_at`: when the cached facts were read. `unreachable`: why the host does not answer. `instance`: its
-    row where it is an EC2 instance.
+    row where it is an EC2 instance. `older`: how many ended runs the limit leaves out; `others`: how many
+    were not asked for.
     """
 
     target: str
@@ -79,6 +80,8 @@ class HostReport:
     unreachable: str | None = None
     instance: InstanceRow | None = None
     reports: tuple[RunReport, ...] = ()
+    older: int = 0
+    others: int = 0
 
 
 def state_json(report: RunReport) -> dict[str, Any]:
@@ -122,6 +125,7 @@ def host_json(host: HostReport) -> dict[str, Any]:
     return {
         "target": host.target,
         **{name: machine.get(name) for name in ("hostname", "gpus", "disk", "memory")},
+        "older": host.older,
         "asked": host.read_at,
         "unreachable": host.unreachable,
         "box": host.instance.as_dict() if host.instance else None,
@@ -143,10 +147,14 @@ def _print_host(ctx: Context, host: HostReport, detail: bool, several: bool) -> 
         ctx.out(paint(label, "bold", "blue"))
     _print_source(ctx, host)
     going = [report for report in reports if report.is_going]
-    if not reports:
+    if not reports and host.others:
+        ctx.out(f"none of the {host.others} runs on {label} is one of these")
+    elif not reports:
         ctx.out(f"no run is going on {label}, and none was ever deployed there")
     elif not going and not detail:
         ctx.out(f"no run is going on {label}; the latest:")
+    if host.older:
+        ctx.out(f"  and {host.older} older: gpujob status --all")
     print_table(ctx, [_row(report, ctx.now()) for report in reports], _STYLE)
     for report in reports if detail else (going or reports[-1:]):
         _print_detail(ctx, paint, report)
