@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.context import Context
 from orchestrator.core.settings import Setting
+from orchestrator.errors import UsageError
 from orchestrator.targets.base import Target
 
 
@@ -12,6 +13,10 @@ def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) 
 
     Each module is imported when its target is used: `--on local` pays for no other.
     """
+    if word == "":
+        raise UsageError(
+            "--on is empty", "a variable of your shell may not be set", "--on local, or --on HOST"
+        )
     word = word or settings["target"].value
     if word == "local":
         from orchestrator.targets.local import LocalTarget  # noqa: PLC0415

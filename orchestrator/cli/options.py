@@ -27,7 +27,7 @@ def _complete_trainer(ctx: typer.Context, incomplete: str) -> list[str]:
     return trainers(incomplete)
 
 
-_TARGETS = "local, ec2, ec2://ID, ssh://USER@HOST:PORT or an SSH config name"
+_TARGETS = "local, ec2, ec2://ID, USER@HOST, ssh://USER@HOST:PORT or an SSH config name"
 
 Job = Annotated[
     str,

@@ -60,13 +60,14 @@ class Resolved:
 
 
 def parse(word: str) -> Typed:
-    """Parses `ssh://user@host:port`, or a host of ~/.ssh/config. UsageError for anything else."""
-    if not word.startswith("ssh://"):
+    """Parses `user@host`, `ssh://user@host:port` or a host of ~/.ssh/config; UsageError for other text."""
+    is_url = word.startswith("ssh://")
+    if not is_url and "@" not in word:
         if not _NAME.match(word):
             raise UsageError(f"{word!r} is not a target", "a name of ~/.ssh/config, or ssh://user@host:port")
         return Typed(word, word)
     try:
-        parts = urlsplit(word)
+        parts = urlsplit(word if is_url else f"ssh://{word}")
         port = parts.port
     except ValueError as error:
         raise UsageError(f"{word!r} is not a target", str(error), "--on ssh://user@host:port") from None

@@ -196,3 +196,10 @@ def test_a_command_works_with_a_closed_stream(client: Client, closed: str) -> No
     env = {**client.env, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(shell, cwd=client.project, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_empty_target_is_refused_and_not_taken_for_the_default(client: Client) -> None:
+    client.job("print(1)")
+    refused = client.run("deploy", "job", "--on", "")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--on is empty" in refused.err

@@ -35,6 +35,8 @@ def understood(output: str = SAID, socket: str | None = None) -> address.Resolve
         ("ssh://box", ["box"]),
         ("ssh://ana@[::1]:22", ["-p", "22", "ana@::1"]),
         ("ssh://GpuBox", ["GpuBox"]),
+        ("ana@GpuBox", ["ana@GpuBox"]),
+        ("ana@box:2222", ["-p", "2222", "ana@box"]),
         ("ssh://Ana@GpuBox:2222", ["-p", "2222", "Ana@GpuBox"]),
     ],
 )
@@ -53,6 +55,10 @@ def test_a_target_is_parsed_into_arguments_for_ssh(word: str, words: list[str]) 
         "ssh://a/path",
         "ssh://u:pw@h",
         "$(id)",
+        "-oProxyCommand=id@h",
+        "u@-oProxyCommand=id",
+        "u:pw@h",
+        "u@h/path",
     ],
 )
 def test_an_argument_that_could_be_an_option_or_command_is_no_target(word: str) -> None:
