@@ -138,15 +138,16 @@ def test_bad_data_a_failed_check_and_divergence_are_never_restarted(client: Clie
 
 
 def test_the_environment_does_not_leak_and_passed_secrets_are_not_stored(client: Client) -> None:
-    client.env.update(TOKEN="hunter2", AWS_SECRET_ACCESS_KEY="canary")
+    client.env.update(TOKEN="hunter2", AWS_SECRET_ACCESS_KEY="canary", ODD="a'b\"c\nd $X `y` \\")
     client.job(
-        "import os\nprint(os.environ['TOKEN'][::-1], os.environ.get('AWS_SECRET_ACCESS_KEY'))",
-        pass_env=["TOKEN"],
+        "import os\nprint(os.environ['TOKEN'][::-1], os.environ.get('AWS_SECRET_ACCESS_KEY'))\n"
+        "print(repr(os.environ['ODD']))",
+        pass_env=["TOKEN", "ODD"],
     )
     run_id = deployed(client)
     client.until("succeeded")
     folder = client.folder(run_id)
-    assert (folder / "log").read_text() == "2retnuh None\n"
+    assert (folder / "log").read_text() == f"2retnuh None\n{client.env['ODD']!r}\n"
     leaks = [p for p in client.home.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
     assert leaks == []
     del client.env["TOKEN"]

@@ -51,6 +51,17 @@ def test_rules_and_names_that_are_not_utf_8_are_compared_as_bytes(tmp_path: Path
     assert names(tmp_path) == {".gitignore", os.fsdecode(b"f\xf6r.bin")}
 
 
+def test_git_decides_what_is_ignored_also_by_anchors_and_exceptions(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    for name in ("data/big.bin", "src/data/__init__.py", "run/a.sh", "run/entry.sh", "secret.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    git(folder, "init", "-q")
+    (folder / ".gitignore").write_text("/data/*\nrun/*\n!run/entry.sh\n")
+    (folder / ".git" / "info" / "exclude").write_text("secret*\n")
+    assert names(folder) == {".gitignore", "src/data/__init__.py", "run/entry.sh"}
+
+
 def test_a_tree_read_with_git_has_changed_and_untracked_files(repository: Path) -> None:
     git(repository, "init", "-q")
     git(repository, "add", "a.py", ".gitignore")
