@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import msgspec
 
 from orchestrator.context import Context
+from orchestrator.core import decode
 from orchestrator.core.paths import inside, is_step
 from orchestrator.errors import Exit, GpujobError, NotFound
-from orchestrator.onhost.files import sha256
+from orchestrator.onhost.files import last_bytes, load_json, sha256
 
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
+_LONGEST_DIGEST = 4096  # bytes of manifest.sha256, and of the files `best` and `last`
 _AGAIN = "gpujob fetch RUN"
 
 
@@ -57,7 +58,7 @@ def resolve(place: Path) -> Path:
     """The checkpoint that `best` or `last` names, the best of a fetched run, else the place itself."""
     pointer = place if place.is_file() else place / "checkpoints" / "best"
     if pointer.name in ("best", "last") and pointer.is_file():
-        step = pointer.read_text("utf-8", errors="replace").strip()
+        step = last_bytes(str(pointer), _LONGEST_DIGEST).decode("utf-8", errors="replace").strip()
         return pointer.parent / step if is_step(step) else place
     return place
 
@@ -97,13 +98,19 @@ def _manifest(folder: Path) -> Manifest:
     for needed in (path, digest):
         if not needed.is_file():
             raise _damaged(folder, f"{needed.name} is missing")
-    words = digest.read_text("utf-8", errors="replace").split()
+    words = last_bytes(str(digest), _LONGEST_DIGEST).decode("utf-8", errors="replace").split()
     if not words or sha256(str(path)) != words[0]:
         raise _damaged(folder, f"{MANIFEST} does not match {DIGEST}")
-    try:
-        return msgspec.convert(json.loads(path.read_bytes()), Manifest)
-    except (ValueError, msgspec.ValidationError, RecursionError) as error:
-        raise _damaged(folder, f"{MANIFEST} is not a manifest", str(error)) from None
+    faults: list[str] = []
+    record = load_json(str(path), faults) or {}
+    if not faults:
+        files = record.get("files")
+        for name, entry in files.items() if isinstance(files, dict) else ():
+            faults += decode.fault(entry, _File, f"files[{name!r}]")
+        faults += decode.fault(record, Manifest)
+    if faults:
+        raise _damaged(folder, f"{MANIFEST} is not a manifest", faults[0])
+    return msgspec.convert(record, Manifest)
 
 
 def _fault(path: Path, name: str, entry: _File, known: str | None) -> str | None:

@@ -35,6 +35,18 @@ def struct(value: Any, kind: type[S], strict: bool = True) -> S | None:
         return _by_field(value, kind, strict) if isinstance(value, dict) else None
 
 
+def fault(value: Any, kind: type[msgspec.Struct], at: str = "") -> list[str]:
+    """Why `value` is no `kind`: the field, what is expected there, what is found; empty where it is one."""
+    try:
+        msgspec.convert(value, kind)
+    except _BAD as error:
+        message, _, path = str(error).partition(" - at `$")
+        field = f"{at}{path.rstrip('`')}".lstrip(".")
+        text = message.replace("`", "")
+        return [f"{field}: {text}" if field else text]
+    return []
+
+
 def one_line(value: Any) -> Any:
     """JSON with every text in it on one line: a name with a line end would look like lines of our own."""
     if isinstance(value, str):
