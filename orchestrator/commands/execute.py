@@ -118,9 +118,9 @@ def start(
         )
     except Refused as refused:
         if refused.kind == "running":
-            raise hostchecks.already_running(job, str(refused.details["run"])) from None
+            raise hostchecks.already_running(job, str(refused.details.get("run"))) from None
         if refused.kind == "gpu":
-            processes = decode.structs(refused.details["processes"], GpuProcess)
+            processes = decode.structs(refused.details.get("processes"), GpuProcess)
             raise hostchecks.gpu_in_use(processes) from None
         raise
 

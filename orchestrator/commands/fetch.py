@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from orchestrator import registry
 from orchestrator.commands import config, download, runs
 from orchestrator.commands.download import Download
@@ -104,7 +106,7 @@ def _report(ctx: Context, run_id: str, folder: Path, result: Download) -> None:
     shown = ctx.short(folder)
     checkpoints = [f"{shown}/{path}" for path in download.checkpoints(result.files)]
     if ctx.json:
-        files = [vars(file) for file in result.files]
+        files = [msgspec.to_builtins(file) for file in result.files]
         lists = {"files": files, "left_out": result.left_out, "missing": result.missing}
         ctx.answer({"run": run_id, "folder": str(folder), "checkpoints": checkpoints, **lists})
         return

@@ -15,6 +15,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 Seconds = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A time or a duration that can be computed with and printed: finite."""
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Count = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 
 

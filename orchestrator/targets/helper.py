@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from orchestrator.core import decode, hostfacts
+from orchestrator.core.decode import Count, S, Size
 from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts, Written
 from orchestrator.core.paths import inside, is_digest
 from orchestrator.errors import GpujobError
@@ -104,10 +105,11 @@ class StopResult:
 def stop(host: Asks, run_id: str, by: str, now: bool) -> StopResult:
     """Ends every process of a run; `now`: without waiting for a checkpoint."""
     answer = host.ask("stop", run=run_id, by=by, now=now)
+    stopped = _require("stop", answer, _Stopped)
     return StopResult(
         _run(answer, run_id),
-        bool(answer["was_running"]),
-        tuple(answer["remaining"]),
+        stopped.was_running,
+        stopped.remaining,
         _written(answer.get("written")),
     )
 
@@ -136,20 +138,37 @@ def _written(answer: object) -> Written:
 
 def _run(answer: dict[str, Any], run_id: str) -> RunFacts:
     """Returns the run in an answer of `start` or `stop`."""
-    return hostfacts.parse_run(answer["run"]) or RunFacts(id=run_id)
+    return hostfacts.parse_run(answer.get("run")) or RunFacts(id=run_id)
 
 
-@dataclass(frozen=True)
-class StagedFile:
+class BadAnswer(GpujobError):
+    """The host gave an answer that no helper of this version gives."""
+
+    def __init__(self, op: str, why: str) -> None:
+        super().__init__(f"the host's answer to {op!r} cannot be used", why, "gpujob doctor")
+
+
+def _require(op: str, answer: dict[str, Any], kind: type[S]) -> S:
+    """The answer as a `kind`. BadAnswer names the field that does not fit."""
+    if faults := decode.fault(answer, kind):
+        raise BadAnswer(op, faults[0])
+    return msgspec.convert(answer, kind)
+
+
+class _Stopped(msgspec.Struct, frozen=True):
+    was_running: bool
+    remaining: tuple[Count, ...]
+
+
+class StagedFile(msgspec.Struct, frozen=True):
     """A staged file of a run; `path` is relative to the fetched folder (checkpoints/…, outputs/…)."""
 
     path: str
-    bytes: int
+    bytes: Size
     sha256: str
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(msgspec.Struct, frozen=True):
     """Files of a run, pinned in `folder` on the host under their sha256.
 
     `left_out`: paths that cannot be fetched. `missing`: outputs that do not exist. `no_room`: files that the
@@ -176,34 +195,35 @@ def staged(host: Asks, run_id: str, which: str) -> Iterator[Stage]:
     answer = host.ask("stage", run=run_id, which=which)
     outcome: dict[str, bool] = {}
     try:
-        yield Stage(
-            answer["folder"],
-            tuple(_staged(file) for file in answer["files"]),
-            tuple(answer["left_out"]),
-            tuple(answer["missing"]),
-            tuple(answer["no_room"]),
-        )
+        stage = _require("stage", answer, Stage)
+        for file in stage.files:
+            _require_safe(file)
+        yield stage
         outcome = {"fetched": True}
     finally:
         with contextlib.suppress(GpujobError):
-            host.ask("unstage", run=run_id, token=answer["token"], **outcome)
+            host.ask("unstage", run=run_id, token=answer.get("token"), **outcome)
 
 
-def _staged(file: dict[str, Any]) -> StagedFile:
-    staged = StagedFile(str(file["path"]), int(file["bytes"]), str(file["sha256"]))
-    if not inside(staged.path):
+def _require_safe(file: StagedFile) -> None:
+    if not inside(file.path):
         raise GpujobError(
-            f"the host offered {staged.path!r}", "it would be written outside the folder of the download"
+            f"the host offered {file.path!r}", "it would be written outside the folder of the download"
         )
-    if not is_digest(staged.sha256):
-        raise GpujobError(f"the host offered {staged.path!r}", "its sha256 is not valid")
-    return staged
+    if not is_digest(file.sha256):
+        raise GpujobError(f"the host offered {file.path!r}", "its sha256 is not valid")
 
 
 def read(host: Asks, run_id: str, name: str, offset: int, limit: int) -> tuple[str, int]:
     """Returns complete lines of a run's file from `offset`, and the offset after them."""
     answer = host.ask("read_file", run=run_id, file=name, offset=offset, limit=limit)
-    return str(answer["text"]), int(answer["offset"])
+    read = _require("read_file", answer, _Read)
+    return read.text, read.offset
+
+
+class _Read(msgspec.Struct, frozen=True):
+    text: str
+    offset: Size
 
 
 def renew_lease(host: Asks, seconds: float) -> None:

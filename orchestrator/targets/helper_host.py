@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.context import Context
+from orchestrator.core import jsontext
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.process import Done
 from orchestrator.targets.base import Host, Refused
@@ -58,8 +59,10 @@ class HelperHost(Host):
             reply = self._ctx.retry(lambda: self._exchange(request), _PAUSES, Unreachable)
         if "refused" in reply:
             raise _refusal(reply["refused"])
-        answer: dict[str, Any] = reply["answer"]
-        return answer
+        answer = reply.get("answer")
+        if not isinstance(answer, dict):
+            raise _nonsense(f"the answer is {jsontext.kind(answer)} instead of an object")
+        return _Answer(op, answer)
 
     def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
         """Yields the bytes of a run's file; after an interruption reconnects and continues there."""
@@ -103,8 +106,11 @@ class HelperHost(Host):
                     on_line(line.decode("utf-8", errors="replace"))
             if rest:
                 on_line(rest.decode("utf-8", errors="replace"))
-            result = json.loads(reader.line())
-            return Done(result["code"], result["err"])
+            result = _parsed(reader.line())
+            code, errors = result.get("code"), result.get("err")
+            if not isinstance(code, int) or not isinstance(errors, str):
+                raise _nonsense("the end of a command has no exit code")
+            return Done(code, errors)
         finally:
             pipe.close()
 
@@ -125,16 +131,41 @@ class HelperHost(Host):
             line = reader.line()
             if not line.endswith(b"\n"):
                 raise Unreachable(f"the helper on {self.label} ended", "it did not answer", "gpujob doctor")
-            reply: dict[str, Any] = json.loads(line)
+            reply = _parsed(line)
             if reply.get("id") == self._requests and "heartbeat" not in reply:
                 return reply
 
 
-def _refusal(refused: dict[str, Any]) -> GpujobError:
-    kind, message = refused["kind"], refused["message"]
+class _Answer(dict[str, Any]):
+    """The fields of an answer; one that is missing is an error of the host, not a KeyError."""
+
+    def __init__(self, op: str, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self._op = op
+
+    def __missing__(self, key: str) -> Any:
+        raise _nonsense(f"the answer to {self._op!r} has no {key!r}")
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        return jsontext.parse_object(line)
+    except jsontext.BadJson as error:
+        raise _nonsense(str(error)) from None
+
+
+def _nonsense(why: str) -> GpujobError:
+    return GpujobError("the helper on the host gave an answer that cannot be used", why, "gpujob doctor")
+
+
+def _refusal(refused: object) -> GpujobError:
+    refusal = refused if isinstance(refused, dict) else {}
+    kind, message, details = (refusal.get(key) for key in ("kind", "message", "details"))
+    if not isinstance(kind, str) or not isinstance(message, str):
+        return _nonsense("a refusal without a reason")
     if kind == "no-run":
         return NotFound(message, "", "gpujob status")
-    return Refused(kind, message, _NEXT.get(kind, ""), refused.get("details"))
+    return Refused(kind, message, _NEXT.get(kind, ""), details if isinstance(details, dict) else None)
 
 
 _PACKAGE = Path(__file__).parent.parent

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Protocol
 
-from orchestrator.errors import Unreachable
+from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.process import Done
 
 TIMEOUT = 15.0  # seconds without a byte; a host sends a heartbeat every 2
 _BLOCK = 1 << 18
+_LONGEST_LINE = 256 << 20  # bytes; the longest answer lists the files of a fetch
+_FRAME = re.compile(rb"-?[0-9]{1,18}\n")
 
 
 class Pipe(Protocol):
@@ -57,6 +60,9 @@ class Reader:
         start = 0
         while (end := self._buffer.find(b"\n", start)) < 0:
             start = len(self._buffer)
+            if start > _LONGEST_LINE:
+                why = f"a line is longer than {_LONGEST_LINE >> 20} MiB"
+                raise GpujobError("the host gave an answer that cannot be used", why, "gpujob doctor")
             if not self._fill():
                 return self._take(len(self._buffer))
         return self._take(end + 1)
@@ -77,6 +83,8 @@ class Reader:
             head = self.line()
             if not head.endswith(b"\n"):
                 raise Unreachable("the host stopped sending", "the stream ended before its last frame")
+            if not _FRAME.fullmatch(head):
+                raise GpujobError("the host sent no frame", repr(head[:80])[1:], "gpujob doctor")
             remaining = int(head)
             if remaining < 0:
                 return
