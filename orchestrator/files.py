@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from orchestrator.core import shell
 from orchestrator.errors import UsageError
@@ -20,15 +20,28 @@ _PACKAGE = Path(__file__).parent
 
 def write(path: Path, content: bytes) -> None:
     """Replaces a file atomically; it is on the disk when this returns, and readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    ensure_private(path.parent)
     files.write(str(path), content)
     sync(path.parent)  # a new name is on the disk once its folder is
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    ensure_private(path.parent)
     files.write_json(str(path), value)
     sync(path.parent)
+
+
+def ensure_private(folder: Path) -> None:
+    """Creates a folder and its missing parents, which their owner alone may use whatever the umask is."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """A log of gpujob, which its owner alone may read."""
+    ensure_private(path.parent)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 def load_json(path: Path) -> dict[str, Any] | None:

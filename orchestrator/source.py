@@ -17,11 +17,14 @@ from pathlib import Path
 
 from orchestrator import files, gitignore
 from orchestrator.core.credentials import without_private_keys
+from orchestrator.core.text import size
 from orchestrator.errors import UsageError
 from orchestrator.git import Files, Git, GitFailed, NoRepository, list_files
 from orchestrator.onhost import folders
 from orchestrator.onhost.files import open_regular
 from orchestrator.scope import EVERYTHING, Scope, divide, notes, require_narrow
+
+_LARGEST_PATCH = 1 << 20  # bytes: run.json holds it
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def package(folder: Path) -> Source:
 
 @dataclass(frozen=True)
 class _Changes:
-    """The commit, and how the folder differs from it. `failure`: why git cannot tell the difference."""
+    """The commit, and how the folder differs from it. `failure`: why there is no patch."""
 
     commit: str | None = None
     patch: bytes = b""
@@ -109,13 +112,16 @@ def _changes(git: Git, scope: Scope, at: str = "") -> _Changes:
     except NoRepository:
         return _Changes()
     except GitFailed as failed:
-        return _Changes(commit, failure=str(failed))
+        return _Changes(commit, failure=f"git cannot compare the code with HEAD: {failed}")
 
 
 def _joined(changes: list[_Changes]) -> _Changes:
     """Those of a repository, which are the first, and of the repositories within it."""
     failure = next((each.failure for each in changes if each.failure), "")
-    return _Changes(changes[0].commit, b"".join(each.patch for each in changes), failure)
+    patch = b"".join(each.patch for each in changes)
+    if len(patch) > _LARGEST_PATCH:
+        failure = failure or f"the changes since HEAD have {size(len(patch))}"
+    return _Changes(changes[0].commit, b"" if failure else patch, failure)
 
 
 def _described(source: Source, changes: _Changes, untracked: list[str]) -> Source:
@@ -126,7 +132,7 @@ def _described(source: Source, changes: _Changes, untracked: list[str]) -> Sourc
     dirty = bool(changes.patch or changes.failure or sent.intersection(untracked))
     patch, said = changes.patch.decode("utf-8", errors="replace"), list(source.notes)
     if changes.failure:
-        said.append(f"the run records no patch: git cannot compare the code with HEAD: {changes.failure}")
+        said.append(f"the run records no patch: {changes.failure}")
     elif "\ufffd" in patch and "\ufffd".encode() not in changes.patch:
         said.append("the patch that the run records will not apply: it has text that is not UTF-8")
     return replace(source, commit=changes.commit, dirty=dirty, patch=patch, notes=tuple(said))

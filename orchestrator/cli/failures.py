@@ -7,7 +7,7 @@ import errno
 import platform
 import traceback
 
-from orchestrator import __version__
+from orchestrator import __version__, files
 from orchestrator.context import Context
 from orchestrator.core.shell import show
 from orchestrator.errors import Exit, GpujobError, UsageError
@@ -64,8 +64,9 @@ def _print(ctx: Context, error: GpujobError) -> None:
 
 def _log(ctx: Context, error: Exception, words: list[str]) -> str:
     with contextlib.suppress(OSError):
-        ctx.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with ctx.log_file.open("a", encoding="utf-8") as log:
-            log.write(f"gpujob {__version__} on {platform.platform()} Python {platform.python_version()}\n")
-            log.write(f"$ gpujob {show(words)}\n{''.join(traceback.format_exception(error))}\n")
+        system = f"{platform.platform()} Python {platform.python_version()}"
+        trace = "".join(traceback.format_exception(error))
+        with files.open_to_append(ctx.log_file) as log:
+            text = f"gpujob {__version__} on {system}\n$ gpujob {show(words)}\n{trace}\n"
+            log.write(text.encode("utf-8", "surrogateescape"))
     return f"the traceback is in {ctx.log_file}; --debug shows it"

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator import source
+from orchestrator import files, source
 from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
@@ -57,7 +57,7 @@ class LocalHost(HelperHost):
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
         line = [self._ctx.python, "-I", str(self._bundle), mode, self._layout.root, *words]
-        with (_ensured(self._ctx.state_dir) / "helper.log").open("ab") as errors:
+        with files.open_to_append(self._ctx.state_dir / "helper.log") as errors:
             pipe = ProcessPipe(line, self._ctx.env, errors=errors)
         return pipe, Reader(pipe)
 

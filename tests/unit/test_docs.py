@@ -48,3 +48,17 @@ def test_the_page_of_the_job_file_names_every_key() -> None:
     nested += [f"resources.ec2.{name}" for name in definitions["Ec2"]["properties"]]
     plain = set(definitions["JobSpec"]["properties"]) - set(structs)
     assert [key for key in (*sorted(plain), *nested) if f"| `{key}` |" not in text] == ["resources.ec2"]
+
+
+def test_every_claim_of_the_security_page_has_a_test_that_exists() -> None:
+    text = (REPOSITORY / "SECURITY.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| claim")]
+    assert len(rows) > 25
+    wrong = []
+    for row in rows:
+        tests = re.findall(r"`(tests/[^`]+)::(\w+)`", row)
+        for file, name in tests:
+            code = (REPOSITORY / file).read_text("utf-8")
+            wrong += [] if re.search(rf"^def {name}\(", code, re.MULTILINE) else [f"{file}::{name}"]
+        wrong += [] if tests else [row]
+    assert wrong == []

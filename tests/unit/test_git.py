@@ -129,3 +129,10 @@ def test_text_that_is_not_utf_8_in_the_patch_is_announced(code: Path) -> None:
     (code / "a.py").write_bytes(b"# caf\xe9\n")
     (note,) = source.read(code).notes
     assert note == "the patch that the run records will not apply: it has text that is not UTF-8"
+
+
+def test_a_patch_too_large_for_the_record_is_announced(code: Path) -> None:
+    (code / "a.py").write_text("x\n" * 600_000)
+    read = source.read(code)
+    assert (read.dirty, read.patch) == (True, "")
+    assert read.notes == ("the run records no patch: the changes since HEAD have 1.7 MiB",)

@@ -103,7 +103,7 @@ def _change(ctx: Context, change: Callable[[list[str]], list[str]]) -> None:
 
 def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
     """Returns the key that the host presents now, connecting as ssh does; None if it presents none."""
-    ctx.state_dir.mkdir(parents=True, exist_ok=True)
+    files.ensure_private(ctx.state_dir)
     with tempfile.TemporaryDirectory(dir=ctx.state_dir, prefix="offered-") as folder:
         file = Path(folder) / "known_hosts"
         accept = ["-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={file}"]
