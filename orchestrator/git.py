@@ -94,7 +94,7 @@ class Git:
         if done.code == 0:
             return done.out
         if "dubious ownership" in done.err:
-            raise UsageError(f"git refuses {self.folder}", done.reason)
+            raise UsageError(f"git refuses {self.folder}", "it belongs to another user", done.reason.strip())
         if any(text in done.err for text in _ABSENT):
             raise NoRepository
         raise GitFailed(done.reason)

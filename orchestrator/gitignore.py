@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 _NEVER = (".git", "__pycache__")
 
 
-def walk(folder: Path) -> Iterator[str]:
-    """Files and links below `folder` that no .gitignore excludes."""
-    pending: list[tuple[str, Rules]] = [("", ())]
+def walk(folder: Path, exclude: pathspec.GitIgnoreSpec | None = None) -> Iterator[str]:
+    """Files and links below `folder` that neither a .gitignore nor `exclude` leaves out."""
+    first: Rules = (("", exclude),) if exclude else ()
+    pending = [("", first)]
     while pending:
         at, rules = pending.pop()
         with os.scandir(folder / at) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
-        rules += tuple((at, _rules(entry.path)) for entry in entries if entry.name == ".gitignore")
+        rules += tuple((at, _rules(entry.path)) for entry in entries if _is_rules(entry))
         for entry in entries:
             path, is_folder = at + entry.name, entry.is_dir(follow_symlinks=False)
             if entry.name in _NEVER or _ignored(path + "/" * is_folder, rules):
@@ -33,12 +34,37 @@ def walk(folder: Path) -> Iterator[str]:
                 yield path
 
 
-def _rules(path: str) -> pathspec.GitIgnoreSpec:
+def patterns(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
+    """Lines of a .gitignore; ValueError for one that is no pattern."""
     import pathspec  # noqa: PLC0415 - 43 ms that a folder under git does not need
 
-    lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
-    return pathspec.GitIgnoreSpec.from_lines(os.fsdecode(line) for line in lines)
+    return pathspec.GitIgnoreSpec.from_lines(lines)
+
+
+def _rules(path: str) -> pathspec.GitIgnoreSpec:
+    content = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf")
+    lines = [os.fsdecode(line) for line in content.splitlines()]
+    try:
+        return patterns(lines)
+    except ValueError:
+        return patterns([line for line in lines if _is_pattern(line)])
+
+
+def _is_pattern(line: str) -> bool:
+    """git takes a line that is no pattern for one that matches nothing."""
+    try:
+        return bool(patterns([line]))
+    except ValueError:
+        return False
+
+
+def _is_rules(entry: os.DirEntry[str]) -> bool:
+    return entry.name == ".gitignore" and entry.is_file(follow_symlinks=False)
 
 
 def _ignored(path: str, rules: Rules) -> bool:
-    return any(rule.match_file(path[len(base) :]) for base, rule in rules)
+    """The last file of rules with a pattern for the path decides, as in git."""
+    for base, rule in reversed(rules):
+        if (is_ignored := rule.check_file(path[len(base) :]).include) is not None:
+            return is_ignored
+    return False

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import gitignore
 from orchestrator.core import credentials
 from orchestrator.core.text import size
 from orchestrator.errors import UsageError
@@ -78,7 +79,7 @@ def divide(folder: Path, paths: Iterable[str], scope: Scope) -> Listing:
     for path in scope.send_credentials:
         if not (folder / path).is_file():
             raise UsageError(f"send_credentials: there is no file {path} in {folder}")
-    rules, own = _rules(scope.exclude), tuple(_below(folder, scope.own))
+    rules, own = excluded(scope), tuple(_below(folder, scope.own))
     listing = Listing([], [], [])
     for path in sorted({*paths, *scope.send_credentials}):
         if path in scope.send_credentials:
@@ -92,6 +93,14 @@ def divide(folder: Path, paths: Iterable[str], scope: Scope) -> Listing:
         else:
             listing.paths.append(path)
     return listing
+
+
+def excluded(scope: Scope) -> pathspec.GitIgnoreSpec | None:
+    """The patterns of `exclude`; None without any."""
+    try:
+        return gitignore.patterns(scope.exclude) if scope.exclude else None
+    except ValueError as error:
+        raise UsageError(f"exclude: {error}", "", "patterns are written as in .gitignore") from None
 
 
 def is_credential(folder: Path, path: str) -> bool:
@@ -184,17 +193,6 @@ def _is_output(folder: Path, path: str, outputs: frozenset[FileId]) -> bool:
         status = os.lstat(folder / path)
         return (status.st_dev, status.st_ino) in outputs
     return False
-
-
-def _rules(patterns: Sequence[str]) -> pathspec.GitIgnoreSpec | None:
-    if not patterns:
-        return None
-    import pathspec  # noqa: PLC0415 - 43 ms that most jobs do not need
-
-    try:
-        return pathspec.GitIgnoreSpec.from_lines(patterns)
-    except ValueError as error:
-        raise UsageError(f"exclude: {error}", "", "patterns are written as in .gitignore") from None
 
 
 def _by_folder(paths: Sequence[str]) -> list[str]:

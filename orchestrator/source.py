@@ -22,7 +22,7 @@ from orchestrator.errors import UsageError
 from orchestrator.git import Files, Git, GitFailed, NoRepository, list_files
 from orchestrator.onhost import folders
 from orchestrator.onhost.files import open_regular
-from orchestrator.scope import EVERYTHING, Scope, divide, notes, require_narrow
+from orchestrator.scope import EVERYTHING, Scope, divide, excluded, notes, require_narrow
 
 _LARGEST_PATCH = 1 << 20  # bytes: run.json holds it
 
@@ -49,7 +49,19 @@ def read(folder: Path, digests: Digests | None = None, scope: Scope = EVERYTHING
     since the last time are not read.
     """
     if not folder.is_dir():
-        raise UsageError(f"the code folder {folder} does not exist")
+        what = "is a file" if folder.exists() else "does not exist"
+        raise UsageError(f"the code folder {folder} {what}", "", "code: FOLDER in the job file")
+    try:
+        return _read(folder, digests, scope)
+    except PermissionError as error:
+        path = os.path.relpath(folder / os.fsdecode(error.filename or ""), folder)
+        what = f"{folder} cannot be sent: {path} cannot be read"
+        raise UsageError(
+            what, error.strerror or "", f"exclude: [{path}] in the job file leaves it out"
+        ) from None
+
+
+def _read(folder: Path, digests: Digests | None, scope: Scope) -> Source:
     own_folder = "put the job and its code into a folder of their own"
     require_narrow(folder, scope.home, "the code folder", own_folder)
     git = Git(folder, scope.env)
@@ -58,7 +70,7 @@ def read(folder: Path, digests: Digests | None = None, scope: Scope = EVERYTHING
         try:
             listed = list_files(git)
         except NoRepository:
-            listed = Files(list(gitignore.walk(folder)))
+            listed = Files(list(gitignore.walk(folder, excluded(scope))))
         nested = [pool.submit(_changes, git, scope, at) for at in listed.repositories]
         listing = divide(folder, listed.paths, scope)
         paths = listing.paths

@@ -175,7 +175,7 @@ def refusals(of: Tree) -> list[str]:
         if entry.kind == "link" and leaves(entry.path, entry.target):
             refused.append(f"{entry.path} is a link that leaves the folder ({entry.target})")
         elif entry.size > LARGEST:
-            refused.append(f"{entry.path} has {entry.size >> 20} MiB; name it under data: instead")
+            refused.append(f"{entry.path} has {entry.size >> 20} MiB; name it under data:, or exclude it")
     return refused
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import source
 from orchestrator.errors import UsageError
+from orchestrator.scope import Scope
 
 
 def git(folder: Path, *words: str) -> None:
@@ -180,3 +181,43 @@ def test_names_with_newlines_and_invalid_utf_8_are_preserved(tmp_path: Path) -> 
     read = source.read(folder)
     source.snapshot(read, tmp_path / "snapshot")
     assert source.read(tmp_path / "snapshot").tree.hash == read.tree.hash
+
+
+def test_rules_of_a_deeper_gitignore_come_first_as_in_git(repository: Path) -> None:
+    (repository / "sub" / ".gitignore").write_text("!x.log\nb*\n!b c.py\n")
+    (repository / "sub" / "x.log").write_text("")
+    without = names(repository)
+    git(repository, "init", "-q")
+    assert names(repository) == without == {*EXPECTED, "sub/x.log", "sub/.gitignore"}
+
+
+def test_lines_that_are_no_pattern_match_nothing_as_in_git(repository: Path) -> None:
+    (repository / ".gitignore").write_text("\\\n!\n[\n/\n*.log\n!keep.log\n/build\n")
+    (repository / "sub" / ".gitignore").mkdir()
+    (repository / "sub" / ".gitignore" / "f").write_text("")
+    without = names(repository)
+    git(repository, "init", "-q")
+    assert names(repository) == without == {*EXPECTED, "sub/.gitignore/f"}
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_way_out(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def scandir(path: Path) -> object:
+        if str(path).endswith("/locked/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    (repository / "locked").mkdir()
+    monkeypatch.setattr(os, "scandir", lambda path: scandir(path if isinstance(path, str) else f"{path}/"))
+    with pytest.raises(UsageError, match="locked cannot be read") as error:
+        source.read(repository)
+    assert error.value.next_step == "exclude: [locked] in the job file leaves it out"
+    assert "a.py" in {e.path for e in source.read(repository, scope=Scope(exclude=("locked",))).tree.entries}
+
+
+def test_a_code_folder_that_is_a_file_is_named_as_that(repository: Path) -> None:
+    with pytest.raises(UsageError, match=r"a\.py is a file"):
+        source.read(repository / "a.py")
