@@ -11,7 +11,7 @@ import pytest
 from faces import check, edit, messages
 
 from trainers import registry
-from trainers.blendshapes import files, names, npz
+from trainers.blendshapes import files, names, npz, splitting
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.data import values_of
 from trainers.blendshapes.trainer import BlendshapesTrainer
@@ -85,9 +85,9 @@ def test_a_column_of_another_name_refuses_the_file(folder, old, new, message):
     ("content", "message"),
     [
         ("0.1,0.2,0.3\n0.1,0.2,0.3\n", "has no header"),
-        ("label;browInnerUp\nhappy;0.1\n", "not separated by commas"),
+        ("label|browInnerUp\nhappy|0.1\n", "not separated by commas"),
         ("label,browInnerUp\nhappy,0.1\n", "lacks columns: browDownLeft"),
-        ("", "is empty"),
+        ("\n\n", "is empty"),
         ('label,"browInnerUp\nhappy,0.1\n', "is no readable CSV"),
     ],
 )
@@ -237,7 +237,7 @@ def test_copies_of_a_picture_stay_in_one_split_without_a_group_column(folder):
     report, code = check(folder)
     assert (code, errors(report), messages(report, "split.groups")) == (0, set(), "")
     listing = files.scan({"": place}, Config())
-    home = files.split_rows(listing.rows, Config())
+    home = splitting.split_rows(listing.rows, Config())
     homes = {
         row.source: {home[other.id] for other in listing.rows if other.source == row.source}
         for row in listing.rows
@@ -366,9 +366,8 @@ def test_an_npz_file_gives_the_same_rows_as_a_csv_file(pristine, tmp_path):
     values = np.array([[float(row[name]) for name in names.ALL] for row in rows])
     arrays = {"names": np.array(names.ALL), "labels": np.array([row["label"] for row in rows])}
     np.savez(tmp_path / "test.npz", features=values, **arrays)
-    columns = names.SETS[33]
-    _, read = files.read(tmp_path / "test.npz", columns)
-    _, other = files.read(pristine / "blendshapes" / "test.csv", columns)
+    _, read = files.read(tmp_path / "test.npz", Config())
+    _, other = files.read(pristine / "blendshapes" / "test.csv", Config())
     assert [(r.values, r.label, r.split) for r in read] == [(r.values, r.label, r.split) for r in other]
     np.savez(tmp_path / "test.npz", values=values)
     with pytest.raises(Unusable, match="has no key features: it holds values"):
@@ -426,3 +425,100 @@ def test_files_behind_a_linked_folder_are_read(folder, tmp_path):
     (folder / "blendshapes" / "more").symlink_to(tmp_path / "disk2")
     arrays = files.scan({"": folder / "blendshapes"}, Config())
     assert {row.id.partition(":")[0] for row in arrays.rows} >= {"more/train.csv", "more/test.csv"}
+
+
+# Data as people have it
+
+
+def twins(folder: Path, label: str) -> None:
+    """Append the first six faces of test to train, with this label or their own."""
+    rows = faces.read(folder / "blendshapes" / "test.csv")[:6]
+    copies = [{**row, "label": label or row["label"], "group": f"new{n}"} for n, row in enumerate(rows)]
+    edit(train_file(folder), lambda train: [*train, *copies])
+
+
+def test_all_faces_in_two_splits_are_named_at_once(folder):
+    twins(folder, "")
+    report, code = check(folder)
+    assert (code, "6 faces stand in two splits" in messages(report, "dups")) == (64, True)
+    (table,) = [t for t in report["data"]["tables"] if t["title"].startswith("Equal faces")]
+    assert [row[2] for row in table["rows"]] == ["train", "test"] * 6
+
+
+def test_faces_in_two_splits_are_dropped_from_train_within_the_budget(folder):
+    before, _ = check(folder)
+    twins(folder, "")
+    report, code = check(folder, duplicates="drop")
+    assert (code, errors(report)) == (0, set())
+    assert report["data"]["used"] == before["data"]["used"]
+    report, code = check(folder, duplicates="drop", max_refused=0.001)
+    assert (code, errors(report)) == (64, {"dups"})
+
+
+def test_a_face_with_two_labels_is_named_and_dropped(folder):
+    edit(train_file(folder), lambda rows: [*rows, {**rows[0], "label": "sad"}, {**rows[0], "label": "happy"}])
+    report, code = check(folder)
+    assert (code, "1 faces have two labels" in messages(report, "dups")) == (0, True)
+    dropped, _ = check(folder, duplicates="drop")
+    assert dropped["data"]["used"] == report["data"]["used"] - 3
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda group: f" {group}", lambda group: f"0{group}"])
+def test_groups_in_two_splits_are_found_however_they_are_spelled(folder, change):
+    edit(train_file(folder), lambda rows: [{**rows[0], "group": "7p"}, *rows[1:]])
+    edit(folder / "blendshapes" / "test.csv", lambda rows: [{**rows[0], "group": change("7p")}, *rows[1:]])
+    assert "1 groups stand in more than one split" in messages(check(folder)[0], "split.groups")
+
+
+def test_other_words_for_an_emotion_are_read_and_listed(folder):
+    words = {"happy": "Happiness", "sad": "SADNESS", "neutral": "neutral"}
+    before, _ = check(folder)
+    edit(train_file(folder), lambda rows: [{**row, "label": words.get(row["label"], "fear")} for row in rows])
+    report, code = check(folder)
+    assert (code, report["data"]["used"]) == (0, before["data"]["used"])
+    (table,) = [t for t in report["data"]["tables"] if t["title"] == "Labels read as"]
+    assert [row[:2] for row in table["rows"]] == [["Happiness", "happy"], ["SADNESS", "sad"]]
+
+
+def test_labels_as_numbers_are_read_with_the_option_that_names_their_set(folder):
+    before, _ = check(folder)
+    numbers = {name: f"{number}.0" for number, name in names.NUMBERS["raf-db"].items()}
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, lambda rows: [{**row, "label": numbers[row["label"]]} for row in rows])
+    report, code = check(folder)
+    assert "set label_numbers: one of fer2013" in messages(report, "labels.parse")
+    report, code = check(folder, label_numbers="raf-db")
+    assert (code, report["data"]["used"]) == (0, before["data"]["used"])
+
+
+def test_columns_b0_to_b51_and_one_hot_labels_are_read(folder):
+    before = files.scan({"": folder / "blendshapes"}, Config()).rows
+    counted = dict(zip(names.ALL, names.COUNTED, strict=True))
+
+    def one_hot(rows: faces.Rows) -> faces.Rows:
+        kinds = sorted({row["label"] for row in rows})
+        return [
+            {**{counted.get(name, name): cell for name, cell in row.items() if name != "label"}}
+            | {kind: str(int(row["label"] == kind)) for kind in kinds}
+            for row in rows
+        ]
+
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, one_hot)
+    after = files.scan({"": folder / "blendshapes"}, Config()).rows
+    assert [(row.values, row.label) for row in after] == [(row.values, row.label) for row in before]
+
+
+def test_an_npz_file_with_the_keys_of_scikit_learn_is_read(tmp_path):
+    values = np.random.default_rng(0).random((3, 52)).astype(np.float32)
+    np.savez(tmp_path / "train.npz", X=values, y=np.array([0, 3, 6]), paths=np.array(["a", "b", "c"]))
+    _, rows = files.read(tmp_path / "train.npz", Config(columns=52, label_numbers="raf-db-0"))
+    assert [(row.label, row.source) for row in rows] == [("surprise", "a"), ("happy", "b"), ("neutral", "c")]
+
+
+def test_semicolons_and_decimal_commas_are_read(folder):
+    path = train_file(folder)
+    before, _ = check(folder)
+    path.write_text(path.read_text().replace(",", ";").replace(".", ","))
+    report, code = check(folder)
+    assert (code, report["data"]["used"]) == (0, before["data"]["used"])

@@ -12,7 +12,7 @@ import faces
 import pytest
 
 from trainers import __main__ as command
-from trainers.blendshapes import names
+from trainers.blendshapes import names, pictures
 
 
 class Landmarker:
@@ -38,8 +38,8 @@ class Landmarker:
         pass
 
 
-def read_picture(path: str) -> str:
-    text = Path(path).read_text()
+def read_picture(path: Path) -> str:
+    text = path.read_text()
     if text.startswith(("face", "nobody")):
         return text
     raise RuntimeError("no picture")
@@ -51,7 +51,8 @@ def mediapipe(monkeypatch: pytest.MonkeyPatch) -> type[Landmarker]:
     top, tasks, python = (
         types.ModuleType(name) for name in ("mediapipe", "mediapipe.tasks", "mediapipe.tasks.python")
     )
-    top.Image = SimpleNamespace(create_from_file=read_picture)
+    top.Image, top.ImageFormat = (lambda image_format, data: data), SimpleNamespace(SRGB="rgb")
+    monkeypatch.setattr(pictures, "read", read_picture)
     python.BaseOptions, python.vision = SimpleNamespace, vision
     for module in (top, tasks, python):
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -150,3 +151,36 @@ def test_a_missing_model_file_is_reported(images, capsys):
     assert "--model is missing" in capsys.readouterr().err
     assert command.main(["prepare", "blendshapes", "--imges", str(images)]) == 2
     assert "did you mean --images?" in capsys.readouterr().err
+
+
+def prepared(images: Path, capsys: pytest.CaptureFixture[str]) -> dict:
+    assert prepare(images) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_folders_with_other_words_for_an_emotion_are_read_and_listed(mediapipe, images, capsys):
+    for old, new in (("happy", "Happiness"), ("sad", "2_sadness")):
+        for split in ("train", "test"):
+            (images / split / old).rename(images / split / new)
+    event = prepared(images, capsys)
+    assert event["read_as"] == {"Happiness": "happy", "2_sadness": "sad"}
+    assert event["classes"]["happy"]["used"] == 6
+
+
+def test_folders_that_name_no_emotion_are_counted_by_name(mediapipe, images, capsys):
+    (images / "train" / "happy").rename(images / "train" / "laughing")
+    event = prepared(images, capsys)
+    assert event["folders_of_no_emotion"] == {"train": 1, "train/laughing": 3}
+
+
+@pytest.mark.parametrize("word", ["validation", "Valid", "dev", "eval", "PublicTest"])
+def test_folders_may_name_the_validation_split_by_any_of_its_words(mediapipe, images, capsys, word):
+    (images / "test").rename(images / word)
+    event = prepared(images, capsys)
+    assert (Path(event["folders"]["blendshapes"]) / "val.csv").is_file()
+
+
+def test_pictures_of_which_some_name_no_split_are_refused(mediapipe, images, capsys):
+    (images / "test").rename(images / "more")
+    assert prepare(images) == 65
+    assert "5 pictures name no split, but 7 are of train" in capsys.readouterr().err

@@ -182,6 +182,23 @@ def test_evaluate_repeats_the_metrics_and_names_the_worst_rows(run, folder, caps
     assert worst["share"] == pytest.approx(surest, abs=1e-4)
 
 
+def test_rows_trained_on_do_not_count_as_test_without_groups_either(run, folder, tmp_path, capsys):
+    def bare(rows: faces.Rows) -> faces.Rows:
+        return [{name: row[name] for name in ("label", *names.ALL)} for row in rows]
+
+    rows = bare(faces.read(folder / "blendshapes" / "train.csv"))
+    (tmp_path / "blendshapes").mkdir()
+    path = Path(shutil.copy(folder / "blendshapes" / "train.csv", tmp_path / "blendshapes" / "mine.csv"))
+    place, data = run / "checkpoints" / "best", f"blendshapes={tmp_path / 'blendshapes'}"
+    faces.edit(path, lambda _: rows)
+    assert command.main(["evaluate", str(place), "--data", data]) == 65
+    assert "which the checkpoint was trained on: take others" in capsys.readouterr().err
+    faces.edit(path, lambda _: [*rows, *bare(faces.read(folder / "blendshapes" / "test.csv"))])
+    code, (answer,) = call(capsys, "evaluate", place, "--data", data)
+    assert (code, answer["same_data"]) == (0, False)
+    assert answer["left_out"] > answer["samples"] > 0
+
+
 def test_training_and_evaluate_report_the_logistic_regression_baseline(run, folder, capsys):
     log = (run / "log").read_text()
     assert "logistic regression, the baseline: val balanced accuracy" in log

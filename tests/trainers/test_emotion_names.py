@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.data import emotions, splits
+from trainers.engine import groups
 
 ravdess = st.builds(
     emotions.Ravdess,
@@ -71,6 +72,19 @@ def test_a_take_is_the_same_in_every_modality():
     first, second = (emotions.parse(f"0{m}-01-06-01-02-01-12") for m in (1, 2))
     assert first.take == second.take
     assert first.actor == "ravdess-12"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Signer05", "signer5"), ("12", "12.0"), ("007", "7"), (" A  b", "a B"), ("ü", "U\u0308")],
+)
+def test_spellings_of_one_group_have_one_key(one, other):
+    assert groups.key(one) == groups.key(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("1.5", "1.05"), ("10", "100"), ("a", "b"), ("0", "00a")])
+def test_different_groups_have_different_keys(one, other):
+    assert groups.key(one) != groups.key(other)
 
 
 actors = st.dictionaries((ravdess | crema).map(lambda name: name.actor), st.sampled_from("abc"), min_size=1)

@@ -81,7 +81,7 @@ def test_a_short_video_and_a_text_are_refused(tmp_path):
 def names(folder: Path, *stems: str) -> None:
     folder.mkdir(exist_ok=True)
     for stem in stems:
-        (folder / f"{stem}.npz").touch()
+        (folder / f"{stem}.npz").write_text(stem)
 
 
 def test_options_leave_files_out_by_name_and_never_in_silence(tmp_path):

@@ -12,9 +12,10 @@ from trainers.data import normalise
 from trainers.data.landmarks import ORDERS, RAW, Layout
 from trainers.data.refusal import Unusable
 from trainers.data.sign import reading
-from trainers.engine.health import DataUnusable
+from trainers.data.sign.config import SignConfig
+from trainers.engine.health import DataUnusable, Finding
 from trainers.i3d_teacher.trainer import TeacherTrainer
-from trainers.tasks.sign import ctc_checks
+from trainers.tasks.sign import ctc_checks, file_checks
 
 TEACHER = "i3d-teacher"
 
@@ -200,3 +201,41 @@ def test_statistics_without_a_floor_are_caught(signs, signs_cache):
     assert ctc_checks.std_floor(task) == []
     task.normaliser.statistics.std[5] = 1e-9
     assert [f.code for f in ctc_checks.std_floor(task)] == ["norm.std"]
+
+
+def corpus_file(folder: Path, part: str) -> Path:
+    return folder / "phoenix" / "annotations" / f"{part}.SI5.corpus.csv"
+
+
+def own(path: Path, text: str) -> None:
+    """Replace a file that may be linked to the shared sample."""
+    path.unlink()
+    path.write_text(text)
+
+
+def listed_findings(folder: Path, code: str) -> list[Finding]:
+    listing = file_checks.scan({"phoenix": folder / "phoenix"}, SignConfig())
+    return [f for check in file_checks.CHECKS if check.code == code for f in check.ask(listing)]
+
+
+def test_glosses_of_another_case_than_those_of_train_are_an_error(copy):
+    path = corpus_file(copy, "dev")
+    head, *lines = path.read_text().splitlines()
+    own(path, "\n".join([head, *(line.rsplit("|", 1)[0] + "|regen wind" for line in lines)]))
+    finding = listed_findings(copy, "vocab.oov")[0]
+    assert finding.severity == "error"
+    assert "the WER of val cannot be below 100.0 %" in finding.message
+    assert "differ from glosses of train in upper and lower case only" in finding.fix
+
+
+def test_a_few_unknown_glosses_are_a_warning(copy):
+    (finding,) = listed_findings(copy, "vocab.oov")
+    assert finding.severity == "warning"
+    assert "HOCHWASSER" in finding.message
+
+
+def test_the_official_error_that_a_gloss_filter_causes_is_stated(copy):
+    (finding,) = listed_findings(copy, "wer.floor")
+    assert finding.message.startswith("wer_official scores glosses that no hypothesis can have: at best ")
+    assert "% on val" in finding.message
+    assert finding.key == "gloss_filter"

@@ -1,5 +1,6 @@
 """Corpus files, glosses, vocabulary, word errors, decoding."""
 
+import json
 import math
 import random
 from itertools import product
@@ -9,7 +10,7 @@ import jiwer
 import numpy as np
 import pytest
 
-from trainers.data import phoenix
+from trainers.data import phoenix, phoenix_scoring
 from trainers.tasks import decode, wer
 from trainers.tasks.vocabulary import BLANK, UNKNOWN, Vocabulary
 
@@ -33,13 +34,13 @@ def test_each_protocol_is_known_by_its_files_and_its_columns(tmp_path):
         (tmp_path / name).mkdir()
         folder = corpus(tmp_path / name, pattern, train=f"{HEADER}\nx-1|train/x-1/1/*.png|Signer04|A B\n")
         assert list(phoenix.protocols(folder)) == [name]
-        assert read(folder) == [phoenix.Sentence("x-1", "train", "Signer04", ("A", "B"))]
+        assert read(folder) == [phoenix.Sentence("x-1", "train", "Signer04", "A B")]
     (tmp_path / "t" / "annotations" / "manual").mkdir(parents=True)
     text = (
         "name|video|start|end|speaker|orth|translation\ny|y/1/*.png|-1|-1|Signer01|REGEN KOMMEN|es regnet .\n"
     )
     corpus(tmp_path / "t" / "annotations" / "manual", phoenix.PATTERNS["14t"], dev=text)
-    assert read(tmp_path / "t") == [phoenix.Sentence("y", "val", "Signer01", ("REGEN", "KOMMEN"))]
+    assert read(tmp_path / "t") == [phoenix.Sentence("y", "val", "Signer01", "REGEN KOMMEN")]
 
 
 @pytest.mark.parametrize(
@@ -76,22 +77,38 @@ def test_the_filter_keeps_signs_that_only_look_like_markers(gloss):
     assert phoenix.is_sign(gloss)
 
 
+WER_CASES = json.loads((Path(__file__).parents[1] / "fixtures" / "wer" / "cases.json").read_text())
+
+
+@pytest.mark.parametrize("name", WER_CASES["sentences"])
+def test_glosses_are_cleaned_as_the_official_evaluation_cleans_them(name):
+    case = WER_CASES["sentences"][name]
+    assert phoenix_scoring.reference(case["glosses"], "multisigner") == case["reference_cleaned"].split()
+    assert phoenix_scoring.hypothesis(case["hypothesis"].split()) == case["hypothesis_cleaned"].split()
+
+
+def test_the_official_word_errors_are_those_of_sclite():
+    cases = WER_CASES["sentences"].values()
+    errors = [wer.official_errors(c["glosses"], c["hypothesis"].split(), "si5") for c in cases]
+    total = wer.Errors(*(sum(column) for column in zip(*errors, strict=True)))
+    assert {**total._asdict(), "edits": total.edits} == WER_CASES["sclite"]
+
+
 @pytest.mark.parametrize(
-    ("protocol", "before", "after"),
-    [
-        ("si5", "__ON__ loc-NORD REGEN __OFF__", "NORD REGEN"),
-        ("si5", "S0NNE SONNE", "SONNE"),
-        ("si5", "WIE AUSSEHEN ZEIGEN", "WIE-AUSSEHEN ZEIGEN-BILDSCHIRM"),
-        ("si5", "A B C WIND", "A+B+C WIND"),
-        ("si5", "SCH N KOMMEN", "SCH+N KOMMEN"),
-        ("si5", "NORDRAUM REGEN-PLUSPLUS", "NORD REGEN"),
-        ("multisigner", "REGEN REGEN REGEN", "REGEN"),
-        ("multisigner", "neg-X neg-X", "neg-X neg-X"),
-        ("14t", "loc-NORD NORD __LEFTHAND__ SUEDRAUM neg-X neg-X", "NORD SUED neg-X"),
+    ("reference", "hypothesis", "counts"),
+    [  # found with sclite 2.10
+        ("G J E D G C", "K C A A G C K I A J G E C B", (3, 0, 8)),
+        ("D J C I H G L D B K B C", "K A A L G G G K C J J C K", (10, 0, 1)),
+        ("neg-A B", "NEG-a b", (0, 0, 0)),
     ],
 )
-def test_the_official_cleaning(protocol, before, after):
-    assert phoenix.official(before.split(), protocol) == after.split()
+def test_words_are_aligned_as_sclite_aligns_them(reference, hypothesis, counts):
+    assert wer.sclite_errors(reference.split(), hypothesis.split())[:3] == counts
+
+
+def test_a_reference_of_2014t_is_scored_as_annotated():
+    words = ["poss-SEIN", "HABEN2", "WIND", "WIND"]
+    assert phoenix_scoring.reference(" ".join(words), "14t") == words
 
 
 def test_word_errors_are_those_of_jiwer_on_random_pairs():

@@ -46,7 +46,7 @@ def labels_match(trainer: Any) -> list[Finding]:
         sample = trainer.sample("train", 0, index)
         row = rows[trainer.balanced.row(0, index) if trainer.balanced else index]
         if row.path not in lines:
-            _, entries = files.read(row.path, names.SETS[config.columns])
+            _, entries = files.read(row.path, config)
             lines[row.path] = {entry.line: entry for entry in entries if isinstance(entry, Row)}
         again = lines[row.path][row.line]
         label = again.label if again.label in config.classes else config.others

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from trainers.blendshapes import names
+from trainers.data import splits
 from trainers.engine import health
 from trainers.engine.config import ClassifierConfig, option
 from trainers.engine.health import Finding
@@ -37,6 +38,9 @@ class Config(ClassifierConfig):
         ("happy", "sad", "neutral"), "the emotions to classify", choices=names.LABELS
     )
     others: str = option("drop", "what to do with rows of other emotions", choices=("drop", names.OTHER))
+    label_numbers: str = option(
+        "none", "data set whose numbers the labels are; none: labels are words", choices=tuple(names.NUMBERS)
+    )
     columns: int = option(33, "blendshapes that the model reads", choices=tuple(names.SETS))
     sampling: str = option(
         "natural", "balanced draws each class equally often", choices=("natural", "balanced")
@@ -44,8 +48,12 @@ class Config(ClassifierConfig):
     model: str = option("dense", "network that classifies the blendshapes", choices=("dense", "lstm"))
     hidden: tuple[int, ...] = option((64, 32), "units of each layer", low=1)
     dropout: float = option(0.2, "dropout rate after each layer", low=0.0, high=0.95)
+    named_splits: str = splits.OPTION
     val_share: float = option(0.15, "share of groups, where files name no split", low=0.0, high=0.5)
     test_share: float = option(0.15, "share of groups, where files name no split", low=0.0, high=0.5)
+    duplicates: str = option(
+        "refuse", "faces in two splits or with two labels; drop: leave them out", choices=("refuse", "drop")
+    )
     max_refused: float = option(0.05, "largest accepted share of broken rows", low=0.0, high=1.0)
 
 

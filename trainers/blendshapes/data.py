@@ -28,7 +28,7 @@ class Data:
     def fingerprint(self) -> str:
         """A hash of every usable row's values, label and split."""
         survey = self.listing
-        lines = sorted(f"{r.content} {r.label} {survey.split_of[r.id]}" for r in survey.records)
+        lines = sorted(f"{r.digest} {r.label} {survey.split_of[r.id]}" for r in survey.records)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

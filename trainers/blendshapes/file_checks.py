@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trainers.blendshapes import files
+from trainers.blendshapes import duplicates, files, names, splitting
 from trainers.blendshapes.config import Config
+from trainers.blendshapes.duplicates import EqualFaces
 from trainers.blendshapes.files import Listing, Row
-from trainers.data import refusal_checks
+from trainers.data import refusal_checks, splits
 from trainers.data.refusal import Refusal
 from trainers.data.refusal_checks import nonempty
 from trainers.engine import health
@@ -39,7 +40,12 @@ class Survey:
     @cached_property
     def splits(self) -> dict[str, list[Row]]:
         """The rows of each split."""
-        return files.by_split(self.records, self.split_of)
+        return splitting.by_split(self.records, self.split_of)
+
+    @cached_property
+    def equal_faces(self) -> list[EqualFaces]:
+        """The rows that have the values of a row in another split or with another label."""
+        return duplicates.find(self.records, self.split_of)
 
     @property
     def count(self) -> int:
@@ -56,13 +62,21 @@ class Survey:
 
     def report(self) -> dict[str, Any]:
         """Return the `data` section of the check report: counts, refused rows and a table of classes."""
-        return refusal_checks.report(self, [_class_table(self.splits, self.config)])
+        tables = [_class_table(self.splits, self.config), *_label_table(self.records)]
+        tables += duplicates.table(self.equal_faces, self.split_of)
+        return refusal_checks.report(self, tables)
 
 
 def scan(folders: Mapping[str, Path], config: Config) -> Survey:
     """Read all rows below the folders and assign their splits."""
     listing = files.scan(folders, config)
-    return Survey(listing, files.split_rows(listing.rows, config), config)
+    split_of = splitting.split_rows(listing.rows, config)
+    dropped = duplicates.to_drop(duplicates.find(listing.rows, split_of), split_of)
+    if config.duplicates == "drop" and dropped:
+        places = {(str(refusal.path), refusal.line) for refusal in dropped}
+        rows = tuple(row for row in listing.rows if (str(row.path), row.line) not in places)
+        listing = replace(listing, rows=rows, refused=(*listing.refused, *dropped))
+    return Survey(listing, split_of, config)
 
 
 def refusals(survey: Survey, code: str) -> list[Finding]:
@@ -147,25 +161,28 @@ def truncation(survey: Survey) -> list[Finding]:
     return []
 
 
-def duplicates(survey: Survey) -> list[Finding]:
-    """No two splits contain rows with identical values."""
-    ids: dict[str, dict[str, str]] = defaultdict(dict)
-    for split, rows in survey.splits.items():
-        for row in rows:
-            ids[row.content].setdefault(split, row.id)
-    shared = [" = ".join(by_split.values()) for by_split in ids.values() if len(by_split) > 1]
-    if not shared:
-        return []
-    message = f"{len(shared)} faces stand in two splits: {health.first(shared)}"
-    return [health.error("dups", message, "remove them from train: a test on training data says nothing")]
+def duplicate_rows(survey: Survey) -> list[Finding]:
+    """No two splits contain rows with identical values, and identical rows have one label."""
+    findings = refusals(survey, "dups")
+    across = [equal.names for equal in survey.equal_faces if equal.across]
+    twofold = [equal.names for equal in survey.equal_faces if equal.contradictory and not equal.across]
+    fix = "set duplicates: drop, which counts against max_refused; the table lists them all"
+    if across:
+        message = f"{len(across)} faces stand in two splits: {health.first(across)}"
+        findings.append(health.error("dups", message, fix, "duplicates"))
+    if twofold:
+        message = f"{len(twofold)} faces have two labels: {health.first(twofold)}"
+        findings.append(health.warning("dups", message, fix, "duplicates"))
+    return findings
 
 
 def groups(survey: Survey) -> list[Finding]:
     """No group occurs in two splits, nor does a picture whose rows have no group."""
-    splits = survey.splits
-    members = {split: [row.person for row in rows if row.person] for split, rows in splits.items()}
+    by_split = survey.splits
+    members = {split: [row.person for row in rows if row.person] for split, rows in by_split.items()}
     pictures = {
-        split: [row.source for row in rows if row.source and not row.person] for split, rows in splits.items()
+        split: [row.picture for row in rows if row.source and not row.person]
+        for split, rows in by_split.items()
     }
     fix = "keep all rows of a picture in one split; if they are several pictures, write their paths in `file`"
     shared = health.group_overlap("pictures (column `file`)", pictures)
@@ -186,6 +203,12 @@ def _nameless(listing: Listing) -> list[Finding]:
     return [health.warning("split.groups", message, fix)]
 
 
+def named(survey: Survey) -> list[Finding]:
+    """Files, folders or the column `split` name the split of every row or of none, each by one word."""
+    pairs = [(row.split, survey.split_of[row.id]) for row in survey.records]
+    return splits.findings(survey.listing.split_names, pairs, survey.noun)
+
+
 def balance(survey: Survey) -> list[Finding]:
     """Every class occurs in every split, none under 5 %."""
     if not survey.records:
@@ -196,7 +219,9 @@ def balance(survey: Survey) -> list[Finding]:
 
 def stable(survey: Survey) -> list[Finding]:
     """The split of a row does not depend on the order in which rows are listed."""
-    again = files.split_rows(list(reversed(survey.records)), survey.config)
+    if survey.config.duplicates == "drop":
+        return []  # rows that are left out had a part in the drawing
+    again = splitting.split_rows(list(reversed(survey.records)), survey.config)
     moved = [row.id for row in survey.records if again[row.id] != survey.split_of[row.id]]
     if not moved:
         return []
@@ -210,8 +235,10 @@ CHECKS = (
     on_files("schema.layout", layout),
     refused_by("feature.unit", "Every score is a number from 0 to 1"),
     on_files("dtype.truncate", truncation),
+    refused_by("files.there", "Every file holds its content"),
+    on_files("split.named", named),
     on_files("split.groups", groups),
-    on_files("dups", duplicates),
+    on_files("dups", duplicate_rows),
     on_files("balance", balance),
     on_files("split.stable", stable),
 )
@@ -225,3 +252,12 @@ def _class_table(splits: Mapping[str, Sequence[Row]], config: Config) -> dict[st
     rows.append(["majority baseline", *(f"{share:.3f}" for share in shares)])
     rows.append(["groups", *(str(len({row.group for row in rows_of})) for rows_of in splits.values())])
     return refusal_checks.table("Rows by class", ("class", *splits), rows)
+
+
+def _label_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The labels that are written in other words than the emotions, and what they are read as."""
+    counts = Counter(row.written for row in rows)
+    other = sorted((written, n) for written, n in counts.items() if written.lower() not in names.LABELS)
+    meaning = {row.written: row.label for row in rows}
+    cells = [[written, meaning[written], str(n)] for written, n in other]
+    return [refusal_checks.table("Labels read as", ("written", "emotion", "rows"), cells)] if cells else []

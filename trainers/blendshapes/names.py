@@ -37,9 +37,29 @@ SETS: dict[int, tuple[str, ...]] = {
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """The emotions in the order of FER2013's label numbers, 0 to 6."""
 
+_FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
+_AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+_RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
+
 LABEL, GROUP, SPLIT, FILE = "label", "group", "split", "file"
 EXTRA = (LABEL, GROUP, SPLIT, FILE)
 """Columns that are not blendshapes. Only `label` is required."""
 
 OTHER = "unknown"
-LABELS = (*FER2013, OTHER)
+LABELS = (*FER2013, "contempt", OTHER)
+
+NUMBERS: dict[str, dict[str, str]] = {
+    "none": {},
+    "fer2013": {str(i): name for i, name in enumerate(FER2013)},
+    "ferplus": dict(zip("01234567", _FERPLUS, strict=True)),
+    "affectnet": dict(zip("01234567", _AFFECTNET, strict=True)),
+    "raf-db": dict(zip("1234567", _RAF_DB, strict=True)),
+    "raf-db-0": dict(zip("0123456", _RAF_DB, strict=True)),
+}
+"""Each data set's label numbers and their emotions: values of the option `label_numbers`."""
+
+SPELLINGS = {"path": FILE, "paths": FILE, "filename": FILE, "image": FILE, "emotion": LABEL, "usage": SPLIT}
+"""Other names of the columns EXTRA, in lower case."""
+
+COUNTED = tuple(f"b{i}" for i in range(52))
+"""Names that some files give to the 52 blendshapes, in MediaPipe's order."""

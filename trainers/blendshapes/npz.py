@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from trainers.blendshapes.names import FILE, GROUP, LABEL, SPLIT
+from trainers.blendshapes.names import ALL, FILE, GROUP, LABEL, SPLIT
 from trainers.data.refusal import Unusable
+
+ALIASES = {"X": "features", "y": "labels", "paths": "files"}
+"""Names that scikit-learn's users give to the keys; 52 features without names are MediaPipe's."""
 
 KEYS = {"labels": LABEL, "groups": GROUP, "files": FILE, "splits": SPLIT}
 
@@ -20,6 +23,11 @@ def read(path: Path) -> tuple[list[str], list[tuple[int, Sequence[Any]]]]:
             arrays = {key: archive[key] for key in archive}
     except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen exception types
         raise Unusable("is no readable NPZ", str(fault).split("\n")[0], code="schema.layout") from fault
+    arrays = {
+        ALIASES.get(key, key) if ALIASES.get(key) not in arrays else key: a for key, a in arrays.items()
+    }
+    if "features" in arrays and arrays["features"].shape[1:] == (len(ALL),):
+        arrays.setdefault("names", np.array(ALL))
     for key in ("features", "names"):
         if key not in arrays:
             keys = ", ".join(arrays) or "nothing"

@@ -1,19 +1,17 @@
 """Extracts blendshapes from pictures with MediaPipe's Face Landmarker, which the user installs."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainers.blendshapes import names
+from trainers.blendshapes import names, pictures
 from trainers.blendshapes.sample import write_csv
-from trainers.data import walk
-from trainers.data.splits import SPLITS
 from trainers.engine import health
 from trainers.engine.events import Events, printable
 from trainers.engine.sources import BadSource
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+COUNTS = ("used", "no face", "unreadable")
 
 Scores = dict[str, float] | None
 """Blendshape names and scores of the face in a picture; None if MediaPipe detects no face."""
@@ -22,67 +20,56 @@ Scores = dict[str, float] | None
 def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dict[str, Any]:
     """Write the blendshapes of all pictures to `to`/blendshapes/*.csv.
 
-    Returns the folder and the numbers of faces, pictures without a face and unreadable pictures. Raises
-    BadSource if an input is missing, DataUnusable if no face is found.
+    Returns the folder, the numbers of faces, of pictures without a face and of unreadable ones by emotion,
+    the folders that were read as an emotion, and those that name none. Raises BadSource if an input is
+    missing, DataUnusable if no face is found or if the folders name splits for some pictures only.
     """
     for name in ("images", "model"):
         if name not in sources:
             what = "a folder of pictures" if name == "images" else "MediaPipe's face_landmarker.task"
             raise BadSource(f"--{name} is missing: {what}")
-    pictures = list(_pictures(sources["images"]))
-    if not pictures:
+    listing = pictures.find(sources["images"])
+    if not listing.pictures:
         _unusable(f"no picture lies in a folder of an emotion below {sources['images']}", _layout())
+    if contradictions := pictures.findings(listing.pictures):
+        raise health.DataUnusable(contradictions)
+    counts: dict[str, Counter[str]] = {key: Counter() for key in COUNTS}
     rows: dict[str, list[list[object]]] = {}
-    used, dropped, unread = Counter[str](), Counter[str](), Counter[str]()
     with _landmarker(sources["model"]) as look:
-        for number, (path, split, label) in enumerate(pictures, 1):
-            scores = _scores(look, path)
-            if isinstance(scores, str):
-                unread[label] += 1
-            elif scores is None:
-                dropped[label] += 1
-            else:
-                used[label] += 1
-                facts = [label, "", printable(str(path.relative_to(sources["images"])))]
-                rows.setdefault(split, []).append([*facts, *(scores[name] for name in names.ALL)])
-            if number % 100 == 0 or number == len(pictures):
-                events("progress", phase="prepare", step=number, of=len(pictures))
-    if not used:
-        _unusable(f"MediaPipe found no face in {len(pictures)} pictures", "check the pictures")
-    return _write(to / "blendshapes", rows, used, dropped, unread)
+        for number, picture in enumerate(listing.pictures, 1):
+            scores = _scores(look, picture.path)
+            kind = "unreadable" if isinstance(scores, str) else "used" if scores else "no face"
+            counts[kind][picture.label] += 1
+            if isinstance(scores, dict):
+                facts = [picture.label, "", printable(picture.name)]
+                rows.setdefault(picture.split, []).append([*facts, *(scores[name] for name in names.ALL)])
+            if number % 100 == 0 or number == len(listing.pictures):
+                events("progress", phase="prepare", step=number, of=len(listing.pictures))
+    if not rows:
+        _unusable(f"MediaPipe found no face in {len(listing.pictures)} pictures", "check the pictures")
+    return _write(to / "blendshapes", rows, counts, listing)
 
 
 def _write(
     folder: Path,
     rows: Mapping[str, list[list[object]]],
-    used: Counter[str],
-    dropped: Counter[str],
-    unread: Counter[str],
+    counts: Mapping[str, Counter[str]],
+    listing: pictures.Listing,
 ) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     for split, faces in rows.items():
         write_csv(folder / f"{split or 'faces'}.csv", faces)
-    counts = {
-        label: {"used": used[label], "no face": dropped[label], "unreadable": unread[label]}
-        for label in sorted(used | dropped | unread)
-    }
+    labels = sorted({picture.label for picture in listing.pictures})
     return {
         "folders": {"blendshapes": str(folder)},
-        "faces": used.total(),
-        "dropped": dropped.total(),
-        "unreadable": unread.total(),
-        "classes": counts,
+        "faces": counts["used"].total(),
+        "dropped": counts["no face"].total(),
+        "unreadable": counts["unreadable"].total(),
+        "classes": {label: {key: counts[key][label] for key in COUNTS} for label in labels},
+        "read_as": listing.mapped,
+        "folders_of_no_emotion": listing.unknown,
+        "refused": [f"{refusal.source}: {refusal.why}" for refusal in listing.refused],
     }
-
-
-def _pictures(folder: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield each picture with the split (empty if none) and the label that its parent folders name."""
-    for path in sorted(p for p in walk.files(folder) if p.suffix.lower() in PICTURES):
-        parts = [part.lower() for part in path.relative_to(folder).parts[:-1]]
-        split = next((part for part in parts if part in SPLITS), "")
-        label = next((part for part in reversed(parts) if part in names.LABELS), "")
-        if label:
-            yield path, split, label
 
 
 def _layout() -> str:
@@ -109,7 +96,7 @@ class _landmarker:  # noqa: N801 - a context manager, named like a function
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(model)), output_face_blendshapes=True, num_faces=1
         )
-        self._picture = mediapipe.Image.create_from_file
+        self._image, self._rgb = mediapipe.Image, mediapipe.ImageFormat.SRGB
         try:
             self._landmarker = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError, OSError) as fault:
@@ -122,7 +109,8 @@ class _landmarker:  # noqa: N801 - a context manager, named like a function
         self._landmarker.close()
 
     def _look(self, path: Path) -> Scores:
-        faces = self._landmarker.detect(self._picture(str(path))).face_blendshapes
+        picture = self._image(image_format=self._rgb, data=pictures.read(path))
+        faces = self._landmarker.detect(picture).face_blendshapes
         return {entry.category_name: float(entry.score) for entry in faces[0]} if faces else None
 
 

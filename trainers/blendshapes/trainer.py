@@ -103,6 +103,10 @@ class BlendshapesTrainer(ClassifierTrainer):
             return [f"a row of {self.classes[index % len(self.classes)]}" for index in indices]
         return super().names(split, indices)
 
+    def content(self, record: Row) -> str:
+        """Return the key of the row's values, which is also its group if it has no other."""
+        return f"face {record.content}"
+
     # Model and loss
 
     def model(self) -> nn.Module:
@@ -161,7 +165,7 @@ class BlendshapesTrainer(ClassifierTrainer):
 
     def read(self, path: Path) -> Iterator[Reading]:
         """Yield the features and label, or the error, of every row of a file."""
-        _, entries = files.read(path, names.SETS[self.config.columns], labelled=False)
+        _, entries = files.read(path, self.config, labelled=False)
         for entry in entries:
             place = f"{path}:{entry.line}"
             if isinstance(entry, Refusal):

@@ -32,6 +32,20 @@ CREMA_SENTENCES = (
     *("IWL", "ITH", "DFA", "ITS", "TSI", "WSI"),
 )
 
+SYNONYMS = {
+    "angry": ("angry", "anger", "ang"),
+    "disgust": ("disgust", "disgusted", "disgusting", "dis"),
+    "fear": ("fear", "fearful", "fea", "afraid", "scared"),
+    "happy": ("happy", "happiness", "hap", "joy", "joyful"),
+    "sad": ("sad", "sadness"),
+    "surprise": ("surprise", "surprised", "surprising", "sur"),
+    "neutral": ("neutral", "neutrality", "neu"),
+    "contempt": ("contempt", "contemptuous"),
+}
+"""The emotions of facial expression data sets, in the words of FER2013, and how others spell them."""
+
+_MEANINGS = {word: emotion for emotion, words in SYNONYMS.items() for word in words}
+
 KNOWN_BAD = {
     "1064_TIE_SAD_XX": "has no duration",
     "1076_MTI_SAD_XX": "shows an error picture",
@@ -127,6 +141,17 @@ class Crema:
 
 
 Name = Ravdess | Crema
+
+
+def meaning(word: str) -> str:
+    """The emotion in the words of SYNONYMS that a label means, such as happy for `Happiness`; else empty."""
+    return _MEANINGS.get(word.strip().lower(), "")
+
+
+def in_name(name: str) -> str:
+    """The one emotion that a folder's name contains as a word, such as `1_Happiness`; else empty."""
+    found = {meaning(word) for word in re.findall("[a-z]+", name.lower())} - {""}
+    return found.pop() if len(found) == 1 else ""
 
 
 def parse(stem: str) -> Name:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from trainers.data import emotions, recordings, refusal_checks
+from trainers.data import emotions, recordings, refusal_checks, splits
 from trainers.data.recordings import Record
 from trainers.data.refusal import Refusal
 from trainers.data.refusal_checks import nonempty, refusals, refused_by, table
@@ -72,6 +72,13 @@ def groups(survey: Survey) -> list[Finding]:
     return health.group_overlap("actors", actors) + health.group_overlap("takes", takes)
 
 
+def named(survey: Survey) -> list[Finding]:
+    """Folders and files name the split of every recording or of none, each split by one word."""
+    pairs = [(record.split, survey.split_of[record.id]) for record in survey.records]
+    names = {part for record in survey.records if record.split for part in record.path.parts[-4:]}
+    return splits.findings(names, pairs, survey.noun)
+
+
 def stable(survey: Survey) -> list[Finding]:
     """The split of a record does not depend on the order of the listing."""
     again = survey.split_again(list(reversed(survey.records)))
@@ -96,6 +103,7 @@ CHECKS = (
     on_files("labels.parse", parse),
     refused_by("files.there", "Every listed file exists"),
     on_files("split.groups", groups),
+    on_files("split.named", named),
     on_files("balance", balance),
     on_files("split.stable", stable),
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from trainers.data import splits
 from trainers.engine.config import ClassifierConfig, option
 
 
@@ -11,6 +12,7 @@ class RecordingConfig(ClassifierConfig):
 
     val_share: float = option(0.15, "fraction of the actors in val", low=0.0, high=0.5)
     test_share: float = option(0.15, "fraction of the actors in test", low=0.0, high=0.5)
+    named_splits: str = splits.OPTION
     calm: str = option("drop", "class for `calm` of RAVDESS", choices=("drop", "neutral"))
     surprised: str = option("drop", "class for `surprised` of RAVDESS", choices=("drop", "neutral"))
     song: str = option("drop", "sung recordings of RAVDESS", choices=("drop", "keep"))

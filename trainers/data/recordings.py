@@ -4,6 +4,7 @@ Label and file of a recording stay together in one Record, up to the batch.
 """
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from pathlib import Path
 
 from trainers.data import emotions, splits, walk
 from trainers.data.recording_options import RecordingConfig
-from trainers.data.refusal import Refusal
+from trainers.data.refusal import Refusal, Unusable, read_or_stop
+
+COMPARED = 1 << 20
+"""Bytes of each end of two files that `same_bytes` compares."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Record:
     path: Path
     name: emotions.Name
     label: str
+    split: str = ""
+    """The split that the folders or the file name give, or an empty string."""
 
     @property
     def actor(self) -> str:
@@ -71,24 +77,24 @@ def scan(
     stem: Callable[[str], str] = stem,
 ) -> Listing:
     """List every file below the folders with one of the suffixes, as a record or a refusal."""
-    paths = sorted(
-        path for folder in folders.values() for path in walk.files(folder) if path.suffix.lower() in endings
-    )
+    files, refused = walk.data_files(folders, endings)
     kept: list[Record] = []
-    refused: list[Refusal] = []
-    for path in paths:
-        entry = _entry(path, config, stem)
+    for file in files:
+        entry = _entry(file, config, stem)
         (kept if isinstance(entry, Record) else refused).append(entry)  # type: ignore[arg-type]
     single, doubles = _without_doubles(kept, config)
     ordered = tuple(sorted(single, key=lambda record: record.id))
-    return Listing(len(paths), ordered, (*refused, *doubles))
+    return Listing(len(files), ordered, (*refused, *doubles))
 
 
-def _entry(path: Path, config: RecordingConfig, stem: Callable[[str], str]) -> Record | Refusal:
+def _entry(file: walk.Found, config: RecordingConfig, stem: Callable[[str], str]) -> Record | Refusal:
+    path = file.path
     try:
-        name = emotions.parse(stem(path.name))
+        name, split = emotions.parse(stem(path.name)), splits.of_path(file.name)
     except emotions.BadName as fault:
         return Refusal(str(path), "labels.parse", "the name tells no label", str(fault))
+    except Unusable as fault:
+        return Refusal.of(path, fault)
     bad = emotions.KNOWN_BAD.get(str(name))
     if bad:
         return Refusal(str(path), "labels.parse", "listed as broken by CREMA-D", bad, broken=False)
@@ -96,10 +102,11 @@ def _entry(path: Path, config: RecordingConfig, stem: Callable[[str], str]) -> R
     if label is None:
         reason = f"left out by the option {left_out_by}"
         return Refusal(str(path), "labels.parse", reason, "", broken=False)
-    if not path.is_file():
-        what, whither = ("a link to nothing", str(path.readlink())) if path.is_symlink() else ("no file", "")
-        return Refusal(str(path), "files.there", f"is {what}", whither)
-    return Record(f"{name.dataset}/{name}", path, name, label)
+    try:
+        walk.require_content(path)
+    except Unusable as fault:
+        return Refusal.of(path, fault)
+    return Record(f"{name.dataset}/{name}", path, name, label, split)
 
 
 def _without_doubles(
@@ -126,16 +133,46 @@ def _preference(record: Record) -> tuple[bool, str, str]:
 def _double(first: Record, other: Record) -> Refusal:
     if first.id == other.id:
         detail = f"{first.path} has the same name"
+        if same_bytes(first.path, other.path):
+            return Refusal(str(other.path), "labels.parse", "is a copy of another file", detail, broken=False)
         return Refusal(str(other.path), "labels.parse", "the name occurs twice", detail)
     reason = "left out by the option twins: one"
     return Refusal(str(other.path), "labels.parse", reason, f"the take of {first.id}", broken=False)
 
 
+def same_bytes(one: Path, other: Path) -> bool:
+    """Whether two files have the same size, and the same first and last MiB. Raises Unread."""
+    contents = []
+    for path in (one, other):
+        with read_or_stop(path), path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            head = file.read(COMPARED)
+            file.seek(max(0, size - COMPARED))
+            contents.append((size, head, file.read(COMPARED)))
+    return contents[0] == contents[1]
+
+
 def split_records(records: Sequence[Record], config: RecordingConfig) -> dict[str, str]:
-    """Assign record ids to splits, by whole actors; depends only on their names and the seed."""
-    strata = {record.actor: record.name.stratum for record in records}
-    split_of = splits.by_actor(strata, config.seed, config.val_share, config.test_share)
-    return {record.id: split_of[record.actor] for record in records}
+    """Assign record ids to splits: those that folders name, else drawn for whole actors by the seed."""
+
+    def draw(strata: dict[str, str], test: float) -> dict[str, str]:
+        return splits.by_actor(strata, config.seed, config.val_share, test)
+
+    return named_or_drawn(records, config, draw)
+
+
+def named_or_drawn(
+    records: Sequence[Record],
+    config: RecordingConfig,
+    draw: Callable[[dict[str, str], float], dict[str, str]],
+) -> dict[str, str]:
+    """The split of each record id; `draw` assigns actors (to strata) where the records name none."""
+    named = {record.id: record.split for record in records}
+    drawn, test = splits.to_draw(named, config.named_splits == "ignore", config.test_share)
+    strata = {record.actor: record.name.stratum for record in records if record.id in drawn}
+    home = draw(strata, test)
+    return {r.id: home[r.actor] if r.id in drawn else r.split for r in records}
 
 
 def by_split(records: Sequence[Record], split_of: Mapping[str, str]) -> dict[str, list[Record]]:

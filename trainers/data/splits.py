@@ -1,22 +1,118 @@
-"""Assigns samples to splits, by file name or by actor and seed. Standard library only."""
+"""Names of splits, and the assignment of samples to splits by actor and seed. Standard library only.
+
+One vocabulary holds for files, folders and columns of all trainers.
+"""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+
+from trainers.data.refusal import Unusable
+from trainers.engine import health
+from trainers.engine.config import option
+from trainers.engine.health import Finding
 
 SPLITS = ("train", "val", "test")
 
+VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
+    "train": {"train": ("train", "training", "trainset", "trn")},
+    "val": {
+        "val": ("val", "valid", "validation", "validate", "valset", "validset"),
+        "dev": ("dev", "devel", "development", "devset"),
+        "eval": ("eval", "evaluation", "evalset"),
+        "publictest": ("publictest",),
+    },
+    "test": {
+        "test": ("test", "testing", "tests", "testset", "tst", "holdout"),
+        "privatetest": ("privatetest",),
+    },
+}
+"""Each split to its kinds of names, and these to their spellings; publictest and privatetest are FER2013's.
+
+Data that uses two kinds for one split, such as `dev` and `eval`, may mean two splits and is refused.
+"""
+
+OPTION: str = option(
+    "use", "splits that folders, files or columns name; ignore: draw all anew", choices=("use", "ignore")
+)
+"""The option `named_splits` of trainers whose data may name splits."""
+
+_KINDS = {
+    word: (split, kind)
+    for split, kinds in VOCABULARY.items()
+    for kind, words in kinds.items()
+    for word in words
+}
+
+
+def _kinds(name: str) -> set[tuple[str, str]]:
+    return {_KINDS[word] for word in re.findall("[a-z]+", name.lower()) if word in _KINDS}
+
 
 def named(name: str) -> str:
-    """The split named by a word (such as `validation`) in a file's or folder's name, or an empty string."""
-    words = name.lower().replace("-", "_").replace(".", "_").split("_")
-    for split, also in zip(SPLITS, ("training", "validation", "testing"), strict=True):
-        if split in words or also in words:
-            return split
-    return ""
+    """The split that a word (such as `validation`) in a name means; empty if none or several are named."""
+    found = {split for split, _ in _kinds(name)}
+    return found.pop() if len(found) == 1 else ""
+
+
+def of_path(path: str) -> str:
+    """The split that the folders and the file name of a relative path mean, or an empty string.
+
+    Raises Unusable if they mean different splits, or if only a name of several splits is there.
+    """
+    parts = [*PurePath(path).parts[:-1], PurePath(path).stem]
+    found = {named(part) for part in parts} - {""}
+    if len(found) > 1:
+        raise Unusable("is in the folder of another split", f"{path}: move or rename it", "labels.parse")
+    several = [part for part in parts if len({split for split, _ in _kinds(part)}) > 1]
+    if not found and several and several[-1] == parts[-1]:
+        raise Unusable("names several splits", f"{path}: rename it", "labels.parse")
+    return next(iter(found), "")
+
+
+def to_draw(named: Mapping[str, str], ignore: bool, test_share: float) -> tuple[set[str], float]:
+    """The ids whose split is drawn, and the share of test: those that name none, or all with `ignore`.
+
+    If train and test are named but val is not, val is drawn from train.
+    """
+    given = set(named.values()) - {""}
+    if ignore:
+        return set(named), test_share
+    if given == {"train", "test"}:
+        return {id for id, split in named.items() if split != "test"}, 0.0
+    return {id for id, split in named.items() if not split}, test_share
+
+
+def findings(names: Iterable[str], named: Sequence[tuple[str, str]], noun: str) -> list[Finding]:
+    """Errors if `names` (of files, folders or column values) are ambiguous, or name a split for some only.
+
+    `named` holds for each sample the split that it names, or an empty string, and the split that it is in.
+    """
+    kinds = {pair for name in names for pair in _kinds(name)}
+    result = []
+    for split in SPLITS:
+        words = sorted(kind for of, kind in kinds if of == split)
+        if len(words) > 1:
+            message = f"the data has samples of {' and of '.join(words)}, which both mean {split}"
+            result.append(health.error("split.named", message, "name the splits train, val and test"))
+    moved = sum(split not in ("", actual) for split, actual in named)
+    samples = Counter(split for split, _ in named)
+    unnamed, given = samples[""], {split: samples[split] for split in SPLITS if samples[split]}
+    if moved and set(given) != {"train", "test"}:
+        message = f"{moved} {noun} are in another split than the one that folders or files name"
+        return [health.info("split.named", message, "nothing, if the options are meant to draw them anew")]
+    if unnamed and given:
+        counts = ", ".join(f"{n} are of {split}" for split, n in given.items())
+        message = f"{unnamed} {noun} name no split, but {counts}"
+        fix = "name the split of each by folder or file name, or set named_splits: ignore to draw all anew"
+        result.append(health.error("split.named", message, fix, "named_splits"))
+    return result
 
 
 def _rank(seed: int, actor: str) -> bytes:
-    return hashlib.blake2b(f"{seed}/{actor}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{seed}/{actor}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 def by_actor(actors: Mapping[str, str], seed: int, val: float, test: float) -> dict[str, str]:

@@ -21,6 +21,11 @@ class Example:
     values: tuple[float, ...]
     group: str
 
+    @property
+    def content(self) -> str:
+        """The values as text; equal rows have equal contents."""
+        return repr(self.values)
+
 
 @dataclass(frozen=True)
 class Table:

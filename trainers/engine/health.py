@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from trainers.engine import groups
+
 NORM_JUMP = 100.0
 """A gradient norm above this multiple of its running median gives a warning."""
 
@@ -92,15 +94,18 @@ def above_chance(value: float, classes: int, epoch: int) -> list[Finding]:
 
 
 def group_overlap(what: str, members: Mapping[str, Iterable[str]]) -> list[Finding]:
-    """An error if a group is in two splits; `members` maps each split to its groups (actors, takes)."""
-    splits_of: dict[str, set[str]] = {}
-    for split, groups in members.items():
-        for group in set(groups):
-            splits_of.setdefault(group, set()).add(split)
-    shared = sorted(group for group, splits in splits_of.items() if len(splits) > 1)
+    """An error if a group is in two splits; `members` maps each split to its groups (actors, takes).
+
+    Spellings of one name, such as Signer05 and signer05, are one group.
+    """
+    spellings: dict[str, dict[str, str]] = {}
+    for split, names in members.items():
+        for name in sorted(set(names)):
+            spellings.setdefault(groups.key(name), {}).setdefault(split, name)
+    shared = [" = ".join(sorted(set(of.values()))) for of in spellings.values() if len(of) > 1]
     if not shared:
         return []
-    message = f"{len(shared)} {what} stand in more than one split: {first(shared)}"
+    message = f"{len(shared)} {what} stand in more than one split: {first(sorted(shared))}"
     return [error("split.groups", message, f"assign whole {what} to a split, never single files")]
 
 

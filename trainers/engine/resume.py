@@ -27,8 +27,11 @@ def newest(root: Path, group: Group, warn: Warn) -> checkpoint.Checkpoint | None
 
 
 def compare(manifest: dict[str, Any], trainer: Trainer, code_tree: str | None, warn: Warn) -> None:
-    """Raise Refused if options or data differ from the checkpoint's; harmless options and code only warn."""
-    now, before = trainer.config.as_dict(), manifest["config"]
+    """Raise Refused if options or data differ from the checkpoint's; harmless options and code only warn.
+
+    An option that did not exist yet when the checkpoint was written had its default.
+    """
+    now, before = trainer.config.as_dict(), {**type(trainer.config)().as_dict(), **manifest["config"]}
     changed = sorted(k for k in now.keys() | before.keys() if now.get(k) != before.get(k))
     refused = [key for key in changed if key not in harmless(type(trainer.config))]
     if refused:

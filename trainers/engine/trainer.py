@@ -172,6 +172,14 @@ class Trainer(ABC):
         """The group of each sample of a split. Default: the records' groups."""
         return [str(record.group) for record in self.splits[split]]
 
+    def contents(self, split: str) -> list[str]:
+        """The `content` of each sample of a split."""
+        return [self.content(record) for record in self.splits[split]]
+
+    def content(self, record: Any) -> str:
+        """A hash of what the model reads of a record, or nothing. Default: its attribute `content`."""
+        return str(getattr(record, "content", ""))
+
     # Model
 
     @abstractmethod

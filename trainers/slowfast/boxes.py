@@ -1,13 +1,14 @@
 """Reads face boxes from `faces.csv` in a data folder: name, x, y, width and height in pixels."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from trainers.data import tables
 from trainers.data.recordings import Record, stem
 from trainers.slowfast.video import Box
 
 NAME = "faces.csv"
+SIDES = ("x", "y", "width", "height")
 
 
 class BadBoxes(ValueError):
@@ -30,11 +31,16 @@ def read(folder: Path) -> dict[str, Box]:
     """Return the box of each video name in the folder's faces.csv. Raises BadBoxes."""
     path = folder / NAME
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {
-            stem(row["name"]): (int(row["x"]), int(row["y"]), int(row["width"]), int(row["height"]))
-            for row in rows
-        }
-    except (OSError, KeyError, ValueError, TypeError) as fault:
+        table = tables.read(path)
+        table.require("name", *SIDES)
+        return {stem(row["name"]): _box(number, row) for number, row in table.rows()}
+    except (OSError, ValueError) as fault:
         raise BadBoxes(f"{path} cannot be read (columns name, x, y, width, height): {fault}") from fault
+
+
+def _box(number: int, row: Mapping[str, str]) -> Box:
+    try:
+        x, y, width, height = (round(float(row[side])) for side in SIDES)
+    except (ValueError, OverflowError) as fault:
+        raise ValueError(f"line {number}: {fault}") from fault
+    return x, y, width, height

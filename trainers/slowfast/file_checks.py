@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trainers.data import emotions, folds, recording_checks, recordings, splits
+from trainers.data import emotions, folds, recording_checks, recordings
 from trainers.data.recording_checks import Survey
 from trainers.data.recordings import Listing, Record, stem
 from trainers.data.refusal import Refusal
@@ -67,11 +67,10 @@ def _audio_only(name: emotions.Name) -> bool:
 
 
 def split_records(records: Sequence[Record], config: Config) -> dict[str, str]:
-    """Return the split of each record id: by actor, depending only on the actors' names and the options."""
+    """The split of each record id: by published folds, else as folders name it, else drawn by actor."""
+    if config.folds == "none":
+        return recordings.split_records(records, config)
     strata = {record.actor: record.name.stratum for record in records}
     shares = (config.seed, config.val_share, config.test_share)
-    if config.folds == "none":
-        split_of = splits.by_actor(strata, *shares)
-    else:
-        split_of = folds.by_fold(strata, config.folds, config.fold, *shares)
+    split_of = folds.by_fold(strata, config.folds, config.fold, *shares)
     return {record.id: split_of[record.actor] for record in records}

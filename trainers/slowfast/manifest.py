@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trainers.data import emotions, splits, tables
 from trainers.data.recording_checks import Survey
 from trainers.data.recordings import Listing, Record, stem
 from trainers.data.refusal import Refusal
-from trainers.data.splits import SPLITS
 from trainers.engine import atomic
 
 NAME = "manifest.csv"
@@ -39,23 +39,26 @@ class Line:
 def read(path: Path) -> dict[str, Line]:
     """Return the line of each video name. Raises BadManifest."""
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return dict(_lines(path, csv.DictReader(file)))
-    except (OSError, csv.Error) as fault:
+        table = tables.read(path, errors="surrogateescape")
+        table.require("path", "split")
+        return dict(_lines(path, table))
+    except tables.BadTable as fault:
+        raise BadManifest(str(fault)) from fault
+    except OSError as fault:
         raise BadManifest(f"{path} cannot be read: {fault}") from fault
 
 
-def _lines(path: Path, rows: "csv.DictReader[str]") -> Iterator[tuple[str, Line]]:
-    lacks = {"path", "split"} - set(rows.fieldnames or ())
-    if lacks:
-        raise BadManifest(f"{path}:1: there is no column {' and '.join(sorted(lacks))}")
+def _lines(path: Path, table: tables.CSVTable) -> Iterator[tuple[str, Line]]:
     names: set[str] = set()
-    for row in rows:
-        where = f"{path}:{rows.line_num}"
-        values = {key: row.get(key) or "" for key in ("path", "split", "label", "excluded")}
-        name, line = stem(values["path"]), Line(**values, bytes=_integer(row.get("bytes"), where))
-        if not line.excluded and line.split not in SPLITS:
-            raise BadManifest(f"{where}: the split is `{line.split}`, not one of {', '.join(SPLITS)}")
+    for number, row in table.rows():
+        where = f"{path}:{number}"
+        values = {key: row.get(key, "") for key in ("path", "label", "excluded")}
+        split = splits.named(row["split"])
+        name = stem(values["path"])
+        line = Line(**values, split=split, bytes=_integer(row.get("bytes"), where))
+        if not line.excluded and not split:
+            words = f"`{row['split']}`, not one of {', '.join(splits.SPLITS)}"
+            raise BadManifest(f"{where}: the split is {words}")
         if name in names:
             raise BadManifest(f"{where}: {name} occurs twice")
         names.add(name)
@@ -97,7 +100,7 @@ def _judge(record: Record, line: Line | None) -> Refusal | None:
     if line is None or line.excluded:
         detail = line.excluded if line else "it has no line there"
         return Refusal(str(record.path), "manifest", "left out by the manifest", detail, broken=False)
-    if line.label and line.label != record.label:
+    if line.label and emotions.meaning(line.label) != emotions.meaning(record.label):
         detail = f"the manifest says {line.label}, the name {record.label}"
         return Refusal(str(record.path), "label.match", "has another label in the manifest", detail)
     if line.bytes is not None and line.bytes != record.path.stat().st_size:

@@ -204,8 +204,8 @@ class ClassifierTrainer(Trainer):
         records = [record for name in chosen for record in data.splits[name]]
         if not records:
             raise DataUnusable(self.no_records(data, split))
-        groups = [str(record.group) for record in records]
-        records, facts = leakage.untrained(saved, data.fingerprint, split, records, groups)
+        marks = [leakage.Marks(str(r.id), str(r.group), other.content(r)) for r in records]
+        records, facts = leakage.untrained(saved, data.fingerprint, split, records, marks)
         other.splits = {**other.splits, EVALUATED: records}
         return {
             "checkpoint": str(saved.path),

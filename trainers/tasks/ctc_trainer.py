@@ -193,6 +193,10 @@ class CTCTrainer(Trainer):
         """Word error rates, and the edits they consist of."""
         return word_errors.summarise(counts)
 
+    def content(self, record: Record) -> str:
+        """The SHA-256 of the sentence's raw columns."""
+        return self.data.cache.rows[record.id].sha256
+
     # From a checkpoint
 
     @torch.no_grad()
@@ -227,8 +231,8 @@ class CTCTrainer(Trainer):
         records = [record for name in chosen for record in data.splits[name]]
         if not records:
             raise DataUnusable(refusal_checks.no_samples(data.listing, split))
-        ids = [record.id for record in records]
-        records, facts = leakage.untrained(saved, data.fingerprint, split, records, ids)
+        marks = [leakage.Marks(r.id, r.group, data.cache.rows[r.id].sha256) for r in records]
+        records, facts = leakage.untrained(saved, data.fingerprint, split, records, marks)
         rows = []
         for record in records:
             logits = self.logits(data.cache.raw(record.id))

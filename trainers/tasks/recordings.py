@@ -80,6 +80,10 @@ class RecordingTrainer(ClassifierTrainer):
         """The recording's name in a path. Default: the file name without suffix."""
         return recordings.stem(path)
 
+    def content(self, record: Record) -> str:
+        """The SHA-256 of the recording's cached content."""
+        return str(self.data.cache.rows[record.id].sha256)
+
     def truth(self, path: Path) -> str | None:
         """The class that a file's name gives, or None."""
         try:

@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
+from trainers.data import phoenix_scoring
+
 
 class Errors(NamedTuple):
     """Edits of a least-cost alignment, and the reference's number of words; sentences can be added up."""
@@ -24,23 +26,42 @@ class Errors(NamedTuple):
 
 
 def errors(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> Errors:
-    """Count the edits that turn the reference into the hypothesis (Levenshtein distance).
+    """Count the edits that turn the reference into the hypothesis (Levenshtein distance)."""
+    return _align(reference, hypothesis, 1, 1)
 
-    Where several alignments cost the same, the one with the most substitutions is counted.
+
+def sclite_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> Errors:
+    """Count the edits of the alignment that NIST's sclite chooses, which ignores case.
+
+    A substitution costs 4, a deletion or an insertion 3, so that it may need more edits than `errors`.
+    """
+    return _align([word.lower() for word in reference], [word.lower() for word in hypothesis], 4, 3)
+
+
+def official_errors(annotation: str, hypothesis: Sequence[str], protocol: str) -> Errors:
+    """The errors of one sentence as the official evaluation of its corpus counts them."""
+    reference = phoenix_scoring.reference(annotation, protocol)
+    return sclite_errors(reference, phoenix_scoring.hypothesis(hypothesis))
+
+
+def _align(reference: Sequence[Hashable], hypothesis: Sequence[Hashable], pair: int, single: int) -> Errors:
+    """The edits of a least-cost alignment: `pair` is the cost of a substitution, `single` of the others.
+
+    Where several cost the same, a pair of words is preferred to an insertion, and that to a deletion.
     """
     # A cell is (cost, substitutions, deletions, insertions).
-    above = [(i, 0, 0, i) for i in range(len(hypothesis) + 1)]
+    above = [(single * i, 0, 0, i) for i in range(len(hypothesis) + 1)]
     for row, expected in enumerate(reference, 1):
-        line = [(row, 0, row, 0)]
+        line = [(single * row, 0, row, 0)]
         for column, actual in enumerate(hypothesis, 1):
             cost, s, d, i = above[column - 1]
-            best = (cost, s, d, i) if expected == actual else (cost + 1, s + 1, d, i)
-            cost, s, d, i = above[column]
-            if cost + 1 < best[0]:
-                best = (cost + 1, s, d + 1, i)
+            best = (cost, s, d, i) if expected == actual else (cost + pair, s + 1, d, i)
             cost, s, d, i = line[column - 1]
-            if cost + 1 < best[0]:
-                best = (cost + 1, s, d, i + 1)
+            if cost + single < best[0]:
+                best = (cost + single, s, d, i + 1)
+            cost, s, d, i = above[column]
+            if cost + single < best[0]:
+                best = (cost + single, s, d + 1, i)
             line.append(best)
         above = line
     _, s, d, i = above[-1]

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from trainers.data import phoenix, refusal_checks
+from trainers.data import phoenix, refusal_checks, splits, walk
 from trainers.data.landmarks import Layout
-from trainers.data.refusal import Refusal
+from trainers.data.refusal import Refusal, Unusable
 from trainers.data.sign.config import SignConfig
 from trainers.data.splits import SPLITS
 from trainers.engine import health
@@ -21,7 +21,6 @@ from trainers.engine.health import DataUnusable
 
 SUFFIXES = (".npz", ".npy")
 INDEX, LAYOUT = "index.json", "layout.json"
-PART = {split: part for part, split in phoenix.PARTS.items()}
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,14 @@ class Record:
     id: str
     split: str
     signer: str
-    glosses: tuple[str, ...]
+    annotation: str
     words: tuple[str, ...]
     path: Path | None
+
+    @property
+    def glosses(self) -> tuple[str, ...]:
+        """All glosses of the annotation."""
+        return tuple(self.annotation.split())
 
     @property
     def group(self) -> str:
@@ -91,17 +95,21 @@ def scan(folders: Mapping[str, Path], config: SignConfig) -> Listing:
     """List every sentence of the corpus as a record or a refusal. Raises DataUnusable."""
     if "phoenix" not in folders:
         raise _unusable("data.folders", "no folder `phoenix` is given", "--data phoenix=DIR")
-    folder = folders["phoenix"]
-    protocol, files = _protocol(folder, config.protocol)
     try:
-        sentences = phoenix.read(files)
+        return _scan(folders["phoenix"], config)
     except phoenix.BadCorpus as fault:
         raise _unusable("labels.parse", str(fault), "correct the corpus file") from fault
+
+
+def _scan(folder: Path, config: SignConfig) -> Listing:
+    protocol, files = _protocol(folder, config.protocol)
+    sentences = phoenix.read(files)
     packed = folder if (folder / INDEX).is_file() else None
+    paths = {} if packed else feature_files(folder)
     kept: list[Record] = []
     refused: list[Refusal] = []
     for sentence in sorted(sentences, key=lambda s: (SPLITS.index(s.split), s.id)):
-        entry = _entry(sentence, folder, packed is not None, config)
+        entry = _entry(sentence, paths.get((sentence.split, sentence.id)), packed is not None, config)
         (kept if isinstance(entry, Record) else refused).append(entry)  # type: ignore[arg-type]
     layout = _declared(folder, config.layout)
     return Listing(protocol, layout, len(sentences), tuple(kept), tuple(refused), packed, config)
@@ -118,33 +126,46 @@ def _protocol(folder: Path, choice: str) -> tuple[str, dict[str, Path]]:
         message = f"{folder} holds the corpus files of {' and '.join(available)}"
         raise _unusable("labels.parse", message, f"set protocol: {next(iter(available))}")
     name = next(iter(available)) if choice == "auto" else choice
-    missing = [part for part in phoenix.PARTS if part not in available.get(name, {})]
+    missing = [phoenix.PART[split] for split in SPLITS if split not in available.get(name, {})]
     if missing:
         message = f"{folder} holds no {phoenix.PATTERNS[name].format(part=missing[0])}"
         raise _unusable("labels.nonempty", message, "train, dev and test each have a corpus file")
     return name, available[name]
 
 
-def _entry(sentence: phoenix.Sentence, folder: Path, packed: bool, config: SignConfig) -> Record | Refusal:
+def _entry(
+    sentence: phoenix.Sentence, path: Path | None, packed: bool, config: SignConfig
+) -> Record | Refusal:
     is_kept = phoenix.FILTERS[config.gloss_filter]
     words = tuple(gloss for gloss in sentence.glosses if is_kept(gloss))
-    path = None if packed else feature_file(folder, sentence.split, sentence.id)
     if not packed and path is None:
         return Refusal(sentence.id, "schema.keys", "has no feature file")
     if not words and sentence.split == "train":
         reason = f"no gloss is left by gloss_filter: {config.gloss_filter}"
-        return Refusal(sentence.id, "labels.parse", reason, " ".join(sentence.glosses), broken=False)
-    return Record(sentence.id, sentence.split, sentence.signer, sentence.glosses, words, path)
+        return Refusal(sentence.id, "labels.parse", reason, sentence.annotation, broken=False)
+    try:
+        if path is not None:
+            walk.require_content(path)
+    except Unusable as fault:
+        return Refusal.of(path or sentence.id, fault)
+    return Record(sentence.id, sentence.split, sentence.signer, sentence.annotation, words, path)
 
 
-def feature_file(folder: Path, split: str, id: str) -> Path | None:
-    """Find features/<split>/<id> or <split>/<id> (.npz, then .npy) with the corpus's name of the split."""
-    for place in (f"features/{PART[split]}", PART[split]):
-        for suffix in SUFFIXES:
-            path = folder / place / f"{id}{suffix}"
-            if path.is_file():
-                return path
-    return None
+def feature_files(folder: Path) -> dict[tuple[str, str], Path]:
+    """The feature file of each split and id, from features/<split>/ and <split>/; .npz before .npy.
+
+    The folders may have any name of the split, and the suffix may be in capitals.
+    """
+    found: dict[tuple[str, str], Path] = {}
+    for place in (folder / "features", folder):
+        for part in sorted(place.iterdir()) if place.is_dir() else ():
+            split = splits.named(part.name)
+            if not split or walk.is_hidden(part.name) or not part.is_dir():
+                continue
+            files = [path for path in part.iterdir() if path.suffix.lower() in SUFFIXES]
+            for path in sorted(files, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
+                found.setdefault((split, path.stem), path)
+    return found
 
 
 def _declared(folder: Path, choice: str) -> Layout:

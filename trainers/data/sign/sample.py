@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from trainers.data.landmarks import LANDMARKS
-from trainers.data.phoenix import PATTERNS, Sentence
+from trainers.data.phoenix import PART, PATTERNS, Sentence
 from trainers.data.samples import generator, write_npz
-from trainers.data.sign.files import PART
 from trainers.data.sign.reading import present, widen
 from trainers.engine.events import Events
 
@@ -145,7 +144,7 @@ def sentences(size: int, seed: int) -> Iterator[tuple[Sentence, tuple[str, ...]]
                 glosses.insert(1, BETWEEN[number // 4 % len(BETWEEN)])
             signers = SIGNERS.get(split, SIGNERS["val"])
             id = f"{number + 1:02d}April_2010_Thursday_heute_default-{place}"
-            yield Sentence(id, split, signers[number % len(signers)], tuple(glosses)), signs
+            yield Sentence(id, split, signers[number % len(signers)], " ".join(glosses)), signs
 
 
 def write_features(place: Path, raw: np.ndarray, number: int) -> Path:
@@ -178,7 +177,7 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
         if number % 50 == 49:
             events("progress", phase="prepare", step=number + 1, of=len(made))
     broken = _break(root, scene, max(1, size // 48))
-    lines["train"] += [_line(Sentence(id, "train", "Signer01", ("REGEN",))) for id in broken]
+    lines["train"] += [_line(Sentence(id, "train", "Signer01", "REGEN")) for id in broken]
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for split, text in lines.items():
         name = PATTERNS["si5"].format(part=PART[split])
@@ -190,7 +189,7 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
 
 def _line(sentence: Sentence) -> str:
     place = f"{PART[sentence.split]}/{sentence.id}/1/*.png"
-    return f"{sentence.id}|{place}|{sentence.signer}|{' '.join(sentence.glosses)}"
+    return f"{sentence.id}|{place}|{sentence.signer}|{sentence.annotation}"
 
 
 def _break(root: Path, scene: Stage, most: int) -> list[str]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from trainers.data import phoenix
 from trainers.data.sign.config import SignConfig
 from trainers.data.sign.files import Record
 from trainers.engine import health, metrics
@@ -68,7 +67,7 @@ def what_is_drawn(records: Sequence[Record]) -> str:
 def count(record: Record, hypothesis: Sequence[str], protocol: str, path: Sequence[int]) -> list[float]:
     """The counts NAMES of one sentence; `path` is the best word id of each frame."""
     plain = wer.errors(record.words, hypothesis)
-    cleaned = wer.errors(phoenix.official(record.glosses, protocol), phoenix.official(hypothesis, protocol))
+    cleaned = wer.official_errors(record.annotation, hypothesis, protocol)
     emitting = sum(id != decode.BLANK for id in path)
     return [float(n) for n in (*plain, *cleaned, 1, not hypothesis, len(path), emitting)]
 

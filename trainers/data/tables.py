@@ -1,0 +1,77 @@
+"""Reads tables as people write them: CSV files of any common dialect. Standard library only.
+
+Accepted: a byte order mark, UTF-16 with one, commas, semicolons or tabs, blank lines, spaces around names.
+"""
+
+import codecs
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DELIMITERS = ",;\t"
+
+
+class BadTable(ValueError):
+    """A table cannot be read; the message names file, line and fault."""
+
+
+@dataclass(frozen=True)
+class CSVTable:
+    """The header's names without spaces around, and each line that is not blank, with its number."""
+
+    path: Path
+    columns: tuple[str, ...]
+    lines: tuple[tuple[int, Sequence[str]], ...]
+
+    def require(self, *columns: str) -> None:
+        """Raise BadTable unless the table has these columns."""
+        if missing := [name for name in columns if name not in self.columns]:
+            raise BadTable(
+                f"{self.path}:1: there is no column {' and '.join(missing)}; it has {', '.join(self.columns)}"
+            )
+
+    def rows(self) -> list[tuple[int, dict[str, str]]]:
+        """Each line's number and its cells by column. Raises BadTable for a line of another length."""
+        result = []
+        for number, cells in self.lines:
+            if len(cells) != len(self.columns):
+                raise BadTable(f"{self.path}:{number} has {len(cells)} cells, the header {len(self.columns)}")
+            values = (cell.strip() for cell in cells)
+            result.append((number, dict(zip(self.columns, values, strict=True))))
+        return result
+
+
+def read(path: Path, delimiter: str = "", quoted: bool = True, errors: str = "strict") -> CSVTable:
+    """Read a CSV file. Raises BadTable, also for an empty file, and OSError.
+
+    `delimiter` defaults to the one of DELIMITERS that is the commonest in the header. With `quoted`, cells
+    may be in double quotes. `errors` says what to do with bytes that are not UTF-8, as for `bytes.decode`.
+    """
+    text = _decoded(path, errors)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = delimiter or max(DELIMITERS, key=first.count)
+    lines_of = io.StringIO(text, newline="")
+    if quoted:
+        reader = csv.reader(lines_of, delimiter=delimiter, strict=True)
+    else:
+        reader = csv.reader(lines_of, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    try:
+        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as fault:
+        raise BadTable(f"{path}:{reader.line_num}: {fault}") from fault
+    if not lines:
+        raise BadTable(f"{path} is empty")
+    (_, columns), *rest = lines
+    return CSVTable(path, tuple(name.strip() for name in columns), tuple(rest))
+
+
+def _decoded(path: Path, errors: str) -> str:
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors)
+    except UnicodeDecodeError as fault:
+        line = content[: fault.start].count(b"\n") + 1
+        raise BadTable(f"{path}:{line} is not UTF-8: save the file as UTF-8") from fault
