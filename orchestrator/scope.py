@@ -24,6 +24,9 @@ _LARGE = 50 << 20  # bytes of code above which a deploy names the largest files
 _MANY = 10_000  # files
 _LARGEST_SHOWN = 10
 _NAMES_SHOWN = 5
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_LARGEST_POINTER = 1024  # bytes
+_RULES_READ = 1 << 16
 
 FileId = tuple[int, int]  # device and inode
 
@@ -107,15 +110,9 @@ def is_credential(folder: Path, path: str) -> bool:
     """By its name, or for the names that keys have, by its first bytes."""
     if credentials.has_credential_name(path):
         return True
-    if not credentials.may_hold_credential(path):
-        return False
-    with contextlib.suppress(OSError):
-        handle = os.open(folder / path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe does not block then
-        try:
-            return credentials.holds_credential(os.read(handle, credentials.HEAD))
-        finally:
-            os.close(handle)
-    return False
+    return credentials.may_hold_credential(path) and credentials.holds_credential(
+        _head(folder / path, credentials.HEAD)
+    )
 
 
 def _require_complete_links(folder: Path, tree: folders.Tree) -> list[str]:
@@ -149,6 +146,8 @@ def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> t
         said.append(f"send_credentials: {_first(sent)} will be readable on the host")
     if lost_links:
         said.append(f"links in the code that lead nowhere: {_first(lost_links)}")
+    if pointers := _lfs_pointers(folder, tree):
+        said.append(f"Git LFS pointers instead of files: {_first(pointers)} (git lfs pull gets the files)")
     if tree.size > _LARGE or len(tree.entries) > _MANY:
         largest = sorted(tree.entries, key=lambda entry: -entry.size)[:_LARGEST_SHOWN]
         names = ", ".join(f"{entry.path} ({size(entry.size)})" for entry in largest)
@@ -157,6 +156,26 @@ def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> t
             "The job key exclude, or .gitignore, leaves files out"
         )
     return tuple(said)
+
+
+def _lfs_pointers(folder: Path, tree: folders.Tree) -> list[str]:
+    """Files of which this clone has only the reference that git stores."""
+    rules = [entry.path for entry in tree.entries if posixpath.basename(entry.path) == ".gitattributes"]
+    if not any(b"filter=lfs" in _head(folder / path, _RULES_READ) for path in rules):
+        return []
+    small = (entry.path for entry in tree.entries if entry.kind != "link" and entry.size <= _LARGEST_POINTER)
+    return [path for path in small if _head(folder / path, len(_POINTER)) == _POINTER]
+
+
+def _head(path: Path, count: int) -> bytes:
+    """The first bytes of a file; none of one that cannot be read. A pipe does not block."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return os.read(handle, count)
+        finally:
+            os.close(handle)
+    return b""
 
 
 def _aim(path: str, links: Mapping[str, str]) -> str:

@@ -111,9 +111,27 @@ def _require_script(code: _Code, program: Program, is_local: bool) -> None:
     path = code.relative(script)
     if path is None or not code.has(path):
         raise _absent(code, script, path)
-    if program.direct and code.kinds.get(path) == "file":
-        what = f"{where}: {script} is not executable"
-        raise UsageError(what, "the command starts it directly", f"chmod +x {code.folder / path}")
+    if program.direct and code.kinds.get(path) in ("file", "exec"):
+        _require_executable(code, path, f"{where}: {script}")
+
+
+def _require_executable(code: _Code, path: str, what: str) -> None:
+    """UsageError where the host's kernel would not start the file."""
+    why, file = "the command starts it directly", code.folder / path
+    if code.kinds[path] == "file":
+        raise UsageError(f"{what} is not executable", why, f"chmod +x {file}")
+    with file.open("rb") as opened:
+        first = opened.readline(256)
+    if first.startswith(b"#!") and first.endswith(b"\r\n"):
+        raise UsageError(
+            f"{what} has the line ends of Windows",
+            f"its interpreter ends with \\r; {why}",
+            f"dos2unix {file}",
+        )
+    if not first.startswith((b"#!", b"\x7fELF")):
+        raise UsageError(
+            f"{what} has no interpreter", why, "begin it with #!/bin/bash, or name bash in the command"
+        )
 
 
 def _require_module(code: _Code, name: str) -> None:

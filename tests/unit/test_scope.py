@@ -179,3 +179,13 @@ def test_names_of_credentials_are_told_from_similar_ones() -> None:
         "key.py",
     ):
         assert not credentials.has_credential_name(name), name
+
+
+def test_pointers_of_git_lfs_are_announced(code: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n"
+    fill(code, "model.bin", "sub/model.bin", content=pointer)
+    assert source.read(code).notes == ()
+    fill(code, ".gitattributes", content="*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    fill(code, "real.bin", content="x" * 100)
+    (note,) = source.read(code).notes
+    assert note.startswith("Git LFS pointers instead of files: model.bin, sub/model.bin (git lfs pull")

@@ -81,6 +81,22 @@ def test_a_program_that_is_sent_or_on_the_host_is_accepted(client: Client, comma
     assert result.code == 0, result.err
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("#!/bin/bash\r\ntrue\r\n", "has the line ends of Windows"),
+        ("true\n", "has no interpreter"),
+        ("", "has no"),
+    ],
+)
+def test_a_script_that_the_kernel_would_not_start_is_refused(client: Client, content: str, what: str) -> None:
+    (client.project / "tool").write_bytes(content.encode())
+    (client.project / "tool").chmod(0o755)
+    result = dry(client, "./tool")
+    assert (result.code, f"j.yaml:2: ./tool {what}" in result.err) == (2, True), result.err
+    assert dry(client, "bash", "tool").code == 0
+
+
 def test_a_script_is_relative_to_the_code_folder(client: Client) -> None:
     assert dry(client, "env", "python", "train.py", code="src").code == 0
     assert "there is no src/train.py in" in dry(client, "python", "src/train.py", code="src").err
