@@ -85,9 +85,9 @@ def deploy(ctx: Context, request: Request) -> int:
 
 
 def _require_resume_alone(request: Request) -> None:
-    if request.sets or request.data or request.name or _limits(request):
+    if request.sets or request.data or request.name:
         what = "--resume continues a run with its original settings"
-        why = "it takes no --set, --data, --name, --max-hours or --budget"
+        why = "it takes no --set, --data or --name; --max-hours and --budget replace its limits"
         raise UsageError(what, why, f"gpujob deploy --resume {request.resume}")
 
 

@@ -10,9 +10,10 @@ from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources, require_positive
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
-from orchestrator.instances import connection, ensure, lifecycle, prices
+from orchestrator.instances import changes, connection, ensure, errors, lifecycle, prices
 from orchestrator.instances import orphans as instance_orphans
 from orchestrator.instances.cloud import Account
+from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import PREFIX, STOPPED, Instance
 from orchestrator.instances.quote import quote
 from orchestrator.instances.region import Ingress
@@ -61,16 +62,30 @@ def list_hosts(ctx: Context, cached: bool) -> int:
     """
     account = Account(ctx)
     ensure.settle(account)
+    settings = config.load(ctx)
+    if not cached and not account.records.all() and settings["target"].value == "ec2":
+        lifecycle.rediscover(account, [settings["region"].value])
     shown, code = [], 0
-    for instance in account.records.current():
+    for instance in account.records.billed():
         try:
-            current = instance if cached else lifecycle.refresh(account, instance)
+            current = instance if cached else _refresh(account, instance)
         except AccessError as error:
             current, code = instance, int(error.exit_code)
             ctx.warn(f"as it was last seen: {error.what}; {error.why}")
-        shown.append(rows.instance(current, ctx.now()))
+        if not current.has_ended or current.volume:
+            shown.append(rows.instance(current, ctx.now()))
     view.print_hosts(ctx, _host_keys(ctx), shown)
     return code
+
+
+def _refresh(account: Account, instance: Instance) -> Instance:
+    """As EC2 reports it now; of one that has ended only whether its volume still exists."""
+    if not instance.has_ended:
+        return lifecycle.refresh(account, instance)
+    assert instance.volume
+    if lifecycle.find_volume(account.cloud, instance.region, instance.volume) is None:
+        return changes.forget_volume(account, instance)
+    return instance
 
 
 def _host_keys(ctx: Context) -> list[dict[str, str]]:
@@ -110,8 +125,9 @@ def extend(ctx: Context, word: str, hours: float) -> int:
         instance = require_instance(account, host.label)
         deadline = max(instance.deadline, ctx.now()) + hours * 3600
         ctx.confirm(f"{host.label} runs {hours:g} h longer: {prices.at_most(instance, hours)} more.")
+        # The tag first: the instance must not look overdue to other clients.
+        lifecycle.tag_deadline(account.cloud, instance, deadline)
         helper.set_deadline(host, deadline)
-    lifecycle.tag_deadline(account.cloud, instance, deadline)
     instance = account.records.save(replace(instance, deadline=deadline))
     view.print_instances(ctx, [rows.instance(instance, ctx.now())])
     return 0
@@ -135,21 +151,34 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     if instance.has_ended:
         ctx.talk(f"{instance.label} had ended")
         lifecycle.clean_up(account, instance)
-    else:
-        if discard:
-            ctx.confirm(f"terminating {instance.label}: {_loss(ctx, instance)}")
-        else:
-            ctx.begin(f"the download of the runs of {instance.label}")
-            _fetch_all(ctx, account, target, instance)
-            ctx.confirm(f"terminating {instance.label} ({instance.type}); its disk is deleted.")
-        ctx.begin(f"the termination of {instance.label}")
-        instance = lifecycle.terminate(account, instance)
-    if instance.volume and (purge or not instance.spot):
-        if purge:
+        if instance.volume and purge:
             ctx.confirm(f"deleting volume {instance.volume}, with the runs of {instance.label}.")
-        instance = lifecycle.delete_data_volume(account, instance)
+            changes.delete_volume(account, instance.region, instance.volume, instance)
+    else:
+        instance = _terminate(ctx, account, target, instance, discard, purge)
+    instance = account.records.find(instance.id) or instance
+    if instance.volume:
+        usd = prices.disk_per_month(instance.volume_gb, instance.region)
+        kept = f"its volume {instance.volume} is kept, ${usd:.2f} a month"
+        ctx.talk(f"{kept}; gpujob fetch, or gpujob hosts down {instance.label} --purge")
     view.print_instances(ctx, [rows.instance(instance, ctx.now())])
     return 0
+
+
+def _terminate(
+    ctx: Context, account: Account, target: Ec2Target, instance: Instance, discard: bool, purge: bool
+) -> Instance:
+    """With its data volume once all that is on it is fetched, or with `purge`."""
+    with_volume = instance.volume is not None and (purge or not (discard and instance.spot))
+    disks = f"its disk and volume {instance.volume} are" if with_volume else "its disk is"
+    if discard:
+        ctx.confirm(f"terminating {instance.label}; {disks} deleted: {_loss(ctx, instance)}")
+    else:
+        ctx.begin(f"the download of the runs of {instance.label}")
+        _fetch_all(ctx, account, target, instance)
+        ctx.confirm(f"terminating {instance.label} ({instance.type}); {disks} deleted.")
+    ctx.begin(f"the termination of {instance.label}")
+    return changes.terminate(account, instance, with_volume)
 
 
 def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Instance) -> None:
@@ -199,20 +228,34 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     """
     account = Account(ctx)
     ensure.settle(account)
-    names = regions or account.cloud.regions()
-    found = [orphan for name in names for orphan in instance_orphans.find(account, name)]
+    found = [orphan for name in regions or account.cloud.regions() for orphan in _search(account, name)]
     view.print_orphans(ctx, [rows.orphan(orphan) for orphan in found])
     if not found or not end:
         return 1 if found else 0
-    own = [orphan for orphan in found if orphan.may_be_ended_by(ctx)]
+    own = [orphan for orphan in found if not orphan.needed]
     if own:
-        ctx.confirm(f"deleting {len(own)} with all that is on their disks.")
+        ids = ", ".join(orphan.id for orphan in own)
+        ctx.confirm(f"deleting {ids}, with all that is on their disks.")
     for orphan in own:
         instance_orphans.end(account, orphan)
         ctx.talk(f"{orphan.id} is deleted")
-    if others := len(found) - len(own):
-        ctx.talk(f"{others} launched by other clients: gpujob hosts down {PREFIX}i-… --discard")
+    others = [orphan for orphan in found if orphan.needed]
+    for orphan in others:
+        ctx.talk(f"{orphan.id} is kept: {orphan.needed}")
+    if any(orphan.kind == "instance" for orphan in others):
+        ctx.talk(f"gpujob hosts down {PREFIX}i-… asks an instance what runs on it, and fetches it first")
     return 1 if others else 0
+
+
+def _search(account: Account, region: str) -> list[instance_orphans.Orphan]:
+    """The orphans of a region; none, with a warning, where these credentials may not look."""
+    try:
+        return list(instance_orphans.find(account, region))
+    except AwsError as error:
+        if error.code not in errors.FORBIDDEN:
+            raise
+        account.ctx.warn(f"{region} is skipped: {error.what}: {error.why}")
+        return []
 
 
 def cost(ctx: Context) -> int:

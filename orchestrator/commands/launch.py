@@ -16,7 +16,6 @@ from orchestrator.instances.cloud import Account
 from orchestrator.instances.ensure import ensure, ensure_with_volume
 from orchestrator.instances.quote import Quote, quote
 from orchestrator.instances.region import Ingress
-from orchestrator.instances.spec import DEFAULT_TYPES
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
 from orchestrator.targets.base import Target
@@ -44,29 +43,25 @@ def launch(
     return Ec2Target(ctx, instance.label, [instance.region])
 
 
-def _with_types(job: JobSpec, types: list[str]) -> JobSpec:
-    ec2 = changed(job.resources.ec2, types=types, spot=True)
-    return changed(job, resources=changed(job.resources, ec2=ec2))
-
-
 def _launch_step(offer: Quote) -> Step:
     bound = "price not known" if offer.worst_case is None else f"at most ${offer.worst_case:.2f}"
     return Step(f"launch {' or '.join(offer.spec.types)}", f"{bound}, as above")
 
 
 def launch_with_volume(
-    ctx: Context, region: str, former: Target, job: JobSpec, ingress: Ingress, dry_run: bool
+    ctx: Context, former: Target, job: JobSpec, ingress: Ingress, dry_run: bool
 ) -> Target | None:
     """A ready instance with the data volume of `former`, which has ended; None for a dry run (printed).
 
-    A job that names no instance types gets the type of `former`, then the default types.
+    It is bought as `former` was: in its region, of the types that its launch could choose from, spot or not.
     """
     account = Account(ctx)
     record = account.records.find_label(former.label)
     assert record
-    if not job.resources.ec2.types:
-        job = _with_types(job, [record.type, *(one for one in DEFAULT_TYPES if one != record.type)])
-    offer = quote(job, region, ctx.now(), ctx.who, 0)
+    types = job.resources.ec2.types or list(record.types) or [record.type]
+    ec2 = changed(job.resources.ec2, types=types, regions=[record.region], spot=record.spot)
+    job = changed(job, resources=changed(job.resources, ec2=ec2))
+    offer = quote(job, record.region, ctx.now(), ctx.who, 0)
     if dry_run:
         steps = [_launch_step(offer)]
         plans.print_steps(ctx, job.name, former.label, steps, rows.launch(offer, ingress))

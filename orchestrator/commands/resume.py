@@ -8,14 +8,16 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from orchestrator import registry
-from orchestrator.commands import execute, monitor, runs
+from orchestrator.commands import execute, limits, monitor, runs
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.hostfacts import HostFacts, RunFacts
 from orchestrator.core.plan import Step
 from orchestrator.core.settings import Setting
-from orchestrator.core.spec import JobSpec, Limits
+from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -32,8 +34,10 @@ def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Re
     target = registry.target(ctx, settings, word)
     if not request.dry_run:
         registry.require_transfer(ctx, target)
+    if not request.dry_run and not target.has_ended:
+        _wake(ctx, store, target, request)
     if target.has_ended:
-        relaunched = _relaunch(ctx, settings, store, target, request)
+        relaunched = _relaunch(ctx, store, target, request)
         if relaunched is None:
             return 0
         target = relaunched
@@ -42,9 +46,17 @@ def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Re
         return monitor.stream(ctx, host, run.id) if request.follow and not request.dry_run else 0
 
 
-def _relaunch(
-    ctx: Context, settings: dict[str, Setting], store: Store, target: Target, request: Request
-) -> Target | None:
+def _wake(ctx: Context, store: Store, target: Target, request: Request) -> None:
+    """Starts an instance that its deadline stopped, for what is left of the run's limits."""
+    cached = [record.facts for record in store.runs().values() if record.target == target.label]
+    if not cached:
+        return
+    run = runs.choose(cached, request.resume, ctx.now())
+    rest = limits.left(ctx, run, request.max_hours, request.budget)
+    target.wake(rest.hours, rest.budget_usd)
+
+
+def _relaunch(ctx: Context, store: Store, target: Target, request: Request) -> Target | None:
     """None for a dry run, which prints the launch."""
     from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
     from orchestrator.instances.region import Ingress  # noqa: PLC0415
@@ -54,8 +66,9 @@ def _relaunch(
     _require_job(run, request.job)
     _require_not_succeeded(ctx, run)
     ingress = Ingress(request.ssh_cidr, request.open_to_the_world)
-    region = settings["region"].value
-    return launch.launch_with_volume(ctx, region, target, _job(run), ingress, request.dry_run)
+    rest = limits.left(ctx, run, request.max_hours, request.budget)
+    job = msgspec.structs.replace(_job(run), limits=rest.limits)
+    return launch.launch_with_volume(ctx, target, job, ingress, request.dry_run)
 
 
 def _restart(ctx: Context, host: Host, store: Store, request: Request) -> RunFacts:
@@ -66,9 +79,13 @@ def _restart(ctx: Context, host: Host, store: Store, request: Request) -> RunFac
     with execute.only_deploy(store, job.name, host):
         run = helper.find_run(host, run.id) or run
         _require_resumable(ctx, run)
-        facts = helper.facts(host, [])
+        facts = _facts(host, job)
         hostchecks.require_host(facts, job, request.share_gpu)
         hostchecks.require_space_for_run(facts, job)
+        rest = limits.left(ctx, run, request.max_hours, request.budget)
+        affordable = None if rest.budget_usd is None else host.hours_for(rest.budget_usd)
+        changed = rest.for_run(affordable)
+        spec = {"id": run.id, **({"limits": changed} if changed else {})}
         secrets = execute.secrets(ctx, run.record.pass_env if run.record else ())
         step = run.checkpoints.last
         origin = f"from step {step}" if step is not None else "from the start: it has no checkpoint"
@@ -77,7 +94,7 @@ def _restart(ctx: Context, host: Host, store: Store, request: Request) -> RunFac
             return run
         options = execute.start_options(facts, secrets, request.share_gpu)
         ctx.begin(f"the start of {run.id}, which may have happened")
-        started = execute.start(host, job.name, {"id": run.id}, options, resume=True)
+        started = execute.start(host, job.name, spec, options, resume=True)
         runs.remember(ctx, store, host, [started])
         host.assign_run(run.id)
     if ctx.json and not request.follow:
@@ -87,13 +104,19 @@ def _restart(ctx: Context, host: Host, store: Store, request: Request) -> RunFac
     return run
 
 
+def _facts(host: Host, job: JobSpec) -> HostFacts:
+    def read() -> HostFacts:
+        return helper.facts(host, [])
+
+    return host.with_gpus(read) if job.resources.gpus else read()
+
+
 def _job(run: RunFacts) -> JobSpec:
     """What a host must offer for the run, as run.json records it."""
     if run.record is None or not run.record.job:
         why = "its run.json is missing or cannot be read"
         raise GpujobError(f"{run.id} cannot be resumed", why, f"gpujob fetch {run.id} --which all")
-    limits = Limits(max_hours=run.record.limits.max_hours)
-    return JobSpec(name=run.record.job, resources=run.record.resources, limits=limits)
+    return JobSpec(name=run.record.job, resources=run.record.resources)
 
 
 def _require_job(run: RunFacts, word: str | None) -> None:

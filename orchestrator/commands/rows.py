@@ -41,6 +41,7 @@ def instance(of: Instance, now: float) -> InstanceRow:
         **{field: getattr(of, field) for field in fields},
         deadline=of.deadline,
         volume=of.volume,
+        volume_usd_per_month=prices.disk_per_month(of.volume_gb, of.region) if of.volume else 0.0,
         remaining=of.deadline - now,
         usd_per_hour=prices.of(of).running,
         disk_usd_per_month=prices.disk_per_month(of.disk_gb, of.region),
@@ -60,6 +61,9 @@ def orphan(of: Orphan) -> dict[str, Any]:
         "job": of.job,
         "why": of.why,
         "late": of.is_expired,
+        "client": of.client,
+        "usd_month": None if of.usd_per_month is None else round(of.usd_per_month, 2),
+        "kept_because": of.needed or None,
     }
 
 

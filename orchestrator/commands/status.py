@@ -62,7 +62,7 @@ def status(ctx: Context, query: Query) -> int:
     settings = config.load(ctx)
     store, instances = Store(ctx.state_dir), InstanceStore(ctx.state_dir)
     if not query.cached:
-        _settle(ctx, instances)
+        _settle(ctx, instances, settings)
     on = runs.find_target(ctx, store, query.on, query.word) if query.word else query.on
     labels = [on] if on else _labels(store, instances, settings)
     if not labels and not ctx.json:
@@ -82,15 +82,22 @@ def status(ctx: Context, query: Query) -> int:
     return 0
 
 
-def _settle(ctx: Context, instances: InstanceStore) -> None:
-    """Without EC2 the rest of the status is still shown; the interrupted launch stays open."""
-    if not instances.attempts():
+def _settle(ctx: Context, instances: InstanceStore, settings: dict[str, Setting]) -> None:
+    """Completes what was interrupted, and finds the user's instances by tag where the state was lost.
+
+    Without EC2 the rest of the status is still shown; the interrupted launch stays open.
+    """
+    is_lost = settings["target"].value == "ec2" and not instances.all()
+    if not instances.attempts() and not instances.changes() and not is_lost:
         return
-    from orchestrator.instances import ensure  # noqa: PLC0415 - 50 ms that are seldom needed
+    from orchestrator.instances import ensure, lifecycle  # noqa: PLC0415 - 50 ms that are seldom needed
     from orchestrator.instances.cloud import Account  # noqa: PLC0415
 
+    account = Account(ctx)
     try:
-        ensure.settle(Account(ctx))
+        ensure.settle(account)
+        if is_lost:
+            lifecycle.rediscover(account, [settings["region"].value])
     except GpujobError as error:
         ctx.warn(f"EC2 could not be asked about an interrupted launch: {error.what}: {error.why}")
 

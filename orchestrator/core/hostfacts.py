@@ -163,6 +163,7 @@ def parse_python(answer: dict[str, Any]) -> PythonFacts:
 class RunLimits(msgspec.Struct, frozen=True):
     max_hours: Seconds | None = None
     grace_seconds: Seconds = 60.0
+    budget_usd: Seconds | None = None
 
 
 class RunRecord(msgspec.Struct, frozen=True):

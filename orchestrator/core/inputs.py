@@ -153,6 +153,7 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
         "resources": msgspec.to_builtins(job.resources),
         "limits": {
             "max_hours": job.limits.max_hours,
+            "budget_usd": job.limits.budget_usd,
             "idle_minutes": job.limits.idle_minutes,
             "grace_seconds": job.limits.grace_seconds,
         },

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.errors import AccessError, GpujobError, Unreachable, UsageError
-from orchestrator.instances import connection, keys, lifecycle
+from orchestrator.instances import changes, connection, keys, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import AwsError
@@ -156,7 +156,11 @@ def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
             printed = state
         account.ctx.sleep(_POLL_SECONDS)
     why = f"{state}; its console: {_console_output(account, instance)}"
-    raise Unreachable(f"{instance.label} did not boot", why, f"gpujob hosts down {instance.label}")
+    if instance.started == instance.launched:  # nothing is on an instance that was never ready
+        changes.terminate(account, instance, with_volume=instance.volume_to_attach is None)
+        what = f"{instance.label} did not boot and was terminated"
+        raise Unreachable(what, why, "gpujob doctor --on ec2, or another image: resources.ec2.images")
+    raise Unreachable(f"{instance.label} did not boot", why, f"gpujob hosts down {instance.label} --discard")
 
 
 def _console_output(account: Account, instance: Instance) -> str:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from orchestrator.context import Context
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.errors import GpujobError, Unreachable
-from orchestrator.instances import gpus, keys, lifecycle, prices
+from orchestrator.instances import changes, gpus, keys, lifecycle, prices
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import STOPPED, Instance
@@ -43,9 +43,7 @@ class InstanceHost(SshHost):
         return self._account.records.get(self._id)
 
     def hours_for(self, budget_usd: float) -> float | None:
-        if self.instance.usd_per_hour is None:
-            return None
-        return prices.of(self.instance).hours(budget_usd)
+        return prices.hours(self.instance, budget_usd)
 
     def with_gpus(self, read: Callable[[], HostFacts]) -> HostFacts:
         return gpus.wait(self._account.ctx, self.instance, self, read)
@@ -89,9 +87,10 @@ class InstanceHost(SshHost):
         return not others
 
     def terminate(self) -> str:
-        instance = lifecycle.terminate(self._account, self.instance)
-        if instance.volume:
-            instance = lifecycle.delete_data_volume(self._account, instance)
+        try:
+            instance = changes.terminate(self._account, self.instance, with_volume=True)
+        except Unreachable as error:
+            return f"{error.what} ({error.why}); the next gpujob command completes its deletion"
         usd = prices.cost(instance, self._account.ctx.now())
         return f"{self.label} is terminated; it cost about ${usd:.2f}"
 

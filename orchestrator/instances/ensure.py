@@ -8,15 +8,15 @@ from msgspec.structs import replace as changed
 
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
 from orchestrator.core.text import duration
-from orchestrator.errors import GpujobError, NotFound
-from orchestrator.instances import boot, keys, launch, lifecycle, prices, region
+from orchestrator.errors import GpujobError, NotFound, UsageError
+from orchestrator.instances import boot, changes, keys, launch, lifecycle, prices, region
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Ended
 from orchestrator.instances.instance import STOPPED, Instance, label
 from orchestrator.instances.quote import Quote, quote
-from orchestrator.instances.records import LaunchAttempt
+from orchestrator.instances.records import Change, LaunchAttempt
 from orchestrator.instances.region import Ingress
-from orchestrator.instances.spec import JOB, OWNER, LaunchSpec
+from orchestrator.instances.spec import DEFAULT_HOURS, JOB, OWNER, LaunchSpec
 
 FETCH_HOURS = 1.0
 """Hours for which an instance is started to fetch from it."""
@@ -49,7 +49,11 @@ def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
 
 
 def settle(account: Account) -> None:
-    """Records the instances that interrupted launches created; calls EC2 only if a launch was interrupted."""
+    """Records the instances that interrupted launches created, and completes deletions that were decided.
+
+    Calls EC2 only if there is something to do.
+    """
+    changes.complete(account)
     if not account.records.attempts():
         return
     for instance in launch.settle(account):
@@ -77,6 +81,23 @@ def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
         )
         return _ready(account, instance)
     return None
+
+
+def wake(account: Account, instance: Instance, hours: float | None, budget_usd: float | None) -> None:
+    """Starts an instance that is stopped, for as long as the limits allow, at a price the user confirms."""
+    if instance.has_ended:
+        return
+    instance = lifecycle.refresh(account, instance)
+    if instance.state not in (STOPPED, "stopping"):
+        return
+    affordable = None
+    if budget_usd is not None:
+        affordable = prices.hours(instance, budget_usd)
+        if affordable is None:
+            why = f"the price of {instance.type} in {instance.region} is not known"
+            raise UsageError("the budget cannot be converted to hours", why, "--max-hours H")
+    known = [limit for limit in (hours, affordable) if limit is not None]
+    _use(account, instance, min(known, default=DEFAULT_HOURS))
 
 
 def _open_attempt(account: Account, job: str) -> LaunchAttempt | None:
@@ -130,7 +151,8 @@ def _launch(account: Account, title: str, offer: Quote, ingress: Ingress, others
     ctx = account.ctx
     lines = [*offer.lines(ingress.resolve(ctx)), *others]
     ctx.confirm("\n".join([title, *(f"  {line}" for line in lines)]))
-    launch_spec = changed(offer.spec, deadline=ctx.now() + offer.hours * 3600)
+    deadline, client = ctx.now() + offer.hours * 3600, account.records.client_id(ctx)
+    launch_spec = changed(offer.spec, deadline=deadline, client=client)
     host_key = keys.new_host_key()
     user_data = boot.user_data(ctx, launch_spec, host_key)
     attempt = launch.begin(account, launch_spec, user_data, host_key.public, ingress.cidr)
@@ -139,10 +161,19 @@ def _launch(account: Account, title: str, offer: Quote, ingress: Ingress, others
         try:
             return _ready(account, instance)
         except Ended as ended:
+            _discard(account, instance)
             if not ended.no_capacity:
                 raise
             ctx.talk(f"{instance.type} in {instance.zone}: {ended.why}")
             attempt = launch.begin_elsewhere(account, attempt, instance)
+
+
+def _discard(account: Account, instance: Instance) -> None:
+    """Deletes the new data volume of an instance that ended before it was ready: nothing is on it."""
+    instance = account.records.find(instance.id) or instance
+    if instance.volume and not instance.ready and not instance.volume_to_attach:
+        changes.request(account, Change("delete-volume", instance.volume, instance.region, instance.id))
+        changes.complete(account)
 
 
 def _ready(account: Account, instance: Instance) -> Instance:
@@ -156,18 +187,27 @@ def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress
     """
     settle(account)
     volume = former.volume
-    if not volume or not lifecycle.volume_exists(account.cloud, former.region, volume):
+    size = lifecycle.find_volume(account.cloud, former.region, volume) if volume else None
+    if not volume or size is None:
+        if volume:
+            changes.forget_volume(account, former)
         why = f"its volume {volume} does not exist any more" if volume else "it had no data volume"
         next_step = "gpujob deploy JOB --on ec2 starts a new run"
         raise NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
     instance = _resume_with_volume(account, volume)
     if not instance:
         launch_spec = changed(
-            offer.spec, regions=(former.region,), zone=former.zone, volume=volume, data_gb=0, root_gb=0
+            offer.spec,
+            regions=(former.region,),
+            zone=former.zone,
+            volume=volume,
+            volume_gb=size,
+            data_gb=0,
+            root_gb=0,
         )
         title = f"launching an instance for volume {volume}:"
         instance = _launch(account, title, replace(offer, spec=launch_spec), ingress, [])
-    account.records.save(changed(former, volume=None))
+    changes.forget_volume(account, former)
     return instance
 
 

@@ -45,6 +45,8 @@ _DENIED = (
     *("ExpiredTokenException", "RequestExpired", "UnrecognizedClientException", "Blocked"),
     "NoCredentials",
 )
+FORBIDDEN = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired")
+"""Codes where the credentials are valid, and a policy or the account forbids the call or the region."""
 _QUOTA_CODES = {  # (family, spot) → code of the service quota
     ("G and VT", False): "L-DB2E81BA",
     ("P", False): "L-417A185B",
@@ -163,7 +165,7 @@ def _decoded(error: AwsError) -> str:
 
 
 def _access_step(code: str) -> str:
-    if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
+    if code in FORBIDDEN[:3]:
         return "docs/iam.md has the smallest policy that works; gpujob doctor --on ec2 tries each permission"
     if code.startswith("Expired") or code == "RequestExpired":
         return "log in again: aws sso login, or new keys; and check this machine's clock"

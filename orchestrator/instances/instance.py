@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ BILLED_STATES = ("pending", "running", "stopping", "shutting-down")
 """EC2 states in which the machine, its disk and its address cost money."""
 STOPPED = "stopped"
 TERMINATED = "terminated"
+_LATEST = 1e11  # seconds since 1970; a later time is damaged
 _TIME = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
 
@@ -32,6 +32,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     state: its EC2 state when that was last read, at `checked`.
     running_seconds, stopped_seconds: how long it has been in a billed state, and stopped, until `checked`.
     address: its public IPv4 address, None while it has none.
+    types: those that its launch could choose from, in order.
     run: the run it was launched for; with `ends_with_run` it is terminated once that run is fetched.
     launch: the id of the launch attempt that created it, also in its tag.
     managed: launched by gpujob; only then may gpujob change or terminate it.
@@ -40,6 +41,8 @@ class Instance(Struct, frozen=True, kw_only=True):
     usd_per_hour: price of the machine alone; None where it is not known.
     disk_gb: total size of its disks.
     volume: its data volume, which outlives it; `volume_to_attach`: one that is attached after the launch.
+    volume_gb: size of `volume`, part of disk_gb. volume_usd: what it cost from the end of the instance until
+    it was deleted or attached to another instance.
     started: the last start of the machine; deadline: when it shuts itself down.
     first_host_key: the public SSH host key from its user-data, replaced once `host_key_rotated`.
     ready: it has booted and has its own host key.
@@ -52,6 +55,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     zone: str = ""
     type: str = ""
     spot: bool = False
+    types: tuple[str, ...] = ()
     state: str = "running"
     checked: float = 0.0
     running_seconds: float = 0.0
@@ -71,6 +75,8 @@ class Instance(Struct, frozen=True, kw_only=True):
     disk_gb: int = 0
     volume: str | None = None
     volume_to_attach: str | None = None
+    volume_gb: int = 0
+    volume_usd: float = 0.0
     started: float = 0.0
     deadline: float = 0.0
     first_host_key: str | None = None
@@ -153,7 +159,7 @@ class Description:
     tags: dict[str, str]
 
     @property
-    def expires(self) -> float:
+    def expires(self) -> float | None:
         return expires(self.tags)
 
 
@@ -187,10 +193,10 @@ def parse_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {tag["Key"]: tag.get("Value", "") for tag in tags if "Key" in tag}
 
 
-def expires(tags: Mapping[str, str]) -> float:
-    """Returns the deadline in the tags, in seconds since 1970; 0 if there is no valid one."""
+def expires(tags: Mapping[str, str]) -> float | None:
+    """Returns the deadline in the tags, in seconds since 1970; None if there is no valid one."""
     try:
-        seconds = float(tags.get(spec.EXPIRES) or 0)
+        seconds = float(tags.get(spec.EXPIRES, ""))
     except ValueError:
-        return 0.0
-    return seconds if math.isfinite(seconds) else 0.0
+        return None
+    return seconds if 0 < seconds < _LATEST else None

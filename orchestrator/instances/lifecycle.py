@@ -111,19 +111,6 @@ def tag_deadline(cloud: Cloud, instance: Instance, deadline: float) -> None:
     cloud.call(instance.region, "create_tags", Resources=[instance.id], Tags=tags)
 
 
-def terminate(account: Account, instance: Instance) -> Instance:
-    """Terminates an instance and returns it; its root disk is deleted with it, a data volume is not."""
-    account.cloud.expect(instance.id, instance.launched)
-    try:
-        account.cloud.call(instance.region, "terminate_instances", InstanceIds=[instance.id])
-    except AwsError as error:
-        if error.code != "InvalidInstanceID.NotFound":
-            raise
-    instance = wait_until(account, instance, "terminated")
-    clean_up(account, instance)
-    return instance
-
-
 def clean_up(account: Account, instance: Instance) -> None:
     """Forgets an ended instance's host key; deletes its security group unless another instance uses it."""
     hostkeys.forget(account.ctx, instance.id)
@@ -150,7 +137,7 @@ def attach_volume(account: Account, instance: Instance) -> None:
             if error.code != "VolumeInUse" or not _is_attached(cloud, instance):
                 raise
 
-    _retry_while_in_use(account, attach)
+    retry_while_in_use(account, attach)
 
 
 def _is_attached(cloud: Cloud, instance: Instance) -> bool:
@@ -159,39 +146,21 @@ def _is_attached(cloud: Cloud, instance: Instance) -> bool:
     return any(one["InstanceId"] == instance.id for volume in volumes for one in volume["Attachments"])
 
 
-def _retry_while_in_use(account: Account, call: Callable[[], None]) -> None:
+def retry_while_in_use(account: Account, call: Callable[[], None]) -> None:
     """Repeats a call on a volume while an instance may still be releasing it."""
     pauses = (*_PAUSES, *_PAUSES)
     account.ctx.retry(call, pauses, AwsError, lambda error: error.code in ("VolumeInUse", "IncorrectState"))
 
 
-def volume_exists(cloud: Cloud, region: str, volume: str) -> bool:
+def find_volume(cloud: Cloud, region: str, volume: str) -> int | None:
+    """Returns the size of a volume in GB; None if it does not exist."""
     try:
-        return bool(cloud.call(region, "describe_volumes", VolumeIds=[volume])["Volumes"])
+        volumes = cloud.call(region, "describe_volumes", VolumeIds=[volume])["Volumes"]
     except AwsError as error:
         if error.code == "InvalidVolume.NotFound":
-            return False
+            return None
         raise
-
-
-def delete_volume(account: Account, region: str, volume: str) -> None:
-    """Deletes a volume with its data; does nothing if it does not exist."""
-
-    def delete() -> None:
-        try:
-            account.cloud.call(region, "delete_volume", VolumeId=volume)
-        except AwsError as error:
-            if error.code != "InvalidVolume.NotFound":
-                raise
-
-    _retry_while_in_use(account, delete)
-
-
-def delete_data_volume(account: Account, instance: Instance) -> Instance:
-    """Deletes the data volume of an instance that has ended; returns the instance."""
-    assert instance.volume
-    delete_volume(account, instance.region, instance.volume)
-    return account.records.save(replace(instance, volume=None))
+    return int(volumes[0].get("Size") or 0) if volumes else None
 
 
 def list_managed(cloud: Cloud, region: str) -> Iterator[Description]:
@@ -214,8 +183,20 @@ def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
     )
 
 
+def rediscover(account: Account, regions: list[str]) -> list[Instance]:
+    """Records the user's instances that EC2 shows by their tags, after the client's state was lost."""
+    user = account.ctx.who.partition("@")[0]
+    return [
+        adopt(account, found.id, [name])
+        for name in regions
+        for found in list_managed(account.cloud, name)
+        if found.tags.get(spec.OWNER, "").partition("@")[0] == user and account.records.find(found.id) is None
+    ]
+
+
 def _from_description(account: Account, region: str, description: Description) -> Instance:
     tags, launched = description.tags, description.launched
+    sizes = _disk_sizes(account.cloud, region, description.id)
     instance = Instance(
         id=description.id,
         region=region,
@@ -234,10 +215,19 @@ def _from_description(account: Account, region: str, description: Description) -
         usd_per_hour=prices.current(
             account.cloud, region, description.zone, description.type, description.spot
         ),
+        disk_gb=sum(sizes.values()),
         volume=description.data_volume,
+        volume_gb=sizes.get(description.data_volume or "", 0),
         started=launched,
         deadline=description.expires or launched,
         host_key_rotated=True,
         ready=True,
     )
     return instance.observe(description.state, account.ctx.now())
+
+
+def _disk_sizes(cloud: Cloud, region: str, instance_id: str) -> dict[str, int]:
+    """Returns the volumes that are attached to an instance, with their sizes in GB."""
+    filters = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
+    volumes = cloud.all(region, "describe_volumes", "Volumes", Filters=filters)
+    return {volume["VolumeId"]: int(volume.get("Size") or 0) for volume in volumes}

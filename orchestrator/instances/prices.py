@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.instances.catalog import table
 from orchestrator.instances.instance import Instance
@@ -46,9 +48,20 @@ def disk_per_month(disk_gb: int, region: str) -> float:
     return disk_gb * table().gp3_gb_month(region)
 
 
+def on_demand_month(type_: str, region: str) -> float | None:
+    """Returns USD per month of a machine of this type without its disk; None if its price is not known."""
+    usd = table().usd(type_, region)
+    return None if usd is None else usd * HOURS_PER_MONTH
+
+
 def of(instance: Instance) -> HourlyPrice:
     """Returns the price of an instance; of disk and address only if the machine's price is not known."""
     return hourly(instance.usd_per_hour or 0.0, instance.disk_gb, instance.region)
+
+
+def hours(instance: Instance, usd: float) -> float | None:
+    """Returns how many hours of an instance an amount in USD pays for; None if its price is not known."""
+    return None if instance.usd_per_hour is None else of(instance).hours(usd)
 
 
 def at_most(instance: Instance, hours: float) -> str:
@@ -63,7 +76,22 @@ def cost(instance: Instance, now: float) -> float:
     if not instance.has_ended:
         past_deadline = instance.is_billed and instance.runs_until(now) < now
         instance = instance.observe("stopped" if past_deadline else instance.state, now)
-    return of(instance).total(instance.running_seconds, instance.stopped_seconds)
+    spent = of(instance).total(instance.running_seconds, instance.stopped_seconds)
+    return spent + instance.volume_usd + kept_volume(instance, now)
+
+
+def kept_volume(instance: Instance, now: float) -> float:
+    """Returns USD until `now` for the volume that an instance left when it ended."""
+    if not instance.volume or instance.ended is None:
+        return 0.0
+    hours = max(0.0, now - instance.ended) / 3600
+    return disk_per_month(instance.volume_gb, instance.region) / HOURS_PER_MONTH * hours
+
+
+def without_volume(instance: Instance, now: float) -> Instance:
+    """Returns the record once its volume is deleted, or attached to another instance."""
+    usd = instance.volume_usd + kept_volume(instance, now)
+    return replace(instance, volume=None, volume_usd=usd)
 
 
 def worst_case(instance: Instance, now: float) -> float:

@@ -7,6 +7,7 @@ version 2; version 1 (folders `boxes` and `attempts`) is read, and replaced at t
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator import files
+from orchestrator.context import Context
 from orchestrator.instances import catalog
 from orchestrator.instances.instance import PREFIX, Instance
 from orchestrator.instances.spec import Candidate, LaunchSpec
@@ -48,6 +50,7 @@ _ATTEMPT_KEYS = {
 }
 _SPEC_KEYS = {"disk_gb": "root_gb", "user": "login_user", "who": "owner"}
 _REQUEST_KEYS = {"at": "candidate", "request": "parameters", "asked": "sent"}
+_CLIENT_ID = re.compile(r"[0-9a-f]{16}")
 _T = TypeVar("_T", bound=Struct)
 
 
@@ -83,6 +86,21 @@ class LaunchAttempt(Struct, frozen=True, kw_only=True):
     request: SentRequest | None = None
 
 
+class Change(Struct, frozen=True):
+    """A deletion that was decided and may not be done yet. kind: terminate or delete-volume.
+
+    id: of the resource. instance: id of the instance whose record it changes, "" for none.
+    """
+
+    kind: str
+    id: str
+    region: str
+    instance: str = ""
+
+    def __str__(self) -> str:
+        return f"the termination of {self.id}" if self.kind == "terminate" else f"the deletion of {self.id}"
+
+
 class InstanceStore:
     """Reads and writes the records below the client's state folder."""
 
@@ -111,6 +129,10 @@ class InstanceStore:
         """Returns the instances that had not ended when they were last checked."""
         return [instance for instance in self.all() if not instance.has_ended]
 
+    def billed(self) -> list[Instance]:
+        """Returns the instances that had not ended, and those that left a volume: all that costs money."""
+        return [instance for instance in self.all() if not instance.has_ended or instance.volume]
+
     def save(self, instance: Instance) -> Instance:
         self._save("instances", instance.id, instance)
         return instance
@@ -131,6 +153,28 @@ class InstanceStore:
         self._remove("launches", attempt_id)
         self._remove(_FOLDERS["launches"], attempt_id)
 
+    def changes(self) -> list[Change]:
+        """Returns the deletions that are not known to be done; terminations first."""
+        return sorted(
+            self._load_all("changes", Change), key=lambda change: (change.kind != "terminate", change.id)
+        )
+
+    def save_change(self, change: Change) -> None:
+        self._save("changes", change.id, change)
+
+    def close_change(self, resource_id: str) -> None:
+        self._remove("changes", resource_id)
+
+    def client_id(self, ctx: Context) -> str:
+        """Returns the random id of this client, which is created once."""
+        path = self._folder / "client-id"
+        with contextlib.suppress(OSError, ValueError):
+            if _CLIENT_ID.fullmatch(found := path.read_text("ascii").strip()):
+                return found
+        made = ctx.token()[:16]
+        files.write(path, made.encode() + b"\n")
+        return made
+
     def launch_lock(self, job: str) -> contextlib.AbstractContextManager[bool]:
         """Locks the launches of a job; yields whether this process has the lock."""
         return Store(self._folder).lock(job, "ec2")
@@ -138,13 +182,13 @@ class InstanceStore:
     def _load(self, folder: str, name: str, kind: type[_T]) -> _T | None:
         if "/" in name:
             return None
-        for each in (folder, _FOLDERS[folder]):
+        for each in (folder, _FOLDERS.get(folder, folder)):
             if (path := self._folder / each / f"{name}.json").is_file():
                 return load(path, kind)
         return None
 
     def _load_all(self, folder: str, kind: type[_T]) -> Iterator[_T]:
-        places = [self._folder / each for each in (_FOLDERS[folder], folder)]
+        places = [self._folder / each for each in (_FOLDERS.get(folder, folder), folder)]
         paths = {path.stem: path for place in places if place.is_dir() for path in place.glob("*.json")}
         for path in paths.values():
             if record := load(path, kind):
@@ -154,7 +198,8 @@ class InstanceStore:
         files.write_json(
             self._folder / folder / f"{name}.json", {"v": VERSION, **msgspec.to_builtins(record)}
         )
-        self._remove(_FOLDERS[folder], name)
+        if folder in _FOLDERS:
+            self._remove(_FOLDERS[folder], name)
 
     def _remove(self, folder: str, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -14,6 +14,8 @@ MANAGED = f"{TAG}managed"
 ATTEMPT = f"{TAG}attempt"
 JOB = f"{TAG}job"
 OWNER = f"{TAG}user"
+CLIENT = f"{TAG}client"
+"""Tag with the random id of the client, since user@host may name several."""
 EXPIRES = f"{TAG}expires-at"
 DEFAULT_TYPES = ("g6.xlarge", "g5.xlarge", "g6.2xlarge", "g5.2xlarge")
 DEFAULT_HOURS = 24.0
@@ -32,7 +34,8 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     """The instance to launch: one of `types` in one of `regions`, tried in this order.
 
     deadline: seconds since 1970, when it shuts itself down. data_gb: size of a new data volume, 0 for none.
-    volume: an existing data volume to attach, which fixes the `zone`. owner: user@client, for its tag.
+    volume: an existing data volume of `volume_gb` GB to attach, which fixes the `zone`. owner, client:
+    user@host and the random id of the client, for its tags.
     images: names as in IMAGES, SSM parameters, or AMI ids.
     """
 
@@ -48,6 +51,8 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     images: tuple[str, ...] = IMAGES
     zone: str = ""
     volume: str = ""
+    volume_gb: int = 0
+    client: str = ""
 
 
 class Candidate(Struct, frozen=True):
@@ -117,6 +122,7 @@ def tags(spec: LaunchSpec, attempt: str, version: str) -> dict[str, str]:
         ATTEMPT: attempt,
         JOB: spec.job,
         OWNER: spec.owner,
+        CLIENT: spec.client,
         EXPIRES: str(int(spec.deadline)),
         f"{TAG}version": version,
         "Name": f"gpujob-{spec.job}",

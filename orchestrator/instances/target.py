@@ -49,11 +49,10 @@ class Ec2Target(Target):
         return found or lifecycle.adopt(self._account, instance_id, self._regions)
 
     def _only_instance(self) -> Instance:
-        instances = self._account.records.current()
+        instances = self._account.records.current() or lifecycle.rediscover(self._account, self._regions)
         if not instances:
-            raise NotFound(
-                "no EC2 instance is on record", "", "gpujob hosts list, or gpujob deploy JOB --on ec2"
-            )
+            what = f"no EC2 instance is on record, and none of yours is in {', '.join(self._regions)}"
+            raise NotFound(what, "", "gpujob hosts orphans searches all regions")
         if len(instances) > 1:
             labels = [instance.label for instance in instances]
             raise UsageError("'ec2' is ambiguous", ", ".join(labels), f"--on {labels[-1]}")
@@ -63,6 +62,9 @@ class Ec2Target(Target):
     def connect(self) -> Iterator[InstanceHost]:
         with contextlib.closing(connection.connect(self._account, self.instance())) as host:
             yield host
+
+    def wake(self, hours: float | None, budget_usd: float | None) -> None:
+        ensure.wake(self._account, self.instance(), hours, budget_usd)
 
     @contextlib.contextmanager
     def connect_started(self) -> Iterator[InstanceHost]:

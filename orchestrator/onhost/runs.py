@@ -70,6 +70,7 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
         if run.is_alive or (run.state and not request.resume):
             return {"started": False, "run": run.to_json()}
         try:
+            spec = _with_limits(paths, spec, request.spec)
             conflicts.require_none(layout, spec, request.share_gpu, request.known_runs)
             _prepare(layout, paths, spec, request.secrets)
             _launch(layout, run_id)
@@ -113,6 +114,16 @@ def _recorded(paths: RunPaths, run_id: str) -> RunSpec:
     if spec is None or State.load(paths.state) is None:
         raise Refused("not-started", "run %s has never started, so it cannot be resumed" % run_id)
     return spec
+
+
+def _with_limits(paths: RunPaths, spec: RunSpec, requested: RunSpec) -> RunSpec:
+    """Records the limits that a resume changes; returns the specification with them."""
+    limits = requested.record.get("limits")
+    if spec is requested or not isinstance(limits, dict) or not limits:
+        return spec
+    record = dict(spec.record, limits={**(spec.record.get("limits") or {}), **limits})
+    files.write_json(paths.run_json, record)
+    return RunSpec.parse(record)
 
 
 def _undo(layout: Layout, paths: RunPaths, spec: RunSpec) -> None:

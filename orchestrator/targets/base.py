@@ -156,6 +156,13 @@ class Target(Protocol):
     def connect(self) -> AbstractContextManager[Host]:
         """Connects to the host for the length of one command."""
 
+    def wake(self, hours: float | None, budget_usd: float | None) -> None:
+        """Starts the host if it was shut down, for a run that may take `hours` or cost `budget_usd` more.
+
+        The user confirms the price. Afterwards `has_ended` says whether it exists.
+        """
+        return
+
     def connect_started(self) -> AbstractContextManager[Host]:
         """Connects to the host, starting it first if it was shut down, at a price that the user confirms."""
         return self.connect()

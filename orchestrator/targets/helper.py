@@ -85,7 +85,7 @@ def find_run(host: Asks, run_id: str, lines: int = 5) -> RunFacts | None:
 def start(host: Asks, spec: dict[str, Any], **options: Any) -> RunFacts:
     """Starts or resumes a run and returns it. May be repeated.
 
-    `spec`: the content of run.json; to resume a run, its `id` alone.
+    `spec`: the content of run.json; to resume a run, its `id`, and `limits` that are to change.
 
     Raises Refused if another run, or a process on a GPU, prevents the start.
     """

@@ -28,6 +28,7 @@ class InstanceRow:
     ended: float | None
     deadline: float
     volume: str | None
+    volume_usd_per_month: float
     remaining: float
     usd_per_hour: float
     disk_usd_per_month: float
@@ -42,7 +43,8 @@ class InstanceRow:
     def money(self) -> str:
         """What it cost so far, and what it costs now: per hour, or per month while it is stopped."""
         if self.ended is not None or self.state == "terminated":
-            return f"${self.cost:.2f}"
+            kept = f"volume {self.volume} ${self.volume_usd_per_month:.2f} a month"
+            return f"${self.cost:.2f} so far, {kept}" if self.volume else f"${self.cost:.2f}"
         if self.state == "stopped":
             return f"${self.cost:.2f} so far, disk ${self.disk_usd_per_month:.2f} a month"
         end = f"ends in {duration(self.remaining)}" if self.remaining > 0 else "past its deadline"
@@ -198,8 +200,18 @@ def print_orphans(ctx: Context, rows: list[dict[str, Any]]) -> None:
         return
     names = {"box": "instance"}
     keys = ("id", "region", "state", "job", "user", "why")
-    print_table(ctx, [[names.get(row["kind"], row["kind"]), *(str(row[k]) for k in keys)] for row in rows])
+    print_table(
+        ctx,
+        [
+            [names.get(row["kind"], row["kind"]), *(str(row[k]) for k in keys), _monthly(row["usd_month"])]
+            for row in rows
+        ],
+    )
     ctx.talk("gpujob hosts orphans --end deletes them" if rows else "gpujob left nothing behind")
+
+
+def _monthly(usd: float | None) -> str:
+    return "price not known" if usd is None else f"${usd:.2f} a month"
 
 
 def months(rows: list[CostRow]) -> dict[str, dict[str, float]]:

@@ -35,6 +35,20 @@ def test_a_resume_after_clean_sends_the_code_and_the_secrets_again(client: Clien
     assert log(client, run_id) == ["hunter2 old"] * 2
 
 
+def test_a_resume_with_new_limits_records_them_and_counts_from_the_start(client: Client) -> None:
+    client.job("import time; time.sleep(60)", limits={"max_hours": 0.0001, "grace_seconds": 1})
+    assert client.run("deploy", "job").code == 0
+    run_id = client.until("stopped")["id"]
+    refused = client.run("deploy", "--resume", run_id)
+    assert (refused.code, "are used up" in refused.err) == (1, True), refused.err
+    resumed = client.run("deploy", "--resume", run_id, "--max-hours", "2")
+    assert resumed.code == 0, resumed.err
+    client.until("running")
+    recorded = json.loads((client.folder(run_id) / "run.json").read_text())["limits"]
+    assert (recorded["max_hours"], recorded["grace_seconds"]) == (2.0, 1)
+    assert client.run("stop", run_id, "--now").code == 0
+
+
 def test_a_resume_without_the_code_is_refused_and_leaves_the_run_unchanged(client: Client) -> None:
     client.write("note.txt", "old")
     client.job(PRINTS)

@@ -35,12 +35,12 @@ def stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     Account(client.context()).records.save(record)
     actions: list[str] = []
 
-    def terminate(_account: Account, instance: Instance) -> Instance:
+    def terminate(_account: Account, instance: Instance, with_volume: bool) -> Instance:
         actions.append("terminate")
         return replace(instance, state="terminated")
 
     monkeypatch.setattr(hosts.lifecycle, "refresh", lambda _account, instance: instance)
-    monkeypatch.setattr(hosts.lifecycle, "terminate", terminate)
+    monkeypatch.setattr(hosts.changes, "terminate", terminate)
     return actions
 
 

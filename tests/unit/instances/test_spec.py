@@ -16,6 +16,7 @@ SPEC = LaunchSpec(
     deadline=1_800_000_000.7,
     login_user="ubuntu",
     owner="ada@laptop",
+    client="c" * 16,
     job="slowfast",
 )
 CANDIDATE = Candidate("us-east-1", "us-east-1a", "g6.xlarge", spot=False)
@@ -72,6 +73,7 @@ def test_instance_volume_and_interface_are_tagged_by_the_launch() -> None:
         "gpujob:attempt": "f" * 16,
         "gpujob:job": "slowfast",
         "gpujob:user": "ada@laptop",
+        "gpujob:client": "c" * 16,
         "gpujob:expires-at": "1800000000",
         "gpujob:version": "0.1.0",
         "Name": "gpujob-slowfast",

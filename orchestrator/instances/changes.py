@@ -1,0 +1,111 @@
+"""Deletions that were decided: each is on the client's disk first, so that a later command completes it.
+
+A client that is killed, a lost connection, or an instance that takes long to end leaves nothing behind: every
+command that lists or launches instances calls `complete`.
+"""
+
+from __future__ import annotations
+
+from orchestrator.errors import GpujobError
+from orchestrator.instances import lifecycle, prices
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.errors import AwsError
+from orchestrator.instances.instance import TERMINATED, Instance
+from orchestrator.instances.records import Change
+
+_BUSY = ("VolumeInUse", "IncorrectState", "DependencyViolation")
+"""Codes of EC2 while something that is ending still uses a resource."""
+PATIENCE = 600.0
+"""Seconds to wait for an instance to be terminated; then a later command completes the rest."""
+
+
+def terminate(account: Account, instance: Instance, with_volume: bool = False) -> Instance:
+    """Terminates an instance, with its data volume if asked for; returns its record.
+
+    Unreachable if EC2 takes longer than PATIENCE: the next command completes it.
+    """
+    request(account, Change("terminate", instance.id, instance.region, instance.id))
+    if with_volume and instance.volume:
+        request(account, Change("delete-volume", instance.volume, instance.region, instance.id))
+    _send_termination(account, instance.region, instance.id)
+    instance = lifecycle.wait_until(account, instance, TERMINATED, PATIENCE)
+    complete(account)
+    return account.records.find(instance.id) or instance
+
+
+def delete_volume(account: Account, region: str, volume: str, instance: Instance | None = None) -> None:
+    """Deletes a volume; `instance` is that on record whose runs it holds. Unreachable while it is in use."""
+    change = Change("delete-volume", volume, region, instance.id if instance else "")
+    request(account, change)
+    lifecycle.retry_while_in_use(account, lambda: _delete_volume(account, change))
+    account.records.close_change(change.id)
+
+
+def request(account: Account, change: Change) -> None:
+    """Records a change that was decided, before EC2 gets a request."""
+    account.records.save_change(change)
+
+
+def complete(account: Account) -> None:
+    """Tries every open change once. One that is not possible yet, or that EC2 refuses, stays open."""
+    for change in account.records.changes():
+        try:
+            if _try(account, change):
+                account.records.close_change(change.id)
+        except GpujobError as error:
+            account.ctx.warn(f"{change} is not done yet: {error.what}: {error.why}")
+
+
+def _try(account: Account, change: Change) -> bool:
+    """Returns whether the change is done; False while EC2 is still carrying out an earlier one."""
+    if change.kind == "terminate":
+        return _terminate(account, change)
+    try:
+        _delete_volume(account, change)
+    except AwsError as error:
+        if error.code in _BUSY:
+            account.ctx.talk(f"{change} is not possible yet ({error.code}); the next command tries again")
+            return False
+        raise
+    return True
+
+
+def _terminate(account: Account, change: Change) -> bool:
+    description = lifecycle.describe(account, change.region, change.id)
+    state = description.state if description else TERMINATED
+    if state not in ("shutting-down", TERMINATED):
+        _send_termination(account, change.region, change.id)
+        return False
+    record = account.records.find(change.id)
+    if record:
+        record = lifecycle.refresh(account, record)
+    if state != TERMINATED:
+        account.ctx.talk(f"{change} is still going on; the next command checks again")
+        return False
+    if record:
+        lifecycle.clean_up(account, record)
+    return True
+
+
+def _send_termination(account: Account, region: str, instance_id: str) -> None:
+    try:
+        account.cloud.call(region, "terminate_instances", InstanceIds=[instance_id])
+    except AwsError as error:
+        if error.code != "InvalidInstanceID.NotFound":
+            raise
+
+
+def _delete_volume(account: Account, change: Change) -> None:
+    try:
+        account.cloud.call(change.region, "delete_volume", VolumeId=change.id)
+    except AwsError as error:
+        if error.code != "InvalidVolume.NotFound":
+            raise
+    record = account.records.find(change.instance)
+    if record and record.volume == change.id:
+        account.records.save(prices.without_volume(record, account.ctx.now()))
+
+
+def forget_volume(account: Account, instance: Instance) -> Instance:
+    """Records that the volume of an instance that ended belongs to another instance now, or is gone."""
+    return account.records.save(prices.without_volume(instance, account.ctx.now()))

@@ -1,0 +1,121 @@
+"""Deletions that were decided are completed by a later command, whatever interrupted them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.errors import Unreachable
+from orchestrator.instances import changes, ensure
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.instance import Instance
+from tests.support import Client, new_client
+from tests.unit.instances.fake_account import FakeAccount
+
+
+class Killed(BaseException):
+    """Acts like SIGKILL."""
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with new_client() as client:
+        yield client
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
+    return FakeAccount(monkeypatch)
+
+
+class Time:
+    """A clock that `sleep` advances."""
+
+    def __init__(self) -> None:
+        self.now = 5000.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def account(client: Client, time: Time) -> Account:
+    return Account(client.context(now=lambda: time.now, sleep=time.sleep))
+
+
+def launched(of: Account, aws: FakeAccount) -> Instance:
+    aws.instance("i-1", volume="vol-1")
+    aws.volume("vol-1", "in-use", on="i-1")
+    record = Instance(id="i-1", region="us-east-1", launched=1000.0, spot=True, volume="vol-1", volume_gb=100)
+    return of.records.save(record)
+
+
+def test_a_volume_is_deleted_although_the_termination_takes_long(client: Client, aws: FakeAccount) -> None:
+    aws.ending = 400
+    time = Time()
+    of = account(client, time)
+    with pytest.raises(Unreachable, match="shutting-down"):
+        changes.terminate(of, launched(of, aws), with_volume=True)
+    assert list(aws.volumes) == ["vol-1"]
+    aws.ending = 0
+    result = client.run("status", now=lambda: time.now, sleep=time.sleep)
+    assert result.code == 0, result.err
+    assert (aws.volumes, of.records.changes()) == ({}, [])
+    assert of.records.get("i-1").volume is None
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_termination_that_is_killed_at_any_call_is_completed(
+    client: Client, aws: FakeAccount, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    time = Time()
+    of = account(client, time)
+    instance = launched(of, aws)
+    real, passed = FakeAccount._once, list[str]()
+
+    def once(self: FakeAccount, *words: str) -> object:
+        passed.append(words[1])
+        if len(passed) == at:
+            raise Killed
+        answer = real(self, *words)  # type: ignore[arg-type]
+        passed.append(words[1])
+        if len(passed) == at:
+            raise Killed
+        return answer
+
+    monkeypatch.setattr("orchestrator.instances.cloud.Cloud._once", lambda cloud, *words: once(aws, *words))
+    try:
+        changes.terminate(of, instance, with_volume=True)
+    except Killed:
+        pass
+    else:
+        assert len(passed) < at
+    at = 0
+    for _ in range(4):
+        ensure.settle(account(client, time))
+    assert aws.instances["i-1"]["State"]["Name"] == "terminated"
+    assert (aws.volumes, of.records.changes()) == ({}, [])
+
+
+def test_a_deletion_that_ec2_refuses_stays_open_and_is_reported(client: Client, aws: FakeAccount) -> None:
+    of = account(client, Time())
+    aws.errors["terminate_instances"] = "OperationNotPermitted"
+    with pytest.raises(Exception, match="OperationNotPermitted"):
+        changes.terminate(of, launched(of, aws))
+    result = client.run("status")
+    assert (result.code, "the termination of i-1 is not done yet" in result.err) == (0, True)
+    del aws.errors["terminate_instances"]
+    ensure.settle(of)
+    ensure.settle(of)
+    assert of.records.changes() == []
+
+
+def test_a_volume_that_is_still_in_use_is_deleted_later(client: Client, aws: FakeAccount) -> None:
+    of = account(client, Time())
+    launched(of, aws)
+    changes.request(of, changes.Change("delete-volume", "vol-1", "us-east-1", "i-1"))
+    changes.complete(of)
+    assert (list(aws.volumes), len(of.records.changes())) == (["vol-1"], 1)
+    aws.volumes["vol-1"]["on"] = ""
+    changes.complete(of)
+    assert (aws.volumes, of.records.changes()) == ({}, [])

@@ -1,0 +1,159 @@
+"""What gpujob left in an account is found by tag, priced, and ended only where that is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.instance import Instance
+from tests.support import Client, Result, new_client
+from tests.unit.instances.fake_account import FakeAccount, tags
+
+NOW = 1_000_000.0
+PAST, FUTURE = str(int(NOW) - 60), str(int(NOW) + 3600)
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with new_client() as client:
+        yield client
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
+    return FakeAccount(monkeypatch)
+
+
+def run(client: Client, *words: str) -> Result:
+    return client.run(*words, now=lambda: NOW, sleep=lambda seconds: None)
+
+
+def orphans(client: Client, *words: str) -> tuple[Result, dict[str, Any]]:
+    """`hosts orphans` in one region; its rows by id."""
+    result = run(client, "hosts", "orphans", "--region", "us-east-1", "--json", *words)
+    return result, {row["id"]: row for row in result.json["orphans"]}
+
+
+def me(client: Client, **more: str) -> dict[str, str]:
+    ctx = client.context()
+    return {"user": ctx.who, "client": Account(ctx).records.client_id(ctx), **more}
+
+
+def kept(client: Client, aws: FakeAccount, run_id: str | None = "job-20261121T101112-1a2b") -> Instance:
+    """The record of a spot instance that has ended, whose data volume still exists."""
+    volume = aws.volume("vol-1", **me(client, expires=PAST))
+    record = Instance(
+        id="i-1",
+        region="us-east-1",
+        launched=NOW - 7200,
+        type="g5.xlarge",
+        spot=True,
+        state="terminated",
+        ended=NOW - 3600 * 24 * 30,
+        run=run_id,
+        volume=volume,
+        volume_gb=100,
+        usd_per_hour=1.0,
+    )
+    return Account(client.context()).records.save(record)
+
+
+def test_the_volume_of_an_ended_instance_is_listed_and_priced(client: Client, aws: FakeAccount) -> None:
+    kept(client, aws)
+    listed = run(client, "hosts", "list")
+    assert "volume vol-1 $8.00 a month" in listed.out
+    cost = run(client, "cost", "--json").json["boxes"]
+    assert cost[0]["usd"] == pytest.approx(8.0 * 30 * 24 / 730, abs=0.01)
+    result, rows = orphans(client)
+    assert (result.code, rows["vol-1"]["usd_month"]) == (1, 8.0)
+    assert "left by ec2://i-1" in rows["vol-1"]["why"]
+
+
+def test_a_volume_with_a_run_that_is_not_fetched_is_never_swept(client: Client, aws: FakeAccount) -> None:
+    kept(client, aws)
+    result, _ = orphans(client, "--end", "--yes")
+    assert (result.code, list(aws.volumes)) == (1, ["vol-1"])
+    assert "hosts down ec2://i-1 --purge" in result.err
+    purged = run(client, "hosts", "down", "ec2://i-1", "--purge", "--yes")
+    assert (purged.code, aws.volumes) == (0, {}), purged.err
+    assert orphans(client)[0].code == 0
+    (cost,) = run(client, "cost", "--json").json["boxes"]
+    assert cost["usd"] == pytest.approx(7.89, abs=0.01)  # what the volume cost until it was deleted
+
+
+def test_a_volume_that_was_deleted_elsewhere_is_not_listed(client: Client, aws: FakeAccount) -> None:
+    kept(client, aws)
+    aws.volumes.clear()
+    assert "vol-1" not in run(client, "hosts", "list").out
+    assert "vol-1" not in run(client, "hosts", "list", "--cached").out
+
+
+def test_only_an_overdue_instance_is_ended_by_a_sweep(client: Client, aws: FakeAccount) -> None:
+    aws.instance("i-late", **me(client, expires=PAST))
+    aws.instance("i-going", **me(client, expires=FUTURE))
+    aws.instance("i-other", user=client.context().who, client="0" * 16, expires=FUTURE)
+    aws.instance("i-bob", user="bob@desk", expires=PAST)
+    result, rows = orphans(client, "--end", "--yes")
+    states = {id_: one["State"]["Name"] for id_, one in aws.instances.items()}
+    assert states == {"i-late": "terminated", "i-going": "running", "i-other": "running", "i-bob": "running"}
+    assert result.code == 1
+    assert "i-bob is kept: it is of bob@desk" in result.err
+    assert "i-other is kept: it is of another client" in result.err
+    assert "gpujob hosts down ec2://i-" in result.err
+    assert rows["i-going"]["usd_month"] == pytest.approx(1.006 * 730, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "deadline", ["forever", "", "nan", "inf", "-5", "1e400", "9" * 40, "\x1b]52;c;x\x07"]
+)
+def test_a_damaged_deadline_is_shown_and_never_counts_as_overdue(
+    client: Client, aws: FakeAccount, deadline: str
+) -> None:
+    aws.instance("i-1", **me(client, expires=deadline))
+    aws.volume("vol-1", **me(client, expires=deadline))
+    result, rows = orphans(client, "--end", "--yes")
+    assert result.code == 1, result.err
+    assert {row["late"] for row in rows.values()} == {False}
+    assert all("deadline is damaged" in row["why"] for row in rows.values())
+    assert (aws.instances["i-1"]["State"]["Name"], list(aws.volumes)) == ("running", ["vol-1"])
+    assert run(client, "hosts", "down", "ec2://i-1", "--discard", "--yes").code == 0
+
+
+def test_requests_interfaces_and_unused_groups_are_found(client: Client, aws: FakeAccount) -> None:
+    mine = tags(**me(client))
+    aws.others["SpotInstanceRequests"] = [{"SpotInstanceRequestId": "sir-1", "State": "open", "Tags": mine}]
+    aws.others["NetworkInterfaces"] = [
+        {"NetworkInterfaceId": "eni-1", "Status": "available", "TagSet": mine, "Groups": []},
+        {"NetworkInterfaceId": "eni-2", "Status": "in-use", "TagSet": mine, "Groups": [{"GroupId": "sg-2"}]},
+    ]
+    aws.others["SecurityGroups"] = [{"GroupId": id_, "Tags": mine} for id_ in ("sg-1", "sg-2")]
+    _, rows = orphans(client)
+    assert {row["kind"]: id_ for id_, row in rows.items()} == {
+        "request": "sir-1",
+        "interface": "eni-1",
+        "group": "sg-1",
+    }
+
+
+def test_a_region_that_may_not_be_searched_is_named_and_skipped(client: Client, aws: FakeAccount) -> None:
+    aws.denied = ("eu-west-1",)
+    aws.instance("i-1", **me(client, expires=PAST))
+    result = run(client, "hosts", "orphans", "--region", "eu-west-1", "--region", "us-east-1")
+    assert (result.code, "i-1" in result.out) == (1, True)
+    assert "eu-west-1 is skipped" in result.err
+
+
+def test_an_instance_is_found_by_its_tags_after_the_state_was_lost(client: Client, aws: FakeAccount) -> None:
+    client.env["GPUJOB_TARGET"] = "ec2"
+    aws.instance("i-1", state="stopped", volume="vol-1", user=client.context().who, expires=FUTURE, job="a")
+    aws.instance("i-2", state="stopped", user="bob@desk", expires=FUTURE)
+    aws.volume("vol-1", "in-use", 100, on="i-1")
+    aws.volume("vol-0", "in-use", 60, on="i-1")
+    (row,) = run(client, "hosts", "list", "--json").json["boxes"]
+    assert (row["id"], row["state"], row["volume"]) == ("i-1", "stopped", "vol-1")
+    (record,) = Account(client.context()).records.all()
+    assert (record.disk_gb, record.volume_gb, record.deadline) == (160, 100, float(FUTURE))
+    assert record.usd_per_hour == 1.006
