@@ -16,6 +16,7 @@ from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
     cleaning,
     conflicts,
+    entry,
     files,
     host_facts,
     inventory,
@@ -177,7 +178,7 @@ def _launch(layout: Layout, run_id: str) -> None:
     before = State.load(layout.run(run_id).state)
     _prepare_tmux(layout)
     _kill_session(layout, run_id)
-    command = [sys.executable, "-I", _BUNDLE, "supervise", layout.root, run_id]
+    command = [sys.executable, *entry.OPTIONS, _BUNDLE, "supervise", layout.root, run_id]
     server = tmux.server(layout.tmux_socket, layout.tmux_conf)
     process = subprocess.run(
         tmux.new(server, tmux.session_name(run_id), layout.root, command),

@@ -56,7 +56,7 @@ class HelperHost(Host):
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         request = {"op": op, **fields, **({"lease": self.lease} if self.lease else {})}
         with self._lock:
-            reply = self._ctx.retry(lambda: self._exchange(request), _PAUSES, Unreachable)
+            reply = self._ctx.retry(lambda: self._exchange(request), _PAUSES, Unreachable, _may_retry)
         if "refused" in reply:
             raise _refusal(reply["refused"])
         answer = reply.get("answer")
@@ -76,8 +76,8 @@ class HelperHost(Host):
                     pauses = iter(_PAUSES)
                     yield block
                 return
-            except Unreachable:
-                pause = next(pauses, None)
+            except Unreachable as error:
+                pause = next(pauses, None) if _may_retry(error) else None
                 if pause is None:
                     raise
                 self.drop()
@@ -136,6 +136,14 @@ class HelperHost(Host):
                 return reply
 
 
+class StartTimeout(Unreachable):
+    """The host accepted the login and did not start the helper in time; it is not tried again."""
+
+
+def _may_retry(error: Unreachable) -> bool:
+    return not isinstance(error, StartTimeout)
+
+
 class _Answer(dict[str, Any]):
     """The fields of an answer; one that is missing is an error of the host, not a KeyError."""
 
@@ -170,7 +178,6 @@ def _refusal(refused: object) -> GpujobError:
 
 _PACKAGE = Path(__file__).parent.parent
 _CORE = ("__init__.py", "jsontext.py", "layout.py", "paths.py", "shell.py", "tmux.py")
-_MAIN = "import sys\nfrom orchestrator.onhost.helper import main\nsys.exit(main(sys.argv[1:]))\n"
 
 
 @cache
@@ -179,7 +186,7 @@ def files() -> dict[str, bytes]:
     paths = [_PACKAGE / "__init__.py", *(_PACKAGE / "core" / name for name in _CORE)]
     paths += sorted((_PACKAGE / "onhost").glob("*.py"))
     modules = {f"orchestrator/{path.relative_to(_PACKAGE).as_posix()}": path.read_bytes() for path in paths}
-    return {"__main__.py": _MAIN.encode(), **modules}
+    return {"__main__.py": (_PACKAGE / "onhost" / "entry.py").read_bytes(), **modules}
 
 
 @cache

@@ -13,6 +13,7 @@ from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import NotFound, UsageError
+from orchestrator.onhost import entry
 from orchestrator.targets import helper_host
 from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
@@ -56,7 +57,7 @@ class LocalHost(HelperHost):
         self._bundle = helper_host.install(_ensured(Path(self._layout.onhost)))
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
-        line = [self._ctx.python, "-I", str(self._bundle), mode, self._layout.root, *words]
+        line = [self._ctx.python, *entry.OPTIONS, str(self._bundle), mode, self._layout.root, *words]
         with files.open_to_append(self._ctx.state_dir / "helper.log") as errors:
             pipe = ProcessPipe(line, self._ctx.env, errors=errors)
         return pipe, Reader(pipe)

@@ -8,7 +8,7 @@ import re
 import select
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Protocol
 
 from orchestrator.errors import GpujobError, Unreachable
@@ -26,8 +26,8 @@ class Pipe(Protocol):
     `write` and `receive` raise Unreachable if the connection broke or is silent too long.
     """
 
-    def set_timeout(self, seconds: float) -> None:
-        """Sets after how many seconds without output `receive` raises Unreachable."""
+    def wait(self, seconds: float) -> bool:
+        """Waits for output or its end; returns whether `receive` would return at once."""
 
     def write(self, data: bytes) -> None:
         """Writes all of `data` to the command's stdin."""
@@ -49,11 +49,12 @@ class Pipe(Protocol):
 
 
 class Reader:
-    """Reads lines, numbers of bytes and frames from a pipe."""
+    """Reads lines, numbers of bytes and frames from a pipe; `before_receive` is called where it may wait."""
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: Pipe, before_receive: Callable[[], None] = lambda: None) -> None:
         self._pipe = pipe
         self._buffer = bytearray()
+        self.before_receive = before_receive
 
     def line(self) -> bytes:
         """Returns the bytes up to and including the next newline; without a newline only at the end."""
@@ -98,6 +99,7 @@ class Reader:
                 yield piece
 
     def _fill(self) -> bool:
+        self.before_receive()
         block = self._pipe.receive()
         self._buffer += block
         return bool(block)
@@ -131,8 +133,9 @@ class ProcessPipe:
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
 
-    def set_timeout(self, seconds: float) -> None:
-        self._timeout = seconds
+    def wait(self, seconds: float) -> bool:
+        assert self._process.stdout
+        return bool(select.select([self._process.stdout], [], [], seconds)[0])
 
     def write(self, data: bytes) -> None:
         assert self._process.stdin
@@ -149,11 +152,10 @@ class ProcessPipe:
 
     def receive(self) -> bytes:
         assert self._process.stdout
-        out = self._process.stdout.fileno()
-        if self._timeout is not None and not select.select([out], [], [], self._timeout)[0]:
+        if self._timeout is not None and not self.wait(self._timeout):
             self.close()
             raise Unreachable("the host stopped answering", f"nothing came for {self._timeout:.0f} s")
-        return os.read(out, _BLOCK)
+        return os.read(self._process.stdout.fileno(), _BLOCK)
 
     def finish(self) -> Done:
         code = self._process.wait()

@@ -13,10 +13,11 @@ from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import GpujobError, NotFound, Unreachable
+from orchestrator.onhost.entry import ANNOUNCE, MARK, NEWER, OPTIONS, PYTHONS
 from orchestrator.source import Source
 from orchestrator.targets import helper_host
 from orchestrator.targets.base import Target
-from orchestrator.targets.helper_host import HelperHost
+from orchestrator.targets.helper_host import HelperHost, StartTimeout
 from orchestrator.targets.pipes import Pipe, Reader
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.link import Link
@@ -25,10 +26,8 @@ from orchestrator.targets.ssh.rsync import Rsync
 
 _BUNDLE_ATTEMPTS = 3  # more than one, since a volume may be mounted over the home folder meanwhile
 _STARTUP_OUTPUT = 1 << 16  # bytes that start-up files may print before our mark
-_PYTHONS = (
-    *("python3", "/opt/pytorch/bin/python3", "/opt/conda/bin/python3", "/opt/conda/envs/pytorch/bin/python3"),
-    *("/usr/local/bin/python3", "/usr/bin/python3"),
-)
+_PATIENCE = 60.0  # seconds for start-up files; more if ssh_config has a longer ConnectTimeout
+_NOTE_AFTER = 5.0  # seconds of them after which the user is told
 
 
 class SshTarget(Target):
@@ -64,6 +63,7 @@ class SshHost(HelperHost):
         self._link = Link(ctx, resolved, self._openssh)
         self._rsync = Rsync(ctx, resolved, self._openssh)
         self._root = ""
+        self._is_slow = False
 
     @property
     def label(self) -> str:
@@ -72,13 +72,13 @@ class SshHost(HelperHost):
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
         for _ in range(_BUNDLE_ATTEMPTS):
             answer, pipe, reader = self._begin(command(mode, *words))
-            if answer == "ready":
+            word, _, detail = answer.partition(" ")
+            if word == "ready":
+                self._root = detail
                 return pipe, reader
             pipe.close()
-            if answer != "missing":
-                raise GpujobError(
-                    f"{self.label} has no python3", "the helper needs 3.8 or newer", "install it there"
-                )
+            if word != "missing":
+                raise self._no_python(detail)
             self._send_bundle()
         raise Unreachable(
             f"{self.label} does not keep the helper", "its folder is gone right after it was sent"
@@ -131,7 +131,7 @@ class SshHost(HelperHost):
         self._rsync.download(names, folder, to, on_bytes)
 
     def pythons(self) -> list[str]:
-        return list(_PYTHONS)
+        return list(PYTHONS)
 
     def tree_folder(self, tree: str) -> str:
         if not self._root:
@@ -155,9 +155,8 @@ class SshHost(HelperHost):
         return [*ssh, shell.join(shell.login(folder))], dict(self._ctx.env)
 
     def _begin(self, command: str) -> tuple[str, Pipe, Reader]:
-        """Opens a command and skips the output of start-up files; returns the word after the mark."""
-        pipe = self._link.open(command)
-        reader = Reader(pipe)
+        """Opens a command and skips the output of start-up files; returns what follows the mark."""
+        pipe, reader = self._opened(command)
         skipped = 0
         while skipped < _STARTUP_OUTPUT:
             line = reader.line()
@@ -165,12 +164,54 @@ class SshHost(HelperHost):
                 raise self._failure(pipe)
             if MARK in line:
                 before, _, answer = line.partition(MARK)
-                word, _, self._root = answer.decode().rstrip("\n").partition(" ")
                 self._rsync.prints_at_startup |= bool(skipped or before)
-                return word, pipe, reader
+                reader.before_receive = lambda: None
+                return answer.decode("utf-8", "surrogateescape").rstrip("\n"), pipe, reader
             skipped += len(line)
         pipe.close()
         raise Unreachable(f"{self.label} prints too much text at login", "its start-up files write to stdout")
+
+    def _opened(self, command: str) -> tuple[Pipe, Reader]:
+        """Starts a command; its reader is patient with the start-up files of the host's shell."""
+        pipe = self._link.open(command)
+        return pipe, Reader(pipe, lambda: self._await_startup(pipe))
+
+    def _await_startup(self, pipe: Pipe) -> None:
+        """Waits for output. Raises Unreachable if the host is gone, StartTimeout if it only is too slow."""
+        if pipe.wait(_NOTE_AFTER):
+            return
+        if not self._link.answers():
+            pipe.close()
+            raise Unreachable(f"{self.label} stopped answering", f"nothing came for {_NOTE_AFTER:.0f} s")
+        patience = max(_PATIENCE, self._resolved.connect_timeout or 0)
+        if not self._is_slow:
+            self._ctx.talk(
+                f"waiting for {self.label}: the start-up files of its shell take more than "
+                f"{_NOTE_AFTER:.0f} s (at most {patience:.0f} s)"
+            )
+        self._is_slow, self._rsync.timeout = True, patience + 30
+        if pipe.wait(patience - _NOTE_AFTER):
+            return
+        pipe.close()
+        ssh = f"ssh {shell.join([*address.config_words(self._ctx), *self._resolved.typed.words()])}"
+        raise StartTimeout(
+            f"{self.label} did not start the helper within {patience:.0f} s",
+            "it accepted the login; the start-up files of its shell (~/.bashrc, ~/.profile) did not end",
+            f"{ssh} true (to wait longer: ConnectTimeout in ssh_config)",
+        )
+
+    def _no_python(self, found: str) -> GpujobError:
+        """Returns the error for a host without a usable Python; `found`: VERSION PATH of an old one."""
+        if not found:
+            return GpujobError(
+                f"{self.label} has no python3", "the helper needs 3.8 or newer", "install it there"
+            )
+        version, _, path = found.partition(" ")
+        return GpujobError(
+            f"{self.label} needs Python 3.8 or newer; found {version} at {path}",
+            f"none of {', '.join(NEWER)} is newer",
+            "install a newer one there, such as: sudo apt-get install -y python3.11",
+        )
 
     def _failure(self, pipe: Pipe) -> GpujobError:
         done = pipe.finish()
@@ -180,11 +221,10 @@ class SshHost(HelperHost):
         return Unreachable(what, done.reason, f"gpujob doctor --on {self.label}")
 
     def _send_bundle(self) -> None:
-        pipe = self._link.open(receive_bundle())
+        pipe, reader = self._opened(receive_bundle())
         try:
             pipe.write(bundle_archive())
             pipe.end_input()
-            reader = Reader(pipe)
             while (line := reader.line()).endswith(b"\n"):
                 if MARK in line:
                     return
@@ -193,26 +233,26 @@ class SshHost(HelperHost):
             pipe.close()
 
 
-MARK = b"\x1egpujob "
 _WORD = re.compile(r"[A-Za-z0-9._-]+\Z")
 _ROOT = 'r="${GPUJOB_ROOT:-$HOME/.gpujob}"; '
 _PRINT = 'printf "\\036gpujob %s %s\\n" '
 
 
 def command(mode: str, *words: str) -> str:
-    """Returns the line that starts the helper.
+    """Returns the line that starts the helper with the first Python; one that is too old finds another.
 
-    It first prints `ready ROOT`, `missing ROOT` (the helper is not there) or `python ROOT` (no Python).
+    It prints `ready ROOT`, `missing ROOT` (no helper is there), `python` (no Python) or `old VERSION PATH`.
     """
     for word in (mode, *words):
         if not _WORD.match(word):
             raise ValueError(f"not a plain word: {word!r}")
-    rest = " ".join(words)
+    options, rest = " ".join(OPTIONS), " ".join(words)
     return (
         f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
-        f'command -v python3 >/dev/null || {{ {_PRINT} python "$r"; exit 91; }}; '
+        f'for y in python3 {" ".join(NEWER)} -; do command -v "$y" >/dev/null && break; done; '
+        f'[ "$y" != - ] || {{ printf "\\036gpujob python\\n"; exit 91; }}; '
         f'[ -d "$p" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
-        f'{_PRINT} ready "$r"; exec python3 -I "$p" {mode} "$r" {rest}\''
+        f'exec "$y" {options} "$p" {ANNOUNCE} {mode} "$r" {rest}\''
     )
 
 

@@ -48,6 +48,10 @@ class Link:
                 choice.remember(self._ctx, self._resolved, error.reason)
             return pipe
 
+    def answers(self) -> bool:
+        """Returns whether the host still answers. ServerAliveInterval ends a connection of OpenSSH if not."""
+        return bool(self.reason_for_openssh) or self._connection().answers()
+
     def drop(self) -> None:
         self._openssh.drop()
         if self._fabric:

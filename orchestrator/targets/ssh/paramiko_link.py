@@ -92,6 +92,16 @@ class ParamikoLink:
             raise _unreachable(self._resolved, error) from None
         return ChannelPipe(channel)
 
+    def answers(self) -> bool:
+        """Returns whether the host still answers: it has to accept or refuse another session."""
+        try:
+            self._connected().transport.open_session(timeout=pipes.TIMEOUT).close()
+        except paramiko.ChannelException:
+            return True
+        except _ERRORS:
+            return False
+        return True
+
     def drop(self) -> None:
         if self._connection:
             with contextlib.suppress(*_ERRORS):
@@ -152,14 +162,14 @@ class ChannelPipe:
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
-        self._timeout = pipes.TIMEOUT
         self._errors: list[bytes] = []
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
 
-    def set_timeout(self, seconds: float) -> None:
-        self._timeout = seconds
-        self._channel.settimeout(seconds)
+    def wait(self, seconds: float) -> bool:
+        has_output = threading.Event()
+        self._channel.in_buffer.set_event(has_output)
+        return has_output.wait(seconds)
 
     def write(self, data: bytes) -> None:
         try:
@@ -177,7 +187,7 @@ class ChannelPipe:
             return block
         except TimeoutError:
             raise Unreachable(
-                "the host stopped answering", f"nothing came for {self._timeout:.0f} s"
+                "the host stopped answering", f"nothing came for {pipes.TIMEOUT:.0f} s"
             ) from None
         except _ERRORS as error:
             raise Unreachable("the connection broke", str(error)) from None

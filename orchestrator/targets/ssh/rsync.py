@@ -37,6 +37,7 @@ class Rsync:
         self._resolved = resolved
         self._openssh = openssh
         self.prints_at_startup = False  # whether start-up files of the host print text
+        self.timeout = 30.0  # seconds without a byte
 
     def upload(
         self, options: list[str], names: list[str] | None, source: Path, to: str, moved: Callable[[int], None]
@@ -86,7 +87,13 @@ class Rsync:
     ) -> Done:
         ssh = [*self._openssh.words(), *self._resolved.typed.words()[:-1]]
         selection = ["--files-from=-", "--from0"] if names is not None else []
-        progress = ["--info=progress2", "--no-inc-recursive", "--outbuf=L", "--timeout=30", "-s"]
+        progress = [
+            "--info=progress2",
+            "--no-inc-recursive",
+            "--outbuf=L",
+            f"--timeout={self.timeout:.0f}",
+            "-s",
+        ]
         if self.prints_at_startup:
             ssh = [self._ctx.python, "-I", startup_filter.__file__, *ssh]
             options = [*options, f"--rsync-path={startup_filter.PRINT_MARK}; exec rsync"]

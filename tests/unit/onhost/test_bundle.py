@@ -1,11 +1,14 @@
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from orchestrator.onhost import entry
 from orchestrator.targets import helper_host
+from orchestrator.targets.ssh import host
 
 PYTHON = [name for name in helper_host.files() if name.endswith(".py")]
 
@@ -38,3 +41,62 @@ def test_the_bundle_runs_alone_with_an_isolated_python(tmp_path: Path) -> None:
 def test_unpacking_the_bundle_twice_makes_one_folder(tmp_path: Path) -> None:
     assert helper_host.install(tmp_path) == helper_host.install(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_python_that_is_too_old_can_read_the_entry_point() -> None:
+    ast.parse(helper_host.files()["__main__.py"], feature_version=(3, 5))
+
+
+OLD = """#!/bin/sh
+# Python 3.6.15, as far as the helper can tell
+while [ "${1#-}" != "$1" ]; do
+  case $1 in -c) exit 1;; -X) shift;; esac
+  shift
+done
+exec %s -c '
+import runpy, sys
+sys.version_info, sys.version, sys.executable = (3, 6, 15), "3.6.15 (x)", "/usr/bin/python3"
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0])
+runpy.run_path(sys.argv[0] + "/__main__.py", run_name="__main__")
+' "$@"
+"""
+
+
+def start(folder: Path, *newer: str) -> bytes:
+    """Start the helper as on a host whose python3 is too old and which has the commands `newer`."""
+    bundle = helper_host.install(folder / ".gpujob" / "onhost")
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("sh", "env"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    (programs / "python3").write_text(OLD % sys.executable)
+    (programs / "python3").chmod(0o755)
+    for name in newer:
+        (programs / name).symlink_to(sys.executable)
+    assert bundle.is_dir()
+    words = ["sh", "-c", host.command("helper")]
+    env = {"PATH": str(programs), "HOME": str(folder)}
+    return subprocess.run(words, input=b"", capture_output=True, env=env, check=False).stdout
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Python of this machine is where hosts may have one."""
+    names = tuple(name for name in entry.NEWER if "/" not in name)
+    source = helper_host.files()["__main__.py"].decode()
+    planted = source.replace("for name in NEWER", f"for name in {names!r}")
+    monkeypatch.setattr(helper_host, "files", lambda: {**FILES, "__main__.py": planted.encode()})
+
+
+FILES = helper_host.files()
+
+
+@pytest.mark.usefixtures("alone")
+def test_an_old_python_is_reported_with_its_version_and_path(tmp_path: Path) -> None:
+    assert start(tmp_path) == b"\x1egpujob old 3.6.15 /usr/bin/python3\n"
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_newer_python_of_the_host_is_used_instead(tmp_path: Path) -> None:
+    assert start(tmp_path, "python3.11") == b"\x1egpujob ready %s/.gpujob\n" % bytes(tmp_path)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import GpujobError, Unreachable
+from orchestrator.targets.helper_host import StartTimeout
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.host import SshHost
 from tests.support import Client, new_client
@@ -53,3 +54,69 @@ def test_a_helper_that_vanishes_is_distinguished_from_a_missing_python(
         opened(client, monkeypatch, ["missing"] * 9)
     with pytest.raises(GpujobError, match="has no python3"):
         opened(client, monkeypatch, ["python"])
+    with pytest.raises(GpujobError, match=r"needs Python 3\.8 or newer; found 3\.6\.15 at /usr/bin/python3"):
+        opened(client, monkeypatch, ["old 3.6.15 /usr/bin/python3"])
+
+
+class SlowPipe:
+    """A command behind start-up files that take `seconds` and print text at `prints`."""
+
+    def __init__(self, seconds: float, prints: tuple[float, ...] = ()) -> None:
+        self.now = 0.0
+        self.output = [*((at, b"welcome\n") for at in prints), (seconds, b"\x1egpujob ready /root\n")]
+        self.is_closed = False
+
+    def wait(self, seconds: float) -> bool:
+        at = self.output[0][0]
+        self.now = min(self.now + seconds, max(at, self.now))
+        return self.now >= at
+
+    def receive(self) -> bytes:
+        at, block = self.output.pop(0)
+        assert self.now >= at, "the patience of `receive` is that of a helper that answers"
+        return block
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def start(client: Client, pipe: SlowPipe, timeout: int | None = None, answers: bool = True) -> str:
+    """Open a helper over the pipe; return what the user was told."""
+    ctx = client.context()
+    typed = address.Typed("gpu", "127.0.0.1", "ubuntu", None, ())
+    resolved = SimpleNamespace(typed=typed, connect_timeout=timeout)
+    host = SshHost(ctx, resolved)  # type: ignore[arg-type]
+    host._link = SimpleNamespace(open=lambda _: pipe, answers=lambda: answers)  # type: ignore[assignment]
+    host.open("helper")
+    return ctx.stderr.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize(("seconds", "prints"), [(17, ()), (45, (2, 30)), (59, ())])
+def test_slow_start_up_files_are_waited_for_and_named(
+    client: Client, seconds: float, prints: tuple[float, ...]
+) -> None:
+    told = start(client, SlowPipe(seconds, prints))
+    assert "waiting for gpu: the start-up files of its shell" in told
+
+
+def test_a_host_that_starts_the_helper_at_once_causes_no_note(client: Client) -> None:
+    assert start(client, SlowPipe(0.1)) == ""
+
+
+def test_start_up_files_that_never_end_are_reported_after_a_minute(client: Client) -> None:
+    pipe = SlowPipe(1e9)
+    with pytest.raises(StartTimeout, match="within 60 s") as error:
+        start(client, pipe)
+    assert "~/.bashrc" in error.value.why
+    assert (pipe.now, pipe.is_closed) == (60, True)
+
+
+def test_a_longer_connect_timeout_of_the_user_is_respected(client: Client) -> None:
+    start(client, SlowPipe(100), timeout=120)
+
+
+def test_a_host_that_no_longer_answers_is_not_waited_for(client: Client) -> None:
+    pipe = SlowPipe(1e9)
+    with pytest.raises(Unreachable, match="stopped answering"):
+        start(client, pipe, answers=False)
+    assert pipe.now == 5

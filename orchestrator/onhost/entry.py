@@ -1,0 +1,66 @@
+"""Starts the helper; it is sent as `__main__.py`.
+
+A Python that is too old for the rest reads this file too, so it uses the syntax of Python 3.5 and imports
+nothing else of gpujob.
+"""
+
+import os
+import subprocess
+import sys
+
+OLDEST = (3, 8)
+PYTHONS = (
+    "python3",
+    "/opt/pytorch/bin/python3",
+    "/opt/conda/bin/python3",
+    "/opt/conda/envs/pytorch/bin/python3",
+    "/usr/local/bin/python3",
+    "/usr/bin/python3",
+)
+"""Where hosts have a Python, the most likely first."""
+NEWER = (
+    *("python3.%d" % minor for minor in range(14, 7, -1)),
+    *PYTHONS[1:],
+    "/usr/libexec/platform-python",
+)
+"""Where a host whose python3 is missing or too old may have another one."""
+OPTIONS = ("-I", "-X", "utf8")
+"""File names are bytes in UTF-8, whatever the locale of the host is."""
+ANNOUNCE = "announce"
+"""The first argument of a helper that is to print `ready ROOT` after the mark."""
+MARK = b"\x1egpujob "
+_IS_NEW_ENOUGH = "import sys; sys.exit(sys.version_info < (%d, %d))" % OLDEST
+
+
+def find_newer():
+    # type: () -> str
+    """Returns the first Python of this host that is new enough; empty if there is none."""
+    for name in NEWER:
+        try:
+            if subprocess.call([name, "-I", "-c", _IS_NEW_ENOUGH], stderr=subprocess.DEVNULL) == 0:
+                return name
+        except OSError:
+            continue
+    return ""
+
+
+def start(bundle, words):
+    # type: (str, list[str]) -> int
+    """Runs the helper, with another Python if this one is too old; `old VERSION PATH` if there is none."""
+    if sys.version_info[:2] < OLDEST:
+        python = find_newer()
+        if python:
+            os.execvp(python, [python, *OPTIONS, bundle, *words])
+        found = "old %s %s\n" % (sys.version.split()[0], sys.executable)
+        os.write(1, MARK + found.encode("ascii", "replace"))
+        return 91
+    if words[0] == ANNOUNCE:
+        words = words[1:]
+        os.write(1, MARK + b"ready " + os.fsencode(words[1]) + b"\n")
+    from orchestrator.onhost.helper import main  # noqa: PLC0415 - a Python that is too old cannot
+
+    return main(words)
+
+
+if __name__ == "__main__":
+    sys.exit(start(sys.argv[0], sys.argv[1:]))
