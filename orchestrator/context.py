@@ -210,13 +210,25 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _terminal_encoding() -> str | None:
+    """The encoding of the locale, which Python's UTF-8 mode ignores; None: UTF-8, or that of the C locale."""
+    import codecs  # noqa: PLC0415
+    import locale  # noqa: PLC0415
+
+    with contextlib.suppress(LookupError):
+        name = codecs.lookup(locale.nl_langinfo(locale.CODESET)).name
+        return None if name in ("ascii", "utf-8") else name
+    return None
+
+
 def from_process() -> Context:
     """The context of this process."""
+    encoding = _terminal_encoding() if sys.flags.utf8_mode else None
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # a terminal without UTF-8 gets a question mark, no traceback
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal without UTF-8 gets a question mark, no traceback
+            stream.reconfigure(encoding=encoding, errors="replace")
     from platformdirs import user_config_path, user_state_path  # noqa: PLC0415 - late: --version needs none
 
     return Context(

@@ -22,6 +22,7 @@ def script() -> None:
     import os
     import sys
 
+    _ensure_utf8()
     if sys.stdout is None or sys.stderr is None:  # closed, as by `>&-`
         nowhere = open(os.devnull, "w")  # noqa: PTH123, SIM115 - without pathlib, until the process ends
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
@@ -34,6 +35,20 @@ def script() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
+
+
+def _ensure_utf8() -> None:
+    """Starts Python again in its UTF-8 mode if the locale has another encoding.
+
+    Names of files are bytes: hosts, git and rsync know them as such. Python decodes them as UTF-8 then, in a
+    way that keeps any other byte.
+    """
+    import sys
+
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        import os
+
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _interrupted(words: list[str]) -> int:

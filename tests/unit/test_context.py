@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -41,3 +43,23 @@ def test_yes_confirms_and_still_prints_what_is_confirmed() -> None:
         ctx = client.context(yes=True)
         ctx.confirm("launching an instance: at most $1.23")
     assert "at most $1.23" in ctx.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ({"LC_ALL": "C.UTF-8"}, "é".encode()),
+        ({"LC_ALL": "C"}, "é".encode()),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "é".encode()),
+    ],
+)
+def test_a_name_is_decoded_as_utf8_and_shown_in_any_locale(variables: dict[str, str], shown: bytes) -> None:
+    code = (
+        "import os, sys; from orchestrator import cli; cli._ensure_utf8();"
+        "from orchestrator.context import from_process;"
+        "from_process().out(sys.argv[1]); assert os.fsencode(sys.argv[1]) == sys.argv[1].encode()"
+    )
+    words = [sys.executable, "-c", code, "é"]
+    env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **variables}
+    done = subprocess.run(words, env=env, capture_output=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == (shown, 0), done.stderr
