@@ -225,9 +225,8 @@ def from_process() -> Context:
     """The context of this process."""
     encoding = _terminal_encoding() if sys.flags.utf8_mode else None
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a terminal without UTF-8 gets a question mark, no traceback
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without UTF-8 gets a question mark, no traceback.
             stream.reconfigure(encoding=encoding, errors="replace")
     from platformdirs import user_config_path, user_state_path  # noqa: PLC0415 - late: --version needs none
 
