@@ -36,13 +36,14 @@ def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Re
         registry.require_transfer(ctx, target)
     if not request.dry_run and not target.has_ended:
         _wake(ctx, store, target, request)
-    if target.has_ended:
+    is_moved = target.has_ended
+    if is_moved:
         relaunched = _relaunch(ctx, store, target, request)
         if relaunched is None:
             return 0
         target = relaunched
     with target.connect() as host:
-        run = _restart(ctx, host, store, request)
+        run = _restart(ctx, host, store, request, is_moved)
         return monitor.stream(ctx, host, run.id) if request.follow and not request.dry_run else 0
 
 
@@ -71,8 +72,11 @@ def _relaunch(ctx: Context, store: Store, target: Target, request: Request) -> T
     return launch.launch_with_volume(ctx, target, job, ingress, request.dry_run)
 
 
-def _restart(ctx: Context, host: Host, store: Store, request: Request) -> RunFacts:
-    """The run, started again; with `dry_run` only what was verified before that."""
+def _restart(ctx: Context, host: Host, store: Store, request: Request, is_moved: bool) -> RunFacts:
+    """The run, started again; with `dry_run` only what was verified before that.
+
+    `is_moved`: the disk with its folder was moved to this host, so that no other uses it.
+    """
     run = runs.get(ctx, host, store, request.resume)
     _require_job(run, request.job)
     job = _job(run)
@@ -87,6 +91,11 @@ def _restart(ctx: Context, host: Host, store: Store, request: Request) -> RunFac
         changed = rest.for_run(affordable)
         spec = {"id": run.id, **({"limits": changed} if changed else {})}
         secrets = execute.secrets(ctx, run.record.pass_env if run.record else ())
+        if run.last_host and not is_moved and not request.dry_run:
+            what = (
+                f"{run.id} last ran on {run.last_host}, and whether it still does cannot be seen from here."
+            )
+            ctx.confirm(f"{what} Two of it would damage its checkpoints.")
         step = run.checkpoints.last
         origin = f"from step {step}" if step is not None else "from the start: it has no checkpoint"
         if request.dry_run:
@@ -132,10 +141,16 @@ def _require_job(run: RunFacts, word: str | None) -> None:
 
 def _require_resumable(ctx: Context, run: RunFacts) -> None:
     state = runstate.fold(run, ctx.now())
+    if isinstance(state, runstate.Elsewhere):
+        why = f"it is alive on {state.host}, which shares the folder of runs with this host"
+        raise GpujobError(f"{run.id} cannot be resumed here", why, f"on {state.host}: gpujob stop {run.id}")
     if isinstance(state, runstate.GOING):
         command = "gpujob stop" if isinstance(state, runstate.Orphaned) else "gpujob monitor"
         raise GpujobError(f"{run.id} is {runstate.word(state)}", "", f"{command} {run.id}")
     _require_not_succeeded(ctx, run)
+    if run.pids:
+        pids = " ".join(str(pid) for pid in run.pids)
+        raise GpujobError(f"processes of {run.id} are left", f"pids {pids}", f"gpujob stop {run.id}")
 
 
 def _require_not_succeeded(ctx: Context, run: RunFacts) -> None:

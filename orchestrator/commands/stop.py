@@ -10,8 +10,9 @@ from orchestrator import registry
 from orchestrator.commands import config, hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import Files, RunFacts, Written
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.text import duration, size
+from orchestrator.core.written import Files, Written
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances.cloud import Account
 from orchestrator.store import Store
@@ -40,6 +41,7 @@ def stop(
         if terminate:
             hosts.require_instance(Account(ctx), host.label)  # before anything is stopped
         run = runs.get(ctx, host, store, word)
+        _require_here(ctx, run)
         _confirm_other_user(ctx, run)
         if clean or purge:
             _confirm_removal(ctx, run, helper.written(host, run.id), purge)
@@ -49,14 +51,32 @@ def stop(
         ctx.begin(f"the stop of {run.id}, which its host may still carry out")
         result = helper.stop(host, run.id, ctx.who, now)
         if result.left:
-            pids = " ".join(str(pid) for pid in result.left)
-            raise GpujobError(f"processes of {run.id} are left", f"pids {pids}", "gpujob doctor")
+            raise _processes_left(result, host.label)
         runs.remember(ctx, store, host, [result.run])
         ctx.begin(f"the removal of files of {run.id}")
         removed = _clean(host, store, run, purge) if clean or purge else ()
         label = host.label
     _report(ctx, result, removed)
     return hosts.down(ctx, label, discard=False, purge=False) if terminate else 0
+
+
+def _require_here(ctx: Context, run: RunFacts) -> None:
+    """GpujobError for a run whose processes only another machine can see and end."""
+    state = runstate.fold(run, ctx.now())
+    if isinstance(state, runstate.Elsewhere):
+        why = f"it is alive on {state.host}, which shares the folder of runs with this host"
+        raise GpujobError(
+            f"{run.id} cannot be stopped from here", why, f"on {state.host}: gpujob stop {run.id}"
+        )
+
+
+def _processes_left(result: StopResult, host: str) -> GpujobError:
+    """The pids, whose they are, and the line that ends them."""
+    pids = " ".join(str(pid) for pid in result.left)
+    details = "; ".join(str(process) for process in result.processes)
+    why = f"pids {pids}" + (f": {details}" if details else "")
+    next_step = f"on {host}: sudo kill -9 {pids}, then gpujob stop {result.run.id}"
+    return GpujobError(f"processes of {result.run.id} could not be ended", why, next_step)
 
 
 def _confirm_other_user(ctx: Context, run: RunFacts) -> None:
@@ -113,7 +133,10 @@ def _report(ctx: Context, result: StopResult, removed: tuple[str, ...]) -> None:
         ctx.answer({**fields, "removed": removed, "written": msgspec.to_builtins(result.written)})
         return
     was = "stopped" if result.was_going else f"had ended before ({runstate.word(state)})"
-    ctx.out(f"{run.id} {was}, no process is left; {_kept(run, result.written)}")
+    where = f" on this host; it last ran on {run.last_host}" if run.last_host and run.ended is None else ""
+    if not result.sees_all:
+        where += " of this user; the host hides the processes of others"
+    ctx.out(f"{run.id} {was}, no process is left{where}; {_kept(run, result.written)}")
     for path in removed:
         ctx.talk(f"  removed {path}")
 

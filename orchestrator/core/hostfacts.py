@@ -218,8 +218,10 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One run on its host.
 
     `record` and `state` are None where run.json and state.json are missing or cannot be read. `supervised`:
-    its supervisor is alive. `brief`: log and events were not read. `skipped_events`: lines among the latest
-    events that are none. `damage`: what of its folder cannot be read, and why.
+    its supervisor is alive. `elsewhere`: the machine on which it is alive, if that is not the host and its
+    processes cannot be seen. `last_host`: the machine that ran it last, if that is not the host. `brief`: log
+    and events were not read. `skipped_events`: lines among the latest events that are none. `damage`: what of
+    its folder cannot be read, and why.
     """
 
     id: str
@@ -236,6 +238,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     folder_changed: Seconds | None = None
     skipped_events: Count = 0
     damage: tuple[str, ...] = ()
+    elsewhere: str | None = None
+    last_host: str | None = None
 
     @property
     def job(self) -> str | None:
@@ -253,35 +257,6 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_processes(self) -> bool:
         return self.supervised or bool(self.pids)
-
-
-class Unfetched(msgspec.Struct, frozen=True):
-    """Files that no client has fetched as they are now; `largest`: the paths of some, largest first."""
-
-    files: Count = 0
-    bytes: Count = 0
-    largest: tuple[str, ...] = ()
-
-
-class Files(msgspec.Struct, frozen=True):
-    files: Count = 0
-    bytes: Count = 0
-    unfetched: Unfetched = Unfetched()
-
-    def __add__(self, other: Files) -> Files:
-        mine, theirs = self.unfetched, other.unfetched
-        largest = (*mine.largest, *theirs.largest)
-        left = Unfetched(mine.files + theirs.files, mine.bytes + theirs.bytes, largest)
-        return Files(self.files + other.files, self.bytes + other.bytes, left)
-
-
-class Written(msgspec.Struct, frozen=True):
-    """What a run wrote, in any format: below `checkpoints`, as declared `outputs`, and as `others` in its
-    working folder."""
-
-    checkpoints: Files = Files()
-    outputs: Files = Files()
-    others: Files = Files()
 
 
 class HostSnapshot(msgspec.Struct, frozen=True):

@@ -12,9 +12,12 @@ LONGEST_SOCKET = 100
 
 
 class Layout:
-    """Paths below one root. Pure: nothing is looked at or made."""
+    """Paths below one root. Pure: nothing is looked at or made.
 
-    def __init__(self, root: str, uid: int = 0) -> None:
+    `machine`: a word that names the tmux socket, if other machines use the same root.
+    """
+
+    def __init__(self, root: str, uid: int = 0, machine: str = "") -> None:
         self.root = root
         self.runs = posixpath.join(root, "runs")
         self.code = posixpath.join(root, "code")
@@ -24,7 +27,7 @@ class Layout:
         self.tmux_conf = posixpath.join(root, "tmux.conf")
         self.transfer = posixpath.join(root, "transfer")
         self.start_lock = posixpath.join(root, "start.lock")
-        self.tmux_socket = _socket(root, uid)
+        self.tmux_socket = _socket(root, uid, machine)
 
     def run(self, run_id: str) -> RunPaths:
         """The paths of one run. An id that is none is a ValueError: it may not name a path."""
@@ -57,6 +60,7 @@ class RunPaths:
         self.lock = posixpath.join(folder, "start.lock")
         self.reserved = posixpath.join(folder, "reserved-space")
         self.reserved_v1 = posixpath.join(folder, "ballast")  # its name in runs of version 0.1.0
+        self.alive = posixpath.join(folder, "alive.lock")
         self.work = posixpath.join(folder, "work")
         self.checkpoints = posixpath.join(folder, "checkpoints")
         self.stage = posixpath.join(folder, ".fetch")
@@ -67,9 +71,9 @@ def scratch(mark: str) -> str:
     return "/tmp/gpujob-" + mark[:16]
 
 
-def _socket(root: str, uid: int) -> str:
-    plain = posixpath.join(root, "tmux.sock")
+def _socket(root: str, uid: int, machine: str) -> str:
+    plain = posixpath.join(root, "tmux-%s.sock" % machine if machine else "tmux.sock")
     if len(plain.encode()) <= LONGEST_SOCKET:
         return plain
-    digest = hashlib.sha256(root.encode()).hexdigest()[:12]
+    digest = hashlib.sha256((root + machine).encode()).hexdigest()[:12]
     return "/tmp/gpujob-%d-%s/tmux.sock" % (uid, digest)

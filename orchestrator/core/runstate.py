@@ -71,10 +71,22 @@ class Orphaned:
 
 @dataclass(frozen=True)
 class Lost:
-    """No process and no recorded end: the machine went down, or everything was killed."""
+    """No process and no recorded end: the machine went down, or everything was killed.
+
+    `host`: the machine that ran it last, if that is another one.
+    """
 
     heartbeat: float | None
     resumable_from: int | None
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Alive on `host`, another machine that shares the folder of runs; only there it can be stopped."""
+
+    host: str
+    heartbeat: float | None
 
 
 @dataclass(frozen=True)
@@ -92,10 +104,20 @@ class Unreachable:
 
 
 RunState = (
-    Preparing | Running | Succeeded | Failed | Stopped | Preempted | Orphaned | Lost | Damaged | Unreachable
+    Preparing
+    | Running
+    | Succeeded
+    | Failed
+    | Stopped
+    | Preempted
+    | Orphaned
+    | Elsewhere
+    | Lost
+    | Damaged
+    | Unreachable
 )
 WORDS = tuple(kind.__name__.lower() for kind in get_args(RunState))
-GOING = (Preparing, Running, Orphaned)
+GOING = (Preparing, Running, Orphaned, Elsewhere)
 
 _LIMITS = {"hours": "the limit of hours", "idle": "the idle limit"}
 _CODES = {
@@ -113,7 +135,7 @@ def word(state: RunState) -> str:
 
 def as_dict(state: RunState) -> dict[str, Any]:
     fields = asdict(state)
-    if isinstance(state, Lost):
+    if isinstance(state, Lost | Elsewhere):
         fields["last_seen"] = fields.pop("heartbeat")
     return {"state": word(state), **fields}
 
@@ -127,12 +149,14 @@ def fold(run: RunFacts, now: float) -> RunState:
         return _running(state or SupervisorState(), run.events, now)
     if run.pids:
         return Orphaned(run.pids)
+    if run.elsewhere:
+        return Elsewhere(run.elsewhere, state.heartbeat if state else None)
     if run.damage and (state is None or state.ended is None):
         return Damaged(run.damage[0])
     created = run.created or run.folder_changed or 0.0
     if state is None and now - created < PREPARING_FOR:
         return Preparing(created)
-    return Lost(state.heartbeat if state else None, run.checkpoints.last)
+    return Lost(state.heartbeat if state else None, run.checkpoints.last, run.last_host)
 
 
 def is_going(run: RunFacts, now: float) -> bool:

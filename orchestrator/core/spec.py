@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -70,7 +70,9 @@ class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A job as its file says it. `exclude`: files of the code that are not sent, as in .gitignore.
+    """A job as its file says it. `detach`: what to do if a command ends while what it started still runs.
+
+    `exclude`: files of the code that are not sent, as in .gitignore.
     `send_credentials`: those that are, although gpujob takes them for keys or passwords."""
 
     name: str
@@ -85,6 +87,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resources: Resources = Resources()
     limits: Limits = Limits()
     restart: Restart = Restart()
+    detach: Literal["wait", "kill"] = "wait"
     outputs: list[str] = msgspec.field(default_factory=list)
     pass_env: list[str] = msgspec.field(default_factory=list)
 

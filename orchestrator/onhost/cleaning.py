@@ -9,7 +9,7 @@ import os
 from typing import Any, Callable
 
 from orchestrator.core.layout import Layout, scratch
-from orchestrator.onhost import run_facts
+from orchestrator.onhost import elsewhere, run_facts
 from orchestrator.onhost.errors import Refused
 
 _NAMED = 10  # number of paths that are named if they cannot be deleted
@@ -26,6 +26,8 @@ def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
     run, paths = run_facts.find(layout, run_id, 0), layout.run(run_id)
     if run is None:
         raise Refused("no-run", "no run %s on this host" % run_id)
+    if run.elsewhere:
+        raise elsewhere.refusal(run_id, run.elsewhere)
     if run.is_alive:
         raise Refused("running", "run %s is still running" % run_id, run=run_id)
     targets = [paths.work, paths.stage, paths.secrets, paths.reserved, paths.reserved_v1]

@@ -14,8 +14,8 @@ from orchestrator.onhost.run_facts import RunFacts
 
 def live_runs(layout: Layout) -> list[RunFacts]:
     """Returns the runs that have a live process or supervisor; log and events are not read."""
-    marks = processes.by_mark()
-    runs = (run_facts.find(layout, name, 0, set(), marks, brief=True) for name in run_facts.run_ids(layout))
+    alive = processes.snapshot()
+    runs = (run_facts.find(layout, name, 0, set(), alive, brief=True) for name in run_facts.run_ids(layout))
     return [run for run in runs if run and run.is_alive]
 
 

@@ -19,6 +19,7 @@ from orchestrator.core.layout import Layout
 from orchestrator.onhost import (
     cleaning,
     conflicts,
+    elsewhere,
     frames,
     host_facts,
     instance_limits,
@@ -161,7 +162,7 @@ def _supervise(layout: Layout, run_id: str) -> None:
 def main(arguments: list[str]) -> int:
     """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET` or `supervise ROOT RUN`."""
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
-    layout = Layout(os.path.abspath(root), os.getuid())
+    layout = elsewhere.layout(os.path.abspath(root))
     if mode == "helper":
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
         serve(layout)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import time
-from typing import Callable, Iterable, Sequence
+from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 
 def output(words: Sequence[str], timeout: float = 5, cwd: str | None = None) -> str:
@@ -58,24 +59,6 @@ def is_alive(process: dict[str, int] | None, boot_id: str | None) -> bool:
     return bool(process) and boot_id == boot() and start_ticks(process["pid"]) == process["ticks"]  # type: ignore[index]
 
 
-def with_mark(mark: str) -> list[int]:
-    """Returns the pids of all processes that have the run's mark in their environment."""
-    return by_mark().get(mark, [])
-
-
-def by_mark() -> dict[str, list[int]]:
-    """Returns mark → pids of all marked processes.
-
-    Supervisors have no mark; other users' processes are unreadable.
-    """
-    marks: dict[str, list[int]] = {}
-    for pid in _pids():
-        mark = variable(pid, "GPUJOB_MARK")
-        if mark and start_ticks(pid) is not None:
-            marks.setdefault(mark, []).append(pid)
-    return marks
-
-
 def variable(pid: int, name: str) -> str | None:
     """Returns a variable of the environment `pid` was started with; None if unset or not readable."""
     prefix = name.encode() + b"="
@@ -86,37 +69,83 @@ def variable(pid: int, name: str) -> str | None:
     return None
 
 
-def descendants(of: int) -> list[int]:
-    """Returns the pids of all living descendants of the process `of`."""
-    children: dict[int, list[int]] = {}
+class Entry(NamedTuple):
+    """A living process in /proc: parent, session and start time in clock ticks since boot."""
+
+    parent: int
+    session: int
+    ticks: int
+
+
+class Snapshot(NamedTuple):
+    """All living processes at one moment: `table` by pid; `marks`: mark of a run → pids that have it.
+
+    Supervisors have no mark. The environment of another user's process cannot be read, its entry can.
+    """
+
+    table: dict[int, Entry]
+    marks: dict[str, list[int]]
+
+
+def snapshot() -> Snapshot:
+    return Snapshot(table(), by_mark())
+
+
+def table() -> dict[int, Entry]:
+    entries = {}
     for pid in _pids():
         fields = _stat(pid)
-        if fields:
-            children.setdefault(int(fields[1]), []).append(pid)
-    family, pending = [], [of]
-    while pending:
-        new = children.get(pending.pop(), [])
-        family += new
-        pending += new
-    return sorted(pid for pid in family if start_ticks(pid) is not None)
+        if fields and fields[0] not in "ZX":
+            entries[pid] = Entry(int(fields[1]), int(fields[3]), int(fields[19]))
+    return entries
 
 
-def send(pids: Iterable[int], number: int) -> None:
-    """Sends the signal `number` to processes; those that have ended are skipped."""
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            os.kill(pid, number)
+def by_mark() -> dict[str, list[int]]:
+    marks: dict[str, list[int]] = {}
+    for pid in _pids():
+        mark = variable(pid, "GPUJOB_MARK")
+        if mark and start_ticks(pid) is not None:
+            marks.setdefault(mark, []).append(pid)
+    return marks
 
 
-def kill_marked(mark: str, wait: float = 5.0) -> list[int]:
-    """Sends SIGKILL to all processes of a run, for up to `wait` seconds; returns the pids still alive."""
+def kill_marked(mark: str, wait: float = 5.0) -> None:
+    """Sends SIGKILL to all processes with a mark, for up to `wait` seconds."""
     end = time.monotonic() + wait
-    left = with_mark(mark)
+    left = by_mark().get(mark, [])
     while left and time.monotonic() < end:
         send(left, signal.SIGKILL)
         time.sleep(0.05)
-        left = with_mark(mark)
-    return left
+        left = by_mark().get(mark, [])
+
+
+def are_all_visible() -> bool:
+    """Returns whether this user sees the processes of others: /proc may be mounted with `hidepid`."""
+    return bool(_stat(1))
+
+
+def describe(pid: int) -> dict[str, Any]:
+    """Returns pid, user and command line of a process, as far as they can be read."""
+    user, command = "", b""
+    with contextlib.suppress(OSError, KeyError):
+        user = str(os.stat("/proc/%d" % pid).st_uid)
+        user = pwd.getpwuid(int(user)).pw_name
+    with contextlib.suppress(OSError), open("/proc/%d/cmdline" % pid, "rb") as handle:
+        command = handle.read(200).replace(b"\0", b" ").strip()
+    return {"pid": pid, "user": user, "command": command.decode("utf-8", errors="replace")}
+
+
+def send(pids: Iterable[int], number: int) -> list[int]:
+    """Sends the signal `number` to processes; returns those that this user may not signal."""
+    refused = []
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except PermissionError:
+            refused.append(pid)
+        except OSError:
+            continue  # it has ended
+    return refused
 
 
 def shared_memory(pids: Iterable[int]) -> set[str]:

@@ -16,8 +16,8 @@ from orchestrator.onhost import files
 DEFAULT_GRACE = 60.0  # seconds between SIGTERM and SIGKILL of a run whose job sets none
 _NUMBERS = ("first_started", "started", "heartbeat", "used_seconds", "ended")
 _STATE: dict[str, type] = {
-    **dict.fromkeys(("id", "boot", "reason", "by"), str),
-    "gpus": list,
+    **dict.fromkeys(("id", "boot", "host", "machine", "reason", "by"), str),
+    **dict.fromkeys(("gpus", "left", "ended_processes"), list),
     **dict.fromkeys(("attempt", "exit_code", "signal", "log_bytes"), int),
 }
 
@@ -47,6 +47,7 @@ class RunSpec:
     grace_seconds: float
     max_restarts: int
     outputs: list[str]
+    kills_detached: bool = False
 
     @staticmethod
     def parse(record: dict[str, Any], faults: list[str] | None = None) -> RunSpec:
@@ -71,6 +72,7 @@ class RunSpec:
             grace_seconds=DEFAULT_GRACE if (grace := limits.number("grace_seconds")) is None else grace,
             max_restarts=run.child("restart").integer("max") or 0,
             outputs=run.texts("outputs"),
+            kills_detached=run.text("detach") == "kill",
         )
 
     @staticmethod
@@ -87,11 +89,15 @@ class RunSpec:
 class State:
     """The content of state.json, which the supervisor rewrites at every heartbeat.
 
-    Times are seconds since 1970.
+    Times are seconds since 1970. `host` and `machine`: name and machine-id. `processes`: those of the run, by
+    `processes.identity`. `left`: those that the supervisor may not signal, by `processes.describe`.
+    `ended_processes`: those that it ended after the command had ended.
     """
 
     id: str = ""
     boot: str = ""
+    host: str = ""
+    machine: str = ""
     supervisor: dict[str, int] | None = None
     child: dict[str, int] | None = None
     attempt: int = 0
@@ -101,6 +107,9 @@ class State:
     used_seconds: float = 0.0
     gpus: list[dict[str, Any]] = field(default_factory=list)
     shared_memory: list[str] = field(default_factory=list)
+    processes: list[dict[str, int]] = field(default_factory=list)
+    left: list[dict[str, Any]] = field(default_factory=list)
+    ended_processes: list[dict[str, Any]] = field(default_factory=list)
     ended: float | None = None
     exit_code: int | None = None
     signal: int | None = None
@@ -125,7 +134,8 @@ class State:
         values = {name: state.get(name, kind) for name, kind in _STATE.items()}
         values.update({name: state.number(name) for name in _NUMBERS})
         values["shared_memory"] = [path for path in state.texts("shared_memory") if _is_shared_memory(path)]
-        values.update({name: _identity(state, name) for name in ("supervisor", "child")})
+        values.update({name: _identity(state.child(name)) for name in ("supervisor", "child")})
+        values["processes"] = [one for each in state.children("processes") if (one := _identity(each))]
         return State(**{name: value for name, value in values.items() if value is not None})
 
 
@@ -134,9 +144,9 @@ def _is_shared_memory(path: str) -> bool:
     return path.startswith("/dev/shm/") and inside(path[len("/dev/shm/") :])
 
 
-def _identity(state: _Reader, name: str) -> dict[str, int] | None:
+def _identity(process: _Reader) -> dict[str, int] | None:
     """Returns pid and start time of a process; None if either is missing."""
-    pid, ticks = state.child(name).integer("pid"), state.child(name).integer("ticks")
+    pid, ticks = process.integer("pid"), process.integer("ticks")
     return None if pid is None or ticks is None or pid <= 0 else {"pid": pid, "ticks": ticks}
 
 
@@ -182,6 +192,11 @@ class _Reader:
     def child(self, key: str) -> _Reader:
         prefix = "%s%s." % (self._prefix, key)
         return _Reader(self._file, self.get(key, dict) or {}, self._faults, prefix)
+
+    def children(self, key: str) -> list[_Reader]:
+        """Returns the objects in a list."""
+        values = [value for value in self.get(key, list) or [] if isinstance(value, dict)]
+        return [_Reader(self._file, value, self._faults, key + "[].") for value in values]
 
     def all_texts(self) -> dict[str, str]:
         return {name: text for name in self.record if (text := self.text(name)) is not None}

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
-from orchestrator.onhost import files, processes
+from orchestrator.onhost import elsewhere, files, processes, run_processes
+from orchestrator.onhost.processes import Snapshot
 from orchestrator.onhost.records import RunSpec, State
 
 _TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
@@ -37,8 +38,9 @@ class RunFacts(NamedTuple):
     """The facts of a run. `spec` and `state` are None if their file is missing or damaged.
 
     `damage`: what of the run's folder cannot be read, and why. Nothing else is affected by it.
-    `pids`: all processes with the run's mark. `is_supervised`: its supervisor is alive. `is_brief`: log and
-    events were not read.
+    `pids`: all its processes (see run_processes). `is_supervised`: its supervisor is alive. `elsewhere`: the
+    name of the machine on which it is alive, if that is not this one and its processes cannot be seen.
+    `is_brief`: log and events were not read.
     """
 
     id: str
@@ -55,9 +57,16 @@ class RunFacts(NamedTuple):
     checkpoints: dict[str, Any]
     folder_changed: float
     damage: list[str]
+    elsewhere: str | None = None
+
+    @property
+    def last_host(self) -> str | None:
+        """The name of the machine that ran it last, if that is not this one."""
+        return self.state.host if self.state and elsewhere.is_foreign(self.state) else None
 
     @property
     def is_alive(self) -> bool:
+        """Whether it has processes on this machine."""
         return self.is_supervised or bool(self.pids)
 
     @property
@@ -86,6 +95,8 @@ class RunFacts(NamedTuple):
             "checkpoints": self.checkpoints,
             "folder_changed": self.folder_changed,
             "damage": self.damage,
+            "elsewhere": self.elsewhere,
+            "last_host": self.last_host,
         }
 
 
@@ -103,24 +114,25 @@ def find(
     run_id: str,
     lines: int,
     sessions: set[str] | None = None,
-    marks: dict[str, list[int]] | None = None,
+    alive: Snapshot | None = None,
     brief: bool = False,
 ) -> RunFacts | None:
     """Returns the facts of a run with the last `lines` of its log; None if the run has no folder.
 
-    `sessions` and `marks` are read from the host if they are None. `brief`: log and events are not read.
+    `sessions` and the `alive` processes are read from the host if they are None. `brief`: log and events are
+    not read.
     """
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         return None
     sessions = session_names(layout) if sessions is None else sessions
-    marks = processes.by_mark() if marks is None else marks
+    alive = alive or processes.snapshot()
     name = tmux.session_name(run_id)
     facts = _NOTHING._replace(
         id=run_id, folder=paths.folder, session=name if name in sessions else None, is_brief=brief
     )
     try:
-        return _read(facts, paths, lines, marks)
+        return _read(facts, paths, lines, alive)
     except Exception as error:  # of this run alone: every other one is reported as it is
         return facts._replace(damage=["%s: %s" % (type(error).__name__, error)])
 
@@ -128,7 +140,7 @@ def find(
 _NOTHING = RunFacts("", "", None, None, False, False, [], None, 0, [], Events([], 0), {}, 0.0, [])
 
 
-def _read(facts: RunFacts, paths: RunPaths, lines: int, marks: dict[str, list[int]]) -> RunFacts:
+def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunFacts:
     """Returns `facts` with what the files of the run say."""
     damage: list[str] = []
     spec, state = RunSpec.load(paths.run_json, damage), State.load(paths.state, damage)
@@ -136,19 +148,20 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, marks: dict[str, list[in
         fault = files.fault(path)
         damage += ["%s cannot be read: %s" % (os.path.basename(path), fault)] if fault else []
     if spec is None:
-        mark = _mark_of(paths.folder, marks)
+        mark = _mark_of(paths.folder, alive.marks)
         spec = RunSpec.parse({"id": facts.id, "mark": mark}) if mark else None
     return facts._replace(
         spec=spec,
         state=state,
         is_supervised=bool(state and processes.is_alive(state.supervisor, state.boot)),
-        pids=marks.get(spec.mark, []) if spec else [],
+        pids=run_processes.find(spec.mark if spec else "", state, alive),
         log_bytes=files.size(paths.log),
         last_lines=[] if facts.is_brief else tail(paths.log, lines),
         events=Events([], 0) if facts.is_brief else latest_events(paths.events),
         checkpoints=checkpoints(paths.checkpoints),
         folder_changed=os.stat(paths.folder).st_mtime,
         damage=damage,
+        elsewhere=elsewhere.find(paths, state),
     )
 
 
@@ -162,12 +175,12 @@ def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
 
 def find_all(layout: Layout, lines: int) -> list[RunFacts]:
     """Returns all runs, oldest first. Log and events are read for the newest 10 and for live runs only."""
-    sessions, marks = session_names(layout), processes.by_mark()
+    sessions, alive = session_names(layout), processes.snapshot()
     ids, runs = run_ids(layout), []
     for run_id in ids:
-        run = find(layout, run_id, lines, sessions, marks, brief=run_id not in ids[-_FULL:])
+        run = find(layout, run_id, lines, sessions, alive, brief=run_id not in ids[-_FULL:])
         if run and run.is_brief and run.is_alive:
-            run = find(layout, run_id, lines, sessions, marks)
+            run = find(layout, run_id, lines, sessions, alive)
         if run:
             runs.append(run)
     return sorted(runs, key=lambda run: run.created)

@@ -8,7 +8,7 @@ import time
 from typing import Any, BinaryIO, Iterator
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import files, frames, processes
+from orchestrator.onhost import elsewhere, files, frames, processes, run_processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec, State
 
@@ -67,7 +67,8 @@ def has_ended(layout: Layout, run_id: str) -> bool:
     if processes.is_alive(state.supervisor, state.boot):
         return False
     spec = RunSpec.load(paths.run_json)
-    return not (spec and processes.with_mark(spec.mark))
+    is_alive = elsewhere.find(paths, state) or run_processes.find(spec.mark if spec else "", state)
+    return not is_alive
 
 
 def _path(layout: Layout, run_id: str, name: str) -> str:

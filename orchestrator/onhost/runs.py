@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
     cleaning,
     conflicts,
+    elsewhere,
     entry,
     files,
     host_facts,
@@ -23,6 +25,7 @@ from orchestrator.onhost import (
     processes,
     reserved_space,
     run_facts,
+    run_processes,
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
@@ -68,6 +71,8 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
     spec = _recorded(paths, run_id) if request.resume else request.spec
     with files.lock(layout.start_lock), files.lock(paths.lock):
         run = _require(layout, run_id)
+        if run.elsewhere:
+            raise elsewhere.refusal(run_id, run.elsewhere)
         if run.is_alive or (run.state and not request.resume):
             return {"started": False, "run": run.to_json()}
         try:
@@ -82,23 +87,30 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
 
 
 def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
-    """Stops a run: SIGTERM so that it writes a checkpoint, then SIGKILL to every process with its mark.
+    """Stops a run: SIGTERM so that it writes a checkpoint, then SIGKILL to every process of it.
 
-    Returns `was_running`, the run's facts, and `remaining`, the pids that are still alive (normally none). If
-    the disk is too full for stop.json, the run is stopped all the same.
+    Returns `was_running`, the run's facts, `remaining`, the pids that are still alive (normally none), and
+    their `processes`. `sees_all`: whether this user sees the processes of others. If the disk is too full for
+    stop.json, the run is stopped all the same. Raises Refused if it is alive on another machine.
     """
     run, paths = _require(layout, run_id), layout.run(run_id)
+    if run.elsewhere:
+        raise elsewhere.refusal(run_id, run.elsewhere)
+    find = _finder(run)
     is_recorded = True
     if run.is_alive:
         grace = 0.0 if now else run.spec.grace_seconds if run.spec else DEFAULT_GRACE
         is_recorded = _record(paths, paths.stop, {"v": 1, "by": by, "t": time.time(), "now": now})
-        _terminate(run, grace)
-    remaining = processes.kill_marked(run.spec.mark) if run.spec and run.spec.mark else []
-    _kill_session(layout, run_id)
+        _terminate(run, paths, grace, find)
+    remaining = run_processes.kill(find)
+    if not remaining:
+        _kill_session(layout, run_id)
     if run.is_alive and not remaining:
         _record_end(paths, by, is_recorded)
     after = _require(layout, run_id, 5)
     answer = {"was_running": run.is_alive, "remaining": remaining, "run": after.to_json()}
+    answer["processes"] = [processes.describe(pid) for pid in remaining]
+    answer["sees_all"] = processes.are_all_visible()
     return {**answer, "written": inventory.written(layout, run_id)}
 
 
@@ -209,19 +221,45 @@ def _prepare_tmux(layout: Layout) -> None:
         handle.write(tmux.CONF)
 
 
-def _terminate(run: RunFacts, grace: float) -> None:
-    """Sends SIGTERM to the supervisor, which ends the run even if this process dies, else to the trainer."""
+def _finder(run: RunFacts) -> Callable[[], list[int]]:
+    """Returns a function that finds the processes of a run, also those that only its supervisor knows by now.
+
+    Their sessions and parents may be gone once the first of them have ended, so what was found is remembered.
+    """
+    mark, state = run.spec.mark if run.spec else "", run.state or State(boot=processes.boot())
+    known = run_processes.identities(run.pids)
+
+    def find() -> list[int]:
+        nonlocal known
+        known = [*state.processes, *known]
+        pids = run_processes.find(mark, dataclasses.replace(state, boot=processes.boot(), processes=known))
+        known = run_processes.identities(pids)
+        return pids
+
+    return find
+
+
+def _terminate(run: RunFacts, paths: RunPaths, grace: float, find: Callable[[], list[int]]) -> None:
+    """Sends SIGTERM to the supervisor, which ends the run even if this process dies, else to the trainer.
+
+    A supervisor that waits for a process which this user may not end is left alone: it records the end.
+    """
     state = run.state
     if state and state.supervisor and run.is_supervised:
         supervisor, boot = state.supervisor, state.boot
+
+        def has_finished() -> bool:
+            current = State.load(paths.state)
+            return not processes.is_alive(supervisor, boot) or bool(current and current.left)
+
+        find()
         processes.send([supervisor["pid"]], signal.SIGTERM)
-        if not processes.wait_until(lambda: not processes.is_alive(supervisor, boot), grace + _STOP_MARGIN):
+        if not processes.wait_until(has_finished, grace + _STOP_MARGIN):
             processes.send([supervisor["pid"]], signal.SIGKILL)
         return
     child = state.child if state and processes.is_alive(state.child, state.boot) else None
     processes.send([child["pid"]] if child else run.pids, signal.SIGTERM)
-    mark = run.spec.mark if run.spec else ""
-    processes.wait_until(lambda: not processes.with_mark(mark), grace)
+    processes.wait_until(lambda: not find(), grace)
 
 
 def _record_end(paths: RunPaths, by: str, is_recorded: bool) -> None:

@@ -39,15 +39,14 @@ def unblock() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def reap(child: int) -> int | None:
-    """Reaps all children that have ended; returns the wait status of `child`, None if it has not ended."""
-    child_status = None
+def reap() -> dict[int, int]:
+    """Reaps all children that have ended; returns their wait statuses by pid."""
+    statuses: dict[int, int] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return child_status
+            return statuses
         if pid == 0:
-            return child_status
-        if pid == child:
-            child_status = status
+            return statuses
+        statuses[pid] = status

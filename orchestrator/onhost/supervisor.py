@@ -7,51 +7,41 @@ die or block; the pane shows a `tail` of the file. No network and no credential 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import time
-from typing import NamedTuple
+from typing import Callable
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
+    elsewhere,
+    exits,
     files,
     gpus,
     instance_limits,
     processes,
     reserved_space,
     run_environment,
-    run_facts,
     run_limits,
+    run_processes,
     signals,
 )
+from orchestrator.onhost.exits import Exit
+from orchestrator.onhost.journal import Journal
 from orchestrator.onhost.records import RunSpec, State
 
 HEARTBEAT = 5.0  # seconds between two updates of state.json
 GPU_INTERVAL = 15.0  # seconds between two samples of the GPUs
+DETACH_SECONDS = 1.0  # seconds after which processes that outlive their command are the run
 LEFTOVER_SECONDS = 5.0  # seconds until processes that the trainer left behind are killed
-INTERRUPTED = 75  # exit code of a trainer that was stopped and wrote a checkpoint; may be resumed
-FINAL = (0, 64, 65, 66, INTERRUPTED)  # exit codes after which there is no restart (docs/contract.md)
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK  # a named pipe must not block it
-_NOT_FOUND = 127  # the exit code of a shell for a command that cannot be run
-
-
-class Exit(NamedTuple):
-    """How a trainer ended: by its exit code, or by a signal."""
-
-    code: int | None
-    signal: int | None
-
-    def __str__(self) -> str:
-        return "exit code %s" % self.code if self.code is not None else "signal %s" % self.signal
 
 
 class Supervisor:
     """Runs the trainer of a run, and restarts it after failures up to the job's limit of restarts."""
 
     def __init__(self, root: str, run_id: str) -> None:
-        self.layout = Layout(root, os.getuid())
+        self.layout = Layout(root)
         self.paths: RunPaths = self.layout.run(run_id)
         self.spec = RunSpec.load(self.paths.run_json) or RunSpec.parse({"id": run_id})
         self.state = _next_state(run_id, State.load(self.paths.state) or State())
@@ -65,15 +55,17 @@ class Supervisor:
         self.own_gpus: list[gpus.Gpu] = []
         self.kill_at: float | None = None
         self.next_gpu_sample = 0.0
-        self.tail_pid = 0
-        self.log = os.open(self.paths.log, _APPEND, 0o600)
+        self.failure: int | None = None
+        self.is_detached = False
+        self.journal = Journal(self.paths)
+        self.log = self.journal.log
+        self.lock = elsewhere.hold(self.paths)
         self.environment = run_environment.prepare(self.paths, self.spec)
 
     def main(self) -> None:
         """Runs the trainer; returns once the run has ended and state.json records how."""
         signals.prepare()
-        tail = self._show_log()
-        self.tail_pid = tail.pid
+        tail = self.journal.show()
         self._write_state()  # if even this cannot be written, nothing is started
         try:
             self._finish(self._run_attempts())
@@ -85,23 +77,34 @@ class Supervisor:
         while True:
             end = self._run_attempt()
             self._end_leftovers()
-            if self.reason or end.code in FINAL or restarts <= 0:
+            if self.reason or end.code in exits.FINAL or restarts <= 0:
                 return end
             restarts -= 1
-            self._warn("attempt %d ended with %s; the next one starts" % (self.state.attempt, end))
+            self.journal.warn("attempt %d ended with %s; the next one starts" % (self.state.attempt, end))
 
     def _end_leftovers(self) -> None:
         """Ends processes that the trainer left behind, such as loader workers: SIGTERM, then SIGKILL."""
         left = self._members()
+        if left and self.reason is None:
+            self.journal.say("ending what the command left: %s" % run_processes.text(left))
+            self.state.ended_processes = [processes.describe(pid) for pid in left]
         processes.send(left, signal.SIGTERM)
         until = self.kill_at or time.monotonic() + LEFTOVER_SECONDS
         while left and time.monotonic() < until:
             time.sleep(0.05)
-            signals.reap(0)
+            signals.reap()
             left = self._members()
-        processes.send(left, signal.SIGKILL)
-        processes.kill_marked(self.spec.mark)
-        signals.reap(0)
+        run_processes.kill(self._members, LEFTOVER_SECONDS)
+        signals.reap()
+        self._kill()
+
+    def _kill(self) -> None:
+        """Sends SIGKILL to the run; records processes that this user may not signal."""
+        refused = processes.send(self._members(), signal.SIGKILL)
+        if refused and not self.state.left:
+            self.journal.warn("this user may not end %s" % run_processes.text(refused))
+        self.state.left = [processes.describe(pid) for pid in refused]
+        self._heartbeat()
 
     def _run_attempt(self) -> Exit:
         self.state.attempt += 1
@@ -118,18 +121,38 @@ class Supervisor:
                 preexec_fn=signals.restore,
             )
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.write(self.log, ("gpujob: %s: %s\n" % (self.spec.argv[0], error)).encode())
+            self.journal.say("%s: %s" % (self.spec.argv[0], error))
             self.reason = "not-started"
-            return Exit(_NOT_FOUND, None)
+            return Exit(exits.NOT_FOUND, None)
         self.state.child = processes.identity(child.pid)
         self._heartbeat()
-        status = self._wait(child.pid)
+        status = self._wait(lambda: signals.reap().get(child.pid))
         # Popen must not wait for a pid that was reaped here.
         child.returncode = status
-        if os.WIFSIGNALED(status):
-            return Exit(None, os.WTERMSIG(status))
-        return Exit(self._intended_code(os.WEXITSTATUS(status)), None)
+        if status == 0 and self._goes_on():
+            status = self._wait(self._detached_status)
+        return exits.from_status(self.paths, status)
+
+    def _goes_on(self) -> bool:
+        """Returns whether the command started the training in the background: it ended, and others run on."""
+        if self.spec.trainer or self.spec.kills_detached or self.reason:
+            return False
+        if processes.wait_until(lambda: not (signals.reap() or self._members()), DETACH_SECONDS):
+            return False
+        left = self._members()
+        self.failure, self.is_detached = None, True
+        message = "the command has ended; the run goes on until what it started has: %s"
+        self.journal.say(message % run_processes.text(left))
+        self.journal.warn(message % run_processes.text(left))
+        self.state.child = processes.identity(left[0]) if left else None
+        return bool(left)
+
+    def _detached_status(self) -> int | None:
+        """Returns the wait status of processes in the background once all have ended: the first failure."""
+        failures = [status for status in signals.reap().values() if status]
+        if self.failure is None and failures:
+            self.failure = failures[0]
+        return None if self._members() else self.failure or 0
 
     def _cwd(self) -> str:
         """Returns the trainer's working folder; for trainers of gpujob the run's folder, not the job's code.
@@ -138,27 +161,14 @@ class Supervisor:
         """
         return self.paths.folder if self.spec.trainer else self.paths.work
 
-    def _intended_code(self, code: int) -> int:
-        """Returns the exit code in the run's last event, if the trainer's launcher replaced it by another."""
-        event = {} if code in FINAL else run_facts.last_event(self.paths.events)
-        is_end = event.get("event") == "end" and event.get("code") in FINAL[1:]
-        return int(event["code"]) if is_end else code
-
-    def _is_done(self) -> bool:
-        """Returns whether the run's last event reports that the training was completed."""
-        event = run_facts.last_event(self.paths.events)
-        return (event.get("event"), event.get("status")) == ("end", "done")
-
     def _members(self) -> list[int]:
-        """Returns pids with the run's mark, and all descendants: a child may clear its environment."""
-        pids = {*processes.with_mark(self.spec.mark), *processes.descendants(os.getpid())}
-        return sorted(pids - {self.tail_pid})
+        return run_processes.find(self.spec.mark, self.state)
 
-    def _wait(self, pid: int) -> int:
-        """Waits for the trainer's end, returns its status; handles signals, heartbeats and limits."""
+    def _wait(self, find_status: Callable[[], int | None]) -> int:
+        """Waits until there is a status, returns it; handles signals, heartbeats and limits."""
         next_heartbeat = 0.0
         while True:
-            status = signals.reap(pid)
+            status = find_status()
             if status is not None:
                 return status
             if time.monotonic() >= next_heartbeat:
@@ -168,10 +178,10 @@ class Supervisor:
             if signals.wait(self._wait_seconds()) == signal.SIGTERM:
                 self._on_sigterm()
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
-                processes.send(self._members(), signal.SIGKILL)
+                self._kill()
 
     def _wait_seconds(self) -> float:
-        if self.kill_at is None:
+        if self.kill_at is None or self.state.left:
             return HEARTBEAT
         return min(HEARTBEAT, max(0.05, self.kill_at - time.monotonic()))
 
@@ -181,10 +191,15 @@ class Supervisor:
         self._stop("stopped" if request else "preempted", now=bool(request.get("now")))
 
     def _stop(self, reason: str, now: bool = False) -> None:
-        """Sends SIGTERM to the trainer; SIGKILL to the whole run follows after the grace period, or `now`."""
+        """Sends SIGTERM to the trainer; SIGKILL to the whole run follows after the grace period, or `now`.
+
+        The trainer alone is asked, since it ends its workers itself; without it, all are.
+        """
         self.reason = self.reason or reason
         if self.kill_at is None:
-            processes.send([self.state.child["pid"]] if self.state.child else [], signal.SIGTERM)
+            child = self.state.child
+            is_trainer = child and not self.is_detached
+            processes.send([child["pid"]] if child and is_trainer else self._members(), signal.SIGTERM)
             self.kill_at = time.monotonic() + self.spec.grace_seconds
         if now:
             self.kill_at = time.monotonic()
@@ -202,7 +217,7 @@ class Supervisor:
         if verdict is None and reason is not None:
             verdict = instance_limits.Verdict(reason, "the run's limit is reached: %s" % reason)
         if verdict and self.kill_at is None:
-            self._warn(verdict.message)
+            self.journal.warn(verdict.message)
             self._stop(verdict.reason)
 
     def _heartbeat(self) -> None:
@@ -220,8 +235,10 @@ class Supervisor:
             self.own_gpus = gpus.used_by(self._members(), sample)
             self.next_gpu_sample = time.monotonic() + GPU_INTERVAL
         if self.state.child:
-            mapped = processes.shared_memory(self._members())
+            members = self._members()
+            mapped = processes.shared_memory(members)
             self.state.shared_memory = sorted(mapped.union(self.state.shared_memory))[:1000]
+            self.state.processes = run_processes.identities(members)
         self.state.used_seconds = self.limits.used_seconds(time.monotonic())
         self.state.heartbeat = time.time()
         files.write_json(self.paths.state, self.state.to_json())
@@ -229,20 +246,18 @@ class Supervisor:
     def _finish(self, end: Exit) -> None:
         request = files.load_json(self.paths.stop) or {}
         if self.reason is None:
-            self.reason = "preempted" if end.code == INTERRUPTED else "exit"
-        elif end.code == 0 and self._is_done():
+            self.reason = "preempted" if end.code == exits.INTERRUPTED else "exit"
+        elif end.code == 0 and exits.is_done(self.paths):
             self.reason = "exit"  # the training was completed before the stop request arrived
         with contextlib.suppress(OSError):
             os.rmdir(self.environment["TMPDIR"])
-        with contextlib.suppress(OSError):
-            os.fsync(self.log)
         self.state.child = None
         self.state.ended = self.state.heartbeat = time.time()
         self.state.used_seconds = self.limits.used_seconds(time.monotonic())
         self.state.exit_code, self.state.signal = end
         self.state.reason = self.reason
         self.state.by = request.get("by") if self.reason == "stopped" else None
-        self.state.log_bytes = os.fstat(self.log).st_size
+        self.state.log_bytes = self.journal.complete()
         self._write_end()
 
     def _write_end(self) -> None:
@@ -253,19 +268,6 @@ class Supervisor:
             except OSError:
                 signals.wait(HEARTBEAT)
 
-    def _show_log(self) -> subprocess.Popen[bytes]:
-        """Starts a `tail` of the log for attached terminals; it ends with this process, receives no keys."""
-        words = ["tail", "-n", "2000", "--pid=%d" % os.getpid(), "-F", self.paths.log]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=signals.unblock)
-
-    def _warn(self, message: str) -> None:
-        """Appends a warning to the run's events, unless that cannot be done, as on a full disk."""
-        line = json.dumps({"v": 1, "t": time.time(), "event": "warning", "message": message})
-        with contextlib.suppress(OSError):
-            handle = os.open(self.paths.events, _APPEND, 0o600)
-            with contextlib.closing(os.fdopen(handle, "ab", buffering=0)) as events:
-                events.write(line.encode() + b"\n")
-
 
 def _next_state(run_id: str, before: State) -> State:
     """Returns the first state of a new supervisor, which continues the counters of the state `before`."""
@@ -273,6 +275,8 @@ def _next_state(run_id: str, before: State) -> State:
     return State(
         id=run_id,
         boot=processes.boot(),
+        host=elsewhere.host_name(),
+        machine=elsewhere.machine_id(),
         supervisor=processes.identity(os.getpid()),
         attempt=before.attempt,
         first_started=before.first_started or now,

@@ -11,8 +11,9 @@ import msgspec
 
 from orchestrator.core import decode, hostfacts
 from orchestrator.core.decode import Count, S, Size
-from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts, Written
+from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
 from orchestrator.core.paths import inside, is_digest
+from orchestrator.core.written import Written
 from orchestrator.errors import GpujobError
 
 if TYPE_CHECKING:  # for an annotation only: `status` does not need it
@@ -92,14 +93,29 @@ def start(host: Asks, spec: dict[str, Any], **options: Any) -> RunFacts:
     return _run(host.ask("start", spec=spec, **options), spec["id"])
 
 
+class HostProcess(msgspec.Struct, frozen=True):
+    """A process on the host; `user` and `command` are empty where they cannot be read."""
+
+    pid: Count
+    user: str = ""
+    command: str = ""
+
+    def __str__(self) -> str:
+        """`pid 77 of root (sleep 1000)`."""
+        return f"pid {self.pid} of {self.user or 'an unknown user'} ({self.command})"
+
+
 @dataclass(frozen=True)
 class StopResult:
-    """The result of a stop. `was_going`: the run was running; `left`: pids that could not be ended."""
+    """The result of a stop. `was_going`: the run was running. `left`: pids that could not be ended, described
+    by `processes`. `sees_all`: whether the host shows the processes of all users."""
 
     run: RunFacts
     was_going: bool
     left: tuple[int, ...]
     written: Written
+    processes: tuple[HostProcess, ...] = ()
+    sees_all: bool = True
 
 
 def stop(host: Asks, run_id: str, by: str, now: bool) -> StopResult:
@@ -111,6 +127,8 @@ def stop(host: Asks, run_id: str, by: str, now: bool) -> StopResult:
         stopped.was_running,
         stopped.remaining,
         _written(answer.get("written")),
+        tuple(decode.structs(answer.get("processes"), HostProcess)),
+        answer.get("sees_all") is not False,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +10,8 @@ from pathlib import Path
 from orchestrator import files, source
 from orchestrator.context import Context
 from orchestrator.core import shell, tmux
-from orchestrator.core.layout import Layout
 from orchestrator.errors import NotFound, UsageError
-from orchestrator.onhost import entry
+from orchestrator.onhost import elsewhere, entry
 from orchestrator.targets import helper_host
 from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
@@ -53,7 +51,7 @@ class LocalHost(HelperHost):
 
     def __init__(self, ctx: Context, root: str) -> None:
         super().__init__(ctx)
-        self._layout = Layout(root, os.getuid())
+        self._layout = elsewhere.layout(root)
         self._bundle = helper_host.install(_ensured(Path(self._layout.onhost)))
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:

@@ -28,6 +28,7 @@ _STYLE = {
     "lost": "red",
     "damaged": "red",
     "orphaned": "yellow",
+    "elsewhere": "yellow",
     "stopped": "yellow",
     "preempted": "yellow",
 }
@@ -180,8 +181,10 @@ def _row(report: RunReport, now: float) -> list[str]:
 
 
 def headline(report: RunReport) -> str:
-    """The state's own data in a few words, and what of the run is damaged."""
-    parts = [_headline(report), *(f"damaged: {fault}" for fault in report.facts.damage[:1])]
+    """The state's own data in a few words, processes that outlived the run, and what of it is damaged."""
+    left = len(report.facts.pids) if report.facts.ended is not None else 0
+    remaining = f"{left} process{'es' if left > 1 else ''} left" if left else ""
+    parts = [_headline(report), remaining, *(f"damaged: {fault}" for fault in report.facts.damage[:1])]
     return ", ".join(part for part in parts if part)
 
 
@@ -198,10 +201,12 @@ def _headline(report: RunReport) -> str:
             return f"resumable from step {step}"
         case runstate.Lost(heartbeat=None):
             return "never started"
-        case runstate.Lost(resumable_from=step):
-            return "no process and no recorded end" + (
+        case runstate.Lost(resumable_from=step, host=host):
+            return f"no process{' here, last on ' + host if host else ''} and no recorded end" + (
                 f", resumable from step {step}" if step is not None else ""
             )
+        case runstate.Elsewhere(host=host):
+            return f"alive on {host}, which shares this folder"
         case runstate.Damaged():
             return ""
         case runstate.Unreachable():
@@ -226,7 +231,10 @@ def _times(state: RunState, now: float) -> str:
     if isinstance(state, runstate.Running):
         left = f", {duration(state.eta)} left" if state.eta is not None else ""
         return f"{duration(now - state.since)}{left}"
-    ended = state.heartbeat if isinstance(state, runstate.Lost) else getattr(state, "ended", None)
+    if isinstance(state, runstate.Lost | runstate.Elsewhere):
+        ended = state.heartbeat
+    else:
+        ended = getattr(state, "ended", None)
     return f"{duration(now - ended)} ago" if ended else ""
 
 

@@ -79,3 +79,70 @@ def test_a_purge_that_left_files_names_them_and_fails(
     assert (result.code, "/r/work/a b: Operation not permitted" in result.err) == (1, True)
     assert "sudo rm -r '/r/work/a b'" in result.err
     assert client.run("status", "--cached", "--json").json["runs"] != []
+
+
+AWAY = {**SEEN, "supervised": False, "pids": [], "elsewhere": "node-a", "run": {"job": "x"}}
+
+
+@pytest.mark.parametrize(
+    "words", [("stop", RUN), ("stop", RUN, "--purge", "--yes"), ("deploy", "--resume", RUN)]
+)
+def test_a_run_on_another_machine_is_left_alone_and_the_machine_is_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    host = scripted(status={"runs": [AWAY]})
+    result = type_in(client, host, *words, monkeypatch=monkeypatch)
+    assert (result.code, f"on node-a: gpujob stop {RUN}" in result.err) == (1, True), result.err
+    assert {op for op, _ in host.requests} == {"status"}
+    shown = type_in(client, host, "status", "--on", "scripted", monkeypatch=monkeypatch)
+    assert "elsewhere" in shown.out
+    assert "alive on node-a" in shown.out
+
+
+def test_a_process_that_could_not_be_ended_is_named_with_its_user(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {**SEEN, "run": {"job": "x", "who": client.context().who}}
+    left = [{"pid": 77, "user": "root", "command": "sleep 1000"}]
+    stop = {"was_running": True, "remaining": [77], "processes": left, "run": mine}
+    result = type_in(client, scripted(status={"runs": [mine]}, stop=stop), "stop", monkeypatch=monkeypatch)
+    assert result.code == 1
+    assert "pids 77: pid 77 of root (sleep 1000)" in result.err
+    assert "on scripted: sudo kill -9 77" in result.err
+
+
+def test_a_stop_says_so_if_the_processes_of_others_are_hidden(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = ended(client, {})
+    host.answers["stop"]["sees_all"] = False
+    result = type_in(client, host, "stop", RUN, monkeypatch=monkeypatch)
+    assert "no process is left of this user; the host hides the processes of others" in result.out
+
+
+def test_a_run_that_ended_with_processes_left_shows_them_and_is_not_resumed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {
+        **SEEN,
+        "supervised": False,
+        "state": {"ended": 2.0, "reason": "hours"},
+        "pids": [77],
+        "run": {"job": "x"},
+    }
+    host = scripted(status={"runs": [run]})
+    assert (
+        "1 process left" in type_in(client, host, "status", "--on", "scripted", monkeypatch=monkeypatch).out
+    )
+    refused = type_in(client, host, "deploy", "--resume", RUN, monkeypatch=monkeypatch)
+    assert (refused.code, "pids 77" in refused.err) == (1, True)
+
+
+def test_a_resume_asks_if_the_run_was_last_on_another_machine(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {**SEEN, "supervised": False, "pids": [], "last_host": "node-a", "run": {"job": "x"}}
+    host = scripted(status={"runs": [run]})
+    result = type_in(client, host, "deploy", "--resume", RUN, monkeypatch=monkeypatch)
+    assert (result.code, "last ran on node-a" in result.err) == (7, True)
+    assert type_in(client, host, "deploy", "--resume", RUN, "--yes", monkeypatch=monkeypatch).code == 0

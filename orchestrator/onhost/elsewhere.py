@@ -1,0 +1,117 @@
+"""Recognises runs of other machines, where several share the root folder, such as a home on NFS.
+
+From here their processes cannot be seen. That a supervisor is alive is known from the lock that it holds, or,
+on a file system whose locks other machines do not see, from its heartbeat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import socket
+import time
+
+from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.onhost import processes
+from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.records import State
+
+FRESH = 90.0  # seconds: NFS clients cache attributes for up to 60
+_INITIAL_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of Linux
+_MOUNTS = "/proc/self/mountinfo"
+_SHARED = (
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "glusterfs",
+    "gpfs",
+    "lustre",
+    "nfs",
+    "smb",
+    "wekafs",
+    "9p",
+    "virtiofs",
+)
+
+
+def host_name() -> str:
+    return socket.gethostname()
+
+
+def machine_id() -> str:
+    """Returns an id that survives a reboot; empty if this machine has none."""
+    with contextlib.suppress(OSError), open("/etc/machine-id") as handle:
+        return handle.read().strip()
+    return ""
+
+
+def hold(paths: RunPaths) -> int | None:
+    """Locks the run for as long as this process lives; None if the file system has no locks."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(paths.alive, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+    return None
+
+
+def find(paths: RunPaths, state: State | None) -> str | None:
+    """Returns the name of the machine on which the run is alive, if that is not this one."""
+    if state is None or state.ended is not None or not state.boot or state.boot == processes.boot():
+        return None
+    if _is_held(paths.alive) or (is_foreign(state) and _age(paths, state) < FRESH):
+        return state.host or "another machine"
+    return None
+
+
+def is_foreign(state: State) -> bool:
+    """Returns whether another machine wrote the state; False if the state does not say which did."""
+    return bool(state.host) and (state.host, state.machine) != (host_name(), machine_id())
+
+
+def refusal(run_id: str, host: str) -> Refused:
+    """Returns the error of an operation that only the machine `host` can carry out safely."""
+    return Refused("elsewhere", "run %s is alive on %s, which shares this folder" % (run_id, host), host=host)
+
+
+def layout(root: str) -> Layout:
+    """Returns the layout of a root folder, with a tmux socket that no other machine or container uses."""
+    namespace = os.readlink("/proc/self/ns/pid")
+    if namespace == _INITIAL_NAMESPACE and not _is_shared(root):
+        return Layout(root, os.getuid())
+    words = host_name(), machine_id(), namespace
+    return Layout(root, os.getuid(), hashlib.sha256("\n".join(words).encode()).hexdigest()[:8])
+
+
+def _is_held(path: str) -> bool:
+    try:
+        with open(path, "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _age(paths: RunPaths, state: State) -> float:
+    """Returns the seconds since the last heartbeat, by the clock of the writer or of the file server."""
+    times = [state.heartbeat]
+    with contextlib.suppress(OSError):
+        times.append(os.stat(paths.state).st_mtime)
+    return min(abs(time.time() - each) for each in times)
+
+
+def _is_shared(root: str) -> bool:
+    """Returns whether other machines may mount the file system of `root` too."""
+    kind, longest = "", -1
+    path = os.path.realpath(root) + "/"
+    with contextlib.suppress(OSError), open(_MOUNTS) as handle:
+        for line in handle:
+            fields, _, rest = line.partition(" - ")
+            mount = fields.split(" ")[4].rstrip("/") + "/"
+            if path.startswith(mount) and len(mount) >= longest:
+                kind, longest = rest.split(" ")[0], len(mount)
+    return kind.startswith(("fuse.", *_SHARED))

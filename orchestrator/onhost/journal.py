@@ -1,0 +1,47 @@
+"""The log and the events of a run, as its supervisor writes to them beside the run itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+
+from orchestrator.core.layout import RunPaths
+from orchestrator.onhost import signals
+
+# Neither waits for a reader of a named pipe that the run put in the place of a file.
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
+
+
+class Journal:
+    """`log`: the open file that the run's stdout and stderr are."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        self._paths = paths
+        self.log = os.open(paths.log, _APPEND, 0o600)
+
+    def say(self, message: str) -> None:
+        """Appends a line to the log, unless that cannot be done, as on a full disk."""
+        with contextlib.suppress(OSError):
+            os.write(self.log, ("gpujob: %s\n" % message).encode("utf-8", errors="replace"))
+
+    def warn(self, message: str) -> None:
+        """Appends a warning to the run's events, unless that cannot be done."""
+        line = json.dumps({"v": 1, "t": time.time(), "event": "warning", "message": message})
+        with contextlib.suppress(OSError):
+            handle = os.open(self._paths.events, _APPEND, 0o600)
+            with contextlib.closing(os.fdopen(handle, "ab", buffering=0)) as events:
+                events.write(line.encode() + b"\n")
+
+    def show(self) -> subprocess.Popen[bytes]:
+        """Starts a `tail` of the log for attached terminals; it ends with this process, receives no keys."""
+        words = ["tail", "-n", "2000", "--pid=%d" % os.getpid(), "-F", self._paths.log]
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=signals.unblock)
+
+    def complete(self) -> int:
+        """Writes the log to disk; returns its size."""
+        with contextlib.suppress(OSError):
+            os.fsync(self.log)
+        return os.fstat(self.log).st_size

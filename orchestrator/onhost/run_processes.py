@@ -1,0 +1,87 @@
+"""Finds the processes of a run and ends them, whatever they did to hide: by mark, descent and session.
+
+A process may clear its environment (`sudo` does), start a session of its own, or outlive its parent. It is
+found if it has the run's mark, if the supervisor has recorded it, if it descends from such a process, or if
+it shares the session of one: the kernel does not reuse the number of a session that has a living process.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Callable, Iterable
+
+from orchestrator.onhost import processes
+from orchestrator.onhost.processes import Snapshot
+from orchestrator.onhost.records import State
+
+_MOST = 1000  # number of processes that are recorded in state.json
+
+
+def find(mark: str, state: State | None, snapshot: Snapshot | None = None) -> list[int]:
+    """Returns the pids of a run, without its supervisor and what shares the supervisor's session."""
+    snapshot = snapshot or processes.snapshot()
+    table, marked = snapshot.table, set(snapshot.marks.get(mark, []) if mark else [])
+    members, pane = set(marked), 0
+    if state and state.boot == processes.boot():
+        recorded = [*state.processes, *([state.child] if state.child else [])]
+        members |= {one["pid"] for one in recorded if _is_in(snapshot, one)}
+        if state.supervisor and _is_in(snapshot, state.supervisor):
+            supervisor = state.supervisor["pid"]
+            pane = table[supervisor].session
+            members |= {pid for pid, entry in table.items() if entry.parent == supervisor}
+    return sorted(marked | _closure(snapshot, members, pane))
+
+
+def identities(pids: Iterable[int]) -> list[dict[str, int]]:
+    """Returns what state.json records of these processes, so that they are found without their supervisor."""
+    found = (processes.identity(pid) for pid in pids)
+    return [one for one in found if one["ticks"]][:_MOST]
+
+
+def kill(find_members: Callable[[], list[int]], seconds: float = 5.0) -> list[int]:
+    """Sends SIGKILL to all members for up to `seconds`; returns those that are still alive.
+
+    Ends early if only processes remain that this user may not signal.
+    """
+    end = time.monotonic() + seconds
+    left = find_members()
+    while left and time.monotonic() < end:
+        refused = processes.send(left, signal.SIGKILL)
+        if set(left) <= set(refused):
+            break
+        time.sleep(0.05)
+        left = find_members()
+    return left
+
+
+def text(pids: Iterable[int]) -> str:
+    """`pid 77 of root (sleep 1000), ...`."""
+    shown = [processes.describe(pid) for pid in pids]
+    return ", ".join("pid %(pid)d of %(user)s (%(command)s)" % one for one in shown[:5]) + (
+        ", and %d more" % (len(shown) - 5) if len(shown) > 5 else ""
+    )
+
+
+def _is_in(snapshot: Snapshot, identity: dict[str, int]) -> bool:
+    entry = snapshot.table.get(identity["pid"])
+    return entry is not None and entry.ticks == identity["ticks"]
+
+
+def _closure(snapshot: Snapshot, members: set[int], pane: int) -> set[int]:
+    """Adds descendants, and all processes in the members' sessions; `pane`: the supervisor's session."""
+    children: dict[int, list[int]] = {}
+    sessions: dict[int, list[int]] = {}
+    for pid, entry in snapshot.table.items():
+        children.setdefault(entry.parent, []).append(pid)
+        if entry.session not in (0, pane):
+            sessions.setdefault(entry.session, []).append(pid)
+    family, pending = set(), list(members)
+    while pending:
+        pid = pending.pop()
+        member = snapshot.table.get(pid)
+        if member is None or pid in family or (pane and member.session == pane):
+            continue
+        family.add(pid)
+        pending += children.get(pid, []) + sessions.pop(member.session, [])
+    return family

@@ -1,0 +1,101 @@
+"""The processes of a run are found by mark, descent and session, and reported where they cannot be ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.onhost import processes, run_processes
+from orchestrator.onhost.processes import Entry, Snapshot
+from orchestrator.onhost.records import State
+
+SUPERVISOR = {"pid": 10, "ticks": 1}
+CHILD = {"pid": 20, "ticks": 2}
+PANE, TAIL, TRAINER, SUDO, OTHER = 10, 11, 20, 21, 90
+TABLE = {
+    1: Entry(0, 1, 0),
+    PANE: Entry(1, 10, 1),
+    TAIL: Entry(10, 10, 2),
+    TRAINER: Entry(10, 20, 2),
+    SUDO: Entry(20, 20, 3),
+    22: Entry(21, 22, 4),  # what sudo started, in a session of its own and without the mark
+    OTHER: Entry(1, 90, 5),
+}
+
+
+def state(**changes: object) -> State:
+    return State(**{"boot": processes.boot(), "supervisor": SUPERVISOR, "child": CHILD, **changes})  # type: ignore[arg-type]
+
+
+def find(table: dict[int, Entry], of: State | None, marks: dict[str, list[int]] | None = None) -> list[int]:
+    return run_processes.find("mark", of, Snapshot(table, marks or {}))
+
+
+def without(*pids: int) -> dict[int, Entry]:
+    """Return the table after these have ended: their children belong to init."""
+    left = {pid: entry for pid, entry in TABLE.items() if pid not in pids}
+    return {pid: entry._replace(parent=1) if entry.parent in pids else entry for pid, entry in left.items()}
+
+
+def test_descendants_without_the_mark_belong_to_the_run() -> None:
+    assert find(TABLE, state()) == [TRAINER, SUDO, 22]
+
+
+def test_the_supervisor_and_what_shares_its_session_are_no_members() -> None:
+    assert not {PANE, TAIL, OTHER} & set(find(TABLE, state(), {"mark": [TRAINER]}))
+
+
+def test_a_session_mate_of_a_marked_process_is_found_without_a_supervisor() -> None:
+    assert find(without(PANE, TAIL), None, {"mark": [TRAINER]}) == [TRAINER, SUDO, 22]
+    assert find(without(PANE, TAIL, TRAINER), None, {"mark": [SUDO]}) == [SUDO, 22]
+
+
+def test_recorded_processes_are_found_after_all_their_parents_have_ended() -> None:
+    recorded = [{"pid": SUDO, "ticks": 3}, {"pid": 22, "ticks": 4}]
+    assert find(without(PANE, TAIL, TRAINER, SUDO), state(processes=recorded)) == [22]
+
+
+def test_a_reused_pid_is_no_member_of_the_run() -> None:
+    recorded = [{"pid": OTHER, "ticks": 4}]
+    assert find(without(PANE, TAIL, TRAINER, SUDO, 22), state(processes=recorded)) == []
+    assert find(TABLE, state(boot="another:boot")) == []
+
+
+def test_sessions_outside_of_a_pid_namespace_are_not_joined() -> None:
+    table = {20: Entry(1, 0, 2), 21: Entry(1, 0, 3)}
+    assert find(table, None, {"mark": [20]}) == [20]
+
+
+def test_processes_that_may_not_be_signalled_are_returned_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+
+    def kill(pid: int, number: int) -> None:
+        sent.append(pid)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert run_processes.kill(lambda: [77], seconds=10**6) == [77]
+    assert sent == [77]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={})
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_real_process_is_found_by_its_record_and_described(sleeper: subprocess.Popen[bytes]) -> None:
+    record = run_processes.identities([sleeper.pid])
+    assert run_processes.find("", State(boot=processes.boot(), processes=record)) == [sleeper.pid]
+    described = processes.describe(sleeper.pid)
+    assert (described["pid"], described["command"]) == (sleeper.pid, "sleep 1000")
+    assert f"pid {sleeper.pid} of {described['user']} (sleep 1000)" == run_processes.text([sleeper.pid])
+    sleeper.send_signal(signal.SIGKILL)
+    sleeper.wait()
+    assert run_processes.find("", State(boot=processes.boot(), processes=record)) == []
