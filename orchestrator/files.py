@@ -44,6 +44,25 @@ def open_to_append(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
+def write_cache(path: Path, value: Mapping[str, Any]) -> None:
+    """As write_json; a cache that cannot be written, such as on a read-only disk, is no error."""
+    with contextlib.suppress(OSError):
+        write_json(path, value)
+
+
+def remove_cache(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def json_files(folder: Path) -> list[Path]:
+    """The JSON files in a folder, by name; none if it cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".json")
+    except OSError:
+        return []
+
+
 def load_json(path: Path) -> dict[str, Any] | None:
     """The object in a file; None if there is no such file, or it holds no JSON object."""
     return files.load_json(str(path))

@@ -56,7 +56,10 @@ class _Target(msgspec.Struct):
 
 
 class Store:
-    """Small JSON files below one folder, replaced atomically; intents are fsynced before they count."""
+    """Small JSON files below one folder, replaced atomically; intents are fsynced before they count.
+
+    What is cached is read where it can be and written where it can be: no fault of the cache is an error.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,22 +81,21 @@ class Store:
 
     def save_run(self, run: CachedRun) -> None:
         record = {"v": 2, "target": run.target, "asked": run.read_at, "run": hostfacts.to_json(run.facts)}
-        files.write_json(self.folder / "runs" / f"{run.facts.id}.json", record)
+        files.write_cache(self.folder / "runs" / f"{run.facts.id}.json", record)
 
     def forget_run(self, run_id: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / "runs" / f"{run_id}.json").unlink()
+        files.remove_cache(self.folder / "runs" / f"{run_id}.json")
 
     def runs(self) -> dict[str, CachedRun]:
         """Every cached run by id, oldest first."""
-        folder = self.folder / "runs"
-        names = sorted(folder.glob("*.json"), key=lambda p: p.stem[-20:]) if folder.is_dir() else []
-        runs = {path.stem: run for path in names if (run := _cached_run(files.load_json(path)))}
+        paths = sorted(files.json_files(self.folder / "runs"), key=lambda path: path.stem[-20:])
+        cached = ((path.stem, _cached_run(files.load_json(path))) for path in paths)
+        runs = {run_id: run for run_id, run in cached if run and run.facts.id == run_id}
         return dict(sorted(runs.items(), key=lambda item: item[1].facts.created or 0.0))
 
     def save_target(self, label: str, when: float) -> None:
         """A host answered at that time."""
-        files.write_json(self._target(label), {"label": label, "asked": when})
+        files.write_cache(self._target(label), {"label": label, "asked": when})
 
     def targets(self) -> dict[str, float]:
         """Hosts that have answered, and when each last did."""
@@ -104,14 +106,14 @@ class Store:
         return decode.struct(files.load_json(self._pace(label)), Pace) or Pace()
 
     def save_pace(self, label: str, pace: Pace) -> None:
-        files.write_json(self._pace(label), msgspec.to_builtins(pace))
+        files.write_cache(self._pace(label), msgspec.to_builtins(pace))
 
     def find_report(self, key: str) -> CheckReport | None:
         """The report of an earlier check of the same thing (plan.CheckStep.key)."""
         return events.parse_report(files.load_json(self.folder / "verdicts" / f"{key}.json"))
 
     def save_report(self, key: str, report: CheckReport) -> None:
-        files.write_json(self.folder / "verdicts" / f"{key}.json", msgspec.to_builtins(report))
+        files.write_cache(self.folder / "verdicts" / f"{key}.json", msgspec.to_builtins(report))
 
     @contextlib.contextmanager
     def lock(self, job: str, target: str) -> Iterator[bool]:
@@ -120,8 +122,7 @@ class Store:
             yield is_ours
 
     def _all(self, kind: str) -> list[Record]:
-        folder = self.folder / kind
-        records = [files.load_json(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+        records = (files.load_json(path) for path in files.json_files(self.folder / kind))
         return [record for record in records if record]
 
     def _target(self, label: str) -> Path:

@@ -143,7 +143,7 @@ def use(state_dir: Path) -> None:
 def _with_refreshed(catalog: Catalog, path: Path) -> Catalog:
     """A file that cannot be read is left out, and so is a region that the shipped table has newer."""
     try:
-        content = json.loads(path.read_bytes())
+        content = files.load_json(path) or {}
         refreshed = {
             str(name): _region(values, {"as_of": "", "gp3_bound": catalog.gp3_gb_month(name)})
             for name, values in content["regions"].items()
@@ -164,7 +164,7 @@ def save(state_dir: Path, regions: Mapping[str, RegionPrices]) -> None:
     path = state_dir / REFRESHED
     before = {}
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        before = dict(json.loads(path.read_bytes())["regions"])
+        before = dict((files.load_json(path) or {})["regions"])
     after = {name: {**vars(prices), "usd": dict(prices.usd)} for name, prices in regions.items()}
     files.write_json(path, {"v": 1, "regions": {**before, **after}})
     use(state_dir)

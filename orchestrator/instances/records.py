@@ -17,9 +17,11 @@ from msgspec import Struct
 
 from orchestrator import files
 from orchestrator.context import Context
+from orchestrator.core import jsontext
 from orchestrator.instances import catalog
 from orchestrator.instances.instance import PREFIX, Instance
 from orchestrator.instances.spec import Candidate, LaunchSpec
+from orchestrator.onhost.files import open_regular
 from orchestrator.store import Store
 
 VERSION = 2
@@ -189,7 +191,7 @@ class InstanceStore:
 
     def _load_all(self, folder: str, kind: type[_T]) -> Iterator[_T]:
         places = [self._folder / each for each in (_FOLDERS.get(folder, folder), folder)]
-        paths = {path.stem: path for place in places if place.is_dir() for path in place.glob("*.json")}
+        paths = {path.stem: path for place in places for path in files.json_files(place)}
         for path in paths.values():
             if record := load(path, kind):
                 yield record
@@ -209,7 +211,8 @@ class InstanceStore:
 def load(path: Path, kind: type[_T]) -> _T | None:
     """Returns the record in a file, of any format version; None if it holds no valid record."""
     try:
-        value = msgspec.json.decode(path.read_bytes())
+        with open_regular(str(path)) as file:
+            value = jsontext.parse(file.read())
         if isinstance(value, dict) and "v" not in value:
             value = _from_version_1(value)
         record = msgspec.convert(value, kind)

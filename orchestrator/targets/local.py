@@ -56,7 +56,10 @@ class LocalHost(HelperHost):
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
         line = [self._ctx.python, *entry.OPTIONS, str(self._bundle), mode, self._layout.root, *words]
-        with files.open_to_append(self._ctx.state_dir / "helper.log") as errors:
+        with contextlib.ExitStack() as stack:
+            errors = None  # where no log can be written, they are kept in memory
+            with contextlib.suppress(OSError):
+                errors = stack.enter_context(files.open_to_append(self._ctx.state_dir / "helper.log"))
             pipe = ProcessPipe(line, self._ctx.env, errors=errors)
         return pipe, Reader(pipe)
 

@@ -1,9 +1,13 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity
-from orchestrator.store import CachedRun, Intent, Store
+from orchestrator.store import CachedRun, Intent, Pace, Store
 from tests.support import REPOSITORY
 
 RUN = "job-20261121T101112-1a2b"
@@ -32,6 +36,39 @@ def test_a_damaged_file_is_ignored(tmp_path: Path) -> None:
     store.save_intent("job", "local", Intent("f", Identity(RUN, 1.0, "a@b", "m", "0.1.0")))
     next((tmp_path / "intents").glob("*.json")).write_text('{"fingerprint": 1}')
     assert store.find_intent("job", "local") is None
+
+
+KINDS = ("runs", "targets", "verdicts")
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a file": lambda path: path.write_text("x"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a named pipe": os.mkfifo,
+    "files of no use": lambda path: [path.mkdir(), (path / "a.json").mkdir(), os.mkfifo(path / "b.json")],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_cache_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, damage: str) -> None:
+    for kind in KINDS:
+        DAMAGES[damage](tmp_path / kind)
+    store = Store(tmp_path)
+    store.save_run(CachedRun("local", 1.0, RunFacts(id=RUN)))
+    store.save_target("local", 1.0)
+    store.save_pace("local", Pace())
+    store.save_report("a", CheckReport(findings=()))
+    store.forget_run(RUN)
+    assert store.runs() == {}
+    assert store.find_report("b") is None
+    assert set(store.targets()) <= {"local"}
+    assert store.pace("local") == Pace()
+
+
+def test_a_run_under_the_name_of_another_is_ignored(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save_run(CachedRun("local", 1.0, RunFacts(id=RUN)))
+    path = tmp_path / "runs" / f"{RUN}.json"
+    path.rename(path.with_name("job-20261121T101112-0000.json"))
+    assert store.runs() == {}
 
 
 def test_one_deploy_of_a_job_at_a_time(tmp_path: Path) -> None:
