@@ -105,6 +105,13 @@ def ignored_by_git(path: Path) -> Iterator[None]:
             rules.write_text(_ALL_IGNORED, "utf-8")
 
 
+def keep_out_of_git(folder: Path) -> None:
+    """Creates a folder that holds no code; one that holds files of the user stays as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if _is_empty(folder):
+        (folder / ".gitignore").write_text(_ALL_IGNORED, "utf-8")
+
+
 def _is_empty(folder: Path) -> bool:
     """Nothing is in it, or it was made by `ignored_by_git` and may be made again."""
     rules = folder / ".gitignore"

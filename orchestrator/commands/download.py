@@ -51,8 +51,7 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
 
     `which` checkpoints: best, last or all. Files that are in `folder` already and complete are kept.
     """
-    with files.ignored_by_git(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    files.keep_out_of_git(folder)
     with _locked(folder):
         is_known = _is_of_run(folder, run_id)
         with helper.staged(host, run_id, which) as stage:

@@ -204,3 +204,8 @@ def test_files_that_the_host_had_no_space_to_copy_are_reported(client: Client) -
     download.download_run(ctx, of, RUN, "best", client.project / "home")
     stderr = ctx.stderr.getvalue()  # type: ignore[attr-defined]
     assert "outputs/c was left out until the run has ended: the host has no room to copy it" in stderr
+
+
+def test_the_folder_of_all_fetched_runs_holds_runs_alone(client: Client) -> None:
+    folder = bring(client, host([described("log", b"x")], log=b"x"))
+    assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
