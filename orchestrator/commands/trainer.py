@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def export(ctx: Context, place: str, to: str | None) -> int:
 def _prepared(ctx: Context, trainer: str, words: list[str]) -> Path:
     """The folder that the words for `python -m trainers prepare` name."""
     for option in ("--sample", "--to"):
-        for word, value in zip(words, [*words[1:], ""], strict=True):
+        for word, value in zip_longest(words, words[1:]):
             if word == option and value:
                 return ctx.path(value)
             if word.startswith(f"{option}="):

@@ -23,6 +23,7 @@ from orchestrator.core.inputs import (
     compose,
 )
 from orchestrator.core.layout import Layout
+from orchestrator.core.spec import JobSpec
 
 
 @dataclass(frozen=True)
@@ -287,5 +288,20 @@ def fingerprint(inputs: PlanInputs) -> str:
     """Equal for two deploys that would start the same thing: the second continues what the first began."""
     trees = [code.tree for code in inputs.trees]
     data = sorted((one.name, one.path_on_host(inputs.root), one.fingerprint) for one in inputs.data)
-    content = [msgspec.to_builtins(inputs.job), trees, data, inputs.requirements or ""]
+    content = [_job_content(inputs.job), trees, data, inputs.requirements or ""]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+_LATER_KEYS = (("exclude",), ("send_credentials",), ("resources", "gpu"))
+"""Keys that a job file of version 1 did not have: without a value they change no fingerprint."""
+
+
+def _job_content(job: JobSpec) -> dict[str, Any]:
+    content: dict[str, Any] = msgspec.to_builtins(job)
+    for *parents, key in _LATER_KEYS:
+        within = content
+        for parent in parents:
+            within = within[parent]
+        if not within[key]:
+            del within[key]
+    return content

@@ -80,7 +80,7 @@ def _status(client: Client, box_id: str) -> Result:
 
 
 def _run(client: Client) -> str:
-    (run,) = (client.project / "fetched").iterdir()
+    (run,) = (client.project / "fetched").glob("*-*")
     return run.name
 
 
@@ -159,7 +159,8 @@ def test_another_machine_at_the_same_address_is_refused_with_exit_4(ec2: FakeEC2
     instance = user.only(client)
     label = f"ec2://{instance.id}"
     swap = f"rm {HOST_KEY}*; ssh-keygen -q -t ed25519 -N '' -f {HOST_KEY} && kill -HUP $(cat /run/sshd.pid)"
-    assert ec2.run(instance.id, "sh", "-c", swap)[0] == 0
+    end_connections = "pkill -KILL -u ubuntu"  # that machine has none of this one's
+    assert ec2.run(instance.id, "sh", "-c", f"{swap} && {end_connections}")[0] == 0
     ec2.until(lambda: user.run(client, "status", "--on", label).code == 4)
     refused = user.run(client, "deploy", "job", "--on", label) if _job(client) else None
     assert refused

@@ -108,7 +108,7 @@ def test_training_learns_the_complete_sample(client: Client, full_sample: Path, 
         assert "wer " in client.run("status", *target).out
         assert "val wer " in client.run("monitor", *target).out
         assert client.run("fetch", *target).code == 0
-    (home,) = (client.project / "fetched").iterdir()
+    (home,) = (client.project / "fetched").glob("*-*")
     test = full_sample / "phoenix"
     scored = client.run("evaluate", str(home), "--data", f"phoenix={test}", "--json").json["values"]
     assert scored["wer"] < 0.3
@@ -130,7 +130,7 @@ def test_a_student_is_distilled_on_a_host_over_ssh(client: Client, sample: Path)
         result = client.run("deploy", "student-distilled", *data, *SETS, "--on", "gpu", "--follow")
         assert result.code == 0, result.err + result.out
         assert client.run("fetch", "--on", "gpu").code == 0
-        (home,) = (client.project / "fetched").iterdir()
+        (home,) = (client.project / "fetched").glob("*-*")
         spec = json.loads((home / "run.json").read_text())
         assert spec["data"]["teacher"]["path"].startswith(str(machine.home / ".gpujob" / "data" / "teacher"))
         assert spec["data"]["teacher"]["source"].endswith("old/checkpoints/7")
