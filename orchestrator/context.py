@@ -12,6 +12,7 @@ import secrets
 import socket
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from orchestrator.errors import UsageError, WantsYes
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
+_LOCK = threading.RLock()
 
 
 def _token() -> str:
@@ -42,7 +44,7 @@ def _user_name() -> str:
 class Context:
     """`token` gives 32 fresh hex digits; `state_dir` may be deleted at any time.
 
-    `step`: what the command is doing, for the words that Ctrl-C ends with.
+    `step`: what the command is doing, for the words that Ctrl-C ends with. `made`: what `once` keeps.
     """
 
     env: Mapping[str, str]
@@ -63,6 +65,7 @@ class Context:
     sleep: Callable[[float], None] = time.sleep
     token: Callable[[], str] = field(default=_token)
     step: str = ""
+    made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def who(self) -> str:
@@ -103,6 +106,14 @@ class Context:
         with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
             return max(20, os.get_terminal_size(stream.fileno()).columns or 80)
         return max(20, int(self.env.get("COLUMNS", "")) if self.env.get("COLUMNS", "").isdigit() else 80)
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` made for this key in this command; it is called once, also by several threads."""
+        with _LOCK:
+            if key not in self.made:
+                self.made[key] = make()
+            value: T = self.made[key]
+            return value
 
     def out(self, text: str) -> None:
         """Data, on stdout."""

@@ -8,7 +8,15 @@ from pathlib import Path
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import decode
-from orchestrator.core.settings import ABOUT, Layer, Setting, from_environment, resolve
+from orchestrator.core.settings import (
+    ABOUT,
+    OF_AWS,
+    Layer,
+    Setting,
+    from_aws_profile,
+    from_environment,
+    resolve,
+)
 from orchestrator.errors import UsageError
 
 _PROJECT_FILE = "gpujob.yaml"
@@ -17,7 +25,20 @@ _PATHS = ("root", "fetch_dir")
 
 def load(ctx: Context) -> dict[str, Setting]:
     """Settings of this command; a flag such as --on stands above all of them."""
-    return resolve([*from_environment(ctx.env), *(_file_layer(ctx, path) for path in paths(ctx))])
+    files_of_ours = [_file_layer(ctx, path) for path in paths(ctx)]
+    of_aws = [*from_environment(ctx.env, OF_AWS), *_aws_profile(ctx)]
+    return resolve([*from_environment(ctx.env), *files_of_ours, *of_aws])
+
+
+def _aws_profile(ctx: Context) -> list[Layer]:
+    """The region in ~/.aws/config, of the profile that AWS's tools would use."""
+    path = ctx.path(ctx.env.get("AWS_CONFIG_FILE") or "~/.aws/config")
+    profile = ctx.env.get("AWS_PROFILE") or ctx.env.get("AWS_DEFAULT_PROFILE") or "default"
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError:
+        return []
+    return from_aws_profile(text, profile, ctx.short(path))
 
 
 def paths(ctx: Context) -> list[Path]:

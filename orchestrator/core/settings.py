@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ ABOUT = {
 }
 ENVIRONMENT = {f"GPUJOB_{key.upper()}": key for key in DEFAULTS}
 OF_AWS = {"AWS_REGION": "region", "AWS_DEFAULT_REGION": "region"}
-"""AWS's own variables, weaker than ours."""
+"""AWS's own variables, weaker than ours and than our files."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,22 @@ def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
     return {key: _strongest(key, layers) for key in DEFAULTS}
 
 
-def from_environment(env: Mapping[str, str]) -> list[Layer]:
+def from_environment(env: Mapping[str, str], names: Mapping[str, str] = ENVIRONMENT) -> list[Layer]:
     """A layer a variable, so that `config show` names it. An empty variable is not set."""
-    return [
-        Layer(f"${name}", {key: env[name]}) for name, key in (ENVIRONMENT | OF_AWS).items() if env.get(name)
-    ]
+    return [Layer(f"${name}", {key: env[name]}) for name, key in names.items() if env.get(name)]
+
+
+def from_aws_profile(text: str, profile: str, source: str) -> list[Layer]:
+    """The region of a profile in AWS's config file; nothing where the file cannot be parsed."""
+    import configparser  # noqa: PLC0415 - 10 ms, only where there is such a file
+
+    parser = configparser.RawConfigParser()
+    with contextlib.suppress(configparser.Error):
+        parser.read_string(text)
+        section = "default" if profile == "default" else f"profile {profile}"
+        if region := parser.get(section, "region", fallback="").strip():
+            return [Layer(f"{source} [{section}]", {"region": region})]
+    return []
 
 
 def _strongest(key: str, layers: Sequence[Layer]) -> Setting:

@@ -119,24 +119,23 @@ class Cloud:
             details, metadata = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
             code, message = details.get("Code", "Unknown"), details.get("Message", "")
             raise failed(code, message, metadata.get("HTTPStatusCode", 0)) from None
-        except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.ProfileNotFound) as error:
-            raise failed("NoCredentials", str(error)) from None
-        except (aws.TokenRetrievalError, aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError) as error:
-            raise failed("ExpiredToken", str(error)) from None
         except aws.ConnectionError as error:
             raise failed("NoConnection", str(error)) from None
-        except aws.HTTPClientError as error:
+        except (aws.HTTPClientError, aws.IncompleteReadError) as error:
             raise failed("ConnectionLost", str(error)) from None
-        except (aws.BotoCoreError, ResponseParserError) as error:  # ResponseParserError is no BotoCoreError
+        except ResponseParserError as error:
             raise failed("Unavailable", f"{type(error).__name__}: {error}", 500) from None
+        except (aws.ParamValidationError, aws.DataNotFoundError, AttributeError) as error:
+            raise failed("InvalidRequest", f"{type(error).__name__}: {error}") from None
+        except aws.BotoCoreError as error:  # all others are about the configuration and its credentials
+            raise failed("NoCredentials", f"{type(error).__name__}: {error}") from None
         return answer
 
     def _client(self, service: str, region: str) -> Any:
         """Returns an API client without botocore's retries, which would also retry missing capacity."""
-        import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
-        self._session = self._session or boto3.session.Session()
+        self._session = self._session or self._ctx.once("AWS session", _new_session)
         if (service, region) not in self._clients:
             config = Config(
                 retries={"total_max_attempts": 1},
@@ -147,6 +146,28 @@ class Cloud:
             client = self._session.client(service, region_name=region, config=config)
             self._clients[(service, region)] = client
         return self._clients[(service, region)]
+
+
+def _new_session() -> Any:
+    """Returns the session of a command, whose credentials are read: a user is asked for an MFA code once.
+
+    Raises a BotoCoreError for every failure of the configuration, which includes the commands it names.
+    """
+    import boto3  # noqa: PLC0415
+    from botocore import exceptions as aws  # noqa: PLC0415
+
+    try:
+        session = boto3.session.Session()
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise aws.NoCredentialsError
+        credentials.get_frozen_credentials()
+    except (aws.BotoCoreError, aws.ClientError):
+        raise
+    except Exception as error:  # such as OSError, ValueError and EOFError of a credential_process or a prompt
+        message = f"{type(error).__name__}: {error}"
+        raise aws.CredentialRetrievalError(provider="configuration", error_msg=message) from None
+    return session
 
 
 def _ids(answer: Any) -> Iterator[str]:

@@ -123,9 +123,7 @@ def explain(error: AwsError) -> GpujobError:
     what = f"EC2 refused {error.operation} in {error.region}: {error.code}"
     todo = action(error.code, error.status)
     if error.code == "NoCredentials":
-        return AccessError(
-            "no AWS credentials are configured", error.message, "aws configure, or AWS_PROFILE=NAME"
-        )
+        return _credentials(error)
     if error.code == "NoConnection":
         return Unreachable(
             f"EC2 in {error.region} cannot be reached", error.message, "the same command again"
@@ -146,6 +144,17 @@ def explain(error: AwsError) -> GpujobError:
     if error.code.startswith(("InvalidInstanceID", "InvalidVolume.NotFound")):
         return NotFound(what, error.message, "gpujob hosts list")
     return UsageError(what, error.message, "gpujob doctor --on ec2")
+
+
+def _credentials(error: AwsError) -> AccessError:
+    """Returns the error about credentials that cannot be had, with botocore's own words."""
+    if "sso" in error.message.lower() or "token" in error.message.lower():
+        return AccessError("the AWS login has ended", error.message, "aws sso login, or aws login")
+    if error.message.startswith(("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")):
+        what = "no AWS credentials are configured"
+        return AccessError(what, error.message, "aws configure, or AWS_PROFILE=NAME")
+    what = "the AWS credentials cannot be read"
+    return AccessError(what, error.message, "aws sts get-caller-identity shows the same error")
 
 
 def quota(candidate: Candidate) -> tuple[str, str]:

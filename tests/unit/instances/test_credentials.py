@@ -1,0 +1,102 @@
+"""Every way in which botocore cannot have credentials is one clear error at once, in AWS's own words."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import Exit
+from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.errors import AwsError
+from tests.support import Client, new_client
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with new_client() as client:
+        yield client
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only configuration that botocore finds."""
+    path = tmp_path / "config"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return path
+
+
+SSO = "\n".join(
+    [
+        "sso_start_url = https://x.awsapps.com/start",
+        *("sso_region = us-east-1", "sso_account_id = 1", "sso_role_name = r", ""),
+    ]
+)
+KEYS = {"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[default]\ncredential_process = sh -c 'echo vault is sealed >&2; exit 3'\n", "vault is sealed"),
+        ("[default]\ncredential_process = echo no JSON\n", "JSONDecodeError"),
+        ("[default]\ncredential_process = /does/not/exist\n", "/does/not/exist"),
+        ("[default]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = gone\n", "gone"),
+        ("[default]\nrole_arn = arn:aws:iam::1:role/r\n", "source_profile"),
+        (f"[default]\n{SSO}", "SSO"),
+        ("[defau\nregion", "config"),
+        ("", "Unable to locate credentials"),
+    ],
+)
+def test_credentials_that_cannot_be_had_are_reported_at_once(
+    client: Client, config: Path, text: str, says: str
+) -> None:
+    config.write_text(text)
+    slept: list[float] = []
+    with pytest.raises(AwsError) as raised:
+        Cloud(client.context(sleep=slept.append)).call("us-east-1", "describe_instances")
+    error = raised.value
+    assert (error.exit_code, slept) == (Exit.ACCESS, [])
+    assert says in error.why
+    assert "credentials" in error.what or "login" in error.what
+
+
+def test_a_command_reads_its_credentials_once(
+    client: Client, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a command which asks for an MFA code asks once."""
+    count = config.with_name("count")
+    script = config.with_name("process")
+    script.write_text(f"echo x >>{count}; echo {json.dumps(json.dumps(KEYS))}\n")
+    config.write_text(f"[default]\ncredential_process = sh {script}\n")
+    ctx = client.context()
+    clients: list[Any] = []
+    each = [Account(ctx).cloud, Cloud(ctx), Account(ctx).cloud]
+    threads = [
+        threading.Thread(target=lambda c=one: clients.append(c._client("ec2", "us-east-1"))) for one in each
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(clients) == 3
+    assert count.read_text() == "x\n"
+
+
+def test_a_prompt_without_a_terminal_is_a_credentials_error(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> Any:
+        raise EOFError("EOF when reading a line")
+
+    monkeypatch.setattr("boto3.session.Session", ask)
+    with pytest.raises(AwsError) as raised:
+        Cloud(client.context()).call("us-east-1", "describe_instances")
+    assert (raised.value.exit_code, "EOF when reading" in raised.value.why) == (Exit.ACCESS, True)
