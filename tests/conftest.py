@@ -86,6 +86,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     for name in list(os.environ):
         if name.startswith(("AWS_", "GPUJOB_", "XDG_")) and name != "GPUJOB_TEST_FULL":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("NO_COLOR", "FORCE_COLOR", "TMUX", "TMUX_PANE", "COLUMNS", "SSH_AUTH_SOCK"):
         monkeypatch.delenv(name, raising=False)
 

@@ -61,11 +61,19 @@ def prepare(
 
 
 @command(app, "doctor", "doctor", "doctor --on ec2", rich_help_panel=PANEL)
-def doctor(ctx: typer.Context, on: On = None, json: Json = False) -> int:
+def doctor(
+    ctx: typer.Context,
+    job: Annotated[
+        str | None,
+        typer.Argument(metavar="[JOB]", help="Check the instance type that this job asks for (EC2 only)."),
+    ] = None,
+    on: On = None,
+    json: Json = False,
+) -> int:
     """Check that a target has what a deploy needs."""
     from orchestrator.commands import doctor as implementation
 
-    return implementation.doctor(context(ctx, json), on)
+    return implementation.doctor(context(ctx, json), on, job)
 
 
 app.add_typer(config, name="config", rich_help_panel=PANEL)

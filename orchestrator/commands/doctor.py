@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator import __version__, registry
-from orchestrator.commands import config
+from orchestrator.commands import config, jobs
 from orchestrator.context import Context
 from orchestrator.core import tmux
 from orchestrator.core.hostchecks import (
@@ -22,6 +22,7 @@ from orchestrator.core.hostfacts import HostFacts, PythonFacts
 from orchestrator.core.text import size
 from orchestrator.errors import GpujobError
 from orchestrator.instances import diagnostics
+from orchestrator.instances.quote import quote
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.targets.ssh import rsync
@@ -31,8 +32,8 @@ from orchestrator.view.tables import print_table
 Row = tuple[str, str, str, str]  # what, ok | warning | missing, detail, fix
 
 
-def doctor(ctx: Context, on: str | None) -> int:
-    """1 when something that every run needs is missing."""
+def doctor(ctx: Context, on: str | None, job: str | None = None) -> int:
+    """1 when something that every run needs is missing. `job`: whose instance type and market are checked."""
     settings = config.load(ctx)
     rows = [("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", "")]
     target = registry.target(ctx, settings, on)
@@ -40,7 +41,7 @@ def doctor(ctx: Context, on: str | None) -> int:
         rows.append(rsync.row(ctx))
     if target.launches:
         label = "ec2"
-        rows += diagnostics.rows(ctx, settings["region"].value)
+        rows += _launch_rows(ctx, settings["region"].value, job)
     else:
         with target.connect() as host:
             facts = helper.facts(host, host.pythons())
@@ -58,6 +59,13 @@ def doctor(ctx: Context, on: str | None) -> int:
         where = "" if missing[0][0] == rsync.NAME else f" on {label}"
         raise GpujobError(f"{missing[0][0]} is missing{where}", missing[0][2], missing[0][3])
     return 1 if missing else 0
+
+
+def _launch_rows(ctx: Context, region: str, word: str | None) -> list[Row]:
+    if word is None:
+        return diagnostics.rows(ctx, region)
+    wanted = quote(jobs.load(ctx, word, [], []).spec, region, ctx.now(), ctx.who, 0).spec
+    return diagnostics.rows(ctx, wanted.regions[0], wanted.types[0], wanted.spot)
 
 
 def examine(facts: HostFacts) -> list[Row]:

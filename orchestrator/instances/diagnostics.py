@@ -7,9 +7,11 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
-from orchestrator.instances import errors, keys, region, spec
+from orchestrator.instances import errors, keys, quotas, region, spec
+from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.errors import AwsError
+from orchestrator.instances.quotas import Quota
 from orchestrator.instances.spec import Candidate
 
 Row = tuple[str, str, str, str]
@@ -17,13 +19,13 @@ Row = tuple[str, str, str, str]
 _POLICY = "docs/iam.md has the smallest policy that works"
 
 
-def rows(ctx: Context, region_name: str, type_: str = spec.DEFAULT_TYPES[0]) -> list[Row]:
-    """Returns all rows, for an on-demand instance; without credentials only the first row."""
+def rows(ctx: Context, region_name: str, type_: str = spec.DEFAULT_TYPES[0], spot: bool = False) -> list[Row]:
+    """Returns all rows, for an instance of this type; without credentials only the first row."""
     cloud = Cloud(ctx)
     credentials = _row("credentials", lambda: _identity(cloud, region_name))
     if credentials[1] == "missing":
         return [credentials]
-    candidate = Candidate(region_name, "", type_, spot=False)
+    candidate = Candidate(region_name, "", type_, spot)
     return [
         credentials,
         _row("network", lambda: _network(cloud, region_name)),
@@ -74,16 +76,29 @@ def _type(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
 
 def _quota(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
     """Checks the quota of vCPUs, which is 0 in a new account. If it cannot be read, that is a warning."""
-    code, command = errors.quota(candidate)
+    quota = quotas.of(candidate)
     try:
-        answer = cloud.call(
-            candidate.region, "get_service_quota", service="service-quotas", ServiceCode="ec2", QuotaCode=code
-        )
+        vcpus = _read_quota(cloud, quota)
     except AwsError as error:
-        return ("warning", f"{code} could not be read ({error.code})", "servicequotas:GetServiceQuota")
-    vcpus = float(answer["Quota"]["Value"])
-    message = f"{code}: {vcpus:.0f} {candidate.market} vCPUs of {candidate.family}"
-    return ("ok", message, "") if vcpus >= 4 else ("missing", message, command)
+        fix = "servicequotas:GetServiceQuota and ListServiceQuotas"
+        return ("warning", f"{quota} could not be read ({error.code})", fix)
+    if vcpus is None:
+        return ("warning", f"the quota of {quota} is not known", quota.command)
+    needed = table().types[candidate.type].vcpus if candidate.type in table().types else 4
+    message = f"{quota}: {vcpus:.0f}, and {candidate.type} needs {needed}"
+    return ("ok", message, "") if vcpus >= needed else ("missing", message, quota.command)
+
+
+def _read_quota(cloud: Cloud, quota: Quota) -> float | None:
+    """Returns the value of a quota, found by its code or its name; None if AWS lists none of this name."""
+    if quota.code:
+        parameters = {"ServiceCode": quota.service, "QuotaCode": quota.code}
+        answer = cloud.call(quota.region, "get_service_quota", service="service-quotas", **parameters)
+        return float(answer["Quota"]["Value"])
+    listed = cloud.all(
+        quota.region, "list_service_quotas", "Quotas", service="service-quotas", ServiceCode=quota.service
+    )
+    return next((float(one["Value"]) for one in listed if quota.matches(str(one.get("QuotaName")))), None)
 
 
 def _permissions(cloud: Cloud, candidate: Candidate) -> list[Row]:

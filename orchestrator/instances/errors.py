@@ -10,7 +10,6 @@ from enum import Enum
 
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.instances.instance import Instance
-from orchestrator.instances.spec import Candidate
 
 
 class Action(Enum):
@@ -47,12 +46,6 @@ _DENIED = (
 )
 FORBIDDEN = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired")
 """Codes where the credentials are valid, and a policy or the account forbids the call or the region."""
-_QUOTA_CODES = {  # (family, spot) → code of the service quota
-    ("G and VT", False): "L-DB2E81BA",
-    ("P", False): "L-417A185B",
-    ("G and VT", True): "L-3819A6DF",
-    ("P", True): "L-7212CCBC",
-}
 
 
 class AwsError(GpujobError):
@@ -154,17 +147,7 @@ def _credentials(error: AwsError) -> AccessError:
         what = "no AWS credentials are configured"
         return AccessError(what, error.message, "aws configure, or AWS_PROFILE=NAME")
     what = "the AWS credentials cannot be read"
-    return AccessError(what, error.message, "aws sts get-caller-identity shows the same error")
-
-
-def quota(candidate: Candidate) -> tuple[str, str]:
-    """Returns the code of the candidate's quota, and the command that asks AWS to raise it."""
-    code = _QUOTA_CODES[(candidate.family, candidate.spot)]
-    command = (
-        f"aws service-quotas request-service-quota-increase --service-code ec2 --quota-code {code} "
-        f"--region {candidate.region} --desired-value VCPUS"
-    )
-    return code, command
+    return AccessError(what, error.message, "aws sts get-caller-identity, aws configure, or AWS_PROFILE=NAME")
 
 
 def _decoded(error: AwsError) -> str:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from orchestrator import __version__
 from orchestrator.errors import GpujobError
-from orchestrator.instances import errors, lifecycle, prices, region, spec
+from orchestrator.instances import errors, lifecycle, prices, quotas, region, spec
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Action, AwsError
 from orchestrator.instances.instance import Description, Instance
@@ -156,8 +156,7 @@ class _Launch:
             failure.candidate == candidate
             or (
                 errors.action(failure.code) is Action.NEXT_FAMILY
-                and (failure.candidate.region, failure.candidate.family, failure.candidate.spot)
-                == (candidate.region, candidate.family, candidate.spot)
+                and quotas.of(failure.candidate, failure.code) == quotas.of(candidate, failure.code)
             )
             for failure in self.attempt.failures
         )
@@ -171,9 +170,8 @@ def _no_capacity(attempt: LaunchAttempt) -> GpujobError:
     reasons = "; ".join(f"{failure.candidate}: {failure.code}" for failure in attempt.failures)
     for failure in attempt.failures:
         if errors.action(failure.code) is Action.NEXT_FAMILY:
-            code, command = errors.quota(failure.candidate)
-            kind = f"{failure.candidate.market} vCPUs of {failure.candidate.family}"
-            return GpujobError(f"the quota {code} ({kind}) is used up", reasons, command)
+            quota = quotas.of(failure.candidate, failure.code)
+            return GpujobError(f"the quota {quota} is used up", reasons, quota.command)
     return GpujobError(
         f"no capacity for {types}",
         reasons or f"no zone of {regions} offers {types}",

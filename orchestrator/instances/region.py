@@ -19,8 +19,8 @@ from orchestrator.instances.errors import AwsError
 from orchestrator.instances.spec import Image
 
 CHECK_IP = "https://checkip.amazonaws.com"
-SHORTEST_PREFIX = {4: 8, 6: 32}
-"""IP version → the shortest prefix length that is accepted without --open-to-the-world."""
+SHORTEST_PREFIX = 8
+"""The shortest prefix length that is accepted without --open-to-the-world."""
 IMAGE_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch * (Ubuntu *) *"
 """Name pattern of images: the newest match is used if the region has no image of the launch specification."""
 _IMAGE_PARAMETER = "/aws/service/deeplearning/ami/x86_64/{}/latest/ami-id"
@@ -51,7 +51,10 @@ def parse_cidr(cidr: str, world: bool) -> str:
         network = ipaddress.ip_network(cidr)
     except ValueError as error:
         raise UsageError(f"--ssh-cidr {cidr}: {error}", "", "--ssh-cidr 203.0.113.7/32") from None
-    if network.prefixlen < SHORTEST_PREFIX[network.version] and not world:
+    if network.version == 6:
+        why = "instances have IPv4 addresses"
+        raise UsageError(f"--ssh-cidr {cidr} is refused", why, "--ssh-cidr 203.0.113.7/32")
+    if network.prefixlen < SHORTEST_PREFIX and not world:
         why = "port 22 would be open to the internet"
         raise UsageError(f"--ssh-cidr {cidr} is refused", why, "--open-to-the-world allows it")
     return str(network)

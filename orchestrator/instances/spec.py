@@ -67,11 +67,6 @@ class Candidate(Struct, frozen=True):
     def market(self) -> str:
         return "spot" if self.spot else "on-demand"
 
-    @property
-    def family(self) -> str:
-        """The family of types whose quota includes this type."""
-        return "P" if self.type.startswith("p") else "G and VT"
-
     def __str__(self) -> str:
         return f"{self.type} {self.market} in {self.zone}"
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from orchestrator.context import Context
-from orchestrator.errors import NotFound, UsageError
+from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.instances import connection, ensure, lifecycle, prices
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
@@ -49,10 +49,15 @@ class Ec2Target(Target):
         return found or lifecycle.adopt(self._account, instance_id, self._regions)
 
     def _only_instance(self) -> Instance:
-        instances = self._account.records.current() or lifecycle.rediscover(self._account, self._regions)
+        instances, searched = self._account.records.current(), f"searched {', '.join(self._regions)}"
         if not instances:
-            what = f"no EC2 instance is on record, and none of yours is in {', '.join(self._regions)}"
-            raise NotFound(what, "", "gpujob hosts orphans searches all regions")
+            try:
+                instances = lifecycle.rediscover(self._account, self._regions)
+            except GpujobError as error:
+                searched = f"EC2 was not searched: {error.what}"
+        if not instances:
+            next_step = "gpujob hosts orphans searches all regions; gpujob deploy JOB --on ec2 launches one"
+            raise NotFound("no EC2 instance is on record", searched, next_step)
         if len(instances) > 1:
             labels = [instance.label for instance in instances]
             raise UsageError("'ec2' is ambiguous", ", ".join(labels), f"--on {labels[-1]}")

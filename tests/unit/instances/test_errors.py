@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.errors import Exit
-from orchestrator.instances import errors
+from orchestrator.instances import errors, quotas
 from orchestrator.instances.errors import Action, AwsError
 from orchestrator.instances.spec import Candidate
 
@@ -75,15 +75,29 @@ def test_an_encoded_error_is_omitted_and_the_command_to_decode_it_shown() -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "spot", "code"),
+    ("kind", "spot", "code", "listed"),
     [
-        ("g5.xlarge", False, "L-DB2E81BA"),
-        ("p5.48xlarge", False, "L-417A185B"),
-        ("g5.xlarge", True, "L-3819A6DF"),
-        ("p4d.24xlarge", True, "L-7212CCBC"),
+        ("g5.xlarge", False, "L-DB2E81BA", "Running On-Demand G and VT instances"),
+        ("p5.48xlarge", False, "L-417A185B", "Running On-Demand P instances"),
+        ("g5.xlarge", True, "L-3819A6DF", "All G and VT Spot Instance Requests"),
+        ("p4d.24xlarge", True, "L-7212CCBC", "All P4, P3 and P2 Spot Instance Requests"),
+        ("p5.48xlarge", True, None, "All P5 Spot Instance Requests"),
+        ("p6-b200.48xlarge", True, None, "All P6 Spot Instance Requests"),
     ],
 )
-def test_each_family_and_market_has_a_quota_of_its_own(kind: str, spot: bool, code: str) -> None:
-    quota, command = errors.quota(Candidate("eu-west-1", "eu-west-1a", kind, spot))
-    assert quota == code
-    assert f"--quota-code {code} --region eu-west-1" in command
+def test_each_family_and_market_has_a_quota_of_its_own(
+    kind: str, spot: bool, code: str | None, listed: str
+) -> None:
+    quota = quotas.of(Candidate("eu-west-1", "eu-west-1a", kind, spot))
+    assert quota.code == code
+    assert quota.matches(listed)
+    assert f"--quota-code {code} --region eu-west-1" in quota.command or code is None
+    for other in ("All DL Spot Instance Requests", "Running On-Demand DL instances"):
+        assert not quota.matches(other)
+
+
+def test_a_limit_of_volumes_is_not_reported_as_one_of_vcpus() -> None:
+    quota = quotas.of(Candidate("eu-west-1", "eu-west-1a", "g5.xlarge", False), "VolumeLimitExceeded")
+    assert (quota.service, quota.code) == ("ebs", None)
+    assert "vCPU" not in str(quota)
+    assert "--service-code ebs --region eu-west-1" in quota.command

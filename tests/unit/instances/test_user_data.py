@@ -55,6 +55,19 @@ def test_no_placeholder_remains_and_no_comment_is_sent() -> None:
     assert TEXT.startswith("#cloud-config\n")
 
 
+def test_upgrades_are_masked_before_they_start_and_waited_for() -> None:
+    first, *others = config()["bootcmd"]
+    assert "gpujob-watchdog" in first  # the shutdown timer comes first, whatever the others do
+    assert any("mask --now apt-daily.timer apt-daily-upgrade.timer" in command for command in others)
+    install = next(command for command in config()["runcmd"] if "apt-get" in command)
+    assert install.index("apt-daily-upgrade.service") < install.index("apt-get")
+    assert "NEEDRESTART_SUSPEND=1" in install
+
+
+def test_a_logout_does_not_touch_the_shared_memory_of_runs() -> None:
+    assert any("/var/lib/systemd/linger/ubuntu" in command for command in config()["bootcmd"])
+
+
 def test_it_fits_into_user_data_with_room_to_spare() -> None:
     assert len(TEXT.encode()) < USER_DATA_LIMIT // 2
 
@@ -113,7 +126,7 @@ def test_the_shell_accepts_the_scripts(tmp_path: Path) -> None:
         files()["boot"],
         files()["check"],
         config()["write_files"][0]["content"],
-        config()["runcmd"][1],
+        *(command for command in config()["runcmd"] + config()["bootcmd"] if isinstance(command, str)),
     ]
     for script in scripts:
         result = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
