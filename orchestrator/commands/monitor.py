@@ -8,6 +8,7 @@ from orchestrator import registry
 from orchestrator.commands import config, runs
 from orchestrator.context import Context
 from orchestrator.core import events, runstate
+from orchestrator.core.history import History
 from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -16,7 +17,7 @@ from orchestrator.view import dashboard, log
 from orchestrator.view import status as view
 from orchestrator.view.status import RunReport
 
-_READ = 4 << 20
+_READ = 4 << 20  # bytes of events that one refresh reads, of however many
 
 
 def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval: float) -> int:
@@ -45,16 +46,13 @@ def stream(ctx: Context, host: Host, run_id: str) -> int:
 
 
 def _screen(ctx: Context, host: Host, run_id: str, interval: float) -> int:
-    history: list[events.Event] = []
+    history = History()
     offset = 0
     try:
         with dashboard.open_screen(ctx) as screen:
             while True:
-                text, end = helper.read(host, run_id, "events.jsonl", offset, _READ)
-                history += events.parse(text.splitlines())
-                has_more, offset = end > offset and len(text) >= _READ // 2, end
-                if has_more:
-                    continue
+                text, offset = helper.read_events(host, run_id, offset, _READ)
+                history.add(events.parse(text.splitlines()))
                 snapshot = helper.look(host, run_id, screen.log_lines)
                 if not snapshot.runs:
                     raise _removed(run_id)

@@ -210,11 +210,3 @@ def eta(events: Sequence[Event], now: float, started: float | None) -> float | N
 
 def _train_progress(events: Sequence[Event]) -> ev.Progress | None:
     return ev.last((e for e in events if isinstance(e, ev.Progress) and e.phase == "train"), ev.Progress)
-
-
-def series(events: Sequence[Event], split: str, name: str) -> list[float]:
-    """One metric over time, for a sparkline; `train` and `loss` come from progress events."""
-    if split == "train" and name == "loss":
-        return [e.loss for e in events if isinstance(e, ev.Progress) and e.loss is not None]
-    values = (e.values.get(name) for e in events if isinstance(e, ev.Metrics) and e.split == split)
-    return [value for value in values if value is not None]

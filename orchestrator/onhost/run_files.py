@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any, BinaryIO, Iterator
+from typing import BinaryIO, Iterator
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import elsewhere, files, frames, processes, run_processes
@@ -15,20 +15,6 @@ from orchestrator.onhost.records import RunSpec, State
 READABLE = ("log", "events.jsonl")
 _BLOCK = 1 << 18
 _START_TIMEOUT = 60.0  # seconds; a run folder without state.json that is older has no supervisor
-
-
-def read(layout: Layout, run_id: str, name: str, offset: int, limit: int) -> dict[str, Any]:
-    """Returns `text`, the complete lines in up to `limit` bytes from `offset`, and the next `offset`."""
-    try:
-        with files.open_regular(_path(layout, run_id, name)) as handle:
-            handle.seek(offset)
-            content = handle.read(limit)
-    except OSError:  # missing or damaged, which the run's facts report
-        content = b""
-    lines = content[: content.rfind(b"\n") + 1]
-    if not lines and len(content) == limit:
-        return {"text": "", "offset": offset + limit}  # a line longer than `limit` is skipped
-    return {"text": lines.decode("utf-8", errors="replace"), "offset": offset + len(lines)}
 
 
 def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -> None:

@@ -232,10 +232,13 @@ def _require_safe(file: StagedFile) -> None:
         raise GpujobError(f"the host offered {file.path!r}", "its sha256 is not valid")
 
 
-def read(host: Asks, run_id: str, name: str, offset: int, limit: int) -> tuple[str, int]:
-    """Returns complete lines of a run's file from `offset`, and the offset after them."""
-    answer = host.ask("read_file", run=run_id, file=name, offset=offset, limit=limit)
-    read = _require("read_file", answer, _Read)
+def read_events(host: Asks, run_id: str, offset: int, limit: int) -> tuple[str, int]:
+    """Returns lines of a run's events from `offset`, and the offset after the last one.
+
+    Of more than `limit` bytes: every event of the kind `metrics` that fits, and samples of the others.
+    """
+    answer = host.ask("read_events", run=run_id, offset=offset, limit=limit)
+    read = _require("read_events", answer, _Read)
     return read.text, read.offset
 
 

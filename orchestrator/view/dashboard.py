@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.events import Event
+from orchestrator.core.history import History
 from orchestrator.core.hostfacts import Machine
 from orchestrator.view.status import RunReport, headline
 
@@ -18,8 +18,8 @@ class Screen(Protocol):
     def log_lines(self) -> int:
         """How many of the log's last lines it has room for."""
 
-    def show(self, report: RunReport, history: Sequence[Event], machine: Machine) -> None:
-        """The run now, all of its events, and its host."""
+    def show(self, report: RunReport, history: History, machine: Machine) -> None:
+        """The run now, its curves, and its host."""
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ class _Lines:
         self._ctx = ctx
         self._last = ""
 
-    def show(self, report: RunReport, history: Sequence[Event], machine: Machine) -> None:
+    def show(self, report: RunReport, history: History, machine: Machine) -> None:
         if self._ctx.json:
             return
         parts = (f"{runstate.word(report.state)} {headline(report)}", _metrics(report))

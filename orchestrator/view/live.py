@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,9 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.context import Context
-from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.events import Event
+from orchestrator.core.history import History, Series
 from orchestrator.core.hostfacts import Machine
 from orchestrator.core.terminal import harmless, plain
 from orchestrator.core.text import duration
@@ -55,9 +53,9 @@ class Picture:
         """How many lines of the log may be shown."""
         return max(_LEAST_LOG, min(100, self._console.height))
 
-    def show(self, report: RunReport, history: Sequence[Event], machine: Machine) -> None:
+    def show(self, report: RunReport, history: History, machine: Machine) -> None:
         head = [*_head(report, self._ctx.now())]
-        curves = _curves(history)
+        curves = [_Curve(name, series) for name, series in history.curves()]
         rest = [*_health(report), Text(f"{machine.hostname}: {gpus(machine.gpus)}", "dim")]
         tail = [Text.from_ansi(harmless(line)) for line in report.facts.log.tail]
         foot = Text("Ctrl-C leaves the run going" if report.is_going else "", "dim")
@@ -107,26 +105,26 @@ class _Page:
 
 @dataclass(frozen=True)
 class _Curve:
-    """One metric over time: its values by name, and a sparkline that fills the room it gets."""
+    """One metric over time, and a sparkline that fills the room it gets."""
 
     name: str
-    values: Sequence[float]
+    series: Series
 
     @property
     def now(self) -> str:
-        return f"{self.values[-1]:.4g}"
+        return f"{self.series.last:.4g}"
 
     @property
     def span(self) -> str:
         """`0.1 to 2.5`, and how many values are not finite."""
-        finite = [value for value in self.values if math.isfinite(value)]
-        parts = [f"{min(finite):.3g} to {max(finite):.3g}"] if finite else []
-        parts += [f"{len(self.values) - len(finite)} not finite"] if len(finite) < len(self.values) else []
+        series = self.series
+        parts = [f"{series.low:.3g} to {series.high:.3g}"] if series.low <= series.high else []
+        parts += [f"{series.odd} not finite"] if series.odd else []
         return ", ".join(parts)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         cells = options.max_width
-        yield Text(sparkline(condense(self.values, cells), cells), no_wrap=True)
+        yield Text(sparkline(condense(self.series.values, cells), cells), no_wrap=True)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(1, options.max_width)
@@ -174,16 +172,6 @@ def _clock(state: runstate.RunState, now: float) -> str:
         return ""
     left = f", {duration(state.eta)} left" if state.eta is not None else ""
     return f"{duration(now - state.since)}{left}"
-
-
-def _curves(history: Sequence[Event]) -> list[_Curve]:
-    """The loss of train, then every metric of val."""
-    names = [("train", "loss")]
-    for event in history:
-        if isinstance(event, ev.Metrics) and event.split == "val":
-            names += [("val", name) for name in event.values if ("val", name) not in names]
-    series = [(f"{split} {name}", runstate.series(history, split, name)) for split, name in names]
-    return [_Curve(name, values) for name, values in series if values]
 
 
 def _health(report: RunReport) -> Iterator[RenderableType]:

@@ -16,6 +16,7 @@ from orchestrator.onhost import (
     staging,
     uploads,
 )
+from orchestrator.onhost.errors import Refused
 
 RUN = "job-20261121T101112-1a2b"
 
@@ -44,17 +45,9 @@ def test_a_run_id_that_would_name_another_path_is_refused(layout: Layout, name: 
     assert "not a run-id" in reply["refused"]["message"]
 
 
-def test_only_log_and_events_can_be_read(layout: Layout) -> None:
-    request = {"op": "read_file", "run": RUN, "file": "secrets.json", "offset": 0, "limit": 9}
-    assert helper.answer(layout, request)["refused"]["kind"] == "name"
-
-
-def test_reading_by_offset_returns_each_complete_line_once(layout: Layout) -> None:
-    write(layout, "events.jsonl", b"one\ntwo\nthr")
-    first = run_files.read(layout, RUN, "events.jsonl", 0, 100)
-    assert first == {"text": "one\ntwo\n", "offset": 8}
-    write(layout, "events.jsonl", b"one\ntwo\nthree\n")
-    assert run_files.read(layout, RUN, "events.jsonl", 8, 100)["text"] == "three\n"
+def test_only_log_and_events_can_be_followed(layout: Layout) -> None:
+    with pytest.raises(Refused, match="only log and events"):
+        run_files.follow(layout, RUN, "secrets.json", 0, io.BytesIO())
 
 
 def test_following_ends_at_the_size_that_the_end_recorded(layout: Layout) -> None:
@@ -128,12 +121,6 @@ def test_a_users_own_numbered_folder_is_copied_and_not_linked(layout: Layout) ->
     mine.write_bytes(b"other")
     (entry,) = [f for f in staged["files"] if f["path"].endswith("model.pt")]
     assert (Path(staged["folder"]) / entry["sha256"]).read_bytes() == b"first"
-
-
-def test_a_line_longer_than_one_read_is_skipped(layout: Layout) -> None:
-    write(layout, "events.jsonl", b"x" * 50 + b"\nnext\n")
-    assert run_files.read(layout, RUN, "events.jsonl", 0, 20) == {"text": "", "offset": 20}
-    assert run_files.read(layout, RUN, "events.jsonl", 40, 20)["text"].endswith("next\n")
 
 
 def test_a_link_out_of_the_run_or_to_a_folder_is_skipped_and_reported(layout: Layout) -> None:

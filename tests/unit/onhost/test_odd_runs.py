@@ -74,7 +74,7 @@ def test_an_odd_run_can_be_stopped_and_fetched(layout: Layout, kind: str) -> Non
     staged = answer(layout, "stage", run=ODD, which="all")
     names = {file["path"] for file in staged["files"]} | set(staged["left_out"])
     assert names >= {"run.json", "state.json", "log", "events.jsonl"}
-    assert answer(layout, "read_file", run=ODD, file="events.jsonl", offset=0, limit=1 << 20)
+    assert answer(layout, "read_events", run=ODD, offset=0, limit=1 << 20)
 
 
 def test_lines_that_are_no_events_are_skipped_and_counted(layout: Layout) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -129,4 +128,4 @@ def test_a_stop_without_an_answer_about_processes_is_an_error(answer: dict[str, 
 @pytest.mark.parametrize("answer", [{}, {"text": 5, "offset": 1}, {"text": "", "offset": -1}])
 def test_a_read_that_is_nonsense_is_an_error(answer: dict[str, Any]) -> None:
     with pytest.raises(GpujobError, match="cannot be used"):
-        helper.read(ScriptedHost({"read_file": json.loads(json.dumps(answer))}), RUN, "log", 0, 10)
+        helper.read_events(ScriptedHost({"read_events": answer}), RUN, 0, 10)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
+from orchestrator.core.history import History
 from orchestrator.core.hostfacts import Gpu, Log, Machine, RunFacts
 from orchestrator.view.console import condense
 from orchestrator.view.dashboard import open_screen
@@ -22,13 +23,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def picture(losses: list[float]) -> tuple[RunReport, tuple[ev.Event, ...], Machine]:
+def picture(losses: list[float]) -> tuple[RunReport, History, Machine]:
     """Return a live run with one progress event for each loss."""
     events = ev.parse(
         {"event": "progress", "step": step, "of": 9, "loss": loss} for step, loss in enumerate(losses)
     )
     state = runstate.Running(step=2, of=9, since=0.0, eta=None, attempt=1)
-    return RunReport(RunFacts(id="job-1"), state), events, Machine(hostname="box", gpus=())
+    return RunReport(RunFacts(id="job-1"), state), History(events), Machine(hostname="box", gpus=())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def page(width: int, height: int, metrics: int = 3, log: tuple[str, ...] = LOG) 
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True)
     with new_client() as client:
         picture = Picture(client.context(now=lambda: 9.0), console)
-        picture.show(report, events, Machine(hostname="box", gpus=gpus))
+        picture.show(report, History(events), Machine(hostname="box", gpus=gpus))
     shown = console.render_lines(picture.page, pad=False)
     return "\n".join("".join(segment.text for segment in line) for line in shown)
 
@@ -93,7 +94,7 @@ def test_the_curve_fills_the_width_that_the_values_leave() -> None:
     facts = RunFacts(id="job-1", events=events)
     with new_client() as client:
         picture = Picture(client.context(), console)
-        picture.show(RunReport(facts, runstate.Running(1, 900, 0.0, None, 1)), events, Machine())
+        picture.show(RunReport(facts, runstate.Running(1, 900, 0.0, None, 1)), History(events), Machine())
     lines = ["".join(s.text for s in line) for line in console.render_lines(picture.page, pad=False)]
     assert [len(line) for line in lines if "▁" in line] == [160]
 

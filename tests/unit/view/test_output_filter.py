@@ -18,6 +18,7 @@ import pytest
 from orchestrator.cli import failures
 from orchestrator.context import Context
 from orchestrator.core.events import CheckReport, DataReport, Event, Finding
+from orchestrator.core.history import History
 from orchestrator.core.hostfacts import Machine, RunFacts
 from orchestrator.core.results import Evaluation, Export, Prediction
 from orchestrator.core.runstate import RunState
@@ -84,7 +85,7 @@ def show_monitor(ctx: Context) -> None:
         screen_ctx = dataclasses.replace(ctx, env={**ctx.env, **dumb})
         with dashboard.open_screen(screen_ctx) as screen:
             for report in run_reports():
-                screen.show(report, report.facts.events, evil(Machine))
+                screen.show(report, History(report.facts.events), evil(Machine))
 
 
 def show_results(ctx: Context) -> None:

@@ -1,0 +1,78 @@
+"""The curves of a run, however long it is: each metric as a few thousand values, in bounded memory. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from orchestrator.core import events as ev
+from orchestrator.core.events import Event
+
+MOST_VALUES = 4096  # of one series; a terminal has fewer columns
+MOST_SERIES = 200
+
+
+@dataclass
+class Series:
+    """One metric. `values`: means of equally many values each, or what among them is not finite.
+
+    `low` and `high` are of all finite values; `odd` counts the others.
+    """
+
+    values: list[float] = field(default_factory=list)
+    last: float = math.nan
+    low: float = math.inf
+    high: float = -math.inf
+    odd: int = 0
+    _per_value: int = 1
+    _pending: list[float] = field(default_factory=list)
+
+    def add(self, value: float) -> None:
+        self.last = value
+        if math.isfinite(value):
+            self.low, self.high = min(self.low, value), max(self.high, value)
+        else:
+            self.odd += 1
+        self._pending.append(value)
+        if len(self._pending) == self._per_value:
+            self.values.append(_mean(self._pending))
+            self._pending.clear()
+        if len(self.values) == MOST_VALUES:
+            pairs = zip(self.values[::2], self.values[1::2], strict=True)
+            self.values = [_mean(pair) for pair in pairs]
+            self._per_value *= 2
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    odd = next((value for value in numbers if not math.isfinite(value)), None)
+    return odd if odd is not None else sum(value / len(numbers) for value in numbers)
+
+
+class History:
+    """The loss of the training, and every metric of the validation."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._series: dict[tuple[str, str], Series] = {}
+        self.add(events)
+
+    def add(self, events: Iterable[Event]) -> None:
+        for event in events:
+            for key, value in _values(event):
+                if key in self._series or len(self._series) < MOST_SERIES:
+                    self._series.setdefault(key, Series()).add(value)
+
+    def curves(self) -> list[tuple[str, Series]]:
+        """Each series with its name: `train loss` first, then those of `val` as they came."""
+        ordered = sorted(self._series.items(), key=lambda item: item[0][0] != "train")
+        return [(" ".join(key), series) for key, series in ordered]
+
+
+def _values(event: Event) -> Iterator[tuple[tuple[str, str], float]]:
+    if isinstance(event, ev.Progress) and event.loss is not None:
+        yield ("train", "loss"), event.loss
+    if isinstance(event, ev.Metrics) and event.split == "val":
+        for name, value in event.values.items():
+            if value is not None:
+                yield ("val", name), value
