@@ -83,7 +83,9 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "begin_tree": lambda layout, r: uploads.begin_tree(layout, r["tree"]),
     "finish_tree": lambda layout, r: uploads.finish_tree(layout, r["tree"]),
     "begin_data": lambda layout, r: uploads.begin_data(layout, r["name"], r["fingerprint"]),
-    "finish_data": lambda layout, r: uploads.finish_data(layout, r["name"], r["fingerprint"]),
+    "finish_data": lambda layout, r: uploads.finish_data(
+        layout, r["name"], r["fingerprint"], r.get("precision", 1), r.get("expected")
+    ),
     "read_events": lambda layout, r: event_samples.read(layout, r["run"], r["offset"], r["limit"]),
     "stage": lambda layout, r: staging.stage(layout, r["run"], r["which"]),
     "unstage": lambda layout, r: staging.unstage(layout, r["run"], r["token"], r.get("fetched", False)),

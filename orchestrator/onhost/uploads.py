@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from typing import Any
 
 from orchestrator.core.layout import Layout
@@ -38,9 +39,12 @@ def finish_tree(layout: Layout, tree: str) -> None:
 
 
 def begin_data(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
-    """Prepares the upload of a data folder; returns the same as begin_tree, and `path`, its final folder."""
+    """Prepares the upload of a data folder; returns the same as begin_tree, `path` and `precision`.
+
+    `path`: its final folder. `precision`: that with which the host's file system keeps times, in ns.
+    """
     final = _data(layout, name, fingerprint)
-    return {"path": final, **_begin(final)}
+    return {"path": final, **_begin(final), "precision": _precision(os.path.dirname(final))}
 
 
 def received(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
@@ -54,18 +58,33 @@ def received(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
     return {"present": False, "bytes": most.bytes if most else 0, "files": most.files if most else 0}
 
 
-def finish_data(layout: Layout, name: str, fingerprint: str) -> None:
-    """Gives the received data its final name if its `fingerprint` matches; else raises Refused.
+def finish_data(
+    layout: Layout, name: str, fingerprint: str, precision: int = 1, expected: str | None = None
+) -> None:
+    """Gives the received data its final name if its fingerprint at `precision` (ns) is `expected`.
 
-    The fingerprint covers names, sizes and times; rsync has compared the contents.
+    Else it raises Refused. `expected`: by default `fingerprint`. A fingerprint covers names, sizes and times;
+    rsync has compared the contents.
     """
     final = _data(layout, name, fingerprint)
     partial = _partial(final)
     if os.path.isdir(final):
         return
-    if folders.describe(name, partial).fingerprint != fingerprint:
+    if folders.describe(name, partial, precision=precision).fingerprint != (expected or fingerprint):
         raise Refused("changed", "data %s changed while it was sent; repeat the command" % name)
     _rename(partial, final)
+
+
+_PRECISIONS = (1, 100, 1000, 10**6, 10**7, 10**9, 2 * 10**9)
+_ODD_TIME = 1_000_000_001_987_654_321  # differs from itself at each of these precisions
+
+
+def _precision(folder: str) -> int:
+    """Returns the precision of the times of files in `folder`, in ns: 1 on most file systems, 2 s on FAT."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".time-") as file:
+        os.utime(file.name, ns=(_ODD_TIME, _ODD_TIME))
+        kept = os.stat(file.name).st_mtime_ns
+    return next((each for each in _PRECISIONS if kept == _ODD_TIME - _ODD_TIME % each), _PRECISIONS[-1])
 
 
 def _data(layout: Layout, name: str, fingerprint: str) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import re
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,13 +10,13 @@ from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import GpujobError, NotFound, Unreachable
-from orchestrator.onhost.entry import ANNOUNCE, MARK, NEWER, OPTIONS, PYTHONS
+from orchestrator.onhost import folders
+from orchestrator.onhost.entry import MARK, NEWER, PYTHONS
 from orchestrator.source import Source
-from orchestrator.targets import helper_host
-from orchestrator.targets.base import Target
+from orchestrator.targets.base import Refused, Target
 from orchestrator.targets.helper_host import HelperHost, StartTimeout
 from orchestrator.targets.pipes import Pipe, Reader
-from orchestrator.targets.ssh import address
+from orchestrator.targets.ssh import address, bootstrap
 from orchestrator.targets.ssh.link import Link
 from orchestrator.targets.ssh.openssh import OpenSSH
 from orchestrator.targets.ssh.rsync import Rsync
@@ -71,7 +68,7 @@ class SshHost(HelperHost):
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
         for _ in range(_BUNDLE_ATTEMPTS):
-            answer, pipe, reader = self._begin(command(mode, *words))
+            answer, pipe, reader = self._begin(bootstrap.command(mode, *words))
             word, _, detail = answer.partition(" ")
             if word == "ready":
                 self._root = detail
@@ -114,18 +111,35 @@ class SshHost(HelperHost):
         self.ask("finish_tree", tree=source.tree.hash)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
-        """Sends data unless the host has this version; hard-links files that its last version has."""
+        """Sends data unless the host has this version; hard-links files that its last version has.
+
+        If the host's file system keeps times less precisely than the client, rsync compares contents instead.
+        """
         upload = self.ask("begin_data", name=name, fingerprint=fingerprint)
-        if not upload["present"]:
-            options = ["-a", "--copy-links", "--delete", "--modify-window=-1", "--no-owner", "--no-group"]
-            if upload["nearest"]:  # no --append-verify: a hard-linked old version is no partial file
-                options += ["--partial", f"--link-dest={upload['nearest']}"]
-            else:
-                options.append("--append-verify")
-            folder, names = (source.parent, [source.name]) if source.is_file() else (source, None)
-            options += ["--no-relative"] if names else []  # else rsync changes the mode of the host's folder
-            self._rsync.upload(options, names, folder, upload["partial"], moved)
-            self.ask("finish_data", name=name, fingerprint=fingerprint)
+        if upload["present"]:
+            return
+        precision = max(1, int(upload["precision"]))
+        expected = self._expected(name, fingerprint, source, precision)
+        options = ["-a", "--copy-links", "--delete", "--no-owner", "--no-group"]
+        options.append("--modify-window=-1" if expected == fingerprint else "--checksum")
+        if upload["nearest"]:  # no --append-verify: a hard-linked old version is no partial file
+            options += ["--partial", f"--link-dest={upload['nearest']}"]
+        else:
+            options.append("--append-verify")
+        folder, names = (source.parent, [source.name]) if source.is_file() else (source, None)
+        options += ["--no-relative"] if names else []  # else rsync changes the mode of the host's folder
+        self._rsync.upload(options, names, folder, upload["partial"], moved)
+        self._expected(name, fingerprint, source, precision)
+        self.ask("finish_data", name=name, fingerprint=fingerprint, precision=precision, expected=expected)
+
+    @staticmethod
+    def _expected(name: str, fingerprint: str, source: Path, precision: int) -> str:
+        """Returns the fingerprint of the data at the host's precision; raises Refused if it was changed."""
+        if precision == 1:
+            return fingerprint
+        if folders.describe(name, str(source)).fingerprint != fingerprint:
+            raise Refused("changed", f"data {name} changed while it was sent; repeat the command")
+        return folders.describe(name, str(source), precision=precision).fingerprint
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         self._rsync.download(names, folder, to, on_bytes)
@@ -221,9 +235,9 @@ class SshHost(HelperHost):
         return Unreachable(what, done.reason, f"gpujob doctor --on {self.label}")
 
     def _send_bundle(self) -> None:
-        pipe, reader = self._opened(receive_bundle())
+        pipe, reader = self._opened(bootstrap.receive_bundle())
         try:
-            pipe.write(bundle_archive())
+            pipe.write(bootstrap.bundle_archive())
             pipe.end_input()
             while (line := reader.line()).endswith(b"\n"):
                 if MARK in line:
@@ -231,53 +245,3 @@ class SshHost(HelperHost):
             raise self._failure(pipe)
         finally:
             pipe.close()
-
-
-_WORD = re.compile(r"[A-Za-z0-9._-]+\Z")
-_ROOT = 'r="${GPUJOB_ROOT:-$HOME/.gpujob}"; '
-_PRINT = 'printf "\\036gpujob %s %s\\n" '
-
-
-def command(mode: str, *words: str) -> str:
-    """Returns the line that starts the helper with the first Python; one that is too old finds another.
-
-    It prints `ready ROOT`, `missing ROOT` (no helper is there), `python` (no Python) or `old VERSION PATH`.
-    """
-    for word in (mode, *words):
-        if not _WORD.match(word):
-            raise ValueError(f"not a plain word: {word!r}")
-    options, rest = " ".join(OPTIONS), " ".join(words)
-    return (
-        f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
-        f'for y in python3 {" ".join(NEWER)} -; do command -v "$y" >/dev/null && break; done; '
-        f'[ "$y" != - ] || {{ printf "\\036gpujob python\\n"; exit 91; }}; '
-        f'[ -d "$p" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
-        f'exec "$y" {options} "$p" {ANNOUNCE} {mode} "$r" {rest}\''
-    )
-
-
-def receive_bundle() -> str:
-    """Returns the line that unpacks a gzipped tar on stdin into the helper's folder and prints `ready ROOT`.
-
-    The folder appears only once it is complete. A partial folder is removed when the transfer is interrupted,
-    or by the next transfer if the machine died.
-    """
-    name = helper_host.digest()
-    return (
-        f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; '
-        f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
-        f'mkdir -p "$d" && chmod 700 "$r" && tar -xzf - -C "$d" && '
-        f'{{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && {_PRINT} ready "$r" || '
-        f'{{ rm -rf "$d"; exit 92; }}\''
-    )
-
-
-def bundle_archive() -> bytes:
-    """Returns the files of the helper as a gzipped tar."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, content in helper_host.files().items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o644
-            archive.addfile(entry, io.BytesIO(content))
-    return out.getvalue()

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.onhost import entry
 from orchestrator.targets import helper_host
-from orchestrator.targets.ssh import host
+from orchestrator.targets.ssh import bootstrap
 
 PYTHON = [name for name in helper_host.files() if name.endswith(".py")]
 
@@ -75,7 +75,7 @@ def start(folder: Path, *newer: str) -> bytes:
     for name in newer:
         (programs / name).symlink_to(sys.executable)
     assert bundle.is_dir()
-    words = ["sh", "-c", host.command("helper")]
+    words = ["sh", "-c", bootstrap.command("helper")]
     env = {"PATH": str(programs), "HOME": str(folder)}
     return subprocess.run(words, input=b"", capture_output=True, env=env, check=False).stdout
 

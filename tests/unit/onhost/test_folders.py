@@ -63,3 +63,23 @@ def test_special_files_do_not_count(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     (folder / "to-pipe").symlink_to("pipe")
     assert folders.describe("x", str(folder), to_send=True) == before
+
+
+def written(folder: Path, nanoseconds: int) -> None:
+    folder.mkdir()
+    (folder / "a").write_text("x")
+    os.utime(folder / "a", ns=(nanoseconds, nanoseconds))
+
+
+@pytest.mark.parametrize("precision", [100, 10**6, 10**9, 2 * 10**9])
+def test_a_fingerprint_can_ignore_what_a_file_system_does_not_keep(tmp_path: Path, precision: int) -> None:
+    exact = 1_700_000_001_987_654_321
+    written(tmp_path / "exact", exact)
+    written(tmp_path / "kept", exact - exact % precision)
+    written(tmp_path / "other", exact - 2 * precision)
+    prints = [
+        folders.describe("d", str(tmp_path / name), precision=precision).fingerprint
+        for name in ("exact", "kept", "other")
+    ]
+    assert prints[0] == prints[1] != prints[2]
+    assert folders.describe("d", str(tmp_path / "exact")).fingerprint != prints[0]

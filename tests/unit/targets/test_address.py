@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.targets import helper_host
-from orchestrator.targets.ssh import address, host, hostkeys
+from orchestrator.targets.ssh import address, bootstrap, hostkeys
 
 SAID = """\
 host gpu
@@ -122,7 +122,7 @@ def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["a b", "$(id)", "a;b", "", "é", "a\nb", "'"])
 def test_only_safe_characters_are_put_into_a_shell_command(word: str) -> None:
     with pytest.raises(ValueError, match="not a plain word"):
-        host.command("follow", word)
+        bootstrap.command("follow", word)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
@@ -133,12 +133,12 @@ def test_the_start_command_reports_what_is_missing_and_reads_the_bundle(shell: s
             [shell, "-c", line], input=stdin, capture_output=True, env=env, check=False
         ).stdout
 
-    assert b"\x1egpujob missing " in run(host.command("helper"))
-    assert b"\x1egpujob ready " in run(host.receive_bundle(), host.bundle_archive())
-    assert b"\x1egpujob ready " in run(host.receive_bundle(), host.bundle_archive())
+    assert b"\x1egpujob missing " in run(bootstrap.command("helper"))
+    assert b"\x1egpujob ready " in run(bootstrap.receive_bundle(), bootstrap.bundle_archive())
+    assert b"\x1egpujob ready " in run(bootstrap.receive_bundle(), bootstrap.bundle_archive())
     onhost = tmp_path / ".gpujob" / "onhost"
     assert [p.name for p in onhost.iterdir()] == [helper_host.digest()]
-    output = run(host.command("helper"), b'{"id": 1, "op": "status"}\n')
+    output = run(bootstrap.command("helper"), b'{"id": 1, "op": "status"}\n')
     assert output.splitlines()[0] == f"\x1egpujob ready {tmp_path}/.gpujob".encode()
     assert b'"runs": []' in output
 
@@ -149,10 +149,10 @@ def test_a_partial_bundle_is_removed_at_once_or_by_the_next_upload(shell: str, t
 
     def receive(sent: bytes) -> int:
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
-        words = [shell, "-c", host.receive_bundle()]
+        words = [shell, "-c", bootstrap.receive_bundle()]
         return subprocess.run(words, input=sent, capture_output=True, env=env, check=False).returncode
 
-    archive = host.bundle_archive()
+    archive = bootstrap.bundle_archive()
     for sent in (archive[: len(archive) // 2], b""):
         assert receive(sent) == 92
         assert list(onhost.iterdir()) == []

@@ -1,0 +1,59 @@
+"""The lines of shell that start the helper on a host, and send it there."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+
+from orchestrator.onhost.entry import ANNOUNCE, NEWER, OPTIONS
+from orchestrator.targets import helper_host
+
+_WORD = re.compile(r"[A-Za-z0-9._-]+\Z")
+_ROOT = 'r="${GPUJOB_ROOT:-$HOME/.gpujob}"; '
+_PRINT = 'printf "\\036gpujob %s %s\\n" '
+
+
+def command(mode: str, *words: str) -> str:
+    """Returns the line that starts the helper with the first Python; one that is too old finds another.
+
+    It prints `ready ROOT`, `missing ROOT` (no helper is there), `python` (no Python) or `old VERSION PATH`.
+    """
+    for word in (mode, *words):
+        if not _WORD.match(word):
+            raise ValueError(f"not a plain word: {word!r}")
+    options, rest = " ".join(OPTIONS), " ".join(words)
+    return (
+        f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
+        f'for y in python3 {" ".join(NEWER)} -; do command -v "$y" >/dev/null && break; done; '
+        f'[ "$y" != - ] || {{ printf "\\036gpujob python\\n"; exit 91; }}; '
+        f'[ -d "$p" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
+        f'exec "$y" {options} "$p" {ANNOUNCE} {mode} "$r" {rest}\''
+    )
+
+
+def receive_bundle() -> str:
+    """Returns the line that unpacks a gzipped tar on stdin into the helper's folder and prints `ready ROOT`.
+
+    The folder appears only once it is complete. A partial folder is removed when the transfer is interrupted,
+    or by the next transfer if the machine died.
+    """
+    name = helper_host.digest()
+    return (
+        f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; '
+        f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
+        f'mkdir -p "$d" && chmod 700 "$r" && tar -xzf - -C "$d" && '
+        f'{{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && {_PRINT} ready "$r" || '
+        f'{{ rm -rf "$d"; exit 92; }}\''
+    )
+
+
+def bundle_archive() -> bytes:
+    """Returns the files of the helper as a gzipped tar."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in helper_host.files().items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
