@@ -107,5 +107,7 @@ def _attach(ctx: Context, host: Host, run_id: str) -> None:
     words, env = host.attach(run_id)
     if not (ctx.stdin.isatty() and ctx.stdout.isatty()):
         raise GpujobError("--attach needs a terminal", "", f"gpujob monitor {run_id} --stream")
-    ctx.talk("attaching; Ctrl-b d leaves it running")
+    keys = host.detach_keys().replace("C-", "Ctrl-")
+    nested = "; Ctrl-b d would detach your own tmux" if keys.count("Ctrl-") > 1 else ""
+    ctx.talk(f"attaching; {keys} leaves it running{nested}")
     os.execvpe(words[0], words, env)

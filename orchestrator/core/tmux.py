@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, Sequence
+from typing import Mapping, NamedTuple, Sequence
 
 from orchestrator.core import shell
 
@@ -13,6 +13,8 @@ set -g history-limit 20000
 set -g default-terminal screen-256color
 set -g status-right " C-b d leaves the run going "
 """
+DETACH = "C-b d"
+DETACH_NESTED = "C-b C-b d"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
 _LIST = "#{session_name}\t#{session_created}\t#{session_attached}\t#{pane_pid}"
 
@@ -49,9 +51,15 @@ def kill(at: Sequence[str], name: str) -> list[str]:
     return [*at, "kill-session", "-t", "=" + name]
 
 
-def attach(at: Sequence[str], name: str) -> list[str]:
-    """Read-only: keys reach tmux (C-b d) and nothing else, so no key can hurt the run."""
-    return [*at, "attach-session", "-r", "-t", "=" + name]
+def attach(at: Sequence[str], name: str, keys: str = DETACH) -> list[str]:
+    """Read-only: keys reach tmux alone, so none can hurt the run. The status line shows `keys`."""
+    note = ["set-option", "-t", "=" + name + ":", "status-right", " %s leaves the run going " % keys]
+    return [*at, *note, ";", "attach-session", "-r", "-t", "=" + name]
+
+
+def detach_keys(env: Mapping[str, str], prefix: str) -> str:
+    """The keys that leave a session: in a tmux of the user's own with the same `prefix`, it comes twice."""
+    return DETACH_NESTED if env.get("TMUX") and prefix in ("", "C-b") else DETACH
 
 
 def listing(at: Sequence[str]) -> list[str]:

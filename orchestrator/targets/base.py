@@ -90,6 +90,10 @@ class Host(Protocol):
         NotFound: no tmux session.
         """
 
+    def detach_keys(self) -> str:
+        """Returns the keys, in tmux's words, that detach this terminal from the session of a run."""
+        return "C-b d"
+
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
         """Returns words and environment of a login shell in the folder of a run, or in the home folder."""
 

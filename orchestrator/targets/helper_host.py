@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from orchestrator import process
 from orchestrator.context import Context
-from orchestrator.core import jsontext
+from orchestrator.core import jsontext, tmux
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.process import Done
 from orchestrator.targets.base import Host, Refused
@@ -113,6 +115,14 @@ class HelperHost(Host):
             return Done(code, errors)
         finally:
             pipe.close()
+
+    def detach_keys(self) -> str:
+        prefix = ""
+        if self._ctx.env.get("TMUX"):
+            with contextlib.suppress(OSError):
+                words = ["tmux", "show-options", "-gv", "prefix"]
+                prefix = process.capture(words, env=self._ctx.env).out.decode("utf-8", "replace").strip()
+        return tmux.detach_keys(self._ctx.env, prefix)
 
     def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

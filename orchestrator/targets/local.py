@@ -95,7 +95,7 @@ class LocalHost(HelperHost):
         if name not in self.sessions():
             raise NotFound(f"run {run_id} has no tmux session", "it has ended, or was never started")
         env = {key: value for key, value in self._ctx.env.items() if key not in ("TMUX", "TMUX_PANE")}
-        return tmux.attach(tmux.server(self._layout.tmux_socket), name), env
+        return tmux.attach(tmux.server(self._layout.tmux_socket), name, self.detach_keys()), env
 
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
         folder = self._layout.run(run_id).folder if run_id else self._ctx.env.get("HOME", "/")

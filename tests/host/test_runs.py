@@ -171,7 +171,7 @@ def test_the_session_shows_the_log_and_passes_no_key_to_the_run(client: Client) 
     assert client.state()["state"] == "running"
 
 
-def test_attach_shows_the_session_and_detaching_leaves_it_running(client: Client) -> None:
+def test_attach_in_a_tmux_shows_the_keys_that_detach_the_inner_one(client: Client) -> None:
     client.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
     deployed(client)
     outer = libtmux.Server(socket_path=str(client.home / "outer.sock"))
@@ -184,7 +184,7 @@ def test_attach_shows_the_session_and_detaching_leaves_it_running(client: Client
         )
         pane = session.active_pane
         screen = lambda: "\n".join(pane.capture_pane())  # noqa: E731
-        wait_until(lambda: "tick" in screen() and "C-b d leaves" in screen(), "the run's session is shown")
+        wait_until(lambda: "tick" in screen() and "C-b C-b d leaves" in screen(), "the run is shown")
         pane.send_keys("C-b", enter=False)
         pane.send_keys("d", enter=False)
         wait_until(lambda: "LEFT" in screen(), "the session is detached")

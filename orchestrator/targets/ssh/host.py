@@ -156,7 +156,8 @@ class SshHost(HelperHost):
         answer = self.ask("status", runs=[run_id], lines=0)
         if not answer["runs"] or not answer["runs"][0]["session"]:
             raise NotFound(f"run {run_id} has no tmux session", "it has ended, or was never started")
-        words = tmux.attach(tmux.server(answer["tmux_socket"]), tmux.session_name(run_id))
+        server, name = tmux.server(answer["tmux_socket"]), tmux.session_name(run_id)
+        words = tmux.attach(server, name, self.detach_keys())
         terminal = 'infocmp "$TERM" >/dev/null 2>&1 || export TERM=xterm-256color; '
         line = shell.join(["sh", "-c", f"{terminal}exec {shell.join(words)}"])
         return [*self._openssh.words(), "-t", *self._resolved.typed.words(), line], dict(self._ctx.env)

@@ -15,11 +15,28 @@ def test_a_session_is_made_by_one_detached_command_with_quoted_arguments() -> No
 
 @pytest.mark.parametrize("words", [tmux.kill(AT, "n"), tmux.attach(AT, "n")])
 def test_a_session_is_named_exactly_and_never_by_prefix(words: list[str]) -> None:
-    assert words[words.index("-t") + 1] == "=n"
+    targets = [words[at + 1] for at, word in enumerate(words) if word == "-t"]
+    assert set(targets) <= {"=n", "=n:"}
 
 
 def test_attaching_is_read_only() -> None:
     assert "-r" in tmux.attach(AT, "n")
+
+
+@pytest.mark.parametrize(
+    ("env", "prefix", "keys"),
+    [
+        ({}, "", "C-b d"),
+        ({"TMUX": "/tmp/tmux-0/default,1,0"}, "C-b", "C-b C-b d"),
+        ({"TMUX": "/tmp/tmux-0/default,1,0"}, "", "C-b C-b d"),
+        ({"TMUX": "/tmp/tmux-0/default,1,0"}, "C-a", "C-b d"),
+    ],
+)
+def test_the_prefix_comes_twice_in_a_tmux_with_the_same_one(
+    env: dict[str, str], prefix: str, keys: str
+) -> None:
+    assert tmux.detach_keys(env, prefix) == keys
+    assert f" {keys} leaves the run going " in tmux.attach(AT, "n", keys)
 
 
 @pytest.mark.parametrize(
