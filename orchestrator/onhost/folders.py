@@ -41,21 +41,28 @@ def describe(
     to_send: bool = False,
     on_file: Callable[[str], None] | None = None,
     on_link: Callable[[str], None] | None = None,
-    precision: int = 1,
 ) -> DataFolder:
     """Returns size and fingerprint of a data folder or a single file (7,441 files: 50 ms).
 
     `path` must exist. Links are followed, since their targets are sent. A link that is broken or leads back
     to a folder it is in is skipped; with `to_send` it raises BadLink. `on_file` gets each relative path,
-    `on_link` the absolute path that each link names. `precision`: that of the times, in ns.
+    `on_link` the absolute path that each link names.
     """
     stats = sorted(_stats(path, to_send, on_link))
     if on_file:
         for relative, _, _ in stats:
             on_file(relative)
+    return DataFolder(name, path, len(stats), sum(size for _, size, _ in stats), _fingerprint(stats, 1))
+
+
+def fingerprint(path: str, precision: int) -> str:
+    """Returns the fingerprint of a data folder whose times are kept with `precision` ns."""
+    return _fingerprint(sorted(_stats(path, to_send=False)), precision)
+
+
+def _fingerprint(stats: Iterable[tuple[str, int, int]], precision: int) -> str:
     lines = [f"{relative}\0{size}\0{mtime - mtime % precision}\0" for relative, size, mtime in stats]
-    digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-    return DataFolder(name, path, len(stats), sum(size for _, size, _ in stats), digest[:32])
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def tree_entries(folder: str, paths: Iterable[str]) -> Iterator[Entry]:

@@ -70,7 +70,7 @@ def finish_data(
     partial = _partial(final)
     if os.path.isdir(final):
         return
-    if folders.describe(name, partial, precision=precision).fingerprint != (expected or fingerprint):
+    if folders.fingerprint(partial, precision) != (expected or fingerprint):
         raise Refused("changed", "data %s changed while it was sent; repeat the command" % name)
     _rename(partial, final)
 

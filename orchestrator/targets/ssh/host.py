@@ -137,9 +137,9 @@ class SshHost(HelperHost):
         """Returns the fingerprint of the data at the host's precision; raises Refused if it was changed."""
         if precision == 1:
             return fingerprint
-        if folders.describe(name, str(source)).fingerprint != fingerprint:
+        if folders.fingerprint(str(source), 1) != fingerprint:
             raise Refused("changed", f"data {name} changed while it was sent; repeat the command")
-        return folders.describe(name, str(source), precision=precision).fingerprint
+        return folders.fingerprint(str(source), precision)
 
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         self._rsync.download(names, folder, to, on_bytes)
