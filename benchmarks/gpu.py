@@ -71,7 +71,7 @@ class Gpujob:
             raise SystemExit(
                 f"{' '.join(words)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
             )
-        return done.stdout
+        return done.stdout + (done.stderr if words[0] == "fetch" else "")
 
     def statuses(self, outcome: Outcome) -> Iterator[Status]:
         """Yield the status of the last run until it has ended; note what its GPU does."""
@@ -117,13 +117,13 @@ def train(gpujob: Gpujob, job: str, precision: str) -> Outcome:
 
 
 def describe(outcome: Outcome) -> str:
-    splits = ((split, values) for split, values in outcome.metrics.items() if isinstance(values, dict))
-    metrics = ", ".join(
-        f"{split}.{key} {value:.4g}" for split, of in splits for key, value in of.items() if value
-    )
+    split = "test" if "test" in outcome.metrics else "val"
+    shown = ("wer", "accuracy", "balanced_accuracy")
+    values = outcome.metrics.get(split) or {}
+    metrics = ", ".join(f"{split} {key} {values[key]:.3f}" for key in shown if values.get(key) is not None)
     return (
         f"{outcome.job:14} {outcome.state:10} {outcome.seconds:5.0f} s  stopped and resumed at step "
-        f"{outcome.stopped_at}  GPU {outcome.use:3.0f} %, {outcome.mib:6.0f} MiB  "
+        f"{outcome.stopped_at}  {outcome.gpu} {outcome.use:3.0f} %, {outcome.mib:6.0f} MiB  "
         f"{'verified' if outcome.verified else 'NOT VERIFIED'}  {metrics}"
     )
 
