@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrator.core import shell
-from orchestrator.errors import UsageError
+from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost import files
 
 _BOM = "\ufeff"
@@ -83,8 +83,20 @@ def lock(path: Path, wait: bool = True) -> Iterator[bool]:
 
     Yields True once the lock is held; with `wait=False` it yields False if another process holds it.
     """
-    with files.lock(str(path), wait) as is_locked:
+    with explained_locks(), files.lock(str(path), wait) as is_locked:
         yield is_locked
+
+
+@contextlib.contextmanager
+def explained_locks() -> Iterator[None]:
+    """Within it, a file system without locks is a GpujobError that says what to do."""
+    try:
+        yield
+    except files.NoLocks as error:
+        why = "without them two commands could write the same file"
+        raise GpujobError(
+            str(error), why, "use a folder on a local disk: XDG_STATE_HOME, or fetch --to"
+        ) from None
 
 
 @contextlib.contextmanager

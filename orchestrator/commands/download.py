@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -14,15 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from orchestrator import files
 from orchestrator.commands import verify
 from orchestrator.context import Context
-from orchestrator.core import jsontext, runstate
+from orchestrator.core import decode, jsontext, runstate
 from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, UsageError
-from orchestrator.onhost.files import open_regular, sha256
+from orchestrator.onhost.files import lock_descriptor, open_regular, sha256
 from orchestrator.targets import helper
-from orchestrator.targets.base import Host
+from orchestrator.targets.base import Host, Refused
 from orchestrator.targets.helper import Stage, StagedFile
 from orchestrator.view import transfer
 
@@ -54,7 +56,7 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
     files.keep_out_of_git(folder)
     with _locked(folder):
         is_known = _is_of_run(folder, run_id)
-        with helper.staged(host, run_id, which) as stage:
+        with _staged(host, run_id, which, folder) as stage:
             _warn(ctx, stage.left_out, "was left out: a link that leads out of the run, or no regular file")
             _warn(ctx, stage.missing, "does not exist, though `outputs` names it")
             _warn(ctx, stage.no_room, "was left out until the run has ended: the host has no room to copy it")
@@ -68,6 +70,57 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
         for path in checkpoints(stage.files):
             verify.require_intact(folder / path, digests)
     return Download(stage.files, stage.left_out, stage.missing)
+
+
+@contextlib.contextmanager
+def _staged(host: Host, run_id: str, which: str, folder: Path) -> Iterator[Stage]:
+    """The stage. GpujobError, before anything is read or sent, where its files do not fit into `folder`."""
+    parts = {path.name: path.stat().st_size for path in _files(folder / PARTS)}
+    present = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in _files(folder)
+        if path.parent.name != PARTS
+    }
+    free = shutil.disk_usage(folder).free
+    try:
+        with helper.staged(host, run_id, which, free + sum(parts.values()), present) as stage:
+            absent = [file for file in stage.files if present.get(file.path) != file.bytes]
+            needed = sum({file.sha256: file.bytes - parts.get(file.sha256, 0) for file in absent}.values())
+            if needed > free:
+                raise _too_large(folder, needed, free, [(file.path, file.bytes) for file in absent])
+            yield stage
+    except Refused as refused:
+        if refused.kind != "client-space":
+            raise
+        wanted = decode.struct(refused.details, _Wanted) or _Wanted()
+        largest = [(file.path, file.bytes) for file in wanted.largest]
+        raise _too_large(folder, wanted.needed, free, largest) from None
+
+
+class _Sized(msgspec.Struct, frozen=True):
+    path: str
+    bytes: decode.Size
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """What the host would have sent."""
+
+    needed: decode.Size = 0
+    largest: tuple[_Sized, ...] = ()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        if path.is_file() and not path.is_symlink():
+            yield path
+
+
+def _too_large(folder: Path, needed: int, free: int, files: list[tuple[str, int]]) -> GpujobError:
+    largest = sorted(files, key=lambda file: -file[1])[:3]
+    why = f"{size(needed)} are needed, {size(free)} are free; the largest: " + ", ".join(
+        f"{path} ({size(count)})" for path, count in largest
+    )
+    return GpujobError(f"{folder} has too little free space", why, "free space, or --to DIR on a larger disk")
 
 
 def checkpoints(files: Iterable[StagedFile]) -> list[str]:
@@ -89,11 +142,12 @@ def _locked(folder: Path) -> Iterator[None]:
     """One fetch into a folder at a time: parts have shared names."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with files.explained_locks():
+            is_ours = lock_descriptor(handle, str(folder), wait=False)
+        if not is_ours:
+            what = f"another fetch into {folder} is under way"
+            raise GpujobError(what, "", "wait for it, or --to DIR")
         yield
-    except BlockingIOError:
-        what = f"another fetch into {folder} is under way"
-        raise GpujobError(what, "", "wait for it, or --to DIR") from None
     finally:
         os.close(handle)
 

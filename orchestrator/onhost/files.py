@@ -13,8 +13,16 @@ from typing import Any, BinaryIO, Iterator, Mapping, cast
 
 from orchestrator.core import jsontext
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _BLOCK = 1 << 20
 _LONGEST_JSON = 8 << 20  # bytes; the largest is a run.json with the patch of a dirty tree
+
+
+class NoLocks(Exception):
+    """The file system of `path` has no locks, without which two processes would write at the same time."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__("the file system of %s has no file locks (flock: %s)" % (path, reason))
 
 
 def write(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -75,16 +83,28 @@ def open_regular(path: str) -> BinaryIO:
 def lock(path: str, wait: bool = True) -> Iterator[bool]:
     """Locks the file `path`, which is not deleted; the kernel releases the lock when the process dies.
 
-    Yields True once the lock is held. With `wait=False` it yields False if another process holds it.
+    Yields True once the lock is held. With `wait=False` it yields False if another process holds it. Raises
+    NoLocks if the file system has none.
     """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with open(path, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+        if not lock_descriptor(handle.fileno(), path, wait):
             yield False
             return
         yield True
+
+
+def lock_descriptor(descriptor: int, path: str, wait: bool) -> bool:
+    """Locks an open file; returns False if another process holds it. Raises NoLocks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise NoLocks(path, error.strerror or str(error)) from None
+    return True
 
 
 def sha256(path: str) -> str:

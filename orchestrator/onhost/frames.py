@@ -19,6 +19,7 @@ class Writer:
         self._out = out
         self._lock = threading.Lock()
         self._last_write = time.monotonic()
+        self.is_closed = False  # whether the reader is gone
         threading.Thread(target=self._send_heartbeats, daemon=True).start()
 
     def write(self, block: bytes) -> None:
@@ -41,4 +42,5 @@ class Writer:
                 try:
                     self.write(b"")
                 except (OSError, ValueError):
+                    self.is_closed = True
                     return

@@ -25,6 +25,7 @@ from orchestrator.onhost import (
     host_facts,
     instance_limits,
     inventory,
+    processes,
     remote_command,
     run_facts,
     run_files,
@@ -35,6 +36,7 @@ from orchestrator.onhost import (
     venvs,
 )
 from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.files import NoLocks
 from orchestrator.onhost.records import RunSpec
 
 Record = Dict[str, Any]
@@ -67,6 +69,12 @@ def _start(layout: Layout, request: Record) -> Record:
     return runs.start(layout, runs.StartRequest(RunSpec.parse(request["spec"]), **options))
 
 
+def _stage(layout: Layout, request: Record) -> Record:
+    free = request.get("free")
+    space = None if free is None else staging.ClientSpace(free, request.get("present") or {})
+    return staging.stage(layout, request["run"], request["which"], space)
+
+
 def _ensure_environment(layout: Layout, request: Record) -> Record:
     names = venvs.Environment._fields
     return {"python": venvs.ensure(layout, venvs.Environment(*(request[name] for name in names)))}
@@ -87,7 +95,7 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
         layout, r["name"], r["fingerprint"], r.get("precision", 1), r.get("expected")
     ),
     "read_events": lambda layout, r: event_samples.read(layout, r["run"], r["offset"], r["limit"]),
-    "stage": lambda layout, r: staging.stage(layout, r["run"], r["which"]),
+    "stage": _stage,
     "unstage": lambda layout, r: staging.unstage(layout, r["run"], r["token"], r.get("fetched", False)),
     "written": lambda layout, r: inventory.written(layout, r["run"]),
     "instance": lambda layout, r: instance_limits.answer(),
@@ -106,6 +114,8 @@ def answer(layout: Layout, request: Record) -> Record:
         reply["answer"] = operation(layout, request) or {}
     except Refused as error:
         reply["refused"] = {"kind": error.kind, "message": str(error), "details": error.details}
+    except NoLocks as error:
+        reply["refused"] = {"kind": "no-locks", "message": str(error)}
     except Exception:
         message = traceback.format_exc()
         reply["refused"] = {"kind": "failed", "message": message.strip().splitlines()[-1]}
@@ -113,8 +123,10 @@ def answer(layout: Layout, request: Record) -> Record:
     return reply
 
 
-def serve(layout: Layout) -> None:
+def serve(layout: Layout, disconnected: Callable[[], None] = processes.exit_with_descendants) -> None:
     """Answers requests until stdin ends. During a long request, lines `{"id", "heartbeat"}` are sent.
+
+    If the client is gone, `disconnected` ends this process, whatever it does: every request may be repeated.
 
     A request may have a `lease` in seconds: each heartbeat then renews the instance's lease to that long from
     now, since the client cannot send another request before it has its answer.
@@ -129,14 +141,19 @@ def serve(layout: Layout) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         done = threading.Event()
-        threading.Thread(target=_send_heartbeats, args=(done, send, request), daemon=True).start()
+
+        def watch(done: threading.Event = done, request: Record = request) -> None:
+            if not _send_heartbeats(done, send, request):
+                disconnected()
+
+        threading.Thread(target=watch, daemon=True).start()
         reply = answer(layout, request)
         done.set()
         send(reply)
 
 
-def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], request: Record) -> None:
-    """Sends heartbeats and renews the lease until the answer is complete or the client has disconnected.
+def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], request: Record) -> bool:
+    """Sends heartbeats and renews the lease until the answer is complete; False if the client is gone before.
 
     If the client's machine died, TCP detects it within 15 minutes, since heartbeats are sent all the time.
     """
@@ -146,10 +163,11 @@ def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], requ
         try:
             send({"id": request.get("id"), "heartbeat": True})
         except (OSError, ValueError):
-            return
+            return False
         if limits and time.monotonic() < until:
             with contextlib.suppress(OSError):
                 limits.renew_lease(time.time() + request["lease"])
+    return True
 
 
 def _supervise(layout: Layout, run_id: str) -> None:

@@ -20,7 +20,7 @@ _START_TIMEOUT = 60.0  # seconds; a run folder without state.json that is older 
 def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -> None:
     """Writes the file from `offset` on to `out`, in frames, until the run has ended and all is sent.
 
-    Raises OSError once the client has disconnected, since the next frame cannot be written.
+    Returns, or raises OSError, once the client has disconnected, since no frame can be written any more.
     """
     path = _path(layout, run_id, name)
     writer = frames.Writer(out)
@@ -31,6 +31,7 @@ def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -
             offset += len(block)
         if is_last:
             writer.end()
+        if is_last or writer.is_closed:
             return
         time.sleep(0.03)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
-from typing import Any
+from typing import Any, Mapping, NamedTuple
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
@@ -15,10 +16,18 @@ from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.inventory import RunOutputs, is_inside
 
 _ATTEMPTS = 20
+_SMALL = 1 << 20  # bytes of a file that is copied without regard to the free space
 _VERSIONS = "versions.json"  # in a stage: which version of each file it holds
 
 
-def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
+class ClientSpace(NamedTuple):
+    """The free bytes of the client's disk, and the sizes of the files in its folder by path."""
+
+    free: int
+    present: Mapping[str, int]
+
+
+def stage(layout: Layout, run_id: str, which: str, space: ClientSpace | None = None) -> dict[str, Any]:
     """Stages the files of a run; returns `folder`, `token`, and path, bytes and sha256 of each file.
 
     `which` checkpoints: best, last, or all with every other file that the run wrote. `left_out`: files that
@@ -27,11 +36,15 @@ def stage(layout: Layout, run_id: str, which: str) -> dict[str, Any]:
 
     Staged files are named after their sha256, so a partial download is never continued with another file. A
     checkpoint that the trainer deletes meanwhile stays in the stage until `unstage`.
+
+    Raises Refused before a byte is read if the client has too little `space`.
     """
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         raise Refused("no-run", "no run %s on this host" % run_id)
     run_files.record_transfer(layout)
+    if space:
+        _require_space(RunOutputs(layout, run_id), which, space)
     has_ended = run_files.has_ended(layout, run_id)
     keep = 0 if has_ended else reserved_space.FOR_THE_END
     for _ in range(_ATTEMPTS):
@@ -55,6 +68,20 @@ def unstage(layout: Layout, run_id: str, token: str, fetched: bool = False) -> N
         inventory.record_fetched(paths, files.load_json(os.path.join(folder, _VERSIONS)) or {})
     shutil.rmtree(folder, ignore_errors=True)
     run_files.record_transfer(layout)
+
+
+def _require_space(outputs: RunOutputs, which: str, space: ClientSpace) -> None:
+    sizes: dict[str, int] = {}
+    for source, relative in outputs.sources(which):
+        with contextlib.suppress(OSError):
+            size = os.stat(source).st_size
+            if space.present.get(relative) != size:
+                sizes[relative] = size
+    needed = sum(sizes.values())
+    if needed > space.free:
+        largest = sorted(sizes.items(), key=lambda item: -item[1])[:3]
+        files_ = [{"path": path, "bytes": size} for path, size in largest]
+        raise Refused("client-space", "the client has too little space", needed=needed, largest=files_)
 
 
 def _disk_full(paths: RunPaths, run_id: str) -> Refused:
@@ -130,6 +157,8 @@ class _Stage:
         target, version = os.path.join(folder, "pinned"), inventory.version(source)
         try:
             linked = (self._has_ended or _is_replaced(relative)) and _link(source, target)
+            if not linked:
+                _require_room_for_copy(folder, version[0])
             digest = files.sha256(target) if linked else files.copy(source, target)
         except OSError:
             with contextlib.suppress(OSError):
@@ -139,6 +168,12 @@ class _Stage:
         os.replace(target, os.path.join(folder, digest))
         self._versions[relative] = version
         return entry
+
+
+def _require_room_for_copy(folder: str, size: int) -> None:
+    """OSError for a copy that would take more than half of the free space, which the run may need."""
+    if size > _SMALL and size > shutil.disk_usage(folder).free // 2:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
 
 
 def _remove_abandoned(paths: RunPaths) -> None:

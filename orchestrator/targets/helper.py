@@ -201,16 +201,20 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def staged(host: Asks, run_id: str, which: str) -> Iterator[Stage]:
+def staged(
+    host: Asks, run_id: str, which: str, free: int | None = None, present: dict[str, int] | None = None
+) -> Iterator[Stage]:
     """Pins files of a run on the host, so that they do not change meanwhile.
 
     If the block succeeds, the host records that these files were fetched.
 
-    `which` checkpoints: best, last or all.
+    `which` checkpoints: best, last or all. `free`: free bytes on the client; `present`: the sizes of files
+    that it has, by path. With both, the host refuses what does not fit before it reads a byte.
 
     Raises GpujobError if the host names a file that would be written outside the download's folder.
     """
-    answer = host.ask("stage", run=run_id, which=which)
+    space = {} if free is None else {"free": free, "present": present}
+    answer = host.ask("stage", run=run_id, which=which, **space)
     outcome: dict[str, bool] = {}
     try:
         stage = _require("stage", answer, Stage)

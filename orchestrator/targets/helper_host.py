@@ -25,6 +25,7 @@ from orchestrator.targets.pipes import Pipe, Reader
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds before each new connection
 _NEXT = {
     "no-tmux": "install tmux: sudo apt-get install tmux",
+    "no-locks": "set GPUJOB_ROOT on the host to a folder on a local disk, or mount this one with locks",
     "no-room": "free space there, such as with gpujob stop RUN --clean for a run that was fetched",
 }
 

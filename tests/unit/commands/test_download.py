@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 from orchestrator.commands import download
 from orchestrator.core import hostfacts
 from orchestrator.errors import GpujobError, UsageError
+from orchestrator.targets.base import Refused
 from orchestrator.targets.helper import StagedFile
 from tests.support import Client, ScriptedHost, new_client
 
@@ -209,3 +212,27 @@ def test_files_that_the_host_had_no_space_to_copy_are_reported(client: Client) -
 def test_the_folder_of_all_fetched_runs_holds_runs_alone(client: Client) -> None:
     folder = bring(client, host([described("log", b"x")], log=b"x"))
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_fetch_that_does_not_fit_names_the_largest_files_and_moves_nothing(client: Client) -> None:
+    huge = {"path": "checkpoints/model.pt", "bytes": 1 << 60, "sha256": "0" * 64}
+    of = host([huge])
+    with pytest.raises(GpujobError, match="too little free space") as error:
+        bring(client, of)
+    assert "checkpoints/model.pt" in error.value.why
+    refusal = Refused("client-space", "no", "", {"needed": 1 << 60, "largest": [huge]})
+    of.answers["stage"] = refusal
+    with pytest.raises(GpujobError, match="too little free space"):
+        bring(client, of)
+
+
+def test_a_folder_without_locks_is_named_with_what_to_do(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(GpujobError, match="no file locks") as error:
+        bring(client, host([described("log", b"fine")], log=b"fine"))
+    assert "local disk" in error.value.next_step
