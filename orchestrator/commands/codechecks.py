@@ -25,6 +25,7 @@ def require(job: Job, source: Source, is_local: bool) -> tuple[str, ...]:
     words = job.spec.command or []
     code = _Code(job, source)
     program = command.program(words)
+    _require_words(job, words[0])
     if program.script:
         _require_script(code, program, is_local)
     elif program.module:
@@ -97,6 +98,14 @@ class _Code:
             return iter(())
 
 
+def _require_words(job: Job, first: str) -> None:
+    """UsageError for a whole command in one word, which no program has as its name."""
+    words = first.split()
+    if len(words) > 1 and (command.is_python(words[0]) or command.program(words) != Program()):
+        where, right = job.file.where("command"), ", ".join(words)
+        raise UsageError(f"{where}: {first!r} is one word", "each word is an item", f"command: [{right}]")
+
+
 def _require_script(code: _Code, program: Program, is_local: bool) -> None:
     script, where = program.script, code.job.file.where("command")
     if script.startswith("~") or "$" in script:
@@ -151,15 +160,15 @@ def _absent(code: _Code, script: str, path: str | None) -> UsageError:
     if path is None:
         return UsageError(f"{where}: {script} is outside of the code folder {folder}", "", "code: FOLDER")
     if _exists(folder / path):
-        why = "git ignores it, or it is excluded"
-        return UsageError(f"{where}: {script} is not sent to the host", why, f"git -C {folder} add -f {path}")
-    name = posixpath.basename(path)
-    close = [known for known in code.kinds if posixpath.basename(known) == name]
-    close = close or difflib.get_close_matches(path, code.kinds, n=1)
-    guess = f"did you mean {close[0]}?" if close else "paths in the command are relative to the code folder"
-    return UsageError(
-        f"{where}: there is no {script} in {folder}", guess, "gpujob init SCRIPT writes a job file"
-    )
+        why, fix = "git ignores it, or the job excludes it", f"add !/{path} to {folder / '.gitignore'}"
+        return UsageError(f"{where}: {script} is not sent to the host", why, fix)
+    name, suffix = posixpath.basename(path), posixpath.splitext(path)[1]
+    alike = [known for known in code.kinds if posixpath.splitext(known)[1] == suffix]
+    close = [known for known in alike if posixpath.basename(known) == name]
+    close = close or difflib.get_close_matches(path, alike, n=1)
+    why = f"did you mean {close[0]}?" if close else "paths in the command are relative to the code folder"
+    fix = f"write {close[0]} in {where}" if close else f"create {folder / path}, or correct {where}"
+    return UsageError(f"{where}: there is no {script} in {folder}", why, fix)
 
 
 def _exists(path: Path) -> bool:

@@ -243,7 +243,7 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
         raise UsageError(f"{job.source}: the job has no command and no trainer", "", step)
     if spec.trainer is not None and spec.command is not None:
         raise UsageError(f"{job.source}: the job has a trainer and a command", "", "keep one of the two")
-    if spec.command is not None and not spec.command:
+    if spec.command is not None and not any(spec.command[:1]):
         raise UsageError(f"{job.where('command')}: the command is empty")
     for path, ok, rule in _bounds(spec):
         if not ok:

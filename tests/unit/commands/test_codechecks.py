@@ -37,7 +37,8 @@ def dry(client: Client, *command: str, **keys: Any) -> Result:
     ("command", "what", "hint"),
     [
         (["python", "nope.py"], "there is no nope.py in", "relative to the code folder"),
-        (["python", "train.py"], "there is no train.py in", "did you mean src/train.py?"),
+        (["python", "j.py"], "there is no j.py in", "or correct j.yaml:2"),
+        (["python", "train.py"], "there is no train.py in", "write src/train.py in j.yaml:2"),
         (["bash", "rum.sh"], "there is no rum.sh in", "did you mean run.sh?"),
         (["torchrun", "--nproc-per-node", "2", "nope.py"], "there is no nope.py in", ""),
         (["python", "ignored/x.py"], "ignored/x.py is not sent to the host", "git ignores it"),
@@ -47,6 +48,8 @@ def dry(client: Client, *command: str, **keys: Any) -> Result:
         (["python", "~/train.py"], "there is no file ~/train.py", "not passed to a shell"),
         (["python", "$HOME/train.py"], "there is no file $HOME/train.py", "not passed to a shell"),
         (["./run.sh"], "./run.sh is not executable", "chmod +x"),
+        (["python src/train.py"], "'python src/train.py' is one word", "command: [python, src/train.py]"),
+        (["", "x"], "the command is empty", ""),
     ],
 )
 def test_a_program_that_is_not_sent_is_refused_by_name(
