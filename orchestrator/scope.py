@@ -118,6 +118,8 @@ def is_credential(folder: Path, path: str) -> bool:
 def _require_complete_links(folder: Path, tree: folders.Tree) -> list[str]:
     """The links that lead nowhere. UsageError for one to a file that exists and is not sent."""
     links = {entry.path: entry.target for entry in tree.entries if entry.kind == "link"}
+    if not links:
+        return []
     present = {entry.path for entry in tree.entries}
     present |= {parent for path in present for parent in _parents(path)} | {"."}
     lost = {path: aim for path in links if (aim := _aim(path, links)) not in present}
@@ -160,7 +162,7 @@ def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> t
 
 def _lfs_pointers(folder: Path, tree: folders.Tree) -> list[str]:
     """Files of which this clone has only the reference that git stores."""
-    rules = [entry.path for entry in tree.entries if posixpath.basename(entry.path) == ".gitattributes"]
+    rules = [entry.path for entry in tree.entries if entry.path.endswith(".gitattributes")]
     if not any(b"filter=lfs" in _head(folder / path, _RULES_READ) for path in rules):
         return []
     small = (entry.path for entry in tree.entries if entry.kind != "link" and entry.size <= _LARGEST_POINTER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
 
 HEAD = 4096  # bytes of a file that `holds_credential` reads
 
@@ -66,7 +65,12 @@ _PATTERNS = (
 _PATHS = (".docker/config.json", ".streamlit/secrets.toml", "huggingface/token", "huggingface/stored_tokens")
 _EXAMPLES = (".example", ".sample", ".template", ".dist", ".defaults")  # of a .env, without its values
 _SUFFIXES = "asc cer cfg conf crt gpg ini json key ovpn pem priv"
-_NAME_SET, _SUFFIX_SET = frozenset(_NAMES.split()), frozenset(_SUFFIXES.split())
+_GLOBS = [re.escape(pattern).replace(r"\*", "[^/]*") for pattern in _PATTERNS]
+_ALL_FOLDERS = "|".join(map(re.escape, _FOLDERS))
+_ALL_FILES = "|".join([*map(re.escape, [*_NAMES.split(), *_PATHS]), *_GLOBS])
+_CREDENTIAL_PATH = re.compile(f"/(?:(?:{_ALL_FOLDERS})/|(?:{_ALL_FILES})$)")
+_IN_FOLDER = re.compile(f"/(?:{_ALL_FOLDERS})/")
+_SUFFIX_SET = frozenset(_SUFFIXES.split())
 _PEM = rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 _CREDENTIAL = re.compile(
     _PEM + rb"|\APuTTY-User-Key-File-|^AGE-SECRET-KEY-1|^\s*aws_secret_access_key\s*=\s*[A-Za-z0-9/+]{30}",
@@ -77,18 +81,14 @@ _CHANGED_KEY = re.compile(rb"^[ +-].{0,200}" + _PEM, re.MULTILINE)
 
 def has_credential_name(path: str) -> bool:
     """Whether a file at this relative path is one in which a program keeps keys, tokens or passwords."""
-    path = path.lower()
-    name = path.rpartition("/")[2]
-    if name in _NAME_SET or f"/{path}".endswith(tuple(f"/{known}" for known in _PATHS)):
-        return True
-    if is_of_credentials(path.rpartition("/")[0]):
-        return True
-    return any(fnmatchcase(name, known) for known in _PATTERNS) and not name.endswith(_EXAMPLES)
+    path = f"/{path.lower()}"
+    found = _CREDENTIAL_PATH.search(path)
+    return found is not None and not (path.endswith(_EXAMPLES) and not _IN_FOLDER.search(path))
 
 
 def is_of_credentials(folder: str) -> bool:
     """Whether a folder, or one that it is in, is one in which a program keeps its credentials."""
-    return any(f"/{known}/" in f"/{folder.lower()}/" for known in _FOLDERS)
+    return _IN_FOLDER.search(f"/{folder.lower()}/-") is not None
 
 
 def may_hold_credential(path: str) -> bool:
