@@ -144,7 +144,8 @@ def a_user_certificate(at: Setting) -> None:
 class Case:
     """What is done to the client, lines for sshd, and what carries the control connection then.
 
-    `has_master`: the user has an open connection, and the host accepts no other.
+    `has_master`: the user has an open connection, and the host accepts no other. `is_rare`: tested with
+    GPUJOB_TEST_FULL alone.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Case:
     sshd: str = ""
     transport: str = "OpenSSH"
     has_master: bool = False
+    is_rare: bool = False
 
 
 CASES = [
@@ -159,8 +161,8 @@ CASES = [
     Case("chacha20 only", lines(), "Ciphers chacha20-poly1305@openssh.com"),
     Case("sntrup761 only", lines(), "KexAlgorithms sntrup761x25519-sha512@openssh.com"),
     Case("a PKCS#8 key", a_key_of_kind("-t ecdsa -m PKCS8")),
-    Case("a PEM key", a_key_of_kind("-t ecdsa -m PEM"), transport="fabric"),
-    Case("a token in IdentityFile", a_token_in_the_key_path),
+    Case("a PEM key", a_key_of_kind("-t ecdsa -m PEM"), transport="fabric", is_rare=True),
+    Case("a token in IdentityFile", a_token_in_the_key_path, is_rare=True),
     Case("IdentitiesOnly, .pub, full agent", only_the_public_half_and_a_full_agent),
     Case("an encrypted key in the agent", an_encrypted_key_in_the_agent, "MaxAuthTries 1"),
     Case("two keys in turn", two_keys_in_turn, "AuthenticationMethods publickey,publickey"),
@@ -168,17 +170,27 @@ CASES = [
     Case("the user's own master", the_users_own_master, has_master=True),
     Case("RemoteCommand", lines("RemoteCommand echo other", "RequestTTY force"), transport="fabric"),
     Case("a taken LocalForward", a_port_that_is_taken, transport="fabric"),
-    Case("no session", lines("SessionType none", "StdinNull yes"), transport="fabric"),
-    Case("LocalCommand", lines("PermitLocalCommand yes", "LocalCommand echo local"), transport="fabric"),
-    Case("forwarded agent and X11", lines("ForwardAgent yes", "ForwardX11 yes"), transport="fabric"),
-    Case("ProxyCommand", a_proxy_command),
+    Case("no session", lines("SessionType none", "StdinNull yes"), transport="fabric", is_rare=True),
+    Case(
+        "LocalCommand",
+        lines("PermitLocalCommand yes", "LocalCommand echo local"),
+        transport="fabric",
+        is_rare=True,
+    ),
+    Case(
+        "forwarded agent and X11",
+        lines("ForwardAgent yes", "ForwardX11 yes"),
+        transport="fabric",
+        is_rare=True,
+    ),
+    Case("ProxyCommand", a_proxy_command, is_rare=True),
     Case("an algorithm of the client", lines("Ciphers chacha20-poly1305@openssh.com")),
     Case(
         "a host certificate",
         a_certified_host_key,
         "HostCertificate {folder}/host_key-cert.pub",
     ),
-    Case("a user certificate", a_user_certificate),
+    Case("a user certificate", a_user_certificate, is_rare=True),
 ]
 
 
@@ -253,7 +265,11 @@ def log_in(at: Setting, case: Case) -> int:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_requests_files_and_shells_work_where_plain_ssh_does(setting: Setting, case: Case) -> None:
+def test_requests_files_and_shells_work_where_plain_ssh_does(
+    setting: Setting, case: Case, trials: Trials
+) -> None:
+    if case.is_rare and not trials(0, 1):
+        pytest.skip("with GPUJOB_TEST_FULL=1")
     allowed = log_in(setting, case)
     client, machine = setting.client, setting.machine
     doctor = client.run("doctor", *ON)
@@ -293,3 +309,11 @@ def test_every_command_works_where_plain_ssh_connects(setting: Setting, case: Ca
     assert fetched.code == 0, fetched.err
     assert (client.project / "home/outputs/out").read_text() == "42"
     assert max(rejected(setting.machine)) <= allowed, setting.machine.log_text()
+
+
+def test_an_unknown_host_key_is_shown_whatever_ssh_config_adds(client: Client, machine: FakeHost) -> None:
+    more = f"  RemoteCommand echo\n  SessionType none\n  ControlPath {client.home}/cm-%C\n"
+    log_in_to(client, machine, more, known=False, name="GpuBox")
+    refused = client.run("status", *ON)
+    assert refused.code == 4
+    assert f"gpujob hosts attach GpuBox --fingerprint {machine.fingerprint()}" in refused.err

@@ -110,7 +110,9 @@ def offered(ctx: Context, resolved: Resolved) -> HostKey | None:
         # ssh uses the first -o of a name. Without authentication no key of the user is offered.
         words = ["ssh", *config_words(ctx), *accept, "-o", "GlobalKnownHostsFile=/dev/null"]
         words += ["-o", "PreferredAuthentications=none", "-o", "BatchMode=yes", "-o", "HashKnownHosts=no"]
-        words += ["-o", "ConnectTimeout=10", *resolved.typed.words(), "true"]
+        words += ["-o", "ConnectTimeout=10", "-o", "ControlPath=none"]
+        words += [word for setting in resolved.neutral for word in ("-o", setting)]
+        words += [*resolved.typed.words(), "true"]
         process.capture(words, env=ctx.env)
         keys = _keys(file.read_text("utf-8").splitlines()) if file.exists() else []
     return keys[0] if keys else None

@@ -32,7 +32,9 @@ def with_keys(*paths: Path, config: str = "", socket: str | None = None) -> addr
     return understood(plain + "".join(f"identityfile {path}\n" for path in paths) + config, socket)
 
 
-@pytest.mark.parametrize("form", ["-t ed25519", "-t rsa", "-t ecdsa", "-t rsa -m PEM", "-t ecdsa -m PEM"])
+@pytest.mark.parametrize(
+    "form", ["-t ed25519", "-t rsa -b 1024", "-t ecdsa", "-t rsa -b 1024 -m PEM", "-t ecdsa -m PEM"]
+)
 def test_fabric_is_used_with_one_plain_key_of_any_kind(tmp_path: Path, form: str) -> None:
     assert choice.reason_in_keys(with_keys(make(tmp_path / "key", *form.split()))) == ""
 
@@ -41,8 +43,8 @@ def test_fabric_is_used_with_one_plain_key_of_any_kind(tmp_path: Path, form: str
     ("form", "reason"),
     [
         ("-t ed25519", "has a passphrase"),
-        ("-t rsa -m PEM", "has a passphrase"),
-        ("-t rsa -m PKCS8", "has a passphrase"),
+        ("-t rsa -b 1024 -m PEM", "has a passphrase"),
+        ("-t rsa -b 1024 -m PKCS8", "has a passphrase"),
     ],
 )
 def test_a_key_with_a_passphrase_is_left_to_openssh(tmp_path: Path, form: str, reason: str) -> None:
@@ -51,7 +53,7 @@ def test_a_key_with_a_passphrase_is_left_to_openssh(tmp_path: Path, form: str, r
 
 
 def test_keys_that_paramiko_may_not_read_are_left_to_openssh(tmp_path: Path) -> None:
-    pkcs8 = make(tmp_path / "pkcs8", "-t", "rsa", "-m", "PKCS8")
+    pkcs8 = make(tmp_path / "pkcs8", "-t", "ecdsa", "-m", "PKCS8")
     plain = make(tmp_path / "plain")
     assert "no plain private key" in choice.reason_in_keys(with_keys(pkcs8))
     assert "no plain private key" in choice.reason_in_keys(with_keys(Path(f"{plain}.pub")))
