@@ -13,6 +13,7 @@ from orchestrator.core import shell
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost import files
 
+_LONGEST_TEXT = 8 << 20  # bytes
 _BOM = "\ufeff"
 _ALL_IGNORED = "*\n"
 _PACKAGE = Path(__file__).parent
@@ -133,9 +134,12 @@ def _is_empty(folder: Path) -> bool:
 def read_text(path: Path, shown: str) -> str:
     """A text that a person wrote. The UsageError calls the file `shown`, and names the line and the byte."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(_LONGEST_TEXT + 1)
     except OSError as error:
         raise UsageError(f"{shown} cannot be read: {error}") from None
+    if len(raw) > _LONGEST_TEXT:
+        raise UsageError(f"{shown} is larger than {_LONGEST_TEXT >> 20} MiB", "a person writes less")
     try:
         return raw.decode("utf-8").removeprefix(_BOM)
     except UnicodeDecodeError as error:

@@ -129,6 +129,7 @@ class YamlError(ValueError):
         self.line = line
 
 
+MOST_VALUES, MOST_LEVELS = 20_000, 64
 _TAGS = ("map", "seq", "str", "int", "float", "bool", "null")
 
 
@@ -197,6 +198,7 @@ def parse(text: str) -> Document:
     """The one document in `text`; an empty one is None. Raises YamlError."""
     loader = _Loader(text)
     try:
+        _require_small(text)
         node = loader.get_single_node()
         lines: dict[Path, int] = {}
         value = None if node is None else _value(loader, node, (), lines)
@@ -221,7 +223,11 @@ def scalar(text: str) -> Any:
 
 
 def _value(loader: Any, node: yaml.Node, path: Path, lines: dict[Path, int]) -> Any:
-    if node.tag.rpartition(":")[2] not in _TAGS:
+    if len(lines) > MOST_VALUES:
+        raise YamlError(
+            node.start_mark.line + 1, f"more than {MOST_VALUES:,} values, with those that * repeats"
+        )
+    if _tag(node) not in _TAGS:
         raise YamlError(node.start_mark.line + 1, f"the tag {node.tag!r} is not allowed")
     if isinstance(node, yaml.MappingNode):
         return _mapping(loader, node, path, lines)
@@ -230,12 +236,41 @@ def _value(loader: Any, node: yaml.Node, path: Path, lines: dict[Path, int]) -> 
         lines.update({at: item.start_mark.line + 1 for at, item in places})
         return [_value(loader, item, at, lines) for at, item in places]
     loader.note(node, path)
-    return loader.construct_object(node, deep=True)
+    try:
+        return loader.construct_object(node, deep=True)
+    except (ValueError, OverflowError) as error:
+        raise YamlError(
+            node.start_mark.line + 1, f"{node.value[:40]!r} is no {_tag(node)}: {error}"
+        ) from None
+
+
+def _tag(node: yaml.Node) -> str:
+    return str(node.tag.rpartition(":")[2])
+
+
+def _require_small(text: str) -> None:
+    """Raises YamlError for more values or levels than a person writes, before memory is used for them."""
+    loader = _Loader(text)
+    values = depth = 0
+    try:
+        while loader.check_event():
+            event: Any = loader.get_event()
+            values += isinstance(event, yaml.NodeEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if values > 2 * MOST_VALUES:  # a key and its value are two
+                raise YamlError(event.start_mark.line + 1, f"more than {MOST_VALUES:,} values")
+            if depth > MOST_LEVELS:
+                raise YamlError(event.start_mark.line + 1, f"more than {MOST_LEVELS} levels")
+    finally:
+        loader.dispose()
 
 
 def _mapping(loader: Any, node: yaml.MappingNode, path: Path, lines: dict[Path, int]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise YamlError(key_node.start_mark.line + 1, "a key that is a list or an object")
         key, line = str(key_node.value), key_node.start_mark.line + 1
         if key in values:
             raise YamlError(line, f"the key {key!r} occurs twice")

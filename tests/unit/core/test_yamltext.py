@@ -1,4 +1,8 @@
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.core import decode
 
@@ -73,3 +77,44 @@ def test_dates_and_other_text_need_no_note(text: str) -> None:
 def test_words_that_yaml_takes_for_booleans_get_a_note(text: str, meaning: str) -> None:
     (note,) = decode.parse(f"a: {text}\n").notes
     assert note.text.startswith(f"{text} is read as {meaning}")
+
+
+def aliases(levels: int, width: int) -> str:
+    """A list of lists whose size grows exponentially with the levels."""
+    lines = ["a0: &a0 [x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * width)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (aliases(30, 9), "more than 20,000 values"),
+        (aliases(60, 2), "more than 20,000 values"),
+        ("".join(f"key{n}: 1\n" for n in range(700_000)), "more than 20,000 values"),
+        ("a: [" + "x, " * 700_000 + "]", "more than 20,000 values"),
+        ("a: " + "[" * 100_000, "nesting"),
+        ("a: " + "{b: " * 100_000, "more than 64 levels"),
+        ("- " * 100_000, "more than 64 levels"),
+        ("a: &a [*a]", "refers to itself"),
+        ("? [a, b]\n: 1", "a key that is a list"),
+        ("a: " + "9" * 100_000, "is no int"),
+        ("a: !!int x", "is no int"),
+        ("a: !!float x", "is no float"),
+    ],
+)
+def test_what_no_person_writes_is_refused_in_bounded_time(text: str, words: str) -> None:
+    """A few lines could ask for gigabytes, or for hours."""
+    with pytest.raises(decode.YamlError, match=words):
+        decode.parse(text)
+
+
+def test_an_anchor_may_be_used_as_often_as_a_person_uses_it() -> None:
+    text = "base: &base {lr: 0.1}\nruns: [" + "*base, " * 500 + "]"
+    assert len(decode.parse(text).value["runs"]) == 500
+
+
+@given(st.text() | st.text(alphabet="ab:-[]{}&*?!<>|'\"#, \n\t0123.", max_size=60))
+def test_any_text_is_a_document_or_an_error_of_yaml(text: str) -> None:
+    with contextlib.suppress(decode.YamlError):
+        decode.parse(text)
