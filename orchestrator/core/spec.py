@@ -39,6 +39,11 @@ class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     regions: list[str] = msgspec.field(default_factory=list)
     images: list[str] = msgspec.field(default_factory=list)
     user: str = "ubuntu"
+    subnet: str = ""
+    security_group: str = ""
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+    kms_key: str = ""
+    private_ip: bool = False
 
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

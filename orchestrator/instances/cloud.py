@@ -14,7 +14,7 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds; a repeated RunInstances carries
 VISIBLE_SECONDS = 60.0
 """Seconds after a change in which EC2 may not know a new resource, or report the former state."""
 _VISIBLE_PAUSES = (0.2, 0.5, 1.0, *[2.0] * 30)  # seconds, as long as VISIBLE_SECONDS
-_CREATING = ("run_instances", "create_security_group", "create_volume")
+_CREATING = ("run_instances", "create_security_group")
 _IDS = ("InstanceId", "GroupId", "VolumeId", "SpotInstanceRequestId")
 _CONNECT_TIMEOUT = 10  # seconds; AWS's own default of 60 looks like a hang
 
@@ -118,6 +118,7 @@ class Cloud:
         except aws.ClientError as error:
             details, metadata = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
             code, message = details.get("Code", "Unknown"), details.get("Message", "")
+            message = self._decoded(region, message)
             raise failed(code, message, metadata.get("HTTPStatusCode", 0)) from None
         except aws.ConnectionError as error:
             raise failed("NoConnection", str(error)) from None
@@ -130,6 +131,22 @@ class Cloud:
         except aws.BotoCoreError as error:  # all others are about the configuration and its credentials
             raise failed("NoCredentials", f"{type(error).__name__}: {error}") from None
         return answer
+
+    def _decoded(self, region: str, message: str) -> str:
+        """Returns the message of a refusal with what AWS's encoded part says, if it can be had."""
+        plain, marker, encoded = message.partition("Encoded authorization failure message:")
+        if not marker:
+            return message
+        try:
+            answer = self._once(
+                region, "decode_authorization_message", "sts", {"EncodedMessage": encoded.strip()}
+            )
+            details = json.loads(answer["DecodedMessage"])
+            context = details["context"]
+            why = "a policy denies" if details.get("explicitDeny") else "no policy allows"
+            return f"{plain.strip()} ({why} {context['action']} on {context['resource']})"
+        except (AwsError, ValueError, LookupError, TypeError):
+            return message
 
     def _client(self, service: str, region: str) -> Any:
         """Returns an API client without botocore's retries, which would also retry missing capacity."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
-from orchestrator.instances import errors, keys, quotas, region, spec
+from orchestrator.instances import errors, keys, lifecycle, quotas, region, spec
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.errors import AwsError
@@ -103,8 +103,7 @@ def _read_quota(cloud: Cloud, quota: Quota) -> float | None:
 
 def _permissions(cloud: Cloud, candidate: Candidate) -> list[Row]:
     """Makes each call with DryRun: AWS answers whether it would be allowed, and does nothing."""
-    no_instance = "i-0123456789abcdef0"
-    tags = spec.tag_specifications(["instance"], {spec.MANAGED: "1"})
+    tags = spec.tag_specifications(spec.TAGGED_KINDS, {spec.MANAGED: "1"})
     calls: dict[str, dict[str, Any]] = {
         "run_instances": {
             "ImageId": _some_image(cloud, candidate.region),
@@ -114,11 +113,16 @@ def _permissions(cloud: Cloud, candidate: Candidate) -> list[Row]:
             "TagSpecifications": tags,
             "MetadataOptions": {"HttpTokens": "required"},
         },
-        "create_security_group": {"GroupName": "gpujob-doctor", "Description": "gpujob doctor"},
+        "create_security_group": {
+            "GroupName": "gpujob-doctor",
+            "Description": "gpujob doctor",
+            "TagSpecifications": spec.tag_specifications(["security-group"], {spec.MANAGED: "1"}),
+        },
         "describe_instances": {},
-        "terminate_instances": {"InstanceIds": [no_instance]},
-        "start_instances": {"InstanceIds": [no_instance]},
     }
+    # Of an instance that does not exist, a policy with a condition on tags allows nothing.
+    if own := next(lifecycle.list_managed(cloud, candidate.region), None):
+        calls["terminate_instances"] = calls["start_instances"] = {"InstanceIds": [own.id]}
     return [_may(cloud, candidate.region, name, parameters) for name, parameters in calls.items()]
 
 

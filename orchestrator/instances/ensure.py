@@ -225,6 +225,13 @@ def _resume_with_volume(account: Account, volume: str) -> Instance | None:
 
 def quote_for_fetch(account: Account, former: Instance) -> Quote:
     """Returns a quote for an on-demand instance of the same type, to fetch from `former`'s data volume."""
-    resources = Resources(0, Ec2(types=[former.type]))
+    ec2 = Ec2(
+        types=[former.type],
+        subnet=former.subnet,
+        security_group="" if former.owns_group else former.security_group or "",
+        tags=former.extra_tags,
+        private_ip=former.private_ip,
+    )
+    resources = Resources(0, ec2)
     job = JobSpec(former.job, resources=resources, limits=Limits(max_hours=FETCH_HOURS))
     return quote(job, former.region, account.ctx.now(), account.ctx.who, 0)

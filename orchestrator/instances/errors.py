@@ -133,7 +133,7 @@ def explain(error: AwsError) -> GpujobError:
     if todo is Action.NEXT_FAMILY:
         return GpujobError(what, error.message, "gpujob doctor --on ec2 shows how to raise the quota")
     if error.code == "IdempotentParameterMismatch":
-        return GpujobError(what, "one token was used for two requests", "gpujob hosts orphans")
+        return GpujobError(what, "another client is launching this job", "gpujob hosts orphans")
     if error.code.startswith(("InvalidInstanceID", "InvalidVolume.NotFound")):
         return NotFound(what, error.message, "gpujob hosts list")
     return UsageError(what, error.message, "gpujob doctor --on ec2")

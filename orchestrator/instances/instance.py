@@ -38,6 +38,9 @@ class Instance(Struct, frozen=True, kw_only=True):
     managed: launched by gpujob; only then may gpujob change or terminate it.
     account, security_group: as EC2 reports them; None where they were never read.
     ssh_cidr: the range that may reach port 22, as typed; None for this client's own address.
+    owns_group: security_group is gpujob's, which opens it to the client and deletes it. private_ip: it is
+    reached at its private address. subnet, extra_tags: as the job asked for; another instance for its volume
+    gets the same.
     usd_per_hour: price of the machine alone; None where it is not known.
     disk_gb: total size of its disks.
     volume: its data volume, which outlives it; `volume_to_attach`: one that is attached after the launch.
@@ -46,7 +49,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     started: the last start of the machine; deadline: when it shuts itself down.
     first_host_key: the public SSH host key from its user-data, replaced once `host_key_rotated`.
     ready: it has booted and has its own host key.
-    state_reason: EC2's code for why it is in its state.
+    state_reason: EC2's code and message about why it is in its state.
     """
 
     id: str
@@ -71,6 +74,10 @@ class Instance(Struct, frozen=True, kw_only=True):
     account: str | None = None
     security_group: str | None = None
     ssh_cidr: str | None = None
+    owns_group: bool = True
+    private_ip: bool = False
+    subnet: str = ""
+    extra_tags: dict[str, str] = {}
     usd_per_hour: float | None = None
     disk_gb: int = 0
     volume: str | None = None
@@ -150,6 +157,7 @@ class Description:
     zone: str
     spot: bool
     address: str | None
+    private_address: str | None
     launched: float
     transition_reason: str
     state_reason: str
@@ -178,14 +186,21 @@ def parse_description(answer: Mapping[str, Any], account: str | None) -> Descrip
         zone=(answer.get("Placement") or {}).get("AvailabilityZone", ""),
         spot=answer.get("InstanceLifecycle") == "spot",
         address=answer.get("PublicIpAddress"),
+        private_address=answer.get("PrivateIpAddress"),
         launched=launched.timestamp() if launched else 0.0,
         transition_reason=answer.get("StateTransitionReason") or "",
-        state_reason=(answer.get("StateReason") or {}).get("Code") or "",
+        state_reason=_reason(answer.get("StateReason") or {}),
         security_group=groups[0].get("GroupId"),
         data_volume=volumes.get(spec.DATA_DEVICE),
         account=account,
         tags=parse_tags(answer.get("Tags") or []),
     )
+
+
+def _reason(reason: Mapping[str, Any]) -> str:
+    """Returns EC2's code and its whole message, which often starts with the code."""
+    code, message = str(reason.get("Code") or ""), str(reason.get("Message") or "")
+    return message if message.startswith(code) and message else f"{code}: {message}" if message else code
 
 
 def parse_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:

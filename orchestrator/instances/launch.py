@@ -78,17 +78,22 @@ class _Launch:
         return self._send(request) if request else None
 
     def try_regions(self) -> Instance | None:
-        for name in self.attempt.spec.regions:
-            if instance := self._try_region(name):
-                return instance
-        return None
+        """Tries the regions in order; one that a policy denies is named and skipped if another is left."""
+        *others, last = self.attempt.spec.regions
+        for name in others:
+            try:
+                if instance := self._try_region(name):
+                    return instance
+            except AwsError as error:
+                if error.code not in errors.FORBIDDEN or self.attempt.request:
+                    raise
+                self._account.ctx.warn(f"{name} is skipped: {error.what}: {error.why}")
+        return self._try_region(last)
 
     def _try_region(self, name: str) -> Instance | None:
         ctx, cloud, launch_spec = self._account.ctx, self._account.cloud, self.attempt.spec
-        cidr = region.Ingress(self.attempt.ssh_cidr, world=True).resolve(ctx)
-        group = region.allow_ssh(self._account, name, cidr)
+        subnets, group = self._network(name)
         image = region.find_image(cloud, name, launch_spec.images)
-        subnets = region.subnets(cloud, name)
         offerings = {
             type_: [zone for zone in zones if zone in subnets]
             for type_, zones in region.offerings(cloud, name, launch_spec.types).items()
@@ -111,6 +116,18 @@ class _Launch:
                 if instance := self._send(SentRequest(candidate, parameters, ctx.now())):
                     return instance
         return None
+
+    def _network(self, name: str) -> tuple[dict[str, str], str]:
+        """Returns zone → subnet, and the security group, which is open to this client if it is gpujob's."""
+        cloud, launch_spec, vpc = self._account.cloud, self.attempt.spec, ""
+        if launch_spec.subnet:
+            zone, vpc = region.find_subnet(cloud, name, launch_spec.subnet)
+            subnets = {zone: launch_spec.subnet}
+        group = launch_spec.security_group
+        if not group:
+            cidr = region.Ingress(self.attempt.ssh_cidr, world=True).resolve(self._account.ctx)
+            group = region.allow_ssh(self._account, name, cidr, vpc=vpc)
+        return (subnets if launch_spec.subnet else region.subnets(cloud, name)), group
 
     def _send(self, request: SentRequest) -> Instance | None:
         """Sends RunInstances; returns the instance, or None if the next candidate is to be tried."""
@@ -139,8 +156,9 @@ class _Launch:
         if todo not in (Action.NEXT_ZONE, Action.NEXT_FAMILY, Action.NEW_ATTEMPT):
             is_open = todo is Action.RETRY or error.code == "NoConnection" or is_repeated
             if not is_open:
+                self._save(request=None)
                 self._account.records.close_attempt(self.attempt.id)
-            raise errors.explain(error) from None
+            raise error from None
         self._account.ctx.talk(f"{candidate}: {error.code}")
         if todo is Action.NEW_ATTEMPT:
             former = self.attempt.id
@@ -197,7 +215,11 @@ def _launched_instance(
         types=launch_spec.types,
         state=description.state,
         checked=launched,
-        address=description.address,
+        address=description.private_address if launch_spec.private_ip else description.address,
+        private_ip=launch_spec.private_ip,
+        owns_group=not launch_spec.security_group,
+        subnet=launch_spec.subnet,
+        extra_tags=launch_spec.extra_tags,
         login_user=launch_spec.login_user,
         job=launch_spec.job,
         launch=attempt.id,

@@ -30,7 +30,7 @@ def refresh(account: Account, instance: Instance) -> Instance:
     return account.records.save(
         replace(
             observed,
-            address=description.address,
+            address=description.private_address if instance.private_ip else description.address,
             state_reason=description.state_reason,
             volume=description.data_volume or instance.volume,
             account=description.account or instance.account,
@@ -86,6 +86,8 @@ def wait_until(account: Account, instance: Instance, state: str, seconds: float 
 
 def allow_ssh(account: Account, instance: Instance) -> None:
     """Opens port 22 to this client's present address, or to the range that was typed at the launch."""
+    if not instance.owns_group:
+        return
     cidr = region.Ingress(instance.ssh_cidr, world=True).resolve(account.ctx)
     region.allow_ssh(account, instance.region, cidr, instance.security_group)
 
@@ -116,7 +118,7 @@ def clean_up(account: Account, instance: Instance) -> None:
     hostkeys.forget(account.ctx, instance.id)
     group = instance.security_group
     others = [one for one in account.records.current() if one.security_group == group]
-    if group and instance.managed and not others:
+    if group and instance.managed and instance.owns_group and not others:
         region.delete_group(account.cloud, instance.region, group)
 
 
@@ -206,7 +208,8 @@ def _from_description(account: Account, region: str, description: Description) -
         spot=description.spot,
         state=description.state,
         checked=launched,
-        address=description.address,
+        address=description.address or description.private_address,
+        private_ip=description.address is None and description.state == "running",
         job=tags.get(spec.JOB, ""),
         launch=tags.get(spec.ATTEMPT),
         managed=tags.get(spec.MANAGED) == "1",

@@ -53,8 +53,14 @@ class Quote:
         return [
             f"{' or '.join(self.spec.types)}, {market}, in {', '.join(self.spec.regions)}",
             *self._price_lines(end),
-            f"disk {disk_gb} GB gp3, encrypted; port 22 open to {ingress} only",
+            f"disk {disk_gb} GB gp3, encrypted; {self._access(ingress)}",
         ]
+
+    def _access(self, ingress: str) -> str:
+        where = f"in {self.spec.subnet}, " if self.spec.subnet else ""
+        if self.spec.security_group:
+            return f"{where}security group {self.spec.security_group} as it is"
+        return f"{where}port 22 open to {ingress} only"
 
     def _price_lines(self, end: str) -> list[str]:
         price, hours = self.price, f"at most {self.hours:.4g} h ({self.limited_by})"
@@ -95,6 +101,11 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
         owner=owner,
         job=job.name,
         images=tuple(ec2.images) or spec.IMAGES,
+        subnet=ec2.subnet,
+        security_group=ec2.security_group,
+        extra_tags=ec2.tags,
+        kms_key=ec2.kms_key,
+        private_ip=ec2.private_ip,
     )
     return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced)
 

@@ -74,10 +74,13 @@ def own_address(ctx: Context) -> str:
         raise GpujobError(what, f"{url}: {error}", "--ssh-cidr ADDRESS/32") from None
 
 
-def allow_ssh(account: Account, region: str, cidr: str, group: str | None = None) -> str:
-    """Opens port 22 to `cidr` alone, in `group` or in the user's own group; returns the id of the group."""
+def allow_ssh(account: Account, region: str, cidr: str, group: str | None = None, vpc: str = "") -> str:
+    """Opens port 22 to `cidr` alone, in `group` or in the user's own group; returns the id of the group.
+
+    vpc: where that group is; "" for the default VPC.
+    """
     cloud = account.cloud
-    group = group or _ensure_group(account.ctx, cloud, region)
+    group = group or _ensure_group(account.ctx, cloud, region, vpc or default_vpc(cloud, region))
     is_open = False
     for rule in _ssh_rules(cloud, region, group):
         if cidr in (rule.get("CidrIpv4"), rule.get("CidrIpv6")):
@@ -98,9 +101,8 @@ def delete_group(cloud: Cloud, region: str, group: str) -> None:
             raise
 
 
-def _ensure_group(ctx: Context, cloud: Cloud, region: str) -> str:
+def _ensure_group(ctx: Context, cloud: Cloud, region: str, vpc: str) -> str:
     """Returns the id of the user's security group, which is created if there is none."""
-    vpc = default_vpc(cloud, region)
     name = "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:200]
     filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
     if groups := cloud.call(region, "describe_security_groups", Filters=filters)["SecurityGroups"]:
@@ -132,11 +134,16 @@ def default_vpc(cloud: Cloud, region: str) -> str:
     filters = [{"Name": "is-default", "Values": ["true"]}]
     vpcs = cloud.call(region, "describe_vpcs", Filters=filters)["Vpcs"]
     if not vpcs:
-        why = "gpujob launches into the default VPC"
-        raise GpujobError(
-            f"{region} has no default VPC", why, f"aws ec2 create-default-vpc --region {region}"
-        )
+        why = "gpujob launches into the default VPC unless the job names a subnet"
+        next_step = f"resources.ec2.subnet: subnet-…, or aws ec2 create-default-vpc --region {region}"
+        raise GpujobError(f"{region} has no default VPC", why, next_step)
     return str(vpcs[0]["VpcId"])
+
+
+def find_subnet(cloud: Cloud, region: str, subnet: str) -> tuple[str, str]:
+    """Returns zone and VPC of a subnet. AwsError if the region does not have it."""
+    (found,) = cloud.call(region, "describe_subnets", SubnetIds=[subnet])["Subnets"]
+    return found["AvailabilityZone"], found["VpcId"]
 
 
 def subnets(cloud: Cloud, region: str) -> dict[str, str]:

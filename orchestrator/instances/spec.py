@@ -22,6 +22,8 @@ DEFAULT_HOURS = 24.0
 """Hours until the deadline of an instance without a limit: every instance has a deadline."""
 BOOT_SECONDS = 20 * 60
 """Seconds after a start until an instance that gpujob has not reached shuts itself down: its boot failed."""
+TAGGED_KINDS = ("instance", "volume", "network-interface")
+"""Resources that a launch tags, besides the request of a spot instance."""
 DATA_DEVICE = "/dev/sdf"
 IMAGES = (
     *("oss-nvidia-driver-gpu-pytorch-2.13-ubuntu-26.04", "oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04"),
@@ -35,7 +37,9 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
 
     deadline: seconds since 1970, when it shuts itself down. data_gb: size of a new data volume, 0 for none.
     volume: an existing data volume of `volume_gb` GB to attach, which fixes the `zone`. owner, client:
-    user@host and the random id of the client, for its tags.
+    user@host and the random id of the client, for its tags. subnet, security_group, kms_key: ids in the
+    account; "" for those of the default VPC, gpujob's own group and the default key. extra_tags: beside
+    gpujob's. private_ip: without a public address.
     images: names as in IMAGES, SSM parameters, or AMI ids.
     """
 
@@ -53,6 +57,11 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     volume: str = ""
     volume_gb: int = 0
     client: str = ""
+    subnet: str = ""
+    security_group: str = ""
+    extra_tags: dict[str, str] = {}
+    kms_key: str = ""
+    private_ip: bool = False
 
 
 class Candidate(Struct, frozen=True):
@@ -113,6 +122,7 @@ def client_token(attempt: str, candidate: Candidate) -> str:
 def tags(spec: LaunchSpec, attempt: str, version: str) -> dict[str, str]:
     """Returns the tags of an instance, its volumes and its network interface."""
     return {
+        **spec.extra_tags,
         MANAGED: "1",
         ATTEMPT: attempt,
         JOB: spec.job,
@@ -147,7 +157,7 @@ def run_instances_request(
     An on-demand instance that shuts itself down is stopped and keeps its disk. A spot instance can only be
     terminated, so its data is on a volume that is kept.
     """
-    kinds = ["instance", "volume", "network-interface"]
+    kinds = list(TAGGED_KINDS)
     request: dict[str, Any] = {
         "ImageId": image.id,
         "InstanceType": candidate.type,
@@ -165,7 +175,7 @@ def run_instances_request(
             {
                 "DeviceIndex": 0,
                 "SubnetId": placement.subnet,
-                "AssociatePublicIpAddress": True,
+                "AssociatePublicIpAddress": not spec.private_ip,
                 "DeleteOnTermination": True,
                 "Groups": [placement.security_group],
             }
@@ -181,17 +191,19 @@ def run_instances_request(
 
 
 def _disks(spec: LaunchSpec, image: Image) -> list[dict[str, Any]]:
-    root = _disk(image.root_device, max(spec.root_gb, image.root_gb), delete_on_termination=True)
+    root = _disk(image.root_device, max(spec.root_gb, image.root_gb), True, spec.kms_key)
     if not spec.data_gb:
         return [root]
-    return [root, _disk(DATA_DEVICE, spec.data_gb, delete_on_termination=False)]
+    return [root, _disk(DATA_DEVICE, spec.data_gb, False, spec.kms_key)]
 
 
-def _disk(device: str, size_gb: int, delete_on_termination: bool) -> dict[str, Any]:
-    ebs = {
+def _disk(device: str, size_gb: int, delete_on_termination: bool, kms_key: str) -> dict[str, Any]:
+    ebs: dict[str, Any] = {
         "VolumeSize": size_gb,
         "VolumeType": "gp3",
         "Encrypted": True,
         "DeleteOnTermination": delete_on_termination,
     }
+    if kms_key:
+        ebs["KmsKeyId"] = kms_key
     return {"DeviceName": device, "Ebs": ebs}

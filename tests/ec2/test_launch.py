@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from orchestrator.context import Context
-from orchestrator.instances import region
-from orchestrator.instances.cloud import Cloud
+from orchestrator.instances import launch, lifecycle, region
+from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.instance import parse_tags
+from orchestrator.instances.spec import LaunchSpec
 from orchestrator.targets.ssh import hostkeys
 from tests.ec2 import user
 from tests.ec2.test_rig import aws
@@ -200,6 +201,61 @@ def test_a_group_that_exists_and_is_not_shown_yet_is_waited_for(ec2: FakeEC2, cl
     ec2.inject("DescribeSecurityGroups", body=NO_GROUPS, status=200, times=3)
     left(client)
     assert len(ec2.calls("CreateSecurityGroup")) == 2
+
+
+def test_a_region_that_a_policy_denies_is_named_and_skipped(ec2: FakeEC2, client: Client) -> None:
+    ec2.set(machines=False)
+    ec2.inject("RunInstances", "UnauthorizedOperation", status=403, region="us-east-1", times=9)
+    with pytest.raises(Cut):
+        up(client, "--region", "us-east-1", "--region", "us-west-2", sleep=_cut_when_launched(client))
+    assert user.only(client).region == "us-west-2"
+    assert user.store(client).attempts() == []
+
+
+def _cut_when_launched(client: Client) -> Any:
+    def sleep(seconds: float) -> None:
+        if user.store(client).all():
+            raise Cut
+
+    return sleep
+
+
+def test_a_launch_uses_the_network_key_and_tags_that_a_job_names(ec2: FakeEC2, client: Client) -> None:
+    """As in an account without a default VPC, whose policy requires a tag."""
+    ec2.set(machines=False)
+    for subnet in aws().describe_subnets()["Subnets"]:
+        aws().delete_subnet(SubnetId=subnet["SubnetId"])
+    (vpc,) = [one["VpcId"] for one in aws().describe_vpcs()["Vpcs"]]
+    made = aws().create_subnet(VpcId=vpc, CidrBlock="172.31.0.0/20", AvailabilityZone="us-east-1c")
+    subnet = made["Subnet"]["SubnetId"]
+    group = aws().create_security_group(GroupName="theirs", Description="theirs", VpcId=vpc)["GroupId"]
+    names = {"subnet": subnet, "security_group": group, "extra_tags": {"cost-center": "42"}}
+    wanted = LaunchSpec(
+        types=("g5.xlarge",),
+        regions=("us-east-1",),
+        spot=False,
+        deadline=2e9,
+        job="j",
+        owner="me@here",
+        kms_key="arn:aws:kms:us-east-1:1:key/k",
+        private_ip=True,
+        **names,
+    )
+    account = Account(client.context(sleep=lambda seconds: None))
+    instance = launch.resume(account, launch.begin(account, wanted, "", "ssh-ed25519 AAAA", None))
+    (call,) = ec2.calls("RunInstances")
+    sent = call["parameters"]
+    assert sent["NetworkInterface.1.SubnetId"] == subnet
+    assert sent["NetworkInterface.1.AssociatePublicIpAddress"] == "false"
+    assert sent["BlockDeviceMapping.1.Ebs.KmsKeyId"] == "arn:aws:kms:us-east-1:1:key/k"
+    described = aws().describe_instances(InstanceIds=[instance.id])["Reservations"][0]["Instances"][0]
+    assert parse_tags(described["Tags"])["cost-center"] == "42"
+    assert (instance.zone, instance.owns_group, instance.private_ip) == ("us-east-1c", False, True)
+    instance = lifecycle.refresh(account, instance)
+    assert instance.address == described["PrivateIpAddress"]
+    lifecycle.allow_ssh(account, instance)
+    lifecycle.clean_up(account, instance)
+    assert [c for c in ec2.calls() if c["by_gpujob"] and "SecurityGroup" in c["action"]] == []
 
 
 def test_an_instance_that_ends_for_lack_of_capacity_is_launched_elsewhere(

@@ -1,6 +1,5 @@
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
 from orchestrator.instances import spec
@@ -113,11 +112,3 @@ def test_shutdown_stops_on_demand_and_ends_spot_but_for_its_volume() -> None:
     assert data["Ebs"]["Encrypted"]
     kinds = {one["ResourceType"] for one in spot["TagSpecifications"]}
     assert kinds == {"instance", "volume", "network-interface", "spot-instances-request"}
-
-
-@pytest.mark.parametrize(
-    ("kind", "family"),
-    [("g5.xlarge", "G and VT"), ("gr6.4xlarge", "G and VT"), ("p5.48xlarge", "P"), ("p6-b200.48xlarge", "P")],
-)
-def test_a_type_belongs_to_the_family_that_its_quota_is_counted_in(kind: str, family: str) -> None:
-    assert replace(CANDIDATE, type=kind).family == family
