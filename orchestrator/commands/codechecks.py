@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.commands.jobs import Job
@@ -30,7 +30,8 @@ def require(job: Job, source: Source, is_local: bool) -> tuple[str, ...]:
         _require_script(code, program, is_local)
     elif program.module:
         _require_module(code, program.module)
-    absent = sorted({path for path in command.other_paths(words) if code.is_left_behind(path)})
+    written = [posixpath.normpath(path) for path in job.spec.outputs]
+    absent = sorted({path for path in command.other_paths(words) if code.is_left_behind(path, written)})
     where = job.file.where("command")
     return tuple(f"{where}: {path} is not sent (git ignores it): name it under data:" for path in absent)
 
@@ -75,10 +76,12 @@ class _Code:
             return True
         return any(known.startswith(f"{path}/") for known in self.kinds)
 
-    def is_left_behind(self, word: str) -> bool:
-        """Whether a word names a file or folder that is in the folder of the code and is not sent."""
+    def is_left_behind(self, word: str, written: Sequence[str]) -> bool:
+        """Whether a word names something here that is not sent, and that the run does not write itself."""
         path = self.relative(word)
-        return path is not None and _exists(self.folder / path) and not self.has(path)
+        if path is None or not _exists(self.folder / path) or self.has(path):
+            return False
+        return not any(f"{path}/".startswith(f"{output}/") for output in written)
 
     def module(self, name: str, beside: str = "") -> str | None:
         """The file of a module, from the top of the code or beside an importing file."""

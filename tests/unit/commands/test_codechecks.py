@@ -106,8 +106,11 @@ def test_a_script_is_relative_to_the_code_folder(client: Client) -> None:
 
 
 def test_arguments_that_name_files_left_behind_are_announced(client: Client) -> None:
-    words = ["env", "python", "src/train.py", "--in=ignored/data.csv", "--out", "results", "ignored"]
-    out = dry(client, *words).out
+    client.write("results/old.csv", "")
+    client.write(".gitignore", "/ignored/\n/results/\n")
+    words = ["env", "python", "src/train.py", "--in=ignored/data.csv", "--out", "results/a", "ignored"]
+    (client.project / "results" / "a").mkdir()
+    out = dry(client, *words, outputs=["results/"]).out
     assert "note: j.yaml:2: ignored/data.csv is not sent (git ignores it): name it under data:" in out
     assert out.count("is not sent") == 2
 
