@@ -39,6 +39,13 @@ def ensure_private(folder: Path) -> None:
         one.mkdir(mode=0o700, exist_ok=True)
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a new file that is not waited for: for what can be written again after a crash."""
+    ensure_private(path.parent)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as handle:
+        handle.write(content)
+
+
 def open_to_append(path: Path) -> BinaryIO:
     """A log of gpujob, which its owner alone may read."""
     ensure_private(path.parent)

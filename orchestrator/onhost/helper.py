@@ -25,6 +25,7 @@ from orchestrator.onhost import (
     host_facts,
     instance_limits,
     inventory,
+    private,
     processes,
     remote_command,
     run_facts,
@@ -111,6 +112,7 @@ def answer(layout: Layout, request: Record) -> Record:
         operation = _OPS.get(str(request.get("op")))
         if operation is None:
             raise Refused("op", "this helper has no operation %r" % request.get("op"))
+        private.require_root(layout.root)
         reply["answer"] = operation(layout, request) or {}
     except Refused as error:
         reply["refused"] = {"kind": error.kind, "message": str(error), "details": error.details}
@@ -170,10 +172,10 @@ def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], requ
     return True
 
 
-def _supervise(layout: Layout, run_id: str) -> None:
+def _supervise(layout: Layout, run_id: str, umask: int) -> None:
     """Runs the supervisor; writes an exception to supervisor.err, since the pane closes when it ends."""
     try:
-        supervisor.Supervisor(layout.root, run_id).main()
+        supervisor.Supervisor(layout.root, run_id, umask).main()
     except BaseException:
         with open(layout.run(run_id).folder + "/supervisor.err", "a") as errors:
             errors.write(traceback.format_exc())
@@ -181,14 +183,16 @@ def _supervise(layout: Layout, run_id: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET` or `supervise ROOT RUN`."""
+    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET` or `supervise ROOT RUN UMASK`."""
+    umask = private.restrict_umask()
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = elsewhere.layout(os.path.abspath(root))
     if mode == "helper":
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
+        runs.user_umask = umask
         serve(layout)
     elif mode == "supervise":
-        _supervise(layout, rest[0])
+        _supervise(layout, rest[0], int(rest[1], 8))
     else:
         try:
             if mode == "follow":

@@ -10,7 +10,7 @@ import json
 import os
 
 from orchestrator.core.layout import RunPaths, scratch
-from orchestrator.onhost import files
+from orchestrator.onhost import files, private
 from orchestrator.onhost.records import RunSpec
 
 
@@ -20,7 +20,7 @@ def prepare(paths: RunPaths, spec: RunSpec) -> dict[str, str]:
     The secrets are kept in memory only from then on.
     """
     temporary = scratch(spec.mark)
-    os.makedirs(temporary, mode=0o700, exist_ok=True)
+    private.make_folder(temporary)
     variables = {
         **spec.env,
         **(files.load_json(paths.secrets) or {}),

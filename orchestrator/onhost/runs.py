@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from orchestrator.core import tmux
-from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.core.layout import Layout, RunPaths, scratch
 from orchestrator.onhost import (
     cleaning,
     conflicts,
@@ -22,6 +22,7 @@ from orchestrator.onhost import (
     files,
     host_facts,
     inventory,
+    private,
     processes,
     reserved_space,
     run_facts,
@@ -31,6 +32,7 @@ from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
 from orchestrator.onhost.run_facts import RunFacts
 
+user_umask = 0o077  # of the client's shell on this host: that of the runs that it starts
 _START_TIMEOUT = 15.0  # seconds until a supervisor must have written its first state
 _STOP_MARGIN = 15.0  # seconds beyond the grace until a supervisor is killed
 _BUNDLE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -152,6 +154,7 @@ def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[st
     os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     if not os.path.exists(paths.work):
         _copy_tree(layout, paths.work, spec.code_tree)
+    private.make_folder(scratch(spec.mark))
     reserved_space.create(paths)
     if secrets:
         files.write_json(paths.secrets, secrets)
@@ -171,7 +174,7 @@ def _copy_tree(layout: Layout, work: str, tree: str | None) -> None:
     if tree:
         shutil.copytree(layout.tree(tree), partial, symlinks=True)
         for folder, _, names in os.walk(partial):
-            os.chmod(folder, 0o755)
+            os.chmod(folder, 0o700)
             for name in names:
                 path = os.path.join(folder, name)
                 if not os.path.islink(path):
@@ -190,7 +193,7 @@ def _launch(layout: Layout, run_id: str) -> None:
     before = State.load(layout.run(run_id).state)
     _prepare_tmux(layout)
     _kill_session(layout, run_id)
-    command = [sys.executable, *entry.OPTIONS, _BUNDLE, "supervise", layout.root, run_id]
+    command = [sys.executable, *entry.OPTIONS, _BUNDLE, "supervise", layout.root, run_id, "%o" % user_umask]
     server = tmux.server(layout.tmux_socket, layout.tmux_conf)
     process = subprocess.run(
         tmux.new(server, tmux.session_name(run_id), layout.root, command),
@@ -214,9 +217,7 @@ def _has_started(state: State | None, before: State | None) -> bool:
 
 def _prepare_tmux(layout: Layout) -> None:
     folder = os.path.dirname(layout.tmux_socket)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    if os.stat(folder).st_uid != os.getuid():
-        raise Refused("tmux", "%s belongs to another user" % folder)
+    private.make_folder(folder)
     with open(layout.tmux_conf, "w") as handle:
         handle.write(tmux.CONF)
 

@@ -40,8 +40,9 @@ LEFTOVER_SECONDS = 5.0  # seconds until processes that the trainer left behind a
 class Supervisor:
     """Runs the trainer of a run, and restarts it after failures up to the job's limit of restarts."""
 
-    def __init__(self, root: str, run_id: str) -> None:
+    def __init__(self, root: str, run_id: str, umask: int = 0o077) -> None:
         self.layout = Layout(root)
+        self.umask = umask
         self.paths: RunPaths = self.layout.run(run_id)
         self.spec = RunSpec.load(self.paths.run_json) or RunSpec.parse({"id": run_id})
         self.state = _next_state(run_id, State.load(self.paths.state) or State())
@@ -118,7 +119,7 @@ class Supervisor:
                 stdout=self.log,
                 stderr=self.log,
                 start_new_session=True,
-                preexec_fn=signals.restore,
+                preexec_fn=self._become_trainer,
             )
         except OSError as error:
             self.journal.say("%s: %s" % (self.spec.argv[0], error))
@@ -132,6 +133,11 @@ class Supervisor:
         if status == 0 and self._goes_on():
             status = self._wait(self._detached_status)
         return exits.from_status(self.paths, status)
+
+    def _become_trainer(self) -> None:
+        """Restores, in the child, what the user's own processes start with."""
+        signals.restore()
+        os.umask(self.umask)
 
     def _goes_on(self) -> bool:
         """Returns whether the command started the training in the background: it ended, and others run on."""

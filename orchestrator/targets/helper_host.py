@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from orchestrator import files as local_files
 from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core import jsontext, tmux
@@ -25,6 +26,8 @@ from orchestrator.targets.pipes import Pipe, Reader
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds before each new connection
 _NEXT = {
     "no-tmux": "install tmux: sudo apt-get install tmux",
+    "unsafe-folder": "look at what it is, then remove it: rm -r, as its owner or as root",
+    "unsafe-root": "on the host: look at what is in it, then chmod go-w; or set GPUJOB_ROOT there",
     "no-locks": "set GPUJOB_ROOT on the host to a folder on a local disk, or mount this one with locks",
     "no-room": "free space there, such as with gpujob stop RUN --clean for a run that was fetched",
 }
@@ -216,8 +219,7 @@ def install(onhost: Path) -> Path:
         return folder
     partial = onhost / f"{digest()}.{os.getpid()}.partial"
     for name, content in files().items():
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        (partial / name).write_bytes(content)
+        local_files.write_private(partial / name, content)
     try:
         partial.rename(folder)
     except OSError:  # another client was first

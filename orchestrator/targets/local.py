@@ -121,5 +121,5 @@ def pythons(ctx: Context) -> list[str]:
 
 
 def _ensured(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.ensure_private(folder)
     return folder

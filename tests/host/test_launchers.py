@@ -78,3 +78,24 @@ def test_with_detach_kill_what_the_launcher_left_is_ended_and_named(client: Clie
     assert "ending what the command left: pid" in log
     assert "train.py" in log
     assert client.state()["pids"] == []
+
+
+def test_a_run_is_private_and_keeps_the_umask_of_the_user(client: Client) -> None:
+    client.job("import os; mask = os.umask(0); print('umask', oct(mask)); open('open.txt', 'w')")
+    before = os.umask(0o002)
+    try:
+        run_id = deployed(client)
+    finally:
+        os.umask(before)
+    client.until("succeeded")
+    folder = client.folder(run_id)
+    assert "umask 0o2" in (folder / "log").read_text()
+    own = [
+        client.root,
+        client.root / "runs",
+        folder,
+        folder / "work",
+        folder / "checkpoints",
+        folder / "state.json",
+    ]
+    assert [path for path in own if path.stat().st_mode & 0o077] == []

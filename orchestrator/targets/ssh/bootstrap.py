@@ -42,7 +42,7 @@ def receive_bundle() -> str:
     return (
         f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; '
         f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
-        f'mkdir -p "$d" && chmod 700 "$r" && tar -xzf - -C "$d" && '
+        f'umask 077; mkdir -p "$d" && tar -xzf - -C "$d" && '
         f'{{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && {_PRINT} ready "$r" || '
         f'{{ rm -rf "$d"; exit 92; }}\''
     )

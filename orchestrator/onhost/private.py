@@ -1,0 +1,45 @@
+"""Folders that this user alone may use, whatever the umask is and whoever else works on the host."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from orchestrator.onhost.errors import Refused
+
+_OTHERS = 0o077
+
+
+def restrict_umask() -> int:
+    """Makes new files and folders of this process private; returns the umask of the user."""
+    return os.umask(_OTHERS)
+
+
+def make_folder(path: str) -> None:
+    """Creates a folder that may stand in a folder of all users, such as /tmp.
+
+    Raises Refused if another user has put a link, a file or a folder of their own there.
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        about = os.lstat(path)
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+            what = "a link or a file" if not stat.S_ISDIR(about.st_mode) else "a folder of another user"
+            raise Refused("unsafe-folder", "%s is %s" % (path, what)) from None
+        if about.st_mode & _OTHERS:
+            os.chmod(path, 0o700)
+
+
+def require_root(root: str) -> None:
+    """Raises Refused for a root folder in which other users may replace code that runs as this user."""
+    try:
+        about = os.stat(root)
+    except OSError:
+        return  # it is created, or the operation says why it cannot be
+    if os.geteuid() not in (0, about.st_uid):
+        raise Refused("unsafe-root", "the folder %s belongs to another user" % root)
+    if about.st_mode & stat.S_IWOTH:
+        what = "every user may write to the folder %s, and so replace code and checkpoints in it" % root
+        raise Refused("unsafe-root", what)
