@@ -161,6 +161,14 @@ def orphans(
     return implementation.orphans(context(ctx, json, yes), regions or [], terminate)
 
 
+@command(group, "ssh-config", "hosts ssh-config", "hosts ssh-config > ~/.ssh/gpujob.conf")
+def ssh_config(ctx: typer.Context, json: Json = False) -> int:
+    """Print EC2 instances as SSH configuration, for ssh, scp and editors."""
+    from orchestrator.commands import ssh_config as implementation
+
+    return implementation.ssh_config(context(ctx, json))
+
+
 @command(group, "types", "hosts types --gpu L40S", "hosts types --gpus 8 --region eu-west-1 --refresh")
 def types(
     ctx: typer.Context,

@@ -169,7 +169,7 @@ def _terminate(
     ctx: Context, account: Account, target: Ec2Target, instance: Instance, discard: bool, purge: bool
 ) -> Instance:
     """With its data volume once all that is on it is fetched, or with `purge`."""
-    with_volume = instance.volume is not None and (purge or not (discard and instance.spot))
+    with_volume = instance.volume is not None and (purge or not discard)
     disks = f"its disk and volume {instance.volume} are" if with_volume else "its disk is"
     if discard:
         ctx.confirm(f"terminating {instance.label}; {disks} deleted: {_loss(ctx, instance)}")

@@ -36,7 +36,7 @@ def stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     actions: list[str] = []
 
     def terminate(_account: Account, instance: Instance, with_volume: bool) -> Instance:
-        actions.append("terminate")
+        actions.append("terminate with its volume" if with_volume else "terminate")
         return replace(instance, state="terminated")
 
     monkeypatch.setattr(hosts.lifecycle, "refresh", lambda _account, instance: instance)
@@ -80,3 +80,30 @@ def test_an_instance_with_files_that_cannot_be_fetched_is_kept(
 def test_with_discard_a_stopped_instance_is_terminated_as_it_is(client: Client, stopped: list[str]) -> None:
     assert hosts.down(client.context(yes=True), LABEL, discard=True, purge=False) == 0
     assert stopped == ["terminate"]
+
+
+@pytest.mark.parametrize("spot", [True, False])
+@pytest.mark.parametrize(
+    ("discard", "purge", "action"),
+    [
+        (False, False, "terminate with its volume"),
+        (True, False, "terminate"),
+        (True, True, "terminate with its volume"),
+    ],
+)
+def test_a_volume_that_was_not_fetched_is_deleted_only_with_purge(
+    client: Client,
+    stopped: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    spot: bool,
+    discard: bool,
+    purge: bool,
+    action: str,
+) -> None:
+    records = Account(client.context()).records
+    records.save(replace(records.get("i-1"), volume="vol-1", volume_gb=100, spot=spot))
+    start_with(monkeypatch, with_outputs([]), stopped)
+    ctx = client.context(yes=True)
+    assert hosts.down(ctx, LABEL, discard=discard, purge=purge) == 0
+    assert stopped[-1] == action
+    assert "vol-1" in ctx.stderr.getvalue()
