@@ -19,10 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+from msgspec import Struct, to_builtins
+
 from orchestrator.core import terminal
 from orchestrator.core.text import flow
 from orchestrator.errors import UsageError, WantsYes
 
+JSON_VERSION = 2
+"""Of what --json prints. A new version may remove or rename keys; keys are added without one."""
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 _LOCK = threading.RLock()
@@ -119,9 +123,11 @@ class Context:
         """Data, on stdout."""
         self._write(self.stdout, terminal.message(text) + "\n")
 
-    def answer(self, content: Mapping[str, Any]) -> None:
+    def answer(self, content: Struct | Mapping[str, Any]) -> None:
         """One JSON object, the only output on stdout with --json. NaN and infinity are null."""
-        line = json.dumps({"schema_version": 1, **_finite(content)}, allow_nan=False)  # ASCII only
+        if isinstance(content, Struct):
+            content = to_builtins(content)
+        line = json.dumps({"schema_version": JSON_VERSION, **_finite(content)}, allow_nan=False)  # ASCII only
         self._write(self.stdout, line + "\n")
 
     def talk(self, text: str) -> None:

@@ -30,15 +30,6 @@ class GpujobError(Exception):
         self.why = why
         self.next_step = next_step
 
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "kind": type(self).__name__,
-            "what": self.what,
-            "why": self.why,
-            "next_step": self.next_step,
-            "exit_code": int(self.exit_code),
-        }
-
 
 class UsageError(GpujobError):
     """Wrong arguments, an invalid job file, or a missing data folder."""

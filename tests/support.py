@@ -23,6 +23,7 @@ from orchestrator.context import Context
 from orchestrator.onhost import processes
 from orchestrator.process import Done
 from orchestrator.targets.base import Host
+from tests.rigs import answers
 from tests.rigs.patience import PATIENCE
 
 REPOSITORY = Path(__file__).parent.parent
@@ -72,6 +73,8 @@ class Client:
         """Run `gpujob WORDS` in this process."""
         ctx = self.context(**changes)
         code = main(list(words), ctx)
+        if "--json" in words and isinstance(ctx.stdout, io.StringIO):
+            answers.validate(words, ctx.stdout.getvalue())
         return Result(code, ctx.stdout.getvalue(), ctx.stderr.getvalue())  # type: ignore[attr-defined]
 
     def spawn(self, *words: str, code: str | None = None, **more: Any) -> subprocess.Popen[bytes]:

@@ -60,7 +60,7 @@ def _interrupted(words: list[str]) -> int:
     what, again = "interrupted", f"gpujob {shlex.join(words)}".strip()
     if "--json" in words:
         error = {"kind": "Interrupted", "what": what, "why": "", "next_step": again, "exit_code": 130}
-        sys.stdout.write(json.dumps({"schema_version": 1, "error": error}) + "\n")
+        sys.stdout.write(json.dumps({"schema_version": 2, "error": error}) + "\n")
     else:
         sys.stderr.write(f"error: {what}\n  next: {again}\n")
     return 130

@@ -11,6 +11,7 @@ from orchestrator import __version__, files
 from orchestrator.context import Context
 from orchestrator.core.shell import show
 from orchestrator.errors import Exit, GpujobError, UsageError
+from orchestrator.view import answers
 from orchestrator.view.console import Paint, harmless
 
 
@@ -24,7 +25,7 @@ def report(ctx: Context, error: Exception, words: list[str]) -> int:
     if ctx.debug:
         ctx.warn("".join(traceback.format_exception(error)))
     if ctx.json or "--json" in words:
-        ctx.answer({"error": known.as_dict()})
+        ctx.answer(answers.ErrorAnswer(error=_as_json(known)))
     else:
         _print(ctx, known)
     return int(known.exit_code)
@@ -60,6 +61,16 @@ def _print(ctx: Context, error: GpujobError) -> None:
         ctx.warn("  why:  " + harmless(error.why))
     if error.next_step:
         ctx.warn("  next: " + harmless(error.next_step))
+
+
+def _as_json(error: GpujobError) -> answers.Error:
+    return answers.Error(
+        kind=type(error).__name__,
+        what=error.what,
+        why=error.why,
+        next_step=error.next_step,
+        exit_code=int(error.exit_code),
+    )
 
 
 def _log(ctx: Context, error: Exception, words: list[str]) -> str:

@@ -6,13 +6,12 @@ from orchestrator import registry
 from orchestrator.commands import config, execute, inputs, jobs, trainer
 from orchestrator.commands.execute import Outcome
 from orchestrator.context import Context
-from orchestrator.core import events
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.plan import CheckStep
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
-from orchestrator.view import plans
+from orchestrator.view import answers, plans
 
 
 def check(
@@ -45,7 +44,8 @@ def check(
     if outcome.report.tier == "files":
         ctx.warn("no Python on the host has PyTorch: only names, labels and splits were checked")
     if ctx.json:
-        ctx.answer(events.to_json(outcome.report, outcome.cached))
+        fields = {name: getattr(outcome.report, name) for name in outcome.report.__struct_fields__}
+        ctx.answer(answers.Check(**fields, cached=outcome.cached))
     else:
         plans.print_report(ctx, outcome.report, outcome.cached)
     return 1 if outcome.report.errors else 0

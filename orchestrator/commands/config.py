@@ -18,6 +18,7 @@ from orchestrator.core.settings import (
     resolve,
 )
 from orchestrator.errors import UsageError
+from orchestrator.view import answers
 
 _PROJECT_FILE = "gpujob.yaml"
 _PATHS = ("root", "fetch_dir")
@@ -50,8 +51,10 @@ def paths(ctx: Context) -> list[Path]:
 def show(ctx: Context) -> int:
     settings, read = load(ctx), [ctx.short(path) for path in paths(ctx)]
     if ctx.json:
-        rows = {key: {"value": s.value, "source": s.source} for key, s in settings.items()}
-        ctx.answer({"settings": rows, "files": read})
+        rows = {
+            key: answers.SettingValue(value=one.value, source=one.source) for key, one in settings.items()
+        }
+        ctx.answer(answers.Config(settings=rows, files=tuple(read)))
         return 0
     for key, setting in settings.items():
         ctx.out(f"{key:10} {setting.value:24} from {setting.source:22} {ABOUT[key]}")

@@ -146,7 +146,7 @@ def _execute(
     interrupted = _interrupted(ctx, host, store, complete)
     if isinstance(interrupted, RunFacts):
         _confirm(ctx, host, store, job, interrupted)
-        plans.print_next(ctx, (), interrupted, follow)
+        plans.print_next(ctx, (), interrupted, host.label, follow)
         return interrupted.id
     assert complete.facts
     options = execute.start_options(complete.facts, secrets, complete.share_gpu)
@@ -162,7 +162,7 @@ def _execute(
         raise
     _confirm(ctx, host, store, job, run)
     notes = tuple(note for note in plan.notes if note not in complete.warnings)  # these were shown before
-    plans.print_next(ctx, notes, run, follow)
+    plans.print_next(ctx, notes, run, host.label, follow)
     return plan.run_id
 
 

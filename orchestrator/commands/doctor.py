@@ -26,6 +26,7 @@ from orchestrator.instances.quote import quote
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.targets.ssh import rsync
+from orchestrator.view import answers
 from orchestrator.view.status import gpus
 from orchestrator.view.tables import print_table
 
@@ -49,9 +50,9 @@ def doctor(ctx: Context, on: str | None, job: str | None = None) -> int:
             label = host.label
             rows += [] if host.is_local else [_rsync(facts.rsync), _connection(host)]
     if ctx.json:
-        keys = ("what", "verdict", "seen", "fix")
-        table = [dict(zip(keys, row, strict=True)) for row in rows]
-        ctx.answer({"target": label, "rows": table})
+        keys = ("what", "verdict", "detail", "fix")
+        table = tuple(answers.DoctorRow(**dict(zip(keys, row, strict=True))) for row in rows)
+        ctx.answer(answers.Doctor(target=label, rows=table))
     else:
         _print(ctx, rows)
     missing = [row for row in rows if row[1] == "missing"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from orchestrator import registry
 from orchestrator.commands import config, download, runs
 from orchestrator.commands.download import Download
@@ -18,6 +16,7 @@ from orchestrator.errors import Exit, NotFound
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
+from orchestrator.view import answers
 
 
 def fetch(
@@ -44,10 +43,14 @@ def fetch(
         ctx.begin(f"the download of {run.id}; each file that is there is complete")
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / run.id
         if follow:
-            code = _follow(ctx, host, run.id, which, folder)
+            followed = _follow(ctx, host, run.id, which, folder)
+            if followed is None:
+                return Exit.INTERRUPTED
             run = helper.find_run(host, run.id) or run
-            if code or keep_instance or not _may_terminate(ctx, host, run):
-                return code
+            if keep_instance or not _may_terminate(ctx, host, run):
+                if ctx.json:
+                    _report(ctx, run.id, folder, followed)
+                return Exit.DONE
         if which != "all" and getattr(run.checkpoints, which) is None and not _has_outputs(run):
             raise _no_checkpoint(ctx, run, which)
         terminates = not keep_instance and _may_terminate(ctx, host, run)
@@ -81,8 +84,8 @@ def _no_checkpoint(ctx: Context, run: RunFacts, which: str) -> NotFound:
     return NotFound(f"{run.id} has no {which} checkpoint", why, f"gpujob monitor {run.id} --stream")
 
 
-def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> int:
-    """Downloads each new checkpoint as it is written, until the run ends."""
+def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> Download | None:
+    """Downloads each new checkpoint as it is written, until the run ends; None on Ctrl-C."""
     before: Any = None
     try:
         while True:
@@ -92,23 +95,37 @@ def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
             is_going = runstate.is_going(run, ctx.now())
             current = run.checkpoints.steps if which == "all" else getattr(run.checkpoints, which)
             if current != before or not is_going:
-                _report(ctx, run_id, folder, download.download_run(ctx, host, run_id, which, folder))
+                result = download.download_run(ctx, host, run_id, which, folder)
+                if not ctx.json:  # one object, once it has ended
+                    _report(ctx, run_id, folder, result)
                 before = current
             if not is_going:
-                return Exit.DONE
+                return result
             ctx.sleep(2.0)
     except KeyboardInterrupt:
+        if ctx.json:
+            raise
         ctx.talk(f"\nrun {run_id} goes on; what was fetched is complete")
-        return Exit.INTERRUPTED
+        return None
 
 
 def _report(ctx: Context, run_id: str, folder: Path, result: Download) -> None:
     shown = ctx.short(folder)
     checkpoints = [f"{shown}/{path}" for path in download.checkpoints(result.files)]
     if ctx.json:
-        files = [msgspec.to_builtins(file) for file in result.files]
-        lists = {"files": files, "left_out": result.left_out, "missing": result.missing}
-        ctx.answer({"run": run_id, "folder": str(folder), "checkpoints": checkpoints, **lists})
+        ctx.answer(
+            answers.Fetch(
+                run=run_id,
+                folder=str(folder),
+                checkpoints=tuple(checkpoints),
+                files=tuple(
+                    answers.FetchedFile(path=file.path, bytes=file.bytes, sha256=file.sha256)
+                    for file in result.files
+                ),
+                left_out=result.left_out,
+                missing=result.missing,
+            )
+        )
         return
     ctx.out(shown)
     total = sum(file.bytes for file in result.files)

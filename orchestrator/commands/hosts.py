@@ -21,6 +21,7 @@ from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.ssh import address, hostkeys
+from orchestrator.view import ec2_answers as answers
 from orchestrator.view import instances as view
 
 
@@ -38,7 +39,8 @@ def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
         raise AccessError(f"{word} has another host key", why, "nothing was recorded")
     hostkeys.record(ctx, resolved, key)
     if ctx.json:
-        ctx.answer({"host": word, "name": resolved.key_name, "fingerprint": key.fingerprint})
+        name = resolved.key_name
+        ctx.answer(answers.Attached(host=word, name=name, fingerprint=key.fingerprint))
     else:
         ctx.out(f"{resolved.key_name} {key.fingerprint} is on record in {hostkeys.own_file(ctx)}")
     return 0

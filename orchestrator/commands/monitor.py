@@ -13,7 +13,7 @@ from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
-from orchestrator.view import dashboard, log
+from orchestrator.view import answers, dashboard, log
 from orchestrator.view import status as view
 from orchestrator.view.status import RunReport
 
@@ -71,6 +71,9 @@ def _removed(run_id: str) -> NotFound:
 
 
 def _interrupted(ctx: Context, run_id: str) -> int:
+    """What goes on; with --json, as the error of every interrupted command."""
+    if ctx.json:
+        raise KeyboardInterrupt
     ctx.talk(f"\nrun {run_id} goes on; next:\n  gpujob monitor {run_id}\n  gpujob stop {run_id}")
     return Exit.INTERRUPTED
 
@@ -81,11 +84,11 @@ def _ended(ctx: Context, host: Host, run_id: str) -> int:
     if facts is None:
         raise _removed(run_id)
     runs.remember(ctx, Store(ctx.state_dir), host, [facts])
-    report = RunReport(facts, runstate.fold(facts, ctx.now()))
+    report = RunReport(facts, runstate.fold(facts, ctx.now()), host.label)
     state, headline = report.state, view.headline(report)
     has_failed = isinstance(state, runstate.Failed | runstate.Lost)
     if ctx.json:
-        ctx.answer(view.state_json(report))
+        ctx.answer(answers.Monitor(run=view.run_json(report)))
         return Exit.JOB_FAILED if has_failed else Exit.DONE
     what = f"run {run_id} {runstate.word(state)}" + (f": {headline}" if headline else "")
     if has_failed:

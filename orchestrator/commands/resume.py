@@ -22,7 +22,7 @@ from orchestrator.errors import GpujobError, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
-from orchestrator.view import plans
+from orchestrator.view import answers, plans
 
 if TYPE_CHECKING:
     from orchestrator.commands.deploy import Request
@@ -107,7 +107,7 @@ def _restart(ctx: Context, host: Host, store: Store, request: Request, is_moved:
         runs.remember(ctx, store, host, [started])
         host.assign_run(run.id)
     if ctx.json and not request.follow:
-        ctx.answer({"run": run.id, "resumed_from": step})
+        ctx.answer(answers.Started(run=run.id, session=started.session, target=host.label, resumed_from=step))
     elif not ctx.json:
         ctx.talk(f"run {run.id} goes on {origin}")
     return run

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.core import runstate
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
 from orchestrator.store import CachedRun
+from orchestrator.view import ec2_answers as answers
 from orchestrator.view.instances import CostRow, InstanceRow, LaunchRow
 
 if TYPE_CHECKING:  # `status` does not load the EC2 API
@@ -50,21 +51,20 @@ def instance(of: Instance, now: float) -> InstanceRow:
     )
 
 
-def orphan(of: Orphan) -> dict[str, Any]:
-    """For --json."""
-    return {
-        "kind": {"instance": "box"}.get(of.kind, of.kind),
-        "id": of.id,
-        "region": of.region,
-        "state": of.state,
-        "user": of.owner,
-        "job": of.job,
-        "why": of.why,
-        "late": of.is_expired,
-        "client": of.client,
-        "usd_month": None if of.usd_per_month is None else round(of.usd_per_month, 2),
-        "kept_because": of.needed or None,
-    }
+def orphan(of: Orphan) -> answers.Orphan:
+    return answers.Orphan(
+        kind=of.kind,
+        id=of.id,
+        region=of.region,
+        state=of.state,
+        user=of.owner,
+        job=of.job,
+        why=of.why,
+        late=of.is_expired,
+        client=of.client,
+        usd_per_month=None if of.usd_per_month is None else round(of.usd_per_month, 2),
+        kept_because=of.needed or None,
+    )
 
 
 def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> CostRow:

@@ -16,6 +16,7 @@ from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
+from orchestrator.view import answers
 from orchestrator.view import status as view
 from orchestrator.view.instances import InstanceRow
 from orchestrator.view.status import HostReport, RunReport
@@ -75,8 +76,8 @@ def status(ctx: Context, query: Query) -> int:
         hosts = [_only(hosts, query.word, ctx.now())]
     reports = [_report(ctx, instances, host, query) for host in hosts]
     if ctx.json:
-        view_runs = [view.run_json(run) for report in reports for run in report.reports]
-        ctx.answer({"hosts": [view.host_json(report) for report in reports], "runs": view_runs})
+        shown = tuple(view.run_json(run) for report in reports for run in report.reports)
+        ctx.answer(answers.Status(hosts=tuple(map(view.host_json, reports)), runs=shown))
     else:
         view.print_status(ctx, reports, detail=query.word is not None)
     return 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 
-import msgspec
-
 from orchestrator import registry
 from orchestrator.commands import config, hosts, runs
 from orchestrator.context import Context
@@ -19,6 +17,9 @@ from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.targets.helper import StopResult
+from orchestrator.view import answers
+from orchestrator.view import status as view
+from orchestrator.view.status import RunReport
 
 _NAMED = 3  # number of files that a question names
 
@@ -56,7 +57,8 @@ def stop(
         ctx.begin(f"the removal of files of {run.id}")
         removed = _clean(host, store, run, purge) if clean or purge else ()
         label = host.label
-    _report(ctx, result, removed)
+    if not (ctx.json and terminate):  # the answer is then about the instance
+        _report(ctx, host, result, removed)
     return hosts.down(ctx, label, discard=False, purge=False) if terminate else 0
 
 
@@ -126,11 +128,13 @@ def _clean(host: Host, store: Store, run: RunFacts, purge: bool) -> tuple[str, .
     return result.removed
 
 
-def _report(ctx: Context, result: StopResult, removed: tuple[str, ...]) -> None:
+def _report(ctx: Context, host: Host, result: StopResult, removed: tuple[str, ...]) -> None:
     run, state = result.run, runstate.fold(result.run, ctx.now())
     if ctx.json:
-        fields = {"run": run.id, **runstate.as_dict(state), "was_going": result.was_going}
-        ctx.answer({**fields, "removed": removed, "written": msgspec.to_builtins(result.written)})
+        shown = view.run_json(RunReport(run, state, host.label))
+        ctx.answer(
+            answers.Stop(run=shown, was_going=result.was_going, removed=removed, written=result.written)
+        )
         return
     was = "stopped" if result.was_going else f"had ended before ({runstate.word(state)})"
     where = f" on this host; it last ran on {run.last_host}" if run.last_host and run.ended is None else ""

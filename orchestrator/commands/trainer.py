@@ -6,6 +6,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from orchestrator import files, process
 from orchestrator.commands import execute, jobs, verify
 from orchestrator.context import Context
@@ -46,7 +48,7 @@ def list_checks(ctx: Context, trainer: str) -> int:
         if "message" in line:
             ctx.warn(str(line["message"]))
         elif ctx.json:
-            ctx.answer(line)
+            ctx.answer(_complete(line, Check))
         elif check := decode.struct(line, Check):
             rows.append([check.code, check.tier, check.line])
     print_table(ctx, [[harmless(cell) for cell in row] for row in rows])
@@ -63,7 +65,7 @@ def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
         result = decode.struct(line, Evaluation) or Evaluation()
         if result.warning:
             ctx.warn(f"warning: {result.warning}")
-        _print(ctx, line, results.evaluation(ctx, result))
+        _print(ctx, _complete(line, Evaluation), results.evaluation(ctx, result))
     return 0
 
 
@@ -76,7 +78,7 @@ def predict(ctx: Context, place: str, inputs: list[str]) -> int:
     for line in _call(ctx, ["predict", folder, *[str(ctx.path(file)) for file in inputs]], may_fail=True):
         result = decode.struct(line, Prediction) or Prediction()
         failures += result.error is not None
-        _print(ctx, line, results.prediction(result))
+        _print(ctx, _complete(line, Prediction), results.prediction(result))
     return 1 if failures else 0
 
 
@@ -89,7 +91,8 @@ def export(ctx: Context, place: str, to: str | None) -> int:
         lines = _call(ctx, ["export", folder, "--to", target])
     for line in lines:
         result = decode.struct(line, Export)
-        _print(ctx, line, results.exported(result, ctx.short) if result else results.prepared(line))
+        text = results.exported(result, ctx.short) if result else results.prepared(line)
+        _print(ctx, _complete(line, Export) if result else line, text)
     return 0
 
 
@@ -102,6 +105,12 @@ def _prepared(ctx: Context, trainer: str, words: list[str]) -> Path:
             if word.startswith(f"{option}="):
                 return ctx.path(word.partition("=")[2])
     return ctx.path(f"{trainer}-data")
+
+
+def _complete(line: Line, kind: type[msgspec.Struct]) -> Line:
+    """With every key that the schema of this answer has; those that the trainer left out are null."""
+    known = {field.encode_name: None for field in msgspec.structs.fields(kind)}
+    return {**known, **line}
 
 
 def _checkpoint(ctx: Context, place: str) -> str:

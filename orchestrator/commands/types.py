@@ -53,6 +53,6 @@ def _row(kind: InstanceType, region: str, usd: float | None, spot: float | None)
         gpu_mib=kind.gpu_mib,
         vcpus=kind.vcpus,
         memory_gib=kind.memory_gib,
-        usd_hour=usd,
-        spot_usd_hour=spot,
+        usd_per_hour=usd,
+        spot_usd_per_hour=spot,
     )

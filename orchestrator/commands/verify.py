@@ -13,6 +13,7 @@ from orchestrator.core import decode
 from orchestrator.core.paths import inside, is_step
 from orchestrator.errors import Exit, GpujobError, NotFound
 from orchestrator.onhost.files import last_bytes, load_json, sha256
+from orchestrator.view import answers
 
 MANIFEST, DIGEST = "manifest.json", "manifest.sha256"
 _LONGEST_DIGEST = 4096  # bytes of manifest.sha256, and of the files `best` and `last`
@@ -44,7 +45,7 @@ def verify(ctx: Context, place: str) -> int:
         raise NotFound(f"{place} is not a checkpoint", "it contains no manifest.json", "gpujob fetch")
     manifests = [(ctx.short(folder), require_intact(folder)) for folder in folders]
     if ctx.json:
-        ctx.answer({"checkpoints": [_as_json(shown, manifest) for shown, manifest in manifests]})
+        ctx.answer(answers.Verify(checkpoints=tuple(_as_json(*one) for one in manifests)))
         return Exit.DONE
     for shown, manifest in manifests:
         values = (manifest.metrics or {}).items()
@@ -130,6 +131,6 @@ def _count(manifest: Manifest) -> int:
     return len(manifest.files) + 2
 
 
-def _as_json(shown: str, manifest: Manifest) -> dict[str, Any]:
-    fields = {name: value for name, value in msgspec.structs.asdict(manifest).items() if name != "files"}
-    return {"path": shown, **fields, "files": _count(manifest)}
+def _as_json(shown: str, manifest: Manifest) -> answers.VerifiedCheckpoint:
+    fields = {**msgspec.structs.asdict(manifest), "files": _count(manifest)}
+    return answers.VerifiedCheckpoint(path=shown, **fields)

@@ -158,11 +158,3 @@ def _current(value: object) -> object:
     if isinstance(value, dict) and "seen" in value:
         return {"message": value["seen"], **value}
     return value
-
-
-def to_json(report: CheckReport, cached: bool) -> dict[str, Any]:
-    """What `gpujob check --json` prints."""
-    fields: dict[str, Any] = msgspec.to_builtins(report)
-    for finding in fields["findings"]:
-        finding["seen"] = finding.pop("message")
-    return {**fields, "cached": cached}

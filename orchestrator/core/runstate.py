@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import get_args
 
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
@@ -131,13 +131,6 @@ _CODES = {
 def word(state: RunState) -> str:
     """The state's name in JSON: lower case."""
     return type(state).__name__.lower()
-
-
-def as_dict(state: RunState) -> dict[str, Any]:
-    fields = asdict(state)
-    if isinstance(state, Lost | Elsewhere):
-        fields["last_seen"] = fields.pop("heartbeat")
-    return {"state": word(state), **fields}
 
 
 def fold(run: RunFacts, now: float) -> RunState:

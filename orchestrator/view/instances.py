@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from orchestrator.context import Context
 from orchestrator.core.text import duration, flow
+from orchestrator.core.when import iso
+from orchestrator.view import ec2_answers as answers
 from orchestrator.view.tables import print_table
 
 
@@ -50,16 +51,19 @@ class InstanceRow:
         end = f"ends in {duration(self.remaining)}" if self.remaining > 0 else "past its deadline"
         return f"${self.cost:.2f} so far, ${self.usd_per_hour:.3f}/h, {end} (at most ${self.worst_case:.2f})"
 
-    def as_dict(self) -> dict[str, Any]:
-        """For --json."""
-        keys = ("id", "type", "region", "zone", "spot", "state", "address", "job", "run")
-        times = ("launched", "ended", "deadline", "volume", "money")
-        return {
-            **{key: getattr(self, key) for key in (*keys, *times)},
-            "usd_hour": round(self.usd_per_hour, 4),
-            "spent_usd": round(self.cost, 4),
-            "worst_usd": round(self.worst_case, 4),
-        }
+    def as_json(self) -> answers.Instance:
+        keys = ("id", "label", "type", "region", "zone", "spot", "state", "address", "job", "run", "volume")
+        return answers.Instance(
+            **{key: getattr(self, key) for key in keys},
+            launched=iso(self.launched),
+            ended=iso(self.ended),
+            deadline=iso(self.deadline),
+            usd_per_hour=round(self.usd_per_hour, 4),
+            volume_usd_per_month=round(self.volume_usd_per_month, 2),
+            disk_usd_per_month=round(self.disk_usd_per_month, 2),
+            cost_usd=round(self.cost, 4),
+            worst_case_usd=round(self.worst_case, 4),
+        )
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,10 @@ class CostRow:
     wasted_usd: float
     runs: dict[str, float]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For --json."""
-        return {
-            "box": self.label,
-            "type": self.type,
-            "job": self.job,
-            "spot": self.spot,
-            "launched": self.launched,
-            "state": self.state,
-            "usd": self.usd,
-            "usd_hour_known": self.is_price_known,
-            "wasted_usd": self.wasted_usd,
-            "runs": self.runs,
-        }
+    def as_json(self) -> answers.InstanceCost:
+        keys = ("label", "type", "job", "spot", "state", "is_price_known", "wasted_usd", "runs")
+        fields = {key: getattr(self, key) for key in keys}
+        return answers.InstanceCost(**fields, launched=iso(self.launched), cost_usd=self.usd)
 
 
 @dataclass(frozen=True)
@@ -104,21 +98,22 @@ class TypeRow:
     gpu_mib: int
     vcpus: int
     memory_gib: float
-    usd_hour: float | None
-    spot_usd_hour: float | None
+    usd_per_hour: float | None
+    spot_usd_per_hour: float | None
 
     def cells(self) -> list[str]:
         gpus = f"{self.gpus} x {self.gpu}"
         sizes = [f"{self.gpu_mib / 1024:.0f} GiB each", f"{self.vcpus} vCPUs", f"{self.memory_gib:g} GiB"]
-        spot = "" if self.spot_usd_hour is None else f"spot ${self.spot_usd_hour:.3f}/h"
-        usd = "-" if self.usd_hour is None else f"${self.usd_hour:.3f}/h"
+        spot = "" if self.spot_usd_per_hour is None else f"spot ${self.spot_usd_per_hour:.3f}/h"
+        usd = "-" if self.usd_per_hour is None else f"${self.usd_per_hour:.3f}/h"
         return [self.name, self.region, gpus, *sizes, usd, spot]
 
 
 def print_types(ctx: Context, rows: list[TypeRow], as_of: dict[str, str]) -> None:
     """as_of: region → the day of its prices."""
     if ctx.json:
-        ctx.answer({"types": [vars(row) for row in rows], "prices_as_of": as_of})
+        types = tuple(answers.InstanceType(**vars(row)) for row in rows)
+        ctx.answer(answers.Types(types=types, prices_as_of=as_of))
         return
     print_table(ctx, [row.cells() for row in rows])
     days = ", ".join(f"{region} of {day}" for region, day in as_of.items())
@@ -145,16 +140,13 @@ class LaunchRow:
     disk_gb: int
     ssh_cidr: str | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """For --json."""
-        fields = asdict(self)
-        del fields["lines"]
-        return fields
+    def as_json(self) -> answers.Launch:
+        return answers.Launch(**{key: value for key, value in vars(self).items() if key != "lines"})
 
 
 def print_quote(ctx: Context, row: LaunchRow) -> None:
     if ctx.json:
-        ctx.answer({"launch": row.as_dict()})
+        ctx.answer(answers.LaunchPreview(launch=row.as_json()))
         return
     ctx.out("would launch (nothing is done):")
     print_launch(ctx, row)
@@ -168,7 +160,7 @@ def print_launch(ctx: Context, row: LaunchRow) -> None:
 
 def print_up(ctx: Context, row: InstanceRow) -> None:
     if ctx.json:
-        ctx.answer({"box": row.label, "address": row.address})
+        ctx.answer(answers.Up(instance=row.as_json()))
         return
     ctx.out(row.label)
     ctx.talk(f"{row.type} in {row.zone} is ready; next:\n  gpujob deploy JOB --on {row.label}")
@@ -177,7 +169,7 @@ def print_up(ctx: Context, row: InstanceRow) -> None:
 
 def print_instances(ctx: Context, rows: list[InstanceRow]) -> None:
     if ctx.json:
-        ctx.answer({"boxes": [row.as_dict() for row in rows]})
+        ctx.answer(answers.Instances(instances=tuple(row.as_json() for row in rows)))
         return
     print_table(ctx, [[r.label, r.type, r.zone, r.state, r.money, r.job] for r in rows])
 
@@ -185,7 +177,8 @@ def print_instances(ctx: Context, rows: list[InstanceRow]) -> None:
 def print_hosts(ctx: Context, host_keys: list[dict[str, str]], rows: list[InstanceRow]) -> None:
     """`hosts list`. host_keys: name and fingerprint of each host on record."""
     if ctx.json:
-        ctx.answer({"hosts": host_keys, "boxes": [row.as_dict() for row in rows]})
+        keys = tuple(answers.HostKey(**host_key) for host_key in host_keys)
+        ctx.answer(answers.Hosts(hosts=keys, instances=tuple(row.as_json() for row in rows)))
         return
     print_instances(ctx, rows)
     for host_key in host_keys:
@@ -194,18 +187,13 @@ def print_hosts(ctx: Context, host_keys: list[dict[str, str]], rows: list[Instan
         ctx.talk("no host is on record; gpujob hosts attach NAME adds one")
 
 
-def print_orphans(ctx: Context, rows: list[dict[str, Any]]) -> None:
+def print_orphans(ctx: Context, rows: list[answers.Orphan]) -> None:
     if ctx.json:
-        ctx.answer({"orphans": rows})
+        ctx.answer(answers.Orphans(orphans=tuple(rows)))
         return
-    names = {"box": "instance"}
-    keys = ("id", "region", "state", "job", "user", "why")
     print_table(
         ctx,
-        [
-            [names.get(row["kind"], row["kind"]), *(str(row[k]) for k in keys), _monthly(row["usd_month"])]
-            for row in rows
-        ],
+        [[r.kind, r.id, r.region, r.state, r.job, r.user, r.why, _monthly(r.usd_per_month)] for r in rows],
     )
     ctx.talk("gpujob hosts orphans --end deletes them" if rows else "gpujob left nothing behind")
 
@@ -228,7 +216,11 @@ def months(rows: list[CostRow]) -> dict[str, dict[str, float]]:
 
 def print_costs(ctx: Context, rows: list[CostRow]) -> None:
     if ctx.json:
-        ctx.answer({"boxes": [row.as_dict() for row in rows], "months": months(rows)})
+        by_month = {
+            month: answers.MonthCost(cost_usd=one["usd"], wasted_usd=one["wasted_usd"])
+            for month, one in months(rows).items()
+        }
+        ctx.answer(answers.Cost(instances=tuple(row.as_json() for row in rows), months=by_month))
         return
     if not rows:
         ctx.out("no instance was launched from here")

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.core import jsontext
@@ -15,6 +14,7 @@ from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.plan import CheckStep, Plan, Step
 from orchestrator.core.shell import show
 from orchestrator.core.text import flow, size
+from orchestrator.view import answers
 from orchestrator.view.console import Paint, harmless
 from orchestrator.view.instances import LaunchRow, print_launch
 from orchestrator.view.tables import print_table
@@ -57,16 +57,22 @@ def _answer(
     ctx: Context,
     job: str,
     target: str,
-    steps: list[dict[str, Any]],
+    steps: list[answers.PlanStep],
     notes: Sequence[str],
     launch: LaunchRow | None,
 ) -> None:
-    plan = {"job": job, "target": target, "steps": steps, "notes": list(notes)}
-    ctx.answer({"plan": {**plan, "launch": launch.as_dict() if launch else None}})
+    plan = answers.PlanDetails(
+        job=job,
+        target=target,
+        steps=tuple(steps),
+        notes=tuple(notes),
+        launch=launch.as_json() if launch else None,
+    )
+    ctx.answer(answers.Plan(plan=plan))
 
 
-def _step(step: Step, reason: str) -> dict[str, Any]:
-    return {"title": step.title, "reason": reason, "done": step.done, "bytes": step.bytes}
+def _step(step: Step, reason: str) -> answers.PlanStep:
+    return answers.PlanStep(title=step.title, reason=reason, done=step.done, bytes=step.bytes)
 
 
 def print_warnings(ctx: Context, warnings: tuple[str, ...]) -> None:
@@ -84,12 +90,12 @@ def announce(ctx: Context, step: Step) -> None:
     ctx.talk(f"{mark} {step.title}  {paint(step.reason, 'dim')}")
 
 
-def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, follows: bool) -> None:
+def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, target: str, follows: bool) -> None:
     """The run is up: its name on stdout, what to type next on stderr. With --json and a log that
     `follows`, the run's end is the one object to come."""
     if ctx.json:
         if not follows:
-            ctx.answer({"run": run.id, "session": run.session})
+            ctx.answer(answers.Started(run=run.id, session=run.session, target=target, resumed_from=None))
         return
     paint = Paint(ctx.env, ctx.stderr)
     for note in notes:

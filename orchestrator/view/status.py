@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import Gpu, Machine, RunFacts
+from orchestrator.core.hostfacts import Gpu, Machine, RunFacts, SupervisorState
 from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, flow, size
+from orchestrator.core.when import iso
+from orchestrator.view import answers
 from orchestrator.view.console import Paint, harmless
 from orchestrator.view.instances import InstanceRow
 from orchestrator.view.tables import print_table
@@ -85,52 +84,68 @@ class HostReport:
     others: int = 0
 
 
-def state_json(report: RunReport) -> dict[str, Any]:
-    """What JSON says of a run."""
-    facts, state = report.facts, report.facts.state
-    trainer, supervisor = (state.child, state.supervisor) if state else (None, None)
-    return {
-        "id": facts.id,
-        **runstate.as_dict(report.state),
-        "job": facts.job,
-        "trainer": facts.record.trainer if facts.record else None,
-        "who": facts.record.who if facts.record else None,
-        "created": facts.created,
-        "attempt": state.attempt if state else None,
-        "exit_code": state.exit_code if state else None,
-        "signal": state.signal if state else None,
-        "supervisor_pid": supervisor.pid if supervisor and facts.supervised else None,
-        "trainer_pid": trainer.pid if trainer else None,
-        "pids": facts.pids,
-        "session": facts.session,
-        "folder": facts.folder,
-        "log_bytes": facts.log.bytes,
-        "last_lines": facts.log.tail,
-        "metrics": report.metrics,
-        "epoch": report.epoch,
-        "checkpoints": msgspec.to_builtins(facts.checkpoints),
-        "health": [{"rule": e.rule, "severity": e.severity, "seen": e.message} for e in report.health],
-        "used_seconds": state.used_seconds if state else None,
-        "skipped_events": facts.skipped_events,
-        "damage": facts.damage,
-    }
+def run_json(report: RunReport) -> answers.Run:
+    """What JSON says of a run: the same keys in every state."""
+    facts, state, now = report.facts, report.facts.state or SupervisorState(), report.state
+    record, progress = facts.record, ev.last(facts.events, ev.Progress)
+    checkpoints = facts.checkpoints
+    return answers.Run(
+        id=facts.id,
+        job=facts.job,
+        trainer=record.trainer if record else None,
+        who=record.who if record else None,
+        target=report.target,
+        host=getattr(now, "host", None),
+        state=runstate.word(now),
+        reason=getattr(now, "reason", None) or getattr(now, "why", None),
+        by=getattr(now, "by", None),
+        created=iso(facts.created),
+        started=iso(state.first_started or state.started),
+        ended=iso(facts.ended),
+        heartbeat=iso(state.heartbeat),
+        attempt=state.attempt,
+        step=progress.step if progress else None,
+        of=progress.of if progress else None,
+        epoch=report.epoch,
+        eta_seconds=getattr(now, "eta", None),
+        used_seconds=state.used_seconds,
+        exit_code=state.exit_code,
+        signal=state.signal,
+        resumable_from=None if isinstance(now, runstate.Succeeded) else checkpoints.last,
+        supervisor_pid=state.supervisor.pid if state.supervisor and facts.supervised else None,
+        trainer_pid=state.child.pid if state.child else None,
+        pids=facts.pids,
+        session=facts.session,
+        folder=facts.folder,
+        log_bytes=facts.log.bytes,
+        last_lines=facts.log.tail,
+        metrics=report.metrics,
+        checkpoints=answers.RunCheckpoints(
+            steps=checkpoints.steps, last=checkpoints.last, best=checkpoints.best
+        ),
+        health=tuple(
+            answers.Health(rule=e.rule, severity=e.severity, message=e.message) for e in report.health
+        ),
+        skipped_events=facts.skipped_events,
+        damage=facts.damage,
+        brief=facts.brief,
+        cost_usd=report.cost_usd,
+    )
 
 
-def run_json(report: RunReport) -> dict[str, Any]:
-    """The same with its host, and its cost there."""
-    return {**state_json(report), "target": report.target, "cost_usd": report.cost_usd}
-
-
-def host_json(host: HostReport) -> dict[str, Any]:
-    machine = msgspec.to_builtins(host.machine) if host.machine else {}
-    return {
-        "target": host.target,
-        **{name: machine.get(name) for name in ("hostname", "gpus", "disk", "memory")},
-        "older": host.older,
-        "asked": host.read_at,
-        "unreachable": host.unreachable,
-        "box": host.instance.as_dict() if host.instance else None,
-    }
+def host_json(host: HostReport) -> answers.Host:
+    machine = host.machine
+    return answers.Host(
+        target=host.target,
+        hostname=machine.hostname if machine else None,
+        gpus=machine.gpus if machine else None,
+        disk=machine.disk if machine else None,
+        memory=machine.memory if machine else None,
+        read_at=iso(host.read_at),
+        unreachable=host.unreachable,
+        older=host.older,
+        instance=host.instance.as_json() if host.instance else None,
+    )
 
 
 def print_status(ctx: Context, hosts: Sequence[HostReport], detail: bool) -> None:

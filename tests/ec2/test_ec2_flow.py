@@ -66,16 +66,16 @@ def test_a_training_on_ec2_starts_and_ends_with_an_empty_account(
     _best_and_last_are_home(client)
     _no_secret(ec2, client, [fetched], typed)
     cost = user.run(client, "cost", "--json").json
-    assert [list(row["runs"]) for row in cost["boxes"]] == [[instance.run or _run(client)]]
+    assert [list(row["runs"]) for row in cost["instances"]] == [[instance.run or _run(client)]]
 
 
 def _status(client: Client, box_id: str) -> Result:
     results = user.run(client, "status", "--json")
     (run,) = results.json["runs"]
     assert (run["state"], run["target"]) == ("succeeded", f"ec2://{box_id}")
-    (host,) = [one for one in results.json["hosts"] if one["box"]]
-    assert host["box"]["worst_usd"] == pytest.approx(1.03, abs=0.05)
-    assert host["box"]["run"] == run["id"]
+    (host,) = [one for one in results.json["hosts"] if one["instance"]]
+    assert host["instance"]["worst_case_usd"] == pytest.approx(1.03, abs=0.05)
+    assert host["instance"]["run"] == run["id"]
     return results
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import datetime
 
 import pytest
 
@@ -49,12 +50,12 @@ def test_an_interrupted_spot_run_continues_on_a_new_instance(ec2: FakeEC2, clien
     run = deploy(client, "--max-hours", "2", body=COUNTS.format(more=3000), spot=True)
     (first,) = ec2.machines()
     ec2.interrupt(first, 10)
-    step = client.until("preempted")["step"]
+    step = client.until("preempted")["resumable_from"]
     ec2.until(lambda: ec2.states()[first] == "terminated")
     left = ec2.leftovers()
     assert [one for one in left if one.startswith("vol-")] != []
     status = client.state(run)
-    assert (status["state"], status["step"]) == ("preempted", step)
+    assert (status["state"], status["resumable_from"]) == ("preempted", step)
 
     client.write("train.py", "raise SystemExit('the code of a run is what was sent')")
     resumed = client.run("deploy", "job", "--resume", run, "--yes")
@@ -104,7 +105,8 @@ def test_an_instance_shuts_down_at_its_extended_deadline(ec2: FakeEC2, client: C
     assert moved.code == 0, moved.out + moved.err
     after = float(ec2.run(instance, "cat", "/run/gpujob/deadline")[1])
     assert after - before == pytest.approx(7200, abs=1)
-    assert moved.json["boxes"][0]["deadline"] == pytest.approx(after, abs=1)
+    deadline = datetime.fromisoformat(moved.json["instances"][0]["deadline"].replace("Z", "+00:00"))
+    assert deadline.timestamp() == pytest.approx(after, abs=1)
     assert after > time.time() + 2.5 * 3600
     down = client.run("hosts", "down", label, "--yes")
     assert down.code == 0, down.err

@@ -255,9 +255,9 @@ def test_an_instance_found_hours_later_has_cost_those_hours(
     assert user.run(client, *UP, sleep=lambda seconds: None).code == 5
     now = time.time() + 3600
     result = user.run(client, "status", "--json", now=lambda: now)
-    (shown,) = [host["box"] for host in result.json["hosts"] if host["box"]]
+    (shown,) = [host["instance"] for host in result.json["hosts"] if host["instance"]]
     hours = (now - user.only(client).launched) / 3600
-    assert shown["spent_usd"] == pytest.approx(1.022 * hours, abs=0.01)
+    assert shown["cost_usd"] == pytest.approx(1.022 * hours, abs=0.01)
     assert user.only(client).account
 
 

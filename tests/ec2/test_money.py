@@ -132,20 +132,20 @@ def test_hosts_list_shows_running_costs_and_cost_those_that_ended(ec2: FakeEC2, 
     later = user.Clock()
     later.ahead = 3600.0
     listed = user.run(client, "hosts", "list", "--json", now=later.now).json
-    (shown,) = listed["boxes"]
+    (shown,) = listed["instances"]
     assert (shown["state"], shown["type"]) == ("running", "g5.xlarge")
-    assert shown["spent_usd"] == pytest.approx(1.022, abs=0.03)
-    assert shown["worst_usd"] == pytest.approx(2.044, abs=0.03)
+    assert shown["cost_usd"] == pytest.approx(1.022, abs=0.03)
+    assert shown["worst_case_usd"] == pytest.approx(2.044, abs=0.03)
     assert [host["name"] for host in listed["hosts"]] == [shown["id"]]
     down = user.run(client, "hosts", "down", label, "--yes", now=later.now, sleep=later.sleep)
     assert down.code == 0, down.err
-    assert user.run(client, "hosts", "list", "--json").json["boxes"] == []
+    assert user.run(client, "hosts", "list", "--json").json["instances"] == []
     later.ahead += 24 * 3600.0
     cost = user.run(client, "cost", "--json", now=later.now).json
-    (row,) = cost["boxes"]
+    (row,) = cost["instances"]
     assert (row["state"], row["runs"]) == ("terminated", {})
-    assert row["usd"] == row["wasted_usd"] == pytest.approx(1.022, abs=0.06)
-    assert sum(month["usd"] for month in cost["months"].values()) == row["usd"]
+    assert row["cost_usd"] == row["wasted_usd"] == pytest.approx(1.022, abs=0.06)
+    assert sum(month["cost_usd"] for month in cost["months"].values()) == row["cost_usd"]
 
 
 def test_down_needs_yes_and_accepts_an_already_terminated_instance(ec2: FakeEC2, client: Client) -> None:
@@ -174,7 +174,7 @@ def test_orphans_in_every_region_are_listed_and_terminated_if_confirmed(
     result = user.run(client, "hosts", "orphans", "--json")
     assert result.code == 1
     assert {(row["kind"], row["id"]) for row in result.json["orphans"]} == {
-        ("box", lost),
+        ("instance", lost),
         ("volume", volume),
     }
     assert user.run(client, "hosts", "orphans", "--end").code == 7

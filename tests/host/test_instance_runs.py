@@ -37,7 +37,7 @@ def test_a_spot_notice_saves_a_checkpoint_and_the_run_can_be_resumed(client: Cli
         wait_for_output(client, run_id)
         service.announce_end(time.time() + 10 * PATIENCE)  # far away: the run does not wait for it
         ended = client.until("preempted")
-        assert ended["step"] == 7
+        assert ended["resumable_from"] == 7
         assert "checkpoint written" in (client.folder(run_id) / "log").read_text()
         assert (
             "interrupts this spot instance: terminate" in (client.folder(run_id) / "events.jsonl").read_text()

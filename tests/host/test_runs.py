@@ -58,7 +58,7 @@ def test_status_shows_state_pids_session_disk_gpus_and_last_lines(client: Client
     assert run["last_lines"] == [f"line {n}" for n in range(4, 9)]
     assert shown["hosts"][0]["disk"]["free"] > 0
     assert isinstance(shown["hosts"][0]["gpus"], list)
-    assert shown["schema_version"] == 1
+    assert shown["schema_version"] == 2
 
 
 def test_without_a_live_run_the_last_one_is_shown(client: Client) -> None:
@@ -94,7 +94,7 @@ def test_a_signal_is_distinguished_from_an_exit_code(client: Client) -> None:
     client.job("import os\nos.kill(os.getpid(), 11)")
     client.run("deploy", "job", "--follow")
     status = client.state()
-    assert (status["state"], status["signal"], status["code"]) == ("failed", 11, None)
+    assert (status["state"], status["signal"], status["exit_code"]) == ("failed", 11, None)
 
 
 def test_a_program_that_cannot_be_run_fails_with_its_error(client: Client) -> None:

@@ -340,8 +340,8 @@ def test_rsync_version_is_checked_once_and_doctor_lists_both_sides(client: Clien
     machine.plant("rsync", "#!/bin/sh\n")
     doctor = client.run("doctor", *ON, "--json")
     rows = {row["what"]: row for row in doctor.json["rows"]}
-    assert rows["rsync here"]["seen"].startswith("rsync version 3.")
-    assert rows["rsync"]["seen"] == str(machine.bin / "rsync")
+    assert rows["rsync here"]["detail"].startswith("rsync version 3.")
+    assert rows["rsync"]["detail"] == str(machine.bin / "rsync")
 
 
 def test_files_that_rsync_cannot_send_are_named_and_no_key_is_blamed(

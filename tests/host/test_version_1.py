@@ -37,7 +37,7 @@ def test_a_run_of_version_1_is_shown_from_cache_and_host(
     assert run["checkpoints"] == {"steps": [2, 4], "last": 4, "best": 2}
     assert run["last_lines"] == ["the last line"]
     message = "gradient norm 9, the running median is 0.05"
-    assert run["health"] == [{"rule": "gradient", "severity": "warning", "seen": message}]
+    assert run["health"] == [{"rule": "gradient", "severity": "warning", "message": message}]
 
 
 def test_a_run_of_version_1_is_fetched_with_its_outputs(old_client: Client) -> None:

@@ -21,7 +21,7 @@ def test_output_is_valid_json_also_if_a_user_script_reported_nan() -> None:
         ctx.answer(payload)
     output = ctx.stdout.getvalue()  # type: ignore[attr-defined]
     assert json.loads(output, parse_constant=lambda name: f"no JSON: {name}") == {
-        "schema_version": 1,
+        "schema_version": 2,
         "metrics": {"val": {"loss": None, "wer": 0.5}},
         "curve": [1.0, None],
         "word": "NaN",

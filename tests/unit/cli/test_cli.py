@@ -98,7 +98,7 @@ def test_an_error_is_one_line_with_its_exit_code(
 def test_with_json_an_error_is_an_object_on_stdout(client: Client) -> None:
     result = client.run("status", "nosuch", "--json")
     assert result.json["error"]["exit_code"] == result.code == 3
-    assert result.json["schema_version"] == 1
+    assert result.json["schema_version"] == 2
     assert json.loads(client.run("deploy", "x", "--colour", "--json").out)["error"]["kind"] == "UsageError"
 
 

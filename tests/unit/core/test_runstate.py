@@ -123,4 +123,4 @@ def test_any_facts_give_a_state_and_a_recorded_end_is_never_shown_as_live(
     state = rs.fold(run(facts), NOW)
     recorded = (facts.get("state") or {}).get("ended") is not None
     assert not (recorded and isinstance(state, rs.GOING))
-    assert rs.as_dict(state)["state"] == rs.word(state)
+    assert rs.word(state) in rs.WORDS

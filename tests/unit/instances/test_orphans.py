@@ -65,10 +65,10 @@ def test_the_volume_of_an_ended_instance_is_listed_and_priced(client: Client, aw
     kept(client, aws)
     listed = run(client, "hosts", "list")
     assert "volume vol-1 $8.00 a month" in listed.out
-    cost = run(client, "cost", "--json").json["boxes"]
-    assert cost[0]["usd"] == pytest.approx(8.0 * 30 * 24 / 730, abs=0.01)
+    cost = run(client, "cost", "--json").json["instances"]
+    assert cost[0]["cost_usd"] == pytest.approx(8.0 * 30 * 24 / 730, abs=0.01)
     result, rows = orphans(client)
-    assert (result.code, rows["vol-1"]["usd_month"]) == (1, 8.0)
+    assert (result.code, rows["vol-1"]["usd_per_month"]) == (1, 8.0)
     assert "left by ec2://i-1" in rows["vol-1"]["why"]
 
 
@@ -80,8 +80,8 @@ def test_a_volume_with_a_run_that_is_not_fetched_is_never_swept(client: Client, 
     purged = run(client, "hosts", "down", "ec2://i-1", "--purge", "--yes")
     assert (purged.code, aws.volumes) == (0, {}), purged.err
     assert orphans(client)[0].code == 0
-    (cost,) = run(client, "cost", "--json").json["boxes"]
-    assert cost["usd"] == pytest.approx(7.89, abs=0.01)  # what the volume cost until it was deleted
+    (cost,) = run(client, "cost", "--json").json["instances"]
+    assert cost["cost_usd"] == pytest.approx(7.89, abs=0.01)  # what the volume cost until it was deleted
 
 
 def test_a_volume_that_was_deleted_elsewhere_is_not_listed(client: Client, aws: FakeAccount) -> None:
@@ -103,7 +103,7 @@ def test_only_an_overdue_instance_is_ended_by_a_sweep(client: Client, aws: FakeA
     assert "i-bob is kept: it is of bob@desk" in result.err
     assert "i-other is kept: it is of another client" in result.err
     assert "gpujob hosts down ec2://i-" in result.err
-    assert rows["i-going"]["usd_month"] == pytest.approx(1.006 * 730, abs=0.01)
+    assert rows["i-going"]["usd_per_month"] == pytest.approx(1.006 * 730, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_an_instance_is_found_by_its_tags_after_the_state_was_lost(client: Clien
     aws.instance("i-2", state="stopped", user="bob@desk", expires=FUTURE)
     aws.volume("vol-1", "in-use", 100, on="i-1")
     aws.volume("vol-0", "in-use", 60, on="i-1")
-    (row,) = run(client, "hosts", "list", "--json").json["boxes"]
+    (row,) = run(client, "hosts", "list", "--json").json["instances"]
     assert (row["id"], row["state"], row["volume"]) == ("i-1", "stopped", "vol-1")
     (record,) = Account(client.context()).records.all()
     assert (record.disk_gb, record.volume_gb, record.deadline) == (160, 100, float(FUTURE))

@@ -52,9 +52,12 @@ def test_refreshed_prices_are_used_by_the_next_quote(client: Client, monkeypatch
     prices = PriceList(monkeypatch, g5_xlarge="1.3000000000", g7_2xlarge="3.1")
     words = ("hosts", "types", "--region", "eu-central-1")
     before = client.run(*words, "--gpu", "A10G", "--json").json
-    assert (prices.requests, before["types"][0]["usd_hour"]) == ([], 1.258)
+    assert (prices.requests, before["types"][0]["usd_per_hour"]) == ([], 1.258)
     after = client.run(*words, "--refresh", "--json", now=lambda: EPOCH).json
-    assert {row["name"]: row["usd_hour"] for row in after["types"]} == {"g5.xlarge": 1.3, "g7.2xlarge": 3.1}
+    assert {row["name"]: row["usd_per_hour"] for row in after["types"]} == {
+        "g5.xlarge": 1.3,
+        "g7.2xlarge": 3.1,
+    }
     assert after["prices_as_of"] == {"eu-central-1": "2026-11-18"}
     assert {region for region, _ in prices.requests} == {"us-east-1"}
     up = ("hosts", "up", "--dry-run", "--type", "g5.xlarge", "--region", "eu-central-1", "--max-hours", "10")

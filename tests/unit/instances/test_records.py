@@ -127,8 +127,8 @@ def test_a_record_of_version_1_is_replaced_at_the_next_write(version_1: Path) ->
 def test_a_client_with_state_of_version_1_shows_what_it_cost() -> None:
     with new_client() as client:
         shutil.copytree(VERSION_1, client.state_dir)
-        rows = client.run("cost", "--json").json["boxes"]
+        rows = client.run("cost", "--json").json["instances"]
         assert sorted(row["job"] for row in rows) == ["box", "other", "third"]
         listed = client.run("status", "--cached", "--json")
         assert listed.code == 0, listed.err
-        assert len([host for host in listed.json["hosts"] if host["box"]]) == 2
+        assert len([host for host in listed.json["hosts"] if host["instance"]]) == 2

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from orchestrator.core import hostfacts, runstate
@@ -44,7 +45,7 @@ def screen(reports: list[RunReport]) -> str:
     with new_client() as client:
         ctx = client.context()
         status.print_status(ctx, [HostReport("gpu", (), reports=tuple(reports))], detail=True)
-        json.dumps([status.run_json(report) for report in reports])
+        json.dumps([msgspec.to_builtins(status.run_json(report)) for report in reports])
         assert isinstance(ctx.stdout, io.StringIO)
         return ctx.stdout.getvalue()
 

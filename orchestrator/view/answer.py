@@ -1,0 +1,19 @@
+"""What the types of answers have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""ISO 8601 in UTC."""
+Usd = Annotated[float, Meta(extra_json_schema={"description": "US dollars"})]
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """A part of an answer; none of its keys has a default, so that each is always there."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """The one object on stdout."""

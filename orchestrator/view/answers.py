@@ -1,0 +1,234 @@
+"""What --json prints about runs, checkpoints and targets. docs/schemas/ is written from these types.
+
+Every key is always there. Times are ISO 8601 in UTC, durations are seconds, sizes are bytes, and money is a
+number of US dollars. A value that is not known, or that does not apply, is null.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.core.events import DataReport, Finding
+from orchestrator.core.hostfacts import Disk, Gpu, Memory
+from orchestrator.core.written import Written
+from orchestrator.view.answer import Answer, Part, Time, Usd
+from orchestrator.view.ec2_answers import Instance, Launch
+
+
+class Error(Part, frozen=True, kw_only=True):
+    kind: str
+    what: str
+    why: str
+    next_step: str
+    exit_code: int
+
+
+class ErrorAnswer(Answer, frozen=True, kw_only=True):
+    """Of every command that fails."""
+
+    error: Error
+
+
+class Health(Part, frozen=True, kw_only=True):
+    rule: str
+    severity: str
+    message: str
+
+
+class RunCheckpoints(Part, frozen=True, kw_only=True):
+    """Steps of the complete checkpoints; `last` and `best` are steps too."""
+
+    steps: tuple[int, ...]
+    last: int | None
+    best: int | None
+
+
+class Run(Part, frozen=True, kw_only=True):
+    """A run. `state`: preparing, running, succeeded, failed, stopped, preempted, orphaned, elsewhere, lost,
+    damaged or unreachable; `reason` says why it failed, is damaged or is not reached.
+
+    `step`, `of` and `epoch`: the latest progress. `attempt` counts from 1. `resumable_from`: the step of its
+    last checkpoint. `host`: the machine that is known to run it, if that is another than its target. `brief`:
+    it is an older run whose log and events were not read; `gpujob status RUN` reads them.
+    """
+
+    id: str
+    job: str | None
+    trainer: str | None
+    who: str | None
+    target: str | None
+    host: str | None
+    state: str
+    reason: str | None
+    by: str | None
+    created: Time | None
+    started: Time | None
+    ended: Time | None
+    heartbeat: Time | None
+    attempt: int | None
+    step: int | None
+    of: int | None
+    epoch: float | None
+    eta_seconds: float | None
+    used_seconds: float | None
+    exit_code: int | None
+    signal: int | None
+    resumable_from: int | None
+    supervisor_pid: int | None
+    trainer_pid: int | None
+    pids: tuple[int, ...]
+    session: str | None
+    folder: str | None
+    log_bytes: int | None
+    last_lines: tuple[str, ...]
+    metrics: dict[str, dict[str, float | None]]
+    checkpoints: RunCheckpoints
+    health: tuple[Health, ...]
+    skipped_events: int
+    damage: tuple[str, ...]
+    brief: bool
+    cost_usd: Usd | None
+
+
+class Host(Part, frozen=True, kw_only=True):
+    """A host of `status`. `read_at`: when the cached facts were read; null: it has just answered.
+
+    `unreachable`: why it does not answer. `older`: how many ended runs the limit leaves out.
+    """
+
+    target: str
+    hostname: str | None
+    gpus: tuple[Gpu, ...] | None
+    disk: Disk | None
+    memory: Memory | None
+    read_at: Time | None
+    unreachable: str | None
+    older: int
+    instance: Instance | None
+
+
+class Status(Answer, frozen=True, kw_only=True):
+    hosts: tuple[Host, ...]
+    runs: tuple[Run, ...]
+
+
+class Monitor(Answer, frozen=True, kw_only=True):
+    """How the run ended; also of `deploy --follow`."""
+
+    run: Run
+
+
+class Stop(Answer, frozen=True, kw_only=True):
+    run: Run
+    was_going: bool
+    removed: tuple[str, ...]
+    written: Written
+
+
+class Started(Answer, frozen=True, kw_only=True):
+    """Of `deploy`. `resumed_from`: the step of the checkpoint; null for a run from its beginning."""
+
+    run: str
+    session: str | None
+    target: str
+    resumed_from: int | None
+
+
+class PlanStep(Part, frozen=True, kw_only=True):
+    title: str
+    reason: str
+    done: bool
+    bytes: int
+
+
+class PlanDetails(Part, frozen=True, kw_only=True):
+    job: str
+    target: str
+    steps: tuple[PlanStep, ...]
+    notes: tuple[str, ...]
+    launch: Launch | None
+
+
+class Plan(Answer, frozen=True, kw_only=True):
+    """Of `deploy --dry-run`."""
+
+    plan: PlanDetails
+
+
+class Check(Answer, frozen=True, kw_only=True):
+    """The report of a trainer's checks; an error among `findings` means that a deploy is refused."""
+
+    v: int
+    event: str
+    trainer: str
+    packages: tuple[str, ...]
+    tier: str
+    seconds: float
+    config: dict[str, Any]
+    paths: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    checked: tuple[str, ...]
+    skipped: tuple[str, ...]
+    data: DataReport | None
+    unusable: bool
+    cached: bool
+
+
+class FetchedFile(Part, frozen=True, kw_only=True):
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Fetch(Answer, frozen=True, kw_only=True):
+    """`left_out` could not be downloaded; `missing` are outputs that the run has not made."""
+
+    run: str
+    folder: str
+    checkpoints: tuple[str, ...]
+    files: tuple[FetchedFile, ...]
+    left_out: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class VerifiedCheckpoint(Part, frozen=True, kw_only=True):
+    """`files`: how many were verified, its manifest included."""
+
+    path: str
+    files: int
+    trainer: str | None
+    step: int | None
+    epoch: float | None
+    metrics: dict[str, Any] | None
+    code_tree: str | None
+    data: Any
+
+
+class Verify(Answer, frozen=True, kw_only=True):
+    checkpoints: tuple[VerifiedCheckpoint, ...]
+
+
+class DoctorRow(Part, frozen=True, kw_only=True):
+    """`verdict`: ok, warning or missing."""
+
+    what: str
+    verdict: str
+    detail: str
+    fix: str
+
+
+class Doctor(Answer, frozen=True, kw_only=True):
+    target: str
+    rows: tuple[DoctorRow, ...]
+
+
+class SettingValue(Part, frozen=True, kw_only=True):
+    value: str
+    source: str
+
+
+class Config(Answer, frozen=True, kw_only=True):
+    """`files`: the settings files that were read."""
+
+    settings: dict[str, SettingValue]
+    files: tuple[str, ...]

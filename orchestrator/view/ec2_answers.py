@@ -1,0 +1,155 @@
+"""What --json prints about EC2 instances and hosts. docs/schemas/ is written from these types.
+
+Every key is always there. Times are ISO 8601 in UTC, durations are seconds, sizes are bytes, and money is a
+number of US dollars. A value that is not known, or that does not apply, is null.
+"""
+
+from __future__ import annotations
+
+from orchestrator.view.answer import Answer, Part, Time, Usd
+
+
+class Instance(Part, frozen=True, kw_only=True):
+    """An EC2 instance. `deadline`: when it shuts itself down; `worst_case_usd`: its cost until then."""
+
+    id: str
+    label: str
+    type: str
+    region: str
+    zone: str
+    spot: bool
+    state: str
+    address: str | None
+    job: str
+    run: str | None
+    launched: Time | None
+    ended: Time | None
+    deadline: Time | None
+    volume: str | None
+    volume_usd_per_month: Usd
+    usd_per_hour: Usd
+    disk_usd_per_month: Usd
+    cost_usd: Usd
+    worst_case_usd: Usd
+
+
+class Launch(Part, frozen=True, kw_only=True):
+    """The instance that would be launched: the first of `types` and `regions` that EC2 has.
+
+    `worst_case_usd`: its cost if it runs all of `hours`, which `limited_by` sets.
+    """
+
+    types: tuple[str, ...]
+    regions: tuple[str, ...]
+    spot: bool
+    usd_per_hour: Usd | None
+    hours: float
+    limited_by: str
+    worst_case_usd: Usd | None
+    prices_as_of: str
+    disk_gb: int
+    ssh_cidr: str | None
+
+
+class LaunchPreview(Answer, frozen=True, kw_only=True):
+    """Of `hosts up --dry-run`."""
+
+    launch: Launch
+
+
+class HostKey(Part, frozen=True, kw_only=True):
+    name: str
+    fingerprint: str
+
+
+class Hosts(Answer, frozen=True, kw_only=True):
+    """Of `hosts list`."""
+
+    hosts: tuple[HostKey, ...]
+    instances: tuple[Instance, ...]
+
+
+class Instances(Answer, frozen=True, kw_only=True):
+    """Of `hosts extend`, `hosts down` and `stop --terminate`."""
+
+    instances: tuple[Instance, ...]
+
+
+class Up(Answer, frozen=True, kw_only=True):
+    """Of `hosts up`."""
+
+    instance: Instance
+
+
+class Attached(Answer, frozen=True, kw_only=True):
+    """Of `hosts attach`."""
+
+    host: str
+    name: str
+    fingerprint: str
+
+
+class InstanceType(Part, frozen=True, kw_only=True):
+    name: str
+    region: str
+    gpu: str
+    gpus: int
+    gpu_mib: int
+    vcpus: int
+    memory_gib: float
+    usd_per_hour: Usd | None
+    spot_usd_per_hour: Usd | None
+
+
+class Types(Answer, frozen=True, kw_only=True):
+    """Of `hosts types`. `prices_as_of`: the day of the prices of each region."""
+
+    types: tuple[InstanceType, ...]
+    prices_as_of: dict[str, str]
+
+
+class Orphan(Part, frozen=True, kw_only=True):
+    """`kind`: instance or volume. `late`: it is past its deadline. `kept_because`: why `--end` leaves it."""
+
+    kind: str
+    id: str
+    region: str
+    state: str
+    user: str
+    job: str
+    why: str
+    late: bool
+    client: str
+    usd_per_month: Usd | None
+    kept_because: str | None
+
+
+class Orphans(Answer, frozen=True, kw_only=True):
+    orphans: tuple[Orphan, ...]
+
+
+class InstanceCost(Part, frozen=True, kw_only=True):
+    """`wasted_usd`: of unused hours and of failed runs. `runs`: the cost of each."""
+
+    label: str
+    type: str
+    job: str
+    spot: bool
+    launched: Time | None
+    state: str
+    cost_usd: Usd
+    is_price_known: bool
+    wasted_usd: Usd
+    runs: dict[str, Usd]
+
+
+class MonthCost(Part, frozen=True, kw_only=True):
+    cost_usd: Usd
+    wasted_usd: Usd
+
+
+class Cost(Answer, frozen=True, kw_only=True):
+    """`months`: the sums of the instances launched in each month, by `2026-11`."""
+
+    instances: tuple[InstanceCost, ...]
+    months: dict[str, MonthCost]
