@@ -72,7 +72,7 @@ def parse(word: str) -> Typed:
     except ValueError as error:
         raise UsageError(f"{word!r} is not a target", str(error), "--on ssh://user@host:port") from None
     host, user = _host_as_typed(parts.netloc), parts.username
-    plain = _NAME.match(host) or re.match(r"[0-9a-f:]+\Z", host)
+    plain = _NAME.match(host) or re.match(r"[0-9A-Fa-f:]+\Z", host)
     if not plain or parts.path not in ("", "/") or parts.password or (user and not _USER.match(user)):
         raise UsageError(f"{word!r} is not a target", "", "--on ssh://user@host:port")
     return Typed(word, host, user, port)

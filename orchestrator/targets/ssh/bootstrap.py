@@ -26,7 +26,7 @@ def command(mode: str, *words: str) -> str:
     return (
         f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
         f'for y in python3 {" ".join(NEWER)} -; do command -v "$y" >/dev/null && break; done; '
-        f'[ "$y" != - ] || {{ printf "\\036gpujob python\\n"; exit 91; }}; '
+        f'case "$y" in -) printf "\\036gpujob python\\n"; exit 91;; esac; '
         f'[ -d "$p" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
         f'exec "$y" {options} "$p" {ANNOUNCE} {mode} "$r" {rest}\''
     )

@@ -34,6 +34,7 @@ def understood(output: str = SAID, socket: str | None = None) -> address.Resolve
         ("ssh://ana@box:2222", ["-p", "2222", "ana@box"]),
         ("ssh://box", ["box"]),
         ("ssh://ana@[::1]:22", ["-p", "22", "ana@::1"]),
+        ("ssh://[FE80::1]", ["FE80::1"]),
         ("ssh://GpuBox", ["GpuBox"]),
         ("ana@GpuBox", ["ana@GpuBox"]),
         ("ana@box:2222", ["-p", "2222", "ana@box"]),
@@ -117,6 +118,11 @@ def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
         ["ssh-keygen", "-lf", str(tmp_path / "k.pub")], capture_output=True, text=True, check=True
     )
     assert hostkeys.HostKey(kind, blob).fingerprint == shown.stdout.split()[1]
+
+
+def test_no_line_for_the_host_has_a_character_that_csh_expands() -> None:
+    """It replaces `!` even between single quotes."""
+    assert not set("!\n") & set(bootstrap.command("follow", "run") + bootstrap.receive_bundle())
 
 
 @pytest.mark.parametrize("word", ["a b", "$(id)", "a;b", "", "é", "a\nb", "'"])
