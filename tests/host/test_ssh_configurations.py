@@ -317,3 +317,19 @@ def test_an_unknown_host_key_is_shown_whatever_ssh_config_adds(client: Client, m
     refused = client.run("status", *ON)
     assert refused.code == 4
     assert f"gpujob hosts attach GpuBox --fingerprint {machine.fingerprint()}" in refused.err
+
+
+@pytest.mark.parametrize("what", ["a passphrase", "open permissions"])
+def test_a_key_that_ssh_does_not_use_is_named_with_the_remedy(
+    client: Client, machine: FakeHost, what: str
+) -> None:
+    log_in_to(client, machine, name="GpuBox")
+    key = machine.user_key
+    if what == "a passphrase":
+        subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", key], check=True)
+    else:
+        key.chmod(0o644)
+    refused = client.run("status", *ON)
+    assert (refused.code, "accepts no key" in refused.err) == (4, True)
+    remedy = f"ssh-add {key}" if what == "a passphrase" else f"chmod 600 {key}"
+    assert f"next: {remedy}" in refused.err

@@ -60,14 +60,14 @@ def reason_in_key(path: Path) -> str:
     if Path(f"{path}-cert.pub").exists():
         return f"{path} has a certificate"
     try:
-        content = path.read_bytes()
+        content, mode = path.read_bytes(), path.stat().st_mode
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
     if b"ENCRYPTED" in content:
         return f"{path} has a passphrase"
-    if any(mark in content for mark in _PLAIN_PEM):
-        return ""
-    return _reason_in_openssh_key(path, content)
+    is_pem = any(mark in content for mark in _PLAIN_PEM)
+    reason = "" if is_pem else _reason_in_openssh_key(path, content)
+    return reason or (f"{path} can be read by others" if mode & 0o077 else "")
 
 
 def _reason_in_openssh_key(path: Path, content: bytes) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from functools import cached_property
 from pathlib import Path
 
 from orchestrator import files, process
 from orchestrator.context import Context
+from orchestrator.core import shell
 from orchestrator.errors import AccessError, GpujobError, Unreachable
 from orchestrator.process import Done
 from orchestrator.targets import pipes
@@ -19,6 +21,7 @@ from orchestrator.targets.ssh.address import Resolved, config_words
 
 CONNECT_SECONDS = 10  # unless ssh_config has a ConnectTimeout
 _DENIED = ("Permission denied", "Too many authentication failures")
+_TOO_OPEN = re.compile(r"Permissions \d+ for '(.+)' are too open")
 _UNKNOWN_KEY = ("Host key verification failed", "host key is known", "IDENTIFICATION HAS CHANGED")
 
 
@@ -100,11 +103,8 @@ class OpenSSH:
             recorded = hostkeys.known(self._ctx, to)
             return hostkeys.refuse(to, hostkeys.offered(self._ctx, to), recorded)
         if any(text in stderr for text in _DENIED):
-            return AccessError(
-                f"{to.typed.label} accepts no key of {to.user}",
-                _tried(to, reason),
-                "ssh-add, or IdentityFile",
-            )
+            what = f"{to.typed.label} accepts no key of {to.user}"
+            return AccessError(what, _tried(to, reason), _remedy(to, stderr))
         words = ["ssh", *config_words(self._ctx), *to.typed.words()]
         return Unreachable(f"{to.typed.label} cannot be reached", reason, f"{' '.join(words)} true")
 
@@ -145,6 +145,14 @@ def _tried(resolved: Resolved, reason: str) -> str:
     keys = [str(path) for path in choice.usable_identities(resolved)]
     tried = keys + (["the agent"] if resolved.agent else [])
     return f"tried: {', '.join(tried) or 'nothing: no key file, no agent'} ({reason})"
+
+
+def _remedy(resolved: Resolved, stderr: str) -> str:
+    """Returns the command that makes a key usable which ssh would not use."""
+    if match := _TOO_OPEN.search(stderr):
+        return f"chmod 600 {shell.join([match[1]])}"
+    locked = [key for key in choice.usable_identities(resolved) if "passphrase" in choice.reason_in_key(key)]
+    return f"ssh-add {shell.join([str(locked[0])])}" if locked else "ssh-add, or IdentityFile"
 
 
 def _control_settings() -> list[str]:

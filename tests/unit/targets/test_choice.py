@@ -74,12 +74,14 @@ def test_a_key_of_a_hardware_token_is_left_to_openssh(tmp_path: Path) -> None:
     body = b"openssh-key-v1\0" + packed(b"none", b"none", b"") + b"\0\0\0\1" + packed(public, b"p" * 99)
     lines = ["-----BEGIN OPENSSH PRIVATE KEY-----", *textwrap.wrap(base64.b64encode(body).decode(), 70)]
     (tmp_path / "key").write_text("\n".join([*lines, "-----END OPENSSH PRIVATE KEY-----", ""]))
+    (tmp_path / "key").chmod(0o600)
     assert "only OpenSSH supports" in choice.reason_in_keys(with_keys(tmp_path / "key"))
 
 
 @pytest.mark.parametrize("content", [b"", b"-----BEGIN OPENSSH PRIVATE KEY-----\n", b"\xff" * 99, b"a " * 99])
 def test_a_file_that_holds_no_key_is_left_to_openssh(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
+    (tmp_path / "key").chmod(0o600)
     assert choice.reason_in_keys(with_keys(tmp_path / "key"))
 
 
@@ -93,6 +95,12 @@ def test_an_agent_matters_only_if_it_has_keys(tmp_path: Path, client: Client) ->
         (programs / "ssh-add").write_text(f'#!/bin/sh\n[ "$SSH_AUTH_SOCK" = /tmp/agent ] && exit {code}\n')
         (programs / "ssh-add").chmod(0o755)
         assert choice.reason_for_openssh(client.context(), resolved) == reason
+
+
+def test_a_key_that_others_can_read_is_left_to_openssh_which_refuses_it(tmp_path: Path) -> None:
+    key = make(tmp_path / "key")
+    key.chmod(0o640)
+    assert "can be read by others" in choice.reason_in_keys(with_keys(key))
 
 
 def test_a_reason_is_remembered_for_its_host_alone(tmp_path: Path, client: Client) -> None:
