@@ -52,7 +52,7 @@ def stop(
         ctx.begin(f"the stop of {run.id}, which its host may still carry out")
         result = helper.stop(host, run.id, ctx.who, now)
         if result.left:
-            raise _processes_left(result, host.label)
+            raise _processes_left(result, "" if host.is_local else f"on {host.label}: ")
         runs.remember(ctx, store, host, [result.run])
         ctx.begin(f"the removal of files of {run.id}")
         removed = _clean(host, store, run, purge) if clean or purge else ()
@@ -72,12 +72,12 @@ def _require_here(ctx: Context, run: RunFacts) -> None:
         )
 
 
-def _processes_left(result: StopResult, host: str) -> GpujobError:
-    """The pids, whose they are, and the line that ends them."""
+def _processes_left(result: StopResult, where: str) -> GpujobError:
+    """The pids, whose they are, and the line that ends them; `where` is put before it."""
     pids = " ".join(str(pid) for pid in result.left)
     details = "; ".join(str(process) for process in result.processes)
     why = f"pids {pids}" + (f": {details}" if details else "")
-    next_step = f"on {host}: sudo kill -9 {pids}, then gpujob stop {result.run.id}"
+    next_step = f"{where}sudo kill -9 {pids}, then gpujob stop {result.run.id}"
     return GpujobError(f"processes of {result.run.id} could not be ended", why, next_step)
 
 

@@ -108,7 +108,7 @@ def test_a_process_that_could_not_be_ended_is_named_with_its_user(
     result = type_in(client, scripted(status={"runs": [mine]}, stop=stop), "stop", monkeypatch=monkeypatch)
     assert result.code == 1
     assert "pids 77: pid 77 of root (sleep 1000)" in result.err
-    assert "on scripted: sudo kill -9 77" in result.err
+    assert f"next: sudo kill -9 77, then gpujob stop {RUN}" in result.err
 
 
 def test_a_stop_says_so_if_the_processes_of_others_are_hidden(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from orchestrator.onhost import processes, run_processes
+from orchestrator.core.layout import Layout, scratch
+from orchestrator.onhost import files, processes, run_processes
 from orchestrator.onhost.processes import Entry, Snapshot
 from orchestrator.onhost.records import State
+from orchestrator.onhost.supervisor import Supervisor
 
 SUPERVISOR = {"pid": 10, "ticks": 1}
 CHILD = {"pid": 20, "ticks": 2}
@@ -99,3 +103,27 @@ def test_a_real_process_is_found_by_its_record_and_described(sleeper: subprocess
     sleeper.send_signal(signal.SIGKILL)
     sleeper.wait()
     assert run_processes.find("", State(boot=processes.boot(), processes=record)) == []
+
+
+def test_a_supervisor_records_and_warns_of_what_it_may_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = "job-20261121T101112-1a2b"
+    layout = Layout(str(tmp_path))
+    Path(layout.run(run).folder).mkdir(parents=True)
+    files.write_json(layout.run(run).run_json, {"id": run, "mark": "f" * 32})
+    supervisor = Supervisor(layout.root, run)
+    try:
+        monkeypatch.setattr(run_processes, "find", lambda *_: [os.getppid()])
+        monkeypatch.setattr(processes, "send", lambda pids, _: list(pids))
+        supervisor._kill()
+        supervisor._kill()
+    finally:
+        os.close(supervisor.log)
+        shutil.rmtree(scratch("f" * 32), ignore_errors=True)
+    state = State.load(layout.run(run).state)
+    assert state
+    assert [one["pid"] for one in state.left] == [os.getppid()]
+    warnings = Path(layout.run(run).events).read_text().splitlines()
+    assert len(warnings) == 1
+    assert f"this user may not end pid {os.getppid()} of" in warnings[0]
