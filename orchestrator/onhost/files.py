@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Iterator, Mapping, cast
 
 from orchestrator.core import jsontext
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)  # 524: ENOTSUPP of autofs and old NFS
 _BLOCK = 1 << 20
 _LONGEST_JSON = 8 << 20  # bytes; the largest is a run.json with the patch of a dirty tree
 

@@ -147,3 +147,13 @@ def test_a_link_among_the_files_of_a_run_is_deleted_and_not_followed(layout: Lay
     Path(layout.run(RUN).work, "link").symlink_to(tmp_path / "elsewhere")
     cleaning.clean(layout, RUN, True)
     assert (tmp_path / "elsewhere" / "kept").exists()
+
+
+def test_folders_that_cannot_even_be_listed_are_deleted(layout: Layout) -> None:
+    paths = layout.run(RUN)
+    write(paths.work + "/a/b/file")
+    for folder in ("a/b", "a"):
+        Path(paths.work, folder).chmod(0o311)
+    with plain_user(layout.root):
+        assert cleaning.clean(layout, RUN, True)["left"] == []
+        assert not Path(paths.folder).exists()

@@ -115,7 +115,7 @@ def refuse_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(fcntl, "flock", flock)
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524])
 def test_a_file_system_without_locks_is_named_with_what_to_do(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
