@@ -27,9 +27,13 @@ def client() -> Iterator[Client]:
         yield new
 
 
-def dry(client: Client, *command: str, **keys: Any) -> Result:
+def write_job(client: Client, *command: str, **keys: Any) -> None:
     lines = ["name: j", f"command: {json.dumps(list(command))}"]
     client.write("j.yaml", "\n".join(lines + [f"{key}: {json.dumps(value)}" for key, value in keys.items()]))
+
+
+def dry(client: Client, *command: str, **keys: Any) -> Result:
+    write_job(client, *command, **keys)
     return client.run("deploy", "j", "--dry-run")
 
 
@@ -116,7 +120,7 @@ def test_arguments_that_name_files_left_behind_are_announced(client: Client) -> 
 
 
 def deploy(client: Client, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], **keys: Any) -> Any:
-    dry(client, "python", "src/train.py", **keys)
+    write_job(client, "python", "src/train.py", **keys)
     host = scripted(host_facts={**FACTS, **facts}, ensure_environment={})
     result = type_in(client, host, "deploy", "j", "--quiet", monkeypatch=monkeypatch)
     return result, host
