@@ -85,7 +85,8 @@ def _file_layer(ctx: Context, path: Path) -> Layer:
     except decode.YamlError as error:
         raise UsageError(f"{name}:{error.line}: {error}", "the settings file is not valid YAML") from None
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        raise UsageError(f"{name}: settings are a mapping of keys to texts", "", "gpujob config show")
+        what, why = f"{name}: settings are a mapping of keys to texts", f"keys: {', '.join(ABOUT)}"
+        raise UsageError(what, why, f"write lines such as `target: gpubox` to {name}")
     if path.name == _PROJECT_FILE and path.parent != ctx.cwd:
         value |= {key: str(path.parent / ctx.expand(value[key])) for key in _PATHS if key in value}
     return Layer(name, value)

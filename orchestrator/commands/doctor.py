@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from orchestrator import __version__, registry
 from orchestrator.commands import config, jobs
@@ -24,7 +25,7 @@ from orchestrator.errors import GpujobError
 from orchestrator.instances import diagnostics
 from orchestrator.instances.quote import quote
 from orchestrator.targets import helper
-from orchestrator.targets.base import Host
+from orchestrator.targets.base import Host, Target
 from orchestrator.targets.ssh import rsync
 from orchestrator.view import answers
 from orchestrator.view.status import gpus
@@ -44,7 +45,7 @@ def doctor(ctx: Context, on: str | None, job: str | None = None) -> int:
         label = "ec2"
         rows += _launch_rows(ctx, settings["region"].value, job)
     else:
-        with target.connect() as host:
+        with _leading_on(target), target.connect() as host:
             facts = helper.facts(host, host.pythons())
             rows += examine(facts)
             label = host.label
@@ -67,6 +68,21 @@ def _launch_rows(ctx: Context, region: str, word: str | None) -> list[Row]:
         return diagnostics.rows(ctx, region)
     wanted = quote(jobs.load(ctx, word, [], []).spec, region, ctx.now(), ctx.who, 0).spec
     return diagnostics.rows(ctx, wanted.regions[0], wanted.types[0], wanted.spot)
+
+
+@contextlib.contextmanager
+def _leading_on(target: Target) -> Iterator[None]:
+    """Errors whose next command is this one name what shows more."""
+    try:
+        yield
+    except GpujobError as error:
+        if error.next_step.startswith("gpujob doctor"):
+            label = target.label
+            is_ssh = not target.is_local and not label.startswith("ec2:")
+            error.next_step = (
+                f"ssh -v {label}" if is_ssh else "gpujob hosts list" if not target.is_local else ""
+            )
+        raise
 
 
 def examine(facts: HostFacts) -> list[Row]:

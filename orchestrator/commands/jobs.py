@@ -114,6 +114,7 @@ def _requirements(file: JobFile, base: Path) -> str | None:
 
 def _find(ctx: Context, word: str) -> tuple[Path, bool]:
     shipped = files.folder("jobs")
+    _require_no_script(ctx, word)
     if "/" in word or word.endswith((".yaml", ".yml")):
         path = ctx.path(word)
         if not path.is_file():
@@ -129,6 +130,15 @@ def _find(ctx: Context, word: str) -> tuple[Path, bool]:
     guess = f"did you mean {close[0]!r}?" if close else f"included jobs: {', '.join(ours)}"
     why = f"neither ./{word}.yaml nor ./jobs/{word}.yaml exists; {guess}"
     raise UsageError(f"there is no job {word!r}", why, "gpujob init SCRIPT, which writes a job file")
+
+
+def _require_no_script(ctx: Context, word: str) -> None:
+    path = ctx.path(word)
+    if path.suffix not in (".py", ".sh") or not path.is_file():
+        return
+    job = f"{path.stem}.yaml"
+    next_step = f"gpujob deploy {job}" if (ctx.cwd / job).is_file() else f"gpujob init {word}"
+    raise UsageError(f"{word} is a script, not a job file", "a job file names the command to run", next_step)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 from orchestrator import files, process
 from orchestrator.commands import execute, jobs, verify
 from orchestrator.context import Context
-from orchestrator.core import decode, events, hostchecks, hostfacts, jsontext
+from orchestrator.core import decode, events, hostchecks, hostfacts, jsontext, shell
 from orchestrator.core.results import Check, Evaluation, Export, Prediction
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
@@ -37,7 +37,8 @@ def prepare(ctx: Context, word: str, words: list[str]) -> int:
         if prepared and prepared.data and not ctx.json:
             plans.print_report(ctx, prepared, cached=False)
     if not ctx.json:
-        ctx.talk(f"next: gpujob check {word} --data DIR, gpujob deploy {word} --data DIR (with that folder)")
+        folder = shell.join([ctx.short(_prepared(ctx, word, words))])
+        ctx.talk(f"next:\n  gpujob check {word} --data {folder}\n  gpujob deploy {word} --data {folder}")
     return 0
 
 
@@ -117,7 +118,7 @@ def _checkpoint(ctx: Context, place: str) -> str:
     """A verified checkpoint: the folder itself, or the best of the fetched run in it."""
     folder = verify.resolve(ctx.path(place))
     if not (folder / verify.MANIFEST).is_file():
-        raise NotFound(f"{place} is not a checkpoint", "it contains no manifest.json", "gpujob fetch")
+        raise verify.not_a_checkpoint(place, ctx.path(place))
     verify.require_intact(folder)
     return str(folder)
 

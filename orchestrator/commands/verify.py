@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.context import Context
-from orchestrator.core import decode
+from orchestrator.core import decode, shell
 from orchestrator.core.paths import inside, is_step
 from orchestrator.errors import Exit, GpujobError, NotFound
 from orchestrator.onhost.files import last_bytes, load_json, sha256
@@ -42,7 +42,7 @@ def verify(ctx: Context, place: str) -> int:
     path = ctx.path(place)
     folders = checkpoints_below(resolve(path) if path.is_file() else path)
     if not folders:
-        raise NotFound(f"{place} is not a checkpoint", "it contains no manifest.json", "gpujob fetch")
+        raise not_a_checkpoint(place, path)
     manifests = [(ctx.short(folder), require_intact(folder)) for folder in folders]
     if ctx.json:
         ctx.answer(answers.Verify(checkpoints=tuple(_as_json(*one) for one in manifests)))
@@ -53,6 +53,17 @@ def verify(ctx: Context, place: str) -> int:
         files = f"{_count(manifest)} files intact"
         ctx.out(f"{shown}: {files}, {manifest.trainer} step {manifest.step}  {metrics}")
     return Exit.DONE
+
+
+def not_a_checkpoint(shown: str, path: Path) -> NotFound:
+    """For a place without a manifest: what is there instead, and what to do with it."""
+    what, why = f"{shown} is not a checkpoint", "it contains no manifest.json"
+    if not path.exists():
+        return NotFound(what, "it does not exist", "gpujob fetch")
+    if (path / "run.json").is_file():  # a fetched run of a script, which has files of its own format
+        why = f"{why}: its run wrote files of its own, each of which gpujob fetch verified"
+        return NotFound(what, why, f"ls {shell.join([shown])}")
+    return NotFound(what, why, "gpujob verify fetched/RUN, after gpujob fetch")
 
 
 def resolve(place: Path) -> Path:

@@ -49,7 +49,11 @@ def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
             if key not in DEFAULTS:
                 close = difflib.get_close_matches(key, DEFAULTS, n=1)
                 guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(DEFAULTS)}"
-                raise UsageError(f"{layer.source}: unknown setting {key!r}", guess, "gpujob config show")
+                raise UsageError(
+                    f"{layer.source}: unknown setting {key!r}",
+                    guess,
+                    f"correct or remove {key} in {layer.source}",
+                )
     return {key: _strongest(key, layers) for key in DEFAULTS}
 
 

@@ -1,0 +1,73 @@
+"""The command that an error suggests is another one than the command that failed, and leads on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.errors import Unreachable
+from orchestrator.targets.base import Host, Target
+from tests.support import Client, new_client
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with new_client() as new:
+        yield new
+
+
+def next_step(client: Client, *words: str) -> str:
+    result = client.run(*words)
+    assert result.code != 0
+    return result.err.rpartition("  next: ")[2].strip()
+
+
+def test_a_script_without_a_job_file_leads_to_init_and_then_to_its_job(client: Client) -> None:
+    client.write("train.py", "pass")
+    assert next_step(client, "deploy", "train.py") == "gpujob init train.py"
+    assert client.run("init", "train.py").code == 0
+    assert next_step(client, "deploy", "train.py") == "gpujob deploy train.yaml"
+    assert next_step(client, "deploy", "./train.py") == "gpujob deploy train.yaml"
+
+
+def test_doctor_of_an_unreachable_host_leads_to_ssh(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Down(Target):
+        needs_rsync = False
+        label = "gpubox"
+
+        @contextlib.contextmanager
+        def connect(self) -> Iterator[Host]:
+            raise Unreachable("gpubox cannot be reached", "no route", "gpujob doctor --on gpubox")
+            yield
+
+    monkeypatch.setattr("orchestrator.registry.target", lambda *_: Down())
+    assert next_step(client, "doctor", "--on", "gpubox") == "ssh -v gpubox"
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("targte: local\n", "correct or remove targte in gpujob.yaml"),
+        ("- a\n", "write lines such as `target: gpubox` to gpujob.yaml"),
+    ],
+)
+def test_wrong_settings_lead_to_the_file_and_the_key(client: Client, text: str, step: str) -> None:
+    client.write("gpujob.yaml", text)
+    assert next_step(client, "config", "show") == step
+
+
+def test_verify_of_the_run_of_a_script_leads_to_its_own_files(client: Client) -> None:
+    client.write("fetched/job-1/run.json", "{}")
+    client.write("fetched/job-1/checkpoints/model.pt", "weights")
+    result = client.run("verify", "fetched/job-1")
+    assert (result.code, "files of its own" in result.err) == (3, True)
+    assert next_step(client, "verify", "fetched/job-1") == "ls fetched/job-1"
+    assert next_step(client, "evaluate", "fetched/job-1", "--data", "x") == "ls fetched/job-1"
+
+
+def test_ssh_without_a_terminal_leads_to_the_folder_of_the_run(client: Client) -> None:
+    folder = client.root / "runs" / "job-20261121T101112-1a2b"
+    folder.mkdir(parents=True)
+    assert next_step(client, "ssh", "job-20261121T101112-1a2b", "--on", "local") == f"cd {folder}"
