@@ -7,6 +7,7 @@ from orchestrator.instances import keys
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from orchestrator.targets.ssh import hostkeys
+from orchestrator.view import ec2_answers as answers
 
 
 def ssh_config(ctx: Context) -> int:
@@ -14,8 +15,10 @@ def ssh_config(ctx: Context) -> int:
     instances = [one for one in Account(ctx).records.current() if one.address and one.managed]
     names = _names(instances)
     if ctx.json:
-        hosts = [{"host": names[one.id], "id": one.id, "address": one.address} for one in instances]
-        ctx.answer({"hosts": hosts})
+        hosts = [
+            answers.ConfiguredHost(host=names[one.id], id=one.id, address=one.address) for one in instances
+        ]
+        ctx.answer(answers.SshConfig(hosts=tuple(hosts)))
         return 0
     for instance in instances:
         for line in _entry(ctx, instance, names[instance.id]):

@@ -108,6 +108,20 @@ class Types(Answer, frozen=True, kw_only=True):
     prices_as_of: dict[str, str]
 
 
+class ConfiguredHost(Part, frozen=True, kw_only=True):
+    """`host`: its name for ssh, once the printed configuration is included."""
+
+    host: str
+    id: str
+    address: str | None
+
+
+class SshConfig(Answer, frozen=True, kw_only=True):
+    """Of `hosts ssh-config`."""
+
+    hosts: tuple[ConfiguredHost, ...]
+
+
 class Orphan(Part, frozen=True, kw_only=True):
     """`kind`: instance or volume. `late`: it is past its deadline. `kept_because`: why `--end` leaves it."""
 

@@ -35,6 +35,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "hosts down": (ec2.Instances,),
     "hosts types": (ec2.Types,),
     "hosts orphans": (ec2.Orphans,),
+    "hosts ssh-config": (ec2.SshConfig,),
     "cost": (ec2.Cost,),
 }
 """Command → what it may answer; every command may also answer ErrorAnswer. Those of `results` are a trainer's
