@@ -69,7 +69,7 @@ class Store:
         record = files.load_json(self._intent(job, target)) or {}
         try:
             return msgspec.convert(record, Intent)
-        except (msgspec.ValidationError, RecursionError):
+        except (msgspec.ValidationError, ValueError):
             return None
 
     def save_intent(self, job: str, target: str, intent: Intent) -> None:

@@ -36,6 +36,14 @@ def struct(value: Any, kind: type[S], strict: bool = True) -> S | None:
         return _by_field(value, kind, strict) if isinstance(value, dict) else None
 
 
+def exact(value: Any, kind: type[S]) -> S | None:
+    """`value` as a `kind`; None where any part of it is missing or of another type."""
+    try:
+        return msgspec.convert(value, kind)
+    except _BAD:
+        return None
+
+
 def fault(value: Any, kind: type[msgspec.Struct], at: str = "") -> list[str]:
     """Why `value` is no `kind`: the field, what is expected there, what is found; empty where it is one."""
     try:
@@ -100,8 +108,8 @@ def _valid(values: dict[str, Any] | list[Any], item: Any, strict: bool) -> Any:
 
 @cache
 def _struct_in(hint: Any) -> type[msgspec.Struct] | None:
-    """The struct of `Struct` and `Struct | None`."""
-    for kind in (hint, *get_args(hint)):
+    """The struct of `Struct` and `Struct | None`, not that of `tuple[Struct, ...]`."""
+    for kind in (hint,) if get_origin(hint) in (list, tuple, dict) else (hint, *get_args(hint)):
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return kind
     return None
@@ -196,6 +204,8 @@ _Loader.add_implicit_resolver(
 
 def parse(text: str) -> Document:
     """The one document in `text`; an empty one is None. Raises YamlError."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise YamlError(1, "it contains bytes that are not UTF-8")
     loader = _Loader(text)
     try:
         _require_small(text)

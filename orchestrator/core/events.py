@@ -147,10 +147,7 @@ def parse_report(value: object) -> CheckReport | None:
     if not isinstance(value, dict) or not isinstance(value.get("findings"), list):
         return None
     findings = [_current(finding) for finding in value["findings"]]
-    try:
-        return msgspec.convert({**value, "findings": findings}, CheckReport)
-    except (msgspec.ValidationError, RecursionError):
-        return None
+    return decode.exact({**value, "findings": findings}, CheckReport)
 
 
 def _current(value: object) -> object:

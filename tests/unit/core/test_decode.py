@@ -44,6 +44,7 @@ for _ in range(2000):
             Outer(many=(Inner("a"), Inner("b"))),
         ),
         ({"many": NESTED, "pids": [1]}, Outer(pids=[1])),
+        ({"many": {"name": "a"}, "pids": [1]}, Outer(pids=[1])),
         ([], None),
         (None, None),
         (NESTED, None),

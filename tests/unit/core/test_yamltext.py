@@ -98,6 +98,7 @@ def aliases(levels: int, width: int) -> str:
         ("- " * 100_000, "more than 64 levels"),
         ("a: &a [*a]", "refers to itself"),
         ("? [a, b]\n: 1", "a key that is a list"),
+        ("a: \udce9", "not UTF-8"),
         ("a: " + "9" * 100_000, "is no int"),
         ("a: !!int x", "is no int"),
         ("a: !!float x", "is no float"),
