@@ -292,16 +292,21 @@ def fingerprint(inputs: PlanInputs) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-_LATER_KEYS = (("exclude",), ("send_credentials",), ("resources", "gpu"))
-"""Keys that a job file of version 1 did not have: without a value they change no fingerprint."""
+_LATER_EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip")
+_LATER_KEYS = (
+    *(("exclude",), ("send_credentials",), ("detach",), ("resources", "gpu")),
+    *(("resources", "ec2", key) for key in _LATER_EC2),
+)
+"""Keys that a job file of version 1 did not have: with their defaults they change no fingerprint."""
 
 
 def _job_content(job: JobSpec) -> dict[str, Any]:
     content: dict[str, Any] = msgspec.to_builtins(job)
+    defaults: dict[str, Any] = msgspec.to_builtins(JobSpec(name=""))
     for *parents, key in _LATER_KEYS:
-        within = content
+        within, default = content, defaults
         for parent in parents:
-            within = within[parent]
-        if not within[key]:
+            within, default = within[parent], default[parent]
+        if within[key] == default[key]:
             del within[key]
     return content
