@@ -94,6 +94,8 @@ class RunningInstance:
         place = self.ec2.disk(self.id) / "opt/gpujob-onhost"
         if not place.exists():
             shutil.copytree(helper_host.install(self.keys.user.parent), place)
+            for path in (place, *place.rglob("*")):  # it is private to its owner, here to root
+                path.chmod(0o755 if path.is_dir() else 0o644)
         question = json.dumps({"id": 1, "op": op, **fields}) + "\n"
         result = self.ssh("python3 -I /opt/gpujob-onhost helper '~/.gpujob'", stdin=question)
         answers = [json.loads(line) for line in result.stdout.splitlines()]
