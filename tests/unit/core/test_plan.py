@@ -192,3 +192,23 @@ def test_a_host_with_another_gpu_than_the_job_asks_for_is_refused(model: str, ac
 def test_the_plan_names_the_variables_that_the_host_gets() -> None:
     job = JobSpec(name="j", trainer="facenet-lstm", pass_env=["TOKEN", "KEY"])
     assert "pass_env: the host gets TOKEN, KEY of this machine's environment" in plan.build(inputs(job)).notes
+
+
+def test_a_new_job_key_with_its_default_changes_no_fingerprint() -> None:
+    """A key that fails here belongs into plan._LATER_KEYS: interrupted deploys of version 1 are continued."""
+    ec2 = {"types": [], "spot": False, "disk_gb": 0, "regions": [], "images": [], "user": "ubuntu"}
+    limits = {"max_hours": None, "budget_usd": None, "idle_minutes": None, "grace_seconds": 60.0}
+    assert plan._job_content(JobSpec(name="x")) == {
+        "name": "x",
+        "trainer": None,
+        "command": None,
+        "config": {},
+        "code": None,
+        "data": {},
+        "env": {"python": "auto", "requirements": None},
+        "limits": limits,
+        "restart": {"max": 0},
+        "resources": {"gpus": 1, "ec2": ec2, "disk_gb": None},
+        "outputs": [],
+        "pass_env": [],
+    }
