@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -208,6 +209,7 @@ def _open(path: Path) -> tuple[Any, Any]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads stop other programs
     top = parser()
     arguments, rest = top.parse_known_args(words)
     arguments.words = rest

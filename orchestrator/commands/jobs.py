@@ -75,8 +75,18 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
         if place.startswith(HOST) and key not in replaced
     }
     missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
+    optional = {key for key in missing if key not in replaced} if ours and data else set[str]()
+    if 0 < len(optional) < len(folders):
+        # Our jobs name all folders that a trainer can use; its checks know which of them are needed.
+        file, folders = _without_data(file, optional), {k: f for k, f in folders.items() if k not in optional}
+        missing = [key for key in missing if key not in optional]
     requirements = _requirements(file, base)
     return Job(file, base, ours, folders, on_host, missing, requirements, checked.packages)
+
+
+def _without_data(file: JobFile, names: set[str]) -> JobFile:
+    data = {name: place for name, place in file.spec.data.items() if name not in names}
+    return msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, data=data))
 
 
 def require_data(job: Job) -> None:

@@ -13,6 +13,7 @@ from trainers.facenet_lstm import sample as writer
 from trainers.preflight import Request
 from trainers.slowfast import sample as video_writer
 
+os.environ["OMP_NUM_THREADS"] = "1"  # a training measures the number of threads otherwise
 torch.set_num_threads(1)
 
 TINY = {

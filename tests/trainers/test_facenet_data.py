@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,18 @@ def test_a_name_that_occurs_twice_is_refused_once(tmp_path):
     scanned = listing(tmp_path)
     assert len(scanned.records) == 1
     assert "has the same name" in scanned.refused[0].why
+
+
+def test_a_copy_in_another_folder_is_not_a_broken_file(tmp_path):
+    names(tmp_path / "Actor_01", "02-01-03-01-01-01-01", "02-01-04-01-01-01-01")
+    shutil.copytree(tmp_path / "Actor_01", tmp_path / "audio_speech" / "Actor_01")
+    (tmp_path / "audio_speech" / "Actor_01" / "02-01-04-01-01-01-01.npz").write_text("another take")
+    scanned = listing(tmp_path)
+    assert len(scanned.records) == 2
+    assert [(r.reason, r.broken) for r in scanned.refused] == [
+        ("is a copy of another file", False),
+        ("the name occurs twice", True),
+    ]
 
 
 def test_files_that_their_authors_call_broken_are_left_out(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trainers.data import phoenix, phoenix_scoring
+from trainers.data.sign import reading
 from trainers.tasks import decode, wer
 from trainers.tasks.vocabulary import BLANK, UNKNOWN, Vocabulary
 
@@ -178,3 +179,12 @@ def test_n_grams_are_probabilities_and_decide_between_equals():
     equal = np.log(np.array([[0.01, 0.97, 0.01, 0.01], [0.96, 0.02, 0.01, 0.01], [0.1, 0.1, 0.4, 0.4]]))
     assert decode.beam_search(equal, 8, model, 0.5) == [1, 2]
     assert decode.beam_search(equal[:, [0, 1, 3, 2]], 8, decode.NGrams.of([(1, 3)], 2, 4), 0.5) == [1, 3]
+
+
+def test_the_visibility_in_the_1662_columns_of_holistic_is_dropped(tmp_path):
+    draw = np.random.default_rng(0)
+    pose, rest = draw.random((9, 33, 4)), draw.random((9, 1530))
+    np.save(tmp_path / "a.npy", np.concatenate([pose.reshape(9, -1), rest], 1))
+    raw = reading.read(tmp_path / "a.npy", 8).raw
+    expected = np.concatenate([pose[:, :, :3].reshape(9, -1), rest], 1)
+    assert np.array_equal(raw, expected.astype(np.float16))

@@ -1,6 +1,7 @@
 """The network compared with the reference implementation and its 3-D form; its receptive field."""
 
 import hashlib
+import pickle
 
 import pytest
 import torch
@@ -164,8 +165,15 @@ def test_a_file_that_is_no_weights_runs_no_code(tmp_path):
             return (print, ("run",))
 
     torch.save({"model_state": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(files.Unfit, match="cannot be read as weights"):
+    with pytest.raises(files.Unfit, match="holds Python objects other than tensors") as raised:
         files.read(tmp_path / "evil.pth")
+    assert "weights_only" not in str(raised.value)
+
+
+def test_the_pickles_of_pyslowfasts_model_zoo_are_refused_with_the_way_out(tmp_path):
+    (tmp_path / "SLOWFAST_8x8_R50.pkl").write_bytes(pickle.dumps({"blobs": {"conv1_w": [1.0]}}))
+    with pytest.raises(files.Unfit, match=r"as Caffe2 writes them.*save its state_dict as \.pyth"):
+        files.read(files.find(tmp_path))
 
 
 def test_the_build_is_a_function_of_the_seed_alone():

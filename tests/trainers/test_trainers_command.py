@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import trainer_runs as runs
 
@@ -123,6 +124,25 @@ def test_predict_classifies_new_files_and_names_an_unreadable_one(trained, sampl
     assert sum(first["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
     assert first["label"] == max(first["probabilities"], key=first["probabilities"].get)
     assert second == {"file": str(broken), "error": second["error"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values * 300, "whose length is not 1: 300"),
+        (
+            lambda values: np.where(np.arange(len(values))[:, None] == 2, 0, values),
+            "whose length is not 1: 0",
+        ),
+        (lambda values: values.astype(np.float64) * 1e300, "holds values that embeddings do not have"),
+    ],
+)
+def test_predict_refuses_embeddings_that_training_refuses(trained, sample, tmp_path, capsys, change, message):
+    good = next((sample / "crema").glob("1001_*_SAD_XX*"))
+    with np.load(good) as arrays:
+        np.savez(tmp_path / "a.npz", video_features=change(arrays["video_features"]))
+    code, (answer,) = call(capsys, "predict", trained / "last", tmp_path / "a.npz")
+    assert (code, message in answer["error"]) == (1, True)
 
 
 def test_a_damaged_checkpoint_is_a_sentence(trained, tmp_path, capsys):

@@ -85,7 +85,7 @@ def read(
 
     Raises Unusable if the whole file cannot be used.
     """
-    walk.require_content(path)
+    walk.require_file(path)
     required = names.SETS[config.columns]
     if path.suffix.lower() == ".npz":
         from trainers.blendshapes import npz  # noqa: PLC0415 - imports numpy

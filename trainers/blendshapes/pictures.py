@@ -50,7 +50,7 @@ def find(folder: Path) -> Listing:
         word = next((part for part in reversed(parents) if _label(part)), "")
         try:
             split = splits.of_path(f"{'/'.join(parents)}/-")
-            walk.require_content(file.path)
+            walk.require_file(file.path)
         except Unusable as fault:
             refused.append(Refusal.of(file.path, fault))
             continue

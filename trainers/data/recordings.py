@@ -103,7 +103,7 @@ def _entry(file: walk.Found, config: RecordingConfig, stem: Callable[[str], str]
         reason = f"left out by the option {left_out_by}"
         return Refusal(str(path), "labels.parse", reason, "", broken=False)
     try:
-        walk.require_content(path)
+        walk.require_file(path)
     except Unusable as fault:
         return Refusal.of(path, fault)
     return Record(f"{name.dataset}/{name}", path, name, label, split)

@@ -63,11 +63,16 @@ def data_files(folders: Mapping[str, Path], suffixes: Iterable[str]) -> tuple[li
     return [file for file in found if not file.hidden], refused
 
 
-def require_content(path: Path) -> None:
-    """Raise Unusable if the file is missing, empty, or a pointer of git-lfs instead of the content."""
+def require_file(path: Path) -> None:
+    """Raise Unusable if the path is no file, or as `require_content` does."""
     if not path.is_file():
         what, whither = ("a link to nothing", str(path.readlink())) if path.is_symlink() else ("no file", "")
         raise Unusable(f"is {what}", whither, "files.there")
+    require_content(path)
+
+
+def require_content(path: Path) -> None:
+    """Raise Unusable if the file is empty, or a pointer of git-lfs instead of the content; or Unread."""
     with read_or_stop(path):
         if path.stat().st_size >= SMALL:
             return

@@ -203,6 +203,9 @@ class LoopConfig(Config):
     device: str = option(
         "auto", "auto: a GPU if available, else the CPU", choices=("auto", "cpu", "cuda"), harmless=True
     )
+    threads: int = option(
+        0, "CPU threads; 0: measured once per run, or OMP_NUM_THREADS; a resumed run keeps its number", low=0
+    )
     select: str = option("loss", "validation metric that selects the best checkpoint", choices=("loss",))
     patience: int = option(15, "epochs without improvement before the run stops; 0: never", low=0)
     checkpoint_every: int = option(0, "steps between checkpoints; 0: once per epoch", low=0, harmless=True)

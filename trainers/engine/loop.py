@@ -6,11 +6,11 @@ generators or loaders: only weights, optimizer and the counters of State.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainers.engine import baseline, checkpoint, health, leakage, metrics, resume
+from trainers.engine import baseline, checkpoint, health, leakage, metrics, resume, threads
 from trainers.engine.distributed import Group
 from trainers.engine.evaluate import Result, evaluate
 from trainers.engine.events import Events, say
@@ -19,6 +19,7 @@ from trainers.engine.loader import stream
 from trainers.engine.meter import Meter
 from trainers.engine.output import Summary
 from trainers.engine.sampler import Plan
+from trainers.engine.state import State
 from trainers.engine.trainer import Trainer
 
 SKIPS = 20
@@ -27,24 +28,6 @@ SKIPS = 20
 
 class Diverged(Exception):
     """The loss or gradient is not finite, or the model does not learn."""
-
-
-@dataclass
-class State:
-    """The counters of a run after a step; checkpoints store them.
-
-    `sums` adds up loss, weight and counts over the epoch; `norms` are the last gradient norms; `best` is the
-    best score of the metric `select`; `balanced` is the best balanced accuracy so far.
-    """
-
-    step: int = 0
-    best: float = -math.inf  # the metric or, where less is better, its negative
-    best_step: int | None = None
-    balanced: float = -math.inf
-    bad_epochs: int = 0
-    skips: int = 0
-    sums: list[float] = field(default_factory=list)
-    norms: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -90,11 +73,13 @@ class TrainingLoop:
         self.learner = Learner(trainer, group, self.plan.steps_per_epoch)
         self.state = State()
         self.parent: int | None = None
+        self.recorded_threads: int | None = None
         self.trained_on = leakage.trained_on(trainer)
 
     def run(self) -> Outcome:
         """Train until the last epoch, an early stop or a halt. Raises Diverged, Refused or Damaged."""
         self._resume()
+        self.threads = threads.settle(self.config.threads, self.recorded_threads, self.learner, self._batch)
         self._announce()
         baseline.announce(self.trainer, self.events, self.talk)
         batches = stream(self.trainer, self.plan, self.group, self.state.step)
@@ -109,6 +94,11 @@ class TrainingLoop:
             if halt:
                 return Outcome("stopped", self.state.step, self._stopped())
         return self._finish()
+
+    def _batch(self) -> Any:
+        """The first batch of the run, for measuring."""
+        keys = self.plan.batch(0)[:: self.parts]
+        return self.trainer.collate([self.trainer.sample("train", *key) for key in keys])
 
     def _at_checkpoint(self) -> bool:
         """Whether a checkpoint is due after this step: at the end of an epoch, or by `checkpoint_every`."""
@@ -129,6 +119,7 @@ class TrainingLoop:
             parameters=sum(p.numel() for p in self.learner.model.parameters()),
             device=str(self.group.device),
             world_size=self.group.size,
+            threads=self.threads,
             steps=self.plan.steps,
             epochs=self.config.epochs,
             resumed_from=self.parent,
@@ -282,6 +273,7 @@ class TrainingLoop:
             leakage.KEY: self.trained_on,
             "preprocessing": self.trainer.preprocessing,
             "parent": self.parent,
+            "threads": self.threads,
             **({} if proof is None else {"proof": proof}),
         }
 
@@ -292,6 +284,7 @@ class TrainingLoop:
             return
         resume.compare(saved.manifest, self.trainer, self.code_tree, self._warn)
         self.state = State(**self.learner.load(saved)["state"])
+        self.recorded_threads = saved.manifest.get("threads")
         self.parent = self.state.step
         self._forget_lost_best()
         if self.group.is_main:

@@ -199,7 +199,12 @@ def _few_steps(trainer: Trainer) -> Trainer:
     size = min(SMALL, trainer.config.batch_size)
     epochs = max(trainer.config.epochs, math.ceil(6 * size / trainer.size("train")) + 1)
     return trainer.replace(
-        batch_size=size, epochs=epochs, num_workers=0, checkpoint_every=0, progress_seconds=1e9
+        batch_size=size,
+        epochs=epochs,
+        num_workers=0,
+        checkpoint_every=0,
+        progress_seconds=1e9,
+        threads=torch.get_num_threads(),
     )
 
 

@@ -10,6 +10,7 @@ from trainers.data import emotions, packed
 from trainers.data.packed import Encoded, Source
 from trainers.data.recording_checks import Survey
 from trainers.data.refusal import Unusable, read_or_stop
+from trainers.data.walk import require_content
 from trainers.engine.events import Events
 from trainers.facenet_lstm.config import Config
 from trainers.facenet_lstm.file_checks import stem
@@ -17,6 +18,7 @@ from trainers.tasks.recordings import RecordingData, join
 
 WIDTH = 512
 KEY = "video_features"
+UNIT_TOLERANCE = 1e-3
 
 
 def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> np.ndarray:
@@ -24,12 +26,28 @@ def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> n
 
     With `name`, the file's `video_path` must not name another recording.
     """
+    require_content(path)
     with read_or_stop(path):
         values, steps, source = _parsed(path.read_bytes())
         _judge(values, steps, min_steps)
         if name is not None and source:
             _same_video(name, stem(source))
-        return np.ascontiguousarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            features = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(features).all():
+        raise Unusable("holds values that embeddings do not have", f"up to {np.abs(values).max():.3g}")
+    return features
+
+
+def farthest_norm(features: np.ndarray) -> float:
+    """The length of the embedding (of T, 512) whose length is farthest from 1."""
+    norms = np.linalg.norm(features, axis=1)
+    return float(norms[np.argmax(np.abs(norms - 1.0))])
+
+
+def is_unit(norm: float) -> bool:
+    """Whether this is the length of an embedding as the network gives it."""
+    return abs(norm - 1.0) <= UNIT_TOLERANCE
 
 
 def _parsed(content: bytes) -> tuple[np.ndarray, int | None, str]:
@@ -98,9 +116,7 @@ def open_cache(root: Path, survey: Survey, min_steps: int, events: Events) -> Ca
 
     def encode(source: Source) -> Encoded:
         values = read_npz(Path(source.path), min_steps, names[source.id])
-        norms = np.linalg.norm(values, axis=1)
-        norm = float(norms[np.argmax(np.abs(norms - 1.0))])
-        return Encoded(values.tobytes(), {"steps": len(values), "norm": norm})
+        return Encoded(values.tobytes(), {"steps": len(values), "norm": farthest_norm(values)})
 
     sources = [Source.of(record.id, record.path, str(record.path)) for record in survey.records]
     shards = packed.shards(root, f"facenet features, min_steps {min_steps}", sources)

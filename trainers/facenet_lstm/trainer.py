@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainers.data import normalise
 from trainers.data.recordings import Record
+from trainers.data.refusal import Unusable
 from trainers.engine.check import Check
 from trainers.engine.events import Events
 from trainers.facenet_lstm import checks, data, file_checks
@@ -112,8 +113,13 @@ class FacenetTrainer(RecordingTrainer):
         return answers
 
     def read(self, path: Path) -> Iterator[Reading]:
-        """Yield the one video of a file, with its class if the file name contains it."""
+        """Yield the one video of a file, with its class if the file name contains it.
+
+        Raises Unusable, also for embeddings whose length is not 1, which training refuses.
+        """
         features = data.read_npz(path, self.config.min_steps)
+        if not data.is_unit(norm := data.farthest_norm(features)):
+            raise Unusable("holds an embedding whose length is not 1", f"{norm:.3g}", "feature.unit")
         yield Reading(str(path), features, self.truth(path))
 
     def same_content(self, record: Record, sample: Sample) -> bool:

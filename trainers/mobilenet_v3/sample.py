@@ -52,7 +52,9 @@ def train_teacher(data: Path, to: Path, size: int, seed: int, events: Events) ->
         epochs = max(1, round(steps * config.batch_size / trainer.size("train")))
         root = Path(work, "checkpoints")
         group = Group(pick_device(config.device))
-        TrainingLoop(trainer.replace(epochs=epochs), root, _Progress(events), group, talk=False).run()
+        TrainingLoop(
+            trainer.replace(epochs=epochs, threads=1), root, _Progress(events), group, talk=False
+        ).run()
         best = checkpoint.read(root / str(checkpoint.pointed(root, "best")))
         shutil.rmtree(to, ignore_errors=True)
         shutil.copytree(best.path, to)

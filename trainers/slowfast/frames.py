@@ -22,12 +22,12 @@ class Kind:
     @property
     def encoding(self) -> str:
         """All settings that affect the cached bytes, as JSON; part of the key of a shard."""
-        return json.dumps(["frames", self.size, self.format, video.QUALITY])
+        return json.dumps(["frames", self.size, self.format, video.QUALITY, video.VERSION])
 
     @classmethod
     def of(cls, encoding: str) -> "Kind":
         """Parse the value of the property `encoding`."""
-        _, size, form, _ = json.loads(encoding)
+        _, size, form, *_ = json.loads(encoding)
         return cls(size, form)
 
     def encoded(self, frames: np.ndarray) -> list[bytes]:

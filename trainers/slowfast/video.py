@@ -1,22 +1,30 @@
 """Decodes video files with PyAV, and encodes and decodes JPEG with simplejpeg. Does not import torch."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trainers.data.refusal import Unusable, read_or_stop
+from trainers.data.walk import require_content
 
 QUALITY = 92
 LEAST_FRAMES = 8
 LONGEST = 20.0
 """Longest accepted video in seconds; a recording of one sentence is shorter."""
 
+FASTEST = 130
+"""Largest number of frames per second that is expected; limits the memory of a video without times."""
+
+VERSION = 2
+"""Increases whenever a video gives other frames than before; part of the cache's key."""
+
 Box = tuple[int, int, int, int]
-"""A rectangle: x, y, width and height in pixels of the video."""
+"""A rectangle: x, y, width and height in pixels of the upright picture with square pixels."""
 
 
 class MissingPackage(Exception):
@@ -70,6 +78,7 @@ def read(path: Path, size: int, box: Box | None = None) -> Video:
     Raises Unusable if the video is broken, too short or too long, Unread if the file cannot be read.
     """
     library = av()
+    require_content(path)
     with read_or_stop(path), _File(str(path)) as file:
         try:
             return _decoded(library, file, size, box)
@@ -85,48 +94,100 @@ def _decoded(library: Any, file: _File, size: int, box: Box | None) -> Video:
                 raise Unusable("holds no pictures")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            rate, length = float(stream.average_rate or 0), _seconds(stream, container)
-            pictures = _short(container.decode(stream), rate, length)
-            frames = np.array(list(_scaled(library, pictures, size, box)), dtype=np.uint8)
+            course = _Course(stated=_seconds(stream, container))
+            pictures = course.of(_pictures(container, stream, course))
+            build = partial(_graph, library, size, box, float(stream.sample_aspect_ratio or 1))
+            frames = np.array(list(_scaled(build, pictures)), dtype=np.uint8)
+            stated_rate = float(stream.average_rate or 0)
     except MemoryError:
         raise
     except (library.FFmpegError, ValueError, EOFError) as fault:
-        raise Unusable("cannot be decoded", str(fault).split("\n")[0]) from fault
-    _judge(frames, rate, length)
+        raise Unusable("cannot be decoded", _reason(fault)) from fault
+    rate = course.rate(len(frames), stated_rate)
+    _judge(frames, rate, course)
     return Video(frames, rate)
 
 
-def _short(pictures: Iterator[Any], rate: float, length: float) -> Iterator[Any]:
-    """Yield the pictures. Raises Unusable after LONGEST seconds: a long video would fill the memory."""
-    if rate <= 0:
-        raise Unusable("does not state its frame rate")
-    for number, picture in enumerate(pictures, 1):
-        if number > LONGEST * rate:
-            raise Unusable(f"lasts longer than {LONGEST:.0f} s", f"{max(length, number / rate):.0f} s")
-        yield picture
+def _reason(fault: Exception) -> str:
+    """The decoder's message without the path, because a cached refusal may be shown for a moved folder."""
+    return str(getattr(fault, "strerror", "") or fault).split("\n")[0]
 
 
-def _scaled(library: Any, pictures: Iterator[Any], size: int, box: Box | None) -> Iterator[np.ndarray]:
+@dataclass
+class _Course:
+    """The times of a video in seconds: first and last picture, end of all streams, and the stated length."""
+
+    stated: float
+    first: float | None = None
+    last: float = 0.0
+    end: float = 0.0
+
+    def of(self, pictures: Iterator[Any]) -> Iterator[Any]:
+        """Yield the pictures. Raises Unusable after LONGEST seconds: a long video would fill the memory."""
+        for number, picture in enumerate(pictures, 1):
+            if picture.time is not None:
+                self.first = picture.time if self.first is None else self.first
+                self.last = max(self.last, picture.time - self.first)
+            if self.last >= LONGEST or number > LONGEST * FASTEST:
+                raise Unusable(f"lasts longer than {LONGEST:.0f} s", f"{max(self.stated, self.last):.0f} s")
+            yield picture
+
+    def rate(self, count: int, stated: float) -> float:
+        """Frames per second: the stated rate, unless the times of the pictures contradict it.
+
+        Raises Unusable if there is neither.
+        """
+        measured = (count - 1) / self.last if count > 1 and self.last > 0 else 0.0
+        if measured and not 0.95 < stated / measured < 1.05:
+            return measured
+        if stated <= 0:
+            raise Unusable("does not state its frame rate")
+        return stated
+
+
+def _pictures(container: Any, stream: Any, course: _Course) -> Iterator[Any]:
+    """Decode the pictures; note in `course` where the other streams end, as sound may be longer."""
+    others = [other for other in container.streams.audio if other.time_base]
+    for packet in container.demux([stream, *others]):
+        if packet.stream is stream or packet.stream.index == stream.index:
+            yield from packet.decode()
+        elif packet.pts is not None:
+            course.end = max(course.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+
+
+def _scaled(build: Callable[[Any], Any], pictures: Iterator[Any]) -> Iterator[np.ndarray]:
     graph = None
     for picture in pictures:
         if graph is None:
-            graph = _graph(library, picture, size, box)
+            graph = build(picture)
         graph.push(picture)
         yield graph.pull().to_ndarray(format="rgb24")
 
 
-def _graph(library: Any, picture: Any, size: int, box: Box | None) -> Any:
-    """Build the filter graph that crops, then scales by area averaging, so that every pixel counts."""
-    side = min(picture.width, picture.height)
-    x, y, wide, high = box or ((picture.width - side) // 2, (picture.height - side) // 2, side, side)
-    if x < 0 or y < 0 or wide < 2 or high < 2 or x + wide > picture.width or y + high > picture.height:
-        raise Unusable("its face box is not within the picture", f"{box} of {picture.width}x{picture.height}")
+TURNS = {90: ("cclock",), 180: ("clock", "clock"), 270: ("clock",)}
+"""Degrees counter-clockwise by which a picture is to be turned, and the directions of `transpose`."""
+
+
+def _graph(library: Any, size: int, box: Box | None, aspect: float, picture: Any) -> Any:
+    """Build the filter graph: square pixels, upright, cropped, scaled by area averaging.
+
+    `aspect` is the width of a pixel in its heights; `box` is in pixels of the upright picture.
+    """
+    turns = TURNS.get(round(getattr(picture, "rotation", 0) / 90) * 90 % 360, ())
+    width, height = picture.width, picture.height
     graph = library.filter.Graph()
-    source = graph.add_buffer(
-        width=picture.width, height=picture.height, format=picture.format, time_base=picture.time_base
-    )
-    steps = [
-        source,
+    steps = [graph.add_buffer(width=width, height=height, format=picture.format, time_base=picture.time_base)]
+    if not 0.99 < aspect < 1.01:
+        width = max(2, round(width * aspect))
+        steps += [graph.add("scale", f"{width}:{height}"), graph.add("setsar", "1")]
+    steps += [graph.add("transpose", f"dir={turn}") for turn in turns]
+    if len(turns) == 1:
+        width, height = height, width
+    side = min(width, height)
+    x, y, wide, high = box or ((width - side) // 2, (height - side) // 2, side, side)
+    if x < 0 or y < 0 or wide < 2 or high < 2 or x + wide > width or y + high > height:
+        raise Unusable("its face box is not within the picture", f"{box} of {width}x{height}")
+    steps += [
         graph.add("crop", f"{wide}:{high}:{x}:{y}:exact=1"),
         graph.add("scale", f"{size}:{size}:flags=area"),
         graph.add("format", "rgb24"),
@@ -143,12 +204,12 @@ def _seconds(stream: Any, container: Any) -> float:
     return float(container.duration or 0) / 1e6
 
 
-def _judge(frames: np.ndarray, rate: float, length: float) -> None:
+def _judge(frames: np.ndarray, rate: float, course: _Course) -> None:
     if len(frames) < LEAST_FRAMES:
         raise Unusable(f"has fewer than {LEAST_FRAMES} frames", f"it has {len(frames)}")
-    if len(frames) / rate < 0.8 * length:
-        detail = f"{len(frames) / rate:.1f} of {length:.1f} s could be decoded"
-        raise Unusable("ends before its time", detail)
+    shown = course.last + 1 / rate if course.last else len(frames) / rate
+    if max(shown, course.end) < 0.8 * course.stated:
+        raise Unusable("ends before its time", f"{shown:.1f} of {course.stated:.1f} s could be decoded")
     if frames[:: max(1, len(frames) // 8)].std() < 1.0:
         raise Unusable("shows one colour")
 

@@ -5,6 +5,7 @@ kernels in our layout, so that tensors are copied unchanged.
 """
 
 import hashlib
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +16,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trainers.data.refusal import Unusable
+from trainers.data.walk import is_hidden, require_content
 from trainers.slowfast.model import SlowFast
 
 ENDINGS = (".pyth", ".pt", ".pth", ".safetensors")
+CAFFE2 = ".pkl"
+"""Suffix of the files of PySlowFast's model zoo: pickles of Caffe2, which could run code."""
+
 WRAPPERS = ("model_state", "state_dict", "model")
 """Keys under which training programs store the weights in a checkpoint."""
 
@@ -101,7 +107,11 @@ SCHEMES = {
 
 def find(folder: Path) -> Path:
     """Return the only file of weights in a folder. Raises Unfit if there is none or more than one."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS)
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in (*ENDINGS, CAFFE2) and not is_hidden(path.name)
+    )
     if len(files) != 1:
         names = ", ".join(path.name for path in files) or "none"
         raise Unfit(f"{folder} must contain one file of weights ({', '.join(ENDINGS)}); it contains {names}")
@@ -128,11 +138,22 @@ def _slowly(file: Any) -> str:
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name, without running code in it. Raises Unfit."""
     try:
+        require_content(path)
+    except Unusable as fault:
+        raise Unfit(f"{path} {fault}") from fault
+    if path.suffix.lower() == CAFFE2:
+        how = "load it with PySlowFast (TRAIN.CHECKPOINT_TYPE caffe2) and save its state_dict as .pyth"
+        raise Unfit(
+            f"{path} is a pickle, as Caffe2 writes them; pickles can run code and are not read: {how}"
+        )
+    try:
         content: Any = (
             load_file(path)
-            if path.suffix == ".safetensors"
+            if path.suffix.lower() == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
+    except pickle.UnpicklingError as fault:  # whose text advises to load the file with code
+        raise Unfit(f"{path} holds Python objects other than tensors, which are not read") from fault
     except Exception as fault:  # pickle, zipfile, struct and safetensors each raise their own types
         raise Unfit(f"{path} cannot be read as weights: {str(fault).splitlines()[0]}") from fault
     while isinstance(content, Mapping) and (

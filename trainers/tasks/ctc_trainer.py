@@ -219,7 +219,10 @@ class CTCTrainer(Trainer):
             except (Unusable, DataUnusable) as fault:
                 yield {"file": str(path), "error": str(fault)}
                 continue
-            yield {"file": str(path), "frames": len(raw), "glosses": self.glosses(self.logits(raw))}
+            answer = {"file": str(path), "frames": len(raw), "glosses": self.glosses(self.logits(raw))}
+            if (top := float(np.abs(raw).max())) > reading.FARTHEST:
+                answer["warning"] = f"coordinates up to {top:.3g}: landmarks are fractions of the picture"
+            yield answer
 
     def evaluate(
         self, saved: Checkpoint, folders: Mapping[str, Path], split: str, work: Path

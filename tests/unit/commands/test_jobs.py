@@ -80,6 +80,16 @@ def test_data_of_built_in_jobs_is_searched_below_the_current_folder(client: Clie
     assert "gpujob prepare facenet-lstm --sample" in error.value.next_step
 
 
+def test_one_data_folder_of_a_built_in_job_is_enough_if_it_is_given(client: Client) -> None:
+    (client.project / "mine").mkdir()
+    job = load(client, "facenet-lstm", data=["crema=mine"])
+    assert (job.data, job.missing) == ({"crema": client.project / "mine"}, [])
+    assert list(job.spec.data) == ["crema"]
+    (client.project / "all" / "ravdess").mkdir(parents=True)
+    assert list(load(client, "facenet-lstm", data=["all"]).data) == ["ravdess"]
+    assert load(client, "facenet-lstm", data=["crema=absent"]).missing == ["crema"]
+
+
 def test_missing_data_is_named_with_the_line_of_the_job_file(client: Client) -> None:
     client.write("mine.yaml", COMMAND)
     with pytest.raises(UsageError, match=r"mine\.yaml:3: data\.a"):

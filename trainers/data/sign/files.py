@@ -145,7 +145,7 @@ def _entry(
         return Refusal(sentence.id, "labels.parse", reason, sentence.annotation, broken=False)
     try:
         if path is not None:
-            walk.require_content(path)
+            walk.require_file(path)
     except Unusable as fault:
         return Refusal.of(path or sentence.id, fault)
     return Record(sentence.id, sentence.split, sentence.signer, sentence.annotation, words, path)

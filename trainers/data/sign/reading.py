@@ -10,11 +10,19 @@ import numpy as np
 
 from trainers.data.landmarks import FULL, LANDMARKS, RAW
 from trainers.data.refusal import Unusable, read_or_stop
+from trainers.data.walk import require_content
 
 KEYS = ("features", "feature", "arr_0")
 """Keys of an NPZ that may hold the features; the first that exists is read."""
 
 MASKS = "detection_masks"
+
+POSE_WITH_VISIBILITY = 33 * 4
+WITH_VISIBILITY = RAW + 33
+"""Columns of frames whose pose has a fourth value for each point, before face and hands."""
+
+FARTHEST = 10.0
+"""Coordinates are fractions of the picture; a larger one is in pixels or normalised."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,18 @@ def widen(raw: np.ndarray) -> np.ndarray:
 
 
 def read(path: Path, min_frames: int) -> Landmarks:
-    """Read a feature file. Raises Unusable for bad content, Unread for an error of the system."""
+    """Read a feature file. Raises Unusable for bad content, Unread for an error of the system.
+
+    Of the 1,662 columns that Holistic's examples write, the visibility of the pose's 33 points is dropped.
+    """
+    require_content(path)
     with read_or_stop(path):
         return _judged(*_parsed(path.read_bytes()), min_frames)
 
 
 def _judged(values: np.ndarray, masks: np.ndarray | None, min_frames: int) -> Landmarks:
+    if values.ndim == 2 and values.shape[1] == WITH_VISIBILITY:
+        values = np.delete(values, np.arange(3, POSE_WITH_VISIBILITY, 4), axis=1)
     _judge(values, min_frames)
     if values.shape[1] == FULL:
         _judge_temporal(values)

@@ -19,7 +19,7 @@ SENTENCES = 64
 FEWEST = 5
 """Minimum number of landmarks that vanish in the same frames to count as a hand or face."""
 
-AGREEMENT, FARTHEST = 0.5, 10.0
+AGREEMENT = 0.5
 
 
 def some_raw(data: Data) -> dict[str, np.ndarray]:
@@ -44,12 +44,11 @@ def duplicates(trainer: Any) -> list[Finding]:
 def scale(trainer: Any) -> list[Finding]:
     """Coordinates are fractions of the picture, so none is far outside it."""
     largest = {id: float(np.abs(raw).max()) for id, raw in some_raw(trainer.data).items()}
-    bad = [f"{id} ({top:.3g})" for id, top in largest.items() if top > FARTHEST]
+    bad = [f"{id} ({top:.3g})" for id, top in largest.items() if top > reading.FARTHEST]
     if not bad:
         return []
-    message = (
-        f"{len(bad)} of {len(largest)} sentences hold coordinates beyond {FARTHEST:g}: {health.first(bad)}"
-    )
+    far = f"coordinates beyond {reading.FARTHEST:g}"
+    message = f"{len(bad)} of {len(largest)} sentences hold {far}: {health.first(bad)}"
     fix = "take the landmarks as the detector gives them, not normalised and not in pixels"
     return [health.warning("feature.unit", message, fix)]
 
