@@ -16,8 +16,9 @@ from trainers.engine.checkpoint import Damaged
 from trainers.engine.distributed import Group
 from trainers.engine.events import Events, Silent, complain, say
 from trainers.engine.health import DataUnusable, Finding
-from trainers.engine.loop import Diverged, Outcome, TrainingLoop
+from trainers.engine.loop import Diverged, TrainingLoop
 from trainers.engine.resume import Refused
+from trainers.engine.state import Outcome
 from trainers.engine.trainer import Trainer
 
 DONE, REFUSED, NO_DATA, DIVERGED, STOPPED = 0, 64, 65, 66, 75
@@ -152,8 +153,20 @@ def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Tra
     finally:
         if group.is_main:
             group.barrier()
+    if group.is_main:
+        for line in summary(data.listing.report(), getattr(data.listing, "noun", "samples")):
+            say(line)
     _report(findings, events, group.is_main)
     return trainer
+
+
+def summary(report: Mapping[str, Any], noun: str) -> list[str]:
+    """The lines with which a log begins: how many samples were found and used, and the first table."""
+    lines = [f"data: {report['found']} {noun} found, {report['used']} used"]
+    for name, *cells in report["tables"][0]["rows"] if report["tables"] else ():
+        columns = zip(report["tables"][0]["columns"][1:], cells, strict=True)
+        lines.append(f"  {name}: " + ", ".join(f"{column} {cell}" for column, cell in columns))
+    return lines
 
 
 def _report(findings: list[Finding], events: Events, talk: bool) -> None:

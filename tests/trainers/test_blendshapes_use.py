@@ -210,6 +210,16 @@ def test_training_and_evaluate_report_the_logistic_regression_baseline(run, fold
     assert answer["baseline"]["values"]["macro_f1"] == first["values"]["macro_f1"]
 
 
+def test_the_log_begins_with_a_summary_of_data_and_first_batch(run, folder):
+    used = sum(len(faces.read(path)) for path in (folder / "blendshapes").glob("*.csv"))
+    lines = (run / "log").read_text().splitlines()
+    assert lines[0].startswith(f"data: {used} rows found, ")
+    assert any(line.startswith("  happy: train ") for line in lines[1:4])
+    (first,) = [line for line in lines if line.startswith("first batch, as the model gets it: mean 0.")]
+    assert ", std " in first
+    assert ", range " in first
+
+
 def test_a_file_name_that_is_no_utf8_stops_no_training(folder, tmp_path):
     data = Path(shutil.copytree(folder / "blendshapes", tmp_path / "blendshapes"))
     (data / "val.csv").rename(data / os.fsdecode(b"val_caf\xe9.csv"))

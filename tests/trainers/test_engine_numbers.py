@@ -80,7 +80,7 @@ def test_an_interval_over_one_group_draws_its_samples_and_has_a_width():
     assert weighed == pytest.approx((one[0] / 2, one[1] / 2))
 
 
-@pytest.mark.parametrize(("groups", "drawn"), [("aabb", "groups"), ("aaaa", "samples")])
+@pytest.mark.parametrize(("groups", "drawn"), [("aabb", "groups"), ("aaaa", "samples"), ("abcd", "samples")])
 def test_the_interval_is_reported_with_its_sampling_unit(groups, drawn):
     records = [SimpleNamespace(group=group) for group in groups]
     summary = classifier.summary([1, 1, 1, 1], "ab")
@@ -131,3 +131,9 @@ def test_a_step_of_many_seconds_has_a_rate_too(seconds, shown, capsys):
     meter.step(9, 1, 4, 1.0, 0.1)
     assert shown in capsys.readouterr().out
     assert events[0]["rate"] == pytest.approx(4 / seconds)
+
+
+def test_the_calibration_error_is_computed_before_rounding():
+    truth = np.zeros(3, dtype=int)
+    probabilities = np.array([[0.800049, 0.199951]] * 3)
+    assert metrics.calibration(truth, probabilities)["ece"] == pytest.approx(0.199951, abs=1e-9)

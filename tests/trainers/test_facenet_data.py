@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.onhost import folders
-from trainers.data import normalise, packed, recordings, samples
+from trainers.data import normalise, packed, recordings, refusal_checks, samples
 from trainers.data.refusal import Unusable
 from trainers.data.sign import reading
 from trainers.engine.events import Silent
@@ -124,6 +124,15 @@ def test_a_copy_in_another_folder_is_not_a_broken_file(tmp_path):
 def test_files_that_their_authors_call_broken_are_left_out(tmp_path):
     names(tmp_path, "1064_TIE_SAD_XX", "1064_IEO_DIS_MD")
     assert [r.reason for r in listing(tmp_path).refused] == ["listed as broken by CREMA-D"] * 2
+
+
+def test_a_message_names_five_of_many_files_and_the_report_lists_them(tmp_path):
+    names(tmp_path, *(f"nobody-{number}" for number in range(198)), "1001_DFA_ANG_XX")
+    survey = file_checks.scan({"crema": tmp_path}, Config())
+    (finding,) = refusal_checks.refusals(survey, "labels.parse")
+    assert finding.message.count("nobody-") == 2 * 5
+    assert finding.message.endswith("; and 193 more")
+    assert len(survey.report()["refused"]) == 198
 
 
 def test_a_cache_contains_the_exact_features_and_is_reused(sample, tmp_path):

@@ -45,7 +45,7 @@ class Survey:
         return recordings.by_split(self.records, self.split_of)
 
     def report(self) -> dict[str, Any]:
-        """The `data` of the check report: counts, refused files (up to five per reason), tables."""
+        """The `data` of the check report: counts, refused files, tables."""
         tables = [_class_table(self.splits), _actor_table(self.splits)]
         return {**refusal_checks.report(self, tables), **self.facts}
 

@@ -8,8 +8,8 @@ from trainers.engine import health
 from trainers.engine.check import Check, on_files
 from trainers.engine.health import Finding
 
-NAMED = 5
-"""Maximum number of refusals that a message or report names per rule or reason."""
+NAMED, LISTED = 5, 200
+"""Maximum number of refusals that a message names per rule, and a report per reason."""
 
 
 class Listed(Protocol):
@@ -65,14 +65,15 @@ def nonempty(listing: Listed) -> list[Finding]:
     return [f for split in ("train", "val") if not listing.splits[split] for f in no_samples(listing, split)]
 
 
-def refusals(listing: Listed, code: str, named: int = NAMED) -> list[Finding]:
+def refusals(listing: Listed, code: str) -> list[Finding]:
     """A finding about samples that the rule `code` refused; an error beyond `max_refused` broken ones."""
     broken = [refusal for refusal in listing.refused if refusal.broken]
     some = [refusal for refusal in broken if refusal.code == code]
     if not some:
         return []
-    names = "; ".join(f"{refusal.name}: {refusal.why}" for refusal in some[:named])
-    message = f"{len(some)} of {listing.count} {listing.noun} are not used. {names}"
+    names = "; ".join(f"{refusal.name}: {refusal.why}" for refusal in some[:NAMED])
+    more = f"; and {len(some) - NAMED} more" if len(some) > NAMED else ""
+    message = f"{len(some)} of {listing.count} {listing.noun} are not used. {names}{more}"
     if len(broken) > listing.max_refused * listing.count:
         fix = f"repair or remove them; max_refused allows {listing.max_refused:.0%} of the {listing.noun}"
         return [health.error(code, message, fix, "max_refused")]
@@ -82,9 +83,9 @@ def refusals(listing: Listed, code: str, named: int = NAMED) -> list[Finding]:
     return [health.info(code, message, "nothing, or repair them")]
 
 
-def refused_by(code: str, line: str, named: int = NAMED) -> Check:
+def refused_by(code: str, line: str) -> Check:
     """Create a check that reports the samples that the rule `code` refused."""
-    return on_files(code, lambda listing: refusals(listing, code, named), line)
+    return on_files(code, lambda listing: refusals(listing, code), line)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -93,16 +94,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def report(listing: Listed, tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The `data` of the check report: counts, refusals (up to NAMED per reason), and tables.
+    """The `data` of the check report: counts, refusals (up to LISTED per reason), and tables.
 
     A table of the reasons is added to `tables`.
     """
     why = reasons(listing.refused)
-    named = [
-        {"file": refusal.place, "why": refusal.why}
-        for reason in why
-        for refusal in [other for other in listing.refused if other.reason == reason.text][:NAMED]
-    ]
+    by_reason = [[other for other in listing.refused if other.reason == reason.text] for reason in why]
+    first_ones = [refusal for some in by_reason for refusal in some[:NAMED]]
+    others = [refusal for some in by_reason for refusal in some[NAMED:LISTED]]
+    named = [{"file": refusal.place, "why": refusal.why} for refusal in (*first_ones, *others)]
     rows = [(text, str(count), first.name) for text, count, first in why]
     last = table(f"{listing.noun.capitalize()} not used", ("why", listing.noun, "first"), rows)
     used = sum(len(records) for records in listing.splits.values())

@@ -6,11 +6,12 @@ generators or loaders: only weights, optimizer and the counters of State.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainers.engine import baseline, checkpoint, health, leakage, metrics, resume, threads
+from trainers.engine import baseline, checkpoint, first_batch, health, leakage, metrics, resume, threads
 from trainers.engine.distributed import Group
 from trainers.engine.evaluate import Result, evaluate
 from trainers.engine.events import Events, say
@@ -19,7 +20,7 @@ from trainers.engine.loader import stream
 from trainers.engine.meter import Meter
 from trainers.engine.output import Summary
 from trainers.engine.sampler import Plan
-from trainers.engine.state import State
+from trainers.engine.state import Outcome, State
 from trainers.engine.trainer import Trainer
 
 SKIPS = 20
@@ -28,15 +29,6 @@ SKIPS = 20
 
 class Diverged(Exception):
     """The loss or gradient is not finite, or the model does not learn."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `status` is `done`, `stopped` or `failed`."""
-
-    status: str
-    step: int
-    message: str
 
 
 def _never(step: int) -> bool:
@@ -79,7 +71,8 @@ class TrainingLoop:
     def run(self) -> Outcome:
         """Train until the last epoch, an early stop or a halt. Raises Diverged, Refused or Damaged."""
         self._resume()
-        self.threads = threads.settle(self.config.threads, self.recorded_threads, self.learner, self._batch)
+        batch = partial(first_batch.build, self.trainer, self.plan, self.parts)
+        self.threads = threads.settle(self.config.threads, self.recorded_threads, self.learner, batch)
         self._announce()
         baseline.announce(self.trainer, self.events, self.talk)
         batches = stream(self.trainer, self.plan, self.group, self.state.step)
@@ -94,11 +87,6 @@ class TrainingLoop:
             if halt:
                 return Outcome("stopped", self.state.step, self._stopped())
         return self._finish()
-
-    def _batch(self) -> Any:
-        """The first batch of the run, for measuring."""
-        keys = self.plan.batch(0)[:: self.parts]
-        return self.trainer.collate([self.trainer.sample("train", *key) for key in keys])
 
     def _at_checkpoint(self) -> bool:
         """Whether a checkpoint is due after this step: at the end of an epoch, or by `checkpoint_every`."""
@@ -124,6 +112,10 @@ class TrainingLoop:
             epochs=self.config.epochs,
             resumed_from=self.parent,
         )
+        if self.talk:
+            some = first_batch.build(self.trainer, self.plan, most=first_batch.SHOWN).to(self.group.device)
+            line = first_batch.describe(self.trainer, self.learner.model, some)
+            say(f"first batch, as the model gets it: {line}")
         pieces = self.group.size * self.parts
         if self.config.batch_size < pieces:
             idle = f"a batch of {self.config.batch_size} leaves some of {pieces} shares without a sample"

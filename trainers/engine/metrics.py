@@ -63,8 +63,8 @@ def several(groups: Sequence[str]) -> bool:
 
 
 def drawn(groups: Sequence[str], several_word: str = "groups", single_word: str = "samples") -> str:
-    """The word for the unit that `bootstrap_interval` draws: groups, or samples if there is one group."""
-    return several_word if several(groups) else single_word
+    """The word for what `bootstrap_interval` draws: groups, or samples if each is a group or all are one."""
+    return several_word if several(groups) and len(set(groups)) < len(groups) else single_word
 
 
 def bootstrap_interval(
@@ -99,12 +99,12 @@ def calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int = 10) ->
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    entries = []
+    entries, error = [], 0.0
     for number in range(bins):
         here = bin_of == number
         if here.any():
             mean, accuracy = float(confidence[here].mean()), float(right[here].mean())
+            error += int(here.sum()) * abs(mean - accuracy)
             entry = {"said": round(mean, 4), "right": round(accuracy, 4), "count": int(here.sum())}
             entries.append(entry)
-    error = sum(entry["count"] * abs(entry["said"] - entry["right"]) for entry in entries)
     return {"ece": error / max(1, len(truth)), "bins": entries}

@@ -1,4 +1,4 @@
-"""The counters of a run, which checkpoints store."""
+"""The counters of a run, which checkpoints store, and how it ended."""
 
 import math
 from dataclasses import dataclass, field
@@ -20,3 +20,12 @@ class State:
     skips: int = 0
     sums: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `status` is `done`, `stopped` or `failed`."""
+
+    status: str
+    step: int
+    message: str
