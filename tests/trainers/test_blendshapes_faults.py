@@ -11,7 +11,7 @@ import pytest
 from faces import check, edit, messages
 
 from trainers import registry
-from trainers.blendshapes import files, names, npz, splitting
+from trainers.blendshapes import file_checks, files, names, npz, splitting
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.data import values_of
 from trainers.blendshapes.trainer import BlendshapesTrainer
@@ -522,3 +522,28 @@ def test_semicolons_and_decimal_commas_are_read(folder):
     path.write_text(path.read_text().replace(",", ";").replace(".", ","))
     report, code = check(folder)
     assert (code, report["data"]["used"]) == (0, before["data"]["used"])
+
+
+def test_scores_may_reach_the_model_as_they_are(pristine):
+    report, code = check(pristine, "full", normalise="none", hidden=[64, 32])
+    assert (code, errors(report), report["skipped"]) == (0, set(), [])
+    trainer = BlendshapesTrainer(
+        Config(normalise="none"), BlendshapesTrainer.load(Config(), folders(pristine), pristine, Silent())
+    )
+    assert (trainer.normaliser.mean.max(), trainer.normaliser.std.min()) == (0.0, 1.0)
+    assert trainer.regression.mean.max() > 0.0
+
+
+def folders(folder: Path) -> dict[str, Path]:
+    return {"blendshapes": folder / "blendshapes"}
+
+
+def test_at_most_so_many_rows_of_a_class_train_whatever_their_order(folder):
+    report, code = check(folder, max_per_class=9)
+    rows = {row[0]: row[1:] for row in report["data"]["tables"][0]["rows"]}
+    assert (code, [rows[name][0] for name in ("happy", "sad", "neutral")]) == (0, ["9", "9", "9"])
+    before = {
+        row.values for row in file_checks.scan(folders(folder), Config(max_per_class=9)).splits["train"]
+    }
+    assert all(sum(map(int, rows[name][1:])) > 9 for name in ("happy", "sad", "neutral"))
+    assert len(before) == 27

@@ -137,3 +137,18 @@ def test_the_calibration_error_is_computed_before_rounding():
     truth = np.zeros(3, dtype=int)
     probabilities = np.array([[0.800049, 0.199951]] * 3)
     assert metrics.calibration(truth, probabilities)["ece"] == pytest.approx(0.199951, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "fact"),
+    [
+        ("adamw", torch.optim.AdamW, ("amsgrad", False)),
+        ("adam", torch.optim.Adam, ("amsgrad", True)),
+        ("sgd", torch.optim.SGD, ("nesterov", True)),
+    ],
+)
+def test_the_optimizer_is_that_of_the_option(name, kind, fact):
+    made = optim.optimizer(nn.Linear(2, 2), ClassifierConfig(optimizer=name, weight_decay=0.5))
+    assert type(made) is kind
+    assert made.defaults[fact[0]] is fact[1]
+    assert [group["weight_decay"] for group in made.param_groups] == [0.5, 0.0]

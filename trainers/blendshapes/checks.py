@@ -70,6 +70,8 @@ def normalised_once(trainer: Any) -> list[Finding]:
         message = f"the model receives values from {low:.3g} to {high:.3g}"
         fix = "pass raw scores from 0 to 1: the model normalises them itself"
         return [health.error("norm.once", message, fix)]
+    if trainer.config.normalise == "none":
+        return []
     model = trainer.build()
     values = (features - model.mean) / model.std
     mean, std = float(values.mean(0).abs().median()), float(values.std(0).median())
@@ -87,6 +89,8 @@ def std_floor(trainer: Any) -> list[Finding]:
 
 def fitted_on_train(trainer: Any) -> list[Finding]:
     """The normalisation uses the mean and std of the training split."""
+    if trainer.config.normalise == "none":
+        return []
     rows = trainer.splits["train"]
     values = data.values_of(rows, trainer.config)
     return classifier_checks.fitted_on(trainer.normaliser, values, [row.id for row in rows])

@@ -42,6 +42,14 @@ class Config(ClassifierConfig):
         "none", "data set whose numbers the labels are; none: labels are words", choices=tuple(names.NUMBERS)
     )
     columns: int = option(33, "blendshapes that the model reads", choices=tuple(names.SETS))
+    normalise: str = option(
+        "global",
+        "global: mean and std of train, inside the model; none: the scores as they are",
+        choices=("global", "none"),
+    )
+    max_per_class: int = option(
+        0, "largest number of training rows of each class, chosen by seed; 0: all", low=0
+    )
     sampling: str = option(
         "natural", "balanced draws each class equally often", choices=("natural", "balanced")
     )

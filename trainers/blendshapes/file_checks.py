@@ -76,6 +76,15 @@ def scan(folders: Mapping[str, Path], config: Config) -> Survey:
         places = {(str(refusal.path), refusal.line) for refusal in dropped}
         rows = tuple(row for row in listing.rows if (str(row.path), row.line) not in places)
         listing = replace(listing, rows=rows, refused=(*listing.refused, *dropped))
+    if excess := splitting.excess(listing.rows, split_of, config):
+        rows = tuple(row for row in listing.rows if row.id not in excess)
+        reason = f"left out by the option max_per_class: {config.max_per_class}"
+        left_out = [
+            Refusal(str(row.path), "labels.parse", reason, row.label, False, row.line)
+            for row in listing.rows
+            if row.id in excess
+        ]
+        listing = replace(listing, rows=rows, refused=(*listing.refused, *left_out))
     return Survey(listing, split_of, config)
 
 
@@ -219,7 +228,7 @@ def balance(survey: Survey) -> list[Finding]:
 
 def stable(survey: Survey) -> list[Finding]:
     """The split of a row does not depend on the order in which rows are listed."""
-    if survey.config.duplicates == "drop":
+    if survey.config.duplicates == "drop" or survey.config.max_per_class:
         return []  # rows that are left out had a part in the drawing
     again = splitting.split_rows(list(reversed(survey.records)), survey.config)
     moved = [row.id for row in survey.records if again[row.id] != survey.split_of[row.id]]

@@ -3,6 +3,7 @@
 Standard library only.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from trainers.blendshapes.config import Config
@@ -42,6 +43,22 @@ def _units(rows: Sequence[Row]) -> dict[str, str]:
             least, other = sorted((top(row.group), top(f"face {row.content}")))
             above[other] = least
     return {row.id: top(row.group) for row in rows}
+
+
+def excess(rows: Sequence[Row], split_of: Mapping[str, str], config: Config) -> frozenset[str]:
+    """The ids of the training rows beyond `max_per_class` of each class, by seed and content."""
+    members: dict[str, list[Row]] = {}
+    for row in rows:
+        if config.max_per_class and split_of[row.id] == "train":
+            members.setdefault(row.label, []).append(row)
+
+    def rank(row: Row) -> bytes:
+        text = f"{config.seed}/{row.content}/{row.id}"
+        return hashlib.blake2b(text.encode("utf-8", "surrogateescape")).digest()
+
+    return frozenset(
+        row.id for some in members.values() for row in sorted(some, key=rank)[config.max_per_class :]
+    )
 
 
 def by_split(rows: Sequence[Row], home: Mapping[str, str]) -> dict[str, list[Row]]:

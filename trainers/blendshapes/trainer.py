@@ -55,10 +55,17 @@ class BlendshapesTrainer(ClassifierTrainer):
             "others": self.config.others,
             "normalisation": {**normaliser.as_dict(), "where": "inside the model"},
             "input": {"names": list(names.SETS[self.config.columns]), "range": [0.0, 1.0]},
-            "baseline": self.fit_baseline(normaliser).as_dict(),
+            "baseline": self.fit_baseline(self.statistics()).as_dict(),
         }
 
     def fit_normaliser(self) -> normalise.Normaliser:
+        """Return the statistics of the training split, or with `normalise: none` mean 0 and std 1."""
+        fitted = self.statistics()
+        if self.config.normalise == "global":
+            return fitted
+        return normalise.Normaliser(np.zeros_like(fitted.mean), np.ones_like(fitted.std), fitted.fitted_on)
+
+    def statistics(self) -> normalise.Normaliser:
         """Return the mean and standard deviation of each blendshape over the training split."""
         rows = self.splits["train"]
         return normalise.fit([values_of(rows, self.config)], [row.id for row in rows])

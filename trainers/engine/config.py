@@ -182,9 +182,11 @@ class LoopConfig(Config):
     batch_size: int = option(24, "samples of one optimizer step, over all processes", low=1)
     accumulate: int = option(1, "parts (gradient accumulation) of each process's share of a batch", low=1)
     learning_rate: float = option(3e-4, "peak learning rate", low=0.0)
-    weight_decay: float = option(
-        1e-4, "weight decay of AdamW, on parameters of two or more dimensions", low=0.0
+    weight_decay: float = option(1e-4, "weight decay, on parameters of two or more dimensions", low=0.0)
+    optimizer: str = option(
+        "adamw", "adam has L2 instead of decay, with AMSGrad", choices=("adamw", "adam", "sgd")
     )
+    momentum: float = option(0.9, "momentum", low=0.0, high=0.999, when=("optimizer", "sgd"))
     schedule: str = option(
         "cosine", "schedule after the warm-up", choices=("cosine", "one-cycle", "constant", "step")
     )

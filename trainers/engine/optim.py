@@ -1,4 +1,4 @@
-"""The optimizer (AdamW), and the learning rate as a function of the step."""
+"""The optimizer, and the learning rate as a function of the step."""
 
 import math
 from collections.abc import Mapping
@@ -15,11 +15,12 @@ CYCLE_START, CYCLE_END = 1 / 25, 1 / 25e4
 
 def optimizer(
     model: nn.Module, config: LoopConfig, factors: Mapping[str, float] | None = None
-) -> torch.optim.AdamW:
-    """Create AdamW; weight decay is not applied to parameters of fewer than two dimensions (biases, gains).
+) -> torch.optim.Optimizer:
+    """Create the optimizer of the options.
 
-    `factors` maps parameter names to factors of the learning rate (default 1). The first parameter group
-    has the largest factor.
+    Weight decay is not applied to parameters of fewer than two dimensions (biases, gains). `factors` maps
+    parameter names to factors of the learning rate (default 1). The first parameter group has the largest
+    factor.
     """
     by_factor: dict[float, list[nn.Parameter]] = {}
     for name, p in model.named_parameters():
@@ -33,6 +34,12 @@ def optimizer(
             ([p for p in members if p.ndim < 2], 0.0),
         )
     ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
+        )
+    if config.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=config.learning_rate, amsgrad=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
