@@ -14,7 +14,7 @@ from trainers.data import folds
 from trainers.data.recording_checks import Survey
 from trainers.engine.check import findings_of
 from trainers.engine.health import DataUnusable
-from trainers.slowfast import config, file_checks, manifest
+from trainers.slowfast import boxes, config, file_checks, manifest
 
 
 def chosen(videos: Path, **options: object) -> Survey:
@@ -147,3 +147,15 @@ def test_a_manifest_supports_file_names_that_are_not_utf8(tmp_path):
 def test_options_that_do_not_fit_each_other_are_named():
     keys = {f.key for f in config.check_options(tiny(size=40, frames=3, depths=(1,) * 5))}
     assert keys == {"cache_size", "frames", "depths"}
+
+
+def test_manifest_and_boxes_may_have_a_mark_blank_lines_and_other_words(tmp_path):
+    text = "path;split;label\r\na.mp4;Training;Anger\r\n\r\nb.mp4;valid;\r\n\r\n"
+    (tmp_path / "manifest.csv").write_text("\ufeff" + text, newline="")
+    lines = manifest.read(tmp_path / "manifest.csv")
+    assert [(name, line.split, line.label) for name, line in lines.items()] == [
+        ("a", "train", "Anger"),
+        ("b", "val", ""),
+    ]
+    (tmp_path / "faces.csv").write_text("\ufeffname,x,y,width,height\na.mp4,1.0,2,30,40\n\n", newline="")
+    assert boxes.read(tmp_path) == {"a": (1, 2, 30, 40)}
