@@ -101,7 +101,7 @@ def test_predict_repeats_the_probabilities_and_names_an_unreadable_video(trained
     broken = videos / "crema" / "1010_IEO_ANG_LO.flv"
     code, answers = call(capsys, "predict", root / "best", *paths, broken)
     assert code == 1
-    assert "cannot be decoded" in answers[2]["error"]
+    assert "is empty" in answers[2]["error"]
     model = restored(root).network
     batch = trainer.collate([trainer.sample("val", 0, place) for place in (0, 5)])
     with torch.no_grad():
@@ -254,7 +254,9 @@ def leaky(ids: list[str]) -> dict[str, str]:
     """Split the files at random, regardless of their actors."""
     shuffled = random.Random(0).sample(ids, len(ids))
     quarter = len(ids) // 4
-    return {id: ("test", "val", "train", "train")[place // quarter] for place, id in enumerate(shuffled)}
+    return {
+        id: ("test", "val", "train", "train")[min(3, place // quarter)] for place, id in enumerate(shuffled)
+    }
 
 
 def test_a_leaky_split_scores_above_the_actor_independent_one(tmp_path):
