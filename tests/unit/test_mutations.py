@@ -24,7 +24,7 @@ from orchestrator.onhost import run_facts
 from orchestrator.source import Digests
 from orchestrator.store import Store
 from orchestrator.targets import helper
-from orchestrator.view import plans, results, status
+from orchestrator.view import answers, plans, results, status
 from orchestrator.view.status import HostReport, RunReport
 from tests.rigs.odd_runs import complete
 from tests.support import REPOSITORY, Client, ScriptedHost, new_client
@@ -106,7 +106,7 @@ def show(client: Client, facts: Any) -> None:
     status.print_status(ctx, [HostReport("gpu", facts.runs, facts.machine, reports=reports)], detail=True)
     for report in reports:
         History(report.facts.events).curves()
-        ctx.answer({"run": status.run_json(report)})
+        ctx.answer(answers.Monitor(run=status.run_json(report)))
 
 
 def run_folder(client: Client, chance: random.Random) -> None:
@@ -150,7 +150,7 @@ def host_answer(client: Client, chance: random.Random) -> None:
     }
     machine = {"hostname": "h", "gpus": [{"index": 0, "name": "L4"}], "disk": {"free": 1, "total": 2}}
     stop = {"was_running": True, "remaining": [], "run": run, "written": {"files": 1, "bytes": 2}}
-    answers: dict[str, Any] = {
+    whole: dict[str, Any] = {
         "status": {"runs": [run, run], **machine},
         "stage": stage,
         "unstage": {},
@@ -164,11 +164,11 @@ def host_answer(client: Client, chance: random.Random) -> None:
             **machine,
         },
     }
-    op = chance.choice(sorted(answers))
+    op = chance.choice(sorted(whole))
     value: Any = None
     with contextlib.suppress(ValueError, RecursionError):
-        value = json.loads(mutated(json.dumps(answers[op]).encode(), chance))
-    host = ScriptedHost({**answers, op: value if isinstance(value, dict) else {}})
+        value = json.loads(mutated(json.dumps(whole[op]).encode(), chance))
+    host = ScriptedHost({**whole, op: value if isinstance(value, dict) else {}})
     show(client, helper.snapshot(host))
     helper.facts(host, ["p"])
     for ask in (
