@@ -20,7 +20,7 @@ from typing import Any
 
 from orchestrator.cli import main
 from orchestrator.context import Context
-from orchestrator.onhost import processes
+from orchestrator.onhost import elsewhere, processes
 from orchestrator.process import Done
 from orchestrator.targets.base import Host
 from tests.rigs import answers
@@ -55,6 +55,11 @@ class Client:
     def state_dir(self) -> Path:
         """The folder where commands started by `run` and `spawn` store their state."""
         return self.home / "cache" / "gpujob"
+
+    @property
+    def tmux_socket(self) -> Path:
+        """The socket of local runs; in a container its name has the container's."""
+        return Path(elsewhere.layout(str(self.root)).tmux_socket)
 
     def context(self, **changes: Any) -> Context:
         defaults: dict[str, Any] = {
@@ -165,8 +170,7 @@ def new_client(python: str = sys.executable) -> Iterator[Client]:
 
 
 def end_all(client: Client) -> None:
-    socket = client.root / "tmux.sock"
-    if socket.exists():
+    if (socket := client.tmux_socket).exists():
         subprocess.run(["tmux", "-S", str(socket), "kill-server"], capture_output=True, check=False)
     for spec in client.root.glob("runs/*/run.json"):
         run = json.loads(spec.read_text())

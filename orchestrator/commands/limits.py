@@ -8,8 +8,6 @@ from orchestrator.context import Context
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.spec import Limits, require_positive
 from orchestrator.errors import GpujobError
-from orchestrator.instances import prices
-from orchestrator.instances.records import InstanceStore
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def left(ctx: Context, run: RunFacts, max_hours: float | None, budget: float | N
     require_positive("--max-hours", max_hours)
     require_positive("--budget", budget)
     recorded = run.record.limits if run.record else Limits()
-    used = prices.run_seconds(run, ctx.now()) / 3600
+    used = run.used_seconds(ctx.now()) / 3600
     total_usd = recorded.budget_usd if budget is None else budget
     total_hours = recorded.max_hours if max_hours is None and budget is None else max_hours
     spent = spent_on(ctx, run.id)
@@ -69,5 +67,8 @@ def left(ctx: Context, run: RunFacts, max_hours: float | None, budget: float | N
 
 def spent_on(ctx: Context, run_id: str) -> float:
     """USD for all instances that were launched for a run, with what they left."""
+    from orchestrator.instances import prices  # noqa: PLC0415 - a deploy to a host loads nothing of EC2
+    from orchestrator.instances.records import InstanceStore  # noqa: PLC0415
+
     known = InstanceStore(ctx.state_dir).all()
     return sum(prices.cost(instance, ctx.now()) for instance in known if instance.run == run_id)

@@ -258,6 +258,12 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     def has_processes(self) -> bool:
         return self.supervised or bool(self.pids)
 
+    def used_seconds(self, until: float) -> float:
+        """Returns the seconds that the run used its host, in all attempts; if it is active, up to `until`."""
+        used = (self.state.used_seconds if self.state else None) or 0.0
+        heartbeat = self.state.heartbeat if self.state and self.supervised and self.ended is None else None
+        return used + (max(0.0, until - heartbeat) if heartbeat is not None else 0.0)
+
 
 class HostSnapshot(msgspec.Struct, frozen=True):
     """A host and its runs, oldest first."""

@@ -103,14 +103,7 @@ def worst_case(instance: Instance, now: float) -> float:
 def run_cost(instance: Instance, run: RunFacts, now: float) -> float:
     """Returns USD for the time that a run has used this instance."""
     until = instance.runs_until(now) if instance.is_billed else 0.0
-    return of(instance).total(run_seconds(run, until))
-
-
-def run_seconds(run: RunFacts, until: float) -> float:
-    """Returns the seconds that a run used its host, in all attempts; if it is active, up to `until`."""
-    used = (run.state.used_seconds if run.state else None) or 0.0
-    heartbeat = run.state.heartbeat if run.state and run.supervised and run.ended is None else None
-    return used + (max(0.0, until - heartbeat) if heartbeat is not None else 0.0)
+    return of(instance).total(run.used_seconds(until))
 
 
 def current(cloud: Cloud, region: str, zone: str, type_: str, spot: bool) -> float | None:

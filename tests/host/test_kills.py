@@ -162,7 +162,7 @@ def test_an_orphaned_run_can_be_followed_stopped_and_resumed(
 
 def test_a_run_survives_its_killed_tmux_server_without_a_session(client: Client) -> None:
     run = going(client)
-    subprocess.run(["tmux", "-S", str(client.root / "tmux.sock"), "kill-server"], check=True)
+    subprocess.run(["tmux", "-S", str(client.tmux_socket), "kill-server"], check=True)
     status = client.until(lambda status: status["session"] is None)
     assert (status["state"], status["pids"]) == ("running", run["pids"])
     attach = client.run("monitor", "--attach")

@@ -159,7 +159,7 @@ def test_the_environment_does_not_leak_and_passed_secrets_are_not_stored(client:
 def test_the_session_shows_the_log_and_passes_no_key_to_the_run(client: Client) -> None:
     client.job("import time\nfor n in range(600):\n    print('tick', n, flush=True); time.sleep(.1)")
     run_id = deployed(client)
-    session = libtmux.Server(socket_path=str(client.root / "tmux.sock")).sessions[0]
+    session = libtmux.Server(socket_path=str(client.tmux_socket)).sessions[0]
     assert session.session_name == f"gpujob-{run_id}"
     pane = session.active_pane
     for key in ("C-c", "C-z", "C-\\"):

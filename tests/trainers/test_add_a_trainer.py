@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.onhost import elsewhere
 from tests.rigs.patience import PATIENCE
 from tests.rigs.torchpython import environment as torchpython
 
@@ -64,7 +65,8 @@ def test_the_page_builds_a_trainer_that_is_checked_deployed_and_used(clone, tmp_
             assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
             output += result.stdout
     finally:
-        subprocess.run(["tmux", "-S", str(tmp_path / "root" / "tmux.sock"), "kill-server"], check=False)
+        socket = elsewhere.layout(str(tmp_path / "root")).tmux_socket
+        subprocess.run(["tmux", "-S", socket, "kill-server"], check=False)
     assert "overfit" in output
     assert re.search(r"flowers\.csv:2\s+iris", output), output
     assert "accuracy" in output
