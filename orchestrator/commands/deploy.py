@@ -9,6 +9,7 @@ from orchestrator.commands import config, execute, inputs, jobs, monitor, resume
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
+from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.spec import require_positive
@@ -177,7 +178,7 @@ def _interrupted(ctx: Context, host: Host, store: Store, complete: PlanInputs) -
     if not intent:
         return None
     identity = intent.identity
-    is_same = planning.fingerprint(complete) == intent.fingerprint
+    is_same = fingerprint(complete) == intent.fingerprint
     run = helper.find_run(host, identity.run_id)
     if run and run.state:
         if is_same:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.core import commandchecks, hostchecks
+from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import (
     CodeTree,
@@ -23,7 +24,6 @@ from orchestrator.core.inputs import (
     compose,
 )
 from orchestrator.core.layout import Layout
-from orchestrator.core.spec import JobSpec
 
 
 @dataclass(frozen=True)
@@ -282,31 +282,3 @@ def _notes(inputs: PlanInputs) -> tuple[str, ...]:
     if job.limits.max_hours is None:
         notes.append("no limits.max_hours: the run has no time limit")
     return tuple(notes)
-
-
-def fingerprint(inputs: PlanInputs) -> str:
-    """Equal for two deploys that would start the same thing: the second continues what the first began."""
-    trees = [code.tree for code in inputs.trees]
-    data = sorted((one.name, one.path_on_host(inputs.root), one.fingerprint) for one in inputs.data)
-    content = [_job_content(inputs.job), trees, data, inputs.requirements or ""]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-
-
-_LATER_EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip")
-_LATER_KEYS = (
-    *(("exclude",), ("send_credentials",), ("detach",), ("resources", "gpu")),
-    *(("resources", "ec2", key) for key in _LATER_EC2),
-)
-"""Keys that a job file of version 1 did not have: with their defaults they change no fingerprint."""
-
-
-def _job_content(job: JobSpec) -> dict[str, Any]:
-    content: dict[str, Any] = msgspec.to_builtins(job)
-    defaults: dict[str, Any] = msgspec.to_builtins(JobSpec(name=""))
-    for *parents, key in _LATER_KEYS:
-        within, default = content, defaults
-        for parent in parents:
-            within, default = within[parent], default[parent]
-        if within[key] == default[key]:
-            del within[key]
-    return content

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core import hostchecks, hostfacts, plan
+from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import Environment
 from orchestrator.core.spec import Env, JobSpec, Resources
@@ -98,7 +99,7 @@ def test_equal_requirements_share_an_environment_and_changed_ones_do_not() -> No
 
 
 def test_other_requirements_are_another_thing_to_deploy() -> None:
-    prints = {plan.fingerprint(inputs(OWN, requirements=text)) for text in ("a", "b")}
+    prints = {fingerprint(inputs(OWN, requirements=text)) for text in ("a", "b")}
     assert len(prints) == 2
 
 
