@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import hostchecks, hostfacts, plan
+from orchestrator.core import fingerprint, hostchecks, hostfacts, plan
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
 from orchestrator.core.spec import JobSpec, Resources
 from orchestrator.errors import GpujobError
@@ -195,10 +195,10 @@ def test_the_plan_names_the_variables_that_the_host_gets() -> None:
 
 
 def test_a_new_job_key_with_its_default_changes_no_fingerprint() -> None:
-    """A key that fails here belongs into plan._LATER_KEYS: interrupted deploys of version 1 are continued."""
+    """A key that fails here belongs into fingerprint._LATER_KEYS: deploys of version 1 are continued."""
     ec2 = {"types": [], "spot": False, "disk_gb": 0, "regions": [], "images": [], "user": "ubuntu"}
     limits = {"max_hours": None, "budget_usd": None, "idle_minutes": None, "grace_seconds": 60.0}
-    assert plan._job_content(JobSpec(name="x")) == {
+    assert fingerprint._job_content(JobSpec(name="x")) == {
         "name": "x",
         "trainer": None,
         "command": None,
