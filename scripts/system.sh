@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the system packages that gpujob needs: Python 3.10+ with venv, tmux, git, ssh, rsync. As root with apt it
-# installs them, and what only the tests use (sshd, ip; for the simulated EC2 systemd-nspawn, nft, cloud-init, sudo).
+# installs them, and what only the tests use (sshd, ip, locales; for the simulated EC2 systemd-nspawn, nft, cloud-init, sudo).
 # Otherwise it prints the command that installs them.
 set -euo pipefail
 python=${1:-python3}
@@ -22,6 +22,7 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   [ -x /usr/sbin/nft ] || missing+=(nftables)
   [ -x /sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
   command -v sudo >/dev/null || missing+=(sudo)
+  [ -e /usr/share/i18n/locales/en_US ] || missing+=(locales)
   if ! command -v cloud-init >/dev/null; then
     missing+=(cloud-init)
     # The tests run cloud-init in containers only; it must not configure this machine at its next boot.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.host.chaos import Trials
 from tests.host.machines import log_in_to
+from tests.rigs import needs
 from tests.rigs.fakehost import FakeHost
 from tests.support import Client
 
@@ -27,12 +27,12 @@ for name in os.listdir(os.environb[b'GPUJOB_DATA_SET']):
 
 def latin1(folder: Path) -> dict[str, str]:
     """Build a locale with the encoding ISO-8859-1; return the variables that select it."""
-    if not shutil.which("localedef"):
-        pytest.skip("localedef is not installed")
+    needs.require("localedef")
     words = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(folder / "en_US.ISO-8859-1")]
-    subprocess.run(words, capture_output=True, check=False)
-    if not (folder / "en_US.ISO-8859-1").is_dir():
-        pytest.skip("the sources of locales are not installed")
+    made = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (folder / "en_US.ISO-8859-1").is_dir(), (
+        f"{made.stderr}{needs.INSTALL}"
+    )  # it warns with exit code 1
     return {"LOCPATH": str(folder), "LC_ALL": "en_US.ISO-8859-1"}
 
 
