@@ -80,6 +80,8 @@ class Client:
         code = main(list(words), ctx)
         if "--json" in words and isinstance(ctx.stdout, io.StringIO):
             answers.validate(words, ctx.stdout.getvalue())
+        if isinstance(ctx.stderr, io.StringIO):
+            answers.require_progress(words, code, ctx.stderr.getvalue())
         return Result(code, ctx.stdout.getvalue(), ctx.stderr.getvalue())  # type: ignore[attr-defined]
 
     def spawn(self, *words: str, code: str | None = None, **more: Any) -> subprocess.Popen[bytes]:

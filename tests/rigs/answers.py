@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,3 +44,10 @@ def fault(value: dict[str, Any], kind: type[msgspec.Struct]) -> str | None:
         value.keys() - {field.encode_name for field in msgspec.structs.fields(kind)} - {"schema_version"}
     )
     return f"{kind.__name__} has no {', '.join(unknown)}" if unknown else None
+
+
+def require_progress(words: Sequence[str], code: int, err: str) -> None:
+    """Fail if an error that stays advises the command that met it. An interruption or a network passes."""
+    if code in (1, 2, 3, 4):
+        same = f"next: gpujob {shlex.join(words)}"
+        assert same not in (line.strip() for line in err.splitlines()), err
