@@ -39,10 +39,10 @@ test-fast: $(STAMP) ## the tests that need no root, tmux or sshd, under a minute
 	@$(BIN)/python -m pytest -n 2 -m unit
 
 test: $(STAMP) check ## check, then run all tests; a sample of those with hundreds of trials
-	@$(BIN)/python -m pytest -n 3  # many tests wait for processes and machines
+	@$(BIN)/python -m pytest -n 4 --dist worksteal  # many tests wait for processes and machines
 
 test-full: $(STAMP) check ## check, then run all tests with every trial
-	@GPUJOB_TEST_FULL=1 $(BIN)/python -m pytest -n 3 --timeout=3600
+	@GPUJOB_TEST_FULL=1 $(BIN)/python -m pytest -n 4 --dist worksteal --timeout=3600
 
 coverage: $(STAMP) ## coverage of orchestrator: at least 75 % by unit tests, 90 % by all
 	@$(BIN)/python -m pytest -n 2 -m unit --cov --cov-report= --cov-fail-under=75
