@@ -40,18 +40,18 @@ def frameworks(job: Job, source: Source) -> tuple[str, ...]:
     """Known packages that the job's program imports, itself or through modules of the code."""
     code, program = _Code(job, source), command.program(job.spec.command or [""])
     start = code.relative(program.script) if program.script else code.module(program.module)
-    found, pending, seen = set[str](), [start] if start else [], set[str]()
-    while pending and len(seen) < _FILES_READ:
+    packages, pending, read_files = set[str](), [start] if start else [], set[str]()
+    while pending and len(read_files) < _FILES_READ:
         path = pending.pop()
-        if path in seen or not path.endswith(".py"):
+        if path in read_files or not path.endswith(".py"):
             continue
-        seen.add(path)
+        read_files.add(path)
         for name in code.imports(path):
             if local := code.module(name, posixpath.dirname(path)):
                 pending.append(local)
             elif (top := name.partition(".")[0]) in FRAMEWORKS:
-                found.add(top)
-    return tuple(sorted(found))
+                packages.add(top)
+    return tuple(sorted(packages))
 
 
 class _Code:
@@ -83,10 +83,10 @@ class _Code:
             return False
         return not any(f"{path}/".startswith(f"{output}/") for output in written)
 
-    def module(self, name: str, beside: str = "") -> str | None:
-        """The file of a module, from the top of the code or beside an importing file."""
+    def module(self, name: str, folder: str = "") -> str | None:
+        """The file of a module, from the top of the code or in `folder`, that of an importing file."""
         path = name.strip(".").replace(".", "/")
-        for base in (beside, ""):
+        for base in (folder, ""):
             for end in (".py", "/__main__.py", "/__init__.py"):
                 file = posixpath.join(base, path + end)
                 if path and file in self.kinds:

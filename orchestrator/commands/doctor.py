@@ -66,8 +66,8 @@ def doctor(ctx: Context, on: str | None, job: str | None = None) -> int:
 def _launch_rows(ctx: Context, region: str, word: str | None) -> list[Row]:
     if word is None:
         return diagnostics.rows(ctx, region)
-    wanted = quote(jobs.load(ctx, word, [], []).spec, region, ctx.now(), ctx.who, 0).spec
-    return diagnostics.rows(ctx, wanted.regions[0], wanted.types[0], wanted.spot)
+    spec = quote(jobs.load(ctx, word, [], []).spec, region, ctx.now(), ctx.who, 0).spec
+    return diagnostics.rows(ctx, spec.regions[0], spec.types[0], spec.spot)
 
 
 @contextlib.contextmanager

@@ -144,8 +144,8 @@ def _ask_all(
         if _has_ended(instances, label):  # as was known, or as was learned just now
             reports[label] = replace(_cached(store, label), unreachable="its instance has ended")
 
-    given_up = ask.in_parallel(ctx, store, labels, answer, query.wait)
-    for label, seconds in given_up.items():
+    unanswered = ask.in_parallel(ctx, store, labels, answer, query.wait)
+    for label, seconds in unanswered.items():
         why = f"in {seconds:g} s; gpujob status --on {label} has more patience"
         errors.setdefault(label, Unreachable("no answer", why))
     named = query.on is not None

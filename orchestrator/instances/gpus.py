@@ -30,13 +30,13 @@ def wait(ctx: Context, instance: Instance, host: Host, read: Callable[[], HostFa
     """
     kind = catalog.table().types.get(instance.type)
     until = max(instance.started + BOOT_SECONDS - _MARGIN, ctx.now() + _LEAST_SECONDS)
-    facts, is_told = read(), False
+    facts, is_announced = read(), False
     while kind and (problem := _mismatch(kind, facts)):
         if ctx.now() >= until:
             raise _no_gpus(instance, host, problem)
-        if not is_told:
+        if not is_announced:
             ctx.talk(f"waiting for the GPU driver of {instance.label}: {problem}")
-            is_told = True
+            is_announced = True
         ctx.sleep(PAUSE)
         facts = read()
     return facts
