@@ -270,8 +270,11 @@ def _hash_parts(folder: Path, sizes: Mapping[str, int], ended: threading.Event, 
 
 
 def _hash_growing(path: Path, size: int, ended: threading.Event) -> str | None:
-    while not path.exists():
-        if ended.is_set():
+    while True:
+        has_ended = ended.is_set()  # before looking: a file that exists by then is found below
+        if path.exists():
+            break
+        if has_ended:
             return None
         ended.wait(_POLL)
     digest, count = hashlib.sha256(), 0

@@ -96,6 +96,18 @@ def test_a_part_is_hashed_while_it_arrives_and_not_read_again(
     assert (folder / "log").read_bytes() == b"whole"
 
 
+def test_a_file_that_arrives_just_before_the_end_is_hashed(tmp_path: Path) -> None:
+    class Ended(threading.Event):
+        """The transfer ends at the moment at which the reader asks whether it has ended."""
+
+        def is_set(self) -> bool:
+            (tmp_path / "part").write_bytes(b"whole")
+            return True
+
+    digest = download._hash_growing(tmp_path / "part", 5, Ended())
+    assert digest == hashlib.sha256(b"whole").hexdigest()
+
+
 def test_a_part_rewritten_while_it_is_hashed_is_hashed_again(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
