@@ -47,11 +47,11 @@ def _rules(path: str) -> pathspec.GitIgnoreSpec:
     try:
         return patterns(lines)
     except ValueError:
-        return patterns([line for line in lines if _is_pattern(line)])
+        return patterns([line for line in lines if is_pattern(line)])
 
 
-def _is_pattern(line: str) -> bool:
-    """git takes a line that is no pattern for one that matches nothing."""
+def is_pattern(line: str) -> bool:
+    """Whether a line means something; git takes one that does not for one that matches nothing."""
     try:
         return bool(patterns([line]))
     except ValueError:

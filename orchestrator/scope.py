@@ -99,11 +99,8 @@ def divide(folder: Path, paths: Iterable[str], scope: Scope) -> Listing:
 
 
 def excluded(scope: Scope) -> pathspec.GitIgnoreSpec | None:
-    """The patterns of `exclude`; None without any."""
-    try:
-        return gitignore.patterns(scope.exclude) if scope.exclude else None
-    except ValueError as error:
-        raise UsageError(f"exclude: {error}", "", "patterns are written as in .gitignore") from None
+    """The patterns of `exclude`, which are valid; None without any."""
+    return gitignore.patterns(scope.exclude) if scope.exclude else None
 
 
 def is_credential(folder: Path, path: str) -> bool:

@@ -65,7 +65,20 @@ GLOBAL_OPTIONS = (
 )
 
 
-class Command(TyperCommand):
+class _NamesItself:
+    """A usage error of the parser names the command whose help explains it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            words: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+            return words
+        except Exception as error:
+            if hasattr(error, "format_message") and getattr(error, "ctx", None) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+
+
+class Command(_NamesItself, TyperCommand):
     """A command with the global options, and with our help page."""
 
     def __init__(self, name: str | None, **settings: Any) -> None:
@@ -76,7 +89,7 @@ class Command(TyperCommand):
         return _page(self, ctx, [])
 
 
-class Group(TyperGroup):
+class Group(_NamesItself, TyperGroup):
     """The same for a command that has commands. A command of another tool is answered with ours."""
 
     def __init__(self, **settings: Any) -> None:

@@ -57,7 +57,11 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
     with _locked(folder):
         is_known = _is_of_run(folder, run_id)
         with _staged(host, run_id, which, folder) as stage:
-            _warn(ctx, stage.left_out, "was left out: a link that leads out of the run, or no regular file")
+            _warn(
+                ctx,
+                stage.left_out,
+                "was left out: a link that leads out of the run, no regular file, or a path too long",
+            )
             _warn(ctx, stage.missing, "does not exist, though `outputs` names it")
             _warn(ctx, stage.no_room, "was left out until the run has ended: the host has no room to copy it")
             for file in stage.files:

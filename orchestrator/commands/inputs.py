@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator import __version__, files, source
+from orchestrator import __version__, files, gitignore, source
 from orchestrator.commands import codechecks
 from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
@@ -152,6 +152,10 @@ def _data(ctx: Context, job: Job, name: str, is_local: bool) -> DataInput:
 
 def _scope(ctx: Context, job: Job, root: Path) -> Scope:
     """What is not sent of the job's code folder."""
+    for index, pattern in enumerate(job.spec.exclude):
+        if not gitignore.is_pattern(pattern):
+            what = f"{job.file.where('exclude', str(index))}: exclude: {pattern!r} is no pattern"
+            raise UsageError(what, "patterns are written as in .gitignore", "correct or remove that line")
     return Scope(
         exclude=tuple(job.spec.exclude),
         send_credentials=tuple(job.spec.send_credentials),

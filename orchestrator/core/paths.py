@@ -15,7 +15,7 @@ def inside(name: str) -> bool:
 
     Without `..`, root and NUL; not empty, nor longer than file systems allow, nor with lone surrogates.
     """
-    if not name or name.startswith("/") or "\0" in name or "\\" in name or not _fits(name):
+    if not name or name.startswith("/") or "\0" in name or not _fits(name):
         return False
     parts = name.split("/")
     return ".." not in parts and posixpath.normpath(name) not in (".", "")

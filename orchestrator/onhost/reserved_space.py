@@ -6,9 +6,10 @@ that still writes may use up what was freed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from typing import Mapping
+from typing import Callable, Mapping
 
 from orchestrator.core.layout import RunPaths
 from orchestrator.onhost import files
@@ -55,3 +56,21 @@ def write_json(paths: RunPaths, path: str, value: Mapping[str, object]) -> None:
         except OSError as error:
             if error.errno not in DISK_FULL or not release(paths):
                 raise
+
+
+def write_end(paths: RunPaths, state: Mapping[str, object], pause: Callable[[], object]) -> None:
+    """Writes the last state.json, retrying for ever: a run without a recorded end would be reported as lost.
+
+    A folder in its place is renamed. Returns without it once the run's folder was removed.
+    """
+    while True:
+        try:
+            return write_json(paths, paths.state, state)
+        except OSError:
+            if not os.path.lexists(paths.folder) and os.path.isdir(os.path.dirname(paths.folder)):
+                return None
+            if os.path.isdir(paths.state):
+                with contextlib.suppress(OSError):
+                    os.rename(paths.state, "%s.%d.folder" % (paths.state, os.getpid()))
+                    continue
+        pause()

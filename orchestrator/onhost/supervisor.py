@@ -264,15 +264,7 @@ class Supervisor:
         self.state.reason = self.reason
         self.state.by = request.get("by") if self.reason == "stopped" else None
         self.state.log_bytes = self.journal.complete()
-        self._write_end()
-
-    def _write_end(self) -> None:
-        """Writes state.json, retrying for ever: a run without a recorded end would be reported as lost."""
-        while True:
-            try:
-                return reserved_space.write_json(self.paths, self.paths.state, self.state.to_json())
-            except OSError:
-                signals.wait(HEARTBEAT)
+        reserved_space.write_end(self.paths, self.state.to_json(), lambda: signals.wait(HEARTBEAT))
 
 
 def _next_state(run_id: str, before: State) -> State:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
+from typer.core import TyperOption
 
+from orchestrator.cli.app import app
 from orchestrator.errors import Unreachable
 from orchestrator.targets.base import Host, Target
 from tests.support import Client, new_client
@@ -71,3 +75,25 @@ def test_ssh_without_a_terminal_leads_to_the_folder_of_the_run(client: Client) -
     folder = client.root / "runs" / "job-20261121T101112-1a2b"
     folder.mkdir(parents=True)
     assert next_step(client, "ssh", "job-20261121T101112-1a2b", "--on", "local") == f"cd {folder}"
+
+
+def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def test_any_option_without_its_argument_leads_to_the_help_of_its_command(client: Client) -> None:
+    commands = list(_commands(typer.main.get_command(app)))
+    options = [
+        (path, option)
+        for path, command in commands
+        for param in command.params
+        if isinstance(param, TyperOption) and not param.is_flag
+        for option in param.opts
+    ]
+    assert len(options) > 30
+    for path, option in options:
+        assert next_step(client, *path, option) == f"gpujob {' '.join(path)} --help", option

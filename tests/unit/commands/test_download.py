@@ -6,7 +6,7 @@ import errno
 import fcntl
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +248,20 @@ def test_a_folder_without_locks_is_named_with_what_to_do(
     with pytest.raises(GpujobError, match="no file locks") as error:
         bring(client, host([described("log", b"fine")], log=b"fine"))
     assert "local disk" in error.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: path.write_text("mine"), "fetched is no folder"),
+        (lambda path: path.symlink_to("/none"), "fetched is a link to /none, which does not exist"),
+    ],
+)
+def test_what_stands_in_place_of_the_folder_of_a_fetch_is_named(
+    client: Client, make: Callable[[Path], object], why: str
+) -> None:
+    make(client.project / "fetched")
+    with pytest.raises(GpujobError) as error:
+        download.download_run(client.context(), host([]), "run", "best", client.project / "fetched" / "run")
+    assert (error.value.why.endswith(why), error.value.next_step) == (True, "--to DIR names another folder")
+    assert (client.project / "fetched").is_symlink() or (client.project / "fetched").read_text() == "mine"

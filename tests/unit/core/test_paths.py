@@ -14,5 +14,6 @@ def test_a_name_that_passes_stays_below_the_folder(name: str) -> None:
 
 
 def test_unsafe_paths_from_a_host_are_refused() -> None:
-    assert not any(inside(n) for n in ("../x", "a/../../x", "/etc/passwd", "", ".", "a\0b", "..\\x"))
+    assert not any(inside(n) for n in ("../x", "a/../../x", "/etc/passwd", "", ".", "a\0b"))
     assert inside("checkpoints/12/model.safetensors")
+    assert inside("a\\b")  # a letter of a name, on every system that gpujob runs on

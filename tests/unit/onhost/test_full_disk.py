@@ -145,6 +145,23 @@ def test_the_end_is_written_in_the_reserved_space(
     assert reserved_bytes(paths) == full_size // 2
 
 
+def unexpected() -> None:
+    raise AssertionError("it waits, and nothing will change")
+
+
+def test_a_folder_in_place_of_the_state_is_renamed_and_the_end_written(paths: RunPaths) -> None:
+    (Path(paths.state) / "kept").mkdir(parents=True)
+    reserved_space.write_end(paths, {"ended": 2.0}, unexpected)
+    assert files.load_json(paths.state) == {"ended": 2.0}
+    assert [one.name for one in Path(paths.folder).glob("state.json.*/*")] == ["kept"]
+
+
+def test_a_supervisor_whose_run_was_removed_ends(paths: RunPaths) -> None:
+    shutil.rmtree(paths.folder)
+    reserved_space.write_end(paths, {"ended": 2.0}, unexpected)
+    assert not Path(paths.folder).exists()
+
+
 def test_all_of_the_reserved_space_is_used_before_a_write_fails(
     paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,14 +163,12 @@ def test_a_file_that_may_be_rewritten_in_place_is_copied(layout: Layout) -> None
     assert (Path(staged["folder"]) / entry["sha256"]).read_bytes() == b"first"
 
 
-def test_a_missing_output_is_reported_and_an_unusable_name_is_skipped(
-    layout: Layout,
-) -> None:
+def test_a_missing_output_is_reported_and_a_backslash_is_part_of_a_name(layout: Layout) -> None:
     write(layout, "run.json", b'{"outputs": ["results", "resuts"]}')
     write(layout, "work/results/a\\b", b"x")
     staged = staging.stage(layout, RUN, "best")
-    assert (staged["missing"], staged["left_out"]) == (["resuts"], ["outputs/results/a\\b"])
-    assert [f["path"] for f in staged["files"]] == ["run.json"]
+    assert (staged["missing"], staged["left_out"]) == (["resuts"], [])
+    assert [f["path"] for f in staged["files"]] == ["run.json", "outputs/results/a\\b"]
 
 
 def test_only_the_last_event_of_each_kind_is_returned(layout: Layout) -> None:
