@@ -16,6 +16,7 @@ from orchestrator.core import jsontext
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)  # 524: ENOTSUPP of autofs and old NFS
 _BLOCK = 1 << 20
 _LONGEST_JSON = 8 << 20  # bytes; the largest is a run.json with the patch of a dirty tree
+hashed_bytes = 0  # by this process so far: the progress of a request that hashes large files
 
 
 class NoLocks(Exception):
@@ -120,9 +121,11 @@ def copy(source: str, target: str) -> str:
 
 
 def _sha256(source: BinaryIO, target: BinaryIO | None) -> str:
+    global hashed_bytes
     digest = hashlib.sha256()
     for block in iter(lambda: source.read(_BLOCK), b""):
         digest.update(block)
+        hashed_bytes += len(block)
         if target:
             target.write(block)
     return digest.hexdigest()

@@ -21,6 +21,7 @@ from orchestrator.onhost import (
     conflicts,
     elsewhere,
     event_samples,
+    files,
     frames,
     host_facts,
     instance_limits,
@@ -126,7 +127,9 @@ def answer(layout: Layout, request: Record) -> Record:
 
 
 def serve(layout: Layout, disconnected: Callable[[], None] = processes.exit_with_descendants) -> None:
-    """Answers requests until stdin ends. During a long request, lines `{"id", "heartbeat"}` are sent.
+    """Answers requests until stdin ends; during a long one sends lines `{"id", "heartbeat", "hashed"}`.
+
+    `hashed`: the bytes that the request has hashed so far.
 
     If the client is gone, `disconnected` ends this process, whatever it does: every request may be repeated.
 
@@ -160,10 +163,10 @@ def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], requ
     If the client's machine died, TCP detects it within 15 minutes, since heartbeats are sent all the time.
     """
     limits = instance_limits.find() if request.get("lease") else None
-    until = time.monotonic() + LONGEST_RENEWAL
+    until, before = time.monotonic() + LONGEST_RENEWAL, files.hashed_bytes
     while not done.wait(frames.HEARTBEAT):
         try:
-            send({"id": request.get("id"), "heartbeat": True})
+            send({"id": request.get("id"), "heartbeat": True, "hashed": files.hashed_bytes - before})
         except (OSError, ValueError):
             return False
         if limits and time.monotonic() < until:

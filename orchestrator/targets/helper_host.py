@@ -18,6 +18,7 @@ from orchestrator import files as local_files
 from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core import jsontext, tmux
+from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.process import Done
 from orchestrator.targets.base import Host, Refused
@@ -141,13 +142,34 @@ class HelperHost(Host):
         pipe, reader = self._helper
         self._requests += 1
         pipe.write(json.dumps({"id": self._requests, **request}).encode() + b"\n")
-        while True:
-            line = reader.line()
-            if not line.endswith(b"\n"):
-                raise Unreachable(f"the helper on {self.label} ended", "it did not answer", "gpujob doctor")
-            reply = _parsed(line)
-            if reply.get("id") == self._requests and "heartbeat" not in reply:
-                return reply
+        with self._progress() as on_heartbeat:
+            while True:
+                line = reader.line()
+                if not line.endswith(b"\n"):
+                    what = f"the helper on {self.label} ended"
+                    raise Unreachable(what, "it did not answer", "gpujob doctor")
+                reply = _parsed(line)
+                if reply.get("id") == self._requests and "heartbeat" not in reply:
+                    return reply
+                on_heartbeat(reply)
+
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Gives a function for heartbeats; on a terminal it shows how much the host has hashed."""
+        is_shown = False
+
+        def show(heartbeat: Mapping[str, Any]) -> None:
+            nonlocal is_shown
+            hashed = heartbeat.get("hashed")
+            if isinstance(hashed, int) and hashed > 0 and self._ctx.shows_progress:
+                is_shown = True
+                self._ctx.redraw(f"  {self.label} hashes its files: {size(hashed)}")
+
+        try:
+            yield show
+        finally:
+            if is_shown:
+                self._ctx.redraw("")
 
 
 class StartTimeout(Unreachable):

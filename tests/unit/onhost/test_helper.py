@@ -2,6 +2,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -255,3 +256,17 @@ def test_gpus_are_parsed_from_the_output_of_the_driver(
         97,
         None,
     )
+
+
+def test_a_heartbeat_says_how_much_its_request_has_hashed(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * 5000)
+    files.sha256(str(tmp_path / "large"))  # of an earlier request
+    sent: list[dict[str, Any]] = []
+
+    class Answer:
+        def wait(self, seconds: float) -> bool:
+            files.sha256(str(tmp_path / "large"))
+            return len(sent) == 2
+
+    helper._send_heartbeats(Answer(), sent.append, {"id": 7})  # type: ignore[arg-type]
+    assert sent == [{"id": 7, "heartbeat": True, "hashed": hashed} for hashed in (5000, 10_000)]
