@@ -19,7 +19,7 @@ from orchestrator.cli import main
 from orchestrator.cli.app import app
 from orchestrator.cli.equivalents import EQUIVALENTS
 from orchestrator.cli.help import Group
-from orchestrator.core.spec import json_schema
+from orchestrator.core.jobschema import json_schema
 
 PAGE = Path(__file__).with_name("cli.md")
 SCHEMA = Path(__file__).parent.parent / "jobs" / "job.schema.json"

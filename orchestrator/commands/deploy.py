@@ -52,7 +52,7 @@ def deploy(ctx: Context, request: Request) -> int:
     target = registry.target(ctx, settings, request.on)
     if not request.dry_run:
         registry.require_transfer(ctx, target)
-    secrets = execute.secrets(ctx, job.spec.pass_env)
+    secrets = execute.secrets(ctx, job.spec.pass_env, job.file_secrets)
     ctx.begin("reading code and data")
     trees = inputs.sources(ctx, job, settings)
     known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu)

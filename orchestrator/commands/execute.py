@@ -95,12 +95,13 @@ def only_deploy(store: Store, job: str, host: Host) -> Iterator[None]:
         yield
 
 
-def secrets(ctx: Context, names: Sequence[str]) -> dict[str, str]:
-    """The environment variables of pass_env. UsageError where one is not set."""
-    missing = [name for name in names if name not in ctx.env]
+def secrets(ctx: Context, names: Sequence[str], listed: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables of pass_env: the client's, else as `listed` in env.file. UsageError for one in neither."""
+    values = {**(listed or {}), **ctx.env}
+    missing = [name for name in names if name not in values]
     if missing:
         raise UsageError(f"pass_env: {', '.join(missing)} is not set", "", f"export {missing[0]}=…")
-    return {name: ctx.env[name] for name in names}
+    return {name: values[name] for name in names}
 
 
 def start(

@@ -75,6 +75,7 @@ def collect(
         share_gpu=share_gpu,
         requirements=job.requirements,
         packages=job.packages,
+        variables=job.variables,
         survives_logout=target.survives_logout,
     )
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from orchestrator import files, process
-from orchestrator.commands import verify
+from orchestrator.commands import environment, verify
 from orchestrator.context import Context
 from orchestrator.core import events, jsontext, spec
 from orchestrator.core.events import CheckReport, Finding
@@ -20,12 +19,14 @@ from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
 
 HOST = "host:"
-_LOCAL = re.compile(r"(-[erc]\b|--(editable|requirement|constraint)\b|\.|/|file:)")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that may be planned: its file, and where its data and code stand."""
+    """A job that may be planned: its file, and where its data and code stand.
+
+    `variables`: of env.vars and env.file. `file_secrets`: those of pass_env that env.file has.
+    """
 
     file: JobFile
     base: Path
@@ -35,6 +36,8 @@ class Job:
     missing: list[str]
     requirements: str | None
     packages: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    file_secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spec(self) -> JobSpec:
@@ -80,8 +83,10 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
         # Our jobs name all folders that a trainer can use; its checks know which of them are needed.
         file, folders = _without_data(file, optional), {k: f for k, f in folders.items() if k not in optional}
         missing = [key for key in missing if key not in optional]
-    requirements = _requirements(file, base)
-    return Job(file, base, ours, folders, on_host, missing, requirements, checked.packages)
+    requirements = environment.requirements(file, base)
+    listed, secrets = environment.variables(file, base)
+    environment.require_syntax(ctx, file)
+    return Job(file, base, ours, folders, on_host, missing, requirements, checked.packages, listed, secrets)
 
 
 def _without_data(file: JobFile, names: set[str]) -> JobFile:
@@ -104,22 +109,6 @@ def require_data(job: Job) -> None:
     key = job.missing[0]
     where = job.file.where("data", key)
     raise UsageError(f"{where}: data.{key}: there is no {job.data[key]}", "", f"--data {key}=PATH")
-
-
-def _requirements(file: JobFile, base: Path) -> str | None:
-    """The text for pip. What it names must be had on the host, so no line may name a file here."""
-    name = file.spec.env.requirements
-    if name is None:
-        return None
-    where = file.where("env", "requirements")
-    text = files.read_text(base / name, f"{where}: env.requirements: {name}")
-    for number, line in enumerate(text.splitlines(), 1):
-        if _LOCAL.match(line.strip()):
-            why = f"{name}:{number}: {line.strip()}"
-            raise UsageError(
-                f"{where}: env.requirements names a file of this machine", why, "name packages alone"
-            )
-    return text
 
 
 def _find(ctx: Context, word: str) -> tuple[Path, bool]:

@@ -162,9 +162,10 @@ class Note:
 class _Loader(yaml.CSafeLoader):
     """Collects `notes` while the values are built."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, texts: tuple[Path, ...] = ()) -> None:
         super().__init__(text)
         self.notes: list[Note] = []
+        self.texts = texts
 
     def note(self, node: yaml.ScalarNode, path: Path) -> None:
         if node.style or not (text := _ambiguity(node.value, node.tag)):
@@ -202,11 +203,14 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse(text: str) -> Document:
-    """The one document in `text`; an empty one is None. Raises YamlError."""
+def parse(text: str, texts: tuple[Path, ...] = ()) -> Document:
+    """The one document in `text`; an empty one is None. Raises YamlError.
+
+    `texts`: keys below which a value, unless it is null, is the text that stands there.
+    """
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise YamlError(1, "it contains bytes that are not UTF-8")
-    loader = _Loader(text)
+    loader = _Loader(text, texts)
     try:
         _require_small(text)
         node = loader.get_single_node()
@@ -245,6 +249,8 @@ def _value(loader: Any, node: yaml.Node, path: Path, lines: dict[Path, int]) -> 
         places = [((*path, str(index)), item) for index, item in enumerate(node.value)]
         lines.update({at: item.start_mark.line + 1 for at, item in places})
         return [_value(loader, item, at, lines) for at, item in places]
+    if _tag(node) != "null" and any(path[: len(one)] == one for one in loader.texts):
+        return str(node.value)
     loader.note(node, path)
     try:
         return loader.construct_object(node, deep=True)

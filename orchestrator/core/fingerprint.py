@@ -17,12 +17,15 @@ def fingerprint(inputs: PlanInputs) -> str:
     trees = [code.tree for code in inputs.trees]
     data = sorted((one.name, one.path_on_host(inputs.root), one.fingerprint) for one in inputs.data)
     content = [_job_content(inputs.job), trees, data, inputs.requirements or ""]
+    if inputs.variables:
+        content.append(dict(inputs.variables))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 _EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip")
 _LATER_KEYS = (
     *(("exclude",), ("send_credentials",), ("detach",), ("resources", "gpu")),
+    *(("env", "vars"), ("env", "file")),
     *(("resources", "ec2", key) for key in _EC2),
 )
 """Keys that a job file of version 1 did not have: with their defaults they change no fingerprint."""

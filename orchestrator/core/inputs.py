@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.core.layout import Layout
@@ -100,7 +101,7 @@ class PlanInputs:
     """`facts`: None where the host does not exist yet. `requirements`: the text of a file for pip.
     `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target.
     `warnings`: what the user should know before anything is sent. `imports`: known packages that the code of
-    a command imports."""
+    a command imports. `variables`: of env.vars and env.file."""
 
     job: JobSpec
     source: str
@@ -116,6 +117,7 @@ class PlanInputs:
     survives_logout: bool = False
     warnings: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> str:
@@ -211,10 +213,10 @@ def _python(python: Interpreter | None) -> dict[str, Any] | None:
 
 
 def _env(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) -> dict[str, str]:
-    env = {}
+    env = dict(inputs.variables)
     if isinstance(python, Environment):  # as if it were activated
         home = python.path.rpartition("/bin/")[0]
-        env = {"VIRTUAL_ENV": home, "PATH": f"{home}/bin:{facts.path}"}
+        env |= {"VIRTUAL_ENV": home, "PATH": f"{home}/bin:{facts.path}"}
     if inputs.trainers:
         env["PYTHONPATH"] = Layout(facts.root).tree(inputs.trainers.tree)
     return env

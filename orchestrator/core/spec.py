@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from orchestrator.core import decode
+from orchestrator.core import decode, jobtext, variables
 from orchestrator.core.paths import inside
 from orchestrator.errors import UsageError
 
@@ -23,10 +23,13 @@ NOT_BUILT = {
 class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`python`: an interpreter on the host; auto is the one that imports torch. `requirements`: a file for
     pip, beside the job file; what it names goes into an environment made once: over the host's torch with
-    auto, else apart from all that the host has."""
+    auto, else apart from all that the host has. `vars`: variables of the run. `file`: a .env file with more
+    of them; those of `vars` come first."""
 
     python: str = "auto"
     requirements: str | None = None
+    vars: dict[str, str] = msgspec.field(default_factory=dict)
+    file: str | None = None
 
 
 class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,56 +120,25 @@ class JobFile(msgspec.Struct, frozen=True):
 def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None) -> JobFile:
     """The job in `text`, with `--set` pairs on top. Raises UsageError naming file, line and key."""
     try:
-        document = decode.parse(text)
+        document = decode.parse(text, texts=jobtext.TEXTS)
     except decode.YamlError as error:
         raise UsageError(f"{source}:{error.line}: {error}", "the job file is not valid YAML") from None
     if not isinstance(document.value, dict):
         raise UsageError(f"{source}: a job file is a mapping of keys", "", "gpujob init writes one")
     lines = dict(document.lines)
     for key, value in overrides or []:
-        _set(document.value, key, value, lines)
+        jobtext.set_value(document.value, key, value, lines, JobSpec.__struct_fields__)
     said = tuple(f"{source}:{note.line}: {note.text}" for note in document.notes if _is_unclear(note))
     job = JobFile(JobSpec(name=""), source, lines, said)
     _refuse_unknown(document.value, JobSpec, (), job)
+    jobtext.take_script(document.value, job.where("command"))
+    jobtext.require_values(document.value, lambda name: job.where("env", "vars", name))
     return msgspec.structs.replace(job, spec=_checked(_convert(document.value, job), job))
 
 
 def _is_unclear(note: decode.Note) -> bool:
     """A yes for a key that is true or false is as clear as true."""
     return note.path[:1] == ("config",) or " is read as text" in note.text
-
-
-def json_schema() -> dict[str, Any]:
-    """For editors; jobs/job.schema.json is this."""
-    schema = msgspec.json.schema(JobSpec)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "gpujob job",
-        **schema,
-    }
-
-
-def _set(value: dict[str, Any], key: str, text: str, lines: dict[decode.Path, int]) -> None:
-    """`--set config.lr=1e-3`: a dotted path in the job file. null takes the key away."""
-    *parents, last = key.split(".")
-    at: Any = value
-    for depth, parent in enumerate(parents):
-        at = at.setdefault(parent, {})
-        if not isinstance(at, dict):
-            raise UsageError(f"--set {key}: {'.'.join(parents[: depth + 1])} is no mapping")
-    if not parents and last not in JobSpec.__struct_fields__:
-        raise UsageError(
-            f"--set {key}: a job has no key {last!r}", "", f"did you mean --set config.{last}=…?"
-        )
-    parsed = decode.scalar(text)
-    if parsed is None:
-        at.pop(last, None)
-    else:
-        at[last] = parsed
-    path = (*parents, last)
-    for depth in range(1, len(path)):
-        lines.setdefault(path[:depth], 0)
-    lines[path] = 0
 
 
 def _refuse_unknown(value: Any, struct: Any, path: decode.Path, job: JobFile) -> None:
@@ -215,27 +187,12 @@ def _convert(value: dict[str, Any], job: JobFile) -> JobSpec:
         path = tuple(re.findall(r"[^.\[\]`]+", at))
         if path:
             hint = "as a list: command: [python, train.py]" if path == ("command",) else ""
-            hint = (
-                'write quotes around it, as in ["10", "on"]'
-                if path[:1] == ("command",) and path[1:]
-                else hint
-            )
-            raise UsageError(f"{job.where(*path)}: {'.'.join(path)}: {_plain(message)}", "", hint) from None
-        raise UsageError(f"{job.source}: {_plain(message)}") from None
-
-
-def _plain(message: str) -> str:
-    words = {
-        "`str`": "text",
-        "`int`": "a whole number",
-        "`float`": "a number",
-        "`bool`": "true or false",
-    }
-    words |= {"`array`": "a list", "`object`": "a mapping", "`null`": "nothing"}
-    message = message.replace(" | null`", "`")
-    for programmers, peoples in words.items():
-        message = message.replace(programmers, peoples)
-    return message[:1].lower() + message[1:]
+            if path[:1] == ("command",) and path[1:]:
+                hint = 'write quotes around it, as in ["10", "on"]'
+            raise UsageError(
+                f"{job.where(*path)}: {'.'.join(path)}: {jobtext.plain(message)}", "", hint
+            ) from None
+        raise UsageError(f"{job.source}: {jobtext.plain(message)}") from None
 
 
 def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
@@ -255,6 +212,8 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
             raise UsageError(f"{job.where(*path)}: {'.'.join(path)} must be {rule}")
     for name, place in spec.data.items():
         _check_data(name, place, job)
+    for name, text in spec.env.vars.items():
+        variables.require(name, text, job.where("env", "vars", name), "env.vars", spec.trainer is not None)
     if len({name.upper().replace("-", "_") for name in spec.data}) < len(spec.data):
         why = "GPUJOB_DATA_<NAME> could not tell them apart"
         raise UsageError(f"{job.where('data')}: two data folders have the same name but for - and _", why)

@@ -22,6 +22,7 @@ def prepare(paths: RunPaths, spec: RunSpec) -> dict[str, str]:
     temporary = scratch(spec.mark)
     private.make_folder(temporary)
     variables = {
+        "PYTHONUNBUFFERED": "1",
         **spec.env,
         **(files.load_json(paths.secrets) or {}),
         **{"GPUJOB_DATA_" + _upper(name): path for name, path in spec.data.items()},
@@ -33,7 +34,6 @@ def prepare(paths: RunPaths, spec: RunSpec) -> dict[str, str]:
         "GPUJOB_CONFIG": json.dumps(spec.config),
         "GPUJOB_DATA": json.dumps(spec.data),
         "GPUJOB_CODE_TREE": spec.trainers_tree or spec.code_tree or "",
-        "PYTHONUNBUFFERED": "1",
         "TMPDIR": temporary,
     }
     with contextlib.suppress(OSError):

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from orchestrator.core import spec
+from orchestrator.core import script, spec
+from orchestrator.core.jobschema import json_schema
 from orchestrator.errors import UsageError
 from tests.support import REPOSITORY
 
@@ -63,10 +64,30 @@ def test_data_names_that_would_share_a_variable_are_refused() -> None:
     assert "the same name" in refused(GOOD + "data: {a-b: x, a_b: y}").what
 
 
-def test_a_command_written_as_text_is_refused_with_the_list_form() -> None:
-    error = refused("name: a\ncommand: python train.py\n")
-    assert error.what == "mine.yaml:2: command: expected a list, got text"
-    assert "[python, train.py]" in error.next_step
+def test_a_command_written_as_text_is_a_shell_script() -> None:
+    block = spec.parse("name: a\ncommand: |\n  cd src\n  python train.py | tee out\n", "mine.yaml").spec
+    assert block.command == script.words("cd src\npython train.py | tee out\n", "command")
+    assert script.text(block.command) == "cd src\npython train.py | tee out\n"
+    line = spec.parse("name: a\ncommand: python train.py\n", "mine.yaml").spec
+    assert line.command
+    assert script.text(line.command) == "python train.py"
+    assert script.text(["bash", "-c", "python train.py"]) is None
+
+
+def test_an_empty_or_huge_script_is_refused_with_its_line() -> None:
+    assert refused("name: a\ncommand: ''\n").what.startswith("mine.yaml:2: command")
+    error = refused(f"name: a\ncommand: {'x' * 100_001}\n")
+    assert error.what == "mine.yaml:2: command is too long"
+
+
+def test_a_variable_is_the_text_that_the_job_file_has() -> None:
+    text = "env:\n  vars: {A: 010, B: yes, C: 1e-3, D: '', E: 12:30, F: 'a: b'}\n"
+    job = spec.parse(GOOD + text, "mine.yaml", [("env.vars.B", "1_000"), ("env.vars.F", "null")])
+    assert job.spec.env.vars == {"A": "010", "B": "1_000", "C": "1e-3", "D": "", "E": "12:30"}
+    assert not job.notes
+    error = refused(GOOD + "env:\n  vars:\n    A:\n")
+    assert error.what == "mine.yaml:5: env.vars.A has no text as its value"
+    assert "pass_env: [A]" in error.next_step
 
 
 def test_a_file_that_refers_to_itself_is_refused() -> None:
@@ -115,7 +136,7 @@ def test_numbers_out_of_bounds_are_refused(more: str) -> None:
 
 def test_the_editor_schema_is_the_one_used_for_validation() -> None:
     stored = json.loads((REPOSITORY / "jobs" / "job.schema.json").read_text())
-    assert stored == spec.json_schema()
+    assert stored == json_schema()
 
 
 def test_the_template_of_init_is_a_job_that_passes() -> None:
