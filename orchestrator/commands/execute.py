@@ -96,7 +96,7 @@ def only_deploy(store: Store, job: str, host: Host) -> Iterator[None]:
 
 
 def secrets(ctx: Context, names: Sequence[str], listed: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables of pass_env: the client's, else as `listed` in env.file. UsageError for one in neither."""
+    """The variables of pass_env: the client's, or as `listed` in env.file. UsageError for others."""
     values = {**(listed or {}), **ctx.env}
     missing = [name for name in names if name not in values]
     if missing:
