@@ -55,6 +55,8 @@ def collect(
     is_local = target.is_local
     codes = {role: _code(role, tree) for role, tree in trees.items()}
     names = [name for name in job.data if is_local or name not in job.on_host]
+    notes = list[str]()
+    data = tuple(_data(ctx, job, name, is_local, notes) for name in names)
     said, imports = job.file.notes, tuple[str, ...]()
     if (code := trees.get("job")) is not None:
         said += code.notes
@@ -69,8 +71,8 @@ def collect(
         facts=None,
         code=codes.get("job"),
         trainers=codes.get("trainers"),
-        data=tuple(_data(ctx, job, name, is_local) for name in names),
-        warnings=said,
+        data=data,
+        warnings=(*said, *notes),
         imports=imports,
         share_gpu=share_gpu,
         requirements=job.requirements,
@@ -128,15 +130,16 @@ def require_no_host_data(job: Job, target: Target) -> None:
         raise _no_folder(job, name, target.label)
 
 
-def _data(ctx: Context, job: Job, name: str, is_local: bool) -> DataInput:
+def _data(ctx: Context, job: Job, name: str, is_local: bool, notes: list[str]) -> DataInput:
+    """`notes` gets a line about files that are not sent."""
     path, upload = str(job.data[name]), not is_local
     what = f"{job.file.where('data', name)}: data.{name}"
     if upload:
         require_narrow(job.data[name], ctx.home, what, f"--data {name}=FOLDER that holds the data alone")
-    found, aims = list[str](), list[str]()
-    looked_at = {"on_file": found.append, "on_link": aims.append} if upload else {}
+    found, aims, litter = list[str](), list[str](), list[str]()
+    looked_at = {"on_file": found.append, "on_link": aims.append, "on_litter": litter.append}
     try:
-        folder = folders.describe(name, path, to_send=upload, **looked_at)
+        folder = folders.describe(name, path, to_send=upload, **(looked_at if upload else {}))
     except folders.BadLink as error:
         raise UsageError(
             f"{what} cannot be sent: {error}",
@@ -148,6 +151,9 @@ def _data(ctx: Context, job: Job, name: str, is_local: bool) -> DataInput:
     if wrong:
         why = f"files that look like credentials are not sent: {', '.join(wrong[:5])}"
         raise UsageError(f"{what} cannot be sent: it holds {wrong[0]}", why, f"move it out of {path}")
+    if litter:
+        first = ", ".join(sorted(litter)[:3]) + (f" and {len(litter) - 3} more" if len(litter) > 3 else "")
+        notes.append(f"data.{name}: what systems and programs leave in folders is not sent: {first}")
     return DataInput(name, path, folder.files, folder.bytes, folder.fingerprint, upload, Path(path).is_file())
 
 

@@ -27,6 +27,21 @@ class DataFolder:
     fingerprint: str
 
 
+LITTER = (
+    *(".ds_store", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    *("lost+found", "@eadir", ".ipynb_checkpoints", "__pycache__", ".git"),
+)
+"""Names, in lower case, of what systems and programs leave in data folders. It is neither counted nor sent.
+
+Other names that begin with a dot are: a command may read them, such as `.zarray` of Zarr.
+"""
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is no data: a name in LITTER, or AppleDouble's `._name`."""
+    return name.startswith("._") or name.lower() in LITTER
+
+
 class BadLink(Exception):
     """A data folder cannot be sent: its link `link` is broken or leads back to a parent folder."""
 
@@ -41,14 +56,16 @@ def describe(
     to_send: bool = False,
     on_file: Callable[[str], None] | None = None,
     on_link: Callable[[str], None] | None = None,
+    on_litter: Callable[[str], None] | None = None,
 ) -> DataFolder:
     """Returns size and fingerprint of a data folder or a single file (7,441 files: 50 ms).
 
     `path` must exist. Links are followed, since their targets are sent. A link that is broken or leads back
-    to a folder it is in is skipped; with `to_send` it raises BadLink. `on_file` gets each relative path,
-    `on_link` the absolute path that each link names.
+    to a folder it is in is skipped; with `to_send` it raises BadLink. What `is_litter` names is skipped, too.
+    `on_file` gets each relative path, `on_link` the absolute path that each link names, `on_litter` the
+    relative path of each file or folder that is litter.
     """
-    stats = sorted(_stats(path, to_send, on_link))
+    stats = sorted(_stats(path, to_send, on_link, on_litter))
     if on_file:
         for relative, _, _ in stats:
             on_file(relative)
@@ -95,7 +112,10 @@ def _file_entry(file: str, path: str) -> Entry:
 
 
 def _stats(
-    path: str, to_send: bool, on_link: Callable[[str], None] | None = None
+    path: str,
+    to_send: bool,
+    on_link: Callable[[str], None] | None = None,
+    on_litter: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[str, int, int]]:
     """Yields the path relative to `path`, the bytes and the mtime in ns of each file."""
     if os.path.isfile(path):
@@ -113,6 +133,10 @@ def _stats(
             continue
         with os.scandir(folder) as entries:
             for entry in entries:
+                if is_litter(entry.name):
+                    if on_litter:
+                        on_litter(prefix + entry.name)
+                    continue
                 kind = _kind(entry)
                 if on_link and entry.is_symlink():
                     on_link(os.path.normpath(os.path.join(folder, os.readlink(entry.path))))

@@ -6,9 +6,10 @@ from types import ModuleType
 
 import pytest
 
+from orchestrator.onhost import folders
 from trainers import registry
 from trainers.blendshapes import names
-from trainers.data import emotions
+from trainers.data import emotions, walk
 from trainers.engine.check import findings_of
 
 TRAINERS = ("facenet-lstm", "slowfast", "blendshapes", "i3d-teacher", "mobilenet-v3")
@@ -158,3 +159,9 @@ def test_tables_may_begin_with_a_mark_and_end_with_blank_lines(tmp_path, mark):
         for path in data.root.rglob("*.csv"):
             path.write_text(mark + path.read_text().replace("\n", "\r\n") + "\r\n\r\n", newline="")
         assert data.sizes() == before
+
+
+def test_the_client_counts_nothing_that_trainers_hide_as_litter():
+    """Trainers read no name that begins with a dot; the client sends such names, for commands that do."""
+    assert walk.LITTER <= set(folders.LITTER)
+    assert all(walk.is_hidden(name) for name in (*folders.LITTER, "._a.png"))

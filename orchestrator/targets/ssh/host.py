@@ -19,7 +19,7 @@ from orchestrator.targets.pipes import Pipe, Reader
 from orchestrator.targets.ssh import address, bootstrap
 from orchestrator.targets.ssh.link import Link
 from orchestrator.targets.ssh.openssh import OpenSSH
-from orchestrator.targets.ssh.rsync import Rsync
+from orchestrator.targets.ssh.rsync import Rsync, without_litter
 
 _BUNDLE_ATTEMPTS = 3  # more than one, since a volume may be mounted over the home folder meanwhile
 _STARTUP_OUTPUT = 1 << 16  # bytes that start-up files may print before our mark
@@ -127,7 +127,8 @@ class SshHost(HelperHost):
         else:
             options.append("--append-verify")
         folder, names = (source.parent, [source.name]) if source.is_file() else (source, None)
-        options += ["--no-relative"] if names else []  # else rsync changes the mode of the host's folder
+        # Without --no-relative, rsync changes the mode of the host's folder.
+        options += ["--no-relative"] if names else without_litter()
         self._rsync.upload(options, names, folder, upload["partial"], moved)
         self._expected(name, fingerprint, source, precision)
         self.ask("finish_data", name=name, fingerprint=fingerprint, precision=precision, expected=expected)

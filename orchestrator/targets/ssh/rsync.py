@@ -12,6 +12,7 @@ from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core import shell
 from orchestrator.errors import GpujobError, Unreachable
+from orchestrator.onhost import folders
 from orchestrator.process import Done
 from orchestrator.targets.ssh import startup_filter
 from orchestrator.targets.ssh.address import Resolved
@@ -139,6 +140,12 @@ def _reason(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     reasons = [line for line in lines if not line.startswith("rsync error: ")]
     return (reasons or lines or ["it gave no reason"])[-1]
+
+
+def without_litter() -> list[str]:
+    """Returns the options with which rsync leaves out what folders.is_litter does, in any case."""
+    names = ("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in name) for name in folders.LITTER)
+    return [f"--exclude={name}" for name in ("._*", *names)]
 
 
 def require(ctx: Context) -> None:

@@ -54,6 +54,18 @@ def test_a_deploy_warns_of_credentials_and_sends_none(
     assert "notes" not in spec["code"]
 
 
+def test_a_deploy_names_what_it_leaves_out_of_data(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "._a.png", ".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/a.png", "Thumbs.db"):
+        client.write(f"pictures/{name}", "x")
+    client.job("print(1)", data={"pictures": "pictures"})
+    host = recording()
+    monkeypatch.setattr(host, "is_local", False)
+    result = type_in(client, host, "deploy", "job", "--quiet", monkeypatch=monkeypatch, remote=True)
+    assert "data.pictures: what systems and programs leave in folders is not sent: " in result.err
+    assert "._a.png, .ipynb_checkpoints, Thumbs.db and 1 more" in result.err
+    assert host.requests[-1][1]["spec"]["data"]["pictures"]["files"] == 1
+
+
 def test_output_redirected_into_the_code_folder_is_no_code(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from orchestrator.onhost import folders
+from orchestrator.targets.ssh.rsync import without_litter
 
 
 @pytest.fixture
@@ -63,6 +65,39 @@ def test_special_files_do_not_count(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     (folder / "to-pipe").symlink_to("pipe")
     assert folders.describe("x", str(folder), to_send=True) == before
+
+
+LEFT = (
+    *("._1.txt", "__MACOSX/a/1.txt", "Thumbs.db", "a/thumbs.DB", "a/.DS_Store", "a/desktop.ini"),
+    *("a/.ipynb_checkpoints/1-checkpoint.txt", ".git/objects/1", "__pycache__/a.pyc", "a/@eaDir/1.txt"),
+)
+
+
+def leave(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("left by a program")
+
+
+def test_what_programs_leave_is_neither_counted_nor_hashed(folder: Path) -> None:
+    before, left = folders.describe("x", str(folder), to_send=True), list[str]()
+    leave(folder, *LEFT)
+    (folder / ".git" / "gone").symlink_to("nowhere")
+    assert folders.describe("x", str(folder), to_send=True, on_litter=left.append) == before
+    assert {"._1.txt", "__MACOSX", ".git", "a/thumbs.DB", "again/thumbs.DB"} <= set(left)
+    leave(folder, "a/.zarray")
+    assert folders.describe("x", str(folder)).files == before.files + 2  # also below the link to a/
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="needs rsync")
+def test_rsync_sends_what_is_counted(folder: Path, tmp_path: Path) -> None:
+    leave(folder, *LEFT, "a/.zarray", "a/_MACOSX", "a/git")
+    words = ["rsync", "-a", "--copy-links", *without_litter(), f"{folder}/", f"{tmp_path}/sent"]
+    subprocess.run(words, check=True)
+    sent, counted = tmp_path / "sent", list[str]()
+    described = folders.describe("x", str(folder), on_file=counted.append)
+    assert {str(path.relative_to(sent)) for path in sent.rglob("*") if path.is_file()} == set(counted)
+    assert folders.describe("x", str(sent)).fingerprint == described.fingerprint
 
 
 def written(folder: Path, nanoseconds: int) -> None:
