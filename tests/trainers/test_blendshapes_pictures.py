@@ -32,7 +32,7 @@ class Landmarker:
             return SimpleNamespace(face_blendshapes=[])
         score = float(picture.removeprefix("face "))
         entries = [SimpleNamespace(category_name=name, score=score) for name in self.names]
-        return SimpleNamespace(face_blendshapes=[entries])
+        return SimpleNamespace(face_blendshapes=[entries], face_landmarks=[[]])
 
     def close(self) -> None:
         pass

@@ -163,5 +163,5 @@ def test_tables_may_begin_with_a_mark_and_end_with_blank_lines(tmp_path, mark):
 
 def test_the_client_counts_nothing_that_trainers_hide_as_litter():
     """Trainers read no name that begins with a dot; the client sends such names, for commands that do."""
-    assert walk.LITTER <= set(folders.LITTER)
+    assert set(folders.LITTER) >= walk.LITTER
     assert all(walk.is_hidden(name) for name in (*folders.LITTER, "._a.png"))

@@ -1,12 +1,13 @@
 """Extracts blendshapes from pictures with MediaPipe's Face Landmarker, which the user installs."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trainers.blendshapes import names, pictures
 from trainers.blendshapes.sample import write_csv
+from trainers.data.faces import Landmarker
 from trainers.engine import health
 from trainers.engine.events import Events, printable
 from trainers.engine.sources import BadSource
@@ -35,9 +36,9 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
         raise health.DataUnusable(contradictions)
     counts: dict[str, Counter[str]] = {key: Counter() for key in COUNTS}
     rows: dict[str, list[list[object]]] = {}
-    with _landmarker(sources["model"]) as look:
+    with Landmarker(sources["model"], "model") as landmarker:
         for number, picture in enumerate(listing.pictures, 1):
-            scores = _scores(look, picture.path)
+            scores = _scores(landmarker, picture.path)
             kind = "unreadable" if isinstance(scores, str) else "used" if scores else "no face"
             counts[kind][picture.label] += 1
             if isinstance(scores, dict):
@@ -80,50 +81,18 @@ def _unusable(message: str, fix: str) -> None:
     raise health.DataUnusable([health.error("labels.nonempty", message, fix, "images")])
 
 
-class _landmarker:  # noqa: N801 - a context manager, named like a function
-    """Context manager that yields a function from a picture's path to its Scores.
-
-    Raises BadSource if MediaPipe is not installed or cannot load the model file.
-    """
-
-    def __init__(self, model: Path) -> None:
-        try:
-            import mediapipe  # noqa: PLC0415 - an extra
-            from mediapipe.tasks.python import BaseOptions, vision  # noqa: PLC0415
-        except ImportError as fault:
-            how = f"pip install mediapipe ({fault})"
-            raise BadSource(f"--images needs MediaPipe, which is not installed: {how}") from fault
-        options = vision.FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(model)), output_face_blendshapes=True, num_faces=1
-        )
-        self._image, self._rgb = mediapipe.Image, mediapipe.ImageFormat.SRGB
-        try:
-            self._landmarker = vision.FaceLandmarker.create_from_options(options)
-        except (RuntimeError, ValueError, OSError) as fault:
-            raise BadSource(f"--model {model}: MediaPipe cannot use it: {fault}") from fault
-
-    def __enter__(self) -> Callable[[Path], Scores]:
-        return self._look
-
-    def __exit__(self, *_: object) -> None:
-        self._landmarker.close()
-
-    def _look(self, path: Path) -> Scores:
-        picture = self._image(image_format=self._rgb, data=pictures.read(path))
-        faces = self._landmarker.detect(picture).face_blendshapes
-        return {entry.category_name: float(entry.score) for entry in faces[0]} if faces else None
-
-
-def _scores(look: Callable[[Path], Scores], path: Path) -> Scores | str:
+def _scores(landmarker: Landmarker, path: Path) -> Scores | str:
     """Return the scores of a picture, None if it shows no face, or the error if it cannot be read.
 
     Raises DataUnusable if the installed MediaPipe returns other blendshapes than names.ALL.
     """
     try:
-        scores = look(path)
+        face = landmarker.find(pictures.read(path))
     except (RuntimeError, ValueError, OSError) as fault:
         return str(fault)
-    if scores is not None and set(scores) != set(names.ALL):
-        missing = sorted(set(names.ALL) - set(scores)) or sorted(set(scores) - set(names.ALL))
+    if face is None:
+        return None
+    if set(face.scores) != set(names.ALL):
+        missing = sorted(set(names.ALL) - set(face.scores)) or sorted(set(face.scores) - set(names.ALL))
         _unusable(f"this MediaPipe has other blendshapes: {health.first(missing)}", "install another version")
-    return scores
+    return face.scores

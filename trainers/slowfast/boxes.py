@@ -1,10 +1,11 @@
-"""Reads face boxes from `faces.csv` in a data folder: name, x, y, width and height in pixels."""
+"""Reads and writes face boxes in `faces.csv` in a data folder: name, x, y, width and height in pixels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainers.data import tables
 from trainers.data.recordings import Record, stem
+from trainers.engine import atomic
 from trainers.slowfast.video import Box
 
 NAME = "faces.csv"
@@ -44,3 +45,14 @@ def _box(number: int, row: Mapping[str, str]) -> Box:
     except (ValueError, OverflowError) as fault:
         raise ValueError(f"line {number}: {fault}") from fault
     return x, y, width, height
+
+
+def write(folder: Path, found: Mapping[str, Box]) -> Path:
+    """Write the folder's faces.csv from boxes by video name, atomically; return its path."""
+    path = folder / NAME
+    lines = [
+        ",".join(("name", *SIDES)),
+        *(f"{name},{','.join(map(str, box))}" for name, box in found.items()),
+    ]
+    atomic.write_text(path, "\n".join(lines) + "\n")
+    return path

@@ -20,7 +20,10 @@ DATA = {
 
 OPTIONAL, EITHER = ("splits", "weights"), True
 
-SOURCES = {name: DATA[name] for name in ("ravdess", "crema")}
+SOURCES = {
+    **{name: DATA[name] for name in ("ravdess", "crema")},
+    "faces": "MediaPipe's face_landmarker.task: also writes faces.csv, for the option crop: faces",
+}
 """Maps each input of `prepare` to its description."""
 
 PACKAGES = ("av", "simplejpeg")

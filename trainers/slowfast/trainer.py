@@ -54,7 +54,8 @@ class SlowFastTrainer(RecordingTrainer):
             if pretrained:
                 weights.take(answers.network(config), weights.read(pretrained))
         except boxes.BadBoxes as fault:
-            fix = "give every video a box, or set crop: centre"
+            how = "gpujob prepare slowfast --crema DIR --faces face_landmarker.task --to splits"
+            fix = f"{how} finds the faces, and excludes videos without one in splits; or set crop: centre"
             raise DataUnusable([health.error("faces", str(fault), fix)]) from fault
         except weights.Unfit as fault:
             fix = "use weights of the network that the options describe"

@@ -2,15 +2,19 @@
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from trainers.data.refusal import Unusable, read_or_stop
 from trainers.data.walk import require_content
+
+T = TypeVar("T")
 
 QUALITY = 92
 LEAST_FRAMES = 8
@@ -79,31 +83,44 @@ def read(path: Path, size: int, box: Box | None = None) -> Video:
     """
     library = av()
     require_content(path)
-    with read_or_stop(path), _File(str(path)) as file:
+    with read_or_stop(path), _opened(path) as file:
+        return _decoding(
+            library, file, lambda container, stream: _video(library, container, stream, size, box)
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_File]:
+    """The file for the decoder. Raises the error of reading it, of which the decoder knows nothing."""
+    with _File(str(path)) as file:
         try:
-            return _decoded(library, file, size, box)
+            yield file
         finally:
             if file.fault is not None:
                 raise file.fault
 
 
-def _decoded(library: Any, file: _File, size: int, box: Box | None) -> Video:
+def _decoding(library: Any, file: _File, use: Callable[[Any, Any], T]) -> T:
+    """Open the file, and `use` its container and first video stream. Raises Unusable."""
     try:
         with library.open(file) as container:
             if not container.streams.video:
                 raise Unusable("holds no pictures")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            course = _Course(stated=_seconds(stream, container))
-            pictures = course.of(_pictures(container, stream, course))
-            build = partial(_graph, library, size, box, float(stream.sample_aspect_ratio or 1))
-            frames = np.array(list(_scaled(build, pictures)), dtype=np.uint8)
-            stated_rate = float(stream.average_rate or 0)
+            return use(container, stream)
     except MemoryError:
         raise
     except (library.FFmpegError, ValueError, EOFError) as fault:
         raise Unusable("cannot be decoded", _reason(fault)) from fault
-    rate = course.rate(len(frames), stated_rate)
+
+
+def _video(library: Any, container: Any, stream: Any, size: int, box: Box | None) -> Video:
+    course = _Course(stated=_seconds(stream, container))
+    pictures = course.of(_pictures(container, stream, course))
+    build = partial(_graph, library, size, box, float(stream.sample_aspect_ratio or 1))
+    frames = np.array(list(_scaled(build, pictures)), dtype=np.uint8)
+    rate = course.rate(len(frames), float(stream.average_rate or 0))
     _judge(frames, rate, course)
     return Video(frames, rate)
 
@@ -173,6 +190,20 @@ def _graph(library: Any, size: int, box: Box | None, aspect: float, picture: Any
 
     `aspect` is the width of a pixel in its heights; `box` is in pixels of the upright picture.
     """
+    graph, steps, width, height = _upright(library, aspect, picture)
+    side = min(width, height)
+    x, y, wide, high = box or ((width - side) // 2, (height - side) // 2, side, side)
+    if x < 0 or y < 0 or wide < 2 or high < 2 or x + wide > width or y + high > height:
+        raise Unusable("its face box is not within the picture", f"{box} of {width}x{height}")
+    steps += [
+        graph.add("crop", f"{wide}:{high}:{x}:{y}:exact=1"),
+        graph.add("scale", f"{size}:{size}:flags=area"),
+    ]
+    return _closed(graph, steps)
+
+
+def _upright(library: Any, aspect: float, picture: Any) -> tuple[Any, list[Any], int, int]:
+    """A filter graph with the steps for square pixels and upright pictures, and the size of these."""
     turns = TURNS.get(round(getattr(picture, "rotation", 0) / 90) * 90 % 360, ())
     width, height = picture.width, picture.height
     graph = library.filter.Graph()
@@ -181,20 +212,33 @@ def _graph(library: Any, size: int, box: Box | None, aspect: float, picture: Any
         width = max(2, round(width * aspect))
         steps += [graph.add("scale", f"{width}:{height}"), graph.add("setsar", "1")]
     steps += [graph.add("transpose", f"dir={turn}") for turn in turns]
-    if len(turns) == 1:
-        width, height = height, width
-    side = min(width, height)
-    x, y, wide, high = box or ((width - side) // 2, (height - side) // 2, side, side)
-    if x < 0 or y < 0 or wide < 2 or high < 2 or x + wide > width or y + high > height:
-        raise Unusable("its face box is not within the picture", f"{box} of {width}x{height}")
-    steps += [
-        graph.add("crop", f"{wide}:{high}:{x}:{y}:exact=1"),
-        graph.add("scale", f"{size}:{size}:flags=area"),
-        graph.add("format", "rgb24"),
-        graph.add("buffersink"),
-    ]
-    graph.link_nodes(*steps).configure()
+    return graph, steps, *((height, width) if len(turns) == 1 else (width, height))
+
+
+def _closed(graph: Any, steps: list[Any]) -> Any:
+    graph.link_nodes(*steps, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
     return graph
+
+
+def whole(path: Path, every: int) -> list[np.ndarray]:
+    """Decode each `every`-th picture, upright and with square pixels: (H, W, 3) uint8 RGB.
+
+    Raises Unusable if the video cannot be decoded or is too long, Unread if the file cannot be read.
+    """
+    library = av()
+    require_content(path)
+    with read_or_stop(path), _opened(path) as file:
+        return _decoding(library, file, lambda container, stream: _whole(library, container, stream, every))
+
+
+def _whole(library: Any, container: Any, stream: Any, every: int) -> list[np.ndarray]:
+    def build(picture: Any) -> Any:
+        graph, steps, *_ = _upright(library, float(stream.sample_aspect_ratio or 1), picture)
+        return _closed(graph, steps)
+
+    course = _Course(stated=_seconds(stream, container))
+    pictures = islice(course.of(_pictures(container, stream, course)), 0, None, every)
+    return list(_scaled(build, pictures))
 
 
 def _seconds(stream: Any, container: Any) -> float:
