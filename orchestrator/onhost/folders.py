@@ -7,13 +7,11 @@ import hashlib
 import operator
 import os
 import posixpath
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Callable, Iterable, Iterator, NamedTuple
 
 
-@dataclass(frozen=True)
-class DataFolder:
+class DataFolder(NamedTuple):
     """Number of files, size in bytes and fingerprint of a data folder.
 
     The fingerprint is a hash of the names, sizes and modification times. If it is unchanged, so is the folder
@@ -179,11 +177,14 @@ class Entry(NamedTuple):
     target: str = ""
 
 
-@dataclass(frozen=True)
 class Tree:
     """The files of a code tree, sorted by path."""
 
-    entries: tuple[Entry, ...]
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self.entries = entries
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tree) and self.entries == other.entries
 
     @property
     def size(self) -> int:

@@ -9,7 +9,6 @@ import os
 import pwd
 import re
 import shutil
-from dataclasses import dataclass
 from typing import NamedTuple, Sequence
 
 from orchestrator.onhost import processes as host_processes
@@ -19,18 +18,28 @@ _PROCESS = "gpu_uuid,pid,process_name,used_memory"
 _CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)")
 
 
-@dataclass(frozen=True)
 class Gpu:
     """A GPU as nvidia-smi reports it. Memory is in MiB; a value that the card does not report is None."""
 
-    index: int | None
-    name: str
-    used_mib: int | None
-    total_mib: int | None
-    use_percent: int | None
-    celsius: int | None
-    uuid: str
-    driver: str
+    def __init__(
+        self,
+        index: int | None,
+        name: str,
+        used_mib: int | None,
+        total_mib: int | None,
+        use_percent: int | None,
+        celsius: int | None,
+        uuid: str,
+        driver: str,
+    ) -> None:
+        self.index = index
+        self.name = name
+        self.used_mib = used_mib
+        self.total_mib = total_mib
+        self.use_percent = use_percent
+        self.celsius = celsius
+        self.uuid = uuid
+        self.driver = driver
 
 
 class GpuProcess(NamedTuple):

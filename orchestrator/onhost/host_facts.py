@@ -137,7 +137,7 @@ def _loginctl(*words: str) -> str:
 
 def _data_folder(name: str, path: str) -> dict[str, Any] | None:
     path = os.path.abspath(os.path.expanduser(path))
-    return vars(folders.describe(name, path)) if os.path.exists(path) else None
+    return folders.describe(name, path)._asdict() if os.path.exists(path) else None
 
 
 def _existing(path: str) -> str:

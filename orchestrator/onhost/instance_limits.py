@@ -7,11 +7,9 @@ is missing. The files are kept in memory; a copy of the deadline on disk survive
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import time
-import urllib.parse
 from typing import Any, Callable, NamedTuple
 
 from orchestrator.core import jsontext
@@ -171,11 +169,13 @@ class Metadata:
 
     def __init__(self) -> None:
         url = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or _METADATA_URL
-        self._host = urllib.parse.urlsplit(url).netloc
+        self._host = url.rstrip("/").rpartition("/")[2]
         self._token = ""
 
     def notice(self) -> dict[str, Any] | None:
         """Returns `{"action", "time"}` if EC2 will interrupt the instance; None if not, or on failure."""
+        import http.client  # noqa: PLC0415 - late: it takes longer than all else that a helper imports
+
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             status, body = self._get_notice()
             if status == 401:
@@ -195,6 +195,8 @@ class Metadata:
         return self._request("GET", _NOTICE_PATH, {"X-aws-ec2-metadata-token": self._token})
 
     def _request(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        import http.client  # noqa: PLC0415
+
         connection = http.client.HTTPConnection(self._host, timeout=_METADATA_TIMEOUT)
         with contextlib.closing(connection):
             connection.request(method, path, headers=headers)

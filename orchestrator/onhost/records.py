@@ -6,8 +6,7 @@ A missing or damaged key gets its default.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.core import jsontext
 from orchestrator.core.paths import inside
@@ -22,8 +21,7 @@ _STATE: dict[str, type] = {
 }
 
 
-@dataclass(frozen=True)
-class RunSpec:
+class RunSpec(NamedTuple):
     """The specification that a run was started with.
 
     `record` is the content of run.json; the other fields are parsed from it.
@@ -85,7 +83,6 @@ class RunSpec:
         return None if record is None else RunSpec.parse(record, faults)
 
 
-@dataclass
 class State:
     """The content of state.json, which the supervisor rewrites at every heartbeat.
 
@@ -105,11 +102,11 @@ class State:
     started: float = 0.0
     heartbeat: float = 0.0
     used_seconds: float = 0.0
-    gpus: list[dict[str, Any]] = field(default_factory=list)
-    shared_memory: list[str] = field(default_factory=list)
-    processes: list[dict[str, int]] = field(default_factory=list)
-    left: list[dict[str, Any]] = field(default_factory=list)
-    ended_processes: list[dict[str, Any]] = field(default_factory=list)
+    gpus: list[dict[str, Any]]
+    shared_memory: list[str]
+    processes: list[dict[str, int]]
+    left: list[dict[str, Any]]
+    ended_processes: list[dict[str, Any]]
     ended: float | None = None
     exit_code: int | None = None
     signal: int | None = None
@@ -118,8 +115,18 @@ class State:
     log_bytes: int | None = None
     v: int = 1
 
+    def __init__(self, **values: Any) -> None:
+        for name in ("gpus", "shared_memory", "processes", "left", "ended_processes"):
+            setattr(self, name, [])
+        for name, value in values.items():
+            assert name in State.__annotations__, name
+            setattr(self, name, value)
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in State.__annotations__}
+
+    def replace(self, **changes: Any) -> State:
+        return State(**{**self.to_json(), **changes})
 
     @staticmethod
     def load(path: str, faults: list[str] | None = None) -> State | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import signal
@@ -233,7 +232,7 @@ def _finder(run: RunFacts) -> Callable[[], list[int]]:
     def find() -> list[int]:
         nonlocal known
         known = [*state.processes, *known]
-        pids = run_processes.find(mark, dataclasses.replace(state, boot=processes.boot(), processes=known))
+        pids = run_processes.find(mark, state.replace(boot=processes.boot(), processes=known))
         known = run_processes.identities(pids)
         return pids
 

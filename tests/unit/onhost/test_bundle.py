@@ -100,3 +100,13 @@ def test_an_old_python_is_reported_with_its_version_and_path(tmp_path: Path) -> 
 @pytest.mark.usefixtures("alone")
 def test_a_newer_python_of_the_host_is_used_instead(tmp_path: Path) -> None:
     assert start(tmp_path, "python3.11") == b"\x1egpujob ready %s/.gpujob\n" % bytes(tmp_path)
+
+
+def test_the_helper_imports_no_module_that_is_slow_to_import(tmp_path: Path) -> None:
+    """Each request of a client starts a helper, and each run a supervisor."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import orchestrator.onhost.helper; print(*sys.modules)"
+    )
+    words = [sys.executable, "-I", "-c", code, str(helper_host.install(tmp_path))]
+    loaded = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    assert {"dataclasses", "inspect", "http.client", "email", "ssl", "asyncio"}.intersection(loaded) == set()
