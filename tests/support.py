@@ -20,6 +20,7 @@ from typing import Any
 
 from orchestrator.cli import main
 from orchestrator.context import Context
+from orchestrator.core.logquery import EVERYTHING, LogQuery
 from orchestrator.onhost import elsewhere, processes
 from orchestrator.process import Done
 from orchestrator.targets.base import Host
@@ -210,8 +211,8 @@ class ScriptedHost(Host):
         reply: dict[str, Any] = answer
         return reply
 
-    def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
-        yield self.files[name][offset:]
+    def follow(self, run_id: str, name: str, query: LogQuery = EVERYTHING) -> Iterator[bytes]:
+        yield self.files[name]
 
     def send_tree(self, source: Any) -> None:
         self.sent.append(source.tree.hash)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _STATUS = "gpujob status"
 _DEPLOY = "gpujob deploy JOB"
-_STREAM = "gpujob monitor --stream"
+_LOGS = "gpujob logs"
 _STOP = "gpujob stop"
 _FETCH = "gpujob fetch"
 _SSH = "gpujob ssh"
@@ -25,7 +25,7 @@ EQUIVALENTS = {
     "down": _DOWN,
     "download": _FETCH,
     "exec": _SSH,
-    "follow": _STREAM,
+    "follow": _LOGS,
     "get": _FETCH,
     "help": "gpujob --help",
     "info": _STATUS,
@@ -36,9 +36,8 @@ EQUIVALENTS = {
     "kill": "gpujob stop --now",
     "launch": _DEPLOY,
     "list": _STATUS,
-    "log": _STREAM,
+    "log": _LOGS,
     "login": _SSH,
-    "logs": _STREAM,
     "ls": _STATUS,
     "new": "gpujob init",
     "price": "gpujob deploy JOB --on ec2 --dry-run",
@@ -54,7 +53,7 @@ EQUIVALENTS = {
     "start": _DEPLOY,
     "submit": _DEPLOY,
     "sync": _FETCH,
-    "tail": _STREAM,
+    "tail": _LOGS,
     "terminate": _DOWN,
     "test": "gpujob check JOB",
     "top": "gpujob monitor",

@@ -1,4 +1,4 @@
-"""`gpujob deploy | check | status | monitor | stop | ssh`: signatures and help. Bodies are imported late."""
+"""The commands of the group Run: signatures and help. Bodies are imported late."""
 
 from __future__ import annotations
 
@@ -174,6 +174,47 @@ def monitor(
         raise UsageError("--stream and --attach exclude each other", "", "gpujob monitor --stream")
     mode = "attach" if attach else "stream" if stream else "screen"
     return implementation.monitor(context(ctx, json), run, on, mode, interval)
+
+
+@command(
+    app,
+    "logs",
+    "logs blendshapes --tail 100",
+    "logs --grep 'loss|nan' --since 2h --no-follow",
+    rich_help_panel=PANEL,
+)
+def logs(
+    ctx: typer.Context,
+    run: Run = None,
+    on: OnHostOfRun = None,
+    tail: Annotated[
+        int | None,
+        typer.Option(min=0, max=100_000, metavar="N", help="Print the last N lines only (default: all)."),
+    ] = None,
+    grep: Annotated[
+        str | None,
+        typer.Option(metavar="RE", help="Print lines that match this regular expression (default: all)."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Print what was written since: 90m, 3h, 2d or 2026-11-20, to 15 s (default: all).",
+        ),
+    ] = None,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Print this attempt only (default: all).")
+    ] = None,
+    no_follow: Annotated[
+        bool, typer.Option("--no-follow", help="Print what there is and exit, also of an active run.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Print a run's log, or chosen lines of it, until the run ends."""
+    from orchestrator.commands import logs as implementation
+
+    request = implementation.Request(run, on, tail, grep, since, attempt, not no_follow)
+    return implementation.logs(context(ctx, json), request)
 
 
 @command(app, "stop", "stop", "stop blendshapes --clean", rich_help_panel=PANEL)

@@ -37,10 +37,10 @@ def stream(ctx: Context, host: Host, run_id: str) -> int:
     """The log so far, then what is added, byte for byte, until the run ends."""
     writer = log.Writer(ctx.stderr if ctx.json else ctx.stdout)  # stdout is for the one object at the end
     try:
-        for block in host.follow(run_id, "log", 0):
+        for block in host.follow(run_id, "log"):
             writer.write(block)
     except KeyboardInterrupt:
-        return _interrupted(ctx, run_id)
+        return interrupted(ctx, run_id)
     writer.close()
     return _ended(ctx, host, run_id)
 
@@ -62,7 +62,7 @@ def _screen(ctx: Context, host: Host, run_id: str, interval: float) -> int:
                     break
                 ctx.sleep(interval)
     except KeyboardInterrupt:
-        return _interrupted(ctx, run_id)
+        return interrupted(ctx, run_id)
     return _ended(ctx, host, run_id)
 
 
@@ -70,7 +70,7 @@ def _removed(run_id: str) -> NotFound:
     return NotFound(f"run {run_id} was removed while it was watched", "", "gpujob status")
 
 
-def _interrupted(ctx: Context, run_id: str) -> int:
+def interrupted(ctx: Context, run_id: str) -> int:
     """What goes on; with --json, as the error of every interrupted command."""
     if ctx.json:
         raise KeyboardInterrupt

@@ -52,6 +52,7 @@ class RunPaths:
         self.folder = folder
         self.run_json = posixpath.join(folder, "run.json")
         self.log = posixpath.join(folder, "log")
+        self.log_index = posixpath.join(folder, "log.index")
         self.events = posixpath.join(folder, "events.jsonl")
         self.state = posixpath.join(folder, "state.json")
         self.stop = posixpath.join(folder, "stop.json")

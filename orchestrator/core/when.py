@@ -21,7 +21,7 @@ def iso(seconds: float | None) -> str | None:
         return None
 
 
-def parse_since(text: str, now: float) -> float:
+def parse_since(text: str, now: float, command: str = "status") -> float:
     """`90m`, `3h`, `2d` or `1w` before now, or a date or time of ISO 8601, without a zone in local time."""
     if match := _AGO.fullmatch(text.strip()):
         return now - float(match[1]) * _SECONDS[match[2]]
@@ -29,4 +29,4 @@ def parse_since(text: str, now: float) -> float:
         return datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp()
     except (ValueError, OverflowError, OSError):
         what = f"--since {text}: neither an age such as 3h or 2d, nor a date such as 2026-11-20"
-        raise UsageError(what, "", "gpujob status --since 2d") from None
+        raise UsageError(what, "", f"gpujob {command} --since 2d") from None

@@ -26,11 +26,11 @@ from orchestrator.onhost import (
     host_facts,
     instance_limits,
     inventory,
+    log_lines,
     private,
     processes,
     remote_command,
     run_facts,
-    run_files,
     runs,
     staging,
     supervisor,
@@ -186,7 +186,7 @@ def _supervise(layout: Layout, run_id: str, umask: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET` or `supervise ROOT RUN UMASK`."""
+    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY` or `supervise ROOT RUN UMASK`."""
     umask = private.restrict_umask()
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = elsewhere.layout(os.path.abspath(root))
@@ -199,7 +199,8 @@ def main(arguments: list[str]) -> int:
     else:
         try:
             if mode == "follow":
-                run_files.follow(layout, rest[0], rest[1], int(rest[2]), sys.stdout.buffer)
+                query = log_lines.Query.from_word(rest[3])
+                log_lines.send(layout, rest[0], rest[1], int(rest[2]), query, sys.stdout.buffer)
             else:
                 request = json.loads(sys.stdin.buffer.readline())
                 remote_command.run(request, sys.stdin.buffer, sys.stdout.buffer)

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from orchestrator.core.layout import RunPaths
-from orchestrator.onhost import signals
+from orchestrator.onhost import log_index, signals
 
 # Neither waits for a reader of a named pipe that the run put in the place of a file.
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
@@ -21,6 +21,11 @@ class Journal:
     def __init__(self, paths: RunPaths) -> None:
         self._paths = paths
         self.log = os.open(paths.log, _APPEND, 0o600)
+        self._index = log_index.Writer(paths)
+
+    def mark(self, attempt: int) -> None:
+        """Notes how long the log is now, for readers of one attempt or of a time."""
+        self._index.add(time.time(), attempt)
 
     def say(self, message: str) -> None:
         """Appends a line to the log, unless that cannot be done, as on a full disk."""

@@ -1,39 +1,18 @@
-"""Reads the log and the events of a run from an offset, and follows them until the run has ended."""
+"""Which files of a run clients may read, whether the run has ended, and that a client transfers files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
-from typing import BinaryIO, Iterator
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import elsewhere, files, frames, processes, run_processes
+from orchestrator.onhost import elsewhere, processes, run_processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec, State
 
 READABLE = ("log", "events.jsonl")
-_BLOCK = 1 << 18
 _START_TIMEOUT = 60.0  # seconds; a run folder without state.json that is older has no supervisor
-
-
-def follow(layout: Layout, run_id: str, name: str, offset: int, out: BinaryIO) -> None:
-    """Writes the file from `offset` on to `out`, in frames, until the run has ended and all is sent.
-
-    Returns, or raises OSError, once the client has disconnected, since no frame can be written any more.
-    """
-    path = _path(layout, run_id, name)
-    writer = frames.Writer(out)
-    while True:
-        is_last = has_ended(layout, run_id)  # checked before reading, so that the last bytes are not missed
-        for block in _blocks(path, offset):
-            writer.write(block)
-            offset += len(block)
-        if is_last:
-            writer.end()
-        if is_last or writer.is_closed:
-            return
-        time.sleep(0.03)
 
 
 def record_transfer(layout: Layout) -> None:
@@ -58,16 +37,8 @@ def has_ended(layout: Layout, run_id: str) -> bool:
     return not is_alive
 
 
-def _path(layout: Layout, run_id: str, name: str) -> str:
+def path(layout: Layout, run_id: str, name: str) -> str:
+    """Returns the path of a file of a run that clients may follow; others are refused."""
     if name not in READABLE:
         raise Refused("name", "only %s can be read" % " and ".join(READABLE))
     return os.path.join(layout.run(run_id).folder, name)
-
-
-def _blocks(path: str, offset: int) -> Iterator[bytes]:
-    try:
-        with files.open_regular(path) as handle:
-            handle.seek(offset)
-            yield from iter(lambda: handle.read(_BLOCK), b"")
-    except OSError:  # missing or damaged, which the run's facts report
-        return

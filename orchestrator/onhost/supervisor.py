@@ -109,6 +109,7 @@ class Supervisor:
 
     def _run_attempt(self) -> Exit:
         self.state.attempt += 1
+        self.journal.mark(self.state.attempt)
         self.environment["GPUJOB_ATTEMPT"] = str(self.state.attempt)
         try:
             child = subprocess.Popen(
@@ -227,12 +228,10 @@ class Supervisor:
             self._stop(verdict.reason)
 
     def _heartbeat(self) -> None:
-        """Writes state.json.
-
-        If the disk is full, the run and its limits continue and the next heartbeat tries again.
-        """
+        """Writes state.json; on a full disk the run and its limits continue, and the next one tries again."""
         with contextlib.suppress(OSError):
             self._write_state()
+        self.journal.mark(self.state.attempt)
 
     def _write_state(self) -> None:
         if time.monotonic() >= self.next_gpu_sample:

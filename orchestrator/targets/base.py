@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.core.logquery import EVERYTHING, LogQuery
 from orchestrator.errors import GpujobError
 
 if TYPE_CHECKING:  # for annotations only: importing them would slow `status` down
@@ -50,8 +51,8 @@ class Host(Protocol):
         Raises Refused.
         """
 
-    def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
-        """Yields bytes of `log` or `events.jsonl` from `offset` until the run ends; empty: a heartbeat."""
+    def follow(self, run_id: str, name: str, query: LogQuery = EVERYTHING) -> Iterator[bytes]:
+        """Yields the chosen part of `log` or `events.jsonl`, filtered on the host; empty: a heartbeat."""
 
     def send_tree(self, source: Source) -> None:
         """Sends `source` to `code/<hash>` on the host, which appears there only once it is complete."""

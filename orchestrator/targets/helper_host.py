@@ -18,6 +18,7 @@ from orchestrator import files as local_files
 from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core import jsontext, tmux
+from orchestrator.core.logquery import EVERYTHING, BadPage, LogQuery, Pages
 from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.process import Done
@@ -26,6 +27,9 @@ from orchestrator.targets.pipes import Pipe, Reader
 
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds before each new connection
 _NEXT = {
+    "pattern": "gpujob logs RUN --grep 'loss|error'",
+    "no-attempt": "gpujob logs RUN --tail 1000",
+    "no-index": "gpujob logs RUN --tail 1000",
     "no-tmux": "install tmux: sudo apt-get install tmux",
     "unsafe-folder": "look at what it is, then remove it: rm -r, as its owner or as root",
     "unsafe-root": "on the host: look at what is in it, then chmod go-w; or set GPUJOB_ROOT there",
@@ -71,17 +75,18 @@ class HelperHost(Host):
             raise _nonsense(f"the answer is {jsontext.kind(answer)} instead of an object")
         return _Answer(op, answer)
 
-    def follow(self, run_id: str, name: str, offset: int) -> Iterator[bytes]:
-        """Yields the bytes of a run's file; after an interruption reconnects and continues there."""
+    def follow(self, run_id: str, name: str, query: LogQuery = EVERYTHING) -> Iterator[bytes]:
+        """Yields the chosen part of a run's file; after an interruption reconnects and continues there."""
         pauses = iter(_PAUSES)
+        position = -1
         while True:
             pipe = None
             try:
-                pipe, reader = self.open("follow", run_id, name, str(offset))
-                for block in reader.frames():
-                    offset += len(block)
+                pipe, reader = self.open("follow", run_id, name, str(position), query.to_word())
+                for after, content in self._pages(reader, position):
                     pauses = iter(_PAUSES)
-                    yield block
+                    position = after
+                    yield content
                 return
             except Unreachable as error:
                 pause = next(pauses, None) if _may_retry(error) else None
@@ -92,6 +97,20 @@ class HelperHost(Host):
             finally:
                 if pipe:
                     pipe.close()
+
+    def _pages(self, reader: Reader, position: int) -> Iterator[tuple[int, bytes]]:
+        """Where each page ends in the file, and its content; a heartbeat is an empty page."""
+        pages = Pages()
+        for block in reader.frames():
+            try:
+                for position, content in pages.feed(block):
+                    if position < 0:
+                        raise _refusal(_parsed(content))
+                    yield position, content
+            except BadPage as error:
+                raise _nonsense(f"the log came as {error}") from None
+            if not block:
+                yield position, b""
 
     def run(
         self,

@@ -118,6 +118,13 @@ class Monitor(Answer, frozen=True, kw_only=True):
     run: Run
 
 
+class Logs(Answer, frozen=True, kw_only=True):
+    """Of `logs`: the chosen lines, the last 1000 unless --tail says more."""
+
+    run: str
+    lines: tuple[str, ...]
+
+
 class Stop(Answer, frozen=True, kw_only=True):
     run: Run
     was_going: bool

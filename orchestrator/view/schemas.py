@@ -20,6 +20,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "check --list": (results.Check,),
     "status": (a.Status,),
     "monitor": (a.Monitor,),
+    "logs": (a.Logs,),
     "stop": (a.Stop, ec2.Instances),
     "fetch": (a.Fetch,),
     "verify": (a.Verify,),

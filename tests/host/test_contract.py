@@ -145,7 +145,7 @@ def test_a_command_runs_in_the_code_folder_and_a_trainer_next_to_it(
     host: Host, trainer: str | None, below: str
 ) -> None:
     started = host.ask("start", spec=spec(argv=["pwd"], trainer=trainer), secrets={})
-    shown = b"".join(host.follow(RUN, "log", 0)).decode()
+    shown = b"".join(host.follow(RUN, "log")).decode()
     assert shown == started["run"]["folder"] + below + "\n"
 
 
@@ -156,7 +156,7 @@ def test_a_run_is_started_listed_followed_and_stopped(host: Host) -> None:
     again = host.ask("start", spec=spec(), secrets={})
     assert not again["started"]
     assert again["run"]["state"]["child"] == started["run"]["state"]["child"]
-    blocks = host.follow(RUN, "log", 0)
+    blocks = host.follow(RUN, "log")
     assert next(block for block in blocks if block) == b"hi\n"
     stopped = host.ask("stop", run=RUN, by="me", now=True)
     assert (stopped["was_running"], stopped["remaining"]) == (True, [])
@@ -178,7 +178,7 @@ def test_a_second_start_of_a_live_job_is_refused_and_leaves_no_files(host: Host)
 
 def test_staged_files_are_received_and_a_partial_transfer_continues(host: Host, tmp_path: Path) -> None:
     host.ask("start", spec=spec(argv=["sh", "-c", "printf 0123456789"]), secrets={})
-    list(host.follow(RUN, "log", 0))
+    list(host.follow(RUN, "log"))
     staged = host.ask("stage", run=RUN, which="best")
     log = next(file for file in staged["files"] if file["path"] == "log")
     part = tmp_path / log["sha256"]

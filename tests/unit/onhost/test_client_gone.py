@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
+from orchestrator.core.logquery import EVERYTHING
 from orchestrator.onhost import files, helper, run_files, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.staging import ClientSpace
@@ -76,7 +77,7 @@ def test_a_helper_that_reads_a_huge_file_ends_with_its_client(layout: Layout, tm
 
 def test_a_helper_that_follows_a_silent_log_ends_with_its_client(layout: Layout, tmp_path: Path) -> None:
     Path(layout.run(RUN).state).unlink()  # the run has not ended
-    process = start_helper(layout, tmp_path, "follow", RUN, "log", "0")
+    process = start_helper(layout, tmp_path, "follow", RUN, "log", "0", EVERYTHING.to_word())
     assert process.stdout
     assert process.stdout.readline() == b"0\n"  # a heartbeat
     os.utime(layout.run(RUN).folder)

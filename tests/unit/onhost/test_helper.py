@@ -12,12 +12,11 @@ from orchestrator.onhost import (
     gpus,
     helper,
     host_facts,
+    log_lines,
     run_facts,
-    run_files,
     staging,
     uploads,
 )
-from orchestrator.onhost.errors import Refused
 
 RUN = "job-20261121T101112-1a2b"
 
@@ -47,16 +46,17 @@ def test_a_run_id_that_would_name_another_path_is_refused(layout: Layout, name: 
 
 
 def test_only_log_and_events_can_be_followed(layout: Layout) -> None:
-    with pytest.raises(Refused, match="only log and events"):
-        run_files.follow(layout, RUN, "secrets.json", 0, io.BytesIO())
+    out = io.BytesIO()
+    log_lines.send(layout, RUN, "secrets.json", 0, log_lines.Query(), out)
+    assert b"only log and events" in out.getvalue()
 
 
 def test_following_ends_at_the_size_that_the_end_recorded(layout: Layout) -> None:
     write(layout, "log", b"abc")
     write(layout, "state.json", b'{"ended": 1.0, "log_bytes": 3, "supervisor": {}, "boot": ""}')
     out = io.BytesIO()
-    run_files.follow(layout, RUN, "log", 1, out)
-    assert out.getvalue() == b"2\nbc-1\n"
+    log_lines.send(layout, RUN, "log", 1, log_lines.Query(), out)
+    assert out.getvalue() == b"6\n3 2\nbc-1\n"
 
 
 def test_the_tail_shows_a_progress_bar_as_a_terminal_would(layout: Layout) -> None:

@@ -75,7 +75,7 @@ def test_a_line_that_is_no_answer_is_an_error_with_the_reason(client: Client, li
 @pytest.mark.parametrize("frame", [b"x\n", b"1e3\n", b"--1\n", b"\xff\n", b"9" * 5000 + b"\n", b"\n"])
 def test_bytes_that_are_no_frame_are_an_error_with_these_bytes(client: Client, frame: bytes) -> None:
     with pytest.raises(GpujobError, match="the host sent no frame"):
-        list(Host(client, frame).follow(RUN, "log", 0))
+        list(Host(client, frame).follow(RUN, "log"))
 
 
 @pytest.mark.parametrize("end", [b"{}", b"[]", b'{"code": "0", "err": ""}', b'{"code": 0}', b"bye"])
