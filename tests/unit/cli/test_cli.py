@@ -54,7 +54,7 @@ def test_the_version_is_that_of_the_package(client: Client) -> None:
 
 def test_help_names_every_command_and_the_readme_or_docs_explain_each(client: Client) -> None:
     result = subprocess.run([*GPUJOB, "--help"], env=client.env, capture_output=True, text=True, check=True)
-    listed = set(re.findall(r"^  ([a-z-]+)  ", result.stdout, re.MULTILINE))
+    listed = set(re.findall(r"^  ([a-z][a-z-]+)  ", result.stdout, re.MULTILINE))
     assert listed == set(COMMANDS)
     page = (REPOSITORY / "docs" / "cli.md").read_text()
     assert [name for name in listed if f"## gpujob {name}" not in page] == []
