@@ -58,8 +58,9 @@ def launch_with_volume(
     account = Account(ctx)
     record = account.records.find_label(former.label)
     assert record
-    types = job.resources.ec2.types or list(record.types) or [record.type]
-    ec2 = changed(job.resources.ec2, types=types, regions=[record.region], spot=record.spot)
+    types = job.resources.ec2.types or list(record.types) or [record.gpu_type or record.type]
+    is_spot = record.spot or record.run_spot
+    ec2 = changed(job.resources.ec2, types=types, regions=[record.region], spot=is_spot)
     job = changed(job, resources=changed(job.resources, ec2=ec2))
     offer = quote(job, record.region, ctx.now(), ctx.who, 0)
     if dry_run:

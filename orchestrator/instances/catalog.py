@@ -52,11 +52,17 @@ class RegionPrices:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Types and prices. ipv4_hour: USD per hour of a public address, the same in every region."""
+    """Types and prices. ipv4_hour: USD per hour of a public address, the same in every region.
+
+    rescue: types without a GPU that read the data of an instance, the smallest first, with their price by
+    region; it includes the most that CPU credits can cost. rescue_as_of: the day of these prices.
+    """
 
     types: Mapping[str, InstanceType]
     regions: Mapping[str, RegionPrices]
     ipv4_hour: float
+    rescue: Mapping[str, Mapping[str, float]]
+    rescue_as_of: str
 
     def get(self, name: str) -> InstanceType:
         """Returns a type. UsageError with a suggestion if the catalog does not have it."""
@@ -76,6 +82,8 @@ class Catalog:
 
     def usd(self, type_: str, region: str) -> float | None:
         """Returns the on-demand price per hour; None if it is not known."""
+        if type_ in self.rescue:
+            return self.rescue[type_].get(region)
         prices = self.regions.get(region)
         return prices.usd.get(type_) if prices else None
 
@@ -113,7 +121,17 @@ def _shipped() -> Catalog:
         {name: InstanceType(name=name, **values) for name, values in types["types"].items()},
         {name: _region(values, regions) for name, values in regions["regions"].items()},
         types["ipv4_hour"],
+        _rescue(regions["rescue"]),
+        regions["rescue"]["as_of"],
     )
+
+
+def _rescue(shipped: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    credit = shipped["credit_usd_per_vcpu_hour"]
+    return {
+        name: {region: usd + credit * kind["vcpus"] for region, usd in kind["usd"].items()}
+        for name, kind in shipped["types"].items()
+    }
 
 
 def _region(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> RegionPrices:

@@ -6,20 +6,16 @@ from dataclasses import replace
 
 from msgspec.structs import replace as changed
 
-from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
 from orchestrator.core.text import duration
 from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.instances import boot, changes, keys, launch, lifecycle, prices, region
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Ended
 from orchestrator.instances.instance import STOPPED, Instance, label
-from orchestrator.instances.quote import Quote, quote
+from orchestrator.instances.quote import Quote
 from orchestrator.instances.records import Change, LaunchAttempt
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.spec import DEFAULT_HOURS, JOB, OWNER, LaunchSpec
-
-FETCH_HOURS = 1.0
-"""Hours for which an instance is started to fetch from it."""
 
 
 def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
@@ -74,6 +70,7 @@ def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
         ctx.confirm(f"{what}; starting it for {hours:.4g} h: {prices.at_most(instance, hours)}.")
         return start(account, instance, hours)
     if instance.state in ("pending", "running"):
+        _require_gpus(account, instance)
         remaining = duration(max(0.0, instance.deadline - ctx.now()))
         ctx.talk(
             f"using {instance.label}, {instance.type} in {instance.zone}, the instance of this job; "
@@ -88,7 +85,12 @@ def wake(account: Account, instance: Instance, hours: float | None, budget_usd: 
     if instance.has_ended:
         return
     instance = lifecycle.refresh(account, instance)
+    if instance.gpu_type and instance.volume and not instance.has_ended:
+        account.ctx.talk(f"terminating {instance.label}, which has no GPUs; volume {instance.volume} is kept")
+        changes.terminate(account, instance)
+        return
     if instance.state not in (STOPPED, "stopping"):
+        _require_gpus(account, instance)
         return
     affordable = None
     if budget_usd is not None:
@@ -98,6 +100,15 @@ def wake(account: Account, instance: Instance, hours: float | None, budget_usd: 
             raise UsageError("the budget cannot be converted to hours", why, "--max-hours H")
     known = [limit for limit in (hours, affordable) if limit is not None]
     _use(account, instance, min(known, default=DEFAULT_HOURS))
+
+
+def _require_gpus(account: Account, instance: Instance) -> None:
+    """Raises GpujobError for an instance that was started without its GPUs, to fetch from it."""
+    if instance.gpu_type:
+        what = f"{instance.label} runs as {instance.type}, without GPUs, to fetch from it"
+        seconds = duration(max(0.0, instance.deadline - account.ctx.now()))
+        why = f"it stops within {seconds}; then it is started as {instance.gpu_type} again"
+        raise GpujobError(what, why, "gpujob hosts list")
 
 
 def _open_attempt(account: Account, job: str) -> LaunchAttempt | None:
@@ -126,8 +137,12 @@ def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> tuple[Instance | 
     return None, others
 
 
-def start(account: Account, instance: Instance, hours: float) -> Instance:
-    """Starts a stopped instance, with its disk, for `hours`; returns it once it is ready."""
+def start(account: Account, instance: Instance, hours: float, type_: str = "") -> Instance:
+    """Starts a stopped instance, with its disk, for `hours`; returns it once it is ready.
+
+    type_: the type to change it to before; "" for that of its launch.
+    """
+    instance = lifecycle.set_type(account, instance, type_ or instance.gpu_type or instance.type)
     deadline = account.ctx.now() + hours * 3600
     launch_spec = LaunchSpec(
         types=(),
@@ -194,7 +209,7 @@ def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress
         why = f"its volume {volume} does not exist any more" if volume else "it had no data volume"
         next_step = "gpujob deploy JOB --on ec2 starts a new run"
         raise NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
-    instance = _resume_with_volume(account, volume)
+    instance = _resume_with_volume(account, volume, bool(offer.spec.rescue_of))
     if not instance:
         launch_spec = changed(
             offer.spec,
@@ -211,27 +226,19 @@ def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress
     return instance
 
 
-def _resume_with_volume(account: Account, volume: str) -> Instance | None:
-    """Returns the instance that an earlier command launched, or tried to, for this volume; else None."""
+def _resume_with_volume(account: Account, volume: str, is_rescue: bool) -> Instance | None:
+    """Returns the instance that an earlier command launched, or tried to, for this volume; else None.
+
+    One without GPUs is terminated, and the volume is kept, unless it is to be fetched from (`is_rescue`).
+    """
     for attempt in account.records.attempts():
-        if attempt.spec.volume == volume:
+        if attempt.spec.volume == volume and (is_rescue or not attempt.spec.rescue_of):
             account.ctx.talk("resuming the launch that was interrupted")
             return _ready(account, launch.resume(account, attempt))
     for instance in account.records.current():
-        if instance.volume_to_attach == volume:
+        if instance.volume_to_attach != volume:
+            continue
+        if is_rescue or not instance.gpu_type:
             return _ready(account, lifecycle.refresh(account, instance))
+        changes.terminate(account, instance)
     return None
-
-
-def quote_for_fetch(account: Account, former: Instance) -> Quote:
-    """Returns a quote for an on-demand instance of the same type, to fetch from `former`'s data volume."""
-    ec2 = Ec2(
-        types=[former.type],
-        subnet=former.subnet,
-        security_group="" if former.owns_group else former.security_group or "",
-        tags=former.extra_tags,
-        private_ip=former.private_ip,
-    )
-    resources = Resources(0, ec2)
-    job = JobSpec(former.job, resources=resources, limits=Limits(max_hours=FETCH_HOURS))
-    return quote(job, former.region, account.ctx.now(), account.ctx.who, 0)

@@ -46,6 +46,9 @@ class Instance(Struct, frozen=True, kw_only=True):
     volume: its data volume, which outlives it; `volume_to_attach`: one that is attached after the launch.
     volume_gb: size of `volume`, part of disk_gb. volume_usd: what it cost from the end of the instance until
     it was deleted or attached to another instance.
+    gpu_type: the type of the run's instance, while this one has a small type without GPUs to fetch from it.
+    run_spot: that instance was a spot instance. earlier_usd: what this one cost with former types, at
+    gpu_usd_per_hour for the machine; the seconds above count from then on.
     started: the last start of the machine; deadline: when it shuts itself down.
     first_host_key: the public SSH host key from its user-data, replaced once `host_key_rotated`.
     ready: it has booted and has its own host key.
@@ -84,6 +87,10 @@ class Instance(Struct, frozen=True, kw_only=True):
     volume_to_attach: str | None = None
     volume_gb: int = 0
     volume_usd: float = 0.0
+    gpu_type: str = ""
+    run_spot: bool = False
+    earlier_usd: float = 0.0
+    gpu_usd_per_hour: float | None = None
     started: float = 0.0
     deadline: float = 0.0
     first_host_key: str | None = None

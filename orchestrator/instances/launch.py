@@ -205,6 +205,7 @@ def _launched_instance(
     launch_spec, parameters = attempt.spec, attempt.request.parameters
     launched = min(description.launched, account.ctx.now())
     spot = description.spot or launch_spec.spot
+    former = account.records.find(launch_spec.rescue_of) if launch_spec.rescue_of else None
     return Instance(
         id=description.id,
         region=region_name,
@@ -212,7 +213,9 @@ def _launched_instance(
         zone=description.zone,
         type=description.type,
         spot=spot,
-        types=launch_spec.types,
+        types=(former.types or (former.type,)) if former else launch_spec.types,
+        gpu_type=(former.gpu_type or former.type) if former else "",
+        run_spot=former is not None and (former.spot or former.run_spot),
         state=description.state,
         checked=launched,
         address=description.private_address if launch_spec.private_ip else description.address,

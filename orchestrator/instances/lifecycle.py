@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.errors import AccessError, NotFound, Unreachable
-from orchestrator.instances import prices, region, spec
+from orchestrator.instances import catalog, prices, region, spec
 from orchestrator.instances.cloud import VISIBLE_SECONDS, Account, Cloud
 from orchestrator.instances.errors import AwsError, Ended
 from orchestrator.instances.instance import STOPPED, Description, Instance, parse_description
@@ -27,6 +27,7 @@ def refresh(account: Account, instance: Instance) -> Instance:
         _require_same_account(account.cloud, instance)
         return account.records.save(replace(instance.observe("terminated", now), address=None))
     observed = instance.observe(description.state, now, description.transition_reason)
+    observed = _retyped(account, observed, description.type)
     return account.records.save(
         replace(
             observed,
@@ -105,6 +106,34 @@ def start(account: Account, instance: Instance, user_data: str, deadline: float)
     instance = account.records.save(replace(instance, **changes))
     account.cloud.call(instance.region, "start_instances", InstanceIds=[instance.id])
     return wait_until(account, instance, "running")
+
+
+def set_type(account: Account, instance: Instance, type_: str) -> Instance:
+    """Changes the type of a stopped instance; returns its record with the price of the new type."""
+    if instance.type == type_:
+        return instance
+    account.cloud.call(
+        instance.region,
+        "modify_instance_attribute",
+        InstanceId=instance.id,
+        InstanceType={"Value": type_},
+    )
+    return refresh(account, instance)
+
+
+def _retyped(account: Account, instance: Instance, type_: str) -> Instance:
+    """Returns the record of an instance that EC2 reports to have another type, with the price of that."""
+    if not instance.type or type_ in ("", instance.type):
+        return instance
+    price = prices.current(account.cloud, instance.region, instance.zone, type_, instance.spot)
+    gpu_type, is_rescue = instance.gpu_type or instance.type, type_ in catalog.table().rescue
+    former = instance.usd_per_hour if instance.gpu_usd_per_hour is None else instance.gpu_usd_per_hour
+    instance = prices.with_type(instance, type_, price, account.ctx.now())
+    return replace(
+        instance,
+        gpu_type=gpu_type if is_rescue else "",
+        gpu_usd_per_hour=former if is_rescue else None,
+    )
 
 
 def tag_deadline(cloud: Cloud, instance: Instance, deadline: float) -> None:

@@ -77,7 +77,21 @@ def cost(instance: Instance, now: float) -> float:
         past_deadline = instance.is_billed and instance.runs_until(now) < now
         instance = instance.observe("stopped" if past_deadline else instance.state, now)
     spent = of(instance).total(instance.running_seconds, instance.stopped_seconds)
-    return spent + instance.volume_usd + kept_volume(instance, now)
+    return spent + instance.earlier_usd + instance.volume_usd + kept_volume(instance, now)
+
+
+def with_type(instance: Instance, type_: str, usd_per_hour: float | None, now: float) -> Instance:
+    """Returns the record of an instance whose type was changed at `now`; what it cost before is kept."""
+    seen = instance.observe(instance.state, now)
+    spent = of(seen).total(seen.running_seconds, seen.stopped_seconds)
+    return replace(
+        seen,
+        type=type_,
+        usd_per_hour=usd_per_hour,
+        running_seconds=0.0,
+        stopped_seconds=0.0,
+        earlier_usd=seen.earlier_usd + spent,
+    )
 
 
 def kept_volume(instance: Instance, now: float) -> float:
@@ -101,9 +115,11 @@ def worst_case(instance: Instance, now: float) -> float:
 
 
 def run_cost(instance: Instance, run: RunFacts, now: float) -> float:
-    """Returns USD for the time that a run has used this instance."""
+    """Returns USD for the time that a run has used this instance, at most what the instance cost."""
     until = instance.runs_until(now) if instance.is_billed else 0.0
-    return of(instance).total(run.used_seconds(until))
+    usd = instance.usd_per_hour if instance.gpu_usd_per_hour is None else instance.gpu_usd_per_hour
+    price = of(replace(instance, usd_per_hour=usd))
+    return min(price.total(run.used_seconds(until)), cost(instance, now))
 
 
 def current(cloud: Cloud, region: str, zone: str, type_: str, spot: bool) -> float | None:

@@ -14,11 +14,14 @@ from orchestrator.instances.spec import LaunchSpec
 
 if TYPE_CHECKING:
     from orchestrator.core.spec import JobSpec
+    from orchestrator.instances.instance import Instance
 
 MIN_DISK_GB = 100
 """Default disk size in GB for a job without data: the image with its CUDA and PyTorch fills most of 60."""
 SPOT_ROOT_GB = 60
 """Root disk of a spot instance in GB, about the size of the image; its data is on a separate volume."""
+FETCH_HOURS = 1.0
+"""Hours for which an instance is launched or started to fetch from it."""
 _DATA_FACTOR = 1.5  # room for the data, and for the caches that trainers make of it
 _DERIVED_TYPES = 4  # types to try where the job names none
 
@@ -47,7 +50,7 @@ class Quote:
         """Returns the lines that the user must confirm. `ingress`: the range that may reach port 22."""
         market = "spot (at most the on-demand price)" if self.spec.spot else "on demand"
         end = "then it is stopped, and its disk is kept"
-        if self.spec.spot:
+        if self.spec.keeps_volume:
             end = "then it is terminated; its run folder is kept on a volume"
         disk_gb = max(self.spec.root_gb, self.spec.data_gb)
         return [
@@ -108,6 +111,29 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
         private_ip=ec2.private_ip,
     )
     return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced)
+
+
+def for_fetch(former: Instance, now: float, owner: str) -> Quote:
+    """Returns the quote for an instance without GPUs that reads the data volume of `former` for an hour."""
+    types, regions = tuple(table().rescue), (former.region,)
+    unpriced = _unpriced(types, regions)
+    launch_spec = LaunchSpec(
+        types=types,
+        regions=regions,
+        spot=False,
+        deadline=now + FETCH_HOURS * 3600,
+        owner=owner,
+        job=former.job,
+        volume=former.volume or "",
+        volume_gb=former.volume_gb,
+        subnet=former.subnet,
+        security_group="" if former.owns_group else former.security_group or "",
+        extra_tags=former.extra_tags,
+        private_ip=former.private_ip,
+        rescue_of=former.id,
+    )
+    price = None if unpriced else _highest(types, regions, SPOT_ROOT_GB + former.volume_gb)
+    return Quote(launch_spec, price, FETCH_HOURS, "for the download", table().rescue_as_of, unpriced)
 
 
 def _types(job: JobSpec, regions: tuple[str, ...]) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     volume: an existing data volume of `volume_gb` GB to attach, which fixes the `zone`. owner, client:
     user@host and the random id of the client, for its tags. subnet, security_group, kms_key: ids in the
     account; "" for those of the default VPC, gpujob's own group and the default key. extra_tags: beside
-    gpujob's. private_ip: without a public address.
+    gpujob's. private_ip: without a public address. rescue_of: id of the instance with GPUs whose volume this
+    one reads; "" if runs are to train on it.
     images: names as in IMAGES, SSM parameters, or AMI ids.
     """
 
@@ -62,6 +63,12 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     extra_tags: dict[str, str] = {}
     kms_key: str = ""
     private_ip: bool = False
+    rescue_of: str = ""
+
+    @property
+    def keeps_volume(self) -> bool:
+        """Whether the run folder is on a volume of its own, which outlives the instance."""
+        return bool(self.data_gb or self.volume)
 
 
 class Candidate(Struct, frozen=True):
@@ -154,8 +161,8 @@ def run_instances_request(
 ) -> dict[str, Any]:
     """Returns the parameters of RunInstances: tags, encrypted disks, IMDSv2 and the token in the one call.
 
-    An on-demand instance that shuts itself down is stopped and keeps its disk. A spot instance can only be
-    terminated, so its data is on a volume that is kept.
+    An instance that shuts itself down is stopped and keeps its disk. One whose data is on its own volume,
+    as that of every spot instance, is terminated, and the volume is kept.
     """
     kinds = list(TAGGED_KINDS)
     request: dict[str, Any] = {
@@ -165,7 +172,7 @@ def run_instances_request(
         "MaxCount": 1,
         "ClientToken": client_token(attempt, candidate),
         "UserData": user_data,
-        "InstanceInitiatedShutdownBehavior": "terminate" if candidate.spot else "stop",
+        "InstanceInitiatedShutdownBehavior": "terminate" if spec.keeps_volume else "stop",
         "MetadataOptions": {
             "HttpTokens": "required",
             "HttpPutResponseHopLimit": 1,

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, NotFound, UsageError
-from orchestrator.instances import connection, ensure, lifecycle, prices
+from orchestrator.instances import connection, ensure, lifecycle, prices, rescue
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import PREFIX, Instance
+from orchestrator.instances.quote import FETCH_HOURS, for_fetch
 from orchestrator.instances.region import Ingress
 from orchestrator.targets.base import Target
 
@@ -89,11 +90,11 @@ class Ec2Target(Target):
             yield host
 
     def _start(self, stopped: Stopped) -> InstanceHost:
-        instance, hours = self.instance(), ensure.FETCH_HOURS
+        instance, hours = self.instance(), FETCH_HOURS
         self._account.ctx.confirm(
             f"{stopped.what}; {stopped.why}. Starting it for an hour: {prices.at_most(instance, hours)}."
         )
-        instance = ensure.start(self._account, instance, hours)
+        instance = rescue.start(self._account, instance)
         host = connection.connect(self._account, instance)
         host.ask(
             "set_deadline", until=instance.deadline
@@ -102,7 +103,7 @@ class Ec2Target(Target):
 
     def _replace(self) -> InstanceHost:
         former = self.instance()
-        offer = ensure.quote_for_fetch(self._account, former)
+        offer = for_fetch(former, self._account.ctx.now(), self._account.ctx.who)
         instance = ensure.ensure_with_volume(self._account, former, offer, Ingress())
         host = connection.connect(self._account, instance)
         if former.run:

@@ -141,7 +141,15 @@ def _call(environ: dict[str, Any], body: bytes) -> Call:
     parameters = {} if target else dict(urllib.parse.parse_qsl(body.decode("latin1")))
     action = target or parameters.get("Action", "")
     by_gpujob = "gpujob" in environ.get("HTTP_USER_AGENT", "")
-    return Call(service, region, action, parameters, _zone(region, parameters), by_gpujob)
+    return Call(
+        service, region, action, parameters, _zone(region, parameters), by_gpujob, _type(region, parameters)
+    )
+
+
+def _type(region: str, parameters: dict[str, str]) -> str | None:
+    """Return the type that a call launches or, of StartInstances, that its instance has."""
+    instance = backend(region).get_instance_by_id(parameters.get("InstanceId.1", ""))
+    return parameters.get("InstanceType") or (str(instance.instance_type) if instance else None)
 
 
 def _zone(region: str, parameters: dict[str, str]) -> str | None:

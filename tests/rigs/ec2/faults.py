@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 class Call:
     """One request to the control plane. `zone` is the requested zone, given by name or by subnet.
 
-    `by_gpujob`: it was made by gpujob, and not by a test.
+    `by_gpujob`: it was made by gpujob, and not by a test. `type`: that of the instance to launch or start.
     """
 
     service: str
@@ -21,9 +21,10 @@ class Call:
     parameters: dict[str, str]
     zone: str | None
     by_gpujob: bool = False
+    type: str | None = None
 
     def matches(self, required: dict[str, str]) -> bool:
-        actual = {"az": self.zone, "region": self.region, "type": self.parameters.get("InstanceType")}
+        actual = {"az": self.zone, "region": self.region, "type": self.type}
         return all(actual.get(key, self.parameters.get(key)) == value for key, value in required.items())
 
 

@@ -117,3 +117,18 @@ def test_an_active_run_costs_no_more_after_the_end_of_its_instance() -> None:
     assert prices.run_cost(instance(), observed, 999 * HOUR) == pytest.approx(2 * price.running)
     stopped = instance().observe("stopped", 9 * HOUR)
     assert prices.run_cost(stopped, observed, 999 * HOUR) == pytest.approx(1 * price.running)
+
+
+def test_a_changed_type_keeps_what_the_instance_cost_before() -> None:
+    observed = instance().observe("stopped", 2 * HOUR)
+    before = prices.cost(observed, 2 * HOUR)
+    small = prices.with_type(observed, "t3.small", 0.12, 2 * HOUR).observe("running", 2 * HOUR)
+    assert prices.cost(small, 2 * HOUR) == pytest.approx(before)
+    disk = 8 / 730
+    assert prices.cost(small, 3 * HOUR) == pytest.approx(before + 0.12 + disk + 0.005)
+
+
+def test_a_run_costs_no_more_than_its_instance() -> None:
+    used = {"started": HOUR, "heartbeat": 9 * HOUR, "used_seconds": 8 * HOUR, "ended": 9 * HOUR}
+    small = instance(gpu_type="g5.xlarge", usd_per_hour=0.12).observe("running", 0.5 * HOUR)
+    assert prices.run_cost(small, run(used, False), 0.5 * HOUR) == prices.cost(small, 0.5 * HOUR)

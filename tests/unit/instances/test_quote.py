@@ -1,11 +1,13 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
 from orchestrator.errors import UsageError
 from orchestrator.instances import quote as quotes
 from orchestrator.instances import spec
+from orchestrator.instances.instance import Instance
 from orchestrator.instances.quote import Quote
 
 
@@ -127,3 +129,28 @@ def test_types_follow_from_the_gpus_that_a_job_asks_for(
 def test_gpus_that_no_type_has_are_refused(resources: Resources, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         quoted(JobSpec(name="j", resources=resources))
+
+
+def test_a_volume_is_read_by_a_small_instance_in_the_network_of_the_first() -> None:
+    first = Instance(
+        id="i-1",
+        region="eu-west-1",
+        launched=0.0,
+        job="j",
+        type="p5.48xlarge",
+        volume="vol-1",
+        volume_gb=100,
+        subnet="subnet-1",
+        private_ip=True,
+    )
+    quote = quotes.for_fetch(first, 1000.0, "ada@laptop")
+    assert (quote.spec.types, quote.spec.spot, quote.spec.deadline) == (
+        ("t3.small", "t3.xlarge"),
+        False,
+        4600.0,
+    )
+    assert (quote.spec.subnet, quote.spec.private_ip, quote.spec.rescue_of) == ("subnet-1", True, "i-1")
+    assert quote.worst_case == pytest.approx(0.3824 + 0.005 + 160 * 0.088 / 730, abs=0.01)
+    assert "its run folder is kept on a volume" in "\n".join(quote.lines("this address/32"))
+    unknown = quotes.for_fetch(replace(first, region="sa-east-1"), 1000.0, "ada@laptop")
+    assert (unknown.price, "no price of t3.small in sa-east-1" in unknown.unpriced) == (None, True)
