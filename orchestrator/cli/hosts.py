@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.help import Group, command
-from orchestrator.cli.options import Budget, Cidr, DryRun, Instance, Json, MaxHours, World, Yes, context
+from orchestrator.cli.options import (
+    Budget,
+    Cidr,
+    DryRun,
+    Instance,
+    Json,
+    MaxHours,
+    WaitForCapacity,
+    World,
+    Yes,
+    context,
+)
 
 PANEL = "Instances"
 app = typer.Typer()
@@ -24,7 +35,7 @@ app.add_typer(group, name="hosts", rich_help_panel=PANEL)
     group,
     "up",
     "hosts up --type g5.xlarge --max-hours 8",
-    "hosts up --spot --region us-west-2 --budget 10 --dry-run",
+    "hosts up --spot --region us-west-2 --budget 10 --wait-for-capacity 6",
 )
 def up(
     ctx: typer.Context,
@@ -59,6 +70,7 @@ def up(
     ] = 1,
     max_hours: MaxHours = None,
     budget: Budget = None,
+    wait_for_capacity: WaitForCapacity = None,
     cidr: Cidr = None,
     world: World = False,
     dry_run: DryRun = False,
@@ -70,12 +82,15 @@ def up(
     `gpujob deploy JOB --on ec2` launches an instance for one run by itself.
     """
     from orchestrator.commands import hosts as implementation
-    from orchestrator.core.spec import Ec2, Limits
+    from orchestrator.commands.launch import Options
+    from orchestrator.core.spec import Ec2, Limits, Resources, require_positive
     from orchestrator.instances.region import Ingress
 
+    require_positive("--wait-for-capacity", wait_for_capacity)
     ec2 = Ec2(types=types or [], spot=spot, regions=regions or [], disk_gb=disk_gb)
-    limits = Limits(max_hours=max_hours, budget_usd=budget)
-    return implementation.up(context(ctx, json, yes), name, ec2, gpus, limits, Ingress(cidr, world), dry_run)
+    resources, limits = Resources(gpus=gpus, ec2=ec2), Limits(max_hours=max_hours, budget_usd=budget)
+    options = Options(Ingress(cidr, world), wait_for_capacity or 0.0, dry_run)
+    return implementation.up(context(ctx, json, yes), name, resources, limits, options)
 
 
 @command(group, "attach", "hosts attach gpubox", "hosts attach ssh://me@10.0.0.5 --fingerprint SHA256:...")

@@ -112,6 +112,13 @@ Budget = Annotated[
         help="Maximum spend in USD, converted to hours at the instance's hourly price (default: none).",
     ),
 ]
+WaitForCapacity = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HOURS",
+        help="Keep trying to launch for this many hours while EC2 has no capacity (default: do not wait).",
+    ),
+]
 Cidr = Annotated[
     str | None,
     typer.Option(

@@ -23,6 +23,7 @@ from orchestrator.cli.options import (
     Resume,
     Run,
     Sets,
+    WaitForCapacity,
     World,
     Yes,
     context,
@@ -55,6 +56,7 @@ def deploy(
     dry_run: DryRun = False,
     max_hours: MaxHours = None,
     budget: Budget = None,
+    wait_for_capacity: WaitForCapacity = None,
     cidr: Cidr = None,
     world: World = False,
     share_gpu: Annotated[
@@ -70,9 +72,8 @@ def deploy(
     request = implementation.Request(
         job, on, name, *overrides, resume, follow, dry_run, share_gpu, max_hours, budget
     )
-    return implementation.deploy(
-        context(ctx, json, yes), replace(request, ssh_cidr=cidr, open_to_the_world=world)
-    )
+    request = replace(request, ssh_cidr=cidr, open_to_the_world=world, wait_for_capacity=wait_for_capacity)
+    return implementation.deploy(context(ctx, json, yes), request)
 
 
 @command(app, "check", "check blendshapes --data sample", "check --list blendshapes", rich_help_panel=PANEL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from orchestrator import registry
 from orchestrator.commands import config, execute, inputs, jobs, monitor, resume, runs
@@ -18,6 +19,9 @@ from orchestrator.store import Intent, Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.view import plans
+
+if TYPE_CHECKING:
+    from orchestrator.commands.launch import Options
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ class Request:
     budget: float | None = None
     ssh_cidr: str | None = None
     open_to_the_world: bool = False
+    wait_for_capacity: float | None = None
+
+    def launch_options(self) -> Options:
+        from orchestrator.commands.launch import Options  # noqa: PLC0415 - other targets load nothing of EC2
+        from orchestrator.instances.region import Ingress  # noqa: PLC0415
+
+        require_positive("--wait-for-capacity", self.wait_for_capacity)
+        ingress = Ingress(self.ssh_cidr, self.open_to_the_world)
+        return Options(ingress, self.wait_for_capacity or 0.0, self.dry_run)
 
 
 def deploy(ctx: Context, request: Request) -> int:
@@ -60,12 +73,9 @@ def deploy(ctx: Context, request: Request) -> int:
         plans.print_warnings(ctx, known.warnings)
     if target.launches:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
-        from orchestrator.instances.region import Ingress  # noqa: PLC0415
 
         inputs.require_no_host_data(job, target)
-        ingress = Ingress(request.ssh_cidr, request.open_to_the_world)
-        region = settings["region"].value
-        launched = launch.launch(ctx, region, known, ingress, word, request.dry_run)
+        launched = launch.launch(ctx, settings["region"].value, known, word, request.launch_options())
         if launched is None:
             return 0
         target = launched

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from msgspec.structs import replace
 
 from orchestrator import registry
-from orchestrator.commands import config, download, rows
+from orchestrator.commands import config, download, launch, rows
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources, require_positive
+from orchestrator.core.spec import JobSpec, Limits, Resources, require_positive
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.instances import changes, connection, ensure, errors, lifecycle, prices
 from orchestrator.instances import orphans as instance_orphans
@@ -16,7 +18,6 @@ from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import PREFIX, STOPPED, Instance
 from orchestrator.instances.quote import quote
-from orchestrator.instances.region import Ingress
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -102,18 +103,19 @@ def _host_keys(ctx: Context) -> list[dict[str, str]]:
     return host_keys
 
 
-def up(ctx: Context, name: str, ec2: Ec2, gpus: int, limits: Limits, ingress: Ingress, dry_run: bool) -> int:
+def up(ctx: Context, name: str, resources: Resources, limits: Limits, options: launch.Options) -> int:
     """Launches an instance for several runs, which only `hosts down` and its own deadline end."""
     require_positive("--max-hours", limits.max_hours)
     require_positive("--budget", limits.budget_usd)
     account, region = Account(ctx), config.load(ctx)["region"].value
-    job = JobSpec(name=name, resources=Resources(gpus=gpus, ec2=ec2), limits=limits)
+    job = JobSpec(name=name, resources=resources, limits=limits)
     offer = quote(job, region, ctx.now(), ctx.who, 0)
-    if dry_run:
-        view.print_quote(ctx, rows.launch(offer, ingress))
+    offer = dataclasses.replace(offer, wait_hours=options.wait_hours)
+    if options.dry_run:
+        view.print_quote(ctx, rows.launch(offer, options.ingress))
         return 0
     ctx.begin("the launch of an instance")
-    instance = ensure.ensure(account, offer, ingress)
+    instance = ensure.ensure(account, offer, options.ingress)
     account.records.save(replace(instance, ends_with_run=False))
     view.print_up(ctx, rows.instance(instance, ctx.now()))
     return 0

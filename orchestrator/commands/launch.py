@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from msgspec.structs import replace as changed
 
@@ -22,24 +22,31 @@ from orchestrator.targets.base import Target
 from orchestrator.view import plans
 
 
-def launch(
-    ctx: Context, region: str, inputs: PlanInputs, ingress: Ingress, word: str, dry_run: bool
-) -> Target | None:
+@dataclass(frozen=True)
+class Options:
+    """How an instance is launched. wait_hours: how long to keep trying while there is no capacity."""
+
+    ingress: Ingress
+    wait_hours: float = 0.0
+    dry_run: bool = False
+
+
+def launch(ctx: Context, region: str, inputs: PlanInputs, word: str, options: Options) -> Target | None:
     """A ready instance for the job, as a target; None for a dry run, which prints the plan.
 
     Names, labels and splits are checked first: that needs no GPU.
     """
     size = sum(data.bytes for data in inputs.data if data.upload)
-    offer = quote(inputs.job, region, ctx.now(), ctx.who, size)
-    if dry_run:
+    offer = replace(quote(inputs.job, region, ctx.now(), ctx.who, size), wait_hours=options.wait_hours)
+    if options.dry_run:
         plan = planning.build(inputs)
         plan = replace(plan, steps=(_launch_step(offer), *plan.steps))
-        plans.print_plan(ctx, plan, rows.launch(offer, ingress))
+        plans.print_plan(ctx, plan, rows.launch(offer, options.ingress))
         return None
     ctx.begin("the check on this machine")
     execute.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
     ctx.begin("the launch of an instance")
-    instance = ensure(Account(ctx), offer, ingress)
+    instance = ensure(Account(ctx), offer, options.ingress)
     return Ec2Target(ctx, instance.label, [instance.region])
 
 
@@ -48,9 +55,7 @@ def _launch_step(offer: Quote) -> Step:
     return Step(f"launch {' or '.join(offer.spec.types)}", f"{bound}, as above")
 
 
-def launch_with_volume(
-    ctx: Context, former: Target, job: JobSpec, ingress: Ingress, dry_run: bool
-) -> Target | None:
+def launch_with_volume(ctx: Context, former: Target, job: JobSpec, options: Options) -> Target | None:
     """A ready instance with the data volume of `former`, which has ended; None for a dry run (printed).
 
     It is bought as `former` was: in its region, of the types that its launch could choose from, spot or not.
@@ -62,10 +67,10 @@ def launch_with_volume(
     is_spot = record.spot or record.run_spot
     ec2 = changed(job.resources.ec2, types=types, regions=[record.region], spot=is_spot)
     job = changed(job, resources=changed(job.resources, ec2=ec2))
-    offer = quote(job, record.region, ctx.now(), ctx.who, 0)
-    if dry_run:
+    offer = replace(quote(job, record.region, ctx.now(), ctx.who, 0), wait_hours=options.wait_hours)
+    if options.dry_run:
         steps = [_launch_step(offer)]
-        plans.print_steps(ctx, job.name, former.label, steps, rows.launch(offer, ingress))
+        plans.print_steps(ctx, job.name, former.label, steps, rows.launch(offer, options.ingress))
         return None
-    instance = ensure_with_volume(account, record, offer, ingress)
+    instance = ensure_with_volume(account, record, offer, options.ingress)
     return Ec2Target(ctx, instance.label, [instance.region])

@@ -54,22 +54,20 @@ def _wake(ctx: Context, store: Store, target: Target, request: Request) -> None:
         return
     run = runs.choose(cached, request.resume, ctx.now())
     rest = limits.left(ctx, run, request.max_hours, request.budget)
-    target.wake(rest.hours, rest.budget_usd)
+    target.wake(rest.hours, rest.budget_usd, request.wait_for_capacity or 0.0)
 
 
 def _relaunch(ctx: Context, store: Store, target: Target, request: Request) -> Target | None:
     """None for a dry run, which prints the launch."""
     from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
-    from orchestrator.instances.region import Ingress  # noqa: PLC0415
 
     cached = [record.facts for record in store.runs().values()]
     run = runs.choose(cached, request.resume, ctx.now())
     _require_job(run, request.job)
     _require_not_succeeded(ctx, run)
-    ingress = Ingress(request.ssh_cidr, request.open_to_the_world)
     rest = limits.left(ctx, run, request.max_hours, request.budget)
     job = msgspec.structs.replace(_job(run), limits=rest.limits)
-    return launch.launch_with_volume(ctx, target, job, ingress, request.dry_run)
+    return launch.launch_with_volume(ctx, target, job, request.launch_options())
 
 
 def _restart(ctx: Context, host: Host, store: Store, request: Request, is_moved: bool) -> RunFacts:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 from msgspec.structs import replace as changed
 
 from orchestrator.core.text import duration
 from orchestrator.errors import GpujobError, NotFound, UsageError
-from orchestrator.instances import boot, changes, keys, launch, lifecycle, prices, region
+from orchestrator.instances import boot, changes, contention, errors, keys, launch, lifecycle, prices, region
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Ended
 from orchestrator.instances.instance import STOPPED, Instance, label
 from orchestrator.instances.quote import Quote
 from orchestrator.instances.records import Change, LaunchAttempt
 from orchestrator.instances.region import Ingress
-from orchestrator.instances.spec import DEFAULT_HOURS, JOB, OWNER, LaunchSpec
+from orchestrator.instances.spec import DEFAULT_HOURS, OWNER, LaunchSpec
+
+_CAPACITY_PAUSES = (30.0, 60.0, 120.0, 300.0)  # seconds between two attempts; the last one is repeated
 
 
 def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
@@ -33,15 +37,13 @@ def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
         settle(account)
         attempt = _open_attempt(account, job)
         instance = _on_record(account, job)
-        others: list[str] = []
         if not instance and not attempt:
-            instance, others = _find_by_tag(account, offer.spec)
-        if instance and (usable := _use(account, instance, offer.hours)):
+            instance = _find_by_tag(account, offer.spec)
+        if instance and (usable := _use(account, instance, offer.hours, offer.wait_hours)):
             return usable
         if attempt:
-            account.ctx.talk("resuming the launch that was interrupted")
-            return _ready(account, launch.resume(account, attempt))
-        return _launch(account, "launching an instance:", offer, ingress, others)
+            return _resume(account, attempt)
+        return _launch(account, "launching an instance:", offer, ingress)
 
 
 def settle(account: Account) -> None:
@@ -58,7 +60,14 @@ def settle(account: Account) -> None:
         )
 
 
-def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
+def _resume(account: Account, attempt: LaunchAttempt) -> Instance:
+    account.ctx.talk("resuming the launch that was interrupted")
+    instance = _ready(account, launch.resume(account, attempt))
+    contention.require_first(account, instance, attempt.spec.regions, attempt.others)
+    return instance
+
+
+def _use(account: Account, instance: Instance, hours: float, wait_hours: float = 0.0) -> Instance | None:
     """Makes the job's instance ready, starting it if it is stopped; returns None if it has ended."""
     ctx = account.ctx
     instance = lifecycle.refresh(account, instance)
@@ -68,7 +77,7 @@ def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
     if instance.state == STOPPED:
         what = f"{instance.label} ({instance.type}) is stopped"
         ctx.confirm(f"{what}; starting it for {hours:.4g} h: {prices.at_most(instance, hours)}.")
-        return start(account, instance, hours)
+        return _until_capacity(account, wait_hours, lambda: start(account, instance, hours))
     if instance.state in ("pending", "running"):
         _require_gpus(account, instance)
         remaining = duration(max(0.0, instance.deadline - ctx.now()))
@@ -80,7 +89,13 @@ def _use(account: Account, instance: Instance, hours: float) -> Instance | None:
     return None
 
 
-def wake(account: Account, instance: Instance, hours: float | None, budget_usd: float | None) -> None:
+def wake(
+    account: Account,
+    instance: Instance,
+    hours: float | None,
+    budget_usd: float | None,
+    wait_hours: float = 0.0,
+) -> None:
     """Starts an instance that is stopped, for as long as the limits allow, at a price the user confirms."""
     if instance.has_ended:
         return
@@ -99,7 +114,7 @@ def wake(account: Account, instance: Instance, hours: float | None, budget_usd: 
             why = f"the price of {instance.type} in {instance.region} is not known"
             raise UsageError("the budget cannot be converted to hours", why, "--max-hours H")
     known = [limit for limit in (hours, affordable) if limit is not None]
-    _use(account, instance, min(known, default=DEFAULT_HOURS))
+    _use(account, instance, min(known, default=DEFAULT_HOURS), wait_hours)
 
 
 def _require_gpus(account: Account, instance: Instance) -> None:
@@ -120,21 +135,12 @@ def _on_record(account: Account, job: str) -> Instance | None:
     return next((one for one in reversed(account.records.current()) if one.job == job), None)
 
 
-def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> tuple[Instance | None, list[str]]:
-    """Returns the user's instance of this job, found by its tags, if its record was lost; and a list.
-
-    If there is no such instance, the list has a line for each other user's instance for a job of this name.
-    """
-    others = []
-    for name in launch_spec.regions:
-        for other in lifecycle.list_managed(account.cloud, name):
-            owner = other.tags.get(OWNER, "")
-            if other.tags.get(JOB) != launch_spec.job or account.records.find(other.id):
-                continue
-            if owner == account.ctx.who:
-                return lifecycle.adopt(account, other.id, [name]), []
-            others.append(f"{label(other.id)} of {owner} was launched for a job with the same name")
-    return None, others
+def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> Instance | None:
+    """Returns the user's instance of this job, found by its tags, if its record was lost."""
+    for name, other in contention.find(account, launch_spec.job, launch_spec.regions):
+        if other.tags.get(OWNER, "") == account.ctx.who:
+            return lifecycle.adopt(account, other.id, [name])
+    return None
 
 
 def start(account: Account, instance: Instance, hours: float, type_: str = "") -> Instance:
@@ -158,29 +164,58 @@ def start(account: Account, instance: Instance, hours: float, type_: str = "") -
     return boot.wait_until_ready(account, instance)
 
 
-def _launch(account: Account, title: str, offer: Quote, ingress: Ingress, others: list[str]) -> Instance:
-    """Launches an instance after the user confirmed its price; returns it once it is ready.
-
-    If EC2 ends it for lack of capacity, the remaining candidates are tried.
-    """
-    ctx = account.ctx
-    lines = [*offer.lines(ingress.resolve(ctx)), *others]
+def _launch(account: Account, title: str, offer: Quote, ingress: Ingress) -> Instance:
+    """Launches an instance after the user confirmed its price; returns it once it is ready."""
+    ctx, regions = account.ctx, offer.spec.regions
+    others = [other for _, other in contention.find(account, offer.spec.job, regions)]
+    known = [
+        f"{label(other.id)} of {other.tags.get(OWNER, '')} was launched for a job with the same name"
+        for other in others
+    ]
+    lines = [*offer.lines(ingress.resolve(ctx)), *known]
     ctx.confirm("\n".join([title, *(f"  {line}" for line in lines)]))
+    ids = tuple(other.id for other in others)
+    return _until_capacity(account, offer.wait_hours, lambda: _launch_once(account, offer, ingress, ids))
+
+
+def _launch_once(account: Account, offer: Quote, ingress: Ingress, others: tuple[str, ...]) -> Instance:
+    """Launches an instance; if EC2 ends it for lack of capacity, the remaining candidates are tried."""
+    ctx = account.ctx
     deadline, client = ctx.now() + offer.hours * 3600, account.records.client_id(ctx)
     launch_spec = changed(offer.spec, deadline=deadline, client=client)
     host_key = keys.new_host_key()
     user_data = boot.user_data(ctx, launch_spec, host_key)
-    attempt = launch.begin(account, launch_spec, user_data, host_key.public, ingress.cidr)
+    attempt = launch.begin(account, launch_spec, user_data, host_key.public, ingress.cidr, others)
     while True:
         instance = launch.resume(account, attempt)
         try:
-            return _ready(account, instance)
+            instance = _ready(account, instance)
         except Ended as ended:
             _discard(account, instance)
             if not ended.no_capacity:
                 raise
             ctx.talk(f"{instance.type} in {instance.zone}: {ended.why}")
             attempt = launch.begin_elsewhere(account, attempt, instance)
+            continue
+        contention.require_first(account, instance, launch_spec.regions, others)
+        return instance
+
+
+def _until_capacity(account: Account, hours: float, attempt: Callable[[], Instance]) -> Instance:
+    """Repeats an attempt for some hours while EC2 has no capacity for it."""
+    ctx = account.ctx
+    until = ctx.now() + hours * 3600
+    pauses = itertools.chain(_CAPACITY_PAUSES, itertools.repeat(_CAPACITY_PAUSES[-1]))
+    while True:
+        try:
+            return attempt()
+        except GpujobError as error:
+            left = until - ctx.now()
+            if left <= 0 or not errors.is_shortage(error):
+                raise
+            pause = min(next(pauses), left)
+            ctx.talk(f"{error.what}; trying again in {duration(pause)}, for {duration(left)} at most")
+            ctx.sleep(pause)
 
 
 def _discard(account: Account, instance: Instance) -> None:
@@ -221,7 +256,7 @@ def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress
             root_gb=0,
         )
         title = f"launching an instance for volume {volume}:"
-        instance = _launch(account, title, replace(offer, spec=launch_spec), ingress, [])
+        instance = _launch(account, title, replace(offer, spec=launch_spec), ingress)
     changes.forget_volume(account, former)
     return instance
 
@@ -233,8 +268,7 @@ def _resume_with_volume(account: Account, volume: str, is_rescue: bool) -> Insta
     """
     for attempt in account.records.attempts():
         if attempt.spec.volume == volume and (is_rescue or not attempt.spec.rescue_of):
-            account.ctx.talk("resuming the launch that was interrupted")
-            return _ready(account, launch.resume(account, attempt))
+            return _resume(account, attempt)
     for instance in account.records.current():
         if instance.volume_to_attach != volume:
             continue

@@ -87,6 +87,10 @@ class Ended(GpujobError):
         self.no_capacity = "InsufficientInstanceCapacity" in reason
 
 
+class NoCapacity(GpujobError):
+    """No zone of a launch has capacity for any of its types now."""
+
+
 class Terminated(NotFound):
     """The instance is terminated. Its runs are kept on its `volume`, if it had a data volume."""
 
@@ -109,6 +113,14 @@ def action(code: str, status: int = 0) -> Action:
     if code in _DENIED or code.startswith("AuthFailure"):
         return Action.DENIED
     return Action.RETRY if status >= 500 else Action.REFUSED
+
+
+def is_shortage(error: GpujobError, or_quota: bool = False) -> bool:
+    """Returns whether a launch or a start failed for lack of capacity, or of a quota if that counts too."""
+    if isinstance(error, AwsError):
+        todo = action(error.code, error.status)
+        return todo is Action.NEXT_ZONE or (or_quota and todo is Action.NEXT_FAMILY)
+    return isinstance(error, NoCapacity) or (isinstance(error, Ended) and error.no_capacity)
 
 
 def explain(error: AwsError) -> GpujobError:

@@ -13,7 +13,7 @@ from orchestrator import __version__
 from orchestrator.errors import GpujobError
 from orchestrator.instances import errors, lifecycle, prices, quotas, region, spec
 from orchestrator.instances.cloud import Account
-from orchestrator.instances.errors import Action, AwsError
+from orchestrator.instances.errors import Action, AwsError, NoCapacity
 from orchestrator.instances.instance import Description, Instance
 from orchestrator.instances.records import Failure, LaunchAttempt, SentRequest
 from orchestrator.instances.spec import Candidate, LaunchSpec, Placement
@@ -23,9 +23,14 @@ ABANDONED_SECONDS = 600.0
 
 
 def begin(
-    account: Account, launch_spec: LaunchSpec, user_data: str, first_host_key: str, ssh_cidr: str | None
+    account: Account,
+    launch_spec: LaunchSpec,
+    user_data: str,
+    first_host_key: str,
+    ssh_cidr: str | None,
+    others: tuple[str, ...] = (),
 ) -> LaunchAttempt:
-    """Saves and returns a new attempt. ssh_cidr: the range as typed; None for this client's address."""
+    """Saves and returns a new attempt; for its arguments see LaunchAttempt."""
     return account.records.save_attempt(
         LaunchAttempt(
             id=account.ctx.token()[:16],
@@ -34,6 +39,7 @@ def begin(
             user_data=user_data,
             first_host_key=first_host_key,
             ssh_cidr=ssh_cidr,
+            others=others,
         )
     )
 
@@ -185,16 +191,19 @@ class _Launch:
 
 def _no_capacity(attempt: LaunchAttempt) -> GpujobError:
     types, regions = ", ".join(attempt.spec.types), ", ".join(attempt.spec.regions)
+    if not attempt.failures:
+        return GpujobError(
+            f"{types} cannot be launched", f"no zone of {regions} offers it", "--region REGION"
+        )
     reasons = "; ".join(f"{failure.candidate}: {failure.code}" for failure in attempt.failures)
-    for failure in attempt.failures:
-        if errors.action(failure.code) is Action.NEXT_FAMILY:
-            quota = quotas.of(failure.candidate, failure.code)
-            return GpujobError(f"the quota {quota} is used up", reasons, quota.command)
-    return GpujobError(
-        f"no capacity for {types}",
-        reasons or f"no zone of {regions} offers {types}",
-        "other types or regions: --type, --region; or later",
-    )
+    next_step = "--wait-for-capacity HOURS keeps trying; or other types or regions"
+    used_up = [one for one in attempt.failures if errors.action(one.code) is Action.NEXT_FAMILY]
+    if not used_up:
+        return NoCapacity(f"no capacity for {types}", reasons, next_step)
+    quota = quotas.of(used_up[0].candidate, used_up[0].code)
+    what = f"the quota {quota} is used up"
+    kind = GpujobError if len(used_up) == len(attempt.failures) else NoCapacity
+    return kind(what, reasons, quota.command)
 
 
 def _launched_instance(

@@ -31,7 +31,8 @@ class Quote:
     """The price and limits of a launch, which the user must confirm.
 
     `price` is the highest of all types of the spec in all its regions, so that the worst case holds for each.
-    None if one of them has no known price, as `unpriced` says. `as_of`: the days of the prices.
+    None if one of them has no known price, as `unpriced` says. `as_of`: the days of the prices. `wait_hours`:
+    how long to keep trying while no zone has capacity.
     """
 
     spec: LaunchSpec
@@ -40,6 +41,7 @@ class Quote:
     limited_by: str
     as_of: str
     unpriced: str = ""
+    wait_hours: float = 0.0
 
     @property
     def worst_case(self) -> float | None:
@@ -53,9 +55,13 @@ class Quote:
         if self.spec.keeps_volume:
             end = "then it is terminated; its run folder is kept on a volume"
         disk_gb = max(self.spec.root_gb, self.spec.data_gb)
+        waits = (
+            [f"waits up to {self.wait_hours:.4g} h for capacity, at this price"] if self.wait_hours else []
+        )
         return [
             f"{' or '.join(self.spec.types)}, {market}, in {', '.join(self.spec.regions)}",
             *self._price_lines(end),
+            *waits,
             f"disk {disk_gb} GB gp3, encrypted; {self._access(ingress)}",
         ]
 

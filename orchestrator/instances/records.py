@@ -75,7 +75,7 @@ class LaunchAttempt(Struct, frozen=True, kw_only=True):
     """A launch whose outcome is not on record yet.
 
     ssh_cidr: the range that may reach port 22, as typed; None for this client's address at the time of the
-    request.
+    request. others: ids of instances for jobs of the same name that existed before it.
     """
 
     id: str
@@ -84,6 +84,7 @@ class LaunchAttempt(Struct, frozen=True, kw_only=True):
     user_data: str
     first_host_key: str
     ssh_cidr: str | None = None
+    others: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     request: SentRequest | None = None
 

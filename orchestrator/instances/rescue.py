@@ -6,7 +6,7 @@ from orchestrator.errors import GpujobError
 from orchestrator.instances import ensure, errors, prices
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account
-from orchestrator.instances.errors import Action, AwsError, Ended
+from orchestrator.instances.errors import AwsError, Ended
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.quote import FETCH_HOURS
 
@@ -21,7 +21,7 @@ def start(account: Account, instance: Instance) -> Instance:
     try:
         return ensure.start(account, instance, FETCH_HOURS)
     except (AwsError, Ended) as error:
-        if not _is_shortage(error):
+        if not errors.is_shortage(error, or_quota=True):
             raise
         why, last = f"{own} cannot be started: {error.what}: {error.why}", error
     _confirm(account, instance, own, why)
@@ -29,17 +29,11 @@ def start(account: Account, instance: Instance) -> Instance:
         try:
             return ensure.start(account, account.records.get(instance.id), FETCH_HOURS, type_)
         except (AwsError, Ended) as error:
-            if not _is_shortage(error):
+            if not errors.is_shortage(error, or_quota=True):
                 raise
             account.ctx.talk(f"{type_} cannot be started either: {error.why}")
             last = error
     raise GpujobError(f"{instance.label} cannot be started", last.why, "the same command later")
-
-
-def _is_shortage(error: AwsError | Ended) -> bool:
-    if isinstance(error, Ended):
-        return error.no_capacity
-    return errors.action(error.code) in (Action.NEXT_ZONE, Action.NEXT_FAMILY)
 
 
 def _confirm(account: Account, instance: Instance, own: str, why: str) -> None:

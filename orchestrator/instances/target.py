@@ -69,8 +69,8 @@ class Ec2Target(Target):
         with contextlib.closing(connection.connect(self._account, self.instance())) as host:
             yield host
 
-    def wake(self, hours: float | None, budget_usd: float | None) -> None:
-        ensure.wake(self._account, self.instance(), hours, budget_usd)
+    def wake(self, hours: float | None, budget_usd: float | None, wait_hours: float = 0.0) -> None:
+        ensure.wake(self._account, self.instance(), hours, budget_usd, wait_hours)
 
     @contextlib.contextmanager
     def connect_started(self) -> Iterator[InstanceHost]:

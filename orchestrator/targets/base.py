@@ -161,7 +161,7 @@ class Target(Protocol):
     def connect(self) -> AbstractContextManager[Host]:
         """Connects to the host for the length of one command."""
 
-    def wake(self, hours: float | None, budget_usd: float | None) -> None:
+    def wake(self, hours: float | None, budget_usd: float | None, wait_hours: float = 0.0) -> None:
         """Starts the host if it was shut down, for a run that may take `hours` or cost `budget_usd` more.
 
         The user confirms the price. Afterwards `has_ended` says whether it exists.
