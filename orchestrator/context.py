@@ -152,6 +152,11 @@ class Context:
         room = self.columns(self.stderr)
         return "\n".join(part for line in terminal.message(text).split("\n") for part in flow(line, room))
 
+    def ring(self) -> None:
+        """The terminal's bell: something that was waited for has happened."""
+        if not (self.json or self.quiet) and self.stderr.isatty():
+            self._write(self.stderr, "\a")
+
     def detail(self, text: str) -> None:
         """What only --verbose prints, on stderr."""
         if self.verbose:

@@ -13,6 +13,8 @@ _LIST = "gpujob hosts list"
 _DOWN = "gpujob hosts down ec2"
 
 EQUIVALENTS = {
+    "alert": "gpujob notify",
+    "alerts": "gpujob notify",
     "apply": _DEPLOY,
     "attach": "gpujob monitor --attach",
     "cancel": _STOP,

@@ -15,7 +15,7 @@ def _complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
     return runs(incomplete)
 
 
-def _complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
+def complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
     from orchestrator.cli.completion import jobs
 
     return jobs(incomplete)
@@ -32,7 +32,7 @@ _TARGETS = "local, ec2, ec2://ID, USER@HOST, ssh://USER@HOST:PORT or an SSH conf
 Job = Annotated[
     str,
     typer.Argument(
-        metavar="JOB", help="Job file (PATH.yaml) or the name of a job.", autocompletion=_complete_job
+        metavar="JOB", help="Job file (PATH.yaml) or the name of a job.", autocompletion=complete_job
     ),
 ]
 JobToStart = Annotated[
@@ -40,7 +40,7 @@ JobToStart = Annotated[
     typer.Argument(
         metavar="[JOB]",
         help="Job file (PATH.yaml) or the name of a job; not needed with --resume.",
-        autocompletion=_complete_job,
+        autocompletion=complete_job,
     ),
 ]
 Run = Annotated[

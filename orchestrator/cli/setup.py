@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.help import Group, command
-from orchestrator.cli.options import Json, On, Trainer, context
+from orchestrator.cli.options import Json, On, Trainer, complete_job, context
 
 PANEL = "Setup"
 app = typer.Typer()
@@ -74,6 +74,26 @@ def doctor(
     from orchestrator.commands import doctor as implementation
 
     return implementation.doctor(context(ctx, json), on, job)
+
+
+@command(app, "notify", "notify", "notify train.yaml --on gpubox", rich_help_panel=PANEL)
+def notify(
+    ctx: typer.Context,
+    job: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[JOB]",
+            help="Use `notify` of this job (default: the setting `notify`).",
+            autocompletion=complete_job,
+        ),
+    ] = None,
+    on: On = None,
+    json: Json = False,
+) -> int:
+    """Send a test alert from a host, as the runs of a job do."""
+    from orchestrator.commands import notify as implementation
+
+    return implementation.notify(context(ctx, json), job, on)
 
 
 app.add_typer(config, name="config", rich_help_panel=PANEL)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator import files
 from orchestrator.context import Context
-from orchestrator.core import decode
+from orchestrator.core import decode, notify
 from orchestrator.core.settings import (
     ABOUT,
     OF_AWS,
@@ -84,6 +84,8 @@ def _file_layer(ctx: Context, path: Path) -> Layer:
         value = decode.parse(text).value or {}
     except decode.YamlError as error:
         raise UsageError(f"{name}:{error.line}: {error}", "the settings file is not valid YAML") from None
+    if isinstance(value, dict) and isinstance(value.get("notify"), dict):
+        value = {**value, "notify": notify.to_text(value["notify"])}
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         what, why = f"{name}: settings are a mapping of keys to texts", f"keys: {', '.join(ABOUT)}"
         raise UsageError(what, why, f"write lines such as `target: gpubox` to {name}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator import registry
-from orchestrator.commands import config, execute, inputs, jobs, monitor, resume, runs
+from orchestrator.commands import config, execute, inputs, jobs, monitor, notify, resume, runs
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
@@ -61,11 +61,12 @@ def deploy(ctx: Context, request: Request) -> int:
         _require_resume_alone(request)
         return resume.resume(ctx, settings, store, request)
     word = _require_job(request)
-    job = _load_job(ctx, word, request)
+    job = notify.with_settings(_load_job(ctx, word, request), settings)
     target = registry.target(ctx, settings, request.on)
     if not request.dry_run:
         registry.require_transfer(ctx, target)
     secrets = execute.secrets(ctx, job.spec.pass_env, job.file_secrets)
+    secrets = {**secrets, **notify.of_deploy(ctx, job)}
     ctx.begin("reading code and data")
     trees = inputs.sources(ctx, job, settings)
     known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu)
@@ -139,6 +140,7 @@ def _within_budget(ctx: Context, host: Host, known: PlanInputs, request: Request
     if hours is None:
         ctx.warn(f"limits.budget_usd is ignored: the price of {host.label} is not known")
         return known
+    known = replace(known, budget_hours=hours)
     if limits.max_hours is not None and limits.max_hours <= hours:
         return known
     return replace(known, job=jobs.with_max_hours(known.job, hours))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from orchestrator.commands import environment, verify
 from orchestrator.context import Context
 from orchestrator.core import events, jsontext, spec
 from orchestrator.core.events import CheckReport, Finding
+from orchestrator.core.notify import Notify
 from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
 
@@ -53,6 +54,11 @@ class Job:
 
 def with_max_hours(spec: JobSpec, hours: float) -> JobSpec:
     return msgspec.structs.replace(spec, limits=msgspec.structs.replace(spec.limits, max_hours=hours))
+
+
+def with_notify(job: Job, notify: Notify) -> Job:
+    file = msgspec.structs.replace(job.file, spec=msgspec.structs.replace(job.spec, notify=notify))
+    return replace(job, file=file)
 
 
 def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | None = None) -> Job:

@@ -37,7 +37,8 @@ class Left:
         if not known or not (self.is_new or self.budget is not None):
             return None
         budget = {} if self.budget is None else {"budget_usd": self.budget}
-        return {"max_hours": self.used + min(known), **budget}
+        paid = {} if affordable is None else {"budget_hours": self.used + affordable}
+        return {"max_hours": self.used + min(known), **budget, **paid}
 
 
 def left(ctx: Context, run: RunFacts, max_hours: float | None, budget: float | None) -> Left:

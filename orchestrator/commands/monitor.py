@@ -79,7 +79,8 @@ def interrupted(ctx: Context, run_id: str) -> int:
 
 
 def _ended(ctx: Context, host: Host, run_id: str) -> int:
-    """Prints how the run ended; raises when it failed."""
+    """Rings, prints how the run ended; raises when it failed."""
+    ctx.ring()
     facts = helper.find_run(host, run_id)
     if facts is None:
         raise _removed(run_id)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator import registry
-from orchestrator.commands import execute, limits, monitor, runs
+from orchestrator.commands import execute, limits, monitor, notify, runs
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core.hostfacts import HostFacts, RunFacts
@@ -89,6 +89,7 @@ def _restart(ctx: Context, host: Host, store: Store, request: Request, is_moved:
         changed = rest.for_run(affordable)
         spec = {"id": run.id, **({"limits": changed} if changed else {})}
         secrets = execute.secrets(ctx, run.record.pass_env if run.record else ())
+        secrets |= notify.secrets(ctx, run.record.notify if run.record else None)
         if run.last_host and not is_moved and not request.dry_run:
             what = (
                 f"{run.id} last ran on {run.last_host}, and whether it still does cannot be seen from here."

@@ -24,7 +24,7 @@ def fingerprint(inputs: PlanInputs) -> str:
 
 _EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip")
 _LATER_KEYS = (
-    *(("exclude",), ("send_credentials",), ("detach",), ("resources", "gpu")),
+    *(("exclude",), ("send_credentials",), ("detach",), ("notify",), ("resources", "gpu")),
     *(("env", "vars"), ("env", "file")),
     *(("resources", "ec2", key) for key in _EC2),
 )

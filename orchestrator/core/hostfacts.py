@@ -11,6 +11,7 @@ from orchestrator.core.decode import Count, Seconds
 from orchestrator.core.events import Event
 from orchestrator.core.events import parse as parse_events
 from orchestrator.core.layout import RUN_ID
+from orchestrator.core.notify import Notify
 from orchestrator.core.spec import Resources
 
 
@@ -178,6 +179,20 @@ class RunRecord(msgspec.Struct, frozen=True):
     limits: RunLimits = RunLimits()
     outputs: tuple[str, ...] = ()
     pass_env: tuple[str, ...] = ()
+    notify: Notify | None = None
+
+
+class AlertDelivery(msgspec.Struct, frozen=True):
+    """An alert over one channel (webhook or command). `state`: pending, delivered or failed; `error`: of its
+    last attempt. `t`: when it was due, in seconds since 1970."""
+
+    event: str = ""
+    channel: str = ""
+    title: str = ""
+    t: Seconds | None = None
+    state: str = ""
+    attempts: Count = 0
+    error: str | None = None
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -240,6 +255,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     damage: tuple[str, ...] = ()
     elsewhere: str | None = None
     last_host: str | None = None
+    alerts: tuple[AlertDelivery, ...] = ()
 
     @property
     def job(self) -> str | None:

@@ -101,7 +101,8 @@ class PlanInputs:
     """`facts`: None where the host does not exist yet. `requirements`: the text of a file for pip.
     `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target.
     `warnings`: what the user should know before anything is sent. `imports`: known packages that the code of
-    a command imports. `variables`: of env.vars and env.file."""
+    a command imports. `variables`: of env.vars and env.file. `budget_hours`: what limits.budget_usd pays for,
+    None where that is unknown."""
 
     job: JobSpec
     source: str
@@ -118,6 +119,7 @@ class PlanInputs:
     warnings: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    budget_hours: float | None = None
 
     @property
     def root(self) -> str:
@@ -148,6 +150,7 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
         "env": _env(inputs, facts, python),
         "python": _python(python),
         "pass_env": job.pass_env,
+        "notify": msgspec.to_builtins(job.notify),
         "config": job.config,
         "data": {data.name: _data(data, facts.root) for data in inputs.data},
         "code": _tree(inputs.code),
@@ -156,6 +159,7 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
         "limits": {
             "max_hours": job.limits.max_hours,
             "budget_usd": job.limits.budget_usd,
+            "budget_hours": inputs.budget_hours,
             "idle_minutes": job.limits.idle_minutes,
             "grace_seconds": job.limits.grace_seconds,
         },

@@ -57,6 +57,8 @@ class RunPaths:
         self.state = posixpath.join(folder, "state.json")
         self.stop = posixpath.join(folder, "stop.json")
         self.secrets = posixpath.join(folder, "secrets.json")
+        self.alerts = posixpath.join(folder, "alerts.json")
+        self.alerts_lock = posixpath.join(folder, "alerts.lock")
         self.fetched = posixpath.join(folder, "fetched.json")
         self.lock = posixpath.join(folder, "start.lock")
         self.reserved = posixpath.join(folder, "reserved-space")

@@ -279,6 +279,8 @@ def _notes(inputs: PlanInputs) -> tuple[str, ...]:
         notes.append(logout)
     if job.pass_env:
         notes.append(f"pass_env: the host gets {', '.join(job.pass_env)} of this machine's environment")
+    if job.notify and job.notify.is_on:
+        notes.append(f"notify: {job.notify.describe()}")
     if job.limits.max_hours is None:
         notes.append("no limits.max_hours: the run has no time limit")
     return tuple(notes)

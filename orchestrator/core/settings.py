@@ -14,12 +14,14 @@ DEFAULTS = {
     "root": "~/.gpujob",
     "fetch_dir": "fetched",
     "region": "us-east-1",
+    "notify": "",
 }
 ABOUT = {
     "target": "the target to use without --on",
     "root": "folder of the runs on this machine",
     "fetch_dir": "folder that fetch writes to",
     "region": "AWS region for instances, unless the job names regions",
+    "notify": "where alerts go of a run whose job does not say, as in a job file",
 }
 ENVIRONMENT = {f"GPUJOB_{key.upper()}": key for key in DEFAULTS}
 OF_AWS = {"AWS_REGION": "region", "AWS_DEFAULT_REGION": "region"}

@@ -10,14 +10,13 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from orchestrator.core import decode, jobtext, variables
+from orchestrator.core import notify as notifications
+from orchestrator.core.notify import Notify
 from orchestrator.core.paths import inside
 from orchestrator.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
-NOT_BUILT = {
-    ("notify",): "notifications",
-    ("resources", "nodes"): "more than one node",
-}
+NOT_BUILT = {("resources", "nodes"): "more than one node"}
 
 
 class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,6 +97,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     detach: Literal["wait", "kill"] = "wait"
     outputs: list[str] = msgspec.field(default_factory=list)
     pass_env: list[str] = msgspec.field(default_factory=list)
+    notify: Notify | None = None
 
 
 class JobFile(msgspec.Struct, frozen=True):
@@ -186,13 +186,20 @@ def _convert(value: dict[str, Any], job: JobFile) -> JobSpec:
         message, _, at = str(error).partition(" - at `$")
         path = tuple(re.findall(r"[^.\[\]`]+", at))
         if path:
-            hint = "as a list: command: [python, train.py]" if path == ("command",) else ""
-            if path[:1] == ("command",) and path[1:]:
-                hint = 'write quotes around it, as in ["10", "on"]'
-            raise UsageError(
-                f"{job.where(*path)}: {'.'.join(path)}: {jobtext.plain(message)}", "", hint
-            ) from None
+            what = f"{job.where(*path)}: {'.'.join(path)}: {jobtext.plain(message)}"
+            raise UsageError(what, "", _hint(path)) from None
         raise UsageError(f"{job.source}: {jobtext.plain(message)}") from None
+
+
+def _hint(path: decode.Path) -> str:
+    """How a value of another type at this path is written."""
+    if path[0] == "notify":
+        return notifications.hint(path[1] if path[1:] else "")
+    if path[0] != "command":
+        return ""
+    return (
+        'write quotes around it, as in ["10", "on"]' if path[1:] else "as a list: command: [python, train.py]"
+    )
 
 
 def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
@@ -210,6 +217,9 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
     for path, ok, rule in _bounds(spec):
         if not ok:
             raise UsageError(f"{job.where(*path)}: {'.'.join(path)} must be {rule}")
+    for key, why, example in notifications.faults(spec.notify) if spec.notify else ():
+        at = ("notify", *filter(None, [key]))
+        raise UsageError(f"{job.where(*at)}: {'.'.join(at)}: {why}", "", example)
     for name, place in spec.data.items():
         _check_data(name, place, job)
     for name, text in spec.env.vars.items():

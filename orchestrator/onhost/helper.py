@@ -17,6 +17,8 @@ from typing import Any, Callable, Dict
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import (
+    alert_watch,
+    alerts,
     cleaning,
     conflicts,
     elsewhere,
@@ -82,11 +84,20 @@ def _ensure_environment(layout: Layout, request: Record) -> Record:
     return {"python": venvs.ensure(layout, venvs.Environment(*(request[name] for name in names)))}
 
 
+def _test_alert(layout: Layout, request: Record) -> Record:
+    """Sends a test alert over each channel, once; returns the error of each, None where it was delivered."""
+    spec = RunSpec.parse(request["spec"])
+    senders = alert_watch.channels(spec, request.get("secrets") or {}, layout.root)
+    alert = alerts.trial(elsewhere.host_name())
+    return {"errors": {name: send(alert).error for name, send in senders.items()}}
+
+
 # Each returns a JSON object, or None for an empty one.
 _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "host_facts": _host_facts,
     "status": _status,
     "start": _start,
+    "test_alert": _test_alert,
     "stop": lambda layout, r: runs.stop(layout, r["run"], r["by"], r.get("now", False)),
     "clean": lambda layout, r: cleaning.clean(layout, r["run"], r.get("purge", False)),
     "ensure_environment": _ensure_environment,
@@ -185,8 +196,18 @@ def _supervise(layout: Layout, run_id: str, umask: int) -> None:
         raise
 
 
+def _alert(layout: Layout, run_id: str) -> None:
+    """Sends the alerts of a run; writes an exception to alerts.err, since nobody waits for this process."""
+    try:
+        alert_watch.main(layout, run_id)
+    except Exception:
+        with open(layout.run(run_id).folder + "/alerts.err", "a") as errors:
+            errors.write(traceback.format_exc())
+
+
 def main(arguments: list[str]) -> int:
-    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY` or `supervise ROOT RUN UMASK`."""
+    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY`, `supervise ROOT RUN UMASK` or
+    `alert ROOT RUN`."""
     umask = private.restrict_umask()
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = elsewhere.layout(os.path.abspath(root))
@@ -196,6 +217,8 @@ def main(arguments: list[str]) -> int:
         serve(layout)
     elif mode == "supervise":
         _supervise(layout, rest[0], int(rest[1], 8))
+    elif mode == "alert":
+        _alert(layout, rest[0])
     else:
         try:
             if mode == "follow":

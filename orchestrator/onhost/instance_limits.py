@@ -71,6 +71,11 @@ class InstanceLimits:
         """Stores a spot interruption notice for clients that connect later."""
         _write(os.path.join(self._memory, "notice"), json.dumps(notice))
 
+    @property
+    def notice(self) -> dict[str, Any] | None:
+        """The spot interruption notice that a run recorded."""
+        return files.load_json(os.path.join(self._memory, "notice"))
+
     def facts(self) -> dict[str, Any]:
         """Returns the limits and the state of the instance as a JSON object.
 
@@ -84,7 +89,7 @@ class InstanceLimits:
             "uptime": float(uptime.split()[0]) if uptime else None,
             "spot": self.is_spot,
             "ready": files.load_json(os.path.join(self._memory, "ready")),
-            "notice": files.load_json(os.path.join(self._memory, "notice")),
+            "notice": self.notice,
             "shutdown_reason": _load(os.path.join(self._disk, "off")),
         }
 

@@ -21,6 +21,15 @@ _STATE: dict[str, type] = {
 }
 
 
+class Notify(NamedTuple):
+    """Where alerts go, and which. `webhook_env`: the variable that holds the URL, empty for none."""
+
+    webhook_env: str
+    format: str
+    command: list[str]
+    events: list[str]
+
+
 class RunSpec(NamedTuple):
     """The specification that a run was started with.
 
@@ -46,6 +55,9 @@ class RunSpec(NamedTuple):
     max_restarts: int
     outputs: list[str]
     kills_detached: bool = False
+    notify: Notify | None = None
+    budget_hours: float | None = None
+    pass_env: tuple[str, ...] = ()
 
     @staticmethod
     def parse(record: dict[str, Any], faults: list[str] | None = None) -> RunSpec:
@@ -71,6 +83,9 @@ class RunSpec(NamedTuple):
             max_restarts=run.child("restart").integer("max") or 0,
             outputs=run.texts("outputs"),
             kills_detached=run.text("detach") == "kill",
+            notify=_notify(run.child("notify")),
+            budget_hours=limits.number("budget_hours"),
+            pass_env=tuple(run.texts("pass_env")),
         )
 
     @staticmethod
@@ -144,6 +159,13 @@ class State:
         values.update({name: _identity(state.child(name)) for name in ("supervisor", "child")})
         values["processes"] = [one for each in state.children("processes") if (one := _identity(each))]
         return State(**{name: value for name, value in values.items() if value is not None})
+
+
+def _notify(value: _Reader) -> Notify | None:
+    """Returns where alerts go; None for a run without any."""
+    url, command, events = value.text("webhook_env") or "", value.texts("command"), value.texts("events")
+    wanted = events and (url or command)
+    return Notify(url, value.text("format") or "auto", command, events) if wanted else None
 
 
 def _is_shared_memory(path: str) -> bool:

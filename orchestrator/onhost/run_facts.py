@@ -6,7 +6,7 @@ The client derives its status from them.
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Sequence
 
 from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
@@ -17,10 +17,12 @@ from orchestrator.onhost.records import RunSpec, State
 
 _TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
 _EVENTS_TAIL = 1024 * 1024
+_ALERTS = 100  # number of latest deliveries that are returned
+_ALERT_KEYS = ("event", "channel", "title", "t", "state", "attempts", "error")
 _FULL = 10  # number of newest runs whose log and events are always read
 _SPEC_KEYS = (
     *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
-    "pass_env",
+    *("pass_env", "notify"),
 )
 
 
@@ -40,7 +42,7 @@ class RunFacts(NamedTuple):
     `damage`: what of the run's folder cannot be read, and why. Nothing else is affected by it.
     `pids`: all its processes (see run_processes). `is_supervised`: its supervisor is alive. `elsewhere`: the
     name of the machine on which it is alive, if that is not this one and its processes cannot be seen.
-    `is_brief`: log and events were not read.
+    `is_brief`: log and events were not read. `alerts`: their deliveries, oldest first.
     """
 
     id: str
@@ -58,6 +60,7 @@ class RunFacts(NamedTuple):
     folder_changed: float
     damage: list[str]
     elsewhere: str | None = None
+    alerts: Sequence[dict[str, Any]] = ()
 
     @property
     def last_host(self) -> str | None:
@@ -97,6 +100,7 @@ class RunFacts(NamedTuple):
             "damage": self.damage,
             "elsewhere": self.elsewhere,
             "last_host": self.last_host,
+            "alerts": list(self.alerts),
         }
 
 
@@ -162,7 +166,15 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         folder_changed=os.stat(paths.folder).st_mtime,
         damage=damage,
         elsewhere=elsewhere.find(paths, state),
+        alerts=_alerts(paths.alerts),
     )
+
+
+def _alerts(path: str) -> list[dict[str, Any]]:
+    """Returns what alerts.json says of each delivery, without the alert's text."""
+    values = (files.load_json(path) or {}).get("deliveries")
+    objects = [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
+    return [{key: one.get(key) for key in _ALERT_KEYS} for one in objects[-_ALERTS:]]
 
 
 def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths, scratch
 from orchestrator.onhost import (
+    alert_watch,
     cleaning,
     conflicts,
     elsewhere,
@@ -75,6 +76,7 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
         if run.elsewhere:
             raise elsewhere.refusal(run_id, run.elsewhere)
         if run.is_alive or (run.state and not request.resume):
+            alert_watch.start(layout, spec, request.secrets)
             return {"started": False, "run": run.to_json()}
         try:
             spec = _with_limits(paths, spec, request.spec)
@@ -84,6 +86,7 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
         except BaseException:
             _undo(layout, paths, spec)
             raise
+    alert_watch.start(layout, spec, request.secrets)
     return {"started": True, "run": _require(layout, run_id, 5).to_json()}
 
 
@@ -155,8 +158,9 @@ def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[st
         _copy_tree(layout, paths.work, spec.code_tree)
     private.make_folder(scratch(spec.mark))
     reserved_space.create(paths)
-    if secrets:
-        files.write_json(paths.secrets, secrets)
+    passed = {name: value for name, value in secrets.items() if name in spec.pass_env}
+    if passed:  # not the URL of a webhook, which no file may contain
+        files.write_json(paths.secrets, passed)
     if not os.path.exists(paths.run_json):
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         files.write_json(paths.run_json, {**spec.record, "env": {**inherited, **spec.env}})

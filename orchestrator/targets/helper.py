@@ -93,6 +93,18 @@ def start(host: Asks, spec: dict[str, Any], **options: Any) -> RunFacts:
     return _run(host.ask("start", spec=spec, **options), spec["id"])
 
 
+def test_alert(host: Asks, spec: dict[str, Any], secrets: dict[str, str]) -> dict[str, str | None]:
+    """Sends a test alert from the host; returns the error of each channel, None where it was delivered.
+
+    `spec`: the keys `id` and `notify` of a run.json.
+    """
+    return _require("test_alert", host.ask("test_alert", spec=spec, secrets=secrets), _Tested).errors
+
+
+class _Tested(msgspec.Struct, frozen=True):
+    errors: dict[str, str | None]
+
+
 class HostProcess(msgspec.Struct, frozen=True):
     """A process on the host; `user` and `command` are empty where they cannot be read."""
 

@@ -35,6 +35,19 @@ class Health(Part, frozen=True, kw_only=True):
     message: str
 
 
+class Alert(Part, frozen=True, kw_only=True):
+    """An alert over one channel: webhook or command. `state`: pending, delivered or failed; `error`: of its
+    last attempt. `t`: when it was due."""
+
+    event: str
+    channel: str
+    title: str
+    t: Time | None
+    state: str
+    attempts: int
+    error: str | None
+
+
 class RunCheckpoints(Part, frozen=True, kw_only=True):
     """Steps of the complete checkpoints; `last` and `best` are steps too."""
 
@@ -84,6 +97,7 @@ class Run(Part, frozen=True, kw_only=True):
     metrics: dict[str, dict[str, float | None]]
     checkpoints: RunCheckpoints
     health: tuple[Health, ...]
+    alerts: tuple[Alert, ...]
     skipped_events: int
     damage: tuple[str, ...]
     brief: bool
@@ -227,6 +241,13 @@ class DoctorRow(Part, frozen=True, kw_only=True):
 class Doctor(Answer, frozen=True, kw_only=True):
     target: str
     rows: tuple[DoctorRow, ...]
+
+
+class Notify(Answer, frozen=True, kw_only=True):
+    """`channels`: those over which the test alert was delivered (webhook, command)."""
+
+    target: str
+    channels: tuple[str, ...]
 
 
 class SettingValue(Part, frozen=True, kw_only=True):

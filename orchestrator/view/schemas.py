@@ -28,6 +28,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "predict": (results.Prediction,),
     "export": (results.Export,),
     "doctor": (a.Doctor,),
+    "notify": (a.Notify,),
     "config show": (a.Config,),
     "hosts list": (ec2.Hosts,),
     "hosts up": (ec2.Up, ec2.LaunchPreview),

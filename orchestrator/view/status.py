@@ -12,7 +12,7 @@ from orchestrator.core.hostfacts import Gpu, Machine, RunFacts, SupervisorState
 from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, flow, size
 from orchestrator.core.when import iso
-from orchestrator.view import answers
+from orchestrator.view import alerts, answers
 from orchestrator.view.console import Paint, harmless
 from orchestrator.view.instances import InstanceRow
 from orchestrator.view.tables import print_table
@@ -88,7 +88,7 @@ def run_json(report: RunReport) -> answers.Run:
     """What JSON says of a run: the same keys in every state."""
     facts, state, now = report.facts, report.facts.state or SupervisorState(), report.state
     record, progress = facts.record, ev.last(facts.events, ev.Progress)
-    checkpoints = facts.checkpoints
+    steps = facts.checkpoints
     return answers.Run(
         id=facts.id,
         job=facts.job,
@@ -111,7 +111,7 @@ def run_json(report: RunReport) -> answers.Run:
         used_seconds=state.used_seconds,
         exit_code=state.exit_code,
         signal=state.signal,
-        resumable_from=None if isinstance(now, runstate.Succeeded) else checkpoints.last,
+        resumable_from=None if isinstance(now, runstate.Succeeded) else steps.last,
         supervisor_pid=state.supervisor.pid if state.supervisor and facts.supervised else None,
         trainer_pid=state.child.pid if state.child else None,
         pids=facts.pids,
@@ -120,12 +120,11 @@ def run_json(report: RunReport) -> answers.Run:
         log_bytes=facts.log.bytes,
         last_lines=facts.log.tail,
         metrics=report.metrics,
-        checkpoints=answers.RunCheckpoints(
-            steps=checkpoints.steps, last=checkpoints.last, best=checkpoints.best
-        ),
+        checkpoints=answers.RunCheckpoints(steps=steps.steps, last=steps.last, best=steps.best),
         health=tuple(
             answers.Health(rule=e.rule, severity=e.severity, message=e.message) for e in report.health
         ),
+        alerts=alerts.to_json(facts.alerts),
         skipped_events=facts.skipped_events,
         damage=facts.damage,
         brief=facts.brief,
@@ -271,6 +270,8 @@ def _print_detail(ctx: Context, paint: Paint, report: RunReport) -> None:
     for event in report.health:
         for line in flow(harmless(f"  {event.severity} {event.rule}: {event.message}"), room):
             ctx.out(paint(line, "yellow"))
+    for line in alerts.lines(facts.alerts):
+        _out(ctx, harmless(line))
     for line in facts.log.tail:
         for part in flow(harmless(line), room and room - 4):
             ctx.out("  " + paint("│", "dim") + " " + part)

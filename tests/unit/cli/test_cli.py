@@ -17,6 +17,7 @@ HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy",
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
     *("logs", "evaluate", "predict", "export", "doctor", "init", "ssh", "hosts", "cost", "config"),
+    "notify",
 )
 
 

@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from orchestrator.core import script, spec
-from orchestrator.core.jobschema import json_schema
+from orchestrator.core import jobschema, script, spec
 from orchestrator.errors import UsageError
 from tests.support import REPOSITORY
 
@@ -36,7 +35,6 @@ def test_a_wrong_type_is_refused_with_file_line_and_key() -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("notify: {command: [x]}", "notify"),
         ("resources: {nodes: 2}", "resources.nodes"),
         ("data: {a: 's3://b/c'}", "s3://"),
     ],
@@ -136,7 +134,7 @@ def test_numbers_out_of_bounds_are_refused(more: str) -> None:
 
 def test_the_editor_schema_is_the_one_used_for_validation() -> None:
     stored = json.loads((REPOSITORY / "jobs" / "job.schema.json").read_text())
-    assert stored == json_schema()
+    assert stored == jobschema.json_schema()
 
 
 def test_the_template_of_init_is_a_job_that_passes() -> None:
@@ -144,7 +142,9 @@ def test_the_template_of_init_is_a_job_that_passes() -> None:
     text = text.replace("@NAME@", "mine").replace("@COMMAND@", '["python", "x.py"]')
     assert spec.parse(text, "mine.yaml").spec.name == "mine"
     uncommented = "\n".join(
-        line.removeprefix("# ") if line.startswith(("# limits", "#   ", "# restart", "# pass_env")) else line
+        line.removeprefix("# ")
+        if line.startswith(("# env", "# limits", "#   ", "# restart", "# pass_env", "# notify"))
+        else line
         for line in text.splitlines()
         if '"v": 1' not in line
     )
@@ -165,3 +165,10 @@ def test_a_number_in_the_command_is_refused_with_the_way_to_write_it() -> None:
     with pytest.raises(UsageError, match=r"j\.yaml:2: command\.2: expected text") as error:
         spec.parse("name: j\ncommand: [python, x.py, 10]\n", "j.yaml")
     assert '"10"' in error.value.next_step
+
+
+def test_every_key_of_the_editor_schema_has_a_description() -> None:
+    definitions = jobschema.json_schema()["$defs"]
+    keys = {f"{name}.{key}" for name, one in definitions.items() for key in one["properties"]}
+    assert keys | set(definitions) == set(jobschema.DESCRIPTIONS)
+    assert max(map(len, jobschema.DESCRIPTIONS.values())) < 140
