@@ -69,7 +69,7 @@ def test_a_budget_that_is_spent_is_refused_with_the_option_that_raises_it(client
     assert raised.value.next_step == f"gpujob deploy --resume {RUN} --budget USD"
     rest = left(client, run(budget_usd=10.0, max_hours=3.0), budget=20.0)
     assert (rest.budget_usd, rest.hours) == (pytest.approx(9.0), None)
-    assert rest.for_run(4.0) == {"max_hours": pytest.approx(7.0), "budget_usd": 20.0}
+    assert rest.for_run(4.0) == {"max_hours": pytest.approx(7.0), "budget_usd": 20.0, "budget_hours": 7.0}
 
 
 def test_hours_that_are_used_up_are_refused_unless_raised(client: Client) -> None:
@@ -83,7 +83,7 @@ def test_hours_that_are_used_up_are_refused_unless_raised(client: Client) -> Non
 def test_a_resumed_run_stops_when_the_rest_of_its_budget_is_spent(client: Client) -> None:
     spend(client, 4.0)
     rest = left(client, run(budget_usd=10.0, max_hours=9.5))
-    assert rest.for_run(2.0) == {"max_hours": pytest.approx(5.0), "budget_usd": 10.0}
+    assert rest.for_run(2.0) == {"max_hours": pytest.approx(5.0), "budget_usd": 10.0, "budget_hours": 5.0}
 
 
 def test_without_new_limits_and_budget_the_recorded_ones_stay(client: Client) -> None:
