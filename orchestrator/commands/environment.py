@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import json
+import posixpath
 import re
 import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator import files, process
 from orchestrator.context import Context
-from orchestrator.core import script
+from orchestrator.core import script, uvlock
 from orchestrator.core import variables as run_variables
+from orchestrator.core.inputs import Setup
 from orchestrator.core.spec import JobFile
 from orchestrator.errors import UsageError
+from orchestrator.source import Source
 
 _LOCAL = re.compile(r"(-[erc]\b|--(editable|requirement|constraint)\b|\.|/|file:)")
 
@@ -22,7 +31,10 @@ def requirements(file: JobFile, base: Path) -> str | None:
     if name is None:
         return None
     where = file.where("env", "requirements")
-    text = files.read_text(base / name, f"{where}: env.requirements: {name}")
+    shown = f"{where}: env.requirements: {name}"
+    if (base / name).name in ("uv.lock", "pyproject.toml"):
+        return _of_project(base / name, shown)
+    text = files.read_text(base / name, shown)
     for number, line in enumerate(text.splitlines(), 1):
         if _LOCAL.match(line.strip()):
             why = f"{name}:{number}: {line.strip()}"
@@ -30,6 +42,50 @@ def requirements(file: JobFile, base: Path) -> str | None:
                 f"{where}: env.requirements names a file of this machine", why, "name packages alone"
             )
     return text
+
+
+def _of_project(path: Path, shown: str) -> str:
+    """The text for pip of a uv.lock, or of a pyproject.toml that has none beside it."""
+    lock = path.with_name("uv.lock")
+    if path.name == "uv.lock" or lock.is_file():
+        return uvlock.requirements(_toml(lock, shown), shown)
+    return uvlock.project_requirements(_toml(path, shown), shown)
+
+
+def _toml(path: Path, shown: str) -> dict[str, Any]:
+    try:
+        tomllib = importlib.import_module("tomllib")  # from Python 3.11 on
+    except ImportError:
+        why = f"this Python, {sys.version.split()[0]}, cannot read TOML; 3.11 or newer can"
+        raise UsageError(f"{shown} cannot be read", why, "name a requirements file instead") from None
+    try:
+        content: dict[str, Any] = tomllib.loads(files.read_text(path, shown))
+        return content
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{shown}: {path.name} is not valid TOML", str(error)) from None
+
+
+def read_setup(file: JobFile, trees: Mapping[str, Source], listed: Mapping[str, str]) -> Setup | None:
+    """The script of `setup`, with the files of the code that its words name; None for a job without one."""
+    text = "\n".join(file.spec.setup)
+    if not text.strip():
+        return None
+    tree = trees["job"].tree if "job" in trees else None
+    words = {posixpath.normpath(word) for word in _WORD_ENDS.split(text) if word and "\0" not in word}
+    entries = [one for one in tree.entries if _is_named(one.path, words)] if tree else []
+    parts = [text, json.dumps(dict(listed), sort_keys=True)]
+    parts += [f"{one.kind} {one.path} {one.digest} {one.size if not one.digest else ''}" for one in entries]
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+    paths = tuple(one.path for one in entries)
+    return Setup(text, tree.hash if tree else "", paths, digest, dict(listed))
+
+
+_WORD_ENDS = re.compile(r"[\s;|&<>()'\"`=\[\]{},]+")
+
+
+def _is_named(path: str, words: set[str]) -> bool:
+    parts = path.split("/")
+    return "." in words or any("/".join(parts[:end]) in words for end in range(1, len(parts) + 1))
 
 
 def variables(file: JobFile, base: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -55,12 +111,15 @@ def variables(file: JobFile, base: Path) -> tuple[dict[str, str], dict[str, str]
 
 def require_syntax(ctx: Context, file: JobFile) -> None:
     """UsageError, with the line, where bash cannot read a script. Not on a Mac, whose bash is of 2007."""
-    text = script.text(file.spec.command or [])
     bash = shutil.which("bash", path=ctx.env.get("PATH"))
-    if text is None or bash is None or ctx.platform != "linux":
+    if bash is None or ctx.platform != "linux":
         return
-    done = process.run([bash, "-n"], stdin=text.encode(), env=ctx.env)
-    if done.code:
-        reason = (done.err.strip().splitlines() or ["bash cannot read it"])[0].partition(": ")[2]
-        what = f"{file.where('command')}: command is no valid script: {reason}"
-        raise UsageError(what, "a text is run by bash", "a list of words is not: command: [python, train.py]")
+    for key, text in (
+        ("command", script.text(file.spec.command or [])),
+        ("setup", "\n".join(file.spec.setup)),
+    ):
+        done = process.run([bash, "-n"], stdin=text.encode(), env=ctx.env) if text else None
+        if done and done.code:
+            reason = (done.err.strip().splitlines() or ["bash cannot read it"])[0].partition(": ")[2]
+            what = f"{file.where(key)}: {key} is no valid script: {reason}"
+            raise UsageError(what, f"{key} is run by bash", "correct it; bash -n FILE tells more")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import __version__, files, gitignore, source
-from orchestrator.commands import codechecks
+from orchestrator.commands import codechecks, environment
 from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
 from orchestrator.core import commandchecks, hostchecks, plan
@@ -78,6 +78,7 @@ def collect(
         requirements=job.requirements,
         packages=job.packages,
         variables=job.variables,
+        setup=environment.read_setup(job.file, trees, job.variables),
         survives_logout=target.survives_logout,
     )
 
@@ -93,7 +94,7 @@ def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
     complete = replace(inputs, target=host.label, facts=facts, data=data)
     if not job.spec.command:
         return complete
-    python = hostchecks.choose(facts, job.spec, job.requirements, job.packages)
+    python = hostchecks.choose(facts, job.spec, job.requirements, job.packages, inputs.setup)
     return replace(complete, warnings=inputs.warnings + commandchecks.warnings(complete, python))
 
 
@@ -107,7 +108,7 @@ def host_facts(
     """`uploads`: fingerprints of the data that is to be on the host, by name. `imports`: of its command."""
     choice, needs_pip = job.spec.env.python, job.requirements is not None
     pythons = commandchecks.interpreters(job.spec) if imports else []
-    if job.spec.trainer or needs_pip:
+    if job.spec.trainer or needs_pip or job.spec.setup:
         pythons = host.pythons() if choice == "auto" else [choice]
 
     def read() -> HostFacts:
@@ -116,7 +117,9 @@ def host_facts(
             pythons,
             trees=trees or [],
             packages=[*job.packages, *commandchecks.packages(imports)],
-            commands=[] if needs_pip else commandchecks.commands(job.spec),  # pip may bring it
+            commands=[]
+            if needs_pip or job.spec.setup
+            else commandchecks.commands(job.spec),  # pip may bring it
             uploads=uploads,
             folders={} if host.is_local else job.on_host,
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from orchestrator.core import uvlock
 from orchestrator.core.hostfacts import DataCopy, GpuProcess, HostFacts, PythonFacts
-from orchestrator.core.inputs import Environment, Interpreter, PlanInputs
+from orchestrator.core.inputs import Environment, Interpreter, PlanInputs, Setup
 from orchestrator.core.layout import Layout
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError
@@ -159,16 +161,34 @@ def is_driver_too_old(facts: HostFacts, python: Interpreter) -> bool:
 
 
 def choose(
-    facts: HostFacts, job: JobSpec, requirements: str | None = None, packages: Sequence[str] = ()
+    facts: HostFacts,
+    job: JobSpec,
+    requirements: str | None = None,
+    packages: Sequence[str] = (),
+    setup: Setup | None = None,
 ) -> Interpreter | None:
     """The interpreter of a job; None for a command that needs no environment.
 
-    `packages`: what its trainer imports besides what all trainers do.
+    `packages`: what its trainer imports besides what all trainers do. With `setup`, it is an environment of
+    its own, into which the script may install.
     """
+    python = _without_setup(facts, job, requirements, packages, needed=setup is not None)
+    if setup is None or python is None:
+        return python
+    if not isinstance(python, Environment):
+        python = _environment(facts, python, [], keep=f"torch=={python.torch}" if python.torch else "")
+    key = hashlib.sha256(f"{python.key} {setup.digest}".encode()).hexdigest()[:16]
+    path = Layout(facts.root).environment(key) + "/bin/python"
+    return dataclasses.replace(python, key=key, path=path, setup=setup)
+
+
+def _without_setup(
+    facts: HostFacts, job: JobSpec, requirements: str | None, packages: Sequence[str], needed: bool
+) -> Interpreter | None:
     if requirements is not None:
         return _with_requirements(facts, job, requirements, packages)
     if not job.trainer:
-        return None
+        return (_with_torch(facts) or [any_python(facts, job)])[0] if needed else None
     candidates = _with_torch(facts, packages)
     if not candidates:
         raise _no_torch(facts, job)
@@ -194,6 +214,8 @@ def require_driver(facts: HostFacts, job: JobSpec, python: Interpreter | None) -
 
 def any_python(facts: HostFacts, job: JobSpec) -> PythonFacts:
     """One that may lack torch. GpujobError where none answered."""
+    if not facts.pythons and not job.trainer:
+        raise GpujobError("there is no python3 on the host", "setup is run in an environment over one")
     if not facts.pythons:
         raise _no_torch(facts, job)
     return facts.pythons[0]
@@ -208,8 +230,9 @@ def _with_torch(facts: HostFacts, packages: Sequence[str] = ()) -> list[PythonFa
 def _with_requirements(
     facts: HostFacts, job: JobSpec, requirements: str, packages: Sequence[str]
 ) -> Environment:
-    """With `auto` over the host's torch, which stays as it is; else isolated from the host's packages."""
-    is_auto = job.env.python == "auto"
+    """With `auto` over the host's torch, which stays as it is; else, and for a lock, isolated from the host's
+    packages."""
+    is_auto = job.env.python == "auto" and not uvlock.is_locked(requirements)
     if not facts.pythons:
         name = "python3" if is_auto else repr(job.env.python)
         raise GpujobError(

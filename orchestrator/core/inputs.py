@@ -69,6 +69,20 @@ class DataInput:
 
 
 @dataclass(frozen=True)
+class Setup:
+    """A script that is run once in an environment, with copies of `files` of the code `tree`.
+
+    `digest`: what the script, the content of the files and the `variables` come to.
+    """
+
+    script: str
+    tree: str
+    files: tuple[str, ...]
+    digest: str
+    variables: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Environment:
     """A venv below `env/<key>` on the host, built once over the interpreter `base`, with what that lacks.
 
@@ -83,6 +97,12 @@ class Environment:
     requirements: str = ""
     keep: str = ""
     isolated: bool = False
+    setup: Setup | None = None
+
+    @property
+    def setup_folder(self) -> str:
+        """The folder in which setup was run, whose files each run gets."""
+        return self.path.removesuffix("/bin/python") + "/work" if self.setup else ""
 
     @property
     def torch(self) -> str | None:
@@ -101,8 +121,8 @@ class PlanInputs:
     """`facts`: None where the host does not exist yet. `requirements`: the text of a file for pip.
     `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target.
     `warnings`: what the user should know before anything is sent. `imports`: known packages that the code of
-    a command imports. `variables`: of env.vars and env.file. `budget_hours`: what limits.budget_usd pays for,
-    None where that is unknown."""
+    a command imports. `variables`: of env.vars and env.file. `setup`: see Setup. `budget_hours`: what
+    limits.budget_usd pays for, None where that is unknown."""
 
     job: JobSpec
     source: str
@@ -120,6 +140,7 @@ class PlanInputs:
     imports: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     budget_hours: float | None = None
+    setup: Setup | None = None
 
     @property
     def root(self) -> str:
@@ -210,6 +231,8 @@ def _python(python: Interpreter | None) -> dict[str, Any] | None:
             "packages": list(python.packages),
         }
         record["requirements"] = python.requirements
+        if python.setup:
+            record |= {"setup": python.setup.script, "setup_folder": python.setup_folder}
     else:
         record["version"] = python.version
     record |= {"torch": python.torch, "cuda": python.cuda}

@@ -20,6 +20,7 @@ DESCRIPTIONS = {
     "JobSpec.data": "Data folders or files by name; host:/PATH is on the host already. A run finds each in "
     "$GPUJOB_DATA_NAME.",
     "JobSpec.env": "The Python environment on the host.",
+    "JobSpec.setup": "Script that is run once on the host, in the job's environment: a text, or lines.",
     "JobSpec.resources": "GPUs, disk space and the EC2 instance.",
     "JobSpec.limits": "When a run is stopped.",
     "JobSpec.restart": "New attempts after a crash.",
@@ -79,6 +80,8 @@ def json_schema() -> dict[str, Any]:
         for key, value in properties.items():
             properties[key] = {"description": DESCRIPTIONS[f"{name}.{key}"], **value}
     keys = schema["$defs"]["JobSpec"]["properties"]
+    lines = {"type": "array", "items": {"type": "string"}}
+    keys["setup"] = {"description": keys["setup"]["description"], "anyOf": [lines, {"type": "string"}]}
     keys["command"]["anyOf"].append({"type": "string"})
     scalar = [{"type": kind} for kind in ("string", "number", "boolean")]
     schema["$defs"]["Env"]["properties"]["vars"]["additionalProperties"] = {"anyOf": scalar}

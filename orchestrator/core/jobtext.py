@@ -13,7 +13,9 @@ TEXTS: tuple[decode.Path, ...] = (("env", "vars"),)
 
 
 def take_script(value: dict[str, Any], where: str) -> None:
-    """A command that is a text is a shell script."""
+    """A command that is a text is a shell script, and a setup that is one is a list of one line."""
+    if isinstance(value.get("setup"), str):
+        value["setup"] = [value["setup"]]
     text = value.get("command")
     if not isinstance(text, str) or not text.strip():
         return

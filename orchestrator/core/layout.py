@@ -41,6 +41,10 @@ class Layout:
             raise ValueError("not a key: %r" % key)
         return posixpath.join(self.root, "env", key)
 
+    def environment_log(self, key: str) -> str:
+        """What was printed while it was created."""
+        return self.environment(key) + ".log"
+
     def tree(self, tree_hash: str) -> str:
         return posixpath.join(self.code, tree_hash)
 

@@ -135,11 +135,15 @@ def preflight_steps(inputs: PlanInputs) -> list[Step]:
     steps += [_code_step(tree, inputs.facts) for tree in inputs.trees]
     steps += [_data_step(data, inputs.facts) for data in inputs.data]
     python = _interpreter(inputs)
-    if python or (inputs.facts is None and (inputs.trainers or inputs.requirements is not None)):
+    if python or (inputs.facts is None and _needs_python(inputs)):
         steps.append(_python_step(python))
     if inputs.trainers:
         steps.append(_check_on_host(inputs, inputs.trainers, python))
     return steps
+
+
+def _needs_python(inputs: PlanInputs) -> bool:
+    return bool(inputs.trainers or inputs.requirements is not None or inputs.setup)
 
 
 def _start_step(inputs: PlanInputs) -> StartStep:
@@ -151,7 +155,7 @@ def _start_step(inputs: PlanInputs) -> StartStep:
     commandchecks.require_command(facts, inputs.job, inputs.source)
     if not inputs.survives_logout:
         hostchecks.require_linger(facts)
-    python = hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages)
+    python = hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages, inputs.setup)
     hostchecks.require_driver(facts, inputs.job, python)
     hostchecks.require_space(inputs, facts)
     spec = compose(inputs, facts, python)
@@ -177,7 +181,7 @@ def _interpreter(inputs: PlanInputs) -> Interpreter | None:
         return None
     if inputs.job.trainer and inputs.requirements is None and not any(one.torch for one in facts.pythons):
         return None
-    return hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages)
+    return hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages, inputs.setup)
 
 
 def _python_step(python: Interpreter | None) -> Step:
@@ -191,6 +195,8 @@ def _python_step(python: Interpreter | None) -> Step:
         reasons.append(f"lacks {' and '.join(python.packages)}")
     if python.requirements:
         reasons.append("the job's requirements are installed")
+    if python.setup:
+        reasons.append("setup is run")
     title = f"environment over Python {base.version} at {base.path}"
     return EnvironmentStep(title, f"{', '.join(reasons)}; built once", environment=python)
 

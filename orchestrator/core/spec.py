@@ -79,6 +79,7 @@ class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A job as its file says it. `detach`: what to do if a command ends while what it started still runs.
 
+    `setup`: lines of a script that is run once on the host, before the first run that has it.
     `exclude`: files of the code that are not sent, as in .gitignore.
     `send_credentials`: those that are, although gpujob takes them for keys or passwords."""
 
@@ -91,6 +92,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     send_credentials: list[str] = msgspec.field(default_factory=list)
     data: dict[str, str] = msgspec.field(default_factory=dict)
     env: Env = Env()
+    setup: list[str] = msgspec.field(default_factory=list)
     resources: Resources = Resources()
     limits: Limits = Limits()
     restart: Restart = Restart()

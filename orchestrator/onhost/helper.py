@@ -44,6 +44,7 @@ from orchestrator.onhost.files import NoLocks
 from orchestrator.onhost.records import RunSpec
 
 Record = Dict[str, Any]
+_OUTPUT_BYTES = 1 << 16  # of a log that one message carries
 LONGEST_RENEWAL = 6 * 3600.0  # seconds after which a request no longer renews the lease of an instance
 
 
@@ -81,7 +82,31 @@ def _stage(layout: Layout, request: Record) -> Record:
 
 def _ensure_environment(layout: Layout, request: Record) -> Record:
     names = venvs.Environment._fields
-    return {"python": venvs.ensure(layout, venvs.Environment(*(request[name] for name in names)))}
+    return {
+        "python": venvs.ensure(layout, venvs.Environment(**{n: request[n] for n in names if n in request}))
+    }
+
+
+class _Output:
+    """The lines that an operation has printed to its log since the last look."""
+
+    def __init__(self, layout: Layout, request: Record) -> None:
+        self._path = ""
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            if request["op"] == "ensure_environment":
+                self._path = layout.environment_log(request["key"])
+        self._offset = files.size(self._path)
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """Returns the latest of them, at most 50."""
+        size = files.size(self._path)
+        if size < self._offset:  # it was begun anew
+            self._offset, self._rest = 0, b""
+        block = files.last_bytes(self._path, min(size - self._offset, _OUTPUT_BYTES)) if size else b""
+        self._offset = size
+        *complete, self._rest = (self._rest + block).split(b"\n")
+        return [line.decode(errors="replace") for line in complete[-50:]]
 
 
 def _test_alert(layout: Layout, request: Record) -> Record:
@@ -138,9 +163,9 @@ def answer(layout: Layout, request: Record) -> Record:
 
 
 def serve(layout: Layout, disconnected: Callable[[], None] = processes.exit_with_descendants) -> None:
-    """Answers requests until stdin ends; during a long one sends lines `{"id", "heartbeat", "hashed"}`.
+    """Answers requests until stdin ends; during one sends messages `{"id", "heartbeat", "hashed", "lines"}`.
 
-    `hashed`: the bytes that the request has hashed so far.
+    `hashed`: the bytes that the request has hashed so far. `lines`: what it has printed since the one before.
 
     If the client is gone, `disconnected` ends this process, whatever it does: every request may be repeated.
 
@@ -158,17 +183,26 @@ def serve(layout: Layout, disconnected: Callable[[], None] = processes.exit_with
         request = json.loads(line)
         done = threading.Event()
 
-        def watch(done: threading.Event = done, request: Record = request) -> None:
-            if not _send_heartbeats(done, send, request):
+        output = _Output(layout, request)
+
+        def watch(done: threading.Event = done, request: Record = request, output: _Output = output) -> None:
+            if not _send_heartbeats(done, send, request, output.lines):
                 disconnected()
 
         threading.Thread(target=watch, daemon=True).start()
         reply = answer(layout, request)
         done.set()
+        if lines := output.lines():
+            send({"id": request.get("id"), "heartbeat": True, "lines": lines})
         send(reply)
 
 
-def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], request: Record) -> bool:
+def _send_heartbeats(
+    done: threading.Event,
+    send: Callable[[Record], None],
+    request: Record,
+    lines: Callable[[], list[str]] = list,
+) -> bool:
     """Sends heartbeats and renews the lease until the answer is complete; False if the client is gone before.
 
     If the client's machine died, TCP detects it within 15 minutes, since heartbeats are sent all the time.
@@ -177,7 +211,8 @@ def _send_heartbeats(done: threading.Event, send: Callable[[Record], None], requ
     until, before = time.monotonic() + LONGEST_RENEWAL, files.hashed_bytes
     while not done.wait(frames.HEARTBEAT):
         try:
-            send({"id": request.get("id"), "heartbeat": True, "hashed": files.hashed_bytes - before})
+            message = {"id": request.get("id"), "heartbeat": True, "hashed": files.hashed_bytes - before}
+            send({**message, **({"lines": printed} if (printed := lines()) else {})})
         except (OSError, ValueError):
             return False
         if limits and time.monotonic() < until:

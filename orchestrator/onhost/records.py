@@ -58,6 +58,7 @@ class RunSpec(NamedTuple):
     notify: Notify | None = None
     budget_hours: float | None = None
     pass_env: tuple[str, ...] = ()
+    setup_folder: str | None = None
 
     @staticmethod
     def parse(record: dict[str, Any], faults: list[str] | None = None) -> RunSpec:
@@ -86,6 +87,7 @@ class RunSpec(NamedTuple):
             notify=_notify(run.child("notify")),
             budget_hours=limits.number("budget_hours"),
             pass_env=tuple(run.texts("pass_env")),
+            setup_folder=run.child("python").text("setup_folder"),
         )
 
     @staticmethod

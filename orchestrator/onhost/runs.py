@@ -27,6 +27,7 @@ from orchestrator.onhost import (
     reserved_space,
     run_facts,
     run_processes,
+    setup,
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
@@ -155,7 +156,7 @@ def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[st
     """Creates the run's folder and its files, without starting a process."""
     os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     if not os.path.exists(paths.work):
-        _copy_tree(layout, paths.work, spec.code_tree)
+        _copy_tree(layout, paths.work, spec)
     private.make_folder(scratch(spec.mark))
     reserved_space.create(paths)
     passed = {name: value for name, value in secrets.items() if name in spec.pass_env}
@@ -168,9 +169,9 @@ def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[st
         os.unlink(paths.stop)
 
 
-def _copy_tree(layout: Layout, work: str, tree: str | None) -> None:
-    """Makes a writable copy of a stored tree; the copy gets its final name once it is complete."""
-    partial = work + ".partial"
+def _copy_tree(layout: Layout, work: str, spec: RunSpec) -> None:
+    """Makes a writable copy of a stored tree, with what the job's setup left; renamed once it is complete."""
+    partial, tree = work + ".partial", spec.code_tree
     cleaning.remove(partial)
     if tree and not os.path.isdir(layout.tree(tree)):
         raise Refused("no-tree", "the code of this run (tree %s) is no longer on the host" % tree)
@@ -184,6 +185,8 @@ def _copy_tree(layout: Layout, work: str, tree: str | None) -> None:
                     os.chmod(path, os.stat(path).st_mode | 0o200)
     else:
         os.makedirs(partial)
+    if spec.setup_folder:
+        setup.overlay(spec.setup_folder, partial)
     os.rename(partial, work)
 
 

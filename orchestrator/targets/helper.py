@@ -64,6 +64,7 @@ def ensure_environment(host: Asks, environment: Environment) -> None:
         requirements=environment.requirements,
         keep=environment.keep,
         own=environment.isolated,
+        setup=vars(environment.setup) if environment.setup else None,
     )
 
 

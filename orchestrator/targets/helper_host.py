@@ -17,7 +17,7 @@ from typing import Any
 from orchestrator import files as local_files
 from orchestrator import process
 from orchestrator.context import Context
-from orchestrator.core import jsontext, tmux
+from orchestrator.core import jsontext, terminal, tmux
 from orchestrator.core.logquery import EVERYTHING, BadPage, LogQuery, Pages
 from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, NotFound, Unreachable
@@ -34,6 +34,7 @@ _NEXT = {
     "unsafe-folder": "look at what it is, then remove it: rm -r, as its owner or as root",
     "unsafe-root": "on the host: look at what is in it, then chmod go-w; or set GPUJOB_ROOT there",
     "no-locks": "set GPUJOB_ROOT on the host to a folder on a local disk, or mount this one with locks",
+    "setup": "correct `setup`, then repeat the command; it is run again from its beginning",
     "no-room": "free space there, such as with gpujob stop RUN --clean for a run that was fetched",
 }
 
@@ -174,12 +175,14 @@ class HelperHost(Host):
 
     @contextlib.contextmanager
     def _progress(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """Gives a function for heartbeats; on a terminal it shows how much the host has hashed."""
+        """Gives a function for heartbeats, which shows what the host prints, on a terminal what it hashes."""
         is_shown = False
 
         def show(heartbeat: Mapping[str, Any]) -> None:
             nonlocal is_shown
-            hashed = heartbeat.get("hashed")
+            lines, hashed = heartbeat.get("lines"), heartbeat.get("hashed")
+            for line in lines if isinstance(lines, list) else ():
+                self._ctx.talk(f"  {terminal.message(str(line))}")
             if isinstance(hashed, int) and hashed > 0 and self._ctx.shows_progress:
                 is_shown = True
                 self._ctx.redraw(f"  {self.label} hashes its files: {size(hashed)}")
@@ -232,7 +235,7 @@ def _refusal(refused: object) -> GpujobError:
 
 
 _PACKAGE = Path(__file__).parent.parent
-_CORE = ("__init__.py", "jsontext.py", "layout.py", "paths.py", "shell.py", "tmux.py")
+_CORE = ("__init__.py", "jsontext.py", "layout.py", "paths.py", "script.py", "shell.py", "tmux.py")
 
 
 @cache

@@ -143,7 +143,7 @@ def test_the_template_of_init_is_a_job_that_passes() -> None:
     assert spec.parse(text, "mine.yaml").spec.name == "mine"
     uncommented = "\n".join(
         line.removeprefix("# ")
-        if line.startswith(("# env", "# limits", "#   ", "# restart", "# pass_env", "# notify"))
+        if line.startswith(("# env", "# limits", "#   ", "# restart", "# setup", "# pass_env", "# notify"))
         else line
         for line in text.splitlines()
         if '"v": 1' not in line

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 import threading
@@ -71,18 +72,33 @@ def test_an_old_pip_is_replaced_by_one_in_the_environment(
 ) -> None:
     ran: list[list[str]] = []
 
-    def run(words: list[str], hint: str = "") -> str:
+    def run(words: list[str], hint: str = "", log: object = None) -> str:
         ran.append(words)
         if "--python" in words:
             raise Refused("environment", "no such option: --python")
         return ""
 
     monkeypatch.setattr(venvs, "_run", run)
-    venvs._install("/old", "/env/bin/python", ["tiny"])
+    wish = Environment("ab", "/old", ["tiny"])
+    venvs._install(wish, "/env/bin/python", ["tiny"], io.BytesIO())
     assert [words[:4] for words in ran[1:]] == [
         ["/env/bin/python", "-m", "ensurepip"],
         ["/env/bin/python", "-m", "pip", "install"],
     ]
+
+
+def test_uv_installs_into_an_environment_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/calls\n")
+    uv.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{uv.parent}:/usr/bin:/bin")
+    layout = Layout(str(tmp_path))
+    venvs.ensure(layout, Environment("ab90", sys.executable, [], "# nothing\n", own=True))
+    venvs.ensure(layout, Environment("ab91", sys.executable, [], "# nothing\n"))
+    home = f"{tmp_path}/env/ab90"
+    call = f"pip install --python {home}/bin/python -r {home}/requirements.txt\n"
+    assert (tmp_path / "calls").read_text() == call
 
 
 def test_concurrent_requests_for_an_environment_build_it_once(
@@ -90,7 +106,7 @@ def test_concurrent_requests_for_an_environment_build_it_once(
 ) -> None:
     created: list[str] = []
 
-    def create(folder: str, wish: Environment) -> None:
+    def create(folder: str, wish: Environment, log: object) -> None:
         created.append(folder)
         Path(folder).mkdir()
         time.sleep(0.1)
