@@ -1,6 +1,6 @@
-"""Writes docs/cli.md from the app and jobs/job.schema.json from the job file's types.
+"""Writes docs/cli.md and completion.json from the app, and jobs/job.schema.json from the job file's types.
 
-python docs/make_cli.py            write both
+python docs/make_cli.py            write them
 python docs/make_cli.py --check    exit 1 if one of them is out of date
 """
 
@@ -12,17 +12,20 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from typer.core import TyperArgument
 from typer.main import get_group
 
 from orchestrator.cli import main
 from orchestrator.cli.app import app
 from orchestrator.cli.equivalents import EQUIVALENTS
-from orchestrator.cli.help import Group
+from orchestrator.cli.help import Command, Group
 from orchestrator.core.jobschema import json_schema
 
 PAGE = Path(__file__).with_name("cli.md")
 SCHEMA = Path(__file__).parent.parent / "jobs" / "job.schema.json"
+COMPLETION = Path(__file__).parent.parent / "orchestrator" / "cli" / "completion.json"
 INTRODUCTION = """# Command line
 
 This page is generated: `python docs/make_cli.py` writes it from the output of `--help`.
@@ -68,10 +71,39 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def completion_table(command: Command | Group, summary: str = "") -> dict[str, Any]:
+    """A command for completion.py: its commands, its arguments, and its options with value and help."""
+    arguments = [
+        one.human_readable_name.strip("[]").rstrip(".") for one in command.params if _is_argument(one)
+    ]
+    options = {
+        name: ["" if one.is_flag else one.metavar or "", one.help or ""]
+        for one in command.params
+        if not _is_argument(one) and not one.hidden
+        for name in one.opts
+    }
+    children = command.commands if isinstance(command, Group) else {}
+    nodes = {
+        name: completion_table(one, (one.help or "").partition("\n")[0]) for name, one in children.items()
+    }
+    return {"help": summary, "arguments": arguments, "options": options, "commands": nodes}
+
+
+def _is_argument(param: Any) -> bool:
+    return isinstance(param, TyperArgument)
+
+
+def written() -> dict[Path, str]:
+    """Every file that this writes, with its text."""
+    table = completion_table(get_group(app))
+    schema = json.dumps(json_schema(), indent=2) + "\n"
+    return {PAGE: page(), SCHEMA: schema, COMPLETION: json.dumps(table, indent=1) + "\n"}
+
+
 if __name__ == "__main__":
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
-    for path, text in {PAGE: page(), SCHEMA: json.dumps(json_schema(), indent=2) + "\n"}.items():
+    for path, text in written().items():
         if "--check" not in sys.argv:
             path.write_text(text, "utf-8")
-        elif path.read_text("utf-8") != text:
+        elif not path.exists() or path.read_text("utf-8") != text:
             sys.exit(f"{path.name} is out of date; run: python docs/make_cli.py")

@@ -22,6 +22,11 @@ def script() -> None:
     import os
     import sys
 
+    if "_GPUJOB_COMPLETE" in os.environ:
+        from orchestrator.cli import completion
+
+        if completion.answers(os.environ):
+            sys.exit(completion.main(os.environ))
     _ensure_utf8()
     if sys.stdout is None or sys.stderr is None:  # closed, as by `>&-`
         nowhere = open(os.devnull, "w")  # noqa: PTH123, SIM115 - without pathlib, until the process ends

@@ -98,7 +98,7 @@ def attach(
     ctx: typer.Context,
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="ssh://USER@HOST:PORT, an SSH config name or ec2://ID."),
+        typer.Argument(metavar="HOST", help="ssh://USER@HOST:PORT, an SSH config name or ec2://ID."),
     ],
     fingerprint: Annotated[
         str | None,

@@ -1,4 +1,7 @@
-"""Arguments and options that several commands share, with what the shell's completion offers for them."""
+"""Arguments and options that several commands share.
+
+The shell's completion finds what to offer by their metavar (completion.py).
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,16 @@ import typer
 
 from orchestrator.context import Context
 
-
-def _complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.cli.completion import runs
-
-    return runs(incomplete)
-
-
-def complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.cli.completion import jobs
-
-    return jobs(incomplete)
-
-
-def _complete_trainer(ctx: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.cli.completion import trainers
-
-    return trainers(incomplete)
-
-
 _TARGETS = "local, ec2, ec2://ID, USER@HOST, ssh://USER@HOST:PORT or an SSH config name"
 
 Job = Annotated[
     str,
-    typer.Argument(
-        metavar="JOB", help="Job file (PATH.yaml) or the name of a job.", autocompletion=complete_job
-    ),
+    typer.Argument(metavar="JOB", help="Job file (PATH.yaml) or the name of a job."),
 ]
 JobToStart = Annotated[
     str | None,
     typer.Argument(
-        metavar="[JOB]",
-        help="Job file (PATH.yaml) or the name of a job; not needed with --resume.",
-        autocompletion=complete_job,
+        metavar="[JOB]", help="Job file (PATH.yaml) or the name of a job; not needed with --resume."
     ),
 ]
 Run = Annotated[
@@ -48,7 +28,6 @@ Run = Annotated[
     typer.Argument(
         metavar="[RUN]",
         help="Run ID, a unique prefix of it, or a job's name for its latest run (default: the active run).",
-        autocompletion=_complete_run,
     ),
 ]
 Resume = Annotated[
@@ -56,14 +35,15 @@ Resume = Annotated[
     typer.Option(
         metavar="RUN",
         help="Continue a run that has ended from its last checkpoint (default: start a new run).",
-        autocompletion=_complete_run,
     ),
 ]
 Trainer = Annotated[
     str,
-    typer.Argument(metavar="TRAINER", help="Name of the trainer.", autocompletion=_complete_trainer),
+    typer.Argument(metavar="TRAINER", help="Name of the trainer."),
 ]
-Checkpoint = Annotated[str, typer.Argument(metavar="PATH", help="Checkpoint folder or fetched run folder.")]
+Checkpoint = Annotated[
+    str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder or fetched run folder.")
+]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Input files in the trainer's format.")]
 Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="ec2://ID, or ec2 for your only instance.")]
 On = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.help import Group, command
-from orchestrator.cli.options import Json, On, Trainer, complete_job, context
+from orchestrator.cli.options import Json, On, Trainer, context
 
 PANEL = "Setup"
 app = typer.Typer()
@@ -84,7 +84,6 @@ def notify(
         typer.Argument(
             metavar="[JOB]",
             help="Use `notify` of this job (default: the setting `notify`).",
-            autocompletion=complete_job,
         ),
     ] = None,
     on: On = None,
