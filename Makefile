@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo demo-blendshapes test test-fast test-full coverage check image image-test format clean system
+.PHONY: help install demo demo-blendshapes test test-fast test-full coverage check docs image image-test format clean system
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,10 @@ check: $(STAMP) ## lint, type check (mypy --strict) and import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
+docs: $(STAMP) ## build the documentation as a site, docs/_build/index.html
+	@$(BIN)/python -m sphinx -q -W -b html docs docs/_build
+	@echo docs/_build/index.html
+
 image: ## build the images gpujob:cli and gpujob:host with docker or buildah
 	@bash scripts/image.sh
 
@@ -67,4 +71,4 @@ format: $(STAMP) ## format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 
 clean: ## remove .venv and everything made by the targets above
-	rm -rf $(VENV) .mypy_cache .ruff_cache dist demo fetched
+	rm -rf $(VENV) .mypy_cache .ruff_cache dist demo fetched docs/_build

@@ -1,8 +1,6 @@
-"""The quick start by the command line: from sample faces to an exported program, locally and over SSH."""
+"""The commands of blendshapes over SSH, and sources of `prepare` that are wrong."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -19,30 +17,6 @@ SETS = [word for pair in SMALL for word in ("--set", pair)]
 def succeed(result: Result) -> Result:
     assert result.code == 0, result.err + result.out
     return result
-
-
-@pytest.mark.fresh
-def test_from_made_up_faces_to_an_exported_program(client: Client) -> None:
-    succeed(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
-    deployed = succeed(client.run("deploy", "blendshapes", "--data", "faces", *SETS, "--follow"))
-    assert "logistic regression, the baseline: val balanced accuracy" in deployed.out
-    run = client.state()
-    assert run["metrics"]["test"]["macro_f1"] > 0.3
-    succeed(client.run("fetch"))
-    home = f"fetched/{run['id']}"
-    predictions = succeed(
-        client.run("predict", home, "faces/blendshapes/test.csv", "--json")
-    ).out.splitlines()
-    assert set(json.loads(predictions[0])["probabilities"]) == {"happy", "sad", "neutral"}
-    table = succeed(client.run("evaluate", home, "--data", "faces")).out
-    assert "logistic regression" in table
-    assert "most confidently wrong" in table
-    succeed(client.run("export", home))
-    written = client.project / "exported" / f"blendshapes-{run['checkpoints']['best']}"
-    preprocessing = json.loads((written / "preprocessing.json").read_text())
-    spec = json.loads((client.project / home / "run.json").read_text())
-    assert preprocessing["code_tree"] == spec["trainers"]["tree"]
-    assert preprocessing["classes"] == ["happy", "sad", "neutral"]
 
 
 def test_the_same_job_file_over_ssh(client: Client, machine: FakeHost) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_group
 
+from orchestrator.cli.app import app
+from orchestrator.cli.help import Group
 from orchestrator.core.jobschema import json_schema
+from tests.rigs import pages
 from tests.support import REPOSITORY
 
-PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = pages.pages()
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -30,12 +36,13 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
     assert broken == []
 
 
-def test_the_readme_is_short_and_links_every_page_of_docs() -> None:
-    text = (REPOSITORY / "README.md").read_text("utf-8")
-    assert len(text.splitlines()) < 150
-    assert [
-        page.name for page in PAGES if page.parent.name == "docs" and f"docs/{page.name}" not in text
-    ] == []
+def test_the_readme_is_short_and_the_index_links_every_page() -> None:
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) < 150
+    assert "docs/index.md" in readme
+    index = (REPOSITORY / "docs" / "index.md").read_text("utf-8")
+    names = {page.stem for page in (REPOSITORY / "docs").glob("*.md")} - {"index"}
+    assert names - set(index.splitlines()) == set()
 
 
 def test_the_page_of_the_job_file_names_every_key() -> None:
@@ -62,3 +69,64 @@ def test_every_claim_of_the_security_page_has_a_test_that_exists() -> None:
             wrong += [] if re.search(rf"^def {name}\(", code, re.MULTILINE) else [f"{file}::{name}"]
         wrong += [] if tests else [row]
     assert wrong == []
+
+
+BLOCKS = [block for page in pages.pages() for block in pages.blocks(page)]
+COMMANDS = [block for block in BLOCKS if block.language == "sh"]
+
+
+def test_blocks_that_hold_commands_are_fenced_as_such() -> None:
+    starts = ("gpujob ", "make ", "pip", "uv ", ".venv/")
+    wrong = [b.place for b in BLOCKS if b.language == "" and b.text.startswith(starts)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.place)
+def test_every_command_of_a_page_is_one_that_gpujob_accepts(block: pages.Block) -> None:
+    for command in block.commands:
+        for words in pages.gpujob_words(command):
+            if words in (["--version"], ["--install-completion"]):
+                continue
+            group, name = get_group(app), "gpujob"
+            while isinstance(group, Group):
+                name, *words = words
+                group = group.commands[name]
+            group.make_context(name, words, resilient_parsing=False)
+
+
+def test_commands_that_are_executed_on_another_page_are_there() -> None:
+    executed = {command for block in COMMANDS if block.reason is None for command in block.commands}
+    repeated = [block for block in COMMANDS if (block.reason or "").startswith("as in ")]
+    assert len(repeated) >= 3
+    assert [c for block in repeated for c in block.commands if c not in executed] == []
+
+
+def test_every_reason_not_to_execute_a_block_is_a_sentence() -> None:
+    assert [b.place for b in COMMANDS if b.reason is not None and len(b.reason.split()) < 3] == []
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_gpujob() -> None:
+    text = (REPOSITORY / "docs" / "troubleshooting.md").read_text("utf-8")
+    messages = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    assert len(messages) > 30
+    code = "\n".join(path.read_text("utf-8") for path in sorted((REPOSITORY / "orchestrator").rglob("*.py")))
+    parts = {message: [part.strip() for part in message.split("…") if part.strip()] for message in messages}
+    assert [message for message, words in parts.items() if not all(word in code for word in words)] == []
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """`make docs`: each page is in a menu, and each link of a page leads to a page or a heading."""
+    words = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "-b",
+        "html",
+        str(REPOSITORY / "docs"),
+        str(tmp_path),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "<title>Quick start - gpujob</title>" in (tmp_path / "quick-start.html").read_text("utf-8")
