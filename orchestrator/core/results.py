@@ -30,10 +30,22 @@ class CalibrationBin(msgspec.Struct, frozen=True):
 
 
 class WrongAnswer(msgspec.Struct, frozen=True):
+    """A wrong class with its probability, or wrong glosses with their word errors."""
+
     sample: str = ""
     truth: str = ""
     answer: str = msgspec.field(default="", name="said")
-    probability: float = msgspec.field(default=0.0, name="share")
+    probability: float | None = msgspec.field(default=None, name="share")
+    edits: int | None = None
+    words: int | None = None
+
+
+class ConfusedGlosses(msgspec.Struct, frozen=True):
+    """How often a gloss was answered in place of another."""
+
+    truth: str = ""
+    answer: str = msgspec.field(default="", name="said")
+    count: int = 0
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -47,6 +59,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     classes: tuple[str, ...] = ()
     confusion: tuple[tuple[float, ...], ...] = ()
     calibration: tuple[CalibrationBin, ...] = ()
+    confused: tuple[ConfusedGlosses, ...] = ()
     wrong: tuple[WrongAnswer, ...] = ()
 
 

@@ -10,6 +10,8 @@ from orchestrator.core.results import Evaluation, Export, Prediction
 from orchestrator.view.console import harmless
 from orchestrator.view.tables import lines
 
+_SHOWN, _CLASSES = 10, 30  # wrong answers and classes in the tables; --json has all of them
+
 
 def prediction(result: Prediction) -> str:
     """`file  label 0.93  (truth)`, or `file  GLOSS GLOSS`."""
@@ -25,7 +27,10 @@ def prediction(result: Prediction) -> str:
 
 def evaluation(ctx: Context, result: Evaluation) -> str:
     """Metrics beside the baseline's, each class, the confusion matrix, calibration, the worst answers."""
-    tables = (_values(result), _per_class(result), _confusion(result), _calibration(result), _wrong(result))
+    tables = (
+        *(_values(result), _per_class(result), _confusion(result), _calibration(result)),
+        *(_confused(result), _wrong(result)),
+    )
     blocks = [lines(ctx, [[harmless(cell) for cell in row] for row in rows]) for rows in tables]
     if result.resampled:
         blocks[0].append(harmless(f"low to high: the 95 % interval, {result.resampled} drawn"))
@@ -45,8 +50,10 @@ def _per_class(result: Evaluation) -> list[list[str]]:
     if not result.per_class:
         return []
     names = list(next(iter(result.per_class.values())))
-    cells = [[label, *(_number(one.get(name)) for name in names)] for label, one in result.per_class.items()]
-    return [["class", *names], *cells]
+    entries = list(result.per_class.items())
+    cells = [[label, *(_number(one.get(name)) for name in names)] for label, one in entries[:_CLASSES]]
+    more = [[f"and {len(entries) - _CLASSES} more"]] if len(entries) > _CLASSES else []
+    return [["class", *names], *cells, *more]
 
 
 def _number(value: float | None) -> str:
@@ -66,9 +73,20 @@ def _calibration(result: Evaluation) -> list[list[str]]:
     return [["confidence", "accuracy", "samples"], *rows] if rows else []
 
 
+def _confused(result: Evaluation) -> list[list[str]]:
+    rows = [[one.truth, one.answer, str(one.count)] for one in result.confused[:_SHOWN]]
+    return [["most often confused", "answer", "times"], *rows] if rows else []
+
+
 def _wrong(result: Evaluation) -> list[list[str]]:
-    rows = [[one.sample, one.truth, one.answer, f"{one.probability:.2f}"] for one in result.wrong]
-    return [["most confidently wrong", "truth", "answer", "probability"], *rows] if rows else []
+    shown = result.wrong[:_SHOWN]
+    if not shown:
+        return []
+    if shown[0].probability is None:
+        rows = [[one.sample, one.truth, one.answer, f"{one.edits}/{one.words}"] for one in shown]
+        return [["worst sentences", "truth", "answer", "errors/glosses"], *rows]
+    rows = [[one.sample, one.truth, one.answer, f"{one.probability or 0.0:.2f}"] for one in shown]
+    return [["most confidently wrong", "truth", "answer", "probability"], *rows]
 
 
 def exported(result: Export, short: Callable[[Path], str]) -> str:

@@ -170,6 +170,13 @@ def test_evaluate_repeats_the_metrics_and_names_the_worst_rows(run, folder, caps
     metrics = runs.events(run, "metrics")[-1]
     assert (code, answer["same_data"]) == (0, True)
     assert answer["confusion"] == metrics["confusion"]
+    (results,) = runs.events(run, "results")
+    assert results["wrong"] == answer["wrong"][:100]
+    assert len(answer["wrong"]) == sum(map(sum, answer["confusion"])) - sum(
+        row[number] for number, row in enumerate(answer["confusion"])
+    )
+    for name in ("split", "step", "samples", "groups", "drawn", "per_class", "classes", "calibration"):
+        assert results[name] == answer[name], name
     assert answer["values"]["accuracy_low"] == metrics["values"]["accuracy_low"]
     assert sum(one["count"] for one in answer["calibration"]) == answer["samples"]
     worst = answer["wrong"][0]

@@ -5,6 +5,7 @@ import math
 import random
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import jiwer
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from trainers.data import phoenix, phoenix_scoring
 from trainers.data.sign import reading
 from trainers.tasks import decode, wer
+from trainers.tasks.sign import sentences
 from trainers.tasks.vocabulary import BLANK, UNKNOWN, Vocabulary
 
 HEADER = "id|folder|signer|annotation"
@@ -123,6 +125,38 @@ def test_word_errors_are_those_of_jiwer_on_random_pairs():
         assert mine.rate == theirs.wer
         assert mine.edits == theirs.substitutions + theirs.deletions + theirs.insertions
         assert mine.words - mine.deletions + mine.insertions == len(message)
+
+
+def test_aligned_words_keep_both_sentences_and_need_the_fewest_edits():
+    draw = random.Random(0)
+    for _ in range(300):
+        reference, message = ([draw.choice("ABCDEF") for _ in range(draw.randint(0, 9))] for _ in range(2))
+        pairs = wer.pairs(reference, message)
+        assert [truth for truth, _ in pairs if truth] == reference
+        assert [said for _, said in pairs if said] == message
+        assert sum(truth != said for truth, said in pairs) == wer.errors(reference, message).edits
+
+
+def test_results_of_sentences_name_confused_glosses_and_the_worst_sentence():
+    words = {"a": ["REGEN", "WIND"], "b": ["REGEN", "SONNE", "WIND"], "c": ["SONNE"]}
+    records = [SimpleNamespace(id=id, words=glosses, signer="s", group="s") for id, glosses in words.items()]
+    results = sentences.results(records, [["REGEN", "WIND"], ["WIND"], ["WIND", "WIND"]], 0)
+    assert [one["sample"] for one in results["wrong"]] == ["c", "b"]
+    assert results["wrong"][1] == {
+        "sample": "b",
+        "truth": "REGEN SONNE WIND",
+        "said": "WIND",
+        "edits": 2,
+        "words": 3,
+    }
+    assert results["confused"] == [{"truth": "SONNE", "said": "WIND", "count": 1}]
+    assert results["per_class"]["WIND"] == {
+        "precision": 0.5,
+        "recall": 1.0,
+        "f1": pytest.approx(2 / 3),
+        "count": 2,
+    }
+    assert results["values"]["wer"] == pytest.approx(4 / 6)
 
 
 def test_word_errors_of_nothing():

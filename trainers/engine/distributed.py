@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from trainers.engine.health import Finding, error
 from trainers.engine.workers import end_at_once
+
+T = TypeVar("T")
 
 
 class Group:
@@ -30,6 +33,14 @@ class Group:
         if self.size > 1:
             dist.all_reduce(values)
         return values
+
+    def gather(self, values: dict[int, T]) -> dict[int, T]:
+        """Combine the dicts of all processes; every process gets all entries."""
+        if self.size == 1:
+            return values
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, values)
+        return {key: value for part in parts for key, value in part.items()}
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], extra: Tensor) -> Tensor:
         """Sum all gradients and `extra` (K,) over all processes in one exchange; returns the summed `extra`.

@@ -17,30 +17,47 @@ from trainers.engine.trainer import Trainer
 
 @dataclass(frozen=True)
 class Result:
-    """Loss and metrics of a split, and Output.correct of each sample in the order of the split."""
+    """Loss and metrics of a split; Output.correct and Output.answers of each sample, in order."""
 
     loss: float
     summary: Summary
     correct: list[float]
+    answers: list[Any]
 
 
 @torch.no_grad()
 def evaluate(
-    trainer: Trainer, model: nn.Module, split: str, group: Group, precision: str, size: int
+    trainer: Trainer,
+    model: nn.Module,
+    split: str,
+    group: Group,
+    precision: str,
+    size: int,
+    keep: bool = False,
 ) -> Result:
-    """Evaluate a split in eval mode with batches of `size`; the result covers all processes."""
+    """Evaluate a split in eval mode with batches of `size`; the result covers all processes.
+
+    Output.answers is collected with `keep`, and if the trainer has any.
+    """
     model.eval()
     samples = trainer.size(split)
     sums = torch.zeros(2 + trainer.counts_size, dtype=torch.float64, device=group.device)
     correct = torch.zeros(samples, device=group.device)
+    answers: dict[int, Any] = {}
     for batch in batches(trainer, split, range(group.rank, samples, group.size), size):
         batch = batch.to(group.device)
         with autocast(precision, group.device):
             output = trainer.loss(model, batch)
         sums += torch.cat([torch.stack([output.loss, output.weight]), output.counts]).double()
         correct[batch.indices] = output.correct.float()
+        if keep:
+            said = output.answers
+            rows = said.tolist() if isinstance(said, torch.Tensor) else said
+            answers |= dict(zip(batch.indices.tolist(), rows, strict=False))
     loss, weight, *counts = group.sum(sums).tolist()
-    return Result(loss / weight, trainer.summarise(counts), group.sum(correct).tolist())
+    answers = group.gather(answers) if keep else {}
+    ordered = [answers[index] for index in sorted(answers)]
+    return Result(loss / weight, trainer.summarise(counts), group.sum(correct).tolist(), ordered)
 
 
 def batches(trainer: Trainer, split: str, indices: Sequence[int], size: int) -> Iterator[Any]:

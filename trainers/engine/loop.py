@@ -19,6 +19,7 @@ from trainers.engine.learner import Learner
 from trainers.engine.loader import stream
 from trainers.engine.meter import Meter
 from trainers.engine.output import Summary
+from trainers.engine.results import shortened
 from trainers.engine.sampler import Plan
 from trainers.engine.state import Outcome, State
 from trainers.engine.trainer import Trainer
@@ -217,20 +218,23 @@ class TrainingLoop:
         best = self.state.best_step or self.state.step
         saved = checkpoint.read(self.root / str(best))
         checkpoint.load_weights(self.learner.model, saved)
-        result = self._evaluate(split)
+        result = self._evaluate(split, keep=True)
         records, seed = self.trainer.splits[split], self.config.seed
         sentence = result.summary.conclude(result.correct, records, seed)
         self._metrics(split, saved.manifest["epoch"], best, result.summary, result.loss)
+        if result.answers and self.group.is_main:
+            results = self.trainer.results(split, result.answers)
+            self.events("results", split=split, step=best, **shortened(results))
         message = f"{split} {sentence}, by the checkpoint of step {best}"
         clause, findings = baseline.compare(self.trainer, split, result.summary.values)
         for finding in findings:
             self._health(finding, "done")
         return Outcome("done", self.state.step, message + clause)
 
-    def _evaluate(self, split: str) -> Result:
+    def _evaluate(self, split: str, keep: bool = False) -> Result:
         learner = self.learner
         return evaluate(
-            self.trainer, learner.model, split, self.group, learner.precision, self.evaluate_batch
+            self.trainer, learner.model, split, self.group, learner.precision, self.evaluate_batch, keep
         )
 
     def _save(self, values: dict[str, float], epoch: int | None) -> None:

@@ -33,7 +33,8 @@ class Output(NamedTuple):
     `loss`: scalar, the weighted sum of the samples' losses (nats). `weight`: scalar, the sum of their
     weights; the loop minimises loss / weight of the global batch. `counts` (K,): the loop sums them over a
     split and passes the sum to `summarise`. `correct` (B,): the score of each sample (1 or
-    0 for a classifier, edits for CTC). `logits` (B, …): the model's logits.
+    0 for a classifier, edits for CTC). `logits` (B, …): the model's logits. `answers`: in evaluation, what
+    `Trainer.results` needs of each sample, as a tensor (B, …) or a sequence of JSON values; may be empty.
     """
 
     loss: Tensor
@@ -41,6 +42,7 @@ class Output(NamedTuple):
     counts: Tensor
     correct: Tensor
     logits: Tensor
+    answers: Tensor | Sequence[Any] = ()
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,13 @@ class Trainer(ABC):
     def summarise(self, counts: Sequence[float]) -> Summary:
         """Metrics of a split from its Output.counts (K,), summed over all batches."""
 
+    def results(self, split: str, answers: Sequence[Any]) -> dict[str, Any]:
+        """The results on a split as JSON (docs/contract.md#results), from Output.answers of its samples.
+
+        Called at the end of a training if Output.answers is not empty. Default: empty.
+        """
+        return {}
+
     def baseline(self, split: str) -> Summary:
         """Metrics of a simple model to compare with. Called only if `baseline_name` is not empty."""
         raise NotImplementedError

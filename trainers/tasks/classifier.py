@@ -130,7 +130,8 @@ class ClassifierTrainer(Trainer):
         answers = logits.argmax(1)
         counts = torch.bincount(labels * len(self.classes) + answers, minlength=self.counts_size)
         correct = (answers == labels).to(logits.dtype)
-        return Output((losses * weights).sum(), weights.sum(), counts.to(logits.dtype), correct, logits)
+        sums = ((losses * weights).sum(), weights.sum(), counts.to(logits.dtype))
+        return Output(*sums, correct, logits, () if torch.is_grad_enabled() else logits.softmax(1))
 
     @property
     def class_weights(self) -> Tensor:
@@ -151,6 +152,15 @@ class ClassifierTrainer(Trainer):
     def summarise(self, counts: Sequence[float]) -> Summary:
         """Metrics and confusion matrix from the summed counts."""
         return summary(counts, self.classes)
+
+    def results(self, split: str, answers: Sequence[Any]) -> dict[str, Any]:
+        """Metrics, table by class, confusion matrix, calibration and every wrong answer of a split."""
+        return self._scores(self.splits[split], np.array(answers))
+
+    def _scores(self, records: Sequence[Any], probabilities: np.ndarray) -> dict[str, Any]:
+        truth = np.array([self.label(record) for record in records])
+        names, groups = [str(record.id) for record in records], [str(record.group) for record in records]
+        return scores.scores(truth, probabilities, self.classes, names, groups, self.config.seed)
 
     def expected_first_loss(self, batch: Any) -> float:
         """ln C, the loss of uniform probabilities."""
@@ -218,10 +228,7 @@ class ClassifierTrainer(Trainer):
 
     def report(self, other: "ClassifierTrainer", records: Sequence[Any]) -> dict[str, Any]:
         """The scores in the report of `evaluate`; `other` is a trainer whose split EVALUATED is `records`."""
-        probabilities = np.concatenate(list(self._probabilities(other, len(records))))
-        truth = np.array([self.label(record) for record in records])
-        names, groups = [str(record.id) for record in records], [str(record.group) for record in records]
-        return scores.scores(truth, probabilities, self.classes, names, groups, self.config.seed)
+        return self._scores(records, np.concatenate(list(self._probabilities(other, len(records)))))
 
     @torch.no_grad()
     def _probabilities(self, other: "ClassifierTrainer", count: int) -> Iterator[np.ndarray]:

@@ -27,7 +27,7 @@ from trainers.engine.health import DataUnusable
 from trainers.engine.output import Output
 from trainers.engine.trainer import Trainer
 from trainers.tasks import ctc, decode
-from trainers.tasks.sign import ctc_checks, data_checks, network_checks, word_errors
+from trainers.tasks.sign import ctc_checks, data_checks, network_checks, sentences, word_errors
 from trainers.tasks.sign.word_errors import Decoder, WordErrors
 from trainers.tasks.vocabulary import Vocabulary
 
@@ -160,10 +160,10 @@ class CTCTrainer(Trainer):
         log_probs = logits.log_softmax(-1)
         lengths = self.out_lengths(batch.lengths)
         losses = self.losses(log_probs, lengths, batch)
-        counts, edits = self._counts(log_probs.detach(), lengths, batch, model.training)
+        counts, edits, heard = self._counts(log_probs.detach(), lengths, batch, model.training)
         sizes = [max(1, len(target)) for target in batch.targets]
         weight = float(sum(sizes)) if self.config.loss_per == "gloss" else float(len(sizes))
-        return Output(losses.sum(), losses.new_tensor(weight), counts, edits, logits)
+        return Output(losses.sum(), losses.new_tensor(weight), counts, edits, logits, heard)
 
     def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """The loss (B,) of each sequence in nats: flat-start loss or CTC."""
@@ -172,11 +172,14 @@ class CTCTrainer(Trainer):
 
     def _counts(
         self, log_probs: Tensor, lengths: Tensor, batch: Batch, training: bool
-    ) -> tuple[Tensor, Tensor]:
-        """The counts word_errors.NAMES of the batch, and each sample's edits; training decodes greedily."""
+    ) -> tuple[Tensor, Tensor, list[list[str]]]:
+        """The counts word_errors.NAMES of the batch, each sample's edits, and its glosses.
+
+        Training decodes greedily.
+        """
         paths = log_probs.argmax(-1).cpu()
         searched = None if training or not self.decoder.beams else log_probs.cpu().numpy()
-        rows = []
+        rows, answers = [], []
         for row, (length, record) in enumerate(zip(lengths.tolist(), batch.records, strict=True)):
             assert record is not None
             path = paths[row, :length].tolist()
@@ -185,9 +188,14 @@ class CTCTrainer(Trainer):
                 if searched is None
                 else self.decoder.words(searched[row, :length])
             )
+            answers.append(hypothesis)
             rows.append(word_errors.count(record, hypothesis, self.protocol, path))
         table = torch.tensor(rows, dtype=torch.float32, device=log_probs.device)
-        return table.sum(0), table[:, :3].sum(1)
+        return table.sum(0), table[:, :3].sum(1), answers
+
+    def results(self, split: str, answers: Sequence[Any]) -> dict[str, Any]:
+        """Word errors, table by gloss, confused glosses and every wrong sentence of a split."""
+        return sentences.results(self.splits[split], answers, self.config.seed)
 
     def summarise(self, counts: Sequence[float]) -> WordErrors:
         """Word error rates, and the edits they consist of."""
@@ -236,22 +244,21 @@ class CTCTrainer(Trainer):
             raise DataUnusable(refusal_checks.no_samples(data.listing, split))
         marks = [leakage.Marks(r.id, r.group, data.cache.rows[r.id].sha256) for r in records]
         records, facts = leakage.untrained(saved, data.fingerprint, split, records, marks)
-        rows = []
+        rows, answers = [], []
         for record in records:
             logits = self.logits(data.cache.raw(record.id))
             path = logits.argmax(1).tolist()
-            rows.append(word_errors.count(record, self.glosses(logits), self.protocol, path))
+            answers.append(self.glosses(logits))
+            rows.append(word_errors.count(record, answers[-1], self.protocol, path))
         values = word_errors.summarise(np.sum(rows, 0).tolist()).values
-        low, high = word_errors.interval([sum(row[:3]) for row in rows], records, self.config.seed)
         return {
             "checkpoint": str(saved.path),
             "step": saved.manifest["step"],
             "split": split,
-            "samples": len(records),
-            "drawn": word_errors.what_is_drawn(records),
             "refused": len(data.listing.refused),
             **facts,
-            "values": {**values, "wer_low": low, "wer_high": high},
+            **(results := sentences.results(records, answers, self.config.seed)),
+            "values": {**values, **results["values"]},
         }
 
     def _require_layout(self, layout: Layout) -> None:

@@ -7,9 +7,6 @@ import numpy as np
 
 from trainers.engine import metrics
 
-SHOWN = 10
-"""Maximum number of wrong answers in a report."""
-
 
 def scores(
     truth: np.ndarray,
@@ -45,9 +42,10 @@ def scores(
 def _most_wrong(
     truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
+    """Every wrong answer, the most confident first."""
     answers = probabilities.argmax(1)
     wrong = np.flatnonzero(answers != truth)
-    order = wrong[np.argsort(-probabilities[wrong, answers[wrong]], kind="stable")][:SHOWN]
+    order = wrong[np.argsort(-probabilities[wrong, answers[wrong]], kind="stable")]
     return [
         {
             "sample": names[i],

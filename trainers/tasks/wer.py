@@ -30,6 +30,29 @@ def errors(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> Err
     return _align(reference, hypothesis, 1, 1)
 
 
+def pairs(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str]]:
+    """The words of a least-cost alignment in order: (expected, actual); one is empty if it has no other."""
+    costs = [list(range(len(hypothesis) + 1))]
+    for row, expected in enumerate(reference, 1):
+        line, above = [row], costs[-1]
+        for column, actual in enumerate(hypothesis, 1):
+            single = min(line[-1], above[column]) + 1
+            line.append(min(single, above[column - 1] + (expected != actual)))
+        costs.append(line)
+    row, column, aligned = len(reference), len(hypothesis), list[tuple[str, str]]()
+    while row or column:
+        cost = costs[row][column]
+        expected, actual = reference[row - 1] if row else "", hypothesis[column - 1] if column else ""
+        if row and column and cost == costs[row - 1][column - 1] + (expected != actual):
+            row, column = row - 1, column - 1
+        elif column and cost == costs[row][column - 1] + 1:
+            column, expected = column - 1, ""
+        else:
+            row, actual = row - 1, ""
+        aligned.append((expected, actual))
+    return aligned[::-1]
+
+
 def sclite_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> Errors:
     """Count the edits of the alignment that NIST's sclite chooses, which ignores case.
 
