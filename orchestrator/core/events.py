@@ -25,11 +25,18 @@ class Start(Base, frozen=True, kw_only=True, tag="start"):
 
 
 class Progress(Base, frozen=True, kw_only=True, tag="progress"):
+    """`of_epoch`: step and `of` are of one epoch. `left`: seconds to the end, as a bar in the log says."""
+
     phase: str = "train"
     epoch: float | None = None
+    epochs: Count | None = None
     step: Count | None = None
     of: Count | None = None
     loss: float | None = None
+    lr: float | None = None
+    grad_norm: float | None = None
+    left: Seconds | None = None
+    of_epoch: bool = False
 
 
 class Metrics(Base, frozen=True, kw_only=True, tag="metrics"):

@@ -50,8 +50,12 @@ def _mean(values: Iterable[float]) -> float:
     return odd if odd is not None else sum(value / len(numbers) for value in numbers)
 
 
+_LOSS, _RATE, _NORM = ("train", "loss"), ("learning", "rate"), ("gradient", "norm")
+_LAST = (_RATE, _NORM)
+
+
 class History:
-    """The loss of the training, and every metric of the validation."""
+    """Loss and metrics of training and validation, the learning rate, the norm of the gradient."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._series: dict[tuple[str, str], Series] = {}
@@ -64,15 +68,21 @@ class History:
                     self._series.setdefault(key, Series()).add(value)
 
     def curves(self) -> list[tuple[str, Series]]:
-        """Each series with its name: `train loss` first, then those of `val` as they came."""
-        ordered = sorted(self._series.items(), key=lambda item: item[0][0] != "train")
+        """Each series with its name: `train loss` first, the metrics as they came, then the learning rate."""
+        ordered = sorted(self._series.items(), key=lambda item: _order(item[0]))
         return [(" ".join(key), series) for key, series in ordered]
 
 
+def _order(key: tuple[str, str]) -> int:
+    return 0 if key == _LOSS else 3 if key in _LAST else 2 if key[0] == "train" else 1
+
+
 def _values(event: Event) -> Iterator[tuple[tuple[str, str], float]]:
-    if isinstance(event, ev.Progress) and event.loss is not None:
-        yield ("train", "loss"), event.loss
-    if isinstance(event, ev.Metrics) and event.split == "val":
+    if isinstance(event, ev.Progress):
+        for key, value in ((_LOSS, event.loss), (_RATE, event.lr), (_NORM, event.grad_norm)):
+            if value is not None:
+                yield key, value
+    if isinstance(event, ev.Metrics) and event.split != "test":
         for name, value in event.values.items():
             if value is not None:
-                yield ("val", name), value
+                yield (event.split, name), value

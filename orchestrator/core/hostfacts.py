@@ -229,14 +229,23 @@ class Checkpoints(msgspec.Struct, frozen=True):
     best: Count | None = None
 
 
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of the log, and `what` it was taken for: progress, loss, `metrics of val`, …"""
+
+    what: str = ""
+    format: str = ""
+    line: str = ""
+
+
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One run on its host.
 
     `record` and `state` are None where run.json and state.json are missing or cannot be read. `supervised`:
     its supervisor is alive. `elsewhere`: the machine on which it is alive, if that is not the host and its
     processes cannot be seen. `last_host`: the machine that ran it last, if that is not the host. `brief`: log
-    and events were not read. `skipped_events`: lines among the latest events that are none. `damage`: what of
-    its folder cannot be read, and why.
+    and events were not read. `skipped_events`: lines among the latest events that are none. `from_log`: what
+    its progress and metrics were read from, if it writes no events of them. `damage`: what of its folder
+    cannot be read, and why.
     """
 
     id: str
@@ -252,6 +261,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: Checkpoints = Checkpoints()
     folder_changed: Seconds | None = None
     skipped_events: Count = 0
+    from_log: tuple[LogLine, ...] = ()
     damage: tuple[str, ...] = ()
     elsewhere: str | None = None
     last_host: str | None = None

@@ -28,6 +28,7 @@ from orchestrator.onhost import (
     host_facts,
     instance_limits,
     inventory,
+    log_events,
     log_lines,
     private,
     processes,
@@ -133,6 +134,7 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
         layout, r["name"], r["fingerprint"], r.get("precision", 1), r.get("expected")
     ),
     "read_events": lambda layout, r: event_samples.read(layout, r["run"], r["offset"], r["limit"]),
+    "read_log_events": lambda layout, r: log_events.read(layout, r["run"], r["offset"], r["limit"]),
     "stage": _stage,
     "unstage": lambda layout, r: staging.unstage(layout, r["run"], r["token"], r.get("fetched", False)),
     "written": lambda layout, r: inventory.written(layout, r["run"]),

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Sequence
 from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
-from orchestrator.onhost import elsewhere, files, processes, run_processes
+from orchestrator.onhost import elsewhere, files, log_events, processes, run_processes
+from orchestrator.onhost.progress_reader import Taken
 from orchestrator.onhost.processes import Snapshot
 from orchestrator.onhost.records import RunSpec, State
 
@@ -29,11 +30,13 @@ _SPEC_KEYS = (
 class Events(NamedTuple):
     """Raw lines, in order: the latest event of each kind, and of `metrics` the latest of each split.
 
-    `skipped`: the number of lines that are no events.
+    `skipped`: the number of lines that are no events. `from_log`: the lines of the log that progress and
+    metrics were read from, if the run itself wrote none.
     """
 
     lines: list[str]
     skipped: int
+    from_log: Sequence[Taken] = ()
 
 
 class RunFacts(NamedTuple):
@@ -95,6 +98,7 @@ class RunFacts(NamedTuple):
             "log": {"bytes": self.log_bytes, "tail": self.last_lines},
             "events": self.events.lines,
             "skipped_events": self.events.skipped,
+            "from_log": [taken._asdict() for taken in self.events.from_log],
             "checkpoints": self.checkpoints,
             "folder_changed": self.folder_changed,
             "damage": self.damage,
@@ -161,7 +165,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         pids=run_processes.find(spec.mark if spec else "", state, alive),
         log_bytes=files.size(paths.log),
         last_lines=[] if facts.is_brief else tail(paths.log, lines),
-        events=Events([], 0) if facts.is_brief else latest_events(paths.events),
+        events=Events([], 0) if facts.is_brief else _events(paths, spec),
         checkpoints=checkpoints(paths.checkpoints),
         folder_changed=os.stat(paths.folder).st_mtime,
         damage=damage,
@@ -175,6 +179,16 @@ def _alerts(path: str) -> list[dict[str, Any]]:
     values = (files.load_json(path) or {}).get("deliveries")
     objects = [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
     return [{key: one.get(key) for key in _ALERT_KEYS} for one in objects[-_ALERTS:]]
+
+
+def _events(paths: RunPaths, spec: RunSpec | None) -> Events:
+    """The latest events; of a program that writes no progress and no metrics, what its log says of them."""
+    events = latest_events(paths.events)
+    kinds = {jsontext.parse_object(line)["event"] for line in events.lines}
+    if (spec and spec.trainer) or kinds & {"progress", "metrics"}:
+        return events
+    read = log_events.latest(paths.log)
+    return Events(events.lines + read.lines, events.skipped, read.taken)
 
 
 def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
@@ -245,7 +259,7 @@ def _kind(line: str) -> str | None:
     except jsontext.BadJson:
         return None
     detail = event.get("split") or event.get("best") or event.get("rule") or ""
-    return "%s/%s" % (event["event"], detail) if "event" in event else None
+    return "%s/%s" % (event["event"], detail) if isinstance(event.get("event"), str) else None
 
 
 def checkpoints(folder: str) -> dict[str, Any]:

@@ -259,6 +259,13 @@ def read_events(host: Asks, run_id: str, offset: int, limit: int) -> tuple[str, 
     return read.text, read.offset
 
 
+def read_log_events(host: Asks, run_id: str, offset: int, limit: int) -> tuple[str, int]:
+    """Returns what the log says of progress and metrics from `offset`, as events, and the next offset."""
+    answer = host.ask("read_log_events", run=run_id, offset=offset, limit=limit)
+    read = _require("read_log_events", answer, _Read)
+    return read.text, read.offset
+
+
 class _Read(msgspec.Struct, frozen=True):
     text: str
     offset: Size

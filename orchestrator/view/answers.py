@@ -48,6 +48,17 @@ class Alert(Part, frozen=True, kw_only=True):
     error: str | None
 
 
+class LogLine(Part, frozen=True, kw_only=True):
+    """A line of the log, and `what` it was taken for: progress, loss, lr, grad_norm, or `metrics of val`.
+
+    `format`: tqdm, rich, keras, epoch, dictionary (also JSON) or pairs (`step=10 loss=0.5`).
+    """
+
+    what: str
+    format: str
+    line: str
+
+
 class RunCheckpoints(Part, frozen=True, kw_only=True):
     """Steps of the complete checkpoints; `last` and `best` are steps too."""
 
@@ -60,9 +71,11 @@ class Run(Part, frozen=True, kw_only=True):
     """A run. `state`: preparing, running, succeeded, failed, stopped, preempted, orphaned, elsewhere, lost,
     damaged or unreachable; `reason` says why it failed, is damaged or is not reached.
 
-    `step`, `of` and `epoch`: the latest progress. `attempt` counts from 1. `resumable_from`: the step of its
-    last checkpoint. `host`: the machine that is known to run it, if that is another than its target. `brief`:
-    it is an older run whose log and events were not read; `gpujob status RUN` reads them.
+    `step`, `of`, `epoch`, `loss`, `lr` and `grad_norm`: the latest progress. `from_log`: the lines of the log
+    that these and `metrics` were read from; empty for a run that writes events of them. `attempt` counts
+    from 1. `resumable_from`: the step of its last checkpoint. `host`: the machine that is known to run it, if
+    that is another than its target. `brief`: it is an older run whose log and events were not read;
+    `gpujob status RUN` reads them.
     """
 
     id: str
@@ -82,6 +95,9 @@ class Run(Part, frozen=True, kw_only=True):
     step: int | None
     of: int | None
     epoch: float | None
+    loss: float | None
+    lr: float | None
+    grad_norm: float | None
     eta_seconds: float | None
     used_seconds: float | None
     exit_code: int | None
@@ -99,6 +115,7 @@ class Run(Part, frozen=True, kw_only=True):
     health: tuple[Health, ...]
     alerts: tuple[Alert, ...]
     skipped_events: int
+    from_log: tuple[LogLine, ...]
     damage: tuple[str, ...]
     brief: bool
     cost_usd: Usd | None

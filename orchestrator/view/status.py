@@ -107,6 +107,9 @@ def run_json(report: RunReport) -> answers.Run:
         step=progress.step if progress else None,
         of=progress.of if progress else None,
         epoch=report.epoch,
+        loss=progress.loss if progress else None,
+        lr=progress.lr if progress else None,
+        grad_norm=progress.grad_norm if progress else None,
         eta_seconds=getattr(now, "eta", None),
         used_seconds=state.used_seconds,
         exit_code=state.exit_code,
@@ -126,6 +129,7 @@ def run_json(report: RunReport) -> answers.Run:
         ),
         alerts=alerts.to_json(facts.alerts),
         skipped_events=facts.skipped_events,
+        from_log=tuple(answers.LogLine(what=e.what, format=e.format, line=e.line) for e in facts.from_log),
         damage=facts.damage,
         brief=facts.brief,
         cost_usd=report.cost_usd,
@@ -206,7 +210,7 @@ def _headline(report: RunReport) -> str:
     match report.state:
         case runstate.Running() as running:
             attempt = f", attempt {running.attempt}" if running.attempt > 1 else ""
-            return (f"step {progress(report, running)}" if running.of else "no progress reported") + attempt
+            return progress(report, running) + attempt
         case runstate.Failed(reason=reason):
             return reason
         case runstate.Stopped(by=by):
@@ -235,10 +239,18 @@ def _headline(report: RunReport) -> str:
 
 
 def progress(report: RunReport, running: runstate.Running) -> str:
-    """`40/100 (40 %, epoch 2)`."""
-    epoch = f", epoch {report.epoch:g}" if report.epoch is not None else ""
-    step = running.step or 0
-    return f"{running.step}/{running.of} ({100 * step / (running.of or 1):.0f} %{epoch})"
+    """`step 40/100 (40 %, epoch 2)`; of a script as much of that as it reports."""
+    latest = ev.last(report.facts.events, ev.Progress)
+    epoch = f"epoch {report.epoch:g}" if report.epoch is not None else ""
+    if latest and epoch and latest.epochs and not running.of:
+        epoch += f"/{latest.epochs}"
+    if not running.of:
+        step = f"step {running.step}" if running.step is not None else ""
+        return ", ".join(part for part in (epoch, step) if part) or "no progress reported"
+    share = f"{100 * (running.step or 0) / running.of:.0f} %"
+    if latest and latest.of_epoch:
+        return f"step {running.step}/{running.of} of {epoch or 'an epoch'} ({share})"
+    return f"step {running.step}/{running.of} ({', '.join(part for part in (share, epoch) if part)})"
 
 
 def _times(state: RunState, now: float) -> str:

@@ -1,0 +1,148 @@
+"""Progress and metrics from the log of a program that writes no events, in bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any, BinaryIO, Iterator, NamedTuple
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import files
+from orchestrator.onhost.progress_reader import LogReader, Taken
+
+_TAIL = 64 * 1024  # bytes at the end of a log that usually tell how far the training is
+_LONG_TAIL = 512 * 1024  # bytes that are read if they do not
+_MOST = 8 << 20  # bytes of which one read looks for lines; of more, evenly spaced pieces
+_PIECES = 128
+_BLOCK = 1 << 20
+_KEPT = 1000  # lines of one kind that one read parses: every second, fourth, eighth … of more
+_ENDS = re.compile(rb"[\r\n]+|\x08+")
+_RETURNS = re.compile(r"\r+|\x08+")
+_LAST_LINES, _LAST_PARTS = 200, 4  # of a tail: its last lines, and the last states of each line
+
+
+class LogProgress(NamedTuple):
+    """Events, JSON as in events.jsonl, and the lines of the log that they were read from."""
+
+    lines: list[str]
+    taken: list[Taken]
+
+
+def latest(path: str) -> LogProgress:
+    """The latest progress, and the latest metrics of each split, that the end of a log tells."""
+    content = files.last_bytes(path, _TAIL)
+    reader, events = read_tail(content)
+    if len(content) == _TAIL and not reader.has_place:
+        reader, events = read_tail(files.last_bytes(path, _LONG_TAIL))
+    try:
+        changed = os.stat(path).st_mtime
+    except OSError:
+        changed = 0.0
+    lines = [json.dumps({"v": 2, "t": changed, **event}) for event in events.values()]
+    return LogProgress(lines, list(reader.taken.values()))
+
+
+def read_tail(content: bytes) -> tuple[LogReader, dict[str, dict[str, Any]]]:
+    """The reader, and the latest event of each kind; a value that is not repeated stays."""
+    reader = LogReader()
+    events: dict[str, dict[str, Any]] = {}
+    for part in _last_parts(content.decode("utf-8", errors="replace")):
+        for event in reader.feed(part):
+            kind = "%s/%s" % (event["event"], event.get("split") or event.get("phase"))
+            before = events.pop(kind, {})
+            keep = ("loss", "lr", "grad_norm") if event["event"] == "progress" else ()
+            events[kind] = {**{name: before[name] for name in keep if name in before}, **event}
+    if "progress/train" in events:
+        events = {
+            kind: event for kind, event in events.items() if kind[:8] != "progress" or kind[9:] == "train"
+        }
+    return reader, events
+
+
+def _last_parts(text: str) -> list[str]:
+    lines = [line for line in text.split("\n") if line][-_LAST_LINES:]
+    return [part for line in lines for part in _RETURNS.split(line)[-_LAST_PARTS:]]
+
+
+def read(layout: Layout, run_id: str, offset: int, limit: int) -> dict[str, Any]:
+    """Returns `text`, events of the log from `offset` on as JSON lines, and the `offset` after the last line.
+
+    `limit`: bytes of `text`; of a log with more lines than fit, `text` has a sample of them.
+    """
+    try:
+        with files.open_regular(layout.run(run_id).log) as handle:
+            end = os.fstat(handle.fileno()).st_size
+            sample = _Sample()
+            for block, behind in _blocks(handle, min(offset, end), end):
+                sample.add(block)
+                offset = behind
+    except OSError:  # missing or damaged, which the run's facts report
+        return {"text": "", "offset": offset}
+    reader, lines, size = LogReader(), [], 0
+    for part in sample.parts():
+        for event in reader.feed(part.decode("utf-8", errors="replace")):
+            line = json.dumps(event)
+            size += len(line) + 1
+            if size > limit:
+                break
+            lines.append(line + "\n")
+    return {"text": "".join(lines), "offset": offset}
+
+
+class _Sample:
+    """Parts of a log in order, of each kind at most `_KEPT`."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._kinds = {False: _Thinned(), True: _Thinned()}
+
+    def add(self, block: bytes) -> None:
+        for part in _ENDS.split(block):
+            if part:
+                self._number += 1
+                is_rare = b"val" in part or b"Val" in part or part[:1] == b"{"
+                self._kinds[is_rare].add(self._number, part)
+
+    def parts(self) -> list[bytes]:
+        kept = self._kinds[False].kept + self._kinds[True].kept
+        return [part for _, part in sorted(kept)]
+
+
+class _Thinned:
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, bytes]] = []
+        self._every = 1
+        self._seen = 0
+
+    def add(self, number: int, part: bytes) -> None:
+        self._seen += 1
+        if self._seen % self._every:
+            return
+        self.kept.append((number, part[:4096]))
+        if len(self.kept) > 2 * _KEPT:
+            self.kept, self._every = self.kept[1::2], self._every * 2
+
+
+def _blocks(handle: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """Blocks that end where a line or a part of one ends, each with the offset behind it."""
+    if end - start > _MOST:
+        size = _MOST // _PIECES
+        for number in range(_PIECES - 1):
+            at = start + (end - start - size) * number // (_PIECES - 1)
+            handle.seek(at)
+            yield _inner(handle.read(size)), at
+        start = end - size
+    handle.seek(start)
+    rest = b""
+    while handle.tell() < end:
+        block = rest + handle.read(min(_BLOCK, end - handle.tell()))
+        cut = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
+        rest = block[cut:] if len(block) - cut < _BLOCK else b""
+        yield block[:cut], handle.tell() - len(rest)
+
+
+def _inner(block: bytes) -> bytes:
+    """Without the first and the last part, which may be incomplete."""
+    parts = _ENDS.split(block)
+    return b"\n".join(parts[1:-1])
