@@ -12,8 +12,8 @@ from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
 from orchestrator.onhost import elsewhere, files, log_events, processes, run_processes
-from orchestrator.onhost.progress_reader import Taken
 from orchestrator.onhost.processes import Snapshot
+from orchestrator.onhost.progress_reader import Taken
 from orchestrator.onhost.records import RunSpec, State
 
 _TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
