@@ -117,8 +117,9 @@ class LogReader:
             self._place = place
             self._take("progress", line)
         elif line.epoch is not None and line.step is None and not self._place.of:
-            step = (int(line.epoch), line.epochs) if line.epochs and line.values else (None, None)
-            self._place = Place(*step, line.epoch, line.epochs)
+            is_whole = bool(line.epochs and line.values)  # a line after the epoch, not before it
+            step, of = (int(line.epoch), line.epochs) if is_whole else (None, None)
+            self._place = Place(step, of, line.epoch, line.epochs)
             self._take("progress", line)
         elif line.epoch is not None and line.step is None:
             self._place = self._place._replace(epoch=line.epoch)
