@@ -82,8 +82,8 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     live_runs: tuple[LiveRun, ...] = ()
     gpu_processes: tuple[GpuProcess, ...] = ()
     pythons: tuple[PythonFacts, ...] = ()
-    uploads: dict[str, DataCopy] = {}
-    data_folders: dict[str, FolderFacts | None] = {}
+    uploads: dict[str, DataCopy] = msgspec.field(default_factory=dict)
+    data_folders: dict[str, FolderFacts | None] = msgspec.field(default_factory=dict)
 
     @property
     def has_only_python3(self) -> bool:
