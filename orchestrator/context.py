@@ -48,6 +48,7 @@ def _user_name() -> str:
 class Context:
     """`token` gives 32 fresh hex digits; `state_dir` may be deleted at any time.
 
+    `deliver`: gets the answer of a command instead of stdout (gpujob.Client).
     `step`: what the command is doing, for the words that Ctrl-C ends with. `made`: what `once` keeps.
     """
 
@@ -68,6 +69,7 @@ class Context:
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     token: Callable[[], str] = field(default=_token)
+    deliver: Callable[[Struct | Mapping[str, Any]], None] | None = None
     step: str = ""
     made: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -125,6 +127,9 @@ class Context:
 
     def answer(self, content: Struct | Mapping[str, Any]) -> None:
         """One JSON object, the only output on stdout with --json. NaN and infinity are null."""
+        if self.deliver:
+            self.deliver(content)
+            return
         if isinstance(content, Struct):
             content = to_builtins(content)
         line = json.dumps({"schema_version": JSON_VERSION, **_finite(content)}, allow_nan=False)  # ASCII only
@@ -250,14 +255,19 @@ def from_process() -> Context:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal without UTF-8 gets a question mark, no traceback.
             stream.reconfigure(encoding=encoding, errors="replace")
+    return of_user(Path.cwd(), sys.stdin, sys.stdout, sys.stderr)
+
+
+def of_user(folder: Path, stdin: TextIO, stdout: TextIO, stderr: TextIO) -> Context:
+    """A context in `folder` with this user's environment, settings and records."""
     from platformdirs import user_config_path, user_state_path  # noqa: PLC0415 - late: --version needs none
 
     return Context(
         env=os.environ,
-        cwd=Path.cwd(),
-        stdin=sys.stdin,
-        stdout=sys.stdout,
-        stderr=sys.stderr,
+        cwd=folder,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
         state_dir=user_state_path("gpujob"),
         config_file=user_config_path("gpujob") / "settings.yaml",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,27 @@ def test_the_commands_for_a_host_work_on_a_real_one(user: Client) -> None:
         log_in_to(user, machine, name="gpubox")
         user.job("print('trained', flush=True)", name="train")
         assert "trained" in follow(user, REPOSITORY / "docs" / "remote.md")
+
+
+@pytest.mark.tmux
+def test_the_examples_of_the_python_api_work(user: Client) -> None:
+    user.write("train.py", pages.files(REPOSITORY / "docs" / "your-script.md")["train.py"])
+    assert user.run("init", "train.py").code == 0
+    examples = [b for b in pages.blocks(REPOSITORY / "docs" / "python-api.md") if b.language == "python"]
+    assert len(examples) >= 4
+    program = "\n".join(example.text for example in examples)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=user.project,
+        env=user.env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.splitlines()
+    assert printed[0].startswith("succeeded 0.3"), printed
+    assert printed[2] == "3 no run 'no-such-run'"
+    assert printed[3] == "no AWS credentials are configured"
+    assert printed[4].startswith("train-30 0.1")
+    assert done.stderr == ""
