@@ -212,12 +212,26 @@ class Context:
             return self.env.get("HOME", "") + text[1:]
         return text
 
+    @property
+    def can_ask(self) -> bool:
+        return not self.json and self.stdin.isatty() and self.stderr.isatty()
+
+    def ask(self, question: str, default: str) -> str:
+        """The answer to a question on the terminal; `default` for an empty one. UsageError at its end."""
+        self._write(self.stderr, f"{self._flowed(question)} [{default or 'none'}] ")
+        outer, self.step = self.step, "the question, so nothing was written"
+        answer = self.stdin.readline()
+        self.step = outer
+        if not answer:
+            raise UsageError("nothing was written", "the questions were not answered", "gpujob init SCRIPT")
+        return answer.strip() or default
+
     def confirm(self, what: str) -> None:
         """Asks, default no; raises unless the user agrees, or if there is no terminal to ask on."""
         if self.yes:
             self.talk(what)  # a price is shown before it is paid, also to a script
             return
-        if self.json or not (self.stdin.isatty() and self.stderr.isatty()):
+        if not self.can_ask:
             raise WantsYes(what, "confirmation needed, but stdin is not a terminal", "add --yes to confirm")
         self._write(self.stderr, f"{self._flowed(what)}\nContinue? [y/N] ")
         outer, self.step = self.step, "the question, so nothing was agreed to"

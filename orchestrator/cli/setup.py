@@ -24,10 +24,15 @@ def init(
     ctx: typer.Context,
     script: Annotated[
         str | None,
-        typer.Argument(metavar="[SCRIPT]", help="The script that trains (default train.py)."),
+        typer.Argument(
+            metavar="[SCRIPT]", help="The script that trains (default: ask; without a terminal train.py)."
+        ),
     ] = None,
 ) -> int:
-    """Write a commented job file for your own script."""
+    """Write a commented job file for your own script.
+
+    Without SCRIPT, it asks on a terminal for the script, its data and a time limit.
+    """
     from orchestrator.commands import init as implementation
 
     return implementation.init(context(ctx), script)

@@ -7,8 +7,10 @@ from orchestrator.commands import config, execute, inputs, jobs, trainer
 from orchestrator.commands.execute import Outcome
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
+from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.plan import CheckStep
+from orchestrator.core.settings import Setting
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
 from orchestrator.view import answers, plans
@@ -26,15 +28,14 @@ def check(
     """Prints the report; 1 when a finding is an error, 0 on warnings. With `list_only`, the checks alone."""
     settings = config.load(ctx)
     job = jobs.load(ctx, word, sets, data)
-    if not job.spec.trainer:
-        raise UsageError(
-            f"{job.spec.name} runs a command of its own, which only it can check",
-            "check works for the trainers of gpujob",
-            f"gpujob deploy {word} --dry-run",
-        )
     if list_only:
+        if not job.spec.trainer:
+            what = f"{job.spec.name} runs a command of its own: it has no list of checks"
+            raise UsageError(what, "", f"gpujob check {word}")
         return trainer.list_checks(ctx, job.spec.trainer)
     jobs.require_data(job)
+    if not job.spec.trainer:
+        return _check_command(ctx, settings, job, on)
     target = registry.target(ctx, settings, on)
     registry.require_transfer(ctx, target)
     store, trees = Store(ctx.state_dir), inputs.sources(ctx, job, settings)
@@ -49,6 +50,28 @@ def check(
     else:
         plans.print_report(ctx, outcome.report, outcome.cached)
     return 1 if outcome.report.errors else 0
+
+
+def _check_command(ctx: Context, settings: dict[str, Setting], job: jobs.Job, on: str | None) -> int:
+    """Of a job with a command: what a deploy requires before it sends anything; its notes are warnings."""
+    started, checked = ctx.now(), ["job.file", "code.folder", "data.folders"]
+    target = registry.target(ctx, settings, on)
+    known = inputs.collect(ctx, job, inputs.sources(ctx, job, settings), target)
+    if not target.launches:  # where the host does not exist yet, the deploy checks it
+        with target.connect() as host:
+            known = inputs.with_facts(known, host, job)
+        checked += ["host.command", "host.python", "host.space"]
+    planning.build(known)
+    findings = tuple(Finding("job.warning", "warning", text) for text in known.warnings)
+    seconds = ctx.now() - started
+    report = CheckReport(tier="command", seconds=seconds, findings=findings, checked=tuple(checked))
+    if ctx.json:
+        fields = {name: getattr(report, name) for name in report.__struct_fields__}
+        ctx.answer(answers.Check(**fields, cached=False))
+    else:
+        plans.print_report(ctx, report, cached=False)
+        ctx.talk(f"next: gpujob deploy {job.file.source} --dry-run")
+    return 0
 
 
 def _run_checks(executor: execute.Executor, known: PlanInputs, job: jobs.Job, fresh: bool) -> Outcome:

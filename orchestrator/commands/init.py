@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator import files
 from orchestrator.context import Context
@@ -11,28 +14,103 @@ from orchestrator.core import spec
 from orchestrator.errors import UsageError
 
 _RUNNERS = {".py": "python", ".sh": "bash"}
+_USUAL = ("train.py", "main.py", "run.py", "train.sh")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a job file is written from. `data`: a folder or file as typed; empty for none."""
+
+    script: str
+    data: str = ""
+    max_hours: float | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """The words of a command as typed; a script is run by its interpreter."""
+        first, *rest = shlex.split(self.script) if self.is_command else [self.script]
+        runner = _RUNNERS.get(Path(first).suffix)
+        if self.is_command or runner:
+            return [*([runner] if runner else []), first, *rest]
+        return [f"./{first}"]
+
+    @property
+    def is_command(self) -> bool:
+        """Whether it has words after the script, as `train.py --epochs 3` and `python train.py` do."""
+        return " " in self.script and Path(self.script).suffix not in _RUNNERS
+
+    @property
+    def path(self) -> str:
+        """The script: the first word of the command that names one."""
+        return next((word for word in self.command if Path(word).suffix in _RUNNERS), self.command[0])
+
+    @property
+    def name(self) -> str:
+        return _name(Path(self.path).stem) or "job"
 
 
 def init(ctx: Context, script: str | None) -> int:
     """Writes NAME.yaml to the current folder; never replaces a file."""
-    script = script or "train.py"
-    path = ctx.path(script)
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-_")[:40] or "job"
-    target = ctx.cwd / f"{name}.yaml"
+    given = _asked(ctx) if script is None and ctx.can_ask else Answers(script or _USUAL[0])
+    target = ctx.cwd / f"{given.name}.yaml"
     if target.exists():
-        raise UsageError(
-            f"{target.name} exists already",
-            "it is not replaced",
-            f"gpujob deploy {name} --dry-run",
-        )
-    text = (files.folder("templates") / "job.yaml").read_text("utf-8")
-    words = [_RUNNERS.get(path.suffix, ""), script]
-    command = [word for word in words if word] if path.suffix in _RUNNERS else [f"./{script}"]
-    text = text.replace("@NAME@", name).replace("@COMMAND@", json.dumps(command, ensure_ascii=False))
+        what = f"{target.name} exists already"
+        raise UsageError(what, "it is not replaced", f"gpujob deploy {given.name} --dry-run")
+    text = _text(given)
     spec.parse(text, target.name)
     target.write_text(text, "utf-8")
     ctx.out(target.name)
-    if not path.exists():
-        ctx.talk(f"{script} does not exist yet; set `command` in {target.name} to your training command")
-    ctx.talk(f"next: gpujob deploy {name} --dry-run")
+    if not ctx.path(given.path).exists():
+        ctx.talk(f"{given.path} does not exist yet; set `command` in {target.name} to your training command")
+    ctx.talk(f"next: gpujob check {given.name}, then gpujob deploy {given.name} --dry-run")
     return 0
+
+
+def _asked(ctx: Context) -> Answers:
+    """Three questions, each with an answer for Enter."""
+    usual = next((name for name in _USUAL if (ctx.cwd / name).is_file()), _USUAL[0])
+    script = ctx.ask("Script or command that trains:", usual)
+    while not _can_split(script):
+        ctx.warn("a quotation mark is not closed")
+        script = ctx.ask("Script or command that trains:", usual)
+    data = ctx.ask("Folder or file with its data:", "")
+    while data and not ctx.path(data).exists():
+        ctx.warn(f"there is no {data}")
+        data = ctx.ask("Folder or file with its data:", "")
+    hours = ctx.ask("Stop the run after how many hours:", "")
+    while hours and not _hours(hours):
+        ctx.warn(f"{hours} is no number above 0")
+        hours = ctx.ask("Stop the run after how many hours:", "")
+    return Answers(script, data, _hours(hours))
+
+
+def _can_split(text: str) -> bool:
+    try:
+        return bool(shlex.split(text))
+    except ValueError:
+        return False
+
+
+def _hours(text: str) -> float | None:
+    """A number above 0; None for any other text."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if spec.is_positive(value) else None
+
+
+def _text(given: Answers) -> str:
+    text = (files.folder("templates") / "job.yaml").read_text("utf-8")
+    command = json.dumps(given.command, ensure_ascii=False)
+    text = text.replace("@NAME@", given.name).replace("@COMMAND@", command)
+    if given.data:
+        place = json.dumps(given.data, ensure_ascii=False)
+        text = text.replace("data: {}\n", f"data: {{{_name(Path(given.data).stem) or 'data'}: {place}}}\n", 1)
+    if given.max_hours is not None:
+        text = text.replace("# limits:\n#   max_hours: 12 ", f"limits:\n  max_hours: {given.max_hours:g} ", 1)
+    return text
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:40]
