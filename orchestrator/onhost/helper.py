@@ -69,6 +69,18 @@ def _status(layout: Layout, request: Record) -> Record:
     return {"runs": [run.to_json() for run in facts], **host_facts.machine(layout)}
 
 
+def _record(layout: Layout, request: Record) -> Record:
+    """Returns the content of run.json; without what identifies processes, and the patch of a dirty tree."""
+    spec = RunSpec.load(layout.run(request["run"]).run_json)
+    if spec is None:
+        raise Refused("no-record", "run.json of %s cannot be read" % request["run"])
+    record = {key: value for key, value in spec.record.items() if key != "mark"}
+    for name in ("code", "trainers"):
+        if isinstance(record.get(name), dict):
+            record[name] = {key: value for key, value in record[name].items() if key != "patch"}
+    return {"record": record}
+
+
 def _start(layout: Layout, request: Record) -> Record:
     names = ("secrets", "resume", "share_gpu", "known_runs")
     options = {name: request[name] for name in names if name in request}
@@ -133,6 +145,7 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "finish_data": lambda layout, r: uploads.finish_data(
         layout, r["name"], r["fingerprint"], r.get("precision", 1), r.get("expected")
     ),
+    "record": _record,
     "read_events": lambda layout, r: event_samples.read(layout, r["run"], r["offset"], r["limit"]),
     "read_log_events": lambda layout, r: log_events.read(layout, r["run"], r["offset"], r["limit"]),
     "stage": _stage,

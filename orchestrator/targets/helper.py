@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from orchestrator.core import decode, hostfacts
+from orchestrator.core import decode, hostfacts, rundetails
 from orchestrator.core.decode import Count, S, Size
 from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
 from orchestrator.core.paths import inside, is_digest
+from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.written import Written
 from orchestrator.errors import GpujobError
 
@@ -247,6 +248,11 @@ def _require_safe(file: StagedFile) -> None:
         )
     if not is_digest(file.sha256):
         raise GpujobError(f"the host offered {file.path!r}", "its sha256 is not valid")
+
+
+def record(host: Asks, run_id: str) -> RunDetails:
+    """Returns what run.json says of a run; Refused where it cannot be read."""
+    return rundetails.parse(host.ask("record", run=run_id).get("record"))
 
 
 def read_events(host: Asks, run_id: str, offset: int, limit: int) -> tuple[str, int]:

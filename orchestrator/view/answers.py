@@ -156,6 +156,14 @@ class Logs(Answer, frozen=True, kw_only=True):
     lines: tuple[str, ...]
 
 
+class Report(Answer, frozen=True, kw_only=True):
+    """Of `report`: the file that was written, and its size."""
+
+    file: str
+    runs: tuple[str, ...]
+    bytes: int
+
+
 class Stop(Answer, frozen=True, kw_only=True):
     run: Run
     was_going: bool

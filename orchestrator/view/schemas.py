@@ -24,6 +24,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "stop": (a.Stop, ec2.Instances),
     "fetch": (a.Fetch,),
     "verify": (a.Verify,),
+    "report": (a.Report,),
     "evaluate": (results.Evaluation,),
     "predict": (results.Prediction,),
     "export": (results.Export,),

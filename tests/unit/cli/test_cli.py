@@ -16,7 +16,7 @@ from tests.support import GPUJOB, REPOSITORY, Client, new_client
 HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy", "asyncio")
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
-    *("logs", "evaluate", "predict", "export", "doctor", "init", "ssh", "hosts", "cost", "config"),
+    *("logs", "report", "evaluate", "predict", "export", "doctor", "init", "ssh", "hosts", "cost", "config"),
     "notify",
 )
 

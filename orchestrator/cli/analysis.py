@@ -1,0 +1,44 @@
+"""`gpujob report`: signatures and help of what compares runs. Bodies are imported late."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.help import command
+from orchestrator.cli.options import Json, OnHostOfRun, context
+from orchestrator.cli.options import _complete_run as complete_run
+
+app = typer.Typer()
+PANEL = "Compare"
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Runs, as for status, or folders that fetch wrote (default: the active run).",
+        autocompletion=complete_run,
+    ),
+]
+
+
+@command(
+    app,
+    "report",
+    "report blendshapes",
+    "report fetched/RUN RUN2 --to comparison.html",
+    rich_help_panel=PANEL,
+)
+def report(
+    ctx: typer.Context,
+    runs: Runs = None,
+    on: OnHostOfRun = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write to this file (default ./report-RUN.html).")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Write one HTML file with curves, results, cost and provenance of runs."""
+    from orchestrator.commands import report as implementation
+
+    return implementation.report(context(ctx, json), runs or [], on, to)

@@ -1,0 +1,161 @@
+"""All of a run for `report`, `diff` and the exports: from its host, or from the folder of a fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator import registry
+from orchestrator.commands import config, runs
+from orchestrator.context import Context
+from orchestrator.core import decode, events, hostfacts, rundetails, runstate
+from orchestrator.core.hostfacts import Gpu, RunFacts
+from orchestrator.core.logquery import LogQuery
+from orchestrator.core.rundetails import RunDetails
+from orchestrator.errors import GpujobError, NotFound, Unreachable
+from orchestrator.instances import prices
+from orchestrator.instances.records import InstanceStore
+from orchestrator.onhost.files import last_bytes, load_json, open_regular
+from orchestrator.store import Store
+from orchestrator.targets import helper
+from orchestrator.targets.base import Host, Refused
+
+MOST_EVENTS = 48 << 20  # bytes that a host sends for a picture; of more, samples
+_LINES = 40
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run with its events.
+
+    `state`: its word, or why it is not known. `events` yields the bytes of events.jsonl, for which a host is
+    asked. `cost_usd`: None where it runs on no instance. `folder`: of a fetched run. `gpus`: of its host now.
+    """
+
+    facts: RunFacts
+    details: RunDetails
+    state: str
+    target: str
+    events: Callable[[], Iterator[bytes]]
+    sampled_events: Callable[[], str]
+    cost_usd: float | None = None
+    folder: Path | None = None
+    gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.facts.id
+
+
+def visit(ctx: Context, words: Sequence[str | None], on: str | None, use: Callable[[RunData], None]) -> None:
+    """Calls `use` for each run that is named, in order. A word is a run, or a folder that `fetch` wrote.
+
+    The host of a run is connected to while `use` has it. NotFound for a run that is neither there nor here.
+    """
+    store, settings = Store(ctx.state_dir), config.load(ctx)
+    for word in words:
+        if word is not None and (folder := find_folder(ctx, word)):
+            use(from_folder(ctx, folder))
+            continue
+        label = runs.find_target(ctx, store, on, word)
+        try:
+            with registry.target(ctx, settings, label).connect() as host:
+                run = runs.get(ctx, host, store, word)
+                use(from_host(ctx, host, helper.find_run(host, run.id, _LINES) or run))
+        except Unreachable as error:
+            fetched = _fetched(ctx, Path(settings["fetch_dir"].value), store, word)
+            if fetched is None:
+                raise
+            ctx.warn(f"{error.what}: {ctx.short(fetched)} is used instead, as it was fetched")
+            use(from_folder(ctx, fetched))
+
+
+def find_folder(ctx: Context, word: str) -> Path | None:
+    """The folder that a word names, if it is one with run.json. NotFound for a path that is none."""
+    path = ctx.path(word)
+    if (path / "run.json").is_file():
+        return path
+    if "/" in word:
+        raise NotFound(f"{word} is not the folder of a fetched run", "it has no run.json", "gpujob fetch RUN")
+    return None
+
+
+def _fetched(ctx: Context, base: Path, store: Store, word: str | None) -> Path | None:
+    known = [run.facts for run in store.runs().values()]
+    try:
+        folder = ctx.cwd / base / runs.choose(known, word, ctx.now()).id
+    except GpujobError:
+        return None
+    return folder if (folder / "run.json").is_file() else None
+
+
+def from_host(ctx: Context, host: Host, run: RunFacts) -> RunData:
+    try:
+        details = helper.record(host, run.id)
+    except Refused:
+        details = RunDetails(job=run.job)
+    instance = InstanceStore(ctx.state_dir).find_label(host.label)
+    return RunData(
+        run,
+        details,
+        runstate.word(runstate.fold(run, ctx.now())),
+        host.label,
+        lambda: host.follow(run.id, "events.jsonl", LogQuery(follow=False)),
+        lambda: helper.read_events(host, run.id, 0, MOST_EVENTS)[0],
+        round(prices.run_cost(instance, run, ctx.now()), 4) if instance else None,
+        gpus=helper.look(host, run.id, 0).machine.gpus or (),
+    )
+
+
+def from_folder(ctx: Context, folder: Path) -> RunData:
+    """As it was when it was fetched; a run that had not ended then says so."""
+    record = load_json(str(folder / "run.json")) or {}
+    tail = last_bytes(str(folder / "log"), 1 << 16).decode("utf-8", errors="replace").splitlines()
+    answer = {
+        "id": record.get("id"),
+        "run": record,
+        "state": load_json(str(folder / "state.json")),
+        "log": {"bytes": None, "tail": [decode.one_line(line) for line in tail[-_LINES:]]},
+    }
+    facts = hostfacts.parse_run(answer)
+    if facts is None:
+        raise NotFound(f"{folder} holds no run", "run.json has no valid id", "gpujob fetch RUN")
+    is_known = facts.ended is not None
+    state = runstate.word(runstate.fold(facts, ctx.now())) if is_known else "not ended when it was fetched"
+    path = folder / "events.jsonl"
+
+    def whole() -> Iterator[bytes]:
+        try:
+            with open_regular(str(path)) as file:
+                yield from iter(lambda: file.read(_BLOCK), b"")
+        except OSError:
+            return
+
+    def text() -> str:
+        return b"".join(whole()).decode("utf-8", errors="replace")
+
+    return RunData(facts, rundetails.parse(record), state, "fetched", whole, text, folder=folder)
+
+
+def lines(blocks: Iterator[bytes]) -> Iterator[str]:
+    """The complete lines of a stream."""
+    rest = b""
+    for block in blocks:
+        *complete, rest = (rest + block).split(b"\n")
+        for line in complete:
+            yield line.decode("utf-8", errors="replace")
+    if rest:
+        yield rest.decode("utf-8", errors="replace")
+
+
+def latest_metrics(found: Sequence[events.Event]) -> dict[str, float]:
+    """The latest value of each metric, as `val.loss`."""
+    return {
+        f"{event.split}.{name}": value
+        for event in found
+        if isinstance(event, events.Metrics)
+        for name, value in event.values.items()
+        if value is not None
+    }

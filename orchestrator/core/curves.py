@@ -1,0 +1,179 @@
+"""All events of a run → its curves over steps, results and findings, thinned to what a screen shows. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from orchestrator.core import decode, events, jsontext
+from orchestrator.core.decode import Count, Seconds
+
+MOST_CURVES = 60
+_SHOWN = ("loss", "lr", "gradient_norm", "rate")
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One event, of any kind, with the fields that are used here."""
+
+    event: str = ""
+    t: Seconds = 0.0
+    phase: str = "train"
+    step: float | None = None
+    loss: float | None = None
+    lr: float | None = None
+    gradient_norm: float | None = None
+    rate: float | None = None
+    split: str = ""
+    values: dict[str, float | None] = {}
+    classes: tuple[str, ...] = ()
+    confusion: tuple[tuple[float, ...], ...] = ()
+    per_class: dict[str, dict[str, float | None]] = {}
+    wrong: tuple[dict[str, Any], ...] = ()
+    resumed_from: Count | None = None
+    rule: str = ""
+    severity: str = "warning"
+    message: str = ""
+    seen: str = ""
+    status: str = ""
+
+
+_DECODER = msgspec.json.Decoder(Row)
+
+
+def rows(text: str) -> Iterator[Row]:
+    """The events in lines of JSON; other lines are skipped."""
+    for line in text.splitlines():
+        try:
+            yield _DECODER.decode(line)
+        except (msgspec.DecodeError, RecursionError, ValueError):
+            try:
+                row = decode.struct(jsontext.parse(line), Row, strict=False)
+            except jsontext.BadJson:
+                continue
+            if row:
+                yield row
+
+
+@dataclass
+class Curve:
+    """Points (x, y) in order of x; `odd`: how many values are not finite."""
+
+    name: str
+    split: str
+    points: list[tuple[float, float]] = field(default_factory=list)
+    odd: int = 0
+
+    def add(self, x: float, y: float) -> None:
+        if not math.isfinite(y) or not math.isfinite(x):
+            self.odd += 1
+        else:
+            self.points.append((x, y))
+
+    def continue_at(self, step: float) -> None:
+        """An attempt continues from a checkpoint: what came after it is replaced."""
+        while self.points and self.points[-1][0] > step:
+            self.points.pop()
+
+    @property
+    def last(self) -> float | None:
+        return self.points[-1][1] if self.points else None
+
+    @property
+    def low(self) -> float | None:
+        return min((y for _, y in self.points), default=None)
+
+    @property
+    def high(self) -> float | None:
+        return max((y for _, y in self.points), default=None)
+
+    def thinned(self, columns: int) -> list[tuple[float, float]]:
+        """At most two points for each column of a picture: its least and its greatest value, in order."""
+        if len(self.points) <= 2 * columns:
+            return self.points
+        first, last = self.points[0][0], self.points[-1][0]
+        width = (last - first) / columns or 1.0
+        kept: list[tuple[float, float]] = []
+        column: list[tuple[float, float]] = []
+        edge = first + width
+        for point in self.points:
+            if point[0] >= edge and column:
+                kept += _extremes(column)
+                column = []
+                edge = first + width * (math.floor((point[0] - first) / width) + 1)
+            column.append(point)
+        return kept + _extremes(column)
+
+
+def _extremes(column: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    low = min(column, key=lambda point: point[1])
+    high = max(column, key=lambda point: point[1])
+    return [low] if low == high else sorted((low, high))
+
+
+@dataclass
+class Story:
+    """What the events of a run say. `results`: by split, the latest row with a confusion matrix or
+    with more. `notes`: health findings and warnings, each once."""
+
+    curves: dict[tuple[str, str], Curve] = field(default_factory=dict)
+    results: dict[str, Row] = field(default_factory=dict)
+    notes: list[events.Health] = field(default_factory=list)
+    restarts: int = 0
+    points: int = 0
+    end: str = ""
+
+    def curve(self, name: str, split: str = "train") -> Curve | None:
+        return self.curves.get((name, split))
+
+
+def read(text: str) -> Story:
+    """Reads all events of a run, in the order in which they were written."""
+    return fold(rows(text))
+
+
+def fold(found: Iterable[Row]) -> Story:
+    story = Story()
+    for row in found:
+        if row.event == "start":
+            story.restarts += any(curve.points for curve in story.curves.values())
+            for curve in story.curves.values():
+                curve.continue_at(float(row.resumed_from or 0))
+        elif row.event in ("progress", "metrics"):
+            _add_points(story, row)
+        elif row.event == "results":
+            story.results[row.split] = row
+        elif row.event in ("health", "warning"):
+            message = row.message or row.seen
+            note = events.Health(t=row.t, rule=row.rule, severity=row.severity, message=message)
+            if all((note.rule, note.message) != (other.rule, other.message) for other in story.notes):
+                story.notes.append(note)
+        elif row.event == "end":
+            story.end = row.message
+    return story
+
+
+def _add_points(story: Story, row: Row) -> None:
+    if row.event == "progress":
+        if row.phase != "train":
+            return
+        values: Iterable[tuple[str, float | None]] = ((name, getattr(row, name)) for name in _SHOWN)
+        split = "train"
+    else:
+        values, split = row.values.items(), row.split or "val"
+        if row.confusion:
+            before = story.results.get(split)
+            if before is None or before.event != "results":
+                story.results[split] = row
+    for name, value in values:
+        if value is None:
+            continue
+        key = (name, split)
+        if key not in story.curves and len(story.curves) >= MOST_CURVES:
+            continue
+        curve = story.curves.setdefault(key, Curve(name, split))
+        curve.add(row.step if row.step is not None else len(curve.points), value)
+        story.points += 1

@@ -1,0 +1,1 @@
+"""The page of `gpujob report`: one HTML file without scripts and without addresses."""

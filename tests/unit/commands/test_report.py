@@ -1,0 +1,195 @@
+"""`report`: what the page shows of runs, that nothing of a run becomes markup, and how a browser shows it."""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.core import curves
+from tests.rigs import fetched
+from tests.support import Client, new_client
+
+EVIL = "</style></pre><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with new_client() as new:
+        yield new
+
+
+class Page(HTMLParser):
+    """The elements of a page, their attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data + " "
+
+
+def report(client: Client, *folders: Path) -> str:
+    result = client.run("report", *map(str, folders), "--to", "page.html", "--json")
+    assert result.code == 0, result.err + result.out
+    page = Path(result.json["file"]).read_text("utf-8")
+    assert result.json["bytes"] == len(page.encode())
+    return page
+
+
+def test_a_report_shows_curves_results_provenance_and_how_to_repeat_it(client: Client) -> None:
+    page = Page(report(client, fetched.write(client.project / "fetched")))
+    for words in (
+        *("succeeded", "loss", "accuracy", "learning rate", "gradient norm", "Confusion matrix", "Per class"),
+        *(
+            "clip 7.mp4",
+            "0.98",
+            "7 files, 1.0 KiB, fingerprint ab12",
+            "with changes",
+            "ana@laptop",
+            "1 h 00 min",
+        ),
+        f"git checkout {'c' * 40}",
+        "gpujob deploy train.yaml --set config.lr=0.1 --set 'config.sizes=[1, 2]' --data faces=faces",
+    ):
+        assert words in page.text, words
+    assert "svg" in page.tags
+    assert "hunter2" not in page.text
+    assert "secret patch" not in page.text
+
+
+def test_a_report_says_what_was_not_recorded(client: Client) -> None:
+    page = Page(report(client, fetched.write(client.project / "fetched", events=[])))
+    for words in ("No curve", "learning rate: not recorded", "worst samples: not recorded", "cost of"):
+        assert words in page.text
+
+
+def test_no_text_of_a_run_becomes_markup(client: Client) -> None:
+    events = [
+        fetched.progress(1, loss=1.0),
+        {"event": "metrics", "split": EVIL, "step": 1, "values": {EVIL: 1.0}},
+        {"event": "health", "rule": EVIL, "severity": EVIL, "message": EVIL},
+        {"event": "warning", "message": EVIL},
+        {
+            "event": "results",
+            "split": EVIL,
+            "classes": [EVIL],
+            "confusion": [[1]],
+            "wrong": [{"sample": EVIL}],
+        },
+        {"event": "end", "message": EVIL},
+    ]
+    names: dict[str, Any] = dict.fromkeys(("job", "who", "client", "trainer", "source"), EVIL)
+    folder = fetched.write(
+        client.project / "fetched",
+        events=events,
+        log=EVIL,
+        **names,
+        argv=[EVIL],
+        config={EVIL: EVIL},
+        env={EVIL: ""},
+    )
+    (folder / "state.json").write_text(json.dumps({"ended": 1.0, "exit_code": 1, "reason": "exit"}))
+    text = report(client, folder)
+    page = Page(text)
+    assert page.tags.isdisjoint({"script", "img", "iframe", "link", "a", "object"})
+    assert not [name for name in page.attributes if name.startswith("on") or name in ("src", "href")]
+    assert "default-src 'none'" in text
+    assert text.count(html.escape(EVIL)) > 10
+
+
+def test_several_runs_are_overlaid_and_their_configurations_compared(client: Client) -> None:
+    folders = [fetched.write(client.project / "fetched", number) for number in (1, 2, 3)]
+    page = Page(report(client, *folders))
+    assert "3 runs" in page.text
+    assert "the same in all runs: 1" in page.text
+    assert all(fetched.run_id(number) in page.text for number in (1, 2, 3))
+
+
+def test_a_folder_that_holds_no_run_is_named(client: Client) -> None:
+    (client.project / "empty").mkdir()
+    result = client.run("report", "./empty")
+    assert (result.code, "no run.json" in result.err) == (3, True)
+
+
+def test_a_report_needs_its_extra_and_names_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "vl_convert", None)
+    result = client.run("report", "x/y")
+    assert (result.code, "pip install 'vl-convert-python" in result.err) == (1, True)
+
+
+def test_thinning_keeps_the_extremes_and_bounds_the_points() -> None:
+    values = [fetched.progress(step, loss=1.0) for step in range(1, 50_001)]
+    values[31_337]["loss"], values[40_000]["loss"] = 99.0, -5.0
+    story = curves.read("\n".join(map(json.dumps, values)))
+    loss = story.curves["loss", "train"]
+    thin = loss.thinned(300)
+    assert len(loss.points) == 50_000
+    assert len(thin) <= 602
+    assert {(31_338.0, 99.0), (40_001.0, -5.0)} < set(thin)
+    assert thin == sorted(thin)
+
+
+def test_a_resumed_run_has_each_step_once_and_counts_what_is_not_finite() -> None:
+    events = [fetched.progress(step, loss=float(step)) for step in range(1, 11)]
+    events += [{"event": "start", "resumed_from": 6}]
+    events += [fetched.progress(step, loss=float("nan") if step == 9 else 0.0) for step in range(7, 11)]
+    story = curves.read("garbage\n" + "\n".join(map(json.dumps, events)))
+    loss = story.curves["loss", "train"]
+    assert [x for x, _ in loss.points] == [1, 2, 3, 4, 5, 6, 7, 8, 10]
+    assert (loss.odd, story.restarts) == (1, 1)
+
+
+LOOKS = """<!doctype html><body><script>
+const page = %s, seen = [], all = [];
+for (const scheme of ["light", "dark"]) for (const width of [390, 1280]) all.push([scheme, width]);
+let left = all.length;
+for (const [scheme, width] of all) {
+  const frame = document.createElement("iframe");
+  frame.style = `width:${width}px;height:900px;border:0;color-scheme:${scheme}`;
+  frame.onload = () => {
+    const page = frame.contentDocument, style = frame.contentWindow.getComputedStyle(page.body);
+    seen.push([scheme, width, page.documentElement.scrollWidth, style.backgroundColor,
+      page.querySelectorAll("svg path").length, page.title]);
+    if (!--left) document.body.textContent = "SEEN" + JSON.stringify(seen) + "SEEN";
+  };
+  frame.srcdoc = page;
+  document.body.append(frame);
+}
+</script>"""
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_a_browser_shows_the_page_on_phone_and_screen_light_and_dark(client: Client, tmp_path: Path) -> None:
+    events = fetched.story(60)
+    events[-1]["wrong"][0]["sample"] = EVIL + "x" * 300
+    folder = fetched.write(client.project / "fetched", events=events, job=EVIL, log="y" * 500)
+    looks = tmp_path / "looks.html"
+    looks.write_text(LOOKS % json.dumps(report(client, folder)).replace("</", "<\\/"))
+    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000"]
+    words += [f"--user-data-dir={tmp_path}/profile", "--dump-dom", f"file://{looks}"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("SEEN")[1]
+    seen = json.loads(html.unescape(shown))
+    assert len(seen) == 4
+    backgrounds = {}
+    for scheme, width, scrolled, background, paths, title in seen:
+        assert scrolled <= width, "the page is wider than the screen"
+        assert paths > 20
+        assert title == fetched.run_id(1), "a text of the run was carried out as a script"
+        backgrounds[scheme] = background
+    assert backgrounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 19, 24)"}
