@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.curves import Story
@@ -178,7 +178,7 @@ def _line_note(runs: Sequence[ReportRun], line: Line) -> str:
 
 
 def _resources(runs: Sequence[ReportRun]) -> Html:
-    rows = []
+    rows: list[list[Content]] = []
     for run in runs:
         attempts = run.facts.state.attempt if run.facts.state else None
         rows.append(
@@ -201,7 +201,7 @@ def _gpu(gpu: Gpu) -> str:
 
 def _missing(runs: Sequence[ReportRun]) -> Html:
     """What a reader may look for and the runs did not record."""
-    wanted = {
+    wanted: dict[str, Callable[[Story], bool]] = {
         "learning rate": lambda story: story.curve("lr") is not None,
         "gradient norm": lambda story: story.curve("gradient_norm") is not None,
         "validation metrics": lambda story: any(split != "train" for _, split in story.curves),

@@ -48,7 +48,7 @@ def _matrix(row: Row) -> Html:
         return NOTHING
     if len(names) > _MOST_CLASSES:
         return _confusions(row)
-    body = []
+    body: list[list[Content]] = []
     for name, line in zip(names, counts, strict=True):
         total = sum(line) or 1.0
         body.append([name, *(_cell(count, count / total) for count in line)])
