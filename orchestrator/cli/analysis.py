@@ -11,7 +11,7 @@ from orchestrator.cli.options import Json, OnHostOfRun, context
 from orchestrator.cli.options import _complete_run as complete_run
 
 app = typer.Typer()
-PANEL = "Compare"
+PANEL = "Results"
 Runs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -38,7 +38,7 @@ def report(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Write one HTML file with curves, results, cost and provenance of runs."""
+    """Write one HTML file: curves, results, cost, provenance of runs."""
     from orchestrator.commands import report as implementation
 
     return implementation.report(context(ctx, json), runs or [], on, to)
