@@ -8,16 +8,14 @@ import typer
 
 from orchestrator.cli.help import command
 from orchestrator.cli.options import Json, OnHostOfRun, context
-from orchestrator.cli.options import _complete_run as complete_run
 
 app = typer.Typer()
 PANEL = "Results"
 Runs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...",
+        metavar="[RUN...]",
         help="Runs, as for status, or folders that fetch wrote (default: the active run).",
-        autocompletion=complete_run,
     ),
 ]
 
