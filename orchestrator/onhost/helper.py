@@ -32,6 +32,7 @@ from orchestrator.onhost import (
     log_lines,
     private,
     processes,
+    reboot,
     remote_command,
     run_facts,
     runs,
@@ -236,10 +237,10 @@ def _send_heartbeats(
     return True
 
 
-def _supervise(layout: Layout, run_id: str, umask: int) -> None:
+def _supervise(layout: Layout, run_id: str, umask: int, restarts: int) -> None:
     """Runs the supervisor; writes an exception to supervisor.err, since the pane closes when it ends."""
     try:
-        supervisor.Supervisor(layout.root, run_id, umask).main()
+        supervisor.Supervisor(layout.root, run_id, umask, restarts).main()
     except BaseException:
         with open(layout.run(run_id).folder + "/supervisor.err", "a") as errors:
             errors.write(traceback.format_exc())
@@ -256,8 +257,8 @@ def _alert(layout: Layout, run_id: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY`, `supervise ROOT RUN UMASK` or
-    `alert ROOT RUN`."""
+    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY`, `alert ROOT RUN`, `reboot ROOT` or
+    `supervise ROOT RUN UMASK RESTARTS`."""
     umask = private.restrict_umask()
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = elsewhere.layout(os.path.abspath(root))
@@ -266,9 +267,12 @@ def main(arguments: list[str]) -> int:
         runs.user_umask = umask
         serve(layout)
     elif mode == "supervise":
-        _supervise(layout, rest[0], int(rest[1], 8))
+        _supervise(layout, rest[0], int(rest[1], 8), int(rest[2]))
     elif mode == "alert":
         _alert(layout, rest[0])
+    elif mode == "reboot":
+        runs.user_umask = umask
+        reboot.resume_all(layout)
     else:
         try:
             if mode == "follow":

@@ -17,7 +17,7 @@ _NUMBERS = ("first_started", "started", "heartbeat", "used_seconds", "ended")
 _STATE: dict[str, type] = {
     **dict.fromkeys(("id", "boot", "host", "machine", "reason", "by"), str),
     **dict.fromkeys(("gpus", "left", "ended_processes"), list),
-    **dict.fromkeys(("attempt", "exit_code", "signal", "log_bytes"), int),
+    **dict.fromkeys(("attempt", "restarts", "exit_code", "signal", "log_bytes"), int),
 }
 
 
@@ -105,7 +105,8 @@ class State:
 
     Times are seconds since 1970. `host` and `machine`: name and machine-id. `processes`: those of the run, by
     `processes.identity`. `left`: those that the supervisor may not signal, by `processes.describe`.
-    `ended_processes`: those that it ended after the command had ended.
+    `ended_processes`: those that it ended after the command had ended. `restarts`: how many of the job's
+    restarts are used since a user started or resumed the run.
     """
 
     id: str = ""
@@ -115,6 +116,7 @@ class State:
     supervisor: dict[str, int] | None = None
     child: dict[str, int] | None = None
     attempt: int = 0
+    restarts: int = 0
     first_started: float = 0.0
     started: float = 0.0
     heartbeat: float = 0.0

@@ -53,7 +53,8 @@ _FOR_TMUX = (
 class StartRequest(NamedTuple):
     """The parameters of `start`.
 
-    `known_runs`: ids of runs that were live when it was planned; None if unknown.
+    `known_runs`: ids of runs that were live when it was planned; None if unknown. `restarts`: how many of the
+    job's restarts are used.
     """
 
     spec: RunSpec
@@ -61,6 +62,7 @@ class StartRequest(NamedTuple):
     resume: bool = False
     share_gpu: bool = False
     known_runs: Sequence[str] | None = None
+    restarts: int = 0
 
 
 def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
             spec = _with_limits(paths, spec, request.spec)
             conflicts.require_none(layout, spec, request.share_gpu, request.known_runs)
             _prepare(layout, paths, spec, request.secrets)
-            _launch(layout, run_id)
+            _launch(layout, run_id, request.restarts)
         except BaseException:
             _undo(layout, paths, spec)
             raise
@@ -190,7 +192,7 @@ def _copy_tree(layout: Layout, work: str, spec: RunSpec) -> None:
     os.rename(partial, work)
 
 
-def _launch(layout: Layout, run_id: str) -> None:
+def _launch(layout: Layout, run_id: str, restarts: int) -> None:
     version = host_facts.tmux_version()
     if version is None:
         raise Refused("no-tmux", "tmux is not installed on this host")
@@ -199,7 +201,8 @@ def _launch(layout: Layout, run_id: str) -> None:
     before = State.load(layout.run(run_id).state)
     _prepare_tmux(layout)
     _kill_session(layout, run_id)
-    command = [sys.executable, *entry.OPTIONS, _BUNDLE, "supervise", layout.root, run_id, "%o" % user_umask]
+    words = ["supervise", layout.root, run_id, "%o" % user_umask, str(restarts)]
+    command = [sys.executable, *entry.OPTIONS, _BUNDLE, *words]
     server = tmux.server(layout.tmux_socket, layout.tmux_conf)
     process = subprocess.run(
         tmux.new(server, tmux.session_name(run_id), layout.root, command),

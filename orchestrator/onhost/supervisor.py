@@ -40,12 +40,13 @@ LEFTOVER_SECONDS = 5.0  # seconds until processes that the trainer left behind a
 class Supervisor:
     """Runs the trainer of a run, and restarts it after failures up to the job's limit of restarts."""
 
-    def __init__(self, root: str, run_id: str, umask: int = 0o077) -> None:
+    def __init__(self, root: str, run_id: str, umask: int = 0o077, restarts: int = 0) -> None:
         self.layout = Layout(root)
         self.umask = umask
         self.paths: RunPaths = self.layout.run(run_id)
         self.spec = RunSpec.load(self.paths.run_json) or RunSpec.parse({"id": run_id})
         self.state = _next_state(run_id, State.load(self.paths.state) or State())
+        self.state.restarts = restarts
         self.limits = run_limits.Watch(
             time.monotonic(), self.state.used_seconds, self.spec.max_hours, self.spec.idle_minutes
         )
@@ -74,13 +75,12 @@ class Supervisor:
             tail.kill()
 
     def _run_attempts(self) -> Exit:
-        restarts = self.spec.max_restarts
         while True:
             end = self._run_attempt()
             self._end_leftovers()
-            if self.reason or end.code in exits.FINAL or restarts <= 0:
+            if self.reason or end.code in exits.FINAL or self.state.restarts >= self.spec.max_restarts:
                 return end
-            restarts -= 1
+            self.state.restarts += 1
             self.journal.warn("attempt %d ended with %s; the next one starts" % (self.state.attempt, end))
 
     def _end_leftovers(self) -> None:
