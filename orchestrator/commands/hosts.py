@@ -179,14 +179,18 @@ def _terminate(
         ctx.confirm(f"terminating {instance.label}; {disks} deleted: {_loss(ctx, instance)}")
     else:
         ctx.begin(f"the download of the runs of {instance.label}")
-        _fetch_all(ctx, account, target, instance)
+        instance = _fetch_all(ctx, account, target, instance)
+        with_volume = instance.volume is not None
         ctx.confirm(f"terminating {instance.label} ({instance.type}); {disks} deleted.")
     ctx.begin(f"the termination of {instance.label}")
     return changes.terminate(account, instance, with_volume)
 
 
-def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Instance) -> None:
-    """Fetches every run of an instance. GpujobError where one is active, or not all could be fetched."""
+def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Instance) -> Instance:
+    """Fetches every run of an instance. GpujobError where one is active, or not all could be fetched.
+
+    Returns the instance that it fetched from: of a spot instance that EC2 stopped, another with its volume.
+    """
     if instance.state == STOPPED:
         ctx.talk(f"{instance.label} is stopped; its runs are fetched first (not with --discard)")
     fetch_dir = ctx.path(config.load(ctx)["fetch_dir"].value)
@@ -202,6 +206,7 @@ def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Inst
             if not result.is_complete(run, ctx.now()):
                 next_step = f"gpujob ssh {run.id}, or gpujob hosts down {host.label} --discard"
                 raise GpujobError(f"{host.label} is kept", f"not all of {run.id} was fetched", next_step)
+        return host.instance
 
 
 def _loss(ctx: Context, instance: Instance) -> str:

@@ -220,6 +220,8 @@ def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Que
 
 def _unknown_state(instance: InstanceRow | None, facts: RunFacts, why: str) -> runstate.RunState:
     """Of a run that was going when its host last answered. What a spot instance left is on its volume."""
-    if instance and instance.volume and instance.ended is not None:
-        return runstate.Preempted(instance.ended, facts.checkpoints.last)
+    is_stopped = instance is not None and instance.spot and instance.state == "stopped"
+    if instance and instance.volume and (instance.ended is not None or is_stopped):
+        seen = facts.state.heartbeat if facts.state else None
+        return runstate.Preempted(instance.ended or seen or instance.launched, facts.checkpoints.last)
     return runstate.Unreachable(why)

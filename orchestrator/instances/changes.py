@@ -33,6 +33,15 @@ def terminate(account: Account, instance: Instance, with_volume: bool = False) -
     return account.records.find(instance.id) or instance
 
 
+def release(account: Account, instance: Instance) -> Instance:
+    """Terminates a spot instance that is stopped, since only EC2 can start it; its data volume is kept."""
+    account.ctx.confirm(
+        f"{instance.label} is a spot instance that is stopped, and only EC2 starts it again, when there is "
+        f"capacity. It is terminated now; volume {instance.volume} with its runs is kept."
+    )
+    return terminate(account, instance)
+
+
 def delete_volume(account: Account, region: str, volume: str, instance: Instance | None = None) -> None:
     """Deletes a volume; `instance` is that on record whose runs it holds. Unreachable while it is in use."""
     change = Change("delete-volume", volume, region, instance.id if instance else "")
@@ -88,10 +97,27 @@ def _terminate(account: Account, change: Change) -> bool:
 
 
 def _send_termination(account: Account, region: str, instance_id: str) -> None:
+    """Cancels the spot request of an instance first: EC2 would launch another instance for it."""
+    _cancel_request(account, region, instance_id)
     try:
         account.cloud.call(region, "terminate_instances", InstanceIds=[instance_id])
     except AwsError as error:
         if error.code != "InvalidInstanceID.NotFound":
+            raise
+
+
+def _cancel_request(account: Account, region: str, instance_id: str) -> None:
+    record = account.records.find(instance_id)
+    request = record.spot_request if record else None
+    if not request and (record is None or record.spot):
+        description = lifecycle.describe(account, region, instance_id)
+        request = description.spot_request if description else None
+    if not request:
+        return
+    try:
+        account.cloud.call(region, "cancel_spot_instance_requests", SpotInstanceRequestIds=[request])
+    except AwsError as error:
+        if not error.code.endswith(".NotFound"):
             raise
 
 

@@ -107,6 +107,11 @@ def connect(account: Account, instance: Instance) -> InstanceHost:
 def _find_again(account: Account, instance: Instance) -> Instance:
     """Returns the instance once it answers: at a new address, or after port 22 was opened to this client."""
     instance = lifecycle.refresh(account, instance)
+    if instance.is_interrupted:
+        usd = prices.disk_per_month(instance.disk_gb, instance.region)
+        why = f"EC2 starts it again when there is capacity; its disks cost ${usd:.2f} a month meanwhile"
+        next_step = f"gpujob fetch launches a small instance for its volume {instance.volume}"
+        raise Stopped(f"{instance.label} is a spot instance that EC2 stopped", why, next_step)
     if instance.state == STOPPED:
         why = f"its disk is kept, ${prices.disk_per_month(instance.disk_gb, instance.region):.2f} a month"
         next_step = f"gpujob fetch starts it; gpujob hosts down {instance.label} terminates it"

@@ -74,6 +74,9 @@ def _use(account: Account, instance: Instance, hours: float, wait_hours: float =
     if instance.state == "stopping":
         ctx.talk(f"waiting until {instance.label}, the instance of this job, is stopped")
         instance = lifecycle.wait_until(account, instance, STOPPED)
+    if instance.is_interrupted:
+        changes.release(account, instance)
+        return None
     if instance.state == STOPPED:
         what = f"{instance.label} ({instance.type}) is stopped"
         ctx.confirm(f"{what}; starting it for {hours:.4g} h: {prices.at_most(instance, hours)}.")
@@ -106,6 +109,9 @@ def wake(
         return
     if instance.state not in (STOPPED, "stopping"):
         _require_gpus(account, instance)
+        return
+    if instance.is_interrupted:
+        changes.release(account, instance)
         return
     affordable = None
     if budget_usd is not None:

@@ -34,6 +34,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     address: its public IPv4 address, None while it has none.
     types: those that its launch could choose from, in order.
     run: the run it was launched for; with `ends_with_run` it is terminated once that run is fetched.
+    spot_request: the id of its spot request, to be cancelled before it is terminated.
     launch: the id of the launch attempt that created it, also in its tag.
     managed: launched by gpujob; only then may gpujob change or terminate it.
     account, security_group: as EC2 reports them; None where they were never read.
@@ -87,6 +88,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     volume_to_attach: str | None = None
     volume_gb: int = 0
     volume_usd: float = 0.0
+    spot_request: str | None = None
     gpu_type: str = ""
     run_spot: bool = False
     earlier_usd: float = 0.0
@@ -105,6 +107,11 @@ class Instance(Struct, frozen=True, kw_only=True):
     @property
     def has_ended(self) -> bool:
         return self.state == TERMINATED
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it is a spot instance that is stopped: only EC2 starts one that it interrupted."""
+        return self.spot and self.state == STOPPED
 
     @property
     def is_billed(self) -> bool:
@@ -170,6 +177,7 @@ class Description:
     state_reason: str
     security_group: str | None
     data_volume: str | None
+    spot_request: str | None
     account: str | None
     tags: dict[str, str]
 
@@ -199,6 +207,7 @@ def parse_description(answer: Mapping[str, Any], account: str | None) -> Descrip
         state_reason=_reason(answer.get("StateReason") or {}),
         security_group=groups[0].get("GroupId"),
         data_volume=volumes.get(spec.DATA_DEVICE),
+        spot_request=answer.get("SpotInstanceRequestId"),
         account=account,
         tags=parse_tags(answer.get("Tags") or []),
     )

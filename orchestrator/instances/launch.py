@@ -222,6 +222,7 @@ def _launched_instance(
         zone=description.zone,
         type=description.type,
         spot=spot,
+        spot_request=description.spot_request,
         types=(former.types or (former.type,)) if former else launch_spec.types,
         gpu_type=(former.gpu_type or former.type) if former else "",
         run_spot=former is not None and (former.spot or former.run_spot),

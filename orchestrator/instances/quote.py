@@ -53,7 +53,8 @@ class Quote:
         market = "spot (at most the on-demand price)" if self.spec.spot else "on demand"
         end = "then it is stopped, and its disk is kept"
         if self.spec.keeps_volume:
-            end = "then it is terminated; its run folder is kept on a volume"
+            verb = "stopped" if self.spec.spot else "terminated"
+            end = f"then it is {verb}; its run folder is kept on a volume"
         disk_gb = max(self.spec.root_gb, self.spec.data_gb)
         waits = (
             [f"waits up to {self.wait_hours:.4g} h for capacity, at this price"] if self.wait_hours else []

@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from orchestrator.core.when import iso
+
 TAG = "gpujob:"
 MANAGED = f"{TAG}managed"
 ATTEMPT = f"{TAG}attempt"
@@ -161,8 +163,9 @@ def run_instances_request(
 ) -> dict[str, Any]:
     """Returns the parameters of RunInstances: tags, encrypted disks, IMDSv2 and the token in the one call.
 
-    An instance that shuts itself down is stopped and keeps its disk. One whose data is on its own volume,
-    as that of every spot instance, is terminated, and the volume is kept.
+    An instance that shuts itself down is stopped and keeps its disk; one for an older volume is terminated.
+    A spot request is persistent, so that EC2 starts an interrupted instance again: then it must never end by
+    itself, since EC2 would launch another. Its run folder is on a volume of its own, which outlives it.
     """
     kinds = list(TAGGED_KINDS)
     request: dict[str, Any] = {
@@ -172,7 +175,7 @@ def run_instances_request(
         "MaxCount": 1,
         "ClientToken": client_token(attempt, candidate),
         "UserData": user_data,
-        "InstanceInitiatedShutdownBehavior": "terminate" if spec.keeps_volume else "stop",
+        "InstanceInitiatedShutdownBehavior": "stop" if candidate.spot or not spec.volume else "terminate",
         "MetadataOptions": {
             "HttpTokens": "required",
             "HttpPutResponseHopLimit": 1,
@@ -191,7 +194,11 @@ def run_instances_request(
     }
     if candidate.spot:
         kinds.append("spot-instances-request")
-        options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        options = {
+            "SpotInstanceType": "persistent",
+            "InstanceInterruptionBehavior": "stop",
+            "ValidUntil": iso(spec.deadline),
+        }
         request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
     request["TagSpecifications"] = tag_specifications(kinds, tags(spec, attempt, version))
     return request

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, NotFound, UsageError
-from orchestrator.instances import connection, ensure, lifecycle, prices, rescue
+from orchestrator.instances import changes, connection, ensure, lifecycle, prices, rescue
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import Stopped, Terminated
@@ -91,6 +91,9 @@ class Ec2Target(Target):
 
     def _start(self, stopped: Stopped) -> InstanceHost:
         instance, hours = self.instance(), FETCH_HOURS
+        if instance.is_interrupted:
+            changes.release(self._account, instance)
+            return self._replace()
         self._account.ctx.confirm(
             f"{stopped.what}; {stopped.why}. Starting it for an hour: {prices.at_most(instance, hours)}."
         )

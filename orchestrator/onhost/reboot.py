@@ -1,6 +1,6 @@
 """Continues the runs that a restart of the instance interrupted. The last step of a boot calls it.
 
-A restart by EC2 of an interrupted spot instance is free. Any other restart, such as a reboot from the console,
+A restart by EC2 of an interrupted spot instance is free. Any other one, such as a reboot from the console,
 uses one of the job's restarts.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from datetime import datetime
@@ -46,30 +47,76 @@ def deploy(client: Client, *words: str, body: str, **ec2: object) -> str:
     return result.out.split()[0]
 
 
-def test_an_interrupted_spot_run_continues_on_a_new_instance(ec2: FakeEC2, client: Client) -> None:
+def test_an_interrupted_spot_run_continues_and_is_fetched_without_gpus(ec2: FakeEC2, client: Client) -> None:
     run = deploy(client, "--max-hours", "2", body=COUNTS.format(more=3000), spot=True)
     (first,) = ec2.machines()
     ec2.interrupt(first, 10)
     step = client.until("preempted")["resumable_from"]
-    ec2.until(lambda: ec2.states()[first] == "terminated")
-    left = ec2.leftovers()
-    assert [one for one in left if one.startswith("vol-")] != []
+    ec2.until(lambda: ec2.states()[first] == "stopped")
+    assert "a spot instance that EC2 stopped" in client.run("status", "--on", f"ec2://{first}").err
     status = client.state(run)
     assert (status["state"], status["resumable_from"]) == ("preempted", step)
 
     client.write("train.py", "raise SystemExit('the code of a run is what was sent')")
+    refused = client.run("deploy", "job", "--resume", run)
+    assert (refused.code, "only EC2 starts it again" in refused.err) == (7, True)
     resumed = client.run("deploy", "job", "--resume", run, "--yes")
     assert resumed.code == 0, resumed.err
     assert f"goes on from step {step}" in resumed.err
     (second,) = ec2.machines()
-    assert second != first
-    assert client.run("stop", run).code == 0
-    fetched = client.run("fetch", run)
+    assert ec2.states() == {first: "terminated", second: "running"}
+
+    ec2.interrupt(second, 0)
+    ec2.until(lambda: ec2.states()[second] == "stopped")
+    for type_ in ("g6.xlarge", "g5.xlarge", "g6.2xlarge", "g5.2xlarge"):
+        ec2.inject("RunInstances", "InsufficientInstanceCapacity", type=type_, times=99)
+    fetched = client.run("fetch", run, "--yes")
     assert fetched.code == 0, fetched.err
+    assert "t3.small or t3.xlarge, on demand" in fetched.err
     log = (client.project / "fetched" / run / "log").read_text()
     assert log.count("step 0\n") == 1
     assert f"step {step}\n" in log.split("step 0\n", 1)[1]
-    assert ec2.leftovers() == []
+    assert (ec2.leftovers(), set(ec2.states().values()), len(ec2.states())) == ([], {"terminated"}, 3)
+    assert {request["state"] for request in ec2.spot_requests()} == {"cancelled"}
+
+
+CHAIN = """
+import hashlib, os, pathlib, time
+kept = pathlib.Path(os.environ["GPUJOB_CHECKPOINTS"])
+last = kept / "last"
+step, value = (int(last.read_text()), (kept / last.read_text() / "value").read_text()) if last.exists() else (0, "")
+while step < 150:
+    value, step = hashlib.sha256(f"{value} {step}".encode()).hexdigest(), step + 1
+    time.sleep(0.05)
+    if step % 10 == 0:
+        (kept / str(step)).mkdir(parents=True, exist_ok=True)
+        (kept / str(step) / "value").write_text(value)
+        (kept / "new").write_text(str(step))
+        (kept / "new").replace(last)
+        print("saved", step, flush=True)
+pathlib.Path("result.txt").write_text(value)
+"""
+
+
+def test_a_spot_run_survives_three_interruptions_without_its_client(ec2: FakeEC2, client: Client) -> None:
+    run = deploy(client, "--max-hours", "2", body=CHAIN, spot=True)
+    (instance,) = ec2.machines()
+    log = f"/home/ubuntu/.gpujob/runs/{run}/log"
+    for saved in (30, 70, 110):
+        ec2.until(lambda saved=saved: f"saved {saved}\n" in ec2.run(instance, "cat", log)[1])
+        ec2.interrupt(instance, 0)
+        ec2.until(lambda: ec2.states()[instance] == "stopped")
+        ec2.offer_capacity(instance)
+        ec2.until(lambda: ec2.machines()[instance]["on"])
+    ec2.until(lambda: client.state(run)["state"] == "succeeded")
+    assert client.state(run)["attempt"] == 4
+    fetched = client.run("fetch", run)
+    assert fetched.code == 0, fetched.err
+    value = ""
+    for step in range(150):
+        value = hashlib.sha256(f"{value} {step}".encode()).hexdigest()
+    assert (client.project / "fetched" / run / "outputs" / "result.txt").read_text() == value
+    assert (ec2.leftovers(), len(ec2.states())) == ([], 1)
 
 
 def test_fetch_starts_an_instance_that_its_deadline_stopped_and_ends_it(ec2: FakeEC2, client: Client) -> None:

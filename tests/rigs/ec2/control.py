@@ -26,6 +26,7 @@ from tests.rigs.ec2.fleet import Fleet
 from tests.rigs.ec2.images import PARAMETERS, ROOT_GB
 from tests.rigs.ec2.refusals import refusal
 
+_INSTANCE = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>(?=\s*<imageId>)")
 Start = Callable[..., Any]
 Body = Iterable[bytes]
 TOKENED = ("RunInstances", "CreateVolume")
@@ -80,7 +81,15 @@ class ControlPlane:
             return _console(member.instance.id, member.machine.console()) if member else None
         if call.service != "ec2":
             return None
-        return self.visibility.refusal(call) or refusal(call, backend(call.region))
+        if call.action == "DescribeSpotInstanceRequests":
+            return self.fleet.spot.describe(call)
+        if call.action == "CancelSpotInstanceRequests":
+            answer, interrupted = self.fleet.spot.cancel(call)
+            for request in interrupted:
+                backend(call.region).get_instance_by_id(request.instance).terminate()
+            return answer
+        refused = self.visibility.refusal(call) or refusal(call, backend(call.region))
+        return refused or self.fleet.spot.refusal(call)
 
     def _carry_out(self, environ: dict[str, Any], call: Call) -> Answer:
         if call.action in TOKENED and call.parameters.get("ClientToken"):
@@ -90,7 +99,7 @@ class ControlPlane:
             return answer
         ours = _attribute(call) if call.action == "ModifyInstanceAttribute" else None
         with self.visibility.seen_by(call):
-            answer = ours or self._moto(environ)
+            answer = ours or self._moto(environ, call)
         self.visibility.created(call, answer)
         if call.action.endswith(GROUP_CHANGES):
             self.fleet.sync_groups()
@@ -108,7 +117,7 @@ class ControlPlane:
             if call.action == "RunInstances" and _all_ended(call.region, answer):
                 return ec2_error("IdempotentInstanceTerminated", ENDED)
             return answer
-        answer = self._moto(environ)
+        answer = self._moto(environ, call)
         if answer.status == 200:
             self.tokens[key] = (digest, answer)
             if call.parameters.get("DisableApiTermination") == "true":
@@ -116,14 +125,29 @@ class ControlPlane:
                     instance.disable_api_termination = True
         return answer
 
-    def _moto(self, environ: dict[str, Any]) -> Answer:
+    def _moto(self, environ: dict[str, Any], call: Call) -> Answer:
         received: dict[str, Any] = {}
 
         def start(status: str, headers: list[tuple[str, str]], _: object = None) -> None:
             received.update(status=int(status.split()[0]), headers=dict(headers))
 
         body = b"".join(self._aws(environ, start))
+        if call.action == "RunInstances" and received["status"] == 200:
+            self._record_spot(call, body)
+        if call.action in ("RunInstances", "DescribeInstances"):
+            body = _INSTANCE.sub(self._with_request, body)
         return Answer(received["status"], received["headers"].get("Content-Type", "text/xml"), body)
+
+    def _record_spot(self, call: Call, body: bytes) -> None:
+        if call.parameters.get("InstanceMarketOptions.MarketType") == "spot":
+            for instance in _INSTANCE.findall(body):
+                self.fleet.spot.created(call, instance.decode())
+
+    def _with_request(self, found: re.Match[bytes]) -> bytes:
+        """Add the id of its spot request to an instance."""
+        request = self.fleet.spot.of(found[1].decode())
+        added = f"<spotInstanceRequestId>{request.id}</spotInstanceRequestId>" if request else ""
+        return found[0] + added.encode()
 
 
 def backend(region: str) -> Any:

@@ -98,17 +98,24 @@ class Desk:
         self._plane.fleet.isolate(instance)
 
     def _do_interrupt(self, instance: str, seconds: float) -> None:
-        """Send a spot notice now and terminate the instance after `seconds`."""
-        member = self._member(instance)
-        member.metadata.announce_end(time.time() + seconds)
+        """Send a spot notice now, and take the capacity back after `seconds`."""
+        member, request = self._member(instance), self._plane.fleet.spot.of(instance)
+        action = "stop" if request and request.stops else "terminate"
+        member.metadata.announce_end(time.time() + seconds, action)
 
         def end() -> None:
-            if self._plane.fleet.member(instance) is not member:
-                return
-            member.instance.terminate()
-            member.instance.state_reason.code = "Server.SpotInstanceTermination"
+            if self._plane.fleet.member(instance) is member:
+                member.metadata.notice = {}
+                self._plane.fleet.lifecycle.interrupt(member.instance)
 
         later(seconds, end)
+
+    def _do_offer_capacity(self, instance: str) -> None:
+        """Start an instance that was interrupted again."""
+        self._plane.fleet.lifecycle.offer_capacity(self._member(instance).instance)
+
+    def _do_spot(self) -> list[dict[str, Any]]:
+        return [vars(request) for request in self._plane.fleet.spot.requests.values()]
 
     def _do_metadata(self, instance: str) -> list[str]:
         return self._member(instance).metadata.asked

@@ -132,8 +132,16 @@ class FakeEC2:
         self._ask("isolate", instance=instance)
 
     def interrupt(self, instance: str, seconds: float = 120.0) -> None:
-        """Send the spot notice now and terminate the instance after `seconds`."""
+        """Send the spot notice now; after `seconds` stop or terminate it, as its spot request says."""
         self._ask("interrupt", instance=instance, seconds=seconds)
+
+    def offer_capacity(self, instance: str) -> None:
+        """Let EC2 start an interrupted instance of a persistent spot request again."""
+        self._ask("offer_capacity", instance=instance)
+
+    def spot_requests(self) -> list[dict[str, Any]]:
+        """Return id, instance, state, valid_until, ... of each spot request."""
+        return list(self._ask("spot"))
 
     def metadata_asked(self, instance: str) -> list[str]:
         """Return the paths requested from the instance's metadata service."""

@@ -18,6 +18,7 @@ from tests.rigs.ec2.metadata import Metadata
 from tests.rigs.ec2.plain import PlainMachine
 from tests.rigs.ec2.settings import Settings
 from tests.rigs.ec2.slots import Slot, metadata_address
+from tests.rigs.ec2.spot import SpotRequests
 from tests.rigs.ec2.visibility import Visibility
 from tests.rigs.ec2.volumes import Volume
 
@@ -40,6 +41,8 @@ class Fleet:
     def __init__(self, slot: Slot, settings: Settings) -> None:
         self.settings = settings
         self.visibility = Visibility(settings)
+        self.spot = SpotRequests()
+        self.lifecycle: Any = None  # of the instances (lifecycle.py)
         self._slot = slot
         self._addresses = slot.addresses()
         self._members: dict[str, Member] = {}
@@ -136,6 +139,7 @@ class Fleet:
         for volume_id in list(self._volumes):
             self.delete_volume(volume_id)
         self._isolated.clear()
+        self.spot.requests.clear()
 
     def close(self) -> None:
         self.clear()

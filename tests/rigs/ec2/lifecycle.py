@@ -25,12 +25,11 @@ CODES = {
     "stopped": 80,
 }
 
-_SPOT_END = {"spot": "terminate"}  # a one-time spot instance cannot be stopped
-
 
 def install(fleet: Fleet) -> None:
     """Replace methods of moto's classes, for the life of this process."""
-    _Lifecycle(fleet).install()
+    fleet.lifecycle = _Lifecycle(fleet)
+    fleet.lifecycle.install()
 
 
 class _Lifecycle:
@@ -110,7 +109,8 @@ class _Lifecycle:
         """The machine powered itself off: EC2 stops or terminates the instance, as it was launched."""
         if instance._state.name != "running":
             return
-        if "terminate" in (instance.instance_initiated_shutdown_behavior, _SPOT_END.get(instance.lifecycle)):
+        is_one_time = instance.lifecycle == "spot" and not self._is_persistent(instance)
+        if is_one_time or instance.instance_initiated_shutdown_behavior == "terminate":
             self._terminate(instance, "Client.InstanceInitiatedShutdown")
         else:
             self._stop(instance, "Client.InstanceInitiatedShutdown")
@@ -126,9 +126,40 @@ class _Lifecycle:
             time.sleep(self.fleet.settings.stopping)
             self.terminate(instance)
             _set(instance, "terminated", reason)
+            self._replace(instance)
 
         later(0, gone)
         return before
+
+    def _is_persistent(self, instance: Any) -> bool:
+        request = self.fleet.spot.of(instance.id)
+        return request is not None and request.is_persistent
+
+    def _replace(self, instance: Any) -> None:
+        """Launch another instance for a persistent request that was not cancelled, without its tags."""
+        request = self.fleet.spot.of(instance.id)
+        if request is None or not request.replaces:
+            return
+        backend, kind = instance.ec2_backend, instance.instance_type
+        more = {"is_instance_type_default": False, "lifecycle": "spot", "region_name": request.region}
+        made = self.run(backend, instance.image_id, 1, "", [], instance_type=kind, **more)
+        request.instance = made.instances[0].id
+
+    def interrupt(self, instance: Any) -> None:
+        """EC2 takes the capacity of a spot instance back, and stops or terminates it as its request says."""
+        request = self.fleet.spot.of(instance.id)
+        if request is None or not request.stops:
+            self._terminate(instance, "Server.SpotInstanceTermination")
+            return
+        request.state = "open"
+        self._stop(instance, "Server.SpotInstanceShutdown")
+
+    def offer_capacity(self, instance: Any) -> None:
+        """EC2 starts an interrupted instance again."""
+        request = self.fleet.spot.of(instance.id)
+        if request is not None and request.state == "open" and instance._state.name == "stopped":
+            request.state = "active"
+            self._start(instance)
 
     def _stop(self, instance: Any, reason: str = "Client.UserInitiatedShutdown") -> Any:
         before = copy.copy(instance._state)
@@ -136,7 +167,10 @@ class _Lifecycle:
             return before
         if before.name not in ("running", "pending"):
             raise _wrong_state(instance, "stopped")
-        if instance.lifecycle == "spot":
+        request = self.fleet.spot.of(instance.id)
+        if request is not None and request.state == "active":
+            request.state = "disabled"  # its user stopped it
+        if instance.lifecycle == "spot" and not self._is_persistent(instance):
             raise EC2ClientError(
                 "UnsupportedOperation", f"You can't stop the Spot Instance '{instance.id}': it is one-time."
             )
@@ -161,6 +195,15 @@ class _Lifecycle:
             raise _wrong_state(instance, "started")
         if getattr(instance, "is_starting", False):
             return before
+        request = self.fleet.spot.of(instance.id)
+        if request is not None and request.state in ("open", "cancelled"):
+            raise EC2ClientError(
+                "IncorrectSpotRequestState",
+                f"You can't start the Spot Instance '{instance.id}' because the associated Spot Instance "
+                "request is not in an appropriate state to support start.",
+            )
+        if request is not None:
+            request.state = "active"
         instance.is_starting = True
 
         def start() -> None:

@@ -28,11 +28,11 @@ class Metadata:
         self.url = f"http://{ip}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def announce_end(self, at: float) -> None:
-        """Publish a spot notice: the instance is terminated at `at` (epoch seconds)."""
+    def announce_end(self, at: float, action: str = "terminate") -> None:
+        """Publish a spot notice: the instance is terminated or stopped at `at` (epoch seconds)."""
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
         self.notice = {
-            "spot/instance-action": json.dumps({"action": "terminate", "time": when}),
+            "spot/instance-action": json.dumps({"action": action, "time": when}),
             "events/recommendations/rebalance": json.dumps({"noticeTime": when}),
         }
 

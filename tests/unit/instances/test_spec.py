@@ -98,13 +98,15 @@ def test_the_root_disk_is_never_smaller_than_the_image() -> None:
     assert made["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 35
 
 
-def test_shutdown_stops_on_demand_and_ends_spot_but_for_its_volume() -> None:
+def test_a_spot_request_lets_ec2_start_the_instance_again_until_its_deadline() -> None:
     assert request()["InstanceInitiatedShutdownBehavior"] == "stop"
+    assert request(replace(SPEC, volume="vol-1"))["InstanceInitiatedShutdownBehavior"] == "terminate"
     spot = request(replace(SPEC, spot=True, root_gb=0, data_gb=120), replace(CANDIDATE, spot=True))
-    assert spot["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert spot["InstanceInitiatedShutdownBehavior"] == "stop"
     assert spot["InstanceMarketOptions"]["SpotOptions"] == {
-        "SpotInstanceType": "one-time",
-        "InstanceInterruptionBehavior": "terminate",
+        "SpotInstanceType": "persistent",
+        "InstanceInterruptionBehavior": "stop",
+        "ValidUntil": "2027-01-15T08:00:00Z",
     }
     root, data = spot["BlockDeviceMappings"]
     assert (root["Ebs"]["VolumeSize"], root["Ebs"]["DeleteOnTermination"]) == (35, True)
