@@ -206,7 +206,7 @@ def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Inst
             if not result.is_complete(run, ctx.now()):
                 next_step = f"gpujob ssh {run.id}, or gpujob hosts down {host.label} --discard"
                 raise GpujobError(f"{host.label} is kept", f"not all of {run.id} was fetched", next_step)
-        return host.instance
+        return account.records.find_label(host.label) or instance
 
 
 def _loss(ctx: Context, instance: Instance) -> str:

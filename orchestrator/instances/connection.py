@@ -9,6 +9,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ from orchestrator.instances import changes, gpus, keys, lifecycle, prices
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import STOPPED, Instance
+from orchestrator.targets.base import Refused
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.address import Resolved, Typed
 from orchestrator.targets.ssh.host import SshHost
@@ -41,6 +43,15 @@ class InstanceHost(SshHost):
     def instance(self) -> Instance:
         """The record of the instance."""
         return self._account.records.get(self._id)
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        try:
+            return super().ask(op, **fields)
+        except Refused as error:
+            if error.kind != "booting":
+                raise
+            why = f"{error.what}: its runs cannot be seen yet"
+            raise Unreachable(f"{self.label} is booting", why, "the same command again") from None
 
     def hours_for(self, budget_usd: float) -> float | None:
         return prices.hours(self.instance, budget_usd)

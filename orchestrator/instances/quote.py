@@ -55,7 +55,7 @@ class Quote:
         if self.spec.keeps_volume:
             verb = "stopped" if self.spec.spot else "terminated"
             end = f"then it is {verb}; its run folder is kept on a volume"
-        disk_gb = max(self.spec.root_gb, self.spec.data_gb)
+        disk_gb = max(self.spec.root_gb, self.spec.data_gb) or self.spec.volume_gb
         waits = (
             [f"waits up to {self.wait_hours:.4g} h for capacity, at this price"] if self.wait_hours else []
         )

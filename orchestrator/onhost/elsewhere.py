@@ -14,7 +14,7 @@ import socket
 import time
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import processes
+from orchestrator.onhost import instance_limits, processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import State
 
@@ -61,7 +61,9 @@ def find(paths: RunPaths, state: State | None) -> str | None:
     """Returns the name of the machine on which the run is alive, if that is not this one."""
     if state is None or state.ended is not None or not state.boot or state.boot == processes.boot():
         return None
-    if _is_held(paths.alive) or (is_foreign(state) and _age(paths, state) < FRESH):
+    # The volume of an EC2 instance comes from one that has ended, however fresh its last heartbeat is.
+    may_share = is_foreign(state) and instance_limits.find() is None
+    if _is_held(paths.alive) or (may_share and _age(paths, state) < FRESH):
         return state.host or "another machine"
     return None
 

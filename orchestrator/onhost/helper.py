@@ -157,6 +157,8 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "set_deadline": lambda layout, r: instance_limits.answer(deadline=r["until"]),
 }
 
+_WHILE_BOOTING = ("instance", "renew_lease", "set_deadline")
+
 
 def answer(layout: Layout, request: Record) -> Record:
     """Returns the reply to one request; an exception becomes a refusal."""
@@ -166,6 +168,8 @@ def answer(layout: Layout, request: Record) -> Record:
         if operation is None:
             raise Refused("op", "this helper has no operation %r" % request.get("op"))
         private.require_root(layout.root)
+        if request["op"] not in _WHILE_BOOTING and instance_limits.is_booting():
+            raise Refused("booting", "the boot of this instance has not ended")
         reply["answer"] = operation(layout, request) or {}
     except Refused as error:
         reply["refused"] = {"kind": error.kind, "message": str(error), "details": error.details}

@@ -47,6 +47,10 @@ class InstanceLimits:
     def is_spot(self) -> bool:
         return os.path.exists(os.path.join(self._memory, "spot"))
 
+    @property
+    def is_ready(self) -> bool:
+        return os.path.exists(os.path.join(self._memory, "ready"))
+
     def renew_lease(self, until: float) -> int:
         """Extends the lease to `until`, but never shortens it; returns the lease.
 
@@ -104,6 +108,12 @@ def find() -> InstanceLimits | None:
     if folder:
         memory, disk = os.path.join(folder, "run"), os.path.join(folder, "kept")
     return InstanceLimits(memory, disk) if os.path.exists(os.path.join(memory, "deadline")) else None
+
+
+def is_booting() -> bool:
+    """Returns whether this is an instance that is booting: its data volume may not be mounted yet."""
+    limits = None if os.environ.get("GPUJOB_BOX") else find()
+    return limits is not None and not limits.is_ready
 
 
 def answer(lease_seconds: float | None = None, deadline: float | None = None) -> dict[str, Any]:

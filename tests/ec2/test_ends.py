@@ -76,7 +76,9 @@ def test_an_interrupted_spot_run_continues_and_is_fetched_without_gpus(ec2: Fake
     log = (client.project / "fetched" / run / "log").read_text()
     assert log.count("step 0\n") == 1
     assert f"step {step}\n" in log.split("step 0\n", 1)[1]
-    assert (ec2.leftovers(), set(ec2.states().values()), len(ec2.states())) == ([], {"terminated"}, 3)
+    assert (ec2.leftovers(), set(ec2.states().values()), len(ec2.states())) == ([], {"terminated"}, 3), (
+        fetched.err
+    )
     assert {request["state"] for request in ec2.spot_requests()} == {"cancelled"}
 
 
@@ -84,7 +86,9 @@ CHAIN = """
 import hashlib, os, pathlib, time
 kept = pathlib.Path(os.environ["GPUJOB_CHECKPOINTS"])
 last = kept / "last"
-step, value = (int(last.read_text()), (kept / last.read_text() / "value").read_text()) if last.exists() else (0, "")
+step, value = 0, ""
+if last.exists():
+    step, value = int(last.read_text()), (kept / last.read_text() / "value").read_text()
 while step < 150:
     value, step = hashlib.sha256(f"{value} {step}".encode()).hexdigest(), step + 1
     time.sleep(0.05)
@@ -108,7 +112,7 @@ def test_a_spot_run_survives_three_interruptions_without_its_client(ec2: FakeEC2
         ec2.until(lambda: ec2.states()[instance] == "stopped")
         ec2.offer_capacity(instance)
         ec2.until(lambda: ec2.machines()[instance]["on"])
-    ec2.until(lambda: client.state(run)["state"] == "succeeded")
+    client.until("succeeded")
     assert client.state(run)["attempt"] == 4
     fetched = client.run("fetch", run)
     assert fetched.code == 0, fetched.err

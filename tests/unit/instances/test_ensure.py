@@ -66,7 +66,7 @@ def test_a_resume_starts_a_stopped_instance_for_the_rest_of_its_limits(
     fields = {"type": "g5.xlarge", "usd_per_hour": 1.006, "disk_gb": 100, "state": "running"}
     record = account.records.save(Instance(id="i-1", region="us-east-1", launched=1000.0, **fields))
     started: list[float] = []
-    monkeypatch.setattr(ensure, "_use", lambda account, instance, hours: started.append(hours))
+    monkeypatch.setattr(ensure, "_use", lambda account, instance, hours, wait: started.append(hours))
     ensure.wake(account, record, hours, budget)
     assert started == [started_for]
 
