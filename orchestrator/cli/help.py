@@ -26,7 +26,7 @@ _TEXT_COLUMN = 28
 
 def command(app: typer.Typer, name: str, *examples: str, **settings: Any) -> Callable[[Function], Function]:
     """Registers a function as the command `name`; `examples` are what follows `gpujob ` in a shell."""
-    return app.command(name, cls=Command, epilog="\n".join(examples), **settings)
+    return app.command(name, cls=settings.pop("cls", Command), epilog="\n".join(examples), **settings)
 
 
 def _flag(*names: str, help: str, callback: Callable[..., None], is_eager: bool = False) -> TyperOption:
@@ -89,6 +89,18 @@ class Command(_NamesItself, TyperCommand):
         return _page(self, ctx, [])
 
 
+class WithCommand(Command):
+    """A command that takes the words of another program after `--`; they are in `ctx.meta`."""
+
+    KEY = "gpujob.command"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[self.KEY], args = args[at + 1 :], args[:at]
+        return super().parse_args(ctx, args)
+
+
 class Group(_NamesItself, TyperGroup):
     """The same for a command that has commands. A command of another tool is answered with ours."""
 
@@ -134,6 +146,7 @@ def _usage(command: Command | Group, ctx: typer.Context, width: int) -> list[str
         if isinstance(param, TyperArgument) and (name := param.human_readable_name)
     ]
     last = "COMMAND [ARGS]..." if isinstance(command, Group) else ""
+    last = "[-- COMMAND...]" if isinstance(command, WithCommand) else last
     words = ["Usage:", ctx.command_path, "[OPTIONS]", *arguments, last]
     return _wrapped(" ".join(filter(None, words)), width, "", "  ")
 

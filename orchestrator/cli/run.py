@@ -240,11 +240,3 @@ def stop(
     from orchestrator.commands import stop as implementation
 
     return implementation.stop(context(ctx, json, yes), run, on, now, clean, purge, terminate)
-
-
-@command(app, "ssh", "ssh", "ssh blendshapes", rich_help_panel=PANEL)
-def ssh(ctx: typer.Context, run: Run = None, on: OnHostOfRun = None) -> int:
-    """Open a shell on a run's host, in the folder of the run."""
-    from orchestrator.commands import login as implementation
-
-    return implementation.login(context(ctx), run, on)

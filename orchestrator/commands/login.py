@@ -1,43 +1,77 @@
-"""`gpujob ssh [RUN]`: a shell of yours where a run is, in its folder."""
+"""`gpujob ssh [RUN] [-- COMMAND]`: a shell of yours where a run is, or one command in its environment."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+from collections.abc import Sequence
 
 from orchestrator import registry
-from orchestrator.commands import config, runs
+from orchestrator.commands import config, runs, tunnel
 from orchestrator.context import Context
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import GpujobError, NotFound
 from orchestrator.store import Store
 from orchestrator.targets.base import Host
+from orchestrator.targets.forward import Forwarder, parse_port
 
-_VISIT_SECONDS = 3600.0
+_COMMAND_SECONDS = 600.0
 
 
-def login(ctx: Context, word: str | None, on: str | None) -> int:
-    """Becomes the shell. Of a host that is named and has no run, in the home folder."""
-    settings = config.load(ctx)
+def login(
+    ctx: Context, word: str | None, on: str | None, command: Sequence[str] = (), forwarded: Sequence[str] = ()
+) -> int:
+    """Becomes the shell, or the `command`, whose exit code is returned.
+
+    Of a host that is named and has no run, the shell is in the home folder. `forwarded`: ports, as `tunnel`
+    takes them, which are open meanwhile.
+    """
+    ports = [parse_port(port) for port in forwarded]
     store = Store(ctx.state_dir)
-    with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
-        try:
-            run: RunFacts | None = runs.get(ctx, host, store, word)
-        except NotFound:
-            if word is not None or on is None:
-                raise
-            run = None
-        words, env = host.shell(run.id if run else None)
-        if not (ctx.stdin.isatty() and ctx.stdout.isatty()):
-            raise GpujobError("a shell needs a terminal", "", _without_terminal(host, run))
-        if host.extend_lease(_VISIT_SECONDS):
+    target = registry.target(ctx, config.load(ctx), runs.find_target(ctx, store, on, word))
+    with target.connect() as host:
+        run = _find_run(ctx, host, store, word, may_be_absent=on is not None and not command)
+        words, env = _words(ctx, host, run, command)
+        if host.extend_lease(_COMMAND_SECONDS if command else tunnel.VISIT_SECONDS) and not command:
             ctx.talk(f"{host.label} stays up for an hour, at most until its deadline")
-    os.execvpe(words[0], words, env)
+        if ports:
+            tunnel.require_remote(host, ports)
+            with Forwarder(ctx, host, ports).listening():
+                return _call(words, env)
+    return os.execvpe(words[0], words, env)
 
 
-def _without_terminal(host: Host, run: RunFacts | None) -> str:
-    """What a script can do instead."""
-    if host.is_local:
-        return f"cd {run.folder}" if run and run.folder else "gpujob status"
-    if host.label.startswith("ec2:"):
-        return "gpujob fetch, or gpujob monitor --stream"
-    return f"ssh {host.label} COMMAND"
+def _find_run(
+    ctx: Context, host: Host, store: Store, word: str | None, may_be_absent: bool
+) -> RunFacts | None:
+    try:
+        return runs.get(ctx, host, store, word)
+    except NotFound:
+        if word is not None or not may_be_absent:
+            raise
+        return None
+
+
+def _words(
+    ctx: Context, host: Host, run: RunFacts | None, command: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    has_terminal = ctx.stdin.isatty() and ctx.stdout.isatty()
+    if command and run:
+        return host.execute(run.id, command, has_terminal)
+    words, env = host.shell(run.id if run else None)
+    if not has_terminal:
+        next_step = f"gpujob ssh {run.id} -- COMMAND" if run else f"ssh {host.label} COMMAND"
+        raise GpujobError("a shell needs a terminal", "", next_step)
+    return words, env
+
+
+def _call(words: list[str], env: dict[str, str]) -> int:
+    """Runs a command to its end; Ctrl-C is its own matter."""
+    process = subprocess.Popen(words, env=env)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = process.wait()
+        return code if code >= 0 else 128 - code
+    finally:
+        signal.signal(signal.SIGINT, before)

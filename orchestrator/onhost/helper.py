@@ -40,6 +40,7 @@ from orchestrator.onhost import (
     supervisor,
     uploads,
     venvs,
+    visit,
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.files import NoLocks
@@ -270,6 +271,8 @@ def main(arguments: list[str]) -> int:
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
         runs.user_umask = umask
         serve(layout)
+    elif mode == "exec":
+        return visit.run(layout, rest[0], rest[1], umask)
     elif mode == "supervise":
         _supervise(layout, rest[0], int(rest[1], 8), int(rest[2]))
     elif mode == "alert":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from typing import Mapping
 
 from orchestrator.core.layout import RunPaths, scratch
 from orchestrator.onhost import files, private
@@ -21,12 +22,20 @@ def prepare(paths: RunPaths, spec: RunSpec) -> dict[str, str]:
     """
     temporary = scratch(spec.mark)
     private.make_folder(temporary)
-    variables = {
+    secrets = files.load_json(paths.secrets) or {}
+    with contextlib.suppress(OSError):
+        os.unlink(paths.secrets)
+    own = {"GPUJOB_MARK": spec.mark, "TMPDIR": temporary}
+    return {**variables(paths, spec, secrets), **own}
+
+
+def variables(paths: RunPaths, spec: RunSpec, secrets: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns the variables of a run, and `secrets`, without those that make a process one of the run."""
+    return {
         "PYTHONUNBUFFERED": "1",
         **spec.env,
-        **(files.load_json(paths.secrets) or {}),
+        **(secrets or {}),
         **{"GPUJOB_DATA_" + _upper(name): path for name, path in spec.data.items()},
-        "GPUJOB_MARK": spec.mark,
         "GPUJOB_RUN_ID": spec.id,
         "GPUJOB_RUN_DIR": paths.folder,
         "GPUJOB_EVENTS": paths.events,
@@ -34,11 +43,7 @@ def prepare(paths: RunPaths, spec: RunSpec) -> dict[str, str]:
         "GPUJOB_CONFIG": json.dumps(spec.config),
         "GPUJOB_DATA": json.dumps(spec.data),
         "GPUJOB_CODE_TREE": spec.trainers_tree or spec.code_tree or "",
-        "TMPDIR": temporary,
     }
-    with contextlib.suppress(OSError):
-        os.unlink(paths.secrets)
-    return variables
 
 
 def _upper(name: str) -> str:

@@ -98,6 +98,28 @@ class Host(Protocol):
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
         """Returns words and environment of a login shell in the folder of a run, or in the home folder."""
 
+    def execute(self, run_id: str, words: Sequence[str], tty: bool) -> tuple[list[str], dict[str, str]]:
+        """Returns words and environment of a command that runs `words` in a run's folder and environment.
+
+        Its stdin, stdout and exit code are those of `words`; `tty`: with a terminal.
+        """
+        raise GpujobError(f"{self.label} runs no commands")
+
+    def channel(self, port: int) -> tuple[list[str], dict[str, str]]:
+        """Returns words and environment of a command whose stdin and stdout are a connection to a port.
+
+        The port is one of the host's own address 127.0.0.1.
+        """
+        raise GpujobError(f"{self.label} forwards no ports")
+
+    def is_connected(self) -> bool:
+        """Returns whether what `channel` returns can work now; `connect_again` makes it so."""
+        return True
+
+    def connect_again(self) -> None:
+        """Connects for `channel` after the connection broke."""
+        return
+
     def describe_connection(self) -> str:
         """Returns what carries requests, and why. Raises GpujobError if files cannot be sent that way."""
         return ""

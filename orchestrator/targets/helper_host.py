@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -192,6 +193,11 @@ class HelperHost(Host):
         finally:
             if is_shown:
                 self._ctx.redraw("")
+
+
+def encode(words: Sequence[str]) -> str:
+    """Words of a command as one word for `exec` of the helper (onhost/visit.py)."""
+    return base64.urlsafe_b64encode(json.dumps(list(words)).encode()).decode().rstrip("=")
 
 
 class StartTimeout(Unreachable):

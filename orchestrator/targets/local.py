@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator import files, source
@@ -100,6 +100,10 @@ class LocalHost(HelperHost):
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
         folder = self._layout.run(run_id).folder if run_id else self._ctx.env.get("HOME", "/")
         return shell.login(folder), dict(self._ctx.env)
+
+    def execute(self, run_id: str, words: Sequence[str], tty: bool) -> tuple[list[str], dict[str, str]]:
+        helper = [self._ctx.python, *entry.OPTIONS, str(self._bundle)]
+        return [*helper, "exec", self._layout.root, run_id, helper_host.encode(words)], dict(self._ctx.env)
 
     def sessions(self) -> list[str]:
         """Returns the sessions on gpujob's tmux socket; asks the helper if tmux is too old for libtmux."""

@@ -30,6 +30,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "export": (results.Export,),
     "doctor": (a.Doctor,),
     "notify": (a.Notify,),
+    "tunnel": (a.Tunnel,),
     "config show": (a.Config,),
     "hosts list": (ec2.Hosts,),
     "hosts up": (ec2.Up, ec2.LaunchPreview),

@@ -32,6 +32,22 @@ def command(mode: str, *words: str) -> str:
     )
 
 
+def execute(run_id: str, encoded: str) -> str:
+    """Returns the line that runs a command of the user (onhost/visit.py); stdin and stdout are the command's.
+
+    The helper has to be on the host.
+    """
+    for word in (run_id, encoded):
+        if not _WORD.match(word):
+            raise ValueError(f"not a plain word: {word!r}")
+    options = " ".join(OPTIONS)
+    return (
+        f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
+        f'for y in python3 {" ".join(NEWER)}; do command -v "$y" >/dev/null && break; done; '
+        f'exec "$y" {options} "$p" exec "$r" {run_id} {encoded}\''
+    )
+
+
 def receive_bundle() -> str:
     """Returns the line that unpacks a gzipped tar on stdin into the helper's folder and prints `ready ROOT`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.context import Context
@@ -13,6 +13,7 @@ from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.onhost import folders
 from orchestrator.onhost.entry import MARK, NEWER, PYTHONS
 from orchestrator.source import Source
+from orchestrator.targets import helper_host
 from orchestrator.targets.base import Refused, Target
 from orchestrator.targets.helper_host import HelperHost, StartTimeout
 from orchestrator.targets.pipes import Pipe, Reader
@@ -169,6 +170,22 @@ class SshHost(HelperHost):
             return ssh, dict(self._ctx.env)
         folder = Layout(self.ask("status", runs=[], lines=0)["root"]).run(run_id).folder
         return [*ssh, shell.join(shell.login(folder))], dict(self._ctx.env)
+
+    def execute(self, run_id: str, words: Sequence[str], tty: bool) -> tuple[list[str], dict[str, str]]:
+        self.ask("status", runs=[], lines=0)  # so that the helper is there
+        ssh = [*self._openssh.shell_words(), "-t" if tty else "-T", *self._resolved.typed.words()]
+        return [*ssh, bootstrap.execute(run_id, helper_host.encode(words))], dict(self._ctx.env)
+
+    def channel(self, port: int) -> tuple[list[str], dict[str, str]]:
+        words = [*self._openssh.words(), "-W", f"localhost:{port}", *self._resolved.typed.words()]
+        return words, dict(self._ctx.env)
+
+    def is_connected(self) -> bool:
+        return self._openssh.is_open()
+
+    def connect_again(self) -> None:
+        self._openssh.drop()
+        self._openssh.ensure_master()
 
     def _begin(self, command: str) -> tuple[str, Pipe, Reader]:
         """Opens a command and skips the output of start-up files; returns what follows the mark."""

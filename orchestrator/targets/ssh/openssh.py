@@ -86,6 +86,12 @@ class OpenSSH:
                 self._start_master()
         self._is_open = True
 
+    def is_open(self) -> bool:
+        """Whether the master, gpujob's or the user's, has a connection."""
+        if not (self._is_open or self.uses_users_master):
+            return False
+        return process.capture(self._master_words("-O", "check"), env=self._ctx.env).code == 0
+
     def check(self) -> None:
         """Runs a command on the host. Raises the error that ssh reports if that is not possible."""
         self.ensure_master()
@@ -118,8 +124,10 @@ class OpenSSH:
             raise self.explain(done.err)
 
     def _master(self, *words: str, first: tuple[str, ...] = ()) -> Done:
-        line = ["ssh", *first, *words, *self._options(), *self._resolved.typed.words()]
-        return process.capture(line, env=self._ctx.env, on_terminal=True)
+        return process.capture(self._master_words(*words, first=first), env=self._ctx.env, on_terminal=True)
+
+    def _master_words(self, *words: str, first: tuple[str, ...] = ()) -> list[str]:
+        return ["ssh", *first, *words, *self._options(), *self._resolved.typed.words()]
 
     def _options(self) -> list[str]:
         return [*config_words(self._ctx), *_options(self._settings())]

@@ -39,9 +39,9 @@ def page(words: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
     return text.getvalue()
 
 
-def test_commands_are_listed_in_four_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_listed_in_five_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     titles = re.findall(r"^([A-Z].*):$", page("", 80, monkeypatch), re.MULTILINE)
-    assert titles == ["Run", "Results", "Instances", "Setup", "Global options", "Examples"]
+    assert titles == ["Run", "Reach", "Results", "Instances", "Setup", "Global options", "Examples"]
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 100])
@@ -79,7 +79,7 @@ def test_a_command_has_two_examples_of_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_example_names_only_options_that_exist(name: str) -> None:
     for example in COMMANDS[name].epilog.splitlines():
-        words = shlex.split(example)
+        words = shlex.split(example.partition(" -- ")[0])
         command = COMMANDS.get(" ".join(words[:2])) or COMMANDS[words[0]]
         names = {opt for param in command.params for opt in param.opts}
         unknown = {word for word in words if word.startswith("--")} - names

@@ -71,10 +71,10 @@ def test_verify_of_the_run_of_a_script_leads_to_its_own_files(client: Client) ->
     assert next_step(client, "evaluate", "fetched/job-1", "--data", "x") == "ls fetched/job-1"
 
 
-def test_ssh_without_a_terminal_leads_to_the_folder_of_the_run(client: Client) -> None:
-    folder = client.root / "runs" / "job-20261121T101112-1a2b"
-    folder.mkdir(parents=True)
-    assert next_step(client, "ssh", "job-20261121T101112-1a2b", "--on", "local") == f"cd {folder}"
+def test_ssh_without_a_terminal_leads_to_a_command_in_the_run(client: Client) -> None:
+    run_id = "job-20261121T101112-1a2b"
+    (client.root / "runs" / run_id).mkdir(parents=True)
+    assert next_step(client, "ssh", run_id, "--on", "local") == f"gpujob ssh {run_id} -- COMMAND"
 
 
 def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
