@@ -25,7 +25,7 @@ from orchestrator.onhost import elsewhere, processes
 from orchestrator.process import Done
 from orchestrator.targets.base import Host
 from tests.rigs import answers
-from tests.rigs.patience import PATIENCE
+from tests.rigs.patience import PATIENCE, pauses
 
 REPOSITORY = Path(__file__).parent.parent
 GPUJOB = [sys.executable, "-c", "from orchestrator.cli import script; script()"]
@@ -111,9 +111,11 @@ class Client:
         """Wait until the run is in a state, or `goal(status)` is true; return its status."""
         reached = goal if callable(goal) else lambda status: status["state"] == goal
         end = time.monotonic() + PATIENCE
-        while not reached(status := self.state()):
+        for seconds in pauses():
+            if reached(status := self.state()):
+                break
             assert time.monotonic() < end, f"not reached: {goal}; the last status was {status}"
-            time.sleep(0.05)
+            time.sleep(seconds)
         return status
 
     def folder(self, run_id: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,20 @@ from tests.ec2.test_rig import aws
 from tests.ec2.user import UP
 from tests.host.test_facenet import SETS
 from tests.rigs.ec2.fake import FakeEC2
+from tests.rigs.torchpython import environment as torchpython
 from tests.support import Client, Result
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
-ON_BOX = ("--set", f"env.python={sys.executable}", "--set", "resources.ec2.types=[g5.xlarge]")
+ON_BOX = ("--set", "resources.ec2.types=[g5.xlarge]")
+
+
+def forking_trainings(client: Client, ec2: FakeEC2) -> tuple[str, ...]:
+    """Let trainings of the client and of its instances be forked; return options of their deploy."""
+    client.python = torchpython.shared().python
+    ec2.set(visible=[*ec2.settings.visible, str(torchpython.shared().folder)])
+    return ("--set", f"env.python={client.python}")
+
+
 PRIVATE = re.compile(rb"-----BEGIN[A-Z ]* PRIVATE KEY-----")
 
 
@@ -46,8 +55,9 @@ def test_a_training_on_ec2_starts_and_ends_with_an_empty_account(
     ec2.set(kind="booted")
     ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a")
     ec2.inject("RunInstances", after=True, az="us-east-1b")
-    assert client.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
-    deploy = ("deploy", "facenet-lstm", "--on", "ec2", "--data", "sample", *SETS, *ON_BOX)
+    python = forking_trainings(client, ec2)
+    assert client.run("prepare", "facenet-lstm", "--sample", "sample", "--size", "240").code == 0
+    deploy = ("deploy", "facenet-lstm", "--on", "ec2", "--data", "sample", *SETS, *ON_BOX, *python)
     result = user.run(client, *deploy, "--max-hours", "1", "--follow", "--yes")
     assert result.code == 0, result.err + result.out
     assert list(ec2.states().values()) == ["running"]

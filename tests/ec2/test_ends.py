@@ -9,6 +9,7 @@ from datetime import datetime
 
 import pytest
 
+from tests.ec2 import user
 from tests.rigs.ec2.fake import FakeEC2
 from tests.support import Client
 
@@ -35,7 +36,8 @@ pathlib.Path("result.txt").write_text(f"from {{begun}} to {{step}}")
 
 
 @pytest.fixture
-def client(realtime_client: Client) -> Client:
+def client(ec2: FakeEC2, realtime_client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
+    user.share_clients(monkeypatch, ec2)
     return realtime_client
 
 

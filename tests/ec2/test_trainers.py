@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.ec2 import user
 from tests.host.test_sign import SMALL as SIGNS
 from tests.host.test_slowfast import SMALL as VIDEOS
 from tests.rigs.ec2.fake import FakeEC2
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.fixture
-def client(realtime_client: Client) -> Client:
+def client(ec2: FakeEC2, realtime_client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
+    user.share_clients(monkeypatch, ec2)
+    realtime_client.python = torchpython.shared().python
     return realtime_client
 
 

@@ -16,6 +16,7 @@ from orchestrator.instances import connection
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.records import InstanceStore
+from tests.rigs import patience
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.ec2.images import ROOT_GB
 from tests.support import Client, Result, new_client
@@ -61,12 +62,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self._pauses = patience.pauses()
 
     def now(self) -> float:
         return time.time() + self.ahead
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, 0.05))
+        time.sleep(min(seconds, next(self._pauses)))
         self.ahead += seconds
 
 

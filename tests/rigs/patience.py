@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 PATIENCE = 240.0
@@ -13,10 +13,19 @@ slower. pytest's own limit (`--timeout`, pyproject.toml) lies above it."""
 T = TypeVar("T")
 
 
+def pauses(first: float = 0.05) -> Iterator[float]:
+    """Seconds between two polls, which grow to half a second: what is polled needs the CPU too."""
+    while True:
+        yield first
+        first = min(0.5, first * 1.5)
+
+
 def wait_until(condition: Callable[[], T], what: str, pause: float = 0.05) -> T:
-    """Call `condition` every `pause` seconds; return its first true value. AssertionError with `what`."""
+    """Poll `condition`, at first every `pause` seconds; return its first true value, or fail with `what`."""
     end = time.monotonic() + PATIENCE
-    while not (value := condition()):
+    for seconds in pauses(pause):
+        if value := condition():
+            break
         assert time.monotonic() < end, f"not within {PATIENCE:.0f} s: {what}"
-        time.sleep(pause)
+        time.sleep(seconds)
     return value

@@ -1,11 +1,12 @@
 """Helpers for the tests of seeded faults: run a check, and change data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from trainers import preflight
+from trainers import preflight, registry
 from trainers.data import samples
 from trainers.engine.events import Silent
 from trainers.facenet_lstm import sample as writer
@@ -15,8 +16,20 @@ def codes(report: dict, severity: str = "error") -> set[str]:
     return {f["code"] for f in report["findings"] if f["severity"] == severity}
 
 
-def check(request: preflight.Request, task: type | None = None) -> tuple[dict, int]:
-    return preflight.check("facenet-lstm", request, Silent(), task)
+SLOW = frozenset(("overfit", "resume.exact"))
+"""These train for seconds."""
+
+
+def check(
+    request: preflight.Request, task: type | None = None, slow: Collection[str] = SLOW
+) -> tuple[dict, int]:
+    """Run the checks of facenet-lstm; of those in SLOW, only the ones in `slow`."""
+    every = registry.checks
+    with pytest.MonkeyPatch.context() as patch:
+        left_out = SLOW.difference(slow)
+        chosen = lambda *words: [one for one in every(*words) if one.code not in left_out]  # noqa: E731
+        patch.setattr(registry, "checks", chosen)
+        return preflight.check("facenet-lstm", request, Silent(), task)
 
 
 def change(path: Path, edit: Callable[[dict], dict]) -> None:

@@ -30,13 +30,13 @@ def trainer_with(change: Callable[[Sample], Sample]) -> type[FacenetTrainer]:
 
 def test_labels_shuffled_against_their_features_are_caught(sample, cache, request_of):
     kind = trainer_with(lambda s: dataclasses.replace(s, label=s.index % 6))
-    report, _ = check(request_of(sample, work=cache), kind)
+    report, _ = check(request_of(sample, work=cache), kind, slow=())
     assert codes(report) == {"label.match"}
 
 
 def test_features_shuffled_against_their_labels_are_caught(sample, cache, request_of):
     kind = trainer_with(lambda s: dataclasses.replace(s, features=s.features[::-1].copy()))
-    report, _ = check(request_of(sample, work=cache), kind)
+    report, _ = check(request_of(sample, work=cache), kind, slow=())
     assert "label.match" in codes(report)
 
 
@@ -45,7 +45,7 @@ def test_features_that_are_not_normalised_are_caught(sample, cache, request_of, 
         return dataclasses.replace(sample, normalised="forgotten")
 
     monkeypatch.setattr(normalise.Normaliser, "apply", forget)
-    report, _ = check(request_of(sample, work=cache))
+    report, _ = check(request_of(sample, work=cache), slow=())
     assert "norm.once" in codes(report)
 
 
@@ -54,7 +54,7 @@ def test_a_second_normalisation_raises_and_is_caught(sample, cache, request_of):
         def collate(self, samples):
             return super().collate([self.normaliser.apply(sample) for sample in samples])
 
-    report, _ = check(request_of(sample, work=cache), Twice)
+    report, _ = check(request_of(sample, work=cache), Twice, slow=())
     (finding,) = [f for f in report["findings"] if f["code"] == "norm.once"]
     assert "NormalisedTwice" in finding["message"]
 
@@ -66,7 +66,7 @@ def test_a_second_normalisation_by_hand_is_caught_by_its_scale(sample, cache, re
             again = [dataclasses.replace(s, features=(s.features - mean) / std) for s in samples]
             return super().collate(again)
 
-    report, _ = check(request_of(sample, work=cache), Twice)
+    report, _ = check(request_of(sample, work=cache), Twice, slow=())
     assert "norm.once" in codes(report)
 
 
@@ -79,10 +79,10 @@ def test_a_std_without_a_floor_is_caught(copy, request_of, monkeypatch):
 
     for path in usable_files(copy):
         change(path, nearly_constant)
-    report, _ = check(request_of(copy))
+    report, _ = check(request_of(copy), slow=())
     assert codes(report) == set()
     monkeypatch.setattr(normalise, "floored", lambda std: std)
-    report, _ = check(request_of(copy))
+    report, _ = check(request_of(copy), slow=())
     assert codes(report) == {"norm.std"}
 
 
@@ -92,7 +92,7 @@ def test_statistics_of_all_the_data_are_caught(sample, cache, request_of):
             ids = [record.id for record in self.data.records]
             return normalise.fit((self.data.cache.features(id) for id in ids), ids)
 
-    report, _ = check(request_of(sample, work=cache), Leaking)
+    report, _ = check(request_of(sample, work=cache), Leaking, slow=())
     assert codes(report) == {"norm.train_only"}
 
 
@@ -104,7 +104,7 @@ def test_statistics_that_are_not_in_the_checkpoint_are_caught(sample, cache, req
             normalisation = {**self.preprocessing["normalisation"], **ones}
             self.preprocessing = {**self.preprocessing, "normalisation": normalisation}
 
-    report, _ = check(request_of(sample, work=cache), Forgetful)
+    report, _ = check(request_of(sample, work=cache), Forgetful, slow=())
     assert codes(report) == {"norm.saved"}
 
 
@@ -116,7 +116,7 @@ def test_statistics_of_a_sample_taken_over_its_padding_are_caught(sample, cache,
             mean, std = values.mean(1, keepdim=True), values.std(1, keepdim=True)
             return batch._replace(features=(values - mean) / (std + 1e-6))
 
-    report, _ = check(request_of(sample, work=cache), Padded)
+    report, _ = check(request_of(sample, work=cache), Padded, slow=())
     assert "pad.invariance" in codes(report)
 
 
@@ -125,7 +125,7 @@ def test_an_lstm_that_reads_the_padding_is_caught(sample, cache, request_of, mon
         return self.dropout(self.norm(self.lstm(values)[0]), keys)
 
     monkeypatch.setattr(model.Reader, "forward", unpacked)
-    report, _ = check(request_of(sample, work=cache))
+    report, _ = check(request_of(sample, work=cache), slow=())
     assert "pad.invariance" in codes(report)
 
 
@@ -146,7 +146,7 @@ def test_train_and_eval_mode_that_differ_are_caught(sample, cache, request_of):
         def build(self):
             return BatchNormed(super().build())
 
-    report, _ = check(request_of(sample, work=cache), Lagging)
+    report, _ = check(request_of(sample, work=cache), Lagging, slow={"overfit"})
     assert {"overfit", "pad.invariance"} <= codes(report)
 
 
@@ -182,7 +182,7 @@ def test_two_owners_of_the_learning_rate_are_caught(sample, cache, request_of, m
         return planned
 
     monkeypatch.setattr(optim, "optimizer", two)
-    report, _ = check(request_of(sample, work=cache))
+    report, _ = check(request_of(sample, work=cache), slow=())
     assert "lr.plan" in codes(report)
 
 
@@ -193,7 +193,7 @@ def test_a_part_of_the_model_without_gradient_is_caught(sample, cache, request_o
             built.spare = nn.Linear(3, 3)
             return built
 
-    report, _ = check(request_of(sample, work=cache), Unused)
+    report, _ = check(request_of(sample, work=cache), Unused, slow=())
     assert "grad.flow" in codes(report)
 
 
@@ -203,7 +203,7 @@ def test_a_loss_of_the_wrong_scale_is_caught(sample, cache, request_of):
             output = super().loss(model, batch)
             return output._replace(weight=torch.ones(()))
 
-    report, _ = check(request_of(sample, work=cache), Summed)
+    report, _ = check(request_of(sample, work=cache), Summed, slow=())
     assert "loss.first" in codes(report)
 
 
@@ -213,7 +213,7 @@ def test_a_loss_that_forgets_the_labels_cannot_be_overfitted(sample, cache, requ
             batch = super().collate(samples)
             return batch._replace(features=torch.ones_like(batch.features))
 
-    report, _ = check(request_of(sample, work=cache), Blind)
+    report, _ = check(request_of(sample, work=cache), Blind, slow={"overfit"})
     assert "overfit" in codes(report)
 
 
@@ -225,7 +225,7 @@ def test_state_that_a_checkpoint_forgets_is_caught(sample, cache, request_of, mo
         self.learner.optimizer.state.clear()
 
     monkeypatch.setattr(TrainingLoop, "_resume", forget)
-    report, _ = check(request_of(sample, work=cache))
+    report, _ = check(request_of(sample, work=cache), slow={"resume.exact"})
     assert codes(report) == {"resume.exact"}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.rigs.ec2.settings import Settings
-from tests.rigs.patience import PATIENCE
+from tests.rigs.patience import PATIENCE, pauses
 from tests.rigs.process import children, guarded
 
 REPOSITORY = Path(__file__).parent.parent.parent.parent
@@ -165,9 +165,11 @@ class FakeEC2:
     def until(self, condition: Callable[[], Any], what: str = "") -> Any:
         """Wait for a condition on real machines; fail with `what` and their states."""
         end = time.monotonic() + PATIENCE
-        while not (value := condition()):
+        for seconds in pauses(0.1):
+            if value := condition():
+                break
             assert time.monotonic() < end, f"not reached: {what or condition}; states {self.states()}"
-            time.sleep(0.1)
+            time.sleep(seconds)
         return value
 
     def _ask(self, word: str, **fields: Any) -> Any:
