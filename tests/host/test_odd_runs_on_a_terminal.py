@@ -1,0 +1,114 @@
+"""Commands about a run whose files were mutated, in processes with limits, on a real pseudo-terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import re
+import resource
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.rigs.odd_runs import complete
+from tests.support import GPUJOB, Client
+from tests.unit.test_mutations import EVENTS, mutated
+
+RUN = "job-20261121T101112-1a2b"
+COMMANDS = (
+    ("status",),
+    ("status", RUN),
+    ("monitor", RUN, "--stream"),
+    ("stop", RUN),
+    ("fetch", RUN, "--to", "fetched"),
+    ("verify", "fetched"),
+)
+FILES = ("run.json", "state.json", "events.jsonl", "log", "checkpoints/best", "checkpoints/12/manifest.json")
+HOSTILE = b"\x1b]52;c;cm0=\x07\x1b[2J\x1bc\x9b7;7H\0\x08\xe2\x80\xaeword\rx\n"
+CPU_SECONDS, MEMORY = 2, 150 << 20  # of the client and of the helper each
+UNFILTERED = re.compile(
+    r"\x1b[^\[]|\x1b\[[0-9;?]*[^0-9;?mK]|[\x00-\x07\x08\x0b\x0c\x0e-\x1a\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+def limited() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+
+
+def on_a_terminal(client: Client, words: tuple[str, ...], seconds: float = 60.0) -> tuple[int, str]:
+    """Run a command within the limits; return its exit code and what the terminal received.
+
+    A command that follows a run without an end is interrupted after some `seconds`.
+    """
+    ours, theirs = pty.openpty()
+    received: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while block := os.read(ours, 1 << 16):
+                received.append(block)
+        except OSError:  # how a terminal ends
+            return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    env = {**client.env, "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [*GPUJOB, *words],
+        cwd=client.project,
+        env=env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=limited,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        code = process.wait()
+    reader.join()
+    os.close(ours)
+    return code, b"".join(received).decode("utf-8", "replace")
+
+
+def require_harmless(client: Client, what: object, commands: Sequence[tuple[str, ...]] = COMMANDS) -> None:
+    for words in commands:
+        code, text = on_a_terminal(client, words)
+        assert code >= 0, (what, words, code, text[-500:])
+        assert not UNFILTERED.search(text), (what, words, UNFILTERED.search(text), text[-2000:])
+        assert "gpujob itself failed" not in text, (what, words, text[-2000:])
+
+
+def test_a_mutated_run_neither_controls_the_terminal_nor_exceeds_limits(
+    client: Client, trials: Callable[[int, int], int]
+) -> None:
+    for seed in range(trials(2, 200)):
+        chance = random.Random(seed)
+        folder = complete(client.root / "runs" / RUN)
+        (folder / "events.jsonl").write_bytes(EVENTS)
+        (folder / "checkpoints/12/manifest.json").write_text('{"v": 1, "files": {}, "metrics": {"f1": 0.5}}')
+        (folder / "log").write_bytes(HOSTILE * chance.randint(1, 40))
+        for name in chance.sample(FILES, 3):
+            (folder / name).write_bytes(mutated((folder / name).read_bytes(), chance))
+        require_harmless(client, seed)
+        for used in (client.root, client.project / "fetched", client.state_dir):
+            subprocess.run(["rm", "-rf", str(used)], check=True)
+
+
+def test_a_large_run_is_answered_within_the_limits(client: Client, trials: Callable[[int, int], int]) -> None:
+    if not trials(0, 1):
+        pytest.skip("in `make test-full`: 75 MB of log and a million events")
+    folder = complete(client.root / "runs" / RUN)
+    (folder / "log").write_bytes(HOSTILE * (75_000_000 // len(HOSTILE)))
+    line = b'{"v": 1, "t": %d.0, "event": "progress", "step": %d, "of": 1000000, "loss": 0.5}\n'
+    (folder / "events.jsonl").write_bytes(b"".join(line % (n, n) for n in range(1_000_000)))
+    # --stream prints all of the log, and takes as long as that takes.
+    require_harmless(client, "large", [words for words in COMMANDS if "--stream" not in words])
