@@ -20,6 +20,7 @@ from moto.core.types import Base64EncodedString
 from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from tests.rigs.ec2 import policy
 from tests.rigs.ec2.desk import Desk
 from tests.rigs.ec2.faults import Answer, Call, Faults, ec2_error, json_error
 from tests.rigs.ec2.fleet import Fleet
@@ -63,16 +64,29 @@ class ControlPlane:
 
     def _answer(self, environ: dict[str, Any], call: Call, body: bytes) -> Answer:
         self.calls.append(call)
-        before = self.faults.take(call, after=False)
+        before = self._refusal(call, body) or self.faults.take(call, after=False)
         answer = before or self._instead(call, body) or self._carry_out(environ, call)
         if before is None and answer.status < 400:
             return self.faults.take(call, after=True) or answer
         return answer
 
+    def _refusal(self, call: Call, body: bytes) -> Answer | None:
+        """Return the refusal of a call that the policy of gpujob's user does not allow."""
+        allowed = self.fleet.settings.policy
+        return policy.refusal(allowed, call, body, self._tags) if allowed and call.by_gpujob else None
+
+    def _tags(self, region: str, resource_id: str) -> dict[str, str]:
+        if request := self.fleet.spot.requests.get(resource_id):
+            return request.tags
+        found = backend(region).describe_tags(filters={"resource-id": [resource_id]})
+        return {tag["key"]: tag["value"] for tag in found}
+
     def _instead(self, call: Call, body: bytes) -> Answer | None:
         """Return the rig's own answer to a call, or None if moto is to answer it."""
         if call.service in NOT_GIVEN:
             return json_error("AccessDeniedException", f"not authorized to perform: {call.service}")
+        if call.action == "DecodeAuthorizationMessage":
+            return policy.decoded(call.parameters["EncodedMessage"])
         if call.action == "GetParameter":
             ami = PARAMETERS.get(json.loads(body)["Name"])
             return _parameter(json.loads(body)["Name"], ami) if ami else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -13,7 +14,7 @@ class Settings:
     hidden: how long a new instance is unknown to every other call. hidden_calls: how many calls of gpujob at
     most do not know a new resource (Visibility). stale: how long a started instance still shows as stopped.
     caller: the address that the security groups see. gpu_driver: of new machines, ok, missing or mismatch.
-    machines: without, an instance is only a record.
+    machines: without, an instance is only a record. policy: the IAM policy of gpujob's user; None allows all.
     """
 
     kind: str = "plain"
@@ -28,4 +29,5 @@ class Settings:
     gpu_driver: str = "ok"
     user: str = "ubuntu"
     machines: bool = True
+    policy: dict[str, Any] | None = None
     visible: list[str] = field(default_factory=list)

@@ -1,0 +1,110 @@
+"""Every command works under exactly the policy of docs/iam.md; without one action it names that action."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from orchestrator.instances.cloud import Cloud
+from tests.ec2 import user
+from tests.ec2.test_rig import IMAGE, aws
+from tests.rigs.ec2.fake import FakeEC2
+from tests.support import Client, Result
+from tests.unit.instances.test_policy import POLICY
+
+SPOT = ("hosts", "up", "--spot", "--type", "g5.xlarge", "--max-hours", "2", "--yes")
+
+
+class Arrived(BaseException):
+    """Raised once the instance is running: it has no machine to wait for."""
+
+
+def launch(client: Client) -> Result | None:
+    """Run `hosts up --spot` until the instance is running; return its result if it fails before."""
+
+    def wait(seconds: float) -> None:
+        if any(one.state == "running" for one in user.store(client).all()):
+            raise Arrived
+
+    try:
+        return user.run(client, *SPOT, sleep=wait)
+    except Arrived:
+        return None
+
+
+def session(client: Client) -> str:
+    """Run the commands of an instance's life; return all that they print."""
+    results = [launch(client)]
+    for words in (
+        ("hosts", "list"),
+        ("hosts", "orphans", "--region", "us-east-1"),
+        ("hosts", "down", "ec2", "--discard", "--purge", "--yes"),
+        ("status",),
+        ("cost",),
+    ):
+        results.append(user.run(client, *words, sleep=lambda seconds: None))
+    return "".join(f"{one.out}{one.err}" for one in results if one)
+
+
+@pytest.fixture
+def account(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> FakeEC2:
+    ec2.set(machines=False, pending=0.0, stopping=0.0, hidden_calls=0, policy=POLICY)
+    monkeypatch.setattr(Cloud, "regions", lambda cloud: ["us-east-1"])
+    return ec2
+
+
+def without(action: str) -> dict[str, Any]:
+    """Return the policy without an action."""
+    policy = copy.deepcopy(POLICY)
+    for one in policy["Statement"]:
+        names = [one["Action"]] if isinstance(one["Action"], str) else one["Action"]
+        one["Action"] = [name for name in names if name != action]
+    return policy
+
+
+def test_an_instance_lives_and_ends_under_the_documented_policy(account: FakeEC2, client: Client) -> None:
+    text = session(client)
+    assert "not authorized" not in text
+    assert set(account.states().values()) == {"terminated"}
+    assert account.leftovers() == []
+
+
+def test_doctor_passes_under_the_documented_policy(account: FakeEC2, client: Client) -> None:
+    result = user.run(client, "doctor", "--on", "ec2", "--json")
+    rows = {row["what"]: row for row in result.json["rows"]}
+    assert rows["may run instances"]["verdict"] == "ok", rows
+    assert rows["may create security group"]["verdict"] == "ok", rows
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        *("DescribeVpcs", "DescribeSubnets", "DescribeImages", "DescribeInstances", "DescribeSecurityGroups"),
+        *("DescribeInstanceTypeOfferings", "DescribeSecurityGroupRules", "DescribeVolumes"),
+        *("DescribeSpotInstanceRequests", "DescribeNetworkInterfaces", "CreateSecurityGroup", "CreateTags"),
+        *("AuthorizeSecurityGroupIngress", "RunInstances", "CancelSpotInstanceRequests"),
+        *("TerminateInstances", "DeleteVolume", "DeleteSecurityGroup"),
+    ],
+)
+def test_without_one_action_the_failure_names_it(account: FakeEC2, client: Client, action: str) -> None:
+    account.set(policy=without(f"ec2:{action}"))
+    assert f"no policy allows ec2:{action} on" in session(client).replace("\n", " ")
+
+
+def test_an_explicit_deny_is_reported_as_one(account: FakeEC2, client: Client) -> None:
+    deny = {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "arn:aws:ec2:*:*:instance/*"}
+    account.set(policy={**POLICY, "Statement": [*POLICY["Statement"], deny]})
+    result = launch(client)
+    assert result
+    assert result.code == 4
+    assert "a policy denies ec2:RunInstances on arn:aws:ec2:us-east-1:1:instance/*" in result.err
+
+
+def test_an_instance_without_the_tag_of_gpujob_may_not_be_changed(account: FakeEC2, client: Client) -> None:
+    request = {"ImageId": IMAGE, "InstanceType": "g5.xlarge", "MinCount": 1, "MaxCount": 1}
+    foreign = aws().run_instances(**request)["Instances"][0]["InstanceId"]
+    with pytest.raises(Exception, match="UnauthorizedOperation"):
+        Cloud(client.context()).call("us-east-1", "terminate_instances", InstanceIds=[foreign])
+    assert account.states()[foreign] != "terminated"
