@@ -12,7 +12,7 @@ from orchestrator.context import Context
 from orchestrator.core.shell import show
 from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.view import answers
-from orchestrator.view.console import Paint, harmless
+from orchestrator.view.console import Paint
 
 
 def report(ctx: Context, error: Exception, words: list[str]) -> int:
@@ -56,11 +56,11 @@ def _print(ctx: Context, error: GpujobError) -> None:
     paint = Paint(ctx.env, ctx.stderr)
     if error.exit_code == Exit.INTERRUPTED and ctx.stderr.isatty():
         ctx.warn("")  # the terminal has printed ^C
-    ctx.warn(paint("error: ", "red", "bold") + harmless(error.what))
+    ctx.warn(paint("error: ", "red", "bold") + error.what)
     if error.why:
-        ctx.warn("  why:  " + harmless(error.why))
+        ctx.warn("  why:  " + error.why)
     if error.next_step:
-        ctx.warn("  next: " + harmless(error.next_step))
+        ctx.warn("  next: " + error.next_step)
 
 
 def _as_json(error: GpujobError) -> answers.Error:

@@ -78,7 +78,7 @@ def _step(step: Step, reason: str) -> answers.PlanStep:
 def print_warnings(ctx: Context, warnings: tuple[str, ...]) -> None:
     """On stderr, before anything is sent."""
     for warning in warnings:
-        ctx.warn(f"warning: {harmless(warning)}")
+        ctx.warn(f"warning: {warning}")
 
 
 def announce(ctx: Context, step: Step) -> None:
@@ -103,7 +103,7 @@ def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, target: str,
     ctx.out(run.id)
     if run.ended is not None:
         last = run.log.tail[-1] if run.log.tail else "its log is empty"
-        ctx.talk(f"{paint('it has ended already', 'yellow')}: {harmless(last)}\n  gpujob status {run.id}")
+        ctx.talk(f"{paint('it has ended already', 'yellow')}: {last}\n  gpujob status {run.id}")
         return
     ctx.talk(f"{paint('started', 'green')} in tmux session {run.session}; next:")
     for command, what in _NEXT:
@@ -174,7 +174,7 @@ def print_findings(ctx: Context, report: CheckReport, cached: bool) -> None:
             message = textwrap.shorten(message, 160, placeholder=" …")
         ctx.talk(f"  {paint(severity, _STYLE.get(severity, 'yellow'))} {finding.code}: {message}")
         if finding.fix and severity != "info":
-            ctx.talk(f"    {harmless(finding.fix)}")
+            ctx.talk(f"    {finding.fix}")
     ctx.talk("  " + summary(report, cached))
 
 
@@ -188,7 +188,7 @@ def print_report(ctx: Context, report: CheckReport, cached: bool) -> None:
         rows = [list(table.columns), *[[str(cell) for cell in row] for row in table.rows]]
         print_table(ctx, [[harmless(cell) for cell in row] for row in rows])
     for refused in report.data.refused[:20]:
-        ctx.out(harmless(f"  refused {ctx.short(Path(refused.file))}: {refused.why}"))
+        ctx.out(f"  refused {ctx.short(Path(refused.file))}: {refused.why}")
 
 
 def summary(report: CheckReport, cached: bool) -> str:

@@ -16,13 +16,13 @@ _SHOWN, _CLASSES = 10, 30  # wrong answers and classes in the tables; --json has
 def prediction(result: Prediction) -> str:
     """`file  label 0.93  (truth)`, or `file  GLOSS GLOSS`."""
     if result.error is not None:
-        return harmless(f"{result.file}  refused: {result.error}")
+        return f"{result.file}  refused: {result.error}"
     if result.glosses is not None:
-        return harmless(f"{result.file}  {' '.join(result.glosses) or '(no gloss)'}")
+        return f"{result.file}  {' '.join(result.glosses) or '(no gloss)'}"
     probability = result.probabilities.get(result.label)
     shown = f" {probability:.2f}" if probability is not None else ""
     truth = f"  (labelled {result.truth})" if result.truth else ""
-    return harmless(f"{result.file}  {result.label}{shown}{truth}")
+    return f"{result.file}  {result.label}{shown}{truth}"
 
 
 def evaluation(ctx: Context, result: Evaluation) -> str:
@@ -33,7 +33,7 @@ def evaluation(ctx: Context, result: Evaluation) -> str:
     )
     blocks = [lines(ctx, [[harmless(cell) for cell in row] for row in rows]) for rows in tables]
     if result.resampled:
-        blocks[0].append(harmless(f"low to high: the 95 % interval, {result.resampled} drawn"))
+        blocks[0].append(f"low to high: the 95 % interval, {result.resampled} drawn")
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -92,15 +92,15 @@ def _wrong(result: Evaluation) -> list[list[str]]:
 def exported(result: Export, short: Callable[[Path], str]) -> str:
     """Both files, and how close the program comes to the checkpoint."""
     files = "\n".join(short(Path(path)) for path in (result.program, result.preprocessing))
-    return harmless(f"{files}\nits logits are within {result.logits_off:.1e} of the checkpoint's")
+    return f"{files}\nits logits are within {result.logits_off:.1e} of the checkpoint's"
 
 
 def prepared(line: Mapping[str, object]) -> str:
     """A line that a trainer printed while it prepared: its message, or its numbers by name."""
     if "message" in line:
-        return harmless(str(line["message"]))
+        return str(line["message"])
     hidden = ("v", "t", "event", "findings", "checked", "data")
-    return harmless("  ".join(f"{key} {_short(value)}" for key, value in line.items() if key not in hidden))
+    return "  ".join(f"{key} {_short(value)}" for key, value in line.items() if key not in hidden)
 
 
 def _short(value: object) -> str:
