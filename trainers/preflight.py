@@ -30,6 +30,9 @@ EMPTY = {"found": 0, "used": 0, "refused": [], "tables": []}
 """The value of `data` in a report if no data was read."""
 
 
+INIT = "init_from"
+"""The option, and name of the data, with the weights that a run of any trainer starts from."""
+
 EMPTY_SPLIT = ("train or val holds no sample", "add samples, or choose other shares of the splits", "data")
 
 
@@ -110,7 +113,7 @@ def check(
         "tier": request.tier,
         "seconds": round(time.monotonic() - start, 2),
         "config": config.as_dict(),
-        "paths": list(described.paths),
+        "paths": [*described.paths, INIT],
         "findings": [finding.as_dict() for finding in verdict.findings],
         "checked": verdict.checked,
         "skipped": verdict.skipped,
@@ -140,10 +143,13 @@ def check_folders(described: Description, data: Mapping[str, str], exist: bool) 
     findings = [
         health.error("data.folders", f"there is no data called `{name}`", fix, f"data.{name}")
         for name in data
-        if name not in described.data
+        if name not in described.data and name != INIT
     ]
     if not exist:
         return findings
+    if INIT in data and not Path(data[INIT]).exists():
+        what = "a checkpoint, a fetched run, or a .safetensors file"
+        findings.append(health.error("data.folders", f"there is no {data[INIT]}", f"{INIT} is {what}", INIT))
     missing = [name for name in needed if name not in data]
     if missing and not (described.either and len(missing) < len(needed)):
         message = "no data folder is given" if len(missing) == len(needed) else f"no `{missing[0]}` is given"
@@ -153,6 +159,12 @@ def check_folders(described: Description, data: Mapping[str, str], exist: bool) 
             holds = f"{name} holds {described.data[name]}"
             findings.append(health.error("data.folders", f"{path} is not a folder", holds, f"data.{name}"))
     return findings
+
+
+def initial_of(config: LoopConfig, data: Mapping[str, str]) -> Path | None:
+    """The checkpoint or weights that a run starts from: the data that the client sent, or the option."""
+    place = data.get(INIT) or config.init_from
+    return Path(place) if place else None
 
 
 def folders_of(described: Description, data: Mapping[str, str]) -> dict[str, Path]:
@@ -221,6 +233,7 @@ def _open(
         if all(data.splits[split] for split in ("train", "val")):
             trainer = kind(config, data)
             trainer.work, trainer.job_options = request.work, tuple(request.config)
+            trainer.initial = initial_of(config, request.data)
             return trainer
         if not any(finding.code == "labels.nonempty" for finding in verdict.findings):
             verdict.add(("labels.nonempty",), [health.error("labels.nonempty", *EMPTY_SPLIT)])

@@ -117,6 +117,7 @@ def _guarded(
         if health.has_error(findings):
             raise Refused("; ".join(f"{f.message}: {f.fix}" for f in findings))
         trainer = _open(name, run, config, events, group)
+        trainer.initial = preflight.initial_of(config, run.data)
         loop = TrainingLoop(trainer, run.checkpoints, events, group, halted=stop, code_tree=run.code_tree)
         outcome = loop.run()
         return (DONE if outcome.status == "done" else STOPPED), outcome

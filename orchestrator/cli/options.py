@@ -77,6 +77,14 @@ Data = Annotated[
         "(default: from the job).",
     ),
 ]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--init-from",
+        metavar="CHECKPOINT",
+        help="Start with weights of a checkpoint, fetched run or .safetensors file (default: new weights).",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
 MaxHours = Annotated[
     float | None,

@@ -13,6 +13,7 @@ from orchestrator.cli.options import (
     Cidr,
     Data,
     DryRun,
+    InitFrom,
     Job,
     JobToStart,
     Json,
@@ -39,6 +40,7 @@ PANEL = "Run"
     "deploy",
     "deploy train.yaml --follow",
     "deploy slowfast --on ec2 --budget 20 --dry-run",
+    "deploy blendshapes --data mine --init-from fetched/blendshapes-20261121T101112-1a2b",
     rich_help_panel=PANEL,
 )
 def deploy(
@@ -51,6 +53,7 @@ def deploy(
     ] = None,
     sets: Sets = None,
     data: Data = None,
+    init_from: InitFrom = None,
     resume: Resume = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print the log until the run ends.")] = False,
     dry_run: DryRun = False,
@@ -70,10 +73,10 @@ def deploy(
 
     overrides = (tuple(sets or ()), tuple(data or ()))
     request = implementation.Request(
-        job, on, name, *overrides, resume, follow, dry_run, share_gpu, max_hours, budget
+        job, on, name, *overrides, None, resume, follow, dry_run, share_gpu, max_hours, budget
     )
     request = replace(request, ssh_cidr=cidr, open_to_the_world=world, wait_for_capacity=wait_for_capacity)
-    return implementation.deploy(context(ctx, json, yes), request)
+    return implementation.deploy(context(ctx, json, yes), replace(request, init_from=init_from))
 
 
 @command(app, "check", "check blendshapes --data sample", "check --list blendshapes", rich_help_panel=PANEL)
@@ -83,6 +86,7 @@ def check(
     on: On = None,
     sets: Sets = None,
     data: Data = None,
+    init_from: InitFrom = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore the cached result of these checks.")] = False,
     list_only: Annotated[
         bool, typer.Option("--list", help="Print code, tier and meaning of each check; run none.")
@@ -92,7 +96,9 @@ def check(
     """Test a job's data and configuration before anything starts."""
     from orchestrator.commands import check as implementation
 
-    return implementation.check(context(ctx, json), job, on, sets or [], data or [], fresh, list_only)
+    return implementation.check(
+        context(ctx, json), job, on, sets or [], data or [], fresh, init_from, list_only
+    )
 
 
 @command(

@@ -23,11 +23,12 @@ def check(
     sets: list[str],
     data: list[str],
     fresh: bool,
+    init_from: str | None = None,
     list_only: bool = False,
 ) -> int:
     """Prints the report; 1 when a finding is an error, 0 on warnings. With `list_only`, the checks alone."""
     settings = config.load(ctx)
-    job = jobs.load(ctx, word, sets, data)
+    job = jobs.load(ctx, word, sets, data, init_from=init_from)
     if list_only:
         if not job.spec.trainer:
             what = f"{job.spec.name} runs a command of its own: it has no list of checks"

@@ -36,6 +36,7 @@ class Request:
     name: str | None = None
     sets: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    init_from: str | None = None
     resume: str | None = None
     follow: bool = False
     dry_run: bool = False
@@ -97,9 +98,9 @@ def deploy(ctx: Context, request: Request) -> int:
 
 
 def _require_resume_alone(request: Request) -> None:
-    if request.sets or request.data or request.name:
+    if request.sets or request.data or request.name or request.init_from:
         what = "--resume continues a run with its original settings"
-        why = "it takes no --set, --data or --name; --max-hours and --budget replace its limits"
+        why = "it takes no --set, --data, --init-from or --name; --max-hours and --budget replace its limits"
         raise UsageError(what, why, f"gpujob deploy --resume {request.resume}")
 
 
@@ -112,7 +113,7 @@ def _require_job(request: Request) -> str:
 
 def _load_job(ctx: Context, word: str, request: Request) -> jobs.Job:
     sets = [*request.sets, *_limits(request)]
-    job = jobs.load(ctx, word, sets, list(request.data), request.name)
+    job = jobs.load(ctx, word, sets, list(request.data), request.name, request.init_from)
     jobs.require_data(job)
     return job
 

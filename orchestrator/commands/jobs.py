@@ -11,15 +11,14 @@ from pathlib import Path
 import msgspec
 
 from orchestrator import files, process
-from orchestrator.commands import environment, verify
+from orchestrator.commands import environment, weights
+from orchestrator.commands.weights import HOST
 from orchestrator.context import Context
 from orchestrator.core import events, jsontext, spec
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.notify import Notify
 from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
-
-HOST = "host:"
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,35 @@ def with_notify(job: Job, notify: Notify) -> Job:
     return replace(job, file=file)
 
 
-def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | None = None) -> Job:
-    """Reads and checks a job file; its trainer and the trainer's options too. Looks at no data yet."""
+def load(
+    ctx: Context,
+    word: str,
+    sets: list[str],
+    data: list[str],
+    name: str | None = None,
+    init_from: str | None = None,
+) -> Job:
+    """Reads and checks a job file; its trainer and the trainer's options too. Looks at no data yet.
+
+    `init_from`: a checkpoint or weights to start with, or a fetched run.
+    """
     path, ours = _find(ctx, word)
+    if init_from is not None:
+        sets = [*sets, f"config.{weights.INIT}={weights.place(ctx, init_from)}"]
     shown = ctx.short(path)
     file = spec.parse(files.read_text(path, shown), shown, [_pair(item) for item in sets])
     if name:
         file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
     _check_name(file, name)
+    weights.require_trainer(file, init_from)
     _check_trainer(file)
     checked = _check_config(ctx, file) if file.spec.trainer else CheckReport(findings=())
     options = checked.paths
     file = _paths_as_data(file, options)
     base = ctx.cwd if ours else path.parent
-    folders = _data_folders(ctx, file, base, data)
-    # Of a fetched run its best checkpoint is meant, not its log.
-    folders |= {name: verify.resolve(folders[name]) for name in options if name in folders}
+    fixed = {name for name in options if any(item.startswith(f"config.{name}=") for item in sets)}
+    folders = _data_folders(ctx, file, base, data, fixed)
+    folders |= weights.resolve(file, folders, options)
     replaced = {item.partition("=")[0] for item in data}
     on_host = {
         key: place.removeprefix(HOST)
@@ -84,7 +96,8 @@ def load(ctx: Context, word: str, sets: list[str], data: list[str], name: str | 
         if place.startswith(HOST) and key not in replaced
     }
     missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
-    optional = {key for key in missing if key not in replaced} if ours and data else set[str]()
+    needed = {*replaced, *options}
+    optional = {key for key in missing if key not in needed} if ours and data else set[str]()
     if 0 < len(optional) < len(folders):
         # Our jobs name all folders that a trainer can use; its checks know which of them are needed.
         file, folders = _without_data(file, optional), {k: f for k, f in folders.items() if k not in optional}
@@ -176,7 +189,10 @@ def require_trainer(name: str, where: str = "") -> None:
         raise UsageError(f"{where}unknown trainer {name!r}", guess)
 
 
-def _data_folders(ctx: Context, file: JobFile, base: Path, options: list[str]) -> dict[str, Path]:
+def _data_folders(
+    ctx: Context, file: JobFile, base: Path, options: list[str], fixed: set[str]
+) -> dict[str, Path]:
+    """The path of each data folder. `--data PATH` without a name replaces none that is `fixed`."""
     places = {name: base / ctx.expand(place.removeprefix(HOST)) for name, place in file.spec.data.items()}
     if options and not places:
         step = "name it in the job file: data: {NAME: PATH}; the run finds it in $GPUJOB_DATA"
@@ -188,10 +204,10 @@ def _data_folders(ctx: Context, file: JobFile, base: Path, options: list[str]) -
                 why = f"it has: {', '.join(places)}"
                 raise UsageError(f"--data {item}: the job has no data {name!r}", why)
             places[name] = ctx.path(path)
-        elif len(places) == 1 and _is_data_itself(ctx.path(item), next(iter(places))):
-            places = dict.fromkeys(places, ctx.path(item))
         else:
-            places = {key: ctx.path(item) / key for key in places}
+            names = places.keys() - fixed
+            alone = len(names) == 1 and _is_data_itself(ctx.path(item), next(iter(names)))
+            places |= {key: ctx.path(item) if alone else ctx.path(item) / key for key in names}
     return places
 
 

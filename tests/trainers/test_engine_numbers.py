@@ -128,7 +128,7 @@ def test_a_step_of_many_seconds_has_a_rate_too(seconds, shown, capsys):
         9,
         clock=lambda: next(times, seconds),
     )
-    meter.step(9, 1, 4, 1.0, 0.1)
+    meter.step(9, 1, 4, 1.0, 0.1, 0.5)
     assert shown in capsys.readouterr().out
     assert events[0]["rate"] == pytest.approx(4 / seconds)
 

@@ -37,6 +37,7 @@ class BlendshapesTrainer(ClassifierTrainer):
     config: Config
     data: Data
     baseline_name = "logistic regression"
+    own_buffers = ("mean", "std")
 
     normaliser: normalise.Normaliser
     regression: logistic.Logistic

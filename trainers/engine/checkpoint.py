@@ -143,6 +143,23 @@ def prune(root: Path) -> None:
             shutil.rmtree(aside)
 
 
+def find(path: Path) -> Path:
+    """The checkpoint in a folder: the folder itself, or the one that its file `best` or `last` names.
+
+    The subfolder `checkpoints` is searched too, and `path` may be the file `best` or `last` itself. Without a
+    checkpoint, `path` is returned.
+    """
+    if path.is_file() and (step := pointed(path.parent, path.name)) is not None:
+        return path.parent / str(step)
+    for root in (path, path / "checkpoints"):
+        if (root / MANIFEST).is_file():
+            return root
+        for name in ("best", "last"):
+            if (step := pointed(root, name)) is not None:
+                return root / str(step)
+    return path
+
+
 def sweep(root: Path) -> None:
     """Delete temporary files that killed processes left behind."""
     for path in root.glob(".*.tmp"):

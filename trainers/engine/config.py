@@ -202,6 +202,21 @@ class LoopConfig(Config):
         "auto: bf16 on a GPU that supports it, else float32",
         choices=("auto", "float32", "bf16", "fp16"),
     )
+    ema_decay: float = option(
+        0.0,
+        "decay a step of the moving average of the weights, which is evaluated and saved; 0: no average",
+        low=0.0,
+        high=0.9999,
+    )
+    init_from: str = option(
+        "", "checkpoint or .safetensors file with the weights to start from; empty: none", harmless=True
+    )
+    init_head: str = option(
+        "same",
+        "skip: train a new head if that of init_from has another shape or other classes",
+        choices=("same", "skip"),
+        when=("init_from", "PATH"),
+    )
     device: str = option(
         "auto", "auto: a GPU if available, else the CPU", choices=("auto", "cpu", "cuda"), harmless=True
     )

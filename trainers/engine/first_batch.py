@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainers.engine.events import say
 from trainers.engine.sampler import Plan
 from trainers.engine.trainer import Trainer
 
@@ -16,6 +17,12 @@ def build(trainer: Trainer, plan: Plan, parts: int = 1, most: int | None = None)
     """The first batch, or the share of it that a process computes at once; at most `most` samples."""
     keys = plan.batch(0)[::parts][:most]
     return trainer.collate([trainer.sample("train", *key) for key in keys])
+
+
+def announce(trainer: Trainer, model: nn.Module, plan: Plan, device: torch.device) -> None:
+    """Print the line of the log that shows the model's input."""
+    line = describe(trainer, model, build(trainer, plan, most=SHOWN).to(device))
+    say(f"first batch, as the model gets it: {line}")
 
 
 @torch.no_grad()

@@ -1,10 +1,11 @@
-"""Runs one optimizer step: gradients, clipping, learning rate, update of the weights."""
+"""Runs one optimizer step: gradients, clipping, learning rate, update of the weights and of their average."""
 
 import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainers.engine import checkpoint, optim, precision, rng
 from trainers.engine.distributed import Group
@@ -12,7 +13,11 @@ from trainers.engine.trainer import Trainer
 
 
 class Learner:
-    """Model, optimizer, schedule and scaler of a training; saved and loaded together."""
+    """Model, optimizer, schedule, scaler and moving average of a training; saved and loaded together.
+
+    `model` is trained. `evaluated` is what is evaluated, saved and exported: with `ema_decay` the exponential
+    moving average of the model's weights and buffers, else the model itself.
+    """
 
     def __init__(self, trainer: Trainer, group: Group, steps_per_epoch: int) -> None:
         config = trainer.config
@@ -27,6 +32,20 @@ class Learner:
         # GradScaler initialises itself at the first loss; a process whose share of the first batch is empty
         # computes none, so a zero is scaled here.
         self.scaler.scale(torch.zeros((), device=group.device))
+        self.average: AveragedModel | None = None
+        if config.ema_decay:
+            rule = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(self.model, multi_avg_fn=rule, use_buffers=True)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that is evaluated, saved and exported."""
+        return self.model if self.average is None else self.average.module
+
+    def mean_buffers(self) -> None:
+        """Average the buffers of both models over all processes."""
+        for model in {id(one): one for one in (self.model, self.evaluated)}.values():
+            self.group.mean_buffers(model)
 
     def gradients(self, step: int, parts: list[Any], halt: bool) -> list[float]:
         """Compute the gradients of the summed loss for this process's parts of a step's batch.
@@ -70,17 +89,25 @@ class Learner:
         rate = self.schedule.set(step)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         return rate
 
     def state(self) -> dict[str, Any]:
-        """The state of optimizer and scaler, for a checkpoint."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        """The state of optimizer and scaler for a checkpoint; with an average, the trained weights too."""
+        state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        if self.average is None:
+            return state
+        return {**state, "trained": self.model.state_dict(), "averaged": int(self.average.n_averaged)}
 
     def load(self, saved: checkpoint.Checkpoint) -> dict[str, Any]:
         """Load weights, optimizer and scaler; returns the other entries of the checkpoint's trainer.pt."""
-        checkpoint.load_weights(self.model, saved)
+        checkpoint.load_weights(self.evaluated, saved)
         state = saved.trainer_state()
         self.optimizer.load_state_dict(state.pop("optimizer"))
         self.scaler.load_state_dict(state.pop("scaler"))
         state.pop("scheduler", None)  # in checkpoints of version 0.1
+        if self.average is not None:
+            self.model.load_state_dict(state.pop("trained"))
+            self.average.n_averaged.fill_(state.pop("averaged"))
         return state

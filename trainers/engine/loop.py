@@ -11,11 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainers.engine import baseline, checkpoint, first_batch, health, leakage, metrics, resume, threads
+from trainers.engine import (
+    baseline,
+    checkpoint,
+    first_batch,
+    health,
+    initial,
+    metrics,
+    resume,
+    threads,
+)
 from trainers.engine.distributed import Group
 from trainers.engine.evaluate import Result, evaluate
 from trainers.engine.events import Events, say
 from trainers.engine.learner import Learner
+from trainers.engine.lineage import Lineage
 from trainers.engine.loader import stream
 from trainers.engine.meter import Meter
 from trainers.engine.output import Summary
@@ -56,7 +66,6 @@ class TrainingLoop:
         config = trainer.config
         self.trainer, self.config, self.root = trainer, config, root
         self.events, self.group, self.halted = events, group, halted
-        self.code_tree = code_tree
         self.talk = talk and group.is_main
         self.plan = Plan(trainer.size("train"), config.batch_size, config.epochs, config.seed)
         self.parts, self.every = config.accumulate, config.checkpoint_every
@@ -65,37 +74,35 @@ class TrainingLoop:
         self.meter = Meter(events, config, self.plan.steps, self.talk)
         self.learner = Learner(trainer, group, self.plan.steps_per_epoch)
         self.state = State()
-        self.parent: int | None = None
-        self.recorded_threads: int | None = None
-        self.trained_on = leakage.trained_on(trainer)
+        self.lineage = Lineage(trainer, code_tree)
 
     def run(self) -> Outcome:
         """Train until the last epoch, an early stop or a halt. Raises Diverged, Refused or Damaged."""
-        self._resume()
+        if not self._resume():
+            self._initialise()
         batch = partial(first_batch.build, self.trainer, self.plan, self.parts)
-        self.threads = threads.settle(self.config.threads, self.recorded_threads, self.learner, batch)
+        lineage = self.lineage
+        lineage.threads = threads.settle(self.config.threads, lineage.threads, self.learner, batch)
         self._announce()
         baseline.announce(self.trainer, self.events, self.talk)
         batches = stream(self.trainer, self.plan, self.group, self.state.step)
         while self.state.step < self.plan.steps and not self._out_of_patience():
             halt = self._step(batches)
             if halt or self._at_checkpoint():
-                self.group.mean_buffers(self.learner.model)
+                self.learner.mean_buffers()
             if self.state.step % self.plan.steps_per_epoch == 0:
                 self._end_epoch()
             elif halt or self._at_checkpoint():
                 self._save({}, None)
             if halt:
-                return Outcome("stopped", self.state.step, self._stopped())
+                at = f"step {self.state.step} of {self.plan.steps}"
+                return Outcome("stopped", self.state.step, f"stopped with a checkpoint at {at}")
         return self._finish()
 
     def _at_checkpoint(self) -> bool:
         """Whether a checkpoint is due after this step: at the end of an epoch, or by `checkpoint_every`."""
         every = self.every or self.plan.steps_per_epoch
         return self.state.step % self.plan.steps_per_epoch == 0 or self.state.step % every == 0
-
-    def _stopped(self) -> str:
-        return f"stopped with a checkpoint at step {self.state.step} of {self.plan.steps}"
 
     def _out_of_patience(self) -> bool:
         return 0 < self.patience <= self.state.bad_epochs
@@ -108,15 +115,14 @@ class TrainingLoop:
             parameters=sum(p.numel() for p in self.learner.model.parameters()),
             device=str(self.group.device),
             world_size=self.group.size,
-            threads=self.threads,
+            threads=self.lineage.threads,
             steps=self.plan.steps,
             epochs=self.config.epochs,
-            resumed_from=self.parent,
+            resumed_from=self.lineage.parent,
+            init_from=self.lineage.init_from,
         )
         if self.talk:
-            some = first_batch.build(self.trainer, self.plan, most=first_batch.SHOWN).to(self.group.device)
-            line = first_batch.describe(self.trainer, self.learner.model, some)
-            say(f"first batch, as the model gets it: {line}")
+            first_batch.announce(self.trainer, self.learner.model, self.plan, self.group.device)
         pieces = self.group.size * self.parts
         if self.config.batch_size < pieces:
             idle = f"a batch of {self.config.batch_size} leaves some of {pieces} shares without a sample"
@@ -133,7 +139,7 @@ class TrainingLoop:
         rate = self.learner.step(step)
         self._count([loss_sum, weight, *counts])
         epoch = (self.state.step - 1) // self.plan.steps_per_epoch + 1
-        self.meter.step(self.state.step, epoch, len(samples), loss, rate)
+        self.meter.step(self.state.step, epoch, len(samples), loss, rate, norm)
         return halt > 0
 
     def _require_finite(self, loss: float, norm: float, indices: list[int]) -> None:
@@ -217,7 +223,7 @@ class TrainingLoop:
         split = "test" if self.trainer.size("test") else "val"
         best = self.state.best_step or self.state.step
         saved = checkpoint.read(self.root / str(best))
-        checkpoint.load_weights(self.learner.model, saved)
+        checkpoint.load_weights(self.learner.evaluated, saved)
         result = self._evaluate(split, keep=True)
         records, seed = self.trainer.splits[split], self.config.seed
         sentence = result.summary.conclude(result.correct, records, seed)
@@ -234,7 +240,7 @@ class TrainingLoop:
     def _evaluate(self, split: str, keep: bool = False) -> Result:
         learner = self.learner
         return evaluate(
-            self.trainer, learner.model, split, self.group, learner.precision, self.evaluate_batch, keep
+            self.trainer, learner.evaluated, split, self.group, learner.precision, self.evaluate_batch, keep
         )
 
     def _save(self, values: dict[str, float], epoch: int | None) -> None:
@@ -242,7 +248,9 @@ class TrainingLoop:
         step, best = self.state.step, self.state.best_step == self.state.step
         if self.group.is_main:
             state = {**self.learner.state(), "state": asdict(self.state)}
-            checkpoint.save(self.root, step, self.learner.model, state, self._manifest(values))
+            model = self.learner.evaluated
+            manifest = self.lineage.manifest(model, self.state, self.plan.steps_per_epoch, values)
+            checkpoint.save(self.root, step, model, state, manifest)
             for name in ("last", "best") if best else ("last",):
                 checkpoint.point(self.root, name, step)
             checkpoint.prune(self.root)
@@ -254,34 +262,28 @@ class TrainingLoop:
                 metric=self.select,
                 value=None if epoch is None else values[self.select],
             )
-        self.parent = step
+        self.lineage.parent = step
         self.group.barrier()
 
-    def _manifest(self, values: dict[str, float]) -> dict[str, Any]:
-        proof = self.trainer.proof(self.learner.model)
-        return {
-            "trainer": self.trainer.name,
-            "epoch": self.state.step // self.plan.steps_per_epoch,
-            "metrics": values,
-            "config": self.config.as_dict(),
-            "code_tree": self.code_tree,
-            "data": self.trainer.fingerprint,
-            leakage.KEY: self.trained_on,
-            "preprocessing": self.trainer.preprocessing,
-            "parent": self.parent,
-            "threads": self.threads,
-            **({} if proof is None else {"proof": proof}),
-        }
+    def _initialise(self) -> None:
+        """Load the weights of the option `init_from`. Raises Refused if they do not fit."""
+        if (start := initial.require(self.trainer)) is None:
+            return
+        start.load_into(self.learner.model)
+        self.lineage.start_from(start)
+        if self.talk:
+            say(f"starts with the weights of {self.trainer.initial}")
+        if start.skipped:
+            self._warn(f"a new head is trained: {', '.join(start.skipped)}")
 
-    def _resume(self) -> None:
-        """Continue from the newest complete checkpoint, if there is one."""
+    def _resume(self) -> bool:
+        """Continue from the newest complete checkpoint; returns whether there is one."""
         saved = resume.newest(self.root, self.group, self._warn)
         if saved is None:
-            return
-        resume.compare(saved.manifest, self.trainer, self.code_tree, self._warn)
+            return False
+        resume.compare(saved.manifest, self.trainer, self.lineage.code_tree, self._warn)
         self.state = State(**self.learner.load(saved)["state"])
-        self.recorded_threads = saved.manifest.get("threads")
-        self.parent = self.state.step
+        self.lineage.resume(saved.manifest, self.state.step)
         self._forget_lost_best()
         if self.group.is_main:
             checkpoint.point(self.root, "last", self.state.step)
@@ -289,6 +291,7 @@ class TrainingLoop:
                 checkpoint.point(self.root, "best", self.state.best_step)
         if self.talk:
             say(f"continues from the checkpoint of step {self.state.step}")
+        return True
 
     def _forget_lost_best(self) -> None:
         """Reset the best score if the best checkpoint no longer exists (it was damaged and renamed)."""

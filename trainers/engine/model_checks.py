@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from trainers.engine import checkpoint, health, optim
-from trainers.engine.check import on_model
+from trainers.engine import checkpoint, health, initial, optim
+from trainers.engine.check import on_data, on_model
 from trainers.engine.config import unread
 from trainers.engine.distributed import Group, pick_device
 from trainers.engine.dropout import CounterDropout
@@ -222,13 +222,19 @@ def resume_exact(trainer: Trainer) -> list[Finding]:
         straight = _run(small, Path(folder, "straight"), 6)
         _run(small, Path(folder, "resumed"), 3)
         resumed = _run(small, Path(folder, "resumed"), 6)
-    expected, actual = straight.learner.model.state_dict(), resumed.learner.model.state_dict()
+    expected, actual = _weights(straight), _weights(resumed)
     other = [name for name in expected if not torch.equal(expected[name], actual[name])]
     if not other and straight.state == resumed.state:
         return []
     message = f"after a resume these differ: {health.first(other) or 'the counters'}"
     fix = "something random or stateful is not in the checkpoint"
     return [health.error("resume.exact", message, fix)]
+
+
+def _weights(loop: TrainingLoop) -> dict[str, Tensor]:
+    """The trained weights, and those that are evaluated."""
+    trained, evaluated = loop.learner.model.state_dict(), loop.learner.evaluated.state_dict()
+    return {**trained, **{f"average of {name}": value for name, value in evaluated.items()}}
 
 
 def checkpoint_load(trainer: Trainer) -> list[Finding]:
@@ -266,6 +272,7 @@ def options_used(trainer: Trainer) -> list[Finding]:
 
 
 CHECKS = (
+    on_data("init.fit", initial.findings),
     on_model("loss.first", first_loss),
     on_model("grad.flow", gradient_flow),
     on_model("overfit", overfit),

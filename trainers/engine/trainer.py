@@ -25,7 +25,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
@@ -34,50 +34,12 @@ from trainers.engine import checkpoint, rng
 from trainers.engine.check import Check
 from trainers.engine.checkpoint import Checkpoint, Damaged
 from trainers.engine.config import LoopConfig, parse
+from trainers.engine.dataset import Dataset
 from trainers.engine.events import Events
 from trainers.engine.export import Exportable, NoExport
 from trainers.engine.output import Batch, Output, Summary
 
 T = TypeVar("T", bound="Trainer")
-
-
-class Record(Protocol):
-    """One sample of a split, before its content is loaded."""
-
-    @property
-    def id(self) -> str:
-        """The name by which a user finds the sample (file name, or file:line)."""
-        ...
-
-    @property
-    def group(self) -> str:
-        """The actor or picture whose samples must be in one split; the id if samples are independent."""
-        ...
-
-
-class Dataset(Protocol):
-    """The type that `load` returns. trainers/data/table.py implements it for small tables."""
-
-    @property
-    def splits(self) -> Mapping[str, Sequence[Any]]:
-        """`train`, `val` and `test` to their records, each in a fixed order; `test` may be empty."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the content, labels and splits of all usable samples; a resumed run compares it.
-
-        `evaluate` ignores the part after a `+` when it compares data with a checkpoint's.
-        """
-        ...
-
-    @property
-    def listing(self) -> Any:
-        """The argument of the checks of the tier `files`.
-
-        It has `records` (the usable ones), `refused`, and `report()`, which returns the `data` of the report.
-        """
-        ...
 
 
 class Trainer(ABC):
@@ -88,6 +50,12 @@ class Trainer(ABC):
 
     options: ClassVar[type[LoopConfig]]
     """The options class: Config of the trainer's `config` module."""
+
+    head: ClassVar[str] = "answer"
+    """The model's layer whose outputs are the classes; with `init_head: skip` it may be trained anew."""
+
+    own_buffers: ClassVar[tuple[str, ...]] = ()
+    """The model's buffers that hold statistics of the training split; `init_from` does not load them."""
 
     baseline_name: ClassVar[str] = ""
     """The name of the simple model of `baseline`; empty if there is none."""
@@ -108,6 +76,9 @@ class Trainer(ABC):
 
     job_options: Sequence[str] = ()
     """The options that the job sets. Set by `check`."""
+
+    initial: Path | None = None
+    """The checkpoint or weights of the option `init_from`. Set by `check` and `train`."""
 
     network: nn.Module
     """The trained model in eval mode, on the CPU. Set on a restored trainer only."""

@@ -21,20 +21,6 @@ from trainers.engine.events import Events
 from trainers.tasks.vocabulary import Vocabulary
 
 
-def resolve(path: Path) -> Path:
-    """The checkpoint in a folder: the folder itself, or the one that its file `best` or `last` names.
-
-    The subfolder `checkpoints` is searched too; without a checkpoint, `path` is returned.
-    """
-    for root in (path, path / "checkpoints"):
-        if (root / checkpoint.MANIFEST).is_file():
-            return root
-        for name in ("best", "last"):
-            if (step := checkpoint.pointed(root, name)) is not None:
-                return root / str(step)
-    return path
-
-
 def refuse(path: Path, why: str) -> health.DataUnusable:
     """Create the exception (with a finding) for a teacher that cannot be used."""
     fix = "teacher: PATH names a checkpoint, or a fetched run, of the same glosses and layout"
@@ -73,7 +59,7 @@ def open_teacher(
     `data` is the vocabulary and layout of the data. Raises DataUnusable if the teacher has others.
     """
     try:
-        teacher = checkpoint.read(resolve(path))
+        teacher = checkpoint.read(checkpoint.find(path))
     except checkpoint.Damaged as fault:
         raise refuse(path, str(fault)) from fault
     _same(path, teacher.manifest["preprocessing"], *data)

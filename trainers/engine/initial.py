@@ -1,0 +1,161 @@
+"""Starts a run with the weights of another run, or of a file: the options `init_from` and `init_head`.
+
+Optimizer, counters and normalisation are the new run's own. The checkpoints of the new run name the one that
+it started from, and count what that one was trained on as trained on.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from trainers.engine import checkpoint, health, leakage
+from trainers.engine.health import Finding
+from trainers.engine.resume import Refused
+from trainers.engine.trainer import Trainer
+
+KEY = "init_from"
+"""The name of the option, of the data folder that the client sends, and of the key in a manifest."""
+
+FIX = "start from a checkpoint of the same trainer and layers"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Weights that fit a model, and their origin for manifest and event; `skipped` are those of the head that
+    keep their initial values. `trained_on`: see leakage.trained_on."""
+
+    weights: dict[str, Tensor]
+    origin: dict[str, Any]
+    skipped: tuple[str, ...] = ()
+    trained_on: tuple[str, ...] = ()
+
+    @torch.no_grad()
+    def load_into(self, model: nn.Module) -> None:
+        """Replace the weights of the model, except those skipped."""
+        model.load_state_dict(self.weights, strict=False)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Verified weights with the manifest of their checkpoint, empty for a file of weights alone."""
+
+    path: Path
+    weights: dict[str, Tensor]
+    origin: dict[str, Any]
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+def findings(trainer: Trainer) -> list[Finding]:
+    """The weights of `init_from` fit the model, and were not trained on this run's test split."""
+    found, _ = _compare(trainer)
+    return found
+
+
+def require(trainer: Trainer) -> Initial | None:
+    """The weights to start with; None without the option `init_from`. Raises Refused if they do not fit."""
+    found, initial = _compare(trainer)
+    if errors := [finding for finding in found if finding.severity == "error"]:
+        raise Refused("; ".join(f"{finding.message}: {finding.fix}" for finding in errors))
+    return initial
+
+
+def _compare(trainer: Trainer) -> tuple[list[Finding], Initial | None]:
+    place, head_may_differ = trainer.initial, trainer.config.init_head == "skip"
+    if place is None:
+        return [], None
+    try:
+        source = _read(place)
+    except checkpoint.Damaged as fault:
+        return [health.error("init.fit", str(fault), "fetch it again, or name another", KEY)], None
+    name = source.manifest.get("trainer", trainer.name)
+    if name != trainer.name:
+        message = f"{place} is a checkpoint of {name}, this run trains {trainer.name}"
+        return [health.error("init.fit", message, FIX, KEY)], None
+    problems = _problems(trainer, source)
+    head = {key: why for key, why in problems.items() if key.startswith(f"{trainer.head}.")}
+    rest = {key: why for key, why in problems.items() if key not in head}
+    refused = rest if head_may_differ else problems
+    if refused:
+        message = f"{place} does not fit the model: {'; '.join(refused.values())}"
+        fix = FIX if rest else "init_head: skip trains a new head, or keep the classes of the checkpoint"
+        return [health.error("init.fit", message, fix, KEY)], None
+    kept = {*head, *trainer.own_buffers}
+    weights = {name: value for name, value in source.weights.items() if name not in kept}
+    origin = {**source.origin, "skipped": sorted(head)}
+    initial = Initial(weights, origin, tuple(sorted(head)), tuple(source.manifest.get(leakage.KEY, ())))
+    return [*_skipped(initial), *_leaks(trainer, source)], initial
+
+
+def _read(place: Path) -> _Source:
+    """Read and verify a checkpoint, a fetched run, a file of weights or a folder of one. Raises Damaged."""
+    found = checkpoint.find(place)
+    if (found / checkpoint.MANIFEST).exists():
+        saved = checkpoint.read(found)
+        digest = hashlib.sha256((found / checkpoint.MANIFEST).read_bytes()).hexdigest()
+        facts = {key: saved.manifest.get(key) for key in ("trainer", "step", "code_tree", "data")}
+        return _Source(
+            found, _weights(found / checkpoint.MODEL), {**facts, "manifest": digest}, saved.manifest
+        )
+    files = [place] if place.is_file() else sorted(place.glob(f"*{SUFFIX}"))
+    if len(files) != 1 or files[0].suffix != SUFFIX:
+        raise checkpoint.Damaged(f"{place} is neither a checkpoint nor a {SUFFIX} file")
+    digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
+    return _Source(files[0], _weights(files[0]), {"file": files[0].name, "sha256": digest})
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as fault:
+        raise checkpoint.Damaged(f"{path}: {fault}") from fault
+
+
+def _problems(trainer: Trainer, source: _Source) -> dict[str, str]:
+    """What does not fit, by the name of the tensor."""
+    expected, given = trainer.build().state_dict(), source.weights
+    problems = {name: f"{name} is missing" for name in expected.keys() - given.keys()}
+    problems |= {name: f"{name} is not in the model" for name in given.keys() - expected.keys()}
+    for name in expected.keys() & given.keys():
+        mine, other = tuple(expected[name].shape), tuple(given[name].shape)
+        if mine != other:
+            problems[name] = f"{name} is {other}, the model has {mine}"
+    classes = source.manifest.get("preprocessing", {}).get("classes")
+    if classes is not None and tuple(classes) != trainer.classes:
+        some = f"{health.first(list(classes))}, now {health.first(list(trainer.classes))}"
+        for name in expected:
+            if name.startswith(f"{trainer.head}."):
+                problems.setdefault(name, f"{name} is for the classes {some}")
+    for name in trainer.own_buffers:
+        problems.pop(name, None)
+    return dict(sorted(problems.items()))
+
+
+def _skipped(initial: Initial) -> list[Finding]:
+    if not initial.skipped:
+        return []
+    message = f"{', '.join(initial.skipped)} keep their initial weights: the checkpoint's head differs"
+    return [health.warning("init.fit", message, "compare the classes if this is not intended", KEY)]
+
+
+def _leaks(trainer: Trainer, source: _Source) -> list[Finding]:
+    """An error if test samples of this run are among those that the checkpoint was trained on."""
+    known = frozenset(source.manifest.get(leakage.KEY, ()))
+    theirs, ours = str(source.manifest.get("data", "")), trainer.fingerprint
+    if not known or theirs.partition("+")[0] == ours.partition("+")[0]:
+        return []
+    names = trainer.names("test", range(len(trainer.splits["test"])))
+    rows = zip(names, trainer.groups("test"), trainer.contents("test"), strict=True)
+    marks = [leakage.Marks(*row) for row in rows]
+    leaked = [mark.name for mark in marks if mark.by_group(known) or mark.by_content(known)]
+    if not leaked:
+        return []
+    message = f"{len(leaked)} of {len(marks)} test samples were trained on by {source.path}: "
+    fix = "keep the splits of that run (its data and seed), or take other test samples"
+    return [health.error("init.leak", message + health.first(leaked), fix, KEY)]
