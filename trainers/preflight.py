@@ -163,7 +163,8 @@ def check_folders(described: Description, data: Mapping[str, str], exist: bool) 
 
 def initial_of(config: LoopConfig, data: Mapping[str, str]) -> Path | None:
     """The checkpoint or weights that a run starts from: the data that the client sent, or the option."""
-    place = data.get(INIT) or config.init_from
+    option = config.init_from
+    place = data.get(INIT) or option
     return Path(place) if place else None
 
 

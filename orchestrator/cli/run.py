@@ -40,7 +40,6 @@ PANEL = "Run"
     "deploy",
     "deploy train.yaml --follow",
     "deploy slowfast --on ec2 --budget 20 --dry-run",
-    "deploy blendshapes --data mine --init-from fetched/blendshapes-20261121T101112-1a2b",
     rich_help_panel=PANEL,
 )
 def deploy(

@@ -28,6 +28,17 @@ def test_the_same_job_file_over_ssh(client: Client, machine: FakeHost) -> None:
     assert fetched
     (home,) = (client.project / "fetched").glob("*-*")
     assert "blendshapes step" in succeed(client.run("verify", str(home))).out
+    # A second run starts from the first one's best weights, which are sent as data.
+    words = ("deploy", "blendshapes", "--data", "faces", "--init-from", home.name, "--name", "second")
+    second = succeed(client.run(*words, *SETS, "--on", "gpu", "--follow"))
+    assert "starts with the weights of" in second.out
+    succeed(client.run("fetch", "second", "--on", "gpu"))
+    (child,) = (client.project / "fetched").glob("second-*")
+    spec = json.loads((child / "run.json").read_text())
+    assert f"{home.name}/checkpoints/" in spec["data"]["init_from"]["source"]
+    assert spec["data"]["init_from"]["path"].startswith(str(machine.home / ".gpujob" / "data" / "init_from"))
+    best = child / "checkpoints" / (child / "checkpoints" / "best").read_text().strip()
+    assert json.loads((best / "manifest.json").read_text())["init_from"]["trainer"] == "blendshapes"
 
 
 @pytest.mark.parametrize(

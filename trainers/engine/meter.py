@@ -62,7 +62,7 @@ class Meter:
             rate=round(speed, 3),
             loss=loss,
             lr=lr,
-            gradient_norm=norm,
+            grad_norm=norm,
         )
         if self._talk:
             say(
