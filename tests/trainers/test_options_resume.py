@@ -19,14 +19,18 @@ from trainers.engine.events import Silent
 from trainers.engine.loop import TrainingLoop
 from trainers.engine.trainer import Trainer
 
+LSTM = {"model": "lstm", "bidirectional": True, "recurrent_dropout": 0.3}
 OPTIONS: dict[str, list[dict[str, object]]] = {
     "blendshapes": [
         {"optimizer": "adam"},
         {"ema_decay": 0.9},
         {"ema_decay": 0.9, "precision": "fp16"},
         {"max_per_class": 40, "normalise": "none", "optimizer": "sgd"},
+        {"activation": "elu", "initialiser": "kaiming"},
+        {**LSTM, "initialiser": "orthogonal", "bidirectional": False},
+        {**LSTM, "precision": "bf16"},
     ],
-    "mobilenet-v3": [{"ema_decay": 0.9}],
+    "mobilenet-v3": [{"ema_decay": 0.9, "lstm_layers": 2, "cross_attention": True}],
     "i3d-teacher": [{"normalise": "per-sample"}],
 }
 CASES = [(name, options) for name, several in OPTIONS.items() for options in several]
@@ -72,7 +76,7 @@ def test_a_resumed_run_ends_with_the_same_bits_with(
     assert all(torch.equal(a, restored[k]) for k, a in straight.learner.evaluated.state_dict().items())
 
 
-@pytest.mark.parametrize("options", [{"ema_decay": 0.9}])
+@pytest.mark.parametrize("options", [{"ema_decay": 0.9, "activation": "gelu"}, LSTM])
 def test_the_exported_program_answers_as_the_checkpoint_with(options, faces_folder, tmp_path):
     trainer = opened("blendshapes", faces_folder, tmp_path, tmp_path, **options)
     trained(trainer, tmp_path / "run", 2)

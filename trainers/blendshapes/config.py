@@ -21,6 +21,9 @@ SOURCES = {
 }
 """Maps each input of `prepare`, which needs MediaPipe, to its description."""
 
+ACTIVATIONS = ("silu", "relu", "leaky-relu", "elu", "gelu", "tanh")
+INITIALISERS = ("default", "xavier", "kaiming", "orthogonal")
+
 
 @dataclass(frozen=True)
 class Config(ClassifierConfig):
@@ -55,7 +58,21 @@ class Config(ClassifierConfig):
     )
     model: str = option("dense", "network that classifies the blendshapes", choices=("dense", "lstm"))
     hidden: tuple[int, ...] = option((64, 32), "units of each layer", low=1)
+    activation: str = option(
+        "silu", "activation of the dense layers", choices=ACTIVATIONS, when=("model", "dense")
+    )
+    initialiser: str = option(
+        "default", "initial weights; default: those of PyTorch's layers", choices=INITIALISERS
+    )
+    bidirectional: bool = option(False, "read the blendshapes backwards too", when=("model", "lstm"))
     dropout: float = option(0.2, "dropout rate after each layer", low=0.0, high=0.95)
+    recurrent_dropout: float = option(
+        0.0,
+        "dropout rate of the state between two steps of an LSTM, in training",
+        low=0.0,
+        high=0.95,
+        when=("model", "lstm"),
+    )
     named_splits: str = splits.OPTION
     val_share: float = option(0.15, "share of groups, where files name no split", low=0.0, high=0.5)
     test_share: float = option(0.15, "share of groups, where files name no split", low=0.0, high=0.5)

@@ -1,38 +1,39 @@
 """Dense and LSTM networks for blendshapes. The model takes raw scores and normalises them itself."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn import functional
 
 from trainers.blendshapes.config import Config
+from trainers.blendshapes.initialise import initialise
+from trainers.blendshapes.recurrent import Recurrent
 from trainers.engine.dropout import CounterDropout
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "relu": functional.relu,
+    "leaky-relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "gelu": functional.gelu,
+    "tanh": torch.tanh,
+}
 
 
 class Dense(nn.Module):
-    """A linear layer, SiLU and dropout. SiLU is smooth; with ReLU, training diverged."""
+    """A linear layer, an activation and dropout. SiLU is smooth; with ReLU, training diverged."""
 
-    def __init__(self, width: int, units: int, rate: float, layer: int) -> None:
+    def __init__(self, width: int, units: int, rate: float, layer: int, activation: str) -> None:
         super().__init__()
+        self.width = units
         self.linear = nn.Linear(width, units)
+        self.activation = ACTIVATIONS[activation]
         self.dropout = CounterDropout(rate, layer)
 
     def forward(self, values: Tensor, keys: Tensor) -> Tensor:
         """Map (B, width) to (B, units). `keys` (B,) seed the dropout masks."""
-        kept: Tensor = self.dropout(silu(self.linear(values)), keys)
-        return kept
-
-
-class Recurrent(nn.Module):
-    """An LSTM over the blendshapes as a sequence, followed by dropout."""
-
-    def __init__(self, width: int, units: int, rate: float, layer: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(width, units, batch_first=True)
-        self.dropout = CounterDropout(rate, layer)
-
-    def forward(self, values: Tensor, keys: Tensor) -> Tensor:
-        """Map (B, F, width) to (B, F, units). `keys` (B,) seed the dropout masks."""
-        kept: Tensor = self.dropout(self.lstm(values)[0], keys)
+        kept: Tensor = self.dropout(self.activation(self.linear(values)), keys)
         return kept
 
 
@@ -48,12 +49,20 @@ class Blendshapes(nn.Module):
         self.register_buffer("std", std.clone())
         self.recurrent = config.model == "lstm"
         width = 1 if self.recurrent else len(mean)
-        kind = Recurrent if self.recurrent else Dense
         self.layers = nn.ModuleList()
         for units in config.hidden:
-            self.layers.append(kind(width, units, config.dropout, len(self.layers)))
-            width = units
+            layer = self._layer(config, width, units)
+            self.layers.append(layer)
+            width = layer.width
         self.answer = nn.Linear(width, classes)
+        initialise(self, config.initialiser, self.answer)
+
+    def _layer(self, config: Config, width: int, units: int) -> Dense | Recurrent:
+        number = len(self.layers)
+        if not self.recurrent:
+            return Dense(width, units, config.dropout, number, config.activation)
+        between, both_ways = config.recurrent_dropout, config.bidirectional
+        return Recurrent(width, units, config.dropout, number, between, both_ways)
 
     def forward(self, raw: Tensor, keys: Tensor) -> Tensor:
         """Return logits (B, C) for raw scores (B, F). `keys` (B,) seed the dropout masks."""
@@ -62,7 +71,9 @@ class Blendshapes(nn.Module):
             values = values[..., None]
         for layer in self.layers:
             values = layer(values, keys)
-        return self.answer(values[:, -1] if self.recurrent else values)  # type: ignore[no-any-return]
+        if isinstance(layer, Recurrent):
+            values = layer.last(values)
+        return self.answer(values)  # type: ignore[no-any-return]
 
 
 class Answering(nn.Module):

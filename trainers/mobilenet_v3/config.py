@@ -36,6 +36,10 @@ class Config(SignConfig):
         "size of the model; bounded: encoders of at most 256 units, drawn: 14.5 M parameters",
         choices=PRESETS,
     )
+    lstm_layers: int = option(1, "layers of the BiLSTM", low=1, high=2)
+    cross_attention: bool = option(
+        False, "at each frame, every modality attends to the others before they are joined"
+    )
     dropout: float = option(0.3, "dropout rate in the encoders and after the projection", low=0.0, high=0.95)
     teacher: str = option("", "checkpoint of the teacher; empty: none", harmless=True)
     temperature: float = option(

@@ -13,7 +13,7 @@ from trainers.data.frames import Frames, mask
 from trainers.data.landmarks import Layout
 from trainers.data.sign.parts import MODALITIES, WIDTHS, modalities
 from trainers.engine.dropout import CounterDropout
-from trainers.tasks.sign.layers import Encoder, MaskedGroupNorm, Reader, halved
+from trainers.tasks.sign.layers import CrossModal, Encoder, MaskedGroupNorm, Reader, halved
 
 STEM = 16
 
@@ -65,6 +65,13 @@ PARAMETERS = {
     "tiny": (278_086, 65),
 }
 """Preset to (number of parameters without the vocabulary, number of parameters per word)."""
+
+
+def extra_parameters(preset: str, layers: int, cross: bool) -> int:
+    """The number of parameters that more LSTM layers and cross-modal attention add to PARAMETERS."""
+    units = PRESETS[preset].up
+    second = (layers - 1) * 8 * units * (3 * units + 2)
+    return second + (CrossModal.count(PRESETS[preset].encoders) if cross else 0)
 
 
 class Squeeze(nn.Module):
@@ -132,7 +139,9 @@ class Residual(nn.Module):
 class Student(nn.Module):
     """The model: maps normalised Frames (B, T, 4887) to logits (B, T, words)."""
 
-    def __init__(self, preset: str, words: int, layout: Layout, dropout: float) -> None:
+    def __init__(
+        self, preset: str, words: int, layout: Layout, dropout: float, layers: int = 1, cross: bool = False
+    ) -> None:
         super().__init__()
         widths = PRESETS[preset]
         self.layout = layout
@@ -141,6 +150,7 @@ class Student(nn.Module):
             out = widths.encoders[name]
             hidden = min(widths.most, (WIDTHS[name] + out) // 2)
             self.encoders[name] = Encoder(WIDTHS[name], hidden, out, dropout, place)
+        self.cross = CrossModal({name: widths.encoders[name] for name in MODALITIES}) if cross else None
         self.stem = Normed(sum(widths.encoders.values()), STEM, 3, 2, act="hard")
         self.blocks = nn.ModuleList()
         channels = STEM
@@ -153,14 +163,16 @@ class Student(nn.Module):
         self.project = nn.Conv1d(widths.up, widths.up, 3, 1, 1)
         self.project_norm = MaskedGroupNorm(widths.up)
         self.dropout = CounterDropout(dropout, 10)
-        self.reader = Reader(widths.up, widths.up, 1)
+        self.reader = Reader(widths.up, widths.up, layers)
         self.answer = nn.Linear(2 * widths.up, words)
 
     def backbone(self, frames: Frames, keys: Tensor) -> Tensor:
         """The input of the recurrent layer: features (B, T, C), one for each frame."""
         columns = modalities(frames.values, self.layout)
-        joined = [self.encoders[name](columns[name], keys) for name in MODALITIES]
-        values = (torch.cat(joined, -1) * frames.valid).transpose(1, 2)
+        parts = {name: self.encoders[name](columns[name], keys) for name in MODALITIES}
+        if self.cross is not None:
+            parts = self.cross(parts)
+        values = (torch.cat(list(parts.values()), -1) * frames.valid).transpose(1, 2)
         steps, device, half = values.shape[2], values.device, halved(frames.lengths)
         valids = [
             mask(length, places, device)[:, None]

@@ -13,7 +13,7 @@ from trainers.data.sign.batch import Batch, Sample
 from trainers.data.sign.data import Data
 from trainers.engine.events import Events
 from trainers.mobilenet_v3.config import Config
-from trainers.mobilenet_v3.model import PARAMETERS, Student
+from trainers.mobilenet_v3.model import PARAMETERS, Student, extra_parameters
 from trainers.mobilenet_v3.teacher import Teacher, open_teacher
 from trainers.tasks.ctc_trainer import CTCTrainer
 from trainers.tasks.vocabulary import Vocabulary
@@ -76,8 +76,17 @@ class StudentTrainer(CTCTrainer):
         return replace(sample, teacher=self.teacher.logits(self.splits[split][index].id))
 
     def model(self) -> Student:
-        """The model of the option `preset`."""
-        return Student(self.config.preset, len(self.vocabulary), self.layout, self.config.dropout)
+        """The model of the options."""
+        config, words = self.config, len(self.vocabulary)
+        more = (config.lstm_layers, config.cross_attention)
+        return Student(config.preset, words, self.layout, config.dropout, *more)
+
+    @property
+    def expected_parameters(self) -> int:
+        """The number of parameters of the preset and of the options that add to it."""
+        config = self.config
+        more = extra_parameters(config.preset, config.lstm_layers, config.cross_attention)
+        return super().expected_parameters + more
 
     def losses(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """The loss (B,) in nats: (1 - distill) CTC + distill * KL over the frames (Hinton et al. 2015).

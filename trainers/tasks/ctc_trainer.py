@@ -137,6 +137,11 @@ class CTCTrainer(Trainer):
         fixed, each = cls.sizes[preset]
         return fixed + each * words
 
+    @property
+    def expected_parameters(self) -> int:
+        """The number of parameters that the model of the options should have. Default: that of its preset."""
+        return self.parameters(self.config.preset, len(self.vocabulary))
+
     @classmethod
     def out_lengths(cls, lengths: Tensor) -> Tensor:
         """The number of output frames for each number of input frames: ceil(T / stride)."""

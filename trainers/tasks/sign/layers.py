@@ -1,5 +1,7 @@
 """Layers for padded sequences (B, C, T) in which padding does not influence valid frames."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -59,6 +61,47 @@ class Encoder(nn.Module):
         values = self.dropout(torch.relu(self.norm(self.first(values))), keys)
         answer: Tensor = self.last(self.second(values))
         return answer
+
+
+class CrossModal(nn.Module):
+    """At each frame, every modality attends to all modalities (Vaswani et al. 2017), with residual and norm.
+
+    Frames do not mix. `widths` maps each modality to its number of columns.
+    """
+
+    def __init__(self, widths: Mapping[str, int], heads: int = 4) -> None:
+        super().__init__()
+        self.names, self.heads = tuple(widths), heads
+        width = max(widths.values())
+        self.tokens = nn.ModuleDict({name: nn.Linear(size, width) for name, size in widths.items()})
+        self.project = nn.Linear(width, 3 * width)
+        self.out = nn.ModuleDict({name: nn.Linear(width, size) for name, size in widths.items()})
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(size) for name, size in widths.items()})
+
+    def forward(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Map each modality's (B, T, size) to the same shape."""
+        mixed = self.attend(torch.stack([self.tokens[name](parts[name]) for name in self.names], 2))
+        return {
+            name: self.norms[name](parts[name] + self.out[name](mixed[:, :, place]))
+            for place, name in enumerate(self.names)
+        }
+
+    def attend(self, tokens: Tensor) -> Tensor:
+        """Multi-head attention of tokens (B, T, modalities, width) over the modalities."""
+        parts = self.project(tokens).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        query, key, value = parts.unbind(0)
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        attended = scores.float().softmax(-1).to(value.dtype) @ value
+        answer: Tensor = attended.transpose(2, 3).flatten(-2)
+        return answer
+
+    @staticmethod
+    def count(widths: Mapping[str, int]) -> int:
+        """The number of parameters."""
+        width = max(widths.values())
+        return 3 * width * (width + 1) + sum(
+            width * (size + 1) + size * (width + 3) for size in widths.values()
+        )
 
 
 def halved(lengths: Tensor) -> Tensor:

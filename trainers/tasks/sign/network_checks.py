@@ -141,7 +141,7 @@ def budget(trainer: Any) -> list[Finding]:
     """The model has the number of parameters of its preset, and no layer has most of them."""
     sizes = {name: p.numel() for name, p in trainer.build().named_parameters()}
     total, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
-    expected = trainer.parameters(trainer.config.preset, len(trainer.vocabulary))
+    expected = trainer.expected_parameters
     fraction = sizes[largest] / total
     message = f"{total:,} parameters, {fraction:.0%} of them in {largest}"
     if total != expected:
