@@ -11,16 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainers.engine import (
-    baseline,
-    checkpoint,
-    first_batch,
-    health,
-    initial,
-    metrics,
-    resume,
-    threads,
-)
+from trainers.engine import baseline, checkpoint, first_batch, health, initial, metrics, resume, threads
 from trainers.engine.distributed import Group
 from trainers.engine.evaluate import Result, evaluate
 from trainers.engine.events import Events, say
