@@ -63,3 +63,22 @@ def tunnel(
     from orchestrator.commands import tunnel as implementation
 
     return implementation.tunnel(context(ctx, json), words, on)
+
+
+@command(app, "cp", "cp blendshapes:log .", "cp fixed.py blendshapes:work/ --force", rich_help_panel=PANEL)
+def cp(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="File or folder here, or RUN:PATH.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The other of the two; PATH is in the folder of the run.")
+    ],
+    on: OnHostOfRun = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files; in a run, the old ones are kept as NAME~.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Copy files from or to the folder of a run; verify every SHA-256."""
+    from orchestrator.commands import copy as implementation
+
+    return implementation.copy(context(ctx, json), source, target, on, force)

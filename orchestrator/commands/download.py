@@ -54,7 +54,7 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
     `which` checkpoints: best, last or all. Files that are in `folder` already and complete are kept.
     """
     files.keep_out_of_git(folder)
-    with _locked(folder):
+    with locked(folder):
         is_known = _is_of_run(folder, run_id)
         with _staged(host, run_id, which, folder) as stage:
             _warn(
@@ -65,11 +65,11 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
             _warn(ctx, stage.missing, "does not exist, though `outputs` names it")
             _warn(ctx, stage.no_room, "was left out until the run has ended: the host has no room to copy it")
             for file in stage.files:
-                if not is_known and _is_other(folder / file.path, file):
+                if not is_known and is_other(folder / file.path, file):
                     what = f"{folder / file.path} exists, and was not fetched from this run"
                     raise UsageError(what, "nothing was written", "--to another folder")
-            _receive(ctx, host, stage, folder)
-        _remove_parts(folder)
+            receive(ctx, host, stage, folder)
+        remove_parts(folder)
         digests = {folder / file.path: file.sha256 for file in stage.files}
         for path in checkpoints(stage.files):
             verify.require_intact(folder / path, digests)
@@ -142,7 +142,7 @@ def _warn(ctx: Context, names: tuple[str, ...], why: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One fetch into a folder at a time: parts have shared names."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -174,11 +174,11 @@ def _arrival_order(file: StagedFile) -> tuple[bool, bool, bool, str]:
     return (file.path != "run.json", is_pointer, "manifest" in file.path, file.path)
 
 
-def _receive(ctx: Context, host: Host, stage: Stage, folder: Path) -> None:
+def receive(ctx: Context, host: Host, stage: Stage, folder: Path) -> None:
     """Every file that is not in `folder` yet, in one transfer; then each under its final name."""
     files = [file for file in stage.files if not _is_complete(folder / file.path, file)]
     for file in files:
-        _refuse_links(folder, folder / file.path)
+        refuse_links(folder, folder / file.path)
     parts = folder / PARTS
     parts.mkdir(parents=True, exist_ok=True)
     pending = {file.sha256: file for file in files if not _is_complete(parts / file.sha256, file)}
@@ -220,7 +220,7 @@ def _put(part: Path, final: Path, file: StagedFile, keep: bool, verified: bool) 
     complete.replace(final)
 
 
-def _refuse_links(folder: Path, final: Path) -> None:
+def refuse_links(folder: Path, final: Path) -> None:
     """A link below the folder could lead a file elsewhere."""
     for parent in [final, *final.parents]:
         if parent == folder:
@@ -235,12 +235,12 @@ def _is_complete(path: Path, file: StagedFile) -> bool:
     return is_candidate and sha256(str(path)) == file.sha256
 
 
-def _is_other(path: Path, file: StagedFile) -> bool:
+def is_other(path: Path, file: StagedFile) -> bool:
     """Whether there is a file that a fetched one would replace."""
     return os.path.lexists(path) and not _is_complete(path, file)
 
 
-def _remove_parts(folder: Path) -> None:
+def remove_parts(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for part in (folder / PARTS).iterdir():
             part.unlink()

@@ -21,6 +21,7 @@ from orchestrator.onhost import (
     alerts,
     cleaning,
     conflicts,
+    copies,
     elsewhere,
     event_samples,
     files,
@@ -148,6 +149,10 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
         layout, r["name"], r["fingerprint"], r.get("precision", 1), r.get("expected")
     ),
     "record": _record,
+    "begin_copy": lambda layout, r: copies.begin(layout, r["run"]),
+    "finish_copy": lambda layout, r: copies.finish(
+        layout, r["run"], r["token"], r["targets"], r.get("force", False)
+    ),
     "read_events": lambda layout, r: event_samples.read(layout, r["run"], r["offset"], r["limit"]),
     "read_log_events": lambda layout, r: log_events.read(layout, r["run"], r["offset"], r["limit"]),
     "stage": _stage,

@@ -14,6 +14,7 @@ from orchestrator.onhost.records import RunSpec
 
 POINTERS = ("last", "best")
 _RECORDS = ("run.json", "state.json", "log", "events.jsonl")
+_OWN = ("secrets.json", "start.lock", "alive.lock", "reserved-space", "ballast")
 _NAMED = 10  # number of unfetched files that are named, the largest first
 Versions = Mapping[str, "list[int]"]  # path in the fetched folder → [bytes, mtime in microseconds]
 
@@ -32,13 +33,30 @@ class RunOutputs:
         """Yields (path on this host, path in the fetched folder) of every file that a fetch downloads.
 
         `which` checkpoints: best, last, or all, with the other files below `work` too.
+
+        `path:PATH`: the file or folder PATH of the run's folder alone.
         """
+        if which.startswith("path:"):
+            yield from self._at(which[len("path:") :])
+            return
         for name in _RECORDS:
             yield os.path.join(self.paths.folder, name), name
         yield from self.checkpoints(which)
         yield from self.declared()
         if which == "all":
             yield from self.others()
+
+    def _at(self, path: str) -> Iterator[tuple[str, str]]:
+        """Yields the files below a path of the run that are in the run; not those that gpujob hides."""
+        run = os.path.realpath(self.paths.folder)
+        start = os.path.normpath(os.path.join(run, path))
+        if not (is_inside(run, start) and os.path.lexists(start)):
+            return
+        for source, relative in _files_below(start, os.path.relpath(start, run)):
+            relative = os.path.normpath(relative)
+            is_own = relative.startswith((".fetch/", ".copies/")) or relative in _OWN
+            if is_inside(run, os.path.realpath(source)) and not is_own:
+                yield source, relative
 
     def declared(self) -> Iterator[tuple[str, str]]:
         """Yields the files of the outputs that the job declares."""

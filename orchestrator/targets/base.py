@@ -63,6 +63,10 @@ class Host(Protocol):
         `moved` is called with the bytes sent since its last call.
         """
 
+    def send_files(self, source: Path, names: list[str], to: str, moved: Callable[[int], None]) -> None:
+        """Sends the files `names` of the folder `source` into the folder `to` of the host."""
+        raise GpujobError(f"{self.label} takes no files")
+
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         """Downloads the files `names` of the host's `folder` into `to`, continuing partial ones.
 

@@ -275,19 +275,6 @@ class Notify(Answer, frozen=True, kw_only=True):
     channels: tuple[str, ...]
 
 
-class ForwardedPort(Part, frozen=True, kw_only=True):
-    local: int
-    remote: int
-
-
-class Tunnel(Answer, frozen=True, kw_only=True):
-    """Printed once the ports are open; the command goes on until Ctrl-C."""
-
-    run: str
-    target: str
-    ports: tuple[ForwardedPort, ...]
-
-
 class SettingValue(Part, frozen=True, kw_only=True):
     value: str
     source: str

@@ -12,6 +12,7 @@ from orchestrator.context import JSON_VERSION
 from orchestrator.core import results
 from orchestrator.view import answers as a
 from orchestrator.view import ec2_answers as ec2
+from orchestrator.view import reach_answers as reach
 from orchestrator.view.answer import Answer
 
 ANSWERS: dict[str, tuple[type[Struct], ...]] = {
@@ -30,7 +31,8 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "export": (results.Export,),
     "doctor": (a.Doctor,),
     "notify": (a.Notify,),
-    "tunnel": (a.Tunnel,),
+    "cp": (reach.Copied,),
+    "tunnel": (reach.Tunnel,),
     "config show": (a.Config,),
     "hosts list": (ec2.Hosts,),
     "hosts up": (ec2.Up, ec2.LaunchPreview),

@@ -10,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -157,3 +158,40 @@ def test_a_port_of_this_machine_needs_no_tunnel(client: Client) -> None:
     client.run("deploy", "job", "--follow")
     refused = client.run("tunnel", "6006")
     assert (refused.code, "http://127.0.0.1:6006" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("where", ["local", "gpu"])
+def test_cp_copies_both_ways_and_replaces_nothing_without_force(
+    line: Line, where: str, tmp_path: Path
+) -> None:
+    client, on = line.client, ("--on", where)
+    script(
+        client,
+        "mkdir -p out/deep; echo one > out/a; echo two > out/deep/b; ln -s /etc out/link",
+        setup="true",
+    )
+    run_id = client.run("deploy", "job", *on, "--follow").out.split()[0]
+    work = (line.root if where == "gpu" else client.root) / "runs" / run_id / "work"
+    copied = client.run("cp", "job:work/out", str(tmp_path), *on, "--json")
+    assert copied.code == 0, copied.err
+    assert len(copied.json["files"]) == 2
+    assert (tmp_path / "out" / "deep" / "b").read_text() == "two\n"
+    assert not (tmp_path / "out" / "link").exists()
+    assert client.run("cp", "job:work/out/a", str(tmp_path / "renamed"), *on).code == 0
+    assert (tmp_path / "renamed").read_text() == "one\n"
+    assert not list(tmp_path.rglob(".gpujob-part"))
+
+    (tmp_path / "renamed").write_text("mine")
+    assert client.run("cp", "job:work/out/a", str(tmp_path / "renamed"), *on).code == 2
+    assert (tmp_path / "renamed").read_text() == "mine"
+    taken = client.run("cp", str(tmp_path / "renamed"), "job:work/out/a", *on)
+    assert (taken.code, "work/out/a exists" in taken.err) == (1, True)
+    assert client.run("cp", str(tmp_path / "renamed"), "job:work/out/a", *on, "--force").code == 0
+    assert [(work / "out" / name).read_text() for name in ("a", "a~")] == ["mine", "one\n"]
+    assert client.run("cp", str(tmp_path / "out"), "job:work/new/", *on).code == 0
+    assert (work / "new" / "out" / "deep" / "b").read_text() == "two\n"
+    for path in ("work/out/link/passwd", "run.json", "../x", "log"):
+        assert client.run("cp", str(tmp_path / "renamed"), f"job:{path}", *on, "--force").code in (1, 2)
+    assert not list((work.parent / ".copies").iterdir())
+    assert client.run("cp", "job:work/out/link/passwd", str(tmp_path), *on).code == 1
+    assert client.run("cp", "job:work/out/a", "job:work/b", *on).code == 2

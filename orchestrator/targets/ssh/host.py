@@ -143,6 +143,9 @@ class SshHost(HelperHost):
             raise Refused("changed", f"data {name} changed while it was sent; repeat the command")
         return folders.fingerprint(str(source), precision)
 
+    def send_files(self, source: Path, names: list[str], to: str, moved: Callable[[int], None]) -> None:
+        self._rsync.upload(["-L", "-t", "-p", "--partial"], names, source, to, moved)
+
     def receive(self, folder: str, names: list[str], to: Path, on_bytes: Callable[[int], None]) -> None:
         self._rsync.download(names, folder, to, on_bytes)
 

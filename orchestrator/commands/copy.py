@@ -1,0 +1,133 @@
+"""`gpujob cp SOURCE TARGET`: files between this machine and a run's folder; every SHA-256 is verified."""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from orchestrator import registry
+from orchestrator.commands import config, download, runs
+from orchestrator.context import Context
+from orchestrator.core.paths import inside
+from orchestrator.core.text import size
+from orchestrator.errors import GpujobError, UsageError
+from orchestrator.onhost import folders
+from orchestrator.onhost.files import sha256
+from orchestrator.store import Store
+from orchestrator.targets import helper
+from orchestrator.targets.base import Host
+from orchestrator.targets.helper import StagedFile
+from orchestrator.view import answers, reach_answers, transfer
+
+_FORM = "gpujob cp RUN:work/out.txt . , or gpujob cp FILE RUN:work/"
+
+
+class Remote(NamedTuple):
+    """`run`: None for the active run. `path`: in its folder."""
+
+    run: str | None
+    path: str
+
+
+def copy(ctx: Context, source: str, target: str, on: str | None, force: bool) -> int:
+    """One of the two is RUN:PATH. Nothing that exists is replaced without `force`."""
+    from_host, to_host = _remote(source), _remote(target)
+    remote = from_host or to_host
+    if remote is None or (from_host and to_host):
+        what = "one of the two is a path of a run, written RUN:PATH"
+        raise UsageError(what, f"{source} and {target} are {'both' if remote else 'not'}", _FORM)
+    settings, store = config.load(ctx), Store(ctx.state_dir)
+    place = registry.target(ctx, settings, runs.find_target(ctx, store, on, remote.run))
+    registry.require_transfer(ctx, place)
+    with place.connect() as host, host.keep_awake():
+        run = runs.get(ctx, host, store, remote.run)
+        if from_host:
+            files = _download(ctx, host, run.id, remote.path, ctx.path(target), target.endswith("/"), force)
+        else:
+            files = _upload(ctx, host, run.id, ctx.path(source), remote.path, force)
+    _report(ctx, run.id, files)
+    return 0
+
+
+def _remote(word: str) -> Remote | None:
+    """None for a path of this machine: one without a colon, or with a / before it."""
+    run, colon, path = word.partition(":")
+    if not colon or "/" in run:
+        return None
+    path = posixpath.normpath(path or ".") + ("/" if path.endswith("/") else "")
+    if path.rstrip("/") != "." and not inside(path):
+        raise UsageError(f"{word}: the path leads out of the folder of the run", "", _FORM)
+    return Remote(run or None, path)
+
+
+def _download(
+    ctx: Context, host: Host, run_id: str, path: str, to: Path, is_folder: bool, force: bool
+) -> list[StagedFile]:
+    base = path.rstrip("/")
+    with helper.staged(host, run_id, f"path:{base}") as stage:
+        if not stage.files:
+            why = ", ".join(stage.left_out) and "it is a link out of the run, or no regular file"
+            raise GpujobError(f"{run_id} has no file {base}", why, f"gpujob ssh {run_id} -- ls {base}")
+        final = to / posixpath.basename(base) if (is_folder or to.is_dir()) and base != "." else to
+        is_file = [file.path for file in stage.files] == [base]
+        folder = final.parent if is_file else final
+        files = tuple(
+            _renamed(file, final.name if is_file else posixpath.relpath(file.path, base))
+            for file in stage.files
+        )
+        for file in files:
+            download.refuse_links(folder, folder / file.path)
+            if not force and download.is_other(folder / file.path, file):
+                fix = f"gpujob cp --force {run_id}:{path} {to}"
+                raise UsageError(f"{ctx.short(folder / file.path)} exists", "nothing was written", fix)
+        folder.mkdir(parents=True, exist_ok=True)
+        with download.locked(folder):
+            download.receive(ctx, host, msgspec.structs.replace(stage, files=files), folder)
+            download.remove_parts(folder)
+    for name in stage.left_out:
+        ctx.warn(f"warning: {name} was left out: a link that leads out of the run, or no regular file")
+    return [_renamed(file, str(folder / file.path)) for file in files]
+
+
+def _upload(ctx: Context, host: Host, run_id: str, source: Path, path: str, force: bool) -> list[StagedFile]:
+    if not source.exists():
+        raise UsageError(f"there is no {ctx.short(source)}", "", _FORM)
+    base = posixpath.join(path, source.name) if path.endswith("/") or path == "." else path
+    names = [source.name] if source.is_file() else sorted(folders.walk(str(source)))
+    folder = source.parent if source.is_file() else source
+    files = [_local(folder, name, base if source.is_file() else posixpath.join(base, name)) for name in names]
+    answer = host.ask("begin_copy", run=run_id)
+    with transfer.bar(ctx, sum(file.bytes for file in files)) as on_bytes:
+        host.send_files(folder, names, str(answer["folder"]), on_bytes)
+    targets = {name: [file.path, file.sha256] for name, file in zip(names, files, strict=True)}
+    done = host.ask("finish_copy", run=run_id, token=answer["token"], targets=targets, force=force)
+    kept = done.get("kept")
+    for old in kept if isinstance(kept, list) else ():
+        ctx.talk(f"what was there is kept as {old}")
+    return files
+
+
+def _local(folder: Path, name: str, path: str) -> StagedFile:
+    file = folder / name
+    return StagedFile(path, file.stat().st_size, sha256(str(file)))
+
+
+def _renamed(file: StagedFile, path: str) -> StagedFile:
+    return msgspec.structs.replace(file, path=path)
+
+
+def _report(ctx: Context, run_id: str, files: list[StagedFile]) -> None:
+    if ctx.json:
+        copied = tuple(
+            answers.FetchedFile(path=one.path, bytes=one.bytes, sha256=one.sha256) for one in files
+        )
+        ctx.answer(reach_answers.Copied(run=run_id, files=copied))
+        return
+    for file in files[:5]:
+        ctx.out(file.path)
+    if files[5:]:
+        ctx.out(f"and {len(files) - 5} more files")
+    ctx.talk(f"{len(files)} files, {size(sum(file.bytes for file in files))}, every sha256 verified")
