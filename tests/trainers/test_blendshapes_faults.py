@@ -8,6 +8,7 @@ from pathlib import Path
 import faces
 import numpy as np
 import pytest
+import torch
 from faces import check, edit, messages
 
 from trainers import registry
@@ -532,6 +533,19 @@ def test_scores_may_reach_the_model_as_they_are(pristine):
     )
     assert (trainer.normaliser.mean.max(), trainer.normaliser.std.min()) == (0.0, 1.0)
     assert trainer.regression.mean.max() > 0.0
+
+
+def test_square_roots_are_normalised_inside_the_model_and_weights_softened(pristine):
+    report, code = check(pristine, "full", normalise="sqrt", weight_power=0.5, hidden=[64, 32])
+    assert (code, errors(report), report["skipped"]) == (0, set(), [])
+    config = Config(normalise="sqrt", weight_power=0.5)
+    trainer = BlendshapesTrainer(
+        config, BlendshapesTrainer.load(config, folders(pristine), pristine, Silent())
+    )
+    raw = torch.tensor([row.values for row in trainer.splits["train"]])
+    assert trainer.build().normalised(raw).mean(0).abs().max() < 1e-4
+    plain = trainer.replace(weight_power=1.0)
+    assert torch.allclose(trainer.class_weights**2, plain.class_weights)
 
 
 def folders(folder: Path) -> dict[str, Path]:

@@ -73,7 +73,7 @@ def normalised_once(trainer: Any) -> list[Finding]:
     if trainer.config.normalise == "none":
         return []
     model = trainer.build()
-    values = (features - model.mean) / model.std
+    values = model.normalised(features)
     mean, std = float(values.mean(0).abs().median()), float(values.std(0).median())
     if mean < 0.5 and 0.3 < std < 3.0:
         return []
@@ -92,7 +92,7 @@ def fitted_on_train(trainer: Any) -> list[Finding]:
     if trainer.config.normalise == "none":
         return []
     rows = trainer.splits["train"]
-    values = data.values_of(rows, trainer.config)
+    values = data.scaled(rows, trainer.config)
     return classifier_checks.fitted_on(trainer.normaliser, values, [row.id for row in rows])
 
 

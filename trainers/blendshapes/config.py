@@ -47,8 +47,15 @@ class Config(ClassifierConfig):
     columns: int = option(33, "blendshapes that the model reads", choices=tuple(names.SETS))
     normalise: str = option(
         "global",
-        "global: mean and std of train, inside the model; none: the scores as they are",
-        choices=("global", "none"),
+        "global: mean and std of train, inside the model; sqrt: those of the scores' square roots; none",
+        choices=("global", "sqrt", "none"),
+    )
+    weight_power: float = option(
+        1.0,
+        "exponent of the class weights; below 1, rare classes gain less and others lose less",
+        low=0.0,
+        high=1.0,
+        when=("class_weights", "true"),
     )
     max_per_class: int = option(
         0, "largest number of training rows of each class, chosen by seed; 0: all", low=0

@@ -37,6 +37,12 @@ def values_of(rows: Sequence[Row], config: Config) -> np.ndarray:
     return np.array([row.values for row in rows], dtype=np.float32).reshape(len(rows), config.columns)
 
 
+def scaled(rows: Sequence[Row], config: Config) -> np.ndarray:
+    """Return the scores of the rows as the model normalises them: with `sqrt`, their square roots."""
+    values = values_of(rows, config)
+    return np.sqrt(values) if config.normalise == "sqrt" else values
+
+
 @lru_cache(maxsize=32)
 def _order(size: int, key: int) -> np.ndarray:
     return rng.permutation(size, key)

@@ -47,6 +47,7 @@ class Blendshapes(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", std.clone())
+        self.rooted = config.normalise == "sqrt"
         self.recurrent = config.model == "lstm"
         width = 1 if self.recurrent else len(mean)
         self.layers = nn.ModuleList()
@@ -64,9 +65,13 @@ class Blendshapes(nn.Module):
         between, both_ways = config.recurrent_dropout, config.bidirectional
         return Recurrent(width, units, config.dropout, number, between, both_ways)
 
+    def normalised(self, raw: Tensor) -> Tensor:
+        """Return the scores (B, F), or with `normalise: sqrt` their square roots, less mean, by std."""
+        return ((raw.clamp(min=0.0).sqrt() if self.rooted else raw) - self.mean) / self.std
+
     def forward(self, raw: Tensor, keys: Tensor) -> Tensor:
         """Return logits (B, C) for raw scores (B, F). `keys` (B,) seed the dropout masks."""
-        values = (raw - self.mean) / self.std
+        values = self.normalised(raw)
         if self.recurrent:
             values = values[..., None]
         for layer in self.layers:

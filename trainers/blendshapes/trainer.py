@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainers.blendshapes import checks, file_checks, files, names
 from trainers.blendshapes.config import Config
-from trainers.blendshapes.data import Balanced, Data, values_of
+from trainers.blendshapes.data import Balanced, Data, scaled, values_of
 from trainers.blendshapes.files import Row
 from trainers.blendshapes.model import Answering, Blendshapes
 from trainers.data import normalise, refusal_checks
@@ -61,6 +61,9 @@ class BlendshapesTrainer(ClassifierTrainer):
 
     def fit_normaliser(self) -> normalise.Normaliser:
         """Return the statistics of the training split, or with `normalise: none` mean 0 and std 1."""
+        rows = self.splits["train"]
+        if self.config.normalise == "sqrt":
+            return normalise.fit([scaled(rows, self.config)], [row.id for row in rows])
         fitted = self.statistics()
         if self.config.normalise == "global":
             return fitted
@@ -130,7 +133,9 @@ class BlendshapesTrainer(ClassifierTrainer):
     @property
     def class_weights(self) -> Tensor:
         """The class weights (C,) of the loss; all 1 with balanced sampling."""
-        return torch.ones(len(self.classes)) if self.balanced else super().class_weights
+        if self.balanced:
+            return torch.ones(len(self.classes))
+        return super().class_weights ** self.config.weight_power
 
     def baseline(self, split: str) -> Summary:
         """Return the metrics of the logistic regression on a split."""
