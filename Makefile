@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo demo-blendshapes test test-fast test-full coverage check docs image image-test format clean system
+.PHONY: help install demo demo-blendshapes test test-fast test-full coverage check docs image image-test format clean system pictures
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ test-full: $(STAMP) check ## check, then run all tests with every trial
 coverage: $(STAMP) ## coverage of orchestrator: at least 75 % by unit tests, 90 % by all
 	@$(BIN)/python -m pytest -n 2 -m unit --cov --cov-report= --cov-fail-under=75
 	@$(BIN)/python -m pytest -n 2 -m "not unit" --cov --cov-append --cov-fail-under=90
+
+pictures: $(STAMP) ## make docs/pictures from real runs on this machine (needs tmux; three minutes)
+	@$(BIN)/python docs/make_pictures.py
 
 check: $(STAMP) ## lint, type check (mypy --strict) and import contracts
 	@$(BIN)/ruff format --check .

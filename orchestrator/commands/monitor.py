@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
+from collections.abc import Iterator
 
 from orchestrator import registry
-from orchestrator.commands import config, runs
+from orchestrator.commands import config, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import events, runstate
 from orchestrator.core.history import History
-from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound
+from orchestrator.core.machine import Machine
+from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound, Unreachable
+from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
-from orchestrator.view import answers, dashboard, log
+from orchestrator.view import answers, dashboard, keys, log
 from orchestrator.view import status as view
+from orchestrator.view.dashboard import Surroundings
 from orchestrator.view.status import RunReport
 
+_MOST_OUTAGE = 600.0  # seconds without an answer after which a script is not kept waiting
 _READ = 4 << 20  # bytes of events that one refresh reads, of however many
 
 
 def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval: float) -> int:
-    """`mode`: screen, stream or attach. 6 when the run failed, 130 on Ctrl-C; the run goes on."""
+    """`mode`: screen, stream or attach. 6 when the run failed, 130 on Ctrl-C; the run goes on.
+
+    The screen without a run shows all live runs, if there are several.
+    """
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
+    if word is None and on is None and mode == "screen" and not ctx.json:
+        from orchestrator.commands import overview  # noqa: PLC0415 - only this needs it
+
+        code = overview.overview(ctx, store, settings, interval)
+        if code is not None:
+            return code
     with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
         run_id = runs.get(ctx, host, store, word).id
         if mode == "attach":
@@ -46,24 +62,81 @@ def stream(ctx: Context, host: Host, run_id: str) -> int:
 
 
 def _screen(ctx: Context, host: Host, run_id: str, interval: float) -> int:
-    history = History()
-    offset = 0
     try:
-        with dashboard.open_screen(ctx) as screen:
-            while True:
-                text, offset = helper.read_events(host, run_id, offset, _READ)
-                history.add(events.parse(text.splitlines()))
-                snapshot = helper.look(host, run_id, screen.log_lines)
-                if not snapshot.runs:
-                    raise _removed(run_id)
-                report = RunReport(snapshot.runs[0], runstate.fold(snapshot.runs[0], ctx.now()))
-                screen.show(report, history, snapshot.machine)
-                if not isinstance(report.state, runstate.GOING):
-                    break
-                ctx.sleep(interval)
+        watch(ctx, host, run_id, interval)
     except KeyboardInterrupt:
         return interrupted(ctx, run_id)
     return _ended(ctx, host, run_id)
+
+
+def watch(ctx: Context, host: Host, run_id: str, interval: float, leave: str = "") -> None:
+    """Shows a run until it has ended; `leave`: until a key is pressed, and the words that name the key."""
+    reader, outage = _Reader(ctx, host, run_id), Outage(ctx, host)
+    with dashboard.open_screen(ctx) as screen, keys.opened(ctx) as pressed:
+        while True:
+            with outage.tolerated():
+                reader.read(screen.log_lines)
+            if reader.report:
+                beside = Surroundings(reader.money, outage.text, leave or Surroundings.leave)
+                screen.show(reader.report, reader.history, reader.machine, beside)
+                if not isinstance(reader.report.state, runstate.GOING):
+                    return
+            if pressed.wait(interval) and leave:
+                return
+
+
+class _Reader:
+    """A run as it was read last, and its curves so far."""
+
+    def __init__(self, ctx: Context, host: Host, run_id: str) -> None:
+        self._ctx, self._host, self._run_id = ctx, host, run_id
+        self._offsets = {helper.read_events: 0, helper.read_log_events: 0}
+        self._instances = InstanceStore(ctx.state_dir)
+        self.history = History()
+        self.report: RunReport | None = None
+        self.machine = Machine()
+
+    def read(self, lines: int) -> None:
+        """Raises NotFound if the run is gone."""
+        snapshot = helper.look(self._host, self._run_id, lines)
+        if not snapshot.runs:
+            raise _removed(self._run_id)
+        facts = snapshot.runs[0]
+        read = helper.read_log_events if facts.from_log else helper.read_events
+        text, self._offsets[read] = read(self._host, self._run_id, self._offsets[read], _READ)
+        self.history.add(events.parse(text.splitlines()))
+        self.machine = snapshot.machine
+        self.report = RunReport(facts, runstate.fold(facts, self._ctx.now()), self._host.label)
+
+    @property
+    def money(self) -> str:
+        """What the instance cost so far, costs an hour, and costs at most; empty for other hosts."""
+        instance = self._instances.find_label(self._host.label)
+        return rows.instance(instance, self._ctx.now()).money if instance else ""
+
+
+class Outage:
+    """Since when a host does not answer, and why."""
+
+    def __init__(self, ctx: Context, host: Host) -> None:
+        self._ctx, self._host = ctx, host
+        self._since: float | None = None
+        self.text = ""
+
+    @contextlib.contextmanager
+    def tolerated(self) -> Iterator[None]:
+        """The block may fail to reach the host: on a terminal for ever, else for some minutes."""
+        try:
+            yield
+        except Unreachable as error:
+            self._since = self._ctx.now() if self._since is None else self._since
+            seconds = self._ctx.now() - self._since
+            if self._ctx.json or (not self._ctx.stdout.isatty() and seconds > _MOST_OUTAGE):
+                raise
+            clock = time.strftime("%H:%M:%S", time.localtime(self._since))
+            self.text = f"no answer from {self._host.label} since {clock}: {error.what}"
+        else:
+            self._since, self.text = None, ""
 
 
 def _removed(run_id: str) -> NotFound:

@@ -65,7 +65,7 @@ def status(ctx: Context, query: Query) -> int:
     if not query.cached:
         _settle(ctx, instances, settings)
     on = runs.find_target(ctx, store, query.on, query.word) if query.word else query.on
-    labels = [on] if on else _labels(store, instances, settings)
+    labels = [on] if on else known_labels(store, instances, settings)
     if not labels and not ctx.json:
         ctx.talk("no EC2 instance is up, and no run is known; gpujob deploy JOB --on ec2")
     if query.cached:
@@ -103,7 +103,7 @@ def _settle(ctx: Context, instances: InstanceStore, settings: dict[str, Setting]
         ctx.warn(f"EC2 could not be asked about an interrupted launch: {error.what}: {error.why}")
 
 
-def _labels(store: Store, instances: InstanceStore, settings: dict[str, Setting]) -> list[str]:
+def known_labels(store: Store, instances: InstanceStore, settings: dict[str, Setting]) -> list[str]:
     """The default target, every host that has answered, every instance that has not ended or has runs."""
     with_runs = {run.target for run in store.runs().values()}
     known = instances.all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -59,10 +60,15 @@ class History:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._series: dict[tuple[str, str], Series] = {}
+        self.first_step: int | None = None
+        self.last_step: int | None = None
         self.add(events)
 
     def add(self, events: Iterable[Event]) -> None:
         for event in events:
+            if isinstance(event, ev.Progress) and event.phase == "train" and event.step is not None:
+                self.first_step = event.step if self.first_step is None else self.first_step
+                self.last_step = event.step
             for key, value in _values(event):
                 if key in self._series or len(self._series) < MOST_SERIES:
                     self._series.setdefault(key, Series()).add(value)
@@ -71,6 +77,30 @@ class History:
         """Each series with its name: `train loss` first, the metrics as they came, then the learning rate."""
         ordered = sorted(self._series.items(), key=lambda item: _order(item[0]))
         return [(" ".join(key), series) for key, series in ordered]
+
+
+_LOWER_IS_BETTER = (
+    "loss",
+    "nll",
+    "ppl",
+    "perplexity",
+    "wer",
+    "cer",
+    "ter",
+    "mae",
+    "mse",
+    "rmse",
+    "error",
+    "err",
+)
+
+
+def best(name: str, series: Series) -> float | None:
+    """The best value of a curve; None where there is none, and for a learning rate or a gradient."""
+    if series.low > series.high or name in (" ".join(_RATE), " ".join(_NORM)):
+        return None
+    is_lower = any(word in _LOWER_IS_BETTER for word in re.split(r"[\W_]+", name.lower()))
+    return series.low if is_lower else series.high
 
 
 def _order(key: tuple[str, str]) -> int:

@@ -8,7 +8,7 @@ from orchestrator.core.decode import Count
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """Memory in MiB, use in per cent; None where the card does not report it."""
+    """Memory in MiB, use in per cent, power in watts; None where the card does not report it."""
 
     index: Count | None = None
     name: str = ""
@@ -18,6 +18,8 @@ class Gpu(msgspec.Struct, frozen=True):
     celsius: Count | None = None
     uuid: str = ""
     driver: str = ""
+    watts: Count | None = None
+    watts_limit: Count | None = None
 
 
 class GpuProcess(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from typing import NamedTuple, Sequence
 from orchestrator.onhost import processes as host_processes
 
 _GPU = "index,name,memory.used,memory.total,utilization.gpu,temperature.gpu,uuid,driver_version"
+_POWER = ",power.draw,power.limit"  # in watts
 _PROCESS = "gpu_uuid,pid,process_name,used_memory"
 _CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)")
 
@@ -31,6 +32,8 @@ class Gpu:
         celsius: int | None,
         uuid: str,
         driver: str,
+        watts: int | None = None,
+        watts_limit: int | None = None,
     ) -> None:
         self.index = index
         self.name = name
@@ -40,6 +43,8 @@ class Gpu:
         self.celsius = celsius
         self.uuid = uuid
         self.driver = driver
+        self.watts = watts
+        self.watts_limit = watts_limit
 
 
 class GpuProcess(NamedTuple):
@@ -58,20 +63,23 @@ def sample(timeout: float = 5) -> list[Gpu] | None:
 
     None if the GPUs cannot be read: nvidia-smi fails or takes longer, or is missing beside an NVIDIA GPU.
     """
-    rows = _query("--query-gpu=" + _GPU, 8, timeout)
+    rows = [[*row, "", ""][:10] for row in _query("--query-gpu=" + _GPU + _POWER, (8, 10), timeout)]
     if not rows and (shutil.which("nvidia-smi") or _has_nvidia_device()):
         return None
-    return [
-        Gpu(_number(index), name, _number(used), _number(total), _number(use), _number(celsius), uuid, driver)
-        for index, name, used, total, use, celsius, uuid, driver in rows
-    ]
+    return [_gpu(row) for row in rows]
+
+
+def _gpu(row: list[str]) -> Gpu:
+    index, name, used, total, use, celsius, uuid, driver, *power = row
+    numbers = (_number(used), _number(total), _number(use), _number(celsius))
+    return Gpu(_number(index), name, *numbers, uuid, driver, *map(_number, power))
 
 
 def processes() -> list[GpuProcess]:
     """Returns the processes that use GPU memory."""
     return [
         GpuProcess(row[0], _number(row[1]), row[2], _number(row[3]), _user(row[1]))
-        for row in _query("--query-compute-apps=" + _PROCESS, 4)
+        for row in _query("--query-compute-apps=" + _PROCESS, (4,))
     ]
 
 
@@ -110,10 +118,10 @@ def _has_nvidia_device(folder: str = "/sys/bus/pci/devices") -> bool:
     return False
 
 
-def _query(what: str, columns: int, timeout: float = 5) -> list[list[str]]:
+def _query(what: str, columns: Sequence[int], timeout: float = 5) -> list[list[str]]:
     text = host_processes.output(["nvidia-smi", what, "--format=csv,noheader,nounits"], timeout)
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
-    return [row for row in rows if len(row) == columns]
+    return [row for row in rows if len(row) in columns]
 
 
 def _number(text: str) -> int | None:

@@ -6,6 +6,7 @@ The client derives its status from them.
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, NamedTuple, Sequence
 
 from orchestrator.core import jsontext, tmux
@@ -21,6 +22,10 @@ _EVENTS_TAIL = 1024 * 1024
 _ALERTS = 100  # number of latest deliveries that are returned
 _ALERT_KEYS = ("event", "channel", "title", "t", "state", "attempts", "error")
 _FULL = 10  # number of newest runs whose log and events are always read
+_MANY = 1000  # lines of events, of which most are then not parsed
+_PROGRESS = re.compile(
+    r'\{(?:"v": ?\d+, ?)?(?:"t": ?[\d.]+, ?)?"event": ?"progress"(?!.*"(?:split|best|rule)")'
+)
 _SPEC_KEYS = (
     *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
     *("pass_env", "notify"),
@@ -230,7 +235,7 @@ def latest_events(path: str) -> Events:
     """Reads only the last MiB of the file, so that this stays fast for a run of several days."""
     latest: dict[str, str] = {}
     skipped = 0
-    lines = _last_lines(path)
+    lines = _without_repeated_progress(_last_lines(path))
     for number, line in enumerate(lines, 1):
         kind = _kind(line)
         if kind:
@@ -239,6 +244,16 @@ def latest_events(path: str) -> Events:
         elif line.strip() and number < len(lines):  # the last one may be half written
             skipped += 1
     return Events(list(latest.values()), skipped)
+
+
+def _without_repeated_progress(lines: list[str]) -> list[str]:
+    """Of very many lines, only the last one of those that are plainly `progress`, which need no parsing."""
+    if len(lines) < _MANY:
+        return lines
+    last = len(lines) - 1
+    plain = [n for n, line in enumerate(lines) if n < last and _PROGRESS.match(line) and line.endswith("}")]
+    left_out = set(plain[:-1])
+    return [line for number, line in enumerate(lines) if number not in left_out]
 
 
 def _last_lines(path: str) -> list[str]:

@@ -79,6 +79,11 @@ def look(host: Asks, run_id: str, lines: int = 5) -> HostSnapshot:
     return hostfacts.parse_snapshot(host.ask("status", runs=[run_id], lines=lines))
 
 
+def look_at(host: Asks, run_ids: Sequence[str], lines: int = 0) -> HostSnapshot:
+    """Returns a snapshot with these runs only, as far as the host has them."""
+    return hostfacts.parse_snapshot(host.ask("status", runs=list(run_ids), lines=lines))
+
+
 def find_run(host: Asks, run_id: str, lines: int = 5) -> RunFacts | None:
     """Returns one run by its full id; None if the host does not have it."""
     runs = look(host, run_id, lines).runs

@@ -67,6 +67,13 @@ def condense(values: Sequence[float], cells: int) -> list[float]:
     return [_mean(values[start:end]) for start, end in itertools.pairwise(edges)]
 
 
+def stretch(values: Sequence[float], cells: int) -> list[float]:
+    """As many values as `cells`: means of them, or each of them several times."""
+    if not values or len(values) > cells:
+        return condense(values, cells)
+    return [values[cell * len(values) // cells] for cell in range(cells)]
+
+
 def _mean(values: Sequence[float]) -> float:
     odd = next((value for value in values if not math.isfinite(value)), None)
     return odd if odd is not None else sum(value / len(values) for value in values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.context import Context
@@ -13,12 +14,27 @@ from orchestrator.core.hostfacts import Machine
 from orchestrator.view.status import RunReport, headline
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known of the host. `money`: what its instance cost and costs. `outage`: since when and why its
+    host does not answer. `leave`: the words for the key that leaves the screen."""
+
+    money: str = ""
+    outage: str = ""
+    leave: str = "Ctrl-C leaves the run going"
+
+
+NOTHING = Surroundings()
+
+
 class Screen(Protocol):
     @property
     def log_lines(self) -> int:
         """How many of the log's last lines it has room for."""
 
-    def show(self, report: RunReport, history: History, machine: Machine) -> None:
+    def show(
+        self, report: RunReport, history: History, machine: Machine, beside: Surroundings = NOTHING
+    ) -> None:
         """The run now, its curves, and its host."""
 
 
@@ -42,10 +58,12 @@ class _Lines:
         self._ctx = ctx
         self._last = ""
 
-    def show(self, report: RunReport, history: History, machine: Machine) -> None:
+    def show(
+        self, report: RunReport, history: History, machine: Machine, beside: Surroundings = NOTHING
+    ) -> None:
         if self._ctx.json:
             return
-        parts = (f"{runstate.word(report.state)} {headline(report)}", _metrics(report))
+        parts = (f"{runstate.word(report.state)} {headline(report)}", _metrics(report), beside.outage)
         line = "  ".join(part for part in parts if part)
         if line != self._last:
             self._ctx.out(f"{report.facts.id}  {line}")

@@ -16,13 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.context import Context
+from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.history import History, Series
+from orchestrator.core.history import History, Series, best
 from orchestrator.core.hostfacts import Machine
 from orchestrator.core.terminal import harmless, plain
 from orchestrator.core.text import duration
-from orchestrator.view.console import colours, condense, sparkline
-from orchestrator.view.status import RunReport, gpus, headline
+from orchestrator.view.console import colours, sparkline, stretch
+from orchestrator.view.dashboard import NOTHING, Surroundings
+from orchestrator.view.gpu_lines import GpuHistory
+from orchestrator.view.status import RunReport, headline
 
 _LEAST_CURVE = 8
 _HEALTH = 3
@@ -37,6 +40,7 @@ class Picture:
         self._ctx = ctx
         self._console = console or Console(file=ctx.stdout, no_color=not colours(ctx.env, ctx.stdout))
         self._live = Live(console=self._console, auto_refresh=False, screen=True)
+        self._gpus = GpuHistory()
         self.page: RenderableType = ""
 
     def __enter__(self) -> Picture:
@@ -53,12 +57,20 @@ class Picture:
         """How many lines of the log may be shown."""
         return max(_LEAST_LOG, min(100, self._console.height))
 
-    def show(self, report: RunReport, history: History, machine: Machine) -> None:
+    def show(
+        self, report: RunReport, history: History, machine: Machine, beside: Surroundings = NOTHING
+    ) -> None:
+        if not beside.outage:
+            self._gpus.add(machine)
         head = [*_head(report, self._ctx.now())]
+        head += [Text(beside.outage, "bold yellow")] if beside.outage else []
+        head += [Text(beside.money, "cyan")] if beside.money else []
         curves = [_Curve(name, series) for name, series in history.curves()]
-        rest = [*_health(report), Text(f"{machine.hostname}: {gpus(machine.gpus)}", "dim")]
+        if curves and history.last_step:
+            curves.append(_Axis("step", Series(), history.first_step or 0, history.last_step))
+        rest = [*_health(report), *self._gpus.lines(machine, self._console.height)]
         tail = [Text.from_ansi(harmless(line)) for line in report.facts.log.tail]
-        foot = Text("Ctrl-C leaves the run going" if report.is_going else "", "dim")
+        foot = Text(beside.leave if report.is_going else "", "dim")
         self.page = _Page(head, curves, rest, tail, foot, fill=True)
         self._live.update(self.page, refresh=True)
 
@@ -89,8 +101,11 @@ class _Page:
         shown = list(self.curves)
         metrics = lines(_metrics(shown, options.max_width)) if shown else []
         while shown and len(metrics) > max(1, room):
-            shown.pop()
-            left = Text(f"and {len(self.curves) - len(shown)} more metrics", "dim")
+            if isinstance(shown.pop(), _Axis):
+                metrics = lines(_metrics(shown, options.max_width)) if shown else []
+                continue
+            count = sum(not isinstance(curve, _Axis) for curve in self.curves)
+            left = Text(f"and {count - len(shown)} more metrics", "dim")
             metrics = lines(*([_metrics(shown, options.max_width)] if shown else []), left)
         top = head + metrics + rest
         log = tail[-max(1, height - len(top) - len(foot)) :] if tail else []
@@ -115,8 +130,13 @@ class _Curve:
         return f"{self.series.last:.4g}"
 
     @property
+    def best(self) -> str:
+        value = best(self.name, self.series)
+        return "" if value is None else f"best {value:.4g}"
+
+    @property
     def span(self) -> str:
-        """`0.1 to 2.5`, and how many values are not finite."""
+        """The axis, `0.1 to 2.5`, and how many values are not finite."""
         series = self.series
         parts = [f"{series.low:.3g} to {series.high:.3g}"] if series.low <= series.high else []
         parts += [f"{series.odd} not finite"] if series.odd else []
@@ -124,30 +144,58 @@ class _Curve:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         cells = options.max_width
-        yield Text(sparkline(condense(self.series.values, cells), cells), no_wrap=True)
+        yield Text(sparkline(stretch(self.series.values, cells), cells), no_wrap=True)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(1, options.max_width)
 
 
+@dataclass(frozen=True)
+class _Axis(_Curve):
+    """The steps from the first to the last value, below the curves."""
+
+    first: int
+    end: int
+
+    @property
+    def now(self) -> str:
+        return ""
+
+    @property
+    def best(self) -> str:
+        return ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left, right = str(self.first), str(self.end)
+        gap = options.max_width - len(left) - len(right)
+        yield Text(left + "─" * gap + right if gap > 0 else right[: options.max_width], "dim", no_wrap=True)
+
+
 def _metrics(curves: Sequence[_Curve], width: int) -> RenderableType:
-    """A row each: the name, the latest value, least to most, the curve. Where they do not fit beside each
-    other, the range is left out, then the curve; names wrap."""
+    """A row each: the name, the latest value, the best, least to most, the curve.
+
+    Where these do not fit, the range is left out, then the best, then the curve; names wrap.
+    """
     name = max(cell_len(curve.name) for curve in curves)
     now = max(len(curve.now) for curve in curves)
     span = max(len(curve.span) for curve in curves)
+    top = max(len(curve.best) for curve in curves)
     name = min(name, max(1, min(width // 2, width - now - 2 * _GAP - _LEAST_CURVE)))
     has_curve = name + now + 2 * _GAP + _LEAST_CURVE <= width
-    has_span = name + now + span + 3 * _GAP + _LEAST_CURVE <= width
+    has_best = top > 0 and name + now + top + 3 * _GAP + _LEAST_CURVE <= width
+    has_span = name + now + top + span + 4 * _GAP + _LEAST_CURVE <= width
     table = Table.grid(padding=(0, _GAP, 0, 0), expand=has_curve)
     table.add_column(width=name, overflow="fold")
     table.add_column(width=now, no_wrap=True, justify="right")
+    if has_best:
+        table.add_column(width=top, no_wrap=True)
     if has_span:
         table.add_column(width=span, no_wrap=True, style="dim")
     if has_curve:
         table.add_column(ratio=1)
     for curve in curves:
         cells: list[RenderableType] = [Text(curve.name), Text(curve.now, "bold")]
+        cells += [Text(curve.best)] if has_best else []
         cells += [Text(curve.span)] if has_span else []
         cells += [curve] if has_curve else []
         table.add_row(*cells)
@@ -175,9 +223,11 @@ def _clock(state: runstate.RunState, now: float) -> str:
 
 
 def _health(report: RunReport) -> Iterator[RenderableType]:
-    """The latest few; `status` has all."""
+    """The latest few, and the latest warning; `status` has all."""
     events = report.health
     for event in events[-_HEALTH:]:
         yield Text(f"{event.severity} {event.rule}: {event.message}", "yellow")
+    if warned := ev.last(report.facts.events, ev.Warned):
+        yield Text(f"warning: {warned.message}", "yellow")
     if events[_HEALTH:]:
         yield Text(f"and {len(events) - _HEALTH} more: gpujob status {report.facts.id}", "yellow")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.core import events
 from orchestrator.core.history import MOST_SERIES, MOST_VALUES, History
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import event_samples
+from orchestrator.onhost import event_samples, run_facts
 
 RUN = "job-20261121T101112-1a2b"
 LIMIT = 1 << 16
@@ -113,3 +113,13 @@ def test_what_is_not_finite_stays_in_the_curve_however_long_it_is() -> None:
     ((_, series),) = history.curves()
     assert series.odd == 1
     assert sum(value != value for value in series.values) == 1
+
+
+def test_of_many_events_the_latest_of_each_kind_is_found(layout: Layout) -> None:
+    lines = [progress(step) for step in range(5000)]
+    lines[100] = b'{"event": "warning", "message": "early"}\n'
+    lines[200] = b"no event\n"
+    lines.append(b'{"event": "progress", "st')
+    found = run_facts.latest_events(str(write(layout, b"".join(lines))))
+    assert found.skipped == 1
+    assert [json.loads(line).get("step") for line in found.lines] == [None, 4999]

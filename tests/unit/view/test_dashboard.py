@@ -1,6 +1,7 @@
 import io
 import re
 import sys
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from orchestrator.core import runstate
 from orchestrator.core.history import History
 from orchestrator.core.hostfacts import Gpu, Log, Machine, RunFacts
 from orchestrator.view.console import condense
-from orchestrator.view.dashboard import open_screen
+from orchestrator.view.dashboard import Surroundings, open_screen
 from orchestrator.view.live import Picture
 from orchestrator.view.status import RunReport
 from tests.support import new_client
@@ -35,10 +36,10 @@ def picture(losses: list[float]) -> tuple[RunReport, History, Machine]:
 @pytest.mark.parametrize(
     ("losses", "line"),
     [
-        ([2.0, 1.0, 1.5], "train loss  1.5  1 to 2  █▁▄"),
-        ([2.0, 1.0, float("nan")], "train loss  nan  1 to 2, 1 not finite  █▁×"),
-        ([2.0, float("inf"), 1.0], "train loss  1  1 to 2, 1 not finite  █×▁"),
-        ([float("nan")] * 2, "train loss  nan  2 not finite  ××"),
+        ([2.0, 1.0, 1.5], "train loss  1.5  best 1  1 to 2  █+▁+▄+$"),
+        ([2.0, 1.0, float("nan")], "train loss  nan  best 1  1 to 2, 1 not finite  █+▁+×+$"),
+        ([2.0, float("inf"), 1.0], "train loss  1  best 1  1 to 2, 1 not finite  █+×+▁+$"),
+        ([float("nan")] * 2, "train loss  nan  2 not finite  ×+$"),
     ],
 )
 def test_a_training_that_diverges_stays_on_the_screen_and_shows_it(
@@ -51,7 +52,8 @@ def test_a_training_that_diverges_stays_on_the_screen_and_shows_it(
         open_screen(client.context(stdout=out, env={"TERM": "xterm", "NO_COLOR": "1"})) as screen,
     ):
         screen.show(*picture(losses))
-    assert line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue()).replace("\r", "")
+    assert re.search(line, shown, re.MULTILINE)
 
 
 NAMES = ("accuracy", "a_metric_with_a_name_longer_than_most_screens_of_a_phone_have_columns", "字幕誤り率")
@@ -115,3 +117,33 @@ def test_a_narrow_curve_shows_the_mean_of_all_its_values() -> None:
     assert condense([1, 2], 8) == [1, 2]
     assert condense([1.0, float("inf"), 5, 7], 2) == [float("inf"), 6]
     assert condense([sys.float_info.max] * 4, 2) == [sys.float_info.max] * 2
+
+
+def test_each_gpu_is_shown_with_its_last_minutes_and_the_money_above() -> None:
+    gpus = [
+        Gpu(
+            index=0,
+            name="NVIDIA L4",
+            use_percent=use,
+            used_mib=9000,
+            total_mib=23034,
+            celsius=61,
+            uuid="a",
+            watts=55,
+        )
+        for use in (0, 100, 50)
+    ]
+    warned = ev.parse([{"event": "warning", "message": "attempt 1 ended with exit code 1"}])
+    facts = RunFacts(id="job-1", events=warned, log=Log(tail=("a line",)))
+    console = Console(file=io.StringIO(), width=100, height=30, force_terminal=True, no_color=True)
+    with new_client() as client:
+        picture = Picture(client.context(), console)
+        for gpu in gpus:
+            beside = Surroundings("$0.42 so far, $0.805/h", "no answer from gpu1 since 12:00:00: reset")
+            report = RunReport(facts, runstate.Running(1, 9, 0.0, None, 1))
+            picture.show(report, History(), Machine(gpus=(gpu,)), replace(beside, outage=""))
+        picture.show(report, History(), Machine(gpus=(gpu,)), beside)
+    lines = ["".join(s.text for s in line) for line in console.render_lines(picture.page, pad=False)]
+    assert "GPU 0 NVIDIA L4  50 %  9000/23034 MiB  55/? W  61 °C  ▁█▄" in lines
+    assert lines[2:4] == ["no answer from gpu1 since 12:00:00: reset", "$0.42 so far, $0.805/h"]
+    assert "warning: attempt 1 ended with exit code 1" in lines

@@ -1,0 +1,155 @@
+"""Makes docs/pictures/: screens of real runs on this machine, as terminals of three sizes show them.
+
+python docs/make_pictures.py      needs tmux and Linux; about two minutes
+
+A training script of a few lines runs three times; tmux is the terminal, and Rich writes what it shows as SVG.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import DIMMED_MONOKAI, TerminalTheme
+from rich.text import Text
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FOLDER = REPOSITORY / "docs" / "pictures"
+SIZES = ((60, 24), (80, 24), (160, 48))
+LIGHT = TerminalTheme(
+    (255, 255, 255),
+    (40, 40, 40),
+    [
+        (0, 0, 0),
+        (180, 0, 0),
+        (0, 120, 0),
+        (140, 100, 0),
+        (0, 60, 180),
+        (140, 0, 140),
+        (0, 110, 130),
+        (90, 90, 90),
+    ],
+    [
+        (60, 60, 60),
+        (200, 0, 0),
+        (0, 140, 0),
+        (160, 120, 0),
+        (0, 80, 200),
+        (160, 0, 160),
+        (0, 130, 150),
+        (0, 0, 0),
+    ],
+)
+THEMES = {"dark": DIMMED_MONOKAI, "light": LIGHT}
+TRAIN = """
+import math, random, time
+for step in range(1, 2001):
+    time.sleep(0.1)
+    loss = 2.3 * math.exp(-step / 700) + 0.15 + random.random() * 0.05
+    if step % 5 == 0:
+        lr = 1e-6 * (2000 - step)
+        print(f"step {step}/2000 loss {loss:.4f} lr {lr:.2e} grad_norm {2 * loss:.3f}", flush=True)
+    if step % 100 == 0:
+        print(f"step {step}/2000 val_loss {loss + 0.1:.4f} val_accuracy {1 - loss / 3:.4f}", flush=True)
+"""
+FAULTY = "print('loading the data', flush=True)\nraise SystemExit('no file data/train.csv')\n"
+SCREENS = {
+    "monitor-many": "gpujob monitor",
+    "monitor-one": "gpujob monitor train-a",
+    "status": "gpujob status",
+    "dry-run": "gpujob deploy train-a --dry-run",
+    "error": "gpujob monitor train-c",
+}
+MARKS = {"monitor-many": "live runs", "monitor-one": "Ctrl-C leaves"}  # the last line of a screen
+PLAIN = ((80, 40),)
+
+
+def prepare(home: Path) -> dict[str, str]:
+    """A project with three jobs, and the environment that its commands run in."""
+    for folder in ("bin", "project"):
+        (home / folder).mkdir()
+    starter = "from orchestrator.cli import script; script()"
+    (home / "bin" / "gpujob").write_text(
+        f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -c '{starter}' \"$@\"\n"
+    )
+    (home / "bin" / "gpujob").chmod(0o755)
+    project = home / "project"
+    (project / "train.py").write_text(TRAIN)
+    (project / "faulty.py").write_text(FAULTY)
+    for name, script in (("train-a", "train.py"), ("train-b", "train.py"), ("train-c", "faulty.py")):
+        (project / f"{name}.yaml").write_text(f"name: {name}\ncommand: [python3, {script}]\n")
+    env = {"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}", "LANG": "C.UTF-8", "USER": "ana"}
+    env |= {"GPUJOB_ROOT": str(home / "root"), "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color"}
+    return env | {"XDG_STATE_HOME": str(home / "state"), "XDG_CONFIG_HOME": str(home / "config")}
+
+
+def capture(home: Path, env: dict[str, str], name: str, command: str, size: tuple[int, int]) -> None:
+    """Runs a command in a terminal of that size, and writes what it shows in both colour schemes."""
+    tmux = ["tmux", "-f", "/dev/null", "-S", str(home / "pictures.sock")]
+    width, height = size
+    done = home / "done"
+    done.unlink(missing_ok=True)
+    line = f"printf '$ %s\\n' {shlex.quote(command)}; {command}; touch {done}; sleep 300"
+    words = [
+        *tmux,
+        "new-session",
+        "-d",
+        "-x",
+        str(width),
+        "-y",
+        str(height),
+        "-s",
+        "picture",
+        "sh",
+        "-c",
+        line,
+    ]
+    subprocess.run(words, env=env, cwd=home / "project", check=True)
+    subprocess.run([*tmux, "set", "-g", "status", "off"], env=env, check=False)
+    for _ in range(600):
+        words = [*tmux, "capture-pane", "-e", "-p"]
+        shown = subprocess.run(words, env=env, check=True, capture_output=True)
+        if done.exists() or MARKS.get(name, "\n\0").encode() in shown.stdout:
+            break
+        time.sleep(0.2)
+    subprocess.run([*tmux, "kill-session", "-t", "picture"], env=env, check=False)
+    text = Text.from_ansi(shown.stdout.decode().replace(str(home), "~"))
+    for scheme, theme in THEMES.items():
+        console = Console(record=True, width=width, height=height, file=io.StringIO(), force_terminal=True)
+        console.print(text, end="")
+        path = FOLDER / f"{name}-{width}x{height}-{scheme}.svg"
+        path.write_text(console.export_svg(title=command, theme=theme, unique_id=f"{name}-{width}"))
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="gj-", dir="/tmp") as folder:
+        home = Path(folder)
+        env = prepare(home)
+        for job in ("train-a", "train-b", "train-c"):
+            subprocess.run(
+                ["gpujob", "deploy", job, "--on", "local", "-q"], env=env, cwd=home / "project", check=True
+            )
+        time.sleep(15)
+        try:
+            for name, command in SCREENS.items():
+                for size in SIZES if name in MARKS else PLAIN:
+                    capture(home, env, name, command, size)
+        finally:
+            for job in ("train-a", "train-b"):
+                subprocess.run(
+                    ["gpujob", "stop", job, "--now", "-q"], env=env, cwd=home / "project", check=False
+                )
+            for socket in (home / "pictures.sock", home / "root" / "tmux.sock"):
+                subprocess.run(["tmux", "-S", str(socket), "kill-server"], env=env, check=False)
+
+
+if __name__ == "__main__":
+    main()

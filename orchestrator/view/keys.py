@@ -1,0 +1,56 @@
+"""Single keys from a terminal between two refreshes of a screen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Iterator
+
+from orchestrator.context import Context
+
+
+class Keys:
+    """`wait` returns the next key, or nothing after some seconds. Without a terminal it only waits."""
+
+    def __init__(self, ctx: Context, descriptor: int | None) -> None:
+        self._ctx = ctx
+        self._descriptor = descriptor
+
+    def wait(self, seconds: float) -> str:
+        if self._descriptor is None:
+            self._ctx.sleep(seconds)
+            return ""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if not select.select([self._descriptor], [], [], left)[0]:
+                return ""
+            pressed = os.read(self._descriptor, 64)
+            if not pressed:  # the terminal is gone
+                self._descriptor = None
+                return ""
+            return pressed.decode("utf-8", errors="replace")
+        return ""
+
+
+@contextlib.contextmanager
+def opened(ctx: Context) -> Iterator[Keys]:
+    """Keys without Enter, and without an echo, until the block ends."""
+    if not ctx.stdin.isatty():
+        yield Keys(ctx, None)
+        return
+    try:
+        import termios  # noqa: PLC0415
+        import tty  # noqa: PLC0415
+
+        descriptor = ctx.stdin.fileno()
+        before = termios.tcgetattr(descriptor)
+    except (ImportError, OSError, ValueError, termios.error):
+        yield Keys(ctx, None)
+        return
+    try:
+        tty.setcbreak(descriptor)
+        yield Keys(ctx, descriptor)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -1,0 +1,57 @@
+"""The overview of live runs in the terminal's alternate screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.context import Context
+from orchestrator.core.terminal import plain
+from orchestrator.view.overview import LiveRun, Outages, outage, table
+
+_NUMBERS = ("progress", "loss", "left", "GPU", "$/h")
+_FOOT = "number or Enter opens · Ctrl-C ends the view"
+
+
+class Picture:
+    is_terminal = True
+
+    def __init__(self, ctx: Context, coloured: bool, console: Console | None = None) -> None:
+        self._console = console or Console(file=ctx.stdout, no_color=not coloured)
+        self._live = Live(console=self._console, auto_refresh=False, screen=True)
+        self.page: Group = Group()
+
+    def start(self) -> None:
+        self._live.start()
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def show(self, live: Sequence[LiveRun], outages: Outages, chosen: int) -> None:
+        width, height = self._console.size
+        lost = [
+            Text(plain(outage(label, *value)), "yellow", no_wrap=True) for label, value in outages.items()
+        ]
+        room = max(1, height - 3 - len(lost))
+        first = max(0, min(chosen - room + 1, len(live) - room))
+        lines = table(live, width)
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for head in lines[0]:
+            grid.add_column(no_wrap=True, justify="right" if head in _NUMBERS else "left")
+        grid.add_row(*lines[0], style="dim")
+        for number, row in enumerate(lines[1:]):
+            if first <= number < first + room:
+                grid.add_row(
+                    *(Text(plain(cell)) for cell in row), style="reverse" if number == chosen else ""
+                )
+        hidden = len(live) - room
+        count = f"{len(live)} live runs" + (f", {hidden} not shown" if hidden > 0 else "")
+        foot = Text(f"{count} · {_FOOT}", "dim", no_wrap=True, overflow="ellipsis")
+        used = 1 + min(room, len(live)) + len(lost)
+        blank = [Text("")] * max(0, height - used - 1)
+        self.page = Group(grid, *lost, *blank, foot)
+        self._live.update(self.page, refresh=True)
