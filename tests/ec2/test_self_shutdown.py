@@ -38,10 +38,6 @@ def keys(tmp_path: Path) -> Keys:
     return Keys.made(tmp_path)
 
 
-def client_gone(ec2: FakeEC2, keys: Keys) -> RunningInstance:
-    return instances.start(ec2, keys, lives=SOON)
-
-
 def every_runcmd_failing(ec2: FakeEC2, keys: Keys) -> RunningInstance:
     """An instance that never becomes ready shuts down after the boot's grace period."""
     return instances.start(ec2, keys, boot_grace=SOON, runcmd=instances.FAILING)
@@ -101,6 +97,7 @@ def ended(instance: RunningInstance) -> str | None:
 
 
 def network_dropped(ec2: FakeEC2, keys: Keys) -> RunningInstance:
+    """No client, no metadata service and no AWS can be reached."""
     instance = instances.start(ec2, keys, lives=SOON)
     ec2.isolate(instance.id)
     return instance
@@ -119,7 +116,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     trainer_hung,
     trainer_saves,
     run_idle,
-    client_gone,
     every_runcmd_failing,
     full_disk,
     network_dropped,
