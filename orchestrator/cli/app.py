@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import analysis, hosts, interrupts, reach, results, setup
+from orchestrator.cli import analysis, hosts, interrupts, reach, results, setup, sweep
 from orchestrator.cli import run as runs
 from orchestrator.cli.help import Group
 from orchestrator.context import Context, from_process
@@ -37,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (runs, reach, results, analysis, hosts, setup):
+for part in (runs, sweep, reach, results, analysis, hosts, setup):
     app.add_typer(part.app)
 
 

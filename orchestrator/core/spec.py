@@ -13,6 +13,7 @@ from orchestrator.core import decode, jobtext, variables
 from orchestrator.core import notify as notifications
 from orchestrator.core.notify import Notify
 from orchestrator.core.paths import inside
+from orchestrator.core.space import Sweep
 from orchestrator.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
@@ -80,6 +81,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A job as its file says it. `detach`: what to do if a command ends while what it started still runs.
 
     `setup`: lines of a script that is run once on the host, before the first run that has it.
+    `sweep`: what `gpujob sweep` varies; a deploy ignores it.
     `exclude`: files of the code that are not sent, as in .gitignore.
     `send_credentials`: those that are, although gpujob takes them for keys or passwords."""
 
@@ -100,6 +102,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: list[str] = msgspec.field(default_factory=list)
     pass_env: list[str] = msgspec.field(default_factory=list)
     notify: Notify | None = None
+    sweep: Sweep | None = None
 
 
 class JobFile(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from orchestrator.core import results
 from orchestrator.view import answers as a
 from orchestrator.view import ec2_answers as ec2
 from orchestrator.view import reach_answers as reach
+from orchestrator.view import sweep_answers
 from orchestrator.view.answer import Answer
 
 ANSWERS: dict[str, tuple[type[Struct], ...]] = {
@@ -22,6 +23,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "status": (a.Status,),
     "monitor": (a.Monitor,),
     "logs": (a.Logs,),
+    "sweep": (sweep_answers.Sweep,),
     "stop": (a.Stop, ec2.Instances),
     "fetch": (a.Fetch,),
     "verify": (a.Verify,),

@@ -54,7 +54,15 @@ def user(client: Client) -> Client:
 def test_every_page_with_commands_is_executed_below() -> None:
     """And first-tasks.md in tests/ec2/test_first_tasks.py, since it needs a host and an EC2 instance."""
     elsewhere = ["first-tasks.md"]
-    here = ["ec2.md", "install.md", "quick-start.md", "recipes.md", "remote.md", "your-script.md"]
+    here = [
+        "ec2.md",
+        "install.md",
+        "quick-start.md",
+        "recipes.md",
+        "remote.md",
+        "sweeps.md",
+        "your-script.md",
+    ]
     assert sorted([*here, *elsewhere]) == EXECUTED
 
 
@@ -66,6 +74,7 @@ def test_every_page_with_commands_is_executed_below() -> None:
         ("install.md", "gpujob 0"),
         ("ec2.md", "g6e."),
         ("recipes.md", "fetched/loop-"),
+        ("sweeps.md", "complete"),
         ("your-script.md", "step 50 of 50"),
     ],
 )

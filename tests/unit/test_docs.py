@@ -48,7 +48,13 @@ def test_the_readme_is_short_and_the_index_links_every_page() -> None:
 def test_the_page_of_the_job_file_names_every_key() -> None:
     text = (REPOSITORY / "docs" / "job-file.md").read_text("utf-8")
     definitions = json_schema()["$defs"]
-    structs = {"env": "Env", "resources": "Resources", "limits": "Limits", "restart": "Restart"}
+    structs = {
+        "env": "Env",
+        "resources": "Resources",
+        "limits": "Limits",
+        "restart": "Restart",
+        "sweep": "Sweep",
+    }
     nested = [
         f"{key}.{name}" for key, struct in structs.items() for name in definitions[struct]["properties"]
     ]

@@ -17,7 +17,7 @@ HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy",
 COMMANDS = (
     *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
     *("logs", "report", "evaluate", "predict", "export", "doctor", "init", "ssh", "hosts", "cost", "config"),
-    *("notify", "tunnel", "cp"),
+    *("notify", "tunnel", "cp", "sweep"),
 )
 
 

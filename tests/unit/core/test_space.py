@@ -1,79 +1,72 @@
-"""Disk space and inodes are checked before anything is sent."""
+"""The space of a sweep: ranges, choices, and what is refused."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import pytest
 
-from orchestrator.core import plan
-from orchestrator.core.inputs import CodeTree, DataInput
-from orchestrator.core.spec import Env, JobSpec, Resources
-from orchestrator.errors import GpujobError
-from orchestrator.instances import quote
-from tests.unit.core.test_plan import FACTS, inputs
-
-GIB = 1 << 30
-SENT = DataInput("crema", "/here", 5000, 10 * GIB, "f1", upload=True)
+from orchestrator.core import space
+from orchestrator.core.space import Range, Value
+from orchestrator.errors import UsageError
 
 
-def made(free: float, job: JobSpec | None = None, **more: Any) -> plan.Plan:
-    disk = {
-        "free": int(free * GIB),
-        "inodes": more.pop("inodes", 10**6),
-        "free_inodes": more.pop("left", 10**6),
-    }
-    facts = {"disk": disk, **more.pop("facts", {})}
-    return plan.build(inputs(job, facts, **{"data": (SENT,), **more}))
+@pytest.mark.parametrize(
+    ("text", "dimension"),
+    [
+        ("1e-4..1e-2:log", Range(1e-4, 1e-2, log=True)),
+        ("0.0..0.6", Range(0.0, 0.6)),
+        (".1...5", Range(0.1, 0.5)),
+        ("-1..1.5", Range(-1, 1.5)),
+        ("1..8", Range(1, 8, whole=True)),
+        ("1..1024:log", Range(1, 1024, log=True, whole=True)),
+        ("relu,gelu", ("relu", "gelu")),
+        ("16, 32, 64", (16, 32, 64)),
+        ("true,false", (True, False)),
+    ],
+)
+def test_a_range_or_a_list_is_understood(text: str, dimension: space.Dimension) -> None:
+    assert space.parse({}, [f"config.x={text}"], {}) == {"config.x": dimension}
 
 
-def test_sent_files_and_the_space_of_the_run_must_fit() -> None:
-    assert made(12.1)
-    with pytest.raises(GpujobError, match=r"12\.0 GiB are needed, 11\.9 GiB are free") as error:
-        made(11.9)
-    assert error.value.why == "below /r: data crema 10.0 GiB, the run itself 2.0 GiB"
-    assert int(error.value.exit_code) == 1
+def test_whole_bounds_of_a_number_with_a_point_are_no_whole_numbers() -> None:
+    assert space.parse({"config.x": "0..1"}, [], {"x": 0.5}) == {"config.x": Range(0, 1)}
+    assert space.parse({"config.x": "0..1"}, [], {"x": 1}) == {"config.x": Range(0, 1, whole=True)}
 
 
-def test_the_job_sets_the_space_that_its_run_needs() -> None:
-    job = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(disk_gb=50))
-    with pytest.raises(GpujobError, match=r"60\.0 GiB are needed"):
-        made(59, job)
-    little = JobSpec(name="j", trainer="facenet-lstm", resources=Resources(disk_gb=0.5))
-    assert made(10.6, little)
+def test_an_option_replaces_the_range_of_the_job() -> None:
+    written: dict[str, str | list[Value]] = {"config.x": [1, 2], "config.y": ["[64]", "[64, 32]"]}
+    found = space.parse(written, ["config.x=3..4"], {})
+    assert found == {"config.x": Range(3, 4, whole=True), "config.y": ("[64]", "[64, 32]")}
 
 
-@pytest.mark.parametrize("facts", [{"present": True}, {"present": False, "bytes": 9 * GIB, "files": 4000}])
-def test_files_already_on_the_host_need_no_space_again(facts: dict[str, Any]) -> None:
-    """This includes data of an interrupted upload: otherwise it could not continue on a half full disk."""
-    assert made(3.1, facts={"uploads": {"crema": facts}})
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("config.x", "KEY=LOW..HIGH"),
+        ("=1..2", "KEY=LOW..HIGH"),
+        ("config.x=2..1", "below the second"),
+        ("config.x=1..1", "below the second"),
+        ("config.x=0..1:log", "begins above 0"),
+        ("config.x=1..2:cubic", "is no range"),
+        ("config.x=a..b", "is no range"),
+        ("config.x=1..inf", "is no range"),
+        ("config.x=nan..1", "is no range"),
+        ("config.x=5", "two different values"),
+        ("config.x=5,5", "two different values"),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_refused(option: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        space.parse({}, [option], {})
+    assert message in f"{caught.value.what} {caught.value.why}"
 
 
-def test_data_that_the_host_has_is_not_sent() -> None:
-    done = [
-        [step.done for step in made(50, facts=facts).steps if isinstance(step, plan.DataStep)]
-        for facts in ({}, {"uploads": {"crema": {"present": True}}})
-    ]
-    assert done == [[False], [True]]
+def test_a_sweep_that_varies_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="varies nothing"):
+        space.parse({}, [], {})
 
 
-def test_code_counts_for_its_tree_and_for_the_runs_copy() -> None:
-    code = CodeTree("job", "c" * 32, 3, 3 * GIB)
-    with pytest.raises(GpujobError, match=r"8\.0 GiB are needed"):
-        made(7.9, code=code, data=())
-    assert made(5.1, code=code, data=(), facts={"trees": [code.tree]})
-
-
-def test_a_future_instance_gets_a_disk_for_the_job() -> None:
-    job = JobSpec(name="j", command=["x"], env=Env(requirements="r"), resources=Resources(disk_gb=500))
-    assert quote._disk_gb(job, 0) == quote.MIN_DISK_GB + 537
-    unknown = dataclasses.replace(inputs(job, trainers=None, data=(SENT,), requirements="einops"), facts=None)
-    assert not plan.build(unknown).complete
-
-
-def test_inodes_run_out_too_where_the_file_system_counts_them() -> None:
-    with pytest.raises(GpujobError, match="takes no more files: 6003 are needed, 6000 inodes are free"):
-        made(100, left=6000)
-    assert made(100, left=0, inodes=0)
-    assert plan.build(inputs(facts={"disk": FACTS["disk"]}))
+@pytest.mark.parametrize(
+    ("value", "within"), [(1, True), (4, True), (2.5, False), (0, False), (True, False), ("2", False)]
+)
+def test_a_value_is_within_a_range_of_whole_numbers(value: object, within: bool) -> None:
+    assert (value in Range(1, 4, whole=True)) is within

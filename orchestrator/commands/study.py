@@ -1,0 +1,120 @@
+"""The record of a sweep, kept by Optuna in a folder of the user: values that were tried, and their results.
+
+Optuna is imported late: only a sweep needs the extra `sweep`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import files
+from orchestrator.core import jsontext
+from orchestrator.core.space import Dimension, Range, Value
+from orchestrator.errors import GpujobError, UsageError
+
+if TYPE_CHECKING:
+    import optuna
+
+RUN, HOST = "run", "host"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What stays the same over all trials of a sweep; another command with other terms is refused."""
+
+    job: str
+    metric: str
+    goal: str
+    space: Mapping[str, Dimension]
+
+    def as_json(self) -> dict[str, Any]:
+        shown = {key: vars(one) if isinstance(one, Range) else list(one) for key, one in self.space.items()}
+        return {"v": 1, "job": self.job, "metric": self.metric, "goal": self.goal, "space": shown}
+
+
+def open_study(folder: Path, terms: Terms, seed: int, prune: bool) -> optuna.Study:
+    """The study in `folder`, continued or new. UsageError where its terms were others."""
+    _optuna()
+    import optuna  # noqa: PLC0415
+
+    folder.mkdir(parents=True, exist_ok=True)
+    _require_same_terms(folder, terms)
+    from optuna.storages import JournalStorage  # noqa: PLC0415
+    from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    opened: optuna.Study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
+        study_name="sweep",
+        load_if_exists=True,
+        direction="minimize" if terms.goal == "min" else "maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner(),
+    )
+    # A sampler that began with the same seed again would draw the same values again.
+    opened.sampler = optuna.samplers.TPESampler(seed=seed + len(opened.trials), constant_liar=True)
+    return opened
+
+
+def _optuna() -> Any:
+    try:
+        import optuna  # noqa: PLC0415
+    except ImportError:
+        next_step = "pipx inject gpujob-cli optuna, or in a clone: pip install '.[sweep]'"
+        raise GpujobError("a sweep needs Optuna, which is not installed", "", next_step) from None
+    return optuna
+
+
+def _require_same_terms(folder: Path, terms: Terms) -> None:
+    path = folder / "sweep.json"
+    wanted = terms.as_json()
+    if not path.exists():
+        files.write_json(path, wanted)
+        return
+    try:
+        known = jsontext.parse_object(files.read_text(path, str(path)))
+    except jsontext.BadJson as error:
+        raise UsageError(f"{path} cannot be read: {error}", "", "gpujob sweep JOB --name ANOTHER") from None
+    for key, value in json.loads(json.dumps(wanted)).items():
+        if known.get(key) != value:
+            why = f"{key} was {json.dumps(known.get(key))}, now it is {json.dumps(value)}"
+            next_step = "gpujob sweep JOB --name ANOTHER starts a new one"
+            raise UsageError(f"the sweep in {folder} was begun with another {key}", why, next_step)
+
+
+def distributions(space: Mapping[str, Dimension]) -> dict[str, Any]:
+    """The space as Optuna has it."""
+    kinds = _optuna().distributions
+    found = {}
+    for key, one in space.items():
+        if not isinstance(one, Range):
+            found[key] = kinds.CategoricalDistribution(one)
+        elif one.whole:
+            found[key] = kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
+        else:
+            found[key] = kinds.FloatDistribution(one.low, one.high, log=one.log)
+    return found
+
+
+def importance(study: optuna.Study) -> dict[str, float]:
+    """How much each key matters (PED-ANOVA, Watanabe et al. 2023); empty with fewer than four results."""
+    optuna = _optuna()
+    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
+        return {}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {key: round(float(value), 4) for key, value in found.items()}
+
+
+def sets(params: Mapping[str, Value]) -> tuple[str, ...]:
+    """The values of a trial as `--set` takes them."""
+    return tuple(f"{key}={_written(value)}" for key, value in params.items())
+
+
+def _written(value: Value) -> str:
+    """As YAML. A text in brackets is a list, which Optuna cannot choose as one."""
+    return value if isinstance(value, str) and value.startswith("[") else json.dumps(value)

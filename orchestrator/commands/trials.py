@@ -1,0 +1,137 @@
+"""One trial of a sweep: its run is started or found again, watched, and stopped where it cannot win."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.commands import deploy as deploying
+from orchestrator.commands import study
+from orchestrator.commands.study import Terms
+from orchestrator.context import Context
+from orchestrator.core import events, runstate
+from orchestrator.core.hostfacts import RunFacts
+from orchestrator.targets import helper
+from orchestrator.targets.base import Host
+from orchestrator.view import answers
+
+if TYPE_CHECKING:
+    import optuna
+
+_READ = 4 << 20  # bytes of events that one look reads
+
+
+@dataclass
+class Active:
+    """`offset`: into the run's events. `values`: of the metric, in the order in which they were reported."""
+
+    trial: optuna.Trial
+    host: Host
+    name: str
+    run_id: str | None = None
+    offset: int = 0
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        return int(self.trial.number)
+
+
+def deploy(ctx: Context, request: deploying.Request) -> str:
+    """Starts a run as `gpujob deploy` does, without its notes; the run's ID."""
+    given: list[Any] = []
+    deploying.deploy(replace(ctx, json=True, quiet=True, deliver=given.append, made={}), request)
+    started = given[-1]
+    assert isinstance(started, answers.Started)
+    return started.run
+
+
+def adopt(opened: optuna.Study, hosts: Sequence[Host], name: str) -> list[Active]:
+    """The trials that an interrupted sweep left, with their runs where those had been started."""
+    from optuna.trial import Trial, TrialState  # noqa: PLC0415
+
+    left = opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if not left:
+        return []
+    by_job: dict[str, tuple[Host, RunFacts]] = {}
+    for host in hosts:
+        for run in helper.snapshot(host, 0).runs:
+            if run.job and run.state:  # a run without was not started: its deploy is repeated
+                by_job[run.job] = (host, run)
+    labels = {host.label: host for host in hosts}
+    found = []
+    for frozen in left:
+        job = f"{name}-t{frozen.number}"
+        known = by_job.get(job)
+        host = known[0] if known else labels.get(frozen.user_attrs.get(study.HOST, ""), hosts[0])
+        active = Active(Trial(opened, frozen._trial_id), host, job, known[1].id if known else None)
+        if active.run_id:
+            active.trial.set_user_attr(study.RUN, active.run_id)
+        active.values = [value for _, value in sorted(frozen.intermediate_values.items())]
+        found.append(active)
+    return found
+
+
+def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str | None:
+    """Reads what is new of a trial; how it ended, in words, or None while it goes on."""
+    if one.run_id is None:
+        return None
+    run = helper.find_run(one.host, one.run_id, 0)
+    if run is None:
+        fail(opened, one)
+        return f"{one.run_id} was removed"
+    _report(one, terms)
+    state = runstate.fold(run, ctx.now())
+    if not isinstance(state, runstate.GOING):
+        return _tell(opened, one, terms, state)
+    if one.values and one.trial.should_prune():
+        helper.stop(one.host, one.run_id, ctx.who, now=False)
+        from optuna.trial import TrialState  # noqa: PLC0415
+
+        opened.tell(one.number, state=TrialState.PRUNED)
+        return f"pruned after {len(one.values)} values of {terms.metric}, the last {one.values[-1]:.4g}"
+    return None
+
+
+def _report(one: Active, terms: Terms) -> None:
+    """Passes new values of the metric to the study. After a restart all events are read again."""
+    assert one.run_id
+    split, _, name = terms.metric.partition(".")
+    seen, count = len(one.values), 0
+    started_at_zero = one.offset == 0
+    text, one.offset = helper.read_events(one.host, one.run_id, one.offset, _READ)
+    for event in events.parse(text.splitlines()):
+        value = _value(event, split, name)
+        if value is None:
+            continue
+        count += 1
+        if started_at_zero and count <= seen:
+            continue
+        one.trial.report(value, len(one.values))
+        one.values.append(value)
+
+
+def _value(event: events.Event, split: str, name: str) -> float | None:
+    if not isinstance(event, events.Metrics) or event.split != split:
+        return None
+    value = event.values.get(name)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _tell(opened: optuna.Study, one: Active, terms: Terms, state: runstate.RunState) -> str:
+    if not isinstance(state, runstate.Succeeded) or not one.values:
+        fail(opened, one)
+        if isinstance(state, runstate.Succeeded):
+            return f"it reported no value of {terms.metric}"
+        return f"{runstate.word(state)}: gpujob status {one.run_id}"
+    value = min(one.values) if terms.goal == "min" else max(one.values)
+    opened.tell(one.number, value)
+    return f"{terms.metric} {value:.4g}"
+
+
+def fail(opened: optuna.Study, one: Active) -> None:
+    from optuna.trial import TrialState  # noqa: PLC0415
+
+    opened.tell(one.number, state=TrialState.FAIL)

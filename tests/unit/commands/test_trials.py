@@ -1,0 +1,102 @@
+"""A trial that falls behind is stopped; what is read again after a restart is not counted twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from orchestrator.commands import study, trials
+from orchestrator.commands.study import Terms
+from orchestrator.core.space import Range
+from tests.support import Client, ScriptedHost
+from tests.unit.commands.test_deploy import SEEN, client
+
+__all__ = ["client"]
+
+TERMS = Terms("job", "val.loss", "min", {"config.x": Range(0.0, 1.0)})
+
+
+def events(*values: float | None) -> str:
+    lines = [{"v": 1, "t": 1.0, "event": "metrics", "split": "val", "values": {"loss": v}} for v in values]
+    other = {"v": 1, "t": 1.0, "event": "metrics", "split": "train", "values": {"loss": 9.0}}
+    return "".join(json.dumps(line) + "\n" for line in [other, *lines])
+
+
+def host(client: Client, text: str, **state: Any) -> ScriptedHost:
+    ended = state.get("ended") is not None
+    run = {**SEEN, "state": {**SEEN["state"], **state}, "supervised": not ended, "pids": [] if ended else [1]}
+    stopped = {"was_running": True, "remaining": [], "run": run}
+    read = {"text": text, "offset": len(text)}
+    return ScriptedHost({"status": {"runs": [run]}, "read_events": read, "stop": stopped})
+
+
+def finished(folder: Path, prune: bool = True) -> optuna.Study:
+    """A study with six results between 0 and 1."""
+    opened = study.open_study(folder, TERMS, 0, prune)
+    for value in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        trial = opened.ask(study.distributions(TERMS.space))
+        trial.report(value, 0)
+        opened.tell(trial, value)
+    return opened
+
+
+def active(opened: optuna.Study, of: ScriptedHost) -> trials.Active:
+    return trials.Active(opened.ask(study.distributions(TERMS.space)), of, "job-t6", SEEN["id"])
+
+
+def test_a_trial_worse_than_the_median_is_stopped_and_pruned(client: Client) -> None:
+    opened, of = finished(client.home / "s"), host(client, events(0.9))
+    outcome = trials.update(client.context(), opened, active(opened, of), TERMS)
+    assert outcome == "pruned after 1 values of val.loss, the last 0.9"
+    assert [name for name, _ in of.requests].count("stop") == 1
+    assert opened.trials[-1].state.name == "PRUNED"
+    assert opened.best_value == 0.1
+
+
+def test_without_pruning_it_goes_on(client: Client) -> None:
+    opened, of = finished(client.home / "s", prune=False), host(client, events(0.9))
+    assert trials.update(client.context(), opened, active(opened, of), TERMS) is None
+    assert "stop" not in [name for name, _ in of.requests]
+
+
+def test_the_best_of_its_finite_values_is_the_result_of_a_trial(client: Client) -> None:
+    opened = finished(client.home / "s")
+    of = host(client, events(0.3, None, 0.05, 0.2), ended=2.0, exit_code=0, reason="exit")
+    assert trials.update(client.context(), opened, active(opened, of), TERMS) == "val.loss 0.05"
+    assert opened.trials[-1].value == 0.05
+
+
+def test_values_that_were_reported_before_a_restart_are_not_reported_twice(client: Client) -> None:
+    opened, of = finished(client.home / "s", prune=False), host(client, events(0.3, 0.2))
+    one = active(opened, of)
+    trials.update(client.context(), opened, one, TERMS)
+    again = trials.Active(
+        one.trial, host(client, events(0.3, 0.2, 0.1)), "job-t6", SEEN["id"], values=[0.3, 0.2]
+    )
+    trials.update(client.context(), opened, again, TERMS)
+    assert opened.trials[-1].intermediate_values == {0: 0.3, 1: 0.2, 2: 0.1}
+
+
+def test_a_success_without_the_metric_has_failed(client: Client) -> None:
+    opened, of = finished(client.home / "s"), host(client, "", ended=2.0, exit_code=0, reason="exit")
+    outcome = trials.update(client.context(), opened, active(opened, of), TERMS)
+    assert outcome == "it reported no value of val.loss"
+    assert opened.trials[-1].state.name == "FAIL"
+
+
+def test_a_sweep_that_goes_on_draws_other_values_than_before(client: Client) -> None:
+    first = study.open_study(client.home / "s", TERMS, 0, prune=True)
+    drawn = [first.ask(study.distributions(TERMS.space)).params["config.x"] for _ in range(3)]
+    second = study.open_study(client.home / "s", TERMS, 0, prune=True)
+    drawn += [second.ask(study.distributions(TERMS.space)).params["config.x"] for _ in range(3)]
+    assert len(set(drawn)) == 6
+
+
+def test_a_list_is_written_as_one_and_a_text_as_a_text() -> None:
+    written = study.sets(
+        {"config.hidden": "[64, 32]", "config.kind": "true", "config.x": 0.5, "config.y": True}
+    )
+    assert written == ("config.hidden=[64, 32]", 'config.kind="true"', "config.x=0.5", "config.y=true")
