@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.help import Group, command
-from orchestrator.cli.options import Json, On, Trainer, context
+from orchestrator.cli.options import Json, On, Trainer, Yes, context
 
 PANEL = "Setup"
 app = typer.Typer()
@@ -65,7 +65,7 @@ def prepare(
     return implementation.prepare(context(ctx, json), trainer, words)
 
 
-@command(app, "doctor", "doctor", "doctor --on ec2", rich_help_panel=PANEL)
+@command(app, "doctor", "doctor", "doctor --on ec2 --launch", rich_help_panel=PANEL)
 def doctor(
     ctx: typer.Context,
     job: Annotated[
@@ -73,12 +73,19 @@ def doctor(
         typer.Argument(metavar="[JOB]", help="Check the instance type that this job asks for (EC2 only)."),
     ] = None,
     on: On = None,
+    launch: Annotated[
+        bool,
+        typer.Option(
+            "--launch", help="Launch a small EC2 instance for some minutes and check it; asks first."
+        ),
+    ] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> int:
     """Check that a target has what a deploy needs."""
     from orchestrator.commands import doctor as implementation
 
-    return implementation.doctor(context(ctx, json), on, job)
+    return implementation.doctor(context(ctx, json, yes), on, job, launch)
 
 
 @command(app, "notify", "notify", "notify train.yaml --on gpubox", rich_help_panel=PANEL)

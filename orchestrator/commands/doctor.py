@@ -21,7 +21,7 @@ from orchestrator.core.hostchecks import (
 )
 from orchestrator.core.hostfacts import HostFacts, PythonFacts
 from orchestrator.core.text import size
-from orchestrator.errors import GpujobError
+from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances import diagnostics
 from orchestrator.instances.quote import quote
 from orchestrator.targets import helper
@@ -34,16 +34,25 @@ from orchestrator.view.tables import print_table
 Row = tuple[str, str, str, str]  # what, ok | warning | missing, detail, fix
 
 
-def doctor(ctx: Context, on: str | None, job: str | None = None) -> int:
-    """1 when something that every run needs is missing. `job`: whose instance type and market are checked."""
+def doctor(ctx: Context, on: str | None, job: str | None = None, launch: bool = False) -> int:
+    """1 when something that every run needs is missing. `job`: whose instance type and market are checked.
+
+    launch: a small instance is launched, checked and terminated, if nothing is missing before that.
+    """
     settings = config.load(ctx)
     rows = [("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", "")]
     target = registry.target(ctx, settings, on)
+    if launch and not target.launches:
+        raise UsageError(
+            "--launch is for EC2", f"{target.label} is there already", "gpujob doctor --on ec2 --launch"
+        )
     if target.needs_rsync:
         rows.append(rsync.row(ctx))
     if target.launches:
         label = "ec2"
         rows += _launch_rows(ctx, settings["region"].value, job)
+        if launch and not any(row[1] == "missing" for row in rows):
+            rows += _trial_rows(ctx, settings["region"].value)
     else:
         with _leading_on(target), target.connect() as host:
             facts = helper.facts(host, host.pythons())
@@ -61,6 +70,13 @@ def doctor(ctx: Context, on: str | None, job: str | None = None) -> int:
         where = "" if missing[0][0] == rsync.NAME else f" on {label}"
         raise GpujobError(f"{missing[0][0]} is missing{where}", missing[0][2], missing[0][3])
     return 1 if missing else 0
+
+
+def _trial_rows(ctx: Context, region: str) -> list[Row]:
+    from orchestrator.instances import trial  # noqa: PLC0415 - other checks launch nothing
+    from orchestrator.instances.cloud import Account  # noqa: PLC0415
+
+    return trial.rows(Account(ctx), region)
 
 
 def _launch_rows(ctx: Context, region: str, word: str | None) -> list[Row]:

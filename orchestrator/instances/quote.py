@@ -22,6 +22,7 @@ SPOT_ROOT_GB = 60
 """Root disk of a spot instance in GB, about the size of the image; its data is on a separate volume."""
 FETCH_HOURS = 1.0
 """Hours for which an instance is launched or started to fetch from it."""
+TRIAL_HOURS = 0.5
 _DATA_FACTOR = 1.5  # room for the data, and for the caches that trainers make of it
 _DERIVED_TYPES = 4  # types to try where the job names none
 
@@ -141,6 +142,24 @@ def for_fetch(former: Instance, now: float, owner: str) -> Quote:
     )
     price = None if unpriced else _highest(types, regions, SPOT_ROOT_GB + former.volume_gb)
     return Quote(launch_spec, price, FETCH_HOURS, "for the download", table().rescue_as_of, unpriced)
+
+
+def for_trial(job: str, region: str, now: float, owner: str) -> Quote:
+    """Returns the quote for a small instance without GPUs that is terminated after some minutes."""
+    types, as_of = tuple(table().rescue), table().rescue_as_of
+    table().region(region)
+    unpriced = _unpriced(types, (region,))
+    launch_spec = LaunchSpec(
+        types=types,
+        regions=(region,),
+        spot=False,
+        root_gb=SPOT_ROOT_GB,
+        deadline=now + TRIAL_HOURS * 3600,
+        owner=owner,
+        job=job,
+    )
+    price = None if unpriced else _highest(types, (region,), SPOT_ROOT_GB)
+    return Quote(launch_spec, price, TRIAL_HOURS, "it is terminated after the checks", as_of, unpriced)
 
 
 def _types(job: JobSpec, regions: tuple[str, ...]) -> tuple[str, ...]:
