@@ -49,7 +49,6 @@ EQUIVALENTS = {
     "resume": "gpujob deploy --resume RUN",
     "rm": "gpujob stop --purge",
     "run": _DEPLOY,
-    "runs": _STATUS,
     "shell": _SSH,
     "start": _DEPLOY,
     "submit": _DEPLOY,

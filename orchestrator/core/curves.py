@@ -156,21 +156,24 @@ def fold(found: Iterable[Row]) -> Story:
     return story
 
 
+def numbers(row: Row) -> Iterator[tuple[str, str, float]]:
+    """The (split, name, value) of an event: the progress of a training, or metrics."""
+    if row.event == "progress" and row.phase == "train":
+        for name in _SHOWN:
+            if (value := getattr(row, name)) is not None:
+                yield "train", name, value
+    elif row.event == "metrics":
+        for name, value in row.values.items():
+            if value is not None:
+                yield row.split or "val", name, value
+
+
 def _add_points(story: Story, row: Row) -> None:
-    if row.event == "progress":
-        if row.phase != "train":
-            return
-        values: Iterable[tuple[str, float | None]] = ((name, getattr(row, name)) for name in _SHOWN)
-        split = "train"
-    else:
-        values, split = row.values.items(), row.split or "val"
-        if row.confusion:
-            before = story.results.get(split)
-            if before is None or before.event != "results":
-                story.results[split] = row
-    for name, value in values:
-        if value is None:
-            continue
+    if row.event == "metrics" and row.confusion:
+        before = story.results.get(row.split or "val")
+        if before is None or before.event != "results":
+            story.results[row.split or "val"] = row
+    for split, name, value in numbers(row):
         key = (name, split)
         if key not in story.curves and len(story.curves) >= MOST_CURVES:
             continue

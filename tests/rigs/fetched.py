@@ -54,6 +54,7 @@ def write(
     about: dict[str, Any] = {
         "v": 1,
         "id": run_id(number),
+        "mark": "feed" * 8,
         "job": "job",
         "created": NOW,
         "who": "ana@laptop",
@@ -68,7 +69,15 @@ def write(
         "code": {"tree": "f" * 40, "commit": "c" * 40, "dirty": True, "patch": "secret patch"},
         **record,
     }
-    state = {"attempt": 1, "started": NOW, "used_seconds": 3600.0, "ended": NOW + 3600, "exit_code": 0}
+    state = {
+        "supervisor": {"pid": 1, "ticks": 1},
+        "boot": "",
+        "attempt": 1,
+        "started": NOW,
+        "used_seconds": 3600.0,
+        "ended": NOW + 3600,
+        "exit_code": 0,
+    }
     (folder / "run.json").write_text(json.dumps(about))
     (folder / "state.json").write_text(json.dumps({**state, "reason": "exit"}))
     (folder / "log").write_text(log)

@@ -15,9 +15,9 @@ from tests.support import GPUJOB, REPOSITORY, Client, new_client
 
 HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy", "asyncio")
 COMMANDS = (
-    *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare"),
+    *("deploy", "check", "status", "monitor", "stop", "fetch", "verify", "prepare", "runs", "diff"),
     *("logs", "report", "evaluate", "predict", "export", "doctor", "init", "ssh", "hosts", "cost", "config"),
-    *("notify", "tunnel", "cp", "sweep"),
+    *("notify", "tunnel", "cp", "sweep", "export-metrics", "tensorboard"),
 )
 
 

@@ -1,0 +1,182 @@
+"""`gpujob runs`: a table that compares runs, and stops or fetches those that it shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator import registry
+from orchestrator.commands import collect, config, fetch, runs, status, stop
+from orchestrator.context import Context
+from orchestrator.core import rundetails, runstate
+from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.rundetails import RunDetails
+from orchestrator.core.text import duration
+from orchestrator.core.when import iso
+from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
+from orchestrator.instances import prices
+from orchestrator.instances.records import InstanceStore
+from orchestrator.store import Store
+from orchestrator.targets import helper
+from orchestrator.targets.base import Refused
+from orchestrator.view import answers
+from orchestrator.view.tables import print_table
+
+_LOWER_IS_BETTER = re.compile(r"loss|error|wer|cer|mae|mse|perplexity|ppl", re.IGNORECASE)
+_MOST_COLUMNS = 4  # of metrics, and of configuration
+
+
+@dataclass(frozen=True)
+class Query:
+    """`sort`: a metric such as val.loss. `action`: stop, fetch or none."""
+
+    on: str | None = None
+    job: str | None = None
+    sort: str | None = None
+    reverse: bool = False
+    limit: int = 20
+    action: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run, where it is, its latest metrics, and its configuration with nested keys as `a.b`."""
+
+    facts: RunFacts
+    target: str
+    state: runstate.RunState
+    details: RunDetails
+    cost_usd: float | None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return collect.latest_metrics(self.facts.events)
+
+    @property
+    def config(self) -> dict[str, object]:
+        return dict(rundetails.flat(self.details.config))
+
+
+def compare(ctx: Context, query: Query) -> int:
+    """0; 1 if one of the shown runs could not be stopped or fetched."""
+    entries = _sorted(list(_find(ctx, query)), query)
+    done, failed = _act(ctx, entries, query.action) if query.action else ([], {})
+    if ctx.json:
+        shown = tuple(_as_json(entry) for entry in entries)
+        faults = tuple(answers.RunFault(run=run, what=what) for run, what in failed.items())
+        ctx.answer(answers.Runs(runs=shown, sorted_by=query.sort, done=tuple(done), failed=faults))
+    elif not query.action:
+        _print(ctx, entries, query.sort)
+    return Exit.FAILED if failed else Exit.DONE
+
+
+def _find(ctx: Context, query: Query) -> Iterator[Entry]:
+    """The latest runs of each host; of one that does not answer, what the cache has."""
+    settings, store = config.load(ctx), Store(ctx.state_dir)
+    instances = InstanceStore(ctx.state_dir)
+    for label in [query.on] if query.on else status.known_labels(store, instances, settings):
+        instance = instances.find_label(label)
+        try:
+            with registry.target(ctx, settings, label).connect() as host:
+                every = helper.snapshot(host, 0).runs
+                runs.remember(ctx, store, host, every, all_of_host=True)
+                chosen = [run for run in every if query.job in (None, run.job)][-query.limit :]
+                for brief in chosen:
+                    run = (helper.find_run(host, brief.id, 0) or brief) if brief.brief else brief
+                    try:
+                        details = helper.record(host, run.id)
+                    except Refused:
+                        details = RunDetails(job=run.job)
+                    cost = round(prices.run_cost(instance, run, ctx.now()), 4) if instance else None
+                    yield Entry(run, host.label, runstate.fold(run, ctx.now()), details, cost)
+        except Unreachable as error:
+            if query.on:
+                raise
+            ctx.warn(f"{label} does not answer ({error.what}); its runs are as they were last seen")
+            for cached in store.runs().values():
+                if cached.target == label and query.job in (None, cached.facts.job):
+                    state = runstate.Unreachable(error.what)
+                    yield Entry(cached.facts, label, state, RunDetails(job=cached.facts.job), None)
+
+
+def _sorted(entries: list[Entry], query: Query) -> list[Entry]:
+    """The latest at the end; by a metric the best first, and those without it at the end."""
+    latest = sorted(entries, key=lambda entry: entry.facts.created or 0.0)[-query.limit :]
+    name = query.sort
+    if name is None:
+        return latest[::-1] if query.reverse else latest
+    known = sorted({metric for entry in latest for metric in entry.metrics})
+    if latest and name not in known:
+        why = f"there are: {', '.join(known)}" if known else "none of the runs recorded a metric"
+        raise UsageError(
+            f"--sort {name}: no run has this metric", why, f"gpujob runs --sort {(known or ['val.loss'])[0]}"
+        )
+    with_it = [entry for entry in latest if name in entry.metrics]
+    descends = bool(_LOWER_IS_BETTER.search(name)) == query.reverse
+    with_it.sort(key=lambda entry: entry.metrics[name], reverse=descends)
+    return with_it + [entry for entry in latest if name not in entry.metrics]
+
+
+def _print(ctx: Context, entries: Sequence[Entry], sort: str | None) -> None:
+    if not entries:
+        ctx.out("no run is known; gpujob deploy JOB starts one")
+        return
+    metrics = list(dict.fromkeys([*([sort] if sort else []), *(m for e in entries for m in e.metrics)]))
+    keys = list(dict.fromkeys(key for entry in entries for key in entry.config))
+    different = [k for k in keys if len({str(entry.config.get(k)) for entry in entries}) > 1]
+    metrics, different = metrics[:_MOST_COLUMNS], different[:_MOST_COLUMNS]
+    rows = [["run", "state", "took", *metrics, *different]]
+    for entry in entries:
+        values = [f"{entry.metrics[name]:.4g}" if name in entry.metrics else "-" for name in metrics]
+        settings = [str(entry.config.get(key, "-")) for key in different]
+        took = duration(entry.facts.used_seconds(ctx.now()))
+        rows.append([entry.facts.id, runstate.word(entry.state), took, *values, *settings])
+    print_table(ctx, rows)
+
+
+def _act(ctx: Context, entries: Sequence[Entry], action: str) -> tuple[list[str], dict[str, str]]:
+    """Stops those that are going, or fetches the best checkpoint of each, after one question."""
+    chosen = [e for e in entries if action == "fetch" or isinstance(e.state, runstate.GOING)]
+    if not chosen:
+        ctx.talk(f"nothing to {action}: none of the {len(entries)} runs is active")
+        return [], {}
+    names = ", ".join(_named(ctx, entry) for entry in chosen)
+    what = "fetch the best checkpoint of" if action == "fetch" else "stop, after a checkpoint,"
+    ctx.confirm(f"{what} {len(chosen)} runs: {names}")
+    quiet = replace(ctx, json=False, yes=True, quiet=True, stdout=ctx.stderr)
+    done, failed = [], {}
+    for entry in chosen:
+        try:
+            _one(action)(quiet, entry)
+            done.append(entry.facts.id)
+            ctx.talk(f"{entry.facts.id}: {'fetched' if action == 'fetch' else 'stopped'}")
+        except GpujobError as error:
+            failed[entry.facts.id] = f"{error.what}: {error.why}" if error.why else error.what
+            ctx.warn(f"{entry.facts.id}: {failed[entry.facts.id]}")
+    return done, failed
+
+
+def _named(ctx: Context, entry: Entry) -> str:
+    who = entry.details.who
+    return entry.facts.id + (f" (started by {who})" if who not in (None, ctx.who) else "")
+
+
+def _one(action: str) -> Callable[[Context, Entry], int]:
+    if action == "fetch":
+        return lambda ctx, entry: fetch.fetch(ctx, entry.facts.id, entry.target, "best", None, False, True)
+    return lambda ctx, entry: stop.stop(ctx, entry.facts.id, entry.target, False, False, False)
+
+
+def _as_json(entry: Entry) -> answers.ComparedRun:
+    return answers.ComparedRun(
+        id=entry.facts.id,
+        job=entry.facts.job,
+        target=entry.target,
+        state=runstate.word(entry.state),
+        created=iso(entry.facts.created),
+        used_seconds=entry.facts.used_seconds(entry.facts.ended or 0.0),
+        metrics=dict(entry.metrics),
+        config=entry.details.config,
+        cost_usd=entry.cost_usd,
+    )

@@ -1,0 +1,135 @@
+"""`gpujob export-metrics` and `gpujob tensorboard`: metrics as CSV or as event files of TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.commands import collect
+from orchestrator.commands.collect import RunData
+from orchestrator.context import Context
+from orchestrator.core import curves
+from orchestrator.core.when import iso
+from orchestrator.errors import Exit, GpujobError
+from orchestrator.onhost.files import write
+from orchestrator.view import answers
+
+COLUMNS = ("time", "step", "split", "name", "value")
+_SUFFIX = ".gpujob"
+_FLUSH = 1 << 16
+
+
+class Value(NamedTuple):
+    """One number that a run recorded; `t` in seconds since 1970."""
+
+    t: float
+    step: int
+    split: str
+    name: str
+    value: float
+
+
+def export(ctx: Context, word: str, on: str | None, kind: str, out: str | None) -> int:
+    """`kind`: csv or tensorboard. Every value is exported as it was recorded, in the order of the events."""
+    found: list[answers.ExportedRun] = []
+    if kind == "tensorboard":
+        _require_tensorboard("export-metrics")
+    base = ctx.path(out) if out else None
+
+    def use(data: RunData) -> None:
+        if kind == "csv":
+            found.append(_write_csv(ctx, data, base or ctx.cwd / f"{data.id}.csv"))
+        else:
+            found.append(_write_events(data, base or ctx.cwd / "tensorboard" / data.id))
+
+    collect.visit(ctx, [word], on, use)
+    return _report(ctx, found)
+
+
+def tensorboard(ctx: Context, words: Sequence[str], on: str | None, to: str | None, port: int) -> int:
+    """Writes event files below ./tensorboard or the folder `to`, and replaces itself by TensorBoard."""
+    _require_tensorboard("tensorboard")
+    folder = ctx.path(to or "tensorboard")
+    found: list[answers.ExportedRun] = []
+    collect.visit(ctx, words or [None], on, lambda data: found.append(_write_events(data, folder / data.id)))
+    code = _report(ctx, found)
+    if ctx.json:
+        return code
+    line = [ctx.python, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
+    ctx.talk(f"TensorBoard: http://localhost:{port}/ (Ctrl-C ends it)")
+    os.execvpe(line[0], line, dict(ctx.env))
+    return code
+
+
+def values(data: RunData) -> Iterator[Value]:
+    """Each number of the progress of a training and of its metrics."""
+    last = 0
+    for line in collect.lines(data.events()):
+        for row in curves.rows(line):
+            last = int(row.step) if row.step is not None and math.isfinite(row.step) else last
+            for split, name, value in curves.numbers(row):
+                yield Value(row.t, last, split, name, value)
+
+
+def _write_csv(ctx: Context, data: RunData, path: Path) -> answers.ExportedRun:
+    text, count = io.StringIO(), 0
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for value in values(data):
+        writer.writerow([iso(value.t) or "", value.step, _cell(value.split), _cell(value.name), value.value])
+        count += 1
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(str(path), text.getvalue().encode("utf-8", errors="replace"), 0o644)
+    except OSError as error:
+        next_step = f"gpujob export-metrics {data.id} --to csv --out FILE.csv"
+        raise GpujobError(f"{ctx.short(path)} cannot be written", error.strerror or "", next_step) from None
+    return answers.ExportedRun(run=data.id, path=str(path), values=count)
+
+
+def _cell(text: str) -> str:
+    """A name that a spreadsheet would take for a formula is made a text."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _write_events(data: RunData, folder: Path) -> answers.ExportedRun:
+    """With TensorBoard's own writer. Files of an earlier export are replaced."""
+    from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
+    from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"events.out.tfevents.*{_SUFFIX}"):
+        old.unlink()
+    writer, count = EventFileWriter(str(folder), filename_suffix=_SUFFIX), 0
+    for value in values(data):
+        summary = Summary(value=[Summary.Value(tag=f"{value.split}/{value.name}", simple_value=value.value)])
+        writer.add_event(Event(wall_time=value.t, step=value.step, summary=summary))
+        count += 1
+    writer.close()
+    return answers.ExportedRun(run=data.id, path=str(folder), values=count)
+
+
+def _require_tensorboard(command: str) -> None:
+    """GpujobError that names the extra where TensorBoard is not installed."""
+    try:
+        import tensorboard.summary.writer.event_file_writer  # noqa: F401, PLC0415
+    except ImportError:
+        what, why = f"gpujob {command} needs TensorBoard", "the extra `tensorboard` is not installed"
+        raise GpujobError(what, why, "python -m pip install 'tensorboard>=2.16'") from None
+
+
+def _report(ctx: Context, found: Sequence[answers.ExportedRun]) -> int:
+    if ctx.json:
+        ctx.answer(answers.Exported(runs=tuple(found)))
+        return Exit.DONE
+    for one in found:
+        ctx.out(ctx.short(Path(one.path)))
+        note = "" if one.values else "; it wrote no progress or metrics to events.jsonl"
+        ctx.talk(f"{one.run}: {one.values:,} values{note}")
+    return Exit.DONE
