@@ -173,7 +173,7 @@ def monitor(
     ] = 2.0,
     json: Json = False,
 ) -> int:
-    """Watch a run live, or all live runs on all hosts; Ctrl-C leaves them running."""
+    """Watch one run live, or all of them; Ctrl-C leaves them running."""
     from orchestrator.commands import monitor as implementation
 
     if stream and attach:
