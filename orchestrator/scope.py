@@ -135,26 +135,28 @@ def _require_complete_links(folder: Path, tree: folders.Tree) -> list[str]:
 
 def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> tuple[str, ...]:
     """What the user should know before the code is sent. UsageError for a link that would break."""
-    said, lost_links = [], _require_complete_links(folder, tree)
+    messages, lost_links = [], _require_complete_links(folder, tree)
     if listing.credentials:
         names = _first(_by_folder(listing.credentials))
-        said.append(
+        messages.append(
             f"not sent, since they look like credentials: {names} (job key send_credentials sends one)"
         )
     if sent := [path for path in listing.paths if path in scope.send_credentials]:
-        said.append(f"send_credentials: {_first(sent)} will be readable on the host")
+        messages.append(f"send_credentials: {_first(sent)} will be readable on the host")
     if lost_links:
-        said.append(f"links in the code that lead nowhere: {_first(lost_links)}")
+        messages.append(f"links in the code that lead nowhere: {_first(lost_links)}")
     if pointers := _lfs_pointers(folder, tree):
-        said.append(f"Git LFS pointers instead of files: {_first(pointers)} (git lfs pull gets the files)")
+        messages.append(
+            f"Git LFS pointers instead of files: {_first(pointers)} (git lfs pull gets the files)"
+        )
     if tree.size > _LARGE or len(tree.entries) > _MANY:
         largest = sorted(tree.entries, key=lambda entry: -entry.size)[:_LARGEST_SHOWN]
         names = ", ".join(f"{entry.path} ({size(entry.size)})" for entry in largest)
-        said.append(
+        messages.append(
             f"the code has {len(tree.entries)} files, {size(tree.size)}; the largest: {names}. "
             "The job key exclude, or .gitignore, leaves files out"
         )
-    return tuple(said)
+    return tuple(messages)
 
 
 def _lfs_pointers(folder: Path, tree: folders.Tree) -> list[str]:

@@ -83,9 +83,9 @@ def _read(folder: Path, digests: Digests | None, scope: Scope) -> Source:
             )
         if wrong := folders.refusals(tree):
             raise UsageError(f"{folder} cannot be sent: {wrong[0]}", "; ".join(wrong[1:5]))
-        said = notes(folder, tree, listing, scope)
+        messages = notes(folder, tree, listing, scope)
         together = _joined([changes.result(), *(inner.result() for inner in nested)])
-        return _described(Source(folder, tree, notes=said), together, listed.untracked)
+        return _described(Source(folder, tree, notes=messages), together, listed.untracked)
 
 
 def package(folder: Path) -> Source:
@@ -142,12 +142,12 @@ def _described(source: Source, changes: _Changes, untracked: list[str]) -> Sourc
         return source
     sent = {entry.path for entry in source.tree.entries}
     dirty = bool(changes.patch or changes.failure or sent.intersection(untracked))
-    patch, said = changes.patch.decode("utf-8", errors="replace"), list(source.notes)
+    patch, messages = changes.patch.decode("utf-8", errors="replace"), list(source.notes)
     if changes.failure:
-        said.append(f"the run records no patch: {changes.failure}")
+        messages.append(f"the run records no patch: {changes.failure}")
     elif "\ufffd" in patch and "\ufffd".encode() not in changes.patch:
-        said.append("the patch that the run records will not apply: it has text that is not UTF-8")
-    return replace(source, commit=changes.commit, dirty=dirty, patch=patch, notes=tuple(said))
+        messages.append("the patch that the run records will not apply: it has text that is not UTF-8")
+    return replace(source, commit=changes.commit, dirty=dirty, patch=patch, notes=tuple(messages))
 
 
 def snapshot(source: Source, to: Path) -> None:

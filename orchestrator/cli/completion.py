@@ -36,15 +36,15 @@ def main(env: Mapping[str, str]) -> int:
     try:
         if shell == "complete_bash":
             words, incomplete, cut = _bash_words(env)
-            found = [(word[cut:], about) for word, about in offers(env, words, incomplete)]
+            matches = [(word[cut:], about) for word, about in offers(env, words, incomplete)]
         else:
-            found = offers(env, *_line_words(env))
+            matches = offers(env, *_line_words(env))
     except Exception:  # a damaged cache or an unreadable folder offers nothing
-        found = []
+        matches = []
     if shell == "complete_fish" and env.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
-        return 0 if found else 1
+        return 0 if matches else 1
     with contextlib.suppress(OSError):
-        os.write(1, _rendered(shell, found).encode())
+        os.write(1, _rendered(shell, matches).encode())
     return 0
 
 
@@ -114,15 +114,15 @@ def _line_words(env: Mapping[str, str]) -> tuple[list[str], str]:
     return (words, "") if not words or line.endswith(" ") else (words[:-1], words[-1])
 
 
-def _rendered(shell: str, found: list[tuple[str, str]]) -> str:
+def _rendered(shell: str, matches: list[tuple[str, str]]) -> str:
     if shell == "complete_bash":
-        return "\n".join(word for word, _ in found) + "\n"
+        return "\n".join(word for word, _ in matches) + "\n"
     if shell == "complete_fish":
-        return "\n".join(f"{word}\t{about}" if about else word for word, about in found) + "\n"
-    if not found:
+        return "\n".join(f"{word}\t{about}" if about else word for word, about in matches) + "\n"
+    if not matches:
         return "_files\n"
     rows = [
-        f'"{_quoted(word)}":"{_quoted(about)}"' if about else f'"{_quoted(word)}"' for word, about in found
+        f'"{_quoted(word)}":"{_quoted(about)}"' if about else f'"{_quoted(word)}"' for word, about in matches
     ]
     return "_arguments '*: :((" + "\n".join(rows) + "))'\n"
 
@@ -156,13 +156,13 @@ def _records(folder: str) -> Iterator[dict[str, Any]]:
 
 def runs(env: Mapping[str, str]) -> list[str]:
     """Run IDs, the newest first, then the names of their jobs."""
-    found = [
+    matches = [
         match
         for name in _names(os.path.join(_state_folder(), "runs"), ".json")
         if (match := _RUN.match(name))
     ]
-    found.sort(key=lambda match: match[2], reverse=True)
-    return [*(match[0] for match in found), *(match[1] for match in found)]
+    matches.sort(key=lambda match: match[2], reverse=True)
+    return [*(match[0] for match in matches), *(match[1] for match in matches)]
 
 
 def jobs(env: Mapping[str, str]) -> list[str]:
@@ -205,11 +205,11 @@ def ssh_hosts(env: Mapping[str, str]) -> list[str]:
 def checkpoints(env: Mapping[str, str]) -> list[str]:
     """Fetched runs, and the checkpoints in them."""
     root = env.get("GPUJOB_FETCH_DIR") or "fetched"
-    found = []
+    matches = []
     for run in sorted(_folders(root), reverse=True):
         inner = [f"{root}/{run}/checkpoints/{name}" for name in _folders(f"{root}/{run}/checkpoints")]
-        found += [f"{root}/{run}", *inner]
-    return found
+        matches += [f"{root}/{run}", *inner]
+    return matches
 
 
 def instance_types(env: Mapping[str, str]) -> list[str]:

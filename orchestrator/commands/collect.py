@@ -126,7 +126,7 @@ def from_folder(ctx: Context, folder: Path) -> RunData:
     state = runstate.word(runstate.fold(facts, ctx.now())) if is_known else "not ended when it was fetched"
     path = folder / "events.jsonl"
 
-    def whole() -> Iterator[bytes]:
+    def all_blocks() -> Iterator[bytes]:
         try:
             with open_regular(str(path)) as file:
                 yield from iter(lambda: file.read(_BLOCK), b"")
@@ -134,9 +134,9 @@ def from_folder(ctx: Context, folder: Path) -> RunData:
             return
 
     def text() -> str:
-        return b"".join(whole()).decode("utf-8", errors="replace")
+        return b"".join(all_blocks()).decode("utf-8", errors="replace")
 
-    return RunData(facts, rundetails.parse(record), state, "fetched", whole, text, folder=folder)
+    return RunData(facts, rundetails.parse(record), state, "fetched", all_blocks, text, folder=folder)
 
 
 def lines(blocks: Iterator[bytes]) -> Iterator[str]:

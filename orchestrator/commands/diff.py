@@ -23,11 +23,11 @@ Facts = dict[tuple[str, str], str]
 
 def diff(ctx: Context, first: str, second: str, on: str | None) -> int:
     """0 whether or not they differ."""
-    found: list[RunData] = []
-    collect.visit(ctx, [first, second], on, found.append)
-    if found[0].id == found[1].id:
-        raise UsageError(f"{first} and {second} are the same run", found[0].id, "gpujob runs")
-    left, right = (dict(facts(data)) for data in found)
+    pair: list[RunData] = []
+    collect.visit(ctx, [first, second], on, pair.append)
+    if pair[0].id == pair[1].id:
+        raise UsageError(f"{first} and {second} are the same run", pair[0].id, "gpujob runs")
+    left, right = (dict(facts(data)) for data in pair)
     keys = sorted({**left, **right}, key=lambda key: (GROUPS.index(key[0]), key[1]))
     changed = [
         answers.Difference(group=key[0], what=key[1], a=left.get(key), b=right.get(key))
@@ -36,9 +36,9 @@ def diff(ctx: Context, first: str, second: str, on: str | None) -> int:
     ]
     same = len(keys) - len(changed)
     if ctx.json:
-        ctx.answer(answers.Diff(a=found[0].id, b=found[1].id, differences=tuple(changed), same=same))
+        ctx.answer(answers.Diff(a=pair[0].id, b=pair[1].id, differences=tuple(changed), same=same))
         return Exit.DONE
-    _print(ctx, found, changed, same)
+    _print(ctx, pair, changed, same)
     return Exit.DONE
 
 
@@ -86,16 +86,16 @@ def _mark(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:6]
 
 
-def _print(ctx: Context, found: list[RunData], changed: list[answers.Difference], same: int) -> None:
+def _print(ctx: Context, pair: list[RunData], changed: list[answers.Difference], same: int) -> None:
     paint = Paint(ctx.env, ctx.stdout)
     for group in GROUPS:
         rows = [[one.what, one.a or "-", one.b or "-"] for one in changed if one.group == group]
         if rows:
             ctx.out(paint(group, "bold"))
-            print_table(ctx, [["", found[0].id, found[1].id], *rows])
+            print_table(ctx, [["", pair[0].id, pair[1].id], *rows])
     if not changed:
         ctx.out("nothing differs")
     ctx.talk(f"{len(changed)} differ, {same} are the same")
-    commits = [data.details.code.commit if data.details.code else None for data in found]
+    commits = [data.details.code.commit if data.details.code else None for data in pair]
     if all(commits) and commits[0] != commits[1]:
         ctx.talk(f"the code: git diff {commits[0]} {commits[1]}")

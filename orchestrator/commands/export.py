@@ -36,28 +36,30 @@ class Value(NamedTuple):
 
 def export(ctx: Context, word: str, on: str | None, kind: str, out: str | None) -> int:
     """`kind`: csv or tensorboard. Every value is exported as it was recorded, in the order of the events."""
-    found: list[answers.ExportedRun] = []
+    exports: list[answers.ExportedRun] = []
     if kind == "tensorboard":
         _require_tensorboard("export-metrics")
     base = ctx.path(out) if out else None
 
     def use(data: RunData) -> None:
         if kind == "csv":
-            found.append(_write_csv(ctx, data, base or ctx.cwd / f"{data.id}.csv"))
+            exports.append(_write_csv(ctx, data, base or ctx.cwd / f"{data.id}.csv"))
         else:
-            found.append(_write_events(data, base or ctx.cwd / "tensorboard" / data.id))
+            exports.append(_write_events(data, base or ctx.cwd / "tensorboard" / data.id))
 
     collect.visit(ctx, [word], on, use)
-    return _report(ctx, found)
+    return _report(ctx, exports)
 
 
 def tensorboard(ctx: Context, words: Sequence[str], on: str | None, to: str | None, port: int) -> int:
     """Writes event files below ./tensorboard or the folder `to`, and replaces itself by TensorBoard."""
     _require_tensorboard("tensorboard")
     folder = ctx.path(to or "tensorboard")
-    found: list[answers.ExportedRun] = []
-    collect.visit(ctx, words or [None], on, lambda data: found.append(_write_events(data, folder / data.id)))
-    code = _report(ctx, found)
+    exports: list[answers.ExportedRun] = []
+    collect.visit(
+        ctx, words or [None], on, lambda data: exports.append(_write_events(data, folder / data.id))
+    )
+    code = _report(ctx, exports)
     if ctx.json:
         return code
     line = [ctx.python, "-m", "tensorboard.main", "--logdir", str(folder), "--port", str(port)]
@@ -124,11 +126,11 @@ def _require_tensorboard(command: str) -> None:
         raise GpujobError(what, why, "python -m pip install 'tensorboard>=2.16'") from None
 
 
-def _report(ctx: Context, found: Sequence[answers.ExportedRun]) -> int:
+def _report(ctx: Context, exports: Sequence[answers.ExportedRun]) -> int:
     if ctx.json:
-        ctx.answer(answers.Exported(runs=tuple(found)))
+        ctx.answer(answers.Exported(runs=tuple(exports)))
         return Exit.DONE
-    for one in found:
+    for one in exports:
         ctx.out(ctx.short(Path(one.path)))
         note = "" if one.values else "; it wrote no progress or metrics to events.jsonl"
         ctx.talk(f"{one.run}: {one.values:,} values{note}")

@@ -237,18 +237,20 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     """
     account = Account(ctx)
     ensure.settle(account)
-    found = [orphan for name in regions or account.cloud.regions() for orphan in _search(account, name)]
-    view.print_orphans(ctx, [rows.orphan(orphan) for orphan in found])
-    if not found or not end:
-        return 1 if found else 0
-    own = [orphan for orphan in found if not orphan.needed]
+    orphans_of_regions = [
+        orphan for name in regions or account.cloud.regions() for orphan in _search(account, name)
+    ]
+    view.print_orphans(ctx, [rows.orphan(orphan) for orphan in orphans_of_regions])
+    if not orphans_of_regions or not end:
+        return 1 if orphans_of_regions else 0
+    own = [orphan for orphan in orphans_of_regions if not orphan.needed]
     if own:
         ids = ", ".join(orphan.id for orphan in own)
         ctx.confirm(f"deleting {ids}, with all that is on their disks.")
     for orphan in own:
         instance_orphans.end(account, orphan)
         ctx.talk(f"{orphan.id} is deleted")
-    others = [orphan for orphan in found if orphan.needed]
+    others = [orphan for orphan in orphans_of_regions if orphan.needed]
     for orphan in others:
         ctx.talk(f"{orphan.id} is kept: {orphan.needed}")
     if any(orphan.kind == "instance" for orphan in others):

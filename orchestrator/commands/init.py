@@ -51,18 +51,20 @@ class Answers:
 
 def init(ctx: Context, script: str | None) -> int:
     """Writes NAME.yaml to the current folder; never replaces a file."""
-    given = _asked(ctx) if script is None and ctx.can_ask else Answers(script or _USUAL[0])
-    target = ctx.cwd / f"{given.name}.yaml"
+    answers = _asked(ctx) if script is None and ctx.can_ask else Answers(script or _USUAL[0])
+    target = ctx.cwd / f"{answers.name}.yaml"
     if target.exists():
         what = f"{target.name} exists already"
-        raise UsageError(what, "it is not replaced", f"gpujob deploy {given.name} --dry-run")
-    text = _text(given)
+        raise UsageError(what, "it is not replaced", f"gpujob deploy {answers.name} --dry-run")
+    text = _text(answers)
     spec.parse(text, target.name)
     target.write_text(text, "utf-8")
     ctx.out(target.name)
-    if not ctx.path(given.path).exists():
-        ctx.talk(f"{given.path} does not exist yet; set `command` in {target.name} to your training command")
-    ctx.talk(f"next: gpujob check {given.name}, then gpujob deploy {given.name} --dry-run")
+    if not ctx.path(answers.path).exists():
+        ctx.talk(
+            f"{answers.path} does not exist yet; set `command` in {target.name} to your training command"
+        )
+    ctx.talk(f"next: gpujob check {answers.name}, then gpujob deploy {answers.name} --dry-run")
     return 0
 
 
@@ -100,15 +102,19 @@ def _hours(text: str) -> float | None:
     return value if spec.is_positive(value) else None
 
 
-def _text(given: Answers) -> str:
+def _text(answers: Answers) -> str:
     text = (files.folder("templates") / "job.yaml").read_text("utf-8")
-    command = json.dumps(given.command, ensure_ascii=False)
-    text = text.replace("@NAME@", given.name).replace("@COMMAND@", command)
-    if given.data:
-        place = json.dumps(given.data, ensure_ascii=False)
-        text = text.replace("data: {}\n", f"data: {{{_name(Path(given.data).stem) or 'data'}: {place}}}\n", 1)
-    if given.max_hours is not None:
-        text = text.replace("# limits:\n#   max_hours: 12 ", f"limits:\n  max_hours: {given.max_hours:g} ", 1)
+    command = json.dumps(answers.command, ensure_ascii=False)
+    text = text.replace("@NAME@", answers.name).replace("@COMMAND@", command)
+    if answers.data:
+        place = json.dumps(answers.data, ensure_ascii=False)
+        text = text.replace(
+            "data: {}\n", f"data: {{{_name(Path(answers.data).stem) or 'data'}: {place}}}\n", 1
+        )
+    if answers.max_hours is not None:
+        text = text.replace(
+            "# limits:\n#   max_hours: 12 ", f"limits:\n  max_hours: {answers.max_hours:g} ", 1
+        )
     return text
 
 

@@ -57,11 +57,11 @@ def collect(
     names = [name for name in job.data if is_local or name not in job.on_host]
     notes = list[str]()
     data = tuple(_data(ctx, job, name, is_local, notes) for name in names)
-    said, imports = job.file.notes, tuple[str, ...]()
+    messages, imports = job.file.notes, tuple[str, ...]()
     if (code := trees.get("job")) is not None:
-        said += code.notes
+        messages += code.notes
         if job.spec.command:
-            said += codechecks.require(job, code, is_local)
+            messages += codechecks.require(job, code, is_local)
             imports = codechecks.frameworks(job, code)
     return PlanInputs(
         job=job.spec,
@@ -72,7 +72,7 @@ def collect(
         code=codes.get("job"),
         trainers=codes.get("trainers"),
         data=data,
-        warnings=(*said, *notes),
+        warnings=(*messages, *notes),
         imports=imports,
         share_gpu=share_gpu,
         requirements=job.requirements,

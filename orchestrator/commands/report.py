@@ -25,31 +25,33 @@ def report(ctx: Context, words: Sequence[str], on: str | None, to: str | None) -
     if len(words) > MOST_RUNS:
         what = f"{len(words)} runs; a report shows at most {MOST_RUNS}"
         raise UsageError(what, "", "gpujob runs --sort val.loss")
-    found: list[ReportRun] = []
+    reported: list[ReportRun] = []
 
     def use(data: RunData) -> None:
         ctx.detail(f"  reading the events of {data.id}")
-        found.append(_report_run(len(found), data, ctx.now()))
+        reported.append(_report_run(len(reported), data, ctx.now()))
 
     collect.visit(ctx, words or [None], on, use)
-    if twice := [run.id for number, run in enumerate(found) if run.id in {r.id for r in found[:number]}]:
+    if twice := [
+        run.id for number, run in enumerate(reported) if run.id in {r.id for r in reported[:number]}
+    ]:
         raise UsageError(f"{twice[0]} is named twice", "", "gpujob report RUN RUN")
-    path = ctx.path(to or f"report-{found[0].id if len(found) == 1 else f'{len(found)}-runs'}.html")
+    path = ctx.path(to or f"report-{reported[0].id if len(reported) == 1 else f'{len(reported)}-runs'}.html")
     if path.is_dir():
         path = path / "report.html"
     with ctx.timed("drawing"):
-        content = page.render(found, ctx.now(), __version__).encode("utf-8", errors="replace")
+        content = page.render(reported, ctx.now(), __version__).encode("utf-8", errors="replace")
     try:
         write(str(path), content, 0o644)
     except OSError as error:
         next_step = "gpujob report --to FILE.html"
         raise GpujobError(f"{ctx.short(path)} cannot be written", error.strerror or "", next_step) from None
     if ctx.json:
-        ctx.answer(answers.Report(file=str(path), runs=tuple(run.id for run in found), bytes=len(content)))
+        ctx.answer(answers.Report(file=str(path), runs=tuple(run.id for run in reported), bytes=len(content)))
         return Exit.DONE
     ctx.out(ctx.short(path))
-    points = sum(run.story.points for run in found)
-    ctx.talk(f"{len(found)} runs, {points:,} points, {size(len(content))}; open it in a browser")
+    points = sum(run.story.points for run in reported)
+    ctx.talk(f"{len(reported)} runs, {points:,} points, {size(len(content))}; open it in a browser")
     return Exit.DONE
 
 

@@ -19,18 +19,18 @@ if TYPE_CHECKING:  # `status` does not load the EC2 API
 
 def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
     """What a dry run shows of a launch. EC2 is not asked."""
-    wanted = offer.spec
+    offered = offer.spec
     return LaunchRow(
         lines=tuple(offer.lines(str(ingress))),
-        types=wanted.types,
-        regions=wanted.regions,
-        spot=wanted.spot,
+        types=offered.types,
+        regions=offered.regions,
+        spot=offered.spot,
         usd_per_hour=round(offer.price.running, 4) if offer.price else None,
         hours=round(offer.hours, 4),
         limited_by=offer.limited_by,
         worst_case_usd=None if offer.worst_case is None else round(offer.worst_case, 2),
         prices_as_of=offer.as_of,
-        disk_gb=wanted.root_gb + wanted.data_gb,
+        disk_gb=offered.root_gb + offered.data_gb,
         ssh_cidr=ingress.cidr,
     )
 

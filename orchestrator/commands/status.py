@@ -158,21 +158,21 @@ def _ask_all(
 def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, query: Query) -> HostReport:
     with registry.target(ctx, settings, label).connect() as host:
         snapshot = helper.snapshot(host, query.lines)
-        found = _in_full(host, snapshot.runs, query, ctx.now())
-        runs.remember(ctx, store, host, found, all_of_host=True)
-        return HostReport(label, found, snapshot.machine)
+        all_facts = _in_full(host, snapshot.runs, query, ctx.now())
+        runs.remember(ctx, store, host, all_facts, all_of_host=True)
+        return HostReport(label, all_facts, snapshot.machine)
 
 
-def _in_full(host: Host, found: tuple[RunFacts, ...], query: Query, now: float) -> tuple[RunFacts, ...]:
+def _in_full(host: Host, all_facts: tuple[RunFacts, ...], query: Query, now: float) -> tuple[RunFacts, ...]:
     """With log and events of the run that was asked for, which a host leaves out of older ones."""
     if query.word is None:
-        return found
+        return all_facts
     try:
-        chosen = runs.choose(found, query.word, now)
+        chosen = runs.choose(all_facts, query.word, now)
     except GpujobError:  # another host may have it
-        return found
+        return all_facts
     full = helper.find_run(host, chosen.id, query.lines) if chosen.brief else None
-    return tuple(full if full and run.id == chosen.id else run for run in found)
+    return tuple(full if full and run.id == chosen.id else run for run in all_facts)
 
 
 def _from_cache(

@@ -70,15 +70,15 @@ def _optuna() -> Any:
 
 def _require_same_terms(folder: Path, terms: Terms) -> None:
     path = folder / "sweep.json"
-    wanted = terms.as_json()
+    content = terms.as_json()
     if not path.exists():
-        files.write_json(path, wanted)
+        files.write_json(path, content)
         return
     try:
         known = jsontext.parse_object(files.read_text(path, str(path)))
     except jsontext.BadJson as error:
         raise UsageError(f"{path} cannot be read: {error}", "", "gpujob sweep JOB --name ANOTHER") from None
-    for key, value in json.loads(json.dumps(wanted)).items():
+    for key, value in json.loads(json.dumps(content)).items():
         if known.get(key) != value:
             why = f"{key} was {json.dumps(known.get(key))}, now it is {json.dumps(value)}"
             next_step = "gpujob sweep JOB --name ANOTHER starts a new one"
@@ -92,7 +92,7 @@ def distributions(space: Mapping[str, Dimension]) -> dict[str, Any]:
     for key, one in space.items():
         if not isinstance(one, Range):
             found[key] = kinds.CategoricalDistribution(one)
-        elif one.whole:
+        elif one.integer:
             found[key] = kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
         else:
             found[key] = kinds.FloatDistribution(one.low, one.high, log=one.log)

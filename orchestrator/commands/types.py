@@ -39,9 +39,9 @@ def types(ctx: Context, request: Request) -> int:
 
 def _rows(cloud: Cloud, region: str, request: Request) -> list[view.TypeRow]:
     table = catalog.table()
-    found = table.matching(request.gpu, request.gpus, (region,))
-    spot = price_list.spot(cloud, region, [kind.name for kind in found]) if request.spot else {}
-    return [_row(kind, region, table.usd(kind.name, region), spot.get(kind.name)) for kind in found]
+    kinds = table.matching(request.gpu, request.gpus, (region,))
+    spot = price_list.spot(cloud, region, [kind.name for kind in kinds]) if request.spot else {}
+    return [_row(kind, region, table.usd(kind.name, region), spot.get(kind.name)) for kind in kinds]
 
 
 def _row(kind: InstanceType, region: str, usd: float | None, spot: float | None) -> view.TypeRow:

@@ -23,11 +23,11 @@ def place(ctx: Context, word: str) -> str:
     if ctx.path(word).exists():
         return str(ctx.path(word))
     fetched = ctx.path(config.load(ctx)["fetch_dir"].value)
-    found = sorted(fetched.glob(f"{glob.escape(word)}*")) if word else []
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        names = ", ".join(path.name for path in found[:5])
+    candidates = sorted(fetched.glob(f"{glob.escape(word)}*")) if word else []
+    if len(candidates) == 1:
+        return str(candidates[0])
+    if candidates:
+        names = ", ".join(path.name for path in candidates[:5])
         raise UsageError(f"--init-from {word} is ambiguous", f"it matches {names}", "type more of the name")
     why = f"it is neither a path nor a run in {ctx.short(fetched)}"
     raise UsageError(f"--init-from {word}: there is no such checkpoint", why, "gpujob fetch RUN")

@@ -70,15 +70,15 @@ def warnings(inputs: PlanInputs, python: Interpreter | None) -> tuple[str, ...]:
     facts, job = inputs.facts, inputs.job
     if facts is None or not job.command:
         return ()
-    said = []
+    messages = []
     if job.command[0] == "python" and facts.has_only_python3 and python is None:
-        said.append(f"there is no python on the host: the run uses python3 (command in {inputs.source})")
+        messages.append(f"there is no python on the host: the run uses python3 (command in {inputs.source})")
     if missing := _missing(inputs, facts, python):
         why = "the Python of the run does not have it"
         if inputs.requirements is not None:
             why = "env.requirements does not name it"
-        said.append(f"the code imports {', '.join(missing)}, but {why}: the run may fail at its start")
-    return tuple(said)
+        messages.append(f"the code imports {', '.join(missing)}, but {why}: the run may fail at its start")
+    return tuple(messages)
 
 
 def _missing(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) -> list[str]:

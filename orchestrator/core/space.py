@@ -25,17 +25,17 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole numbers if `whole`."""
+    """Numbers from `low` to `high`, both included; whole numbers if `integer`."""
 
     low: float
     high: float
     log: bool = False
-    whole: bool = False
+    integer: bool = False
 
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        return self.low <= value <= self.high and (not self.whole or value == int(value))
+        return self.low <= value <= self.high and (not self.integer or value == int(value))
 
 
 Dimension = Range | tuple[Value, ...]
@@ -66,7 +66,7 @@ def default_of(key: str, config: Mapping[str, object]) -> object:
 
 
 def _as_configured(one: Dimension, default: object) -> Dimension:
-    return replace(one, whole=False) if isinstance(one, Range) and isinstance(default, float) else one
+    return replace(one, integer=False) if isinstance(one, Range) and isinstance(default, float) else one
 
 
 def _dimension(key: str, value: str | list[Value]) -> Dimension:
@@ -88,13 +88,13 @@ def _range(key: str, text: str) -> Range:
     low, high = (_number(word) for word in bounds.partition("..")[::2])
     if low is None or high is None or kind not in ("", "log"):
         raise UsageError(f"space of {key}: {text!r} is no range", "write LOW..HIGH or LOW..HIGH:log", EXAMPLE)
-    whole = isinstance(low, int) and isinstance(high, int)
+    integer = isinstance(low, int) and isinstance(high, int)
     log = kind == "log"
     if not low < high:
         raise UsageError(f"space of {key}: {text!r}: the first number must be below the second", "", EXAMPLE)
     if log and low <= 0:
         raise UsageError(f"space of {key}: {text!r}: a logarithmic range begins above 0", "", EXAMPLE)
-    return Range(low, high, log, whole)
+    return Range(low, high, log, integer)
 
 
 def _number(text: str) -> int | float | None:

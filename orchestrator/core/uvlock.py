@@ -86,15 +86,15 @@ def _needed(packages: Sequence[_Package], root: _Package, source: str) -> list[t
     """By name; a package with extras is one for each of them."""
     by_key = {package.key: package for package in packages}
     only = {package.name: package for package in packages}
-    found: dict[tuple[tuple[str, str], str], _Paths] = {}
+    smallest_paths: dict[tuple[tuple[str, str], str], _Paths] = {}
     pending: list[tuple[_Package, str, _Paths]] = [(root, "", {frozenset()})]
     while pending:
         package, extra, paths = pending.pop()
-        known = found.get((package.key, extra), set())
+        known = smallest_paths.get((package.key, extra), set())
         smallest = _smallest(known | paths)
         if smallest == known:
             continue
-        found[package.key, extra] = smallest
+        smallest_paths[package.key, extra] = smallest
         for edge in package.optional_dependencies.get(extra, ()) if extra else package.dependencies:
             to = by_key.get((edge.name, edge.version)) if edge.version else only.get(edge.name)
             if to is None:
@@ -103,8 +103,8 @@ def _needed(packages: Sequence[_Package], root: _Package, source: str) -> list[t
                 )
             further = {path | {edge.marker} if edge.marker else path for path in smallest}
             pending += [(to, one, further) for one in ("", *edge.extra)]
-    names = sorted(key for key, extra in found if not extra and key != root.key)
-    return [(by_key[key], found[key, ""]) for key in names]
+    names = sorted(key for key, extra in smallest_paths if not extra and key != root.key)
+    return [(by_key[key], smallest_paths[key, ""]) for key in names]
 
 
 def _smallest(paths: _Paths) -> _Paths:

@@ -108,15 +108,15 @@ def _entry(text: str, at: int, where: str, known: dict[str, str]) -> tuple[str, 
 
 
 def _replaced(text: str, where: str, name: str, known: dict[str, str], quoted: bool) -> str:
-    def replace(found: re.Match[str]) -> str:
-        if found[1]:
+    def replace(named: re.Match[str]) -> str:
+        if named[1]:
             return (
-                _ESCAPES.get(found[1], found[1] if found[1] in '"\\$`' else found[0]) if quoted else found[0]
+                _ESCAPES.get(named[1], named[1] if named[1] in '"\\$`' else named[0]) if quoted else named[0]
             )
-        if found[2] in known:
-            return known[found[2]]
+        if named[2] in known:
+            return known[named[2]]
         why = "programs that read .env files differ in what they make of it"
         fix = "write the value, or single quotes around a value that has a $"
-        raise UsageError(f"{where}: {name} refers to {found[2] or found[3]}", why, fix)
+        raise UsageError(f"{where}: {name} refers to {named[2] or named[3]}", why, fix)
 
     return _REFERENCE.sub(replace, text)

@@ -82,15 +82,15 @@ def cost(instance: Instance, now: float) -> float:
 
 def with_type(instance: Instance, type_: str, usd_per_hour: float | None, now: float) -> Instance:
     """Returns the record of an instance whose type was changed at `now`; what it cost before is kept."""
-    seen = instance.observe(instance.state, now)
-    spent = of(seen).total(seen.running_seconds, seen.stopped_seconds)
+    observed = instance.observe(instance.state, now)
+    spent = of(observed).total(observed.running_seconds, observed.stopped_seconds)
     return replace(
-        seen,
+        observed,
         type=type_,
         usd_per_hour=usd_per_hour,
         running_seconds=0.0,
         stopped_seconds=0.0,
-        earlier_usd=seen.earlier_usd + spent,
+        earlier_usd=observed.earlier_usd + spent,
     )
 
 

@@ -120,9 +120,9 @@ class InstanceStore:
 
     def get(self, instance_id: str) -> Instance:
         """Returns the record of an instance that must have one."""
-        found = self.find(instance_id)
-        assert found
-        return found
+        stored = self.find(instance_id)
+        assert stored
+        return stored
 
     def all(self) -> list[Instance]:
         """Returns every instance on record, oldest launch first; terminated ones too, for their costs."""
@@ -172,8 +172,8 @@ class InstanceStore:
         """Returns the random id of this client, which is created once."""
         path = self._folder / "client-id"
         with contextlib.suppress(OSError, ValueError):
-            if _CLIENT_ID.fullmatch(found := path.read_text("ascii").strip()):
-                return found
+            if _CLIENT_ID.fullmatch(stored := path.read_text("ascii").strip()):
+                return stored
         made = ctx.token()[:16]
         files.write(path, made.encode() + b"\n")
         return made

@@ -14,23 +14,23 @@ JOB = "gpujob-doctor"
 
 def rows(account: Account, region: str) -> list[Row]:
     """Returns a row for each check, after the user confirmed the price. The instance is always terminated."""
-    started, found = account.ctx.now(), list[Row]()
+    started, table = account.ctx.now(), list[Row]()
     try:
         offer = quote.for_trial(JOB, region, started, account.ctx.who)
         instance = ensure.ensure(account, offer, Ingress())
         seconds = account.ctx.now() - started
         where = f"{instance.label}, {instance.type} in {instance.zone}"
-        found.append(("boot", "ok", f"{where}, was ready after {seconds:.0f} s", ""))
-        found += _checks(account, instance)
+        table.append(("boot", "ok", f"{where}, was ready after {seconds:.0f} s", ""))
+        table += _checks(account, instance)
     except GpujobError as error:
         if error.exit_code == 7:  # the price was not confirmed: nothing was launched
             raise
-        found.append(("boot", "missing", f"{error.what}: {error.why}", error.next_step))
+        table.append(("boot", "missing", f"{error.what}: {error.why}", error.next_step))
     finally:
         for left in account.records.current():
             if left.job == JOB:
                 changes.terminate(account, left)
-    return [*found, _clean_up(account, region)]
+    return [*table, _clean_up(account, region)]
 
 
 def _checks(account: Account, instance: Instance) -> list[Row]:

@@ -67,11 +67,11 @@ def _lines_with(handle: BinaryIO, offset: int, end: int, word: bytes) -> Iterato
         block = rest + handle.read(min(_BLOCK, left))
         complete = _complete(block)
         rest = block[len(complete) :] if len(block) - len(complete) <= _BLOCK else b""
-        found = complete.find(word)
-        while found >= 0:
-            start, stop = complete.rfind(b"\n", 0, found) + 1, complete.index(b"\n", found) + 1
+        at = complete.find(word)
+        while at >= 0:
+            start, stop = complete.rfind(b"\n", 0, at) + 1, complete.index(b"\n", at) + 1
             yield complete[start:stop]
-            found = complete.find(word, stop)
+            at = complete.find(word, stop)
 
 
 def _complete(content: bytes) -> bytes:

@@ -83,9 +83,9 @@ def _tqdm(text: str) -> Line | None:
         return None
     if not match or re.search(r"\dB/s|[kMGT]i?B/s", match["rate"]):
         return None
-    found = match.groupdict()
-    left = _seconds(found.get("left") or "")
-    return _bar("tqdm", match["n"], found.get("of") or "", name, match["rest"] or "", left)
+    values_by_name = match.groupdict()
+    left = _seconds(values_by_name.get("left") or "")
+    return _bar("tqdm", match["n"], values_by_name.get("of") or "", name, match["rest"] or "", left)
 
 
 _RICH = re.compile(
@@ -160,11 +160,11 @@ def _mapping(text: str) -> Line | None:
         return None
     if not isinstance(value, dict):
         return None
-    found = dict(_numbers(value))
-    if "train_runtime" in found:  # Hugging Face's last line: means over the whole training
+    values_by_name = dict(_numbers(value))
+    if "train_runtime" in values_by_name:  # Hugging Face's last line: means over the whole training
         return None
-    place = {word: found.get(word) for word in ("epoch", "step", "global_step", "iteration", "iter")}
-    values = Values().add(pair for pair in found.items() if is_metric(pair[0]) or is_rate(pair[0]))
+    place = {word: values_by_name.get(word) for word in ("epoch", "step", "global_step", "iteration", "iter")}
+    values = Values().add(pair for pair in values_by_name.items() if is_metric(pair[0]) or is_rate(pair[0]))
     if not values or all(number is None for number in place.values()):
         return None
     epoch = place.pop("epoch")

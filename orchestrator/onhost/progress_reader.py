@@ -87,9 +87,9 @@ class LogReader:
 
     def _move(self, line: Line) -> None:
         key = (line.name, line.of)
-        is_whole = line.of is not None and line.step == line.of
-        is_repeated = key in self._repeated or (key in self._ended and not is_whole)
-        (self._repeated if is_repeated else self._ended if is_whole else set()).add(key)
+        is_last = line.of is not None and line.step == line.of
+        is_repeated = key in self._repeated or (key in self._ended and not is_last)
+        (self._repeated if is_repeated else self._ended if is_last else set()).add(key)
         if line.format == "keras" and self._header and line.epoch is None:
             line = line._replace(epoch=self._header.epoch, epochs=self._header.epochs)
         self._counts_from_0 = self._counts_from_0 or line.epoch == 0
@@ -117,8 +117,8 @@ class LogReader:
             self._place = place
             self._take("progress", line)
         elif line.epoch is not None and line.step is None and not self._place.of:
-            is_whole = bool(line.epochs and line.values)  # a line after the epoch, not before it
-            step, of = (int(line.epoch), line.epochs) if is_whole else (None, None)
+            is_last = bool(line.epochs and line.values)  # a line after the epoch, not before it
+            step, of = (int(line.epoch), line.epochs) if is_last else (None, None)
             self._place = Place(step, of, line.epoch, line.epochs)
             self._take("progress", line)
         elif line.epoch is not None and line.step is None:

@@ -74,11 +74,11 @@ def _missing_gpus(wanted: int, sleep: Callable[[float], None]) -> str | None:
     """Waits until the driver shows the GPUs of a run; returns what is missing after GPU_SECONDS."""
     waited = 0.0
     while wanted:
-        found = gpus.sample()
-        if found is not None and len(found) >= wanted:
+        visible = gpus.sample()
+        if visible is not None and len(visible) >= wanted:
             return None
         if waited >= GPU_SECONDS:
-            return "nvidia-smi shows %s of its %d GPUs" % ("none" if not found else len(found), wanted)
+            return "nvidia-smi shows %s of its %d GPUs" % ("none" if not visible else len(visible), wanted)
         sleep(_PAUSE)
         waited += _PAUSE
     return None

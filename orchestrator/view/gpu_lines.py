@@ -30,11 +30,11 @@ class GpuHistory:
 
     def lines(self, machine: Machine, height: int) -> Iterator[Text]:
         """A line for each GPU; one line for all where the terminal is low, and where there is none."""
-        found = machine.gpus or ()
-        if not found or len(found) * _ROWS_PER_GPU > height:
+        gpus_of_host = machine.gpus or ()
+        if not gpus_of_host or len(gpus_of_host) * _ROWS_PER_GPU > height:
             yield Text(f"{machine.hostname}: {gpus(machine.gpus)}", "dim")
             return
-        for gpu in found:
+        for gpu in gpus_of_host:
             uses = list(self._uses.get(gpu.uuid or str(gpu.index), ()))
             parts = [
                 f"GPU {gpu.index} {gpu.name}".strip(),

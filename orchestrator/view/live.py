@@ -58,19 +58,19 @@ class Picture:
         return max(_LEAST_LOG, min(100, self._console.height))
 
     def show(
-        self, report: RunReport, history: History, machine: Machine, beside: Surroundings = NOTHING
+        self, report: RunReport, history: History, machine: Machine, around: Surroundings = NOTHING
     ) -> None:
-        if not beside.outage:
+        if not around.outage:
             self._gpus.add(machine)
         head = [*_head(report, self._ctx.now())]
-        head += [Text(beside.outage, "bold yellow")] if beside.outage else []
-        head += [Text(beside.money, "cyan")] if beside.money else []
+        head += [Text(around.outage, "bold yellow")] if around.outage else []
+        head += [Text(around.money, "cyan")] if around.money else []
         curves = [_Curve(name, series) for name, series in history.curves()]
         if curves and history.last_step:
             curves.append(_Axis("step", Series(), history.first_step or 0, history.last_step))
         rest = [*_health(report), *self._gpus.lines(machine, self._console.height)]
         tail = [Text.from_ansi(harmless(line)) for line in report.facts.log.tail]
-        foot = Text(beside.leave if report.is_going else "", "dim")
+        foot = Text(around.leave if report.is_going else "", "dim")
         self.page = _Page(head, curves, rest, tail, foot, fill=True)
         self._live.update(self.page, refresh=True)
 

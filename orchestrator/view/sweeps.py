@@ -48,29 +48,31 @@ def _best(trials: Sequence[answers.Trial], goal: str) -> int | None:
     return min(values, key=lambda one: values[one] if goal == "min" else -values[one])
 
 
-def print_sweep(ctx: Context, found: answers.Sweep, folder: str) -> None:
+def print_sweep(ctx: Context, content: answers.Sweep, folder: str) -> None:
     """The best trials first; then the command that fetches the best, and which keys mattered."""
     if ctx.json:
-        ctx.answer(found)
+        ctx.answer(content)
         return
-    keys = list(dict.fromkeys(key for trial in found.trials for key in trial.params))
-    sign = 1 if found.goal == "min" else -1
-    ordered = sorted(found.trials, key=lambda one: (one.value is None, sign * (one.value or 0.0), one.number))
+    keys = list(dict.fromkeys(key for trial in content.trials for key in trial.params))
+    sign = 1 if content.goal == "min" else -1
+    ordered = sorted(
+        content.trials, key=lambda one: (one.value is None, sign * (one.value or 0.0), one.number)
+    )
     names = [key.removeprefix("config.") for key in keys]
-    table = [["trial", "state", found.metric, *names, "run"]]
+    table = [["trial", "state", content.metric, *names, "run"]]
     for trial in ordered:
         values = [number(trial.params[key]) if key in trial.params else "" for key in keys]
         value = "" if trial.value is None else f"{trial.value:.4g}"
         table.append([str(trial.number), trial.state, value, *values, trial.run or ""])
     tables.print_table(ctx, table, {"complete": "green", "failed": "red"})
-    counts = Counter(trial.state for trial in found.trials)
-    ctx.talk(f"{len(found.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
-    if found.importance:
+    counts = Counter(trial.state for trial in content.trials)
+    ctx.talk(f"{len(content.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
+    if content.importance:
         shown = ", ".join(
-            f"{key.removeprefix('config.')} {share:.0%}" for key, share in found.importance.items()
+            f"{key.removeprefix('config.')} {share:.0%}" for key, share in content.importance.items()
         )
-        ctx.talk(f"importance for {found.metric}: {shown}")
-    best = next((trial for trial in found.trials if trial.number == found.best), None)
+        ctx.talk(f"importance for {content.metric}: {shown}")
+    best = next((trial for trial in content.trials if trial.number == content.best), None)
     if best:
         ctx.talk(f"best: trial {best.number}; next: gpujob fetch {best.run}")
     ctx.talk(f"the record is in {folder}; the same command with more --trials continues")

@@ -32,23 +32,23 @@ def find(rows: Sequence[Row], split_of: Mapping[str, str]) -> list[EqualFaces]:
     members: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: splits.SPLITS.index(split_of[row.id])):
         members[row.content].append(row)
-    found = []
+    equal_groups = []
     for equal in members.values():
         across = len({split_of[row.id] for row in equal}) > 1
         contradictory = len({row.label for row in equal}) > 1
         if across or contradictory:
-            found.append(EqualFaces(tuple(equal), across, contradictory))
-    return found
+            equal_groups.append(EqualFaces(tuple(equal), across, contradictory))
+    return equal_groups
 
 
-def to_drop(found: Sequence[EqualFaces], split_of: Mapping[str, str]) -> list[Refusal]:
+def to_drop(equal_groups: Sequence[EqualFaces], split_of: Mapping[str, str]) -> list[Refusal]:
     """The rows that `duplicates: drop` leaves out, as refusals.
 
     Test keeps its rows. Of rows in two splits, those of train go first, then those of val; with two labels,
     all of train and val go.
     """
     dropped = []
-    for equal in found:
+    for equal in equal_groups:
         last = max((split_of[row.id] for row in equal.rows), key=splits.SPLITS.index)
         for row in equal.rows:
             split = split_of[row.id]
@@ -60,11 +60,11 @@ def to_drop(found: Sequence[EqualFaces], split_of: Mapping[str, str]) -> list[Re
     return dropped
 
 
-def table(found: Sequence[EqualFaces], split_of: Mapping[str, str]) -> list[dict[str, Any]]:
+def table(equal_groups: Sequence[EqualFaces], split_of: Mapping[str, str]) -> list[dict[str, Any]]:
     """A table of every row of these groups; none if there are no groups."""
     cells = [
         [str(number), row.id, split_of[row.id], row.label]
-        for number, equal in enumerate(found, 1)
+        for number, equal in enumerate(equal_groups, 1)
         for row in equal.rows
     ]
     if len(cells) > SHOWN:

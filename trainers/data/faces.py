@@ -48,8 +48,8 @@ class Landmarker:
     def find(self, picture: np.ndarray) -> Face | None:
         """The face in a picture (H, W, 3) uint8 RGB, or None. Raises RuntimeError or ValueError."""
         image = self._image(image_format=self._rgb, data=picture)
-        found: Any = self._landmarker.detect(image)
-        if not found.face_blendshapes:
+        detected: Any = self._landmarker.detect(image)
+        if not detected.face_blendshapes:
             return None
-        scores = {entry.category_name: float(entry.score) for entry in found.face_blendshapes[0]}
-        return Face(scores, np.array([(point.x, point.y) for point in found.face_landmarks[0]]))
+        scores = {entry.category_name: float(entry.score) for entry in detected.face_blendshapes[0]}
+        return Face(scores, np.array([(point.x, point.y) for point in detected.face_landmarks[0]]))

@@ -57,26 +57,26 @@ def protocols(folder: Path) -> dict[str, dict[str, Path]]:
     The split in a file's name may be any word of trainers.data.splits, in any case. Raises BadCorpus if two
     files of a folder are of one split.
     """
-    found: dict[str, dict[str, Path]] = {}
+    files_by_split: dict[str, dict[str, Path]] = {}
     for place in PLACES:
         here = _corpus_files(folder / place)
         for name, files in here.items():
-            found.setdefault(name, files)
-    return found
+            files_by_split.setdefault(name, files)
+    return files_by_split
 
 
 def _corpus_files(folder: Path) -> dict[str, dict[str, Path]]:
-    found: dict[str, dict[str, Path]] = {}
+    files_by_split: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         match = _FILE.fullmatch(path.name)
         split = splits.named(match["part"]) if match else ""
         if not match or not split or walk.is_hidden(path.name) or not path.is_file():
             continue
         protocol = "14t" if match["t"] else "si5" if match["si5"] else "multisigner"
-        other = found.setdefault(protocol, {}).setdefault(split, path)
+        other = files_by_split.setdefault(protocol, {}).setdefault(split, path)
         if other != path:
             raise BadCorpus(f"{other.name} and {path.name} are both of {split}: keep one of them")
-    return found
+    return files_by_split
 
 
 def read(files: Mapping[str, Path]) -> list[Sentence]:

@@ -53,8 +53,8 @@ def _kinds(name: str) -> set[tuple[str, str]]:
 
 def named(name: str) -> str:
     """The split that a word (such as `validation`) in a name means; empty if none or several are named."""
-    found = {split for split, _ in _kinds(name)}
-    return found.pop() if len(found) == 1 else ""
+    of_name = {split for split, _ in _kinds(name)}
+    return of_name.pop() if len(of_name) == 1 else ""
 
 
 def of_path(path: str) -> str:
@@ -63,13 +63,13 @@ def of_path(path: str) -> str:
     Raises Unusable if they mean different splits, or if only a name of several splits is there.
     """
     parts = [*PurePath(path).parts[:-1], PurePath(path).stem]
-    found = {named(part) for part in parts} - {""}
-    if len(found) > 1:
+    of_name = {named(part) for part in parts} - {""}
+    if len(of_name) > 1:
         raise Unusable("is in the folder of another split", f"{path}: move or rename it", "labels.parse")
     several = [part for part in parts if len({split for split, _ in _kinds(part)}) > 1]
-    if not found and several and several[-1] == parts[-1]:
+    if not of_name and several and several[-1] == parts[-1]:
         raise Unusable("names several splits", f"{path}: rename it", "labels.parse")
-    return next(iter(found), "")
+    return next(iter(of_name), "")
 
 
 def to_draw(named: Mapping[str, str], ignore: bool, test_share: float) -> tuple[set[str], float]:
@@ -77,10 +77,10 @@ def to_draw(named: Mapping[str, str], ignore: bool, test_share: float) -> tuple[
 
     If train and test are named but val is not, val is drawn from train.
     """
-    given = set(named.values()) - {""}
+    written_splits = set(named.values()) - {""}
     if ignore:
         return set(named), test_share
-    if given == {"train", "test"}:
+    if written_splits == {"train", "test"}:
         return {id for id, split in named.items() if split != "test"}, 0.0
     return {id for id, split in named.items() if not split}, test_share
 
@@ -99,12 +99,12 @@ def findings(names: Iterable[str], named: Sequence[tuple[str, str]], noun: str) 
             result.append(health.error("split.named", message, "name the splits train, val and test"))
     moved = sum(split not in ("", actual) for split, actual in named)
     samples = Counter(split for split, _ in named)
-    unnamed, given = samples[""], {split: samples[split] for split in SPLITS if samples[split]}
-    if moved and set(given) != {"train", "test"}:
+    unnamed, written_splits = samples[""], {split: samples[split] for split in SPLITS if samples[split]}
+    if moved and set(written_splits) != {"train", "test"}:
         message = f"{moved} {noun} are in another split than the one that folders or files name"
         return [health.info("split.named", message, "nothing, if the options are meant to draw them anew")]
-    if unnamed and given:
-        counts = ", ".join(f"{n} are of {split}" for split, n in given.items())
+    if unnamed and written_splits:
+        counts = ", ".join(f"{n} are of {split}" for split, n in written_splits.items())
         message = f"{unnamed} {noun} name no split, but {counts}"
         fix = "name the split of each by folder or file name, or set named_splits: ignore to draw all anew"
         result.append(health.error("split.named", message, fix, "named_splits"))

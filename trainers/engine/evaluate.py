@@ -51,8 +51,8 @@ def evaluate(
         sums += torch.cat([torch.stack([output.loss, output.weight]), output.counts]).double()
         correct[batch.indices] = output.correct.float()
         if keep:
-            said = output.answers
-            rows = said.tolist() if isinstance(said, torch.Tensor) else said
+            predicted = output.answers
+            rows = predicted.tolist() if isinstance(predicted, torch.Tensor) else predicted
             answers |= dict(zip(batch.indices.tolist(), rows, strict=False))
     loss, weight, *counts = group.sum(sums).tolist()
     answers = group.gather(answers) if keep else {}

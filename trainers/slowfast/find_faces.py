@@ -30,14 +30,14 @@ def add(
     files and counts. `advance` is called with the videos done and their number. Raises BadSource.
     """
     kept = {folder: _existing(folder) for folder in folders.values()}
-    known = {name for found in kept.values() for name in found}
+    known = {name for file_boxes in kept.values() for name in file_boxes}
     try:
         video.av()
     except video.MissingPackage as fault:
         raise BadSource(f"--faces: {fault}") from fault
     refused, done = list[Refusal](), 0
     with Landmarker(model, "faces") as landmarker:
-        for folder, found in kept.items():
+        for folder, file_boxes in kept.items():
             records = [record for record in survey.records if record.path.is_relative_to(folder)]
             for number, record in enumerate(records, 1):
                 name, done = stem(record.path.name), done + 1
@@ -46,14 +46,14 @@ def add(
                     if isinstance(box, Refusal):
                         refused.append(box)
                     else:
-                        found[name] = box
+                        file_boxes[name] = box
                 if number % SAVED == 0 or number == len(records):
-                    boxes.write(folder, found)
+                    boxes.write(folder, file_boxes)
                     advance(done, len(survey.records))
     broken = {refusal.source for refusal in refused}
     records = [record for record in survey.records if str(record.path) not in broken]
     facts = {
-        "files": [str(folder / boxes.NAME) for folder, found in kept.items() if found],
+        "files": [str(folder / boxes.NAME) for folder, file_boxes in kept.items() if file_boxes],
         "found": len(records) - sum(stem(record.path.name) in known for record in records),
         "kept": sum(stem(record.path.name) in known for record in records),
         "without": [f"{refusal.name}: {refusal.why}" for refusal in refused],

@@ -16,8 +16,8 @@ from orchestrator.errors import UsageError
         ("0.0..0.6", Range(0.0, 0.6)),
         (".1...5", Range(0.1, 0.5)),
         ("-1..1.5", Range(-1, 1.5)),
-        ("1..8", Range(1, 8, whole=True)),
-        ("1..1024:log", Range(1, 1024, log=True, whole=True)),
+        ("1..8", Range(1, 8, integer=True)),
+        ("1..1024:log", Range(1, 1024, log=True, integer=True)),
         ("relu,gelu", ("relu", "gelu")),
         ("16, 32, 64", (16, 32, 64)),
         ("true,false", (True, False)),
@@ -29,13 +29,13 @@ def test_a_range_or_a_list_is_understood(text: str, dimension: space.Dimension) 
 
 def test_whole_bounds_of_a_number_with_a_point_are_no_whole_numbers() -> None:
     assert space.parse({"config.x": "0..1"}, [], {"x": 0.5}) == {"config.x": Range(0, 1)}
-    assert space.parse({"config.x": "0..1"}, [], {"x": 1}) == {"config.x": Range(0, 1, whole=True)}
+    assert space.parse({"config.x": "0..1"}, [], {"x": 1}) == {"config.x": Range(0, 1, integer=True)}
 
 
 def test_an_option_replaces_the_range_of_the_job() -> None:
     written: dict[str, str | list[Value]] = {"config.x": [1, 2], "config.y": ["[64]", "[64, 32]"]}
     found = space.parse(written, ["config.x=3..4"], {})
-    assert found == {"config.x": Range(3, 4, whole=True), "config.y": ("[64]", "[64, 32]")}
+    assert found == {"config.x": Range(3, 4, integer=True), "config.y": ("[64]", "[64, 32]")}
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_a_sweep_that_varies_nothing_is_refused() -> None:
     ("value", "within"), [(1, True), (4, True), (2.5, False), (0, False), (True, False), ("2", False)]
 )
 def test_a_value_is_within_a_range_of_whole_numbers(value: object, within: bool) -> None:
-    assert (value in Range(1, 4, whole=True)) is within
+    assert (value in Range(1, 4, integer=True)) is within

@@ -15,11 +15,13 @@ def results(records: Sequence[Record], answers: Sequence[Sequence[str]], seed: i
     Glosses are those that the model can learn (`wer`), not those of the official evaluation.
     """
     pairs = [wer.pairs(record.words, answer) for record, answer in zip(records, answers, strict=True)]
-    edits = [sum(truth != said for truth, said in row) for row in pairs]
+    edits = [sum(truth != predicted for truth, predicted in row) for row in pairs]
     words = [len(record.words) for record in records]
     low, high = word_errors.interval([float(count) for count in edits], records, seed)
     every = [pair for row in pairs for pair in row]
-    mistakes = Counter((truth, said) for truth, said in every if truth and said and truth != said)
+    mistakes = Counter(
+        (truth, predicted) for truth, predicted in every if truth and predicted and truth != predicted
+    )
     return {
         "samples": len(records),
         "groups": len({record.group for record in records}),
@@ -27,7 +29,8 @@ def results(records: Sequence[Record], answers: Sequence[Sequence[str]], seed: i
         "values": {"wer": sum(edits) / max(1, sum(words)), "wer_low": low, "wer_high": high},
         "per_class": _by_gloss(every),
         "confused": [
-            {"truth": truth, "said": said, "count": count} for (truth, said), count in mistakes.most_common()
+            {"truth": truth, "said": predicted, "count": count}
+            for (truth, predicted), count in mistakes.most_common()
         ],
         "wrong": _wrong(records, answers, edits),
     }
@@ -35,7 +38,7 @@ def results(records: Sequence[Record], answers: Sequence[Sequence[str]], seed: i
 
 def _by_gloss(pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, float]]:
     truths, answers = (Counter(pair[side] for pair in pairs) for side in (0, 1))
-    hits = Counter(truth for truth, said in pairs if truth == said)
+    hits = Counter(truth for truth, predicted in pairs if truth == predicted)
     glosses = sorted(truths.keys() - {""}, key=lambda gloss: (-truths[gloss], gloss))
     return {
         gloss: {
