@@ -125,7 +125,8 @@ def capture(home: Path, env: dict[str, str], name: str, command: str, size: tupl
         console = Console(record=True, width=width, height=height, file=io.StringIO(), force_terminal=True)
         console.print(text, end="")
         path = FOLDER / f"{name}-{width}x{height}-{scheme}.svg"
-        path.write_text(console.export_svg(title=command, theme=theme, unique_id=f"{name}-{width}"))
+        drawn = console.export_svg(title=command, theme=theme, unique_id=f"{name}-{width}")
+        path.write_text("\n".join(line.rstrip() for line in drawn.splitlines()) + "\n")
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Refused
-from orchestrator.view import answers
+from orchestrator.view import compare_answers as answers
 from orchestrator.view.tables import print_table
 
 _LOWER_IS_BETTER = re.compile(r"loss|error|wer|cer|mae|mse|perplexity|ppl", re.IGNORECASE)

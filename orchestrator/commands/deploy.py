@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator import registry
-from orchestrator.commands import config, execute, inputs, jobs, monitor, notify, resume, runs
+from orchestrator.commands import config, execute, follow, inputs, jobs, notify, resume, runs
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
@@ -94,7 +94,7 @@ def deploy(ctx: Context, request: Request) -> int:
         with execute.only_deploy(store, job.spec.name, host):
             executor = execute.Executor(ctx, host, store, trees)
             run_id = _execute(ctx, executor, complete, secrets, word, request.follow)
-        return monitor.stream(ctx, host, run_id) if request.follow else 0
+        return follow.stream(ctx, host, run_id) if request.follow else 0
 
 
 def _require_resume_alone(request: Request) -> None:

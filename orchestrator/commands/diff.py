@@ -12,7 +12,7 @@ from orchestrator.context import Context
 from orchestrator.core import rundetails, shell
 from orchestrator.core.rundetails import RunDetails, TreeDetails
 from orchestrator.errors import Exit, UsageError
-from orchestrator.view import answers
+from orchestrator.view import compare_answers as answers
 from orchestrator.view.console import Paint
 from orchestrator.view.tables import print_table
 

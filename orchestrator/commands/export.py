@@ -17,7 +17,7 @@ from orchestrator.core import curves
 from orchestrator.core.when import iso
 from orchestrator.errors import Exit, GpujobError
 from orchestrator.onhost.files import write
-from orchestrator.view import answers
+from orchestrator.view import compare_answers as answers
 
 COLUMNS = ("time", "step", "split", "name", "value")
 _SUFFIX = ".gpujob"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator import registry
-from orchestrator.commands import config, monitor, runs
+from orchestrator.commands import config, follow, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.logquery import LogQuery
@@ -51,7 +51,7 @@ def logs(ctx: Context, request: Request) -> int:
             for block in blocks:
                 writer.write(block)
         except KeyboardInterrupt:
-            return monitor.interrupted(ctx, run.id)
+            return follow.interrupted(ctx, run.id)
         writer.close()
         if query.follow:
             run = helper.find_run(host, run.id) or run

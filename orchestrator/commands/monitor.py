@@ -8,18 +8,17 @@ import time
 from collections.abc import Iterator
 
 from orchestrator import registry
-from orchestrator.commands import config, rows, runs
+from orchestrator.commands import config, follow, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import events, runstate
 from orchestrator.core.history import History
 from orchestrator.core.machine import Machine
-from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound, Unreachable
+from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
-from orchestrator.view import answers, dashboard, keys, log
-from orchestrator.view import status as view
+from orchestrator.view import dashboard, keys
 from orchestrator.view.dashboard import Surroundings
 from orchestrator.view.status import RunReport
 
@@ -45,28 +44,16 @@ def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval:
         if mode == "attach":
             _attach(ctx, host, run_id)
         if mode == "stream":
-            return stream(ctx, host, run_id)
+            return follow.stream(ctx, host, run_id)
         return _screen(ctx, host, run_id, interval)
-
-
-def stream(ctx: Context, host: Host, run_id: str) -> int:
-    """The log so far, then what is added, byte for byte, until the run ends."""
-    writer = log.Writer(ctx.stderr if ctx.json else ctx.stdout)  # stdout is for the one object at the end
-    try:
-        for block in host.follow(run_id, "log"):
-            writer.write(block)
-    except KeyboardInterrupt:
-        return interrupted(ctx, run_id)
-    writer.close()
-    return _ended(ctx, host, run_id)
 
 
 def _screen(ctx: Context, host: Host, run_id: str, interval: float) -> int:
     try:
         watch(ctx, host, run_id, interval)
     except KeyboardInterrupt:
-        return interrupted(ctx, run_id)
-    return _ended(ctx, host, run_id)
+        return follow.interrupted(ctx, run_id)
+    return follow.ended(ctx, host, run_id)
 
 
 def watch(ctx: Context, host: Host, run_id: str, interval: float, leave: str = "") -> None:
@@ -77,8 +64,8 @@ def watch(ctx: Context, host: Host, run_id: str, interval: float, leave: str = "
             with outage.tolerated():
                 reader.read(screen.log_lines)
             if reader.report:
-                beside = Surroundings(reader.money, outage.text, leave or Surroundings.leave)
-                screen.show(reader.report, reader.history, reader.machine, beside)
+                surroundings = Surroundings(reader.money, outage.text, leave or Surroundings.leave)
+                screen.show(reader.report, reader.history, reader.machine, surroundings)
                 if not isinstance(reader.report.state, runstate.GOING):
                     return
             if pressed.wait(interval) and leave:
@@ -100,7 +87,7 @@ class _Reader:
         """Raises NotFound if the run is gone."""
         snapshot = helper.look(self._host, self._run_id, lines)
         if not snapshot.runs:
-            raise _removed(self._run_id)
+            raise follow.removed(self._run_id)
         facts = snapshot.runs[0]
         read = helper.read_log_events if facts.from_log else helper.read_events
         text, self._offsets[read] = read(self._host, self._run_id, self._offsets[read], _READ)
@@ -137,47 +124,6 @@ class Outage:
             self.text = f"no answer from {self._host.label} since {clock}: {error.what}"
         else:
             self._since, self.text = None, ""
-
-
-def _removed(run_id: str) -> NotFound:
-    return NotFound(f"run {run_id} was removed while it was watched", "", "gpujob status")
-
-
-def interrupted(ctx: Context, run_id: str) -> int:
-    """What goes on; with --json, as the error of every interrupted command."""
-    if ctx.json:
-        raise KeyboardInterrupt
-    ctx.talk(f"\nrun {run_id} goes on; next:\n  gpujob monitor {run_id}\n  gpujob stop {run_id}")
-    return Exit.INTERRUPTED
-
-
-def _ended(ctx: Context, host: Host, run_id: str) -> int:
-    """Rings, prints how the run ended; raises when it failed."""
-    ctx.ring()
-    facts = helper.find_run(host, run_id)
-    if facts is None:
-        raise _removed(run_id)
-    runs.remember(ctx, Store(ctx.state_dir), host, [facts])
-    report = RunReport(facts, runstate.fold(facts, ctx.now()), host.label)
-    state, headline = report.state, view.headline(report)
-    has_failed = isinstance(state, runstate.Failed | runstate.Lost)
-    if ctx.json:
-        ctx.answer(answers.Monitor(run=view.run_json(report)))
-        return Exit.JOB_FAILED if has_failed else Exit.DONE
-    what = f"run {run_id} {runstate.word(state)}" + (f": {headline}" if headline else "")
-    if has_failed:
-        last_line = facts.log.tail[-1] if facts.log.tail else "its log is empty"
-        raise JobFailed(what, last_line, _next(state, run_id))
-    if isinstance(state, runstate.Damaged):
-        raise GpujobError(what, "how it ended cannot be read", f"gpujob ssh {run_id}")
-    ctx.talk(what)
-    return Exit.DONE
-
-
-def _next(state: runstate.RunState, run_id: str) -> str:
-    if isinstance(state, runstate.Lost) and state.resumable_from is not None:
-        return f"gpujob deploy --resume {run_id}"
-    return f"gpujob monitor {run_id} --stream shows all of its log"
 
 
 def _attach(ctx: Context, host: Host, run_id: str) -> None:

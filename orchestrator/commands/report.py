@@ -12,7 +12,7 @@ from orchestrator.core import curves
 from orchestrator.core.text import size
 from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.onhost.files import write
-from orchestrator.view import answers
+from orchestrator.view import compare_answers as answers
 from orchestrator.view.report import charts, page
 from orchestrator.view.report.page import ReportRun
 

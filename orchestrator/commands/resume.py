@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator import registry
-from orchestrator.commands import execute, limits, monitor, notify, runs
+from orchestrator.commands import execute, follow, limits, notify, runs
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core.hostfacts import HostFacts, RunFacts
@@ -44,7 +44,7 @@ def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Re
         target = relaunched
     with target.connect() as host:
         run = _restart(ctx, host, store, request, is_moved)
-        return monitor.stream(ctx, host, run.id) if request.follow and not request.dry_run else 0
+        return follow.stream(ctx, host, run.id) if request.follow and not request.dry_run else 0
 
 
 def _wake(ctx: Context, store: Store, target: Target, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""The job file → JobSpec. Unknown keys are refused with file:line and a guess at what was meant."""
+"""The job file → JobSpec. Unknown keys are refused with file:line and the nearest known key."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ NOT_BUILT = {("resources", "nodes"): "more than one node"}
 
 
 class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`python`: an interpreter on the host; auto is the one that imports torch. `requirements`: a file for
-    pip, beside the job file; what it names goes into an environment made once: over the host's torch with
-    auto, else apart from all that the host has. `vars`: variables of the run. `file`: a .env file with more
-    of them; those of `vars` come first."""
+    """The Python environment on the host."""
 
     python: str = "auto"
     requirements: str | None = None
@@ -33,8 +30,7 @@ class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A box for this job: `types` in order of preference; `disk_gb` 0 is what the image and the data ask;
-    `regions` and `images` (SSM names, or ami-…) in order too; `user` logs in."""
+    """The instance that is launched for a run. Lists are in order of preference."""
 
     types: list[str] = msgspec.field(default_factory=list)
     spot: bool = False
@@ -50,9 +46,7 @@ class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`gpus`: processes to start, one a GPU. A host without any trains on its CPU, and says so.
-    `gpu`: the model that an instance must have, such as L40S; its types are then chosen by price.
-    `disk_gb`: GiB that the run itself needs (checkpoints, caches); what is sent comes on top."""
+    """What a run needs. On a host without GPU a trainer uses the CPU, and says so."""
 
     gpus: int = 1
     ec2: Ec2 = Ec2()
@@ -61,9 +55,7 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When a run is ended: hours over all attempts, minutes without any activity; `grace_seconds`
-    is the time between asking a run to stop and killing it. `budget_usd` is what a box of EC2 may cost:
-    it is turned into hours by its price."""
+    """When a run is ended."""
 
     max_hours: float | None = None
     budget_usd: float | None = None
@@ -72,18 +64,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`max`: new attempts after a crash. Bad data, a failed check and divergence are never retried."""
+    """New attempts after a crash; none after bad data, a failed check or divergence."""
 
     max: int = 0
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A job as its file says it. `detach`: what to do if a command ends while what it started still runs.
-
-    `setup`: lines of a script that is run once on the host, before the first run that has it.
-    `sweep`: what `gpujob sweep` varies; a deploy ignores it.
-    `exclude`: files of the code that are not sent, as in .gitignore.
-    `send_credentials`: those that are, although gpujob takes them for keys or passwords."""
+    """A job as its file describes it. jobschema.py describes each key."""
 
     name: str
     trainer: str | None = None
@@ -106,7 +93,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobFile(msgspec.Struct, frozen=True):
-    """A spec, where it came from, the line of each key (for errors found later), notes for the user."""
+    """A spec, the name of its file, the line of each key (for errors that come later), notes for the user."""
 
     spec: JobSpec
     source: str

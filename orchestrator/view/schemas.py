@@ -11,6 +11,7 @@ from msgspec import Struct
 from orchestrator.context import JSON_VERSION
 from orchestrator.core import results
 from orchestrator.view import answers as a
+from orchestrator.view import compare_answers as compared
 from orchestrator.view import ec2_answers as ec2
 from orchestrator.view import reach_answers as reach
 from orchestrator.view import sweep_answers
@@ -27,11 +28,11 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "stop": (a.Stop, ec2.Instances),
     "fetch": (a.Fetch,),
     "verify": (a.Verify,),
-    "report": (a.Report,),
-    "runs": (a.Runs,),
-    "diff": (a.Diff,),
-    "export-metrics": (a.Exported,),
-    "tensorboard": (a.Exported,),
+    "report": (compared.Report,),
+    "runs": (compared.Runs,),
+    "diff": (compared.Diff,),
+    "export-metrics": (compared.Exported,),
+    "tensorboard": (compared.Exported,),
     "evaluate": (results.Evaluation,),
     "predict": (results.Prediction,),
     "export": (results.Export,),

@@ -46,7 +46,7 @@ def test_a_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(name, signs, t
     straight = runs.trained(make(), tmp_path / "straight")
     runs.trained(make(), tmp_path / "broken", 4)
     resumed = runs.trained(make(), tmp_path / "broken")
-    assert resumed.parent is not None
+    assert resumed.lineage.parent is not None
     wanted, got = straight.learner.model.state_dict(), resumed.learner.model.state_dict()
     assert all(torch.equal(wanted[key], got[key]) for key in wanted)
     assert straight.state == resumed.state
