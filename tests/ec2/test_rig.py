@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -18,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedErro
 from botocore.parsers import ResponseParserError
 
 from tests.rigs.ec2.fake import REPOSITORY, FakeEC2
+from tests.rigs.ec2.fleet import Fleet
 from tests.rigs.ec2.images import PARAMETERS, ROOT_GB
 from tests.rigs.ec2.metadata import TOKEN
 from tests.rigs.patience import PATIENCE, wait_until
@@ -280,3 +282,17 @@ def systemds_groups(rig: FakeEC2, machine: str) -> set[str]:
     is_running = ("systemctl", "is-active", "-q", "ssh")
     rig.until(lambda: rig.run(machine, *is_running)[0] == 0, "systemd runs its services")
     return {line for line in rig.run(machine, "cat", "/proc/1/cgroup")[1].split() if "init.scope" in line}
+
+
+def test_a_volume_is_plugged_although_a_process_of_the_machine_has_ended() -> None:
+    """While it starts, nspawn has a child that mounts the disk and ends."""
+    pids, plugged = [1, 2, 3], []
+
+    def plug(pid: int) -> None:
+        if pid < 3:
+            raise FileNotFoundError(f"/proc/{pid}/root")
+        plugged.append(pid)
+
+    machine = SimpleNamespace(is_on=True, inside=lambda: pids.pop(0))
+    Fleet._plug(SimpleNamespace(), SimpleNamespace(machine=machine), SimpleNamespace(plug=plug))  # type: ignore[arg-type]
+    assert plugged == [3]

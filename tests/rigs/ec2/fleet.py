@@ -21,6 +21,7 @@ from tests.rigs.ec2.slots import Slot, metadata_address
 from tests.rigs.ec2.spot import SpotRequests
 from tests.rigs.ec2.visibility import Visibility
 from tests.rigs.ec2.volumes import Volume
+from tests.rigs.patience import PATIENCE
 
 KINDS: dict[str, type[Machine]] = {kind.kind: kind for kind in (PlainMachine, BootedMachine)}  # type: ignore[attr-defined]
 INFO = ("instance-id", "instance-type", "placement/availability-zone", "instance-life-cycle")
@@ -117,7 +118,7 @@ class Fleet:
             if volume.id not in self._volumes:
                 self._volumes[volume.id] = Volume(volume.id, self._slot.folder / "volumes", int(volume.size))
             member.plugged[volume.id] = self._volumes[volume.id]
-        if member.machine.pid is not None:
+        if member.machine.is_on:
             self._plug(member, self._volumes[volume.id])
 
     def detach(self, volume_id: str) -> None:
@@ -146,8 +147,13 @@ class Fleet:
         self._filter.close()
 
     def _plug(self, member: Member, volume: Volume) -> None:
-        with contextlib.suppress(RuntimeError, OSError):
-            volume.plug(member.machine.inside())
+        """Repeated while the machine is on: its processes come and go while it starts."""
+        until = time.monotonic() + PATIENCE
+        while member.machine.is_on and time.monotonic() < until:
+            with contextlib.suppress(RuntimeError, OSError):
+                volume.plug(member.machine.inside())
+                return
+            time.sleep(0.02)
 
 
 def later(seconds: float, act: Callable[[], None]) -> None:

@@ -57,6 +57,11 @@ class Machine:
             return None
         return next(iter(children(process.pid)), None)
 
+    @property
+    def is_on(self) -> bool:
+        process = self._process
+        return process is not None and process.poll() is None
+
     def start(self, ip: str, user_data: bytes) -> None:
         with self._lock:
             if self._gone:
@@ -123,7 +128,7 @@ class Machine:
         while time.monotonic() < until:
             pid = self.pid
             with contextlib.suppress(OSError):
-                if pid is not None and not Path(f"/proc/{pid}/root").samefile("/"):
+                if pid is not None and _is_first(pid) and not Path(f"/proc/{pid}/root").samefile("/"):
                     return pid
             if self._process is None:
                 break
@@ -188,3 +193,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()
+
+
+def _is_first(pid: int) -> bool:
+    """Whether it is PID 1 of a namespace below ours. nspawn's first child, which mounts the disk, is not."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    numbers = next(line.split()[1:] for line in lines if line.startswith("NSpid:"))
+    return len(numbers) > 1 and numbers[-1] == "1"
