@@ -102,14 +102,14 @@ def _name(request: Request, job: str) -> str:
 
 def _targets(ctx: Context, request: Request) -> list[Target]:
     settings = config.load(ctx)
-    found = [registry.target(ctx, settings, word) for word in request.on or (None,)]
-    if any(target.launches for target in found):
+    resolved = [registry.target(ctx, settings, word) for word in request.on or (None,)]
+    if any(target.launches for target in resolved):
         why = "each trial would launch an instance of its own"
         step = "gpujob hosts up, then gpujob sweep JOB --on ec2://ID"
         raise UsageError("a sweep runs on instances that are up", why, step)
-    for target in found:
+    for target in resolved:
         registry.require_transfer(ctx, target)
-    return found
+    return resolved
 
 
 def _enqueue_default(opened: optuna.Study, terms: Terms, configured: dict[str, Any]) -> None:

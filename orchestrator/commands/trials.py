@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str
     if run is None:
         fail(opened, one)
         return f"{one.run_id} was removed"
-    _report(one, terms)
+    _report(one, terms, helper.read_log_events if run.from_log else helper.read_events)
     state = runstate.fold(run, ctx.now())
     if not isinstance(state, runstate.GOING):
         return _tell(opened, one, terms, state)
@@ -95,13 +95,13 @@ def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str
     return None
 
 
-def _report(one: Active, terms: Terms) -> None:
+def _report(one: Active, terms: Terms, read: Callable[[Host, str, int, int], tuple[str, int]]) -> None:
     """Passes new values of the metric to the study. After a restart all events are read again."""
     assert one.run_id
     split, _, name = terms.metric.partition(".")
     seen, count = len(one.values), 0
     started_at_zero = one.offset == 0
-    text, one.offset = helper.read_events(one.host, one.run_id, one.offset, _READ)
+    text, one.offset = read(one.host, one.run_id, one.offset, _READ)
     for event in events.parse(text.splitlines()):
         value = _value(event, split, name)
         if value is None:

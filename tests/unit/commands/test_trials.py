@@ -80,6 +80,16 @@ def test_values_that_were_reported_before_a_restart_are_not_reported_twice(clien
     assert opened.trials[-1].intermediate_values == {0: 0.3, 1: 0.2, 2: 0.1}
 
 
+def test_a_metric_that_only_the_log_has_is_compared_too(client: Client) -> None:
+    opened, of = finished(client.home / "s"), host(client, "", ended=2.0, exit_code=0, reason="exit")
+    text = events(0.7)
+    of.answers["read_log_events"] = {"text": text, "offset": len(text)}
+    of.answers["status"]["runs"][0]["from_log"] = [
+        {"what": "metrics of val", "format": "plain", "line": "val_loss 0.7"}
+    ]
+    assert trials.update(client.context(), opened, active(opened, of), TERMS) == "val.loss 0.7"
+
+
 def test_a_success_without_the_metric_has_failed(client: Client) -> None:
     opened, of = finished(client.home / "s"), host(client, "", ended=2.0, exit_code=0, reason="exit")
     outcome = trials.update(client.context(), opened, active(opened, of), TERMS)
