@@ -265,13 +265,16 @@ def digest() -> str:
 def install(onhost: Path) -> Path:
     """Writes the helper to `onhost/<digest>` on this machine, once and atomically; returns that folder."""
     folder = onhost / digest()
-    if folder.is_dir():
+    if (folder / "__main__.py").is_file():
         return folder
     partial = onhost / f"{digest()}.{os.getpid()}.partial"
     for name, content in files().items():
         local_files.write_private(partial / name, content)
     try:
         partial.rename(folder)
-    except OSError:  # another client was first
+    except OSError:
+        if not (folder / "__main__.py").is_file():  # else another client was first
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
         shutil.rmtree(partial, ignore_errors=True)
     return folder

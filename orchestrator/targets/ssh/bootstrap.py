@@ -27,7 +27,7 @@ def command(mode: str, *words: str) -> str:
         f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
         f'for y in python3 {" ".join(NEWER)} -; do command -v "$y" >/dev/null && break; done; '
         f'case "$y" in -) printf "\\036gpujob python\\n"; exit 91;; esac; '
-        f'[ -d "$p" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
+        f'[ -f "$p/__main__.py" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '
         f'exec "$y" {options} "$p" {ANNOUNCE} {mode} "$r" {rest}\''
     )
 
@@ -52,15 +52,17 @@ def receive_bundle() -> str:
     """Returns the line that unpacks a gzipped tar on stdin into the helper's folder and prints `ready ROOT`.
 
     The folder appears only once it is complete. A partial folder is removed when the transfer is interrupted,
-    or by the next transfer if the machine died.
+    or by the next transfer if the machine died. A folder without `__main__.py` is replaced: Python makes one
+    for its cache if a volume is mounted over the root while a helper runs.
     """
     name = helper_host.digest()
     return (
-        f'exec sh -c \'{_ROOT}d="$r/onhost/.{name}.$$"; '
+        f'exec sh -c \'{_ROOT}p="$r/onhost/{name}"; d="$r/onhost/.{name}.$$"; '
         f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
         f'umask 077; mkdir -p "$d" && tar -xzf - -C "$d" && '
-        f'{{ mv -T "$d" "$r/onhost/{name}" 2>/dev/null || rm -rf "$d"; }} && {_PRINT} ready "$r" || '
-        f'{{ rm -rf "$d"; exit 92; }}\''
+        f'{{ mv -T "$d" "$p" 2>/dev/null || [ -f "$p/__main__.py" ] || '
+        f'{{ mv -T "$p" "$d.0" && mv -T "$d" "$p"; }}; }} && rm -rf "$d" "$d.0" && {_PRINT} ready "$r" || '
+        f'{{ rm -rf "$d" "$d.0"; exit 92; }}\''
     )
 
 

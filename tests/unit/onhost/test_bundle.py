@@ -110,3 +110,10 @@ def test_the_helper_imports_no_module_that_is_slow_to_import(tmp_path: Path) -> 
     words = [sys.executable, "-I", "-c", code, str(helper_host.install(tmp_path))]
     loaded = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     assert {"dataclasses", "inspect", "http.client", "email", "ssl", "asyncio"}.intersection(loaded) == set()
+
+
+def test_a_folder_without_the_helper_itself_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / helper_host.digest() / "orchestrator" / "__pycache__").mkdir(parents=True)
+    folder = helper_host.install(tmp_path)
+    assert (folder / "__main__.py").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]

@@ -150,6 +150,25 @@ def test_the_start_command_reports_what_is_missing_and_reads_the_bundle(shell: s
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_folder_with_nothing_but_pythons_cache_is_no_helper(shell: str, tmp_path: Path) -> None:
+    """A volume was mounted over the root while a helper ran, which then wrote its cache into the volume."""
+    folder = tmp_path / ".gpujob" / "onhost" / helper_host.digest()
+    cache = folder / "orchestrator" / "onhost" / "__pycache__"
+    cache.mkdir(parents=True)
+    (cache / "runs.cpython-311.pyc").write_bytes(b"")
+
+    def run(line: str, stdin: bytes = b"") -> bytes:
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
+        words = [shell, "-c", line]
+        return subprocess.run(words, input=stdin, capture_output=True, env=env, check=False).stdout
+
+    assert b"\x1egpujob missing " in run(bootstrap.command("helper"))
+    assert b"\x1egpujob ready " in run(bootstrap.receive_bundle(), bootstrap.bundle_archive())
+    assert [p.name for p in folder.parent.iterdir()] == [helper_host.digest()]
+    assert b'"runs": []' in run(bootstrap.command("helper"), b'{"id": 1, "op": "status"}\n')
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
 def test_a_partial_bundle_is_removed_at_once_or_by_the_next_upload(shell: str, tmp_path: Path) -> None:
     onhost = tmp_path / ".gpujob" / "onhost"
 
