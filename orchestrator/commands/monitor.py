@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from orchestrator import registry
 from orchestrator.commands import config, follow, rows, runs
+from orchestrator.commands.run_events import RunEvents
 from orchestrator.context import Context
-from orchestrator.core import events, runstate
+from orchestrator.core import runstate
 from orchestrator.core.history import History
 from orchestrator.core.machine import Machine
 from orchestrator.errors import GpujobError, Unreachable
@@ -23,7 +24,6 @@ from orchestrator.view.dashboard import Surroundings
 from orchestrator.view.status import RunReport
 
 _MOST_OUTAGE = 600.0  # seconds without an answer after which a script is not kept waiting
-_READ = 4 << 20  # bytes of events that one refresh reads, of however many
 
 
 def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval: float) -> int:
@@ -77,7 +77,7 @@ class _Reader:
 
     def __init__(self, ctx: Context, host: Host, run_id: str) -> None:
         self._ctx, self._host, self._run_id = ctx, host, run_id
-        self._offsets = {helper.read_events: 0, helper.read_log_events: 0}
+        self._events = RunEvents()
         self._instances = InstanceStore(ctx.state_dir)
         self.history = History()
         self.report: RunReport | None = None
@@ -89,9 +89,7 @@ class _Reader:
         if not snapshot.runs:
             raise follow.removed(self._run_id)
         facts = snapshot.runs[0]
-        read = helper.read_log_events if facts.from_log else helper.read_events
-        text, self._offsets[read] = read(self._host, self._run_id, self._offsets[read], _READ)
-        self.history.add(events.parse(text.splitlines()))
+        self.history.add(self._events.read(self._host, facts)[0])
         self.machine = snapshot.machine
         self.report = RunReport(facts, runstate.fold(facts, self._ctx.now()), self._host.label)
 

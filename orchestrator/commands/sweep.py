@@ -9,7 +9,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import files, registry
@@ -191,9 +191,11 @@ class _Sweep:
         """Starts the trial's run. One that cannot be started has failed; several in a row end the sweep."""
         request = self._request
         sets = (*request.sets, *study.sets(one.trial.params))
-        wanted = deploy.Request(request.job, one.host.label, one.name, sets, request.data)
+        start = deploy.Request(
+            request.job, one.host.label, one.name, sets, request.data, share_gpu=request.share_gpu
+        )
         try:
-            one.run_id = trials.deploy(self.ctx, replace(wanted, share_gpu=request.share_gpu))
+            one.run_id = trials.deploy(self.ctx, start)
         except Unreachable:
             raise
         except GpujobError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands import deploy as deploying
 from orchestrator.commands import study
+from orchestrator.commands.run_events import RunEvents
 from orchestrator.commands.study import Terms
 from orchestrator.context import Context
 from orchestrator.core import events, runstate
@@ -20,18 +21,16 @@ from orchestrator.view import answers
 if TYPE_CHECKING:
     import optuna
 
-_READ = 4 << 20  # bytes of events that one look reads
-
 
 @dataclass
 class Active:
-    """`offset`: into the run's events. `values`: of the metric, in the order in which they were reported."""
+    """`values`: of the metric, in the order in which they were reported."""
 
     trial: optuna.Trial
     host: Host
     name: str
     run_id: str | None = None
-    offset: int = 0
+    events: RunEvents = field(default_factory=RunEvents)
     values: list[float] = field(default_factory=list)
 
     @property
@@ -82,7 +81,7 @@ def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str
     if run is None:
         fail(opened, one)
         return f"{one.run_id} was removed"
-    _report(one, terms, helper.read_log_events if run.from_log else helper.read_events)
+    _report(one, terms, run)
     state = runstate.fold(run, ctx.now())
     if not isinstance(state, runstate.GOING):
         return _tell(opened, one, terms, state)
@@ -95,19 +94,17 @@ def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str
     return None
 
 
-def _report(one: Active, terms: Terms, read: Callable[[Host, str, int, int], tuple[str, int]]) -> None:
+def _report(one: Active, terms: Terms, run: RunFacts) -> None:
     """Passes new values of the metric to the study. After a restart all events are read again."""
-    assert one.run_id
     split, _, name = terms.metric.partition(".")
     seen, count = len(one.values), 0
-    started_at_zero = one.offset == 0
-    text, one.offset = read(one.host, one.run_id, one.offset, _READ)
-    for event in events.parse(text.splitlines()):
+    new, is_first = one.events.read(one.host, run)
+    for event in new:
         value = _value(event, split, name)
         if value is None:
             continue
         count += 1
-        if started_at_zero and count <= seen:
+        if is_first and count <= seen:
             continue
         one.trial.report(value, len(one.values))
         one.values.append(value)

@@ -90,6 +90,19 @@ def test_a_metric_that_only_the_log_has_is_compared_too(client: Client) -> None:
     assert trials.update(client.context(), opened, active(opened, of), TERMS) == "val.loss 0.7"
 
 
+def test_events_that_begin_after_the_log_was_read_are_read_from_their_start(client: Client) -> None:
+    opened, of = finished(client.home / "s", prune=False), host(client, "")
+    one, text = active(opened, of), events(0.7)
+    of.answers["read_log_events"] = {"text": text, "offset": 1000}
+    of.answers["status"]["runs"][0]["from_log"] = [{"what": "metrics of val", "format": "plain", "line": "x"}]
+    trials.update(client.context(), opened, one, TERMS)
+    of.answers["status"]["runs"][0]["from_log"] = []
+    of.answers["read_events"] = {"text": events(0.7, 0.6), "offset": 90}
+    trials.update(client.context(), opened, one, TERMS)
+    assert one.values == [0.7, 0.6]
+    assert [asked["offset"] for name, asked in of.requests if name == "read_events"] == [0]
+
+
 def test_a_success_without_the_metric_has_failed(client: Client) -> None:
     opened, of = finished(client.home / "s"), host(client, "", ended=2.0, exit_code=0, reason="exit")
     outcome = trials.update(client.context(), opened, active(opened, of), TERMS)
