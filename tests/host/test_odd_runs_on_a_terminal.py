@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import random
 import re
 import resource
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.rigs import terminal
 from tests.rigs.odd_runs import complete
 from tests.support import GPUJOB, Client
 from tests.unit.test_mutations import EVENTS, mutated
@@ -45,37 +43,22 @@ def on_a_terminal(client: Client, words: tuple[str, ...], seconds: float = 60.0)
 
     A command that follows a run without an end is interrupted after some `seconds`.
     """
-    ours, theirs = pty.openpty()
-    received: list[bytes] = []
-
-    def read() -> None:
+    with terminal.recorded() as (theirs, received):
+        process = subprocess.Popen(
+            [*GPUJOB, *words],
+            cwd=client.project,
+            env={**client.env, "TERM": "xterm-256color"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            preexec_fn=limited,
+            start_new_session=True,
+        )
         try:
-            while block := os.read(ours, 1 << 16):
-                received.append(block)
-        except OSError:  # how a terminal ends
-            return
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    env = {**client.env, "TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [*GPUJOB, *words],
-        cwd=client.project,
-        env=env,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        preexec_fn=limited,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        code = process.wait()
-    reader.join()
-    os.close(ours)
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            code = process.wait()
     return code, b"".join(received).decode("utf-8", "replace")
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import pty
-import threading
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -26,6 +23,7 @@ from orchestrator.errors import GpujobError
 from orchestrator.view import dashboard, instances, log, plans, results, status
 from orchestrator.view.instances import CostRow, InstanceRow
 from orchestrator.view.status import HostReport, RunReport
+from tests.rigs import terminal
 from tests.support import new_client
 
 BIDI = "\u202e\u2066\u200f"
@@ -136,24 +134,10 @@ SCREENS: list[Callable[[Context], None]] = [
 
 def seen_on_a_terminal(show: Callable[[Context], None]) -> str:
     """What a terminal receives, in both streams."""
-    ours, theirs = pty.openpty()
-    received: list[bytes] = []
-
-    def read() -> None:
-        try:
-            while block := os.read(ours, 1 << 16):
-                received.append(block)
-        except OSError:  # how a terminal ends
-            return
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    with new_client() as client, os.fdopen(theirs, "w", encoding="utf-8", errors="replace") as stream:
+    with terminal.recorded() as (theirs, received), new_client() as client:
         env = {**client.env, "TERM": "xterm-256color"}
-        show(client.context(stdout=stream, stderr=stream, stdin=stream, env=env))
-        stream.flush()
-    reader.join()
-    os.close(ours)
+        with open(theirs, "w", encoding="utf-8", errors="replace", closefd=False) as stream:
+            show(client.context(stdout=stream, stderr=stream, stdin=stream, env=env))
     return b"".join(received).decode()
 
 
