@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator import gitignore
 from orchestrator.core import credentials
 from orchestrator.core.text import size
+from orchestrator.core.variables import lists_secret
 from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
 
@@ -104,12 +105,14 @@ def excluded(scope: Scope) -> pathspec.GitIgnoreSpec | None:
 
 
 def is_credential(folder: Path, path: str) -> bool:
-    """By its name, or for the names that keys have, by its first bytes."""
+    """By its name, or for the names that keys and settings have, by its first bytes."""
     if credentials.has_credential_name(path):
         return True
-    return credentials.may_hold_credential(path) and credentials.holds_credential(
-        _head(folder / path, credentials.HEAD)
-    )
+    is_env = path.lower().endswith(".env")
+    if not is_env and not credentials.may_hold_credential(path):
+        return False
+    head = _head(folder / path, credentials.HEAD)
+    return credentials.holds_credential(head) or (is_env and lists_secret(head.decode("utf-8", "replace")))
 
 
 def _require_complete_links(folder: Path, tree: folders.Tree) -> list[str]:

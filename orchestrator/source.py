@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator import files, gitignore
-from orchestrator.core.credentials import without_private_keys
+from orchestrator.core.credentials import without_credentials
 from orchestrator.core.text import size
 from orchestrator.errors import UsageError
 from orchestrator.git import Files, Git, GitFailed, NoRepository, list_files
@@ -120,7 +120,7 @@ def _changes(git: Git, scope: Scope, at: str = "") -> _Changes:
         changed = inner.changed()
         sent = set(divide(folder, [prefix + path for path in changed], scope).paths)
         patch = inner.patch([path for path in changed if prefix + path not in sent], prefix)
-        return _Changes(commit, without_private_keys(patch))
+        return _Changes(commit, without_credentials(patch))
     except NoRepository:
         return _Changes()
     except GitFailed as failed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.core import shell
+
 LONGEST = 100_000  # bytes; Linux takes at most 128 KiB in one word of a command
 _REPORT = (
     "gpujob_code=$? gpujob_line=$LINENO; "
@@ -25,3 +27,9 @@ def text(words: list[str]) -> str | None:
         words[2].partition("\n") if len(words) == 4 and words[3] == "gpujob" else ("",) * 3
     )
     return script if newline and head.startswith("set -Eeo pipefail; trap ") else None
+
+
+def shown(words: list[str]) -> str:
+    """What a person wrote in the job file: the script without what `words` puts around it, or the command."""
+    own = text(words)
+    return shell.show(words) if own is None else own.strip()

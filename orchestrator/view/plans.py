@@ -8,11 +8,10 @@ from pathlib import Path
 from types import TracebackType
 
 from orchestrator.context import Context
-from orchestrator.core import jsontext
+from orchestrator.core import jsontext, script
 from orchestrator.core.events import CheckReport
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.plan import CheckStep, Plan, Step
-from orchestrator.core.shell import show
 from orchestrator.core.text import flow, size
 from orchestrator.view import answers
 from orchestrator.view.console import Paint, harmless
@@ -30,7 +29,9 @@ def print_plan(ctx: Context, plan: Plan, launch: LaunchRow | None = None) -> Non
         return
     _print_head(ctx, plan.job, plan.target, launch)
     print_table(ctx, [_row(n, step, plan) for n, step in enumerate(plan.steps, 1)])
-    for line in (f"  runs: {show(plan.start.argv)}", *(f"  note: {note}" for note in plan.notes)):
+    first, *others = script.shown(list(plan.start.argv)).splitlines() or [""]
+    lines = [f"  runs: {first}", *(f"        {line}" for line in others)]
+    for line in (*lines, *(f"  note: {note}" for note in plan.notes)):
         for part in flow(line, ctx.columns(ctx.stdout)):
             ctx.out(part)
 

@@ -167,6 +167,44 @@ def test_links_within_the_code_are_sent_and_broken_ones_are_named(code: Path) ->
     assert read.notes == ("links in the code that lead nowhere: gone, loop",)
 
 
+TOKEN = "hf_" + "aB3dE5gH7j" * 3 + "kLmN"
+
+
+def test_tokens_and_passwords_in_settings_are_recognised_by_content(code: Path) -> None:
+    secrets = {
+        "prod.env": "LR=0.1\nexport DB_PASSWORD='hunter2-hunter2'\n",
+        "conf/wandb.yaml": f"project: x\nkey: {TOKEN}\n",
+        "deploy.sh": 'export AWS_SECRET_ACCESS_KEY="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"\n',
+        "chat.toml": f'url = "https://{"hooks.slack.com"}/services/T0/B0/x"\n',
+    }
+    harmless = {
+        "sizes.env": "LR=0.1\nPAD_TOKEN=<pad>\nSECRET=${SECRET}\n",
+        "model.yaml": "token: eos\nname: sk-learn-style-estimator-with-a-long-name\n",
+        "tokenizer.json": '{"eos_token": "<|endoftext|>", "hf_hub": "hf_internal_testing"}',
+        "notes.txt": "set AWS_SECRET_ACCESS_KEY=... first",
+    }
+    for name, content in {**secrets, **harmless}.items():
+        fill(code, name, content=content)
+    read = source.read(code)
+    assert names(read) == {"a.py", *harmless}
+    assert all(name in read.notes[0] for name in secrets)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".databrickscfg",
+        ".huggingface/token",
+        "secrets.yaml",
+        "token.pickle",
+        ".modal.toml",
+        ".cargo/credentials",
+    ],
+)
+def test_files_in_which_programs_keep_their_tokens_are_recognised(name: str) -> None:
+    assert credentials.has_credential_name(f"sub/{name}")
+
+
 def test_names_of_credentials_are_told_from_similar_ones() -> None:
     for name in (
         ".env.sample",

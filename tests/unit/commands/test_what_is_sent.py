@@ -39,6 +39,16 @@ def test_a_dry_run_names_the_credentials_that_are_not_sent(client: Client) -> No
     assert any(".netrc" in note for note in notes)
 
 
+def test_a_dry_run_shows_the_command_as_the_job_file_has_it(client: Client) -> None:
+    client.write("train.py", "print(1)")
+    client.write(
+        "job.yaml", "name: job\ncommand: |\n  python3 train.py --lr 0.1 |\n    tee out.txt\n  echo done\n"
+    )
+    result = client.run("deploy", "job", "--dry-run")
+    script = "python3 train.py --lr 0.1 |\n          tee out.txt\n        echo done\n"
+    assert f"  runs: {script}" in result.out, result.err
+
+
 def test_a_deploy_warns_of_credentials_and_sends_none(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
