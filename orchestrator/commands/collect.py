@@ -11,11 +11,13 @@ from orchestrator.commands import config, runs
 from orchestrator.context import Context
 from orchestrator.core import decode, events, hostfacts, rundetails, runstate
 from orchestrator.core.hostfacts import Gpu, RunFacts
+from orchestrator.core.layout import RunPaths
 from orchestrator.core.logquery import LogQuery
 from orchestrator.core.rundetails import RunDetails
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.instances import prices
 from orchestrator.instances.records import InstanceStore
+from orchestrator.onhost import log_events, run_facts
 from orchestrator.onhost.files import last_bytes, load_json, open_regular
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -28,10 +30,11 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class RunData:
-    """A run with its events.
+    """A run with its events: those that it wrote, or what its log says of progress and metrics.
 
-    `state`: its word, or why it is not known. `events` yields the bytes of events.jsonl, for which a host is
-    asked. `cost_usd`: None where it runs on no instance. `folder`: of a fetched run. `gpus`: of its host now.
+    `state`: its word, or why it is not known. `events` yields lines of JSON in blocks, for which a host is
+    asked; `sampled_events`: as many of them as a picture needs. `cost_usd`: None where it runs on no
+    instance. `folder`: of a fetched run. `gpus`: of its host now.
     """
 
     facts: RunFacts
@@ -97,13 +100,20 @@ def from_host(ctx: Context, host: Host, run: RunFacts) -> RunData:
     except Refused:
         details = RunDetails(job=run.job)
     instance = InstanceStore(ctx.state_dir).find_label(host.label)
+    read = helper.read_log_events if run.from_log else helper.read_events
+
+    def all_blocks() -> Iterator[bytes]:
+        name = "log" if run.from_log else "events.jsonl"
+        blocks = host.follow(run.id, name, LogQuery(follow=False))
+        return _of_log(blocks) if run.from_log else blocks
+
     return RunData(
         run,
         details,
         runstate.word(runstate.fold(run, ctx.now())),
         host.label,
-        lambda: host.follow(run.id, "events.jsonl", LogQuery(follow=False)),
-        lambda: helper.read_events(host, run.id, 0, MOST_EVENTS)[0],
+        all_blocks,
+        lambda: read(host, run.id, 0, MOST_EVENTS)[0],
         round(prices.run_cost(instance, run, ctx.now()), 4) if instance else None,
         gpus=helper.look(host, run.id, 0).machine.gpus or (),
     )
@@ -111,32 +121,45 @@ def from_host(ctx: Context, host: Host, run: RunFacts) -> RunData:
 
 def from_folder(ctx: Context, folder: Path) -> RunData:
     """As it was when it was fetched; a run that had not ended then says so."""
-    record = load_json(str(folder / "run.json")) or {}
-    tail = last_bytes(str(folder / "log"), 1 << 16).decode("utf-8", errors="replace").splitlines()
+    paths = RunPaths(str(folder))
+    record = load_json(paths.run_json) or {}
+    tail = last_bytes(paths.log, 1 << 16).decode("utf-8", errors="replace").splitlines()
+    events = run_facts.events_of(paths, record.get("trainer"))
     answer = {
         "id": record.get("id"),
         "run": record,
-        "state": load_json(str(folder / "state.json")),
+        "state": load_json(paths.state),
         "log": {"bytes": None, "tail": [decode.one_line(line) for line in tail[-_LINES:]]},
+        "events": events.lines,
+        "from_log": [taken._asdict() for taken in events.from_log],
     }
     facts = hostfacts.parse_run(answer)
     if facts is None:
         raise NotFound(f"{folder} holds no run", "run.json has no valid id", "gpujob fetch RUN")
     is_known = facts.ended is not None
     state = runstate.word(runstate.fold(facts, ctx.now())) if is_known else "not ended when it was fetched"
-    path = folder / "events.jsonl"
 
     def all_blocks() -> Iterator[bytes]:
-        try:
-            with open_regular(str(path)) as file:
-                yield from iter(lambda: file.read(_BLOCK), b"")
-        except OSError:
-            return
+        return _of_log(_blocks(paths.log)) if facts.from_log else _blocks(paths.events)
 
     def text() -> str:
+        if facts.from_log:
+            return str(log_events.read_file(paths.log, 0, MOST_EVENTS)["text"])
         return b"".join(all_blocks()).decode("utf-8", errors="replace")
 
     return RunData(facts, rundetails.parse(record), state, "fetched", all_blocks, text, folder=folder)
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    try:
+        with open_regular(path) as file:
+            yield from iter(lambda: file.read(_BLOCK), b"")
+    except OSError:
+        return
+
+
+def _of_log(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    return (line.encode() for line in log_events.parse(blocks))
 
 
 def lines(blocks: Iterator[bytes]) -> Iterator[str]:
@@ -151,11 +174,15 @@ def lines(blocks: Iterator[bytes]) -> Iterator[str]:
 
 
 def latest_metrics(found: Sequence[events.Event]) -> dict[str, float]:
-    """The latest value of each metric, as `val.loss`."""
-    return {
+    """The latest value of each metric, as `val.loss`, and the loss of the training as `train.loss`."""
+    metrics = {
         f"{event.split}.{name}": value
         for event in found
         if isinstance(event, events.Metrics)
         for name, value in event.values.items()
         if value is not None
     }
+    for event in found:
+        if isinstance(event, events.Progress) and event.phase == "train" and event.loss is not None:
+            metrics["train.loss"] = event.loss
+    return metrics

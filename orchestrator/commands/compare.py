@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator import registry
-from orchestrator.commands import collect, config, fetch, runs, status, stop
+from orchestrator.commands import ask, collect, config, fetch, runs, status, stop
 from orchestrator.context import Context
 from orchestrator.core import rundetails, runstate
+from orchestrator.core.history import is_lower_better
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.text import duration
@@ -19,11 +19,11 @@ from orchestrator.instances import prices
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
-from orchestrator.targets.base import Refused
+from orchestrator.targets.base import Host, Refused
 from orchestrator.view import compare_answers as answers
 from orchestrator.view.tables import print_table
 
-_LOWER_IS_BETTER = re.compile(r"loss|error|wer|cer|mae|mse|perplexity|ppl", re.IGNORECASE)
+_WAIT = 30.0  # seconds for each of several hosts
 _MOST_COLUMNS = 4  # of metrics, and of configuration
 
 
@@ -72,32 +72,68 @@ def compare(ctx: Context, query: Query) -> int:
 
 
 def _find(ctx: Context, query: Query) -> Iterator[Entry]:
-    """The latest runs of each host; of one that does not answer, what the cache has."""
+    """The latest runs of each host, all asked at once; of one that does not answer, what the cache has."""
     settings, store = config.load(ctx), Store(ctx.state_dir)
     instances = InstanceStore(ctx.state_dir)
-    for label in [query.on] if query.on else status.known_labels(store, instances, settings):
+    labels = [query.on] if query.on else status.known_labels(store, instances, settings)
+    answered: dict[str, list[Entry]] = {}
+    errors: dict[str, Exception] = {}
+
+    def answer(label: str) -> None:
         instance = instances.find_label(label)
+        if instance and instance.has_ended and not query.on:
+            answered[label] = list(_cached(ctx, store, instances, label, query))
+            return
         try:
             with registry.target(ctx, settings, label).connect() as host:
-                every = helper.snapshot(host, 0).runs
-                runs.remember(ctx, store, host, every, all_of_host=True)
-                chosen = [run for run in every if query.job in (None, run.job)][-query.limit :]
-                for brief in chosen:
-                    run = (helper.find_run(host, brief.id, 0) or brief) if brief.brief else brief
-                    try:
-                        details = helper.record(host, run.id)
-                    except Refused:
-                        details = RunDetails(job=run.job)
-                    cost = round(prices.run_cost(instance, run, ctx.now()), 4) if instance else None
-                    yield Entry(run, host.label, runstate.fold(run, ctx.now()), details, cost)
-        except Unreachable as error:
-            if query.on:
-                raise
-            ctx.warn(f"{label} does not answer ({error.what}); its runs are as they were last seen")
-            for cached in store.runs().values():
-                if cached.target == label and query.job in (None, cached.facts.job):
-                    state = runstate.Unreachable(error.what)
-                    yield Entry(cached.facts, label, state, RunDetails(job=cached.facts.job), None)
+                answered[label] = list(_of_host(ctx, store, instances, host, query))
+        except Exception as error:  # of a thread: raised again below unless the cache stands in
+            errors[label] = error
+
+    late = ask.in_parallel(ctx, store, labels, answer, None if query.on else _WAIT)
+    for label, seconds in late.items():
+        errors.setdefault(label, Unreachable(f"no answer in {seconds:g} s"))
+    for label in labels:
+        if label in answered:
+            yield from answered[label]
+            continue
+        error = errors[label]
+        if query.on or not isinstance(error, GpujobError):
+            raise error
+        ctx.warn(f"{label} does not answer ({error.what}); its runs are as they were last seen")
+        yield from _cached(ctx, store, instances, label, query, error.what)
+
+
+def _of_host(
+    ctx: Context, store: Store, instances: InstanceStore, host: Host, query: Query
+) -> Iterator[Entry]:
+    every = helper.snapshot(host, 0).runs
+    runs.remember(ctx, store, host, every, all_of_host=True)
+    for brief in [run for run in every if query.job in (None, run.job)][-query.limit :]:
+        run = (helper.find_run(host, brief.id, 0) or brief) if brief.brief else brief
+        try:
+            details = helper.record(host, run.id)
+        except Refused:
+            details = RunDetails(job=run.job)
+        yield _entry(ctx, instances, host.label, run, details)
+
+
+def _cached(
+    ctx: Context, store: Store, instances: InstanceStore, label: str, query: Query, why: str = "has ended"
+) -> Iterator[Entry]:
+    """Runs as their host last reported them; what has become of those that were going is not known."""
+    for cached in store.runs().values():
+        run = cached.facts
+        if cached.target == label and query.job in (None, run.job):
+            entry = _entry(ctx, instances, label, run, RunDetails(job=run.job))
+            is_going = isinstance(entry.state, runstate.GOING)
+            yield replace(entry, state=runstate.Unreachable(why)) if is_going else entry
+
+
+def _entry(ctx: Context, instances: InstanceStore, label: str, run: RunFacts, details: RunDetails) -> Entry:
+    instance = instances.find_label(label)
+    cost = round(prices.run_cost(instance, run, ctx.now()), 4) if instance else None
+    return Entry(run, label, runstate.fold(run, ctx.now()), details, cost)
 
 
 def _sorted(entries: list[Entry], query: Query) -> list[Entry]:
@@ -113,7 +149,7 @@ def _sorted(entries: list[Entry], query: Query) -> list[Entry]:
             f"--sort {name}: no run has this metric", why, f"gpujob runs --sort {(known or ['val.loss'])[0]}"
         )
     with_it = [entry for entry in latest if name in entry.metrics]
-    descends = bool(_LOWER_IS_BETTER.search(name)) == query.reverse
+    descends = is_lower_better(name) == query.reverse
     with_it.sort(key=lambda entry: entry.metrics[name], reverse=descends)
     return with_it + [entry for entry in latest if name not in entry.metrics]
 

@@ -25,9 +25,9 @@ _FLUSH = 1 << 16
 
 
 class Value(NamedTuple):
-    """One number that a run recorded; `t` in seconds since 1970."""
+    """One number that a run recorded; `t` in seconds since 1970, None for a line of a log."""
 
-    t: float
+    t: float | None
     step: int
     split: str
     name: str
@@ -70,12 +70,13 @@ def tensorboard(ctx: Context, words: Sequence[str], on: str | None, to: str | No
 
 def values(data: RunData) -> Iterator[Value]:
     """Each number of the progress of a training and of its metrics."""
-    last = 0
+    axis = curves.Axis()
     for line in collect.lines(data.events()):
         for row in curves.rows(line):
-            last = int(row.step) if row.step is not None and math.isfinite(row.step) else last
+            step = axis.place(row)
+            last = int(step) if step is not None and math.isfinite(step) else 0
             for split, name, value in curves.numbers(row):
-                yield Value(row.t, last, split, name, value)
+                yield Value(row.t or None, last, split, name, value)
 
 
 def _write_csv(ctx: Context, data: RunData, path: Path) -> answers.ExportedRun:
@@ -108,10 +109,12 @@ def _write_events(data: RunData, folder: Path) -> answers.ExportedRun:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"events.out.tfevents.*{_SUFFIX}"):
         old.unlink()
+    began = data.facts.created or 0.0  # stands for the times of lines of a log
     writer, count = EventFileWriter(str(folder), filename_suffix=_SUFFIX), 0
     for value in values(data):
         summary = Summary(value=[Summary.Value(tag=f"{value.split}/{value.name}", simple_value=value.value)])
-        writer.add_event(Event(wall_time=value.t, step=value.step, summary=summary))
+        t = began if value.t is None else value.t
+        writer.add_event(Event(wall_time=t, step=value.step, summary=summary))
         count += 1
     writer.close()
     return answers.ExportedRun(run=data.id, path=str(folder), values=count)
@@ -132,6 +135,6 @@ def _report(ctx: Context, exports: Sequence[answers.ExportedRun]) -> int:
         return Exit.DONE
     for one in exports:
         ctx.out(ctx.short(Path(one.path)))
-        note = "" if one.values else "; it wrote no progress or metrics to events.jsonl"
+        note = "" if one.values else "; neither its events.jsonl nor its log has progress or metrics"
         ctx.talk(f"{one.run}: {one.values:,} values{note}")
     return Exit.DONE

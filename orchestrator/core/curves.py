@@ -13,7 +13,7 @@ from orchestrator.core import decode, events, jsontext
 from orchestrator.core.decode import Count, Seconds
 
 MOST_CURVES = 60
-_SHOWN = ("loss", "lr", "gradient_norm", "rate")
+_SHOWN = ("loss", "lr", "grad_norm", "rate")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -23,9 +23,11 @@ class Row(msgspec.Struct, frozen=True):
     t: Seconds = 0.0
     phase: str = "train"
     step: float | None = None
+    of: float | None = None
+    of_epoch: bool = False
     loss: float | None = None
     lr: float | None = None
-    gradient_norm: float | None = None
+    grad_norm: float | None = None
     rate: float | None = None
     split: str = ""
     values: dict[str, float | None] = {}
@@ -114,6 +116,31 @@ def _extremes(column: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [low] if low == high else sorted((low, high))
 
 
+class Axis:
+    """Where events are on the axis of steps, in the order in which they were written.
+
+    An event without a step is where the progress before it was. Steps of an epoch are counted on over the
+    epochs.
+    """
+
+    def __init__(self) -> None:
+        self._epochs = self._last = 0.0
+        self._at: float | None = None
+
+    def place(self, row: Row) -> float | None:
+        """None where nothing before and nothing in the event has a step."""
+        if row.step is None:
+            return self._at
+        if not row.of_epoch:
+            self._at = row.step
+            return row.step
+        if row.step < self._last:
+            self._epochs += row.of or self._last
+        self._last = row.step
+        self._at = self._epochs + row.step
+        return self._at
+
+
 @dataclass
 class Story:
     """What the events of a run say. `results`: by split, the latest row with a confusion matrix or
@@ -136,14 +163,14 @@ def read(text: str) -> Story:
 
 
 def fold(found: Iterable[Row]) -> Story:
-    story = Story()
+    story, axis = Story(), Axis()
     for row in found:
         if row.event == "start":
             story.restarts += any(curve.points for curve in story.curves.values())
             for curve in story.curves.values():
                 curve.continue_at(float(row.resumed_from or 0))
         elif row.event in ("progress", "metrics"):
-            _add_points(story, row)
+            _add_points(story, row, axis.place(row))
         elif row.event == "results":
             story.results[row.split] = row
         elif row.event in ("health", "warning"):
@@ -168,7 +195,7 @@ def numbers(row: Row) -> Iterator[tuple[str, str, float]]:
                 yield row.split or "val", name, value
 
 
-def _add_points(story: Story, row: Row) -> None:
+def _add_points(story: Story, row: Row, step: float | None) -> None:
     if row.event == "metrics" and row.confusion:
         before = story.results.get(row.split or "val")
         if before is None or before.event != "results":
@@ -178,5 +205,5 @@ def _add_points(story: Story, row: Row) -> None:
         if key not in story.curves and len(story.curves) >= MOST_CURVES:
             continue
         curve = story.curves.setdefault(key, Curve(name, split))
-        curve.add(row.step if row.step is not None else len(curve.points), value)
+        curve.add(len(curve.points) if step is None else step, value)
         story.points += 1

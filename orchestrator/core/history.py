@@ -80,7 +80,6 @@ class History:
 
 
 _LOWER_IS_BETTER = (
-    "loss",
     "nll",
     "ppl",
     "perplexity",
@@ -99,8 +98,13 @@ def best(name: str, series: Series) -> float | None:
     """The best value of a curve; None where there is none, and for a learning rate or a gradient."""
     if series.low > series.high or name in (" ".join(_RATE), " ".join(_NORM)):
         return None
-    is_lower = any(word in _LOWER_IS_BETTER for word in re.split(r"[\W_]+", name.lower()))
-    return series.low if is_lower else series.high
+    return series.low if is_lower_better(name) else series.high
+
+
+def is_lower_better(name: str) -> bool:
+    """Whether a metric is a loss or an error: `val.loss`, `valLoss`, `word_error`, `wer`; not `answers`."""
+    name = name.lower()
+    return "loss" in name or any(word in _LOWER_IS_BETTER for word in re.split(r"[\W_]+", name))
 
 
 def _order(key: tuple[str, str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, BinaryIO, Iterator, NamedTuple
+from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import files
@@ -70,8 +70,13 @@ def read(layout: Layout, run_id: str, offset: int, limit: int) -> dict[str, Any]
 
     `limit`: bytes of `text`; of a log with more lines than fit, `text` has a sample of them.
     """
+    return read_file(layout.run(run_id).log, offset, limit)
+
+
+def read_file(path: str, offset: int, limit: int) -> dict[str, Any]:
+    """As `read`, of a log anywhere."""
     try:
-        with files.open_regular(layout.run(run_id).log) as handle:
+        with files.open_regular(path) as handle:
             end = os.fstat(handle.fileno()).st_size
             sample = _Sample()
             for block, behind in _blocks(handle, min(offset, end), end):
@@ -88,6 +93,22 @@ def read(layout: Layout, run_id: str, offset: int, limit: int) -> dict[str, Any]
                 break
             lines.append(line + "\n")
     return {"text": "".join(lines), "offset": offset}
+
+
+def parse(blocks: Iterable[bytes]) -> Iterator[str]:
+    """Every event of a whole log as a JSON line; the log comes in blocks that end anywhere."""
+    reader, rest = LogReader(), b""
+    for block in blocks:
+        *parts, rest = _ENDS.split(rest + block)
+        yield from _lines_of(reader, parts)
+        rest = rest if len(rest) < _BLOCK else b""
+    yield from _lines_of(reader, [rest])
+
+
+def _lines_of(reader: LogReader, parts: Iterable[bytes]) -> Iterator[str]:
+    for part in filter(None, parts):
+        for event in reader.feed(part.decode("utf-8", errors="replace")):
+            yield json.dumps(event) + "\n"
 
 
 class _Sample:

@@ -170,7 +170,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         pids=run_processes.find(spec.mark if spec else "", state, alive),
         log_bytes=files.size(paths.log),
         last_lines=[] if facts.is_brief else tail(paths.log, lines),
-        events=Events([], 0) if facts.is_brief else _events(paths, spec),
+        events=Events([], 0) if facts.is_brief else events_of(paths, spec.trainer if spec else None),
         checkpoints=checkpoints(paths.checkpoints),
         folder_changed=os.stat(paths.folder).st_mtime,
         damage=damage,
@@ -186,11 +186,11 @@ def _alerts(path: str) -> list[dict[str, Any]]:
     return [{key: one.get(key) for key in _ALERT_KEYS} for one in objects[-_ALERTS:]]
 
 
-def _events(paths: RunPaths, spec: RunSpec | None) -> Events:
+def events_of(paths: RunPaths, trainer: str | None) -> Events:
     """The latest events; of a program that writes no progress and no metrics, what its log says of them."""
     events = latest_events(paths.events)
     kinds = {jsontext.parse_object(line)["event"] for line in events.lines}
-    if (spec and spec.trainer) or kinds & {"progress", "metrics"}:
+    if trainer or kinds & {"progress", "metrics"}:
         return events
     read = log_events.latest(paths.log)
     return Events(events.lines + read.lines, events.skipped, read.taken)

@@ -36,7 +36,7 @@ def story(steps: int) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = [{"v": 2, "t": NOW, "event": "start", "resumed_from": None}]
     for step in range(1, steps + 1):
         norm = 1 + math.sin(step)
-        events.append(progress(step, loss=2 / step, lr=1e-3 * (1 - step / steps), gradient_norm=norm))
+        events.append(progress(step, loss=2 / step, lr=1e-3 * (1 - step / steps), grad_norm=norm))
         if step % max(1, steps // 10) == 0:
             events.append(metrics(step, loss=3 / step, accuracy=step / steps))
     wrong = [{"sample": "clip 7.mp4", "truth": "sad", "said": "happy", "share": 0.98}]

@@ -17,7 +17,7 @@ MOST_CHARTS = 30
 _DECADES = 1000.0  # greatest over least value, from which a scale is logarithmic
 _LONG = re.compile(r"(\.\d)\d+")
 _PATH = re.compile(r' d="[^"]*"')
-TITLES = {"lr": "learning rate", "gradient_norm": "gradient norm", "rate": "samples per second"}
+TITLES = {"lr": "learning rate", "grad_norm": "gradient norm", "rate": "samples per second"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def require_library() -> None:
 def charts(curves: Sequence[dict[tuple[str, str], Curve]]) -> Iterator[Chart]:
     """A chart for each metric: loss first, then what the validation measured, then rates and norms."""
     names = dict.fromkeys(name for run in curves for name, _ in run)
-    last = ("lr", "gradient_norm", "rate")
+    last = ("lr", "grad_norm", "rate")
     ordered = sorted(names, key=lambda name: (name != "loss", last.index(name) + 1 if name in last else 0))
     for name in ordered[:MOST_CHARTS]:
         lines = [

@@ -12,7 +12,7 @@ from orchestrator.core.text import duration
 from orchestrator.core.when import iso
 from orchestrator.view.report import charts, provenance, results
 from orchestrator.view.report.charts import Chart, Line, number
-from orchestrator.view.report.html import NOTHING, Content, Html, join, section, table, tag, text
+from orchestrator.view.report.html import NOTHING, Content, Html, details, join, section, table, tag, text
 from orchestrator.view.report.style import STYLE
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -143,9 +143,9 @@ def _notes(run: ReportRun) -> Iterator[Html]:
 def _curves(runs: Sequence[ReportRun]) -> Html:
     figures = [_figure(runs, chart) for chart in charts.charts([run.story.curves for run in runs])]
     if not figures:
-        what = "No curve: the runs wrote no progress or metrics to events.jsonl."
+        what = "No curve: neither events.jsonl nor the log of a run has progress or metrics."
         return section("Curves", tag("p", what, class_="dim"))
-    legend = join([tag("p", *_legend(runs), class_="dim")])
+    legend = join([tag("p", *_legend(runs), class_="dim"), *map(_source, runs)])
     return section("Curves", legend, tag("div", *figures, class_="charts"))
 
 
@@ -154,6 +154,15 @@ def _legend(runs: Sequence[ReportRun]) -> Iterator[Content]:
         for run in runs:
             yield join([key(run), run.id, " "])
     yield join([key(runs[0]), "training ", key(runs[0], dashed=True), "validation and test; by step"])
+
+
+def _source(run: ReportRun) -> Html:
+    """Which lines of a log the curves were read from."""
+    if not run.facts.from_log:
+        return NOTHING
+    items = [f"{one.what} ({one.format}): {one.line}" for one in run.facts.from_log]
+    title = f"{run.id} wrote no events; its values are those of lines of its log, such as"
+    return details(title, tag("pre", "\n".join(items)))
 
 
 def _figure(runs: Sequence[ReportRun], chart: Chart) -> Html:
@@ -203,7 +212,7 @@ def _missing(runs: Sequence[ReportRun]) -> Html:
     """What a reader may look for and the runs did not record."""
     wanted: dict[str, Callable[[Story], bool]] = {
         "learning rate": lambda story: story.curve("lr") is not None,
-        "gradient norm": lambda story: story.curve("gradient_norm") is not None,
+        "gradient norm": lambda story: story.curve("grad_norm") is not None,
         "validation metrics": lambda story: any(split != "train" for _, split in story.curves),
         "confusion matrix": lambda story: any(row.confusion for row in story.results.values()),
         "per-class table": lambda story: any(

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.core import curves
 from tests.rigs import fetched
-from tests.support import Client, new_client
+from tests.support import REPOSITORY, Client, new_client
 
 EVIL = "</style></pre><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 
@@ -119,6 +119,36 @@ def test_several_runs_are_overlaid_and_their_configurations_compared(client: Cli
     assert "3 runs" in page.text
     assert "the same in all runs: 1" in page.text
     assert all(fetched.run_id(number) in page.text for number in (1, 2, 3))
+
+
+def test_the_curves_of_a_run_without_events_are_those_of_its_log(client: Client) -> None:
+    log = (REPOSITORY / "tests/fixtures/training_logs/huggingface.file.log").read_text()
+    page = Page(report(client, fetched.write(client.project / "fetched", events=[], log=log)))
+    for words in ("train 0.43 (0.43 to 0.6112)", "val 0.5206", "learning rate", "gradient norm"):
+        assert words in page.text, words
+    assert "wrote no events; its values are those of lines of its log" in page.text
+    assert "No curve" not in page.text
+    assert "gradient norm: not recorded" not in page.text
+
+
+def test_the_curves_of_a_trainer_have_its_rate_and_gradient(client: Client) -> None:
+    lines = (REPOSITORY / "tests/fixtures/events.jsonl").read_text().splitlines()
+    folder = fetched.write(client.project / "fetched", events=[json.loads(line) for line in lines])
+    page = Page(report(client, folder))
+    assert "gradient norm: not recorded" not in page.text
+    assert "learning rate: not recorded" not in page.text
+
+
+def test_steps_of_an_epoch_are_counted_on_over_the_epochs() -> None:
+    lines: list[dict[str, Any]] = [
+        {"event": "progress", "step": step, "of": 4, "of_epoch": True, "loss": 1.0 / epoch}
+        for epoch in (1, 2)
+        for step in (2, 4)
+    ]
+    lines.insert(2, {"event": "metrics", "split": "val", "values": {"loss": 3.0}})
+    story = curves.read("\n".join(map(json.dumps, lines)))
+    assert [x for x, _ in story.curves["loss", "train"].points] == [2, 4, 6, 8]
+    assert story.curves["loss", "val"].points == [(4, 3.0)]
 
 
 def test_a_folder_that_holds_no_run_is_named(client: Client) -> None:
