@@ -10,7 +10,6 @@ import os
 import pwd
 import secrets
 import socket
-import stat
 import sys
 import threading
 import time
@@ -178,16 +177,6 @@ class Context:
         yield
         self.step = outer
         self.detail(f"  {step}: {self.now() - started:.2f} s")
-
-    def output_files(self) -> frozenset[tuple[int, int]]:
-        """Device and inode of the files that stdout and stderr are redirected to."""
-        found = set()
-        for stream in (self.stdout, self.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                status = os.fstat(stream.fileno())
-                if stat.S_ISREG(status.st_mode):
-                    found.add((status.st_dev, status.st_ino))
-        return frozenset(found)
 
     @property
     def shows_progress(self) -> bool:

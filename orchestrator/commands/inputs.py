@@ -17,6 +17,7 @@ from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
 from orchestrator.core.settings import Setting
 from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
+from orchestrator.redirection import output_files
 from orchestrator.scope import Scope, require_narrow
 from orchestrator.source import Digests, Source
 from orchestrator.targets import helper
@@ -169,7 +170,7 @@ def _scope(ctx: Context, job: Job, root: Path) -> Scope:
     return Scope(
         exclude=tuple(job.spec.exclude),
         send_credentials=tuple(job.spec.send_credentials),
-        outputs=ctx.output_files(),
+        outputs=output_files([ctx.stdout, ctx.stderr]),
         own=(ctx.state_dir, ctx.config_file.parent, root),
         home=ctx.home,
         env=ctx.env,
