@@ -75,6 +75,11 @@ def _environment(data: RunData) -> Iterator[tuple[tuple[str, str], str]]:
         yield ("environment", f"variable {name}"), f"set ({_mark(record.env.get(name, ''))})"
     for name, value in rundetails.flat(msgspec.to_builtins(record.resources)):
         yield ("environment", f"resources.{name}"), str(value)
+    if record.image:
+        yield (
+            ("environment", "image"),
+            f"{record.image.name} ({record.image.id.removeprefix('sha256:')[:16]})",
+        )
     yield ("environment", "client"), record.client or "unknown"
     yield ("environment", "target"), data.target
 

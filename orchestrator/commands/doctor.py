@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator import __version__, registry
 from orchestrator.commands import config, jobs
 from orchestrator.context import Context
-from orchestrator.core import tmux
+from orchestrator.core import containers, tmux
 from orchestrator.core.hostchecks import (
     LEAST_FREE,
     LINGER,
@@ -55,7 +55,7 @@ def doctor(ctx: Context, on: str | None, job: str | None = None, launch: bool = 
             rows += _trial_rows(ctx, settings["region"].value)
     else:
         with _leading_on(target), target.connect() as host:
-            facts = helper.facts(host, host.pythons())
+            facts = helper.facts(host, host.pythons(), image="")
             rows += examine(facts)
             label = host.label
             rows += [] if host.is_local else [_rsync(facts.rsync), _connection(host)]
@@ -109,6 +109,7 @@ def examine(facts: HostFacts) -> list[Row]:
         _disk(facts),
         _gpu(facts),
         *_driver(facts),
+        containers.row(facts),
         *_logout(facts),
     ]
 

@@ -19,7 +19,16 @@ from orchestrator.core import plan as planning
 from orchestrator.core.events import CheckReport
 from orchestrator.core.hostfacts import GpuProcess, HostFacts, RunFacts
 from orchestrator.core.inputs import PlanInputs
-from orchestrator.core.plan import CheckStep, CodeStep, DataStep, EnvironmentStep, Plan, StartStep, Step
+from orchestrator.core.plan import (
+    CheckStep,
+    CodeStep,
+    DataStep,
+    EnvironmentStep,
+    ImageStep,
+    Plan,
+    StartStep,
+    Step,
+)
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
@@ -75,6 +84,8 @@ class Executor:
                 self.host.send_data(step.name, step.fingerprint, Path(step.source), on_bytes)
         elif isinstance(step, EnvironmentStep):
             helper.ensure_environment(self.host, step.environment)
+        elif isinstance(step, ImageStep) and not step.done:
+            helper.ensure_image(self.host, step.image)
 
     def _send_tree(self, tree: Source) -> None:
         """Where other bytes arrive than were read here, the cached digests may be wrong: they are dropped."""

@@ -63,7 +63,7 @@ def collect(
         messages += code.notes
         if job.spec.command:
             messages += codechecks.require(job, code, is_local)
-            imports = codechecks.frameworks(job, code)
+            imports = () if job.spec.image else codechecks.frameworks(job, code)
     return PlanInputs(
         job=job.spec,
         source=job.file.source,
@@ -119,10 +119,11 @@ def host_facts(
             trees=trees or [],
             packages=[*job.packages, *commandchecks.packages(imports)],
             commands=[]
-            if needs_pip or job.spec.setup
+            if needs_pip or job.spec.setup or job.spec.image
             else commandchecks.commands(job.spec),  # pip may bring it
             uploads=uploads,
             folders={} if host.is_local else job.on_host,
+            image=job.spec.image,
         )
 
     return host.with_gpus(read) if job.spec.resources.gpus else read()

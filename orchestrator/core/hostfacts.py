@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from orchestrator.core import decode
+from orchestrator.core.containers import Containers
 from orchestrator.core.decode import Count, Seconds
 from orchestrator.core.events import Event
 from orchestrator.core.events import parse as parse_events
@@ -69,7 +70,7 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     `tmux`: what `tmux -V` prints, None where it is not installed. `cuda_driver`: the newest CUDA that the
     NVIDIA driver runs. `trees`: the requested code trees that are on the host. `missing_commands`: the
     requested ones that are not on the PATH. `data_folders`: the requested ones by name, None where absent.
-    `uploads`: how much of the data to be sent is on the host, by name.
+    `uploads`: how much of the data to be sent is on the host, by name. `containers`: None where not asked.
     """
 
     tmux: str | None = None
@@ -84,6 +85,7 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     pythons: tuple[PythonFacts, ...] = ()
     uploads: dict[str, DataCopy] = msgspec.field(default_factory=dict)
     data_folders: dict[str, FolderFacts | None] = msgspec.field(default_factory=dict)
+    containers: Containers | None = None
 
     @property
     def has_only_python3(self) -> bool:

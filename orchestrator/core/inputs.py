@@ -187,6 +187,7 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
         "restart": {"max": job.restart.max},
         "outputs": job.outputs,
         "detach": job.detach,
+        **({"image": {"name": job.image}} if job.image else {}),
     }
 
 

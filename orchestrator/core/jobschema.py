@@ -21,6 +21,7 @@ DESCRIPTIONS = {
     "$GPUJOB_DATA_NAME.",
     "JobSpec.env": "The Python environment on the host.",
     "JobSpec.setup": "Script that is run once on the host, in the job's environment: a text, or lines.",
+    "JobSpec.image": "Image of a container, in which docker or podman on the host runs the command.",
     "JobSpec.resources": "GPUs, disk space and the EC2 instance.",
     "JobSpec.limits": "When a run is stopped.",
     "JobSpec.restart": "New attempts after a crash.",

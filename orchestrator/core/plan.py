@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core import commandchecks, hostchecks
+from orchestrator.core import commandchecks, containers, hostchecks
 from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import (
@@ -82,6 +82,11 @@ class EnvironmentStep(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageStep(Step):
+    image: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StartStep(Step):
     """`argv`: the command of the run. `spec`: run.json, written once; None while the host is unknown."""
 
@@ -134,6 +139,8 @@ def preflight_steps(inputs: PlanInputs) -> list[Step]:
         steps.append(_check_on_client(inputs, inputs.trainers))
     steps += [_code_step(tree, inputs.facts) for tree in inputs.trees]
     steps += [_data_step(data, inputs.facts) for data in inputs.data]
+    if inputs.job.image:
+        steps.append(_image_step(inputs.job.image, inputs.facts))
     python = _interpreter(inputs)
     if python or (inputs.facts is None and _needs_python(inputs)):
         steps.append(_python_step(python))
@@ -152,6 +159,7 @@ def _start_step(inputs: PlanInputs) -> StartStep:
     if facts is None:
         return StartStep(title, reason, argv=tuple(argv(inputs, "python3")))
     hostchecks.require_host(facts, inputs.job, inputs.share_gpu)
+    containers.require(facts, inputs.job)
     commandchecks.require_command(facts, inputs.job, inputs.source)
     if not inputs.survives_logout:
         hostchecks.require_linger(facts)
@@ -269,6 +277,14 @@ def _data_step(data: DataInput, facts: HostFacts | None) -> Step:
         source=data.path,
         fingerprint=data.fingerprint,
     )
+
+
+def _image_step(image: str, facts: HostFacts | None) -> ImageStep:
+    found = facts.containers.image_id if facts and facts.containers else None
+    reason = (
+        f"the host has {found.removeprefix('sha256:')[:12]}" if found else "pulled, unless the host has it"
+    )
+    return ImageStep(f"image {image}", reason, bool(found), image=image)
 
 
 def _notes(inputs: PlanInputs) -> tuple[str, ...]:

@@ -41,6 +41,13 @@ class PythonDetails(msgspec.Struct, frozen=True):
     requirements: str | None = None
 
 
+class ImageDetails(msgspec.Struct, frozen=True):
+    """Of the container that the command ran in; `id` is that of its content."""
+
+    name: str = ""
+    id: str = ""
+
+
 class RunDetails(msgspec.Struct, frozen=True, kw_only=True):
     """`source`: the job file as it was shown. `env`: variables of the job, without those of pass_env."""
 
@@ -59,6 +66,7 @@ class RunDetails(msgspec.Struct, frozen=True, kw_only=True):
     code: TreeDetails | None = None
     trainers: TreeDetails | None = None
     resources: Resources = Resources()
+    image: ImageDetails | None = None
 
 
 def parse(record: object) -> RunDetails:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from orchestrator.core import decode, jobtext, variables
+from orchestrator.core import containers, decode, jobtext, variables
 from orchestrator.core import notify as notifications
 from orchestrator.core.notify import Notify
 from orchestrator.core.paths import inside
@@ -82,6 +82,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: dict[str, str] = msgspec.field(default_factory=dict)
     env: Env = Env()
     setup: list[str] = msgspec.field(default_factory=list)
+    image: str | None = None
     resources: Resources = Resources()
     limits: Limits = Limits()
     restart: Restart = Restart()
@@ -212,6 +213,8 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
     for key, why, example in notifications.faults(spec.notify) if spec.notify else ():
         at = ("notify", *filter(None, [key]))
         raise UsageError(f"{job.where(*at)}: {'.'.join(at)}: {why}", "", example)
+    for at, why, fix in containers.faults(spec):
+        raise UsageError(f"{job.where(*at)}: {'.'.join(at)}: {why}", "", fix)
     for name, place in spec.data.items():
         _check_data(name, place, job)
     for name, text in spec.env.vars.items():

@@ -108,6 +108,14 @@ def lock_descriptor(descriptor: int, path: str, wait: bool) -> bool:
     return True
 
 
+def mtime(path: str) -> float:
+    """Returns when a file was last written, in seconds since 1970; 0 if there is none."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def sha256(path: str) -> str:
     """Returns the sha256 of a regular file in hexadecimal."""
     with open_regular(path) as handle:

@@ -23,6 +23,7 @@ from orchestrator.onhost import (
     conflicts,
     copies,
     elsewhere,
+    engines,
     event_samples,
     files,
     frames,
@@ -45,10 +46,10 @@ from orchestrator.onhost import (
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.files import NoLocks
+from orchestrator.onhost.printed_lines import PrintedLines
 from orchestrator.onhost.records import RunSpec
 
 Record = Dict[str, Any]
-_OUTPUT_BYTES = 1 << 16  # of a log that one message carries
 LONGEST_RENEWAL = 6 * 3600.0  # seconds after which a request no longer renews the lease of an instance
 
 
@@ -103,26 +104,8 @@ def _ensure_environment(layout: Layout, request: Record) -> Record:
     }
 
 
-class _Output:
-    """The lines that an operation has printed to its log since the last look."""
-
-    def __init__(self, layout: Layout, request: Record) -> None:
-        self._path = ""
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            if request["op"] == "ensure_environment":
-                self._path = layout.environment_log(request["key"])
-        self._offset = files.size(self._path)
-        self._rest = b""
-
-    def lines(self) -> list[str]:
-        """Returns the latest of them, at most 50."""
-        size = files.size(self._path)
-        if size < self._offset:  # it was begun anew
-            self._offset, self._rest = 0, b""
-        block = files.last_bytes(self._path, min(size - self._offset, _OUTPUT_BYTES)) if size else b""
-        self._offset = size
-        *complete, self._rest = (self._rest + block).split(b"\n")
-        return [line.decode(errors="replace") for line in complete[-50:]]
+def _ensure_image(layout: Layout, request: Record) -> Record:
+    return {"id": engines.ensure_image(layout, request["key"], request["image"])}
 
 
 def _test_alert(layout: Layout, request: Record) -> Record:
@@ -142,6 +125,7 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "stop": lambda layout, r: runs.stop(layout, r["run"], r["by"], r.get("now", False)),
     "clean": lambda layout, r: cleaning.clean(layout, r["run"], r.get("purge", False)),
     "ensure_environment": _ensure_environment,
+    "ensure_image": _ensure_image,
     "begin_tree": lambda layout, r: uploads.begin_tree(layout, r["tree"]),
     "finish_tree": lambda layout, r: uploads.finish_tree(layout, r["tree"]),
     "begin_data": lambda layout, r: uploads.begin_data(layout, r["name"], r["fingerprint"]),
@@ -209,9 +193,11 @@ def serve(layout: Layout, disconnected: Callable[[], None] = processes.exit_with
         request = json.loads(line)
         done = threading.Event()
 
-        output = _Output(layout, request)
+        output = PrintedLines(layout, request)
 
-        def watch(done: threading.Event = done, request: Record = request, output: _Output = output) -> None:
+        def watch(
+            done: threading.Event = done, request: Record = request, output: PrintedLines = output
+        ) -> None:
             if not _send_heartbeats(done, send, request, output.lines):
                 disconnected()
 

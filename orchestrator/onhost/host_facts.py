@@ -11,7 +11,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import folders, gpus, processes, uploads
+from orchestrator.onhost import engines, folders, gpus, processes, uploads
 
 # Prints the versions of the packages that argv names, without importing them; torch keeps the CUDA version
 # that it was built for in version.py, which imports nothing.
@@ -37,7 +37,7 @@ class Request(NamedTuple):
 
     `trees`: hashes of code trees. `pythons`: interpreters to examine, `packages`: whose versions each of them
     reports. `data_folders`: name → path on this host. `commands`: to be found on PATH. `uploads`: name →
-    fingerprint of data to be sent.
+    fingerprint of data to be sent. `image`: of a container; empty to describe the engine alone.
     """
 
     trees: Sequence[str] = ()
@@ -46,6 +46,7 @@ class Request(NamedTuple):
     commands: Sequence[str] = ()
     uploads: Mapping[str, str] = {}
     packages: Sequence[str] = ()
+    image: str | None = None
 
 
 def gather(layout: Layout, request: Request) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def gather(layout: Layout, request: Request) -> dict[str, Any]:
         "cuda_driver": gpus.cuda(),
         "logout": logout_effects(),
         "uploads": {name: uploads.received(layout, name, print_) for name, print_ in request.uploads.items()},
+        "containers": None if request.image is None else engines.facts(request.image),
         **machine(layout, _GPU_SECONDS),
     }
 

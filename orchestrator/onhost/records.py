@@ -59,6 +59,8 @@ class RunSpec(NamedTuple):
     budget_hours: float | None = None
     pass_env: tuple[str, ...] = ()
     setup_folder: str | None = None
+    image: str | None = None
+    image_id: str | None = None
 
     @staticmethod
     def parse(record: dict[str, Any], faults: list[str] | None = None) -> RunSpec:
@@ -88,6 +90,8 @@ class RunSpec(NamedTuple):
             budget_hours=limits.number("budget_hours"),
             pass_env=tuple(run.texts("pass_env")),
             setup_folder=run.child("python").text("setup_folder"),
+            image=run.child("image").text("name"),
+            image_id=run.child("image").text("id"),
         )
 
     @staticmethod

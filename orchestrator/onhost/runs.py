@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,9 @@ from orchestrator.onhost import (
     alert_watch,
     cleaning,
     conflicts,
+    containers,
     elsewhere,
+    engines,
     entry,
     files,
     host_facts,
@@ -27,7 +28,7 @@ from orchestrator.onhost import (
     reserved_space,
     run_facts,
     run_processes,
-    setup,
+    work_folder,
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
@@ -46,6 +47,7 @@ _INHERITED = (
 # Variables that are passed to the tmux server. A run's own variables are read from its run.json.
 _FOR_TMUX = (
     *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
+    *("DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),  # where containers are started
     *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_BOX"),  # for the supervisor's InstanceLimits
 )
 
@@ -109,6 +111,8 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
         grace = 0.0 if now else run.spec.grace_seconds if run.spec else DEFAULT_GRACE
         is_recorded = _record(paths, paths.stop, {"v": 1, "by": by, "t": time.time(), "now": now})
         _terminate(run, paths, grace, find)
+    if container := containers.find(run.spec):
+        container.remove()
     remaining = run_processes.kill(find)
     if not remaining:
         _kill_session(layout, run_id)
@@ -158,38 +162,22 @@ def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[st
     """Creates the run's folder and its files, without starting a process."""
     os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     if not os.path.exists(paths.work):
-        _copy_tree(layout, paths.work, spec)
+        work_folder.create(layout, paths.work, spec)
     private.make_folder(scratch(spec.mark))
     reserved_space.create(paths)
     passed = {name: value for name, value in secrets.items() if name in spec.pass_env}
     if passed:  # not the URL of a webhook, which no file may contain
         files.write_json(paths.secrets, passed)
+    image = engines.require_image(spec.image_id or spec.image) if spec.image else None
     if not os.path.exists(paths.run_json):
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        files.write_json(paths.run_json, {**spec.record, "env": {**inherited, **spec.env}})
+        names = containers.INHERITED if image else _INHERITED
+        inherited = {name: os.environ[name] for name in names if name in os.environ}
+        record = {**spec.record, "env": {**inherited, **spec.env}}
+        files.write_json(
+            paths.run_json, {**record, **({"image": {"name": spec.image, "id": image}} if image else {})}
+        )
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.stop)
-
-
-def _copy_tree(layout: Layout, work: str, spec: RunSpec) -> None:
-    """Makes a writable copy of a stored tree, with what the job's setup left; renamed once it is complete."""
-    partial, tree = work + ".partial", spec.code_tree
-    cleaning.remove(partial)
-    if tree and not os.path.isdir(layout.tree(tree)):
-        raise Refused("no-tree", "the code of this run (tree %s) is no longer on the host" % tree)
-    if tree:
-        shutil.copytree(layout.tree(tree), partial, symlinks=True)
-        for folder, _, names in os.walk(partial):
-            os.chmod(folder, 0o700)
-            for name in names:
-                path = os.path.join(folder, name)
-                if not os.path.islink(path):
-                    os.chmod(path, os.stat(path).st_mode | 0o200)
-    else:
-        os.makedirs(partial)
-    if spec.setup_folder:
-        setup.overlay(spec.setup_folder, partial)
-    os.rename(partial, work)
 
 
 def _launch(layout: Layout, run_id: str, restarts: int) -> None:
@@ -268,7 +256,9 @@ def _terminate(run: RunFacts, paths: RunPaths, grace: float, find: Callable[[], 
             processes.send([supervisor["pid"]], signal.SIGKILL)
         return
     child = state.child if state and processes.is_alive(state.child, state.boot) else None
-    processes.send([child["pid"]] if child else run.pids, signal.SIGTERM)
+    container = None if child else containers.find(run.spec)
+    if not (container and container.signal("TERM")):
+        processes.send([child["pid"]] if child else run.pids, signal.SIGTERM)
     processes.wait_until(lambda: not find(), grace)
 
 

@@ -12,14 +12,16 @@ _TERMINAL = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGHUP)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def prepare() -> None:
-    """Ignores the signals of keys typed into the tmux pane, and blocks the signals that `wait` receives."""
+def prepare(adopts: bool = True) -> None:
+    """Ignores the signals of keys typed into the tmux pane, and blocks the signals that `wait` receives.
+
+    `adopts`: processes whose parent died become children of this one.
+    """
     for number in _TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
-    # Processes whose parent died become our children, so that they are reaped.
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopts), 0, 0, 0)
 
 
 def wait(seconds: float) -> int | None:

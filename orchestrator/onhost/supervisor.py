@@ -15,7 +15,9 @@ from typing import Callable
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
+    containers,
     elsewhere,
+    engines,
     exits,
     files,
     gpus,
@@ -27,6 +29,7 @@ from orchestrator.onhost import (
     run_processes,
     signals,
 )
+from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.exits import Exit
 from orchestrator.onhost.journal import Journal
 from orchestrator.onhost.records import RunSpec, State
@@ -59,6 +62,7 @@ class Supervisor:
         self.next_gpu_sample = 0.0
         self.failure: int | None = None
         self.is_detached = False
+        self.container: containers.Container | None = None
         self.journal = Journal(self.paths)
         self.log = self.journal.log
         self.lock = elsewhere.hold(self.paths)
@@ -66,7 +70,7 @@ class Supervisor:
 
     def main(self) -> None:
         """Runs the trainer; returns once the run has ended and state.json records how."""
-        signals.prepare()
+        signals.prepare(adopts=not self.spec.image)
         tail = self.journal.show()
         self._write_state()  # if even this cannot be written, nothing is started
         try:
@@ -101,6 +105,8 @@ class Supervisor:
 
     def _kill(self) -> None:
         """Sends SIGKILL to the run; records processes that this user may not signal."""
+        if self.container:
+            self.container.remove()
         refused = processes.send(self._members(), signal.SIGKILL)
         if refused and not self.state.left:
             self.journal.warn("this user may not end %s" % run_processes.text(refused))
@@ -112,17 +118,8 @@ class Supervisor:
         self.journal.mark(self.state.attempt)
         self.environment["GPUJOB_ATTEMPT"] = str(self.state.attempt)
         try:
-            child = subprocess.Popen(
-                self.spec.argv,
-                cwd=self._cwd(),
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=self.log,
-                stderr=self.log,
-                start_new_session=True,
-                preexec_fn=self._become_trainer,
-            )
-        except OSError as error:
+            child = self._start()
+        except (OSError, Refused) as error:
             self.journal.say("%s: %s" % (self.spec.argv[0], error))
             self.reason = "not-started"
             return Exit(exits.NOT_FOUND, None)
@@ -134,6 +131,21 @@ class Supervisor:
         if status == 0 and self._goes_on():
             status = self._wait(self._detached_status)
         return exits.from_status(self.paths, status)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Starts the command, in a container if the run has an image. Raises OSError or Refused."""
+        launch = containers.Launch(self.spec.argv, self.environment)
+        if self.spec.image:
+            self.container = containers.Container(engines.find(), self.spec.id)
+            launch = self.container.launch(self.layout, self.paths, self.spec, self.environment)
+        return launch.start(
+            cwd=self._cwd(),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,
+            preexec_fn=self._become_trainer,
+        )
 
     def _become_trainer(self) -> None:
         """Restores, in the child, what the user's own processes start with."""
@@ -215,7 +227,7 @@ class Supervisor:
         activity = run_limits.Activity(
             files.size(self.paths.log),
             files.size(self.paths.events),
-            _mtime(self.layout.transfer),
+            files.mtime(self.layout.transfer),
             self.own_gpus,
         )
         now = time.monotonic()
@@ -240,6 +252,8 @@ class Supervisor:
             self.own_gpus = gpus.used_by(self._members(), sample)
             self.next_gpu_sample = time.monotonic() + GPU_INTERVAL
         if self.state.child:
+            if self.container:
+                self.state.processes += self.container.identities()
             members = self._members()
             mapped = processes.shared_memory(members)
             self.state.shared_memory = sorted(mapped.union(self.state.shared_memory))[:1000]
@@ -282,10 +296,3 @@ def _next_state(run_id: str, before: State) -> State:
         used_seconds=before.used_seconds,
         shared_memory=before.shared_memory,
     )
-
-
-def _mtime(path: str) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except OSError:
-        return 0.0

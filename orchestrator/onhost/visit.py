@@ -6,11 +6,12 @@ import base64
 import json
 import os
 import signal
-import subprocess
 import sys
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import run_environment
+from orchestrator.onhost import containers, run_environment
+from orchestrator.onhost.containers import Launch
+from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
 
 _NO_RUN, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127
@@ -29,9 +30,15 @@ def run(layout: Layout, run_id: str, encoded: str, umask: int) -> int:
         return _NO_RUN
     os.umask(umask)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command too
-    environment = {**os.environ, **run_environment.variables(paths, spec)}
+    variables = run_environment.variables(paths, spec)
     try:
-        process = subprocess.Popen(words, cwd=paths.folder, env=environment, preexec_fn=_restore)
+        launch = Launch(words, {**os.environ, **variables})
+        if spec.image:
+            launch = containers.visit(layout, paths, spec, variables, words, os.isatty(0) and os.isatty(1))
+        process = launch.start(cwd=paths.folder, preexec_fn=_restore)
+    except Refused as error:
+        sys.stderr.write("gpujob: %s\n" % error)
+        return _NO_RUN
     except OSError as error:
         sys.stderr.write("gpujob: %s: %s\n" % (words[0], error.strerror))
         return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from orchestrator.core import decode, hostfacts, rundetails
+from orchestrator.core import containers, decode, hostfacts, rundetails
 from orchestrator.core.decode import Count, S, Size
 from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
 from orchestrator.core.paths import inside, is_digest
@@ -36,12 +36,14 @@ def facts(
     commands: Sequence[str] = (),
     uploads: dict[str, str] | None = None,
     folders: dict[str, str] | None = None,
+    image: str | None = None,
 ) -> HostFacts:
     """Returns the facts of the host that a plan needs.
 
     `pythons`: interpreters to examine; each reports the versions of `packages`. `trees`: hashes of code
     trees, `commands`: commands on PATH, to be looked for. `uploads`: name → fingerprint of data to be sent.
-    `folders`: name → path of data that is on the host already.
+    `folders`: name → path of data that is on the host already. `image`: to be looked for; empty for the
+    container engine alone, None for neither.
     """
     answer = host.ask(
         "host_facts",
@@ -51,6 +53,7 @@ def facts(
         commands=list(commands),
         uploads=uploads or {},
         packages=list(packages),
+        **({} if image is None else {"image": image}),
     )
     return hostfacts.parse(answer)
 
@@ -67,6 +70,11 @@ def ensure_environment(host: Asks, environment: Environment) -> None:
         own=environment.isolated,
         setup=vars(environment.setup) if environment.setup else None,
     )
+
+
+def ensure_image(host: Asks, image: str) -> None:
+    """Pulls an image unless the host has it. Raises Refused, with the engine's error, if that fails."""
+    host.ask("ensure_image", key=containers.key(image), image=image)
 
 
 def snapshot(host: Asks, lines: int = 5) -> HostSnapshot:

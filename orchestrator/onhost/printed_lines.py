@@ -1,0 +1,34 @@
+"""The lines that an operation of the helper, such as an installation, prints to its log meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Mapping
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import files
+
+_BYTES = 1 << 16  # of a log that one message carries
+_OPERATIONS = ("ensure_environment", "ensure_image")
+
+
+class PrintedLines:
+    """What an operation has printed since the last look."""
+
+    def __init__(self, layout: Layout, request: Mapping[str, Any]) -> None:
+        self._path = ""
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            if request["op"] in _OPERATIONS:
+                self._path = layout.environment_log(request["key"])
+        self._offset = files.size(self._path)
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """Returns the latest of them, at most 50."""
+        size = files.size(self._path)
+        if size < self._offset:  # it was begun anew
+            self._offset, self._rest = 0, b""
+        block = files.last_bytes(self._path, min(size - self._offset, _BYTES)) if size else b""
+        self._offset = size
+        *complete, self._rest = (self._rest + block).split(b"\n")
+        return [line.decode(errors="replace") for line in complete[-50:]]
