@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, settings
 from tests.rigs import needs
 from tests.rigs.torchpython import environment as torchpython
 
+# Without byte code, each of hundreds of processes compiles the programs and the tests again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 REAL_HOME = Path.home()
 FORBIDDEN = tuple(
     str(REAL_HOME / name)

@@ -16,7 +16,6 @@ from orchestrator.instances import connection
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.records import InstanceStore
-from tests.rigs import patience
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.ec2.images import ROOT_GB
 from tests.support import Client, Result, new_client
@@ -62,13 +61,14 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead = 0.0
-        self._pauses = patience.pauses()
+        self._longest = 0.05
 
     def now(self) -> float:
         return time.time() + self.ahead
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, next(self._pauses)))
+        time.sleep(min(seconds, self._longest))
+        self._longest = min(0.5, self._longest * 1.5)
         self.ahead += seconds
 
 

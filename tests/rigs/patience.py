@@ -14,10 +14,16 @@ T = TypeVar("T")
 
 
 def pauses(first: float = 0.05) -> Iterator[float]:
-    """Seconds between two polls, which grow to half a second: what is polled needs the CPU too."""
+    """Seconds to sleep between polls: growing to half a second, or to twice what a poll takes.
+
+    What is polled needs the CPU too, and a poll may be a command with a connection of its own.
+    """
+    pause = first
     while True:
-        yield first
-        first = min(0.5, first * 1.5)
+        begun = time.monotonic()
+        yield pause
+        poll = time.monotonic() - begun - pause
+        pause = max(min(0.5, pause * 1.5), min(2 * poll, PATIENCE / 20))
 
 
 def wait_until(condition: Callable[[], T], what: str, pause: float = 0.05) -> T:

@@ -21,7 +21,7 @@ from trainers.engine.events import Silent
 from trainers.engine.loop import TrainingLoop
 from trainers.facenet_lstm.trainer import FacenetTrainer
 
-TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 2
+TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 1
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,8 @@ def recipe(**more: object) -> dict[str, object]:
     return {
         "hidden": [16],
         "dense": [16],
-        "epochs": 4,
+        "bidirectional": False,
+        "epochs": 3,
         "warmup_epochs": 1.0,
         "batch_size": 12,
         "learning_rate": 0.003,
@@ -136,7 +137,7 @@ def free_port() -> int:
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_have_the_same_losses_as_one(accumulate, sample, tmp_path):
     # 156 samples: the last batch of an epoch has one sample, so most processes get none of it.
-    config = recipe(epochs=4, batch_size=31, checkpoint_every=0, accumulate=accumulate)
+    config = recipe(epochs=2, batch_size=31, checkpoint_every=0, accumulate=accumulate)
     one, two = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
     assert runs.train(one, sample, config) == 0
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -144,7 +145,7 @@ def test_two_processes_have_the_same_losses_as_one(accumulate, sample, tmp_path)
     ranks = [runs.start(two, sample, config, RANK=str(rank), **group) for rank in (0, 1)]
     assert [rank.wait(timeout=PATIENCE) for rank in ranks] == [0, 0], (two / "log").read_text()
     expected, got = ([e["loss"] for e in runs.events(run, "progress") if "loss" in e] for run in (one, two))
-    assert len(expected) >= 20
+    assert len(expected) >= 10
     assert got == pytest.approx(expected, rel=1e-5)
     assert len(runs.events(two, "start")) == 1
     assert runs.events(two, "start")[0]["world_size"] == 2
