@@ -17,16 +17,17 @@ from orchestrator import __version__ as __version__
 
 if TYPE_CHECKING:
     from gpujob.client import Client as Client
+    from gpujob.client import DeployOptions as DeployOptions
     from orchestrator import errors as errors
     from orchestrator.view import answers as answers
 
-__all__ = ["Client", "__version__", "answers", "errors"]
+__all__ = ["Client", "DeployOptions", "__version__", "answers", "errors"]
 
 
 def __getattr__(name: str) -> Any:
     """Loads the rest when it is first used: `python -m gpujob` does without."""
-    if name == "Client":
-        return importlib.import_module("gpujob.client").Client
+    if name in ("Client", "DeployOptions"):
+        return getattr(importlib.import_module("gpujob.client"), name)
     if name in ("answers", "errors"):
         return importlib.import_module(
             {"answers": "orchestrator.view.answers"}.get(name, "orchestrator.errors")

@@ -8,14 +8,34 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypedDict, TypeVar
 
 from orchestrator.commands import check, deploy, doctor, fetch, logs, monitor, status, stop, verify
 from orchestrator.context import Context, of_user
 from orchestrator.errors import GpujobError, NotFound
 from orchestrator.view import answers
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 T = TypeVar("T")
+
+
+class DeployOptions(TypedDict, total=False):
+    """The options of `Client.deploy` and `Client.plan`, which are those of `gpujob deploy`.
+
+    `settings`: key of the job file → value. `data`: name → path, as with `--data`. `init_from`: a checkpoint
+    or weights to start with. `budget` is in USD.
+    """
+
+    on: str | None
+    name: str | None
+    settings: Mapping[str, Any] | None
+    data: Mapping[str, str | os.PathLike[str]] | None
+    init_from: str | None
+    max_hours: float | None
+    budget: float | None
+    share_gpu: bool
 
 
 class Client:
@@ -34,40 +54,18 @@ class Client:
         self._folder = Path(folder).absolute()
         self._progress = progress
 
-    def deploy(
-        self,
-        job: str,
-        *,
-        on: str | None = None,
-        name: str | None = None,
-        settings: Mapping[str, Any] | None = None,
-        data: Mapping[str, str | os.PathLike[str]] | None = None,
-        max_hours: float | None = None,
-        budget: float | None = None,
-        share_gpu: bool = False,
-        yes: bool = False,
-    ) -> answers.Started:
+    def deploy(self, job: str, *, yes: bool = False, **options: Unpack[DeployOptions]) -> answers.Started:
         """Starts a job; `settings` overrides keys of the job file, such as `{"config.epochs": 3}`.
 
         Repeated after an error, it continues what was interrupted and starts nothing twice.
         """
-        request = _request(job, on, name, settings, data, max_hours, budget, share_gpu)
+        request = _request(job, options)
         return self._ask(answers.Started, lambda ctx: deploy.deploy(ctx, request), yes)
 
-    def plan(
-        self,
-        job: str,
-        *,
-        on: str | None = None,
-        name: str | None = None,
-        settings: Mapping[str, Any] | None = None,
-        data: Mapping[str, str | os.PathLike[str]] | None = None,
-        max_hours: float | None = None,
-        budget: float | None = None,
-    ) -> answers.PlanDetails:
+    def plan(self, job: str, **options: Unpack[DeployOptions]) -> answers.PlanDetails:
         """What a deploy would do, with the maximum cost of a launch. Nothing is changed."""
-        request = _request(job, on, name, settings, data, max_hours, budget, False)
-        return self._ask(answers.Plan, lambda ctx: deploy.deploy(ctx, replace(request, dry_run=True))).plan
+        request = replace(_request(job, options), dry_run=True)
+        return self._ask(answers.Plan, lambda ctx: deploy.deploy(ctx, request)).plan
 
     def resume(
         self, run: str, *, max_hours: float | None = None, budget: float | None = None, yes: bool = False
@@ -201,26 +199,14 @@ class Client:
         return answer
 
 
-def _request(
-    job: str,
-    on: str | None,
-    name: str | None,
-    settings: Mapping[str, Any] | None,
-    data: Mapping[str, str | os.PathLike[str]] | None,
-    max_hours: float | None,
-    budget: float | None,
-    share_gpu: bool,
-) -> deploy.Request:
-    return deploy.Request(
-        job,
-        on,
-        name,
-        tuple(_sets(settings)),
-        tuple(_data(data)),
-        share_gpu=share_gpu,
-        max_hours=max_hours,
-        budget=budget,
-    )
+def _request(job: str, options: DeployOptions) -> deploy.Request:
+    """TypeError for an unknown option, as for any keyword."""
+    if unknown := sorted(options.keys() - DeployOptions.__annotations__.keys()):
+        known = ", ".join(DeployOptions.__annotations__)
+        raise TypeError(f"deploy and plan take no {unknown[0]}; their options: {known}")
+    given: dict[str, Any] = {**options}
+    sets, data = _sets(given.pop("settings", None)), _data(given.pop("data", None))
+    return deploy.Request(job, sets=tuple(sets), data=tuple(data), **given)
 
 
 def _sets(settings: Mapping[str, Any] | None) -> list[str]:

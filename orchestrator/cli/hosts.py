@@ -82,14 +82,12 @@ def up(
     `gpujob deploy JOB --on ec2` launches an instance for one run by itself.
     """
     from orchestrator.commands import hosts as implementation
-    from orchestrator.commands.launch import Options
-    from orchestrator.core.spec import Ec2, Limits, Resources, require_positive
-    from orchestrator.instances.region import Ingress
+    from orchestrator.commands.launch import launch_options
+    from orchestrator.core.spec import Ec2, Limits, Resources
 
-    require_positive("--wait-for-capacity", wait_for_capacity)
     ec2 = Ec2(types=types or [], spot=spot, regions=regions or [], disk_gb=disk_gb)
     resources, limits = Resources(gpus=gpus, ec2=ec2), Limits(max_hours=max_hours, budget_usd=budget)
-    options = Options(Ingress(cidr, world), wait_for_capacity or 0.0, dry_run)
+    options = launch_options(cidr, world, wait_for_capacity, dry_run)
     return implementation.up(context(ctx, json, yes), name, resources, limits, options)
 
 

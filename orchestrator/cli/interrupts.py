@@ -32,25 +32,13 @@ def passed_on() -> Iterator[None]:
 
 def describe(ctx: Context, words: list[str]) -> Interrupted:
     """What the client knows at this moment; no host is asked."""
-    from orchestrator.core import runstate
-    from orchestrator.instances import prices
-    from orchestrator.instances.records import InstanceStore
-    from orchestrator.store import Store
+    from orchestrator.commands import going
 
-    instances, now = InstanceStore(ctx.state_dir), ctx.now()
-    cached = [run for run in Store(ctx.state_dir).runs().values() if runstate.is_going(run.facts, now)]
-    going = [f"{run.facts.id} on {run.target}" for run in reversed(cached)]
-    going += [
-        f"{one.label} ({one.type}, ${prices.of(one).running:.3f}/h)"
-        for one in instances.current()
-        if one.is_billed
-    ]
-    going += [f"the launch of an instance for {one.spec.job}" for one in instances.attempts()]
     what = "interrupted" + (f"; cut: {ctx.step}" if ctx.step else "")
-    return Interrupted(what, _going(going), f"gpujob {show(words)}".strip())
+    return Interrupted(what, _shown(going.describe(ctx)), f"gpujob {show(words)}".strip())
 
 
-def _going(going: list[str]) -> str:
+def _shown(going: list[str]) -> str:
     if not going:
         return "no run and no instance is known to be going"
     more = f" and {len(going) - _SHOWN} more (gpujob status)" if going[_SHOWN:] else ""

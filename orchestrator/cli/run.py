@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -70,12 +69,24 @@ def deploy(
     """Check a job, send its code and data, and start it in tmux."""
     from orchestrator.commands import deploy as implementation
 
-    overrides = (tuple(sets or ()), tuple(data or ()))
     request = implementation.Request(
-        job, on, name, *overrides, None, resume, follow, dry_run, share_gpu, max_hours, budget
+        job,
+        on=on,
+        name=name,
+        sets=tuple(sets or ()),
+        data=tuple(data or ()),
+        init_from=init_from,
+        resume=resume,
+        follow=follow,
+        dry_run=dry_run,
+        share_gpu=share_gpu,
+        max_hours=max_hours,
+        budget=budget,
+        ssh_cidr=cidr,
+        open_to_the_world=world,
+        wait_for_capacity=wait_for_capacity,
     )
-    request = replace(request, ssh_cidr=cidr, open_to_the_world=world, wait_for_capacity=wait_for_capacity)
-    return implementation.deploy(context(ctx, json, yes), replace(request, init_from=init_from))
+    return implementation.deploy(context(ctx, json, yes), request)
 
 
 @command(app, "check", "check blendshapes --data sample", "check --list blendshapes", rich_help_panel=PANEL)

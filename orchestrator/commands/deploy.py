@@ -48,12 +48,11 @@ class Request:
     wait_for_capacity: float | None = None
 
     def launch_options(self) -> Options:
-        from orchestrator.commands.launch import Options  # noqa: PLC0415 - other targets load nothing of EC2
-        from orchestrator.instances.region import Ingress  # noqa: PLC0415
+        from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
 
-        require_positive("--wait-for-capacity", self.wait_for_capacity)
-        ingress = Ingress(self.ssh_cidr, self.open_to_the_world)
-        return Options(ingress, self.wait_for_capacity or 0.0, self.dry_run)
+        return launch.launch_options(
+            self.ssh_cidr, self.open_to_the_world, self.wait_for_capacity, self.dry_run
+        )
 
 
 def deploy(ctx: Context, request: Request) -> int:

@@ -11,7 +11,7 @@ from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.plan import Step
-from orchestrator.core.spec import JobSpec
+from orchestrator.core.spec import JobSpec, require_positive
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.ensure import ensure, ensure_with_volume
 from orchestrator.instances.quote import Quote, quote
@@ -29,6 +29,12 @@ class Options:
     ingress: Ingress
     wait_hours: float = 0.0
     dry_run: bool = False
+
+
+def launch_options(cidr: str | None, world: bool, wait_hours: float | None, dry_run: bool) -> Options:
+    """As on the command line. UsageError for hours that are not above 0."""
+    require_positive("--wait-for-capacity", wait_hours)
+    return Options(Ingress(cidr, world), wait_hours or 0.0, dry_run)
 
 
 def launch(ctx: Context, region: str, inputs: PlanInputs, word: str, options: Options) -> Target | None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator import files
 from orchestrator.core import jsontext
@@ -57,6 +57,18 @@ def open_study(folder: Path, terms: Terms, seed: int, prune: bool) -> optuna.Stu
     # A sampler that began with the same seed again would draw the same values again.
     opened.sampler = optuna.samplers.TPESampler(seed=seed + len(opened.trials), constant_liar=True)
     return opened
+
+
+def unfinished(opened: optuna.Study) -> list[tuple[optuna.Trial, optuna.trial.FrozenTrial]]:
+    """The trials that an interrupted sweep left, each as it can be continued and as it was recorded."""
+    module = _optuna().trial
+    left = opened.get_trials(deepcopy=False, states=(module.TrialState.RUNNING,))
+    return [(module.Trial(opened, frozen._trial_id), frozen) for frozen in left]
+
+
+def end(opened: optuna.Study, number: int, state: Literal["FAIL", "PRUNED"]) -> None:
+    """Records the end of a trial that has no result."""
+    opened.tell(number, state=_optuna().trial.TrialState[state])
 
 
 def _optuna() -> Any:

@@ -49,9 +49,7 @@ def deploy(ctx: Context, request: deploying.Request) -> str:
 
 def adopt(opened: optuna.Study, hosts: Sequence[Host], name: str) -> list[Active]:
     """The trials that an interrupted sweep left, with their runs where those had been started."""
-    from optuna.trial import Trial, TrialState  # noqa: PLC0415
-
-    left = opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    left = study.unfinished(opened)
     if not left:
         return []
     by_job: dict[str, tuple[Host, RunFacts]] = {}
@@ -61,11 +59,11 @@ def adopt(opened: optuna.Study, hosts: Sequence[Host], name: str) -> list[Active
                 by_job[run.job] = (host, run)
     labels = {host.label: host for host in hosts}
     found = []
-    for frozen in left:
+    for trial, frozen in left:
         job = f"{name}-t{frozen.number}"
         known = by_job.get(job)
         host = known[0] if known else labels.get(frozen.user_attrs.get(study.HOST, ""), hosts[0])
-        active = Active(Trial(opened, frozen._trial_id), host, job, known[1].id if known else None)
+        active = Active(trial, host, job, known[1].id if known else None)
         if active.run_id:
             active.trial.set_user_attr(study.RUN, active.run_id)
         active.values = [value for _, value in sorted(frozen.intermediate_values.items())]
@@ -87,9 +85,7 @@ def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str
         return _tell(opened, one, terms, state)
     if one.values and one.trial.should_prune():
         helper.stop(one.host, one.run_id, ctx.who, now=False)
-        from optuna.trial import TrialState  # noqa: PLC0415
-
-        opened.tell(one.number, state=TrialState.PRUNED)
+        study.end(opened, one.number, "PRUNED")
         return f"pruned after {len(one.values)} values of {terms.metric}, the last {one.values[-1]:.4g}"
     return None
 
@@ -129,6 +125,4 @@ def _tell(opened: optuna.Study, one: Active, terms: Terms, state: runstate.RunSt
 
 
 def fail(opened: optuna.Study, one: Active) -> None:
-    from optuna.trial import TrialState  # noqa: PLC0415
-
-    opened.tell(one.number, state=TrialState.FAIL)
+    study.end(opened, one.number, "FAIL")

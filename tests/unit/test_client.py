@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gpujob
-from gpujob import Client, answers, errors
+from gpujob import Client, DeployOptions, answers, errors
 from orchestrator.cli.app import app
+from orchestrator.commands import deploy
 from tests.support import Client as User
 
 
@@ -48,6 +51,17 @@ def test_a_failing_command_raises_its_error(user: User) -> None:
         Client(user.project).plan("job", settings={"limits.max_hours": "many"})
     with pytest.raises(errors.GpujobError):
         Client(user.project).verify("nowhere")
+
+
+def test_an_unknown_option_is_a_type_error_with_the_known_ones(user: User) -> None:
+    client: Any = Client(user.project)
+    with pytest.raises(TypeError, match=r"take no follow; their options: on, name, settings"):
+        client.deploy("job", follow=True)
+
+
+def test_every_option_of_a_deploy_is_one_of_the_command_line() -> None:
+    fields = {field.name for field in dataclasses.fields(deploy.Request)} - {"sets"} | {"settings"}
+    assert set(DeployOptions.__annotations__) <= fields
 
 
 def test_no_run_is_an_empty_tuple_and_an_error_of_run(user: User) -> None:
