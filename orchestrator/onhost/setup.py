@@ -19,11 +19,11 @@ _FILES = "work"  # in an environment: the folder of the script
 _PIP = '#!/bin/sh\nexec %s "$@"\n'
 
 
-def run(layout: Layout, folder: str, parent: str, wish: dict[str, Any], log: BinaryIO) -> None:
+def run(layout: Layout, folder: str, parent: str, wish: dict[str, Any], log: BinaryIO, mark: str) -> None:
     """Runs `script` in the environment `folder`, with copies of `files` of the code `tree`, and `variables`.
 
     `pip` installs into the environment, and does not replace its torch. Raises Refused with the line that
-    failed; its output is in `log`.
+    failed; its output is in `log`. `mark`: of its processes.
     """
     work = os.path.join(folder, _FILES)
     os.makedirs(work)
@@ -36,7 +36,7 @@ def run(layout: Layout, folder: str, parent: str, wish: dict[str, Any], log: Bin
         process = subprocess.run(
             script.words(wish["script"], "setup"),
             cwd=work,
-            env=_environment(folder, wish["variables"]),
+            env={**_environment(folder, wish["variables"]), "GPUJOB_MARK": mark},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -11,7 +11,7 @@ import subprocess
 from typing import Any, BinaryIO, NamedTuple
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import files, setup
+from orchestrator.onhost import files, processes, setup
 from orchestrator.onhost.errors import Refused
 
 _COMPLETE = "complete"
@@ -47,13 +47,19 @@ def ensure(layout: Layout, wish: Environment) -> str:
     complete = os.path.join(folder, _COMPLETE)
     with files.lock(folder + ".lock"):
         if not os.path.exists(complete):
+            processes.kill_marked(_mark(wish))
             shutil.rmtree(folder, ignore_errors=True)
             with open(layout.environment_log(wish.key), "w+b", buffering=0) as log:
                 _create(folder, wish, log)
                 if wish.setup:
-                    setup.run(layout, folder, wish.python, wish.setup, log)
+                    setup.run(layout, folder, wish.python, wish.setup, log, _mark(wish))
             files.write(complete, "\n".join([*wish.packages, ""]).encode())
     return os.path.join(folder, "bin", "python")
+
+
+def _mark(wish: Environment) -> str:
+    """Marks the processes that build an environment: they go on if their helper is killed."""
+    return "env-" + wish.key
 
 
 def _create(folder: str, wish: Environment, log: BinaryIO) -> None:
@@ -88,16 +94,16 @@ def _install(wish: Environment, python: str, arguments: list[str], log: BinaryIO
         filter(None, (shutil.which(os.path.expanduser(one)) for one in ("uv", *_UV))), None
     )
     if uv:
-        _run([uv, "pip", "install", "--python", python, *arguments], log=log)
+        _run([uv, "pip", "install", "--python", python, *arguments], log=log, mark=_mark(wish))
         return
     words = ["install", "--disable-pip-version-check", "--progress-bar", "off", *arguments]
     try:
-        _run([wish.python, "-m", "pip", "--python", python, *words], log=log)
+        _run([wish.python, "-m", "pip", "--python", python, *words], log=log, mark=_mark(wish))
     except Refused as error:
         if not any(text in str(error) for text in ("no such option", "No module named pip")):
             raise
         _run([python, "-m", "ensurepip"], _NO_VENV)
-        _run([python, "-m", "pip", *words], log=log)
+        _run([python, "-m", "pip", *words], log=log, mark=_mark(wish))
 
 
 def _link_parent(parent: str, python: str) -> None:
@@ -108,12 +114,15 @@ def _link_parent(parent: str, python: str) -> None:
     files.write(os.path.join(own, "parent.pth"), "\n".join([*paths, ""]).encode())
 
 
-def _run(words: list[str], hint: str = "", log: BinaryIO | None = None) -> str:
+def _run(words: list[str], hint: str = "", log: BinaryIO | None = None, mark: str = "") -> str:
     """Returns the stdout of a command, unless it goes to `log`. Raises Refused if it fails."""
     # Run in `/`, because -m and -c import from the current folder first.
     start = log.tell() if log else 0
     out, err = (log, subprocess.STDOUT) if log else (subprocess.PIPE, subprocess.PIPE)
-    process = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd="/")
+    environment = {**os.environ, "GPUJOB_MARK": mark}
+    process = subprocess.run(
+        words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd="/", env=environment
+    )
     if log:
         log.seek(0, os.SEEK_END)
     if process.returncode:

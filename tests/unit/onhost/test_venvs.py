@@ -1,16 +1,19 @@
 import io
+import multiprocessing
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import venvs
+from orchestrator.onhost import processes, venvs
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.venvs import Environment
+from tests.rigs.patience import wait_until
 from tests.support import tiny_wheel
 
 
@@ -72,7 +75,7 @@ def test_an_old_pip_is_replaced_by_one_in_the_environment(
 ) -> None:
     ran: list[list[str]] = []
 
-    def run(words: list[str], hint: str = "", log: object = None) -> str:
+    def run(words: list[str], hint: str = "", log: object = None, mark: str = "") -> str:
         ran.append(words)
         if "--python" in words:
             raise Refused("environment", "no such option: --python")
@@ -99,6 +102,22 @@ def test_uv_installs_into_an_environment_of_its_own(tmp_path: Path, monkeypatch:
     home = f"{tmp_path}/env/ab90"
     call = f"pip install --python {home}/bin/python -r {home}/requirements.txt\n"
     assert (tmp_path / "calls").read_text() == call
+
+
+def test_a_setup_whose_helper_was_killed_ends_before_it_is_run_again(tmp_path: Path) -> None:
+    layout, told = Layout(str(tmp_path)), tmp_path / "told"
+    script = f"echo $$ >> {told}; test $(wc -l < {told}) = 2 || sleep 600"
+    setup: dict[str, Any] = {"script": script, "files": [], "tree": "", "variables": {}}
+    wish = Environment("ab92", sys.executable, [], setup=setup)
+    helper = multiprocessing.get_context("fork").Process(target=venvs.ensure, args=(layout, wish))
+    helper.start()
+    wait_until(lambda: told.exists() and told.read_text(), "the script runs")
+    helper.kill()
+    helper.join()
+    assert processes.start_ticks(int(told.read_text()))
+    assert venvs.ensure(layout, wish)
+    first, second = told.read_text().split()
+    assert (processes.start_ticks(int(first)), first != second) == (None, True)
 
 
 def test_concurrent_requests_for_an_environment_build_it_once(
