@@ -169,7 +169,7 @@ def orphans(
     json: Json = False,
 ) -> int:
     """Find instances and volumes of gpujob that nothing uses."""
-    from orchestrator.commands import hosts as implementation
+    from orchestrator.commands import orphans as implementation
 
     return implementation.orphans(context(ctx, json, yes), regions or [], terminate)
 
@@ -213,6 +213,6 @@ def types(
 @command(app, "cost", "cost", "cost --json", rich_help_panel=PANEL)
 def cost(ctx: typer.Context, json: Json = False) -> int:
     """Show what instances cost, by run and by month."""
-    from orchestrator.commands import hosts as implementation
+    from orchestrator.commands import cost as implementation
 
     return implementation.cost(context(ctx, json))

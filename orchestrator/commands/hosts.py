@@ -1,4 +1,4 @@
-"""`gpujob hosts …` and `gpujob cost`: host keys, and EC2 instances from launch to termination."""
+"""`gpujob hosts …`: host keys, and EC2 instances from launch to termination."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from orchestrator.commands import config, download, launch, rows
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.spec import JobSpec, Limits, Resources, require_positive
-from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
-from orchestrator.instances import changes, connection, ensure, errors, lifecycle, prices
-from orchestrator.instances import orphans as instance_orphans
+from orchestrator.errors import AccessError, Exit, GpujobError, NotFound, Unreachable, UsageError
+from orchestrator.instances import changes, connection, ensure, inventory, lifecycle, prices, survey
 from orchestrator.instances.cloud import Account
-from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import PREFIX, STOPPED, Instance
 from orchestrator.instances.quote import quote
 from orchestrator.instances.target import Ec2Target
@@ -59,36 +57,21 @@ def _resolve(ctx: Context, word: str) -> address.Resolved:
 
 
 def list_hosts(ctx: Context, cached: bool) -> int:
-    """The host keys on record, and the instances that have not ended; as EC2 reports them unless `cached`.
+    """The host keys on record, and what costs money in EC2: as EC2 reports it unless `cached`.
 
-    An instance that these credentials cannot see is shown as it was last seen; then the exit code is 4.
+    EC2 is searched if it is the default target or was used from here. An instance that these credentials
+    cannot see is shown as it was last seen; then the exit code is 4.
     """
-    account = Account(ctx)
+    account, settings = Account(ctx), config.load(ctx)
     ensure.settle(account)
-    settings = config.load(ctx)
-    if not cached and not account.records.all() and settings["target"].value == "ec2":
-        lifecycle.rediscover(account, [settings["region"].value])
-    shown, code = [], 0
-    for instance in account.records.billed():
-        try:
-            current = instance if cached else _refresh(account, instance)
-        except AccessError as error:
-            current, code = instance, int(error.exit_code)
-            ctx.warn(f"as it was last seen: {error.what}; {error.why}")
-        if not current.has_ended or current.volume:
-            shown.append(rows.instance(current, ctx.now()))
-    view.print_hosts(ctx, _host_keys(ctx), shown)
+    found, code = inventory.load(ctx.state_dir), 0
+    is_used = settings["target"].value == "ec2" or found.resources or account.records.all()
+    if not cached and is_used:
+        found = survey.survey(account, settings["region"].value, of_user=not account.records.all())
+        code = int(Exit.ACCESS) if found.unseen else 0
+    shown = [rows.instance(instance, ctx.now()) for instance in account.records.billed()]
+    view.print_hosts(ctx, _host_keys(ctx), shown, rows.resources(found, ctx.now()))
     return code
-
-
-def _refresh(account: Account, instance: Instance) -> Instance:
-    """As EC2 reports it now; of one that has ended only whether its volume still exists."""
-    if not instance.has_ended:
-        return lifecycle.refresh(account, instance)
-    assert instance.volume
-    if lifecycle.find_volume(account.cloud, instance.region, instance.volume) is None:
-        return changes.forget_volume(account, instance)
-    return instance
 
 
 def _host_keys(ctx: Context) -> list[dict[str, str]]:
@@ -227,51 +210,3 @@ def require_instance(account: Account, label: str) -> Instance:
 def _not_an_instance(label: str) -> NotFound:
     why = "only EC2 instances are launched, extended and terminated"
     return NotFound(f"{label} is not an EC2 instance", why, f"--on {PREFIX}i-…")
-
-
-def orphans(ctx: Context, regions: list[str], end: bool) -> int:
-    """Instances and volumes with gpujob's tag that this client does not know, or past their deadline.
-
-    With `end` they are deleted once the user agreed; but not those of other people, nor those of the user's
-    other clients before their deadline. 1 while some are left.
-    """
-    account = Account(ctx)
-    ensure.settle(account)
-    orphans_of_regions = [
-        orphan for name in regions or account.cloud.regions() for orphan in _search(account, name)
-    ]
-    view.print_orphans(ctx, [rows.orphan(orphan) for orphan in orphans_of_regions])
-    if not orphans_of_regions or not end:
-        return 1 if orphans_of_regions else 0
-    own = [orphan for orphan in orphans_of_regions if not orphan.needed]
-    if own:
-        ids = ", ".join(orphan.id for orphan in own)
-        ctx.confirm(f"deleting {ids}, with all that is on their disks.")
-    for orphan in own:
-        instance_orphans.end(account, orphan)
-        ctx.talk(f"{orphan.id} is deleted")
-    others = [orphan for orphan in orphans_of_regions if orphan.needed]
-    for orphan in others:
-        ctx.talk(f"{orphan.id} is kept: {orphan.needed}")
-    if any(orphan.kind == "instance" for orphan in others):
-        ctx.talk(f"gpujob hosts down {PREFIX}i-… asks an instance what runs on it, and fetches it first")
-    return 1 if others else 0
-
-
-def _search(account: Account, region: str) -> list[instance_orphans.Orphan]:
-    """The orphans of a region; none, with a warning, where these credentials may not look."""
-    try:
-        return list(instance_orphans.find(account, region))
-    except AwsError as error:
-        if error.code not in errors.FORBIDDEN:
-            raise
-        account.ctx.warn(f"{region} is skipped: {error.what}: {error.why}")
-        return []
-
-
-def cost(ctx: Context) -> int:
-    """What the instances that this client launched cost, by month and by run, and what of it was wasted."""
-    runs = Store(ctx.state_dir).runs()
-    costs = [rows.cost(instance, runs, ctx.now()) for instance in Account(ctx).records.all()]
-    view.print_costs(ctx, costs)
-    return 0

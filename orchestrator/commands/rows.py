@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core import runstate
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
+from orchestrator.instances.inventory import Inventory
 from orchestrator.store import CachedRun
 from orchestrator.view import ec2_answers as answers
 from orchestrator.view.instances import CostRow, InstanceRow, LaunchRow
@@ -51,20 +52,45 @@ def instance(of: Instance, now: float) -> InstanceRow:
     )
 
 
-def orphan(of: Orphan) -> answers.Orphan:
+def orphan(of: Orphan, now: float) -> answers.Orphan:
+    one = of.resource
     return answers.Orphan(
-        kind=of.kind,
-        id=of.id,
-        region=of.region,
-        state=of.state,
-        user=of.owner,
-        job=of.job,
+        kind=one.kind,
+        id=one.id,
+        region=one.region,
+        state=f"{one.gb} GB" if one.kind == "volume" else one.state,
+        user=one.owner,
+        job=one.job,
         why=of.why,
-        late=of.is_expired,
-        client=of.client,
-        usd_per_month=None if of.usd_per_month is None else round(of.usd_per_month, 2),
-        kept_because=of.needed or None,
+        late=one.is_expired(now),
+        client=one.client,
+        usd_per_month=_rounded(one.usd_per_month, 2),
+        kept_because=of.kept_because or None,
     )
+
+
+def resources(of: Inventory, now: float) -> list[answers.Resource]:
+    """What costs money and is of no instance on record."""
+    return [
+        answers.Resource(
+            kind=one.kind,
+            id=one.id,
+            region=one.region,
+            state=one.state,
+            type=one.type,
+            size_gb=one.gb,
+            user=one.owner,
+            job=one.job,
+            why=one.why,
+            usd_per_month=_rounded(one.usd_per_month, 2),
+            cost_usd=_rounded(one.usd(now), 4),
+        )
+        for one in of.unrecorded
+    ]
+
+
+def _rounded(usd: float | None, digits: int) -> float | None:
+    return None if usd is None else round(usd, digits)
 
 
 def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> CostRow:

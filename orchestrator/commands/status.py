@@ -11,7 +11,8 @@ from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
-from orchestrator.instances import prices
+from orchestrator.instances import inventory, prices
+from orchestrator.instances.inventory import Inventory
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -49,6 +50,11 @@ class Query:
             what = f"--state {unknown[0]}: there is no such state"
             raise UsageError(what, ", ".join(runstate.WORDS), "gpujob status --state failed")
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is about one run or one host."""
+        return self.word is not None or self.on is not None
+
     def chooses(self, report: RunReport) -> bool:
         created = report.facts.created or 0.0
         return (
@@ -62,11 +68,10 @@ def status(ctx: Context, query: Query) -> int:
     """Without `on`: every host that has runs of ours. 0 whatever they do; 3 when RUN names none."""
     settings = config.load(ctx)
     store, instances = Store(ctx.state_dir), InstanceStore(ctx.state_dir)
-    if not query.cached:
-        _settle(ctx, instances, settings)
+    found = inventory.load(ctx.state_dir) if query.cached else _settle(ctx, instances, settings, query)
     on = runs.find_target(ctx, store, query.on, query.word) if query.word else query.on
     labels = [on] if on else known_labels(store, instances, settings)
-    if not labels and not ctx.json:
+    if not labels and not found.unrecorded and not ctx.json:
         ctx.talk("no EC2 instance is up, and no run is known; gpujob deploy JOB --on ec2")
     if query.cached:
         hosts = [_cached(store, label) for label in labels]
@@ -75,40 +80,48 @@ def status(ctx: Context, query: Query) -> int:
     if query.word is not None:
         hosts = [_only(hosts, query.word, ctx.now())]
     reports = [_report(ctx, instances, host, query) for host in hosts]
+    resources = [] if query.is_narrow else rows.resources(found, ctx.now())
     if ctx.json:
         shown = tuple(view.run_json(run) for report in reports for run in report.reports)
-        ctx.answer(answers.Status(hosts=tuple(map(view.host_json, reports)), runs=shown))
+        of_hosts = tuple(map(view.host_json, reports))
+        ctx.answer(answers.Status(hosts=of_hosts, runs=shown, resources=tuple(resources)))
     else:
-        view.print_status(ctx, reports, detail=query.word is not None)
+        view.print_status(ctx, reports, query.word is not None, resources)
     return 0
 
 
-def _settle(ctx: Context, instances: InstanceStore, settings: dict[str, Setting]) -> None:
-    """Completes what was interrupted, and finds the user's instances by tag where the state was lost.
+def _settle(ctx: Context, instances: InstanceStore, settings: dict[str, Setting], query: Query) -> Inventory:
+    """Completes what was interrupted; returns what exists in EC2, which is searched at most once an hour.
 
-    Without EC2 the rest of the status is still shown; the interrupted launch stays open.
+    It is searched if it is the default target or was used from here. Without EC2 the rest of the status is
+    still shown; the interrupted launch stays open.
     """
-    is_lost = settings["target"].value == "ec2" and not instances.all()
-    if not instances.attempts() and not instances.changes() and not is_lost:
-        return
-    from orchestrator.instances import ensure, lifecycle  # noqa: PLC0415 - 50 ms that are seldom needed
+    stored, is_open = inventory.load(ctx.state_dir), bool(instances.attempts() or instances.changes())
+    is_empty = not instances.all()
+    is_used = settings["target"].value == "ec2" or not is_empty or bool(stored.resources)
+    is_old = ctx.now() - stored.read >= inventory.FRESH_SECONDS
+    if not is_open and (not is_used or not is_old or query.is_narrow):
+        return stored
+    from orchestrator.instances import ensure, survey  # noqa: PLC0415 - 50 ms that are seldom needed
     from orchestrator.instances.cloud import Account  # noqa: PLC0415
 
     account = Account(ctx)
     try:
         ensure.settle(account)
-        if is_lost:
-            lifecycle.rediscover(account, [settings["region"].value])
     except GpujobError as error:
         ctx.warn(f"EC2 could not be asked about an interrupted launch: {error.what}: {error.why}")
+        return stored
+    if query.is_narrow:
+        return stored
+    return survey.survey_or_stored(account, settings["region"].value, of_user=is_empty)
 
 
 def known_labels(store: Store, instances: InstanceStore, settings: dict[str, Setting]) -> list[str]:
     """The default target, every host that has answered, every instance that has not ended or has runs."""
     with_runs = {run.target for run in store.runs().values()}
     known = instances.all()
-    ended = {one.label for one in known if one.has_ended and one.label not in with_runs}
-    up = [one.label for one in known if not one.has_ended]
+    ended = {one.label for one in known if one.has_ended and not one.volume and one.label not in with_runs}
+    up = [one.label for one in known if not one.has_ended or one.volume]
     own = settings["target"].value
     if own == "ec2" or (settings["target"].source == "default" and own not in with_runs and up):
         words = [*store.targets(), *up]

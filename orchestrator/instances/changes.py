@@ -6,11 +6,13 @@ command that lists or launches instances calls `complete`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from orchestrator.errors import GpujobError
 from orchestrator.instances import lifecycle, prices
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import AwsError
-from orchestrator.instances.instance import TERMINATED, Instance
+from orchestrator.instances.instance import TERMINATED, Description, Instance
 from orchestrator.instances.records import Change
 
 _BUSY = ("VolumeInUse", "IncorrectState", "DependencyViolation")
@@ -70,7 +72,7 @@ def _try(account: Account, change: Change) -> bool:
     if change.kind == "terminate":
         return _terminate(account, change)
     try:
-        _delete_volume(account, change)
+        _DELETIONS[change.kind](account, change)
     except AwsError as error:
         if error.code in _BUSY:
             account.ctx.talk(f"{change} is not possible yet ({error.code}); the next command tries again")
@@ -85,6 +87,7 @@ def _terminate(account: Account, change: Change) -> bool:
     if state not in ("shutting-down", TERMINATED):
         _send_termination(account, change.region, change.id)
         return False
+    _cancel_request(account, change.region, change.id, description)
     record = account.records.find(change.id)
     if record:
         record = lifecycle.refresh(account, record)
@@ -98,35 +101,41 @@ def _terminate(account: Account, change: Change) -> bool:
 
 def _send_termination(account: Account, region: str, instance_id: str) -> None:
     """Cancels the spot request of an instance first: EC2 would launch another instance for it."""
-    _cancel_request(account, region, instance_id)
-    try:
-        account.cloud.call(region, "terminate_instances", InstanceIds=[instance_id])
-    except AwsError as error:
-        if error.code != "InvalidInstanceID.NotFound":
-            raise
+    _cancel_request(account, region, instance_id, None)
+    change = Change("terminate", instance_id, region)
+    _call(account, change, "terminate_instances", InstanceIds=[instance_id])
 
 
-def _cancel_request(account: Account, region: str, instance_id: str) -> None:
+def _cancel_request(account: Account, region: str, instance_id: str, description: Description | None) -> None:
     record = account.records.find(instance_id)
     request = record.spot_request if record else None
     if not request and (record is None or record.spot):
-        description = lifecycle.describe(account, region, instance_id)
+        description = description or lifecycle.describe(account, region, instance_id)
         request = description.spot_request if description else None
-    if not request:
-        return
+    if request:
+        _cancel(account, Change("cancel-request", request, region))
+
+
+def _cancel(account: Account, change: Change) -> None:
+    ids = [change.id]
+    _call(account, change, "cancel_spot_instance_requests", SpotInstanceRequestIds=ids)
+
+
+def _delete_interface(account: Account, change: Change) -> None:
+    _call(account, change, "delete_network_interface", NetworkInterfaceId=change.id)
+
+
+def _call(account: Account, change: Change, operation: str, **parameters: Any) -> None:
+    """Makes the call of a change, which another client may have made already."""
     try:
-        account.cloud.call(region, "cancel_spot_instance_requests", SpotInstanceRequestIds=[request])
+        account.cloud.call(change.region, operation, **parameters)
     except AwsError as error:
         if not error.code.endswith(".NotFound"):
             raise
 
 
 def _delete_volume(account: Account, change: Change) -> None:
-    try:
-        account.cloud.call(change.region, "delete_volume", VolumeId=change.id)
-    except AwsError as error:
-        if error.code != "InvalidVolume.NotFound":
-            raise
+    _call(account, change, "delete_volume", VolumeId=change.id)
     record = account.records.find(change.instance)
     if record and record.volume == change.id:
         account.records.save(prices.without_volume(record, account.ctx.now()))
@@ -135,3 +144,11 @@ def _delete_volume(account: Account, change: Change) -> None:
 def forget_volume(account: Account, instance: Instance) -> Instance:
     """Records that the volume of an instance that ended belongs to another instance now, or is gone."""
     return account.records.save(prices.without_volume(instance, account.ctx.now()))
+
+
+_DELETIONS = {
+    "delete-volume": _delete_volume,
+    "cancel-request": _cancel,
+    "delete-interface": _delete_interface,
+}
+"""Kind of a change → what carries it out, for all but terminations."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.context import Context
-from orchestrator.instances.errors import Action, AwsError, action
+from orchestrator.instances.errors import FORBIDDEN, Action, AwsError, action
 from orchestrator.instances.records import InstanceStore
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds; a repeated RunInstances carries the same token
@@ -16,6 +17,7 @@ VISIBLE_SECONDS = 60.0
 _VISIBLE_PAUSES = (0.2, 0.5, 1.0, *[2.0] * 30)  # seconds, as long as VISIBLE_SECONDS
 _CREATING = ("run_instances", "create_security_group")
 _IDS = ("InstanceId", "GroupId", "VolumeId", "SpotInstanceRequestId")
+_STALE_PAGES = ("InvalidNextToken", "InvalidPaginationToken", "ExpiredNextTokenException")
 _CONNECT_TIMEOUT = 10  # seconds; AWS's own default of 60 looks like a hang
 
 
@@ -38,6 +40,7 @@ class Cloud:
         self._ctx = ctx
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
         self._expected: dict[str, float] = {}  # id → until when EC2 may not know it
 
     def expect(self, resource_id: str, created: float) -> None:
@@ -88,22 +91,36 @@ class Cloud:
             self._ctx.sleep(pause)
         return None
 
-    def all(self, region: str, operation: str, key: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """Yields the items under `key` of a paged answer."""
-        while True:
-            answer = self.call(region, operation, **parameters)
-            yield from answer[key]
-            if not answer.get("NextToken"):
-                return
-            parameters["NextToken"] = answer["NextToken"]
+    def all(self, region: str, operation: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Returns the items under `key` of a paged answer, from the first page again if its token expires."""
+
+        def pages() -> list[dict[str, Any]]:
+            items, more = [], dict[str, Any]()
+            while True:
+                answer = self.call(region, operation, **parameters, **more)
+                items += answer[key]
+                if not answer.get("NextToken"):
+                    return items
+                more = {"NextToken": answer["NextToken"]}
+
+        return self._ctx.retry(pages, _PAUSES[:2], AwsError, lambda error: error.code in _STALE_PAGES)
 
     def now(self) -> float:
         """Returns this client's time in seconds since 1970, which AWS accepts as a time."""
         return self._ctx.now()
 
-    def regions(self) -> list[str]:
-        """Returns the names of the regions that this account may use."""
-        answer = self.call("us-east-1", "describe_regions")["Regions"]
+    def regions(self, home: str) -> list[str]:
+        """Returns the names of the regions that this account may use; `home` is one of its partition.
+
+        Where it may not ask, that is `home` alone.
+        """
+        try:
+            answer = self.call(home, "describe_regions")["Regions"]
+        except AwsError as error:
+            if error.code not in FORBIDDEN:
+                raise
+            self._ctx.warn(f"only {home} is searched: {error.what}: {error.why}")
+            return [home]
         return sorted(region["RegionName"] for region in answer)
 
     def _once(self, region: str, operation: str, service: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -153,16 +170,17 @@ class Cloud:
         from botocore.config import Config  # noqa: PLC0415
 
         self._session = self._session or self._ctx.once("AWS session", _new_session)
-        if (service, region) not in self._clients:
-            config = Config(
-                retries={"total_max_attempts": 1},
-                connect_timeout=_CONNECT_TIMEOUT,
-                read_timeout=60,
-                user_agent_extra="gpujob",
-            )
-            client = self._session.client(service, region_name=region, config=config)
-            self._clients[(service, region)] = client
-        return self._clients[(service, region)]
+        with self._lock:  # several threads may not create clients of one session at the same time
+            if (service, region) not in self._clients:
+                config = Config(
+                    retries={"total_max_attempts": 1},
+                    connect_timeout=_CONNECT_TIMEOUT,
+                    read_timeout=60,
+                    user_agent_extra="gpujob",
+                )
+                client = self._session.client(service, region_name=region, config=config)
+                self._clients[(service, region)] = client
+            return self._clients[(service, region)]
 
 
 def _new_session() -> Any:

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from orchestrator.instances import spec
 
 PREFIX = "ec2://"
-BILLED_STATES = ("pending", "running", "stopping", "shutting-down")
-"""EC2 states in which the machine, its disk and its address cost money."""
+BILLED_STATES = ("pending", "running")
+"""EC2 states in which the machine and its address cost money. Its disks do until it is terminated."""
+LIVE_STATES = (*BILLED_STATES, "stopping", "stopped")
 STOPPED = "stopped"
 TERMINATED = "terminated"
 _LATEST = 1e11  # seconds since 1970; a later time is damaged
@@ -30,7 +31,8 @@ class Instance(Struct, frozen=True, kw_only=True):
     """The record of an instance. Times are seconds since 1970, durations seconds.
 
     state: its EC2 state when that was last read, at `checked`.
-    running_seconds, stopped_seconds: how long it has been in a billed state, and stopped, until `checked`.
+    running_seconds, stopped_seconds: how long it has been in a billed state, and in another one before its
+    end, until `checked`.
     address: its public IPv4 address, None while it has none.
     types: those that its launch could choose from, in order.
     run: the run it was launched for; with `ends_with_run` it is terminated once that run is fetched.
@@ -127,8 +129,9 @@ class Instance(Struct, frozen=True, kw_only=True):
         if changed is None:
             changed = now if state in BILLED_STATES else min(now, max(self.checked, self.deadline))
         before, after = changed - self.checked, now - changed
-        running = (before if self.is_billed else 0.0) + (after if state in BILLED_STATES else 0.0)
-        stopped = (before if self.state == STOPPED else 0.0) + (after if state == STOPPED else 0.0)
+        spans = ((before, self.state), (after, state))
+        running = sum(seconds for seconds, during in spans if during in BILLED_STATES)
+        stopped = sum(seconds for seconds, during in spans if during not in (*BILLED_STATES, TERMINATED))
         return replace(
             self,
             state=state,

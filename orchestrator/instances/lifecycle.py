@@ -11,7 +11,7 @@ from orchestrator.errors import AccessError, NotFound, Unreachable
 from orchestrator.instances import catalog, prices, region, spec
 from orchestrator.instances.cloud import VISIBLE_SECONDS, Account, Cloud
 from orchestrator.instances.errors import AwsError, Ended
-from orchestrator.instances.instance import STOPPED, Description, Instance, parse_description
+from orchestrator.instances.instance import LIVE_STATES, STOPPED, Description, Instance, parse_description
 from orchestrator.targets.ssh import hostkeys
 
 _PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls
@@ -22,10 +22,16 @@ def refresh(account: Account, instance: Instance) -> Instance:
     """Saves and returns the instance as EC2 reports it. AccessError if these credentials cannot see it."""
     account.cloud.expect(instance.id, instance.launched)
     description = describe(account, instance.region, instance.id)
-    now = account.ctx.now()
     if description is None:
         _require_same_account(account.cloud, instance)
-        return account.records.save(replace(instance.observe("terminated", now), address=None))
+        ended = instance.observe("terminated", account.ctx.now())
+        return account.records.save(replace(ended, address=None))
+    return observe(account, instance, description)
+
+
+def observe(account: Account, instance: Instance, description: Description) -> Instance:
+    """Saves and returns the record of an instance that EC2 describes like this now."""
+    now = account.ctx.now()
     observed = instance.observe(description.state, now, description.transition_reason)
     observed = _retyped(account, observed, description.type)
     return account.records.save(
@@ -195,11 +201,11 @@ def find_volume(cloud: Cloud, region: str, volume: str) -> int | None:
     return int(volumes[0].get("Size") or 0) if volumes else None
 
 
-def list_managed(cloud: Cloud, region: str) -> Iterator[Description]:
-    """Yields every instance of a region that has gpujob's tag and has not ended."""
+def list_managed(cloud: Cloud, region: str, states: tuple[str, ...] = LIVE_STATES) -> Iterator[Description]:
+    """Yields every instance of a region that has gpujob's tag and is in one of the states."""
     filters = [
         {"Name": f"tag:{spec.MANAGED}", "Values": ["1"]},
-        {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]},
+        {"Name": "instance-state-name", "Values": list(states)},
     ]
     for reservation in cloud.all(region, "describe_instances", "Reservations", Filters=filters):
         yield from descriptions(reservation)
@@ -215,17 +221,6 @@ def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
     )
 
 
-def rediscover(account: Account, regions: list[str]) -> list[Instance]:
-    """Records the user's instances that EC2 shows by their tags, after the client's state was lost."""
-    user = account.ctx.who.partition("@")[0]
-    return [
-        adopt(account, found.id, [name])
-        for name in regions
-        for found in list_managed(account.cloud, name)
-        if found.tags.get(spec.OWNER, "").partition("@")[0] == user and account.records.find(found.id) is None
-    ]
-
-
 def _from_description(account: Account, region: str, description: Description) -> Instance:
     tags, launched = description.tags, description.launched
     sizes = _disk_sizes(account.cloud, region, description.id)
@@ -237,7 +232,6 @@ def _from_description(account: Account, region: str, description: Description) -
         type=description.type,
         spot=description.spot,
         spot_request=description.spot_request,
-        state=description.state,
         checked=launched,
         address=description.address or description.private_address,
         private_ip=description.address is None and description.state == "running",
@@ -257,7 +251,7 @@ def _from_description(account: Account, region: str, description: Description) -
         host_key_rotated=True,
         ready=True,
     )
-    return instance.observe(description.state, account.ctx.now())
+    return instance.observe(description.state, account.ctx.now(), description.transition_reason)
 
 
 def _disk_sizes(cloud: Cloud, region: str, instance_id: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -90,18 +90,21 @@ class LaunchAttempt(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True):
-    """A deletion that was decided and may not be done yet. kind: terminate or delete-volume.
+    """A deletion that was decided and may not be done yet.
+
+    kind: terminate, delete-volume, cancel-request or delete-interface.
 
     id: of the resource. instance: id of the instance whose record it changes, "" for none.
     """
 
-    kind: str
+    kind: Literal["terminate", "delete-volume", "cancel-request", "delete-interface"]
     id: str
     region: str
     instance: str = ""
 
     def __str__(self) -> str:
-        return f"the termination of {self.id}" if self.kind == "terminate" else f"the deletion of {self.id}"
+        nouns = {"terminate": "termination", "cancel-request": "cancellation"}
+        return f"the {nouns.get(self.kind, 'deletion')} of {self.id}"
 
 
 class InstanceStore:

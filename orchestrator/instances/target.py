@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, NotFound, UsageError
-from orchestrator.instances import changes, connection, ensure, lifecycle, prices, rescue
+from orchestrator.instances import changes, connection, ensure, lifecycle, prices, rescue, survey
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import Stopped, Terminated
@@ -50,10 +50,11 @@ class Ec2Target(Target):
         return found or lifecycle.adopt(self._account, instance_id, self._regions)
 
     def _only_instance(self) -> Instance:
-        instances, searched = self._account.records.current(), f"searched {', '.join(self._regions)}"
+        instances, searched = self._account.records.current(), ""
         if not instances:
             try:
-                instances = lifecycle.rediscover(self._account, self._regions)
+                survey.survey(self._account, self._regions[0], of_user=True)
+                instances, searched = self._account.records.current(), "searched all regions"
             except GpujobError as error:
                 searched = f"EC2 was not searched: {error.what}"
         if not instances:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.errors import GpujobError
-from orchestrator.instances import changes, connection, ensure, orphans, quote
+from orchestrator.instances import changes, connection, ensure, orphans, quote, survey
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.diagnostics import Row
 from orchestrator.instances.instance import Instance
@@ -55,7 +55,8 @@ def _checks(account: Account, instance: Instance) -> list[Row]:
 
 def _clean_up(account: Account, region: str) -> Row:
     """Looks for what the trial left; its security group may stay for another instance of the user."""
-    left = [one.id for one in orphans.find(account, region) if one.job == JOB]
+    found = orphans.find(account, survey.survey(account, region, [region]), [region])
+    left = [one.resource.id for one in found if one.resource.job == JOB]
     if left:
         return ("clean-up", "missing", f"left: {', '.join(left)}", "gpujob hosts orphans --end")
     return ("clean-up", "ok", "the instance is terminated, and nothing of it is left", "")

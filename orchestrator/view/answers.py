@@ -12,7 +12,7 @@ from orchestrator.core.events import DataReport, Finding
 from orchestrator.core.hostfacts import Disk, Gpu, Memory
 from orchestrator.core.written import Written
 from orchestrator.view.answer import Answer, Part, Time, Usd
-from orchestrator.view.ec2_answers import Instance, Launch
+from orchestrator.view.ec2_answers import Instance, Launch, Resource
 
 
 class Error(Part, frozen=True, kw_only=True):
@@ -141,6 +141,7 @@ class Host(Part, frozen=True, kw_only=True):
 class Status(Answer, frozen=True, kw_only=True):
     hosts: tuple[Host, ...]
     runs: tuple[Run, ...]
+    resources: tuple[Resource, ...]
 
 
 class Monitor(Answer, frozen=True, kw_only=True):

@@ -62,11 +62,31 @@ class HostKey(Part, frozen=True, kw_only=True):
     fingerprint: str
 
 
+class Resource(Part, frozen=True, kw_only=True):
+    """What costs money in the account and is of no instance in this answer.
+
+    `kind`: instance, volume or request (of spot). `cost_usd`: since it was created. `user`: who launched it.
+    """
+
+    kind: str
+    id: str
+    region: str
+    state: str
+    type: str
+    size_gb: int
+    user: str
+    job: str
+    why: str
+    usd_per_month: Usd | None
+    cost_usd: Usd | None
+
+
 class Hosts(Answer, frozen=True, kw_only=True):
     """Of `hosts list`."""
 
     hosts: tuple[HostKey, ...]
     instances: tuple[Instance, ...]
+    resources: tuple[Resource, ...]
 
 
 class Instances(Answer, frozen=True, kw_only=True):
@@ -123,7 +143,10 @@ class SshConfig(Answer, frozen=True, kw_only=True):
 
 
 class Orphan(Part, frozen=True, kw_only=True):
-    """`kind`: instance or volume. `late`: it is past its deadline. `kept_because`: why `--end` leaves it."""
+    """`kind`: instance, volume, request, interface or group. `late`: it is past its deadline.
+
+    `kept_because`: why `--end` leaves it.
+    """
 
     kind: str
     id: str
@@ -163,7 +186,8 @@ class MonthCost(Part, frozen=True, kw_only=True):
 
 
 class Cost(Answer, frozen=True, kw_only=True):
-    """`months`: the sums of the instances launched in each month, by `2026-11`."""
+    """`months`: the sums of what was launched in each month, by `2026-11`, with the user's `resources`."""
 
     instances: tuple[InstanceCost, ...]
+    resources: tuple[Resource, ...]
     months: dict[str, MonthCost]

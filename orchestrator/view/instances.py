@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from orchestrator.context import Context
 from orchestrator.core.text import duration, flow
@@ -174,17 +176,37 @@ def print_instances(ctx: Context, rows: list[InstanceRow]) -> None:
     print_table(ctx, [[r.label, r.type, r.zone, r.state, r.money, r.job] for r in rows])
 
 
-def print_hosts(ctx: Context, host_keys: list[dict[str, str]], rows: list[InstanceRow]) -> None:
+def print_hosts(
+    ctx: Context,
+    host_keys: list[dict[str, str]],
+    rows: list[InstanceRow],
+    resources: list[answers.Resource],
+) -> None:
     """`hosts list`. host_keys: name and fingerprint of each host on record."""
     if ctx.json:
         keys = tuple(answers.HostKey(**host_key) for host_key in host_keys)
-        ctx.answer(answers.Hosts(hosts=keys, instances=tuple(row.as_json() for row in rows)))
+        instances = tuple(row.as_json() for row in rows)
+        ctx.answer(answers.Hosts(hosts=keys, instances=instances, resources=tuple(resources)))
         return
     print_instances(ctx, rows)
+    print_resources(ctx, resources)
     for host_key in host_keys:
         ctx.out(f"{host_key['name']}  {host_key['fingerprint']}")
-    if not host_keys and not rows:
+    if not host_keys and not rows and not resources:
         ctx.talk("no host is on record; gpujob hosts attach NAME adds one")
+
+
+def print_resources(ctx: Context, rows: list[answers.Resource]) -> None:
+    """What costs money and is of no instance on record; nothing if there is none."""
+    if not rows:
+        return
+    table = []
+    for row in rows:
+        sized = row.type or (f"{row.size_gb} GB" if row.size_gb else "")
+        usd = _monthly(row.usd_per_month)
+        table.append([row.kind, row.id, row.region, row.state, sized, row.job, row.user, row.why, usd])
+    print_table(ctx, table)
+    ctx.talk("gpujob hosts orphans shows which of these nothing needs, and --end deletes those")
 
 
 def print_orphans(ctx: Context, rows: list[answers.Orphan]) -> None:
@@ -202,29 +224,52 @@ def _monthly(usd: float | None) -> str:
     return "price not known" if usd is None else f"${usd:.2f} a month"
 
 
-def months(rows: list[CostRow]) -> dict[str, dict[str, float]]:
-    """USD of the instances launched in each month."""
+def months(
+    rows: list[CostRow], unrecorded: Mapping[str, float] = MappingProxyType({})
+) -> dict[str, dict[str, float]]:
+    """USD of the instances launched in each month, and of other resources (`unrecorded`: by month)."""
     sums: dict[str, dict[str, float]] = {}
-    for row in rows:
-        month = sums.setdefault(
-            time.strftime("%Y-%m", time.gmtime(row.launched)), {"usd": 0.0, "wasted_usd": 0.0}
-        )
-        month["usd"] = round(month["usd"] + row.usd, 4)
-        month["wasted_usd"] = round(month["wasted_usd"] + row.wasted_usd, 4)
+    costs = [(month_of(row.launched), row.usd, row.wasted_usd) for row in rows]
+    for name, usd, wasted in (*costs, *((name, usd, usd) for name, usd in unrecorded.items())):
+        month = sums.setdefault(name, {"usd": 0.0, "wasted_usd": 0.0})
+        month["usd"] = round(month["usd"] + usd, 4)
+        month["wasted_usd"] = round(month["wasted_usd"] + wasted, 4)
     return sums
 
 
-def print_costs(ctx: Context, rows: list[CostRow]) -> None:
+def month_of(seconds: float) -> str:
+    """Returns the month of a time, as 2026-11."""
+    return time.strftime("%Y-%m", time.gmtime(seconds))
+
+
+def print_costs(
+    ctx: Context,
+    rows: list[CostRow],
+    resources: list[answers.Resource],
+    unrecorded: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    """`cost`. resources: what is of no instance in `rows`; unrecorded: USD by month of those of the user."""
+    sums = months(rows, unrecorded)
     if ctx.json:
         by_month = {
-            month: answers.MonthCost(cost_usd=one["usd"], wasted_usd=one["wasted_usd"])
-            for month, one in months(rows).items()
+            name: answers.MonthCost(cost_usd=one["usd"], wasted_usd=one["wasted_usd"])
+            for name, one in sums.items()
         }
-        ctx.answer(answers.Cost(instances=tuple(row.as_json() for row in rows), months=by_month))
+        instances = tuple(row.as_json() for row in rows)
+        ctx.answer(answers.Cost(instances=instances, resources=tuple(resources), months=by_month))
         return
-    if not rows:
+    if not rows and not resources:
         ctx.out("no instance was launched from here")
         return
+    if rows:
+        _print_cost_table(ctx, rows)
+    print_resources(ctx, resources)
+    for name, one in sums.items():
+        ctx.out(f"{name}  ${one['usd']:.2f}, of which ${one['wasted_usd']:.2f} idle or failed")
+    ctx.talk("estimates by the prices at each launch; AWS's bill is what counts")
+
+
+def _print_cost_table(ctx: Context, rows: list[CostRow]) -> None:
     table = [["launched", "instance", "type", "state", "cost", "wasted", "runs"]]
     for row in rows:
         day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row.launched))
@@ -232,6 +277,3 @@ def print_costs(ctx: Context, rows: list[CostRow]) -> None:
         market = f"{row.type} spot" if row.spot else row.type
         table.append([day, row.label, market, row.state, f"${row.usd:.2f}", f"${row.wasted_usd:.2f}", runs])
     print_table(ctx, table)
-    for month, sums in months(rows).items():
-        ctx.out(f"{month}  ${sums['usd']:.2f}, of which ${sums['wasted_usd']:.2f} idle or failed")
-    ctx.talk("estimates by the prices at each launch; AWS's bill is what counts")

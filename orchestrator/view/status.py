@@ -14,8 +14,9 @@ from orchestrator.core.text import duration, flow, size
 from orchestrator.core.when import iso
 from orchestrator.view import alerts, answers
 from orchestrator.view.console import Paint, harmless
+from orchestrator.view.ec2_answers import Resource
 from orchestrator.view.headlines import headline as headline
-from orchestrator.view.instances import InstanceRow
+from orchestrator.view.instances import InstanceRow, print_resources
 from orchestrator.view.tables import print_table
 
 _GOING = (*runstate.GOING, runstate.Unreachable)
@@ -152,12 +153,18 @@ def host_json(host: HostReport) -> answers.Host:
     )
 
 
-def print_status(ctx: Context, hosts: Sequence[HostReport], detail: bool) -> None:
-    """Host after host: its runs, those that are going in detail, the machine."""
+def print_status(
+    ctx: Context, hosts: Sequence[HostReport], detail: bool, resources: Sequence[Resource] = ()
+) -> None:
+    """Host after host: its runs, those that are going in detail, the machine; then what else costs money."""
     for number, host in enumerate(hosts):
         if number:
             ctx.out("")
         _print_host(ctx, host, detail, several=len(hosts) > 1)
+    if resources:
+        ctx.out("")
+        ctx.out("in EC2, of no instance on record:")
+        print_resources(ctx, list(resources))
 
 
 def _print_host(ctx: Context, host: HostReport, detail: bool, several: bool) -> None:

@@ -49,9 +49,8 @@ def session(client: Client) -> str:
 
 
 @pytest.fixture
-def account(ec2: FakeEC2, monkeypatch: pytest.MonkeyPatch) -> FakeEC2:
-    ec2.set(machines=False, pending=0.0, stopping=0.0, hidden_calls=0, policy=POLICY)
-    monkeypatch.setattr(Cloud, "regions", lambda cloud: ["us-east-1"])
+def account(ec2: FakeEC2) -> FakeEC2:
+    ec2.set(machines=False, pending=0.0, stopping=0.0, hidden_calls=0, policy=POLICY, regions=["us-east-1"])
     return ec2
 
 

@@ -95,6 +95,8 @@ class ControlPlane:
             return _console(member.instance.id, member.machine.console()) if member else None
         if call.service != "ec2":
             return None
+        if call.action == "DescribeRegions":
+            return _regions(self.fleet.settings.regions)
         if call.action == "DescribeSpotInstanceRequests":
             return self.fleet.spot.describe(call)
         if call.action == "CancelSpotInstanceRequests":
@@ -170,6 +172,16 @@ def backend(region: str) -> Any:
     for image in region_backend.amis.values():
         image.ebs_snapshot.volume.size = ROOT_GB
     return region_backend
+
+
+def _regions(names: list[str]) -> Answer:
+    items = "".join(
+        f"<item><regionName>{name}</regionName><regionEndpoint>ec2.{name}.amazonaws.com</regionEndpoint>"
+        "<optInStatus>opt-in-not-required</optInStatus></item>"
+        for name in names
+    )
+    text = f'<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><regionInfo>{items}'
+    return Answer(200, body=f"{text}</regionInfo></DescribeRegionsResponse>".encode())
 
 
 def _call(environ: dict[str, Any], body: bytes) -> Call:

@@ -14,7 +14,8 @@ class Settings:
     hidden: how long a new instance is unknown to every other call. hidden_calls: how many calls of gpujob at
     most do not know a new resource (Visibility). stale: how long a started instance still shows as stopped.
     caller: the address that the security groups see. gpu_driver: of new machines, ok, missing or mismatch.
-    machines: without, an instance is only a record. policy: the IAM policy of gpujob's user; None allows all.
+    machines: without, an instance is only a record. regions: those that the account has opted in to, as
+    DescribeRegions lists them. policy: the IAM policy of gpujob's user; None allows all.
     """
 
     kind: str = "plain"
@@ -29,5 +30,6 @@ class Settings:
     gpu_driver: str = "ok"
     user: str = "ubuntu"
     machines: bool = True
+    regions: list[str] = field(default_factory=lambda: ["eu-west-1", "us-east-1", "us-west-2"])
     policy: dict[str, Any] | None = None
     visible: list[str] = field(default_factory=list)

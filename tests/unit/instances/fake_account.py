@@ -65,6 +65,9 @@ class FakeAccount:
         keys = ("NetworkInterfaces", "SpotInstanceRequests", "SecurityGroups")
         return {key: self.others.get(key, []) for key in keys} | {"Account": "1", "SpotPriceHistory": []}
 
+    def _describe_regions(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"Regions": [{"RegionName": "us-east-1"}]}
+
     def _describe_instances(self, parameters: dict[str, Any]) -> dict[str, Any]:
         wanted = parameters.get("InstanceIds")
         if wanted and wanted[0] not in self.instances:
@@ -76,7 +79,8 @@ class FakeAccount:
                 if self.ending < 0:
                     self._end(one)
         if wanted is None:
-            found = [one for one in found if one["State"]["Name"] not in ("terminated", "shutting-down")]
+            filters = {each["Name"]: each["Values"] for each in parameters.get("Filters", [])}
+            found = [one for one in found if one["State"]["Name"] in filters["instance-state-name"]]
         return {"Reservations": [{"OwnerId": "1", "Instances": [one]} for one in found]}
 
     def _end(self, instance: dict[str, Any]) -> None:
@@ -98,7 +102,8 @@ class FakeAccount:
             return {"Volumes": [self.volumes[wanted[0]]]}
         filters = {each["Name"]: each["Values"] for each in parameters.get("Filters", [])}
         on = filters.get("attachment.instance-id")
-        return {"Volumes": [one for one in self.volumes.values() if on is None or one["on"] in on]}
+        found = [one for one in self.volumes.values() if on is None or one["on"] in on]
+        return {"Volumes": [{**one, "Attachments": _attached(one["on"])} for one in found]}
 
     def _delete_volume(self, parameters: dict[str, Any]) -> dict[str, Any]:
         volume = self.volumes.get(parameters["VolumeId"])
@@ -108,3 +113,7 @@ class FakeAccount:
             raise AwsError("VolumeInUse", "", "delete_volume", "", 400)
         del self.volumes[parameters["VolumeId"]]
         return {}
+
+
+def _attached(instance: str) -> list[dict[str, str]]:
+    return [{"InstanceId": instance}] if instance else []

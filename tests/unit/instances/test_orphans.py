@@ -103,7 +103,9 @@ def test_only_an_overdue_instance_is_ended_by_a_sweep(client: Client, aws: FakeA
     assert "i-bob is kept: it is of bob@desk" in result.err
     assert "i-other is kept: it is of another client" in result.err
     assert "gpujob hosts down ec2://i-" in result.err
-    assert rows["i-going"]["usd_per_month"] == pytest.approx(1.006 * 730, abs=0.01)
+    assert rows["i-other"]["usd_per_month"] == pytest.approx((1.006 + 0.005) * 730, abs=0.01)
+    assert "i-going" not in rows  # it is of this client, and on record again
+    assert "i-going" in run(client, "hosts", "list").out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,271 @@
+"""Searches every region for what gpujob created, by its tags, and brings the records here in line with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from orchestrator.errors import AccessError, GpujobError
+from orchestrator.instances import changes, errors, inventory, lifecycle, prices, spec
+from orchestrator.instances.catalog import table
+from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.errors import AwsError
+from orchestrator.instances.instance import BILLED_STATES, LIVE_STATES, Description, Instance, parse_tags
+from orchestrator.instances.inventory import Inventory, Resource
+from orchestrator.instances.records import Change
+
+_THREADS = 8
+_GOING_REQUESTS = ("open", "active", "disabled")
+"""States of a spot request for which EC2 may launch or start an instance."""
+
+
+@dataclass(frozen=True)
+class _Region:
+    """What has gpujob's tag in a region. volumes: with the ids of the instances that they are attached to."""
+
+    name: str
+    instances: tuple[Description, ...]
+    volumes: tuple[tuple[Resource, tuple[str, ...]], ...]
+    requests: tuple[tuple[Resource, str], ...]
+    others: tuple[Resource, ...]
+
+
+def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bool = False) -> Inventory:
+    """Returns and stores what exists in the regions, all if none is named; updates the records by it.
+
+    home: the region of the settings, which is asked for the others; regions of records are always searched.
+
+    An instance of this client without a record gets one; with `of_user`, so does each of the user, after the
+    client's state was lost. Regions that the credentials may not search are named and skipped.
+    """
+    ctx = account.ctx
+    names = list(regions) or _regions(account, home)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        searched = list(pool.map(lambda name: _search_or_error(account.cloud, name), names))
+    found = []
+    for name, result in zip(names, searched, strict=True):
+        if isinstance(result, _Region):
+            found.append(result)
+        elif result.code not in errors.FORBIDDEN:
+            raise result
+        else:
+            ctx.warn(f"{name} is skipped: {result.what}: {result.why}")
+    for one in found:
+        _adopt(account, one, of_user)
+    unseen = tuple(_update_records(account, found))
+    resources = [resource for one in found for resource in _resources(account, one)]
+    _cancel_requests(account, resources)
+    stored = inventory.load(ctx.state_dir)
+    if regions:
+        resources += [one for one in stored.resources if one.region not in names]
+    read = stored.read if regions else ctx.now()
+    return inventory.save(ctx.state_dir, Inventory(read=read, resources=tuple(resources), unseen=unseen))
+
+
+def _regions(account: Account, home: str) -> list[str]:
+    recorded = {one.region for one in account.records.billed()}
+    return sorted({*account.cloud.regions(home), *recorded})
+
+
+def _search_or_error(cloud: Cloud, name: str) -> _Region | AwsError:
+    try:
+        return _search(cloud, name)
+    except AwsError as error:
+        return error
+
+
+def _search(cloud: Cloud, name: str) -> _Region:
+    states = (*LIVE_STATES, "shutting-down")
+    volumes, requests, others = [], [], []
+    for volume in _tagged(cloud, name, "describe_volumes", "Volumes"):
+        on = tuple(one.get("InstanceId", "") for one in volume.get("Attachments") or [])
+        volumes.append((_volume(volume, name), on))
+    for request in _tagged(cloud, name, "describe_spot_instance_requests", "SpotInstanceRequests"):
+        if request.get("State") in _GOING_REQUESTS:
+            requests.append((_request(request, name), str(request.get("InstanceId") or "")))
+    for card in _tagged(cloud, name, "describe_network_interfaces", "NetworkInterfaces"):
+        if card.get("Status") == "available":
+            others.append(_resource("interface", card["NetworkInterfaceId"], name, card, "available"))
+    others += _groups(cloud, name)
+    return _Region(
+        name,
+        tuple(lifecycle.list_managed(cloud, name, states)),
+        tuple(volumes),
+        tuple(requests),
+        tuple(others),
+    )
+
+
+def _tagged(cloud: Cloud, name: str, operation: str, key: str) -> Iterator[dict[str, Any]]:
+    filters = [{"Name": f"tag:{spec.MANAGED}", "Values": ["1"]}]
+    return cloud.all(name, operation, key, Filters=filters)
+
+
+def _resource(
+    kind: str, id_: str, region: str, answer: dict[str, Any], state: str, **fields: object
+) -> Resource:
+    tags = parse_tags(answer.get("Tags") or answer.get("TagSet") or [])
+    created = answer.get("CreateTime")
+    since = created.timestamp() if isinstance(created, datetime) else 0.0
+    return inventory.of_tags(
+        tags, kind=kind, id=id_, region=region, state=state, **{"created": since, **fields}
+    )
+
+
+def _volume(volume: dict[str, Any], region: str) -> Resource:
+    size = int(volume.get("Size") or 0)
+    usd = prices.disk_per_month(size, region) / prices.HOURS_PER_MONTH
+    state = str(volume.get("State") or "")
+    return _resource("volume", volume["VolumeId"], region, volume, state, gb=size, usd_per_hour=usd)
+
+
+def _request(request: dict[str, Any], region: str) -> Resource:
+    type_ = str((request.get("LaunchSpecification") or {}).get("InstanceType") or "")
+    id_, state = request["SpotInstanceRequestId"], str(request["State"])
+    return _resource("request", id_, region, request, state, type=type_)
+
+
+def _groups(cloud: Cloud, name: str) -> Iterator[Resource]:
+    """Yields gpujob's security groups, with whether a network interface uses them."""
+    groups = list(_tagged(cloud, name, "describe_security_groups", "SecurityGroups"))
+    if not groups:
+        return
+    filters = [{"Name": "group-id", "Values": [group["GroupId"] for group in groups]}]
+    cards = cloud.all(name, "describe_network_interfaces", "NetworkInterfaces", Filters=filters)
+    used = {group["GroupId"] for card in cards for group in card.get("Groups") or []}
+    for group in groups:
+        yield _resource("group", group["GroupId"], name, group, "", used=group["GroupId"] in used)
+
+
+def _adopt(account: Account, found: _Region, of_user: bool) -> None:
+    """Records this client's instances whose records are missing; not those of a launch that is going on."""
+    records, ctx = account.records, account.ctx
+    client = records.client_id(ctx)
+    launches = {
+        attempt.id for attempt in records.attempts()
+    }  # read first: a record is saved before it closes
+    for one in found.instances:
+        resource = inventory.of_tags(one.tags, kind="instance", id=one.id, region=found.name)
+        is_own = resource.client == client or (of_user and resource.owner and resource.is_of(ctx.who))
+        if is_own and one.tags.get(spec.ATTEMPT) not in launches and records.find(one.id) is None:
+            lifecycle.adopt(account, one.id, [found.name])
+
+
+def _update_records(account: Account, found: Sequence[_Region]) -> Iterator[str]:
+    """Updates the records of instances that have not ended, and of volumes that ended ones left.
+
+    Yields the ids of the instances that these credentials cannot see.
+    """
+    described = {one.id: one for region in found for one in region.instances}
+    volumes = {one.id: on for region in found for one, on in region.volumes}
+    searched = {region.name for region in found}
+    for instance in account.records.billed():
+        if instance.region not in searched:
+            continue
+        if instance.has_ended:
+            _update_volume(account, instance, volumes)
+        elif description := described.get(instance.id):
+            lifecycle.observe(account, instance, description)
+        else:
+            try:
+                lifecycle.refresh(account, instance)
+            except AccessError as error:
+                account.ctx.warn(f"as it was last seen: {error.what}; {error.why}")
+                yield instance.id
+
+
+def _update_volume(account: Account, instance: Instance, volumes: dict[str, tuple[str, ...]]) -> None:
+    """Forgets the volume of an instance that ended, if it is deleted or attached to another instance."""
+    volume = instance.volume or ""
+    is_elsewhere = any(one not in ("", instance.id) for one in volumes.get(volume, ()))
+    if is_elsewhere or (
+        volume not in volumes and lifecycle.find_volume(account.cloud, instance.region, volume) is None
+    ):
+        changes.forget_volume(account, instance)
+
+
+def _resources(account: Account, found: _Region) -> Iterator[Resource]:
+    """Yields what exists in a region, each with the instance on record that it belongs to."""
+    recorded = {one.id: one for one in account.records.billed()}
+    kept = {one.volume: one for one in recorded.values() if one.volume}
+    listed = {one.id for one in found.instances}
+    gb: dict[str, int] = {}
+    for volume, on in found.volumes:
+        for one in on:
+            gb[one] = gb.get(one, 0) + volume.gb
+    for description in found.instances:
+        yield _instance(
+            account, found.name, description, gb.get(description.id, 0), description.id in recorded
+        )
+    for volume, on in found.volumes:
+        owner = next((one for one in on if one in listed), "")
+        left_by = kept.get(volume.id)
+        if owner:
+            yield replace(volume, used=True, record=owner if owner in recorded else "")
+        elif left_by:
+            yield replace(volume, record=left_by.id, why=f"left by {left_by.label}")
+        else:
+            yield replace(volume, why="attached to no instance of gpujob")
+    for request, instance in found.requests:
+        if instance in listed:
+            continue
+        yield _open_request(request, instance)
+    yield from found.others
+
+
+def _open_request(request: Resource, instance: str) -> Resource:
+    """Returns a request that is of no listed instance: EC2 may launch one for it, or has launched it."""
+    if not instance:
+        return replace(request, why=f"no instance yet; EC2 may launch {request.type or 'one'} for it")
+    usd = table().usd(request.type, request.region)
+    return replace(request, usd_per_hour=usd, why=f"of {instance}, which has ended or has no tag of gpujob")
+
+
+def _cancel_requests(account: Account, resources: Sequence[Resource]) -> None:
+    """Cancels the requests of instances on record that have ended: EC2 would launch another instance."""
+    ended = {one.spot_request for one in account.records.all() if one.has_ended and one.spot_request}
+    for one in resources:
+        if one.kind == "request" and one.id in ended:
+            changes.request(account, Change("cancel-request", one.id, one.region))
+            account.ctx.warn(f"spot request {one.id} is cancelled: its instance has ended")
+    changes.complete(account)
+
+
+def _instance(account: Account, region: str, of: Description, gb: int, is_recorded: bool) -> Resource:
+    resource = inventory.of_tags(
+        of.tags,
+        kind="instance",
+        id=of.id,
+        region=region,
+        state=of.state,
+        type=of.type,
+        gb=gb,
+        created=of.launched,
+        record=of.id if is_recorded else "",
+        why="" if is_recorded else "not on record here",
+    )
+    disk = prices.disk_per_month(gb, region) / prices.HOURS_PER_MONTH
+    if of.state not in BILLED_STATES:
+        return replace(resource, usd_per_hour=disk)
+    if is_recorded:
+        usd = account.records.get(of.id).usd_per_hour
+    else:
+        usd = prices.current(account.cloud, region, of.zone, of.type, of.spot)
+    return replace(resource, usd_per_hour=None if usd is None else prices.hourly(usd, gb, region).running)
+
+
+def survey_or_stored(account: Account, home: str, of_user: bool) -> Inventory:
+    """Returns what exists now; where EC2 cannot be searched, with a warning what existed when it was."""
+    ctx = account.ctx
+    try:
+        return survey(account, home, of_user=of_user)
+    except GpujobError as error:
+        ctx.warn(f"EC2 could not be searched: {error.what}: {error.why}")
+        stored, retry = inventory.load(ctx.state_dir), ctx.now() - inventory.FRESH_SECONDS
+        read = max(stored.read, retry + inventory.RETRY_SECONDS)
+        return inventory.save(ctx.state_dir, replace(stored, read=read))

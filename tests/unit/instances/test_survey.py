@@ -1,0 +1,190 @@
+"""One list of what exists in EC2, found by tags, is what every command shows and what records follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.instances import inventory
+from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.errors import AwsError
+from orchestrator.instances.instance import Instance
+from tests.support import Client, Result, new_client
+from tests.unit.instances.fake_account import FakeAccount, tags
+
+NOW = 1_000_000.0
+PAST, FUTURE = str(int(NOW) - 60), str(int(NOW) + 3600)
+COMMANDS = (("hosts", "list"), ("status",), ("cost",))
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with new_client() as client:
+        client.env["GPUJOB_TARGET"] = "ec2"
+        yield client
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
+    return FakeAccount(monkeypatch)
+
+
+def run(client: Client, *words: str, at: float = NOW) -> Result:
+    return client.run(*words, now=lambda: at, sleep=lambda seconds: None)
+
+
+def record(client: Client, **fields: Any) -> Instance:
+    given = {"id": "i-1", "region": "us-east-1", "launched": NOW - 7200, "type": "g5.xlarge"}
+    return Account(client.context()).records.save(Instance(**{**given, **fields}))
+
+
+def request(instance: str | None, state: str = "active") -> dict[str, Any]:
+    more = {"InstanceId": instance} if instance else {}
+    kind = {"LaunchSpecification": {"InstanceType": "g5.xlarge"}}
+    return {"SpotInstanceRequestId": "sir-1", "State": state, "Tags": tags(), **kind, **more}
+
+
+def test_every_command_lists_the_same_resources_with_their_price(client: Client, aws: FakeAccount) -> None:
+    record(client)
+    aws.instance("i-1")
+    aws.instance("i-bob", user="bob@desk", expires=FUTURE)
+    aws.volume("vol-1", "in-use", 100, on="i-bob")
+    aws.volume("vol-2", "available", 50, user="bob@desk", expires=PAST)
+    aws.volume("vol-3", "in-use", 50, on="i-untagged")
+    aws.others["SpotInstanceRequests"] = [request("i-untagged")]
+    listed = [run(client, *words, "--json").json["resources"] for words in COMMANDS]
+    assert {one["id"] for one in listed[0]} == {"i-bob", "vol-2", "vol-3", "sir-1"}
+    assert listed[0] == listed[1] == listed[2]
+    assert all(one["usd_per_month"] for one in listed[0])
+    bob = next(one for one in listed[0] if one["id"] == "i-bob")
+    assert bob["usd_per_month"] == pytest.approx((1.006 + 0.005) * 730 + 8, abs=0.01)
+    for words in (*COMMANDS, ("hosts", "orphans")):
+        text = run(client, *words).out
+        assert all(id_ in text for id_ in ("i-bob", "vol-2", "sir-1")), words
+
+
+def test_status_searches_ec2_once_an_hour(client: Client, aws: FakeAccount) -> None:
+    for at, searches in ((NOW, 1), (NOW + 60, 1), (NOW + 3700, 2)):
+        run(client, "status", at=at)
+        assert aws.calls.count("describe_security_groups") == searches
+
+
+def test_a_search_that_fails_is_a_warning_and_is_repeated_later(client: Client, aws: FakeAccount) -> None:
+    aws.errors["describe_volumes"] = "AuthFailure"
+    for at, searches in ((NOW, 1), (NOW + 60, 1), (NOW + 601, 2)):
+        result = run(client, "status", at=at)
+        assert (result.code, aws.calls.count("describe_volumes")) == (0, searches), result.err
+    assert "EC2 could not be searched: EC2 refused describe_volumes" in result.err
+    assert run(client, "cost").code == 0
+    assert run(client, "hosts", "list").code == 4
+
+
+def test_a_volume_that_an_ended_instance_left_is_in_status(client: Client, aws: FakeAccount) -> None:
+    aws.volume("vol-1")
+    record(client, state="terminated", ended=NOW - 60, volume="vol-1", volume_gb=100)
+    (host,) = run(client, "status", "--json").json["hosts"]
+    assert (host["instance"]["volume"], host["instance"]["volume_usd_per_month"]) == ("vol-1", 8.0)
+
+
+def test_the_spot_request_of_an_ended_instance_is_cancelled(client: Client, aws: FakeAccount) -> None:
+    """Someone terminated it in the console, so EC2 launches another instance for its request."""
+    aws.instance("i-1", state="terminated")
+    record(client, spot=True, spot_request="sir-1")
+    aws.others["SpotInstanceRequests"] = [request("i-new")]
+    result = run(client, "hosts", "list")
+    assert "sir-1 is cancelled" in result.err
+    assert "cancel_spot_instance_requests" in aws.calls
+
+
+def test_a_volume_that_another_instance_has_is_counted_once(client: Client, aws: FakeAccount) -> None:
+    record(client, state="terminated", ended=NOW - 3600, volume="vol-1", volume_gb=100)
+    record(client, id="i-2", volume="vol-1", volume_to_attach="vol-1", volume_gb=100)
+    aws.instance("i-2", volume="vol-1")
+    aws.volume("vol-1", "in-use", on="i-2")
+    run(client, "hosts", "list")
+    records = Account(client.context()).records
+    assert (records.get("i-1").volume, records.get("i-2").volume) == (None, "vol-1")
+
+
+def test_an_instance_of_a_launch_that_goes_on_gets_no_second_record(client: Client, aws: FakeAccount) -> None:
+    ctx = client.context()
+    account = Account(ctx)
+    aws.instance("i-1", client=account.records.client_id(ctx), attempt="a1", expires=FUTURE)
+    path = client.state_dir / "launches" / "a1.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        '{"v": 2, "id": "a1", "created": 1, "user_data": "", "first_host_key": "", "spec": {"types": [], '
+        '"regions": [], "spot": false, "deadline": 1, "job": "j", "owner": "o"}, "request": {"candidate": '
+        '{"region": "us-east-1", "zone": "a", "type": "g5.xlarge", "spot": false}, "parameters": {}, "sent": '
+        f"{NOW}}}}}"
+    )
+    from orchestrator.instances import survey
+
+    assert account.records.attempts()
+    survey.survey(account, "us-east-1")
+    assert account.records.find("i-1") is None
+
+
+def test_an_instance_stopped_before_it_was_found_has_run_until_then(client: Client, aws: FakeAccount) -> None:
+    aws.instance("i-1", state="stopped", user=client.context().who, expires=str(1000 + 7200))
+    aws.instances["i-1"]["StateTransitionReason"] = "User initiated (1970-01-01 01:16:40 GMT)"
+    (row,) = run(client, "hosts", "list", "--json").json["instances"]
+    assert row["cost_usd"] == pytest.approx(1.011, abs=0.01)
+
+
+def test_regions_are_asked_for_in_the_partition_of_the_settings(
+    client: Client, aws: FakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    real: Callable[..., Any] = Cloud._once
+
+    def once(cloud: Cloud, region: str, operation: str, *more: Any) -> Any:
+        asked.append((region, operation))
+        if operation == "describe_regions":
+            return {"Regions": [{"RegionName": "cn-north-1"}, {"RegionName": "cn-northwest-1"}]}
+        return real(region, operation, *more)
+
+    monkeypatch.setattr(Cloud, "_once", once)
+    aws.instance("i-1", user="bob@desk", expires=FUTURE)
+    client.env["AWS_REGION"] = "cn-north-1"
+    result = run(client, "cost", "--json")
+    assert result.code == 0, result.err
+    assert {region for region, _ in asked} == {"cn-north-1", "cn-northwest-1"}
+    assert {one["usd_per_month"] for one in result.json["resources"]} == {None}
+
+
+def test_without_the_list_of_regions_the_own_region_is_searched(client: Client, aws: FakeAccount) -> None:
+    aws.errors["describe_regions"] = "UnauthorizedOperation"
+    aws.instance("i-bob", user="bob@desk", expires=FUTURE)
+    result = run(client, "cost")
+    assert "only us-east-1 is searched: EC2 refused describe_regions" in result.err
+    assert "i-bob" in result.out
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"resources": 5}', "[" * 9000, '{"read": "x"}'])
+def test_a_damaged_inventory_counts_as_none(client: Client, text: str) -> None:
+    client.state_dir.mkdir(parents=True)
+    (client.state_dir / "inventory.json").write_text(text)
+    assert inventory.load(client.state_dir) == inventory.Inventory()
+
+
+def test_pages_are_read_again_if_their_token_expires(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [
+        {"Volumes": [{"VolumeId": "vol-1"}], "NextToken": "t"},
+        AwsError("InvalidNextToken", "expired", "describe_volumes", "us-east-1", 400),
+        {"Volumes": [{"VolumeId": "vol-1"}], "NextToken": "u"},
+        {"Volumes": [{"VolumeId": "vol-2"}]},
+    ]
+
+    def once(*_: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, AwsError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Cloud, "_once", once)
+    cloud = Cloud(client.context(sleep=lambda seconds: None))
+    found = cloud.all("us-east-1", "describe_volumes", "Volumes")
+    assert [one["VolumeId"] for one in found] == ["vol-1", "vol-2"]
