@@ -7,6 +7,7 @@ import json
 import boto3
 import pytest
 
+from tests.ec2.test_rig import aws
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.ec2.images import PARAMETERS
 from tests.rigs.keys import fingerprint, make_key, public_key
@@ -85,7 +86,9 @@ def test_an_instance_hidden_from_these_credentials_has_not_ended(ec2: FakeEC2, c
     record = client.state_dir / "instances" / f"{instance}.json"
     content = json.loads(record.read_text())
     assert content["account"]
-    ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=80)
+    aws().delete_tags(Resources=[instance], Tags=[{"Key": "gpujob:managed"}])  # no list contains it
+    hidden = {"InstanceId.1": instance}
+    ec2.inject("DescribeInstances", "InvalidInstanceID.NotFound", times=80, **hidden)
     for account, where in (("999999999999", "999999999999"), (None, "an unknown account")):
         record.write_text(json.dumps({**content, "account": account}))
         listed = client.run(

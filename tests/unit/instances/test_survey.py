@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.instances import inventory
+from orchestrator.instances import inventory, survey
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import Instance
@@ -120,8 +120,6 @@ def test_an_instance_of_a_launch_that_goes_on_gets_no_second_record(client: Clie
         '{"region": "us-east-1", "zone": "a", "type": "g5.xlarge", "spot": false}, "parameters": {}, "sent": '
         f"{NOW}}}}}"
     )
-    from orchestrator.instances import survey
-
     assert account.records.attempts()
     survey.survey(account, "us-east-1")
     assert account.records.find("i-1") is None

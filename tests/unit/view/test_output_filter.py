@@ -21,6 +21,7 @@ from orchestrator.core.results import Evaluation, Export, Prediction
 from orchestrator.core.runstate import RunState
 from orchestrator.errors import GpujobError
 from orchestrator.view import dashboard, instances, log, plans, results, status
+from orchestrator.view.ec2_answers import Resource
 from orchestrator.view.instances import CostRow, InstanceRow
 from orchestrator.view.status import HostReport, RunReport
 from tests.rigs import terminal
@@ -109,7 +110,7 @@ def show_report(ctx: Context) -> None:
 def show_instances(ctx: Context) -> None:
     instances.print_instances(ctx, [evil(InstanceRow)])
     instances.print_up(ctx, evil(InstanceRow))
-    instances.print_costs(ctx, [evil(CostRow)])
+    instances.print_costs(ctx, [evil(CostRow)], [evil(Resource)])
 
 
 def show_failures(ctx: Context) -> None:
