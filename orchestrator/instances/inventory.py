@@ -1,7 +1,7 @@
 """What gpujob created and still exists in any region: the list that `hosts list`, `status` and `cost` show.
 
-`hosts orphans` chooses from it. `survey` reads it from EC2. The client's state folder keeps it for commands that
-make no call.
+`hosts orphans` chooses from it. `survey` reads it from EC2. The client's state folder keeps it, for commands
+that make no call.
 """
 
 from __future__ import annotations

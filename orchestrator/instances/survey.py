@@ -101,7 +101,7 @@ def _search(cloud: Cloud, name: str) -> _Region:
     )
 
 
-def _tagged(cloud: Cloud, name: str, operation: str, key: str) -> Iterator[dict[str, Any]]:
+def _tagged(cloud: Cloud, name: str, operation: str, key: str) -> list[dict[str, Any]]:
     filters = [{"Name": f"tag:{spec.MANAGED}", "Values": ["1"]}]
     return cloud.all(name, operation, key, Filters=filters)
 
