@@ -16,7 +16,7 @@ import trainer_runs as runs
 from tests.rigs.patience import PATIENCE
 from trainers import preflight
 from trainers import run as engine_run
-from trainers.engine import distributed
+from trainers.engine import checkpoint, distributed
 from trainers.engine.events import Silent
 from trainers.engine.loop import TrainingLoop
 from trainers.facenet_lstm.trainer import FacenetTrainer
@@ -326,3 +326,39 @@ def test_a_run_without_its_environment_variables_names_the_missing_ones(monkeypa
     monkeypatch.delenv("GPUJOB_RUN_DIR", raising=False)
     assert engine_run.train("facenet-lstm") == 64
     assert "GPUJOB_RUN_DIR is not set" in capsys.readouterr().err
+
+
+def start_on_hosts(folders, processes, sample, config):
+    """Start the processes of one training, `processes` of them on each host; each host has a run folder."""
+    group = {"WORLD_SIZE": str(processes * len(folders)), "MASTER_ADDR": "127.0.0.1"}
+    group |= {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo", "GPUJOB_NNODES": str(len(folders))}
+    return [
+        runs.start(
+            folder, sample, config, RANK=str(processes * host + local), LOCAL_RANK=str(local), **group
+        )
+        for host, folder in enumerate(folders)
+        for local in range(processes)
+    ]
+
+
+def test_checkpoints_of_1_process_resume_on_4_then_2_on_two_hosts(sample, tmp_path):
+    config = recipe(epochs=4, batch_size=31, checkpoint_every=4)
+    straight, a, b = (tmp_path / name / "runs" / "run" for name in ("straight", "a", "b"))
+    assert runs.train(straight, sample, config) == 0
+    assert runs.send_at(runs.start(a, sample, config), a, 5, signal.SIGTERM) == 75
+    four = start_on_hosts([a, b], 2, sample, config)
+    assert runs.send_at(four[3], a, 12, signal.SIGTERM) == 75
+    assert [one.wait(timeout=PATIENCE) for one in four] == [75] * 4
+    assert checkpoint.steps(a / "checkpoints")[0] == checkpoint.steps(b / "checkpoints")[0]
+    shutil.rmtree(a / "checkpoints")  # another host takes its place
+    two = start_on_hosts([b, a], 1, sample, config)
+    assert [one.wait(timeout=PATIENCE) for one in two] == [0, 0], (b / "log").read_text()
+    assert [e["world_size"] for e in runs.events(b, "start")] == [4, 2]
+    for run in (a, b):
+        assert checkpoint.steps(run / "checkpoints")[0] == checkpoint.steps(straight / "checkpoints")[0]
+        assert checkpoint.pointed(run / "checkpoints", "best") is not None
+    expected = {e["step"]: e["loss"] for e in runs.events(straight, "progress") if "loss" in e}
+    got = {e["step"]: e["loss"] for e in runs.events(b, "progress") if "loss" in e}
+    assert got == pytest.approx({step: expected[step] for step in got}, rel=1e-5)
+    final = [runs.events(run, "metrics")[-1]["confusion"] for run in (straight, a, b)]
+    assert final[0] == final[1] == final[2]

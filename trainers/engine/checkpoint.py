@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from trainers.engine import atomic
 KEPT = 2
 """How many of the newest checkpoints are kept besides the best one."""
 
-MODEL, TRAINER, MANIFEST, DIGEST = (
+MODEL, TRAINER, MANIFEST, DIGEST = FILES = (
     "model.safetensors",
     "trainer.pt",
     "manifest.json",
@@ -94,6 +94,23 @@ def save(
     _write_manifest(temporary, {**manifest, "step": step, "created": clock()})
     for name in (MODEL, TRAINER, MANIFEST, DIGEST, "."):
         _sync(temporary / name)
+    return _publish(root, temporary, root / str(step))
+
+
+def receive(root: Path, step: int, parts: Iterable[tuple[str, Iterable[bytes]]]) -> Path:
+    """Write the files of a checkpoint that another host sends, atomically; returns its path.
+
+    Raises Damaged unless they are complete. An unreadable checkpoint of that step is replaced.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".{step}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    for name, blocks in parts:
+        with (temporary / name).open("wb") as file:
+            file.writelines(blocks)
+        _sync(temporary / name)
+    read(temporary)
     return _publish(root, temporary, root / str(step))
 
 

@@ -18,15 +18,14 @@ T = TypeVar("T")
 class Group:
     """A process's rank, the number of processes, its device, and collective operations."""
 
-    def __init__(self, device: torch.device, rank: int = 0, size: int = 1) -> None:
+    def __init__(
+        self, device: torch.device, rank: int = 0, size: int = 1, is_main: bool | None = None
+    ) -> None:
         self.device = device
         self.rank = rank
         self.size = size
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes files and prints (rank 0)."""
-        return self.rank == 0
+        self.is_main = rank == 0 if is_main is None else is_main
+        """Whether this process writes files and prints: rank 0; on several hosts the first of each host."""
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum `values` over all processes, in place; returns them."""
@@ -41,6 +40,12 @@ class Group:
         parts: list[Any] = [None] * self.size
         dist.all_gather_object(parts, values)
         return {key: value for part in parts for key, value in part.items()}
+
+    def send(self, values: Tensor, source: int) -> Tensor:
+        """Copy `values` of the process `source` to every process, in place; returns them."""
+        on_device = values.to(self.device)
+        dist.broadcast(on_device, source)
+        return values.copy_(on_device)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], extra: Tensor) -> Tensor:
         """Sum all gradients and `extra` (K,) over all processes in one exchange; returns the summed `extra`.
@@ -124,4 +129,7 @@ def join(option: str) -> Group:
     backend = "nccl" if device.type == "cuda" else "gloo"
     # Rank 0 may build the cache while the others wait, which can take long.
     dist.init_process_group(backend, timeout=timedelta(hours=2))
-    return Group(device, dist.get_rank(), size)
+    hosts = int(os.environ.get("GPUJOB_NNODES", "1"))
+    # Each of several hosts has a run folder of its own, which is complete.
+    is_main = int(os.environ["LOCAL_RANK"]) == 0 if hosts > 1 else None
+    return Group(device, dist.get_rank(), size, is_main)

@@ -287,7 +287,7 @@ class TrainingLoop:
     def _forget_lost_best(self) -> None:
         """Reset the best score if the best checkpoint no longer exists (it was damaged and renamed)."""
         best = self.state.best_step
-        if best is not None and best not in checkpoint.steps(self.root):
+        if best is not None and not resume.share(self.root, best, self.group):
             self._warn(f"the best checkpoint, step {best}, is gone; the next epoch counts as best")
             self.state.best, self.state.best_step = -math.inf, None
 

@@ -1,0 +1,372 @@
+"""The supervisors of a run over several hosts agree when an attempt begins and how the run ends.
+
+Rank 0 listens and decides; the others are connected to it for as long as they live. An attempt begins once
+every host is ready. Where one host ends, fails or is lost, the others are asked to end theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Dict, Mapping, NamedTuple
+
+from orchestrator.onhost import exits, meeting_lines
+from orchestrator.onhost.exits import Exit
+from orchestrator.onhost.meeting_lines import Guest, Line, Lost
+from orchestrator.onhost.records import GroupSpec
+
+FIRST = 300.0  # seconds in which all hosts must be there for the first attempt
+RETURN = 900.0  # seconds in which a lost host must be back
+_RETRY = 1.0  # seconds between two attempts to connect
+
+
+class Report(NamedTuple):
+    """What a host says between two attempts. `end`: of its last attempt, None before the first.
+
+    `reason`: why it must not go on, such as `stopped`, by the user in `by`.
+    """
+
+    attempt: int
+    end: Exit | None = None
+    reason: str | None = None
+    by: str | None = None
+
+
+class Go(NamedTuple):
+    """The next attempt. `address` and `port`: where the processes of rank 0 listen."""
+
+    attempt: int
+    restarts: int
+    address: str
+    port: int
+
+
+class Finish(NamedTuple):
+    """The run ends. `end`: None for the host's own; `reason`: None for `exit`."""
+
+    end: Exit | None
+    reason: str | None = None
+    by: str | None = None
+
+
+class Halt(NamedTuple):
+    """This host's command must end. `reason`: None where the run may be restarted."""
+
+    why: str
+    reason: str | None = None
+    by: str | None = None
+
+
+class Situation(NamedTuple):
+    """What rank 0 knows. `reports`: of the hosts that are ready, in the order of their arrival.
+
+    `absent`: since when each host that is not connected is missed. `has_met`: an attempt has begun before.
+    """
+
+    size: int
+    reports: Mapping[int, Report]
+    absent: Mapping[int, float]
+    stop: Halt | None
+    restarts: int
+    max_restarts: int
+    has_met: bool
+
+
+def decide(now: Situation, clock: float) -> Go | Finish | None:
+    """Returns what happens next; None while a host is still busy or may come. The address of Go is empty."""
+    if len(now.reports) + len(now.absent) < now.size:
+        return None
+    stops = [one for one in now.reports.values() if one.reason]
+    if now.stop or stops:
+        return Finish(None, now.stop.reason, now.stop.by) if now.stop else Finish(None, *stops[0][2:])
+    ends = [one.end for one in now.reports.values() if one.end]
+    failed = [end for end in ends if end.code != 0]
+    final = [end for end in failed if end.code in exits.FINAL]
+    if final:
+        return Finish(final[0])
+    may_restart = now.restarts < now.max_restarts
+    if now.absent:
+        is_late = clock - min(now.absent.values()) > (RETURN if now.has_met else FIRST)
+        if is_late or (now.has_met and not may_restart):
+            return Finish(Exit(1, None), "host-lost" if now.has_met else "not-started")
+        return None
+    if len(ends) == now.size and not failed:
+        return Finish(Exit(0, None))
+    attempt = max(one.attempt for one in now.reports.values()) + 1
+    if not ends:
+        return Go(attempt, now.restarts, "", 0)
+    if not may_restart:
+        return Finish(failed[0] if failed else Exit(1, None))
+    return Go(attempt, now.restarts + 1, "", 0)
+
+
+class Meeting:
+    """What both sides have. `decision`: None until there is one for the last report; `halt`: see Halt.
+
+    `absent`: the ranks of missing hosts and since when. `address`: of this host, as the others reach it.
+    """
+
+    def __init__(self, group: GroupSpec, restarts: int, max_restarts: int) -> None:
+        self.group = group
+        self.restarts = restarts
+        self.max_restarts = max_restarts
+        self.decision: Go | Finish | None = None
+        self.halt: Halt | None = None
+        self.absent: dict[int, float] = {}
+        self.address = "127.0.0.1"
+        self.has_met = False
+
+    def report(self, report: Report) -> None:
+        """This host is ready for a decision."""
+        raise NotImplementedError
+
+    def ask_stop(self, reason: str, by: str | None) -> None:
+        """The whole run is to end."""
+        raise NotImplementedError
+
+    def poll(self, now: float) -> None:
+        """Sends and receives what can be without waiting long."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def _take(self, decision: Go | Finish) -> None:
+        self.decision, self.halt = decision, None
+        if isinstance(decision, Go):
+            self.restarts, self.has_met = decision.restarts, True
+
+
+class Leader(Meeting):
+    """Rank 0."""
+
+    def __init__(self, group: GroupSpec, restarts: int, max_restarts: int, now: float) -> None:
+        """Raises OSError if the port is in use."""
+        super().__init__(group, restarts, max_restarts)
+        self._listener = meeting_lines.listen(group.port)
+        self._guests: list[Guest] = []
+        self._lines: Dict[int, Line] = {}
+        self._addresses: Dict[int, str] = {}
+        self._reports: Dict[int, Report] = {}
+        self._stop: Halt | None = None
+        self._is_running = False
+        self._halted: set[int] = set()
+        self.absent = dict.fromkeys(range(1, len(group.hosts)), now)
+
+    def report(self, report: Report) -> None:
+        self.decision, self.halt = None, None
+        self._reports[0] = report
+
+    def ask_stop(self, reason: str, by: str | None) -> None:
+        host = self.group.hosts[0]
+        self._stop = self._stop or Halt("%s on %s" % (reason, host), reason, by)
+
+    def poll(self, now: float) -> None:
+        self._guests += [
+            Guest(one, self.group.key, now) for one in meeting_lines.accept(self._listener)
+        ]
+        for guest in list(self._guests):
+            self._welcome(guest, now)
+        for rank in list(self._lines):
+            try:
+                for message in self._lines[rank].receive(now):
+                    self._hear(rank, message)
+                self._lines[rank].beat(now)
+            except Lost as error:
+                self._lose(rank, now, str(error))
+        if self._is_running:
+            self._halt_others(now)
+        if 0 in self._reports and self.decision is None:
+            self._decide(now)
+
+    def close(self) -> None:
+        self._listener.close()
+        for line in (*self._lines.values(), *(guest.line for guest in self._guests)):
+            line.close()
+
+    def _welcome(self, guest: Guest, now: float) -> None:
+        try:
+            identity = guest.identify(now)
+        except Lost:
+            guest.line.close()
+            self._guests.remove(guest)
+            return
+        if identity is None:
+            return
+        self._guests.remove(guest)
+        rank, address = identity
+        if not 0 < rank < len(self.group.hosts):
+            return guest.line.close()
+        if rank in self._lines:
+            self._lose(rank, now, "it connected again")
+        self._lines[rank], self._addresses[rank] = guest.line, address
+        self.absent.pop(rank, None)
+        return None
+
+    def _hear(self, rank: int, message: Mapping[str, Any]) -> None:
+        host = self.group.hosts[rank]
+        if "report" in message:
+            self._reports[rank] = _report(message["report"])
+            self._halted.discard(rank)
+        elif "stop" in message:
+            reason, by = message["stop"]
+            self._stop = self._stop or Halt("%s on %s" % (reason, host), reason, by)
+
+    def _lose(self, rank: int, now: float, why: str) -> None:
+        self._lines.pop(rank).close()
+        self._reports.pop(rank, None)
+        self._halted.discard(rank)
+        self.absent[rank] = now
+
+    def _halt_others(self, now: float) -> None:
+        """Asks the hosts that are not ready to end, where one has failed, was stopped or is lost."""
+        halt = self._stop or self._cause()
+        if halt is None:
+            return
+        if 0 not in self._reports:
+            self.halt = halt
+        for rank in list(self._lines):
+            if rank not in self._reports and rank not in self._halted:
+                self._halted.add(rank)
+                self._send(rank, {"halt": halt}, now)
+
+    def _cause(self) -> Halt | None:
+        for rank, one in self._reports.items():
+            if one.reason:
+                return Halt("%s on %s" % (one.reason, self.group.hosts[rank]), one.reason, one.by)
+            if one.end and one.end.code != 0:
+                return Halt("the command on %s ended with %s" % (self.group.hosts[rank], one.end))
+        for rank in self.absent:
+            return Halt("%s was lost" % self.group.hosts[rank])
+        return None
+
+    def _decide(self, now: float) -> None:
+        situation = Situation(
+            len(self.group.hosts),
+            self._reports,
+            self.absent,
+            self._stop,
+            self.restarts,
+            self.max_restarts,
+            self.has_met,
+        )
+        decision = decide(situation, now)
+        if decision is None:
+            return
+        self._reports, self._halted, self._is_running = {}, set(), isinstance(decision, Go)
+        if isinstance(decision, Go):
+            used = list(self._addresses.values())
+            address = max(used, key=used.count)
+            decision = decision._replace(address=address, port=meeting_lines.free_port())
+            self.address = self._lines[min(self._lines)].local_address
+        word = "go" if isinstance(decision, Go) else "finish"
+        for rank in list(self._lines):
+            self._send(rank, {word: decision}, now)
+        self._take(decision)
+
+    def _send(self, rank: int, message: dict[str, Any], now: float) -> None:
+        try:
+            self._lines[rank].send(message)
+        except Lost as error:
+            self._lose(rank, now, str(error))
+
+
+class Member(Meeting):
+    """Every other rank."""
+
+    def __init__(self, group: GroupSpec, restarts: int, max_restarts: int, now: float) -> None:
+        super().__init__(group, restarts, max_restarts)
+        self._line: Line | None = None
+        self._report: Report | None = None
+        self._stop: tuple[str, str | None] | None = None
+        self._tries = 0
+        self._next_try = now
+        self.problem = ""
+        self.absent = {0: now}
+
+    def report(self, report: Report) -> None:
+        self.decision, self.halt, self._report = None, None, report
+        self._send({"report": report})
+
+    def ask_stop(self, reason: str, by: str | None) -> None:
+        self._stop = (reason, by)
+        self._send({"stop": self._stop})
+
+    def poll(self, now: float) -> None:
+        if self._line is None and now >= self._next_try:
+            self._connect(now)
+        if self._line is not None:
+            try:
+                for message in self._line.receive(now):
+                    self._hear(message)
+                if self._line:
+                    self._line.beat(now)
+            except Lost as error:
+                self._lose(now, str(error))
+        if self._line is None and self._report and self.decision is None:
+            self._decide_alone(now)
+
+    def close(self) -> None:
+        if self._line:
+            self._line.close()
+
+    def _connect(self, now: float) -> None:
+        address = self.group.addresses[self._tries % len(self.group.addresses)]
+        self._tries += 1
+        self._next_try = now + _RETRY / len(self.group.addresses)
+        try:
+            self._line = meeting_lines.connect(address, self.group.port, self.group.key, self.group.rank, now)
+        except (OSError, Lost) as error:
+            self.problem = "%s:%d: %s" % (address, self.group.port, error)
+            return
+        self.address, self.problem = self._line.local_address, ""
+        self.absent = {}
+        if self._report:
+            self._send({"report": self._report})
+        if self._stop:
+            self._send({"stop": self._stop})
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        if "go" in message:
+            self._report = None
+            self._take(Go(*message["go"]))
+        elif "finish" in message:
+            self._report = None
+            end, reason, by = message["finish"]
+            self._take(Finish(Exit(*end) if end else None, reason, by))
+        elif "halt" in message and self._report is None:
+            self.halt = Halt(*message["halt"])
+
+    def _lose(self, now: float, why: str) -> None:
+        if self._line:
+            self._line.close()
+        self._line, self.absent, self.problem = None, {0: now}, why
+        if self._report is None and self.decision and not isinstance(self.decision, Finish):
+            self.halt = self.halt or Halt("%s was lost" % self.group.hosts[0])
+
+    def _decide_alone(self, now: float) -> None:
+        """Without rank 0: the run ends where it was stopped, and where rank 0 does not come in time."""
+        assert self._report
+        if self._stop or self._report.reason:
+            reason, by = self._stop or self._report[2:]
+            return self._take(Finish(None, reason, by))
+        may_wait = not self.has_met or self.restarts < self.max_restarts
+        if not may_wait or now - self.absent[0] > (RETURN if self.has_met else FIRST):
+            self._take(Finish(Exit(1, None), "host-lost" if self.has_met else "not-started"))
+        return None
+
+    def _send(self, message: dict[str, Any]) -> None:
+        """What cannot be sent now is sent after the next connection."""
+        if self._line:
+            with contextlib.suppress(Lost):
+                self._line.send(message)
+
+
+def open_meeting(group: GroupSpec, restarts: int, max_restarts: int, now: float) -> Meeting:
+    """Raises OSError if rank 0 cannot listen."""
+    kind = Member if group.rank else Leader
+    return kind(group, restarts, max_restarts, now)
+
+
+def _report(message: Any) -> Report:
+    attempt, end, reason, by = message
+    return Report(attempt, Exit(*end) if end else None, reason, by)
