@@ -18,6 +18,11 @@ def target(ctx: Context, settings: dict[str, Setting], word: str | None = None) 
             "--on is empty", "a variable of your shell may not be set", "--on local, or --on HOST"
         )
     word = word or settings["target"].value
+    if "," in word:
+        from orchestrator.core import groups  # noqa: PLC0415
+        from orchestrator.targets.group import GroupTarget  # noqa: PLC0415
+
+        return GroupTarget(ctx, [target(ctx, settings, one) for one in groups.split(word)])
     if word == "local":
         from orchestrator.targets.local import LocalTarget  # noqa: PLC0415
 

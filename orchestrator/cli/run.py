@@ -222,6 +222,10 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Print this attempt only (default: all).")
     ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Print the log of host N of several (default: 0, the first)."),
+    ] = None,
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="Print what there is and exit, also of an active run.")
     ] = False,
@@ -230,7 +234,7 @@ def logs(
     """Print a run's log, or chosen lines of it, until the run ends."""
     from orchestrator.commands import logs as implementation
 
-    request = implementation.Request(run, on, tail, grep, since, attempt, not no_follow)
+    request = implementation.Request(run, on, tail, grep, since, attempt, not no_follow, rank)
     return implementation.logs(context(ctx, json), request)
 
 

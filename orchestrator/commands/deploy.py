@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator import registry
@@ -18,6 +19,7 @@ from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.store import Intent, Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
+from orchestrator.targets.group import GroupTarget
 from orchestrator.view import plans
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def deploy(ctx: Context, request: Request) -> int:
         return resume.resume(ctx, settings, store, request)
     word = _require_job(request)
     job = notify.with_settings(_load_job(ctx, word, request), settings)
+    job = jobs.with_nodes(job, request.on or settings["target"].value)
     target = registry.target(ctx, settings, request.on)
     if not request.dry_run:
         registry.require_transfer(ctx, target)
@@ -72,6 +75,11 @@ def deploy(ctx: Context, request: Request) -> int:
     known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu)
     if not request.dry_run:  # whose plan lists them
         plans.print_warnings(ctx, known.warnings)
+    if isinstance(target, GroupTarget):
+        from orchestrator.commands import group  # noqa: PLC0415 - only this needs it
+
+        given = group.Inputs(known, job, trees, secrets, word, partial(_within_budget, ctx, request))
+        return group.deploy(ctx, store, target, given, dry_run=request.dry_run, follows=request.follow)
     if target.launches:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
 
@@ -85,7 +93,7 @@ def deploy(ctx: Context, request: Request) -> int:
     ctx.begin(f"connecting to {target.label}")
     with target.connect() as host:
         ctx.begin(f"looking at {host.label}")
-        complete = inputs.with_facts(_within_budget(ctx, host, known, request), host, job)
+        complete = inputs.with_facts(_within_budget(ctx, request, host, known), host, job)
         if request.dry_run:
             plans.print_plan(ctx, planning.build(complete))
             return 0
@@ -128,7 +136,7 @@ def _limits(request: Request) -> list[str]:
     return [f"limits.{key}={value}" for _, key, value in options if value is not None]
 
 
-def _within_budget(ctx: Context, host: Host, known: PlanInputs, request: Request) -> PlanInputs:
+def _within_budget(ctx: Context, request: Request, host: Host, known: PlanInputs) -> PlanInputs:
     """With the hours that the budget pays for on this host. UsageError for --budget where it has no price."""
     limits = known.job.limits
     if limits.budget_usd is None:

@@ -62,18 +62,28 @@ class Executor:
 
     def run(self, plan: Plan, word: str, options: StartOptions) -> RunFacts:
         """All of a plan of a deploy; the run, which is up. `word`: the job as typed."""
+        self.prepare(plan, word)
+        return self.start(plan, options)
+
+    def prepare(self, plan: Plan, word: str) -> None:
+        """All that comes before the start."""
         for step in plan.steps:
+            if isinstance(step, StartStep):
+                continue
             plans.announce(self.ctx, step)
             with self.ctx.timed(step.title):
                 if isinstance(step, CheckStep):
                     require_passed(self.ctx, self.host, self.store, step, word)
-                elif isinstance(step, StartStep):
-                    assert step.spec is not None, "the plan is complete"
-                    self.ctx.begin(f"the start of {plan.run_id}, which may have happened")
-                    return start(self.host, plan.job, step.spec, options)
                 else:
                     self.take(step)
-        raise AssertionError("a plan of a deploy ends with a start")
+
+    def start(self, plan: Plan, options: StartOptions) -> RunFacts:
+        step = plan.start
+        assert step.spec is not None, "the plan is complete"
+        plans.announce(self.ctx, step)
+        with self.ctx.timed(step.title):
+            self.ctx.begin(f"the start of {plan.run_id}, which may have happened")
+            return start(self.host, plan.job, step.spec, options)
 
     def take(self, step: Step) -> None:
         """One step that is neither a check nor the start."""

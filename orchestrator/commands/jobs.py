@@ -14,7 +14,7 @@ from orchestrator import files, process
 from orchestrator.commands import environment, weights
 from orchestrator.commands.weights import HOST
 from orchestrator.context import Context
-from orchestrator.core import events, jsontext, spec
+from orchestrator.core import events, groups, jsontext, spec
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.notify import Notify
 from orchestrator.core.spec import JobFile, JobSpec
@@ -53,6 +53,12 @@ class Job:
 
 def with_max_hours(spec: JobSpec, hours: float) -> JobSpec:
     return msgspec.structs.replace(spec, limits=msgspec.structs.replace(spec.limits, max_hours=hours))
+
+
+def with_nodes(job: Job, target: str) -> Job:
+    """With as many nodes as the target has hosts. UsageError where the two do not fit."""
+    spec = groups.require_hosts(job.spec, job.file.where("resources", "nodes"), target)
+    return replace(job, file=msgspec.structs.replace(job.file, spec=spec))
 
 
 def with_notify(job: Job, notify: Notify) -> Job:

@@ -23,7 +23,10 @@ LINES_OF_JSON = 1000
 
 @dataclass(frozen=True)
 class Request:
-    """As typed: `tail` is a number of lines, `grep` a regular expression, `since` a time or an age."""
+    """As typed: `tail` is a number of lines, `grep` a regular expression, `since` a time or an age.
+
+    `rank`: of the host, for a run over several; None for the first that answers.
+    """
 
     word: str | None = None
     on: str | None = None
@@ -32,6 +35,7 @@ class Request:
     since: str | None = None
     attempt: int | None = None
     follow: bool = True
+    rank: int | None = None
 
 
 def logs(ctx: Context, request: Request) -> int:
@@ -39,7 +43,8 @@ def logs(ctx: Context, request: Request) -> int:
     query = _query(ctx, request)
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
-    target = registry.target(ctx, settings, runs.find_target(ctx, store, request.on, request.word))
+    where = runs.find_host(ctx, store, request.on, request.word, request.rank)
+    target = registry.target(ctx, settings, where)
     with target.connect() as host:
         run = runs.get(ctx, host, store, request.word)
         blocks = host.follow(run.id, "log", query)

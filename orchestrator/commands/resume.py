@@ -22,6 +22,7 @@ from orchestrator.errors import GpujobError, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
+from orchestrator.targets.group import GroupTarget
 from orchestrator.view import answers, plans
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Re
     target = registry.target(ctx, settings, word)
     if not request.dry_run:
         registry.require_transfer(ctx, target)
+    if isinstance(target, GroupTarget):
+        from orchestrator.commands import group_resume  # noqa: PLC0415 - only this needs it
+
+        return group_resume.resume_all(ctx, store, target, request)
     if not request.dry_run and not target.has_ended:
         _wake(ctx, store, target, request)
     is_moved = target.has_ended
@@ -43,7 +48,7 @@ def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Re
             return 0
         target = relaunched
     with target.connect() as host:
-        run = _restart(ctx, host, store, request, is_moved)
+        run = restart(ctx, host, store, request, is_moved)
         return follow.stream(ctx, host, run.id) if request.follow and not request.dry_run else 0
 
 
@@ -70,10 +75,12 @@ def _relaunch(ctx: Context, store: Store, target: Target, request: Request) -> T
     return launch.launch_with_volume(ctx, target, job, request.launch_options())
 
 
-def _restart(ctx: Context, host: Host, store: Store, request: Request, is_moved: bool) -> RunFacts:
+def restart(
+    ctx: Context, host: Host, store: Store, request: Request, is_moved: bool = False, tells: bool = True
+) -> RunFacts:
     """The run, started again; with `dry_run` only what was verified before that.
 
-    `is_moved`: the disk with its folder was moved to this host, so that no other uses it.
+    `is_moved`: the disk with its folder was moved to this host, so that no other uses it. `tells`: print it.
     """
     run = runs.get(ctx, host, store, request.resume)
     _require_job(run, request.job)
@@ -105,11 +112,18 @@ def _restart(ctx: Context, host: Host, store: Store, request: Request, is_moved:
         started = execute.start(host, job.name, spec, options, resume=True)
         runs.remember(ctx, store, host, [started])
         host.assign_run(run.id)
-    if ctx.json and not request.follow:
-        ctx.answer(answers.Started(run=run.id, session=started.session, target=host.label, resumed_from=step))
-    elif not ctx.json:
-        ctx.talk(f"run {run.id} goes on {origin}")
+    if tells:
+        tell(ctx, started, host.label, step, request)
     return run
+
+
+def tell(ctx: Context, run: RunFacts, target: str, step: int | None, request: Request) -> None:
+    """Prints that a run goes on from the checkpoint `step`, None for its start."""
+    if ctx.json and not request.follow:
+        ctx.answer(answers.Started(run=run.id, session=run.session, target=target, resumed_from=step))
+    elif not ctx.json:
+        origin = f"from step {step}" if step is not None else "from the start: it has no checkpoint"
+        ctx.talk(f"run {run.id} goes on {origin}")
 
 
 def _facts(host: Host, job: JobSpec) -> HostFacts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.context import Context
-from orchestrator.core import runstate
+from orchestrator.core import groups, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.store import CachedRun, Store
@@ -16,6 +16,18 @@ from orchestrator.targets.base import Host
 def in_order(runs: Iterable[RunFacts]) -> list[RunFacts]:
     """Oldest first, also where they come from several hosts."""
     return sorted(runs, key=lambda run: run.created or 0.0)
+
+
+def find_host(ctx: Context, store: Store, on: str | None, word: str | None, rank: int | None) -> str | None:
+    """As `find_target`; of a run over several hosts that with the rank, None for any."""
+    target = find_target(ctx, store, on, word)
+    hosts = groups.split(target or "")
+    if rank is None:
+        return target
+    if not target or rank >= len(hosts):
+        why = f"it is on {len(hosts)} host{'s' if len(hosts) > 1 else ''}, the first of which is rank 0"
+        raise UsageError(f"--rank {rank}: the run has no such host", why, "gpujob status")
+    return hosts[rank]
 
 
 def find_target(ctx: Context, store: Store, on: str | None, word: str | None) -> str | None:
@@ -89,9 +101,20 @@ def remember(
     store.save_target(host.label, ctx.now())
     if all_of_host:
         for run_id in cached.keys() - current.keys():
-            if cached[run_id].target == host.label:
+            if groups.split(cached[run_id].target)[0] == host.label:
                 store.forget_run(run_id)
     for run in current.values():
         before = cached.get(run.id)
+        if before and _rank(run) > _rank(before.facts):
+            continue  # what rank 0 says counts
         if not (before and run.ended is not None and before.facts.state == run.state):
-            store.save_run(CachedRun(host.label, ctx.now(), run))
+            store.save_run(CachedRun(target_of(run, host.label), ctx.now(), run))
+
+
+def target_of(run: RunFacts, label: str) -> str:
+    """All hosts of a run over several, if this client knows them by these names; else the host's `label`."""
+    return groups.join(run.group.hosts) if run.group and label in run.group.hosts else label
+
+
+def _rank(run: RunFacts) -> int:
+    return run.group.rank if run.group else 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from orchestrator import registry
 from orchestrator.commands import ask, config, rows, runs
 from orchestrator.context import Context
-from orchestrator.core import runstate
+from orchestrator.core import groups, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
@@ -70,13 +70,14 @@ def status(ctx: Context, query: Query) -> int:
     store, instances = Store(ctx.state_dir), InstanceStore(ctx.state_dir)
     found = inventory.load(ctx.state_dir) if query.cached else _settle(ctx, instances, settings, query)
     on = runs.find_target(ctx, store, query.on, query.word) if query.word else query.on
-    labels = [on] if on else known_labels(store, instances, settings)
+    labels = list(groups.split(on)) if on else known_labels(store, instances, settings)
     if not labels and not found.unrecorded and not ctx.json:
         ctx.talk("no EC2 instance is up, and no run is known; gpujob deploy JOB --on ec2")
     if query.cached:
         hosts = [_cached(store, label) for label in labels]
     else:
         hosts = _ask_all(ctx, store, instances, settings, labels, query)
+    hosts = _as_one(hosts, is_named=bool(query.on))
     if query.word is not None:
         hosts = [_only(hosts, query.word, ctx.now())]
     reports = [_report(ctx, instances, host, query) for host in hosts]
@@ -118,7 +119,7 @@ def _settle(ctx: Context, instances: InstanceStore, settings: dict[str, Setting]
 
 def known_labels(store: Store, instances: InstanceStore, settings: dict[str, Setting]) -> list[str]:
     """The default target, every host that has answered, every instance that has not ended or has runs."""
-    with_runs = {run.target for run in store.runs().values()}
+    with_runs = {label for run in store.runs().values() for label in groups.split(run.target)}
     known = instances.all()
     ended = {one.label for one in known if one.has_ended and not one.volume and one.label not in with_runs}
     up = [one.label for one in known if not one.has_ended or one.volume]
@@ -126,7 +127,7 @@ def known_labels(store: Store, instances: InstanceStore, settings: dict[str, Set
     if own == "ec2" or (settings["target"].source == "default" and own not in with_runs and up):
         words = [*store.targets(), *up]
     else:
-        words = [own, *store.targets(), *up]
+        words = [*groups.split(own), *store.targets(), *up]
     return [label for label in dict.fromkeys(words) if label not in ended]
 
 
@@ -202,7 +203,7 @@ def _from_cache(
 
 def _cached(store: Store, label: str) -> HostReport:
     """The last facts of a host, and when it was asked."""
-    facts = tuple(run.facts for run in store.runs().values() if run.target == label)
+    facts = tuple(run.facts for run in store.runs().values() if label in groups.split(run.target))
     return HostReport(label, facts, read_at=store.targets().get(label))
 
 
@@ -211,6 +212,27 @@ def _only(hosts: list[HostReport], word: str, now: float) -> HostReport:
     chosen = runs.choose(runs.in_order(run for host in hosts for run in host.runs), word, now)
     host = next(host for host in hosts if chosen in host.runs)
     return replace(host, runs=(chosen,))
+
+
+def _as_one(hosts: list[HostReport], is_named: bool) -> list[HostReport]:
+    """A run over several hosts once: as rank 0 has it, or the next host that answers."""
+    if is_named and len(hosts) == 1:
+        return hosts
+    best: dict[str, tuple[bool, int]] = {}
+    for host in hosts:
+        for run in host.runs:
+            if run.group:
+                best[run.id] = min(best.get(run.id, _place(host, run)), _place(host, run))
+    return [
+        replace(
+            host, runs=tuple(run for run in host.runs if not run.group or best[run.id] == _place(host, run))
+        )
+        for host in hosts
+    ]
+
+
+def _place(host: HostReport, run: RunFacts) -> tuple[bool, int]:
+    return host.unreachable is not None, run.group.rank if run.group else 0
 
 
 def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Query) -> HostReport:
@@ -223,7 +245,7 @@ def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Que
         if host.unreachable and isinstance(state, runstate.GOING):
             state = _unknown_state(row, facts, host.unreachable)
         cost = round(prices.run_cost(instance, facts, ctx.now()), 4) if instance else None
-        reports.append(RunReport(facts, state, host.target, cost))
+        reports.append(RunReport(facts, state, runs.target_of(facts, host.target), cost))
     chosen = reports if query.word else [report for report in reports if query.chooses(report)]
     ended = [report.facts.id for report in chosen if not report.is_going]
     older = set() if query.limit is None else set(ended[: max(0, len(ended) - query.limit)])

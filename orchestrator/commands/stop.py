@@ -54,12 +54,32 @@ def stop(
         if result.left:
             raise _processes_left(result, "" if host.is_local else f"on {host.label}: ")
         runs.remember(ctx, store, host, [result.run])
+        if on is None:
+            _stop_others(ctx, store, run, host.label, now, clean, purge)
         ctx.begin(f"the removal of files of {run.id}")
         removed = _clean(host, store, run, purge) if clean or purge else ()
         label = host.label
     if not (ctx.json and terminate):  # the answer is then about the instance
         _report(ctx, host, result, removed)
     return hosts.down(ctx, label, discard=False, purge=False) if terminate else 0
+
+
+def _stop_others(
+    ctx: Context, store: Store, run: RunFacts, first: str, now: bool, clean: bool, purge: bool
+) -> None:
+    """Of a run over several hosts; their supervisors have ended it when that of `first` was stopped."""
+    if run.group is None:
+        return
+    from orchestrator.commands import group  # noqa: PLC0415 - only this needs it
+
+    def end(host: Host) -> None:
+        result = helper.stop(host, run.id, ctx.who, now)
+        if result.left:
+            raise _processes_left(result, f"on {host.label}: ")
+        if clean or purge:
+            _clean(host, store, run, purge)
+
+    group.stop_others(ctx, run, first, end)
 
 
 def _require_here(ctx: Context, run: RunFacts) -> None:

@@ -26,6 +26,7 @@ _EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip")
 _LATER_KEYS = (
     *(("exclude",), ("send_credentials",), ("detach",), ("notify",), ("resources", "gpu")),
     *(("env", "vars"), ("env", "file"), ("setup",), ("sweep",), ("image",)),
+    *(("resources", "nodes"), ("resources", "master")),
     *(("resources", "ec2", key) for key in _EC2),
 )
 """Keys that a job file of version 1 did not have: with their defaults they change no fingerprint."""

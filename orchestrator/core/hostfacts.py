@@ -71,6 +71,7 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     NVIDIA driver runs. `trees`: the requested code trees that are on the host. `missing_commands`: the
     requested ones that are not on the PATH. `data_folders`: the requested ones by name, None where absent.
     `uploads`: how much of the data to be sent is on the host, by name. `containers`: None where not asked.
+    `addresses`: its own ones, by which other hosts may reach it, the most likely first.
     """
 
     tmux: str | None = None
@@ -86,6 +87,7 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     uploads: dict[str, DataCopy] = msgspec.field(default_factory=dict)
     data_folders: dict[str, FolderFacts | None] = msgspec.field(default_factory=dict)
     containers: Containers | None = None
+    addresses: tuple[str, ...] = ()
 
     @property
     def has_only_python3(self) -> bool:
@@ -118,6 +120,27 @@ class RunLimits(msgspec.Struct, frozen=True):
     budget_usd: Seconds | None = None
 
 
+class Group(msgspec.Struct, frozen=True):
+    """Of run.json of a run over several hosts: the host's rank, and all hosts as the user typed them."""
+
+    rank: Count = 0
+    hosts: tuple[str, ...] = ()
+
+
+class Absent(msgspec.Struct, frozen=True):
+    """A host of a run over several that is missing, since when (seconds since 1970)."""
+
+    host: str = ""
+    since: Seconds = 0.0
+
+
+class GroupState(msgspec.Struct, frozen=True):
+    """`problem`: why rank 0 cannot be reached from the host."""
+
+    absent: tuple[Absent, ...] = ()
+    problem: str = ""
+
+
 class RunRecord(msgspec.Struct, frozen=True):
     """What is used of run.json. `source`: the job file, as it was shown."""
 
@@ -131,6 +154,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...] = ()
     pass_env: tuple[str, ...] = ()
     notify: Notify | None = None
+    group: Group | None = None
 
 
 class AlertDelivery(msgspec.Struct, frozen=True):
@@ -165,6 +189,7 @@ class SupervisorState(msgspec.Struct, frozen=True):
     signal: Count | None = None
     reason: str | None = None
     by: str | None = None
+    group: GroupState | None = None
 
 
 class Log(msgspec.Struct, frozen=True):
@@ -225,6 +250,11 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def created(self) -> float | None:
         return self.record.created if self.record else None
+
+    @property
+    def group(self) -> Group | None:
+        """Of a run over several hosts."""
+        return self.record.group if self.record else None
 
     @property
     def ended(self) -> float | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.layout import Layout
 
 if TYPE_CHECKING:  # `status` reads identities alone
+    from orchestrator.core.groups import Node
     from orchestrator.core.hostfacts import HostFacts, PythonFacts
     from orchestrator.core.spec import JobSpec
 
@@ -122,7 +123,7 @@ class PlanInputs:
     `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target.
     `warnings`: what the user should know before anything is sent. `imports`: known packages that the code of
     a command imports. `variables`: of env.vars and env.file. `setup`: see Setup. `budget_hours`: what
-    limits.budget_usd pays for, None where that is unknown."""
+    limits.budget_usd pays for, None where that is unknown. `node`: of a run over several hosts, this one."""
 
     job: JobSpec
     source: str
@@ -141,6 +142,7 @@ class PlanInputs:
     variables: Mapping[str, str] = field(default_factory=dict)
     budget_hours: float | None = None
     setup: Setup | None = None
+    node: Node | None = None
 
     @property
     def root(self) -> str:
@@ -152,7 +154,7 @@ class PlanInputs:
         return [tree for tree in (self.code, self.trainers) if tree]
 
 
-_TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+_TORCHRUN = ["-m", "torch.distributed.run"]
 
 
 def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
         "env": _env(inputs, facts, python),
         "python": _python(python),
         "pass_env": job.pass_env,
-        "notify": msgspec.to_builtins(job.notify),
+        "notify": None if inputs.node and inputs.node.rank else msgspec.to_builtins(job.notify),
         "config": job.config,
         "data": {data.name: _data(data, facts.root) for data in inputs.data},
         "code": _tree(inputs.code),
@@ -188,6 +190,7 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
         "outputs": job.outputs,
         "detach": job.detach,
         **({"image": {"name": job.image}} if job.image else {}),
+        **(inputs.node.record() if inputs.node else {}),
     }
 
 
@@ -203,7 +206,10 @@ def argv(inputs: PlanInputs, python: str | None) -> list[str]:
     train = ["-m", "trainers", "train", job.trainer]
     gpus = job.resources.gpus
     processes = min(gpus, len(inputs.facts.gpus or ())) if inputs.facts else gpus
-    return [python, *_TORCHRUN, str(processes), *train] if processes > 1 else [python, *train]
+    if inputs.node:  # the other arguments of torchrun are variables that the supervisor sets
+        return [python, *_TORCHRUN, "--nproc-per-node", str(max(1, processes)), *train]
+    alone = [*_TORCHRUN, "--standalone", "--nproc-per-node", str(processes)]
+    return [python, *alone, *train] if processes > 1 else [python, *train]
 
 
 def _tree(tree: CodeTree | None) -> dict[str, Any] | None:

@@ -41,7 +41,10 @@ DESCRIPTIONS = {
     "Env.file": "A .env file with more variables of the run.",
     "Env.requirements": "Requirements file that pip installs on the host, once, over its PyTorch.",
     "Resources": "What the run needs.",
-    "Resources.gpus": "Number of GPUs; a trainer starts one process for each.",
+    "Resources.gpus": "Number of GPUs of each host; a trainer starts one process for each.",
+    "Resources.nodes": "Number of hosts that train together; --on names them, rank 0 first.",
+    "Resources.master": "ADDRESS or ADDRESS:PORT by which the other hosts reach rank 0. Default: found by "
+    "trying the addresses of that host.",
     "Resources.gpu": "GPU model of an EC2 instance, such as L40S. Its types are then chosen by price.",
     "Resources.disk_gb": "Free space in GiB that the run needs on the host, besides what is sent.",
     "Resources.ec2": "The EC2 instance that is launched for a run.",

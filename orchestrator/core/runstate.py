@@ -170,6 +170,11 @@ def _ended(run: RunFacts, state: SupervisorState, ended: float) -> RunState:
 
 
 def _why(state: SupervisorState) -> str:
+    if state.reason == "host-lost":
+        hosts = ", ".join(one.host for one in state.group.absent) if state.group else ""
+        return f"host {hosts} was lost" if hosts else "a host was lost"
+    if state.reason == "not-started" and state.group and state.group.absent:
+        return f"host {', '.join(one.host for one in state.group.absent)} did not come"
     if state.signal is not None:
         return f"killed by signal {state.signal}"
     return _CODES.get(state.exit_code or 0, f"exit code {state.exit_code}")

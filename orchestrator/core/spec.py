@@ -17,7 +17,7 @@ from orchestrator.core.space import Sweep
 from orchestrator.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
-NOT_BUILT = {("resources", "nodes"): "more than one node"}
+MASTER = re.compile(r"([A-Za-z0-9._-]+(:[0-9]{1,5})?)?\Z")
 
 
 class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +52,8 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ec2: Ec2 = Ec2()
     disk_gb: float | None = None
     gpu: str | None = None
+    nodes: int = 1
+    master: str = ""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,9 +142,7 @@ def _refuse_unknown(value: Any, struct: Any, path: decode.Path, job: JobFile) ->
     if not wrong:
         return
     messages = [f"{job.where(*at)}: {_about(at, known)}" for at, known in wrong]
-    known_gap = any(at in NOT_BUILT for at, _ in wrong)
-    next_step = "" if known_gap else "gpujob init writes a commented job file"
-    raise UsageError(messages[0], "; ".join(messages[1:]), next_step)
+    raise UsageError(messages[0], "; ".join(messages[1:]), "gpujob init writes a commented job file")
 
 
 def _unknown(value: Any, struct: Any, path: decode.Path) -> Any:
@@ -151,7 +151,7 @@ def _unknown(value: Any, struct: Any, path: decode.Path) -> Any:
     types = {field.name: field.type for field in msgspec.structs.fields(struct)}
     for key, inner in value.items():
         at = (*path, key)
-        if at in NOT_BUILT or key not in types:
+        if key not in types:
             yield at, list(types)
         else:
             nested = [t for t in (types[key], *get_args(types[key])) if _is_struct(t)]
@@ -165,8 +165,6 @@ def _is_struct(kind: Any) -> bool:
 
 def _about(path: decode.Path, known: list[str]) -> str:
     dotted = ".".join(path)
-    if path in NOT_BUILT:
-        return f"{dotted}: {NOT_BUILT[path]} are not built yet"
     close = difflib.get_close_matches(path[-1], known, n=1)
     guess = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
     return f"unknown key {dotted!r}, {guess}"
@@ -233,6 +231,8 @@ def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
     limits = spec.limits
     return [
         (("resources", "gpus"), spec.resources.gpus >= 0, "0 or more"),
+        (("resources", "nodes"), spec.resources.nodes >= 1, "1 or more"),
+        (("resources", "master"), bool(MASTER.match(spec.resources.master)), "ADDRESS or ADDRESS:PORT"),
         (("resources", "disk_gb"), (spec.resources.disk_gb or 0) >= 0, "0 or more"),
         (("restart", "max"), spec.restart.max >= 0, "0 or more"),
         (("limits", "max_hours"), is_positive(limits.max_hours), "above 0"),

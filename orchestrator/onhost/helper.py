@@ -27,6 +27,7 @@ from orchestrator.onhost import (
     event_samples,
     files,
     frames,
+    group_supervisor,
     host_facts,
     instance_limits,
     inventory,
@@ -39,7 +40,6 @@ from orchestrator.onhost import (
     run_facts,
     runs,
     staging,
-    supervisor,
     uploads,
     venvs,
     visit,
@@ -78,7 +78,7 @@ def _record(layout: Layout, request: Record) -> Record:
     spec = RunSpec.load(layout.run(request["run"]).run_json)
     if spec is None:
         raise Refused("no-record", "run.json of %s cannot be read" % request["run"])
-    record = {key: value for key, value in spec.record.items() if key != "mark"}
+    record = {key: value for key, value in spec.record.items() if key not in ("mark", "group_key")}
     for name in ("code", "trainers"):
         if isinstance(record.get(name), dict):
             record[name] = {key: value for key, value in record[name].items() if key != "patch"}
@@ -236,7 +236,7 @@ def _send_heartbeats(
 def _supervise(layout: Layout, run_id: str, umask: int, restarts: int) -> None:
     """Runs the supervisor; writes an exception to supervisor.err, since the pane closes when it ends."""
     try:
-        supervisor.Supervisor(layout.root, run_id, umask, restarts).main()
+        group_supervisor.new(layout, run_id, umask, restarts).main()
     except BaseException:
         with open(layout.run(run_id).folder + "/supervisor.err", "a") as errors:
             errors.write(traceback.format_exc())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -70,6 +71,7 @@ def gather(layout: Layout, request: Request) -> dict[str, Any]:
         "path": os.environ.get("PATH", os.defpath),
         "cuda_driver": gpus.cuda(),
         "logout": logout_effects(),
+        "addresses": addresses(),
         "uploads": {name: uploads.received(layout, name, print_) for name, print_ in request.uploads.items()},
         "containers": None if request.image is None else engines.facts(request.image),
         **machine(layout, _GPU_SECONDS),
@@ -93,6 +95,15 @@ def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
         },
         "memory": _memory(),
     }
+
+
+def addresses() -> list[str]:
+    """Returns the IPv4 addresses of this machine, the one of its default route first; none of loopback."""
+    found = processes.output(["hostname", "-I"], timeout=10).split()
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # chooses a route; nothing is sent
+        found.insert(0, str(probe.getsockname()[0]))
+    return [one for one in dict.fromkeys(found) if ":" not in one and not one.startswith("127.")]
 
 
 def gpu_processes() -> list[gpus.GpuProcess]:

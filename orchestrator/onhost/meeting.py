@@ -7,7 +7,7 @@ every host is ready. Where one host ends, fails or is lost, the others are asked
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from orchestrator.onhost import exits, meeting_lines
 from orchestrator.onhost.exits import Exit
@@ -59,7 +59,8 @@ class Halt(NamedTuple):
 class Situation(NamedTuple):
     """What rank 0 knows. `reports`: of the hosts that are ready, in the order of their arrival.
 
-    `absent`: since when each host that is not connected is missed. `has_met`: an attempt has begun before.
+    `absent`: since when each host that is not connected is missed. `has_met`: these supervisors have begun an
+    attempt before.
     """
 
     size: int
@@ -84,25 +85,29 @@ def decide(now: Situation, clock: float) -> Go | Finish | None:
     if final:
         return Finish(final[0])
     may_restart = now.restarts < now.max_restarts
+    attempt = max(one.attempt for one in now.reports.values())
     if now.absent:
         is_late = clock - min(now.absent.values()) > (RETURN if now.has_met else FIRST)
-        if is_late or (now.has_met and not may_restart):
-            return Finish(Exit(1, None), "host-lost" if now.has_met else "not-started")
-        return None
+        return _lost(attempt) if is_late or (now.has_met and not may_restart) else None
     if len(ends) == now.size and not failed:
         return Finish(Exit(0, None))
-    attempt = max(one.attempt for one in now.reports.values()) + 1
     if not ends:
-        return Go(attempt, now.restarts, "", 0)
+        return Go(attempt + 1, now.restarts, "", 0)
     if not may_restart:
         return Finish(failed[0] if failed else Exit(1, None))
-    return Go(attempt, now.restarts + 1, "", 0)
+    return Go(attempt + 1, now.restarts + 1, "", 0)
+
+
+def _lost(attempt: int) -> Finish:
+    """The end of a run of which a host did not come, or did not come back after an attempt."""
+    return Finish(Exit(1, None), "host-lost" if attempt else "not-started")
 
 
 class Meeting:
     """What both sides have. `decision`: None until there is one for the last report; `halt`: see Halt.
 
     `absent`: the ranks of missing hosts and since when. `address`: of this host, as the others reach it.
+    `problem`: why rank 0 is not reached.
     """
 
     def __init__(self, group: GroupSpec, restarts: int, max_restarts: int) -> None:
@@ -114,6 +119,7 @@ class Meeting:
         self.absent: dict[int, float] = {}
         self.address = "127.0.0.1"
         self.has_met = False
+        self.problem = ""
 
     def report(self, report: Report) -> None:
         """This host is ready for a decision."""
@@ -144,9 +150,9 @@ class Leader(Meeting):
         super().__init__(group, restarts, max_restarts)
         self._listener = meeting_lines.listen(group.port)
         self._guests: list[Guest] = []
-        self._lines: Dict[int, Line] = {}
-        self._addresses: Dict[int, str] = {}
-        self._reports: Dict[int, Report] = {}
+        self._lines: dict[int, Line] = {}
+        self._addresses: dict[int, str] = {}
+        self._reports: dict[int, Report] = {}
         self._stop: Halt | None = None
         self._is_running = False
         self._halted: set[int] = set()
@@ -161,9 +167,9 @@ class Leader(Meeting):
         self._stop = self._stop or Halt("%s on %s" % (reason, host), reason, by)
 
     def poll(self, now: float) -> None:
-        self._guests += [
-            Guest(one, self.group.key, now) for one in meeting_lines.accept(self._listener)
-        ]
+        for connection in meeting_lines.accept(self._listener):
+            with contextlib.suppress(Lost):
+                self._guests.append(Guest(connection, self.group.key, now))
         for guest in list(self._guests):
             self._welcome(guest, now)
         for rank in list(self._lines):
@@ -181,26 +187,24 @@ class Leader(Meeting):
     def close(self) -> None:
         self._listener.close()
         for line in (*self._lines.values(), *(guest.line for guest in self._guests)):
-            line.close()
+            line.finish()
 
     def _welcome(self, guest: Guest, now: float) -> None:
         try:
             identity = guest.identify(now)
         except Lost:
-            guest.line.close()
-            self._guests.remove(guest)
-            return
+            identity = (0, "")
         if identity is None:
             return
         self._guests.remove(guest)
         rank, address = identity
         if not 0 < rank < len(self.group.hosts):
-            return guest.line.close()
+            guest.line.close()
+            return
         if rank in self._lines:
             self._lose(rank, now, "it connected again")
         self._lines[rank], self._addresses[rank] = guest.line, address
         self.absent.pop(rank, None)
-        return None
 
     def _hear(self, rank: int, message: Mapping[str, Any]) -> None:
         host = self.group.hosts[rank]
@@ -233,7 +237,9 @@ class Leader(Meeting):
         for rank, one in self._reports.items():
             if one.reason:
                 return Halt("%s on %s" % (one.reason, self.group.hosts[rank]), one.reason, one.by)
-            if one.end and one.end.code != 0:
+            if one.end is None:
+                return Halt("%s was started again" % self.group.hosts[rank])
+            if one.end.code != 0:
                 return Halt("the command on %s ended with %s" % (self.group.hosts[rank], one.end))
         for rank in self.absent:
             return Halt("%s was lost" % self.group.hosts[rank])
@@ -280,7 +286,6 @@ class Member(Meeting):
         self._stop: tuple[str, str | None] | None = None
         self._tries = 0
         self._next_try = now
-        self.problem = ""
         self.absent = {0: now}
 
     def report(self, report: Report) -> None:
@@ -348,11 +353,11 @@ class Member(Meeting):
         assert self._report
         if self._stop or self._report.reason:
             reason, by = self._stop or self._report[2:]
-            return self._take(Finish(None, reason, by))
+            self._take(Finish(None, reason, by))
+            return
         may_wait = not self.has_met or self.restarts < self.max_restarts
         if not may_wait or now - self.absent[0] > (RETURN if self.has_met else FIRST):
-            self._take(Finish(Exit(1, None), "host-lost" if self.has_met else "not-started"))
-        return None
+            self._take(_lost(self._report.attempt))
 
     def _send(self, message: dict[str, Any]) -> None:
         """What cannot be sent now is sent after the next connection."""

@@ -15,7 +15,7 @@ from typing import Any, Sequence
 
 BEAT = 5.0  # seconds between two messages that say nothing else
 SILENCE = 45.0  # seconds without any message after which a host is lost
-_CONNECT = 2.0  # seconds for a connection and its proof
+_CONNECT = 3.0  # seconds for a connection and its proof
 _LONGEST = 1 << 16  # bytes of a message
 
 
@@ -73,6 +73,15 @@ class Line:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.close()
+
+    def finish(self) -> None:
+        """Closes the connection once the other end has read what was sent, or after a moment."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(_CONNECT)
+            while self._socket.recv(_LONGEST):
+                pass
+        self.close()
 
 
 class Guest:
@@ -135,7 +144,7 @@ def listen(port: int) -> socket.socket:
 
 def accept(listener: socket.socket) -> Sequence[socket.socket]:
     """Returns the connections that wait to be accepted."""
-    accepted = []
+    accepted: list[socket.socket] = []
     with contextlib.suppress(OSError):
         while len(accepted) < 64:
             accepted.append(listener.accept()[0])

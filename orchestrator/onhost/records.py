@@ -18,6 +18,7 @@ _STATE: dict[str, type] = {
     **dict.fromkeys(("id", "boot", "host", "machine", "reason", "by"), str),
     **dict.fromkeys(("gpus", "left", "ended_processes"), list),
     **dict.fromkeys(("attempt", "restarts", "exit_code", "signal", "log_bytes"), int),
+    "group": dict,
 }
 
 
@@ -28,6 +29,19 @@ class Notify(NamedTuple):
     format: str
     command: list[str]
     events: list[str]
+
+
+class GroupSpec(NamedTuple):
+    """A run over several hosts, as one of them has it. `hosts`: as the user typed them, rank 0 first.
+
+    `addresses` and `port`: where the supervisor of rank 0 may be reached. `key`: what all of them know.
+    """
+
+    rank: int
+    hosts: list[str]
+    addresses: list[str]
+    port: int
+    key: str
 
 
 class RunSpec(NamedTuple):
@@ -61,6 +75,7 @@ class RunSpec(NamedTuple):
     setup_folder: str | None = None
     image: str | None = None
     image_id: str | None = None
+    group: GroupSpec | None = None
 
     @staticmethod
     def parse(record: dict[str, Any], faults: list[str] | None = None) -> RunSpec:
@@ -92,6 +107,7 @@ class RunSpec(NamedTuple):
             setup_folder=run.child("python").text("setup_folder"),
             image=run.child("image").text("name"),
             image_id=run.child("image").text("id"),
+            group=_group(run),
         )
 
     @staticmethod
@@ -110,7 +126,9 @@ class State:
     Times are seconds since 1970. `host` and `machine`: name and machine-id. `processes`: those of the run, by
     `processes.identity`. `left`: those that the supervisor may not signal, by `processes.describe`.
     `ended_processes`: those that it ended after the command had ended. `restarts`: how many of the job's
-    restarts are used since a user started or resumed the run.
+    restarts are used since a user started or resumed the run. `group`: of a run over several hosts, its
+    `rank`, `hosts` and those that are `absent`, each with `host` and `since`; `problem`: why rank 0 is not
+    reached.
     """
 
     id: str = ""
@@ -136,6 +154,7 @@ class State:
     reason: str | None = None
     by: str | None = None
     log_bytes: int | None = None
+    group: dict[str, Any] | None = None
     v: int = 1
 
     def __init__(self, **values: Any) -> None:
@@ -167,6 +186,17 @@ class State:
         values.update({name: _identity(state.child(name)) for name in ("supervisor", "child")})
         values["processes"] = [one for each in state.children("processes") if (one := _identity(each))]
         return State(**{name: value for name, value in values.items() if value is not None})
+
+
+def _group(run: _Reader) -> GroupSpec | None:
+    """Returns how the host takes part in a run over several; None for a run on one host."""
+    value = run.child("group")
+    rank, hosts, port = value.integer("rank"), value.texts("hosts"), value.integer("port")
+    if rank is None or port is None or not 0 <= rank < len(hosts):
+        return None
+    return GroupSpec(
+        rank, hosts, value.texts("addresses") or ["127.0.0.1"], port, run.text("group_key") or ""
+    )
 
 
 def _notify(value: _Reader) -> Notify | None:

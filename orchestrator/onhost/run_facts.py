@@ -28,7 +28,7 @@ _PROGRESS = re.compile(
 )
 _SPEC_KEYS = (
     *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
-    *("pass_env", "notify"),
+    *("pass_env", "notify", "group"),
 )
 
 

@@ -207,9 +207,9 @@ def _launch(layout: Layout, run_id: str, restarts: int) -> None:
 
 
 def _has_started(state: State | None, before: State | None) -> bool:
-    """Returns whether a new supervisor has written the state, and its trainer runs or has ended."""
+    """Returns whether a new supervisor has written the state, and its trainer runs, waits or has ended."""
     is_new = state is not None and (before is None or state.supervisor != before.supervisor)
-    return bool(state and is_new and (state.child or state.ended))
+    return bool(state and is_new and (state.child or state.ended or state.group))
 
 
 def _prepare_tmux(layout: Layout) -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from typing import Callable
+from typing import Callable, TypeVar
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
@@ -38,6 +38,8 @@ HEARTBEAT = 5.0  # seconds between two updates of state.json
 GPU_INTERVAL = 15.0  # seconds between two samples of the GPUs
 DETACH_SECONDS = 1.0  # seconds after which processes that outlive their command are the run
 LEFTOVER_SECONDS = 5.0  # seconds until processes that the trainer left behind are killed
+
+T = TypeVar("T")
 
 
 class Supervisor:
@@ -183,7 +185,7 @@ class Supervisor:
     def _members(self) -> list[int]:
         return run_processes.find(self.spec.mark, self.state)
 
-    def _wait(self, find_status: Callable[[], int | None]) -> int:
+    def _wait(self, find_status: Callable[[], T | None]) -> T:
         """Waits until there is a status, returns it; handles signals, heartbeats and limits."""
         next_heartbeat = 0.0
         while True:

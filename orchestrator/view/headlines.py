@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from orchestrator.core import events as ev
@@ -23,7 +24,7 @@ def _headline(report: RunReport) -> str:
     match report.state:
         case runstate.Running() as running:
             attempt = f", attempt {running.attempt}" if running.attempt > 1 else ""
-            return progress(report, running) + attempt
+            return (_absent(report) or progress(report, running)) + attempt
         case runstate.Failed(reason=reason):
             return reason
         case runstate.Stopped(by=by):
@@ -49,6 +50,14 @@ def _headline(report: RunReport) -> str:
         case _:
             best = report.facts.checkpoints.best
             return f"best checkpoint {best}" if best is not None else ""
+
+
+def _absent(report: RunReport) -> str:
+    """The hosts that a run over several waits for; empty where it waits for none."""
+    state = report.facts.state
+    absent = state.group.absent if state and state.group else ()
+    named = (f"{one.host} since {time.strftime('%H:%M:%S', time.localtime(one.since))}" for one in absent)
+    return f"waiting for host {', '.join(named)}" if absent else ""
 
 
 def progress(report: RunReport, running: runstate.Running) -> str:

@@ -333,9 +333,7 @@ def start_on_hosts(folders, processes, sample, config):
     group = {"WORLD_SIZE": str(processes * len(folders)), "MASTER_ADDR": "127.0.0.1"}
     group |= {"MASTER_PORT": str(free_port()), "GLOO_SOCKET_IFNAME": "lo", "GPUJOB_NNODES": str(len(folders))}
     return [
-        runs.start(
-            folder, sample, config, RANK=str(processes * host + local), LOCAL_RANK=str(local), **group
-        )
+        runs.start(folder, sample, config, RANK=str(processes * host + local), LOCAL_RANK=str(local), **group)
         for host, folder in enumerate(folders)
         for local in range(processes)
     ]

@@ -32,16 +32,9 @@ def test_a_wrong_type_is_refused_with_file_line_and_key() -> None:
     assert error.what.startswith("mine.yaml:4: restart.max: expected a whole number")
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ("resources: {nodes: 2}", "resources.nodes"),
-        ("data: {a: 's3://b/c'}", "s3://"),
-    ],
-)
-def test_a_key_that_is_not_built_is_refused_by_name_and_never_ignored(more: str, message: str) -> None:
-    error = refused(GOOD + more)
-    assert message in error.what
+def test_a_key_that_is_not_built_is_refused_by_name_and_never_ignored() -> None:
+    error = refused(GOOD + "data: {a: 's3://b/c'}")
+    assert "s3://" in error.what
     assert "not built yet" in error.what
 
 

@@ -1,0 +1,212 @@
+"""Runs over several hosts: they start on all hosts or on none, and are stopped and resumed as one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator import registry
+from orchestrator.commands import config, execute, follow, inputs, jobs, runs
+from orchestrator.context import Context
+from orchestrator.core import groups
+from orchestrator.core import plan as planning
+from orchestrator.core.fingerprint import fingerprint
+from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.inputs import Identity, PlanInputs
+from orchestrator.core.plan import Plan
+from orchestrator.errors import GpujobError, Unreachable
+from orchestrator.source import Source
+from orchestrator.store import Intent, Store
+from orchestrator.targets import helper
+from orchestrator.targets.base import Host
+from orchestrator.targets.group import GroupTarget
+from orchestrator.view import plans
+
+_MEET = 120.0  # seconds in which the hosts of a started run must have connected to each other
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the client knows of a deploy. `word`: the job as typed. `limited`: with the hours that the budget
+    pays for on a host."""
+
+    known: PlanInputs
+    job: jobs.Job
+    trees: Mapping[str, Source]
+    secrets: Mapping[str, str]
+    word: str
+    limited: Callable[[Host, PlanInputs], PlanInputs]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The plan of one host."""
+
+    executor: execute.Executor
+    plan: Plan
+    options: execute.StartOptions
+
+    @property
+    def host(self) -> Host:
+        return self.executor.host
+
+
+def deploy(
+    ctx: Context, store: Store, target: GroupTarget, given: Inputs, *, dry_run: bool, follows: bool
+) -> int:
+    """Prepares all hosts, then starts on all; where one refuses, nothing is left running on the others."""
+    name, label = given.job.spec.name, target.label
+    with contextlib.ExitStack() as stack:
+        hosts = connect(ctx, stack, target)
+        known = given.limited(hosts[0], given.known)
+        complete = [inputs.with_facts(known, host, given.job) for host in hosts]
+        stack.enter_context(_only_deploy(store, name, label))
+        identity = _identity(store, hosts, label, complete[0])
+        nodes = groups.nodes(
+            identity, [host.label for host in hosts], given.job.spec.resources, _addresses(complete[0])
+        )
+        complete = [
+            replace(one, identity=identity, node=node) for one, node in zip(complete, nodes, strict=True)
+        ]
+        made = [planning.build(one) for one in complete]
+        if dry_run:
+            others = ", ".join(host.label for host in hosts[1:])
+            notes = (*made[0].notes, f"the same steps on {others}; an attempt begins on all hosts together")
+            plans.print_plan(ctx, replace(made[0], target=label, notes=notes))
+            return 0
+        plans.print_warnings(ctx, tuple(dict.fromkeys(w for one in complete for w in one.warnings)))
+        parts = [
+            _part(ctx, store, given, host, plan, one)
+            for host, plan, one in zip(hosts, made, complete, strict=True)
+        ]
+        store.save_intent(name, label, Intent(made[0].fingerprint, identity))
+        started = _run(ctx, store, parts, given.word, label)
+        plans.print_next(ctx, made[0].notes, started[0], label, follows)
+        return follow.stream(ctx, hosts[0], identity.run_id) if follows else 0
+
+
+def connect(ctx: Context, stack: contextlib.ExitStack, target: GroupTarget) -> list[Host]:
+    hosts = []
+    for one in target.targets:
+        ctx.begin(f"connecting to {one.label}")
+        hosts.append(stack.enter_context(one.connect()))
+    return hosts
+
+
+@contextlib.contextmanager
+def _only_deploy(store: Store, job: str, label: str) -> Iterator[None]:
+    with store.lock(job, label) as locked:
+        if not locked:
+            raise GpujobError(
+                f"another deploy of {job} to {label} is running", "", "wait for it, or use --name"
+            )
+        yield
+
+
+def _addresses(first: PlanInputs) -> tuple[str, ...]:
+    return first.facts.addresses if first.facts else ()
+
+
+def _identity(store: Store, hosts: Sequence[Host], label: str, first: PlanInputs) -> Identity:
+    """That of an interrupted deploy of the same thing, else a new one; what another left is removed."""
+    intent = store.find_intent(first.job.name, label)
+    if not intent:
+        return first.identity
+    if intent.fingerprint == fingerprint(first):
+        return intent.identity
+    for host in hosts:
+        run = helper.find_run(host, intent.identity.run_id)
+        if run and not run.state:
+            helper.clean(host, run.id, purge=True)
+    return first.identity
+
+
+def _part(ctx: Context, store: Store, given: Inputs, host: Host, plan: Plan, complete: PlanInputs) -> _Part:
+    assert complete.facts
+    options = execute.start_options(complete.facts, given.secrets, complete.share_gpu)
+    return _Part(execute.Executor(ctx, host, store, given.trees), plan, options)
+
+
+def _run(ctx: Context, store: Store, parts: Sequence[_Part], word: str, label: str) -> list[RunFacts]:
+    """The run on each host, once all of them have met."""
+    for part in parts:
+        ctx.talk(f"{part.host.label}:")
+        part.executor.prepare(part.plan, word)
+    begun: list[Host] = []
+    run_id, job = parts[0].plan.run_id, parts[0].plan.job
+    try:
+        for rank, part in enumerate(parts):
+            begun.append(part.host)
+            _require_own_folder(part, rank, part.executor.start(part.plan, part.options))
+        met = wait_until_met(ctx, [part.host for part in parts], run_id)
+    except GpujobError as error:
+        _end(ctx, begun, run_id)
+        if not isinstance(error, Unreachable):
+            store.close_intent(job, label)
+        raise
+    for part, run in reversed(list(zip(parts, met, strict=True))):
+        runs.remember(ctx, store, part.host, [run])
+    store.close_intent(job, label)
+    return met
+
+
+def _require_own_folder(part: _Part, rank: int, run: RunFacts) -> None:
+    if run.group and run.group.rank != rank:
+        other = run.group.hosts[run.group.rank]
+        why = f"it has the folder of runs of {other}; each host of a run needs one of its own"
+        raise GpujobError(f"{part.host.label} cannot take part", why, "export GPUJOB_ROOT=… on each host")
+
+
+def _end(ctx: Context, hosts: Sequence[Host], run_id: str) -> None:
+    """Leaves nothing of a run that has not begun on all hosts."""
+    for host in hosts:
+        try:
+            helper.stop(host, run_id, ctx.who, now=True)
+            helper.clean(host, run_id, purge=True)
+        except Unreachable:
+            ctx.warn(f"{host.label} does not answer; what was started there ends by itself in 5 minutes")
+        except GpujobError:  # it was not started there
+            continue
+
+
+def wait_until_met(ctx: Context, hosts: Sequence[Host], run_id: str, attempt: int = 1) -> list[RunFacts]:
+    """The run on each host, where the attempt has begun. GpujobError where that does not happen."""
+    until = ctx.now() + _MEET
+    ctx.talk(f"waiting for {', '.join(host.label for host in hosts)} to connect to each other")
+    while True:
+        current = [helper.find_run(host, run_id) or RunFacts(id=run_id) for host in hosts]
+        begun = [bool(run.state and (run.state.attempt or 0) >= attempt) for run in current]
+        if all(begun):
+            return current
+        for host, run, has_begun in zip(hosts, current, begun, strict=True):
+            if run.ended is not None and not has_begun:
+                why = run.log.tail[-1] if run.log.tail else "its log is empty"
+                raise GpujobError(f"the run ended on {host.label} before it began", why, "gpujob doctor")
+        if ctx.now() > until:
+            raise _not_met(hosts[0].label, current)
+        ctx.sleep(0.5)
+
+
+def _not_met(first: str, current: Sequence[RunFacts]) -> GpujobError:
+    states = [run.state.group for run in current if run.state and run.state.group]
+    problem = next((one.problem for one in states if one.problem), "")
+    what = f"the hosts did not connect to each other within {_MEET:.0f} s"
+    return GpujobError(what, problem, f"--set resources.master=ADDRESS by which they reach {first}")
+
+
+def stop_others(ctx: Context, run: RunFacts, first: str, end: Callable[[Host], None]) -> None:
+    """Calls `end` for the other hosts of a run, of which `first` has been stopped."""
+    if not run.group or first not in run.group.hosts:
+        return
+    settings = config.load(ctx)
+    for label in run.group.hosts:
+        if label == first:
+            continue
+        try:
+            with registry.target(ctx, settings, label).connect() as host:
+                if helper.find_run(host, run.id, 0):
+                    end(host)
+        except Unreachable as error:
+            why = "its part of the run ends when it hears of the stop from the others"
+            ctx.warn(f"{label} does not answer ({error.what}); {why}")

@@ -1,0 +1,94 @@
+"""A run over several hosts: which hosts, and what each of them is told about the others. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from orchestrator.core.inputs import Identity
+from orchestrator.core.spec import JobSpec, Resources
+from orchestrator.errors import UsageError
+
+_FIRST_PORT = 20000
+_PORTS = 10000
+
+
+@dataclass(frozen=True)
+class Node:
+    """One host of a run: its rank, and where the supervisor of rank 0 may be reached.
+
+    `key`: what the supervisors prove to each other that they know. `mark`: finds the processes of this host.
+    """
+
+    rank: int
+    hosts: tuple[str, ...]
+    addresses: tuple[str, ...]
+    port: int
+    key: str
+    mark: str
+
+    def record(self) -> dict[str, Any]:
+        """The keys of run.json."""
+        place = {"addresses": list(self.addresses), "port": self.port}
+        group = {"rank": self.rank, "hosts": list(self.hosts), **place}
+        return {"mark": self.mark, "group": group, "group_key": self.key}
+
+
+def split(target: str) -> tuple[str, ...]:
+    """The hosts of a target: several with commas between them, or one."""
+    return tuple(part.strip() for part in target.split(","))
+
+
+def join(hosts: Sequence[str]) -> str:
+    return ",".join(hosts)
+
+
+def require_hosts(job: JobSpec, where: str, target: str) -> JobSpec:
+    """The job with as many nodes as the target has hosts. UsageError where the two do not fit."""
+    hosts, nodes = split(target), job.resources.nodes
+    if len(hosts) == 1 and nodes == 1:
+        return job
+    example = "--on " + join([f"gpu{number}" for number in range(1, max(2, nodes) + 1)])
+    if not all(hosts) or len(set(hosts)) < len(hosts):
+        raise UsageError(f"--on {target}: each host is named once, with a comma between two", "", example)
+    if any(host == "ec2" or host.startswith("ec2:") for host in hosts):
+        why = "instances do not admit each other; a run over several hosts needs SSH hosts"
+        raise UsageError("EC2 instances run jobs of one node", why, f"{example}, or --set resources.nodes=1")
+    if "local" in hosts:
+        why = "the others must reach it over the network"
+        raise UsageError(f"--on {target}: local cannot be one of several hosts", why, example)
+    if nodes not in (1, len(hosts)):
+        what = f"{where}: resources.nodes is {nodes}, and --on names {len(hosts)} host(s)"
+        raise UsageError(what, "the first one is rank 0", example)
+    resources = msgspec.structs.replace(job.resources, nodes=len(hosts))
+    return msgspec.structs.replace(job, resources=resources)
+
+
+def nodes(
+    identity: Identity, hosts: Sequence[str], resources: Resources, addresses: Sequence[str]
+) -> list[Node]:
+    """What each host is told. `addresses`: those of rank 0, unless the job names one."""
+    master, _, port = (
+        resources.master.rpartition(":") if ":" in resources.master else (resources.master, "", "")
+    )
+    known = (master,) if master else (*addresses, "127.0.0.1")
+    number = int(_digest("port", identity.run_id)[:8], 16) % _PORTS + _FIRST_PORT
+    return [
+        Node(
+            rank,
+            tuple(hosts),
+            tuple(dict.fromkeys(known)),
+            int(port or number),
+            _digest("key", identity.mark),
+            identity.mark if rank == 0 else _digest(f"mark {rank}", identity.mark)[:32],
+        )
+        for rank in range(len(hosts))
+    ]
+
+
+def _digest(purpose: str, text: str) -> str:
+    return hashlib.sha256(f"gpujob {purpose} {text}".encode()).hexdigest()

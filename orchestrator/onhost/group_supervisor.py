@@ -1,0 +1,184 @@
+"""The supervisor of a run over several hosts: each attempt begins on all of them, or on none."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from typing import Callable
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import exits, files, meeting
+from orchestrator.onhost.exits import Exit
+from orchestrator.onhost.meeting import Go, Meeting, Report
+from orchestrator.onhost.records import GroupSpec, RunSpec
+from orchestrator.onhost.supervisor import Supervisor, T
+
+_INTERVAL = 0.5  # seconds between two looks at the other hosts
+_WHILE_WAITING = 0.05  # seconds between them while no command runs, or a host is absent
+_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+_SIOCGIFADDR = 0x8915
+
+
+def new(layout: Layout, run_id: str, umask: int, restarts: int) -> Supervisor:
+    """Returns the supervisor of a run."""
+    spec = RunSpec.load(layout.run(run_id).run_json)
+    if spec and spec.group:
+        return GroupSupervisor(layout.root, run_id, umask, restarts, spec.group)
+    return Supervisor(layout.root, run_id, umask, restarts)
+
+
+class GroupSupervisor(Supervisor):
+    """Starts the command when all hosts are ready, and ends it when another host's has ended or is lost."""
+
+    def __init__(self, root: str, run_id: str, umask: int, restarts: int, group: GroupSpec) -> None:
+        super().__init__(root, run_id, umask, restarts)
+        self.group = group
+        self.meeting: Meeting | None = None
+        self.is_halted = False
+        self.state.group = {"rank": group.rank, "hosts": group.hosts, "absent": []}
+        self._known_absent: list[str] = []
+
+    def _run_attempts(self) -> Exit:
+        try:
+            opened = meeting.open_meeting(
+                self.group, self.state.restarts, self.spec.max_restarts, time.monotonic()
+            )
+        except OSError as error:
+            self.journal.say("the other hosts cannot be met at port %d: %s" % (self.group.port, error))
+            self.reason = "not-started"
+            return Exit(exits.NOT_FOUND, None)
+        self.meeting = opened
+        try:
+            return self._run_together(opened)
+        finally:
+            self.meeting = None
+            opened.close()
+
+    def _run_together(self, opened: Meeting) -> Exit:
+        end = None
+        while True:
+            by = (files.load_json(self.paths.stop) or {}).get("by")
+            opened.report(Report(self.state.attempt, self._reported(end), self.reason, by))
+            self.state.child = None
+            self._wait(lambda: opened.decision is not None or None)
+            decision = opened.decision
+            if not isinstance(decision, Go):
+                assert decision is not None
+                self.reason = self.reason or decision.reason
+                self._note_stop(decision.reason, decision.by)
+                return decision.end or end or Exit(None, None)
+            if end is not None:
+                self.journal.warn("attempt %d ended with %s; the next one starts" % (self.state.attempt, end))
+            self._begin(decision, opened.address)
+            end = self._run_attempt()
+            self._end_leftovers()
+
+    def _begin(self, decision: Go, address: str) -> None:
+        self.kill_at, self.is_halted = None, False
+        self.state.attempt, self.state.restarts = decision.attempt - 1, decision.restarts
+        master = decision.address if self.group.rank else address
+        gpus = max(1, self.spec.gpus)
+        variables = describe(self.group, master, decision.port, gpus)
+        for name, value in variables.items():
+            if name not in self.spec.env or name not in ("PET_NPROC_PER_NODE", *_INTERFACES):
+                self.environment[name] = value
+        if name := interface(address):
+            for variable in _INTERFACES:
+                self.environment.setdefault(variable, name)
+
+    def _reported(self, end: Exit | None) -> Exit | None:
+        """Returns the end as the others count it: a command that was ended for them has failed."""
+        if end and self.is_halted and end.code in (0, exits.INTERRUPTED, None):
+            return Exit(1, None)
+        return end
+
+    def _wait(self, find_status: Callable[[], T | None]) -> T:
+        def find() -> T | None:
+            self._follow()
+            return find_status()
+
+        return super()._wait(find)
+
+    def _wait_seconds(self) -> float:
+        is_waiting = not self.state.child or bool(self.meeting and self.meeting.absent)
+        return min(_WHILE_WAITING if is_waiting else _INTERVAL, super()._wait_seconds())
+
+    def _follow(self) -> None:
+        """Hears the other hosts, shows which are absent, and ends the command if one of them asks for it."""
+        assert self.meeting
+        now = time.monotonic()
+        self.meeting.poll(now)
+        assert self.state.group
+        self.state.group["problem"] = self.meeting.problem
+        self._note_absent(now)
+        halt = self.meeting.halt
+        if halt is None or self.kill_at is not None or not self.state.child:
+            return
+        self.journal.warn("the command is ended: %s" % halt.why)
+        self.is_halted = True
+        self._note_stop(halt.reason, halt.by)
+        super()._stop(halt.reason or "")
+        self.reason = halt.reason
+
+    def _note_stop(self, reason: str | None, by: str | None) -> None:
+        """Records who stopped the run on another host, as `gpujob stop` does here."""
+        if reason == "stopped" and not files.load_json(self.paths.stop):
+            with contextlib.suppress(OSError):
+                files.write_json(self.paths.stop, {"v": 1, "by": by, "t": time.time(), "now": False})
+
+    def _stop(self, reason: str, now: bool = False) -> None:
+        super()._stop(reason, now)
+        if self.meeting:
+            request = files.load_json(self.paths.stop) or {}
+            self.meeting.ask_stop(reason, request.get("by"))
+
+    def _note_absent(self, now: float) -> None:
+        assert self.meeting
+        assert self.state.group
+        absent = {self.group.hosts[rank]: since for rank, since in self.meeting.absent.items()}
+        if sorted(absent) == self._known_absent:
+            return
+        for host in sorted(absent):
+            if host not in self._known_absent:
+                self.journal.say("waiting for host %s" % host)
+        for host in self._known_absent:
+            if host not in absent:
+                self.journal.say("host %s is connected" % host)
+        self._known_absent = sorted(absent)
+        clock = time.time()
+        self.state.group["absent"] = [
+            {"host": host, "since": clock - (now - since)} for host, since in sorted(absent.items())
+        ]
+        self._heartbeat()
+
+
+def describe(group: GroupSpec, master: str, port: int, processes: int) -> dict[str, str]:
+    """Returns the variables of a command of one host; those of torchrun begin with PET_."""
+    rank, size = str(group.rank), str(len(group.hosts))
+    return {
+        "GPUJOB_NODE_RANK": rank,
+        "GPUJOB_NNODES": size,
+        "MASTER_ADDR": master,
+        "MASTER_PORT": str(port),
+        "PET_NODE_RANK": rank,
+        "PET_NNODES": size,
+        "PET_NPROC_PER_NODE": str(processes),
+        "PET_MASTER_ADDR": master,
+        "PET_MASTER_PORT": str(port),
+    }
+
+
+def interface(address: str) -> str:
+    """Returns the name of the network interface that has an IPv4 address; empty if it cannot be told."""
+    with contextlib.suppress(OSError, ImportError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        import fcntl  # noqa: PLC0415 - only Unix has it
+
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                request = struct.pack("256s", name.encode()[:15])
+                found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)[20:24]
+                if socket.inet_ntoa(found) == address:
+                    return name
+    return ""

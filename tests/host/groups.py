@@ -1,0 +1,41 @@
+"""Several machines behind real sshds, and jobs that run on all of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.host.machines import log_in_to, new_machine, plant_python
+from tests.rigs.fakehost import FakeHost
+from tests.support import Client
+
+NAMES = ("a", "b", "c")
+
+
+@dataclass
+class Machines:
+    """Machines with the names a, b, …, to which the client can log in."""
+
+    client: Client
+    machines: dict[str, FakeHost]
+
+    @property
+    def on(self) -> str:
+        return ",".join(self.machines)
+
+    def folder(self, name: str, run_id: str) -> Path:
+        """The folder of a run on a machine."""
+        return self.machines[name].home / ".gpujob" / "runs" / run_id
+
+
+@contextlib.contextmanager
+def several(client: Client, count: int = 2) -> Iterator[Machines]:
+    with contextlib.ExitStack() as stack:
+        machines = {}
+        for name in NAMES[:count]:
+            machines[name] = stack.enter_context(new_machine(client, name))
+            plant_python(client, machines[name])
+            log_in_to(client, machines[name], name=name)
+        yield Machines(client, machines)
