@@ -54,11 +54,20 @@ class Line:
 
     def receive(self, now: float) -> list[dict[str, Any]]:
         """Returns the messages that have arrived. Raises Lost at the end of the connection."""
+        try:
+            self._read(now)
+        except Lost:
+            if b"\n" not in self._rest:
+                raise
+        *complete, self._rest = self._rest.split(b"\n")
+        return [_parse(line) for line in complete]
+
+    def _read(self, now: float) -> None:
         while True:
             try:
                 block = self._socket.recv(_LONGEST)
             except (BlockingIOError, InterruptedError):
-                break
+                return
             except OSError as error:
                 raise Lost(str(error)) from None
             if not block:
@@ -66,9 +75,8 @@ class Line:
             self._rest += block
             self.heard = now
             if len(self._rest) > _LONGEST:
+                self._rest = b""
                 raise Lost("it sent a message that is too long")
-        *complete, self._rest = self._rest.split(b"\n")
-        return [_parse(line) for line in complete]
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

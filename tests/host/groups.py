@@ -30,6 +30,13 @@ class Machines:
         return self.machines[name].home / ".gpujob" / "runs" / run_id
 
 
+TWO_GPUS = """#!/bin/sh
+case "$*" in
+*query-gpu*) for i in 0 1; do echo "$i, Simulated, 0, 8000, 0, 30, GPU-$i, 550.0, 10, 70"; done ;;
+esac
+"""
+
+
 @contextlib.contextmanager
 def several(client: Client, count: int = 2) -> Iterator[Machines]:
     with contextlib.ExitStack() as stack:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.host.groups import Machines, several
+from tests.host.groups import TWO_GPUS, Machines, several
+from tests.rigs.patience import wait_until
 from tests.support import Client
 
 pytestmark = pytest.mark.sshd
+
+KILLS = 30 if os.environ.get("GPUJOB_TEST_FULL") else 2
+SEED = int(os.environ.get("GPUJOB_TEST_SEED", "0"))
 
 # Each host counts as long as it hears from rank 0, and ends when the connection breaks, as trainings do.
 TOGETHER = """
@@ -36,10 +43,16 @@ else:
 for peer in peers:
     peer.settimeout(60)
 print("together", rank, "of", size, "attempt", os.environ["GPUJOB_ATTEMPT"], flush=True)
-while not pathlib.Path(os.environ["GPUJOB_CHECKPOINTS"], "..", "..", "..", "..", "enough").exists():
+while True:
+    if rank == 0 and pathlib.Path("enough").exists():
+        for peer in peers:
+            peer.sendall(b"e")
+        break
     for peer in peers:
         peer.sendall(b"s" if stopping else b".")
     heard = [peer.recv(1) for peer in peers]
+    if b"e" in heard:
+        break
     if not all(heard):
         sys.exit("a peer is gone")
     step += 1
@@ -66,6 +79,17 @@ def deployed(machines: Machines, **keys: object) -> str:
     return result.out.strip()
 
 
+def state(machines: Machines, name: str, run_id: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((machines.folder(name, run_id) / "state.json").read_text())
+    return content
+
+
+def attempts(machines: Machines, run_id: str) -> list[int]:
+    """The latest attempt that has begun on each host."""
+    logs = [(machines.folder(name, run_id) / "log").read_text() for name in machines.machines]
+    return [int(log.rpartition(" attempt ")[2].split()[0]) if " attempt " in log else 0 for log in logs]
+
+
 def test_a_run_over_two_hosts_is_one_run(machines: Machines) -> None:
     run_id = deployed(machines)
     client = machines.client
@@ -84,3 +108,99 @@ def test_a_run_over_two_hosts_is_one_run(machines: Machines) -> None:
             "tester@" + os.uname().nodename.partition(".")[0],
         )
     assert client.state()["state"] == "stopped"
+
+
+def test_whatever_is_killed_the_hosts_end_and_continue_together(machines: Machines) -> None:
+    run_id, client, dice = deployed(machines, restart={"max": 1000}), machines.client, random.Random(SEED)
+    kinds = [(name, what) for what in ("supervisor", "child", "machine") for name in ("a", "b")]
+    for name, what in dice.sample(kinds * 10, KILLS):
+        wait_until(lambda: len(set(attempts(machines, run_id))) == 1, "both hosts begin the same attempt")
+        before = attempts(machines, run_id)[0]
+        time.sleep(dice.random())
+        machine, now = machines.machines[name], state(machines, name, run_id)
+        if what == "machine":
+            machine.reboot()
+        else:
+            machine.ssh(f"kill -9 {now[what]['pid']}")
+
+        def goes_on(before: int = before, what: str = what) -> bool:
+            if what != "child" and min(attempts(machines, run_id)) <= before:
+                client.run("deploy", "--resume", run_id)
+            return min(attempts(machines, run_id)) > before
+
+        wait_until(goes_on, f"{what} of {name} was killed in attempt {before}, and the next one begins", 0.5)
+    (machines.folder("a", run_id) / "work" / "enough").touch()
+    client.until("succeeded")
+    wait_until(lambda: state(machines, "b", run_id)["ended"], "b ends")
+    ends = [state(machines, name, run_id) for name in ("a", "b")]
+    assert [(end["reason"], end["exit_code"]) for end in ends] == [("exit", 0)] * 2
+    assert ends[0]["attempt"] == ends[1]["attempt"] >= 1 + KILLS
+
+
+def test_a_lost_host_is_named_and_the_others_end_without_restarts(machines: Machines) -> None:
+    run_id, client = deployed(machines), machines.client
+    machines.machines["b"].kill_machine()
+    wait_until(lambda: state(machines, "a", run_id)["ended"], "a ends")
+    shown = client.run("status", run_id)
+    assert "host b was lost" in shown.out, shown.out + shown.err
+    assert state(machines, "a", run_id)["group"]["absent"][0]["host"] == "b"
+    machines.machines["b"].start()
+    resumed = client.run("deploy", "--resume", run_id, "--json")
+    assert (resumed.code, resumed.json["target"]) == (0, "a,b"), resumed.err
+    assert client.run("stop", run_id, "--purge", "--yes").code == 0
+    assert [list(machines.folder(name, run_id).parent.iterdir()) for name in ("a", "b")] == [[], []]
+
+
+def test_where_hosts_cannot_start_together_nothing_is_left(machines: Machines) -> None:
+    client = machines.client
+    client.job(TOGETHER, resources={"nodes": 2})
+    real = machines.machines["b"].plant("tmux", "#!/bin/sh\nexit 1\n")
+    refused = client.run("deploy", "job", "--on", "a,b")
+    assert (refused.code, "tmux is not installed" in refused.err) == (1, True), refused.err
+    assert not (machines.machines["a"].home / ".gpujob" / "runs").exists()
+    real.unlink()
+    clock = [time.time()]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += 20
+
+    words = ("deploy", "job", "--on", "a,b", "--set", "resources.master=255.255.255.255")
+    apart = client.run(*words, sleep=sleep, now=lambda: clock[0])
+    assert apart.code == 1, apart.err
+    assert "did not connect to each other" in apart.err
+    assert "255.255.255.255" in apart.err
+    for machine in machines.machines.values():
+        assert list((machine.home / ".gpujob" / "runs").iterdir()) == []
+        assert "supervise" not in machine.ssh("ps ax").stdout
+
+
+@pytest.mark.torch
+def test_two_hosts_with_two_processes_train_as_one_process_does(machines: Machines) -> None:
+    client = machines.client
+    sets = ["config.epochs=10", "config.warmup_epochs=1", "config.hidden=[8]", "config.learning_rate=0.03"]
+    words = [
+        word for pair in (*sets, "config.batch_size=100", "config.patience=0") for word in ("--set", pair)
+    ]
+    assert client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600").code == 0
+    alone = client.run("deploy", "blendshapes", "--data", "faces", *words, "--follow")
+    assert alone.code == 0, alone.err + alone.out
+    one = next((client.root / "runs").iterdir())
+    for machine in machines.machines.values():
+        machine.plant("nvidia-smi", TWO_GPUS)
+    more = ("--set", "resources.gpus=2", "--on", "a,b", "--follow", "--name", "together")
+    together = client.run("deploy", "blendshapes", "--data", "faces", *words, *more)
+    assert together.code == 0, together.err + together.out
+    run_id = client.run("status", "together", "--json").json["runs"][-1]["id"]
+    folders = [one, *(machines.folder(name, run_id) for name in ("a", "b"))]
+    events = [[json.loads(line) for line in (f / "events.jsonl").read_text().splitlines()] for f in folders]
+    assert [next(e["world_size"] for e in each if e["event"] == "start") for each in events] == [1, 4, 4]
+    expected, *others = (
+        [e["loss"] for e in each if e["event"] == "progress" and "loss" in e] for each in events
+    )
+    assert len(expected) >= 10
+    for losses in others:
+        assert losses == pytest.approx(expected, rel=1e-6)
+    metrics = [[e["values"] for e in each if e["event"] == "metrics"] for each in events]
+    assert metrics[1] == metrics[2]
+    for mine, theirs in zip(metrics[0], metrics[1], strict=True):
+        assert theirs == pytest.approx(mine, rel=1e-6, abs=1e-9)

@@ -20,15 +20,16 @@ from tests.rigs.process import guarded
 HERE = Path(__file__).parent
 START = """import site; site.addsitedir({packages!r})
 import os; os.environ.setdefault("OMP_NUM_THREADS", "1")
-import sys, forward; sys.orig_argv[1:3] == ["-m", "trainers"] and forward.forward({address!r})
+import sys, forward; forward.is_known(sys.orig_argv) and forward.forward({address!r})
 """
 
 
 class TorchServer:
     """`with TorchServer() as server:` has imported PyTorch; its trainings have one thread.
 
-    `python` is an interpreter over this one's packages whose `-m trainers …` the server carries out, also
-    within the namespaces of a FakeHost or a simulated instance that can read `folder`.
+    `python` is an interpreter over this one's packages whose `-m trainers …` and `-m torch.distributed.run …`
+    the server carries out, also within the namespaces of a FakeHost or a simulated instance that can read
+    `folder`.
     """
 
     def __enter__(self) -> TorchServer:
@@ -53,7 +54,15 @@ class TorchServer:
         """Start `python -m trainers WORDS` by a fork of the server; stdin is empty."""
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         line.connect("\0" + self._address)
-        request = json.dumps({"words": list(words), "env": dict(env), "cwd": str(cwd)})
+        request = json.dumps(
+            {
+                "module": "trainers",
+                "words": list(words),
+                "env": dict(env),
+                "cwd": str(cwd),
+                "python": self.python,
+            }
+        )
         with Path(os.devnull).open("rb") as nothing:
             fds = [nothing.fileno(), output.fileno(), output.fileno()]
             socket.send_fds(line, [request.encode() + b"\n"], fds)

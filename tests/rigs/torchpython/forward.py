@@ -1,4 +1,4 @@
-"""Installed in the Python of the tests' hosts: hands `python -m trainers …` to the TorchServer.
+"""Installed in the Python of the tests' hosts: hands `python -m MODULE …` to the TorchServer.
 
 The process stays and stands for the forked one: it passes signals on, ends with its exit status, and the
 forked one is killed when it ends first. Where no server listens, Python goes on as usual. Only the standard
@@ -7,6 +7,19 @@ library's core is imported, since this runs at every start.
 
 import os
 import sys
+
+MODULES = ("trainers", "torch.distributed.run")
+
+
+def _words(arguments: list[str]) -> list[str]:
+    """Those after the interpreter's options; torchrun starts processes with -u."""
+    return arguments[2:] if arguments[1:2] == ["-u"] else arguments[1:]
+
+
+def is_known(arguments: list[str]) -> bool:
+    """Whether the server carries out this command line of Python."""
+    words = _words(arguments)
+    return words[:1] == ["-m"] and len(words) > 1 and words[1] in MODULES
 
 
 def forward(address: str) -> None:
@@ -20,7 +33,9 @@ def forward(address: str) -> None:
         line.connect("\0" + address)
     except OSError:
         return
-    request = {"words": sys.orig_argv[3:], "env": dict(os.environ), "cwd": os.getcwd()}  # noqa: PTH109
+    _, module, *words = _words(sys.orig_argv)
+    place = {"cwd": os.getcwd(), "python": sys.executable}  # noqa: PTH109
+    request = {"module": module, "words": words, "env": dict(os.environ), **place}
     socket.send_fds(line, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if signal.getsignal(number) != signal.SIG_IGN:

@@ -1,9 +1,9 @@
 """The process of a TorchServer: `python -I server.py ADDRESS` forks one process for each request.
 
-A request is a line of JSON with `words` (those after `-m trainers`), `env` and `cwd`, sent with three file
-descriptors; lines with signal numbers may follow. The answers are two lines: the number of the forked
-process, and in the end its wait status. A forked process runs where the requesting one does: in its mount and
-process namespaces, below its root, as its user.
+A request is a line of JSON with `module`, `words` (those after it), `env`, `cwd` and `python`, sent with
+three file descriptors; lines with signal numbers may follow. The answers are two lines: the number of the
+forked process, and in the end its wait status. A forked process runs where the requesting one does: in its
+mount and process namespaces, below its root, as its user.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def monitor(line: socket.socket) -> None:
         line.close()
         become(uid, gid)
         prepare(request, fds)
-        leave(run())
+        leave(run(request["module"]))
     for fd in fds:
         os.close(fd)
     line.sendall(b"%d\n" % child)
@@ -111,7 +111,7 @@ def become(uid: int, gid: int) -> None:
 
 
 def prepare(request: dict[str, Any], fds: list[int]) -> None:
-    """Set this process up like a new `python -m trainers WORDS`."""
+    """Set this process up like a new `python -m MODULE WORDS`."""
     os.setsid()
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
@@ -131,12 +131,13 @@ def prepare(request: dict[str, Any], fds: list[int]) -> None:
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:0] = [str(Path.cwd()), *paths]
     sys.argv = ["-m", *request["words"]]
+    sys.executable = request["python"]
 
 
-def run() -> int:
+def run(module: str) -> int:
     """Run the module; return the exit code that Python would exit with."""
     try:
-        runpy.run_module("trainers", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0

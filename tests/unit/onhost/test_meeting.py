@@ -165,6 +165,17 @@ def test_without_the_key_of_the_run_nobody_takes_part() -> None:
         assert 1 in opened[0].absent
 
 
+def test_what_was_sent_before_the_end_of_a_connection_is_read() -> None:
+    one, other = meeting_lines.socket.socketpair()
+    line = meeting_lines.Line(one, 0.0)
+    other.sendall(b'{"finish": 1}\n')
+    other.close()
+    assert line.receive(1.0) == [{"finish": 1}]
+    with pytest.raises(meeting_lines.Lost):
+        line.receive(1.0)
+    line.close()
+
+
 def test_a_silent_connection_is_lost() -> None:
     one, other = meeting_lines.socket.socketpair()
     line = meeting_lines.Line(one, 0.0)
