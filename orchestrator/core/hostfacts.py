@@ -11,6 +11,7 @@ from orchestrator.core.containers import Containers
 from orchestrator.core.decode import Count, Seconds
 from orchestrator.core.events import Event
 from orchestrator.core.events import parse as parse_events
+from orchestrator.core.groupfacts import Group, GroupState
 from orchestrator.core.layout import RUN_ID
 from orchestrator.core.machine import Disk as Disk
 from orchestrator.core.machine import Gpu as Gpu
@@ -118,27 +119,6 @@ class RunLimits(msgspec.Struct, frozen=True):
     max_hours: Seconds | None = None
     grace_seconds: Seconds = 60.0
     budget_usd: Seconds | None = None
-
-
-class Group(msgspec.Struct, frozen=True):
-    """Of run.json of a run over several hosts: the host's rank, and all hosts as the user typed them."""
-
-    rank: Count = 0
-    hosts: tuple[str, ...] = ()
-
-
-class Absent(msgspec.Struct, frozen=True):
-    """A host of a run over several that is missing, since when (seconds since 1970)."""
-
-    host: str = ""
-    since: Seconds = 0.0
-
-
-class GroupState(msgspec.Struct, frozen=True):
-    """`problem`: why rank 0 cannot be reached from the host."""
-
-    absent: tuple[Absent, ...] = ()
-    problem: str = ""
 
 
 class RunRecord(msgspec.Struct, frozen=True):
