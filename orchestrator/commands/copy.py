@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +39,9 @@ def copy(ctx: Context, source: str, target: str, on: str | None, force: bool) ->
     remote = from_host or to_host
     if remote is None or (from_host and to_host):
         what = "one of the two is a path of a run, written RUN:PATH"
-        raise UsageError(what, f"{source} and {target} are {'both' if remote else 'not'}", _FORM)
+        here = next((word for word in (source, target) if remote and ctx.path(word).exists()), None)
+        fix = f"./{here} is the file of that name here" if here else _FORM
+        raise UsageError(what, f"{source} and {target} are {'both' if remote else 'not'}", fix)
     settings, store = config.load(ctx), Store(ctx.state_dir)
     place = registry.target(ctx, settings, runs.find_target(ctx, store, on, remote.run))
     registry.require_transfer(ctx, place)
@@ -57,7 +60,7 @@ def _remote(word: str) -> Remote | None:
     run, colon, path = word.partition(":")
     if not colon or "/" in run:
         return None
-    path = posixpath.normpath(path or ".") + ("/" if path.endswith("/") else "")
+    path = posixpath.normpath(path or ".") + ("/" if path.endswith(("/", "/.")) else "")
     if path.rstrip("/") != "." and not inside(path):
         raise UsageError(f"{word}: the path leads out of the folder of the run", "", _FORM)
     return Remote(run or None, path)
@@ -78,6 +81,8 @@ def _download(
             _renamed(file, final.name if is_file else posixpath.relpath(file.path, base))
             for file in stage.files
         )
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{ctx.short(folder)} is a file", "nothing was written", _FORM)
         for file in files:
             download.refuse_links(folder, folder / file.path)
             if not force and download.is_other(folder / file.path, file):
@@ -93,10 +98,9 @@ def _download(
 
 
 def _upload(ctx: Context, host: Host, run_id: str, source: Path, path: str, force: bool) -> list[StagedFile]:
-    if not source.exists():
-        raise UsageError(f"there is no {ctx.short(source)}", "", _FORM)
+    source = Path(os.path.normpath(source))
+    names = _names_to_send(ctx, source)
     base = posixpath.join(path, source.name) if path.endswith("/") or path == "." else path
-    names = [source.name] if source.is_file() else sorted(folders.walk(str(source)))
     folder = source.parent if source.is_file() else source
     files = [_local(folder, name, base if source.is_file() else posixpath.join(base, name)) for name in names]
     answer = host.ask("begin_copy", run=run_id)
@@ -108,6 +112,24 @@ def _upload(ctx: Context, host: Host, run_id: str, source: Path, path: str, forc
     for old in kept if isinstance(kept, list) else ():
         ctx.talk(f"what was there is kept as {old}")
     return files
+
+
+def _names_to_send(ctx: Context, source: Path) -> list[str]:
+    """The file, or those below a folder. UsageError where nothing or not all of it can be copied."""
+    if not os.path.lexists(source):
+        raise UsageError(f"there is no {ctx.short(source)}", "", _FORM)
+    if source.is_file():
+        return [source.name]
+    names = sorted(folders.walk(str(source))) if source.is_dir() else []
+    if not names:
+        why = "it is an empty folder" if source.is_dir() else "it is a broken link, or no regular file"
+        raise UsageError(f"{ctx.short(source)} has no file to copy", why, _FORM)
+    others = [name for name in names if not (source / name).is_file()]
+    if others:
+        what = f"{ctx.short(source / others[0])} cannot be copied"
+        why = f"it is a broken link, or no regular file, as {len(others)} of the folder's {len(names)} are"
+        raise UsageError(what, f"{why}; nothing was copied", f"remove it from {ctx.short(source)}")
+    return names
 
 
 def _local(folder: Path, name: str, path: str) -> StagedFile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from orchestrator.context import Context
 from orchestrator.instances import keys
 from orchestrator.instances.cloud import Account
@@ -39,16 +41,21 @@ def _names(instances: list[Instance]) -> dict[str, str]:
     }
 
 
+def _quoted(path: Path) -> str:
+    """A path may have spaces; in what has a %, OpenSSH would put in the name of the host or the user."""
+    return '"' + str(path).replace("%", "%%") + '"'
+
+
 def _entry(ctx: Context, instance: Instance, name: str) -> list[str]:
     """The host key is that on record, by the id of the instance, since its address may change."""
     return [
         f"Host {name} {instance.id}",
         f"  HostName {instance.address}",
         f"  User {instance.login_user}",
-        f'  IdentityFile "{keys.user_key(ctx)}"',
+        f"  IdentityFile {_quoted(keys.user_key(ctx))}",
         "  IdentitiesOnly yes",
         f"  HostKeyAlias {instance.id}",
-        f'  UserKnownHostsFile "{hostkeys.own_file(ctx)}"',
+        f"  UserKnownHostsFile {_quoted(hostkeys.own_file(ctx))}",
         "  StrictHostKeyChecking yes",
         "",
     ]

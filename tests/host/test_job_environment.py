@@ -6,6 +6,8 @@ import hashlib
 import json
 import sys
 
+from tests.host.chaos import Line
+from tests.rigs import environments
 from tests.support import Client, tiny_wheel
 
 SHOW = (
@@ -144,6 +146,16 @@ def test_a_uv_lock_is_installed_apart_from_the_hosts_packages(client: Client) ->
     client.write("uv.lock", LOCK.replace("DIGEST", "0" * 64))
     damaged = client.run("deploy", "job", "--follow")
     assert (damaged.code, "sha256" in damaged.err.lower() or "HASHES" in damaged.err) == (1, True)
+
+
+def test_an_environment_is_made_once_on_a_host_and_again_for_another_content(line: Line) -> None:
+    client = line.client
+    wheels = tiny_wheel(client.home / "wheels", "tiny", "1.0")
+    environments.pip_settings(line.machine.home, wheels)
+    (wheel,) = wheels.glob("*.whl")
+    client.write("uv.lock", LOCK.replace("DIGEST", hashlib.sha256(wheel.read_bytes()).hexdigest()))
+    client.write("requirements.txt", "tiny\n")
+    environments.require_made_once_and_changed_by_content(client, "gpu", "uv.lock", "requirements.txt")
 
 
 LOCK = """

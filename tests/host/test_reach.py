@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
@@ -190,6 +191,25 @@ def test_cp_copies_both_ways_and_replaces_nothing_without_force(
     assert [(work / "out" / name).read_text() for name in ("a", "a~")] == ["mine", "one\n"]
     assert client.run("cp", str(tmp_path / "out"), "job:work/new/", *on).code == 0
     assert (work / "new" / "out" / "deep" / "b").read_text() == "two\n"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for source, why in (
+        ("empty", "has no file to copy"),
+        ("pipe", "no regular file"),
+        ("odd", "broken link"),
+    ):
+        refused = client.run("cp", str(tmp_path / source), "job:work/", *on)
+        assert (refused.code, why in refused.err, "next: " in refused.err) == (2, True, True), refused.err
+    name = "a b: ü*.txt"
+    client.write(name, "colon")
+    assert "./" + name in client.run("cp", name, "job:work/", *on).err
+    assert client.run("cp", "./" + name, "job:work/.", *on).code == 0
+    assert client.run("cp", f"job:work/{name}", str(tmp_path / "x y"), *on).code == 0
+    assert (tmp_path / "x y").read_text() == "colon"
+    assert "is a file" in client.run("cp", f"job:work/{name}", str(tmp_path / "x y" / "z"), *on).err
+    assert "work/out/ copies into it" in client.run("cp", "./" + name, "job:work/out", *on).err
     for path in ("work/out/link/passwd", "run.json", "../x", "log"):
         assert client.run("cp", str(tmp_path / "renamed"), f"job:{path}", *on, "--force").code in (1, 2)
     assert not list((work.parent / ".copies").iterdir())

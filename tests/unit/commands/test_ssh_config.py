@@ -43,6 +43,16 @@ def test_ssh_reaches_an_instance_by_its_job_or_id(client: Client, name: str) -> 
     assert settings["userknownhostsfile"].endswith("known_hosts")
 
 
+def test_a_path_with_spaces_and_percent_signs_names_that_file(client: Client) -> None:
+    record(client, "i-0123")
+    settings = client.home / "a b%h" / "settings.yaml"
+    lines = client.run("hosts", "ssh-config", config_file=settings).out.splitlines()
+    files = [line.split(None, 1)[1] for line in lines if "File" in line]
+    folder = str(settings.parent).replace("%", "%%")
+    assert files == [f'"{folder}/ec2_ed25519"', f'"{folder}/known_hosts"']
+    assert (settings.parent / "ec2_ed25519").exists()
+
+
 def test_only_instances_that_can_be_reached_are_printed(client: Client) -> None:
     record(client, "i-1", address=None)
     record(client, "i-2", state="terminated")
