@@ -17,6 +17,7 @@ from orchestrator.targets.base import Host
 from orchestrator.targets.forward import Forwarder, parse_port
 
 _COMMAND_SECONDS = 600.0
+_LOST = 255  # the exit code of ssh where the connection was lost
 
 
 def login(
@@ -37,8 +38,9 @@ def login(
             ctx.talk(f"{host.label} stays up for an hour, at most until its deadline")
         if ports:
             tunnel.require_remote(host, ports)
-            with Forwarder(ctx, host, ports).listening():
-                return _call(words, env)
+            forwarder = Forwarder(ctx, host, ports)
+            with forwarder.listening():
+                return _while_forwarding(ctx, host, forwarder, words, env, is_shell=not command)
     return os.execvpe(words[0], words, env)
 
 
@@ -64,6 +66,21 @@ def _words(
         next_step = f"gpujob ssh {run.id} -- COMMAND" if run else f"ssh {host.label} COMMAND"
         raise GpujobError("a shell needs a terminal", "", next_step)
     return words, env
+
+
+def _while_forwarding(
+    ctx: Context, host: Host, forwarder: Forwarder, words: list[str], env: dict[str, str], is_shell: bool
+) -> int:
+    """After a cut of the line, the ports stay: a new shell is opened. A command is not run twice."""
+    while True:
+        code = _call(words, env)
+        if code != _LOST or host.is_connected():
+            return code
+        if not is_shell:
+            ctx.warn(f"the connection to {host.label} was lost; how the command ended is not known")
+            return code
+        forwarder.reconnect()
+        ctx.talk("this is a new shell; what ran in the other one has ended")
 
 
 def _call(words: list[str], env: dict[str, str]) -> int:

@@ -67,10 +67,10 @@ class Forwarder:
     def watch(self) -> None:
         """Keeps the line up until Ctrl-C. AccessError if the host no longer accepts the login."""
         while True:
-            self._connect()
+            self.reconnect()
             self._ctx.sleep(_CHECK_SECONDS)
 
-    def _connect(self) -> None:
+    def reconnect(self) -> None:
         """Returns once there is a connection; says when it was lost and when it is back."""
         with self._lock:
             if self._host.is_connected():
@@ -103,7 +103,7 @@ class Forwarder:
         """The command reads from and writes to the socket itself."""
         with connection:
             with contextlib.suppress(GpujobError):  # `watch` reports it
-                self._connect()
+                self.reconnect()
             words, env = self._host.channel(port.remote)
             end = connection.fileno()
             process = subprocess.Popen(

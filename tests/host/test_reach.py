@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import pty
+import select
 import signal
 import socket
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ import pytest
 
 from tests.host.chaos import Line
 from tests.rigs.patience import wait_until
-from tests.support import Client
+from tests.support import GPUJOB, Client
 
 
 def script(client: Client, body: str = "echo ready", **keys: object) -> None:
@@ -144,6 +147,41 @@ def test_a_command_with_a_forwarded_port_reaches_it_meanwhile(line: Line, server
     assert page(local, "/x").startswith(b"page /x")
     go.touch()
     process.communicate()
+    assert process.returncode == 5
+
+
+def test_a_forwarded_port_stays_when_the_line_of_its_shell_is_cut(line: Line, server: int) -> None:
+    script(line.client)
+    line.run("deploy", "job", "--follow")
+    local, (ours, theirs), shown = free_port(), pty.openpty(), bytearray()
+    words = [*GPUJOB, "ssh", "job", "--on", "gpu", "-L", f"{local}:{server}"]
+    process = subprocess.Popen(
+        words, cwd=line.client.project, env=line.client.env, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+
+    def shows(text: bytes) -> bool:
+        while select.select([ours], [], [], 0)[0]:
+            shown.extend(os.read(ours, 1 << 16))
+        return text in shown
+
+    def type_in(word: str) -> None:
+        os.write(ours, f"echo {word}-$((1 + 1))\n".encode())
+        wait_until(lambda: shows(f"{word}-2".encode()), f"the answer to {word}")
+
+    try:
+        type_in("first")
+        assert page(local, "/a").startswith(b"page /a")
+        line.proxy.cut()
+        wait_until(lambda: shows(b"this is a new shell"), "the new shell")
+        assert page(local, "/b").startswith(b"page /b")
+        type_in("second")
+        os.write(ours, b"exit 5\n")
+        wait_until(lambda: process.poll() is not None, "the end")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
     assert process.returncode == 5
 
 
