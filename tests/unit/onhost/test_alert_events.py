@@ -53,7 +53,7 @@ def files_of(paths: RunPaths) -> dict[str, bytes]:
 
 
 def delivered(paths: RunPaths, event: str, send: Send) -> dict[str, Any]:
-    """Look every 20 seconds, by the clock that is passed, until the one alert is not pending any more."""
+    """Look every 100 seconds, by the clock that is passed, until the one alert is not pending any more."""
     record = json.loads(Path(paths.state).read_text())
     Path(paths.state).write_text(json.dumps({**record, **STATES[event]}))
     if event == "health":
@@ -62,7 +62,7 @@ def delivered(paths: RunPaths, event: str, send: Send) -> dict[str, Any]:
     limits = LIMITS.get(event, {})
     wanted = RunSpec.parse({"id": RUN, "job": "job", "notify": notify, "limits": limits})
     watch, before = Watch(paths, wanted, {"webhook": send}), files_of(paths)
-    for seconds in range(0, 2000, 20):
+    for seconds in range(0, 2000, 100):
         watch.look(100.0 + seconds)
         deliveries: list[dict[str, Any]] = json.loads(Path(paths.alerts).read_text())["deliveries"]
         if deliveries and all(one["state"] != "pending" for one in deliveries):
