@@ -1,8 +1,9 @@
 """Makes docs/pictures/: screens of real runs on this machine, as terminals of three sizes show them.
 
-python docs/make_pictures.py      needs tmux and Linux; about two minutes
+python docs/make_pictures.py [NAME...]      needs tmux and Linux; about three minutes
 
-A training script of a few lines runs three times; tmux is the terminal, and Rich writes what it shows as SVG.
+A training script of a few lines runs several times; tmux is the terminal, and Rich writes what it shows as
+SVG. The picture of a command that ends is as high as what it printed.
 """
 
 from __future__ import annotations
@@ -49,26 +50,39 @@ LIGHT = TerminalTheme(
 )
 THEMES = {"dark": DIMMED_MONOKAI, "light": LIGHT}
 TRAIN = """
-import math, random, time
-for step in range(1, 2001):
-    time.sleep(0.1)
-    loss = 2.3 * math.exp(-step / 700) + 0.15 + random.random() * 0.05
+import json, math, os, random, time
+steps = int(os.environ.get("STEPS", "2000"))
+rate = json.loads(os.environ["GPUJOB_CONFIG"])["lr"]
+for step in range(1, steps + 1):
+    time.sleep(0.1 if steps == 2000 else 0.01)
+    loss = 2.3 * math.exp(-step * rate) + 0.15 + random.random() * 0.05
     if step % 5 == 0:
-        lr = 1e-6 * (2000 - step)
-        print(f"step {step}/2000 loss {loss:.4f} lr {lr:.2e} grad_norm {2 * loss:.3f}", flush=True)
+        lr = rate * (1 - step / steps)
+        print(f"step {step}/{steps} loss {loss:.4f} lr {lr:.2e} grad_norm {2 * loss:.3f}", flush=True)
     if step % 100 == 0:
-        print(f"step {step}/2000 val_loss {loss + 0.1:.4f} val_accuracy {1 - loss / 3:.4f}", flush=True)
+        print(f"step {step}/{steps} val_loss {loss + 0.1:.4f} val_accuracy {1 - loss / 3:.4f}", flush=True)
 """
 FAULTY = "print('loading the data', flush=True)\nraise SystemExit('no file data/train.csv')\n"
+JOBS = {
+    "train-a": "command: [python3, train.py]\nconfig: {lr: 0.0014}\n",
+    "train-b": "command: [python3, train.py]\nconfig: {lr: 0.0009}\n",
+    "train-c": "command: [python3, faulty.py]\n",
+    "short": "command: [python3, train.py]\nconfig: {lr: 0.002}\nenv: {vars: {STEPS: '400'}}\n",
+    "typo": "comand: [python3, train.py]\n",
+}
 SCREENS = {
     "monitor-many": "gpujob monitor",
     "monitor-one": "gpujob monitor train-a",
     "status": "gpujob status",
-    "dry-run": "gpujob deploy train-a --dry-run",
-    "error": "gpujob monitor train-c",
+    "runs": "gpujob runs --sort val.loss",
+    "check": "gpujob check short",
+    "dry-run": "gpujob deploy short --dry-run",
+    "deploy": "gpujob deploy short",
+    "failure": "gpujob monitor train-c",
+    "error": "gpujob deploy typo",
 }
-MARKS = {"monitor-many": "live runs", "monitor-one": "Ctrl-C leaves"}  # the last line of a screen
-PLAIN = ((80, 40),)
+MARKS = {"monitor-many": "live runs", "monitor-one": "Ctrl-C leaves"}  # the last line of a screen that stays
+AFTERWARDS = {"deploy": "gpujob stop short --now --purge --yes -q"}
 
 
 def prepare(home: Path) -> dict[str, str]:
@@ -83,10 +97,15 @@ def prepare(home: Path) -> dict[str, str]:
     project = home / "project"
     (project / "train.py").write_text(TRAIN)
     (project / "faulty.py").write_text(FAULTY)
-    for name, script in (("train-a", "train.py"), ("train-b", "train.py"), ("train-c", "faulty.py")):
-        (project / f"{name}.yaml").write_text(f"name: {name}\ncommand: [python3, {script}]\n")
+    for name, text in JOBS.items():
+        (project / f"{name}.yaml").write_text(f"name: {name}\n{text}")
     env = {"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}", "LANG": "C.UTF-8", "USER": "ana"}
-    env |= {"GPUJOB_ROOT": str(home / "root"), "PYTHONPATH": str(REPOSITORY), "TERM": "xterm-256color"}
+    env |= {
+        "GPUJOB_ROOT": str(home / "root"),
+        "GPUJOB_TARGET": "local",
+        "PYTHONPATH": str(REPOSITORY),
+        "TERM": "xterm-256color",
+    }
     return env | {"XDG_STATE_HOME": str(home / "state"), "XDG_CONFIG_HOME": str(home / "config")}
 
 
@@ -113,44 +132,49 @@ def capture(home: Path, env: dict[str, str], name: str, command: str, size: tupl
     ]
     subprocess.run(words, env=env, cwd=home / "project", check=True)
     subprocess.run([*tmux, "set", "-g", "status", "off"], env=env, check=False)
+    words = [*tmux, "capture-pane", "-e", "-p", *([] if name in MARKS else ["-S", "-"])]
     for _ in range(600):
-        words = [*tmux, "capture-pane", "-e", "-p"]
         shown = subprocess.run(words, env=env, check=True, capture_output=True)
-        if done.exists() or MARKS.get(name, "\n\0").encode() in shown.stdout:
+        if done.exists() or (
+            MARKS.get(name, "\n\0").encode() in shown.stdout and b"asking" not in shown.stdout
+        ):
             break
         time.sleep(0.2)
+    shown = subprocess.run(words, env=env, check=True, capture_output=True)
     subprocess.run([*tmux, "kill-session", "-t", "picture"], env=env, check=False)
-    text = Text.from_ansi(shown.stdout.decode().replace(str(home), "~"))
+    text = Text.from_ansi(shown.stdout.decode().rstrip("\n").replace(str(home), "~"))
     for scheme, theme in THEMES.items():
         console = Console(record=True, width=width, height=height, file=io.StringIO(), force_terminal=True)
-        console.print(text, end="")
+        console.print(text, end="\n\n" if name not in MARKS else "")
         path = FOLDER / f"{name}-{width}x{height}-{scheme}.svg"
         drawn = console.export_svg(title=command, theme=theme, unique_id=f"{name}-{width}")
         path.write_text("\n".join(line.rstrip() for line in drawn.splitlines()) + "\n")
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="gj-", dir="/tmp") as folder:
         home = Path(folder)
         env = prepare(home)
-        for job in ("train-a", "train-b", "train-c"):
-            subprocess.run(
-                ["gpujob", "deploy", job, "--on", "local", "-q"], env=env, cwd=home / "project", check=True
-            )
+
+        def run(command: str) -> None:
+            subprocess.run(shlex.split(command), env=env, cwd=home / "project", check=False)
+
+        for job in ("short", "train-a", "train-b", "train-c"):
+            run(f"gpujob deploy {job} -q --share-gpu")
         time.sleep(15)
         try:
-            for name, command in SCREENS.items():
-                for size in SIZES if name in MARKS else PLAIN:
-                    capture(home, env, name, command, size)
+            for name in names or SCREENS:
+                for size in SIZES:
+                    capture(home, env, name, SCREENS[name], size)
+                    if name in AFTERWARDS:
+                        run(AFTERWARDS[name])
         finally:
             for job in ("train-a", "train-b"):
-                subprocess.run(
-                    ["gpujob", "stop", job, "--now", "-q"], env=env, cwd=home / "project", check=False
-                )
+                run(f"gpujob stop {job} --now -q")
             for socket in (home / "pictures.sock", home / "root" / "tmux.sock"):
                 subprocess.run(["tmux", "-S", str(socket), "kill-server"], env=env, check=False)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

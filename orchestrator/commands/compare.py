@@ -12,7 +12,7 @@ from orchestrator.core import rundetails, runstate
 from orchestrator.core.history import is_lower_better
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.rundetails import RunDetails
-from orchestrator.core.text import duration
+from orchestrator.core.text import cells, duration
 from orchestrator.core.when import iso
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.instances import prices
@@ -161,14 +161,35 @@ def _print(ctx: Context, entries: Sequence[Entry], sort: str | None) -> None:
     metrics = list(dict.fromkeys([*([sort] if sort else []), *(m for e in entries for m in e.metrics)]))
     keys = list(dict.fromkeys(key for entry in entries for key in entry.config))
     different = [k for k in keys if len({str(entry.config.get(k)) for entry in entries}) > 1]
-    metrics, different = metrics[:_MOST_COLUMNS], different[:_MOST_COLUMNS]
-    rows = [["run", "state", "took", *metrics, *different]]
-    for entry in entries:
-        values = [f"{entry.metrics[name]:.4g}" if name in entry.metrics else "-" for name in metrics]
-        settings = [str(entry.config.get(key, "-")) for key in different]
-        took = duration(entry.facts.used_seconds(ctx.now()))
-        rows.append([entry.facts.id, runstate.word(entry.state), took, *values, *settings])
-    print_table(ctx, rows)
+    columns = {
+        "run": [entry.facts.id for entry in entries],
+        "state": [runstate.word(entry.state) for entry in entries],
+        "took": [duration(entry.facts.used_seconds(ctx.now())) for entry in entries],
+    }
+    for name in metrics[:_MOST_COLUMNS]:
+        columns[name] = [f"{e.metrics[name]:.4g}" if name in e.metrics else "-" for e in entries]
+    for key in different[:_MOST_COLUMNS]:
+        columns[key] = [str(entry.config.get(key, "-")) for entry in entries]
+    left_out = _leave_out(columns, ctx.columns(ctx.stdout))
+    with_heads = ([name, *column] for name, column in columns.items())
+    print_table(ctx, list(zip(*with_heads, strict=True)))
+    if left_out:
+        ctx.talk(f"left out, as the terminal is narrow: {', '.join(left_out)}; --json has all")
+
+
+def _leave_out(columns: dict[str, list[str]], room: int | None) -> list[str]:
+    """Removes the last columns until the others fit; the duration goes before the first metric."""
+
+    def width() -> int:
+        return sum(2 + max(map(cells, [name, *column])) for name, column in columns.items())
+
+    names = list(columns)
+    order = [*names[:2], *names[3:4], *names[2:3], *names[4:]]
+    removed: list[str] = []
+    while room is not None and width() > room and len(order) > 2:
+        removed.insert(0, order.pop())
+        del columns[removed[0]]
+    return removed
 
 
 def _act(ctx: Context, entries: Sequence[Entry], action: str) -> tuple[list[str], dict[str, str]]:

@@ -60,7 +60,7 @@ def ended(ctx: Context, host: Host, run_id: str) -> int:
 def _next(state: runstate.RunState, run_id: str) -> str:
     if isinstance(state, runstate.Lost) and state.resumable_from is not None:
         return f"gpujob deploy --resume {run_id}"
-    return f"gpujob monitor {run_id} --stream shows all of its log"
+    return f"gpujob logs {run_id}"
 
 
 def removed(run_id: str) -> NotFound:

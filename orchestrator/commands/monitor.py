@@ -13,6 +13,7 @@ from orchestrator.commands.run_events import RunEvents
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.history import History
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.machine import Machine
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.instances.records import InstanceStore
@@ -40,34 +41,37 @@ def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval:
         if code is not None:
             return code
     with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
-        run_id = runs.get(ctx, host, store, word).id
+        run = runs.get(ctx, host, store, word)
+        run_id = run.id
         if mode == "attach":
             _attach(ctx, host, run_id)
         if mode == "stream":
             return follow.stream(ctx, host, run_id)
-        return _screen(ctx, host, run_id, interval)
+        return _screen(ctx, host, run, interval)
 
 
-def _screen(ctx: Context, host: Host, run_id: str, interval: float) -> int:
+def _screen(ctx: Context, host: Host, run: RunFacts, interval: float) -> int:
     try:
-        watch(ctx, host, run_id, interval)
+        watch(ctx, host, run, interval)
     except KeyboardInterrupt:
-        return follow.interrupted(ctx, run_id)
-    return follow.ended(ctx, host, run_id)
+        return follow.interrupted(ctx, run.id)
+    return follow.ended(ctx, host, run.id)
 
 
-def watch(ctx: Context, host: Host, run_id: str, interval: float, leave: str = "") -> None:
-    """Shows a run until it has ended; `leave`: until a key is pressed, and the words that name the key."""
-    reader, outage = _Reader(ctx, host, run_id), Outage(ctx, host)
+def watch(ctx: Context, host: Host, run: RunFacts, interval: float, leave: str = "") -> None:
+    """Shows a run until it has ended; `leave`: until a key is pressed, and the words that name the key.
+
+    Until the host answers, it is shown as it was last seen.
+    """
+    reader, outage = _Reader(ctx, host, run), Outage(ctx, host)
     with dashboard.open_screen(ctx) as screen, keys.opened(ctx) as pressed:
         while True:
             with outage.tolerated():
                 reader.read(screen.log_lines)
-            if reader.report:
-                surroundings = Surroundings(reader.money, outage.text, leave or Surroundings.leave)
-                screen.show(reader.report, reader.history, reader.machine, surroundings)
-                if not isinstance(reader.report.state, runstate.GOING):
-                    return
+            surroundings = Surroundings(reader.money, outage.text, leave or Surroundings.leave)
+            screen.show(reader.report, reader.history, reader.machine, surroundings)
+            if not isinstance(reader.report.state, runstate.GOING):
+                return
             if pressed.wait(interval) and leave:
                 return
 
@@ -75,12 +79,12 @@ def watch(ctx: Context, host: Host, run_id: str, interval: float, leave: str = "
 class _Reader:
     """A run as it was read last, and its curves so far."""
 
-    def __init__(self, ctx: Context, host: Host, run_id: str) -> None:
-        self._ctx, self._host, self._run_id = ctx, host, run_id
+    def __init__(self, ctx: Context, host: Host, run: RunFacts) -> None:
+        self._ctx, self._host, self._run_id = ctx, host, run.id
         self._events = RunEvents()
         self._instances = InstanceStore(ctx.state_dir)
         self.history = History()
-        self.report: RunReport | None = None
+        self.report = self._of(run)
         self.machine = Machine()
 
     def read(self, lines: int) -> None:
@@ -91,7 +95,10 @@ class _Reader:
         facts = snapshot.runs[0]
         self.history.add(self._events.read(self._host, facts)[0])
         self.machine = snapshot.machine
-        self.report = RunReport(facts, runstate.fold(facts, self._ctx.now()), self._host.label)
+        self.report = self._of(facts)
+
+    def _of(self, facts: RunFacts) -> RunReport:
+        return RunReport(facts, runstate.fold(facts, self._ctx.now()), self._host.label)
 
     @property
     def money(self) -> str:

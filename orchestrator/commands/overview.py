@@ -12,6 +12,7 @@ from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.machine import Machine
 from orchestrator.core.settings import Setting
+from orchestrator.core.terminal import harmless
 from orchestrator.errors import Exit, GpujobError, Unreachable
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
@@ -19,12 +20,16 @@ from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.view import keys
 from orchestrator.view import overview as view
+from orchestrator.view.keys import Keys
 from orchestrator.view.overview import LiveRun
 from orchestrator.view.status import RunReport
 
 _DISCOVERY = 30.0  # seconds after which a host is asked for runs that are new
+_LEAVE = "any key returns to all runs; Ctrl-C ends"
+_SECOND_DIGIT = 0.7  # seconds to wait for it
 _FIRST = 4.0  # seconds to wait for the first answers
-_ENTER, _UP, _DOWN = ("\r", "\n"), "\x1b[A", "\x1b[B"
+_ENTER = ("\r", "\n")
+_MOVES = {"\x1b[A": -1, "\x1bOA": -1, "k": -1, "\x1b[B": 1, "\x1bOB": 1, "j": 1}
 
 
 def overview(ctx: Context, store: Store, settings: dict[str, Setting], interval: float) -> int | None:
@@ -69,6 +74,10 @@ class _Watched:
     since: float | None = None
     why: str = ""
     first: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def outage(self) -> str:
+        return view.outage(self.label, self.since, self.why)
 
     def run(self) -> None:
         while not self.stop.is_set():
@@ -123,7 +132,7 @@ def _show(
     hosts: list[_Watched],
     interval: float,
 ) -> int:
-    chosen = 0
+    chosen, trouble = 0, ""
     with keys.opened(ctx) as pressed:
         screen = view.open_screen(ctx)
         screen.start()
@@ -131,26 +140,40 @@ def _show(
             while True:
                 live = _live(ctx, instances, hosts)
                 chosen = max(0, min(chosen, len(live) - 1))
-                screen.show(
-                    live, {host.label: (host.since, host.why) for host in hosts if host.since}, chosen
-                )
+                notices = {host.label: host.outage for host in hosts if host.since}
+                screen.show(live, {**notices, **({"": trouble} if trouble else {})}, chosen)
                 is_known = all(host.since is None and host.first.is_set() for host in hosts)
                 if not live and not screen.is_terminal and is_known:
                     return Exit.DONE
-                key = pressed.wait(interval)
-                chosen += {_UP: -1, "k": -1, _DOWN: 1, "j": 1}.get(key, 0)
+                key = _whole_number(pressed, pressed.wait(interval), len(live))
+                trouble = "" if key else trouble
+                chosen += _MOVES.get(key, 0)
                 if key == "q":
                     raise KeyboardInterrupt
-                number = int(key) - 1 if key.isdigit() else chosen
-                if live and (key in _ENTER or key.isdigit()) and 0 <= number < len(live):
+                number = int(key) - 1 if key.isdecimal() else chosen
+                if live and (key in _ENTER or key.isdecimal()) and 0 <= number < len(live):
                     screen.stop()
-                    _open(ctx, settings, live[number], interval)
+                    trouble = _open(ctx, settings, live[number], interval)
                     screen = view.open_screen(ctx)
                     screen.start()
         finally:
             screen.stop()
 
 
-def _open(ctx: Context, settings: dict[str, Setting], run: LiveRun, interval: float) -> None:
-    with registry.target(ctx, settings, run.report.target).connect() as host:
-        monitor.watch(ctx, host, run.report.facts.id, interval, "any key returns to all runs; Ctrl-C ends")
+def _whole_number(pressed: Keys, key: str, count: int) -> str:
+    """With the second digit, if there are runs with two."""
+    if not key.isdecimal() or 10 * int(key) > count:
+        return key
+    second = pressed.wait(_SECOND_DIGIT)
+    return key + second if second.isdecimal() else key
+
+
+def _open(ctx: Context, settings: dict[str, Setting], run: LiveRun, interval: float) -> str:
+    """Shows one run until a key is pressed or it has ended; what prevents that, in one line."""
+    try:
+        with registry.target(ctx, settings, run.report.target).connect() as host:
+            monitor.watch(ctx, host, run.report.facts, interval, _LEAVE)
+    except GpujobError as error:
+        line = f"{run.report.facts.id}: {error.what}" + (f": {error.why}" if error.why else "")
+        return harmless(line).replace("\n", " ")
+    return ""

@@ -15,7 +15,7 @@ from orchestrator.core.text import cells, duration
 from orchestrator.view.console import colours, harmless
 from orchestrator.view.status import RunReport, headline
 
-Outages = Mapping[str, tuple[float | None, str]]  # label → since when, and why
+Notices = Mapping[str, str]  # a line for each host that does not answer, and for what else went wrong
 _BAR = 10
 _COLUMNS = ("", "run", "", "progress", "loss", "metric", "left", "GPU", "$/h", "host")
 _DROPPED = (9, 5, 2, 7, 8, 4, 6)  # columns that a narrow terminal leaves out, in this order
@@ -40,8 +40,8 @@ class Overview(Protocol):
     def stop(self) -> None:
         """Gives it back."""
 
-    def show(self, live: Sequence[LiveRun], outages: Outages, chosen: int) -> None:
-        """All live runs, and the hosts that do not answer."""
+    def show(self, live: Sequence[LiveRun], notices: Notices, chosen: int) -> None:
+        """All live runs, and the notices below them."""
 
 
 def open_screen(ctx: Context) -> Overview:
@@ -67,12 +67,10 @@ class _Lines:
     def stop(self) -> None:
         """Nothing to give back."""
 
-    def show(self, live: Sequence[LiveRun], outages: Outages, chosen: int) -> None:
-        lines = {run.report.facts.id: self._line(run.report) for run in live}
-        for label, (since, why) in outages.items():
-            lines[label] = outage(label, since, why)
+    def show(self, live: Sequence[LiveRun], notices: Notices, chosen: int) -> None:
+        lines = {**{run.report.facts.id: self._line(run.report) for run in live}, **notices}
         for key in self._shown.keys() - lines.keys():
-            lines[key] = f"{key}  ended, or answers again" if key not in outages else ""
+            lines[key] = f"{key}  ended, or answers again"
         for key, line in lines.items():
             if line and self._shown.get(key) != line:
                 self._ctx.out(line)

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from orchestrator.context import Context
 from orchestrator.core.terminal import plain
-from orchestrator.view.overview import LiveRun, Outages, outage, table
+from orchestrator.view.overview import LiveRun, Notices, table
 
 _NUMBERS = ("progress", "loss", "left", "GPU", "$/h")
-_FOOT = "number or Enter opens · Ctrl-C ends the view"
+_FOOT = "↑ ↓ Enter or a number opens · Ctrl-C ends"
 
 
 class Picture:
@@ -31,11 +31,9 @@ class Picture:
     def stop(self) -> None:
         self._live.stop()
 
-    def show(self, live: Sequence[LiveRun], outages: Outages, chosen: int) -> None:
+    def show(self, live: Sequence[LiveRun], notices: Notices, chosen: int) -> None:
         width, height = self._console.size
-        lost = [
-            Text(plain(outage(label, *value)), "yellow", no_wrap=True) for label, value in outages.items()
-        ]
+        lost = [Text(plain(line), "yellow", no_wrap=True) for line in notices.values()]
         room = max(1, height - 3 - len(lost))
         first = max(0, min(chosen - room + 1, len(live) - room))
         lines = table(live, width)

@@ -16,9 +16,9 @@ from orchestrator.core.text import flow, size
 from orchestrator.view import answers
 from orchestrator.view.console import Paint, harmless
 from orchestrator.view.instances import LaunchRow, print_launch
-from orchestrator.view.tables import print_table
+from orchestrator.view.tables import lines, print_table
 
-SHOWN_ID = "<yyyymmddThhmmss>-<4 hex>"
+SHOWN_ID = "<date>-<id>"
 
 
 def print_plan(ctx: Context, plan: Plan, launch: LaunchRow | None = None) -> None:
@@ -107,13 +107,14 @@ def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, target: str,
         ctx.talk(f"{paint('it has ended already', 'yellow')}: {last}\n  gpujob status {run.id}")
         return
     ctx.talk(f"{paint('started', 'green')} in tmux session {run.session}; next:")
-    for command, what in _NEXT:
-        ctx.talk(f"  gpujob {command:28} {what}")
+    name = run.job or run.id
+    for line in lines(ctx, [[f"gpujob {command} {name}", what] for command, what in _NEXT]):
+        ctx.talk(line)
 
 
 _NEXT = (
-    ("status", "state, step, GPUs, disk, last lines"),
-    ("monitor --stream", "its log from the first byte; Ctrl-C leaves it running"),
+    ("status", "state, step, last lines, GPUs, disk"),
+    ("monitor", "curves and log; Ctrl-C leaves it running"),
     ("fetch", "the best checkpoint, verified"),
 )
 

@@ -1,8 +1,11 @@
-"""Rows as aligned columns; on a terminal that is too narrow, Rich wraps them between words."""
+"""Rows as aligned columns; on a terminal that is too narrow, Rich wraps them between words, but
+not between a number and its unit.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 
 from orchestrator.context import Context
@@ -11,6 +14,11 @@ from orchestrator.view.console import Paint, colours, columns
 
 _GAP = 2
 _SHORT = 12  # columns: below that, wrapping saves little
+_TIE = "\ue000"  # stands for a space at which no line is broken
+_TIED = re.compile(
+    r"(?<=\d) (?=(?:%|s|min|h|d|B|[KMGT]iB)(?:\W|$))"
+    r"|(?<=\d min) (?=\d\d s)|(?<=\d h) (?=\d\d min)|(?<=\d d) (?=\d\d h)"
+)
 _PLAIN: Mapping[str, str] = {}
 
 
@@ -53,6 +61,7 @@ def _wrapped(
     from rich.text import Text  # noqa: PLC0415
 
     room = max(room - len(indent), 10)
+    rows = [[_TIED.sub(_TIE, cell) for cell in row] for row in rows]
     widths = _widths(rows, room)
     coloured = colours(ctx.env, ctx.stdout)
     console = Console(
@@ -74,13 +83,13 @@ def _wrapped(
             for first, *others in texts:
                 console.print(first)
                 console.print(Padding(Text("  ").join(text for text in others if text), (0, 0, 0, 4)))
-    return [f"{indent}{line}".rstrip() for line in captured.get().splitlines()]
+    return [f"{indent}{line}".replace(_TIE, " ").rstrip() for line in captured.get().splitlines()]
 
 
 def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
     """Columns of each cell: the widest are narrowed, none below its longest word. None if that fails.
 
-    A short column keeps its width: a number and its unit stay together.
+    A short column keeps its width.
     """
     table = list(zip(*rows, strict=True))
     widths = [max(cells(cell) for cell in column) for column in table]

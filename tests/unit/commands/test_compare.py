@@ -41,6 +41,11 @@ def runs_on_this_machine(client: Client) -> None:
         fetched.write(client.root / "runs", number, events=events, created=fetched.NOW + number)
 
 
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def ids(client: Client, *words: str) -> list[int]:
     shown = client.run("runs", "--json", *words)
     assert shown.code == 0, shown.out
@@ -119,6 +124,26 @@ def test_the_table_has_metrics_and_the_configuration_that_differs(client: Client
     assert table[0].split() == ["run", "state", "took", "val.loss", "train.loss", "lr"]
     assert table[2].split()[-3:] == ["0.1", "1", "0.2"]
     assert table[2].split()[:2] == [fetched.run_id(2), "succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown", "left_out"),
+    [
+        ("160", ["run", "state", "took", "val.loss", "train.loss", "lr"], ""),
+        ("80", ["run", "state", "took", "val.loss", "train.loss"], "left out, as the terminal is narrow: lr"),
+        ("50", ["run", "state", "val.loss"], "narrow: took, train.loss, lr; --json has all"),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_is_told(
+    client: Client, width: str, shown: list[str], left_out: str
+) -> None:
+    runs_on_this_machine(client)
+    client.env["COLUMNS"] = width
+    result = client.run("runs", "--sort", "val.loss", stdout=Screen())
+    lines = result.out.splitlines()
+    assert lines[0].split() == shown
+    assert len(lines) == 4
+    assert left_out in result.err
 
 
 def test_a_group_is_fetched_after_one_question(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

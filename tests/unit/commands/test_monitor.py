@@ -67,7 +67,7 @@ def watch(client: Client, answers: list[Any], **more: Any) -> tuple[Context, Scr
     ctx = client.context(now=lambda: clock.now, sleep=clock.sleep, **more)
     read = {"text": EVENT + "\n", "offset": 9}
     host = ScriptedHost({"status": answers, "read_events": read, "read_log_events": read})
-    monitor.watch(ctx, host, RUN, 2.0)
+    monitor.watch(ctx, host, RunFacts(id=RUN, supervised=True), 2.0)
     return ctx, host
 
 
@@ -163,7 +163,7 @@ def test_the_overview_fills_the_terminal_and_no_more(width: int, height: int) ->
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
     with new_client() as client:
         picture = Picture(client.context(), False, console)
-        picture.show(live(60), {"gpu2": (1.0, "timed out")}, 59)
+        picture.show(live(60), {"gpu2": view.outage("gpu2", 1.0, "timed out")}, 59)
     lines = ["".join(s.text for s in line) for line in console.render_lines(picture.page, pad=False)]
     assert len(lines) == height
     assert max(map(len, lines)) <= width

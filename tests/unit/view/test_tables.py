@@ -45,6 +45,13 @@ def test_a_table_fits_the_terminal_and_keeps_every_word(width: int) -> None:
     assert words == sorted(word for row in ROWS for cell in row for word in cell.split())
 
 
+def test_a_number_and_its_unit_stay_on_one_line() -> None:
+    rows = [["train-a-20261126T072219-4dba", "running", "step 6/20 (31 %)", "1 min 04 s, 2 min 21 s left"]]
+    first, second = tables.lines(context(78), rows)
+    assert first.endswith("running  step 6/20 (31 %)  1 min 04 s,")
+    assert second.split() == ["2", "min", "21", "s", "left"]
+
+
 def test_a_row_in_a_pipe_is_one_line_however_long() -> None:
     assert len(tables.lines(context(None), [[*row, "x" * 400] for row in ROWS])) == 2
 
