@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator import registry
-from orchestrator.commands import config, execute, follow, inputs, jobs, notify, resume, runs
+from orchestrator.commands import config, execute, follow, inputs, jobs, notify, resume, runs, s3
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
@@ -70,6 +70,8 @@ def deploy(ctx: Context, request: Request) -> int:
         registry.require_transfer(ctx, target)
     secrets = execute.secrets(ctx, job.spec.pass_env, job.file_secrets)
     secrets = {**secrets, **notify.of_deploy(ctx, job)}
+    if not request.dry_run:
+        secrets |= s3.secrets(ctx, job)
     ctx.begin("reading code and data")
     trees = inputs.sources(ctx, job, settings)
     known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from orchestrator import process
-from orchestrator.commands import inputs, jobs
+from orchestrator.commands import inputs, jobs, s3
 from orchestrator.context import Context
 from orchestrator.core import decode, hostchecks
 from orchestrator.core import plan as planning
@@ -89,6 +89,8 @@ class Executor:
         """One step that is neither a check nor the start."""
         if isinstance(step, CodeStep) and not step.done:
             self._send_tree(self.trees[step.role])
+        elif isinstance(step, DataStep) and not step.done and step.listing:
+            s3.fetch(self.ctx, self.host, step.name, step.listing)
         elif isinstance(step, DataStep) and not step.done:
             with transfer.bar(self.ctx, step.bytes) as on_bytes:
                 self.host.send_data(step.name, step.fingerprint, Path(step.source), on_bytes)

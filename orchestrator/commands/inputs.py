@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import __version__, files, gitignore, source
-from orchestrator.commands import codechecks, environment
+from orchestrator.commands import codechecks, environment, s3
 from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
 from orchestrator.core import commandchecks, hostchecks, plan
@@ -57,7 +57,10 @@ def collect(
     codes = {role: _code(role, tree) for role, tree in trees.items()}
     names = [name for name in job.data if is_local or name not in job.on_host]
     notes = list[str]()
-    data = tuple(_data(ctx, job, name, is_local, notes) for name in names)
+    data = tuple(
+        s3.data_input(ctx, job, name) if name in job.in_s3 else _data(ctx, job, name, is_local, notes)
+        for name in names
+    )
     messages, imports = job.file.notes, tuple[str, ...]()
     if (code := trees.get("job")) is not None:
         messages += code.notes
@@ -86,7 +89,7 @@ def collect(
 
 def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
     """The same inputs, with the host's facts and its own data folders, in one request."""
-    uploads = {data.name: data.fingerprint for data in inputs.data if data.upload}
+    uploads = {data.name: data.fingerprint for data in inputs.data if data.is_stored}
     facts = host_facts(host, job, [code.tree for code in inputs.trees], uploads, inputs.imports)
     known = {data.name: data for data in inputs.data}
     data = tuple(

@@ -14,7 +14,7 @@ from orchestrator import files, process
 from orchestrator.commands import environment, weights
 from orchestrator.commands.weights import HOST
 from orchestrator.context import Context
-from orchestrator.core import events, groups, jsontext, spec
+from orchestrator.core import events, groups, jsontext, s3, spec
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.notify import Notify
 from orchestrator.core.spec import JobFile, JobSpec
@@ -33,6 +33,7 @@ class Job:
     ours: bool
     data: dict[str, Path]
     on_host: dict[str, str]
+    in_s3: dict[str, str]
     missing: list[str]
     requirements: str | None
     packages: tuple[str, ...] = ()
@@ -79,6 +80,8 @@ def load(
     `init_from`: a checkpoint or weights to start with, or a fetched run.
     """
     path, ours = _find(ctx, word)
+    sets = [*sets, *(f"data.{item}" for item in data if f"={s3.SCHEME}" in item)]
+    data = [item for item in data if f"={s3.SCHEME}" not in item]
     if init_from is not None:
         sets = [*sets, f"config.{weights.INIT}={weights.place(ctx, init_from)}"]
     shown = ctx.short(path)
@@ -101,7 +104,9 @@ def load(
         for key, place in file.spec.data.items()
         if place.startswith(HOST) and key not in replaced
     }
-    missing = [key for key, folder in folders.items() if key not in on_host and not folder.exists()]
+    in_s3 = {k: v for k, v in file.spec.data.items() if s3.is_place(v) and k not in replaced}
+    elsewhere = {*on_host, *in_s3}
+    missing = [key for key, folder in folders.items() if key not in elsewhere and not folder.exists()]
     needed = {*replaced, *options}
     optional = {key for key in missing if key not in needed} if ours and data else set[str]()
     if 0 < len(optional) < len(folders):
@@ -111,7 +116,9 @@ def load(
     requirements = environment.requirements(file, base)
     listed, secrets = environment.variables(file, base)
     environment.require_syntax(ctx, file)
-    return Job(file, base, ours, folders, on_host, missing, requirements, checked.packages, listed, secrets)
+    return Job(
+        file, base, ours, folders, on_host, in_s3, missing, requirements, checked.packages, listed, secrets
+    )
 
 
 def _without_data(file: JobFile, names: set[str]) -> JobFile:

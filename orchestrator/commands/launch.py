@@ -42,7 +42,7 @@ def launch(ctx: Context, region: str, inputs: PlanInputs, word: str, options: Op
 
     Names, labels and splits are checked first: that needs no GPU.
     """
-    size = sum(data.bytes for data in inputs.data if data.upload)
+    size = sum(data.bytes for data in inputs.data if data.is_stored)
     offer = replace(quote(inputs.job, region, ctx.now(), ctx.who, size), wait_hours=options.wait_hours)
     if options.dry_run:
         plan = planning.build(inputs)

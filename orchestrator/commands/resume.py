@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator import registry
-from orchestrator.commands import execute, follow, limits, notify, runs
+from orchestrator.commands import execute, follow, limits, notify, runs, s3
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core.hostfacts import HostFacts, RunFacts
@@ -97,6 +97,7 @@ def restart(
         spec = {"id": run.id, **({"limits": changed} if changed else {})}
         secrets = execute.secrets(ctx, run.record.pass_env if run.record else ())
         secrets |= notify.secrets(ctx, run.record.notify if run.record else None)
+        secrets |= s3.of_run(ctx, run.record.s3 if run.record else None, rest.hours)
         if run.last_host and not is_moved and not request.dry_run:
             what = (
                 f"{run.id} last ran on {run.last_host}, and whether it still does cannot be seen from here."

@@ -22,10 +22,10 @@ def fingerprint(inputs: PlanInputs) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-_EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip")
+_EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip", "instance_profile")
 _LATER_KEYS = (
     *(("exclude",), ("send_credentials",), ("detach",), ("notify",), ("resources", "gpu")),
-    *(("env", "vars"), ("env", "file"), ("setup",), ("sweep",), ("image",)),
+    *(("env", "vars"), ("env", "file"), ("setup",), ("sweep",), ("image",), ("s3",)),
     *(("resources", "nodes"), ("resources", "master")),
     *(("resources", "ec2", key) for key in _EC2),
 )

@@ -95,7 +95,7 @@ def require_space(inputs: PlanInputs, facts: HostFacts) -> None:
         needs.append(_Need("the run's copy of its code", inputs.code.bytes, inputs.code.files))
     for data in inputs.data:
         copy = facts.uploads.get(data.name)
-        if data.upload and not (copy and copy.present):
+        if data.is_stored and not (copy and copy.present):
             present = copy or DataCopy()
             missing = max(0, data.bytes - present.bytes), max(0, data.files - present.files)
             needs.append(_Need(f"data {data.name}", *missing))

@@ -19,6 +19,7 @@ from orchestrator.core.machine import GpuProcess as GpuProcess
 from orchestrator.core.machine import Machine as Machine
 from orchestrator.core.machine import Memory as Memory
 from orchestrator.core.notify import Notify
+from orchestrator.core.s3facts import MirrorState, RunS3
 from orchestrator.core.spec import Resources
 
 
@@ -135,6 +136,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     pass_env: tuple[str, ...] = ()
     notify: Notify | None = None
     group: Group | None = None
+    s3: RunS3 | None = None
 
 
 class AlertDelivery(msgspec.Struct, frozen=True):
@@ -222,6 +224,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: str | None = None
     last_host: str | None = None
     alerts: tuple[AlertDelivery, ...] = ()
+    mirror: MirrorState | None = None
 
     @property
     def job(self) -> str | None:

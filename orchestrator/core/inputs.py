@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.core import s3
 from orchestrator.core.layout import Layout
 
 if TYPE_CHECKING:  # `status` reads identities alone
@@ -51,7 +52,8 @@ class CodeTree:
 
 @dataclass(frozen=True)
 class DataInput:
-    """A data folder, or one file. `upload`: sent from the client; else the run reads it at `path`."""
+    """A data folder, or one file. `upload`: sent from the client; `listing`: the host downloads it from S3;
+    else the run reads it at `path`."""
 
     name: str
     path: str
@@ -60,10 +62,16 @@ class DataInput:
     fingerprint: str
     upload: bool = False
     is_file: bool = False
+    listing: s3.Listing | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether gpujob keeps a copy below its folder on the host."""
+        return self.upload or self.listing is not None
 
     def path_on_host(self, root: str) -> str:
         """Where the run finds it; `root` is the host's."""
-        if not self.upload:
+        if not self.is_stored:
             return self.path
         folder = posixpath.join(Layout(root).data, self.name, self.fingerprint)
         return posixpath.join(folder, posixpath.basename(self.path)) if self.is_file else folder
@@ -187,11 +195,19 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
             "grace_seconds": job.limits.grace_seconds,
         },
         "restart": {"max": job.restart.max},
-        "outputs": job.outputs,
+        "outputs": [name for name in job.outputs if not s3.is_place(name)],
+        **_s3(job),
         "detach": job.detach,
         **({"image": {"name": job.image}} if job.image else {}),
         **(inputs.node.record() if inputs.node else {}),
     }
+
+
+def _s3(job: JobSpec) -> dict[str, Any]:
+    """How S3 is reached, for a run whose data or outputs are there."""
+    if not any(map(s3.is_place, [*job.data.values(), *job.outputs])):
+        return {}
+    return {"s3": {**msgspec.to_builtins(job.s3), "mirror": s3.mirror(job.outputs)}}
 
 
 def argv(inputs: PlanInputs, python: str | None) -> list[str]:
@@ -222,7 +238,7 @@ def _data(data: DataInput, root: str) -> dict[str, Any]:
         "files": data.files,
         "bytes": data.bytes,
         "fingerprint": data.fingerprint,
-        "source": data.path if data.upload else None,
+        "source": data.path if data.is_stored else None,
     }
 
 

@@ -17,8 +17,8 @@ DESCRIPTIONS = {
     "JobSpec.code": "Folder whose files are sent. Default: the folder of the job file; none with trainer.",
     "JobSpec.exclude": "Files of the code folder that are not sent: patterns as in .gitignore.",
     "JobSpec.send_credentials": "Files that are sent although gpujob takes them for credentials.",
-    "JobSpec.data": "Data folders or files by name; host:/PATH is on the host already. A run finds each in "
-    "$GPUJOB_DATA_NAME.",
+    "JobSpec.data": "Data folders or files by name; host:/PATH is on the host already, s3://… is "
+    "downloaded there. A run finds each in $GPUJOB_DATA_NAME.",
     "JobSpec.env": "The Python environment on the host.",
     "JobSpec.setup": "Script that is run once on the host, in the job's environment: a text, or lines.",
     "JobSpec.image": "Image of a container, in which docker or podman on the host runs the command.",
@@ -27,9 +27,11 @@ DESCRIPTIONS = {
     "JobSpec.restart": "New attempts after a crash.",
     "JobSpec.detach": "If the command ends while processes that it started in the background still run: wait "
     "for them, or kill them.",
-    "JobSpec.outputs": "Files and folders that `gpujob fetch` downloads, relative to the working folder.",
+    "JobSpec.outputs": "Files and folders that `gpujob fetch` downloads, relative to the working folder; "
+    "s3://BUCKET/PREFIX: results are copied there, too.",
     "JobSpec.pass_env": "Environment variables of your machine that the run receives, by name.",
     "JobSpec.notify": "Where alerts of the run go.",
+    "JobSpec.s3": "How data and outputs in S3 are reached from the host.",
     "JobSpec.sweep": "What `gpujob sweep` varies; a deploy ignores it.",
     "Sweep": "What `gpujob sweep` varies, and by what it compares.",
     "Sweep.space": "Key of the job file to LOW..HIGH, LOW..HIGH:log, or a list of values.",
@@ -60,6 +62,12 @@ DESCRIPTIONS = {
     "Ec2.tags": "Tags besides gpujob's.",
     "Ec2.kms_key": "KMS key that encrypts the disks. Default: the account's.",
     "Ec2.private_ip": "Launch without a public address, and connect to the private one.",
+    "Ec2.instance_profile": "IAM instance profile of the instance, for data and outputs in S3.",
+    "S3": "How data and outputs in S3 are reached from the host.",
+    "S3.credentials": "host: those that the host has. session: sent to it, short-lived. none: public data.",
+    "S3.role": "ARN of the role that a session assumes. Default: a federated user.",
+    "S3.endpoint": "URL of another server than AWS, such as https://s3.example.org.",
+    "S3.region": "Region of the buckets. Default: that of the AWS configuration.",
     "Limits": "When a run is stopped.",
     "Limits.max_hours": "Hours over all attempts. Default: none; 24 on EC2.",
     "Limits.budget_usd": "Maximum spend in USD on EC2, converted to hours at the hourly price.",

@@ -63,6 +63,8 @@ class RunPaths:
         self.secrets = posixpath.join(folder, "secrets.json")
         self.alerts = posixpath.join(folder, "alerts.json")
         self.alerts_lock = posixpath.join(folder, "alerts.lock")
+        self.mirror = posixpath.join(folder, "mirror.json")
+        self.mirror_lock = posixpath.join(folder, "mirror.lock")
         self.fetched = posixpath.join(folder, "fetched.json")
         self.lock = posixpath.join(folder, "start.lock")
         self.reserved = posixpath.join(folder, "reserved-space")

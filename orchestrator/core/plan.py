@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core import commandchecks, containers, hostchecks
+from orchestrator.core import commandchecks, containers, hostchecks, s3
 from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import (
@@ -69,11 +69,12 @@ class CodeStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class DataStep(Step):
-    """Upload of a folder of the client."""
+    """Upload of a folder of the client; with a `listing`, download of its objects by the host."""
 
     name: str
     source: str
     fingerprint: str
+    listing: s3.Listing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,8 @@ def build_check(inputs: PlanInputs) -> Plan:
 def preflight_steps(inputs: PlanInputs) -> list[Step]:
     """Code, data, environment, and the checks that come before a start."""
     steps: list[Step] = []
-    if inputs.trainers and any(data.upload for data in inputs.data):
+    is_here = not any(data.listing for data in inputs.data)
+    if inputs.trainers and is_here and any(data.upload for data in inputs.data):
         steps.append(_check_on_client(inputs, inputs.trainers))
     steps += [_code_step(tree, inputs.facts) for tree in inputs.trees]
     steps += [_data_step(data, inputs.facts) for data in inputs.data]
@@ -264,18 +266,20 @@ def _code_step(code: CodeTree, facts: HostFacts | None) -> CodeStep:
 
 def _data_step(data: DataInput, facts: HostFacts | None) -> Step:
     size = f"{data.files} files, {data.bytes / 2**20:.1f} MiB"
-    if not data.upload:
+    if not data.is_stored:
         return Step(f"data: {data.name}", f"{data.path} is used in place ({size})", done=True)
     copy = facts.uploads.get(data.name) if facts else None
     present = copy is not None and copy.present
+    lacks = "the host downloads what it lacks" if data.listing else "what the host lacks is sent"
     return DataStep(
         f"data: {data.name}",
-        f"{data.path} ({size}), {'the host has it' if present else 'what the host lacks is sent'}",
+        f"{data.path} ({size}), {'the host has it' if present else lacks}",
         present,
         bytes=0 if present else data.bytes,
         name=data.name,
         source=data.path,
         fingerprint=data.fingerprint,
+        listing=data.listing,
     )
 
 

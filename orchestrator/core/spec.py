@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from orchestrator.core import containers, decode, jobtext, variables
+from orchestrator.core import containers, decode, jobtext, s3, variables
 from orchestrator.core import notify as notifications
 from orchestrator.core.notify import Notify
 from orchestrator.core.paths import inside
@@ -43,6 +43,7 @@ class Ec2(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tags: dict[str, str] = msgspec.field(default_factory=dict)
     kms_key: str = ""
     private_ip: bool = False
+    instance_profile: str = ""
 
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +94,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass_env: list[str] = msgspec.field(default_factory=list)
     notify: Notify | None = None
     sweep: Sweep | None = None
+    s3: s3.S3 = s3.S3()
 
 
 class JobFile(msgspec.Struct, frozen=True):
@@ -127,6 +129,7 @@ def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None
     job = JobFile(JobSpec(name=""), source, lines, said)
     _refuse_unknown(document.value, JobSpec, (), job)
     jobtext.take_script(document.value, job.where("command"))
+    s3.take_outputs(document.value)
     jobtext.require_values(document.value, lambda name: job.where("env", "vars", name))
     return msgspec.structs.replace(job, spec=_checked(_convert(document.value, job), job))
 
@@ -213,6 +216,8 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
         raise UsageError(f"{job.where(*at)}: {'.'.join(at)}: {why}", "", example)
     for at, why, fix in containers.faults(spec):
         raise UsageError(f"{job.where(*at)}: {'.'.join(at)}: {why}", "", fix)
+    for key, why, example in s3.faults(spec.s3, spec.outputs):
+        raise UsageError(f"{job.where(*key.split('.'))}: {key}: {why}", "", example)
     for name, place in spec.data.items():
         _check_data(name, place, job)
     for name, text in spec.env.vars.items():
@@ -222,7 +227,9 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
         raise UsageError(f"{job.where('data')}: two data folders have the same name but for - and _", why)
     for key, places in (("outputs", spec.outputs), ("send_credentials", spec.send_credentials)):
         for index, place in enumerate(places):
-            if not inside(place):
+            if s3.is_place(place) and key == "outputs":
+                s3.parse(place, f"{job.where(key, str(index))}: {key}")
+            elif not inside(place):
                 raise UsageError(f"{job.where(key, str(index))}: {key}: {place!r} leads out of the folder")
     return spec
 
@@ -257,7 +264,7 @@ def require_positive(flag: str, value: float | None) -> None:
 def _check_data(name: str, place: str, job: JobFile) -> None:
     if not re.match(r"[A-Za-z][A-Za-z0-9_-]*\Z", name):
         raise UsageError(f"{job.where('data', name)}: {name!r} cannot name a data folder")
-    if place.startswith("s3://"):
-        raise UsageError(f"{job.where('data', name)}: data from s3:// is not built yet")
+    if s3.is_place(place):
+        s3.parse(place, f"{job.where('data', name)}: data.{name}")
     if not place:
         raise UsageError(f"{job.where('data', name)}: the path is empty")

@@ -169,7 +169,7 @@ class Cloud:
         """Returns an API client without botocore's retries, which would also retry missing capacity."""
         from botocore.config import Config  # noqa: PLC0415
 
-        self._session = self._session or self._ctx.once("AWS session", _new_session)
+        self._session = self._session or self._ctx.once("AWS session", new_session)
         with self._lock:  # several threads may not create clients of one session at the same time
             if (service, region) not in self._clients:
                 config = Config(
@@ -183,7 +183,7 @@ class Cloud:
             return self._clients[(service, region)]
 
 
-def _new_session() -> Any:
+def new_session() -> Any:
     """Returns the session of a command, whose credentials are read: a user is asked for an MFA code once.
 
     Raises a BotoCoreError for every failure of the configuration, which includes the commands it names.

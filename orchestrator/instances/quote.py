@@ -116,6 +116,7 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
         security_group=ec2.security_group,
         extra_tags=ec2.tags,
         kms_key=ec2.kms_key,
+        instance_profile=ec2.instance_profile,
         private_ip=ec2.private_ip,
     )
     return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced)

@@ -42,7 +42,7 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     user@host and the random id of the client, for its tags. subnet, security_group, kms_key: ids in the
     account; "" for those of the default VPC, gpujob's own group and the default key. extra_tags: beside
     gpujob's. private_ip: without a public address. rescue_of: id of the instance with GPUs whose volume this
-    one reads; "" if runs are to train on it.
+    one reads; "" if runs are to train on it. instance_profile: its name or ARN, "" for no role.
     images: names as in IMAGES, SSM parameters, or AMI ids.
     """
 
@@ -64,6 +64,7 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     security_group: str = ""
     extra_tags: dict[str, str] = {}
     kms_key: str = ""
+    instance_profile: str = ""
     private_ip: bool = False
     rescue_of: str = ""
 
@@ -192,6 +193,9 @@ def run_instances_request(
         ],
         "BlockDeviceMappings": _disks(spec, image),
     }
+    if spec.instance_profile:
+        is_arn = spec.instance_profile.startswith("arn:")
+        request["IamInstanceProfile"] = {"Arn" if is_arn else "Name": spec.instance_profile}
     if candidate.spot:
         kinds.append("spot-instances-request")
         options = {

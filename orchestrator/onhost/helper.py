@@ -33,12 +33,14 @@ from orchestrator.onhost import (
     inventory,
     log_events,
     log_lines,
+    mirror,
     private,
     processes,
     reboot,
     remote_command,
     run_facts,
     runs,
+    s3_data,
     staging,
     uploads,
     venvs,
@@ -132,6 +134,7 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "finish_data": lambda layout, r: uploads.finish_data(
         layout, r["name"], r["fingerprint"], r.get("precision", 1), r.get("expected")
     ),
+    "fetch_s3": lambda layout, r: s3_data.fetch(layout, s3_data.Request.parse(r)),
     "record": _record,
     "begin_copy": lambda layout, r: copies.begin(layout, r["run"]),
     "finish_copy": lambda layout, r: copies.finish(
@@ -253,8 +256,8 @@ def _alert(layout: Layout, run_id: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY`, `alert ROOT RUN`, `reboot ROOT` or
-    `supervise ROOT RUN UMASK RESTARTS`."""
+    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY`, `alert ROOT RUN`,
+    `mirror ROOT RUN`, `reboot ROOT` or `supervise ROOT RUN UMASK RESTARTS`."""
     umask = private.restrict_umask()
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = elsewhere.layout(os.path.abspath(root))
@@ -268,6 +271,8 @@ def main(arguments: list[str]) -> int:
         _supervise(layout, rest[0], int(rest[1], 8), int(rest[2]))
     elif mode == "alert":
         _alert(layout, rest[0])
+    elif mode == "mirror":
+        mirror.main(layout, rest[0])
     elif mode == "reboot":
         runs.user_umask = umask
         reboot.resume_all(layout)

@@ -14,7 +14,7 @@ from orchestrator.onhost.records import RunSpec
 
 POINTERS = ("last", "best")
 _RECORDS = ("run.json", "state.json", "log", "events.jsonl")
-_OWN = ("secrets.json", "start.lock", "alive.lock", "reserved-space", "ballast")
+_OWN = ("secrets.json", "start.lock", "alive.lock", "reserved-space", "ballast", "mirror.lock")
 _NAMED = 10  # number of unfetched files that are named, the largest first
 Versions = Mapping[str, "list[int]"]  # path in the fetched folder → [bytes, mtime in microseconds]
 

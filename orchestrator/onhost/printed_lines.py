@@ -6,7 +6,8 @@ import contextlib
 from typing import Any, Mapping
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import files
+from orchestrator.onhost import files, s3_data
+from orchestrator.onhost.errors import Refused
 
 _BYTES = 1 << 16  # of a log that one message carries
 _OPERATIONS = ("ensure_environment", "ensure_image")
@@ -17,9 +18,11 @@ class PrintedLines:
 
     def __init__(self, layout: Layout, request: Mapping[str, Any]) -> None:
         self._path = ""
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, TypeError, ValueError, Refused):
             if request["op"] in _OPERATIONS:
                 self._path = layout.environment_log(request["key"])
+            elif request["op"] == "fetch_s3":
+                self._path = s3_data.log_path(layout, request["name"], request["fingerprint"])
         self._offset = files.size(self._path)
         self._rest = b""
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Sequence
 from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
-from orchestrator.onhost import elsewhere, files, log_events, processes, run_processes
+from orchestrator.onhost import elsewhere, files, log_events, mirror_facts, processes, run_processes
 from orchestrator.onhost.processes import Snapshot
 from orchestrator.onhost.progress_reader import Taken
 from orchestrator.onhost.records import RunSpec, State
@@ -28,7 +28,7 @@ _PROGRESS = re.compile(
 )
 _SPEC_KEYS = (
     *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
-    *("pass_env", "notify", "group"),
+    *("pass_env", "notify", "group", "s3"),
 )
 
 
@@ -69,6 +69,7 @@ class RunFacts(NamedTuple):
     damage: list[str]
     elsewhere: str | None = None
     alerts: Sequence[dict[str, Any]] = ()
+    mirror: dict[str, Any] | None = None
 
     @property
     def last_host(self) -> str | None:
@@ -110,6 +111,7 @@ class RunFacts(NamedTuple):
             "elsewhere": self.elsewhere,
             "last_host": self.last_host,
             "alerts": list(self.alerts),
+            "mirror": self.mirror,
         }
 
 
@@ -176,6 +178,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         damage=damage,
         elsewhere=elsewhere.find(paths, state),
         alerts=_alerts(paths.alerts),
+        mirror=mirror_facts.read(paths.mirror),
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths, scratch
 from orchestrator.onhost import (
-    alert_watch,
     cleaning,
     conflicts,
     containers,
@@ -28,6 +27,7 @@ from orchestrator.onhost import (
     reserved_space,
     run_facts,
     run_processes,
+    watchers,
     work_folder,
 )
 from orchestrator.onhost.errors import Refused
@@ -81,7 +81,7 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
         if run.elsewhere:
             raise elsewhere.refusal(run_id, run.elsewhere)
         if run.is_alive or (run.state and not request.resume):
-            alert_watch.start(layout, spec, request.secrets)
+            watchers.start(layout, spec, request.secrets)
             return {"started": False, "run": run.to_json()}
         try:
             spec = _with_limits(paths, spec, request.spec)
@@ -91,7 +91,7 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
         except BaseException:
             _undo(layout, paths, spec)
             raise
-    alert_watch.start(layout, spec, request.secrets)
+    watchers.start(layout, spec, request.secrets)
     return {"started": True, "run": _require(layout, run_id, 5).to_json()}
 
 

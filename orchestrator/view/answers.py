@@ -35,6 +35,16 @@ class Health(Part, frozen=True, kw_only=True):
     message: str
 
 
+class Mirror(Part, frozen=True, kw_only=True):
+    """The copy of a run's results in S3. `state`: copying, complete or failed; `error`: the last."""
+
+    place: str
+    state: str
+    error: str | None
+    files: int
+    bytes: int
+
+
 class Alert(Part, frozen=True, kw_only=True):
     """An alert over one channel: webhook or command. `state`: pending, delivered or failed; `error`: of its
     last attempt. `t`: when it was due."""
@@ -114,6 +124,7 @@ class Run(Part, frozen=True, kw_only=True):
     checkpoints: RunCheckpoints
     health: tuple[Health, ...]
     alerts: tuple[Alert, ...]
+    mirror: Mirror | None
     skipped_events: int
     from_log: tuple[LogLine, ...]
     damage: tuple[str, ...]

@@ -12,7 +12,7 @@ from orchestrator.core.hostfacts import Gpu, Machine, RunFacts, SupervisorState
 from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, flow, size
 from orchestrator.core.when import iso
-from orchestrator.view import alerts, answers
+from orchestrator.view import alerts, answers, mirror
 from orchestrator.view.console import Paint, harmless
 from orchestrator.view.ec2_answers import Resource
 from orchestrator.view.headlines import headline as headline
@@ -130,6 +130,7 @@ def run_json(report: RunReport) -> answers.Run:
             answers.Health(rule=e.rule, severity=e.severity, message=e.message) for e in report.health
         ),
         alerts=alerts.to_json(facts.alerts),
+        mirror=mirror.to_json(facts.mirror),
         skipped_events=facts.skipped_events,
         from_log=tuple(answers.LogLine(what=e.what, format=e.format, line=e.line) for e in facts.from_log),
         damage=facts.damage,
@@ -237,6 +238,8 @@ def _print_detail(ctx: Context, paint: Paint, report: RunReport) -> None:
             ctx.out(paint(line, "yellow"))
     for line in alerts.lines(facts.alerts):
         _out(ctx, harmless(line))
+    if facts.mirror:
+        _out(ctx, paint(harmless(mirror.line(facts.mirror)), "yellow" if facts.mirror.error else "dim"))
     for line in facts.log.tail:
         for part in flow(harmless(line), room and room - 4):
             ctx.out("  " + paint("│", "dim") + " " + part)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
+import boto3
 import pytest
 
 from orchestrator.instances.cloud import Cloud
+from orchestrator.instances.errors import AwsError
+from orchestrator.instances.spec import Candidate, Image, LaunchSpec, Placement, run_instances_request
 from tests.ec2 import user
 from tests.ec2.test_rig import IMAGE, aws
 from tests.rigs.ec2.fake import FakeEC2
 from tests.support import Client, Result
-from tests.unit.instances.test_policy import POLICY
+from tests.unit.instances.test_policy import POLICY, TEXT
 
 SPOT = ("hosts", "up", "--spot", "--type", "g5.xlarge", "--max-hours", "2", "--yes")
 
@@ -99,6 +103,34 @@ def test_an_explicit_deny_is_reported_as_one(account: FakeEC2, client: Client) -
     assert result
     assert result.code == 4
     assert "a policy denies ec2:RunInstances on arn:aws:ec2:us-east-1:1:instance/*" in result.err
+
+
+def test_a_job_may_pass_the_documented_role_and_no_other(account: FakeEC2, client: Client) -> None:
+    statement = json.loads(TEXT.split("```json")[2].split("```")[0])
+    account.set(policy={**POLICY, "Statement": [*POLICY["Statement"], statement]})
+    placement = Placement(
+        Cloud(client.context()).call("us-east-1", "describe_subnets")["Subnets"][0]["SubnetId"], ""
+    )
+    iam = boto3.client("iam")
+    for name, code in (("gpujob-training", None), ("admin", "UnauthorizedOperation")):
+        iam.create_instance_profile(InstanceProfileName=name)
+        launch_spec = LaunchSpec(
+            types=("g5.xlarge",), regions=("us-east-1",), spot=False, deadline=2e9, job="j", owner="o",
+            instance_profile=name,
+        )  # fmt: skip
+        candidate, image = (
+            Candidate("us-east-1", "us-east-1a", "g5.xlarge", False),
+            Image(IMAGE, "", "/dev/sda1", 8),
+        )
+        request = run_instances_request(launch_spec, candidate, image, placement, "", name, "1")
+        del request["NetworkInterfaces"][0]["Groups"]
+        try:
+            Cloud(client.context()).call("us-east-1", "run_instances", **request)
+            refused = None
+        except AwsError as error:
+            refused, message = error.code, error.message
+        assert refused == code
+    assert "no policy allows iam:PassRole on arn:aws:iam::123456789012:role/admin" in message
 
 
 def test_an_instance_without_the_tag_of_gpujob_may_not_be_changed(account: FakeEC2, client: Client) -> None:

