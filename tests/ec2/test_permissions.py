@@ -118,10 +118,8 @@ def test_a_job_may_pass_the_documented_role_and_no_other(account: FakeEC2, clien
             types=("g5.xlarge",), regions=("us-east-1",), spot=False, deadline=2e9, job="j", owner="o",
             instance_profile=name,
         )  # fmt: skip
-        candidate, image = (
-            Candidate("us-east-1", "us-east-1a", "g5.xlarge", False),
-            Image(IMAGE, "", "/dev/sda1", 8),
-        )
+        candidate = Candidate("us-east-1", "us-east-1a", "g5.xlarge", False)
+        image = Image(IMAGE, "", "/dev/sda1", 200)
         request = run_instances_request(launch_spec, candidate, image, placement, "", name, "1")
         del request["NetworkInterfaces"][0]["Groups"]
         try:

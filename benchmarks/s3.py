@@ -1,0 +1,128 @@
+"""Data in S3 against s5cmd alone and the AWS CLI, in one run against one server: moto's, on loopback.
+
+    python -m benchmarks.s3 [--files 5000] [--large 4]
+
+It prints how long a deploy lists unchanged objects, and the throughput of downloads, which gpujob verifies,
+in multiples of s5cmd's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.commands import s3 as s3_command
+from orchestrator.core.layout import Layout
+from orchestrator.core.s3 import S3, Listing, Place
+from orchestrator.onhost import s3_data
+from orchestrator.onhost.s3_data import Object, Request
+from orchestrator.onhost.s3_tool import Source
+from tests.rigs.s3 import BUCKET
+from tests.support import new_client
+
+ROUNDS = 3
+SERVER = """
+import json, sys
+from tests.rigs import s3
+with s3.running() as server:
+    for number in range(int(sys.argv[1])):
+        server.put(f"small/{number % 50}/{number}.bin", b"%d" % number * 2000)
+    for number in range(int(sys.argv[2])):
+        server.put(f"large/{number}.bin", bytes([number]) * (256 << 20))
+    print(json.dumps(s3.environment(server)), flush=True)
+    sys.stdin.read()
+"""
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def seconds(action: Callable[[], object]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def listed(prefix: str) -> Listing:
+    with new_client() as client:
+        return s3_command.listing(client.context(), S3(), Place(BUCKET, prefix), "data")
+
+
+def fetch(found: Listing, root: Path) -> None:
+    objects = [Object(*one) for one in found.objects]
+    request = Request("data", found.fingerprint, Source(BUCKET, found.place.prefix), objects)
+    s3_data.fetch(Layout(str(root)), request)
+
+
+def tools(prefix: str, to: Path) -> dict[str, list[str]]:
+    source, endpoint = f"s3://{BUCKET}/{prefix}", ["--endpoint-url", os.environ["AWS_ENDPOINT_URL"]]
+    found = {"s5cmd": ["s5cmd", *endpoint, "--log", "error", "cp", f"{source}/*", f"{to}/"]}
+    if shutil.which("aws"):
+        found["AWS CLI"] = ["aws", *endpoint, "s3", "sync", "--quiet", source, str(to)]
+    return found
+
+
+def measure(prefix: str, with_cli: bool) -> None:
+    found = listed(prefix)
+    times: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        for name in ("s5cmd", *(["AWS CLI"] if with_cli else []), "gpujob"):
+            with tempfile.TemporaryDirectory() as folder:
+                words = tools(prefix, Path(folder, "data")).get(name)
+                if name == "gpujob":
+                    took = seconds(lambda folder=folder: fetch(found, Path(folder)))  # type: ignore[misc]
+                elif words and (name == "s5cmd" or name not in times):
+                    took = seconds(lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
+                else:
+                    continue
+                times.setdefault(name, []).append(took)
+    plain = statistics.median(times["s5cmd"])
+    for name, every in times.items():
+        took = statistics.median(every)
+        rate = found.bytes / took / 2**20
+        say(f"{prefix}: {name}: {took:.2f} s, {rate:.0f} MiB/s, {plain / took:.2f} of s5cmd's throughput")
+
+
+def unchanged(prefix: str) -> None:
+    """A deploy's whole work on unchanged data: the listing; the host finds its folder."""
+    url = ["s5cmd", "--endpoint-url", os.environ["AWS_ENDPOINT_URL"], "ls", f"s3://{BUCKET}/{prefix}/*"]
+    plain = min(seconds(lambda: subprocess.run(url, check=True, capture_output=True)) for _ in range(ROUNDS))
+    found = listed(prefix)  # with the import of botocore
+    used = time.process_time()
+    took = min(seconds(lambda: listed(prefix)) for _ in range(ROUNDS))
+    own = (time.process_time() - used) / ROUNDS
+    say(f"{len(found.objects)} unchanged objects: {took:.2f} s, {own:.2f} s of CPU time; s5cmd {plain:.2f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=5000)
+    parser.add_argument("--large", type=int, default=4, help="objects of 256 MiB")
+    parser.add_argument("--cli", action="store_true", help="the AWS CLI, too, which takes minutes")
+    options = parser.parse_args()
+    words = [sys.executable, "-c", SERVER, str(options.files), str(options.large)]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        assert server.stdout
+        os.environ.update(json.loads(server.stdout.readline()))
+        unchanged("small")
+        measure("small", options.cli)
+        if options.large:
+            measure("large", options.cli)
+        server.terminate()
+
+
+if __name__ == "__main__":
+    main()
