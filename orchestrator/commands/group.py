@@ -139,11 +139,18 @@ def _run(ctx: Context, store: Store, parts: Sequence[_Part], word: str, label: s
         for rank, part in enumerate(parts):
             begun.append(part.host)
             _require_own_folder(part, rank, part.executor.start(part.plan, part.options))
-        met = wait_until_met(ctx, [part.host for part in parts], run_id)
     except GpujobError as error:
         _end(ctx, begun, run_id)
         if not isinstance(error, Unreachable):
             store.close_intent(job, label)
+        raise
+    try:
+        met = wait_until_met(ctx, [part.host for part in parts], run_id)
+    except Unreachable:
+        raise  # the hosts may have met: the intent stays open, and the same command continues
+    except GpujobError:
+        _end(ctx, begun, run_id)
+        store.close_intent(job, label)
         raise
     for part, run in reversed(list(zip(parts, met, strict=True))):
         runs.remember(ctx, store, part.host, [run])

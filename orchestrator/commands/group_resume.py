@@ -9,7 +9,7 @@ from orchestrator.commands import follow, group, resume, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
-from orchestrator.errors import GpujobError
+from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
@@ -36,6 +36,8 @@ def resume_all(ctx: Context, store: Store, target: GroupTarget, request: Request
                 resume.restart(ctx, host, store, request, tells=False)
                 begun.append(host)
             met = group.wait_until_met(ctx, hosts, run_id, attempt)
+        except Unreachable:
+            raise  # what was started waits for the others, and ends by itself where they do not come
         except GpujobError:
             for host in begun:
                 with contextlib.suppress(GpujobError):

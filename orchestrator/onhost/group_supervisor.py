@@ -74,9 +74,10 @@ class GroupSupervisor(Supervisor):
             self._begin(decision, opened.address)
             end = self._run_attempt()
             self._end_leftovers()
+            self.kill_at = None  # nothing is left to be killed while the others are waited for
 
     def _begin(self, decision: Go, address: str) -> None:
-        self.kill_at, self.is_halted = None, False
+        self.is_halted = False
         self.state.attempt, self.state.restarts = decision.attempt - 1, decision.restarts
         master = decision.address if self.group.rank else address
         gpus = max(1, self.spec.gpus)

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.commands import execute
+from orchestrator.core.hostfacts import RunFacts
+from orchestrator.targets.base import Host
 from tests.host.groups import TWO_GPUS, Machines, several
+from tests.rigs import pages
 from tests.rigs.patience import wait_until
 from tests.support import Client
 
@@ -90,26 +94,6 @@ def attempts(machines: Machines, run_id: str) -> list[int]:
     return [int(log.rpartition(" attempt ")[2].split()[0]) if " attempt " in log else 0 for log in logs]
 
 
-def test_a_run_over_two_hosts_is_one_run(machines: Machines) -> None:
-    run_id = deployed(machines)
-    client = machines.client
-    client.until("running")
-    listed = client.run("status", "--json").json["runs"]
-    assert [(run["id"], run["target"]) for run in listed] == [(run_id, "a,b")]
-    for rank in (0, 1):
-        log = client.run("logs", run_id, "--rank", str(rank), "--no-follow").out
-        assert f"together {rank} of 2 attempt 1" in log
-    result = client.run("stop", run_id)
-    assert result.code == 0, result.err
-    for name in ("a", "b"):
-        state = json.loads((machines.folder(name, run_id) / "state.json").read_text())
-        assert (state["reason"], state["by"]) == (
-            "stopped",
-            "tester@" + os.uname().nodename.partition(".")[0],
-        )
-    assert client.state()["state"] == "stopped"
-
-
 def test_whatever_is_killed_the_hosts_end_and_continue_together(machines: Machines) -> None:
     run_id, client, dice = deployed(machines, restart={"max": 1000}), machines.client, random.Random(SEED)
     kinds = [(name, what) for what in ("supervisor", "child", "machine") for name in ("a", "b")]
@@ -135,6 +119,38 @@ def test_whatever_is_killed_the_hosts_end_and_continue_together(machines: Machin
     ends = [state(machines, name, run_id) for name in ("a", "b")]
     assert [(end["reason"], end["exit_code"]) for end in ends] == [("exit", 0)] * 2
     assert ends[0]["attempt"] == ends[1]["attempt"] >= 1 + KILLS
+
+
+def test_a_run_over_two_hosts_is_one_run_also_after_an_interruption(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, real, calls = machines.client, execute.start, list[str]()
+
+    def start(host: Host, *arguments: Any, **options: Any) -> RunFacts:
+        calls.append(host.label)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(host, *arguments, **options)
+
+    client.job(TOGETHER, limits={"grace_seconds": 5})
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "start", start)
+        assert client.run("deploy", "job", "--on", "a,b").code == 130
+    assert not machines.folder("b", "any").parent.exists()
+    result = client.run("deploy", "job", "--on", "a,b")
+    assert result.code == 0, result.err
+    run_id = result.out.strip()
+    assert [path.name for path in machines.folder("a", run_id).parent.iterdir()] == [run_id]
+    wait_until(lambda: attempts(machines, run_id) == [1, 1], "both hosts begin")
+    listed = client.run("status", "--json").json["runs"]
+    assert [(run["id"], run["target"], run["state"]) for run in listed] == [(run_id, "a,b", "running")]
+    assert "together 1 of 2 attempt 1" in client.run("logs", "--rank", "1", "--no-follow").out
+    assert client.run("logs", "--rank", "2", "--no-follow").code == 2
+    stopped = client.run("stop", run_id)
+    assert stopped.code == 0, stopped.err
+    ends = [state(machines, name, run_id) for name in ("a", "b")]
+    assert [(end["reason"], end["exit_code"]) for end in ends] == [("stopped", 75)] * 2
+    assert ends[0]["by"] == ends[1]["by"] == client.context().who
 
 
 def test_a_lost_host_is_named_and_the_others_end_without_restarts(machines: Machines) -> None:
@@ -200,3 +216,24 @@ def test_two_hosts_with_two_processes_train_as_one_process_does(machines: Machin
     assert metrics[1] == metrics[2]
     for mine, theirs in zip(metrics[0], metrics[1], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.torch
+def test_the_recipe_for_torchrun_starts_its_processes_on_both_hosts(machines: Machines) -> None:
+    client = machines.client
+    recipes = next(page for page in pages.pages() if page.name == "recipes.md")
+    job = next(block.text for block in pages.blocks(recipes) if "name: together" in block.text)
+    client.write("together.yaml", job)
+    client.write(
+        "train.py", 'import os\nprint(*(os.environ[n] for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))'
+    )
+    for machine in machines.machines.values():
+        machine.plant("nvidia-smi", TWO_GPUS)
+        machine.plant("torchrun", f'#!/bin/sh\nexec {client.python} -m torch.distributed.run "$@"\n')
+    result = client.run("deploy", "together", "--on", machines.on, "--follow")
+    assert result.code == 0, result.err + result.out
+    run_id = client.run("status", "--json").json["runs"][-1]["id"]
+    wait_until(lambda: state(machines, "b", run_id)["ended"], "b ends")
+    logs = [(machines.folder(name, run_id) / "log").read_text().splitlines() for name in ("a", "b")]
+    lines = [sorted(line for line in log if line[:1].isdigit() and " 4 " in line) for log in logs]
+    assert lines == [["0 4 0", "1 4 1"], ["2 4 0", "3 4 1"]]
