@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from orchestrator import registry
 from orchestrator.commands import config, execute, follow, inputs, jobs, runs
 from orchestrator.context import Context
 from orchestrator.core import groups
 from orchestrator.core import plan as planning
 from orchestrator.core.fingerprint import fingerprint
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.hostfacts import HostFacts, RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.plan import Plan
 from orchestrator.errors import GpujobError, Unreachable
@@ -66,8 +68,11 @@ def deploy(
         nodes = groups.nodes(
             identity, [host.label for host in hosts], given.job.spec.resources, _addresses(complete[0])
         )
+        if identity is not complete[0].identity and not dry_run:
+            ctx.talk(f"continuing the interrupted deploy of {identity.run_id}")
         complete = [
-            replace(one, identity=identity, node=node) for one, node in zip(complete, nodes, strict=True)
+            replace(one, identity=identity, node=node, facts=_without_itself(one.facts, identity.run_id))
+            for one, node in zip(complete, nodes, strict=True)
         ]
         made = [planning.build(one) for one in complete]
         if dry_run:
