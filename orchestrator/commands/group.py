@@ -127,6 +127,15 @@ def _identity(store: Store, hosts: Sequence[Host], label: str, first: PlanInputs
     return first.identity
 
 
+def _without_itself(facts: HostFacts | None, run_id: str) -> HostFacts | None:
+    """A run that an interrupted deploy has started on some hosts already is no obstacle to itself."""
+    if facts is None:
+        return None
+    live = tuple(run for run in facts.live_runs if run.id != run_id)
+    users = tuple(process for process in facts.gpu_processes if process.run != run_id)
+    return msgspec.structs.replace(facts, live_runs=live, gpu_processes=users)
+
+
 def _part(ctx: Context, store: Store, given: Inputs, host: Host, plan: Plan, complete: PlanInputs) -> _Part:
     assert complete.facts
     options = execute.start_options(complete.facts, given.secrets, complete.share_gpu)

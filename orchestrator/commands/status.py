@@ -218,21 +218,16 @@ def _as_one(hosts: list[HostReport], is_named: bool) -> list[HostReport]:
     """A run over several hosts once: as rank 0 has it, or the next host that answers."""
     if is_named and len(hosts) == 1:
         return hosts
-    best: dict[str, tuple[bool, int]] = {}
-    for host in hosts:
+    best: dict[str, tuple[bool, int, int]] = {}
+    for number, host in enumerate(hosts):
         for run in host.runs:
             if run.group:
-                best[run.id] = min(best.get(run.id, _place(host, run)), _place(host, run))
+                place = (host.unreachable is not None, run.group.rank, number)
+                best[run.id] = min(best.get(run.id, place), place)
     return [
-        replace(
-            host, runs=tuple(run for run in host.runs if not run.group or best[run.id] == _place(host, run))
-        )
-        for host in hosts
+        replace(host, runs=tuple(run for run in host.runs if best.get(run.id, (0, 0, number))[2] == number))
+        for number, host in enumerate(hosts)
     ]
-
-
-def _place(host: HostReport, run: RunFacts) -> tuple[bool, int]:
-    return host.unreachable is not None, run.group.rank if run.group else 0
 
 
 def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Query) -> HostReport:

@@ -142,7 +142,7 @@ def test_a_run_over_two_hosts_is_one_run_also_after_an_interruption(
     run_id = result.out.strip()
     assert [path.name for path in machines.folder("a", run_id).parent.iterdir()] == [run_id]
     wait_until(lambda: attempts(machines, run_id) == [1, 1], "both hosts begin")
-    listed = client.run("status", "--json").json["runs"]
+    listed = client.run("status", "--wait", "100", "--json").json["runs"]
     assert [(run["id"], run["target"], run["state"]) for run in listed] == [(run_id, "a,b", "running")]
     assert "together 1 of 2 attempt 1" in client.run("logs", "--rank", "1", "--no-follow").out
     assert client.run("logs", "--rank", "2", "--no-follow").code == 2
@@ -206,7 +206,7 @@ def test_two_hosts_with_two_processes_train_as_one_process_does(machines: Machin
     more = ("--set", "resources.gpus=2", "--on", "a,b", "--follow", "--name", "together")
     together = client.run("deploy", "blendshapes", "--data", "faces", *words, *more)
     assert together.code == 0, together.err + together.out
-    run_id = client.run("status", "together", "--json").json["runs"][-1]["id"]
+    (run_id,) = (folder.name for folder in machines.folder("a", "any").parent.iterdir())
     folders = [one, *(machines.folder(name, run_id) for name in ("a", "b"))]
     events = [[json.loads(line) for line in (f / "events.jsonl").read_text().splitlines()] for f in folders]
     assert [next(e["world_size"] for e in each if e["event"] == "start") for each in events] == [1, 4, 4]
@@ -224,15 +224,14 @@ def test_the_recipe_for_torchrun_starts_its_processes_on_both_hosts(machines: Ma
     recipes = next(page for page in pages.pages() if page.name == "recipes.md")
     job = next(block.text for block in pages.blocks(recipes) if "name: together" in block.text)
     client.write("together.yaml", job)
-    client.write(
-        "train.py", 'import os\nprint(*(os.environ[n] for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))'
-    )
+    line = '" ".join(os.environ[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))'
+    client.write("train.py", f"import os\nos.write(1, f'{{{line}}}\\n'.encode())\n")
     for machine in machines.machines.values():
         machine.plant("nvidia-smi", TWO_GPUS)
         machine.plant("torchrun", f'#!/bin/sh\nexec {client.python} -m torch.distributed.run "$@"\n')
     result = client.run("deploy", "together", "--on", machines.on, "--follow")
     assert result.code == 0, result.err + result.out
-    run_id = client.run("status", "--json").json["runs"][-1]["id"]
+    (run_id,) = (folder.name for folder in machines.folder("a", "any").parent.iterdir())
     wait_until(lambda: state(machines, "b", run_id)["ended"], "b ends")
     logs = [(machines.folder(name, run_id) / "log").read_text().splitlines() for name in ("a", "b")]
     lines = [sorted(line for line in log if line[:1].isdigit() and " 4 " in line) for log in logs]
