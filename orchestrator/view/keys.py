@@ -39,8 +39,8 @@ class Keys:
             if not pressed:  # the terminal is gone
                 self._descriptor = None
                 return ""
-            first, *self._waiting = _KEY.findall(pressed.decode("utf-8", errors="replace"))
-            return first
+            self._waiting = _KEY.findall(pressed.decode("utf-8", errors="replace"))
+            return self._waiting.pop(0)
         return ""
 
 
