@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the system packages that gpujob needs: Python 3.10+ with venv, tmux, git, ssh, rsync. As root with apt it
-# installs them, and what only the tests use (sshd, ip, locales; for the simulated EC2 systemd-nspawn, nft, cloud-init, sudo).
+# installs them, and what only the tests use (sshd, ip, locales, Chromium; for the simulated EC2 systemd-nspawn, nft, cloud-init, sudo).
 # Otherwise it prints the command that installs them.
 set -euo pipefail
 python=${1:-python3}
@@ -22,6 +22,10 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   [ -x /usr/sbin/nft ] || missing+=(nftables)
   [ -x /sbin/mkfs.ext4 ] || missing+=(e2fsprogs)
   command -v sudo >/dev/null || missing+=(sudo)
+  # Ubuntu has Chromium as a snap only; without it and without Chrome, the tests with a browser are skipped there.
+  command -v chromium >/dev/null || command -v chromium-headless-shell >/dev/null ||
+    command -v google-chrome >/dev/null || ! grep -q '^ID=debian' /etc/os-release ||
+    missing+=(chromium-headless-shell)
   [ -e /usr/share/i18n/locales/en_US ] || missing+=(locales)
   if ! command -v cloud-init >/dev/null; then
     missing+=(cloud-init)

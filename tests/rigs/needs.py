@@ -16,6 +16,7 @@ MARKERS: dict[str, Callable[[], None]] = {
     "sshd": lambda: require("sshd", "ssh", "ssh-keygen", "rsync", "setpriv", "unshare"),
     "root": lambda: require_root(),
     "ec2": lambda: require_ec2(),
+    "browser": lambda: require_browser(),
 }
 """What a test with the marker needs; see tests/README.md."""
 EC2_TOOLS = (
@@ -30,6 +31,7 @@ EC2_TOOLS = (
     "unshare",
     "setpriv",
 )
+BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 INSTALL = "type: bash scripts/system.sh"
 
@@ -61,6 +63,20 @@ def require_root() -> None:
     """Skips the test unless it runs on Linux as root."""
     if not is_root():
         pytest.skip("namespaces need Linux and root")
+
+
+def browser() -> str | None:
+    """Return the path of a Chromium; None if there is none."""
+    return next((path for name in BROWSERS if (path := tool(name))), None)
+
+
+def require_browser() -> None:
+    """Skip the test without a Chromium; fail it where `scripts/system.sh` can install one (Debian)."""
+    if browser() is None:
+        system = Path("/etc/os-release")
+        if is_root() and system.exists() and "\nID=debian\n" in f"\n{system.read_text()}\n":
+            pytest.fail(f"missing: {BROWSERS[1]}. To install: {INSTALL}")
+        pytest.skip(f"missing: {' or '.join(BROWSERS)}")
 
 
 def require_ec2() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -119,21 +117,3 @@ def test_every_message_of_the_troubleshooting_page_is_one_of_gpujob() -> None:
     code = "\n".join(path.read_text("utf-8") for path in sorted((REPOSITORY / "orchestrator").rglob("*.py")))
     parts = {message: [part.strip() for part in message.split("…") if part.strip()] for message in messages}
     assert [message for message, words in parts.items() if not all(word in code for word in words)] == []
-
-
-def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
-    """`make docs`: each page is in a menu, and each link of a page leads to a page or a heading."""
-    words = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-q",
-        "-W",
-        "-b",
-        "html",
-        str(REPOSITORY / "docs"),
-        str(tmp_path),
-    ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "<title>Quick start - gpujob</title>" in (tmp_path / "quick-start.html").read_text("utf-8")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core import curves
-from tests.rigs import fetched
+from tests.rigs import browser, fetched
 from tests.support import REPOSITORY, Client, new_client
 
 EVIL = "</style></pre><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
@@ -185,41 +183,18 @@ def test_a_resumed_run_has_each_step_once_and_counts_what_is_not_finite() -> Non
     assert (loss.odd, story.restarts) == (1, 1)
 
 
-LOOKS = """<!doctype html><body><script>
-const page = %s, seen = [], all = [];
-for (const scheme of ["light", "dark"]) for (const width of [390, 1280]) all.push([scheme, width]);
-let left = all.length;
-for (const [scheme, width] of all) {
-  const frame = document.createElement("iframe");
-  frame.style = `width:${width}px;height:900px;border:0;color-scheme:${scheme}`;
-  frame.onload = () => {
-    const page = frame.contentDocument, style = frame.contentWindow.getComputedStyle(page.body);
-    seen.push([scheme, width, page.documentElement.scrollWidth, style.backgroundColor,
-      page.querySelectorAll("svg path").length, page.title]);
-    if (!--left) document.body.textContent = "SEEN" + JSON.stringify(seen) + "SEEN";
-  };
-  frame.srcdoc = page;
-  document.body.append(frame);
-}
-</script>"""
-
-
-@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+@pytest.mark.browser
 def test_a_browser_shows_the_page_on_phone_and_screen_light_and_dark(client: Client, tmp_path: Path) -> None:
     events = fetched.story(60)
     events[-1]["wrong"][0]["sample"] = EVIL + "x" * 300
     folder = fetched.write(client.project / "fetched", events=events, job=EVIL, log="y" * 500)
-    looks = tmp_path / "looks.html"
-    looks.write_text(LOOKS % json.dumps(report(client, folder)).replace("</", "<\\/"))
-    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000"]
-    words += [f"--user-data-dir={tmp_path}/profile", "--dump-dom", f"file://{looks}"]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("SEEN")[1]
-    seen = json.loads(html.unescape(shown))
+    page = tmp_path / "page.html"
+    page.write_text(report(client, folder))
+    seen = browser.looks(tmp_path, [page])
     assert len(seen) == 4
-    backgrounds = {}
-    for scheme, width, scrolled, background, paths, title in seen:
-        assert scrolled <= width, "the page is wider than the screen"
-        assert paths > 20
-        assert title == fetched.run_id(1), "a text of the run was carried out as a script"
-        backgrounds[scheme] = background
+    for one in seen:
+        assert one.scrolled <= one.width, "the page is wider than the screen"
+        assert one.paths > 20
+        assert one.title == fetched.run_id(1), "a text of the run was carried out as a script"
+    backgrounds = {one.scheme: one.background for one in seen}
     assert backgrounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 19, 24)"}
