@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import re
 import resource
@@ -11,8 +13,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from orchestrator.onhost import processes
 from tests.rigs import terminal
 from tests.rigs.odd_runs import complete
+from tests.rigs.patience import wait_until
 from tests.support import GPUJOB, Client
 from tests.unit.test_mutations import EVENTS, mutated
 
@@ -31,6 +35,8 @@ CPU_SECONDS, MEMORY = 2, 150 << 20  # of the client and of the helper each
 UNFILTERED = re.compile(
     r"\x1b[^\[]|\x1b\[[0-9;?]*[^0-9;?mK]|[\x00-\x07\x08\x0b\x0c\x0e-\x1a\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
+
+_OF_THE_SCREEN = re.compile(r"\x1b\[\?(?:1049|25)[hl]|\x1b\[H")
 
 
 def limited() -> None:
@@ -62,6 +68,25 @@ def on_a_terminal(client: Client, words: tuple[str, ...], seconds: float = 60.0)
     return code, b"".join(received).decode("utf-8", "replace")
 
 
+def interrupted(client: Client, words: tuple[str, ...], mark: bytes) -> tuple[int, str]:
+    """Run a screen that stays until it was drawn twice, then press Ctrl-C; as `on_a_terminal`."""
+    with terminal.recorded() as (theirs, received):
+        process = subprocess.Popen(
+            [*GPUJOB, *words, "--interval", "0.2"],
+            cwd=client.project,
+            env={**client.env, "TERM": "xterm-256color"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            preexec_fn=limited,
+            start_new_session=True,
+        )
+        wait_until(lambda: b"".join(received).count(mark) > 1 or process.poll() is not None, "two frames")
+        process.send_signal(signal.SIGINT)
+        code = process.wait()
+    return code, b"".join(received).decode("utf-8", "replace")
+
+
 def require_harmless(client: Client, what: object, commands: Sequence[tuple[str, ...]] = COMMANDS) -> None:
     for words in commands:
         code, text = on_a_terminal(client, words)
@@ -87,6 +112,33 @@ def test_a_mutated_run_neither_controls_the_terminal_nor_exceeds_limits(
         require_harmless(client, seed)
         for used in (client.root, client.project / "fetched", client.state_dir):
             subprocess.run(["rm", "-rf", str(used)], check=True)
+
+
+def live(client: Client, number: int, chance: random.Random) -> None:
+    """A run of which this process is the supervisor, with a hostile name, log and events."""
+    folder = complete(client.root / "runs" / f"job-2026112{number}T101112-1a2b")
+    record, state = (json.loads((folder / name).read_text()) for name in ("run.json", "state.json"))
+    record.update(job="\x1b[2Jjob\u202e\x9b7;7H", who="\x1b]0;t\x07")
+    state.update(supervisor=processes.identity(os.getpid()), boot=processes.boot(), ended=None)
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "log").write_bytes(HOSTILE * 9)
+    name = "\x1b[2Jf1\u202e\x07"
+    metrics = {"event": "metrics", "split": "val", "values": {name: 0.5}}
+    (folder / "events.jsonl").write_bytes(mutated(EVENTS, chance) + b"\n" + json.dumps(metrics).encode())
+
+
+def test_the_live_screens_of_hostile_runs_do_not_control_the_terminal(
+    client: Client, trials: Callable[[int, int], int]
+) -> None:
+    for seed in range(trials(1, 50)):
+        for number in (1, 2):
+            live(client, number, random.Random(seed + number))
+        for words, mark in ((("monitor",), b"2 live runs"), (("monitor", "job-20261121"), b"Ctrl-C leaves")):
+            code, text = interrupted(client, words, mark)
+            text = _OF_THE_SCREEN.sub("", text)
+            assert code == 130, (seed, words, text[-2000:])
+            assert not UNFILTERED.search(text), (seed, words, UNFILTERED.search(text))
 
 
 def test_a_large_run_is_answered_within_the_limits(client: Client, trials: Callable[[int, int], int]) -> None:

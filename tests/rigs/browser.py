@@ -34,7 +34,7 @@ next();
 
 
 class Look(NamedTuple):
-    """`scrolled`: the width of the content. `paths`: of its pictures. `broken`: images that cannot be shown."""
+    """`scrolled`: the width of the content. `paths`: of pictures. `broken`: images that cannot be shown."""
 
     page: str
     scheme: str
