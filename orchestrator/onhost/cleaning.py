@@ -9,7 +9,7 @@ import os
 from typing import Any, Callable
 
 from orchestrator.core.layout import Layout, scratch
-from orchestrator.onhost import elsewhere, run_facts
+from orchestrator.onhost import containers, elsewhere, run_facts
 from orchestrator.onhost.errors import Refused
 
 _NAMED = 10  # number of paths that are named if they cannot be deleted
@@ -30,6 +30,8 @@ def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
         raise elsewhere.refusal(run_id, run.elsewhere)
     if run.is_alive:
         raise Refused("running", "run %s is still running" % run_id, run=run_id)
+    if container := containers.find(run.spec):
+        container.remove()  # one that a restart of the machine left
     targets = [paths.work, paths.stage, paths.secrets, paths.reserved, paths.reserved_v1]
     targets += glob.glob(os.path.join(paths.checkpoints, ".*"))
     if run.spec and run.spec.mark:

@@ -156,6 +156,8 @@ def _user(engine: Engine) -> list[str]:
     words = ["--user", "%d:%d" % (os.getuid(), os.getgid())]
     if engine.is_rootless:
         return [*words, "--userns", "keep-id"]
+    if engine.is_remapped:
+        words += ["--userns", "host"]
     others = [group for group in os.getgroups() if group != os.getgid()]
     return words + [word for group in others for word in ("--group-add", str(group))]
 

@@ -22,6 +22,7 @@ class Engine(NamedTuple):
     """A container engine that this user may use.
 
     `kind`: docker or podman, whatever the `program` is called. `gives_gpus`: containers can use NVIDIA GPUs.
+    `is_remapped`: users of a container are others than those of the host, unless it is asked otherwise.
     """
 
     program: str
@@ -29,6 +30,7 @@ class Engine(NamedTuple):
     version: str
     is_rootless: bool
     gives_gpus: bool
+    is_remapped: bool = False
 
 
 def find() -> Engine:
@@ -101,10 +103,11 @@ def _engine(program: str) -> Engine:
         number = str(version.get("Version", "")) if isinstance(version, dict) else ""
         return Engine(program, "podman", number, is_rootless, any(glob.glob(path) for path in _CDI))
     if isinstance(about.get("ServerVersion"), str) and about["ServerVersion"]:
-        is_rootless = any("rootless" in str(option) for option in about.get("SecurityOptions") or ())
+        options = [str(option) for option in about.get("SecurityOptions") or ()]
+        is_rootless, is_remapped = (any(word in one for one in options) for word in ("rootless", "userns"))
         has_hook = bool(shutil.which("nvidia-container-runtime-hook"))
         gives_gpus = has_hook or "nvidia" in (about.get("Runtimes") or {})
-        return Engine(program, "docker", about["ServerVersion"], is_rootless, gives_gpus)
+        return Engine(program, "docker", about["ServerVersion"], is_rootless, gives_gpus, is_remapped)
     errors = [str(error) for error in about.get("ServerErrors") or ()]
     text = (" ".join(said.err.split()) or " ".join(errors) or "it gave no answer")[:300]
     kind = "denied" if "permission denied" in text else "stopped" if "Cannot connect" in text else "failed"

@@ -3,7 +3,7 @@
 
 Its state is in the folder $FAKE_DOCKER or, since engines are called without a run's variables, beside it:
 `images` (names of those that are here), `registry` (of those that `pull` finds), `calls` (what was called),
-`containers/NAME` (pid). `info` holds what `docker info` fails with.
+`containers/NAME` (pid). `info` holds what `docker info` fails with, `security` its security options.
 """
 
 import contextlib
@@ -45,7 +45,15 @@ def info() -> int:
         say(json.dumps({"ServerVersion": "", "ServerErrors": None}))
         return fail((STATE / "info").read_text())
     runtimes = {"runc": {}, **({"nvidia": {}} if (STATE / "nvidia").exists() else {})}
-    say(json.dumps({"ServerVersion": "28.2.2", "Runtimes": runtimes, "SecurityOptions": ["name=seccomp"]}))
+    say(
+        json.dumps(
+            {
+                "ServerVersion": "28.2.2",
+                "Runtimes": runtimes,
+                "SecurityOptions": ["name=seccomp", *lines("security")],
+            }
+        )
+    )
     return 0
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import containers, engines, gpus
+from orchestrator.onhost import cleaning, containers, engines, gpus
 from orchestrator.onhost.engines import Engine
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
@@ -50,6 +51,26 @@ def test_an_image_is_pulled_once_and_what_is_printed_is_kept(docker: rig.Engine,
 def test_an_engine_that_cannot_be_used_says_why(docker: rig.Engine, text: str, kind: str) -> None:
     docker.write("info", text)
     assert engines.facts("a") == {"problem": kind, "detail": f"docker: {text}"}
+
+
+def test_a_docker_that_remaps_users_is_asked_for_those_of_the_host(
+    docker: rig.Engine, tmp_path: Path
+) -> None:
+    docker.write("security", "name=userns")
+    launch = command(tmp_path, engines.find(), spec(tmp_path), {})
+    assert f"--user {os.getuid()}:{os.getgid()} --userns host" in " ".join(launch.words)
+    assert launch.variables
+    launch.variables.close()
+
+
+def test_clean_removes_a_container_that_a_restart_left(docker: rig.Engine, tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path))
+    paths = layout.run(RUN)
+    Path(paths.work).mkdir(parents=True)
+    Path(paths.run_json).write_text(json.dumps(spec(tmp_path).record))
+    cleaning.clean(layout, RUN, purge=True)
+    assert docker.calls("rm") == [["--force", RUN]]
+    assert not Path(paths.folder).exists()
 
 
 def test_podman_is_used_where_docker_cannot_be(docker: rig.Engine) -> None:
