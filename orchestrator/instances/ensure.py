@@ -225,11 +225,19 @@ def _until_capacity(account: Account, hours: float, attempt: Callable[[], Instan
 
 
 def _discard(account: Account, instance: Instance) -> None:
-    """Deletes the new data volume of an instance that ended before it was ready: nothing is on it."""
+    """Ends what is left of a new instance that ended before it was ready: nothing is on it.
+
+    That is its spot request, for which EC2 would launch another, its data volume, and the instance itself if
+    it is only stopped.
+    """
     instance = account.records.find(instance.id) or instance
-    if instance.volume and not instance.ready and not instance.volume_to_attach:
+    if instance.ready:
+        return
+    if instance.spot or not instance.has_ended:
+        changes.request(account, Change("terminate", instance.id, instance.region, instance.id))
+    if instance.volume and not instance.volume_to_attach:
         changes.request(account, Change("delete-volume", instance.volume, instance.region, instance.id))
-        changes.complete(account)
+    changes.complete(account)
 
 
 def _ready(account: Account, instance: Instance) -> Instance:

@@ -119,17 +119,24 @@ class Instance(Struct, frozen=True, kw_only=True):
     def is_billed(self) -> bool:
         return self.state in BILLED_STATES
 
-    def observe(self, state: str, now: float, reason: str = "") -> Instance:
+    def observe(self, state: str, now: float, reason: str = "", started: float = 0.0) -> Instance:
         """Returns this instance after EC2 reported `state`; `reason` is EC2's StateTransitionReason.
 
-        The time of a change is read from `reason`. Without one, an instance that stopped since the last check
-        is assumed to have run until its deadline, the latest possible time.
+        started: EC2's LaunchTime, that of the last start. If it is after the last check, the instance was
+        started again, also by EC2 itself, and may have been stopped since. The time of a change is read from
+        `reason`. Without one, an instance that stopped since the last check is assumed to have run until its
+        deadline, the latest possible time.
         """
+        if self.checked < started < now:
+            return self._changed(started, "running", started).observe(state, now, reason)
         changed = now if state == self.state else transition_time(reason, self.checked, now)
         if changed is None:
             changed = now if state in BILLED_STATES else min(now, max(self.checked, self.deadline))
-        before, after = changed - self.checked, now - changed
-        spans = ((before, self.state), (after, state))
+        return self._changed(changed, state, now)
+
+    def _changed(self, changed: float, state: str, now: float) -> Instance:
+        """Returns this instance after it had its state until `changed`, and `state` from then on."""
+        spans = ((changed - self.checked, self.state), (now - changed, state))
         running = sum(seconds for seconds, during in spans if during in BILLED_STATES)
         stopped = sum(seconds for seconds, during in spans if during not in (*BILLED_STATES, TERMINATED))
         return replace(

@@ -32,7 +32,7 @@ def refresh(account: Account, instance: Instance) -> Instance:
 def observe(account: Account, instance: Instance, description: Description) -> Instance:
     """Saves and returns the record of an instance that EC2 describes like this now."""
     now = account.ctx.now()
-    observed = instance.observe(description.state, now, description.transition_reason)
+    observed = instance.observe(description.state, now, description.transition_reason, description.launched)
     observed = _retyped(account, observed, description.type)
     return account.records.save(
         replace(

@@ -59,7 +59,7 @@ def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bo
         _adopt(account, one, of_user)
     unseen = tuple(_update_records(account, found))
     resources = [resource for one in found for resource in _resources(account, one)]
-    _cancel_requests(account, resources)
+    _cancel_requests(account, found)
     stored = inventory.load(ctx.state_dir)
     if regions:
         resources += [one for one in stored.resources if one.region not in names]
@@ -226,13 +226,22 @@ def _open_request(request: Resource, instance: str) -> Resource:
     return replace(request, usd_per_hour=usd, why=f"of {instance}, which has ended or has no tag of gpujob")
 
 
-def _cancel_requests(account: Account, resources: Sequence[Resource]) -> None:
-    """Cancels the requests of instances on record that have ended: EC2 would launch another instance."""
-    ended = {one.spot_request for one in account.records.all() if one.has_ended and one.spot_request}
-    for one in resources:
-        if one.kind == "request" and one.id in ended:
-            changes.request(account, Change("cancel-request", one.id, one.region))
-            account.ctx.warn(f"spot request {one.id} is cancelled: its instance has ended")
+def _cancel_requests(account: Account, found: Sequence[_Region]) -> None:
+    """Cancels the requests of instances on record that have ended: EC2 launches another instance for them.
+
+    One that it has launched already is terminated: its tags do not name gpujob, so no later search finds it.
+    """
+    ended = {one.spot_request: one.id for one in account.records.all() if one.has_ended and one.spot_request}
+    for region in found:
+        for request, instance in region.requests:
+            former = ended.get(request.id)
+            if not former:
+                continue
+            account.ctx.warn(f"spot request {request.id} is cancelled: its instance {former} has ended")
+            if instance not in ("", former):
+                account.ctx.warn(f"{instance}, which EC2 launched for {request.id}, is terminated")
+                changes.request(account, Change("terminate", instance, region.name))
+            changes.request(account, Change("cancel-request", request.id, region.name))
     changes.complete(account)
 
 

@@ -19,7 +19,7 @@ from tests.ec2 import user
 from tests.ec2.user import UP
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.patience import PATIENCE
-from tests.support import REPOSITORY, Client
+from tests.support import REPOSITORY, Client, Result
 
 Trials = Callable[[int, int], int]
 Faults = Callable[[], None]
@@ -129,6 +129,13 @@ def untracked(ec2: FakeEC2, client: Client, before: set[str]) -> set[str]:
     return set() if user.store(client).attempts() else set(ec2.states()) - before - known
 
 
+def priced(status: Result) -> set[str]:
+    """Return the ids of the instances that `status` shows with a price."""
+    of_hosts = [host["instance"] for host in status.json["hosts"] if host["instance"]]
+    known = {one["id"] for one in of_hosts if one["usd_per_hour"] > 0}
+    return known | {one["id"] for one in status.json["resources"] if one["usd_per_month"]}
+
+
 def killed_everywhere(
     ec2: FakeEC2, client: Client, killer: Killer, points: list[int], faults: Faults, words: tuple[str, ...]
 ) -> None:
@@ -142,9 +149,10 @@ def killed_everywhere(
         killer.set(at)
         killed += not up(client, *words)
         killer.set(0)
-        status = user.run(client, "status")
+        status = user.run(client, "status", "--json")
         assert status.code == 0, (at, status.err)
         assert untracked(ec2, client, before) == set(), at
+        assert set(ec2.states()) - before == priced(status), at
         assert up(client, *words), at
         assert len(set(ec2.states()) - before) == 1, (at, status.err)
         assert untracked(ec2, client, before) == set(), at

@@ -8,9 +8,13 @@ from typing import Any
 
 import boto3
 import pytest
+from msgspec.structs import replace
 
-from orchestrator.instances.cloud import Cloud
+from orchestrator.instances import lifecycle, orphans, region
+from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
+from orchestrator.instances.instance import Instance
+from orchestrator.instances.inventory import Resource
 from orchestrator.instances.spec import Candidate, Image, LaunchSpec, Placement, run_instances_request
 from tests.ec2 import user
 from tests.ec2.test_rig import IMAGE, aws
@@ -94,6 +98,46 @@ def test_doctor_passes_under_the_documented_policy(account: FakeEC2, client: Cli
 def test_without_one_action_the_failure_names_it(account: FakeEC2, client: Client, action: str) -> None:
     account.set(policy=without(f"ec2:{action}"))
     assert f"no policy allows ec2:{action} on" in session(client).replace("\n", " ")
+
+
+def change(client: Client, action: str, instance: Instance) -> None:
+    """Do what needs the action, on an instance that is stopped."""
+    account = Account(client.context(sleep=lambda seconds: None))
+    if action in ("ModifyInstanceAttribute", "StartInstances"):
+        lifecycle.start(account, instance, "#cloud-config", instance.deadline)
+    elif action == "AttachVolume":
+        lifecycle.attach_volume(account, replace(instance, volume_to_attach=instance.volume))
+    elif action == "RevokeSecurityGroupIngress":
+        region.allow_ssh(account, instance.region, "192.0.2.1/32", instance.security_group)
+    else:
+        described = aws().describe_instances(InstanceIds=[instance.id])["Reservations"][0]["Instances"][0]
+        card = described["NetworkInterfaces"][0]["NetworkInterfaceId"]
+        tags = [{"Key": "gpujob:managed", "Value": "1"}]
+        aws().create_tags(Resources=[card], Tags=tags)
+        orphans.end(account, Resource(kind="interface", id=card, region=instance.region))
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        *("ModifyInstanceAttribute", "StartInstances", "AttachVolume", "RevokeSecurityGroupIngress"),
+        "DeleteNetworkInterface",
+    ],
+)
+def test_without_an_action_on_a_stopped_instance_the_failure_names_it(
+    account: FakeEC2, client: Client, action: str
+) -> None:
+    assert launch(client) is None
+    instance = user.only(client)
+    aws().stop_instances(InstanceIds=[instance.id])
+    account.until(lambda: account.states()[instance.id] == "stopped")
+    account.set(policy=without(f"ec2:{action}"))
+    try:
+        change(client, action, instance)
+        text = user.run(client, "status").err  # completes the deletion, or reports why it cannot
+    except AwsError as error:
+        text = str(error)
+    assert f"no policy allows ec2:{action} on" in text.replace("\n", " ")
 
 
 def test_an_explicit_deny_is_reported_as_one(account: FakeEC2, client: Client) -> None:

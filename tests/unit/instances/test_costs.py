@@ -40,6 +40,16 @@ def test_an_instance_that_was_started_again_was_stopped_until_then() -> None:
     assert (observed.running_seconds, observed.stopped_seconds) == (0.0, 2 * HOUR)
 
 
+def test_hours_between_an_unobserved_start_and_stop_are_counted() -> None:
+    """EC2 starts an interrupted spot instance again, and its deadline stops it, with the client off."""
+    interrupted = instance("stopped", checked=1 * HOUR)
+    reason = "User initiated (1970-01-01 07:00:00 GMT)"
+    observed = interrupted.observe("stopped", 20 * HOUR, reason, started=4 * HOUR)
+    assert (observed.running_seconds, observed.stopped_seconds) == (3 * HOUR, 16 * HOUR)
+    going = interrupted.observe("running", 6 * HOUR, "", started=4 * HOUR)
+    assert (going.running_seconds, going.stopped_seconds) == (2 * HOUR, 3 * HOUR)
+
+
 def test_an_instance_that_stopped_unobserved_ran_to_its_deadline() -> None:
     observed = instance().observe("stopped", 24 * HOUR, "Client.InstanceInitiatedShutdown")
     assert (observed.running_seconds, observed.stopped_seconds) == (10 * HOUR, 14 * HOUR)

@@ -98,6 +98,21 @@ def test_the_spot_request_of_an_ended_instance_is_cancelled(client: Client, aws:
     assert "cancel_spot_instance_requests" in aws.calls
 
 
+def test_an_instance_launched_in_place_of_an_ended_one_is_ended(client: Client, aws: FakeAccount) -> None:
+    aws.instance("i-1", state="terminated")
+    record(client, spot=True, spot_request="sir-1")
+    aws.instance("i-new")
+    aws.instances["i-new"]["Tags"] = []
+    aws.others["SpotInstanceRequests"] = [request("i-new")]
+    aws.errors["terminate_instances"] = "UnauthorizedOperation"
+    refused = run(client, "hosts", "list")
+    assert "the termination of i-new is not done yet" in refused.err
+    aws.errors.clear()
+    aws.others.clear()
+    run(client, "status")
+    assert aws.instances["i-new"]["State"]["Name"] in ("shutting-down", "terminated")
+
+
 def test_a_volume_that_another_instance_has_is_counted_once(client: Client, aws: FakeAccount) -> None:
     record(client, state="terminated", ended=NOW - 3600, volume="vol-1", volume_gb=100)
     record(client, id="i-2", volume="vol-1", volume_to_attach="vol-1", volume_gb=100)

@@ -1,0 +1,149 @@
+"""A week of three users with faults of every kind: the cost shown is the bill, and nothing is unseen."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from orchestrator.commands import download
+from orchestrator.core import hostfacts
+from orchestrator.instances import boot, connection, region
+from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.instance import Instance
+from orchestrator.targets import helper
+from tests.support import Client, Result, new_client
+from tests.unit.instances.simulated_aws import HOUR, REGIONS, Clock, Killed, SimulatedAws
+
+Trials = Callable[[int, int], int]
+RUN = "job-20261121T101112-1a2b"
+ENDED = {"id": RUN, "state": {"ended": 1.0, "reason": "exit", "exit_code": 0}, "supervised": False}
+
+
+class Host:
+    """An instance that answers; `fetch` reads its disks."""
+
+    def __init__(self, account: Account, instance: Instance) -> None:
+        self.id, self.label, self.account = instance.id, instance.label, account
+
+    def ask(self, op: str, **_: Any) -> dict[str, Any]:
+        return {"ready": True}
+
+    @contextlib.contextmanager
+    def keep_awake(self) -> Iterator[None]:
+        yield
+
+    def close(self) -> None:
+        pass
+
+
+class Week:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+        self.random, self.clock = random.Random(seed), Clock()
+        self.aws = aws = SimulatedAws(self.clock, self.random, faults=0.02)
+        self.clients: list[Client] = []
+        facts = hostfacts.parse_run(ENDED)
+        snapshot = types.SimpleNamespace(runs=(facts,), machine=None)
+        result = download.Download((), (), ())
+
+        def fetch(_ctx: Any, host: Host, *_: Any) -> download.Download:
+            aws.fetch(host.id)
+            return result
+
+        def rotate(account: Account, instance: Instance, host: Host) -> Instance:
+            return account.records.save(replace(instance, host_key_rotated=True))
+
+        monkeypatch.setattr(Cloud, "_once", lambda cloud, *words: aws.once(*words))
+        monkeypatch.setattr(connection, "answers", aws.answers)
+        for module in (connection, boot):
+            monkeypatch.setattr(module, "InstanceHost", Host)
+        monkeypatch.setattr(boot, "_rotate_host_key", rotate)
+        monkeypatch.setattr(region, "own_address", lambda ctx: "203.0.113.7")
+        monkeypatch.setattr(helper, "snapshot", lambda host, lines=0: snapshot)
+        monkeypatch.setattr(download, "download_run", fetch)
+
+    def run(self, client: Client, *words: str) -> Result | None:
+        """Run a command; return None if it was killed."""
+        try:
+            return client.run(*words, now=lambda: self.clock.now, sleep=self.clock.sleep)
+        except Killed:
+            return None
+
+    def again(self, client: Client, *words: str, codes: tuple[int, ...] = (0,)) -> Result:
+        """Run a command until it succeeds, as a user does whose computer fails now and then."""
+        for _ in range(60):
+            result = self.run(client, *words)
+            if result and result.code in codes:
+                return result
+            self.clock.sleep(self.random.choice((60.0, 300.0, 900.0)))
+        raise AssertionError((words, result and result.err))
+
+    def launch(self, number: int) -> None:
+        client = self.random.choice(self.clients)
+        words = ["--type", "g5.xlarge", "--name", f"job{number}", "--region", self.random.choice(REGIONS)]
+        words += ["--max-hours", str(self.random.randint(2, 12)), "--yes"]
+        words += ["--spot"] if self.random.random() < 0.5 else []
+        for _ in range(12):
+            result = self.run(client, "hosts", "up", *words)
+            if result and result.code == 0:
+                break
+            self.clock.sleep(300.0)
+        for machine in list(self.aws.machines.values()):
+            if machine.spot and machine.state == "running" and self.random.random() < 0.3:
+                self.aws.interrupt(machine, self.random.choice((0.5, 3.0, 30.0)))
+
+    def end(self, client: Client) -> None:
+        """Fetch from one of the user's instances and end it, with its volume."""
+        listed = self.again(client, "hosts", "list", "--json")
+        instances = [one["label"] for one in listed.json["instances"]]
+        if instances:
+            label = self.random.choice(instances)
+            self.run(client, "hosts", "down", label, "--yes")
+
+    def require_all_listed(self, client: Client) -> None:
+        owner = client.context().who
+        listed = self.again(client, "hosts", "list", "--json").json
+        shown = {one["id"] for one in (*listed["instances"], *listed["resources"])}
+        shown |= {one["volume"] for one in listed["instances"]}
+        new = {one.id for one in self.aws.machines.values() if self.clock.now - one.launched < 60}
+        assert self.aws.billed(owner) - new <= shown
+
+
+@pytest.fixture
+def week(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Week]]:
+    with contextlib.ExitStack() as stack:
+
+        def start(seed: int) -> Week:
+            made = Week(monkeypatch, seed)
+            for name in ("ada", "bob", "eve"):
+                client = stack.enter_context(new_client())
+                client.env |= {"USER": name, "GPUJOB_TARGET": "ec2"}
+                made.clients.append(client)
+            return made
+
+        yield start
+
+
+def test_the_cost_shown_after_a_week_of_faults_is_the_bill(
+    week: Callable[[int], Week], trials: Trials
+) -> None:
+    for seed in range(trials(1, 8)):
+        one = week(seed)
+        for number in range(trials(6, 20)):
+            one.launch(number)
+            for client in one.clients:
+                one.require_all_listed(client)
+            one.clock.sleep(one.random.uniform(0, 16) * HOUR)
+            one.end(one.random.choice(one.clients))
+        for client in one.clients:
+            one.require_all_listed(client)
+            cost = one.again(client, "cost", "--json").json
+            usd = sum(month["cost_usd"] for month in cost["months"].values())
+            one.aws.advance()
+            assert usd == pytest.approx(one.aws.bill.get(client.context().who, 0.0), rel=0.01), seed
+        assert one.aws.lost == [], seed
