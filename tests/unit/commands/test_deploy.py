@@ -365,3 +365,30 @@ def test_a_dry_run_on_ec2_has_price_hours_and_worst_case_as_numbers(client: Clie
     shown = client.run(*words).out
     assert f"at most ${launch['usd_per_hour']:.3f} an hour" in shown
     assert f"${launch['worst_case_usd']:.2f}" in shown
+
+
+@pytest.mark.parametrize(
+    ("image_id", "operations"), [(None, ["ensure_image", "start"]), ("sha256:ab", ["start"])]
+)
+def test_an_image_is_asked_for_only_where_the_host_lacks_it(
+    client: Client, monkeypatch: pytest.MonkeyPatch, image_id: str | None, operations: list[str]
+) -> None:
+    engine = {
+        "program": "docker",
+        "kind": "docker",
+        "version": "28",
+        "gives_gpus": True,
+        "image_id": image_id,
+    }
+    host = scripted(host_facts={**FACTS, "containers": engine}, ensure_image={"id": "sha256:ab"})
+    client.write("train.py", "import torch\n")
+    client.write("job.yaml", "name: job\ncommand: [no-such-python, train.py]\nimage: a/b:1\n")
+    planned = type_in(client, host, "deploy", "job", "--dry-run", monkeypatch=monkeypatch)
+    assert (planned.code, "image a/b:1" in planned.out) == (0, True), planned.err
+    result = type_in(client, host, "deploy", "job", monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    asked = [(op, fields) for op, fields in host.requests if op != "host_facts"]
+    assert [op for op, _ in asked] == operations
+    assert asked[-1][1]["spec"]["image"] == {"name": "a/b:1"}
+    facts = next(fields for op, fields in host.requests if op == "host_facts")
+    assert (facts["image"], facts["commands"]) == ("a/b:1", [])
