@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 def notify(ctx: Context, word: str | None, on: str | None) -> int:
     """Sends a test alert over each channel of the job, or of the settings, once. GpujobError if one fails."""
     settings = config.load(ctx)
-    wanted = _load(ctx, word, settings)
+    alerts = _load(ctx, word, settings)
     target = registry.target(ctx, settings, on)
     if target.launches:
         why = "a run's own instance does not exist yet"
         raise UsageError(
             "a test alert needs a host", why, f"gpujob notify {word or ''} --on local".replace("  ", " ")
         )
-    passed = secrets(ctx, wanted, is_required=True)
-    spec = {"id": "test", "notify": msgspec.to_builtins(wanted)}
+    passed = secrets(ctx, alerts, is_required=True)
+    spec = {"id": "test", "notify": msgspec.to_builtins(alerts)}
     with target.connect() as host:
         errors = helper.test_alert(host, spec, passed)
         label = host.label
     for channel, error in errors.items():
         if error is not None:
-            raise _undelivered(wanted, channel, error, label)
+            raise _undelivered(alerts, channel, error, label)
     if ctx.json:
         ctx.answer(answers.Notify(target=label, channels=tuple(errors)))
         return 0
@@ -59,14 +59,14 @@ def of_deploy(ctx: Context, job: Job) -> dict[str, str]:
     return secrets(ctx, job.spec.notify, is_required=("notify",) in job.file.lines)
 
 
-def secrets(ctx: Context, wanted: Notify | None, is_required: bool = False) -> dict[str, str]:
+def secrets(ctx: Context, alerts: Notify | None, is_required: bool = False) -> dict[str, str]:
     """The URL of the webhook by its variable; nothing, with a warning, where it is not set.
 
     UsageError for a value that is no URL: another secret would be sent to the host by mistake.
     """
-    if wanted is None or not wanted.is_on or wanted.webhook_env is None:
+    if alerts is None or not alerts.is_on or alerts.webhook_env is None:
         return {}
-    name = wanted.webhook_env
+    name = alerts.webhook_env
     url = ctx.env.get(name, "").strip()
     if not url:
         what = f"notify.webhook_env: {name} is not set"
@@ -91,17 +91,17 @@ def _is_url(text: str) -> bool:
 def _load(ctx: Context, word: str | None, settings: Mapping[str, Setting]) -> Notify:
     setting = settings["notify"]
     job = jobs.load(ctx, word, [], []) if word else None
-    wanted = (job.spec.notify if job else None) or parse(setting.value, setting.source)
-    if wanted is None or not wanted.is_on:
+    alerts = (job.spec.notify if job else None) or parse(setting.value, setting.source)
+    if alerts is None or not alerts.is_on:
         where = word or "the settings"
         step = "add to it: notify: {webhook_env: SLACK_WEBHOOK_URL}"
         raise UsageError(f"no alerts are configured in {where}", "", step)
-    return wanted
+    return alerts
 
 
-def _undelivered(wanted: Notify, channel: str, error: str, label: str) -> GpujobError:
+def _undelivered(alerts: Notify, channel: str, error: str, label: str) -> GpujobError:
     if channel == "webhook":
-        step = f"""curl -i -d '{{"text": "test"}}' "${wanted.webhook_env}" shows what the server answers"""
+        step = f"""curl -i -d '{{"text": "test"}}' "${alerts.webhook_env}" shows what the server answers"""
     else:
-        step = f"on {label}, run it by hand: {' '.join(wanted.command)}"
+        step = f"on {label}, run it by hand: {' '.join(alerts.command)}"
     return GpujobError(f"the test alert was not delivered over the {channel}, from {label}", error, step)

@@ -14,12 +14,15 @@ from orchestrator.commands.study import Terms
 from orchestrator.context import Context
 from orchestrator.core import events, runstate
 from orchestrator.core.hostfacts import RunFacts
+from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.view import answers
 
 if TYPE_CHECKING:
     import optuna
+
+_ATTEMPTS = 6  # of a trial whose host is interrupted again and again
 
 
 @dataclass
@@ -81,12 +84,34 @@ def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str
         return f"{one.run_id} was removed"
     _report(one, terms, run)
     state = runstate.fold(run, ctx.now())
+    if is_interrupted(run, state):
+        return _continue(ctx, opened, one, state)
     if not isinstance(state, runstate.GOING):
         return _tell(opened, one, terms, state)
     if one.values and one.trial.should_prune():
         helper.stop(one.host, one.run_id, ctx.who, now=False)
         study.end(opened, one.number, "PRUNED")
         return f"pruned after {len(one.values)} values of {terms.metric}, the last {one.values[-1]:.4g}"
+    return None
+
+
+def is_interrupted(run: RunFacts, state: runstate.RunState) -> bool:
+    """Its host was taken away or went down: that says nothing of the values that are tried."""
+    attempt = (run.state.attempt if run.state else None) or 1
+    return isinstance(state, runstate.Preempted | runstate.Lost) and attempt < _ATTEMPTS
+
+
+def _continue(ctx: Context, opened: optuna.Study, one: Active, state: runstate.RunState) -> str | None:
+    """Resumes an interrupted trial from its last checkpoint. Unreachable if its host does not answer yet."""
+    what = f"{one.run_id} was interrupted ({runstate.word(state)})"
+    try:
+        deploy(ctx, deploying.Request(None, one.host.label, resume=one.run_id))
+    except Unreachable:
+        raise
+    except GpujobError as error:
+        fail(opened, one)
+        return f"{what} and cannot be continued: {error.what}: gpujob status {one.run_id}"
+    ctx.talk(f"trial {one.number}: {what} and goes on")
     return None
 
 

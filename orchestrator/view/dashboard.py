@@ -33,7 +33,7 @@ class Screen(Protocol):
         """How many of the log's last lines it has room for."""
 
     def show(
-        self, report: RunReport, history: History, machine: Machine, beside: Surroundings = NOTHING
+        self, report: RunReport, history: History, machine: Machine, surroundings: Surroundings = NOTHING
     ) -> None:
         """The run now, its curves, and its host."""
 
@@ -59,11 +59,11 @@ class _Lines:
         self._last = ""
 
     def show(
-        self, report: RunReport, history: History, machine: Machine, beside: Surroundings = NOTHING
+        self, report: RunReport, history: History, machine: Machine, surroundings: Surroundings = NOTHING
     ) -> None:
         if self._ctx.json:
             return
-        parts = (f"{runstate.word(report.state)} {headline(report)}", _metrics(report), beside.outage)
+        parts = (f"{runstate.word(report.state)} {headline(report)}", _metrics(report), surroundings.outage)
         line = "  ".join(part for part in parts if part)
         if line != self._last:
             self._ctx.out(f"{report.facts.id}  {line}")

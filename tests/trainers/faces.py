@@ -1,10 +1,12 @@
 """Sample blendshapes for tests to change, and checks of them."""
 
 import csv
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trainer_runs
 
 from trainers import preflight
@@ -63,3 +65,26 @@ def train(run: Path, folder: Path, **config: object) -> int:
     """Run `train blendshapes` in this process; its output is written to `<run>/log`."""
     data = {"blendshapes": folder / "blendshapes"}
     return trainer_runs.train_here("blendshapes", run, data, {**SMALL, **config})
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drop_invalid_rows(write(tmp_path_factory.mktemp("faces")))
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path) -> Path:
+    """A copy of the sample that this test may change."""
+    return Path(shutil.copytree(pristine, tmp_path / "faces"))
+
+
+def train_file(folder: Path) -> Path:
+    return folder / "blendshapes" / "train.csv"
+
+
+def errors(report: dict) -> set[str]:
+    return {f["code"] for f in report["findings"] if f["severity"] == "error"}
+
+
+def has_known_label(row: dict[str, str]) -> bool:
+    return row["label"] in ("happy", "sad", "neutral")

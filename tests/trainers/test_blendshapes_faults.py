@@ -1,7 +1,5 @@
 """Real mistakes with blendshapes, each seeded on purpose and reported with its code."""
 
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,37 +7,19 @@ import faces
 import numpy as np
 import pytest
 import torch
-from faces import check, edit, messages
+from faces import check, edit, errors, folder, messages, pristine, train_file
 
 from trainers import registry
-from trainers.blendshapes import file_checks, files, names, npz, splitting
+from trainers.blendshapes import file_checks, files, names
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.data import values_of
 from trainers.blendshapes.trainer import BlendshapesTrainer
 from trainers.data import normalise
-from trainers.data.refusal import Unusable
 from trainers.engine import rng
 from trainers.engine.events import Silent
 from trainers.tasks.classifier import Sample
 
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faces.drop_invalid_rows(faces.write(tmp_path_factory.mktemp("faces")))
-
-
-@pytest.fixture
-def folder(pristine: Path, tmp_path: Path) -> Path:
-    """A copy of the sample that this test may change."""
-    return Path(shutil.copytree(pristine, tmp_path / "faces"))
-
-
-def train_file(folder: Path) -> Path:
-    return folder / "blendshapes" / "train.csv"
-
-
-def errors(report: dict) -> set[str]:
-    return {f["code"] for f in report["findings"] if f["severity"] == "error"}
+__all__ = ["folder", "pristine"]
 
 
 @pytest.mark.parametrize(("model", "hidden"), [("dense", [16]), ("lstm", [32])])
@@ -186,140 +166,6 @@ def test_a_class_that_is_missing_is_refused(folder):
     assert (code, "val holds no sad" in messages(report, "balance")) == (64, True)
 
 
-def test_a_face_or_a_group_in_two_splits_is_refused(folder):
-    extra = faces.read(folder / "blendshapes" / "test.csv")[:1]
-    edit(train_file(folder), lambda rows: rows + extra)
-    report, code = check(folder)
-    assert (code, errors(report)) == (64, {"dups", "split.groups"})
-    assert f"train.csv:{len(faces.read(train_file(folder))) + 1} = test.csv:2" in messages(report, "dups")
-
-
-def test_files_that_name_no_split_are_split_by_group_or_by_face(folder):
-    rows = [row for path in sorted((folder / "blendshapes").glob("*.csv")) for row in faces.read(path)]
-    for path in (folder / "blendshapes").glob("*.csv"):
-        path.unlink() if path.name != "train.csv" else path.rename(path.with_name("faces.csv"))
-    edit(folder / "blendshapes" / "faces.csv", lambda _: rows)
-    report, code = check(folder)
-    assert (code, errors(report)) == (0, set())
-    edit(
-        folder / "blendshapes" / "faces.csv",
-        lambda arrays: [{**row, "group": ""} for row in arrays + arrays[:40]],
-    )
-    report, code = check(folder)
-    assert (code, errors(report)) == (0, set())  # equal faces stay together
-
-
-def pictured(folder: Path, name: Callable[[int, int], str]) -> Path:
-    """The rows of the sample as one file without groups: three copies of each, a little apart, by `name`
-    of row and copy."""
-    place = folder / "blendshapes"
-    rows = [row for path in sorted(place.glob("*.csv")) for row in faces.read(path)]
-    copies = [
-        {
-            **row,
-            "group": "",
-            "file": name(n, copy),
-            "jawOpen": repr(float(row["jawOpen"]) * (1 - 0.01 * copy)),
-        }
-        for n, row in enumerate(rows)
-        for copy in range(3)
-    ]
-    for path in place.glob("*.csv"):
-        path.unlink() if path.name != "train.csv" else path.rename(place / "faces.csv")
-    edit(place / "faces.csv", lambda _: copies)
-    return place
-
-
-def test_copies_of_a_picture_stay_in_one_split_without_a_group_column(folder):
-    place = pictured(folder, lambda n, _: f"{n}.png")
-    edit(
-        place / "faces.csv", lambda rows: [*rows[:-1], {**rows[-1], "label": "sad"}]
-    )  # as a split with two classes
-    report, code = check(folder)
-    assert (code, errors(report), messages(report, "split.groups")) == (0, set(), "")
-    listing = files.scan({"": place}, Config())
-    home = splitting.split_rows(listing.rows, Config())
-    homes = {
-        row.source: {home[other.id] for other in listing.rows if other.source == row.source}
-        for row in listing.rows
-    }
-    assert {len(splits) for splits in homes.values()} == {1}
-    assert {split for splits in homes.values() for split in splits} == {"train", "val", "test"}
-
-
-def test_equal_faces_stay_together_whatever_their_pictures_are_called(folder):
-    place = pictured(folder, lambda n, copy: f"{n}-{copy}.png")
-    edit(
-        place / "faces.csv",
-        lambda rows: [*rows, *({**row, "file": f"again-{row['file']}"} for row in rows[:90])],
-    )
-    report, code = check(folder)
-    assert (code, errors(report)) == (0, set())
-
-
-def test_a_file_column_with_one_value_is_ignored_with_a_warning(folder):
-    pictured(folder, lambda n, _: "fer2013.csv")
-    report, code = check(folder)
-    assert (code, errors(report)) == (0, set())
-    assert "`file` is fer2013.csv in all rows" in messages(report, "split.groups")
-    assert "only equal faces are kept in one split" in messages(report, "split.groups")
-
-
-def test_a_picture_in_two_given_splits_is_refused_by_name(folder):
-    def unnamed(rows: faces.Rows) -> faces.Rows:
-        return [{**row, "group": ""} for row in rows]
-
-    (first, *_) = faces.read(folder / "blendshapes" / "test.csv")
-    copy = {**first, "jawOpen": repr(float(first["jawOpen"]) * 0.99)}
-    edit(train_file(folder), lambda rows: [*rows, copy])
-    for path in (folder / "blendshapes").glob("*.csv"):
-        edit(path, unnamed)
-    report, code = check(folder)
-    assert (code, errors(report)) == (64, {"split.groups"})
-    assert f"1 pictures (column `file`) stand in more than one split: {first['file']}" in messages(
-        report, "split.groups"
-    )
-
-
-def test_folders_name_the_split_as_files_do(folder, pristine):
-    place = folder / "blendshapes"
-    for split in ("train", "val", "test"):
-        (place / split).mkdir()
-        (place / f"{split}.csv").rename(place / split / "faces.csv")
-    straight, nested = (
-        [(row.values, row.split) for row in files.scan({"": root / "blendshapes"}, Config()).rows]
-        for root in (pristine, folder)
-    )
-    assert sorted(nested) == sorted(straight)
-    assert check(folder)[1] == 0
-
-
-def test_a_file_in_the_folder_of_another_split_is_refused_by_name(folder):
-    place = folder / "blendshapes" / "part" / "test"
-    place.mkdir(parents=True)
-    shutil.copy(train_file(folder), place / "train.csv")
-    report, code = check(folder)
-    assert (code, errors(report)) == (64, {"labels.parse"})
-    message = "is in the folder of another split: part/test/train.csv: move or rename it"
-    assert message in messages(report, "labels.parse")
-
-
-def test_train_and_test_alone_give_the_validation_rows_from_train(folder):
-    (folder / "blendshapes" / "val.csv").unlink()
-    report, code = check(folder)
-    assert (code, errors(report)) == (0, set())
-    (table,) = [t for t in report["data"]["tables"] if t["title"] == "Rows by class"]
-    train, val, test = (int(n) for n in table["rows"][3][1:])
-    assert 0.1 < val / (train + val) < 0.2
-    assert test == len(
-        [row for row in faces.read(folder / "blendshapes" / "test.csv") if has_known_label(row)]
-    )
-
-
-def has_known_label(row: dict[str, str]) -> bool:
-    return row["label"] in ("happy", "sad", "neutral")
-
-
 @pytest.mark.parametrize(
     ("config", "key"),
     [
@@ -360,22 +206,6 @@ def test_balanced_sampling_draws_every_class_equally_often(pristine):
     laps = [[trainer.balanced.row(0, 3 * (lap * len(rows) + turn) + 1) for turn in turns] for lap in (0, 1)]
     assert sorted(laps[0]) == sorted(laps[1]) == rows
     assert laps[0] != laps[1]
-
-
-def test_an_npz_file_gives_the_same_rows_as_a_csv_file(pristine, tmp_path):
-    rows = faces.read(pristine / "blendshapes" / "test.csv")
-    values = np.array([[float(row[name]) for name in names.ALL] for row in rows])
-    arrays = {"names": np.array(names.ALL), "labels": np.array([row["label"] for row in rows])}
-    np.savez(tmp_path / "test.npz", features=values, **arrays)
-    _, read = files.read(tmp_path / "test.npz", Config())
-    _, other = files.read(pristine / "blendshapes" / "test.csv", Config())
-    assert [(r.values, r.label, r.split) for r in read] == [(r.values, r.label, r.split) for r in other]
-    np.savez(tmp_path / "test.npz", values=values)
-    with pytest.raises(Unusable, match="has no key features: it holds values"):
-        npz.read(tmp_path / "test.npz")
-
-
-# Faults of the recipe and its code
 
 
 class Shuffled(BlendshapesTrainer):
@@ -420,109 +250,7 @@ def test_uninformative_labels_are_detected_by_the_baseline(folder):
     assert "one constant answer gets 0.143" in messages(report, "baseline")
 
 
-def test_files_behind_a_linked_folder_are_read(folder, tmp_path):
-    shutil.move(folder / "blendshapes", tmp_path / "disk2")
-    (folder / "blendshapes").mkdir()
-    (folder / "blendshapes" / "more").symlink_to(tmp_path / "disk2")
-    arrays = files.scan({"": folder / "blendshapes"}, Config())
-    assert {row.id.partition(":")[0] for row in arrays.rows} >= {"more/train.csv", "more/test.csv"}
-
-
 # Data as people have it
-
-
-def twins(folder: Path, label: str) -> None:
-    """Append the first six faces of test to train, with this label or their own."""
-    rows = faces.read(folder / "blendshapes" / "test.csv")[:6]
-    copies = [{**row, "label": label or row["label"], "group": f"new{n}"} for n, row in enumerate(rows)]
-    edit(train_file(folder), lambda train: [*train, *copies])
-
-
-def test_all_faces_in_two_splits_are_named_at_once(folder):
-    twins(folder, "")
-    report, code = check(folder)
-    assert (code, "6 faces stand in two splits" in messages(report, "dups")) == (64, True)
-    (table,) = [t for t in report["data"]["tables"] if t["title"].startswith("Equal faces")]
-    assert [row[2] for row in table["rows"]] == ["train", "test"] * 6
-
-
-def test_faces_in_two_splits_are_dropped_from_train_within_the_budget(folder):
-    before, _ = check(folder)
-    twins(folder, "")
-    report, code = check(folder, duplicates="drop")
-    assert (code, errors(report)) == (0, set())
-    assert report["data"]["used"] == before["data"]["used"]
-    report, code = check(folder, duplicates="drop", max_refused=0.001)
-    assert (code, errors(report)) == (64, {"dups"})
-
-
-def test_a_face_with_two_labels_is_named_and_dropped(folder):
-    edit(train_file(folder), lambda rows: [*rows, {**rows[0], "label": "sad"}, {**rows[0], "label": "happy"}])
-    report, code = check(folder)
-    assert (code, "1 faces have two labels" in messages(report, "dups")) == (0, True)
-    dropped, _ = check(folder, duplicates="drop")
-    assert dropped["data"]["used"] == report["data"]["used"] - 3
-
-
-@pytest.mark.parametrize("change", [str.upper, lambda group: f" {group}", lambda group: f"0{group}"])
-def test_groups_in_two_splits_are_found_however_they_are_spelled(folder, change):
-    edit(train_file(folder), lambda rows: [{**rows[0], "group": "7p"}, *rows[1:]])
-    edit(folder / "blendshapes" / "test.csv", lambda rows: [{**rows[0], "group": change("7p")}, *rows[1:]])
-    assert "1 groups stand in more than one split" in messages(check(folder)[0], "split.groups")
-
-
-def test_other_words_for_an_emotion_are_read_and_listed(folder):
-    words = {"happy": "Happiness", "sad": "SADNESS", "neutral": "neutral"}
-    before, _ = check(folder)
-    edit(train_file(folder), lambda rows: [{**row, "label": words.get(row["label"], "fear")} for row in rows])
-    report, code = check(folder)
-    assert (code, report["data"]["used"]) == (0, before["data"]["used"])
-    (table,) = [t for t in report["data"]["tables"] if t["title"] == "Labels read as"]
-    assert [row[:2] for row in table["rows"]] == [["Happiness", "happy"], ["SADNESS", "sad"]]
-
-
-def test_labels_as_numbers_are_read_with_the_option_that_names_their_set(folder):
-    before, _ = check(folder)
-    numbers = {name: f"{number}.0" for number, name in names.NUMBERS["raf-db"].items()}
-    for path in (folder / "blendshapes").glob("*.csv"):
-        edit(path, lambda rows: [{**row, "label": numbers[row["label"]]} for row in rows])
-    report, code = check(folder)
-    assert "set label_numbers: one of fer2013" in messages(report, "labels.parse")
-    report, code = check(folder, label_numbers="raf-db")
-    assert (code, report["data"]["used"]) == (0, before["data"]["used"])
-
-
-def test_columns_b0_to_b51_and_one_hot_labels_are_read(folder):
-    before = files.scan({"": folder / "blendshapes"}, Config()).rows
-    counted = dict(zip(names.ALL, names.COUNTED, strict=True))
-
-    def one_hot(rows: faces.Rows) -> faces.Rows:
-        kinds = sorted({row["label"] for row in rows})
-        return [
-            {**{counted.get(name, name): cell for name, cell in row.items() if name != "label"}}
-            | {kind: str(int(row["label"] == kind)) for kind in kinds}
-            for row in rows
-        ]
-
-    for path in (folder / "blendshapes").glob("*.csv"):
-        edit(path, one_hot)
-    after = files.scan({"": folder / "blendshapes"}, Config()).rows
-    assert [(row.values, row.label) for row in after] == [(row.values, row.label) for row in before]
-
-
-def test_an_npz_file_with_the_keys_of_scikit_learn_is_read(tmp_path):
-    values = np.random.default_rng(0).random((3, 52)).astype(np.float32)
-    np.savez(tmp_path / "train.npz", X=values, y=np.array([0, 3, 6]), paths=np.array(["a", "b", "c"]))
-    _, rows = files.read(tmp_path / "train.npz", Config(columns=52, label_numbers="raf-db-0"))
-    assert [(row.label, row.source) for row in rows] == [("surprise", "a"), ("happy", "b"), ("neutral", "c")]
-
-
-def test_semicolons_and_decimal_commas_are_read(folder):
-    path = train_file(folder)
-    before, _ = check(folder)
-    path.write_text(path.read_text().replace(",", ";").replace(".", ","))
-    report, code = check(folder)
-    assert (code, report["data"]["used"]) == (0, before["data"]["used"])
 
 
 def test_scores_may_reach_the_model_as_they_are(pristine):

@@ -16,7 +16,7 @@ from orchestrator.instances.instance import Instance
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Store
 from tests.support import Client, new_client
-from tests.unit.commands.test_deploy import DEPLOY, scripted, type_in
+from tests.unit.commands.scripted import DEPLOY, scripted, type_in
 
 CTRL_C_AT_IMPORT = """
 import sys

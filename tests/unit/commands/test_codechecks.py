@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import Client, Result, new_client
-from tests.unit.commands.test_deploy import scripted, type_in
+from tests.unit.commands.scripted import scripted, type_in
 from tests.unit.core.test_plan import FACTS, PYTHON
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import Client, ScriptedHost
-from tests.unit.commands.test_deploy import SEEN, client, scripted, type_in
+from tests.unit.commands.scripted import SEEN, client, scripted, type_in
 
 __all__ = ["client"]
 

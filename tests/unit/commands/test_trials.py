@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 
 from orchestrator.commands import study, trials
+from orchestrator.commands.deploy import Request
 from orchestrator.commands.study import Terms
 from orchestrator.core.space import Range
+from orchestrator.errors import Unreachable
 from tests.support import Client, ScriptedHost
-from tests.unit.commands.test_deploy import SEEN, client
+from tests.unit.commands.scripted import SEEN, client
 
 __all__ = ["client"]
 
@@ -101,6 +104,42 @@ def test_events_that_begin_after_the_log_was_read_are_read_from_their_start(clie
     trials.update(client.context(), opened, one, TERMS)
     assert one.values == [0.7, 0.6]
     assert [asked["offset"] for name, asked in of.requests if name == "read_events"] == [0]
+
+
+def interrupted(client: Client, attempt: int = 1) -> ScriptedHost:
+    return host(client, events(0.3), ended=2.0, exit_code=75, reason="preempted", attempt=attempt)
+
+
+def test_an_interrupted_trial_is_continued_and_not_counted_as_failed(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[Request] = []
+    monkeypatch.setattr(trials, "deploy", lambda _, request: requests.append(request))
+    opened, ctx = finished(client.home / "s"), client.context()
+    assert trials.update(ctx, opened, active(opened, interrupted(client)), TERMS) is None
+    assert [request.resume for request in requests] == [SEEN["id"]]
+    assert opened.trials[-1].state.name == "RUNNING"
+    assert "was interrupted (preempted) and goes on" in ctx.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_trial_that_is_interrupted_again_and_again_ends_as_failed(client: Client) -> None:
+    opened = finished(client.home / "s")
+    outcome = trials.update(client.context(), opened, active(opened, interrupted(client, 6)), TERMS)
+    assert outcome == f"preempted: gpujob status {SEEN['id']}"
+    assert opened.trials[-1].state.name == "FAIL"
+
+
+def test_an_interrupted_trial_waits_for_a_host_that_does_not_answer(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> str:
+        raise Unreachable("no answer", "", "")
+
+    monkeypatch.setattr(trials, "deploy", silent)
+    opened = finished(client.home / "s")
+    with pytest.raises(Unreachable):
+        trials.update(client.context(), opened, active(opened, interrupted(client)), TERMS)
+    assert opened.trials[-1].state.name == "RUNNING"
 
 
 def test_a_success_without_the_metric_has_failed(client: Client) -> None:

@@ -1,0 +1,109 @@
+"""Logins over a real sshd: keys, host keys, shells and what they print."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.host.machines import log_in_to, new_machine
+from tests.host.test_ssh import ON, root
+from tests.rigs.fakehost import FakeHost
+from tests.support import Client
+
+
+def test_an_unknown_host_key_is_refused_with_its_fingerprint_and_a_command(
+    client: Client, machine: FakeHost
+) -> None:
+    log_in_to(client, machine, known=False)
+    refused = client.run("status", *ON)
+    assert refused.code == 4
+    command = f"gpujob hosts attach gpu --fingerprint {machine.fingerprint()}"
+    assert command in refused.err
+    assert client.run("hosts", "attach", "gpu").code == 7
+    wrong = client.run("hosts", "attach", "gpu", "--fingerprint", "SHA256:else")
+    assert (wrong.code, "nothing was recorded" in wrong.err) == (4, True)
+    assert client.run("status", *ON).code == 4
+    assert client.run(*command.split()[1:]).code == 0
+    assert client.run("status", *ON).code == 0
+    assert machine.fingerprint() in client.run("hosts", "list").out
+
+
+@pytest.mark.parametrize("way", ["", "  CertificateFile /none\n"])
+def test_a_man_in_the_middle_with_another_key_is_refused_and_gets_nothing(
+    client: Client, machine: FakeHost, way: str
+) -> None:
+    log_in_to(client, machine, way)
+    assert client.run("status", *ON).code == 0
+    machine.kill_machine()  # ends the connections to the true host, which later commands would share
+    machine.swap_host_key()
+    machine.start()
+    client.job("print(1)")
+    for words in (("status",), ("deploy", "job"), ("fetch",)):
+        refused = client.run(*words, *ON)
+        assert refused.code == 4, refused.err
+        assert "has changed" in refused.err
+    assert not (root(machine) / "runs").exists()
+
+
+def test_a_rejected_key_exits_4_and_lists_the_keys_that_were_tried(client: Client, machine: FakeHost) -> None:
+    machine.add_key("stranger", known=False)
+    log_in_to(client, machine)
+    config = client.home / "ssh_config"
+    config.write_text(
+        config.read_text().replace(str(machine.user_key), str(machine.user_key.with_name("stranger")))
+    )
+    denied = client.run("status", *ON)
+    assert denied.code == 4
+    assert "accepts no key" in denied.err
+
+
+def test_an_unreachable_host_exits_5(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    machine.kill_machine()
+    assert client.run("doctor", *ON).code == 5
+
+
+@pytest.mark.sshd
+def test_a_minimal_shell_and_a_c_locale_work(client: Client) -> None:
+    with new_machine(client, "m2", ip="127.0.0.3", shell="dash", locale="C") as machine:
+        log_in_to(client, machine)
+        client.job("print('héllo')")
+        result = client.run("deploy", "job", *ON, "--follow")
+        assert result.code == 0, result.err
+        assert result.out.splitlines()[-1] == "héllo"
+
+
+@pytest.mark.parametrize(
+    ("way", "noise"),
+    [
+        ("", "echo 'Welcome to the \\ box'; seq 5000; printf '\\036gpujob'"),
+        ("  CertificateFile /none\n", "printf 'no newline'"),
+    ],
+)
+def test_output_of_shell_start_up_files_disturbs_no_request_or_transfer(
+    client: Client, machine: FakeHost, way: str, noise: str
+) -> None:
+    log_in_to(client, machine, way)
+    (machine.home / ".bashrc").write_text(f"{noise}\n")
+    client.job("open('out', 'w').write('42')", outputs=["out"])
+    result = client.run("deploy", "job", *ON, "--follow")
+    assert result.code == 0, result.err
+    fetched = client.run("fetch", *ON, "--to", "home")
+    assert fetched.code == 0, fetched.err
+    assert (client.project / "home/outputs/out").read_text() == "42"
+
+
+def test_text_printed_only_at_rsyncs_login_is_skipped_too(client: Client, machine: FakeHost) -> None:
+    """For example a message that is printed at every other login."""
+    log_in_to(client, machine)
+    (machine.home / ".bashrc").write_text('case "$BASH_EXECUTION_STRING" in *rsync*) echo mail;; esac\n')
+    client.job("print(1)")
+    result = client.run("deploy", "job", *ON, "--follow")
+    assert result.code == 0, result.err
+
+
+def test_an_old_tmux_and_a_missing_python_are_named(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    client.job("print(1)")
+    machine.plant("tmux", "#!/bin/sh\necho tmux 1.8\n")
+    old = client.run("deploy", "job", *ON)
+    assert (old.code, "tmux 1.8 is too old" in old.err) == (1, True)
