@@ -78,7 +78,7 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
 
 @contextlib.contextmanager
 def _staged(host: Host, run_id: str, which: str, folder: Path) -> Iterator[Stage]:
-    """The stage. GpujobError, before anything is read or sent, where its files do not fit into `folder`."""
+    """Makes the host gather the files of a run. GpujobError, before any is sent, if `folder` has no room."""
     parts = {path.name: path.stat().st_size for path in _files(folder / PARTS)}
     present = {
         path.relative_to(folder).as_posix(): path.stat().st_size

@@ -27,7 +27,7 @@ _ATTEMPTS = 6  # of a trial whose host is interrupted again and again
 
 @dataclass
 class Active:
-    """`values`: of the metric, in the order in which they were reported."""
+    """A trial that has no result yet. `values`: its metric, in the order in which they were reported."""
 
     trial: optuna.Trial
     host: Host

@@ -73,7 +73,7 @@ def structs(values: Any, kind: type[S]) -> list[S]:
 
 def _by_field(value: dict[str, Any], kind: type[S], strict: bool) -> S | None:
     fields: dict[str, Any] = {}
-    for spec in msgspec.structs.fields(kind):
+    for spec in _fields(kind):
         if spec.encode_name in value:
             try:
                 fields[spec.name] = _part(value[spec.encode_name], spec.type, strict)
@@ -83,6 +83,12 @@ def _by_field(value: dict[str, Any], kind: type[S], strict: bool) -> S | None:
         elif spec.required:
             return None
     return kind(**fields)
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of `kind`. msgspec evaluates the annotations at each call, which takes long."""
+    return msgspec.structs.fields(kind)
 
 
 def _part(value: Any, hint: Any, strict: bool) -> Any:

@@ -33,7 +33,7 @@ class Launch(NamedTuple):
     variables: IO[bytes] | None = None
 
     def start(self, **options: Any) -> subprocess.Popen[bytes]:
-        """Starts it with the options of Popen, and closes the file of variables."""
+        """Starts the command with `options` of Popen; closes `variables`, which the command has inherited."""
         with self.variables or contextlib.nullcontext() as handle:
             inherited = (handle.fileno(),) if handle else ()
             return subprocess.Popen(self.words, env=self.environment, pass_fds=inherited, **options)

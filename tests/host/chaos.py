@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import inspect
@@ -20,6 +21,7 @@ import pytest
 from orchestrator.store import Store
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
+from tests.rigs.patience import wait_until
 from tests.support import Client, Result
 
 ON = ("--on", "gpu")
@@ -124,6 +126,20 @@ def counted(
     with pytest.MonkeyPatch.context() as patch:
         watch(STEPS, patch.setattr, point)
         return line.run(*words), passed[0]
+
+
+def require_no_helper(line: Line) -> None:
+    """Wait until the helpers of a killed client have ended on the host."""
+    root = str(line.root).encode()
+
+    def helpers() -> list[list[bytes]]:
+        commands = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                commands.append(path.read_bytes().split(b"\0"))
+        return [words for words in commands if b"helper" in words and root in words]
+
+    wait_until(lambda: not helpers(), f"the helper over {line.root} has ended")
 
 
 def sample(total: int, few: int) -> list[int]:

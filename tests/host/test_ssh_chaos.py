@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sys
@@ -23,12 +22,11 @@ from tests.host.chaos import (
     counted,
     dies_at,
     job,
+    require_no_helper,
     sample,
     stalled_for,
 )
 from tests.rigs.patience import PATIENCE
-
-pytestmark = pytest.mark.timeout(1800 if os.environ.get("GPUJOB_TEST_FULL") else 240)
 
 
 def steps_of_deploy(line: Line) -> int:
@@ -78,6 +76,7 @@ def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line,
         process = line.client.spawn("deploy", name, *ON, code=dies_at(at))
         process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL
+        require_no_helper(line)
         carried_on(line, name, expected, before)
     line.proxy.pace(rate=3e6)
     for at in sample(BIG, trials(2, 20)):
@@ -96,6 +95,7 @@ def killed_amid(line: Line, way: str, count: int, *words: str) -> None:
     assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()
+    require_no_helper(line)
 
 
 OUTPUTS = f"""
@@ -146,6 +146,7 @@ def test_a_fetch_cut_stalled_or_killed_anywhere_leaves_nothing_truncated(line: L
         process = line.client.spawn("fetch", "--to", f"kill{at}", *ON, code=dies_at(at))
         process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL
+        require_no_helper(line)
         fetch_carried_on(line, f"kill{at}", expected)
     line.proxy.pace(rate=6e6)
     for at in sample(BIG, trials(2, 20)):

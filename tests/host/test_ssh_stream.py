@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import time
 
@@ -15,8 +14,6 @@ from orchestrator.errors import Unreachable
 from orchestrator.targets import helper_host, pipes
 from tests.host.chaos import ON, Line, Trials
 from tests.rigs.shown import STAMP, Shown
-
-pytestmark = pytest.mark.timeout(1800 if os.environ.get("GPUJOB_TEST_FULL") else 240)
 
 # Progress bars, multi-byte characters, invalid UTF-8; lines with the current time after the cuts.
 NOISE = """
