@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core import commandchecks, containers, hostchecks, s3
+from orchestrator.core import commandchecks, containers, hostchecks, plan_notes, s3
 from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import (
@@ -178,7 +178,7 @@ def _plan(inputs: PlanInputs, steps: list[Step]) -> Plan:
         inputs.job.name,
         inputs.target,
         tuple(steps),
-        _notes(inputs),
+        plan_notes.build(inputs, _interpreter(inputs)),
         fingerprint(inputs),
         complete=inputs.facts is not None,
     )
@@ -289,24 +289,3 @@ def _image_step(image: str, facts: HostFacts | None) -> ImageStep:
         f"the host has {found.removeprefix('sha256:')[:12]}" if found else "pulled, unless the host has it"
     )
     return ImageStep(f"image {image}", reason, bool(found), image=image)
-
-
-def _notes(inputs: PlanInputs) -> tuple[str, ...]:
-    notes = list(inputs.warnings)
-    job, facts, python = inputs.job, inputs.facts, _interpreter(inputs)
-    if facts and job.trainer and job.resources.gpus:
-        if facts.gpus is None:
-            notes.append("the GPUs of the host could not be queried")
-        elif not facts.gpus:
-            notes.append("no GPU on the host: the run will use its CPU")
-        elif python and python.torch and python.cuda is None:
-            notes.append(f"torch {python.torch} is built without CUDA: the run will use the host's CPU")
-    if facts and (logout := hostchecks.describe_logout(facts)):
-        notes.append(logout)
-    if job.pass_env:
-        notes.append(f"pass_env: the host gets {', '.join(job.pass_env)} of this machine's environment")
-    if job.notify and job.notify.is_on:
-        notes.append(f"notify: {job.notify.describe()}")
-    if job.limits.max_hours is None:
-        notes.append("no limits.max_hours: the run has no time limit")
-    return tuple(notes)
