@@ -27,6 +27,7 @@ def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
         regions=offered.regions,
         spot=offered.spot,
         usd_per_hour=round(offer.price.running, 4) if offer.price else None,
+        usd_per_hour_by_region={name: round(usd, 4) for name, usd in offer.by_region},
         hours=round(offer.hours, 4),
         limited_by=offer.limited_by,
         worst_case_usd=None if offer.worst_case is None else round(offer.worst_case, 2),

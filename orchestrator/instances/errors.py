@@ -42,10 +42,14 @@ _DENIED = (
     *("UnauthorizedOperation", "AuthFailure", "OptInRequired", "PendingVerification", "AccessDenied"),
     *("AccessDeniedException", "InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken"),
     *("ExpiredTokenException", "RequestExpired", "UnrecognizedClientException", "Blocked"),
+    *("RequestTimeTooSkewed", "RequestInTheFuture"),
     "NoCredentials",
 )
+_SKEWED = ("RequestTimeTooSkewed", "RequestInTheFuture")
 FORBIDDEN = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired")
 """Codes where the credentials are valid, and a policy or the account forbids the call or the region."""
+CLOSED = (*FORBIDDEN, "AuthFailure")
+"""Codes of a region that may not be used. A region that the account has not enabled answers AuthFailure."""
 
 
 class AwsError(GpujobError):
@@ -134,7 +138,7 @@ def explain(error: AwsError) -> GpujobError:
             f"EC2 in {error.region} cannot be reached", error.message, "the same command again"
         )
     if todo is Action.DENIED:
-        return AccessError(what, _decoded(error), _access_step(error.code))
+        return AccessError(what, _decoded(error), _access_step(error.code, error.message))
     if todo is Action.RETRY:
         state = "does not answer" if error.code == "ConnectionLost" else "is too busy"
         return Unreachable(f"EC2 in {error.region} {state}", str(error), "the same command again")
@@ -168,11 +172,15 @@ def _decoded(error: AwsError) -> str:
     return plain.strip() + (" (aws sts decode-authorization-message shows more)" if encoded else "")
 
 
-def _access_step(code: str) -> str:
+def _access_step(code: str, message: str) -> str:
+    if code in _SKEWED or any(words in message for words in ("Signature expired", "not yet current")):
+        return "set this machine's clock: date -u shows it, sudo timedatectl set-ntp true corrects it"
     if code in FORBIDDEN[:3]:
         return "docs/iam.md has the smallest policy that works; gpujob doctor --on ec2 tries each permission"
     if code.startswith("Expired") or code == "RequestExpired":
         return "log in again: aws sso login, or new keys; and check this machine's clock"
     if code in ("OptInRequired", "PendingVerification", "Blocked"):
         return "AWS has restricted this account: see its console"
+    if code == "AuthFailure":
+        return "aws sts get-caller-identity; or enable the region for this account in AWS's console"
     return "aws sts get-caller-identity shows whose credentials these are"

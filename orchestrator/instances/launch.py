@@ -91,7 +91,7 @@ class _Launch:
                 if instance := self._try_region(name):
                     return instance
             except AwsError as error:
-                if error.code not in errors.FORBIDDEN or self.attempt.request:
+                if error.code not in errors.CLOSED or self.attempt.request:
                     raise
                 self._account.ctx.warn(f"{name} is skipped: {error.what}: {error.why}")
         return self._try_region(last)

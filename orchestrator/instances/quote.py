@@ -32,7 +32,8 @@ class Quote:
     """The price and limits of a launch, which the user must confirm.
 
     `price` is the highest of all types of the spec in all its regions, so that the worst case holds for each.
-    None if one of them has no known price, as `unpriced` says. `as_of`: the days of the prices. `wait_hours`:
+    None if one of them has no known price, as `unpriced` says. by_region: USD per hour of the most expensive
+    type in each region. `as_of`: the days of the prices. `wait_hours`:
     how long to keep trying while no zone has capacity.
     """
 
@@ -43,6 +44,7 @@ class Quote:
     as_of: str
     unpriced: str = ""
     wait_hours: float = 0.0
+    by_region: tuple[tuple[str, float], ...] = ()
 
     @property
     def worst_case(self) -> float | None:
@@ -79,8 +81,10 @@ class Quote:
             return [f"its price is not known: {self.unpriced}; AWS's price list has it", f"{hours}; {end}"]
         parts = f"${price.instance:.3f} + disk ${price.disk:.3f} + address ${price.address:.3f}"
         where = ", ".join(self.spec.regions)
+        each = ", ".join(f"{name} ${usd:.3f}" for name, usd in self.by_region)
         return [
             f"at most ${price.running:.3f} an hour ({parts}; prices of {self.as_of}, {where})",
+            *([f"by region, an hour: {each}"] if len(self.by_region) > 1 else []),
             f"{hours}: ${self.worst_case:.2f}; {end}",
         ]
 
@@ -92,6 +96,7 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
     where a price is not known.
     """
     ec2, catalog = job.resources.ec2, table()
+    spec.require_tags(ec2.tags)
     regions = tuple(ec2.regions) or (region,)
     days = sorted({catalog.region(name).as_of for name in regions})
     types = _types(job, regions)
@@ -99,7 +104,8 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
     unpriced = _unpriced(types, regions)
     if unpriced and job.limits.budget_usd is not None:
         raise UsageError("--budget cannot be converted to hours", unpriced, "--max-hours H")
-    price = None if unpriced else _highest(types, regions, disk_gb + (SPOT_ROOT_GB if ec2.spot else 0))
+    all_gb = disk_gb + (SPOT_ROOT_GB if ec2.spot else 0)
+    price = None if unpriced else _highest(types, regions, all_gb)
     hours, limited_by = _hours(job, price)
     launch_spec = LaunchSpec(
         types=types,
@@ -119,7 +125,8 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
         instance_profile=ec2.instance_profile,
         private_ip=ec2.private_ip,
     )
-    return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced)
+    by_region = () if unpriced else tuple((one, _highest(types, (one,), all_gb).running) for one in regions)
+    return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced, by_region=by_region)
 
 
 def for_fetch(former: Instance, now: float, owner: str) -> Quote:

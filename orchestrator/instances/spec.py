@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from orchestrator.core.when import iso
+from orchestrator.errors import UsageError
 
 TAG = "gpujob:"
 MANAGED = f"{TAG}managed"
@@ -27,6 +28,8 @@ BOOT_SECONDS = 20 * 60
 TAGGED_KINDS = ("instance", "volume", "network-interface")
 """Resources that a launch tags, besides the request of a spot instance."""
 DATA_DEVICE = "/dev/sdf"
+_TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256  # EC2's limits of tags, and of their characters
+_OWN_TAGS = 8
 IMAGES = (
     *("oss-nvidia-driver-gpu-pytorch-2.13-ubuntu-26.04", "oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04"),
     *("oss-nvidia-driver-gpu-pytorch-2.10-ubuntu-24.04",),
@@ -142,6 +145,26 @@ def tags(spec: LaunchSpec, attempt: str, version: str) -> dict[str, str]:
         f"{TAG}version": version,
         "Name": f"gpujob-{spec.job}",
     }
+
+
+def require_tags(tags: Mapping[str, str]) -> None:
+    """Raises UsageError for tags of a job that EC2 would refuse, or that are gpujob's."""
+    key_of = "resources.ec2.tags"
+    for key, value in tags.items():
+        why = ""
+        if not key.strip() or len(key) > _TAG_KEY:
+            why = f"a key has 1 to {_TAG_KEY} characters"
+        elif len(value) > _TAG_VALUE:
+            why = f"a value has at most {_TAG_VALUE} characters"
+        elif key.lower().startswith("aws:"):
+            why = "AWS reserves keys that start with aws:"
+        elif key.startswith(TAG) or key == "Name":
+            why = "gpujob sets it"
+        if why:
+            raise UsageError(f"{key_of}: EC2 cannot have the tag {key[:40]!r}", why, "change the job file")
+    if len(tags) > _TAGS - _OWN_TAGS:
+        why = f"a resource has at most {_TAGS}, and gpujob sets {_OWN_TAGS}"
+        raise UsageError(f"{key_of}: {len(tags)} are too many", why, "change the job file")
 
 
 def to_tag_list(values: Mapping[str, str]) -> list[dict[str, str]]:

@@ -51,7 +51,7 @@ def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bo
     for name, result in zip(names, searched, strict=True):
         if isinstance(result, _Region):
             found.append(result)
-        elif result.code not in errors.FORBIDDEN:
+        elif result.code not in errors.CLOSED or len(names) == 1:
             raise result
         else:
             ctx.warn(f"{name} is skipped: {result.what}: {result.why}")

@@ -36,13 +36,15 @@ class Instance(Part, frozen=True, kw_only=True):
 class Launch(Part, frozen=True, kw_only=True):
     """The instance that would be launched: the first of `types` and `regions` that EC2 has.
 
-    `worst_case_usd`: its cost if it runs all of `hours`, which `limited_by` sets.
+    `worst_case_usd`: its cost if it runs all of `hours`, which `limited_by` sets. `usd_per_hour`: in the most
+    expensive region.
     """
 
     types: tuple[str, ...]
     regions: tuple[str, ...]
     spot: bool
     usd_per_hour: Usd | None
+    usd_per_hour_by_region: dict[str, Usd]
     hours: float
     limited_by: str
     worst_case_usd: Usd | None

@@ -135,6 +135,7 @@ class LaunchRow:
     regions: tuple[str, ...]
     spot: bool
     usd_per_hour: float | None
+    usd_per_hour_by_region: dict[str, float]
     hours: float
     limited_by: str
     worst_case_usd: float | None

@@ -325,3 +325,43 @@ def test_an_image_is_asked_for_only_where_the_host_lacks_it(
     assert asked[-1][1]["spec"]["image"] == {"name": "a/b:1"}
     facts = next(fields for op, fields in host.requests if op == "host_facts")
     assert (facts["image"], facts["commands"]) == ("a/b:1", [])
+
+
+def test_a_dry_run_for_several_regions_shows_the_price_in_each(client: Client) -> None:
+    regions = ["us-east-1", "eu-west-1", "ap-northeast-1", "sa-east-1", "eu-central-1"]
+    client.job("pass")
+    words = ("deploy", "job.yaml", "--on", "ec2", "--dry-run", "--max-hours", "2")
+    words = (*words, "--set", "resources.ec2.types=[g5.xlarge]", "--set", f"resources.ec2.regions={regions}")
+    launch = client.run(*words, "--json").json["plan"]["launch"]
+    each = launch["usd_per_hour_by_region"]
+    assert (sorted(each), launch["usd_per_hour"]) == (sorted(regions), max(each.values()))
+    assert len(set(each.values())) > 2
+    shown = client.run(*words).out
+    assert all(f"{region} ${usd:.3f}" in shown for region, usd in each.items())
+
+
+@pytest.mark.parametrize(
+    ("tags", "why"),
+    [
+        ({"k" * 129: "v"}, "1 to 128 characters"),
+        ({"k": "v" * 257}, "at most 256"),
+        ({"aws:x": "v"}, "AWS reserves"),
+        ({"gpujob:managed": "0"}, "gpujob sets it"),
+        ({f"k{number}": "v" for number in range(43)}, "at most 50, and gpujob sets 8"),
+    ],
+)
+def test_tags_that_ec2_would_refuse_are_refused_before_a_launch(
+    client: Client, tags: dict[str, str], why: str
+) -> None:
+    client.job("pass")
+    words = (
+        "deploy",
+        "job.yaml",
+        "--on",
+        "ec2",
+        "--dry-run",
+        "--set",
+        f"resources.ec2.tags={json.dumps(tags)}",
+    )
+    result = client.run(*words)
+    assert (result.code, "resources.ec2.tags" in result.err, why in result.err) == (2, True, True), result.err

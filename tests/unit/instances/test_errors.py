@@ -22,6 +22,7 @@ BUSY = (
 )
 POLICY = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+SKEWED = ("RequestTimeTooSkewed", "RequestInTheFuture")
 ACCOUNT = ("OptInRequired", "PendingVerification", "Blocked")
 WHOSE = ("AuthFailure", "AuthFailure.ServiceLinkedRole", "InvalidClientTokenId", "SignatureDoesNotMatch")
 WRONG = ("InvalidParameterValue", "InvalidParameterCombination", "InvalidAMIID.NotFound", "NobodyKnowsThis")
@@ -33,6 +34,7 @@ ROWS = [
     *((code, 403, Action.DENIED, Exit.ACCESS, "docs/iam.md") for code in POLICY),
     *((code, 400, Action.DENIED, Exit.ACCESS, "aws sso login") for code in EXPIRED),
     *((code, 400, Action.DENIED, Exit.ACCESS, "account") for code in ACCOUNT),
+    *((code, 403, Action.DENIED, Exit.ACCESS, "set this machine's clock") for code in SKEWED),
     *((code, 401, Action.DENIED, Exit.ACCESS, "aws sts get-caller-identity") for code in WHOSE),
     *((code, 400, Action.REFUSED, Exit.USAGE, "gpujob doctor --on ec2") for code in WRONG),
     ("NobodyKnowsThis", 500, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
@@ -101,3 +103,11 @@ def test_a_limit_of_volumes_is_not_reported_as_one_of_vcpus() -> None:
     assert (quota.service, quota.code) == ("ebs", None)
     assert "vCPU" not in str(quota)
     assert "--service-code ebs --region eu-west-1" in quota.command
+
+
+@pytest.mark.parametrize(
+    "message", ["Signature expired: 20261126T1 is now earlier than", "Signature not yet current: 20261126T1"]
+)
+def test_a_wrong_clock_of_the_client_is_named_as_the_cause(message: str) -> None:
+    error = AwsError("SignatureDoesNotMatch", message, "run_instances", "us-east-1", 403)
+    assert "set this machine's clock" in error.next_step
