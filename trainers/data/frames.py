@@ -47,6 +47,8 @@ class FrameNormaliser:
             raise ValueError(f"normalisation `{kind}` and its statistics do not fit together")
         self.kind, self.statistics = kind, statistics
         self._statistics_on: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        if statistics is not None:  # before a program is traced, which would store placeholders
+            self._on(torch.device("cpu"))
 
     def apply(self, frames: Frames) -> Frames:
         """The frames normalised and marked; padding stays zero. Raises NormalisedTwice."""

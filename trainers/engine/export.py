@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainers.engine import checkpoint
+from trainers.engine import checkpoint, lstm
 from trainers.engine.events import jsonable
 
 PROGRAM, DESCRIPTION = "model.pt2", "preprocessing.json"
@@ -41,18 +41,22 @@ class Exportable:
 
     `module`, in eval mode, takes the tensors of `inputs` (argument name to an example of raw input, in
     order) and returns logits. `dynamic` names the axes of variable length: {"features": {0: "rows"}}.
-    `about` (how to produce raw input) is copied into the JSON file.
+    `about` (how to produce raw input) is copied into the JSON file. `others` are inputs of other sizes, for
+    which the program must give the module's logits too. `multiples` is what the size of an axis is a multiple
+    of, by name.
     """
 
     module: nn.Module
     inputs: dict[str, Tensor]
     dynamic: dict[str, dict[int, str]]
     about: dict[str, Any]
+    others: tuple[dict[str, Tensor], ...] = ()
+    multiples: dict[str, int] = field(default_factory=dict)
 
     @torch.no_grad()
-    def logits(self) -> Tensor:
-        """The module's logits for the example inputs."""
-        answer: Tensor = self.module(*self.inputs.values())
+    def logits(self, inputs: dict[str, Tensor] | None = None) -> Tensor:
+        """The module's logits for inputs; without any, for the example inputs."""
+        answer: Tensor = self.module(*(inputs or self.inputs).values())
         return answer
 
 
@@ -97,21 +101,36 @@ def write(saved: checkpoint.Checkpoint, example: Exportable, to: Path) -> dict[s
 
 def _save(example: Exportable, path: Path) -> None:
     axes = {
-        name: {axis: torch.export.Dim(word, min=1, max=1 << 20) for axis, word in axes.items()}
+        name: {axis: _dimension(word, example.multiples.get(word, 1)) for axis, word in axes.items()}
         for name, axes in example.dynamic.items()
     }
     shapes = {name: axes.get(name) for name in example.inputs}
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), lstm.exporting():
         # Tracing reassigns an LSTM's list of flattened weights, which are registered parameters anyway.
         warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned during export")
         traced = torch.export.export(example.module, tuple(example.inputs.values()), dynamic_shapes=shapes)
+    lstm.finish(traced)
     torch.export.save(traced, path)
+
+
+def _dimension(name: str, multiple: int) -> Any:
+    """An axis of any size that is a multiple of `multiple`."""
+    if multiple == 1:
+        return torch.export.Dim(name, min=1, max=1 << 20)
+    return multiple * torch.export.Dim(f"_{name}", min=1, max=1 << 18)
 
 
 @torch.no_grad()
 def _difference(example: Exportable, path: Path) -> float:
+    """The largest difference of a logit for the example inputs and for `others`."""
     again = torch.export.load(path).module()
-    expected, actual = example.logits(), again(*example.inputs.values())
+    return max(
+        _distance(example.logits(inputs), again(*inputs.values()))
+        for inputs in (example.inputs, *example.others)
+    )
+
+
+def _distance(expected: Tensor, actual: Tensor) -> float:
     return float((expected - actual).abs().max()) if expected.shape == actual.shape else float("inf")
 
 
@@ -146,5 +165,10 @@ def _proof_file(example: Exportable, program: str) -> str | None:
 
 def _input(example: Exportable, name: str, value: Tensor) -> dict[str, Any]:
     axes = example.dynamic.get(name, {})
-    shape = [axes.get(axis, size) for axis, size in enumerate(value.shape)]
+    shape = [_size(example, axes[axis]) if axis in axes else size for axis, size in enumerate(value.shape)]
     return {"name": name, "dtype": str(value.dtype).removeprefix("torch."), "shape": shape}
+
+
+def _size(example: Exportable, axis: str) -> str:
+    multiple = example.multiples.get(axis, 1)
+    return axis if multiple == 1 else f"{multiple}*{axis}"

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from trainers.engine import lstm
 from trainers.engine.dropout import CounterDropout
 from trainers.facenet_lstm.config import Config
 
@@ -21,9 +21,7 @@ class Reader(nn.Module):
 
     def forward(self, values: Tensor, lengths: Tensor, keys: Tensor) -> Tensor:
         """Map (B, T, width) to (B, T, self.width); ignore the output beyond each length (B,)."""
-        packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
-        read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])
-        kept: Tensor = self.dropout(self.norm(read), keys)
+        kept: Tensor = self.dropout(self.norm(lstm.read(self.lstm, values, lengths)), keys)
         return kept
 
 

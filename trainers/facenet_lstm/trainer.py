@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from trainers.data import normalise
 from trainers.data.recordings import Record
 from trainers.data.refusal import Unusable
 from trainers.engine.check import Check
+from trainers.engine.checkpoint import Checkpoint
 from trainers.engine.events import Events
+from trainers.engine.export import Exportable
 from trainers.facenet_lstm import checks, data, file_checks
 from trainers.facenet_lstm.config import Config
 from trainers.facenet_lstm.model import FacenetLSTM
@@ -127,7 +130,47 @@ class FacenetTrainer(RecordingTrainer):
         raw = data.read_npz(record.path, self.config.min_steps)
         return sample.features.shape == raw.shape and checks.same_course(sample.features, raw)
 
+    def exportable(self, saved: Checkpoint) -> Exportable:
+        """Return the program to export, for any number of videos with any numbers of embeddings."""
+        about = {
+            "features": "raw embeddings in the order of time, each of length 1, not normalised; zeros beyond "
+            "the end of a video that is shorter than the longest",
+            "lengths": "number of embeddings of each video",
+            "outside": "a video with an embedding whose length is not 1 gets NaN logits",
+            "answer": "softmax over the logits gives the probabilities of `classes`",
+        }
+
+        def inputs(*lengths: int) -> dict[str, Tensor]:
+            draw = torch.Generator().manual_seed(sum(lengths))
+            unit = normalize(torch.randn(len(lengths), max(lengths), data.WIDTH, generator=draw), dim=2)
+            return {"features": unit, "lengths": torch.tensor(lengths)}
+
+        axes = {"features": {0: "videos", 1: "steps"}, "lengths": {0: "videos"}}
+        others = (inputs(self.config.min_steps), inputs(57, 3, 67), inputs(40, 40))
+        return Exportable(Program(self).eval(), inputs(30, 21), axes, about, others)
+
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:
         """Return the checks of embeddings, followed by those of every trainer of recordings."""
         return [*checks.CHECKS, *super().checks(standard)]
+
+
+class Program(nn.Module):
+    """The exported program: raw embeddings (N, T, 512) float32 to logits (N, C), normalisation included."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trainer: FacenetTrainer) -> None:
+        super().__init__()
+        self.model = trainer.network
+        self.register_buffer("mean", torch.from_numpy(trainer.normaliser.mean))
+        self.register_buffer("std", torch.from_numpy(trainer.normaliser.std))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits (N, C); NaN for a video with an embedding whose length is not 1."""
+        keys = torch.zeros_like(lengths)
+        logits = self.model((features - self.mean) / self.std, lengths, keys)
+        beyond = torch.arange(features.shape[1], device=features.device)[None] >= lengths[:, None]
+        unit = (features.norm(dim=2) - 1.0).abs() <= data.UNIT_TOLERANCE
+        return torch.where((unit | beyond).all(1, keepdim=True), logits, torch.nan)

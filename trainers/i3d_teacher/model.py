@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 
 from trainers.data.frames import Frames, mask
 from trainers.data.landmarks import Layout
@@ -102,6 +103,19 @@ class Unit(nn.Module):
         return torch.relu(self.norm(self.convolution(values), valid))
 
 
+class Pool(nn.Module):
+    """The maximum of three neighbouring steps. In two dimensions, because torch.export would fix the length
+    of nn.MaxPool1d, which computes the same."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (B, C, T) to (B, C, ceil(T / stride))."""
+        return max_pool2d(values[:, :, None], (1, 3), (1, self.stride), (0, 1))[:, :, 0]
+
+
 class Inception(nn.Module):
     """An Inception block: the concatenated channels of four parallel branches."""
 
@@ -112,7 +126,7 @@ class Inception(nn.Module):
         self.one = Unit(width, one, 1)
         self.three = nn.ModuleList([Unit(width, before3, 1), Unit(before3, three, 3)])
         self.five = nn.ModuleList([Unit(width, before5, 1), Unit(before5, five, 3)])
-        self.pool = nn.MaxPool1d(3, 1, 1)
+        self.pool = Pool(1)
         self.pooled = Unit(width, pooled, 1)
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
@@ -137,7 +151,7 @@ class I3DTeacher(nn.Module):
         self.attention = Attention(fused, widths.heads)
         self.dropout = CounterDropout(dropout, 0)
         self.stem = Unit(fused, widths.stem, 7, 2)
-        self.pool = nn.MaxPool1d(3, 2, 1)
+        self.pool = Pool(2)
         self.blocks = nn.ModuleList()
         width = widths.stem
         for branches in widths.blocks:
@@ -155,8 +169,7 @@ class I3DTeacher(nn.Module):
         fused = self.dropout(self.attention(fused, frames.valid[..., 0]), keys) * frames.valid
         half, quarter = halved(frames.lengths), halved(halved(frames.lengths))
         values = fused.transpose(1, 2)
-        steps = (values.shape[2] + 1) // 2
-        values = self.pool(self.stem(values, mask(half, steps, values.device)[:, None]))
+        values = self.pool(self.stem(values, mask(half, halved(values.shape[2]), values.device)[:, None]))
         valid = mask(quarter, values.shape[2], values.device)[:, None]
         for block in self.blocks:
             values = block(values * valid, valid)

@@ -23,11 +23,12 @@ from trainers.engine import health, leakage, rng
 from trainers.engine.check import Check, without
 from trainers.engine.checkpoint import Checkpoint
 from trainers.engine.events import Events, Silent
+from trainers.engine.export import Exportable
 from trainers.engine.health import DataUnusable
 from trainers.engine.output import Output
 from trainers.engine.trainer import Trainer
 from trainers.tasks import ctc, decode
-from trainers.tasks.sign import ctc_checks, data_checks, network_checks, sentences, word_errors
+from trainers.tasks.sign import ctc_checks, data_checks, network_checks, program, sentences, word_errors
 from trainers.tasks.sign.word_errors import Decoder, WordErrors
 from trainers.tasks.vocabulary import Vocabulary
 
@@ -236,6 +237,10 @@ class CTCTrainer(Trainer):
             if (top := float(np.abs(raw).max())) > reading.FARTHEST:
                 answer["warning"] = f"coordinates up to {top:.3g}: landmarks are fractions of the picture"
             yield answer
+
+    def exportable(self, saved: Checkpoint) -> Exportable:
+        """The program to export; see sign/program.py."""
+        return program.exportable(self)
 
     def evaluate(
         self, saved: Checkpoint, folders: Mapping[str, Path], split: str, work: Path

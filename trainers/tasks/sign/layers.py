@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from trainers.engine import lstm
 from trainers.engine.dropout import CounterDropout
 
 
@@ -40,9 +40,7 @@ class Reader(nn.Module):
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         """Map (B, T, width) and lengths (B,) on the CPU to (B, T, 2 * units), zero beyond each length."""
-        packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
-        read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])
-        return read
+        return lstm.read(self.lstm, values, lengths)
 
 
 class Encoder(nn.Module):
