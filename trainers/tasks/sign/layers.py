@@ -1,12 +1,15 @@
 """Layers for padded sequences (B, C, T) in which padding does not influence valid frames."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from trainers.engine import lstm
 from trainers.engine.dropout import CounterDropout
+
+N = TypeVar("N", int, Tensor)
 
 
 class MaskedGroupNorm(nn.Module):
@@ -102,6 +105,6 @@ class CrossModal(nn.Module):
         )
 
 
-def halved(lengths: Tensor) -> Tensor:
-    """Lengths after a convolution of stride 2 with padding on both sides: half, rounded up."""
+def halved(lengths: N) -> N:
+    """Lengths (or one length) after a convolution of stride 2 with padding on both sides: half, rounded up."""
     return (lengths + 1) // 2
