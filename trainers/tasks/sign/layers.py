@@ -106,5 +106,5 @@ class CrossModal(nn.Module):
 
 
 def halved(lengths: N) -> N:
-    """Lengths (or one length) after a convolution of stride 2 with padding on both sides: half, rounded up."""
+    """Lengths (or one) after a convolution of stride 2 with padding on both sides: half, rounded up."""
     return (lengths + 1) // 2
