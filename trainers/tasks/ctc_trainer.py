@@ -240,7 +240,7 @@ class CTCTrainer(Trainer):
 
     def exportable(self, saved: Checkpoint) -> Exportable:
         """The program to export; see sign/program.py."""
-        return program.exportable(self)
+        return program.exportable(self.network, self.normaliser, self.layout, self.stride, self.config)
 
     def evaluate(
         self, saved: Checkpoint, folders: Mapping[str, Path], split: str, work: Path

@@ -1,17 +1,15 @@
 """The exported program of a trainer that turns landmarks into glosses."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainers.data.frames import FrameNormaliser
-from trainers.data.landmarks import RAW
+from trainers.data.landmarks import RAW, Layout
 from trainers.data.sign import parts
+from trainers.data.sign.config import SignConfig
 from trainers.engine.export import Exportable
-
-if TYPE_CHECKING:
-    from trainers.tasks.ctc_trainer import CTCTrainer
 
 MULTIPLE = 4
 """The program takes a multiple of so many frames: the models halve the number of frames twice."""
@@ -32,15 +30,18 @@ class Program(nn.Module):
         return logits.float()
 
 
-def exportable(trainer: "CTCTrainer") -> Exportable:
-    """The program of a restored trainer, for any number of sentences with any numbers of frames."""
+def exportable(
+    network: nn.Module, normaliser: FrameNormaliser, layout: Layout, stride: int, config: SignConfig
+) -> Exportable:
+    """The program of a trained network, for any number of sentences with any numbers of frames."""
+    least = config.min_frames
     about: dict[str, Any] = {
         "landmarks": "raw coordinates of each frame, 0 for a landmark not detected; padded with zeros "
         f"to a multiple of {MULTIPLE} frames. Velocity, acceleration and normalisation are computed inside",
-        "columns": trainer.layout.as_dict(),
-        "lengths": f"number of frames of each sentence without padding, at least {trainer.config.min_frames}",
-        "answer": f"one row of logits for {trainer.stride} frames, of which the first ceil(length / "
-        f"{trainer.stride}) count; take the best class of each row, merge equal neighbours, drop class 0",
+        "columns": layout.as_dict(),
+        "lengths": f"number of frames of each sentence without padding, at least {least}",
+        "answer": f"one row of logits for {stride} frames, of which the first ceil(length / "
+        f"{stride}) count; take the best class of each row, merge equal neighbours, drop class 0",
     }
 
     def inputs(*lengths: int) -> dict[str, Tensor]:
@@ -49,8 +50,7 @@ def exportable(trainer: "CTCTrainer") -> Exportable:
         raw = torch.rand(len(lengths), frames, RAW, generator=draw)
         return {"landmarks": raw, "lengths": torch.tensor(lengths)}
 
-    least = trainer.config.min_frames
     others = (inputs(least), inputs(least, least + 45, least + 6), inputs(least + 31, least + 30))
     axes = {"landmarks": {0: "sentences", 1: "frames"}, "lengths": {0: "sentences"}}
-    module = Program(trainer.network, trainer.normaliser).eval()
+    module = Program(network, normaliser).eval()
     return Exportable(module, inputs(least + 25, least + 14), axes, about, others, {"frames": MULTIPLE})
