@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 import typer
@@ -41,6 +42,12 @@ for part in (runs, sweep, reach, results, analysis, hosts, setup):
     app.add_typer(part.app)
 
 
+@cache
+def _command() -> Any:
+    """The commands with their parsers: built once in a process, which may run many."""
+    return typer.main.get_command(app)
+
+
 def run(argv: list[str] | None = None, ctx: Context | None = None) -> int:
     """Runs one command line in this process; returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
@@ -54,7 +61,7 @@ def run(argv: list[str] | None = None, ctx: Context | None = None) -> int:
         return Exit.FAILED
     started = ctx.now()
     try:
-        code = int(app(words, obj=ctx, standalone_mode=False, prog_name="gpujob") or 0)
+        code = int(_command()(words, obj=ctx, standalone_mode=False, prog_name="gpujob") or 0)
     except (KeyboardInterrupt, interrupts.Cut):
         code = _report(ctx, interrupts.describe(ctx, words), words)
     except Exception as error:

@@ -16,7 +16,7 @@ from orchestrator.targets.ssh.host import SshHost
 from tests.ec2 import user
 from tests.ec2.test_rig import aws
 from tests.ec2.user import UP
-from tests.host.test_facenet import SETS
+from tests.host.test_blendshapes import SETS
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.torchpython import environment as torchpython
 from tests.support import Client, Result
@@ -56,8 +56,8 @@ def test_a_training_on_ec2_starts_and_ends_with_an_empty_account(
     ec2.inject("RunInstances", "InsufficientInstanceCapacity", az="us-east-1a")
     ec2.inject("RunInstances", after=True, az="us-east-1b")
     python = forking_trainings(client, ec2)
-    assert client.run("prepare", "facenet-lstm", "--sample", "sample", "--size", "240").code == 0
-    deploy = ("deploy", "facenet-lstm", "--on", "ec2", "--data", "sample", *SETS, *ON_BOX, *python)
+    assert client.run("prepare", "blendshapes", "--sample", "sample", "--size", "600").code == 0
+    deploy = ("deploy", "blendshapes", "--on", "ec2", "--data", "sample", *SETS, *ON_BOX, *python)
     result = user.run(client, *deploy, "--max-hours", "1", "--follow", "--yes")
     assert result.code == 0, result.err + result.out
     assert list(ec2.states().values()) == ["running"]
