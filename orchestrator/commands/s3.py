@@ -26,7 +26,8 @@ MOST_OBJECTS = 1_000_000
 _COLD = ("GLACIER", "DEEP_ARCHIVE")
 _DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 _LONGEST_ROLE, _LONGEST_USER = 12, 36  # hours that AWS allows a session of a role, and of a federated user
-_SHORTEST, _MARGIN = 1.0, 1.0  # hours
+_MARGIN = 1.0  # hours beyond the end of what they are for; AWS allows no role less than 15 minutes
+_SLOW = 50 << 20  # bytes per second of a download that its credentials outlive
 
 
 def data_input(ctx: Context, job: Job, name: str) -> DataInput:
@@ -168,7 +169,8 @@ class _Errors:
 
 def fetch(ctx: Context, host: Host, name: str, found: Listing) -> None:
     """Lets the host download what it lacks of a listing. Refused; repeated, it continues."""
-    own = new_credentials(ctx, found.settings, [found.place], [], None)
+    hours = found.bytes / _SLOW / 3600
+    own = new_credentials(ctx, found.settings, [found.place], [], hours)
     done = s3_host.fetch(host, name, found, own.variables if own else {})
     if done.by_size:
         why = "their ETag is no MD5, as with KMS or with parts of an unusual size"
@@ -218,12 +220,12 @@ def new_credentials(
 ) -> Session | None:
     """Credentials from STS, whose policy allows these places alone. None unless `credentials: session`.
 
-    They are valid as long as the run may last, or as long as AWS allows.
+    They are valid for `max_hours`, None for as long as AWS allows.
     """
     if settings.credentials != "session":
         return None
     longest = _LONGEST_ROLE if settings.role else _LONGEST_USER
-    hours = min(longest, max(_SHORTEST, (max_hours or longest) + _MARGIN)) if writes else _SHORTEST
+    hours = min(longest, longest if max_hours is None else max_hours + _MARGIN)
     policy = json.dumps({"Version": "2012-10-17", "Statement": s3.statements(reads, writes)})
     return Session(_from_sts(ctx, settings, policy, hours), hours)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core import hostchecks
+from orchestrator.core import hostchecks, s3
 from orchestrator.core.inputs import Interpreter, PlanInputs
 
 
@@ -23,6 +23,7 @@ def build(inputs: PlanInputs, python: Interpreter | None) -> tuple[str, ...]:
         notes.append(f"pass_env: the host gets {', '.join(job.pass_env)} of this machine's environment")
     if job.notify and job.notify.is_on:
         notes.append(f"notify: {job.notify.describe()}")
+    notes += s3.notes(job.s3, job.data, job.outputs)
     if job.limits.max_hours is None:
         notes.append("no limits.max_hours: the run has no time limit")
     return tuple(notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -124,6 +124,22 @@ def faults(settings: S3, outputs: Sequence[str]) -> Iterable[tuple[str, str, str
         yield "outputs", "results are copied to one place in S3", f"outputs: [results, {_EXAMPLE}]"
     if mirror(outputs) and settings.credentials == "none":
         yield "s3.credentials", "writing to S3 needs credentials", "credentials: host"
+
+
+_WHOSE = {
+    "host": "the credentials that the host has",
+    "session": "credentials for these prefixes alone, sent to the host and not stored",
+    "none": "no credentials",
+}
+
+
+def notes(settings: S3, data: Mapping[str, str], outputs: Sequence[str]) -> list[str]:
+    """What a plan says of S3: where results go, and with whose credentials."""
+    target = mirror(outputs)
+    if not target and not any(map(is_place, data.values())):
+        return []
+    copied = f", and results are copied to {target}" if target else ""
+    return [f"s3: the host uses {_WHOSE[settings.credentials]}{copied}"]
 
 
 def statements(reads: Iterable[Place], writes: Iterable[Place]) -> list[dict[str, Any]]:
