@@ -80,12 +80,14 @@ class Request:
 class SimulatedAws:
     """`once` replaces Cloud._once. faults: the chance that a call fails, or that its client is killed.
 
-    bill: USD by owner. lost: disks with checkpoints that were deleted before they were fetched.
+    is_broken: no instance boots. bill: USD by owner. lost: disks with checkpoints that were deleted
+    before they were fetched.
     """
 
     clock: Clock
     random: random.Random
     faults: float = 0.0
+    is_broken: bool = False
     machines: dict[str, Machine] = field(default_factory=dict)
     disks: dict[str, Disk] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
@@ -251,7 +253,7 @@ class SimulatedAws:
             group=card["Groups"][0],
             stops=parameters["InstanceInitiatedShutdownBehavior"] == "stop",
             launched=self._at,
-            boots=self.random.random() > self.faults,
+            boots=not self.is_broken and self.random.random() > self.faults,
         )
         self.machines[machine.id] = machine
         self.tokens[parameters["ClientToken"]] = machine.id

@@ -168,6 +168,25 @@ def test_regions_are_asked_for_in_the_partition_of_the_settings(
     assert {one["usd_per_month"] for one in result.json["resources"]} == {None}
 
 
+def test_a_region_that_the_account_has_not_enabled_is_skipped(
+    client: Client, aws: FakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Callable[..., Any] = Cloud._once
+
+    def once(cloud: Cloud, region: str, operation: str, *more: Any) -> Any:
+        if operation == "describe_regions":
+            return {"Regions": [{"RegionName": "ap-east-1"}, {"RegionName": "us-east-1"}]}
+        if region == "ap-east-1":
+            raise AwsError("AuthFailure", "not able to validate", operation, region, 401)
+        return real(region, operation, *more)
+
+    monkeypatch.setattr(Cloud, "_once", once)
+    aws.instance("i-bob", user="bob@desk", expires=FUTURE)
+    result = run(client, "hosts", "list")
+    assert (result.code, "i-bob" in result.out) == (0, True)
+    assert "ap-east-1 is skipped: EC2 refused describe_volumes in ap-east-1: AuthFailure" in result.err
+
+
 def test_without_the_list_of_regions_the_own_region_is_searched(client: Client, aws: FakeAccount) -> None:
     aws.errors["describe_regions"] = "UnauthorizedOperation"
     aws.instance("i-bob", user="bob@desk", expires=FUTURE)

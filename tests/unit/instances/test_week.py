@@ -147,3 +147,19 @@ def test_the_cost_shown_after_a_week_of_faults_is_the_bill(
             one.aws.advance()
             assert usd == pytest.approx(one.aws.bill.get(client.context().who, 0.0), rel=0.01), seed
         assert one.aws.lost == [], seed
+
+
+def test_a_failed_boot_on_a_spot_request_leaves_nothing_that_bills(week: Callable[[int], Week]) -> None:
+    """The simulation fails if an instance ends before its request: EC2 would launch another one."""
+    one = week(1)
+    one.aws.faults, one.aws.is_broken = 0.0, True
+    client = one.clients[0]
+    words = ("hosts", "up", "--type", "g5.xlarge", "--spot", "--max-hours", "2", "--yes")
+    result = one.run(client, *words)
+    assert result
+    assert (result.code, "did not boot and was terminated" in result.err) == (5, True), result.err
+    one.clock.sleep(2 * HOUR)
+    one.again(client, "status")
+    assert one.aws.billed(client.context().who) == set()
+    assert {request.state for request in one.aws.requests.values()} == {"cancelled"}
+    assert one.aws.disks == {}
