@@ -36,6 +36,7 @@ class DeployOptions(TypedDict, total=False):
     max_hours: float | None
     budget: float | None
     share_gpu: bool
+    queue: bool
 
 
 class Client:

@@ -63,6 +63,9 @@ def deploy(
     share_gpu: Annotated[
         bool, typer.Option("--share-gpu", help="Start even if another process is using a GPU.")
     ] = False,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Wait on the host until resources.gpus GPUs are free.")
+    ] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -80,6 +83,7 @@ def deploy(
         follow=follow,
         dry_run=dry_run,
         share_gpu=share_gpu,
+        queue=queue,
         max_hours=max_hours,
         budget=budget,
         ssh_cidr=cidr,

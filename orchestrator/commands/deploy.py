@@ -48,6 +48,7 @@ class Request:
     ssh_cidr: str | None = None
     open_to_the_world: bool = False
     wait_for_capacity: float | None = None
+    queue: bool = False
 
     def launch_options(self) -> Options:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
@@ -59,6 +60,7 @@ class Request:
 
 def deploy(ctx: Context, request: Request) -> int:
     settings, store = config.load(ctx), Store(ctx.state_dir)
+    _require_one_way(request)
     if request.resume:
         _require_resume_alone(request)
         return resume.resume(ctx, settings, store, request)
@@ -75,9 +77,11 @@ def deploy(ctx: Context, request: Request) -> int:
     ctx.begin("reading code and data")
     trees = inputs.sources(ctx, job, settings)
     known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu)
+    known = replace(known, queue=request.queue)
     if not request.dry_run:  # whose plan lists them
         plans.print_warnings(ctx, known.warnings)
     if isinstance(target, GroupTarget):
+        _require_one_host(request)
         from orchestrator.commands import group  # noqa: PLC0415 - only this needs it
 
         given = group.Inputs(known, job, trees, secrets, word, partial(_within_budget, ctx, request))
@@ -104,6 +108,20 @@ def deploy(ctx: Context, request: Request) -> int:
             executor = execute.Executor(ctx, host, store, trees)
             run_id = _execute(ctx, executor, complete, secrets, word, request.follow)
         return follow.stream(ctx, host, run_id) if request.follow else 0
+
+
+def _require_one_host(request: Request) -> None:
+    if request.queue:
+        why = "each host has a queue of its own, and a run over several hosts starts on all at once"
+        raise UsageError("--queue takes one host", why, "gpujob deploy JOB --on HOST --queue")
+
+
+def _require_one_way(request: Request) -> None:
+    if request.queue and request.share_gpu:
+        why = "a run either waits for GPUs of its own, or shares one with others"
+        again = f"--resume {request.resume}" if request.resume else request.job
+        what = "--queue and --share-gpu exclude each other"
+        raise UsageError(what, why, f"gpujob deploy {again} --queue")
 
 
 def _require_resume_alone(request: Request) -> None:
@@ -172,7 +190,7 @@ def _execute(
         plans.print_next(ctx, (), interrupted, host.label, follow)
         return interrupted.id
     assert complete.facts
-    options = execute.start_options(complete.facts, secrets, complete.share_gpu)
+    options = execute.start_options(complete.facts, secrets, complete.share_gpu, complete.queue)
     plan = planning.build(replace(complete, identity=interrupted) if interrupted else complete)
     store.save_intent(job, host.label, Intent(plan.fingerprint, plan.identity))
     try:
@@ -202,7 +220,7 @@ def _interrupted(ctx: Context, host: Host, store: Store, complete: PlanInputs) -
     identity = intent.identity
     is_same = fingerprint(complete) == intent.fingerprint
     run = helper.find_run(host, identity.run_id)
-    if run and run.state:
+    if run and (run.state or run.queue):
         if is_same:
             ctx.talk(f"the interrupted deploy had started {identity.run_id}")
             return run

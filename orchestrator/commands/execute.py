@@ -40,15 +40,18 @@ from orchestrator.view import plans, transfer
 @dataclass(frozen=True)
 class StartOptions:
     """What the host needs to start a run. `live`: the runs with a process when it was planned; one that began
-    since may not hold its GPU yet."""
+    since may not hold its GPU yet. `queue`: where its GPUs are in use it waits for them."""
 
     secrets: Mapping[str, str]
     live: tuple[str, ...]
     share_gpu: bool
+    queue: bool = False
 
 
-def start_options(facts: HostFacts, secrets: Mapping[str, str], share_gpu: bool) -> StartOptions:
-    return StartOptions(secrets, tuple(run.id for run in facts.live_runs), share_gpu)
+def start_options(
+    facts: HostFacts, secrets: Mapping[str, str], share_gpu: bool, queue: bool = False
+) -> StartOptions:
+    return StartOptions(secrets, tuple(run.id for run in facts.live_runs), share_gpu, queue)
 
 
 class Executor:
@@ -130,7 +133,8 @@ def secrets(ctx: Context, names: Sequence[str], listed: Mapping[str, str] | None
 def start(
     host: Host, job: str, spec: dict[str, Any], options: StartOptions, resume: bool = False
 ) -> RunFacts:
-    """The run, which is up. GpujobError as the plan would raise it where another client was first."""
+    """The run, which is up or waits. GpujobError as the plan would raise it if another client was first."""
+    waits = {"queue": True} if options.queue else {}
     try:
         return helper.start(
             host,
@@ -139,10 +143,13 @@ def start(
             share_gpu=options.share_gpu,
             known_runs=list(options.live),
             resume=resume,
+            **waits,
         )
     except Refused as refused:
         if refused.kind == "running":
             raise hostchecks.already_running(job, str(refused.details.get("run"))) from None
+        if refused.kind == "queued":
+            raise hostchecks.already_queued(job, str(refused.details.get("run"))) from None
         if refused.kind == "gpu":
             processes = decode.structs(refused.details.get("processes"), GpuProcess)
             raise hostchecks.gpu_in_use(processes) from None

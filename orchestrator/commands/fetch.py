@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator import registry
 from orchestrator.commands import config, download, runs
 from orchestrator.commands.download import Download
+from orchestrator.commands.follow import waiting
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
@@ -51,6 +52,9 @@ def fetch(
                 if ctx.json:
                     _report(ctx, run.id, folder, followed)
                 return Exit.DONE
+        if run.queue and not follow:
+            next_step = f"gpujob fetch {run.id} --follow, or gpujob monitor {run.id} --stream"
+            raise NotFound(waiting(run), "it has not started, so there is nothing to download", next_step)
         if which != "all" and getattr(run.checkpoints, which) is None and not _has_outputs(run):
             raise _no_checkpoint(ctx, run, which)
         terminates = not keep_instance and _may_terminate(ctx, host, run)
@@ -94,7 +98,7 @@ def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
                 raise NotFound(f"run {run_id} was removed", "", "gpujob status")
             is_going = runstate.is_going(run, ctx.now())
             current = run.checkpoints.steps if which == "all" else getattr(run.checkpoints, which)
-            if current != before or not is_going:
+            if run.queue is None and (current != before or not is_going):
                 result = download.download_run(ctx, host, run_id, which, folder)
                 if not ctx.json:  # one object, once it has ended
                     _report(ctx, run_id, folder, result)

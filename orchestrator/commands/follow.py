@@ -5,11 +5,12 @@ from __future__ import annotations
 from orchestrator.commands import runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
-from orchestrator.view import answers, log
+from orchestrator.view import answers, headlines, log
 from orchestrator.view import status as view
 from orchestrator.view.status import RunReport
 
@@ -24,6 +25,14 @@ def stream(ctx: Context, host: Host, run_id: str) -> int:
         return interrupted(ctx, run_id)
     writer.close()
     return ended(ctx, host, run_id)
+
+
+def waiting(run: RunFacts) -> str:
+    """Where a run waits in the queue of its host; empty for a run that does not."""
+    state = runstate.fold(run, 0.0)
+    if not isinstance(state, runstate.Queued):
+        return ""
+    return f"run {run.id} waits in the queue, {headlines.place(state)}"
 
 
 def interrupted(ctx: Context, run_id: str) -> int:

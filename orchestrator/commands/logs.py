@@ -47,6 +47,8 @@ def logs(ctx: Context, request: Request) -> int:
     target = registry.target(ctx, settings, where)
     with target.connect() as host:
         run = runs.get(ctx, host, store, request.word)
+        if run.queue:
+            ctx.talk(follow.waiting(run) + ("; its log follows once it has started" if query.follow else ""))
         blocks = host.follow(run.id, "log", query)
         if ctx.json:
             ctx.answer(answers.Logs(run=run.id, lines=_lines(blocks)))

@@ -43,11 +43,20 @@ def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval:
     with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
         run = runs.get(ctx, host, store, word)
         run_id = run.id
+        if mode != "screen" and run.queue:
+            _announce_wait(ctx, run, mode)
         if mode == "attach":
             _attach(ctx, host, run_id)
         if mode == "stream":
             return follow.stream(ctx, host, run_id)
         return _screen(ctx, host, run, interval)
+
+
+def _announce_wait(ctx: Context, run: RunFacts, mode: str) -> None:
+    """GpujobError for `attach`: a run that waits has no session yet."""
+    if mode == "attach":
+        raise GpujobError(follow.waiting(run), "it has no session yet", f"gpujob monitor {run.id} --stream")
+    ctx.talk(f"{follow.waiting(run)}; its log follows once it has started")
 
 
 def _screen(ctx: Context, host: Host, run: RunFacts, interval: float) -> int:

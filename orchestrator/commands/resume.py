@@ -89,7 +89,7 @@ def restart(
         run = helper.find_run(host, run.id) or run
         _require_resumable(ctx, run)
         facts = _facts(host, job)
-        hostchecks.require_host(facts, job, request.share_gpu)
+        hostchecks.require_host(facts, job, request.share_gpu, request.queue)
         hostchecks.require_space_for_run(facts, job)
         rest = limits.left(ctx, run, request.max_hours, request.budget)
         affordable = None if rest.budget_usd is None else host.hours_for(rest.budget_usd)
@@ -108,7 +108,7 @@ def restart(
         if request.dry_run:
             plans.print_steps(ctx, job.name, host.label, [Step(f"resume {run.id}", origin)])
             return run
-        options = execute.start_options(facts, secrets, request.share_gpu)
+        options = execute.start_options(facts, secrets, request.share_gpu, request.queue)
         ctx.begin(f"the start of {run.id}, which may have happened")
         started = execute.start(host, job.name, spec, options, resume=True)
         runs.remember(ctx, store, host, [started])
@@ -121,10 +121,13 @@ def restart(
 def tell(ctx: Context, run: RunFacts, target: str, step: int | None, request: Request) -> None:
     """Prints that a run goes on from the checkpoint `step`, None for its start."""
     if ctx.json and not request.follow:
-        ctx.answer(answers.Started(run=run.id, session=run.session, target=target, resumed_from=step))
+        place = run.queue.place if run.queue else None
+        ctx.answer(
+            answers.Started(run=run.id, session=run.session, target=target, resumed_from=step, queued=place)
+        )
     elif not ctx.json:
         origin = f"from step {step}" if step is not None else "from the start: it has no checkpoint"
-        ctx.talk(f"run {run.id} goes on {origin}")
+        ctx.talk(follow.waiting(run) or f"run {run.id} goes on {origin}")
 
 
 def _facts(host: Host, job: JobSpec) -> HostFacts:

@@ -107,7 +107,8 @@ def remember(
         before = cached.get(run.id)
         if before and _rank(run) > _rank(before.facts):
             continue  # what rank 0 says counts
-        if not (before and run.ended is not None and before.facts.state == run.state):
+        is_known = before and (before.facts.state, before.facts.queue) == (run.state, run.queue)
+        if not (is_known and run.ended is not None):
             store.save_run(CachedRun(target_of(run, host.label), ctx.now(), run))
 
 

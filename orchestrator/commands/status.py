@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from orchestrator import registry
 from orchestrator.commands import ask, config, rows, runs
 from orchestrator.context import Context
-from orchestrator.core import groups, runstate
+from orchestrator.core import groups, queue, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
@@ -174,7 +174,9 @@ def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, q
         snapshot = helper.snapshot(host, query.lines)
         all_facts = _in_full(host, snapshot.runs, query, ctx.now())
         runs.remember(ctx, store, host, all_facts, all_of_host=True)
-        return HostReport(label, all_facts, snapshot.machine)
+        gpus = snapshot.machine.gpus
+        starts = queue.expected_starts(all_facts, None if gpus is None else len(gpus), ctx.now())
+        return HostReport(label, all_facts, snapshot.machine, starts=starts)
 
 
 def _in_full(host: Host, all_facts: tuple[RunFacts, ...], query: Query, now: float) -> tuple[RunFacts, ...]:
@@ -237,6 +239,8 @@ def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Que
     reports = []
     for facts in host.runs:
         state = runstate.fold(facts, ctx.now())
+        if isinstance(state, runstate.Queued):
+            state = replace(state, expected=host.starts.get(facts.id))
         if host.unreachable and isinstance(state, runstate.GOING):
             state = _unknown_state(row, facts, host.unreachable)
         cost = round(prices.run_cost(instance, facts, ctx.now()), 4) if instance else None

@@ -156,6 +156,9 @@ def _report(ctx: Context, host: Host, result: StopResult, removed: tuple[str, ..
             answers.Stop(run=shown, was_going=result.was_going, removed=removed, written=result.written)
         )
         return
+    if result.was_going and run.state and not run.state.attempt and not run.log.bytes:
+        ctx.out(f"{run.id} is removed from the queue; it never started")
+        return
     was = "stopped" if result.was_going else f"had ended before ({runstate.word(state)})"
     where = f" on this host; it last ran on {run.last_host}" if run.last_host and run.ended is None else ""
     if not result.sees_all:

@@ -27,8 +27,8 @@ class _Need(NamedTuple):
     files: int
 
 
-def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool) -> None:
-    """GpujobError with the reason why a run of this job cannot start on that host now."""
+def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool, queue: bool = False) -> None:
+    """GpujobError with the reason why a run of this job cannot start, or with `queue` wait, on that host."""
     if not facts.tmux:
         raise GpujobError(
             "tmux is not installed on the host", "runs live in tmux", "sudo apt-get install -y tmux"
@@ -36,7 +36,10 @@ def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool) -> None:
     same_job = [run.id for run in facts.live_runs if run.job == job.name]
     if same_job:
         raise already_running(job.name, same_job[-1])
-    if facts.gpu_processes and job.resources.gpus and not share_gpu:
+    queued = [run.id for run in facts.queued_runs if run.job == job.name]
+    if queued:
+        raise already_queued(job.name, queued[-1])
+    if facts.gpu_processes and job.resources.gpus and not (share_gpu or queue):
         raise gpu_in_use(facts.gpu_processes)
     if facts.gpus and len(facts.gpus) < job.resources.gpus:
         why = f"the job needs {job.resources.gpus} GPUs and the host has {len(facts.gpus)}"
@@ -79,9 +82,17 @@ def already_running(job: str, run_id: str) -> GpujobError:
     )
 
 
+def already_queued(job: str, run_id: str) -> GpujobError:
+    return GpujobError(
+        f"{job} already waits in the queue as {run_id}",
+        "a job runs once at a time on a target",
+        f"gpujob stop {run_id}, or deploy with --name for a second run",
+    )
+
+
 def gpu_in_use(processes: Sequence[GpuProcess]) -> GpujobError:
     who = "; ".join(str(process) for process in processes)
-    return GpujobError("a GPU is in use", who, "stop it, or deploy with --share-gpu")
+    return GpujobError("a GPU is in use", who, "deploy with --queue to wait for it, or with --share-gpu")
 
 
 def require_space(inputs: PlanInputs, facts: HostFacts) -> None:

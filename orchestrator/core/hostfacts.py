@@ -60,7 +60,7 @@ class FolderFacts(msgspec.Struct, frozen=True):
 
 
 class LiveRun(msgspec.Struct, frozen=True):
-    """A run that has a process."""
+    """A run that has a process, or waits in the queue."""
 
     id: str
     job: str | None = None
@@ -84,6 +84,7 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     trees: tuple[str, ...] = ()
     missing_commands: tuple[str, ...] = ()
     live_runs: tuple[LiveRun, ...] = ()
+    queued_runs: tuple[LiveRun, ...] = ()
     gpu_processes: tuple[GpuProcess, ...] = ()
     pythons: tuple[PythonFacts, ...] = ()
     uploads: dict[str, DataCopy] = msgspec.field(default_factory=dict)
@@ -195,6 +196,16 @@ class LogLine(msgspec.Struct, frozen=True):
     line: str = ""
 
 
+class QueuePlace(msgspec.Struct, frozen=True):
+    """Where a run waits for its GPUs: its place from 1, among `of` runs, `since` when. `reason`: why the
+    first one still does, where that is known."""
+
+    place: Count = 1
+    of: Count = 1
+    since: Seconds | None = None
+    reason: str | None = None
+
+
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One run on its host.
 
@@ -203,7 +214,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     processes cannot be seen. `last_host`: the machine that ran it last, if that is not the host. `brief`: log
     and events were not read. `skipped_events`: lines among the latest events that are none. `from_log`: what
     its progress and metrics were read from, if it writes no events of them. `damage`: what of its folder
-    cannot be read, and why.
+    cannot be read, and why. `queue`: None unless it waits for its GPUs. `leased`: how many GPUs are its
+    own; None: it may use all.
     """
 
     id: str
@@ -225,6 +237,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     last_host: str | None = None
     alerts: tuple[AlertDelivery, ...] = ()
     mirror: MirrorState | None = None
+    queue: QueuePlace | None = None
+    leased: Count | None = None
 
     @property
     def job(self) -> str | None:

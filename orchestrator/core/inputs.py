@@ -131,7 +131,8 @@ class PlanInputs:
     `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target.
     `warnings`: what the user should know before anything is sent. `imports`: known packages that the code of
     a command imports. `variables`: of env.vars and env.file. `setup`: see Setup. `budget_hours`: what
-    limits.budget_usd pays for, None where that is unknown. `node`: of a run over several hosts, this one."""
+    limits.budget_usd pays for, None where that is unknown. `node`: of a run over several hosts, this one.
+    `queue`: the run may wait for its GPUs."""
 
     job: JobSpec
     source: str
@@ -142,6 +143,7 @@ class PlanInputs:
     trainers: CodeTree | None
     data: tuple[DataInput, ...]
     share_gpu: bool = False
+    queue: bool = False
     requirements: str | None = None
     packages: tuple[str, ...] = ()
     survives_logout: bool = False

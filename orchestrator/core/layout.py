@@ -27,6 +27,7 @@ class Layout:
         self.tmux_conf = posixpath.join(root, "tmux.conf")
         self.transfer = posixpath.join(root, "transfer")
         self.start_lock = posixpath.join(root, "start.lock")
+        self.queue = posixpath.join(root, "queue")
         self.tmux_socket = _socket(root, uid, machine)
 
     def run(self, run_id: str) -> RunPaths:
@@ -67,6 +68,7 @@ class RunPaths:
         self.mirror_lock = posixpath.join(folder, "mirror.lock")
         self.fetched = posixpath.join(folder, "fetched.json")
         self.lock = posixpath.join(folder, "start.lock")
+        self.lease = posixpath.join(folder, "lease.json")
         self.reserved = posixpath.join(folder, "reserved-space")
         self.reserved_v1 = posixpath.join(folder, "ballast")  # its name in runs of version 0.1.0
         self.alive = posixpath.join(folder, "alive.lock")

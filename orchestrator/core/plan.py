@@ -157,10 +157,12 @@ def _needs_python(inputs: PlanInputs) -> bool:
 
 def _start_step(inputs: PlanInputs) -> StartStep:
     title, reason = "start in tmux", f"session gpujob-{inputs.identity.run_id}"
+    if inputs.queue:
+        title, reason = "start in tmux, or wait in the queue", f"{reason}, once its GPUs are free"
     facts = inputs.facts
     if facts is None:
         return StartStep(title, reason, argv=tuple(argv(inputs, "python3")))
-    hostchecks.require_host(facts, inputs.job, inputs.share_gpu)
+    hostchecks.require_host(facts, inputs.job, inputs.share_gpu, inputs.queue)
     containers.require(facts, inputs.job)
     commandchecks.require_command(facts, inputs.job, inputs.source)
     if not inputs.survives_logout:

@@ -20,6 +20,18 @@ class Preparing:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """Waits on its host for its GPUs, at `place` of `of`. `expected`: seconds until its start, None where
+    that is not known; `blocker`: why the first one waits."""
+
+    since: float | None
+    place: int
+    of: int
+    expected: float | None = None
+    blocker: str | None = None
+
+
+@dataclass(frozen=True)
 class Running:
     """`eta`: seconds still to go, None until there is a pace; `attempt` counts from 1."""
 
@@ -105,6 +117,7 @@ class Unreachable:
 
 RunState = (
     Preparing
+    | Queued
     | Running
     | Succeeded
     | Failed
@@ -117,7 +130,7 @@ RunState = (
     | Unreachable
 )
 WORDS = tuple(kind.__name__.lower() for kind in get_args(RunState))
-GOING = (Preparing, Running, Orphaned, Elsewhere)
+GOING = (Preparing, Queued, Running, Orphaned, Elsewhere)
 
 _LIMITS = {"hours": "the limit of hours", "idle": "the idle limit"}
 _CODES = {
@@ -136,6 +149,8 @@ def word(state: RunState) -> str:
 def fold(run: RunFacts, now: float) -> RunState:
     """The state that the facts of one run show. Total: any facts give a state."""
     state = run.state
+    if run.queue:
+        return Queued(run.queue.since, run.queue.place, run.queue.of, None, run.queue.reason)
     if state and state.ended is not None:
         return _ended(run, state, state.ended)
     if run.supervised:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import alerts, entry, files, instance_limits, processes, run_facts
+from orchestrator.onhost import alerts, entry, files, instance_limits, processes, run_facts, run_queue
 from orchestrator.onhost.alerts import Alert
 from orchestrator.onhost.records import RunSpec, State
 
@@ -108,6 +108,8 @@ def main(layout: Layout, run_id: str) -> None:
     spec = RunSpec.load(paths.run_json)
     if spec is None or spec.notify is None:
         return
+    while run_queue.find(layout, run_id):
+        time.sleep(POLL)
     with _lock(paths):
         watch = Watch(paths, spec, channels(spec, secrets, paths.work))
         signal.signal(signal.SIGTERM, lambda *_: watch.hurry())

@@ -32,6 +32,8 @@ def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
         raise Refused("running", "run %s is still running" % run_id, run=run_id)
     if container := containers.find(run.spec):
         container.remove()  # one that a restart of the machine left
+    if run.queue:
+        raise Refused("running", "run %s waits in the queue" % run_id, run=run_id)
     targets = [paths.work, paths.stage, paths.secrets, paths.reserved, paths.reserved_v1]
     targets += glob.glob(os.path.join(paths.checkpoints, ".*"))
     if run.spec and run.spec.mark:

@@ -70,7 +70,12 @@ def find(paths: RunPaths, state: State | None) -> str | None:
 
 def is_foreign(state: State) -> bool:
     """Returns whether another machine wrote the state; False if the state does not say which did."""
-    return bool(state.host) and (state.host, state.machine) != (host_name(), machine_id())
+    return not is_here(state.host, state.machine)
+
+
+def is_here(host: str, machine: str) -> bool:
+    """Returns whether a record with this name and machine-id is of this machine, or does not say of which."""
+    return not host or (host, machine) == (host_name(), machine_id())
 
 
 def refusal(run_id: str, host: str) -> Refused:

@@ -21,19 +21,21 @@ _INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _SIOCGIFADDR = 0x8915
 
 
-def new(layout: Layout, run_id: str, umask: int, restarts: int) -> Supervisor:
-    """Returns the supervisor of a run."""
+def new(layout: Layout, run_id: str, umask: int, restarts: int, after: str) -> Supervisor:
+    """Returns the supervisor of a run. Raises launching.Overtaken if another start followed `after`."""
     spec = RunSpec.load(layout.run(run_id).run_json)
     if spec and spec.group:
-        return GroupSupervisor(layout.root, run_id, umask, restarts, spec.group)
-    return Supervisor(layout.root, run_id, umask, restarts)
+        return GroupSupervisor(layout.root, run_id, umask, restarts, spec.group, after)
+    return Supervisor(layout.root, run_id, umask, restarts, after)
 
 
 class GroupSupervisor(Supervisor):
     """Starts the command when all hosts are ready, and ends it when another host's has ended or is lost."""
 
-    def __init__(self, root: str, run_id: str, umask: int, restarts: int, group: GroupSpec) -> None:
-        super().__init__(root, run_id, umask, restarts)
+    def __init__(
+        self, root: str, run_id: str, umask: int, restarts: int, group: GroupSpec, after: str | None = None
+    ) -> None:
+        super().__init__(root, run_id, umask, restarts, after)
         self.group = group
         self.meeting: Meeting | None = None
         self.is_halted = False

@@ -19,18 +19,20 @@ from orchestrator.core.layout import Layout
 from orchestrator.onhost import (
     alert_watch,
     alerts,
+    background,
     cleaning,
     conflicts,
     copies,
+    dispatch,
     elsewhere,
     engines,
     event_samples,
     files,
     frames,
-    group_supervisor,
     host_facts,
     instance_limits,
     inventory,
+    launching,
     log_events,
     log_lines,
     mirror,
@@ -58,7 +60,9 @@ LONGEST_RENEWAL = 6 * 3600.0  # seconds after which a request no longer renews t
 def _host_facts(layout: Layout, request: Record) -> Record:
     names = host_facts.Request._fields
     facts = host_facts.gather(layout, host_facts.Request(**{n: request[n] for n in names if n in request}))
-    return dict(facts, live_runs=[{"id": run.id, "job": run.job} for run in conflicts.live_runs(layout)])
+    live = [{"id": run.id, "job": run.job} for run in conflicts.live_runs(layout)]
+    queued = [{"id": name, "job": job} for name, job in conflicts.queued_runs(layout)]
+    return dict(facts, live_runs=live, queued_runs=queued)
 
 
 def _status(layout: Layout, request: Record) -> Record:
@@ -90,7 +94,8 @@ def _record(layout: Layout, request: Record) -> Record:
 def _start(layout: Layout, request: Record) -> Record:
     names = ("secrets", "resume", "share_gpu", "known_runs")
     options = {name: request[name] for name in names if name in request}
-    return runs.start(layout, runs.StartRequest(RunSpec.parse(request["spec"]), **options))
+    start = dispatch.enqueue if request.get("queue") else runs.start
+    return start(layout, runs.StartRequest(RunSpec.parse(request["spec"]), **options))
 
 
 def _stage(layout: Layout, request: Record) -> Record:
@@ -124,7 +129,7 @@ _OPS: dict[str, Callable[[Layout, Record], Any]] = {
     "status": _status,
     "start": _start,
     "test_alert": _test_alert,
-    "stop": lambda layout, r: runs.stop(layout, r["run"], r["by"], r.get("now", False)),
+    "stop": lambda layout, r: dispatch.stop(layout, r["run"], r["by"], r.get("now", False)),
     "clean": lambda layout, r: cleaning.clean(layout, r["run"], r.get("purge", False)),
     "ensure_environment": _ensure_environment,
     "ensure_image": _ensure_image,
@@ -236,41 +241,25 @@ def _send_heartbeats(
     return True
 
 
-def _supervise(layout: Layout, run_id: str, umask: int, restarts: int) -> None:
-    """Runs the supervisor; writes an exception to supervisor.err, since the pane closes when it ends."""
-    try:
-        group_supervisor.new(layout, run_id, umask, restarts).main()
-    except BaseException:
-        with open(layout.run(run_id).folder + "/supervisor.err", "a") as errors:
-            errors.write(traceback.format_exc())
-        raise
-
-
-def _alert(layout: Layout, run_id: str) -> None:
-    """Sends the alerts of a run; writes an exception to alerts.err, since nobody waits for this process."""
-    try:
-        alert_watch.main(layout, run_id)
-    except Exception:
-        with open(layout.run(run_id).folder + "/alerts.err", "a") as errors:
-            errors.write(traceback.format_exc())
-
-
 def main(arguments: list[str]) -> int:
     """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY`, `alert ROOT RUN`,
-    `mirror ROOT RUN`, `reboot ROOT` or `supervise ROOT RUN UMASK RESTARTS`."""
+    `mirror ROOT RUN`, `reboot ROOT`, `supervise ROOT RUN UMASK RESTARTS LAST-START`, or `advance ROOT`."""
     umask = private.restrict_umask()
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = elsewhere.layout(os.path.abspath(root))
     if mode == "helper":
         os.makedirs(layout.root, mode=0o700, exist_ok=True)
         runs.user_umask = umask
+        launching.advance_later(layout)
         serve(layout)
     elif mode == "exec":
         return visit.run(layout, rest[0], rest[1], umask)
     elif mode == "supervise":
-        _supervise(layout, rest[0], int(rest[1], 8), int(rest[2]))
+        background.supervise(layout, rest)
+    elif mode == "advance":
+        background.advance(layout)
     elif mode == "alert":
-        _alert(layout, rest[0])
+        background.alert(layout, rest[0])
     elif mode == "mirror":
         mirror.main(layout, rest[0])
     elif mode == "reboot":

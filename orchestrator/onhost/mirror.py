@@ -18,7 +18,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
-from orchestrator.onhost import entry, files, processes, run_files, s3_etags, s3_tool, staging
+from orchestrator.onhost import entry, files, processes, run_files, run_queue, s3_etags, s3_tool, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec, State
 from orchestrator.onhost.s3_tool import Copy, Source
@@ -94,6 +94,8 @@ def main(layout: Layout, run_id: str) -> None:
     target = source(spec) if spec else None
     if target is None:
         return
+    while run_queue.find(layout, run_id):
+        time.sleep(POLL)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(files.NoLocks):
             stack.enter_context(files.lock(paths.mirror_lock))

@@ -11,7 +11,18 @@ import time
 from typing import Callable
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import elsewhere, gpus, instance_limits, processes, run_facts, runs
+from orchestrator.onhost import (
+    dispatch,
+    elsewhere,
+    files,
+    gpus,
+    instance_limits,
+    leases,
+    processes,
+    run_facts,
+    run_queue,
+    runs,
+)
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.journal import Journal
 from orchestrator.onhost.records import RunSpec
@@ -22,10 +33,22 @@ _PAUSE = 5.0
 
 
 def resume_all(layout: Layout, sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """Starts every interrupted run again, each from its last checkpoint; returns their ids."""
+    """Starts every interrupted run again, each from its last checkpoint, then the queue; returns their ids.
+
+    Those that came through the queue go to its front, so that each gets GPUs of its own again.
+    """
     limits = instance_limits.find()
     is_spot = bool(limits and limits.is_spot)
-    return [run.id for run in run_facts.find_all(layout, 0) if _resume(layout, run, is_spot, sleep)]
+    found = run_facts.find_all(layout, 0)
+    queued = [run for run in found if leases.load(layout.run(run.id)) is not None]
+    for run in reversed(queued):
+        _resume(layout, run, is_spot, sleep, queues=True)
+    others = [run for run in found if run not in queued]
+    resumed = [run.id for run in others if _resume(layout, run, is_spot, sleep)]
+    if not run_queue.is_empty(layout):
+        _missing_gpus(0 if gpus.sample() == [] else 1, sleep)
+        resumed += dispatch.advance(layout)
+    return resumed
 
 
 def is_interrupted(run: RunFacts) -> bool:
@@ -40,7 +63,9 @@ def is_interrupted(run: RunFacts) -> bool:
     )
 
 
-def _resume(layout: Layout, run: RunFacts, is_spot: bool, sleep: Callable[[float], None]) -> bool:
+def _resume(
+    layout: Layout, run: RunFacts, is_spot: bool, sleep: Callable[[float], None], queues: bool = False
+) -> bool:
     if not is_interrupted(run):
         return False
     assert run.spec
@@ -50,7 +75,10 @@ def _resume(layout: Layout, run: RunFacts, is_spot: bool, sleep: Callable[[float
     if problem is None:
         try:
             request = runs.StartRequest(RunSpec.parse({"id": run.id}), resume=True, restarts=used)
-            if runs.start(layout, request)["started"]:
+            if queues:
+                with files.lock(layout.start_lock):
+                    run_queue.add(layout, run.id, runs.user_umask, used, resumes=True, first=True)
+            if queues or runs.start(layout, request)["started"]:
                 _warn(layout, run.id, "the instance was restarted; the run goes on from its last checkpoint")
                 return True
             return False

@@ -11,7 +11,7 @@ import os
 from typing import Mapping
 
 from orchestrator.core.layout import RunPaths, scratch
-from orchestrator.onhost import files, private
+from orchestrator.onhost import files, leases, private
 from orchestrator.onhost.records import RunSpec
 
 
@@ -34,6 +34,7 @@ def variables(paths: RunPaths, spec: RunSpec, secrets: Mapping[str, str] | None 
     return {
         "PYTHONUNBUFFERED": "1",
         **spec.env,
+        **leases.variables(paths),
         **(secrets or {}),
         **{"GPUJOB_DATA_" + _upper(name): path for name, path in spec.data.items()},
         "GPUJOB_RUN_ID": spec.id,

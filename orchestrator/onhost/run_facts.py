@@ -1,7 +1,4 @@
-"""Reads the facts of a run on its host, from its files and processes.
-
-The client derives its status from them.
-"""
+"""Reads the facts of a run on its host, from its files and processes."""
 
 from __future__ import annotations
 
@@ -12,7 +9,16 @@ from typing import Any, NamedTuple, Sequence
 from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
-from orchestrator.onhost import elsewhere, files, log_events, mirror_facts, processes, run_processes
+from orchestrator.onhost import (
+    elsewhere,
+    files,
+    leases,
+    log_events,
+    mirror_facts,
+    processes,
+    run_processes,
+    run_queue,
+)
 from orchestrator.onhost.processes import Snapshot
 from orchestrator.onhost.progress_reader import Taken
 from orchestrator.onhost.records import RunSpec, State
@@ -50,7 +56,8 @@ class RunFacts(NamedTuple):
     `damage`: what of the run's folder cannot be read, and why. Nothing else is affected by it.
     `pids`: all its processes (see run_processes). `is_supervised`: its supervisor is alive. `elsewhere`: the
     name of the machine on which it is alive, if that is not this one and its processes cannot be seen.
-    `is_brief`: log and events were not read. `alerts`: their deliveries, oldest first.
+    `is_brief`: log and events were not read. `alerts`: their deliveries, oldest first. `queue`: the place of
+    a run that waits for its GPUs (see run_queue.place). `leased`: how many are its own.
     """
 
     id: str
@@ -70,6 +77,8 @@ class RunFacts(NamedTuple):
     elsewhere: str | None = None
     alerts: Sequence[dict[str, Any]] = ()
     mirror: dict[str, Any] | None = None
+    queue: dict[str, Any] | None = None
+    leased: int | None = None
 
     @property
     def last_host(self) -> str | None:
@@ -112,6 +121,8 @@ class RunFacts(NamedTuple):
             "last_host": self.last_host,
             "alerts": list(self.alerts),
             "mirror": self.mirror,
+            "queue": self.queue,
+            "leased": self.leased,
         }
 
 
@@ -131,11 +142,12 @@ def find(
     sessions: set[str] | None = None,
     alive: Snapshot | None = None,
     brief: bool = False,
+    places: dict[str, dict[str, Any]] | None = None,
 ) -> RunFacts | None:
     """Returns the facts of a run with the last `lines` of its log; None if the run has no folder.
 
-    `sessions` and the `alive` processes are read from the host if they are None. `brief`: log and events are
-    not read.
+    `sessions`, the `alive` processes and the `places` in the queue are read from the host if they are None.
+    `brief`: log and events are not read.
     """
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
@@ -147,7 +159,8 @@ def find(
         id=run_id, folder=paths.folder, session=name if name in sessions else None, is_brief=brief
     )
     try:
-        return _read(facts, paths, lines, alive)
+        queue = (run_queue.places(layout) if places is None else places).get(run_id)
+        return _read(facts, paths, lines, alive)._replace(queue=queue)
     except Exception as error:  # of this run alone: every other one is reported as it is
         return facts._replace(damage=["%s: %s" % (type(error).__name__, error)])
 
@@ -179,6 +192,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         elsewhere=elsewhere.find(paths, state),
         alerts=_alerts(paths.alerts),
         mirror=mirror_facts.read(paths.mirror),
+        leased=len(lease.gpus) if (lease := leases.load(paths)) else None,
     )
 
 
@@ -209,12 +223,12 @@ def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
 
 def find_all(layout: Layout, lines: int) -> list[RunFacts]:
     """Returns all runs, oldest first. Log and events are read for the newest 10 and for live runs only."""
-    sessions, alive = session_names(layout), processes.snapshot()
+    sessions, alive, places = session_names(layout), processes.snapshot(), run_queue.places(layout)
     ids, runs = run_ids(layout), []
     for run_id in ids:
-        run = find(layout, run_id, lines, sessions, alive, brief=run_id not in ids[-_FULL:])
+        run = find(layout, run_id, lines, sessions, alive, run_id not in ids[-_FULL:], places)
         if run and run.is_brief and run.is_alive:
-            run = find(layout, run_id, lines, sessions, alive)
+            run = find(layout, run_id, lines, sessions, alive, False, places)
         if run:
             runs.append(run)
     return sorted(runs, key=lambda run: run.created)
@@ -261,8 +275,7 @@ def _without_repeated_progress(lines: list[str]) -> list[str]:
 
 def _last_lines(path: str) -> list[str]:
     """Returns the complete lines at the end of a file of events, and what is after the last newline."""
-    content = files.last_bytes(path, _EVENTS_TAIL)
-    lines = content.decode("utf-8", errors="replace").split("\n")
+    lines = (content := files.last_bytes(path, _EVENTS_TAIL)).decode("utf-8", errors="replace").split("\n")
     return lines[1:] if len(content) == _EVENTS_TAIL and len(lines) > 1 else lines
 
 

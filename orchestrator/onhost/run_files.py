@@ -7,7 +7,7 @@ import os
 import time
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import elsewhere, processes, run_processes
+from orchestrator.onhost import elsewhere, processes, run_processes, run_queue
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec, State
 
@@ -24,6 +24,8 @@ def record_transfer(layout: Layout) -> None:
 def has_ended(layout: Layout, run_id: str) -> bool:
     """Returns whether the run has ended, so that none of its processes will write any more."""
     paths = layout.run(run_id)
+    if not run_queue.is_empty(layout) and run_queue.find(layout, run_id):
+        return False
     state = State.load(paths.state)
     if state is None:
         age = time.time() - os.stat(paths.folder).st_mtime if os.path.isdir(paths.folder) else None

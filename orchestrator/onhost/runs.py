@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths, scratch
 from orchestrator.onhost import (
     cleaning,
@@ -18,10 +15,10 @@ from orchestrator.onhost import (
     containers,
     elsewhere,
     engines,
-    entry,
     files,
-    host_facts,
     inventory,
+    launching,
+    leases,
     private,
     processes,
     reserved_space,
@@ -35,20 +32,12 @@ from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
 from orchestrator.onhost.run_facts import RunFacts
 
 user_umask = 0o077  # of the client's shell on this host: that of the runs that it starts
-_START_TIMEOUT = 15.0  # seconds until a supervisor must have written its first state
 _STOP_MARGIN = 15.0  # seconds beyond the grace until a supervisor is killed
-_BUNDLE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Variables that a run inherits from the helper that starts it. Others must be listed in pass_env.
 _INHERITED = (
     *("CONDA_PREFIX", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "HF_HOME", "HOME", "LANG", "LD_LIBRARY_PATH"),
     *("LOGNAME", "OMP_NUM_THREADS", "PATH", "SHELL", "TORCH_HOME", "TZ", "USER", "VIRTUAL_ENV"),
     *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR"),
-)
-# Variables that are passed to the tmux server. A run's own variables are read from its run.json.
-_FOR_TMUX = (
-    *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
-    *("DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),  # where containers are started
-    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_BOX"),  # for the supervisor's InstanceLimits
 )
 
 
@@ -75,24 +64,25 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
     """
     run_id = request.spec.id
     paths = layout.run(run_id)
-    spec = _recorded(paths, run_id) if request.resume else request.spec
+    spec = recorded(paths, run_id) if request.resume else request.spec
     with files.lock(layout.start_lock), files.lock(paths.lock):
-        run = _require(layout, run_id)
+        run = require(layout, run_id)
         if run.elsewhere:
             raise elsewhere.refusal(run_id, run.elsewhere)
         if run.is_alive or (run.state and not request.resume):
             watchers.start(layout, spec, request.secrets)
             return {"started": False, "run": run.to_json()}
         try:
-            spec = _with_limits(paths, spec, request.spec)
+            spec = with_limits(paths, spec, request.spec)
             conflicts.require_none(layout, spec, request.share_gpu, request.known_runs)
-            _prepare(layout, paths, spec, request.secrets)
-            _launch(layout, run_id, request.restarts)
+            prepare(layout, paths, spec, request.secrets)
+            leases.release(paths)
+            launching.launch(layout, run_id, request.restarts, user_umask)
         except BaseException:
-            _undo(layout, paths, spec)
+            undo(layout, paths, spec)
             raise
     watchers.start(layout, spec, request.secrets)
-    return {"started": True, "run": _require(layout, run_id, 5).to_json()}
+    return {"started": True, "run": require(layout, run_id, 5).to_json()}
 
 
 def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
@@ -102,7 +92,7 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
     their `processes`. `sees_all`: whether this user sees the processes of others. If the disk is too full for
     stop.json, the run is stopped all the same. Raises Refused if it is alive on another machine.
     """
-    run, paths = _require(layout, run_id), layout.run(run_id)
+    run, paths = require(layout, run_id), layout.run(run_id)
     if run.elsewhere:
         raise elsewhere.refusal(run_id, run.elsewhere)
     find = _finder(run)
@@ -115,24 +105,24 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
         container.remove()
     remaining = run_processes.kill(find)
     if not remaining:
-        _kill_session(layout, run_id)
+        launching.kill_session(layout, run_id)
     if run.is_alive and not remaining:
         _record_end(paths, by, is_recorded)
-    after = _require(layout, run_id, 5)
+    after = require(layout, run_id, 5)
     answer = {"was_running": run.is_alive, "remaining": remaining, "run": after.to_json()}
     answer["processes"] = [processes.describe(pid) for pid in remaining]
     answer["sees_all"] = processes.are_all_visible()
     return {**answer, "written": inventory.written(layout, run_id)}
 
 
-def _require(layout: Layout, run_id: str, lines: int = 0) -> RunFacts:
+def require(layout: Layout, run_id: str, lines: int = 0) -> RunFacts:
     run = run_facts.find(layout, run_id, lines)
     if run is None:
         raise Refused("no-run", "no run %s on this host" % run_id)
     return run
 
 
-def _recorded(paths: RunPaths, run_id: str) -> RunSpec:
+def recorded(paths: RunPaths, run_id: str) -> RunSpec:
     """Returns the specification in run.json; a resume uses it instead of what the client sends."""
     spec = RunSpec.load(paths.run_json)
     if spec is None or State.load(paths.state) is None:
@@ -140,7 +130,7 @@ def _recorded(paths: RunPaths, run_id: str) -> RunSpec:
     return spec
 
 
-def _with_limits(paths: RunPaths, spec: RunSpec, requested: RunSpec) -> RunSpec:
+def with_limits(paths: RunPaths, spec: RunSpec, requested: RunSpec) -> RunSpec:
     """Records the limits that a resume changes; returns the specification with them."""
     limits = requested.record.get("limits")
     if spec is requested or not isinstance(limits, dict) or not limits:
@@ -150,15 +140,15 @@ def _with_limits(paths: RunPaths, spec: RunSpec, requested: RunSpec) -> RunSpec:
     return RunSpec.parse(record)
 
 
-def _undo(layout: Layout, paths: RunPaths, spec: RunSpec) -> None:
+def undo(layout: Layout, paths: RunPaths, spec: RunSpec) -> None:
     """Cleans up after a failed start: if the run never started, ends its processes and deletes its folder."""
     if State.load(paths.state) is None:
-        _kill_session(layout, spec.id)
+        launching.kill_session(layout, spec.id)
         processes.kill_marked(spec.mark)
         cleaning.remove(paths.folder)
 
 
-def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str, str]) -> None:
+def prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str, str]) -> None:
     """Creates the run's folder and its files, without starting a process."""
     os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     if not os.path.exists(paths.work):
@@ -178,45 +168,6 @@ def _prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[st
         )
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.stop)
-
-
-def _launch(layout: Layout, run_id: str, restarts: int) -> None:
-    version = host_facts.tmux_version()
-    if version is None:
-        raise Refused("no-tmux", "tmux is not installed on this host")
-    if (tmux.parse_version(version) or (0, 0)) < tmux.OLDEST:
-        raise Refused("no-tmux", "%s is too old; 2.6 is the oldest that works" % version)
-    before = State.load(layout.run(run_id).state)
-    _prepare_tmux(layout)
-    _kill_session(layout, run_id)
-    words = ["supervise", layout.root, run_id, "%o" % user_umask, str(restarts)]
-    command = [sys.executable, *entry.OPTIONS, _BUNDLE, *words]
-    server = tmux.server(layout.tmux_socket, layout.tmux_conf)
-    process = subprocess.run(
-        tmux.new(server, tmux.session_name(run_id), layout.root, command),
-        env={name: os.environ[name] for name in _FOR_TMUX if name in os.environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    if process.returncode:
-        raise Refused("tmux", process.stdout.decode(errors="replace").strip() or "tmux gave no reason")
-    state_file = layout.run(run_id).state
-    if not processes.wait_until(lambda: _has_started(State.load(state_file), before), _START_TIMEOUT):
-        raise Refused("no-supervisor", "the supervisor did not start within %d s" % _START_TIMEOUT)
-
-
-def _has_started(state: State | None, before: State | None) -> bool:
-    """Returns whether a new supervisor has written the state, and its trainer runs, waits or has ended."""
-    is_new = state is not None and (before is None or state.supervisor != before.supervisor)
-    return bool(state and is_new and (state.child or state.ended or state.group))
-
-
-def _prepare_tmux(layout: Layout) -> None:
-    folder = os.path.dirname(layout.tmux_socket)
-    private.make_folder(folder)
-    with open(layout.tmux_conf, "w") as handle:
-        handle.write(tmux.CONF)
 
 
 def _finder(run: RunFacts) -> Callable[[], list[int]]:
@@ -282,7 +233,3 @@ def _record(paths: RunPaths, path: str, value: Mapping[str, object]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _kill_session(layout: Layout, run_id: str) -> None:
-    processes.output(tmux.kill(tmux.server(layout.tmux_socket), tmux.session_name(run_id)))

@@ -22,6 +22,7 @@ from orchestrator.onhost import (
     files,
     gpus,
     instance_limits,
+    launching,
     processes,
     reserved_space,
     run_environment,
@@ -45,12 +46,17 @@ T = TypeVar("T")
 class Supervisor:
     """Runs the trainer of a run, and restarts it after failures up to the job's limit of restarts."""
 
-    def __init__(self, root: str, run_id: str, umask: int = 0o077, restarts: int = 0) -> None:
+    def __init__(
+        self, root: str, run_id: str, umask: int = 0o077, restarts: int = 0, after: str | None = None
+    ) -> None:
+        """`after`: the run's last start when this one was decided. Raises Overtaken if another followed."""
         self.layout = Layout(root)
         self.umask = umask
         self.paths: RunPaths = self.layout.run(run_id)
+        self.lock = elsewhere.hold(self.paths)
+        launching.require_latest(self.paths, after)
         self.spec = RunSpec.load(self.paths.run_json) or RunSpec.parse({"id": run_id})
-        self.state = _next_state(run_id, State.load(self.paths.state) or State())
+        self.state = launching.next_state(run_id, State.load(self.paths.state) or State())
         self.state.restarts = restarts
         self.limits = run_limits.Watch(
             time.monotonic(), self.state.used_seconds, self.spec.max_hours, self.spec.idle_minutes
@@ -62,12 +68,12 @@ class Supervisor:
         self.own_gpus: list[gpus.Gpu] = []
         self.kill_at: float | None = None
         self.next_gpu_sample = 0.0
+        self.queue = launching.QueueWatch(self.layout)
         self.failure: int | None = None
         self.is_detached = False
         self.container: containers.Container | None = None
         self.journal = Journal(self.paths)
         self.log = self.journal.log
-        self.lock = elsewhere.hold(self.paths)
         self.environment = run_environment.prepare(self.paths, self.spec)
 
     def main(self) -> None:
@@ -79,6 +85,7 @@ class Supervisor:
             self._finish(self._run_attempts())
         finally:
             tail.kill()
+            launching.advance_later(self.layout)
 
     def _run_attempts(self) -> Exit:
         while True:
@@ -119,6 +126,7 @@ class Supervisor:
         self.state.attempt += 1
         self.journal.mark(self.state.attempt)
         self.environment["GPUJOB_ATTEMPT"] = str(self.state.attempt)
+        self._heartbeat()  # the attempt counts from here
         try:
             child = self._start()
         except (OSError, Refused) as error:
@@ -195,6 +203,7 @@ class Supervisor:
             if time.monotonic() >= next_heartbeat:
                 self._heartbeat()
                 self._check_limits()
+                self.queue.look()
                 next_heartbeat = time.monotonic() + HEARTBEAT
             if signals.wait(self._wait_seconds()) == signal.SIGTERM:
                 self._on_sigterm()
@@ -234,7 +243,7 @@ class Supervisor:
         )
         now = time.monotonic()
         reason = self.limits.verdict(now, activity)
-        verdict = self.instance.verdict(time.time(), self.limits.idle_seconds(now))
+        verdict = self.instance.verdict(time.time(), self.queue.is_empty and self.limits.idle_seconds(now))
         if verdict is None and reason is not None:
             verdict = instance_limits.Verdict(reason, "the run's limit is reached: %s" % reason)
         if verdict and self.kill_at is None:
@@ -280,21 +289,3 @@ class Supervisor:
         self.state.by = request.get("by") if self.reason == "stopped" else None
         self.state.log_bytes = self.journal.complete()
         reserved_space.write_end(self.paths, self.state.to_json(), lambda: signals.wait(HEARTBEAT))
-
-
-def _next_state(run_id: str, before: State) -> State:
-    """Returns the first state of a new supervisor, which continues the counters of the state `before`."""
-    now = time.time()
-    return State(
-        id=run_id,
-        boot=processes.boot(),
-        host=elsewhere.host_name(),
-        machine=elsewhere.machine_id(),
-        supervisor=processes.identity(os.getpid()),
-        attempt=before.attempt,
-        first_started=before.first_started or now,
-        started=now,
-        heartbeat=now,
-        used_seconds=before.used_seconds,
-        shared_memory=before.shared_memory,
-    )

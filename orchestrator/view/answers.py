@@ -78,14 +78,14 @@ class RunCheckpoints(Part, frozen=True, kw_only=True):
 
 
 class Run(Part, frozen=True, kw_only=True):
-    """A run. `state`: preparing, running, succeeded, failed, stopped, preempted, orphaned, elsewhere, lost,
-    damaged or unreachable; `reason` says why it failed, is damaged or is not reached.
+    """A run. `state`: preparing, queued, running, succeeded, failed, stopped, preempted, orphaned, elsewhere,
+    lost, damaged or unreachable; `reason` says why it failed, is damaged or is not reached.
 
     `step`, `of`, `epoch`, `loss`, `lr` and `grad_norm`: the latest progress. `from_log`: the lines of the log
     that these and `metrics` were read from; empty for a run that writes events of them. `attempt` counts
     from 1. `resumable_from`: the step of its last checkpoint. `host`: the machine that is known to run it, if
     that is another than its target. `brief`: it is an older run whose log and events were not read;
-    `gpujob status RUN` reads them.
+    `gpujob status RUN` reads them. `queue`: of a run in the state queued.
     """
 
     id: str
@@ -129,7 +129,19 @@ class Run(Part, frozen=True, kw_only=True):
     from_log: tuple[LogLine, ...]
     damage: tuple[str, ...]
     brief: bool
+    queue: Queue | None
     cost_usd: Usd | None
+
+
+class Queue(Part, frozen=True, kw_only=True):
+    """Where a run waits for its GPUs: its place from 1, among `of` runs. `expected_seconds`: until its start,
+    by what the runs before it report; `reason`: why the first one still waits. Null where it is not known."""
+
+    place: int
+    of: int
+    since: Time | None
+    expected_seconds: float | None
+    reason: str | None
 
 
 class Host(Part, frozen=True, kw_only=True):
@@ -176,12 +188,14 @@ class Stop(Answer, frozen=True, kw_only=True):
 
 
 class Started(Answer, frozen=True, kw_only=True):
-    """Of `deploy`. `resumed_from`: the step of the checkpoint; null for a run from its beginning."""
+    """Of `deploy`. `resumed_from`: the step of the checkpoint; null for a run from its beginning. `queued`:
+    its place in the queue, from 1; null for a run that was started."""
 
     run: str
     session: str | None
     target: str
     resumed_from: int | None
+    queued: int | None
 
 
 class PlanStep(Part, frozen=True, kw_only=True):

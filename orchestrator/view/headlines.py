@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
+from orchestrator.core.text import duration
 
 if TYPE_CHECKING:
     from orchestrator.view.status import RunReport
@@ -45,6 +46,8 @@ def _headline(report: RunReport) -> str:
             return "its host does not answer"
         case runstate.Orphaned():
             return "its supervisor is gone, the trainer is alive"
+        case runstate.Queued() as queued:
+            return place(queued)
         case runstate.Preparing():
             return "not started yet"
         case _:
@@ -58,6 +61,14 @@ def _absent(report: RunReport) -> str:
     absent = state.group.absent if state and state.group else ()
     named = (f"{one.host} since {time.strftime('%H:%M:%S', time.localtime(one.since))}" for one in absent)
     return f"waiting for host {', '.join(named)}" if absent else ""
+
+
+def place(queued: runstate.Queued) -> str:
+    """`place 2 of 3, expected to start in 5 min 00 s`."""
+    parts = [f"place {queued.place} of {queued.of}"]
+    if queued.expected is not None:
+        parts.append(f"expected to start in {duration(queued.expected)}")
+    return ", ".join([*parts, *filter(None, [queued.blocker])])
 
 
 def progress(report: RunReport, running: runstate.Running) -> str:

@@ -96,7 +96,12 @@ def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, target: str,
     `follows`, the run's end is the one object to come."""
     if ctx.json:
         if not follows:
-            ctx.answer(answers.Started(run=run.id, session=run.session, target=target, resumed_from=None))
+            queued = run.queue.place if run.queue else None
+            ctx.answer(
+                answers.Started(
+                    run=run.id, session=run.session, target=target, resumed_from=None, queued=queued
+                )
+            )
         return
     paint = Paint(ctx.env, ctx.stderr)
     for note in notes:
@@ -106,12 +111,24 @@ def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, target: str,
         last = run.log.tail[-1] if run.log.tail else "its log is empty"
         ctx.talk(f"{paint('it has ended already', 'yellow')}: {last}\n  gpujob status {run.id}")
         return
+    if run.queue:
+        where = f"place {run.queue.place} of {run.queue.of}"
+        reason = f"; {run.queue.reason}" if run.queue.reason else ""
+        ctx.talk(f"{paint('waits', 'cyan')} in the queue of {target}, {where}{harmless(reason)}; next:")
+        for command, what in _NEXT_QUEUED:
+            ctx.talk(f"  gpujob {command:28} {what}")
+        return
     ctx.talk(f"{paint('started', 'green')} in tmux session {run.session}; next:")
     name = run.job or run.id
     for line in lines(ctx, [[f"gpujob {command} {name}", what] for command, what in _NEXT]):
         ctx.talk(line)
 
 
+_NEXT_QUEUED = (
+    ("status", "its place, and when it is expected to start"),
+    ("monitor --stream", "waits with it, then prints its log; Ctrl-C leaves it in the queue"),
+    ("stop", "removes it from the queue"),
+)
 _NEXT = (
     ("status", "state, step, last lines, GPUs, disk"),
     ("monitor", "curves and log; Ctrl-C leaves it running"),

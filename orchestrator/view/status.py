@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from orchestrator.context import Context
 from orchestrator.core import events as ev
@@ -25,6 +25,7 @@ _STYLE = {
     "running": "green",
     "succeeded": "green",
     "preparing": "cyan",
+    "queued": "cyan",
     "failed": "red",
     "lost": "red",
     "damaged": "red",
@@ -72,7 +73,7 @@ class HostReport:
 
     `read_at`: when the cached facts were read. `unreachable`: why the host does not answer. `instance`: its
     row where it is an EC2 instance. `older`: how many ended runs the limit leaves out; `others`: how many
-    were not asked for.
+    were not asked for. `starts`: in how many seconds runs of the queue are expected to start, by their ids.
     """
 
     target: str
@@ -84,6 +85,7 @@ class HostReport:
     reports: tuple[RunReport, ...] = ()
     older: int = 0
     others: int = 0
+    starts: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_json(report: RunReport) -> answers.Run:
@@ -135,7 +137,20 @@ def run_json(report: RunReport) -> answers.Run:
         from_log=tuple(answers.LogLine(what=e.what, format=e.format, line=e.line) for e in facts.from_log),
         damage=facts.damage,
         brief=facts.brief,
+        queue=_queue_json(now),
         cost_usd=report.cost_usd,
+    )
+
+
+def _queue_json(state: RunState) -> answers.Queue | None:
+    if not isinstance(state, runstate.Queued):
+        return None
+    return answers.Queue(
+        place=state.place,
+        of=state.of,
+        since=iso(state.since),
+        expected_seconds=state.expected,
+        reason=state.blocker,
     )
 
 
@@ -211,6 +226,8 @@ def _times(state: RunState, now: float) -> str:
     if isinstance(state, runstate.Running):
         left = f", {duration(state.eta)} left" if state.eta is not None else ""
         return f"{duration(now - state.since)}{left}"
+    if isinstance(state, runstate.Queued):
+        return f"waiting {duration(now - state.since)}" if state.since else ""
     if isinstance(state, runstate.Lost | runstate.Elsewhere):
         ended = state.heartbeat
     else:

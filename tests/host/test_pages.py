@@ -57,6 +57,7 @@ def test_every_page_with_commands_is_executed_below() -> None:
     here = [
         "ec2.md",
         "install.md",
+        "queue.md",
         "quick-start.md",
         "recipes.md",
         "remote.md",
@@ -73,6 +74,7 @@ def test_every_page_with_commands_is_executed_below() -> None:
     [
         ("install.md", "gpujob 0"),
         ("ec2.md", "g6e."),
+        ("queue.md", "is removed from the queue"),
         ("recipes.md", "fetched/loop-"),
         ("sweeps.md", "complete"),
         ("your-script.md", "step 50 of 50"),

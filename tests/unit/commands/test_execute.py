@@ -33,7 +33,7 @@ def test_a_faster_client_is_named_with_the_next_command() -> None:
 def test_the_process_that_uses_the_gpu_is_named_with_the_next_command() -> None:
     no = refused("gpu", {"processes": [HOLDER]})
     assert (no.what, no.why) == ("a GPU is in use", "python of ana (pid 9, 700 MiB, run x-1)")
-    assert no.next_step == "stop it, or deploy with --share-gpu"
+    assert no.next_step == "deploy with --queue to wait for it, or with --share-gpu"
 
 
 def test_any_other_refusal_is_passed_on_unchanged() -> None:
@@ -47,3 +47,16 @@ def test_a_start_sends_the_live_runs_that_the_plan_allowed() -> None:
     execute.start(host, "x", {"id": "x-2"}, options)  # type: ignore[arg-type]
     request = host.requests[0][1]
     assert (request["share_gpu"], request["known_runs"]) == (True, ["x-1"])
+
+
+def test_a_start_that_may_wait_says_so_and_a_plan_of_it_allows_gpus_in_use() -> None:
+    host = ScriptedHost({"start": {"run": {}}})
+    options = execute.start_options(hostfacts.parse(FACTS), {}, share_gpu=False, queue=True)
+    execute.start(host, "x", {"id": "x-2"}, options)  # type: ignore[arg-type]
+    assert host.requests[0][1]["queue"] is True
+
+
+def test_a_job_that_waits_already_is_named_with_the_next_command() -> None:
+    no = refused("queued", {"run": "x-1"})
+    assert "already waits in the queue as x-1" in no.what
+    assert no.next_step == "gpujob stop x-1, or deploy with --name for a second run"

@@ -40,6 +40,8 @@ def ended(**state: Any) -> dict[str, Any]:
     [
         (run_facts(run={"created": NOW - 5}), "preparing"),
         (run_facts(), "lost"),
+        (run_facts(queue={"place": 1, "of": 2, "since": NOW}), "queued"),
+        (run_facts(queue={"place": 1}, state=ended(reason="preempted")), "queued"),
         (run_facts(supervised=True, state={"ended": None, "started": NOW}), "running"),
         (run_facts(pids=[7], state={"ended": None, "heartbeat": NOW}), "orphaned"),
         (run_facts(state={"ended": None, "heartbeat": NOW - 9}), "lost"),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import gpus, instance_limits, processes, reboot, runs
+from orchestrator.onhost import gpus, instance_limits, launching, leases, processes, reboot, run_queue, runs
+from orchestrator.onhost.records import State
 
 RUN = "job-20261121T101112-1a2b"
 
@@ -116,3 +117,28 @@ def test_the_gpu_driver_is_waited_for_after_a_boot(
     monkeypatch.setattr(gpus, "sample", lambda: [card] if len(slept) >= appears else None)
     assert reboot.resume_all(layout, slept.append) == ([RUN] if goes_on else [])
     assert sum(slept) == (15.0 if goes_on else reboot.GPU_SECONDS)
+
+
+def test_after_a_boot_runs_with_leases_go_first_and_the_queue_goes_on(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(layout, ASKED, restart={"max": 9}, resources={"gpus": 1})
+    leases.take(layout.run(RUN), RUN, leases.Lease(("u",), (0,)))
+    waiting = "next-20261121T101113-1a2b"
+    Path(layout.run(waiting).folder).mkdir()
+    Path(layout.run(waiting).run_json).write_text(
+        json.dumps({"id": waiting, "job": "next", "argv": ["true"]})
+    )
+    run_queue.add(layout, waiting, 0o077)
+    launched: list[tuple[str, int]] = []
+
+    def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
+        launched.append((run_id, restarts))
+        state = State(id=run_id, supervisor={"pid": 1, "ticks": 2}, boot=processes.boot(), attempt=9)
+        Path(layout.run(run_id).state).write_text(json.dumps(state.to_json()))
+
+    cards = [gpus.Gpu(n, "L4", 0, 1, 0, 0, f"u{n}", "1") for n in range(2)]
+    monkeypatch.setattr(gpus, "sample", lambda *_: cards)
+    monkeypatch.setattr(launching, "launch", launch)
+    assert reboot.resume_all(layout) == [RUN, waiting]
+    assert launched == [(RUN, 1), (waiting, 0)]

@@ -1,0 +1,128 @@
+"""Chooses GPUs of this host for a run, such that no GPU is used by two runs or by a run and another program.
+
+A run that came through the queue has a lease, and sees no other GPU. Any other run that asks for a GPU may
+use every GPU that it sees, so all of these count as used while it is alive. A host without GPUs has one slot,
+which every live run uses.
+
+The caller holds start.lock from the look at what is free until the run with its lease has been started.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Iterable, Mapping, NamedTuple, Sequence
+
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import elsewhere, gpus, host_facts, leases, processes, run_facts
+from orchestrator.onhost.gpus import Gpu, GpuProcess
+from orchestrator.onhost.leases import SLOT, VISIBLE, Lease
+from orchestrator.onhost.records import RunSpec
+from orchestrator.onhost.run_facts import RunFacts
+
+_LAUNCH_SECONDS = 60.0  # for which a lease without a supervisor counts: one may be starting
+_GPU_SECONDS = 30.0  # for nvidia-smi, which takes 7 s and more where it has to load the driver
+
+
+class Choice(NamedTuple):
+    """The lease that a run can have now; or None, and why it has to wait."""
+
+    lease: Lease | None
+    reason: str = ""
+
+
+def choose(layout: Layout, spec: RunSpec, runs: Sequence[RunFacts]) -> Choice:
+    """Returns the lease that a run can have, considering `runs`, all others on this host."""
+    if (cards := gpus.sample(_GPU_SECONDS)) is None:
+        return Choice(None, "the GPUs of this host cannot be read")
+    users = host_facts.gpu_processes() if cards else []
+    used = _used(layout, cards, runs, users)
+    if not cards:
+        return Choice(None, "after %s" % used[SLOT]) if SLOT in used else Choice(_lease([(SLOT, 0)]))
+    seen = visible(cards, spec.env)
+    if len(seen) < spec.gpus:
+        return Choice(None, "needs %d GPUs, and this host has %d" % (spec.gpus, len(seen)))
+    before = leases.load(layout.run(spec.id)) or Lease((), ())
+    free = sorted((card for card in seen if card.uuid not in used), key=lambda c: c.uuid not in before.gpus)
+    if len(free) < spec.gpus:
+        users_text = ", ".join(dict.fromkeys(used[card.uuid] for card in seen if card.uuid in used))
+        return Choice(None, "needs %d GPUs, %d free; in use by %s" % (spec.gpus, len(free), users_text))
+    chosen = sorted((card.index or 0, card.uuid) for card in free[: spec.gpus])
+    return Choice(_lease((uuid, index) for index, uuid in chosen))
+
+
+def leased(layout: Layout, runs: Iterable[RunFacts]) -> list[RunFacts]:
+    """Returns those of `runs` that use GPUs by a lease now."""
+    return [run for run in runs if _uses(layout, run) and leases.load(layout.run(run.id)) is not None]
+
+
+def visible(cards: Sequence[Gpu], env: Mapping[str, str]) -> list[Gpu]:
+    """Returns the GPUs that a run with these variables sees: all, or those of CUDA_VISIBLE_DEVICES.
+
+    CUDA ignores what follows the first word that names no GPU.
+    """
+    words = env.get(VISIBLE)
+    if words is None:
+        return list(cards)
+    seen: list[Gpu] = []
+    for word in (word.strip() for word in words.split(",")):
+        found = [card for card in cards if word and _is_named(card, word)]
+        if not found:
+            break
+        seen += [card for card in found[:1] if card not in seen]
+    return seen
+
+
+def _is_named(card: Gpu, word: str) -> bool:
+    return word == str(card.index) or (word.startswith("GPU-") and card.uuid.startswith(word))
+
+
+def _lease(devices: Iterable[tuple[str, int]]) -> Lease:
+    pairs = list(devices)
+    here = (time.time(), elsewhere.host_name(), elsewhere.machine_id(), processes.boot())
+    return Lease(tuple(uuid for uuid, _ in pairs), tuple(index for _, index in pairs), *here)
+
+
+def _used(
+    layout: Layout, cards: Sequence[Gpu], runs: Sequence[RunFacts], users: Sequence[GpuProcess]
+) -> dict[str, str]:
+    """Returns who uses each GPU, or the slot, that is in use."""
+    used: dict[str, str] = {}
+    for run in runs:
+        if _uses(layout, run):
+            used.update(dict.fromkeys(_of(layout, cards, run), run.id))
+    for user in users:
+        used.setdefault(user.gpu, user.run or "%s (pid %s)" % (user.name, user.pid))
+    return used
+
+
+def _of(layout: Layout, cards: Sequence[Gpu], run: RunFacts) -> list[str]:
+    """Returns what a live run uses: the GPUs of its lease, else all that it sees if it asks for any."""
+    if not cards:
+        return [SLOT]
+    lease = leases.load(layout.run(run.id))
+    if lease is not None:
+        return list(lease.gpus)
+    if run.spec is not None and not run.spec.gpus:
+        return []
+    return [card.uuid for card in visible(cards, run.spec.env if run.spec else {})]
+
+
+def _uses(layout: Layout, run: RunFacts) -> bool:
+    """Returns whether a run is alive here, or was just started and has not written its state yet."""
+    if run.pids or (run.is_supervised and not (run.state and run.state.ended is not None)):
+        return True
+    lease = leases.load(layout.run(run.id))
+    return bool(
+        lease
+        and run.state is None
+        and lease.boot == processes.boot()
+        and abs(time.time() - lease.taken) < _LAUNCH_SECONDS
+    )
+
+
+def runs_of_host(layout: Layout, besides: str) -> list[RunFacts]:
+    """Returns all runs of this host except `besides`; log and events are not read."""
+    alive = processes.snapshot()
+    names = [name for name in run_facts.run_ids(layout) if name != besides]
+    found = (run_facts.find(layout, name, 0, set(), alive, True, {}) for name in names)
+    return [run for run in found if run]

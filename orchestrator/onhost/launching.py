@@ -1,0 +1,144 @@
+"""Starts the supervisor of a run in the run's tmux session: one for each start, whoever is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+from orchestrator.core import tmux
+from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.onhost import elsewhere, entry, host_facts, private, processes, run_queue
+from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.records import State
+
+_QUEUE_INTERVAL = 60.0  # seconds
+_START_TIMEOUT = 15.0  # seconds until a supervisor must have written its first state
+_BUNDLE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Variables that are passed to the tmux server. A run's own variables are read from its run.json.
+_FOR_TMUX = (
+    *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
+    *("DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),  # where containers are started
+    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_BOX"),  # for the supervisor's InstanceLimits
+)
+
+
+def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
+    """Starts the supervisor; returns once it has started the trainer. Raises Refused if that fails.
+
+    The supervisor is told which start was the last one. If another one has begun since, it does nothing: so a
+    launch that was killed may be repeated, although its supervisor may still appear.
+    """
+    version = host_facts.tmux_version()
+    if version is None:
+        raise Refused("no-tmux", "tmux is not installed on this host")
+    if (tmux.parse_version(version) or (0, 0)) < tmux.OLDEST:
+        raise Refused("no-tmux", "%s is too old; 2.6 is the oldest that works" % version)
+    paths = layout.run(run_id)
+    before = State.load(paths.state)
+    _prepare_tmux(layout)
+    kill_session(layout, run_id)
+    words = ["supervise", layout.root, run_id, "%o" % umask, str(restarts), run_queue.last_start(paths)]
+    command = [sys.executable, *entry.OPTIONS, _BUNDLE, *words]
+    server = tmux.server(layout.tmux_socket, layout.tmux_conf)
+    process = subprocess.run(
+        tmux.new(server, tmux.session_name(run_id), layout.root, command),
+        env={name: os.environ[name] for name in _FOR_TMUX if name in os.environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if process.returncode:
+        raise Refused("tmux", process.stdout.decode(errors="replace").strip() or "tmux gave no reason")
+    processes.wait_until(lambda: _is_decided(State.load(paths.state), before), _START_TIMEOUT)
+    if not _has_started(State.load(paths.state), before):
+        raise Refused("no-supervisor", "the supervisor did not start within %d s" % _START_TIMEOUT)
+
+
+def kill_session(layout: Layout, run_id: str) -> None:
+    processes.output(tmux.kill(tmux.server(layout.tmux_socket), tmux.session_name(run_id)))
+
+
+def require_latest(paths: RunPaths, after: str | None) -> None:
+    """Raises Overtaken if the run was started again since `after` (see run_queue.last_start)."""
+    if after is not None and run_queue.last_start(paths) != after:
+        raise Overtaken
+
+
+class Overtaken(Exception):
+    """Another supervisor has begun, or the run was removed from the queue: this one must not start."""
+
+
+def next_state(run_id: str, before: State) -> State:
+    """Returns the first state of a new supervisor, which continues the counters of the state `before`."""
+    now = time.time()
+    return State(
+        id=run_id,
+        boot=processes.boot(),
+        host=elsewhere.host_name(),
+        machine=elsewhere.machine_id(),
+        supervisor=processes.identity(os.getpid()),
+        attempt=before.attempt,
+        first_started=before.first_started or now,
+        started=now,
+        heartbeat=now,
+        used_seconds=before.used_seconds,
+        shared_memory=before.shared_memory,
+    )
+
+
+def advance_later(layout: Layout) -> None:
+    """Starts a process that starts what waits in the queue, if anything does; does not wait for it.
+
+    It stays in the caller's session, by which it is told from the processes of a run.
+    """
+    if run_queue.is_empty(layout):
+        return
+    with contextlib.suppress(OSError):
+        subprocess.Popen(
+            [sys.executable, *entry.OPTIONS, _BUNDLE, "advance", layout.root],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+class QueueWatch:
+    """The queue, as the supervisor of a live run sees it: GPUs that no run of ours uses become free too."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._next = time.monotonic() + _QUEUE_INTERVAL
+
+    def look(self) -> None:
+        """Starts, once a minute, what waits and has become possible."""
+        if time.monotonic() >= self._next:
+            advance_later(self._layout)
+            self._next = time.monotonic() + _QUEUE_INTERVAL
+
+    @property
+    def is_empty(self) -> bool:
+        return run_queue.is_empty(self._layout)
+
+
+def _has_started(state: State | None, before: State | None) -> bool:
+    """Returns whether a new supervisor has written the state, and its trainer runs, waits or has ended."""
+    is_new = state is not None and (before is None or state.supervisor != before.supervisor)
+    return bool(state and is_new and (state.child or state.ended or state.group))
+
+
+def _is_decided(state: State | None, before: State | None) -> bool:
+    """Returns whether the start has succeeded, or its supervisor has died."""
+    if state is None or (before is not None and state.supervisor == before.supervisor):
+        return False
+    return _has_started(state, before) or not processes.is_alive(state.supervisor, state.boot)
+
+
+def _prepare_tmux(layout: Layout) -> None:
+    folder = os.path.dirname(layout.tmux_socket)
+    private.make_folder(folder)
+    with open(layout.tmux_conf, "w") as handle:
+        handle.write(tmux.CONF)
