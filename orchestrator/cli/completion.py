@@ -254,7 +254,17 @@ KINDS: dict[str, Callable[[Mapping[str, str]], list[str]]] = {
     "WHICH": _words("best", "last", "all"),
     "SPLIT": _words("train", "val", "test", "all"),
     "STATE": _words(
-        *("preparing", "running", "succeeded", "failed", "stopped", "preempted", "orphaned", "elsewhere"),
+        *(
+            "preparing",
+            "queued",
+            "running",
+            "succeeded",
+            "failed",
+            "stopped",
+            "preempted",
+            "orphaned",
+            "elsewhere",
+        ),
         *("lost", "damaged", "unreachable"),
     ),
 }
