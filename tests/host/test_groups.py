@@ -19,10 +19,11 @@ from tests.rigs import pages
 from tests.rigs.patience import wait_until
 from tests.support import Client
 
-pytestmark = pytest.mark.sshd
-
-KILLS = 30 if os.environ.get("GPUJOB_TEST_FULL") else 2
+FULL = os.environ.get("GPUJOB_TEST_FULL")
+KILLS = 30 if FULL else 2
 SEED = int(os.environ.get("GPUJOB_TEST_SEED", "0"))
+
+pytestmark = [pytest.mark.sshd, pytest.mark.timeout(3600 if FULL else 1200)]
 
 # Each host counts as long as it hears from rank 0, and ends when the connection breaks, as trainings do.
 TOGETHER = """
