@@ -54,7 +54,7 @@ def deployed(client: Client, states: Callable[[str], list[Path]], on: str) -> fl
     return float(max(r["ended"] for r in records) - min(r["started"] for r in records))
 
 
-def overhead() -> None:
+def overhead(rounds: int = ROUNDS) -> None:
     """Prints how much longer a run takes than a bare torchrun."""
     with new_client() as client, several(client) as machines:
         client.write("train.py", SCRIPT)
@@ -66,7 +66,7 @@ def overhead() -> None:
             for on in ("a", "a,b")
         }
         seconds: dict[str, list[float]] = {"bare": [], "a": [], "a,b": []}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             seconds["bare"].append(bare(client.project))
             for on, states in places.items():
                 more = "--standalone, " if on == "a" else ""
@@ -74,8 +74,9 @@ def overhead() -> None:
                 command = f"[torchrun, {more}--nproc-per-node, '{count}', train.py]"
                 client.write("job.yaml", f"name: job\ncommand: {command}\nresources: {{gpus: 1}}\n")
                 seconds[on].append(deployed(client, states, on))
+            out("  ".join(f"{place} {values[-1]:.1f} s" for place, values in seconds.items()))
         base = statistics.median(seconds["bare"])
-        out(f"bare torchrun, 2 processes: {base:.1f} s (median of {ROUNDS})")
+        out(f"bare torchrun, 2 processes: {base:.1f} s (median of {rounds})")
         for on, what in (("a", "one host, 2 processes"), ("a,b", "two hosts, 1 process each")):
             value = statistics.median(seconds[on])
             out(f"gpujob, {what}: {value:.1f} s, {value - base:+.1f} s, {value / base:.2f} times")
