@@ -157,10 +157,13 @@ def _find(ctx: Context, word: str) -> tuple[Path, bool]:
     if (shipped / f"{word}.yaml").is_file():
         return shipped / f"{word}.yaml", True
     ours = sorted(path.stem for path in shipped.glob("*.yaml"))
-    close = difflib.get_close_matches(word, ours, n=1)
+    own = [path.stem for folder in (ctx.cwd, ctx.cwd / "jobs") for path in sorted(folder.glob("*.yaml"))]
+    close = difflib.get_close_matches(word, [*own, *ours], n=1)
     guess = f"did you mean {close[0]!r}?" if close else f"included jobs: {', '.join(ours)}"
     why = f"neither ./{word}.yaml nor ./jobs/{word}.yaml exists; {guess}"
-    raise UsageError(f"there is no job {word!r}", why, "gpujob init SCRIPT, which writes a job file")
+    scripts = [name for name in (f"{word}.py", f"{word}.sh") if (ctx.cwd / name).is_file()]
+    next_step = f"gpujob init {scripts[0]}" if scripts else "gpujob init SCRIPT, which writes a job file"
+    raise UsageError(f"there is no job {word!r}", why, next_step)
 
 
 def _require_no_script(ctx: Context, word: str) -> None:

@@ -36,6 +36,13 @@ def test_a_script_without_a_job_file_leads_to_init_and_then_to_its_job(client: C
     assert next_step(client, "deploy", "./train.py") == "gpujob deploy train.yaml"
 
 
+def test_a_job_that_does_not_exist_leads_to_one_that_does_or_to_its_script(client: Client) -> None:
+    client.write("train.py", "pass")
+    client.write("jobs/finetune.yaml", "name: finetune\ncommand: [python3, train.py]\n")
+    assert next_step(client, "deploy", "train") == "gpujob init train.py"
+    assert "did you mean 'finetune'?" in client.run("deploy", "finetone").err
+
+
 def test_doctor_of_an_unreachable_host_leads_to_ssh(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     class Down(Target):
         needs_rsync = False
