@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import alerts, entry, files, instance_limits, processes, run_facts, run_queue
+from orchestrator.onhost import (
+    alerts,
+    entry,
+    files,
+    instance_limits,
+    latest_events,
+    processes,
+    run_facts,
+    run_queue,
+)
 from orchestrator.onhost.alerts import Alert
 from orchestrator.onhost.records import RunSpec, State
 
@@ -275,7 +284,7 @@ def _load(path: str) -> list[Delivery]:
 def _metrics(path: str) -> list[str]:
     """Returns the latest metrics of each split, as `val: accuracy 0.91, loss 0.3`."""
     lines = []
-    for line in run_facts.latest_events(path).lines:
+    for line in latest_events.in_file(path).lines:
         with contextlib.suppress(jsontext.BadJson):
             event = jsontext.parse_object(line)
             values = event.get("values")

@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from orchestrator.core.layout import RunPaths
-from orchestrator.onhost import run_facts
+from orchestrator.onhost import latest_events
 
 INTERRUPTED = 75  # exit code of a trainer that was stopped and wrote a checkpoint; may be resumed
 FINAL = (0, 64, 65, 66, INTERRUPTED)  # exit codes after which there is no restart
@@ -28,12 +28,12 @@ def from_status(paths: RunPaths, status: int) -> Exit:
     if os.WIFSIGNALED(status):
         return Exit(None, os.WTERMSIG(status))
     code = os.WEXITSTATUS(status)
-    event = {} if code in FINAL else run_facts.last_event(paths.events)
+    event = {} if code in FINAL else latest_events.last_event(paths.events)
     is_end = event.get("event") == "end" and event.get("code") in FINAL[1:]
     return Exit(int(event["code"]) if is_end else code, None)
 
 
 def is_done(paths: RunPaths) -> bool:
     """Returns whether the run's last event reports that the training was completed."""
-    event = run_facts.last_event(paths.events)
+    event = latest_events.last_event(paths.events)
     return (event.get("event"), event.get("status")) == ("end", "done")

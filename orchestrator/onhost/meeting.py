@@ -7,100 +7,25 @@ every host is ready. Where one host ends, fails or is lost, the others are asked
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping
 
-from orchestrator.onhost import exits, meeting_lines
+from orchestrator.onhost import meeting_lines
 from orchestrator.onhost.exits import Exit
+from orchestrator.onhost.group_decisions import (
+    FIRST,
+    RETURN,
+    Finish,
+    Go,
+    Halt,
+    Report,
+    Situation,
+    decide,
+    lost,
+)
 from orchestrator.onhost.meeting_lines import Guest, Line, Lost
 from orchestrator.onhost.records import GroupSpec
 
-FIRST = 300.0  # seconds in which all hosts must be there for the first attempt
-RETURN = 900.0  # seconds in which a lost host must be back
 _RETRY = 1.0  # seconds between two attempts to connect
-
-
-class Report(NamedTuple):
-    """What a host says between two attempts. `end`: of its last attempt, None before the first.
-
-    `reason`: why it must not go on, such as `stopped`, by the user in `by`.
-    """
-
-    attempt: int
-    end: Exit | None = None
-    reason: str | None = None
-    by: str | None = None
-
-
-class Go(NamedTuple):
-    """The next attempt. `address` and `port`: where the processes of rank 0 listen."""
-
-    attempt: int
-    restarts: int
-    address: str
-    port: int
-
-
-class Finish(NamedTuple):
-    """The run ends. `end`: None for the host's own; `reason`: None for `exit`."""
-
-    end: Exit | None
-    reason: str | None = None
-    by: str | None = None
-
-
-class Halt(NamedTuple):
-    """This host's command must end. `reason`: None where the run may be restarted."""
-
-    why: str
-    reason: str | None = None
-    by: str | None = None
-
-
-class Situation(NamedTuple):
-    """What rank 0 knows. `reports`: of the hosts that are ready, in the order of their arrival.
-
-    `absent`: since when each host that is not connected is missed. `has_met`: these supervisors have begun an
-    attempt before.
-    """
-
-    size: int
-    reports: Mapping[int, Report]
-    absent: Mapping[int, float]
-    stop: Halt | None
-    restarts: int
-    max_restarts: int
-    has_met: bool
-
-
-def decide(now: Situation, clock: float) -> Go | Finish | None:
-    """Returns what happens next; None while a host is still busy or may come. The address of Go is empty."""
-    if len(now.reports) + len(now.absent) < now.size:
-        return None
-    stops = [one for one in now.reports.values() if one.reason]
-    if now.stop or stops:
-        return Finish(None, now.stop.reason, now.stop.by) if now.stop else Finish(None, *stops[0][2:])
-    ends = [one.end for one in now.reports.values() if one.end]
-    failed = [end for end in ends if end.code != 0]
-    final = [end for end in failed if end.code in exits.FINAL]
-    if final:
-        return Finish(final[0])
-    may_restart = now.restarts < now.max_restarts
-    attempt = max(one.attempt for one in now.reports.values())
-    if now.absent:
-        is_late = clock - min(now.absent.values()) > (RETURN if now.has_met else FIRST)
-        return _lost(attempt) if is_late or (now.has_met and not may_restart) else None
-    if len(ends) == now.size and not failed:
-        return Finish(Exit(0, None))
-    if not ends:
-        return Go(attempt + 1, now.restarts, "", 0)
-    if not may_restart:
-        return Finish(failed[0] if failed else Exit(1, None))
-    return Go(attempt + 1, now.restarts + 1, "", 0)
-
-
-def _lost(attempt: int) -> Finish:
-    """The end of a run of which a host did not come, or did not come back after an attempt."""
-    return Finish(Exit(1, None), "host-lost" if attempt else "not-started")
 
 
 class Meeting:
@@ -209,7 +134,7 @@ class Leader(Meeting):
     def _hear(self, rank: int, message: Mapping[str, Any]) -> None:
         host = self.group.hosts[rank]
         if "report" in message:
-            self._reports[rank] = _report(message["report"])
+            self._reports[rank] = Report.parse(message["report"])
             self._halted.discard(rank)
         elif "stop" in message:
             reason, by = message["stop"]
@@ -357,7 +282,7 @@ class Member(Meeting):
             return
         may_wait = not self.has_met or self.restarts < self.max_restarts
         if not may_wait or now - self.absent[0] > (RETURN if self.has_met else FIRST):
-            self._take(_lost(self._report.attempt))
+            self._take(lost(self._report.attempt))
 
     def _send(self, message: dict[str, Any]) -> None:
         """What cannot be sent now is sent after the next connection."""
@@ -370,8 +295,3 @@ def open_meeting(group: GroupSpec, restarts: int, max_restarts: int, now: float)
     """Raises OSError if rank 0 cannot listen."""
     kind = Member if group.rank else Leader
     return kind(group, restarts, max_restarts, now)
-
-
-def _report(message: Any) -> Report:
-    attempt, end, reason, by = message
-    return Report(attempt, Exit(*end) if end else None, reason, by)

@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Any, NamedTuple, Sequence
 
-from orchestrator.core import jsontext, tmux
+from orchestrator.core import tmux
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
 from orchestrator.onhost import (
     elsewhere,
     files,
+    latest_events,
     leases,
-    log_events,
     mirror_facts,
     processes,
     run_processes,
     run_queue,
 )
+from orchestrator.onhost.latest_events import Events
 from orchestrator.onhost.processes import Snapshot
-from orchestrator.onhost.progress_reader import Taken
 from orchestrator.onhost.records import RunSpec, State
 
 _TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
-_EVENTS_TAIL = 1024 * 1024
 _ALERTS = 100  # number of latest deliveries that are returned
 _ALERT_KEYS = ("event", "channel", "title", "t", "state", "attempts", "error")
 _FULL = 10  # number of newest runs whose log and events are always read
-_MANY = 1000  # lines of events, of which most are then not parsed
-_PROGRESS = re.compile(
-    r'\{(?:"v": ?\d+, ?)?(?:"t": ?[\d.]+, ?)?"event": ?"progress"(?!.*"(?:split|best|rule)")'
-)
 _SPEC_KEYS = (
     *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
     *("pass_env", "notify", "group", "s3"),
 )
-
-
-class Events(NamedTuple):
-    """Raw lines, in order: the latest event of each kind, and of `metrics` the latest of each split.
-
-    `skipped`: the number of lines that are no events. `from_log`: the lines of the log that progress and
-    metrics were read from, if the run itself wrote none.
-    """
-
-    lines: list[str]
-    skipped: int
-    from_log: Sequence[Taken] = ()
 
 
 class RunFacts(NamedTuple):
@@ -185,7 +167,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         pids=run_processes.find(spec.mark if spec else "", state, alive),
         log_bytes=files.size(paths.log),
         last_lines=[] if facts.is_brief else tail(paths.log, lines),
-        events=Events([], 0) if facts.is_brief else events_of(paths, spec.trainer if spec else None),
+        events=_events(facts, paths, spec),
         checkpoints=checkpoints(paths.checkpoints),
         folder_changed=os.stat(paths.folder).st_mtime,
         damage=damage,
@@ -196,21 +178,15 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
     )
 
 
+def _events(facts: RunFacts, paths: RunPaths, spec: RunSpec | None) -> Events:
+    return Events([], 0) if facts.is_brief else latest_events.of_run(paths, spec.trainer if spec else None)
+
+
 def _alerts(path: str) -> list[dict[str, Any]]:
     """Returns what alerts.json says of each delivery, without the alert's text."""
     values = (files.load_json(path) or {}).get("deliveries")
     objects = [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
     return [{key: one.get(key) for key in _ALERT_KEYS} for one in objects[-_ALERTS:]]
-
-
-def events_of(paths: RunPaths, trainer: str | None) -> Events:
-    """The latest events; of a program that writes no progress and no metrics, what its log says of them."""
-    events = latest_events(paths.events)
-    kinds = {jsontext.parse_object(line)["event"] for line in events.lines}
-    if trainer or kinds & {"progress", "metrics"}:
-        return events
-    read = log_events.latest(paths.log)
-    return Events(events.lines + read.lines, events.skipped, read.taken)
 
 
 def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
@@ -246,51 +222,6 @@ def tail(path: str, lines: int) -> list[str]:
     text = files.last_bytes(path, _TAIL).decode("utf-8", errors="replace")
     shown = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
     return [line for line in shown if line.strip()][-lines:]
-
-
-def latest_events(path: str) -> Events:
-    """Reads only the last MiB of the file, so that this stays fast for a run of several days."""
-    latest: dict[str, str] = {}
-    skipped = 0
-    lines = _without_repeated_progress(_last_lines(path))
-    for number, line in enumerate(lines, 1):
-        kind = _kind(line)
-        if kind:
-            latest.pop(kind, None)
-            latest[kind] = line
-        elif line.strip() and number < len(lines):  # the last one may be half written
-            skipped += 1
-    return Events(list(latest.values()), skipped)
-
-
-def _without_repeated_progress(lines: list[str]) -> list[str]:
-    """Of very many lines, only the last one of those that are plainly `progress`, which need no parsing."""
-    if len(lines) < _MANY:
-        return lines
-    last = len(lines) - 1
-    plain = [n for n, line in enumerate(lines) if n < last and _PROGRESS.match(line) and line.endswith("}")]
-    left_out = set(plain[:-1])
-    return [line for number, line in enumerate(lines) if number not in left_out]
-
-
-def _last_lines(path: str) -> list[str]:
-    """Returns the complete lines at the end of a file of events, and what is after the last newline."""
-    lines = (content := files.last_bytes(path, _EVENTS_TAIL)).decode("utf-8", errors="replace").split("\n")
-    return lines[1:] if len(content) == _EVENTS_TAIL and len(lines) > 1 else lines
-
-
-def last_event(path: str) -> dict[str, Any]:
-    """Returns the last event of a run; empty if it wrote none."""
-    return jsontext.parse_object((latest_events(path).lines or ["{}"])[-1])
-
-
-def _kind(line: str) -> str | None:
-    try:
-        event = jsontext.parse_object(line)
-    except jsontext.BadJson:
-        return None
-    detail = event.get("split") or event.get("best") or event.get("rule") or ""
-    return "%s/%s" % (event["event"], detail) if isinstance(event.get("event"), str) else None
 
 
 def checkpoints(folder: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from orchestrator.core.results import Evaluation, Export, Prediction
 from orchestrator.errors import GpujobError
 from orchestrator.instances import records
 from orchestrator.onhost import helper as onhost
-from orchestrator.onhost import run_facts
+from orchestrator.onhost import latest_events, run_facts
 from orchestrator.source import Digests
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -122,7 +122,7 @@ def run_folder(client: Client, chance: random.Random) -> None:
     snapshot = hostfacts.parse_snapshot(reply)
     assert [run.id for run in snapshot.runs] == [RUN]
     show(client, snapshot)
-    run_facts.last_event(str(folder / "events.jsonl"))
+    latest_events.last_event(str(folder / "events.jsonl"))
     assert "answer" in onhost.answer(layout, {"op": "read_events", "run": RUN, "offset": 0, "limit": 4096})
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.core import events
 from orchestrator.core.history import MOST_SERIES, MOST_VALUES, History
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import event_samples, run_facts
+from orchestrator.onhost import event_samples, latest_events
 
 RUN = "job-20261121T101112-1a2b"
 LIMIT = 1 << 16
@@ -120,6 +120,6 @@ def test_of_many_events_the_latest_of_each_kind_is_found(layout: Layout) -> None
     lines[100] = b'{"event": "warning", "message": "early"}\n'
     lines[200] = b"no event\n"
     lines.append(b'{"event": "progress", "st')
-    found = run_facts.latest_events(str(write(layout, b"".join(lines))))
+    found = latest_events.in_file(str(write(layout, b"".join(lines))))
     assert found.skipped == 1
     assert [json.loads(line).get("step") for line in found.lines] == [None, 4999]
