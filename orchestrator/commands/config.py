@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator import files
 from orchestrator.context import Context
-from orchestrator.core import decode, notify
+from orchestrator.core import notify, yamltext
 from orchestrator.core.settings import (
     ABOUT,
     OF_AWS,
@@ -81,8 +81,8 @@ def _file_layer(ctx: Context, path: Path) -> Layer:
     name = ctx.short(path)
     text = files.read_text(path, name)
     try:
-        value = decode.parse(text).value or {}
-    except decode.YamlError as error:
+        value = yamltext.parse(text).value or {}
+    except yamltext.YamlError as error:
         raise UsageError(f"{name}:{error.line}: {error}", "the settings file is not valid YAML") from None
     if isinstance(value, dict) and isinstance(value.get("notify"), dict):
         value = {**value, "notify": notify.to_text(value["notify"])}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.core import decode, script
+from orchestrator.core import script, yamltext
 from orchestrator.errors import UsageError
 
-TEXTS: tuple[decode.Path, ...] = (("env", "vars"),)
+TEXTS: tuple[yamltext.Path, ...] = (("env", "vars"),)
 """Keys whose values are the text that the file has, whatever YAML makes of it: 1e-3, yes, 010."""
 
 
@@ -36,7 +36,7 @@ def require_values(value: dict[str, Any], where: Callable[[str], str]) -> None:
 
 
 def set_value(
-    value: dict[str, Any], key: str, text: str, lines: dict[decode.Path, int], known: tuple[str, ...]
+    value: dict[str, Any], key: str, text: str, lines: dict[yamltext.Path, int], known: tuple[str, ...]
 ) -> None:
     """`--set config.lr=1e-3`: a dotted path in the job file. null takes the key away."""
     *parents, last = key.split(".")
@@ -49,7 +49,7 @@ def set_value(
         raise UsageError(
             f"--set {key}: a job has no key {last!r}", "", f"did you mean --set config.{last}=…?"
         )
-    parsed = decode.scalar(text)
+    parsed = yamltext.scalar(text)
     if parsed is not None and any(key.split(".")[: len(one)] == list(one) for one in TEXTS):
         parsed = text
     if parsed is None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from orchestrator.core import decode
+from orchestrator.core import yamltext
 from orchestrator.errors import UsageError
 
 Event = Literal["end", "failure", "health", "preemption", "budget", "deadline"]
@@ -61,7 +61,7 @@ def hint(key: str) -> str:
 
 def parse(text: str, source: str) -> Notify | None:
     """The setting `notify`, written as in a job file; None where it is empty. UsageError names its source."""
-    value: Any = decode.scalar(text)
+    value: Any = yamltext.scalar(text)
     if value is None or value == "":
         return None
     if not isinstance(value, dict):

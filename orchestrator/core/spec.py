@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from orchestrator.core import containers, decode, jobtext, s3, variables
+from orchestrator.core import containers, jobtext, s3, variables, yamltext
 from orchestrator.core import notify as notifications
 from orchestrator.core.notify import Notify
 from orchestrator.core.paths import inside
@@ -102,7 +102,7 @@ class JobFile(msgspec.Struct, frozen=True):
 
     spec: JobSpec
     source: str
-    lines: dict[decode.Path, int]
+    lines: dict[yamltext.Path, int]
     notes: tuple[str, ...] = ()
 
     def where(self, *path: str) -> str:
@@ -117,8 +117,8 @@ class JobFile(msgspec.Struct, frozen=True):
 def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None) -> JobFile:
     """The job in `text`, with `--set` pairs on top. Raises UsageError naming file, line and key."""
     try:
-        document = decode.parse(text, texts=jobtext.TEXTS)
-    except decode.YamlError as error:
+        document = yamltext.parse(text, texts=jobtext.TEXTS)
+    except yamltext.YamlError as error:
         raise UsageError(f"{source}:{error.line}: {error}", "the job file is not valid YAML") from None
     if not isinstance(document.value, dict):
         raise UsageError(f"{source}: a job file is a mapping of keys", "", "gpujob init writes one")
@@ -134,12 +134,12 @@ def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None
     return msgspec.structs.replace(job, spec=_checked(_convert(document.value, job), job))
 
 
-def _is_unclear(note: decode.Note) -> bool:
+def _is_unclear(note: yamltext.Note) -> bool:
     """A yes for a key that is true or false is as clear as true."""
     return note.path[:1] == ("config",) or " is read as text" in note.text
 
 
-def _refuse_unknown(value: Any, struct: Any, path: decode.Path, job: JobFile) -> None:
+def _refuse_unknown(value: Any, struct: Any, path: yamltext.Path, job: JobFile) -> None:
     """Every unknown key at once, so that a file is mended in one go."""
     wrong = list(_unknown(value, struct, path))
     if not wrong:
@@ -148,7 +148,7 @@ def _refuse_unknown(value: Any, struct: Any, path: decode.Path, job: JobFile) ->
     raise UsageError(messages[0], "; ".join(messages[1:]), "gpujob init writes a commented job file")
 
 
-def _unknown(value: Any, struct: Any, path: decode.Path) -> Any:
+def _unknown(value: Any, struct: Any, path: yamltext.Path) -> Any:
     if not isinstance(value, dict):
         return
     types = {field.name: field.type for field in msgspec.structs.fields(struct)}
@@ -166,7 +166,7 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _about(path: decode.Path, known: list[str]) -> str:
+def _about(path: yamltext.Path, known: list[str]) -> str:
     dotted = ".".join(path)
     close = difflib.get_close_matches(path[-1], known, n=1)
     guess = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
@@ -185,7 +185,7 @@ def _convert(value: dict[str, Any], job: JobFile) -> JobSpec:
         raise UsageError(f"{job.source}: {jobtext.plain(message)}") from None
 
 
-def _hint(path: decode.Path) -> str:
+def _hint(path: yamltext.Path) -> str:
     """How a value of another type at this path is written."""
     if path[0] == "notify":
         return notifications.hint(path[1] if path[1:] else "")

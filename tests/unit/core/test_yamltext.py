@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core import decode
+from orchestrator.core import yamltext
 
 
 @pytest.mark.parametrize(
@@ -12,41 +12,41 @@ from orchestrator.core import decode
 )
 def test_numbers_as_people_write_them_are_numbers(text: str, value: float) -> None:
     """PyYAML alone reads 3e-4 as text: a learning rate that is a string."""
-    assert decode.parse(f"lr: {text}").value == {"lr": value}
+    assert yamltext.parse(f"lr: {text}").value == {"lr": value}
 
 
 def test_every_key_has_its_line_number() -> None:
-    document = decode.parse("a: 1\nb:\n  c: 2\n  d:\n    - x\n")
+    document = yamltext.parse("a: 1\nb:\n  c: 2\n  d:\n    - x\n")
     assert document.lines[("b", "c")] == 3
     assert document.lines[("b", "d", "0")] == 5
 
 
 def test_a_duplicate_key_is_refused_with_its_line() -> None:
-    with pytest.raises(decode.YamlError, match="twice") as error:
-        decode.parse("a: 1\na: 2\n")
+    with pytest.raises(yamltext.YamlError, match="twice") as error:
+        yamltext.parse("a: 1\na: 2\n")
     assert error.value.line == 2
 
 
 def test_invalid_yaml_is_refused_with_its_line() -> None:
-    with pytest.raises(decode.YamlError) as error:
-        decode.parse("a: 1\nb: [1, 2\nc: 3\n")
+    with pytest.raises(yamltext.YamlError) as error:
+        yamltext.parse("a: 1\nb: [1, 2\nc: 3\n")
     assert error.value.line in (2, 3)
 
 
 def test_no_python_object_is_ever_built() -> None:
-    with pytest.raises(decode.YamlError):
-        decode.parse("a: !!python/object/apply:os.system [id]")
+    with pytest.raises(yamltext.YamlError):
+        yamltext.parse("a: !!python/object/apply:os.system [id]")
 
 
 @pytest.mark.parametrize("text", ["12:30:00", "1:30", "-1:30.5", "190:20:30", "010", "08", "007", "0_1"])
 def test_times_and_leading_zeros_are_text_with_a_note(text: str) -> None:
-    document = decode.parse(f"a: 1\nb: [{text}]\n")
+    document = yamltext.parse(f"a: 1\nb: [{text}]\n")
     assert document.value == {"a": 1, "b": [text]}
     (note,) = document.notes
     assert (note.path, note.line) == (("b", "0"), 2)
     assert note.text.startswith(f"{text} is read as text")
-    assert decode.scalar(text) == text
-    quoted = decode.parse(f"b: '{text}'")
+    assert yamltext.scalar(text) == text
+    quoted = yamltext.parse(f"b: '{text}'")
     assert (quoted.value, quoted.notes) == ({"b": text}, ())
 
 
@@ -64,18 +64,18 @@ def test_times_and_leading_zeros_are_text_with_a_note(text: str) -> None:
     ],
 )
 def test_other_numbers_stay_numbers_without_a_note(text: str, value: float) -> None:
-    document = decode.parse(f"a: {text}\n")
+    document = yamltext.parse(f"a: {text}\n")
     assert (document.value, document.notes) == ({"a": value}, ())
 
 
 @pytest.mark.parametrize("text", ["2026-11-26", "12:60", "a:1", "1:30pm", "10.0.0.1", "true"])
 def test_dates_and_other_text_need_no_note(text: str) -> None:
-    assert decode.parse(f"a: {text}\n").notes == ()
+    assert yamltext.parse(f"a: {text}\n").notes == ()
 
 
 @pytest.mark.parametrize(("text", "meaning"), [("no", "false"), ("On", "true"), ("OFF", "false")])
 def test_words_that_yaml_takes_for_booleans_get_a_note(text: str, meaning: str) -> None:
-    (note,) = decode.parse(f"a: {text}\n").notes
+    (note,) = yamltext.parse(f"a: {text}\n").notes
     assert note.text.startswith(f"{text} is read as {meaning}")
 
 
@@ -106,16 +106,16 @@ def aliases(levels: int, width: int) -> str:
 )
 def test_what_no_person_writes_is_refused_in_bounded_time(text: str, words: str) -> None:
     """A few lines could ask for gigabytes, or for hours."""
-    with pytest.raises(decode.YamlError, match=words):
-        decode.parse(text)
+    with pytest.raises(yamltext.YamlError, match=words):
+        yamltext.parse(text)
 
 
 def test_an_anchor_may_be_used_as_often_as_a_person_uses_it() -> None:
     text = "base: &base {lr: 0.1}\nruns: [" + "*base, " * 500 + "]"
-    assert len(decode.parse(text).value["runs"]) == 500
+    assert len(yamltext.parse(text).value["runs"]) == 500
 
 
 @given(st.text() | st.text(alphabet="ab:-[]{}&*?!<>|'\"#, \n\t0123.", max_size=60))
 def test_any_text_is_a_document_or_an_error_of_yaml(text: str) -> None:
-    with contextlib.suppress(decode.YamlError):
-        decode.parse(text)
+    with contextlib.suppress(yamltext.YamlError):
+        yamltext.parse(text)
