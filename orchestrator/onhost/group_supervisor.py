@@ -11,7 +11,8 @@ from typing import Callable
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import exits, files, meeting
 from orchestrator.onhost.exits import Exit
-from orchestrator.onhost.meeting import Go, Meeting, Report
+from orchestrator.onhost.group_decisions import Go, Report
+from orchestrator.onhost.meeting import Meeting
 from orchestrator.onhost.records import GroupSpec, RunSpec
 from orchestrator.onhost.supervisor import Supervisor, T
 

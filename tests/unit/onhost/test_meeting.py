@@ -11,7 +11,8 @@ import pytest
 
 from orchestrator.onhost import meeting, meeting_lines
 from orchestrator.onhost.exits import Exit
-from orchestrator.onhost.meeting import Finish, Go, Halt, Leader, Meeting, Member, Report, Situation, decide
+from orchestrator.onhost.group_decisions import Finish, Go, Halt, Report, Situation, decide
+from orchestrator.onhost.meeting import Leader, Meeting, Member
 from orchestrator.onhost.records import GroupSpec
 from tests.rigs.patience import wait_until
 
