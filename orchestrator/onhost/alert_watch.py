@@ -7,11 +7,9 @@ changes anything there. What was sent is recorded in alerts.json, and is not sen
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable, Mapping
@@ -20,13 +18,12 @@ from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
     alerts,
-    entry,
+    companions,
     files,
     instance_limits,
     latest_events,
     processes,
     run_facts,
-    run_queue,
 )
 from orchestrator.onhost.alerts import Alert
 from orchestrator.onhost.records import RunSpec, State
@@ -44,8 +41,6 @@ HURRY = 20.0  # seconds for what is left once the machine shuts down
 _MOST = 40  # alerts of one run, besides those of its end
 _GONE = 5  # looks without a supervisor, after which it has ended without a record
 _EVENTS = 1 << 20  # bytes at the end of earlier events that are read
-_START_SECONDS = 10.0
-_BUNDLE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Variables of the helper that the process keeps: what finds programs, the proxy, and the instance's limits.
 _KEPT = (
     *("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TZ", "USER", "XDG_RUNTIME_DIR"),
@@ -91,34 +86,18 @@ def start(layout: Layout, spec: RunSpec, secrets: Mapping[str, str]) -> None:
     """
     if spec.notify is None:
         return
-    words = [sys.executable, *entry.OPTIONS, _BUNDLE, "alert", layout.root, spec.id]
-    try:
-        process = subprocess.Popen(
-            words,
-            env=_kept_environment(),
-            cwd="/",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        process.communicate(json.dumps(dict(secrets)).encode() + b"\n", _START_SECONDS)
-    except (OSError, subprocess.SubprocessError) as error:
-        sys.stderr.write("alerts of %s cannot be sent: %s\n" % (spec.id, type(error).__name__))
+    if problem := companions.start("alert", layout, spec.id, secrets, _kept_environment()):
+        sys.stderr.write("alerts of %s cannot be sent: %s\n" % (spec.id, problem))
 
 
 def main(layout: Layout, run_id: str) -> None:
     """Runs the process: reads the secrets from stdin, leaves its parent, and returns when all is sent."""
-    secrets = jsontext.parse_object(sys.stdin.buffer.readline())
-    if os.fork():
-        os._exit(0)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    secrets = companions.begin()
     paths = layout.run(run_id)
     spec = RunSpec.load(paths.run_json)
     if spec is None or spec.notify is None:
         return
-    while run_queue.find(layout, run_id):
-        time.sleep(POLL)
+    companions.wait_for_turn(layout, run_id)
     with _lock(paths):
         watch = Watch(paths, spec, channels(spec, secrets, paths.work))
         signal.signal(signal.SIGTERM, lambda *_: watch.hurry())

@@ -32,6 +32,13 @@ MARK = b"\x1egpujob "
 _IS_NEW_ENOUGH = "import sys; sys.exit(sys.version_info < (%d, %d))" % OLDEST
 
 
+def command(*words):
+    # type: (str) -> list[str]
+    """Returns the words that start this helper in the mode that the first word names."""
+    bundle = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [sys.executable, *OPTIONS, bundle, *words]
+
+
 def find_newer():
     # type: () -> str
     """Returns the first Python of this host that is new enough; empty if there is none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 
 from orchestrator.core import tmux
@@ -16,7 +15,6 @@ from orchestrator.onhost.records import State
 
 _QUEUE_INTERVAL = 60.0  # seconds
 _START_TIMEOUT = 15.0  # seconds until a supervisor must have written its first state
-_BUNDLE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Variables that are passed to the tmux server. A run's own variables are read from its run.json.
 _FOR_TMUX = (
     *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
@@ -40,8 +38,8 @@ def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
     before = State.load(paths.state)
     _prepare_tmux(layout)
     kill_session(layout, run_id)
-    words = ["supervise", layout.root, run_id, "%o" % umask, str(restarts), run_queue.last_start(paths)]
-    command = [sys.executable, *entry.OPTIONS, _BUNDLE, *words]
+    after = run_queue.last_start(paths)
+    command = entry.command("supervise", layout.root, run_id, "%o" % umask, str(restarts), after)
     server = tmux.server(layout.tmux_socket, layout.tmux_conf)
     process = subprocess.run(
         tmux.new(server, tmux.session_name(run_id), layout.root, command),
@@ -98,7 +96,7 @@ def advance_later(layout: Layout) -> None:
         return
     with contextlib.suppress(OSError):
         subprocess.Popen(
-            [sys.executable, *entry.OPTIONS, _BUNDLE, "advance", layout.root],
+            entry.command("advance", layout.root),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

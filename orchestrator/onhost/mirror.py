@@ -7,18 +7,15 @@ changes anything there. mirror.json records what was copied, verified, and the l
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
-from orchestrator.onhost import entry, files, processes, run_files, run_queue, s3_etags, s3_tool, staging
+from orchestrator.onhost import companions, files, processes, run_files, s3_etags, s3_tool, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec, State
 from orchestrator.onhost.s3_tool import Copy, Source
@@ -29,10 +26,8 @@ LIMIT = 3600.0  # seconds after the end of a run in which copying is tried again
 SETTLED = 30.0  # seconds without a change, after which a script's own file counts as complete
 SECRETS = "s3:"  # before the names of variables in the secrets of a start
 _GONE = 5  # looks without a supervisor, after which it has ended without a record
-_START_SECONDS = 10.0
 _POINTERS = ("last", "best")
 _LAST = ("manifest.sha256", *_POINTERS)  # copied after the files that they vouch for
-_BUNDLE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _BLOCK = 1 << 20
 
 
@@ -66,36 +61,21 @@ def start(layout: Layout, spec: RunSpec, secrets: Mapping[str, str]) -> None:
     """
     if source(spec) is None:
         return
-    words = [sys.executable, *entry.OPTIONS, _BUNDLE, "mirror", layout.root, spec.id]
     own = {name[len(SECRETS) :]: value for name, value in secrets.items() if name.startswith(SECRETS)}
-    try:
-        process = subprocess.Popen(
-            words,
-            cwd="/",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        process.communicate(json.dumps(own).encode() + b"\n", _START_SECONDS)
-    except (OSError, subprocess.SubprocessError) as error:
-        sys.stderr.write("results of %s cannot be copied: %s\n" % (spec.id, type(error).__name__))
+    if problem := companions.start("mirror", layout, spec.id, own):
+        sys.stderr.write("results of %s cannot be copied: %s\n" % (spec.id, problem))
 
 
 def main(layout: Layout, run_id: str) -> None:
     """Runs the process: reads credentials from stdin, leaves its parent, and returns when all is copied."""
-    secrets = jsontext.parse_object(sys.stdin.buffer.readline())
-    if os.fork():
-        os._exit(0)
-    for number in (signal.SIGHUP, signal.SIGTERM):  # a machine that shuts down kills it in the end
-        signal.signal(number, signal.SIG_IGN)
+    secrets = companions.begin()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a machine that shuts down kills it in the end
     paths = layout.run(run_id)
     spec = RunSpec.load(paths.run_json)
     target = source(spec) if spec else None
     if target is None:
         return
-    while run_queue.find(layout, run_id):
-        time.sleep(POLL)
+    companions.wait_for_turn(layout, run_id)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(files.NoLocks):
             stack.enter_context(files.lock(paths.mirror_lock))

@@ -16,25 +16,10 @@ from orchestrator.core import s3
 from orchestrator.core.s3 import S3, Listing, Object, Place
 from orchestrator.errors import AccessError, NotFound, UsageError
 from orchestrator.targets.local import LocalTarget
-from tests.rigs import s3 as rig
 from tests.rigs.s3 import BUCKET, FakeS3
 from tests.support import Client, new_client
 
 WHAT = "job.yaml:3: data.images"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeS3]:
-    with rig.running() as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(server: FakeS3, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
-    server.clear()
-    for name, value in rig.environment(server).items():
-        monkeypatch.setenv(name, value)
-    return server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,9 @@ from orchestrator.core.layout import Layout
 from orchestrator.onhost import mirror, mirror_facts
 from orchestrator.onhost.mirror import Mirror
 from orchestrator.onhost.records import RunSpec
-from tests.rigs import s3
 from tests.rigs.s3 import BUCKET, FakeS3
 
 RUN = "job-20261121T101112-1a2b"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeS3]:
-    with s3.running() as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(server: FakeS3, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
-    server.clear()
-    for name, value in s3.environment(server).items():
-        monkeypatch.setenv(name, value)
-    return server
 
 
 @pytest.fixture

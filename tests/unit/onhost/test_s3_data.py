@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,18 @@ from orchestrator.onhost import s3_data, s3_etags, s3_tool, venvs
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.s3_data import Request
 from orchestrator.onhost.s3_tool import Source
-from tests.rigs import s3
 from tests.rigs.s3 import BUCKET, FakeS3
 
 ODD = "sub folder/it's [1]*?.bin"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeS3]:
-    with s3.running() as server:
-        yield server
-
-
 @pytest.fixture
-def bucket(server: FakeS3, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
-    server.clear()
-    for name, value in s3.environment(server).items():
-        monkeypatch.setenv(name, value)
+def bucket(bucket: FakeS3) -> FakeS3:
+    """With nine objects, one of them with an odd name."""
     for number in range(8):
-        server.put(f"images/{number % 2}/{number}.bin", b"%d" % number * 100)
-    server.put(f"images/{ODD}", b"odd")
-    return server
+        bucket.put(f"images/{number % 2}/{number}.bin", b"%d" % number * 100)
+    bucket.put(f"images/{ODD}", b"odd")
+    return bucket
 
 
 def request(bucket: FakeS3, **changes: Any) -> Request:
