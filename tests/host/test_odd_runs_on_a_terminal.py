@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import resource
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -114,12 +113,20 @@ def test_a_mutated_run_neither_controls_the_terminal_nor_exceeds_limits(
             subprocess.run(["rm", "-rf", str(used)], check=True)
 
 
-def live(client: Client, number: int, chance: random.Random) -> None:
-    """A run of which this process is the supervisor, with a hostile name, log and events."""
+@pytest.fixture
+def supervisor() -> Iterator[int]:
+    """A process that lives until the end of the test."""
+    with subprocess.Popen(["sleep", "3600"]) as process:
+        yield process.pid
+        process.kill()
+
+
+def live(client: Client, number: int, supervisor: int, chance: random.Random) -> None:
+    """A run with this supervisor, and with a hostile name, log and events."""
     folder = complete(client.root / "runs" / f"job-2026112{number}T101112-1a2b")
     record, state = (json.loads((folder / name).read_text()) for name in ("run.json", "state.json"))
     record.update(job="\x1b[2Jjob\u202e\x9b7;7H", who="\x1b]0;t\x07")
-    state.update(supervisor=processes.identity(os.getpid()), boot=processes.boot(), ended=None)
+    state.update(supervisor=processes.identity(supervisor), boot=processes.boot(), ended=None)
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "state.json").write_text(json.dumps(state))
     (folder / "log").write_bytes(HOSTILE * 9)
@@ -129,11 +136,11 @@ def live(client: Client, number: int, chance: random.Random) -> None:
 
 
 def test_the_live_screens_of_hostile_runs_do_not_control_the_terminal(
-    client: Client, trials: Callable[[int, int], int]
+    client: Client, supervisor: int, trials: Callable[[int, int], int]
 ) -> None:
     for seed in range(trials(1, 50)):
         for number in (1, 2):
-            live(client, number, random.Random(seed + number))
+            live(client, number, supervisor, random.Random(seed + number))
         for words, mark in ((("monitor",), b"2 live runs"), (("monitor", "job-20261121"), b"Ctrl-C leaves")):
             code, text = interrupted(client, words, mark)
             text = _OF_THE_SCREEN.sub("", text)

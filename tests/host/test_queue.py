@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -110,6 +111,14 @@ def test_the_queue_goes_on_with_the_next_command_after_a_kill(client: Client) ->
     assert seen(client, last) == "0"
 
 
+def _command(pid: int) -> list[str]:
+    """The words of a process; none if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return []
+
+
 # Notes its begin and its end in one file of all runs, one write each.
 BRIEF = """
 import os, sys, time
@@ -154,20 +163,19 @@ class Host:
             "v": 1,
             "id": run_id,
             "job": name,
-            "mark": f"{number:032x}",
+            "mark": secrets.token_hex(16),
             "argv": argv,
             "resources": resources,
         }
 
     def kill_one(self, chance: random.Random) -> None:
         """Kill -9 a supervisor, a process that starts what waits, or nothing."""
-        victims = []
-        for pid in processes.table():
-            try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            if str(self.bundle) in words and {"supervise", "advance"} & set(words):
+        table, victims = processes.table(), []
+        for pid, process in table.items():
+            words, parents = _command(pid), _command(process.parent)
+            # What a supervisor has forked, and will be the command, still has the words of its parent.
+            is_supervisor = "supervise" in words and parents[:1] == ["tmux"]
+            if str(self.bundle) in words and (is_supervisor or ("advance" in words and words != parents)):
                 victims.append((pid, words))
         if victims:
             pid, words = chance.choice(victims)

@@ -17,7 +17,7 @@ from orchestrator.cli.app import app
 from orchestrator.cli.help import Command, Group
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import Checkpoints, RunFacts, RunRecord, SupervisorState
+from orchestrator.core.hostfacts import Checkpoints, QueuePlace, RunFacts, RunRecord, SupervisorState
 from orchestrator.core.when import iso, parse_since
 from orchestrator.errors import UsageError
 from orchestrator.view import answers
@@ -47,6 +47,7 @@ def ended(**more: Any) -> RunFacts:
 PROGRESS = ev.parse([{"event": "progress", "t": NOW - 5, "step": 8, "of": 9, "loss": math.nan}])
 STATES = {
     "preparing": RunFacts(id="job-1", record=RunRecord(created=NOW - 1)),
+    "queued": run(queue=QueuePlace(place=1, of=2, since=NOW - 60)),
     "running": run(SupervisorState(started=NOW - 60, attempt=1), supervised=True, events=PROGRESS),
     "succeeded": ended(exit_code=0),
     "failed": ended(exit_code=1),
