@@ -150,7 +150,7 @@ def test_a_run_over_two_hosts_is_one_run_also_after_an_interruption(
     stopped = client.run("stop", run_id)
     assert stopped.code == 0, stopped.err
     ends = [state(machines, name, run_id) for name in ("a", "b")]
-    assert [(end["reason"], end["exit_code"]) for end in ends] == [("stopped", 75)] * 2
+    assert [end["reason"] for end in ends] == ["stopped"] * 2
     assert ends[0]["by"] == ends[1]["by"] == client.context().who
 
 
