@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +27,15 @@ def layout() -> Iterator[Layout]:
     Path(folder).chmod(0o755)
     root = Layout(folder)
     paths = root.run(RUN)
-    for folder in (paths.checkpoints, paths.work, root.tree(TREE)):
-        Path(folder).mkdir(parents=True)
-    record = {"id": RUN, "job": "job", "mark": "m" * 32, "outputs": ["out"], "code": {"tree": TREE}}
+    for below in (paths.checkpoints, paths.work, root.tree(TREE)):
+        Path(below).mkdir(parents=True)
+    record = {
+        "id": RUN,
+        "job": "job",
+        "mark": secrets.token_hex(16),
+        "outputs": ["out"],
+        "code": {"tree": TREE},
+    }
     files.write_json(paths.run_json, record)
     files.write_json(paths.state, {"id": RUN, "ended": 2.0, "reason": "exit", "exit_code": 0})
     yield root
@@ -111,7 +117,6 @@ def test_folders_without_write_permission_are_deleted(layout: Layout) -> None:
     write(paths.checkpoints + "/3/file")
     for folder in ("work/a/b", "work/a", "work", "checkpoints/3", "checkpoints"):
         Path(paths.folder, folder).chmod(0o555)
-    subprocess.run(["rm", "-rf", "/tmp/gpujob-" + "m" * 16], check=True)  # of another test, which is of root
     with plain_user(layout.root):
         assert cleaning.clean(layout, RUN, False)["left"] == []
         assert not Path(paths.work).exists()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.core.layout import Layout
+from orchestrator.core.layout import Layout, scratch
 from orchestrator.onhost import gpus, instance_limits, launching, leases, processes, reboot, run_queue, runs
 from orchestrator.onhost.records import State
 
 RUN = "job-20261121T101112-1a2b"
+MARK = secrets.token_hex(16)
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def layout(tmp_path: Path) -> Iterator[Layout]:
     (tmp_path / "runs" / RUN / "checkpoints").mkdir(parents=True)
-    return Layout(str(tmp_path))
+    yield Layout(str(tmp_path))
+    shutil.rmtree(scratch(MARK), ignore_errors=True)
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def write(layout: Layout, state: dict[str, Any], **run: Any) -> None:
     paths = layout.run(RUN)
-    Path(paths.run_json).write_text(json.dumps({"id": RUN, "mark": "m" * 32, "argv": ["true"], **run}))
+    Path(paths.run_json).write_text(json.dumps({"id": RUN, "mark": MARK, "argv": ["true"], **run}))
     Path(paths.state).write_text(json.dumps({"v": 1, "id": RUN, "boot": "an earlier one", **state}))
 
 
