@@ -22,7 +22,6 @@ from orchestrator.onhost import (
     files,
     instance_limits,
     latest_events,
-    processes,
     run_facts,
 )
 from orchestrator.onhost.alerts import Alert
@@ -39,7 +38,6 @@ LIMIT = 900.0  # seconds after which an alert that could not be delivered is giv
 REFUSALS = 3  # attempts at a server that refuses an alert
 HURRY = 20.0  # seconds for what is left once the machine shuts down
 _MOST = 40  # alerts of one run, besides those of its end
-_GONE = 5  # looks without a supervisor, after which it has ended without a record
 _EVENTS = 1 << 20  # bytes at the end of earlier events that are read
 # Variables of the helper that the process keeps: what finds programs, the proxy, and the instance's limits.
 _KEPT = (
@@ -133,12 +131,11 @@ class Watch:
         self._senders = senders
         self._deliveries = _load(paths.alerts)
         self._next: dict[tuple[str, str], float] = {}
-        self._supervisor: dict[str, int] | None = None
+        self._run = companions.Watched(paths)
         self._offset = max(0, files.size(paths.events) - _EVENTS)
         self._health: dict[str, alerts.Health] = {}
         self._failed: list[int] = []
         self._attempt = 0
-        self._gone = 0
         self._hurry_until: float | None = None
 
     def hurry(self) -> None:
@@ -148,29 +145,24 @@ class Watch:
 
     def look(self, now: float) -> bool:
         """Reads the run, sends what is due; returns whether nothing is left to be done."""
-        state = State.load(self._paths.state)
+        state = self._run.look()
         if state is None:
-            return not os.path.isdir(self._paths.folder)
-        self._supervisor = self._supervisor or state.supervisor
-        if state.supervisor != self._supervisor:
-            return True  # the run was started again, with a process of its own
-        has_ended = self._observe(state, now)
+            return self._run.is_over
+        self._observe(state, now)
         pending = [one for one in self._deliveries if one.state == "pending" and one.channel in self._senders]
         for one in pending:
             self._send(one, now)
         is_late = self._hurry_until is not None and now >= self._hurry_until
-        return is_late or (has_ended and all(one.state != "pending" for one in pending))
+        return is_late or (self._run.has_ended and all(one.state != "pending" for one in pending))
 
-    def _observe(self, state: State, now: float) -> bool:
-        """Queues the alerts that are due; returns whether the run has ended."""
-        is_supervised = processes.is_alive(state.supervisor, state.boot)
-        self._gone = 0 if is_supervised or state.ended is not None else self._gone + 1
+    def _observe(self, state: State, now: float) -> None:
+        """Queues the alerts that are due."""
         if self._attempt and state.attempt > self._attempt:
             self._failed += range(self._attempt, state.attempt)
         self._attempt = state.attempt
         self._read_events(state)
         limits = instance_limits.find()
-        has_ended = state.ended is not None or self._gone >= _GONE
+        has_ended = self._run.has_ended
         facts = alerts.Facts(
             state,
             now,
@@ -184,7 +176,6 @@ class Watch:
         )
         for alert in alerts.due(self._spec, facts):
             self._queue(alert, now)
-        return has_ended
 
     def _queue(self, alert: Alert, now: float) -> None:
         known = {(one.alert.key, one.channel) for one in self._deliveries}

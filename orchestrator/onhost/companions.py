@@ -14,10 +14,12 @@ import time
 from typing import Any, Mapping
 
 from orchestrator.core import jsontext
-from orchestrator.core.layout import Layout
-from orchestrator.onhost import entry, run_queue
+from orchestrator.core.layout import Layout, RunPaths
+from orchestrator.onhost import entry, processes, run_queue
+from orchestrator.onhost.records import State
 
 _START_SECONDS = 10.0
+_GONE = 5  # looks without a supervisor, after which it has ended without a record
 _POLL = 1.0  # seconds between two looks at the queue
 
 
@@ -54,3 +56,33 @@ def wait_for_turn(layout: Layout, run_id: str) -> None:
     """Returns once the run does not wait in the queue."""
     while run_queue.find(layout, run_id):
         time.sleep(_POLL)
+
+
+class Watched:
+    """The run beside which a companion lives, as of the last look.
+
+    `has_ended`: the run has, with or without a record of it. `is_over`: the companion must end too, since the
+    run was deleted, or started again with companions of its own.
+    """
+
+    def __init__(self, paths: RunPaths) -> None:
+        self.has_ended = False
+        self.is_over = False
+        self._paths = paths
+        self._supervisor: dict[str, int] | None = None
+        self._gone = 0
+
+    def look(self) -> State | None:
+        """Returns the state; None if it cannot be read, or is another start's."""
+        state = State.load(self._paths.state)
+        if state is None:
+            self.is_over = not os.path.isdir(self._paths.folder)
+            return None
+        self._supervisor = self._supervisor or state.supervisor
+        if state.supervisor != self._supervisor:
+            self.is_over = True
+            return None
+        is_supervised = processes.is_alive(state.supervisor, state.boot)
+        self._gone = 0 if is_supervised or state.ended is not None else self._gone + 1
+        self.has_ended = state.ended is not None or self._gone >= _GONE
+        return state

@@ -17,7 +17,7 @@ from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
 from orchestrator.onhost import companions, files, processes, run_files, s3_etags, s3_tool, staging
 from orchestrator.onhost.errors import Refused
-from orchestrator.onhost.records import RunSpec, State
+from orchestrator.onhost.records import RunSpec
 from orchestrator.onhost.s3_tool import Copy, Source
 
 POLL = 2.0  # seconds between two looks at the run
@@ -25,7 +25,6 @@ PAUSES = (5.0, 15.0, 60.0, 300.0)  # seconds after each failure; then the last a
 LIMIT = 3600.0  # seconds after the end of a run in which copying is tried again
 SETTLED = 30.0  # seconds without a change, after which a script's own file counts as complete
 SECRETS = "s3:"  # before the names of variables in the secrets of a start
-_GONE = 5  # looks without a supervisor, after which it has ended without a record
 _POINTERS = ("last", "best")
 _LAST = ("manifest.sha256", *_POINTERS)  # copied after the files that they vouch for
 _BLOCK = 1 << 20
@@ -94,22 +93,17 @@ class Mirror:
         self._target = target
         self._secrets = secrets
         self._record = Record.load(self._paths.mirror)
-        self._supervisor: dict[str, int] | None = None
-        self._failures = self._gone = 0
+        self._run = companions.Watched(self._paths)
+        self._failures = 0
         self._next = 0.0
         self._tool = ""
 
     def look(self, now: float) -> bool:
         """Copies what is complete and not copied yet; returns whether nothing is left to be done."""
-        state = State.load(self._paths.state)
+        state = self._run.look()
         if state is None:
-            return not os.path.isdir(self._paths.folder)
-        self._supervisor = self._supervisor or state.supervisor
-        if state.supervisor != self._supervisor:
-            return True  # the run was started again, with a process of its own
-        is_supervised = processes.is_alive(state.supervisor, state.boot)
-        self._gone = 0 if is_supervised or state.ended is not None else self._gone + 1
-        has_ended = state.ended is not None or self._gone >= _GONE
+            return self._run.is_over
+        has_ended = self._run.has_ended
         if now < self._next:
             return False
         try:

@@ -1,4 +1,4 @@
-"""Starts what accompanies a run in processes of its own: its alerts, and the copy of its results to S3."""
+"""Starts the companions of a run, processes of their own: its alerts, and the copy of its results to S3."""
 
 from __future__ import annotations
 
