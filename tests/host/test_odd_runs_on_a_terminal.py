@@ -43,22 +43,27 @@ def limited() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
+def start(client: Client, words: tuple[str, ...], its_terminal: int) -> subprocess.Popen[bytes]:
+    """Start a command within the limits, on this terminal."""
+    return subprocess.Popen(
+        [*GPUJOB, *words],
+        cwd=client.project,
+        env={**client.env, "TERM": "xterm-256color"},
+        stdin=its_terminal,
+        stdout=its_terminal,
+        stderr=its_terminal,
+        preexec_fn=limited,
+        start_new_session=True,
+    )
+
+
 def on_a_terminal(client: Client, words: tuple[str, ...], seconds: float = 60.0) -> tuple[int, str]:
     """Run a command within the limits; return its exit code and what the terminal received.
 
     A command that follows a run without an end is interrupted after some `seconds`.
     """
     with terminal.recorded() as (theirs, received):
-        process = subprocess.Popen(
-            [*GPUJOB, *words],
-            cwd=client.project,
-            env={**client.env, "TERM": "xterm-256color"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            preexec_fn=limited,
-            start_new_session=True,
-        )
+        process = start(client, words, theirs)
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -70,16 +75,7 @@ def on_a_terminal(client: Client, words: tuple[str, ...], seconds: float = 60.0)
 def interrupted(client: Client, words: tuple[str, ...], mark: bytes) -> tuple[int, str]:
     """Run a screen that stays until it was drawn twice, then press Ctrl-C; as `on_a_terminal`."""
     with terminal.recorded() as (theirs, received):
-        process = subprocess.Popen(
-            [*GPUJOB, *words, "--interval", "0.2"],
-            cwd=client.project,
-            env={**client.env, "TERM": "xterm-256color"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            preexec_fn=limited,
-            start_new_session=True,
-        )
+        process = start(client, (*words, "--interval", "0.2"), theirs)
         wait_until(lambda: b"".join(received).count(mark) > 1 or process.poll() is not None, "two frames")
         process.send_signal(signal.SIGINT)
         code = process.wait()
@@ -90,9 +86,8 @@ def require_harmless(client: Client, what: object, commands: Sequence[tuple[str,
     for words in commands:
         code, text = on_a_terminal(client, words)
         assert code >= 0, (what, words, code, text[-500:])
-        text = (
-            text.replace("\a", "", 1) if words[0] == "monitor" else text
-        )  # it rings once: the run has ended
+        if words[0] == "monitor":  # it rings once: the run has ended
+            text = text.replace("\a", "", 1)
         assert not UNFILTERED.search(text), (what, words, UNFILTERED.search(text), text[-2000:])
         assert "gpujob itself failed" not in text, (what, words, text[-2000:])
 
