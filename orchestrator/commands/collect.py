@@ -173,16 +173,16 @@ def lines(blocks: Iterator[bytes]) -> Iterator[str]:
         yield rest.decode("utf-8", errors="replace")
 
 
-def latest_metrics(found: Sequence[events.Event]) -> dict[str, float]:
+def latest_metrics(recorded: Sequence[events.Event]) -> dict[str, float]:
     """The latest value of each metric, as `val.loss`, and the loss of the training as `train.loss`."""
     metrics = {
         f"{event.split}.{name}": value
-        for event in found
+        for event in recorded
         if isinstance(event, events.Metrics)
         for name, value in event.values.items()
         if value is not None
     }
-    for event in found:
+    for event in recorded:
         if isinstance(event, events.Progress) and event.phase == "train" and event.loss is not None:
             metrics["train.loss"] = event.loss
     return metrics

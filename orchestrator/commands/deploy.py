@@ -84,8 +84,8 @@ def deploy(ctx: Context, request: Request) -> int:
         _require_one_host(request)
         from orchestrator.commands import group  # noqa: PLC0415 - only this needs it
 
-        given = group.Inputs(known, job, trees, secrets, word, partial(_within_budget, ctx, request))
-        return group.deploy(ctx, store, target, given, dry_run=request.dry_run, follows=request.follow)
+        group_inputs = group.Inputs(known, job, trees, secrets, word, partial(_within_budget, ctx, request))
+        return group.deploy(ctx, store, target, group_inputs, dry_run=request.dry_run, follows=request.follow)
     if target.launches:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
 
@@ -104,7 +104,7 @@ def deploy(ctx: Context, request: Request) -> int:
             plans.print_plan(ctx, planning.build(complete))
             return 0
         plans.print_warnings(ctx, complete.warnings[len(known.warnings) :])
-        with execute.only_deploy(store, job.spec.name, host):
+        with execute.only_deploy(store, job.spec.name, host.label):
             executor = execute.Executor(ctx, host, store, trees)
             run_id = _execute(ctx, executor, complete, secrets, word, request.follow)
         return follow.stream(ctx, host, run_id) if request.follow else 0

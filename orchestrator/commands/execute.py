@@ -112,11 +112,11 @@ class Executor:
 
 
 @contextlib.contextmanager
-def only_deploy(store: Store, job: str, host: Host) -> Iterator[None]:
+def only_deploy(store: Store, job: str, target: str) -> Iterator[None]:
     """One deploy of a job to a target at a time, resumes included."""
-    with store.lock(job, host.label) as locked:
+    with store.lock(job, target) as locked:
         if not locked:
-            what = f"another deploy of {job} to {host.label} is running"
+            what = f"another deploy of {job} to {target} is running"
             raise GpujobError(what, "", "wait for it, or deploy with --name")
         yield
 

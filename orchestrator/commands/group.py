@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -63,7 +63,7 @@ def deploy(
         hosts = connect(ctx, stack, target)
         known = given.limited(hosts[0], given.known)
         complete = [inputs.with_facts(known, host, given.job) for host in hosts]
-        stack.enter_context(_only_deploy(store, name, label))
+        stack.enter_context(execute.only_deploy(store, name, label))
         identity = _identity(store, hosts, label, complete[0])
         nodes = groups.nodes(
             identity, [host.label for host in hosts], given.job.spec.resources, _addresses(complete[0])
@@ -97,16 +97,6 @@ def connect(ctx: Context, stack: contextlib.ExitStack, target: GroupTarget) -> l
         ctx.begin(f"connecting to {one.label}")
         hosts.append(stack.enter_context(one.connect()))
     return hosts
-
-
-@contextlib.contextmanager
-def _only_deploy(store: Store, job: str, label: str) -> Iterator[None]:
-    with store.lock(job, label) as locked:
-        if not locked:
-            raise GpujobError(
-                f"another deploy of {job} to {label} is running", "", "wait for it, or use --name"
-            )
-        yield
 
 
 def _addresses(first: PlanInputs) -> tuple[str, ...]:
@@ -147,14 +137,14 @@ def _run(ctx: Context, store: Store, parts: Sequence[_Part], word: str, label: s
     for part in parts:
         ctx.talk(f"{part.host.label}:")
         part.executor.prepare(part.plan, word)
-    begun: list[Host] = []
+    started: list[Host] = []
     run_id, job = parts[0].plan.run_id, parts[0].plan.job
     try:
         for rank, part in enumerate(parts):
-            begun.append(part.host)
+            started.append(part.host)
             _require_own_folder(part, rank, part.executor.start(part.plan, part.options))
     except GpujobError as error:
-        _end(ctx, begun, run_id)
+        _end(ctx, started, run_id)
         if not isinstance(error, Unreachable):
             store.close_intent(job, label)
         raise
@@ -163,7 +153,7 @@ def _run(ctx: Context, store: Store, parts: Sequence[_Part], word: str, label: s
     except Unreachable:
         raise  # the hosts may have met: the intent stays open, and the same command continues
     except GpujobError:
-        _end(ctx, begun, run_id)
+        _end(ctx, started, run_id)
         store.close_intent(job, label)
         raise
     for part, run in reversed(list(zip(parts, met, strict=True))):
@@ -197,10 +187,10 @@ def wait_until_met(ctx: Context, hosts: Sequence[Host], run_id: str, attempt: in
     ctx.talk(f"waiting for {', '.join(host.label for host in hosts)} to connect to each other")
     while True:
         current = [helper.find_run(host, run_id) or RunFacts(id=run_id) for host in hosts]
-        begun = [bool(run.state and (run.state.attempt or 0) >= attempt) for run in current]
-        if all(begun):
+        have_begun = [bool(run.state and (run.state.attempt or 0) >= attempt) for run in current]
+        if all(have_begun):
             return current
-        for host, run, has_begun in zip(hosts, current, begun, strict=True):
+        for host, run, has_begun in zip(hosts, current, have_begun, strict=True):
             if run.ended is not None and not has_begun:
                 why = run.log.tail[-1] if run.log.tail else "its log is empty"
                 raise GpujobError(f"the run ended on {host.label} before it began", why, "gpujob doctor")

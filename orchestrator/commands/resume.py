@@ -85,7 +85,7 @@ def restart(
     run = runs.get(ctx, host, store, request.resume)
     _require_job(run, request.job)
     job = _job(run)
-    with execute.only_deploy(store, job.name, host):
+    with execute.only_deploy(store, job.name, host.label):
         run = helper.find_run(host, run.id) or run
         _require_resumable(ctx, run)
         facts = _facts(host, job)

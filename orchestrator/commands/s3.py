@@ -194,9 +194,7 @@ def secrets(ctx: Context, job: Job) -> dict[str, str]:
 
 def of_run(ctx: Context, run: RunS3 | None, max_hours: float | None) -> dict[str, str]:
     """The same for a run that is resumed, by its run.json."""
-    if run is None or not run.mirror:
-        return {}
-    if run.credentials != "session":
+    if run is None or not run.mirror or run.credentials != "session":
         return {}
     settings = s3.S3("session", run.role, run.endpoint, run.region)
     return _for_mirror(ctx, settings, run.mirror, max_hours)

@@ -58,9 +58,9 @@ class Container:
     def identities(self) -> list[dict[str, int]]:
         """Returns its first process, by `processes.identity`; empty until it has started."""
         if self._process is None:
-            said = engines.ask(self._engine, "inspect", "--format", "{{.State.Pid}}", self._name).out.strip()
-            if said.isdigit() and int(said):
-                self._process = processes.identity(int(said))
+            pid = engines.ask(self._engine, "inspect", "--format", "{{.State.Pid}}", self._name).out.strip()
+            if pid.isdigit() and int(pid):
+                self._process = processes.identity(int(pid))
         return [self._process] if self._process and self._process["ticks"] else []
 
     def signal(self, name: str) -> bool:

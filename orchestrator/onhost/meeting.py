@@ -6,6 +6,7 @@ every host is ready. Where one host ends, fails or is lost, the others are asked
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from typing import Any, Mapping
 
@@ -28,7 +29,7 @@ from orchestrator.onhost.records import GroupSpec
 _RETRY = 1.0  # seconds between two attempts to connect
 
 
-class Meeting:
+class Meeting(abc.ABC):
     """What both sides have. `decision`: None until there is one for the last report; `halt`: see Halt.
 
     `absent`: the ranks of missing hosts and since when. `address`: of this host, as the others reach it.
@@ -46,20 +47,21 @@ class Meeting:
         self.has_met = False
         self.problem = ""
 
+    @abc.abstractmethod
     def report(self, report: Report) -> None:
         """This host is ready for a decision."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def ask_stop(self, reason: str, by: str | None) -> None:
         """The whole run is to end."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def poll(self, now: float) -> None:
         """Sends and receives what can be without waiting long."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Ends the connections to the other hosts."""
 
     def _take(self, decision: Go | Finish) -> None:
         self.decision, self.halt = decision, None

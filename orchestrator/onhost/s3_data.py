@@ -59,7 +59,7 @@ class Request(NamedTuple):
 
 def log_path(layout: Layout, name: str, fingerprint: str) -> str:
     """The file with the progress of a download."""
-    return _beside(uploads.data_folder(layout, name, fingerprint), ".log")
+    return _sibling(uploads.data_folder(layout, name, fingerprint), ".log")
 
 
 def fetch(layout: Layout, request: Request) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def fetch(layout: Layout, request: Request) -> dict[str, Any]:
     """
     final = uploads.data_folder(layout, request.name, request.fingerprint)
     os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
-    with files.lock(_beside(final, ".lock")):
+    with files.lock(_sibling(final, ".lock")):
         if os.path.isdir(final):
             return {"path": final, "downloaded": 0, "linked": 0, "by_size": 0}
         with open(log_path(layout, request.name, request.fingerprint), "w", buffering=1) as log:
@@ -89,7 +89,7 @@ class _Download:
         self._request = request
         self._say = say
         self._objects = {one.path: one for one in request.objects}
-        self._journal = Journal(_beside(final, _JOURNAL))
+        self._journal = Journal(_sibling(final, _JOURNAL))
         self._lock = threading.Lock()
         self._bytes = self._count = self._by_size = 0
         self._wrong: list[str] = []
@@ -130,7 +130,7 @@ class _Download:
             before = os.path.join(parent, name)
             if name.startswith(".") or not os.path.isdir(before):
                 continue
-            known = Journal(_beside(before, _JOURNAL))
+            known = Journal(_sibling(before, _JOURNAL))
             for one in self._request.objects:
                 source, target = os.path.join(before, one.path), os.path.join(self._folder, one.path)
                 if not os.path.lexists(target) and known.has(one, source):
@@ -241,5 +241,5 @@ class Journal:
             self._handle.close()
 
 
-def _beside(final: str, suffix: str) -> str:
+def _sibling(final: str, suffix: str) -> str:
     return os.path.join(os.path.dirname(final), "." + os.path.basename(final) + suffix)
