@@ -132,7 +132,7 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     instance = target.instance()
     if not instance.managed:
         why = "it has no tag of gpujob: whoever launched it terminates it"
-        raise UsageError(f"{instance.label} was not launched by gpujob", why)
+        raise UsageError(f"{instance.label} was not launched by gpujob", why, "gpujob hosts orphans")
     if not instance.has_ended:
         instance = lifecycle.refresh(account, instance)
     if instance.has_ended:

@@ -8,6 +8,7 @@ from orchestrator.instances import ensure, survey
 from orchestrator.instances import orphans as instance_orphans
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import PREFIX
+from orchestrator.instances.inventory import Resource
 from orchestrator.view import instances as view
 
 
@@ -27,9 +28,7 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     if own:
         ids = ", ".join(one.id for one in own)
         ctx.confirm(f"deleting {ids}, with all that is on their disks.")
-    for one in own:
-        instance_orphans.end(account, one)
-        ctx.talk(f"{one.id} is deleted")
+    left = [one for one in own if not _end(account, one)]
     others = [one for one in found if one.kept_because]
     for other in others:
         ctx.talk(f"{other.resource.id} is kept: {other.kept_because}")
@@ -37,4 +36,12 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
         ctx.talk(f"gpujob hosts down {PREFIX}i-… asks an instance what runs on it, and fetches it first")
     if own:
         survey.survey(account, home, regions)
-    return 1 if others else 0
+    return 1 if others or left else 0
+
+
+def _end(account: Account, one: Resource) -> bool:
+    is_deleted = instance_orphans.end(account, one)
+    account.ctx.talk(
+        f"{one.id} is deleted" if is_deleted else f"{one.id} is not deleted yet; the next command tries again"
+    )
+    return is_deleted

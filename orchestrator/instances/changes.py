@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.errors import GpujobError
-from orchestrator.instances import lifecycle, prices
+from orchestrator.instances import lifecycle, prices, replacements, spec
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import TERMINATED, Description, Instance
@@ -85,7 +85,7 @@ def _terminate(account: Account, change: Change) -> bool:
     description = lifecycle.describe(account, change.region, change.id)
     state = description.state if description else TERMINATED
     if state not in ("shutting-down", TERMINATED):
-        _send_termination(account, change.region, change.id)
+        _send_termination(account, change.region, change.id, description)
         return False
     _cancel_request(account, change.region, change.id, description)
     record = account.records.find(change.id)
@@ -99,10 +99,16 @@ def _terminate(account: Account, change: Change) -> bool:
     return True
 
 
-def _send_termination(account: Account, region: str, instance_id: str) -> None:
+def _send_termination(
+    account: Account, region: str, instance_id: str, description: Description | None = None
+) -> None:
     """Cancels the spot request of an instance first: EC2 would launch another instance for it."""
-    _cancel_request(account, region, instance_id, None)
+    _cancel_request(account, region, instance_id, description)
     change = Change("terminate", instance_id, region)
+    if description and replacements.keeps_untagged_volume(description):
+        disk = {"DeviceName": spec.DATA_DEVICE, "Ebs": {"DeleteOnTermination": True}}
+        parameters = {"InstanceId": instance_id, "BlockDeviceMappings": [disk]}
+        _call(account, change, "modify_instance_attribute", **parameters)
     _call(account, change, "terminate_instances", InstanceIds=[instance_id])
 
 

@@ -32,6 +32,7 @@ class Resource(Struct, frozen=True, kw_only=True):
     state: that of EC2. owner, client: user@host and the random id of the client. created: 0 if not known.
     deadline: None if the tags have no valid one; damage: what is wrong with it, "" if nothing is.
     record: id of the instance on record that it is, or belongs to; "" for none. used: an instance uses it.
+    request: of an instance without gpujob's tags, the spot request that EC2 launched it for.
     usd_per_hour: what it costs now, with its disks; None if that is not known. why: more about it, or "".
     """
 
@@ -49,6 +50,7 @@ class Resource(Struct, frozen=True, kw_only=True):
     damage: str = ""
     record: str = ""
     used: bool = False
+    request: str = ""
     usd_per_hour: float | None = 0.0
     why: str = ""
 
@@ -85,7 +87,7 @@ class Resource(Struct, frozen=True, kw_only=True):
             return self.damage
         if not is_over and self.client not in ("", client):
             return f"it is of another client of {self.owner}"
-        if self.kind == "instance" and not self.is_expired(now):
+        if self.kind == "instance" and not self.request and not self.is_expired(now):
             return "its deadline has not passed"
         return ""
 

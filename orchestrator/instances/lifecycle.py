@@ -11,7 +11,14 @@ from orchestrator.errors import AccessError, NotFound, Unreachable
 from orchestrator.instances import catalog, prices, region, spec
 from orchestrator.instances.cloud import VISIBLE_SECONDS, Account, Cloud
 from orchestrator.instances.errors import AwsError, Ended
-from orchestrator.instances.instance import LIVE_STATES, STOPPED, Description, Instance, parse_description
+from orchestrator.instances.instance import (
+    BILLED_STATES,
+    LIVE_STATES,
+    STOPPED,
+    Description,
+    Instance,
+    parse_description,
+)
 from orchestrator.targets.ssh import hostkeys
 
 _PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls
@@ -223,7 +230,7 @@ def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
 
 def _from_description(account: Account, region: str, description: Description) -> Instance:
     tags, launched = description.tags, description.launched
-    sizes = _disk_sizes(account.cloud, region, description.id)
+    sizes = disk_sizes(account.cloud, region, description.id)
     instance = Instance(
         id=description.id,
         region=region,
@@ -254,7 +261,21 @@ def _from_description(account: Account, region: str, description: Description) -
     return instance.observe(description.state, account.ctx.now(), description.transition_reason)
 
 
-def _disk_sizes(cloud: Cloud, region: str, instance_id: str) -> dict[str, int]:
+def usd_per_hour(
+    cloud: Cloud, region: str, of: Description, gb: int, usd: float | None = None
+) -> float | None:
+    """Returns USD per hour of an instance in its present state, with `gb` of disks; None if not known.
+
+    usd: the price of the machine alone, if it is on record.
+    """
+    if of.state not in BILLED_STATES:
+        return prices.disk_per_month(gb, region) / prices.HOURS_PER_MONTH
+    if usd is None:
+        usd = prices.current(cloud, region, of.zone, of.type, of.spot)
+    return None if usd is None else prices.hourly(usd, gb, region).running
+
+
+def disk_sizes(cloud: Cloud, region: str, instance_id: str) -> dict[str, int]:
     """Returns the volumes that are attached to an instance, with their sizes in GB."""
     filters = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
     volumes = cloud.all(region, "describe_volumes", "Volumes", Filters=filters)

@@ -53,19 +53,22 @@ def _orphan(account: Account, one: Resource) -> Iterator[Orphan]:
         yield Orphan(one, "used by no instance", "")
 
 
-def end(account: Account, resource: Resource) -> None:
-    """Deletes the resource. What cannot be deleted yet is deleted by a later command."""
-    if resource.kind == "instance":
+def end(account: Account, resource: Resource) -> bool:
+    """Deletes the resource; returns whether it is gone. If it is not yet, a later command deletes it."""
+    if resource.kind == "instance" and not resource.request:
         known = account.records.find(resource.id)
         changes.terminate(account, known or lifecycle.adopt(account, resource.id, [resource.region]))
     elif resource.kind == "group":
-        region.delete_group(account.cloud, resource.region, resource.id)
+        return region.delete_group(account.cloud, resource.region, resource.id)
     else:
         changes.request(account, _change(resource))
         changes.complete(account)
+    return all(change.id != resource.id for change in account.records.changes())
 
 
 def _change(resource: Resource) -> Change:
+    if resource.kind == "instance":
+        return Change("terminate", resource.id, resource.region)
     if resource.kind == "volume":
         return Change("delete-volume", resource.id, resource.region, resource.record)
     if resource.kind == "request":

@@ -92,13 +92,15 @@ def allow_ssh(account: Account, region: str, cidr: str, group: str | None = None
     return group
 
 
-def delete_group(cloud: Cloud, region: str, group: str) -> None:
-    """Deletes a security group, unless something still uses it."""
+def delete_group(cloud: Cloud, region: str, group: str) -> bool:
+    """Deletes a security group, unless something still uses it; returns whether it is gone."""
     try:
         cloud.call(region, "delete_security_group", GroupId=group)
     except AwsError as error:
         if error.code not in ("DependencyViolation", "InvalidGroup.NotFound", "InvalidGroup.InUse"):
             raise
+        return error.code == "InvalidGroup.NotFound"
+    return True
 
 
 def _ensure_group(ctx: Context, cloud: Cloud, region: str, vpc: str) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.errors import AccessError, GpujobError
-from orchestrator.instances import changes, errors, inventory, lifecycle, prices, spec
+from orchestrator.instances import changes, errors, inventory, lifecycle, prices, replacements, spec
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
-from orchestrator.instances.instance import BILLED_STATES, LIVE_STATES, Description, Instance, parse_tags
+from orchestrator.instances.instance import LIVE_STATES, Description, Instance, parse_tags
 from orchestrator.instances.inventory import Inventory, Resource
 from orchestrator.instances.records import Change
 
@@ -26,12 +26,16 @@ _GOING_REQUESTS = ("open", "active", "disabled")
 
 @dataclass(frozen=True)
 class _Region:
-    """What has gpujob's tag in a region. volumes: with the ids of the instances that they are attached to."""
+    """What gpujob created in a region. volumes: with the ids of the instances that they are attached to.
+
+    replacements: instances without gpujob's tag that EC2 launched for requests of gpujob.
+    """
 
     name: str
     instances: tuple[Description, ...]
     volumes: tuple[tuple[Resource, tuple[str, ...]], ...]
     requests: tuple[tuple[Resource, str], ...]
+    replacements: tuple[Resource, ...]
     others: tuple[Resource, ...]
 
 
@@ -80,25 +84,24 @@ def _search_or_error(cloud: Cloud, name: str) -> _Region | AwsError:
 
 
 def _search(cloud: Cloud, name: str) -> _Region:
-    states = (*LIVE_STATES, "shutting-down")
-    volumes, requests, others = [], [], []
+    volumes, requests, others, launched = [], [], [], dict[str, Resource]()
     for volume in _tagged(cloud, name, "describe_volumes", "Volumes"):
         on = tuple(one.get("InstanceId", "") for one in volume.get("Attachments") or [])
         volumes.append((_volume(volume, name), on))
     for request in _tagged(cloud, name, "describe_spot_instance_requests", "SpotInstanceRequests"):
-        if request.get("State") in _GOING_REQUESTS:
-            requests.append((_request(request, name), str(request.get("InstanceId") or "")))
+        resource, instance = _request(request, name), str(request.get("InstanceId") or "")
+        if instance:
+            launched[instance] = resource
+        if resource.state in _GOING_REQUESTS:
+            requests.append((resource, instance))
     for card in _tagged(cloud, name, "describe_network_interfaces", "NetworkInterfaces"):
         if card.get("Status") == "available":
             others.append(_resource("interface", card["NetworkInterfaceId"], name, card, "available"))
-    others += _groups(cloud, name)
-    return _Region(
-        name,
-        tuple(lifecycle.list_managed(cloud, name, states)),
-        tuple(volumes),
-        tuple(requests),
-        tuple(others),
-    )
+    groups, users = _groups(cloud, name)
+    others += groups
+    instances = tuple(lifecycle.list_managed(cloud, name, (*LIVE_STATES, "shutting-down")))
+    replaced = replacements.find(cloud, name, {**users, **launched}, {one.id for one in instances})
+    return _Region(name, instances, tuple(volumes), tuple(requests), tuple(replaced), tuple(others))
 
 
 def _tagged(cloud: Cloud, name: str, operation: str, key: str) -> list[dict[str, Any]]:
@@ -130,16 +133,21 @@ def _request(request: dict[str, Any], region: str) -> Resource:
     return _resource("request", id_, region, request, state, type=type_)
 
 
-def _groups(cloud: Cloud, name: str) -> Iterator[Resource]:
-    """Yields gpujob's security groups, with whether a network interface uses them."""
+def _groups(cloud: Cloud, name: str) -> tuple[list[Resource], dict[str, Resource]]:
+    """Returns gpujob's security groups, and id → group of the instances whose network interface uses one."""
     groups = list(_tagged(cloud, name, "describe_security_groups", "SecurityGroups"))
     if not groups:
-        return
+        return [], {}
     filters = [{"Name": "group-id", "Values": [group["GroupId"] for group in groups]}]
     cards = cloud.all(name, "describe_network_interfaces", "NetworkInterfaces", Filters=filters)
-    used = {group["GroupId"] for card in cards for group in card.get("Groups") or []}
-    for group in groups:
-        yield _resource("group", group["GroupId"], name, group, "", used=group["GroupId"] in used)
+    resources = {one["GroupId"]: _resource("group", one["GroupId"], name, one, "") for one in groups}
+    users = dict[str, Resource]()
+    for card in cards:
+        for id_ in {group["GroupId"] for group in card.get("Groups") or []} & set(resources):
+            resources[id_] = replace(resources[id_], used=True)
+            if instance := str((card.get("Attachment") or {}).get("InstanceId") or ""):
+                users[instance] = resources[id_]
+    return list(resources.values()), users
 
 
 def _adopt(account: Account, found: _Region, of_user: bool) -> None:
@@ -193,7 +201,7 @@ def _resources(account: Account, found: _Region) -> Iterator[Resource]:
     """Yields what exists in a region, each with the instance on record that it belongs to."""
     recorded = {one.id: one for one in account.records.billed()}
     kept = {one.volume: one for one in recorded.values() if one.volume}
-    listed = {one.id for one in found.instances}
+    listed = {one.id for one in found.instances} | {one.id for one in found.replacements}
     gb: dict[str, int] = {}
     for volume, on in found.volumes:
         for one in on:
@@ -215,6 +223,7 @@ def _resources(account: Account, found: _Region) -> Iterator[Resource]:
         if instance in listed:
             continue
         yield _open_request(request, instance)
+    yield from found.replacements
     yield from found.others
 
 
@@ -258,14 +267,8 @@ def _instance(account: Account, region: str, of: Description, gb: int, is_record
         record=of.id if is_recorded else "",
         why="" if is_recorded else "not on record here",
     )
-    disk = prices.disk_per_month(gb, region) / prices.HOURS_PER_MONTH
-    if of.state not in BILLED_STATES:
-        return replace(resource, usd_per_hour=disk)
-    if is_recorded:
-        usd = account.records.get(of.id).usd_per_hour
-    else:
-        usd = prices.current(account.cloud, region, of.zone, of.type, of.spot)
-    return replace(resource, usd_per_hour=None if usd is None else prices.hourly(usd, gb, region).running)
+    usd = account.records.get(of.id).usd_per_hour if is_recorded else None
+    return replace(resource, usd_per_hour=lifecycle.usd_per_hour(account.cloud, region, of, gb, usd))
 
 
 def survey_or_stored(account: Account, home: str, of_user: bool) -> Inventory:

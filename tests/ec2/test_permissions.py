@@ -150,7 +150,7 @@ def test_an_explicit_deny_is_reported_as_one(account: FakeEC2, client: Client) -
 
 
 def test_a_job_may_pass_the_documented_role_and_no_other(account: FakeEC2, client: Client) -> None:
-    statement = json.loads(TEXT.split("```json")[2].split("```")[0])
+    statement = json.loads(TEXT.split("```json")[3].split("```")[0])
     account.set(policy={**POLICY, "Statement": [*POLICY["Statement"], statement]})
     placement = Placement(
         Cloud(client.context()).call("us-east-1", "describe_subnets")["Subnets"][0]["SubnetId"], ""
@@ -173,6 +173,32 @@ def test_a_job_may_pass_the_documented_role_and_no_other(account: FakeEC2, clien
             refused, message = error.code, error.message
         assert refused == code
     assert "no policy allows iam:PassRole on arn:aws:iam::123456789012:role/admin" in message
+
+
+def test_an_instance_that_ec2_launched_again_needs_one_more_statement(
+    account: FakeEC2, client: Client
+) -> None:
+    assert launch(client) is None
+    former = user.only(client).id
+    aws().terminate_instances(InstanceIds=[former])  # in the console: its request is not cancelled
+    account.until(lambda: len(account.states()) == 2 and account.states()[former] == "terminated")
+    (replacement,) = set(account.states()) - {former}
+    listed = user.run(client, "hosts", "list", "--json")
+    (row,) = listed.json["resources"]
+    assert (row["id"], row["usd_per_month"] > 0) == (replacement, True)
+    assert "no policy allows ec2:ModifyInstanceAttribute on" in listed.err.replace("\n", " ")
+    assert [one["state"] for one in account.spot_requests()] == ["cancelled"]
+    assert replacement in user.run(client, "hosts", "list").out  # also once the request is cancelled
+    statement = json.loads(TEXT.split("```json")[2].split("```")[0])
+    account.set(policy={**POLICY, "Statement": [*POLICY["Statement"], statement]})
+    user.run(client, "hosts", "list")
+    account.until(lambda: set(account.states().values()) == {"terminated"})
+    (left,) = aws().describe_volumes()["Volumes"]
+    assert left["VolumeId"] == user.store(client).get(former).volume
+    foreign = aws().run_instances(ImageId=IMAGE, InstanceType="g5.xlarge", MinCount=1, MaxCount=1)
+    ids = [foreign["Instances"][0]["InstanceId"]]
+    with pytest.raises(Exception, match="UnauthorizedOperation"):
+        Cloud(client.context()).call("us-east-1", "terminate_instances", InstanceIds=ids)
 
 
 def test_an_instance_without_the_tag_of_gpujob_may_not_be_changed(account: FakeEC2, client: Client) -> None:

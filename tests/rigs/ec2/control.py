@@ -73,13 +73,17 @@ class ControlPlane:
     def _refusal(self, call: Call, body: bytes) -> Answer | None:
         """Return the refusal of a call that the policy of gpujob's user does not allow."""
         allowed = self.fleet.settings.policy
-        return policy.refusal(allowed, call, body, self._tags) if allowed and call.by_gpujob else None
+        return policy.refusal(allowed, call, body, self._keys) if allowed and call.by_gpujob else None
 
-    def _tags(self, region: str, resource_id: str) -> dict[str, str]:
+    def _keys(self, region: str, resource_id: str) -> dict[str, str]:
+        """Return the condition keys of a resource: its tags, and the market of an instance."""
         if request := self.fleet.spot.requests.get(resource_id):
-            return request.tags
+            return policy.tag_keys(request.tags)
         found = backend(region).describe_tags(filters={"resource-id": [resource_id]})
-        return {tag["key"]: tag["value"] for tag in found}
+        keys = policy.tag_keys({tag["key"]: tag["value"] for tag in found})
+        if instance := backend(region).get_instance_by_id(resource_id):
+            keys["ec2:InstanceMarketType"] = instance.lifecycle or "on-demand"
+        return keys
 
     def _instead(self, call: Call, body: bytes) -> Answer | None:
         """Return the rig's own answer to a call, or None if moto is to answer it."""

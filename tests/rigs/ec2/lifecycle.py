@@ -79,6 +79,7 @@ class _Lifecycle:
         pair = backend.key_pairs.get(more.get("key_name"))
         for instance in reservation.instances:
             instance.launched = time.monotonic()
+            instance.launched_disks = more.get("block_device_mappings") or []
             for number, card in instance.nics.items():
                 card.delete_on_termination = True not in kept[number : number + 1]
                 card.add_tags(tags.get("network-interface", {}))
@@ -142,6 +143,7 @@ class _Lifecycle:
             return
         backend, kind = instance.ec2_backend, instance.instance_type
         more = {"is_instance_type_default": False, "lifecycle": "spot", "region_name": request.region}
+        more["block_device_mappings"] = getattr(instance, "launched_disks", [])
         made = self.run(backend, instance.image_id, 1, "", [], instance_type=kind, **more)
         request.instance = made.instances[0].id
 

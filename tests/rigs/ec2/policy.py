@@ -33,13 +33,17 @@ class Request:
     keys: dict[str, str]
 
 
-Tags = Callable[[str, str], dict[str, str]]
-"""Region and id of a resource → its tags."""
+Keys = Callable[[str, str], dict[str, str]]
+"""Region and id of a resource → its condition keys."""
 
 
-def refusal(policy: dict[str, Any], call: Call, body: bytes, tags: Tags) -> Answer | None:
+def tag_keys(tags: dict[str, str]) -> dict[str, str]:
+    return {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
+
+
+def refusal(policy: dict[str, Any], call: Call, body: bytes, keys: Keys) -> Answer | None:
     """Return AWS's refusal of a call, or None if the policy allows all that it needs."""
-    for request in _requests(call, body, tags):
+    for request in _requests(call, body, keys):
         denied, allowed = _evaluate(policy, request)
         if denied or not allowed:
             return _refused(call, request, denied)
@@ -74,7 +78,7 @@ def _refused(call: Call, request: Request, is_explicit: bool) -> Answer:
     )
 
 
-def _requests(call: Call, body: bytes, tags: Tags) -> Iterator[Request]:
+def _requests(call: Call, body: bytes, keys_of: Keys) -> Iterator[Request]:
     action = f"{_PREFIXES.get(call.service, call.service)}:{call.action}"
     if action in _ANYONE:
         return
@@ -88,8 +92,7 @@ def _requests(call: Call, body: bytes, tags: Tags) -> Iterator[Request]:
     given = _given(call.parameters)
     for kind, id_ in _resources(call):
         arn = f"arn:aws:ec2:{call.region}:{'' if kind == 'image' else '1'}:{kind}/{id_ or '*'}"
-        found = tags(call.region, id_) if id_ else {}
-        keys = {f"aws:ResourceTag/{key}": value for key, value in found.items()}
+        keys = keys_of(call.region, id_) if id_ else {}
         own = given.get(kind, {}) if id_ is None else {}
         yield Request(action, arn, {**keys, **{f"aws:RequestTag/{key}": value for key, value in own.items()}})
     profile = call.parameters.get("IamInstanceProfile.Name") or call.parameters.get("IamInstanceProfile.Arn")
@@ -138,11 +141,12 @@ def _applies(statement: dict[str, Any], request: Request) -> bool:
     actions = any(fnmatch.fnmatchcase(request.action, each) for each in _list(statement["Action"]))
     resources = any(fnmatch.fnmatchcase(request.resource, each) for each in _list(statement["Resource"]))
     conditions = statement.get("Condition", {})
-    assert set(conditions) <= {"StringEquals"}, "the rig knows StringEquals alone"
+    assert set(conditions) <= {"StringEquals", "Null"}, "the rig knows StringEquals and Null alone"
     return (
         actions
         and resources
         and all(request.keys.get(k) in _list(v) for k, v in conditions.get("StringEquals", {}).items())
+        and all((k not in request.keys) == (v == "true") for k, v in conditions.get("Null", {}).items())
     )
 
 

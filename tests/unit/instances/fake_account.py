@@ -80,7 +80,13 @@ class FakeAccount:
                     self._end(one)
         if wanted is None:
             filters = {each["Name"]: each["Values"] for each in parameters.get("Filters", [])}
-            found = [one for one in found if one["State"]["Name"] in filters["instance-state-name"]]
+            found = [
+                one
+                for one in found
+                if one["State"]["Name"] in filters["instance-state-name"]
+                and one["InstanceId"] in filters.get("instance-id", self.instances)
+                and (one["Tags"] or f"tag:{spec.MANAGED}" not in filters)
+            ]
         return {"Reservations": [{"OwnerId": "1", "Instances": [one]} for one in found]}
 
     def _end(self, instance: dict[str, Any]) -> None:
@@ -95,6 +101,14 @@ class FakeAccount:
                 self.instances[id_]["State"] = {"Name": "shutting-down"}
         return {}
 
+    def _modify_instance_attribute(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Make the volumes of an instance end with it."""
+        for disk in parameters["BlockDeviceMappings"]:
+            assert disk == {"DeviceName": spec.DATA_DEVICE, "Ebs": {"DeleteOnTermination": True}}
+        for id_ in [id_ for id_, one in self.volumes.items() if one["on"] == parameters["InstanceId"]]:
+            del self.volumes[id_]
+        return {}
+
     def _describe_volumes(self, parameters: dict[str, Any]) -> dict[str, Any]:
         if wanted := parameters.get("VolumeIds"):
             if wanted[0] not in self.volumes:
@@ -102,7 +116,7 @@ class FakeAccount:
             return {"Volumes": [self.volumes[wanted[0]]]}
         filters = {each["Name"]: each["Values"] for each in parameters.get("Filters", [])}
         on = filters.get("attachment.instance-id")
-        found = [one for one in self.volumes.values() if on is None or one["on"] in on]
+        found = [one for one in self.volumes.values() if (one["on"] in on if on else one["Tags"])]
         return {"Volumes": [{**one, "Attachments": _attached(one["on"])} for one in found]}
 
     def _delete_volume(self, parameters: dict[str, Any]) -> dict[str, Any]:

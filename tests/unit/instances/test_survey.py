@@ -46,6 +46,17 @@ def request(instance: str | None, state: str = "active") -> dict[str, Any]:
     return {"SpotInstanceRequestId": "sir-1", "State": state, "Tags": tags(), **kind, **more}
 
 
+def replacement(aws: FakeAccount, state: str = "active", **tag: str) -> dict[str, Any]:
+    """Make i-new, which EC2 launched for a request of gpujob; return the request."""
+    aws.instance("i-new", volume="vol-new")
+    aws.instances["i-new"].update(Tags=[], InstanceLifecycle="spot", SpotInstanceRequestId="sir-1")
+    aws.volume("vol-new", "in-use", 100, on="i-new")
+    aws.volumes["vol-new"]["Tags"] = []
+    made = {**request("i-new", state), "Tags": tags(**tag)}
+    aws.others["SpotInstanceRequests"] = [made]
+    return made
+
+
 def test_every_command_lists_the_same_resources_with_their_price(client: Client, aws: FakeAccount) -> None:
     record(client)
     aws.instance("i-1")
@@ -101,9 +112,7 @@ def test_the_spot_request_of_an_ended_instance_is_cancelled(client: Client, aws:
 def test_an_instance_launched_in_place_of_an_ended_one_is_ended(client: Client, aws: FakeAccount) -> None:
     aws.instance("i-1", state="terminated")
     record(client, spot=True, spot_request="sir-1")
-    aws.instance("i-new")
-    aws.instances["i-new"]["Tags"] = []
-    aws.others["SpotInstanceRequests"] = [request("i-new")]
+    replacement(aws)
     aws.errors["terminate_instances"] = "UnauthorizedOperation"
     refused = run(client, "hosts", "list")
     assert "the termination of i-new is not done yet" in refused.err
@@ -111,6 +120,52 @@ def test_an_instance_launched_in_place_of_an_ended_one_is_ended(client: Client, 
     aws.others.clear()
     run(client, "status")
     assert aws.instances["i-new"]["State"]["Name"] in ("shutting-down", "terminated")
+
+
+def test_an_instance_without_tags_that_ec2_launched_again_has_a_price(
+    client: Client, aws: FakeAccount
+) -> None:
+    replacement(aws, user="bob@desk", job="faces", expires=FUTURE)
+    for words in COMMANDS:
+        (row,) = run(client, *words, "--json").json["resources"]
+        assert (row["kind"], row["id"], row["user"], row["job"]) == ("instance", "i-new", "bob@desk", "faces")
+        assert row["usd_per_month"] == pytest.approx((1.006 + 0.005) * 730 + 8, abs=0.01)
+        assert "EC2 launched it for sir-1" in row["why"]
+
+
+def test_an_instance_that_ec2_launched_again_ends_with_its_volume(client: Client, aws: FakeAccount) -> None:
+    ctx = client.context()
+    own = {"user": ctx.who, "client": Account(ctx).records.client_id(ctx), "expires": FUTURE}
+    made = replacement(aws, **own)
+    aws.errors["terminate_instances"] = "UnauthorizedOperation"
+    refused = run(client, "hosts", "orphans", "--end", "--yes")
+    assert (refused.code, "the termination of i-new is not done yet" in refused.err) == (1, True)
+    made["State"] = "cancelled"
+    assert "i-new" in run(client, "hosts", "list").out  # until it has ended
+    aws.errors.clear()
+    aws.calls.clear()
+    run(client, "hosts", "orphans", "--end", "--yes")
+    order = ("cancel_spot_instance_requests", "modify_instance_attribute", "terminate_instances")
+    assert tuple(one for one in aws.calls if one in order)[:3] == order
+    assert (aws.instances["i-new"]["State"]["Name"], aws.volumes) == ("terminated", {})
+
+
+def test_an_instance_in_the_security_group_is_found_without_its_request(
+    client: Client, aws: FakeAccount
+) -> None:
+    replacement(aws)
+    aws.instance("i-foreign")
+    aws.instances["i-foreign"]["Tags"] = []  # on demand: somebody put it into gpujob's group
+    cards = [{"Attachment": {"InstanceId": id_}, "Groups": [{"GroupId": "sg-1"}]} for id_ in aws.instances]
+    groups = [{"GroupId": "sg-1", "Tags": tags(user=client.context().who)}]
+    aws.others = {
+        "SecurityGroups": groups,
+        "NetworkInterfaces": [{**one, "NetworkInterfaceId": "eni-1"} for one in cards],
+    }
+    (row,) = run(client, "hosts", "list", "--json").json["resources"]
+    assert (row["id"], "EC2 launched it for sir-1" in row["why"]) == ("i-new", True)
+    result = run(client, "hosts", "orphans", "--end", "--yes")
+    assert "i-new is kept: it has no deadline in its tags" in result.err
 
 
 def test_a_volume_that_another_instance_has_is_counted_once(client: Client, aws: FakeAccount) -> None:
