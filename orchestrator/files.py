@@ -17,6 +17,7 @@ _LONGEST_TEXT = 8 << 20  # bytes
 _BOM = "\ufeff"
 _ALL_IGNORED = "*\n"
 _PACKAGE = Path(__file__).parent
+Version = tuple[int, int, int] | None
 
 
 def write(path: Path, content: bytes) -> None:
@@ -74,6 +75,15 @@ def json_files(folder: Path) -> list[Path]:
 def load_json(path: Path) -> dict[str, Any] | None:
     """The object in a file; None if there is no such file, or it holds no JSON object."""
     return files.load_json(str(path))
+
+
+def version(path: Path) -> Version:
+    """What tells the content of a file that is replaced, not written to, from an earlier one's."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def sync(path: Path) -> None:

@@ -63,6 +63,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._parsed: dict[Path, tuple[files.Version, CachedRun | None]] = {}
 
     def find_intent(self, job: str, target: str) -> Intent | None:
         """An earlier deploy of this job to this target that was not confirmed."""
@@ -87,9 +88,9 @@ class Store:
         files.remove_cache(self.folder / "runs" / f"{run_id}.json")
 
     def runs(self) -> dict[str, CachedRun]:
-        """Every cached run by id, oldest first."""
+        """Every cached run by id, oldest first. A file is parsed again only once it has changed."""
         paths = sorted(files.json_files(self.folder / "runs"), key=lambda path: path.stem[-20:])
-        cached = ((path.stem, _cached_run(files.load_json(path))) for path in paths)
+        cached = ((path.stem, self._run(path)) for path in paths)
         runs = {run_id: run for run_id, run in cached if run and run.facts.id == run_id}
         return dict(sorted(runs.items(), key=lambda item: item[1].facts.created or 0.0))
 
@@ -120,6 +121,12 @@ class Store:
         """One deploy of a job to a target at a time; yields whether it is ours."""
         with files.lock(self._intent(job, target).with_suffix(".lock"), wait=False) as is_ours:
             yield is_ours
+
+    def _run(self, path: Path) -> CachedRun | None:
+        version = files.version(path)
+        if path not in self._parsed or self._parsed[path][0] != version:
+            self._parsed[path] = version, _cached_run(files.load_json(path))
+        return self._parsed[path][1]
 
     def _all(self, kind: str) -> list[Record]:
         records = (files.load_json(path) for path in files.json_files(self.folder / kind))

@@ -57,9 +57,9 @@ def fault(value: Any, kind: type[msgspec.Struct], at: str = "") -> list[str]:
 def one_line(value: Any) -> Any:
     """JSON with every text in it on one line: a name with a line end would look like lines of our own."""
     if isinstance(value, str):
-        return _LINE_ENDS.sub(" ", value)
+        return value if value.isprintable() else _LINE_ENDS.sub(" ", value)
     if isinstance(value, dict):
-        return {_LINE_ENDS.sub(" ", key): one_line(item) for key, item in value.items()}
+        return {one_line(key): one_line(item) for key, item in value.items()}
     return [one_line(item) for item in value] if isinstance(value, list) else value
 
 

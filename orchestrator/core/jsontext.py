@@ -16,14 +16,15 @@ class BadJson(ValueError):
 def parse(text: str | bytes | bytearray) -> Any:
     """The value in `text`. NaN and Infinity may occur, as Python writes them. Raises BadJson."""
     try:
-        value = _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8"))
+        text = text if isinstance(text, str) else text.decode("utf-8")
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BadJson(f"not JSON: {error.msg} in line {error.lineno}") from None
     except RecursionError:
         raise BadJson(_TOO_DEEP) from None
     except ValueError as error:
         raise BadJson(f"not JSON: {error}") from None
-    if _is_too_deep(value):
+    if text.count("[") + text.count("{") > DEPTH and _is_too_deep(value):
         raise BadJson(_TOO_DEEP)
     return value
 

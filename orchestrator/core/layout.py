@@ -54,27 +54,27 @@ class RunPaths:
     """The files of one run folder."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.run_json = posixpath.join(folder, "run.json")
-        self.log = posixpath.join(folder, "log")
-        self.log_index = posixpath.join(folder, "log.index")
-        self.events = posixpath.join(folder, "events.jsonl")
-        self.state = posixpath.join(folder, "state.json")
-        self.stop = posixpath.join(folder, "stop.json")
-        self.secrets = posixpath.join(folder, "secrets.json")
-        self.alerts = posixpath.join(folder, "alerts.json")
-        self.alerts_lock = posixpath.join(folder, "alerts.lock")
-        self.mirror = posixpath.join(folder, "mirror.json")
-        self.mirror_lock = posixpath.join(folder, "mirror.lock")
-        self.fetched = posixpath.join(folder, "fetched.json")
-        self.lock = posixpath.join(folder, "start.lock")
-        self.lease = posixpath.join(folder, "lease.json")
-        self.reserved = posixpath.join(folder, "reserved-space")
-        self.reserved_v1 = posixpath.join(folder, "ballast")  # its name in runs of version 0.1.0
-        self.alive = posixpath.join(folder, "alive.lock")
-        self.work = posixpath.join(folder, "work")
-        self.checkpoints = posixpath.join(folder, "checkpoints")
-        self.stage = posixpath.join(folder, ".fetch")
+        self.folder, base = folder, folder + "/"
+        self.run_json = base + "run.json"
+        self.log = base + "log"
+        self.log_index = base + "log.index"
+        self.events = base + "events.jsonl"
+        self.state = base + "state.json"
+        self.stop = base + "stop.json"
+        self.secrets = base + "secrets.json"
+        self.alerts = base + "alerts.json"
+        self.alerts_lock = base + "alerts.lock"
+        self.mirror = base + "mirror.json"
+        self.mirror_lock = base + "mirror.lock"
+        self.fetched = base + "fetched.json"
+        self.lock = base + "start.lock"
+        self.lease = base + "lease.json"
+        self.reserved = base + "reserved-space"
+        self.reserved_v1 = base + "ballast"  # its name in runs of version 0.1.0
+        self.alive = base + "alive.lock"
+        self.work = base + "work"
+        self.checkpoints = base + "checkpoints"
+        self.stage = base + ".fetch"
 
 
 def scratch(mark: str) -> str:

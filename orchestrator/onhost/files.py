@@ -56,7 +56,8 @@ def load_json(path: str, faults: list[str] | None = None) -> dict[str, Any] | No
     """
     try:
         with open_regular(path) as handle:
-            content = handle.read(_LONGEST_JSON + 1)
+            # Not more than it has: Python would reserve memory for all that is asked for.
+            content = handle.read(min(os.fstat(handle.fileno()).st_size, _LONGEST_JSON) + 1)
         if len(content) > _LONGEST_JSON:
             raise jsontext.BadJson("larger than %d MiB" % (_LONGEST_JSON >> 20))
         return jsontext.parse_object(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import signal
@@ -37,6 +38,7 @@ def wait_until(condition: Callable[[], object], seconds: float) -> bool:
     return bool(condition())
 
 
+@functools.lru_cache(maxsize=None)
 def boot() -> str:
     """Returns the boot id, which a reboot changes, and the pid namespace, in which containers differ."""
     with open("/proc/sys/kernel/random/boot_id") as handle:

@@ -86,7 +86,7 @@ class RunFacts(NamedTuple):
         return {
             "id": self.id,
             "folder": self.folder,
-            "run": {key: self.spec.record.get(key) for key in _SPEC_KEYS} if self.spec else None,
+            "run": _shown(self.spec) if self.spec else None,
             "state": self.state.to_json() if self.state else None,
             "brief": self.is_brief,
             "supervised": self.is_supervised,
@@ -106,6 +106,11 @@ class RunFacts(NamedTuple):
             "queue": self.queue,
             "leased": self.leased,
         }
+
+
+def _shown(spec: RunSpec) -> dict[str, Any]:
+    """Returns what clients use of run.json, without keys that are not set."""
+    return {key: value for key in _SPEC_KEYS if (value := spec.record.get(key)) is not None}
 
 
 def run_ids(layout: Layout) -> list[str]:

@@ -70,6 +70,8 @@ def _is_in(snapshot: Snapshot, identity: dict[str, int]) -> bool:
 
 def _closure(snapshot: Snapshot, members: set[int], pane: int) -> set[int]:
     """Adds descendants, and all processes in the members' sessions; `pane`: the supervisor's session."""
+    if not members:
+        return set()
     children: dict[int, list[int]] = {}
     sessions: dict[int, list[int]] = {}
     for pid, entry in snapshot.table.items():

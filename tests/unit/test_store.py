@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core import hostfacts
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity
@@ -61,6 +62,22 @@ def test_a_cache_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, damage: 
     assert store.find_report("b") is None
     assert set(store.targets()) <= {"local"}
     assert store.pace("local") == Pace()
+
+
+def test_a_cached_run_is_parsed_again_only_once_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other, parsed = Store(tmp_path), Store(tmp_path), list[str]()
+    parse = hostfacts.parse_run
+    monkeypatch.setattr(hostfacts, "parse_run", lambda answer: parsed.append(answer["id"]) or parse(answer))
+    for run_id in (RUN, RUN[:-1] + "c"):
+        store.save_run(CachedRun("local", 1.0, RunFacts(id=run_id)))
+    assert [*store.runs()] == [*store.runs()] == parsed
+    other.save_run(CachedRun("gpu", 2.0, RunFacts(id=RUN)))
+    assert store.runs()[RUN].target == "gpu"
+    assert parsed[2:] == [RUN]
+    other.forget_run(RUN)
+    assert RUN not in store.runs()
 
 
 def test_a_run_under_the_name_of_another_is_ignored(tmp_path: Path) -> None:

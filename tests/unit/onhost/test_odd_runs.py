@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.core import hostfacts, runstate
+from orchestrator.core import decode, hostfacts, runstate
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import helper
+from orchestrator.onhost import files, helper
 from orchestrator.view import status
 from orchestrator.view.status import HostReport, RunReport
 from tests.rigs.odd_runs import DAMAGED, TOLERATED, complete
@@ -91,3 +91,22 @@ def test_a_run_without_a_readable_end_is_not_called_lost(layout: Layout) -> None
         "state.json cannot be read: not JSON: 'utf-8' codec can't decode byte 0xff in position 0: "
         "invalid start byte"
     )
+
+
+def test_each_file_of_a_run_that_has_ended_is_read_once(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(
+        files, "open_regular", lambda path, real=files.open_regular: opened.append(path) or real(path)
+    )
+    answer(layout, "status", lines=5)
+    assert sorted(opened) == sorted(set(opened))
+    assert layout.run(HEALTHY).state in opened
+
+
+def test_what_run_json_leaves_out_needs_no_second_look(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "_by_field", None)  # how a value is read that does not fit as a whole
+    assert all(isinstance(report.state, runstate.Succeeded) for report in reports(layout).values())
