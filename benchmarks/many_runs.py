@@ -1,5 +1,7 @@
 """CPU time of `gpujob status` of a host with many runs, the client's and the helper's together.
 
+The bare start is `gpujob --version`.
+
 python -m benchmarks.many_runs [RUNS...]      (from the repository's root; default 3 30 300)
 """
 
@@ -16,10 +18,10 @@ from tests.support import GPUJOB, Client, new_client
 TRIALS = 5
 
 
-def seconds(client: Client) -> float:
-    """CPU seconds of `gpujob status` and of the processes that it waits for."""
+def seconds(client: Client, word: str) -> float:
+    """CPU seconds of a command of gpujob and of the processes that it waits for."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*GPUJOB, "status"], cwd=client.project, env=client.env, capture_output=True, check=True)
+    subprocess.run([*GPUJOB, word], cwd=client.project, env=client.env, capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -31,8 +33,12 @@ def main() -> None:
             for number in range(made, count):
                 complete(client.root / "runs" / f"job-20261121T{number:06d}-1a2b")
             made = count
-            median = statistics.median(seconds(client) for _ in range(TRIALS))
-            sys.stdout.write(f"status of {count} runs: {median:.2f} CPU s, median of {TRIALS}\n")
+            trials = [(seconds(client, "--version"), seconds(client, "status")) for _ in range(TRIALS)]
+            start, status = map(statistics.median, zip(*trials, strict=True))
+            sys.stdout.write(
+                f"status of {count} runs: {status:.2f} CPU s, {status - start:.2f} beyond a bare start, "
+                f"median of {TRIALS}\n"
+            )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ python -m benchmarks.monitor [--seconds N]      (from the repository's root; nee
 
 The hosts are machines behind a real sshd on loopback, with runs that gpujob started there. The client runs in
 a terminal of 160 columns; its own CPU time and that of its child processes are counted after the first ten
-seconds, those of the hosts are not.
+seconds, those of the hosts are not. The large run is on this machine, so its helper is a child process.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ import termios
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.deploy import VISIBLE
-from orchestrator.core import hostfacts
-from orchestrator.core.events import parse as parse_events
-from orchestrator.core.history import History
-from orchestrator.core.layout import Layout
-from orchestrator.onhost import helper
+from orchestrator.onhost import processes
 from tests.rigs.fakehost import FakeHost
-from tests.support import GPUJOB, REPOSITORY
+from tests.rigs.odd_runs import complete
+from tests.support import GPUJOB, REPOSITORY, new_client
 
 HOSTS, RUNS = 8, 20
-EVENTS, RUN = 1_000_000, "job-20261121T101112-1a2b"
+EVENTS, LOG_BYTES, RUN = 1_000_000, 75_000_000, "job-20261121T101112-1a2b"
+EVENT = '{"v": 2, "t": %d, "event": "progress", "phase": "train", "step": %d, "of": 1000000, "loss": %f}\n'
+LINE = "step=%d loss=0.5 and what else a line of a log has\n"
+INTERVAL = 2.0  # seconds between two refreshes of the large run
 FIRST = 10.0  # seconds that are not counted
 TRAIN = """
 import time
@@ -48,13 +49,38 @@ for step in range(1, 100000):
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, and of its children that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """User and system time of a process, and of its children that have ended; 0 once its parent has it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def watch(words: list[str], env: dict[str, str], cwd: Path, seconds: float) -> tuple[float, bytes]:
-    """The share of a core that a command in a terminal uses, and what it showed."""
+class Used(NamedTuple):
+    """What a command and its child processes used: the share of a core, and the peak of the largest one's
+    memory. `shown`: what it showed."""
+
+    share: float
+    mebibytes: int
+    shown: bytes
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(word)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for word in path.read_text().split()
+    ]
+
+
+def peak_mebibytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) >> 10  # type: ignore[index]
+
+
+def watch(words: list[str], env: dict[str, str], cwd: Path, seconds: float) -> Used:
+    """Runs a command in a terminal for a while."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 48, 160, 0, 0))
     child = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=cwd)
@@ -68,12 +94,14 @@ def watch(words: list[str], env: dict[str, str], cwd: Path, seconds: float) -> t
 
     threading.Thread(target=read, daemon=True).start()
     time.sleep(FIRST)
-    before, started = cpu_seconds(child.pid), time.monotonic()
+    pids = [child.pid, *children(child.pid)]
+    before, started = sum(map(cpu_seconds, pids)), time.monotonic()
     time.sleep(seconds)
-    used, took = cpu_seconds(child.pid) - before, time.monotonic() - started
+    share = (sum(map(cpu_seconds, pids)) - before) / (time.monotonic() - started)
+    peak = max(map(peak_mebibytes, [child.pid, *children(child.pid)]))
     child.terminate()
     child.wait()
-    return used / took, b"".join(shown)
+    return Used(share, peak, b"".join(shown))
 
 
 def of_hosts(home: Path, seconds: float) -> None:
@@ -93,37 +121,44 @@ def of_hosts(home: Path, seconds: float) -> None:
             (project / f"job{number}.yaml").write_text(f"name: job{number}\ncommand: [python3, train.py]\n")
             words = [*GPUJOB, "deploy", f"job{number}", "--on", f"gpu{number % HOSTS}", "-q", "--share-gpu"]
             subprocess.run(words, env=env, cwd=project, check=True, stdout=subprocess.DEVNULL)
-        share, shown = watch([*GPUJOB, "monitor"], env, project, seconds)
-        lines = max(int(count) for count in re.findall(rb"(\d+) live runs", shown) or [b"0"])
+        used = watch([*GPUJOB, "monitor"], env, project, seconds)
+        lines = max(int(count) for count in re.findall(rb"(\d+) live runs", used.shown) or [b"0"])
         sys.stdout.write(
-            f"monitor of {lines} runs on {HOSTS} hosts: {100 * share:.1f} % of a core   "
+            f"monitor of {lines} runs on {HOSTS} hosts: {100 * used.share:.1f} % of a core   "
             f"load {os.getloadavg()[0]:.1f}\n"
         )
 
 
-def of_events(home: Path) -> None:
-    """Refreshes of a run with a million events, by the helper and the client in one process."""
-    folder = home / "root" / "runs" / RUN
-    folder.mkdir(parents=True)
-    events = folder / "events.jsonl"
-    line = '{"v": 2, "t": %d, "event": "progress", "phase": "train", "step": %d, "of": 1000000, "loss": %f}\n'
-    with events.open("w") as file:
-        file.writelines(line % (1.7e9 + step, step, 1e3 / (step + 1)) for step in range(EVENTS))
-    layout, history, offset = Layout(str(home / "root")), History(), 0
-    for refresh in range(5):
-        started = time.process_time()
-        request = {"op": "read_events", "run": RUN, "offset": offset, "limit": 4 << 20}
-        read = json.loads(json.dumps(helper.answer(layout, request)["answer"]))
-        offset = read["offset"]
-        history.add(parse_events(read["text"].splitlines()))
-        found = helper.answer(layout, {"op": "status", "runs": [RUN], "lines": 48})["answer"]
-        hostfacts.parse_snapshot(json.loads(json.dumps(found)))
-        history.curves()
-        sys.stdout.write(
-            f"refresh {refresh + 1} of {EVENTS:,} events: {time.process_time() - started:.3f} CPU s\n"
-        )
-        with events.open("a") as file:
-            file.writelines(line % (1.8e9 + step, step, 0.5) for step in range(100))
+def of_large_run() -> None:
+    """A live run with a million events and 75 MB of log, which both grow, by the client and its helper."""
+    with new_client() as client, subprocess.Popen(["sleep", "3600"]) as supervisor:
+        folder = complete(client.root / "runs" / RUN)
+        state = json.loads((folder / "state.json").read_text())
+        state |= {"supervisor": processes.identity(supervisor.pid), "boot": processes.boot(), "ended": None}
+        (folder / "state.json").write_text(json.dumps(state))
+        with (folder / "log").open("w") as log, (folder / "events.jsonl").open("w") as events:
+            log.writelines(LINE % step for step in range(LOG_BYTES // len(LINE % 0)))
+            events.writelines(EVENT % (step, step, 1e3 / (step + 1)) for step in range(EVENTS))
+        done = threading.Event()
+        threading.Thread(target=grow, args=(folder, done)).start()
+        words = [*GPUJOB, "monitor", RUN, "--interval", str(INTERVAL)]
+        used = watch(words, {**client.env, "TERM": "xterm-256color"}, client.project, 10 * INTERVAL)
+        done.set()
+        supervisor.kill()
+    sys.stdout.write(
+        f"monitor of {EVENTS:,} events and {LOG_BYTES // 10**6} MB of log: "
+        f"{used.share * INTERVAL:.3f} CPU s a refresh, {used.mebibytes} MiB   load {os.getloadavg()[0]:.1f}\n"
+    )
+
+
+def grow(folder: Path, done: threading.Event) -> None:
+    """Adds 20 lines a second to the log and the events."""
+    step = EVENTS
+    while not done.wait(0.05):
+        step += 1
+        for name, line in (("log", LINE % step), ("events.jsonl", EVENT % (step, step, 0.5))):
+            with (folder / name).open("a") as file:
+                file.write(line)
 
 
 def main() -> None:
@@ -132,7 +167,7 @@ def main() -> None:
     seconds: float = parser.parse_args().seconds
     home = Path(tempfile.mkdtemp(prefix="gjb-", dir="/tmp"))
     try:
-        of_events(home)
+        of_large_run()
         of_hosts(home, seconds)
     finally:
         shutil.rmtree(home, ignore_errors=True)

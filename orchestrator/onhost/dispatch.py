@@ -23,6 +23,7 @@ from orchestrator.onhost import (
     leases,
     processes,
     reserved_space,
+    run_environment,
     run_facts,
     run_queue,
     runs,
@@ -185,8 +186,7 @@ def _end(paths: RunPaths, entry: Entry, reason: str, by: str | None) -> None:
     state.ended, state.reason, state.by, state.log_bytes = now, reason, by, files.size(paths.log)
     state.exit_code = exits.NOT_FOUND if reason == "not-started" else None
     reserved_space.write_json(paths, paths.state, state.to_json())
-    with contextlib.suppress(OSError):
-        os.unlink(paths.secrets)
+    run_environment.forget_secrets(paths)
 
 
 def _keep_instance_up(layout: Layout) -> None:

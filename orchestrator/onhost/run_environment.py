@@ -16,17 +16,17 @@ from orchestrator.onhost.records import RunSpec
 
 
 def prepare(paths: RunPaths, spec: RunSpec) -> dict[str, str]:
-    """Returns the environment variables of a run; creates its TMPDIR and deletes its secrets file.
-
-    The secrets are kept in memory only from then on.
-    """
+    """Returns the environment variables of a run; creates its TMPDIR."""
     temporary = scratch(spec.mark)
     private.make_folder(temporary)
-    secrets = files.load_json(paths.secrets) or {}
+    own = {"GPUJOB_MARK": spec.mark, "TMPDIR": temporary}
+    return {**variables(paths, spec, files.load_json(paths.secrets)), **own}
+
+
+def forget_secrets(paths: RunPaths) -> None:
+    """Deletes the file of the secrets, which from then on are in memory only."""
     with contextlib.suppress(OSError):
         os.unlink(paths.secrets)
-    own = {"GPUJOB_MARK": spec.mark, "TMPDIR": temporary}
-    return {**variables(paths, spec, secrets), **own}
 
 
 def variables(paths: RunPaths, spec: RunSpec, secrets: Mapping[str, str] | None = None) -> dict[str, str]:

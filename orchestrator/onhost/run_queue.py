@@ -48,13 +48,14 @@ class Entry(NamedTuple):
 
 
 def last_start(paths: RunPaths) -> str:
-    """Returns a word for the latest start of a run, which every start and every end of a wait changes."""
+    """Returns a word for the latest start of a run. Every start, its attempts, and every end of a wait change
+    it."""
     if not os.path.lexists(paths.state):
         return NEVER
     state = State.load(paths.state)
     if state is None or state.supervisor is None:
         return "none"
-    return "%d.%d" % (state.supervisor["pid"], state.supervisor["ticks"])
+    return "%d.%d.%d" % (state.supervisor["pid"], state.supervisor["ticks"], state.attempt)
 
 
 def is_empty(layout: Layout) -> bool:

@@ -126,7 +126,6 @@ class Supervisor:
         self.state.attempt += 1
         self.journal.mark(self.state.attempt)
         self.environment["GPUJOB_ATTEMPT"] = str(self.state.attempt)
-        self._heartbeat()  # the attempt counts from here
         try:
             child = self._start()
         except (OSError, Refused) as error:
@@ -158,7 +157,15 @@ class Supervisor:
         )
 
     def _become_trainer(self) -> None:
-        """Restores, in the child, what the user's own processes start with."""
+        """Records the attempt, and restores what the user's own processes start with.
+
+        In the child: an attempt is recorded if and only if its command starts, whenever the supervisor is
+        killed. The child shares the lock on the run until then, so no other supervisor begins meanwhile.
+        The secrets are kept until then, for a supervisor that starts the run instead of this one.
+        """
+        with contextlib.suppress(OSError):  # a run starts on a full disk, too
+            files.write_json(self.paths.state, self.state.to_json())
+        run_environment.forget_secrets(self.paths)
         signals.restore()
         os.umask(self.umask)
 
@@ -281,6 +288,7 @@ class Supervisor:
             self.reason = "exit"  # the training was completed before the stop request arrived
         with contextlib.suppress(OSError):
             os.rmdir(self.environment["TMPDIR"])
+        run_environment.forget_secrets(self.paths)
         self.state.child = None
         self.state.ended = self.state.heartbeat = time.time()
         self.state.used_seconds = self.limits.used_seconds(time.monotonic())
