@@ -11,7 +11,6 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,6 +63,8 @@ def read(folder: Path, digests: Digests | None = None, scope: Scope = EVERYTHING
 def _read(folder: Path, digests: Digests | None, scope: Scope) -> Source:
     own_folder = "put the job and its code into a folder of their own"
     require_narrow(folder, scope.home, "the code folder", own_folder)
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - `status` reads no code
+
     git = Git(folder, scope.env)
     with ThreadPoolExecutor(2) as pool:  # git compares while the files are read
         changes = pool.submit(_changes, git, scope)

@@ -13,14 +13,16 @@ import os
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
 
 from orchestrator.core.layout import Layout
 from orchestrator.core.paths import inside
 from orchestrator.onhost import files, s3_etags, s3_tool, uploads
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.s3_tool import Copy, Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _REPORT = 2.0  # seconds between two lines of progress
 _THREADS = 4  # that hash files
@@ -145,7 +147,7 @@ class _Download:
         """Returns what is to be downloaded. What a killed download left is verified, not downloaded again."""
         unknown = [one for one in self._request.objects if not self._journal.has(one, self._path(one))]
         left = [one for one in unknown if os.path.lexists(self._path(one))]
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with _hashing_threads() as pool:
             list(pool.map(self._verify, left))
         self._wrong.clear()
         self._bytes = self._count = 0
@@ -166,7 +168,7 @@ class _Download:
             key = source.prefix if self._request.is_file else folder + one.path
             copies.append(Copy("s3://%s/%s" % (source.bucket, key), self._path(one)))
         by_path = {self._path(one): one for one in missing}
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with _hashing_threads() as pool:
 
             def on_copied(copied: Copy) -> None:
                 one = by_path.get(copied.target)
@@ -243,3 +245,9 @@ class Journal:
 
 def _sibling(final: str, suffix: str) -> str:
     return os.path.join(os.path.dirname(final), "." + os.path.basename(final) + suffix)
+
+
+def _hashing_threads() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - a tenth of a helper's start
+
+    return ThreadPoolExecutor(_THREADS)
