@@ -64,7 +64,7 @@ def header(columns: Sequence[str], required: Sequence[str], labelled: bool) -> b
     strange = [name for name in columns if name not in names.ALL and name not in EXTRA]
     if strange:
         known = (*names.ALL, *EXTRA)
-        detail = ", ".join(f"{name!r}{suggest(name, known)}" for name in strange[:5])
+        detail = ", ".join(f"{name[:60]!r}{suggest(name, known)}" for name in strange[:5])
         raise Unusable("has columns that are no blendshape", detail, code="schema.layout")
     missing = [name for name in (*required, *([LABEL] if labelled else [])) if name not in columns]
     if missing:

@@ -15,7 +15,7 @@ from trainers.blendshapes.columns import Lines, header, number, suggest, usual
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.names import EXTRA
 from trainers.data import emotions, splits, tables, walk
-from trainers.data.refusal import Refusal, Unusable
+from trainers.data.refusal import Refusal, Unusable, read_or_stop
 from trainers.engine import groups
 
 
@@ -90,9 +90,11 @@ def read(
     if path.suffix.lower() == ".npz":
         from trainers.blendshapes import npz  # noqa: PLC0415 - imports numpy
 
-        found, lines = npz.read(path)
+        reader = npz.read
     else:
-        found, lines = _read_csv(path)
+        reader = _read_csv
+    with read_or_stop(path):
+        found, lines = reader(path)
     columns, lines = usual(found, lines)
     ordered = header(columns, required, labelled)
     name = name or path.name
@@ -103,7 +105,7 @@ def read(
 def _read_csv(path: Path) -> tuple[list[str], Lines]:
     try:
         table = tables.read(path)
-    except (OSError, tables.BadTable) as fault:
+    except tables.BadTable as fault:
         raise Unusable("is no readable CSV", str(fault), code="schema.layout") from fault
     return list(table.columns), list(table.lines)
 

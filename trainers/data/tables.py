@@ -50,6 +50,8 @@ def read(path: Path, delimiter: str = "", quoted: bool = True, errors: str = "st
     may be in double quotes. `errors` says what to do with bytes that are not UTF-8, as for `bytes.decode`.
     """
     text = _decoded(path, errors)
+    if "\0" in text:
+        raise BadTable(f"{path} holds bytes of zero: it is no text, or UTF-16 without a byte order mark")
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = delimiter or max(DELIMITERS, key=first.count)
     lines_of = io.StringIO(text, newline="")

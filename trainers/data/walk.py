@@ -64,10 +64,16 @@ def data_files(folders: Mapping[str, Path], suffixes: Iterable[str]) -> tuple[li
 
 
 def require_file(path: Path) -> None:
-    """Raise Unusable if the path is no file, or as `require_content` does."""
-    if not path.is_file():
-        what, whither = ("a link to nothing", str(path.readlink())) if path.is_symlink() else ("no file", "")
-        raise Unusable(f"is {what}", whither, "files.there")
+    """Raise Unusable unless the path is a regular file or a link to one, or as `require_content` does."""
+    with read_or_stop(path):
+        is_file, is_folder = path.is_file(), path.is_dir()
+    if is_folder:
+        raise Unusable("is a folder, not a file", "", "files.there")
+    if not is_file and path.is_symlink():
+        raise Unusable("is a link to nothing", str(path.readlink()), "files.there")
+    if not is_file:
+        what = "is no regular file" if path.exists() else "does not exist"
+        raise Unusable(what, "", "files.there")
     require_content(path)
 
 

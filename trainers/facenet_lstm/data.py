@@ -1,12 +1,11 @@
 """Reads and validates NPZ files of embeddings, and keeps their features in a packed cache."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from trainers.data import emotions, packed
+from trainers.data import arrays, emotions, packed
 from trainers.data.packed import Encoded, Source
 from trainers.data.recording_checks import Survey
 from trainers.data.refusal import Unusable, read_or_stop
@@ -52,18 +51,13 @@ def is_unit(norm: float) -> bool:
 
 def _parsed(content: bytes) -> tuple[np.ndarray, int | None, str]:
     """Return the features, the number of time stamps (None without any), and the `video_path`."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            keys = list(arrays.keys())
-            if KEY not in keys:
-                raise Unusable(f"has no key {KEY}", f"it holds {', '.join(keys) or 'nothing'}")
-            values = arrays[KEY]
-            steps = len(arrays["timestamps"]) if "timestamps" in keys else None
-            source = str(arrays["video_path"]) if "video_path" in keys else ""
-    except (Unusable, MemoryError):
-        raise
-    except Exception as fault:  # zipfile, zlib, numpy and its header's parser raise a dozen exception types
-        raise Unusable("is no readable NPZ", str(fault).split("\n")[0]) from fault
+    with arrays.opened(content) as archive:
+        keys = list(archive.keys())
+        if KEY not in keys:
+            raise Unusable(f"has no key {KEY}", f"it holds {', '.join(keys) or 'nothing'}")
+        values = archive[KEY]
+        steps = len(archive["timestamps"]) if "timestamps" in keys else None
+        source = str(archive["video_path"]) if "video_path" in keys else ""
     return values, steps, source
 
 

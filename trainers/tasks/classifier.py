@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from trainers.data import walk
 from trainers.data.refusal import Unusable
 from trainers.engine import health, leakage, metrics, rng
 from trainers.engine.check import Check, on_data, on_model
@@ -187,7 +188,10 @@ class ClassifierTrainer(Trainer):
         """Yield class and probabilities for each sample of each file, or `file` and `error`."""
         for path in paths:
             try:
+                walk.require_file(path)
                 readings = list(self.read(path))
+                if not readings:
+                    raise Unusable("holds no sample")
                 logits = iter(self.answers([one.features for one in readings if not one.error]))
             except (Unusable, DataUnusable) as fault:
                 yield {"file": str(path), "error": str(fault)}

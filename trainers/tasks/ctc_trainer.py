@@ -28,7 +28,15 @@ from trainers.engine.health import DataUnusable
 from trainers.engine.output import Output
 from trainers.engine.trainer import Trainer
 from trainers.tasks import ctc, decode
-from trainers.tasks.sign import ctc_checks, data_checks, network_checks, program, sentences, word_errors
+from trainers.tasks.sign import (
+    ctc_checks,
+    data_checks,
+    inputs,
+    network_checks,
+    program,
+    sentences,
+    word_errors,
+)
 from trainers.tasks.sign.word_errors import Decoder, WordErrors
 from trainers.tasks.vocabulary import Vocabulary
 
@@ -229,14 +237,12 @@ class CTCTrainer(Trainer):
         """Yield `file`, `frames` and `glosses` for each feature file, or `file` and `error`."""
         for path in paths:
             try:
-                raw = reading.read(path, self.config.min_frames).raw
+                raw, warnings = inputs.read(path, self.config.min_frames, self.layout)
             except (Unusable, DataUnusable) as fault:
                 yield {"file": str(path), "error": str(fault)}
                 continue
             answer = {"file": str(path), "frames": len(raw), "glosses": self.glosses(self.logits(raw))}
-            if (top := float(np.abs(raw).max())) > reading.FARTHEST:
-                answer["warning"] = f"coordinates up to {top:.3g}: landmarks are fractions of the picture"
-            yield answer
+            yield {**answer, "warning": "; ".join(warnings)} if warnings else answer
 
     def exportable(self, saved: Checkpoint) -> Exportable:
         """The program to export; see sign/program.py."""

@@ -1,6 +1,5 @@
 """Reads feature files: one landmark sequence each, with strict checks of keys, shape and values."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.data.landmarks import FULL, LANDMARKS, RAW
+from trainers.data import arrays
+from trainers.data.landmarks import FULL, LANDMARKS, RAW, Layout
 from trainers.data.refusal import Unusable, read_or_stop
 from trainers.data.walk import require_content
 
@@ -23,6 +23,10 @@ WITH_VISIBILITY = RAW + 33
 
 FARTHEST = 10.0
 """Coordinates are fractions of the picture; a larger one is in pixels or normalised."""
+
+
+FEWEST = 5
+"""Minimum number of landmarks that vanish in the same frames to count as a hand or face."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +86,14 @@ def _judged(values: np.ndarray, masks: np.ndarray | None, min_frames: int) -> La
 
 def _parsed(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     """The features, and the detection masks or None."""
-    try:
-        arrays = np.load(io.BytesIO(content), allow_pickle=False)
-        if isinstance(arrays, np.ndarray):
-            return arrays, None
-        with arrays:
-            keys = list(arrays.keys())
-            key = next((key for key in KEYS if key in keys), None)
-            if key is None:
-                raise Unusable(f"has no key {' or '.join(KEYS)}", f"it holds {', '.join(keys) or 'nothing'}")
-            return arrays[key], arrays[MASKS] if MASKS in keys else None
-    except (Unusable, MemoryError):
-        raise
-    except Exception as fault:  # zipfile, zlib and numpy raise many types
-        raise Unusable("is no readable NPZ or NPY", str(fault).split("\n")[0]) from fault
+    with arrays.opened(content, "NPZ or NPY") as found:
+        if isinstance(found, np.ndarray):
+            return found, None
+        keys = list(found.keys())
+        key = next((key for key in KEYS if key in keys), None)
+        if key is None:
+            raise Unusable(f"has no key {' or '.join(KEYS)}", f"it holds {', '.join(keys) or 'nothing'}")
+        return found[key], found[MASKS] if MASKS in keys else None
 
 
 def _judge(values: np.ndarray, least: int) -> None:
@@ -135,6 +133,24 @@ def present(raw: np.ndarray) -> np.ndarray:
     """(T, 543) bool: whether the landmark was detected (has a coordinate other than 0)."""
     presence: np.ndarray = (raw.reshape(len(raw), LANDMARKS, 3) != 0).any(2)
     return presence
+
+
+def missing_groups(raw: np.ndarray, layout: Layout) -> list[str]:
+    """The groups of landmarks that were detected in no frame of raw (T, 1629)."""
+    detected: np.ndarray = np.asarray(present(raw).any(0))
+    return [
+        name.replace("_", " ")
+        for name, (first, end) in layout.groups.items()
+        if not detected[first // 3 : end // 3].any()
+    ]
+
+
+def misplaced(presence: Sequence[np.ndarray], layout: Layout) -> tuple[list[tuple[int, int]], bool]:
+    """Ranges of landmarks that are missing in the same frames but are not whole groups of the layout, and
+    whether any range is missing. Shorter ranges than FEWEST are left out."""
+    edges = {edge // 3 for group in layout.groups.values() for edge in group}
+    spans = [(first, end) for first, end in runs(presence) if end - first >= FEWEST]
+    return [span for span in spans if not edges >= set(span)], bool(spans)
 
 
 def runs(presence: Sequence[np.ndarray]) -> list[tuple[int, int]]:

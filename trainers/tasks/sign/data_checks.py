@@ -12,14 +12,15 @@ from trainers.engine import health
 from trainers.engine.check import on_data
 from trainers.engine.health import Finding
 from trainers.tasks import classifier_checks
+from trainers.tasks.sign import inputs
 
 SENTENCES = 64
 """Maximum number of sentences whose content the checks read again."""
 
-FEWEST = 5
-"""Minimum number of landmarks that vanish in the same frames to count as a hand or face."""
-
 AGREEMENT = 0.5
+
+MISSING = 0.1
+"""Fraction of sentences that may lack a whole group of landmarks, such as a hand that is not used."""
 
 
 def some_raw(data: Data) -> dict[str, np.ndarray]:
@@ -56,32 +57,31 @@ def scale(trainer: Any) -> list[Finding]:
 def layout(trainer: Any) -> list[Finding]:
     """Columns that vanish in the same frames, as those of a hand do, are whole groups of the layout."""
     data: Data = trainer.data
-    declared, spans = data.listing.layout, _spans(data)
+    declared = data.listing.layout
+    presence = [reading.present(raw) for raw in some_raw(data).values()]
+    wrong, known = reading.misplaced(presence, declared)
     findings = refusal_checks.refusals(data.listing, "schema.layout")
-    if not spans:
+    if not known:
         message = f"no landmark is missing in any frame, so the layout {declared.name} cannot be verified"
         findings.append(health.warning("schema.layout", message, "look at the extractor's order of columns"))
-    wrong = [span for span in spans if not _starts_and_ends_groups(declared, span)]
     if wrong:
-        columns = ", ".join(f"{3 * first}:{3 * end}" for first, end in wrong)
-        message = (
-            f"columns {columns} vanish in the same frames, but are not whole groups of {declared.name}: "
-            + ", ".join(f"{name} {first}:{end}" for name, (first, end) in declared.groups.items())
-        )
-        fits = [n for n in ORDERS if all(_starts_and_ends_groups(Layout.named(n), span) for span in spans)]
+        message = inputs.misplaced(wrong, declared)
+        fits = [n for n in ORDERS if not reading.misplaced(presence, Layout.named(n))[0]]
         fix = f"set layout: {fits[0]}" if fits else "write a layout.json: group to [first, end]"
         findings.append(health.error("schema.layout", message, fix, "layout"))
     return findings + _masks(data)
 
 
-def _spans(data: Data) -> list[tuple[int, int]]:
-    presence = [reading.present(raw) for raw in some_raw(data).values()]
-    return [(first, end) for first, end in reading.runs(presence) if end - first >= FEWEST]
-
-
-def _starts_and_ends_groups(declared: Layout, span: tuple[int, int]) -> bool:
-    edges = {edge // 3 for group in declared.groups.values() for edge in group}
-    return edges >= set(span)
+def missing(trainer: Any) -> list[Finding]:
+    """In most sentences pose, face and both hands are detected in some frame."""
+    layout = trainer.data.listing.layout
+    absent = {id: reading.missing_groups(raw, layout) for id, raw in some_raw(trainer.data).items()}
+    bad = [f"{id} ({', '.join(groups)})" for id, groups in absent.items() if groups]
+    if len(bad) <= MISSING * len(absent):
+        return []
+    message = f"{len(bad)} of {len(absent)} sentences lack a whole group of landmarks: {health.first(bad)}"
+    fix = "look at the detector's settings: it finds no hand or face where one is to be seen"
+    return [health.warning("feature.missing", message, fix)]
 
 
 def _masks(data: Data) -> list[Finding]:
@@ -100,4 +100,5 @@ CHECKS = (
     on_data("dups", duplicates),
     on_data("feature.unit", scale),
     on_data("schema.layout", layout),
+    on_data("feature.missing", missing),
 )
