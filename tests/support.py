@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.cli import main
 from orchestrator.context import Context
 from orchestrator.core.logquery import EVERYTHING, LogQuery
 from orchestrator.onhost import elsewhere, processes
 from orchestrator.process import Done
 from orchestrator.targets.base import Host
-from tests.rigs import answers
+from tests.rigs import answers, bytecode
 from tests.rigs.patience import PATIENCE, pauses
 
 REPOSITORY = Path(__file__).parent.parent
@@ -168,7 +170,9 @@ def new_client(python: str = sys.executable) -> Iterator[Client]:
         "OMP_NUM_THREADS": "1",
     }
     try:
-        yield client
+        with pytest.MonkeyPatch.context() as patch:
+            bytecode.use(patch)
+            yield client
     finally:
         end_all(client)
         shutil.rmtree(folder, ignore_errors=True)
