@@ -6,9 +6,10 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypedDict, TypeVar
+
+from msgspec.structs import replace
 
 from orchestrator.commands import check, deploy, doctor, fetch, logs, monitor, status, stop, verify
 from orchestrator.context import Context, of_user

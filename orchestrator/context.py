@@ -14,10 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+import msgspec
 from msgspec import Struct, to_builtins
 
 from orchestrator.core import terminal
@@ -43,8 +43,7 @@ def _user_name() -> str:
         return f"uid{os.getuid()}"
 
 
-@dataclass
-class Context:
+class Context(msgspec.Struct):
     """`token` gives 32 fresh hex digits; `state_dir` may be deleted at any time.
 
     `deliver`: gets the answer of a command instead of stdout (gpujob.Client).
@@ -67,10 +66,10 @@ class Context:
     verbose: bool = False
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
-    token: Callable[[], str] = field(default=_token)
+    token: Callable[[], str] = msgspec.field(default=_token)
     deliver: Callable[[Struct | Mapping[str, Any]], None] | None = None
     step: str = ""
-    made: dict[str, Any] = field(default_factory=dict, repr=False)
+    made: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def who(self) -> str:

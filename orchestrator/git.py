@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from orchestrator import process
 from orchestrator.core import shell
@@ -45,8 +46,7 @@ class GitFailed(Exception):
     """git failed; the text is its own reason."""
 
 
-@dataclass(frozen=True)
-class Git:
+class Git(msgspec.Struct, frozen=True):
     """Reads the repository that `folder` is in. `env`: git's environment, None for that of this process.
 
     All methods raise NoRepository, GitFailed, or UsageError where git distrusts the folder's owner.
@@ -111,13 +111,12 @@ def _names(output: bytes) -> list[str]:
     return [name.decode("utf-8", "surrogateescape") for name in output.split(b"\0") if name]
 
 
-@dataclass
-class Files:
+class Files(msgspec.Struct):
     """Of a folder: the paths to send, those of the repositories within it, and what no commit has."""
 
     paths: list[str]
-    repositories: list[str] = field(default_factory=list)
-    untracked: list[str] = field(default_factory=list)
+    repositories: list[str] = msgspec.field(default_factory=list)
+    untracked: list[str] = msgspec.field(default_factory=list)
 
     def add(self, path: str, inner: Files, is_submodule: bool) -> None:
         """Add the files of the repository at `path`, which its own git lists."""

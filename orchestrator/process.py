@@ -6,17 +6,17 @@ import contextlib
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import msgspec
 
 from orchestrator import files
 
 _STDERR_BYTES = 8192
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """How a command ended: exit code (negative: a signal), the end of its stderr, its stdout if captured."""
 
     code: int

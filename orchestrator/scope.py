@@ -6,9 +6,10 @@ import contextlib
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from orchestrator import gitignore
 from orchestrator.core import credentials
@@ -32,8 +33,7 @@ _RULES_READ = 1 << 16
 FileId = tuple[int, int]  # device and inode
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """What a code folder may not send.
 
     `exclude`: patterns as in .gitignore, relative to the folder. `send_credentials`: paths that are sent
@@ -54,8 +54,7 @@ EVERYTHING = Scope()
 """All that git does not ignore, but for credentials."""
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """Files to send, and those that are not: `credentials` are named to the user, the others are not."""
 
     paths: list[str]

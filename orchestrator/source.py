@@ -11,8 +11,10 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator import files, gitignore
 from orchestrator.core.credentials import without_credentials
@@ -26,8 +28,7 @@ from orchestrator.scope import EVERYTHING, Scope, divide, excluded, notes, requi
 _LARGEST_PATCH = 1 << 20  # bytes: run.json holds it
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A folder of code as it is now; `patch` is the dirty tree against `commit`.
 
     `notes`: what is not sent, or larger than expected, for the user.
@@ -99,8 +100,7 @@ def package(folder: Path) -> Source:
     return Source(folder.parent, folders.tree(folders.tree_entries(str(folder.parent), paths)), commit)
 
 
-@dataclass(frozen=True)
-class _Changes:
+class _Changes(msgspec.Struct, frozen=True):
     """The commit, and how the folder differs from it. `failure`: why there is no patch."""
 
     commit: str | None = None

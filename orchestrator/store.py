@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ from orchestrator.core.inputs import Identity
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class CachedRun:
+class CachedRun(msgspec.Struct, frozen=True):
     """The facts of a run as `target` last gave them, at the time `read_at`."""
 
     target: str
@@ -30,8 +28,7 @@ class CachedRun:
     facts: RunFacts
 
 
-@dataclass(frozen=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """A deploy that began and was not confirmed: of what (plan.fingerprint), as which run."""
 
     fingerprint: str
@@ -74,7 +71,7 @@ class Store:
             return None
 
     def save_intent(self, job: str, target: str, intent: Intent) -> None:
-        files.write_json(self._intent(job, target), asdict(intent))
+        files.write_json(self._intent(job, target), msgspec.to_builtins(intent))
 
     def close_intent(self, job: str, target: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -83,7 +83,8 @@ def up(
     """
     from orchestrator.commands import hosts as implementation
     from orchestrator.commands.launch import launch_options
-    from orchestrator.core.spec import Ec2, Limits, Resources
+    from orchestrator.core.resources import Ec2, Resources
+    from orchestrator.core.spec import Limits
 
     ec2 = Ec2(types=types or [], spot=spot, regions=regions or [], disk_gb=disk_gb)
     resources, limits = Resources(gpus=gpus, ec2=ec2), Limits(max_hours=max_hours, budget_usd=budget)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator import registry
 from orchestrator.commands import config, runs
@@ -28,8 +29,7 @@ _LINES = 40
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
-class RunData:
+class RunData(msgspec.Struct, frozen=True):
     """A run with its events: those that it wrote, or what its log says of progress and metrics.
 
     `state`: its word, or why it is not known. `events` yields lines of JSON in blocks, for which a host is

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator import registry
 from orchestrator.commands import ask, collect, config, fetch, runs, status, stop
@@ -27,8 +29,7 @@ _WAIT = 30.0  # seconds for each of several hosts
 _MOST_COLUMNS = 4  # of metrics, and of configuration
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """`sort`: a metric such as val.loss. `action`: stop, fetch or none."""
 
     on: str | None = None
@@ -39,8 +40,7 @@ class Query:
     action: str = ""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A run, where it is, its latest metrics, and its configuration with nested keys as `a.b`."""
 
     facts: RunFacts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator import files
 from orchestrator.context import Context
-from orchestrator.core import notify, yamltext
+from orchestrator.core import notify
 from orchestrator.core.settings import (
     ABOUT,
     OF_AWS,
@@ -78,6 +78,8 @@ def _project_file(cwd: Path) -> Path | None:
 
 def _file_layer(ctx: Context, path: Path) -> Layer:
     """Paths in a project's file above the current folder are relative to that file."""
+    from orchestrator.core import yamltext  # noqa: PLC0415 - for a settings file only
+
     name = ctx.short(path)
     text = files.read_text(path, name)
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator import registry
 from orchestrator.commands import config, execute, follow, inputs, jobs, notify, resume, runs, s3
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.commands.launch import Options
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The command line of a deploy.
 
     `job`: a path or a name, None only with `resume`. `on`: the target, None for the settings'.

@@ -10,7 +10,6 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -34,8 +33,7 @@ _BLOCK = 1 << 20
 _POLL = 0.02  # seconds between two looks at a part that grows
 
 
-@dataclass(frozen=True)
-class Download:
+class Download(msgspec.Struct, frozen=True):
     """`left_out` could not be downloaded, `missing` are outputs that the run has not made."""
 
     files: tuple[StagedFile, ...]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,7 @@ from orchestrator.targets.base import Host, Refused
 from orchestrator.view import plans, transfer
 
 
-@dataclass(frozen=True)
-class StartOptions:
+class StartOptions(msgspec.Struct, frozen=True):
     """What the host needs to start a run. `live`: the runs with a process when it was planned; one that began
     since may not hold its GPU yet. `queue`: where its GPUs are in use it waits for them."""
 
@@ -159,8 +157,7 @@ def start(
 NO_USABLE_DATA = 65
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """A report, and whether it comes from the cache."""
 
     report: CheckReport
@@ -208,7 +205,9 @@ def _run(ctx: Context, host: Host | None, step: CheckStep) -> CheckReport:
         progress.line(line)
 
     python, words = step.python or ctx.python, ["check", step.trainer]
-    request = {name: value for name, value in asdict(step.request).items() if value is not None}
+    request = {
+        name: value for name, value in msgspec.structs.asdict(step.request).items() if value is not None
+    }
     stdin = json.dumps(request).encode()
     with progress:
         if step.on_client or host is None:

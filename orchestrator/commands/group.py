@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator import registry
 from orchestrator.commands import config, execute, follow, inputs, jobs, runs
@@ -28,8 +28,7 @@ from orchestrator.view import plans
 _MEET = 120.0  # seconds in which the hosts of a started run must have connected to each other
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(msgspec.Struct, frozen=True):
     """What the client knows of a deploy. `word`: the job as typed. `limited`: with the hours that the budget
     pays for on a host."""
 
@@ -41,8 +40,7 @@ class Inputs:
     limited: Callable[[Host, PlanInputs], PlanInputs]
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """The plan of one host."""
 
     executor: execute.Executor

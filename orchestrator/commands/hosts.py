@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from msgspec.structs import replace
 
 from orchestrator import registry
 from orchestrator.commands import config, download, launch, rows
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.spec import JobSpec, Limits, Resources, require_positive
+from orchestrator.core.resources import Resources
+from orchestrator.core.spec import JobSpec, Limits, require_positive
 from orchestrator.errors import AccessError, Exit, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.instances import changes, connection, ensure, inventory, lifecycle, prices, survey
 from orchestrator.instances.cloud import Account
@@ -93,7 +92,7 @@ def up(ctx: Context, name: str, resources: Resources, limits: Limits, options: l
     account, region = Account(ctx), config.load(ctx)["region"].value
     job = JobSpec(name=name, resources=resources, limits=limits)
     offer = quote(job, region, ctx.now(), ctx.who, 0)
-    offer = dataclasses.replace(offer, wait_hours=options.wait_hours)
+    offer = replace(offer, wait_hours=options.wait_hours)
     if options.dry_run:
         view.print_quote(ctx, rows.launch(offer, options.ingress))
         return 0

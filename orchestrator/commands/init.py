@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator import files
 from orchestrator.context import Context
@@ -17,8 +18,7 @@ _RUNNERS = {".py": "python", ".sh": "bash"}
 _USUAL = ("train.py", "main.py", "run.py", "train.sh")
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(msgspec.Struct, frozen=True):
     """What a job file is written from. `data`: a folder or file as typed; empty for none."""
 
     script: str

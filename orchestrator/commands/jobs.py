@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator import files, process
 from orchestrator.commands import environment, weights
@@ -21,8 +21,7 @@ from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.errors import GpujobError, UsageError
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A job that may be planned: its file, and where its data and code stand.
 
     `variables`: of env.vars and env.file. `file_secrets`: those of pass_env that env.file has.
@@ -37,8 +36,8 @@ class Job:
     missing: list[str]
     requirements: str | None
     packages: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
-    file_secrets: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = msgspec.field(default_factory=dict)
+    file_secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def spec(self) -> JobSpec:

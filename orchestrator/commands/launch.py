@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+import msgspec
+from msgspec.structs import replace
 from msgspec.structs import replace as changed
 
 from orchestrator.commands import execute, rows
@@ -22,8 +22,7 @@ from orchestrator.targets.base import Target
 from orchestrator.view import plans
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """How an instance is launched. wait_hours: how long to keep trying while there is no capacity."""
 
     ingress: Ingress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core.hostfacts import RunFacts
@@ -10,8 +10,7 @@ from orchestrator.core.spec import Limits, require_positive
 from orchestrator.errors import GpujobError
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """used: hours of all attempts so far. hours, budget_usd: what is left of each; None where not limited.
 
     budget: the budget of the whole run. is_new: the command gave new limits.

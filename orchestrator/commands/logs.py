@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator import registry
 from orchestrator.commands import config, follow, runs
@@ -21,8 +22,7 @@ from orchestrator.view import answers, log
 LINES_OF_JSON = 1000
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """As typed: `tail` is a number of lines, `grep` a regular expression, `since` a time or an age.
 
     `rank`: of the host, for a run over several; None for the first that answers.

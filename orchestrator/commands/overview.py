@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+
+import msgspec
 
 from orchestrator import registry
 from orchestrator.commands import monitor, rows, status
@@ -60,8 +61,7 @@ def overview(ctx: Context, store: Store, settings: dict[str, Setting], interval:
         stop.set()
 
 
-@dataclass
-class _Watched:
+class _Watched(msgspec.Struct):
     """A host that is asked again and again by a thread of its own, over one connection."""
 
     ctx: Context
@@ -70,10 +70,10 @@ class _Watched:
     interval: float
     stop: threading.Event
     runs: tuple[RunFacts, ...] = ()
-    machine: Machine = field(default_factory=Machine)
+    machine: Machine = msgspec.field(default_factory=Machine)
     since: float | None = None
     why: str = ""
-    first: threading.Event = field(default_factory=threading.Event)
+    first: threading.Event = msgspec.field(default_factory=threading.Event)
 
     @property
     def outage(self) -> str:

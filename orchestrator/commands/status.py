@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator import registry
 from orchestrator.commands import ask, config, rows, runs
@@ -25,8 +26,7 @@ from orchestrator.view.status import HostReport, RunReport
 SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """Which runs are shown, and how hosts are asked.
 
     `word`: one run, in full. `limit`: how many that have ended, of each host; None: all. `states`, `job` and

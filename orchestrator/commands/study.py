@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from orchestrator import files
 from orchestrator.core import jsontext
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 RUN, HOST = "run", "host"
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What stays the same over all trials of a sweep; another command with other terms is refused."""
 
     job: str
@@ -32,7 +32,10 @@ class Terms:
     space: Mapping[str, Dimension]
 
     def as_json(self) -> dict[str, Any]:
-        shown = {key: vars(one) if isinstance(one, Range) else list(one) for key, one in self.space.items()}
+        shown = {
+            key: msgspec.structs.asdict(one) if isinstance(one, Range) else list(one)
+            for key, one in self.space.items()
+        }
         return {"v": 1, "job": self.job, "metric": self.metric, "goal": self.goal, "space": shown}
 
 

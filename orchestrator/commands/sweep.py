@@ -9,8 +9,9 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from orchestrator import files, registry
 from orchestrator.commands import config, deploy, jobs, study, trials
@@ -31,8 +32,7 @@ _FAILURES = 3  # starts that fail one after the other end the sweep
 _LONGEST_NAME = 34  # `-t12345` follows
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The command line. `on`: targets, empty for the settings'; `parallel`: None for one trial on each."""
 
     job: str

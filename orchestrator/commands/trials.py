@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator.commands import deploy as deploying
 from orchestrator.commands import study
@@ -25,16 +27,15 @@ if TYPE_CHECKING:
 _ATTEMPTS = 6  # of a trial whose host is interrupted again and again
 
 
-@dataclass
-class Active:
+class Active(msgspec.Struct):
     """A trial that has no result yet. `values`: its metric, in the order in which they were reported."""
 
     trial: optuna.Trial
     host: Host
     name: str
     run_id: str | None = None
-    events: RunEvents = field(default_factory=RunEvents)
-    values: list[float] = field(default_factory=list)
+    events: RunEvents = msgspec.field(default_factory=RunEvents)
+    values: list[float] = msgspec.field(default_factory=list)
 
     @property
     def number(self) -> int:

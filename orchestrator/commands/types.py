@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from orchestrator.commands import config
 from orchestrator.context import Context
@@ -12,8 +12,7 @@ from orchestrator.instances.cloud import Cloud
 from orchestrator.view import instances as view
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The command line. regions: one or more; empty for the setting. spot, refresh: call AWS."""
 
     gpu: str | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -60,13 +59,12 @@ def rows(text: str) -> Iterator[Row]:
                 yield row
 
 
-@dataclass
-class Curve:
+class Curve(msgspec.Struct):
     """Points (x, y) in order of x; `odd`: how many values are not finite."""
 
     name: str
     split: str
-    points: list[tuple[float, float]] = field(default_factory=list)
+    points: list[tuple[float, float]] = msgspec.field(default_factory=list)
     odd: int = 0
 
     def add(self, x: float, y: float) -> None:
@@ -141,14 +139,13 @@ class Axis:
         return self._at
 
 
-@dataclass
-class Story:
+class Story(msgspec.Struct):
     """What the events of a run say. `results`: by split, the latest row with a confusion matrix or
     with more. `notes`: health findings and warnings, each once."""
 
-    curves: dict[tuple[str, str], Curve] = field(default_factory=dict)
-    results: dict[str, Row] = field(default_factory=dict)
-    notes: list[events.Health] = field(default_factory=list)
+    curves: dict[tuple[str, str], Curve] = msgspec.field(default_factory=dict)
+    results: dict[str, Row] = msgspec.field(default_factory=dict)
+    notes: list[events.Health] = msgspec.field(default_factory=list)
     restarts: int = 0
     points: int = 0
     end: str = ""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.core.inputs import Identity
-from orchestrator.core.spec import JobSpec, Resources
+from orchestrator.core.resources import Resources
 from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.core.spec import JobSpec
 
 _FIRST_PORT = 20000
 _PORTS = 10000
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """One host of a run: its rank, and where the supervisor of rank 0 may be reached.
 
     `key`: what the supervisors prove to each other that they know. `mark`: finds the processes of this host.

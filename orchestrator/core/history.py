@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
@@ -14,20 +15,19 @@ MOST_VALUES = 4096  # of one series; a terminal has fewer columns
 MOST_SERIES = 200
 
 
-@dataclass
-class Series:
+class Series(msgspec.Struct):
     """One metric. `values`: means of equally many values each, or what among them is not finite.
 
     `low` and `high` are of all finite values; `odd` counts the others.
     """
 
-    values: list[float] = field(default_factory=list)
+    values: list[float] = msgspec.field(default_factory=list)
     last: float = math.nan
     low: float = math.inf
     high: float = -math.inf
     odd: int = 0
     _per_value: int = 1
-    _pending: list[float] = field(default_factory=list)
+    _pending: list[float] = msgspec.field(default_factory=list)
 
     def add(self, value: float) -> None:
         self.last = value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from orchestrator.core import uvlock
 from orchestrator.core.hostfacts import DataCopy, GpuProcess, HostFacts, PythonFacts
@@ -190,7 +191,7 @@ def choose(
         python = _environment(facts, python, [], keep=f"torch=={python.torch}" if python.torch else "")
     key = hashlib.sha256(f"{python.key} {setup.digest}".encode()).hexdigest()[:16]
     path = Layout(facts.root).environment(key) + "/bin/python"
-    return dataclasses.replace(python, key=key, path=path, setup=setup)
+    return replace(python, key=key, path=path, setup=setup)
 
 
 def _without_setup(

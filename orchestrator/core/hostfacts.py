@@ -19,8 +19,8 @@ from orchestrator.core.machine import GpuProcess as GpuProcess
 from orchestrator.core.machine import Machine as Machine
 from orchestrator.core.machine import Memory as Memory
 from orchestrator.core.notify import Notify
+from orchestrator.core.resources import Resources
 from orchestrator.core.s3facts import MirrorState, RunS3
-from orchestrator.core.spec import Resources
 
 
 class PythonFacts(msgspec.Struct, frozen=True):

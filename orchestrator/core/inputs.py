@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.core import s3
@@ -26,8 +25,7 @@ from orchestrator.errors import UsageError
 DEFAULT_ROOT = "~/.gpujob"
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who deploys and when: all that makes two plans of the same inputs differ."""
 
     run_id: str
@@ -37,8 +35,7 @@ class Identity:
     client: str
 
 
-@dataclass(frozen=True)
-class CodeTree:
+class CodeTree(msgspec.Struct, frozen=True):
     """A code tree that the run needs on the host. `role`: job or trainers."""
 
     role: str
@@ -50,8 +47,7 @@ class CodeTree:
     patch: str = ""
 
 
-@dataclass(frozen=True)
-class DataInput:
+class DataInput(msgspec.Struct, frozen=True):
     """A data folder, or one file. `upload`: sent from the client; `listing`: the host downloads it from S3;
     else the run reads it at `path`."""
 
@@ -77,8 +73,7 @@ class DataInput:
         return posixpath.join(folder, posixpath.basename(self.path)) if self.is_file else folder
 
 
-@dataclass(frozen=True)
-class Setup:
+class Setup(msgspec.Struct, frozen=True):
     """A script that is run once in an environment, with copies of `files` of the code `tree`.
 
     `digest`: what the script, the content of the files and the `variables` come to.
@@ -91,8 +86,7 @@ class Setup:
     variables: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True):
     """A venv below `env/<key>` on the host, built once over the interpreter `base`, with what that lacks.
 
     `requirements` is the text of a file for pip, `keep` a version that it may not replace. `isolated`: the
@@ -125,8 +119,7 @@ class Environment:
 Interpreter = PythonFacts | Environment
 
 
-@dataclass(frozen=True)
-class PlanInputs:
+class PlanInputs(msgspec.Struct, frozen=True):
     """`facts`: None where the host does not exist yet. `requirements`: the text of a file for pip.
     `packages`: what the trainer imports besides what every trainer does. `survives_logout`: see Target.
     `warnings`: what the user should know before anything is sent. `imports`: known packages that the code of
@@ -149,7 +142,7 @@ class PlanInputs:
     survives_logout: bool = False
     warnings: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = msgspec.field(default_factory=dict)
     budget_hours: float | None = None
     setup: Setup | None = None
     node: Node | None = None
@@ -231,7 +224,9 @@ def argv(inputs: PlanInputs, python: str | None) -> list[str]:
 
 
 def _tree(tree: CodeTree | None) -> dict[str, Any] | None:
-    return {key: value for key, value in vars(tree).items() if key != "role"} if tree else None
+    return (
+        {key: value for key, value in msgspec.structs.asdict(tree).items() if key != "role"} if tree else None
+    )
 
 
 def _data(data: DataInput, root: str) -> dict[str, Any]:

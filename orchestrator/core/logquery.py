@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+
+import msgspec
 
 _HEAD = re.compile(rb"(-?[0-9]{1,18}) ([0-9]{1,18})\n")
 _LONGEST_HEAD = 40
 
 
-@dataclass(frozen=True)
-class LogQuery:
+class LogQuery(msgspec.Struct, frozen=True):
     """`grep`: a regular expression, empty for all lines. `tail`: the last lines only, -1 for all. `since`:
     seconds since 1970, 0 for all. `attempt`: 0 for all. `follow`: until the run ends, instead of until the
     present end."""
@@ -26,7 +25,7 @@ class LogQuery:
 
     def to_word(self) -> str:
         """An argument of the helper, which no shell changes."""
-        return base64.urlsafe_b64encode(json.dumps(asdict(self)).encode()).decode().rstrip("=")
+        return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
 
 
 EVERYTHING = LogQuery()

@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from orchestrator.core import yamltext
 from orchestrator.errors import UsageError
 
 Event = Literal["end", "failure", "health", "preemption", "budget", "deadline"]
@@ -61,6 +60,8 @@ def hint(key: str) -> str:
 
 def parse(text: str, source: str) -> Notify | None:
     """The setting `notify`, written as in a job file; None where it is empty. UsageError names its source."""
+    from orchestrator.core import yamltext  # noqa: PLC0415 - for a setting only
+
     value: Any = yamltext.scalar(text)
     if value is None or value == "":
         return None

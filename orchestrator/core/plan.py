@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -26,8 +25,7 @@ from orchestrator.core.inputs import (
 from orchestrator.core.layout import Layout
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One thing to do, why, and how much of it; `done`: nothing is left to do."""
 
     title: str
@@ -36,8 +34,7 @@ class Step:
     bytes: int = 0
 
 
-@dataclass(frozen=True)
-class CheckRequest:
+class CheckRequest(msgspec.Struct, frozen=True):
     """What `python -m trainers check` reads on stdin. `data`: folders by name; `work`: where it may cache."""
 
     config: dict[str, Any]
@@ -46,8 +43,7 @@ class CheckRequest:
     work: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckStep(Step):
+class CheckStep(Step, frozen=True, kw_only=True):
     """The trainer's preflight check of data and recipe. `on_client`: there, before anything is sent.
 
     `key`: what the report depends on. `python` and `pythonpath`: the host's, empty while unknown.
@@ -61,14 +57,12 @@ class CheckStep(Step):
     pythonpath: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CodeStep(Step):
+class CodeStep(Step, frozen=True, kw_only=True):
     role: str
     tree: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataStep(Step):
+class DataStep(Step, frozen=True, kw_only=True):
     """Upload of a folder of the client; with a `listing`, download of its objects by the host."""
 
     name: str
@@ -77,26 +71,22 @@ class DataStep(Step):
     listing: s3.Listing | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnvironmentStep(Step):
+class EnvironmentStep(Step, frozen=True, kw_only=True):
     environment: Environment
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageStep(Step):
+class ImageStep(Step, frozen=True, kw_only=True):
     image: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class StartStep(Step):
+class StartStep(Step, frozen=True, kw_only=True):
     """`argv`: the command of the run. `spec`: run.json, written once; None while the host is unknown."""
 
     argv: tuple[str, ...]
-    spec: dict[str, Any] | None = field(default=None, repr=False)
+    spec: dict[str, Any] | None = msgspec.field(default=None)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """`complete`: false while the host does not exist; its interpreter and run.json are unknown then."""
 
     identity: Identity

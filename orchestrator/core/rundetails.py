@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.core import decode
 from orchestrator.core.decode import Count, Seconds
-from orchestrator.core.spec import Resources
+from orchestrator.core.resources import Resources
 
 
 class DataDetails(msgspec.Struct, frozen=True):

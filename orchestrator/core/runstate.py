@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import get_args
+
+import msgspec
 
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
@@ -14,13 +15,11 @@ from orchestrator.core.hostfacts import RunFacts, SupervisorState
 PREPARING_FOR = 60.0
 
 
-@dataclass(frozen=True)
-class Preparing:
+class Preparing(msgspec.Struct, frozen=True):
     since: float
 
 
-@dataclass(frozen=True)
-class Queued:
+class Queued(msgspec.Struct, frozen=True):
     """Waits on its host for its GPUs, at `place` of `of`. `expected`: seconds until its start, None where
     that is not known; `blocker`: why the first one waits."""
 
@@ -31,8 +30,7 @@ class Queued:
     blocker: str | None = None
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """`eta`: seconds still to go, None until there is a pace; `attempt` counts from 1."""
 
     step: int | None
@@ -42,13 +40,11 @@ class Running:
     attempt: int
 
 
-@dataclass(frozen=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     ended: float
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """`code` or `signal`, whichever it ended with."""
 
     ended: float
@@ -58,31 +54,27 @@ class Failed:
     last_lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """`by`: who asked, or the limit that was reached."""
 
     ended: float
     by: str
 
 
-@dataclass(frozen=True)
-class Preempted:
+class Preempted(msgspec.Struct, frozen=True):
     """Ended with a checkpoint; resumable from `step`."""
 
     ended: float
     step: int | None
 
 
-@dataclass(frozen=True)
-class Orphaned:
+class Orphaned(msgspec.Struct, frozen=True):
     """The supervisor is gone, the trainer lives: it can be followed and stopped."""
 
     pids: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """No process and no recorded end: the machine went down, or everything was killed.
 
     `host`: the machine that ran it last, if that is another one.
@@ -93,23 +85,20 @@ class Lost:
     host: str | None = None
 
 
-@dataclass(frozen=True)
-class Elsewhere:
+class Elsewhere(msgspec.Struct, frozen=True):
     """Alive on `host`, another machine that shares the folder of runs; only there it can be stopped."""
 
     host: str
     heartbeat: float | None
 
 
-@dataclass(frozen=True)
-class Damaged:
+class Damaged(msgspec.Struct, frozen=True):
     """No process is seen, and the files that would tell how the run ended cannot be read."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Unreachable:
+class Unreachable(msgspec.Struct, frozen=True):
     """The host does not answer, which says nothing of the run."""
 
     why: str

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -55,8 +54,7 @@ class Object(NamedTuple):
     etag: str
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """The objects of a place. `sizes_only`: their ETags are no digests of their contents.
 
     `is_file`: the place is an object itself, not a prefix.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator.errors import UsageError
 
@@ -28,16 +29,14 @@ OF_AWS = {"AWS_REGION": "region", "AWS_DEFAULT_REGION": "region"}
 """AWS's own variables, weaker than ours and than our files."""
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """A value and the layer that gave it."""
 
     value: str
     source: str
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """One place that settings come from."""
 
     source: str

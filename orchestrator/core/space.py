@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.errors import UsageError
 
@@ -23,8 +23,7 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goal: str = "min"
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(msgspec.Struct, frozen=True):
     """Numbers from `low` to `high`, both included; whole numbers if `integer`."""
 
     low: float

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import yaml
 
 Path = tuple[str, ...]
@@ -23,17 +23,15 @@ MOST_VALUES, MOST_LEVELS = 20_000, 64
 _TAGS = ("map", "seq", "str", "int", "float", "bool", "null")
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """Values, the line (from 1) on which the key of each path stands, and what may be meant differently."""
 
     value: Any
-    lines: dict[Path, int] = field(default_factory=dict)
+    lines: dict[Path, int] = msgspec.field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(msgspec.Struct, frozen=True):
     """A value that other readers of YAML take for something else."""
 
     path: Path

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from orchestrator import files
@@ -33,8 +33,7 @@ _KEY = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [\w@.: -]*)?\Z"
 _DISKS = re.compile(r"(/dev/[\w./*-]+)?\Z")
 
 
-@dataclass(frozen=True)
-class UserData:
+class UserData(msgspec.Struct, frozen=True):
     """The values of templates/cloud-init.yaml.
 
     authorized_key, host_public: one line each; host_private: an OpenSSH key. deadline: when the instance

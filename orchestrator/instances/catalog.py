@@ -10,10 +10,12 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator import files
 from orchestrator.errors import UsageError
@@ -23,8 +25,7 @@ REFRESHED = "prices.json"
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 
 
-@dataclass(frozen=True)
-class InstanceType:
+class InstanceType(msgspec.Struct, frozen=True):
     """A GPU instance type. `usd`: on-demand price per hour in us-east-1; None if it is not sold there."""
 
     name: str
@@ -38,8 +39,7 @@ class InstanceType:
     spot: bool
 
 
-@dataclass(frozen=True)
-class RegionPrices:
+class RegionPrices(msgspec.Struct, frozen=True):
     """The prices of a region. `usd`: on-demand price per hour by type; a type without one is left out.
 
     as_of: the day of the prices. gp3_gb_month: USD for a GB of gp3 storage and month.
@@ -50,8 +50,7 @@ class RegionPrices:
     usd: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Catalog:
+class Catalog(msgspec.Struct, frozen=True):
     """Types and prices. ipv4_hour: USD per hour of a public address, the same in every region.
 
     rescue: types without a GPU that read the data of an instance, the smallest first, with their price by
@@ -183,6 +182,8 @@ def save(state_dir: Path, regions: Mapping[str, RegionPrices]) -> None:
     before = {}
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
         before = dict((files.load_json(path) or {})["regions"])
-    after = {name: {**vars(prices), "usd": dict(prices.usd)} for name, prices in regions.items()}
+    after = {
+        name: {**msgspec.structs.asdict(prices), "usd": dict(prices.usd)} for name, prices in regions.items()
+    }
     files.write_json(path, {"v": 1, "regions": {**before, **after}})
     use(state_dir)

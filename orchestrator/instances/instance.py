@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -171,8 +171,7 @@ def transition_time(reason: str, earliest: float, latest: float) -> float | None
     return min(max(time.timestamp(), earliest), latest)
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(msgspec.Struct, frozen=True):
     """An instance as EC2 describes it. `tags` are not validated: any user of the account may change them."""
 
     id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator import files, process
 from orchestrator.context import Context
@@ -39,8 +40,7 @@ sshd uses only one key of a type, so meanwhile the client accepts both.
 """
 
 
-@dataclass(frozen=True)
-class KeyPair:
+class KeyPair(msgspec.Struct, frozen=True):
     """An ed25519 key pair in OpenSSH's format; `public` has no comment."""
 
     private: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator.instances import changes, lifecycle, region
 from orchestrator.instances.cloud import Account
@@ -11,8 +12,7 @@ from orchestrator.instances.inventory import Inventory, Resource
 from orchestrator.instances.records import Change
 
 
-@dataclass(frozen=True)
-class Orphan:
+class Orphan(msgspec.Struct, frozen=True):
     """A resource without a record here, past its deadline, or used by nothing. `why` says which.
 
     kept_because: why it must not be ended from here, "" if it may be.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from orchestrator.core.hostfacts import RunFacts
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 HOURS_PER_MONTH = 730.0  # 365 days of 24 hours / 12, as AWS's calculator counts
 
 
-@dataclass(frozen=True)
-class HourlyPrice:
+class HourlyPrice(msgspec.Struct, frozen=True):
     """USD per hour of an instance, by part. The disk is billed while the instance is stopped, too."""
 
     instance: float

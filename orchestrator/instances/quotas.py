@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from orchestrator.instances.spec import Candidate
 
@@ -10,8 +10,7 @@ _OF_VOLUMES = ("VolumeLimitExceeded", "MaxIOPSLimitExceeded", "Client.VolumeLimi
 _OLD_P = ("p2", "p3", "p4")
 
 
-@dataclass(frozen=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True):
     """A quota of a region. code: None if it is to be looked up, by words in its name."""
 
     service: str

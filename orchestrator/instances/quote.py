@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from orchestrator.errors import UsageError
 from orchestrator.instances import prices, spec
@@ -27,8 +28,7 @@ _DATA_FACTOR = 1.5  # room for the data, and for the caches that trainers make o
 _DERIVED_TYPES = 4  # types to try where the job names none
 
 
-@dataclass(frozen=True)
-class Quote:
+class Quote(msgspec.Struct, frozen=True):
     """The price and limits of a launch, which the user must confirm.
 
     `price` is the highest of all types of the spec in all its regions, so that the worst case holds for each.

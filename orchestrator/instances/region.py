@@ -8,8 +8,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, UsageError
@@ -26,8 +27,7 @@ IMAGE_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch * (Ubuntu *) *"
 _IMAGE_PARAMETER = "/aws/service/deeplearning/ami/x86_64/{}/latest/ami-id"
 
 
-@dataclass(frozen=True)
-class Ingress:
+class Ingress(msgspec.Struct, frozen=True):
     """The addresses that may reach port 22: the range `cidr` as typed; None for this client's own address.
 
     `world`: a range of any size is accepted.

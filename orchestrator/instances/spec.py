@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from orchestrator.core.when import iso
@@ -93,8 +93,7 @@ class Candidate(Struct, frozen=True):
         return f"{self.type} {self.market} in {self.zone}"
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """An AMI. The root disk of an instance must have at least `root_gb` GB."""
 
     id: str
@@ -103,8 +102,7 @@ class Image:
     root_gb: int
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """Ids of the subnet and the security group of a launch."""
 
     subnet: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from orchestrator.errors import AccessError, GpujobError
@@ -24,8 +24,7 @@ _GOING_REQUESTS = ("open", "active", "disabled")
 """States of a spot request for which EC2 may launch or start an instance."""
 
 
-@dataclass(frozen=True)
-class _Region:
+class _Region(msgspec.Struct, frozen=True):
     """What gpujob created in a region. volumes: with the ids of the instances that they are attached to.
 
     replacements: instances without gpujob's tag that EC2 launched for requests of gpujob.

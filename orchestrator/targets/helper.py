@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -68,7 +67,7 @@ def ensure_environment(host: Asks, environment: Environment) -> None:
         requirements=environment.requirements,
         keep=environment.keep,
         own=environment.isolated,
-        setup=vars(environment.setup) if environment.setup else None,
+        setup=msgspec.structs.asdict(environment.setup) if environment.setup else None,
     )
 
 
@@ -132,8 +131,7 @@ class HostProcess(msgspec.Struct, frozen=True):
         return f"pid {self.pid} of {self.user or 'an unknown user'} ({self.command})"
 
 
-@dataclass(frozen=True)
-class StopResult:
+class StopResult(msgspec.Struct, frozen=True):
     """The result of a stop. `was_going`: the run was running. `left`: pids that could not be ended, described
     by `processes`. `sees_all`: whether the host shows the processes of all users."""
 

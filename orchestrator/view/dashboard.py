@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core import runstate
@@ -14,8 +15,7 @@ from orchestrator.core.hostfacts import Machine
 from orchestrator.view.status import RunReport, headline
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What is known of the host. `money`: what its instance cost and costs. `outage`: since when and why its
     host does not answer. `leave`: the words for the key that leaves the screen."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core.text import duration, flow
@@ -14,8 +15,7 @@ from orchestrator.view import ec2_answers as answers
 from orchestrator.view.tables import print_table
 
 
-@dataclass(frozen=True)
-class InstanceRow:
+class InstanceRow(msgspec.Struct, frozen=True):
     """An instance with what it costs, in USD. `remaining`: seconds to its deadline."""
 
     id: str
@@ -68,8 +68,7 @@ class InstanceRow:
         )
 
 
-@dataclass(frozen=True)
-class CostRow:
+class CostRow(msgspec.Struct, frozen=True):
     """What an instance and its runs cost, in USD. `wasted`: unused hours, and those of failed runs."""
 
     label: str
@@ -89,8 +88,7 @@ class CostRow:
         return answers.InstanceCost(**fields, launched=iso(self.launched), cost_usd=self.usd)
 
 
-@dataclass(frozen=True)
-class TypeRow:
+class TypeRow(msgspec.Struct, frozen=True):
     """An instance type in a region, with its prices in USD; None where they are not known."""
 
     name: str
@@ -114,7 +112,7 @@ class TypeRow:
 def print_types(ctx: Context, rows: list[TypeRow], as_of: dict[str, str]) -> None:
     """as_of: region → the day of its prices."""
     if ctx.json:
-        types = tuple(answers.InstanceType(**vars(row)) for row in rows)
+        types = tuple(answers.InstanceType(**msgspec.structs.asdict(row)) for row in rows)
         ctx.answer(answers.Types(types=types, prices_as_of=as_of))
         return
     print_table(ctx, [row.cells() for row in rows])
@@ -122,8 +120,7 @@ def print_types(ctx: Context, rows: list[TypeRow], as_of: dict[str, str]) -> Non
     ctx.talk(f"prices: {days}; --refresh gets today's" if rows else "no type matches")
 
 
-@dataclass(frozen=True)
-class LaunchRow:
+class LaunchRow(msgspec.Struct, frozen=True):
     """The instance that a command would launch, with its price and limits in USD, hours and GB.
 
     lines: the same for a person. limited_by: the option that sets `hours`. Prices are None where they are not
@@ -144,7 +141,9 @@ class LaunchRow:
     ssh_cidr: str | None
 
     def as_json(self) -> answers.Launch:
-        return answers.Launch(**{key: value for key, value in vars(self).items() if key != "lines"})
+        return answers.Launch(
+            **{key: value for key, value in msgspec.structs.asdict(self).items() if key != "lines"}
+        )
 
 
 def print_quote(ctx: Context, row: LaunchRow) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
+import msgspec
+from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -75,8 +76,7 @@ class Picture:
         self._live.update(self.page, refresh=True)
 
 
-@dataclass(frozen=True)
-class _Page:
+class _Page(msgspec.Struct, frozen=True):
     """From top to bottom: progress, metrics, health and GPUs, the end of the log, the last line.
 
     What the height does not hold is left out and counted: metrics first, then the oldest lines of the log.
@@ -118,8 +118,7 @@ class _Page:
             yield from (Segment(plain(segment.text), segment.style) for segment in line)
 
 
-@dataclass(frozen=True)
-class _Curve:
+class _Curve(msgspec.Struct, frozen=True):
     """One metric over time, and a sparkline that fills the room it gets."""
 
     name: str
@@ -150,8 +149,7 @@ class _Curve:
         return Measurement(1, options.max_width)
 
 
-@dataclass(frozen=True)
-class _Axis(_Curve):
+class _Axis(_Curve, frozen=True):
     """The steps from the first to the last value, below the curves."""
 
     first: int

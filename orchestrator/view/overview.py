@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core import events as ev
@@ -21,8 +22,7 @@ _COLUMNS = ("", "run", "", "progress", "loss", "metric", "left", "GPU", "$/h", "
 _DROPPED = (9, 5, 2, 7, 8, 4, 6)  # columns that a narrow terminal leaves out, in this order
 
 
-@dataclass(frozen=True)
-class LiveRun:
+class LiveRun(msgspec.Struct, frozen=True):
     """A run, its host, what an hour of it costs. `note`: why the facts may be old; empty: they are not."""
 
     report: RunReport

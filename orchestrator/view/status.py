@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core import events as ev
@@ -36,8 +37,7 @@ _STYLE = {
 }
 
 
-@dataclass(frozen=True)
-class RunReport:
+class RunReport(msgspec.Struct, frozen=True):
     """A run, and its state as far as the client knows. `cost_usd`: None where it runs on no instance."""
 
     facts: RunFacts
@@ -67,8 +67,7 @@ class RunReport:
         return [event for event in events if isinstance(event, ev.Health) and event.severity != "info"]
 
 
-@dataclass(frozen=True)
-class HostReport:
+class HostReport(msgspec.Struct, frozen=True):
     """A host and its runs; `reports` are those that are shown. `machine`: None where only the cache answers.
 
     `read_at`: when the cached facts were read. `unreachable`: why the host does not answer. `instance`: its
@@ -85,7 +84,7 @@ class HostReport:
     reports: tuple[RunReport, ...] = ()
     older: int = 0
     others: int = 0
-    starts: Mapping[str, float] = field(default_factory=dict)
+    starts: Mapping[str, float] = msgspec.field(default_factory=dict)
 
 
 def run_json(report: RunReport) -> answers.Run:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+import msgspec
 
 from orchestrator import process
 from orchestrator.context import Context
@@ -15,8 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
 
 
-@dataclass(frozen=True)
-class Typed:
+class Typed(msgspec.Struct, frozen=True):
     """The parts of a target that the user typed. `name`: a host name, or a host of ~/.ssh/config.
 
     `options`: additional arguments for ssh.
@@ -34,8 +34,7 @@ class Typed:
         return [*self.options, *port, f"{self.user}@{self.name}" if self.user else self.name]
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """The address that OpenSSH resolves a target to. `key_name`: the host's name in known_hosts.
 
     `agent`: the socket of the ssh agent, or None. `unsupported`: the options that paramiko does not support.
@@ -53,7 +52,7 @@ class Resolved:
     known_hosts: tuple[str, ...]
     agent: str | None
     unsupported: tuple[str, ...]
-    algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    algorithms: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     connect_timeout: int | None = None
     has_control_path: bool = False
     neutral: tuple[str, ...] = ()

@@ -6,8 +6,9 @@ import base64
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from orchestrator import files, process
 from orchestrator.context import Context
@@ -15,8 +16,7 @@ from orchestrator.errors import AccessError
 from orchestrator.targets.ssh.address import Resolved, config_words
 
 
-@dataclass(frozen=True)
-class HostKey:
+class HostKey(msgspec.Struct, frozen=True):
     """A public host key: algorithm and base64, as in known_hosts."""
 
     kind: str

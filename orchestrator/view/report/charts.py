@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from orchestrator.core.curves import Curve
 from orchestrator.errors import GpujobError
@@ -20,16 +21,14 @@ _PATH = re.compile(r' d="[^"]*"')
 TITLES = {"lr": "learning rate", "grad_norm": "gradient norm", "rate": "samples per second"}
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A curve of the run number `run`; the lines of training and validation differ in their dashes."""
 
     run: int
     curve: Curve
 
 
-@dataclass(frozen=True)
-class Chart:
+class Chart(msgspec.Struct, frozen=True):
     """One metric of all runs."""
 
     name: str

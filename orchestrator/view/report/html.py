@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
+
+import msgspec
 
 from orchestrator.core.terminal import plain
 
 
-@dataclass(frozen=True)
-class Html:
+class Html(msgspec.Struct, frozen=True):
     """Markup of our own. A `str` is text, and is escaped wherever it is put."""
 
     markup: str

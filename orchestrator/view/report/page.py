@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from orchestrator.core.curves import Story
 from orchestrator.core.hostfacts import Gpu, RunFacts
@@ -20,8 +21,7 @@ _BAD = ("failed", "lost", "damaged")
 _MOST_NOTES = 40
 
 
-@dataclass(frozen=True)
-class ReportRun:
+class ReportRun(msgspec.Struct, frozen=True):
     """A run of a report. `seconds`: how long it used its host. `cost_usd`: None where that is not known."""
 
     number: int

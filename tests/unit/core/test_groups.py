@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.core import groups
 from orchestrator.core.inputs import Identity
-from orchestrator.core.spec import JobSpec, Resources
+from orchestrator.core.resources import Resources
+from orchestrator.core.spec import JobSpec
 from orchestrator.errors import UsageError
 
 WHO = Identity("j-20261121T000000-0000", 1.0, "ana", "0000mark", "1.0")

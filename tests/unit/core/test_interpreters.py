@@ -10,7 +10,8 @@ from orchestrator.core import hostchecks, hostfacts, plan
 from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import Environment
-from orchestrator.core.spec import Env, JobSpec, Resources
+from orchestrator.core.resources import Resources
+from orchestrator.core.spec import Env, JobSpec
 from orchestrator.errors import GpujobError
 from tests.unit.core.test_plan import FACTS, GPU, PYTHON, inputs
 

@@ -5,7 +5,8 @@ import pytest
 
 from orchestrator.core import fingerprint, hostchecks, hostfacts, plan
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
-from orchestrator.core.spec import JobSpec, Resources
+from orchestrator.core.resources import Resources
+from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError
 
 WHO = Identity("j-20261121T101112-1a2b", 1.0, "a@b", "f" * 32, "0.1.0")

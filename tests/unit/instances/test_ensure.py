@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.core.spec import Ec2, JobSpec, Limits, Resources
+from orchestrator.core.resources import Ec2, Resources
+from orchestrator.core.spec import JobSpec, Limits
 from orchestrator.errors import UsageError
 from orchestrator.instances import ensure
 from orchestrator.instances.cloud import Account

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -48,19 +47,14 @@ def variants(hint: Any) -> list[Any]:
         return [{EVIL: variants(arguments[1])[0]}]
     if hint in (int, float, bool):
         return [hint(3)]
-    if isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, msgspec.Struct)):
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return [_struct(hint)]
     return [Path(EVIL.replace("\0", "")) if hint is Path else EVIL]
 
 
 def _struct(kind: Any) -> Any:
-    names = (
-        [field.name for field in dataclasses.fields(kind) if field.init]
-        if dataclasses.is_dataclass(kind)
-        else list(kind.__struct_fields__)
-    )
     hints = typing.get_type_hints(kind, include_extras=True)
-    return kind(**{name: variants(hints[name])[0] for name in names})
+    return kind(**{name: variants(hints[name])[0] for name in kind.__struct_fields__})
 
 
 def evil(kind: Any) -> Any:
@@ -81,7 +75,7 @@ def show_status(ctx: Context) -> None:
 
 def show_monitor(ctx: Context) -> None:
     for dumb in ({"TERM": "dumb"}, {}):
-        screen_ctx = dataclasses.replace(ctx, env={**ctx.env, **dumb})
+        screen_ctx = msgspec.structs.replace(ctx, env={**ctx.env, **dumb})
         with dashboard.open_screen(screen_ctx) as screen:
             for report in run_reports():
                 screen.show(report, History(report.facts.events), evil(Machine))
