@@ -8,8 +8,6 @@ import json
 import math
 import os
 import pwd
-import secrets
-import socket
 import sys
 import threading
 import time
@@ -32,7 +30,7 @@ _LOCK = threading.RLock()
 
 
 def _token() -> str:
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()  # as secrets.token_hex, whose module is slow to import
 
 
 def _user_name() -> str:
@@ -75,7 +73,7 @@ class Context(msgspec.Struct):
     def who(self) -> str:
         """The user and the machine, without its domain, which may change with the network."""
         user = self.env.get("USER") or self.env.get("LOGNAME") or _user_name()
-        return f"{user}@{socket.gethostname().partition('.')[0]}"
+        return f"{user}@{os.uname().nodename.partition('.')[0]}"
 
     @property
     def home(self) -> Path:

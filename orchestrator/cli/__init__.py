@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None, ctx: Context | None = None) -> int:
     """Runs one command line in this process; returns its exit code. Tests pass their own context."""
+    import sys
+
+    words = sys.argv[1:] if argv is None else argv
+    if words in (["--version"], ["-V"]):  # needs neither Typer nor a Context
+        from orchestrator import __version__
+
+        (ctx.stdout if ctx else sys.stdout).write(f"gpujob {__version__}\n")
+        return 0
     from orchestrator.cli.app import run
 
-    return run(argv, ctx)
+    return run(words, ctx)
 
 
 def script() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import typer
 
-from orchestrator import __version__
 from orchestrator.cli import analysis, hosts, interrupts, reach, results, setup, sweep
 from orchestrator.cli import run as runs
 from orchestrator.cli.help import Group
@@ -51,9 +50,6 @@ def _command() -> Any:
 def run(argv: list[str] | None = None, ctx: Context | None = None) -> int:
     """Runs one command line in this process; returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    if words in (["--version"], ["-V"]):  # no Context is needed
-        (ctx.out if ctx else _print)(f"gpujob {__version__}")
-        return Exit.DONE
     try:
         ctx = ctx or from_process()
     except FileNotFoundError:
@@ -74,7 +70,3 @@ def _report(ctx: Context, error: Exception, words: list[str]) -> int:
     from orchestrator.cli.failures import report  # only a failure pays for it
 
     return report(ctx, error, words)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import threading
 
 import pytest
@@ -33,7 +32,7 @@ def test_a_client_with_a_new_name_and_address_reaches_its_instance(
     """A network may set the name. The instance's security group is updated, and deleted in the end."""
     assert up(client).code == 0
     ec2.set(caller="203.0.113.9")
-    monkeypatch.setattr(socket, "gethostname", lambda: "dhcp-17.example.net")
+    monkeypatch.setattr(Context, "who", "ada@dhcp-17")
     label = f"ec2://{user.only(client).id}"
     result = user.run(client, "status", "--on", label)
     assert result.code == 0, result.err
@@ -60,7 +59,7 @@ def test_another_users_instance_of_the_name_is_shown_before_a_launch(
     left(client)
     first = user.only(client).id
     shutil.rmtree(client.state_dir)
-    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    monkeypatch.setattr(Context, "who", "ada@another")
     result = user.run(client, *[word for word in UP if word != "--yes"])
     assert result.code == 7
     assert f"ec2://{first} of " in result.err
