@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("checkpoint", type=Path)
     evaluate.add_argument("--data", action="append", default=[], metavar="[NAME=]PATH")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
+    evaluate.add_argument("--plots", type=Path, metavar="DIR", help="folder for figures (SVG)")
     predict = commands.add_parser("predict", help="print a checkpoint's answers to files")
     predict.add_argument("checkpoint", type=Path)
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
@@ -153,10 +154,18 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from trainers.engine import plots  # noqa: PLC0415 - imports numpy
+
+    if arguments.plots is not None:
+        plots.require()
     saved, trainer = _open(arguments.checkpoint)
     folders = {name: Path(path) for name, path in _folders(arguments, saved.manifest["trainer"]).items()}
     with tempfile.TemporaryDirectory(prefix="gpujob-evaluate-") as work:
         report = trainer.evaluate(saved, folders, arguments.split, Path(work))
+    if arguments.plots is not None:
+        columns = trainer.columns(trainer.evaluated)
+        run = saved.path.parent.parent
+        report = {**report, "plots": plots.write(arguments.plots.absolute(), report, run, columns)}
     if "warning" in report:
         complain(f"warning: {report['warning']}")
     _json(report)

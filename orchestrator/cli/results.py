@@ -58,7 +58,7 @@ def verify(ctx: typer.Context, path: Checkpoint, json: Json = False) -> int:
     app,
     "evaluate",
     "evaluate fetched/RUN --data sample",
-    "evaluate fetched/RUN --data sample --split val",
+    "evaluate fetched/RUN --data sample --split val --plots figures",
     rich_help_panel=PANEL,
 )
 def evaluate(
@@ -68,12 +68,18 @@ def evaluate(
     split: Annotated[
         str, typer.Option(metavar="SPLIT", help="Use train, val, test or all samples (default test).")
     ] = "test",
+    plots: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Write figures (SVG) to this folder; needs Matplotlib (default none)."
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Compute a checkpoint's metrics and confusion matrix on data."""
     from orchestrator.commands import trainer as implementation
 
-    return implementation.evaluate(context(ctx, json), checkpoint, data or [], split)
+    return implementation.evaluate(context(ctx, json), checkpoint, data or [], split, plots)
 
 
 @command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,16 @@ def list_checks(ctx: Context, trainer: str) -> int:
     return 0
 
 
-def evaluate(ctx: Context, place: str, data: list[str], split: str) -> int:
-    """The checkpoint on the user's data: one JSON object, or tables."""
+def evaluate(ctx: Context, place: str, data: list[str], split: str, plots: str | None = None) -> int:
+    """The checkpoint on the user's data: one JSON object, or tables; figures in the folder `plots`."""
     folder = _checkpoint(ctx, place)
     if not data:
         raise UsageError("evaluate needs data", "", f"gpujob evaluate {place} --data NAME=PATH")
     words = ["evaluate", folder, *[word for item in data for word in ("--data", _absolute(ctx, item))]]
-    for line in _call(ctx, [*words, "--split", split]):
+    words += ["--split", split, *(["--plots", str(ctx.path(plots))] if plots else [])]
+    with files.ignored_by_git(ctx.path(plots)) if plots else nullcontext():
+        lines = _call(ctx, words)
+    for line in lines:
         result = decode.struct(line, Evaluation) or Evaluation()
         if result.warning:
             ctx.warn(f"warning: {result.warning}")

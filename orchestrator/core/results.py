@@ -49,7 +49,8 @@ class ConfusedGlosses(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """`resampled`: what the 95 % interval draws. `confusion`: rows are the truth, ordered as `classes`."""
+    """`resampled`: what the 95 % interval draws. `confusion`: rows are the truth, ordered as `classes`.
+    `plots`: paths of the figures."""
 
     warning: str | None = None
     values: dict[str, float | None] = {}
@@ -61,6 +62,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     calibration: tuple[CalibrationBin, ...] = ()
     confused: tuple[ConfusedGlosses, ...] = ()
     wrong: tuple[WrongAnswer, ...] = ()
+    plots: tuple[str, ...] = ()
 
 
 class Export(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from trainers.engine.events import Events
 from trainers.engine.export import Exportable
 from trainers.engine.health import Finding
 from trainers.engine.output import Summary
+from trainers.engine.plots import Columns
 from trainers.tasks import classifier, logistic, scores
 from trainers.tasks.classifier import Batch, ClassifierTrainer, Reading, Sample
 
@@ -189,6 +190,11 @@ class BlendshapesTrainer(ClassifierTrainer):
     def answer(self, logits: Tensor) -> dict[str, Any]:
         """Return the class and probabilities of one sample, and its logits (C,)."""
         return {**super().answer(logits), "logits": logits.tolist()}
+
+    def columns(self, records: Sequence[Row]) -> Columns:
+        """The blendshapes of rows, which `evaluate --plots` draws by class."""
+        values = np.array([row.values for row in records])
+        return Columns(names.SETS[self.config.columns], values, [row.label for row in records])
 
     def report(self, other: ClassifierTrainer, records: Sequence[Row]) -> dict[str, Any]:
         """Return the scores of `evaluate`, including those of the logistic regression."""

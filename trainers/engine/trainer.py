@@ -38,6 +38,7 @@ from trainers.engine.dataset import Dataset
 from trainers.engine.events import Events
 from trainers.engine.export import Exportable, NoExport
 from trainers.engine.output import Batch, Output, Summary
+from trainers.engine.plots import Columns
 
 T = TypeVar("T", bound="Trainer")
 
@@ -79,6 +80,9 @@ class Trainer(ABC):
 
     initial: Path | None = None
     """The checkpoint or weights of the option `init_from`. Set by `check` and `train`."""
+
+    evaluated: Sequence[Any] = ()
+    """The records that `evaluate` counted. Set by it."""
 
     network: nn.Module
     """The trained model in eval mode, on the CPU. Set on a restored trainer only."""
@@ -238,6 +242,10 @@ class Trainer(ABC):
 
         `saved` is its checkpoint, `work` an empty folder. Raises DataUnusable.
         """
+
+    def columns(self, records: Sequence[Any]) -> Columns | None:
+        """The raw input of records as a table for the figures of `evaluate --plots`. Default: None."""
+        return None
 
     def exportable(self, saved: Checkpoint) -> Exportable:
         """The module that `export` writes for a restored trainer. Default: raises NoExport."""

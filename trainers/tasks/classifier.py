@@ -221,6 +221,7 @@ class ClassifierTrainer(Trainer):
         marks = [leakage.Marks(str(r.id), str(r.group), other.content(r)) for r in records]
         records, facts = leakage.untrained(saved, data.fingerprint, split, records, marks)
         other.splits = {**other.splits, EVALUATED: records}
+        self.evaluated = records
         return {
             "checkpoint": str(saved.path),
             "step": saved.manifest["step"],

@@ -33,6 +33,24 @@ def test_evaluate_shows_warnings_and_the_unit_of_the_interval(
     assert "the 95 % interval, samples drawn" in result.out
 
 
+def test_evaluate_passes_the_folder_for_figures_on_and_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with new_client() as client:
+        folder = client.project / "figures"
+
+        def call(ctx: Context, words: list[str]) -> list[trainer.Line]:
+            assert words[-2:] == ["--plots", str(folder)]
+            folder.mkdir(exist_ok=True)
+            return [{"values": {"wer": 0.25}, "plots": [str(folder / "per-class.svg")]}]
+
+        monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
+        monkeypatch.setattr(trainer, "_call", call)
+        result = client.run("evaluate", "c", "--data", "faces=.", "--plots", "figures")
+        assert "figures: figures/per-class.svg" in result.out
+        assert (folder / ".gitignore").exists()
+        answer = client.run("evaluate", "c", "--data", "faces=.", "--plots", "figures", "--json")
+        assert answer.json["plots"] == [str(folder / "per-class.svg")]
+
+
 @pytest.mark.parametrize(
     ("words", "new"),
     [
