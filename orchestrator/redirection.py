@@ -20,17 +20,17 @@ def output_files(streams: Iterable[TextIO]) -> frozenset[tuple[int, int]]:
     Where a stream is no file, these are the files to which the programs around this one write: those of its
     pipeline (`tee`), and those that started it (`script`). They are known on Linux only.
     """
-    found, is_passed_on = set(), False
+    files, is_passed_on = set(), False
     for stream in streams:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             status = os.fstat(stream.fileno())
             if stat.S_ISREG(status.st_mode):
-                found.add((status.st_dev, status.st_ino))
+                files.add((status.st_dev, status.st_ino))
             is_passed_on = is_passed_on or not stat.S_ISREG(status.st_mode)
     if is_passed_on:
         for pid in _programs_around():
-            found.update(_files_written_by(pid))
-    return frozenset(found)
+            files.update(_files_written_by(pid))
+    return frozenset(files)
 
 
 def _programs_around() -> Iterator[int]:

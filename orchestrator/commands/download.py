@@ -94,9 +94,9 @@ def _staged(host: Host, run_id: str, which: str, folder: Path) -> Iterator[Stage
     except Refused as refused:
         if refused.kind != "client-space":
             raise
-        wanted = decode.struct(refused.details, _Wanted) or _Wanted()
-        largest = [(file.path, file.bytes) for file in wanted.largest]
-        raise _too_large(folder, wanted.needed, free, largest) from None
+        needs = decode.struct(refused.details, _Wanted) or _Wanted()
+        largest = [(file.path, file.bytes) for file in needs.largest]
+        raise _too_large(folder, needs.needed, free, largest) from None
 
 
 class _Sized(msgspec.Struct, frozen=True):

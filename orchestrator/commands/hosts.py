@@ -63,13 +63,13 @@ def list_hosts(ctx: Context, cached: bool) -> int:
     """
     account, settings = Account(ctx), config.load(ctx)
     ensure.settle(account)
-    found, code = inventory.load(ctx.state_dir), 0
-    is_used = settings["target"].value == "ec2" or found.resources or account.records.all()
+    listed, code = inventory.load(ctx.state_dir), 0
+    is_used = settings["target"].value == "ec2" or listed.resources or account.records.all()
     if not cached and is_used:
-        found = survey.survey(account, settings["region"].value, of_user=not account.records.all())
-        code = int(Exit.ACCESS) if found.unseen else 0
+        listed = survey.survey(account, settings["region"].value, of_user=not account.records.all())
+        code = int(Exit.ACCESS) if listed.unseen else 0
     shown = [rows.instance(instance, ctx.now()) for instance in account.records.billed()]
-    view.print_hosts(ctx, _host_keys(ctx), shown, rows.resources(found, ctx.now()))
+    view.print_hosts(ctx, _host_keys(ctx), shown, rows.resources(listed, ctx.now()))
     return code
 
 

@@ -145,8 +145,8 @@ def _data(ctx: Context, job: Job, name: str, is_local: bool, notes: list[str]) -
     what = f"{job.file.where('data', name)}: data.{name}"
     if upload:
         require_narrow(job.data[name], ctx.home, what, f"--data {name}=FOLDER that holds the data alone")
-    found, aims, litter = list[str](), list[str](), list[str]()
-    looked_at = {"on_file": found.append, "on_link": aims.append, "on_litter": litter.append}
+    names, aims, litter = list[str](), list[str](), list[str]()
+    looked_at = {"on_file": names.append, "on_link": aims.append, "on_litter": litter.append}
     try:
         folder = folders.describe(name, path, to_send=upload, **(looked_at if upload else {}))
     except folders.BadLink as error:
@@ -155,7 +155,7 @@ def _data(ctx: Context, job: Job, name: str, is_local: bool, notes: list[str]) -
             "links are sent as the files that they lead to",
             f"repair or remove {path}/{error.link}",
         ) from None
-    wrong = sorted(one for one in found if has_credential_name(one))
+    wrong = sorted(one for one in names if has_credential_name(one))
     wrong += sorted(f"a link to {aim}" for aim in aims if has_credential_name(aim) or is_of_credentials(aim))
     if wrong:
         why = f"files that look like credentials are not sent: {', '.join(wrong[:5])}"

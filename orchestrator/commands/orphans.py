@@ -20,16 +20,16 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     """
     account, home = Account(ctx), config.load(ctx)["region"].value
     ensure.settle(account)
-    found = instance_orphans.find(account, survey.survey(account, home, regions), regions)
-    view.print_orphans(ctx, [rows.orphan(one, ctx.now()) for one in found])
-    if not found or not end:
-        return 1 if found else 0
-    own = [one.resource for one in found if not one.kept_because]
+    listed = instance_orphans.find(account, survey.survey(account, home, regions), regions)
+    view.print_orphans(ctx, [rows.orphan(one, ctx.now()) for one in listed])
+    if not listed or not end:
+        return 1 if listed else 0
+    own = [one.resource for one in listed if not one.kept_because]
     if own:
         ids = ", ".join(one.id for one in own)
         ctx.confirm(f"deleting {ids}, with all that is on their disks.")
     left = [one for one in own if not _end(account, one)]
-    others = [one for one in found if one.kept_because]
+    others = [one for one in listed if one.kept_because]
     for other in others:
         ctx.talk(f"{other.resource.id} is kept: {other.kept_because}")
     if any(other.resource.kind == "instance" for other in others):

@@ -34,9 +34,15 @@ def data_input(ctx: Context, job: Job, name: str) -> DataInput:
     """What the host is to have of `data.NAME`, by a listing of its objects. UsageError where it has none."""
     url = job.in_s3[name]
     what = f"{job.file.where('data', name)}: data.{name}"
-    found = listing(ctx, job.spec.s3, s3.parse(url, what), what)
+    stored = listing(ctx, job.spec.s3, s3.parse(url, what), what)
     return DataInput(
-        name, url, len(found.objects), found.bytes, found.fingerprint, is_file=found.is_file, listing=found
+        name,
+        url,
+        len(stored.objects),
+        stored.bytes,
+        stored.fingerprint,
+        is_file=stored.is_file,
+        listing=stored,
     )
 
 
@@ -44,15 +50,15 @@ def listing(ctx: Context, settings: s3.S3, place: Place, what: str) -> Listing:
     """All objects of a place, by 1,000 a request. `what` begins every error."""
     client = _client(ctx, settings)
     with _Errors(what, place):
-        found, is_file = list(_below(client, place, what)), False
-        if not found and place.prefix:
-            found, is_file = list(_itself(client, place, what)), True
-        if not found:
+        objects, is_file = list(_below(client, place, what)), False
+        if not objects and place.prefix:
+            objects, is_file = list(_itself(client, place, what)), True
+        if not objects:
             step = f"aws s3 ls {s3.SCHEME}{place.bucket}/"
             raise UsageError(f"{what}: there is no object at {place}", "", step)
-        sizes_only = _is_encrypted_by_kms(client, place, found[0], is_file)
-    _require_folders(found, what)
-    return Listing(place, settings, tuple(found), sizes_only, is_file)
+        sizes_only = _is_encrypted_by_kms(client, place, objects[0], is_file)
+    _require_folders(objects, what)
+    return Listing(place, settings, tuple(objects), sizes_only, is_file)
 
 
 def _below(client: Any, place: Place, what: str) -> Iterator[Object]:
@@ -88,10 +94,10 @@ def _object(entry: dict[str, Any], path: str, what: str) -> Object:
     return Object(path, int(entry["Size"]), str(entry["ETag"]).strip('"'))
 
 
-def _require_folders(found: list[Object], what: str) -> None:
+def _require_folders(objects: list[Object], what: str) -> None:
     """UsageError for a key that would be both a file and a folder."""
-    paths = {one.path for one in found}
-    for one in found:
+    paths = {one.path for one in objects}
+    for one in objects:
         parts = one.path.split("/")
         for end in range(1, len(parts)):
             if (parent := "/".join(parts[:end])) in paths:
@@ -167,11 +173,11 @@ class _Errors:
         return Unreachable(f"{at} cannot be reached", str(error), "the same command again")
 
 
-def fetch(ctx: Context, host: Host, name: str, found: Listing) -> None:
+def fetch(ctx: Context, host: Host, name: str, stored: Listing) -> None:
     """Lets the host download what it lacks of a listing. Refused; repeated, it continues."""
-    hours = found.bytes / _SLOW / 3600
-    own = new_credentials(ctx, found.settings, [found.place], [], hours)
-    done = s3_host.fetch(host, name, found, own.variables if own else {})
+    hours = stored.bytes / _SLOW / 3600
+    own = new_credentials(ctx, stored.settings, [stored.place], [], hours)
+    done = s3_host.fetch(host, name, stored, own.variables if own else {})
     if done.by_size:
         why = "their ETag is no MD5, as with KMS or with parts of an unusual size"
         ctx.warn(f"warning: data.{name}: {done.by_size} files are verified by their size alone: {why}")
@@ -245,9 +251,9 @@ def _from_sts(ctx: Context, settings: s3.S3, policy: str, hours: float) -> dict[
         raise AccessError(what, str(error), step) from None
     except aws.BotoCoreError as error:
         raise Unreachable("AWS STS cannot be reached", str(error), "the same command again") from None
-    given = answer["Credentials"]
+    session = answer["Credentials"]
     return {
-        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": given["SessionToken"],
+        "AWS_ACCESS_KEY_ID": session["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": session["SessionToken"],
     }

@@ -68,10 +68,10 @@ def status(ctx: Context, query: Query) -> int:
     """Without `on`: every host that has runs of ours. 0 whatever they do; 3 when RUN names none."""
     settings = config.load(ctx)
     store, instances = Store(ctx.state_dir), InstanceStore(ctx.state_dir)
-    found = inventory.load(ctx.state_dir) if query.cached else _settle(ctx, instances, settings, query)
+    listed = inventory.load(ctx.state_dir) if query.cached else _settle(ctx, instances, settings, query)
     on = runs.find_target(ctx, store, query.on, query.word) if query.word else query.on
     labels = list(groups.split(on)) if on else known_labels(store, instances, settings)
-    if not labels and not found.unrecorded and not ctx.json:
+    if not labels and not listed.unrecorded and not ctx.json:
         ctx.talk("no EC2 instance is up, and no run is known; gpujob deploy JOB --on ec2")
     if query.cached:
         hosts = [_cached(store, label) for label in labels]
@@ -81,7 +81,7 @@ def status(ctx: Context, query: Query) -> int:
     if query.word is not None:
         hosts = [_only(hosts, query.word, ctx.now())]
     reports = [_report(ctx, instances, host, query) for host in hosts]
-    resources = [] if query.is_narrow else rows.resources(found, ctx.now())
+    resources = [] if query.is_narrow else rows.resources(listed, ctx.now())
     if ctx.json:
         shown = tuple(view.run_json(run) for report in reports for run in report.reports)
         of_hosts = tuple(map(view.host_json, reports))
@@ -256,6 +256,6 @@ def _unknown_state(instance: InstanceRow | None, facts: RunFacts, why: str) -> r
     """Of a run that was going when its host last answered. What a spot instance left is on its volume."""
     is_stopped = instance is not None and instance.spot and instance.state == "stopped"
     if instance and instance.volume and (instance.ended is not None or is_stopped):
-        seen = facts.state.heartbeat if facts.state else None
-        return runstate.Preempted(instance.ended or seen or instance.launched, facts.checkpoints.last)
+        heartbeat = facts.state.heartbeat if facts.state else None
+        return runstate.Preempted(instance.ended or heartbeat or instance.launched, facts.checkpoints.last)
     return runstate.Unreachable(why)

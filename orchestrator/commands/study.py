@@ -103,15 +103,15 @@ def _require_same_terms(folder: Path, terms: Terms) -> None:
 def distributions(space: Mapping[str, Dimension]) -> dict[str, Any]:
     """The space as Optuna has it."""
     kinds = _optuna().distributions
-    found = {}
+    by_key = {}
     for key, one in space.items():
         if not isinstance(one, Range):
-            found[key] = kinds.CategoricalDistribution(one)
+            by_key[key] = kinds.CategoricalDistribution(one)
         elif one.integer:
-            found[key] = kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
+            by_key[key] = kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
         else:
-            found[key] = kinds.FloatDistribution(one.low, one.high, log=one.log)
-    return found
+            by_key[key] = kinds.FloatDistribution(one.low, one.high, log=one.log)
+    return by_key
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
@@ -121,8 +121,8 @@ def importance(study: optuna.Study) -> dict[str, float]:
     if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {key: round(float(value), 4) for key, value in found.items()}
+    importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {key: round(float(value), 4) for key, value in importances.items()}
 
 
 def sets(params: Mapping[str, Value]) -> tuple[str, ...]:

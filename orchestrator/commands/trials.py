@@ -44,9 +44,9 @@ class Active(msgspec.Struct):
 
 def deploy(ctx: Context, request: deploying.Request) -> str:
     """Starts a run as `gpujob deploy` does, without its notes; the run's ID."""
-    given: list[Any] = []
-    deploying.deploy(replace(ctx, json=True, quiet=True, deliver=given.append, made={}), request)
-    started = given[-1]
+    delivered: list[Any] = []
+    deploying.deploy(replace(ctx, json=True, quiet=True, deliver=delivered.append, made={}), request)
+    started = delivered[-1]
     assert isinstance(started, answers.Started)
     return started.run
 
@@ -62,7 +62,7 @@ def adopt(opened: optuna.Study, hosts: Sequence[Host], name: str) -> list[Active
             if run.job and run.state:  # a run without was not started: its deploy is repeated
                 by_job[run.job] = (host, run)
     labels = {host.label: host for host in hosts}
-    found = []
+    trials = []
     for trial, frozen in left:
         job = f"{name}-t{frozen.number}"
         known = by_job.get(job)
@@ -71,8 +71,8 @@ def adopt(opened: optuna.Study, hosts: Sequence[Host], name: str) -> list[Active
         if active.run_id:
             active.trial.set_user_attr(study.RUN, active.run_id)
         active.values = [value for _, value in sorted(frozen.intermediate_values.items())]
-        found.append(active)
-    return found
+        trials.append(active)
+    return trials
 
 
 def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str | None:
@@ -119,14 +119,14 @@ def _continue(ctx: Context, opened: optuna.Study, one: Active, state: runstate.R
 def _report(one: Active, terms: Terms, run: RunFacts) -> None:
     """Passes new values of the metric to the study. After a restart all events are read again."""
     split, _, name = terms.metric.partition(".")
-    seen, count = len(one.values), 0
+    reported, count = len(one.values), 0
     new, is_first = one.events.read(one.host, run)
     for event in new:
         value = _value(event, split, name)
         if value is None:
             continue
         count += 1
-        if is_first and count <= seen:
+        if is_first and count <= reported:
             continue
         one.trial.report(value, len(one.values))
         one.values.append(value)

@@ -115,9 +115,9 @@ _IMPORT = re.compile(r"^(?:from\s+(\.*[\w.]*)\s+import|import\s+(.+))", re.MULTI
 
 def imports(source: str) -> Iterator[str]:
     """Modules that a Python file imports at its top level. Imports in functions and `try` may be optional."""
-    for found in _IMPORT.finditer(source):
-        if found[1]:
-            yield found[1]
-        for name in (found[2] or "").partition("#")[0].split(","):
+    for match in _IMPORT.finditer(source):
+        if match[1]:
+            yield match[1]
+        for name in (match[2] or "").partition("#")[0].split(","):
             if words := name.split():
                 yield words[0]

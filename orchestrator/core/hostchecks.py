@@ -45,10 +45,10 @@ def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool, queue: bool = 
     if facts.gpus and len(facts.gpus) < job.resources.gpus:
         why = f"the job needs {job.resources.gpus} GPUs and the host has {len(facts.gpus)}"
         raise GpujobError("the host has too few GPUs", why, f"--set resources.gpus={len(facts.gpus)}")
-    wanted = job.resources.gpu if job.resources.gpus else None
-    others = [gpu.name for gpu in facts.gpus or () if wanted and not is_model(gpu.name, wanted)]
+    model = job.resources.gpu if job.resources.gpus else None
+    others = [gpu.name for gpu in facts.gpus or () if model and not is_model(gpu.name, model)]
     if others:
-        raise GpujobError(f"the host has no {wanted}", f"it has {others[0]}", "--set resources.gpu=null")
+        raise GpujobError(f"the host has no {model}", f"it has {others[0]}", "--set resources.gpu=null")
 
 
 def is_model(name: str, model: str) -> bool:

@@ -276,8 +276,10 @@ def _data_step(data: DataInput, facts: HostFacts | None) -> Step:
 
 
 def _image_step(image: str, facts: HostFacts | None) -> ImageStep:
-    found = facts.containers.image_id if facts and facts.containers else None
+    image_id = facts.containers.image_id if facts and facts.containers else None
     reason = (
-        f"the host has {found.removeprefix('sha256:')[:12]}" if found else "pulled, unless the host has it"
+        f"the host has {image_id.removeprefix('sha256:')[:12]}"
+        if image_id
+        else "pulled, unless the host has it"
     )
-    return ImageStep(f"image {image}", reason, bool(found), image=image)
+    return ImageStep(f"image {image}", reason, bool(image_id), image=image)

@@ -144,9 +144,9 @@ def statements(reads: Iterable[Place], writes: Iterable[Place]) -> list[dict[str
     """The IAM statements for these places and nothing else."""
     arn = "arn:aws:s3:::"
     reads, writes = list(reads), list(writes)
-    found: list[dict[str, Any]] = []
+    allowed: list[dict[str, Any]] = []
     for place in dict.fromkeys([*reads, *writes]):
-        found.append(
+        allowed.append(
             {
                 "Effect": "Allow",
                 "Action": "s3:ListBucket",
@@ -155,12 +155,12 @@ def statements(reads: Iterable[Place], writes: Iterable[Place]) -> list[dict[str
             }
         )
     if every := [name for one in dict.fromkeys([*reads, *writes]) for name in _arns(arn, one)]:
-        found.append({"Effect": "Allow", "Action": "s3:GetObject", "Resource": every})
+        allowed.append({"Effect": "Allow", "Action": "s3:GetObject", "Resource": every})
     if writes:
         actions = ["s3:PutObject", "s3:AbortMultipartUpload"]
         resources = [f"{arn}{one.bucket}/{one.folder}*" for one in writes]
-        found.append({"Effect": "Allow", "Action": actions, "Resource": resources})
-    return found
+        allowed.append({"Effect": "Allow", "Action": actions, "Resource": resources})
+    return allowed
 
 
 def _arns(arn: str, place: Place) -> list[str]:

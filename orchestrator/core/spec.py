@@ -98,8 +98,8 @@ def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None
     lines = dict(document.lines)
     for key, value in overrides or []:
         jobtext.set_value(document.value, key, value, lines, JobSpec.__struct_fields__)
-    said = tuple(f"{source}:{note.line}: {note.text}" for note in document.notes if _is_unclear(note))
-    job = JobFile(JobSpec(name=""), source, lines, said)
+    notes = tuple(f"{source}:{note.line}: {note.text}" for note in document.notes if _is_unclear(note))
+    job = JobFile(JobSpec(name=""), source, lines, notes)
     _refuse_unknown(document.value, JobSpec, (), job)
     jobtext.take_script(document.value, job.where("command"))
     s3.take_outputs(document.value)

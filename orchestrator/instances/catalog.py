@@ -97,18 +97,18 @@ class Catalog(msgspec.Struct, frozen=True):
         Those with the fewest GPUs come first, of these the cheapest. UsageError for a model that no type has.
         """
         models = {kind.gpu for kind in self.types.values()}
-        wanted = next((model for model in models if gpu and model.lower() == gpu.lower()), None)
-        if gpu and not wanted:
+        same_model = next((model for model in models if gpu and model.lower() == gpu.lower()), None)
+        if gpu and not same_model:
             hint = f"GPUs of EC2: {', '.join(sorted(models))}"
             raise UsageError(f"{gpu!r} is not a GPU of EC2's instance types", hint, "gpujob hosts types")
         names = tuple(regions)
-        found = []
+        fitting = []
         for kind in self.types.values():
             prices = [self.usd(kind.name, region) for region in names]
             known = [price for price in prices if price is not None]
-            if kind.gpus >= gpus and wanted in (None, kind.gpu) and len(known) == len(names):
-                found.append((kind.gpus, max(known, default=0.0), kind))
-        return [kind for _, _, kind in sorted(found, key=lambda one: one[:2])]
+            if kind.gpus >= gpus and same_model in (None, kind.gpu) and len(known) == len(names):
+                fitting.append((kind.gpus, max(known, default=0.0), kind))
+        return [kind for _, _, kind in sorted(fitting, key=lambda one: one[:2])]
 
 
 @cache

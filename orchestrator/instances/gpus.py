@@ -44,21 +44,21 @@ def wait(ctx: Context, instance: Instance, host: Host, read: Callable[[], HostFa
 
 def _mismatch(kind: InstanceType, facts: HostFacts) -> str | None:
     """Returns how the GPUs of a host differ from those of its type; None if they do not."""
-    wanted = f"{kind.name} has {kind.gpus} {kind.gpu}"
+    expected = f"{kind.name} has {kind.gpus} {kind.gpu}"
     if facts.gpus is None:
-        return f"nvidia-smi cannot read them; {wanted}"
+        return f"nvidia-smi cannot read them; {expected}"
     if len(facts.gpus) != kind.gpus:
-        return f"{len(facts.gpus)} found; {wanted}"
+        return f"{len(facts.gpus)} found; {expected}"
     others = [gpu.name for gpu in facts.gpus if not hostchecks.is_model(gpu.name, kind.gpu)]
-    return f"{others[0]} found; {wanted}" if others else None
+    return f"{others[0]} found; {expected}" if others else None
 
 
 def _no_gpus(instance: Instance, host: Host, problem: str) -> GpujobError:
     lines: list[str] = []
     host.run(["sh", "-c", "nvidia-smi 2>&1"], b"", {}, lines.append)
-    said = " ".join(line.strip() for line in lines[:3])
+    summary = " ".join(line.strip() for line in lines[:3])
     return GpujobError(
         f"{instance.label} does not have the GPUs of its type: {problem}",
-        f"nvidia-smi: {said or 'prints nothing'}",
+        f"nvidia-smi: {summary or 'prints nothing'}",
         f"gpujob hosts down {instance.label} terminates it; --set resources.gpus=0 uses its CPU",
     )

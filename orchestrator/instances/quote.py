@@ -187,8 +187,8 @@ def _types(job: JobSpec, regions: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(ec2.types)
     choices = [kind.name for kind in catalog.matching(gpu, max(1, gpus), regions)]
     if not choices:
-        wanted = f"{gpus} GPUs{f' of {gpu}' if gpu else ''}"
-        why = f"no known type with {wanted} has a price in {' and '.join(regions)}"
+        requirement = f"{gpus} GPUs{f' of {gpu}' if gpu else ''}"
+        why = f"no known type with {requirement} has a price in {' and '.join(regions)}"
         raise UsageError("no instance type fits the job", why, "gpujob hosts types, and --region")
     usual = [name for name in spec.DEFAULT_TYPES if name in choices]
     return tuple(usual if usual and not gpu and gpus <= 1 else choices[:_DERIVED_TYPES])

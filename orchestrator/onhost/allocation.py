@@ -38,13 +38,13 @@ def choose(layout: Layout, spec: RunSpec, runs: Sequence[RunFacts]) -> Choice:
     used = _used(layout, cards, runs, users)
     if not cards:
         return Choice(None, "after %s" % used[SLOT]) if SLOT in used else Choice(_lease([(SLOT, 0)]))
-    seen = visible(cards, spec.env)
-    if len(seen) < spec.gpus:
-        return Choice(None, "needs %d GPUs, and this host has %d" % (spec.gpus, len(seen)))
+    usable = visible(cards, spec.env)
+    if len(usable) < spec.gpus:
+        return Choice(None, "needs %d GPUs, and this host has %d" % (spec.gpus, len(usable)))
     before = leases.load(layout.run(spec.id)) or Lease((), ())
-    free = sorted((card for card in seen if card.uuid not in used), key=lambda c: c.uuid not in before.gpus)
+    free = sorted((card for card in usable if card.uuid not in used), key=lambda c: c.uuid not in before.gpus)
     if len(free) < spec.gpus:
-        users_text = ", ".join(dict.fromkeys(used[card.uuid] for card in seen if card.uuid in used))
+        users_text = ", ".join(dict.fromkeys(used[card.uuid] for card in usable if card.uuid in used))
         return Choice(None, "needs %d GPUs, %d free; in use by %s" % (spec.gpus, len(free), users_text))
     chosen = sorted((card.index or 0, card.uuid) for card in free[: spec.gpus])
     return Choice(_lease((uuid, index) for index, uuid in chosen))
@@ -63,13 +63,13 @@ def visible(cards: Sequence[Gpu], env: Mapping[str, str]) -> list[Gpu]:
     words = env.get(VISIBLE)
     if words is None:
         return list(cards)
-    seen: list[Gpu] = []
+    usable: list[Gpu] = []
     for word in (word.strip() for word in words.split(",")):
-        found = [card for card in cards if word and _is_named(card, word)]
-        if not found:
+        matching = [card for card in cards if word and _is_named(card, word)]
+        if not matching:
             break
-        seen += [card for card in found[:1] if card not in seen]
-    return seen
+        usable += [card for card in matching[:1] if card not in usable]
+    return usable
 
 
 def _is_named(card: Gpu, word: str) -> bool:
@@ -124,5 +124,5 @@ def runs_of_host(layout: Layout, besides: str) -> list[RunFacts]:
     """Returns all runs of this host except `besides`; log and events are not read."""
     alive = processes.snapshot()
     names = [name for name in run_facts.run_ids(layout) if name != besides]
-    found = (run_facts.find(layout, name, 0, set(), alive, True, {}) for name in names)
-    return [run for run in found if run]
+    runs = (run_facts.find(layout, name, 0, set(), alive, True, {}) for name in names)
+    return [run for run in runs if run]

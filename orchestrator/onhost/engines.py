@@ -68,18 +68,18 @@ def ensure_image(layout: Layout, key: str, image: str) -> str:
                 words = [engine.program, "pull", image]
                 code = subprocess.call(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
             if code:
-                said = files.last_bytes(layout.environment_log(key), 4096).decode(errors="replace")
-                reason = (said.strip().splitlines() or ["it printed nothing"])[-1]
+                output = files.last_bytes(layout.environment_log(key), 4096).decode(errors="replace")
+                reason = (output.strip().splitlines() or ["it printed nothing"])[-1]
                 raise Refused("image", "the image %s could not be pulled: %s" % (image, reason))
     return require_image(image)
 
 
 def require_image(image: str) -> str:
     """Returns the id of an image, given by name or id. Raises Refused if the host does not have it."""
-    found = image_id(find(), image)
-    if not found:
+    digest = image_id(find(), image)
+    if not digest:
         raise Refused("image", "the image %s is not on the host" % image)
-    return found
+    return digest
 
 
 class Answer(NamedTuple):
@@ -90,9 +90,9 @@ class Answer(NamedTuple):
 
 def _engine(program: str) -> Engine:
     """Returns the engine that a program is, as it says itself. Raises Refused if it cannot be used."""
-    said = _run([program, "info", "--format", "{{json .}}"])
+    answered = _run([program, "info", "--format", "{{json .}}"])
     try:
-        answer = json.loads(said.out)
+        answer = json.loads(answered.out)
     except ValueError:
         answer = None
     about = answer if isinstance(answer, dict) else {}
@@ -109,7 +109,7 @@ def _engine(program: str) -> Engine:
         gives_gpus = has_hook or "nvidia" in (about.get("Runtimes") or {})
         return Engine(program, "docker", about["ServerVersion"], is_rootless, gives_gpus, is_remapped)
     errors = [str(error) for error in about.get("ServerErrors") or ()]
-    text = (" ".join(said.err.split()) or " ".join(errors) or "it gave no answer")[:300]
+    text = (" ".join(answered.err.split()) or " ".join(errors) or "it gave no answer")[:300]
     kind = "denied" if "permission denied" in text else "stopped" if "Cannot connect" in text else "failed"
     raise Refused("engine-" + kind, "%s: %s" % (os.path.basename(program), text))
 

@@ -86,7 +86,7 @@ def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
         "hostname": socket.gethostname(),
         "root": layout.root,
         "tmux_socket": layout.tmux_socket,
-        "gpus": None if (found := gpus.sample(gpu_timeout)) is None else [vars(gpu) for gpu in found],
+        "gpus": None if (sample := gpus.sample(gpu_timeout)) is None else [vars(gpu) for gpu in sample],
         "disk": {
             "free": disk.free,
             "total": disk.total,
@@ -99,11 +99,11 @@ def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
 
 def addresses() -> list[str]:
     """Returns the IPv4 addresses of this machine, the one of its default route first; none of loopback."""
-    found = processes.output(["hostname", "-I"], timeout=10).split()
+    texts = processes.output(["hostname", "-I"], timeout=10).split()
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # chooses a route; nothing is sent
-        found.insert(0, str(probe.getsockname()[0]))
-    return [one for one in dict.fromkeys(found) if ":" not in one and not one.startswith("127.")]
+        texts.insert(0, str(probe.getsockname()[0]))
+    return [one for one in dict.fromkeys(texts) if ":" not in one and not one.startswith("127.")]
 
 
 def gpu_processes() -> list[gpus.GpuProcess]:

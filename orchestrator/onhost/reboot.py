@@ -39,11 +39,11 @@ def resume_all(layout: Layout, sleep: Callable[[float], None] = time.sleep) -> l
     """
     limits = instance_limits.find()
     is_spot = bool(limits and limits.is_spot)
-    found = run_facts.find_all(layout, 0)
-    queued = [run for run in found if leases.load(layout.run(run.id)) is not None]
+    runs = run_facts.find_all(layout, 0)
+    queued = [run for run in runs if leases.load(layout.run(run.id)) is not None]
     for run in reversed(queued):
         _resume(layout, run, is_spot, sleep, queues=True)
-    others = [run for run in found if run not in queued]
+    others = [run for run in runs if run not in queued]
     resumed = [run.id for run in others if _resume(layout, run, is_spot, sleep)]
     if not run_queue.is_empty(layout):
         _missing_gpus(0 if gpus.sample() == [] else 1, sleep)
@@ -98,15 +98,15 @@ def _obstacle(spec: RunSpec, used: int, sleep: Callable[[float], None]) -> str |
     return _missing_gpus(spec.gpus, sleep)
 
 
-def _missing_gpus(wanted: int, sleep: Callable[[float], None]) -> str | None:
+def _missing_gpus(expected: int, sleep: Callable[[float], None]) -> str | None:
     """Waits until the driver shows the GPUs of a run; returns what is missing after GPU_SECONDS."""
     waited = 0.0
-    while wanted:
+    while expected:
         visible = gpus.sample()
-        if visible is not None and len(visible) >= wanted:
+        if visible is not None and len(visible) >= expected:
             return None
         if waited >= GPU_SECONDS:
-            return "nvidia-smi shows %s of its %d GPUs" % ("none" if not visible else len(visible), wanted)
+            return "nvidia-smi shows %s of its %d GPUs" % ("none" if not visible else len(visible), expected)
         sleep(_PAUSE)
         waited += _PAUSE
     return None

@@ -161,8 +161,8 @@ def _load(layout: Layout, name: str) -> Entry | None:
         one = Entry(int(number), run_id, os.stat(path).st_mtime)
     except OSError:
         return None
-    given = {key: value[key] for key in Entry._fields[2:] if _has_type(value.get(key), getattr(one, key))}
-    return one._replace(**given)
+    valid = {key: value[key] for key in Entry._fields[2:] if _has_type(value.get(key), getattr(one, key))}
+    return one._replace(**valid)
 
 
 def _has_type(value: object, default: object) -> bool:

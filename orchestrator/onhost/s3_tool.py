@@ -111,7 +111,7 @@ def entries(tool: str, source: Source, secrets: Mapping[str, str]) -> dict[str, 
     """Returns size and ETag of each object below the prefix, by its path below it. Raises Refused."""
     prefix = source.url.rstrip("/") + "/"
     process = _popen(tool, source, ["ls", prefix + "*"], secrets)
-    found: dict[str, tuple[int, str]] = {}
+    objects: dict[str, tuple[int, str]] = {}
     assert process.stdout
     with process:
         for line in process.stdout:
@@ -122,8 +122,8 @@ def entries(tool: str, source: Source, secrets: Mapping[str, str]) -> dict[str, 
                 raise Refused("s3", "%s cannot be listed: %s" % (source.url, answer["error"]))
             key, size = answer.get("key"), answer.get("size", 0)
             if isinstance(key, str) and answer.get("type") == "file" and isinstance(size, int):
-                found[key[len(prefix) :]] = (size, str(answer.get("etag", "")).strip('"'))
-    return found
+                objects[key[len(prefix) :]] = (size, str(answer.get("etag", "")).strip('"'))
+    return objects
 
 
 def read(tool: str, source: Source, secrets: Mapping[str, str], key: str) -> subprocess.Popen[bytes]:

@@ -236,13 +236,13 @@ class SshHost(HelperHost):
             f"{ssh} true (to wait longer: ConnectTimeout in ssh_config)",
         )
 
-    def _no_python(self, found: str) -> GpujobError:
+    def _no_python(self, old: str) -> GpujobError:
         """Returns the error for a host without a usable Python; `found`: VERSION PATH of an old one."""
-        if not found:
+        if not old:
             return GpujobError(
                 f"{self.label} has no python3", "the helper needs 3.8 or newer", "install it there"
             )
-        version, _, path = found.partition(" ")
+        version, _, path = old.partition(" ")
         return GpujobError(
             f"{self.label} needs Python 3.8 or newer; found {version} at {path}",
             f"none of {', '.join(NEWER)} is newer",

@@ -210,7 +210,7 @@ def _gpu(gpu: Gpu) -> str:
 
 def _missing(runs: Sequence[ReportRun]) -> Html:
     """What a reader may look for and the runs did not record."""
-    wanted: dict[str, Callable[[Story], bool]] = {
+    columns: dict[str, Callable[[Story], bool]] = {
         "learning rate": lambda story: story.curve("lr") is not None,
         "gradient norm": lambda story: story.curve("grad_norm") is not None,
         "validation metrics": lambda story: any(split != "train" for _, split in story.curves),
@@ -222,7 +222,7 @@ def _missing(runs: Sequence[ReportRun]) -> Html:
         "GPU use over time": lambda story: False,
     }
     rows = []
-    for what, exists in wanted.items():
+    for what, exists in columns.items():
         without = [run.id for run in runs if not exists(run.story)]
         if without:
             rows.append(
