@@ -26,6 +26,8 @@ def test_the_same_job_file_over_ssh(client: Client, machine: FakeHost) -> None:
     plant_python(client, machine)
     succeed(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     succeed(client.run("deploy", "blendshapes", "--data", "faces", *SETS, "--on", "gpu", "--follow"))
+    checked = client.run("check", "blendshapes", "--data", "faces", *SETS, "--on", "gpu", "--json")
+    assert (checked.code, checked.json["cached"]) == (0, True)
     fetched = succeed(client.run("fetch", "--on", "gpu", "--json")).json
     assert fetched
     (home,) = (client.project / "fetched").glob("*-*")

@@ -53,23 +53,21 @@ def fetched(client: Client, sample: Path, *on: str) -> tuple[dict, str]:
     return run, f"fetched/{run['id']}"
 
 
-def test_from_sample_videos_to_a_prediction(client: Client, sample: Path) -> None:
-    run, home = fetched(client, sample)
-    assert 0 < run["metrics"]["val"]["accuracy"] <= 1
-    assert run["metrics"]["test"]["accuracy_low"] <= run["metrics"]["test"]["accuracy"]
-    good = next((sample / "crema").glob("*_HAP_*.flv"))
-    prediction = client.run("predict", home, str(good), "--json").json
-    assert (prediction["truth"], len(prediction["probabilities"])) == ("happy", 6)
-
-
 def test_over_ssh_frames_are_decoded_on_the_host_and_checkpoints_fetched(
     client: Client, machine: FakeHost, sample: Path
 ) -> None:
     log_in_to(client, machine)
     plant_python(client, machine)
-    _, home = fetched(client, sample, "--on", "gpu")
+    run, home = fetched(client, sample, "--on", "gpu")
     assert list((machine.home / ".gpujob" / "cache" / "slowfast").rglob("records.bin"))
     assert client.run("verify", home).code == 0
+    data = json.loads((client.project / home / "run.json").read_text())["data"]
+    assert data["crema"]["path"].startswith(str(machine.home / ".gpujob" / "data" / "crema"))
+    assert 0 < run["metrics"]["val"]["accuracy"] <= 1
+    assert run["metrics"]["test"]["accuracy_low"] <= run["metrics"]["test"]["accuracy"]
+    good = next((sample / "crema").glob("*_HAP_*.flv"))
+    prediction = client.run("predict", home, str(good), "--json").json
+    assert (prediction["truth"], len(prediction["probabilities"])) == ("happy", 6)
 
 
 def test_prepare_shows_the_classes_and_actors_of_every_split(client: Client, sample: Path) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.host.machines import log_in_to, plant_python
-from tests.host.test_facenet import SETS
+from tests.host.machines import log_in_to
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.faultproxy import FaultProxy
 from tests.rigs.patience import PATIENCE
@@ -63,27 +62,6 @@ def test_deploy_status_monitor_stop_and_fetch_of_a_script(client: Client, machin
     assert "the host has this tree" in again.err
     assert len(list((root(machine) / "code").iterdir())) == 1
     assert client.run("stop", *ON, "--now", "--clean", "--yes").code == 0
-
-
-@pytest.mark.torch
-def test_the_facenet_job_from_sample_data_to_a_prediction(client: Client, machine: FakeHost) -> None:
-    log_in_to(client, machine)
-    assert client.run("prepare", "facenet-lstm", "--sample", "sample").code == 0
-    plant_python(client, machine)
-    result = client.run("deploy", "facenet-lstm", "--data", "sample", *SETS, *ON, "--follow")
-    assert result.code == 0, result.err + result.out
-    run = runs(client)[0]
-    assert run["state"] == "succeeded"
-    fetched = client.run("fetch", *ON)
-    assert fetched.code == 0, fetched.err
-    home = f"fetched/{run['id']}"
-    assert client.run("verify", home).code == 0
-    good = next((client.project / "sample" / "crema").glob("*_HAP_*.npz"))
-    assert client.run("predict", home, str(good), "--json").json["truth"] == "happy"
-    data = json.loads((client.project / home / "run.json").read_text())["data"]
-    assert data["crema"]["path"].startswith(str(root(machine) / "data" / "crema"))
-    checked = client.run("check", "facenet-lstm", "--data", "sample", *SETS, *ON, "--json")
-    assert (checked.code, checked.json["cached"]) == (0, True)
 
 
 def test_data_on_the_host_is_verified_and_used_in_place(client: Client, machine: FakeHost) -> None:

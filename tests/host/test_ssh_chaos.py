@@ -42,8 +42,8 @@ def steps_of_deploy(line: Line) -> int:
 
 def test_a_deploy_cut_or_stalled_at_any_step_completes_exactly_once(line: Line, trials: Trials) -> None:
     total = steps_of_deploy(line)
-    faults = [(line.proxy.cut, trials(3, total)), (lambda: line.proxy.cut(rst=False), trials(2, total))]
-    faults.append((stalled_for(line.proxy, trials(1, 20)), trials(2, 12)))
+    faults = [(line.proxy.cut, trials(2, total)), (lambda: line.proxy.cut(rst=False), trials(1, total))]
+    faults.append((stalled_for(line.proxy, trials(1, 20)), trials(1, 12)))
     for kind, (fault, many) in enumerate(faults):
         for at in sample(total, many):
             name = f"fault{kind}-{at}"
@@ -56,7 +56,7 @@ def test_a_deploy_cut_or_stalled_at_any_step_completes_exactly_once(line: Line, 
 def test_a_deploy_cut_after_any_number_of_bytes_completes_exactly_once(line: Line, trials: Trials) -> None:
     steps_of_deploy(line)
     dice = random.Random(5)
-    for trial in range(trials(3, 100)):
+    for trial in range(trials(2, 100)):
         name = f"bytes{trial}"
         expected, before = job(line.client, name), line.arrived()
         line.proxy.cut_after("up", dice.randrange(BIG), rst=dice.random() < 0.5)
@@ -69,7 +69,7 @@ def test_a_deploy_cut_after_any_number_of_bytes_completes_exactly_once(line: Lin
 def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line, trials: Trials) -> None:
     total = steps_of_deploy(line)
     for at in sorted(
-        {*sample(total, trials(3, total)), total - 3}
+        {*sample(total, trials(2, total)), total - 3}
     ):  # at the last point the run is started and not confirmed
         name = f"kill{at}"
         expected, before = job(line.client, name), line.arrived()
@@ -79,7 +79,7 @@ def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line,
         require_no_helper(line)
         carried_on(line, name, expected, before)
     line.proxy.pace(rate=3e6)
-    for at in sample(BIG, trials(2, 20)):
+    for at in sample(BIG, trials(1, 20)):
         name = f"amid{at}"
         expected, before = job(line.client, name), line.arrived()
         killed_amid(line, "up", at, "deploy", name)
@@ -133,12 +133,12 @@ def fetch_carried_on(line: Line, to: str, expected: dict[str, bytes]) -> None:
 def test_a_fetch_cut_stalled_or_killed_anywhere_leaves_nothing_truncated(line: Line, trials: Trials) -> None:
     expected, total = fetched_whole(line)
     stall = stalled_for(line.proxy, trials(1, 20))
-    for kind, (fault, many) in enumerate([(line.proxy.cut, trials(2, total)), (stall, trials(2, 12))]):
+    for kind, (fault, many) in enumerate([(line.proxy.cut, trials(2, total)), (stall, trials(1, 12))]):
         for at in sample(total, many):
             result, _ = counted(line, "fetch", "--to", f"fault{kind}-{at}", at=at, fault=fault)
             assert result.code == 0, result.err
             fetch_carried_on(line, f"fault{kind}-{at}", expected)
-    for at in sample(BIG, trials(2, 60)):
+    for at in sample(BIG, trials(1, 60)):
         line.proxy.cut_after("down", at, rst=bool(at % 2))
         assert line.run("fetch", "--to", f"bytes{at}").code == 0
         fetch_carried_on(line, f"bytes{at}", expected)
@@ -149,7 +149,7 @@ def test_a_fetch_cut_stalled_or_killed_anywhere_leaves_nothing_truncated(line: L
         require_no_helper(line)
         fetch_carried_on(line, f"kill{at}", expected)
     line.proxy.pace(rate=6e6)
-    for at in sample(BIG, trials(2, 20)):
+    for at in sample(BIG, trials(1, 20)):
         killed_amid(line, "down", at, "fetch", "--to", f"amid{at}")
         fetch_carried_on(line, f"amid{at}", expected)
 
