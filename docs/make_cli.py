@@ -1,4 +1,4 @@
-"""Writes docs/cli.md and completion.json from the app, and jobs/job.schema.json from the job file's types.
+"""Writes docs/cli.md and completion.json from the app, job.schema.json and the table of job keys from types.
 
 python docs/make_cli.py            write them
 python docs/make_cli.py --check    exit 1 if one of them is out of date
@@ -21,9 +21,10 @@ from orchestrator.cli import main
 from orchestrator.cli.app import app
 from orchestrator.cli.equivalents import EQUIVALENTS
 from orchestrator.cli.help import Command, Group
-from orchestrator.core.jobschema import json_schema
+from orchestrator.core.jobschema import json_schema, table
 
 PAGE = Path(__file__).with_name("cli.md")
+JOB_FILE = Path(__file__).with_name("job-file.md")
 SCHEMA = Path(__file__).parent.parent / "jobs" / "job.schema.json"
 COMPLETION = Path(__file__).parent.parent / "orchestrator" / "cli" / "completion.json"
 INTRODUCTION = """# Command line
@@ -93,11 +94,17 @@ def _is_argument(param: Any) -> bool:
     return isinstance(param, TyperArgument)
 
 
+def job_file() -> str:
+    """docs/job-file.md with its table written anew."""
+    before, start, rest = JOB_FILE.read_text("utf-8").partition("from the types of the job file -->\n")
+    return f"{before}{start}\n{table()}\n\n{''.join(rest.partition('<!-- end of keys -->')[1:])}"
+
+
 def written() -> dict[Path, str]:
     """Every file that this writes, with its text."""
-    table = completion_table(get_group(app))
+    completion = json.dumps(completion_table(get_group(app)), indent=1) + "\n"
     schema = json.dumps(json_schema(), indent=2) + "\n"
-    return {PAGE: page(), SCHEMA: schema, COMPLETION: json.dumps(table, indent=1) + "\n"}
+    return {PAGE: page(), SCHEMA: schema, JOB_FILE: job_file(), COMPLETION: completion}
 
 
 if __name__ == "__main__":
