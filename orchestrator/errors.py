@@ -55,6 +55,10 @@ class Unreachable(GpujobError):
     exit_code = Exit.UNREACHABLE
 
 
+class NoGpus(GpujobError):
+    """An instance does not have the GPUs of its type."""
+
+
 class JobFailed(GpujobError):
     """gpujob did its part; the run itself failed."""
 

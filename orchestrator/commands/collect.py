@@ -99,7 +99,6 @@ def from_host(ctx: Context, host: Host, run: RunFacts) -> RunData:
         details = helper.record(host, run.id)
     except Refused:
         details = RunDetails(job=run.job)
-    instance = InstanceStore(ctx.state_dir).find_label(host.label)
     read = helper.read_log_events if run.from_log else helper.read_events
 
     def all_blocks() -> Iterator[bytes]:
@@ -114,7 +113,7 @@ def from_host(ctx: Context, host: Host, run: RunFacts) -> RunData:
         host.label,
         all_blocks,
         lambda: read(host, run.id, 0, MOST_EVENTS)[0],
-        round(prices.run_cost(instance, run, ctx.now()), 4) if instance else None,
+        prices.group_cost(InstanceStore(ctx.state_dir), host.label, run, ctx.now()),
         gpus=helper.look(host, run.id, 0).machine.gpus or (),
     )
 

@@ -131,8 +131,7 @@ def _cached(
 
 
 def _entry(ctx: Context, instances: InstanceStore, label: str, run: RunFacts, details: RunDetails) -> Entry:
-    instance = instances.find_label(label)
-    cost = round(prices.run_cost(instance, run, ctx.now()), 4) if instance else None
+    cost = prices.group_cost(instances, label, run, ctx.now())
     return Entry(run, label, runstate.fold(run, ctx.now()), details, cost)
 
 

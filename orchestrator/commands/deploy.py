@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,9 @@ from msgspec.structs import replace
 
 from orchestrator import registry
 from orchestrator.commands import config, execute, follow, inputs, jobs, notify, resume, runs, s3
+from orchestrator.commands.limits import affordable_hours
 from orchestrator.context import Context
-from orchestrator.core import hostchecks, runstate
+from orchestrator.core import groups, hostchecks, runstate
 from orchestrator.core import plan as planning
 from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import RunFacts
@@ -81,12 +83,8 @@ def deploy(ctx: Context, request: Request) -> int:
     known = replace(known, queue=request.queue)
     if not request.dry_run:  # whose plan lists them
         plans.print_warnings(ctx, known.warnings)
-    if isinstance(target, GroupTarget):
+    if job.spec.resources.nodes > 1:
         _require_one_host(request)
-        from orchestrator.commands import group  # noqa: PLC0415 - only this needs it
-
-        group_inputs = group.Inputs(known, job, trees, secrets, word, partial(_within_budget, ctx, request))
-        return group.deploy(ctx, store, target, group_inputs, dry_run=request.dry_run, follows=request.follow)
     if target.launches:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
 
@@ -97,10 +95,15 @@ def deploy(ctx: Context, request: Request) -> int:
         target = launched
     elif request.on is None and settings["target"].source == "default":
         ctx.talk(f"target: {target.label} (no --on, and no target is set)")
+    if isinstance(target, GroupTarget):
+        from orchestrator.commands import group  # noqa: PLC0415 - only this needs it
+
+        group_inputs = group.Inputs(known, job, trees, secrets, word, partial(_within_budget, ctx, request))
+        return group.deploy(ctx, store, target, group_inputs, dry_run=request.dry_run, follows=request.follow)
     ctx.begin(f"connecting to {target.label}")
     with target.connect() as host:
         ctx.begin(f"looking at {host.label}")
-        complete = inputs.with_facts(_within_budget(ctx, request, host, known), host, job)
+        complete = inputs.with_facts(_within_budget(ctx, request, [host], known), host, job)
         if request.dry_run:
             plans.print_plan(ctx, planning.build(complete))
             return 0
@@ -157,17 +160,17 @@ def _limits(request: Request) -> list[str]:
     return [f"limits.{key}={value}" for _, key, value in options if value is not None]
 
 
-def _within_budget(ctx: Context, request: Request, host: Host, known: PlanInputs) -> PlanInputs:
-    """With the hours that the budget pays for on this host. UsageError for --budget where it has no price."""
+def _within_budget(ctx: Context, request: Request, hosts: Sequence[Host], known: PlanInputs) -> PlanInputs:
+    """With the hours that the budget pays for on all hosts. UsageError for --budget if one has no price."""
     limits = known.job.limits
     if limits.budget_usd is None:
         return known
-    hours = host.hours_for(limits.budget_usd)
+    hours, label = affordable_hours(hosts, limits.budget_usd), groups.join([host.label for host in hosts])
     if hours is None and request.budget is not None:
-        why = f"the price of {host.label} is not known"
+        why = f"the price of {label} is not known"
         raise UsageError("--budget cannot be converted to hours", why, "--max-hours H")
     if hours is None:
-        ctx.warn(f"limits.budget_usd is ignored: the price of {host.label} is not known")
+        ctx.warn(f"limits.budget_usd is ignored: the price of {label} is not known")
         return known
     known = replace(known, budget_hours=hours)
     if limits.max_hours is not None and limits.max_hours <= hours:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import registry
-from orchestrator.commands import config, download, runs
+from orchestrator.commands import config, download, group_fetch, runs
 from orchestrator.commands.download import Download
 from orchestrator.commands.follow import waiting
 from orchestrator.context import Context
@@ -58,17 +58,25 @@ def fetch(
         if which != "all" and getattr(run.checkpoints, which) is None and not _has_outputs(run):
             raise _no_checkpoint(ctx, run, which)
         terminates = not keep_instance and _may_terminate(ctx, host, run)
-        result = download.download_run(ctx, host, run.id, "all" if terminates else which, folder)
-        ended = None
-        if terminates and result.is_complete(run, ctx.now()):
-            ended = host.terminate()
-        elif terminates:
-            ctx.warn(f"{host.label} is kept: not everything was downloaded")
-            ctx.talk(f"next: gpujob ssh {run.id}, or gpujob hosts down {host.label} --discard")
+        if terminates and run.group:
+            result, ended = group_fetch.fetch_and_terminate(ctx, settings, run, host, folder)
+        else:
+            which = "all" if terminates else which
+            result = download.download_run(ctx, host, run.id, which, folder)
+            ended = _terminate(ctx, host, run, result) if terminates else []
     _report(ctx, run.id, folder, result)
     if ended and not ctx.json:
-        ctx.talk(f"{ended}; --keep-instance would have kept it")
+        ctx.talk(f"{'; '.join(ended)}; --keep-instance would have kept {'it' if len(ended) == 1 else 'them'}")
     return Exit.DONE
+
+
+def _terminate(ctx: Context, host: Host, run: RunFacts, result: Download) -> list[str]:
+    """Terminates the host if nothing is left on it alone; returns what was done, for the user."""
+    if result.is_complete(run, ctx.now()):
+        return [host.terminate()]
+    ctx.warn(f"{host.label} is kept: not everything was downloaded")
+    ctx.talk(f"next: gpujob ssh {run.id}, or gpujob hosts down {host.label} --discard")
+    return []
 
 
 def _may_terminate(ctx: Context, host: Host, run: RunFacts) -> bool:

@@ -17,7 +17,7 @@ from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts, RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.plan import Plan
-from orchestrator.errors import GpujobError, Unreachable
+from orchestrator.errors import GpujobError, NoGpus, NotFound, Unreachable
 from orchestrator.source import Source
 from orchestrator.store import Intent, Store
 from orchestrator.targets import helper
@@ -37,7 +37,7 @@ class Inputs(msgspec.Struct, frozen=True):
     trees: Mapping[str, Source]
     secrets: Mapping[str, str]
     word: str
-    limited: Callable[[Host, PlanInputs], PlanInputs]
+    limited: Callable[[Sequence[Host], PlanInputs], PlanInputs]
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -59,8 +59,9 @@ def deploy(
     name, label = given.job.spec.name, target.label
     with contextlib.ExitStack() as stack:
         hosts = connect(ctx, stack, target)
-        known = given.limited(hosts[0], given.known)
-        complete = [inputs.with_facts(known, host, given.job) for host in hosts]
+        for host in hosts:
+            stack.enter_context(host.keep_awake())
+        complete = _facts(ctx, hosts, given)
         stack.enter_context(execute.only_deploy(store, name, label))
         identity = _identity(store, hosts, label, complete[0])
         nodes = groups.nodes(
@@ -87,6 +88,20 @@ def deploy(
         started = _run(ctx, store, parts, given.word, label)
         plans.print_next(ctx, made[0].notes, started[0], label, follows)
         return follow.stream(ctx, hosts[0], identity.run_id) if follows else 0
+
+
+def _facts(ctx: Context, hosts: Sequence[Host], given: Inputs) -> list[PlanInputs]:
+    """With what each host has. Where an instance lacks its GPUs, none is left of those launched with it."""
+    known = given.limited(hosts, given.known)
+    try:
+        return [inputs.with_facts(known, host, given.job) for host in hosts]
+    except NoGpus as error:
+        from orchestrator.commands import launch  # noqa: PLC0415 - only EC2 instances are ended
+
+        if not launch.discard_unused(ctx, [host.label for host in hosts]):
+            raise
+        why = f"{error.why}; all instances that were launched with it are terminated"
+        raise GpujobError(error.what, why, "the same command launches others") from None
 
 
 def connect(ctx: Context, stack: contextlib.ExitStack, target: GroupTarget) -> list[Host]:
@@ -156,6 +171,7 @@ def _run(ctx: Context, store: Store, parts: Sequence[_Part], word: str, label: s
         raise
     for part, run in reversed(list(zip(parts, met, strict=True))):
         runs.remember(ctx, store, part.host, [run])
+        part.host.assign_run(run.id)
     store.close_intent(job, label)
     return met
 
@@ -216,6 +232,8 @@ def stop_others(ctx: Context, run: RunFacts, first: str, end: Callable[[Host], N
             with registry.target(ctx, settings, label).connect() as host:
                 if helper.find_run(host, run.id, 0):
                     end(host)
+        except NotFound:  # its instance has ended, and the run with it
+            continue
         except Unreachable as error:
             why = "its part of the run ends when it hears of the stop from the others"
             ctx.warn(f"{label} does not answer ({error.what}); {why}")

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from orchestrator import registry
-from orchestrator.commands import config, download, launch, rows
+from orchestrator.commands import config, group_fetch, launch, rows
 from orchestrator.context import Context
-from orchestrator.core import runstate
+from orchestrator.core import groups, runstate
 from orchestrator.core.resources import Resources
 from orchestrator.core.spec import JobSpec, Limits, require_positive
 from orchestrator.errors import AccessError, Exit, GpujobError, NotFound, Unreachable, UsageError
-from orchestrator.instances import changes, connection, ensure, inventory, lifecycle, prices, survey
+from orchestrator.instances import (
+    changes,
+    connection,
+    ensure,
+    inventory,
+    lifecycle,
+    members,
+    prices,
+    survey,
+)
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import PREFIX, STOPPED, Instance
 from orchestrator.instances.quote import quote
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
 from orchestrator.targets import helper
+from orchestrator.targets.group import GroupTarget
 from orchestrator.targets.ssh import address, hostkeys
 from orchestrator.view import ec2_answers as answers
 from orchestrator.view import instances as view
@@ -104,75 +117,119 @@ def up(ctx: Context, name: str, resources: Resources, limits: Limits, options: l
 
 
 def extend(ctx: Context, word: str, hours: float) -> int:
-    """Moves the deadline; on the instance first, which enforces it."""
+    """Moves the deadline, of all instances of a run; on the instance first, which enforces it."""
     require_positive("--hours", hours)
     account = Account(ctx)
-    with registry.target(ctx, config.load(ctx), word).connect() as host:
-        instance = require_instance(account, host.label)
-        deadline = max(instance.deadline, ctx.now()) + hours * 3600
-        ctx.confirm(f"{host.label} runs {hours:g} h longer: {prices.at_most(instance, hours)} more.")
-        # The tag first: the instance must not look overdue to other clients.
-        lifecycle.tag_deadline(account.cloud, instance, deadline)
-        helper.set_deadline(host, deadline)
-    instance = account.records.save(replace(instance, deadline=deadline))
-    view.print_instances(ctx, [rows.instance(instance, ctx.now())])
+    with contextlib.ExitStack() as stack:
+        hosts = [stack.enter_context(target.connect()) for target in _targets(ctx, account, word)]
+        instances = [require_instance(account, host.label) for host in hosts]
+        labels = " and ".join(host.label for host in hosts)
+        verb = "runs" if len(hosts) == 1 else "run"
+        ctx.confirm(f"{labels} {verb} {hours:g} h longer: {prices.all_at_most(instances, hours)} more.")
+        extended = []
+        for host, instance in zip(hosts, instances, strict=True):
+            deadline = max(instance.deadline, ctx.now()) + hours * 3600
+            # The tag first: the instance must not look overdue to other clients.
+            lifecycle.tag_deadline(account.cloud, instance, deadline)
+            helper.set_deadline(host, deadline)
+            extended.append(account.records.save(replace(instance, deadline=deadline)))
+    view.print_instances(ctx, [rows.instance(instance, ctx.now()) for instance in extended])
     return 0
 
 
 def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
     """Terminates an instance once everything of its runs is fetched and verified; not with `discard`.
 
-    A stopped one is started for that, at a price that the user agrees to. `purge`: its data volume, too.
+    Of several that train as one run, all are terminated. A stopped one is started for that, at a price that
+    the user agrees to. `purge`: the data volumes, too.
     """
     account = Account(ctx)
-    target = registry.target(ctx, config.load(ctx), word)
-    if not isinstance(target, Ec2Target):
-        raise _not_an_instance(word)
-    instance = target.instance()
-    if not instance.managed:
-        why = "it has no tag of gpujob: whoever launched it terminates it"
-        raise UsageError(f"{instance.label} was not launched by gpujob", why, "gpujob hosts orphans")
-    if not instance.has_ended:
-        instance = lifecycle.refresh(account, instance)
-    if instance.has_ended:
-        ctx.talk(f"{instance.label} had ended")
-        lifecycle.clean_up(account, instance)
-        if instance.volume and purge:
-            ctx.confirm(f"deleting volume {instance.volume}, with the runs of {instance.label}.")
-            changes.delete_volume(account, instance.region, instance.volume, instance)
-    else:
-        instance = _terminate(ctx, account, target, instance, discard, purge)
-    instance = account.records.find(instance.id) or instance
-    if instance.volume:
-        usd = prices.disk_per_month(instance.volume_gb, instance.region)
-        kept = f"its volume {instance.volume} is kept, ${usd:.2f} a month"
-        ctx.talk(f"{kept}; gpujob fetch, or gpujob hosts down {instance.label} --purge")
-    view.print_instances(ctx, [rows.instance(instance, ctx.now())])
+    targets = _targets(ctx, account, word)
+    current = [_managed(account, target.instance()) for target in targets]
+    live = [target for target, one in zip(targets, current, strict=True) if not one.has_ended]
+    for instance in current:
+        if instance.has_ended:
+            _clean_up(ctx, account, instance, purge)
+    ids = [instance.id for instance in current if instance.has_ended]
+    if live:
+        ids += _terminate(ctx, account, live, discard, purge)
+    ended = [account.records.get(one) for one in ids]
+    for instance in ended:
+        if instance.volume:
+            usd = prices.disk_per_month(instance.volume_gb, instance.region)
+            kept = f"its volume {instance.volume} is kept, ${usd:.2f} a month"
+            ctx.talk(f"{kept}; gpujob fetch, or gpujob hosts down {instance.label} --purge")
+    view.print_instances(ctx, [rows.instance(instance, ctx.now()) for instance in ended])
     return 0
 
 
+def _targets(ctx: Context, account: Account, word: str) -> list[Ec2Target]:
+    """The instances that `word` names, with all that train as one run with them."""
+    settings = config.load(ctx)
+    target = registry.target(ctx, settings, word)
+    found: dict[str, Ec2Target] = {}
+    for one in target.targets if isinstance(target, GroupTarget) else (target,):
+        if not isinstance(one, Ec2Target):
+            raise _not_an_instance(word)
+        instance = one.instance()
+        for member in (instance, *account.records.members(instance)):
+            found.setdefault(member.label, Ec2Target(ctx, member.label, [member.region]))
+    return list(found.values())
+
+
+def _managed(account: Account, instance: Instance) -> Instance:
+    """As EC2 reports it. UsageError for one that gpujob did not launch."""
+    if not instance.managed:
+        why = "it has no tag of gpujob: whoever launched it terminates it"
+        raise UsageError(f"{instance.label} was not launched by gpujob", why, "gpujob hosts orphans")
+    return members.seen(account, instance)
+
+
+def _clean_up(ctx: Context, account: Account, instance: Instance, purge: bool) -> None:
+    ctx.talk(f"{instance.label} had ended")
+    lifecycle.clean_up(account, instance)
+    if instance.volume and purge:
+        ctx.confirm(f"deleting volume {instance.volume}, with the runs of {instance.label}.")
+        changes.delete_volume(account, instance.region, instance.volume, instance)
+
+
 def _terminate(
-    ctx: Context, account: Account, target: Ec2Target, instance: Instance, discard: bool, purge: bool
-) -> Instance:
-    """With its data volume once all that is on it is fetched, or with `purge`."""
-    with_volume = instance.volume is not None and (purge or not discard)
+    ctx: Context, account: Account, targets: Sequence[Ec2Target], discard: bool, purge: bool
+) -> list[str]:
+    """With a data volume once all that is on it is fetched, or with `purge`; the ids of what has ended."""
+    instances = [target.instance() for target in targets]
+    labels = ", ".join(instance.label for instance in instances)
+    if not discard:
+        ctx.begin(f"the download of the runs of {labels}")
+        instances = [_fetch_all(ctx, account, target) for target in targets]
+    with_volumes = [one.volume is not None and (purge or not discard) for one in instances]
+    what = "; ".join(
+        _deletion(one, with_volume, discard) for one, with_volume in zip(instances, with_volumes, strict=True)
+    )
+    loss = [_loss(ctx, one) for one in instances]
+    ctx.confirm(f"terminating {what}" + (f": {' '.join(dict.fromkeys(loss))}" if discard else "."))
+    ctx.begin(f"the termination of {labels}")
+    for one, with_volume in zip(instances, with_volumes, strict=True):
+        changes.decide(account, one, with_volume)
+    ended = [
+        changes.terminate(account, one, with_volume)
+        for one, with_volume in zip(instances, with_volumes, strict=True)
+    ]
+    return [one.id for one in ended]
+
+
+def _deletion(instance: Instance, with_volume: bool, discard: bool) -> str:
     disks = f"its disk and volume {instance.volume} are" if with_volume else "its disk is"
-    if discard:
-        ctx.confirm(f"terminating {instance.label}; {disks} deleted: {_loss(ctx, instance)}")
-    else:
-        ctx.begin(f"the download of the runs of {instance.label}")
-        instance = _fetch_all(ctx, account, target, instance)
-        with_volume = instance.volume is not None
-        ctx.confirm(f"terminating {instance.label} ({instance.type}); {disks} deleted.")
-    ctx.begin(f"the termination of {instance.label}")
-    return changes.terminate(account, instance, with_volume)
+    type_ = "" if discard else f" ({instance.type})"
+    return f"{instance.label}{type_}; {disks} deleted"
 
 
-def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Instance) -> Instance:
+def _fetch_all(ctx: Context, account: Account, target: Ec2Target) -> Instance:
     """Fetches every run of an instance. GpujobError where one is active, or not all could be fetched.
 
     Returns the instance that it fetched from: of a spot instance that EC2 stopped, another with its volume.
     """
+    instance = target.instance()
     if instance.state == STOPPED:
         ctx.talk(f"{instance.label} is stopped; its runs are fetched first (not with --discard)")
     fetch_dir = ctx.path(config.load(ctx)["fetch_dir"].value)
@@ -182,9 +239,7 @@ def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Inst
             if isinstance(state, runstate.GOING):
                 what = f"{run.id} is {runstate.word(state)} on {host.label}"
                 raise GpujobError(what, "", f"gpujob stop {run.id}")
-            folder = fetch_dir / run.id
-            result = download.download_run(ctx, host, run.id, "all", folder)
-            ctx.talk(f"{run.id} is in {ctx.short(folder)}, every sha256 verified")
+            result = group_fetch.download_all(ctx, host, run, fetch_dir / run.id)
             if not result.is_complete(run, ctx.now()):
                 next_step = f"gpujob ssh {run.id}, or gpujob hosts down {host.label} --discard"
                 raise GpujobError(f"{host.label} is kept", f"not all of {run.id} was fetched", next_step)
@@ -194,7 +249,7 @@ def _fetch_all(ctx: Context, account: Account, target: Ec2Target, instance: Inst
 def _loss(ctx: Context, instance: Instance) -> str:
     """What is lost with an instance that is not fetched from, as far as this client knows."""
     cached = Store(ctx.state_dir).runs()
-    runs = [run_id for run_id, run in cached.items() if run.target == instance.label]
+    runs = [run_id for run_id, run in cached.items() if instance.label in groups.split(run.target)]
     return f"what was not fetched of {', '.join(runs)} is lost." if runs else "no run on it is known."
 
 

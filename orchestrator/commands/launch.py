@@ -1,6 +1,8 @@
-"""The EC2 instance that a deploy needs: quoted, previewed, launched once the user agreed to its price."""
+"""The EC2 instances that a deploy needs: quoted, previewed, launched once the user agreed to their price."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -12,13 +14,17 @@ from orchestrator.core import plan as planning
 from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.plan import Step
 from orchestrator.core.spec import JobSpec, require_positive
+from orchestrator.instances import members, revival
 from orchestrator.instances.cloud import Account
-from orchestrator.instances.ensure import ensure, ensure_with_volume
+from orchestrator.instances.ensure import ensure_all
+from orchestrator.instances.instance import Instance
 from orchestrator.instances.quote import Quote, quote
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.target import Ec2Target
+from orchestrator.instances.with_volume import ensure_with_volume
 from orchestrator.store import Store
 from orchestrator.targets.base import Target
+from orchestrator.targets.group import GroupTarget
 from orchestrator.view import plans
 
 
@@ -37,7 +43,7 @@ def launch_options(cidr: str | None, world: bool, wait_hours: float | None, dry_
 
 
 def launch(ctx: Context, region: str, inputs: PlanInputs, word: str, options: Options) -> Target | None:
-    """A ready instance for the job, as a target; None for a dry run, which prints the plan.
+    """The ready instances for the job, as a target; None for a dry run, which prints the plan.
 
     Names, labels and splits are checked first: that needs no GPU.
     """
@@ -45,19 +51,80 @@ def launch(ctx: Context, region: str, inputs: PlanInputs, word: str, options: Op
     offer = replace(quote(inputs.job, region, ctx.now(), ctx.who, size), wait_hours=options.wait_hours)
     if options.dry_run:
         plan = planning.build(inputs)
-        plan = replace(plan, steps=(_launch_step(offer), *plan.steps))
+        plan = replace(plan, steps=(_launch_step(offer), *plan.steps), notes=(*plan.notes, *_notes(offer)))
         plans.print_plan(ctx, plan, rows.launch(offer, options.ingress))
         return None
     ctx.begin("the check on this machine")
     execute.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
-    ctx.begin("the launch of an instance")
-    instance = ensure(Account(ctx), offer, options.ingress)
-    return Ec2Target(ctx, instance.label, [instance.region])
+    ctx.begin("the launch of an instance" if offer.spec.nodes == 1 else "the launch of instances")
+    targets = [
+        Ec2Target(ctx, one.label, [one.region]) for one in ensure_all(Account(ctx), offer, options.ingress)
+    ]
+    return targets[0] if len(targets) == 1 else GroupTarget(ctx, targets)
+
+
+def _notes(offer: Quote) -> tuple[str, ...]:
+    if offer.spec.nodes == 1:
+        return ()
+    return (f"the same steps on each of {offer.spec.nodes} instances; an attempt begins on all together",)
 
 
 def _launch_step(offer: Quote) -> Step:
     bound = "price not known" if offer.worst_case is None else f"at most ${offer.worst_case:.2f}"
-    return Step(f"launch {' or '.join(offer.spec.types)}", f"{bound}, as above")
+    count = f"{offer.spec.count} times " if offer.spec.count > 1 else ""
+    return Step(f"launch {count}{' or '.join(offer.spec.types)}", f"{bound}, as above")
+
+
+def _as_before(ctx: Context, record: Instance, job: JobSpec, options: Options) -> Quote:
+    types = job.resources.ec2.types or list(record.types) or [record.gpu_type or record.type]
+    is_spot = record.spot or record.run_spot
+    ec2 = changed(job.resources.ec2, types=types, regions=[record.region], spot=is_spot)
+    job = changed(job, resources=changed(job.resources, ec2=ec2))
+    return replace(quote(job, record.region, ctx.now(), ctx.who, 0), wait_hours=options.wait_hours)
+
+
+class Revived(msgspec.Struct, frozen=True):
+    """The instances of a run, all up. `started`: the labels of those that were not up before."""
+
+    target: GroupTarget
+    started: tuple[str, ...]
+
+
+def revive(ctx: Context, target: GroupTarget, job: JobSpec, options: Options) -> Revived | None:
+    """Starts, or replaces, the instances of a run over several; None for a dry run that is printed.
+
+    Those that ended are replaced by such as `launch_with_volume` launches.
+    """
+    account = Account(ctx)
+    former = [one.instance() for one in target.targets if isinstance(one, Ec2Target)]
+    job = changed(job, resources=changed(job.resources, nodes=len(former)))
+    offer = _as_before(ctx, former[0], job, options)
+    if options.dry_run:
+        steps = [Step(title, reason) for title, reason in revival.steps(account, former, offer)]
+        if not steps:
+            return Revived(target, ())
+        plans.print_steps(ctx, job.name, target.label, [*steps, Step("resume the run", "on all together")])
+        return None
+    current, started = revival.revive(account, former, offer, options.ingress)
+    targets = [Ec2Target(ctx, one.label, [one.region]) for one in current]
+    return Revived(GroupTarget(ctx, targets), tuple(one.label for one in started))
+
+
+def shut_down(ctx: Context, labels: Sequence[str]) -> None:
+    """Stops instances that were started for a run which could not be started on all."""
+    account = Account(ctx)
+    members.shut_down(account, [one for label in labels if (one := account.records.find_label(label))])
+
+
+def discard_unused(ctx: Context, labels: Sequence[str]) -> bool:
+    """Ends instances that were launched together, as one is unusable; returns False if they have a run."""
+    account = Account(ctx)
+    launched = [account.records.find_label(label) for label in labels]
+    unused = [one for one in launched if one and one.group and not one.run]
+    if len(unused) < len(labels):
+        return False
+    members.discard(account, unused)
+    return True
 
 
 def launch_with_volume(ctx: Context, former: Target, job: JobSpec, options: Options) -> Target | None:
@@ -68,11 +135,7 @@ def launch_with_volume(ctx: Context, former: Target, job: JobSpec, options: Opti
     account = Account(ctx)
     record = account.records.find_label(former.label)
     assert record
-    types = job.resources.ec2.types or list(record.types) or [record.gpu_type or record.type]
-    is_spot = record.spot or record.run_spot
-    ec2 = changed(job.resources.ec2, types=types, regions=[record.region], spot=is_spot)
-    job = changed(job, resources=changed(job.resources, ec2=ec2))
-    offer = replace(quote(job, record.region, ctx.now(), ctx.who, 0), wait_hours=options.wait_hours)
+    offer = _as_before(ctx, record, job, options)
     if options.dry_run:
         steps = [_launch_step(offer)]
         plans.print_steps(ctx, job.name, former.label, steps, rows.launch(offer, options.ingress))

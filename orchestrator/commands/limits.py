@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.spec import Limits, require_positive
 from orchestrator.errors import GpujobError
+from orchestrator.targets.base import Host
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -63,6 +66,13 @@ def left(ctx: Context, run: RunFacts, max_hours: float | None, budget: float | N
         why = f"{used:.2f} of {total_hours:.4g}, over all its attempts"
         raise GpujobError(what, why, f"gpujob deploy --resume {run.id} --max-hours HOURS")
     return Left(used, hours, usd, total_usd, max_hours is not None or budget is not None)
+
+
+def affordable_hours(hosts: Sequence[Host], budget_usd: float) -> float | None:
+    """The hours of all hosts together that a budget pays for; None if the price of one is not known."""
+    each = [host.hours_for(budget_usd) for host in hosts]
+    known = [hours for hours in each if hours]
+    return 1 / sum(1 / hours for hours in known) if len(known) == len(each) else None
 
 
 def spent_on(ctx: Context, run_id: str) -> float:

@@ -22,6 +22,7 @@ from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.view import dashboard, keys
 from orchestrator.view.dashboard import Surroundings
+from orchestrator.view.instances import money
 from orchestrator.view.status import RunReport
 
 _MOST_OUTAGE = 600.0  # seconds without an answer after which a script is not kept waiting
@@ -111,9 +112,10 @@ class _Reader:
 
     @property
     def money(self) -> str:
-        """What the instance cost so far, costs an hour, and costs at most; empty for other hosts."""
+        """What the instances cost so far, cost an hour, and cost at most; empty for other hosts."""
         instance = self._instances.find_label(self._host.label)
-        return rows.instance(instance, self._ctx.now()).money if instance else ""
+        known = self._instances.members(instance) if instance else ()
+        return money([rows.instance(one, self._ctx.now()) for one in known])
 
 
 class Outage:

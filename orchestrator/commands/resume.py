@@ -5,6 +5,7 @@ The run decides: its run.json says what it was deployed with. The job file is no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,13 @@ from orchestrator.view import answers, plans
 
 if TYPE_CHECKING:
     from orchestrator.commands.deploy import Request
+
+
+class Together(msgspec.Struct, frozen=True):
+    """All hosts of a run over several. `changed`: keys of its `group` in run.json; None where it stays."""
+
+    hosts: Sequence[Host]
+    changed: dict[str, list[str]] | None = None
 
 
 def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Request) -> int:
@@ -71,20 +79,26 @@ def _relaunch(ctx: Context, store: Store, target: Target, request: Request) -> T
     _require_job(run, request.job)
     _require_not_succeeded(ctx, run)
     rest = limits.left(ctx, run, request.max_hours, request.budget)
-    job = msgspec.structs.replace(_job(run), limits=rest.limits)
+    job = msgspec.structs.replace(recorded_job(run), limits=rest.limits)
     return launch.launch_with_volume(ctx, target, job, request.launch_options())
 
 
 def restart(
-    ctx: Context, host: Host, store: Store, request: Request, is_moved: bool = False, tells: bool = True
+    ctx: Context,
+    host: Host,
+    store: Store,
+    request: Request,
+    is_moved: bool = False,
+    together: Together | None = None,
 ) -> RunFacts:
     """The run, started again; with `dry_run` only what was verified before that.
 
-    `is_moved`: the disk with its folder was moved to this host, so that no other uses it. `tells`: print it.
+    `is_moved`: the disk with its folder was moved to this host, so that no other uses it. `together`: it is a
+    run over several hosts, which the caller reports.
     """
     run = runs.get(ctx, host, store, request.resume)
     _require_job(run, request.job)
-    job = _job(run)
+    job = recorded_job(run)
     with execute.only_deploy(store, job.name, host.label):
         run = helper.find_run(host, run.id) or run
         _require_resumable(ctx, run)
@@ -92,9 +106,12 @@ def restart(
         hostchecks.require_host(facts, job, request.share_gpu, request.queue)
         hostchecks.require_space_for_run(facts, job)
         rest = limits.left(ctx, run, request.max_hours, request.budget)
-        affordable = None if rest.budget_usd is None else host.hours_for(rest.budget_usd)
+        hosts = together.hosts if together else (host,)
+        affordable = None if rest.budget_usd is None else limits.affordable_hours(hosts, rest.budget_usd)
         changed = rest.for_run(affordable)
         spec = {"id": run.id, **({"limits": changed} if changed else {})}
+        if together and together.changed:
+            spec["group"] = together.changed
         secrets = execute.secrets(ctx, run.record.pass_env if run.record else ())
         secrets |= notify.secrets(ctx, run.record.notify if run.record else None)
         secrets |= s3.of_run(ctx, run.record.s3 if run.record else None, rest.hours)
@@ -113,7 +130,7 @@ def restart(
         started = execute.start(host, job.name, spec, options, resume=True)
         runs.remember(ctx, store, host, [started])
         host.assign_run(run.id)
-    if tells:
+    if together is None:
         tell(ctx, started, host.label, step, request)
     return run
 
@@ -137,7 +154,7 @@ def _facts(host: Host, job: JobSpec) -> HostFacts:
     return host.with_gpus(read) if job.resources.gpus else read()
 
 
-def _job(run: RunFacts) -> JobSpec:
+def recorded_job(run: RunFacts) -> JobSpec:
     """What a host must offer for the run, as run.json records it."""
     if run.record is None or not run.record.job:
         why = "its run.json is missing or cannot be read"

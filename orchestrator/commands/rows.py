@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.core import runstate
+from orchestrator.core import groups, runstate
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.inventory import Inventory
@@ -26,7 +26,8 @@ def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
         types=offered.types,
         regions=offered.regions,
         spot=offered.spot,
-        usd_per_hour=round(offer.price.running, 4) if offer.price else None,
+        nodes=offered.count,
+        usd_per_hour=None if offer.usd_per_hour is None else round(offer.usd_per_hour, 4),
         usd_per_hour_by_region={name: round(usd, 4) for name, usd in offer.by_region},
         hours=round(offer.hours, 4),
         limited_by=offer.limited_by,
@@ -43,6 +44,7 @@ def instance(of: Instance, now: float) -> InstanceRow:
     return InstanceRow(
         **{field: getattr(of, field) for field in fields},
         deadline=of.deadline,
+        group=of.group or None,
         volume=of.volume,
         volume_usd_per_month=prices.disk_per_month(of.volume_gb, of.region) if of.volume else 0.0,
         remaining=of.deadline - now,
@@ -95,7 +97,7 @@ def _rounded(usd: float | None, digits: int) -> float | None:
 
 
 def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> CostRow:
-    runs = {key: one.facts for key, one in cached.items() if one.target == of.label}
+    runs = {key: one.facts for key, one in cached.items() if of.label in groups.split(one.target)}
     usd = {run_id: prices.run_cost(of, run, now) for run_id, run in runs.items()}
     failed = {key for key, run in runs.items() if isinstance(runstate.fold(run, now), runstate.Failed)}
     total = prices.cost(of, now)

@@ -109,7 +109,10 @@ def remember(
             continue  # what rank 0 says counts
         is_known = before and (before.facts.state, before.facts.queue) == (run.state, run.queue)
         if not (is_known and run.ended is not None):
-            store.save_run(CachedRun(target_of(run, host.label), ctx.now(), run))
+            target = target_of(run, host.label)
+            if before and run.group and host.label not in run.group.hosts:
+                target = before.target  # a replaced instance, before the run is told
+            store.save_run(CachedRun(target, ctx.now(), run))
 
 
 def target_of(run: RunFacts, label: str) -> str:

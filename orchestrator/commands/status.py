@@ -243,7 +243,7 @@ def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Que
             state = replace(state, expected=host.starts.get(facts.id))
         if host.unreachable and isinstance(state, runstate.GOING):
             state = _unknown_state(row, facts, host.unreachable)
-        cost = round(prices.run_cost(instance, facts, ctx.now()), 4) if instance else None
+        cost = prices.group_cost(instances, host.target, facts, ctx.now())
         reports.append(RunReport(facts, state, runs.target_of(facts, host.target), cost))
     chosen = reports if query.word else [report for report in reports if query.chooses(report)]
     ended = [report.facts.id for report in chosen if not report.is_going]

@@ -51,14 +51,18 @@ def join(hosts: Sequence[str]) -> str:
 def require_hosts(job: JobSpec, where: str, target: str) -> JobSpec:
     """The job with as many nodes as the target has hosts. UsageError where the two do not fit."""
     hosts, nodes = split(target), job.resources.nodes
-    if len(hosts) == 1 and nodes == 1:
+    if len(hosts) == 1 and (nodes == 1 or target == "ec2"):
         return job
     example = "--on " + join([f"gpu{number}" for number in range(1, max(2, nodes) + 1)])
     if not all(hosts) or len(set(hosts)) < len(hosts):
         raise UsageError(f"--on {target}: each host is named once, with a comma between two", "", example)
     if any(host == "ec2" or host.startswith("ec2:") for host in hosts):
-        why = "instances do not admit each other; a run over several hosts needs SSH hosts"
-        raise UsageError("EC2 instances run jobs of one node", why, f"{example}, or --set resources.nodes=1")
+        why = "instances reach each other only if they are launched together"
+        raise UsageError(
+            f"--on {target}: EC2 instances cannot be named for a new run",
+            why,
+            f"--on ec2 --set resources.nodes={max(2, nodes, len(hosts))}",
+        )
     if "local" in hosts:
         why = "the others must reach it over the network"
         raise UsageError(f"--on {target}: local cannot be one of several hosts", why, example)
@@ -73,22 +77,34 @@ def nodes(
     identity: Identity, hosts: Sequence[str], resources: Resources, addresses: Sequence[str]
 ) -> list[Node]:
     """What each host is told. `addresses`: those of rank 0, unless the job names one."""
-    master, _, port = (
-        resources.master.rpartition(":") if ":" in resources.master else (resources.master, "", "")
-    )
-    known = (master,) if master else (*addresses, "127.0.0.1")
+    _, port = _master(resources)
+    known = known_addresses(resources, addresses)
     number = int(_digest("port", identity.run_id)[:8], 16) % _PORTS + _FIRST_PORT
     return [
         Node(
             rank,
             tuple(hosts),
-            tuple(dict.fromkeys(known)),
+            known,
             int(port or number),
             _digest("key", identity.mark),
             identity.mark if rank == 0 else _digest(f"mark {rank}", identity.mark)[:32],
         )
         for rank in range(len(hosts))
     ]
+
+
+def known_addresses(resources: Resources, addresses: Sequence[str]) -> tuple[str, ...]:
+    """By which the others reach rank 0: its own `addresses`, unless the job names one."""
+    master, _ = _master(resources)
+    return (master,) if master else tuple(dict.fromkeys((*addresses, "127.0.0.1")))
+
+
+def _master(resources: Resources) -> tuple[str, str]:
+    """The address and the port that the job names; "" for each that it does not."""
+    address, _, port = (
+        resources.master.rpartition(":") if ":" in resources.master else (resources.master, "", "")
+    )
+    return address, port
 
 
 def _digest(purpose: str, text: str) -> str:

@@ -60,7 +60,8 @@ DESCRIPTIONS = {
     "Resources.gpus": "Number of GPUs of each host: a trainer starts one process per GPU. On a host "
     "without GPU it uses the CPU. With [`deploy --queue`](queue.md) the run sees "
     "these GPUs only, and waits for them.",
-    "Resources.nodes": "Number of hosts that train together ([several hosts](several-hosts.md)).",
+    "Resources.nodes": "Number of hosts that train together; with `--on ec2` of instances to launch "
+    "([several hosts](several-hosts.md)).",
     "Resources.master": "`ADDRESS` or `ADDRESS:PORT` by which the other hosts reach the first one.",
     "Resources.gpu": "GPU model of an EC2 instance, such as `L40S`; its types are then chosen by price.",
     "Resources.disk_gb": "Free space in GiB that the run needs on the host, in addition to the files "

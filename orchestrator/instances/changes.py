@@ -26,13 +26,18 @@ def terminate(account: Account, instance: Instance, with_volume: bool = False) -
 
     Unreachable if EC2 takes longer than PATIENCE: the next command completes it.
     """
-    request(account, Change("terminate", instance.id, instance.region, instance.id))
-    if with_volume and instance.volume:
-        request(account, Change("delete-volume", instance.volume, instance.region, instance.id))
+    decide(account, instance, with_volume)
     _send_termination(account, instance.region, instance.id)
     instance = lifecycle.wait_until(account, instance, TERMINATED, PATIENCE)
     complete(account)
     return account.records.find(instance.id) or instance
+
+
+def decide(account: Account, instance: Instance, with_volume: bool) -> None:
+    """Records the termination of an instance, before EC2 gets a request."""
+    request(account, Change("terminate", instance.id, instance.region, instance.id))
+    if with_volume and instance.volume:
+        request(account, Change("delete-volume", instance.volume, instance.region, instance.id))
 
 
 def release(account: Account, instance: Instance) -> Instance:

@@ -1,31 +1,44 @@
-"""Provides an instance for a job: an existing one, started if it is stopped, or a new one."""
+"""Provides the instances of a job: existing ones, started if they are stopped, or new ones."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from msgspec.structs import replace
 from msgspec.structs import replace as changed
 
 from orchestrator.core.text import duration
-from orchestrator.errors import GpujobError, NotFound, UsageError
-from orchestrator.instances import boot, changes, contention, errors, keys, launch, lifecycle, prices, region
+from orchestrator.errors import GpujobError, UsageError
+from orchestrator.instances import (
+    boot,
+    capacity,
+    changes,
+    contention,
+    keys,
+    launch,
+    lifecycle,
+    members,
+    prices,
+    region,
+)
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Ended
 from orchestrator.instances.instance import STOPPED, Instance, label
 from orchestrator.instances.quote import Quote
-from orchestrator.instances.records import Change, LaunchAttempt
+from orchestrator.instances.records import LaunchAttempt
 from orchestrator.instances.region import Ingress
 from orchestrator.instances.spec import DEFAULT_HOURS, OWNER, LaunchSpec
 
-_CAPACITY_PAUSES = (30.0, 60.0, 120.0, 300.0)  # seconds between two attempts; the last one is repeated
-
 
 def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
-    """Returns a ready instance for a job: the existing one, else a new one at a price the user confirms.
+    """Returns a ready instance for a job of one node, as `ensure_all` does."""
+    (instance,) = ensure_all(account, offer, ingress)
+    return instance
 
-    An interrupted launch is resumed with the same request, so there is never a second instance.
+
+def ensure_all(account: Account, offer: Quote, ingress: Ingress) -> tuple[Instance, ...]:
+    """Returns a ready instance for each node of a job: existing ones, else new ones at a confirmed price.
+
+    An interrupted launch is resumed with the same request, so there are never others.
     """
     if ingress.cidr:
         region.parse_cidr(ingress.cidr, ingress.world)  # before EC2 gets any request
@@ -36,14 +49,16 @@ def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
             raise GpujobError(what, "", "wait for it, or use another name")
         settle(account)
         attempt = _open_attempt(account, job)
-        instance = _on_record(account, job)
-        if not instance and not attempt:
-            instance = _find_by_tag(account, offer.spec)
-        if instance and (usable := _use(account, instance, offer.hours, offer.wait_hours)):
+        known = _on_record(account, job)
+        if not known and not attempt:
+            known = contention.find_own(account, offer.spec)
+        is_partly_shown = bool(known and attempt and known[0].launch == attempt.id)
+        if known and not is_partly_shown and (usable := _use_all(account, known, offer)):
             return usable
         if attempt:
-            return _resume(account, attempt)
-        return _launch(account, "launching an instance:", offer, ingress)
+            return resume(account, attempt)
+        what = "an instance" if offer.spec.nodes == 1 else "instances"
+        return launch_new(account, f"launching {what}:", offer, ingress)
 
 
 def settle(account: Account) -> None:
@@ -60,27 +75,76 @@ def settle(account: Account) -> None:
         )
 
 
-def _resume(account: Account, attempt: LaunchAttempt) -> Instance:
+def resume(account: Account, attempt: LaunchAttempt) -> tuple[Instance, ...]:
+    """Returns the instances of a launch that was interrupted, once they are ready."""
     account.ctx.talk("resuming the launch that was interrupted")
-    instance = _ready(account, launch.resume(account, attempt))
-    contention.require_first(account, instance, attempt.spec.regions, attempt.others)
+    launched = launch.resume(account, attempt)
+    try:
+        instances = _all_ready(account, launched)
+    except GpujobError:
+        members.discard_if_incomplete(account, launched)
+        raise
+    contention.require_first(account, instances, attempt.spec.regions, attempt.others)
+    return instances
+
+
+def _use_all(account: Account, known: tuple[Instance, ...], offer: Quote) -> tuple[Instance, ...]:
+    """Makes the job's instances ready, starting those that are stopped; returns () if they have ended."""
+    if offer.spec.nodes == 1 and len(known) == 1:
+        usable = _use(account, known[0], offer.hours, offer.wait_hours)
+        return (usable,) if usable else ()
+    current = members.refresh(account, known)
+    if not current or members.discard_if_incomplete(account, known):
+        return ()
+    members.require_count(current, offer.spec.nodes)
+    members.require_not_interrupted(current)
+    if stopped := [one for one in current if one.state in (STOPPED, "stopping")]:
+        start_all(account, stopped, offer.hours, offer.wait_hours)
+    running = [one for one in current if one not in stopped]
+    used = [_use(account, one, offer.hours) for one in running]
+    return account.records.members(current[0]) if all(used) else ()
+
+
+def start_all(account: Account, stopped: Sequence[Instance], hours: float, wait_hours: float) -> None:
+    """Starts instances for some hours at a price the user confirms; all of them, or none stays up."""
+    ctx = account.ctx
+    labels = ", ".join(one.label for one in stopped)
+    ctx.confirm(
+        f"{labels} are stopped; starting them for {hours:.4g} h: {prices.all_at_most(stopped, hours)}."
+    )
+
+    def attempt() -> None:
+        try:
+            for one in stopped:
+                if _at_rest(account, one).state == STOPPED:
+                    start(account, one, hours)
+        except GpujobError:
+            members.shut_down(account, stopped)
+            raise
+
+    capacity.wait(account, wait_hours, attempt)
+
+
+def _at_rest(account: Account, instance: Instance) -> Instance:
+    """Returns the instance as it is now, or once it is stopped."""
+    instance = lifecycle.refresh(account, instance)
+    if instance.state == "stopping":
+        account.ctx.talk(f"waiting until {instance.label}, an instance of this job, is stopped")
+        return lifecycle.wait_until(account, instance, STOPPED)
     return instance
 
 
 def _use(account: Account, instance: Instance, hours: float, wait_hours: float = 0.0) -> Instance | None:
     """Makes the job's instance ready, starting it if it is stopped; returns None if it has ended."""
     ctx = account.ctx
-    instance = lifecycle.refresh(account, instance)
-    if instance.state == "stopping":
-        ctx.talk(f"waiting until {instance.label}, the instance of this job, is stopped")
-        instance = lifecycle.wait_until(account, instance, STOPPED)
+    instance = _at_rest(account, instance)
     if instance.is_interrupted:
         changes.release(account, instance)
         return None
     if instance.state == STOPPED:
         what = f"{instance.label} ({instance.type}) is stopped"
         ctx.confirm(f"{what}; starting it for {hours:.4g} h: {prices.at_most(instance, hours)}.")
-        return _until_capacity(account, wait_hours, lambda: start(account, instance, hours))
+        return capacity.wait(account, wait_hours, lambda: start(account, instance, hours))
     if instance.state in ("pending", "running"):
         _require_gpus(account, instance)
         remaining = duration(max(0.0, instance.deadline - ctx.now()))
@@ -88,7 +152,7 @@ def _use(account: Account, instance: Instance, hours: float, wait_hours: float =
             f"using {instance.label}, {instance.type} in {instance.zone}, the instance of this job; "
             f"it shuts down in {remaining} (gpujob hosts extend)"
         )
-        return _ready(account, instance)
+        return ready(account, instance)
     return None
 
 
@@ -100,18 +164,8 @@ def wake(
     wait_hours: float = 0.0,
 ) -> None:
     """Starts an instance that is stopped, for as long as the limits allow, at a price the user confirms."""
-    if instance.has_ended:
-        return
-    instance = lifecycle.refresh(account, instance)
-    if instance.gpu_type and instance.volume and not instance.has_ended:
-        account.ctx.talk(f"terminating {instance.label}, which has no GPUs; volume {instance.volume} is kept")
-        changes.terminate(account, instance)
-        return
+    instance = trainable(account, instance)
     if instance.state not in (STOPPED, "stopping"):
-        _require_gpus(account, instance)
-        return
-    if instance.is_interrupted:
-        changes.release(account, instance)
         return
     affordable = None
     if budget_usd is not None:
@@ -121,6 +175,24 @@ def wake(
             raise UsageError("the budget cannot be converted to hours", why, "--max-hours H")
     known = [limit for limit in (hours, affordable) if limit is not None]
     _use(account, instance, min(known, default=DEFAULT_HOURS), wait_hours)
+
+
+def trainable(account: Account, instance: Instance) -> Instance:
+    """Returns an instance as EC2 reports it: up, stopped, or ended.
+
+    One that cannot be started to train again is terminated; its volume is kept.
+    """
+    if instance.has_ended:
+        return instance
+    instance = lifecycle.refresh(account, instance)
+    if instance.gpu_type and instance.volume and not instance.has_ended:
+        account.ctx.talk(f"terminating {instance.label}, which has no GPUs; volume {instance.volume} is kept")
+        return changes.terminate(account, instance)
+    if instance.is_interrupted:
+        return changes.release(account, instance)
+    if instance.state not in (STOPPED, "stopping"):
+        _require_gpus(account, instance)
+    return instance
 
 
 def _require_gpus(account: Account, instance: Instance) -> None:
@@ -136,17 +208,10 @@ def _open_attempt(account: Account, job: str) -> LaunchAttempt | None:
     return next((one for one in account.records.attempts() if one.spec.job == job), None)
 
 
-def _on_record(account: Account, job: str) -> Instance | None:
-    """Returns the latest instance of this job on record that has not ended."""
-    return next((one for one in reversed(account.records.current()) if one.job == job), None)
-
-
-def _find_by_tag(account: Account, launch_spec: LaunchSpec) -> Instance | None:
-    """Returns the user's instance of this job, found by its tags, if its record was lost."""
-    for name, other in contention.find(account, launch_spec.job, launch_spec.regions):
-        if other.tags.get(OWNER, "") == account.ctx.who:
-            return lifecycle.adopt(account, other.id, [name])
-    return None
+def _on_record(account: Account, job: str) -> tuple[Instance, ...]:
+    """Returns the latest instance of this job on record that has not ended, with those of its group."""
+    latest = next((one for one in reversed(account.records.current()) if one.job == job), None)
+    return account.records.members(latest) if latest else ()
 
 
 def start(account: Account, instance: Instance, hours: float, type_: str = "") -> Instance:
@@ -170,8 +235,8 @@ def start(account: Account, instance: Instance, hours: float, type_: str = "") -
     return boot.wait_until_ready(account, instance)
 
 
-def _launch(account: Account, title: str, offer: Quote, ingress: Ingress) -> Instance:
-    """Launches an instance after the user confirmed its price; returns it once it is ready."""
+def launch_new(account: Account, title: str, offer: Quote, ingress: Ingress) -> tuple[Instance, ...]:
+    """Launches instances after the user confirmed their price; returns them once all are ready."""
     ctx, regions = account.ctx, offer.spec.regions
     others = [other for _, other in contention.find(account, offer.spec.job, regions)]
     known = [
@@ -181,11 +246,16 @@ def _launch(account: Account, title: str, offer: Quote, ingress: Ingress) -> Ins
     lines = [*offer.lines(ingress.resolve(ctx)), *known]
     ctx.confirm("\n".join([title, *(f"  {line}" for line in lines)]))
     ids = tuple(other.id for other in others)
-    return _until_capacity(account, offer.wait_hours, lambda: _launch_once(account, offer, ingress, ids))
+    return capacity.wait(account, offer.wait_hours, lambda: _launch_once(account, offer, ingress, ids))
 
 
-def _launch_once(account: Account, offer: Quote, ingress: Ingress, others: tuple[str, ...]) -> Instance:
-    """Launches an instance; if EC2 ends it for lack of capacity, the remaining candidates are tried."""
+def _launch_once(
+    account: Account, offer: Quote, ingress: Ingress, others: tuple[str, ...]
+) -> tuple[Instance, ...]:
+    """Launches instances; if EC2 ends one for lack of capacity, the remaining candidates are tried.
+
+    Where one does not become ready, none is left.
+    """
     ctx = account.ctx
     deadline, client = ctx.now() + offer.hours * 3600, account.records.client_id(ctx)
     launch_spec = changed(offer.spec, deadline=deadline, client=client)
@@ -193,100 +263,34 @@ def _launch_once(account: Account, offer: Quote, ingress: Ingress, others: tuple
     user_data = boot.user_data(ctx, launch_spec, host_key)
     attempt = launch.begin(account, launch_spec, user_data, host_key.public, ingress.cidr, others)
     while True:
-        instance = launch.resume(account, attempt)
+        launched = launch.resume(account, attempt)
         try:
-            instance = _ready(account, instance)
+            instances = _all_ready(account, launched)
         except Ended as ended:
-            _discard(account, instance)
+            members.discard(account, launched)
             if not ended.no_capacity:
                 raise
-            ctx.talk(f"{instance.type} in {instance.zone}: {ended.why}")
-            attempt = launch.begin_elsewhere(account, attempt, instance)
+            ctx.talk(f"{launched[0].type} in {launched[0].zone}: {ended.why}")
+            attempt = launch.begin_elsewhere(account, attempt, launched[0])
             continue
-        contention.require_first(account, instance, launch_spec.regions, others)
-        return instance
+        except GpujobError:
+            members.discard_if_incomplete(account, launched)
+            raise
+        contention.require_first(account, instances, launch_spec.regions, others)
+        return instances
 
 
-def _until_capacity(account: Account, hours: float, attempt: Callable[[], Instance]) -> Instance:
-    """Repeats an attempt for some hours while EC2 has no capacity for it."""
-    ctx = account.ctx
-    until = ctx.now() + hours * 3600
-    pauses = itertools.chain(_CAPACITY_PAUSES, itertools.repeat(_CAPACITY_PAUSES[-1]))
-    while True:
-        try:
-            return attempt()
-        except GpujobError as error:
-            left = until - ctx.now()
-            if left <= 0 or not errors.is_shortage(error):
-                raise
-            pause = min(next(pauses), left)
-            ctx.talk(f"{error.what}; trying again in {duration(pause)}, for {duration(left)} at most")
-            ctx.sleep(pause)
+def _all_ready(account: Account, launched: tuple[Instance, ...]) -> tuple[Instance, ...]:
+    if len(launched) == 1:
+        return (ready(account, launched[0]),)
+    for one in launched:  # EC2 ends one that it has no capacity for within seconds: none boots in vain
+        if not one.ready:
+            lifecycle.wait_until(account, one, "running")
+    for one in launched:
+        ready(account, account.records.get(one.id))
+    return account.records.members(launched[0])
 
 
-def _discard(account: Account, instance: Instance) -> None:
-    """Ends what is left of a new instance that ended before it was ready: nothing is on it.
-
-    That is its spot request, for which EC2 would launch another, its data volume, and the instance itself if
-    it is only stopped.
-    """
-    instance = account.records.find(instance.id) or instance
-    if instance.ready:
-        return
-    if instance.spot or not instance.has_ended:
-        changes.request(account, Change("terminate", instance.id, instance.region, instance.id))
-    if instance.volume and not instance.volume_to_attach:
-        changes.request(account, Change("delete-volume", instance.volume, instance.region, instance.id))
-    changes.complete(account)
-
-
-def _ready(account: Account, instance: Instance) -> Instance:
+def ready(account: Account, instance: Instance) -> Instance:
+    """Returns the instance once it has booted."""
     return instance if instance.ready else boot.wait_until_ready(account, instance)
-
-
-def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress: Ingress) -> Instance:
-    """Returns a ready instance with the data volume of `former`, which has ended, in the same zone.
-
-    NotFound if the volume does not exist.
-    """
-    settle(account)
-    volume = former.volume
-    size = lifecycle.find_volume(account.cloud, former.region, volume) if volume else None
-    if not volume or size is None:
-        if volume:
-            changes.forget_volume(account, former)
-        why = f"its volume {volume} does not exist any more" if volume else "it had no data volume"
-        next_step = "gpujob deploy JOB --on ec2 starts a new run"
-        raise NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
-    instance = _resume_with_volume(account, volume, bool(offer.spec.rescue_of))
-    if not instance:
-        launch_spec = changed(
-            offer.spec,
-            regions=(former.region,),
-            zone=former.zone,
-            volume=volume,
-            volume_gb=size,
-            data_gb=0,
-            root_gb=0,
-        )
-        title = f"launching an instance for volume {volume}:"
-        instance = _launch(account, title, replace(offer, spec=launch_spec), ingress)
-    changes.forget_volume(account, former)
-    return instance
-
-
-def _resume_with_volume(account: Account, volume: str, is_rescue: bool) -> Instance | None:
-    """Returns the instance that an earlier command launched, or tried to, for this volume; else None.
-
-    One without GPUs is terminated, and the volume is kept, unless it is to be fetched from (`is_rescue`).
-    """
-    for attempt in account.records.attempts():
-        if attempt.spec.volume == volume and (is_rescue or not attempt.spec.rescue_of):
-            return _resume(account, attempt)
-    for instance in account.records.current():
-        if instance.volume_to_attach != volume:
-            continue
-        if is_rescue or not instance.gpu_type:
-            return _ready(account, lifecycle.refresh(account, instance))
-        changes.terminate(account, instance)
-    return None

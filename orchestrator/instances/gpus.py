@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.context import Context
 from orchestrator.core import hostchecks
 from orchestrator.core.hostfacts import HostFacts
-from orchestrator.errors import GpujobError
+from orchestrator.errors import NoGpus
 from orchestrator.instances import catalog
 from orchestrator.instances.catalog import InstanceType
 from orchestrator.instances.instance import Instance
@@ -25,7 +25,7 @@ _MARGIN = 120.0  # seconds before an unused instance shuts itself down
 def wait(ctx: Context, instance: Instance, host: Host, read: Callable[[], HostFacts]) -> HostFacts:
     """Returns the facts of an instance once they show the GPUs of its type.
 
-    The driver may take minutes after a boot. Raises GpujobError if the GPUs do not appear before the instance
+    The driver may take minutes after a boot. Raises NoGpus if they do not appear before the instance
     would shut itself down as unused. A type that the table does not have is not verified.
     """
     kind = catalog.table().types.get(instance.type)
@@ -53,11 +53,11 @@ def _mismatch(kind: InstanceType, facts: HostFacts) -> str | None:
     return f"{others[0]} found; {expected}" if others else None
 
 
-def _no_gpus(instance: Instance, host: Host, problem: str) -> GpujobError:
+def _no_gpus(instance: Instance, host: Host, problem: str) -> NoGpus:
     lines: list[str] = []
     host.run(["sh", "-c", "nvidia-smi 2>&1"], b"", {}, lines.append)
     summary = " ".join(line.strip() for line in lines[:3])
-    return GpujobError(
+    return NoGpus(
         f"{instance.label} does not have the GPUs of its type: {problem}",
         f"nvidia-smi: {summary or 'prints nothing'}",
         f"gpujob hosts down {instance.label} terminates it; --set resources.gpus=0 uses its CPU",

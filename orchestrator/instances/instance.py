@@ -38,6 +38,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     run: the run it was launched for; with `ends_with_run` it is terminated once that run is fetched.
     spot_request: the id of its spot request, to be cancelled before it is terminated.
     launch: the id of the launch attempt that created it, also in its tag.
+    group: the same for all instances that train as one run; "" for one that trains alone.
     managed: launched by gpujob; only then may gpujob change or terminate it.
     account, security_group: as EC2 reports them; None where they were never read.
     ssh_cidr: the range that may reach port 22, as typed; None for this client's own address.
@@ -76,6 +77,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     run: str | None = None
     ends_with_run: bool = True
     launch: str | None = None
+    group: str = ""
     managed: bool = True
     account: str | None = None
     security_group: str | None = None

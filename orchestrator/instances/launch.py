@@ -1,8 +1,10 @@
-"""Launches one instance. The attempt is on disk before EC2 gets a request, and every request has a token.
+"""Launches an instance, or several by one request of which EC2 launches all or none.
+
+The attempt is on disk before EC2 gets a request, and every request has a token.
 
 After an interruption (a crash, or a lost answer), `settle` finds by tag what was launched, and `resume` sends
-the same request again, which EC2 answers with the same instance. So an attempt never launches two instances,
-and none is lost.
+the same request again, which EC2 answers with the same instances. So an attempt never launches others, and
+none is lost.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestrator import __version__
 from orchestrator.errors import GpujobError
-from orchestrator.instances import errors, lifecycle, prices, quotas, region, spec
+from orchestrator.instances import errors, launched, lifecycle, quotas, region, spec
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Action, AwsError, NoCapacity
 from orchestrator.instances.instance import Description, Instance
@@ -61,12 +63,12 @@ def begin_elsewhere(account: Account, attempt: LaunchAttempt, instance: Instance
     )
 
 
-def resume(account: Account, attempt: LaunchAttempt) -> Instance:
-    """Launches the instance of the attempt. GpujobError if no candidate has capacity, or EC2 refuses."""
+def resume(account: Account, attempt: LaunchAttempt) -> tuple[Instance, ...]:
+    """Launches the instances of the attempt. GpujobError if no candidate has capacity, or EC2 refuses."""
     run = _Launch(account, attempt)
-    instance = run.send_again() or run.try_regions()
-    if instance:
-        return instance
+    instances = run.send_again() or run.try_regions()
+    if instances:
+        return instances
     account.records.close_attempt(run.attempt.id)
     raise _no_capacity(run.attempt)
 
@@ -78,25 +80,25 @@ class _Launch:
         self._account = account
         self.attempt = attempt
 
-    def send_again(self) -> Instance | None:
-        """Repeats the request whose outcome is not known; returns None if there is none, or it failed."""
+    def send_again(self) -> tuple[Instance, ...]:
+        """Repeats the request whose outcome is not known; returns () if there is none, or it failed."""
         request = self.attempt.request
-        return self._send(request) if request else None
+        return self._send(request) if request else ()
 
-    def try_regions(self) -> Instance | None:
+    def try_regions(self) -> tuple[Instance, ...]:
         """Tries the regions in order; one that a policy denies is named and skipped if another is left."""
         *others, last = self.attempt.spec.regions
         for name in others:
             try:
-                if instance := self._try_region(name):
-                    return instance
+                if instances := self._try_region(name):
+                    return instances
             except AwsError as error:
                 if error.code not in errors.CLOSED or self.attempt.request:
                     raise
                 self._account.ctx.warn(f"{name} is skipped: {error.what}: {error.why}")
         return self._try_region(last)
 
-    def _try_region(self, name: str) -> Instance | None:
+    def _try_region(self, name: str) -> tuple[Instance, ...]:
         ctx, cloud, launch_spec = self._account.ctx, self._account.cloud, self.attempt.spec
         subnets, group = self._network(name)
         image = region.find_image(cloud, name, launch_spec.images)
@@ -119,9 +121,9 @@ class _Launch:
                     attempt_id,
                     __version__,
                 )
-                if instance := self._send(SentRequest(candidate, parameters, ctx.now())):
-                    return instance
-        return None
+                if instances := self._send(SentRequest(candidate, parameters, ctx.now())):
+                    return instances
+        return ()
 
     def _network(self, name: str) -> tuple[dict[str, str], str]:
         """Returns zone → subnet, and the security group, which is open to this client if it is gpujob's."""
@@ -132,11 +134,12 @@ class _Launch:
         group = launch_spec.security_group
         if not group:
             cidr = region.Ingress(self.attempt.ssh_cidr, world=True).resolve(self._account.ctx)
-            group = region.allow_ssh(self._account, name, cidr, vpc=vpc)
+            job = launch_spec.job if launch_spec.nodes > 1 else ""
+            group = region.allow_ssh(self._account, name, cidr, vpc=vpc, job=job)
         return (subnets if launch_spec.subnet else region.subnets(cloud, name)), group
 
-    def _send(self, request: SentRequest) -> Instance | None:
-        """Sends RunInstances; returns the instance, or None if the next candidate is to be tried."""
+    def _send(self, request: SentRequest) -> tuple[Instance, ...]:
+        """Sends RunInstances; returns the instances, or () if the next candidate is to be tried."""
         is_repeated = self.attempt.request is not None
         self._save(request=replace(request, sent=self._account.ctx.now()))
         region_name = request.candidate.region
@@ -144,12 +147,12 @@ class _Launch:
             answer = self._account.cloud.call(region_name, "run_instances", **request.parameters)
         except AwsError as error:
             self._handle(error, request.candidate, is_repeated)
-            return None
-        description = next(lifecycle.descriptions(answer))
-        instance = _launched_instance(self._account, self.attempt, description, region_name)
-        self._account.records.save(instance)
+            return ()
+        instances = tuple(
+            _record(self._account, self.attempt, one, region_name) for one in lifecycle.descriptions(answer)
+        )
         self._account.records.close_attempt(self.attempt.id)
-        return instance
+        return instances
 
     def _handle(self, error: AwsError, candidate: Candidate, is_repeated: bool) -> None:
         """Records a candidate that has no capacity; raises any other error.
@@ -206,81 +209,43 @@ def _no_capacity(attempt: LaunchAttempt) -> GpujobError:
     return kind(what, reasons, quota.command)
 
 
-def _launched_instance(
-    account: Account, attempt: LaunchAttempt, description: Description, region_name: str
-) -> Instance:
-    """Returns the record of the attempt's instance, which may have been found after an interruption."""
-    assert attempt.request
-    launch_spec, parameters = attempt.spec, attempt.request.parameters
-    launched = min(description.launched, account.ctx.now())
-    spot = description.spot or launch_spec.spot
-    former = account.records.find(launch_spec.rescue_of) if launch_spec.rescue_of else None
-    return Instance(
-        id=description.id,
-        region=region_name,
-        launched=launched,
-        zone=description.zone,
-        type=description.type,
-        spot=spot,
-        spot_request=description.spot_request,
-        types=(former.types or (former.type,)) if former else launch_spec.types,
-        gpu_type=(former.gpu_type or former.type) if former else "",
-        run_spot=former is not None and (former.spot or former.run_spot),
-        state=description.state,
-        checked=launched,
-        address=description.private_address if launch_spec.private_ip else description.address,
-        private_ip=launch_spec.private_ip,
-        owns_group=not launch_spec.security_group,
-        subnet=launch_spec.subnet,
-        extra_tags=launch_spec.extra_tags,
-        login_user=launch_spec.login_user,
-        job=launch_spec.job,
-        launch=attempt.id,
-        account=description.account,
-        security_group=parameters["NetworkInterfaces"][0]["Groups"][0],
-        ssh_cidr=attempt.ssh_cidr,
-        usd_per_hour=prices.current(account.cloud, region_name, description.zone, description.type, spot),
-        disk_gb=sum(disk["Ebs"]["VolumeSize"] for disk in parameters["BlockDeviceMappings"])
-        + launch_spec.volume_gb,
-        volume=launch_spec.volume or None,
-        volume_gb=launch_spec.volume_gb or launch_spec.data_gb,
-        volume_to_attach=launch_spec.volume or None,
-        started=launched,
-        deadline=launch_spec.deadline,
-        first_host_key=attempt.first_host_key,
-    )
-
-
 def settle(account: Account) -> list[Instance]:
-    """Records and returns instances that interrupted launches created; closes attempts that created none."""
+    """Records and returns the instances that interrupted launches created; closes attempts that created none.
+
+    An attempt stays open while EC2 may not show all instances of its request yet.
+    """
     instances = []
     for attempt in account.records.attempts():
-        if instance := _find_launched(account, attempt):
-            if account.records.find(instance.id) is None:
-                account.records.save(instance)
-            account.records.close_attempt(attempt.id)
-            instances.append(instance)
-        elif not attempt.request or account.ctx.now() - attempt.request.sent > ABANDONED_SECONDS:
+        found = _record_launched(account, attempt)
+        instances += found
+        is_old = not attempt.request or account.ctx.now() - attempt.request.sent > ABANDONED_SECONDS
+        if is_old or len(found) >= attempt.spec.count:
             account.records.close_attempt(attempt.id)
         else:
+            shown = f"{len(found)} of its {attempt.spec.count} instances" if found else "no instance of it"
             account.ctx.talk(
-                f"a launch for {attempt.spec.job} was interrupted, and EC2 shows no instance of it yet: "
+                f"a launch for {attempt.spec.job} was interrupted, and EC2 shows {shown} yet: "
                 "the next command checks again"
             )
     return instances
 
 
-def _find_launched(account: Account, attempt: LaunchAttempt) -> Instance | None:
-    """Returns the attempt's instance, found by its tag; None if there is none, or only one that has ended."""
+def _record(account: Account, attempt: LaunchAttempt, found: Description, region_name: str) -> Instance:
+    """Returns the record of an instance of the attempt, which is made if there is none."""
+    records = account.records
+    return records.find(found.id) or records.save(launched.instance(account, attempt, found, region_name))
+
+
+def _record_launched(account: Account, attempt: LaunchAttempt) -> list[Instance]:
+    """Records and returns the attempt's instances, found by their tag; not those that ended unrecorded."""
     if not attempt.request:
-        return None
-    region_name = attempt.request.candidate.region
+        return []
+    region_name, records = attempt.request.candidate.region, account.records
     filters = [{"Name": f"tag:{spec.ATTEMPT}", "Values": [attempt.id]}]
     answer = account.cloud.all(region_name, "describe_instances", "Reservations", Filters=filters)
-    for reservation in answer:
-        for description in lifecycle.descriptions(reservation):
-            if record := account.records.find(description.id):
-                return record
-            if description.state not in ("shutting-down", "terminated"):
-                return _launched_instance(account, attempt, description, region_name)
-    return None
+    return [
+        _record(account, attempt, one, region_name)
+        for reservation in answer
+        for one in lifecycle.descriptions(reservation)
+        if records.find(one.id) or one.state not in ("shutting-down", "terminated")
+    ]

@@ -104,7 +104,8 @@ def allow_ssh(account: Account, instance: Instance) -> None:
     if not instance.owns_group:
         return
     cidr = region.Ingress(instance.ssh_cidr, world=True).resolve(account.ctx)
-    region.allow_ssh(account, instance.region, cidr, instance.security_group)
+    job = instance.job if instance.group else ""
+    region.allow_ssh(account, instance.region, cidr, instance.security_group, job=job)
 
 
 def start(account: Account, instance: Instance, user_data: str, deadline: float) -> Instance:
@@ -244,6 +245,7 @@ def _from_description(account: Account, region: str, description: Description) -
         private_ip=description.address is None and description.state == "running",
         job=tags.get(spec.JOB, ""),
         launch=tags.get(spec.ATTEMPT),
+        group=tags.get(spec.GROUP, ""),
         managed=tags.get(spec.MANAGED) == "1",
         account=description.account,
         security_group=description.security_group,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +14,7 @@ from orchestrator.instances.instance import Instance
 
 if TYPE_CHECKING:
     from orchestrator.instances.cloud import Cloud
+    from orchestrator.instances.records import InstanceStore
 
 HOURS_PER_MONTH = 730.0  # 365 days of 24 hours / 12, as AWS's calculator counts
 
@@ -70,6 +72,14 @@ def at_most(instance: Instance, hours: float) -> str:
     return f"at most ${of(instance).running * hours:.2f}"
 
 
+def all_at_most(instances: Sequence[Instance], hours: float) -> str:
+    """Returns the cost of some hours of all instances as words, as `at_most` does of one."""
+    unknown = [one for one in instances if one.usd_per_hour is None]
+    if unknown:
+        return at_most(unknown[0], hours)
+    return f"at most ${sum(of(one).running for one in instances) * hours:.2f}"
+
+
 def cost(instance: Instance, now: float) -> float:
     """Returns USD spent until `now`, assuming the state of the last check, but not past the deadline."""
     if not instance.has_ended:
@@ -119,6 +129,16 @@ def run_cost(instance: Instance, run: RunFacts, now: float) -> float:
     usd = instance.usd_per_hour if instance.gpu_usd_per_hour is None else instance.gpu_usd_per_hour
     price = of(replace(instance, usd_per_hour=usd))
     return min(price.total(run.used_seconds(until)), cost(instance, now))
+
+
+def group_cost(records: InstanceStore, label: str, run: RunFacts, now: float) -> float | None:
+    """Returns USD for the time that a run has used its instances, those of all its hosts; None without any.
+
+    label: the host that it was read from.
+    """
+    hosts = run.group.hosts if run.group and label in run.group.hosts else (label,)
+    known = [one for host in hosts if (one := records.find_label(host))]
+    return round(sum(run_cost(one, run, now) for one in known), 4) if known else None
 
 
 def current(cloud: Cloud, region: str, zone: str, type_: str, spot: bool) -> float | None:

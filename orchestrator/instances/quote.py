@@ -31,10 +31,10 @@ _DERIVED_TYPES = 4  # types to try where the job names none
 class Quote(msgspec.Struct, frozen=True):
     """The price and limits of a launch, which the user must confirm.
 
-    `price` is the highest of all types of the spec in all its regions, so that the worst case holds for each.
-    None if one of them has no known price, as `unpriced` says. by_region: USD per hour of the most expensive
-    type in each region. `as_of`: the days of the prices. `wait_hours`:
-    how long to keep trying while no zone has capacity.
+    `hours` are those of each instance. `price` is that of one: the highest of all types of the spec in all
+    its regions, so that the worst case holds for each. None if one of them has no known price, as `unpriced`
+    says. by_region: USD per hour of all instances, of the most expensive type in each region. `as_of`: the
+    days of the prices. `wait_hours`: how long to keep trying while no zone has capacity.
     """
 
     spec: LaunchSpec
@@ -48,8 +48,13 @@ class Quote(msgspec.Struct, frozen=True):
 
     @property
     def worst_case(self) -> float | None:
-        """USD if the instance runs until its deadline; None if the price is not known."""
-        return self.price.running * self.hours if self.price else None
+        """USD if all instances run until their deadline; None if the price is not known."""
+        return None if self.usd_per_hour is None else self.usd_per_hour * self.hours
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """USD for an hour of all instances; None if the price is not known."""
+        return self.price.running * self.spec.count if self.price else None
 
     def lines(self, ingress: str) -> list[str]:
         """Returns the lines that the user must confirm. `ingress`: the range that may reach port 22."""
@@ -59,31 +64,41 @@ class Quote(msgspec.Struct, frozen=True):
             verb = "stopped" if self.spec.spot else "terminated"
             end = f"then it is {verb}; its run folder is kept on a volume"
         disk_gb = max(self.spec.root_gb, self.spec.data_gb) or self.spec.volume_gb
+        each = " each" if self.spec.count > 1 else ""
         waits = (
             [f"waits up to {self.wait_hours:.4g} h for capacity, at this price"] if self.wait_hours else []
         )
         return [
-            f"{' or '.join(self.spec.types)}, {market}, in {', '.join(self.spec.regions)}",
+            f"{self._instances()}, {market}, in {', '.join(self.spec.regions)}",
             *self._price_lines(end),
             *waits,
-            f"disk {disk_gb} GB gp3, encrypted; {self._access(ingress)}",
+            f"disk {disk_gb} GB gp3{each}, encrypted; {self._access(ingress)}",
         ]
+
+    def _instances(self) -> str:
+        types, count = " or ".join(self.spec.types), self.spec.count
+        return types if count == 1 else f"{count} instances of one type in one zone, or none: {types}"
 
     def _access(self, ingress: str) -> str:
         where = f"in {self.spec.subnet}, " if self.spec.subnet else ""
         if self.spec.security_group:
-            return f"{where}security group {self.spec.security_group} as it is"
-        return f"{where}port 22 open to {ingress} only"
+            admits = ", which must admit its own members" if self.spec.nodes > 1 else ""
+            return f"{where}security group {self.spec.security_group} as it is{admits}"
+        first, last = spec.MEMBER_PORTS
+        members = f"; TCP {first} to {last} open among the instances" if self.spec.nodes > 1 else ""
+        return f"{where}port 22 open to {ingress} only{members}"
 
     def _price_lines(self, end: str) -> list[str]:
-        price, hours = self.price, f"at most {self.hours:.4g} h ({self.limited_by})"
+        price, count = self.price, self.spec.count
+        hours = f"at most {self.hours:.4g} h ({self.limited_by})"
         if price is None:
             return [f"its price is not known: {self.unpriced}; AWS's price list has it", f"{hours}; {end}"]
         parts = f"${price.instance:.3f} + disk ${price.disk:.3f} + address ${price.address:.3f}"
+        parts = f"{count} times {parts}" if count > 1 else parts
         where = ", ".join(self.spec.regions)
         each = ", ".join(f"{name} ${usd:.3f}" for name, usd in self.by_region)
         return [
-            f"at most ${price.running:.3f} an hour ({parts}; prices of {self.as_of}, {where})",
+            f"at most ${self.usd_per_hour:.3f} an hour ({parts}; prices of {self.as_of}, {where})",
             *([f"by region, an hour: {each}"] if len(self.by_region) > 1 else []),
             f"{hours}: ${self.worst_case:.2f}; {end}",
         ]
@@ -107,6 +122,7 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
     all_gb = disk_gb + (SPOT_ROOT_GB if ec2.spot else 0)
     price = None if unpriced else _highest(types, regions, all_gb)
     hours, limited_by = _hours(job, price)
+    nodes = job.resources.nodes
     launch_spec = LaunchSpec(
         types=types,
         regions=regions,
@@ -124,9 +140,10 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
         kms_key=ec2.kms_key,
         instance_profile=ec2.instance_profile,
         private_ip=ec2.private_ip,
+        nodes=nodes,
     )
-    by_region = () if unpriced else tuple((one, _highest(types, (one,), all_gb).running) for one in regions)
-    return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced, by_region=by_region)
+    each = [] if unpriced else [(one, _highest(types, (one,), all_gb).running * nodes) for one in regions]
+    return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced, by_region=tuple(each))
 
 
 def for_fetch(former: Instance, now: float, owner: str) -> Quote:
@@ -222,7 +239,7 @@ def _hours(job: JobSpec, price: HourlyPrice | None) -> tuple[float, str]:
     if job.limits.max_hours is not None:
         limits["--max-hours"] = job.limits.max_hours
     if job.limits.budget_usd is not None and price:
-        limits["--budget"] = price.hours(job.limits.budget_usd)
+        limits["--budget"] = price.hours(job.limits.budget_usd / job.resources.nodes)
     if not limits:
         return spec.DEFAULT_HOURS, "default: no limit was given"
     name = min(limits, key=lambda key: limits[key])

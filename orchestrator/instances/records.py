@@ -135,6 +135,13 @@ class InstanceStore:
         """Returns the instances that had not ended when they were last checked."""
         return [instance for instance in self.all() if not instance.has_ended]
 
+    def members(self, instance: Instance) -> tuple[Instance, ...]:
+        """Returns the instances of its group that have not ended, in a fixed order; alone without a group."""
+        if not instance.group:
+            return (instance,)
+        alike = [one for one in self.current() if one.group == instance.group]
+        return tuple(sorted(alike, key=lambda one: one.id))
+
     def billed(self) -> list[Instance]:
         """Returns the instances that had not ended, and those that left a volume: all that costs money."""
         return [instance for instance in self.all() if not instance.has_ended or instance.volume]

@@ -1,13 +1,14 @@
 """Finds what a launch needs in a region: an image, a subnet per zone, and a security group for this client.
 
 There is one security group per user and region; it opens port 22 to this client's address or the given range.
+Several instances that train as one have a group of their job's, which also admits its own members.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -74,21 +75,28 @@ def own_address(ctx: Context) -> str:
         raise GpujobError(what, f"{url}: {error}", "--ssh-cidr ADDRESS/32") from None
 
 
-def allow_ssh(account: Account, region: str, cidr: str, group: str | None = None, vpc: str = "") -> str:
+def allow_ssh(
+    account: Account, region: str, cidr: str, group: str | None = None, vpc: str = "", job: str = ""
+) -> str:
     """Opens port 22 to `cidr` alone, in `group` or in the user's own group; returns the id of the group.
 
-    vpc: where that group is; "" for the default VPC.
+    vpc: where that group is; "" for the default VPC. job: of several instances that train as one, whose group
+    also admits its own members on MEMBER_PORTS.
     """
     cloud = account.cloud
-    group = group or _ensure_group(account.ctx, cloud, region, vpc or default_vpc(cloud, region))
-    is_open = False
-    for rule in _ssh_rules(cloud, region, group):
+    group = group or _ensure_group(account.ctx, cloud, region, vpc or default_vpc(cloud, region), job)
+    is_open, admits_members = False, not job
+    for rule in _ingress_rules(cloud, region, group):
         if cidr in (rule.get("CidrIpv4"), rule.get("CidrIpv6")):
             is_open = True
+        elif job and _is_of_members(rule, group):
+            admits_members = True
         else:
             _revoke(cloud, region, group, rule["SecurityGroupRuleId"])
     if not is_open:
-        _authorize(account.ctx, cloud, region, group, cidr)
+        _authorize(cloud, region, group, _ssh_rule(account.ctx, cidr))
+    if not admits_members:
+        _authorize(cloud, region, group, _member_rule(group))
     return group
 
 
@@ -103,20 +111,20 @@ def delete_group(cloud: Cloud, region: str, group: str) -> bool:
     return True
 
 
-def _ensure_group(ctx: Context, cloud: Cloud, region: str, vpc: str) -> str:
-    """Returns the id of the user's security group, which is created if there is none."""
-    name = "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:200]
+def _ensure_group(ctx: Context, cloud: Cloud, region: str, vpc: str, job: str) -> str:
+    """Returns the id of the security group of the user, or of the job; it is created if there is none."""
+    name = "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:120] + (f"/{job}"[:120] if job else "")
     filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
     if groups := cloud.call(region, "describe_security_groups", Filters=filters)["SecurityGroups"]:
         cloud.expect(groups[0]["GroupId"], ctx.now())
         return str(groups[0]["GroupId"])
-    tags = {spec.MANAGED: "1", spec.OWNER: ctx.who, "Name": name}
+    tags = {spec.MANAGED: "1", spec.OWNER: ctx.who, "Name": name, **({spec.JOB: job} if job else {})}
     try:
         answer = cloud.call(
             region,
             "create_security_group",
             GroupName=name,
-            Description="gpujob: ssh from one address",
+            Description="gpujob: ssh from one address" + (", and its own members" if job else ""),
             VpcId=vpc,
             TagSpecifications=spec.tag_specifications(["security-group"], tags),
         )
@@ -218,17 +226,35 @@ def _parse_image(image: dict[str, Any]) -> Image:
     return Image(image["ImageId"], image.get("Name", ""), device, sizes[0] if sizes else 0)
 
 
-def _ssh_rules(cloud: Cloud, region: str, group: str) -> list[dict[str, Any]]:
+def _ingress_rules(cloud: Cloud, region: str, group: str) -> list[dict[str, Any]]:
     filters = [{"Name": "group-id", "Values": [group]}]
     rules = cloud.all(region, "describe_security_group_rules", "SecurityGroupRules", Filters=filters)
     return [rule for rule in rules if not rule.get("IsEgress")]
 
 
-def _authorize(ctx: Context, cloud: Cloud, region: str, group: str, cidr: str) -> None:
+def _is_of_members(rule: Mapping[str, Any], group: str) -> bool:
+    source = (rule.get("ReferencedGroupInfo") or {}).get("GroupId")
+    return source == group and (rule.get("FromPort"), rule.get("ToPort")) == spec.MEMBER_PORTS
+
+
+def _member_rule(group: str) -> dict[str, Any]:
+    first, last = spec.MEMBER_PORTS
+    return {
+        "IpProtocol": "tcp",
+        "FromPort": first,
+        "ToPort": last,
+        "UserIdGroupPairs": [{"GroupId": group, "Description": "gpujob: hosts of one run"}],
+    }
+
+
+def _ssh_rule(ctx: Context, cidr: str) -> dict[str, Any]:
     description = re.sub(r"[^A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]", "-", f"gpujob {ctx.who}")[:255]
     v6 = ":" in cidr
     ranges = [{"CidrIpv6" if v6 else "CidrIp": cidr, "Description": description}]
-    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges" if v6 else "IpRanges": ranges}
+    return {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges" if v6 else "IpRanges": ranges}
+
+
+def _authorize(cloud: Cloud, region: str, group: str, rule: dict[str, Any]) -> None:
     try:
         cloud.call(region, "authorize_security_group_ingress", GroupId=group, IpPermissions=[rule])
     except AwsError as error:

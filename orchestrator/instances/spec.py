@@ -19,17 +19,21 @@ JOB = f"{TAG}job"
 OWNER = f"{TAG}user"
 CLIENT = f"{TAG}client"
 """Tag with the random id of the client, since user@host may name several."""
+GROUP = f"{TAG}group"
+"""Tag of each of several instances that train as one; the same on all of them."""
 EXPIRES = f"{TAG}expires-at"
 DEFAULT_TYPES = ("g6.xlarge", "g5.xlarge", "g6.2xlarge", "g5.2xlarge")
 DEFAULT_HOURS = 24.0
 """Hours until the deadline of an instance without a limit: every instance has a deadline."""
 BOOT_SECONDS = 20 * 60
 """Seconds after a start until an instance that gpujob has not reached shuts itself down: its boot failed."""
+MEMBER_PORTS = (1024, 65535)
+"""First and last TCP port on which instances of one group reach each other: all but those of the system."""
 TAGGED_KINDS = ("instance", "volume", "network-interface")
 """Resources that a launch tags, besides the request of a spot instance."""
 DATA_DEVICE = "/dev/sdf"
 _TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256  # EC2's limits of tags, and of their characters
-_OWN_TAGS = 8
+_OWN_TAGS = 9
 IMAGES = (
     *("oss-nvidia-driver-gpu-pytorch-2.13-ubuntu-26.04", "oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04"),
     *("oss-nvidia-driver-gpu-pytorch-2.10-ubuntu-24.04",),
@@ -46,6 +50,8 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     account; "" for those of the default VPC, gpujob's own group and the default key. extra_tags: beside
     gpujob's. private_ip: without a public address. rescue_of: id of the instance with GPUs whose volume this
     one reads; "" if runs are to train on it. instance_profile: its name or ARN, "" for no role.
+    nodes: instances that train as one run and reach each other; all are launched by one request, or none is.
+    group: that of the instance which this one replaces; "" for a new one.
     images: names as in IMAGES, SSM parameters, or AMI ids.
     """
 
@@ -70,6 +76,13 @@ class LaunchSpec(Struct, frozen=True, kw_only=True):
     instance_profile: str = ""
     private_ip: bool = False
     rescue_of: str = ""
+    nodes: int = 1
+    group: str = ""
+
+    @property
+    def count(self) -> int:
+        """The instances of one request: a volume can be attached to one alone."""
+        return 1 if self.volume else self.nodes
 
     @property
     def keeps_volume(self) -> bool:
@@ -140,9 +153,15 @@ def tags(spec: LaunchSpec, attempt: str, version: str) -> dict[str, str]:
         OWNER: spec.owner,
         CLIENT: spec.client,
         EXPIRES: str(int(spec.deadline)),
+        **({GROUP: group_of(spec, attempt)} if spec.nodes > 1 else {}),
         f"{TAG}version": version,
         "Name": f"gpujob-{spec.job}",
     }
+
+
+def group_of(spec: LaunchSpec, attempt: str) -> str:
+    """Returns what the instances of a launch have in common; "" for a single one."""
+    return "" if spec.nodes == 1 else spec.group or attempt
 
 
 def require_tags(tags: Mapping[str, str]) -> None:
@@ -193,8 +212,8 @@ def run_instances_request(
     request: dict[str, Any] = {
         "ImageId": image.id,
         "InstanceType": candidate.type,
-        "MinCount": 1,
-        "MaxCount": 1,
+        "MinCount": spec.count,
+        "MaxCount": spec.count,
         "ClientToken": client_token(attempt, candidate),
         "UserData": user_data,
         "InstanceInitiatedShutdownBehavior": "stop" if candidate.spot or not spec.volume else "terminate",

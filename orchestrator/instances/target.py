@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, NotFound, UsageError
-from orchestrator.instances import changes, connection, ensure, lifecycle, prices, rescue, survey
+from orchestrator.instances import changes, connection, ensure, lifecycle, prices, rescue, survey, with_volume
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import Stopped, Terminated
@@ -22,6 +22,8 @@ class Ec2Target(Target):
 
     regions: where an instance that is not on record is searched for.
     """
+
+    is_instance = True
 
     def __init__(self, ctx: Context, word: str, regions: list[str]) -> None:
         self._account = Account(ctx)
@@ -60,7 +62,7 @@ class Ec2Target(Target):
         if not instances:
             next_step = "gpujob hosts orphans searches all regions; gpujob deploy JOB --on ec2 launches one"
             raise NotFound("no EC2 instance is on record", searched, next_step)
-        if len(instances) > 1:
+        if len(instances) > len(self._account.records.members(instances[0])):
             labels = [instance.label for instance in instances]
             raise UsageError("'ec2' is ambiguous", ", ".join(labels), f"--on {labels[-1]}")
         return instances[0]
@@ -108,7 +110,7 @@ class Ec2Target(Target):
     def _replace(self) -> InstanceHost:
         former = self.instance()
         offer = for_fetch(former, self._account.ctx.now(), self._account.ctx.who)
-        instance = ensure.ensure_with_volume(self._account, former, offer, Ingress())
+        instance = with_volume.ensure_with_volume(self._account, former, offer, Ingress())
         host = connection.connect(self._account, instance)
         if former.run:
             host.assign_run(former.run)

@@ -62,7 +62,7 @@ def enqueue(layout: Layout, request: runs.StartRequest) -> dict[str, Any]:
         if run is None or not (run.is_alive or run.queue or (run.state and not request.resume)):
             conflicts.require_no_other(layout, spec)
             try:
-                spec = runs.with_limits(paths, spec, request.spec)
+                spec = runs.with_changes(paths, spec, request.spec)
                 runs.prepare(layout, paths, spec, request.secrets)
                 run_queue.add(layout, spec.id, runs.user_umask, resumes=request.resume)
             except BaseException:

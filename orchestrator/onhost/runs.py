@@ -73,7 +73,7 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
             watchers.start(layout, spec, request.secrets)
             return {"started": False, "run": run.to_json()}
         try:
-            spec = with_limits(paths, spec, request.spec)
+            spec = with_changes(paths, spec, request.spec)
             conflicts.require_none(layout, spec, request.share_gpu, request.known_runs)
             prepare(layout, paths, spec, request.secrets)
             leases.release(paths)
@@ -130,12 +130,16 @@ def recorded(paths: RunPaths, run_id: str) -> RunSpec:
     return spec
 
 
-def with_limits(paths: RunPaths, spec: RunSpec, requested: RunSpec) -> RunSpec:
-    """Records the limits that a resume changes; returns the specification with them."""
-    limits = requested.record.get("limits")
-    if spec is requested or not isinstance(limits, dict) or not limits:
+def with_changes(paths: RunPaths, spec: RunSpec, requested: RunSpec) -> RunSpec:
+    """Records limits and hosts that a resume changes; returns the specification with them."""
+    changes = {
+        key: {**(spec.record.get(key) or {}), **value}
+        for key in ("limits", "group")
+        if isinstance(value := requested.record.get(key), dict) and value
+    }
+    if spec is requested or not changes:
         return spec
-    record = dict(spec.record, limits={**(spec.record.get("limits") or {}), **limits})
+    record = {**spec.record, **changes}
     files.write_json(paths.run_json, record)
     return RunSpec.parse(record)
 

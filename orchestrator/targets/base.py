@@ -177,6 +177,8 @@ class Target(Protocol):
     """Whether runs continue after gpujob disconnects, whatever the host does when a user logs out."""
     is_local: bool = False
     """Whether the target is the client's machine."""
+    is_instance: bool = False
+    """Whether the target is a machine that gpujob launched, and can start or replace."""
     has_ended: bool = False
     """Whether the host is known to be terminated; a volume with its runs may still exist."""
 

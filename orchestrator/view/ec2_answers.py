@@ -10,7 +10,10 @@ from orchestrator.view.answer import Answer, Part, Time, Usd
 
 
 class Instance(Part, frozen=True, kw_only=True):
-    """An EC2 instance. `deadline`: when it shuts itself down; `worst_case_usd`: its cost until then."""
+    """An EC2 instance. `deadline`: when it shuts itself down; `worst_case_usd`: its cost until then.
+
+    `group`: the same for all instances that train as one run.
+    """
 
     id: str
     label: str
@@ -22,6 +25,7 @@ class Instance(Part, frozen=True, kw_only=True):
     address: str | None
     job: str
     run: str | None
+    group: str | None
     launched: Time | None
     ended: Time | None
     deadline: Time | None
@@ -34,15 +38,16 @@ class Instance(Part, frozen=True, kw_only=True):
 
 
 class Launch(Part, frozen=True, kw_only=True):
-    """The instance that would be launched: the first of `types` and `regions` that EC2 has.
+    """The `nodes` instances that would be launched: of the first of `types` and `regions` that EC2 has.
 
-    `worst_case_usd`: its cost if it runs all of `hours`, which `limited_by` sets. `usd_per_hour`: in the most
-    expensive region.
+    Prices are those of all together. `worst_case_usd`: the cost if they run all of `hours`, which
+    `limited_by` sets. `usd_per_hour`: in the most expensive region. `disk_gb`: of each.
     """
 
     types: tuple[str, ...]
     regions: tuple[str, ...]
     spot: bool
+    nodes: int
     usd_per_hour: Usd | None
     usd_per_hour_by_region: dict[str, Usd]
     hours: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -30,6 +30,7 @@ class InstanceRow(msgspec.Struct, frozen=True):
     launched: float
     ended: float | None
     deadline: float
+    group: str | None
     volume: str | None
     volume_usd_per_month: float
     remaining: float
@@ -54,7 +55,20 @@ class InstanceRow(msgspec.Struct, frozen=True):
         return f"${self.cost:.2f} so far, ${self.usd_per_hour:.3f}/h, {end} (at most ${self.worst_case:.2f})"
 
     def as_json(self) -> answers.Instance:
-        keys = ("id", "label", "type", "region", "zone", "spot", "state", "address", "job", "run", "volume")
+        keys = (
+            "id",
+            "label",
+            "type",
+            "region",
+            "zone",
+            "spot",
+            "state",
+            "address",
+            "job",
+            "run",
+            "group",
+            "volume",
+        )
         return answers.Instance(
             **{key: getattr(self, key) for key in keys},
             launched=iso(self.launched),
@@ -66,6 +80,16 @@ class InstanceRow(msgspec.Struct, frozen=True):
             cost_usd=round(self.cost, 4),
             worst_case_usd=round(self.worst_case, 4),
         )
+
+
+def money(rows: Sequence[InstanceRow]) -> str:
+    """What the instances of one run cost so far, cost an hour, and cost at most; empty without any."""
+    if len(rows) < 2:
+        return "".join(row.money for row in rows)
+    cost, worst = sum(row.cost for row in rows), sum(row.worst_case for row in rows)
+    usd = sum(row.usd_per_hour for row in rows if row.state in ("pending", "running"))
+    end = f"ends in {duration(max(0.0, min(row.remaining for row in rows)))}"
+    return f"${cost:.2f} so far, ${usd:.3f}/h for {len(rows)} instances, {end} (at most ${worst:.2f})"
 
 
 class CostRow(msgspec.Struct, frozen=True):
@@ -121,7 +145,7 @@ def print_types(ctx: Context, rows: list[TypeRow], as_of: dict[str, str]) -> Non
 
 
 class LaunchRow(msgspec.Struct, frozen=True):
-    """The instance that a command would launch, with its price and limits in USD, hours and GB.
+    """The instances that a command would launch, with their price and limits in USD, hours and GB.
 
     lines: the same for a person. limited_by: the option that sets `hours`. Prices are None where they are not
     known.
@@ -131,6 +155,7 @@ class LaunchRow(msgspec.Struct, frozen=True):
     types: tuple[str, ...]
     regions: tuple[str, ...]
     spot: bool
+    nodes: int
     usd_per_hour: float | None
     usd_per_hour_by_region: dict[str, float]
     hours: float

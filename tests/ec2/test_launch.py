@@ -238,7 +238,7 @@ def test_a_launch_uses_the_network_key_and_tags_that_a_job_names(ec2: FakeEC2, c
         **names,
     )
     account = Account(client.context(sleep=lambda seconds: None))
-    instance = launch.resume(account, launch.begin(account, wanted, "", "ssh-ed25519 AAAA", None))
+    (instance,) = launch.resume(account, launch.begin(account, wanted, "", "ssh-ed25519 AAAA", None))
     (call,) = ec2.calls("RunInstances")
     sent = call["parameters"]
     assert sent["NetworkInterface.1.SubnetId"] == subnet

@@ -80,7 +80,7 @@ def test_a_dry_run_for_several_regions_shows_the_price_in_each(client: Client) -
         ({"k": "v" * 257}, "at most 256"),
         ({"aws:x": "v"}, "AWS reserves"),
         ({"gpujob:managed": "0"}, "gpujob sets it"),
-        ({f"k{number}": "v" for number in range(43)}, "at most 50, and gpujob sets 8"),
+        ({f"k{number}": "v" for number in range(42)}, "at most 50, and gpujob sets 9"),
     ],
 )
 def test_tags_that_ec2_would_refuse_are_refused_before_a_launch(

@@ -21,8 +21,8 @@ WHO = Identity("j-20261121T000000-0000", 1.0, "ana", "0000mark", "1.0")
         (1, "a,a", "each host is named once"),
         (1, "a,", "each host is named once"),
         (1, "a,local", "local cannot be one of several"),
-        (2, "ec2", "EC2 instances run jobs of one node"),
-        (1, "a,ec2:i-0123", "EC2 instances run jobs of one node"),
+        (1, "a,ec2:i-0123", "EC2 instances cannot be named for a new run"),
+        (2, "ec2://i-0123", "EC2 instances cannot be named for a new run"),
     ],
 )
 def test_hosts_that_do_not_fit_the_job_are_refused(nodes: int, target: str, message: str) -> None:
@@ -30,7 +30,8 @@ def test_hosts_that_do_not_fit_the_job_are_refused(nodes: int, target: str, mess
     with pytest.raises(UsageError) as caught:
         groups.require_hosts(job, "j.yaml:3", target)
     assert message in caught.value.what
-    assert "--on gpu1,gpu2" in caught.value.next_step
+    example = "--on ec2 --set resources.nodes=2" if "ec2" in target else "--on gpu1,gpu2"
+    assert example in caught.value.next_step
 
 
 def test_the_hosts_of_the_command_line_are_the_nodes() -> None:

@@ -1,0 +1,101 @@
+"""Several instances that train as one: all are up, or none is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from orchestrator.core import groups
+from orchestrator.errors import GpujobError
+from orchestrator.instances import changes, connection, lifecycle
+from orchestrator.instances.cloud import Account
+from orchestrator.instances.instance import TERMINATED, Instance
+from orchestrator.instances.records import Change
+
+
+def refresh(account: Account, instances: Sequence[Instance]) -> list[Instance]:
+    """Returns those that EC2 reports not to have ended."""
+    current = [lifecycle.refresh(account, one) for one in instances]
+    return [one for one in current if not one.has_ended]
+
+
+def seen(account: Account, instance: Instance) -> Instance:
+    """Returns an instance as EC2 reports it, unless it is known to have ended."""
+    return instance if instance.has_ended else lifecycle.refresh(account, instance)
+
+
+def require_count(instances: Sequence[Instance], nodes: int) -> None:
+    """Raises GpujobError where a job has another number of instances than it asks for."""
+    if len(instances) == nodes:
+        return
+    labels, job = groups.join([one.label for one in instances]), instances[0].job
+    what = f"{job} has {len(instances)} instance(s), and resources.nodes is {nodes}"
+    raise GpujobError(what, labels, f"gpujob hosts down {labels}; or another --name")
+
+
+def require_not_interrupted(instances: Sequence[Instance]) -> None:
+    """Raises GpujobError for a spot instance that only EC2 can start."""
+    for one in instances:
+        if one.is_interrupted:
+            labels = groups.join([each.label for each in instances])
+            why = "only EC2 starts it again, when there is capacity"
+            next_step = f"gpujob deploy --resume {one.run or 'RUN'}, or gpujob hosts down {labels}"
+            raise GpujobError(f"{one.label} is a spot instance that EC2 stopped", why, next_step)
+
+
+def discard_if_incomplete(account: Account, launched: Sequence[Instance]) -> bool:
+    """Ends a group of which one instance has ended before it was ready, and that was never used.
+
+    Returns whether it did.
+    """
+    group = launched[0].group
+    every = [one for one in account.records.all() if one.group == group]
+    is_unused = all(one.run is None and not one.volume_to_attach for one in every)
+    was_never_ready = any(one.has_ended and not one.ready and one.started == one.launched for one in every)
+    if not (group and is_unused and was_never_ready):
+        return False
+    discard(account, every)
+    return True
+
+
+def discard(account: Account, launched: Sequence[Instance]) -> None:
+    """Ends what is left of new instances of which one ended before it was ready: nothing is on them.
+
+    That is each spot request, for which EC2 would launch another, each data volume, and each instance that
+    has not ended. All of it is recorded before anything is sent.
+    """
+    current = [account.records.find(one.id) or one for one in launched]
+    if len(current) == 1 and current[0].ready:
+        return
+    others = [one for one in current if not one.has_ended]
+    if len(current) > 1 and others:
+        labels = ", ".join(one.label for one in others)
+        account.ctx.talk(f"terminating {labels}: all instances of a run are up, or none is")
+    for one in current:
+        if one.spot or not one.has_ended:
+            changes.request(account, Change("terminate", one.id, one.region, one.id))
+        if one.volume and not one.volume_to_attach:
+            changes.request(account, Change("delete-volume", one.volume, one.region, one.id))
+    changes.complete(account)
+    for one in others if len(current) > 1 else ():
+        with contextlib.suppress(GpujobError):  # a later command completes it
+            lifecycle.wait_until(account, one, TERMINATED, changes.PATIENCE)
+    if len(current) > 1:
+        changes.complete(account)
+
+
+def shut_down(account: Account, instances: Sequence[Instance]) -> None:
+    """Makes running instances stop themselves within seconds; their disks are kept."""
+    for one in instances:
+        record = account.records.get(one.id)
+        if not record.ready or not record.is_billed:
+            continue
+        account.ctx.talk(f"stopping {one.label}: all instances of a run are up, or none is")
+        try:
+            with contextlib.closing(connection.connect(account, record)) as host:
+                host.ask("set_deadline", until=account.ctx.now())
+            account.records.save(replace(record, deadline=account.ctx.now()))
+        except GpujobError as error:
+            account.ctx.warn(f"{one.label} stops at the end of its lease: {error.what}")
