@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.rigs.once import made_once
 from trainers.data.sign import sample as signing
 from trainers.engine.events import Silent
 from trainers.facenet_lstm import sample as writer
@@ -34,12 +35,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     With a third of the frames: an LSTM takes time for each.
     """
-    folder = tmp_path_factory.mktemp("sample")
-    complete = writer.Faces.features
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer.Faces, "features", lambda faces, *which: complete(faces, *which)[::3])
-        writer.write(folder, 240, 0, Silent())
-    return folder
+
+    def make(folder: Path) -> None:
+        complete = writer.Faces.features
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writer.Faces, "features", lambda faces, *which: complete(faces, *which)[::3])
+            writer.write(folder, 240, 0, Silent())
+
+    return made_once(tmp_path_factory, "sample", make)
 
 
 @pytest.fixture
@@ -74,17 +77,13 @@ def request_of(tmp_path: Path, tiny: dict[str, object]):
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `ravdess` and `crema`, 120 sample videos and 9 broken ones; shared, so read-only."""
-    folder = tmp_path_factory.mktemp("videos")
-    video_writer.write(folder, 120, 0, Silent())
-    return folder
+    return made_once(tmp_path_factory, "videos", lambda folder: video_writer.write(folder, 120, 0, Silent()))
 
 
 @pytest.fixture(scope="session")
 def signs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `phoenix`: 48 synthetic sentences; shared, so read-only."""
-    folder = tmp_path_factory.mktemp("signs")
-    signing.write(folder, 48, 0, Silent())
-    return folder
+    return made_once(tmp_path_factory, "signs", lambda folder: signing.write(folder, 48, 0, Silent()))
 
 
 @pytest.fixture(scope="session")

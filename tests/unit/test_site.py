@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,24 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.rigs import browser
+from tests.rigs import browser, once
 from tests.support import REPOSITORY
 
 PAGES = ("index", "quick-start", "job-file", "comparison", "cli")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the site, which the first process of a test run builds."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "site"
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            words = ["sphinx", "-q", "-W", "-b", "html", str(REPOSITORY / "docs"), str(folder)]
-            done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
-            assert (done.returncode, done.stderr) == (0, "")
-    return folder
+
+    def build(folder: Path) -> None:
+        words = ["sphinx", "-q", "-W", "-b", "html", str(REPOSITORY / "docs"), str(folder)]
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    return once.made_once(tmp_path_factory, "site", build)
 
 
 def test_the_site_is_built_without_a_warning(site: Path) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.rigs import once
 from tests.rigs.patience import PATIENCE
-from tests.rigs.process import guarded
+from tests.rigs.process import PATH
 
 HERE = Path(__file__).parent
 START = """import site; site.addsitedir({packages!r})
@@ -29,24 +30,48 @@ class TorchServer:
 
     `python` is an interpreter over this one's packages whose `-m trainers …` and `-m torch.distributed.run …`
     the server carries out, also within the namespaces of a FakeHost or a simulated instance that can read
-    `folder`.
+    `folder`. The processes of one test run share a server, which ends with the process that started them.
     """
 
     def __enter__(self) -> TorchServer:
-        self.folder = Path(tempfile.mkdtemp(prefix="gj-python-"))
-        self.folder.chmod(0o755)
-        self._address = self.folder.name
-        words = ["env", "OMP_NUM_THREADS=1", sys.executable, "-I", str(HERE / "server.py"), self._address]
-        self._process = guarded(words, subprocess.PIPE, None)
-        self.python = self._make_environment()
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"ready\n", "the torch server did not start"
+        self._process: subprocess.Popen[bytes] | None = None
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+        if run and once.is_one_of_several():
+            self.folder = Path(tempfile.gettempdir()) / f"gj-python-{run[:12]}"
+            self.folder.mkdir(exist_ok=True)
+            with once.alone(self.folder / "lock"):
+                self._start(owner=os.getppid())
+        else:
+            self.folder = Path(tempfile.mkdtemp(prefix="gj-python-"))
+            self._start(owner=os.getpid())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-        shutil.rmtree(self.folder)
+        """A server that several test processes use ends with the one that started them."""
+        if self._process and not once.is_one_of_several():
+            self._process.kill()
+            self._process.communicate()
+            shutil.rmtree(self.folder)
+
+    def _start(self, owner: int) -> None:
+        """Start the server unless one of this folder is ready; it ends with the process `owner`."""
+        self._address = self.folder.name
+        self.python = str(self.folder / "bin" / "python3")
+        ready = self.folder / "ready"
+        if ready.exists():
+            return
+        self.folder.chmod(0o755)
+        shutil.rmtree(self.folder / "lib", ignore_errors=True)
+        shutil.rmtree(self.folder / "bin", ignore_errors=True)
+        words = [sys.executable, "-I", str(HERE / "server.py"), self._address, str(owner)]
+        env = {"PATH": PATH, "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env, start_new_session=True
+        )
+        self._make_environment()
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n", "the torch server did not start"
+        ready.touch()
 
     def start(
         self, words: Sequence[str], env: Mapping[str, str], cwd: Path, output: IO[str]
@@ -68,7 +93,7 @@ class TorchServer:
             socket.send_fds(line, [request.encode() + b"\n"], fds)
         return ForkedProcess(line)
 
-    def _make_environment(self) -> str:
+    def _make_environment(self) -> None:
         base = Path(sys.executable).resolve()
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         packages = self.folder / "lib" / version / "site-packages"
@@ -80,14 +105,13 @@ class TorchServer:
         (self.folder / "bin").mkdir()
         for name in ("python", "python3"):
             (self.folder / "bin" / name).symlink_to(base)
-        return str(self.folder / "bin" / "python3")
 
 
 _shared: list[TorchServer] = []
 
 
 def shared() -> TorchServer:
-    """Return the server of this test process, started at first use; `close_shared` ends it."""
+    """Return the server of this test run, started at first use."""
     if not _shared:
         _shared.append(TorchServer().__enter__())
     return _shared[0]

@@ -1,4 +1,6 @@
-"""The process of a TorchServer: `python -I server.py ADDRESS` forks one process for each request.
+"""The process of a TorchServer: `python -I server.py ADDRESS OWNER` forks one process for each request.
+
+It ends with the process OWNER.
 
 A request is a line of JSON with `module`, `words` (those after it), `env`, `cwd` and `python`, sent with
 three file descriptors; lines with signal numbers may follow. The answers are two lines: the number of the
@@ -17,10 +19,12 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import traceback
 from pathlib import Path
@@ -31,7 +35,8 @@ NAMESPACES = {"mnt": 0x00020000, "pid": 0x20000000}
 
 
 def main() -> None:
-    """Serves until it is killed."""
+    """Serves until the owner ends; removes then what it has in the folder for temporary files."""
+    owner = os.pidfd_open(int(sys.argv[2]))
     for name in PRELOADED:
         __import__(name)
     gc.collect()
@@ -42,13 +47,14 @@ def main() -> None:
         listener.listen(64)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        while True:
+        while owner not in select.select([listener, owner], [], [])[0]:
             line, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 monitor(line)
             line.close()
+    shutil.rmtree(Path(tempfile.gettempdir()) / sys.argv[1], ignore_errors=True)
 
 
 def monitor(line: socket.socket) -> None:
