@@ -35,8 +35,8 @@ demo: $(STAMP) ## train on sample data in tmux, then fetch and verify the checkp
 demo-blendshapes: $(STAMP) ## the same with blendshapes in seconds, with predict, evaluate and export
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo-blendshapes.sh
 
-test-fast: $(STAMP) ## the tests that need no root, tmux or sshd, under a minute
-	@$(BIN)/python -m pytest -n 2 -m unit tests/unit tests/rigs_test
+test-fast: $(STAMP) ## the tests that need no root, tmux, sshd or browser, under a minute
+	@$(BIN)/python -m pytest -n 2 -m "unit and not browser" tests/unit tests/rigs_test
 
 # Four processes: many tests wait for processes and machines. A test that fails because a busy machine delayed
 # a real daemon is run once more and listed as RERUN; `make test-full` reruns none.
