@@ -99,11 +99,12 @@ class TrainingLoop:
         return 0 < self.patience <= self.state.bad_epochs
 
     def _announce(self) -> None:
+        parameters = sum(p.numel() for p in self.learner.model.parameters())
         self.events(
             "start",
             trainer=self.trainer.name,
             config=self.config.as_dict(),
-            parameters=sum(p.numel() for p in self.learner.model.parameters()),
+            parameters=parameters,
             device=str(self.group.device),
             world_size=self.group.size,
             threads=self.lineage.threads,
@@ -113,6 +114,8 @@ class TrainingLoop:
             init_from=self.lineage.init_from,
         )
         if self.talk:
+            how = f"{self.group.device}, CPU threads: {self.lineage.threads}, {self.learner.precision}"
+            say(f"model: {self.trainer.name}, {parameters:,} parameters; device: {how}")
             first_batch.announce(self.trainer, self.learner.model, self.plan, self.group.device)
         pieces = self.group.size * self.parts
         if self.config.batch_size < pieces:
