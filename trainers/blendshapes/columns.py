@@ -4,6 +4,7 @@ Standard library only.
 """
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -20,10 +21,14 @@ Lines = list[tuple[int, Sequence[Any]]]
 def usual(columns: Sequence[str], lines: Lines) -> tuple[list[str], Lines]:
     """The table with the usual names, read as they are.
 
-    `b0` to `b51` become MediaPipe's names in its order, `path` and the like become `file`, and columns of 0
-    and 1 that are named after emotions become the column `label`.
+    `b0` to `b51` become MediaPipe's names in its order, other spellings such as `brow_down_left` become its
+    names, `path` and the like become `file`, and columns of 0 and 1 that are named after emotions become the
+    column `label`. Columns without a name, such as the row numbers that pandas writes, are left out.
     """
-    known = dict(zip(names.COUNTED, names.ALL, strict=True)) if set(names.COUNTED) <= set(columns) else {}
+    columns, lines = _named(columns, lines)
+    known = {name: _SQUASHED[_squash(name)] for name in columns if _squash(name) in _SQUASHED}
+    if set(names.COUNTED) <= set(columns):
+        known |= dict(zip(names.COUNTED, names.ALL, strict=True))
     extra = {word: name for word, name in names.SPELLINGS.items() if name not in columns}
     columns = [known.get(name, extra.get(name.lower(), name)) for name in columns]
     hot = [place for place, name in enumerate(columns) if emotions.meaning(name)]
@@ -40,6 +45,26 @@ def usual(columns: Sequence[str], lines: Lines) -> tuple[list[str], Lines]:
         label = named[0] if len(named) == 1 and not others else f"{len(named)} emotions at once"
         made.append((line, [*(cells[place] for place in rest), label]))
     return [*(columns[place] for place in rest), LABEL], made
+
+
+def _squash(name: str) -> str:
+    return name[:1].lower() + name[1:].replace("_", "").lower()
+
+
+_SQUASHED = {_squash(name): name for name in names.ALL}
+
+
+def _named(columns: Sequence[str], lines: Lines) -> tuple[list[str], Lines]:
+    kept = [place for place, name in enumerate(columns) if name and not _UNNAMED.fullmatch(name)]
+    if len(kept) == len(columns):
+        return list(columns), lines
+    whole = len(columns)
+    picked = [(n, [cells[i] for i in kept] if len(cells) == whole else cells) for n, cells in lines]
+    return [columns[place] for place in kept], picked
+
+
+_UNNAMED = re.compile(r"Unnamed: \d+")
+"""What pandas calls a column without a name."""
 
 
 def suggest(word: str, known: Sequence[str]) -> str:

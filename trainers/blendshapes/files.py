@@ -172,7 +172,7 @@ def _no_emotion(label: str) -> str:
 def scan(folders: Mapping[str, Path], config: Config) -> Listing:
     """Read every row of every CSV and NPZ file below the folders, as a Row or a Refusal."""
     rows: list[Row] = []
-    found, refused = walk.data_files(folders, (".csv", ".npz"))
+    found, refused = walk.data_files(folders, (".csv", ".tsv", ".npz"))
     reordered, count = [], 0
     for path, name in ((file.path, file.name) for file in found):
         try:

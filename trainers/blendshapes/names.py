@@ -58,7 +58,12 @@ NUMBERS: dict[str, dict[str, str]] = {
 }
 """Each data set's label numbers and their emotions: values of the option `label_numbers`."""
 
-SPELLINGS = {"path": FILE, "paths": FILE, "filename": FILE, "image": FILE, "emotion": LABEL, "usage": SPLIT}
+SPELLINGS = {
+    **{name: name for name in EXTRA},
+    **dict.fromkeys(("path", "paths", "filename", "image"), FILE),
+    **dict.fromkeys(("emotion", "class", "target"), LABEL),
+    "usage": SPLIT,
+}
 """Other names of the columns EXTRA, in lower case."""
 
 COUNTED = tuple(f"b{i}" for i in range(52))

@@ -1,6 +1,7 @@
 """Finds labelled pictures below a folder, and reads them as RGB."""
 
 import importlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,19 @@ from trainers.blendshapes import names
 from trainers.data import emotions, splits, walk
 from trainers.data.refusal import Refusal, Unusable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff"),
+    *(".gif", ".pgm", ".ppm", ".avif", ".heic", ".heif"),
+)
+"""What counts as a picture; those that the installed Pillow cannot read are counted as unreadable."""
+
+
+PERSONS = (
+    re.compile(r"(S\d{3})_\d{3}_\d{8}\..*"),  # CK+: S010_004_00000017.png
+    re.compile(r"[AB]([FM]\d{2})[A-Z]{2}(?:S|HL|HR|FL|FR)\..*", re.IGNORECASE),  # KDEF: AF01ANS.JPG
+    re.compile(r"([A-Z]{2})\.[A-Z]{2}\d\.\d+\..*"),  # JAFFE: KA.AN1.39.tiff
+)
+"""File names that tell the person, who must be in one split: CK+ has three pictures of one moment."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,12 @@ class Picture:
     name: str
     split: str
     label: str
+
+    @property
+    def person(self) -> str:
+        """The person that the file names of CK+, KDEF and JAFFE tell; empty for others."""
+        match = next((found for rule in PERSONS if (found := rule.fullmatch(self.path.name))), None)
+        return match[1] if match else ""
 
 
 @dataclass(frozen=True)
@@ -78,17 +97,29 @@ def read(path: Path) -> np.ndarray:
     """The picture (H, W, 3) uint8 RGB, turned as its EXIF data says.
 
     Pillow reads it, which comes with MediaPipe. Grey, 16-bit, palette and transparent pictures are converted.
-    Raises OSError or ValueError.
+    Raises ValueError, also for an animation, which is no single picture.
     """
     pillow, operations = (importlib.import_module(f"PIL.{name}") for name in ("Image", "ImageOps"))
-    with pillow.open(path) as file:
-        picture = operations.exif_transpose(file)
-        if picture.mode.startswith(("I", "F")):  # 16-bit grey, which convert() would clip at 255
-            values = np.asarray(picture, dtype=np.float32)
-            top = 255.0 if values.max() < 256 else 65535.0
-            grey = (values * (255.0 / top)).clip(0, 255).round().astype(np.uint8)
-            return np.ascontiguousarray(np.repeat(grey[..., None], 3, 2))
-        if "A" in picture.getbands() or "transparency" in picture.info:
-            white = pillow.new("RGBA", picture.size, "white")
-            picture = pillow.alpha_composite(white, picture.convert("RGBA"))
-        return np.ascontiguousarray(np.asarray(picture.convert("RGB")))
+    try:
+        with pillow.open(path) as file:
+            frames = getattr(file, "n_frames", 1)
+            if frames > 1 and file.format != "MPO":  # of cameras: one picture, and smaller copies of it
+                raise ValueError(f"holds {frames} pictures")
+            return _as_rgb(pillow, operations.exif_transpose(file))
+    except MemoryError:
+        raise
+    except Exception as fault:  # Pillow's formats raise many types, and DecompressionBombError is of its own
+        raise ValueError(str(fault)) from fault
+
+
+def _as_rgb(pillow: Any, picture: Any) -> np.ndarray:
+    if picture.mode.startswith(("I", "F")):  # 16-bit grey, which convert() would clip at 255
+        values = np.asarray(picture, dtype=np.float32)
+        most = values.max()
+        top = 1.0 if picture.mode == "F" and most <= 1.0 else 255.0 if most < 256 else 65535.0
+        grey = (values * (255.0 / top)).clip(0, 255).round().astype(np.uint8)
+        return np.ascontiguousarray(np.repeat(grey[..., None], 3, 2))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        white = pillow.new("RGBA", picture.size, "white")
+        picture = pillow.alpha_composite(white, picture.convert("RGBA"))
+    return np.ascontiguousarray(np.asarray(picture.convert("RGB")))

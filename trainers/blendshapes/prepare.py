@@ -42,7 +42,7 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
             kind = "unreadable" if isinstance(scores, str) else "used" if scores else "no face"
             counts[kind][picture.label] += 1
             if isinstance(scores, dict):
-                facts = [picture.label, "", printable(picture.name)]
+                facts = [picture.label, picture.person, printable(picture.name)]
                 rows.setdefault(picture.split, []).append([*facts, *(scores[name] for name in names.ALL)])
             if number % 100 == 0 or number == len(listing.pictures):
                 events("progress", phase="prepare", step=number, of=len(listing.pictures))

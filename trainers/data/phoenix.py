@@ -5,6 +5,7 @@ https://www-i6.informatik.rwth-aachen.de/~koller/RWTH-PHOENIX/.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,8 @@ def _read(path: Path, split: str) -> list[Sentence]:
         id, signer, annotation = (row[places[name]].strip() for name in _COLUMNS)
         if not id or "/" in id or id.startswith("."):
             raise BadCorpus(f"{path.name}:{number}: {id!r} cannot be an id")
-        sentences.append(Sentence(id, split, signer, annotation))
+        # Two forms of an umlaut are one gloss: macOS and Linux write them differently.
+        sentences.append(Sentence(id, split, signer, unicodedata.normalize("NFC", annotation)))
     return sentences
 
 

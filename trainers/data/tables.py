@@ -1,16 +1,21 @@
 """Reads tables as people write them: CSV files of any common dialect. Standard library only.
 
-Accepted: a byte order mark, UTF-16 with one, commas, semicolons or tabs, blank lines, spaces around names.
+Accepted: a byte order mark, UTF-16 with one, commas, semicolons or tabs, blank lines, spaces around cells;
+before the header comments (`#`) and Excel's `sep=;`.
 """
 
 import codecs
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 DELIMITERS = ",;\t"
+
+INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
+"""Characters without width, which copying from web pages and joining files leave."""
 
 
 class BadTable(ValueError):
@@ -52,7 +57,7 @@ def read(path: Path, delimiter: str = "", quoted: bool = True, errors: str = "st
     text = _decoded(path, errors)
     if "\0" in text:
         raise BadTable(f"{path} holds bytes of zero: it is no text, or UTF-16 without a byte order mark")
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in text.splitlines() if line.strip() and not _is_note(line)), "")
     delimiter = delimiter or max(DELIMITERS, key=first.count)
     lines_of = io.StringIO(text, newline="")
     if quoted:
@@ -63,10 +68,22 @@ def read(path: Path, delimiter: str = "", quoted: bool = True, errors: str = "st
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as fault:
         raise BadTable(f"{path}:{reader.line_num}: {fault}") from fault
+    while lines and _is_note(delimiter.join(lines[0][1])):
+        del lines[0]
     if not lines:
         raise BadTable(f"{path} is empty")
-    (_, columns), *rest = lines
-    return CSVTable(path, tuple(name.strip() for name in columns), tuple(rest))
+    (_, columns), *rest = [(number, [_bare(cell) for cell in cells]) for number, cells in lines]
+    return CSVTable(path, tuple(columns), tuple(rest))
+
+
+def _is_note(line: str) -> bool:
+    """Whether a line before the header is a comment, or Excel's line that names the delimiter."""
+    return line.lstrip().startswith("#") or bool(re.fullmatch(r"\W*sep=.\W*", line.strip(), re.IGNORECASE))
+
+
+def _bare(cell: str) -> str:
+    """A cell without the white space and invisible characters around it."""
+    return cell.strip().strip(INVISIBLE).strip()
 
 
 def _decoded(path: Path, errors: str) -> str:

@@ -14,7 +14,7 @@ from trainers.engine.health import DataUnusable
 from trainers.slowfast import manifest
 from trainers.slowfast.config import Config
 
-ENDINGS = (".mp4", ".flv", ".avi", ".mov", ".mkv", ".webm")
+ENDINGS = (".mp4", ".m4v", ".mov", ".3gp", ".flv", ".avi", ".wmv", ".mkv", ".webm", ".mpg", ".mpeg")
 AUDIO_ONLY = "03"
 
 CHECKS = (
