@@ -23,7 +23,8 @@ def usual(columns: Sequence[str], lines: Lines) -> tuple[list[str], Lines]:
 
     `b0` to `b51` become MediaPipe's names in its order, other spellings such as `brow_down_left` become its
     names, `path` and the like become `file`, and columns of 0 and 1 that are named after emotions become the
-    column `label`. Columns without a name, such as the row numbers that pandas writes, are left out.
+    column `label`. A first or last column without a name is left out: row numbers of pandas, a comma at the
+    end of each line.
     """
     columns, lines = _named(columns, lines)
     known = {name: _SQUASHED[_squash(name)] for name in columns if _squash(name) in _SQUASHED}
@@ -55,16 +56,18 @@ _SQUASHED = {_squash(name): name for name in names.ALL}
 
 
 def _named(columns: Sequence[str], lines: Lines) -> tuple[list[str], Lines]:
-    kept = [place for place, name in enumerate(columns) if name and not _UNNAMED.fullmatch(name)]
-    if len(kept) == len(columns):
+    ends = {0, len(columns) - 1}  # elsewhere, a name is missing
+    unnamed = {place for place in ends if columns and _UNNAMED.fullmatch(columns[place])}
+    kept = [place for place in range(len(columns)) if place not in unnamed]
+    if not unnamed:
         return list(columns), lines
     whole = len(columns)
     picked = [(n, [cells[i] for i in kept] if len(cells) == whole else cells) for n, cells in lines]
     return [columns[place] for place in kept], picked
 
 
-_UNNAMED = re.compile(r"Unnamed: \d+")
-"""What pandas calls a column without a name."""
+_UNNAMED = re.compile(r"(Unnamed: \d+)?")
+"""No name, and what pandas calls a column without one."""
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
