@@ -123,16 +123,14 @@ def _client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
     from botocore import UNSIGNED  # noqa: PLC0415 - 0.2 s, for S3 only
     from botocore.config import Config  # noqa: PLC0415
 
-    from orchestrator.instances.cloud import new_session  # noqa: PLC0415
+    from orchestrator.instances.cloud import new_session, session_without_credentials  # noqa: PLC0415
 
     is_unsigned = settings.credentials == "none"
     options: dict[str, Any] = {"signature_version": UNSIGNED} if is_unsigned else {}
     config = Config(connect_timeout=10, retries={"mode": "standard"}, user_agent_extra="gpujob", **options)
     with _Errors("AWS", None):
         if is_unsigned:
-            import boto3  # noqa: PLC0415
-
-            session = boto3.session.Session()
+            session = session_without_credentials()
         else:
             session = ctx.once("AWS session", new_session)
         region = settings.region or session.region_name or "us-east-1"
