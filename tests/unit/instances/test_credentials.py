@@ -93,7 +93,7 @@ def test_a_command_reads_its_credentials_once(
 def test_a_prompt_without_a_terminal_is_a_credentials_error(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask() -> Any:
+    def ask(**_: Any) -> Any:
         raise EOFError("EOF when reading a line")
 
     monkeypatch.setattr("boto3.session.Session", ask)
