@@ -31,7 +31,7 @@ def succeed(result: Result) -> Result:
 
 def only_in_full(trials: Any) -> None:
     if not trials(0, 1):
-        pytest.skip("in `make test-full`: slowfast goes the same way")
+        pytest.skip("in `make test-full`: blendshapes goes the same way")
 
 
 def sets(*pairs: str) -> list[str]:
@@ -50,8 +50,7 @@ def through(client: Client, ec2: FakeEC2, job: str, data: str, *pairs: str) -> s
     return f"fetched/{run}"
 
 
-def test_blendshapes(ec2: FakeEC2, client: Client, trials: Any) -> None:
-    only_in_full(trials)
+def test_blendshapes(ec2: FakeEC2, client: Client) -> None:
     succeed(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
     small = ("config.epochs=2", "config.warmup_epochs=1", "config.hidden=[8]")
     home = through(client, ec2, "blendshapes", "faces", *small)
@@ -61,7 +60,8 @@ def test_blendshapes(ec2: FakeEC2, client: Client, trials: Any) -> None:
     assert set(json.loads(predictions[0])["probabilities"]) == {"happy", "sad", "neutral"}
 
 
-def test_slowfast(ec2: FakeEC2, client: Client) -> None:
+def test_slowfast(ec2: FakeEC2, client: Client, trials: Any) -> None:
+    only_in_full(trials)
     succeed(client.run("prepare", "slowfast", "--sample", "videos", "--size", "120"))
     small = [f"config.{key}={json.dumps(value)}" for key, value in VIDEOS.items()]
     home = through(client, ec2, "slowfast", "videos", *small)
