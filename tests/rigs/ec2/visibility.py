@@ -28,7 +28,8 @@ _CODES = {
 class Visibility:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._calls: dict[str, int] = {}  # id → calls of gpujob that do not see it yet
+        self._calls: dict[str, int] = {}  # id → calls of gpujob in its region that do not see it yet
+        self._regions: dict[str, str] = {}
         self._random = random.Random(1)
         self._local = threading.local()
 
@@ -41,6 +42,7 @@ class Visibility:
         if call.action in _CREATES and answer.status == 200:
             for found in _CREATED.findall(answer.body):
                 self._calls.setdefault(found.decode(), self._random.randint(0, self._settings.hidden_calls))
+                self._regions.setdefault(found.decode(), call.region)
 
     def refusal(self, call: Call) -> Answer | None:
         """Return EC2's error for a call that names a resource which is not visible yet."""
@@ -57,7 +59,11 @@ class Visibility:
     def seen_by(self, call: Call) -> Iterator[None]:
         """Leave out of a list what this call does not see yet."""
         prefix = _LISTS.get(call.action, "none") if call.by_gpujob else "none"
-        hidden = {each for each, left in self._calls.items() if left > 0 and each.startswith(prefix)}
+        hidden = {
+            each
+            for each, left in list(self._calls.items())
+            if left > 0 and each.startswith(prefix) and self._regions[each] == call.region
+        }
         for each in hidden:
             self._calls[each] -= 1
         self._local.hidden = hidden
