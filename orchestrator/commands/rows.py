@@ -46,7 +46,9 @@ def instance(of: Instance, now: float) -> InstanceRow:
         deadline=of.deadline,
         group=of.group or None,
         volume=of.volume,
-        volume_usd_per_month=prices.disk_per_month(of.volume_gb, of.region) if of.volume else 0.0,
+        volume_usd_per_month=prices.disk_per_month(of.volume_gb, of.region)
+        if of.volume and of.volume_until is None
+        else 0.0,
         remaining=of.deadline - now,
         usd_per_hour=prices.of(of).running,
         disk_usd_per_month=prices.disk_per_month(of.disk_gb, of.region),

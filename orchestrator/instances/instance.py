@@ -49,7 +49,8 @@ class Instance(Struct, frozen=True, kw_only=True):
     disk_gb: total size of its disks.
     volume: its data volume, which outlives it; `volume_to_attach`: one that is attached after the launch.
     volume_gb: size of `volume`, part of disk_gb. volume_usd: what it cost from the end of the instance until
-    it was deleted or attached to another instance.
+    it was deleted or attached to another instance. volume_until: the launch of another instance for it, whose
+    record counts what it costs from then on.
     gpu_type: the type of the run's instance, while this one has a small type without GPUs to fetch from it.
     run_spot: that instance was a spot instance. earlier_usd: what this one cost with former types, at
     gpu_usd_per_hour for the machine; the seconds above count from then on.
@@ -92,6 +93,7 @@ class Instance(Struct, frozen=True, kw_only=True):
     volume_to_attach: str | None = None
     volume_gb: int = 0
     volume_usd: float = 0.0
+    volume_until: float | None = None
     spot_request: str | None = None
     gpu_type: str = ""
     run_spot: bool = False

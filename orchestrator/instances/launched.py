@@ -17,6 +17,7 @@ def instance(
     launched = min(description.launched, account.ctx.now())
     spot = description.spot or launch_spec.spot
     former = account.records.find(launch_spec.rescue_of) if launch_spec.rescue_of else None
+    of_volume = account.records.of_volume(launch_spec.volume) if launch_spec.volume else []
     return Instance(
         id=description.id,
         region=region_name,
@@ -37,6 +38,7 @@ def instance(
         extra_tags=launch_spec.extra_tags,
         login_user=launch_spec.login_user,
         job=launch_spec.job,
+        run=next((one.run for one in reversed(of_volume) if one.run), None),
         launch=attempt.id,
         group=spec.group_of(launch_spec, attempt.id),
         account=description.account,

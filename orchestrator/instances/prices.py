@@ -107,7 +107,8 @@ def kept_volume(instance: Instance, now: float) -> float:
     """Returns USD until `now` for the volume that an instance left when it ended."""
     if not instance.volume or instance.ended is None:
         return 0.0
-    hours = max(0.0, now - instance.ended) / 3600
+    until = now if instance.volume_until is None else min(now, instance.volume_until)
+    hours = max(0.0, until - instance.ended) / 3600
     return disk_per_month(instance.volume_gb, instance.region) / HOURS_PER_MONTH * hours
 
 

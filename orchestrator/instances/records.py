@@ -146,6 +146,10 @@ class InstanceStore:
         """Returns the instances that had not ended, and those that left a volume: all that costs money."""
         return [instance for instance in self.all() if not instance.has_ended or instance.volume]
 
+    def of_volume(self, volume: str) -> list[Instance]:
+        """Returns the instances on record that have or left this volume, oldest launch first."""
+        return [instance for instance in self.all() if instance.volume == volume]
+
     def save(self, instance: Instance) -> Instance:
         self._save("instances", instance.id, instance)
         return instance

@@ -171,6 +171,7 @@ def _update_records(account: Account, found: Sequence[_Region]) -> Iterator[str]
     described = {one.id: one for region in found for one in region.instances}
     volumes = {one.id: on for region in found for one, on in region.volumes}
     searched = {region.name for region in found}
+    _count_volumes_once(account)
     for instance in account.records.billed():
         if instance.region not in searched:
             continue
@@ -186,6 +187,21 @@ def _update_records(account: Account, found: Sequence[_Region]) -> Iterator[str]
                 yield instance.id
 
 
+def _count_volumes_once(account: Account) -> None:
+    """Lets the record of the latest instance of each volume count what that costs from its launch on.
+
+    A client that is killed before it has recorded that another instance has the volume leaves two of them.
+    """
+    latest: dict[str, Instance] = {}
+    for instance in reversed(account.records.billed()):
+        if not instance.volume:
+            continue
+        heir = latest.get(instance.volume)
+        if heir and instance.volume_until is None:
+            account.records.save(replace(instance, volume_until=heir.launched))
+        latest[instance.volume] = instance
+
+
 def _update_volume(account: Account, instance: Instance, volumes: dict[str, tuple[str, ...]]) -> None:
     """Forgets the volume of an instance that ended, if it is deleted or attached to another instance."""
     volume = instance.volume or ""
@@ -199,7 +215,7 @@ def _update_volume(account: Account, instance: Instance, volumes: dict[str, tupl
 def _resources(account: Account, found: _Region) -> Iterator[Resource]:
     """Yields what exists in a region, each with the instance on record that it belongs to."""
     recorded = {one.id: one for one in account.records.billed()}
-    kept = {one.volume: one for one in recorded.values() if one.volume}
+    kept = {one.volume: one for one in sorted(recorded.values(), key=lambda one: one.run or "")}
     listed = {one.id for one in found.instances} | {one.id for one in found.replacements}
     gb: dict[str, int] = {}
     for volume, on in found.volumes:

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from orchestrator.instances import launched, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
+from orchestrator.instances.records import LaunchAttempt, SentRequest
+from orchestrator.instances.spec import Candidate, LaunchSpec
 from tests.support import Client, Result, new_client
 from tests.unit.instances.fake_account import FakeAccount, tags
 
@@ -82,6 +86,40 @@ def test_a_volume_with_a_run_that_is_not_fetched_is_never_swept(client: Client, 
     assert orphans(client)[0].code == 0
     (cost,) = run(client, "cost", "--json").json["instances"]
     assert cost["cost_usd"] == pytest.approx(7.89, abs=0.01)  # what the volume cost until it was deleted
+
+
+def test_a_volume_that_two_records_name_is_counted_once_and_kept(client: Client, aws: FakeAccount) -> None:
+    """A client was killed between the launch of an instance for a volume and the record of that."""
+    former = kept(client, aws)
+    heir = replace(
+        former, id="i-2", run=None, launched=NOW - 3600, ended=NOW - 1800, volume_to_attach="vol-1"
+    )
+    records = Account(client.context()).records
+    records.save(replace(former, ended=NOW - 5400, usd_per_hour=0.0))
+    records.save(replace(heir, usd_per_hour=0.0))
+    costs = {row["label"]: row["cost_usd"] for row in run(client, "cost", "--json").json["instances"]}
+    hour = 8.0 / 730
+    assert costs == pytest.approx({"ec2://i-1": hour / 2, "ec2://i-2": hour / 2}, abs=1e-4)
+    swept = run(client, "hosts", "orphans", "--end", "--yes")
+    assert (f"it holds {former.run}" in swept.err, list(aws.volumes)) == (True, ["vol-1"])
+
+
+def test_an_instance_launched_for_a_volume_has_the_run_of_its_record(
+    client: Client, aws: FakeAccount
+) -> None:
+    """Else a sweep would delete the volume if the client is killed before it assigns the run."""
+    former = kept(client, aws)
+    wanted = LaunchSpec(
+        types=(), regions=(), spot=False, deadline=NOW, job="job", owner="o", volume="vol-1", volume_gb=100
+    )
+    parameters = {"NetworkInterfaces": [{"Groups": ["sg-1"]}], "BlockDeviceMappings": []}
+    sent = SentRequest(Candidate("us-east-1", "us-east-1a", "t3.small", False), parameters, NOW)
+    attempt = LaunchAttempt(id="a", created=NOW, spec=wanted, user_data="", first_host_key="", request=sent)
+    aws.instance("i-2")
+    account = Account(client.context())
+    described = lifecycle.describe(account, "us-east-1", "i-2")
+    assert described
+    assert launched.instance(account, attempt, described, "us-east-1").run == former.run
 
 
 def test_a_volume_that_was_deleted_elsewhere_is_not_listed(client: Client, aws: FakeAccount) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestrator.commands import download
 from orchestrator.core import hostfacts
-from orchestrator.instances import boot, connection, region
+from orchestrator.instances import boot, connection, region, survey
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.instance import Instance
 from orchestrator.targets import helper
@@ -42,6 +42,22 @@ class Host:
         pass
 
 
+class OneThread:
+    """A thread pool of one thread, with which a seed always gives the same week."""
+
+    def __init__(self, _: int) -> None:
+        pass
+
+    def __enter__(self) -> OneThread:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, act: Callable[[str], Any], names: list[str]) -> list[Any]:
+        return [act(name) for name in names]
+
+
 class Week:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
         self.random, self.clock = random.Random(seed), Clock()
@@ -63,6 +79,7 @@ class Week:
         for module in (connection, boot):
             monkeypatch.setattr(module, "InstanceHost", Host)
         monkeypatch.setattr(boot, "_rotate_host_key", rotate)
+        monkeypatch.setattr(survey, "ThreadPoolExecutor", OneThread)
         monkeypatch.setattr(region, "own_address", lambda ctx: "203.0.113.7")
         monkeypatch.setattr(helper, "snapshot", lambda host, lines=0: snapshot)
         monkeypatch.setattr(download, "download_run", fetch)
