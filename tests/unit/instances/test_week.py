@@ -18,7 +18,8 @@ from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.instance import Instance
 from orchestrator.targets import helper
 from tests.support import Client, Result, new_client
-from tests.unit.instances.simulated_aws import HOUR, REGIONS, Clock, Killed, SimulatedAws
+from tests.unit.instances.simulated_aws import Killed, SimulatedAws
+from tests.unit.instances.simulated_world import HOUR, REGIONS, Clock
 
 Trials = Callable[[int, int], int]
 RUN = "job-20261121T101112-1a2b"
