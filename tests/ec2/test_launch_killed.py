@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from orchestrator import files
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.records import InstanceStore
-from tests.ec2 import user
+from tests.ec2 import listing, user
 from tests.ec2.user import UP
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.patience import PATIENCE
-from tests.support import REPOSITORY, Client, Result
+from tests.support import REPOSITORY, Client
 
 Trials = Callable[[int, int], int]
 Faults = Callable[[], None]
@@ -129,13 +129,6 @@ def untracked(ec2: FakeEC2, client: Client, before: set[str]) -> set[str]:
     return set() if user.store(client).attempts() else set(ec2.states()) - before - known
 
 
-def priced(status: Result) -> set[str]:
-    """Return the ids of the instances that `status` shows with a price."""
-    of_hosts = [host["instance"] for host in status.json["hosts"] if host["instance"]]
-    known = {one["id"] for one in of_hosts if one["usd_per_hour"] > 0}
-    return known | {one["id"] for one in status.json["resources"] if one["usd_per_month"]}
-
-
 def killed_everywhere(
     ec2: FakeEC2, client: Client, killer: Killer, points: list[int], faults: Faults, words: tuple[str, ...]
 ) -> None:
@@ -152,12 +145,14 @@ def killed_everywhere(
         status = user.run(client, "status", "--json")
         assert status.code == 0, (at, status.err)
         assert untracked(ec2, client, before) == set(), at
-        assert set(ec2.states()) - before == priced(status), at
+        assert set(ec2.states()) - before == listing.priced(status), at
+        listing.require_listed(ec2, status, at)
         assert up(client, *words), at
         assert len(set(ec2.states()) - before) == 1, (at, status.err)
         assert untracked(ec2, client, before) == set(), at
         assert len(user.store(client).all()) == 1, at
         assert user.store(client).attempts() == [], at
+        listing.require_one_each(ec2, client, words.count("--region") or 1, at)
     assert killed >= len(points) - 3  # the number of polls that return "pending" varies
 
 

@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 
 from orchestrator.context import Context
@@ -31,6 +32,12 @@ def _client(endpoint: str, service: str, region: str) -> Any:
 
 
 _real_client = Cloud._client
+
+
+@functools.cache
+def api(region: str) -> Any:
+    """Return an AWS client of a test, which is no call of gpujob."""
+    return boto3.client("ec2", region_name=region)
 
 
 def share_clients(monkeypatch: pytest.MonkeyPatch, ec2: FakeEC2) -> None:

@@ -87,6 +87,30 @@ class Desk:
                     ids.append(str(thing.id))
         return sorted(ids)
 
+    def _do_existing(self) -> dict[str, dict[str, str]]:
+        """Return kind → id → region of all that a launch could create and that exists, tagged or not."""
+        found: dict[str, dict[str, str]] = {"instance": {}, "volume": {}, "interface": {}, "group": {}}
+        found |= {"request": {}, "key pair": {}, "launch template": {}}
+        for backend in _backends():
+            region = backend.region_name
+            live = [one for one in _instances(backend) if one._state.name != "terminated"]
+            groups = [
+                one.id
+                for of_vpc in backend.groups.values()
+                for one in of_vpc.values()
+                if one.name != "default"
+            ]
+            found["instance"] |= {one.id: region for one in live}
+            found["volume"] |= dict.fromkeys(backend.volumes, region)
+            found["interface"] |= dict.fromkeys(backend.enis, region)
+            found["group"] |= dict.fromkeys(groups, region)
+            found["key pair"] |= dict.fromkeys(backend.key_pairs, region)
+            found["launch template"] |= dict.fromkeys(backend.launch_templates, region)
+        for request in self._plane.fleet.spot.requests.values():
+            if request.state != "cancelled":
+                found["request"][request.id] = request.region
+        return found
+
     def _do_run(self, instance: str, words: list[str], stdin: str, seconds: float) -> dict[str, Any]:
         code, output = self._member(instance).machine.run(words, stdin.encode(), seconds)
         return {"code": code, "output": output.decode(errors="replace")}

@@ -115,6 +115,10 @@ class FakeEC2:
         """Return the ids of all resources with this tag in any region, except terminated instances."""
         return list(self._ask("leftovers", key=key, value=value))
 
+    def existing(self) -> dict[str, dict[str, str]]:
+        """Return kind → id → region of all that a launch could create and that exists, tagged or not."""
+        return dict(self._ask("existing"))
+
     def set(self, **settings: Any) -> None:
         """Change Settings while the rig runs."""
         self._ask("set", **settings)
