@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -20,6 +20,8 @@ _VISIBLE_PAUSES = (0.2, 0.5, 1.0, *[2.0] * 30)  # seconds, as long as VISIBLE_SE
 _CREATING = ("run_instances", "create_security_group")
 _IDS = ("InstanceId", "GroupId", "VolumeId", "SpotInstanceRequestId")
 _STALE_PAGES = ("InvalidNextToken", "InvalidPaginationToken", "ExpiredNextTokenException")
+_FILTER_VALUES = 200
+"""EC2's limit of the values of a filter."""
 _CONNECT_TIMEOUT = 10  # seconds; AWS's own default of 60 looks like a hang
 
 
@@ -106,6 +108,16 @@ class Cloud:
                 more = {"NextToken": answer["NextToken"]}
 
         return self._ctx.retry(pages, _PAUSES[:2], AwsError, lambda error: error.code in _STALE_PAGES)
+
+    def all_with(
+        self, region: str, operation: str, key: str, name: str, values: Sequence[str], *more: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Returns the items that one of any number of values of the filter `name` selects; more: filters."""
+        items = list[dict[str, Any]]()
+        for start in range(0, len(values), _FILTER_VALUES):
+            part = {"Name": name, "Values": list(values[start : start + _FILTER_VALUES])}
+            items += self.all(region, operation, key, Filters=[part, *more])
+        return items
 
     def now(self) -> float:
         """Returns this client's time in seconds since 1970, which AWS accepts as a time."""

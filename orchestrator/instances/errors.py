@@ -27,7 +27,7 @@ _CAPACITY = (
     *("InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientCapacity"),
     *("InsufficientCapacityOnOutpost", "UnfulfillableCapacity", "ReservationCapacityExceeded"),
     *("SpotMaxPriceTooLow", "Unsupported", "InsufficientFreeAddressesInSubnet"),
-    "Server.InsufficientInstanceCapacity",
+    *("Server.InsufficientInstanceCapacity", "InsufficientVolumeCapacity"),
 )
 _QUOTA = (
     *("VcpuLimitExceeded", "MaxSpotInstanceCountExceeded", "InstanceLimitExceeded"),

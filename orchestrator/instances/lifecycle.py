@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.errors import AccessError, NotFound, Unreachable
-from orchestrator.instances import catalog, prices, region, spec
+from orchestrator.instances import catalog, errors, prices, region, spec
 from orchestrator.instances.cloud import VISIBLE_SECONDS, Account, Cloud
 from orchestrator.instances.errors import AwsError, Ended
 from orchestrator.instances.instance import (
@@ -87,7 +87,13 @@ def wait_until(account: Account, instance: Instance, state: str, seconds: float 
     """
     end, pauses = account.ctx.now() + seconds, iter(_PAUSES)
     while True:
-        instance = refresh(account, instance)
+        instance, busy = _refresh_unless_busy(account, instance)
+        if busy and account.ctx.now() > end:
+            raise busy
+        if busy:
+            account.ctx.talk(f"{busy.what}; asking again")
+            account.ctx.sleep(_PAUSES[-1])
+            continue
         if instance.state == state:
             return instance
         is_late = instance.state == STOPPED and account.ctx.now() - instance.started < VISIBLE_SECONDS
@@ -97,6 +103,16 @@ def wait_until(account: Account, instance: Instance, state: str, seconds: float 
             what = f"{instance.label} is still {instance.state}"
             raise Unreachable(what, f"after {seconds:.0f} s", "gpujob hosts list")
         account.ctx.sleep(next(pauses, _PAUSES[-1]))
+
+
+def _refresh_unless_busy(account: Account, instance: Instance) -> tuple[Instance, AwsError | None]:
+    """Returns the refreshed record; if EC2 is too busy to answer, the present one and the error."""
+    try:
+        return refresh(account, instance), None
+    except AwsError as error:
+        if errors.action(error.code, error.status) is not errors.Action.RETRY:
+            raise
+        return instance, error
 
 
 def allow_ssh(account: Account, instance: Instance) -> None:
@@ -110,12 +126,7 @@ def allow_ssh(account: Account, instance: Instance) -> None:
 
 def start(account: Account, instance: Instance, user_data: str, deadline: float) -> Instance:
     """Starts a stopped instance with a new deadline in its user-data; returns it once it is running."""
-    account.cloud.call(
-        instance.region,
-        "modify_instance_attribute",
-        InstanceId=instance.id,
-        UserData={"Value": user_data.encode()},
-    )
+    _change_stopped(account, instance, "modify_instance_attribute", UserData={"Value": user_data.encode()})
     tag_deadline(account.cloud, instance, deadline)
     changes = {"deadline": deadline, "started": account.ctx.now(), "ready": False}
     instance = account.records.save(replace(instance, **changes))
@@ -123,16 +134,21 @@ def start(account: Account, instance: Instance, user_data: str, deadline: float)
     return wait_until(account, instance, "running")
 
 
+def _change_stopped(account: Account, instance: Instance, operation: str, **parameters: Any) -> None:
+    """Makes a call that EC2 refuses while it still counts an instance that has just stopped as stopping."""
+    account.ctx.retry(
+        lambda: account.cloud.call(instance.region, operation, InstanceId=instance.id, **parameters),
+        (*_PAUSES, *_PAUSES),
+        AwsError,
+        lambda error: error.code == "IncorrectInstanceState",
+    )
+
+
 def set_type(account: Account, instance: Instance, type_: str) -> Instance:
     """Changes the type of a stopped instance; returns its record with the price of the new type."""
     if instance.type == type_:
         return instance
-    account.cloud.call(
-        instance.region,
-        "modify_instance_attribute",
-        InstanceId=instance.id,
-        InstanceType={"Value": type_},
-    )
+    _change_stopped(account, instance, "modify_instance_attribute", InstanceType={"Value": type_})
     return refresh(account, instance)
 
 

@@ -24,6 +24,8 @@ SPOT_ROOT_GB = 60
 FETCH_HOURS = 1.0
 """Hours for which an instance is launched or started to fetch from it."""
 TRIAL_HOURS = 0.5
+_STALE_DAYS = 180
+_STALE = "these prices are {} days old, and AWS may have changed them: gpujob hosts types --refresh"
 _DATA_FACTOR = 1.5  # room for the data, and for the caches that trainers make of it
 _DERIVED_TYPES = 4  # types to try where the job names none
 
@@ -34,7 +36,7 @@ class Quote(msgspec.Struct, frozen=True):
     `hours` are those of each instance. `price` is that of one: the highest of all types of the spec in all
     its regions, so that the worst case holds for each. None if one of them has no known price, as `unpriced`
     says. by_region: USD per hour of all instances, of the most expensive type in each region. `as_of`: the
-    days of the prices. `wait_hours`: how long to keep trying while no zone has capacity.
+    days of the prices; age_days: of the oldest. `wait_hours`: how long to keep trying without capacity.
     """
 
     spec: LaunchSpec
@@ -45,6 +47,7 @@ class Quote(msgspec.Struct, frozen=True):
     unpriced: str = ""
     wait_hours: float = 0.0
     by_region: tuple[tuple[str, float], ...] = ()
+    age_days: int = 0
 
     @property
     def worst_case(self) -> float | None:
@@ -100,6 +103,7 @@ class Quote(msgspec.Struct, frozen=True):
         return [
             f"at most ${self.usd_per_hour:.3f} an hour ({parts}; prices of {self.as_of}, {where})",
             *([f"by region, an hour: {each}"] if len(self.by_region) > 1 else []),
+            *([_STALE.format(self.age_days)] if self.age_days > _STALE_DAYS else []),
             f"{hours}: ${self.worst_case:.2f}; {end}",
         ]
 
@@ -143,7 +147,17 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
         nodes=nodes,
     )
     each = [] if unpriced else [(one, _highest(types, (one,), all_gb).running * nodes) for one in regions]
-    return Quote(launch_spec, price, hours, limited_by, " and ".join(days), unpriced, by_region=tuple(each))
+    as_of, age = " and ".join(days), _age_days(days[0], now)
+    return Quote(launch_spec, price, hours, limited_by, as_of, unpriced, by_region=tuple(each), age_days=age)
+
+
+def _age_days(day: str, now: float) -> int:
+    from datetime import datetime, timezone  # noqa: PLC0415 - 5 ms, for launches only
+
+    try:
+        return int((now - datetime.fromisoformat(day).replace(tzinfo=timezone.utc).timestamp()) / 86400)
+    except ValueError:  # of a damaged file of refreshed prices
+        return 0
 
 
 def for_fetch(former: Instance, now: float, owner: str) -> Quote:

@@ -151,8 +151,11 @@ def default_vpc(cloud: Cloud, region: str) -> str:
 
 
 def find_subnet(cloud: Cloud, region: str, subnet: str) -> tuple[str, str]:
-    """Returns zone and VPC of a subnet. AwsError if the region does not have it."""
+    """Returns zone and VPC of a subnet. AwsError if the region does not have it; UsageError without IPv4."""
     (found,) = cloud.call(region, "describe_subnets", SubnetIds=[subnet])["Subnets"]
+    if found.get("Ipv6Native"):
+        what, why = f"resources.ec2.subnet: {subnet} has only IPv6", "instances are reached at IPv4 addresses"
+        raise UsageError(what, why, f"aws ec2 describe-subnets --region {region} lists others")
     return found["AvailabilityZone"], found["VpcId"]
 
 

@@ -15,9 +15,6 @@ from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.instance import LIVE_STATES, Description
 from orchestrator.instances.inventory import Resource
 
-_FILTER_VALUES = 200
-"""EC2's limit of the values of a filter."""
-
 
 def find(
     cloud: Cloud, region: str, sources: Mapping[str, Resource], tagged: Collection[str]
@@ -28,15 +25,11 @@ def find(
     that have gpujob's tag.
     """
     ids, found = sorted(set(sources) - set(tagged)), list[Resource]()
-    for start in range(0, len(ids), _FILTER_VALUES):
-        filters = [
-            {"Name": "instance-id", "Values": ids[start : start + _FILTER_VALUES]},
-            {"Name": "instance-state-name", "Values": list(LIVE_STATES)},
-        ]
-        for reservation in cloud.all(region, "describe_instances", "Reservations", Filters=filters):
-            for one in lifecycle.descriptions(reservation):
-                if one.spot and spec.MANAGED not in one.tags:
-                    found.append(_resource(cloud, region, one, sources[one.id]))
+    live = {"Name": "instance-state-name", "Values": list(LIVE_STATES)}
+    for each in cloud.all_with(region, "describe_instances", "Reservations", "instance-id", ids, live):
+        for one in lifecycle.descriptions(each):
+            if one.spot and spec.MANAGED not in one.tags:
+                found.append(_resource(cloud, region, one, sources[one.id]))
     return found
 
 

@@ -137,8 +137,8 @@ def _groups(cloud: Cloud, name: str) -> tuple[list[Resource], dict[str, Resource
     groups = list(_tagged(cloud, name, "describe_security_groups", "SecurityGroups"))
     if not groups:
         return [], {}
-    filters = [{"Name": "group-id", "Values": [group["GroupId"] for group in groups]}]
-    cards = cloud.all(name, "describe_network_interfaces", "NetworkInterfaces", Filters=filters)
+    ids = [group["GroupId"] for group in groups]
+    cards = cloud.all_with(name, "describe_network_interfaces", "NetworkInterfaces", "group-id", ids)
     resources = {one["GroupId"]: _resource("group", one["GroupId"], name, one, "") for one in groups}
     users = dict[str, Resource]()
     for card in cards:
