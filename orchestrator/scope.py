@@ -107,10 +107,12 @@ def is_credential(folder: Path, path: str) -> bool:
     """By its name, or for the names that keys and settings have, by its first bytes."""
     if credentials.has_credential_name(path):
         return True
-    is_env = path.lower().endswith(".env")
+    is_env = credentials.is_environment(path)
     if not is_env and not credentials.may_hold_credential(path):
         return False
     head = _head(folder / path, credentials.HEAD)
+    if credentials.is_bundle(head):
+        head = _head(folder / path, credentials.BUNDLE)
     return credentials.holds_credential(head) or (is_env and lists_secret(head.decode("utf-8", "replace")))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 HEAD = 16384  # bytes of a file that `holds_credential` reads
+BUNDLE = 1 << 20  # bytes of a file of certificates that it reads: the key may follow them
 
 # Folders of which no file is sent, wherever they are in a path.
 _FOLDERS = (
@@ -54,16 +56,20 @@ _NAMES = """
     .git-credentials .htpasswd .modal.toml .my.cnf .mylogin.cnf .netrc .npmrc .passwd-s3fs .pgpass
     .psql_history .pypirc .python_history .s3cfg .smbcredentials .terraformrc .vast_api_key .vault-token
     .xauthority .zsh_history _netrc accesskeys.csv application_default_credentials.json clearml.conf
-    client_secret.json credentials.json credentials.toml id_dsa id_ecdsa id_ecdsa_sk id_ed25519
-    id_ed25519_sk id_rsa kaggle.json key3.db key4.db kubeconfig logins.json rclone.conf rootkey.csv
-    secrets.json secrets.toml secrets.yaml secrets.yml service-account.json service_account.json
-    terraform.tfstate terraform.tfstate.backup token.pickle
+    client_secret.json credentials.csv credentials.json credentials.toml id_dsa id_ecdsa id_ecdsa_sk
+    id_ed25519 id_ed25519_sk id_rsa kaggle.json key3.db key4.db kubeconfig logins.json rclone.conf rootkey.csv
+    secring.gpg secrets.json secrets.toml secrets.yaml secrets.yml service-account.json service_account.json
+    terraform.tfstate terraform.tfstate.backup token.pickle wallet.dat
 """
 _PATTERNS = (
     ".env.*",
+    ".env-*",
+    ".env_*",
     "*_accesskeys.csv",
+    "*_credentials.csv",
     "*.agekey",
     "*.jks",
+    "*.kdb",
     "*.kdbx",
     "*.keystore",
     "*.p12",
@@ -83,14 +89,22 @@ _PATHS = (
     "huggingface/stored_tokens",
     "huggingface/token",
 )
-_EXAMPLES = (".example", ".sample", ".template", ".dist", ".defaults")  # of a .env, without its values
-_SUFFIXES = "asc cer cfg conf crt gpg ini json key ovpn pem priv properties sh tfvars toml txt xml yaml yml"
+_EXAMPLES = re.compile(r"[._-](?:example|sample|template|dist|defaults)\Z")  # of a .env, without its values
+# Suffixes of code and of data, which are not looked into.
+_OTHERS = """
+    7z arrow avi bin bmp bz2 c cc ckpt cpp css csv cu cuh cxx flac gif go gz h h5 hdf5 hpp htm html ico ipynb
+    java jpeg jpg js jsonl jsx jl lua m m4a md mkv ml mov mp3 mp4 npy npz onnx opus parquet pdf pickle pkl png
+    pt pth py pyc pyd pyi pyx r rb rs rst safetensors scala scss so sql svg tar tex tfrecord tgz tif tiff ts
+    tsv tsx ttf vue wav webm webp whl woff woff2 xz zip zst
+"""
+_COPY = r"(?:~|\.(?:backup|bak|copy|old|orig|save|\d+))"  # what editors and people add to a file's name
 _GLOBS = [re.escape(pattern).replace(r"\*", "[^/]*") for pattern in _PATTERNS]
 _ALL_FOLDERS = "|".join(map(re.escape, _FOLDERS))
 _ALL_FILES = "|".join([*map(re.escape, [*_NAMES.split(), *_PATHS]), *_GLOBS])
-_CREDENTIAL_PATH = re.compile(f"/(?:(?:{_ALL_FOLDERS})/|(?:{_ALL_FILES})$)")
+_CREDENTIAL_PATH = re.compile(f"/(?:(?:{_ALL_FOLDERS})/|(?:{_ALL_FILES}){_COPY}?$)")
+_OTHER_SET = frozenset(_OTHERS.split())
+_ENVIRONMENT = re.compile(rf"\.env{_COPY}?\Z", re.IGNORECASE)
 _IN_FOLDER = re.compile(f"/(?:{_ALL_FOLDERS})/")
-_SUFFIX_SET = frozenset(_SUFFIXES.split())
 _PEM = rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 _TOKEN = (  # as services form them; prose and identifiers do not match
     rb"\bgh[pousr]_[A-Za-z0-9]{30}|\bgithub_pat_\w{30}|\bglpat-[\w-]{20}|\bhf_[A-Za-z0-9]{30}"
@@ -99,8 +113,10 @@ _TOKEN = (  # as services form them; prose and identifiers do not match
     rb"|hooks\.slack\.com/services/T|discord(?:app)?\.com/api/webhooks/[0-9]"
 )
 _AWS_SECRET = rb"(?i:aws_secret_access_key|secretaccesskey)['\"]?\s*[=:]\s*['\"]?[A-Za-z0-9/+]{30}"
+_WIREGUARD = rb"^PrivateKey\s*=\s*[A-Za-z0-9+/]{43}="
 _CREDENTIAL = re.compile(
-    b"|".join((_PEM, rb"\APuTTY-User-Key-File-", rb"^AGE-SECRET-KEY-1", _AWS_SECRET, _TOKEN)), re.MULTILINE
+    b"|".join((_PEM, rb"\APuTTY-User-Key-File-", rb"^AGE-SECRET-KEY-1", _WIREGUARD, _AWS_SECRET, _TOKEN)),
+    re.MULTILINE,
 )
 _CHANGED = re.compile(rb"^[ +-].{0,500}(?:" + b"|".join((_PEM, _AWS_SECRET, _TOKEN)) + rb")", re.MULTILINE)
 
@@ -109,7 +125,7 @@ def has_credential_name(path: str) -> bool:
     """Whether a file at this relative path is one in which a program keeps keys, tokens or passwords."""
     path = f"/{path.lower()}"
     found = _CREDENTIAL_PATH.search(path)
-    return found is not None and not (path.endswith(_EXAMPLES) and not _IN_FOLDER.search(path))
+    return found is not None and not (_EXAMPLES.search(path) and not _IN_FOLDER.search(path))
 
 
 def is_of_credentials(folder: str) -> bool:
@@ -117,14 +133,26 @@ def is_of_credentials(folder: str) -> bool:
     return _IN_FOLDER.search(f"/{folder.lower()}/-") is not None
 
 
+def is_environment(path: str) -> bool:
+    """Whether a file holds variables, as its name says."""
+    return _ENVIRONMENT.search(path) is not None
+
+
+def is_bundle(head: bytes) -> bool:
+    """Whether a file begins as one of certificates and keys, in any order."""
+    return head.lstrip().startswith(b"-----BEGIN ")
+
+
 def may_hold_credential(path: str) -> bool:
-    """Whether a file of this name is worth a look into it: keys and settings have a few suffixes, or none."""
+    """Whether a file of this name is worth a look into it: it is not plainly code or data."""
     stem, dot, suffix = path.rpartition("/")[2].lower().rpartition(".")
-    return not (dot and stem) or suffix in _SUFFIX_SET
+    return not (dot and stem) or suffix not in _OTHER_SET
 
 
 def holds_credential(head: bytes) -> bool:
     """Whether text contains a private key, an AWS secret, or a token of a form that only tokens have."""
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        head = head.replace(b"\0", b"")
     return _CREDENTIAL.search(head) is not None
 
 

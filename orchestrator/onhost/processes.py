@@ -46,9 +46,9 @@ def boot() -> str:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Returns when `pid` started, in clock ticks since boot; None if it does not exist or is a zombie."""
+    """Returns when `pid` started, in clock ticks since boot; None if it does not exist or has ended."""
     fields = _stat(pid)
-    return int(fields[19]) if fields and fields[0] not in "ZX" else None
+    return int(fields[19]) if _lives(fields) else None
 
 
 def identity(pid: int) -> dict[str, int]:
@@ -64,10 +64,9 @@ def is_alive(process: dict[str, int] | None, boot_id: str | None) -> bool:
 def variable(pid: int, name: str) -> str | None:
     """Returns a variable of the environment `pid` was started with; None if unset or not readable."""
     prefix = name.encode() + b"="
-    with contextlib.suppress(OSError), open("/proc/%d/environ" % pid, "rb") as handle:
-        for word in handle.read().split(b"\0"):
-            if word.startswith(prefix):
-                return word[len(prefix) :].decode(errors="replace")
+    for word in _content(pid, "environ").split(b"\0"):
+        if word.startswith(prefix):
+            return word[len(prefix) :].decode(errors="replace")
     return None
 
 
@@ -97,7 +96,7 @@ def table() -> dict[int, Entry]:
     entries = {}
     for pid in _pids():
         fields = _stat(pid)
-        if fields and fields[0] not in "ZX":
+        if _lives(fields):
             entries[pid] = Entry(int(fields[1]), int(fields[3]), int(fields[19]))
     return entries
 
@@ -128,12 +127,11 @@ def are_all_visible() -> bool:
 
 def describe(pid: int) -> dict[str, Any]:
     """Returns pid, user and command line of a process, as far as they can be read."""
-    user, command = "", b""
+    user = ""
     with contextlib.suppress(OSError, KeyError):
         user = str(os.stat("/proc/%d" % pid).st_uid)
         user = pwd.getpwuid(int(user)).pw_name
-    with contextlib.suppress(OSError), open("/proc/%d/cmdline" % pid, "rb") as handle:
-        command = handle.read(200).replace(b"\0", b" ").strip()
+    command = _content(pid, "cmdline")[:200].replace(b"\0", b" ").strip()
     return {"pid": pid, "user": user, "command": command.decode("utf-8", errors="replace")}
 
 
@@ -167,16 +165,38 @@ def shared_memory(pids: Iterable[int]) -> set[str]:
     """Returns the paths of the files in /dev/shm that these processes have mapped."""
     paths = set()
     for pid in pids:
-        with contextlib.suppress(OSError), open("/proc/%d/maps" % pid, errors="replace") as handle:
-            for line in handle:
-                start = line.find("/dev/shm/")
-                if start >= 0 and not line.rstrip().endswith("(deleted)"):
-                    paths.add(line[start:].rstrip("\n"))
+        for line in _content(pid, "maps").decode(errors="replace").split("\n"):
+            start = line.find("/dev/shm/")
+            if start >= 0 and not line.endswith("(deleted)"):
+                paths.add(line[start:])
     return paths
 
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _lives(fields: list[str]) -> bool:
+    """Returns whether a process has not ended. Threads may outlive its main one, which is a zombie then."""
+    return bool(fields) and (fields[0] not in "ZX" or int(fields[17]) > 1)
+
+
+def _content(pid: int, name: str) -> bytes:
+    """Returns a file of a process, by another thread if the main one has ended; empty if unreadable."""
+    folder = "/proc/%d" % pid
+    if content := _read("%s/%s" % (folder, name)):
+        return content
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(folder + "/task"):
+            if thread != str(pid) and (content := _read("%s/task/%s/%s" % (folder, thread, name))):
+                return content
+    return b""
+
+
+def _read(path: str) -> bytes:
+    with contextlib.suppress(OSError), open(path, "rb") as handle:
+        return handle.read()
+    return b""
 
 
 def _stat(pid: int) -> list[str]:

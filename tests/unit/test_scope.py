@@ -60,6 +60,27 @@ def test_private_keys_are_recognised_by_content_under_any_name(code: Path) -> No
     assert sent == {"a.py", "deploy_key.pub", "server.pem.pub", "other.key.pub", "README", "notes.json"}
 
 
+PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\n" + ("A" * 64 + "\n") * 28 + "-----END CERTIFICATE-----\n"
+
+
+def test_copies_and_other_forms_of_private_keys_are_not_sent(code: Path) -> None:
+    fill(code, "id_rsa.bak", "server.key.orig", "deploy.pem.save", "key.2024", "a.rsa", content=PRIVATE)
+    fill(code, "bundle.pem", content=CERTIFICATE * 12 + PRIVATE)
+    fill(code, "wg0.conf", content=f"[Interface]\nPrivateKey = {'yAnz5TF' * 6}a=\n")
+    (code / "powershell.txt").write_bytes(PRIVATE.encode("utf-16"))
+    fill(code, "chain.crt", content=CERTIFICATE * 40)
+    fill(code, "test_keys.py", "fixture.h", content=PRIVATE)  # code that cannot run without it
+    assert names(source.read(code)) == {"a.py", "chain.crt", "test_keys.py", "fixture.h"}
+
+
+def test_copies_of_files_with_passwords_are_not_sent(code: Path) -> None:
+    fill(code, ".netrc~", ".netrc.bak", ".env-prod", ".env_local", "kaggle.json.1", "ana_credentials.csv")
+    fill(code, "prod.env.old", content="API_TOKEN=abcdefghijkl\n")
+    fill(code, ".env-example", ".env_sample", "sizes.env.old", content="LR=0.1\n")
+    assert names(source.read(code)) == {"a.py", ".env-example", ".env_sample", "sizes.env.old"}
+
+
 def test_a_credential_is_sent_only_if_the_job_names_it(code: Path) -> None:
     fill(code, ".env", "sub/.env")
     read = source.read(code, scope=Scope(send_credentials=(".env",)))

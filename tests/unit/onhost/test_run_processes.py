@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from orchestrator.onhost import files, processes, run_processes
 from orchestrator.onhost.processes import Entry, Snapshot
 from orchestrator.onhost.records import State
 from orchestrator.onhost.supervisor import Supervisor
+from tests.rigs.patience import wait_until
 
 SUPERVISOR = {"pid": 10, "ticks": 1}
 CHILD = {"pid": 20, "ticks": 2}
@@ -103,6 +106,29 @@ def test_a_real_process_is_found_by_its_record_and_described(sleeper: subprocess
     sleeper.send_signal(signal.SIGKILL)
     sleeper.wait()
     assert run_processes.find("", State(boot=processes.boot(), processes=record)) == []
+
+
+MAIN_THREAD_ENDS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+print("started", flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_whose_main_thread_has_ended_is_found_and_ended() -> None:
+    mark = secrets.token_hex(16)
+    words, env = [sys.executable, "-c", MAIN_THREAD_ENDS], {"GPUJOB_MARK": mark}
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        wait_until(lambda: processes._stat(process.pid)[0] == "Z", "the main thread has ended")
+        assert run_processes.find(mark, None) == [process.pid]
+        assert sys.executable in str(processes.describe(process.pid)["command"])
+        assert processes.is_alive(processes.identity(process.pid), processes.boot())
+        processes.kill_marked(mark)
+        assert process.wait() == -signal.SIGKILL
+        assert run_processes.find(mark, None) == []
 
 
 def test_a_supervisor_records_and_warns_of_what_it_may_not_end(
