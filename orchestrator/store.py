@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.updating = threading.Lock()  # held by a thread that compares what is cached and then replaces it
         self._parsed: dict[Path, tuple[files.Version, CachedRun | None]] = {}
 
     def find_intent(self, job: str, target: str) -> Intent | None:

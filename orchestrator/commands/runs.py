@@ -8,6 +8,7 @@ from orchestrator.context import Context
 from orchestrator.core import groups, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import NotFound, UsageError
+from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
@@ -97,20 +98,27 @@ def remember(
 
     `all_of_host`: `runs` are all of that host, so any other that the cache has for it is removed.
     """
-    cached, current = store.runs(), {run.id: run for run in runs}
-    store.save_target(host.label, ctx.now())
+    with store.updating:
+        _remember(ctx, store, host.label, {run.id: run for run in runs}, all_of_host)
+
+
+def _remember(
+    ctx: Context, store: Store, label: str, current: dict[str, RunFacts], all_of_host: bool
+) -> None:
+    cached = store.runs()
+    store.save_target(label, ctx.now())
     if all_of_host:
         for run_id in cached.keys() - current.keys():
-            if groups.split(cached[run_id].target)[0] == host.label:
+            if groups.split(cached[run_id].target)[0] == label:
                 store.forget_run(run_id)
     for run in current.values():
         before = cached.get(run.id)
-        if before and _rank(run) > _rank(before.facts):
-            continue  # what rank 0 says counts
+        if before and (_rank(run) > _rank(before.facts) or _is_copy(ctx, label, run, before)):
+            continue  # what rank 0 says counts, and what the host says on which it is alive
         is_known = before and (before.facts.state, before.facts.queue) == (run.state, run.queue)
         if not (is_known and run.ended is not None):
-            target = target_of(run, host.label)
-            if before and run.group and host.label not in run.group.hosts:
+            target = target_of(run, label)
+            if before and run.group and label not in run.group.hosts:
                 target = before.target  # a replaced instance, before the run is told
             store.save_run(CachedRun(target, ctx.now(), run))
 
@@ -118,6 +126,15 @@ def remember(
 def target_of(run: RunFacts, label: str) -> str:
     """All hosts of a run over several, if this client knows them by these names; else the host's `label`."""
     return groups.join(run.group.hosts) if run.group and label in run.group.hosts else label
+
+
+def _is_copy(ctx: Context, label: str, run: RunFacts, before: CachedRun) -> bool:
+    """Whether the run was alive on another host, which is still up, and is not on this one: they share the
+    folder, or one was copied from the other."""
+    if run.group or run.has_processes or not before.facts.has_processes or label == before.target:
+        return False
+    instance = InstanceStore(ctx.state_dir).find_label(before.target)
+    return instance is None or not instance.has_ended
 
 
 def _rank(run: RunFacts) -> int:

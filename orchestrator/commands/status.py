@@ -210,10 +210,11 @@ def _cached(store: Store, label: str) -> HostReport:
 
 
 def _only(hosts: list[HostReport], word: str, now: float) -> HostReport:
-    """The host that has the run which `word` names, with that run alone."""
+    """The host that has the run which `word` names, with that run alone; of several one where it is alive."""
     chosen = runs.choose(runs.in_order(run for host in hosts for run in host.runs), word, now)
-    host = next(host for host in hosts if chosen in host.runs)
-    return replace(host, runs=(chosen,))
+    places = [(host, run) for host in hosts for run in host.runs if run.id == chosen.id]
+    host, run = max(places, key=lambda place: place[1].has_processes)
+    return replace(host, runs=(run,))
 
 
 def _as_one(hosts: list[HostReport], is_named: bool) -> list[HostReport]:

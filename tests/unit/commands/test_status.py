@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.commands import ask
+from orchestrator.commands import ask, runs
 from orchestrator.core import hostfacts
 from orchestrator.errors import Unreachable
 from orchestrator.store import CachedRun, Pace, Store
@@ -205,3 +205,36 @@ def test_a_fault_of_ours_while_a_host_is_asked_is_reported(
 )
 def test_patience_follows_how_fast_a_host_answered(pace: Pace, seconds: float) -> None:
     assert ask.patience(pace) == seconds
+
+
+@pytest.mark.parametrize("labels", [("first", "copy"), ("copy", "first")])
+def test_a_copy_of_a_hosts_folder_does_not_hide_where_a_run_is_alive(
+    client: Client, labels: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = a_run(1, exit_code=None)
+    lost = {**alive, "supervised": False, "last_host": "another"}
+    listed = {"first": [alive], "copy": [lost]}
+    hosts = Hosts(client, monkeypatch, **{label: listed[label] for label in labels})
+    hosts.status()
+    hosts.status()
+    assert Store(client.state_dir).runs()[alive["id"]].target == "first"
+    shown = hosts.status(alive["id"])["runs"]
+    assert [(run["id"], run["state"]) for run in shown] == [(alive["id"], "running")]
+    Store(client.state_dir).forget_run(alive["id"])  # both are asked then
+    assert [run["state"] for run in hosts.status(alive["id"])["runs"]] == ["running"]
+
+
+def test_a_run_that_a_volume_brought_to_another_host_is_found_there(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = a_run(1, exit_code=None)
+    Hosts(client, monkeypatch, first=[alive])
+    ended = type("Ended", (), {"has_ended": True})
+    monkeypatch.setattr(runs.InstanceStore, "find_label", lambda self, label: ended)
+    ctx = client.context()
+    run = hostfacts.parse_run({**alive, "supervised": False})
+    assert run
+    host = ScriptedHost({})
+    host.label = "second"
+    runs.remember(ctx, Store(client.state_dir), host, [run])
+    assert Store(client.state_dir).runs()[alive["id"]].target == "second"
