@@ -96,13 +96,18 @@ def resolve(ctx: Context, typed: Typed) -> Resolved:
 
     GpujobError if ssh is not installed or rejects its configuration.
     """
+    words, prefix = [*config_words(ctx), *typed.words()], ""
     try:
-        done = process.capture(["ssh", "-G", *config_words(ctx), *typed.words()], env=ctx.env)
+        done = process.capture(["ssh", "-G", *words], env=ctx.env)
+        if done.code:  # as with ForkAfterAuthentication, which ssh refuses without a command
+            unforked = process.capture(["ssh", "-G", "-o", "ForkAfterAuthentication=no", *words], env=ctx.env)
+            if not unforked.code:
+                done, prefix = unforked, "forkafterauthentication yes\n"
     except FileNotFoundError:
         raise GpujobError("ssh is not installed on this machine", "", "install openssh-client") from None
     if done.code:
         raise UsageError(f"ssh does not accept {typed.label}", done.reason)
-    config = done.out.decode("utf-8", "surrogateescape")
+    config = prefix + done.out.decode("utf-8", "surrogateescape")
     return parse_config(typed, config, ctx.env.get("HOME", ""), ctx.env.get("SSH_AUTH_SOCK"))
 
 

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.targets import helper_host
 from orchestrator.targets.ssh import address, bootstrap, hostkeys
+from tests.support import new_client
 
 SAID = """\
 host gpu
@@ -105,6 +106,17 @@ def test_only_an_agent_at_another_socket_needs_openssh() -> None:
     assert (
         understood(SAID.replace("identityagent SSH_AUTH_SOCK", "identityagent none"), "/tmp/a").agent is None
     )
+
+
+def test_a_host_for_which_ssh_forks_is_resolved_and_the_fork_undone(tmp_path: Path) -> None:
+    (config := tmp_path / "config").write_text(
+        "Host gpu\n  HostName 10.0.0.7\n  ForkAfterAuthentication yes\n"
+    )
+    with new_client() as client:
+        client.env["GPUJOB_SSH_CONFIG"] = str(config)
+        resolved = address.resolve(client.context(), address.parse("gpu"))
+    assert resolved.hostname == "10.0.0.7"
+    assert "ForkAfterAuthentication=no" in resolved.neutral
 
 
 def test_an_alias_for_host_keys_is_written_without_a_port() -> None:
