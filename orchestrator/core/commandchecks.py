@@ -37,6 +37,13 @@ _BRING_TORCH = (
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)", re.MULTILINE)
 
 
+# Programs whose own service, which runs already, then starts what they are given.
+_SERVICES = re.compile(
+    r"(?:^|[\s;&|/('\"])(tmux|systemd-run|sbatch|qsub|bsub|(?:docker|podman) run(?=[^;&|]*\s(?:-d|--detach)))"
+    r"(?=[\s;&|)'\"]|$)"
+)
+
+
 def packages(imports: tuple[str, ...]) -> list[str]:
     """Names for pip of the known packages that the code imports; torch is always looked for."""
     return [FRAMEWORKS[name] for name in imports if name != "torch"]
@@ -71,6 +78,9 @@ def warnings(inputs: PlanInputs, python: Interpreter | None) -> tuple[str, ...]:
     if facts is None or not job.command:
         return ()
     messages = []
+    if program := _SERVICES.search(" ".join(inputs.job.command)):
+        why = "gpujob neither sees nor stops what it starts: let the command be the training itself"
+        messages.append(f"{program[1]} in the command hands the training to another service, and {why}")
     if job.command[0] == "python" and facts.has_only_python3 and python is None:
         messages.append(f"there is no python on the host: the run uses python3 (command in {inputs.source})")
     if missing := _missing(inputs, facts, python):

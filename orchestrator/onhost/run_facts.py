@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any, NamedTuple, Sequence
 
@@ -113,12 +114,14 @@ def _shown(spec: RunSpec) -> dict[str, Any]:
     return {key: value for key in _SPEC_KEYS if (value := spec.record.get(key)) is not None}
 
 
-def run_ids(layout: Layout) -> list[str]:
-    """Returns the ids of all runs on this host, oldest first."""
-    try:
-        names = os.listdir(layout.runs)
-    except OSError:
-        return []
+def run_ids(layout: Layout, alive: Snapshot | None = None) -> list[str]:
+    """Returns the ids of all runs on this host, oldest first; also of those `alive` without a folder."""
+    names: set[str] = set()
+    with contextlib.suppress(OSError):
+        names.update(os.listdir(layout.runs))
+    for pids in alive.marks.values() if alive else ():
+        folder, name = os.path.split(processes.variable(pids[0], "GPUJOB_RUN_DIR") or "")
+        names.update([name] if folder == layout.runs else [])
     return sorted((name for name in names if RUN_ID.match(name)), key=lambda name: name[-20:])
 
 
@@ -131,16 +134,16 @@ def find(
     brief: bool = False,
     places: dict[str, dict[str, Any]] | None = None,
 ) -> RunFacts | None:
-    """Returns the facts of a run with the last `lines` of its log; None if the run has no folder.
+    """Returns the facts of a run with the last `lines` of its log; None if it has neither folder nor process.
 
     `sessions`, the `alive` processes and the `places` in the queue are read from the host if they are None.
     `brief`: log and events are not read.
     """
     paths = layout.run(run_id)
-    if not os.path.isdir(paths.folder):
+    alive = alive or processes.snapshot()
+    if not (os.path.isdir(paths.folder) or _mark_of(paths.folder, alive.marks)):
         return None
     sessions = session_names(layout) if sessions is None else sessions
-    alive = alive or processes.snapshot()
     name = tmux.session_name(run_id)
     facts = _NOTHING._replace(
         id=run_id, folder=paths.folder, session=name if name in sessions else None, is_brief=brief
@@ -157,7 +160,7 @@ _NOTHING = RunFacts("", "", None, None, False, False, [], None, 0, [], Events([]
 
 def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunFacts:
     """Returns `facts` with what the files of the run say."""
-    damage: list[str] = []
+    damage = [] if os.path.isdir(paths.folder) else ["its folder was removed, its processes run on"]
     spec, state = RunSpec.load(paths.run_json, damage), State.load(paths.state, damage)
     for path in (paths.log, paths.events):
         fault = files.fault(path)
@@ -174,7 +177,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         last_lines=[] if facts.is_brief else tail(paths.log, lines),
         events=_events(facts, paths, spec),
         checkpoints=checkpoints(paths.checkpoints),
-        folder_changed=os.stat(paths.folder).st_mtime,
+        folder_changed=files.mtime(paths.folder),
         damage=damage,
         elsewhere=elsewhere.find(paths, state),
         alerts=_alerts(paths.alerts),
@@ -205,7 +208,7 @@ def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
 def find_all(layout: Layout, lines: int) -> list[RunFacts]:
     """Returns all runs, oldest first. Log and events are read for the newest 10 and for live runs only."""
     sessions, alive, places = session_names(layout), processes.snapshot(), run_queue.places(layout)
-    ids, runs = run_ids(layout), []
+    ids, runs = run_ids(layout, alive), []
     for run_id in ids:
         run = find(layout, run_id, lines, sessions, alive, run_id not in ids[-_FULL:], places)
         if run and run.is_brief and run.is_alive:

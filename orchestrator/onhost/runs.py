@@ -108,7 +108,8 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
         launching.kill_session(layout, run_id)
     if run.is_alive and not remaining:
         _record_end(paths, by, is_recorded)
-    after = require(layout, run_id, 5)
+    ended = run._replace(is_supervised=False, pids=[], session=None)  # of a run whose folder was removed
+    after = run_facts.find(layout, run_id, 5) or ended
     answer = {"was_running": run.is_alive, "remaining": remaining, "run": after.to_json()}
     answer["processes"] = [processes.describe(pid) for pid in remaining]
     answer["sees_all"] = processes.are_all_visible()

@@ -136,6 +136,27 @@ def test_python_that_is_missing_is_replaced_by_python3(
     assert host.requests[-1][1]["spec"]["argv"] == ["python3", "src/train.py"]
 
 
+@pytest.mark.parametrize(
+    ("words", "service"),
+    [
+        (["tmux", "new", "-d", "python src/train.py"], "tmux"),
+        (["bash", "-c", "docker run --gpus all -d image"], "docker run"),
+        (["bash", "-c", "docker run --rm image train"], None),
+        (["python", "src/train.py", "--note", "tmux-like"], None),
+    ],
+)
+def test_a_command_that_hands_the_training_to_a_service_is_announced(
+    client: Client, monkeypatch: pytest.MonkeyPatch, words: list[str], service: str | None
+) -> None:
+    write_job(client, *words)
+    host = scripted(host_facts=FACTS, ensure_environment={})
+    result = type_in(client, host, "deploy", "j", "--quiet", monkeypatch=monkeypatch)
+    assert result.code == 0, result.err
+    warned = f"{service} in the command hands the training to another service"
+    assert (warned in result.err) == bool(service)
+    assert ("another service" in result.err) == bool(service)
+
+
 def test_a_missing_command_is_an_error_that_names_the_line_to_change(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +113,17 @@ def test_what_run_json_leaves_out_needs_no_second_look(
 ) -> None:
     monkeypatch.setattr(decode, "_by_field", None)  # how a value is read that does not fit as a whole
     assert all(isinstance(report.state, runstate.Succeeded) for report in reports(layout).values())
+
+
+def test_a_run_whose_folder_was_removed_is_shown_and_stopped(layout: Layout) -> None:
+    gone = "job-20261121T101114-00aa"
+    env = {"GPUJOB_MARK": secrets.token_hex(16), "GPUJOB_RUN_DIR": layout.run(gone).folder}
+    with subprocess.Popen(["sleep", "1000"], env=env, start_new_session=True) as process:
+        shown = reports(layout)
+        assert set(shown) == {ODD, HEALTHY, gone}
+        assert isinstance(shown[gone].state, runstate.Orphaned)
+        assert "its folder was removed" in shown[gone].facts.damage[0]
+        stopped = answer(layout, "stop", run=gone, by="ana", now=True)
+        assert (stopped["was_running"], stopped["remaining"], stopped["run"]["pids"]) == (True, [], [])
+        assert process.wait() in (-signal.SIGTERM, -signal.SIGKILL)
+    assert set(reports(layout)) == {ODD, HEALTHY}
