@@ -78,7 +78,7 @@ def warnings(inputs: PlanInputs, python: Interpreter | None) -> tuple[str, ...]:
     if facts is None or not job.command:
         return ()
     messages = []
-    if program := _SERVICES.search(" ".join(inputs.job.command)):
+    if program := _SERVICES.search(" ".join(job.command)):
         why = "gpujob neither sees nor stops what it starts: let the command be the training itself"
         messages.append(f"{program[1]} in the command hands the training to another service, and {why}")
     if job.command[0] == "python" and facts.has_only_python3 and python is None:
