@@ -6,10 +6,10 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.instances import gpus, lifecycle
 from orchestrator.instances.instance import Description, Instance, parse_description
@@ -152,7 +152,9 @@ def test_where_one_instance_ends_before_it_is_ready_none_is_left(
             client.run(*WORDS, sleep=sleep)
     else:
         failed = client.run(*WORDS, sleep=sleep)
-        assert (failed.code, "all instances of a run are up, or none is" in failed.err) == (1, True)
+        assert (failed.code, "all instances of a run are up, or none is" in failed.err) == (1, True), (
+            failed.err
+        )
     zones = [call["zone"] for call in ec2.calls("RunInstances")]
     assert zones == (["us-east-1a", "us-east-1b"] if lacks_capacity else ["us-east-1a"])
     launched = set(ec2.states()) - before
