@@ -21,7 +21,7 @@ from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.view import dashboard, keys
-from orchestrator.view.dashboard import Surroundings
+from orchestrator.view.dashboard import NOTHING, Surroundings
 from orchestrator.view.instances import money
 from orchestrator.view.status import RunReport
 
@@ -78,7 +78,7 @@ def watch(ctx: Context, host: Host, run: RunFacts, interval: float, leave: str =
         while True:
             with outage.tolerated():
                 reader.read(screen.log_lines)
-            surroundings = Surroundings(reader.money, outage.text, leave or Surroundings.leave)
+            surroundings = Surroundings(reader.money, outage.text, leave or NOTHING.leave)
             screen.show(reader.report, reader.history, reader.machine, surroundings)
             if not isinstance(reader.report.state, runstate.GOING):
                 return
