@@ -122,6 +122,8 @@ def test_a_spot_run_survives_interruptions_without_its_client(
     assert client.state(run)["attempt"] == 1 + len(interruptions)
     fetched = client.run("fetch", run)
     assert fetched.code == 0, fetched.err
+    text = (client.project / "fetched" / run / "log").read_text()
+    assert all(text.count(f"saved {step}\n") == 1 for step in (10, interruptions[0]))  # none began anew
     value = ""
     for step in range(150):
         value = hashlib.sha256(f"{value} {step}".encode()).hexdigest()

@@ -60,6 +60,41 @@ def test_blendshapes(ec2: FakeEC2, client: Client) -> None:
     assert set(json.loads(predictions[0])["probabilities"]) == {"happy", "sad", "neutral"}
 
 
+def weights(client: Client, folder: str) -> bytes:
+    """Return the weights of the last checkpoint of a fetched run."""
+    checkpoints = client.project / folder / "checkpoints"
+    return (checkpoints / (checkpoints / "last").read_text().strip() / "model.safetensors").read_bytes()
+
+
+def test_a_spot_run_that_is_interrupted_three_times_ends_with_the_same_weights(
+    ec2: FakeEC2, client: Client, trials: Any
+) -> None:
+    only_in_full(trials)
+    succeed(client.run("prepare", "blendshapes", "--sample", "faces", "--size", "600"))
+    small = ("epochs=60", "patience=0", "hidden=[512, 512]", "batch_size=4", "checkpoint_every=20")
+    pairs = tuple(f"config.{one}" for one in (*small, "threads=1"))
+    straight = weights(client, through(client, ec2, "blendshapes", "faces", *pairs))
+    former = set(ec2.states())
+
+    options = ["--on", "ec2", "--yes", "--max-hours", "1", *sets(*pairs, "resources.ec2.spot=true")]
+    succeed(client.run("deploy", "blendshapes", "--data", "faces", *options))
+    (instance,) = set(ec2.states()) - former
+    run, step = client.state()["id"], 0
+    last = f"cat /home/ubuntu/.gpujob/runs/{run}/checkpoints/last 2>/dev/null || echo 0"
+    saved = lambda: int(ec2.run(instance, "sh", "-c", last)[1])  # noqa: E731
+    for _ in range(3):
+        ec2.until(lambda step=step: saved() > step)
+        ec2.interrupt(instance, 0)
+        ec2.until(lambda: ec2.states()[instance] == "stopped")
+        ec2.offer_capacity(instance)
+        ec2.until(lambda: ec2.machines()[instance]["on"])
+        step = saved()
+    client.until("succeeded")
+    assert client.state(run)["attempt"] == 4
+    succeed(client.run("fetch", run))
+    assert weights(client, f"fetched/{run}") == straight
+
+
 def test_slowfast(ec2: FakeEC2, client: Client, trials: Any) -> None:
     only_in_full(trials)
     succeed(client.run("prepare", "slowfast", "--sample", "videos", "--size", "120"))
