@@ -19,13 +19,14 @@ config = typer.Typer(
 )
 
 
-@command(app, "init", "init train.py", "init scripts/train.sh", rich_help_panel=PANEL)
+@command(app, "init", "init train.py", "init 'train.py --lr 0.1'", rich_help_panel=PANEL)
 def init(
     ctx: typer.Context,
     script: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SCRIPT]", help="The script that trains (default: ask; without a terminal train.py)."
+            metavar="[SCRIPT]",
+            help="Script that trains, or a command in quotes (default: ask; without a terminal train.py).",
         ),
     ] = None,
 ) -> int:

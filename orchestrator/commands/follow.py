@@ -58,8 +58,8 @@ def ended(ctx: Context, host: Host, run_id: str) -> int:
         return Exit.JOB_FAILED if has_failed else Exit.DONE
     what = f"run {run_id} {runstate.word(state)}" + (f": {headline}" if headline else "")
     if has_failed:
-        last_line = facts.log.tail[-1] if facts.log.tail else "its log is empty"
-        raise JobFailed(what, last_line, _next(state, run_id))
+        why = f"its log ends with: {facts.log.tail[-1]}" if facts.log.tail else "its log is empty"
+        raise JobFailed(what, why, _next(state, run_id))
     if isinstance(state, runstate.Damaged):
         raise GpujobError(what, "how it ended cannot be read", f"gpujob ssh {run_id}")
     ctx.talk(what)

@@ -12,7 +12,8 @@ import msgspec
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import spec
-from orchestrator.errors import UsageError
+from orchestrator.errors import GpujobError, UsageError
+from orchestrator.onhost.files import write
 
 _RUNNERS = {".py": "python", ".sh": "bash"}
 _USUAL = ("train.py", "main.py", "run.py", "train.sh")
@@ -58,7 +59,7 @@ def init(ctx: Context, script: str | None) -> int:
         raise UsageError(what, "it is not replaced", f"gpujob deploy {answers.name} --dry-run")
     text = _text(answers)
     spec.parse(text, target.name)
-    target.write_text(text, "utf-8")
+    _write(target, text)
     ctx.out(target.name)
     if not ctx.path(answers.path).exists():
         ctx.talk(
@@ -66,6 +67,15 @@ def init(ctx: Context, script: str | None) -> int:
         )
     ctx.talk(f"next: gpujob check {answers.name}, then gpujob deploy {answers.name} --dry-run")
     return 0
+
+
+def _write(target: Path, text: str) -> None:
+    """All of it or nothing: a file that is there is not replaced by the next attempt."""
+    try:
+        write(str(target), text.encode(), 0o666)
+    except OSError as error:
+        step = f"df -h {shlex.quote(str(target.parent))}"
+        raise GpujobError(f"{target.name} cannot be written", error.strerror or "", step) from None
 
 
 def _asked(ctx: Context) -> Answers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -161,7 +162,12 @@ def _find(ctx: Context, word: str) -> tuple[Path, bool]:
     guess = f"did you mean {close[0]!r}?" if close else f"included jobs: {', '.join(ours)}"
     why = f"neither ./{word}.yaml nor ./jobs/{word}.yaml exists; {guess}"
     scripts = [name for name in (f"{word}.py", f"{word}.sh") if (ctx.cwd / name).is_file()]
-    next_step = f"gpujob init {scripts[0]}" if scripts else "gpujob init SCRIPT, which writes a job file"
+    if scripts:
+        next_step = f"gpujob init {shlex.quote(scripts[0])}"
+    elif close:
+        next_step = f"gpujob check {close[0]}"
+    else:
+        next_step = "gpujob init SCRIPT, which writes a job file"
     raise UsageError(f"there is no job {word!r}", why, next_step)
 
 
@@ -170,7 +176,8 @@ def _require_no_script(ctx: Context, word: str) -> None:
     if path.suffix not in (".py", ".sh") or not path.is_file():
         return
     job = f"{path.stem}.yaml"
-    next_step = f"gpujob deploy {job}" if (ctx.cwd / job).is_file() else f"gpujob init {word}"
+    has_job = (ctx.cwd / job).is_file()
+    next_step = f"gpujob deploy {shlex.quote(job)}" if has_job else f"gpujob init {shlex.quote(word)}"
     raise UsageError(f"{word} is a script, not a job file", "a job file names the command to run", next_step)
 
 

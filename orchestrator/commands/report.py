@@ -51,7 +51,8 @@ def report(ctx: Context, words: Sequence[str], on: str | None, to: str | None) -
         return Exit.DONE
     ctx.out(ctx.short(path))
     points = sum(run.story.points for run in reported)
-    ctx.talk(f"{len(reported)} runs, {points:,} points, {size(len(content))}; open it in a browser")
+    count = "1 run" if len(reported) == 1 else f"{len(reported)} runs"
+    ctx.talk(f"{count}, {points:,} points, {size(len(content))}; open it in a browser")
     return Exit.DONE
 
 

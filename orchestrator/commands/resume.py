@@ -121,9 +121,8 @@ def restart(
             )
             ctx.confirm(f"{what} Two of it would damage its checkpoints.")
         step = run.checkpoints.last
-        origin = f"from step {step}" if step is not None else "from the start: it has no checkpoint"
         if request.dry_run:
-            plans.print_steps(ctx, job.name, host.label, [Step(f"resume {run.id}", origin)])
+            plans.print_steps(ctx, job.name, host.label, [Step(f"resume {run.id}", _origin(run, step))])
             return run
         options = execute.start_options(facts, secrets, request.share_gpu, request.queue)
         ctx.begin(f"the start of {run.id}, which may have happened")
@@ -143,8 +142,16 @@ def tell(ctx: Context, run: RunFacts, target: str, step: int | None, request: Re
             answers.Started(run=run.id, session=run.session, target=target, resumed_from=step, queued=place)
         )
     elif not ctx.json:
-        origin = f"from step {step}" if step is not None else "from the start: it has no checkpoint"
-        ctx.talk(follow.waiting(run) or f"run {run.id} goes on {origin}")
+        ctx.talk(follow.waiting(run) or f"run {run.id} goes on {_origin(run, step)}")
+
+
+def _origin(run: RunFacts, step: int | None) -> str:
+    """Where it goes on. What a script of the user's own saved, and whether it reads that, is not known."""
+    if step is not None:
+        return f"from step {step}"
+    if run.record and run.record.trainer is None:
+        return "with its command, in its working folder as it was left"
+    return "from the start: it has no checkpoint"
 
 
 def _facts(host: Host, job: JobSpec) -> HostFacts:

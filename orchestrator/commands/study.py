@@ -62,6 +62,12 @@ def open_study(folder: Path, terms: Terms, seed: int, prune: bool) -> optuna.Stu
     return opened
 
 
+def discard(folder: Path) -> None:
+    """Forgets a sweep that has no run, so that the corrected command may have other terms."""
+    for name in ("sweep.json", "journal.log"):
+        (folder / name).unlink(missing_ok=True)
+
+
 def unfinished(opened: optuna.Study) -> list[tuple[optuna.Trial, optuna.trial.FrozenTrial]]:
     """The trials that an interrupted sweep left, each as it can be continued and as it was recorded."""
     module = _optuna().trial

@@ -71,6 +71,10 @@ def sweep(ctx: Context, request: Request) -> int:
         ctx.begin(f"the sweep; the same command continues it from {ctx.short(folder)}")
         try:
             progress.run()
+        except UsageError:
+            if not any(study.RUN in trial.user_attrs for trial in opened.trials):
+                study.discard(folder)
+            raise
         except KeyboardInterrupt:
             going = ", ".join(one.name for one in progress.active) or "no run"
             ctx.talk(f"\n{going} goes on; the same command continues the sweep, gpujob stop ends a run")
@@ -81,7 +85,7 @@ def sweep(ctx: Context, request: Request) -> int:
 
 
 def _terms(request: Request, spec: JobSpec) -> Terms:
-    written, job, config = spec.sweep or Sweep(), spec.name, spec.config
+    written, job = spec.sweep or Sweep(), spec.name
     goal = request.goal or written.goal
     metric = request.metric or written.metric
     if goal not in ("min", "max"):
@@ -89,7 +93,16 @@ def _terms(request: Request, spec: JobSpec) -> Terms:
     if metric.count(".") != 1:
         why = "a split and a name with a dot between them, as gpujob status --json shows them"
         raise UsageError(f"--metric {metric}: it is no metric", why, "--metric val.loss")
-    return Terms(job, metric, goal, spaces.parse(written.space, request.space, config))
+    return Terms(job, metric, goal, _space(request, spec))
+
+
+def _space(request: Request, spec: JobSpec) -> dict[str, spaces.Dimension]:
+    space = spaces.parse((spec.sweep or Sweep()).space, request.space, spec.config)
+    for key in space:
+        if key.partition(".")[0] not in JobSpec.__struct_fields__:
+            step = f"gpujob sweep {request.job} --space config.{key}=LOW..HIGH"
+            raise UsageError(f"space of {key}: a job has no key {key!r}", "", step)
+    return space
 
 
 def _name(request: Request, job: str) -> str:

@@ -28,7 +28,8 @@ _ATTEMPTS = 6  # of a trial whose host is interrupted again and again
 
 
 class Active(msgspec.Struct):
-    """A trial that has no result yet. `values`: its metric, in the order in which they were reported."""
+    """A trial that has no result yet. `values`: its metric, in the order in which they were reported.
+    `metrics`: the names of all metrics that it reported."""
 
     trial: optuna.Trial
     host: Host
@@ -36,6 +37,7 @@ class Active(msgspec.Struct):
     run_id: str | None = None
     events: RunEvents = msgspec.field(default_factory=RunEvents)
     values: list[float] = msgspec.field(default_factory=list)
+    metrics: set[str] = msgspec.field(default_factory=set)
 
     @property
     def number(self) -> int:
@@ -122,7 +124,9 @@ def _report(one: Active, terms: Terms, run: RunFacts) -> None:
     reported, count = len(one.values), 0
     new, is_first = one.events.read(one.host, run)
     for event in new:
-        value = _value(event, split, name)
+        values = _values(event)
+        one.metrics |= {".".join(key) for key in values}
+        value = values.get((split, name))
         if value is None:
             continue
         count += 1
@@ -132,22 +136,38 @@ def _report(one: Active, terms: Terms, run: RunFacts) -> None:
         one.values.append(value)
 
 
-def _value(event: events.Event, split: str, name: str) -> float | None:
-    if not isinstance(event, events.Metrics) or event.split != split:
-        return None
-    value = event.values.get(name)
-    return value if value is not None and math.isfinite(value) else None
+def _values(event: events.Event) -> dict[tuple[str, str], float]:
+    """The finite values of an event, by split and name. The loss of a training's progress is train.loss."""
+    values: dict[tuple[str, str], float | None] = {}
+    if isinstance(event, events.Metrics):
+        values = {(event.split, name): value for name, value in event.values.items()}
+    elif isinstance(event, events.Progress) and event.phase == "train":
+        values = {("train", "loss"): event.loss}
+    return {key: value for key, value in values.items() if value is not None and math.isfinite(value)}
 
 
 def _tell(opened: optuna.Study, one: Active, terms: Terms, state: runstate.RunState) -> str:
     if not isinstance(state, runstate.Succeeded) or not one.values:
         fail(opened, one)
         if isinstance(state, runstate.Succeeded):
+            _require_metric(opened, one, terms)
             return f"it reported no value of {terms.metric}"
         return f"{runstate.word(state)}: gpujob status {one.run_id}"
     value = min(one.values) if terms.goal == "min" else max(one.values)
     opened.tell(one.number, value)
     return f"{terms.metric} {value:.4g}"
+
+
+def _require_metric(opened: optuna.Study, one: Active, terms: Terms) -> None:
+    """GpujobError if no trial ever reported the metric: more of them would be paid for without a result."""
+    if any(trial.value is not None or trial.intermediate_values for trial in opened.trials):
+        return
+    what = f"trial {one.number} succeeded and reported no value of {terms.metric}"
+    if not one.metrics:
+        why = "it reported no metrics at all; docs/your-script.md shows how a script reports them"
+        raise GpujobError(what, why, f"gpujob logs {one.run_id}")
+    step = f"gpujob sweep {terms.job} --metric {min(one.metrics)} --name ANOTHER"
+    raise GpujobError(what, f"it reported: {', '.join(sorted(one.metrics)[:10])}", step)
 
 
 def fail(opened: optuna.Study, one: Active) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestrator.errors import UsageError
 
 Value = bool | int | float | str
-EXAMPLE = "gpujob sweep blendshapes --space config.learning_rate=1e-4..1e-2:log"
+EXAMPLE = "gpujob sweep JOB --space config.learning_rate=1e-4..1e-2:log"
 
 
 class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

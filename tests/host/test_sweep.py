@@ -103,3 +103,26 @@ def test_a_sweep_with_another_space_is_refused(user: Client) -> None:
     assert user.run(*SWEEP, "1").code == 0
     result = user.run("sweep", "job", "--space", "config.x=0..2", "--trials", "2")
     assert (result.code, "begun with another space" in result.err) == (2, True)
+
+
+def test_a_key_that_no_job_has_is_refused_and_leaves_no_sweep(user: Client) -> None:
+    wrong = user.run("sweep", "job", "--space", "x=0..1", "--trials", "1")
+    assert wrong.code == 2
+    assert "space of x: a job has no key 'x'" in wrong.err
+    assert "next: gpujob sweep job --space config.x=LOW..HIGH" in wrong.err
+    assert user.run(*SWEEP, "1").code == 0
+
+
+def test_a_sweep_whose_job_is_refused_may_start_with_other_terms(user: Client) -> None:
+    wrong = user.run("sweep", "job", "--space", "resources.gpus=many,few", "--trials", "1")
+    assert wrong.code == 2, wrong.err
+    assert user.run(*SWEEP, "1").code == 0
+
+
+def test_a_metric_that_no_run_reports_ends_the_sweep_at_its_first_trial(user: Client) -> None:
+    result = user.run(*SWEEP, "3", "--metric", "val.error")
+    assert result.code == 1
+    assert "trial 0 succeeded and reported no value of val.error" in result.err
+    assert "it reported: val.loss" in result.err
+    assert sum(runs_of_trials(user).values()) == 1
+    assert user.run(*SWEEP, "1", "--metric", "val.loss", "--name", "another").code == 0

@@ -41,6 +41,13 @@ def test_a_job_that_does_not_exist_leads_to_one_that_does_or_to_its_script(clien
     client.write("jobs/finetune.yaml", "name: finetune\ncommand: [python3, train.py]\n")
     assert next_step(client, "deploy", "train") == "gpujob init train.py"
     assert "did you mean 'finetune'?" in client.run("deploy", "finetone").err
+    assert next_step(client, "deploy", "finetone") == "gpujob check finetune"
+
+
+def test_the_next_command_quotes_a_script_whose_name_has_spaces(client: Client) -> None:
+    client.write("my train.py", "pass")
+    assert next_step(client, "deploy", "my train") == "gpujob init 'my train.py'"
+    assert next_step(client, "deploy", "my train.py") == "gpujob init 'my train.py'"
 
 
 def test_doctor_of_an_unreachable_host_leads_to_ssh(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

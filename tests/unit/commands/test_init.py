@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterator
 
@@ -88,6 +89,22 @@ def test_without_a_terminal_or_with_a_script_nothing_is_asked(client: Client) ->
 )
 def test_a_script_or_a_command_becomes_words_and_a_name(script: str, command: list[str], name: str) -> None:
     assert (Answers(script).command, Answers(script).name) == (command, name)
+
+
+def test_init_on_a_full_disk_leaves_no_part_of_a_job_file(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    client.write("train.py", "pass")
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        result = client.run("init", "train.py")
+    assert (result.code, "train.yaml cannot be written" in result.err) == (1, True)
+    assert "No space left on device" in result.err
+    assert [path.name for path in client.project.iterdir()] == ["train.py"]
+    assert client.run("init", "train.py").code == 0
 
 
 def test_check_of_a_command_reports_what_a_deploy_requires(client: Client) -> None:

@@ -71,6 +71,11 @@ def test_a_report_shows_curves_results_provenance_and_how_to_repeat_it(client: C
     assert "secret patch" not in page.text
 
 
+def test_a_report_of_one_run_says_1_run(client: Client) -> None:
+    result = client.run("report", str(fetched.write(client.project / "fetched")), "--to", "page.html")
+    assert result.err.startswith("1 run, "), result.err
+
+
 def test_a_report_says_what_was_not_recorded(client: Client) -> None:
     page = Page(report(client, fetched.write(client.project / "fetched", events=[])))
     for words in ("No curve", "learning rate: not recorded", "worst samples: not recorded", "cost of"):

@@ -72,3 +72,15 @@ def test_a_resumed_run_needs_the_gpus_that_it_was_deployed_with(
 def test_a_deploy_without_a_job_says_what_is_missing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     result = type_in(client, scripted(), "deploy", monkeypatch=monkeypatch)
     assert (result.code, "JOB is missing" in result.err) == (2, True)
+
+
+def test_a_resumed_script_without_a_checkpoint_is_not_said_to_start_over(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = {**ENDED, "checkpoints": {"steps": [], "last": None, "best": None}}
+    words = ("deploy", "--resume", NAMED, "--dry-run")
+    result = type_in(client, scripted(status={"runs": [run]}), *words, monkeypatch=monkeypatch)
+    assert f"resume {NAMED}: with its command, in its working folder as it was left" in result.out
+    trained = {**run, "run": {**RECORD, "trainer": "facenet-lstm"}}
+    result = type_in(client, scripted(status={"runs": [trained]}), *words, monkeypatch=monkeypatch)
+    assert f"resume {NAMED}: from the start: it has no checkpoint" in result.out

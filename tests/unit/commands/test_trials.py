@@ -149,6 +149,16 @@ def test_a_success_without_the_metric_has_failed(client: Client) -> None:
     assert opened.trials[-1].state.name == "FAIL"
 
 
+def test_the_loss_of_progress_is_the_metric_train_loss(client: Client) -> None:
+    terms = Terms("job", "train.loss", "min", TERMS.space)
+    opened = study.open_study(client.home / "s", terms, 0, prune=True)
+    lines = [
+        json.dumps({"v": 1, "t": 1.0, "event": "progress", "step": n, "loss": 1 / n}) + "\n" for n in (1, 2)
+    ]
+    of = host(client, "".join(lines), ended=2.0, exit_code=0, reason="exit")
+    assert trials.update(client.context(), opened, active(opened, of), terms) == "train.loss 0.5"
+
+
 def test_a_sweep_that_goes_on_draws_other_values_than_before(client: Client) -> None:
     first = study.open_study(client.home / "s", TERMS, 0, prune=True)
     drawn = [first.ask(study.distributions(TERMS.space)).params["config.x"] for _ in range(3)]
