@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import trainer_runs
 
 from tests.rigs.once import made_once
 from trainers.data.sign import sample as signing
@@ -96,3 +99,15 @@ def frames_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def signs_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder shared by tests of the complete `signs`."""
     return tmp_path_factory.mktemp("signs-work")
+
+
+@pytest.fixture
+def run_folder(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Set this process up as a run; return the run's folder."""
+    run = tmp_path / "runs" / "here"
+    config = trainer_runs.recipe(epochs=2, checkpoint_every=4)
+    for name, value in trainer_runs.environment(run, sample, config).items():
+        monkeypatch.setenv(name, value)
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)

@@ -1,25 +1,17 @@
-"""Trainings that are killed, stopped, resumed, spread over processes, and that diverge."""
+"""Trainings that are killed, stopped, resumed and spread over processes."""
 
-import json
 import os
 import random
-import re
 import shutil
 import signal
 import socket
 from pathlib import Path
 
 import pytest
-import torch
 import trainer_runs as runs
 
 from tests.rigs.patience import PATIENCE
-from trainers import preflight
-from trainers import run as engine_run
-from trainers.engine import checkpoint, distributed
-from trainers.engine.events import Silent
-from trainers.engine.loop import TrainingLoop
-from trainers.facenet_lstm.trainer import FacenetTrainer
+from trainers.engine import checkpoint
 
 TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 1
 
@@ -28,24 +20,8 @@ TRIALS = 20 if os.environ.get("GPUJOB_TEST_FULL") else 1
 def straight(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run."""
     run = tmp_path_factory.mktemp("root") / "runs" / "straight"
-    assert runs.train(run, sample, recipe()) == 0
+    assert runs.train(run, sample, runs.recipe()) == 0
     return run
-
-
-def recipe(**more: object) -> dict[str, object]:
-    return {
-        "hidden": [16],
-        "dense": [16],
-        "bidirectional": False,
-        "epochs": 3,
-        "warmup_epochs": 1.0,
-        "batch_size": 12,
-        "learning_rate": 0.003,
-        "checkpoint_every": 3,
-        "num_workers": 0,
-        "progress_seconds": 0.0,
-        **more,
-    }
 
 
 @pytest.mark.parametrize("trial", range(TRIALS))
@@ -53,11 +29,11 @@ def test_a_run_killed_at_any_step_ends_as_one_never_killed(trial, straight, samp
     run = tmp_path / "runs" / "killed"
     steps = runs.events(straight, "start")[0]["steps"]
     for attempt, last in enumerate(sorted(random.Random(trial).sample(range(1, steps - 1), 2))):
-        config = recipe(num_workers=(trial + attempt) % 3)
+        config = runs.recipe(num_workers=(trial + attempt) % 3)
         assert runs.send_at(runs.start(run, sample, config), run, last, signal.SIGKILL) == -9
         shutil.copyfile(run / "events.jsonl", run / f"events-{attempt}.jsonl")
         (run / "events.jsonl").unlink()
-    assert runs.train(run, sample, recipe(num_workers=(trial + 2) % 3)) == 0
+    assert runs.train(run, sample, runs.recipe(num_workers=(trial + 2) % 3)) == 0
     (start,) = runs.events(run, "start")
     assert start["resumed_from"] is None or start["resumed_from"] > 0
     for name in ("last", "best"):
@@ -71,9 +47,9 @@ def metrics(run: Path) -> list[dict[str, object]]:
 
 def test_metrics_of_an_epoch_resumed_midway_equal_an_uninterrupted_one(straight, sample, tmp_path):
     run = tmp_path / "runs" / "killed"
-    assert runs.send_at(runs.start(run, sample, recipe()), run, 20, signal.SIGKILL) == -9
+    assert runs.send_at(runs.start(run, sample, runs.recipe()), run, 20, signal.SIGKILL) == -9
     before = len(runs.events(run, "metrics"))
-    assert runs.train(run, sample, recipe()) == 0
+    assert runs.train(run, sample, runs.recipe()) == 0
     resumed = runs.events(run, "start")[1]["resumed_from"]
     assert resumed % 13 != 0, "the kill was meant for the middle of an epoch"
     assert metrics(run)[before:] == metrics(straight)[before:]
@@ -81,7 +57,7 @@ def test_metrics_of_an_epoch_resumed_midway_equal_an_uninterrupted_one(straight,
 
 def test_sigterm_saves_a_checkpoint_and_ends_with_75(straight, sample, tmp_path):
     run = tmp_path / "runs" / "stopped"
-    config = recipe(checkpoint_every=0, num_workers=2)
+    config = runs.recipe(checkpoint_every=0, num_workers=2)
     assert runs.send_at(runs.start(run, sample, config), run, 5, signal.SIGTERM) == 75
     (end,) = runs.events(run, "end")
     assert end["status"] == "stopped"
@@ -93,13 +69,13 @@ def test_sigterm_saves_a_checkpoint_and_ends_with_75(straight, sample, tmp_path)
 
 def test_a_damaged_checkpoint_is_skipped_for_the_newest_complete_one(straight, sample, tmp_path):
     run = tmp_path / "runs" / "damaged"
-    assert runs.send_at(runs.start(run, sample, recipe()), run, 20, signal.SIGKILL) == -9
+    assert runs.send_at(runs.start(run, sample, runs.recipe()), run, 20, signal.SIGKILL) == -9
     root = run / "checkpoints"
     (root / ".99.1.tmp").mkdir()
     steps = sorted(int(path.name) for path in root.iterdir() if path.name.isdigit())
     broken = root / str(steps[-1]) / "model.safetensors"
     broken.write_bytes(broken.read_bytes()[:-100])
-    assert runs.train(run, sample, recipe()) == 0
+    assert runs.train(run, sample, runs.recipe()) == 0
     assert runs.events(run, "start")[1]["resumed_from"] == steps[-2]
     assert f"checkpoint {steps[-1]} is skipped" in runs.events(run, "warning")[0]["message"]
     assert not list(root.glob(".*.tmp"))
@@ -116,7 +92,7 @@ def test_a_resumed_run_with_other_options_or_data_is_refused(change, message, st
     shutil.copytree(sample, data, copy_function=os.link)
     if not change:
         next((data / "crema").glob("1001_*XX*")).unlink()
-    assert runs.train(run, data, recipe(**change)) == 64
+    assert runs.train(run, data, runs.recipe(**change)) == 64
     assert message in runs.events(run, "end")[-1]["message"]
     assert "Traceback" not in (run / "log").read_text()
 
@@ -124,7 +100,7 @@ def test_a_resumed_run_with_other_options_or_data_is_refused(change, message, st
 def test_resuming_with_other_code_is_reported(straight, sample, tmp_path):
     run = tmp_path / "root" / "runs" / "newer"
     shutil.copytree(straight, run)
-    assert runs.train(run, sample, recipe(), GPUJOB_CODE_TREE="abc") == 0
+    assert runs.train(run, sample, runs.recipe(), GPUJOB_CODE_TREE="abc") == 0
     assert "the code changed" in runs.events(run, "warning")[0]["message"]
 
 
@@ -137,7 +113,7 @@ def free_port() -> int:
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_processes_have_the_same_losses_as_one(accumulate, sample, tmp_path):
     # 156 samples: the last batch of an epoch has one sample, so most processes get none of it.
-    config = recipe(epochs=2, batch_size=31, checkpoint_every=0, accumulate=accumulate)
+    config = runs.recipe(epochs=2, batch_size=31, checkpoint_every=0, accumulate=accumulate)
     one, two = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
     assert runs.train(one, sample, config) == 0
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -157,7 +133,7 @@ def test_two_processes_stop_together_when_one_gets_a_signal(sample, tmp_path):
     run = tmp_path / "runs" / "two"
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group |= {"GLOO_SOCKET_IFNAME": "lo"}
-    config = recipe(epochs=50)
+    config = runs.recipe(epochs=50)
     first, second = (runs.start(run, sample, config, RANK=str(r), **group) for r in (0, 1))
     assert runs.send_at(second, run, 5, signal.SIGTERM) == 75
     assert first.wait(timeout=PATIENCE) == 75
@@ -169,163 +145,10 @@ def test_an_unexpected_error_ends_every_process_and_data_loader(size, sample, tm
     run = tmp_path / "runs" / "failing"
     group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     group |= {"GLOO_SOCKET_IFNAME": "lo", "GPUJOB_CHECKPOINTS": "/dev/null/none"}
-    ranks = [runs.start(run, sample, recipe(num_workers=1), RANK=str(r), **group) for r in range(size)]
+    ranks = [runs.start(run, sample, runs.recipe(num_workers=1), RANK=str(r), **group) for r in range(size)]
     assert [rank.wait(timeout=PATIENCE) for rank in ranks] == [1] * size
     assert runs.events(run, "end")[-1]["step"] == 3
     assert "NotADirectoryError" in (run / "log").read_text()
-
-
-@pytest.fixture
-def run_folder(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set this process up as a run; return the run's folder."""
-    run = tmp_path / "runs" / "here"
-    config = recipe(epochs=2, checkpoint_every=4)
-    for name, value in runs.environment(run, sample, config).items():
-        monkeypatch.setenv(name, value)
-    before = signal.getsignal(signal.SIGTERM)
-    yield run
-    signal.signal(signal.SIGTERM, before)
-
-
-def test_a_loss_that_is_not_finite_exits_66_and_keeps_the_last_checkpoint(run_folder, monkeypatch, capsys):
-    right = FacenetTrainer.loss
-
-    def poisoned(self, model, batch):
-        output = right(self, model, batch)
-        steps = [event for event in runs.events(run_folder, "progress") if event["phase"] == "train"]
-        seventh = model.training and len(steps) == 6
-        return output._replace(loss=output.loss * float("nan")) if seventh else output
-
-    monkeypatch.setattr(FacenetTrainer, "loss", poisoned)
-    assert engine_run.train("facenet-lstm") == 66
-    (event,) = [e for e in runs.events(run_folder, "health") if e["severity"] == "error"]
-    assert event["rule"] == "finite"
-    assert "loss nan" in event["message"]
-    assert event["message"].count("crema/") + event["message"].count("ravdess/") == 12
-    assert (run_folder / "checkpoints" / "last").read_text() == "4\n"
-    assert runs.events(run_folder, "end")[0]["status"] == "failed"
-    assert "last good checkpoint is step 4" in capsys.readouterr().err
-
-
-def test_a_validation_loss_that_is_not_finite_exits_66(run_folder, monkeypatch, capsys):
-    right = FacenetTrainer.loss
-
-    def poisoned(self, model, batch):
-        output = right(self, model, batch)
-        return output if model.training else output._replace(loss=output.loss * float("nan"))
-
-    monkeypatch.setattr(FacenetTrainer, "loss", poisoned)
-    assert engine_run.train("facenet-lstm") == 66
-    (event,) = [e for e in runs.events(run_folder, "health") if e["severity"] == "error"]
-    assert (event["rule"], event["message"]) == ("finite", "on val: loss nan")
-    assert event["action"] == "stopped after epoch 1; the last good checkpoint is step 12"
-    assert (run_folder / "checkpoints" / "last").read_text() == "12\n"
-    assert not (run_folder / "checkpoints" / "best").exists()
-    assert "diverged: on val: loss nan" in runs.events(run_folder, "end")[0]["message"]
-
-
-def test_a_gradient_that_is_not_finite_ends_with_66(run_folder, monkeypatch, capsys):
-    monkeypatch.setattr("trainers.engine.learner.nn.utils.clip_grad_norm_", lambda *_: torch.inf)
-    assert engine_run.train("facenet-lstm") == 66
-    assert "gradient norm inf" in runs.events(run_folder, "health")[-1]["message"]
-    assert not (run_folder / "checkpoints").exists()
-
-
-def test_a_gradient_far_above_the_running_median_is_reported(run_folder, monkeypatch, capsys):
-    count = iter(range(10**6))
-    monkeypatch.setattr(
-        "trainers.engine.learner.nn.utils.clip_grad_norm_",
-        lambda *_: 500.0 if next(count) == 12 else 1.0,
-    )
-    assert engine_run.train("facenet-lstm") == 0
-    (event,) = [e for e in runs.events(run_folder, "health") if e["rule"] == "grad.norm"]
-    assert event["severity"] == "warning"
-
-
-def test_patience_ends_a_run_early(run_folder, monkeypatch, capsys):
-    monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(epochs=30, patience=2)))
-    right = TrainingLoop._judge
-    monkeypatch.setattr(TrainingLoop, "_judge", lambda self, epoch, _: right(self, epoch, 1 / epoch))
-    assert engine_run.train("facenet-lstm") == 0
-    assert runs.events(run_folder, "end")[0]["step"] == 3 * 13
-    assert "by the checkpoint of step 13" in runs.events(run_folder, "end")[0]["message"]
-
-
-def test_data_that_cannot_be_used_ends_with_65_and_a_sentence(run_folder, monkeypatch, capsys, tmp_path):
-    (tmp_path / "empty").mkdir()
-    monkeypatch.setenv("GPUJOB_DATA", json.dumps({"ravdess": str(tmp_path / "empty")}))
-    assert engine_run.train("facenet-lstm") == 65
-    message = capsys.readouterr().err
-    assert "0 files were found" in message
-    assert "Traceback" not in message
-
-
-@pytest.mark.parametrize(
-    ("gpus", "processes", "device", "message"),
-    [
-        (0, "1", "cuda", "PyTorch .* (is built without CUDA|finds no GPU here); take device: auto"),
-        (0, "1", "auto", ""),
-        (0, "2", "auto", ""),
-        (1, "2", "cpu", ""),
-        (1, "1", "cuda", ""),
-        (1, "2", "cuda", "finds 1 GPUs for 2 processes; start one process a GPU"),
-        (1, "2", "auto", "finds 1 GPUs for 2 processes; start one process a GPU"),
-    ],
-)
-def test_a_missing_gpu_is_explained_in_a_sentence(gpus, processes, device, message, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    output = "".join(f"{f.message}; {f.fix}" for f in distributed.missing(device))
-    assert re.search(message, output) if message else not output
-
-
-def test_a_missing_gpu_exits_64_with_an_event(run_folder, monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(device="cuda")))
-    assert engine_run.train("facenet-lstm") == 64
-    (end,) = runs.events(run_folder, "end")
-    assert (end["status"], end["code"]) == ("failed", 64)
-    assert "`device` is cuda" in end["message"]
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_check_reports_a_missing_gpu(sample, request_of, cache, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    report, code = preflight.check("facenet-lstm", request_of(sample, work=cache, device="cuda"), Silent())
-    (output,) = [f for f in report["findings"] if f["severity"] == "error"]
-    assert (code, output["code"], output["key"]) == (64, "config.choice", "device")
-
-
-def test_a_file_that_the_system_cannot_give_ends_with_65_and_its_name(run_folder, copy, monkeypatch, capsys):
-    path = next((copy / "crema").glob("1001_*XX*"))
-    path.unlink()
-    path.symlink_to("/proc/self/mem")
-    monkeypatch.setenv("GPUJOB_DATA", json.dumps({"crema": str(copy / "crema")}))
-    assert engine_run.train("facenet-lstm") == 65
-    assert f"the data cannot be used: {path} could not be read" in capsys.readouterr().err
-
-
-def test_file_names_that_are_no_utf8_stop_no_training(run_folder, sample, monkeypatch, tmp_path, capsys):
-    data = tmp_path / os.fsdecode(b"donn\xe9es")
-    shutil.copytree(sample, data, copy_function=os.link)
-    (data / "crema" / os.fsdecode(b"00-caf\xe9.npz")).touch()
-    monkeypatch.setenv("GPUJOB_DATA", json.dumps({"crema": str(data / "crema")}))
-    monkeypatch.setenv("GPUJOB_CONFIG", json.dumps(recipe(epochs=1, max_refused=0.5)))
-    assert engine_run.train("facenet-lstm") == 0
-    assert r"caf\udce9" in runs.events(run_folder, "health")[0]["message"]
-
-
-def test_an_unknown_option_ends_with_64(run_folder, monkeypatch, capsys):
-    monkeypatch.setenv("GPUJOB_CONFIG", '{"lerning_rate": 1}')
-    assert engine_run.train("facenet-lstm") == 64
-    assert "did you mean `learning_rate`?" in capsys.readouterr().err
-
-
-def test_a_run_without_its_environment_variables_names_the_missing_ones(monkeypatch, capsys):
-    monkeypatch.delenv("GPUJOB_RUN_DIR", raising=False)
-    assert engine_run.train("facenet-lstm") == 64
-    assert "GPUJOB_RUN_DIR is not set" in capsys.readouterr().err
 
 
 def start_on_hosts(folders, processes, sample, config):
@@ -340,7 +163,7 @@ def start_on_hosts(folders, processes, sample, config):
 
 
 def test_checkpoints_of_1_process_resume_on_4_then_2_on_two_hosts(sample, tmp_path):
-    config = recipe(epochs=4, batch_size=31, checkpoint_every=4)
+    config = runs.recipe(epochs=4, batch_size=31, checkpoint_every=4)
     straight, a, b = (tmp_path / name / "runs" / "run" for name in ("straight", "a", "b"))
     assert runs.train(straight, sample, config) == 0
     assert runs.send_at(runs.start(a, sample, config), a, 5, signal.SIGTERM) == 75

@@ -33,6 +33,23 @@ def environment(run: Path, data: Path, config: Mapping[str, object]) -> dict[str
     }
 
 
+def recipe(**more: object) -> dict[str, object]:
+    """Return options of a small facenet-lstm that trains for seconds."""
+    return {
+        "hidden": [16],
+        "dense": [16],
+        "bidirectional": False,
+        "epochs": 3,
+        "warmup_epochs": 1.0,
+        "batch_size": 12,
+        "learning_rate": 0.003,
+        "checkpoint_every": 3,
+        "num_workers": 0,
+        "progress_seconds": 0.0,
+        **more,
+    }
+
+
 def start(run: Path, data: Path, config: Mapping[str, object], **more: str) -> ForkedProcess:
     """Start a training; its output is written to `<run>/log`."""
     run.mkdir(parents=True, exist_ok=True)
