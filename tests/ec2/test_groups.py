@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from orchestrator.instances import gpus, lifecycle
 from orchestrator.instances.instance import Description, Instance, parse_description
 from tests.ec2 import user
-from tests.ec2.test_launch_killed import Arrived, Killed, Killer, chosen, empty, priced, untracked
+from tests.ec2.listing import priced
+from tests.ec2.test_launch_killed import Arrived, Killed, Killer, chosen, empty, untracked
 from tests.ec2.test_rig import aws
 from tests.host.test_groups import TOGETHER
 from tests.rigs.ec2.fake import FakeEC2
