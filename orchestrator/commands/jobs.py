@@ -132,12 +132,13 @@ def require_data(job: Job) -> None:
         return
     if job.ours:
         folders = ", ".join(f"{key} ({job.data[key]})" for key in job.missing)
-        raise UsageError(
-            f"{job.spec.name} needs its data: no folder {folders}",
-            f"it looks for {', '.join(job.spec.data.values())} below the current folder",
-            f"gpujob deploy {job.spec.name} --data DIR (holding {', '.join(job.spec.data)}), "
-            f"or without one: --set data.NAME=null; a sample: gpujob prepare {job.spec.trainer} --sample DIR",
+        usual = all(job.data[key] == job.base / job.spec.data[key] for key in job.missing)
+        places = ", ".join(job.spec.data.values())
+        why = f"without --data it looks for {places} below the current folder" if usual else ""
+        step = (
+            f"gpujob prepare {job.spec.trainer} --sample sample, then --data sample; --data DIR for your own"
         )
+        raise UsageError(f"{job.spec.name} needs its data: no folder {folders}", why, step)
     key = job.missing[0]
     where = job.file.where("data", key)
     raise UsageError(f"{where}: data.{key}: there is no {job.data[key]}", "", f"--data {key}=PATH")

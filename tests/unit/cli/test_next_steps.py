@@ -50,6 +50,14 @@ def test_the_next_command_quotes_a_script_whose_name_has_spaces(client: Client) 
     assert next_step(client, "deploy", "my train.py") == "gpujob init 'my train.py'"
 
 
+def test_missing_data_leads_to_a_sample_and_says_where_it_was_looked_for(client: Client) -> None:
+    step = "gpujob prepare blendshapes --sample sample, then --data sample; --data DIR for your own"
+    assert next_step(client, "check", "blendshapes") == step
+    assert "without --data it looks for datasets/blendshapes" in client.run("check", "blendshapes").err
+    assert next_step(client, "check", "blendshapes", "--data", "sampel") == step
+    assert "it looks for" not in client.run("check", "blendshapes", "--data", "sampel").err
+
+
 def test_doctor_of_an_unreachable_host_leads_to_ssh(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     class Down(Target):
         needs_rsync = False
