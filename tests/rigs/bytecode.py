@@ -6,7 +6,6 @@ host. What is written and sent here differs from the real thing by the byte code
 
 from __future__ import annotations
 
-import atexit
 import compileall
 import contextlib
 import functools
@@ -37,12 +36,18 @@ def use(monkeypatch: pytest.MonkeyPatch) -> None:
 def bundle() -> Path:
     """A folder as `helper_host.install` makes it, compiled; its files are as old as those of an archive."""
     folder = Path(tempfile.mkdtemp(prefix="gj-helper-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     made = _install(folder)
     for source in made.rglob("*.py"):
         os.utime(source, (0, 0))
     assert compileall.compile_dir(made, quiet=2, invalidation_mode=PycInvalidationMode.TIMESTAMP)
     return made
+
+
+def close() -> None:
+    """Remove the folder of `bundle`. Processes of pytest-xdist end without their exit functions."""
+    if bundle.cache_info().currsize:
+        shutil.rmtree(bundle().parent)
+        bundle.cache_clear()
 
 
 def install(onhost: Path) -> Path:
