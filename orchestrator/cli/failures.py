@@ -41,7 +41,10 @@ def _known(error: Exception) -> GpujobError | None:
     if format_message is not None:
         usage = getattr(error, "ctx", None)
         command = f"{usage.command_path} --help" if usage else "gpujob --help"
-        return UsageError(str(format_message()).rstrip("."), "", command)
+        what = str(format_message()).rstrip(".")
+        is_for_script = what.startswith("Got unexpected extra") and command == "gpujob deploy --help"
+        why = "arguments of your script are words of `command` in the job file" if is_for_script else ""
+        return UsageError(what, why, command)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return GpujobError("the disk is full", str(error.filename or ""), "free some space and try again")
     if isinstance(error, OSError) and error.filename:

@@ -50,6 +50,12 @@ def test_the_next_command_quotes_a_script_whose_name_has_spaces(client: Client) 
     assert next_step(client, "deploy", "my train.py") == "gpujob init 'my train.py'"
 
 
+def test_deploy_says_where_the_arguments_of_a_script_belong(client: Client) -> None:
+    result = client.run("deploy", "train", "--", "--lr", "0.2")
+    assert result.code == 2
+    assert "arguments of your script are words of `command` in the job file" in result.err
+
+
 def test_missing_data_leads_to_a_sample_and_says_where_it_was_looked_for(client: Client) -> None:
     step = "gpujob prepare blendshapes --sample sample, then --data sample; --data DIR for your own"
     assert next_step(client, "check", "blendshapes") == step
