@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Sequence
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import is_step
@@ -69,8 +69,7 @@ class RunOutputs:
         folder = self.paths.checkpoints
         names = os.listdir(folder) if os.path.isdir(folder) else []
         steps = self._steps(names, which)
-        own = [name for name in names if not (is_step(name) or name.startswith(".") or name in POINTERS)]
-        for name in [*steps, *sorted(own)]:
+        for name in [*steps, *own_names(folder, names)]:
             yield from _files_below(os.path.join(folder, name), "checkpoints/" + name)
         for name in POINTERS:
             if run_facts.pointer(folder, name) in steps:
@@ -102,6 +101,15 @@ class RunOutputs:
             return sorted((name for name in names if is_step(name)), key=int)
         step = run_facts.pointer(self.paths.checkpoints, which)
         return [step] if step else []
+
+
+def own_names(folder: str, names: Sequence[str]) -> list[str]:
+    """Returns which `names` of a checkpoint folder a program gave: neither steps nor pointers to one of them.
+
+    A program's own `best` or `last` may be a folder, a link or weights.
+    """
+    pointers = [name for name in POINTERS if run_facts.pointer(folder, name) in names]
+    return sorted(name for name in names if not (is_step(name) or name.startswith(".") or name in pointers))
 
 
 def written(layout: Layout, run_id: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Mapping, NamedTuple, Sequence
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
-from orchestrator.onhost import companions, files, processes, run_files, s3_etags, s3_tool, staging
+from orchestrator.onhost import companions, files, inventory, processes, run_files, s3_etags, s3_tool, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
 from orchestrator.onhost.s3_tool import Copy, Source
@@ -25,8 +25,7 @@ PAUSES = (5.0, 15.0, 60.0, 300.0)  # seconds after each failure; then the last a
 LIMIT = 3600.0  # seconds after the end of a run in which copying is tried again
 SETTLED = 30.0  # seconds without a change, after which a script's own file counts as complete
 SECRETS = "s3:"  # before the names of variables in the secrets of a start
-_POINTERS = ("last", "best")
-_LAST = ("manifest.sha256", *_POINTERS)  # copied after the files that they vouch for
+_LAST = ("manifest.sha256", *inventory.POINTERS)  # copied after the files that they vouch for
 _BLOCK = 1 << 20
 
 
@@ -127,8 +126,8 @@ class Mirror:
         folder = self._paths.checkpoints
         names = [name for name in _listed(folder) if not name.startswith(".")]
         steps = sorted((name for name in names if is_step(name)), key=int, reverse=True)
-        own = sorted(name for name in names if name not in steps and name not in _POINTERS)
-        pointers = [name for name in _POINTERS if name in names]
+        own = inventory.own_names(folder, names)
+        pointers = [name for name in inventory.POINTERS if name in names and name not in own]
         units = []
         for name in [*steps, *own, *pointers]:
             version = _version(os.path.join(folder, name))

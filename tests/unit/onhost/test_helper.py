@@ -12,6 +12,7 @@ from orchestrator.onhost import (
     gpus,
     helper,
     host_facts,
+    inventory,
     latest_events,
     log_lines,
     run_facts,
@@ -155,6 +156,21 @@ def test_files_of_any_name_among_the_checkpoints_are_staged_too(layout: Layout, 
     staged = staging.stage(layout, RUN, which)
     names = sorted(f["path"] for f in staged["files"])
     assert names == ["checkpoints/epoch_3/w.pt", "checkpoints/model.pt", "run.json"]
+
+
+@pytest.mark.parametrize("which", ["best", "last", "all"])
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_programs_own_best_and_last_are_staged_whatever_they_are(
+    layout: Layout, which: str, name: str
+) -> None:
+    other = "last" if name == "best" else "best"
+    write(layout, f"checkpoints/{name}/model.pt", b"a folder")
+    write(layout, f"checkpoints/{other}", b"weights")
+    write(layout, "checkpoints/epoch_3.pt", b"weights")
+    staged = staging.stage(layout, RUN, which)
+    names = sorted(f["path"] for f in staged["files"])
+    assert names == sorted([f"checkpoints/{name}/model.pt", f"checkpoints/{other}", "checkpoints/epoch_3.pt"])
+    assert inventory.written(layout, RUN)["checkpoints"]["unfetched"]["files"] == 3
 
 
 def test_a_file_that_may_be_rewritten_in_place_is_copied(layout: Layout) -> None:

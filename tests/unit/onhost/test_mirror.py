@@ -64,6 +64,13 @@ def test_a_run_that_ended_is_copied_with_its_log(bucket: FakeS3, run: Path) -> N
     assert (facts["state"], facts["error"], facts["count"]) == ("complete", None, 8)
 
 
+def test_a_programs_own_folder_named_best_is_copied(bucket: FakeS3, run: Path) -> None:
+    (run / "checkpoints" / "best").mkdir()
+    (run / "checkpoints" / "best" / "model.pt").write_bytes(b"weights")
+    assert look(run)
+    assert "checkpoints/best/model.pt" in stored(bucket)
+
+
 def test_a_later_process_copies_what_one_that_was_killed_did_not(bucket: FakeS3, run: Path) -> None:
     (run / "checkpoints" / "3").mkdir()
     assert look(run)
