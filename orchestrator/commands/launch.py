@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
-from msgspec.structs import replace as changed
 
 from orchestrator.commands import execute, rows
 from orchestrator.context import Context
@@ -78,8 +77,8 @@ def _launch_step(offer: Quote) -> Step:
 def _as_before(ctx: Context, record: Instance, job: JobSpec, options: Options) -> Quote:
     types = job.resources.ec2.types or list(record.types) or [record.gpu_type or record.type]
     is_spot = record.spot or record.run_spot
-    ec2 = changed(job.resources.ec2, types=types, regions=[record.region], spot=is_spot)
-    job = changed(job, resources=changed(job.resources, ec2=ec2))
+    ec2 = replace(job.resources.ec2, types=types, regions=[record.region], spot=is_spot)
+    job = replace(job, resources=replace(job.resources, ec2=ec2))
     return replace(quote(job, record.region, ctx.now(), ctx.who, 0), wait_hours=options.wait_hours)
 
 
@@ -97,7 +96,7 @@ def revive(ctx: Context, target: GroupTarget, job: JobSpec, options: Options) ->
     """
     account = Account(ctx)
     former = [one.instance() for one in target.targets if isinstance(one, Ec2Target)]
-    job = changed(job, resources=changed(job.resources, nodes=len(former)))
+    job = replace(job, resources=replace(job.resources, nodes=len(former)))
     offer = _as_before(ctx, former[0], job, options)
     if options.dry_run:
         steps = [Step(title, reason) for title, reason in revival.steps(account, former, offer)]

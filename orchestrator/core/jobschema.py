@@ -129,6 +129,7 @@ DEFAULTS = {
 """What a key that is not written means, where its type does not say it."""
 
 _LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
+_REFERENCE = re.compile(r" \(\[[^]]*\]\([^)]*\)\)")  # such as ([code](remote.md#code))
 
 
 def json_schema() -> dict[str, Any]:
@@ -153,7 +154,7 @@ def json_schema() -> dict[str, Any]:
 
 def _for_editors(key: str) -> str:
     """The description of a key as text, with its default where the schema itself does not have it."""
-    text = _LINK.sub(r"\1", DESCRIPTIONS[key])
+    text = _LINK.sub(r"\1", _REFERENCE.sub("", DESCRIPTIONS[key]))
     default = DEFAULTS.get(key, "required")
     return text if default == "required" else f"{text} Default: {default}."
 

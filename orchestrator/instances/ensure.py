@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec.structs import replace as changed
+from msgspec.structs import replace
 
 from orchestrator.core.text import duration
 from orchestrator.errors import GpujobError, UsageError
@@ -258,7 +258,7 @@ def _launch_once(
     """
     ctx = account.ctx
     deadline, client = ctx.now() + offer.hours * 3600, account.records.client_id(ctx)
-    launch_spec = changed(offer.spec, deadline=deadline, client=client)
+    launch_spec = replace(offer.spec, deadline=deadline, client=client)
     host_key = keys.new_host_key()
     user_data = boot.user_data(ctx, launch_spec, host_key)
     attempt = launch.begin(account, launch_spec, user_data, host_key.public, ingress.cidr, others)

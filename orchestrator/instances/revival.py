@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec.structs import replace
-from msgspec.structs import replace as changed
 
 from orchestrator.errors import GpujobError
 from orchestrator.instances import ensure, members, prices
@@ -28,7 +27,7 @@ def revive(
     """
     ensure.settle(account)
     current = [ensure.trainable(account, one) for one in former]
-    offer = replace(offer, spec=changed(offer.spec, group=former[0].group))
+    offer = replace(offer, spec=replace(offer.spec, group=former[0].group))
     started: list[Instance] = []
     try:
         for number, one in enumerate(current):

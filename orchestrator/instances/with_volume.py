@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from msgspec.structs import replace
-from msgspec.structs import replace as changed
 
 from orchestrator.errors import NotFound
 from orchestrator.instances import changes, ensure, lifecycle
@@ -29,7 +28,7 @@ def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress
         raise NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
     instance = _resume(account, volume, bool(offer.spec.rescue_of))
     if not instance:
-        launch_spec = changed(
+        launch_spec = replace(
             offer.spec,
             regions=(former.region,),
             zone=former.zone,
