@@ -14,6 +14,7 @@ from orchestrator.commands import execute, jobs, verify
 from orchestrator.context import Context
 from orchestrator.core import decode, events, hostchecks, hostfacts, jsontext, shell
 from orchestrator.core.results import Check, Evaluation, Export, Prediction
+from orchestrator.core.text import meaning
 from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
 from orchestrator.targets.local import pythons
@@ -164,7 +165,7 @@ def _call(ctx: Context, words: list[str], python: str | None = None, may_fail: b
             raise UsageError(why, "", f"gpujob {command} --help")
         if done.code == execute.NO_USABLE_DATA:
             raise GpujobError(f"{command} can use none of the data", why)
-        raise GpujobError(f"{command} failed: {why}", _signal(done.code), "gpujob doctor")
+        raise GpujobError(f"{command} failed: {why}", meaning(done.code), "gpujob doctor")
     return lines
 
 
@@ -179,7 +180,3 @@ def _python(ctx: Context, required: bool = True) -> str:
     raise GpujobError(
         "no Python on this machine has PyTorch", "the trainers need it", "pip install torch numpy safetensors"
     )
-
-
-def _signal(code: int) -> str:
-    return f"killed by signal {-code if code < 0 else code - 128}" if code < 0 or code > 128 else ""

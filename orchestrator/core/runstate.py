@@ -10,6 +10,7 @@ import msgspec
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
 from orchestrator.core.hostfacts import RunFacts, SupervisorState
+from orchestrator.core.text import killed_by, meaning
 
 # A start that has not shown a supervisor after this many seconds will not.
 PREPARING_FOR = 60.0
@@ -180,8 +181,10 @@ def _why(state: SupervisorState) -> str:
     if state.reason == "not-started" and state.group and state.group.absent:
         return f"host {', '.join(one.host for one in state.group.absent)} did not come"
     if state.signal is not None:
-        return f"killed by signal {state.signal}"
-    return _CODES.get(state.exit_code or 0, f"exit code {state.exit_code}")
+        return killed_by(state.signal)
+    code = state.exit_code or 0
+    ending = f": a command of it was {by_signal}" if (by_signal := meaning(code)) else ""
+    return _CODES.get(code, f"exit code {state.exit_code}{ending}")
 
 
 def _running(state: SupervisorState, events: Sequence[Event], now: float) -> Running:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
 import unicodedata
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _PIECE = re.compile(r"\s*\S+")
+_SIGNALS = {one.value: one.name for one in signal.Signals}
 _COMMANDS = ("gpujob ", "next:", "ssh ")
 
 
@@ -29,6 +31,18 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def killed_by(number: int) -> str:
+    """How a process ended that a signal killed: killed by signal 11 (SIGSEGV)."""
+    hint = ", as by the kernel when memory is full" if number == signal.SIGKILL else ""
+    return f"killed by signal {number} ({_SIGNALS.get(number, 'unknown')}{hint})"
+
+
+def meaning(code: int) -> str:
+    """What an exit code says of a signal, as a shell and Python write it; empty if nothing."""
+    number = -code if code < 0 else code - 128
+    return killed_by(number) if number in _SIGNALS else ""
 
 
 def cells(text: str) -> int:

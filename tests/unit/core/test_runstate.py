@@ -71,6 +71,23 @@ def test_a_failure_has_the_last_lines_and_the_meaning_of_its_code() -> None:
     assert (state.reason, state.last_lines) == ("diverged", ("boom",))
 
 
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"signal": 9}, "killed by signal 9 (SIGKILL, as by the kernel when memory is full)"),
+        ({"signal": 11}, "killed by signal 11 (SIGSEGV)"),
+        ({"signal": 99}, "killed by signal 99 (unknown)"),
+        ({"exit_code": 139}, "exit code 139: a command of it was killed by signal 11 (SIGSEGV)"),
+        ({"exit_code": 255}, "exit code 255"),
+        ({"exit_code": 3}, "exit code 3"),
+    ],
+)
+def test_a_signal_has_its_name_and_its_usual_cause(end: dict[str, int], reason: str) -> None:
+    state = rs.fold(run_facts(state=ended(**end)), NOW)
+    assert isinstance(state, rs.Failed)
+    assert state.reason == reason
+
+
 def test_a_lost_run_names_the_checkpoint_it_can_resume_from() -> None:
     state = rs.fold(run_facts(state={"ended": None, "heartbeat": 5.0}, checkpoints={"last": 40}), NOW)
     assert state == rs.Lost(5.0, 40)
