@@ -18,10 +18,10 @@ def cost(ctx: Context) -> int:
     Where EC2 cannot be searched, that is a warning, and the last known state is shown.
     """
     account = Account(ctx)
-    inventory = _search(account)
+    listed = _search(account)
     runs, now = Store(ctx.state_dir).runs(), ctx.now()
     costs = [rows.cost(instance, runs, now) for instance in account.records.all()]
-    view.print_costs(ctx, costs, rows.resources(inventory, now), _by_month(ctx, inventory))
+    view.print_costs(ctx, costs, rows.resources(listed, now), _by_month(ctx, listed))
     return 0
 
 
@@ -35,10 +35,10 @@ def _search(account: Account) -> Inventory:
     return survey.survey_or_stored(account, config.load(ctx)["region"].value, of_user=is_empty)
 
 
-def _by_month(ctx: Context, inventory: Inventory) -> dict[str, float]:
+def _by_month(ctx: Context, listed: Inventory) -> dict[str, float]:
     """USD of the user's resources that are of no instance on record, by the month of their creation."""
     sums: dict[str, float] = {}
-    for one in inventory.unrecorded:
+    for one in listed.unrecorded:
         if one.is_of(ctx.who) and one.created:
             month = view.month_of(one.created)
             sums[month] = sums.get(month, 0.0) + (one.usd(ctx.now()) or 0.0)

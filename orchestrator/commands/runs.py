@@ -8,7 +8,6 @@ from orchestrator.context import Context
 from orchestrator.core import groups, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import NotFound, UsageError
-from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
@@ -133,6 +132,8 @@ def _is_copy(ctx: Context, label: str, run: RunFacts, before: CachedRun) -> bool
     folder, or one was copied from the other."""
     if run.group or run.has_processes or not before.facts.has_processes or label == before.target:
         return False
+    from orchestrator.instances.records import InstanceStore  # noqa: PLC0415 - other targets load nothing of EC2
+
     instance = InstanceStore(ctx.state_dir).find_label(before.target)
     return instance is None or not instance.has_ended
 

@@ -39,11 +39,11 @@ def resume_all(layout: Layout, sleep: Callable[[float], None] = time.sleep) -> l
     """
     limits = instance_limits.find()
     is_spot = bool(limits and limits.is_spot)
-    runs = run_facts.find_all(layout, 0)
-    queued = [run for run in runs if leases.load(layout.run(run.id)) is not None]
+    every = run_facts.find_all(layout, 0)
+    queued = [run for run in every if leases.load(layout.run(run.id)) is not None]
     for run in reversed(queued):
         _resume(layout, run, is_spot, sleep, queues=True)
-    others = [run for run in runs if run not in queued]
+    others = [run for run in every if run not in queued]
     resumed = [run.id for run in others if _resume(layout, run, is_spot, sleep)]
     if not run_queue.is_empty(layout):
         _missing_gpus(0 if gpus.sample() == [] else 1, sleep)

@@ -35,8 +35,8 @@ def find(mark: str, state: State | None, snapshot: Snapshot | None = None) -> li
 
 def identities(pids: Iterable[int]) -> list[dict[str, int]]:
     """Returns what state.json records of these processes, so that they are found without their supervisor."""
-    identities = (processes.identity(pid) for pid in pids)
-    return [one for one in identities if one["ticks"]][:_MOST]
+    answers = (processes.identity(pid) for pid in pids)
+    return [one for one in answers if one["ticks"]][:_MOST]
 
 
 def kill(find_members: Callable[[], list[int]], seconds: float = 5.0) -> list[int]:

@@ -46,9 +46,9 @@ def run(layout: Layout, folder: str, parent: str, wish: dict[str, Any], log: Bin
     if process.returncode:
         lines = printed(log, start).decode(errors="replace").strip().splitlines()
         last = [line for line in lines if line.startswith("gpujob: setup, ")][:1] or lines[-1:]
-        last = [line for line in lines if not line.startswith("gpujob: setup, ")][-1:]
+        output = [line for line in lines if not line.startswith("gpujob: setup, ")][-1:]
         reason = (
-            ": ".join([*(line[len("gpujob: setup, ") :] for line in last), *last]) or "it printed nothing"
+            ": ".join([*(line[len("gpujob: setup, ") :] for line in last), *output]) or "it printed nothing"
         )
         what = "setup failed with exit code %d (%s); its output: %s" % (process.returncode, reason, log.name)
         raise Refused("setup", what)

@@ -7,11 +7,11 @@ import shlex
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from orchestrator.instances import keys as instance_keys
 from orchestrator.instances.boot import ANY_VOLUME, READY, volume_path

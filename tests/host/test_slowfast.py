@@ -84,4 +84,4 @@ def test_without_data_it_names_the_folders_and_ends_with_2(client: Client) -> No
     assert result.code == 2
     assert "ravdess (" in result.err
     assert "datasets/crema_d_videos" in result.err
-    assert "gpujob prepare slowfast --sample DIR" in result.err
+    assert "gpujob prepare slowfast --sample sample" in result.err
