@@ -12,6 +12,7 @@ import pytest
 from orchestrator.commands import ask, runs
 from orchestrator.core import hostfacts
 from orchestrator.errors import Unreachable
+from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Pace, Store
 from orchestrator.targets.base import Target
 from tests.support import Client, ScriptedHost, new_client
@@ -230,7 +231,7 @@ def test_a_run_that_a_volume_brought_to_another_host_is_found_there(
     alive = a_run(1, exit_code=None)
     Hosts(client, monkeypatch, first=[alive])
     ended = type("Ended", (), {"has_ended": True})
-    monkeypatch.setattr(runs.InstanceStore, "find_label", lambda self, label: ended)
+    monkeypatch.setattr(InstanceStore, "find_label", lambda self, label: ended)
     ctx = client.context()
     run = hostfacts.parse_run({**alive, "supervised": False})
     assert run
