@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-import msgspec
-from msgspec import Struct, to_builtins
+from msgspec import Struct, field, to_builtins
 
 from orchestrator.core import terminal
 from orchestrator.core.text import flow
@@ -41,7 +40,7 @@ def _user_name() -> str:
         return f"uid{os.getuid()}"
 
 
-class Context(msgspec.Struct):
+class Context(Struct):
     """`token` gives 32 fresh hex digits; `state_dir` may be deleted at any time.
 
     `deliver`: gets the answer of a command instead of stdout (gpujob.Client).
@@ -64,10 +63,10 @@ class Context(msgspec.Struct):
     verbose: bool = False
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
-    token: Callable[[], str] = msgspec.field(default=_token)
+    token: Callable[[], str] = _token
     deliver: Callable[[Struct | Mapping[str, Any]], None] | None = None
     step: str = ""
-    made: dict[str, Any] = msgspec.field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
 
     @property
     def who(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -170,11 +171,8 @@ def _rows(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
     for field in sorted(fields, key=lambda one: _struct(one.type) is not None):
         key = f"{kind.__name__}.{field.name}"
         inner = _struct(field.type)
-        if inner and key not in DEFAULTS:
-            yield from _rows(inner, f"{path}{field.name}.")
-            continue
-        default = DEFAULTS.get(key) or _written(field)
-        yield f"{path}{field.name}", default, DESCRIPTIONS[key]
+        if inner is None or key in DEFAULTS:
+            yield f"{path}{field.name}", DEFAULTS.get(key) or _written(field), DESCRIPTIONS[key]
         if inner:
             yield from _rows(inner, f"{path}{field.name}.")
 
@@ -192,10 +190,6 @@ def _written(field: msgspec.structs.FieldInfo) -> str:
         value = field.default_factory() if callable(field.default_factory) else None
     if value is None or value == "":
         return "none"
-    if isinstance(value, float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:g}"
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else f"`{_yaml(value)}`"
-
-
-def _yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
