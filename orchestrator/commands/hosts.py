@@ -167,14 +167,14 @@ def _targets(ctx: Context, account: Account, word: str) -> list[Ec2Target]:
     """The instances that `word` names, with all that train as one run with them."""
     settings = config.load(ctx)
     target = registry.target(ctx, settings, word)
-    found: dict[str, Ec2Target] = {}
+    by_label: dict[str, Ec2Target] = {}
     for one in target.targets if isinstance(target, GroupTarget) else (target,):
         if not isinstance(one, Ec2Target):
             raise _not_an_instance(word)
         instance = one.instance()
         for member in (instance, *account.records.members(instance)):
-            found.setdefault(member.label, Ec2Target(ctx, member.label, [member.region]))
-    return list(found.values())
+            by_label.setdefault(member.label, Ec2Target(ctx, member.label, [member.region]))
+    return list(by_label.values())
 
 
 def _managed(account: Account, instance: Instance) -> Instance:

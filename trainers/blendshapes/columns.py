@@ -61,8 +61,8 @@ def _named(columns: Sequence[str], lines: Lines) -> tuple[list[str], Lines]:
     kept = [place for place in range(len(columns)) if place not in unnamed]
     if not unnamed:
         return list(columns), lines
-    whole = len(columns)
-    picked = [(n, [cells[i] for i in kept] if len(cells) == whole else cells) for n, cells in lines]
+    width = len(columns)
+    picked = [(n, [cells[i] for i in kept] if len(cells) == width else cells) for n, cells in lines]
     return [columns[place] for place in kept], picked
 
 
