@@ -22,7 +22,7 @@ def find(mark: str, state: State | None, snapshot: Snapshot | None = None) -> li
     """Returns the pids of a run, without its supervisor and what shares the supervisor's session."""
     snapshot = snapshot or processes.snapshot()
     table, marked = snapshot.table, set(snapshot.marks.get(mark, []) if mark else [])
-    members, pane = set(marked), 0
+    members, pane = set(marked), None
     if state and state.boot == processes.boot():
         recorded = [*state.processes, *([state.child] if state.child else [])]
         members |= {one["pid"] for one in recorded if _is_in(snapshot, one)}
@@ -68,8 +68,11 @@ def _is_in(snapshot: Snapshot, identity: dict[str, int]) -> bool:
     return entry is not None and entry.ticks == identity["ticks"]
 
 
-def _closure(snapshot: Snapshot, members: set[int], pane: int) -> set[int]:
-    """Adds descendants, and all processes in the members' sessions; `pane`: the supervisor's session."""
+def _closure(snapshot: Snapshot, members: set[int], pane: int | None) -> set[int]:
+    """Adds descendants, and all processes in the members' sessions; `pane`: the supervisor's session.
+
+    Session 0 may be several: /proc shows 0 for each that was begun outside the pid namespace.
+    """
     if not members:
         return set()
     children: dict[int, list[int]] = {}
@@ -82,7 +85,7 @@ def _closure(snapshot: Snapshot, members: set[int], pane: int) -> set[int]:
     while pending:
         pid = pending.pop()
         member = snapshot.table.get(pid)
-        if member is None or pid in family or (pane and member.session == pane):
+        if member is None or pid in family or member.session == pane:
             continue
         family.add(pid)
         pending += children.get(pid, []) + sessions.pop(member.session, [])

@@ -56,6 +56,12 @@ def test_the_supervisor_and_what_shares_its_session_are_no_members() -> None:
     assert not {PANE, TAIL, OTHER} & set(find(TABLE, state(), {"mark": [TRAINER]}))
 
 
+def test_a_supervisor_whose_session_began_outside_the_pid_namespace_has_no_members_in_it() -> None:
+    """/proc shows session 0, also of what the first process of a machine started without a session."""
+    outside = {pid: e._replace(session=0) for pid, e in TABLE.items() if pid in (PANE, TAIL, OTHER)}
+    assert find(TABLE | outside, state(), {"mark": [TRAINER]}) == [TRAINER, SUDO, 22]
+
+
 def test_a_session_mate_of_a_marked_process_is_found_without_a_supervisor() -> None:
     assert find(without(PANE, TAIL), None, {"mark": [TRAINER]}) == [TRAINER, SUDO, 22]
     assert find(without(PANE, TAIL, TRAINER), None, {"mark": [SUDO]}) == [SUDO, 22]
