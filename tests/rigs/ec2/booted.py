@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from tests.rigs import needs
-from tests.rigs.ec2 import cgroups
+from tests.rigs.ec2 import cgroups, cloudinit
 from tests.rigs.ec2.machine import Machine
 
 ENTER_GROUPS = 'until [ "$1" = -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
@@ -38,6 +38,7 @@ class BootedMachine(Machine):
             self._only_what_a_box_starts()
             (self.root / "etc/cloud/cloud-init.disabled").unlink(missing_ok=True)
             self.write("/etc/cloud/cloud.cfg.d/95_rig.cfg", yaml.safe_dump(self._cloud_settings()))
+            self.write("/usr/bin/cloud-init", cloudinit.program(), 0o755)
             # Without a machine ID, the first boot would enable every installed service.
             self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
         # As on EC2, user-data that was changed while the instance was stopped is read again.

@@ -24,6 +24,12 @@ def is_known(arguments: list[str]) -> bool:
 
 def forward(address: str) -> None:
     """Forward this process to the server; return only if no server listens."""
+    _, module, *words = _words(sys.orig_argv)
+    hand_over(address, {"module": module, "words": words})
+
+
+def hand_over(address: str, request: dict[str, object]) -> None:
+    """End as the process that the server forks for the request; return only if no server listens."""
     import json  # noqa: PLC0415
     import signal  # noqa: PLC0415
     import socket  # noqa: PLC0415
@@ -33,9 +39,7 @@ def forward(address: str) -> None:
         line.connect("\0" + address)
     except OSError:
         return
-    _, module, *words = _words(sys.orig_argv)
-    place = {"cwd": os.getcwd(), "python": sys.executable}  # noqa: PTH109
-    request = {"module": module, "words": words, "env": dict(os.environ), **place}
+    request |= {"env": dict(os.environ), "cwd": os.getcwd(), "python": sys.executable}  # noqa: PTH109
     socket.send_fds(line, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if signal.getsignal(number) != signal.SIG_IGN:

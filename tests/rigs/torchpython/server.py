@@ -1,11 +1,11 @@
 """The process of a TorchServer: `python -I server.py ADDRESS OWNER` forks one process for each request.
 
-It ends with the process OWNER.
+It ends with the process OWNER. `serve` does the same for other programs that are slow to import.
 
 A request is a line of JSON with `module`, `words` (those after it), `env`, `cwd` and `python`, sent with
 three file descriptors; lines with signal numbers may follow. The answers are two lines: the number of the
 forked process, and in the end its wait status. A forked process runs where the requesting one does: in its
-mount and process namespaces, below its root, as its user.
+namespaces and its control groups of systemd, below its root, as its user.
 """
 
 from __future__ import annotations
@@ -27,51 +27,72 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PRELOADED = ("numpy", "safetensors.numpy", "torch", "torch.utils.data", "torch._dynamo")  # for optimizers
-NAMESPACES = {"mnt": 0x00020000, "pid": 0x20000000}
+NAMESPACES = {
+    "cgroup": 0x02000000,
+    "uts": 0x04000000,
+    "ipc": 0x08000000,
+    "pid": 0x20000000,
+    "mnt": 0x00020000,
+}
+CONTROL_GROUPS = {
+    "name=systemd": ("/sys/fs/cgroup/systemd",),
+    "": ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"),
+}
+Request = dict[str, Any]
 
 
 def main() -> None:
     """Serves until the owner ends; removes then what it has in the folder for temporary files."""
-    owner = os.pidfd_open(int(sys.argv[2]))
     for name in PRELOADED:
         __import__(name)
+    serve(sys.argv[1], int(sys.argv[2]), run)
+    shutil.rmtree(Path(tempfile.gettempdir()) / sys.argv[1], ignore_errors=True)
+
+
+def serve(address: str, owner: int, run: Callable[[Request], int]) -> None:
+    """Fork a process for each request, which `run` carries out, until the process `owner` ends."""
+    owner_ended = os.pidfd_open(owner)
     gc.collect()
     gc.freeze()  # the pages of what is imported stay shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the monitors
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind("\0" + sys.argv[1])
+        listener.bind("\0" + address)
         listener.listen(64)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        while owner not in select.select([listener, owner], [], [])[0]:
+        while owner_ended not in select.select([listener, owner_ended], [], [])[0]:
             line, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                monitor(line)
+                monitor(line, run)
             line.close()
-    shutil.rmtree(Path(tempfile.gettempdir()) / sys.argv[1], ignore_errors=True)
 
 
-def monitor(line: socket.socket) -> None:
+def monitor(line: socket.socket, run: Callable[[Request], int]) -> None:
     """Fork the process, forward signals and report its end; kill it when the requester has ended."""
     message, fds, _, _ = socket.recv_fds(line, 1 << 20, 3)
     while not message.endswith(b"\n"):
         message += line.recv(1 << 20)
     request = json.loads(message)
     pid, uid, gid = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    groups = control_groups(pid)
     enter(pid)
     child = os.fork()
     if child == 0:
         line.close()
+        for group in groups:
+            os.write(group, b"0")
+            os.close(group)
         become(uid, gid)
         prepare(request, fds)
-        leave(run(request["module"]))
-    for fd in fds:
+        leave(run(request))
+    for fd in (*fds, *groups):
         os.close(fd)
     line.sendall(b"%d\n" % child)
     ended = os.pidfd_open(child)
@@ -88,6 +109,22 @@ def monitor(line: socket.socket) -> None:
     with contextlib.suppress(OSError):
         line.sendall(b"%d\n" % status)
     os._exit(0)
+
+
+def control_groups(pid: int) -> list[int]:
+    """Return the open `cgroup.procs` of the groups of systemd that a process is in and this one is not."""
+    if os.geteuid() != 0:
+        return []
+    groups = []
+    own = Path("/proc/self/cgroup").read_text().splitlines()
+    for entry in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, hierarchy, path = entry.split(":", 2)
+        for mount in CONTROL_GROUPS.get(hierarchy, ()) if entry not in own else ():
+            file = Path(mount, path.lstrip("/"), "cgroup.procs")
+            if file.exists():
+                groups.append(os.open(file, os.O_WRONLY))
+                break
+    return groups
 
 
 def enter(pid: int) -> None:
@@ -140,10 +177,14 @@ def prepare(request: dict[str, Any], fds: list[int]) -> None:
     sys.executable = request["python"]
 
 
-def run(module: str) -> int:
-    """Run the module; return the exit code that Python would exit with."""
+def run(request: Request) -> int:
+    return exit_code(lambda: runpy.run_module(request["module"], run_name="__main__", alter_sys=True))
+
+
+def exit_code(program: Callable[[], object]) -> int:
+    """Run the program; return the exit code that Python would exit with."""
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        program()
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
