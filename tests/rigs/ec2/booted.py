@@ -28,6 +28,8 @@ MASKED = (
     "getty.target",
     "ssh.socket",
 )
+GENERATORS = ("system-generators", "user-environment-generators")
+SYSTEM_KEYS = ("disable_root", "system_info", "users")  # of cloud-init's settings
 
 
 class BootedMachine(Machine):
@@ -37,6 +39,10 @@ class BootedMachine(Machine):
         if first:
             self._only_what_a_box_starts()
             (self.root / "etc/cloud/cloud-init.disabled").unlink(missing_ok=True)
+            # Without what the rig's settings replace: each stage parses them in Python.
+            image = yaml.load((self.root / "etc/cloud/cloud.cfg").read_bytes(), yaml.CSafeLoader)
+            kept = {key: image[key] for key in SYSTEM_KEYS if key in image}
+            self.write("/etc/cloud/cloud.cfg", yaml.safe_dump(kept))
             self.write("/etc/cloud/cloud.cfg.d/95_rig.cfg", yaml.safe_dump(self._cloud_settings()))
             self.write("/usr/bin/cloud-init", cloudinit.program(), 0o755)
             # Without a machine ID, the first boot would enable every installed service.
@@ -78,13 +84,18 @@ class BootedMachine(Machine):
         return cgroups.of_slot(self.birth.folder.parent.name), self.birth.id
 
     def _only_what_a_box_starts(self) -> None:
-        """Disable services of this machine, whose network is shared, so that none starts twice."""
+        """Disable services of this machine, whose network is shared, so that none starts twice, and the
+        programs that generate units and environments for what no instance has, at every boot and reload."""
         system = self.root / "etc/systemd/system"
         for link in system.glob("*.wants/*"):
             if link.parent.name != "cloud-init.target.wants":
                 link.unlink()
         for unit in MASKED:
             _link(system / unit, "/dev/null")
+        for kind in GENERATORS:
+            for program in (self.root / "lib/systemd" / kind).glob("*"):
+                if program.name != "cloud-init-generator":
+                    _link(self.root / "etc/systemd" / kind / program.name, "/dev/null")
         _link(system / "multi-user.target.wants/ssh.service", "/lib/systemd/system/ssh.service")
 
     def _metadata(self) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def program() -> str:
             assert process.stdout.readline() == b"ready\n", "the server of cloud-init did not start"
             _processes.append(process)
     text = Path(forward.__file__).read_text()
-    return f"#!{PYTHON} -IS\n{text}\nhand_over({address!r}, {{'words': sys.argv[1:]}})\nsys.exit('no server')\n"
+    return (
+        f"#!{PYTHON} -IS\n{text}\nhand_over({address!r}, {{'words': sys.argv[1:]}})\nsys.exit('no server')\n"
+    )
 
 
 def main() -> None:
