@@ -62,7 +62,7 @@ def test_a_table_in_a_usual_form_is_the_same_row(form, tmp_path):
     [
         (f"{HEADER}\n{ROW}".encode("utf-16-le"), "UTF-16 without a byte order mark"),
         (f"{HEADER}\n{ROW}\n\xe9".encode("latin-1"), "faces.csv:3 is not UTF-8"),
-        (b"\x1f\x8b\x08\x00compressed", "faces.csv:1 is not UTF-8"),
+        (b"\x1f\x8b\x08\x00compressed", "faces.csv is no readable gzip file"),
         (f"{HEADER},{HEADER}\n{ROW},{ROW}".encode(), "names a column twice"),
         (f"brow_down_left,{HEADER}\n0,{ROW}".encode(), "names a column twice: browDownLeft"),
         (b"# nothing but a comment\n", "is empty"),

@@ -58,7 +58,7 @@ class Row:
     @property
     def picture(self) -> str:
         """The column `file`, however the path is written."""
-        return self.source.replace("\\", "/").removeprefix("./").casefold()
+        return walk.nfc(self.source.replace("\\", "/").removeprefix("./")).casefold()
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ def _no_emotion(label: str) -> str:
 def scan(folders: Mapping[str, Path], config: Config) -> Listing:
     """Read every row of every CSV and NPZ file below the folders, as a Row or a Refusal."""
     rows: list[Row] = []
-    found, refused = walk.data_files(folders, (".csv", ".tsv", ".npz"))
-    reordered, count = [], 0
+    found, refused = walk.data_files(folders, (*tables.SUFFIXES, ".npz"))
+    reordered, count = [], sum(refusal.broken for refusal in refused)
     for path, name in ((file.path, file.name) for file in found):
         try:
             ordered, entries = read(path, config, name=name)

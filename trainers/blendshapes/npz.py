@@ -36,5 +36,10 @@ def read(path: Path) -> tuple[list[str], list[tuple[int, Sequence[Any]]]]:
         if cells.shape != (len(values),):
             detail = f"{cells.shape}, {len(values)} rows"
             raise Unusable(f"has not one {column} a row", detail, code="schema.layout")
-    rows = zip(values.tolist(), *(cells.tolist() for cells in more.values()), strict=True)
+    rows = zip(values.tolist(), *(_words(cells).tolist() for cells in more.values()), strict=True)
     return [*columns, *more], [(n, [*row, *rest]) for n, (row, *rest) in enumerate(rows, 1)]
+
+
+def _words(cells: np.ndarray) -> np.ndarray:
+    """The cells; those of bytes, as Python 2 and HDF5 write words, as text."""
+    return np.char.decode(cells, "utf-8", "replace") if cells.dtype.kind == "S" else cells

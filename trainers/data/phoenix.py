@@ -5,7 +5,6 @@ https://www-i6.informatik.rwth-aachen.de/~koller/RWTH-PHOENIX/.
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ PATTERNS = {
 """Name pattern of the annotation files of each protocol, as the corpora name them."""
 
 _FILE = re.compile(
-    r"(?P<t>PHOENIX-2014-T\.)?(?P<part>[a-z]+)(?P<si5>\.SI5)?\.corpus\.csv", re.ASCII | re.IGNORECASE
+    r"(?P<t>PHOENIX-2014-T\.)?(?P<part>[a-z]+)(?P<si5>\.SI5)?\.corpus\.[ct]sv(\.gz)?",
+    re.ASCII | re.IGNORECASE,
 )
 
 PLACES = ("", "annotations", "annotations/manual")
@@ -96,7 +96,7 @@ def read(files: Mapping[str, Path]) -> list[Sentence]:
 
 def _read(path: Path, split: str) -> list[Sentence]:
     try:
-        table = tables.read(path, "|", quoted=False)
+        table = tables.read(path, delimiters=("|", *tables.DELIMITERS))
     except tables.BadTable as fault:
         raise BadCorpus(str(fault)) from fault
     except OSError as fault:
@@ -108,11 +108,12 @@ def _read(path: Path, split: str) -> list[Sentence]:
             raise BadCorpus(
                 f"{path.name}:{number} has {len(row)} columns, the first line {len(table.columns)}"
             )
-        id, signer, annotation = (row[places[name]].strip() for name in _COLUMNS)
-        if not id or "/" in id or id.startswith("."):
-            raise BadCorpus(f"{path.name}:{number}: {id!r} cannot be an id")
         # Two forms of an umlaut are one gloss: macOS and Linux write them differently.
-        sentences.append(Sentence(id, split, signer, unicodedata.normalize("NFC", annotation)))
+        written, signer, annotation = (walk.nfc(row[places[name]].strip()) for name in _COLUMNS)
+        id = written.replace("\\", "/").rpartition("/")[2]  # some corpora write the path of the recording
+        if not id or id.startswith("."):
+            raise BadCorpus(f"{path.name}:{number}: {written!r} cannot be an id")
+        sentences.append(Sentence(id, split, signer, annotation))
     return sentences
 
 

@@ -8,7 +8,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from trainers.data import emotions, splits, walk
 from trainers.data.recording_options import RecordingConfig
@@ -78,13 +78,14 @@ def scan(
 ) -> Listing:
     """List every file below the folders with one of the suffixes, as a record or a refusal."""
     files, refused = walk.data_files(folders, endings)
+    count = len(files) + sum(refusal.broken for refusal in refused)
     kept: list[Record] = []
     for file in files:
         entry = _entry(file, config, stem)
         (kept if isinstance(entry, Record) else refused).append(entry)  # type: ignore[arg-type]
     single, doubles = _without_doubles(kept, config)
     ordered = tuple(sorted(single, key=lambda record: record.id))
-    return Listing(len(files), ordered, (*refused, *doubles))
+    return Listing(count, ordered, (*refused, *doubles))
 
 
 def _entry(file: walk.Found, config: RecordingConfig, stem: Callable[[str], str]) -> Record | Refusal:
@@ -103,10 +104,20 @@ def _entry(file: walk.Found, config: RecordingConfig, stem: Callable[[str], str]
         reason = f"left out by the option {left_out_by}"
         return Refusal(str(path), "labels.parse", reason, "", broken=False)
     try:
+        _require_label(file, name, label)
         walk.require_file(path)
     except Unusable as fault:
         return Refusal.of(path, fault)
     return Record(f"{name.dataset}/{name}", path, name, label, split)
+
+
+def _require_label(file: walk.Found, name: emotions.Name, label: str) -> None:
+    """Raise Unusable if the folders name one emotion, and it is not that of the file name."""
+    folders = {word for part in PurePath(file.name).parts[:-1] if (word := emotions.in_name(part))}
+    known = {emotions.meaning(name.feeling), emotions.meaning(label)}
+    if len(folders) == 1 and not folders & known:
+        detail = f"{file.name}: its name says {name.feeling}"
+        raise Unusable("is in the folder of another emotion", detail, "label.match")
 
 
 def _without_doubles(

@@ -1,18 +1,26 @@
 """Reads tables as people write them: CSV files of any common dialect. Standard library only.
 
-Accepted: a byte order mark, UTF-16 with one, commas, semicolons or tabs, blank lines, spaces around cells;
-before the header comments (`#`) and Excel's `sep=;`.
+Accepted: gzip, a byte order mark, UTF-16 with one, commas, semicolons or tabs, blank lines, spaces around
+cells; before the header comments (`#`) and Excel's `sep=;`.
 """
 
 import codecs
 import csv
+import gzip
 import io
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 DELIMITERS = ",;\t"
+
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+"""What the name of a table ends with, in any case."""
+
+GZIP, LARGEST = b"\x1f\x8b", 1 << 30
+"""How a file of gzip begins, and the most bytes that are read of its content."""
 
 INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
 """Characters without width, which copying from web pages and joining files leave."""
@@ -48,22 +56,36 @@ class CSVTable:
         return result
 
 
-def read(path: Path, delimiter: str = "", quoted: bool = True, errors: str = "strict") -> CSVTable:
+def find(folder: Path, name: str) -> Path:
+    """The table `name` (such as `manifest.csv`) of a folder: in any case and with any of SUFFIXES.
+
+    Returns `folder`/`name` if there is none. Raises BadTable if there are several, and OSError.
+    """
+    exact, stem = folder / name, name.rpartition(".")[0].lower()
+    if exact.is_file() or not folder.is_dir():
+        return exact
+    names = {stem + suffix for suffix in SUFFIXES}
+    found = sorted(path for path in folder.iterdir() if path.name.lower() in names and path.is_file())
+    if len(found) > 1:
+        raise BadTable(f"{folder} holds {' and '.join(path.name for path in found)}: keep one of them")
+    return found[0] if found else exact
+
+
+def read(path: Path, delimiters: Sequence[str] = DELIMITERS, errors: str = "strict") -> CSVTable:
     """Read a CSV file. Raises BadTable, also for an empty file, and OSError.
 
-    `delimiter` defaults to the one of DELIMITERS that is the commonest in the header. With `quoted`, cells
-    may be in double quotes. `errors` says what to do with bytes that are not UTF-8, as for `bytes.decode`.
+    The delimiter is the one of `delimiters` that is the commonest in the header. Cells may be in double
+    quotes, but not between `|`, where a quote is a character as others. `errors` says what to do with bytes
+    that are not UTF-8, as for `bytes.decode`.
     """
     text = _decoded(path, errors)
     if "\0" in text:
         raise BadTable(f"{path} holds bytes of zero: it is no text, or UTF-16 without a byte order mark")
     first = next((line for line in text.splitlines() if line.strip() and not _is_note(line)), "")
-    delimiter = delimiter or max(DELIMITERS, key=first.count)
+    delimiter = max(delimiters, key=first.count)
     lines_of = io.StringIO(text, newline="")
-    if quoted:
-        reader = csv.reader(lines_of, delimiter=delimiter, strict=True)
-    else:
-        reader = csv.reader(lines_of, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
+    reader = csv.reader(lines_of, delimiter=delimiter, quoting=quoting, strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as fault:
@@ -88,9 +110,22 @@ def _bare(cell: str) -> str:
 
 def _decoded(path: Path, errors: str) -> str:
     content = path.read_bytes()
+    if content.startswith(GZIP):
+        content = _unpacked(path, content)
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors)
     except UnicodeDecodeError as fault:
         line = content[: fault.start].count(b"\n") + 1
         raise BadTable(f"{path}:{line} is not UTF-8: save the file as UTF-8") from fault
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as fault:
+        raise BadTable(f"{path} is no readable gzip file: {fault}") from fault
+    if len(unpacked) > LARGEST:
+        raise BadTable(f"{path} unpacks to more than {LARGEST >> 20} MiB")
+    return unpacked

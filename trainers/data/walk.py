@@ -5,7 +5,8 @@ What editors, file managers and archives leave beside data is hidden: names that
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,37 @@ LITTER = frozenset(
 )
 """Names, in lower case, of folders and files that no user puts among data."""
 
-LFS_POINTER, SMALL = b"version https://git-lfs.github.com/spec/", 1024
-"""How the text, below SMALL bytes, begins that a clone without git-lfs holds in place of a file."""
+POINTERS, SMALL = (
+    {
+        b"version https://git-lfs.github.com/spec/": ("is a git-lfs pointer, not the file", "git lfs pull"),
+        b"/annex/objects/": ("is a git-annex pointer, not the file", "git annex get"),
+    },
+    1024,
+)
+"""How the text, below SMALL bytes, begins that a clone without git-lfs or git-annex holds in place of a file;
+and what to say of it and to run."""
+
+STAND_INS = {
+    **dict.fromkeys(
+        (".part", ".partial", ".crdownload", ".download", ".aria2"),
+        ("is a download that did not finish", "download it again"),
+    ),
+    ".dvc": ("is a pointer of DVC, not the file", "run dvc pull in its repository"),
+    ".icloud": ("is in iCloud, not on this disk", "download it in the Finder"),
+}
+"""What programs append to the name of a file that is not there (yet); what to say of it, and the fix."""
+
+CONTAINERS = (
+    *(".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar"),
+    *(".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".ods", ".pkl", ".pickle", ".joblib"),
+    *(".h5", ".hdf5", ".mat", ".tfrecord", ".lmdb", ".sqlite", ".npy", ".npz", ".pt", ".pth"),
+)
+"""Suffixes of files that may hold samples. A trainer that does not read them lists them as not used."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A data file, and its path relative to the data folder; `hidden` if it lies in what the rule hides."""
+    """A data file: its path, the path below the data folder in NFC, and whether the rule hides it."""
 
     path: Path
     name: str
@@ -44,18 +69,23 @@ def files(folder: Path) -> Iterator[Path]:
 
 
 def data_files(folders: Mapping[str, Path], suffixes: Iterable[str]) -> tuple[list[Found], list[Refusal]]:
-    """The files below data folders with one of the suffixes, in any case, sorted by path; and hidden ones."""
+    """The files below data folders with one of the suffixes, in any case, by path; and what is not used.
+
+    That is what is hidden, what stands in for a file that is not there (STAND_INS), and CONTAINERS of another
+    kind. Only stand-ins are `broken`.
+    """
     endings = tuple(suffix.lower() for suffix in suffixes)
-    found = sorted(
-        (
-            Found(path, path.relative_to(folder).as_posix(), hidden)
-            for folder in folders.values()
-            for path, hidden in _below(folder, frozenset(), False)
-            if path.name.lower().endswith(endings)
-        ),
-        key=lambda file: (file.path, file.name),
-    )
-    refused = [
+    found: list[Found] = []
+    refused: list[Refusal] = []
+    for folder in folders.values():
+        for path, hidden in _below(folder, frozenset(), False):
+            file = Found(path, nfc(path.relative_to(folder).as_posix()), hidden)
+            if path.name.lower().endswith(endings):
+                found.append(file)
+            elif refusal := _not_read(file, endings):
+                refused.append(refusal)
+    found.sort(key=lambda file: (file.path, file.name))
+    refused += [
         Refusal(str(file.path), "files.hidden", "is hidden or left by the system", file.name, broken=False)
         for file in found
         if file.hidden
@@ -63,14 +93,49 @@ def data_files(folders: Mapping[str, Path], suffixes: Iterable[str]) -> tuple[li
     return [file for file in found if not file.hidden], refused
 
 
+def _not_read(file: Found, endings: Sequence[str]) -> Refusal | None:
+    """Why a file without one of the endings is listed as not used; None for one that holds no samples."""
+    original, suffix = stand_in(file.path.name)
+    if original.lower().endswith(tuple(endings)):
+        if (file.path.parent / original).exists():
+            return None
+        what, how = STAND_INS[suffix]
+        return Refusal(str(file.path), "files.there", what, how)
+    if file.hidden or not file.path.name.lower().endswith(CONTAINERS):
+        return None
+    how = f"unpack or convert it to {' or '.join(endings)}"
+    return Refusal(str(file.path), "files.there", "is of a kind that is not read", how, broken=False)
+
+
+def stand_in(name: str) -> tuple[str, str]:
+    """The file that one of this name stands in for, and the key of STAND_INS; empty for other names."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in STAND_INS:
+        return "", ""
+    stem = Path(name).stem
+    return stem.removeprefix(".") if suffix == ".icloud" else stem, suffix
+
+
+def nfc(name: str) -> str:
+    """A name with composed letters: macOS writes them decomposed, other systems as they were typed."""
+    return unicodedata.normalize("NFC", name)
+
+
 def require_file(path: Path) -> None:
-    """Raise Unusable unless the path is a regular file or a link to one, or as `require_content` does."""
+    """Raise Unusable unless the path is a regular file or a link to one, or as `require_content` does.
+
+    A file whose name is that of a stand-in is refused as such.
+    """
+    if suffix := stand_in(path.name)[1]:
+        raise Unusable(*STAND_INS[suffix], "files.there")
     with read_or_stop(path):
         is_file, is_folder = path.is_file(), path.is_dir()
     if is_folder:
         raise Unusable("is a folder, not a file", "", "files.there")
     if not is_file and path.is_symlink():
-        raise Unusable("is a link to nothing", str(path.readlink()), "files.there")
+        target = str(path.readlink())
+        detail = "run git annex get in its repository" if "annex/objects" in target else target
+        raise Unusable("is a link to nothing", detail, "files.there")
     if not is_file:
         what = "is no regular file" if path.exists() else "does not exist"
         raise Unusable(what, "", "files.there")
@@ -78,17 +143,17 @@ def require_file(path: Path) -> None:
 
 
 def require_content(path: Path) -> None:
-    """Raise Unusable if the file is empty, or a pointer of git-lfs instead of the content; or Unread."""
+    """Raise Unusable if the file is empty, or holds one of POINTERS instead of the content; or Unread."""
     with read_or_stop(path):
         if path.stat().st_size >= SMALL:
             return
         with path.open("rb") as file:
-            head = file.read(len(LFS_POINTER))
+            head = file.read(SMALL)
     if not head:
         raise Unusable("is empty", "0 bytes", "files.there")
-    if head == LFS_POINTER:
-        how = "run git lfs pull in its repository"
-        raise Unusable("is a git-lfs pointer, not the file", how, "files.there")
+    for start, (what, command) in POINTERS.items():
+        if head.startswith(start):
+            raise Unusable(what, f"run {command} in its repository", "files.there")
 
 
 def _below(folder: Path, above: frozenset[tuple[int, int]], hidden: bool) -> Iterator[tuple[Path, bool]]:

@@ -32,6 +32,7 @@ def read(folder: Path) -> dict[str, Box]:
     """Return the box of each video name in the folder's faces.csv. Raises BadBoxes."""
     path = folder / NAME
     try:
+        path = tables.find(folder, NAME)
         table = tables.read(path)
         table.require("name", *SIDES)
         return {stem(row["name"]): _box(number, row) for number, row in table.rows()}
@@ -45,6 +46,14 @@ def _box(number: int, row: Mapping[str, str]) -> Box:
     except (ValueError, OverflowError) as fault:
         raise ValueError(f"line {number}: {fault}") from fault
     return x, y, width, height
+
+
+def exist(folder: Path) -> bool:
+    """Whether the folder has a faces.csv. Raises BadBoxes if it has several."""
+    try:
+        return tables.find(folder, NAME).exists()
+    except tables.BadTable as fault:
+        raise BadBoxes(str(fault)) from fault
 
 
 def write(folder: Path, found: Mapping[str, Box]) -> Path:

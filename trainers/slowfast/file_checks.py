@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trainers.data import emotions, folds, recording_checks, recordings
+from trainers.data import emotions, folds, recording_checks, recordings, tables
 from trainers.data.recording_checks import Survey
 from trainers.data.recordings import Listing, Record, stem
 from trainers.data.refusal import Refusal
@@ -34,8 +34,8 @@ def scan(folders: Mapping[str, Path], config: Config) -> Survey:
     if "splits" not in folders:
         return _survey(listing, split_records(listing.records, config), config, False)
     try:
-        lines = manifest.read(folders["splits"] / manifest.NAME)
-    except manifest.BadManifest as fault:
+        lines = manifest.read(tables.find(folders["splits"], manifest.NAME))
+    except (tables.BadTable, manifest.BadManifest) as fault:
         fix = "write it again: gpujob prepare slowfast --ravdess DIR --crema DIR --to splits"
         raise DataUnusable([health.error("manifest", str(fault), fix, "data.splits")]) from fault
     listing, split_of = manifest.choose(listing, lines)

@@ -62,10 +62,8 @@ def add(
 
 
 def _existing(folder: Path) -> dict[str, Box]:
-    if not (folder / boxes.NAME).exists():
-        return {}
     try:
-        return boxes.read(folder)
+        return boxes.read(folder) if boxes.exist(folder) else {}
     except boxes.BadBoxes as fault:
         raise BadSource(f"{fault}; repair it, or move it away to write it again") from fault
 

@@ -154,7 +154,8 @@ def _entry(
 def feature_files(folder: Path) -> dict[tuple[str, str], Path]:
     """The feature file of each split and id, from features/<split>/ and <split>/; .npz before .npy.
 
-    The folders may have any name of the split, and the suffix may be in capitals.
+    The folders may have any name of the split, and the suffix may be in capitals. A file that stands in for
+    a feature file, as a download that did not finish, is there for require_file to refuse.
     """
     found: dict[tuple[str, str], Path] = {}
     for place in (folder / "features", folder):
@@ -162,10 +163,17 @@ def feature_files(folder: Path) -> dict[tuple[str, str], Path]:
             split = splits.named(part.name)
             if not split or walk.is_hidden(part.name) or not part.is_dir():
                 continue
-            files = [path for path in part.iterdir() if path.suffix.lower() in SUFFIXES]
-            for path in sorted(files, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name)):
-                found.setdefault((split, path.stem), path)
+            for path in sorted(part.iterdir(), key=_preference):
+                name = walk.stand_in(path.name)[0] or path.name
+                if name.lower().endswith(SUFFIXES) and not walk.is_hidden(name):
+                    found.setdefault((split, walk.nfc(name.rpartition(".")[0])), path)
     return found
+
+
+def _preference(path: Path) -> tuple[int, str]:
+    """Files of SUFFIXES in their order, then others."""
+    suffix = path.suffix.lower()
+    return SUFFIXES.index(suffix) if suffix in SUFFIXES else len(SUFFIXES), path.name
 
 
 def _declared(folder: Path, choice: str) -> Layout:
