@@ -184,3 +184,13 @@ def test_pictures_of_which_some_name_no_split_are_refused(mediapipe, images, cap
     (images / "test").rename(images / "more")
     assert prepare(images) == 65
     assert "5 pictures name no split, but 7 are of train" in capsys.readouterr().err
+
+
+def test_three_pictures_of_one_moment_are_in_one_split():
+    def person(name: str) -> str:
+        return pictures.Picture(Path(name), name, "", "happy").person
+
+    assert person("S010_004_00000017.png") == person("S010_004_00000018.png") == "S010"
+    assert person("AF01ANS.JPG") == person("BF01HAHL.JPG") == "F01"
+    assert person("KA.AN1.39.tiff") == "KA"
+    assert person("Training_00000017.jpg") == person("0.png") == ""

@@ -255,7 +255,7 @@ def test_a_broken_link_is_refused_by_name_and_its_duplicate_used(tmp_path):
         (tmp_path / f"{stem}.npz").symlink_to(".git/annex/objects/gone")
     scanned = FacenetTrainer.load(Config(), {"both": tmp_path}, tmp_path / "w", Silent())
     refused = {refusal.path.stem: refusal.why for refusal in scanned.refused if refusal.code == "files.there"}
-    message = "is a link to nothing: .git/annex/objects/gone"
+    message = "is a link to nothing: .git/annex/objects/gone; run git annex get in its repository"
     assert refused == {"02-01-03-01-01-01-01": message, "1002_DFA_ANG_XX": message}
     assert [record.id for record in listing(tmp_path).records] == [
         *("crema/1001_DFA_ANG_XX", "ravdess/01-01-03-01-01-01-01")

@@ -172,7 +172,7 @@ def test_one_stray_file_among_hundreds_of_folders_is_named(trainer, tmp_path):
     before = data.sizes()
     for number in range(300):
         (tmp_path / "train" / f"class {number:04d}").mkdir()
-    stray = tmp_path / "train" / "class 1234" / data.files["train"][0].with_stem("stray").name
+    stray = tmp_path / "train" / "class 0123" / data.files["train"][0].with_stem("stray").name
     stray.write_text("label\nhappy\n")
     assert data.sizes() == before
     (refusal,) = data.scan().refused

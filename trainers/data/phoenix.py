@@ -110,8 +110,8 @@ def _read(path: Path, split: str) -> list[Sentence]:
             )
         # Two forms of an umlaut are one gloss: macOS and Linux write them differently.
         written, signer, annotation = (walk.nfc(row[places[name]].strip()) for name in _COLUMNS)
-        id = written.replace("\\", "/").rpartition("/")[2]  # some corpora write the path of the recording
-        if not id or id.startswith("."):
+        *folders, id = written.replace("\\", "/").split("/")  # some corpora write the recording's path
+        if not id or id.startswith(".") or ".." in folders:
             raise BadCorpus(f"{path.name}:{number}: {written!r} cannot be an id")
         sentences.append(Sentence(id, split, signer, annotation))
     return sentences

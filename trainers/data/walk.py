@@ -134,8 +134,8 @@ def require_file(path: Path) -> None:
         raise Unusable("is a folder, not a file", "", "files.there")
     if not is_file and path.is_symlink():
         target = str(path.readlink())
-        detail = "run git annex get in its repository" if "annex/objects" in target else target
-        raise Unusable("is a link to nothing", detail, "files.there")
+        fix = "; run git annex get in its repository" if "annex/objects/" in target else ""
+        raise Unusable("is a link to nothing", target + fix, "files.there")
     if not is_file:
         what = "is no regular file" if path.exists() else "does not exist"
         raise Unusable(what, "", "files.there")
