@@ -84,8 +84,10 @@ def read(path: Path, delimiters: Sequence[str] = DELIMITERS, errors: str = "stri
     first = next((line for line in text.splitlines() if line.strip() and not _is_note(line)), "")
     delimiter = max(delimiters, key=first.count)
     lines_of = io.StringIO(text, newline="")
-    quoting = csv.QUOTE_NONE if delimiter == "|" else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines_of, delimiter=delimiter, quoting=quoting, strict=True)
+    if delimiter == "|":
+        reader = csv.reader(lines_of, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        reader = csv.reader(lines_of, delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as fault:
