@@ -1,14 +1,16 @@
 """Data in S3 against s5cmd alone and the AWS CLI, in one run against one server: moto's, on loopback.
 
-    python -m benchmarks.s3 [--files 5000] [--large 4]
+    python -m benchmarks.s3 [--files 5000] [--small 400] [--large 2] [--cli]
 
 It prints how long a deploy lists unchanged objects, and the throughput of downloads, which gpujob verifies,
-in multiples of s5cmd's own.
+in multiples of s5cmd's own. The server answers as over a network, with a delay and at a rate: without them
+it would compete with the tools for the cores of this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -30,14 +32,25 @@ from tests.rigs.s3 import BUCKET
 from tests.support import new_client
 
 ROUNDS = 3
+DELAY, RATE = 0.02, 16 << 20  # seconds for an answer, and bytes per second of one request
+LARGE_MIB = 128
 SERVER = """
-import json, sys
+import json, sys, time
 from tests.rigs import s3
 with s3.running() as server:
     for number in range(int(sys.argv[1])):
-        server.put(f"small/{number % 50}/{number}.bin", b"%d" % number * 2000)
+        server.put(f"many/{number % 50}/{number}.bin", b"%d" % number)
     for number in range(int(sys.argv[2])):
-        server.put(f"large/{number}.bin", bytes([number]) * (256 << 20))
+        server.put(f"small/{number % 50}/{number}.bin", b"%d" % number * 2000)
+    for number in range(int(sys.argv[3])):
+        server.put(f"large/{number}.bin", bytes([number]) * (int(sys.argv[4]) << 20))
+    app = server._server._server.app
+    def paced(environ, start_response):
+        body = list(app(environ, start_response))
+        if "list-type" not in environ["QUERY_STRING"]:
+            time.sleep(float(sys.argv[5]) + sum(map(len, body)) / float(sys.argv[6]))
+        return body
+    server._server._server.app = paced
     print(json.dumps(s3.environment(server)), flush=True)
     sys.stdin.read()
 """
@@ -76,22 +89,22 @@ def tools(prefix: str, to: Path) -> dict[str, list[str]]:
 def measure(prefix: str, with_cli: bool) -> None:
     found = listed(prefix)
     times: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
-        for name in ("s5cmd", *(["AWS CLI"] if with_cli else []), "gpujob"):
-            with tempfile.TemporaryDirectory() as folder:
-                words = tools(prefix, Path(folder, "data")).get(name)
-                if name == "gpujob":
-                    took = seconds(lambda folder=folder: fetch(found, Path(folder)))  # type: ignore[misc]
-                elif words and (name == "s5cmd" or name not in times):
-                    took = seconds(lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
-                else:
-                    continue
-                times.setdefault(name, []).append(took)
-    plain = statistics.median(times["s5cmd"])
+    for round_, name in itertools.product(range(ROUNDS), ("s5cmd", "AWS CLI", "gpujob")):
+        with tempfile.TemporaryDirectory() as folder:
+            words = tools(prefix, Path(folder, "data")).get(name)
+            if name == "gpujob":
+                took = seconds(lambda folder=folder: fetch(found, Path(folder)))  # type: ignore[misc]
+            elif words and (name == "s5cmd" or (with_cli and not round_)):
+                took = seconds(lambda words=words: subprocess.run(words, check=True))  # type: ignore[misc]
+            else:
+                continue
+            times.setdefault(name, []).append(took)
     for name, every in times.items():
         took = statistics.median(every)
         rate = found.bytes / took / 2**20
-        say(f"{prefix}: {name}: {took:.2f} s, {rate:.0f} MiB/s, {plain / took:.2f} of s5cmd's throughput")
+        ratio = statistics.median(plain / own for plain, own in zip(times["s5cmd"], every, strict=False))
+        what = f"{prefix}: {len(found.objects)} files, {found.bytes / 2**20:.0f} MiB: {name}"
+        say(f"{what}: {took:.2f} s, {rate:.1f} MiB/s, {ratio:.2f} of s5cmd's throughput")
 
 
 def unchanged(prefix: str) -> None:
@@ -107,20 +120,24 @@ def unchanged(prefix: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=5000)
-    parser.add_argument("--large", type=int, default=4, help="objects of 256 MiB")
+    parser.add_argument("--files", type=int, default=5000, help="objects that are listed")
+    parser.add_argument("--small", type=int, default=400, help="small objects that are downloaded")
+    parser.add_argument("--large", type=int, default=2, help=f"objects of {LARGE_MIB} MiB")
     parser.add_argument("--cli", action="store_true", help="the AWS CLI, too, which takes minutes")
     options = parser.parse_args()
-    words = [sys.executable, "-c", SERVER, str(options.files), str(options.large)]
+    counts = map(str, (options.files, options.small, options.large, LARGE_MIB, DELAY, RATE))
     with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", SERVER, *counts],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     ) as server:
         assert server.stdout
         os.environ.update(json.loads(server.stdout.readline()))
-        unchanged("small")
-        measure("small", options.cli)
-        if options.large:
-            measure("large", options.cli)
+        unchanged("many")
+        for prefix, count in (("small", options.small), ("large", options.large)):
+            if count:
+                measure(prefix, options.cli)
         server.terminate()
 
 

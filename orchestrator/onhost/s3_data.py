@@ -13,13 +13,13 @@ import os
 import shutil
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from orchestrator.core.layout import Layout
 from orchestrator.core.paths import inside
 from orchestrator.onhost import files, s3_etags, s3_tool, uploads
 from orchestrator.onhost.errors import Refused
-from orchestrator.onhost.s3_tool import Copy, Source
+from orchestrator.onhost.s3_tool import Copy, Failure, Source
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -160,27 +160,35 @@ class _Download:
             raise Refused("no-room", "data %s needs %.1f GiB more on the host, %.1f GiB are free" % words)
 
     def _download(self, tool: str, missing: Sequence[Object]) -> None:
-        source, total = self._request.source, sum(one.size for one in missing)
-        folder = source.prefix.rstrip("/") + "/" if source.prefix else ""
-        copies = []
-        for one in missing:
-            os.makedirs(os.path.dirname(self._path(one)), mode=0o700, exist_ok=True)
-            key = source.prefix if self._request.is_file else folder + one.path
-            copies.append(Copy("s3://%s/%s" % (source.bucket, key), self._path(one)))
-        by_path = {self._path(one): one for one in missing}
+        total, by_path = sum(one.size for one in missing), {self._path(one): one for one in missing}
+        failures: list[Failure] = []
         with _hashing_threads() as pool:
 
             def on_copied(copied: Copy) -> None:
-                one = by_path.get(copied.target)
+                one = by_path.pop(copied.target, None)
                 if one:
                     pool.submit(self._verify, one)
                 self._report(len(missing), total)
 
-            failures = s3_tool.copy(tool, source, copies, self._request.secrets, on_copied)
+            source, secrets = self._request.source, self._request.secrets
+            if len(missing) == len(self._objects) and not self._request.is_file:
+                s3_tool.copy_all(tool, source, self._folder, secrets, on_copied)
+                self._remove_others()
+            if by_path:
+                failures = s3_tool.copy(tool, source, self._copies(by_path.values()), secrets, on_copied)
         if failures:
             words = (min(len(failures), len(missing)), len(missing), s3_tool.reason(failures))
             raise Refused("s3", "%d of %d objects could not be downloaded: %s" % words)
         self._say("%d files, %.1f MiB downloaded and verified" % (self._count, self._bytes / 2**20))
+
+    def _copies(self, objects: Iterable[Object]) -> list[Copy]:
+        source, copies = self._request.source, []
+        folder = source.prefix.rstrip("/") + "/" if source.prefix else ""
+        for one in objects:
+            os.makedirs(os.path.dirname(self._path(one)), mode=0o700, exist_ok=True)
+            key = source.prefix if self._request.is_file else folder + one.path
+            copies.append(Copy("s3://%s/%s" % (source.bucket, key), self._path(one)))
+        return copies
 
     def _verify(self, one: Object) -> None:
         """Records a file that is as listed; deletes any other."""

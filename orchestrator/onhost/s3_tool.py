@@ -81,13 +81,30 @@ def copy(
     done: Callable[[Copy], None] = lambda one: None,
 ) -> list[Failure]:
     """Copies files, many at a time; calls `done` for each as it is complete. Returns those that failed."""
-    failures: list[Failure] = []
     with tempfile.TemporaryFile() as commands:  # a pipe would fill while s5cmd waits for a reader of its own
         for one in copies:
             words = shlex.quote(one.source), shlex.quote(one.target)
             commands.write(("cp --raw -p %d %s %s\n" % (PART_MIB, *words)).encode())
         commands.seek(0)
         process = _popen(tool, source, ["run"], secrets, commands.fileno())
+    return _results(process, done)
+
+
+def copy_all(
+    tool: str, source: Source, folder: str, secrets: Mapping[str, str], done: Callable[[Copy], None]
+) -> None:
+    """Downloads what is below the prefix, with one request for each object; leaves out what it cannot.
+
+    `copy` sends two: s5cmd asks for the size of an object that it has not listed. A key with `..` is left
+    out: it could be written outside of the folder.
+    """
+    url = source.url.rstrip("/") + "/*"
+    words = ["cp", "-p", str(PART_MIB), "--exclude", "*..*", url, os.path.join(folder, "")]
+    _results(_popen(tool, source, words, secrets), done)
+
+
+def _results(process: subprocess.Popen[bytes], done: Callable[[Copy], None]) -> list[Failure]:
+    failures: list[Failure] = []
     assert process.stdout
     with process:
         for line in process.stdout:

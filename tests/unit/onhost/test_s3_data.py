@@ -56,6 +56,21 @@ def test_data_that_the_host_has_takes_no_request(bucket: FakeS3, tmp_path: Path)
     assert not bucket.requests
 
 
+def test_data_takes_one_request_for_each_object_and_one_for_the_list(bucket: FakeS3, tmp_path: Path) -> None:
+    bucket.requests.clear()
+    s3_data.fetch(Layout(str(tmp_path)), request(bucket))
+    assert bucket.requests == {"GET list": 1, "GET": 9}
+
+
+def test_objects_that_were_not_listed_are_written_nowhere(bucket: FakeS3, tmp_path: Path) -> None:
+    wanted = request(bucket)
+    for key in ("images/late.bin", "images/../../../../escaped", "images/0/../../../../escaped"):
+        bucket.put(key, b"late")
+    answer = s3_data.fetch(Layout(str(tmp_path / "root")), wanted)
+    assert set(content(answer["path"])) == {one.path for one in wanted.objects}
+    assert [path.name for path in tmp_path.rglob("*") if path.name in ("escaped", "late.bin")] == []
+
+
 def test_one_changed_object_is_downloaded_and_the_rest_linked(bucket: FakeS3, tmp_path: Path) -> None:
     before = s3_data.fetch(Layout(str(tmp_path)), request(bucket))["path"]
     bucket.put("images/0/4.bin", b"X" * 100)  # of the same size
