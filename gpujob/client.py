@@ -155,16 +155,20 @@ class Client:
         which: str = "best",
         to: str | os.PathLike[str] | None = None,
         keep_instance: bool = False,
+        source: str | None = None,
         yes: bool = False,
     ) -> answers.Fetch:
         """Downloads to `fetched/RUN` or `to`, every SHA-256 verified. `which`: best, last or all.
 
         An instance that was launched for this run is terminated when everything of it was downloaded.
+        `source`: `s3`, or `s3://BUCKET/PREFIX/RUN`, for the copy that `outputs` made, without the host.
         """
         place = None if to is None else os.fspath(to)
         return self._ask(
             answers.Fetch,
-            lambda ctx: fetch.fetch(ctx, run, on, which, place, follow=False, keep_instance=keep_instance),
+            lambda ctx: fetch.fetch(
+                ctx, run, on, which, place, follow=False, keep_instance=keep_instance, source=source
+            ),
             yes,
         )
 

@@ -14,7 +14,13 @@ app = typer.Typer()
 PANEL = "Results"
 
 
-@command(app, "fetch", "fetch", "fetch blendshapes --which all --to results", rich_help_panel=PANEL)
+@command(
+    app,
+    "fetch",
+    "fetch blendshapes --which all --to results",
+    "fetch RUN --from s3",
+    rich_help_panel=PANEL,
+)
 def fetch(
     ctx: typer.Context,
     run: Run = None,
@@ -35,6 +41,14 @@ def fetch(
     keep_instance: Annotated[
         bool, typer.Option("--keep-instance", help="Keep the instance that was launched for this run.")
     ] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="S3",
+            help="Fetch the copy that `outputs` made: s3, or s3://BUCKET/PREFIX/RUN (default the host).",
+        ),
+    ] = None,
     yes: Yes = False,
     json: Json = False,
 ) -> int:
@@ -43,7 +57,7 @@ def fetch(
 
     if which not in ("best", "last", "all"):
         raise UsageError(f"--which {which}: best, last or all", "", "gpujob fetch --which best")
-    return implementation.fetch(context(ctx, json, yes), run, on, which, to, follow, keep_instance)
+    return implementation.fetch(context(ctx, json, yes), run, on, which, to, follow, keep_instance, source)
 
 
 @command(app, "verify", "verify fetched/RUN", "verify fetched/RUN/checkpoints/best", rich_help_panel=PANEL)

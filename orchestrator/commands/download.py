@@ -53,7 +53,7 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
     """
     files.keep_out_of_git(folder)
     with locked(folder):
-        is_known = _is_of_run(folder, run_id)
+        is_known = is_of_run(folder, run_id)
         with _staged(host, run_id, which, folder) as stage:
             _warn(
                 ctx,
@@ -117,6 +117,13 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def require_space(folder: Path, files: list[tuple[str, int]]) -> None:
+    """GpujobError where the folder has no room for files of these sizes."""
+    needed, free = sum(count for _, count in files), shutil.disk_usage(folder).free
+    if needed > free:
+        raise _too_large(folder, needed, free, files)
+
+
 def _too_large(folder: Path, needed: int, free: int, files: list[tuple[str, int]]) -> GpujobError:
     largest = sorted(files, key=lambda file: -file[1])[:3]
     why = f"{size(needed)} are needed, {size(free)} are free; the largest: " + ", ".join(
@@ -154,7 +161,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _is_of_run(folder: Path, run_id: str) -> bool:
+def is_of_run(folder: Path, run_id: str) -> bool:
     """Whether a fetch of this run has written here: run.json arrives first. UsageError for another run."""
     try:
         with open_regular(str(folder / "run.json")) as record:
@@ -166,10 +173,10 @@ def _is_of_run(folder: Path, run_id: str) -> bool:
     return True
 
 
-def _arrival_order(file: StagedFile) -> tuple[bool, bool, bool, str]:
+def arrival_order(path: str) -> tuple[bool, bool, bool, str]:
     """run.json names the run that the others belong to; pointers and manifests come after what they name."""
-    is_pointer = file.path in ("checkpoints/last", "checkpoints/best")
-    return (file.path != "run.json", is_pointer, "manifest" in file.path, file.path)
+    is_pointer = path in ("checkpoints/last", "checkpoints/best")
+    return (path != "run.json", is_pointer, "manifest" in path, path)
 
 
 def receive(ctx: Context, host: Host, stage: Stage, folder: Path) -> None:
@@ -190,7 +197,7 @@ def receive(ctx: Context, host: Host, stage: Stage, folder: Path) -> None:
                 host.receive(stage.folder, sorted(pending), parts, on_bytes)
     verified = {digest for digest in pending if digests.get(digest) == digest}
     uses = Counter(file.sha256 for file in files)
-    for file in sorted(files, key=_arrival_order):
+    for file in sorted(files, key=lambda file: arrival_order(file.path)):
         uses[file.sha256] -= 1
         keep = uses[file.sha256] > 0
         _put(parts / file.sha256, folder / file.path, file, keep, file.sha256 in verified)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.text import size
-from orchestrator.errors import Exit, NotFound
+from orchestrator.errors import Exit, NotFound, Unreachable, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import helper
-from orchestrator.targets.base import Host
+from orchestrator.targets.base import Host, Target
 from orchestrator.view import answers
 
 
@@ -28,18 +29,22 @@ def fetch(
     to: str | None,
     follow: bool,
     keep_instance: bool,
+    source: str | None = None,
 ) -> int:
     """Into ./fetched/<run-id>/ unless `to` is given. A file that is there already and complete is kept.
 
     An instance that was launched for a run that has ended is terminated once everything is downloaded and
-    verified; not with `keep_instance`.
+    verified; not with `keep_instance`. `source`: the copy in S3 to download instead.
     """
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
+    if source is not None:
+        return _from_s3(ctx, store, word, source, which, to, on, follow)
     label = runs.find_target(ctx, store, on, word)
     target = registry.target(ctx, settings, label)
     registry.require_transfer(ctx, target)
-    with target.connect_started() as host, host.keep_awake():
+    with contextlib.ExitStack() as stack:
+        host = _connected(ctx, store, stack, target, word)
         run = runs.get(ctx, host, store, word)
         ctx.begin(f"the download of {run.id}; each file that is there is complete")
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / run.id
@@ -67,6 +72,46 @@ def fetch(
     _report(ctx, run.id, folder, result)
     if ended and not ctx.json:
         ctx.talk(f"{'; '.join(ended)}; --keep-instance would have kept {'it' if len(ended) == 1 else 'them'}")
+    return Exit.DONE
+
+
+def _connected(
+    ctx: Context, store: Store, stack: contextlib.ExitStack, target: Target, word: str | None
+) -> Host:
+    """The host of the run; where it is gone, the error names the copy in S3 if there is one."""
+    try:
+        host = stack.enter_context(target.connect_started())
+    except (NotFound, Unreachable) as error:
+        from orchestrator.commands import fetch_s3  # noqa: PLC0415 - only this needs it
+
+        copy = fetch_s3.find_copy(ctx, store, word)
+        if copy:
+            error.next_step = f"gpujob fetch {copy.run_id} --from s3"
+        raise
+    stack.enter_context(host.keep_awake())
+    return host
+
+
+def _from_s3(
+    ctx: Context,
+    store: Store,
+    word: str | None,
+    source: str,
+    which: str,
+    to: str | None,
+    on: str | None,
+    follow: bool,
+) -> int:
+    from orchestrator.commands import fetch_s3  # noqa: PLC0415 - only this needs it
+
+    if on is not None or follow:
+        other = "--follow" if follow else "--on"
+        why = "the copy in S3 is read, not the host"
+        raise UsageError(f"--from and {other} exclude each other", why, f"gpujob fetch RUN --from {source}")
+    copy = fetch_s3.require_copy(ctx, store, word, source)
+    folder = ctx.path(to) if to else ctx.path(config.load(ctx)["fetch_dir"].value) / copy.run_id
+    result = fetch_s3.fetch(ctx, copy, which, folder)
+    _report(ctx, copy.run_id, folder, result, "verified by ETag, checkpoints by their manifest")
     return Exit.DONE
 
 
@@ -121,7 +166,9 @@ def _follow(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> 
         return None
 
 
-def _report(ctx: Context, run_id: str, folder: Path, result: Download) -> None:
+def _report(
+    ctx: Context, run_id: str, folder: Path, result: Download, verified: str = "every sha256 verified"
+) -> None:
     shown = ctx.short(folder)
     checkpoints = [f"{shown}/{path}" for path in download.checkpoints(result.files)]
     if ctx.json:
@@ -141,6 +188,6 @@ def _report(ctx: Context, run_id: str, folder: Path, result: Download) -> None:
         return
     ctx.out(shown)
     total = sum(file.bytes for file in result.files)
-    ctx.talk(f"{len(result.files)} files, {size(total)}, every sha256 verified")
+    ctx.talk(f"{len(result.files)} files, {size(total)}, {verified}")
     for path in checkpoints[-1:]:
         ctx.talk(f"next:\n  gpujob verify {path}\n  gpujob predict {path} FILE…")

@@ -48,15 +48,15 @@ def data_input(ctx: Context, job: Job, name: str) -> DataInput:
 
 def listing(ctx: Context, settings: s3.S3, place: Place, what: str) -> Listing:
     """All objects of a place, by 1,000 a request. `what` begins every error."""
-    client = _client(ctx, settings)
-    with _Errors(what, place):
+    client = new_client(ctx, settings)
+    with Errors(what, place):
         objects, is_file = list(_below(client, place, what)), False
         if not objects and place.prefix:
             objects, is_file = list(_itself(client, place, what)), True
         if not objects:
             step = f"aws s3 ls {s3.SCHEME}{place.bucket}/"
             raise UsageError(f"{what}: there is no object at {place}", "", step)
-        sizes_only = _is_encrypted_by_kms(client, place, objects[0], is_file)
+        sizes_only = is_encrypted_by_kms(client, place, objects[0], is_file)
     _require_folders(objects, what)
     return Listing(place, settings, tuple(objects), sizes_only, is_file)
 
@@ -105,7 +105,7 @@ def _require_folders(objects: list[Object], what: str) -> None:
                 raise UsageError(f"{what}: a file cannot be a folder, too", why, "copy one to another key")
 
 
-def _is_encrypted_by_kms(client: Any, place: Place, first: Object, is_file: bool) -> bool:
+def is_encrypted_by_kms(client: Any, place: Place, first: Object, is_file: bool) -> bool:
     """Whether the ETag of the first object is no MD5; the default encryption of a bucket is that of all."""
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
@@ -119,7 +119,7 @@ def _is_encrypted_by_kms(client: Any, place: Place, first: Object, is_file: bool
     )
 
 
-def _client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
+def new_client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
     from botocore import UNSIGNED  # noqa: PLC0415 - 0.2 s, for S3 only
     from botocore.config import Config  # noqa: PLC0415
 
@@ -128,7 +128,7 @@ def _client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
     is_unsigned = settings.credentials == "none"
     options: dict[str, Any] = {"signature_version": UNSIGNED} if is_unsigned else {}
     config = Config(connect_timeout=10, retries={"mode": "standard"}, user_agent_extra="gpujob", **options)
-    with _Errors("AWS", None):
+    with Errors("AWS", None):
         if is_unsigned:
             session = session_without_credentials()
         else:
@@ -138,7 +138,7 @@ def _client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
         return session.client(service, region_name=region, endpoint_url=endpoint or None, config=config)
 
 
-class _Errors:
+class Errors:
     """Makes errors of botocore those of gpujob."""
 
     def __init__(self, what: str, place: Place | None) -> None:
@@ -235,7 +235,7 @@ def new_credentials(
 def _from_sts(ctx: Context, settings: s3.S3, policy: str, hours: float) -> dict[str, str]:
     from botocore import exceptions as aws  # noqa: PLC0415
 
-    client, seconds = _client(ctx, settings, "sts"), int(hours * 3600)
+    client, seconds = new_client(ctx, settings, "sts"), int(hours * 3600)
     try:
         if settings.role:
             answer = client.assume_role(

@@ -96,6 +96,8 @@ class Mirror:
         self._failures = 0
         self._next = 0.0
         self._tool = ""
+        spec = RunSpec.load(self._paths.run_json)
+        self._is_group = bool(spec and spec.group)  # whose run.json has a key that counts while it is going
 
     def look(self, now: float) -> bool:
         """Copies what is complete and not copied yet; returns whether nothing is left to be done."""
@@ -128,7 +130,7 @@ class Mirror:
         steps = sorted((name for name in names if is_step(name)), key=int, reverse=True)
         own = inventory.own_names(folder, names)
         pointers = [name for name in inventory.POINTERS if name in names and name not in own]
-        units = []
+        units = [] if self._is_group else [Unit("path:run.json", _version(self._paths.run_json))]
         for name in [*steps, *own, *pointers]:
             version = _version(os.path.join(folder, name))
             is_complete = name not in own or has_ended or now - version[0] / 1000 >= SETTLED

@@ -10,6 +10,7 @@ from orchestrator.core.text import duration, size
 
 __all__ = ["bar", "size"]
 _EVERY = 0.1
+Tell = Callable[[int], None]
 
 
 @contextlib.contextmanager

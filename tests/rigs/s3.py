@@ -60,6 +60,9 @@ class FakeS3:
     def put(self, key: str, content: bytes | str) -> None:
         self._backend.put_object(BUCKET, key, content.encode() if isinstance(content, str) else content)
 
+    def remove(self, key: str) -> None:
+        self._backend.delete_object(BUCKET, key)
+
     def get(self, key: str) -> bytes:
         content: bytes = self._backend.get_object(BUCKET, key).value
         return content

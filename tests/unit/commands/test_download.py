@@ -157,7 +157,9 @@ def test_complete_local_files_are_not_fetched_again(client: Client) -> None:
 
 def test_a_pointer_is_fetched_after_its_checkpoint() -> None:
     names = ["checkpoints/best", "checkpoints/2/manifest.json", "checkpoints/2/model.safetensors", "log"]
-    ordered = sorted((StagedFile(name, 0, "") for name in names), key=download._arrival_order)
+    ordered = sorted(
+        (StagedFile(name, 0, "") for name in names), key=lambda one: download.arrival_order(one.path)
+    )
     assert [file.path for file in ordered][-2:] == ["checkpoints/2/manifest.json", "checkpoints/best"]
 
 
@@ -209,7 +211,10 @@ def test_an_interrupted_fetch_is_recognised_by_run_json_and_continued(client: Cl
     folder = bring(client, host(files, **{"log": b"new", "run.json": run_json}))
     (folder / "log").write_text("old")
     assert (bring(client, host(files, log=b"new")) / "log").read_bytes() == b"new"
-    assert min((StagedFile(**file) for file in files), key=download._arrival_order).path == "run.json"
+    assert (
+        min((StagedFile(**file) for file in files), key=lambda one: download.arrival_order(one.path)).path
+        == "run.json"
+    )
 
 
 def test_files_that_the_host_had_no_space_to_copy_are_reported(client: Client) -> None:

@@ -163,14 +163,14 @@ def test_a_session_may_only_reach_the_places_of_the_job(
         f"data: {{images: s3://{BUCKET}/images}}\noutputs: s3://results/runs\n"
         "s3: {credentials: session, role: 'arn:aws:iam::123456789012:role/training'}\n"
     )
-    make = s3_command._client
+    make = s3_command.new_client
 
     def recorded(ctx: Any, settings: Any, service: str = "s3") -> Any:
         made = make(ctx, settings, service)
         made.meta.events.register("provide-client-params.sts", lambda params, **_: asked.append(params))
         return made
 
-    monkeypatch.setattr(s3_command, "_client", recorded)
+    monkeypatch.setattr(s3_command, "new_client", recorded)
     own = s3_command.secrets(client.context(), job(client, text))
     assert set(own) == {"s3:AWS_ACCESS_KEY_ID", "s3:AWS_SECRET_ACCESS_KEY", "s3:AWS_SESSION_TOKEN"}
     assert asked[0]["DurationSeconds"] == 12 * 3600
