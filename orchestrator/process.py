@@ -30,8 +30,13 @@ class Done(msgspec.Struct, frozen=True):
 
     @property
     def reason(self) -> str:
-        """The last line of its stderr."""
-        return (self.err.strip().splitlines() or [f"it ended with exit code {self.code}"])[-1]
+        """The last line of its stderr, else its exit code."""
+        return self.last_error or f"it ended with exit code {self.code}"
+
+    @property
+    def last_error(self) -> str:
+        """The last line of its stderr; empty if there is none."""
+        return (self.err.strip().splitlines() or [""])[-1]
 
 
 def capture(words: Sequence[str], *, env: Mapping[str, str] | None = None, on_terminal: bool = False) -> Done:

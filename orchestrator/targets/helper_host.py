@@ -170,8 +170,8 @@ class HelperHost(Host):
             while True:
                 line = reader.line()
                 if not line.endswith(b"\n"):
-                    what = f"the helper on {self.label} ended"
-                    raise Unreachable(what, "it did not answer", "gpujob doctor")
+                    why = pipe.finish().last_error or "it did not answer"
+                    raise Unreachable(f"the helper on {self.label} ended", why, "gpujob doctor")
                 reply = _parsed(line)
                 if reply.get("id") == self._requests and "heartbeat" not in reply:
                     return reply
@@ -203,12 +203,12 @@ def encode(words: Sequence[str]) -> str:
     return base64.urlsafe_b64encode(json.dumps(list(words)).encode()).decode().rstrip("=")
 
 
-class StartTimeout(Unreachable):
-    """The host accepted the login and did not start the helper in time; it is not tried again."""
+class StartFailure(Unreachable):
+    """The host accepted the login, and its shell did not start the helper; it is not tried again."""
 
 
 def _may_retry(error: Unreachable) -> bool:
-    return not isinstance(error, StartTimeout)
+    return not isinstance(error, StartFailure)
 
 
 class _Answer(dict[str, Any]):

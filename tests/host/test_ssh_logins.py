@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.targets.ssh import host
 from tests.host.machines import log_in_to, new_machine
 from tests.host.test_ssh import ON, root
 from tests.rigs.fakehost import FakeHost
@@ -107,3 +108,40 @@ def test_an_old_tmux_and_a_missing_python_are_named(client: Client, machine: Fak
     machine.plant("tmux", "#!/bin/sh\necho tmux 1.8\n")
     old = client.run("deploy", "job", *ON)
     assert (old.code, "tmux 1.8 is too old" in old.err) == (1, True)
+
+
+@pytest.mark.parametrize("way", ["", "  CertificateFile /none\n"])
+def test_start_up_files_that_keep_commands_from_running_are_named(
+    client: Client, machine: FakeHost, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_NOTE_AFTER", 0.5)
+    monkeypatch.setattr(host, "_PATIENCE", 0.6)
+    log_in_to(client, machine, way)
+    for content, why in {
+        "read -r answer": "read from stdin",
+        "cat > /dev/null": "read from stdin",
+        "exec dash": "start another shell",
+        "exec > /dev/null": "redirect stdout",
+        "echo goodbye; exit 3": "goodbye",
+        "set -e; grep -q x /nonexistent": "No such file",
+        "yes": "print text without end",
+        "PATH=/nonexistent": "not found",
+    }.items():
+        (machine.home / ".bashrc").write_text(content + "\n")
+        stopped = client.run("stop", *ON)
+        assert (stopped.code, "gpu did not run a command" in stopped.err) == (5, True), stopped.err
+        assert "~/.bashrc" in stopped.err
+        assert why in stopped.err
+
+
+def test_settings_of_start_up_files_disturb_no_command(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    (machine.home / ".bashrc").write_text(
+        "set -u; shopt -s expand_aliases; alias sh='echo no' rsync='echo no'; cd /; umask 000\n"
+        "export PYTHONHOME=/nonexistent PYTHONPATH=/nonexistent BASH_ENV=~/.bashrc LC_ALL=nope\n"
+        "command() { echo no; }; export -f command; trap 'echo debug' DEBUG\n"
+    )
+    client.job("open('out', 'w').write('42')", outputs=["out"])
+    result = client.run("deploy", "job", *ON, "--follow")
+    assert result.code == 0, result.err
+    assert client.run("fetch", *ON).code == 0

@@ -8,23 +8,26 @@ import tarfile
 
 from orchestrator.onhost.entry import ANNOUNCE, NEWER, OPTIONS
 from orchestrator.targets import helper_host
+from orchestrator.targets.ssh import startup
 
 _WORD = re.compile(r"[A-Za-z0-9._-]+\Z")
 _ROOT = 'r="${GPUJOB_ROOT:-$HOME/.gpujob}"; '
 _PRINT = 'printf "\\036gpujob %s %s\\n" '
+_REACHED = f'printf "\\036gpujob {startup.SHELL}\\n"; '
 
 
 def command(mode: str, *words: str) -> str:
     """Returns the line that starts the helper with the first Python; one that is too old finds another.
 
-    It prints `ready ROOT`, `missing ROOT` (no helper is there), `python` (no Python) or `old VERSION PATH`.
+    It prints `shell` at once, and then `ready ROOT`, `missing ROOT` (no helper is there), `python` (no
+    Python) or `old VERSION PATH`.
     """
     for word in (mode, *words):
         if not _WORD.match(word):
             raise ValueError(f"not a plain word: {word!r}")
     options, rest = " ".join(OPTIONS), " ".join(words)
     return (
-        f'exec sh -c \'{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
+        f'exec sh -c \'{_REACHED}{_ROOT}p="$r/onhost/{helper_host.digest()}"; '
         f'for y in python3 {" ".join(NEWER)} -; do command -v "$y" >/dev/null && break; done; '
         f'case "$y" in -) printf "\\036gpujob python\\n"; exit 91;; esac; '
         f'[ -f "$p/__main__.py" ] || {{ {_PRINT} missing "$r"; exit 90; }}; '

@@ -15,17 +15,19 @@ from orchestrator.onhost.entry import MARK, NEWER, PYTHONS
 from orchestrator.source import Source
 from orchestrator.targets import helper_host
 from orchestrator.targets.base import Refused, Target
-from orchestrator.targets.helper_host import HelperHost, StartTimeout
+from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
 from orchestrator.targets.ssh import address, bootstrap
 from orchestrator.targets.ssh.link import Link
 from orchestrator.targets.ssh.openssh import OpenSSH
 from orchestrator.targets.ssh.rsync import Rsync, without_litter
+from orchestrator.targets.ssh.startup import SHELL, Startup
 
 _BUNDLE_ATTEMPTS = 3  # more than one, since a volume may be mounted over the home folder meanwhile
 _STARTUP_OUTPUT = 1 << 16  # bytes that start-up files may print before our mark
 _PATIENCE = 60.0  # seconds for start-up files; more if ssh_config has a longer ConnectTimeout
 _NOTE_AFTER = 5.0  # seconds of them after which the user is told
+_END_SECONDS = 5.0  # seconds in which start-up files that read stdin come to its end
 
 
 class SshTarget(Target):
@@ -62,6 +64,8 @@ class SshHost(HelperHost):
         self._rsync = Rsync(ctx, resolved, self._openssh)
         self._root = ""
         self._is_slow = False
+        ssh = ["ssh", *address.config_words(ctx), *resolved.typed.words()]
+        self._startup = Startup(resolved.typed.label, ssh)
 
     @property
     def label(self) -> str:
@@ -193,19 +197,21 @@ class SshHost(HelperHost):
     def _begin(self, command: str) -> tuple[str, Pipe, Reader]:
         """Opens a command and skips the output of start-up files; returns what follows the mark."""
         pipe, reader = self._opened(command)
-        skipped = 0
+        skipped, last, has_ended = 0, b"", False
         while skipped < _STARTUP_OUTPUT:
             line = reader.line()
             if not line.endswith(b"\n"):
-                raise self._failure(pipe)
-            if MARK in line:
-                before, _, answer = line.partition(MARK)
-                self._rsync.prints_at_startup |= bool(skipped or before)
+                raise self._failure(pipe, has_ended, line or last)
+            before, mark, rest = line.partition(MARK)
+            answer = rest.decode("utf-8", "surrogateescape").rstrip("\n")
+            self._rsync.filters_startup |= bool(before) and not has_ended
+            has_ended |= answer == SHELL
+            if mark and answer != SHELL:
                 reader.before_receive = lambda: None
-                return answer.decode("utf-8", "surrogateescape").rstrip("\n"), pipe, reader
-            skipped += len(line)
+                return answer, pipe, reader
+            skipped, last = skipped + len(line), line
         pipe.close()
-        raise Unreachable(f"{self.label} prints too much text at login", "its start-up files write to stdout")
+        raise self._startup.prints_too_much()
 
     def _opened(self, command: str) -> tuple[Pipe, Reader]:
         """Starts a command; its reader is patient with the start-up files of the host's shell."""
@@ -221,20 +227,14 @@ class SshHost(HelperHost):
             raise Unreachable(f"{self.label} stopped answering", f"nothing came for {_NOTE_AFTER:.0f} s")
         patience = max(_PATIENCE, self._resolved.connect_timeout or 0)
         if not self._is_slow:
-            self._ctx.talk(
-                f"waiting for {self.label}: the start-up files of its shell take more than "
-                f"{_NOTE_AFTER:.0f} s (at most {patience:.0f} s)"
-            )
+            self._ctx.talk(self._startup.note(_NOTE_AFTER, patience))
         self._is_slow, self._rsync.timeout = True, patience + 30
         if pipe.wait(patience - _NOTE_AFTER):
             return
+        pipe.end_input()
+        reads_input = pipe.wait(_END_SECONDS)
         pipe.close()
-        ssh = f"ssh {shell.join([*address.config_words(self._ctx), *self._resolved.typed.words()])}"
-        raise StartTimeout(
-            f"{self.label} did not start the helper within {patience:.0f} s",
-            "it accepted the login; the start-up files of its shell (~/.bashrc, ~/.profile) did not end",
-            f"{ssh} true (to wait longer: ConnectTimeout in ssh_config)",
-        )
+        raise self._startup.reads_input() if reads_input else self._startup.is_slow(patience)
 
     def _no_python(self, old: str) -> GpujobError:
         """Returns the error for a host without a usable Python; `found`: VERSION PATH of an old one."""
@@ -249,10 +249,17 @@ class SshHost(HelperHost):
             "install a newer one there, such as: sudo apt-get install -y python3.11",
         )
 
-    def _failure(self, pipe: Pipe) -> GpujobError:
+    def _failure(self, pipe: Pipe, has_ended: bool = True, last: bytes = b"") -> GpujobError:
+        """Returns the error for a command without an answer. `has_ended`: the start-up files have.
+
+        `last`: the last line that they printed.
+        """
         done = pipe.finish()
         if self._link.reason_for_openssh and done.code == 255:
             return self._openssh.explain(done.err)
+        if not has_ended and 0 <= done.code < 255:
+            printed = last.decode("utf-8", "replace").strip()
+            return self._startup.ended(done.last_error or printed or done.reason)
         what = f"{self.label} did not start the helper"
         return Unreachable(what, done.reason, f"gpujob doctor --on {self.label}")
 

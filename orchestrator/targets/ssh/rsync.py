@@ -22,6 +22,7 @@ NAME = "rsync here"
 OLDEST = (3, 1)  # the first version with --info=progress2 and --outbuf
 _VERSION = re.compile(r"rsync version v?(\d+)\.(\d+)")
 _CONNECTION_LOST = (10, 12, 20, 30, 35, 255)  # rsync's exit codes after which another attempt may succeed
+_SILENT = 30  # that of a connection without a byte: start-up files may have read what rsync sent first
 _PAUSES = (0.5, 2.0, 5.0, 10.0)  # seconds before each new attempt
 # "Permission denied (13)" has the errno of a file: it does not refuse the login.
 _NO_ACCESS = re.compile(r"verification failed|Permission denied \((?!\d)")
@@ -37,7 +38,7 @@ class Rsync:
         self._ctx = ctx
         self._resolved = resolved
         self._openssh = openssh
-        self.prints_at_startup = False  # whether start-up files of the host print text
+        self.filters_startup = False  # whether start-up files of the host print text, or may read stdin
         self.timeout = 30.0  # seconds without a byte
 
     def upload(
@@ -70,11 +71,12 @@ class Rsync:
         def attempt() -> None:
             self._openssh.ensure_master()
             done = self._once(options, names, source, to, moved)
-            if not self.prints_at_startup and done.code and any(text in done.err for text in _UNCLEAN):
-                self.prints_at_startup = True
+            if not self.filters_startup and done.code and any(text in done.err for text in _UNCLEAN):
+                self.filters_startup = True
                 done = self._once(options, names, source, to, moved)
             if done.code in _CONNECTION_LOST and not _PERMANENT.search(done.err):
                 label = self._resolved.typed.label
+                self.filters_startup |= done.code == _SILENT
                 self._openssh.drop()
                 raise Unreachable(f"the transfer with {label} was interrupted", _reason(done.err))
             if done.code:
@@ -95,9 +97,9 @@ class Rsync:
             f"--timeout={self.timeout:.0f}",
             "-s",
         ]
-        if self.prints_at_startup:
+        if self.filters_startup:
             ssh = [self._ctx.python, "-I", startup_filter.__file__, *ssh]
-            options = [*options, f"--rsync-path={startup_filter.PRINT_MARK}; exec rsync"]
+            options = [*options, f"--rsync-path={startup_filter.RSYNC}"]
         words = ["rsync", *options, *selection, *progress, "-e", shell.join(ssh), source, to]
         # Without the ./ a name that begins with # or ; would be a comment.
         stdin = b"\0".join(b"./" + name.encode("utf-8", "surrogateescape") for name in names or [])

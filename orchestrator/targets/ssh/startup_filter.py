@@ -1,4 +1,6 @@
-"""`python startup_filter.py ssh …`: runs ssh for rsync; drops what start-up files print before the mark.
+"""`python startup_filter.py ssh …`: runs ssh for rsync; keeps what the host's start-up files do from it.
+
+What they print before the mark is dropped, and they find nothing to read: stdin is passed on after the mark.
 
 It is run as a script, so it imports the standard library only.
 """
@@ -9,25 +11,37 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
+from typing import IO
 
 MARK = b"\x1egpujob rsync\n"
-PRINT_MARK = "printf '\\036gpujob rsync\\n'"  # runs on the host before rsync, in any login shell
+RSYNC = 'exec sh -c \'printf "\\036gpujob rsync\\n"; exec rsync "$@"\' rsync'
+"""What runs on the host in place of `rsync`, in any login shell and whatever that prints at each command."""
 LIMIT = 1 << 20  # bytes that start-up files may print
 _BLOCK = 1 << 18
 
 
 def main(words: list[str]) -> int:
-    """Runs ssh and prints its stdout after the mark, with stdin and stderr shared; returns its exit code."""
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as ssh:
+    """Runs ssh; passes on its stdout and stdin after the mark, and its stderr; returns its exit code."""
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ssh:
+        assert ssh.stdin
         assert ssh.stdout
         source, out = ssh.stdout.fileno(), sys.stdout.fileno()
         try:
             _write(out, _read_to_mark(source))
+            threading.Thread(target=_pass_on, args=(ssh.stdin,), daemon=True).start()
             while block := os.read(source, _BLOCK):
                 _write(out, block)
         except BrokenPipeError:
             ssh.kill()  # rsync has ended
         return ssh.wait()
+
+
+def _pass_on(ssh: IO[bytes]) -> None:
+    """Copies stdin to ssh, up to its end."""
+    with contextlib.suppress(OSError, ValueError), ssh:
+        while block := os.read(sys.stdin.fileno(), _BLOCK):
+            _write(ssh.fileno(), block)
 
 
 def _read_to_mark(source: int) -> bytes:

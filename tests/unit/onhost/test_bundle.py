@@ -77,7 +77,8 @@ def start(folder: Path, *newer: str) -> bytes:
     assert bundle.is_dir()
     words = ["sh", "-c", bootstrap.command("helper")]
     env = {"PATH": str(programs), "HOME": str(folder)}
-    return subprocess.run(words, input=b"", capture_output=True, env=env, check=False).stdout
+    output = subprocess.run(words, input=b"", capture_output=True, env=env, check=False).stdout
+    return output.removeprefix(b"\x1egpujob shell\n")
 
 
 @pytest.fixture

@@ -157,7 +157,8 @@ def test_the_start_command_reports_what_is_missing_and_reads_the_bundle(shell: s
     onhost = tmp_path / ".gpujob" / "onhost"
     assert [p.name for p in onhost.iterdir()] == [helper_host.digest()]
     output = run(bootstrap.command("helper"), b'{"id": 1, "op": "status"}\n')
-    assert output.splitlines()[0] == f"\x1egpujob ready {tmp_path}/.gpujob".encode()
+    ready = f"\x1egpujob ready {tmp_path}/.gpujob"
+    assert output.splitlines()[:2] == [b"\x1egpujob shell", ready.encode()]
     assert b'"runs": []' in output
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import GpujobError, Unreachable
-from orchestrator.targets.helper_host import StartTimeout
+from orchestrator.targets.helper_host import StartFailure
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.host import SshHost
 from tests.support import Client, new_client
@@ -65,6 +65,11 @@ class SlowPipe:
         self.now = 0.0
         self.output = [*((at, b"welcome\n") for at in prints), (seconds, b"\x1egpujob ready /root\n")]
         self.is_closed = False
+        self.reads_input = False
+
+    def end_input(self) -> None:
+        if self.reads_input:
+            self.output[0] = (self.now + 1, b"")
 
     def wait(self, seconds: float) -> bool:
         at = self.output[0][0]
@@ -105,10 +110,20 @@ def test_a_host_that_starts_the_helper_at_once_causes_no_note(client: Client) ->
 
 def test_start_up_files_that_never_end_are_reported_after_a_minute(client: Client) -> None:
     pipe = SlowPipe(1e9)
-    with pytest.raises(StartTimeout, match="within 60 s") as error:
+    with pytest.raises(StartFailure, match="within 60 s") as error:
         start(client, pipe)
     assert "~/.bashrc" in error.value.why
-    assert (pipe.now, pipe.is_closed) == (60, True)
+    assert "did not end" in error.value.why
+    assert (pipe.now, pipe.is_closed) == (65, True)
+
+
+def test_start_up_files_that_wait_for_input_are_told_from_slow_ones(client: Client) -> None:
+    pipe = SlowPipe(1e9)
+    pipe.reads_input = True
+    with pytest.raises(StartFailure, match="did not run a command") as error:
+        start(client, pipe)
+    assert "read from stdin" in error.value.why
+    assert (pipe.now, pipe.is_closed) == (61, True)
 
 
 def test_a_longer_connect_timeout_of_the_user_is_respected(client: Client) -> None:
