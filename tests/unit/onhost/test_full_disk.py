@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
 import signal
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.supervisor import Exit, Supervisor
 
 RUN = "job-20261121T101112-1a2b"
-MARK = "f0" * 16
+MARK = secrets.token_hex(16)  # its scratch folder is removed while other tests may run
 
 
 def full(*_: Any, **__: Any) -> Any:
