@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from orchestrator.onhost import processes
 from tests.rigs import terminal
 from tests.rigs.odd_runs import complete
-from tests.rigs.patience import wait_until
+from tests.rigs.patience import PATIENCE, wait_until
 from tests.support import GPUJOB, Client
 from tests.unit.test_mutations import EVENTS, mutated
 
-RUN = "job-20261121T101112-1a2b"
-COMMANDS = (
-    ("status",),
-    ("status", RUN),
-    ("monitor", RUN, "--stream"),
-    ("stop", RUN),
-    ("fetch", RUN, "--to", "fetched"),
-    ("verify", "fetched"),
-)
+TOGETHER = 10  # mutated runs in one root folder, each of which every command about another one meets
 FILES = ("run.json", "state.json", "events.jsonl", "log", "checkpoints/best", "checkpoints/12/manifest.json")
 HOSTILE = b"\x1b]52;c;cm0=\x07\x1b[2J\x1bc\x9b7;7H\0\x08\xe2\x80\xaeword\rx\n"
 CPU_SECONDS, MEMORY = 2, 150 << 20  # of the client and of the helper each
@@ -57,19 +52,37 @@ def start(client: Client, words: tuple[str, ...], its_terminal: int) -> subproce
     )
 
 
-def on_a_terminal(client: Client, words: tuple[str, ...], seconds: float = 60.0) -> tuple[int, str]:
-    """Run a command within the limits; return its exit code and what the terminal received.
+def about(run: str) -> tuple[tuple[str, ...], ...]:
+    """The commands about one run."""
+    return (
+        ("status", run),
+        ("monitor", run, "--stream"),
+        ("stop", run),
+        ("fetch", run, "--to", run),
+        ("verify", run),
+    )
 
-    A command that follows a run without an end is interrupted after some `seconds`.
-    """
+
+def on_a_terminal(client: Client, words: tuple[str, ...]) -> tuple[int, str]:
+    """Run a command within the limits; return its exit code and what the terminal received."""
     with terminal.recorded() as (theirs, received):
         process = start(client, words, theirs)
-        try:
-            code = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            code = process.wait()
+        if "--stream" in words:
+            interrupt_at_the_end(process, client.folder(words[1]) / "log", received)
+        code = process.wait(PATIENCE)
     return code, b"".join(received).decode("utf-8", "replace")
+
+
+def interrupt_at_the_end(process: subprocess.Popen[bytes], log: Path, received: Sequence[bytes]) -> None:
+    """Interrupt a stream that goes on after the end of the log: some runs do not say that they ended."""
+    end = b"the last line"
+    with log.open("ab") as file:
+        file.write(b"\n" + end + b"\n")
+    wait_until(lambda: process.poll() is not None or end in b"".join(received), "the end of the log")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1.0)
+        return
+    process.send_signal(signal.SIGINT)
 
 
 def interrupted(client: Client, words: tuple[str, ...], mark: bytes) -> tuple[int, str]:
@@ -78,11 +91,11 @@ def interrupted(client: Client, words: tuple[str, ...], mark: bytes) -> tuple[in
         process = start(client, (*words, "--interval", "0.2"), theirs)
         wait_until(lambda: b"".join(received).count(mark) > 1 or process.poll() is not None, "two frames")
         process.send_signal(signal.SIGINT)
-        code = process.wait()
+        code = process.wait(PATIENCE)
     return code, b"".join(received).decode("utf-8", "replace")
 
 
-def require_harmless(client: Client, what: object, commands: Sequence[tuple[str, ...]] = COMMANDS) -> None:
+def require_harmless(client: Client, what: object, commands: Sequence[tuple[str, ...]]) -> None:
     for words in commands:
         code, text = on_a_terminal(client, words)
         assert code >= 0, (what, words, code, text[-500:])
@@ -92,20 +105,30 @@ def require_harmless(client: Client, what: object, commands: Sequence[tuple[str,
         assert "gpujob itself failed" not in text, (what, words, text[-2000:])
 
 
+def mutate(folder: Path, chance: random.Random) -> None:
+    """Write a run whose log is hostile, and change three of its files."""
+    complete(folder)
+    (folder / "events.jsonl").write_bytes(EVENTS)
+    (folder / "checkpoints/12/manifest.json").write_text('{"v": 1, "files": {}, "metrics": {"f1": 0.5}}')
+    (folder / "log").write_bytes(HOSTILE * chance.randint(1, 40))
+    for name in chance.sample(FILES, 3):
+        (folder / name).write_bytes(mutated((folder / name).read_bytes(), chance))
+
+
 def test_a_mutated_run_neither_controls_the_terminal_nor_exceeds_limits(
     client: Client, trials: Callable[[int, int], int]
 ) -> None:
-    for seed in range(trials(1, 200)):
-        chance = random.Random(seed)
-        folder = complete(client.root / "runs" / RUN)
-        (folder / "events.jsonl").write_bytes(EVENTS)
-        (folder / "checkpoints/12/manifest.json").write_text('{"v": 1, "files": {}, "metrics": {"f1": 0.5}}')
-        (folder / "log").write_bytes(HOSTILE * chance.randint(1, 40))
-        for name in chance.sample(FILES, 3):
-            (folder / name).write_bytes(mutated((folder / name).read_bytes(), chance))
-        require_harmless(client, seed)
-        for used in (client.root, client.project / "fetched", client.state_dir):
-            subprocess.run(["rm", "-rf", str(used)], check=True)
+    for first in range(0, total := trials(1, 200), TOGETHER):
+        seeds = range(first, min(first + TOGETHER, total))
+        names = {f"job-20261121T101112-{seed:04x}": seed for seed in seeds}
+        for name, seed in names.items():
+            mutate(client.root / "runs" / name, random.Random(seed))
+        require_harmless(client, seeds, [("status",)])
+        for name, seed in names.items():
+            require_harmless(client, seed, about(name))
+        for used in (client.root, client.project, client.state_dir):
+            shutil.rmtree(used)
+        client.project.mkdir()
 
 
 @pytest.fixture
@@ -146,9 +169,11 @@ def test_the_live_screens_of_hostile_runs_do_not_control_the_terminal(
 def test_a_large_run_is_answered_within_the_limits(client: Client, trials: Callable[[int, int], int]) -> None:
     if not trials(0, 1):
         pytest.skip("in `make test-full`: 75 MB of log and a million events")
-    folder = complete(client.root / "runs" / RUN)
+    run = "job-20261121T101112-1a2b"
+    folder = complete(client.root / "runs" / run)
     (folder / "log").write_bytes(HOSTILE * (75_000_000 // len(HOSTILE)))
     line = b'{"v": 1, "t": %d.0, "event": "progress", "step": %d, "of": 1000000, "loss": 0.5}\n'
     (folder / "events.jsonl").write_bytes(b"".join(line % (n, n) for n in range(1_000_000)))
     # --stream prints all of the log, and takes as long as that takes.
-    require_harmless(client, "large", [words for words in COMMANDS if "--stream" not in words])
+    commands = [words for words in about(run) if "--stream" not in words]
+    require_harmless(client, "large", [("status",), *commands])
