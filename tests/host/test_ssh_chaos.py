@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -79,7 +81,7 @@ def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line,
         require_no_helper(line)
         carried_on(line, name, expected, before)
     line.proxy.pace(rate=3e6)
-    for at in sample(BIG, trials(1, 20)):
+    for at in sample(BIG, trials(0, 20)):
         name = f"amid{at}"
         expected, before = job(line.client, name), line.arrived()
         killed_amid(line, "up", at, "deploy", name)
@@ -149,9 +151,50 @@ def test_a_fetch_cut_stalled_or_killed_anywhere_leaves_nothing_truncated(line: L
         require_no_helper(line)
         fetch_carried_on(line, f"kill{at}", expected)
     line.proxy.pace(rate=6e6)
-    for at in sample(BIG, trials(1, 20)):
+    for at in sample(BIG, trials(0, 20)):
         killed_amid(line, "down", at, "fetch", "--to", f"amid{at}")
         fetch_carried_on(line, f"amid{at}", expected)
+
+
+def killed_after(line: Line, seconds: float, *words: str) -> None:
+    process = line.client.spawn(*words, *ON)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=seconds)
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    require_no_helper(line)
+
+
+def seconds_of(line: Line, *words: str) -> float:
+    """Run the command to its end; return how long it took."""
+    begun = time.monotonic()
+    process = line.client.spawn(*words, *ON)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return time.monotonic() - begun
+
+
+def test_a_deploy_killed_at_any_moment_leaves_one_run_and_no_helper(line: Line, trials: Trials) -> None:
+    for name in ("zero", "one"):  # the first one sends the helper
+        job(line.client, name)
+        line.proxy.pace(rate=6e6)
+        whole = seconds_of(line, "deploy", name)
+    dice = random.Random(9)
+    for number in range(trials(1, 50)):
+        name = f"moment{number}"
+        expected, before = job(line.client, name), line.arrived()
+        killed_after(line, dice.uniform(0, whole), "deploy", name)
+        carried_on(line, name, expected, before)
+
+
+def test_a_fetch_killed_at_any_moment_leaves_no_helper_and_continues(line: Line, trials: Trials) -> None:
+    expected, _ = fetched_whole(line)
+    line.proxy.pace(rate=6e6)
+    whole = seconds_of(line, "fetch", "--to", "timed")
+    dice = random.Random(9)
+    for number in range(trials(1, 50)):
+        killed_after(line, dice.uniform(0, whole), "fetch", "--to", f"moment{number}")
+        fetch_carried_on(line, f"moment{number}", expected)
 
 
 def test_a_file_that_changes_on_the_host_after_hashing_gets_no_final_name(
