@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.rigs import bytecode, needs
+from tests.rigs import bytecode, forkedhelper, needs
 from tests.rigs.torchpython import environment as torchpython
 
 # Without byte code, each of hundreds of processes compiles the programs and the tests again.
@@ -72,6 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_unconfigure() -> None:
     torchpython.close_shared()
+    forkedhelper.close()
     bytecode.close()
 
 

@@ -26,7 +26,7 @@ from orchestrator.core.logquery import EVERYTHING, LogQuery
 from orchestrator.onhost import elsewhere, processes
 from orchestrator.process import Done
 from orchestrator.targets.base import Host
-from tests.rigs import answers, bytecode
+from tests.rigs import answers, bytecode, forkedhelper
 from tests.rigs.patience import PATIENCE, pauses
 
 REPOSITORY = Path(__file__).parent.parent
@@ -172,6 +172,7 @@ def new_client(python: str = sys.executable) -> Iterator[Client]:
     try:
         with pytest.MonkeyPatch.context() as patch:
             bytecode.use(patch)
+            forkedhelper.use(patch)
             yield client
     finally:
         end_all(client)
