@@ -1,10 +1,14 @@
-"""What each of the five trainers does with its sample: one row a trainer, for a quiet machine with a CPU.
+"""What each of the five trainers does with its sample, as a Markdown table: one row a trainer, on a CPU.
 
-    python -m benchmarks.trainers DIR [TRAINER...]
+    python -m benchmarks.trainers DIR [TRAINER...] [--whole]
 
 DIR takes samples, runs and figures. Each trainer is checked, trained, and trained once more with a stop and a
 resume under another OMP_NUM_THREADS, whose weights must be those of the first run. Its best checkpoint is
-exported, answers a file and is evaluated with figures. Last, one epoch is timed with each number of threads.
+exported, answers files and is evaluated with figures. Last, an epoch is timed with each number of threads.
+
+The samples and networks are small: a trainer takes a minute or two, most of it the start of processes.
+--whole takes the trainers' own samples and larger networks, some 15 minutes on a quiet machine. What fails is
+shown in its cell, and the other cells are filled. Times and threads are meaningful on a quiet machine only.
 """
 
 from __future__ import annotations
@@ -12,35 +16,51 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-TRAINERS = {  # the options that keep each training below a few minutes, and a file that predict answers
-    "blendshapes": ({"epochs": 20}, "blendshapes/test.csv"),
-    "facenet-lstm": ({"epochs": 6}, "*/**/*.npz"),
-    "i3d-teacher": ({"epochs": 4, "preset": "small"}, "phoenix/features/test/*.npz"),
-    "mobilenet-v3": (
-        {"epochs": 14, "flat_start": 6, "warmup_epochs": 1.0, "learning_rate": 1e-3},
-        "phoenix/features/test/*.npz",
+FACES, SIGNS = "*/**/*.npz", "phoenix/features/test/*.npz"
+
+
+class Recipe(NamedTuple):
+    """How a trainer is shown: size of its sample, options, files that predict answers; and for --whole."""
+
+    size: int
+    options: Mapping[str, object]
+    pattern: str
+    whole: Mapping[str, object]
+
+
+FLAT = {"learning_rate": 1e-3, "warmup_epochs": 1.0}
+TRAINERS = {
+    "blendshapes": Recipe(900, {"epochs": 10}, "blendshapes/test.csv", {"epochs": 20}),
+    "facenet-lstm": Recipe(
+        240, {"epochs": 4, "hidden": [64], "dense": [64], "warmup_epochs": 1.0}, FACES, {"epochs": 6}
     ),
-    "slowfast": ({"epochs": 2, "size": 64, "frames": 16}, "crema/**/*.flv"),
+    "i3d-teacher": Recipe(
+        48, {"epochs": 2, "preset": "small", **FLAT}, SIGNS, {"epochs": 4, "preset": "small"}
+    ),
+    "mobilenet-v3": Recipe(
+        48, {"epochs": 4, "flat_start": 2, **FLAT}, SIGNS, {"epochs": 14, "flat_start": 6, **FLAT}
+    ),
+    "slowfast": Recipe(
+        48,
+        {"epochs": 2, "size": 32, "cache_size": 32, "frames": 8, "depths": [1, 1, 1, 1], "width": 16}
+        | {"clips_per_video": 1, "test_clips": 1},
+        "crema/**/*.flv",
+        {"epochs": 2, "size": 64, "frames": 16},
+    ),
 }
 CORES = len(os.sched_getaffinity(0))
 Line = dict[str, Any]
-
-
-@dataclass
-class Row:
-    """What a trainer showed: each column's text."""
-
-    trainer: str
-    cells: dict[str, str] = field(default_factory=dict)
+CODES = (0, 1, 64, 65, 75)
+"""Exit codes of a command that did its work: success, findings, refused data, stopped."""
 
 
 def call(
@@ -51,8 +71,9 @@ def call(
     done = subprocess.run(
         line, input=stdin, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
     )
-    if done.returncode not in (0, 1, 75):
-        raise SystemExit(f"{' '.join(words)}: exit {done.returncode}\n{done.stderr[-2000:]}")
+    if done.returncode not in CODES:
+        why = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise RuntimeError(f"{words[0]}: exit {done.returncode}, {why[:120]}")
     return done.returncode, [json.loads(text) for text in done.stdout.splitlines() if text.startswith("{")]
 
 
@@ -106,64 +127,113 @@ class Run:
         return rates[len(rates) // 2] if rates else 0.0
 
 
-def measure(trainer: str, root: Path) -> Row:
-    """Do with a trainer all that the table shows."""
-    options, pattern = TRAINERS[trainer]
-    row, data = Row(trainer), root / "samples" / trainer
-    call(["prepare", trainer, "--sample", str(data)])
-    straight = Run(trainer, root / "runs" / f"{trainer}-straight", data, options)
-    folders = json.loads(straight.env["GPUJOB_DATA"])
-    request = {"config": options, "data": folders, "tier": "full", "work": str(root / "cache")}
-    code, _ = call(["check", trainer], json.dumps(request))
-    row.cells["check"] = "passes" if code == 0 else f"exit {code}"
-    start = time.monotonic()
-    code = straight.train()
-    row.cells["train"] = f"exit {code}, {time.monotonic() - start:.0f} s"
-    row.cells["result"] = straight.events("end")[-1]["message"].split(" (")[0]
-    row.cells["resume"] = resume(trainer, root, data, options, straight)
-    best = str(straight.checkpoint("best"))
-    _, (exported,) = call(["export", best, "--to", str(root / "exported" / trainer)])
-    row.cells["export"] = f"logits off by {exported['logits_off']:.1g}"
-    files = [str(path) for path in sorted(data.glob(pattern))[:3]]
-    code, answers = call(["predict", best, *files])
-    row.cells["predict"] = f"{sum('error' not in answer for answer in answers)} of {len(answers)} answered"
-    named = [f"{name}={path}" for name, path in folders.items()]
-    words = ["evaluate", best, *(word for item in named for word in ("--data", item))]
-    _, (report,) = call([*words, "--plots", str(root / "figures" / trainer)])
-    row.cells["plots"] = f"{len(report['plots'])} figures"
-    row.cells["threads"] = threads(trainer, root, data, options, straight)
-    return row
+class Row:
+    """The cells of a trainer: each is filled by a function of the same name, in this order."""
+
+    COLUMNS = ("check", "train", "result", "resume", "export", "predict", "plots", "threads")
+
+    def __init__(self, trainer: str, root: Path, whole: bool) -> None:
+        recipe = TRAINERS[trainer]
+        self.trainer, self.root, self.pattern = trainer, root, recipe.pattern
+        self.options = recipe.whole if whole else recipe.options
+        self.data = root / "samples" / trainer
+        size = () if whole else ("--size", str(recipe.size))
+        call(["prepare", trainer, "--sample", str(self.data), *size])
+        self.straight = self.run("straight")
+
+    def cells(self) -> list[str]:
+        """All cells; one that fails says why."""
+        start, used = time.monotonic(), cpu_seconds()
+        cells = [self._cell(name) for name in self.COLUMNS]
+        return [*cells, f"{time.monotonic() - start:.0f} s, {cpu_seconds() - used:.0f} s of CPU"]
+
+    def _cell(self, name: str) -> str:
+        try:
+            return str(getattr(self, name)()).replace("|", "/")
+        except Exception as fault:
+            return f"FAILS: {type(fault).__name__}: {fault}".replace("|", "/")
+
+    def run(self, name: str, **more: object) -> Run:
+        """A training of the sample in a folder of its own."""
+        folder = self.root / "runs" / f"{self.trainer}-{name}"
+        return Run(self.trainer, folder, self.data, {**self.options, **more})
+
+    @property
+    def folders(self) -> dict[str, str]:
+        folders: dict[str, str] = json.loads(self.straight.env["GPUJOB_DATA"])
+        return folders
+
+    @property
+    def best(self) -> str:
+        return str(self.straight.checkpoint("best"))
+
+    @property
+    def chosen(self) -> int:
+        """The number of threads that the training chose."""
+        return int(self.straight.events("start")[0]["threads"])
+
+    def check(self) -> str:
+        work = str(self.root / "cache")
+        request = {"config": self.options, "data": self.folders, "tier": "full", "work": work}
+        code, lines = call(["check", self.trainer], json.dumps(request))
+        errors = [f["code"] for f in lines[-1]["findings"] if f["severity"] == "error"]
+        return "passes" if code == 0 else f"exit {code}: {', '.join(errors)}"
+
+    def train(self) -> str:
+        start = time.monotonic()
+        code = self.straight.train()
+        return f"exit {code}, {time.monotonic() - start:.0f} s"
+
+    def result(self) -> str:
+        return str(self.straight.events("end")[-1]["message"]).split(" (")[0]
+
+    def resume(self) -> str:
+        """Stop a run half way and resume it under another number of threads; compare the last weights."""
+        run = self.run("resumed", threads=self.chosen)
+        half = int(self.straight.events("start")[0]["steps"]) // 2
+        codes = run.train(stop_at=half), run.train(OMP_NUM_THREADS=str(self.chosen % CORES + 1))
+        files = [one.checkpoint("last") / "model.safetensors" for one in (self.straight, run)]
+        same = files[0].read_bytes() == files[1].read_bytes()
+        used = [start["threads"] for start in run.events("start")]
+        return f"exits {codes[0]} and {codes[1]}, threads {used}, weights {'equal' if same else 'DIFFER'}"
+
+    def export(self) -> str:
+        _, (exported,) = call(["export", self.best, "--to", str(self.root / "exported" / self.trainer)])
+        return f"logits off by {exported['logits_off']:.1g}"
+
+    def predict(self) -> str:
+        files = [str(path) for path in sorted(self.data.glob(self.pattern))[:3]]
+        _, answers = call(["predict", self.best, *files])
+        return f"{sum('error' not in answer for answer in answers)} of {len(answers)} answered"
+
+    def plots(self) -> str:
+        words = [word for name, path in self.folders.items() for word in ("--data", f"{name}={path}")]
+        figures = str(self.root / "figures" / self.trainer)
+        _, (report,) = call(["evaluate", self.best, *words, "--plots", figures])
+        return f"{len(report['plots'])} figures"
+
+    def threads(self) -> str:
+        """The chosen number of threads, and the rate with it as a share of the best fixed number's."""
+        rates: dict[int, float] = {}
+        counts = {1, *(CORES >> shift for shift in range(CORES.bit_length())), self.chosen} - {0}
+        for count in sorted(counts):
+            run = self.run(
+                str(count), epochs=1, warmup_epochs=0.0, threads=count, **self._without_flat_start()
+            )
+            run.train()
+            rates[count] = run.rate()
+        listed = ", ".join(f"{count}: {rate:.0f}/s" for count, rate in rates.items())
+        share = rates[self.chosen] / max(rates.values())
+        return f"{self.chosen} of {CORES} chosen, {share:.0%} of the best ({listed})"
+
+    def _without_flat_start(self) -> dict[str, object]:
+        return {"flat_start": 0} if "flat_start" in self.options else {}
 
 
-def resume(trainer: str, root: Path, data: Path, options: Mapping[str, object], straight: Run) -> str:
-    """Stop a run half way and resume it under another number of threads; compare the last weights."""
-    run = Run(trainer, root / "runs" / f"{trainer}-resumed", data, options)
-    chosen = int(straight.events("start")[0]["threads"])
-    run.env["GPUJOB_CONFIG"] = json.dumps({**json.loads(run.env["GPUJOB_CONFIG"]), "threads": chosen})
-    half = int(straight.events("start")[0]["steps"]) // 2
-    codes = run.train(stop_at=half), run.train(OMP_NUM_THREADS=str(chosen % CORES + 1))
-    files = [one.checkpoint("last") / "model.safetensors" for one in (straight, run)]
-    same = files[0].read_bytes() == files[1].read_bytes()
-    used = [start["threads"] for start in run.events("start")]
-    return f"exits {codes[0]} and {codes[1]}, threads {used}, weights {'equal' if same else 'DIFFER'}"
-
-
-def threads(trainer: str, root: Path, data: Path, options: Mapping[str, object], straight: Run) -> str:
-    """The chosen number of threads, and the rate with it as a share of the best fixed number's."""
-    rates: dict[int, float] = {}
-    chosen = int(straight.events("start")[0]["threads"])
-    for count in sorted({1, *(CORES >> shift for shift in range(CORES.bit_length())), chosen} - {0}):
-        run = Run(
-            trainer,
-            root / "runs" / f"{trainer}-{count}",
-            data,
-            {**options, "epochs": 1, "warmup_epochs": 0.0, "threads": count},
-        )
-        run.train()
-        rates[count] = run.rate()
-    best = max(rates.values())
-    listed = ", ".join(f"{count}: {rate:.0f}/s" for count, rate in rates.items())
-    return f"{chosen} of {CORES} chosen, {rates[chosen] / best:.0%} of the best ({listed})"
+def cpu_seconds() -> float:
+    """CPU time of all processes that ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
@@ -171,16 +241,23 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("trainers", nargs="*", choices=[*TRAINERS, []], default=[])
+    parser.add_argument("trainers", nargs="*", metavar="TRAINER", help=f"default: {', '.join(TRAINERS)}")
+    parser.add_argument("--whole", action="store_true", help="whole samples, larger networks, more epochs")
     arguments = parser.parse_args()
-    sys.stdout.write(f"load {os.getloadavg()[0]:.1f}, {CORES} cores\n")
-    for number, trainer in enumerate(arguments.trainers or TRAINERS):
-        row = measure(trainer, arguments.folder.absolute())
-        if not number:
-            names = ["trainer", *row.cells]
-            sys.stdout.write(f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n")
-        sys.stdout.write(f"| {' | '.join([row.trainer, *row.cells.values()])} |\n")
-        sys.stdout.flush()
+    if strange := [name for name in arguments.trainers if name not in TRAINERS]:
+        parser.error(f"{strange[0]} is none of {', '.join(TRAINERS)}")
+    say(f"load {os.getloadavg()[0]:.1f}, {CORES} cores\n")
+    names = ["trainer", *Row.COLUMNS, "time"]
+    say(f"| {' | '.join(names)} |")
+    say(f"|{'---|' * len(names)}")
+    for trainer in arguments.trainers or TRAINERS:
+        row = Row(trainer, arguments.folder.absolute(), arguments.whole)
+        say(f"| {' | '.join([trainer, *row.cells()])} |")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from trainers.data.refusal import Unusable
 from trainers.engine import precision
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
-from trainers.slowfast import boxes, clips, decode, file_checks, frame_cache, pixels, sample, video
+from trainers.slowfast import boxes, clips, decode, file_checks, frame_cache, pixels, sample, upright, video
 from trainers.slowfast.frame_cache import open_cache
 from trainers.slowfast.frames import Kind
 
@@ -134,9 +134,10 @@ def test_a_crashed_decoder_process_is_reported_with_its_video(death, message, vi
 
 def test_an_overlong_video_is_refused_before_its_frames_fill_memory(tmp_path, monkeypatch):
     sample.write_video(tmp_path / "a.mp4", np.concatenate([sample.frames(0, 1, 2, 3)] * 4))
-    kept, right = [], video._scaled
+    kept, right = [], upright.scaled
     monkeypatch.setattr(video, "LONGEST", 1.0)
-    monkeypatch.setattr(video, "_scaled", lambda *some: (kept.append(1) or one for one in right(*some)))
+    counted = lambda *some, steady: (kept.append(1) or one for one in right(*some, steady))  # noqa: E731
+    monkeypatch.setattr(upright, "scaled", counted)
     with pytest.raises(Unusable, match="lasts longer than 1 s: 4 s"):
         video.read(tmp_path / "a.mp4", 36)
     assert len(kept) == sample.RATE

@@ -86,10 +86,17 @@ EVEN = [40 * number for number in range(12)]
         ((0, 1, -1, 0), (0, 1)),  # (x, y) is shown at (-y, x): turned clockwise
         ((-1, 0, 0, -1), (1, 1)),
         ((0, -1, 1, 0), (1, 0)),
+        ((-1, 0, 0, 1), (0, 1)),  # as of front cameras: mirrored
+        ((1, 0, 0, -1), (1, 0)),
+        ((0, 1, 1, 0), (0, 0)),
+        ((0, -1, -1, 0), (1, 1)),
     ],
-    ids=["upright", "clockwise", "half", "counter-clockwise"],
+    ids=[
+        *("upright", "clockwise", "half", "counter-clockwise"),
+        *("mirrored", "mirrored half", "transposed", "transposed half"),
+    ],
 )
-def test_a_video_is_turned_as_its_display_matrix_says(tmp_path, matrix, place):
+def test_a_video_is_turned_and_mirrored_as_its_display_matrix_says(tmp_path, matrix, place):
     frames = video.read(turn(write(tmp_path / "a.mp4", EVEN), matrix), 32).frames
     assert brightest(frames[0]) == place
 
@@ -133,3 +140,50 @@ def test_a_refusal_names_no_folder_because_it_is_kept_in_the_cache(tmp_path):
     with pytest.raises(Unusable) as raised:
         video.read(tmp_path / "a.mp4", 32)
     assert str(tmp_path) not in str(raised.value)
+
+
+def change_size(path: Path) -> Path:
+    """Write two videos of one scene after each other, of which the second has twice the size."""
+    content = b""
+    for scale in (1, 2):
+        with av.open(str(path), "w", format="mjpeg") as container:
+            stream = container.add_stream("mjpeg", rate=25)
+            stream.width, stream.height, stream.pix_fmt = WIDTH * scale, HEIGHT * scale, "yuvj420p"
+            for picture in corner():
+                large = picture.repeat(scale, 0).repeat(scale, 1)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="rgb24")))
+            container.mux(stream.encode())
+        content += path.read_bytes()
+    path.write_bytes(content)
+    return path
+
+
+def test_a_video_whose_pictures_change_their_size_shows_the_same_place(tmp_path):
+    frames = video.read(change_size(tmp_path / "a.mp4"), 32).frames.astype(int)
+    assert len(frames) == 24
+    assert np.abs(frames[:12] - frames[12:]).mean() < 4
+    with pytest.raises(Unusable, match=r"changes the size of its pictures.*64x48, then 128x96"):
+        video.read(tmp_path / "a.mp4", 32, (0, 0, 48, 48))
+    with pytest.raises(Unusable, match="changes the size"):
+        video.whole(tmp_path / "a.mp4", 1)
+
+
+@pytest.mark.parametrize("pixels", ["gray", "gray16le", "yuv420p10le", "yuv444p", "bgra"])
+def test_pixels_of_other_kinds_are_the_same_picture(tmp_path, pixels):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+        for picture in corner():
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixels)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames = video.read(tmp_path / "a.mkv", 48).frames.astype(int)
+    expected = corner()[:, :, 8:56].astype(int)
+    assert np.abs(frames - expected).mean() < 3
+
+
+def test_a_picture_called_video_has_too_few_frames(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(corner()[0]).save(tmp_path / "a.mp4", "JPEG")
+    with pytest.raises(Unusable, match="has fewer than 8 frames: it has 1"):
+        video.read(tmp_path / "a.mp4", 32)

@@ -6,7 +6,7 @@ from pathlib import Path
 from trainers.data import tables
 from trainers.data.recordings import Record, stem
 from trainers.engine import atomic
-from trainers.slowfast.video import Box
+from trainers.slowfast.upright import Box
 
 NAME = "faces.csv"
 SIDES = ("x", "y", "width", "height")

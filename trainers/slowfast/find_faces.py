@@ -12,7 +12,7 @@ from trainers.data.recordings import stem
 from trainers.data.refusal import Refusal, Unusable
 from trainers.engine.sources import BadSource
 from trainers.slowfast import boxes, video
-from trainers.slowfast.video import Box
+from trainers.slowfast.upright import Box
 
 EVERY, SAVED = 10, 50
 """A face is looked for in each EVERY-th frame; faces.csv is written after each SAVED videos."""

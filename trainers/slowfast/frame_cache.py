@@ -18,7 +18,7 @@ from trainers.data.recordings import Record
 from trainers.engine.events import Events
 from trainers.slowfast import decode
 from trainers.slowfast.frames import Kind
-from trainers.slowfast.video import Box
+from trainers.slowfast.upright import Box
 
 SHARD_SIZE = 48
 """Approximate number of videos per shard."""

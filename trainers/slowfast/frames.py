@@ -9,7 +9,7 @@ import numpy as np
 from trainers.data.packed import Encoded, Source
 from trainers.data.refusal import Unusable
 from trainers.slowfast import video
-from trainers.slowfast.video import Box
+from trainers.slowfast.upright import Box
 
 
 @dataclass(frozen=True)

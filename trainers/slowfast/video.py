@@ -13,6 +13,8 @@ import numpy as np
 
 from trainers.data.refusal import Unusable, read_or_stop
 from trainers.data.walk import require_content
+from trainers.slowfast import upright
+from trainers.slowfast.upright import Box
 
 T = TypeVar("T")
 
@@ -24,11 +26,8 @@ LONGEST = 20.0
 FASTEST = 130
 """Largest number of frames per second that is expected; limits the memory of a video without times."""
 
-VERSION = 2
+VERSION = 3
 """Increases whenever a video gives other frames than before; part of the cache's key."""
-
-Box = tuple[int, int, int, int]
-"""A rectangle: x, y, width and height in pixels of the upright picture with square pixels."""
 
 
 class MissingPackage(Exception):
@@ -118,8 +117,8 @@ def _decoding(library: Any, file: _File, use: Callable[[Any, Any], T]) -> T:
 def _video(library: Any, container: Any, stream: Any, size: int, box: Box | None) -> Video:
     course = _Course(stated=_seconds(stream, container))
     pictures = course.of(_pictures(container, stream, course))
-    build = partial(_graph, library, size, box, float(stream.sample_aspect_ratio or 1))
-    frames = np.array(list(_scaled(build, pictures)), dtype=np.uint8)
+    build = partial(upright.cropped, library, size, box, float(stream.sample_aspect_ratio or 1))
+    frames = np.array(list(upright.scaled(build, pictures, steady=box is not None)), dtype=np.uint8)
     rate = course.rate(len(frames), float(stream.average_rate or 0))
     _judge(frames, rate, course)
     return Video(frames, rate)
@@ -172,54 +171,6 @@ def _pictures(container: Any, stream: Any, course: _Course) -> Iterator[Any]:
             course.end = max(course.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
 
-def _scaled(build: Callable[[Any], Any], pictures: Iterator[Any]) -> Iterator[np.ndarray]:
-    graph = None
-    for picture in pictures:
-        if graph is None:
-            graph = build(picture)
-        graph.push(picture)
-        yield graph.pull().to_ndarray(format="rgb24")
-
-
-TURNS = {90: ("cclock",), 180: ("clock", "clock"), 270: ("clock",)}
-"""Degrees counter-clockwise by which a picture is to be turned, and the directions of `transpose`."""
-
-
-def _graph(library: Any, size: int, box: Box | None, aspect: float, picture: Any) -> Any:
-    """Build the filter graph: square pixels, upright, cropped, scaled by area averaging.
-
-    `aspect` is the width of a pixel in its heights; `box` is in pixels of the upright picture.
-    """
-    graph, steps, width, height = _upright(library, aspect, picture)
-    side = min(width, height)
-    x, y, wide, high = box or ((width - side) // 2, (height - side) // 2, side, side)
-    if x < 0 or y < 0 or wide < 2 or high < 2 or x + wide > width or y + high > height:
-        raise Unusable("its face box is not within the picture", f"{box} of {width}x{height}")
-    steps += [
-        graph.add("crop", f"{wide}:{high}:{x}:{y}:exact=1"),
-        graph.add("scale", f"{size}:{size}:flags=area"),
-    ]
-    return _closed(graph, steps)
-
-
-def _upright(library: Any, aspect: float, picture: Any) -> tuple[Any, list[Any], int, int]:
-    """A filter graph with the steps for square pixels and upright pictures, and the size of these."""
-    turns = TURNS.get(round(getattr(picture, "rotation", 0) / 90) * 90 % 360, ())
-    width, height = picture.width, picture.height
-    graph = library.filter.Graph()
-    steps = [graph.add_buffer(width=width, height=height, format=picture.format, time_base=picture.time_base)]
-    if not 0.99 < aspect < 1.01:
-        width = max(2, round(width * aspect))
-        steps += [graph.add("scale", f"{width}:{height}"), graph.add("setsar", "1")]
-    steps += [graph.add("transpose", f"dir={turn}") for turn in turns]
-    return graph, steps, *((height, width) if len(turns) == 1 else (width, height))
-
-
-def _closed(graph: Any, steps: list[Any]) -> Any:
-    graph.link_nodes(*steps, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
-    return graph
-
-
 def whole(path: Path, every: int) -> list[np.ndarray]:
     """Decode each `every`-th picture, upright and with square pixels: (H, W, 3) uint8 RGB.
 
@@ -232,13 +183,10 @@ def whole(path: Path, every: int) -> list[np.ndarray]:
 
 
 def _whole(library: Any, container: Any, stream: Any, every: int) -> list[np.ndarray]:
-    def build(picture: Any) -> Any:
-        graph, steps, *_ = _upright(library, float(stream.sample_aspect_ratio or 1), picture)
-        return _closed(graph, steps)
-
     course = _Course(stated=_seconds(stream, container))
     pictures = islice(course.of(_pictures(container, stream, course)), 0, None, every)
-    return list(_scaled(build, pictures))
+    build = partial(upright.whole, library, float(stream.sample_aspect_ratio or 1))
+    return list(upright.scaled(build, pictures, steady=True))
 
 
 def _seconds(stream: Any, container: Any) -> float:
