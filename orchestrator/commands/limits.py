@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,6 +13,12 @@ from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.spec import Limits, require_positive
 from orchestrator.errors import GpujobError
 from orchestrator.targets.base import Host
+
+if TYPE_CHECKING:
+    from orchestrator.instances.instance import Instance
+
+MIN_HOURS = 0.1
+"""Less than this is no time to resume in on an instance: it boots for half of it."""
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -54,17 +62,23 @@ def left(ctx: Context, run: RunFacts, max_hours: float | None, budget: float | N
     used = run.used_seconds(ctx.now()) / 3600
     total_usd = recorded.budget_usd if budget is None else budget
     total_hours = recorded.max_hours if max_hours is None and budget is None else max_hours
-    spent = spent_on(ctx, run.id)
+    instances = _instances(ctx, run.id)
+    spent = _cost(ctx, instances)
     usd = None if total_usd is None else total_usd - spent
     hours = None if total_hours is None else total_hours - used
-    if usd is not None and usd <= 0:
+    if total_usd is not None and usd is not None and usd <= _least_usd(instances):
         what = f"the budget of {run.id} is spent"
-        why = f"${spent:.2f} of ${total_usd:.2f}, over all its instances"
-        raise GpujobError(what, why, f"gpujob deploy --resume {run.id} --budget USD")
-    if hours is not None and hours <= 0:
+        if usd > 0:
+            minutes = f"{60 * MIN_HOURS:.0f} minutes of {instances[-1].type}"
+            what = f"the budget of {run.id} does not pay for another {minutes}"
+        why = f"${spent:.2f} of ${total_usd:.2f} is spent, over all its instances; --budget is a total"
+        more = math.ceil(spent + total_usd)
+        raise GpujobError(what, why, f"gpujob deploy --resume {run.id} --budget {more}")
+    if total_hours is not None and hours is not None and hours <= (MIN_HOURS if instances else 0):
         what = f"the hours of {run.id} are used up"
-        why = f"{used:.2f} of {total_hours:.4g}, over all its attempts"
-        raise GpujobError(what, why, f"gpujob deploy --resume {run.id} --max-hours HOURS")
+        why = f"{used:.2f} of {total_hours:.4g}, over all its attempts; --max-hours is a total"
+        more = math.ceil(used + total_hours)
+        raise GpujobError(what, why, f"gpujob deploy --resume {run.id} --max-hours {more}")
     return Left(used, hours, usd, total_usd, max_hours is not None or budget is not None)
 
 
@@ -75,10 +89,22 @@ def affordable_hours(hosts: Sequence[Host], budget_usd: float) -> float | None:
     return 1 / sum(1 / hours for hours in known) if len(known) == len(each) else None
 
 
-def spent_on(ctx: Context, run_id: str) -> float:
-    """USD for all instances that were launched for a run, with what they left."""
-    from orchestrator.instances import prices  # noqa: PLC0415 - a deploy to a host loads nothing of EC2
-    from orchestrator.instances.records import InstanceStore  # noqa: PLC0415
+def _instances(ctx: Context, run_id: str) -> list[Instance]:
+    """All instances that were launched for a run, the latest last."""
+    from orchestrator.instances.records import InstanceStore  # noqa: PLC0415 - a host needs nothing of EC2
 
-    known = InstanceStore(ctx.state_dir).all()
-    return sum(prices.cost(instance, ctx.now()) for instance in known if instance.run == run_id)
+    return [instance for instance in InstanceStore(ctx.state_dir).all() if instance.run == run_id]
+
+
+def _cost(ctx: Context, instances: Sequence[Instance]) -> float:
+    """USD for instances, with what they left."""
+    from orchestrator.instances import prices  # noqa: PLC0415 - a host needs nothing of EC2
+
+    return sum(prices.cost(instance, ctx.now()) for instance in instances)
+
+
+def _least_usd(instances: Sequence[Instance]) -> float:
+    """USD for the least time to resume in, on an instance like the latest; 0 for a run without instances."""
+    from orchestrator.instances import prices  # noqa: PLC0415 - a host needs nothing of EC2
+
+    return prices.of(instances[-1]).running * MIN_HOURS if instances else 0.0

@@ -47,7 +47,7 @@ def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Re
         from orchestrator.commands import group_resume  # noqa: PLC0415 - only this needs it
 
         return group_resume.resume_all(ctx, store, target, request)
-    if not request.dry_run and not target.has_ended:
+    if not target.has_ended:
         _wake(ctx, store, target, request)
     is_moved = target.has_ended
     if is_moved:
@@ -61,13 +61,17 @@ def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Re
 
 
 def _wake(ctx: Context, store: Store, target: Target, request: Request) -> None:
-    """Starts an instance that its deadline stopped, for what is left of the run's limits."""
+    """Starts an instance that its deadline stopped, for what is left of the run's limits; a dry run does not.
+
+    GpujobError where nothing is left.
+    """
     cached = [record.facts for record in store.runs().values() if record.target == target.label]
     if not cached:
         return
     run = runs.choose(cached, request.resume, ctx.now())
     rest = limits.left(ctx, run, request.max_hours, request.budget)
-    target.wake(rest.hours, rest.budget_usd, request.wait_for_capacity or 0.0)
+    if not request.dry_run:
+        target.wake(rest.hours, rest.budget_usd, request.wait_for_capacity or 0.0)
 
 
 def _relaunch(ctx: Context, store: Store, target: Target, request: Request) -> Target | None:

@@ -65,17 +65,27 @@ def test_a_budget_that_is_spent_is_refused_with_the_option_that_raises_it(client
     spend(client, 8.0, 3.0)
     with pytest.raises(GpujobError, match="is spent") as raised:
         left(client, run(budget_usd=10.0, max_hours=10.0))
-    assert raised.value.why == "$11.00 of $10.00, over all its instances"
-    assert raised.value.next_step == f"gpujob deploy --resume {RUN} --budget USD"
+    assert raised.value.why == "$11.00 of $10.00 is spent, over all its instances; --budget is a total"
+    assert raised.value.next_step == f"gpujob deploy --resume {RUN} --budget 21"
     rest = left(client, run(budget_usd=10.0, max_hours=3.0), budget=20.0)
     assert (rest.budget_usd, rest.hours) == (pytest.approx(9.0), None)
     assert rest.for_run(4.0) == {"max_hours": pytest.approx(7.0), "budget_usd": 20.0, "budget_hours": 7.0}
 
 
+@pytest.mark.parametrize("recorded", [{"budget_usd": 11.05}, {"max_hours": 3.05}])
+def test_a_rest_too_short_for_an_instance_to_boot_is_refused(
+    client: Client, recorded: dict[str, float]
+) -> None:
+    assert left(client, run(max_hours=3.05)).hours == pytest.approx(0.05)  # on a host that is up
+    spend(client, 8.0, 3.0)
+    with pytest.raises(GpujobError, match="does not pay for another 6 minutes|are used up"):
+        left(client, run(**recorded))
+
+
 def test_hours_that_are_used_up_are_refused_unless_raised(client: Client) -> None:
     with pytest.raises(GpujobError, match="are used up") as raised:
         left(client, run(max_hours=3.0))
-    assert "--max-hours HOURS" in raised.value.next_step
+    assert "--max-hours 6" in raised.value.next_step
     rest = left(client, run(max_hours=3.0), max_hours=8.0)
     assert rest.for_run(None) == {"max_hours": 8.0}
 
