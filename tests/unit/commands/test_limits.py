@@ -78,7 +78,7 @@ def test_a_rest_too_short_for_an_instance_to_boot_is_refused(
 ) -> None:
     assert left(client, run(max_hours=3.05)).hours == pytest.approx(0.05)  # on a host that is up
     spend(client, 8.0, 3.0)
-    with pytest.raises(GpujobError, match="does not pay for another 6 minutes|are used up"):
+    with pytest.raises(GpujobError, match=r"does not pay for another 6 minutes|are used up"):
         left(client, run(**recorded))
 
 
