@@ -43,18 +43,31 @@ def client(ec2: FakeEC2, realtime_client: Client, monkeypatch: pytest.MonkeyPatc
 
 
 def deploy(client: Client, *words: str, body: str, **ec2: object) -> str:
-    keys = {"env": {"python": sys.executable}, "limits": {"grace_seconds": 2}}
+    keys = {"env": {"python": sys.executable}, "limits": {"grace_seconds": 60}}
     client.job(body, outputs=["result.txt"], resources={"gpus": 0, "ec2": ec2}, **keys)
     result = client.run("deploy", "job", "--on", "ec2", "--yes", *words)
     assert result.code == 0, result.err
     return result.out.split()[0]
 
 
+def log_of(ec2: FakeEC2, instance: str, run: str) -> str:
+    """Return what the run has printed so far; "" while that cannot be read."""
+    code, text = ec2.run(instance, "cat", f"/home/ubuntu/.gpujob/runs/{run}/log")
+    return "" if code else text
+
+
+def wait_until_it_counts(ec2: FakeEC2, instance: str, run: str) -> None:
+    """Wait for the first steps of COUNTS: before them, a signal ends it without a checkpoint."""
+    ec2.until(lambda: "step 1\n" in log_of(ec2, instance, run), "the run counts")
+
+
 def test_an_interrupted_spot_run_continues_and_is_fetched_without_gpus(ec2: FakeEC2, client: Client) -> None:
     run = deploy(client, "--max-hours", "2", body=COUNTS.format(more=3000), spot=True)
     (first,) = ec2.machines()
-    ec2.interrupt(first, 10)
+    wait_until_it_counts(ec2, first, run)
+    ec2.interrupt(first, 120)
     step = client.until("preempted")["resumable_from"]
+    ec2.interrupt(first, 0)  # the rest of the two minutes is not waited for
     ec2.until(lambda: ec2.states()[first] == "stopped")
     assert "a spot instance that EC2 stopped" in client.run("status", "--on", f"ec2://{first}").err
     status = client.state(run)
@@ -69,6 +82,8 @@ def test_an_interrupted_spot_run_continues_and_is_fetched_without_gpus(ec2: Fake
     (second,) = ec2.machines()
     assert ec2.states() == {first: "terminated", second: "running"}
 
+    counts_again = lambda: log_of(ec2, second, run).count(f"step {step}\n") == 2  # noqa: E731
+    ec2.until(counts_again, "the run continues from its checkpoint")
     ec2.interrupt(second, 0)
     ec2.until(lambda: ec2.states()[second] == "stopped")
     for type_ in ("g6.xlarge", "g5.xlarge", "g6.2xlarge", "g5.2xlarge"):
@@ -77,8 +92,7 @@ def test_an_interrupted_spot_run_continues_and_is_fetched_without_gpus(ec2: Fake
     assert fetched.code == 0, fetched.err
     assert "t3.small or t3.xlarge, on demand" in fetched.err
     log = (client.project / "fetched" / run / "log").read_text()
-    assert log.count("step 0\n") == 1
-    assert f"step {step}\n" in log.split("step 0\n", 1)[1]
+    assert [log.count(f"step {number}\n") for number in (0, step)] == [1, 2]
     assert (ec2.leftovers(), set(ec2.states().values()), len(ec2.states())) == ([], {"terminated"}, 3), (
         fetched.err
     )
@@ -110,10 +124,9 @@ def test_a_spot_run_survives_interruptions_without_its_client(
 ) -> None:
     run = deploy(client, "--max-hours", "2", body=CHAIN, spot=True)
     (instance,) = ec2.machines()
-    log = f"/home/ubuntu/.gpujob/runs/{run}/log"
     interruptions = (30, 70, 110)[: trials(1, 3)]
     for saved in interruptions:
-        ec2.until(lambda saved=saved: f"saved {saved}\n" in ec2.run(instance, "cat", log)[1])
+        ec2.until(lambda saved=saved: f"saved {saved}\n" in log_of(ec2, instance, run))
         ec2.interrupt(instance, 0)
         ec2.until(lambda: ec2.states()[instance] == "stopped")
         ec2.offer_capacity(instance)
@@ -175,7 +188,7 @@ def test_an_instance_shuts_down_at_its_extended_deadline(ec2: FakeEC2, client: C
 def test_stop_terminate_fetches_everything_before_it_confirms_and_ends(ec2: FakeEC2, client: Client) -> None:
     run = deploy(client, "--max-hours", "1", body=COUNTS.format(more=3000))
     (instance,) = ec2.machines()
-    client.until("running")
+    wait_until_it_counts(ec2, instance, run)
     refused = client.run("stop", run, "--terminate")
     assert refused.code == 7, refused.err
     assert "its disk is deleted" in refused.err

@@ -122,13 +122,14 @@ class Desk:
         self._plane.fleet.isolate(instance)
 
     def _do_interrupt(self, instance: str, seconds: float) -> None:
-        """Send a spot notice now, and take the capacity back after `seconds`."""
+        """Send a spot notice now, and take the capacity back after `seconds`; the last call counts."""
         member, request = self._member(instance), self._plane.fleet.spot.of(instance)
         action = "stop" if request and request.stops else "terminate"
         member.metadata.announce_end(time.time() + seconds, action)
+        notice = member.metadata.notice
 
         def end() -> None:
-            if self._plane.fleet.member(instance) is member:
+            if self._plane.fleet.member(instance) is member and member.metadata.notice is notice:
                 member.metadata.notice = {}
                 self._plane.fleet.lifecycle.interrupt(member.instance)
 
