@@ -155,7 +155,7 @@ def _sorted(entries: list[Entry], query: Query) -> list[Entry]:
 
 def _print(ctx: Context, entries: Sequence[Entry], sort: str | None) -> None:
     if not entries:
-        ctx.out("no run is known; gpujob deploy JOB starts one")
+        ctx.out("no run is known; gpujob deploy JOB (starts one)")
         return
     metrics = list(dict.fromkeys([*([sort] if sort else []), *(m for e in entries for m in e.metrics)]))
     keys = list(dict.fromkeys(key for entry in entries for key in entry.config))

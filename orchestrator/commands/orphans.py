@@ -33,7 +33,7 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     for other in others:
         ctx.talk(f"{other.resource.id} is kept: {other.kept_because}")
     if any(other.resource.kind == "instance" for other in others):
-        ctx.talk(f"gpujob hosts down {PREFIX}i-… asks an instance what runs on it, and fetches it first")
+        ctx.talk(f"gpujob hosts down {PREFIX}i-… (asks an instance what runs on it), and fetches it first")
     if own:
         survey.survey(account, home, regions)
     return 1 if others or left else 0

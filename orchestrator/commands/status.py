@@ -160,7 +160,7 @@ def _ask_all(
 
     unanswered = ask.in_parallel(ctx, store, labels, answer, query.wait)
     for label, seconds in unanswered.items():
-        why = f"in {seconds:g} s; gpujob status --on {label} has more patience"
+        why = f"in {seconds:g} s; gpujob status --on {label} (waits longer)"
         errors.setdefault(label, Unreachable("no answer", why))
     named = query.on is not None
     return [

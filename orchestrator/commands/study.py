@@ -102,7 +102,7 @@ def _require_same_terms(folder: Path, terms: Terms) -> None:
     for key, value in json.loads(json.dumps(content)).items():
         if known.get(key) != value:
             why = f"{key} was {json.dumps(known.get(key))}, now it is {json.dumps(value)}"
-            next_step = "gpujob sweep JOB --name ANOTHER starts a new one"
+            next_step = "gpujob sweep JOB --name ANOTHER"
             raise UsageError(f"the sweep in {folder} was begun with another {key}", why, next_step)
 
 

@@ -94,7 +94,7 @@ def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None
     except yamltext.YamlError as error:
         raise UsageError(f"{source}:{error.line}: {error}", "the job file is not valid YAML") from None
     if not isinstance(document.value, dict):
-        raise UsageError(f"{source}: a job file is a mapping of keys", "", "gpujob init writes one")
+        raise UsageError(f"{source}: a job file is a mapping of keys", "", "gpujob init (writes one)")
     lines = dict(document.lines)
     for key, value in overrides or []:
         jobtext.set_value(document.value, key, value, lines, JobSpec.__struct_fields__)
@@ -118,7 +118,7 @@ def _refuse_unknown(value: Any, struct: Any, path: yamltext.Path, job: JobFile) 
     if not wrong:
         return
     messages = [f"{job.where(*at)}: {_about(at, known)}" for at, known in wrong]
-    raise UsageError(messages[0], "; ".join(messages[1:]), "gpujob init writes a commented job file")
+    raise UsageError(messages[0], "; ".join(messages[1:]), "gpujob init (writes a commented job file)")
 
 
 def _unknown(value: Any, struct: Any, path: yamltext.Path) -> Any:

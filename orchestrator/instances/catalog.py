@@ -67,7 +67,7 @@ class Catalog(msgspec.Struct, frozen=True):
         """Returns a type. UsageError with a suggestion if the catalog does not have it."""
         if name not in self.types:
             close = difflib.get_close_matches(name, self.types, n=1)
-            hint = f"did you mean {close[0]}?" if close else "gpujob hosts types lists them"
+            hint = f"did you mean {close[0]}?" if close else ""
             raise UsageError(f"{name!r} is not a known GPU instance type", hint, "gpujob hosts types")
         return self.types[name]
 

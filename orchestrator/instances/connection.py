@@ -121,11 +121,11 @@ def _find_again(account: Account, instance: Instance) -> Instance:
     if instance.is_interrupted:
         usd = prices.disk_per_month(instance.disk_gb, instance.region)
         why = f"EC2 starts it again when there is capacity; its disks cost ${usd:.2f} a month meanwhile"
-        next_step = f"gpujob fetch launches a small instance for its volume {instance.volume}"
+        next_step = f"gpujob fetch (launches a small instance for its volume {instance.volume})"
         raise Stopped(f"{instance.label} is a spot instance that EC2 stopped", why, next_step)
     if instance.state == STOPPED:
         why = f"its disk is kept, ${prices.disk_per_month(instance.disk_gb, instance.region):.2f} a month"
-        next_step = f"gpujob fetch starts it; gpujob hosts down {instance.label} terminates it"
+        next_step = f"gpujob fetch (starts it), or gpujob hosts down {instance.label} (terminates it)"
         raise Stopped(f"{instance.label} is stopped", why, next_step)
     if instance.has_ended:
         raise Terminated(instance)

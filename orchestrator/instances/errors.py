@@ -147,7 +147,7 @@ def explain(error: AwsError) -> GpujobError:
     if todo is Action.NEXT_ZONE:
         return GpujobError(what, error.message, "other types or zones: resources.ec2.types, --region")
     if todo is Action.NEXT_FAMILY:
-        return GpujobError(what, error.message, "gpujob doctor --on ec2 shows how to raise the quota")
+        return GpujobError(what, error.message, "gpujob doctor --on ec2 (shows how to raise the quota)")
     if error.code == "IdempotentParameterMismatch":
         return GpujobError(what, "another client is launching this job", "gpujob hosts orphans")
     if error.code.startswith(("InvalidInstanceID", "InvalidVolume.NotFound")):
@@ -176,7 +176,9 @@ def _access_step(code: str, message: str) -> str:
     if code in _SKEWED or any(words in message for words in ("Signature expired", "not yet current")):
         return "set this machine's clock: date -u shows it, sudo timedatectl set-ntp true corrects it"
     if code in FORBIDDEN[:3]:
-        return "docs/iam.md has the smallest policy that works; gpujob doctor --on ec2 tries each permission"
+        return (
+            "docs/iam.md has the smallest policy that works; gpujob doctor --on ec2 (tries each permission)"
+        )
     if code.startswith("Expired") or code == "RequestExpired":
         return "log in again: aws sso login, or new keys; and check this machine's clock"
     if code in ("OptInRequired", "PendingVerification", "Blocked"):

@@ -60,5 +60,5 @@ def _no_gpus(instance: Instance, host: Host, problem: str) -> NoGpus:
     return NoGpus(
         f"{instance.label} does not have the GPUs of its type: {problem}",
         f"nvidia-smi: {summary or 'prints nothing'}",
-        f"gpujob hosts down {instance.label} terminates it; --set resources.gpus=0 uses its CPU",
+        f"gpujob hosts down {instance.label} (terminates it); --set resources.gpus=0 uses its CPU",
     )

@@ -60,7 +60,7 @@ class Ec2Target(Target):
             except GpujobError as error:
                 searched = f"EC2 was not searched: {error.what}"
         if not instances:
-            next_step = "gpujob hosts orphans searches all regions; gpujob deploy JOB --on ec2 launches one"
+            next_step = "gpujob hosts orphans (searches all regions), or gpujob deploy JOB --on ec2"
             raise NotFound("no EC2 instance is on record", searched, next_step)
         if len(instances) > len(self._account.records.members(instances[0])):
             labels = [instance.label for instance in instances]

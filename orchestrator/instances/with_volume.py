@@ -24,7 +24,7 @@ def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress
         if volume:
             changes.forget_volume(account, former)
         why = f"its volume {volume} does not exist any more" if volume else "it had no data volume"
-        next_step = "gpujob deploy JOB --on ec2 starts a new run"
+        next_step = "gpujob deploy JOB --on ec2 (starts a new run)"
         raise NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
     instance = _resume(account, volume, bool(offer.spec.rescue_of))
     if not instance:

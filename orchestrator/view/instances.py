@@ -218,7 +218,7 @@ def print_hosts(
     for host_key in host_keys:
         ctx.out(f"{host_key['name']}  {host_key['fingerprint']}")
     if not host_keys and not rows and not resources:
-        ctx.talk("no host is on record; gpujob hosts attach NAME adds one")
+        ctx.talk("no host is on record; gpujob hosts attach NAME (adds one)")
 
 
 def print_resources(ctx: Context, rows: list[answers.Resource]) -> None:
@@ -231,7 +231,7 @@ def print_resources(ctx: Context, rows: list[answers.Resource]) -> None:
         usd = _monthly(row.usd_per_month)
         table.append([row.kind, row.id, row.region, row.state, sized, row.job, row.user, row.why, usd])
     print_table(ctx, table)
-    ctx.talk("gpujob hosts orphans shows which of these nothing needs, and --end deletes those")
+    ctx.talk("gpujob hosts orphans (shows which of these nothing needs), and --end deletes those")
 
 
 def print_orphans(ctx: Context, rows: list[answers.Orphan]) -> None:
@@ -242,7 +242,7 @@ def print_orphans(ctx: Context, rows: list[answers.Orphan]) -> None:
         ctx,
         [[r.kind, r.id, r.region, r.state, r.job, r.user, r.why, _monthly(r.usd_per_month)] for r in rows],
     )
-    ctx.talk("gpujob hosts orphans --end deletes them" if rows else "gpujob left nothing behind")
+    ctx.talk("next: gpujob hosts orphans --end (deletes them)" if rows else "gpujob left nothing behind")
 
 
 def _monthly(usd: float | None) -> str:

@@ -245,5 +245,5 @@ def _denied(resolved: Resolved, key: Path, message: str) -> AccessError:
 def _unreachable(resolved: Resolved, error: Exception) -> Unreachable:
     why = str(error) or type(error).__name__
     return Unreachable(
-        f"{resolved.typed.label} cannot be reached", why, "gpujob doctor --on " + resolved.typed.label
+        f"{resolved.typed.label} cannot be reached", why, f"gpujob doctor --on {resolved.typed.label}"
     )

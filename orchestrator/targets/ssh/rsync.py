@@ -17,6 +17,7 @@ from orchestrator.process import Done
 from orchestrator.targets.ssh import startup_filter
 from orchestrator.targets.ssh.address import Resolved
 from orchestrator.targets.ssh.openssh import OpenSSH
+from orchestrator.targets.ssh.startup import FOR_TERMINALS
 
 NAME = "rsync here"
 OLDEST = (3, 1)  # the first version with --info=progress2 and --outbuf
@@ -118,7 +119,8 @@ class Rsync:
             return GpujobError(f"a disk is full, on {label} or on this machine", why)
         if any(text in done.err for text in _UNCLEAN):
             why = "its start-up files (~/.bashrc) print text in sessions that are not interactive"
-            return GpujobError(f"rsync with {label} does not work", why, "print in interactive shells only")
+            next_step = f"as the first line of ~/.bashrc there: {FOR_TERMINALS}"
+            return GpujobError(f"rsync with {label} does not work", why, next_step)
         return GpujobError(f"rsync with {label} failed (code {done.code})", _reason(done.err))
 
 

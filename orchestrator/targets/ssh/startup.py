@@ -10,7 +10,8 @@ from orchestrator.targets.helper_host import StartFailure
 SHELL = "shell"
 """What a command prints after the mark as soon as its own shell runs: the start-up files have ended."""
 _FILES = "start-up files of its shell (~/.bashrc, ~/.profile)"
-_FOR_TERMINALS = "case $- in *i*) ;; *) return;; esac"
+FOR_TERMINALS = "case $- in *i*) ;; *) return;; esac"
+"""The first line of a start-up file that is for terminals only."""
 
 
 class Startup:
@@ -47,5 +48,5 @@ class Startup:
         return self._faulty(f"the {_FILES} print text without end")
 
     def _faulty(self, why: str) -> StartFailure:
-        next_step = f"{self._ssh}, and there as the first line of ~/.bashrc: {_FOR_TERMINALS}"
+        next_step = f"{self._ssh}, and there as the first line of ~/.bashrc: {FOR_TERMINALS}"
         return StartFailure(f"{self._label} did not run a command", why, next_step)

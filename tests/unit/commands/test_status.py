@@ -168,7 +168,7 @@ def test_a_host_that_hangs_delays_nothing_beyond_its_patience(
     states = {run["job"]: run["state"] for run in shown["runs"]}
     assert states == {"job": "succeeded", "far": "unreachable"}
     slow = next(host for host in shown["hosts"] if host["target"] == "slow")
-    assert slow["unreachable"] == "no answer: in 0.1 s; gpujob status --on slow has more patience"
+    assert slow["unreachable"] == "no answer: in 0.1 s; gpujob status --on slow (waits longer)"
     assert Store(client.state_dir).pace("slow").misses == 1
 
 
