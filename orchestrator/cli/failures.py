@@ -9,6 +9,7 @@ import traceback
 
 from orchestrator import __version__, files
 from orchestrator.context import Context
+from orchestrator.core import shell
 from orchestrator.core.shell import show
 from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.view import answers
@@ -46,7 +47,8 @@ def _known(error: Exception) -> GpujobError | None:
         why = "arguments of your script are words of `command` in the job file" if is_for_script else ""
         return UsageError(what, why, command)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return GpujobError("the disk is full", str(error.filename or ""), "free some space and try again")
+        name = str(error.filename or "")
+        return GpujobError("the disk is full", name, f"df -h {shell.join([name or '.'])}")
     if isinstance(error, OSError) and error.filename:
         return GpujobError(f"{error.filename}: {error.strerror}", f"{type(error).__name__} from the system")
     return None

@@ -15,11 +15,10 @@ from pathlib import Path
 import msgspec
 
 from orchestrator import files
-from orchestrator.commands import verify
+from orchestrator.commands import localspace, verify
 from orchestrator.context import Context
 from orchestrator.core import decode, jsontext, runstate
 from orchestrator.core.hostfacts import RunFacts
-from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost.files import lock_descriptor, open_regular, sha256
 from orchestrator.targets import helper
@@ -51,7 +50,12 @@ def download_run(ctx: Context, host: Host, run_id: str, which: str, folder: Path
 
     `which` checkpoints: best, last or all. Files that are in `folder` already and complete are kept.
     """
-    files.keep_out_of_git(folder)
+    with localspace.explained(folder):
+        files.keep_out_of_git(folder)
+        return _download(ctx, host, run_id, which, folder)
+
+
+def _download(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -> Download:
     with locked(folder):
         is_known = is_of_run(folder, run_id)
         with _staged(host, run_id, which, folder) as stage:
@@ -83,20 +87,22 @@ def _staged(host: Host, run_id: str, which: str, folder: Path) -> Iterator[Stage
         for path in _files(folder)
         if path.parent.name != PARTS
     }
-    free = shutil.disk_usage(folder).free
+    free = localspace.free(folder)
     try:
         with helper.staged(host, run_id, which, free + sum(parts.values()), present) as stage:
             absent = [file for file in stage.files if present.get(file.path) != file.bytes]
             needed = sum({file.sha256: file.bytes - parts.get(file.sha256, 0) for file in absent}.values())
             if needed > free:
-                raise _too_large(folder, needed, free, [(file.path, file.bytes) for file in absent])
+                raise localspace.too_little(
+                    folder, needed, free, [(file.path, file.bytes) for file in absent]
+                )
             yield stage
     except Refused as refused:
         if refused.kind != "client-space":
             raise
         needs = decode.struct(refused.details, _Wanted) or _Wanted()
         largest = [(file.path, file.bytes) for file in needs.largest]
-        raise _too_large(folder, needs.needed, free, largest) from None
+        raise localspace.too_little(folder, needs.needed, free, largest) from None
 
 
 class _Sized(msgspec.Struct, frozen=True):
@@ -115,21 +121,6 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*") if folder.is_dir() else ():
         if path.is_file() and not path.is_symlink():
             yield path
-
-
-def require_space(folder: Path, files: list[tuple[str, int]]) -> None:
-    """GpujobError where the folder has no room for files of these sizes."""
-    needed, free = sum(count for _, count in files), shutil.disk_usage(folder).free
-    if needed > free:
-        raise _too_large(folder, needed, free, files)
-
-
-def _too_large(folder: Path, needed: int, free: int, files: list[tuple[str, int]]) -> GpujobError:
-    largest = sorted(files, key=lambda file: -file[1])[:3]
-    why = f"{size(needed)} are needed, {size(free)} are free; the largest: " + ", ".join(
-        f"{path} ({size(count)})" for path, count in largest
-    )
-    return GpujobError(f"{folder} has too little free space", why, "free space, or --to DIR on a larger disk")
 
 
 def checkpoints(files: Iterable[StagedFile]) -> list[str]:

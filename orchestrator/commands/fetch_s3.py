@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator import files
-from orchestrator.commands import download, runs, s3, verify
+from orchestrator.commands import download, localspace, runs, s3, verify
 from orchestrator.commands.download import Download
 from orchestrator.context import Context
 from orchestrator.core import s3 as places
@@ -179,9 +179,10 @@ class _Reader:
                     raise UsageError(what, "nothing was written", "--to another folder")
                 missing.append(one)
         (folder / download.PARTS).mkdir(exist_ok=True)
-        download.require_space(folder, [(one.path, one.size) for one in missing])
+        localspace.require(folder, [(one.path, one.size) for one in missing])
         at, total = folder / download.PARTS, sum(one.size for one in missing)
-        with transfer.bar(self._ctx, total) as on_bytes, ThreadPoolExecutor(_THREADS) as pool:
+        bar, room = transfer.bar(self._ctx, total), localspace.explained(folder)
+        with room, bar as on_bytes, ThreadPoolExecutor(_THREADS) as pool:
             parts = list(pool.map(lambda one: self._receive(one, at, on_bytes), missing))
         for one, part in sorted(
             zip(missing, parts, strict=True), key=lambda pair: download.arrival_order(pair[0].path)

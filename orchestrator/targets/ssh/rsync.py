@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -23,11 +25,13 @@ NAME = "rsync here"
 OLDEST = (3, 1)  # the first version with --info=progress2 and --outbuf
 _VERSION = re.compile(r"rsync version v?(\d+)\.(\d+)")
 _CONNECTION_LOST = (10, 12, 20, 30, 35, 255)  # rsync's exit codes after which another attempt may succeed
+_FULL = {"No space left on device": errno.ENOSPC, "Disk quota exceeded": errno.EDQUOT}
 _SILENT = 30  # that of a connection without a byte: start-up files may have read what rsync sent first
 _PAUSES = (0.5, 2.0, 5.0, 10.0)  # seconds before each new attempt
 # "Permission denied (13)" has the errno of a file: it does not refuse the login.
 _NO_ACCESS = re.compile(r"verification failed|Permission denied \((?!\d)")
-_PERMANENT = re.compile(rf"command not found|{_NO_ACCESS.pattern}")  # not retried, whatever the exit code
+# Not retried, whatever the exit code.
+_PERMANENT = re.compile("|".join(("command not found", _NO_ACCESS.pattern, *_FULL)))
 _UNCLEAN = ("protocol incompatibility", "is your shell clean")
 _PROGRESS = re.compile(r"\s*([\d,]+)\s+\d+%")
 
@@ -53,6 +57,8 @@ class Rsync:
 
     def download(self, names: list[str], folder: str, to: Path, moved: Callable[[int], None]) -> None:
         """Receives the files `names` of the host's `folder` into `to`; a partial file is continued.
+
+        OSError where the disk of `to` is full.
 
         `moved` is called with the bytes received since its last call.
         """
@@ -81,7 +87,7 @@ class Rsync:
                 self._openssh.drop()
                 raise Unreachable(f"the transfer with {label} was interrupted", _reason(done.err))
             if done.code:
-                raise self._failure(done)
+                raise self._failure(done, to)
 
         require(self._ctx)
         self._ctx.retry(attempt, _PAUSES, Unreachable)
@@ -106,7 +112,7 @@ class Rsync:
         stdin = b"\0".join(b"./" + name.encode("utf-8", "surrogateescape") for name in names or [])
         return process.run(words, stdin=stdin, env=self._ctx.env, on_line=_Progress(moved).line)
 
-    def _failure(self, done: Done) -> GpujobError:
+    def _failure(self, done: Done, to: str) -> GpujobError | OSError:
         label = self._resolved.typed.label
         if "command not found" in done.err or "not found" in done.err:
             return GpujobError(
@@ -114,9 +120,12 @@ class Rsync:
             )
         if _NO_ACCESS.search(done.err):
             return self._openssh.explain(done.err)
-        if "No space left on device" in done.err or "Disk quota exceeded" in done.err:
-            why = next(line for line in done.err.splitlines() if "No space" in line or "quota" in line)
-            return GpujobError(f"a disk is full, on {label} or on this machine", why)
+        full = next((number for words, number in _FULL.items() if words in done.err), None)
+        if full and not to.startswith(f"{self._destination}:"):
+            return OSError(full, os.strerror(full), to)
+        if full:
+            why = next(line for line in done.err.splitlines() if any(words in line for words in _FULL))
+            return GpujobError(f"the disk of {label} is full", why, f"gpujob doctor --on {label}")
         if any(text in done.err for text in _UNCLEAN):
             why = "its start-up files (~/.bashrc) print text in sessions that are not interactive"
             next_step = f"as the first line of ~/.bashrc there: {FOR_TERMINALS}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -241,6 +243,38 @@ def test_a_fetch_that_does_not_fit_names_the_largest_files_and_moves_nothing(cli
     of.answers["stage"] = refusal
     with pytest.raises(GpujobError, match="too little free space"):
         bring(client, of)
+
+
+@pytest.mark.parametrize(
+    ("number", "what"), [(errno.ENOSPC, "the disk of {} is full"), (errno.EDQUOT, "your disk quota for {}")]
+)
+def test_a_disk_that_fills_up_amid_a_fetch_is_named_with_its_free_space(
+    client: Client, number: int, what: str
+) -> None:
+    of = host([described("log", b"text")], log=b"text")
+
+    def receive(_folder: str, names: list[str], to: Path, *_: Any) -> None:
+        raise OSError(number, os.strerror(number), str(to / names[0]))
+
+    of.receive = receive  # type: ignore[method-assign]
+    with pytest.raises(GpujobError) as error:
+        bring(client, of)
+    assert what.format(client.project / "home") in error.value.what
+    assert re.match(r"[\d.]+ \w+ are free while .*/home/\.gpujob-part/", error.value.why)
+
+
+def test_a_folder_that_cannot_be_made_for_lack_of_space_is_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write may fail without a name: /dev/full has no room."""
+
+    def write_text(*_: Any) -> None:
+        with Path("/dev/full").open("w") as full:
+            full.write("x")
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    with pytest.raises(GpujobError, match=r"the disk of .*/home is full"):
+        bring(client, host([described("log", b"text")], log=b"text"))
 
 
 def test_a_folder_without_locks_is_named_with_what_to_do(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from orchestrator.targets.ssh import rsync
+from orchestrator.errors import GpujobError
+from orchestrator.targets.ssh import address, openssh, rsync
 from tests.support import Client, new_client
 
 APPLE = "openrsync: protocol version 29\nrsync version 2.6.9 compatible\n"
@@ -102,3 +106,24 @@ def test_doctor_shows_the_rsync_version(client: Client) -> None:
         *("rsync here", "missing"),
         *("not installed", "brew install rsync"),
     )
+
+
+FULL = 'rsync: [receiver] write failed on "/x/a": No space left on device (28)'
+
+
+def test_a_full_disk_is_that_of_the_side_that_receives(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = plant(client, GNU)
+    (log.parent / "bin" / "rsync").write_text(f"#!/bin/sh\necho x >> {log}\necho '{FULL}' >&2\nexit 12\n")
+    monkeypatch.setattr(rsync, "require", lambda _: None)
+    monkeypatch.setattr(openssh.OpenSSH, "ensure_master", lambda _: None)
+    monkeypatch.setattr(openssh.OpenSSH, "words", lambda _: ["ssh"])
+    resolved: Any = SimpleNamespace(typed=address.Typed("gpu", "gpu"))
+    tool = rsync.Rsync(client.context(), resolved, openssh.OpenSSH(client.context(), resolved))
+    with pytest.raises(GpujobError, match="the disk of gpu is full"):
+        tool.upload([], ["a"], client.project, "/x", lambda _: None)
+    with pytest.raises(OSError, match="No space left") as error:
+        tool.download(["a"], "/x", client.project, lambda _: None)
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, f"{client.project}/")
+    assert log.read_text() == "x\n" * 2, "it is not tried again"
