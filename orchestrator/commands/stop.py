@@ -11,7 +11,7 @@ from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.text import duration, size
 from orchestrator.core.written import Files, Written
-from orchestrator.errors import GpujobError, UsageError
+from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.instances.cloud import Account
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -41,7 +41,13 @@ def stop(
     with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
         if terminate:
             hosts.require_instance(Account(ctx), host.label)  # before anything is stopped
-        run = runs.get(ctx, host, store, word)
+        known = store.runs().get(word or "")
+        try:
+            run = runs.get(ctx, host, store, word)
+        except NotFound:
+            if terminate or known is None or known.target != host.label:
+                raise
+            return _report_removed(ctx, store, host, known.facts)
         _require_here(ctx, run)
         _confirm_other_user(ctx, run)
         if clean or purge:
@@ -62,6 +68,25 @@ def stop(
     if not (ctx.json and terminate):  # the answer is then about the instance
         _report(ctx, host, result, removed)
     return hosts.down(ctx, label, discard=False, purge=False) if terminate else 0
+
+
+def _report_removed(ctx: Context, store: Store, host: Host, run: RunFacts) -> int:
+    """Of a run whose folder was deleted by hand: what stop, --clean and --purge are for is done already.
+
+    GpujobError if it was alive when it was last seen: without its folder its processes are not found.
+    """
+    if run.has_processes:
+        pids = " ".join(str(pid) for pid in run.pids)
+        what = f"the folder of {run.id} is no longer on {host.label}"
+        why = f"it ran when it was last seen, as pids {pids or 'unknown'}: they may still run"
+        raise GpujobError(what, why, f"on {host.label}: ps -fp {pids}" if pids else "")
+    store.forget_run(run.id)
+    if ctx.json:
+        shown = view.run_json(RunReport(run, runstate.fold(run, ctx.now()), host.label))
+        ctx.answer(answers.Stop(run=shown, was_going=False, removed=(), written=Written()))
+        return 0
+    ctx.out(f"{run.id} had ended before, and its folder is no longer on {host.label}: nothing is left of it")
+    return 0
 
 
 def _stop_others(
