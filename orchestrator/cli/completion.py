@@ -193,13 +193,11 @@ def targets(env: Mapping[str, str]) -> list[str]:
 
 def ssh_hosts(env: Mapping[str, str]) -> list[str]:
     """The names of Host lines without a pattern."""
-    names: list[str] = []
+    from orchestrator.core.sshconfig import host_names
+
     with contextlib.suppress(OSError), open(os.path.expanduser("~/.ssh/config"), "rb") as config:
-        for line in config.read(1 << 20).decode("utf-8", "replace").splitlines():
-            keyword, _, rest = line.strip().replace("=", " ").partition(" ")
-            if keyword.lower() == "host":
-                names += [name for name in rest.split() if not set("*?!") & set(name)]
-    return names
+        return host_names(config.read(1 << 20).decode("utf-8", "replace"))
+    return []
 
 
 def checkpoints(env: Mapping[str, str]) -> list[str]:

@@ -17,7 +17,7 @@ from orchestrator.targets import helper_host
 from orchestrator.targets.base import Refused, Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
-from orchestrator.targets.ssh import address, bootstrap
+from orchestrator.targets.ssh import address, bootstrap, names
 from orchestrator.targets.ssh.link import Link
 from orchestrator.targets.ssh.openssh import OpenSSH
 from orchestrator.targets.ssh.rsync import Rsync, without_litter
@@ -44,6 +44,7 @@ class SshTarget(Target):
     @contextlib.contextmanager
     def connect(self) -> Iterator[SshHost]:
         resolved = address.resolve(self._ctx, self._typed)
+        names.require_plausible(self._ctx, resolved)
         host = SshHost(self._ctx, resolved)
         try:
             yield host

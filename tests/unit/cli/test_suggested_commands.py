@@ -6,16 +6,17 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 import typer
 
 from orchestrator.cli.app import app
 from tests.support import REPOSITORY
 
-NAMES = "|".join(typer.main.get_command(app).commands)
+GROUP: Any = typer.main.get_command(app)
+NAMES = "|".join(GROUP.commands)
 COMMAND = re.compile(rf"(?:\A|, or |; |\n *|next: )(gpujob (?:{NAMES})\b.*?)(?=,|;| \(| >|\n|\Z)")
 STANDS_FOR = {"HOURS": "1", "H": "1", "USD": "1", "PORT": "1", "[RUN]": "RUN", "RUN...": "RUN"}
-GROUP = typer.main.get_command(app)
 
 
 def docstrings(tree: ast.AST) -> set[int]:

@@ -249,14 +249,14 @@ def test_a_fetch_that_does_not_fit_names_the_largest_files_and_moves_nothing(cli
     ("number", "what"), [(errno.ENOSPC, "the disk of {} is full"), (errno.EDQUOT, "your disk quota for {}")]
 )
 def test_a_disk_that_fills_up_amid_a_fetch_is_named_with_its_free_space(
-    client: Client, number: int, what: str
+    client: Client, monkeypatch: pytest.MonkeyPatch, number: int, what: str
 ) -> None:
     of = host([described("log", b"text")], log=b"text")
 
     def receive(_folder: str, names: list[str], to: Path, *_: Any) -> None:
         raise OSError(number, os.strerror(number), str(to / names[0]))
 
-    of.receive = receive  # type: ignore[method-assign]
+    monkeypatch.setattr(of, "receive", receive)
     with pytest.raises(GpujobError) as error:
         bring(client, of)
     assert what.format(client.project / "home") in error.value.what
