@@ -44,6 +44,12 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--to", type=Path, metavar="DIR", help="folder for data made of sources (default: NAME-data)"
     )
+    prepare.add_argument(
+        "--augment",
+        type=int,
+        metavar="N",
+        help="add changed copies of training pictures until each class has N faces (default: none)",
+    )
     prepare.add_argument("--data", action="append", default=[], metavar="[NAME=]PATH")
     prepare.add_argument("--work", type=Path, default=Path())
     evaluate = commands.add_parser("evaluate", help="print metrics of a checkpoint")
@@ -142,7 +148,12 @@ def _prepare(arguments: argparse.Namespace) -> int:
         return 0
     if paths:
         to = (arguments.to or arguments.base / f"{arguments.name}-data").absolute()
-        made = registry.require_part(arguments.name, "prepare").run(paths, to, arguments.seed, Events(None))
+        module, more = registry.require_part(arguments.name, "prepare"), {}
+        if arguments.augment is not None:
+            if "augment" not in getattr(module, "OPTIONS", ()) or arguments.augment < 1:
+                raise sources.BadSource(f"prepare {arguments.name} takes no --augment {arguments.augment}")
+            more = {"augment": arguments.augment}
+        made = module.run(paths, to, arguments.seed, Events(None), **more)
         _json({"v": VERSION, "event": "prepared", **made})
         return 0
     if not arguments.data:

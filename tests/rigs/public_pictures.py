@@ -35,7 +35,8 @@ class Landmarker:
         return Face(dict(zip(names.ALL, values.tolist(), strict=True)), np.zeros((478, 2)))
 
 
-def _picture(path: Path, label: int, number: int) -> None:
+def write_picture(path: Path, label: int, number: int) -> None:
+    """A grey picture of noise whose left columns encode a label."""
     image = pytest.importorskip("PIL.Image")
     draw = np.random.default_rng([label, number])
     grey = draw.integers(0, 255, (48, 48)).astype(np.uint8)
@@ -50,7 +51,7 @@ def write_ck(root: Path) -> None:
         for person in range(14):
             for shot in range(3):
                 stem = f"S{person + 10:03d}_{label + 1:03d}_{shot + 17:08d}"
-                _picture(root / "CK+48" / name / f"{stem}.png", label, 3 * person + shot)
+                write_picture(root / "CK+48" / name / f"{stem}.png", label, 3 * person + shot)
 
 
 def write_fer(root: Path) -> None:
@@ -59,4 +60,4 @@ def write_fer(root: Path) -> None:
         for label, name in enumerate(FER):
             for number in range(count):
                 path = root / split / name / f"{FER_PREFIXES[split]}_{number:08d}.jpg"
-                _picture(path, label, number + len(split) * 1000)
+                write_picture(path, label, number + len(split) * 1000)

@@ -44,3 +44,17 @@ def test_real_pictures_of_every_kind_become_the_same_blendshapes(tmp_path, capfd
     for name in ("grey.png", "deep.png", "alpha.png", "turned.jpg"):
         assert np.abs(scores[name] - scores["colour.png"]).max() < 0.25, name
     assert np.abs(scores["grey.png"] - scores["deep.png"]).max() < 0.01
+
+
+def test_real_faces_are_found_in_changed_copies_and_differ_a_little(tmp_path, capfd):
+    folder = tmp_path / "images" / "train" / "happy"
+    folder.mkdir(parents=True)
+    Image.open(FIXTURES / "face.png").convert("RGB").save(folder / "a.png")
+    words = ["--images", str(tmp_path / "images"), "--model", str(FIXTURES / "face_landmarker.task")]
+    assert command.main(["prepare", "blendshapes", *words, "--to", str(tmp_path), "--augment", "6"]) == 0
+    event = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (event["faces"], event["augmented"]) == (1, {"happy": 5})
+    _, (first, *others) = files.read(tmp_path / "blendshapes" / "train.csv", Config())
+    for row in others:
+        off = np.abs(np.array(row.values) - np.array(first.values))
+        assert 0 < off.mean() < 0.15

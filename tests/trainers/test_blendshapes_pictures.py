@@ -9,10 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import faces
+import numpy as np
 import pytest
 
+from tests.rigs import public_pictures
 from trainers import __main__ as command
-from trainers.blendshapes import names, pictures
+from trainers.blendshapes import changes, names, pictures
+from trainers.blendshapes import prepare as preparation
 
 
 class Landmarker:
@@ -194,3 +197,76 @@ def test_three_pictures_of_one_moment_are_in_one_split():
     assert person("AF01ANS.JPG") == person("BF01HAHL.JPG") == "F01"
     assert person("KA.AN1.39.tiff") == "KA"
     assert person("Training_00000017.jpg") == person("0.png") == ""
+
+
+def write_few(root: Path) -> None:
+    """Three pictures of train, two of test and one of a rarer class of train."""
+    for place, label, count in (("train/happy", 3, 3), ("train/sad", 5, 1), ("test/happy", 3, 2)):
+        for number in range(count):
+            public_pictures.write_picture(root / place / f"{number}.png", label, number + len(place) * 100)
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_few(tmp_path / "images")
+    (tmp_path / "face_landmarker.task").touch()
+    monkeypatch.setattr(preparation, "Landmarker", public_pictures.Landmarker)
+    return tmp_path
+
+
+def augmented(few: Path, *more: str) -> int:
+    words = ["--images", "images", "--model", "face_landmarker.task", "--to", "out", *more]
+    return command.main(["-C", str(few), "prepare", "blendshapes", *words])
+
+
+def test_copies_of_training_pictures_fill_each_class_and_test_stays(few, capsys):
+    tables = []
+    for seed in ("0", "0", "1"):
+        assert augmented(few, "--augment", "6", "--seed", seed) == 0
+        event = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert event["augmented"] == {"happy": 3, "sad": 5}
+        assert event["faces"] == 6
+        tables.append((few / "out" / "blendshapes" / "train.csv").read_text())
+    assert tables[0] == tables[1] != tables[2]
+    rows = faces.read(few / "out" / "blendshapes" / "train.csv")
+    assert [row["label"] for row in rows].count("happy") == [row["label"] for row in rows].count("sad") == 6
+    assert {row["file"] for row in rows if row["label"] == "sad"} == {"train/sad/0.png"}
+    assert len({tuple(row.values()) for row in rows}) == 12
+    assert len(faces.read(few / "out" / "blendshapes" / "test.csv")) == 2
+
+
+def test_a_picture_has_at_most_eight_copies(few, capsys):
+    assert augmented(few, "--augment", "100") == 0
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert event["augmented"] == {"happy": 24, "sad": 8}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["blendshapes", "--augment", "9"], "no folder is named train"),
+        (["blendshapes", "--augment", "0"], "takes no --augment 0"),
+        (["slowfast", "--augment", "9"], "prepare slowfast takes no --augment 9"),
+    ],
+)
+def test_augmenting_what_is_not_for_training_is_refused(few, words, message, capsys):
+    (few / "images" / "train").rename(few / "images" / "more")
+    (few / "images" / "test").rename(few / "images" / "others")
+    inputs = ["--images", "images", "--model", "face_landmarker.task"]
+    inputs = inputs if words[0] == "blendshapes" else ["--crema", "images"]
+    assert command.main(["-C", str(few), "prepare", *words, *inputs]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_changed_picture_shows_the_same_thing_a_little_differently():
+    picture = np.full((60, 80, 3), 100, np.uint8)
+    picture[20:40, 30:50] = 220
+    copies = [changes.changed(picture, 0, "a.png", copy) for copy in range(20)]
+    for copy in copies:
+        assert (copy.shape, copy.dtype) == (picture.shape, np.uint8)
+        rows, columns = np.nonzero(copy[..., 0] > copy[..., 0].mean() + 40)
+        assert 22 < rows.mean() < 37
+        assert 30 < columns.mean() < 50
+        assert 200 < len(rows) < 700
+    assert len({copy.tobytes() for copy in copies}) == 20
+    assert (changes.changed(picture, 0, "a.png", 3) == copies[3]).all()
