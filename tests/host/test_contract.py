@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,27 +20,60 @@ from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Refused
 from tests.host import add_a_target
 from tests.host.machines import log_in_to, new_machine
-from tests.support import Client
+from tests.support import Client, new_client
 
 TARGETS = ["local", "folder", *(pytest.param(name, marks=pytest.mark.sshd) for name in ("ssh", "openssh"))]
 RUN = "job-20261121T101112-1a2b"
 MARK = f"c0ffee{os.getpid():026x}"  # `stop` ends every process with it, those of other tests too
 
 
-@pytest.fixture(params=TARGETS)
-def host(request: pytest.FixtureRequest, client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Client]:
+    """The client of all tests of this file: connecting takes more time than most of them."""
+    with new_client() as client:
+        yield client
+
+
+@pytest.fixture
+def client(shared: Client) -> Iterator[Client]:
+    yield shared
+    empty(shared.project)
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def connected_host(request: pytest.FixtureRequest, shared: Client) -> Iterator[Host]:
     """`ssh` uses fabric and paramiko, `openssh` the ssh program with a ControlMaster.
 
     `folder` is the target that docs/add-a-target.md builds.
     """
-    if request.param in ("local", "folder"):
-        add_a_target.install(monkeypatch)
-        yield from connected(client, "local" if request.param == "local" else f"folder:{client.root}")
-        return
-    with new_machine(client) as machine:
-        more = "  CertificateFile /none\n" if request.param == "openssh" else ""
-        log_in_to(client, machine, more)
-        yield from connected(client, "gpu")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param in ("local", "folder"):
+            add_a_target.install(patch)
+            yield from connected(shared, "local" if request.param == "local" else f"folder:{shared.root}")
+            return
+        with new_machine(shared, request.param) as machine:
+            more = "  CertificateFile /none\n" if request.param == "openssh" else ""
+            log_in_to(shared, machine, more, name=request.param)
+            yield from connected(shared, request.param)
+
+
+@pytest.fixture
+def host(connected_host: Host) -> Iterator[Host]:
+    """A connected host without a run, code or data."""
+    yield connected_host
+    for run in connected_host.ask("status", lines=0)["runs"]:
+        connected_host.ask("stop", run=run["id"], by="the test", now=True)
+        connected_host.ask("clean", run=run["id"], purge=True)
+    root = Path(connected_host.tree_folder("x")).parent.parent
+    for name in ("code", "data"):
+        empty(root / name)
+    assert connected_host.ask("status", lines=0)["runs"] == []
+
+
+def empty(folder: Path) -> None:
+    """Remove what is in a folder, read-only code too."""
+    for path in folder.iterdir() if folder.exists() else ():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def connected(client: Client, word: str) -> Iterator[Host]:

@@ -16,14 +16,15 @@ from tests.support import Client, new_client
 
 pytestmark = pytest.mark.torch
 
-SMALL = ["config.epochs=3", "config.warmup_epochs=1", "config.hidden=[16]", "config.dense=[16]"]
+SIZE = "60"
+SMALL = ["config.epochs=2", "config.warmup_epochs=1", "config.hidden=[16]", "config.dense=[16]"]
 SETS = [word for pair in SMALL for word in ("--set", pair)]
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with new_client(torchpython.shared().python) as client:
-        made = client.run("prepare", "facenet-lstm", "--sample", "sample", "--size", "120")
+        made = client.run("prepare", "facenet-lstm", "--sample", "sample", "--size", SIZE)
         assert made.code == 0, made.err
         yield client.project / "sample"
 
@@ -67,7 +68,7 @@ def test_user_files_shadow_no_module_and_paths_are_relative_to_the_client(
 ) -> None:
     client.shadow()
     monkeypatch.chdir(client.project)
-    made = client.run("prepare", "facenet-lstm", "--sample", "some/sample", "--size", "120")
+    made = client.run("prepare", "facenet-lstm", "--sample", "some/sample", "--size", SIZE)
     assert made.code == 0, made.err
     checked = client.run("check", "facenet-lstm", "--data", "some/sample", *SETS)
     assert checked.code == 0, checked.err

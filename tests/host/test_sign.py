@@ -116,6 +116,7 @@ def test_training_learns_the_complete_sample(client: Client, full_sample: Path, 
     assert client.run("predict", str(home), str(good), "--json").json["glosses"]
 
 
+@pytest.mark.skipif(not FULL, reason="in `make test-full`: blendshapes goes the same way")
 @pytest.mark.sshd
 def test_a_student_is_distilled_on_a_host_over_ssh(client: Client, sample: Path) -> None:
     with behind_ssh(client, sample) as machine:

@@ -44,7 +44,7 @@ def steps_of_deploy(line: Line) -> int:
 
 def test_a_deploy_cut_or_stalled_at_any_step_completes_exactly_once(line: Line, trials: Trials) -> None:
     total = steps_of_deploy(line)
-    faults = [(line.proxy.cut, trials(2, total)), (lambda: line.proxy.cut(rst=False), trials(1, total))]
+    faults = [(line.proxy.cut, trials(1, total)), (lambda: line.proxy.cut(rst=False), trials(1, total))]
     faults.append((stalled_for(line.proxy, trials(1, 20)), trials(1, 12)))
     for kind, (fault, many) in enumerate(faults):
         for at in sample(total, many):
@@ -58,7 +58,7 @@ def test_a_deploy_cut_or_stalled_at_any_step_completes_exactly_once(line: Line, 
 def test_a_deploy_cut_after_any_number_of_bytes_completes_exactly_once(line: Line, trials: Trials) -> None:
     steps_of_deploy(line)
     dice = random.Random(5)
-    for trial in range(trials(2, 100)):
+    for trial in range(trials(1, 100)):
         name = f"bytes{trial}"
         expected, before = job(line.client, name), line.arrived()
         line.proxy.cut_after("up", dice.randrange(BIG), rst=dice.random() < 0.5)
@@ -71,7 +71,7 @@ def test_a_deploy_cut_after_any_number_of_bytes_completes_exactly_once(line: Lin
 def test_a_deploy_killed_at_any_step_or_amid_its_bytes_is_carried_on(line: Line, trials: Trials) -> None:
     total = steps_of_deploy(line)
     for at in sorted(
-        {*sample(total, trials(2, total)), total - 3}
+        {*sample(total, trials(1, total)), total - 3}
     ):  # at the last point the run is started and not confirmed
         name = f"kill{at}"
         expected, before = job(line.client, name), line.arrived()
@@ -135,7 +135,7 @@ def fetch_carried_on(line: Line, to: str, expected: dict[str, bytes]) -> None:
 def test_a_fetch_cut_stalled_or_killed_anywhere_leaves_nothing_truncated(line: Line, trials: Trials) -> None:
     expected, total = fetched_whole(line)
     stall = stalled_for(line.proxy, trials(1, 20))
-    for kind, (fault, many) in enumerate([(line.proxy.cut, trials(2, total)), (stall, trials(1, 12))]):
+    for kind, (fault, many) in enumerate([(line.proxy.cut, trials(1, total)), (stall, trials(1, 12))]):
         for at in sample(total, many):
             result, _ = counted(line, "fetch", "--to", f"fault{kind}-{at}", at=at, fault=fault)
             assert result.code == 0, result.err
@@ -144,7 +144,7 @@ def test_a_fetch_cut_stalled_or_killed_anywhere_leaves_nothing_truncated(line: L
         line.proxy.cut_after("down", at, rst=bool(at % 2))
         assert line.run("fetch", "--to", f"bytes{at}").code == 0
         fetch_carried_on(line, f"bytes{at}", expected)
-    for at in sample(total, trials(2, total)):
+    for at in sample(total, trials(1, total)):
         process = line.client.spawn("fetch", "--to", f"kill{at}", *ON, code=dies_at(at))
         process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL
@@ -252,7 +252,7 @@ def test_a_connection_cut_in_the_key_exchange_is_a_connection_error(
 
 def test_a_log_in_cut_after_any_byte_is_a_line_that_broke_and_no_refusal(line: Line, trials: Trials) -> None:
     assert line.run("status").code == 0
-    for count in range(1000, 1700, trials(100, 7)):
+    for count in range(1000, 1700, trials(300, 7)):
         line.proxy.cut_after("down", count, rst=False)
         result = line.run("status")
         assert result.code == 0, (count, result.err)

@@ -76,7 +76,7 @@ def test_arguments_and_file_names_arrive_unchanged_without_shell_expansion(
     line: Line, trials: Trials
 ) -> None:
     @settings(
-        max_examples=trials(5, 100),
+        max_examples=trials(2, 100),
         deadline=None,
         derandomize=True,
         phases=[Phase.explicit, Phase.generate],

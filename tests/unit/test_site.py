@@ -12,6 +12,8 @@ import pytest
 from tests.rigs import browser, once
 from tests.support import REPOSITORY
 
+pytestmark = pytest.mark.site
+
 PAGES = ("index", "quick-start", "job-file", "comparison", "cli")
 
 
