@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from functools import cache
 from typing import Any
@@ -37,14 +38,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (runs, sweep, reach, results, analysis, hosts, setup):
-    app.add_typer(part.app)
+PARTS = (runs.app, sweep.app, reach.app, results.app, analysis.app, hosts.app, setup.app)
+for part in PARTS:
+    app.add_typer(part)
 
 
 @cache
-def _command() -> Any:
-    """The commands with their parsers: built once in a process, which may run many."""
-    return typer.main.get_command(app)
+def _command(name: str) -> Any:
+    """The commands with their parsers, or `name` alone if it is one: all others take longer than it runs.
+
+    Built once in a process, which may run many command lines.
+    """
+    commands = [one for part in PARTS for one in part.registered_commands if one.name == name]
+    groups = [one for part in PARTS for one in part.registered_groups if one.name == name]
+    if not commands and not groups:
+        return typer.main.get_command(app)
+    chosen = copy.copy(app)
+    chosen.registered_commands, chosen.registered_groups = commands, groups
+    return typer.main.get_group(chosen)
 
 
 def run(argv: list[str] | None = None, ctx: Context | None = None) -> int:
@@ -57,7 +68,8 @@ def run(argv: list[str] | None = None, ctx: Context | None = None) -> int:
         return Exit.FAILED
     started = ctx.now()
     try:
-        code = int(_command()(words, obj=ctx, standalone_mode=False, prog_name="gpujob") or 0)
+        command = _command(words[0] if words else "")
+        code = int(command(words, obj=ctx, standalone_mode=False, prog_name="gpujob") or 0)
     except (KeyboardInterrupt, interrupts.Cut):
         code = _report(ctx, interrupts.describe(ctx, words), words)
     except Exception as error:

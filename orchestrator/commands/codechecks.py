@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from orchestrator.commands.jobs import Job
 from orchestrator.core import command
 from orchestrator.core.command import Program
 from orchestrator.core.commandchecks import FRAMEWORKS
+from orchestrator.core.text import closest
 from orchestrator.errors import UsageError
 from orchestrator.onhost.folders import Tree
 from orchestrator.source import Source
@@ -167,10 +167,10 @@ def _absent(code: _Code, script: str, path: str | None) -> UsageError:
         return UsageError(f"{where}: {script} is not sent to the host", why, fix)
     name, suffix = posixpath.basename(path), posixpath.splitext(path)[1]
     alike = [known for known in code.kinds if posixpath.splitext(known)[1] == suffix]
-    close = [known for known in alike if posixpath.basename(known) == name]
-    close = close or difflib.get_close_matches(path, alike, n=1)
-    why = f"did you mean {close[0]}?" if close else "paths in the command are relative to the code folder"
-    fix = f"write {close[0]} in {where}" if close else f"create {folder / path}, or correct {where}"
+    close = next((known for known in alike if posixpath.basename(known) == name), None)
+    close = close or closest(path, alike)
+    why = f"did you mean {close}?" if close else "paths in the command are relative to the code folder"
+    fix = f"write {close} in {where}" if close else f"create {folder / path}, or correct {where}"
     return UsageError(f"{where}: there is no {script} in {folder}", why, fix)
 
 

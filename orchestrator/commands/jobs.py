@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from orchestrator.core import events, groups, jsontext, s3, spec
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.notify import Notify
 from orchestrator.core.spec import JobFile, JobSpec
+from orchestrator.core.text import closest
 from orchestrator.errors import GpujobError, UsageError
 
 
@@ -159,14 +159,14 @@ def _find(ctx: Context, word: str) -> tuple[Path, bool]:
         return shipped / f"{word}.yaml", True
     ours = sorted(path.stem for path in shipped.glob("*.yaml"))
     own = [path.stem for folder in (ctx.cwd, ctx.cwd / "jobs") for path in sorted(folder.glob("*.yaml"))]
-    close = difflib.get_close_matches(word, [*own, *ours], n=1)
-    guess = f"did you mean {close[0]!r}?" if close else f"included jobs: {', '.join(ours)}"
+    close = closest(word, [*own, *ours])
+    guess = f"did you mean {close!r}?" if close else f"included jobs: {', '.join(ours)}"
     why = f"neither ./{word}.yaml nor ./jobs/{word}.yaml exists; {guess}"
     scripts = [name for name in (f"{word}.py", f"{word}.sh") if (ctx.cwd / name).is_file()]
     if scripts:
         next_step = f"gpujob init {shlex.quote(scripts[0])}"
     elif close:
-        next_step = f"gpujob check {close[0]}"
+        next_step = f"gpujob check {close}"
     else:
         next_step = "gpujob init SCRIPT, which writes a job file"
     raise UsageError(f"there is no job {word!r}", why, next_step)
@@ -207,8 +207,8 @@ def require_trainer(name: str, where: str = "") -> None:
     """UsageError with a guess for a name that is no trainer of ours."""
     known = files.trainer_names()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        close = closest(name, known)
+        guess = f"did you mean {close!r}?" if close else f"known: {', '.join(known)}"
         raise UsageError(f"{where}unknown trainer {name!r}", guess)
 
 

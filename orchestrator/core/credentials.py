@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from functools import cache
 
 HEAD = 16384  # bytes of a file that `holds_credential` reads
 BUNDLE = 1 << 20  # bytes of a file of certificates that it reads: the key may follow them
@@ -98,13 +99,8 @@ _OTHERS = """
     tsv tsx ttf vue wav webm webp whl woff woff2 xz zip zst
 """
 _COPY = r"(?:~|\.(?:backup|bak|copy|old|orig|save|\d+))"  # what editors and people add to a file's name
-_GLOBS = [re.escape(pattern).replace(r"\*", "[^/]*") for pattern in _PATTERNS]
-_ALL_FOLDERS = "|".join(map(re.escape, _FOLDERS))
-_ALL_FILES = "|".join([*map(re.escape, [*_NAMES.split(), *_PATHS]), *_GLOBS])
-_CREDENTIAL_PATH = re.compile(f"/(?:(?:{_ALL_FOLDERS})/|(?:{_ALL_FILES}){_COPY}?$)")
 _OTHER_SET = frozenset(_OTHERS.split())
 _ENVIRONMENT = re.compile(rf"\.env{_COPY}?\Z", re.IGNORECASE)
-_IN_FOLDER = re.compile(f"/(?:{_ALL_FOLDERS})/")
 _PEM = rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
 _TOKEN = (  # as services form them; prose and identifiers do not match
     rb"\bgh[pousr]_[A-Za-z0-9]{30}|\bgithub_pat_\w{30}|\bglpat-[\w-]{20}|\bhf_[A-Za-z0-9]{30}"
@@ -114,23 +110,44 @@ _TOKEN = (  # as services form them; prose and identifiers do not match
 )
 _AWS_SECRET = rb"(?i:aws_secret_access_key|secretaccesskey)['\"]?\s*[=:]\s*['\"]?[A-Za-z0-9/+]{30}"
 _WIREGUARD = rb"^PrivateKey\s*=\s*[A-Za-z0-9+/]{43}="
-_CREDENTIAL = re.compile(
-    b"|".join((_PEM, rb"\APuTTY-User-Key-File-", rb"^AGE-SECRET-KEY-1", _WIREGUARD, _AWS_SECRET, _TOKEN)),
-    re.MULTILINE,
-)
-_CHANGED = re.compile(rb"^[ +-].{0,500}(?:" + b"|".join((_PEM, _AWS_SECRET, _TOKEN)) + rb")", re.MULTILINE)
+
+
+# Patterns are compiled when the first name or file is looked at: that takes longer than many a command.
+
+
+@cache
+def _paths() -> re.Pattern[str]:
+    globs = [re.escape(pattern).replace(r"\*", "[^/]*") for pattern in _PATTERNS]
+    files = "|".join([*map(re.escape, [*_NAMES.split(), *_PATHS]), *globs])
+    return re.compile(f"{_folders().pattern}|/(?:{files}){_COPY}?$")
+
+
+@cache
+def _folders() -> re.Pattern[str]:
+    return re.compile(f"/(?:{'|'.join(map(re.escape, _FOLDERS))})/")
+
+
+@cache
+def _contents() -> re.Pattern[bytes]:
+    kinds = (_PEM, rb"\APuTTY-User-Key-File-", rb"^AGE-SECRET-KEY-1", _WIREGUARD, _AWS_SECRET, _TOKEN)
+    return re.compile(b"|".join(kinds), re.MULTILINE)
+
+
+@cache
+def _changed_lines() -> re.Pattern[bytes]:
+    return re.compile(rb"^[ +-].{0,500}(?:" + b"|".join((_PEM, _AWS_SECRET, _TOKEN)) + rb")", re.MULTILINE)
 
 
 def has_credential_name(path: str) -> bool:
     """Whether a file at this relative path is one in which a program keeps keys, tokens or passwords."""
     path = f"/{path.lower()}"
-    found = _CREDENTIAL_PATH.search(path)
-    return found is not None and not (_EXAMPLES.search(path) and not _IN_FOLDER.search(path))
+    found = _paths().search(path)
+    return found is not None and not (_EXAMPLES.search(path) and not _folders().search(path))
 
 
 def is_of_credentials(folder: str) -> bool:
     """Whether a folder, or one that it is in, is one in which a program keeps its credentials."""
-    return _IN_FOLDER.search(f"/{folder.lower()}/-") is not None
+    return _folders().search(f"/{folder.lower()}/-") is not None
 
 
 def is_environment(path: str) -> bool:
@@ -153,10 +170,10 @@ def holds_credential(head: bytes) -> bool:
     """Whether text contains a private key, an AWS secret, or a token of a form that only tokens have."""
     if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         head = head.replace(b"\0", b"")
-    return _CREDENTIAL.search(head) is not None
+    return _contents().search(head) is not None
 
 
 def without_credentials(patch: bytes) -> bytes:
     """A patch of git without the files in which it adds, removes or shows a private key or a token."""
     sections = re.split(rb"^(?=diff --git )", patch, flags=re.MULTILINE)
-    return b"".join(section for section in sections if not _CHANGED.search(section))
+    return b"".join(section for section in sections if not _changed_lines().search(section))

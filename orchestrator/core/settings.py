@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from orchestrator.core.text import closest
 from orchestrator.errors import UsageError
 
 DEFAULTS = {
@@ -48,8 +48,8 @@ def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
     for layer in layers:
         for key in layer.values:
             if key not in DEFAULTS:
-                close = difflib.get_close_matches(key, DEFAULTS, n=1)
-                guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(DEFAULTS)}"
+                close = closest(key, DEFAULTS)
+                guess = f"did you mean {close!r}?" if close else f"known: {', '.join(DEFAULTS)}"
                 raise UsageError(
                     f"{layer.source}: unknown setting {key!r}",
                     guess,

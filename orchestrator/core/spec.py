@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from typing import Any, Literal, get_args
@@ -15,6 +14,7 @@ from orchestrator.core.notify import Notify
 from orchestrator.core.paths import inside
 from orchestrator.core.resources import Resources
 from orchestrator.core.space import Sweep
+from orchestrator.core.text import closest
 from orchestrator.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
@@ -141,8 +141,8 @@ def _is_struct(kind: Any) -> bool:
 
 def _about(path: yamltext.Path, known: list[str]) -> str:
     dotted = ".".join(path)
-    close = difflib.get_close_matches(path[-1], known, n=1)
-    guess = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    close = closest(path[-1], known)
+    guess = f"did you mean {close!r}?" if close else f"known here: {', '.join(known)}"
     return f"unknown key {dotted!r}, {guess}"
 
 

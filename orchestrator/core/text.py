@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import unicodedata
+from collections.abc import Iterable
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _PIECE = re.compile(r"\s*\S+")
@@ -43,6 +44,13 @@ def meaning(code: int) -> str:
     """What an exit code says of a signal, as a shell and Python write it; empty if nothing."""
     number = -code if code < 0 else code - 128
     return killed_by(number) if number in _SIGNALS else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that was probably meant; None if none is like it."""
+    import difflib  # noqa: PLC0415 - late: only errors need it
+
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def cells(text: str) -> int:

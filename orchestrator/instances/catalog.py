@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator import files
+from orchestrator.core.text import closest
 from orchestrator.errors import UsageError
 
 REFRESHED = "prices.json"
@@ -66,16 +66,16 @@ class Catalog(msgspec.Struct, frozen=True):
     def get(self, name: str) -> InstanceType:
         """Returns a type. UsageError with a suggestion if the catalog does not have it."""
         if name not in self.types:
-            close = difflib.get_close_matches(name, self.types, n=1)
-            hint = f"did you mean {close[0]}?" if close else ""
+            close = closest(name, self.types)
+            hint = f"did you mean {close}?" if close else ""
             raise UsageError(f"{name!r} is not a known GPU instance type", hint, "gpujob hosts types")
         return self.types[name]
 
     def region(self, name: str) -> RegionPrices:
         """Returns the prices of a region. UsageError if it is not a commercial region of AWS."""
         if name not in self.regions:
-            close = difflib.get_close_matches(name, self.regions, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(self.regions)}"
+            close = closest(name, self.regions)
+            hint = f"did you mean {close}?" if close else f"known: {', '.join(self.regions)}"
             raise UsageError(f"{name!r} is not a known AWS region", hint, "--region us-east-1")
         return self.regions[name]
 

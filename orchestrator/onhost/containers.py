@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import tempfile
 from typing import IO, Any, Mapping, NamedTuple, Sequence
 
 from orchestrator.core.layout import Layout, RunPaths, scratch
@@ -132,6 +131,8 @@ def _variables_file(variables: Mapping[str, str]) -> tuple[IO[bytes], dict[str, 
     """Returns a file for --env-file, without a name, and the variables that such a file cannot hold."""
     separate = {name: text for name, text in variables.items() if not _fits_on_a_line(text)}
     lines = ["%s=%s\n" % (name, text) for name, text in variables.items() if name not in separate]
+    import tempfile  # noqa: PLC0415 - only runs with an image need it
+
     handle = tempfile.TemporaryFile()  # noqa: SIM115 - Launch.start closes it
     handle.write("".join(lines).encode())
     handle.flush()

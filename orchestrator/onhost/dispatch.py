@@ -21,6 +21,7 @@ from orchestrator.onhost import (
     instance_limits,
     launching,
     leases,
+    private,
     processes,
     reserved_space,
     run_environment,
@@ -64,7 +65,7 @@ def enqueue(layout: Layout, request: runs.StartRequest) -> dict[str, Any]:
             try:
                 spec = runs.with_changes(paths, spec, request.spec)
                 runs.prepare(layout, paths, spec, request.secrets)
-                run_queue.add(layout, spec.id, runs.user_umask, resumes=request.resume)
+                run_queue.add(layout, spec.id, private.user_umask, resumes=request.resume)
             except BaseException:
                 run_queue.remove(layout, spec.id)
                 runs.undo(layout, paths, spec)

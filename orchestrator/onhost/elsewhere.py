@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import socket
 import time
 
 from orchestrator.core.layout import Layout, RunPaths
@@ -38,7 +37,7 @@ _SHARED = (
 
 
 def host_name() -> str:
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 def machine_id() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import glob
 import os
 import pwd
@@ -92,6 +91,8 @@ def used_by(pids: Sequence[int], gpus: Sequence[Gpu]) -> list[Gpu]:
 
 def cuda() -> str | None:
     """Returns the newest CUDA version that the driver supports, such as `12.4`; None without a driver."""
+    import ctypes  # noqa: PLC0415 - only `deploy` asks for it
+
     version = ctypes.c_int()
     try:
         if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) == 0:

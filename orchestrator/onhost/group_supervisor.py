@@ -8,26 +8,17 @@ import struct
 import time
 from typing import Callable
 
-from orchestrator.core.layout import Layout
 from orchestrator.onhost import exits, files, meeting
 from orchestrator.onhost.exits import Exit
 from orchestrator.onhost.group_decisions import Go, Report
 from orchestrator.onhost.meeting import Meeting
-from orchestrator.onhost.records import GroupSpec, RunSpec
+from orchestrator.onhost.records import GroupSpec
 from orchestrator.onhost.supervisor import Supervisor, T
 
 _INTERVAL = 0.5  # seconds between two looks at the other hosts
 _WHILE_WAITING = 0.05  # seconds between them while no command runs, or a host is absent
 _INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _SIOCGIFADDR = 0x8915
-
-
-def new(layout: Layout, run_id: str, umask: int, restarts: int, after: str) -> Supervisor:
-    """Returns the supervisor of a run. Raises launching.Overtaken if another start followed `after`."""
-    spec = RunSpec.load(layout.run(run_id).run_json)
-    if spec and spec.group:
-        return GroupSupervisor(layout.root, run_id, umask, restarts, spec.group, after)
-    return Supervisor(layout.root, run_id, umask, restarts, after)
 
 
 class GroupSupervisor(Supervisor):

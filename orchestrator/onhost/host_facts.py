@@ -6,13 +6,12 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import sys
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from orchestrator.core import jsontext, tmux
+from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import engines, folders, gpus, processes, uploads
+from orchestrator.onhost import engines, folders, gpus, launching, processes, uploads
 
 # Prints the versions of the packages that argv names, without importing them; torch keeps the CUDA version
 # that it was built for in version.py, which imports nothing.
@@ -59,7 +58,7 @@ def gather(layout: Layout, request: Request) -> dict[str, Any]:
     return {
         "system": sys.platform,
         "home": os.path.expanduser("~"),
-        "tmux": tmux_version(),
+        "tmux": launching.tmux_version(),
         "cpus": len(os.sched_getaffinity(0)),
         "gpu_processes": [process._asdict() for process in gpu_processes()],
         "trees": [tree for tree in request.trees if os.path.isdir(layout.tree(tree))],
@@ -83,7 +82,7 @@ def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
     root = _existing(layout.root)
     disk, inodes = shutil.disk_usage(root), os.statvfs(root)
     return {
-        "hostname": socket.gethostname(),
+        "hostname": os.uname().nodename,
         "root": layout.root,
         "tmux_socket": layout.tmux_socket,
         "gpus": None if (sample := gpus.sample(gpu_timeout)) is None else [vars(gpu) for gpu in sample],
@@ -99,6 +98,8 @@ def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
 
 def addresses() -> list[str]:
     """Returns the IPv4 addresses of this machine, the one of its default route first; none of loopback."""
+    import socket  # noqa: PLC0415 - `status` needs none
+
     texts = processes.output(["hostname", "-I"], timeout=10).split()
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # chooses a route; nothing is sent
@@ -109,12 +110,6 @@ def addresses() -> list[str]:
 def gpu_processes() -> list[gpus.GpuProcess]:
     """Returns the processes that use GPU memory, each with the id of its run (None if it has none)."""
     return [process._replace(run=_run_of(process.pid)) for process in gpus.processes()]
-
-
-def tmux_version() -> str | None:
-    """Returns the output of `tmux -V`; None if tmux is not installed."""
-    text = processes.output(["tmux", "-V"], timeout=10).strip()
-    return text if tmux.parse_version(text) else None
 
 
 def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, Any] | None:

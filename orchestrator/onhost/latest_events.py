@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import RunPaths
-from orchestrator.onhost import files, log_events
-from orchestrator.onhost.progress_reader import Taken
+from orchestrator.onhost import files
+
+if TYPE_CHECKING:
+    from orchestrator.onhost.progress_reader import Taken
 
 _EVENTS_TAIL = 1024 * 1024
 _MANY = 1000  # lines of events, of which most are then not parsed
@@ -35,6 +37,8 @@ def of_run(paths: RunPaths, trainer: str | None) -> Events:
     kinds = {jsontext.parse_object(line)["event"] for line in events.lines}
     if trainer or kinds & {"progress", "metrics"}:
         return events
+    from orchestrator.onhost import log_events  # noqa: PLC0415 - 30 ms that a run with events does not need
+
     read = log_events.latest(paths.log)
     return Events(events.lines + read.lines, events.skipped, read.taken)
 

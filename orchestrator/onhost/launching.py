@@ -9,7 +9,7 @@ import time
 
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import elsewhere, entry, host_facts, private, processes, run_queue
+from orchestrator.onhost import elsewhere, entry, private, processes, run_queue
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import State
 
@@ -29,7 +29,7 @@ def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
     The supervisor is told which start was the last one. If another one has begun since, it does nothing: so a
     launch that was killed may be repeated, although its supervisor may still appear.
     """
-    version = host_facts.tmux_version()
+    version = tmux_version()
     if version is None:
         raise Refused("no-tmux", "tmux is not installed on this host")
     if (tmux.parse_version(version) or (0, 0)) < tmux.OLDEST:
@@ -53,6 +53,12 @@ def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
     processes.wait_until(lambda: _is_decided(State.load(paths.state), before), _START_TIMEOUT)
     if not _has_started(State.load(paths.state), before):
         raise Refused("no-supervisor", "the supervisor did not start within %d s" % _START_TIMEOUT)
+
+
+def tmux_version() -> str | None:
+    """Returns the output of `tmux -V`; None if tmux is not installed."""
+    text = processes.output(["tmux", "-V"], timeout=10).strip()
+    return text if tmux.parse_version(text) else None
 
 
 def kill_session(layout: Layout, run_id: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any, Mapping
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import files, s3_data
+from orchestrator.onhost import files
 from orchestrator.onhost.errors import Refused
 
 _BYTES = 1 << 16  # of a log that one message carries
@@ -22,6 +22,8 @@ class PrintedLines:
             if request["op"] in _OPERATIONS:
                 self._path = layout.environment_log(request["key"])
             elif request["op"] == "fetch_s3":
+                from orchestrator.onhost import s3_data  # noqa: PLC0415 - the operation loads it, too
+
                 self._path = s3_data.log_path(layout, request["name"], request["fingerprint"])
         self._offset = files.size(self._path)
         self._rest = b""

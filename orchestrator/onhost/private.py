@@ -9,10 +9,13 @@ from orchestrator.onhost.errors import Refused
 
 _OTHERS = 0o077
 
+user_umask = _OTHERS  # of the client's shell on this host: that of the runs that it starts
 
-def restrict_umask() -> int:
-    """Makes new files and folders of this process private; returns the umask of the user."""
-    return os.umask(_OTHERS)
+
+def restrict_umask() -> None:
+    """Makes new files and folders of this process private; keeps the umask of the user in `user_umask`."""
+    global user_umask
+    user_umask = os.umask(_OTHERS)
 
 
 def make_folder(path: str) -> None:

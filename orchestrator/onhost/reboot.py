@@ -18,6 +18,7 @@ from orchestrator.onhost import (
     gpus,
     instance_limits,
     leases,
+    private,
     processes,
     run_facts,
     run_queue,
@@ -77,7 +78,7 @@ def _resume(
             request = runs.StartRequest(RunSpec.parse({"id": run.id}), resume=True, restarts=used)
             if queues:
                 with files.lock(layout.start_lock):
-                    run_queue.add(layout, run.id, runs.user_umask, used, resumes=True, first=True)
+                    run_queue.add(layout, run.id, private.user_umask, used, resumes=True, first=True)
             if queues or runs.start(layout, request)["started"]:
                 _warn(layout, run.id, "the instance was restarted; the run goes on from its last checkpoint")
                 return True

@@ -31,7 +31,6 @@ from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
 from orchestrator.onhost.run_facts import RunFacts
 
-user_umask = 0o077  # of the client's shell on this host: that of the runs that it starts
 _STOP_MARGIN = 15.0  # seconds beyond the grace until a supervisor is killed
 # Variables that a run inherits from the helper that starts it. Others must be listed in pass_env.
 _INHERITED = (
@@ -77,7 +76,7 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
             conflicts.require_none(layout, spec, request.share_gpu, request.known_runs)
             prepare(layout, paths, spec, request.secrets)
             leases.release(paths)
-            launching.launch(layout, run_id, request.restarts, user_umask)
+            launching.launch(layout, run_id, request.restarts, private.user_umask)
         except BaseException:
             undo(layout, paths, spec)
             raise

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from typing import Any
 
 from orchestrator.core.layout import Layout
@@ -81,6 +80,8 @@ _ODD_TIME = 1_000_000_001_987_654_321  # differs from itself at each of these pr
 
 def _precision(folder: str) -> int:
     """Returns the precision of the times of files in `folder`, in ns: 1 on most file systems, 2 s on FAT."""
+    import tempfile  # noqa: PLC0415 - takes longer than all other modules here
+
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".time-") as file:
         os.utime(file.name, ns=(_ODD_TIME, _ODD_TIME))
         kept = os.stat(file.name).st_mtime_ns

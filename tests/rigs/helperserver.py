@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import Any
 
 LONGEST = 1 << 17  # bytes of a message
@@ -28,7 +29,8 @@ _MAIN = "orchestrator.onhost.helper"
 def serve(bundle: str) -> None:
     """Forks helpers until standard input ends."""
     sys.path.insert(0, bundle)
-    importlib.import_module(_MAIN)
+    for module in Path(bundle, "orchestrator", "onhost").glob("[!_]*.py"):
+        importlib.import_module(f"orchestrator.onhost.{module.stem}")
     gc.collect()
     gc.freeze()  # the pages of what is imported stay shared
     requests = socket.socket(fileno=os.dup(0))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import socket
 from pathlib import Path
 
 from orchestrator.context import Context
 from orchestrator.core.sshconfig import host_names
+from orchestrator.core.text import closest
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
 from orchestrator.targets.ssh.address import Resolved
@@ -22,10 +22,10 @@ def require_plausible(ctx: Context, to: Resolved) -> None:
     if name != to.typed.label or name != to.hostname or {"proxyjump", "proxycommand"} & set(to.unsupported):
         return
     known = _known(ctx)
-    close = [] if name in known else difflib.get_close_matches(name, known, n=1)
+    close = None if name in known else closest(name, known)
     if close and not _resolves(name):
         what = f"--on {name}: there is no host of this name"
-        raise UsageError(what, f"did you mean {close[0]}?", f"gpujob doctor --on {close[0]}")
+        raise UsageError(what, f"did you mean {close}?", f"gpujob doctor --on {close}")
 
 
 def _known(ctx: Context) -> list[str]:

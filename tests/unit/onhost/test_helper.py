@@ -1,3 +1,4 @@
+import ctypes
 import io
 import os
 import sys
@@ -228,7 +229,7 @@ def test_the_cuda_version_is_read_from_the_driver_if_the_library_fails(
     def absent(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(gpus.ctypes, "CDLL", absent)
+    monkeypatch.setattr(ctypes, "CDLL", absent)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     assert gpus.cuda() is None
     tool = tmp_path / "nvidia-smi"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import frames, helper, instance_limits
+from orchestrator.onhost import frames, helper, instance_limits, operations
 from orchestrator.onhost.instance_limits import (
     DEFAULT_IDLE_MINUTES,
     MARGIN,
@@ -111,7 +111,7 @@ def test_an_answer_that_takes_longer_than_the_lease_renews_it(
 
     before = int(time.time())
     monkeypatch.setattr(frames, "HEARTBEAT", 0.001)
-    monkeypatch.setitem(helper._OPS, "ensure_environment", slow)
+    monkeypatch.setitem(operations.OPERATIONS, "ensure_environment", slow)
     monkeypatch.setattr("sys.stdin", io.StringIO('{"id": 1, "op": "ensure_environment", "lease": 1200}\n'))
     monkeypatch.setattr("sys.stdout", io.StringIO())
     helper.serve(Layout(str(folder)))

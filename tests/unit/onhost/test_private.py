@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import helper, private, run_environment, runs
+from orchestrator.onhost import helper, private, run_environment
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
 from orchestrator.targets import helper_host
@@ -39,10 +39,10 @@ def test_a_helper_makes_private_files_whatever_the_umask(
     tmp_path: Path, open_umask: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(helper, "serve", lambda layout: Path(layout.root, "file").write_text("x"))
-    monkeypatch.setattr(runs, "user_umask", 0o077)
+    monkeypatch.setattr(private, "user_umask", 0o077)
     helper.main(["helper", str(tmp_path / "a" / "root")])
     assert modes(tmp_path / "a") == {"drwx------", "-rw-------"}
-    assert runs.user_umask == 0  # the runs that it starts keep the user's
+    assert private.user_umask == 0  # the runs that it starts keep the user's
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o702, 0o1777])
