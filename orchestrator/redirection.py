@@ -34,12 +34,16 @@ def output_files(streams: Iterable[TextIO]) -> frozenset[tuple[int, int]]:
 
 
 def _programs_around() -> Iterator[int]:
-    table, group = processes.table(), os.getpgrp()
-    for pid in table:
+    table, group, parent = processes.table(), os.getpgrp(), os.getppid()
+    for pid, entry in table.items():
         with contextlib.suppress(OSError):
-            if pid != os.getpid() and os.getpgid(pid) == group:
+            # Group 0 may be several: it stands for each that was begun outside the pid namespace.
+            if (
+                pid != os.getpid()
+                and os.getpgid(pid) == group
+                and (group or entry.parent in (parent, os.getpid()))
+            ):
                 yield pid
-    parent = os.getppid()
     while parent in table:
         yield parent
         parent = table[parent].parent

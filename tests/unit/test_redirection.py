@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from orchestrator import redirection
+from orchestrator.onhost import processes
 
 ASK = (
     "import sys; from orchestrator.redirection import output_files; {do}; "
@@ -53,3 +57,14 @@ def test_the_file_at_the_end_of_a_pipeline_is_found(tmp_path: Path, shell: str) 
     found = answer(tmp_path, f"exec 4< read.py; {shell}", WAIT)
     assert identity(tmp_path / "out.log") in found
     assert identity(tmp_path / "read.py") not in found
+
+
+def test_group_0_is_no_pipeline_but_what_was_begun_outside_the_container(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sibling = processes.table()[os.getpid()]._replace(parent=os.getppid())
+    monkeypatch.setattr(os, "getpgrp", lambda: 0)
+    monkeypatch.setattr(os, "getpgid", lambda _: 0)
+    for entry, found in ((sibling, [99]), (sibling._replace(parent=1 << 30), [])):
+        monkeypatch.setattr(processes, "table", lambda entry=entry: {99: entry})
+        assert list(redirection._programs_around()) == found

@@ -30,7 +30,7 @@ class Typed(msgspec.Struct, frozen=True):
 
     def words(self) -> list[str]:
         """Returns the arguments for ssh: options, then the destination."""
-        port = ["-p", str(self.port)] if self.port else []
+        port = [] if self.port is None else ["-p", str(self.port)]
         return [*self.options, *port, f"{self.user}@{self.name}" if self.user else self.name]
 
 
