@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator import gitignore
-from orchestrator.core import credentials
+from orchestrator.core import credentials, tokens
 from orchestrator.core.text import size
 from orchestrator.core.variables import lists_secret
 from orchestrator.errors import UsageError
@@ -147,6 +147,11 @@ def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> t
         )
     if sent := [path for path in listing.paths if path in scope.send_credentials]:
         messages.append(f"send_credentials: {_first(sent)} will be readable on the host")
+    if found := _tokens(folder, tree, scope):
+        messages.append(
+            f"the code that is sent holds what looks like credentials: {_first(found)} "
+            "(job key pass_env passes one from your shell instead)"
+        )
     if lost_links:
         messages.append(f"links in the code that lead nowhere: {_first(lost_links)}")
     if pointers := _lfs_pointers(folder, tree):
@@ -161,6 +166,21 @@ def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> t
             "The job key exclude, or .gitignore, leaves files out"
         )
     return tuple(messages)
+
+
+def _tokens(folder: Path, tree: folders.Tree, scope: Scope) -> list[str]:
+    """`train.py:12 a GitHub token` for each in the text that is sent; the search is bounded."""
+    found: list[str] = []
+    files = [one for one in tree.entries if one.kind != "link" and tokens.may_hold(one.path, one.size)]
+    left = tokens.MOST_BYTES
+    for entry in files[: tokens.MOST_FILES]:
+        left -= entry.size
+        if left < 0:
+            break
+        if entry.path not in scope.send_credentials:
+            content = _head(folder / entry.path, tokens.LARGEST)
+            found += [f"{entry.path}:{one.line} {one.kind}" for one in tokens.find(content)]
+    return found
 
 
 def _lfs_pointers(folder: Path, tree: folders.Tree) -> list[str]:

@@ -247,3 +247,15 @@ def test_pointers_of_git_lfs_are_announced(code: Path) -> None:
     fill(code, "real.bin", content="x" * 100)
     (note,) = source.read(code).notes
     assert note.startswith("Git LFS pointers instead of files: model.bin, sub/model.bin (git lfs pull")
+
+
+def test_code_with_a_token_is_sent_with_a_warning_that_names_its_line(code: Path) -> None:
+    token = "hf_" + "".join(chr(97 + number % 26) for number in range(34))
+    (code / "train.py").write_text(f"import os\nlogin('{token}')\n")
+    (code / "weights.csv").write_text(token)
+    read = source.read(code)
+    assert {"train.py", "weights.csv"} <= names(read)
+    (note,) = read.notes
+    assert "train.py:2 a Hugging Face token" in note
+    assert token not in note
+    assert source.read(code, scope=Scope(send_credentials=("train.py",))).notes[0].startswith("send_cred")

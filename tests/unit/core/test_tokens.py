@@ -1,0 +1,69 @@
+"""Credentials in code are found by their form, with their line; what is like them is not."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+
+import pytest
+
+from orchestrator.core import tokens
+
+CHANCE = random.Random(4)
+UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
+def letters(count: int, alphabet: str = string.ascii_letters + string.digits) -> str:
+    return "".join(CHANCE.sample(alphabet * 4, count))
+
+
+# Made here, so that no file of the repository holds a text of these forms.
+REAL = {
+    "an AWS access key": "AKIA" + letters(16, UPPER),
+    "a Hugging Face token": "hf_" + letters(34),
+    "a GitHub token": "ghp_" + letters(36),
+    "a GitLab token": "glpat-" + letters(20),
+    "an Anthropic key": "sk-ant-" + "api03-" + letters(60),
+    "an OpenAI key": "sk-proj-" + letters(60),
+    "a Slack token": "xoxb-" + "1234567890-" + letters(24),
+    "a Google API key": "AIza" + letters(35),
+    "a private key": "-----BEGIN RSA PRIVATE KEY" + "-----\n" + letters(64),
+}
+
+
+@pytest.mark.parametrize("kind", REAL)
+def test_a_credential_in_code_is_found_with_its_line_and_not_its_value(kind: str) -> None:
+    found = list(tokens.find(f"import os\n\nTOKEN = '{REAL[kind]}'\n".encode()))
+    assert found == [tokens.Finding(3, kind)]
+    assert REAL[kind] not in str(found)
+
+
+def test_a_key_in_a_cell_of_a_notebook_is_found() -> None:
+    cell = {"cells": [{"source": [REAL["a private key"], f"t = '{REAL['a GitHub token']}'"]}]}
+    assert {one.kind for one in tokens.find(json.dumps(cell).encode())} == {"a private key", "a GitHub token"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf_" + "x" * 34,
+        "token = 'ghp_" + "0" * 36 + "'",
+        "AKIAIOSFODNN7" + "EXAMPLE",
+        "if line == '-----BEGIN PRIVATE KEY" + "-----': return parse(line)",
+        "hf_hub_download(repo_id, filename)",
+        "mask-proj-attention, task-ant-colony, risk-" + "a" * 50,
+        "ghp_token = os.environ['GH_TOKEN']",
+        "xAKIA" + letters(16, UPPER),
+        "-----BEGIN PUBLIC KEY" + "-----\n" + letters(64),
+        "sha256 = '" + "0123456789abcdef" * 4 + "'",
+    ],
+)
+def test_placeholders_examples_and_code_about_keys_are_no_credentials(text: str) -> None:
+    assert list(tokens.find(text.encode())) == []
+
+
+def test_text_is_searched_up_to_a_size_and_data_is_not() -> None:
+    assert [tokens.may_hold(path, 10) for path in ("a/b.py", "n.IPYNB", "c.yaml")] == [True] * 3
+    assert [tokens.may_hold(path, 10) for path in ("w.pt", "i.png", "a.csv")] == [False] * 3
+    assert not tokens.may_hold("n.ipynb", tokens.LARGEST + 1)
