@@ -53,19 +53,19 @@ class _Part(msgspec.Struct, frozen=True):
 
 
 def deploy(
-    ctx: Context, store: Store, target: GroupTarget, given: Inputs, *, dry_run: bool, follows: bool
+    ctx: Context, store: Store, target: GroupTarget, job_inputs: Inputs, *, dry_run: bool, follows: bool
 ) -> int:
     """Prepares all hosts, then starts on all; where one refuses, nothing is left running on the others."""
-    name, label = given.job.spec.name, target.label
+    name, label = job_inputs.job.spec.name, target.label
     with contextlib.ExitStack() as stack:
         hosts = connect(ctx, stack, target)
         for host in hosts:
             stack.enter_context(host.keep_awake())
-        complete = _facts(ctx, hosts, given)
+        complete = _facts(ctx, hosts, job_inputs)
         stack.enter_context(execute.only_deploy(store, name, label))
         identity = _identity(store, hosts, label, complete[0])
         nodes = groups.nodes(
-            identity, [host.label for host in hosts], given.job.spec.resources, _addresses(complete[0])
+            identity, [host.label for host in hosts], job_inputs.job.spec.resources, _addresses(complete[0])
         )
         if identity is not complete[0].identity and not dry_run:
             ctx.talk(f"continuing the interrupted deploy of {identity.run_id}")
@@ -81,20 +81,20 @@ def deploy(
             return 0
         plans.print_warnings(ctx, tuple(dict.fromkeys(w for one in complete for w in one.warnings)))
         parts = [
-            _part(ctx, store, given, host, plan, one)
+            _part(ctx, store, job_inputs, host, plan, one)
             for host, plan, one in zip(hosts, made, complete, strict=True)
         ]
         store.save_intent(name, label, Intent(made[0].fingerprint, identity))
-        started = _run(ctx, store, parts, given.word, label)
+        started = _run(ctx, store, parts, job_inputs.word, label)
         plans.print_next(ctx, made[0].notes, started[0], label, follows)
         return follow.stream(ctx, hosts[0], identity.run_id) if follows else 0
 
 
-def _facts(ctx: Context, hosts: Sequence[Host], given: Inputs) -> list[PlanInputs]:
+def _facts(ctx: Context, hosts: Sequence[Host], job_inputs: Inputs) -> list[PlanInputs]:
     """With what each host has. Where an instance lacks its GPUs, none is left of those launched with it."""
-    known = given.limited(hosts, given.known)
+    known = job_inputs.limited(hosts, job_inputs.known)
     try:
-        return [inputs.with_facts(known, host, given.job) for host in hosts]
+        return [inputs.with_facts(known, host, job_inputs.job) for host in hosts]
     except NoGpus as error:
         from orchestrator.commands import launch  # noqa: PLC0415 - only EC2 instances are ended
 
@@ -139,10 +139,12 @@ def _without_itself(facts: HostFacts | None, run_id: str) -> HostFacts | None:
     return msgspec.structs.replace(facts, live_runs=live, gpu_processes=users)
 
 
-def _part(ctx: Context, store: Store, given: Inputs, host: Host, plan: Plan, complete: PlanInputs) -> _Part:
+def _part(
+    ctx: Context, store: Store, job_inputs: Inputs, host: Host, plan: Plan, complete: PlanInputs
+) -> _Part:
     assert complete.facts
-    options = execute.start_options(complete.facts, given.secrets, complete.share_gpu)
-    return _Part(execute.Executor(ctx, host, store, given.trees), plan, options)
+    options = execute.start_options(complete.facts, job_inputs.secrets, complete.share_gpu)
+    return _Part(execute.Executor(ctx, host, store, job_inputs.trees), plan, options)
 
 
 def _run(ctx: Context, store: Store, parts: Sequence[_Part], word: str, label: str) -> list[RunFacts]:

@@ -182,7 +182,7 @@ def _managed(account: Account, instance: Instance) -> Instance:
     if not instance.managed:
         why = "it has no tag of gpujob: whoever launched it terminates it"
         raise UsageError(f"{instance.label} was not launched by gpujob", why, "gpujob hosts orphans")
-    return members.seen(account, instance)
+    return members.refresh_one(account, instance)
 
 
 def _clean_up(ctx: Context, account: Account, instance: Instance, purge: bool) -> None:

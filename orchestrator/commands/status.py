@@ -258,5 +258,6 @@ def _unknown_state(instance: InstanceRow | None, facts: RunFacts, why: str) -> r
     is_stopped = instance is not None and instance.spot and instance.state == "stopped"
     if instance and instance.volume and (instance.ended is not None or is_stopped):
         heartbeat = facts.state.heartbeat if facts.state else None
-        return runstate.Preempted(instance.ended or heartbeat or instance.launched, facts.checkpoints.last)
+        ended = instance.ended or heartbeat or instance.launched
+        return runstate.Preempted(ended, facts.checkpoints.last, is_last_known=True)
     return runstate.Unreachable(why)

@@ -63,10 +63,14 @@ class Stopped(msgspec.Struct, frozen=True):
 
 
 class Preempted(msgspec.Struct, frozen=True):
-    """Ended with a checkpoint; resumable from `step`."""
+    """Interrupted; resumable from `step`, or from the start where it has no checkpoint.
+
+    `is_last_known`: its host ended before it answered again, so that there may be a later checkpoint.
+    """
 
     ended: float
     step: int | None
+    is_last_known: bool = False
 
 
 class Orphaned(msgspec.Struct, frozen=True):

@@ -154,6 +154,9 @@ class Cloud:
         except aws.ConnectionError as error:
             raise failed("NoConnection", str(error)) from None
         except (aws.HTTPClientError, aws.IncompleteReadError) as error:
+            cause = getattr(error, "kwargs", {}).get("error")
+            if isinstance(cause, ValueError | FileNotFoundError):  # nothing was sent
+                raise failed("NoCredentials", _described(cause)) from None
             raise failed("ConnectionLost", str(error)) from None
         except ResponseParserError as error:
             raise failed("Unavailable", f"{type(error).__name__}: {error}", 500) from None
@@ -161,6 +164,8 @@ class Cloud:
             raise failed("InvalidRequest", f"{type(error).__name__}: {error}") from None
         except aws.BotoCoreError as error:  # all others are about the configuration and its credentials
             raise failed("NoCredentials", f"{type(error).__name__}: {error}") from None
+        except ValueError as error:  # of an endpoint that is no URL
+            raise failed("NoCredentials", _described(error)) from None
         return answer
 
     def _decoded(self, region: str, message: str) -> str:
@@ -195,6 +200,14 @@ class Cloud:
                 client = self._session.client(service, region_name=region, config=config)
                 self._clients[(service, region)] = client
             return self._clients[(service, region)]
+
+
+def _described(error: ValueError | FileNotFoundError) -> str:
+    """Returns class and text of an error about settings, without the key or token that it may quote."""
+    kind = "ValueError" if isinstance(error, ValueError) else "FileNotFoundError"
+    if str(error).startswith("Invalid header value"):
+        return f"{kind}: a key or a token has a line break or another character that cannot be sent"
+    return f"{kind}: {error}"
 
 
 def new_session() -> Any:

@@ -6,6 +6,7 @@ error codes; https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overv
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
@@ -27,16 +28,15 @@ _CAPACITY = (
     *("InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientCapacity"),
     *("InsufficientCapacityOnOutpost", "UnfulfillableCapacity", "ReservationCapacityExceeded"),
     *("SpotMaxPriceTooLow", "Unsupported", "InsufficientFreeAddressesInSubnet"),
-    *("Server.InsufficientInstanceCapacity", "InsufficientVolumeCapacity"),
+    "InsufficientVolumeCapacity",
 )
 _QUOTA = (
     *("VcpuLimitExceeded", "MaxSpotInstanceCountExceeded", "InstanceLimitExceeded"),
-    *("MaxIOPSLimitExceeded", "VolumeLimitExceeded", "Client.VolumeLimitExceeded"),
+    *("MaxIOPSLimitExceeded", "VolumeLimitExceeded"),
 )
 _BUSY = (
     *("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unavailable", "ServiceUnavailable"),
-    *("InternalError", "InternalFailure", "ServerInternal", "RequestTimeout", "Server.InternalError"),
-    "ConnectionLost",
+    *("InternalError", "InternalFailure", "ServerInternal", "RequestTimeout", "ConnectionLost"),
 )
 _DENIED = (
     *("UnauthorizedOperation", "AuthFailure", "OptInRequired", "PendingVerification", "AccessDenied"),
@@ -50,6 +50,34 @@ FORBIDDEN = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "
 """Codes where the credentials are valid, and a policy or the account forbids the call or the region."""
 CLOSED = (*FORBIDDEN, "AuthFailure")
 """Codes of a region that may not be used. A region that the account has not enabled answers AuthFailure."""
+
+_LOGIN = (
+    *("SSOError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "TokenRetrievalError"),
+    *("NoAuthTokenError", "PendingAuthorizationExpiredError", "LoginError", "LoginRefreshRequired"),
+    *("LoginTokenLoadError", "LoginAuthorizationCodeError"),
+)
+"""botocore's errors about a login that a command of the AWS CLI renews."""
+_REGION = ("InvalidRegionError", "NoRegionError", "UnknownRegionError")
+_STEPS = {
+    "SecurityGroupLimitExceeded": "resources.ec2.security_group: sg-…, which admits this machine to port 22",
+    "RulesPerSecurityGroupLimitExceeded": "resources.ec2.security_group: sg-…, which admits this machine",
+    "InvalidSubnet": "resources.ec2.subnet: subnet-… of that region",
+    "InvalidGroup": "resources.ec2.security_group: sg-… of that region and of the subnet's VPC",
+    "InvalidAMIID": "resources.ec2.images: [ami-…] of that region",
+    "InvalidKMSKey": "resources.ec2.kms_key: one of that region which this user may use",
+    "TagPolicyViolation": "resources.ec2.tags: the tags that the organization requires",
+    "VPCIdNotSpecified": "resources.ec2.subnet: subnet-…, or aws ec2 create-default-vpc",
+    "DefaultVpcDoesNotExist": "resources.ec2.subnet: subnet-…, or aws ec2 create-default-vpc",
+}
+"""The next step after a refusal, by the beginning of its code."""
+_ENDED_STEPS = {
+    "Client.InternalError": "resources.ec2.kms_key: a key that this user may use (kms:CreateGrant, "
+    "kms:Decrypt), instead of the account's default key",
+    "Client.InvalidSnapshot.NotFound": "resources.ec2.images: [ami-…] of that region",
+    "Client.VolumeLimitExceeded": "aws service-quotas list-service-quotas --service-code ebs --region {}",
+    "Client.UserInitiatedShutdown": "gpujob hosts list; it was ended by a request from elsewhere",
+}
+"""The next step by EC2's reason for the end of an instance, with its region."""
 
 
 class AwsError(GpujobError):
@@ -87,7 +115,8 @@ class Ended(GpujobError):
 
     def __init__(self, instance: Instance) -> None:
         reason = instance.state_reason or "EC2 reports no reason"
-        super().__init__(f"{instance.label} is {instance.state}", reason, "the same command again")
+        step = _ENDED_STEPS.get(reason.partition(":")[0], "the same command again").format(instance.region)
+        super().__init__(f"{instance.label} is {instance.state}", reason, step)
         self.no_capacity = "InsufficientInstanceCapacity" in reason
 
 
@@ -106,6 +135,7 @@ class Terminated(NotFound):
 
 def action(code: str, status: int = 0) -> Action:
     """Returns what to do about an error. An unknown code is REFUSED, with a 5xx status RETRY."""
+    code = code.removeprefix("Client.").removeprefix("Server.")  # as some answers name the side at fault
     if code in _CAPACITY:
         return Action.NEXT_ZONE
     if code in _QUOTA:
@@ -134,9 +164,7 @@ def explain(error: AwsError) -> GpujobError:
     if error.code == "NoCredentials":
         return _credentials(error)
     if error.code == "NoConnection":
-        return Unreachable(
-            f"EC2 in {error.region} cannot be reached", error.message, "the same command again"
-        )
+        return _no_connection(error)
     if todo is Action.DENIED:
         return AccessError(what, _decoded(error), _access_step(error.code, error.message))
     if todo is Action.RETRY:
@@ -152,13 +180,46 @@ def explain(error: AwsError) -> GpujobError:
         return GpujobError(what, "another client is launching this job", "gpujob hosts orphans")
     if error.code.startswith(("InvalidInstanceID", "InvalidVolume.NotFound")):
         return NotFound(what, error.message, "gpujob hosts list")
-    return UsageError(what, error.message, "gpujob doctor --on ec2")
+    return UsageError(what, error.message, _refused_step(error))
 
 
-def _credentials(error: AwsError) -> AccessError:
-    """Returns the error about credentials that cannot be had, with botocore's own words."""
-    if "sso" in error.message.lower() or "token" in error.message.lower():
+def _refused_step(error: AwsError) -> str:
+    instance = re.search(r"i-[0-9a-f]+", error.message)
+    if error.code == "OperationNotPermitted" and instance:
+        change = f"--instance-id {instance[0]} --no-disable-api-termination"
+        return f"aws ec2 modify-instance-attribute --region {error.region} {change}"
+    if "iaminstanceprofile" in error.message.lower():
+        return "resources.ec2.instance_profile: one of this account"
+    known = (step for code, step in _STEPS.items() if error.code.startswith(code))
+    return next(known, "gpujob doctor --on ec2")
+
+
+def _no_connection(error: AwsError) -> GpujobError:
+    """Returns the error about an endpoint that cannot be reached; a misspelt region has none."""
+    from orchestrator.instances.catalog import table  # noqa: PLC0415 - it reads a file
+
+    what = f"EC2 in {error.region} cannot be reached"
+    try:
+        if not error.region.startswith(
+            ("cn-", "us-gov-", "us-iso", "eu-isoe-")
+        ):  # the table has none of these
+            table().region(error.region)
+    except UsageError as unknown:
+        return UsageError(what, f"{unknown.what}, {unknown.why} {error.message}", "AWS_REGION=NAME")
+    return Unreachable(what, error.message, "the same command again")
+
+
+def _credentials(error: AwsError) -> GpujobError:
+    """Returns the error about credentials or settings that cannot be used, with botocore's own words."""
+    name, message = error.message.partition(":")[0], error.message.lower()
+    if name in _LOGIN or "expired" in message or re.search(r"(credentials|token) from (sso|login)", message):
         return AccessError("the AWS login has ended", error.message, "aws sso login, or aws login")
+    if name in _REGION:
+        step = "AWS_REGION=NAME, or aws configure set region NAME"
+        return UsageError("the AWS region of this command is not valid", error.message, step)
+    if name.startswith(("Invalid", "Unknown", "Endpoint", "Config", "ValueError", "FileNotFoundError")):
+        step = "aws configure sso" if "use sso" in message else "aws configure list, and env | grep AWS_"
+        return UsageError("the AWS configuration cannot be used", error.message, step)
     if error.message.startswith(("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")):
         what = "no AWS credentials are configured"
         return AccessError(what, error.message, "aws configure, or AWS_PROFILE=NAME")

@@ -21,7 +21,7 @@ def refresh(account: Account, instances: Sequence[Instance]) -> list[Instance]:
     return [one for one in current if not one.has_ended]
 
 
-def seen(account: Account, instance: Instance) -> Instance:
+def refresh_one(account: Account, instance: Instance) -> Instance:
     """Returns an instance as EC2 reports it, unless it is known to have ended."""
     return instance if instance.has_ended else lifecycle.refresh(account, instance)
 
@@ -63,27 +63,38 @@ def discard_if_incomplete(account: Account, launched: Sequence[Instance]) -> boo
 def discard(account: Account, launched: Sequence[Instance]) -> None:
     """Ends what is left of new instances of which one ended before it was ready: nothing is on them.
 
-    That is each spot request, for which EC2 would launch another, each data volume, and each instance that
-    has not ended. All of it is recorded before anything is sent.
+    A single one that is ready is kept.
     """
     current = [account.records.find(one.id) or one for one in launched]
-    if len(current) == 1 and current[0].ready:
-        return
-    others = [one for one in current if not one.has_ended]
-    if len(current) > 1 and others:
+    if len(current) > 1:
+        _discard_group(account, current)
+    elif not current[0].ready:
+        _discard_each(account, current)
+
+
+def _discard_group(account: Account, group: Sequence[Instance]) -> None:
+    others = [one for one in group if not one.has_ended]
+    if others:
         labels = ", ".join(one.label for one in others)
         account.ctx.talk(f"terminating {labels}: all instances of a run are up, or none is")
-    for one in current:
+    _discard_each(account, group)
+    for one in others:
+        with contextlib.suppress(GpujobError):  # a later command completes it
+            lifecycle.wait_until(account, one, TERMINATED, changes.PATIENCE)
+    changes.complete(account)
+
+
+def _discard_each(account: Account, instances: Sequence[Instance]) -> None:
+    """Ends each that has not ended, each spot request, for which EC2 would launch another, and each volume.
+
+    All of it is recorded before anything is sent.
+    """
+    for one in instances:
         if one.spot or not one.has_ended:
             changes.request(account, Change("terminate", one.id, one.region, one.id))
         if one.volume and not one.volume_to_attach:
             changes.request(account, Change("delete-volume", one.volume, one.region, one.id))
     changes.complete(account)
-    for one in others if len(current) > 1 else ():
-        with contextlib.suppress(GpujobError):  # a later command completes it
-            lifecycle.wait_until(account, one, TERMINATED, changes.PATIENCE)
-    if len(current) > 1:
-        changes.complete(account)
 
 
 def shut_down(account: Account, instances: Sequence[Instance]) -> None:

@@ -32,7 +32,7 @@ def revive(
     try:
         for number, one in enumerate(current):
             if one.has_ended:
-                started.append(_replacement(account, one, current, offer, ingress))
+                started.append(ensure_with_volume(account, one, offer, ingress, current))
                 current[number] = started[-1]
         stopped = [one for one in current if one.state in _AT_REST]
         if stopped:
@@ -48,7 +48,7 @@ def steps(account: Account, former: Sequence[Instance], offer: Quote) -> list[tu
     """Returns what `revive` would do, with prices: title and reason of each step."""
     found = []
     for one in former:
-        current = members.seen(account, one)
+        current = members.refresh_one(account, one)
         if current.has_ended or current.is_interrupted:
             usd = (
                 "price not known"
@@ -59,15 +59,3 @@ def steps(account: Account, former: Sequence[Instance], offer: Quote) -> list[tu
         elif current.state in _AT_REST:
             found.append((f"start {one.label}", prices.at_most(current, offer.hours)))
     return found
-
-
-def _replacement(
-    account: Account, ended: Instance, current: Sequence[Instance], offer: Quote, ingress: Ingress
-) -> Instance:
-    """Returns another instance for the volume of one that ended; first that of an interrupted command."""
-    if ended.volume is None:
-        known = {one.id for one in current}
-        for one in account.records.members(ended):
-            if one.id not in known and not one.has_ended:
-                return ensure.ready(account, one)
-    return ensure_with_volume(account, ended, offer, ingress)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from orchestrator.errors import NotFound
@@ -12,22 +14,24 @@ from orchestrator.instances.quote import Quote
 from orchestrator.instances.region import Ingress
 
 
-def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress: Ingress) -> Instance:
+def ensure_with_volume(
+    account: Account, former: Instance, offer: Quote, ingress: Ingress, group: Sequence[Instance] = ()
+) -> Instance:
     """Returns a ready instance with the data volume of `former`, which has ended, in the same zone.
 
-    NotFound if the volume does not exist.
+    group: the instances of a run over several, as far as they are known. NotFound if the volume does not
+    exist.
     """
     ensure.settle(account)
     volume = former.volume
-    size = lifecycle.find_volume(account.cloud, former.region, volume) if volume else None
-    if not volume or size is None:
-        if volume:
-            changes.forget_volume(account, former)
-        why = f"its volume {volume} does not exist any more" if volume else "it had no data volume"
-        next_step = "gpujob deploy JOB --on ec2 (starts a new run)"
-        raise NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
-    instance = _resume(account, volume, bool(offer.spec.rescue_of))
+    size = lifecycle.find_volume(account.cloud, former.region, volume) if volume else 0
+    if size is None:
+        changes.forget_volume(account, former)
+        raise _runs_are_deleted(former, f"its volume {volume} does not exist any more")
+    instance = _successor(account, former, group, bool(offer.spec.rescue_of))
     if not instance:
+        if not volume:
+            raise _runs_are_deleted(former, "it had no data volume")
         launch_spec = replace(
             offer.spec,
             regions=(former.region,),
@@ -43,16 +47,27 @@ def ensure_with_volume(account: Account, former: Instance, offer: Quote, ingress
     return instance
 
 
-def _resume(account: Account, volume: str, is_rescue: bool) -> Instance | None:
-    """Returns the instance that an earlier command launched, or tried to, for this volume; else None.
+def _runs_are_deleted(former: Instance, why: str) -> NotFound:
+    next_step = "gpujob deploy JOB --on ec2 (starts a new run)"
+    return NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
+
+
+def _successor(
+    account: Account, former: Instance, group: Sequence[Instance], is_rescue: bool
+) -> Instance | None:
+    """Returns the instance that an earlier command launched in place of `former`, or tried to; else None.
 
     One without GPUs is terminated, and the volume is kept, unless it is to be fetched from (`is_rescue`).
     """
+    if former.volume is None:  # it is that of its successor, which no member of the group is known to be
+        known = {one.id for one in group}
+        others = [one for one in account.records.members(former) if group and one.id not in known]
+        return ensure.ready(account, others[0]) if others and not others[0].has_ended else None
     for attempt in account.records.attempts():
-        if attempt.spec.volume == volume and (is_rescue or not attempt.spec.rescue_of):
+        if attempt.spec.volume == former.volume and (is_rescue or not attempt.spec.rescue_of):
             return ensure.resume(account, attempt)[0]
     for instance in account.records.current():
-        if instance.volume_to_attach != volume:
+        if instance.volume_to_attach != former.volume:
             continue
         if is_rescue or not instance.gpu_type:
             return ensure.ready(account, lifecycle.refresh(account, instance))

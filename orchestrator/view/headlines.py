@@ -30,8 +30,10 @@ def _headline(report: RunReport) -> str:
             return reason
         case runstate.Stopped(by=by):
             return f"by {by}"
-        case runstate.Preempted(step=step):
-            return f"resumable from step {step}"
+        case runstate.Preempted(step=None, is_last_known=is_last_known):
+            return "resumable, as far as it got" if is_last_known else "without a checkpoint"
+        case runstate.Preempted(step=step, is_last_known=is_last_known):
+            return f"resumable from step {step}{' or a later one' if is_last_known else ''}"
         case runstate.Lost(heartbeat=None):
             return "never started"
         case runstate.Lost(resumable_from=step, host=host):

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import ask, runs
-from orchestrator.core import hostfacts
+from orchestrator.core import hostfacts, runstate
 from orchestrator.errors import Unreachable
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Pace, Store
 from orchestrator.targets.base import Target
+from orchestrator.view.headlines import headline
+from orchestrator.view.status import RunReport
 from tests.support import Client, ScriptedHost, new_client
 
 NOW = 1_764_000_000.0
@@ -239,3 +241,19 @@ def test_a_run_that_a_volume_brought_to_another_host_is_found_there(
     host.label = "second"
     runs.remember(ctx, Store(client.state_dir), host, [run])
     assert Store(client.state_dir).runs()[alive["id"]].target == "second"
+
+
+@pytest.mark.parametrize(
+    ("step", "is_last_known", "words"),
+    [
+        (40, False, "resumable from step 40"),
+        (40, True, "resumable from step 40 or a later one"),
+        (None, True, "resumable, as far as it got"),
+        (None, False, "without a checkpoint"),
+    ],
+)
+def test_an_interrupted_run_says_what_is_known_of_its_checkpoints(
+    step: int | None, is_last_known: bool, words: str
+) -> None:
+    state = runstate.Preempted(1.0, step, is_last_known)
+    assert headline(RunReport(hostfacts.RunFacts(id="job-1"), state)) == words

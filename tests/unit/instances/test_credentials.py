@@ -48,10 +48,8 @@ KEYS = {"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b"}
         ("[default]\ncredential_process = sh -c 'echo vault is sealed >&2; exit 3'\n", "vault is sealed"),
         ("[default]\ncredential_process = echo no JSON\n", "JSONDecodeError"),
         ("[default]\ncredential_process = /does/not/exist\n", "/does/not/exist"),
-        ("[default]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = gone\n", "gone"),
         ("[default]\nrole_arn = arn:aws:iam::1:role/r\n", "source_profile"),
         (f"[default]\n{SSO}", "SSO"),
-        ("[defau\nregion", "config"),
         ("", "Unable to locate credentials"),
     ],
 )
@@ -66,6 +64,63 @@ def test_credentials_that_cannot_be_had_are_reported_at_once(
     assert (error.exit_code, slept) == (Exit.ACCESS, [])
     assert says in error.why
     assert "credentials" in error.what or "login" in error.what
+
+
+SESSION = (
+    "[default]\nsso_session=s\nsso_account_id=1\nsso_role_name=r\n[sso-session s]\nsso_start_url=https://x\n"
+)
+KEY = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "x"}
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "what", "next_step"),
+    [
+        ({}, SESSION, "configuration", "aws configure sso"),
+        ({}, "[defau\nregion", "configuration", "aws configure list"),
+        (
+            {},
+            "[default]\nrole_arn=arn:aws:iam::1:role/r\nsource_profile=gone\n",
+            "configuration",
+            "env | grep",
+        ),
+        (KEY | {"AWS_ENDPOINT_URL": "not a url"}, "", "configuration", "env | grep AWS_"),
+        (KEY | {"AWS_RETRY_MODE": "bad"}, "", "configuration", "env | grep AWS_"),
+        (KEY | {"AWS_SESSION_TOKEN": "secret\ncanary"}, "", "configuration", "env | grep AWS_"),
+        (KEY | {"HTTP_PROXY": "::::"}, "", "configuration", "env | grep AWS_"),
+        (
+            {"AWS_WEB_IDENTITY_TOKEN_FILE": "/does/not/exist/token", "AWS_ROLE_ARN": "arn:aws:iam::1:role/r"},
+            *("", "credentials", "aws sts get-caller-identity"),
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_not_a_login_that_ended(
+    client: Client,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    env: dict[str, str],
+    text: str,
+    what: str,
+    next_step: str,
+) -> None:
+    config.write_text(text)
+    for name, value in ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"} | env).items():
+        monkeypatch.setenv(name, value)
+    slept: list[float] = []
+    with pytest.raises(AwsError) as raised:
+        Cloud(client.context(sleep=slept.append)).call("us-east-1", "describe_instances")
+    error = raised.value
+    assert (what in error.what, next_step in error.next_step, slept) == (True, True, []), error.next_step
+    assert "canary" not in f"{error} {error.why}"
+
+
+def test_a_region_that_cannot_be_one_is_named_as_such(
+    client: Client, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in KEY.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AwsError, match="us_east_1") as raised:
+        Cloud(client.context()).call("us_east_1", "describe_instances")
+    assert (raised.value.exit_code, "AWS_REGION" in raised.value.next_step) == (Exit.USAGE, True)
 
 
 def test_a_command_reads_its_credentials_once(

@@ -5,6 +5,7 @@ import pytest
 from orchestrator.errors import Exit
 from orchestrator.instances import errors, quotas
 from orchestrator.instances.errors import Action, AwsError
+from orchestrator.instances.instance import Instance
 from orchestrator.instances.spec import Candidate
 
 CAPACITY = (
@@ -25,7 +26,15 @@ EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 SKEWED = ("RequestTimeTooSkewed", "RequestInTheFuture")
 ACCOUNT = ("OptInRequired", "PendingVerification", "Blocked")
 WHOSE = ("AuthFailure", "AuthFailure.ServiceLinkedRole", "InvalidClientTokenId", "SignatureDoesNotMatch")
-WRONG = ("InvalidParameterValue", "InvalidParameterCombination", "InvalidAMIID.NotFound", "NobodyKnowsThis")
+WRONG = ("InvalidParameterValue", "InvalidParameterCombination", "NobodyKnowsThis")
+KEYS = (
+    ("InvalidAMIID.NotFound", "resources.ec2.images"),
+    ("InvalidSubnetID.NotFound", "resources.ec2.subnet"),
+    ("InvalidGroup.NotFound", "resources.ec2.security_group"),
+    ("SecurityGroupLimitExceeded", "resources.ec2.security_group"),
+    ("TagPolicyViolation", "resources.ec2.tags"),
+    ("VPCIdNotSpecified", "create-default-vpc"),
+)
 
 ROWS = [
     *((code, 500, Action.NEXT_ZONE, Exit.FAILED, "other types or zones") for code in CAPACITY),
@@ -37,6 +46,10 @@ ROWS = [
     *((code, 403, Action.DENIED, Exit.ACCESS, "set this machine's clock") for code in SKEWED),
     *((code, 401, Action.DENIED, Exit.ACCESS, "aws sts get-caller-identity") for code in WHOSE),
     *((code, 400, Action.REFUSED, Exit.USAGE, "gpujob doctor --on ec2") for code in WRONG),
+    *((code, 400, Action.REFUSED, Exit.USAGE, key) for code, key in KEYS),
+    ("Client.RequestLimitExceeded", 400, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
+    ("Server.Unavailable", 400, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
+    ("Client.UnauthorizedOperation", 403, Action.DENIED, Exit.ACCESS, "aws sts get-caller-identity"),
     ("NobodyKnowsThis", 500, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
     ("ConnectionLost", 0, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
     ("NoConnection", 0, Action.REFUSED, Exit.UNREACHABLE, "the same command again"),
@@ -60,6 +73,44 @@ def test_each_code_has_its_action_its_exit_code_and_a_next_step(
     assert next_step in shown.next_step
     assert "us-east-1" in shown.what or code == "NoCredentials"
     assert "in their words" in shown.why or code == "IdempotentParameterMismatch"
+
+
+@pytest.mark.parametrize(
+    ("reason", "step"),
+    [
+        ("Client.VolumeLimitExceeded: Volume limit exceeded", "--service-code ebs --region eu-west-1"),
+        ("Client.InternalError: Client error on launch", "resources.ec2.kms_key"),
+        ("Client.InvalidSnapshot.NotFound: The snapshot does not exist", "resources.ec2.images"),
+        ("Client.UserInitiatedShutdown: User initiated shutdown", "gpujob hosts list"),
+        ("Server.InternalError: Internal error on launch", "the same command again"),
+        ("", "the same command again"),
+    ],
+)
+def test_the_reason_of_an_end_has_a_next_step_that_changes_it(reason: str, step: str) -> None:
+    instance = Instance(id="i-1", region="eu-west-1", launched=0.0, state="terminated", state_reason=reason)
+    ended = errors.Ended(instance)
+    assert (ended.why, ended.no_capacity) == (reason or "EC2 reports no reason", False)
+    assert step in ended.next_step
+
+
+def test_a_protected_instance_is_reported_with_the_command_that_frees_it() -> None:
+    message = (
+        "The instance 'i-0a1' may not be terminated. Modify its 'disableApiTermination' instance attribute"
+    )
+    shown = errors.explain(
+        AwsError("OperationNotPermitted", message, "terminate_instances", "eu-west-1", 400)
+    )
+    assert shown.why == message
+    assert "--region eu-west-1 --instance-id i-0a1 --no-disable-api-termination" in shown.next_step
+
+
+@pytest.mark.parametrize(
+    ("region", "is_known"), [("us-east-1", True), ("us-gov-west-1", True), ("us-est-1", False)]
+)
+def test_a_misspelt_region_is_not_reported_as_a_lost_network(region: str, is_known: bool) -> None:
+    shown = errors.explain(AwsError("NoConnection", "Could not connect", "describe_vpcs", region))
+    assert shown.exit_code is (Exit.UNREACHABLE if is_known else Exit.USAGE)
+    assert ("did you mean" in shown.why) != is_known
 
 
 def test_an_aws_error_has_the_texts_of_its_explanation() -> None:

@@ -215,3 +215,39 @@ def test_prices_that_are_half_a_year_old_are_said_to_be() -> None:
     for days, is_stale in ((179, False), (181, True)):
         lines = quote.quote(job, "us-east-1", day + days * 86400, "me", 0).lines("this address/32")
         assert any("hosts types --refresh" in line for line in lines) == is_stale
+
+
+@pytest.mark.parametrize(
+    "operation", ["cancel_spot_instance_requests", "terminate_instances", "delete_volume"]
+)
+def test_a_login_that_ends_during_a_deletion_leaves_one_that_is_completed(
+    week: Start, operation: str
+) -> None:
+    one, client = started(week)
+    assert one.again(client, *UP, "--spot")
+    refuse(one, operation, "ExpiredToken", one.clock.now + HOUR)
+    down = one.run(client, "hosts", "down", "ec2", "--yes")
+    assert down
+    assert "ExpiredToken" in down.err
+    one.clock.sleep(HOUR)
+    for _ in range(3):
+        one.again(client, "status")
+        one.clock.sleep(HOUR / 6)
+    assert one.aws.billed(client.context().who) == set()
+    assert [request.state for request in one.aws.requests.values()] == ["cancelled"]
+
+
+def test_a_protected_instance_stays_listed_until_its_protection_ends(week: Start) -> None:
+    one, client = started(week)
+    assert one.again(client, *UP)
+    (machine,) = live(one)
+    refuse(one, "terminate_instances", "OperationNotPermitted", one.clock.now + HOUR)
+    down = one.run(client, "hosts", "down", "ec2", "--yes")
+    assert down
+    assert (down.code != 0, "OperationNotPermitted" in down.err) == (True, True), down.err
+    listed = one.again(client, "hosts", "list", "--json")
+    assert [row["label"] for row in listed.json["instances"]] == [f"ec2://{machine}"]
+    one.clock.sleep(HOUR)
+    one.again(client, "status")
+    one.clock.sleep(HOUR / 6)
+    assert live(one) == []
