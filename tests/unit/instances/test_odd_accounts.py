@@ -232,7 +232,7 @@ def test_a_login_that_ends_during_a_deletion_leaves_one_that_is_completed(
     one.clock.sleep(HOUR)
     for _ in range(3):
         one.again(client, "status")
-        one.clock.sleep(HOUR / 6)
+        one.clock.sleep(2 * HOUR)  # an instance may take that long to end
     assert one.aws.billed(client.context().who) == set()
     assert [request.state for request in one.aws.requests.values()] == ["cancelled"]
 
@@ -249,5 +249,4 @@ def test_a_protected_instance_stays_listed_until_its_protection_ends(week: Start
     assert [row["label"] for row in listed.json["instances"]] == [f"ec2://{machine}"]
     one.clock.sleep(HOUR)
     one.again(client, "status")
-    one.clock.sleep(HOUR / 6)
     assert live(one) == []
