@@ -57,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", action="append", default=[], metavar="[NAME=]PATH")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
     evaluate.add_argument("--plots", type=Path, metavar="DIR", help="folder for figures (SVG)")
+    evaluate.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="folder of the pictures of the samples"
+    )
     predict = commands.add_parser("predict", help="print a checkpoint's answers to files")
     predict.add_argument("checkpoint", type=Path)
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
@@ -165,8 +168,10 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from trainers.engine import plots  # noqa: PLC0415 - imports numpy
+    from trainers.engine import contact_sheet, plots  # noqa: PLC0415 - imports numpy
 
+    if arguments.pictures is not None and (arguments.plots is None or not arguments.pictures.is_dir()):
+        raise sources.BadSource(f"--pictures {arguments.pictures} needs --plots DIR, and is a folder")
     if arguments.plots is not None:
         plots.require()
     saved, trainer = _open(arguments.checkpoint)
@@ -176,7 +181,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.plots is not None:
         columns = trainer.columns(trainer.evaluated)
         run = saved.path.parent.parent
-        report = {**report, "plots": plots.write(arguments.plots.absolute(), report, run, columns)}
+        wrong = contact_sheet.cells(trainer, report, arguments.pictures)
+        report = {**report, "plots": plots.write(arguments.plots.absolute(), report, run, columns, wrong)}
     if "warning" in report:
         complain(f"warning: {report['warning']}")
     _json(report)

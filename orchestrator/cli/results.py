@@ -88,12 +88,20 @@ def evaluate(
             metavar="DIR", help="Write figures (SVG) to this folder; needs Matplotlib (default none)."
         ),
     ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Show the pictures of wrong answers, from the folder given to `prepare --images`, among the "
+            "figures of blendshapes (default none).",
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Compute a checkpoint's metrics and confusion matrix on data."""
     from orchestrator.commands import trainer as implementation
 
-    return implementation.evaluate(context(ctx, json), checkpoint, data or [], split, plots)
+    return implementation.evaluate(context(ctx, json), checkpoint, data or [], split, plots, pictures)
 
 
 @command(

@@ -58,13 +58,22 @@ def list_checks(ctx: Context, trainer: str) -> int:
     return 0
 
 
-def evaluate(ctx: Context, place: str, data: list[str], split: str, plots: str | None = None) -> int:
-    """The checkpoint on the user's data: one JSON object, or tables; figures in the folder `plots`."""
+def evaluate(
+    ctx: Context,
+    place: str,
+    data: list[str],
+    split: str,
+    plots: str | None = None,
+    pictures: str | None = None,
+) -> int:
+    """The checkpoint on the user's data: one JSON object, or tables; figures in the folder `plots`, with the
+    wrong answers' `pictures`."""
     folder = _checkpoint(ctx, place)
     if not data:
         raise UsageError("evaluate needs data", "", f"gpujob evaluate {place} --data NAME=PATH")
     words = ["evaluate", folder, *[word for item in data for word in ("--data", _absolute(ctx, item))]]
     words += ["--split", split, *(["--plots", str(ctx.path(plots))] if plots else [])]
+    words += ["--pictures", str(ctx.path(pictures))] if pictures else []
     with files.ignored_by_git(ctx.path(plots)) if plots else nullcontext():
         lines = _call(ctx, words)
     for line in lines:

@@ -1,16 +1,21 @@
 """Figures of an evaluation: SVG files that the browser shows, from results, events and raw input."""
 
+import csv
 import json
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
+import checkpoints
 import numpy as np
 import pytest
 from test_old_checkpoints import unpacked
 
 from trainers import __main__ as command
-from trainers.engine import plots
+from trainers import registry
+from trainers.blendshapes import files
+from trainers.engine import checkpoint, contact_sheet, plots
 
 CLASSES = ("happy", "sad", "neutral")
 
@@ -88,6 +93,72 @@ def test_evaluate_writes_figures_of_the_run_and_names_them(tmp_path, capsys, mon
     report = json.loads(capsys.readouterr().out)
     assert {Path(path).stem for path in report["plots"]} > {"confusion", "per-class", "correlation"}
     assert "<!-- happy -->" in texts(report["plots"][-1])
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The words that evaluate a checkpoint of blendshapes; only the contact sheet is drawn."""
+    save = plots._save
+    monkeypatch.setattr(plots, "_save", lambda path, draw: save(path, draw) if path.stem == "wrong" else path)
+    root = unpacked("blendshapes-checkpoint", tmp_path / "run" / "checkpoints")
+    data = unpacked("blendshapes-data", tmp_path / "data")
+    return ["evaluate", str(root / "6"), "--data", str(data), "--split", "val"]
+
+
+def test_wrong_answers_are_shown_with_their_pictures(evaluated, tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    for table in (tmp_path / "data").rglob("*.csv"):
+        for row in csv.DictReader(table.read_text().splitlines()):
+            path = tmp_path / "images" / row["file"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.new("L", (8, 8), 99).save(path, "PNG")
+    words = [*evaluated, "--plots", str(tmp_path / "figures"), "--pictures", str(tmp_path / "images")]
+    assert command.main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert Path(report["plots"][-1]).name == "wrong.svg"
+    svg = texts(report["plots"][-1])
+    shown = svg.count("data:image/png")
+    assert shown == min(contact_sheet.MOST, len(report["wrong"])) > 0
+    assert f"<!-- {report['wrong'][0]['truth']}, -->" in svg
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--plots", "figures", "--pictures", "empty"], "the picture of no wrong answer is there"),
+        (["--plots", "figures", "--pictures", "nowhere"], "needs --plots DIR, and is a folder"),
+        (["--pictures", "empty"], "needs --plots DIR, and is a folder"),
+    ],
+)
+def test_pictures_that_are_not_there_are_an_error(evaluated, tmp_path, capsys, more, message):
+    (tmp_path / "empty").mkdir()
+    assert command.main(["-C", str(tmp_path), *evaluated, *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_picture_of_a_row_is_only_looked_for_in_its_folder(tmp_path):
+    trainer = registry.trainer("blendshapes").__new__(registry.trainer("blendshapes"))
+    (tmp_path / "images").mkdir()
+    pytest.importorskip("PIL.Image").new("L", (8, 8)).save(tmp_path / "x.png")
+    for source in ("../x.png", str(tmp_path / "x.png"), "absent.png", ""):
+        row = files.Row("x:1", Path("x"), 1, (0.5,), "happy", source=source)
+        assert trainer.picture(row, tmp_path / "images") is None
+        assert trainer.picture(row, None) is None
+    row = files.Row("x:1", Path("x"), 1, (0.5,), "happy", source="a\\..\\..\\x.png")
+    assert trainer.picture(row, tmp_path / "images") is None
+    assert trainer.picture(row, tmp_path / "images" / "..") is None
+    row = files.Row("x:1", Path("x"), 1, (0.5,), "happy", source="images\\..\\x.png")
+    assert trainer.picture(row, tmp_path).shape == (8, 8, 3)
+
+
+def test_the_picture_of_a_video_is_its_middle_frame(tmp_path):
+    saved = checkpoint.read(checkpoints.write("slowfast", tmp_path))
+    trainer = registry.trainer("slowfast").restore(saved)
+    path = checkpoints.write_input("slowfast", tmp_path)
+    size = trainer.config.cache_size
+    assert trainer.picture(SimpleNamespace(path=path), None).shape == (size, size, 3)
+    path.write_bytes(b"torn")
+    assert trainer.picture(SimpleNamespace(path=path), None) is None
 
 
 def test_without_matplotlib_the_package_is_named_before_anything_runs(tmp_path, monkeypatch, capsys):

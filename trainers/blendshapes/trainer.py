@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainers.blendshapes import checks, file_checks, files, names
+from trainers.blendshapes import checks, file_checks, files, names, pictures
 from trainers.blendshapes.config import Config
 from trainers.blendshapes.data import Balanced, Data, scaled, values_of
 from trainers.blendshapes.files import Row
@@ -195,6 +195,18 @@ class BlendshapesTrainer(ClassifierTrainer):
         """The blendshapes of rows, which `evaluate --plots` draws by class."""
         values = np.array([row.values for row in records])
         return Columns(names.SETS[self.config.columns], values, [row.label for row in records])
+
+    def picture(self, record: Row, folder: Path | None) -> np.ndarray | None:
+        """The picture that the column `file` names, or None if it is not below the folder or not readable."""
+        if folder is None or not record.source:
+            return None
+        path = (folder / record.source.replace("\\", "/")).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            return None
+        try:
+            return pictures.read(path)
+        except ValueError:
+            return None
 
     def report(self, other: ClassifierTrainer, records: Sequence[Row]) -> dict[str, Any]:
         """Return the scores of `evaluate`, including those of the logistic regression."""

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from trainers.engine import contact_sheet
 from trainers.engine.atomic import replacing
+from trainers.engine.contact_sheet import Cell
 from trainers.engine.sources import BadSource
 
 MOST_CLASSES = 40
@@ -39,8 +41,16 @@ def require() -> None:
         ) from fault
 
 
-def write(folder: Path, report: Mapping[str, Any], run: Path, columns: Columns | None) -> list[str]:
-    """Write a figure for each part of a report, of a run's events and of `columns`; returns their paths.
+def write(
+    folder: Path,
+    report: Mapping[str, Any],
+    run: Path,
+    columns: Columns | None,
+    wrong: Sequence[Cell] = (),
+) -> list[str]:
+    """Write a figure for each part of a report, of a run's events, of `columns` and of `wrong` answers.
+
+    Returns their paths.
 
     `run` is the folder of the run, whose events.jsonl may be missing.
     """
@@ -58,6 +68,8 @@ def write(folder: Path, report: Mapping[str, Any], run: Path, columns: Columns |
         drawn["distributions"] = lambda figure: distributions(figure, columns)
         drawn["correlation"] = lambda figure: correlation(figure, columns)
         drawn["scatter"] = lambda figure: scatter(figure, columns)
+    if wrong:
+        drawn["wrong"] = lambda figure: contact_sheet.draw(figure, list(wrong))
     return [str(_save(folder / f"{name}.svg", draw)) for name, draw in drawn.items()]
 
 

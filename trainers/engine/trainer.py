@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -245,6 +246,13 @@ class Trainer(ABC):
 
     def columns(self, records: Sequence[Any]) -> Columns | None:
         """The raw input of records as a table for the figures of `evaluate --plots`. Default: None."""
+        return None
+
+    def picture(self, record: Any, folder: Path | None) -> np.ndarray | None:
+        """A picture (H, W, 3) uint8 of a record, for the contact sheet of `evaluate --plots`. Default: None.
+
+        `folder` holds the pictures that records name, if the user has given it.
+        """
         return None
 
     def exportable(self, saved: Checkpoint) -> Exportable:

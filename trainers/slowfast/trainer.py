@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from trainers.data.recordings import Record
+from trainers.data.refusal import Unusable
 from trainers.engine import health, rng
 from trainers.engine.check import Check
 from trainers.engine.checkpoint import Checkpoint
@@ -135,6 +136,15 @@ class SlowFastTrainer(RecordingTrainer):
                 raise boxes.BadBoxes(f"{path.name} has no line in {path.parent / boxes.NAME}")
             box = faces[self.stem(path.name)]
         return video.read(path, self.config.cache_size, box).frames
+
+    def picture(self, record: Record, folder: Path | None) -> np.ndarray | None:
+        """The frame in the middle of the video."""
+        try:
+            frames = self._frames(record.path)
+        except (Unusable, video.MissingPackage, boxes.BadBoxes):
+            return None
+        middle: np.ndarray = frames[len(frames) // 2]
+        return middle
 
     def same_content(self, record: Record, sample: Sample) -> bool:
         """Return whether every frame of the sample is a frame of its file; always True with `crop: faces`."""

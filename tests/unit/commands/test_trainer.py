@@ -38,16 +38,17 @@ def test_evaluate_passes_the_folder_for_figures_on_and_names_them(monkeypatch: p
         folder = client.project / "figures"
 
         def call(ctx: Context, words: list[str]) -> list[trainer.Line]:
-            assert words[-2:] == ["--plots", str(folder)]
+            assert words[-4:] == ["--plots", str(folder), "--pictures", str(client.project / "images")]
             folder.mkdir(exist_ok=True)
             return [{"values": {"wer": 0.25}, "plots": [str(folder / "per-class.svg")]}]
 
         monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
         monkeypatch.setattr(trainer, "_call", call)
-        result = client.run("evaluate", "c", "--data", "faces=.", "--plots", "figures")
+        command = ("evaluate", "c", "--data", "faces=.", "--plots", "figures", "--pictures", "images")
+        result = client.run(*command)
         assert "figures: figures/per-class.svg" in result.out
         assert (folder / ".gitignore").exists()
-        answer = client.run("evaluate", "c", "--data", "faces=.", "--plots", "figures", "--json")
+        answer = client.run(*command, "--json")
         assert answer.json["plots"] == [str(folder / "per-class.svg")]
 
 

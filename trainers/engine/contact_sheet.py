@@ -1,0 +1,56 @@
+"""The contact sheet of an evaluation: the pictures of its most confident wrong answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers.engine.health import first
+from trainers.engine.sources import BadSource
+
+if TYPE_CHECKING:
+    from trainers.engine.trainer import Trainer
+
+MOST, ACROSS = 24, 6
+"""Largest number of pictures, and how many are beside each other."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture (H, W, 3) uint8 of a sample, and what is written above it."""
+
+    picture: np.ndarray
+    title: str
+
+
+def cells(trainer: "Trainer", report: Mapping[str, Any], folder: Path | None) -> list[Cell]:
+    """The wrong answers in a report whose samples have a picture, the most confident first.
+
+    `folder` holds the pictures that the samples name. Raises BadSource if it holds none of them.
+    """
+    records = {str(record.id): record for record in trainer.evaluated}
+    wrong = [entry for entry in report.get("wrong", ()) if "share" in entry]
+    found: list[Cell] = []
+    for entry in wrong:
+        picture = trainer.picture(records[entry["sample"]], folder)
+        if picture is not None and len(found) < MOST:
+            found.append(Cell(picture, f"{entry['truth']}, answer {entry['said']} {entry['share']:.0%}"))
+        if len(found) == MOST:
+            break
+    if folder is not None and wrong and not found:
+        names = first([entry["sample"] for entry in wrong], 3)
+        raise BadSource(f"--pictures {folder}: the picture of no wrong answer is there ({names})")
+    return found
+
+
+def draw(figure: Any, some: list[Cell]) -> None:
+    """All pictures in rows of ACROSS, with truth and answer."""
+    rows = -(-len(some) // ACROSS)
+    grid = figure.subplots(rows, ACROSS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, cell in zip(grid.flat, some, strict=False):
+        axes.imshow(cell.picture)
+        axes.set_title(cell.title.replace(", ", ",\n"), fontsize=7)
