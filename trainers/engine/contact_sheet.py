@@ -1,31 +1,19 @@
 """The contact sheet of an evaluation: the pictures of its most confident wrong answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from trainers.engine.health import first
+from trainers.engine.plots import Cell
 from trainers.engine.sources import BadSource
+from trainers.engine.trainer import Trainer
 
-if TYPE_CHECKING:
-    from trainers.engine.trainer import Trainer
-
-MOST, ACROSS = 24, 6
-"""Largest number of pictures, and how many are beside each other."""
+MOST = 24
+"""Largest number of pictures."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A picture (H, W, 3) uint8 of a sample, and what is written above it."""
-
-    picture: np.ndarray
-    title: str
-
-
-def cells(trainer: "Trainer", report: Mapping[str, Any], folder: Path | None) -> list[Cell]:
+def cells(trainer: Trainer, report: Mapping[str, Any], folder: Path | None) -> list[Cell]:
     """The wrong answers in a report whose samples have a picture, the most confident first.
 
     `folder` holds the pictures that the samples name. Raises BadSource if it holds none of them.
@@ -43,14 +31,3 @@ def cells(trainer: "Trainer", report: Mapping[str, Any], folder: Path | None) ->
         names = first([entry["sample"] for entry in wrong], 3)
         raise BadSource(f"--pictures {folder}: the picture of no wrong answer is there ({names})")
     return found
-
-
-def draw(figure: Any, some: list[Cell]) -> None:
-    """All pictures in rows of ACROSS, with truth and answer."""
-    rows = -(-len(some) // ACROSS)
-    grid = figure.subplots(rows, ACROSS, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, cell in zip(grid.flat, some, strict=False):
-        axes.imshow(cell.picture)
-        axes.set_title(cell.title.replace(", ", ",\n"), fontsize=7)

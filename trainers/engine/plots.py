@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from trainers.engine import contact_sheet
 from trainers.engine.atomic import replacing
-from trainers.engine.contact_sheet import Cell
 from trainers.engine.sources import BadSource
 
 MOST_CLASSES = 40
 """Maximum number of classes (or glosses) in a figure; the most frequent are shown."""
+
+ACROSS = 6
+"""Pictures beside each other in a contact sheet."""
 
 CURVES = ("loss", "lr", "grad_norm")
 """Values of a progress event that have a figure."""
@@ -29,6 +30,14 @@ class Columns:
     names: Sequence[str]
     values: np.ndarray
     labels: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture (H, W, 3) uint8 of a sample, and what is written above it."""
+
+    picture: np.ndarray
+    title: str
 
 
 def require() -> None:
@@ -69,7 +78,7 @@ def write(
         drawn["correlation"] = lambda figure: correlation(figure, columns)
         drawn["scatter"] = lambda figure: scatter(figure, columns)
     if wrong:
-        drawn["wrong"] = lambda figure: contact_sheet.draw(figure, list(wrong))
+        drawn["wrong"] = lambda figure: contact_sheet(figure, wrong)
     return [str(_save(folder / f"{name}.svg", draw)) for name, draw in drawn.items()]
 
 
@@ -223,3 +232,13 @@ def scatter(figure: Any, columns: Columns) -> None:
         axes.set_xlabel(columns.names[across], fontsize=8)
         axes.set_ylabel(columns.names[up], fontsize=8)
     grid.flat[0].legend(fontsize=7)
+
+
+def contact_sheet(figure: Any, cells: Sequence[Cell]) -> None:
+    """All pictures in rows of ACROSS, with their titles."""
+    grid = figure.subplots(-(-len(cells) // ACROSS), ACROSS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, cell in zip(grid.flat, cells, strict=False):
+        axes.imshow(cell.picture)
+        axes.set_title(cell.title.replace(", ", ",\n"), fontsize=7)
