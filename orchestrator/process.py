@@ -39,14 +39,20 @@ class Done(msgspec.Struct, frozen=True):
         return (self.err.strip().splitlines() or [""])[-1]
 
 
-def capture(words: Sequence[str], *, env: Mapping[str, str] | None = None, on_terminal: bool = False) -> Done:
-    """Runs a short command to its end. Raises OSError if it cannot be started.
+def capture(
+    words: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    on_terminal: bool = False,
+    seconds: float | None = None,
+) -> Done:
+    """Runs a short command to its end. Raises OSError if it cannot be started, TimeoutExpired if it is late.
 
     `on_terminal`: it has the stdin and stdout of gpujob itself, so that it can ask for a password.
     """
     stdin, stdout = (None, None) if on_terminal else (subprocess.DEVNULL, subprocess.PIPE)
     process = subprocess.run(
-        list(words), stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=env, check=False
+        list(words), stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=env, check=False, timeout=seconds
     )
     return Done.of(process.returncode, [process.stderr], process.stdout or b"")
 

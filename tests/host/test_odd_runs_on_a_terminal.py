@@ -157,6 +157,7 @@ def test_the_live_screens_of_hostile_runs_do_not_control_the_terminal(
     client: Client, supervisor: int, trials: Callable[[int, int], int]
 ) -> None:
     for seed in range(trials(1, 50)):
+        shutil.rmtree(client.root / "runs", ignore_errors=True)
         for number in (1, 2):
             live(client, number, supervisor, random.Random(seed + number))
         for words, mark in ((("monitor",), b"2 live runs"), (("monitor", "job-20261121"), b"Ctrl-C leaves")):

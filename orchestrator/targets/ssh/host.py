@@ -220,7 +220,7 @@ class SshHost(HelperHost):
         return pipe, Reader(pipe, lambda: self._await_startup(pipe))
 
     def _await_startup(self, pipe: Pipe) -> None:
-        """Waits for output. Raises Unreachable if the host is gone, StartTimeout if it only is too slow."""
+        """Waits for output. Raises Unreachable if the host is gone, StartFailure if it only is late."""
         if pipe.wait(_NOTE_AFTER):
             return
         if not self._link.answers():

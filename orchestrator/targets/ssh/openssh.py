@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import stat
+import subprocess
 from functools import cached_property
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from orchestrator.core import shell
 from orchestrator.errors import AccessError, GpujobError, Unreachable
 from orchestrator.process import Done
 from orchestrator.targets import pipes
+from orchestrator.targets.helper_host import StartFailure
 from orchestrator.targets.pipes import ProcessPipe
 from orchestrator.targets.ssh import choice, hostkeys
 from orchestrator.targets.ssh.address import Resolved, config_words
 
+_CHECK_SECONDS = 90.0  # more than start-up files may take (host.py)
 CONNECT_SECONDS = 10  # unless ssh_config has a ConnectTimeout
 _DENIED = ("Permission denied", "Too many authentication failures")
 _TOO_OPEN = re.compile(r"Permissions \d+ for '(.+)' are too open")
@@ -96,7 +99,13 @@ class OpenSSH:
         """Runs a command on the host. Raises the error that ssh reports if that is not possible."""
         self.ensure_master()
         words = [*self.words(), "-T", *self._resolved.typed.words(), "exit 0"]
-        done = process.capture(words, env=self._ctx.env)
+        try:
+            done = process.capture(words, env=self._ctx.env, seconds=_CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            what = f"{self._resolved.typed.label} does not end a connection within {_CHECK_SECONDS:.0f} s"
+            why = "a program that a start-up file (~/.bashrc) leaves in the background keeps it open"
+            next_step = "there, start it with: PROGRAM </dev/null >/dev/null 2>&1 &"
+            raise StartFailure(what, why, next_step) from None
         if done.code:
             raise self.explain(done.err)
 

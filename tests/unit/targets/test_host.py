@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.targets.helper_host import StartFailure
-from orchestrator.targets.ssh import address
+from orchestrator.targets.ssh import address, openssh
 from orchestrator.targets.ssh.host import SshHost
 from tests.support import Client, new_client
 
@@ -135,3 +135,16 @@ def test_a_host_that_no_longer_answers_is_not_waited_for(client: Client) -> None
     with pytest.raises(Unreachable, match="stopped answering"):
         start(client, pipe, answers=False)
     assert pipe.now == 5
+
+
+def test_a_host_whose_connections_are_kept_open_is_reported(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a program that a start-up file leaves in the background: ssh waits for its end."""
+    monkeypatch.setattr(openssh, "_CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(openssh.OpenSSH, "ensure_master", lambda _: None)
+    monkeypatch.setattr(openssh.OpenSSH, "words", lambda _: ["sh", "-c", "exec sleep 60"])
+    resolved = SimpleNamespace(typed=address.Typed("gpu", "gpu"))
+    with pytest.raises(StartFailure, match="does not end a connection") as error:
+        openssh.OpenSSH(client.context(), resolved).check()  # type: ignore[arg-type]
+    assert "~/.bashrc" in error.value.why
