@@ -217,6 +217,8 @@ def _resources(account: Account, found: _Region) -> Iterator[Resource]:
     recorded = {one.id: one for one in account.records.billed()}
     kept = {one.volume: one for one in sorted(recorded.values(), key=lambda one: one.run or "")}
     listed = {one.id for one in found.instances} | {one.id for one in found.replacements}
+    # EC2 may show the disks of a new instance before the instance.
+    listed |= {one.id for one in recorded.values() if not one.has_ended}
     gb: dict[str, int] = {}
     for volume, on in found.volumes:
         for one in on:
