@@ -178,6 +178,19 @@ def test_a_volume_that_another_instance_has_is_counted_once(client: Client, aws:
     assert (records.get("i-1").volume, records.get("i-2").volume) == (None, "vol-1")
 
 
+def test_the_disks_of_an_instance_that_lists_lack_yet_are_counted_once(
+    client: Client, aws: FakeAccount
+) -> None:
+    record(client, volume="vol-1", volume_gb=100)
+    aws.instances.clear()
+    aws.instance("i-1", volume="vol-1")
+    aws.instances["i-1"]["Tags"] = []  # as if EC2 did not show it in lists
+    for disk in ("vol-0", "vol-1"):
+        aws.volume(disk, "in-use", on="i-1")
+    listed = run(client, "hosts", "list", "--json").json
+    assert ([one["label"] for one in listed["instances"]], listed["resources"]) == (["ec2://i-1"], [])
+
+
 def test_an_instance_of_a_launch_that_goes_on_gets_no_second_record(client: Client, aws: FakeAccount) -> None:
     ctx = client.context()
     account = Account(ctx)
