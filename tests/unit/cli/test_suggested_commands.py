@@ -25,16 +25,16 @@ def docstrings(tree: ast.AST) -> set[int]:
 
 
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The texts of a module but its docstrings, with X for each value that is inserted."""
+    """The texts of a module but its docstrings, with 1 for each value that is inserted."""
     left_out = docstrings(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             left_out.update(id(part) for part in node.values)
-            parts = [str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values]
+            parts = [str(part.value) if isinstance(part, ast.Constant) else "1" for part in node.values]
             yield node.lineno, "".join(parts)
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
-            yield node.lineno, node.value.replace("%s", "X")
+            yield node.lineno, node.value.replace("%s", "1")
 
 
 def suggestions() -> Iterator[tuple[str, str]]:
