@@ -41,8 +41,12 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 sys.addaudithook(_guard)
 
-# Hypothesis fails a test whose inputs take long to draw: that is a limit on wall-clock time.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Hypothesis draws other inputs in each test run. Without these settings it fails a test whose inputs take
+# long to draw: that is a limit on wall-clock time.
+EXAMPLES = 100 if os.environ.get("GPUJOB_TEST_FULL") else 25
+settings.register_profile(
+    "tests", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("tests")
 
 FOLDER_MARKERS = {

@@ -194,7 +194,7 @@ class Host:
 def test_queued_runs_start_once_in_order_on_gpus_of_their_own(
     client: Client, trials: Callable[[int, int], int]
 ) -> None:
-    host, chance, number = Host(client), random.Random(5), trials(7, 50)
+    host, chance, number = Host(client), random.Random(5), trials(5, 50)
     specs = [host.spec(n, chance.choice((1, 1, 2, 4)), chance.uniform(0.1, 0.4)) for n in range(number)]
     for spec in specs:
         until(lambda spec=spec: bool(_accepted(host, spec, chance)))  # type: ignore[misc]

@@ -113,7 +113,9 @@ def test_a_tunnel_connects_again_after_the_line_was_cut(line: Line, server: int)
         assert answer["ports"] == [{"local": local, "remote": server}]
         assert page(local, "/a") == b"page " + b"/a" * 20_000
         for path in ("/b", "/c"):
+            before = line.proxy.connections
             line.proxy.cut()
+            wait_until(lambda before=before: line.proxy.connections > before, "a new line")
             wait_until(lambda path=path: answers(local, path), f"{path} through the new line")
     finally:
         tunnel.send_signal(signal.SIGINT)
