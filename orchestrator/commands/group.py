@@ -79,7 +79,8 @@ def deploy(
             notes = (*made[0].notes, f"the same steps on {others}; an attempt begins on all hosts together")
             plans.print_plan(ctx, replace(made[0], target=label, notes=notes))
             return 0
-        plans.print_warnings(ctx, tuple(dict.fromkeys(w for one in complete for w in one.warnings)))
+        warnings = dict.fromkeys(w for one in complete for w in one.warnings)
+        plans.print_warnings(ctx, (*warnings, *_differences(hosts, made)))
         parts = [
             _part(ctx, store, job_inputs, host, plan, one)
             for host, plan, one in zip(hosts, made, complete, strict=True)
@@ -88,6 +89,11 @@ def deploy(
         started = _run(ctx, store, parts, job_inputs.word, label)
         plans.print_next(ctx, made[0].notes, started[0], label, follows)
         return follow.stream(ctx, hosts[0], identity.run_id) if follows else 0
+
+
+def _differences(hosts: Sequence[Host], made: Sequence[Plan]) -> tuple[str, ...]:
+    versions = [((plan.start.spec or {}).get("python") or {}).get("torch") for plan in made]
+    return groups.torch_warnings([host.label for host in hosts], versions)
 
 
 def _facts(ctx: Context, hosts: Sequence[Host], job_inputs: Inputs) -> list[PlanInputs]:
@@ -209,7 +215,9 @@ def wait_until_met(ctx: Context, hosts: Sequence[Host], run_id: str, attempt: in
         for host, run, has_begun in zip(hosts, current, have_begun, strict=True):
             if run.ended is not None and not has_begun:
                 why = run.log.tail[-1] if run.log.tail else "its log is empty"
-                raise GpujobError(f"the run ended on {host.label} before it began", why, "gpujob doctor")
+                is_port = "resources.master" in why
+                step = "--set resources.master=ADDRESS:PORT with a free port" if is_port else "gpujob doctor"
+                raise GpujobError(f"the run ended on {host.label} before it began", why, step)
         if ctx.now() > until:
             raise _not_met(hosts[0].label, current)
         ctx.sleep(0.5)

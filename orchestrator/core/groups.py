@@ -101,10 +101,20 @@ def known_addresses(resources: Resources, addresses: Sequence[str]) -> tuple[str
 
 def _master(resources: Resources) -> tuple[str, str]:
     """The address and the port that the job names; "" for each that it does not."""
-    address, _, port = (
-        resources.master.rpartition(":") if ":" in resources.master else (resources.master, "", "")
-    )
-    return address, port
+    master = resources.master
+    if master.count(":") > 1 and not master.startswith("["):
+        return master, ""  # IPv6
+    address, _, port = master.rpartition(":") if ":" in master.rpartition("]")[2] else (master, "", "")
+    return address.strip("[]"), port
+
+
+def torch_warnings(hosts: Sequence[str], versions: Sequence[str | None]) -> tuple[str, ...]:
+    """What the user should know where the hosts have different versions of PyTorch."""
+    if len(set(versions)) < 2:
+        return ()
+    each = ", ".join(f"{host} {version or 'none'}" for host, version in zip(hosts, versions, strict=True))
+    why = "processes of different versions may hang or fail when they exchange tensors"
+    return (f"PyTorch is not the same on all hosts: {each}; {why}",)
 
 
 def _digest(purpose: str, text: str) -> str:

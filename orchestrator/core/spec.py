@@ -18,7 +18,9 @@ from orchestrator.core.text import closest
 from orchestrator.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
-MASTER = re.compile(r"([A-Za-z0-9._-]+(:[0-9]{1,5})?)?\Z")
+MASTER = re.compile(
+    r"(([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?|[0-9a-fA-F.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)?\Z"
+)
 
 
 class Env(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

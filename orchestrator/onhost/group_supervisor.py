@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 import time
@@ -10,8 +11,8 @@ from typing import Callable
 
 from orchestrator.onhost import exits, files, meeting
 from orchestrator.onhost.exits import Exit
-from orchestrator.onhost.group_decisions import Go, Report
-from orchestrator.onhost.meeting import Meeting
+from orchestrator.onhost.group_decisions import PREEMPTED, Go, Report
+from orchestrator.onhost.meeting_base import Meeting
 from orchestrator.onhost.records import GroupSpec
 from orchestrator.onhost.supervisor import Supervisor, T
 
@@ -30,7 +31,7 @@ class GroupSupervisor(Supervisor):
         super().__init__(root, run_id, umask, restarts, after)
         self.group = group
         self.meeting: Meeting | None = None
-        self.is_halted = False
+        self.is_halted = self.is_free = False  # is_free: for a host that shuts down
         self.state.group = {"rank": group.rank, "hosts": group.hosts, "absent": []}
         self._known_absent: list[str] = []
 
@@ -40,7 +41,10 @@ class GroupSupervisor(Supervisor):
                 self.group, self.state.restarts, self.spec.max_restarts, time.monotonic()
             )
         except OSError as error:
-            self.journal.say("the other hosts cannot be met at port %d: %s" % (self.group.port, error))
+            what = "the other hosts cannot reach this one at port %d: %s" % (self.group.port, error)
+            if error.errno == errno.EADDRINUSE:
+                what += "; another run uses another port, unless resources.master names it"
+            self.journal.say(what)
             self.reason = "not-started"
             return Exit(exits.NOT_FOUND, None)
         self.meeting = opened
@@ -54,12 +58,14 @@ class GroupSupervisor(Supervisor):
         end = None
         while True:
             by = (files.load_json(self.paths.stop) or {}).get("by")
-            opened.report(Report(self.state.attempt, self._reported(end), self.reason, by))
+            opened.report(Report(self.state.attempt, self._reported(end), self.reason, by, self.is_free))
             self.state.child = None
             self._wait(lambda: opened.decision is not None or None)
             decision = opened.decision
             if not isinstance(decision, Go):
                 assert decision is not None
+                if self.is_free and decision.reason == PREEMPTED and not self.reason:
+                    self.journal.say("the host is not back: gpujob deploy --resume %s" % self.spec.id)
                 self.reason = self.reason or decision.reason
                 self._note_stop(decision.reason, decision.by)
                 return decision.end or end or Exit(None, None)
@@ -71,7 +77,7 @@ class GroupSupervisor(Supervisor):
             self.kill_at = None  # nothing is left to be killed while the others are waited for
 
     def _begin(self, decision: Go, address: str) -> None:
-        self.is_halted = False
+        self.is_halted = self.is_free = False
         self.state.attempt, self.state.restarts = decision.attempt - 1, decision.restarts
         master = decision.address if self.group.rank else address
         gpus = max(1, self.spec.gpus)
@@ -112,7 +118,7 @@ class GroupSupervisor(Supervisor):
         if halt is None or self.kill_at is not None or not self.state.child:
             return
         self.journal.warn("the command is ended: %s" % halt.why)
-        self.is_halted = True
+        self.is_halted, self.is_free = True, halt.is_free
         self._note_stop(halt.reason, halt.by)
         super()._stop(halt.reason or "")
         self.reason = halt.reason

@@ -97,14 +97,18 @@ def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
 
 
 def addresses() -> list[str]:
-    """Returns the IPv4 addresses of this machine, the one of its default route first; none of loopback."""
+    """Returns the IPv4 addresses of this machine, the one of its default route first; none of loopback.
+
+    IPv6 ones where it has no others: programs of a run may listen on IPv4 alone.
+    """
     import socket  # noqa: PLC0415 - `status` needs none
 
     texts = processes.output(["hostname", "-I"], timeout=10).split()
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # chooses a route; nothing is sent
         texts.insert(0, str(probe.getsockname()[0]))
-    return [one for one in dict.fromkeys(texts) if ":" not in one and not one.startswith("127.")]
+    found = [one for one in dict.fromkeys(texts) if not one.startswith(("127.", "::1", "fe80:"))]
+    return [one for one in found if ":" not in one] or found
 
 
 def gpu_processes() -> list[gpus.GpuProcess]:

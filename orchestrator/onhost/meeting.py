@@ -6,7 +6,6 @@ every host is ready. Where one host ends, fails or is lost, the others are asked
 
 from __future__ import annotations
 
-import abc
 import contextlib
 from typing import Any, Mapping
 
@@ -14,6 +13,7 @@ from orchestrator.onhost import meeting_lines
 from orchestrator.onhost.exits import Exit
 from orchestrator.onhost.group_decisions import (
     FIRST,
+    PREEMPTED,
     RETURN,
     Finish,
     Go,
@@ -23,50 +23,11 @@ from orchestrator.onhost.group_decisions import (
     decide,
     lost,
 )
+from orchestrator.onhost.meeting_base import Meeting
 from orchestrator.onhost.meeting_lines import Guest, Line, Lost
 from orchestrator.onhost.records import GroupSpec
 
 _RETRY = 1.0  # seconds between two attempts to connect
-
-
-class Meeting(abc.ABC):
-    """What both sides have. `decision`: None until there is one for the last report; `halt`: see Halt.
-
-    `absent`: the ranks of missing hosts and since when. `address`: of this host, as the others reach it.
-    `problem`: why rank 0 is not reached.
-    """
-
-    def __init__(self, group: GroupSpec, restarts: int, max_restarts: int) -> None:
-        self.group = group
-        self.restarts = restarts
-        self.max_restarts = max_restarts
-        self.decision: Go | Finish | None = None
-        self.halt: Halt | None = None
-        self.absent: dict[int, float] = {}
-        self.address = "127.0.0.1"
-        self.has_met = False
-        self.problem = ""
-
-    @abc.abstractmethod
-    def report(self, report: Report) -> None:
-        """This host is ready for a decision."""
-
-    @abc.abstractmethod
-    def ask_stop(self, reason: str, by: str | None) -> None:
-        """The whole run is to end."""
-
-    @abc.abstractmethod
-    def poll(self, now: float) -> None:
-        """Sends and receives what can be without waiting long."""
-
-    @abc.abstractmethod
-    def close(self) -> None:
-        """Ends the connections to the other hosts."""
-
-    def _take(self, decision: Go | Finish) -> None:
-        self.decision, self.halt = decision, None
-        if isinstance(decision, Go):
-            self.restarts, self.has_met = decision.restarts, True
 
 
 class Leader(Meeting):
@@ -81,6 +42,7 @@ class Leader(Meeting):
         self._addresses: dict[int, str] = {}
         self._reports: dict[int, Report] = {}
         self._stop: Halt | None = None
+        self._leaving: dict[int, Halt] = {}  # of the hosts that shut down
         self._is_running = False
         self._halted: set[int] = set()
         self.absent = dict.fromkeys(range(1, len(group.hosts)), now)
@@ -90,8 +52,14 @@ class Leader(Meeting):
         self._reports[0] = report
 
     def ask_stop(self, reason: str, by: str | None) -> None:
-        host = self.group.hosts[0]
-        self._stop = self._stop or Halt("%s on %s" % (reason, host), reason, by)
+        self._note_stop(0, reason, by)
+
+    def _note_stop(self, rank: int, reason: str, by: str | None) -> None:
+        why = "%s on %s" % (reason, self.group.hosts[rank])
+        if reason == PREEMPTED:
+            self._leaving[rank] = Halt(why, is_free=True)
+        else:
+            self._stop = self._stop or Halt(why, reason, by)
 
     def poll(self, now: float) -> None:
         for connection in meeting_lines.accept(self._listener):
@@ -108,6 +76,7 @@ class Leader(Meeting):
                 self._lose(rank, now, str(error))
         if self._is_running:
             self._halt_others(now)
+        self._dismiss(now)
         if 0 in self._reports and self.decision is None:
             self._decide(now)
 
@@ -115,6 +84,16 @@ class Leader(Meeting):
         self._listener.close()
         for line in (*self._lines.values(), *(guest.line for guest in self._guests)):
             line.finish()
+
+    def _dismiss(self, now: float) -> None:
+        """Ends the run on each host that shuts down, and is ready to: the others wait for it to return."""
+        for rank in set(self._leaving) & set(self._reports):
+            del self._reports[rank]
+            finish = Finish(None, PREEMPTED)
+            if rank:
+                self._send(rank, {"finish": finish}, now)
+            elif self.decision is None:
+                self._take(finish)
 
     def _welcome(self, guest: Guest, now: float) -> None:
         try:
@@ -132,15 +111,14 @@ class Leader(Meeting):
             self._lose(rank, now, "it connected again")
         self._lines[rank], self._addresses[rank] = guest.line, address
         self.absent.pop(rank, None)
+        self._leaving.pop(rank, None)  # one that still shuts down says so again
 
     def _hear(self, rank: int, message: Mapping[str, Any]) -> None:
-        host = self.group.hosts[rank]
         if "report" in message:
             self._reports[rank] = Report.parse(message["report"])
             self._halted.discard(rank)
         elif "stop" in message:
-            reason, by = message["stop"]
-            self._stop = self._stop or Halt("%s on %s" % (reason, host), reason, by)
+            self._note_stop(rank, *message["stop"])
 
     def _lose(self, rank: int, now: float, why: str) -> None:
         self._lines.pop(rank).close()
@@ -161,6 +139,8 @@ class Leader(Meeting):
                 self._send(rank, {"halt": halt}, now)
 
     def _cause(self) -> Halt | None:
+        for leaving in self._leaving.values():
+            return leaving
         for rank, one in self._reports.items():
             if one.reason:
                 return Halt("%s on %s" % (one.reason, self.group.hosts[rank]), one.reason, one.by)
@@ -186,6 +166,7 @@ class Leader(Meeting):
         if decision is None:
             return
         self._reports, self._halted, self._is_running = {}, set(), isinstance(decision, Go)
+        self._leaving.clear()
         if isinstance(decision, Go):
             used = list(self._addresses.values())
             address = max(used, key=used.count)
@@ -279,12 +260,13 @@ class Member(Meeting):
         """Without rank 0: the run ends where it was stopped, and where rank 0 does not come in time."""
         assert self._report
         if self._stop or self._report.reason:
-            reason, by = self._stop or self._report[2:]
+            reason, by = self._stop or self._report[2:4]
             self._take(Finish(None, reason, by))
             return
-        may_wait = not self.has_met or self.restarts < self.max_restarts
+        is_free = self._report.is_free
+        may_wait = is_free or not self.has_met or self.restarts < self.max_restarts
         if not may_wait or now - self.absent[0] > (RETURN if self.has_met else FIRST):
-            self._take(lost(self._report.attempt))
+            self._take(lost(self._report.attempt, is_free))
 
     def _send(self, message: dict[str, Any]) -> None:
         """What cannot be sent now is sent after the next connection."""

@@ -17,6 +17,7 @@ BEAT = 5.0  # seconds between two messages that say nothing else
 SILENCE = 45.0  # seconds without any message after which a host is lost
 _CONNECT = 3.0  # seconds for a connection and its proof
 _LONGEST = 1 << 16  # bytes of a message
+_IPV4 = "::ffff:"  # before an IPv4 address of a socket for both
 
 
 class Lost(Exception):
@@ -35,7 +36,8 @@ class Line:
 
     @property
     def local_address(self) -> str:
-        return str(self._socket.getsockname()[0])
+        address = str(self._socket.getsockname()[0])
+        return address[len(_IPV4) :] if address.startswith(_IPV4) else address
 
     def send(self, message: dict[str, Any]) -> None:
         """Raises Lost. Messages are short: a full buffer means that nobody reads."""
@@ -137,10 +139,13 @@ def connect(address: str, port: int, key: str, rank: int, now: float) -> Line:
 
 
 def listen(port: int) -> socket.socket:
-    """Returns a socket of all addresses of this host. Raises OSError if the port is in use."""
-    listener = socket.socket()
+    """Returns a socket of all addresses of this host, IPv6 too. Raises OSError if the port is in use."""
+    has_ipv6 = socket.has_dualstack_ipv6()
+    listener = socket.socket(socket.AF_INET6 if has_ipv6 else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if has_ipv6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(("", port))
         listener.listen(64)
         listener.setblocking(False)

@@ -11,7 +11,7 @@ from tests.host.machines import log_in_to, new_machine, plant_python
 from tests.rigs.fakehost import FakeHost
 from tests.support import Client
 
-NAMES = ("a", "b", "c")
+NAMES = tuple("abcdefgh")
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -188,6 +189,11 @@ def test_where_hosts_cannot_start_together_nothing_is_left(machines: Machines) -
     assert apart.code == 1, apart.err
     assert "did not connect to each other" in apart.err
     assert "255.255.255.255" in apart.err
+    with socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        taken = client.run("deploy", "job", "--on", "a,b", "--set", f"resources.master=127.0.0.1:{port}")
+    assert (taken.code, f"at port {port}: " in taken.err) == (1, True), taken.err
+    assert "next: --set resources.master=ADDRESS:PORT with a free port" in taken.err
     for machine in machines.machines.values():
         assert list((machine.home / ".gpujob" / "runs").iterdir()) == []
         assert "supervise" not in machine.ssh("ps ax").stdout

@@ -40,6 +40,13 @@ def test_the_hosts_of_the_command_line_are_the_nodes() -> None:
     assert groups.require_hosts(job, "", "a,b,c").resources.nodes == 3
 
 
+def test_different_versions_of_pytorch_are_named() -> None:
+    assert groups.torch_warnings(("a", "b"), ("2.4.0", "2.4.0")) == ()
+    assert groups.torch_warnings(("a", "b"), (None, None)) == ()
+    (warning,) = groups.torch_warnings(("a", "b"), ("2.4.0", None))
+    assert "a 2.4.0, b none" in warning
+
+
 def test_hosts_share_a_key_and_have_marks_of_their_own() -> None:
     nodes = groups.nodes(WHO, ("a", "b"), Resources(), ("10.0.0.5", "127.0.0.1"))
     assert {node.key for node in nodes} == {nodes[0].key}
@@ -51,7 +58,13 @@ def test_hosts_share_a_key_and_have_marks_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("master", "addresses", "port"),
-    [("10.0.0.9:29400", ("10.0.0.9",), 29400), ("gpu1.lan", ("gpu1.lan",), None)],
+    [
+        ("10.0.0.9:29400", ("10.0.0.9",), 29400),
+        ("gpu1.lan", ("gpu1.lan",), None),
+        ("fd00::5", ("fd00::5",), None),
+        ("[fd00::5]", ("fd00::5",), None),
+        ("[fd00::5]:29400", ("fd00::5",), 29400),
+    ],
 )
 def test_the_address_of_rank_0_may_be_given(
     master: str, addresses: tuple[str, ...], port: int | None

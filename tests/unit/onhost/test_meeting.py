@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ import pytest
 from orchestrator.onhost import meeting, meeting_lines
 from orchestrator.onhost.exits import Exit
 from orchestrator.onhost.group_decisions import Finish, Go, Halt, Report, Situation, decide
-from orchestrator.onhost.meeting import Leader, Meeting, Member
+from orchestrator.onhost.meeting import Leader, Member
+from orchestrator.onhost.meeting_base import Meeting
 from orchestrator.onhost.records import GroupSpec
 from tests.rigs.patience import wait_until
 
@@ -68,20 +70,22 @@ def test_nothing_is_decided_while_a_host_is_busy() -> None:
 
 
 @contextmanager
-def meetings(size: int = 2, key: str = "k", budget: int = 0) -> Iterator[list[Meeting]]:
+def meetings(
+    size: int = 2, key: str = "k", budget: int = 0, address: str = "127.0.0.1"
+) -> Iterator[list[Meeting]]:
     """The hosts of a run in this process; each is polled by a thread, with a clock that stands still."""
     hosts, port = [f"h{rank}" for rank in range(size)], meeting_lines.free_port()
-    specs = [GroupSpec(rank, hosts, ["127.0.0.1"], port, "k" if rank == 0 else key) for rank in range(size)]
+    specs = [GroupSpec(rank, hosts, [address], port, "k" if rank == 0 else key) for rank in range(size)]
     opened = [meeting.open_meeting(spec, 0, budget, 0.0) for spec in specs]
     done = threading.Event()
     clocks = [0.0] * size
 
-    def poll(one: Meeting, rank: int) -> None:
+    def poll(rank: int) -> None:
         while not done.wait(0.002):
             clocks[rank] += 0.002
-            one.poll(clocks[rank])
+            opened[rank].poll(clocks[rank])
 
-    threads = [threading.Thread(target=poll, args=(one, rank)) for rank, one in enumerate(opened)]
+    threads = [threading.Thread(target=poll, args=(rank,)) for rank in range(size)]
     for thread in threads:
         thread.start()
     try:
@@ -119,6 +123,14 @@ def test_all_hosts_begin_the_same_attempt_or_none_does() -> None:
         assert opened[2].decision.attempt == 5
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_hosts_meet_by_ipv4_and_by_ipv6(address: str) -> None:
+    with meetings(address=address) as opened:
+        assert {go.address for go in begun(opened)} == {address}
+        assert {one.address for one in opened} == {address}
+
+
 def test_a_host_whose_command_fails_ends_those_of_the_others() -> None:
     with meetings(3) as opened:
         begun(opened)
@@ -142,6 +154,35 @@ def test_a_stop_on_any_host_stops_all(rank: int) -> None:
         until(lambda: all(one.decision == Finish(None, "stopped", "ana") for one in opened))
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_host_that_shuts_down_is_waited_for_without_a_restart(rank: int) -> None:
+    with meetings() as opened:
+        begun(opened)
+        leaving, other = opened[rank], opened[1 - rank]
+        leaving.ask_stop("preempted", None)
+        until(lambda: other.halt is not None)
+        assert other.halt == Halt(f"preempted on h{rank}", is_free=True)
+        leaving.report(Report(1, Exit(75, None), "preempted"))
+        until(lambda: leaving.decision == Finish(None, "preempted"))
+        other.report(Report(1, Exit(1, None), is_free=True))
+        spec = leaving.group
+        leaving.close()
+        until(lambda: rank in other.absent)
+        assert other.decision is None
+        opened[rank] = meeting.open_meeting(spec, 0, 0, 0.0)
+        until(lambda: rank not in other.absent)
+        opened[rank].report(Report(1))
+        until(lambda: isinstance(other.decision, Go))
+        assert str(other.decision).startswith("Go(attempt=2, restarts=0, address='127.0.0.1'")
+
+
+def test_where_no_host_comes_back_the_run_is_preempted() -> None:
+    free = Report(1, FAILED, is_free=True)
+    late = situation(free, absent={1: -2000.0})
+    assert decide(late, 100.0) == Finish(None, "preempted")
+    assert decide(late._replace(absent={1: 90.0}), 100.0) is None
+
+
 def test_a_host_that_dies_is_missed_and_one_in_its_place_is_taken() -> None:
     with meetings(budget=1) as opened:
         begun(opened)
@@ -154,7 +195,7 @@ def test_a_host_that_dies_is_missed_and_one_in_its_place_is_taken() -> None:
         for one in opened:
             one.report(Report(1, FAILED))
         until(lambda: all(isinstance(one.decision, Go) for one in opened))
-        assert leader.decision._replace(port=0) == Go(2, 1, "127.0.0.1", 0)  # type: ignore[union-attr]
+        assert str(leader.decision).startswith("Go(attempt=2, restarts=1, address='127.0.0.1'")
 
 
 def test_without_the_key_of_the_run_nobody_takes_part() -> None:
@@ -167,7 +208,7 @@ def test_without_the_key_of_the_run_nobody_takes_part() -> None:
 
 
 def test_what_was_sent_before_the_end_of_a_connection_is_read() -> None:
-    one, other = meeting_lines.socket.socketpair()
+    one, other = socket.socketpair()
     line = meeting_lines.Line(one, 0.0)
     other.sendall(b'{"finish": 1}\n')
     other.close()
@@ -178,7 +219,7 @@ def test_what_was_sent_before_the_end_of_a_connection_is_read() -> None:
 
 
 def test_a_silent_connection_is_lost() -> None:
-    one, other = meeting_lines.socket.socketpair()
+    one, other = socket.socketpair()
     line = meeting_lines.Line(one, 0.0)
     line.beat(meeting_lines.SILENCE - 1)
     with pytest.raises(meeting_lines.Lost, match="silent"):
