@@ -20,7 +20,8 @@ from tests.rigs.torchpython import environment as torchpython
 from tests.support import Client, Result, new_client
 
 KILLS = 5
-SHORT = ("--set", "config.epochs=12", "--set", "config.patience=0")
+PARALLEL = 6  # so that a training lasts for several looks at it: one of its own takes two seconds
+SHORT = ("--set", "config.epochs=40", "--set", "config.patience=0")
 DATA = ("--data", "faces")
 
 
@@ -38,13 +39,23 @@ def runs_of_trials(client: Client) -> Counter[str]:
 
 def killed_sweep(client: Client, trials: int) -> dict[str, Any]:
     """Run the sweep, killed with SIGKILL at evenly spread numbers of started trials."""
-    words = ("sweep", "blendshapes-sweep", *DATA, *SHORT, "--trials", str(trials), "--parallel", "2")
+    words = (
+        "sweep",
+        "blendshapes-sweep",
+        *DATA,
+        *SHORT,
+        "--trials",
+        str(trials),
+        "--parallel",
+        str(PARALLEL),
+    )
     for kill in range(1, KILLS + 1):
         process = client.spawn(*words)
         while len(runs_of_trials(client)) < trials * kill // (KILLS + 1) and process.poll() is None:
             time.sleep(0.5)
         process.kill()
         process.communicate()
+        sys.stderr.write(f"killed with {len(runs_of_trials(client))} trials started\n")
     answer: dict[str, Any] = require(client.run(*words, "--json")).json
     return answer
 
