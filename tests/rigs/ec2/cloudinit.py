@@ -51,6 +51,9 @@ def program() -> str:
 def main() -> None:
     """The server: `main ADDRESS OWNER`."""
     sys.path.remove(str(REPOSITORY))
+    import yaml  # noqa: PLC0415 - that of PYTHON
+
+    yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]
     for name in MODULES:
         importlib.import_module(name)
     server.serve(sys.argv[1], int(sys.argv[2]), run)
