@@ -1,6 +1,6 @@
 """Data in S3 against s5cmd alone and the AWS CLI, in one run against one server: moto's, on loopback.
 
-    python -m benchmarks.s3 [--files 5000] [--small 400] [--large 2] [--cli]
+    python -m benchmarks.s3 [--files 5000] [--small 200] [--large 2] [--cli]
 
 It prints how long a deploy lists unchanged objects, and the throughput of downloads, which gpujob verifies,
 in multiples of s5cmd's own. The server answers as over a network, with a delay and at a rate: without them
@@ -121,7 +121,7 @@ def unchanged(prefix: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=5000, help="objects that are listed")
-    parser.add_argument("--small", type=int, default=400, help="small objects that are downloaded")
+    parser.add_argument("--small", type=int, default=200, help="small objects that are downloaded")
     parser.add_argument("--large", type=int, default=2, help=f"objects of {LARGE_MIB} MiB")
     parser.add_argument("--cli", action="store_true", help="the AWS CLI, too, which takes minutes")
     options = parser.parse_args()

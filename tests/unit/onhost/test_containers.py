@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import cleaning, containers, engines, gpus
+from orchestrator.onhost import cleaning, containers, engines, gpus, group_supervisor, uploads
 from orchestrator.onhost.engines import Engine
 from orchestrator.onhost.errors import Refused
-from orchestrator.onhost.records import RunSpec
+from orchestrator.onhost.records import GroupSpec, RunSpec
 from tests.rigs import engine as rig
 
 RUN = "job-20261121T101112-1a2b"
@@ -124,6 +124,28 @@ def test_the_command_line_of_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     launch.variables.seek(0)
     assert launch.variables.read() == f"HOME={root}/cache/home\nA=1\n".encode()
     launch.variables.close()
+
+
+def test_a_container_of_several_hosts_is_reached_and_reads_data_from_s3(tmp_path: Path) -> None:
+    """Its ports are those of the host; it cannot change what the host downloaded from S3."""
+    group = GroupSpec(1, ["a", "b"], ["10.0.0.5"], 29400, "key")
+    data = uploads.data_folder(Layout(str(tmp_path)), "images", "f" * 32)
+    run = spec(tmp_path, data={"images": {"path": data}})
+    launch = command(tmp_path, docker_engine(), run, group_supervisor.describe(group, "10.0.0.5", 31000, 2))
+    words = " ".join(launch.words)
+    assert "--network host --ipc host" in words
+    assert f"--mount type=bind,source={data},target={data},readonly" in words
+    assert launch.variables
+    launch.variables.seek(0)
+    lines = launch.variables.read().decode().split()
+    launch.variables.close()
+    assert set(lines) >= {
+        "GPUJOB_NODE_RANK=1",
+        "GPUJOB_NNODES=2",
+        "MASTER_ADDR=10.0.0.5",
+        "MASTER_PORT=31000",
+        "PET_NPROC_PER_NODE=2",
+    }
 
 
 @pytest.mark.parametrize(
