@@ -15,6 +15,8 @@ from orchestrator.onhost.records import State
 
 _QUEUE_INTERVAL = 60.0  # seconds
 _START_TIMEOUT = 15.0  # seconds until a supervisor must have written its first state
+_PAUSES = (0.05, 0.2, 0.5, 1.0)  # seconds before tmux is asked again
+_SERVER_ENDED = ("server exited", "lost server", "no server running", "error connecting")
 # Variables that are passed to the tmux server. A run's own variables are read from its run.json.
 _FOR_TMUX = (
     *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
@@ -40,19 +42,33 @@ def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
     kill_session(layout, run_id)
     after = run_queue.last_start(paths)
     command = entry.command("supervise", layout.root, run_id, "%o" % umask, str(restarts), after)
-    server = tmux.server(layout.tmux_socket, layout.tmux_conf)
-    process = subprocess.run(
-        tmux.new(server, tmux.session_name(run_id), layout.root, command),
-        env={name: os.environ[name] for name in _FOR_TMUX if name in os.environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    if process.returncode:
-        raise Refused("tmux", process.stdout.decode(errors="replace").strip() or "tmux gave no reason")
+    _new_session(layout, run_id, command)
     processes.wait_until(lambda: _is_decided(State.load(paths.state), before), _START_TIMEOUT)
     if not _has_started(State.load(paths.state), before):
         raise Refused("no-supervisor", "the supervisor did not start within %d s" % _START_TIMEOUT)
+
+
+def _new_session(layout: Layout, run_id: str, command: list[str]) -> None:
+    """Starts `command` in a session of tmux; raises Refused if tmux does not start it.
+
+    tmux's server ends with its last session. Whoever connects at that moment is turned away, as a run of the
+    queue is that follows another at once, and connects again.
+    """
+    server = tmux.server(layout.tmux_socket, layout.tmux_conf)
+    for pause in (*_PAUSES, None):
+        process = subprocess.run(
+            tmux.new(server, tmux.session_name(run_id), layout.root, command),
+            env={name: os.environ[name] for name in _FOR_TMUX if name in os.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if process.returncode == 0:
+            return
+        reason = process.stdout.decode(errors="replace").strip() or "tmux gave no reason"
+        if pause is None or not reason.startswith(_SERVER_ENDED):
+            raise Refused("tmux", reason)
+        time.sleep(pause)
 
 
 def tmux_version() -> str | None:
