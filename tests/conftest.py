@@ -74,6 +74,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid} has no marker of what it needs; see tests/README.md")
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print why a test that was run again had failed: it may never fail so again."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.write_line(f"{report.nodeid} was run again: {str(report.longrepr)[-3000:]}")
+
+
 def pytest_unconfigure() -> None:
     torchpython.close_shared()
     forkedhelper.close()
