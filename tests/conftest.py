@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +72,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(name)
         if not any(item.get_closest_marker(name) for name in ("unit", "torch", *needs.MARKERS)):
             raise pytest.UsageError(f"{item.nodeid} has no marker of what it needs; see tests/README.md")
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # Each process starts with an equal share of the list: of tests that compute and of those that wait.
-        items.sort(key=lambda item: zlib.crc32(item.nodeid.partition("::")[0].encode()))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
