@@ -147,9 +147,9 @@ def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> t
         )
     if sent := [path for path in listing.paths if path in scope.send_credentials]:
         messages.append(f"send_credentials: {_first(sent)} will be readable on the host")
-    if found := _tokens(folder, tree, scope):
+    if suspects := _tokens(folder, tree, scope):
         messages.append(
-            f"the code that is sent holds what looks like credentials: {_first(found)} "
+            f"the code that is sent holds what looks like credentials: {_first(suspects)} "
             "(job key pass_env passes one from your shell instead)"
         )
     if lost_links:
@@ -170,7 +170,7 @@ def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> t
 
 def _tokens(folder: Path, tree: folders.Tree, scope: Scope) -> list[str]:
     """`train.py:12 a GitHub token` for each in the text that is sent; the search is bounded."""
-    found: list[str] = []
+    suspects: list[str] = []
     files = [one for one in tree.entries if one.kind != "link" and tokens.may_hold(one.path, one.size)]
     left = tokens.MOST_BYTES
     for entry in files[: tokens.MOST_FILES]:
@@ -179,8 +179,8 @@ def _tokens(folder: Path, tree: folders.Tree, scope: Scope) -> list[str]:
             break
         if entry.path not in scope.send_credentials:
             content = _head(folder / entry.path, tokens.LARGEST)
-            found += [f"{entry.path}:{one.line} {one.kind}" for one in tokens.find(content)]
-    return found
+            suspects += [f"{entry.path}:{one.line} {one.kind}" for one in tokens.find(content)]
+    return suspects
 
 
 def _lfs_pointers(folder: Path, tree: folders.Tree) -> list[str]:

@@ -86,12 +86,12 @@ def fetch(ctx: Context, copy: Copy, which: str, folder: Path) -> Download:
     chosen = reader.choose(which)
     files.keep_out_of_git(folder)
     with download.locked(folder):
-        found = reader.download(chosen, folder, download.is_of_run(folder, copy.run_id))
+        received = reader.download(chosen, folder, download.is_of_run(folder, copy.run_id))
         download.remove_parts(folder)
-    digests = {folder / file.path: file.sha256 for file in found}
-    for path in download.checkpoints(found):
+    digests = {folder / file.path: file.sha256 for file in received}
+    for path in download.checkpoints(received):
         verify.require_intact(folder / path, digests)
-    return Download(tuple(found), tuple(reader.left_out), ())
+    return Download(tuple(received), tuple(reader.left_out), ())
 
 
 class _Reader:
@@ -109,20 +109,20 @@ class _Reader:
             self._sizes_only = s3.is_encrypted_by_kms(self._client, copy.place, first, False)
 
     def _listed(self) -> dict[str, Object]:
-        place, found = self._copy.place, dict[str, Object]()
+        place, objects = self._copy.place, dict[str, Object]()
         with s3.Errors(self._what, place):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=place.bucket, Prefix=place.folder):
                 for entry in page.get("Contents", ()):
                     path = entry["Key"].removeprefix(place.folder)
                     if inside(path) and path.isprintable() and not {"", "."} & set(path.split("/")):
-                        found[path] = Object(path, int(entry["Size"]), str(entry["ETag"]).strip('"'))
+                        objects[path] = Object(path, int(entry["Size"]), str(entry["ETag"]).strip('"'))
                     elif path and not path.endswith("/"):
                         self.left_out.append(path)
-        if not found:
+        if not objects:
             step = f"aws s3 ls {places.SCHEME}{place.bucket}/{place.prefix.rpartition('/')[0]}/"
             raise NotFound(f"{self._what}: there is nothing at {place}", "", step)
-        return found
+        return objects
 
     def choose(self, which: str) -> list[Object]:
         """The files of the complete checkpoints `which`, and all that belong to no checkpoint."""

@@ -141,8 +141,8 @@ def _changed_lines() -> re.Pattern[bytes]:
 def has_credential_name(path: str) -> bool:
     """Whether a file at this relative path is one in which a program keeps keys, tokens or passwords."""
     path = f"/{path.lower()}"
-    found = _paths().search(path)
-    return found is not None and not (_EXAMPLES.search(path) and not _folders().search(path))
+    match = _paths().search(path)
+    return match is not None and not (_EXAMPLES.search(path) and not _folders().search(path))
 
 
 def is_of_credentials(folder: str) -> bool:

@@ -107,8 +107,8 @@ def addresses() -> list[str]:
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # chooses a route; nothing is sent
         texts.insert(0, str(probe.getsockname()[0]))
-    found = [one for one in dict.fromkeys(texts) if not one.startswith(("127.", "::1", "fe80:"))]
-    return [one for one in found if ":" not in one] or found
+    routable = [one for one in dict.fromkeys(texts) if not one.startswith(("127.", "::1", "fe80:"))]
+    return [one for one in routable if ":" not in one] or routable
 
 
 def gpu_processes() -> list[gpus.GpuProcess]:

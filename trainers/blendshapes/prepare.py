@@ -57,7 +57,7 @@ class _Faces:
         train = [picture for picture in self.pictures if picture.split == "train"]
         present = Counter(picture.label for picture in train)
         added = Counter(dict.fromkeys(sorted(present), 0))
-        wanted = sum(max(0, size - count) for count in present.values())
+        missing = sum(max(0, size - count) for count in present.values())
         for copy in range(1, changes.MOST_COPIES + 1):
             for picture in sorted(train, key=lambda picture: changes.rank(seed, picture.name, copy)):
                 if present[picture.label] + added[picture.label] >= size:
@@ -65,8 +65,8 @@ class _Faces:
                 if self.add(picture, partial(_changed, picture, seed, copy)) != "used":
                     continue
                 added[picture.label] += 1
-                if added.total() % 100 == 0 or added.total() == wanted:
-                    events("progress", phase="prepare", step=added.total(), of=wanted)
+                if added.total() % 100 == 0 or added.total() == missing:
+                    events("progress", phase="prepare", step=added.total(), of=missing)
         return dict(added)
 
 

@@ -65,10 +65,10 @@ def find(folder: Path, name: str) -> Path:
     if exact.is_file() or not folder.is_dir():
         return exact
     names = {stem + suffix for suffix in SUFFIXES}
-    found = sorted(path for path in folder.iterdir() if path.name.lower() in names and path.is_file())
-    if len(found) > 1:
-        raise BadTable(f"{folder} holds {' and '.join(path.name for path in found)}: keep one of them")
-    return found[0] if found else exact
+    present = sorted(path for path in folder.iterdir() if path.name.lower() in names and path.is_file())
+    if len(present) > 1:
+        raise BadTable(f"{folder} holds {' and '.join(path.name for path in present)}: keep one of them")
+    return present[0] if present else exact
 
 
 def read(path: Path, delimiters: Sequence[str] = DELIMITERS, errors: str = "strict") -> CSVTable:

@@ -75,22 +75,22 @@ def data_files(folders: Mapping[str, Path], suffixes: Iterable[str]) -> tuple[li
     kind. Only stand-ins are `broken`.
     """
     endings = tuple(suffix.lower() for suffix in suffixes)
-    found: list[Found] = []
+    listed: list[Found] = []
     refused: list[Refusal] = []
     for folder in folders.values():
         for path, hidden in _below(folder, frozenset(), False):
             file = Found(path, nfc(path.relative_to(folder).as_posix()), hidden)
             if path.name.lower().endswith(endings):
-                found.append(file)
+                listed.append(file)
             elif refusal := _not_read(file, endings):
                 refused.append(refusal)
-    found.sort(key=lambda file: (file.path, file.name))
+    listed.sort(key=lambda file: (file.path, file.name))
     refused += [
         Refusal(str(file.path), "files.hidden", "is hidden or left by the system", file.name, broken=False)
-        for file in found
+        for file in listed
         if file.hidden
     ]
-    return [file for file in found if not file.hidden], refused
+    return [file for file in listed if not file.hidden], refused
 
 
 def _not_read(file: Found, endings: Sequence[str]) -> Refusal | None:
