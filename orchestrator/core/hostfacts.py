@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -110,7 +111,7 @@ def _python(answer: Any) -> Any:
     return parse_python(answer) if isinstance(answer, dict) else answer
 
 
-def parse_python(answer: dict[str, Any]) -> PythonFacts:
+def parse_python(answer: Mapping[str, object]) -> PythonFacts:
     """Of orchestrator/onhost/host_facts.python_facts."""
     own = ("path", "version", "torch", "cuda")
     packages = {name: version for name, version in answer.items() if name not in own}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 DEPTH = 64
@@ -35,6 +36,75 @@ def parse_object(text: str | bytes | bytearray) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadJson(f"not a JSON object, but {kind(value)}")
     return value
+
+
+def read_object(text: str | bytes | bytearray) -> Object:
+    """The JSON object in `text`, to be read key by key. Raises BadJson."""
+    return Object(parse_object(text))
+
+
+class Object:
+    """Reads the keys of a JSON object by type; a value of another type is None, and is named in `faults`.
+
+    `values`: the object as it is, to be passed on. `where`: what the names in `faults` begin with.
+    """
+
+    def __init__(
+        self, values: dict[str, Any] | None = None, faults: list[str] | None = None, where: str = ""
+    ) -> None:
+        self.values = {} if values is None else values
+        self._faults = [] if faults is None else faults
+        self._where = where
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.values
+
+    def get(self, key: str, kind: type) -> Any:
+        value = self.values.get(key)
+        if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+            return value
+        self._refuse(key, value, kind)
+        return None
+
+    def text(self, key: str) -> str | None:
+        text: str | None = self.get(key, str)
+        return text
+
+    def flag(self, key: str) -> bool:
+        return self.get(key, bool) is True
+
+    def integer(self, key: str) -> int | None:
+        integer: int | None = self.get(key, int)
+        return integer
+
+    def number(self, key: str) -> float | None:
+        """Returns a finite number."""
+        value = self.values.get(key)
+        if isinstance(value, float) and math.isfinite(value):
+            return value
+        number = self.get(key, int)
+        return None if number is None else float(number)
+
+    def texts(self, key: str) -> list[str]:
+        values = self.get(key, list) or []
+        texts = [value for value in values if isinstance(value, str)]
+        if len(texts) < len(values):
+            self._faults.append(f"{self._where}{key} has an item that is no text")
+        return texts
+
+    def child(self, key: str) -> Object:
+        return Object(self.get(key, dict), self._faults, f"{self._where}{key}.")
+
+    def children(self, key: str) -> list[Object]:
+        """Returns the objects in a list."""
+        values = [value for value in self.get(key, list) or [] if isinstance(value, dict)]
+        return [Object(value, self._faults, f"{self._where}{key}[].") for value in values]
+
+    def all_texts(self) -> dict[str, str]:
+        return {name: text for name in self.values if (text := self.text(name)) is not None}
+
+    def _refuse(self, key: str, value: object, expected: type) -> None:
+        self._faults.append(f"{self._where}{key} is {kind(value)} instead of {kind(expected())}")
 
 
 def kind(value: object) -> str:

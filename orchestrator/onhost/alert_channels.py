@@ -163,7 +163,7 @@ def _content(kind: str, alert: Alert, run: str) -> tuple[bytes, dict[str, str]]:
     if kind == "slack":
         for letter, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(letter, entity)
-        value: dict[str, Any] = {"text": text}
+        value: Mapping[str, object] = {"text": text}
     elif kind == "discord":
         value = {"content": text, "allowed_mentions": {"parse": []}}
     else:
@@ -171,7 +171,7 @@ def _content(kind: str, alert: Alert, run: str) -> tuple[bytes, dict[str, str]]:
     return json.dumps(value).encode(), {"Content-Type": "application/json"}
 
 
-def _object(alert: Alert, run: str) -> dict[str, Any]:
+def _object(alert: Alert, run: str) -> Mapping[str, object]:
     return {
         "v": 1,
         "run": run,

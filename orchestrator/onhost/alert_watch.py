@@ -7,12 +7,11 @@ changes anything there. What was sent is recorded in alerts.json, and is not sen
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Callable, Mapping
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
@@ -58,23 +57,21 @@ class Delivery:
         self.attempts = 0
         self.error: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        fields = {name: value for name, value in vars(self).items() if name != "alert"}
-        return {**self.alert._asdict(), **fields}
-
     @staticmethod
-    def parse(value: dict[str, Any]) -> Delivery | None:
-        """Returns the delivery that `to_json` recorded; None where a part of it is damaged."""
-        texts = [value.get(name) for name in ("key", "event", "title", "message", "channel", "state")]
-        t, attempts = value.get("t"), value.get("attempts")
-        if not all(isinstance(text, str) for text in texts):
-            return None
-        if not isinstance(t, (int, float)) or not math.isfinite(t) or not isinstance(attempts, int):
+    def parse(value: jsontext.Object) -> Delivery | None:
+        """Returns a delivery as it was recorded; None where a part of it is damaged."""
+        texts = [value.text(name) for name in ("key", "event", "title", "message", "channel", "state")]
+        t, attempts = value.number("t"), value.integer("attempts")
+        if None in texts or t is None or attempts is None:
             return None
         key, event, title, message, channel, state = map(str, texts)
-        delivery = Delivery(Alert(key, event, title, message, value.get("is_end") is True), channel, t)
+        delivery = Delivery(Alert(key, event, title, message, value.flag("is_end")), channel, t)
         delivery.state, delivery.attempts = state, attempts
         return delivery
+
+
+def _record(one: Delivery) -> Mapping[str, object]:
+    return {**one.alert._asdict(), **{name: value for name, value in vars(one).items() if name != "alert"}}
 
 
 def start(layout: Layout, spec: RunSpec, secrets: Mapping[str, str]) -> None:
@@ -205,8 +202,9 @@ class Watch:
     def _save(self) -> None:
         """Writes alerts.json; where that fails, as on a full disk, this process still knows what it sent."""
         with contextlib.suppress(OSError):
-            record = {"v": 1, "deliveries": [one.to_json() for one in self._deliveries]}
-            files.write_json(self._paths.alerts, record)
+            files.write_json(
+                self._paths.alerts, {"v": 1, "deliveries": [_record(o) for o in self._deliveries]}
+            )
 
     def _read_events(self, state: State) -> None:
         """Keeps the first health event of each rule that was written since the supervisor started."""
@@ -221,13 +219,14 @@ class Watch:
 
     def _add_health(self, line: bytes, state: State) -> None:
         with contextlib.suppress(jsontext.BadJson):
-            event = jsontext.parse_object(line)
-            t, rule = event.get("t"), str(event.get("rule") or "")
-            is_old = isinstance(t, (int, float)) and t < state.started
-            if event.get("event") == "health" and not is_old and len(self._health) < _MOST:
-                message = event.get("message") or event.get("seen") or ""
-                finding = alerts.Health(rule, str(event.get("severity") or "warning"), str(message))
-                self._health.setdefault(rule, finding)
+            event = jsontext.read_object(line)
+            rule, t = event.text("rule") or "", event.number("t")
+            is_old = t is not None and t < state.started
+            if event.text("event") == "health" and not is_old and len(self._health) < _MOST:
+                message = event.text("message") or event.text("seen") or ""
+                self._health.setdefault(
+                    rule, alerts.Health(rule, event.text("severity") or "warning", message)
+                )
 
 
 def _kept_environment() -> dict[str, str]:
@@ -235,7 +234,7 @@ def _kept_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _lock(paths: RunPaths) -> Any:
+def _lock(paths: RunPaths) -> Iterator[None]:
     """Waits until no other process sends the alerts of this run; without locks, goes on at once."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(files.NoLocks, OSError):
@@ -246,9 +245,8 @@ def _lock(paths: RunPaths) -> Any:
 
 def _load(path: str) -> list[Delivery]:
     """Returns the deliveries that an earlier process recorded; those that cannot be read are left out."""
-    values = (files.load_json(path) or {}).get("deliveries")
-    objects = [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
-    return [one for one in map(Delivery.parse, objects) if one is not None]
+    recorded = (files.load(path) or jsontext.Object()).children("deliveries")
+    return [one for one in map(Delivery.parse, recorded) if one is not None]
 
 
 def _metrics(path: str) -> list[str]:
@@ -256,10 +254,10 @@ def _metrics(path: str) -> list[str]:
     lines = []
     for line in latest_events.in_file(path).lines:
         with contextlib.suppress(jsontext.BadJson):
-            event = jsontext.parse_object(line)
-            values = event.get("values")
-            if event.get("event") == "metrics" and isinstance(values, dict):
-                numbers = [(name, v) for name, v in values.items() if isinstance(v, (int, float))]
+            event = jsontext.read_object(line)
+            if event.text("event") == "metrics" and "values" in event:
+                values = event.child("values").values.items()
+                numbers = [(name, v) for name, v in values if isinstance(v, (int, float))]
                 shown = ", ".join("%s %.4g" % (alerts.plain(name), v) for name, v in numbers[:8])
-                lines.append("%s: %s" % (alerts.plain(str(event.get("split"))), shown))
+                lines.append("%s: %s" % (alerts.plain(event.text("split") or "None"), shown))
     return lines

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Sequence
 
+from orchestrator.onhost.instance_limits import Notice
 from orchestrator.onhost.records import RunSpec, State
 
 BUDGET_SHARE = 0.8  # of the budget, at which an alert is due
@@ -43,7 +44,7 @@ class Facts(NamedTuple):
     state: State
     now: float
     health: Sequence[Health] = ()
-    notice: dict[str, Any] | None = None
+    notice: Notice | None = None
     deadline: int | None = None
     is_supervised: bool = True
     metrics: Sequence[str] = ()
@@ -89,7 +90,7 @@ def _during(spec: RunSpec, facts: Facts) -> Iterator[Alert]:
         text = _text(spec, facts, "monitor %s --stream" % spec.id, *_last_line(facts))
         yield Alert("failure/%d" % attempt, "failure", title, text)
     if facts.notice is not None:
-        when = "EC2 interrupts this spot instance at %s" % plain(str(facts.notice.get("time")))
+        when = "EC2 interrupts this spot instance at %s" % plain(facts.notice["time"])
         text = _text(spec, facts, "deploy --resume %s" % spec.id, when)
         yield Alert("preemption/%d" % session, "preemption", "%s is preempted" % name, text)
     if facts.state.ended is None:

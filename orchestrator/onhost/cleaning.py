@@ -6,7 +6,7 @@ import contextlib
 import errno
 import glob
 import os
-from typing import Any, Callable
+from typing import Callable, TypedDict
 
 from orchestrator.core.layout import Layout, scratch
 from orchestrator.onhost import containers, elsewhere, run_facts
@@ -15,11 +15,18 @@ from orchestrator.onhost.errors import Refused
 _NAMED = 10  # number of paths that are named if they cannot be deleted
 
 
-def clean(layout: Layout, run_id: str, purge: bool) -> dict[str, Any]:
+class Cleaned(TypedDict):
+    """`removed`: the deleted paths. `left`: what could not be deleted, and why."""
+
+    removed: list[str]
+    left: list[str]
+
+
+def clean(layout: Layout, run_id: str, purge: bool) -> Cleaned:
     """Deletes a run's work folder and temporary files (docs/contract.md), with `purge` its whole folder.
 
-    Returns `removed`, the deleted paths, and `left`, what could not be deleted and why. run.json and
-    state.json are deleted last: a run of which something is left keeps its state, and can be purged again.
+    run.json and state.json are deleted last: a run of which something is left keeps its state, and can be
+    purged again.
 
     Raises Refused while the run is alive.
     """

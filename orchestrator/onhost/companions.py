@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Mapping
+from typing import Mapping
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
@@ -43,9 +43,9 @@ def start(
     return ""
 
 
-def begin() -> dict[str, Any]:
+def begin() -> dict[str, str]:
     """Returns the secrets, in a process that `start` does not wait for."""
-    secrets = jsontext.parse_object(sys.stdin.buffer.readline())
+    secrets = jsontext.read_object(sys.stdin.buffer.readline()).all_texts()
     if os.fork():
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -69,7 +69,7 @@ class Watched:
         self.has_ended = False
         self.is_over = False
         self._paths = paths
-        self._supervisor: dict[str, int] | None = None
+        self._supervisor: processes.Identity | None = None
         self._gone = 0
 
     def look(self) -> State | None:

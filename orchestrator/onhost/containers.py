@@ -44,7 +44,7 @@ class Container:
     def __init__(self, engine: Engine, run_id: str) -> None:
         self._engine = engine
         self._name = run_id
-        self._process: dict[str, int] | None = None
+        self._process: processes.Identity | None = None
 
     def launch(self, layout: Layout, paths: RunPaths, spec: RunSpec, variables: Mapping[str, str]) -> Launch:
         """Returns the command that starts it, after removing one that an earlier attempt left."""
@@ -54,7 +54,7 @@ class Container:
         own = {name: variables[name] for name in ("GPUJOB_MARK", "GPUJOB_RUN_ID") if name in variables}
         return _launch(self._engine, layout, paths, spec, variables, spec.argv, paths.work, options, own)
 
-    def identities(self) -> list[dict[str, int]]:
+    def identities(self) -> list[processes.Identity]:
         """Returns its first process, by `processes.identity`; empty until it has started."""
         if self._process is None:
             pid = engines.ask(self._engine, "inspect", "--format", "{{.State.Pid}}", self._name).out.strip()

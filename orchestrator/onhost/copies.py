@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from typing import Any, Mapping
+from typing import Mapping, TypedDict
 
 from orchestrator.core.layout import Layout
 from orchestrator.core.paths import inside, is_step
@@ -17,8 +17,21 @@ _FOLDER = ".copies"  # in a run's folder: what arrives
 _PLACES = ("work", "checkpoints")
 
 
-def begin(layout: Layout, run_id: str) -> dict[str, Any]:
-    """Returns an empty `folder` for the files of one copy, and its `token`."""
+class Copy(TypedDict):
+    """The empty folder for the files of one copy."""
+
+    folder: str
+    token: str
+
+
+class Copied(TypedDict):
+    """`kept`: the files that were replaced, under their new names."""
+
+    kept: list[str]
+
+
+def begin(layout: Layout, run_id: str) -> Copy:
+    """Creates the folder of a copy."""
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         raise Refused("no-run", "no run %s on this host" % run_id)
@@ -28,14 +41,12 @@ def begin(layout: Layout, run_id: str) -> dict[str, Any]:
     return {"folder": folder, "token": token}
 
 
-def finish(
-    layout: Layout, run_id: str, token: str, targets: Mapping[str, list[str]], force: bool
-) -> dict[str, Any]:
+def finish(layout: Layout, run_id: str, token: str, targets: Mapping[str, list[str]], force: bool) -> Copied:
     """Verifies the files that arrived and renames them to their places; removes the folder of the copy.
 
     `targets`: name of an arrived file → [path in the run's folder, sha256]. Without `force` a file that is
-    there is not replaced; with it, it is kept beside the new one, as NAME~. Returns these as `kept`. Raises
-    Refused before anything is changed.
+    there is not replaced; with it, it is kept beside the new one, as NAME~. Raises Refused before anything is
+    changed.
     """
     run = os.path.realpath(layout.run(run_id).folder)
     arrived = os.path.join(run, _FOLDER, os.path.basename(token))

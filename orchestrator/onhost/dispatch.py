@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any, NamedTuple
+from typing import Iterator, NamedTuple
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
@@ -49,7 +49,7 @@ class _Turn(NamedTuple):
     is_over: bool
 
 
-def enqueue(layout: Layout, request: runs.StartRequest) -> dict[str, Any]:
+def enqueue(layout: Layout, request: runs.StartRequest) -> runs.Started:
     """Adds a run to the queue and starts it at once if its GPUs are free; returns what runs.start does.
 
     May be repeated: a run that waits, is alive or has ended is left unchanged.
@@ -146,7 +146,7 @@ def _give_up(layout: Layout, entry: Entry, why: str) -> _Turn:
     return _Turn(entry.run, is_over=False)
 
 
-def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
+def stop(layout: Layout, run_id: str, by: str, now: bool) -> runs.Stopped:
     """Removes a run from the queue, or stops it as runs.stop does; then starts what waits for its GPUs."""
     was_waiting = _withdraw(layout, run_id, by)
     answer = runs.stop(layout, run_id, by, now)
@@ -173,7 +173,7 @@ def _withdraw(layout: Layout, run_id: str, by: str) -> bool:
 
 
 @contextlib.contextmanager
-def _before_a_supervisor(paths: RunPaths) -> Any:
+def _before_a_supervisor(paths: RunPaths) -> Iterator[bool]:
     """Keeps a supervisor of this run from beginning; yields False if one has begun."""
     with files.lock(paths.alive, wait=False) as is_first:
         yield is_first
@@ -186,7 +186,7 @@ def _end(paths: RunPaths, entry: Entry, reason: str, by: str | None) -> None:
     state.machine, state.supervisor, state.child = elsewhere.machine_id(), None, None
     state.ended, state.reason, state.by, state.log_bytes = now, reason, by, files.size(paths.log)
     state.exit_code = exits.NOT_FOUND if reason == "not-started" else None
-    reserved_space.write_json(paths, paths.state, state.to_json())
+    reserved_space.write_json(paths, paths.state, vars(state))
     run_environment.forget_secrets(paths)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import shutil
 import subprocess
-from typing import Any, NamedTuple
+from typing import Mapping, NamedTuple
 
+from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import files
 from orchestrator.onhost.errors import Refused
@@ -47,7 +47,7 @@ def find() -> Engine:
     raise problems[0] if problems else Refused("no-engine", "neither docker nor podman is on the PATH")
 
 
-def facts(image: str) -> dict[str, Any]:
+def facts(image: str) -> Mapping[str, object]:
     """Returns the engine of this host as a JSON object, and the id of an `image`, None if it is not here.
 
     `problem`: the kind of a refusal where no engine can be used, with its `detail`.
@@ -92,24 +92,22 @@ def _engine(program: str) -> Engine:
     """Returns the engine that a program is, as it says itself. Raises Refused if it cannot be used."""
     answered = _run([program, "info", "--format", "{{json .}}"])
     try:
-        answer = json.loads(answered.out)
-    except ValueError:
-        answer = None
-    about = answer if isinstance(answer, dict) else {}
-    host = about.get("host")
-    if isinstance(host, dict):  # podman, perhaps under the name docker
-        security, version = host.get("security"), about.get("version")
-        is_rootless = isinstance(security, dict) and security.get("rootless") is True
-        number = str(version.get("Version", "")) if isinstance(version, dict) else ""
+        about = jsontext.read_object(answered.out)
+    except jsontext.BadJson:
+        about = jsontext.Object()
+    if about.get("host", dict) is not None:  # podman, perhaps under the name docker
+        is_rootless = about.child("host").child("security").flag("rootless")
+        number = about.child("version").text("Version") or ""
         return Engine(program, "podman", number, is_rootless, any(glob.glob(path) for path in _CDI))
-    if isinstance(about.get("ServerVersion"), str) and about["ServerVersion"]:
-        options = [str(option) for option in about.get("SecurityOptions") or ()]
+    if version := about.text("ServerVersion"):
+        options = about.texts("SecurityOptions")
         is_rootless, is_remapped = (any(word in one for one in options) for word in ("rootless", "userns"))
         has_hook = bool(shutil.which("nvidia-container-runtime-hook"))
-        gives_gpus = has_hook or "nvidia" in (about.get("Runtimes") or {})
-        return Engine(program, "docker", about["ServerVersion"], is_rootless, gives_gpus, is_remapped)
-    errors = [str(error) for error in about.get("ServerErrors") or ()]
-    text = (" ".join(answered.err.split()) or " ".join(errors) or "it gave no answer")[:300]
+        gives_gpus = has_hook or "nvidia" in about.child("Runtimes")
+        return Engine(program, "docker", version, is_rootless, gives_gpus, is_remapped)
+    text = (" ".join(answered.err.split()) or " ".join(about.texts("ServerErrors")) or "it gave no answer")[
+        :300
+    ]
     kind = "denied" if "permission denied" in text else "stopped" if "Cannot connect" in text else "failed"
     raise Refused("engine-" + kind, "%s: %s" % (os.path.basename(program), text))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO, Iterator
+from typing import BinaryIO, Iterator, TypedDict
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import files
@@ -13,8 +13,15 @@ _BLOCK = 1 << 20
 _METRICS = b'"metrics"'
 
 
-def read(layout: Layout, run_id: str, offset: int, limit: int) -> dict[str, Any]:
-    """Returns `text`, complete lines from `offset` on, and the `offset` after the last one.
+class EventLines(TypedDict):
+    """`text`: complete lines of JSON. `offset`: after the last one, in the file that they were read from."""
+
+    text: str
+    offset: int
+
+
+def read(layout: Layout, run_id: str, offset: int, limit: int) -> EventLines:
+    """Returns the events from `offset` on.
 
     Of more than `limit` bytes, `text` has about that many: the events of the kind `metrics`, which are few,
     as far as half of it holds them, and the other events from evenly spaced pieces of the file.
@@ -31,7 +38,7 @@ def read(layout: Layout, run_id: str, offset: int, limit: int) -> dict[str, Any]
     return {"text": lines.decode("utf-8", errors="replace"), "offset": offset + len(lines)}
 
 
-def _sample(handle: BinaryIO, offset: int, end: int, limit: int) -> dict[str, Any]:
+def _sample(handle: BinaryIO, offset: int, end: int, limit: int) -> EventLines:
     lines = _metrics(handle, offset, end, limit // 2)
     size = limit // 2 // _PIECES
     for number in range(_PIECES):

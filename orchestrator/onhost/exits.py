@@ -28,12 +28,14 @@ def from_status(paths: RunPaths, status: int) -> Exit:
     if os.WIFSIGNALED(status):
         return Exit(None, os.WTERMSIG(status))
     code = os.WEXITSTATUS(status)
-    event = {} if code in FINAL else latest_events.last_event(paths.events)
-    is_end = event.get("event") == "end" and event.get("code") in FINAL[1:]
-    return Exit(int(event["code"]) if is_end else code, None)
+    if code not in FINAL:
+        event = latest_events.last_event(paths.events)
+        reported = event.integer("code") if event.text("event") == "end" else None
+        code = reported if reported in FINAL[1:] else code
+    return Exit(code, None)
 
 
 def is_done(paths: RunPaths) -> bool:
     """Returns whether the run's last event reports that the training was completed."""
     event = latest_events.last_event(paths.events)
-    return (event.get("event"), event.get("status")) == ("end", "done")
+    return (event.text("event"), event.text("status")) == ("end", "done")

@@ -72,6 +72,12 @@ def load_json(path: str, faults: list[str] | None = None) -> dict[str, Any] | No
     return None
 
 
+def load(path: str, faults: list[str] | None = None) -> jsontext.Object | None:
+    """As load_json, to be read key by key; `faults` receives each key with a value of the wrong type too."""
+    values = load_json(path, faults)
+    return None if values is None else jsontext.Object(values, faults, os.path.basename(path) + ": ")
+
+
 def open_regular(path: str) -> BinaryIO:
     """Opens a regular file to read; OSError for a named pipe or a device, which could block for ever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

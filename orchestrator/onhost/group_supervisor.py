@@ -9,6 +9,7 @@ import struct
 import time
 from typing import Callable
 
+from orchestrator.core.jsontext import Object
 from orchestrator.onhost import exits, files, meeting
 from orchestrator.onhost.exits import Exit
 from orchestrator.onhost.group_decisions import PREEMPTED, Go, Report
@@ -57,7 +58,7 @@ class GroupSupervisor(Supervisor):
     def _run_together(self, opened: Meeting) -> Exit:
         end = None
         while True:
-            by = (files.load_json(self.paths.stop) or {}).get("by")
+            by = (files.load(self.paths.stop) or Object()).text("by")
             opened.report(Report(self.state.attempt, self._reported(end), self.reason, by, self.is_free))
             self.state.child = None
             self._wait(lambda: opened.decision is not None or None)
@@ -132,8 +133,8 @@ class GroupSupervisor(Supervisor):
     def _stop(self, reason: str, now: bool = False) -> None:
         super()._stop(reason, now)
         if self.meeting:
-            request = files.load_json(self.paths.stop) or {}
-            self.meeting.ask_stop(reason, request.get("by"))
+            request = files.load(self.paths.stop) or Object()
+            self.meeting.ask_stop(reason, request.text("by"))
 
     def _note_absent(self, now: float) -> None:
         assert self.meeting

@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any, Callable, Dict
 
+from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import elsewhere, files, frames, instance_limits, operations, private, processes
 from orchestrator.onhost.errors import Refused
@@ -153,5 +154,5 @@ def _answer_one(mode: str, layout: Layout, rest: list[str]) -> None:
     else:
         from orchestrator.onhost import remote_command
 
-        request = json.loads(sys.stdin.buffer.readline())
+        request = jsontext.read_object(sys.stdin.buffer.readline())
         remote_command.run(request, sys.stdin.buffer, sys.stdout.buffer)

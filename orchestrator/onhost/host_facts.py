@@ -7,7 +7,7 @@ import os
 import pwd
 import shutil
 import sys
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Mapping, NamedTuple, Sequence, TypedDict
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
@@ -32,6 +32,67 @@ _FIRST_USER_ID = 1000  # logind does not clean up after users with a lower id
 _GPU_SECONDS = 30.0  # for nvidia-smi, which takes 7 s and more where it has to load the driver
 
 
+class Disk(TypedDict):
+    """In bytes. `inodes`: 0 where the file system creates them on demand."""
+
+    free: int
+    total: int
+    free_inodes: int
+    inodes: int
+
+
+class Memory(TypedDict):
+    """In bytes; `available` without swapping."""
+
+    total: int
+    available: int
+
+
+class Machine(TypedDict):
+    """The facts of this machine that `status` shows. `gpus`: None where they cannot be read."""
+
+    hostname: str
+    root: str
+    tmux_socket: str
+    gpus: list[Mapping[str, object]] | None
+    disk: Disk
+    memory: Memory
+
+
+class Logout(TypedDict):
+    """What systemd-logind does when the last session of `user` ends.
+
+    `kills`: it kills the user's processes. `removes`: it removes POSIX shared memory and semaphores.
+    """
+
+    kills: bool
+    removes: bool
+    user: str
+
+
+class HostFacts(Machine):
+    """`trees`: the requested ones that are stored here. `pythons`: see python_facts. `missing_commands`: the
+    requested ones that are not on PATH."""
+
+    system: str
+    home: str
+    tmux: str | None
+    cpus: int
+    gpu_processes: list[Mapping[str, object]]
+    trees: list[str]
+    pythons: list[dict[str, str | None]]
+    data_folders: dict[str, Mapping[str, object] | None]
+    rsync: str | None
+    missing_commands: list[str]
+    boot: str
+    path: str
+    cuda_driver: str | None
+    logout: Logout | None
+    addresses: list[str]
+    uploads: dict[str, uploads.StoredData]
+    containers: Mapping[str, object] | None
+
+
 class Request(NamedTuple):
     """The parameters of `gather`; each may be empty.
 
@@ -49,12 +110,7 @@ class Request(NamedTuple):
     image: str | None = None
 
 
-def gather(layout: Layout, request: Request) -> dict[str, Any]:
-    """Returns the facts of this host as a JSON object.
-
-    `trees`: the requested ones that are stored here. `missing_commands`: the requested ones that are not on
-    PATH.
-    """
+def gather(layout: Layout, request: Request) -> HostFacts:
     return {
         "system": sys.platform,
         "home": os.path.expanduser("~"),
@@ -77,8 +133,7 @@ def gather(layout: Layout, request: Request) -> dict[str, Any]:
     }
 
 
-def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
-    """Returns the facts of this machine that `status` shows; disk and memory in bytes."""
+def machine(layout: Layout, gpu_timeout: float = 5) -> Machine:
     root = _existing(layout.root)
     disk, inodes = shutil.disk_usage(root), os.statvfs(root)
     return {
@@ -90,7 +145,7 @@ def machine(layout: Layout, gpu_timeout: float = 5) -> dict[str, Any]:
             "free": disk.free,
             "total": disk.total,
             "free_inodes": inodes.f_favail,
-            "inodes": inodes.f_files,  # 0 where the file system creates them on demand
+            "inodes": inodes.f_files,
         },
         "memory": _memory(),
     }
@@ -116,7 +171,7 @@ def gpu_processes() -> list[gpus.GpuProcess]:
     return [process._replace(run=_run_of(process.pid)) for process in gpus.processes()]
 
 
-def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, Any] | None:
+def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, str | None] | None:
     """Returns path and versions of an interpreter and packages, without importing these; None if it fails."""
     words = [word, "-c", _VERSIONS, "torch", "numpy", "safetensors", *packages]
     try:
@@ -125,11 +180,8 @@ def python_facts(word: str, packages: Sequence[str] = ()) -> dict[str, Any] | No
         return None
 
 
-def logout_effects() -> dict[str, Any] | None:
-    """Returns what systemd-logind does when this user's last session ends; None if it does nothing.
-
-    `kills`: it kills the user's processes. `removes`: it removes POSIX shared memory and semaphores.
-    """
+def logout_effects() -> Logout | None:
+    """Returns what systemd-logind does when this user's last session ends; None if it does nothing."""
     uid = os.getuid()
     if uid < _FIRST_USER_ID:
         return None
@@ -147,7 +199,7 @@ def _loginctl(*words: str) -> str:
     return processes.output(["loginctl", "--no-pager", *words])
 
 
-def _data_folder(name: str, path: str) -> dict[str, Any] | None:
+def _data_folder(name: str, path: str) -> Mapping[str, object] | None:
     path = os.path.abspath(os.path.expanduser(path))
     return folders.describe(name, path)._asdict() if os.path.exists(path) else None
 
@@ -158,8 +210,7 @@ def _existing(path: str) -> str:
     return path
 
 
-def _memory() -> dict[str, int]:
-    """Returns the bytes of memory: `total`, and `available` without swapping."""
+def _memory() -> Memory:
     with open("/proc/meminfo") as handle:
         fields = dict(line.split(":", 1) for line in handle)
     total, available = (int(fields.get(name, "0 kB").split()[0]) for name in ("MemTotal", "MemAvailable"))

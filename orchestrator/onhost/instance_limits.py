@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from typing import Any, Callable, NamedTuple
+from typing import Callable, Mapping, NamedTuple, TypedDict
 
 from orchestrator.core import jsontext
 from orchestrator.onhost import files
@@ -23,6 +23,35 @@ MARGIN = 10.0  # seconds to allow for the interval between two checks and for re
 _METADATA_URL = "http://169.254.169.254"
 _NOTICE_PATH = "/latest/meta-data/spot/instance-action"
 _METADATA_TIMEOUT = 0.5  # seconds; the service is one hop away
+
+
+class Notice(TypedDict):
+    """What EC2 will do with a spot instance (`action`: terminate, stop or hibernate), and when."""
+
+    action: str
+    time: str
+
+
+class InstanceFacts(TypedDict):
+    """`now`: by the clock of the instance. `uptime`: in seconds. `ready`: what the boot reported.
+
+    `shutdown_reason`: why the instance last shut itself down.
+    """
+
+    deadline: int | None
+    lease: int | None
+    now: int
+    uptime: float | None
+    spot: bool
+    ready: Mapping[str, object] | None
+    notice: Notice | None
+    shutdown_reason: str | None
+
+
+class Answer(InstanceFacts):
+    """`deadline_persisted`: whether the copy of the deadline on the disk was written."""
+
+    deadline_persisted: bool
 
 
 class InstanceLimits:
@@ -71,20 +100,18 @@ class InstanceLimits:
         _write(os.path.join(self._memory, "deadline"), str(int(until)))
         return persisted
 
-    def record_notice(self, notice: dict[str, Any]) -> None:
+    def record_notice(self, notice: Notice) -> None:
         """Stores a spot interruption notice for clients that connect later."""
         _write(os.path.join(self._memory, "notice"), json.dumps(notice))
 
     @property
-    def notice(self) -> dict[str, Any] | None:
+    def notice(self) -> Notice | None:
         """The spot interruption notice that a run recorded."""
-        return files.load_json(os.path.join(self._memory, "notice"))
+        content = files.load(os.path.join(self._memory, "notice"))
+        return None if content is None else _notice(content)
 
-    def facts(self) -> dict[str, Any]:
-        """Returns the limits and the state of the instance as a JSON object.
-
-        `ready`: what the boot reported. `shutdown_reason`: why the instance last shut itself down.
-        """
+    def facts(self) -> InstanceFacts:
+        """Returns the limits and the state of the instance."""
         uptime = _load("/proc/uptime")
         return {
             "deadline": self.deadline,
@@ -116,7 +143,7 @@ def is_booting() -> bool:
     return limits is not None and not limits.is_ready
 
 
-def answer(lease_seconds: float | None = None, deadline: float | None = None) -> dict[str, Any]:
+def answer(lease_seconds: float | None = None, deadline: float | None = None) -> Answer:
     """Renews the lease to `lease_seconds` from now, or sets the deadline; returns the facts afterwards.
 
     Raises Refused on a host that is not an instance.
@@ -132,7 +159,7 @@ def answer(lease_seconds: float | None = None, deadline: float | None = None) ->
             persisted = limits.set_deadline(deadline)
     except OSError as error:
         raise Refused("no-instance", "%s: %s" % (error.filename, error.strerror)) from None
-    return dict(limits.facts(), deadline_persisted=persisted)
+    return {**limits.facts(), "deadline_persisted": persisted}
 
 
 class Verdict(NamedTuple):
@@ -153,7 +180,7 @@ class InstanceWatch:
         self,
         limits: InstanceLimits | None,
         spec: RunSpec,
-        notice: Callable[[], dict[str, Any] | None],
+        notice: Callable[[], Notice | None],
     ) -> None:
         self._limits = limits
         self._idle = (DEFAULT_IDLE_MINUTES if spec.idle_minutes is None else spec.idle_minutes) * 60
@@ -175,7 +202,7 @@ class InstanceWatch:
             return None
         with contextlib.suppress(OSError):
             self._limits.record_notice(notice)
-        when = "EC2 interrupts this spot instance: %s at %s" % (notice.get("action"), notice.get("time"))
+        when = "EC2 interrupts this spot instance: %s at %s" % (notice["action"], notice["time"])
         return Verdict("preempted", when)
 
 
@@ -187,8 +214,8 @@ class Metadata:
         self._host = url.rstrip("/").rpartition("/")[2]
         self._token = ""
 
-    def notice(self) -> dict[str, Any] | None:
-        """Returns `{"action", "time"}` if EC2 will interrupt the instance; None if not, or on failure."""
+    def notice(self) -> Notice | None:
+        """Returns the notice if EC2 will interrupt the instance; None if not, or on failure."""
         import http.client  # noqa: PLC0415 - late: it takes longer than all else that a helper imports
 
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
@@ -197,7 +224,7 @@ class Metadata:
                 self._token = ""
                 status, body = self._get_notice()
             if status == 200:
-                return jsontext.parse_object(body)
+                return _notice(jsontext.read_object(body))
         return None
 
     def _get_notice(self) -> tuple[int, str]:
@@ -217,6 +244,10 @@ class Metadata:
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
             return response.status, response.read(65536).decode("utf-8", "replace")
+
+
+def _notice(content: jsontext.Object) -> Notice:
+    return {"action": content.text("action") or "unknown", "time": content.text("time") or "unknown"}
 
 
 def _write(path: str, text: str) -> None:

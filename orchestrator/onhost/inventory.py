@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Iterator, Mapping, Sequence, TypedDict
 
+from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import is_step
 from orchestrator.onhost import files, folders, run_facts
@@ -17,6 +18,26 @@ _RECORDS = ("run.json", "state.json", "log", "events.jsonl")
 _OWN = ("secrets.json", "start.lock", "alive.lock", "reserved-space", "ballast", "mirror.lock")
 _NAMED = 10  # number of unfetched files that are named, the largest first
 Versions = Mapping[str, "list[int]"]  # path in the fetched folder → [bytes, mtime in microseconds]
+
+
+class Unfetched(TypedDict):
+    """What no client has fetched as it is now; the `largest` by path."""
+
+    files: int
+    bytes: int
+    largest: list[str]
+
+
+class FileCount(TypedDict):
+    files: int
+    bytes: int
+    unfetched: Unfetched
+
+
+class Written(TypedDict):
+    checkpoints: FileCount
+    outputs: FileCount
+    others: FileCount
 
 
 class RunOutputs:
@@ -112,18 +133,14 @@ def own_names(folder: str, names: Sequence[str]) -> list[str]:
     return sorted(name for name in names if not (is_step(name) or name.startswith(".") or name in pointers))
 
 
-def written(layout: Layout, run_id: str) -> dict[str, Any]:
-    """Returns, for `checkpoints`, `outputs` and `others`, number and bytes of the files that the run wrote.
-
-    `unfetched`: the same of those that no client has fetched as they are now, with the `largest` by path.
-    """
+def written(layout: Layout, run_id: str) -> Written:
+    """Returns number and bytes of the files that the run wrote."""
     outputs, fetched = RunOutputs(layout, run_id), _load_fetched(layout.run(run_id))
-    groups = {
-        "checkpoints": list(outputs.checkpoints("all")),
-        "outputs": list(outputs.declared()),
-        "others": list(outputs.others()),
+    return {
+        "checkpoints": _count(list(outputs.checkpoints("all")), fetched),
+        "outputs": _count(list(outputs.declared()), fetched),
+        "others": _count(list(outputs.others()), fetched),
     }
-    return {name: _count(group, fetched) for name, group in groups.items()}
 
 
 def version(path: str) -> list[int]:
@@ -138,12 +155,15 @@ def record_fetched(paths: RunPaths, versions: Versions) -> None:
         files.write_json(paths.fetched, {"v": 1, "files": {**_load_fetched(paths), **versions}})
 
 
-def _load_fetched(paths: RunPaths) -> dict[str, Any]:
-    record = (files.load_json(paths.fetched) or {}).get("files")
-    return record if isinstance(record, dict) else {}
+def _load_fetched(paths: RunPaths) -> Versions:
+    return versions((files.load(paths.fetched) or Object()).child("files"))
 
 
-def _count(group: list[tuple[str, str]], fetched: dict[str, Any]) -> dict[str, Any]:
+def versions(record: Object) -> Versions:
+    return {path: version for path in record.values if (version := record.get(path, list))}
+
+
+def _count(group: list[tuple[str, str]], fetched: Versions) -> FileCount:
     sizes, unfetched = [], {}
     for path, relative in group:
         with contextlib.suppress(OSError):
@@ -154,7 +174,7 @@ def _count(group: list[tuple[str, str]], fetched: dict[str, Any]) -> dict[str, A
             if fetched.get(relative) != [about.st_size, about.st_mtime_ns // 1000]:
                 unfetched[relative] = about.st_size
     largest = sorted(unfetched.items(), key=lambda item: -item[1])[:_NAMED]
-    left = {
+    left: Unfetched = {
         "files": len(unfetched),
         "bytes": sum(unfetched.values()),
         "largest": [name for name, _ in largest],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Sequence
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import RunPaths
@@ -74,9 +74,9 @@ def _last_lines(path: str) -> list[str]:
     return lines[1:] if len(content) == _EVENTS_TAIL and len(lines) > 1 else lines
 
 
-def last_event(path: str) -> dict[str, Any]:
+def last_event(path: str) -> jsontext.Object:
     """Returns the last event of a run; empty if it wrote none."""
-    return jsontext.parse_object((in_file(path).lines or ["{}"])[-1])
+    return jsontext.read_object((in_file(path).lines or ["{}"])[-1])
 
 
 def _kind(line: str) -> str | None:

@@ -29,17 +29,12 @@ class Lease(NamedTuple):
 
 def load(paths: RunPaths) -> Lease | None:
     """Returns the lease of a run, whether or not the run has ended; None if it has none."""
-    value = files.load_json(paths.lease)
+    value = files.load(paths.lease)
     if value is None:
         return None
-    uuids, indexes, taken = value.get("gpus"), value.get("indexes"), value.get("taken")
-    words = [value.get(key) for key in ("host", "machine", "boot")]
-    return Lease(
-        tuple(str(uuid) for uuid in uuids) if isinstance(uuids, list) else (),
-        tuple(n for n in indexes if isinstance(n, int)) if isinstance(indexes, list) else (),
-        float(taken) if isinstance(taken, (int, float)) else 0.0,
-        *[word if isinstance(word, str) else "" for word in words],
-    )
+    indexes = tuple(n for n in value.get("indexes", list) or () if isinstance(n, int))
+    words = [value.text(key) or "" for key in ("host", "machine", "boot")]
+    return Lease(tuple(value.texts("gpus")), indexes, value.number("taken") or 0.0, *words)
 
 
 def take(paths: RunPaths, run_id: str, lease: Lease) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, BinaryIO, Iterable, Iterator, NamedTuple
+from typing import BinaryIO, Iterable, Iterator, NamedTuple
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import files
-from orchestrator.onhost.progress_reader import LogReader, Taken
+from orchestrator.onhost.event_samples import EventLines
+from orchestrator.onhost.progress_reader import Event, LogReader, Taken
 
 _TAIL = 64 * 1024  # bytes at the end of a log that usually tell how far the training is
 _LONG_TAIL = 512 * 1024  # bytes that are read if they do not
@@ -43,10 +44,10 @@ def latest(path: str) -> LogProgress:
     return LogProgress(lines, list(reader.taken.values()))
 
 
-def read_tail(content: bytes) -> tuple[LogReader, dict[str, dict[str, Any]]]:
+def read_tail(content: bytes) -> tuple[LogReader, dict[str, Event]]:
     """The reader, and the latest event of each kind; a value that is not repeated stays."""
     reader = LogReader()
-    events: dict[str, dict[str, Any]] = {}
+    events: dict[str, Event] = {}
     for part in _last_parts(content.decode("utf-8", errors="replace")):
         for event in reader.feed(part):
             kind = "%s/%s" % (event["event"], event.get("split") or event.get("phase"))
@@ -65,15 +66,15 @@ def _last_parts(text: str) -> list[str]:
     return [part for line in lines for part in _RETURNS.split(line)[-_LAST_PARTS:]]
 
 
-def read(layout: Layout, run_id: str, offset: int, limit: int) -> dict[str, Any]:
-    """Returns `text`, events of the log from `offset` on as JSON lines, and the `offset` after the last line.
+def read(layout: Layout, run_id: str, offset: int, limit: int) -> EventLines:
+    """Returns events of the log from `offset` on.
 
     `limit`: bytes of `text`; of a log with more lines than fit, `text` has a sample of them.
     """
     return read_file(layout.run(run_id).log, offset, limit)
 
 
-def read_file(path: str, offset: int, limit: int) -> dict[str, Any]:
+def read_file(path: str, offset: int, limit: int) -> EventLines:
     """As `read`, of a log anywhere."""
     try:
         with files.open_regular(path) as handle:

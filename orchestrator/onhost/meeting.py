@@ -7,8 +7,9 @@ every host is ready. Where one host ends, fails or is lost, the others are asked
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Mapping
+from typing import Sequence
 
+from orchestrator.core.jsontext import Object
 from orchestrator.onhost import meeting_lines
 from orchestrator.onhost.exits import Exit
 from orchestrator.onhost.group_decisions import (
@@ -91,7 +92,7 @@ class Leader(Meeting):
             del self._reports[rank]
             finish = Finish(None, PREEMPTED)
             if rank:
-                self._send(rank, {"finish": finish}, now)
+                self._send(rank, "finish", finish, now)
             elif self.decision is None:
                 self._take(finish)
 
@@ -113,12 +114,12 @@ class Leader(Meeting):
         self.absent.pop(rank, None)
         self._leaving.pop(rank, None)  # one that still shuts down says so again
 
-    def _hear(self, rank: int, message: Mapping[str, Any]) -> None:
-        if "report" in message:
-            self._reports[rank] = Report.parse(message["report"])
+    def _hear(self, rank: int, message: Object) -> None:
+        if report := message.get("report", list):
+            self._reports[rank] = Report.parse(report)
             self._halted.discard(rank)
-        elif "stop" in message:
-            self._note_stop(rank, *message["stop"])
+        elif stop := message.get("stop", list):
+            self._note_stop(rank, *stop)
 
     def _lose(self, rank: int, now: float, why: str) -> None:
         self._lines.pop(rank).close()
@@ -136,7 +137,7 @@ class Leader(Meeting):
         for rank in list(self._lines):
             if rank not in self._reports and rank not in self._halted:
                 self._halted.add(rank)
-                self._send(rank, {"halt": halt}, now)
+                self._send(rank, "halt", halt, now)
 
     def _cause(self) -> Halt | None:
         for leaving in self._leaving.values():
@@ -174,12 +175,12 @@ class Leader(Meeting):
             self.address = self._lines[min(self._lines)].local_address
         word = "go" if isinstance(decision, Go) else "finish"
         for rank in list(self._lines):
-            self._send(rank, {word: decision}, now)
+            self._send(rank, word, decision, now)
         self._take(decision)
 
-    def _send(self, rank: int, message: dict[str, Any], now: float) -> None:
+    def _send(self, rank: int, word: str, value: Sequence[object], now: float) -> None:
         try:
-            self._lines[rank].send(message)
+            self._lines[rank].send(word, value)
         except Lost as error:
             self._lose(rank, now, str(error))
 
@@ -198,11 +199,11 @@ class Member(Meeting):
 
     def report(self, report: Report) -> None:
         self.decision, self.halt, self._report = None, None, report
-        self._send({"report": report})
+        self._send("report", report)
 
     def ask_stop(self, reason: str, by: str | None) -> None:
         self._stop = (reason, by)
-        self._send({"stop": self._stop})
+        self._send("stop", self._stop)
 
     def poll(self, now: float) -> None:
         if self._line is None and now >= self._next_try:
@@ -234,20 +235,20 @@ class Member(Meeting):
         self.address, self.problem = self._line.local_address, ""
         self.absent = {}
         if self._report:
-            self._send({"report": self._report})
+            self._send("report", self._report)
         if self._stop:
-            self._send({"stop": self._stop})
+            self._send("stop", self._stop)
 
-    def _hear(self, message: Mapping[str, Any]) -> None:
-        if "go" in message:
+    def _hear(self, message: Object) -> None:
+        if go := message.get("go", list):
             self._report = None
-            self._take(Go(*message["go"]))
-        elif "finish" in message:
+            self._take(Go(*go))
+        elif finish := message.get("finish", list):
             self._report = None
-            end, reason, by = message["finish"]
+            end, reason, by = finish
             self._take(Finish(Exit(*end) if end else None, reason, by))
-        elif "halt" in message and self._report is None:
-            self.halt = Halt(*message["halt"])
+        elif (halt := message.get("halt", list)) and self._report is None:
+            self.halt = Halt(*halt)
 
     def _lose(self, now: float, why: str) -> None:
         if self._line:
@@ -268,11 +269,11 @@ class Member(Meeting):
         if not may_wait or now - self.absent[0] > (RETURN if self.has_met else FIRST):
             self._take(lost(self._report.attempt, is_free))
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, word: str, value: Sequence[object]) -> None:
         """What cannot be sent now is sent after the next connection."""
         if self._line:
             with contextlib.suppress(Lost):
-                self._line.send(message)
+                self._line.send(word, value)
 
 
 def open_meeting(group: GroupSpec, restarts: int, max_restarts: int, now: float) -> Meeting:

@@ -11,7 +11,10 @@ import hmac
 import json
 import os
 import socket
-from typing import Any, Sequence
+from typing import Sequence
+
+from orchestrator.core import jsontext
+from orchestrator.core.jsontext import Object
 
 BEAT = 5.0  # seconds between two messages that say nothing else
 SILENCE = 45.0  # seconds without any message after which a host is lost
@@ -39,10 +42,13 @@ class Line:
         address = str(self._socket.getsockname()[0])
         return address[len(_IPV4) :] if address.startswith(_IPV4) else address
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Raises Lost. Messages are short: a full buffer means that nobody reads."""
+    def send(self, word: str, value: object) -> None:
+        """Sends `{word: value}`. Raises Lost. Messages are short: a full buffer means that nobody reads."""
+        self._write(json.dumps({word: value}))
+
+    def _write(self, message: str) -> None:
         try:
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
+            self._socket.sendall(message.encode() + b"\n")
         except OSError as error:
             raise Lost(str(error)) from None
 
@@ -52,9 +58,9 @@ class Line:
             raise Lost("silent for %.0f s" % (now - self.heard))
         if now - self._beat >= BEAT:
             self._beat = now
-            self.send({})
+            self._write("{}")
 
-    def receive(self, now: float) -> list[dict[str, Any]]:
+    def receive(self, now: float) -> list[Object]:
         """Returns the messages that have arrived. Raises Lost at the end of the connection."""
         try:
             self._read(now)
@@ -102,7 +108,7 @@ class Guest:
         self.since = now
         self._key = key
         self._nonce = os.urandom(16).hex()
-        self.line.send({"nonce": self._nonce})
+        self.line.send("nonce", self._nonce)
 
     def identify(self, now: float) -> tuple[int, str] | None:
         """Returns rank and the address that it used, once it has proved them; None so far. Raises Lost."""
@@ -111,12 +117,13 @@ class Guest:
         messages = self.line.receive(now)
         if not messages:
             return None
-        rank, nonce, address = (messages[0].get(name) for name in ("rank", "nonce", "address"))
+        hello = messages[0]
+        rank, nonce, address = hello.integer("rank"), hello.text("nonce"), hello.text("address")
         proof = _proof(self._key, "member", self._nonce, rank, address)
-        if not hmac.compare_digest(proof, str(messages[0].get("proof"))):
+        if not hmac.compare_digest(proof, hello.text("proof") or ""):
             raise Lost("it does not know the key of the run")
-        self.line.send({"proof": _proof(self._key, "leader", nonce)})
-        return (rank, address) if isinstance(rank, int) and isinstance(address, str) else None
+        self.line.send("proof", _proof(self._key, "leader", nonce))
+        return None if rank is None or address is None else (rank, address)
 
 
 def connect(address: str, port: int, key: str, rank: int, now: float) -> Line:
@@ -124,13 +131,13 @@ def connect(address: str, port: int, key: str, rank: int, now: float) -> Line:
     connection = socket.create_connection((address, port), _CONNECT)
     try:
         with connection.makefile("rb") as answers:
-            challenge = _parse(answers.readline(_LONGEST)).get("nonce")
+            challenge = _parse(answers.readline(_LONGEST)).text("nonce")
             nonce = os.urandom(16).hex()
             proof = _proof(key, "member", challenge, rank, address)
             hello = {"rank": rank, "nonce": nonce, "address": address, "proof": proof}
             connection.sendall(json.dumps(hello).encode() + b"\n")
-            answer = _parse(answers.readline(_LONGEST)).get("proof")
-        if not hmac.compare_digest(_proof(key, "leader", nonce), str(answer)):
+            answer = _parse(answers.readline(_LONGEST)).text("proof")
+        if not hmac.compare_digest(_proof(key, "leader", nonce), answer or ""):
             raise Lost("%s:%d does not know the key of the run" % (address, port))
         return Line(connection, now)
     except BaseException:
@@ -175,11 +182,8 @@ def _proof(key: str, *parts: object) -> str:
     return hmac.new(key.encode(), json.dumps(parts).encode(), hashlib.sha256).hexdigest()
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def _parse(line: bytes) -> Object:
     try:
-        message = json.loads(line)
-    except ValueError:
+        return jsontext.read_object(line)
+    except jsontext.BadJson:
         raise Lost("it sent no message of a supervisor") from None
-    if not isinstance(message, dict):
-        raise Lost("it sent no message of a supervisor")
-    return message

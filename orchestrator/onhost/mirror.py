@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Mapping, NamedTuple, Sequence
 
+from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
 from orchestrator.onhost import companions, files, inventory, processes, run_files, s3_etags, s3_tool, staging
@@ -41,15 +42,15 @@ def source(spec: RunSpec) -> Source | None:
 
     Of a run over several hosts the first one copies.
     """
-    settings, group = spec.record.get("s3"), spec.record.get("group")
-    if not isinstance(settings, dict) or (isinstance(group, dict) and group.get("rank")):
+    settings = spec.record.child("s3")
+    if spec.record.child("group").integer("rank"):
         return None
-    texts = {name: str(settings.get(name) or "") for name in ("mirror", "endpoint", "region", "credentials")}
-    scheme, _, rest = texts.pop("mirror").partition("://")
+    scheme, _, rest = (settings.text("mirror") or "").partition("://")
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
         return None
-    return Source(bucket, "/".join(filter(None, [prefix.strip("/"), spec.id])), **texts)
+    reached = [settings.text(name) or "" for name in ("endpoint", "region", "credentials")]
+    return Source(bucket, "/".join(filter(None, [prefix.strip("/"), spec.id])), *reached)
 
 
 def start(layout: Layout, spec: RunSpec, secrets: Mapping[str, str]) -> None:
@@ -77,7 +78,7 @@ def main(layout: Layout, run_id: str) -> None:
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(files.NoLocks):
             stack.enter_context(files.lock(paths.mirror_lock))
-        mirror = Mirror(layout, run_id, target, {name: str(value) for name, value in secrets.items()})
+        mirror = Mirror(layout, run_id, target, secrets)
         while not mirror.look(time.time()):
             time.sleep(POLL)
 
@@ -158,7 +159,7 @@ class Mirror:
         finally:
             staging.unstage(self._layout, self._run_id, stage["token"])
 
-    def _send(self, folder: str, part: Sequence[Mapping[str, Any]]) -> None:
+    def _send(self, folder: str, part: Sequence[staging.StagedFile]) -> None:
         if not part:
             return
         run_files.record_transfer(self._layout)
@@ -204,18 +205,16 @@ class Record:
         self.files: dict[str, str] = {}
         self.done: dict[str, list[int]] = {}
         self.count = self.bytes = 0
-        self._saved: dict[str, Any] = {}
+        self._saved: Mapping[str, object] = {}
 
     @staticmethod
     def load(path: str) -> Record:
-        record, value = Record(), files.load_json(path) or {}
-        known, done = value.get("files"), value.get("done")
-        if isinstance(known, dict):
-            record.files = {str(name): digest for name, digest in known.items() if isinstance(digest, str)}
-        if isinstance(done, dict):
-            record.done = {str(name): version for name, version in done.items() if isinstance(version, list)}
+        record, value = Record(), files.load(path) or Object()
+        record.files = value.child("files").all_texts()
+        done = value.child("done")
+        record.done = {name: version for name in done.values if (version := done.get(name, list))}
         record.count = len(record.files)
-        record.bytes = value["bytes"] if isinstance(value.get("bytes"), int) else 0
+        record.bytes = value.integer("bytes") or 0
         return record
 
     def save(self, paths: RunPaths, state: str, error: str | None, place: str) -> None:

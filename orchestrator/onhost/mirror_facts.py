@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
-from orchestrator.onhost import files, processes
+from orchestrator.onhost import files, processes, records
 
 
-def read(path: str) -> dict[str, Any] | None:
+class MirrorFacts(TypedDict):
+    """`state`: copying, complete or failed. `place`: the address. `count`, `bytes`: of the copied files."""
+
+    state: str | None
+    error: str | None
+    place: str | None
+    count: int | None
+    bytes: int | None
+
+
+def read(path: str) -> MirrorFacts | None:
     """Returns what mirror.json says, without its lists; None for a run that is not copied.
 
     A process that ended before it was done is reported as an `error`.
     """
-    value = files.load_json(path)
+    value = files.load(path)
     if value is None:
         return None
-    shown = {name: value.get(name) for name in ("state", "error", "place", "count", "bytes")}
-    process, boot = value.get("process"), value.get("boot")
-    is_alive = isinstance(process, dict) and processes.is_alive(process, str(boot))
-    if shown["state"] == "copying" and not is_alive:
-        shown["error"] = "the process that copies has ended"
-    return shown
+    state, error = value.text("state"), value.text("error")
+    process = records.identity(value.child("process"))
+    if state == "copying" and not processes.is_alive(process, value.text("boot")):
+        error = "the process that copies has ended"
+    return {
+        "state": state,
+        "error": error,
+        "place": value.text("place"),
+        "count": value.integer("count"),
+        "bytes": value.integer("bytes"),
+    }

@@ -5,16 +5,18 @@ An operation imports its modules when it runs: a helper that loads all of them s
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping, Optional
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import instance_limits
 from orchestrator.onhost.errors import Refused
 
 Record = Dict[str, Any]
+Answer = Mapping[str, object]
+Operation = Callable[[Layout, Record], Optional[Answer]]
 
 
-def find(name: object) -> Callable[[Layout, Record], Any]:
+def find(name: object) -> Operation:
     """Returns an operation, whose answer is an object or None for an empty one. Raises Refused."""
     operation = OPERATIONS.get(str(name))
     if operation is None:
@@ -22,17 +24,17 @@ def find(name: object) -> Callable[[Layout, Record], Any]:
     return operation
 
 
-def _host_facts(layout: Layout, request: Record) -> Record:
+def _host_facts(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import conflicts, host_facts
 
     names = host_facts.Request._fields
     facts = host_facts.gather(layout, host_facts.Request(**{n: request[n] for n in names if n in request}))
     live = [{"id": run.id, "job": run.job} for run in conflicts.live_runs(layout)]
     queued = [{"id": name, "job": job} for name, job in conflicts.queued_runs(layout)]
-    return dict(facts, live_runs=live, queued_runs=queued)
+    return {**facts, "live_runs": live, "queued_runs": queued}
 
 
-def _status(layout: Layout, request: Record) -> Record:
+def _status(layout: Layout, request: Record) -> Answer:
     """Returns all runs (see run_facts.find_all), or the requested `runs`, and the facts of the machine.
 
     `lines`: how many lines of each log's end to return.
@@ -48,21 +50,21 @@ def _status(layout: Layout, request: Record) -> Record:
     return {"runs": [run.to_json() for run in facts], **host_facts.machine(layout)}
 
 
-def _record(layout: Layout, request: Record) -> Record:
+def _record(layout: Layout, request: Record) -> Answer:
     """Returns the content of run.json; without what identifies processes, and the patch of a dirty tree."""
     from orchestrator.onhost.records import RunSpec
 
     spec = RunSpec.load(layout.run(request["run"]).run_json)
     if spec is None:
         raise Refused("no-record", "run.json of %s cannot be read" % request["run"])
-    record = {key: value for key, value in spec.record.items() if key not in ("mark", "group_key")}
+    record = {key: value for key, value in spec.record.values.items() if key not in ("mark", "group_key")}
     for name in ("code", "trainers"):
         if isinstance(record.get(name), dict):
             record[name] = {key: value for key, value in record[name].items() if key != "patch"}
     return {"record": record}
 
 
-def _start(layout: Layout, request: Record) -> Record:
+def _start(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import dispatch, runs
     from orchestrator.onhost.records import RunSpec
 
@@ -72,19 +74,19 @@ def _start(layout: Layout, request: Record) -> Record:
     return start(layout, runs.StartRequest(RunSpec.parse(request["spec"]), **options))
 
 
-def _stop(layout: Layout, request: Record) -> Any:
+def _stop(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import dispatch
 
     return dispatch.stop(layout, request["run"], request["by"], request.get("now", False))
 
 
-def _clean(layout: Layout, request: Record) -> Any:
+def _clean(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import cleaning
 
     return cleaning.clean(layout, request["run"], request.get("purge", False))
 
 
-def _test_alert(layout: Layout, request: Record) -> Record:
+def _test_alert(layout: Layout, request: Record) -> Answer:
     """Sends a test alert over each channel, once; returns the error of each, None where it was delivered."""
     from orchestrator.onhost import alert_watch, alerts, elsewhere
     from orchestrator.onhost.records import RunSpec
@@ -95,77 +97,79 @@ def _test_alert(layout: Layout, request: Record) -> Record:
     return {"errors": {name: send(alert).error for name, send in senders.items()}}
 
 
-def _ensure_environment(layout: Layout, request: Record) -> Record:
-    from orchestrator.onhost import venvs
+def _ensure_environment(layout: Layout, request: Record) -> Answer:
+    from orchestrator.onhost import setup, venvs
 
     names = venvs.Environment._fields
     options = {name: request[name] for name in names if name in request}
+    if script := request.get("setup"):
+        options["setup"] = setup.Setup(*(script[name] for name in setup.Setup._fields))
     return {"python": venvs.ensure(layout, venvs.Environment(**options))}
 
 
-def _ensure_image(layout: Layout, request: Record) -> Record:
+def _ensure_image(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import engines
 
     return {"id": engines.ensure_image(layout, request["key"], request["image"])}
 
 
-def _begin_tree(layout: Layout, request: Record) -> Any:
+def _begin_tree(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import uploads
 
     return uploads.begin_tree(layout, request["tree"])
 
 
-def _finish_tree(layout: Layout, request: Record) -> Any:
+def _finish_tree(layout: Layout, request: Record) -> None:
     from orchestrator.onhost import uploads
 
-    return uploads.finish_tree(layout, request["tree"])
+    uploads.finish_tree(layout, request["tree"])
 
 
-def _begin_data(layout: Layout, request: Record) -> Any:
+def _begin_data(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import uploads
 
     return uploads.begin_data(layout, request["name"], request["fingerprint"])
 
 
-def _finish_data(layout: Layout, request: Record) -> Any:
+def _finish_data(layout: Layout, request: Record) -> None:
     from orchestrator.onhost import uploads
 
     print_, precision = request["fingerprint"], request.get("precision", 1)
-    return uploads.finish_data(layout, request["name"], print_, precision, request.get("expected"))
+    uploads.finish_data(layout, request["name"], print_, precision, request.get("expected"))
 
 
-def _fetch_s3(layout: Layout, request: Record) -> Any:
+def _fetch_s3(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import s3_data
 
     return s3_data.fetch(layout, s3_data.Request.parse(request))
 
 
-def _begin_copy(layout: Layout, request: Record) -> Any:
+def _begin_copy(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import copies
 
     return copies.begin(layout, request["run"])
 
 
-def _finish_copy(layout: Layout, request: Record) -> Any:
+def _finish_copy(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import copies
 
     targets, force = request["targets"], request.get("force", False)
     return copies.finish(layout, request["run"], request["token"], targets, force)
 
 
-def _read_events(layout: Layout, request: Record) -> Any:
+def _read_events(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import event_samples
 
     return event_samples.read(layout, request["run"], request["offset"], request["limit"])
 
 
-def _read_log_events(layout: Layout, request: Record) -> Any:
+def _read_log_events(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import log_events
 
     return log_events.read(layout, request["run"], request["offset"], request["limit"])
 
 
-def _stage(layout: Layout, request: Record) -> Record:
+def _stage(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import staging
 
     free = request.get("free")
@@ -173,19 +177,19 @@ def _stage(layout: Layout, request: Record) -> Record:
     return staging.stage(layout, request["run"], request["which"], space)
 
 
-def _unstage(layout: Layout, request: Record) -> Any:
+def _unstage(layout: Layout, request: Record) -> None:
     from orchestrator.onhost import staging
 
-    return staging.unstage(layout, request["run"], request["token"], request.get("fetched", False))
+    staging.unstage(layout, request["run"], request["token"], request.get("fetched", False))
 
 
-def _written(layout: Layout, request: Record) -> Any:
+def _written(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import inventory
 
     return inventory.written(layout, request["run"])
 
 
-OPERATIONS: dict[str, Callable[[Layout, Record], Any]] = {
+OPERATIONS: dict[str, Operation] = {
     "host_facts": _host_facts,
     "status": _status,
     "start": _start,

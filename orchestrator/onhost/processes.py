@@ -9,7 +9,7 @@ import pwd
 import signal
 import subprocess
 import time
-from typing import Any, Callable, Iterable, NamedTuple, Sequence
+from typing import Callable, Iterable, NamedTuple, Sequence, TypedDict
 
 
 def output(words: Sequence[str], timeout: float = 5, cwd: str | None = None) -> str:
@@ -51,14 +51,14 @@ def start_ticks(pid: int) -> int | None:
     return int(fields[19]) if _lives(fields) else None
 
 
-def identity(pid: int) -> dict[str, int]:
+def identity(pid: int) -> Identity:
     """Returns pid and start time, which with `boot` identify a process even if its pid is reused."""
     return {"pid": pid, "ticks": start_ticks(pid) or 0}
 
 
-def is_alive(process: dict[str, int] | None, boot_id: str | None) -> bool:
+def is_alive(process: Identity | None, boot_id: str | None) -> bool:
     """Returns whether the process that `identity` described during the boot `boot_id` is still alive."""
-    return bool(process) and boot_id == boot() and start_ticks(process["pid"]) == process["ticks"]  # type: ignore[index]
+    return process is not None and boot_id == boot() and start_ticks(process["pid"]) == process["ticks"]
 
 
 def variable(pid: int, name: str) -> str | None:
@@ -68,6 +68,21 @@ def variable(pid: int, name: str) -> str | None:
         if word.startswith(prefix):
             return word[len(prefix) :].decode(errors="replace")
     return None
+
+
+class Identity(TypedDict):
+    """What identifies a process of one boot: `ticks` is when it started, since a pid is used again."""
+
+    pid: int
+    ticks: int
+
+
+class Process(TypedDict):
+    """A process for a message; `user` and `command` are empty where they cannot be read."""
+
+    pid: int
+    user: str
+    command: str
 
 
 class Entry(NamedTuple):
@@ -125,7 +140,7 @@ def are_all_visible() -> bool:
     return bool(_stat(1))
 
 
-def describe(pid: int) -> dict[str, Any]:
+def describe(pid: int) -> Process:
     """Returns pid, user and command line of a process, as far as they can be read."""
     user = ""
     with contextlib.suppress(OSError, KeyError):
@@ -202,7 +217,7 @@ def _read(path: str) -> bytes:
 def _stat(pid: int) -> list[str]:
     """Returns the fields of /proc/PID/stat from the state on; empty if there is no such process."""
     try:
-        with open("/proc/%d/stat" % pid) as handle:
+        with open("/proc/%d/stat" % pid, errors="replace") as handle:  # the name is any bytes
             return handle.read().rsplit(")", 1)[1].split()
     except (OSError, IndexError):
         return []

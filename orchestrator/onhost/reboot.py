@@ -91,9 +91,8 @@ def _resume(
 
 def _obstacle(spec: RunSpec, used: int, sleep: Callable[[float], None]) -> str | None:
     """Returns why a run cannot be continued without its user; None if it can."""
-    secrets = spec.record.get("pass_env")
-    if secrets:
-        return "it needs %s, which are not stored on the host" % " ".join(map(str, secrets))
+    if spec.pass_env:
+        return "it needs %s, which are not stored on the host" % " ".join(spec.pass_env)
     if used > spec.max_restarts and used:
         return "it used its %d restarts (restart.max)" % spec.max_restarts
     return _missing_gpus(spec.gpus, sleep)

@@ -5,14 +5,15 @@ A missing or damaged key gets its default.
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any, Mapping, NamedTuple, TypedDict
 
-from orchestrator.core import jsontext
+from orchestrator.core.jsontext import Object
 from orchestrator.core.paths import inside
 from orchestrator.onhost import files
+from orchestrator.onhost.processes import Identity, Process
 
 DEFAULT_GRACE = 60.0  # seconds between SIGTERM and SIGKILL of a run whose job sets none
+_LISTS = ("gpus", "shared_memory", "processes", "left", "ended_processes")
 _NUMBERS = ("first_started", "started", "heartbeat", "used_seconds", "ended")
 _STATE: dict[str, type] = {
     **dict.fromkeys(("id", "boot", "host", "machine", "reason", "by"), str),
@@ -50,14 +51,14 @@ class RunSpec(NamedTuple):
     `record` is the content of run.json; the other fields are parsed from it.
     """
 
-    record: dict[str, Any]
+    record: Object
     id: str
     created: float | None
     job: str | None
     mark: str
     argv: list[str]
     env: dict[str, str]
-    config: dict[str, Any]
+    config: Mapping[str, object]
     data: dict[str, str]
     trainer: str | None
     code_tree: str | None
@@ -79,18 +80,18 @@ class RunSpec(NamedTuple):
 
     @staticmethod
     def parse(record: dict[str, Any], faults: list[str] | None = None) -> RunSpec:
-        run = _Reader("run.json", record, [] if faults is None else faults)
+        run = Object(record, faults, "run.json: ")
         limits, data = run.child("limits"), run.child("data")
         return RunSpec(
-            record=record,
+            record=run,
             id=run.text("id") or "",
             created=run.number("created"),
             job=run.text("job"),
             mark=run.text("mark") or "",
             argv=run.texts("argv"),
             env=run.child("env").all_texts(),
-            config=run.child("config").record,
-            data={name: data.child(name).text("path") or "" for name in data.record},
+            config=run.child("config").values,
+            data={name: data.child(name).text("path") or "" for name in data.values},
             trainer=run.text("trainer"),
             code_tree=run.child("code").text("tree"),
             trainers_tree=run.child("trainers").text("tree"),
@@ -120,6 +121,23 @@ class RunSpec(NamedTuple):
         return None if record is None else RunSpec.parse(record, faults)
 
 
+class AbsentHost(TypedDict):
+    host: str
+    since: float
+
+
+class _GroupState(TypedDict):
+    rank: int
+    hosts: list[str]
+    absent: list[AbsentHost]
+
+
+class GroupState(_GroupState, total=False):
+    """How a host takes part in a run over several. `problem`: why rank 0 is not reached."""
+
+    problem: str
+
+
 class State:
     """The content of state.json, which the supervisor rewrites at every heartbeat.
 
@@ -135,40 +153,37 @@ class State:
     boot: str = ""
     host: str = ""
     machine: str = ""
-    supervisor: dict[str, int] | None = None
-    child: dict[str, int] | None = None
+    supervisor: Identity | None = None
+    child: Identity | None = None
     attempt: int = 0
     restarts: int = 0
     first_started: float = 0.0
     started: float = 0.0
     heartbeat: float = 0.0
     used_seconds: float = 0.0
-    gpus: list[dict[str, Any]]
+    gpus: list[Mapping[str, object]]
     shared_memory: list[str]
-    processes: list[dict[str, int]]
-    left: list[dict[str, Any]]
-    ended_processes: list[dict[str, Any]]
+    processes: list[Identity]
+    left: list[Process]
+    ended_processes: list[Process]
     ended: float | None = None
     exit_code: int | None = None
     signal: int | None = None
     reason: str | None = None
     by: str | None = None
     log_bytes: int | None = None
-    group: dict[str, Any] | None = None
+    group: GroupState | None = None
     v: int = 1
 
     def __init__(self, **values: Any) -> None:
-        for name in ("gpus", "shared_memory", "processes", "left", "ended_processes"):
-            setattr(self, name, [])
-        for name, value in values.items():
-            assert name in State.__annotations__, name
-            setattr(self, name, value)
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in State.__annotations__}
+        """Sets every field, in their order: `vars` of a state is the JSON object to be written."""
+        assert set(values) <= set(State.__annotations__), values
+        for name in State.__annotations__:
+            default = [] if name in _LISTS else getattr(State, name)
+            setattr(self, name, values.get(name, default))
 
     def replace(self, **changes: Any) -> State:
-        return State(**{**self.to_json(), **changes})
+        return State(**{**vars(self), **changes})
 
     @staticmethod
     def load(path: str, faults: list[str] | None = None) -> State | None:
@@ -176,19 +191,18 @@ class State:
 
         `faults` receives why, and each key with a value of the wrong type.
         """
-        record = files.load_json(path, faults)
-        if record is None:
+        state = files.load(path, faults)
+        if state is None:
             return None
-        state = _Reader("state.json", record, [] if faults is None else faults)
         values = {name: state.get(name, kind) for name, kind in _STATE.items()}
         values.update({name: state.number(name) for name in _NUMBERS})
         values["shared_memory"] = [path for path in state.texts("shared_memory") if _is_shared_memory(path)]
-        values.update({name: _identity(state.child(name)) for name in ("supervisor", "child")})
-        values["processes"] = [one for each in state.children("processes") if (one := _identity(each))]
+        values.update({name: identity(state.child(name)) for name in ("supervisor", "child")})
+        values["processes"] = [one for each in state.children("processes") if (one := identity(each))]
         return State(**{name: value for name, value in values.items() if value is not None})
 
 
-def _group(run: _Reader) -> GroupSpec | None:
+def _group(run: Object) -> GroupSpec | None:
     """Returns how the host takes part in a run over several; None for a run on one host."""
     value = run.child("group")
     rank, hosts, port = value.integer("rank"), value.texts("hosts"), value.integer("port")
@@ -199,7 +213,7 @@ def _group(run: _Reader) -> GroupSpec | None:
     )
 
 
-def _notify(value: _Reader) -> Notify | None:
+def _notify(value: Object) -> Notify | None:
     """Returns where alerts go; None for a run without any."""
     url, command, events = value.text("webhook_env") or "", value.texts("command"), value.texts("events")
     wanted = events and (url or command)
@@ -211,63 +225,7 @@ def _is_shared_memory(path: str) -> bool:
     return path.startswith("/dev/shm/") and inside(path[len("/dev/shm/") :])
 
 
-def _identity(process: _Reader) -> dict[str, int] | None:
+def identity(process: Object) -> Identity | None:
     """Returns pid and start time of a process; None if either is missing."""
     pid, ticks = process.integer("pid"), process.integer("ticks")
     return None if pid is None or ticks is None or pid <= 0 else {"pid": pid, "ticks": ticks}
-
-
-class _Reader:
-    """Reads keys of a JSON object by type; a value of another type is None, and is named in `faults`."""
-
-    def __init__(self, file: str, record: dict[str, Any], faults: list[str], prefix: str = "") -> None:
-        self.record = record
-        self._file = file
-        self._faults = faults
-        self._prefix = prefix
-
-    def get(self, key: str, kind: type) -> Any:
-        value = self.record.get(key)
-        if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
-            return value
-        self._refuse(key, value, kind)
-        return None
-
-    def text(self, key: str) -> str | None:
-        text: str | None = self.get(key, str)
-        return text
-
-    def integer(self, key: str) -> int | None:
-        integer: int | None = self.get(key, int)
-        return integer
-
-    def number(self, key: str) -> float | None:
-        """Returns a finite number."""
-        value = self.record.get(key)
-        if isinstance(value, float) and math.isfinite(value):
-            return value
-        number = self.get(key, int)
-        return None if number is None else float(number)
-
-    def texts(self, key: str) -> list[str]:
-        values = self.get(key, list) or []
-        texts = [value for value in values if isinstance(value, str)]
-        if len(texts) < len(values):
-            self._faults.append("%s: %s%s has an item that is no text" % (self._file, self._prefix, key))
-        return texts
-
-    def child(self, key: str) -> _Reader:
-        prefix = "%s%s." % (self._prefix, key)
-        return _Reader(self._file, self.get(key, dict) or {}, self._faults, prefix)
-
-    def children(self, key: str) -> list[_Reader]:
-        """Returns the objects in a list."""
-        values = [value for value in self.get(key, list) or [] if isinstance(value, dict)]
-        return [_Reader(self._file, value, self._faults, key + "[].") for value in values]
-
-    def all_texts(self) -> dict[str, str]:
-        return {name: text for name in self.record if (text := self.text(name)) is not None}
-
-    def _refuse(self, key: str, value: object, kind: type) -> None:
-        words = (self._file, self._prefix, key, jsontext.kind(value), jsontext.kind(kind()))
-        self._faults.append("%s: %s%s is %s instead of %s" % words)

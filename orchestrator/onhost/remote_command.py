@@ -8,34 +8,36 @@ import os
 import signal
 import subprocess
 import threading
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from orchestrator.core import jsontext
 from orchestrator.onhost import frames
 
 _NOT_FOUND = 127  # the exit code of a shell for a command that cannot be run
 _STDERR_BYTES = 8192
 
 
-def run(request: dict[str, Any], stdin: BinaryIO, out: BinaryIO) -> None:
+def run(request: jsontext.Object, stdin: BinaryIO, out: BinaryIO) -> None:
     """Runs the command of a request: words, env (added to the helper's), cwd (or null), bytes (of its stdin).
 
     The command's stdin follows the request. When the client disconnects (EOF on the helper's stdin), the
     command and its children are killed.
     """
     writer = frames.Writer(out)
-    content = stdin.read(request["bytes"])
+    words = request.texts("words")
+    content = stdin.read(request.integer("bytes") or 0)
     try:
         child = subprocess.Popen(
-            request["words"],
+            words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **request["env"]},
-            cwd=request["cwd"],
+            env={**os.environ, **request.child("env").all_texts()},
+            cwd=request.text("cwd"),
             start_new_session=True,
         )
     except OSError as error:
-        writer.end(_result(_NOT_FOUND, "%s: %s" % (request["words"][0], error)))
+        writer.end(_result(_NOT_FOUND, "%s: %s" % (words[0], error)))
         return
     stdout, stderr = child.stdout, child.stderr
     assert stdout

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, NamedTuple, Sequence
+from typing import Mapping, NamedTuple, Sequence, TypedDict
 
 from orchestrator.core import tmux
+from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
 from orchestrator.onhost import (
@@ -20,17 +21,72 @@ from orchestrator.onhost import (
     run_queue,
 )
 from orchestrator.onhost.latest_events import Events
+from orchestrator.onhost.mirror_facts import MirrorFacts
 from orchestrator.onhost.processes import Snapshot
 from orchestrator.onhost.records import RunSpec, State
+from orchestrator.onhost.run_queue import QueuePlace
 
 _TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
 _ALERTS = 100  # number of latest deliveries that are returned
-_ALERT_KEYS = ("event", "channel", "title", "t", "state", "attempts", "error")
 _FULL = 10  # number of newest runs whose log and events are always read
 _SPEC_KEYS = (
     *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
     *("pass_env", "notify", "group", "s3"),
 )
+
+
+class Checkpoints(TypedDict):
+    """The steps of complete ones, and the steps that the files `last` and `best` name."""
+
+    steps: list[int]
+    last: int | None
+    best: int | None
+
+
+class AlertFacts(TypedDict):
+    """A delivery of alerts.json, without the alert's text."""
+
+    event: str | None
+    channel: str | None
+    title: str | None
+    t: float | None
+    state: str | None
+    attempts: int | None
+    error: str | None
+
+
+class Log(TypedDict):
+    bytes: int
+    tail: list[str]
+
+
+class RunAnswer(TypedDict):
+    """A run as clients read and cache it; see RunFacts. `run`, `state`: from the JSON files."""
+
+    id: str
+    folder: str
+    run: Mapping[str, object] | None
+    state: Mapping[str, object] | None
+    brief: bool
+    supervised: bool
+    pids: list[int]
+    session: str | None
+    log: Log
+    events: list[str]
+    skipped_events: int
+    from_log: list[Mapping[str, str]]
+    checkpoints: Checkpoints
+    folder_changed: float
+    damage: list[str]
+    elsewhere: str | None
+    last_host: str | None
+    alerts: list[AlertFacts]
+    mirror: MirrorFacts | None
+    queue: QueuePlace | None
+    leased: int | None
+
+
+NO_CHECKPOINTS: Checkpoints = {"steps": [], "last": None, "best": None}
 
 
 class RunFacts(NamedTuple):
@@ -40,7 +96,7 @@ class RunFacts(NamedTuple):
     `pids`: all its processes (see run_processes). `is_supervised`: its supervisor is alive. `elsewhere`: the
     name of the machine on which it is alive, if that is not this one and its processes cannot be seen.
     `is_brief`: log and events were not read. `alerts`: their deliveries, oldest first. `queue`: the place of
-    a run that waits for its GPUs (see run_queue.place). `leased`: how many are its own.
+    a run that waits for its GPUs. `leased`: how many are its own.
     """
 
     id: str
@@ -54,13 +110,13 @@ class RunFacts(NamedTuple):
     log_bytes: int
     last_lines: list[str]
     events: Events
-    checkpoints: dict[str, Any]
+    checkpoints: Checkpoints
     folder_changed: float
     damage: list[str]
     elsewhere: str | None = None
-    alerts: Sequence[dict[str, Any]] = ()
-    mirror: dict[str, Any] | None = None
-    queue: dict[str, Any] | None = None
+    alerts: Sequence[AlertFacts] = ()
+    mirror: MirrorFacts | None = None
+    queue: QueuePlace | None = None
     leased: int | None = None
 
     @property
@@ -82,13 +138,13 @@ class RunFacts(NamedTuple):
         """Seconds since 1970, with fractions: two runs may have the same second in their ids."""
         return (self.spec.created if self.spec else None) or self.folder_changed
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the JSON object that clients read and cache."""
+    def to_json(self) -> RunAnswer:
+        """Returns what clients read and cache."""
         return {
             "id": self.id,
             "folder": self.folder,
             "run": _shown(self.spec) if self.spec else None,
-            "state": self.state.to_json() if self.state else None,
+            "state": vars(self.state) if self.state else None,
             "brief": self.is_brief,
             "supervised": self.is_supervised,
             "pids": self.pids,
@@ -109,9 +165,9 @@ class RunFacts(NamedTuple):
         }
 
 
-def _shown(spec: RunSpec) -> dict[str, Any]:
+def _shown(spec: RunSpec) -> Mapping[str, object]:
     """Returns what clients use of run.json, without keys that are not set."""
-    return {key: value for key in _SPEC_KEYS if (value := spec.record.get(key)) is not None}
+    return {key: value for key in _SPEC_KEYS if (value := spec.record.values.get(key)) is not None}
 
 
 def run_ids(layout: Layout, alive: Snapshot | None = None) -> list[str]:
@@ -132,7 +188,7 @@ def find(
     sessions: set[str] | None = None,
     alive: Snapshot | None = None,
     brief: bool = False,
-    places: dict[str, dict[str, Any]] | None = None,
+    places: Mapping[str, QueuePlace] | None = None,
 ) -> RunFacts | None:
     """Returns the facts of a run with the last `lines` of its log; None if it has neither folder nor process.
 
@@ -155,7 +211,7 @@ def find(
         return facts._replace(damage=["%s: %s" % (type(error).__name__, error)])
 
 
-_NOTHING = RunFacts("", "", None, None, False, False, [], None, 0, [], Events([], 0), {}, 0.0, [])
+_NOTHING = RunFacts("", "", None, None, False, False, [], None, 0, [], Events([], 0), NO_CHECKPOINTS, 0.0, [])
 
 
 def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunFacts:
@@ -190,11 +246,21 @@ def _events(facts: RunFacts, paths: RunPaths, spec: RunSpec | None) -> Events:
     return Events([], 0) if facts.is_brief else latest_events.of_run(paths, spec.trainer if spec else None)
 
 
-def _alerts(path: str) -> list[dict[str, Any]]:
+def _alerts(path: str) -> list[AlertFacts]:
     """Returns what alerts.json says of each delivery, without the alert's text."""
-    values = (files.load_json(path) or {}).get("deliveries")
-    objects = [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
-    return [{key: one.get(key) for key in _ALERT_KEYS} for one in objects[-_ALERTS:]]
+    deliveries = (files.load(path) or Object()).children("deliveries")
+    return [
+        {
+            "event": one.text("event"),
+            "channel": one.text("channel"),
+            "title": one.text("title"),
+            "t": one.number("t"),
+            "state": one.text("state"),
+            "attempts": one.integer("attempts"),
+            "error": one.text("error"),
+        }
+        for one in deliveries[-_ALERTS:]
+    ]
 
 
 def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
@@ -232,17 +298,14 @@ def tail(path: str, lines: int) -> list[str]:
     return [line for line in shown if line.strip()][-lines:]
 
 
-def checkpoints(folder: str) -> dict[str, Any]:
-    """Returns the `steps` of complete checkpoints, and the steps that the files `last` and `best` name."""
+def checkpoints(folder: str) -> Checkpoints:
+    """Returns the checkpoints in a folder."""
     try:
         names = os.listdir(folder)
     except OSError:
         names = []
-    pointers = {name: pointer(folder, name) for name in ("last", "best")}
-    return {
-        "steps": sorted(int(name) for name in names if is_step(name)),
-        **{name: int(step) if step else None for name, step in pointers.items()},
-    }
+    last, best = (int(step) if (step := pointer(folder, name)) else None for name in ("last", "best"))
+    return {"steps": sorted(int(name) for name in names if is_step(name)), "last": last, "best": best}
 
 
 def pointer(folder: str, name: str) -> str:

@@ -33,7 +33,7 @@ def find(mark: str, state: State | None, snapshot: Snapshot | None = None) -> li
     return sorted(marked | _closure(snapshot, members, pane))
 
 
-def identities(pids: Iterable[int]) -> list[dict[str, int]]:
+def identities(pids: Iterable[int]) -> list[processes.Identity]:
     """Returns what state.json records of these processes, so that they are found without their supervisor."""
     answers = (processes.identity(pid) for pid in pids)
     return [one for one in answers if one["ticks"]][:_MOST]
@@ -63,7 +63,7 @@ def text(pids: Iterable[int]) -> str:
     )
 
 
-def _is_in(snapshot: Snapshot, identity: dict[str, int]) -> bool:
+def _is_in(snapshot: Snapshot, identity: processes.Identity) -> bool:
     entry = snapshot.table.get(identity["pid"])
     return entry is not None and entry.ticks == identity["ticks"]
 

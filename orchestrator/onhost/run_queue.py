@@ -12,8 +12,9 @@ import contextlib
 import os
 import re
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
+from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.onhost import elsewhere, files, instance_limits, processes
 from orchestrator.onhost.records import State
@@ -45,6 +46,15 @@ class Entry(NamedTuple):
     @property
     def name(self) -> str:
         return "%d.%s" % (self.number, self.run)
+
+
+class QueuePlace(TypedDict):
+    """The place of a run in the queue, from 1, `of` so many. `reason`: why the first one waits, if known."""
+
+    place: int
+    of: int
+    since: float
+    reason: str | None
 
 
 def last_start(paths: RunPaths) -> str:
@@ -120,20 +130,12 @@ def note(layout: Layout, run_id: str, reason: str) -> None:
             files.write_json(path, value)
 
 
-def place(layout: Layout, run_id: str) -> dict[str, Any] | None:
-    """Returns the place of a run in the queue, from 1, as a JSON object; None if it does not wait.
-
-    `of`: the number of runs that wait. `reason`: why the first one does, as far as it is known.
-    """
-    return places(layout).get(run_id)
-
-
-def places(layout: Layout) -> dict[str, dict[str, Any]]:
+def places(layout: Layout) -> dict[str, QueuePlace]:
     """Returns the place of each run that waits, by its id."""
     if is_empty(layout):
         return {}
-    waiting, noted = entries(layout), files.load_json(os.path.join(layout.queue, _REASON)) or {}
-    reasons = {noted.get("run"): noted.get("reason")} if isinstance(noted.get("run"), str) else {}
+    waiting, noted = entries(layout), files.load(os.path.join(layout.queue, _REASON)) or Object()
+    reasons = {noted.text("run"): noted.text("reason")}
     return {
         one.run: {"place": number, "of": len(waiting), "since": one.since, "reason": reasons.get(one.run)}
         for number, one in enumerate(waiting, 1)
@@ -156,17 +158,13 @@ def _load(layout: Layout, name: str) -> Entry | None:
     """Returns an entry, of a damaged file what its name says; None if it was deleted meanwhile."""
     number, _, run_id = name.partition(".")
     path = os.path.join(layout.queue, name)
-    value = files.load_json(path) or {}
+    value = files.load(path) or Object()
     try:
         one = Entry(int(number), run_id, os.stat(path).st_mtime)
     except OSError:
         return None
-    valid = {key: value[key] for key in Entry._fields[2:] if _has_type(value.get(key), getattr(one, key))}
-    return one._replace(**valid)
-
-
-def _has_type(value: object, default: object) -> bool:
-    return type(value) is type(default)
+    valid = {key: value.get(key, type(getattr(one, key))) for key in Entry._fields[2:]}
+    return one._replace(**{key: read for key, read in valid.items() if read is not None})
 
 
 def _waits(layout: Layout, one: Entry) -> bool:

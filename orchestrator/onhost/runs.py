@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence, TypedDict
 
 from orchestrator.core.layout import Layout, RunPaths, scratch
 from orchestrator.onhost import (
@@ -29,7 +29,7 @@ from orchestrator.onhost import (
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
-from orchestrator.onhost.run_facts import RunFacts
+from orchestrator.onhost.run_facts import RunAnswer, RunFacts
 
 _STOP_MARGIN = 15.0  # seconds beyond the grace until a supervisor is killed
 # Variables that a run inherits from the helper that starts it. Others must be listed in pass_env.
@@ -38,6 +38,27 @@ _INHERITED = (
     *("LOGNAME", "OMP_NUM_THREADS", "PATH", "SHELL", "TORCH_HOME", "TZ", "USER", "VIRTUAL_ENV"),
     *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR"),
 )
+
+
+class Started(TypedDict):
+    """`started`: by this request; False for a run that was left as it was."""
+
+    started: bool
+    run: RunAnswer
+
+
+class Stopped(TypedDict):
+    """`remaining`: the pids that are still alive (normally none), described by `processes`.
+
+    `sees_all`: whether this user sees the processes of others.
+    """
+
+    was_running: bool
+    remaining: list[int]
+    run: RunAnswer
+    processes: list[processes.Process]
+    sees_all: bool
+    written: inventory.Written
 
 
 class StartRequest(NamedTuple):
@@ -55,8 +76,8 @@ class StartRequest(NamedTuple):
     restarts: int = 0
 
 
-def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
-    """Starts a run in its tmux session; returns `started` and the run's facts.
+def start(layout: Layout, request: StartRequest) -> Started:
+    """Starts a run in its tmux session.
 
     A lock allows one start at a time on a host; conflicts are checked again under it. An interrupted start
     may be repeated: a run that is alive, or that has ended and is not to be resumed, is left unchanged.
@@ -84,12 +105,11 @@ def start(layout: Layout, request: StartRequest) -> dict[str, Any]:
     return {"started": True, "run": require(layout, run_id, 5).to_json()}
 
 
-def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
+def stop(layout: Layout, run_id: str, by: str, now: bool) -> Stopped:
     """Stops a run: SIGTERM so that it writes a checkpoint, then SIGKILL to every process of it.
 
-    Returns `was_running`, the run's facts, `remaining`, the pids that are still alive (normally none), and
-    their `processes`. `sees_all`: whether this user sees the processes of others. If the disk is too full for
-    stop.json, the run is stopped all the same. Raises Refused if it is alive on another machine.
+    If the disk is too full for stop.json, the run is stopped all the same. Raises Refused if it is alive on
+    another machine.
     """
     run, paths = require(layout, run_id), layout.run(run_id)
     if run.elsewhere:
@@ -109,10 +129,14 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> dict[str, Any]:
         _record_end(paths, by, is_recorded)
     ended = run._replace(is_supervised=False, pids=[], session=None)  # of a run whose folder was removed
     after = run_facts.find(layout, run_id, 5) or ended
-    answer = {"was_running": run.is_alive, "remaining": remaining, "run": after.to_json()}
-    answer["processes"] = [processes.describe(pid) for pid in remaining]
-    answer["sees_all"] = processes.are_all_visible()
-    return {**answer, "written": inventory.written(layout, run_id)}
+    return {
+        "was_running": run.is_alive,
+        "remaining": remaining,
+        "run": after.to_json(),
+        "processes": [processes.describe(pid) for pid in remaining],
+        "sees_all": processes.are_all_visible(),
+        "written": inventory.written(layout, run_id),
+    }
 
 
 def require(layout: Layout, run_id: str, lines: int = 0) -> RunFacts:
@@ -133,13 +157,13 @@ def recorded(paths: RunPaths, run_id: str) -> RunSpec:
 def with_changes(paths: RunPaths, spec: RunSpec, requested: RunSpec) -> RunSpec:
     """Records limits and hosts that a resume changes; returns the specification with them."""
     changes = {
-        key: {**(spec.record.get(key) or {}), **value}
+        key: {**spec.record.child(key).values, **value}
         for key in ("limits", "group")
-        if isinstance(value := requested.record.get(key), dict) and value
+        if (value := requested.record.child(key).values)
     }
     if spec is requested or not changes:
         return spec
-    record = {**spec.record, **changes}
+    record = {**spec.record.values, **changes}
     files.write_json(paths.run_json, record)
     return RunSpec.parse(record)
 
@@ -166,7 +190,7 @@ def prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str
     if not os.path.exists(paths.run_json):
         names = containers.INHERITED if image else _INHERITED
         inherited = {name: os.environ[name] for name in names if name in os.environ}
-        record = {**spec.record, "env": {**inherited, **spec.env}}
+        record = {**spec.record.values, "env": {**inherited, **spec.env}}
         files.write_json(
             paths.run_json, {**record, **({"image": {"name": spec.image, "id": image}} if image else {})}
         )
@@ -227,7 +251,7 @@ def _record_end(paths: RunPaths, by: str, is_recorded: bool) -> None:
         state.reason, state.by = "stopped", by
     else:
         return
-    _record(paths, paths.state, state.to_json())
+    _record(paths, paths.state, vars(state))
 
 
 def _record(paths: RunPaths, path: str, value: Mapping[str, object]) -> bool:

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence, TypedDict
 
 from orchestrator.core.layout import Layout
 from orchestrator.core.paths import inside
@@ -59,16 +59,22 @@ class Request(NamedTuple):
         )
 
 
+class Fetched(TypedDict):
+    """Numbers of files. `by_size`: those that were verified by their size alone."""
+
+    path: str
+    downloaded: int
+    linked: int
+    by_size: int
+
+
 def log_path(layout: Layout, name: str, fingerprint: str) -> str:
     """The file with the progress of a download."""
     return _sibling(uploads.data_folder(layout, name, fingerprint), ".log")
 
 
-def fetch(layout: Layout, request: Request) -> dict[str, Any]:
-    """Downloads what is missing; returns `path`, `downloaded`, `linked` (files) and `by_size`.
-
-    `by_size`: how many files were verified by their size alone. Raises Refused; repeated, it continues.
-    """
+def fetch(layout: Layout, request: Request) -> Fetched:
+    """Downloads what is missing. Raises Refused; repeated, it continues."""
     final = uploads.data_folder(layout, request.name, request.fingerprint)
     os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
     with files.lock(_sibling(final, ".lock")):
@@ -77,11 +83,11 @@ def fetch(layout: Layout, request: Request) -> dict[str, Any]:
         with open(log_path(layout, request.name, request.fingerprint), "w", buffering=1) as log:
             download = _Download(final, request, lambda text: log.write(text + "\n"))
             try:
-                answer = download.run(layout)
+                fetched = download.run(layout)
             finally:
                 download.close()
         os.rename(uploads.partial_folder(final), final)
-        return dict(answer, path=final)
+        return fetched
 
 
 class _Download:
@@ -97,7 +103,7 @@ class _Download:
         self._wrong: list[str] = []
         self._next_report = 0.0
 
-    def run(self, layout: Layout) -> dict[str, Any]:
+    def run(self, layout: Layout) -> Fetched:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._remove_others()
         linked = self._link_unchanged()
@@ -112,7 +118,12 @@ class _Download:
             raise Refused("s3-changed", what % (len(self._wrong), self._request.name, first) + why)
         if any(not self._journal.has(one, self._path(one)) for one in self._request.objects):
             raise Refused("s3", "not all files of data %s could be verified" % self._request.name)
-        return {"downloaded": len(missing), "linked": linked, "by_size": self._by_size}
+        return {
+            "path": self._final,
+            "downloaded": len(missing),
+            "linked": linked,
+            "by_size": self._by_size,
+        }
 
     def close(self) -> None:
         self._journal.close()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
+from orchestrator.core import jsontext
+from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import venvs
 from orchestrator.onhost.errors import Refused
@@ -109,10 +110,10 @@ def _results(process: subprocess.Popen[bytes], done: Callable[[Copy], None]) -> 
     with process:
         for line in process.stdout:
             answer = _parsed(line)
-            if answer.get("success"):
-                done(Copy(str(answer.get("source")), str(answer.get("destination"))))
-            elif answer.get("error"):
-                failures.append(Failure(str(answer.get("command", "")), str(answer["error"])))
+            if answer.flag("success"):
+                done(Copy(answer.text("source") or "", answer.text("destination") or ""))
+            elif error := answer.text("error"):
+                failures.append(Failure(answer.text("command") or "", error))
     if process.returncode and not failures:
         failures.append(Failure("s5cmd", "it ended with exit code %d" % process.returncode))
     return failures
@@ -133,13 +134,14 @@ def entries(tool: str, source: Source, secrets: Mapping[str, str]) -> dict[str, 
     with process:
         for line in process.stdout:
             answer = _parsed(line)
-            if "no object found" in str(answer.get("error")):
+            error, key = answer.text("error") or "", answer.text("key")
+            if "no object found" in error:
                 return {}
-            if answer.get("error"):
-                raise Refused("s3", "%s cannot be listed: %s" % (source.url, answer["error"]))
-            key, size = answer.get("key"), answer.get("size", 0)
-            if isinstance(key, str) and answer.get("type") == "file" and isinstance(size, int):
-                objects[key[len(prefix) :]] = (size, str(answer.get("etag", "")).strip('"'))
+            if error:
+                raise Refused("s3", "%s cannot be listed: %s" % (source.url, error))
+            if key and answer.text("type") == "file":
+                size, etag = answer.integer("size") or 0, answer.text("etag") or ""
+                objects[key[len(prefix) :]] = (size, etag.strip('"'))
     return objects
 
 
@@ -179,10 +181,9 @@ def _environment(source: Source, secrets: Mapping[str, str]) -> dict[str, str]:
     return env
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def _parsed(line: bytes) -> Object:
     try:
-        answer = json.loads(line)
-    except ValueError:
+        return jsontext.read_object(line)
+    except jsontext.BadJson:
         text = line.decode(errors="replace").strip()
-        return {"error": text} if text.startswith("ERROR") else {}
-    return answer if isinstance(answer, dict) else {}
+        return Object({"error": text} if text.startswith("ERROR") else {})

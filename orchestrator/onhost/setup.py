@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
-from typing import Any, BinaryIO
+from typing import BinaryIO, Mapping, NamedTuple, Sequence
 
 from orchestrator.core import script
 from orchestrator.core.layout import Layout
@@ -19,24 +19,33 @@ _FILES = "work"  # in an environment: the folder of the script
 _PIP = '#!/bin/sh\nexec %s "$@"\n'
 
 
-def run(layout: Layout, folder: str, parent: str, wish: dict[str, Any], log: BinaryIO, mark: str) -> None:
-    """Runs `script` in the environment `folder`, with copies of `files` of the code `tree`, and `variables`.
+class Setup(NamedTuple):
+    """A script, and the `files` of the code `tree` that it reads."""
+
+    script: str
+    tree: str
+    files: Sequence[str]
+    variables: Mapping[str, str]
+
+
+def run(layout: Layout, folder: str, parent: str, wish: Setup, log: BinaryIO, mark: str) -> None:
+    """Runs the script in the environment `folder`, with copies of its files, and its variables.
 
     `pip` installs into the environment, and does not replace its torch. Raises Refused with the line that
     failed; its output is in `log`. `mark`: of its processes.
     """
     work = os.path.join(folder, _FILES)
     os.makedirs(work)
-    for path in wish["files"]:
+    for path in wish.files:
         if inside(path):
-            copy(os.path.join(layout.tree(wish["tree"]), path), os.path.join(work, path))
+            copy(os.path.join(layout.tree(wish.tree), path), os.path.join(work, path))
     _provide_pip(parent, os.path.join(folder, "bin"))
     start = log.seek(0, os.SEEK_END)
     try:
         process = subprocess.run(
-            script.words(wish["script"], "setup"),
+            script.words(wish.script, "setup"),
             cwd=work,
-            env={**_environment(folder, wish["variables"]), "GPUJOB_MARK": mark},
+            env={**_environment(folder, wish.variables), "GPUJOB_MARK": mark},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -86,7 +95,7 @@ def printed(log: BinaryIO, start: int) -> bytes:
     return log.read()
 
 
-def _environment(folder: str, variables: dict[str, str]) -> dict[str, str]:
+def _environment(folder: str, variables: Mapping[str, str]) -> dict[str, str]:
     """As if the environment were activated."""
     constraints = os.path.join(folder, CONSTRAINTS)
     kept = {"PIP_CONSTRAINT": constraints} if os.path.exists(constraints) else {}

@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import time
-from typing import Any, Mapping, NamedTuple
+from typing import Mapping, NamedTuple, TypedDict
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
@@ -20,6 +20,31 @@ _SMALL = 1 << 20  # bytes of a file that is copied without regard to the free sp
 _VERSIONS = "versions.json"  # in a stage: which version of each file it holds
 
 
+class StagedFile(TypedDict):
+    """`path`: in the fetched folder."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class _Pinned(TypedDict):
+    """`left_out`: files that cannot be sent. `missing`: outputs that do not exist. `no_room`: files that the
+    run still writes to and that do not fit on the disk as copies."""
+
+    left_out: list[str]
+    missing: list[str]
+    no_room: list[str]
+    files: list[StagedFile]
+
+
+class Stage(_Pinned):
+    """`folder`: of the files, each under its sha256. `token`: by which it is removed."""
+
+    token: str
+    folder: str
+
+
 class ClientSpace(NamedTuple):
     """The free bytes of the client's disk, and the sizes of the files in its folder by path."""
 
@@ -27,12 +52,10 @@ class ClientSpace(NamedTuple):
     present: Mapping[str, int]
 
 
-def stage(layout: Layout, run_id: str, which: str, space: ClientSpace | None = None) -> dict[str, Any]:
-    """Stages the files of a run; returns `folder`, `token`, and path, bytes and sha256 of each file.
+def stage(layout: Layout, run_id: str, which: str, space: ClientSpace | None = None) -> Stage:
+    """Stages the files of a run.
 
-    `which` checkpoints: best, last, or all with every other file that the run wrote. `left_out`: files that
-    cannot be sent. `missing`: outputs that do not exist. `no_room`: files that the run still writes to and
-    that do not fit on the disk as copies.
+    `which` checkpoints: best, last, or all with every other file that the run wrote.
 
     Staged files are named after their sha256, so a partial download is never continued with another file. A
     checkpoint that the trainer deletes meanwhile stays in the stage until `unstage`.
@@ -65,7 +88,8 @@ def unstage(layout: Layout, run_id: str, token: str, fetched: bool = False) -> N
     paths = layout.run(run_id)
     folder = os.path.join(paths.stage, os.path.basename(token))
     if fetched:
-        inventory.record_fetched(paths, files.load_json(os.path.join(folder, _VERSIONS)) or {})
+        staged = files.load(os.path.join(folder, _VERSIONS))
+        inventory.record_fetched(paths, inventory.versions(staged) if staged else {})
     shutil.rmtree(folder, ignore_errors=True)
     run_files.record_transfer(layout)
 
@@ -100,19 +124,19 @@ class _Stage:
         self._versions: dict[str, list[int]] = {}
         self._outputs = RunOutputs(layout, run_id)
 
-    def create(self) -> dict[str, Any]:
+    def create(self) -> Stage:
         _remove_abandoned(self._paths)
         pid = os.getpid()
         token = "%d-%d-%d" % (pid, processes.start_ticks(pid) or 0, time.monotonic_ns())
         folder = os.path.join(self._paths.stage, token)
         try:
             os.makedirs(folder, mode=0o700)
-            return dict(self._pin_all(folder), token=token, folder=folder)
+            return {**self._pin_all(folder), "token": token, "folder": folder}
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _pin_all(self, folder: str) -> dict[str, Any]:
+    def _pin_all(self, folder: str) -> _Pinned:
         pinned, no_room = [], []
         own = self._outputs
         left_out = [name for name in own.names if not is_inside(own.work, own.output(name))]
@@ -148,7 +172,7 @@ class _Stage:
                 return ""
         return source if os.path.isfile(source) else ""
 
-    def _pin(self, source: str, relative: str, folder: str) -> dict[str, Any]:
+    def _pin(self, source: str, relative: str, folder: str) -> StagedFile:
         """Puts a file into `folder`, named after its sha256; returns its path, bytes and sha256.
 
         A file that is only replaced, never written to, is hard-linked, which takes no space. Once the run has
@@ -164,7 +188,7 @@ class _Stage:
             with contextlib.suppress(OSError):
                 os.unlink(target)
             raise
-        entry = {"path": relative, "bytes": os.stat(target).st_size, "sha256": digest}
+        entry: StagedFile = {"path": relative, "bytes": os.stat(target).st_size, "sha256": digest}
         os.replace(target, os.path.join(folder, digest))
         self._versions[relative] = version
         return entry

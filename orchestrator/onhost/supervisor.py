@@ -13,6 +13,7 @@ import subprocess
 import time
 from typing import Callable, TypeVar
 
+from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
     containers,
@@ -164,7 +165,7 @@ class Supervisor:
         The secrets are kept until then, for a supervisor that starts the run instead of this one.
         """
         with contextlib.suppress(OSError):  # a run starts on a full disk, too
-            files.write_json(self.paths.state, self.state.to_json())
+            files.write_json(self.paths.state, vars(self.state))
         run_environment.forget_secrets(self.paths)
         signals.restore()
         os.umask(self.umask)
@@ -224,8 +225,8 @@ class Supervisor:
 
     def _on_sigterm(self) -> None:
         """Stops the run: as `stopped` if stop.json exists, else as `preempted` (the machine shuts down)."""
-        request = files.load_json(self.paths.stop) or {}
-        self._stop("stopped" if request else "preempted", now=bool(request.get("now")))
+        request = files.load(self.paths.stop)
+        self._stop("stopped" if request else "preempted", now=bool(request and request.flag("now")))
 
     def _stop(self, reason: str, now: bool = False) -> None:
         """Sends SIGTERM to the trainer; SIGKILL to the whole run follows after the grace period, or `now`.
@@ -278,10 +279,10 @@ class Supervisor:
             self.state.processes = run_processes.identities(members)
         self.state.used_seconds = self.limits.used_seconds(time.monotonic())
         self.state.heartbeat = time.time()
-        files.write_json(self.paths.state, self.state.to_json())
+        files.write_json(self.paths.state, vars(self.state))
 
     def _finish(self, end: Exit) -> None:
-        request = files.load_json(self.paths.stop) or {}
+        request = files.load(self.paths.stop) or Object()
         if self.reason is None:
             self.reason = "preempted" if end.code == exits.INTERRUPTED else "exit"
         elif end.code == 0 and exits.is_done(self.paths):
@@ -294,6 +295,6 @@ class Supervisor:
         self.state.used_seconds = self.limits.used_seconds(time.monotonic())
         self.state.exit_code, self.state.signal = end
         self.state.reason = self.reason
-        self.state.by = request.get("by") if self.reason == "stopped" else None
+        self.state.by = request.text("by") if self.reason == "stopped" else None
         self.state.log_bytes = self.journal.complete()
-        reserved_space.write_end(self.paths, self.state.to_json(), lambda: signals.wait(HEARTBEAT))
+        reserved_space.write_end(self.paths, vars(self.state), lambda: signals.wait(HEARTBEAT))

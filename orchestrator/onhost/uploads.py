@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shutil
-from typing import Any
+from typing import TypedDict
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import folders
@@ -16,12 +16,35 @@ _RSYNC_TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
-def begin_tree(layout: Layout, tree: str) -> dict[str, Any]:
-    """Prepares the upload of a tree; returns `present`, `partial` and `nearest`.
+class Upload(TypedDict):
+    """`present`: it is stored already. `partial`: the folder to send it to. `nearest`: the newest stored one,
+    which is likely to share most files; None if there is none."""
 
-    `present`: the tree is stored already. `partial`: the folder to send it to. `nearest`: the newest stored
-    tree, which is likely to share most files; None if there is none.
-    """
+    present: bool
+    partial: str
+    nearest: str | None
+
+
+class DataUpload(Upload):
+    """`path`: the final folder. `precision`: that with which the host's file system keeps times, in ns."""
+
+    path: str
+    precision: int
+
+
+class _Stored(TypedDict):
+    present: bool
+
+
+class StoredData(_Stored, total=False):
+    """`present`: all of the data is stored; else the `bytes` and `files` to be reused."""
+
+    bytes: int
+    files: int
+
+
+def begin_tree(layout: Layout, tree: str) -> Upload:
+    """Prepares the upload of a tree."""
     return _begin(layout.tree(_plain(tree)))
 
 
@@ -37,17 +60,14 @@ def finish_tree(layout: Layout, tree: str) -> None:
     _rename(partial, final)
 
 
-def begin_data(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
-    """Prepares the upload of a data folder; returns the same as begin_tree, `path` and `precision`.
-
-    `path`: its final folder. `precision`: that with which the host's file system keeps times, in ns.
-    """
+def begin_data(layout: Layout, name: str, fingerprint: str) -> DataUpload:
+    """Prepares the upload of a data folder."""
     final = data_folder(layout, name, fingerprint)
-    return {"path": final, **_begin(final), "precision": _precision(os.path.dirname(final))}
+    return {**_begin(final), "path": final, "precision": _precision(os.path.dirname(final))}
 
 
-def received(layout: Layout, name: str, fingerprint: str) -> dict[str, Any]:
-    """Returns `present`, whether this data is stored; else also the `bytes` and `files` to be reused."""
+def received(layout: Layout, name: str, fingerprint: str) -> StoredData:
+    """Returns how much of the data is stored."""
     final = data_folder(layout, name, fingerprint)
     if os.path.isdir(final):
         return {"present": True}
@@ -92,7 +112,7 @@ def data_folder(layout: Layout, name: str, fingerprint: str) -> str:
     return os.path.join(layout.data, _plain(name), _plain(fingerprint))
 
 
-def _begin(final: str) -> dict[str, Any]:
+def _begin(final: str) -> Upload:
     folder, partial = os.path.dirname(final), partial_folder(final)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     _remove_rsync_temporaries(partial)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import files, processes, setup
 from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.setup import Setup
 
 _COMPLETE = "complete"
 _SITE_FOLDERS = (
@@ -35,7 +36,7 @@ class Environment(NamedTuple):
     requirements: str = ""
     keep: str = ""
     own: bool = False
-    setup: dict[str, Any] | None = None
+    setup: Setup | None = None
 
 
 def ensure(layout: Layout, wish: Environment) -> str:

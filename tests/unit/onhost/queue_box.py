@@ -52,13 +52,13 @@ class Box:
     def launch(self, layout: Layout, name: str, restarts: int, umask: int) -> None:
         self.pids[name] = [1]
         state = State(id=name, boot=processes.boot(), supervisor={"pid": 1, "ticks": 2}, attempt=1)
-        files.write_json(layout.run(name).state, state.to_json())
+        files.write_json(layout.run(name).state, vars(state))
 
     def end(self, name: str) -> None:
         del self.pids[name]
         state = State.load(self.layout.run(name).state)
         assert state
-        files.write_json(self.layout.run(name).state, state.replace(ended=9.0, reason="exit").to_json())
+        files.write_json(self.layout.run(name).state, vars(state.replace(ended=9.0, reason="exit")))
 
     def spec(self, name: str, wants: int = 1, **more: Any) -> RunSpec:
         record = {"id": name, "job": name.split("-")[0], "mark": name, "argv": ["x"], **more}
@@ -68,7 +68,7 @@ class Box:
         """Make a run that waits, without starting anything."""
         spec = self.spec(name, wants, **more)
         Path(self.layout.run(name).folder).mkdir(parents=True, exist_ok=True)
-        files.write_json(self.layout.run(name).run_json, spec.record)
+        files.write_json(self.layout.run(name).run_json, spec.record.values)
         run_queue.add(self.layout, name, 0o077)
         return spec
 
@@ -79,7 +79,7 @@ class Box:
 
     def reason(self, name: str) -> str:
         assert dispatch.advance(self.layout) == []
-        place = run_queue.place(self.layout, name)
+        place = run_queue.places(self.layout).get(name)
         assert place
         return str(place["reason"])
 

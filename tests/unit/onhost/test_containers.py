@@ -67,7 +67,7 @@ def test_clean_removes_a_container_that_a_restart_left(docker: rig.Engine, tmp_p
     layout = Layout(str(tmp_path))
     paths = layout.run(RUN)
     Path(paths.work).mkdir(parents=True)
-    Path(paths.run_json).write_text(json.dumps(spec(tmp_path).record))
+    Path(paths.run_json).write_text(json.dumps(spec(tmp_path).record.values))
     cleaning.clean(layout, RUN, purge=True)
     assert docker.calls("rm") == [["--force", RUN]]
     assert not Path(paths.folder).exists()

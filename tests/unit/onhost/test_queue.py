@@ -29,7 +29,7 @@ def test_runs_start_in_order_as_far_as_their_gpus_are_free(box: Box) -> None:
     assert (box.lease(run_id(0)), box.lease(run_id(1))) == (("GPU-0", "GPU-1"), ("GPU-2", "GPU-3"))
     box.end(run_id(1))
     assert box.reason(run_id(2)) == f"needs 4 GPUs, 2 free; in use by {run_id(0)}"  # nothing overtakes it
-    assert [run_queue.place(box.layout, run_id(n)) for n in (0, 1)] == [None, None]
+    assert [run_queue.places(box.layout).get(run_id(n)) for n in (0, 1)] == [None, None]
     box.end(run_id(0))
     assert dispatch.advance(box.layout) == [run_id(2)]
 
@@ -111,6 +111,6 @@ def test_an_instance_stays_up_while_a_run_waits(box: Box, monkeypatch: pytest.Mo
 def test_the_reason_of_a_damaged_queue_is_unknown(box: Box) -> None:
     box.add(run_id(0))
     Path(box.layout.queue, "reason.json").write_text(json.dumps({"run": 1, "reason": {}}))
-    place = run_queue.place(box.layout, run_id(0))
+    place = run_queue.places(box.layout).get(run_id(0))
     assert place
     assert (place["place"], place["of"], place["reason"]) == (1, 1, None)

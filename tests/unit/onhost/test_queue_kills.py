@@ -67,12 +67,12 @@ def test_a_supervisor_does_nothing_once_another_start_is_recorded(
 def test_a_run_whose_supervisor_died_before_its_command_still_waits(box: Box) -> None:
     spec = box.add(run_id(0))
     dead = State(id=spec.id, boot=processes.boot(), supervisor={"pid": 1, "ticks": 2}, attempt=0)
-    files.write_json(box.layout.run(spec.id).state, dead.to_json())
+    files.write_json(box.layout.run(spec.id).state, vars(dead))
     assert run_queue.find(box.layout, spec.id)
     assert not run_files.has_ended(box.layout, spec.id)
-    files.write_json(box.layout.run(spec.id).state, dead.replace(supervisor=ME).to_json())
+    files.write_json(box.layout.run(spec.id).state, vars(dead.replace(supervisor=ME)))
     assert run_queue.find(box.layout, spec.id) is None
-    files.write_json(box.layout.run(spec.id).state, dead.replace(attempt=1).to_json())
+    files.write_json(box.layout.run(spec.id).state, vars(dead.replace(attempt=1)))
     assert run_queue.find(box.layout, spec.id) is None
 
 
@@ -199,7 +199,7 @@ class Chaos(Box):
             state = State.load(self.layout.run(name).state) or State(id=name, boot=processes.boot())
             self.number += 1
             state.supervisor = {"pid": 1, "ticks": self.number}
-            self.write(self.layout.run(name).state, state.to_json())
+            self.write(self.layout.run(name).state, vars(state))
             if name not in self.cut_off and self.chance.random() < 0.3:
                 self.cut_off.add(name)  # killed before it starts the command
                 continue
@@ -208,7 +208,7 @@ class Chaos(Box):
             self.begun.append(name)
             self.using[name], self.pids[name] = lease, [1]
             state.attempt += 1
-            self.write(self.layout.run(name).state, state.to_json())
+            self.write(self.layout.run(name).state, vars(state))
 
     def finish_one(self) -> None:
         if self.using:

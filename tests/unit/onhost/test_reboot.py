@@ -140,7 +140,7 @@ def test_after_a_boot_runs_with_leases_go_first_and_the_queue_goes_on(
     def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
         launched.append((run_id, restarts))
         state = State(id=run_id, supervisor={"pid": 1, "ticks": 2}, boot=processes.boot(), attempt=9)
-        Path(layout.run(run_id).state).write_text(json.dumps(state.to_json()))
+        Path(layout.run(run_id).state).write_text(json.dumps(vars(state)))
 
     cards = [gpus.Gpu(n, "L4", 0, 1, 0, 0, f"u{n}", "1") for n in range(2)]
     monkeypatch.setattr(gpus, "sample", lambda *_: cards)

@@ -159,3 +159,14 @@ def test_a_supervisor_records_and_warns_of_what_it_may_not_end(
     warnings = Path(layout.run(run).events).read_text().splitlines()
     assert len(warnings) == 1
     assert f"this user may not end pid {os.getppid()} of" in warnings[0]
+
+
+def test_a_process_whose_name_is_no_text_is_found_like_any_other() -> None:
+    """The kernel cuts a name after 15 bytes, also within a letter."""
+    name = "open('/proc/self/comm', 'wb').write(b'training-\\xc3'); print(flush=True); input()"
+    process = subprocess.Popen([sys.executable, "-c", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout
+        process.stdout.readline()
+        assert processes.table()[process.pid].parent == os.getpid()
+        process.communicate(b"\n", timeout=60)

@@ -5,13 +5,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import processes, venvs
 from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.setup import Setup
 from orchestrator.onhost.venvs import Environment
 from tests.rigs.patience import wait_until
 from tests.support import tiny_wheel
@@ -107,7 +107,7 @@ def test_uv_installs_into_an_environment_of_its_own(tmp_path: Path, monkeypatch:
 def test_a_setup_whose_helper_was_killed_ends_before_it_is_run_again(tmp_path: Path) -> None:
     layout, told = Layout(str(tmp_path)), tmp_path / "told"
     script = f"echo $$ >> {told}; test $(wc -l < {told}) = 2 || sleep 600"
-    setup: dict[str, Any] = {"script": script, "files": [], "tree": "", "variables": {}}
+    setup = Setup(script, "", [], {})
     wish = Environment("ab92", sys.executable, [], setup=setup)
     helper = multiprocessing.get_context("fork").Process(target=venvs.ensure, args=(layout, wish))
     helper.start()
