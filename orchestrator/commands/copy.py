@@ -18,9 +18,9 @@ from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost import folders
 from orchestrator.onhost.files import sha256
 from orchestrator.store import Store
-from orchestrator.targets import helper
+from orchestrator.targets import helper_files
 from orchestrator.targets.base import Host
-from orchestrator.targets.helper import StagedFile
+from orchestrator.targets.helper_files import StagedFile
 from orchestrator.view import answers, reach_answers, transfer
 
 _FORM = "gpujob cp RUN:work/out.txt . , or gpujob cp FILE RUN:work/"
@@ -70,7 +70,7 @@ def _download(
     ctx: Context, host: Host, run_id: str, path: str, to: Path, is_folder: bool, force: bool
 ) -> list[StagedFile]:
     base = path.rstrip("/")
-    with helper.staged(host, run_id, f"path:{base}") as stage:
+    with helper_files.staged(host, run_id, f"path:{base}") as stage:
         if not stage.files:
             why = ", ".join(stage.left_out) and "it is a link out of the run, or no regular file"
             raise GpujobError(f"{run_id} has no file {base}", why, f"gpujob ssh {run_id} -- ls {base}")
@@ -103,13 +103,10 @@ def _upload(ctx: Context, host: Host, run_id: str, source: Path, path: str, forc
     base = posixpath.join(path, source.name) if path.endswith("/") or path == "." else path
     folder = source.parent if source.is_file() else source
     files = [_local(folder, name, base if source.is_file() else posixpath.join(base, name)) for name in names]
-    answer = host.ask("begin_copy", run=run_id)
+    copy = helper_files.begin_copy(host, run_id)
     with transfer.bar(ctx, sum(file.bytes for file in files)) as on_bytes:
-        host.send_files(folder, names, str(answer["folder"]), on_bytes)
-    targets = {name: [file.path, file.sha256] for name, file in zip(names, files, strict=True)}
-    done = host.ask("finish_copy", run=run_id, token=answer["token"], targets=targets, force=force)
-    kept = done.get("kept")
-    for old in kept if isinstance(kept, list) else ():
+        host.send_files(folder, names, copy.folder, on_bytes)
+    for old in helper_files.finish_copy(host, run_id, copy, dict(zip(names, files, strict=True)), force):
         ctx.talk(f"what was there is kept as {old}")
     return files
 

@@ -21,9 +21,9 @@ from orchestrator.core import decode, jsontext, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost.files import lock_descriptor, open_regular, sha256
-from orchestrator.targets import helper
+from orchestrator.targets import helper_files
 from orchestrator.targets.base import Host, Refused
-from orchestrator.targets.helper import Stage, StagedFile
+from orchestrator.targets.helper_files import Stage, StagedFile
 from orchestrator.view import transfer
 
 PARTS = ".gpujob-part"
@@ -89,7 +89,7 @@ def _staged(host: Host, run_id: str, which: str, folder: Path) -> Iterator[Stage
     }
     free = localspace.free(folder)
     try:
-        with helper.staged(host, run_id, which, free + sum(parts.values()), present) as stage:
+        with helper_files.staged(host, run_id, which, free + sum(parts.values()), present) as stage:
             absent = [file for file in stage.files if present.get(file.path) != file.bytes]
             needed = sum({file.sha256: file.bytes - parts.get(file.sha256, 0) for file in absent}.values())
             if needed > free:

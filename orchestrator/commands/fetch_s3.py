@@ -21,7 +21,7 @@ from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.onhost import s3_etags
 from orchestrator.onhost.files import sha256
 from orchestrator.store import Store
-from orchestrator.targets.helper import StagedFile
+from orchestrator.targets.helper_files import StagedFile
 from orchestrator.view import transfer
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.keys import KeyPair
 from orchestrator.instances.spec import BOOT_SECONDS, LaunchSpec
+from orchestrator.targets import helper
 from orchestrator.targets.base import Refused
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.hostkeys import HostKey, UnknownHostKey
@@ -137,7 +138,7 @@ def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
         if connection.answers(instance.address):
             host = InstanceHost(account, instance)
             try:
-                if host.ask("instance")["ready"]:
+                if helper.instance(host).is_ready:
                     return host
                 state = "it answers; its start-up commands are still running"
             except UnknownHostKey:

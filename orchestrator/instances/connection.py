@@ -20,7 +20,8 @@ from orchestrator.instances import changes, gpus, keys, lifecycle, prices
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import STOPPED, Instance
-from orchestrator.targets.base import Refused
+from orchestrator.targets import helper
+from orchestrator.targets.base import Answer, Refused
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.address import Resolved, Typed
 from orchestrator.targets.ssh.host import SshHost
@@ -44,7 +45,7 @@ class InstanceHost(SshHost):
         """The record of the instance."""
         return self._account.records.get(self._id)
 
-    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+    def ask(self, op: str, **fields: Any) -> Answer:
         try:
             return super().ask(op, **fields)
         except Refused as error:
@@ -84,13 +85,13 @@ class InstanceHost(SshHost):
             self.lease = None
 
     def extend_lease(self, seconds: float) -> bool:
-        self.ask("renew_lease", seconds=seconds)
+        helper.renew_lease(self, seconds)
         return True
 
     def may_end_with(self, run_id: str) -> bool:
         if self.instance.run != run_id:
             return False
-        others = [run["id"] for run in self.ask("status", lines=0)["runs"] if run["id"] != run_id]
+        others = [name for name in helper.run_ids(self) if name != run_id]
         if others:
             self._account.ctx.talk(
                 f"{self.label} is kept for its runs {', '.join(others)}; gpujob hosts down {self.label}"

@@ -13,6 +13,7 @@ from orchestrator.instances import changes, connection, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import TERMINATED, Instance
 from orchestrator.instances.records import Change
+from orchestrator.targets import helper
 
 
 def refresh(account: Account, instances: Sequence[Instance]) -> list[Instance]:
@@ -106,7 +107,7 @@ def shut_down(account: Account, instances: Sequence[Instance]) -> None:
         account.ctx.talk(f"stopping {one.label}: all instances of a run are up, or none is")
         try:
             with contextlib.closing(connection.connect(account, record)) as host:
-                host.ask("set_deadline", until=account.ctx.now())
+                helper.set_deadline(host, account.ctx.now())
             account.records.save(replace(record, deadline=account.ctx.now()))
         except GpujobError as error:
             account.ctx.warn(f"{one.label} stops at the end of its lease: {error.what}")

@@ -14,6 +14,7 @@ from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import PREFIX, Instance
 from orchestrator.instances.quote import FETCH_HOURS, for_fetch
 from orchestrator.instances.region import Ingress
+from orchestrator.targets import helper
 from orchestrator.targets.base import Target
 
 
@@ -102,9 +103,7 @@ class Ec2Target(Target):
         )
         instance = rescue.start(self._account, instance)
         host = connection.connect(self._account, instance)
-        host.ask(
-            "set_deadline", until=instance.deadline
-        )  # if its disk is full, it cannot read the new user-data
+        helper.set_deadline(host, instance.deadline)  # with a full disk it cannot read the new user-data
         return host
 
     def _replace(self) -> InstanceHost:

@@ -8,6 +8,7 @@ from orchestrator.instances.cloud import Account
 from orchestrator.instances.diagnostics import Row
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.region import Ingress
+from orchestrator.targets import helper
 
 JOB = "gpujob-doctor"
 
@@ -36,15 +37,13 @@ def rows(account: Account, region: str) -> list[Row]:
 def _checks(account: Account, instance: Instance) -> list[Row]:
     host = connection.connect(account, instance)
     try:
-        limits = host.ask("instance")
+        limits = helper.instance(host)
     finally:
         host.close()
     key = "verified at the first login, and replaced by one that is not in the user-data"
-    is_limited = limits["deadline"] == int(instance.deadline) and bool(limits["lease"])
+    is_limited = limits.deadline == int(instance.deadline) and bool(limits.lease)
     switches = (
-        "deadline and lease are set"
-        if is_limited
-        else f"deadline {limits['deadline']}, lease {limits['lease']}"
+        "deadline and lease are set" if is_limited else f"deadline {limits.deadline}, lease {limits.lease}"
     )
     return [
         ("network", "ok", f"port 22 of {instance.address} answers this address alone", ""),

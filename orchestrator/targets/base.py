@@ -28,6 +28,24 @@ class Refused(GpujobError):
         self.details = details or {}
 
 
+class BadAnswer(GpujobError):
+    """The host gave an answer that no helper of this version gives."""
+
+    def __init__(self, op: str, why: str) -> None:
+        super().__init__(f"the host's answer to {op!r} cannot be used", why, "gpujob doctor")
+
+
+class Answer(dict[str, Any]):
+    """The fields of an answer of the helper; one that is missing is an error of the host, not a KeyError."""
+
+    def __init__(self, op: str, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self._op = op
+
+    def __missing__(self, key: str) -> Any:
+        raise BadAnswer(self._op, f"it has no {key!r}")
+
+
 class Host(Protocol):
     """A connected machine with the helper. Every method may raise Unreachable.
 
@@ -45,10 +63,10 @@ class Host(Protocol):
     def is_local(self) -> bool:
         """Whether the host is the client's machine: data is used in place and nothing is sent."""
 
-    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
-        """Sends one request to the helper (orchestrator/onhost/helper.py); returns its answer.
+    def ask(self, op: str, **fields: Any) -> Answer:
+        """Sends one request to the helper (orchestrator/onhost/operations.py); returns its answer.
 
-        Raises Refused.
+        targets/helper.py has a function with typed values for each operation. Raises Refused.
         """
 
     def follow(self, run_id: str, name: str, query: LogQuery = EVERYTHING) -> Iterator[bytes]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -11,10 +10,9 @@ import msgspec
 from orchestrator.core import containers, decode, hostfacts, rundetails
 from orchestrator.core.decode import Count, S, Size
 from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
-from orchestrator.core.paths import inside, is_digest
 from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.written import Written
-from orchestrator.errors import GpujobError
+from orchestrator.targets.base import Answer, BadAnswer
 
 if TYPE_CHECKING:  # for an annotation only: `status` does not need it
     from orchestrator.core.inputs import Environment
@@ -23,7 +21,7 @@ if TYPE_CHECKING:  # for an annotation only: `status` does not need it
 class Asks(Protocol):
     """An object with the method of Host that this module uses."""
 
-    def ask(self, op: str, **fields: Any) -> dict[str, Any]: ...
+    def ask(self, op: str, **fields: Any) -> Answer: ...
 
 
 def facts(
@@ -97,6 +95,28 @@ def find_run(host: Asks, run_id: str, lines: int = 5) -> RunFacts | None:
     return runs[0] if runs else None
 
 
+class _RunId(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _RunIds(msgspec.Struct, frozen=True):
+    runs: tuple[_RunId, ...]
+
+
+def run_ids(host: Asks) -> list[str]:
+    """Returns the ids of all runs of a host, also of those whose facts are damaged."""
+    return [run.id for run in require(host, _RunIds, "status", lines=0).runs]
+
+
+class _Root(msgspec.Struct, frozen=True):
+    root: str
+
+
+def root(host: Asks) -> str:
+    """Returns the folder of gpujob on a host."""
+    return require(host, _Root, "status", runs=[], lines=0).root
+
+
 def start(host: Asks, spec: dict[str, Any], **options: Any) -> RunFacts:
     """Starts or resumes a run and returns it. May be repeated.
 
@@ -112,7 +132,7 @@ def test_alert(host: Asks, spec: dict[str, Any], secrets: dict[str, str]) -> dic
 
     `spec`: the keys `id` and `notify` of a run.json.
     """
-    return _require("test_alert", host.ask("test_alert", spec=spec, secrets=secrets), _Tested).errors
+    return require(host, _Tested, "test_alert", spec=spec, secrets=secrets).errors
 
 
 class _Tested(msgspec.Struct, frozen=True):
@@ -146,7 +166,7 @@ class StopResult(msgspec.Struct, frozen=True):
 def stop(host: Asks, run_id: str, by: str, now: bool) -> StopResult:
     """Ends every process of a run; `now`: without waiting for a checkpoint."""
     answer = host.ask("stop", run=run_id, by=by, now=now)
-    stopped = _require("stop", answer, _Stopped)
+    stopped = convert("stop", answer, _Stopped)
     return StopResult(
         _run(answer, run_id),
         stopped.was_running,
@@ -179,20 +199,17 @@ def _written(answer: object) -> Written:
     return decode.struct(answer, Written) or Written()
 
 
-def _run(answer: dict[str, Any], run_id: str) -> RunFacts:
+def _run(answer: Answer, run_id: str) -> RunFacts:
     """Returns the run in an answer of `start` or `stop`."""
     return hostfacts.parse_run(answer.get("run")) or RunFacts(id=run_id)
 
 
-class BadAnswer(GpujobError):
-    """The host gave an answer that no helper of this version gives."""
-
-    def __init__(self, op: str, why: str) -> None:
-        super().__init__(f"the host's answer to {op!r} cannot be used", why, "gpujob doctor")
+def require(host: Asks, kind: type[S], op: str, **fields: Any) -> S:
+    """The answer to a request as a `kind`. BadAnswer names the field that does not fit."""
+    return convert(op, host.ask(op, **fields), kind)
 
 
-def _require(op: str, answer: dict[str, Any], kind: type[S]) -> S:
-    """The answer as a `kind`. BadAnswer names the field that does not fit."""
+def convert(op: str, answer: Answer, kind: type[S]) -> S:
     if faults := decode.fault(answer, kind):
         raise BadAnswer(op, faults[0])
     return msgspec.convert(answer, kind)
@@ -201,64 +218,6 @@ def _require(op: str, answer: dict[str, Any], kind: type[S]) -> S:
 class _Stopped(msgspec.Struct, frozen=True):
     was_running: bool
     remaining: tuple[Count, ...]
-
-
-class StagedFile(msgspec.Struct, frozen=True):
-    """A staged file of a run; `path` is relative to the fetched folder (checkpoints/…, outputs/…)."""
-
-    path: str
-    bytes: Size
-    sha256: str
-
-
-class Stage(msgspec.Struct, frozen=True):
-    """Files of a run, pinned in `folder` on the host under their sha256.
-
-    `left_out`: paths that cannot be fetched. `missing`: outputs that do not exist. `no_room`: files that the
-    run still writes to and that do not fit on the disk as copies.
-    """
-
-    folder: str
-    files: tuple[StagedFile, ...]
-    left_out: tuple[str, ...]
-    missing: tuple[str, ...]
-    no_room: tuple[str, ...]
-
-
-@contextlib.contextmanager
-def staged(
-    host: Asks, run_id: str, which: str, free: int | None = None, present: dict[str, int] | None = None
-) -> Iterator[Stage]:
-    """Pins files of a run on the host, so that they do not change meanwhile.
-
-    If the block succeeds, the host records that these files were fetched.
-
-    `which` checkpoints: best, last or all. `free`: free bytes on the client; `present`: the sizes of files
-    that it has, by path. With both, the host refuses what does not fit before it reads a byte.
-
-    Raises GpujobError if the host names a file that would be written outside the download's folder.
-    """
-    space = {} if free is None else {"free": free, "present": present}
-    answer = host.ask("stage", run=run_id, which=which, **space)
-    outcome: dict[str, bool] = {}
-    try:
-        stage = _require("stage", answer, Stage)
-        for file in stage.files:
-            _require_safe(file)
-        yield stage
-        outcome = {"fetched": True}
-    finally:
-        with contextlib.suppress(GpujobError):
-            host.ask("unstage", run=run_id, token=answer.get("token"), **outcome)
-
-
-def _require_safe(file: StagedFile) -> None:
-    if not inside(file.path):
-        raise GpujobError(
-            f"the host offered {file.path!r}", "it would be written outside the folder of the download"
-        )
-    if not is_digest(file.sha256):
-        raise GpujobError(f"the host offered {file.path!r}", "its sha256 is not valid")
 
 
 def record(host: Asks, run_id: str) -> RunDetails:
@@ -271,21 +230,35 @@ def read_events(host: Asks, run_id: str, offset: int, limit: int) -> tuple[str, 
 
     Of more than `limit` bytes: every event of the kind `metrics` that fits, and samples of the others.
     """
-    answer = host.ask("read_events", run=run_id, offset=offset, limit=limit)
-    read = _require("read_events", answer, _Read)
+    read = require(host, _Read, "read_events", run=run_id, offset=offset, limit=limit)
     return read.text, read.offset
 
 
 def read_log_events(host: Asks, run_id: str, offset: int, limit: int) -> tuple[str, int]:
     """Returns what the log says of progress and metrics from `offset`, as events, and the next offset."""
-    answer = host.ask("read_log_events", run=run_id, offset=offset, limit=limit)
-    read = _require("read_log_events", answer, _Read)
+    read = require(host, _Read, "read_log_events", run=run_id, offset=offset, limit=limit)
     return read.text, read.offset
 
 
 class _Read(msgspec.Struct, frozen=True):
     text: str
     offset: Size
+
+
+class InstanceFacts(msgspec.Struct, frozen=True):
+    """What an instance says of itself. `is_ready`: its boot has ended. Times in seconds since 1970."""
+
+    ready: object = None
+    deadline: Count | None = None
+    lease: Count | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.ready)
+
+
+def instance(host: Asks) -> InstanceFacts:
+    return decode.struct(host.ask("instance"), InstanceFacts) or InstanceFacts()
 
 
 def renew_lease(host: Asks, seconds: float) -> None:

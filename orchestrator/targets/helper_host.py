@@ -23,7 +23,7 @@ from orchestrator.core.logquery import EVERYTHING, BadPage, LogQuery, Pages
 from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.process import Done
-from orchestrator.targets.base import Host, Refused
+from orchestrator.targets.base import Answer, Host, Refused
 from orchestrator.targets.pipes import Pipe, Reader
 
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds before each new connection
@@ -69,16 +69,16 @@ class HelperHost(Host):
             self._helper[0].close()
             self._helper = None
 
-    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+    def ask(self, op: str, **fields: Any) -> Answer:
         request = {"op": op, **fields, **({"lease": self.lease} if self.lease else {})}
         with self._lock:
             reply = self._ctx.retry(lambda: self._exchange(request), _PAUSES, Unreachable, _may_retry)
         if "refused" in reply:
-            raise _refusal(reply["refused"])
-        answer = reply.get("answer")
+            raise _refusal(reply.child("refused"))
+        answer = reply.values.get("answer")
         if not isinstance(answer, dict):
             raise _nonsense(f"the answer is {jsontext.kind(answer)} instead of an object")
-        return _Answer(op, answer)
+        return Answer(op, answer)
 
     def follow(self, run_id: str, name: str, query: LogQuery = EVERYTHING) -> Iterator[bytes]:
         """Yields the chosen part of a run's file; after an interruption reconnects and continues there."""
@@ -138,8 +138,8 @@ class HelperHost(Host):
             if rest:
                 on_line(rest.decode("utf-8", errors="replace"))
             result = _parsed(reader.line())
-            code, errors = result.get("code"), result.get("err")
-            if not isinstance(code, int) or not isinstance(errors, str):
+            code, errors = result.integer("code"), result.text("err")
+            if code is None or errors is None:
                 raise _nonsense("the end of a command has no exit code")
             return Done(code, errors)
         finally:
@@ -153,7 +153,7 @@ class HelperHost(Host):
                 prefix = process.capture(words, env=self._ctx.env).out.decode("utf-8", "replace").strip()
         return tmux.detach_keys(self._ctx.env, prefix)
 
-    def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _exchange(self, request: Mapping[str, object]) -> jsontext.Object:
         try:
             return self._exchange_once(request)
         except Unreachable:
@@ -161,7 +161,7 @@ class HelperHost(Host):
             self.drop()
             raise
 
-    def _exchange_once(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _exchange_once(self, request: Mapping[str, object]) -> jsontext.Object:
         self._helper = self._helper or self.open("helper")
         pipe, reader = self._helper
         self._requests += 1
@@ -173,21 +173,21 @@ class HelperHost(Host):
                     why = pipe.finish().last_error or "it did not answer"
                     raise Unreachable(f"the helper on {self.label} ended", why, "gpujob doctor")
                 reply = _parsed(line)
-                if reply.get("id") == self._requests and "heartbeat" not in reply:
+                if reply.integer("id") == self._requests and "heartbeat" not in reply:
                     return reply
                 on_heartbeat(reply)
 
     @contextlib.contextmanager
-    def _progress(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    def _progress(self) -> Iterator[Callable[[jsontext.Object], None]]:
         """Gives a function for heartbeats, which shows what the host prints, on a terminal what it hashes."""
         is_shown = False
 
-        def show(heartbeat: Mapping[str, Any]) -> None:
+        def show(heartbeat: jsontext.Object) -> None:
             nonlocal is_shown
-            lines, hashed = heartbeat.get("lines"), heartbeat.get("hashed")
-            for line in lines if isinstance(lines, list) else ():
-                self._ctx.talk(f"  {terminal.message(str(line))}")
-            if isinstance(hashed, int) and hashed > 0 and self._ctx.shows_progress:
+            hashed = heartbeat.integer("hashed") or 0
+            for line in heartbeat.texts("lines"):
+                self._ctx.talk(f"  {terminal.message(line)}")
+            if hashed > 0 and self._ctx.shows_progress:
                 is_shown = True
                 self._ctx.redraw(f"  {self.label} hashes its files: {size(hashed)}")
 
@@ -211,20 +211,9 @@ def _may_retry(error: Unreachable) -> bool:
     return not isinstance(error, StartFailure)
 
 
-class _Answer(dict[str, Any]):
-    """The fields of an answer; one that is missing is an error of the host, not a KeyError."""
-
-    def __init__(self, op: str, fields: Mapping[str, Any]) -> None:
-        super().__init__(fields)
-        self._op = op
-
-    def __missing__(self, key: str) -> Any:
-        raise _nonsense(f"the answer to {self._op!r} has no {key!r}")
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
+def _parsed(line: bytes) -> jsontext.Object:
     try:
-        return jsontext.parse_object(line)
+        return jsontext.read_object(line)
     except jsontext.BadJson as error:
         raise _nonsense(str(error)) from None
 
@@ -233,14 +222,13 @@ def _nonsense(why: str) -> GpujobError:
     return GpujobError("the helper on the host gave an answer that cannot be used", why, "gpujob doctor")
 
 
-def _refusal(refused: object) -> GpujobError:
-    refusal = refused if isinstance(refused, dict) else {}
-    kind, message, details = (refusal.get(key) for key in ("kind", "message", "details"))
-    if not isinstance(kind, str) or not isinstance(message, str):
+def _refusal(refusal: jsontext.Object) -> GpujobError:
+    kind, message = refusal.text("kind"), refusal.text("message")
+    if kind is None or message is None:
         return _nonsense("a refusal without a reason")
     if kind == "no-run":
         return NotFound(message, "", "gpujob status")
-    return Refused(kind, message, _NEXT.get(kind, ""), details if isinstance(details, dict) else None)
+    return Refused(kind, message, _NEXT.get(kind, ""), refusal.child("details").values)
 
 
 _PACKAGE = Path(__file__).parent.parent

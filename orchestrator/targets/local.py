@@ -12,7 +12,7 @@ from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.onhost import elsewhere, entry
-from orchestrator.targets import helper_host
+from orchestrator.targets import helper, helper_host
 from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, ProcessPipe, Reader
@@ -120,8 +120,7 @@ class LocalHost(HelperHost):
             server = libtmux.Server(socket_path=self._layout.tmux_socket)
             return [session.session_name or "" for session in server.sessions]
         except libtmux.exc.LibTmuxException:  # before tmux 3.2a
-            runs = self.ask("status", lines=0)["runs"]
-            return [str(run["session"]) for run in runs if run.get("session")]
+            return [run.session for run in helper.snapshot(self, lines=0).runs if run.session]
 
 
 def pythons(ctx: Context) -> list[str]:

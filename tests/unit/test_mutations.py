@@ -23,7 +23,7 @@ from orchestrator.onhost import helper as onhost
 from orchestrator.onhost import latest_events, run_facts
 from orchestrator.source import Digests
 from orchestrator.store import Store
-from orchestrator.targets import helper
+from orchestrator.targets import helper, helper_files
 from orchestrator.view import answers, plans, results, status
 from orchestrator.view.status import HostReport, RunReport
 from tests.rigs.odd_runs import complete
@@ -176,7 +176,7 @@ def host_answer(client: Client, chance: random.Random) -> None:
         lambda: helper.start(host, {"id": RUN}),
         lambda: helper.clean(host, RUN, purge=True),
         lambda: helper.read_events(host, RUN, 0, 10),
-        lambda: contextlib.ExitStack().enter_context(helper.staged(host, RUN, "best")),
+        lambda: contextlib.ExitStack().enter_context(helper_files.staged(host, RUN, "best")),
     ):
         with contextlib.suppress(GpujobError):
             ask()

@@ -13,7 +13,7 @@ from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.onhost import folders
 from orchestrator.onhost.entry import MARK, NEWER, PYTHONS
 from orchestrator.source import Source
-from orchestrator.targets import helper_host
+from orchestrator.targets import helper, helper_files, helper_host
 from orchestrator.targets.base import Refused, Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
@@ -106,14 +106,14 @@ class SshHost(HelperHost):
 
         The host checks the hash before the tree gets its name.
         """
-        upload = self.ask("begin_tree", tree=source.tree.hash)
-        if upload["present"]:
+        upload = helper_files.begin_tree(self, source.tree.hash)
+        if upload.present:
             return
         options = ["-rlp", "--checksum", "--chmod=F-w", "--delete"]
-        if upload["nearest"]:
-            options.append(f"--link-dest={upload['nearest']}")
+        if upload.nearest:
+            options.append(f"--link-dest={upload.nearest}")
         names = [entry.path for entry in source.tree.entries]
-        self._rsync.upload(options, names, source.folder, upload["partial"], lambda count: None)
+        self._rsync.upload(options, names, source.folder, upload.partial, lambda count: None)
         self.ask("finish_tree", tree=source.tree.hash)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
@@ -121,21 +121,21 @@ class SshHost(HelperHost):
 
         If the host's file system keeps times less precisely than the client, rsync compares contents instead.
         """
-        upload = self.ask("begin_data", name=name, fingerprint=fingerprint)
-        if upload["present"]:
+        upload = helper_files.begin_data(self, name, fingerprint)
+        if upload.present:
             return
-        precision = max(1, int(upload["precision"]))
+        precision = max(1, upload.precision)
         expected = self._expected(name, fingerprint, source, precision)
         options = ["-a", "--copy-links", "--delete", "--no-owner", "--no-group"]
         options.append("--modify-window=-1" if expected == fingerprint else "--checksum")
-        if upload["nearest"]:  # no --append-verify: a hard-linked old version is no partial file
-            options += ["--partial", f"--link-dest={upload['nearest']}"]
+        if upload.nearest:  # no --append-verify: a hard-linked old version is no partial file
+            options += ["--partial", f"--link-dest={upload.nearest}"]
         else:
             options.append("--append-verify")
         folder, names = (source.parent, [source.name]) if source.is_file() else (source, None)
         # Without --no-relative, rsync changes the mode of the host's folder.
         options += ["--no-relative"] if names else without_litter()
-        self._rsync.upload(options, names, folder, upload["partial"], moved)
+        self._rsync.upload(options, names, folder, upload.partial, moved)
         self._expected(name, fingerprint, source, precision)
         self.ask("finish_data", name=name, fingerprint=fingerprint, precision=precision, expected=expected)
 
@@ -163,10 +163,10 @@ class SshHost(HelperHost):
         return f"{self._root}/code/{tree}"
 
     def attach(self, run_id: str) -> tuple[list[str], dict[str, str]]:
-        answer = self.ask("status", runs=[run_id], lines=0)
-        if not answer["runs"] or not answer["runs"][0]["session"]:
+        there = helper.look(self, run_id, lines=0)
+        if not any(run.session for run in there.runs):
             raise NotFound(f"run {run_id} has no tmux session", "it has ended, or was never started")
-        server, name = tmux.server(answer["tmux_socket"]), tmux.session_name(run_id)
+        server, name = tmux.server(there.machine.tmux_socket), tmux.session_name(run_id)
         words = tmux.attach(server, name, self.detach_keys())
         terminal = 'infocmp "$TERM" >/dev/null 2>&1 || export TERM=xterm-256color; '
         line = shell.join(["sh", "-c", f"{terminal}exec {shell.join(words)}"])
@@ -176,7 +176,7 @@ class SshHost(HelperHost):
         ssh = [*self._openssh.shell_words(), "-t", *self._resolved.typed.words()]
         if run_id is None:
             return ssh, dict(self._ctx.env)
-        folder = Layout(self.ask("status", runs=[], lines=0)["root"]).run(run_id).folder
+        folder = Layout(helper.root(self)).run(run_id).folder
         return [*ssh, shell.join(shell.login(folder))], dict(self._ctx.env)
 
     def execute(self, run_id: str, words: Sequence[str], tty: bool) -> tuple[list[str], dict[str, str]]:

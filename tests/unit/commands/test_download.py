@@ -18,7 +18,7 @@ from orchestrator.commands import download
 from orchestrator.core import hostfacts
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.targets.base import Refused
-from orchestrator.targets.helper import StagedFile
+from orchestrator.targets.helper_files import StagedFile
 from tests.support import Client, ScriptedHost, new_client
 
 RUN = "job-20261121T101112-1a2b"

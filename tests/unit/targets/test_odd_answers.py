@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import GpujobError
-from orchestrator.targets import helper
+from orchestrator.targets import helper, helper_files
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Reader
 from tests.support import Client, ScriptedHost, new_client
@@ -105,7 +105,7 @@ def test_a_stage_that_is_nonsense_is_an_error_that_names_the_field(
     changes: dict[str, Any], field: str
 ) -> None:
     host = ScriptedHost({"stage": {**STAGE, **changes}, "unstage": {}})
-    with pytest.raises(GpujobError) as error, helper.staged(host, RUN, "best"):
+    with pytest.raises(GpujobError) as error, helper_files.staged(host, RUN, "best"):
         pass
     assert field in f"{error.value.what} {error.value.why}"
     assert error.value.exit_code == 1
@@ -115,7 +115,8 @@ def test_a_key_that_an_answer_lacks_is_an_error_that_names_it(client: Client) ->
     answer = Host(client, b'{"id": 1, "answer": {}}\n').ask("status")
     with pytest.raises(GpujobError) as error:
         answer["root"]
-    assert error.value.why == "the answer to 'status' has no 'root'"
+    assert error.value.what == "the host's answer to 'status' cannot be used"
+    assert error.value.why == "it has no 'root'"
 
 
 @pytest.mark.parametrize("answer", [{}, {"was_running": True}, {"was_running": True, "remaining": "none"}])
