@@ -77,6 +77,11 @@ def load_json(path: Path) -> dict[str, Any] | None:
     return files.load_json(str(path))
 
 
+def read_json(path: Path) -> bytes:
+    """The content of a file that may be JSON, up to the longest that `load_json` reads; OSError."""
+    return files.read(str(path), files.LONGEST_JSON)
+
+
 def version(path: Path) -> Version:
     """What tells the content of a file that is replaced, not written to, from an earlier one's."""
     try:

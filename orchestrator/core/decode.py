@@ -18,6 +18,7 @@ Count = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 
 
 _LINE_ENDS = re.compile("[\n\r\v\f\x85\u2028\u2029]+")
+_ESCAPED_LINE_END = re.compile(rb"\\(?:[nrf]|u00(?:0[a-dA-D]|85)|u202[89])|\xc2\x85|\xe2\x80[\xa8\xa9]")
 _BAD = (msgspec.ValidationError, RecursionError, OverflowError, ValueError)
 
 
@@ -58,9 +59,24 @@ def one_line(value: Any) -> Any:
     """JSON with every text in it on one line: a name with a line end would look like lines of our own."""
     if isinstance(value, str):
         return value if value.isprintable() else _LINE_ENDS.sub(" ", value)
+    if not isinstance(value, (dict, list)) or not _may_have_line_ends(value):
+        return value
     if isinstance(value, dict):
         return {one_line(key): one_line(item) for key, item in value.items()}
-    return [one_line(item) for item in value] if isinstance(value, list) else value
+    return [one_line(item) for item in value]
+
+
+def has_line_ends(text: bytes) -> bool:
+    """Whether a text in this JSON may have a line end. False is certain; few that have none give True."""
+    return (b"\\" in text or not text.isascii()) and _ESCAPED_LINE_END.search(text) is not None
+
+
+def _may_have_line_ends(value: Any) -> bool:
+    """Tells most values, which have none, in a tenth of the time that looking at each text takes."""
+    try:
+        return has_line_ends(msgspec.json.encode(value))
+    except (*_BAD, msgspec.MsgspecError, TypeError):  # nested too deep, or half of a surrogate pair
+        return True
 
 
 def structs(values: Any, kind: type[S]) -> list[S]:

@@ -114,7 +114,7 @@ def _is_shared(root: str) -> bool:
     """Returns whether other machines may mount the file system of `root` too."""
     kind, longest = "", -1
     path = os.path.realpath(root) + "/"
-    with contextlib.suppress(OSError), open(_MOUNTS, errors="replace") as handle:
+    with contextlib.suppress(OSError), open(_MOUNTS, errors="surrogateescape") as handle:
         for line in handle:
             fields, _, rest = line.partition(" - ")
             mount = fields.split(" ")[4].rstrip("/") + "/"

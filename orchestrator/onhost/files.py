@@ -15,7 +15,7 @@ from orchestrator.core import jsontext
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)  # 524: ENOTSUPP of autofs and old NFS
 _BLOCK = 1 << 20
-_LONGEST_JSON = 8 << 20  # bytes; the largest is a run.json with the patch of a dirty tree
+LONGEST_JSON = 8 << 20  # bytes; the largest is a run.json with the patch of a dirty tree
 hashed_bytes = 0  # by this process so far: the progress of a request that hashes large files
 
 
@@ -55,11 +55,9 @@ def load_json(path: str, faults: list[str] | None = None) -> dict[str, Any] | No
     Why a file that exists cannot be used is appended to `faults`.
     """
     try:
-        with open_regular(path) as handle:
-            # Not more than it has: Python would reserve memory for all that is asked for.
-            content = handle.read(min(os.fstat(handle.fileno()).st_size, _LONGEST_JSON) + 1)
-        if len(content) > _LONGEST_JSON:
-            raise jsontext.BadJson("larger than %d MiB" % (_LONGEST_JSON >> 20))
+        content = read(path, LONGEST_JSON + 1)
+        if len(content) > LONGEST_JSON:
+            raise jsontext.BadJson("larger than %d MiB" % (LONGEST_JSON >> 20))
         return jsontext.parse_object(content)
     except FileNotFoundError:
         return None
@@ -80,11 +78,35 @@ def load(path: str, faults: list[str] | None = None) -> jsontext.Object | None:
 
 def open_regular(path: str) -> BinaryIO:
     """Opens a regular file to read; OSError for a named pipe or a device, which could block for ever."""
+    return cast(BinaryIO, os.fdopen(_open(path)[0], "rb"))
+
+
+def _open(path: str) -> tuple[int, int]:
+    """Returns the descriptor of a regular file, and its size in bytes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", path)
-    return cast(BinaryIO, os.fdopen(descriptor, "rb"))
+    return descriptor, about.st_size
+
+
+def read(path: str, limit: int, at_end: bool = False) -> bytes:
+    """Returns the first `limit` bytes of a regular file, or its last ones; OSError as of open_regular.
+
+    Without a file object, which takes as long as all the rest: `status` reads several files of each run.
+    """
+    descriptor, size = _open(path)
+    try:
+        # Not more than it has: Python would reserve memory for all that is asked for.
+        end = size if at_end else min(size, limit)
+        offset, content = max(0, end - limit), b""
+        while block := os.pread(descriptor, end - offset, offset):
+            content += block
+            offset += len(block)
+        return content
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -149,10 +171,7 @@ def _sha256(source: BinaryIO, target: BinaryIO | None) -> str:
 def last_bytes(path: str, limit: int) -> bytes:
     """Returns up to `limit` bytes from the end of a file; empty if it cannot be read."""
     try:
-        with open_regular(path) as handle:
-            end = handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, end - limit))
-            return handle.read(limit)
+        return read(path, limit, at_end=True)
     except OSError:
         return b""
 

@@ -209,15 +209,24 @@ def _content(pid: int, name: str) -> bytes:
 
 
 def _read(path: str) -> bytes:
-    with contextlib.suppress(OSError), open(path, "rb") as handle:
-        return handle.read()
-    return b""
+    """Returns the content of a file in /proc; without a file object, whose cost would double that."""
+    content = b""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            while block := os.read(descriptor, 1 << 16):
+                content += block
+        except OSError:  # it ended meanwhile, or is another user's
+            return b""
+        finally:
+            os.close(descriptor)
+    return content
 
 
 def _stat(pid: int) -> list[str]:
-    """Returns the fields of /proc/PID/stat from the state on; empty if there is no such process."""
-    try:
-        with open("/proc/%d/stat" % pid, errors="replace") as handle:  # the name is any bytes
-            return handle.read().rsplit(")", 1)[1].split()
-    except (OSError, IndexError):
-        return []
+    """Returns the fields of /proc/PID/stat from the state on; empty if there is no such process.
+
+    The name before them may be any bytes: the kernel cuts it after 15, within a character too.
+    """
+    _, _, fields = _read("/proc/%d/stat" % pid).rpartition(b")")
+    return fields.decode("ascii", errors="replace").split()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import files
 from orchestrator.core import hostfacts
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.hostfacts import RunFacts
@@ -12,6 +13,11 @@ from orchestrator.store import CachedRun, Intent, Pace, Store
 from tests.support import REPOSITORY
 
 RUN = "job-20261121T101112-1a2b"
+EVENTS = [
+    '{"v": 1, "t": 1.0, "event": "progress", "step": 3, "of": 10, "loss": 0.5}',
+    '{"v": 1, "t": 2.0, "event": "health", "rule": "nan", "seen": "a message of version 1"}',
+    '{"v": 1, "t": 3.0, "event": "metrics", "split": "val", "values": {"accuracy": 1, "b": null}}',
+]
 
 
 def test_an_intent_is_stored_until_it_is_closed(tmp_path: Path) -> None:
@@ -68,8 +74,8 @@ def test_a_cached_run_is_parsed_again_only_once_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, other, parsed = Store(tmp_path), Store(tmp_path), list[str]()
-    parse = hostfacts.parse_run
-    monkeypatch.setattr(hostfacts, "parse_run", lambda answer: parsed.append(answer["id"]) or parse(answer))
+    read = files.read_json
+    monkeypatch.setattr(files, "read_json", lambda path: parsed.append(path.stem) or read(path))
     for run_id in (RUN, RUN[:-1] + "c"):
         store.save_run(CachedRun("local", 1.0, RunFacts(id=run_id)))
     assert [*store.runs()] == [*store.runs()] == parsed
@@ -78,6 +84,26 @@ def test_a_cached_run_is_parsed_again_only_once_it_has_changed(
     assert parsed[2:] == [RUN]
     other.forget_run(RUN)
     assert RUN not in store.runs()
+
+
+def test_what_was_saved_is_read_without_the_parser_of_damaged_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"run": {"job": "job", "created": 5, "source": "a: é\tb\nc: \u2028d"}, "events": EVENTS}
+    facts = hostfacts.parse_run({"id": RUN, **answer, "log": {"bytes": 3, "tail": ["é \\ \x1b[31m"]}})
+    assert facts
+    assert facts.record
+    Store(tmp_path).save_run(CachedRun("local", 1.0, facts))
+    monkeypatch.setattr(hostfacts, "parse_run", lambda answer: pytest.fail("parsed field by field"))
+    assert Store(tmp_path).runs() == {RUN: CachedRun("local", 1.0, facts)}
+
+
+@pytest.mark.parametrize("end", ["\\n", "\\r", "\\u000B", "\\u000c", "\\u0085", "\\u2028", "\u2029", "\x85"])
+def test_a_cached_text_has_no_line_end_whoever_wrote_it(tmp_path: Path, end: str) -> None:
+    Store(tmp_path).save_run(CachedRun("local", 1.0, RunFacts(id=RUN, session="a=b")))
+    path = tmp_path / "runs" / f"{RUN}.json"
+    path.write_text(path.read_text().replace("a=b", f"a{end}b"))
+    assert Store(tmp_path).runs()[RUN].facts.session == "a b"
 
 
 def test_a_run_under_the_name_of_another_is_ignored(tmp_path: Path) -> None:

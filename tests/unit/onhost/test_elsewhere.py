@@ -141,3 +141,12 @@ def test_a_network_file_system_is_recognised_by_its_mount(
     monkeypatch.setattr(os.path, "realpath", lambda path: path)
     assert elsewhere._is_shared("/home/ana/.gpujob") is shared
     assert elsewhere._is_shared("/homes/.gpujob") is False
+
+
+def test_a_mount_may_have_a_name_that_is_not_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_bytes(b"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /media/cl\xe9 rw - cifs //srv/a rw\n")
+    monkeypatch.setattr(elsewhere, "_MOUNTS", str(mounts))
+    monkeypatch.setattr(os.path, "realpath", lambda path: path)
+    assert elsewhere._is_shared("/home/ana/.gpujob") is False
+    assert elsewhere._is_shared(os.fsdecode(b"/media/cl\xe9/.gpujob")) is True
