@@ -18,7 +18,7 @@ from orchestrator.core import plan as planning
 from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
-from orchestrator.core.spec import require_positive
+from orchestrator.core.numbers import require_positive
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.store import Intent, Store
 from orchestrator.targets import helper

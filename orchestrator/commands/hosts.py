@@ -11,8 +11,9 @@ from orchestrator import registry
 from orchestrator.commands import config, group_fetch, launch, rows
 from orchestrator.context import Context
 from orchestrator.core import groups, runstate
+from orchestrator.core.numbers import require_positive
 from orchestrator.core.resources import Resources
-from orchestrator.core.spec import JobSpec, Limits, require_positive
+from orchestrator.core.spec import JobSpec, Limits
 from orchestrator.errors import AccessError, Exit, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.instances import (
     changes,

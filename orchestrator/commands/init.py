@@ -12,6 +12,7 @@ import msgspec
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import spec
+from orchestrator.core.numbers import is_positive
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost.files import write
 
@@ -109,7 +110,7 @@ def _hours(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if spec.is_positive(value) else None
+    return value if is_positive(value) else None
 
 
 def _text(answers: Answers) -> str:

@@ -11,8 +11,9 @@ from orchestrator.commands import execute, rows
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import PlanInputs
+from orchestrator.core.numbers import require_positive
 from orchestrator.core.plan import Step
-from orchestrator.core.spec import JobSpec, require_positive
+from orchestrator.core.spec import JobSpec
 from orchestrator.instances import members, revival
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.ensure import ensure_all

@@ -10,7 +10,8 @@ import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core.hostfacts import RunFacts
-from orchestrator.core.spec import Limits, require_positive
+from orchestrator.core.numbers import require_positive
+from orchestrator.core.spec import Limits
 from orchestrator.errors import GpujobError
 from orchestrator.targets.base import Host
 

@@ -15,6 +15,7 @@ from orchestrator.core import runstate
 from orchestrator.core.history import History
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.machine import Machine
+from orchestrator.core.numbers import require_positive
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
@@ -33,6 +34,7 @@ def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval:
 
     The screen without a run shows all live runs, if there are several.
     """
+    require_positive("--interval", interval)
     settings = config.load(ctx)
     store = Store(ctx.state_dir)
     if word is None and on is None and mode == "screen" and not ctx.json:

@@ -10,6 +10,7 @@ from orchestrator.commands import ask, config, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import groups, queue, runstate
 from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.numbers import require_positive
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.instances import inventory, prices
@@ -45,6 +46,7 @@ class Query(msgspec.Struct, frozen=True):
     wait: float | None = None
 
     def __post_init__(self) -> None:
+        require_positive("--wait", self.wait)
         unknown = [state for state in self.states if state not in runstate.WORDS]
         if unknown:
             what = f"--state {unknown[0]}: there is no such state"

@@ -19,8 +19,9 @@ from orchestrator.commands.study import Terms
 from orchestrator.commands.trials import Active
 from orchestrator.context import Context
 from orchestrator.core import space as spaces
+from orchestrator.core.numbers import require_positive
 from orchestrator.core.space import Sweep
-from orchestrator.core.spec import NAME, JobSpec, require_positive
+from orchestrator.core.spec import NAME, JobSpec
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.targets.base import Host, Target
 from orchestrator.view import sweeps as view

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Literal, get_args
 
@@ -11,6 +10,7 @@ import msgspec
 from orchestrator.core import containers, jobtext, s3, variables, yamltext
 from orchestrator.core import notify as notifications
 from orchestrator.core.notify import Notify
+from orchestrator.core.numbers import is_positive
 from orchestrator.core.paths import inside
 from orchestrator.core.resources import Resources
 from orchestrator.core.space import Sweep
@@ -223,17 +223,6 @@ def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
         (("limits", "idle_minutes"), is_positive(limits.idle_minutes), "above 0"),
         (("limits", "grace_seconds"), limits.grace_seconds >= 0, "0 or more"),
     ]
-
-
-def is_positive(value: float | None) -> bool:
-    """Not given, or a number above 0 that time and money can be counted by."""
-    return value is None or (math.isfinite(value) and value > 0)
-
-
-def require_positive(flag: str, value: float | None) -> None:
-    """UsageError for a flag that is not above 0."""
-    if not is_positive(value):
-        raise UsageError(f"{flag} {value:g}: it must be above 0")
 
 
 def _check_data(name: str, place: str, job: JobFile) -> None:

@@ -96,12 +96,39 @@ def log_in(at: Setting, case: Case) -> int:
     return max(rejected(at.machine))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+OWN_MASTER = ("the user's own master",)
+ADDED_TO_SESSIONS = ("RemoteCommand", "a taken LocalForward")
+
+
+def cases(names: tuple[str, ...]) -> pytest.MarkDecorator:
+    chosen = [case for case in CASES if case.name in names]
+    assert len(chosen) == len(names)
+    return pytest.mark.parametrize("case", chosen, ids=lambda case: case.name)
+
+
+@cases(tuple(case.name for case in CASES if case.name not in OWN_MASTER + ADDED_TO_SESSIONS))
 def test_requests_files_and_shells_work_where_plain_ssh_does(
     setting: Setting, case: Case, trials: Trials
 ) -> None:
     if case.is_rare and not trials(0, 1):
         pytest.skip("with GPUJOB_TEST_FULL=1")
+    require_requests_files_and_shells(setting, case)
+
+
+@cases(OWN_MASTER)
+def test_an_open_connection_of_the_user_is_used_and_none_is_opened(setting: Setting, case: Case) -> None:
+    """As after a login with a code that cannot be typed again: the host accepts no other."""
+    require_requests_files_and_shells(setting, case)
+    log = setting.machine.log_text()
+    assert (log.count("Connection from"), log.count("Accepted publickey")) == (1, 1), log
+
+
+@cases(ADDED_TO_SESSIONS)
+def test_what_ssh_config_adds_to_a_session_stops_no_request(setting: Setting, case: Case) -> None:
+    require_requests_files_and_shells(setting, case)
+
+
+def require_requests_files_and_shells(setting: Setting, case: Case) -> None:
     allowed = log_in(setting, case)
     client, machine = setting.client, setting.machine
     doctor = client.run("doctor", *ON)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import resource
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +20,17 @@ from orchestrator.context import Context
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.layout import Layout
 from orchestrator.core.machine import Gpu, Machine
 from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, Unreachable
+from orchestrator.onhost import helper, processes
 from orchestrator.store import CachedRun, Store
 from orchestrator.view import overview as view
 from orchestrator.view.overview import LiveRun
 from orchestrator.view.overview_screen import Picture
 from orchestrator.view.status import RunReport
+from tests.rigs.odd_runs import complete
 from tests.support import Client, ScriptedHost, new_client
 
 RUN = "job-20261121T101112-1a2b"
@@ -170,3 +177,45 @@ def test_the_overview_fills_the_terminal_and_no_more(width: int, height: int) ->
     assert any(line.startswith("60 ") for line in lines)
     assert any("no answer from gpu2 since" in line for line in lines)
     assert "60 live runs" in lines[-1]
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1"])
+def test_an_interval_that_is_no_time_is_refused(client: Client, seconds: str) -> None:
+    result = client.run("monitor", RUN, "--interval", seconds)
+    assert (result.code, "--interval" in result.err) == (2, True)
+
+
+def bytes_read() -> int:
+    """Return how many bytes this process has read so far, from files and pipes alike."""
+    return int(Path("/proc/self/io").read_text().splitlines()[0].split()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/io")
+def test_a_refresh_reads_what_is_new_of_a_million_events_and_a_long_log(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "snapshot", lambda: processes.Snapshot({}, {}))
+    folder = complete(tmp_path / "runs" / RUN)
+    line = b'{"event": "progress", "step": 3, "of": 9, "loss": 0.5}\n'
+    with (folder / "events.jsonl").open("wb") as events, (folder / "log").open("wb") as log:
+        for _ in range(1000):
+            events.write(line * 1000)
+            log.write(b"a line of the log\n" * 1000)
+
+    class OnThisMachine(ScriptedHost):
+        def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+            reply = helper.answer(Layout(str(tmp_path)), {"id": 1, "op": op, **fields})
+            return json.loads(json.dumps(reply["answer"]))  # type: ignore[no-any-return]
+
+    reader = monitor._Reader(client.context(), OnThisMachine({}), RunFacts(id=RUN))
+    reader.read(40)
+    read, memory = [], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for step in range(5):
+        with (folder / "events.jsonl").open("ab") as events:
+            events.write(line.replace(b"3", b"%d" % step) * 10)
+        before = bytes_read()
+        reader.read(40)
+        read.append(bytes_read() - before)
+    assert max(read) < 3 << 19  # the last MiB of the events, and the end of the log
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 20 << 10
+    assert reader.report.facts.events[-1].step == 4  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -172,6 +173,49 @@ def test_a_host_that_hangs_delays_nothing_beyond_its_patience(
     slow = next(host for host in shown["hosts"] if host["target"] == "slow")
     assert slow["unreachable"] == "no answer: in 0.1 s; gpujob status --on slow (waits longer)"
     assert Store(client.state_dir).pace("slow").misses == 1
+
+
+@pytest.mark.parametrize("pace", [Pace(), Pace(misses=3), Pace(60.0)])
+def test_wait_is_what_every_host_gets_however_fast_it_answered_before(
+    client: Client, pace: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    hosts = Hosts(client, monkeypatch, box=[a_run(1)], slow=released.wait)
+    Store(client.state_dir).save_pace("slow", pace)
+    try:
+        shown = hosts.status("--wait", "0.2")
+    finally:
+        released.set()
+    assert [host["unreachable"] for host in shown["hosts"]] == [
+        None,
+        "no answer: in 0.2 s; gpujob status --on slow (waits longer)",
+    ]
+
+
+def test_wait_is_long_enough_for_a_host_whose_pace_would_not_be(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ask, "_LEAST", 0.0)  # without --wait nothing would be waited for
+    Hosts(client, monkeypatch, box=[a_run(1)], slow=lambda: time.sleep(0.2))
+    result = client.run("status", "--wait", "3600", "--json", now=lambda: NOW)
+    assert [host["unreachable"] for host in result.json["hosts"]] == [None, None]
+
+
+def test_wait_limits_the_time_of_a_single_host_too(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    Hosts(client, monkeypatch, slow=released.wait)
+    try:
+        result = client.run("status", "--wait", "0.1", now=lambda: NOW)
+    finally:
+        released.set()
+    assert (result.code, "no answer" in result.err) == (5, True)
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "soon"])
+def test_a_wait_that_is_no_time_is_refused(client: Client, seconds: str) -> None:
+    result = client.run("status", "--wait", seconds)
+    assert (result.code, result.out) == (2, "")
+    assert "--wait" in result.err
 
 
 def test_a_host_that_refuses_is_not_waited_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,25 @@ def test_new_folders_of_sample_data_and_exports_are_no_code(
             assert sent == {"job.yaml", "train.py"}
 
 
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (("--sample", "sample"), "sample"),
+        (("--images", "pictures"), "blendshapes-data"),
+        (("--images", "pictures", "--to=my faces"), "'my faces'"),
+    ],
+)
+def test_prepare_ends_with_commands_that_name_the_folder_it_wrote(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], folder: str
+) -> None:
+    monkeypatch.setattr(trainer, "_call", lambda ctx, words: [{"written": "faces"}])
+    with new_client() as client:
+        prepared = client.run("prepare", "blendshapes", *words)
+        check, deploy = prepared.err.partition("next:\n")[2].splitlines()
+        assert check.strip() == f"gpujob check blendshapes --data {folder}"
+        assert deploy.strip() == f"gpujob deploy blendshapes --data {folder}"
+
+
 def test_a_folder_of_the_user_is_not_hidden_from_git(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "train.py").write_text("x")

@@ -35,15 +35,33 @@ def understood(output: str = SAID, socket: str | None = None) -> address.Resolve
         ("ssh://ana@box:2222", ["-p", "2222", "ana@box"]),
         ("ssh://box", ["box"]),
         ("ssh://ana@[::1]:22", ["-p", "22", "ana@::1"]),
-        ("ssh://[FE80::1]", ["FE80::1"]),
-        ("ssh://GpuBox", ["GpuBox"]),
-        ("ana@GpuBox", ["ana@GpuBox"]),
         ("ana@box:2222", ["-p", "2222", "ana@box"]),
-        ("ssh://Ana@GpuBox:2222", ["-p", "2222", "Ana@GpuBox"]),
     ],
 )
 def test_a_target_is_parsed_into_arguments_for_ssh(word: str, words: list[str]) -> None:
     assert address.parse(word).words() == words
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("GpuBox", ["GpuBox"]),
+        ("ssh://GpuBox", ["GpuBox"]),
+        ("ssh://GpuBox/", ["GpuBox"]),
+        ("ana@GpuBox", ["ana@GpuBox"]),
+        ("ssh://Ana@GpuBox:2222", ["-p", "2222", "Ana@GpuBox"]),
+        ("ssh://[FE80::1]", ["FE80::1"]),
+    ],
+)
+def test_a_name_keeps_its_capital_letters_however_it_is_typed(
+    word: str, words: list[str], tmp_path: Path
+) -> None:
+    (config := tmp_path / "config").write_text("Host GpuBox\n  HostName 10.0.0.7\n")
+    assert address.parse(word).words() == words
+    with new_client() as client:
+        client.env["GPUJOB_SSH_CONFIG"] = str(config)
+        resolved = address.resolve(client.context(), address.parse(word))
+    assert resolved.hostname == ("10.0.0.7" if "GpuBox" in word else "FE80::1")
 
 
 @pytest.mark.parametrize(
