@@ -3,8 +3,8 @@
     python -m benchmarks.s3 [--files 5000] [--small 200] [--large 2] [--cli]
 
 It prints how long a deploy lists unchanged objects, and the throughput of downloads, which gpujob verifies,
-in multiples of s5cmd's own. The server answers as over a network, with a delay and at a rate: without them
-it would compete with the tools for the cores of this machine.
+both in multiples of s5cmd's own. The server answers downloads as over a network, with a delay and at a rate:
+without them it would compete with the tools for the cores of this machine.
 """
 
 from __future__ import annotations
@@ -108,14 +108,22 @@ def measure(prefix: str, with_cli: bool) -> None:
 
 
 def unchanged(prefix: str) -> None:
-    """A deploy's whole work on unchanged data: the listing; the host finds its folder."""
+    """A deploy's whole work on unchanged data: the listing; the host finds its folder.
+
+    The floor is s5cmd's own listing of the same objects from the same server, in turns with gpujob's.
+    """
     url = ["s5cmd", "--endpoint-url", os.environ["AWS_ENDPOINT_URL"], "ls", f"s3://{BUCKET}/{prefix}/*"]
-    plain = min(seconds(lambda: subprocess.run(url, check=True, capture_output=True)) for _ in range(ROUNDS))
     found = listed(prefix)  # with the import of botocore
-    used = time.process_time()
-    took = min(seconds(lambda: listed(prefix)) for _ in range(ROUNDS))
-    own = (time.process_time() - used) / ROUNDS
-    say(f"{len(found.objects)} unchanged objects: {took:.2f} s, {own:.2f} s of CPU time; s5cmd {plain:.2f} s")
+    plain, own, used = [], [], []
+    for _ in range(ROUNDS + 2):
+        plain.append(seconds(lambda: subprocess.run(url, check=True, capture_output=True)))
+        before = time.process_time()
+        own.append(seconds(lambda: listed(prefix)))
+        used.append(time.process_time() - before)
+    ratio = statistics.median(mine / theirs for mine, theirs in zip(own, plain, strict=True))
+    took, cpu, floor = map(statistics.median, (own, used, plain))
+    what = f"{len(found.objects)} unchanged objects: {took:.2f} s (at least {min(own):.2f} s)"
+    say(f"{what}, {cpu:.2f} s of CPU time; s5cmd {floor:.2f} s; ratio {ratio:.2f}")
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator import files
-from orchestrator.commands import download, localspace, runs, s3, verify
+from orchestrator.commands import download, localspace, runs, s3, s3_listing, verify
 from orchestrator.commands.download import Download
 from orchestrator.context import Context
 from orchestrator.core import s3 as places
-from orchestrator.core.paths import inside, is_step
+from orchestrator.core.paths import is_step
 from orchestrator.core.s3 import S3, Object, Place
 from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.onhost import s3_etags
@@ -111,14 +111,12 @@ class _Reader:
     def _listed(self) -> dict[str, Object]:
         place, objects = self._copy.place, dict[str, Object]()
         with s3.Errors(self._what, place):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=place.bucket, Prefix=place.folder):
-                for entry in page.get("Contents", ()):
-                    path = entry["Key"].removeprefix(place.folder)
-                    if inside(path) and path.isprintable() and not {"", "."} & set(path.split("/")):
-                        objects[path] = Object(path, int(entry["Size"]), str(entry["ETag"]).strip('"'))
-                    elif path and not path.endswith("/"):
-                        self.left_out.append(path)
+            for entry in s3_listing.below(self._client, place):
+                path = entry.key.removeprefix(place.folder)
+                if s3_listing.is_file_name(path):
+                    objects[path] = Object(path, entry.size, entry.etag)
+                elif path and not path.endswith("/"):
+                    self.left_out.append(path)
         if not objects:
             step = f"aws s3 ls {places.SCHEME}{place.bucket}/{place.prefix.rpartition('/')[0]}/"
             raise NotFound(f"{self._what}: there is nothing at {place}", "", step)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator.commands import s3_listing
+from orchestrator.commands.s3_listing import Entry
 from orchestrator.context import Context
 from orchestrator.core import s3
 from orchestrator.core.inputs import DataInput
-from orchestrator.core.paths import inside
 from orchestrator.core.s3 import Listing, Object, Place
 from orchestrator.core.s3facts import RunS3
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
@@ -62,36 +63,29 @@ def listing(ctx: Context, settings: s3.S3, place: Place, what: str) -> Listing:
 
 
 def _below(client: Any, place: Place, what: str) -> Iterator[Object]:
-    count = 0
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=place.folder)
-    for page in pages:
-        for entry in page.get("Contents", ()):
-            path = entry["Key"].removeprefix(place.folder)
-            if (path.endswith("/") or not path) and not entry["Size"]:
-                continue  # what the console makes of a folder
-            count += 1
-            if count > MOST_OBJECTS:
-                why = f"{place} has more than {MOST_OBJECTS:,} objects"
-                raise UsageError(f"{what}: {why}", "", "pack them, for example into tar files of 1 GB")
-            yield _object(entry, path, what)
+    for count, entry in enumerate(s3_listing.below(client, place)):
+        path = entry.key.removeprefix(place.folder)
+        if (path.endswith("/") or not path) and not entry.size:
+            continue  # what the console makes of a folder
+        if count >= MOST_OBJECTS:
+            why = f"{place} has more than {MOST_OBJECTS:,} objects"
+            raise UsageError(f"{what}: {why}", "", "pack them, for example into tar files of 1 GB")
+        yield _object(entry, path, what)
 
 
 def _itself(client: Any, place: Place, what: str) -> Iterator[Object]:
-    page = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
-    for entry in page.get("Contents", ()):
-        if entry["Key"] == place.prefix:
-            yield _object(entry, place.prefix.rpartition("/")[2], what)
+    if entry := s3_listing.itself(client, place):
+        yield _object(entry, place.prefix.rpartition("/")[2], what)
 
 
-def _object(entry: dict[str, Any], path: str, what: str) -> Object:
-    key = entry["Key"]
-    if not inside(path) or not path.isprintable() or "" in path.split("/") or "." in path.split("/"):
-        raise UsageError(f"{what}: {key!r} cannot be the name of a file", "", "copy it to another key")
-    if entry.get("StorageClass") in _COLD:
-        why = f"{key} is in the storage class {entry['StorageClass']}"
+def _object(entry: Entry, path: str, what: str) -> Object:
+    if not s3_listing.is_file_name(path):
+        raise UsageError(f"{what}: {entry.key!r} cannot be the name of a file", "", "copy it to another key")
+    if entry.storage_class in _COLD:
+        why = f"{entry.key} is in the storage class {entry.storage_class}"
         step = "aws s3api restore-object, or copy it to another class"
         raise UsageError(f"{what}: an object must be restored first", why, step)
-    return Object(path, int(entry["Size"]), str(entry["ETag"]).strip('"'))
+    return Object(path, entry.size, entry.etag)
 
 
 def _require_folders(objects: list[Object], what: str) -> None:
