@@ -1,24 +1,30 @@
-"""How the CPU time of commands grows with hosts, files, trials, runs and events. Needs root and sshd.
+"""How the CPU time of commands grows at 1, 10 and 100 times the hosts, files, trials, runs and events.
 
-python -m benchmarks.growth [ROW...]   (from the repository's root; hosts files plan trials runs events)
+python -m benchmarks.growth [ROW...] [--write]     (from the repository's root; needs root and sshd)
 
-CPU time of a command and of what it starts, which depends little on the machine's load. The exponent is p of
-the best fit of a + b * n ** p: 1 is linear. It says little where b * n is small beside the start-up a; so the
-time for each unit, between the two largest sizes, is printed too.
+Rows: hosts files plan trials runs events. `--write`, of all rows, puts the table into docs/benchmarks.md and
+the plot into docs/pictures/growth.svg. It takes about eight minutes.
+
+CPU time of a command and of what it starts, which depends little on the machine's load. The exponent is the p
+of a + b * n ** p through the three figures, where a is the start-up; 1 is linear. It says nothing where the
+figures differ by less than they do from one try to the next, and is left out then.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
+import math
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.commands import study
 from orchestrator.core import space
@@ -26,6 +32,12 @@ from tests.host.groups import several
 from tests.support import GPUJOB, Client, new_client
 
 Words = tuple[str, ...]
+FACTORS = (1, 10, 100)
+NOISE = 0.1  # CPU seconds
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PLOT = DOCS / "pictures" / "growth.svg"
+BEGIN, END = "<!-- benchmarks.growth writes from here -->\n", "<!-- to here -->\n"
+COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#555555")
 
 
 def out(line: str) -> None:
@@ -97,7 +109,7 @@ def with_hosts(client: Client, count: int, stack: contextlib.ExitStack) -> list[
     machines = stack.enter_context(several(client, count))
     client.job("print('done')")
     words = ("deploy", "job", "--on", machines.on, "--name")
-    return [(*words, f"job{number}") for number in range(3)]
+    return [(*words, f"job{number}") for number in range(1 if count > 10 else 3)]
 
 
 def with_trials(client: Client, count: int, stack: contextlib.ExitStack) -> list[Words]:
@@ -120,48 +132,115 @@ def with_trials(client: Client, count: int, stack: contextlib.ExitStack) -> list
 
 
 class Row(NamedTuple):
+    """A command; `one` is the number of its hosts, files, ... at 1x."""
+
+    command: str
     what: str
-    sizes: Sequence[int]
+    one: int
     prepare: Callable[[Client, int, contextlib.ExitStack], list[Words]]
 
 
+class Figures(NamedTuple):
+    """CPU seconds of a row at each of FACTORS."""
+
+    row: Row
+    seconds: tuple[float, ...]
+
+    @property
+    def exponent(self) -> float | None:
+        """That of a + b * n ** p; None where the growth is too small to tell."""
+        first, second, third = self.seconds
+        if second - first < NOISE or third <= second:
+            return None
+        return math.log10((third - second) / (second - first))
+
+
 ROWS = {
-    "hosts": Row("deploy --on several hosts", (1, 2, 4, 8), with_hosts),
-    "files": Row("deploy that sends files", (1000, 4000, 16000), sent),
-    "plan": Row("deploy --dry-run of files", (1000, 4000, 16000), planned),
-    "trials": Row("sweep with trials", (10, 20, 40, 160), with_trials),
-    "runs": Row("status --all of runs", (10, 100, 1000), with_runs),
-    "events": Row("export-metrics of events", (1000, 10000, 100000), with_events),
+    "hosts": Row("deploy", "hosts of one run, until it has begun on all", 1, with_hosts),
+    "files": Row("deploy", "files of code, which it sends", 100, sent),
+    "plan": Row("deploy --dry-run", "files of code", 100, planned),
+    "trials": Row("sweep", "trials that are done", 4, with_trials),
+    "runs": Row("status --all", "runs", 10, with_runs),
+    "events": Row("export-metrics", "events", 1000, with_events),
 }
 
 
-def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """The p of the least-squares fit of a + b * n ** p, in steps of 0.05."""
-
-    def error(p: float) -> float:
-        powers = [float(size) ** p for size in sizes]
-        mean, middle = sum(powers) / len(powers), sum(seconds) / len(seconds)
-        spread = sum((power - mean) ** 2 for power in powers)
-        slope = sum((x - mean) * (y - middle) for x, y in zip(powers, seconds, strict=True)) / spread
-        return sum((middle + slope * (x - mean) - y) ** 2 for x, y in zip(powers, seconds, strict=True))
-
-    return min((number / 20 for number in range(2, 61)), key=error)
-
-
-def measure(row: Row) -> None:
+def measure(row: Row) -> Figures:
     seconds = []
-    for size in row.sizes:
+    for factor in FACTORS:
+        began, size = time.monotonic(), row.one * factor
         with new_client() as client, contextlib.ExitStack() as stack:
             seconds.append(cpu(client, row.prepare(client, size, stack)))
-    values = "  ".join(f"{size}: {took:.2f} s" for size, took in zip(row.sizes, seconds, strict=True))
-    unit = (seconds[-1] - seconds[-2]) / (row.sizes[-1] - row.sizes[-2])
-    out(f"{row.what}: {values}; exponent {exponent(row.sizes, seconds):.2f}, {unit * 1000:.2f} ms each")
+        took = time.monotonic() - began
+        out(f"{row.command}, {size} {row.what}: {seconds[-1]:.2f} s of CPU time (measured in {took:.0f} s)")
+    return Figures(row, tuple(seconds))
+
+
+def table(every: Sequence[Figures]) -> str:
+    lines = ["| command | of | 1x | 10x | 100x | exponent |", "|---|---|---|---|---|---|"]
+    for row, seconds in every:
+        exponent = Figures(row, seconds).exponent
+        sizes = ", ".join(f"{row.one * factor:,}" for factor in FACTORS)
+        cells = [f"`{row.command}`", f"{sizes} {row.what}", *(f"{one:.2f}" for one in seconds)]
+        lines.append(f"| {' | '.join(cells)} | {'' if exponent is None else f'{exponent:.2f}'} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(every: Sequence[Figures]) -> str:
+    """SVG of all rows in multiples of their 1x, on logarithmic scales, with a line for linear growth."""
+    import vl_convert  # noqa: PLC0415 - only --write needs it
+
+    lines = {f"{row.command}: {row.what.split(',')[0]}": seconds for row, seconds in every}
+    lines["linear growth"] = FACTORS
+    values = [
+        {"line": name, "factor": factor, "multiple": max(took / seconds[0], 0.9)}
+        for name, seconds in lines.items()
+        for factor, took in zip(FACTORS, seconds, strict=True)
+    ]
+
+    def axis(name: str, title: str, most: int) -> dict[str, Any]:
+        scale = {"type": "log", "domain": [0.9 if name == "multiple" else 1, most], "nice": False}
+        ticks = {"values": FACTORS, "labelExpr": "datum.value + 'x'", "title": title}
+        return {"field": name, "type": "quantitative", "scale": scale, "axis": ticks}
+
+    legend = {"title": None, "labelLimit": 320, "symbolType": "stroke", "symbolStrokeWidth": 3}
+    colours = {"domain": list(lines), "range": [*COLOURS[: len(lines) - 1], COLOURS[-1]]}
+    dash = {"condition": {"test": "datum.line == 'linear growth'", "value": [6, 4]}, "value": [1, 0]}
+    spec = {
+        "width": 380,
+        "height": 300,
+        "background": "white",
+        "data": {"values": values},
+        "mark": {"type": "line", "point": True, "strokeWidth": 2},
+        "encoding": {
+            "x": axis("factor", "hosts, files, trials, runs, events", FACTORS[-1]),
+            "y": axis("multiple", "CPU time, in multiples of that at 1x", FACTORS[-1]),
+            "color": {"field": "line", "type": "nominal", "sort": None, "scale": colours, "legend": legend},
+            "strokeDash": dash,
+        },
+    }
+    return str(vl_convert.vegalite_to_svg(spec))
+
+
+def write(every: Sequence[Figures]) -> None:
+    page = DOCS / "benchmarks.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(before + BEGIN + table(every) + END + rest.partition(END)[2])
+    PLOT.write_text(plot(every) + "\n")
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW")
+    parser.add_argument("--write", action="store_true", help="update docs/benchmarks.md and the plot")
+    options = parser.parse_args()
+    if unknown := set(options.rows) - set(ROWS) or (options.rows and options.write):
+        parser.error(f"rows are {', '.join(ROWS)}; --write takes all of them ({unknown})")
     out(f"load {os.getloadavg()[0]:.1f}")
-    for name in sys.argv[1:] or ROWS:
-        measure(ROWS[name])
+    every = [measure(ROWS[name]) for name in options.rows or ROWS]
+    out(table(every))
+    if options.write:
+        write(every)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from tests.host.machines import log_in_to, new_machine, plant_python
 from tests.rigs.fakehost import FakeHost
 from tests.support import Client
 
-NAMES = tuple("abcdefgh")
+NAMES = (*"abcdefgh", *(f"host{number}" for number in range(92)))
 
 
 @dataclass
 class Machines:
-    """Machines with the names a, b, …, to which the client can log in."""
+    """Machines with the names a, b, …, h, host0, …, to which the client can log in."""
 
     client: Client
     machines: dict[str, FakeHost]
