@@ -116,7 +116,7 @@ class _Reader:
     def money(self) -> str:
         """What the instances cost so far, cost an hour, and cost at most; empty for other hosts."""
         instance = self._instances.find_label(self._host.label)
-        known = self._instances.members(instance) if instance else ()
+        known = self._instances.of_group(instance) if instance else ()
         return money([rows.instance(one, self._ctx.now()) for one in known])
 
 

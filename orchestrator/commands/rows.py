@@ -99,7 +99,11 @@ def _rounded(usd: float | None, digits: int) -> float | None:
 
 
 def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> CostRow:
-    runs = {key: one.facts for key, one in cached.items() if of.label in groups.split(one.target)}
+    runs = {
+        key: one.facts
+        for key, one in cached.items()
+        if of.label in groups.split(one.target) or key == of.run  # which another instance may have continued
+    }
     usd = {run_id: prices.run_cost(of, run, now) for run_id, run in runs.items()}
     failed = {key for key, run in runs.items() if isinstance(runstate.fold(run, now), runstate.Failed)}
     total = prices.cost(of, now)

@@ -135,10 +135,11 @@ def run_cost(instance: Instance, run: RunFacts, now: float) -> float:
 def group_cost(records: InstanceStore, label: str, run: RunFacts, now: float) -> float | None:
     """Returns USD for the time that a run has used its instances, those of all its hosts; None without any.
 
-    label: the host that it was read from.
+    With those that others have replaced. label: the host that it was read from.
     """
     hosts = run.group.hosts if run.group and label in run.group.hosts else (label,)
-    known = [one for host in hosts if (one := records.find_label(host))]
+    found = [one for host in hosts if (one := records.find_label(host))]
+    known = {member.id: member for one in found for member in records.of_group(one)}.values()
     return round(sum(run_cost(one, run, now) for one in known), 4) if known else None
 
 

@@ -142,6 +142,12 @@ class InstanceStore:
         alike = [one for one in self.current() if one.group == instance.group]
         return tuple(sorted(alike, key=lambda one: one.id))
 
+    def of_group(self, instance: Instance) -> tuple[Instance, ...]:
+        """Returns all instances of its group, those that have ended too: what the run cost in all."""
+        if not instance.group:
+            return (instance,)
+        return tuple(one for one in self.all() if one.group == instance.group)
+
     def billed(self) -> list[Instance]:
         """Returns the instances that had not ended, and those that left a volume: all that costs money."""
         return [instance for instance in self.all() if not instance.has_ended or instance.volume]

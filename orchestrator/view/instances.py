@@ -44,6 +44,12 @@ class InstanceRow(msgspec.Struct, frozen=True):
         return f"ec2://{self.id}"
 
     @property
+    def idle_usd_per_month(self) -> float:
+        """What its disks, or the volume that it left, cost while it does not run."""
+        has_ended = self.ended is not None or self.state == "terminated"
+        return self.volume_usd_per_month if has_ended else self.disk_usd_per_month
+
+    @property
     def money(self) -> str:
         """What it cost so far, and what it costs now: per hour, or per month while it is stopped."""
         if self.ended is not None or self.state == "terminated":
@@ -55,20 +61,8 @@ class InstanceRow(msgspec.Struct, frozen=True):
         return f"${self.cost:.2f} so far, ${self.usd_per_hour:.3f}/h, {end} (at most ${self.worst_case:.2f})"
 
     def as_json(self) -> answers.Instance:
-        keys = (
-            "id",
-            "label",
-            "type",
-            "region",
-            "zone",
-            "spot",
-            "state",
-            "address",
-            "job",
-            "run",
-            "group",
-            "volume",
-        )
+        machine = ("id", "label", "type", "region", "zone", "spot", "state", "address", "volume")
+        keys = (*machine, "job", "run", "group")
         return answers.Instance(
             **{key: getattr(self, key) for key in keys},
             launched=iso(self.launched),
@@ -83,13 +77,21 @@ class InstanceRow(msgspec.Struct, frozen=True):
 
 
 def money(rows: Sequence[InstanceRow]) -> str:
-    """What the instances of one run cost so far, cost an hour, and cost at most; empty without any."""
+    """What the instances of one run cost so far, cost an hour, and cost at most; empty without any.
+
+    Those that have ended count in what it cost so far.
+    """
     if len(rows) < 2:
         return "".join(row.money for row in rows)
     cost, worst = sum(row.cost for row in rows), sum(row.worst_case for row in rows)
-    usd = sum(row.usd_per_hour for row in rows if row.state in ("pending", "running"))
-    end = f"ends in {duration(max(0.0, min(row.remaining for row in rows)))}"
-    return f"${cost:.2f} so far, ${usd:.3f}/h for {len(rows)} instances, {end} (at most ${worst:.2f})"
+    running = [row for row in rows if row.state in ("pending", "running")]
+    if not running:
+        disks = sum(row.idle_usd_per_month for row in rows)
+        return f"${cost:.2f} so far" + (f", disks ${disks:.2f} a month" if disks else "")
+    usd, last = sum(row.usd_per_hour for row in running), max(row.remaining for row in running)
+    end = f"ends in {duration(last)}" if last > 0 else "past its deadline"
+    instances = "1 instance" if len(running) == 1 else f"{len(running)} instances"
+    return f"${cost:.2f} so far, ${usd:.3f}/h for {instances}, {end} (at most ${worst:.2f})"
 
 
 class CostRow(msgspec.Struct, frozen=True):
