@@ -25,6 +25,7 @@ from orchestrator.targets.base import Host
 from orchestrator.targets.group import GroupTarget
 from orchestrator.view import plans
 
+_AT_ONCE = 4  # hosts that are asked in a round, while a run has not begun
 _MEET = 120.0  # seconds in which the hosts of a started run must have connected to each other
 
 
@@ -204,23 +205,39 @@ def _end(ctx: Context, hosts: Sequence[Host], run_id: str) -> None:
 
 
 def wait_until_met(ctx: Context, hosts: Sequence[Host], run_id: str, attempt: int = 1) -> list[RunFacts]:
-    """The run on each host, where the attempt has begun. GpujobError where that does not happen."""
+    """The run on each host, where the attempt has begun. GpujobError where that does not happen.
+
+    Until it has begun on the first host, that one and a few of the others are asked in turns, so that a round
+    costs as much with 100 hosts as with four.
+    """
     until = ctx.now() + _MEET
     ctx.talk(f"waiting for {', '.join(host.label for host in hosts)} to connect to each other")
-    while True:
-        current = [helper.find_run(host, run_id) or RunFacts(id=run_id) for host in hosts]
-        have_begun = [bool(run.state and (run.state.attempt or 0) >= attempt) for run in current]
-        if all(have_begun):
-            return current
-        for host, run, has_begun in zip(hosts, current, have_begun, strict=True):
-            if run.ended is not None and not has_begun:
-                why = run.log.tail[-1] if run.log.tail else "its log is empty"
-                is_port = "resources.master" in why
-                step = "--set resources.master=ADDRESS:PORT with a free port" if is_port else "gpujob doctor"
-                raise GpujobError(f"the run ended on {host.label} before it began", why, step)
-        if ctx.now() > until:
+    current, turn = [RunFacts(id=run_id)] * len(hosts), 0
+    while waiting := [rank for rank, run in enumerate(current) if not _has_begun(run, attempt)]:
+        if turn and ctx.now() > until:
             raise _not_met(hosts[0].label, current)
-        ctx.sleep(0.5)
+        if turn:
+            ctx.sleep(0.5)
+        if waiting[0] == 0:
+            others = [waiting[(turn * _AT_ONCE + number) % len(waiting)] for number in range(_AT_ONCE)]
+            waiting = sorted({0, *others})
+        for rank in waiting:
+            current[rank] = helper.find_run(hosts[rank], run_id) or RunFacts(id=run_id)
+            if current[rank].ended is not None and not _has_begun(current[rank], attempt):
+                raise _ended_before(hosts[rank].label, current[rank])
+        turn += 1
+    return current
+
+
+def _has_begun(run: RunFacts, attempt: int) -> bool:
+    return bool(run.state and (run.state.attempt or 0) >= attempt)
+
+
+def _ended_before(label: str, run: RunFacts) -> GpujobError:
+    why = run.log.tail[-1] if run.log.tail else "its log is empty"
+    is_port = "resources.master" in why
+    step = "--set resources.master=ADDRESS:PORT with a free port" if is_port else "gpujob doctor"
+    return GpujobError(f"the run ended on {label} before it began", why, step)
 
 
 def _not_met(first: str, current: Sequence[RunFacts]) -> GpujobError:
