@@ -5,9 +5,8 @@ python -m benchmarks.growth [ROW...] [--write]     (from the repository's root; 
 Rows: hosts files plan trials runs events. `--write`, of all rows, puts the table into docs/benchmarks.md and
 the plot into docs/pictures/growth.svg. It takes about eight minutes.
 
-CPU time of a command and of what it starts, which depends little on the machine's load. The exponent is the p
-of a + b * n ** p through the three figures, where a is the start-up; 1 is linear. It says nothing where the
-figures differ by less than they do from one try to the next, and is left out then.
+CPU time of a command and of what it starts, which depends little on the machine's load: the least of three.
+The last column is how many times as much 100x costs as 10x; linear growth is 10.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import resource
 import shutil
@@ -33,7 +31,6 @@ from tests.support import GPUJOB, Client, new_client
 
 Words = tuple[str, ...]
 FACTORS = (1, 10, 100)
-NOISE = 0.1  # CPU seconds
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PLOT = DOCS / "pictures" / "growth.svg"
 BEGIN, END = "<!-- benchmarks.growth writes from here -->\n", "<!-- to here -->\n"
@@ -146,14 +143,6 @@ class Figures(NamedTuple):
     row: Row
     seconds: tuple[float, ...]
 
-    @property
-    def exponent(self) -> float | None:
-        """That of a + b * n ** p; None where the growth is too small to tell."""
-        first, second, third = self.seconds
-        if second - first < NOISE or third <= second:
-            return None
-        return math.log10((third - second) / (second - first))
-
 
 ROWS = {
     "hosts": Row("deploy", "hosts of one run, until it has begun on all", 1, with_hosts),
@@ -177,12 +166,11 @@ def measure(row: Row) -> Figures:
 
 
 def table(every: Sequence[Figures]) -> str:
-    lines = ["| command | of | 1x | 10x | 100x | exponent |", "|---|---|---|---|---|---|"]
+    lines = ["| command | of | 1x | 10x | 100x | 10x → 100x |", "|---|---|---|---|---|---|"]
     for row, seconds in every:
-        exponent = Figures(row, seconds).exponent
         sizes = ", ".join(f"{row.one * factor:,}" for factor in FACTORS)
         cells = [f"`{row.command}`", f"{sizes} {row.what}", *(f"{one:.2f}" for one in seconds)]
-        lines.append(f"| {' | '.join(cells)} | {'' if exponent is None else f'{exponent:.2f}'} |")
+        lines.append(f"| {' | '.join(cells)} | {seconds[2] / seconds[1]:.1f} times |")
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from orchestrator import registry
 from orchestrator.commands import ask, collect, config, fetch, runs, status, stop
 from orchestrator.context import Context
-from orchestrator.core import rundetails, runstate
+from orchestrator.core import groups, rundetails, runstate
 from orchestrator.core.history import is_lower_better
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.rundetails import RunDetails
@@ -60,7 +60,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 def compare(ctx: Context, query: Query) -> int:
     """0; 1 if one of the shown runs could not be stopped or fetched."""
-    entries = _sorted(list(_find(ctx, query)), query)
+    entries = _sorted(_as_one(list(_find(ctx, query))), query)
     done, failed = _act(ctx, entries, query.action) if query.action else ([], {})
     if ctx.json:
         shown = tuple(_as_json(entry) for entry in entries)
@@ -124,7 +124,7 @@ def _cached(
     """Runs as their host last reported them; what has become of those that were going is not known."""
     for cached in store.runs().values():
         run = cached.facts
-        if cached.target == label and query.job in (None, run.job):
+        if label in groups.split(cached.target) and query.job in (None, run.job):
             entry = _entry(ctx, instances, label, run, RunDetails(job=run.job))
             is_going = isinstance(entry.state, runstate.GOING)
             yield replace(entry, state=runstate.Unreachable(why)) if is_going else entry
@@ -132,7 +132,15 @@ def _cached(
 
 def _entry(ctx: Context, instances: InstanceStore, label: str, run: RunFacts, details: RunDetails) -> Entry:
     cost = prices.group_cost(instances, label, run, ctx.now())
-    return Entry(run, label, runstate.fold(run, ctx.now()), details, cost)
+    target = runs.target_of(run, label)
+    return Entry(run, target, runstate.fold(run, ctx.now()), details, cost)
+
+
+def _as_one(entries: list[Entry]) -> list[Entry]:
+    """With each run over several hosts once."""
+    unknown = runstate.Unreachable
+    places = runs.places((n, one.facts, isinstance(one.state, unknown)) for n, one in enumerate(entries))
+    return [one for number, one in enumerate(entries) if places.get(one.facts.id, number) == number]
 
 
 def _sorted(entries: list[Entry], query: Query) -> list[Entry]:

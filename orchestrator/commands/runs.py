@@ -127,6 +127,19 @@ def target_of(run: RunFacts, label: str) -> str:
     return groups.join(run.group.hosts) if run.group and label in run.group.hosts else label
 
 
+def places(found: Iterable[tuple[int, RunFacts, bool]]) -> dict[str, int]:
+    """Where each run over several hosts is shown, once: as rank 0 has it, or the next host that answers.
+
+    Of numbers of places, the run there, and whether it is only in the cache.
+    """
+    best: dict[str, tuple[bool, int, int]] = {}
+    for number, run, is_cached in found:
+        if run.group:
+            place = (is_cached, run.group.rank, number)
+            best[run.id] = min(best.get(run.id, place), place)
+    return {run_id: number for run_id, (_, _, number) in best.items()}
+
+
 def _is_copy(ctx: Context, label: str, run: RunFacts, before: CachedRun) -> bool:
     """Whether the run was alive on another host, which is still up, and is not on this one: they share the
     folder, or one was copied from the other."""

@@ -223,16 +223,15 @@ def _as_one(hosts: list[HostReport], is_named: bool) -> list[HostReport]:
     """A run over several hosts once: as rank 0 has it, or the next host that answers."""
     if is_named and len(hosts) == 1:
         return hosts
-    best: dict[str, tuple[bool, int, int]] = {}
+    places = runs.places(
+        (n, run, host.unreachable is not None) for n, host in enumerate(hosts) for run in host.runs
+    )
+    merged = []
     for number, host in enumerate(hosts):
-        for run in host.runs:
-            if run.group:
-                place = (host.unreachable is not None, run.group.rank, number)
-                best[run.id] = min(best.get(run.id, place), place)
-    return [
-        replace(host, runs=tuple(run for run in host.runs if best.get(run.id, (0, 0, number))[2] == number))
-        for number, host in enumerate(hosts)
-    ]
+        own = tuple(run for run in host.runs if places.get(run.id, number) == number)
+        others = {hosts[places[run.id]].target for run in host.runs if run not in own}
+        merged.append(replace(host, runs=own, shown_with=tuple(sorted(others))))
+    return merged
 
 
 def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Query) -> HostReport:

@@ -73,6 +73,7 @@ class HostReport(msgspec.Struct, frozen=True):
     `read_at`: when the cached facts were read. `unreachable`: why the host does not answer. `instance`: its
     row where it is an EC2 instance. `older`: how many ended runs the limit leaves out; `others`: how many
     were not asked for. `starts`: in how many seconds runs of the queue are expected to start, by their ids.
+    `shown_with`: hosts with which its runs over several hosts are shown.
     """
 
     target: str
@@ -85,6 +86,7 @@ class HostReport(msgspec.Struct, frozen=True):
     older: int = 0
     others: int = 0
     starts: Mapping[str, float] = msgspec.field(default_factory=dict)
+    shown_with: tuple[str, ...] = ()
 
 
 def run_json(report: RunReport) -> answers.Run:
@@ -191,6 +193,8 @@ def _print_host(ctx: Context, host: HostReport, detail: bool, several: bool) -> 
     going = [report for report in reports if report.is_going]
     if not reports and host.others:
         ctx.out(f"none of the {host.others} runs on {label} is one of these")
+    elif not reports and host.shown_with:
+        ctx.out(f"its runs over several hosts are shown with {', '.join(host.shown_with)}")
     elif not reports:
         ctx.out(f"no run is going on {label}, and none was ever deployed there")
     elif not going and not detail:

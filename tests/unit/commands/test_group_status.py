@@ -8,8 +8,10 @@ from orchestrator.commands import status
 from orchestrator.core import runstate
 from orchestrator.core.groupfacts import Absent, Group, GroupState
 from orchestrator.core.hostfacts import RunFacts, RunRecord, SupervisorState
+from orchestrator.view import status as view
 from orchestrator.view.headlines import headline
 from orchestrator.view.status import HostReport, RunReport
+from tests.support import new_client
 
 ID = "job-20261121T000000-0000"
 
@@ -33,6 +35,14 @@ def host(label: str, rank: int, unreachable: str | None = None) -> HostReport:
 def test_a_run_over_two_hosts_is_shown_once(hosts: list[HostReport], shown_at: str) -> None:
     merged = status._as_one(hosts, is_named=False)
     assert [one.target for one in merged if one.runs] == [shown_at]
+
+
+def test_a_host_whose_run_is_shown_with_another_is_not_said_to_have_none() -> None:
+    with new_client() as client:
+        ctx = client.context()
+        view.print_status(ctx, status._as_one([host("a", 0), host("b", 1)], is_named=False), False)
+        assert "its runs over several hosts are shown with a" in ctx.stdout.getvalue()  # type: ignore[attr-defined]
+        assert "none was ever deployed" not in ctx.stdout.getvalue().partition("\nb\n")[2]  # type: ignore[attr-defined]
 
 
 def test_a_host_that_is_named_alone_shows_its_part() -> None:

@@ -105,6 +105,41 @@ def test_all_hosts_are_asked_at_once_and_shown_in_order(
     assert "gone2 does not answer (timed out); its runs are as they were last seen" in shown.err
 
 
+@pytest.mark.parametrize(("gone", "shown_as"), [("", "running"), ("b", "running"), ("a,b", "unreachable")])
+def test_a_run_over_two_hosts_is_one_line_of_the_table(
+    client: Client, monkeypatch: pytest.MonkeyPatch, gone: str, shown_as: str
+) -> None:
+    """Whichever of them answers; where none does, the cache has it under the names of both."""
+
+    def run(rank: int) -> dict[str, Any]:
+        record = {"job": "job", "created": 1.0, "group": {"rank": rank, "hosts": ["a", "b"]}}
+        return {"id": fetched.run_id(1), "run": record, "state": {"started": 1.0}, "supervised": True}
+
+    class OneOfTwo(Target):
+        def __init__(self, label: str) -> None:
+            self.name = label
+
+        @contextlib.contextmanager
+        def connect(self) -> Iterator[ScriptedHost]:
+            if self.name in gone:
+                raise Unreachable("timed out")
+            answer = {"runs": [run("ab".index(self.name))]}
+            host = ScriptedHost({"status": answer, "record": {"record": {}}})
+            host.label = self.name
+            yield host
+
+    store, facts = Store(client.state_dir), hostfacts.parse_run(run(0))
+    assert facts
+    store.save_run(CachedRun("a,b", 1.0, facts))
+    for label in "ab":
+        store.save_target(label, 1.0)
+    monkeypatch.setattr("orchestrator.registry.target", lambda ctx, settings, label: OneOfTwo(label))
+    client.env["GPUJOB_TARGET"] = "a"
+    shown = client.run("runs", "--json")
+    assert shown.code == 0, shown.out + shown.err
+    assert [(one["target"], one["state"]) for one in shown.json["runs"]] == [("a,b", shown_as)]
+
+
 def test_a_host_that_was_named_and_does_not_answer_is_an_error(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
