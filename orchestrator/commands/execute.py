@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -28,6 +27,7 @@ from orchestrator.core.plan import (
     StartStep,
     Step,
 )
+from orchestrator.core.runjson import RunChanges, RunJson
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
@@ -129,7 +129,7 @@ def secrets(ctx: Context, names: Sequence[str], listed: Mapping[str, str] | None
 
 
 def start(
-    host: Host, job: str, spec: dict[str, Any], options: StartOptions, resume: bool = False
+    host: Host, job: str, spec: RunJson | RunChanges, options: StartOptions, resume: bool = False
 ) -> RunFacts:
     """The run, which is up or waits. GpujobError as the plan would raise it if another client was first."""
     waits = {"queue": True} if options.queue else {}

@@ -93,7 +93,7 @@ def deploy(
 
 
 def _differences(hosts: Sequence[Host], made: Sequence[Plan]) -> tuple[str, ...]:
-    versions = [((plan.start.spec or {}).get("python") or {}).get("torch") for plan in made]
+    versions = [spec.python.torch if (spec := plan.start.spec) and spec.python else None for plan in made]
     return groups.torch_warnings([host.label for host in hosts], versions)
 
 

@@ -14,6 +14,7 @@ from orchestrator.context import Context
 from orchestrator.core import groups, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.resources import Resources
+from orchestrator.core.runjson import GroupChanges
 from orchestrator.errors import GpujobError, NoGpus, Unreachable
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -103,7 +104,7 @@ def _moves(parts: Sequence[_Part]) -> tuple[Together, frozenset[str]]:
         return Together(hosts), frozenset()
     resources = run.record.resources if run.record else Resources()
     addresses = groups.known_addresses(resources, helper.facts(first, []).addresses)
-    return Together(hosts, {"hosts": labels, "addresses": list(addresses)}), moved
+    return Together(hosts, GroupChanges(tuple(labels), tuple(addresses))), moved
 
 
 def _end_waiting(ctx: Context, parts: Sequence[_Part]) -> None:

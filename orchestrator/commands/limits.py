@@ -11,6 +11,7 @@ import msgspec
 from orchestrator.context import Context
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.numbers import require_positive
+from orchestrator.core.runjson import LimitChanges
 from orchestrator.core.spec import Limits
 from orchestrator.errors import GpujobError
 from orchestrator.targets.base import Host
@@ -39,7 +40,7 @@ class Left(msgspec.Struct, frozen=True):
         """The limits of an instance that the run continues on."""
         return Limits(max_hours=self.hours, budget_usd=self.budget_usd)
 
-    def for_run(self, affordable: float | None) -> dict[str, float] | None:
+    def for_run(self, affordable: float | None) -> LimitChanges | None:
         """The limits of the run, to be recorded on its host; None where they stay as they are.
 
         affordable: the hours that the rest of the budget pays for on the host; None where that is not known.
@@ -47,9 +48,8 @@ class Left(msgspec.Struct, frozen=True):
         known = [hours for hours in (self.hours, affordable) if hours is not None]
         if not known or not (self.is_new or self.budget is not None):
             return None
-        budget = {} if self.budget is None else {"budget_usd": self.budget}
-        paid = {} if affordable is None else {"budget_hours": self.used + affordable}
-        return {"max_hours": self.used + min(known), **budget, **paid}
+        paid = None if affordable is None else self.used + affordable
+        return LimitChanges(self.used + min(known), self.budget, paid)
 
 
 def left(ctx: Context, run: RunFacts, max_hours: float | None, budget: float | None) -> Left:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import msgspec
-
 from orchestrator import registry
 from orchestrator.commands import config, jobs
 from orchestrator.context import Context
@@ -32,9 +30,8 @@ def notify(ctx: Context, word: str | None, on: str | None) -> int:
             "a test alert needs a host", why, f"gpujob notify {word or ''} --on local".replace("  ", " ")
         )
     passed = secrets(ctx, alerts, is_required=True)
-    spec = {"id": "test", "notify": msgspec.to_builtins(alerts)}
     with target.connect() as host:
-        errors = helper.test_alert(host, spec, passed)
+        errors = helper.test_alert(host, alerts, passed)
         label = host.label
     for channel, error in errors.items():
         if error is not None:

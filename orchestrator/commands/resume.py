@@ -17,6 +17,7 @@ from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core.hostfacts import HostFacts, RunFacts
 from orchestrator.core.plan import Step
+from orchestrator.core.runjson import GroupChanges, RunChanges
 from orchestrator.core.settings import Setting
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError, UsageError
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class Together(msgspec.Struct, frozen=True):
-    """All hosts of a run over several. `changed`: keys of its `group` in run.json; None where it stays."""
+    """All hosts of a run over several. `changed`: None where they are as before."""
 
     hosts: Sequence[Host]
-    changed: dict[str, list[str]] | None = None
+    changed: GroupChanges | None = None
 
 
 def resume(ctx: Context, settings: dict[str, Setting], store: Store, request: Request) -> int:
@@ -112,10 +113,7 @@ def restart(
         rest = limits.left(ctx, run, request.max_hours, request.budget)
         hosts = together.hosts if together else (host,)
         affordable = None if rest.budget_usd is None else limits.affordable_hours(hosts, rest.budget_usd)
-        changed = rest.for_run(affordable)
-        spec = {"id": run.id, **({"limits": changed} if changed else {})}
-        if together and together.changed:
-            spec["group"] = together.changed
+        spec = RunChanges(run.id, rest.for_run(affordable), together.changed if together else None)
         secrets = execute.secrets(ctx, run.record.pass_env if run.record else ())
         secrets |= notify.secrets(ctx, run.record.notify if run.record else None)
         secrets |= s3.of_run(ctx, run.record.s3 if run.record else None, rest.hours)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 import msgspec
 
@@ -32,9 +31,8 @@ _LATER_KEYS = (
 """Keys that a job file of version 1 did not have: with their defaults they change no fingerprint."""
 
 
-def _job_content(job: JobSpec) -> dict[str, Any]:
-    content: dict[str, Any] = msgspec.to_builtins(job)
-    defaults: dict[str, Any] = msgspec.to_builtins(JobSpec(name=""))
+def _job_content(job: JobSpec) -> object:
+    content, defaults = msgspec.to_builtins(job), msgspec.to_builtins(JobSpec(name=""))
     for *parents, key in _LATER_KEYS:
         within, default = content, defaults
         for parent in parents:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,12 +31,6 @@ class Node(msgspec.Struct, frozen=True):
     port: int
     key: str
     mark: str
-
-    def record(self) -> dict[str, Any]:
-        """The keys of run.json."""
-        place = {"addresses": list(self.addresses), "port": self.port}
-        group = {"rank": self.rank, "hosts": list(self.hosts), **place}
-        return {"mark": self.mark, "group": group, "group_key": self.key}
 
 
 def split(target: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Everything that a plan is made of, and the run.json that it writes."""
+"""Everything that a plan is made of."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ import posixpath
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from orchestrator.core import s3
+from orchestrator.core.hostfacts import HostFacts, PythonFacts
 from orchestrator.core.layout import Layout
 
 if TYPE_CHECKING:  # `status` reads identities alone
     from orchestrator.core.groups import Node
-    from orchestrator.core.hostfacts import HostFacts, PythonFacts
     from orchestrator.core.spec import JobSpec
-
-
-from typing import Any
-
-import msgspec
-
-from orchestrator.core.hostfacts import HostFacts, PythonFacts
-from orchestrator.errors import UsageError
 
 DEFAULT_ROOT = "~/.gpujob"
 
@@ -155,115 +149,3 @@ class PlanInputs(msgspec.Struct, frozen=True):
     @property
     def trees(self) -> list[CodeTree]:
         return [tree for tree in (self.code, self.trainers) if tree]
-
-
-_TORCHRUN = ["-m", "torch.distributed.run"]
-
-
-def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) -> dict[str, Any]:
-    job, who = inputs.job, inputs.identity
-    return {
-        "v": 1,
-        "id": who.run_id,
-        "job": job.name,
-        "created": who.created,
-        "who": who.who,
-        "client": who.client,
-        "mark": who.mark,
-        "source": inputs.source,
-        "trainer": job.trainer,
-        "argv": argv(inputs, python.path if python else None),
-        "env": _env(inputs, facts, python),
-        "python": _python(python),
-        "pass_env": job.pass_env,
-        "notify": None if inputs.node and inputs.node.rank else msgspec.to_builtins(job.notify),
-        "config": job.config,
-        "data": {data.name: _data(data, facts.root) for data in inputs.data},
-        "code": _tree(inputs.code),
-        "trainers": _tree(inputs.trainers),
-        "resources": msgspec.to_builtins(job.resources),
-        "limits": {
-            "max_hours": job.limits.max_hours,
-            "budget_usd": job.limits.budget_usd,
-            "budget_hours": inputs.budget_hours,
-            "idle_minutes": job.limits.idle_minutes,
-            "grace_seconds": job.limits.grace_seconds,
-        },
-        "restart": {"max": job.restart.max},
-        "outputs": [name for name in job.outputs if not s3.is_place(name)],
-        **_s3(job),
-        "detach": job.detach,
-        **({"image": {"name": job.image}} if job.image else {}),
-        **(inputs.node.record() if inputs.node else {}),
-    }
-
-
-def _s3(job: JobSpec) -> dict[str, Any]:
-    """How S3 is reached, for a run whose data or outputs are there."""
-    if not any(map(s3.is_place, [*job.data.values(), *job.outputs])):
-        return {}
-    return {"s3": {**msgspec.to_builtins(job.s3), "mirror": s3.mirror(job.outputs)}}
-
-
-def argv(inputs: PlanInputs, python: str | None) -> list[str]:
-    """The command of the run, one process a GPU; `python`: the interpreter's path."""
-    job = inputs.job
-    if job.command:
-        first, *rest = job.command
-        is_missing = first == "python" and inputs.facts is not None and inputs.facts.has_only_python3
-        return ["python3" if is_missing else first, *rest]
-    if not python or not job.trainer:
-        raise UsageError("a job has either a trainer or a command")
-    train = ["-m", "trainers", "train", job.trainer]
-    gpus = job.resources.gpus
-    processes = min(gpus, len(inputs.facts.gpus or ())) if inputs.facts else gpus
-    if inputs.node:  # the other arguments of torchrun are variables that the supervisor sets
-        return [python, *_TORCHRUN, "--nproc-per-node", str(max(1, processes)), *train]
-    alone = [*_TORCHRUN, "--standalone", "--nproc-per-node", str(processes)]
-    return [python, *alone, *train] if processes > 1 else [python, *train]
-
-
-def _tree(tree: CodeTree | None) -> dict[str, Any] | None:
-    return (
-        {key: value for key, value in msgspec.structs.asdict(tree).items() if key != "role"} if tree else None
-    )
-
-
-def _data(data: DataInput, root: str) -> dict[str, Any]:
-    return {
-        "path": data.path_on_host(root),
-        "files": data.files,
-        "bytes": data.bytes,
-        "fingerprint": data.fingerprint,
-        "source": data.path if data.is_stored else None,
-    }
-
-
-def _python(python: Interpreter | None) -> dict[str, Any] | None:
-    """The interpreter, and what its environment was made of."""
-    if python is None:
-        return None
-    record: dict[str, Any] = {"path": python.path}
-    if isinstance(python, Environment):
-        record |= {
-            "version": python.base.version,
-            "over": python.base.path,
-            "packages": list(python.packages),
-        }
-        record["requirements"] = python.requirements
-        if python.setup:
-            record |= {"setup": python.setup.script, "setup_folder": python.setup_folder}
-    else:
-        record["version"] = python.version
-    record |= {"torch": python.torch, "cuda": python.cuda}
-    return {name: value for name, value in record.items() if value}
-
-
-def _env(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) -> dict[str, str]:
-    env = dict(inputs.variables)
-    if isinstance(python, Environment):  # as if it were activated
-        home = python.path.rpartition("/bin/")[0]
-        env |= {"VIRTUAL_ENV": home, "PATH": f"{home}/bin:{facts.path}"}
-    if inputs.trainers:
-        env["PYTHONPATH"] = Layout(facts.root).tree(inputs.trainers.tree)
-    return env

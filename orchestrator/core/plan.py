@@ -12,17 +12,9 @@ import msgspec
 from orchestrator.core import commandchecks, containers, hostchecks, plan_notes, s3
 from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
-from orchestrator.core.inputs import (
-    CodeTree,
-    DataInput,
-    Environment,
-    Identity,
-    Interpreter,
-    PlanInputs,
-    argv,
-    compose,
-)
+from orchestrator.core.inputs import CodeTree, DataInput, Environment, Identity, Interpreter, PlanInputs
 from orchestrator.core.layout import Layout
+from orchestrator.core.runjson import RunJson, argv, compose
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -83,7 +75,7 @@ class StartStep(Step, frozen=True, kw_only=True):
     """`argv`: the command of the run. `spec`: run.json, written once; None while the host is unknown."""
 
     argv: tuple[str, ...]
-    spec: dict[str, Any] | None = msgspec.field(default=None)
+    spec: RunJson | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -161,7 +153,7 @@ def _start_step(inputs: PlanInputs) -> StartStep:
     hostchecks.require_driver(facts, inputs.job, python)
     hostchecks.require_space(inputs, facts)
     spec = compose(inputs, facts, python)
-    return StartStep(title, reason, argv=tuple(spec["argv"]), spec=spec)
+    return StartStep(title, reason, argv=tuple(spec.argv), spec=spec)
 
 
 def _plan(inputs: PlanInputs, steps: list[Step]) -> Plan:

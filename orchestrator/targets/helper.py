@@ -16,6 +16,8 @@ from orchestrator.targets.base import Answer, BadAnswer
 
 if TYPE_CHECKING:  # for an annotation only: `status` does not need it
     from orchestrator.core.inputs import Environment
+    from orchestrator.core.notify import Notify
+    from orchestrator.core.runjson import RunChanges, RunJson
 
 
 class Asks(Protocol):
@@ -117,21 +119,17 @@ def root(host: Asks) -> str:
     return require(host, _Root, "status", runs=[], lines=0).root
 
 
-def start(host: Asks, spec: dict[str, Any], **options: Any) -> RunFacts:
+def start(host: Asks, spec: RunJson | RunChanges, **options: Any) -> RunFacts:
     """Starts or resumes a run and returns it. May be repeated.
-
-    `spec`: the content of run.json; to resume a run, its `id`, and `limits` that are to change.
 
     Raises Refused if another run, or a process on a GPU, prevents the start.
     """
-    return _run(host.ask("start", spec=spec, **options), spec["id"])
+    return _run(host.ask("start", spec=msgspec.to_builtins(spec), **options), spec.id)
 
 
-def test_alert(host: Asks, spec: dict[str, Any], secrets: dict[str, str]) -> dict[str, str | None]:
-    """Sends a test alert from the host; returns the error of each channel, None where it was delivered.
-
-    `spec`: the keys `id` and `notify` of a run.json.
-    """
+def test_alert(host: Asks, notify: Notify, secrets: dict[str, str]) -> dict[str, str | None]:
+    """Sends a test alert from the host; returns the error of each channel, None where it was delivered."""
+    spec = {"id": "test", "notify": msgspec.to_builtins(notify)}
     return require(host, _Tested, "test_alert", spec=spec, secrets=secrets).errors
 
 

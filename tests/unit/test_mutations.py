@@ -17,6 +17,7 @@ from orchestrator.core import decode, events, hostfacts, runstate, spec
 from orchestrator.core.history import History
 from orchestrator.core.layout import Layout
 from orchestrator.core.results import Evaluation, Export, Prediction
+from orchestrator.core.runjson import RunChanges
 from orchestrator.errors import GpujobError
 from orchestrator.instances import records
 from orchestrator.onhost import helper as onhost
@@ -173,7 +174,7 @@ def host_answer(client: Client, chance: random.Random) -> None:
     helper.facts(host, ["p"])
     for ask in (
         lambda: helper.stop(host, RUN, "a", now=True),
-        lambda: helper.start(host, {"id": RUN}),
+        lambda: helper.start(host, RunChanges(RUN)),
         lambda: helper.clean(host, RUN, purge=True),
         lambda: helper.read_events(host, RUN, 0, 10),
         lambda: contextlib.ExitStack().enter_context(helper_files.staged(host, RUN, "best")),

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.commands import execute
 from orchestrator.commands.execute import StartOptions
 from orchestrator.core import hostfacts
+from orchestrator.core.runjson import RunChanges
 from orchestrator.errors import GpujobError
 from orchestrator.targets.base import Refused
 from tests.support import ScriptedHost
@@ -20,7 +21,7 @@ HOLDER = {"name": "python", "user": "ana", "pid": 9, "used_mib": 700, "run": "x-
 def refused(kind: str, details: dict[str, Any]) -> GpujobError:
     host = ScriptedHost({"start": Refused(kind, "no", details=details)})
     with pytest.raises(GpujobError) as error:
-        execute.start(host, "job", {"id": "job-2"}, StartOptions({}, (), False))  # type: ignore[arg-type]
+        execute.start(host, "job", RunChanges("job-2"), StartOptions({}, (), False))  # type: ignore[arg-type]
     return error.value
 
 
@@ -44,7 +45,7 @@ def test_a_start_sends_the_live_runs_that_the_plan_allowed() -> None:
     facts = {**FACTS, "live_runs": [{"id": "x-1", "job": "x"}]}
     host = ScriptedHost({"start": {"run": {}}})
     options = execute.start_options(hostfacts.parse(facts), {}, share_gpu=True)
-    execute.start(host, "x", {"id": "x-2"}, options)  # type: ignore[arg-type]
+    execute.start(host, "x", RunChanges("x-2"), options)  # type: ignore[arg-type]
     request = host.requests[0][1]
     assert (request["share_gpu"], request["known_runs"]) == (True, ["x-1"])
 
@@ -52,7 +53,7 @@ def test_a_start_sends_the_live_runs_that_the_plan_allowed() -> None:
 def test_a_start_that_may_wait_says_so_and_a_plan_of_it_allows_gpus_in_use() -> None:
     host = ScriptedHost({"start": {"run": {}}})
     options = execute.start_options(hostfacts.parse(FACTS), {}, share_gpu=False, queue=True)
-    execute.start(host, "x", {"id": "x-2"}, options)  # type: ignore[arg-type]
+    execute.start(host, "x", RunChanges("x-2"), options)  # type: ignore[arg-type]
     assert host.requests[0][1]["queue"] is True
 
 

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.commands import limits
 from orchestrator.core import hostfacts
 from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runjson import LimitChanges
 from orchestrator.errors import GpujobError
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
@@ -69,7 +70,7 @@ def test_a_budget_that_is_spent_is_refused_with_the_option_that_raises_it(client
     assert raised.value.next_step == f"gpujob deploy --resume {RUN} --budget 21"
     rest = left(client, run(budget_usd=10.0, max_hours=3.0), budget=20.0)
     assert (rest.budget_usd, rest.hours) == (pytest.approx(9.0), None)
-    assert rest.for_run(4.0) == {"max_hours": pytest.approx(7.0), "budget_usd": 20.0, "budget_hours": 7.0}
+    assert rest.for_run(4.0) == LimitChanges(7.0, 20.0, 7.0)
 
 
 @pytest.mark.parametrize("recorded", [{"budget_usd": 11.05}, {"max_hours": 3.05}])
@@ -87,13 +88,13 @@ def test_hours_that_are_used_up_are_refused_unless_raised(client: Client) -> Non
         left(client, run(max_hours=3.0))
     assert "--max-hours 6" in raised.value.next_step
     rest = left(client, run(max_hours=3.0), max_hours=8.0)
-    assert rest.for_run(None) == {"max_hours": 8.0}
+    assert rest.for_run(None) == LimitChanges(8.0)
 
 
 def test_a_resumed_run_stops_when_the_rest_of_its_budget_is_spent(client: Client) -> None:
     spend(client, 4.0)
     rest = left(client, run(budget_usd=10.0, max_hours=9.5))
-    assert rest.for_run(2.0) == {"max_hours": pytest.approx(5.0), "budget_usd": 10.0, "budget_hours": 5.0}
+    assert rest.for_run(2.0) == LimitChanges(5.0, 10.0, 5.0)
 
 
 def test_without_new_limits_and_budget_the_recorded_ones_stay(client: Client) -> None:

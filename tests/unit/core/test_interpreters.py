@@ -53,9 +53,10 @@ def test_a_command_finds_the_environment_as_if_it_were_activated() -> None:
     assert isinstance(start, plan.StartStep)
     assert start.spec
     home = f"/r/env/{step.environment.key}"
-    assert start.spec["argv"] == ["python", "train.py"]
-    assert start.spec["env"] == {"VIRTUAL_ENV": home, "PATH": f"{home}/bin:/usr/bin"}
-    assert start.spec["python"]["requirements"] == "einops"
+    assert start.spec.argv == ["python", "train.py"]
+    assert start.spec.env == {"VIRTUAL_ENV": home, "PATH": f"{home}/bin:/usr/bin"}
+    assert start.spec.python
+    assert start.spec.python.requirements == "einops"
 
 
 def test_the_environment_of_a_trainer_contains_its_imports() -> None:
@@ -66,7 +67,7 @@ def test_the_environment_of_a_trainer_contains_its_imports() -> None:
     assert isinstance(start, plan.StartStep)
     assert start.spec
     assert step.environment.packages == ("safetensors",)
-    assert check.python == start.spec["argv"][0] == f"/r/env/{step.environment.key}/bin/python"
+    assert check.python == start.spec.argv[0] == f"/r/env/{step.environment.key}/bin/python"
 
 
 @pytest.mark.parametrize(

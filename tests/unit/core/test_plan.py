@@ -72,7 +72,7 @@ def test_a_command_is_run_without_a_shell_and_without_our_python() -> None:
     start = made.steps[-1]
     assert isinstance(start, plan.StartStep)
     assert start.spec
-    assert start.spec["argv"] == ["./train", "a b"]
+    assert start.spec.argv == ["./train", "a b"]
 
 
 def test_several_gpus_are_driven_by_torchrun() -> None:
@@ -80,7 +80,7 @@ def test_several_gpus_are_driven_by_torchrun() -> None:
     start = plan.build(inputs(job, {"gpus": [GPU, GPU]})).steps[-1]
     assert isinstance(start, plan.StartStep)
     assert start.spec
-    assert start.spec["argv"][1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    assert start.spec.argv[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_interpreter_with_torch_is_extended_by_missing_packages() -> None:
     start = made.steps[-1]
     assert isinstance(start, plan.StartStep)
     assert start.spec
-    assert start.spec["argv"][0] == step.environment.path
+    assert start.spec.argv[0] == step.environment.path
 
 
 def test_an_interpreter_with_all_packages_is_preferred() -> None:
@@ -176,8 +176,8 @@ def test_run_json_contains_no_value_of_a_passed_variable() -> None:
     start = plan.build(inputs(job, trainers=None, data=())).steps[-1]
     assert isinstance(start, plan.StartStep)
     assert start.spec
-    assert start.spec["pass_env"] == ["TOKEN"]
-    assert "TOKEN" not in start.spec["env"]
+    assert start.spec.pass_env == ["TOKEN"]
+    assert "TOKEN" not in start.spec.env
 
 
 @pytest.mark.parametrize(
