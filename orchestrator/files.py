@@ -67,7 +67,7 @@ def remove_cache(path: Path) -> None:
 def json_files(folder: Path) -> list[Path]:
     """The JSON files in a folder, by name; none if it cannot be read."""
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix == ".json")
+        return [folder / name for name in sorted(os.listdir(folder)) if name.endswith(".json")]  # noqa: PTH208 - sorts texts, not paths
     except OSError:
         return []
 

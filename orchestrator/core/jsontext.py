@@ -61,7 +61,7 @@ class Object:
 
     def get(self, key: str, kind: type) -> Any:
         value = self.values.get(key)
-        if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        if value is None or type(value) is kind:  # true and false are no numbers
             return value
         self._refuse(key, value, kind)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
 
@@ -86,5 +85,7 @@ def _socket(root: str, uid: int, machine: str) -> str:
     plain = posixpath.join(root, "tmux-%s.sock" % machine if machine else "tmux.sock")
     if len(plain.encode()) <= LONGEST_SOCKET:
         return plain
+    import hashlib  # noqa: PLC0415 - 3 ms that few roots need
+
     digest = hashlib.sha256((root + machine).encode()).hexdigest()[:12]
     return "/tmp/gpujob-%d-%s/tmux.sock" % (uid, digest)

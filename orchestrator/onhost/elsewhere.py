@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import time
 
@@ -87,6 +86,8 @@ def layout(root: str) -> Layout:
     namespace = os.readlink("/proc/self/ns/pid")
     if namespace == _INITIAL_NAMESPACE and not _is_shared(root):
         return Layout(root, os.getuid())
+    import hashlib  # noqa: PLC0415 - 3 ms that most machines do not need
+
     words = host_name(), machine_id(), namespace
     return Layout(root, os.getuid(), hashlib.sha256("\n".join(words).encode()).hexdigest()[:8])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import stat
@@ -101,7 +100,7 @@ def read(path: str, limit: int, at_end: bool = False) -> bytes:
         # Not more than it has: Python would reserve memory for all that is asked for.
         end = size if at_end else min(size, limit)
         offset, content = max(0, end - limit), b""
-        while block := os.pread(descriptor, end - offset, offset):
+        while offset < end and (block := os.pread(descriptor, end - offset, offset)):
             content += block
             offset += len(block)
         return content
@@ -159,6 +158,8 @@ def copy(source: str, target: str) -> str:
 
 def _sha256(source: BinaryIO, target: BinaryIO | None) -> str:
     global hashed_bytes
+    import hashlib  # noqa: PLC0415 - 3 ms that `status` does not need
+
     digest = hashlib.sha256()
     for block in iter(lambda: source.read(_BLOCK), b""):
         digest.update(block)

@@ -7,11 +7,14 @@ import os
 import pwd
 import shutil
 import sys
-from typing import Mapping, NamedTuple, Sequence, TypedDict
+from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence, TypedDict
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import engines, folders, gpus, launching, processes, uploads
+from orchestrator.onhost import gpus, launching, processes
+
+if TYPE_CHECKING:
+    from orchestrator.onhost import uploads
 
 # Prints the versions of the packages that argv names, without importing them; torch keeps the CUDA version
 # that it was built for in version.py, which imports nothing.
@@ -111,6 +114,8 @@ class Request(NamedTuple):
 
 
 def gather(layout: Layout, request: Request) -> HostFacts:
+    from orchestrator.onhost import engines, uploads  # noqa: PLC0415 - `status` needs neither
+
     return {
         "system": sys.platform,
         "home": os.path.expanduser("~"),
@@ -200,6 +205,8 @@ def _loginctl(*words: str) -> str:
 
 
 def _data_folder(name: str, path: str) -> Mapping[str, object] | None:
+    from orchestrator.onhost import folders  # noqa: PLC0415 - `status` does not need it
+
     path = os.path.abspath(os.path.expanduser(path))
     return folders.describe(name, path)._asdict() if os.path.exists(path) else None
 

@@ -177,10 +177,8 @@ class State:
 
     def __init__(self, **values: Any) -> None:
         """Sets every field, in their order: `vars` of a state is the JSON object to be written."""
-        assert set(values) <= set(State.__annotations__), values
-        for name in State.__annotations__:
-            default = [] if name in _LISTS else getattr(State, name)
-            setattr(self, name, values.get(name, default))
+        assert values.keys() <= _DEFAULTS.keys(), values
+        vars(self).update({**_DEFAULTS, **{name: [] for name in _LISTS}, **values})
 
     def replace(self, **changes: Any) -> State:
         return State(**{**vars(self), **changes})
@@ -200,6 +198,9 @@ class State:
         values.update({name: identity(state.child(name)) for name in ("supervisor", "child")})
         values["processes"] = [one for each in state.children("processes") if (one := identity(each))]
         return State(**{name: value for name, value in values.items() if value is not None})
+
+
+_DEFAULTS = {name: getattr(State, name, None) for name in State.__annotations__}
 
 
 def _group(run: Object) -> GroupSpec | None:

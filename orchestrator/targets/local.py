@@ -6,8 +6,9 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator import files, source
+from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.errors import NotFound, UsageError
@@ -16,6 +17,9 @@ from orchestrator.targets import helper, helper_host
 from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, ProcessPipe, Reader
+
+if TYPE_CHECKING:  # for an annotation only: `status` does not need it
+    from orchestrator.source import Source
 
 _BLOCK = 1 << 20
 
@@ -66,10 +70,12 @@ class LocalHost(HelperHost):
     def drop(self) -> None:
         """Does nothing: there is no connection to this machine."""
 
-    def send_tree(self, tree: source.Source) -> None:
-        folder = Path(self.tree_folder(tree.tree.hash))
+    def send_tree(self, source: Source) -> None:
+        from orchestrator.source import snapshot  # noqa: PLC0415 - 10 ms that only a deploy needs
+
+        folder = Path(self.tree_folder(source.tree.hash))
         if not folder.is_dir():
-            source.snapshot(tree, _ensured(folder.parent) / folder.name)
+            snapshot(source, _ensured(folder.parent) / folder.name)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
         """Does nothing: data on this machine is used in place."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
 from orchestrator.core.logquery import EVERYTHING
 from orchestrator.onhost import files, helper, run_files, staging
@@ -124,7 +125,7 @@ def test_a_file_system_without_locks_is_named_with_what_to_do(
     reply = helper.answer(layout, {"id": 1, "op": "start", "spec": {"id": RUN}})
     assert reply["refused"]["kind"] == "no-locks"
     assert layout.start_lock in reply["refused"]["message"]
-    assert "GPUJOB_ROOT" in str(helper_host._refusal(reply["refused"]).next_step)
+    assert "GPUJOB_ROOT" in str(helper_host._refusal(jsontext.Object(reply["refused"])).next_step)
 
 
 def test_any_other_fault_of_a_lock_is_not_taken_for_a_missing_one(

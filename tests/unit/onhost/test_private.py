@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import helper, private, run_environment
 from orchestrator.onhost.errors import Refused
@@ -50,7 +51,7 @@ def test_a_root_that_all_users_may_write_to_is_refused(tmp_path: Path, mode: int
     tmp_path.chmod(mode)
     refused = helper.answer(Layout(str(tmp_path)), {"id": 1, "op": "status"})["refused"]
     assert (refused["kind"], str(tmp_path) in refused["message"]) == ("unsafe-root", True)
-    assert "chmod go-w" in helper_host._refusal(refused).next_step
+    assert "chmod go-w" in helper_host._refusal(jsontext.Object(refused)).next_step
 
 
 def test_a_root_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
