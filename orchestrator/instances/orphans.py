@@ -15,12 +15,14 @@ from orchestrator.instances.records import Change
 class Orphan(msgspec.Struct, frozen=True):
     """A resource without a record here, past its deadline, or used by nothing. `why` says which.
 
-    kept_because: why it must not be ended from here, "" if it may be.
+    kept_because: why it must not be ended from here, "" if it may be. is_unknown_here: another client of the
+    user created it, and its runs are on record there alone.
     """
 
     resource: Resource
     why: str
     kept_because: str
+    is_unknown_here: bool = False
 
 
 def find(account: Account, inventory: Inventory, regions: list[str]) -> list[Orphan]:
@@ -44,7 +46,8 @@ def _orphan(account: Account, one: Resource) -> Iterator[Orphan]:
         owner = account.records.find(one.record) if one.record else None
         if owner and owner.run:
             kept_because = f"it holds {owner.run}: gpujob fetch, or gpujob hosts down {owner.label} --purge"
-        yield Orphan(one, why, kept_because)
+        is_other = owner is None and one.client not in ("", account.records.client_id(ctx))
+        yield Orphan(one, why, kept_because, is_other)
     elif one.kind == "request":
         yield Orphan(one, one.why, kept_because)
     elif one.kind == "interface":

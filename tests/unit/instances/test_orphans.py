@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.instances import launched, lifecycle
+from orchestrator.core import hostfacts
+from orchestrator.errors import Unreachable
+from orchestrator.instances import connection, launched, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.records import LaunchAttempt, SentRequest
 from orchestrator.instances.spec import Candidate, LaunchSpec
+from orchestrator.targets import helper
 from tests.support import Client, Result, new_client
 from tests.unit.instances.fake_account import FakeAccount, tags
 
@@ -144,6 +149,62 @@ def test_only_an_overdue_instance_is_ended_by_a_sweep(client: Client, aws: FakeA
     assert rows["i-other"]["usd_per_month"] == pytest.approx((1.006 + 0.005) * 730, abs=0.01)
     assert "i-going" not in rows  # it is of this client, and on record again
     assert "i-going" in run(client, "hosts", "list").out
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_each_instance_and_volume_is_confirmed_on_its_own(client: Client, aws: FakeAccount) -> None:
+    aws.instance("i-1", **me(client, expires=PAST))
+    aws.volume("vol-1", job="faces", **me(client, expires=PAST))
+    words = ("hosts", "orphans", "--end")
+    answers, shown = Terminal("n\ny\n"), Terminal()
+    client.run(*words, now=lambda: NOW, sleep=lambda seconds: None, stdin=answers, stderr=shown)
+    assert shown.getvalue().count("Continue?") == 2
+    for question in ("deleting instance i-1 in us-east-1", "deleting volume vol-1", "of job faces"):
+        assert question in shown.getvalue()
+    assert "i-1 is kept: the answer was no" in shown.getvalue()
+    assert (aws.instances["i-1"]["State"]["Name"], list(aws.volumes)) == ("running", [])
+
+
+def test_a_volume_of_another_client_is_not_deleted_by_yes(client: Client, aws: FakeAccount) -> None:
+    """Its run may not be fetched yet, which only the records of that client say."""
+    aws.volume("vol-1", user=client.context().who, client="0" * 16, expires=PAST)
+    result, _ = orphans(client, "--end", "--yes")
+    assert (result.code, list(aws.volumes)) == (1, ["vol-1"])
+    assert "vol-1 is kept: it may hold a run of another client" in result.err
+    shown = Terminal()
+    words, question = ("hosts", "orphans", "--end"), {"stdin": Terminal("y\n"), "stderr": shown}
+    client.run(*words, now=lambda: NOW, sleep=lambda seconds: None, **question)
+    assert "whose runs are not known here" in shown.getvalue()
+    assert aws.volumes == {}
+
+
+@pytest.mark.parametrize("does_answer", [True, False])
+def test_an_overdue_instance_is_asked_what_runs_before_it_ends(
+    client: Client, aws: FakeAccount, monkeypatch: pytest.MonkeyPatch, does_answer: bool
+) -> None:
+    aws.instance("i-1", **me(client, expires=PAST))
+    run_id = "job-20261121T101112-1a2b"
+    active = hostfacts.parse_run({"id": run_id, "state": {"started": 1.0}, "supervised": True})
+
+    def connect(account: Account, instance: Instance) -> Any:
+        if not does_answer:
+            raise Unreachable("ec2://i-1 cannot be reached", "port 22 does not answer", "")
+        return types.SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(connection, "connect", connect)
+    monkeypatch.setattr(helper, "snapshot", lambda host, lines=0: types.SimpleNamespace(runs=(active,)))
+    result, _ = orphans(client, "--end", "--yes")
+    state = aws.instances["i-1"]["State"]["Name"]
+    if does_answer:
+        assert (result.code, state) == (1, "running")
+        assert f"i-1 is kept: it has {run_id}" in result.err
+    else:
+        assert (result.code, state) == (0, "terminated")
+        assert "what runs on it is not known (ec2://i-1 cannot be reached)" in result.err
 
 
 @pytest.mark.parametrize(
