@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import time
@@ -44,10 +45,18 @@ def every_runcmd_failing(ec2: FakeEC2, keys: Keys) -> RunningInstance:
 
 
 def full_disk(ec2: FakeEC2, keys: Keys) -> RunningInstance:
-    instance = instances.start(ec2, keys, lives=SOON)
-    ec2.until(lambda: instance.has("/var/lib/gpujob/given"))
+    """Its deadline, which is in memory, is moved once the disk is full: a boot may take any time."""
+    instance = instances.start(ec2, keys)
+    ec2.until(lambda: is_installed(instance))
     fill(instance)
-    return instance
+    due = int(time.time())
+    instance.run("sh", "-c", f"echo {due} >/run/gpujob/deadline")
+    return replace(instance, due=due)
+
+
+def is_installed(instance: RunningInstance) -> bool:
+    """Return whether the shutdown timers are installed; the disk is read, so also after a shutdown."""
+    return (instance.ec2.disk(instance.id) / "var/lib/gpujob/given").exists()
 
 
 def fill(instance: RunningInstance) -> None:
@@ -69,7 +78,7 @@ def trainer_hung(ec2: FakeEC2, keys: Keys) -> RunningInstance:
 
 
 def trainer_saves(ec2: FakeEC2, keys: Keys) -> RunningInstance:
-    return in_tmux(ec2, keys, SAVES)
+    return in_tmux(ec2, keys, SAVES, 8 * PATIENCE)  # a busy machine may be eight times slower
 
 
 def run_idle(ec2: FakeEC2, keys: Keys) -> RunningInstance:
@@ -85,10 +94,12 @@ def run_idle(ec2: FakeEC2, keys: Keys) -> RunningInstance:
         "argv": ["sh", "-c", HUNG],
         "limits": {"idle_minutes": 0.02, "grace_seconds": 2},
     }
-    instance.end_lease(in_seconds=10)
     assert instance.ask("start", spec=spec)["started"]
-    ec2.until(lambda: ended(instance) == "idle", what="the run is ended as idle")
-    return replace(instance, due=float(instance.run("cat", "/run/gpujob/lease")))
+    due = instance.end_lease(in_seconds=10)
+    state = disk / f"home/ubuntu/.gpujob/runs/{RUN}/state.json"
+    is_idle = lambda: state.exists() and json.loads(state.read_text()).get("reason") == "idle"  # noqa: E731
+    ec2.until(is_idle, what="the run is ended as idle")
+    return replace(instance, due=due)
 
 
 def ended(instance: RunningInstance) -> str | None:
@@ -105,7 +116,7 @@ def network_dropped(ec2: FakeEC2, keys: Keys) -> RunningInstance:
 
 def stopped_and_started_past_its_deadline(ec2: FakeEC2, keys: Keys) -> RunningInstance:
     instance = instances.start(ec2, keys, lives=4)
-    ec2.until(lambda: instance.has("/var/lib/gpujob/given"))
+    ec2.until(lambda: is_installed(instance))
     instance.cut_power()
     time.sleep(4)
     instance.power_on()

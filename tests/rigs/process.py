@@ -91,8 +91,9 @@ def _parents() -> dict[int, int]:
     pids = {}
     for folder in _processes():
         with contextlib.suppress(OSError):
-            state, parent = Path(folder, "stat").read_text().rpartition(")")[2].split()[:2]
-            if state not in "ZX":
+            # The name before may be any bytes: the kernel cuts it after 15, within a character too.
+            state, parent = Path(folder, "stat").read_bytes().rpartition(b")")[2].split()[:2]
+            if state not in b"ZX":
                 pids[int(folder.name)] = int(parent)
     return pids
 

@@ -75,6 +75,9 @@ class BootedMachine(Machine):
             *(f"--bind-ro={folder}" for folder in self.birth.visible),
         ]
 
+    def reboot(self) -> None:
+        self.run(["systemctl", "--no-block", "reboot"])
+
     def destroy(self) -> None:
         super().destroy()
         cgroups.remove(*self._group)

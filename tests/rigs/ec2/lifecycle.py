@@ -36,7 +36,8 @@ class _Lifecycle:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.run = InstanceBackend.run_instances
-        self.terminate, self.stop, self.start = Instance.terminate, Instance.stop, Instance.start
+        self.terminate = _without_state(Instance.terminate)
+        self.stop, self.start = _without_state(Instance.stop), _without_state(Instance.start)
         self.reservations = InstanceBackend.all_reservations
         self.attach, self.detach = EBSBackend.attach_volume, EBSBackend.detach_volume
         self.delete = EBSBackend.delete_volume
@@ -50,6 +51,7 @@ class _Lifecycle:
                 "terminate": lambda instance: self._terminate(instance),
                 "stop": lambda instance: self._stop(instance),
                 "start": lambda instance: self._start(instance),
+                "reboot": lambda instance: self._reboot(instance),
                 "public_ip": address,
                 "public_ip_address": address,
             },
@@ -107,8 +109,15 @@ class _Lifecycle:
             self.fleet.power_on(member, data)
 
     def _off(self, instance: Any) -> None:
-        """The machine powered itself off: EC2 stops or terminates the instance, as it was launched."""
+        """The machine powered itself off: EC2 stops or terminates the instance, as it was launched.
+
+        One that rebooted is powered on again.
+        """
         if instance._state.name != "running":
+            return
+        member = self.fleet.member(instance.id)
+        if member is not None and member.machine.has_rebooted:
+            self._power_on(instance)
             return
         is_one_time = instance.lifecycle == "spot" and not self._is_persistent(instance)
         if is_one_time or instance.instance_initiated_shutdown_behavior == "terminate":
@@ -220,6 +229,15 @@ class _Lifecycle:
         later(self.fleet.settings.stale, start)
         return before
 
+    def _reboot(self, instance: Any) -> Any:
+        """The system of the machine is asked to reboot; the instance stays running, with its address."""
+        if instance._state.name != "running":
+            raise _wrong_state(instance, "rebooted")
+        member = self.fleet.member(instance.id)
+        if member is not None:
+            later(0, member.machine.reboot)
+        return instance._state
+
     def _address(self, instance: Any) -> str | None:
         """Return the machine's address while the instance has one."""
         member: Member | None = self.fleet.member(instance.id)
@@ -281,6 +299,22 @@ class _Lifecycle:
 
 def _bound(act: Callable[[Any], None], instance: Any) -> Callable[[], None]:
     return lambda: act(instance)
+
+
+def _without_state(change: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Return moto's change of an instance without the state that it sets: `_set` does that, and only once.
+
+    A test that saw the state of moto's change could make the next one before `_set` was called, which then
+    overwrote its state.
+    """
+
+    def changed(instance: Any) -> None:
+        apart = copy.copy(instance)
+        apart._state = copy.copy(instance._state)
+        change(apart)
+        instance._reason, instance.state_reason = apart._reason, apart.state_reason
+
+    return changed
 
 
 def _set(instance: Any, name: str, reason: str | None = None) -> None:

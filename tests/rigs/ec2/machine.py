@@ -16,6 +16,9 @@ from pathlib import Path
 from tests.rigs.patience import PATIENCE
 from tests.rigs.process import PATH, children
 
+REBOOTED = 133
+"""The exit code of systemd-nspawn if the machine rebooted."""
+
 
 @dataclass(frozen=True)
 class Birth:
@@ -32,7 +35,10 @@ class Birth:
 
 
 class Machine:
-    """A machine that can be powered on, off and destroyed. `off` is called when it powers itself off."""
+    """A machine that can be powered on, off and destroyed. `off` is called when it powers itself off.
+
+    has_rebooted: it did that to boot again.
+    """
 
     def __init__(self, birth: Birth, off: Callable[[], None]) -> None:
         self.birth = birth
@@ -43,6 +49,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
         self._gone = False
+        self.has_rebooted = False
 
     @property
     def root(self) -> Path:
@@ -92,6 +99,10 @@ class Machine:
             process, self._process = self._process, None
             if process is not None:
                 _end(process)
+
+    def reboot(self) -> None:
+        """Ask the system to reboot, as its power button does."""
+        raise NotImplementedError
 
     def destroy(self) -> None:
         with self._lock:
@@ -168,10 +179,11 @@ class Machine:
         process.wait()
         with self._lock:
             by_itself = self._process is process
+            self.has_rebooted = process.returncode == REBOOTED
             if by_itself:
                 self._process = None
         if by_itself:
-            self.went_off = time.time()
+            self.went_off = self.went_off if self.has_rebooted else time.time()
             self._off()
 
 
@@ -197,6 +209,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _is_first(pid: int) -> bool:
     """Whether it is PID 1 of a namespace below ours. nspawn's first child, which mounts the disk, is not."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    numbers = next(line.split()[1:] for line in lines if line.startswith("NSpid:"))
-    return len(numbers) > 1 and numbers[-1] == "1"
+    lines = Path(f"/proc/{pid}/status").read_bytes().splitlines()
+    numbers = next(line.split()[1:] for line in lines if line.startswith(b"NSpid:"))
+    return len(numbers) > 1 and numbers[-1] == b"1"

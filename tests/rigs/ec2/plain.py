@@ -74,6 +74,11 @@ class PlainMachine(Machine):
         ]
         return ["unshare", *spaces, "sh", "-c", script]
 
+    def reboot(self) -> None:
+        """Without a system that could be asked, the power is cut and comes back."""
+        self.stop()
+        self.start(self.ip, self.user_data)
+
     def _cloud_config(self) -> dict[str, Any]:
         if self.user_data.startswith(b"#cloud-config"):
             return yaml.safe_load(self.user_data) or {}
