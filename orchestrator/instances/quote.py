@@ -26,6 +26,11 @@ FETCH_HOURS = 1.0
 TRIAL_HOURS = 0.5
 _STALE_DAYS = 180
 _STALE = "these prices are {} days old, and AWS may have changed them: gpujob hosts types --refresh"
+_UNBOOTED = (
+    f"if it never boots, this command terminates it after {spec.BOOT_SECONDS / 60:.0f} min; "
+    "if this client is gone too, nothing does: gpujob hosts orphans"
+)
+"""What ends an instance whose image or metadata service keeps it from setting its own deadline."""
 _DATA_FACTOR = 1.5  # room for the data, and for the caches that trainers make of it
 _DERIVED_TYPES = 4  # types to try where the job names none
 
@@ -61,7 +66,7 @@ class Quote(msgspec.Struct, frozen=True):
 
     def lines(self, ingress: str) -> list[str]:
         """Returns the lines that the user must confirm. `ingress`: the range that may reach port 22."""
-        market = "spot (at most the on-demand price)" if self.spec.spot else "on demand"
+        market = "spot (at most the on-demand price)" if self.spec.spot and self.price else self._market
         end = "then it is stopped, and its disk is kept"
         if self.spec.keeps_volume:
             verb = "stopped" if self.spec.spot else "terminated"
@@ -76,7 +81,12 @@ class Quote(msgspec.Struct, frozen=True):
             *self._price_lines(end),
             *waits,
             f"disk {disk_gb} GB gp3{each}, encrypted; {self._access(ingress)}",
+            _UNBOOTED,
         ]
+
+    @property
+    def _market(self) -> str:
+        return "spot" if self.spec.spot else "on demand"
 
     def _instances(self) -> str:
         types, count = " or ".join(self.spec.types), self.spec.count
@@ -120,7 +130,7 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
     days = sorted({catalog.region(name).as_of for name in regions})
     types = _types(job, regions)
     disk_gb = _disk_gb(job, data_bytes)
-    unpriced = _unpriced(types, regions)
+    unpriced = _unpriced(types, regions, ec2.spot)
     if unpriced and job.limits.budget_usd is not None:
         raise UsageError("--budget cannot be converted to hours", unpriced, "--max-hours H")
     all_gb = disk_gb + (SPOT_ROOT_GB if ec2.spot else 0)
@@ -225,12 +235,23 @@ def _types(job: JobSpec, regions: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(usual if usual and not gpu and gpus <= 1 else choices[:_DERIVED_TYPES])
 
 
-def _unpriced(types: tuple[str, ...], regions: tuple[str, ...]) -> str:
+def _unpriced(types: tuple[str, ...], regions: tuple[str, ...], is_spot: bool = False) -> str:
     """Returns a sentence about the types without a price, "" if there is none."""
     missing = [
         f"{name} in {region}" for region in regions for name in types if table().usd(name, region) is None
     ]
-    return f"the price table has no price of {', '.join(missing)}" if missing else ""
+    if not missing:
+        return ""
+    only_spot = [name for name in types if _is_sold_as_spot_alone(name)]
+    effect = "bounds that of spot" if is_spot else "is known: AWS sells it as spot"
+    why = f"; no on-demand price of {' and '.join(only_spot)} {effect}" if only_spot else ""
+    return f"the price table has no price of {', '.join(missing)}{why}"
+
+
+def _is_sold_as_spot_alone(type_: str) -> bool:
+    kind = table().types.get(type_)
+    is_priced = any(table().usd(type_, region) is not None for region in table().regions)
+    return kind is not None and kind.spot and not is_priced
 
 
 def _highest(types: tuple[str, ...], regions: tuple[str, ...], disk_gb: int) -> HourlyPrice:

@@ -42,8 +42,8 @@ def client(ec2: FakeEC2, realtime_client: Client, monkeypatch: pytest.MonkeyPatc
     return realtime_client
 
 
-def deploy(client: Client, *words: str, body: str, **ec2: object) -> str:
-    keys = {"env": {"python": sys.executable}, "limits": {"grace_seconds": 60}}
+def deploy(client: Client, *words: str, body: str, restarts: int = 0, **ec2: object) -> str:
+    keys = {"env": {"python": sys.executable}, "limits": {"grace_seconds": 60}, "restart": {"max": restarts}}
     client.job(body, outputs=["result.txt"], resources={"gpus": 0, "ec2": ec2}, **keys)
     result = client.run("deploy", "job", "--on", "ec2", "--yes", *words)
     assert result.code == 0, result.err
@@ -142,6 +142,19 @@ def test_a_spot_run_survives_interruptions_without_its_client(
         value = hashlib.sha256(f"{value} {step}".encode()).hexdigest()
     assert (client.project / "fetched" / run / "outputs" / "result.txt").read_text() == value
     assert (ec2.leftovers(), len(ec2.states())) == ([], 1)
+
+
+def test_a_run_survives_a_reboot_of_its_instance_from_the_console(ec2: FakeEC2, client: Client) -> None:
+    run = deploy(client, "--max-hours", "2", body=COUNTS.format(more=3000), restarts=1)
+    (instance,) = ec2.machines()
+    wait_until_it_counts(ec2, instance, run)
+    deadline = ec2.run(instance, "cat", "/run/gpujob/deadline")
+    user.api("us-east-1").reboot_instances(InstanceIds=[instance])
+    again = client.until(lambda status: status["state"] == "running" and status["attempt"] == 2)
+    step = again["checkpoints"]["last"]
+    ec2.until(lambda: log_of(ec2, instance, run).count(f"step {step}\n") == 2, "it goes on from its checkpoint")
+    assert step > 0
+    assert ec2.run(instance, "cat", "/run/gpujob/deadline") == deadline
 
 
 def test_fetch_starts_an_instance_that_its_deadline_stopped_and_ends_it(ec2: FakeEC2, client: Client) -> None:

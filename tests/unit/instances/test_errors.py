@@ -93,6 +93,14 @@ def test_the_reason_of_an_end_has_a_next_step_that_changes_it(reason: str, step:
     assert step in ended.next_step
 
 
+def test_a_token_in_use_means_that_another_client_is_launching_this_job() -> None:
+    message = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)"
+    error = AwsError("IdempotentParameterMismatch", message, "run_instances", "us-east-1", 400)
+    assert error.why == "another client is launching this job"
+    assert (error.exit_code, error.next_step) == (Exit.FAILED, "gpujob hosts orphans")
+    assert errors.action(error.code) is Action.REFUSED  # nothing is launched in its place
+
+
 def test_a_protected_instance_is_reported_with_the_command_that_frees_it() -> None:
     message = (
         "The instance 'i-0a1' may not be terminated. Modify its 'disableApiTermination' instance attribute"

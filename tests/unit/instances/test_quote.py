@@ -101,6 +101,19 @@ def test_without_a_price_there_is_no_worst_case_and_no_budget() -> None:
         quoted(job(unknown, budget_usd=20.0))
 
 
+def test_a_type_that_is_sold_as_spot_alone_is_quoted_without_a_maximum() -> None:
+    kind = Ec2(types=["p5e.48xlarge"], spot=True)
+    quote = quoted(job(kind, gpus=8, max_hours=2.0))
+    assert (quote.price, quote.spec.spot, quote.hours) == (None, True, 2.0)
+    text = "\n".join(quote.lines(""))
+    assert "p5e.48xlarge, spot, in us-east-1" in text
+    assert "no on-demand price of p5e.48xlarge bounds that of spot" in text
+    on_demand = quoted(job(Ec2(types=["p5e.48xlarge"]), gpus=8, max_hours=2.0))
+    assert "no on-demand price of p5e.48xlarge is known: AWS sells it as spot" in on_demand.lines("")[1]
+    with pytest.raises(UsageError, match="--budget cannot be converted"):
+        quoted(job(kind, gpus=8, budget_usd=100.0))
+
+
 @pytest.mark.parametrize(
     ("gpu", "gpus", "region", "types"),
     [

@@ -181,3 +181,40 @@ def test_a_failed_boot_on_a_spot_request_leaves_nothing_that_bills(week: Callabl
     assert one.aws.billed(client.context().who) == set()
     assert {request.state for request in one.aws.requests.values()} == {"cancelled"}
     assert one.aws.disks == {}
+
+
+def test_an_on_demand_instance_whose_boot_never_ends_is_terminated(week: Callable[[int], Week]) -> None:
+    """Nothing is on it yet, and without cloud-init it has no deadline of its own."""
+    one = week(1)
+    one.aws.faults, one.aws.is_broken = 0.0, True
+    client, begin = one.clients[0], one.clock.now
+    result = one.run(client, "hosts", "up", "--type", "g5.xlarge", "--max-hours", "2", "--yes")
+    assert result
+    assert "if it never boots, this command terminates it after 20 min" in result.err
+    assert (result.code, "did not boot and was terminated" in result.err) == (5, True), result.err
+    assert 20 * 60 <= one.clock.now - begin < 25 * 60 + HOUR  # a termination may take an hour
+    one.clock.sleep(2 * HOUR)
+    one.again(client, "status")
+    assert one.aws.billed(client.context().who) == set()
+    assert one.aws.disks == {}
+    assert [machine.state for machine in one.aws.machines.values()] == ["terminated"]
+
+
+def test_an_instance_whose_boot_never_ends_is_terminated_after_a_kill(week: Callable[[int], Week]) -> None:
+    """Its client was killed while it waited: the same command waits for the rest of the 20 minutes only."""
+    one = week(1)
+    one.aws.faults, one.aws.is_broken = 0.0, True
+    client, words = one.clients[0], ("hosts", "up", "--type", "g5.xlarge", "--max-hours", "2", "--yes")
+
+    def killed(seconds: float) -> None:
+        one.clock.sleep(seconds)
+        if one.aws.machines and one.clock.now - min(m.launched for m in one.aws.machines.values()) > 300:
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        client.run(*words, now=lambda: one.clock.now, sleep=killed)
+    assert [machine.state for machine in one.aws.machines.values()] == ["running"]
+    again = one.run(client, *words)
+    assert again
+    assert "did not boot and was terminated" in again.err
+    assert len(one.aws.machines) == 1
