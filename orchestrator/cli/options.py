@@ -100,6 +100,14 @@ Budget = Annotated[
         help="Maximum spend in USD, converted to hours at the instance's hourly price (default: none).",
     ),
 ]
+Regions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--region",
+        metavar="REGION",
+        help="Launch in this AWS region; repeat in order of preference (default: from the job or settings).",
+    ),
+]
 WaitForCapacity = Annotated[
     float | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ class Request(msgspec.Struct, frozen=True):
     open_to_the_world: bool = False
     wait_for_capacity: float | None = None
     queue: bool = False
+    regions: tuple[str, ...] = ()
 
     def launch_options(self) -> Options:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
@@ -71,6 +73,9 @@ def deploy(ctx: Context, request: Request) -> int:
     job = notify.with_settings(_load_job(ctx, word, request), settings)
     job = jobs.with_nodes(job, request.on or settings["target"].value)
     target = registry.target(ctx, settings, request.on)
+    if request.regions and not target.launches:
+        why = f"{target.label} is there already"
+        raise UsageError("--region is for a launch", why, f"gpujob deploy {word} --on ec2")
     if not request.dry_run:
         registry.require_transfer(ctx, target)
     secrets = execute.secrets(ctx, job.spec.pass_env, job.file_secrets)
@@ -129,9 +134,10 @@ def _require_one_way(request: Request) -> None:
 
 
 def _require_resume_alone(request: Request) -> None:
-    if request.sets or request.data or request.name or request.init_from:
+    if request.sets or request.data or request.name or request.init_from or request.regions:
         what = "--resume continues a run with its original settings"
-        why = "it takes no --set, --data, --init-from or --name; --max-hours and --budget replace its limits"
+        options = "--set, --data, --init-from, --name or --region"
+        why = f"it takes no {options}; --max-hours and --budget replace its limits"
         raise UsageError(what, why, f"gpujob deploy --resume {request.resume}")
 
 
@@ -157,7 +163,8 @@ def _limits(request: Request) -> list[str]:
     )
     for option, _, value in options:
         require_positive(option, value)
-    return [f"limits.{key}={value}" for _, key, value in options if value is not None]
+    regions = [f"resources.ec2.regions={json.dumps(request.regions)}"] if request.regions else []
+    return [*regions, *(f"limits.{key}={value}" for _, key, value in options if value is not None)]
 
 
 def _within_budget(ctx: Context, request: Request, hosts: Sequence[Host], known: PlanInputs) -> PlanInputs:

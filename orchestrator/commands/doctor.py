@@ -20,6 +20,7 @@ from orchestrator.core.hostchecks import (
     missing_packages,
 )
 from orchestrator.core.hostfacts import HostFacts, PythonFacts
+from orchestrator.core.spec import JobSpec
 from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances import diagnostics
@@ -80,10 +81,8 @@ def _trial_rows(ctx: Context, region: str) -> list[Row]:
 
 
 def _launch_rows(ctx: Context, region: str, word: str | None) -> list[Row]:
-    if word is None:
-        return diagnostics.rows(ctx, region)
-    spec = quote(jobs.load(ctx, word, [], []).spec, region, ctx.now(), ctx.who, 0).spec
-    return diagnostics.rows(ctx, spec.regions[0], spec.types[0], spec.spot)
+    job = JobSpec("job") if word is None else jobs.load(ctx, word, [], []).spec
+    return diagnostics.rows(ctx, quote(job, region, ctx.now(), ctx.who, 0).spec)
 
 
 @contextlib.contextmanager

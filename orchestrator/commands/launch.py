@@ -19,7 +19,7 @@ from orchestrator.instances.cloud import Account
 from orchestrator.instances.ensure import ensure_all
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.quote import Quote, quote
-from orchestrator.instances.region import Ingress
+from orchestrator.instances.region import Ingress, parse_cidr
 from orchestrator.instances.target import Ec2Target
 from orchestrator.instances.with_volume import ensure_with_volume
 from orchestrator.store import Store
@@ -37,8 +37,10 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def launch_options(cidr: str | None, world: bool, wait_hours: float | None, dry_run: bool) -> Options:
-    """As on the command line. UsageError for hours that are not above 0."""
+    """As on the command line. UsageError for hours that are not above 0, and for a range that is refused."""
     require_positive("--wait-for-capacity", wait_hours)
+    if cidr:
+        parse_cidr(cidr, world)
     return Options(Ingress(cidr, world), wait_hours or 0.0, dry_run)
 
 

@@ -12,30 +12,36 @@ from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.quotas import Quota
-from orchestrator.instances.spec import Candidate
+from orchestrator.instances.spec import Candidate, LaunchSpec
 
 Row = tuple[str, str, str, str]
 """A row of `doctor`: name, status (ok, warning or missing), message, how to fix it."""
 _POLICY = "docs/iam.md has the smallest policy that works"
 
 
-def rows(ctx: Context, region_name: str, type_: str = spec.DEFAULT_TYPES[0], spot: bool = False) -> list[Row]:
-    """Returns all rows, for an instance of this type; without credentials only the first row."""
-    cloud = Cloud(ctx)
+def rows(ctx: Context, launch: LaunchSpec) -> list[Row]:
+    """Returns all rows, for the first type and region of a launch; without credentials only the first row."""
+    cloud, region_name = Cloud(ctx), launch.regions[0]
     credentials = _row("credentials", lambda: _identity(cloud, region_name))
     if credentials[1] == "missing":
         return [credentials]
-    candidate = Candidate(region_name, "", type_, spot)
+    candidate = Candidate(region_name, "", launch.types[0], launch.spot)
     return [
         credentials,
-        _row("network", lambda: _network(cloud, region_name)),
-        _row("image", lambda: _image(cloud, region_name)),
+        _row("network", lambda: _network(cloud, launch)),
+        _row("image", lambda: _image(cloud, launch)),
         _row("type", lambda: _type(cloud, candidate)),
         _row("quota", lambda: _quota(cloud, candidate)),
-        *_permissions(cloud, candidate),
+        *_permissions(cloud, candidate, launch),
         _row("key", lambda: ("ok", f"{keys.user_key(ctx)}", "")),
-        _row("address", lambda: ("ok", f"port 22 would be opened to {region.own_address(ctx)}/32", "")),
+        _row("address", lambda: _address(ctx, launch)),
     ]
+
+
+def _address(ctx: Context, launch: LaunchSpec) -> tuple[str, str, str]:
+    if launch.security_group:
+        return ("ok", f"{launch.security_group} stays as it is; it must admit this machine to port 22", "")
+    return ("ok", f"port 22 would be opened to {region.own_address(ctx)}/32", "")
 
 
 def _row(what: str, check: Callable[[], tuple[str, str, str]]) -> Row:
@@ -50,7 +56,11 @@ def _identity(cloud: Cloud, region_name: str) -> tuple[str, str, str]:
     return ("ok", str(answer["Arn"]), "")
 
 
-def _network(cloud: Cloud, region_name: str) -> tuple[str, str, str]:
+def _network(cloud: Cloud, launch: LaunchSpec) -> tuple[str, str, str]:
+    region_name = launch.regions[0]
+    if launch.subnet:
+        zone, vpc = region.find_subnet(cloud, region_name, launch.subnet)
+        return ("ok", f"{launch.subnet} of {vpc} in {zone}", "")
     vpc = region.default_vpc(cloud, region_name)
     zones = sorted(region.subnets(cloud, region_name))
     if not zones:
@@ -58,8 +68,8 @@ def _network(cloud: Cloud, region_name: str) -> tuple[str, str, str]:
     return ("ok", f"{vpc}, default subnets in {', '.join(zones)}", "")
 
 
-def _image(cloud: Cloud, region_name: str) -> tuple[str, str, str]:
-    image = region.find_image(cloud, region_name, spec.IMAGES)
+def _image(cloud: Cloud, launch: LaunchSpec) -> tuple[str, str, str]:
+    image = region.find_image(cloud, launch.regions[0], launch.images)
     return ("ok", f"{image.id} {image.name}, {image.root_gb} GB", "")
 
 
@@ -101,12 +111,12 @@ def _read_quota(cloud: Cloud, quota: Quota) -> float | None:
     return next((float(one["Value"]) for one in listed if quota.matches(str(one.get("QuotaName")))), None)
 
 
-def _permissions(cloud: Cloud, candidate: Candidate) -> list[Row]:
+def _permissions(cloud: Cloud, candidate: Candidate, launch: LaunchSpec) -> list[Row]:
     """Makes each call with DryRun: AWS answers whether it would be allowed, and does nothing."""
-    tags = spec.tag_specifications(spec.TAGGED_KINDS, {spec.MANAGED: "1"})
+    tags = spec.tag_specifications(spec.TAGGED_KINDS, {**launch.extra_tags, spec.MANAGED: "1"})
     calls: dict[str, dict[str, Any]] = {
         "run_instances": {
-            "ImageId": _some_image(cloud, candidate.region),
+            "ImageId": _some_image(cloud, launch),
             "InstanceType": candidate.type,
             "MinCount": 1,
             "MaxCount": 1,
@@ -134,13 +144,13 @@ def _may(cloud: Cloud, region_name: str, operation: str, parameters: dict[str, A
         if error.code == "DryRunOperation" or error.code.startswith("InvalidInstanceID"):
             return (what, "ok", "allowed", "")
         if errors.action(error.code) is errors.Action.DENIED:
-            return (what, "missing", f"{error.code}", _POLICY)
+            return (what, "missing", f"{error.code}: {error.why}", error.next_step)
         return (what, "warning", f"{error.code}: {error.message}", _POLICY)
     return (what, "ok", "allowed", "")
 
 
-def _some_image(cloud: Cloud, region_name: str) -> str:
+def _some_image(cloud: Cloud, launch: LaunchSpec) -> str:
     try:
-        return region.find_image(cloud, region_name, spec.IMAGES).id
+        return region.find_image(cloud, launch.regions[0], launch.images).id
     except GpujobError:
         return "ami-0123456789abcdef0"

@@ -80,6 +80,15 @@ _ENDED_STEPS = {
 """The next step by EC2's reason for the end of an instance, with its region."""
 
 
+_BOUNDARIES = {
+    "permissions boundary": "whoever administers the account: the permissions boundary of this user must "
+    "allow it too; docs/iam.md lists what gpujob needs",
+    "service control policy": "whoever administers the organization: its service control policy denies it; "
+    "resources.ec2.regions, tags or types that it allows",
+}
+"""The next step after a refusal that no policy of the user can change, by AWS's words."""
+
+
 class AwsError(GpujobError):
     """A failed call of the EC2 API. `status`: the HTTP status, 0 without an answer.
 
@@ -236,6 +245,9 @@ def _decoded(error: AwsError) -> str:
 def _access_step(code: str, message: str) -> str:
     if code in _SKEWED or any(words in message for words in ("Signature expired", "not yet current")):
         return "set this machine's clock: date -u shows it, sudo timedatectl set-ntp true corrects it"
+    boundary = next((step for words, step in _BOUNDARIES.items() if words in message.lower()), "")
+    if code in FORBIDDEN[:3] and boundary:
+        return boundary
     if code in FORBIDDEN[:3]:
         return (
             "docs/iam.md has the smallest policy that works; gpujob doctor --on ec2 (tries each permission)"

@@ -47,6 +47,7 @@ def deploy(client: Client, *words: str, body: str, restarts: int = 0, **ec2: obj
     client.job(body, outputs=["result.txt"], resources={"gpus": 0, "ec2": ec2}, **keys)
     result = client.run("deploy", "job", "--on", "ec2", "--yes", *words)
     assert result.code == 0, result.err
+    assert "shared memory" not in result.err
     return result.out.split()[0]
 
 
@@ -152,7 +153,9 @@ def test_a_run_survives_a_reboot_of_its_instance_from_the_console(ec2: FakeEC2, 
     user.api("us-east-1").reboot_instances(InstanceIds=[instance])
     again = client.until(lambda status: status["state"] == "running" and status["attempt"] == 2)
     step = again["checkpoints"]["last"]
-    ec2.until(lambda: log_of(ec2, instance, run).count(f"step {step}\n") == 2, "it goes on from its checkpoint")
+    ec2.until(
+        lambda: log_of(ec2, instance, run).count(f"step {step}\n") == 2, "it goes on from its checkpoint"
+    )
     assert step > 0
     assert ec2.run(instance, "cat", "/run/gpujob/deadline") == deadline
 

@@ -73,6 +73,44 @@ def test_a_dry_run_for_several_regions_shows_the_price_in_each(client: Client) -
     assert all(f"{region} ${usd:.3f}" in shown for region, usd in each.items())
 
 
+def test_regions_are_those_of_the_flag_then_of_the_job_then_of_the_settings(client: Client) -> None:
+    """The settings: $GPUJOB_REGION, gpujob.yaml, $AWS_REGION, the profile in ~/.aws/config, us-east-1."""
+    (client.home / ".aws").mkdir()
+    (client.home / ".aws" / "config").write_text("[default]\nregion = eu-south-1\n")
+
+    def regions(*words: str) -> list[str]:
+        result = client.run("deploy", "job.yaml", "--on", "ec2", "--dry-run", "--json", *words)
+        assert result.code == 0, result.err
+        return list(result.json["plan"]["launch"]["regions"])
+
+    client.job("pass")
+    assert regions() == ["eu-south-1"]
+    client.env["AWS_REGION"] = "eu-west-1"
+    assert regions() == ["eu-west-1"]
+    client.write("gpujob.yaml", "region: eu-north-1\n")
+    assert regions() == ["eu-north-1"]
+    client.env["GPUJOB_REGION"] = "sa-east-1"
+    assert regions() == ["sa-east-1"]
+    client.job("pass", resources={"ec2": {"regions": ["us-west-2", "us-east-2"]}})
+    assert regions() == ["us-west-2", "us-east-2"]
+    assert regions("--region", "eu-west-1", "--region", "us-east-1") == ["eu-west-1", "us-east-1"]
+
+
+def test_a_region_is_refused_where_nothing_is_launched(client: Client) -> None:
+    client.job("pass")
+    for words in (("job.yaml", "--on", "local"), ("--resume", "job")):
+        result = client.run("deploy", *words, "--region", "eu-west-1")
+        assert (result.code, "--region" in result.err) == (2, True), result.err
+
+
+@pytest.mark.parametrize("words", [("deploy", "job.yaml", "--on", "ec2"), ("hosts", "up")])
+def test_an_ipv6_range_for_ssh_is_refused_also_by_a_dry_run(client: Client, words: tuple[str, ...]) -> None:
+    client.job("pass")
+    result = client.run(*words, "--dry-run", "--ssh-cidr", "2001:db8::/64")
+    assert (result.code, "instances have IPv4 addresses" in result.err) == (2, True), result.err
+    assert client.run(*words, "--dry-run", "--ssh-cidr", "203.0.113.0/24").code == 0
+
+
 @pytest.mark.parametrize(
     ("tags", "why"),
     [

@@ -94,11 +94,31 @@ def test_the_reason_of_an_end_has_a_next_step_that_changes_it(reason: str, step:
 
 
 def test_a_token_in_use_means_that_another_client_is_launching_this_job() -> None:
-    message = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)"
+    message = (
+        "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)"
+    )
     error = AwsError("IdempotentParameterMismatch", message, "run_instances", "us-east-1", 400)
     assert error.why == "another client is launching this job"
     assert (error.exit_code, error.next_step) == (Exit.FAILED, "gpujob hosts orphans")
     assert errors.action(error.code) is Action.REFUSED  # nothing is launched in its place
+
+
+@pytest.mark.parametrize(
+    ("because", "step"),
+    [
+        ("no permissions boundary allows the ec2:RunInstances action", "permissions boundary of this user"),
+        ("explicit deny in a permissions boundary", "permissions boundary of this user"),
+        ("explicit deny in a service control policy", "whoever administers the organization"),
+        ("no identity-based policy allows the ec2:RunInstances action", "docs/iam.md has the smallest"),
+    ],
+)
+def test_a_permissions_boundary_is_named_and_not_taken_for_the_policy(because: str, step: str) -> None:
+    message = (
+        f"User: arn:aws:iam::1:user/ada is not authorized to perform: ec2:RunInstances because {because}"
+    )
+    error = AwsError("UnauthorizedOperation", message, "run_instances", "us-east-1", 403)
+    assert (error.exit_code, error.why) == (Exit.ACCESS, message)
+    assert step in error.next_step
 
 
 def test_a_protected_instance_is_reported_with_the_command_that_frees_it() -> None:

@@ -64,7 +64,25 @@ def test_upgrades_are_masked_before_they_start_and_waited_for() -> None:
     assert "NEEDRESTART_SUSPEND=1" in install
 
 
-def test_a_logout_does_not_touch_the_shared_memory_of_runs() -> None:
+@pytest.mark.parametrize("service", ["apt-daily.service", "apt-daily-upgrade.service"])
+def test_a_driver_upgrade_that_is_under_way_is_waited_for(tmp_path: Path, service: str) -> None:
+    """Its command is run by a real sh; systemctl says twice that the upgrade is going on."""
+    install = next(command for command in config()["runcmd"] if "apt-get" in command)
+    log = tmp_path / "log"
+    asked = f'n=$(grep -c systemctl {log}); case "$*" in *{service}*) [ $n -gt 2 ] || echo activating ;; esac'
+    programs = {"systemctl": asked, "sleep": "", "apt-get": "", "seq": "echo 1 2 3 4 5 6 7 8 9"}
+    for name, body in programs.items():
+        path = tmp_path / name
+        path.write_text(f'#!/bin/sh\necho {name} "$@" >>{log}\n{body}\n')
+        path.chmod(0o755)
+    (tmp_path / "grep").symlink_to("/bin/grep")
+    subprocess.run(["/bin/sh", "-ec", install], env={"PATH": str(tmp_path)}, timeout=60, check=True)
+    calls = [line.split()[0] for line in log.read_text().splitlines()]
+    assert calls == ["seq", "systemctl", "sleep", "systemctl", "sleep", "systemctl", "apt-get", "apt-get"]
+    assert "-o DPkg::Lock::Timeout=600 install" in log.read_text()
+
+
+def test_users_linger_so_a_deploy_has_no_note_about_shared_memory() -> None:
     assert any("/var/lib/systemd/linger/ubuntu" in command for command in config()["bootcmd"])
 
 
