@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.errors import AccessError, GpujobError, Unreachable, UsageError
-from orchestrator.instances import changes, connection, keys, lifecycle
+from orchestrator.instances import answers, changes, connection, keys, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import AwsError
@@ -165,10 +165,12 @@ def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
 
 def _console_output(account: Account, instance: Instance) -> str:
     try:
-        answer = account.cloud.call(instance.region, "get_console_output", InstanceId=instance.id)
+        answer = account.cloud.read(
+            instance.region, "get_console_output", answers.Console, InstanceId=instance.id
+        )
     except AwsError as error:
         return str(error)
-    lines = [line for line in answer.get("Output", "").splitlines() if line.strip()]
+    lines = [line for line in answer.output.splitlines() if line.strip()]
     return " | ".join(lines[-3:]) or "empty so far"
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
 from orchestrator.context import Context
+from orchestrator.core import decode, jsontext
+from orchestrator.core.decode import S
+from orchestrator.core.jsontext import Object
+from orchestrator.instances import answers
 from orchestrator.instances.errors import FORBIDDEN, Action, AwsError, action
 from orchestrator.instances.records import InstanceStore
 
@@ -55,15 +59,19 @@ class Cloud:
         """
         self._expected[resource_id] = created + VISIBLE_SECONDS
 
-    def call(self, region: str, operation: str, service: str = "ec2", **parameters: Any) -> dict[str, Any]:
-        """Makes one call, e.g. "run_instances"; returns its answer. Raises AwsError.
+    def read(self, region: str, operation: str, kind: type[S], service: str = "ec2", **parameters: Any) -> S:
+        """Makes one call; returns its answer as a `kind`. Raises AwsError, also where that does not fit."""
+        return _parsed(self.call(region, operation, service, **parameters), kind, operation, region)
+
+    def call(self, region: str, operation: str, service: str = "ec2", **parameters: Any) -> object:
+        """Makes one call, e.g. "start_instances"; returns its answer. Raises AwsError.
 
         It is retried if EC2 is busy, the answer was lost, or EC2 does not know a new resource yet (`expect`).
         Every call that gpujob makes may be repeated: reads, RunInstances with its token, and changes by id;
         callers accept that a change was already made.
         """
 
-        def answered() -> dict[str, Any]:
+        def answered() -> object:
             return self._ctx.retry(
                 lambda: self._once(region, operation, service, parameters),
                 _PAUSES,
@@ -79,44 +87,49 @@ class Cloud:
                 self.expect(resource_id, self._ctx.now())
         return answer
 
-    def _may_appear(self, error: AwsError, parameters: dict[str, Any]) -> bool:
+    def _may_appear(self, error: AwsError, parameters: Mapping[str, object]) -> bool:
         """Returns whether the error is about a resource that EC2 may not know yet."""
         if not error.code.endswith(".NotFound"):
             return False
         request, now = json.dumps(parameters, default=str), self._ctx.now()
         return any(now < until and each in request for each, until in self._expected.items())
 
-    def first(self, region: str, operation: str, key: str, **parameters: Any) -> dict[str, Any] | None:
+    def first(
+        self, region: str, operation: str, key: str, kind: type[S], filters: Mapping[str, Sequence[str]]
+    ) -> S | None:
         """Returns the first item under `key`, waiting until EC2 shows one; None after VISIBLE_SECONDS."""
         for pause in _VISIBLE_PAUSES:
-            if items := self.call(region, operation, **parameters)[key]:
-                found: dict[str, Any] = items[0]
-                return found
+            if items := self.some(region, operation, key, kind, filters):
+                return items[0]
             self._ctx.sleep(pause)
         return None
 
-    def all(self, region: str, operation: str, key: str, **parameters: Any) -> list[dict[str, Any]]:
+    def all(self, region: str, operation: str, key: str, kind: type[S], **parameters: Any) -> list[S]:
         """Returns the items under `key` of a paged answer, from the first page again if its token expires."""
 
-        def pages() -> list[dict[str, Any]]:
-            items, more = [], dict[str, Any]()
+        def pages() -> list[S]:
+            items, token = list[S](), ""
             while True:
+                more = {"NextToken": token} if token else {}
                 answer = self.call(region, operation, **parameters, **more)
-                items += answer[key]
-                if not answer.get("NextToken"):
+                page: dict[str, Any] = answer if isinstance(answer, dict) else {}
+                items += [_parsed(item, kind, operation, region) for item in page[key]]
+                token = page.get("NextToken") or ""
+                if not token:
                     return items
-                more = {"NextToken": answer["NextToken"]}
 
         return self._ctx.retry(pages, _PAUSES[:2], AwsError, lambda error: error.code in _STALE_PAGES)
 
-    def all_with(
-        self, region: str, operation: str, key: str, name: str, values: Sequence[str], *more: dict[str, Any]
-    ) -> list[dict[str, Any]]:
-        """Returns the items that one of any number of values of the filter `name` selects; more: filters."""
-        items = list[dict[str, Any]]()
+    def some(
+        self, region: str, operation: str, key: str, kind: type[S], filters: Mapping[str, Sequence[str]]
+    ) -> list[S]:
+        """Returns the items under `key` that every filter selects, by one of any number of its values."""
+        items = list[S]()
+        (name, values), *more = filters.items()
         for start in range(0, len(values), _FILTER_VALUES):
-            part = {"Name": name, "Values": list(values[start : start + _FILTER_VALUES])}
-            items += self.all(region, operation, key, Filters=[part, *more])
+            part = {name: values[start : start + _FILTER_VALUES], **dict(more)}
+            chosen = [{"Name": each, "Values": list(some)} for each, some in part.items()]
+            items += self.all(region, operation, key, kind, Filters=chosen)
         return items
 
     def now(self) -> float:
@@ -129,15 +142,15 @@ class Cloud:
         Where it may not ask, that is `home` alone.
         """
         try:
-            answer = self.call(home, "describe_regions")["Regions"]
+            regions = self.all(home, "describe_regions", "Regions", answers.Region)
         except AwsError as error:
             if error.code not in FORBIDDEN:
                 raise
             self._ctx.warn(f"only {home} is searched: {error.what}: {error.why}")
             return [home]
-        return sorted(region["RegionName"] for region in answer)
+        return sorted(region.region_name for region in regions)
 
-    def _once(self, region: str, operation: str, service: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    def _once(self, region: str, operation: str, service: str, parameters: Mapping[str, Any]) -> object:
         from botocore import exceptions as aws  # noqa: PLC0415 - 0.2 s, for EC2 only
         from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
@@ -145,7 +158,7 @@ class Cloud:
             return AwsError(code, message, operation, region, status)
 
         try:
-            answer: dict[str, Any] = getattr(self._client(service, region), operation)(**parameters)
+            answer: object = getattr(self._client(service, region), operation)(**parameters)
         except aws.ClientError as error:
             details, metadata = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
             code, message = details.get("Code", "Unknown"), details.get("Message", "")
@@ -177,12 +190,16 @@ class Cloud:
             answer = self._once(
                 region, "decode_authorization_message", "sts", {"EncodedMessage": encoded.strip()}
             )
-            details = json.loads(answer["DecodedMessage"])
-            context = details["context"]
-            why = "a policy denies" if details.get("explicitDeny") else "no policy allows"
-            return f"{plain.strip()} ({why} {context['action']} on {context['resource']})"
-        except (AwsError, ValueError, LookupError, TypeError):
+        except AwsError:
             return message
+        text = Object(answer if isinstance(answer, dict) else {}).text("DecodedMessage") or ""
+        with contextlib.suppress(jsontext.BadJson):
+            details = jsontext.read_object(text)
+            act, resource = (details.child("context").text(name) for name in ("action", "resource"))
+            why = "a policy denies" if details.flag("explicitDeny") else "no policy allows"
+            if act and resource:
+                return f"{plain.strip()} ({why} {act} on {resource})"
+        return message
 
     def _client(self, service: str, region: str) -> Any:
         """Returns an API client without botocore's retries, which would also retry missing capacity."""
@@ -249,6 +266,14 @@ def parse_time(value: Any) -> datetime:
     from botocore.utils import parse_timestamp  # noqa: PLC0415
 
     return cast("datetime", parse_timestamp(value))
+
+
+def _parsed(value: object, kind: type[S], operation: str, region: str) -> S:
+    parsed = decode.struct(value, kind)
+    if parsed is None:
+        why = f"the answer has another form: {decode.fault(value, kind)[0]}"
+        raise AwsError("UnreadableAnswer", why, operation, region)
+    return parsed
 
 
 def _ids(answer: Any) -> Iterator[str]:

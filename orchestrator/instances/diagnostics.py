@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
-from orchestrator.instances import errors, keys, lifecycle, quotas, region, spec
+from orchestrator.instances import answers, errors, keys, lifecycle, quotas, region, spec
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.errors import AwsError
@@ -52,8 +52,8 @@ def _row(what: str, check: Callable[[], tuple[str, str, str]]) -> Row:
 
 
 def _identity(cloud: Cloud, region_name: str) -> tuple[str, str, str]:
-    answer = cloud.call(region_name, "get_caller_identity", service="sts")
-    return ("ok", str(answer["Arn"]), "")
+    identity = cloud.read(region_name, "get_caller_identity", answers.Identity, service="sts")
+    return ("ok", identity.arn, "")
 
 
 def _network(cloud: Cloud, launch: LaunchSpec) -> tuple[str, str, str]:
@@ -103,18 +103,24 @@ def _read_quota(cloud: Cloud, quota: Quota) -> float | None:
     """Returns the value of a quota, found by its code or its name; None if AWS lists none of this name."""
     if quota.code:
         parameters = {"ServiceCode": quota.service, "QuotaCode": quota.code}
-        answer = cloud.call(quota.region, "get_service_quota", service="service-quotas", **parameters)
-        return float(answer["Quota"]["Value"])
+        return cloud.read(
+            quota.region, "get_service_quota", answers.GotQuota, service="service-quotas", **parameters
+        ).quota.value
     listed = cloud.all(
-        quota.region, "list_service_quotas", "Quotas", service="service-quotas", ServiceCode=quota.service
+        quota.region,
+        "list_service_quotas",
+        "Quotas",
+        answers.Quota,
+        service="service-quotas",
+        ServiceCode=quota.service,
     )
-    return next((float(one["Value"]) for one in listed if quota.matches(str(one.get("QuotaName")))), None)
+    return next((one.value for one in listed if quota.matches(one.quota_name)), None)
 
 
 def _permissions(cloud: Cloud, candidate: Candidate, launch: LaunchSpec) -> list[Row]:
     """Makes each call with DryRun: AWS answers whether it would be allowed, and does nothing."""
     tags = spec.tag_specifications(spec.TAGGED_KINDS, {**launch.extra_tags, spec.MANAGED: "1"})
-    calls: dict[str, dict[str, Any]] = {
+    calls: dict[str, Mapping[str, Any]] = {
         "run_instances": {
             "ImageId": _some_image(cloud, launch),
             "InstanceType": candidate.type,
@@ -136,7 +142,7 @@ def _permissions(cloud: Cloud, candidate: Candidate, launch: LaunchSpec) -> list
     return [_may(cloud, candidate.region, name, parameters) for name, parameters in calls.items()]
 
 
-def _may(cloud: Cloud, region_name: str, operation: str, parameters: dict[str, Any]) -> Row:
+def _may(cloud: Cloud, region_name: str, operation: str, parameters: Mapping[str, Any]) -> Row:
     what = "may " + operation.replace("_", " ")
     try:
         cloud.call(region_name, operation, DryRun=True, **parameters)

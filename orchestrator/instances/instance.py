@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.instances import spec
+
+if TYPE_CHECKING:  # for an annotation only: `status` reads no answers of AWS
+    from orchestrator.instances import answers
 
 PREFIX = "ec2://"
 BILLED_STATES = ("pending", "running")
@@ -199,37 +202,26 @@ class Description(msgspec.Struct, frozen=True):
         return expires(self.tags)
 
 
-def parse_description(answer: Mapping[str, Any], account: str | None) -> Description:
+def parse_description(answer: answers.Instance, account: str | None) -> Description:
     """Parses one instance of DescribeInstances or RunInstances; `account` is the owner of its reservation."""
-    launched = answer.get("LaunchTime")
-    groups = answer.get("SecurityGroups") or [{}]
-    volumes = {
-        one.get("DeviceName"): (one.get("Ebs") or {}).get("VolumeId")
-        for one in answer.get("BlockDeviceMappings") or []
-    }
+    volumes = {one.device_name: one.ebs.volume_id for one in answer.block_device_mappings if one.ebs}
     return Description(
-        id=answer["InstanceId"],
-        state=(answer.get("State") or {}).get("Name", ""),
-        type=answer.get("InstanceType", ""),
-        zone=(answer.get("Placement") or {}).get("AvailabilityZone", ""),
-        spot=answer.get("InstanceLifecycle") == "spot",
-        address=answer.get("PublicIpAddress"),
-        private_address=answer.get("PrivateIpAddress"),
-        launched=launched.timestamp() if launched else 0.0,
-        transition_reason=answer.get("StateTransitionReason") or "",
-        state_reason=_reason(answer.get("StateReason") or {}),
-        security_group=groups[0].get("GroupId"),
+        id=answer.instance_id,
+        state=answer.state.name,
+        type=answer.instance_type,
+        zone=answer.placement.availability_zone,
+        spot=answer.instance_lifecycle == "spot",
+        address=answer.public_ip_address,
+        private_address=answer.private_ip_address,
+        launched=answer.launch_time.timestamp() if answer.launch_time else 0.0,
+        transition_reason=answer.state_transition_reason,
+        state_reason=str(answer.state_reason),
+        security_group=answer.security_groups[0].group_id if answer.security_groups else None,
         data_volume=volumes.get(spec.DATA_DEVICE),
-        spot_request=answer.get("SpotInstanceRequestId"),
+        spot_request=answer.spot_instance_request_id,
         account=account,
-        tags=parse_tags(answer.get("Tags") or []),
+        tags=parse_tags(answer.tags),
     )
-
-
-def _reason(reason: Mapping[str, Any]) -> str:
-    """Returns EC2's code and its whole message, which often starts with the code."""
-    code, message = str(reason.get("Code") or ""), str(reason.get("Message") or "")
-    return message if message.startswith(code) and message else f"{code}: {message}" if message else code
 
 
 def parse_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:

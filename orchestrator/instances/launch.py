@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestrator import __version__
 from orchestrator.errors import GpujobError
-from orchestrator.instances import errors, launched, lifecycle, quotas, region, spec
+from orchestrator.instances import answers, errors, launched, lifecycle, quotas, region, spec
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Action, AwsError, NoCapacity
 from orchestrator.instances.instance import Description, Instance
@@ -144,7 +144,9 @@ class _Launch:
         self._save(request=replace(request, sent=self._account.ctx.now()))
         region_name = request.candidate.region
         try:
-            answer = self._account.cloud.call(region_name, "run_instances", **request.parameters)
+            answer = self._account.cloud.read(
+                region_name, "run_instances", answers.Reservation, **request.parameters
+            )
         except AwsError as error:
             self._handle(error, request.candidate, is_repeated)
             return ()
@@ -242,11 +244,9 @@ def _record_launched(account: Account, attempt: LaunchAttempt) -> list[Instance]
     if not attempt.request:
         return []
     region_name, records = attempt.request.candidate.region, account.records
-    filters = [{"Name": f"tag:{spec.ATTEMPT}", "Values": [attempt.id]}]
-    answer = account.cloud.all(region_name, "describe_instances", "Reservations", Filters=filters)
+    filters = {f"tag:{spec.ATTEMPT}": [attempt.id]}
     return [
         _record(account, attempt, one, region_name)
-        for reservation in answer
-        for one in lifecycle.descriptions(reservation)
+        for one in lifecycle.described(account.cloud, region_name, filters)
         if records.find(one.id) or one.state not in ("shutting-down", "terminated")
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from orchestrator.errors import AccessError, NotFound, Unreachable
-from orchestrator.instances import catalog, errors, prices, region, spec
+from orchestrator.instances import answers, catalog, errors, prices, region, spec
 from orchestrator.instances.cloud import VISIBLE_SECONDS, Account, Cloud
 from orchestrator.instances.errors import AwsError, Ended
 from orchestrator.instances.instance import (
@@ -22,6 +22,8 @@ from orchestrator.instances.instance import (
 from orchestrator.targets.ssh import hostkeys
 
 _PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls
+_RESERVATIONS = ("describe_instances", "Reservations", answers.Reservation)
+_VOLUMES = ("describe_volumes", "Volumes", answers.Volume)
 _STARTING = ("pending", "running")
 
 
@@ -57,23 +59,22 @@ def observe(account: Account, instance: Instance, description: Description) -> I
 def describe(account: Account, region: str, instance_id: str) -> Description | None:
     """Returns what EC2 reports of an instance; None if EC2 does not know it, as an hour after its end."""
     try:
-        answer = account.cloud.call(region, "describe_instances", InstanceIds=[instance_id])
+        every = account.cloud.all(region, *_RESERVATIONS, InstanceIds=[instance_id])
     except AwsError as error:
         if error.code != "InvalidInstanceID.NotFound":
             raise
         return None
-    return next((one for each in answer["Reservations"] for one in descriptions(each)), None)
+    return next((one for each in every for one in descriptions(each)), None)
 
 
-def descriptions(reservation: dict[str, Any]) -> Iterator[Description]:
+def descriptions(reservation: answers.Reservation) -> Iterator[Description]:
     """Yields the instances of a reservation, as RunInstances and DescribeInstances return it."""
-    for instance in reservation["Instances"]:
-        yield parse_description(instance, reservation.get("OwnerId"))
+    return (parse_description(one, reservation.owner_id) for one in reservation.instances)
 
 
 def _require_same_account(cloud: Cloud, instance: Instance) -> None:
     """Raises AccessError if the credentials are of another account, which cannot see the instance."""
-    account = cloud.call(instance.region, "get_caller_identity", service="sts")["Account"]
+    account = cloud.read(instance.region, "get_caller_identity", answers.Identity, service="sts").account
     if instance.account != account:
         what = f"{instance.label} cannot be seen with these credentials"
         why = f"they are of account {account}, the instance is in {instance.account or 'an unknown account'}"
@@ -138,7 +139,7 @@ def _change_stopped(account: Account, instance: Instance, operation: str, **para
     """Makes a call that EC2 refuses while it still counts an instance that has just stopped as stopping."""
     account.ctx.retry(
         lambda: account.cloud.call(instance.region, operation, InstanceId=instance.id, **parameters),
-        (*_PAUSES, *_PAUSES),
+        _PAUSES * 2,
         AwsError,
         lambda error: error.code == "IncorrectInstanceState",
     )
@@ -188,13 +189,8 @@ def attach_volume(account: Account, instance: Instance) -> None:
 
     def attach() -> None:
         try:
-            cloud.call(
-                instance.region,
-                "attach_volume",
-                InstanceId=instance.id,
-                VolumeId=volume,
-                Device=spec.DATA_DEVICE,
-            )
+            where = {"InstanceId": instance.id, "Device": spec.DATA_DEVICE}
+            cloud.call(instance.region, "attach_volume", VolumeId=volume, **where)
         except AwsError as error:
             if error.code != "VolumeInUse" or not _is_attached(cloud, instance):
                 raise
@@ -203,36 +199,37 @@ def attach_volume(account: Account, instance: Instance) -> None:
 
 
 def _is_attached(cloud: Cloud, instance: Instance) -> bool:
-    ids = [instance.volume_to_attach]
-    volumes = cloud.call(instance.region, "describe_volumes", VolumeIds=ids)["Volumes"]
-    return any(one["InstanceId"] == instance.id for volume in volumes for one in volume["Attachments"])
+    volumes = cloud.all(instance.region, *_VOLUMES, VolumeIds=[instance.volume_to_attach])
+    return any(one.instance_id == instance.id for volume in volumes for one in volume.attachments)
 
 
 def retry_while_in_use(account: Account, call: Callable[[], None]) -> None:
     """Repeats a call on a volume while an instance may still be releasing it."""
-    pauses = (*_PAUSES, *_PAUSES)
-    account.ctx.retry(call, pauses, AwsError, lambda error: error.code in ("VolumeInUse", "IncorrectState"))
+    account.ctx.retry(
+        call, _PAUSES * 2, AwsError, lambda error: error.code in ("VolumeInUse", "IncorrectState")
+    )
 
 
 def find_volume(cloud: Cloud, region: str, volume: str) -> int | None:
     """Returns the size of a volume in GB; None if it does not exist."""
     try:
-        volumes = cloud.call(region, "describe_volumes", VolumeIds=[volume])["Volumes"]
+        volumes = cloud.all(region, *_VOLUMES, VolumeIds=[volume])
     except AwsError as error:
         if error.code == "InvalidVolume.NotFound":
             return None
         raise
-    return int(volumes[0].get("Size") or 0) if volumes else None
+    return volumes[0].size if volumes else None
 
 
 def list_managed(cloud: Cloud, region: str, states: tuple[str, ...] = LIVE_STATES) -> Iterator[Description]:
     """Yields every instance of a region that has gpujob's tag and is in one of the states."""
-    filters = [
-        {"Name": f"tag:{spec.MANAGED}", "Values": ["1"]},
-        {"Name": "instance-state-name", "Values": list(states)},
-    ]
-    for reservation in cloud.all(region, "describe_instances", "Reservations", Filters=filters):
-        yield from descriptions(reservation)
+    return described(cloud, region, {f"tag:{spec.MANAGED}": ["1"], "instance-state-name": states})
+
+
+def described(cloud: Cloud, region: str, filters: Mapping[str, Sequence[str]]) -> Iterator[Description]:
+    """Yields every instance of a region that all filters select."""
+    for each in cloud.some(region, *_RESERVATIONS, filters):
+        yield from descriptions(each)
 
 
 def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
@@ -295,6 +292,5 @@ def usd_per_hour(
 
 def disk_sizes(cloud: Cloud, region: str, instance_id: str) -> dict[str, int]:
     """Returns the volumes that are attached to an instance, with their sizes in GB."""
-    filters = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
-    volumes = cloud.all(region, "describe_volumes", "Volumes", Filters=filters)
-    return {volume["VolumeId"]: int(volume.get("Size") or 0) for volume in volumes}
+    volumes = cloud.some(region, *_VOLUMES, {"attachment.instance-id": [instance_id]})
+    return {volume.volume_id: volume.size for volume in volumes}

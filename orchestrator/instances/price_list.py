@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
-from orchestrator.instances import catalog
+from orchestrator.instances import answers, catalog
 from orchestrator.instances.catalog import RegionPrices
 from orchestrator.instances.cloud import Cloud
 
@@ -41,10 +41,15 @@ def fetch(ctx: Context, cloud: Cloud, region: str) -> RegionPrices:
 def _price(cloud: Cloud, attributes: dict[str, str]) -> float | None:
     """Returns the highest on-demand price of the products with these attributes; None if there are none."""
     filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in attributes.items()]
-    answer = cloud.call(
-        API_REGION, "get_products", service="pricing", ServiceCode="AmazonEC2", Filters=filters
+    answer = cloud.read(
+        API_REGION,
+        "get_products",
+        answers.Products,
+        service="pricing",
+        ServiceCode="AmazonEC2",
+        Filters=filters,
     )
-    return max((price for product in answer["PriceList"] for price in _prices(product)), default=None)
+    return max((price for product in answer.price_list for price in _prices(product)), default=None)
 
 
 def _prices(product: str) -> Iterator[float]:
@@ -62,15 +67,16 @@ def _prices(product: str) -> Iterator[float]:
 def spot(cloud: Cloud, region: str, types: Sequence[str]) -> dict[str, float]:
     """Returns the present spot price per hour of each type in its cheapest zone."""
     lowest: dict[str, float] = {}
-    answer = cloud.all(
+    history = cloud.all(
         region,
         "describe_spot_price_history",
         "SpotPriceHistory",
+        answers.Price,
         InstanceTypes=list(types),
         ProductDescriptions=["Linux/UNIX"],
         StartTime=cloud.now(),
     )
-    for each in answer:
-        name, usd = each["InstanceType"], float(each["SpotPrice"])
+    for each in history:
+        name, usd = each.instance_type, float(each.spot_price)
         lowest[name] = min(usd, lowest.get(name, usd))
     return lowest

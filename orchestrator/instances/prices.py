@@ -148,20 +148,22 @@ def current(cloud: Cloud, region: str, zone: str, type_: str, spot: bool) -> flo
 
     None where the catalog has no price of the type in this region.
     """
+    from orchestrator.instances import answers  # noqa: PLC0415
     from orchestrator.instances.errors import AwsError  # noqa: PLC0415 - `status` does not need it
 
     on_demand = table().usd(type_, region)
     if not spot:
         return on_demand
     try:
-        answer = cloud.call(
+        latest = cloud.read(
             region,
             "describe_spot_price_history",
+            answers.Prices,
             InstanceTypes=[type_],
             AvailabilityZone=zone,
             ProductDescriptions=["Linux/UNIX"],
             MaxResults=1,
         )
-        return float(answer["SpotPriceHistory"][0]["SpotPrice"])
+        return float(latest.spot_price_history[0].spot_price)
     except (AwsError, LookupError, ValueError):
         return on_demand

@@ -9,13 +9,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, UsageError
-from orchestrator.instances import spec
+from orchestrator.instances import answers, spec
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.spec import Image
@@ -87,12 +86,12 @@ def allow_ssh(
     group = group or _ensure_group(account.ctx, cloud, region, vpc or default_vpc(cloud, region), job)
     is_open, admits_members = False, not job
     for rule in _ingress_rules(cloud, region, group):
-        if cidr in (rule.get("CidrIpv4"), rule.get("CidrIpv6")):
+        if cidr in (rule.cidr_ipv4, rule.cidr_ipv6):
             is_open = True
         elif job and _is_of_members(rule, group):
             admits_members = True
         else:
-            _revoke(cloud, region, group, rule["SecurityGroupRuleId"])
+            _revoke(cloud, region, group, rule.security_group_rule_id)
     if not is_open:
         _authorize(cloud, region, group, _ssh_rule(account.ctx, cidr))
     if not admits_members:
@@ -114,70 +113,71 @@ def delete_group(cloud: Cloud, region: str, group: str) -> bool:
 def _ensure_group(ctx: Context, cloud: Cloud, region: str, vpc: str, job: str) -> str:
     """Returns the id of the security group of the user, or of the job; it is created if there is none."""
     name = "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:120] + (f"/{job}"[:120] if job else "")
-    filters = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
-    if groups := cloud.call(region, "describe_security_groups", Filters=filters)["SecurityGroups"]:
-        cloud.expect(groups[0]["GroupId"], ctx.now())
-        return str(groups[0]["GroupId"])
+    filters = {"group-name": [name], "vpc-id": [vpc]}
+    if groups := cloud.some(region, "describe_security_groups", "SecurityGroups", answers.Group, filters):
+        cloud.expect(groups[0].group_id, ctx.now())
+        return groups[0].group_id
     tags = {spec.MANAGED: "1", spec.OWNER: ctx.who, "Name": name, **({spec.JOB: job} if job else {})}
     try:
-        answer = cloud.call(
+        group = cloud.read(
             region,
             "create_security_group",
+            answers.Group,
             GroupName=name,
             Description="gpujob: ssh from one address" + (", and its own members" if job else ""),
             VpcId=vpc,
             TagSpecifications=spec.tag_specifications(["security-group"], tags),
         )
-        return str(answer["GroupId"])
+        return group.group_id
     except AwsError as error:
         if error.code != "InvalidGroup.Duplicate":
             raise
         # Another gpujob command created it just now, and EC2 may not show it yet.
-        created = cloud.first(region, "describe_security_groups", "SecurityGroups", Filters=filters)
+        created = cloud.first(region, "describe_security_groups", "SecurityGroups", answers.Group, filters)
         if not created:
             raise
-        cloud.expect(created["GroupId"], ctx.now())
-        return str(created["GroupId"])
+        cloud.expect(created.group_id, ctx.now())
+        return created.group_id
 
 
 def default_vpc(cloud: Cloud, region: str) -> str:
-    filters = [{"Name": "is-default", "Values": ["true"]}]
-    vpcs = cloud.call(region, "describe_vpcs", Filters=filters)["Vpcs"]
+    vpcs = cloud.some(region, "describe_vpcs", "Vpcs", answers.Vpc, {"is-default": ["true"]})
     if not vpcs:
         why = "gpujob launches into the default VPC unless the job names a subnet"
         next_step = f"resources.ec2.subnet: subnet-…, or aws ec2 create-default-vpc --region {region}"
         raise GpujobError(f"{region} has no default VPC", why, next_step)
-    return str(vpcs[0]["VpcId"])
+    return vpcs[0].vpc_id
 
 
 def find_subnet(cloud: Cloud, region: str, subnet: str) -> tuple[str, str]:
     """Returns zone and VPC of a subnet. AwsError if the region does not have it; UsageError without IPv4."""
-    (found,) = cloud.call(region, "describe_subnets", SubnetIds=[subnet])["Subnets"]
-    if found.get("Ipv6Native"):
+    (found,) = cloud.all(region, "describe_subnets", "Subnets", answers.Subnet, SubnetIds=[subnet])
+    if found.ipv6_native:
         what, why = f"resources.ec2.subnet: {subnet} has only IPv6", "instances are reached at IPv4 addresses"
         raise UsageError(what, why, f"aws ec2 describe-subnets --region {region} lists others")
-    return found["AvailabilityZone"], found["VpcId"]
+    return found.availability_zone, found.vpc_id
 
 
 def subnets(cloud: Cloud, region: str) -> dict[str, str]:
     """Returns zone → id of its default subnet."""
-    filters = [{"Name": "default-for-az", "Values": ["true"]}]
-    answer = cloud.all(region, "describe_subnets", "Subnets", Filters=filters)
-    return {subnet["AvailabilityZone"]: subnet["SubnetId"] for subnet in answer}
+    filters = {"default-for-az": ["true"]}
+    listed = cloud.some(region, "describe_subnets", "Subnets", answers.Subnet, filters)
+    return {subnet.availability_zone: subnet.subnet_id for subnet in listed}
 
 
 def offerings(cloud: Cloud, region: str, types: Sequence[str]) -> dict[str, list[str]]:
     """Returns instance type → zones of the region that offer it."""
-    answer = cloud.all(
+    listed = cloud.all(
         region,
         "describe_instance_type_offerings",
         "InstanceTypeOfferings",
+        answers.Offering,
         LocationType="availability-zone",
         Filters=[{"Name": "instance-type", "Values": list(types)}],
     )
     zones: dict[str, list[str]] = {}
-    for offering in answer:
-        zones.setdefault(offering["InstanceType"], []).append(offering["Location"])
+    for offering in listed:
+        zones.setdefault(offering.instance_type, []).append(offering.location)
     return zones
 
 
@@ -185,7 +185,7 @@ def find_image(cloud: Cloud, region: str, names: tuple[str, ...]) -> Image:
     """Returns the first of `names` (see LaunchSpec.images) that the region has, else the newest DLAMI."""
     for name in names:
         if image_id := _image_id(cloud, region, name):
-            images = cloud.call(region, "describe_images", ImageIds=[image_id])["Images"]
+            images = cloud.all(region, "describe_images", "Images", answers.Image, ImageIds=[image_id])
             if not images:
                 why = f"{name} names it"
                 raise GpujobError(f"{region} has no image {image_id}", why, "resources.ec2.images: [ami-…]")
@@ -198,12 +198,12 @@ def _image_id(cloud: Cloud, region: str, name: str) -> str | None:
         return name
     parameter = name if name.startswith("/") else _IMAGE_PARAMETER.format(name)
     try:
-        answer = cloud.call(region, "get_parameter", service="ssm", Name=parameter)
+        answer = cloud.read(region, "get_parameter", answers.GotParameter, service="ssm", Name=parameter)
     except AwsError as error:
         if error.code in ("ParameterNotFound", "AccessDeniedException", "ParameterVersionNotFound"):
             return None
         raise
-    return str(answer["Parameter"]["Value"])
+    return answer.parameter.value
 
 
 def _newest_image(cloud: Cloud, region: str, names: tuple[str, ...]) -> Image:
@@ -212,35 +212,31 @@ def _newest_image(cloud: Cloud, region: str, names: tuple[str, ...]) -> Image:
         {"Name": "architecture", "Values": ["x86_64"]},
         {"Name": "state", "Values": ["available"]},
     ]
-    images = cloud.call(region, "describe_images", Owners=["amazon"], Filters=filters)["Images"]
+    images = cloud.all(region, "describe_images", "Images", answers.Image, Owners=["amazon"], Filters=filters)
     if not images:
         why = f"it has none of {', '.join(names)}, and none whose name is like {IMAGE_NAME!r}"
         raise GpujobError(f"{region} has no image to launch", why, "resources.ec2.images: [ami-…]")
-    return _parse_image(max(images, key=lambda image: str(image["CreationDate"])))
+    return _parse_image(max(images, key=lambda image: image.creation_date))
 
 
-def _parse_image(image: dict[str, Any]) -> Image:
-    device = image.get("RootDeviceName") or "/dev/sda1"
-    sizes = [
-        mapping["Ebs"].get("VolumeSize", 0)
-        for mapping in image.get("BlockDeviceMappings") or []
-        if mapping.get("DeviceName") == device and "Ebs" in mapping
-    ]
-    return Image(image["ImageId"], image.get("Name", ""), device, sizes[0] if sizes else 0)
+def _parse_image(image: answers.Image) -> Image:
+    device = image.root_device_name or "/dev/sda1"
+    disks = [one.ebs for one in image.block_device_mappings if one.device_name == device and one.ebs]
+    return Image(image.image_id, image.name, device, disks[0].volume_size if disks else 0)
 
 
-def _ingress_rules(cloud: Cloud, region: str, group: str) -> list[dict[str, Any]]:
-    filters = [{"Name": "group-id", "Values": [group]}]
-    rules = cloud.all(region, "describe_security_group_rules", "SecurityGroupRules", Filters=filters)
-    return [rule for rule in rules if not rule.get("IsEgress")]
+def _ingress_rules(cloud: Cloud, region: str, group: str) -> list[answers.Rule]:
+    filters = {"group-id": [group]}
+    rules = cloud.some(region, "describe_security_group_rules", "SecurityGroupRules", answers.Rule, filters)
+    return [rule for rule in rules if not rule.is_egress]
 
 
-def _is_of_members(rule: Mapping[str, Any], group: str) -> bool:
-    source = (rule.get("ReferencedGroupInfo") or {}).get("GroupId")
-    return source == group and (rule.get("FromPort"), rule.get("ToPort")) == spec.MEMBER_PORTS
+def _is_of_members(rule: answers.Rule, group: str) -> bool:
+    is_from_group = rule.referenced_group_info.group_id == group
+    return is_from_group and (rule.from_port, rule.to_port) == spec.MEMBER_PORTS
 
 
-def _member_rule(group: str) -> dict[str, Any]:
+def _member_rule(group: str) -> Mapping[str, object]:
     first, last = spec.MEMBER_PORTS
     return {
         "IpProtocol": "tcp",
@@ -250,14 +246,14 @@ def _member_rule(group: str) -> dict[str, Any]:
     }
 
 
-def _ssh_rule(ctx: Context, cidr: str) -> dict[str, Any]:
+def _ssh_rule(ctx: Context, cidr: str) -> Mapping[str, object]:
     description = re.sub(r"[^A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]", "-", f"gpujob {ctx.who}")[:255]
     v6 = ":" in cidr
     ranges = [{"CidrIpv6" if v6 else "CidrIp": cidr, "Description": description}]
     return {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "Ipv6Ranges" if v6 else "IpRanges": ranges}
 
 
-def _authorize(cloud: Cloud, region: str, group: str, rule: dict[str, Any]) -> None:
+def _authorize(cloud: Cloud, region: str, group: str, rule: Mapping[str, object]) -> None:
     try:
         cloud.call(region, "authorize_security_group_ingress", GroupId=group, IpPermissions=[rule])
     except AwsError as error:

@@ -25,11 +25,9 @@ def find(
     that have gpujob's tag.
     """
     ids, found = sorted(set(sources) - set(tagged)), list[Resource]()
-    live = {"Name": "instance-state-name", "Values": list(LIVE_STATES)}
-    for each in cloud.all_with(region, "describe_instances", "Reservations", "instance-id", ids, live):
-        for one in lifecycle.descriptions(each):
-            if one.spot and spec.MANAGED not in one.tags:
-                found.append(_resource(cloud, region, one, sources[one.id]))
+    for one in lifecycle.described(cloud, region, {"instance-id": ids, "instance-state-name": LIVE_STATES}):
+        if one.spot and spec.MANAGED not in one.tags:
+            found.append(_resource(cloud, region, one, sources[one.id]))
     return found
 
 

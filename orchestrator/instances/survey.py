@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from orchestrator.errors import AccessError, GpujobError
-from orchestrator.instances import changes, errors, inventory, lifecycle, prices, replacements, spec
+from orchestrator.instances import answers, changes, errors, inventory, lifecycle, prices, replacements, spec
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
@@ -20,6 +19,7 @@ from orchestrator.instances.inventory import Inventory, Resource
 from orchestrator.instances.records import Change
 
 _THREADS = 8
+_OURS = {f"tag:{spec.MANAGED}": ["1"]}
 _GOING_REQUESTS = ("open", "active", "disabled")
 """States of a spot request for which EC2 may launch or start an instance."""
 
@@ -84,18 +84,21 @@ def _search_or_error(cloud: Cloud, name: str) -> _Region | AwsError:
 
 def _search(cloud: Cloud, name: str) -> _Region:
     volumes, requests, others, launched = [], [], [], dict[str, Resource]()
-    for volume in _tagged(cloud, name, "describe_volumes", "Volumes"):
-        on = tuple(one.get("InstanceId", "") for one in volume.get("Attachments") or [])
-        volumes.append((_volume(volume, name), on))
-    for request in _tagged(cloud, name, "describe_spot_instance_requests", "SpotInstanceRequests"):
-        resource, instance = _request(request, name), str(request.get("InstanceId") or "")
+    for volume in cloud.some(name, "describe_volumes", "Volumes", answers.Volume, _OURS):
+        volumes.append((_volume(volume, name), tuple(one.instance_id for one in volume.attachments)))
+    for request in cloud.some(
+        name, "describe_spot_instance_requests", "SpotInstanceRequests", answers.SpotRequest, _OURS
+    ):
+        resource, instance = _request(request, name), request.instance_id
         if instance:
             launched[instance] = resource
         if resource.state in _GOING_REQUESTS:
             requests.append((resource, instance))
-    for card in _tagged(cloud, name, "describe_network_interfaces", "NetworkInterfaces"):
-        if card.get("Status") == "available":
-            others.append(_resource("interface", card["NetworkInterfaceId"], name, card, "available"))
+    for card in cloud.some(
+        name, "describe_network_interfaces", "NetworkInterfaces", answers.Interface, _OURS
+    ):
+        if card.status == "available":
+            others.append(_resource("interface", card.network_interface_id, name, card.tag_set, "available"))
     groups, users = _groups(cloud, name)
     others += groups
     instances = tuple(lifecycle.list_managed(cloud, name, (*LIVE_STATES, "shutting-down")))
@@ -103,49 +106,44 @@ def _search(cloud: Cloud, name: str) -> _Region:
     return _Region(name, instances, tuple(volumes), tuple(requests), tuple(replaced), tuple(others))
 
 
-def _tagged(cloud: Cloud, name: str, operation: str, key: str) -> list[dict[str, Any]]:
-    filters = [{"Name": f"tag:{spec.MANAGED}", "Values": ["1"]}]
-    return cloud.all(name, operation, key, Filters=filters)
-
-
 def _resource(
-    kind: str, id_: str, region: str, answer: dict[str, Any], state: str, **fields: object
+    kind: str,
+    id_: str,
+    region: str,
+    tags: answers.Tags,
+    state: str,
+    created: datetime | None = None,
+    **fields: object,
 ) -> Resource:
-    tags = parse_tags(answer.get("Tags") or answer.get("TagSet") or [])
-    created = answer.get("CreateTime")
-    since = created.timestamp() if isinstance(created, datetime) else 0.0
-    return inventory.of_tags(
-        tags, kind=kind, id=id_, region=region, state=state, **{"created": since, **fields}
-    )
+    since = created.timestamp() if created else 0.0
+    found = {"kind": kind, "id": id_, "region": region, "state": state, "created": since}
+    return inventory.of_tags(parse_tags(tags), **found, **fields)
 
 
-def _volume(volume: dict[str, Any], region: str) -> Resource:
-    size = int(volume.get("Size") or 0)
-    usd = prices.disk_per_month(size, region) / prices.HOURS_PER_MONTH
-    state = str(volume.get("State") or "")
-    return _resource("volume", volume["VolumeId"], region, volume, state, gb=size, usd_per_hour=usd)
+def _volume(one: answers.Volume, region: str) -> Resource:
+    usd = prices.disk_per_month(one.size, region) / prices.HOURS_PER_MONTH
+    details = {"gb": one.size, "usd_per_hour": usd}
+    return _resource("volume", one.volume_id, region, one.tags, one.state, one.create_time, **details)
 
 
-def _request(request: dict[str, Any], region: str) -> Resource:
-    type_ = str((request.get("LaunchSpecification") or {}).get("InstanceType") or "")
-    id_, state = request["SpotInstanceRequestId"], str(request["State"])
-    return _resource("request", id_, region, request, state, type=type_)
+def _request(one: answers.SpotRequest, region: str) -> Resource:
+    id_, type_ = one.spot_instance_request_id, one.launch_specification.instance_type
+    return _resource("request", id_, region, one.tags, one.state, one.create_time, type=type_)
 
 
 def _groups(cloud: Cloud, name: str) -> tuple[list[Resource], dict[str, Resource]]:
     """Returns gpujob's security groups, and id → group of the instances whose network interface uses one."""
-    groups = list(_tagged(cloud, name, "describe_security_groups", "SecurityGroups"))
-    if not groups:
-        return [], {}
-    ids = [group["GroupId"] for group in groups]
-    cards = cloud.all_with(name, "describe_network_interfaces", "NetworkInterfaces", "group-id", ids)
-    resources = {one["GroupId"]: _resource("group", one["GroupId"], name, one, "") for one in groups}
+    groups = cloud.some(name, "describe_security_groups", "SecurityGroups", answers.Group, _OURS)
+    resources = {one.group_id: _resource("group", one.group_id, name, one.tags, "") for one in groups}
+    using = {"group-id": list(resources)}
     users = dict[str, Resource]()
-    for card in cards:
-        for id_ in {group["GroupId"] for group in card.get("Groups") or []} & set(resources):
+    for card in cloud.some(
+        name, "describe_network_interfaces", "NetworkInterfaces", answers.Interface, using
+    ):
+        for id_ in {group.group_id or "" for group in card.groups} & set(resources):
             resources[id_] = replace(resources[id_], used=True)
-            if instance := str((card.get("Attachment") or {}).get("InstanceId") or ""):
-                users[instance] = resources[id_]
+            if card.attachment.instance_id:
+                users[card.attachment.instance_id] = resources[id_]
     return list(resources.values()), users
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import Exit
+from orchestrator.instances import answers
 from orchestrator.instances.cloud import Cloud
 from orchestrator.instances.errors import AwsError
 from tests.ec2 import user
@@ -129,7 +130,7 @@ def test_all_pages_are_read(ec2: FakeEC2, client: Client) -> None:
     for number in range(7):
         call_ec2(client, "run_instances", **{**REQUEST, "ClientToken": f"t{number}"})
     reservations = Cloud(client.context()).all(
-        "us-east-1", "describe_instances", "Reservations", MaxResults=5
+        "us-east-1", "describe_instances", "Reservations", answers.Reservation, MaxResults=5
     )
-    assert len({one["Instances"][0]["InstanceId"] for one in reservations}) == 7
+    assert len({one.instances[0].instance_id for one in reservations}) == 7
     assert len(ec2.calls("DescribeInstances")) == 2

@@ -157,9 +157,7 @@ def test_an_explicit_deny_is_reported_as_one(account: FakeEC2, client: Client) -
 def test_a_job_may_pass_the_documented_role_and_no_other(account: FakeEC2, client: Client) -> None:
     statement = json.loads(TEXT.split("```json")[3].split("```")[0])
     account.set(policy={**POLICY, "Statement": [*POLICY["Statement"], statement]})
-    placement = Placement(
-        Cloud(client.context()).call("us-east-1", "describe_subnets")["Subnets"][0]["SubnetId"], ""
-    )
+    placement = Placement(next(iter(region.subnets(Cloud(client.context()), "us-east-1").values())), "")
     iam = boto3.client("iam")
     for name, code in (("gpujob-training", None), ("admin", "UnauthorizedOperation")):
         iam.create_instance_profile(InstanceProfileName=name)

@@ -176,7 +176,12 @@ def test_a_home_region_that_is_not_enabled_is_named(week: Start) -> None:
 
 
 def test_a_subnet_without_ipv4_is_refused_before_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
-    subnet = {"AvailabilityZone": "us-east-1a", "VpcId": "vpc-1", "Ipv6Native": True}
+    subnet = {
+        "SubnetId": "subnet-6",
+        "AvailabilityZone": "us-east-1a",
+        "VpcId": "vpc-1",
+        "Ipv6Native": True,
+    }
     monkeypatch.setattr(Cloud, "_once", lambda *_: {"Subnets": [subnet]})
     with new_client() as client, pytest.raises(UsageError, match="subnet-6 has only IPv6") as error:
         region.find_subnet(Cloud(client.context()), "us-east-1", "subnet-6")

@@ -93,7 +93,9 @@ def test_doctor_checks_the_type_subnet_image_and_tags_of_the_job(monkeypatch: py
     sent: dict[str, dict[str, Any]] = {}
     answers: dict[str, dict[str, Any]] = {
         "get_caller_identity": {"Arn": "arn:aws:iam::1:user/ada"},
-        "describe_subnets": {"Subnets": [{"AvailabilityZone": "eu-west-1b", "VpcId": "vpc-9"}]},
+        "describe_subnets": {
+            "Subnets": [{"SubnetId": "subnet-9", "AvailabilityZone": "eu-west-1b", "VpcId": "vpc-9"}]
+        },
         "describe_images": {"Images": [{"ImageId": "ami-9", "RootDeviceName": "/dev/sda1"}]},
         "describe_instance_type_offerings": {
             "InstanceTypeOfferings": [{"InstanceType": "p5.48xlarge", "Location": "eu-west-1b"}]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.instances import inventory, survey
+from orchestrator.instances import answers, inventory, survey
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import Instance
@@ -271,7 +271,7 @@ def test_a_damaged_inventory_counts_as_none(client: Client, text: str) -> None:
 
 
 def test_pages_are_read_again_if_their_token_expires(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: list[Any] = [
+    pages: list[Any] = [
         {"Volumes": [{"VolumeId": "vol-1"}], "NextToken": "t"},
         AwsError("InvalidNextToken", "expired", "describe_volumes", "us-east-1", 400),
         {"Volumes": [{"VolumeId": "vol-1"}], "NextToken": "u"},
@@ -279,12 +279,22 @@ def test_pages_are_read_again_if_their_token_expires(client: Client, monkeypatch
     ]
 
     def once(*_: Any) -> Any:
-        answer = answers.pop(0)
+        answer = pages.pop(0)
         if isinstance(answer, AwsError):
             raise answer
         return answer
 
     monkeypatch.setattr(Cloud, "_once", once)
     cloud = Cloud(client.context(sleep=lambda seconds: None))
-    found = cloud.all("us-east-1", "describe_volumes", "Volumes")
-    assert [one["VolumeId"] for one in found] == ["vol-1", "vol-2"]
+    found = cloud.all("us-east-1", "describe_volumes", "Volumes", answers.Volume)
+    assert [one.volume_id for one in found] == ["vol-1", "vol-2"]
+
+
+def test_an_answer_of_another_form_is_an_error_that_names_the_field(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume without an id may cost money: it must not be left out."""
+    monkeypatch.setattr(Cloud, "_once", lambda *_: {"Volumes": [{"Size": 100}]})
+    with pytest.raises(AwsError, match="UnreadableAnswer") as error:
+        Cloud(client.context()).all("us-east-1", "describe_volumes", "Volumes", answers.Volume)
+    assert "VolumeId" in error.value.message
