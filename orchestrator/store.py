@@ -91,13 +91,8 @@ class Store:
             self._intent(job, target).unlink()
 
     def save_run(self, run: CachedRun) -> None:
-        record = {
-            "v": _VERSION,
-            "target": run.target,
-            "asked": run.read_at,
-            "run": hostfacts.to_json(run.facts),
-        }
-        files.write_cache(self.folder / "runs" / f"{run.facts.id}.json", record)
+        content = msgspec.to_builtins(_RunFile(_VERSION, run.target, run.read_at, run.facts))
+        files.write_cache(self.folder / "runs" / f"{run.facts.id}.json", content)
 
     def forget_run(self, run_id: str) -> None:
         files.remove_cache(self.folder / "runs" / f"{run_id}.json")

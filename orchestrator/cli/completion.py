@@ -211,20 +211,20 @@ def checkpoints(env: Mapping[str, str]) -> list[str]:
 
 
 def instance_types(env: Mapping[str, str]) -> list[str]:
-    return list(_catalog("types.json")["types"])
+    return list(_catalog("types"))
 
 
 def gpu_models(env: Mapping[str, str]) -> list[str]:
-    return sorted({str(one["gpu"]) for one in _catalog("types.json")["types"].values()})
+    return sorted({str(one["gpu"]) for one in _catalog("types").values()})
 
 
 def regions(env: Mapping[str, str]) -> list[str]:
-    return sorted(_catalog("regions.json")["regions"])
+    return sorted(_catalog("regions"))
 
 
-def _catalog(name: str) -> dict[str, Any]:
-    with open(os.path.join(_PACKAGE, "instances", name), encoding="utf-8") as file:
-        content: dict[str, Any] = json.load(file)
+def _catalog(name: str) -> dict[str, dict[str, object]]:
+    with open(os.path.join(_PACKAGE, "instances", f"{name}.json"), encoding="utf-8") as file:
+        content: dict[str, dict[str, object]] = json.load(file)[name]
     return content
 
 

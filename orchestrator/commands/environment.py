@@ -11,13 +11,13 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from orchestrator import files, process
 from orchestrator.context import Context
 from orchestrator.core import script, uvlock
 from orchestrator.core import variables as run_variables
 from orchestrator.core.inputs import Setup
+from orchestrator.core.jsontext import Object
 from orchestrator.core.spec import JobFile
 from orchestrator.errors import UsageError
 from orchestrator.source import Source
@@ -52,15 +52,14 @@ def _of_project(path: Path, shown: str) -> str:
     return uvlock.project_requirements(_toml(path, shown), shown)
 
 
-def _toml(path: Path, shown: str) -> dict[str, Any]:
+def _toml(path: Path, shown: str) -> Object:
     try:
         tomllib = importlib.import_module("tomllib")  # from Python 3.11 on
     except ImportError:
         why = f"this Python, {sys.version.split()[0]}, cannot read TOML; 3.11 or newer can"
         raise UsageError(f"{shown} cannot be read", why, "name a requirements file instead") from None
     try:
-        content: dict[str, Any] = tomllib.loads(files.read_text(path, shown))
-        return content
+        return Object(tomllib.loads(files.read_text(path, shown)))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{shown}: {path.name} is not valid TOML", str(error)) from None
 

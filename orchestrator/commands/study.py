@@ -31,13 +31,6 @@ class Terms(msgspec.Struct, frozen=True):
     goal: str
     space: Mapping[str, Dimension]
 
-    def as_json(self) -> dict[str, Any]:
-        shown = {
-            key: msgspec.structs.asdict(one) if isinstance(one, Range) else list(one)
-            for key, one in self.space.items()
-        }
-        return {"v": 1, "job": self.job, "metric": self.metric, "goal": self.goal, "space": shown}
-
 
 def open_study(folder: Path, terms: Terms, seed: int, prune: bool) -> optuna.Study:
     """The study in `folder`, continued or new. UsageError where its terms were others."""
@@ -91,7 +84,7 @@ def _optuna() -> Any:
 
 def _require_same_terms(folder: Path, terms: Terms) -> None:
     path = folder / "sweep.json"
-    content = terms.as_json()
+    content = {"v": 1, **msgspec.to_builtins(terms)}
     if not path.exists():
         files.write_json(path, content)
         return
@@ -106,10 +99,10 @@ def _require_same_terms(folder: Path, terms: Terms) -> None:
             raise UsageError(f"the sweep in {folder} was begun with another {key}", why, next_step)
 
 
-def distributions(space: Mapping[str, Dimension]) -> dict[str, Any]:
+def distributions(space: Mapping[str, Dimension]) -> dict[str, optuna.distributions.BaseDistribution]:
     """The space as Optuna has it."""
     kinds = _optuna().distributions
-    by_key = {}
+    by_key: dict[str, optuna.distributions.BaseDistribution] = {}
     for key, one in space.items():
         if not isinstance(one, Range):
             by_key[key] = kinds.CategoricalDistribution(one)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -126,7 +126,7 @@ def _targets(ctx: Context, request: Request) -> list[Target]:
     return resolved
 
 
-def _enqueue_default(opened: optuna.Study, terms: Terms, configured: dict[str, Any]) -> None:
+def _enqueue_default(opened: optuna.Study, terms: Terms, configured: Mapping[str, object]) -> None:
     """The job as it is, as the first trial: no sweep ends with less than that."""
     values = {}
     for key, one in terms.space.items():

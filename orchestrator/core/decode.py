@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -85,8 +86,8 @@ def structs(values: Any, kind: type[S]) -> list[S]:
     return [item for value in items if (item := struct(value, kind)) is not None]
 
 
-def _by_field(value: dict[str, Any], kind: type[S], strict: bool) -> S | None:
-    fields: dict[str, Any] = {}
+def _by_field(value: Mapping[str, object], kind: type[S], strict: bool) -> S | None:
+    fields = {}
     for spec in _fields(kind):
         if spec.encode_name in value:
             try:
@@ -118,7 +119,7 @@ def _part(value: Any, hint: Any, strict: bool) -> Any:
     return msgspec.convert(value, hint, strict=strict)
 
 
-def _valid(values: dict[str, Any] | list[Any], item: Any, strict: bool) -> Any:
+def _valid(values: Any, item: Any, strict: bool) -> Any:
     parts: dict[Any, Any] = {}
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
         with contextlib.suppress(*_BAD):

@@ -99,10 +99,10 @@ class HostFacts(Machine, frozen=True, kw_only=True):
         return "python" in self.missing_commands and "python3" not in self.missing_commands
 
 
-def parse(answer: dict[str, Any]) -> HostFacts:
+def parse(answer: Mapping[str, object]) -> HostFacts:
     """The answer to `host_facts`."""
-    pythons = answer.get("pythons")
-    pythons = [_python(python) for python in pythons] if isinstance(pythons, list) else []
+    listed = answer.get("pythons")
+    pythons = [_python(python) for python in listed] if isinstance(listed, list) else []
     return decode.struct({**answer, "pythons": pythons}, HostFacts) or HostFacts()
 
 
@@ -287,15 +287,9 @@ def parse_run(answer: object) -> RunFacts | None:
     return facts if facts and RUN_ID.match(facts.id) else None
 
 
-def parse_snapshot(answer: dict[str, Any]) -> HostSnapshot:
+def parse_snapshot(answer: Mapping[str, object]) -> HostSnapshot:
     """The answer to `look`. A run that cannot be read is left out; the others are as they are."""
     runs = answer.get("runs")
     parsed = (parse_run(run) for run in (runs if isinstance(runs, list) else ()))
     machine = decode.struct(decode.one_line({**answer, "runs": ()}), Machine) or Machine()
     return HostSnapshot(machine, tuple(run for run in parsed if run))
-
-
-def to_json(facts: RunFacts) -> dict[str, Any]:
-    """For the cache; `parse` reads it."""
-    fields: dict[str, Any] = msgspec.to_builtins(facts)
-    return fields

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from orchestrator.core import script, yamltext
 from orchestrator.errors import UsageError
@@ -12,8 +11,9 @@ TEXTS: tuple[yamltext.Path, ...] = (("env", "vars"),)
 """Keys whose values are the text that the file has, whatever YAML makes of it: 1e-3, yes, 010."""
 
 
-def take_script(value: dict[str, Any], where: str) -> None:
+def take_script(document: yamltext.Document, where: str) -> None:
     """A command that is a text is a shell script, and a setup that is one is a list of one line."""
+    value = document.value
     if isinstance(value.get("setup"), str):
         value["setup"] = [value["setup"]]
     text = value.get("command")
@@ -25,9 +25,9 @@ def take_script(value: dict[str, Any], where: str) -> None:
     value["command"] = script.words(text, "command")
 
 
-def require_values(value: dict[str, Any], where: Callable[[str], str]) -> None:
+def require_values(document: yamltext.Document, where: Callable[[str], str]) -> None:
     """UsageError for a variable without a value; `where` has its line."""
-    env = value.get("env")
+    env = document.value.get("env")
     listed = env.get("vars") if isinstance(env, dict) else None
     for name, text in listed.items() if isinstance(listed, dict) else ():
         if not isinstance(text, str):
@@ -35,12 +35,10 @@ def require_values(value: dict[str, Any], where: Callable[[str], str]) -> None:
             raise UsageError(f"{where(name)}: env.vars.{name} has no text as its value", "", fix)
 
 
-def set_value(
-    value: dict[str, Any], key: str, text: str, lines: dict[yamltext.Path, int], known: tuple[str, ...]
-) -> None:
+def set_value(document: yamltext.Document, key: str, text: str, known: tuple[str, ...]) -> None:
     """`--set config.lr=1e-3`: a dotted path in the job file. null takes the key away."""
     *parents, last = key.split(".")
-    at: Any = value
+    at, lines = document.value, document.lines
     for depth, parent in enumerate(parents):
         at = at.setdefault(parent, {})
         if not isinstance(at, dict):

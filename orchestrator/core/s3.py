@@ -6,11 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 import msgspec
 
 from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.core.yamltext import Document
 
 SCHEME = "s3://"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
@@ -104,8 +107,9 @@ def mirror(outputs: Sequence[str]) -> str | None:
     return next((one for one in outputs if is_place(one)), None)
 
 
-def take_outputs(value: dict[str, Any]) -> None:
+def take_outputs(document: Document) -> None:
     """`outputs: s3://…` is a list of that place alone."""
+    value = document.value
     if isinstance(value.get("outputs"), str):
         value["outputs"] = [value["outputs"]]
 
@@ -140,11 +144,23 @@ def notes(settings: S3, data: Mapping[str, str], outputs: Sequence[str]) -> list
     return [f"s3: the host uses {_WHOSE[settings.credentials]}{copied}"]
 
 
-def statements(reads: Iterable[Place], writes: Iterable[Place]) -> list[dict[str, Any]]:
+class _Statement(TypedDict):
+    Effect: str
+    Action: str | list[str]
+    Resource: str | list[str]
+
+
+class Statement(_Statement, total=False):
+    """What a policy of IAM allows."""
+
+    Condition: dict[str, dict[str, list[str]]]
+
+
+def statements(reads: Iterable[Place], writes: Iterable[Place]) -> list[Statement]:
     """The IAM statements for these places and nothing else."""
     arn = "arn:aws:s3:::"
     reads, writes = list(reads), list(writes)
-    allowed: list[dict[str, Any]] = []
+    allowed: list[Statement] = []
     for place in dict.fromkeys([*reads, *writes]):
         allowed.append(
             {

@@ -97,16 +97,15 @@ def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None
         raise UsageError(f"{source}:{error.line}: {error}", "the job file is not valid YAML") from None
     if not isinstance(document.value, dict):
         raise UsageError(f"{source}: a job file is a mapping of keys", "", "gpujob init (writes one)")
-    lines = dict(document.lines)
     for key, value in overrides or []:
-        jobtext.set_value(document.value, key, value, lines, JobSpec.__struct_fields__)
+        jobtext.set_value(document, key, value, JobSpec.__struct_fields__)
     notes = tuple(f"{source}:{note.line}: {note.text}" for note in document.notes if _is_unclear(note))
-    job = JobFile(JobSpec(name=""), source, lines, notes)
+    job = JobFile(JobSpec(name=""), source, document.lines, notes)
     _refuse_unknown(document.value, JobSpec, (), job)
-    jobtext.take_script(document.value, job.where("command"))
-    s3.take_outputs(document.value)
-    jobtext.require_values(document.value, lambda name: job.where("env", "vars", name))
-    return msgspec.structs.replace(job, spec=_checked(_convert(document.value, job), job))
+    jobtext.take_script(document, job.where("command"))
+    s3.take_outputs(document)
+    jobtext.require_values(document, lambda name: job.where("env", "vars", name))
+    return msgspec.structs.replace(job, spec=_checked(_convert(document, job), job))
 
 
 def _is_unclear(note: yamltext.Note) -> bool:
@@ -148,9 +147,9 @@ def _about(path: yamltext.Path, known: list[str]) -> str:
     return f"unknown key {dotted!r}, {guess}"
 
 
-def _convert(value: dict[str, Any], job: JobFile) -> JobSpec:
+def _convert(document: yamltext.Document, job: JobFile) -> JobSpec:
     try:
-        return msgspec.convert(value, JobSpec)
+        return msgspec.convert(document.value, JobSpec)
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at `$")
         path = tuple(re.findall(r"[^.\[\]`]+", at))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 
 from orchestrator.core import decode
+from orchestrator.core.jsontext import Object
 from orchestrator.errors import UsageError
 
 LOCKED = "# the packages of uv.lock"
@@ -32,7 +32,7 @@ class _Package(msgspec.Struct, frozen=True, rename="kebab"):
 
     name: str
     version: str = ""
-    source: dict[str, Any] = {}
+    source: dict[str, str] = {}
     dependencies: tuple[_Edge, ...] = ()
     optional_dependencies: dict[str, tuple[_Edge, ...]] = {}
     sdist: _File = _File()
@@ -57,9 +57,9 @@ def is_locked(requirements: str) -> bool:
     return requirements.startswith(LOCKED)
 
 
-def requirements(lock: dict[str, Any], source: str) -> str:
+def requirements(lock: Object, source: str) -> str:
     """Every package that the project needs, with version, condition and hashes. UsageError, with `source`."""
-    parsed = decode.exact(lock, _Lock)
+    parsed = decode.exact(lock.values, _Lock)
     if parsed is None or parsed.version != 1:
         raise UsageError(f"{source}: gpujob reads version 1 of uv.lock", "this is another", _EXPORT)
     root = [one for one in parsed.package if {"virtual", "editable"} & set(one.source) and _is_here(one)]
@@ -137,13 +137,12 @@ def _hashes(package: _Package) -> str:
     return "".join(f" --hash={one}" for one in hashes)
 
 
-def project_requirements(project: dict[str, Any], source: str) -> str:
+def project_requirements(project: Object, source: str) -> str:
     """The dependencies of a pyproject.toml. UsageError where it keeps them in another form than PEP 621's."""
-    table = project.get("project")
-    dependencies = table.get("dependencies", []) if isinstance(table, dict) else None
-    if isinstance(table, dict) and "dependencies" in (table.get("dynamic") or []):
-        dependencies = None
-    if not isinstance(dependencies, list) or not all(isinstance(one, str) for one in dependencies):
+    faults: list[str] = []
+    table = Object(project.child("project").values, faults)
+    dependencies = table.texts("dependencies")
+    if faults or "project" not in project or "dependencies" in table.texts("dynamic"):
         why, fix = "its dependencies are not listed in [project]", "name a requirements file instead"
         raise UsageError(f"{source} cannot be used as env.requirements", why, fix)
     return "\n".join([*_lines(dependencies, source), ""])

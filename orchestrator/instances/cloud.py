@@ -112,9 +112,12 @@ class Cloud:
             while True:
                 more = {"NextToken": token} if token else {}
                 answer = self.call(region, operation, **parameters, **more)
-                page: dict[str, Any] = answer if isinstance(answer, dict) else {}
-                items += [_parsed(item, kind, operation, region) for item in page[key]]
-                token = page.get("NextToken") or ""
+                page = Object(answer if isinstance(answer, dict) else {})
+                found = page.get(key, list)
+                if found is None:
+                    raise _unreadable(f"it has no {key}", operation, region)
+                items += [_parsed(item, kind, operation, region) for item in found]
+                token = page.text("NextToken") or ""
                 if not token:
                     return items
 
@@ -271,9 +274,12 @@ def parse_time(value: Any) -> datetime:
 def _parsed(value: object, kind: type[S], operation: str, region: str) -> S:
     parsed = decode.struct(value, kind)
     if parsed is None:
-        why = f"the answer has another form: {decode.fault(value, kind)[0]}"
-        raise AwsError("UnreadableAnswer", why, operation, region)
+        raise _unreadable(decode.fault(value, kind)[0], operation, region)
     return parsed
+
+
+def _unreadable(why: str, operation: str, region: str) -> AwsError:
+    return AwsError("UnreadableAnswer", f"the answer has another form: {why}", operation, region)
 
 
 def _ids(answer: Any) -> Iterator[str]:

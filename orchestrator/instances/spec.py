@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 from msgspec import Struct
@@ -189,7 +189,12 @@ def to_tag_list(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in values.items()]
 
 
-def tag_specifications(kinds: Iterable[str], values: Mapping[str, str]) -> list[dict[str, Any]]:
+class TagSpecification(TypedDict):
+    ResourceType: str
+    Tags: list[dict[str, str]]
+
+
+def tag_specifications(kinds: Iterable[str], values: Mapping[str, str]) -> list[TagSpecification]:
     return [{"ResourceType": kind, "Tags": to_tag_list(values)} for kind in kinds]
 
 
@@ -248,15 +253,31 @@ def run_instances_request(
     return request
 
 
-def _disks(spec: LaunchSpec, image: Image) -> list[dict[str, Any]]:
+class _Ebs(TypedDict):
+    VolumeSize: int
+    VolumeType: str
+    Encrypted: bool
+    DeleteOnTermination: bool
+
+
+class Ebs(_Ebs, total=False):
+    KmsKeyId: str
+
+
+class Disk(TypedDict):
+    DeviceName: str
+    Ebs: Ebs
+
+
+def _disks(spec: LaunchSpec, image: Image) -> list[Disk]:
     root = _disk(image.root_device, max(spec.root_gb, image.root_gb), True, spec.kms_key)
     if not spec.data_gb:
         return [root]
     return [root, _disk(DATA_DEVICE, spec.data_gb, False, spec.kms_key)]
 
 
-def _disk(device: str, size_gb: int, delete_on_termination: bool, kms_key: str) -> dict[str, Any]:
-    ebs: dict[str, Any] = {
+def _disk(device: str, size_gb: int, delete_on_termination: bool, kms_key: str) -> Disk:
+    ebs: Ebs = {
         "VolumeSize": size_gb,
         "VolumeType": "gp3",
         "Encrypted": True,

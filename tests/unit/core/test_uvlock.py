@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core import uvlock
+from orchestrator.core.jsontext import Object
 from orchestrator.errors import UsageError
 
 PYPI = {"registry": "https://pypi.org/simple"}
@@ -26,7 +27,7 @@ def package(name: str, version: str, *needs: dict[str, Any], **more: Any) -> dic
 
 
 def lines(content: dict[str, Any]) -> list[str]:
-    first, *rest = uvlock.requirements(content, "uv.lock").splitlines()
+    first, *rest = uvlock.requirements(Object(content), "uv.lock").splitlines()
     assert uvlock.is_locked(first)
     return rest
 
@@ -93,16 +94,19 @@ def test_hashes_of_a_lock_are_kept_if_all_packages_have_them() -> None:
 )
 def test_a_lock_that_cannot_be_used_is_refused(content: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
-        uvlock.requirements(content, "job.yaml:3: uv.lock")
+        uvlock.requirements(Object(content), "job.yaml:3: uv.lock")
     assert error.value.what.startswith("job.yaml:3: uv.lock: ")
     assert message in error.value.what
 
 
 def test_a_pyproject_gives_its_dependencies_or_says_why_not() -> None:
     project = {"project": {"dependencies": ["numpy >= 2", "torch; sys_platform == 'linux'"]}}
-    assert uvlock.project_requirements(project, "p").split("\n")[:2] == project["project"]["dependencies"]
+    assert (
+        uvlock.project_requirements(Object(project), "p").split("\n")[:2]
+        == project["project"]["dependencies"]
+    )
     for other in ({}, {"tool": {"poetry": {}}}, {"project": {"dynamic": ["dependencies"]}}):
         with pytest.raises(UsageError):
-            uvlock.project_requirements(other, "p")
+            uvlock.project_requirements(Object(other), "p")
     with pytest.raises(UsageError):
-        uvlock.project_requirements({"project": {"dependencies": ["x @ file:///x"]}}, "p")
+        uvlock.project_requirements(Object({"project": {"dependencies": ["x @ file:///x"]}}), "p")
