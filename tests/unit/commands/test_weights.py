@@ -83,7 +83,7 @@ def test_a_job_with_a_command_of_its_own_has_no_init_from(client: Client) -> Non
 def test_a_resumed_run_takes_no_init_from(client: Client) -> None:
     result = client.run("deploy", "--resume", RUN, "--init-from", "x")
     assert result.code == 2
-    assert "it takes no --set, --data, --init-from or --name" in result.err
+    assert "it takes no --set, --data, --init-from, --name or --region" in result.err
 
 
 def test_a_missing_teacher_of_a_built_in_job_is_not_left_out(client: Client) -> None:
