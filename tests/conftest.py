@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.rigs.torchpython import environment as torchpython
 # Without byte code, each of hundreds of processes compiles the programs and the tests again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Modules and tests that are collected are never freed: the garbage collector would go through them in vain.
+gc.disable()
 
 REAL_HOME = Path.home()
 FORBIDDEN = tuple(
@@ -72,6 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(name)
         if not any(item.get_closest_marker(name) for name in ("unit", "torch", *needs.MARKERS)):
             raise pytest.UsageError(f"{item.nodeid} has no marker of what it needs; see tests/README.md")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(5_000, 20, 20)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

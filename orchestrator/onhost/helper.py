@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -111,6 +112,7 @@ def _send_heartbeats(
 def main(arguments: list[str]) -> int:
     """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY`, `alert ROOT RUN`,
     `mirror ROOT RUN`, `reboot ROOT`, `supervise ROOT RUN UMASK RESTARTS LAST-START`, or `advance ROOT`."""
+    gc.set_threshold(50_000, 20, 20)  # most of what a helper makes it keeps, or is no cycle
     private.restrict_umask()
     mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
     layout = elsewhere.layout(os.path.abspath(root))
