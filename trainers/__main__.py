@@ -132,8 +132,8 @@ def _list_checks(name: str) -> int:
 def _import_torch(*more: str) -> None:
     """Import PyTorch, where it is installed, and further modules with the garbage collector off.
 
-    The collector would go through the objects of these modules again and again, a fifth of the time that their
-    import takes; they are never freed, so it leaves them out from then on.
+    The collector would go through the objects of these modules again and again, a fifth of the time that
+    their import takes; they are never freed, so it leaves them out from then on.
     """
     if find_spec("torch") is None:
         return
