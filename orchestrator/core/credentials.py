@@ -6,6 +6,8 @@ import codecs
 import re
 from functools import cache
 
+from orchestrator.core.tokens import KEY_HEADER, TOKENS
+
 HEAD = 16384  # bytes of a file that `holds_credential` reads
 BUNDLE = 1 << 20  # bytes of a file of certificates that it reads: the key may follow them
 
@@ -101,13 +103,7 @@ _OTHERS = """
 _COPY = r"(?:~|\.(?:backup|bak|copy|old|orig|save|\d+))"  # what editors and people add to a file's name
 _OTHER_SET = frozenset(_OTHERS.split())
 _ENVIRONMENT = re.compile(rf"\.env{_COPY}?\Z", re.IGNORECASE)
-_PEM = rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
-_TOKEN = (  # as services form them; prose and identifiers do not match
-    rb"\bgh[pousr]_[A-Za-z0-9]{30}|\bgithub_pat_\w{30}|\bglpat-[\w-]{20}|\bhf_[A-Za-z0-9]{30}"
-    rb"|\bsk-(?:(?:ant|or|proj|svcacct)-[\w-]{16}|[A-Za-z0-9]{20})|\bxox[abeprs]-[\w-]{10}|\bAIza[\w-]{35}"
-    rb"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.|\bnpm_[A-Za-z0-9]{36}|\bpypi-[\w-]{50}|\bdapi[0-9a-f]{32}\b"
-    rb"|hooks\.slack\.com/services/T|discord(?:app)?\.com/api/webhooks/[0-9]"
-)
+_TOKEN = b"|".join(form.pattern for form in TOKENS)
 _AWS_SECRET = rb"(?i:aws_secret_access_key|secretaccesskey)['\"]?\s*[=:]\s*['\"]?[A-Za-z0-9/+]{30}"
 _WIREGUARD = rb"^PrivateKey\s*=\s*[A-Za-z0-9+/]{43}="
 
@@ -129,13 +125,22 @@ def _folders() -> re.Pattern[str]:
 
 @cache
 def _contents() -> re.Pattern[bytes]:
-    kinds = (_PEM, rb"\APuTTY-User-Key-File-", rb"^AGE-SECRET-KEY-1", _WIREGUARD, _AWS_SECRET, _TOKEN)
+    kinds = (
+        KEY_HEADER,
+        rb"\APuTTY-User-Key-File-",
+        rb"^AGE-SECRET-KEY-1",
+        _WIREGUARD,
+        _AWS_SECRET,
+        _TOKEN,
+    )
     return re.compile(b"|".join(kinds), re.MULTILINE)
 
 
 @cache
 def _changed_lines() -> re.Pattern[bytes]:
-    return re.compile(rb"^[ +-].{0,500}(?:" + b"|".join((_PEM, _AWS_SECRET, _TOKEN)) + rb")", re.MULTILINE)
+    return re.compile(
+        rb"^[ +-].{0,500}(?:" + b"|".join((KEY_HEADER, _AWS_SECRET, _TOKEN)) + rb")", re.MULTILINE
+    )
 
 
 def has_credential_name(path: str) -> bool:

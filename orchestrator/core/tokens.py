@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,23 +16,39 @@ _TEXT = """
     rs rst scala sh sql swift tex toml ts tsx txt vue yaml yml
 """
 _SUFFIXES = frozenset(_TEXT.split())
-_KEY = rb"-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY-----(?:[\s\"',]|\\[nr])*[A-Za-z0-9+/]{40}"
-# What a file must contain, the form of the whole credential, and what it is.
-_FORMS = (
-    (b"PRIVATE KEY-----", _KEY, "a private key"),
-    (b"AKIA", rb"\bAKIA[A-Z2-7]{16}\b(?<!EXAMPLE)", "an AWS access key"),
-    (b"ASIA", rb"\bASIA[A-Z2-7]{16}\b(?<!EXAMPLE)", "an AWS access key"),
-    (b"hf_", rb"\bhf_[A-Za-z0-9]{30,}\b", "a Hugging Face token"),
-    (b"ghp_", rb"\bghp_[A-Za-z0-9]{36}\b", "a GitHub token"),
-    (b"gho_", rb"\bgho_[A-Za-z0-9]{36}\b", "a GitHub token"),
-    (b"ghs_", rb"\bghs_[A-Za-z0-9]{36}\b", "a GitHub token"),
-    (b"github_pat_", rb"\bgithub_pat_\w{60,}\b", "a GitHub token"),
-    (b"glpat-", rb"\bglpat-[\w-]{20,}", "a GitLab token"),
-    (b"sk-ant-", rb"\bsk-ant-[\w-]{40,}", "an Anthropic key"),
-    (b"sk-proj-", rb"\bsk-proj-[\w-]{40,}", "an OpenAI key"),
-    (b"xoxb-", rb"\bxoxb-[0-9]+-[\w-]{20,}", "a Slack token"),
-    (b"hooks.slack.com/", rb"hooks\.slack\.com/services/T\w+/B\w+/\w{20,}", "a Slack webhook"),
-    (b"AIza", rb"\bAIza[\w-]{35}\b", "a Google API key"),
+KEY_HEADER = rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+
+
+class Form(NamedTuple):
+    """How a service forms its credentials; prose and identifiers do not match. `literal`: in each of them."""
+
+    literal: bytes
+    pattern: bytes
+    kind: str
+
+
+# The id of an AWS key is no secret by itself, and a header of a key may stand in code about keys.
+_HINTS = (
+    Form(b"PRIVATE KEY", KEY_HEADER + rb"(?:[\s\"',]|\\[nr])*[A-Za-z0-9+/]{40}", "a private key"),
+    Form(b"AKIA", rb"\bAKIA[A-Z2-7]{16}\b(?<!EXAMPLE)", "an AWS access key"),
+    Form(b"ASIA", rb"\bASIA[A-Z2-7]{16}\b(?<!EXAMPLE)", "an AWS access key"),
+)
+TOKENS = (
+    Form(b"hf_", rb"\bhf_[A-Za-z0-9]{30,}", "a Hugging Face token"),
+    *(Form(b"gh%c_" % letter, rb"\bgh%c_[A-Za-z0-9]{30,}" % letter, "a GitHub token") for letter in b"pousr"),
+    Form(b"github_pat_", rb"\bgithub_pat_\w{30,}", "a GitHub token"),
+    Form(b"glpat-", rb"\bglpat-[\w-]{20,}", "a GitLab token"),
+    Form(b"sk-ant-", rb"\bsk-ant-[\w-]{16,}", "an Anthropic key"),
+    Form(b"sk-or-", rb"\bsk-or-[\w-]{16,}", "an OpenRouter key"),
+    Form(b"sk-", rb"\bsk-(?:(?:proj|svcacct)-[\w-]{16,}|[A-Za-z0-9]{20,})", "an OpenAI key"),
+    Form(b"xox", rb"\bxox[abeprs]-[\w-]{10,}", "a Slack token"),
+    Form(b"hooks.slack.com/services/", rb"hooks\.slack\.com/services/T[\w/]*", "a Slack webhook"),
+    Form(b".com/api/webhooks/", rb"discord(?:app)?\.com/api/webhooks/\d[\w/-]*", "a Discord webhook"),
+    Form(b"AIza", rb"\bAIza[\w-]{35}", "a Google API key"),
+    Form(b"eyJ", rb"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.", "a JSON web token"),
+    Form(b"npm_", rb"\bnpm_[A-Za-z0-9]{36}", "an npm token"),
+    Form(b"pypi-", rb"\bpypi-[\w-]{50,}", "a PyPI token"),
+    Form(b"dapi", rb"\bdapi[0-9a-f]{32}\b", "a Databricks token"),
 )
 _VARIED = 10  # different characters that a real credential has at least, unlike hf_xxxxxxxx
 
@@ -50,9 +67,9 @@ def may_hold(path: str, size: int) -> bool:
 
 def find(content: bytes) -> Iterator[Finding]:
     """Yields what looks like a credential, kind by kind; placeholders such as hf_xxxxxxxx do not."""
-    for literal, form, kind in _FORMS:
+    for literal, pattern, kind in (*_HINTS, *TOKENS):
         if literal not in content:
             continue
-        for match in re.finditer(form, content):  # compiled when it is needed
-            if len(set(match[0][len(literal) :])) >= _VARIED:
+        for match in re.finditer(pattern, content):  # compiled when it is needed
+            if len(set(match[0].partition(literal)[2])) >= _VARIED:
                 yield Finding(content.count(b"\n", 0, match.start()) + 1, kind)

@@ -8,7 +8,7 @@ import string
 
 import pytest
 
-from orchestrator.core import tokens
+from orchestrator.core import credentials, tokens
 
 CHANCE = random.Random(4)
 UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -26,6 +26,12 @@ REAL = {
     "a GitLab token": "glpat-" + letters(20),
     "an Anthropic key": "sk-ant-" + "api03-" + letters(60),
     "an OpenAI key": "sk-proj-" + letters(60),
+    "an OpenRouter key": "sk-or-" + "v1-" + letters(60),
+    "a Discord webhook": "https://discord.com/api/webhooks/" + "123456789/" + letters(60),
+    "a JSON web token": "eyJ" + letters(30) + ".eyJ" + letters(60) + "." + letters(40),
+    "an npm token": "npm_" + letters(36),
+    "a PyPI token": "pypi-" + letters(80),
+    "a Databricks token": "dapi" + "0123456789abcdef" * 2,
     "a Slack token": "xoxb-" + "1234567890-" + letters(24),
     "a Google API key": "AIza" + letters(35),
     "a private key": "-----BEGIN RSA PRIVATE KEY" + "-----\n" + letters(64),
@@ -37,6 +43,12 @@ def test_a_credential_in_code_is_found_with_its_line_and_not_its_value(kind: str
     found = list(tokens.find(f"import os\n\nTOKEN = '{REAL[kind]}'\n".encode()))
     assert found == [tokens.Finding(3, kind)]
     assert REAL[kind] not in str(found)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REAL if kind != "an AWS access key"])
+def test_a_file_with_a_credential_that_code_is_searched_for_is_not_sent(kind: str) -> None:
+    """An AWS access key is only the name of its secret."""
+    assert credentials.holds_credential(f"a = 1\nTOKEN={REAL[kind]}\n".encode())
 
 
 def test_a_key_in_a_cell_of_a_notebook_is_found() -> None:
