@@ -136,6 +136,13 @@ class GroupSupervisor(Supervisor):
             request = files.load(self.paths.stop) or Object()
             self.meeting.ask_stop(reason, request.text("by"))
 
+    def _check_limits(self) -> None:
+        """A host that has nothing to do is not idle while another one trains."""
+        now = time.monotonic()
+        if self.meeting and self.meeting.exchange_activity(self.limits.is_active, now):
+            self.limits.note_activity(now)
+        super()._check_limits()
+
     def _note_absent(self, now: float) -> None:
         assert self.meeting
         assert self.state.group

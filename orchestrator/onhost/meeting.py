@@ -120,6 +120,12 @@ class Leader(Meeting):
             self._halted.discard(rank)
         elif stop := message.get("stop", list):
             self._note_stop(rank, *stop)
+        elif message.get("active", list):
+            self._are_others_active = True
+
+    def _tell_activity(self, is_active: bool, others: bool, now: float) -> None:
+        for rank in list(self._lines) if is_active or others else ():
+            self._send(rank, "active", [True], now)
 
     def _lose(self, rank: int, now: float, why: str) -> None:
         self._lines.pop(rank).close()
@@ -249,6 +255,12 @@ class Member(Meeting):
             self._take(Finish(Exit(*end) if end else None, reason, by))
         elif (halt := message.get("halt", list)) and self._report is None:
             self.halt = Halt(*halt)
+        elif message.get("active", list):
+            self._are_others_active = True
+
+    def _tell_activity(self, is_active: bool, others: bool, now: float) -> None:
+        if is_active:
+            self._send("active", [True])
 
     def _lose(self, now: float, why: str) -> None:
         if self._line:

@@ -25,6 +25,7 @@ class Meeting(abc.ABC):
         self.address = "127.0.0.1"
         self.has_met = False
         self.problem = ""
+        self._are_others_active = False
 
     @abc.abstractmethod
     def report(self, report: Report) -> None:
@@ -37,6 +38,18 @@ class Meeting(abc.ABC):
     @abc.abstractmethod
     def poll(self, now: float) -> None:
         """Sends and receives what can be without waiting long."""
+
+    def exchange_activity(self, is_active: bool, now: float) -> bool:
+        """Tells the others whether the run is active here; returns whether it has been on one of them.
+
+        Rank 0 passes on, in one message to each, what any of them has said.
+        """
+        others, self._are_others_active = self._are_others_active, False
+        self._tell_activity(is_active, others, now)
+        return others
+
+    @abc.abstractmethod
+    def _tell_activity(self, is_active: bool, others: bool, now: float) -> None: ...
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -37,6 +37,7 @@ class Watch:
         self._idle_limit = None if idle_minutes is None else idle_minutes * 60
         self._active_at = now
         self._last: Activity | None = None
+        self.is_active = True  # whether the last call of `verdict` found activity
 
     def used_seconds(self, now: float) -> float:
         """Returns the seconds that the run has used its host, earlier attempts included."""
@@ -44,7 +45,8 @@ class Watch:
 
     def verdict(self, now: float, activity: Activity) -> str | None:
         """Returns the limit that is reached: `hours`, `idle` or None. `now`: monotonic seconds."""
-        if self._is_active(activity):
+        self.is_active = self._is_active(activity)
+        if self.is_active:
             self._active_at = now
         self._last = activity
         if self._max_seconds is not None and self.used_seconds(now) >= self._max_seconds:
@@ -52,6 +54,10 @@ class Watch:
         if self._idle_limit is not None and now - self._active_at >= self._idle_limit:
             return "idle"
         return None
+
+    def note_activity(self, now: float) -> None:
+        """Records activity of the run on another host."""
+        self._active_at = now
 
     def idle_seconds(self, now: float) -> float:
         """Returns the seconds since the last activity that was passed to `verdict`."""

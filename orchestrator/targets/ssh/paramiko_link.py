@@ -26,6 +26,7 @@ from orchestrator.targets.ssh.address import Resolved
 from orchestrator.targets.ssh.choice import NeedsOpenSSH, usable_identities
 
 _CONNECT_SECONDS = 10
+_IDLE = 1.0  # seconds between two looks of a connection on which nothing comes; 0.1 by paramiko
 _ERRORS = (paramiko.SSHException, OSError, EOFError)
 _KINDS = {  # the names of algorithms: in paramiko's `disabled_algorithms`, on its Transport, of ssh_config
     "ciphers": ("_preferred_ciphers", "ciphers"),
@@ -219,6 +220,7 @@ class ChannelPipe:
 def _harden(connection: fabric.Connection) -> None:
     transport = connection.transport
     with contextlib.suppress(OSError, AttributeError):
+        transport.sock.settimeout(_IDLE)
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(pipes.TIMEOUT * 1000))
     transport.set_keepalive(5)

@@ -227,3 +227,28 @@ def test_a_silent_connection_is_lost() -> None:
     assert json.loads(other.recv(100)) == {}
     line.close()
     other.close()
+
+
+def quiet(one: Meeting) -> bool:
+    return one.exchange_activity(False, 0.0)
+
+
+def test_a_host_without_work_hears_that_any_other_is_active() -> None:
+    with meetings(size=3) as opened:
+        begun(opened)
+        for active in range(3):
+            until(lambda: list(map(quiet, opened)) == [False] * 3)
+            heard = [False] * 3
+
+            def tell(active: int = active, heard: list[bool] = heard) -> bool:
+                for rank, one in enumerate(opened):
+                    heard[rank] |= one.exchange_activity(rank == active, 0.0)
+                return all(heard[rank] for rank in range(3) if rank != active)
+
+            until(tell)
+
+
+def test_hosts_that_are_all_idle_hear_of_no_activity() -> None:
+    with meetings() as opened:
+        begun(opened)
+        assert [quiet(one) for one in opened for _ in range(3)] == [False] * 6

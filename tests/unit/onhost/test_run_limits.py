@@ -43,3 +43,12 @@ def test_a_busy_gpu_is_activity_and_one_without_readings_is_not() -> None:
 def test_without_limits_nothing_ever_ends_a_run() -> None:
     watch = Watch(now=0.0, used=0.0, max_hours=None, idle_minutes=None)
     assert watch.verdict(1e9, STILL) is None
+
+
+def test_a_run_that_is_active_on_another_host_is_not_idle() -> None:
+    watch = Watch(0.0, 0.0, None, 1.0)
+    assert watch.verdict(0.0, STILL) is None
+    watch.note_activity(50.0)
+    assert watch.verdict(100.0, STILL) is None
+    assert not watch.is_active
+    assert watch.verdict(110.0, STILL) == "idle"
