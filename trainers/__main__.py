@@ -15,6 +15,7 @@ from typing import Any
 
 from trainers import preflight, registry
 from trainers.engine import sources
+from trainers.engine.check import FULL
 from trainers.engine.events import VERSION, Events, complain, jsonable, say
 from trainers.engine.health import DataUnusable
 
@@ -110,7 +111,7 @@ def _check(arguments: argparse.Namespace) -> int:
     except (ValueError, preflight.BadRequest) as fault:
         complain(f"the request on stdin cannot be read: {fault}")
         return USAGE
-    if request.tier == preflight.FULL:
+    if request.tier == FULL:
         _import_torch(*OPTIMIZERS)
     report, code = preflight.check(arguments.name, request, Events(None))
     _json(report)
