@@ -49,12 +49,6 @@ def disk_per_month(disk_gb: int, region: str) -> float:
     return disk_gb * table().gp3_gb_month(region)
 
 
-def on_demand_month(type_: str, region: str) -> float | None:
-    """Returns USD per month of a machine of this type without its disk; None if its price is not known."""
-    usd = table().usd(type_, region)
-    return None if usd is None else usd * HOURS_PER_MONTH
-
-
 def of(instance: Instance) -> HourlyPrice:
     """Returns the price of an instance; of disk and address only if the machine's price is not known."""
     return hourly(instance.usd_per_hour or 0.0, instance.disk_gb, instance.region)
