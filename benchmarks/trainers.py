@@ -4,11 +4,12 @@
 
 DIR takes samples, runs and figures. Each trainer is checked, trained, and trained once more with a stop and a
 resume under another OMP_NUM_THREADS, whose weights must be those of the first run. Its best checkpoint is
-exported, answers files and is evaluated with figures. Last, an epoch is timed with each number of threads.
+exported, answers files and is evaluated with figures. Last, steps are timed with each number of threads in
+turns (benchmarks/thread_rates.py), and the number is chosen three times more.
 
 The samples and networks are small: a trainer takes a minute or two, most of it the start of processes.
 --whole takes the trainers' own samples and larger networks, some 15 minutes on a quiet machine. What fails is
-shown in its cell, and the other cells are filled. Times and threads are meaningful on a quiet machine only.
+shown in its cell, and the other cells are filled. Times are meaningful on a quiet machine only.
 """
 
 from __future__ import annotations
@@ -121,11 +122,6 @@ class Run:
         root = self.folder / "checkpoints"
         return root / (root / name).read_text().strip()
 
-    def rate(self) -> float:
-        """Samples per second of the later half of the steps."""
-        rates = sorted(float(entry["rate"]) for entry in self.progress() if entry.get("rate"))
-        return rates[len(rates) // 2] if rates else 0.0
-
 
 class Row:
     """The cells of a trainer: each is filled by a function of the same name, in this order."""
@@ -213,18 +209,18 @@ class Row:
         return f"{len(report['plots'])} figures"
 
     def threads(self) -> str:
-        """The chosen number of threads, and the rate with it as a share of the best fixed number's."""
-        rates: dict[int, float] = {}
-        counts = {1, *(CORES >> shift for shift in range(CORES.bit_length())), self.chosen} - {0}
-        for count in sorted(counts):
-            run = self.run(
-                str(count), epochs=1, warmup_epochs=0.0, threads=count, **self._without_flat_start()
-            )
-            run.train()
-            rates[count] = run.rate()
-        listed = ", ".join(f"{count}: {rate:.0f}/s" for count, rate in rates.items())
-        share = rates[self.chosen] / max(rates.values())
-        return f"{self.chosen} of {CORES} chosen, {share:.0%} of the best ({listed})"
+        """The numbers of threads that were chosen, and the lowest rate with one as a share of the best's."""
+        run = self.run("threads", **self._without_flat_start())
+        line = [sys.executable, "-m", "benchmarks.thread_rates", self.trainer]
+        env = {**run.env, "OMP_WAIT_POLICY": "PASSIVE"}  # as `python -m trainers` sets it
+        done = subprocess.run(line, env=env, stdout=subprocess.PIPE, text=True, check=True)
+        measured = json.loads(done.stdout)
+        rates = {int(count): rate for count, rate in measured["rates"].items()}
+        choices = [self.chosen, *measured["choices"]]
+        share = min(rates[count] for count in choices) / max(rates.values())
+        listed = ", ".join(f"{count}: {rate:.0f}/s" for count, rate in sorted(rates.items()))
+        names = ", ".join(map(str, choices))
+        return f"{names} of {CORES} chosen, {share:.0%} of the best ({listed})"
 
     def _without_flat_start(self) -> dict[str, object]:
         return {"flat_start": 0} if "flat_start" in self.options else {}

@@ -182,3 +182,51 @@ def test_groups_in_two_splits_are_found_however_they_are_spelled(folder, change)
     edit(train_file(folder), lambda rows: [{**rows[0], "group": "7p"}, *rows[1:]])
     edit(folder / "blendshapes" / "test.csv", lambda rows: [{**rows[0], "group": change("7p")}, *rows[1:]])
     assert "1 groups stand in more than one split" in messages(check(folder)[0], "split.groups")
+
+
+def in_one_file(folder: Path, column: str, words: dict[str, str]) -> None:
+    """All rows in one file; the column holds the word for the split of each."""
+    place = folder / "blendshapes"
+    rows = [{**row, column: words[s]} for s in words for row in faces.read(place / f"{s}.csv")]
+    for split in words:
+        (place / f"{split}.csv").unlink()
+    (place / "faces.csv").write_text("label\n")
+    edit(place / "faces.csv", lambda _: rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "val", "test"),
+    [
+        ("split", "valid", "test"),
+        ("split", "DEV", "Testing"),
+        ("split", " eval ", "TEST"),
+        ("Split", "Validation", "holdout"),
+        ("Usage", "PublicTest", "PrivateTest"),
+    ],
+)
+def test_a_column_may_name_the_splits_by_any_of_their_words(folder, column, val, test):
+    def members() -> set[tuple[str, tuple[float, ...]]]:
+        rows = files.scan({"": folder / "blendshapes"}, Config()).rows
+        home = splitting.split_rows(rows, Config())
+        return {(home[row.id], row.values) for row in rows}
+
+    before = members()
+    in_one_file(folder, column, {"train": "Training", "val": val, "test": test})
+    assert members() == before
+    assert check(folder)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ({"train": "train", "val": "", "test": "test"}, "split.named", "name no split"),
+        ({"train": "train", "val": "dev", "test": "eval"}, "split.named", "which both mean val"),
+        ({"train": "train", "val": "later", "test": "test"}, "labels.parse", "later"),
+    ],
+)
+def test_a_column_whose_splits_are_not_clear_is_refused(folder, words, code, text):
+    in_one_file(folder, "split", words)
+    report, exit_code = check(folder)
+    assert exit_code == 64
+    assert code in errors(report)
+    assert text in messages(report, code)

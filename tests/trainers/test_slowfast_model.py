@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from trainers.slowfast.config import Config
 from trainers.slowfast.model import Shape, SlowFast
 from trainers.slowfast.trainer import SlowFastTrainer
 
+PAGE = Path(__file__).parents[2] / "docs" / "slowfast.md"
 NARROW = Shape(8, width=8, beta=4)
 TINY = Shape(6, depths=(1, 1), width=8, beta=2, squeeze=True)
 
@@ -174,6 +176,23 @@ def test_the_pickles_of_pyslowfasts_model_zoo_are_refused_with_the_way_out(tmp_p
     (tmp_path / "SLOWFAST_8x8_R50.pkl").write_bytes(pickle.dumps({"blobs": {"conv1_w": [1.0]}}))
     with pytest.raises(files.Unfit, match=r"as Caffe2 writes them.*save its state_dict as \.pyth"):
         files.read(files.find(tmp_path))
+
+
+@pytest.mark.parametrize(("suffix", "accepted"), [(".pyth", True), (".pkl", False)])
+def test_the_page_says_which_files_of_kinetics_weights_are_read(tmp_path, suffix, accepted):
+    page = " ".join(PAGE.read_text().split())
+    claim = f"PySlowFast (`{suffix}`)" if accepted else f"The `{suffix}` files of PySlowFast's model zoo are"
+    assert claim in page
+    tensors = reference(NARROW, files.SCHEMES["pytorchvideo"].name)
+    path = tmp_path / f"SLOWFAST_8x8_R50{suffix}"
+    if accepted:
+        torch.save({"model_state": tensors}, path)
+        assert set(files.read(files.find(tmp_path))) == set(tensors)
+    else:
+        path.write_bytes(pickle.dumps({"blobs": {"conv1_w": [1.0]}}))
+        with pytest.raises(files.Unfit) as raised:
+            files.read(files.find(tmp_path))
+        assert "weights_only" not in str(raised.value)
 
 
 def test_the_build_is_a_function_of_the_seed_alone():

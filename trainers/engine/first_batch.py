@@ -1,4 +1,4 @@
-"""The first batch of a run: for measuring a step, and for a line of the log that shows the model's input."""
+"""The first batch of a run, for a line of the log that shows the model's input."""
 
 from typing import Any
 
@@ -13,15 +13,10 @@ SHOWN = 16
 """Maximum number of samples in the line of the log."""
 
 
-def build(trainer: Trainer, plan: Plan, parts: int = 1, most: int | None = None) -> Any:
-    """The first batch, or the share of it that a process computes at once; at most `most` samples."""
-    keys = plan.batch(0)[::parts][:most]
-    return trainer.collate([trainer.sample("train", *key) for key in keys])
-
-
 def announce(trainer: Trainer, model: nn.Module, plan: Plan, device: torch.device) -> None:
     """Print the line of the log that shows the model's input."""
-    line = describe(trainer, model, build(trainer, plan, most=SHOWN).to(device))
+    batch = trainer.collate([trainer.sample("train", *key) for key in plan.batch(0)[:SHOWN]])
+    line = describe(trainer, model, batch.to(device))
     say(f"first batch, as the model gets it: {line}")
 
 

@@ -7,7 +7,6 @@ generators or loaders: only weights, optimizer and the counters of State.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,9 +70,8 @@ class TrainingLoop:
         """Train until the last epoch, an early stop or a halt. Raises Diverged, Refused or Damaged."""
         if not self._resume():
             self._initialise()
-        batch = partial(first_batch.build, self.trainer, self.plan, self.parts)
         lineage = self.lineage
-        lineage.threads = threads.settle(self.config.threads, lineage.threads, self.learner, batch)
+        lineage.threads = threads.settle(self.config.threads, lineage.threads, self.learner, self.plan)
         self._announce()
         baseline.announce(self.trainer, self.events, self.talk)
         batches = stream(self.trainer, self.plan, self.group, self.state.step)
