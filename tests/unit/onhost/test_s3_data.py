@@ -71,6 +71,47 @@ def test_objects_that_were_not_listed_are_written_nowhere(bucket: FakeS3, tmp_pa
     assert [path.name for path in tmp_path.rglob("*") if path.name in ("escaped", "late.bin")] == []
 
 
+ODD_KEYS = (
+    *(
+        "br[a]c",
+        "dollar$HOME",
+        "back`tick`",
+        "ümläut ☃",
+        "plus+plus",
+        "100%",
+        "a%20b",
+        "&<>",
+        "a #3 b",
+        "se;mi",
+    ),
+    *(
+        "-dash",
+        "~tilde",
+        "x=y,z",
+        "{brace}",
+        "trailing ",
+        "  lead",
+        "a..b",
+        "...",
+        "back\\slash",
+        "co:lon@at",
+    ),
+    *('q"uote', "it's", "st*r?", "(p)!"),
+)
+
+
+def test_keys_that_other_tools_cannot_name_are_downloaded_and_replaced(
+    bucket: FakeS3, tmp_path: Path
+) -> None:
+    """The first time all below the prefix, then one by one."""
+    for version in (b"1", b"22"):
+        for key in ODD_KEYS:
+            bucket.put(f"images/{key}", version + key.encode())
+        answer = s3_data.fetch(Layout(str(tmp_path)), request(bucket))
+        assert content(answer["path"]) == {key[7:]: bucket.get(key) for key in bucket.names()}
+    assert (answer["downloaded"], answer["linked"]) == (len(ODD_KEYS), 9)
+
+
 def test_one_changed_object_is_downloaded_and_the_rest_linked(bucket: FakeS3, tmp_path: Path) -> None:
     before = s3_data.fetch(Layout(str(tmp_path)), request(bucket))["path"]
     bucket.put("images/0/4.bin", b"X" * 100)  # of the same size
