@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.errors import AccessError, GpujobError, Unreachable, UsageError
-from orchestrator.instances import answers, changes, connection, keys, lifecycle
+from orchestrator.instances import answers, changes, connection, data_volumes, keys, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import AwsError
@@ -115,7 +115,7 @@ def wait_until_ready(account: Account, instance: Instance) -> Instance:
     """
     instance = lifecycle.wait_until(account, instance, "running")
     if instance.volume_to_attach:
-        lifecycle.attach_volume(account, instance)
+        data_volumes.attach(account, instance)
     address = connection.resolve(account.ctx, instance)
     first_key = instance.first_host_key
     if first_key and not instance.host_key_rotated and not hostkeys.known(account.ctx, address):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.errors import GpujobError
-from orchestrator.instances import lifecycle, prices, replacements, spec
+from orchestrator.instances import data_volumes, lifecycle, prices, replacements, spec
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import TERMINATED, Description, Instance
@@ -53,7 +53,7 @@ def delete_volume(account: Account, region: str, volume: str, instance: Instance
     """Deletes a volume; `instance` is that on record whose runs it holds. Unreachable while it is in use."""
     change = Change("delete-volume", volume, region, instance.id if instance else "")
     request(account, change)
-    lifecycle.retry_while_in_use(account, lambda: _delete_volume(account, change))
+    data_volumes.retry_while_in_use(account, lambda: _delete_volume(account, change))
     account.records.close_change(change.id)
 
 
@@ -137,12 +137,26 @@ def _delete_interface(account: Account, change: Change) -> None:
 
 
 def _call(account: Account, change: Change, operation: str, **parameters: Any) -> None:
-    """Makes the call of a change, which another client may have made already."""
+    """Makes the call of a change, which another client may have made already.
+
+    AccessError where these credentials are of another account, in which there is no such resource either.
+    """
     try:
         account.cloud.call(change.region, operation, **parameters)
     except AwsError as error:
         if not error.code.endswith(".NotFound"):
             raise
+        record = _record_of(account, change)
+        if record and record.account:
+            lifecycle.require_same_account(account.cloud, record)
+
+
+def _record_of(account: Account, change: Change) -> Instance | None:
+    """Returns the record of the instance that the resource of a change is, or belongs to."""
+    if record := account.records.find(change.instance or change.id):
+        return record
+    owners = (one for one in account.records.all() if change.id in (one.volume, one.spot_request))
+    return next(owners, None)
 
 
 def _delete_volume(account: Account, change: Change) -> None:

@@ -1,8 +1,8 @@
-"""Refreshes, starts, terminates and adopts existing instances, and attaches and deletes data volumes."""
+"""Refreshes, starts and adopts existing instances, and cleans up after them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,7 +23,7 @@ from orchestrator.targets.ssh import hostkeys
 
 _PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls
 _RESERVATIONS = ("describe_instances", "Reservations", answers.Reservation)
-_VOLUMES = ("describe_volumes", "Volumes", answers.Volume)
+VOLUMES = ("describe_volumes", "Volumes", answers.Volume)
 _STARTING = ("pending", "running")
 
 
@@ -32,7 +32,7 @@ def refresh(account: Account, instance: Instance) -> Instance:
     account.cloud.expect(instance.id, instance.launched)
     description = describe(account, instance.region, instance.id)
     if description is None:
-        _require_same_account(account.cloud, instance)
+        require_same_account(account.cloud, instance)
         ended = instance.observe("terminated", account.ctx.now())
         return account.records.save(replace(ended, address=None))
     return observe(account, instance, description)
@@ -72,7 +72,7 @@ def descriptions(reservation: answers.Reservation) -> Iterator[Description]:
     return (parse_description(one, reservation.owner_id) for one in reservation.instances)
 
 
-def _require_same_account(cloud: Cloud, instance: Instance) -> None:
+def require_same_account(cloud: Cloud, instance: Instance) -> None:
     """Raises AccessError if the credentials are of another account, which cannot see the instance."""
     account = cloud.read(instance.region, "get_caller_identity", answers.Identity, service="sts").account
     if instance.account != account:
@@ -183,44 +183,6 @@ def clean_up(account: Account, instance: Instance) -> None:
         region.delete_group(account.cloud, instance.region, group)
 
 
-def attach_volume(account: Account, instance: Instance) -> None:
-    """Attaches the data volume of an earlier instance, which may still be releasing it."""
-    volume, cloud = instance.volume_to_attach, account.cloud
-
-    def attach() -> None:
-        try:
-            where = {"InstanceId": instance.id, "Device": spec.DATA_DEVICE}
-            cloud.call(instance.region, "attach_volume", VolumeId=volume, **where)
-        except AwsError as error:
-            if error.code != "VolumeInUse" or not _is_attached(cloud, instance):
-                raise
-
-    retry_while_in_use(account, attach)
-
-
-def _is_attached(cloud: Cloud, instance: Instance) -> bool:
-    volumes = cloud.all(instance.region, *_VOLUMES, VolumeIds=[instance.volume_to_attach])
-    return any(one.instance_id == instance.id for volume in volumes for one in volume.attachments)
-
-
-def retry_while_in_use(account: Account, call: Callable[[], None]) -> None:
-    """Repeats a call on a volume while an instance may still be releasing it."""
-    account.ctx.retry(
-        call, _PAUSES * 2, AwsError, lambda error: error.code in ("VolumeInUse", "IncorrectState")
-    )
-
-
-def find_volume(cloud: Cloud, region: str, volume: str) -> int | None:
-    """Returns the size of a volume in GB; None if it does not exist."""
-    try:
-        volumes = cloud.all(region, *_VOLUMES, VolumeIds=[volume])
-    except AwsError as error:
-        if error.code == "InvalidVolume.NotFound":
-            return None
-        raise
-    return volumes[0].size if volumes else None
-
-
 def list_managed(cloud: Cloud, region: str, states: tuple[str, ...] = LIVE_STATES) -> Iterator[Description]:
     """Yields every instance of a region that has gpujob's tag and is in one of the states."""
     return described(cloud, region, {f"tag:{spec.MANAGED}": ["1"], "instance-state-name": states})
@@ -292,5 +254,5 @@ def usd_per_hour(
 
 def disk_sizes(cloud: Cloud, region: str, instance_id: str) -> dict[str, int]:
     """Returns the volumes that are attached to an instance, with their sizes in GB."""
-    volumes = cloud.some(region, *_VOLUMES, {"attachment.instance-id": [instance_id]})
+    volumes = cloud.some(region, *VOLUMES, {"attachment.instance-id": [instance_id]})
     return {volume.volume_id: volume.size for volume in volumes}

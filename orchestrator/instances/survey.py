@@ -13,6 +13,7 @@ from orchestrator.errors import AccessError, GpujobError
 from orchestrator.instances import answers, changes, errors, inventory, lifecycle, prices, replacements, spec
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.data_volumes import find as find_volume
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import LIVE_STATES, Description, Instance, parse_tags
 from orchestrator.instances.inventory import Inventory, Resource
@@ -173,16 +174,16 @@ def _update_records(account: Account, found: Sequence[_Region]) -> Iterator[str]
     for instance in account.records.billed():
         if instance.region not in searched:
             continue
-        if instance.has_ended:
-            _update_volume(account, instance, volumes)
-        elif description := described.get(instance.id):
-            lifecycle.observe(account, instance, description)
-        else:
-            try:
+        try:
+            if instance.has_ended:
+                _update_volume(account, instance, volumes)
+            elif description := described.get(instance.id):
+                lifecycle.observe(account, instance, description)
+            else:
                 lifecycle.refresh(account, instance)
-            except AccessError as error:
-                account.ctx.warn(f"as it was last seen: {error.what}; {error.why}")
-                yield instance.id
+        except AccessError as error:
+            account.ctx.warn(f"as it was last seen: {error.what}; {error.why}")
+            yield instance.id
 
 
 def _count_volumes_once(account: Account) -> None:
@@ -204,9 +205,7 @@ def _update_volume(account: Account, instance: Instance, volumes: dict[str, tupl
     """Forgets the volume of an instance that ended, if it is deleted or attached to another instance."""
     volume = instance.volume or ""
     is_elsewhere = any(one not in ("", instance.id) for one in volumes.get(volume, ()))
-    if is_elsewhere or (
-        volume not in volumes and lifecycle.find_volume(account.cloud, instance.region, volume) is None
-    ):
+    if is_elsewhere or (volume not in volumes and find_volume(account.cloud, instance, volume) is None):
         changes.forget_volume(account, instance)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from orchestrator.errors import NotFound
-from orchestrator.instances import changes, ensure, lifecycle
+from orchestrator.instances import changes, data_volumes, ensure, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.quote import Quote
@@ -24,7 +24,7 @@ def ensure_with_volume(
     """
     ensure.settle(account)
     volume = former.volume
-    size = lifecycle.find_volume(account.cloud, former.region, volume) if volume else 0
+    size = data_volumes.find(account.cloud, former, volume) if volume else 0
     if size is None:
         changes.forget_volume(account, former)
         raise _runs_are_deleted(former, f"its volume {volume} does not exist any more")

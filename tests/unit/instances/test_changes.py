@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.errors import Unreachable
 from orchestrator.instances import changes, ensure
@@ -119,3 +120,40 @@ def test_a_volume_that_is_still_in_use_is_deleted_later(client: Client, aws: Fak
     aws.volumes["vol-1"]["on"] = ""
     changes.complete(of)
     assert (aws.volumes, of.records.changes()) == ({}, [])
+
+
+def test_credentials_of_another_account_complete_no_deletion(client: Client, aws: FakeAccount) -> None:
+    """In that account there is no such resource either, which does not mean that it was deleted."""
+    of = account(client, Time())
+    launched(of, aws)
+    of.records.save(replace(of.records.get("i-1"), account="2", spot_request="sir-1"))
+    aws.instances.clear()
+    theirs, aws.volumes = aws.volumes, {}
+    changes.request(of, changes.Change("delete-volume", "vol-1", "us-east-1", "i-1"))
+    aws.errors["cancel_spot_instance_requests"] = "InvalidSpotInstanceRequestID.NotFound"
+    changes.request(of, changes.Change("cancel-request", "sir-1", "us-east-1"))
+    result = client.run("status")
+    assert "ec2://i-1 cannot be seen with these credentials" in result.err
+    assert {change.id for change in of.records.changes()} == {"vol-1", "sir-1"}
+    assert of.records.get("i-1").volume == "vol-1"
+    of.records.save(replace(of.records.get("i-1"), account="1"))  # the first credentials again
+    aws.volumes = {"vol-1": {**theirs["vol-1"], "on": ""}}
+    aws.errors.clear()
+    changes.complete(of)
+    assert (aws.volumes, of.records.changes()) == ({}, [])
+
+
+def test_a_volume_is_not_forgotten_with_credentials_of_another_account(
+    client: Client, aws: FakeAccount
+) -> None:
+    of = account(client, Time())
+    ended = replace(launched(of, aws), state="terminated", ended=2000.0, account="2")
+    of.records.save(ended)
+    aws.instances.clear()
+    aws.volumes.clear()
+    listed = client.run("hosts", "list", now=lambda: 5000.0, sleep=lambda seconds: None)
+    assert (listed.code, "ec2://i-1 cannot be seen with these credentials" in listed.err) == (4, True)
+    assert of.records.get("i-1").volume == "vol-1"
+    of.records.save(replace(ended, account="1"))
+    client.run("hosts", "list", now=lambda: 9000.0, sleep=lambda seconds: None)
+    assert of.records.get("i-1").volume is None
