@@ -87,3 +87,33 @@ def test_semicolons_and_decimal_commas_are_read(folder):
     path.write_text(path.read_text().replace(",", ";").replace(".", ","))
     report, code = check(folder)
     assert (code, report["data"]["used"]) == (0, before["data"]["used"])
+
+
+@pytest.mark.parametrize(
+    ("usual", "other"),
+    [
+        ("group", "Subject_ID"),
+        ("group", "actor"),
+        ("label", "expression"),
+        ("file", "image_path"),
+        ("split", "set"),
+    ],
+)
+def test_usual_columns_may_have_the_names_that_public_tables_use(folder, usual, other):
+    def rows() -> list[tuple[object, ...]]:
+        read = files.scan({"": folder / "blendshapes"}, Config()).rows
+        return [(row.values, row.label, row.group, row.split, row.source) for row in read]
+
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, lambda rows, path=path: [{**row, "split": path.stem} for row in rows])
+    before = rows()
+    for path in (folder / "blendshapes").glob("*.csv"):
+        edit(path, lambda rows: [{other if n == usual else n: cell for n, cell in r.items()} for r in rows])
+    assert rows() == before
+
+
+@pytest.mark.parametrize("cell", ["0.1_2", "12%", "1,234.5", "", "0x1"])
+def test_a_score_that_only_looks_like_a_number_refuses_its_row(folder, cell):
+    edit(train_file(folder), lambda rows: [{**rows[0], "jawOpen": cell}, *rows[1:]])
+    refused = [r for r in files.scan({"": folder / "blendshapes"}, Config()).refused if r.line == 2]
+    assert [refusal.detail for refusal in refused] == [f"jawOpen is {cell!r}"]

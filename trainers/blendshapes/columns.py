@@ -103,8 +103,10 @@ def header(columns: Sequence[str], required: Sequence[str], labelled: bool) -> b
 
 
 def number(text: Any) -> float | None:
-    """The number that a cell holds, or None; a decimal comma is read too."""
+    """The number that a cell holds, or None; a decimal comma is read too, `0.1_2` as Python has it is not."""
     try:
-        return float(text.replace(",", ".") if isinstance(text, str) else text)
+        if isinstance(text, str):
+            return None if "_" in text else float(text.replace(",", "."))
+        return float(text)
     except (ValueError, TypeError):
         return None

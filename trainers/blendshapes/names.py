@@ -61,8 +61,12 @@ NUMBERS: dict[str, dict[str, str]] = {
 SPELLINGS = {
     **{name: name for name in EXTRA},
     **dict.fromkeys(("path", "paths", "filename", "image"), FILE),
-    **dict.fromkeys(("emotion", "class", "target"), LABEL),
-    "usage": SPLIT,
+    **dict.fromkeys(("file_name", "filepath", "file_path", "image_path", "image_id"), FILE),
+    **dict.fromkeys(("emotion", "class", "target", "expression"), LABEL),
+    **dict.fromkeys(("usage", "set", "subset", "partition"), SPLIT),
+    **dict.fromkeys(
+        ("subject", "subject_id", "person", "person_id", "actor", "participant", "identity"), GROUP
+    ),
 }
 """Other names of the columns EXTRA, in lower case."""
 
