@@ -12,7 +12,7 @@ from orchestrator.targets.ssh import paramiko_link
 
 
 def test_a_connection_on_which_nothing_comes_seldom_wakes() -> None:
-    """paramiko's own 0.1 seconds cost most of the CPU time of a command that waits for many hosts."""
+    """paramiko's own is 0.1 seconds, for each connection of a command that waits for many hosts."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         transport = SimpleNamespace(sock=ours, set_keepalive=lambda seconds: None)
