@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+
 import pytest
 
 from orchestrator.targets.ssh import host
 from tests.host.machines import log_in_to, new_machine
 from tests.host.test_ssh import ON, root
 from tests.rigs.fakehost import FakeHost
+from tests.rigs.patience import PATIENCE
 from tests.support import Client
 
 
@@ -71,6 +75,42 @@ def test_a_minimal_shell_and_a_c_locale_work(client: Client) -> None:
         result = client.run("deploy", "job", *ON, "--follow")
         assert result.code == 0, result.err
         assert result.out.splitlines()[-1] == "héllo"
+
+
+# Each with what its start-up file may hold.
+SHELLS = {
+    "zsh": (".zshenv", "setopt nomatch noclobber shwordsplit; precmd() { echo prompt }"),
+    "fish": (".config/fish/config.fish", "function sh; echo no; end"),
+    "tcsh": (".tcshrc", "set noclobber noglob; alias rm 'rm -i'; set verbose"),
+    "mksh": (".mkshrc", "set -o noclobber"),
+}
+
+
+@pytest.mark.sshd
+@pytest.mark.parametrize("shell", SHELLS)
+def test_any_login_shell_passes_words_data_and_results_on(
+    client: Client, shell: str, trials: Callable[[int, int], int]
+) -> None:
+    if not (trials(0, 1) and shutil.which(shell)):
+        pytest.skip(f"with GPUJOB_TEST_FULL=1 and {shell} installed")
+    with new_machine(client, "m2", ip="127.0.0.3", shell=shell) as machine:
+        log_in_to(client, machine)
+        name, content = SHELLS[shell]
+        (machine.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (machine.home / name).write_text(f"echo welcome\n{content}\n")
+        client.write(".gitignore", "set/\n")
+        client.write("set/a b", "data")
+        body = "print(open(__import__('os').environ['GPUJOB_DATA_SET'] + '/a b').read())\n"
+        body += "open('out x', 'w').write('42')"
+        client.job(body, data={"set": "set"}, outputs=["out x"])
+        deployed = client.run("deploy", "job", *ON, "--follow")
+        assert (deployed.code, deployed.out.splitlines()[-1]) == (0, "data"), deployed.err
+        assert client.run("fetch", *ON, "--to", "home").code == 0
+        assert (client.project / "home/outputs/out x").read_text() == "42"
+        words = ["a!b", "$HOME 'c'", "*", "{d,e}", "~", "(f)", "g;h", "%i", "^j", "k\\l", "!!"]
+        printed = client.spawn("ssh", *ON, "--", "printf", "%s|", *words)
+        out, err = printed.communicate(timeout=PATIENCE)
+        assert out.decode().endswith("|".join([*words, ""])), err
 
 
 @pytest.mark.parametrize(
