@@ -11,13 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.deploy_rows import connected, medians
+from benchmarks.deploy_rows import TRANSPORTS, connected, medians
 from orchestrator.targets.base import Host
 from tests.rigs.fakehost import FakeHost
 from tests.support import GPUJOB, Client, new_client
 
 TRIALS = 7
-TRANSPORTS = {"fabric": "", "OpenSSH": "  CertificateFile /none\n"}  # paramiko supports no CertificateFile
 VISIBLE = (Path(sys.prefix), Path(sys.base_prefix))
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.plain_ssh import HOST, PlainSsh
@@ -21,6 +22,7 @@ from orchestrator.targets.base import Host
 from tests.support import GPUJOB, Client
 
 Call = Callable[[], object]
+TRANSPORTS = {"fabric": "", "OpenSSH": "  CertificateFile /none\n"}  # paramiko supports no CertificateFile
 
 
 @dataclass
@@ -59,20 +61,31 @@ def connected(client: Client) -> Iterator[Host]:
         yield host
 
 
-def deploy(client: Client, plain: PlainSsh) -> Row:
-    """A whole `gpujob deploy` process whose code and data are already on the host."""
+def deploys(client: Client, plain: PlainSsh) -> Iterator[Row]:
+    """A whole `gpujob deploy` process whose code and data are already on the host, over each transport."""
     for number in range(50):
         client.write(f"code/part{number % 5}/file{number}.py", f"x = {number}\n" * 100)
     client.write("code/code.txt", "true")
     client.write("job.yaml", "name: job\ncommand: ['true']\ncode: code\n")
+    config = client.home / "ssh_config"
+    text = config.read_text()
 
-    def ours() -> None:
+    def over(name: str) -> None:
+        config.write_text(text + TRANSPORTS[name])
         words = [*GPUJOB, "deploy", "job", "--on", HOST]
         subprocess.run(words, cwd=client.project, env=client.env, capture_output=True, check=True)
 
-    ours()
-    times = medians(5, ours, lambda: plain.deploy(client.project / "code"), lambda: plain.ssh("true"))
-    return Row("deploy, unchanged, 51 files", *times, "10 x ssh/scp", "one ssh connection")
+    for name in TRANSPORTS:
+        over(name)
+        with connected(client) as host:
+            assert host.describe_connection().startswith(name), name
+    code = client.project / "code"
+    calls = [partial(over, name) for name in TRANSPORTS]
+    *ours, of_plain, floor = medians(5, *calls, lambda: plain.deploy(code), lambda: plain.ssh("true"))
+    config.write_text(text)
+    for name, seconds in zip(TRANSPORTS, ours, strict=True):
+        what = f"deploy over {name}, 51 files"
+        yield Row(what, seconds, of_plain, floor, "10 x ssh/scp", "one ssh connection")
 
 
 def unchanged(client: Client, plain: PlainSsh) -> Iterator[Row]:
@@ -187,7 +200,8 @@ def worker(home: Path, which: str, mib: int, rate: float) -> None:
     client.project.mkdir(exist_ok=True)
     plain = PlainSsh(home / "ssh_config", env)
     if which == "all":
-        say(deploy(client, plain))
+        for row in deploys(client, plain):
+            say(row)
         for row in unchanged(client, plain):
             say(row)
     for row in bulk(client, plain, mib, rate):

@@ -118,7 +118,7 @@ def parse_config(typed: Typed, config: str, home: str, socket: str | None) -> Re
         key, _, value = line.partition(" ")
         values.setdefault(key.lower(), []).append(value)
     first = {key: settings[0] for key, settings in values.items()}
-    files = " ".join(values.get("userknownhostsfile", []) + values.get("globalknownhostsfile", []))
+    files = _paths(values.get("userknownhostsfile", []) + values.get("globalknownhostsfile", []))
     return Resolved(
         typed,
         hostname=first["hostname"],
@@ -126,7 +126,7 @@ def parse_config(typed: Typed, config: str, home: str, socket: str | None) -> Re
         port=int(first["port"]),
         key_name=first.get("hostkeyalias") or _key_name(first["hostname"], int(first["port"])),
         identities=tuple(_expand(path, home) for path in values.get("identityfile", [])),
-        known_hosts=tuple(_expand(path, home) for path in files.split() if path != "/dev/null"),
+        known_hosts=tuple(_expand(path, home) for path in files if path != "/dev/null"),
         agent=_agent(first.get("identityagent", "SSH_AUTH_SOCK"), socket),
         unsupported=tuple(_unsupported(first, socket)),
         algorithms={key: tuple(first[key].split(",")) for key in ALGORITHMS if key in first},
@@ -134,6 +134,11 @@ def parse_config(typed: Typed, config: str, home: str, socket: str | None) -> Re
         has_control_path=first.get("controlpath", "none") != "none",
         neutral=tuple(_neutral(first)),
     )
+
+
+def _paths(lists: list[str]) -> list[str]:
+    """Returns the paths that `ssh -G` lists without quotes: one with spaces ends where another begins."""
+    return [path for text in lists for path in re.split(r" +(?=[/~%]|none\b)", text.strip()) if path]
 
 
 ALGORITHMS = ("ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms")

@@ -137,6 +137,20 @@ def test_a_host_for_which_ssh_forks_is_resolved_and_the_fork_undone(tmp_path: Pa
     assert "ForkAfterAuthentication=no" in resolved.neutral
 
 
+def test_files_of_host_keys_may_have_spaces_in_their_names(tmp_path: Path) -> None:
+    files = [tmp_path / "Ana Maria" / "known hosts", tmp_path / "more"]
+    (config := tmp_path / "config").write_text(
+        f'Host gpu\n  UserKnownHostsFile "{files[0]}" {files[1]}\n  GlobalKnownHostsFile /dev/null\n'
+    )
+    with new_client() as client:
+        client.env["GPUJOB_SSH_CONFIG"] = str(config)
+        resolved = address.resolve(client.context(), address.parse("gpu"))
+        assert resolved.known_hosts == tuple(map(str, files))
+        files[0].parent.mkdir()
+        files[0].write_text("gpu ssh-ed25519 AAAA\n")
+        assert [key.blob for key in hostkeys.known(client.context(), resolved)] == ["AAAA"]
+
+
 def test_an_alias_for_host_keys_is_written_without_a_port() -> None:
     assert understood(SAID + "hostkeyalias i-0abc\n").key_name == "i-0abc"
 
