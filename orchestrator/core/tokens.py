@@ -32,6 +32,12 @@ _HINTS = (
     Form(b"PRIVATE KEY", KEY_HEADER + rb"(?:[\s\"',]|\\[nr])*[A-Za-z0-9+/]{40}", "a private key"),
     Form(b"AKIA", rb"\bAKIA[A-Z2-7]{16}\b(?<!EXAMPLE)", "an AWS access key"),
     Form(b"ASIA", rb"\bASIA[A-Z2-7]{16}\b(?<!EXAMPLE)", "an AWS access key"),
+    Form(
+        b"://",
+        rb"://[^\s/:@'\"<>{}$*]{0,100}:(?!(?:pass(?:word|wd)?|secret|token)@)[^\s/:@'\"<>{}$*]{8,200}@"
+        rb"(?!localhost\b|127\.|(?:[\w-]+\.)?example\b)",
+        "a password in a URL",
+    ),
 )
 TOKENS = (
     Form(b"hf_", rb"\bhf_[A-Za-z0-9]{30,}", "a Hugging Face token"),

@@ -34,6 +34,7 @@ REAL = {
     "a Databricks token": "dapi" + "0123456789abcdef" * 2,
     "a Slack token": "xoxb-" + "1234567890-" + letters(24),
     "a Google API key": "AIza" + letters(35),
+    "a password in a URL": "https://ci:" + letters(16) + "@pypi.acme.com/simple",
     "a private key": "-----BEGIN RSA PRIVATE KEY" + "-----\n" + letters(64),
 }
 
@@ -45,9 +46,9 @@ def test_a_credential_in_code_is_found_with_its_line_and_not_its_value(kind: str
     assert REAL[kind] not in str(found)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in REAL if kind != "an AWS access key"])
+@pytest.mark.parametrize("kind", sorted(REAL.keys() - {"an AWS access key", "a password in a URL"}))
 def test_a_file_with_a_credential_that_code_is_searched_for_is_not_sent(kind: str) -> None:
-    """An AWS access key is only the name of its secret."""
+    """An AWS access key is only the name of its secret, and pip needs the URLs of a requirements file."""
     assert credentials.holds_credential(f"a = 1\nTOKEN={REAL[kind]}\n".encode())
 
 
@@ -69,6 +70,10 @@ def test_a_key_in_a_cell_of_a_notebook_is_found() -> None:
         "xAKIA" + letters(16, UPPER),
         "-----BEGIN PUBLIC KEY" + "-----\n" + letters(64),
         "sha256 = '" + "0123456789abcdef" * 4 + "'",
+        "--index-url https://${PYPI_USER}:${PYPI_PASSWORD}@pypi.acme.com/simple",
+        "f'postgresql://{user}:{password_of_user}@db.acme.com/runs'",
+        "redis://default:correct-horse-battery@localhost:6379, https://user:password@github.com/a",
+        "see http://127.0.0.1:8080/report@2024 and https://host.acme.com:8443/a@b-c-d-e-f-g-h-i",
     ],
 )
 def test_placeholders_examples_and_code_about_keys_are_no_credentials(text: str) -> None:
