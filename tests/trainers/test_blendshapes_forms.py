@@ -96,6 +96,7 @@ def test_semicolons_and_decimal_commas_are_read(folder):
         ("group", "actor"),
         ("label", "expression"),
         ("file", "image_path"),
+        ("file", "subDirectory_filePath"),
         ("split", "set"),
     ],
 )

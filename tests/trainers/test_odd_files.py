@@ -35,6 +35,12 @@ TABLES: dict[str, bytes] = {
     "all cells in quotes": (
         "\n".join(",".join(f'"{c}"' for c in t.split(",")) for t in (HEADER, ROW))
     ).encode(),
+    "spaces before quotes": (
+        "\n".join(", ".join(f'"{c}"' for c in t.split(",")) for t in (HEADER, ROW))
+    ).encode(),
+    "decimal commas in quotes": (
+        "\n".join(",".join(f'"{c}"'.replace(".", ",") for c in t.split(",")) for t in (HEADER, ROW))
+    ).encode(),
     "spaces after commas": f"{HEADER}\n{ROW}".replace(",", ", ").encode(),
     "UTF-16": f"{HEADER}\n{ROW}".encode("utf-16"),
     "capitals in the header": f"{HEADER.upper()}\n{ROW}".encode(),

@@ -61,7 +61,9 @@ NUMBERS: dict[str, dict[str, str]] = {
 SPELLINGS = {
     **{name: name for name in EXTRA},
     **dict.fromkeys(("path", "paths", "filename", "image"), FILE),
-    **dict.fromkeys(("file_name", "filepath", "file_path", "image_path", "image_id"), FILE),
+    **dict.fromkeys(
+        ("file_name", "filepath", "file_path", "image_path", "image_id", "subdirectory_filepath"), FILE
+    ),
     **dict.fromkeys(("emotion", "class", "target", "expression"), LABEL),
     **dict.fromkeys(("usage", "set", "subset", "partition"), SPLIT),
     **dict.fromkeys(

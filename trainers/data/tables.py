@@ -87,7 +87,7 @@ def read(path: Path, delimiters: Sequence[str] = DELIMITERS, errors: str = "stri
     if delimiter == "|":
         reader = csv.reader(lines_of, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
     else:
-        reader = csv.reader(lines_of, delimiter=delimiter, strict=True)
+        reader = csv.reader(lines_of, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as fault:
