@@ -45,6 +45,13 @@ def metrics(run: Path) -> list[dict[str, object]]:
     return [{**entry, "t": 0} for entry in runs.events(run, "metrics")]
 
 
+def test_progress_of_a_training_has_loss_rate_and_gradient_norm(straight):
+    steps = [e for e in runs.events(straight, "progress") if e["phase"] == "train"]
+    assert steps
+    for step in steps:
+        assert all(0 < step[name] < 1e3 for name in ("loss", "lr", "grad_norm")), step
+
+
 def test_metrics_of_an_epoch_resumed_midway_equal_an_uninterrupted_one(straight, sample, tmp_path):
     run = tmp_path / "runs" / "killed"
     assert runs.send_at(runs.start(run, sample, runs.recipe()), run, 20, signal.SIGKILL) == -9

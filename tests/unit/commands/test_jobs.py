@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator.commands import jobs
 from orchestrator.errors import UsageError
-from tests.support import Client, new_client
+from tests.support import REPOSITORY, Client, new_client
 
 COMMAND = "name: mine\ncommand: [python, x.py]\ndata: {a: sets/a}\n"
 
@@ -134,3 +135,16 @@ def test_a_binary_job_file_is_refused_and_a_utf_8_mark_is_ignored(client: Client
         load(client, "mine")
     (client.project / "mine.yaml").write_bytes(b"\xef\xbb\xbf" + COMMAND.encode())
     assert load(client, "mine").spec.name == "mine"
+
+
+def test_each_job_of_the_sign_teacher_says_why_it_normalises_as_it_does() -> None:
+    """The two jobs differ in nothing but the statistics that sentences are normalised with."""
+    found = {}
+    for name in ("i3d-teacher", "i3d-teacher-per-sample"):
+        text = (REPOSITORY / "jobs" / f"{name}.yaml").read_text()
+        (line,) = [line for line in text.splitlines() if line.lstrip().startswith("normalise:")]
+        assert len(line.partition("#")[2]) > 40, "the reason stands beside the option"
+        found[name] = yaml.safe_load(text)["config"]
+    assert found["i3d-teacher"].pop("normalise") == "global"
+    assert found["i3d-teacher-per-sample"].pop("normalise") == "per-sample"
+    assert found["i3d-teacher"] == found["i3d-teacher-per-sample"]
