@@ -15,10 +15,11 @@ from tests.support import Client
 TRAIN = """
 import pathlib, sys, time
 print('training', flush=True)
-while not pathlib.Path('go').exists():
+go = pathlib.Path('go')
+while not (go.exists() and go.read_text()):  # it exists before it is written
     time.sleep(.02)
 print('trained', flush=True)
-sys.exit(int(pathlib.Path('go').read_text()))
+sys.exit(int(go.read_text()))
 """
 LAUNCHERS = {
     "nohup": "nohup {python} train.py &",
