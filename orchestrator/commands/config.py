@@ -1,51 +1,13 @@
-"""`gpujob config show`, and the one place that collects the layers of settings."""
+"""`gpujob config show`."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from orchestrator import files
 from orchestrator.context import Context
-from orchestrator.core import notify
-from orchestrator.core.settings import (
-    ABOUT,
-    OF_AWS,
-    Layer,
-    Setting,
-    from_aws_profile,
-    from_environment,
-    resolve,
-)
-from orchestrator.errors import UsageError
+from orchestrator.core.settings import ABOUT
+from orchestrator.settings_files import PROJECT_FILE, load, paths
 from orchestrator.view import answers
 
-_PROJECT_FILE = "gpujob.yaml"
-_PATHS = ("root", "fetch_dir")
-
-
-def load(ctx: Context) -> dict[str, Setting]:
-    """Settings of this command; a flag such as --on stands above all of them."""
-    files_of_ours = [_file_layer(ctx, path) for path in paths(ctx)]
-    of_aws = [*from_environment(ctx.env, OF_AWS), *_aws_profile(ctx)]
-    return resolve([*from_environment(ctx.env), *files_of_ours, *of_aws])
-
-
-def _aws_profile(ctx: Context) -> list[Layer]:
-    """The region in ~/.aws/config, of the profile that AWS's tools would use."""
-    path = ctx.path(ctx.env.get("AWS_CONFIG_FILE") or "~/.aws/config")
-    profile = ctx.env.get("AWS_PROFILE") or ctx.env.get("AWS_DEFAULT_PROFILE") or "default"
-    try:
-        text = path.read_text("utf-8", errors="replace")
-    except OSError:
-        return []
-    return from_aws_profile(text, profile, ctx.short(path))
-
-
-def paths(ctx: Context) -> list[Path]:
-    """The settings files that are read, the strongest first: the project's, then the user's."""
-    candidates = (_project_file(ctx.cwd), ctx.config_file)
-    return [path for path in candidates if path and path.exists()]
+__all__ = ["load", "paths", "show"]
 
 
 def show(ctx: Context) -> int:
@@ -57,40 +19,6 @@ def show(ctx: Context) -> int:
         ctx.answer(answers.Config(settings=rows, files=tuple(read)))
         return 0
     for key, setting in settings.items():
-        ctx.out(f"{key:10} {setting.value:24} from {setting.source:22} {ABOUT[key]}")
-    ctx.out(f"settings files: {', '.join(read) or f'none ({_PROJECT_FILE}, {ctx.config_file})'}")
+        ctx.out(f"{key:11} {setting.value:24} from {setting.source:22} {ABOUT[key]}")
+    ctx.out(f"settings files: {', '.join(read) or f'none ({PROJECT_FILE}, {ctx.config_file})'}")
     return 0
-
-
-def _project_file(cwd: Path) -> Path | None:
-    """The nearest gpujob.yaml from the current folder up to the root of its git work tree.
-
-    Above the current folder, only one of the user's own: another's could name the host that code goes to.
-    """
-    here = cwd / _PROJECT_FILE
-    root = next((folder for folder in (cwd, *cwd.parents) if (folder / ".git").exists()), cwd)
-    if here.exists() or root == cwd:
-        return here
-    above = [folder for folder in cwd.parents if folder == root or folder.is_relative_to(root)]
-    found = (path for folder in above if (path := folder / _PROJECT_FILE).exists())
-    return next((path for path in found if path.stat().st_uid in (0, os.getuid())), None)
-
-
-def _file_layer(ctx: Context, path: Path) -> Layer:
-    """Paths in a project's file above the current folder are relative to that file."""
-    from orchestrator.core import yamltext  # noqa: PLC0415 - for a settings file only
-
-    name = ctx.short(path)
-    text = files.read_text(path, name)
-    try:
-        value = yamltext.parse(text).value or {}
-    except yamltext.YamlError as error:
-        raise UsageError(f"{name}:{error.line}: {error}", "the settings file is not valid YAML") from None
-    if isinstance(value, dict) and isinstance(value.get("notify"), dict):
-        value = {**value, "notify": notify.to_text(value["notify"])}
-    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-        what, why = f"{name}: settings are a mapping of keys to texts", f"keys: {', '.join(ABOUT)}"
-        raise UsageError(what, why, f"write lines such as `target: gpubox` to {name}")
-    if path.name == _PROJECT_FILE and path.parent != ctx.cwd:
-        value |= {key: str(path.parent / ctx.expand(value[key])) for key in _PATHS if key in value}
-    return Layer(name, value)

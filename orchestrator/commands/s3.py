@@ -124,9 +124,9 @@ def new_client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
     config = Config(connect_timeout=10, retries={"mode": "standard"}, user_agent_extra="gpujob", **options)
     with Errors("AWS", None):
         if is_unsigned:
-            session = session_without_credentials()
+            session = session_without_credentials(ctx)
         else:
-            session = ctx.once("AWS session", new_session)
+            session = new_session(ctx)
         region = settings.region or session.region_name or "us-east-1"
         endpoint = settings.endpoint if service == "s3" else ""
         return session.client(service, region_name=region, endpoint_url=endpoint or None, config=config)

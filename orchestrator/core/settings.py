@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -15,6 +16,7 @@ DEFAULTS = {
     "root": "~/.gpujob",
     "fetch_dir": "fetched",
     "region": "us-east-1",
+    "aws_profile": "",
     "notify": "",
 }
 ABOUT = {
@@ -22,6 +24,7 @@ ABOUT = {
     "root": "folder of the runs on this machine",
     "fetch_dir": "folder that fetch writes to",
     "region": "AWS region for instances, unless the job names regions",
+    "aws_profile": "profile of ~/.aws whose account is asked, stronger than AWS_PROFILE",
     "notify": "where alerts go of a run whose job does not say, as in a job file",
 }
 ENVIRONMENT = {f"GPUJOB_{key.upper()}": key for key in DEFAULTS}
@@ -70,9 +73,17 @@ def from_aws_profile(text: str, profile: str, source: str) -> list[Layer]:
     parser = configparser.RawConfigParser()
     with contextlib.suppress(configparser.Error):
         parser.read_string(text)
-        section = "default" if profile == "default" else f"profile {profile}"
-        if region := parser.get(section, "region", fallback="").strip():
-            return [Layer(f"{source} [{section}]", {"region": region})]
+        names = [["profile", profile], *([["default"]] if profile == "default" else [])]
+        for section in (one for one in parser.sections() if _words(one) in names):
+            if region := parser.get(section, "region", fallback="").strip():
+                return [Layer(f"{source} [{section}]", {"region": region})]
+    return []
+
+
+def _words(section: str) -> list[str]:
+    """The words of a section's name, of which AWS's tools quote a profile with a blank in its name."""
+    with contextlib.suppress(ValueError):
+        return shlex.split(section)
     return []
 
 

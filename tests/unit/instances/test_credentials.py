@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import Exit
-from orchestrator.instances.cloud import Account, Cloud
+from orchestrator import settings_files
+from orchestrator.errors import Exit, UsageError
+from orchestrator.instances.cloud import Account, Cloud, new_session
 from orchestrator.instances.errors import AwsError
 from tests.support import Client, new_client
 
@@ -64,6 +65,45 @@ def test_credentials_that_cannot_be_had_are_reported_at_once(
     assert (error.exit_code, slept) == (Exit.ACCESS, [])
     assert says in error.why
     assert "credentials" in error.what or "login" in error.what
+
+
+TWO_PROFILES = """[default]
+region = us-east-2
+[profile "team ml"]
+region = eu-central-1
+aws_access_key_id = of-the-team
+aws_secret_access_key = secret
+"""
+
+
+def test_the_setting_aws_profile_says_whose_account_is_asked(
+    client: Client, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a project's gpujob.yaml, so that every command of the project asks the same account."""
+    config.write_text(TWO_PROFILES)
+    client.env["AWS_CONFIG_FILE"] = str(config)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-this-shell")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_PROFILE", "default")
+    client.write("gpujob.yaml", "aws_profile: team ml\n")
+    ctx = client.context()
+    assert new_session(ctx).get_credentials().access_key == "of-the-team"
+    region = settings_files.load(ctx)["region"]
+    assert (region.value, region.source) == ("eu-central-1", f'{ctx.short(config)} [profile "team ml"]')
+    client.write("gpujob.yaml", "region: eu-west-1\n")
+    assert new_session(client.context()).get_credentials().access_key == "of-this-shell"
+
+
+def test_a_setting_that_names_no_profile_is_refused_with_those_that_exist(
+    client: Client, config: Path
+) -> None:
+    config.write_text(TWO_PROFILES)
+    client.env["GPUJOB_AWS_PROFILE"] = "team-ml"
+    with pytest.raises(UsageError) as raised:
+        Cloud(client.context()).call("us-east-1", "describe_instances")
+    assert "$GPUJOB_AWS_PROFILE: AWS has no profile 'team-ml'" in str(raised.value)
+    assert raised.value.why == "profiles: default, team ml"
+    assert raised.value.next_step == "aws configure --profile team-ml"
 
 
 SESSION = (

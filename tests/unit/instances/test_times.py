@@ -8,6 +8,7 @@ import pytest
 from botocore.utils import parse_timestamp
 
 from orchestrator.instances.cloud import parse_time, session_without_credentials
+from tests.support import new_client
 
 pytestmark = pytest.mark.unit
 
@@ -40,6 +41,7 @@ def test_what_is_no_time_is_refused_as_botocore_does(value: Any) -> None:
 
 
 def test_a_session_reads_the_times_of_its_answers_so() -> None:
-    session = session_without_credentials()
+    with new_client() as client:
+        session = session_without_credentials(client.context())
     factory = session._session.get_component("response_parser_factory")
     assert factory.create_parser("rest-xml")._timestamp_parser is parse_time
