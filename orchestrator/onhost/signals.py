@@ -31,9 +31,14 @@ def wait(seconds: float) -> int | None:
 
 
 def restore() -> None:
-    """Restores the default signal handling in a child process, before it executes the trainer."""
+    """Restores the default signal handling in a child process, before it executes the command.
+
+    SIGHUP stays ignored, as with nohup: the run has no terminal, and systemd, which shuts a machine down, sends
+    it right after the SIGTERM at which a training saves its checkpoint.
+    """
     for number in _TERMINAL:
-        signal.signal(number, signal.SIG_DFL)
+        if number != signal.SIGHUP:
+            signal.signal(number, signal.SIG_DFL)
     unblock()
 
 

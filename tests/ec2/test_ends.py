@@ -146,13 +146,17 @@ def test_a_spot_run_survives_interruptions_without_its_client(
 
 
 def test_a_run_survives_a_reboot_of_its_instance_from_the_console(ec2: FakeEC2, client: Client) -> None:
-    run = deploy(client, "--max-hours", "2", body=CHAIN, restarts=1)
+    run = deploy(client, "--max-hours", "2", body=COUNTS.format(more=3000), restarts=1)
     (instance,) = ec2.machines()
-    ec2.until(lambda: "saved 30\n" in log_of(ec2, instance, run), "a checkpoint is there")
+    wait_until_it_counts(ec2, instance, run)
     deadline = ec2.run(instance, "cat", "/run/gpujob/deadline")
     user.api("us-east-1").reboot_instances(InstanceIds=[instance])
-    client.until(lambda status: status["state"] == "succeeded" and status["attempt"] == 2)
-    assert log_of(ec2, instance, run).count("saved 10\n") == 1  # it went on from its last checkpoint
+    again = client.until(lambda status: status["state"] == "running" and status["attempt"] == 2)
+    step = again["checkpoints"]["last"]
+    ec2.until(
+        lambda: log_of(ec2, instance, run).count(f"step {step}\n") == 2, "it goes on from its checkpoint"
+    )
+    assert step > 0
     assert ec2.run(instance, "cat", "/run/gpujob/deadline") == deadline
 
 
