@@ -33,8 +33,8 @@ def wait(seconds: float) -> int | None:
 def restore() -> None:
     """Restores the default signal handling in a child process, before it executes the command.
 
-    SIGHUP stays ignored, as with nohup: the run has no terminal, and systemd, which shuts a machine down, sends
-    it right after the SIGTERM at which a training saves its checkpoint.
+    SIGHUP stays ignored, as with nohup: the run has no terminal, and systemd, when it shuts a machine down,
+    sends it right after the SIGTERM at which a training saves its checkpoint.
     """
     for number in _TERMINAL:
         if number != signal.SIGHUP:
