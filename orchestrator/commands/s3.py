@@ -117,7 +117,7 @@ def new_client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
     from botocore import UNSIGNED  # noqa: PLC0415 - 0.2 s, for S3 only
     from botocore.config import Config  # noqa: PLC0415
 
-    from orchestrator.instances.cloud import new_session, session_without_credentials  # noqa: PLC0415
+    from orchestrator.instances.aws_session import new_session, session_without_credentials  # noqa: PLC0415
 
     is_unsigned = settings.credentials == "none"
     options: dict[str, Any] = {"signature_version": UNSIGNED} if is_unsigned else {}

@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator import settings_files
 from orchestrator.errors import Exit, UsageError
-from orchestrator.instances.cloud import Account, Cloud, new_session
+from orchestrator.instances.aws_session import new_session
+from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from tests.support import Client, new_client
 

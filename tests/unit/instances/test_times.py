@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.utils import parse_timestamp
 
-from orchestrator.instances.cloud import parse_time, session_without_credentials
+from orchestrator.instances.aws_session import parse_time, session_without_credentials
 from tests.support import new_client
 
 pytestmark = pytest.mark.unit
