@@ -34,6 +34,7 @@ _OF_THE_SCREEN = re.compile(r"\x1b\[\?(?:1049|25)[hl]|\x1b\[H")
 
 
 def limited() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that were started in the background ignore Ctrl-C
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
