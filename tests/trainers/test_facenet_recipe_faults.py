@@ -231,7 +231,7 @@ def test_state_that_a_checkpoint_forgets_is_caught(sample, cache, request_of, mo
 
 
 def test_state_outside_parameters_and_buffers_is_caught(sample, cache, request_of):
-    scales = itertools.count(1.0)  # another for each network, also for the one that a checkpoint is loaded into
+    scales = itertools.count(1.0)  # another for each network, also for the one that takes a checkpoint
 
     class Scaled(nn.Module):
         def __init__(self, inner: nn.Module) -> None:
