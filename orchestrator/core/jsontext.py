@@ -49,6 +49,8 @@ class Object:
     `values`: the object as it is, to be passed on. `where`: what the names in `faults` begin with.
     """
 
+    __slots__ = ("_faults", "_where", "values")
+
     def __init__(
         self, values: dict[str, Any] | None = None, faults: list[str] | None = None, where: str = ""
     ) -> None:
@@ -67,8 +69,8 @@ class Object:
         return None
 
     def text(self, key: str) -> str | None:
-        text: str | None = self.get(key, str)
-        return text
+        text = self.values.get(key)
+        return text if isinstance(text, str) else self.get(key, str)
 
     def flag(self, key: str) -> bool:
         return self.get(key, bool) is True
@@ -86,13 +88,16 @@ class Object:
         return None if number is None else float(number)
 
     def texts(self, key: str) -> list[str]:
-        values = self.get(key, list) or []
+        if not (values := self.get(key, list)):
+            return []
         texts = [value for value in values if isinstance(value, str)]
         if len(texts) < len(values):
             self._faults.append(f"{self._where}{key} has an item that is no text")
         return texts
 
     def child(self, key: str) -> Object:
+        if self.values.get(key) is None:
+            return Object()
         return Object(self.get(key, dict), self._faults, f"{self._where}{key}.")
 
     def children(self, key: str) -> list[Object]:
