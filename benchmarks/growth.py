@@ -3,7 +3,7 @@
 python -m benchmarks.growth [ROW...] [--write]     (from the repository's root; needs root and sshd)
 
 Rows: hosts files plan trials runs events. `--write`, of all rows, puts the table into docs/benchmarks.md and
-the plot into docs/pictures/growth.svg. It takes about eight minutes.
+the plot into docs/pictures/growth.svg. It takes four minutes on an idle machine of two cores.
 
 CPU time of a command and of what it starts, which depends little on the machine's load: the least of three.
 The last column is how many times as much 100x costs as 10x; linear growth is 10.
