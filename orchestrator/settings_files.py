@@ -57,8 +57,8 @@ def _project_file(cwd: Path) -> Path | None:
     if here.exists() or root == cwd:
         return here
     above = [folder for folder in cwd.parents if folder == root or folder.is_relative_to(root)]
-    found = (path for folder in above if (path := folder / PROJECT_FILE).exists())
-    return next((path for path in found if path.stat().st_uid in (0, os.getuid())), None)
+    existing = (path for folder in above if (path := folder / PROJECT_FILE).exists())
+    return next((path for path in existing if path.stat().st_uid in (0, os.getuid())), None)
 
 
 def _file_layer(ctx: Context, path: Path) -> Layer:

@@ -127,13 +127,13 @@ def target_of(run: RunFacts, label: str) -> str:
     return groups.join(run.group.hosts) if run.group and label in run.group.hosts else label
 
 
-def places(found: Iterable[tuple[int, RunFacts, bool]]) -> dict[str, int]:
+def places(runs: Iterable[tuple[int, RunFacts, bool]]) -> dict[str, int]:
     """Where each run over several hosts is shown, once: as rank 0 has it, or the next host that answers.
 
     Of numbers of places, the run there, and whether it is only in the cache.
     """
     best: dict[str, tuple[bool, int, int]] = {}
-    for number, run, is_cached in found:
+    for number, run, is_cached in runs:
         if run.group:
             place = (is_cached, run.group.rank, number)
             best[run.id] = min(best.get(run.id, place), place)

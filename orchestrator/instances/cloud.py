@@ -113,10 +113,10 @@ class Cloud:
                 more = {"NextToken": token} if token else {}
                 answer = self.call(region, operation, **parameters, **more)
                 page = Object(answer if isinstance(answer, dict) else {})
-                found = page.get(key, list)
-                if found is None:
+                items_of_page = page.get(key, list)
+                if items_of_page is None:
                     raise _unreadable(f"it has no {key}", operation, region)
-                items += [_parsed(item, kind, operation, region) for item in found]
+                items += [_parsed(item, kind, operation, region) for item in items_of_page]
                 token = page.text("NextToken") or ""
                 if not token:
                     return items

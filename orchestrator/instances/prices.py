@@ -132,8 +132,8 @@ def group_cost(records: InstanceStore, label: str, run: RunFacts, now: float) ->
     With those that others have replaced. label: the host that it was read from.
     """
     hosts = run.group.hosts if run.group and label in run.group.hosts else (label,)
-    found = [one for host in hosts if (one := records.find_label(host))]
-    known = {member.id: member for one in found for member in records.of_group(one)}.values()
+    instances = [one for host in hosts if (one := records.find_label(host))]
+    known = {member.id: member for one in instances for member in records.of_group(one)}.values()
     return round(sum(run_cost(one, run, now) for one in known), 4) if known else None
 
 

@@ -151,11 +151,11 @@ def default_vpc(cloud: Cloud, region: str) -> str:
 
 def find_subnet(cloud: Cloud, region: str, subnet: str) -> tuple[str, str]:
     """Returns zone and VPC of a subnet. AwsError if the region does not have it; UsageError without IPv4."""
-    (found,) = cloud.all(region, "describe_subnets", "Subnets", answers.Subnet, SubnetIds=[subnet])
-    if found.ipv6_native:
+    (one,) = cloud.all(region, "describe_subnets", "Subnets", answers.Subnet, SubnetIds=[subnet])
+    if one.ipv6_native:
         what, why = f"resources.ec2.subnet: {subnet} has only IPv6", "instances are reached at IPv4 addresses"
         raise UsageError(what, why, f"aws ec2 describe-subnets --region {region} lists others")
-    return found.availability_zone, found.vpc_id
+    return one.availability_zone, one.vpc_id
 
 
 def subnets(cloud: Cloud, region: str) -> dict[str, str]:

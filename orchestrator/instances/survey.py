@@ -117,8 +117,8 @@ def _resource(
     **fields: object,
 ) -> Resource:
     since = created.timestamp() if created else 0.0
-    found = {"kind": kind, "id": id_, "region": region, "state": state, "created": since}
-    return inventory.of_tags(parse_tags(tags), **found, **fields)
+    common = {"kind": kind, "id": id_, "region": region, "state": state, "created": since}
+    return inventory.of_tags(parse_tags(tags), **common, **fields)
 
 
 def _volume(one: answers.Volume, region: str) -> Resource:

@@ -69,8 +69,8 @@ def _round(counts: Sequence[int], seconds: Callable[[int], float]) -> dict[int, 
     """The duration of a step with each number of threads, in multiples of the mean of the round."""
     turns = [(count, seconds(count)) for count in (*counts, *reversed(counts))]
     means = {count: geometric_mean(duration for of, duration in turns if of == count) for count in counts}
-    whole = geometric_mean(means.values())
-    return {count: mean / whole for count, mean in means.items()}
+    overall = geometric_mean(means.values())
+    return {count: mean / overall for count, mean in means.items()}
 
 
 def _first_round(cores: int, seconds: Callable[[int], float]) -> dict[int, float]:
