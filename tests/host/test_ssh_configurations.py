@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -63,22 +66,32 @@ def shows(at: Setting, text: bytes, *words: str) -> None:
         gpujob = [sys.executable, "-c", "from orchestrator.cli import script; script()"]
         os.chdir(at.client.project)
         os.execve(sys.executable, [*gpujob, *words], {**at.client.env, "TERM": "xterm-256color"})
-    shown = b""
-    while text not in shown:
-        try:
-            shown += os.read(terminal, 1 << 16)
-        except OSError:
-            break
-    assert text in shown, shown
-    os.write(terminal, b"\x02d")
-    while True:
-        try:
-            if not os.read(terminal, 1 << 16):
-                break
-        except OSError:
-            break
-    os.close(terminal)
-    os.waitpid(pid, 0)
+    received = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while block := os.read(terminal, 1 << 16):
+                received.append(block)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        wait_until(lambda: text in b"".join(received) or not reader.is_alive(), "the command shows its text")
+        assert text in b"".join(received), b"".join(received)
+        wait_until(lambda: detached(terminal, reader), "the keys detach")
+        wait_until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), "the command ends")
+    finally:
+        os.kill(pid, signal.SIGKILL)  # it is not reaped yet
+        os.waitpid(pid, 0)
+        os.close(terminal)
+
+
+def detached(terminal: int, reader: threading.Thread) -> bool:
+    """Press the keys that detach, again as long as the command runs: tmux, while it starts, may drop them."""
+    with contextlib.suppress(OSError):
+        os.write(terminal, b"\x02d")
+    reader.join(1.0)
+    return not reader.is_alive()
 
 
 def log_in(at: Setting, case: Case) -> int:
