@@ -223,9 +223,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from trainers.engine import export  # noqa: PLC0415 - imports torch
-
     saved, trainer = _open(arguments.checkpoint)
+    from trainers.engine import export  # noqa: PLC0415 - imports torch, as `_open` does
+
     name, step = saved.manifest["trainer"], saved.manifest["step"]
     try:
         files = export.write(saved, trainer.exportable(saved), arguments.to.absolute())
