@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.plain_ssh import HOST, PlainSsh
-from orchestrator import registry, source
-from orchestrator.commands import config
+from orchestrator import registry, settings_files, source
 from orchestrator.onhost import folders
 from orchestrator.source import Digests
 from orchestrator.targets.base import Host
@@ -57,7 +56,7 @@ def medians(trials: int, *calls: Call) -> list[float]:
 @contextlib.contextmanager
 def connected(client: Client) -> Iterator[Host]:
     ctx = client.context()
-    with registry.target(ctx, config.load(ctx), HOST).connect() as host:
+    with registry.target(ctx, settings_files.load(ctx), HOST).connect() as host:
         yield host
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator import registry
-from orchestrator.commands import config, execute, inputs, jobs, trainer
+from orchestrator import registry, settings_files
+from orchestrator.commands import execute, inputs, jobs, trainer
 from orchestrator.commands.execute import Outcome
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
@@ -27,7 +27,7 @@ def check(
     list_only: bool = False,
 ) -> int:
     """Prints the report; 1 when a finding is an error, 0 on warnings. With `list_only`, the checks alone."""
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     job = jobs.load(ctx, word, sets, data, init_from=init_from)
     if list_only:
         if not job.spec.trainer:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator import registry
-from orchestrator.commands import config, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import runs
 from orchestrator.context import Context
 from orchestrator.core import decode, events, hostfacts, rundetails, runstate
 from orchestrator.core.hostfacts import Gpu, RunFacts
@@ -57,7 +57,7 @@ def visit(ctx: Context, words: Sequence[str | None], on: str | None, use: Callab
 
     The host of a run is connected to while `use` has it. NotFound for a run that is neither there nor here.
     """
-    store, settings = Store(ctx.state_dir), config.load(ctx)
+    store, settings = Store(ctx.state_dir), settings_files.load(ctx)
     for word in words:
         if word is not None and (folder := find_folder(ctx, word)):
             use(from_folder(ctx, folder))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator import registry
-from orchestrator.commands import ask, collect, config, fetch, runs, status, stop
+from orchestrator import registry, settings_files
+from orchestrator.commands import ask, collect, fetch, runs, status, stop
 from orchestrator.context import Context
 from orchestrator.core import groups, rundetails, runstate
 from orchestrator.core.history import is_lower_better
@@ -73,7 +73,7 @@ def compare(ctx: Context, query: Query) -> int:
 
 def _find(ctx: Context, query: Query) -> Iterator[Entry]:
     """The latest runs of each host, all asked at once; of one that does not answer, what the cache has."""
-    settings, store = config.load(ctx), Store(ctx.state_dir)
+    settings, store = settings_files.load(ctx), Store(ctx.state_dir)
     instances = InstanceStore(ctx.state_dir)
     labels = [query.on] if query.on else status.known_labels(store, instances, settings)
     answered: dict[str, list[Entry]] = {}

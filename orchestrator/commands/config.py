@@ -7,8 +7,6 @@ from orchestrator.core.settings import ABOUT
 from orchestrator.settings_files import PROJECT_FILE, load, paths
 from orchestrator.view import answers
 
-__all__ = ["load", "paths", "show"]
-
 
 def show(ctx: Context) -> int:
     settings, read = load(ctx), [ctx.short(path) for path in paths(ctx)]

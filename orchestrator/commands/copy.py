@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from orchestrator import registry
-from orchestrator.commands import config, download, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import download, runs
 from orchestrator.context import Context
 from orchestrator.core.paths import inside
 from orchestrator.core.text import size
@@ -42,7 +42,7 @@ def copy(ctx: Context, source: str, target: str, on: str | None, force: bool) ->
         here = next((word for word in (source, target) if remote and ctx.path(word).exists()), None)
         fix = f"./{here} is the file of that name here" if here else _FORM
         raise UsageError(what, f"{source} and {target} are {'both' if remote else 'not'}", fix)
-    settings, store = config.load(ctx), Store(ctx.state_dir)
+    settings, store = settings_files.load(ctx), Store(ctx.state_dir)
     place = registry.target(ctx, settings, runs.find_target(ctx, store, on, remote.run))
     registry.require_transfer(ctx, place)
     with place.connect() as host, host.keep_awake():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.commands import config, rows
+from orchestrator import settings_files
+from orchestrator.commands import rows
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
 from orchestrator.instances import ensure, inventory, survey
@@ -32,7 +33,7 @@ def _search(account: Account) -> Inventory:
     except GpujobError as error:
         ctx.warn(f"EC2 could not be searched: {error.what}: {error.why}")
         return inventory.load(ctx.state_dir)
-    return survey.survey_or_stored(account, config.load(ctx)["region"].value, of_user=is_empty)
+    return survey.survey_or_stored(account, settings_files.load(ctx)["region"].value, of_user=is_empty)
 
 
 def _by_month(ctx: Context, listed: Inventory) -> dict[str, float]:

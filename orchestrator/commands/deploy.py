@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator import registry
-from orchestrator.commands import config, execute, follow, inputs, jobs, notify, resume, runs, s3
+from orchestrator import registry, settings_files
+from orchestrator.commands import execute, follow, inputs, jobs, notify, resume, runs, s3
 from orchestrator.commands.limits import affordable_hours
 from orchestrator.context import Context
 from orchestrator.core import groups, hostchecks, runstate
@@ -64,7 +64,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def deploy(ctx: Context, request: Request) -> int:
-    settings, store = config.load(ctx), Store(ctx.state_dir)
+    settings, store = settings_files.load(ctx), Store(ctx.state_dir)
     _require_one_way(request)
     if request.resume:
         _require_resume_alone(request)

@@ -6,8 +6,8 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from orchestrator import __version__, registry
-from orchestrator.commands import config, jobs
+from orchestrator import __version__, registry, settings_files
+from orchestrator.commands import jobs
 from orchestrator.context import Context
 from orchestrator.core import containers, tmux
 from orchestrator.core.hostchecks import (
@@ -40,7 +40,7 @@ def doctor(ctx: Context, on: str | None, job: str | None = None, launch: bool = 
 
     launch: a small instance is launched, checked and terminated, if nothing is missing before that.
     """
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     rows = [("gpujob", "ok", f"{__version__} on Python {sys.version.split()[0]}", "")]
     target = registry.target(ctx, settings, on)
     if launch and not target.launches:

@@ -6,8 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from orchestrator import registry
-from orchestrator.commands import config, download, group_fetch, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import download, group_fetch, runs
 from orchestrator.commands.download import Download
 from orchestrator.commands.follow import waiting
 from orchestrator.context import Context
@@ -36,7 +36,7 @@ def fetch(
     An instance that was launched for a run that has ended is terminated once everything is downloaded and
     verified; not with `keep_instance`. `source`: the copy in S3 to download instead.
     """
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     store = Store(ctx.state_dir)
     if source is not None:
         return _from_s3(ctx, store, word, source, which, to, on, follow)
@@ -109,7 +109,7 @@ def _from_s3(
         why = "the copy in S3 is read, not the host"
         raise UsageError(f"--from and {other} exclude each other", why, f"gpujob fetch RUN --from {source}")
     copy = fetch_s3.require_copy(ctx, store, word, source)
-    folder = ctx.path(to) if to else ctx.path(config.load(ctx)["fetch_dir"].value) / copy.run_id
+    folder = ctx.path(to) if to else ctx.path(settings_files.load(ctx)["fetch_dir"].value) / copy.run_id
     result = fetch_s3.fetch(ctx, copy, which, folder)
     _report(ctx, copy.run_id, folder, result, "verified by ETag, checkpoints by their manifest")
     return Exit.DONE

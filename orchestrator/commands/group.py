@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator import registry
-from orchestrator.commands import config, execute, follow, inputs, jobs, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import execute, follow, inputs, jobs, runs
 from orchestrator.context import Context
 from orchestrator.core import groups
 from orchestrator.core import plan as planning
@@ -251,7 +251,7 @@ def stop_others(ctx: Context, run: RunFacts, first: str, end: Callable[[Host], N
     """Calls `end` for the other hosts of a run, of which `first` has been stopped."""
     if not run.group or first not in run.group.hosts:
         return
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     for label in run.group.hosts:
         if label == first:
             continue

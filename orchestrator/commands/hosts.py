@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from orchestrator import registry
-from orchestrator.commands import config, group_fetch, launch, rows
+from orchestrator import registry, settings_files
+from orchestrator.commands import group_fetch, launch, rows
 from orchestrator.context import Context
 from orchestrator.core import groups, runstate
 from orchestrator.core.numbers import require_positive
@@ -62,7 +62,7 @@ def _resolve(ctx: Context, word: str) -> address.Resolved:
     """Of an instance that is not on record the record is made, by its id."""
     if not word.startswith(PREFIX):
         return address.resolve(ctx, address.parse(word))
-    instance = Ec2Target(ctx, word, [config.load(ctx)["region"].value]).instance()
+    instance = Ec2Target(ctx, word, [settings_files.load(ctx)["region"].value]).instance()
     if not instance.address:
         what = f"{word} is {instance.state} and has no public address"
         raise Unreachable(what, "", "gpujob hosts list")
@@ -75,7 +75,7 @@ def list_hosts(ctx: Context, cached: bool) -> int:
     EC2 is searched if it is the default target or was used from here. An instance that these credentials
     cannot see is shown as it was last seen; then the exit code is 4.
     """
-    account, settings = Account(ctx), config.load(ctx)
+    account, settings = Account(ctx), settings_files.load(ctx)
     ensure.settle(account)
     listed, code = inventory.load(ctx.state_dir), 0
     is_used = settings["target"].value == "ec2" or listed.resources or account.records.all()
@@ -103,7 +103,7 @@ def up(ctx: Context, name: str, resources: Resources, limits: Limits, options: l
     """Launches an instance for several runs, which only `hosts down` and its own deadline end."""
     require_positive("--max-hours", limits.max_hours)
     require_positive("--budget", limits.budget_usd)
-    account, region = Account(ctx), config.load(ctx)["region"].value
+    account, region = Account(ctx), settings_files.load(ctx)["region"].value
     job = JobSpec(name=name, resources=resources, limits=limits)
     offer = quote(job, region, ctx.now(), ctx.who, 0)
     offer = replace(offer, wait_hours=options.wait_hours)
@@ -166,7 +166,7 @@ def down(ctx: Context, word: str, discard: bool, purge: bool) -> int:
 
 def _targets(ctx: Context, account: Account, word: str) -> list[Ec2Target]:
     """The instances that `word` names, with all that train as one run with them."""
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     target = registry.target(ctx, settings, word)
     by_label: dict[str, Ec2Target] = {}
     for one in target.targets if isinstance(target, GroupTarget) else (target,):
@@ -233,7 +233,7 @@ def _fetch_all(ctx: Context, account: Account, target: Ec2Target) -> Instance:
     instance = target.instance()
     if instance.state == STOPPED:
         ctx.talk(f"{instance.label} is stopped; its runs are fetched first (not with --discard)")
-    fetch_dir = ctx.path(config.load(ctx)["fetch_dir"].value)
+    fetch_dir = ctx.path(settings_files.load(ctx)["fetch_dir"].value)
     with target.connect_started() as host, host.keep_awake():
         for run in helper.snapshot(host, lines=0).runs:
             state = runstate.fold(run, ctx.now())

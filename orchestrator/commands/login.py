@@ -7,8 +7,8 @@ import signal
 import subprocess
 from collections.abc import Sequence
 
-from orchestrator import registry
-from orchestrator.commands import config, runs, tunnel
+from orchestrator import registry, settings_files
+from orchestrator.commands import runs, tunnel
 from orchestrator.context import Context
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.errors import GpujobError, NotFound
@@ -30,7 +30,7 @@ def login(
     """
     ports = [parse_port(port) for port in forwarded]
     store = Store(ctx.state_dir)
-    target = registry.target(ctx, config.load(ctx), runs.find_target(ctx, store, on, word))
+    target = registry.target(ctx, settings_files.load(ctx), runs.find_target(ctx, store, on, word))
     with target.connect() as host:
         run = _find_run(ctx, host, store, word, may_be_absent=on is not None and not command)
         words, env = _words(ctx, host, run, command)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from orchestrator import registry
-from orchestrator.commands import config, follow, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import follow, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.logquery import LogQuery
@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True):
 def logs(ctx: Context, request: Request) -> int:
     """0 once the log is printed, however the run ended; 130 on Ctrl-C. With --json: at most 1000 lines."""
     query = _query(ctx, request)
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     store = Store(ctx.state_dir)
     where = runs.find_host(ctx, store, request.on, request.word, request.rank)
     target = registry.target(ctx, settings, where)

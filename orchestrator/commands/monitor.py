@@ -7,8 +7,8 @@ import os
 import time
 from collections.abc import Iterator
 
-from orchestrator import registry
-from orchestrator.commands import config, follow, rows, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import follow, rows, runs
 from orchestrator.commands.run_events import RunEvents
 from orchestrator.context import Context
 from orchestrator.core import runstate
@@ -35,7 +35,7 @@ def monitor(ctx: Context, word: str | None, on: str | None, mode: str, interval:
     The screen without a run shows all live runs, if there are several.
     """
     require_positive("--interval", interval)
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     store = Store(ctx.state_dir)
     if word is None and on is None and mode == "screen" and not ctx.json:
         from orchestrator.commands import overview  # noqa: PLC0415 - only this needs it

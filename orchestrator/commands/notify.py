@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from orchestrator import registry
-from orchestrator.commands import config, jobs
+from orchestrator import registry, settings_files
+from orchestrator.commands import jobs
 from orchestrator.context import Context
 from orchestrator.core.notify import Notify, parse
 from orchestrator.core.settings import Setting
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def notify(ctx: Context, word: str | None, on: str | None) -> int:
     """Sends a test alert over each channel of the job, or of the settings, once. GpujobError if one fails."""
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     alerts = _load(ctx, word, settings)
     target = registry.target(ctx, settings, on)
     if target.launches:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from orchestrator.commands import config, rows
+from orchestrator import settings_files
+from orchestrator.commands import rows
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.errors import GpujobError, UsageError
@@ -28,7 +29,7 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     known of the runs on it; but not those of other people, nor those of the user's other clients before
     their deadline. 1 while some are left.
     """
-    account, home = Account(ctx), config.load(ctx)["region"].value
+    account, home = Account(ctx), settings_files.load(ctx)["region"].value
     ensure.settle(account)
     listed = instance_orphans.find(account, survey.survey(account, home, regions), regions)
     view.print_orphans(ctx, [rows.orphan(one, ctx.now()) for one in listed])

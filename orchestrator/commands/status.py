@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator import registry
-from orchestrator.commands import ask, config, rows, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import ask, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import groups, queue, runstate
 from orchestrator.core.hostfacts import RunFacts
@@ -68,7 +68,7 @@ class Query(msgspec.Struct, frozen=True):
 
 def status(ctx: Context, query: Query) -> int:
     """Without `on`: every host that has runs of ours. 0 whatever they do; 3 when RUN names none."""
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     store, instances = Store(ctx.state_dir), InstanceStore(ctx.state_dir)
     listed = inventory.load(ctx.state_dir) if query.cached else _settle(ctx, instances, settings, query)
     on = runs.find_target(ctx, store, query.on, query.word) if query.word else query.on

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from orchestrator import registry
-from orchestrator.commands import config, hosts, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
@@ -34,7 +34,7 @@ def stop(
     terminate: bool = False,
 ) -> int:
     """0 when no process of the run is left, also when there was none; 1 when some could not be ended."""
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     store = Store(ctx.state_dir)
     if purge and word is None:
         raise UsageError("--purge removes a run for good", "it must be named", "gpujob stop RUN --purge")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator import files, registry
-from orchestrator.commands import config, deploy, jobs, study, trials
+from orchestrator import files, registry, settings_files
+from orchestrator.commands import deploy, jobs, study, trials
 from orchestrator.commands.study import Terms
 from orchestrator.commands.trials import Active
 from orchestrator.context import Context
@@ -115,7 +115,7 @@ def _name(request: Request, job: str) -> str:
 
 
 def _targets(ctx: Context, request: Request) -> list[Target]:
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     resolved = [registry.target(ctx, settings, word) for word in request.on or (None,)]
     if any(target.launches for target in resolved):
         why = "each trial would launch an instance of its own"

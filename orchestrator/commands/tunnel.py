@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator import registry
-from orchestrator.commands import config, runs
+from orchestrator import registry, settings_files
+from orchestrator.commands import runs
 from orchestrator.context import Context
 from orchestrator.errors import Exit, UsageError
 from orchestrator.store import Store
@@ -19,7 +19,7 @@ VISIT_SECONDS = 3600.0
 def tunnel(ctx: Context, words: Sequence[str], on: str | None) -> int:
     """`words`: ports, a run before them. After a cut of the line it connects again, and says so."""
     word, ports = _split(words)
-    settings, store = config.load(ctx), Store(ctx.state_dir)
+    settings, store = settings_files.load(ctx), Store(ctx.state_dir)
     with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
         run = runs.get(ctx, host, store, word)
         require_remote(host, ports)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from orchestrator.commands import config
+from orchestrator import settings_files
 from orchestrator.context import Context
 from orchestrator.instances import catalog, price_list
 from orchestrator.instances.catalog import InstanceType
@@ -25,7 +25,7 @@ class Request(msgspec.Struct, frozen=True):
 def types(ctx: Context, request: Request) -> int:
     """Lists types with at least the GPUs that are asked for; without `spot` and `refresh` without network."""
     catalog.use(ctx.state_dir)
-    names = request.regions or (config.load(ctx)["region"].value,)
+    names = request.regions or (settings_files.load(ctx)["region"].value,)
     for name in names:
         catalog.table().region(name)
     cloud = Cloud(ctx)

@@ -6,7 +6,8 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.commands import config, verify
+from orchestrator import settings_files
+from orchestrator.commands import verify
 from orchestrator.context import Context
 from orchestrator.core.spec import JobFile
 from orchestrator.errors import UsageError
@@ -22,7 +23,7 @@ def place(ctx: Context, word: str) -> str:
         return word
     if ctx.path(word).exists():
         return str(ctx.path(word))
-    fetched = ctx.path(config.load(ctx)["fetch_dir"].value)
+    fetched = ctx.path(settings_files.load(ctx)["fetch_dir"].value)
     candidates = sorted(fetched.glob(f"{glob.escape(word)}*")) if word else []
     if len(candidates) == 1:
         return str(candidates[0])

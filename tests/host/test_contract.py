@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import registry, source
-from orchestrator.commands import config
+from orchestrator import registry, settings_files, source
 from orchestrator.errors import NotFound
 from orchestrator.onhost import folders
 from orchestrator.targets import helper
@@ -78,7 +77,7 @@ def empty(folder: Path) -> None:
 
 def connected(client: Client, word: str) -> Iterator[Host]:
     ctx = client.context()
-    with registry.target(ctx, config.load(ctx), word).connect() as host:
+    with registry.target(ctx, settings_files.load(ctx), word).connect() as host:
         yield host
 
 

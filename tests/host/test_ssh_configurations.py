@@ -15,8 +15,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from orchestrator import registry
-from orchestrator.commands import config
+from orchestrator import registry, settings_files
 from orchestrator.onhost import folders
 from tests.host.chaos import Trials
 from tests.host.machines import log_in_to, new_machine
@@ -149,7 +148,7 @@ def require_requests_files_and_shells(setting: Setting, case: Case) -> None:
     assert case.transport in doctor.out
     data = client.write("set/a.txt", "data").parent
     ctx = client.context()
-    with registry.target(ctx, config.load(ctx), ON[1]).connect() as host:
+    with registry.target(ctx, settings_files.load(ctx), ON[1]).connect() as host:
         fingerprint = folders.describe("set", str(data)).fingerprint
         host.send_data("set", fingerprint, data, lambda count: None)
         folder = str(machine.home / ".gpujob/data/set" / fingerprint)

@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from orchestrator import registry
-from orchestrator.commands import config
+from orchestrator import registry, settings_files
 from orchestrator.errors import Unreachable
 from orchestrator.targets import helper_host, pipes
 from tests.host.chaos import ON, Line, Trials
@@ -73,7 +72,7 @@ def test_a_line_that_went_silent_is_noticed(
     monkeypatch.setattr(helper_host, "_PAUSES", ())
     line.log_in(way)
     ctx = line.client.context()
-    with registry.target(ctx, config.load(ctx), "gpu").connect() as host:
+    with registry.target(ctx, settings_files.load(ctx), "gpu").connect() as host:
         if fault == "stall":
             assert host.ask("status", runs=[], lines=0)["runs"] == []
         getattr(line.proxy, fault)()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.commands import config
+from orchestrator import settings_files
 from tests.support import Client, new_client
 
 
@@ -20,7 +20,7 @@ def client() -> Iterator[Client]:
 
 
 def value(client: Client, key: str, below: str = "src/deep") -> tuple[str, str]:
-    setting = config.load(client.context(cwd=client.project / below))[key]
+    setting = settings_files.load(client.context(cwd=client.project / below))[key]
     return setting.value, setting.source
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.commands import config, jobs, notify
+from orchestrator import settings_files
+from orchestrator.commands import jobs, notify
 from orchestrator.core.notify import EVENTS, Notify, parse
 from orchestrator.errors import UsageError
 from tests.rigs import webhook
@@ -38,7 +39,7 @@ def test_the_settings_alert_for_jobs_that_do_not_say(client: Client) -> None:
     client.job("pass", name="own", notify={"command": ["true"]})
     client.job("pass", name="silent", notify={"events": []})
     ctx = client.context()
-    settings = config.load(ctx)
+    settings = settings_files.load(ctx)
     found = {
         name: notify.with_settings(jobs.load(ctx, name, [], []), settings).spec.notify
         for name in ("job", "own", "silent")
@@ -58,7 +59,7 @@ def test_a_webhook_of_the_job_must_be_set_and_one_of_the_settings_warns(client: 
     client.job("pass")
     client.env["GPUJOB_NOTIFY"] = "{webhook_env: HOOK}"
     ctx = client.context()
-    job = notify.with_settings(jobs.load(ctx, "job", [], []), config.load(ctx))
+    job = notify.with_settings(jobs.load(ctx, "job", [], []), settings_files.load(ctx))
     assert notify.of_deploy(ctx, job) == {}
     assert "HOOK is not set" in ctx.stderr.getvalue()  # type: ignore[attr-defined]
 
