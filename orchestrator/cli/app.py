@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from functools import cache
 from typing import Any
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 from orchestrator.cli import analysis, hosts, interrupts, reach, results, setup, sweep
 from orchestrator.cli import run as runs
@@ -17,7 +19,10 @@ from orchestrator.errors import Exit
 
 
 class Root(Group):
-    """Ctrl-C is reported in words, whatever it cuts."""
+    """Ctrl-C is reported in words, whatever it cuts. A command gets its parser when it is used."""
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        return _command(name).commands.get(name)
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
         with interrupts.passed_on():
@@ -45,17 +50,34 @@ for part in PARTS:
 
 @cache
 def _command(name: str) -> Any:
-    """The commands with their parsers, or `name` alone if it is one: all others take longer than it runs.
+    """The command `name` alone, or all commands if it is none: those are listed, and get parsers when used.
 
-    Built once in a process, which may run many command lines.
+    The parsers of all commands take longer than most commands run. Built once in a process, which may run
+    many command lines.
     """
-    commands = [one for part in PARTS for one in part.registered_commands if one.name == name]
-    groups = [one for part in PARTS for one in part.registered_groups if one.name == name]
-    if not commands and not groups:
-        return typer.main.get_command(app)
+    commands = [one for part in PARTS for one in part.registered_commands]
+    groups = [one for part in PARTS for one in part.registered_groups]
     chosen = copy.copy(app)
-    chosen.registered_commands, chosen.registered_groups = commands, groups
-    return typer.main.get_group(chosen)
+    chosen.registered_commands = [one for one in commands if one.name == name]
+    chosen.registered_groups = [one for one in groups if one.name == name]
+    if chosen.registered_commands or chosen.registered_groups:
+        return typer.main.get_group(chosen)
+    chosen.registered_commands = [_listed(one) for one in commands]
+    chosen.registered_groups = [_listed_group(one) for one in groups]
+    return typer.main.get_command(chosen)
+
+
+def _listed(command: CommandInfo) -> CommandInfo:
+    listed = copy.copy(command)
+    listed.help, listed.callback = inspect.getdoc(command.callback), lambda: None
+    return listed
+
+
+def _listed_group(group: TyperInfo) -> TyperInfo:
+    listed, listed.typer_instance = copy.copy(group), copy.copy(group.typer_instance)
+    assert listed.typer_instance
+    listed.typer_instance.registered_commands = []
+    return listed
 
 
 def run(argv: list[str] | None = None, ctx: Context | None = None) -> int:
