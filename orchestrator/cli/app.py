@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import sys
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import typer
 from typer.models import CommandInfo, TyperInfo
 
-from orchestrator.cli import analysis, hosts, interrupts, reach, results, setup, sweep
+from orchestrator.cli import analysis, hosts, reach, results, setup, sweep
 from orchestrator.cli import run as runs
 from orchestrator.cli.help import Group
 from orchestrator.context import Context, from_process
 from orchestrator.errors import Exit
+
+
+class Cut(Exception):
+    """Ctrl-C within Typer, which would end without a word."""
+
+
+@contextlib.contextmanager
+def _passed_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Cut from None
 
 
 class Root(Group):
@@ -25,11 +39,11 @@ class Root(Group):
         return _command(name).commands.get(name)
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
-        with interrupts.passed_on():
+        with _passed_on():
             return super().make_context(*args, **settings)
 
     def invoke(self, ctx: Any) -> Any:
-        with interrupts.passed_on():
+        with _passed_on():
             return super().invoke(ctx)
 
 
@@ -92,15 +106,16 @@ def run(argv: list[str] | None = None, ctx: Context | None = None) -> int:
     try:
         command = _command(words[0] if words else "")
         code = int(command(words, obj=ctx, standalone_mode=False, prog_name="gpujob") or 0)
-    except (KeyboardInterrupt, interrupts.Cut):
-        code = _report(ctx, interrupts.describe(ctx, words), words)
+    except (KeyboardInterrupt, Cut):
+        code = _report(ctx, None, words)
     except Exception as error:
         code = _report(ctx, error, words)
     ctx.detail(f"exit code {code} after {ctx.now() - started:.2f} s; errors are logged in {ctx.log_file}")
     return code
 
 
-def _report(ctx: Context, error: Exception, words: list[str]) -> int:
-    from orchestrator.cli.failures import report  # only a failure pays for it
+def _report(ctx: Context, error: Exception | None, words: list[str]) -> int:
+    """`error`: None for Ctrl-C."""
+    from orchestrator.cli import failures  # only a failure pays for it
 
-    return report(ctx, error, words)
+    return failures.report(ctx, error or failures.interrupted(ctx, words), words)

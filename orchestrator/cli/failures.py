@@ -1,4 +1,7 @@
-"""What an error looks like: what, why and next on stderr, or JSON; a traceback goes to the log."""
+"""What an error looks like: what, why and next on stderr, or JSON; a traceback goes to the log.
+
+Of Ctrl-C: what was cut, what goes on without gpujob and costs, and the command that continues.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,26 @@ from orchestrator.core.shell import show
 from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.view import answers
 from orchestrator.view.console import Paint
+
+_RUNS_SHOWN = 3
+
+
+class Interrupted(GpujobError):
+    """Ctrl-C. The same command continues, unless it has started its run already."""
+
+    exit_code = Exit.INTERRUPTED
+
+
+def interrupted(ctx: Context, words: list[str]) -> Interrupted:
+    """What the client knows at this moment; no host is asked."""
+    from orchestrator.commands import going
+
+    what = "interrupted" + (f"; cut: {ctx.step}" if ctx.step else "")
+    runs = going.describe(ctx)
+    more = f" and {len(runs) - _RUNS_SHOWN} more (gpujob status)" if runs[_RUNS_SHOWN:] else ""
+    shown = f"still going: {', '.join(runs[:_RUNS_SHOWN])}{more}"
+    why = shown if runs else "no run and no instance is known to be going"
+    return Interrupted(what, why, f"gpujob {show(words)}".strip())
 
 
 def report(ctx: Context, error: Exception, words: list[str]) -> int:

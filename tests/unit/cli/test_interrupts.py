@@ -122,7 +122,9 @@ def test_ctrl_c_at_a_prompt_says_that_nothing_was_agreed_to(client: Client) -> N
 
 
 def test_a_second_ctrl_c_while_the_first_is_reported_prints_no_traceback(client: Client) -> None:
-    code = "import orchestrator.cli.interrupts as i\ndef cut(*a): raise KeyboardInterrupt\ni.describe = cut\n"
+    code = (
+        "import orchestrator.cli.failures as f\ndef cut(*a): raise KeyboardInterrupt\nf.interrupted = cut\n"
+    )
     code += "import orchestrator.commands.status as s\ns.status = cut"
     process = client.spawn("status", code=code)
     out, err = process.communicate()
