@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.context import Context
-from orchestrator.core.settings import Setting
 from orchestrator.errors import UsageError
+from orchestrator.settings_files import Setting
 from orchestrator.targets.base import Target
 
 

@@ -10,8 +10,8 @@ from orchestrator.core import plan as planning
 from orchestrator.core.events import CheckReport, Finding
 from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.plan import CheckStep
-from orchestrator.core.settings import Setting
 from orchestrator.errors import UsageError
+from orchestrator.settings_files import Setting
 from orchestrator.store import Store
 from orchestrator.view import answers, plans
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.context import Context
-from orchestrator.core.settings import ABOUT
-from orchestrator.settings_files import PROJECT_FILE, load, paths
+from orchestrator.settings_files import ABOUT, PROJECT_FILE, load, paths
 from orchestrator.view import answers
 
 

@@ -12,8 +12,8 @@ from orchestrator.commands.download import Download
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
-from orchestrator.core.settings import Setting
 from orchestrator.errors import NotFound
+from orchestrator.settings_files import Setting
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 

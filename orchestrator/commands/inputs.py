@@ -15,11 +15,11 @@ from orchestrator.core import commandchecks, hostchecks, plan
 from orchestrator.core.credentials import has_credential_name, is_of_credentials
 from orchestrator.core.hostfacts import FolderFacts, HostFacts
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
-from orchestrator.core.settings import Setting
 from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
 from orchestrator.redirection import output_files
 from orchestrator.scope import Scope, require_narrow
+from orchestrator.settings_files import Setting
 from orchestrator.source import Digests, Source
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target

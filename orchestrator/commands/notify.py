@@ -10,8 +10,8 @@ from orchestrator import registry, settings_files
 from orchestrator.commands import jobs
 from orchestrator.context import Context
 from orchestrator.core.notify import Notify, parse
-from orchestrator.core.settings import Setting
 from orchestrator.errors import GpujobError, UsageError
+from orchestrator.settings_files import Setting
 from orchestrator.targets import helper
 from orchestrator.view import answers
 

@@ -12,10 +12,10 @@ from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.machine import Machine
-from orchestrator.core.settings import Setting
 from orchestrator.core.terminal import harmless
 from orchestrator.errors import Exit, GpujobError, Unreachable
 from orchestrator.instances.records import InstanceStore
+from orchestrator.settings_files import Setting
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host

@@ -18,9 +18,9 @@ from orchestrator.core import hostchecks, runstate
 from orchestrator.core.hostfacts import HostFacts, RunFacts
 from orchestrator.core.plan import Step
 from orchestrator.core.runjson import GroupChanges, RunChanges
-from orchestrator.core.settings import Setting
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError, UsageError
+from orchestrator.settings_files import Setting
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target

@@ -11,11 +11,11 @@ from orchestrator.context import Context
 from orchestrator.core import groups, queue, runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.numbers import require_positive
-from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.instances import inventory, prices
 from orchestrator.instances.inventory import Inventory
 from orchestrator.instances.records import InstanceStore
+from orchestrator.settings_files import Setting
 from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host

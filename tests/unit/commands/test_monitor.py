@@ -22,9 +22,9 @@ from orchestrator.core import runstate
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.layout import Layout
 from orchestrator.core.machine import Gpu, Machine
-from orchestrator.core.settings import Setting
 from orchestrator.errors import Exit, Unreachable
 from orchestrator.onhost import helper, processes
+from orchestrator.settings_files import Setting
 from orchestrator.store import CachedRun, Store
 from orchestrator.view import overview as view
 from orchestrator.view.overview import LiveRun

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.settings import DEFAULTS, Layer, from_aws_profile, from_environment, resolve
 from orchestrator.errors import UsageError
+from orchestrator.settings_files import DEFAULTS, Layer, from_aws_profile, from_environment, resolve
 from tests.support import new_client
 
 values = st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.text(min_size=1))
