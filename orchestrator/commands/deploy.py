@@ -16,7 +16,6 @@ from orchestrator.commands.limits import affordable_hours
 from orchestrator.context import Context
 from orchestrator.core import groups, hostchecks, runstate
 from orchestrator.core import plan as planning
-from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.numbers import require_positive
@@ -229,7 +228,7 @@ def _interrupted(ctx: Context, host: Host, store: Store, complete: PlanInputs) -
     if not intent:
         return None
     identity = intent.identity
-    is_same = fingerprint(complete) == intent.fingerprint
+    is_same = planning.fingerprint(complete) == intent.fingerprint
     run = helper.find_run(host, identity.run_id)
     if run and (run.state or run.queue):
         if is_same:

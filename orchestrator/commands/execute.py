@@ -181,9 +181,8 @@ def require_passed(ctx: Context, host: Host | None, store: Store, step: CheckSte
 
 def check_on_client(ctx: Context, store: Store, inputs: PlanInputs, word: str) -> None:
     """The checks that need no host: names, labels and splits."""
-    for step in planning.preflight_steps(inputs):
-        if isinstance(step, CheckStep) and step.on_client:
-            require_passed(ctx, None, store, step, word)
+    if step := planning.check_on_client(inputs):
+        require_passed(ctx, None, store, step, word)
 
 
 def run(ctx: Context, host: Host | None, store: Store, step: CheckStep, fresh: bool = False) -> Outcome:

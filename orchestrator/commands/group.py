@@ -13,7 +13,6 @@ from orchestrator.commands import execute, follow, inputs, jobs, runs
 from orchestrator.context import Context
 from orchestrator.core import groups
 from orchestrator.core import plan as planning
-from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts, RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.plan import Plan
@@ -128,7 +127,7 @@ def _identity(store: Store, hosts: Sequence[Host], label: str, first: PlanInputs
     intent = store.find_intent(first.job.name, label)
     if not intent:
         return first.identity
-    if intent.fingerprint == fingerprint(first):
+    if intent.fingerprint == planning.fingerprint(first):
         return intent.identity
     for host in hosts:
         run = helper.find_run(host, intent.identity.run_id)

@@ -99,7 +99,7 @@ def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
     complete = replace(inputs, target=host.label, facts=facts, data=data)
     if not job.spec.command:
         return complete
-    python = hostchecks.choose(facts, job.spec, job.requirements, job.packages, inputs.setup)
+    python = hostchecks.choose(facts, complete)
     return replace(complete, warnings=inputs.warnings + commandchecks.warnings(complete, python))
 
 

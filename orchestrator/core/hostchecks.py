@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from orchestrator.core import uvlock
 from orchestrator.core.hostfacts import DataCopy, GpuProcess, HostFacts, PythonFacts
-from orchestrator.core.inputs import Environment, Interpreter, PlanInputs, Setup
+from orchestrator.core.inputs import Environment, Interpreter, PlanInputs
 from orchestrator.core.layout import Layout
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError
@@ -172,19 +172,12 @@ def is_driver_too_old(facts: HostFacts, python: Interpreter) -> bool:
     return bool(facts.gpus and driver and wheel and driver < wheel)
 
 
-def choose(
-    facts: HostFacts,
-    job: JobSpec,
-    requirements: str | None = None,
-    packages: Sequence[str] = (),
-    setup: Setup | None = None,
-) -> Interpreter | None:
+def choose(facts: HostFacts, inputs: PlanInputs) -> Interpreter | None:
     """The interpreter of a job; None for a command that needs no environment.
 
-    `packages`: what its trainer imports besides what all trainers do. With `setup`, it is an environment of
-    its own, into which the script may install.
+    With `setup`, it is an environment of its own, into which the script may install.
     """
-    python = _without_setup(facts, job, requirements, packages, needed=setup is not None)
+    python, setup = _without_setup(facts, inputs), inputs.setup
     if setup is None or python is None:
         return python
     if not isinstance(python, Environment):
@@ -194,13 +187,12 @@ def choose(
     return replace(python, key=key, path=path, setup=setup)
 
 
-def _without_setup(
-    facts: HostFacts, job: JobSpec, requirements: str | None, packages: Sequence[str], needed: bool
-) -> Interpreter | None:
-    if requirements is not None:
-        return _with_requirements(facts, job, requirements, packages)
+def _without_setup(facts: HostFacts, inputs: PlanInputs) -> Interpreter | None:
+    job, packages = inputs.job, inputs.packages
+    if inputs.requirements is not None:
+        return _with_requirements(facts, job, inputs.requirements, packages)
     if not job.trainer:
-        return (_with_torch(facts) or [any_python(facts, job)])[0] if needed else None
+        return (_with_torch(facts) or [any_python(facts, job)])[0] if inputs.setup else None
     candidates = _with_torch(facts, packages)
     if not candidates:
         raise _no_torch(facts, job)

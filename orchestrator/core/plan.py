@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from orchestrator.core import commandchecks, containers, hostchecks, plan_notes, s3
-from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import CodeTree, DataInput, Environment, Identity, Interpreter, PlanInputs
 from orchestrator.core.layout import Layout
 from orchestrator.core.runjson import RunJson, argv, compose
+from orchestrator.core.spec import to_fingerprint
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -106,76 +106,83 @@ def run_id(name: str, now: float, token: str) -> str:
 
 def build(inputs: PlanInputs) -> Plan:
     """The plan of a deploy. GpujobError with the reason where the host cannot run the job now."""
-    start = _start_step(inputs)
-    return _plan(inputs, [*preflight_steps(inputs), start])
+    python = _require_startable(inputs, inputs.facts) if inputs.facts else None
+    return _plan(inputs, python, [_start_step(inputs, python)])
 
 
 def build_check(inputs: PlanInputs) -> Plan:
     """The plan of `gpujob check`: everything before a start, on a host that need not be free."""
-    return _plan(inputs, preflight_steps(inputs))
+    facts, finds_torch = inputs.facts, inputs.requirements is not None or not inputs.job.trainer
+    if facts and (finds_torch or any(python.torch for python in facts.pythons)):
+        return _plan(inputs, hostchecks.choose(facts, inputs), [])
+    return _plan(inputs, None, [])  # the host is not known, or only names and labels can be checked there
 
 
-def preflight_steps(inputs: PlanInputs) -> list[Step]:
+def _plan(inputs: PlanInputs, python: Interpreter | None, start: list[Step]) -> Plan:
+    """`python`: the interpreter of the run, None where it has none or that is unknown."""
+    return Plan(
+        inputs.identity,
+        inputs.job.name,
+        inputs.target,
+        (*_preflight_steps(inputs, python), *start),
+        plan_notes.build(inputs, python),
+        fingerprint(inputs),
+        complete=inputs.facts is not None,
+    )
+
+
+def fingerprint(inputs: PlanInputs) -> str:
+    """Equal for two deploys that would start the same thing: the second continues what the first began."""
+    trees = [code.tree for code in inputs.trees]
+    data = sorted((one.name, one.path_on_host(inputs.root), one.fingerprint) for one in inputs.data)
+    content = [to_fingerprint(inputs.job), trees, data, inputs.requirements or ""]
+    if inputs.variables:
+        content.append(dict(inputs.variables))
+    return _digest(json.dumps(content, sort_keys=True))
+
+
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _preflight_steps(inputs: PlanInputs, python: Interpreter | None) -> list[Step]:
     """Code, data, environment, and the checks that come before a start."""
     steps: list[Step] = []
-    is_here = not any(data.listing for data in inputs.data)
-    if inputs.trainers and is_here and any(data.upload for data in inputs.data):
-        steps.append(_check_on_client(inputs, inputs.trainers))
+    if on_client := check_on_client(inputs):
+        steps.append(on_client)
     steps += [_code_step(tree, inputs.facts) for tree in inputs.trees]
     steps += [_data_step(data, inputs.facts) for data in inputs.data]
     if inputs.job.image:
         steps.append(_image_step(inputs.job.image, inputs.facts))
-    python = _interpreter(inputs)
-    if python or (inputs.facts is None and _needs_python(inputs)):
+    needs_python = bool(inputs.trainers or inputs.requirements is not None or inputs.setup)
+    if python or (inputs.facts is None and needs_python):
         steps.append(_python_step(python))
     if inputs.trainers:
         steps.append(_check_on_host(inputs, inputs.trainers, python))
     return steps
 
 
-def _needs_python(inputs: PlanInputs) -> bool:
-    return bool(inputs.trainers or inputs.requirements is not None or inputs.setup)
-
-
-def _start_step(inputs: PlanInputs) -> StartStep:
-    title, reason = "start in tmux", f"session gpujob-{inputs.identity.run_id}"
-    if inputs.queue:
-        title, reason = "start in tmux, or wait in the queue", f"{reason}, once its GPUs are free"
-    facts = inputs.facts
-    if facts is None:
-        return StartStep(title, reason, argv=tuple(argv(inputs, "python3")))
+def _require_startable(inputs: PlanInputs, facts: HostFacts) -> Interpreter | None:
+    """The interpreter of the run, None where it has none."""
     hostchecks.require_host(facts, inputs.job, inputs.share_gpu, inputs.queue)
     containers.require(facts, inputs.job)
     commandchecks.require_command(facts, inputs.job, inputs.source)
     if not inputs.survives_logout:
         hostchecks.require_linger(facts)
-    python = hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages, inputs.setup)
+    python = hostchecks.choose(facts, inputs)
     hostchecks.require_driver(facts, inputs.job, python)
     hostchecks.require_space(inputs, facts)
-    spec = compose(inputs, facts, python)
+    return python
+
+
+def _start_step(inputs: PlanInputs, python: Interpreter | None) -> StartStep:
+    title, reason = "start in tmux", f"session gpujob-{inputs.identity.run_id}"
+    if inputs.queue:
+        title, reason = "start in tmux, or wait in the queue", f"{reason}, once its GPUs are free"
+    if inputs.facts is None:
+        return StartStep(title, reason, argv=tuple(argv(inputs, "python3")))
+    spec = compose(inputs, inputs.facts, python)
     return StartStep(title, reason, argv=tuple(spec.argv), spec=spec)
-
-
-def _plan(inputs: PlanInputs, steps: list[Step]) -> Plan:
-    return Plan(
-        inputs.identity,
-        inputs.job.name,
-        inputs.target,
-        tuple(steps),
-        plan_notes.build(inputs, _interpreter(inputs)),
-        fingerprint(inputs),
-        complete=inputs.facts is not None,
-    )
-
-
-def _interpreter(inputs: PlanInputs) -> Interpreter | None:
-    """None where it is unknown, and where a trainer finds no torch: only names and labels can be checked."""
-    facts = inputs.facts
-    if facts is None:
-        return None
-    if inputs.job.trainer and inputs.requirements is None and not any(one.torch for one in facts.pythons):
-        return None
-    return hostchecks.choose(facts, inputs.job, inputs.requirements, inputs.packages, inputs.setup)
 
 
 def _python_step(python: Interpreter | None) -> Step:
@@ -195,17 +202,14 @@ def _python_step(python: Interpreter | None) -> Step:
     return EnvironmentStep(title, f"{', '.join(reasons)}; built once", environment=python)
 
 
-def check_key(trainers: str, request: CheckRequest, data: list[tuple[str, str, str]], python: Any) -> str:
-    """What a report depends on: code, configuration, data (name, path, fingerprint), interpreter."""
-    config = {"tier": request.tier, **request.config}
-    content = json.dumps([trainers, config, sorted(data), python], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
-
-
-def _check_on_client(inputs: PlanInputs, trainers: CodeTree) -> CheckStep:
-    """Names, labels and splits need no torch: checked before anything is sent."""
+def check_on_client(inputs: PlanInputs) -> CheckStep | None:
+    """Names, labels and splits need no torch: checked before anything is sent. None where nothing is."""
+    is_here = not any(data.listing for data in inputs.data)
+    if not (inputs.trainers and is_here and any(data.upload for data in inputs.data)):
+        return None
     request = CheckRequest(inputs.job.config, {data.name: data.path for data in inputs.data}, "files")
-    return _check_step("check names, labels and splits here", inputs, trainers, request, None, on_client=True)
+    title = "check names, labels and splits here"
+    return _check_step(title, inputs, inputs.trainers, request, None, on_client=True)
 
 
 def _check_on_host(inputs: PlanInputs, trainers: CodeTree, python: Interpreter | None) -> CheckStep:
@@ -227,14 +231,15 @@ def _check_step(
     python: Interpreter | None,
     **fields: Any,
 ) -> CheckStep:
-    data = [(one.name, request.data[one.name], one.fingerprint) for one in inputs.data]
-    key = check_key(trainers.tree, request, data, msgspec.to_builtins(python))
+    config = {"tier": request.tier, **request.config}
+    data = sorted((one.name, request.data[one.name], one.fingerprint) for one in inputs.data)
+    content = json.dumps([trainers.tree, config, data, msgspec.to_builtins(python)], sort_keys=True)
     return CheckStep(
         title,
         "errors are found before they cost time or money",
         trainer=inputs.job.trainer or "",
         request=request,
-        key=key,
+        key=_digest(content),
         python=python.path if python else "",
         **fields,
     )

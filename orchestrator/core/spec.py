@@ -89,6 +89,28 @@ class JobFile(msgspec.Struct, frozen=True):
         return self.source
 
 
+_EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip", "instance_profile")
+_LATER_KEYS = (
+    *(("exclude",), ("send_credentials",), ("detach",), ("notify",), ("resources", "gpu")),
+    *(("env", "vars"), ("env", "file"), ("setup",), ("sweep",), ("image",), ("s3",)),
+    *(("resources", "nodes"), ("resources", "master")),
+    *(("resources", "ec2", key) for key in _EC2),
+)
+"""Keys that a job file of version 1 did not have: with their defaults they change no fingerprint."""
+
+
+def to_fingerprint(job: JobSpec) -> object:
+    """What of a job tells two deploys apart: its keys, without those of _LATER_KEYS at their defaults."""
+    content, defaults = msgspec.to_builtins(job), msgspec.to_builtins(JobSpec(name=""))
+    for *parents, key in _LATER_KEYS:
+        within, default = content, defaults
+        for parent in parents:
+            within, default = within[parent], default[parent]
+        if within[key] == default[key]:
+            del within[key]
+    return content
+
+
 def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None) -> JobFile:
     """The job in `text`, with `--set` pairs on top. Raises UsageError naming file, line and key."""
     try:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from orchestrator.core import hostchecks, hostfacts, plan
-from orchestrator.core.fingerprint import fingerprint
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import Environment
 from orchestrator.core.resources import Resources
@@ -101,20 +100,16 @@ def test_equal_requirements_share_an_environment_and_changed_ones_do_not() -> No
 
 
 def test_other_requirements_are_another_thing_to_deploy() -> None:
-    prints = {fingerprint(inputs(OWN, requirements=text)) for text in ("a", "b")}
+    prints = {plan.fingerprint(inputs(OWN, requirements=text)) for text in ("a", "b")}
     assert len(prints) == 2
 
 
 def test_an_interpreter_that_can_use_the_gpus_is_preferred() -> None:
     cpu = {**PYTHON, "path": "/cpu", "cuda": None}
     new = {**CUDA, "path": "/new", "cuda": "13.0"}
-    choice = hostchecks.choose(
-        facts(cpu, new, CUDA, gpus=[GPU], cuda_driver="12.2"), JobSpec(name="j", trainer="facenet-lstm")
-    )
-    assert choice == hostfacts.parse_python(CUDA)
-    assert hostchecks.choose(
-        facts(cpu, CUDA), JobSpec(name="j", trainer="facenet-lstm")
-    ) == hostfacts.parse_python(cpu)
+    with_gpu = facts(cpu, new, CUDA, gpus=[GPU], cuda_driver="12.2")
+    assert hostchecks.choose(with_gpu, inputs()) == hostfacts.parse_python(CUDA)
+    assert hostchecks.choose(facts(cpu, CUDA), inputs()) == hostfacts.parse_python(cpu)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import fingerprint, hostchecks, hostfacts, plan
+from orchestrator.core import hostchecks, hostfacts, plan
 from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
 from orchestrator.core.resources import Resources
-from orchestrator.core.spec import JobSpec
+from orchestrator.core.spec import JobSpec, to_fingerprint
 from orchestrator.errors import GpujobError
 
 WHO = Identity("j-20261121T101112-1a2b", 1.0, "a@b", "f" * 32, "0.1.0")
@@ -196,10 +196,10 @@ def test_the_plan_names_the_variables_that_the_host_gets() -> None:
 
 
 def test_a_new_job_key_with_its_default_changes_no_fingerprint() -> None:
-    """A key that fails here belongs into fingerprint._LATER_KEYS: deploys of version 1 are continued."""
+    """A key that fails here belongs into spec._LATER_KEYS: deploys of version 1 are continued."""
     ec2 = {"types": [], "spot": False, "disk_gb": 0, "regions": [], "images": [], "user": "ubuntu"}
     limits = {"max_hours": None, "budget_usd": None, "idle_minutes": None, "grace_seconds": 60.0}
-    assert fingerprint._job_content(JobSpec(name="x")) == {
+    assert to_fingerprint(JobSpec(name="x")) == {
         "name": "x",
         "trainer": None,
         "command": None,
