@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from orchestrator.view.answers import ErrorAnswer
+from orchestrator.view.answer import ErrorAnswer
 from orchestrator.view.schemas import ANSWERS, file_name, schema
 
 FOLDER = Path(__file__).with_name("schemas")

@@ -15,7 +15,7 @@ from orchestrator.context import Context
 from orchestrator.core import shell
 from orchestrator.core.shell import show
 from orchestrator.errors import Exit, GpujobError, UsageError
-from orchestrator.view import answers
+from orchestrator.view.answer import Error, ErrorAnswer
 from orchestrator.view.console import Paint
 
 _RUNS_SHOWN = 3
@@ -49,7 +49,7 @@ def report(ctx: Context, error: Exception, words: list[str]) -> int:
     if ctx.debug:
         ctx.warn("".join(traceback.format_exception(error)))
     if ctx.json or "--json" in words:
-        ctx.answer(answers.ErrorAnswer(error=_as_json(known)))
+        ctx.answer(ErrorAnswer(error=_as_json(known)))
     else:
         _print(ctx, known)
     return int(known.exit_code)
@@ -91,8 +91,8 @@ def _print(ctx: Context, error: GpujobError) -> None:
         ctx.warn("  next: " + error.next_step)
 
 
-def _as_json(error: GpujobError) -> answers.Error:
-    return answers.Error(
+def _as_json(error: GpujobError) -> Error:
+    return Error(
         kind=type(error).__name__,
         what=error.what,
         why=error.why,

@@ -21,8 +21,7 @@ if TYPE_CHECKING:  # `status` does not load the EC2 API
 def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
     """What a dry run shows of a launch. EC2 is not asked."""
     offered = offer.spec
-    return LaunchRow(
-        lines=tuple(offer.lines(str(ingress))),
+    content = answers.Launch(
         types=offered.types,
         regions=offered.regions,
         spot=offered.spot,
@@ -36,6 +35,7 @@ def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
         disk_gb=offered.root_gb + offered.data_gb,
         ssh_cidr=ingress.cidr,
     )
+    return LaunchRow(tuple(offer.lines(str(ingress))), content)
 
 
 def instance(of: Instance, now: float) -> InstanceRow:

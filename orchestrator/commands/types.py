@@ -7,8 +7,8 @@ import msgspec
 from orchestrator import settings_files
 from orchestrator.context import Context
 from orchestrator.instances import catalog, price_list
-from orchestrator.instances.catalog import InstanceType
 from orchestrator.instances.cloud import Cloud
+from orchestrator.view import ec2_answers as answers
 from orchestrator.view import instances as view
 
 
@@ -36,22 +36,21 @@ def types(ctx: Context, request: Request) -> int:
     return 0
 
 
-def _rows(cloud: Cloud, region: str, request: Request) -> list[view.TypeRow]:
+def _rows(cloud: Cloud, region: str, request: Request) -> list[answers.InstanceType]:
     table = catalog.table()
     kinds = table.matching(request.gpu, request.gpus, (region,))
     spot = price_list.spot(cloud, region, [kind.name for kind in kinds]) if request.spot else {}
-    return [_row(kind, region, table.usd(kind.name, region), spot.get(kind.name)) for kind in kinds]
-
-
-def _row(kind: InstanceType, region: str, usd: float | None, spot: float | None) -> view.TypeRow:
-    return view.TypeRow(
-        name=kind.name,
-        region=region,
-        gpu=kind.gpu,
-        gpus=kind.gpus,
-        gpu_mib=kind.gpu_mib,
-        vcpus=kind.vcpus,
-        memory_gib=kind.memory_gib,
-        usd_per_hour=usd,
-        spot_usd_per_hour=spot,
-    )
+    return [
+        answers.InstanceType(
+            name=kind.name,
+            region=region,
+            gpu=kind.gpu,
+            gpus=kind.gpus,
+            gpu_mib=kind.gpu_mib,
+            vcpus=kind.vcpus,
+            memory_gib=kind.memory_gib,
+            usd_per_hour=table.usd(kind.name, region),
+            spot_usd_per_hour=spot.get(kind.name),
+        )
+        for kind in kinds
+    ]

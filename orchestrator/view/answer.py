@@ -17,3 +17,17 @@ class Part(Struct, frozen=True, kw_only=True):
 
 class Answer(Struct, frozen=True, kw_only=True):
     """The one object on stdout."""
+
+
+class Error(Part, frozen=True, kw_only=True):
+    kind: str
+    what: str
+    why: str
+    next_step: str
+    exit_code: int
+
+
+class ErrorAnswer(Answer, frozen=True, kw_only=True):
+    """Of every command that fails."""
+
+    error: Error

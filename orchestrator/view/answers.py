@@ -15,20 +15,6 @@ from orchestrator.view.answer import Answer, Part, Time, Usd
 from orchestrator.view.ec2_answers import Instance, Launch, Resource
 
 
-class Error(Part, frozen=True, kw_only=True):
-    kind: str
-    what: str
-    why: str
-    next_step: str
-    exit_code: int
-
-
-class ErrorAnswer(Answer, frozen=True, kw_only=True):
-    """Of every command that fails."""
-
-    error: Error
-
-
 class Health(Part, frozen=True, kw_only=True):
     rule: str
     severity: str

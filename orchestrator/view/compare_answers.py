@@ -1,4 +1,4 @@
-"""What --json prints of several runs: `runs`, `diff`, `report`, `export-metrics` and `tensorboard`."""
+"""What --json prints of several runs: `runs`, `diff`, `report`, `export-metrics`, `tensorboard`, `sweep`."""
 
 from __future__ import annotations
 
@@ -73,3 +73,26 @@ class Runs(Answer, frozen=True, kw_only=True):
     sorted_by: str | None
     done: tuple[str, ...]
     failed: tuple[RunFault, ...]
+
+
+class Trial(Part, frozen=True, kw_only=True):
+    """A trial. `state`: running, complete, pruned or failed. `value`: the best of the `reported` values of a
+    complete one. `params`: the keys of the job file that it changed."""
+
+    number: int
+    run: str | None
+    target: str | None
+    state: str
+    value: float | None
+    reported: int
+    params: dict[str, Any]
+
+
+class Sweep(Answer, frozen=True, kw_only=True):
+    """Of `sweep`. `best`: the number of the best complete trial. `importance`: of each key, shares of 1."""
+
+    metric: str
+    goal: str
+    trials: tuple[Trial, ...]
+    best: int | None
+    importance: dict[str, float]

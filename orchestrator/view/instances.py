@@ -114,68 +114,34 @@ class CostRow(msgspec.Struct, frozen=True):
         return answers.InstanceCost(**fields, launched=iso(self.launched), cost_usd=self.usd)
 
 
-class TypeRow(msgspec.Struct, frozen=True):
-    """An instance type in a region, with its prices in USD; None where they are not known."""
-
-    name: str
-    region: str
-    gpu: str
-    gpus: int
-    gpu_mib: int
-    vcpus: int
-    memory_gib: float
-    usd_per_hour: float | None
-    spot_usd_per_hour: float | None
-
-    def cells(self) -> list[str]:
-        gpus = f"{self.gpus} x {self.gpu}"
-        sizes = [f"{self.gpu_mib / 1024:.0f} GiB each", f"{self.vcpus} vCPUs", f"{self.memory_gib:g} GiB"]
-        spot = "" if self.spot_usd_per_hour is None else f"spot ${self.spot_usd_per_hour:.3f}/h"
-        usd = "-" if self.usd_per_hour is None else f"${self.usd_per_hour:.3f}/h"
-        return [self.name, self.region, gpus, *sizes, usd, spot]
-
-
-def print_types(ctx: Context, rows: list[TypeRow], as_of: dict[str, str]) -> None:
+def print_types(ctx: Context, rows: list[answers.InstanceType], as_of: dict[str, str]) -> None:
     """as_of: region → the day of its prices."""
     if ctx.json:
-        types = tuple(answers.InstanceType(**msgspec.structs.asdict(row)) for row in rows)
-        ctx.answer(answers.Types(types=types, prices_as_of=as_of))
+        ctx.answer(answers.Types(types=tuple(rows), prices_as_of=as_of))
         return
-    print_table(ctx, [row.cells() for row in rows])
+    print_table(ctx, [_type_cells(row) for row in rows])
     days = ", ".join(f"{region} of {day}" for region, day in as_of.items())
     ctx.talk(f"prices: {days}; --refresh gets today's" if rows else "no type matches")
 
 
-class LaunchRow(msgspec.Struct, frozen=True):
-    """The instances that a command would launch, with their price and limits in USD, hours and GB.
+def _type_cells(row: answers.InstanceType) -> list[str]:
+    gpus = f"{row.gpus} x {row.gpu}"
+    sizes = [f"{row.gpu_mib / 1024:.0f} GiB each", f"{row.vcpus} vCPUs", f"{row.memory_gib:g} GiB"]
+    spot = "" if row.spot_usd_per_hour is None else f"spot ${row.spot_usd_per_hour:.3f}/h"
+    usd = "-" if row.usd_per_hour is None else f"${row.usd_per_hour:.3f}/h"
+    return [row.name, row.region, gpus, *sizes, usd, spot]
 
-    lines: the same for a person. limited_by: the option that sets `hours`. Prices are None where they are not
-    known.
-    """
+
+class LaunchRow(msgspec.Struct, frozen=True):
+    """The instances that a command would launch: `lines` for a person, `content` for --json."""
 
     lines: tuple[str, ...]
-    types: tuple[str, ...]
-    regions: tuple[str, ...]
-    spot: bool
-    nodes: int
-    usd_per_hour: float | None
-    usd_per_hour_by_region: dict[str, float]
-    hours: float
-    limited_by: str
-    worst_case_usd: float | None
-    prices_as_of: str
-    disk_gb: int
-    ssh_cidr: str | None
-
-    def as_json(self) -> answers.Launch:
-        return answers.Launch(
-            **{key: value for key, value in msgspec.structs.asdict(self).items() if key != "lines"}
-        )
+    content: answers.Launch
 
 
 def print_quote(ctx: Context, row: LaunchRow) -> None:
     if ctx.json:
-        ctx.answer(answers.LaunchPreview(launch=row.as_json()))
+        ctx.answer(answers.LaunchPreview(launch=row.content))
         return
     ctx.out("would launch (nothing is done):")
     print_launch(ctx, row)

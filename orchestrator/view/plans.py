@@ -67,7 +67,7 @@ def _answer(
         target=target,
         steps=tuple(steps),
         notes=tuple(notes),
-        launch=launch.as_json() if launch else None,
+        launch=launch.content if launch else None,
     )
     ctx.answer(answers.Plan(plan=plan))
 

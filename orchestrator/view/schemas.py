@@ -14,7 +14,6 @@ from orchestrator.view import answers as a
 from orchestrator.view import compare_answers as compared
 from orchestrator.view import ec2_answers as ec2
 from orchestrator.view import reach_answers as reach
-from orchestrator.view import sweep_answers
 from orchestrator.view.answer import Answer
 
 ANSWERS: dict[str, tuple[type[Struct], ...]] = {
@@ -24,7 +23,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "status": (a.Status,),
     "monitor": (a.Monitor,),
     "logs": (a.Logs,),
-    "sweep": (sweep_answers.Sweep,),
+    "sweep": (compared.Sweep,),
     "stop": (a.Stop, ec2.Instances),
     "fetch": (a.Fetch,),
     "verify": (a.Verify,),

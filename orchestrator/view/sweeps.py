@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.context import Context
 from orchestrator.core.space import Value
-from orchestrator.view import sweep_answers as answers
+from orchestrator.view import compare_answers as answers
 from orchestrator.view import tables
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.view.answer import Answer
-from orchestrator.view.answers import ErrorAnswer
+from orchestrator.view.answer import Answer, ErrorAnswer
 from orchestrator.view.schemas import ANSWERS
 
 
