@@ -21,7 +21,6 @@ from orchestrator.instances.instance import Instance
 from orchestrator.instances.quote import Quote, quote
 from orchestrator.instances.region import Ingress, parse_cidr
 from orchestrator.instances.target import Ec2Target
-from orchestrator.instances.with_volume import ensure_with_volume
 from orchestrator.store import Store
 from orchestrator.targets.base import Target
 from orchestrator.targets.group import GroupTarget
@@ -142,5 +141,5 @@ def launch_with_volume(ctx: Context, former: Target, job: JobSpec, options: Opti
         steps = [_launch_step(offer)]
         plans.print_steps(ctx, job.name, former.label, steps, rows.launch(offer, options.ingress))
         return None
-    instance = ensure_with_volume(account, record, offer, options.ingress)
+    instance = revival.ensure_with_volume(account, record, offer, options.ingress)
     return Ec2Target(ctx, instance.label, [instance.region])

@@ -1,4 +1,4 @@
-"""Brings the instances of a run over several up again: started, or replaced where they have ended."""
+"""Brings instances back whose data is needed: started again, or replaced where they have ended."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from orchestrator.errors import GpujobError
-from orchestrator.instances import ensure, members, prices
+from orchestrator.errors import GpujobError, NotFound
+from orchestrator.instances import changes, data_volumes, ensure, errors, lifecycle, members, prices
+from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account
+from orchestrator.instances.errors import AwsError, Ended
 from orchestrator.instances.instance import STOPPED, Instance
-from orchestrator.instances.quote import Quote
+from orchestrator.instances.quote import FETCH_HOURS, Quote
 from orchestrator.instances.region import Ingress
-from orchestrator.instances.with_volume import ensure_with_volume
 
 _AT_REST = (STOPPED, "stopping")
 
@@ -20,7 +21,7 @@ _AT_REST = (STOPPED, "stopping")
 def revive(
     account: Account, former: Sequence[Instance], offer: Quote, ingress: Ingress
 ) -> tuple[list[Instance], list[Instance]]:
-    """Returns the instances, all up, and those of them that were started or launched for it.
+    """Returns the instances of a run over several, all up, and those of them that were started or launched.
 
     Those that ended are replaced first, since EC2 may have no capacity: each by one with its data volume. The
     user confirms the prices. Where one cannot be had, those that were started for it are shut down.
@@ -59,3 +60,98 @@ def steps(account: Account, former: Sequence[Instance], offer: Quote) -> list[tu
         elif current.state in _AT_REST:
             found.append((f"start {one.label}", prices.at_most(current, offer.hours)))
     return found
+
+
+def ensure_with_volume(
+    account: Account, former: Instance, offer: Quote, ingress: Ingress, group: Sequence[Instance] = ()
+) -> Instance:
+    """Returns a ready instance with the data volume of `former`, which has ended, in the same zone.
+
+    group: the instances of a run over several, as far as they are known. NotFound if the volume does not
+    exist.
+    """
+    ensure.settle(account)
+    volume = former.volume
+    size = data_volumes.find(account.cloud, former, volume) if volume else 0
+    if size is None:
+        changes.forget_volume(account, former)
+        raise _runs_are_deleted(former, f"its volume {volume} does not exist any more")
+    instance = _successor(account, former, group, bool(offer.spec.rescue_of))
+    if not instance:
+        if not volume:
+            raise _runs_are_deleted(former, "it had no data volume")
+        launch_spec = replace(
+            offer.spec,
+            regions=(former.region,),
+            zone=former.zone,
+            volume=volume,
+            volume_gb=size,
+            data_gb=0,
+            root_gb=0,
+        )
+        title = f"launching an instance for volume {volume}:"
+        (instance,) = ensure.launch_new(account, title, replace(offer, spec=launch_spec), ingress)
+    changes.forget_volume(account, former)
+    return instance
+
+
+def _runs_are_deleted(former: Instance, why: str) -> NotFound:
+    next_step = "gpujob deploy JOB --on ec2 (starts a new run)"
+    return NotFound(f"the runs of {former.label} are deleted with it", why, next_step)
+
+
+def _successor(
+    account: Account, former: Instance, group: Sequence[Instance], is_rescue: bool
+) -> Instance | None:
+    """Returns the instance that an earlier command launched in place of `former`, or tried to; else None.
+
+    One without GPUs is terminated, and the volume is kept, unless it is to be fetched from (`is_rescue`).
+    """
+    if former.volume is None:  # it is that of its successor, which no member of the group is known to be
+        known = {one.id for one in group}
+        others = [one for one in account.records.members(former) if group and one.id not in known]
+        return ensure.ready(account, others[0]) if others and not others[0].has_ended else None
+    for attempt in account.records.attempts():
+        if attempt.spec.volume == former.volume and (is_rescue or not attempt.spec.rescue_of):
+            return ensure.resume(account, attempt)[0]
+    for instance in account.records.current():
+        if instance.volume_to_attach != former.volume:
+            continue
+        if is_rescue or not instance.gpu_type:
+            return ensure.ready(account, lifecycle.refresh(account, instance))
+        changes.terminate(account, instance)
+    return None
+
+
+def start_to_fetch(account: Account, instance: Instance) -> Instance:
+    """Starts a stopped instance to fetch from it; with a small type if its own has no capacity or quota.
+
+    The disk stays the same. The price of the small type, which has no GPUs, is confirmed; the own type is
+    restored when the instance is started to train again.
+    """
+    own = instance.gpu_type or instance.type
+    try:
+        return ensure.start(account, instance, FETCH_HOURS)
+    except (AwsError, Ended) as error:
+        if not errors.is_shortage(error, or_quota=True):
+            raise
+        why, last = f"{own} cannot be started: {error.what}: {error.why}", error
+    _confirm_rescue(account, instance, own, why)
+    for type_ in table().rescue:
+        try:
+            return ensure.start(account, account.records.get(instance.id), FETCH_HOURS, type_)
+        except (AwsError, Ended) as error:
+            if not errors.is_shortage(error, or_quota=True):
+                raise
+            account.ctx.talk(f"{type_} cannot be started either: {error.why}")
+            last = error
+    raise GpujobError(f"{instance.label} cannot be started", last.why, "the same command later")
+
+
+def _confirm_rescue(account: Account, instance: Instance, own: str, why: str) -> None:
+    known = [table().usd(type_, instance.region) for type_ in table().rescue]
+    usd = max((price for price in known if price is not None), default=None)
+    account.ctx.confirm(
+        f"{why}. Starting it for an hour as {' or '.join(table().rescue)}, without GPUs, to read its disk: "
+        f"{prices.at_most(prices.with_type(instance, own, usd, account.ctx.now()), FETCH_HOURS)}."
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, NotFound, UsageError
-from orchestrator.instances import changes, connection, ensure, lifecycle, prices, rescue, survey, with_volume
+from orchestrator.instances import changes, connection, ensure, lifecycle, prices, revival, survey
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import Stopped, Terminated
@@ -101,7 +101,7 @@ class Ec2Target(Target):
         self._account.ctx.confirm(
             f"{stopped.what}; {stopped.why}. Starting it for an hour: {prices.at_most(instance, hours)}."
         )
-        instance = rescue.start(self._account, instance)
+        instance = revival.start_to_fetch(self._account, instance)
         host = connection.connect(self._account, instance)
         helper.set_deadline(host, instance.deadline)  # with a full disk it cannot read the new user-data
         return host
@@ -109,7 +109,7 @@ class Ec2Target(Target):
     def _replace(self) -> InstanceHost:
         former = self.instance()
         offer = for_fetch(former, self._account.ctx.now(), self._account.ctx.who)
-        instance = with_volume.ensure_with_volume(self._account, former, offer, Ingress())
+        instance = revival.ensure_with_volume(self._account, former, offer, Ingress())
         host = connection.connect(self._account, instance)
         if former.run:
             host.assign_run(former.run)
