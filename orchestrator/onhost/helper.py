@@ -13,16 +13,17 @@ import os
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import elsewhere, files, frames, instance_limits, operations, private, processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.files import NoLocks
-from orchestrator.onhost.printed_lines import PrintedLines
 
 Record = Dict[str, Any]
+_PRINTED_BYTES = 1 << 16  # of a log that one message carries
+_PRINTING = ("ensure_environment", "ensure_image")
 LONGEST_RENEWAL = 6 * 3600.0  # seconds after which a request no longer renews the lease of an instance
 
 
@@ -83,6 +84,32 @@ def serve(layout: Layout, disconnected: Callable[[], None] = processes.exit_with
         if lines := output.lines():
             send({"id": request.get("id"), "heartbeat": True, "lines": lines})
         send(reply)
+
+
+class PrintedLines:
+    """What an operation, such as an installation, has printed to its log since the last look."""
+
+    def __init__(self, layout: Layout, request: Mapping[str, Any]) -> None:
+        self._path = ""
+        with contextlib.suppress(KeyError, TypeError, ValueError, Refused):
+            if request["op"] in _PRINTING:
+                self._path = layout.environment_log(request["key"])
+            elif request["op"] == "fetch_s3":
+                from orchestrator.onhost import s3_data  # the operation loads it, too
+
+                self._path = s3_data.log_path(layout, request["name"], request["fingerprint"])
+        self._offset = files.size(self._path)
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """Returns the latest of them, at most 50."""
+        size = files.size(self._path)
+        if size < self._offset:  # it was begun anew
+            self._offset, self._rest = 0, b""
+        block = files.last_bytes(self._path, min(size - self._offset, _PRINTED_BYTES)) if size else b""
+        self._offset = size
+        *complete, self._rest = (self._rest + block).split(b"\n")
+        return [line.decode(errors="replace") for line in complete[-50:]]
 
 
 def _send_heartbeats(

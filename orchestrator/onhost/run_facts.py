@@ -7,27 +7,25 @@ import os
 from typing import Mapping, NamedTuple, Sequence, TypedDict
 
 from orchestrator.core import tmux
-from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
 from orchestrator.onhost import (
+    companion_facts,
     elsewhere,
     files,
     latest_events,
     leases,
-    mirror_facts,
     processes,
     run_processes,
     run_queue,
 )
+from orchestrator.onhost.companion_facts import AlertFacts, MirrorFacts
 from orchestrator.onhost.latest_events import Events
-from orchestrator.onhost.mirror_facts import MirrorFacts
 from orchestrator.onhost.processes import Snapshot
 from orchestrator.onhost.records import RunSpec, State
 from orchestrator.onhost.run_queue import QueuePlace
 
 _TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
-_ALERTS = 100  # number of latest deliveries that are returned
 _FULL = 10  # number of newest runs whose log and events are always read
 _SPEC_KEYS = (
     *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
@@ -41,18 +39,6 @@ class Checkpoints(TypedDict):
     steps: list[int]
     last: int | None
     best: int | None
-
-
-class AlertFacts(TypedDict):
-    """A delivery of alerts.json, without the alert's text."""
-
-    event: str | None
-    channel: str | None
-    title: str | None
-    t: float | None
-    state: str | None
-    attempts: int | None
-    error: str | None
 
 
 class Log(TypedDict):
@@ -236,31 +222,14 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         folder_changed=files.mtime(paths.folder),
         damage=damage,
         elsewhere=elsewhere.find(paths, state),
-        alerts=_alerts(paths.alerts),
-        mirror=mirror_facts.read(paths.mirror),
+        alerts=companion_facts.read_alerts(paths.alerts),
+        mirror=companion_facts.read_mirror(paths.mirror),
         leased=len(lease.gpus) if (lease := leases.load(paths)) else None,
     )
 
 
 def _events(facts: RunFacts, paths: RunPaths, spec: RunSpec | None) -> Events:
     return Events([], 0) if facts.is_brief else latest_events.of_run(paths, spec.trainer if spec else None)
-
-
-def _alerts(path: str) -> list[AlertFacts]:
-    """Returns what alerts.json says of each delivery, without the alert's text."""
-    deliveries = (files.load(path) or Object()).children("deliveries")
-    return [
-        {
-            "event": one.text("event"),
-            "channel": one.text("channel"),
-            "title": one.text("title"),
-            "t": one.number("t"),
-            "state": one.text("state"),
-            "attempts": one.integer("attempts"),
-            "error": one.text("error"),
-        }
-        for one in deliveries[-_ALERTS:]
-    ]
 
 
 def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from typing import Callable, Mapping, NamedTuple, Sequence, TypedDict
@@ -24,8 +25,8 @@ from orchestrator.onhost import (
     reserved_space,
     run_facts,
     run_processes,
+    setup,
     watchers,
-    work_folder,
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
@@ -180,7 +181,7 @@ def prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str
     """Creates the run's folder and its files, without starting a process."""
     os.makedirs(paths.checkpoints, mode=0o700, exist_ok=True)
     if not os.path.exists(paths.work):
-        work_folder.create(layout, paths.work, spec)
+        _create_work_folder(layout, paths.work, spec)
     private.make_folder(scratch(spec.mark))
     reserved_space.create(paths)
     passed = {name: value for name, value in secrets.items() if name in spec.pass_env}
@@ -196,6 +197,27 @@ def prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str
         )
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.stop)
+
+
+def _create_work_folder(layout: Layout, work: str, spec: RunSpec) -> None:
+    """Makes a writable copy of a stored tree, with what the job's setup left; renamed once it is complete."""
+    partial, tree = work + ".partial", spec.code_tree
+    cleaning.remove(partial)
+    if tree and not os.path.isdir(layout.tree(tree)):
+        raise Refused("no-tree", "the code of this run (tree %s) is no longer on the host" % tree)
+    if tree:
+        shutil.copytree(layout.tree(tree), partial, symlinks=True)
+        for folder, _, names in os.walk(partial):
+            os.chmod(folder, 0o700)
+            for name in names:
+                path = os.path.join(folder, name)
+                if not os.path.islink(path):
+                    os.chmod(path, os.stat(path).st_mode | 0o200)
+    else:
+        os.makedirs(partial)
+    if spec.setup_folder:
+        setup.overlay(spec.setup_folder, partial)
+    os.rename(partial, work)
 
 
 def _finder(run: RunFacts) -> Callable[[], list[int]]:

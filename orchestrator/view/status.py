@@ -13,7 +13,7 @@ from orchestrator.core.hostfacts import Gpu, Machine, RunFacts, SupervisorState
 from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, flow, size
 from orchestrator.core.when import iso
-from orchestrator.view import alerts, answers, mirror
+from orchestrator.view import answers, companions
 from orchestrator.view.console import Paint, harmless
 from orchestrator.view.ec2_answers import Resource
 from orchestrator.view.headlines import headline as headline
@@ -132,8 +132,8 @@ def run_json(report: RunReport) -> answers.Run:
         health=tuple(
             answers.Health(rule=e.rule, severity=e.severity, message=e.message) for e in report.health
         ),
-        alerts=alerts.to_json(facts.alerts),
-        mirror=mirror.to_json(facts.mirror),
+        alerts=companions.alerts_to_json(facts.alerts),
+        mirror=companions.mirror_to_json(facts.mirror),
         skipped_events=facts.skipped_events,
         from_log=tuple(answers.LogLine(what=e.what, format=e.format, line=e.line) for e in facts.from_log),
         damage=facts.damage,
@@ -256,10 +256,13 @@ def _print_detail(ctx: Context, paint: Paint, report: RunReport) -> None:
     for event in report.health:
         for line in flow(harmless(f"  {event.severity} {event.rule}: {event.message}"), room):
             ctx.out(paint(line, "yellow"))
-    for line in alerts.lines(facts.alerts):
+    for line in companions.alert_lines(facts.alerts):
         _out(ctx, harmless(line))
     if facts.mirror:
-        _out(ctx, paint(harmless(mirror.line(facts.mirror)), "yellow" if facts.mirror.error else "dim"))
+        _out(
+            ctx,
+            paint(harmless(companions.mirror_line(facts.mirror)), "yellow" if facts.mirror.error else "dim"),
+        )
     for line in facts.log.tail:
         for part in flow(harmless(line), room and room - 4):
             ctx.out("  " + paint("│", "dim") + " " + part)

@@ -1,15 +1,17 @@
-"""The alerts of a run, as `status` shows them."""
+"""What the companions of a run did, as `status` shows it: its alerts, and the copy of its results in S3."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from orchestrator.core.hostfacts import AlertDelivery
+from orchestrator.core.s3facts import MirrorState
+from orchestrator.core.text import size
 from orchestrator.core.when import iso
 from orchestrator.view import answers
 
 
-def to_json(deliveries: Sequence[AlertDelivery]) -> tuple[answers.Alert, ...]:
+def alerts_to_json(deliveries: Sequence[AlertDelivery]) -> tuple[answers.Alert, ...]:
     return tuple(
         answers.Alert(
             event=one.event,
@@ -24,7 +26,7 @@ def to_json(deliveries: Sequence[AlertDelivery]) -> tuple[answers.Alert, ...]:
     )
 
 
-def lines(deliveries: Sequence[AlertDelivery]) -> Iterator[str]:
+def alert_lines(deliveries: Sequence[AlertDelivery]) -> Iterator[str]:
     """How many were delivered, and each that was not, with the reason."""
     delivered = sum(one.state == "delivered" for one in deliveries)
     if delivered:
@@ -34,3 +36,19 @@ def lines(deliveries: Sequence[AlertDelivery]) -> Iterator[str]:
             tries = f"{one.attempts} attempt{'' if one.attempts == 1 else 's'}"
             what = "not delivered" if one.state == "failed" else "not delivered yet"
             yield f"  alert {what}: {one.event}, over the {one.channel}, {tries}: {one.error or 'sending'}"
+
+
+def mirror_to_json(state: MirrorState | None) -> answers.Mirror | None:
+    if state is None:
+        return None
+    return answers.Mirror(
+        place=state.place, state=state.state, error=state.error, files=state.count, bytes=state.bytes
+    )
+
+
+def mirror_line(state: MirrorState) -> str:
+    """What was copied, and why not all of it."""
+    done = f"{state.count} file{'' if state.count == 1 else 's'}, {size(state.bytes)} copied to {state.place}"
+    if state.error:
+        return f"  warning: copying to S3 fails: {state.error} ({done})"
+    return f"  {done}{'' if state.state == 'complete' else ', goes on'}"
