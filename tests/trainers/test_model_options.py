@@ -10,8 +10,7 @@ from torch import nn
 
 from trainers.blendshapes.config import ACTIVATIONS, INITIALISERS, Config, check_options
 from trainers.blendshapes.model import ACTIVATIONS as FUNCTIONS
-from trainers.blendshapes.model import Blendshapes, Dense
-from trainers.blendshapes.recurrent import Recurrent
+from trainers.blendshapes.model import Blendshapes, Dense, Recurrent
 from trainers.data.landmarks import Layout
 from trainers.engine.config import parse, unread
 from trainers.mobilenet_v3 import model as student

@@ -19,7 +19,7 @@ from trainers.data.sign.batch import Batch, Sample, collate
 from trainers.data.sign.config import SignConfig
 from trainers.data.sign.data import Data
 from trainers.data.sign.files import Record
-from trainers.engine import health, leakage, rng
+from trainers.engine import leakage, rng
 from trainers.engine.check import Check, without
 from trainers.engine.checkpoint import Checkpoint
 from trainers.engine.events import Events, Silent
@@ -253,7 +253,7 @@ class CTCTrainer(Trainer):
     ) -> dict[str, Any]:
         """Word error rates of the checkpoint on a split of these folders. Raises DataUnusable."""
         data = self.read(self.config, folders, work, Silent())
-        self._require_layout(data.listing.layout)
+        inputs.require_layout(data.listing.layout, self.layout)
         chosen = list(data.splits) if split == "all" else [split]
         records = [record for name in chosen for record in data.splits[name]]
         if not records:
@@ -276,12 +276,6 @@ class CTCTrainer(Trainer):
             **(results := sentences.results(records, answers, self.config.seed)),
             "values": {**values, **results["values"]},
         }
-
-    def _require_layout(self, layout: Layout) -> None:
-        if self.layout != layout:
-            message = f"the data is {layout.name}, the model was trained on {self.layout.name}"
-            fix = "take data of the model's layout"
-            raise DataUnusable([health.error("schema.layout", message, fix)])
 
     # Checks
 

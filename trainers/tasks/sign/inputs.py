@@ -1,4 +1,4 @@
-"""Checks the files given to `predict` as training checks its data."""
+"""Checks the files given to `predict` and the data given to `evaluate` as training checks its data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,8 @@ from trainers.data import walk
 from trainers.data.landmarks import Layout
 from trainers.data.refusal import Unusable
 from trainers.data.sign import reading
+from trainers.engine import health
+from trainers.engine.health import DataUnusable
 
 
 def read(path: Path, least: int, layout: Layout) -> tuple[np.ndarray, list[str]]:
@@ -27,6 +29,13 @@ def read(path: Path, least: int, layout: Layout) -> tuple[np.ndarray, list[str]]
     if absent := reading.missing_groups(raw, layout):
         warnings.append(f"{' and '.join(absent)} missing in every frame")
     return raw, warnings
+
+
+def require_layout(layout: Layout, expected: Layout) -> None:
+    """Raise DataUnusable for data of another layout than that of the model."""
+    if layout != expected:
+        message = f"the data is {layout.name}, the model was trained on {expected.name}"
+        raise DataUnusable([health.error("schema.layout", message, "take data of the model's layout")])
 
 
 def misplaced(wrong: Sequence[tuple[int, int]], layout: Layout) -> str:
