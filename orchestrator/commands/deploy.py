@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
 from orchestrator import registry, settings_files
-from orchestrator.commands import execute, follow, inputs, jobs, notify, resume, runs, s3
-from orchestrator.commands.limits import affordable_hours
+from orchestrator.commands import execute, follow, inputs, jobs, limits, notify, resume, runs, s3
 from orchestrator.context import Context
-from orchestrator.core import groups, hostchecks, runstate
+from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
 from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
@@ -78,7 +75,7 @@ def deploy(ctx: Context, request: Request) -> int:
     if not request.dry_run:
         registry.require_transfer(ctx, target)
     secrets = execute.secrets(ctx, job.spec.pass_env, job.file_secrets)
-    secrets = {**secrets, **notify.of_deploy(ctx, job)}
+    secrets |= notify.secrets(ctx, job.spec.notify, is_required=("notify",) in job.file.lines)
     if not request.dry_run:
         secrets |= s3.secrets(ctx, job)
     ctx.begin("reading code and data")
@@ -102,12 +99,13 @@ def deploy(ctx: Context, request: Request) -> int:
     if isinstance(target, GroupTarget):
         from orchestrator.commands import group  # noqa: PLC0415 - only this needs it
 
-        group_inputs = group.Inputs(known, job, trees, secrets, word, partial(_within_budget, ctx, request))
+        group_inputs = group.Inputs(known, job, trees, secrets, word, request.budget)
         return group.deploy(ctx, store, target, group_inputs, dry_run=request.dry_run, follows=request.follow)
     ctx.begin(f"connecting to {target.label}")
     with target.connect() as host:
         ctx.begin(f"looking at {host.label}")
-        complete = inputs.with_facts(_within_budget(ctx, request, [host], known), host, job)
+        known = limits.with_budget(ctx, known, [host], request.budget)
+        complete = inputs.with_facts(known, host, job)
         if request.dry_run:
             plans.print_plan(ctx, planning.build(complete))
             return 0
@@ -164,24 +162,6 @@ def _limits(request: Request) -> list[str]:
         require_positive(option, value)
     regions = [f"resources.ec2.regions={json.dumps(request.regions)}"] if request.regions else []
     return [*regions, *(f"limits.{key}={value}" for _, key, value in options if value is not None)]
-
-
-def _within_budget(ctx: Context, request: Request, hosts: Sequence[Host], known: PlanInputs) -> PlanInputs:
-    """With the hours that the budget pays for on all hosts. UsageError for --budget if one has no price."""
-    limits = known.job.limits
-    if limits.budget_usd is None:
-        return known
-    hours, label = affordable_hours(hosts, limits.budget_usd), groups.join([host.label for host in hosts])
-    if hours is None and request.budget is not None:
-        why = f"the price of {label} is not known"
-        raise UsageError("--budget cannot be converted to hours", why, "--max-hours H")
-    if hours is None:
-        ctx.warn(f"limits.budget_usd is ignored: the price of {label} is not known")
-        return known
-    known = replace(known, budget_hours=hours)
-    if limits.max_hours is not None and limits.max_hours <= hours:
-        return known
-    return replace(known, job=jobs.with_max_hours(known.job, hours))
 
 
 def _execute(

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator import registry, settings_files
-from orchestrator.commands import execute, follow, inputs, jobs, runs
+from orchestrator.commands import execute, follow, inputs, jobs, limits, runs
 from orchestrator.context import Context
 from orchestrator.core import groups
 from orchestrator.core import plan as planning
@@ -29,15 +29,14 @@ _MEET = 120.0  # seconds in which the hosts of a started run must have connected
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """What the client knows of a deploy. `word`: the job as typed. `limited`: with the hours that the budget
-    pays for on a host."""
+    """What the client knows of a deploy. `word`: the job as typed. `budget`: the option, in USD."""
 
     known: PlanInputs
     job: jobs.Job
     trees: Mapping[str, Source]
     secrets: Mapping[str, str]
     word: str
-    limited: Callable[[Sequence[Host], PlanInputs], PlanInputs]
+    budget: float | None
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -98,7 +97,7 @@ def _differences(hosts: Sequence[Host], made: Sequence[Plan]) -> tuple[str, ...]
 
 def _facts(ctx: Context, hosts: Sequence[Host], job_inputs: Inputs) -> list[PlanInputs]:
     """With what each host has. Where an instance lacks its GPUs, none is left of those launched with it."""
-    known = job_inputs.limited(hosts, job_inputs.known)
+    known = limits.with_budget(ctx, job_inputs.known, hosts, job_inputs.budget)
     try:
         return [inputs.with_facts(known, host, job_inputs.job) for host in hosts]
     except NoGpus as error:

@@ -90,8 +90,7 @@ def collect(
 
 def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
     """The same inputs, with the host's facts and its own data folders, in one request."""
-    uploads = {data.name: data.fingerprint for data in inputs.data if data.is_stored}
-    facts = host_facts(host, job, [code.tree for code in inputs.trees], uploads, inputs.imports)
+    facts = _facts(host, job, inputs)
     known = {data.name: data for data in inputs.data}
     data = tuple(
         known.get(name) or _on_host(host, job, name, facts.data_folders.get(name)) for name in job.data
@@ -103,34 +102,23 @@ def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
     return replace(complete, warnings=inputs.warnings + commandchecks.warnings(complete, python))
 
 
-def host_facts(
-    host: Host,
-    job: Job,
-    trees: list[str] | None = None,
-    uploads: dict[str, str] | None = None,
-    imports: tuple[str, ...] = (),
-) -> HostFacts:
-    """`uploads`: fingerprints of the data that is to be on the host, by name. `imports`: of its command."""
+def _facts(host: Host, job: Job, inputs: PlanInputs) -> HostFacts:
     choice, needs_pip = job.spec.env.python, job.requirements is not None
-    pythons = commandchecks.interpreters(job.spec) if imports else []
+    pythons = commandchecks.interpreters(job.spec) if inputs.imports else []
     if job.spec.trainer or needs_pip or job.spec.setup:
         pythons = host.pythons() if choice == "auto" else [choice]
-
-    def read() -> HostFacts:
-        return helper.facts(
-            host,
-            pythons,
-            trees=trees or [],
-            packages=[*job.packages, *commandchecks.packages(imports)],
-            commands=[]
-            if needs_pip or job.spec.setup or job.spec.image
-            else commandchecks.commands(job.spec),  # pip may bring it
-            uploads=uploads,
-            folders={} if host.is_local else job.on_host,
-            image=job.spec.image,
-        )
-
-    return host.with_gpus(read) if job.spec.resources.gpus else read()
+    may_bring_command = needs_pip or job.spec.setup or job.spec.image
+    return helper.facts(
+        host,
+        pythons,
+        gpus=bool(job.spec.resources.gpus),
+        trees=[code.tree for code in inputs.trees],
+        packages=[*job.packages, *commandchecks.packages(inputs.imports)],
+        commands=[] if may_bring_command else commandchecks.commands(job.spec),
+        uploads={data.name: data.fingerprint for data in inputs.data if data.is_stored},
+        folders={} if host.is_local else job.on_host,
+        image=job.spec.image,
+    )
 
 
 def require_no_host_data(job: Job, target: Target) -> None:

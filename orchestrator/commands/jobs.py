@@ -15,8 +15,7 @@ from orchestrator.commands import environment, weights
 from orchestrator.commands.weights import HOST
 from orchestrator.context import Context
 from orchestrator.core import events, groups, jsontext, s3, spec
-from orchestrator.core.events import CheckReport, Finding
-from orchestrator.core.notify import Notify
+from orchestrator.core.events import CheckReport
 from orchestrator.core.spec import JobFile, JobSpec
 from orchestrator.core.text import closest
 from orchestrator.errors import GpujobError, UsageError
@@ -51,20 +50,15 @@ class Job(msgspec.Struct, frozen=True):
             return self.base / self.spec.code
         return None if self.spec.trainer else self.base
 
-
-def with_max_hours(spec: JobSpec, hours: float) -> JobSpec:
-    return msgspec.structs.replace(spec, limits=msgspec.structs.replace(spec.limits, max_hours=hours))
+    def with_spec(self, **changes: object) -> Job:
+        """With other values of these keys."""
+        return replace(self, file=self.file.with_spec(**changes))
 
 
 def with_nodes(job: Job, target: str) -> Job:
     """With as many nodes as the target has hosts. UsageError where the two do not fit."""
     spec = groups.require_hosts(job.spec, job.file.where("resources", "nodes"), target)
-    return replace(job, file=msgspec.structs.replace(job.file, spec=spec))
-
-
-def with_notify(job: Job, notify: Notify) -> Job:
-    file = msgspec.structs.replace(job.file, spec=msgspec.structs.replace(job.spec, notify=notify))
-    return replace(job, file=file)
+    return job.with_spec(resources=spec.resources)
 
 
 def load(
@@ -87,10 +81,10 @@ def load(
     shown = ctx.short(path)
     file = spec.parse(files.read_text(path, shown), shown, [_pair(item) for item in sets])
     if name:
-        file = msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, name=name))
-    _check_name(file, name)
+        file = _named(file, name)
     weights.require_trainer(file, init_from)
-    _check_trainer(file)
+    if file.spec.trainer is not None:
+        require_trainer(file.spec.trainer, f"{file.where('trainer')}: ")
     checked = _check_config(ctx, file) if file.spec.trainer else CheckReport(findings=())
     options = checked.paths
     file = _paths_as_data(file, options)
@@ -111,7 +105,8 @@ def load(
     optional = {key for key in missing if key not in needed} if ours and data else set[str]()
     if 0 < len(optional) < len(folders):
         # Our jobs name all folders that a trainer can use; its checks know which of them are needed.
-        file, folders = _without_data(file, optional), {k: f for k, f in folders.items() if k not in optional}
+        file = file.with_spec(data={k: v for k, v in file.spec.data.items() if k not in optional})
+        folders = {k: f for k, f in folders.items() if k not in optional}
         missing = [key for key in missing if key not in optional]
     requirements = environment.requirements(file, base)
     listed, secrets = environment.variables(file, base)
@@ -119,11 +114,6 @@ def load(
     return Job(
         file, base, ours, folders, on_host, in_s3, missing, requirements, checked.packages, listed, secrets
     )
-
-
-def _without_data(file: JobFile, names: set[str]) -> JobFile:
-    data = {name: place for name, place in file.spec.data.items() if name not in names}
-    return msgspec.structs.replace(file, spec=msgspec.structs.replace(file.spec, data=data))
 
 
 def require_data(job: Job) -> None:
@@ -193,14 +183,10 @@ def _pair(item: str) -> tuple[str, str]:
     return key, value
 
 
-def _check_name(file: JobFile, name: str | None) -> None:
-    if name and not spec.NAME.match(name):
+def _named(file: JobFile, name: str) -> JobFile:
+    if not spec.NAME.match(name):
         raise UsageError(f"--name {name}: letters, digits, - and _, 40 at most")
-
-
-def _check_trainer(file: JobFile) -> None:
-    if file.spec.trainer is not None:
-        require_trainer(file.spec.trainer, f"{file.where('trainer')}: ")
+    return file.with_spec(name=name)
 
 
 def require_trainer(name: str, where: str = "") -> None:
@@ -252,7 +238,8 @@ def _check_config(ctx: Context, file: JobFile) -> CheckReport:
     if checked is None:
         raise GpujobError("the trainer's check gave no report", last_line(done.err), "gpujob doctor")
     if errors := checked.errors:
-        lines = [f"{file.where('config', *_path(error))}: {error.message}" for error in errors]
+        where = (file.where("config", *([error.key] if error.key else [])) for error in errors)
+        lines = [f"{at}: {error.message}" for at, error in zip(where, errors, strict=True)]
         raise UsageError(lines[0], "; ".join([errors[0].fix, *lines[1:]]))
     return checked
 
@@ -269,8 +256,7 @@ def _paths_as_data(file: JobFile, options: Sequence[str]) -> JobFile:
             raise UsageError(f"{where}: {name} stands in config and in data", "", "keep one of the two")
         data[name] = place
         lines["data", name] = lines.get(("config", name), 0)
-    changed = msgspec.structs.replace(file.spec, config=config, data=data)
-    return msgspec.structs.replace(file, spec=changed, lines=lines)
+    return replace(file.with_spec(config=config, data=data), lines=lines)
 
 
 def find_report(lines: list[str]) -> CheckReport | None:
@@ -288,7 +274,3 @@ def find_report(lines: list[str]) -> CheckReport | None:
 def last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"
-
-
-def _path(finding: Finding) -> list[str]:
-    return [finding.key] if finding.key else []

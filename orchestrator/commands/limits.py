@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.context import Context
+from orchestrator.core import groups
 from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.numbers import require_positive
 from orchestrator.core.runjson import LimitChanges
 from orchestrator.core.spec import Limits
-from orchestrator.errors import GpujobError
+from orchestrator.errors import GpujobError, UsageError
 from orchestrator.targets.base import Host
 
 if TYPE_CHECKING:
@@ -88,6 +91,24 @@ def affordable_hours(hosts: Sequence[Host], budget_usd: float) -> float | None:
     each = [host.hours_for(budget_usd) for host in hosts]
     known = [hours for hours in each if hours]
     return 1 / sum(1 / hours for hours in known) if len(known) == len(each) else None
+
+
+def with_budget(ctx: Context, inputs: PlanInputs, hosts: Sequence[Host], option: float | None) -> PlanInputs:
+    """With the hours that the budget pays for on all hosts. `option`: --budget, a UsageError without prices."""
+    limits = inputs.job.limits
+    if limits.budget_usd is None:
+        return inputs
+    hours, label = affordable_hours(hosts, limits.budget_usd), groups.join([host.label for host in hosts])
+    if hours is None and option is not None:
+        why = f"the price of {label} is not known"
+        raise UsageError("--budget cannot be converted to hours", why, "--max-hours H")
+    if hours is None:
+        ctx.warn(f"limits.budget_usd is ignored: the price of {label} is not known")
+        return inputs
+    inputs = replace(inputs, budget_hours=hours)
+    if limits.max_hours is not None and limits.max_hours <= hours:
+        return inputs
+    return replace(inputs, job=replace(inputs.job, limits=replace(limits, max_hours=hours)))
 
 
 def _instances(ctx: Context, run_id: str) -> list[Instance]:

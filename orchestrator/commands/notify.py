@@ -48,12 +48,7 @@ def with_settings(job: Job, settings: Mapping[str, Setting]) -> Job:
     """The job with the alerts of the settings, unless it says where its own go."""
     setting = settings["notify"]
     default = parse(setting.value, setting.source) if job.spec.notify is None else None
-    return job if default is None else jobs.with_notify(job, default)
-
-
-def of_deploy(ctx: Context, job: Job) -> dict[str, str]:
-    """The URL of the webhook by its variable. UsageError where the job's own is not set; else a warning."""
-    return secrets(ctx, job.spec.notify, is_required=("notify",) in job.file.lines)
+    return job if default is None else job.with_spec(notify=default)
 
 
 def secrets(ctx: Context, alerts: Notify | None, is_required: bool = False) -> dict[str, str]:

@@ -15,7 +15,7 @@ from orchestrator import registry
 from orchestrator.commands import execute, follow, limits, notify, runs, s3
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
-from orchestrator.core.hostfacts import HostFacts, RunFacts
+from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.plan import Step
 from orchestrator.core.runjson import GroupChanges, RunChanges
 from orchestrator.core.spec import JobSpec
@@ -107,7 +107,7 @@ def restart(
     with execute.only_deploy(store, job.name, host.label):
         run = helper.find_run(host, run.id) or run
         _require_resumable(ctx, run)
-        facts = _facts(host, job)
+        facts = helper.facts(host, [], gpus=bool(job.resources.gpus))
         hostchecks.require_host(facts, job, request.share_gpu, request.queue)
         hostchecks.require_space_for_run(facts, job)
         rest = limits.left(ctx, run, request.max_hours, request.budget)
@@ -154,13 +154,6 @@ def _origin(run: RunFacts, step: int | None) -> str:
     if run.record and run.record.trainer is None:
         return "with its command, in its working folder as it was left"
     return "from the start: it has no checkpoint"
-
-
-def _facts(host: Host, job: JobSpec) -> HostFacts:
-    def read() -> HostFacts:
-        return helper.facts(host, [])
-
-    return host.with_gpus(read) if job.resources.gpus else read()
 
 
 def recorded_job(run: RunFacts) -> JobSpec:

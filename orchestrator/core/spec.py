@@ -88,6 +88,10 @@ class JobFile(msgspec.Struct, frozen=True):
                 return f"{self.source}:{line}" if line else "--set"
         return self.source
 
+    def with_spec(self, **changes: object) -> JobFile:
+        """With other values of these keys."""
+        return msgspec.structs.replace(self, spec=msgspec.structs.replace(self.spec, **changes))
+
 
 _EC2 = ("subnet", "security_group", "tags", "kms_key", "private_ip", "instance_profile")
 _LATER_KEYS = (

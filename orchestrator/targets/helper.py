@@ -12,7 +12,7 @@ from orchestrator.core.decode import Count, S, Size
 from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
 from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.written import Written
-from orchestrator.targets.base import Answer, BadAnswer
+from orchestrator.targets.base import Answer, BadAnswer, Host
 
 if TYPE_CHECKING:  # for an annotation only: `status` does not need it
     from orchestrator.core.inputs import Environment
@@ -27,9 +27,10 @@ class Asks(Protocol):
 
 
 def facts(
-    host: Asks,
+    host: Host,
     pythons: Sequence[str],
     *,
+    gpus: bool = False,
     trees: Sequence[str] = (),
     packages: Sequence[str] = (),
     commands: Sequence[str] = (),
@@ -39,22 +40,26 @@ def facts(
 ) -> HostFacts:
     """Returns the facts of the host that a plan needs.
 
-    `pythons`: interpreters to examine; each reports the versions of `packages`. `trees`: hashes of code
-    trees, `commands`: commands on PATH, to be looked for. `uploads`: name → fingerprint of data to be sent.
-    `folders`: name → path of data that is on the host already. `image`: to be looked for; empty for the
-    container engine alone, None for neither.
+    `gpus`: once they show the GPUs that the host is known to have (Host.with_gpus). `pythons`: interpreters to
+    examine; each reports the versions of `packages`. `trees`: hashes of code trees, `commands`: commands on
+    PATH, to be looked for. `uploads`: name → fingerprint of data to be sent. `folders`: name → path of data
+    that is on the host already. `image`: to be looked for; empty for the container engine alone, None for
+    neither.
     """
-    answer = host.ask(
-        "host_facts",
-        trees=list(trees),
-        pythons=list(pythons),
-        data_folders=folders or {},
-        commands=list(commands),
-        uploads=uploads or {},
-        packages=list(packages),
+    request = {
+        "trees": list(trees),
+        "pythons": list(pythons),
+        "data_folders": folders or {},
+        "commands": list(commands),
+        "uploads": uploads or {},
+        "packages": list(packages),
         **({} if image is None else {"image": image}),
-    )
-    return hostfacts.parse(answer)
+    }
+
+    def read() -> HostFacts:
+        return hostfacts.parse(host.ask("host_facts", **request))
+
+    return host.with_gpus(read) if gpus else read()
 
 
 def ensure_environment(host: Asks, environment: Environment) -> None:

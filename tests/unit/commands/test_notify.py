@@ -60,7 +60,7 @@ def test_a_webhook_of_the_job_must_be_set_and_one_of_the_settings_warns(client: 
     client.env["GPUJOB_NOTIFY"] = "{webhook_env: HOOK}"
     ctx = client.context()
     job = notify.with_settings(jobs.load(ctx, "job", [], []), settings_files.load(ctx))
-    assert notify.of_deploy(ctx, job) == {}
+    assert notify.secrets(ctx, job.spec.notify) == {}
     assert "HOOK is not set" in ctx.stderr.getvalue()  # type: ignore[attr-defined]
 
 
