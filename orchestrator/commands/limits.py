@@ -94,7 +94,7 @@ def affordable_hours(hosts: Sequence[Host], budget_usd: float) -> float | None:
 
 
 def with_budget(ctx: Context, inputs: PlanInputs, hosts: Sequence[Host], option: float | None) -> PlanInputs:
-    """With the hours that the budget pays for on all hosts. `option`: --budget, a UsageError without prices."""
+    """With the hours that the budget pays for on all hosts. `option`: --budget; UsageError without prices."""
     limits = inputs.job.limits
     if limits.budget_usd is None:
         return inputs
