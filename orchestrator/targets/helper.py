@@ -41,10 +41,10 @@ def facts(
     """Returns the facts of the host that a plan needs.
 
     `gpus`: once they show the GPUs that the host is known to have (see Host.with_gpus). `pythons`:
-    interpreters to examine; each reports the versions of `packages`. `trees`: hashes of code trees, `commands`: commands on
-    PATH, to be looked for. `uploads`: name → fingerprint of data to be sent. `folders`: name → path of data
-    that is on the host already. `image`: to be looked for; empty for the container engine alone, None for
-    neither.
+    interpreters to examine; each reports the versions of `packages`. `trees`: hashes of code trees,
+    `commands`: commands on PATH, to be looked for. `uploads`: name → fingerprint of data to be sent.
+    `folders`: name → path of data that is on the host already. `image`: to be looked for; empty for the
+    container engine alone, None for neither.
     """
     request = {
         "trees": list(trees),

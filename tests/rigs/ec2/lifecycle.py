@@ -9,10 +9,10 @@ from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.amis import Ami
-from moto.ec2.models.elastic_block_store import EBSBackend
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.models.security_groups import SecurityGroupBackend
 
+from tests.rigs.ec2 import attachments
 from tests.rigs.ec2.fleet import Fleet, Member, later
 from tests.rigs.ec2.images import ROOT_GB
 
@@ -30,6 +30,7 @@ def install(fleet: Fleet) -> None:
     """Replace methods of moto's classes, for the life of this process."""
     fleet.lifecycle = _Lifecycle(fleet)
     fleet.lifecycle.install()
+    attachments.install(fleet)
 
 
 class _Lifecycle:
@@ -39,9 +40,6 @@ class _Lifecycle:
         self.terminate = _without_state(Instance.terminate)
         self.stop, self.start = _without_state(Instance.stop), _without_state(Instance.start)
         self.reservations = InstanceBackend.all_reservations
-        self.attach, self.detach = EBSBackend.attach_volume, EBSBackend.detach_volume
-        self.delete = EBSBackend.delete_volume
-        self.volumes = EBSBackend.describe_volumes
         self.groups = SecurityGroupBackend.describe_security_groups
 
     def install(self) -> None:
@@ -60,12 +58,6 @@ class _Lifecycle:
                 "all_reservations": lambda backend, filters=None: self._visible(backend, filters),
             },
             Ami: {"block_device_mappings": property(lambda image: _disks(image))},
-            EBSBackend: {
-                "attach_volume": lambda backend, *args, **more: self._attach(backend, *args, **more),
-                "detach_volume": lambda backend, *args, **more: self._detach(backend, *args, **more),
-                "delete_volume": lambda backend, volume_id: self._delete(backend, volume_id),
-                "describe_volumes": lambda *args, **more: self._shown(self.volumes(*args, **more)),
-            },
             SecurityGroupBackend: {
                 "describe_security_groups": lambda *args, **more: self._shown(self.groups(*args, **more)),
             },
@@ -260,41 +252,8 @@ class _Lifecycle:
                 shown.append(reservation)
         return shown
 
-    def _shown(self, things: list[Any]) -> list[Any]:
-        return [thing for thing in things if self.fleet.visibility.shows(thing.id)]
-
-    def _attach(self, backend: Any, volume_id: str, instance_id: str, *args: Any, **more: Any) -> Any:
-        volume = backend.volumes.get(volume_id)
-        instance = next((i for i in backend.all_instances() if i.id == instance_id), None)
-        if instance is not None and volume is not None:
-            self._check(instance, volume)
-        attachment = self.attach(backend, volume_id, instance_id, *args, **more)
-        if volume is not None:
-            self.fleet.attach(volume, instance_id)
-        return attachment
-
-    def _check(self, instance: Any, volume: Any) -> None:
-        """Reject what EC2 rejects and moto accepts. A root volume at launch has no machine yet."""
-        if self.fleet.member(instance.id) is None:
-            return
-        if volume.attachment is not None:
-            raise EC2ClientError("VolumeInUse", f"{volume.id} is already attached to an instance")
-        if volume.zone.name != instance.availability_zone:
-            raise EC2ClientError(
-                "InvalidVolume.ZoneMismatch",
-                f"The volume '{volume.id}' is not in the same availability zone as instance '{instance.id}'",
-            )
-        if instance._state.name not in ("running", "stopped"):
-            raise EC2ClientError("IncorrectState", f"Instance '{instance.id}' is not 'running'.")
-
-    def _detach(self, backend: Any, volume_id: str, *args: Any, **more: Any) -> Any:
-        self.fleet.detach(volume_id)
-        return self.detach(backend, volume_id, *args, **more)
-
-    def _delete(self, backend: Any, volume_id: str) -> Any:
-        deleted = self.delete(backend, volume_id)
-        self.fleet.delete_volume(volume_id)
-        return deleted
+    def _shown(self, groups: list[Any]) -> list[Any]:
+        return [group for group in groups if self.fleet.visibility.shows(group.id)]
 
 
 def _bound(act: Callable[[Any], None], instance: Any) -> Callable[[], None]:
