@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 
 from orchestrator import files
-from orchestrator.core import decode, events, hostfacts
+from orchestrator.core import decode, events, runfacts
 from orchestrator.core.decode import Seconds
 from orchestrator.core.events import CheckReport
-from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity
 from orchestrator.core.layout import RUN_ID
+from orchestrator.core.runfacts import RunFacts
 
 Record = dict[str, Any]
 _VERSION = 2  # of the files of cached runs
@@ -169,5 +169,5 @@ def _as_saved(path: Path) -> CachedRun | None:
 def _cached_run(record: Record | None) -> CachedRun | None:
     """Of version 1, which named the facts `seen`, too."""
     about = decode.struct(record, _CachedRun)
-    facts = hostfacts.parse_run((record or {}).get("run") or (record or {}).get("seen"))
+    facts = runfacts.parse_run((record or {}).get("run") or (record or {}).get("seen"))
     return CachedRun(about.target, about.read_at, facts) if about and facts else None

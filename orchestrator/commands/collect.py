@@ -10,11 +10,12 @@ import msgspec
 from orchestrator import registry, settings_files
 from orchestrator.commands import runs
 from orchestrator.context import Context
-from orchestrator.core import decode, events, hostfacts, rundetails, runstate
-from orchestrator.core.hostfacts import Gpu, RunFacts
+from orchestrator.core import decode, events, rundetails, runfacts, runstate
+from orchestrator.core.hostfacts import Gpu
 from orchestrator.core.layout import RunPaths
 from orchestrator.core.logquery import LogQuery
 from orchestrator.core.rundetails import RunDetails
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.instances import prices
 from orchestrator.instances.records import InstanceStore
@@ -132,7 +133,7 @@ def from_folder(ctx: Context, folder: Path) -> RunData:
         "events": events.lines,
         "from_log": [taken._asdict() for taken in events.from_log],
     }
-    facts = hostfacts.parse_run(answer)
+    facts = runfacts.parse_run(answer)
     if facts is None:
         raise NotFound(f"{folder} holds no run", "run.json has no valid id", "gpujob fetch RUN")
     is_known = facts.ended is not None

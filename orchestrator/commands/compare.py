@@ -12,8 +12,8 @@ from orchestrator.commands import ask, collect, fetch, runs, status, stop
 from orchestrator.context import Context
 from orchestrator.core import groups, rundetails, runstate
 from orchestrator.core.history import is_lower_better
-from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.rundetails import RunDetails
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import cells, duration
 from orchestrator.core.when import iso
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError

@@ -13,9 +13,9 @@ from orchestrator.commands import execute, follow, inputs, jobs, limits, notify,
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
-from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.numbers import require_positive
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.store import Intent, Store
 from orchestrator.targets import helper

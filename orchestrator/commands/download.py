@@ -18,7 +18,7 @@ from orchestrator import files
 from orchestrator.commands import localspace, verify
 from orchestrator.context import Context
 from orchestrator.core import decode, jsontext, runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost.files import lock_descriptor, open_regular, sha256
 from orchestrator.targets import helper_files

@@ -15,7 +15,7 @@ from orchestrator.context import Context
 from orchestrator.core import decode, hostchecks
 from orchestrator.core import plan as planning
 from orchestrator.core.events import CheckReport
-from orchestrator.core.hostfacts import GpuProcess, HostFacts, RunFacts
+from orchestrator.core.hostfacts import GpuProcess, HostFacts
 from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.plan import (
     CheckStep,
@@ -27,6 +27,7 @@ from orchestrator.core.plan import (
     StartStep,
     Step,
 )
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runjson import RunChanges, RunJson
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.source import Source

@@ -12,7 +12,7 @@ from orchestrator.commands.download import Download
 from orchestrator.commands.follow import waiting
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import size
 from orchestrator.errors import Exit, NotFound, Unreachable, UsageError
 from orchestrator.store import Store

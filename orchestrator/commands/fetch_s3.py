@@ -25,7 +25,7 @@ from orchestrator.targets.helper_files import StagedFile
 from orchestrator.view import transfer
 
 if TYPE_CHECKING:
-    from orchestrator.core.hostfacts import RunFacts
+    from orchestrator.core.runfacts import RunFacts
 
 _THREADS = 8
 _BLOCK = 1 << 20

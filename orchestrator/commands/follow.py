@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.commands import runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound
 from orchestrator.store import Store
 from orchestrator.targets import helper

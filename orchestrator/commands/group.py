@@ -13,9 +13,10 @@ from orchestrator.commands import execute, follow, inputs, jobs, limits, runs
 from orchestrator.context import Context
 from orchestrator.core import groups
 from orchestrator.core import plan as planning
-from orchestrator.core.hostfacts import HostFacts, RunFacts
+from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.plan import Plan
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, NoGpus, NotFound, Unreachable
 from orchestrator.source import Source
 from orchestrator.store import Intent, Store

@@ -11,7 +11,7 @@ from orchestrator.commands import download
 from orchestrator.commands.download import Download
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import NotFound
 from orchestrator.settings_files import Setting
 from orchestrator.targets import helper

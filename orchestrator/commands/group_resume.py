@@ -12,8 +12,8 @@ from orchestrator.commands import follow, group, limits, resume, runs
 from orchestrator.commands.resume import Together
 from orchestrator.context import Context
 from orchestrator.core import groups, runstate
-from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.resources import Resources
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runjson import GroupChanges
 from orchestrator.errors import GpujobError, NoGpus, Unreachable
 from orchestrator.store import Store

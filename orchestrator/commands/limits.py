@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from orchestrator.context import Context
 from orchestrator.core import groups
-from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import PlanInputs
 from orchestrator.core.numbers import require_positive
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runjson import LimitChanges
 from orchestrator.core.spec import Limits
 from orchestrator.errors import GpujobError, UsageError

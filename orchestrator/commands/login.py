@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from orchestrator import registry, settings_files
 from orchestrator.commands import runs, tunnel
 from orchestrator.context import Context
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, NotFound
 from orchestrator.store import Store
 from orchestrator.targets.base import Host

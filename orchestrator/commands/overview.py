@@ -10,8 +10,8 @@ from orchestrator import registry
 from orchestrator.commands import monitor, rows, status
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import RunFacts
-from orchestrator.core.machine import Machine
+from orchestrator.core.hostfacts import Machine
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.terminal import harmless
 from orchestrator.errors import Exit, GpujobError, Unreachable
 from orchestrator.instances.records import InstanceStore

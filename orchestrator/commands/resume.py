@@ -15,8 +15,8 @@ from orchestrator import registry
 from orchestrator.commands import execute, follow, limits, notify, runs, s3
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
-from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.plan import Step
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runjson import GroupChanges, RunChanges
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError, UsageError

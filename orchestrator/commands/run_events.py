@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.core import events
 from orchestrator.core.events import Event
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 

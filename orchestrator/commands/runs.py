@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.context import Context
 from orchestrator.core import groups, runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.store import CachedRun, Store
 from orchestrator.targets import helper

@@ -13,8 +13,8 @@ from orchestrator.commands.s3_listing import Entry
 from orchestrator.context import Context
 from orchestrator.core import s3
 from orchestrator.core.inputs import DataInput
+from orchestrator.core.runfacts import RunS3
 from orchestrator.core.s3 import Listing, Object, Place
-from orchestrator.core.s3facts import RunS3
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.onhost.mirror import SECRETS
 from orchestrator.targets import s3 as s3_host

@@ -8,7 +8,7 @@ from orchestrator import registry, settings_files
 from orchestrator.commands import hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import duration, size
 from orchestrator.core.written import Files, Written
 from orchestrator.errors import GpujobError, NotFound, UsageError

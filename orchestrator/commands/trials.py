@@ -15,7 +15,7 @@ from orchestrator.commands.run_events import RunEvents
 from orchestrator.commands.study import Terms
 from orchestrator.context import Context
 from orchestrator.core import events, runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host

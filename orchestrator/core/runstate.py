@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.core import events as ev
 from orchestrator.core.events import Event
-from orchestrator.core.hostfacts import RunFacts, SupervisorState
+from orchestrator.core.runfacts import RunFacts, SupervisorState
 from orchestrator.core.text import killed_by, meaning
 
 # A start that has not shown a supervisor after this many seconds will not.

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from orchestrator.core import containers, decode, hostfacts, rundetails
+from orchestrator.core import containers, decode, hostfacts, rundetails, runfacts
 from orchestrator.core.decode import Count, S, Size
-from orchestrator.core.hostfacts import HostFacts, HostSnapshot, RunFacts
+from orchestrator.core.hostfacts import HostFacts, HostSnapshot
 from orchestrator.core.rundetails import RunDetails
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.written import Written
 from orchestrator.targets.base import Answer, BadAnswer, Host
 
@@ -204,7 +205,7 @@ def _written(answer: object) -> Written:
 
 def _run(answer: Answer, run_id: str) -> RunFacts:
     """Returns the run in an answer of `start` or `stop`."""
-    return hostfacts.parse_run(answer.get("run")) or RunFacts(id=run_id)
+    return runfacts.parse_run(answer.get("run")) or RunFacts(id=run_id)
 
 
 def require(host: Asks, kind: type[S], op: str, **fields: Any) -> S:

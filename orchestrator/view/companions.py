@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from orchestrator.core.hostfacts import AlertDelivery
-from orchestrator.core.s3facts import MirrorState
+from orchestrator.core.runfacts import AlertDelivery, MirrorState
 from orchestrator.core.text import size
 from orchestrator.core.when import iso
 from orchestrator.view import answers

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from orchestrator.core.machine import Machine
+from orchestrator.core.hostfacts import Machine
 from orchestrator.view.console import condense, sparkline
 from orchestrator.view.status import gpus
 

@@ -11,7 +11,7 @@ import msgspec
 from orchestrator.context import Context
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.machine import Machine
+from orchestrator.core.hostfacts import Machine
 from orchestrator.core.text import cells, duration
 from orchestrator.view.console import colours, harmless
 from orchestrator.view.status import RunReport, headline

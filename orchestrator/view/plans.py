@@ -10,8 +10,8 @@ from types import TracebackType
 from orchestrator.context import Context
 from orchestrator.core import jsontext, script
 from orchestrator.core.events import CheckReport
-from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.plan import CheckStep, Plan, Step
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import flow, size
 from orchestrator.view import answers
 from orchestrator.view.console import Paint, harmless

@@ -9,7 +9,8 @@ import msgspec
 from orchestrator.context import Context
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import Gpu, Machine, RunFacts, SupervisorState
+from orchestrator.core.hostfacts import Gpu, Machine
+from orchestrator.core.runfacts import RunFacts, SupervisorState
 from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, flow, size
 from orchestrator.core.when import iso

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from orchestrator.core import hostfacts
+from orchestrator.core import runfacts
 from orchestrator.store import CachedRun, Store
 from tests.ec2 import user
 from tests.ec2.user import UP, api
@@ -50,7 +50,7 @@ def test_a_run_is_fetched_from_s3_after_its_instance_was_terminated(
     assert user.run(client, *UP).code == 0
     instance, run = user.only(client), "job-20261121T101112-1a2b"
     record = {"v": 1, "id": run, "job": "job", "s3": {"mirror": f"s3://{s3.BUCKET}/runs"}}
-    facts = hostfacts.parse_run({"id": run, "run": record})
+    facts = runfacts.parse_run({"id": run, "run": record})
     assert facts
     Store(client.state_dir).save_run(CachedRun(instance.label, user.Clock().now(), facts))
     api("us-east-1").terminate_instances(InstanceIds=[instance.id])

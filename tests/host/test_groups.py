@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import execute
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.targets.base import Host
 from tests.host.groups import TWO_GPUS, Machines, several
 from tests.rigs import pages

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import files
-from orchestrator.core import hostfacts
+from orchestrator.core import hostfacts, runfacts
 from orchestrator.core.events import CheckReport, Finding
-from orchestrator.core.hostfacts import RunFacts
 from orchestrator.core.inputs import Identity
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.store import CachedRun, Intent, Pace, Store
 from tests.support import REPOSITORY
 
@@ -90,7 +90,7 @@ def test_what_was_saved_is_read_without_the_parser_of_damaged_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = {"run": {"job": "job", "created": 5, "source": "a: é\tb\nc: \u2028d"}, "events": EVENTS}
-    facts = hostfacts.parse_run({"id": RUN, **answer, "log": {"bytes": 3, "tail": ["é \\ \x1b[31m"]}})
+    facts = runfacts.parse_run({"id": RUN, **answer, "log": {"bytes": 3, "tail": ["é \\ \x1b[31m"]}})
     assert facts
     assert facts.record
     Store(tmp_path).save_run(CachedRun("local", 1.0, facts))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from orchestrator.core.curves import Story
-from orchestrator.core.hostfacts import Gpu, RunFacts
+from orchestrator.core.hostfacts import Gpu
 from orchestrator.core.rundetails import RunDetails
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import duration
 from orchestrator.core.when import iso
 from orchestrator.view.report import charts, provenance, results

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.cli import completion
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import RunFacts, RunRecord
+from orchestrator.core.runfacts import RunFacts, RunRecord
 from orchestrator.store import CachedRun, Store
 from tests.support import GPUJOB, REPOSITORY, Client, new_client
 

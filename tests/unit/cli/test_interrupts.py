@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.hostfacts import RunFacts, RunRecord
+from orchestrator.core.runfacts import RunFacts, RunRecord
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Store

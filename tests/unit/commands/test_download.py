@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import download
-from orchestrator.core import hostfacts
+from orchestrator.core import runfacts
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.targets.base import Refused
 from orchestrator.targets.helper_files import StagedFile
@@ -193,8 +193,8 @@ def test_a_missing_file_is_reported_and_the_fetch_is_incomplete(
     of = host([described("log", b"x")], log=b"x")
     of.answers["stage"] |= told
     home = download.download_run(client.context(), of, RUN, "all", client.project / "home")
-    state = hostfacts.SupervisorState(ended=1.0, reason="exit", exit_code=exit_code)
-    assert home.is_complete(hostfacts.RunFacts(id=RUN, state=state), 2.0) == complete
+    state = runfacts.SupervisorState(ended=1.0, reason="exit", exit_code=exit_code)
+    assert home.is_complete(runfacts.RunFacts(id=RUN, state=state), 2.0) == complete
 
 
 def test_a_users_file_is_not_replaced_by_a_file_of_a_run(client: Client) -> None:

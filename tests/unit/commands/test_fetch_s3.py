@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator import registry
-from orchestrator.core import hostfacts
+from orchestrator.core import runfacts
 from orchestrator.errors import NotFound
 from orchestrator.store import CachedRun, Store
 from tests.rigs.s3 import BUCKET, FakeS3
@@ -130,7 +130,7 @@ def test_files_of_the_user_are_not_replaced_by_a_copy(copy: FakeS3, client: Clie
 def known(client: Client) -> Store:
     """The cache of a client, with the run on an instance that is gone."""
     store = Store(client.state_dir)
-    facts = hostfacts.parse_run({"id": RUN, "run": record()})
+    facts = runfacts.parse_run({"id": RUN, "run": record()})
     assert facts
     store.save_run(CachedRun("ec2://i-0123456789abcdef0", client.context().now(), facts))
     return store

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from orchestrator.commands import monitor, overview, rows, status
 from orchestrator.commands.status import Query
-from orchestrator.core import hostfacts
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core import runfacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.records import InstanceStore
@@ -52,7 +52,7 @@ def run(*hosts: str) -> RunFacts:
     """A run that has used two hours by now, the fourth hour."""
     state = {"first_started": 0.0, "started": 2 * HOUR, "used_seconds": 2 * HOUR, "heartbeat": 4 * HOUR}
     record = {"job": "job", "group": {"rank": 0, "hosts": list(hosts)}}
-    facts = hostfacts.parse_run({"id": RUN, "run": record, "state": state, "supervised": True})
+    facts = runfacts.parse_run({"id": RUN, "run": record, "state": state, "supervised": True})
     assert facts
     return facts
 

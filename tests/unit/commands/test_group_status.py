@@ -6,8 +6,7 @@ import pytest
 
 from orchestrator.commands import status
 from orchestrator.core import runstate
-from orchestrator.core.groupfacts import Absent, Group, GroupState
-from orchestrator.core.hostfacts import RunFacts, RunRecord, SupervisorState
+from orchestrator.core.runfacts import Absent, Group, GroupState, RunFacts, RunRecord, SupervisorState
 from orchestrator.view import status as view
 from orchestrator.view.headlines import headline
 from orchestrator.view.status import HostReport, RunReport

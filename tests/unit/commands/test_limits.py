@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import limits
-from orchestrator.core import hostfacts
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core import runfacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runjson import LimitChanges
 from orchestrator.errors import GpujobError
 from orchestrator.instances.cloud import Account
@@ -28,7 +28,7 @@ def client() -> Iterator[Client]:
 
 def run(used_hours: float = 3.0, **recorded: Any) -> RunFacts:
     state = {"ended": 1.0, "used_seconds": used_hours * HOUR}
-    facts = hostfacts.parse_run({"id": RUN, "run": {"job": "job", "limits": recorded}, "state": state})
+    facts = runfacts.parse_run({"id": RUN, "run": {"job": "job", "limits": recorded}, "state": state})
     assert facts
     return facts
 

@@ -19,9 +19,9 @@ from orchestrator.commands import monitor, overview
 from orchestrator.context import Context
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.hostfacts import Gpu, Machine
 from orchestrator.core.layout import Layout
-from orchestrator.core.machine import Gpu, Machine
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import Exit, Unreachable
 from orchestrator.onhost import helper, processes
 from orchestrator.settings_files import Setting

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.core import hostfacts
+from orchestrator.core import runfacts
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from orchestrator.store import CachedRun, Store
@@ -63,6 +63,6 @@ def recorded(client: Client, place: dict[str, Any], limits: dict[str, float]) ->
     Account(client.context()).records.save(replace(ON, **place))
     resources = {"gpus": 1, "ec2": {"types": ["g5.xlarge"]}}
     run = {"job": "job", "limits": limits, "resources": resources}
-    facts = hostfacts.parse_run({"id": RUN, "run": run, "state": STATE, "checkpoints": {"last": 7}})
+    facts = runfacts.parse_run({"id": RUN, "run": run, "state": STATE, "checkpoints": {"last": 7}})
     assert facts
     Store(client.state_dir).save_run(CachedRun("ec2://i-1", 9 * HOUR, facts))

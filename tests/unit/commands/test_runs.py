@@ -1,7 +1,7 @@
 import pytest
 
 from orchestrator.commands.runs import choose
-from orchestrator.core.hostfacts import RunFacts, RunRecord, SupervisorState
+from orchestrator.core.runfacts import RunFacts, RunRecord, SupervisorState
 from orchestrator.errors import NotFound, UsageError
 
 NOW = 1_760_000_000.0

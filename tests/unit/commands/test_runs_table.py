@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.commands import fetch, stop
 from orchestrator.context import Context
-from orchestrator.core import hostfacts
+from orchestrator.core import runfacts
 from orchestrator.core.history import is_lower_better
 from orchestrator.errors import NotFound, Unreachable
 from orchestrator.store import CachedRun, Store
@@ -64,7 +64,7 @@ class Hosts:
         self.client, self.asked = client, threading.Barrier(len(labels), timeout=PATIENCE)
         store = Store(client.state_dir)
         for number, label in enumerate(labels):
-            facts = hostfacts.parse_run(self.run(number, number % 2 == 0))
+            facts = runfacts.parse_run(self.run(number, number % 2 == 0))
             assert facts
             store.save_target(label, 1.0)
             store.save_run(CachedRun(label, 1.0, facts))
@@ -128,7 +128,7 @@ def test_a_run_over_two_hosts_is_one_line_of_the_table(
             host.label = self.name
             yield host
 
-    store, facts = Store(client.state_dir), hostfacts.parse_run(run(0))
+    store, facts = Store(client.state_dir), runfacts.parse_run(run(0))
     assert facts
     store.save_run(CachedRun("a,b", 1.0, facts))
     for label in "ab":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import ask, runs
-from orchestrator.core import hostfacts, runstate
+from orchestrator.core import runfacts, runstate
 from orchestrator.errors import Unreachable
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Pace, Store
@@ -50,7 +50,7 @@ class Hosts:
         for label, listed in runs.items():
             Store(client.state_dir).save_target(label, NOW - 60)
             for one in listed if isinstance(listed, list) else []:
-                facts = hostfacts.parse_run(one)
+                facts = runfacts.parse_run(one)
                 assert facts
                 Store(client.state_dir).save_run(CachedRun(label, NOW - 60, facts))
         monkeypatch.setattr("orchestrator.registry.target", lambda ctx, settings, word: self.target(word))
@@ -161,7 +161,7 @@ def test_a_host_that_hangs_delays_nothing_beyond_its_patience(
 ) -> None:
     released = threading.Event()
     hosts = Hosts(client, monkeypatch, box=[a_run(1)], slow=released.wait)
-    facts = hostfacts.parse_run(a_run(2, "far", exit_code=None))
+    facts = runfacts.parse_run(a_run(2, "far", exit_code=None))
     assert facts
     Store(client.state_dir).save_run(CachedRun("slow", NOW - 60, facts))
     try:
@@ -279,7 +279,7 @@ def test_a_run_that_a_volume_brought_to_another_host_is_found_there(
     ended = type("Ended", (), {"has_ended": True})
     monkeypatch.setattr(InstanceStore, "find_label", lambda self, label: ended)
     ctx = client.context()
-    run = hostfacts.parse_run({**alive, "supervised": False})
+    run = runfacts.parse_run({**alive, "supervised": False})
     assert run
     host = ScriptedHost({})
     host.label = "second"
@@ -300,4 +300,4 @@ def test_an_interrupted_run_says_what_is_known_of_its_checkpoints(
     step: int | None, is_last_known: bool, words: str
 ) -> None:
     state = runstate.Preempted(1.0, step, is_last_known)
-    assert headline(RunReport(hostfacts.RunFacts(id="job-1"), state)) == words
+    assert headline(RunReport(runfacts.RunFacts(id="job-1"), state)) == words

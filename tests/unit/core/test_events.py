@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core import events as ev
-from orchestrator.core import hostfacts, runstate
+from orchestrator.core import runfacts, runstate
 from tests.support import REPOSITORY
 
 FIXTURE = (REPOSITORY / "tests" / "fixtures" / "events.jsonl").read_text("utf-8")
@@ -58,7 +58,7 @@ def test_a_text_with_line_ends_stays_on_one_line() -> None:
     """It would look like lines of our own in `status`."""
     lines = ['{"event": "metrics", "split": "a\\nb", "values": {"c\\r\\u2028d": 1}}']
     assert ev.parse(lines) == (ev.Metrics(split="a b", values={"c d": 1.0}),)
-    facts = hostfacts.parse_run({"id": "job-20261121T101112-1a2b", "run": {"who": "a\nb"}})
+    facts = runfacts.parse_run({"id": "job-20261121T101112-1a2b", "run": {"who": "a\nb"}})
     assert facts
     assert facts.record
     assert facts.record.who == "a b"

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import hostfacts, queue
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core import queue, runfacts
+from orchestrator.core.runfacts import RunFacts
 
 NOW = 1000.0
 
 
 def run(number: int, gpus: int = 1, **facts: Any) -> RunFacts:
-    parsed = hostfacts.parse_run(
+    parsed = runfacts.parse_run(
         {"id": f"job-20261121T101112-{number:04x}", "run": {"resources": {"gpus": gpus}}, **facts}
     )
     assert parsed

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core import hostfacts
+from orchestrator.core import runfacts
 from orchestrator.core import runstate as rs
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 
 NOW = 1_760_000_000.0
 
@@ -26,7 +26,7 @@ def run_facts(**facts: Any) -> RunFacts:
 
 
 def run(answer: dict[str, Any]) -> RunFacts:
-    facts = hostfacts.parse_run({"id": "job-20261121T101112-1a2b", **answer})
+    facts = runfacts.parse_run({"id": "job-20261121T101112-1a2b", **answer})
     assert facts
     return facts
 

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import hostfacts
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core import runfacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance, transition_time
 
@@ -11,7 +11,7 @@ HOUR = 3600.0
 
 
 def run(state: dict[str, Any], supervised: bool) -> RunFacts:
-    facts = hostfacts.parse_run({"id": "job-20261121T101112-1a2b", "state": state, "supervised": supervised})
+    facts = runfacts.parse_run({"id": "job-20261121T101112-1a2b", "state": state, "supervised": supervised})
     assert facts
     return facts
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.core import hostfacts
+from orchestrator.core import runfacts
 from orchestrator.errors import Unreachable
 from orchestrator.instances import connection, launched, lifecycle
 from orchestrator.instances.cloud import Account
@@ -188,7 +188,7 @@ def test_an_overdue_instance_is_asked_what_runs_before_it_ends(
 ) -> None:
     aws.instance("i-1", **me(client, expires=PAST))
     run_id = "job-20261121T101112-1a2b"
-    active = hostfacts.parse_run({"id": run_id, "state": {"started": 1.0}, "supervised": True})
+    active = runfacts.parse_run({"id": run_id, "state": {"started": 1.0}, "supervised": True})
 
     def connect(account: Account, instance: Instance) -> Any:
         if not does_answer:

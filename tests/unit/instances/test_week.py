@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.commands import download
-from orchestrator.core import hostfacts
+from orchestrator.core import runfacts
 from orchestrator.instances import boot, connection, region, survey
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.instance import Instance
@@ -64,7 +64,7 @@ class Week:
         self.random, self.clock = random.Random(seed), Clock()
         self.aws = aws = SimulatedAws(self.clock, self.random, faults=0.02)
         self.clients: list[Client] = []
-        facts = hostfacts.parse_run(ENDED)
+        facts = runfacts.parse_run(ENDED)
         snapshot = types.SimpleNamespace(runs=(facts,), machine=None)
         result = download.Download((), (), ())
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core import hostfacts, runstate
+from orchestrator.core import runfacts, runstate
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import cleaning, elsewhere, files, run_facts, run_files, runs, staging
 from orchestrator.onhost.errors import Refused
@@ -48,7 +48,7 @@ def record(layout: Layout, heartbeat: float = 0.0, **changes: Any) -> State:
 def shown(layout: Layout) -> runstate.RunState:
     run = run_facts.find(layout, RUN, 5)
     assert run
-    facts = hostfacts.parse_run(run.to_json())
+    facts = runfacts.parse_run(run.to_json())
     assert facts
     return runstate.fold(facts, time.time())
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.core.hostfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.store import CachedRun, Store
 from tests.support import Client, new_client
 

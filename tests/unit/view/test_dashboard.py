@@ -11,7 +11,8 @@ from rich.console import Console
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
 from orchestrator.core.history import History
-from orchestrator.core.hostfacts import Gpu, Log, Machine, RunFacts
+from orchestrator.core.hostfacts import Gpu, Machine
+from orchestrator.core.runfacts import Log, RunFacts
 from orchestrator.view.console import condense
 from orchestrator.view.dashboard import Surroundings, open_screen
 from orchestrator.view.live import Picture

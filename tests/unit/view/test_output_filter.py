@@ -15,8 +15,9 @@ from orchestrator.cli import failures
 from orchestrator.context import Context
 from orchestrator.core.events import CheckReport, DataReport, Event, Finding
 from orchestrator.core.history import History
-from orchestrator.core.hostfacts import Machine, RunFacts
+from orchestrator.core.hostfacts import Machine
 from orchestrator.core.results import Evaluation, Export, Prediction
+from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runstate import RunState
 from orchestrator.errors import GpujobError
 from orchestrator.view import dashboard, instances, log, plans, results, status

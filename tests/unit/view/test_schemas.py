@@ -17,7 +17,7 @@ from orchestrator.cli.app import app
 from orchestrator.cli.help import Command, Group
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
-from orchestrator.core.hostfacts import Checkpoints, QueuePlace, RunFacts, RunRecord, SupervisorState
+from orchestrator.core.runfacts import Checkpoints, QueuePlace, RunFacts, RunRecord, SupervisorState
 from orchestrator.core.when import iso, parse_since
 from orchestrator.errors import UsageError
 from orchestrator.view import answers
