@@ -9,7 +9,7 @@ import msgspec
 from orchestrator.commands import collect
 from orchestrator.commands.collect import RunData
 from orchestrator.context import Context
-from orchestrator.core import rundetails, script
+from orchestrator.core import rundetails, shell
 from orchestrator.core.rundetails import RunDetails, TreeDetails
 from orchestrator.errors import Exit, UsageError
 from orchestrator.view import compare_answers as answers
@@ -56,7 +56,7 @@ def facts(data: RunData) -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def _code(record: RunDetails) -> Iterator[tuple[tuple[str, str], str]]:
-    yield ("code", "command"), script.shown(list(record.argv))
+    yield ("code", "command"), shell.show_command(list(record.argv))
     yield ("code", "trainer"), record.trainer or "none"
     for name, tree in (("tree", record.code), ("trainers", record.trainers)):
         if isinstance(tree, TreeDetails):

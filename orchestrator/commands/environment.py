@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator import files, process
 from orchestrator.context import Context
-from orchestrator.core import script, uvlock
+from orchestrator.core import shell, uvlock
 from orchestrator.core import variables as run_variables
 from orchestrator.core.inputs import Setup
 from orchestrator.core.jsontext import Object
@@ -114,7 +114,7 @@ def require_syntax(ctx: Context, file: JobFile) -> None:
     if bash is None or ctx.platform != "linux":
         return
     for key, text in (
-        ("command", script.text(file.spec.command or [])),
+        ("command", shell.script_in(file.spec.command or [])),
         ("setup", "\n".join(file.spec.setup)),
     ):
         done = process.run([bash, "-n"], stdin=text.encode(), env=ctx.env) if text else None

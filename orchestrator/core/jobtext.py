@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.core import script, yamltext
+from orchestrator.core import shell, yamltext
 from orchestrator.errors import UsageError
 
 TEXTS: tuple[yamltext.Path, ...] = (("env", "vars"),)
@@ -19,10 +19,10 @@ def take_script(document: yamltext.Document, where: str) -> None:
     text = value.get("command")
     if not isinstance(text, str) or not text.strip():
         return
-    if "\0" in text or len(text.encode()) > script.LONGEST:
-        why = f"a script in a job file has at most {script.LONGEST:,} bytes, and no NUL"
+    if "\0" in text or len(text.encode()) > shell.LONGEST_SCRIPT:
+        why = f"a script in a job file has at most {shell.LONGEST_SCRIPT:,} bytes, and no NUL"
         raise UsageError(f"{where}: command is too long", why, "command: [bash, train.sh]")
-    value["command"] = script.words(text, "command")
+    value["command"] = shell.script_words(text, "command")
 
 
 def require_values(document: yamltext.Document, where: Callable[[str], str]) -> None:

@@ -8,10 +8,9 @@ import stat
 import subprocess
 from typing import BinaryIO, Mapping, NamedTuple, Sequence
 
-from orchestrator.core import script
 from orchestrator.core.layout import Layout
 from orchestrator.core.paths import inside
-from orchestrator.core.shell import join
+from orchestrator.core.shell import join, script_words
 from orchestrator.onhost.errors import Refused
 
 CONSTRAINTS = "constraints.txt"  # in an environment: versions that pip may not replace
@@ -43,7 +42,7 @@ def run(layout: Layout, folder: str, parent: str, wish: Setup, log: BinaryIO, ma
     start = log.seek(0, os.SEEK_END)
     try:
         process = subprocess.run(
-            script.words(wish.script, "setup"),
+            script_words(wish.script, "setup"),
             cwd=work,
             env={**_environment(folder, wish.variables), "GPUJOB_MARK": mark},
             stdin=subprocess.DEVNULL,

@@ -232,7 +232,7 @@ def _refusal(refusal: jsontext.Object) -> GpujobError:
 
 
 _PACKAGE = Path(__file__).parent.parent
-_CORE = ("__init__.py", "jsontext.py", "layout.py", "paths.py", "script.py", "shell.py", "tmux.py")
+_CORE = ("__init__.py", "jsontext.py", "layout.py", "paths.py", "shell.py", "tmux.py")
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from orchestrator.context import Context
-from orchestrator.core import jsontext, script
+from orchestrator.core import jsontext, shell
 from orchestrator.core.events import CheckReport
 from orchestrator.core.plan import CheckStep, Plan, Step
 from orchestrator.core.runfacts import RunFacts
@@ -29,7 +29,7 @@ def print_plan(ctx: Context, plan: Plan, launch: LaunchRow | None = None) -> Non
         return
     _print_head(ctx, plan.job, plan.target, launch)
     print_table(ctx, [_row(n, step, plan) for n, step in enumerate(plan.steps, 1)])
-    first, *others = script.shown(list(plan.start.argv)).splitlines() or [""]
+    first, *others = shell.show_command(list(plan.start.argv)).splitlines() or [""]
     lines = [f"  runs: {first}", *(f"        {line}" for line in others)]
     for line in (*lines, *(f"  note: {note}" for note in plan.notes)):
         for part in flow(line, ctx.columns(ctx.stdout)):

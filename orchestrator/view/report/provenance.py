@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core import rundetails, script, shell
+from orchestrator.core import rundetails, shell
 from orchestrator.core.rundetails import RunDetails, TreeDetails
 from orchestrator.core.text import size
 from orchestrator.view.report.html import Html, details, section, table, tag
@@ -55,7 +55,7 @@ def facts(record: RunDetails) -> Iterator[tuple[str, str]]:
     yield "job file", record.source
     yield "started by", record.who or ""
     yield "client", f"gpujob {record.client}" if record.client else ""
-    yield "command", script.shown(list(record.argv))
+    yield "command", shell.show_command(list(record.argv))
     yield "code", tree(record.code)
     yield "trainers", tree(record.trainers)
     yield "Python", f"{python.version} at {python.path}" if python else ""

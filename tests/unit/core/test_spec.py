@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from orchestrator.core import jobschema, script, spec
+from orchestrator.core import jobschema, shell, spec
 from orchestrator.errors import UsageError
 from tests.support import REPOSITORY
 
@@ -51,12 +51,12 @@ def test_data_names_that_would_share_a_variable_are_refused() -> None:
 
 def test_a_command_written_as_text_is_a_shell_script() -> None:
     block = spec.parse("name: a\ncommand: |\n  cd src\n  python train.py | tee out\n", "mine.yaml").spec
-    assert block.command == script.words("cd src\npython train.py | tee out\n", "command")
-    assert script.text(block.command) == "cd src\npython train.py | tee out\n"
+    assert block.command == shell.script_words("cd src\npython train.py | tee out\n", "command")
+    assert shell.script_in(block.command) == "cd src\npython train.py | tee out\n"
     line = spec.parse("name: a\ncommand: python train.py\n", "mine.yaml").spec
     assert line.command
-    assert script.text(line.command) == "python train.py"
-    assert script.text(["bash", "-c", "python train.py"]) is None
+    assert shell.script_in(line.command) == "python train.py"
+    assert shell.script_in(["bash", "-c", "python train.py"]) is None
 
 
 def test_an_empty_or_huge_script_is_refused_with_its_line() -> None:
