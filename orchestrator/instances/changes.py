@@ -35,9 +35,9 @@ def terminate(account: Account, instance: Instance, with_volume: bool = False) -
 
 def decide(account: Account, instance: Instance, with_volume: bool) -> None:
     """Records the termination of an instance, before EC2 gets a request."""
-    request(account, Change("terminate", instance.id, instance.region, instance.id))
+    account.records.save_change(Change("terminate", instance.id, instance.region, instance.id))
     if with_volume and instance.volume:
-        request(account, Change("delete-volume", instance.volume, instance.region, instance.id))
+        account.records.save_change(Change("delete-volume", instance.volume, instance.region, instance.id))
 
 
 def release(account: Account, instance: Instance) -> Instance:
@@ -52,14 +52,9 @@ def release(account: Account, instance: Instance) -> Instance:
 def delete_volume(account: Account, region: str, volume: str, instance: Instance | None = None) -> None:
     """Deletes a volume; `instance` is that on record whose runs it holds. Unreachable while it is in use."""
     change = Change("delete-volume", volume, region, instance.id if instance else "")
-    request(account, change)
+    account.records.save_change(change)
     data_volumes.retry_while_in_use(account, lambda: _delete_volume(account, change))
     account.records.close_change(change.id)
-
-
-def request(account: Account, change: Change) -> None:
-    """Records a change that was decided, before EC2 gets a request."""
-    account.records.save_change(change)
 
 
 def complete(account: Account) -> None:

@@ -92,9 +92,9 @@ def _discard_each(account: Account, instances: Sequence[Instance]) -> None:
     """
     for one in instances:
         if one.spot or not one.has_ended:
-            changes.request(account, Change("terminate", one.id, one.region, one.id))
+            account.records.save_change(Change("terminate", one.id, one.region, one.id))
         if one.volume and not one.volume_to_attach:
-            changes.request(account, Change("delete-volume", one.volume, one.region, one.id))
+            account.records.save_change(Change("delete-volume", one.volume, one.region, one.id))
     changes.complete(account)
 
 

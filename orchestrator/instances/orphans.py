@@ -64,7 +64,7 @@ def end(account: Account, resource: Resource) -> bool:
     elif resource.kind == "group":
         return region.delete_group(account.cloud, resource.region, resource.id)
     else:
-        changes.request(account, _change(resource))
+        account.records.save_change(_change(resource))
         changes.complete(account)
     return all(change.id != resource.id for change in account.records.changes())
 

@@ -183,6 +183,7 @@ class InstanceStore:
         )
 
     def save_change(self, change: Change) -> None:
+        """Records a change that was decided, before EC2 gets a request."""
         self._save("changes", change.id, change)
 
     def close_change(self, resource_id: str) -> None:

@@ -263,8 +263,8 @@ def _cancel_requests(account: Account, found: Sequence[_Region]) -> None:
             account.ctx.warn(f"spot request {request.id} is cancelled: its instance {former} has ended")
             if instance not in ("", former):
                 account.ctx.warn(f"{instance}, which EC2 launched for {request.id}, is terminated")
-                changes.request(account, Change("terminate", instance, region.name))
-            changes.request(account, Change("cancel-request", request.id, region.name))
+                account.records.save_change(Change("terminate", instance, region.name))
+            account.records.save_change(Change("cancel-request", request.id, region.name))
     changes.complete(account)
 
 

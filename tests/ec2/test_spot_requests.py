@@ -105,6 +105,6 @@ def test_a_spot_instance_of_a_lost_record_is_ended_with_its_request(
     path = client.state_dir / "instances" / f"{launched}.json"
     path.unlink()
     account = Account(client.context(sleep=lambda seconds: None))
-    changes.request(account, changes.Change("terminate", launched, "us-east-1"))
+    account.records.save_change(changes.Change("terminate", launched, "us-east-1"))
     changes.complete(account)
     settled(ec2, launched)

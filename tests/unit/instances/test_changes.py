@@ -114,7 +114,7 @@ def test_a_deletion_that_ec2_refuses_stays_open_and_is_reported(client: Client, 
 def test_a_volume_that_is_still_in_use_is_deleted_later(client: Client, aws: FakeAccount) -> None:
     of = account(client, Time())
     launched(of, aws)
-    changes.request(of, changes.Change("delete-volume", "vol-1", "us-east-1", "i-1"))
+    of.records.save_change(changes.Change("delete-volume", "vol-1", "us-east-1", "i-1"))
     changes.complete(of)
     assert (list(aws.volumes), len(of.records.changes())) == (["vol-1"], 1)
     aws.volumes["vol-1"]["on"] = ""
@@ -129,9 +129,9 @@ def test_credentials_of_another_account_complete_no_deletion(client: Client, aws
     of.records.save(replace(of.records.get("i-1"), account="2", spot_request="sir-1"))
     aws.instances.clear()
     theirs, aws.volumes = aws.volumes, {}
-    changes.request(of, changes.Change("delete-volume", "vol-1", "us-east-1", "i-1"))
+    of.records.save_change(changes.Change("delete-volume", "vol-1", "us-east-1", "i-1"))
     aws.errors["cancel_spot_instance_requests"] = "InvalidSpotInstanceRequestID.NotFound"
-    changes.request(of, changes.Change("cancel-request", "sir-1", "us-east-1"))
+    of.records.save_change(changes.Change("cancel-request", "sir-1", "us-east-1"))
     result = client.run("status")
     assert "ec2://i-1 cannot be seen with these credentials" in result.err
     assert {change.id for change in of.records.changes()} == {"vol-1", "sir-1"}
