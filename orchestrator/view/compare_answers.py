@@ -89,7 +89,7 @@ class Trial(Part, frozen=True, kw_only=True):
 
 
 class Sweep(Answer, frozen=True, kw_only=True):
-    """Of `sweep`. `best`: the number of the best complete trial. `importance`: of each key, shares of 1."""
+    """`best`: the number of the best complete trial. `importance`: of each key, shares of 1."""
 
     metric: str
     goal: str
