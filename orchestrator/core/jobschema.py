@@ -52,16 +52,15 @@ DESCRIPTIONS = {
     "Env": "The Python environment on the host.",
     "Env.python": "Interpreter on the host; `auto` is the first one with PyTorch "
     "([environment](remote.md#environment)).",
-    "Env.vars": "Variables of the run. A value is the text that stands there: `1e-3`, `010` "
-    "and `yes` stay as they are.",
-    "Env.file": "`.env` file with variables; those of `env.vars` come first ([variables](#variables)).",
+    "Env.vars": "Variables of the run. Every value is text: `1e-3`, `010` and `yes` stay as they are.",
+    "Env.file": "`.env` file with variables; `env.vars` overrides them ([variables](#variables)).",
     "Env.requirements": "Requirements file, `uv.lock` or `pyproject.toml` that is installed on the "
     "host ([requirements](#requirements)).",
     "Resources": "What the run needs.",
     "Resources.gpus": "Number of GPUs of each host: a trainer starts one process per GPU. On a host "
     "without GPU it uses the CPU. With [`deploy --queue`](queue.md) the run sees "
     "these GPUs only, and waits for them.",
-    "Resources.nodes": "Number of hosts that train together; with `--on ec2` of instances to launch "
+    "Resources.nodes": "Number of hosts that train together; with `--on ec2`, of instances to launch "
     "([several hosts](several-hosts.md)).",
     "Resources.master": "`ADDRESS` or `ADDRESS:PORT` by which the other hosts reach the first one.",
     "Resources.gpu": "GPU model of an EC2 instance, such as `L40S`; its types are then chosen by price.",
@@ -71,13 +70,13 @@ DESCRIPTIONS = {
     "Ec2": "The EC2 instance that is launched for a run.",
     "Ec2.types": "Instance types in order of preference.",
     "Ec2.spot": "Use spot capacity.",
-    "Ec2.disk_gb": "Disk size in GB; 0 is chosen by the size of image and data.",
+    "Ec2.disk_gb": "Disk size in GB; 0: chosen by the size of image and data.",
     "Ec2.regions": "Regions in order of preference.",
     "Ec2.images": "AMI IDs, or names of SSM parameters that contain one.",
     "Ec2.user": "User to log in as.",
     "Ec2.subnet": "Subnet to launch into, for accounts without a default VPC.",
     "Ec2.security_group": "Security group, which gpujob does not change.",
-    "Ec2.tags": "Tags beside gpujob's, where your organisation requires some.",
+    "Ec2.tags": "Tags to add to gpujob's, where your organisation requires some.",
     "Ec2.kms_key": "KMS key that encrypts the disks.",
     "Ec2.private_ip": "Launch without a public address, and connect to the private one (VPN, jump host).",
     "Ec2.instance_profile": "IAM instance profile of the instance, by name or ARN: a role for "
@@ -103,8 +102,7 @@ DESCRIPTIONS = {
     "not known.",
     "Notify.command": "A command on the host, as a list of words. It gets `$GPUJOB_ALERT_TITLE` "
     "and `$GPUJOB_ALERT_MESSAGE`.",
-    "Notify.events": "What is reported. `end`: however it ended. `deadline`: in 30 minutes. "
-    "`budget`: 80 % used.",
+    "Notify.events": "Which [alerts](alerts.md) are sent.",
 }
 """By type and key, in Markdown; links start in docs/."""
 

@@ -15,6 +15,11 @@ from tests.rigs import pages
 from tests.support import REPOSITORY
 
 PAGES = pages.pages()
+CODE = "\n".join(
+    path.read_text("utf-8")
+    for folder in ("orchestrator", "trainers", "gpujob", "tests")
+    for path in sorted((REPOSITORY / folder).rglob("*.py"))
+)
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -32,6 +37,16 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(f"{path}#{anchor}")
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_and_class_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text("utf-8")
+    modules = re.findall(r"`((?:orchestrator|trainers|tests|benchmarks|templates)/[\w/.-]+)`", text)
+    made = {*pages.files(page), *re.findall(r"Create `([^`]+)`", text)}
+    assert [name for name in modules if name not in made and not (REPOSITORY / name).exists()] == []
+    classes = re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", text)
+    assert [name for name in classes if name not in CODE and f"class {name}" not in text] == []
 
 
 def test_the_readme_is_short_and_the_index_links_every_page() -> None:
