@@ -175,7 +175,7 @@ def read_text(path: Path, shown: str) -> str:
     except OSError as error:
         raise UsageError(f"{shown} cannot be read: {error}") from None
     if len(raw) > _LONGEST_TEXT:
-        raise UsageError(f"{shown} is larger than {_LONGEST_TEXT >> 20} MiB", "a person writes less")
+        raise UsageError(f"{shown} is larger than {_LONGEST_TEXT >> 20} MiB", "gpujob reads no larger one")
     try:
         return raw.decode("utf-8").removeprefix(_BOM)
     except UnicodeDecodeError as error:

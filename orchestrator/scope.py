@@ -13,7 +13,7 @@ import msgspec
 
 from orchestrator import gitignore
 from orchestrator.core import credentials, tokens
-from orchestrator.core.text import size
+from orchestrator.core.text import counted, size
 from orchestrator.core.variables import lists_secret
 from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
@@ -162,7 +162,7 @@ def notes(folder: Path, tree: folders.Tree, listing: Listing, scope: Scope) -> t
         largest = sorted(tree.entries, key=lambda entry: -entry.size)[:_LARGEST_SHOWN]
         names = ", ".join(f"{entry.path} ({size(entry.size)})" for entry in largest)
         messages.append(
-            f"the code has {len(tree.entries)} files, {size(tree.size)}; the largest: {names}. "
+            f"the code has {counted(len(tree.entries), 'file')}, {size(tree.size)}; the largest: {names}. "
             "The job key exclude, or .gitignore, leaves files out"
         )
     return tuple(messages)

@@ -57,7 +57,7 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 def load(ctx: Context) -> dict[str, Setting]:
-    """Settings of this command; a flag such as --on stands above all of them."""
+    """Settings of this command; a flag such as --on overrides them."""
     ours = [*from_environment(ctx.env), *(_file_layer(ctx, path) for path in paths(ctx))]
     profile = resolve(ours)["aws_profile"].value
     return resolve([*ours, *from_environment(ctx.env, OF_AWS), *_aws_region(ctx, profile)])

@@ -14,7 +14,7 @@ from orchestrator.core import groups, rundetails, runstate
 from orchestrator.core.history import is_lower_better
 from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.text import cells, duration
+from orchestrator.core.text import cells, counted, duration
 from orchestrator.core.when import iso
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.instances import prices
@@ -207,7 +207,7 @@ def _act(ctx: Context, entries: Sequence[Entry], action: str) -> tuple[list[str]
         return [], {}
     names = ", ".join(_named(ctx, entry) for entry in chosen)
     what = "fetch the best checkpoint of" if action == "fetch" else "stop, after a checkpoint,"
-    ctx.confirm(f"{what} {len(chosen)} runs: {names}")
+    ctx.confirm(f"{what} {counted(len(chosen), 'run')}: {names}")
     quiet = replace(ctx, json=False, yes=True, quiet=True, stdout=ctx.stderr)
     done, failed = [], {}
     for entry in chosen:

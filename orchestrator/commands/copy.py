@@ -13,7 +13,7 @@ from orchestrator import registry, settings_files
 from orchestrator.commands import download, runs
 from orchestrator.context import Context
 from orchestrator.core.paths import inside
-from orchestrator.core.text import size
+from orchestrator.core.text import counted, size
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost import folders
 from orchestrator.onhost.files import sha256
@@ -149,4 +149,5 @@ def _report(ctx: Context, run_id: str, files: list[StagedFile]) -> None:
         ctx.out(file.path)
     if files[5:]:
         ctx.out(f"and {len(files) - 5} more files")
-    ctx.talk(f"{len(files)} files, {size(sum(file.bytes for file in files))}, every sha256 verified")
+    total = size(sum(file.bytes for file in files))
+    ctx.talk(f"{counted(len(files), 'file')}, {total}, every sha256 verified")

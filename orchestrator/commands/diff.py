@@ -11,6 +11,7 @@ from orchestrator.commands.collect import RunData
 from orchestrator.context import Context
 from orchestrator.core import rundetails, shell
 from orchestrator.core.rundetails import RunDetails, TreeDetails
+from orchestrator.core.text import counted
 from orchestrator.errors import Exit, UsageError
 from orchestrator.view import compare_answers as answers
 from orchestrator.view.console import Paint
@@ -49,7 +50,7 @@ def facts(data: RunData) -> Iterator[tuple[tuple[str, str], str]]:
     for key, value in rundetails.flat(record.config):
         yield ("config", key), str(value)
     for name, part in record.data.items():
-        yield ("data", name), f"{part.fingerprint[:16]} ({part.files} files, {part.bytes} bytes)"
+        yield ("data", name), f"{part.fingerprint[:16]} ({counted(part.files, 'file')}, {part.bytes} bytes)"
     yield from _environment(data)
     for name, number in collect.latest_metrics(data.facts.events).items():
         yield ("metrics", name), f"{number:.6g}"

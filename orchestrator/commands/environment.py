@@ -95,7 +95,7 @@ def variables(file: JobFile, base: Path) -> tuple[dict[str, str], dict[str, str]
     spec, name = file.spec, file.spec.env.file
     if both := sorted(set(spec.env.vars) & set(spec.pass_env)):
         where = file.where("env", "vars", both[0])
-        raise UsageError(f"{where}: {both[0]} stands in env.vars and in pass_env", "", "keep one of the two")
+        raise UsageError(f"{where}: {both[0]} is in env.vars and in pass_env", "", "keep one of the two")
     if name is None:
         return spec.env.vars, {}
     text = files.read_text(base / name, f"{file.where('env', 'file')}: env.file: {name}")

@@ -29,6 +29,7 @@ from orchestrator.core.plan import (
 )
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runjson import RunChanges, RunJson
+from orchestrator.core.text import counted
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.source import Source
 from orchestrator.store import Store
@@ -176,7 +177,7 @@ def require_passed(ctx: Context, host: Host | None, store: Store, step: CheckSte
     plans.print_findings(ctx, report, outcome.cached)
     if errors := report.errors:
         codes = ", ".join(sorted({error.code for error in errors}))
-        what = f"the check found {len(errors)} error(s): {codes}"
+        what = f"the check found {counted(len(errors), 'error')}: {codes}"
         raise GpujobError(what, errors[0].message, errors[0].fix)
 
 

@@ -14,6 +14,7 @@ from orchestrator.commands import collect
 from orchestrator.commands.collect import RunData
 from orchestrator.context import Context
 from orchestrator.core import curves
+from orchestrator.core.text import counted
 from orchestrator.core.when import iso
 from orchestrator.errors import Exit, GpujobError
 from orchestrator.onhost.files import write
@@ -136,5 +137,5 @@ def _report(ctx: Context, exports: Sequence[answers.ExportedRun]) -> int:
     for one in exports:
         ctx.out(ctx.short(Path(one.path)))
         note = "" if one.values else "; neither its events.jsonl nor its log has progress or metrics"
-        ctx.talk(f"{one.run}: {one.values:,} values{note}")
+        ctx.talk(f"{one.run}: {counted(one.values, 'value')}{note}")
     return Exit.DONE

@@ -13,7 +13,7 @@ from orchestrator.commands.follow import waiting
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.text import size
+from orchestrator.core.text import counted, size
 from orchestrator.errors import Exit, NotFound, Unreachable, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -188,6 +188,6 @@ def _report(
         return
     ctx.out(shown)
     total = sum(file.bytes for file in result.files)
-    ctx.talk(f"{len(result.files)} files, {size(total)}, {verified}")
+    ctx.talk(f"{counted(len(result.files), 'file')}, {size(total)}, {verified}")
     for path in checkpoints[-1:]:
         ctx.talk(f"next:\n  gpujob verify {path}\n  gpujob predict {path} FILE…")

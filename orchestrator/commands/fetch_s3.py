@@ -17,6 +17,7 @@ from orchestrator.context import Context
 from orchestrator.core import s3 as places
 from orchestrator.core.paths import is_step
 from orchestrator.core.s3 import S3, Object, Place
+from orchestrator.core.text import counted
 from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.onhost import s3_etags
 from orchestrator.onhost.files import sha256
@@ -146,7 +147,7 @@ class _Reader:
         if step in complete:
             return step
         newest = max(complete, key=int, default="")
-        why = f"it has {len(complete)} complete checkpoint(s)"
+        why = f"it has {counted(len(complete), 'complete checkpoint')}"
         if which == "best" or not newest:
             step = f"gpujob fetch {self._copy.run_id} --from s3 --which {'last' if newest else 'all'}"
             raise NotFound(f"{self._what} has no {which} checkpoint", why, step)

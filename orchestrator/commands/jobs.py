@@ -253,7 +253,7 @@ def _paths_as_data(file: JobFile, options: Sequence[str]) -> JobFile:
             continue
         if name in data:
             where = file.where("config", name)
-            raise UsageError(f"{where}: {name} stands in config and in data", "", "keep one of the two")
+            raise UsageError(f"{where}: {name} is in config and in data", "", "keep one of the two")
         data[name] = place
         lines["data", name] = lines.get(("config", name), 0)
     return replace(file.with_spec(config=config, data=data), lines=lines)

@@ -182,7 +182,7 @@ def _ask(ctx: Context, store: Store, settings: dict[str, Setting], label: str, q
 
 
 def _in_full(host: Host, all_facts: tuple[RunFacts, ...], query: Query, now: float) -> tuple[RunFacts, ...]:
-    """With log and events of the run that was asked for, which a host leaves out of older ones."""
+    """All facts, with log and events of the run `query.word`: a host leaves them out of older runs."""
     if query.word is None:
         return all_facts
     try:

@@ -9,7 +9,7 @@ from orchestrator.commands import hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.text import duration, size
+from orchestrator.core.text import counted, duration, size
 from orchestrator.core.written import Files, Written
 from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.instances.cloud import Account
@@ -144,7 +144,7 @@ def describe(files: Files) -> str:
     if not files.files:
         return "no other file"
     left = files.unfetched
-    total = f"{files.files} file{'s' if files.files > 1 else ''} ({size(files.bytes)})"
+    total = f"{counted(files.files, 'file')} ({size(files.bytes)})"
     if not left.files:
         return f"{total}, all fetched"
     some = ", ".join(left.largest[:_NAMED]) + (", ..." if left.files > _NAMED else "")

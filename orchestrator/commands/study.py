@@ -96,7 +96,7 @@ def _require_same_terms(folder: Path, terms: Terms) -> None:
         if known.get(key) != value:
             why = f"{key} was {json.dumps(known.get(key))}, now it is {json.dumps(value)}"
             next_step = "gpujob sweep JOB --name ANOTHER"
-            raise UsageError(f"the sweep in {folder} was begun with another {key}", why, next_step)
+            raise UsageError(f"the sweep in {folder} was started with another {key}", why, next_step)
 
 
 def distributions(space: Mapping[str, Dimension]) -> dict[str, optuna.distributions.BaseDistribution]:

@@ -16,6 +16,7 @@ from orchestrator.commands.study import Terms
 from orchestrator.context import Context
 from orchestrator.core import events, runstate
 from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.text import counted
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
@@ -94,7 +95,8 @@ def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str
     if one.values and one.trial.should_prune():
         helper.stop(one.host, one.run_id, ctx.who, now=False)
         study.end(opened, one.number, "PRUNED")
-        return f"pruned after {len(one.values)} values of {terms.metric}, the last {one.values[-1]:.4g}"
+        values = counted(len(one.values), "value")
+        return f"pruned after {values} of {terms.metric}, the last {one.values[-1]:.4g}"
     return None
 
 

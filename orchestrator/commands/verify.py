@@ -11,6 +11,7 @@ import msgspec
 from orchestrator.context import Context
 from orchestrator.core import decode, shell
 from orchestrator.core.paths import inside, is_step
+from orchestrator.core.text import counted
 from orchestrator.errors import Exit, GpujobError, NotFound
 from orchestrator.onhost.files import last_bytes, load_json, sha256
 from orchestrator.view import answers
@@ -50,7 +51,7 @@ def verify(ctx: Context, place: str) -> int:
     for shown, manifest in manifests:
         values = (manifest.metrics or {}).items()
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in values if isinstance(value, float))
-        files = f"{_count(manifest)} files intact"
+        files = f"{counted(_count(manifest), 'file')} intact"
         ctx.out(f"{shown}: {files}, {manifest.trainer} step {manifest.step}  {metrics}")
     return Exit.DONE
 

@@ -15,6 +15,7 @@ from orchestrator.core.hostfacts import DataCopy, GpuProcess, HostFacts, PythonF
 from orchestrator.core.inputs import Environment, Interpreter, PlanInputs
 from orchestrator.core.layout import Layout
 from orchestrator.core.spec import JobSpec
+from orchestrator.core.text import counted
 from orchestrator.errors import GpujobError
 
 LINGER = "sudo loginctl enable-linger"
@@ -43,7 +44,7 @@ def require_host(facts: HostFacts, job: JobSpec, share_gpu: bool, queue: bool = 
     if facts.gpu_processes and job.resources.gpus and not (share_gpu or queue):
         raise gpu_in_use(facts.gpu_processes)
     if facts.gpus and len(facts.gpus) < job.resources.gpus:
-        why = f"the job needs {job.resources.gpus} GPUs and the host has {len(facts.gpus)}"
+        why = f"the job needs {counted(job.resources.gpus, 'GPU')} and the host has {len(facts.gpus)}"
         raise GpujobError("the host has too few GPUs", why, f"--set resources.gpus={len(facts.gpus)}")
     model = job.resources.gpu if job.resources.gpus else None
     others = [gpu.name for gpu in facts.gpus or () if model and not is_model(gpu.name, model)]
@@ -62,7 +63,9 @@ def require_linger(facts: HostFacts) -> None:
     if facts.logout and facts.logout.kills:
         why = f"KillUserProcesses=yes in logind.conf, and {facts.logout.user} does not linger"
         raise GpujobError(
-            "the host would end the run when we log out", why, f"on the host: {LINGER} {facts.logout.user}"
+            "the host would end the run when gpujob logs out",
+            why,
+            f"on the host: {LINGER} {facts.logout.user}",
         )
 
 

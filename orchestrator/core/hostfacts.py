@@ -159,7 +159,7 @@ def _python(answer: Any) -> Any:
 
 
 def parse_python(answer: Mapping[str, object]) -> PythonFacts:
-    """Of orchestrator/onhost/host_facts.python_facts."""
+    """Parses what orchestrator/onhost/host_facts.python_facts returns."""
     own = ("path", "version", "torch", "cuda")
     packages = {name: version for name, version in answer.items() if name not in own}
     return decode.struct({**answer, "packages": packages}, PythonFacts) or PythonFacts("")

@@ -15,6 +15,7 @@ from orchestrator.core.inputs import CodeTree, DataInput, Environment, Identity,
 from orchestrator.core.layout import Layout
 from orchestrator.core.runjson import RunJson, argv, compose
 from orchestrator.core.spec import to_fingerprint
+from orchestrator.core.text import counted
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -248,13 +249,13 @@ def _check_step(
 def _code_step(code: CodeTree, facts: HostFacts | None) -> CodeStep:
     present = facts is not None and code.tree in facts.trees
     what = "the trainers" if code.role == "trainers" else "the job's code"
-    reason = "the host has this tree" if present else f"tree {code.tree[:12]}, {code.files} files"
+    reason = "the host has this tree" if present else f"tree {code.tree[:12]}, {counted(code.files, 'file')}"
     size = 0 if present else code.bytes
     return CodeStep(f"code: {what}", reason, present, size, role=code.role, tree=code.tree)
 
 
 def _data_step(data: DataInput, facts: HostFacts | None) -> Step:
-    size = f"{data.files} files, {data.bytes / 2**20:.1f} MiB"
+    size = f"{counted(data.files, 'file')}, {data.bytes / 2**20:.1f} MiB"
     if not data.is_stored:
         return Step(f"data: {data.name}", f"{data.path} is used in place ({size})", done=True)
     copy = facts.uploads.get(data.name) if facts else None

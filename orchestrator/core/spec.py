@@ -197,7 +197,7 @@ def _hint(path: yamltext.Path) -> str:
 
 
 def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
-    """What types cannot say."""
+    """Checks what the types cannot express. Raises UsageError."""
     if not NAME.match(spec.name):
         why = "letters, digits, - and _, 40 at most, beginning with a letter or digit"
         raise UsageError(f"{job.where('name')}: {spec.name!r} cannot name a job", why)

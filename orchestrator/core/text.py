@@ -34,6 +34,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def counted(number: int, noun: str) -> str:
+    """1 file, 3,000 files."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def killed_by(number: int) -> str:
     """How a process ended that a signal killed: killed by signal 11 (SIGSEGV)."""
     hint = ", as by the kernel when memory is full" if number == signal.SIGKILL else ""

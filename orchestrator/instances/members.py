@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from orchestrator.core import groups
+from orchestrator.core.text import counted
 from orchestrator.errors import GpujobError
 from orchestrator.instances import changes, connection, lifecycle
 from orchestrator.instances.cloud import Account
@@ -32,7 +33,7 @@ def require_count(instances: Sequence[Instance], nodes: int) -> None:
     if len(instances) == nodes:
         return
     labels, job = groups.join([one.label for one in instances]), instances[0].job
-    what = f"{job} has {len(instances)} instance(s), and resources.nodes is {nodes}"
+    what = f"{job} has {counted(len(instances), 'instance')}, and resources.nodes is {nodes}"
     raise GpujobError(what, labels, f"gpujob hosts down {labels}; or another --name")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from orchestrator.core.text import counted
 from orchestrator.errors import UsageError
 from orchestrator.instances import prices, spec
 from orchestrator.instances.catalog import table
@@ -218,7 +219,9 @@ def _types(job: JobSpec, regions: tuple[str, ...]) -> tuple[str, ...]:
         kind = catalog.get(name)
         if kind.gpus < gpus:
             why = f"resources.gpus asks for {gpus}"
-            raise UsageError(f"resources.ec2.types: {name} has {kind.gpus} GPU(s)", why, "gpujob hosts types")
+            raise UsageError(
+                f"resources.ec2.types: {name} has {counted(kind.gpus, 'GPU')}", why, "gpujob hosts types"
+            )
         if gpu and kind.gpu.lower() != gpu.lower():
             why = f"resources.gpu asks for {gpu}"
             raise UsageError(
@@ -228,7 +231,7 @@ def _types(job: JobSpec, regions: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(ec2.types)
     choices = [kind.name for kind in catalog.matching(gpu, max(1, gpus), regions)]
     if not choices:
-        requirement = f"{gpus} GPUs{f' of {gpu}' if gpu else ''}"
+        requirement = f"{counted(gpus, 'GPU')}{f' of {gpu}' if gpu else ''}"
         why = f"no known type with {requirement} has a price in {' and '.join(regions)}"
         raise UsageError("no instance type fits the job", why, "gpujob hosts types, and --region")
     usual = [name for name in spec.DEFAULT_TYPES if name in choices]

@@ -40,14 +40,18 @@ def choose(layout: Layout, spec: RunSpec, runs: Sequence[RunFacts]) -> Choice:
         return Choice(None, "after %s" % used[SLOT]) if SLOT in used else Choice(_lease([(SLOT, 0)]))
     usable = visible(cards, spec.env)
     if len(usable) < spec.gpus:
-        return Choice(None, "needs %d GPUs, and this host has %d" % (spec.gpus, len(usable)))
+        return Choice(None, "needs %s, and this host has %d" % (_gpus(spec.gpus), len(usable)))
     before = leases.load(layout.run(spec.id)) or Lease((), ())
     free = sorted((card for card in usable if card.uuid not in used), key=lambda c: c.uuid not in before.gpus)
     if len(free) < spec.gpus:
         users_text = ", ".join(dict.fromkeys(used[card.uuid] for card in usable if card.uuid in used))
-        return Choice(None, "needs %d GPUs, %d free; in use by %s" % (spec.gpus, len(free), users_text))
+        return Choice(None, "needs %s, %d free; in use by %s" % (_gpus(spec.gpus), len(free), users_text))
     chosen = sorted((card.index or 0, card.uuid) for card in free[: spec.gpus])
     return Choice(_lease((uuid, index) for index, uuid in chosen))
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else "%d GPUs" % count
 
 
 def leased(layout: Layout, runs: Iterable[RunFacts]) -> list[RunFacts]:

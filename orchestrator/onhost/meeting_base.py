@@ -29,11 +29,11 @@ class Meeting(abc.ABC):
 
     @abc.abstractmethod
     def report(self, report: Report) -> None:
-        """This host is ready for a decision."""
+        """Gives the report of this host; the decision follows once all hosts have given theirs."""
 
     @abc.abstractmethod
     def ask_stop(self, reason: str, by: str | None) -> None:
-        """The whole run is to end."""
+        """Asks that the run ends on all hosts."""
 
     @abc.abstractmethod
     def poll(self, now: float) -> None:

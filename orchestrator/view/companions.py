@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchestrator.core.runfacts import AlertDelivery, MirrorState
-from orchestrator.core.text import size
+from orchestrator.core.text import counted, size
 from orchestrator.core.when import iso
 from orchestrator.view import answers
 
@@ -32,7 +32,7 @@ def alert_lines(deliveries: Sequence[AlertDelivery]) -> Iterator[str]:
         yield f"  alerts: {delivered} delivered"
     for one in deliveries:
         if one.state != "delivered":
-            tries = f"{one.attempts} attempt{'' if one.attempts == 1 else 's'}"
+            tries = counted(one.attempts, "attempt")
             what = "not delivered" if one.state == "failed" else "not delivered yet"
             yield f"  alert {what}: {one.event}, over the {one.channel}, {tries}: {one.error or 'sending'}"
 
@@ -47,7 +47,7 @@ def mirror_to_json(state: MirrorState | None) -> answers.Mirror | None:
 
 def mirror_line(state: MirrorState) -> str:
     """What was copied, and why not all of it."""
-    done = f"{state.count} file{'' if state.count == 1 else 's'}, {size(state.bytes)} copied to {state.place}"
+    done = f"{counted(state.count, 'file')}, {size(state.bytes)} copied to {state.place}"
     if state.error:
         return f"  warning: copying to S3 fails: {state.error} ({done})"
     return f"  {done}{'' if state.state == 'complete' else ', goes on'}"

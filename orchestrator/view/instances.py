@@ -9,7 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from orchestrator.context import Context
-from orchestrator.core.text import duration, flow
+from orchestrator.core.text import counted, duration, flow
 from orchestrator.core.when import iso
 from orchestrator.view import ec2_answers as answers
 from orchestrator.view.tables import print_table
@@ -90,7 +90,7 @@ def money(rows: Sequence[InstanceRow]) -> str:
         return f"${cost:.2f} so far" + (f", disks ${disks:.2f} a month" if disks else "")
     usd, last = sum(row.usd_per_hour for row in running), max(row.remaining for row in running)
     end = f"ends in {duration(last)}" if last > 0 else "past its deadline"
-    instances = "1 instance" if len(running) == 1 else f"{len(running)} instances"
+    instances = counted(len(running), "instance")
     return f"${cost:.2f} so far, ${usd:.3f}/h for {instances}, {end} (at most ${worst:.2f})"
 
 

@@ -12,7 +12,7 @@ from orchestrator.core import jsontext, shell
 from orchestrator.core.events import CheckReport
 from orchestrator.core.plan import CheckStep, Plan, Step
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.text import flow, size
+from orchestrator.core.text import counted, flow, size
 from orchestrator.view import answers
 from orchestrator.view.console import Paint, harmless
 from orchestrator.view.instances import LaunchRow, print_launch
@@ -214,5 +214,5 @@ def summary(report: CheckReport, cached: bool) -> str:
     data = report.data
     samples = f", {data.used} of {data.samples} samples used" if data else ""
     when = "cached report" if cached else f"{report.seconds:.1f} s"
-    errors = len(report.errors)
-    return f"{len(report.checked)} checks{samples}: {f'{errors} error(s)' if errors else 'passed'} ({when})"
+    result = counted(len(report.errors), "error") if report.errors else "passed"
+    return f"{counted(len(report.checked), 'check')}{samples}: {result} ({when})"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.context import Context
 from orchestrator.core.space import Value
+from orchestrator.core.text import counted
 from orchestrator.view import compare_answers as answers
 from orchestrator.view import tables
 
@@ -66,7 +67,8 @@ def print_sweep(ctx: Context, content: answers.Sweep, folder: str) -> None:
         table.append([str(trial.number), trial.state, value, *values, trial.run or ""])
     tables.print_table(ctx, table, {"complete": "green", "failed": "red"})
     counts = Counter(trial.state for trial in content.trials)
-    ctx.talk(f"{len(content.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items()))
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    ctx.talk(f"{counted(len(content.trials), 'trial')}: {states}")
     if content.importance:
         shown = ", ".join(
             f"{key.removeprefix('config.')} {share:.0%}" for key, share in content.importance.items()

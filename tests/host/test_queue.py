@@ -84,7 +84,7 @@ def test_a_queued_run_is_shown_as_waiting_and_stop_removes_it(client: Client) ->
     waiting, last = (deploy(client, name, "--queue") for name in ("b", "c"))
     shown = client.run("status", "b").out
     assert "queued" in shown
-    assert "place 1 of 2, needs 1 GPUs, 0 free; in use by a-" in shown
+    assert "place 1 of 2, needs 1 GPU, 0 free; in use by a-" in shown
     fetched = client.run("fetch", "b")
     assert (fetched.code, "waits in the queue, place 1 of 2" in fetched.err) == (3, True)
     attached = client.run("monitor", "b", "--attach")

@@ -147,4 +147,4 @@ def test_a_missing_teacher_is_reported_with_file_and_line(client: Client, sample
     assert result.code == 2
     assert "mine.yaml:4: data.teacher: there is no" in result.err
     client.write("both.yaml", "name: b\ntrainer: mobilenet-v3\nconfig: {teacher: a}\ndata: {teacher: b}\n")
-    assert "teacher stands in config and in data" in client.run("deploy", "both").err
+    assert "teacher is in config and in data" in client.run("deploy", "both").err

@@ -91,7 +91,7 @@ def test_a_single_data_file_is_sent_once_under_its_name(client: Client, machine:
     assert [path.name for path in fetched.parent.iterdir()] == ["a #1.csv"]
     assert not fetched.parent.stat().st_mode & 0o1002
     again = client.run("deploy", "job", *ON, "--follow")
-    assert (again.code, "(1 files, 0.0 MiB), the host has it" in again.err) == (0, True), again.err
+    assert (again.code, "(1 file, 0.0 MiB), the host has it" in again.err) == (0, True), again.err
     client.write("sets/a #1.csv", "x,y,z")
     changed = client.run("deploy", "job", *ON, "--follow")
     assert Path(changed.out.splitlines()[-1]).read_text() == "x,y,z"

@@ -81,7 +81,7 @@ def test_a_file_that_is_no_table_of_blendshapes_is_refused(folder, content, mess
 def test_columns_in_another_order_are_matched_by_name_with_a_warning(folder, pristine):
     edit(train_file(folder), lambda rows: [dict(reversed(row.items())) for row in rows])
     report, code = check(folder)
-    assert (code, "do not stand in MediaPipe's order" in messages(report, "schema.layout")) == (0, True)
+    assert (code, "are not in MediaPipe's order" in messages(report, "schema.layout")) == (0, True)
     original, turned = (
         files.scan({"": place / "blendshapes"}, Config()).rows for place in (pristine, folder)
     )

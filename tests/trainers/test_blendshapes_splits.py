@@ -104,7 +104,7 @@ def test_a_picture_in_two_given_splits_is_refused_by_name(folder):
         edit(path, unnamed)
     report, code = check(folder)
     assert (code, errors(report)) == (64, {"split.groups"})
-    assert f"1 pictures (column `file`) stand in more than one split: {first['file']}" in messages(
+    assert f"1 pictures (column `file`) are in more than one split: {first['file']}" in messages(
         report, "split.groups"
     )
 
@@ -154,7 +154,7 @@ def twins(folder: Path, label: str) -> None:
 def test_all_faces_in_two_splits_are_named_at_once(folder):
     twins(folder, "")
     report, code = check(folder)
-    assert (code, "6 faces stand in two splits" in messages(report, "dups")) == (64, True)
+    assert (code, "6 faces are in two splits" in messages(report, "dups")) == (64, True)
     (table,) = [t for t in report["data"]["tables"] if t["title"].startswith("Equal faces")]
     assert [row[2] for row in table["rows"]] == ["train", "test"] * 6
 
@@ -181,7 +181,7 @@ def test_a_face_with_two_labels_is_named_and_dropped(folder):
 def test_groups_in_two_splits_are_found_however_they_are_spelled(folder, change):
     edit(train_file(folder), lambda rows: [{**rows[0], "group": "7p"}, *rows[1:]])
     edit(folder / "blendshapes" / "test.csv", lambda rows: [{**rows[0], "group": change("7p")}, *rows[1:]])
-    assert "1 groups stand in more than one split" in messages(check(folder)[0], "split.groups")
+    assert "1 groups are in more than one split" in messages(check(folder)[0], "split.groups")
 
 
 def in_one_file(folder: Path, column: str, words: dict[str, str]) -> None:

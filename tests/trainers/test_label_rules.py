@@ -174,7 +174,7 @@ def test_two_labels_of_one_sample_are_an_error_or_listed(data):
     elif data.folder == "phoenix":
         with (data.root / "train.corpus.csv").open("a") as file:
             file.write("train-0|x|Signer-train|SCHNEE\n")
-        with pytest.raises(DataUnusable, match="train-0 stands twice in train"):
+        with pytest.raises(DataUnusable, match="train-0 appears twice in train"):
             data.scan()
     else:
         lines = data.files["train"][0].read_text().splitlines()

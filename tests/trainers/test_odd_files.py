@@ -175,7 +175,7 @@ def test_a_group_copied_into_another_split_is_refused(trainer, tmp_path):
             shutil.copy(path, to / f"copy-{path.name}")
         else:
             path.rename(to / path.name)
-    assert "stand in more than one split" in data.errors()["split.groups"]
+    assert "are in more than one split" in data.errors()["split.groups"]
 
 
 @pytest.mark.parametrize("trainer", ["i3d-teacher", "mobilenet-v3"])
@@ -183,7 +183,7 @@ def test_a_sentence_listed_in_two_splits_is_refused(trainer, tmp_path):
     data = Data(trainer, tmp_path, PLAIN)
     with (tmp_path / "test.corpus.csv").open("a") as file:
         file.write("train-0|x|Signer-test|REGEN\n")
-    with pytest.raises(Exception, match="train-0 stands in train and in test"):
+    with pytest.raises(Exception, match="train-0 is in train and in test"):
         data.scan()
 
 

@@ -53,7 +53,7 @@ def test_each_protocol_is_known_by_its_files_and_its_columns(tmp_path):
         ("id|folder|annotation\n", "has no column signer or speaker"),
         (f"{HEADER}\na|b|c\n", "train.corpus.csv:2 has 3 columns, the first line 4"),
         (f"{HEADER}\n../a|b|c|d\n", "cannot be an id"),
-        (f"{HEADER}\na|b|c|d\na|b|c|d\n", "a stands twice in train"),
+        (f"{HEADER}\na|b|c|d\na|b|c|d\n", "a appears twice in train"),
     ],
 )
 def test_a_corpus_file_that_is_wrong_is_named_with_its_line(text, message, tmp_path):
@@ -63,7 +63,7 @@ def test_a_corpus_file_that_is_wrong_is_named_with_its_line(text, message, tmp_p
 
 def test_a_sentence_in_two_splits_is_refused(tmp_path):
     line = f"{HEADER}\nsame|b|c|d\n"
-    with pytest.raises(phoenix.BadCorpus, match="same stands in train and in test"):
+    with pytest.raises(phoenix.BadCorpus, match="same is in train and in test"):
         read(corpus(tmp_path, "{part}.corpus.csv", train=line, test=line))
 
 

@@ -144,7 +144,7 @@ def test_one_video_under_two_names_on_both_sides_is_caught(copied, tmp_path):
     report, code = check({"crema": copied / "crema", "splits": splits}, tmp_path / "w", test_share=0.0)
     assert code == 64
     (finding,) = [f for f in report["findings"] if f["code"] == "dups"]
-    assert "stand in two splits" in finding["message"]
+    assert "are in two splits" in finding["message"]
 
 
 def test_undecodable_videos_beyond_the_budget_are_refused_by_name(copied, tmp_path):

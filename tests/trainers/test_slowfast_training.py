@@ -280,4 +280,4 @@ def test_check_names_the_actors_of_a_leaky_manifest(videos, tmp_path):
     (leak,) = [f for f in findings if f.code == "split.groups"]
     assert survey.records
     assert leak.severity == "error"
-    assert leak.message.startswith("20 actors stand in more than one split: crema-1001, crema-1002")
+    assert leak.message.startswith("20 actors are in more than one split: crema-1001, crema-1002")

@@ -123,7 +123,7 @@ def layout(survey: Survey) -> list[Finding]:
     findings, listing = refusals(survey, "schema.layout"), survey.listing
     if listing.reordered:
         # Training matches columns by name, but the exported model takes a plain vector in MediaPipe's order.
-        message = f"the columns of {health.first(listing.reordered)} do not stand in MediaPipe's order"
+        message = f"the columns of {health.first(listing.reordered)} are not in MediaPipe's order"
         fix = "training matches columns by name; the exported model expects MediaPipe's order: reorder them"
         findings.append(health.warning("schema.layout", message, fix))
     return findings
@@ -177,7 +177,7 @@ def duplicate_rows(survey: Survey) -> list[Finding]:
     twofold = [equal.names for equal in survey.equal_faces if equal.contradictory and not equal.across]
     fix = "set duplicates: drop, which counts against max_refused; the table lists them all"
     if across:
-        message = f"{len(across)} faces stand in two splits: {health.first(across)}"
+        message = f"{len(across)} faces are in two splits: {health.first(across)}"
         findings.append(health.error("dups", message, fix, "duplicates"))
     if twofold:
         message = f"{len(twofold)} faces have two labels: {health.first(twofold)}"

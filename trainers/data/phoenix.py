@@ -87,10 +87,10 @@ def read(files: Mapping[str, Path]) -> list[Sentence]:
     homes: dict[str, str] = {}
     for sentence in sentences:
         if homes.setdefault(sentence.id, sentence.split) != sentence.split:
-            raise BadCorpus(f"{sentence.id} stands in {homes[sentence.id]} and in {sentence.split}")
+            raise BadCorpus(f"{sentence.id} is in {homes[sentence.id]} and in {sentence.split}")
     if len(homes) < len(sentences):
         twice, _ = Counter(sentence.id for sentence in sentences).most_common(1)[0]
-        raise BadCorpus(f"{twice} stands twice in {homes[twice]}")
+        raise BadCorpus(f"{twice} appears twice in {homes[twice]}")
     return sentences
 
 

@@ -105,7 +105,7 @@ def group_overlap(what: str, members: Mapping[str, Iterable[str]]) -> list[Findi
     shared = [" = ".join(sorted(set(of.values()))) for of in spellings.values() if len(of) > 1]
     if not shared:
         return []
-    message = f"{len(shared)} {what} stand in more than one split: {first(sorted(shared))}"
+    message = f"{len(shared)} {what} are in more than one split: {first(sorted(shared))}"
     return [error("split.groups", message, f"assign whole {what} to a split, never single files")]
 
 

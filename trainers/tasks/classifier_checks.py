@@ -109,7 +109,7 @@ def duplicates(digests: dict[str, str], splits: dict[str, str], what: str, names
     across = [ids for ids in doubles if len({splits[id] for id in ids}) > 1]
     for some, severity in ((across, "error"), (doubles, "warning")):
         if some:
-            where = "stand in two splits" if some is across else f"have two {names}"
+            where = "are in two splits" if some is across else f"have two {names}"
             message = f"{len(some)} {what} {where}: {health.first([' = '.join(ids) for ids in some])}"
             return [health.Finding("dups", severity, message, "keep one of each")]
     return []

@@ -21,7 +21,7 @@ class Vocabulary:
         if not self.words or self.words[0] != BLANK:
             raise ValueError(f"id 0 is {BLANK}, not {self.words[:1]}")
         if len(self._ids) != len(self.words):
-            raise ValueError("a word stands twice in the vocabulary")
+            raise ValueError("a word appears twice in the vocabulary")
 
     @classmethod
     def of(cls, sentences: Iterable[Sequence[str]], unknown: bool) -> "Vocabulary":

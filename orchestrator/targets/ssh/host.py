@@ -84,7 +84,7 @@ class SshHost(HelperHost):
                 raise self._no_python(detail)
             self._send_bundle()
         raise Unreachable(
-            f"{self.label} does not keep the helper", "its folder is gone right after it was sent"
+            f"{self.label} does not keep the helper", "its folder was deleted right after it was sent"
         )
 
     def drop(self) -> None:

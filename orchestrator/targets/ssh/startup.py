@@ -34,14 +34,14 @@ class Startup:
         )
 
     def reads_input(self) -> StartFailure:
-        """Nothing came until stdin was closed."""
+        """The error where the host sent nothing until stdin was closed."""
         why = f"the {_FILES} read from stdin, start another shell, or redirect stdout"
         return self._faulty(why)
 
     def ended(self, reason: str) -> StartFailure:
-        """The shell ended before the command; `reason`: what it wrote last."""
+        """The error where the shell ended before the command ran; `reason`: what it wrote last."""
         return self._faulty(
-            f"the {_FILES}, or its login shell, ended before it or redirect stdout: {reason[:200]}"
+            f"the {_FILES}, or its login shell, ended before that, or redirect stdout: {reason[:200]}"
         )
 
     def prints_too_much(self) -> StartFailure:

@@ -10,7 +10,7 @@ from orchestrator.core.curves import Story
 from orchestrator.core.hostfacts import Gpu
 from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.text import duration
+from orchestrator.core.text import counted, duration
 from orchestrator.core.when import iso
 from orchestrator.view.report import charts, provenance, results
 from orchestrator.view.report.charts import Chart, Line, number
@@ -43,7 +43,7 @@ class ReportRun(msgspec.Struct, frozen=True):
 
 def render(runs: Sequence[ReportRun], now: float, version: str) -> str:
     """The whole page. No script, no address: a browser is told to refuse both."""
-    title = runs[0].id if len(runs) == 1 else f"{len(runs)} runs"
+    title = runs[0].id if len(runs) == 1 else counted(len(runs), "run")
     parts = [
         tag("header", tag("h1", title), _subtitle(runs)),
         section("Runs", _overview(runs)),

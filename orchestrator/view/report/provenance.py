@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core import rundetails, shell
 from orchestrator.core.rundetails import RunDetails, TreeDetails
-from orchestrator.core.text import size
+from orchestrator.core.text import counted, size
 from orchestrator.view.report.html import Html, details, section, table, tag
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _provenance(run: ReportRun, is_open: bool) -> Html:
     rows = [[name, value] for name, value in facts(record) if value]
     rows += [[f"config.{key}", shown(value)] for key, value in rundetails.flat(record.config)]
     rows += [
-        [f"data {name}", f"{data.files} files, {size(data.bytes)}, fingerprint {data.fingerprint}"]
+        [f"data {name}", f"{counted(data.files, 'file')}, {size(data.bytes)}, fingerprint {data.fingerprint}"]
         for name, data in record.data.items()
     ]
     content = table(["what", "value"], rows)

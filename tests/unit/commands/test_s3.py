@@ -121,7 +121,7 @@ def test_a_dry_run_says_what_the_host_would_download(bucket: FakeS3, client: Cli
     known = inputs.collect(client.context(), loaded, {}, LocalTarget(client.context(), str(client.root)))
     [step] = [step for step in planning.build_check(known).steps if step.title == "data: images"]
     assert step.bytes == 2**20
-    assert step.reason == (f"s3://{BUCKET}/images (1 files, 1.0 MiB), the host downloads what it lacks")
+    assert step.reason == (f"s3://{BUCKET}/images (1 file, 1.0 MiB), the host downloads what it lacks")
     [note] = [note for note in planning.build_check(known).notes if note.startswith("s3: ")]
     assert note == "s3: the host uses the credentials that the host has"
 

@@ -53,7 +53,7 @@ def active(opened: optuna.Study, of: ScriptedHost) -> trials.Active:
 def test_a_trial_worse_than_the_median_is_stopped_and_pruned(client: Client) -> None:
     opened, of = finished(client.home / "s"), host(client, events(0.9))
     outcome = trials.update(client.context(), opened, active(opened, of), TERMS)
-    assert outcome == "pruned after 1 values of val.loss, the last 0.9"
+    assert outcome == "pruned after 1 value of val.loss, the last 0.9"
     assert [name for name, _ in of.requests].count("stop") == 1
     assert opened.trials[-1].state.name == "PRUNED"
     assert opened.best_value == 0.1

@@ -53,7 +53,7 @@ def test_a_program_on_a_gpu_keeps_queued_runs_off_that_gpu(box: Box) -> None:
 def test_a_run_without_a_lease_may_use_every_gpu_that_it_sees(box: Box) -> None:
     box.live(run_id(0))
     box.add(run_id(1))
-    assert box.reason(run_id(1)) == f"needs 1 GPUs, 0 free; in use by {run_id(0)}"
+    assert box.reason(run_id(1)) == f"needs 1 GPU, 0 free; in use by {run_id(0)}"
     box.end(run_id(0))
     box.live(run_id(2), env={"CUDA_VISIBLE_DEVICES": "0,1,2"})
     assert dispatch.advance(box.layout) == [run_id(1)]

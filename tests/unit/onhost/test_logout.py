@@ -40,7 +40,7 @@ def test_a_host_that_kills_processes_at_logout_is_refused_with_a_fix(
 ) -> None:
     logout = effects(tmp_path, monkeypatch, "yes", "no")
     assert logout == {"kills": True, "removes": False, "user": "ana"}
-    with pytest.raises(GpujobError, match="end the run when we log out") as error:
+    with pytest.raises(GpujobError, match="end the run when gpujob logs out") as error:
         plan.build(inputs(facts={"logout": logout}))
     assert error.value.next_step == "on the host: sudo loginctl enable-linger ana"
     local = plan.build(inputs(facts={"logout": logout}, survives_logout=True))

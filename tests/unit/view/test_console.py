@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.terminal import message
-from orchestrator.core.text import duration, size
+from orchestrator.core.text import counted, duration, size
 from orchestrator.view.console import colours, columns, harmless, sparkline
 from orchestrator.view.log import Writer
 
@@ -98,9 +98,10 @@ def test_a_character_split_between_blocks_is_decoded() -> None:
     assert out.getvalue() == "é\x1b[31mü"
 
 
-def test_durations_and_sizes_read_well() -> None:
+def test_durations_sizes_and_counts_read_well() -> None:
     assert [duration(s) for s in (5, 200, 18180, 187200)] == ["5 s", "3 min 20 s", "5 h 03 min", "2 d 04 h"]
     assert [size(n) for n in (512, 3565158, 5 << 40)] == ["512 B", "3.4 MiB", "5.0 TiB"]
+    assert [counted(n, "file") for n in (0, 1, 3000)] == ["0 files", "1 file", "3,000 files"]
 
 
 def test_a_sparkline_spans_minimum_to_maximum_and_marks_empty_input() -> None:
