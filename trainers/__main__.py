@@ -195,7 +195,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from trainers.engine import contact_sheet, plots  # noqa: PLC0415 - imports numpy
 
     if arguments.pictures is not None and (arguments.plots is None or not arguments.pictures.is_dir()):
-        raise sources.BadSource(f"--pictures {arguments.pictures} needs --plots DIR, and is a folder")
+        raise sources.BadSource(f"--pictures {arguments.pictures} must be a folder, and needs --plots DIR")
     if arguments.plots is not None:
         plots.require()
     saved, trainer = _open(arguments.checkpoint)

@@ -69,13 +69,15 @@ def _ensure_utf8() -> None:
 
 
 def _interrupted(words: list[str]) -> int:
-    """Ctrl-C before the command began, or again while the first one was handled: without our modules."""
+    """Ctrl-C before the command began, or again while the first one was handled: with one small module."""
     import json
     import shlex
     import sys
 
+    from orchestrator.cli.words import wants_json
+
     what, again = "interrupted", f"gpujob {shlex.join(words)}".strip()
-    if "--json" in words:
+    if wants_json(words):
         error = {"kind": "Interrupted", "what": what, "why": "", "next_step": again, "exit_code": 130}
         sys.stdout.write(json.dumps({"schema_version": 2, "error": error}) + "\n")
     else:

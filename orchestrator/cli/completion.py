@@ -180,7 +180,7 @@ def trainers(env: Mapping[str, str]) -> list[str]:
 
 
 def instances(env: Mapping[str, str]) -> list[str]:
-    """Those that have not ended."""
+    """Labels of the instances that have not been terminated."""
     every = _records(os.path.join(_state_folder(), "instances"))
     return ["ec2", *(f"ec2://{one.get('id')}" for one in every if one.get("state") != "terminated")]
 

@@ -11,6 +11,7 @@ import platform
 import traceback
 
 from orchestrator import __version__, files
+from orchestrator.cli.words import wants_json
 from orchestrator.context import Context
 from orchestrator.core import shell
 from orchestrator.core.shell import show
@@ -19,6 +20,14 @@ from orchestrator.view.answer import Error, ErrorAnswer
 from orchestrator.view.console import Paint
 
 _RUNS_SHOWN = 3
+_WORDS_OF_OTHERS = {
+    "gpujob deploy --help": (
+        "arguments of your script are words of `command` in the job file",
+        "gpujob deploy --help",
+    ),
+    "gpujob ssh --help": ("a command for the host comes after --", "gpujob ssh RUN -- COMMAND"),
+}
+"""The command to whose words those of another program do not belong → why, and what to do instead."""
 
 
 class Interrupted(GpujobError):
@@ -48,7 +57,7 @@ def report(ctx: Context, error: Exception, words: list[str]) -> int:
     )
     if ctx.debug:
         ctx.warn("".join(traceback.format_exception(error)))
-    if ctx.json or "--json" in words:
+    if ctx.json or wants_json(words):
         ctx.answer(ErrorAnswer(error=_as_json(known)))
     else:
         _print(ctx, known)
@@ -66,9 +75,9 @@ def _known(error: Exception) -> GpujobError | None:
         usage = getattr(error, "ctx", None)
         command = f"{usage.command_path} --help" if usage else "gpujob --help"
         what = str(format_message()).rstrip(".")
-        is_for_script = what.startswith("Got unexpected extra") and command == "gpujob deploy --help"
-        why = "arguments of your script are words of `command` in the job file" if is_for_script else ""
-        return UsageError(what, why, command)
+        if what.startswith(("Got unexpected extra", "No such option")) and command in _WORDS_OF_OTHERS:
+            return UsageError(what, *_WORDS_OF_OTHERS[command])
+        return UsageError(what, "", command)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         name = str(error.filename or "")
         return GpujobError("the disk is full", name, f"df -h {shell.join([name or '.'])}")

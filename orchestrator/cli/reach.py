@@ -58,7 +58,7 @@ def tunnel(
 ) -> int:
     """Open ports of a run's host on this machine until Ctrl-C.
 
-    Connections are made to 127.0.0.1 there. If the line is cut, gpujob connects again.
+    Connections are made to 127.0.0.1 there. If the SSH connection is lost, gpujob connects again.
     """
     from orchestrator.commands import tunnel as implementation
 

@@ -101,6 +101,9 @@ def evaluate(
     """Compute a checkpoint's metrics and confusion matrix on data."""
     from orchestrator.commands import trainer as implementation
 
+    if split not in ("train", "val", "test", "all"):
+        next_step = f"gpujob evaluate {checkpoint} --split test"
+        raise UsageError(f"--split {split}: train, val, test or all", "", next_step)
     return implementation.evaluate(context(ctx, json), checkpoint, data or [], split, plots, pictures)
 
 

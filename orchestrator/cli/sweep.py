@@ -51,7 +51,9 @@ Hours = Annotated[
 NoPrune = Annotated[
     bool, typer.Option("--no-prune", help="Let every trial run to its end, also those that fall behind.")
 ]
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the choice of values (default 0).")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**31 - 1, metavar="N", help="Seed of the choice of values (default 0).")
+]
 ShareGpu = Annotated[
     bool, typer.Option("--share-gpu", help="Start trials even if another process is using a GPU.")
 ]
@@ -88,7 +90,7 @@ def sweep(
     request = implementation.Request(
         job,
         trials,
-        on=tuple(word for word in (on or "").split(",") if word),
+        on=on,
         name=name,
         sets=tuple(sets or ()),
         data=tuple(data or ()),

@@ -51,6 +51,16 @@ class Request(msgspec.Struct, frozen=True):
     queue: bool = False
     regions: tuple[str, ...] = ()
 
+    def launch_option(self) -> str | None:
+        """The first option that only the launch of an instance uses."""
+        options = {
+            "--region": self.regions,
+            "--wait-for-capacity": self.wait_for_capacity,
+            "--ssh-cidr": self.ssh_cidr,
+            "--open-to-the-world": self.open_to_the_world,
+        }
+        return next((option for option, value in options.items() if value), None)
+
     def launch_options(self) -> Options:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
 
@@ -69,9 +79,9 @@ def deploy(ctx: Context, request: Request) -> int:
     job = notify.with_settings(_load_job(ctx, word, request), settings)
     job = jobs.with_nodes(job, request.on or settings["target"].value)
     target = registry.target(ctx, settings, request.on)
-    if request.regions and not target.launches:
-        why = f"{target.label} is there already"
-        raise UsageError("--region is for a launch", why, f"gpujob deploy {word} --on ec2")
+    if not target.launches and (option := request.launch_option()):
+        why = f"the target is {target.label}"
+        raise UsageError(f"{option} is for a launch", why, f"gpujob deploy {word} --on ec2")
     if not request.dry_run:
         registry.require_transfer(ctx, target)
     secrets = execute.secrets(ctx, job.spec.pass_env, job.file_secrets)

@@ -1,4 +1,4 @@
-"""`gpujob doctor`: what a deploy to this target would need, each with the line that mends it."""
+"""`gpujob doctor`: what a deploy to this target would need, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator import __version__, registry, settings_files
 from orchestrator.commands import jobs
 from orchestrator.context import Context
-from orchestrator.core import containers, tmux
+from orchestrator.core import containers, shell, tmux
 from orchestrator.core.hostchecks import (
     LEAST_FREE,
     LINGER,
@@ -45,8 +45,11 @@ def doctor(ctx: Context, on: str | None, job: str | None = None, launch: bool = 
     target = registry.target(ctx, settings, on)
     if launch and not target.launches:
         raise UsageError(
-            "--launch is for EC2", f"{target.label} is there already", "gpujob doctor --on ec2 --launch"
+            "--launch is for EC2", f"the target is {target.label}", "gpujob doctor --on ec2 --launch"
         )
+    if job is not None and not target.launches:
+        step = f"gpujob check {shell.join([job])} --on {target.label}"
+        raise UsageError("doctor takes a job for --on ec2 only", "it tests the target, not the job", step)
     if target.needs_rsync:
         rows.append(rsync.row(ctx))
     if target.launches:
@@ -114,7 +117,7 @@ def examine(facts: HostFacts) -> list[Row]:
 
 
 def _rsync(path: str | None) -> Row:
-    """The host's."""
+    """The row of the rsync on the host."""
     fix = "on the host: sudo apt-get install -y rsync"
     return ("rsync", "ok", path, "") if path else ("rsync", "missing", "not installed", fix)
 

@@ -53,7 +53,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 def init(ctx: Context, script: str | None) -> int:
     """Writes NAME.yaml to the current folder; never replaces a file."""
-    answers = _asked(ctx) if script is None and ctx.can_ask else Answers(script or _USUAL[0])
+    answers = _asked(ctx) if script is None and ctx.can_ask else _answers(script)
     target = ctx.cwd / f"{answers.name}.yaml"
     if target.exists():
         what = f"{target.name} exists already"
@@ -68,6 +68,15 @@ def init(ctx: Context, script: str | None) -> int:
         )
     ctx.talk(f"next: gpujob check {answers.name}, then gpujob deploy {answers.name} --dry-run")
     return 0
+
+
+def _answers(script: str | None) -> Answers:
+    if script is None:
+        return Answers(_USUAL[0])
+    if not _can_split(script):
+        what = f"{script}: a quotation mark is not closed" if script.strip() else "SCRIPT is empty"
+        raise UsageError(what, "nothing was written", "gpujob init 'train.py --lr 0.1'")
+    return Answers(script.strip())
 
 
 def _write(target: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, NotFound
 from orchestrator.store import Store
 from orchestrator.targets.base import Host
-from orchestrator.targets.forward import Forwarder, parse_port
+from orchestrator.targets.forward import Forwarder, parse_ports
 
 _COMMAND_SECONDS = 600.0
 _LOST = 255  # the exit code of ssh where the connection was lost
@@ -28,7 +28,7 @@ def login(
     Of a host that is named and has no run, the shell is in the home folder. `forwarded`: ports, as `tunnel`
     takes them, which are open meanwhile.
     """
-    ports = [parse_port(port) for port in forwarded]
+    ports = parse_ports(forwarded)
     store = Store(ctx.state_dir)
     target = registry.target(ctx, settings_files.load(ctx), runs.find_target(ctx, store, on, word))
     with target.connect() as host:
@@ -71,7 +71,7 @@ def _words(
 def _while_forwarding(
     ctx: Context, host: Host, forwarder: Forwarder, words: list[str], env: dict[str, str], is_shell: bool
 ) -> int:
-    """After a cut of the line, the ports stay: a new shell is opened. A command is not run twice."""
+    """Where the connection is lost, the ports stay and a new shell starts. A command is not run twice."""
     while True:
         code = _call(words, env)
         if code != _LOST or host.is_connected():

@@ -9,7 +9,7 @@ from orchestrator.commands import collect
 from orchestrator.commands.collect import RunData
 from orchestrator.context import Context
 from orchestrator.core import curves
-from orchestrator.core.text import size
+from orchestrator.core.text import counted, size
 from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.onhost.files import write
 from orchestrator.view import compare_answers as answers
@@ -35,13 +35,14 @@ def report(ctx: Context, words: Sequence[str], on: str | None, to: str | None) -
     if twice := [
         run.id for number, run in enumerate(reported) if run.id in {r.id for r in reported[:number]}
     ]:
-        raise UsageError(f"{twice[0]} is named twice", "", "gpujob report RUN RUN")
+        raise UsageError(f"{twice[0]} is named twice", "", "gpujob report RUN RUN2")
     path = ctx.path(to or f"report-{reported[0].id if len(reported) == 1 else f'{len(reported)}-runs'}.html")
     if path.is_dir():
         path = path / "report.html"
     with ctx.timed("drawing"):
         content = page.render(reported, ctx.now(), __version__).encode("utf-8", errors="replace")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(str(path), content, 0o644)
     except OSError as error:
         next_step = "gpujob report --to FILE.html"
@@ -50,9 +51,8 @@ def report(ctx: Context, words: Sequence[str], on: str | None, to: str | None) -
         ctx.answer(answers.Report(file=str(path), runs=tuple(run.id for run in reported), bytes=len(content)))
         return Exit.DONE
     ctx.out(ctx.short(path))
-    points = sum(run.story.points for run in reported)
-    count = "1 run" if len(reported) == 1 else f"{len(reported)} runs"
-    ctx.talk(f"{count}, {points:,} points, {size(len(content))}; open it in a browser")
+    points = counted(sum(run.story.points for run in reported), "point")
+    ctx.talk(f"{counted(len(reported), 'run')}, {points}, {size(len(content))}; open it in a browser")
     return Exit.DONE
 
 

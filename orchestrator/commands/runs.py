@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.context import Context
 from orchestrator.core import groups, runstate
 from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.text import counted
 from orchestrator.errors import NotFound, UsageError
 from orchestrator.store import CachedRun, Store
 from orchestrator.targets import helper
@@ -25,7 +26,7 @@ def find_host(ctx: Context, store: Store, on: str | None, word: str | None, rank
     if rank is None:
         return target
     if not target or rank >= len(hosts):
-        why = f"it is on {len(hosts)} host{'s' if len(hosts) > 1 else ''}, the first of which is rank 0"
+        why = f"it is on {counted(len(hosts), 'host')}, the first of which is rank 0"
         raise UsageError(f"--rank {rank}: the run has no such host", why, "gpujob status")
     return hosts[rank]
 
@@ -63,8 +64,8 @@ def get(ctx: Context, host: Host, store: Store, word: str | None) -> RunFacts:
 def choose(every: Sequence[RunFacts], word: str | None, now: float) -> RunFacts:
     """Among runs, oldest first. NotFound and UsageError name those that there are."""
     if not every:
-        why = "nothing was ever deployed to this target"
-        raise NotFound("there is no run here", why, "gpujob deploy JOB")
+        what = "there is no run here" if word is None else f"no run {word!r}"
+        raise NotFound(what, "nothing was ever deployed to this target", "gpujob deploy JOB")
     if word is None:
         return _only(every, now)
     exact = [run for run in every if run.id == word]

@@ -18,6 +18,7 @@ from orchestrator.commands import deploy, jobs, study, trials
 from orchestrator.commands.study import Terms
 from orchestrator.commands.trials import Active
 from orchestrator.context import Context
+from orchestrator.core import groups
 from orchestrator.core import space as spaces
 from orchestrator.core.numbers import require_positive
 from orchestrator.core.space import Sweep
@@ -34,11 +35,11 @@ _LONGEST_NAME = 34  # `-t12345` follows
 
 
 class Request(msgspec.Struct, frozen=True):
-    """The command line. `on`: targets, empty for the settings'; `parallel`: None for one trial on each."""
+    """The command line. `on`: targets with commas; None: the setting. `parallel`: None: one on each."""
 
     job: str
     trials: int
-    on: tuple[str, ...] = ()
+    on: str | None = None
     name: str | None = None
     sets: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
@@ -91,7 +92,7 @@ def _terms(request: Request, spec: JobSpec) -> Terms:
     metric = request.metric or written.metric
     if goal not in ("min", "max"):
         raise UsageError(f"--goal {goal}: min or max", "", "gpujob sweep JOB --goal max")
-    if metric.count(".") != 1:
+    if metric.count(".") != 1 or "" in metric.split("."):
         why = "a split and a name with a dot between them, as gpujob status --json shows them"
         raise UsageError(f"--metric {metric}: it is no metric", why, "--metric val.loss")
     return Terms(job, metric, goal, _space(request, spec))
@@ -116,7 +117,9 @@ def _name(request: Request, job: str) -> str:
 
 def _targets(ctx: Context, request: Request) -> list[Target]:
     settings = settings_files.load(ctx)
-    resolved = [registry.target(ctx, settings, word) for word in request.on or (None,)]
+    words = settings["target"].value if request.on is None else request.on
+    hosts = groups.require_each_once(words, "--on gpu1,gpu2") if words else ("",)
+    resolved = [registry.target(ctx, settings, word) for word in hosts]
     if any(target.launches for target in resolved):
         why = "each trial would launch an instance of its own"
         step = "gpujob hosts up, then gpujob sweep JOB --on ec2://ID"

@@ -10,14 +10,14 @@ from orchestrator.context import Context
 from orchestrator.errors import Exit, UsageError
 from orchestrator.store import Store
 from orchestrator.targets.base import Host
-from orchestrator.targets.forward import Forwarder, Port, parse_port
+from orchestrator.targets.forward import Forwarder, Port, parse_ports
 from orchestrator.view import reach_answers as answers
 
 VISIT_SECONDS = 3600.0
 
 
 def tunnel(ctx: Context, words: Sequence[str], on: str | None) -> int:
-    """`words`: ports, a run before them. After a cut of the line it connects again, and says so."""
+    """`words`: ports, a run before them. Where the connection is lost it connects again, and says so."""
     word, ports = _split(words)
     settings, store = settings_files.load(ctx), Store(ctx.state_dir)
     with registry.target(ctx, settings, runs.find_target(ctx, store, on, word)).connect() as host:
@@ -31,7 +31,7 @@ def tunnel(ctx: Context, words: Sequence[str], on: str | None) -> int:
             try:
                 forwarder.watch()
             except KeyboardInterrupt:
-                ctx.talk("\nthe ports are closed; the run goes on")
+                ctx.talk("\nthe ports are closed")
     return Exit.INTERRUPTED
 
 
@@ -46,7 +46,7 @@ def _split(words: Sequence[str]) -> tuple[str | None, list[Port]]:
     """A single word is a port; of several, the first may be a run."""
     first, *rest = words
     is_run = bool(rest) and not first.replace(":", "").isdigit()
-    return (first if is_run else None), [parse_port(word) for word in (rest if is_run else words)]
+    return (first if is_run else None), parse_ports(rest if is_run else words)
 
 
 def _report(ctx: Context, host: Host, run_id: str, ports: Sequence[Port]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from orchestrator.core.inputs import Identity
 from orchestrator.core.resources import Resources
+from orchestrator.core.text import counted
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,14 +43,21 @@ def join(hosts: Sequence[str]) -> str:
     return ",".join(hosts)
 
 
+def require_each_once(target: str, example: str) -> tuple[str, ...]:
+    """The hosts of a target. UsageError for an empty name, and for one that occurs twice."""
+    hosts = split(target)
+    if not all(hosts) or len(set(hosts)) < len(hosts):
+        raise UsageError(f"--on {target}: each host is named once, with a comma between two", "", example)
+    return hosts
+
+
 def require_hosts(job: JobSpec, where: str, target: str) -> JobSpec:
     """The job with as many nodes as the target has hosts. UsageError where the two do not fit."""
     hosts, nodes = split(target), job.resources.nodes
     if len(hosts) == 1 and (nodes == 1 or target == "ec2"):
         return job
     example = "--on " + join([f"gpu{number}" for number in range(1, max(2, nodes) + 1)])
-    if not all(hosts) or len(set(hosts)) < len(hosts):
-        raise UsageError(f"--on {target}: each host is named once, with a comma between two", "", example)
+    require_each_once(target, example)
     if any(host == "ec2" or host.startswith("ec2:") for host in hosts):
         why = "instances reach each other only if they are launched together"
         raise UsageError(
@@ -61,7 +69,7 @@ def require_hosts(job: JobSpec, where: str, target: str) -> JobSpec:
         why = "the others must reach it over the network"
         raise UsageError(f"--on {target}: local cannot be one of several hosts", why, example)
     if nodes not in (1, len(hosts)):
-        what = f"{where}: resources.nodes is {nodes}, and --on names {len(hosts)} host(s)"
+        what = f"{where}: resources.nodes is {nodes}, and --on names {counted(len(hosts), 'host')}"
         raise UsageError(what, "the first one is rank 0", example)
     resources = msgspec.structs.replace(job.resources, nodes=len(hosts))
     return msgspec.structs.replace(job, resources=resources)
@@ -70,7 +78,7 @@ def require_hosts(job: JobSpec, where: str, target: str) -> JobSpec:
 def nodes(
     identity: Identity, hosts: Sequence[str], resources: Resources, addresses: Sequence[str]
 ) -> list[Node]:
-    """What each host is told. `addresses`: those of rank 0, unless the job names one."""
+    """The part of each host in the run. `addresses`: those of rank 0, unless the job names one."""
     _, port = _master(resources)
     known = known_addresses(resources, addresses)
     number = int(_digest("port", identity.run_id)[:8], 16) % _PORTS + _FIRST_PORT

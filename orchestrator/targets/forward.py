@@ -39,6 +39,16 @@ def parse_port(word: str) -> Port:
     return Port(numbers[0], numbers[-1])
 
 
+def parse_ports(words: Sequence[str]) -> list[Port]:
+    """The ports of several words. UsageError for a port of this machine that two of them name."""
+    ports = [parse_port(word) for word in words]
+    for number, port in enumerate(ports):
+        if port.local in {before.local for before in ports[:number]}:
+            other = f"{port.local + 1}:{port.remote}"
+            raise UsageError(f"port {port.local} of this machine is named twice", "", f"write {other}")
+    return ports
+
+
 class Forwarder:
     """Each connection gets a channel of its own. A cut ends those that are open; new ones wait."""
 
@@ -65,7 +75,7 @@ class Forwarder:
                 self._ended.set()
 
     def watch(self) -> None:
-        """Keeps the line up until Ctrl-C. AccessError if the host no longer accepts the login."""
+        """Keeps the connection up until Ctrl-C. AccessError if the host no longer accepts the login."""
         while True:
             self.reconnect()
             self._ctx.sleep(_CHECK_SECONDS)

@@ -194,6 +194,12 @@ def test_a_port_that_is_none_is_refused(client: Client, words: tuple[str, ...]) 
     assert "is not a port" in refused.err
 
 
+@pytest.mark.parametrize("words", [("6006", "6006"), ("job", "8080:1", "8080:2")])
+def test_a_port_of_this_machine_is_named_once(client: Client, words: tuple[str, ...]) -> None:
+    refused = client.run("tunnel", *words)
+    assert (refused.code, "is named twice" in refused.err) == (2, True)
+
+
 def test_a_port_of_this_machine_needs_no_tunnel(client: Client) -> None:
     script(client)
     client.run("deploy", "job", "--follow")

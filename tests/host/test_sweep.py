@@ -83,6 +83,11 @@ def test_a_trial_whose_run_fails_is_counted_and_named(user: Client) -> None:
     ("words", "message"),
     [
         (("--metric", "loss"), "a split and a name"),
+        (("--metric", "val."), "a split and a name"),
+        (("--seed", "-1"), "--seed"),
+        (("--on", ""), "--on is empty"),
+        (("--on", "local,"), "each host is named once"),
+        (("--on", "local,local"), "each host is named once"),
         (("--goal", "less"), "min or max"),
         (("--name", "../x"), "cannot name a sweep"),
         (("--on", "ec2"), "each trial would launch"),
@@ -102,7 +107,7 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(
 def test_a_sweep_with_another_space_is_refused(user: Client) -> None:
     assert user.run(*SWEEP, "1").code == 0
     result = user.run("sweep", "job", "--space", "config.x=0..2", "--trials", "2")
-    assert (result.code, "begun with another space" in result.err) == (2, True)
+    assert (result.code, "started with another space" in result.err) == (2, True)
 
 
 def test_a_key_that_no_job_has_is_refused_and_leaves_no_sweep(user: Client) -> None:

@@ -126,8 +126,8 @@ def test_wrong_answers_are_shown_with_their_pictures(evaluated, tmp_path, capsys
     ("more", "message"),
     [
         (["--plots", "figures", "--pictures", "empty"], "the picture of no wrong answer is there"),
-        (["--plots", "figures", "--pictures", "nowhere"], "needs --plots DIR, and is a folder"),
-        (["--pictures", "empty"], "needs --plots DIR, and is a folder"),
+        (["--plots", "figures", "--pictures", "nowhere"], "must be a folder, and needs --plots DIR"),
+        (["--pictures", "empty"], "must be a folder, and needs --plots DIR"),
     ],
 )
 def test_pictures_that_are_not_there_are_an_error(evaluated, tmp_path, capsys, more, message):

@@ -79,10 +79,11 @@ def test_the_command_line_page_matches_the_help_output() -> None:
         (["deploy", "x", "--on", "mars"], 2, "no job 'x'"),
         (["status", "--on", "ec2"], 3, "no EC2 instance is on record"),
         (["status", "--on", "a b"], 2, "is not a target"),
-        (["status", "nosuch"], 3, "there is no run here"),
+        (["status", "nosuch"], 3, "no run 'nosuch'"),
         (["monitor", "--stream", "--attach"], 2, "exclude each other"),
         (["fetch", "--which", "worst"], 2, "best, last or all"),
         (["verify", "nowhere"], 3, "is not a checkpoint"),
+        (["evaluate", "nowhere", "--split", "some"], 2, "train, val, test or all"),
         (["prepare", "nosuch"], 2, "unknown trainer"),
         (["predict", "nowhere", "x"], 3, "is not a checkpoint"),
     ],
@@ -101,6 +102,37 @@ def test_with_json_an_error_is_an_object_on_stdout(client: Client) -> None:
     assert result.json["error"]["exit_code"] == result.code == 3
     assert result.json["schema_version"] == 2
     assert json.loads(client.run("deploy", "x", "--colour", "--json").out)["error"]["kind"] == "UsageError"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--region", "us-west-2"),
+        ("--wait-for-capacity", "2"),
+        ("--ssh-cidr", "10.0.0.0/8"),
+        ("--open-to-the-world",),
+    ],
+)
+def test_an_option_of_a_launch_is_refused_on_another_target(client: Client, words: tuple[str, ...]) -> None:
+    client.write("job.yaml", "name: job\ncommand: ['true']\n")
+    result = client.run("deploy", "job", "--on", "local", *words, "--dry-run")
+    assert (result.code, f"{words[0]} is for a launch" in result.err) == (2, True)
+
+
+def test_a_job_for_doctor_of_another_target_than_ec2_is_refused(client: Client) -> None:
+    result = client.run("doctor", "train")
+    assert (result.code, "next: gpujob check train --on local" in result.err) == (2, True)
+
+
+def test_json_after_two_dashes_is_an_option_of_the_other_program(client: Client) -> None:
+    result = client.run("ssh", "nosuch", "--", "python", "train.py", "--json")
+    assert (result.code, result.out, result.err.startswith("error: ")) == (3, "", True)
+
+
+@pytest.mark.parametrize("words", [["nvidia-smi"], ["ls", "-l"]])
+def test_a_command_for_a_host_without_two_dashes_is_explained(client: Client, words: list[str]) -> None:
+    result = client.run("ssh", "job", *words)
+    assert (result.code, "next: gpujob ssh RUN -- COMMAND" in result.err) == (2, True)
 
 
 def test_an_internal_error_names_the_log_instead_of_a_traceback(

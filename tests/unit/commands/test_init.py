@@ -91,6 +91,14 @@ def test_a_script_or_a_command_becomes_words_and_a_name(script: str, command: li
     assert (Answers(script).command, Answers(script).name) == (command, name)
 
 
+@pytest.mark.parametrize(
+    ("script", "why"), [("train.py 'x", "quotation mark"), ("", "empty"), (" ", "empty")]
+)
+def test_a_command_that_has_no_words_is_refused(client: Client, script: str, why: str) -> None:
+    result = client.run("init", script)
+    assert (result.code, why in result.err, list(client.project.iterdir())) == (2, True, [])
+
+
 def test_init_on_a_full_disk_leaves_no_part_of_a_job_file(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,9 +71,10 @@ def test_a_report_shows_curves_results_provenance_and_how_to_repeat_it(client: C
     assert "secret patch" not in page.text
 
 
-def test_a_report_of_one_run_says_1_run(client: Client) -> None:
-    result = client.run("report", str(fetched.write(client.project / "fetched")), "--to", "page.html")
+def test_a_report_of_one_run_in_a_new_folder_says_1_run(client: Client) -> None:
+    result = client.run("report", str(fetched.write(client.project / "fetched")), "--to", "new/page.html")
     assert result.err.startswith("1 run, "), result.err
+    assert (client.project / "new" / "page.html").is_file()
 
 
 def test_a_report_says_what_was_not_recorded(client: Client) -> None:
