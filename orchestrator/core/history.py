@@ -74,8 +74,12 @@ class History:
                     self._series.setdefault(key, Series()).add(value)
 
     def curves(self) -> list[tuple[str, Series]]:
-        """Each series with its name: `train loss` first, the metrics as they came, then the learning rate."""
-        ordered = sorted(self._series.items(), key=lambda item: _order(item[0]))
+        """Each series with its name: `train loss` first, the metrics as they came, then the learning rate.
+
+        Of a test only what was measured again and again: one value is no curve.
+        """
+        kept = [item for item in self._series.items() if item[0][0] != "test" or len(item[1].values) > 1]
+        ordered = sorted(kept, key=lambda item: _order(item[0]))
         return [(" ".join(key), series) for key, series in ordered]
 
 
@@ -89,6 +93,12 @@ _LOWER_IS_BETTER = (
     "mae",
     "mse",
     "rmse",
+    "mape",
+    "rmsle",
+    "bpb",
+    "bpc",
+    "fid",
+    "cost",
     "error",
     "err",
 )
@@ -116,7 +126,7 @@ def _values(event: Event) -> Iterator[tuple[tuple[str, str], float]]:
         for key, value in ((_LOSS, event.loss), (_RATE, event.lr), (_NORM, event.grad_norm)):
             if value is not None:
                 yield key, value
-    if isinstance(event, ev.Metrics) and event.split != "test":
+    if isinstance(event, ev.Metrics):
         for name, value in event.values.items():
             if value is not None:
                 yield (event.split, name), value

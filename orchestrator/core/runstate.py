@@ -208,10 +208,12 @@ def eta(events: Sequence[Event], now: float, started: float | None) -> float | N
     A script that sends no `start` began when its supervisor did (`started`).
     """
     start, progress = ev.last(events, ev.Start) or ev.Start(t=started or now), _train_progress(events)
-    if not progress or progress.step is None or not progress.of or progress.t <= start.t or progress.of_epoch:
+    if not progress or progress.step is None or progress.t <= start.t or progress.of_epoch:
         return None
     if progress.left is not None:
         return max(0.0, progress.left - max(0.0, now - progress.t))
+    if not progress.of:
+        return None
     steps = progress.step - (start.resumed_from or 0)
     if steps <= 0:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -20,6 +21,15 @@ _BLOCK = 1 << 20
 _KEPT = 1000  # lines of one kind that one read parses: every second, fourth, eighth … of more
 _ENDS = re.compile(rb"[\r\n]+|\x08+")
 _RETURNS = re.compile(r"\r+|\x08+")
+_HEAD, _BEFORE = (
+    8 * 1024,
+    4 * 1024,
+)  # bytes at the begin of a log, and before an offset, that say what lines mean
+# Lines that are few, and that others need: headings, and values of a validation.
+_RARE = re.compile(
+    rb".*val|\W*(?:\{|\*|test|eval)|\W*(?:epoch|iter(?:ation)?|step|round|class)\b\D*$|\W*epoch\W{0,3}\d+(?:\s*/\s*\d+)?\W*$",
+    re.IGNORECASE,
+)
 _LAST_LINES, _LAST_PARTS = 200, 4  # of a tail: its last lines, and the last states of each line
 
 
@@ -33,9 +43,10 @@ class LogProgress(NamedTuple):
 def latest(path: str) -> LogProgress:
     """The latest progress, and the latest metrics of each split, that the end of a log tells."""
     content = files.last_bytes(path, _TAIL)
-    reader, events = read_tail(content)
+    begin = _begin(path) if len(content) == _TAIL else None
+    reader, events = read_tail(content, begin)
     if len(content) == _TAIL and not reader.has_place:
-        reader, events = read_tail(files.last_bytes(path, _LONG_TAIL))
+        reader, events = read_tail(files.last_bytes(path, _LONG_TAIL), begin)
     try:
         changed = os.stat(path).st_mtime
     except OSError:
@@ -44,21 +55,58 @@ def latest(path: str) -> LogProgress:
     return LogProgress(lines, list(reader.taken.values()))
 
 
-def read_tail(content: bytes) -> tuple[LogReader, dict[str, Event]]:
+def read_tail(content: bytes, begin: LogReader | None = None) -> tuple[LogReader, dict[str, Event]]:
     """The reader, and the latest event of each kind; a value that is not repeated stays."""
-    reader = LogReader()
+    reader = begin.forget() if begin else LogReader()
     events: dict[str, Event] = {}
     for part in _last_parts(content.decode("utf-8", errors="replace")):
         for event in reader.feed(part):
             kind = "%s/%s" % (event["event"], event.get("split") or event.get("phase"))
             before = events.pop(kind, {})
             keep = ("loss", "lr", "grad_norm") if event["event"] == "progress" else ()
-            events[kind] = {**{name: before[name] for name in keep if name in before}, **event}
+            event = {**{name: before[name] for name in keep if name in before}, **event}
+            if event["event"] == "metrics":
+                event["values"] = {**before.get("values", {}), **event["values"]}
+            events[kind] = event
     if "progress/train" in events:
         events = {
             kind: event for kind, event in events.items() if kind[:8] != "progress" or kind[9:] == "train"
         }
     return reader, events
+
+
+def _begin(path: str) -> LogReader | None:
+    """The reader of the first lines, whose headings the lines far behind them still have."""
+    try:
+        with files.open_regular(path) as handle:
+            return _begun(handle.read(_HEAD))
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=32)
+def _begun(head: bytes) -> LogReader:
+    reader = LogReader()
+    for part in _ENDS.split(head):
+        reader.feed(part.decode("utf-8", errors="replace"))
+    return reader
+
+
+def _reader_at(path: str, offset: int) -> LogReader:
+    """A reader that knows what lines after an offset mean by those before them."""
+    begin = _begin(path) if offset else None
+    if begin is None:
+        return LogReader()
+    reader = begin.forget()
+    try:
+        with files.open_regular(path) as handle:
+            handle.seek(max(0, offset - _BEFORE))
+            before = handle.read(min(offset, _BEFORE))
+    except OSError:
+        return reader
+    for part in _ENDS.split(before)[1 if offset > _BEFORE else 0 :]:
+        reader.feed(part.decode("utf-8", errors="replace"))
+    return reader
 
 
 def _last_parts(text: str) -> list[str]:
@@ -76,6 +124,7 @@ def read(layout: Layout, run_id: str, offset: int, limit: int) -> EventLines:
 
 def read_file(path: str, offset: int, limit: int) -> EventLines:
     """As `read`, of a log anywhere."""
+    reader = _reader_at(path, offset)
     try:
         with files.open_regular(path) as handle:
             end = os.fstat(handle.fileno()).st_size
@@ -85,7 +134,7 @@ def read_file(path: str, offset: int, limit: int) -> EventLines:
                 offset = behind
     except OSError:  # missing or damaged, which the run's facts report
         return {"text": "", "offset": offset}
-    reader, lines, size = LogReader(), [], 0
+    lines, size = [], 0
     for part in sample.parts():
         for event in reader.feed(part.decode("utf-8", errors="replace")):
             line = json.dumps(event)
@@ -123,8 +172,7 @@ class _Sample:
         for part in _ENDS.split(block):
             if part:
                 self._number += 1
-                is_rare = b"val" in part or b"Val" in part or part[:1] == b"{"
-                self._kinds[is_rare].add(self._number, part)
+                self._kinds[bool(_RARE.match(part))].add(self._number, part)
 
     def parts(self) -> list[bytes]:
         kept = self._kinds[False].kept + self._kinds[True].kept

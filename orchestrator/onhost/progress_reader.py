@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, NamedTuple
 
-from orchestrator.onhost import progress_lines
-from orchestrator.onhost.progress_lines import Line
-from orchestrator.onhost.progress_values import word_set, words
+from orchestrator.onhost import progress_lines, progress_tables
+from orchestrator.onhost.progress_values import SPLITS, Line, word_set, words
 
 Event = Dict[str, Any]
 _LONGEST_TEXT = 240  # characters of a line that `status --json` shows
 _BARS = ("tqdm", "rich", "keras")
 _EVALUATION = word_set(
-    "val valid validation eval evaluating evaluation test testing predict predicting sanity"
+    "val valid validate validating validation eval evaluate evaluating evaluation test testing predict "
+    "predicting inference sanity"
 )
 _PREPARATION = word_set(
     "map mapping filter downloading download loading fetching reading extracting caching tokenizing "
-    "tokenize preprocessing preparing generating resolving files shards upload uploading saving"
+    "tokenize preprocessing preparing generating resolving files shards upload uploading saving scanning "
+    "indexing building computing converting encoding creating collecting writing parsing sorting compiling "
+    "calibrating inspecting verifying copying decompressing unzipping"
+)
+_SPLIT = re.compile(  # `Test Error:`, which says what the lines after it are about
+    r"\W*([a-z]+)(?:\s+(?:errors?|results?|metrics|set|scores?|performance))?\s*:?\W*", re.IGNORECASE
 )
 _AFTER_BAR = re.compile(r"(%\|[^\r\n]*?(?:/s|s/it|[\w.]=[^\]\s]+|\?)\])(?=[^\s\x1b])")
 
@@ -49,10 +54,15 @@ class LogReader:
         self._place = Place()
         self._outer: Line | None = None
         self._header: Line | None = None
+        self._is_new_epoch = self._goes_on = self._is_over = False
+        self._step: int | None = None
+        self._of_ended: int | None = None  # of Keras' bar of this epoch, once it has ended
         self._ended: set[tuple[str, int | None]] = set()
         self._repeated: set[tuple[str, int | None]] = set()
         self._counts_from_0 = False
         self._metrics: dict[str, dict[str, float]] = {}
+        self._table = progress_tables.Table()
+        self._split = ""
 
     @property
     def has_place(self) -> bool:
@@ -65,13 +75,41 @@ class LogReader:
         if len(raw) > progress_lines.LONGEST:
             return events
         for part in _AFTER_BAR.sub("\\1\n", raw).split("\n"):
-            line = progress_lines.parse(part)
+            text = progress_lines.plain(part)
+            line = progress_lines.parse(part, self._split) or self._other(text)
             if line:
-                events += self._bar(line) if line.format in _BARS else self._line(line)
+                events += self._bar(self._of_table(line)) if line.format in _BARS else self._line(line)
         return events
+
+    def forget(self) -> LogReader:
+        """Keeps what holds for the whole log, such as the heading of its table, and no value."""
+        kept = LogReader()
+        kept._counts_from_0, kept._goes_on = self._counts_from_0, self._goes_on
+        kept._table = self._table.copy()
+        return kept
+
+    def _of_table(self, line: Line) -> Line:
+        """A bar behind a row of a table, or behind the heading of one, as Ultralytics prints them."""
+        found = progress_tables.cells(line.name)
+        if len(found) > 2 and self._table.begins(found):
+            return line._replace(name="val" if found[0].lower() == "class" else "")
+        row = self._table.row(line.name) if len(found) > 2 else None
+        if row is None:
+            return line
+        return line._replace(name="", epoch=row.epoch, epochs=row.epochs, values=row.values)
+
+    def _other(self, text: str) -> Line | None:
+        """A row of a table; or None, of a heading, which says what the next lines are about."""
+        if heading := _SPLIT.fullmatch(text):
+            self._split = SPLITS.get(heading[1].lower(), self._split)
+            return None
+        line = self._table.read(text) if text else None
+        return line and line._replace(text=text)
 
     def _bar(self, line: Line) -> list[Event]:
         phase = _phase(line.name)
+        if self._is_after_epoch(line):
+            return self._evaluated(line)
         if line.depth and self._outer:
             line = _within(line, self._outer) if phase == "train" else line._replace(step=None)
         elif not line.depth and phase == "train":
@@ -82,6 +120,23 @@ class LogReader:
             self._move(line)
         return self._events(line)
 
+    def _is_after_epoch(self, line: Line) -> bool:
+        """Keras: whether a bar is that of an evaluation or a prediction, behind the one of an epoch."""
+        if line.format != "keras" or not self._header:
+            return False
+        if self._of_ended and (line.of != self._of_ended or line.step != self._of_ended):
+            return True
+        self._of_ended = line.of if line.step == line.of else None
+        return False
+
+    def _evaluated(self, line: Line) -> list[Event]:
+        values = dict(line.values.metrics.get("train", {}))
+        if line.values.loss is not None:
+            values["loss"] = line.values.loss
+        if line.step != line.of or not values:
+            return []
+        return [self._event(line, "metrics", "metrics of test", split="test", values=values)]
+
     def _other_phase(self, line: Line, phase: str) -> Event:
         return self._event(line, "progress", "progress", phase=phase, step=line.step, of=line.of)
 
@@ -90,31 +145,54 @@ class LogReader:
         is_last = line.of is not None and line.step == line.of
         is_repeated = key in self._repeated or (key in self._ended and not is_last)
         (self._repeated if is_repeated else self._ended if is_last else set()).add(key)
-        if line.format == "keras" and self._header and line.epoch is None:
-            line = line._replace(epoch=self._header.epoch, epochs=self._header.epochs)
+        if not line.depth:
+            line = self._of_header(line)
+        self._is_over = is_last
         self._counts_from_0 = self._counts_from_0 or line.epoch == 0
         before = self._place.epoch if self._place.of == line.of else None
         epoch = before if line.epoch is None else line.epoch
         place = Place(line.step, line.of, epoch, line.epochs, line.left)
         is_inner = line.depth > 0
         if line.epoch is not None and line.epochs and line.of and not is_inner:
-            done = int(line.epoch) - (0 if self._counts_from_0 else 1)
-            step = done * line.of + (line.step or 0)
-            place = place._replace(step=step, of=line.epochs * line.of, left=None)
+            place = self._in_epochs(place)
         elif (self._outer is None) if is_inner else (line.epoch is not None or is_repeated):
             place = place._replace(of_epoch=True, left=None)
         self._place = place
         self._take("progress", line)
 
+    def _of_header(self, line: Line) -> Line:
+        """Steps after the heading of an epoch are of that epoch, unless they go on from the epoch before."""
+        if self._header is None or line.epoch is not None or line.step is None or not line.of:
+            return line
+        if self._is_new_epoch and self._step is not None:
+            self._goes_on = line.step > self._step
+        self._is_new_epoch, self._step = False, line.step
+        if self._goes_on:
+            return line
+        return line._replace(epoch=self._header.epoch, epochs=self._header.epochs)
+
+    def _in_epochs(self, place: Place) -> Place:
+        """The step of an epoch as one of all epochs, if it is known how many there are."""
+        if not place.epochs or place.epoch is None or place.of is None or place.step is None:
+            return place._replace(of_epoch=True, left=None)
+        done = max(0, int(place.epoch) - (0 if self._counts_from_0 else 1))
+        of = max(place.epochs, done + 1) * place.of
+        return place._replace(step=done * place.of + place.step, of=of, left=None)
+
     def _line(self, line: Line) -> list[Event]:
-        """A line of values; its own step is kept beside a bar that says of how many."""
+        """A line of values; its own step is kept beside a bar that says of how many and goes on."""
         if line.format == "epoch":  # the next lines are of that epoch
-            self._header = line
-        if line.step is not None and (line.of or not self._place.of):
-            place = Place(line.step, line.of, line.epoch, line.epochs)
-            if line.epoch is not None and line.of:
-                place = _in_epochs(place)
-            self._place = place
+            self._header, self._is_new_epoch, self._of_ended = line, True, None
+        if line.split or line.step is not None or line.epoch is not None:
+            self._split = line.split
+        if line.split and not line.values:
+            return []
+        line = self._of_header(line)
+        self._counts_from_0 = self._counts_from_0 or line.epoch == 0
+        if line.step is not None and (line.of or not self._place.of or self._is_over):
+            self._is_over = False
+            place = Place(line.step, line.of, line.epoch, line.epochs, line.left)
+            self._place = self._in_epochs(place) if line.epoch is not None and line.of else place
             self._take("progress", line)
         elif line.epoch is not None and line.step is None and not self._place.of:
             is_last = bool(line.epochs and line.values)  # a line after the epoch, not before it
@@ -170,10 +248,3 @@ def _within(line: Line, outer: Line) -> Line:
         epochs=outer.of,
         left=None,
     )
-
-
-def _in_epochs(place: Place) -> Place:
-    if not place.epochs or place.epoch is None or place.of is None or place.step is None:
-        return place._replace(of_epoch=True)
-    step = max(0, int(place.epoch) - 1) * place.of + place.step
-    return place._replace(step=step, of=place.epochs * place.of)

@@ -47,7 +47,7 @@ class Alert(Part, frozen=True, kw_only=True):
 class LogLine(Part, frozen=True, kw_only=True):
     """A line of the log, and `what` it was taken for: progress, loss, lr, grad_norm, or `metrics of val`.
 
-    `format`: tqdm, rich, keras, epoch, dictionary (also JSON) or pairs (`step=10 loss=0.5`).
+    `format`: tqdm, rich, keras, epoch, dictionary (also JSON), table or pairs (`step=10 loss=0.5`).
     """
 
     what: str

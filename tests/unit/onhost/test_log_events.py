@@ -58,6 +58,17 @@ ENDS: dict[str, dict[str, Any]] = {
 }
 
 
+IN_FILE: dict[str, dict[str, Any]] = {
+    "catboost": {"step": 5, "loss": 0.4832585, "test": {"loss": 0.5078232}},
+    "keras_evaluate": {"step": 16, "of": 16, "loss": 0.7867, "test": {"accuracy": 0.4922, "loss": 0.7833}},
+    "lightgbm": {"step": 6, "val": {"l2": 0.178982, "1_auc": 0.863929, "1_binary_logloss": 0.506795}},
+    "sklearn": {"epoch": 3, "loss": 0.8748},
+    "skorch": {"epoch": 4, "loss": 0.6792, "val": {"acc": 0.525, "loss": 0.6896}},
+    "stable_baselines3": {"step": 192, "loss": 37.1, "lr": 0.0003},
+    "xgboost": {"step": 2, "train": {"logloss": 0.34649, "auc": 0.99964}, "test": {"logloss": 0.47584}},
+}
+
+
 def found(lines: list[str]) -> dict[str, Any]:
     """What the latest events say, in one dictionary."""
     values: dict[str, Any] = {}
@@ -80,6 +91,37 @@ def test_the_log_of_a_library_ends_with_its_last_values(name: str, stream: str) 
     values = found(log_events.latest(str(LOGS / f"{name}.{stream}.log")).lines)
     assert {key: values.get(key) for key in ENDS[name]} == ENDS[name]
     assert values["phase"] == "train"
+
+
+@pytest.mark.parametrize("name", IN_FILE)
+def test_the_log_of_other_libraries_ends_with_its_last_values(name: str) -> None:
+    values = found(log_events.latest(str(LOGS / f"{name}.file.log")).lines)
+    assert {key: values.get(key) for key in IN_FILE[name]} == IN_FILE[name]
+
+
+def test_a_line_far_behind_the_heading_of_its_table_is_understood(tmp_path: Path) -> None:
+    rows = "".join(f"{epoch}  {epoch}.5  {epoch}.25  0.75\n" for epoch in range(9000))
+    path = tmp_path / "log"
+    path.write_text("epoch  train_loss  valid_loss  accuracy\n" + rows)
+    values = found(log_events.latest(str(path)).lines)
+    assert (values["epoch"], values["loss"], values["val"]) == (
+        8999,
+        8999.5,
+        {"loss": 8999.25, "accuracy": 0.75},
+    )
+
+
+def test_the_rows_of_a_table_are_read_on_from_any_offset(tmp_path: Path) -> None:
+    rows = [f"{epoch}  {epoch}.5  0.25\n" for epoch in range(20)]
+    heading = "epoch  train_loss  valid_loss\n"
+    layout, losses, offset = new_run(tmp_path, b""), [], 0
+    for number in range(1, 21):
+        Path(layout.run(RUN).log).write_text(heading + "".join(rows[:number]))
+        answer = log_events.read(layout, RUN, offset, 1 << 20)
+        events_of = [json.loads(line) for line in answer["text"].splitlines()]
+        losses += [event["loss"] for event in events_of if "loss" in event]
+        offset = answer["offset"]
+    assert losses == [epoch + 0.5 for epoch in range(20)]
 
 
 def test_the_rich_bar_of_lightning_counts_all_epochs() -> None:
@@ -121,7 +163,9 @@ def test_of_a_very_long_log_a_sample_of_all_parts_is_read(tmp_path: Path, monkey
     monkeypatch.setattr(log_events, "_MOST", 1 << 17)
     parsed = []
     monkeypatch.setattr(
-        progress_lines, "parse", lambda raw, parse=progress_lines.parse: parsed.append(raw) or parse(raw)
+        progress_lines,
+        "parse",
+        lambda raw, split, parse=progress_lines.parse: parsed.append(raw) or parse(raw, split),
     )
     bars = b"".join(
         b"\r%3d%%|# | %d/40000 [00:01<00:09, 9.0it/s, loss=%d.5]" % (n // 400, n, n) for n in range(100_000)
