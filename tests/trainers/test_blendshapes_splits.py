@@ -177,6 +177,15 @@ def test_a_face_with_two_labels_is_named_and_dropped(folder):
     assert dropped["data"]["used"] == report["data"]["used"] - 3
 
 
+def test_a_split_that_holds_a_copy_of_a_file_is_warned_about(folder):
+    shutil.copy(train_file(folder), train_file(folder).with_name("copy of train.csv"))
+    report, code = check(folder)
+    assert (code, errors(report)) == (0, set())
+    found = [finding for finding in report["findings"] if finding["code"] == "dups"]
+    assert [finding["severity"] for finding in found] == ["warning"]
+    assert "rows of train repeat another row of it: " in found[0]["message"]
+
+
 @pytest.mark.parametrize("change", [str.upper, lambda group: f" {group}", lambda group: f"0{group}"])
 def test_groups_in_two_splits_are_found_however_they_are_spelled(folder, change):
     edit(train_file(folder), lambda rows: [{**rows[0], "group": "7p"}, *rows[1:]])

@@ -66,6 +66,8 @@ def test_a_table_in_a_usual_form_is_the_same_row(form, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"PK\x03\x04\x14\x00\x06\x00\x08", "faces.csv is a workbook or an archive"),
+        (bytes.fromhex("d0cf11e0a1b11ae1"), "faces.csv is a workbook or an archive"),
         (f"{HEADER}\n{ROW}".encode("utf-16-le"), "UTF-16 without a byte order mark"),
         (f"{HEADER}\n{ROW}\n\xe9".encode("latin-1"), "faces.csv:3 is not UTF-8"),
         (b"\x1f\x8b\x08\x00compressed", "faces.csv is no readable gzip file"),

@@ -1,4 +1,4 @@
-"""Rows with equal values: in two splits, or with two labels. Standard library only."""
+"""Rows with equal values: in two splits, with two labels, or several times in one. Standard library only."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -39,6 +39,18 @@ def find(rows: Sequence[Row], split_of: Mapping[str, str]) -> list[EqualFaces]:
         if across or contradictory:
             equal_groups.append(EqualFaces(tuple(equal), across, contradictory))
     return equal_groups
+
+
+def repeated(rows: Sequence[Row], split_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """The ids of each split's rows that have values and label of an earlier row of it."""
+    seen: set[tuple[str, str, str]] = set()
+    repeats: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        key = split_of[row.id], row.content, row.label
+        if key in seen:
+            repeats[key[0]].append(row.id)
+        seen.add(key)
+    return repeats
 
 
 def to_drop(equal_groups: Sequence[EqualFaces], split_of: Mapping[str, str]) -> list[Refusal]:

@@ -170,8 +170,12 @@ def truncation(survey: Survey) -> list[Finding]:
     return []
 
 
+REPEATED = 0.1
+"""A larger share of rows with the values of others points to a copied file, not to still faces of a video."""
+
+
 def duplicate_rows(survey: Survey) -> list[Finding]:
-    """No two splits contain rows with identical values, and identical rows have one label."""
+    """No two splits have rows of the same values, such rows have one label, and few rows are repeated."""
     findings = refusals(survey, "dups")
     across = [equal.names for equal in survey.equal_faces if equal.across]
     twofold = [equal.names for equal in survey.equal_faces if equal.contradictory and not equal.across]
@@ -182,6 +186,13 @@ def duplicate_rows(survey: Survey) -> list[Finding]:
     if twofold:
         message = f"{len(twofold)} faces have two labels: {health.first(twofold)}"
         findings.append(health.warning("dups", message, fix, "duplicates"))
+    for split, repeats in duplicates.repeated(survey.records, survey.split_of).items():
+        if len(repeats) > REPEATED * len(survey.splits[split]):
+            message = f"{len(repeats)} rows of {split} repeat another row of it: {health.first(repeats)}"
+            fix = (
+                "remove copies of files: a row counts in training and in the metrics as often as it is there"
+            )
+            findings.append(health.warning("dups", message, fix))
     return findings
 
 

@@ -22,6 +22,9 @@ SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 GZIP, LARGEST = b"\x1f\x8b", 1 << 30
 """How a file of gzip begins, and the most bytes that are read of its content."""
 
+ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+"""How a zip file begins, which an .xlsx, an .ods and a .npz are too, and how an .xls does."""
+
 INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
 """Characters without width, which copying from web pages and joining files leave."""
 
@@ -114,6 +117,8 @@ def _decoded(path: Path, errors: str) -> str:
     content = path.read_bytes()
     if content.startswith(GZIP):
         content = _unpacked(path, content)
+    if content.startswith((ZIP, OLE)):
+        raise BadTable(f"{path} is a workbook or an archive: save its sheet or file as CSV")
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors)
