@@ -21,6 +21,7 @@ from orchestrator.onhost.progress_values import (
     Pair,
     Values,
     count,
+    is_measured,
     is_metric,
     is_rate,
     number,
@@ -196,7 +197,7 @@ def _mapping(text: str, split: str) -> Line | None:
                 places.setdefault(kind, found)
     if match["n"]:
         places[place_of(match["place"]) or "epoch"] = float(match["n"])
-    pairs = [pair for pair in numbers.items() if is_metric(pair[0]) or is_rate(pair[0])]
+    pairs = [pair for pair in numbers.items() if is_measured(pair[0])]
     values = Values(SPLITS.get(named) or ("" if places else split) or "train").add(pairs)
     if not values or not (places or named or split):
         return None

@@ -8,6 +8,7 @@ from orchestrator.onhost.progress_values import (
     NUMBER,
     Line,
     Values,
+    is_measured,
     is_metric,
     is_plain_metric,
     is_rate,
@@ -88,9 +89,7 @@ class Table:
 
     def _values(self, matches: list[re.Match[str] | None], split: str) -> Values:
         found = zip(self._names[1:], matches[1:])
-        pairs = [
-            (name, match["value"]) for name, match in found if match and (is_metric(name) or is_rate(name))
-        ]
+        pairs = [(name, match["value"]) for name, match in found if match and is_measured(name)]
         return Values(split).add((name, to_float(value)) for name, value in pairs if value)
 
 

@@ -36,6 +36,10 @@ _SETTINGS = word_set(
     "name id patience delta margin factor coef coeff alpha beta every interval expected baseline dim "
     "size scaler"
 )
+_NO_METRIC = word_set(
+    "runtime time seconds second sec ms duration samples sample steps batches batch epoch epochs tokens "
+    "throughput memory mem fps iterations step num count n total"
+)
 _STEPS = word_set(
     "step steps iter iters iteration iterations it batch update updates num_updates global_step globalstep "
     "current_step timestep timesteps total_timesteps num_timesteps round episode"
@@ -165,8 +169,15 @@ def is_metric(key: str) -> bool:
     name = split_of(key)[1]
     if not name or _SETTINGS.intersection(name):
         return False
-    ends = {re.sub(r"\d+$", "", word) for word in (name[0], name[-1])}
+    ends = {re.sub(r"s?\d*$", "", word) for word in (name[0], name[-1])}
     return bool(ends & _METRICS or {name[0], name[-1]} & _METRICS or _TOP.search(key.lower()))
+
+
+def is_measured(key: str) -> bool:
+    """Whether a name is that of a metric beside measured values: `eval_mcc`, and not `eval_runtime`."""
+    split, name = split_of(key)
+    is_free = split in ("val", "test") and name and not (_SETTINGS | _NO_METRIC).intersection(name)
+    return is_metric(key) or is_rate(key) or bool(is_free)
 
 
 def is_plain_metric(key: str) -> bool:

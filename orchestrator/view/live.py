@@ -94,7 +94,8 @@ class _Page(msgspec.Struct, frozen=True):
             return console.render_lines(Group(*parts), options.update(height=None), pad=False)
 
         head, rest, foot = lines(*self.head), lines(*self.rest), lines(self.foot)
-        tail = [line for text in self.tail for line in lines(text)]
+        texts = [lines(text) for text in self.tail]
+        tail = [line for text in texts for line in text]
         rest += lines(Rule("log", style="dim", align="left")) if tail else []
         height = console.height
         room = height - len(head) - len(rest) - len(foot) - min(_LEAST_LOG, len(tail))
@@ -108,7 +109,7 @@ class _Page(msgspec.Struct, frozen=True):
             left = Text(f"and {count - len(shown)} more metrics", "dim")
             metrics = lines(*([_metrics(shown, options.max_width)] if shown else []), left)
         top = head + metrics + rest
-        log = tail[-max(1, height - len(top) - len(foot)) :] if tail else []
+        log = _whole_lines(texts, max(1, height - len(top) - len(foot)))
         blank: list[list[Segment]] = []
         if self.fill:
             blank = [[Segment("")]] * (height - len(top) - len(log) - len(foot))
@@ -116,6 +117,31 @@ class _Page(msgspec.Struct, frozen=True):
             if number:
                 yield Segment.line()
             yield from (Segment(plain(segment.text), segment.style) for segment in line)
+
+
+def _whole_lines(texts: Sequence[list[list[Segment]]], room: int) -> list[list[Segment]]:
+    """The last texts of which every line fits; of one that is longer than the room, its end."""
+    kept: list[list[Segment]] = []
+    for text in reversed(texts):
+        if kept and len(kept) + len(text) > room:
+            break
+        kept = text + kept
+    return kept[-room:]
+
+
+class _Words(msgspec.Struct, frozen=True):
+    """Words that stay whole where the line is wide enough for each of them."""
+
+    words: Sequence[Text]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = Text()
+        for word in self.words:
+            if line and line.cell_len + 2 + word.cell_len > options.max_width:
+                yield line
+                line = Text()
+            line.append("  " if line else "").append_text(word)
+        yield line
 
 
 class _Curve(msgspec.Struct, frozen=True):
@@ -204,7 +230,7 @@ def _head(report: RunReport, now: float) -> Iterator[RenderableType]:
     state = report.state
     has_bar = isinstance(state, runstate.Running) and state.of
     words = (runstate.word(state), "" if has_bar else headline(report), _clock(state, now))
-    yield Text.assemble((report.facts.id, "bold"), "  ", "  ".join(word for word in words if word))
+    yield _Words([Text(report.facts.id, "bold"), *(Text(word) for word in words if word)])
     if isinstance(state, runstate.Running) and state.of:
         row = Table.grid(padding=(0, _GAP, 0, 0), expand=True)
         row.add_column(ratio=1)

@@ -20,6 +20,7 @@ Notices = Mapping[str, str]  # a line for each host that does not answer, and fo
 _BAR = 10
 _COLUMNS = ("", "run", "", "progress", "loss", "metric", "left", "GPU", "$/h", "host")
 _DROPPED = (9, 5, 2, 7, 8, 4, 6)  # columns that a narrow terminal leaves out, in this order
+_SHORT_NAME = 16  # cells of the name of a job, which is shortened before a column is left out
 
 
 class LiveRun(msgspec.Struct, frozen=True):
@@ -96,13 +97,18 @@ def outage(label: str, since: float | None, why: str) -> str:
 def values(report: RunReport) -> tuple[float | None, str, str]:
     """The share that is done, the loss, and the first metric of the validation that is not a loss."""
     progress = ev.last(report.facts.events, ev.Progress)
-    share = None
-    if isinstance(report.state, runstate.Running) and report.state.of and report.state.step is not None:
-        share = min(1.0, max(0.0, report.state.step / report.state.of))
+    share = None if progress and progress.of_epoch else _share(report)
     loss = f"{progress.loss:.4g}" if progress and progress.loss is not None else ""
     found = {**report.metrics.get("train", {}), **report.metrics.get("val", {})}
     metric = next(((n, v) for n, v in found.items() if v is not None and "loss" not in n), None)
     return share, loss, f"{metric[0]} {metric[1]:.4g}" if metric else ""
+
+
+def _share(report: RunReport) -> float | None:
+    state = report.state
+    if not isinstance(state, runstate.Running) or not state.of or state.step is None:
+        return None
+    return min(1.0, max(0.0, state.step / state.of))
 
 
 def cells_of(number: int, run: LiveRun, name: str) -> list[str]:
@@ -131,18 +137,29 @@ def _state(report: RunReport) -> str:
     if not isinstance(report.state, runstate.Running):
         return runstate.word(report.state)
     progress = ev.last(report.facts.events, ev.Progress)
-    return f"step {progress.step}" if progress and progress.step is not None else "running"
+    if progress is None:
+        return "running"
+    share = _share(report)
+    epoch = f"epoch {progress.epoch:g}" if progress.epoch is not None else "an epoch"
+    if progress.of_epoch and share is not None:
+        return f"{100 * share:.0f} % of {epoch}"
+    if progress.step is not None:
+        return f"step {progress.step}"
+    return epoch if progress.epoch is not None else "running"
 
 
 def table(live: Sequence[LiveRun], width: int) -> list[list[str]]:
-    """Rows with their heading; a narrow terminal leaves columns out, and then shortens the names."""
+    """Rows with their heading; a narrow terminal shortens the names, and leaves columns out."""
     names = _names(live)
     rows = [list(_COLUMNS), *(cells_of(n, run, names[n - 1]) for n, run in enumerate(live, 1))]
     kept = list(range(len(_COLUMNS)))
+    ids = [len(name) for name, run in zip(names, live, strict=True) if name == run.report.facts.id]
+    least = max([_SHORT_NAME, *ids])  # the end of an id tells runs apart
     for column in (-1, *_DROPPED):
         kept = [index for index in kept if index != column]
-        widths = [max(cells(row[index]) for row in rows) for index in kept]
-        if sum(widths) + 2 * len(kept) <= width:
+        widths = {index: max(cells(row[index]) for row in rows) for index in kept}
+        widths[1] = min(widths[1], least)
+        if sum(widths.values()) + 2 * len(kept) <= width:
             break
     chosen = [[row[index] for index in kept] for row in rows]
     excess = sum(max(cells(row[i]) for row in chosen) for i in range(len(kept))) + 2 * len(kept) - width

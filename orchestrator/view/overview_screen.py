@@ -14,7 +14,7 @@ from orchestrator.core.terminal import plain
 from orchestrator.view.overview import LiveRun, Notices, table
 
 _NUMBERS = ("progress", "loss", "left", "GPU", "$/h")
-_FOOT = "↑ ↓ Enter or a number opens · Ctrl-C ends"
+_FEET = (" · ↑ ↓ Enter or a number opens · Ctrl-C ends", " · Enter opens · Ctrl-C ends", " · Ctrl-C ends")
 
 
 class Picture:
@@ -48,7 +48,8 @@ class Picture:
                 )
         hidden = len(live) - room
         count = f"{len(live)} live runs" + (f", {hidden} not shown" if hidden > 0 else "")
-        foot = Text(f"{count} · {_FOOT}", "dim", no_wrap=True, overflow="ellipsis")
+        feet = [foot for foot in _FEET if len(count + foot) <= width]
+        foot = Text(count + (feet[0] if feet else ""), "dim", no_wrap=True, overflow="ellipsis")
         used = 1 + min(room, len(live)) + len(lost)
         blank = [Text("")] * max(0, height - used - 1)
         self.page = Group(grid, *lost, *blank, foot)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from orchestrator import registry
@@ -21,7 +22,7 @@ from orchestrator.core import events as ev
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import Gpu, Machine
 from orchestrator.core.layout import Layout
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts, RunRecord
 from orchestrator.errors import Exit, Unreachable
 from orchestrator.onhost import helper, processes
 from orchestrator.settings_files import Setting
@@ -163,6 +164,42 @@ def test_a_row_of_the_overview_fits_and_keeps_what_matters(width: int) -> None:
             "1.01",
             "gpu1",
         ]
+
+
+def test_a_long_name_of_a_job_gives_way_to_the_loss() -> None:
+    one, two = live(2)
+    jobs = ("a-job-with-a-rather-long-name-of-40-cells", "b")
+    named, other = (
+        replace(run, report=replace(run.report, facts=replace(run.report.facts, record=RunRecord(job=job))))
+        for run, job in zip((one, two), jobs, strict=True)
+    )
+    rows = view.table([named, other], 50)
+    assert rows[0] == ["", "run", "progress", "loss", "left"]
+    assert rows[1][1].startswith("a-job-with-a-r")
+    assert sum(len(cell) for cell in rows[1]) + 2 * len(rows[1]) <= 50
+
+
+def test_a_run_that_counts_within_epochs_is_not_shown_as_done() -> None:
+    progress = {"event": "progress", "step": 8, "of": 8, "of_epoch": True, "epoch": 2}
+    facts = RunFacts(id=RUN, events=ev.parse([progress]))
+    report = RunReport(facts, runstate.Running(8, 8, 0.0, None, 1), "gpu1")
+    row = view.table([LiveRun(report, Machine())], 160)[1]
+    assert "100 % of epoch 2" in row
+    assert not any("█" in cell for cell in row)
+    facts = RunFacts(id=RUN, events=ev.parse([{"event": "progress", "epoch": 0.35}]))
+    report = RunReport(facts, runstate.Running(None, None, 0.0, None, 1), "gpu1")
+    assert "epoch 0.35" in view.table([LiveRun(report, Machine())], 160)[1]
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 50, 60])
+def test_the_last_line_of_the_overview_is_never_cut(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, height=9, force_terminal=True)
+    with new_client() as client:
+        picture = Picture(client.context(), False, console)
+        picture.show(live(2), {}, 0)
+    lines = ["".join(s.text for s in line) for line in console.render_lines(picture.page, pad=False)]
+    assert lines[-1].startswith("2 live runs")
+    assert "…" not in lines[-1]
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 24), (80, 24), (160, 48)])

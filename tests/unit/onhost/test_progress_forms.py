@@ -93,6 +93,11 @@ LINES: list[tuple[str, dict[str, Any]]] = [
         '2026-01-02 03:04 | INFO | train | {"epoch": 1, "update": 0.1, "loss": "2.5", "num_updates": "30"}',
         {"step": 30, "loss": 2.5},
     ),
+    (
+        "{'eval_matthews_correlation': 0.5, 'eval_runtime': 1.5, 'eval_samples_per_second': 9.0, 'epoch': 1}",
+        {"epoch": 1, "val": {"matthews_correlation": 0.5}},
+    ),
+    ("{'rewards/chosen': 0.5, 'epoch': 1}", {"epoch": 1, "train": {"rewards_chosen": 0.5}}),
     ("{'loss': np.float64(0.5), 'step': 30}", {"step": 30, "loss": 0.5}),
     # bars
     (

@@ -113,6 +113,29 @@ def test_the_screen_is_as_high_as_the_terminal(height: int, metrics: int) -> Non
         assert re.search(r"and \d+ more metrics", "\n".join(lines))
 
 
+def test_a_line_of_the_log_that_is_wrapped_is_shown_whole() -> None:
+    lines = page(60, 16, 1).splitlines()
+    first = lines[[line.startswith("log") for line in lines].index(True) + 1]
+    assert first.startswith("line "), first
+
+
+def test_the_time_left_is_never_broken_in_two() -> None:
+    console = Console(file=io.StringIO(), width=44, height=12, force_terminal=True, no_color=True)
+    facts = RunFacts(id="train-20261126T032043-e895")
+    with new_client() as client:
+        picture = Picture(client.context(now=lambda: 90.0), console)
+        picture.show(RunReport(facts, runstate.Running(1, 9, 0.0, 125.0, 1)), History(), Machine())
+    lines = ["".join(s.text for s in line) for line in console.render_lines(picture.page, pad=False)]
+    assert lines[:2] == ["train-20261126T032043-e895  running", "1 min 30 s, 2 min 05 s left"]
+
+
+def test_a_test_that_is_measured_again_and_again_is_a_curve() -> None:
+    tested = [{"event": "metrics", "split": "test", "values": {"loss": loss}} for loss in (2.0, 1.0)]
+    assert History(ev.parse(tested[:1])).curves() == []
+    [(name, series)] = History(ev.parse(tested)).curves()
+    assert (name, series.values) == ("test loss", [2.0, 1.0])
+
+
 def test_a_narrow_curve_shows_the_mean_of_all_its_values() -> None:
     assert condense([1, 3, 5, 7], 2) == [2, 6]
     assert condense([1, 2], 8) == [1, 2]
