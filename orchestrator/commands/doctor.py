@@ -98,7 +98,11 @@ def _leading_on(target: Target) -> Iterator[None]:
             label = target.label
             is_ssh = not target.is_local and not label.startswith("ec2:")
             error.next_step = (
-                f"ssh -v {label}" if is_ssh else "gpujob hosts list" if not target.is_local else ""
+                shell.join(["ssh", "-v", label])
+                if is_ssh
+                else "gpujob hosts list"
+                if not target.is_local
+                else ""
             )
         raise
 

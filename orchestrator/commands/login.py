@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from orchestrator import registry, settings_files
 from orchestrator.commands import runs, tunnel
 from orchestrator.context import Context
+from orchestrator.core import shell
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, NotFound
 from orchestrator.store import Store
@@ -63,7 +64,7 @@ def _words(
         return host.execute(run.id, command, has_terminal)
     words, env = host.shell(run.id if run else None)
     if not has_terminal:
-        next_step = f"gpujob ssh {run.id} -- COMMAND" if run else f"ssh {host.label} COMMAND"
+        next_step = f"gpujob ssh {run.id} -- COMMAND" if run else shell.join(["ssh", host.label, "COMMAND"])
         raise GpujobError("a shell needs a terminal", "", next_step)
     return words, env
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from orchestrator import registry, settings_files
 from orchestrator.commands import ask, rows, runs
 from orchestrator.context import Context
-from orchestrator.core import groups, queue, runstate
+from orchestrator.core import groups, queue, runstate, shell
 from orchestrator.core.numbers import require_positive
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
@@ -162,7 +162,7 @@ def _ask_all(
 
     unanswered = ask.in_parallel(ctx, store, labels, answer, query.wait)
     for label, seconds in unanswered.items():
-        why = f"in {seconds:g} s; gpujob status --on {label} (waits longer)"
+        why = f"in {seconds:g} s; {shell.join(['gpujob', 'status', '--on', label])} (waits longer)"
         errors.setdefault(label, Unreachable("no answer", why))
     named = query.on is not None
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
@@ -12,8 +12,12 @@ from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, UsageError
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*\Z")
+# What OpenSSH itself refuses in both since 9.6, since ProxyCommand and Match exec put them into a shell; the
+# characters that end a host or a user in an argument of ssh or rsync; and patterns of known_hosts.
+_NOT_PLAIN = r"\s\0-\x1f\x7f'`\"$;&<>|(){}/:,!*?\[\]#"
+_HOST = re.compile(rf"(?!-)[^{_NOT_PLAIN}\\@%]+\Z")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9_.-]+)?\Z")
+_USER = re.compile(rf"(?!-)[^{_NOT_PLAIN}]+(?<!\\)\Z")
 
 
 class Typed(msgspec.Struct, frozen=True):
@@ -59,30 +63,35 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 def parse(word: str) -> Typed:
-    """Parses `user@host`, `ssh://user@host:port` or a host of ~/.ssh/config; UsageError for other text."""
+    """Parses `user@host`, `ssh://user@host:port` or a host of ~/.ssh/config; UsageError for other text.
+
+    User and host may be what OpenSSH takes, such as `DOMAIN\\user` and `fe80::1%eth0`. In a URL, both may
+    have characters in hexadecimal.
+    """
     is_url = word.startswith("ssh://")
-    if not is_url and "@" not in word:
-        if not _NAME.match(word):
-            raise UsageError(f"{word!r} is not a target", "a name of ~/.ssh/config, or ssh://user@host:port")
-        return Typed(word, word)
-    try:
-        parts = urlsplit(word if is_url else f"ssh://{word}")
-        port = parts.port
-    except ValueError as error:
-        raise UsageError(f"{word!r} is not a target", str(error), "--on ssh://user@host:port") from None
-    host, user = _host_as_typed(parts.netloc), parts.username
-    plain = _NAME.match(host) or re.match(r"[0-9A-Fa-f:]+\Z", host)
-    if not plain or parts.path not in ("", "/") or parts.password or (user and not _USER.match(user)):
-        raise UsageError(f"{word!r} is not a target", "", "--on ssh://user@host:port")
-    return Typed(word, host, user, port)
+    user, at, address = word.removeprefix("ssh://").rpartition("@")
+    host, port = _split(address.removesuffix("/") if is_url else address)
+    if is_url:
+        user, host = unquote(user), unquote(host)
+    plain = (_HOST.match(host) or _IPV6.match(host)) and (_USER.match(user) or not at)
+    if not plain or (port and not _is_port(port)):
+        raise UsageError(f"{word!r} is not a target", "", "a name of ~/.ssh/config, or ssh://user@host:port")
+    return Typed(word, host, user or None, int(port) if port else None)
 
 
-def _host_as_typed(netloc: str) -> str:
-    """Returns the host of `user@host:port`. urlsplit lowers its case, but names of ~/.ssh/config have one."""
-    address = netloc.rpartition("@")[2]
+def _split(address: str) -> tuple[str, str]:
+    """Returns host and port, which may be missing; an IPv6 address with a port is in brackets."""
     if address.startswith("["):
-        return address[1:].partition("]")[0]
-    return address.partition(":")[0]
+        host, bracket, rest = address[1:].partition("]")
+        return (host, rest[1:]) if bracket and rest[:1] in ("", ":") else ("", "")
+    if address.count(":") > 1:
+        return address, ""
+    host, _, port = address.partition(":")
+    return host, port
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16
 
 
 def config_words(ctx: Context) -> list[str]:

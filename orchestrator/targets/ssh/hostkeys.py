@@ -12,6 +12,7 @@ import msgspec
 
 from orchestrator import files, process
 from orchestrator.context import Context
+from orchestrator.core import shell
 from orchestrator.errors import AccessError
 from orchestrator.targets.ssh.address import Resolved, config_words
 
@@ -132,7 +133,8 @@ def refuse(resolved: Resolved, key: HostKey | None, recorded: list[HostKey]) -> 
     """Returns the error (exit code 4) with the key's fingerprint and the command that records it."""
     label = resolved.typed.label
     shown = key.fingerprint if key else "a key that is not recorded"
-    command = f"gpujob hosts attach {label} --fingerprint {key.fingerprint}" if key else "gpujob doctor"
+    words = ["gpujob", "hosts", "attach", label, "--fingerprint", key.fingerprint] if key else []
+    command = shell.join(words or ["gpujob", "doctor"])
     if recorded:
         before = ", ".join(sorted({k.fingerprint for k in recorded}))
         why = f"recorded: {before}; now: {shown}. It was reinstalled, or another machine answers"

@@ -18,6 +18,7 @@ import fabric
 import paramiko
 
 from orchestrator.context import Context
+from orchestrator.core import shell
 from orchestrator.errors import AccessError, Unreachable
 from orchestrator.process import Done
 from orchestrator.targets import pipes
@@ -246,6 +247,5 @@ def _denied(resolved: Resolved, key: Path, message: str) -> AccessError:
 
 def _unreachable(resolved: Resolved, error: Exception) -> Unreachable:
     why = str(error) or type(error).__name__
-    return Unreachable(
-        f"{resolved.typed.label} cannot be reached", why, f"gpujob doctor --on {resolved.typed.label}"
-    )
+    label = resolved.typed.label
+    return Unreachable(f"{label} cannot be reached", why, shell.join(["gpujob", "doctor", "--on", label]))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from orchestrator.targets.ssh import address, hostkeys
@@ -73,3 +74,10 @@ def test_concurrent_clients_of_two_hosts_get_the_key_of_each(client: Client) -> 
 
     side_by_side(2, look)
     assert shown == {name: HostKey("ssh-ed25519", f"key-of-{name}") for name in names}
+
+
+def test_a_suggested_command_quotes_the_host() -> None:
+    to = host("ana@box")
+    to = msgspec.structs.replace(to, typed=address.parse("DOM\\ana@box"))
+    error = hostkeys.refuse(to, HostKey("ssh-ed25519", "AAAA"), [])
+    assert "gpujob hosts attach 'DOM\\ana@box' --fingerprint SHA256:" in error.next_step
