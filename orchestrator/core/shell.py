@@ -26,7 +26,7 @@ def join(words: Iterable[str]) -> str:
 
 def login(folder: str) -> list[str]:
     """The user's own login shell in a folder."""
-    return ["sh", "-c", f'cd {shlex.quote(folder)} && exec "${{SHELL:-sh}}" -l']
+    return ["/bin/sh", "-c", f'cd {shlex.quote(folder)} && exec "${{SHELL:-sh}}" -l']
 
 
 def show(words: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_minimal_shell_and_a_c_locale_work(client: Client) -> None:
 SHELLS = {
     "zsh": (".zshenv", "setopt nomatch noclobber shwordsplit; precmd() { echo prompt }"),
     "fish": (".config/fish/config.fish", "function sh; echo no; end"),
-    "tcsh": (".tcshrc", "set noclobber noglob; alias rm 'rm -i'; set verbose"),
+    "tcsh": (".tcshrc", "set noclobber noglob; alias rm 'rm -i'; alias sh 'echo no'; set verbose"),
     "mksh": (".mkshrc", "set -o noclobber"),
 }
 
@@ -165,13 +166,42 @@ def test_start_up_files_that_keep_commands_from_running_are_named(
         "echo goodbye; exit 3": "goodbye",
         "set -e; grep -q x /nonexistent": "No such file",
         "yes": "print text without end",
-        "PATH=/nonexistent": "not found",
+        "echo Please log in as ana.; echo; exit 142": "Please log in as ana.",  # as EC2 answers root
+        'echo -e "refused: $BASH_EXECUTION_STRING"; exit 1': "start-up files",
     }.items():
         (machine.home / ".bashrc").write_text(content + "\n")
         stopped = client.run("stop", *ON)
         assert (stopped.code, "gpu did not run a command" in stopped.err) == (5, True), stopped.err
-        assert "~/.bashrc" in stopped.err
+        assert all(name in stopped.err for name in ("~/.bashrc", "~/.zshenv", "~/.tcshrc", "config.fish"))
         assert why in stopped.err
+
+
+def test_a_python3_that_does_not_run_is_passed_over(client: Client, machine: FakeHost) -> None:
+    """As the shim of a version manager that has no version chosen."""
+    log_in_to(client, machine)
+    machine.plant("python3", "#!/bin/sh\necho 'pyenv: python3: command not found' >&2\nexit 127\n")
+    machine.plant("python3.14", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    client.job("print(6 * 7)")
+    run = client.run("deploy", "job", *ON, "--follow")
+    assert (run.code, run.out.splitlines()[-1:]) == (0, ["42"]), run.err
+    shell = client.spawn("ssh", *ON, "job", "--", "echo", "there")
+    assert shell.communicate(timeout=PATIENCE) == (b"there\n", b"")
+
+
+def test_a_host_that_cannot_store_the_helper_says_why_at_once(client: Client, machine: FakeHost) -> None:
+    log_in_to(client, machine)
+    full = "tar: x: Cannot write: No space left on device"
+    machine.plant("tar", f"#!/bin/sh\necho '{full}\ntar: Exiting with failure status' >&2\nexit 2\n")
+    pauses: list[float] = []
+    refused = client.run("status", *ON, sleep=pauses.append)
+    assert (refused.code, "gpu cannot store the helper" in refused.err) == (1, True), refused.err
+    assert f"why:  {full}\n" in refused.err
+    (machine.home / ".bashrc").write_text("PATH=/nonexistent\n")
+    refused = client.run("status", *ON, sleep=pauses.append)
+    assert refused.code == 1
+    assert "mkdir: not found" in refused.err
+    assert "the PATH that a start-up file (~/.bashrc) sets" in refused.err
+    assert pauses == []
 
 
 def test_settings_of_start_up_files_disturb_no_command(client: Client, machine: FakeHost) -> None:

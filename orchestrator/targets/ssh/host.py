@@ -17,13 +17,15 @@ from orchestrator.targets import helper, helper_files, helper_host
 from orchestrator.targets.base import Refused, Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
-from orchestrator.targets.ssh import address, bootstrap, names
+from orchestrator.targets.ssh import address, bootstrap, names, startup
 from orchestrator.targets.ssh.link import Link
 from orchestrator.targets.ssh.openssh import OpenSSH
 from orchestrator.targets.ssh.rsync import Rsync, without_litter
-from orchestrator.targets.ssh.startup import SHELL, Startup
+from orchestrator.targets.ssh.startup import SHELL, PythonFailure, Startup
 
-_BUNDLE_ATTEMPTS = 3  # more than one, since a volume may be mounted over the home folder meanwhile
+_ATTEMPTS = (
+    4  # the helper may be missing, also twice if a volume is mounted over the home, and Python not run
+)
 _STARTUP_OUTPUT = 1 << 16  # bytes that start-up files may print before our mark
 _PATIENCE = 60.0  # seconds for start-up files; more if ssh_config has a longer ConnectTimeout
 _NOTE_AFTER = 5.0  # seconds of them after which the user is told
@@ -65,6 +67,7 @@ class SshHost(HelperHost):
         self._rsync = Rsync(ctx, resolved, self._openssh)
         self._root = ""
         self._is_slow = False
+        self._python_error: PythonFailure | None = None
         ssh = ["ssh", *address.config_words(ctx), *resolved.typed.words()]
         self._startup = Startup(resolved.typed.label, ssh)
 
@@ -73,19 +76,30 @@ class SshHost(HelperHost):
         return self._resolved.typed.label
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
-        for _ in range(_BUNDLE_ATTEMPTS):
-            answer, pipe, reader = self._begin(bootstrap.command(mode, *words))
+        for _ in range(_ATTEMPTS):
+            try:
+                answer, pipe, reader = self._begin(bootstrap.command(mode, *words, try_pythons=self._tries))
+            except PythonFailure as error:
+                if self._tries:
+                    raise
+                self._python_error = error
+                continue
             word, _, detail = answer.partition(" ")
             if word == "ready":
                 self._root = detail
                 return pipe, reader
             pipe.close()
             if word != "missing":
-                raise self._no_python(detail)
+                raise self._python_error or self._no_python(detail)
             self._send_bundle()
         raise Unreachable(
             f"{self.label} does not keep the helper", "its folder was deleted right after it was sent"
         )
+
+    @property
+    def _tries(self) -> bool:
+        """Whether each Python of the host is tried before it is used: the first one did not run."""
+        return self._python_error is not None
 
     def drop(self) -> None:
         self._link.drop()
@@ -169,7 +183,7 @@ class SshHost(HelperHost):
         server, name = tmux.server(there.machine.tmux_socket), tmux.session_name(run_id)
         words = tmux.attach(server, name, self.detach_keys())
         terminal = 'infocmp "$TERM" >/dev/null 2>&1 || export TERM=xterm-256color; '
-        line = shell.join(["sh", "-c", f"{terminal}exec {shell.join(words)}"])
+        line = shell.join(["/bin/sh", "-c", f"{terminal}exec {shell.join(words)}"])
         return [*self._openssh.words(), "-t", *self._resolved.typed.words(), line], dict(self._ctx.env)
 
     def shell(self, run_id: str | None) -> tuple[list[str], dict[str, str]]:
@@ -182,7 +196,7 @@ class SshHost(HelperHost):
     def execute(self, run_id: str, words: Sequence[str], tty: bool) -> tuple[list[str], dict[str, str]]:
         self.ask("status", runs=[], lines=0)  # so that the helper is there
         ssh = [*self._openssh.shell_words(), "-t" if tty else "-T", *self._resolved.typed.words()]
-        return [*ssh, bootstrap.execute(run_id, helper_host.encode(words))], dict(self._ctx.env)
+        return [*ssh, bootstrap.execute(run_id, helper_host.encode(words), self._tries)], dict(self._ctx.env)
 
     def channel(self, port: int) -> tuple[list[str], dict[str, str]]:
         words = [*self._openssh.words(), "-W", f"localhost:{port}", *self._resolved.typed.words()]
@@ -210,7 +224,7 @@ class SshHost(HelperHost):
             if mark and answer != SHELL:
                 reader.before_receive = lambda: None
                 return answer, pipe, reader
-            skipped, last = skipped + len(line), line
+            skipped, last = skipped + len(line), line.strip() or last
         pipe.close()
         raise self._startup.prints_too_much()
 
@@ -250,7 +264,7 @@ class SshHost(HelperHost):
             "install a newer one there, such as: sudo apt-get install -y python3.11",
         )
 
-    def _failure(self, pipe: Pipe, has_ended: bool = True, last: bytes = b"") -> GpujobError:
+    def _failure(self, pipe: Pipe, has_ended: bool, last: bytes = b"") -> GpujobError:
         """Returns the error for a command without an answer. `has_ended`: the start-up files have.
 
         `last`: the last line that they printed.
@@ -261,8 +275,10 @@ class SshHost(HelperHost):
         if not has_ended and 0 <= done.code < 255:
             printed = last.decode("utf-8", "replace").strip()
             return self._startup.ended(done.last_error or printed or done.reason)
+        if has_ended and done.code in startup.NOT_RUN:
+            return self._startup.no_python(done)
         what = f"{self.label} did not start the helper"
-        return Unreachable(what, done.reason, f"gpujob doctor --on {self.label}")
+        return Unreachable(what, done.reason, shell.join(["gpujob", "doctor", "--on", self.label]))
 
     def _send_bundle(self) -> None:
         pipe, reader = self._opened(bootstrap.receive_bundle())
@@ -272,6 +288,6 @@ class SshHost(HelperHost):
             while (line := reader.line()).endswith(b"\n"):
                 if MARK in line:
                     return
-            raise self._failure(pipe)
+            raise self._startup.not_unpacked(pipe.finish()) or self._failure(pipe, has_ended=False)
         finally:
             pipe.close()

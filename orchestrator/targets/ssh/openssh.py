@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -22,6 +23,8 @@ from orchestrator.targets.ssh import choice, hostkeys
 from orchestrator.targets.ssh.address import Resolved, config_words
 
 _CHECK_SECONDS = 90.0  # more than start-up files may take (host.py)
+_FOLDER = f"/tmp/gpujob-{os.getuid()}-ssh"
+_LONGEST_FOLDER = 46  # bytes: ssh appends a slash, 40 hex digits and, while it makes a socket, 17 more
 CONNECT_SECONDS = 10  # unless ssh_config has a ConnectTimeout
 _DENIED = ("Permission denied", "Too many authentication failures")
 _TOO_OPEN = re.compile(r"Permissions \d+ for '(.+)' are too open")
@@ -72,6 +75,10 @@ class OpenSSH:
         return ["ssh", "-S", "none", *config_words(self._ctx), *_options(settings)]
 
     @cached_property
+    def _folder(self) -> Path:
+        return _control_folder(self._ctx)
+
+    @cached_property
     def uses_users_master(self) -> bool:
         """Whether a connection that the user opened (ControlMaster in ssh_config) is used."""
         if not (self._may_use_users_master and self._resolved.has_control_path):
@@ -84,7 +91,7 @@ class OpenSSH:
         if self._is_open or self.uses_users_master:
             return
         digest = hashlib.sha256("\0".join(self._resolved.typed.words()).encode()).hexdigest()[:16]
-        with files.lock(_control_folder() / f"{digest}.lock"):
+        with files.lock(self._folder / f"{digest}.lock"):
             if self._master("-O", "check").code:
                 self._start_master()
         self._is_open = True
@@ -121,7 +128,7 @@ class OpenSSH:
             what = f"{to.typed.label} accepts no key of {to.user}"
             return AccessError(what, _tried(to, reason), _remedy(to, stderr))
         words = ["ssh", *config_words(self._ctx), *to.typed.words()]
-        return Unreachable(f"{to.typed.label} cannot be reached", reason, f"{' '.join(words)} true")
+        return Unreachable(f"{to.typed.label} cannot be reached", reason, f"{shell.join(words)} true")
 
     def _start_master(self) -> None:
         """Starts the master in gpujob's own session, so that ssh can prompt on the terminal.
@@ -149,9 +156,12 @@ class OpenSSH:
             *([] if to.connect_timeout else [f"ConnectTimeout={CONNECT_SECONDS}"]),
             *("ServerAliveInterval=5", "ServerAliveCountMax=3", "LogLevel=ERROR"),
             *to.neutral,
-            *(["ControlMaster=no"] if self.uses_users_master else _control_settings()),
+            *(["ControlMaster=no"] if self.uses_users_master else self._control_settings()),
             *([] if self._ctx.stdin.isatty() and not self._ctx.json else ["BatchMode=yes"]),
         ]
+
+    def _control_settings(self) -> list[str]:
+        return ["ControlMaster=auto", f'ControlPath="{self._folder}/%C"', "ControlPersist=60"]
 
 
 def _options(settings: list[str]) -> list[str]:
@@ -172,15 +182,33 @@ def _remedy(resolved: Resolved, stderr: str) -> str:
     return f"ssh-add {shell.join([str(locked[0])])}" if locked else "ssh-add, or IdentityFile"
 
 
-def _control_settings() -> list[str]:
-    return ["ControlMaster=auto", f"ControlPath={_control_folder()}/%C", "ControlPersist=60"]
+def _control_folder(ctx: Context) -> Path:
+    """Returns the folder of the sockets, the same for every command: in /tmp unless that cannot be used.
+
+    Its path is short, since that of a socket has at most 104 bytes.
+    """
+    folders = [Path(_FOLDER), ctx.state_dir / "ssh"]
+    if runtime := ctx.env.get("XDG_RUNTIME_DIR"):
+        folders.insert(1, Path(runtime) / "gpujob-ssh")
+    with contextlib.suppress(OSError):
+        files.ensure_private(ctx.state_dir)
+    why = ""
+    for folder in folders:
+        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            continue
+        if not (reason := _reason_not_to_use(folder)):
+            return folder
+        why = why or reason
+    what = "there is no folder for the connections of ssh"
+    raise GpujobError(what, why, "export XDG_RUNTIME_DIR=… (a folder of yours, with a short path)")
 
 
-def _control_folder() -> Path:
-    """Returns the folder of the sockets; its path is short, since that of a socket has at most 104 bytes."""
-    folder = Path(f"/tmp/gpujob-{os.getuid()}-ssh")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    facts = folder.lstat()
+def _reason_not_to_use(folder: Path) -> str:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        facts = folder.lstat()
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
-        raise GpujobError(f"{folder} is not a folder of this user alone", "", f"mv {folder} {folder}.old")
-    return folder
+        return f"{folder} is not a folder of this user alone"
+    return "" if os.access(folder, os.W_OK) else f"{folder} cannot be written to"

@@ -125,11 +125,12 @@ class Rsync:
             return OSError(full, os.strerror(full), to)
         if full:
             why = next(line for line in done.err.splitlines() if any(words in line for words in _FULL))
-            return GpujobError(f"the disk of {label} is full", why, f"gpujob doctor --on {label}")
+            return GpujobError(
+                f"the disk of {label} is full", why, shell.join(["gpujob", "doctor", "--on", label])
+            )
         if any(text in done.err for text in _UNCLEAN):
             why = "its start-up files (~/.bashrc) print text in sessions that are not interactive"
-            next_step = f"as the first line of ~/.bashrc there: {FOR_TERMINALS}"
-            return GpujobError(f"rsync with {label} does not work", why, next_step)
+            return GpujobError(f"rsync with {label} does not work", why, FOR_TERMINALS)
         return GpujobError(f"rsync with {label} failed (code {done.code})", _reason(done.err))
 
 

@@ -15,7 +15,7 @@ import threading
 from typing import IO
 
 MARK = b"\x1egpujob rsync\n"
-RSYNC = 'exec sh -c \'printf "\\036gpujob rsync\\n"; exec rsync "$@"\' rsync'
+RSYNC = r"""exec /bin/sh -c 'printf "\\036gpujob rsync\n"; exec rsync "$@"' rsync"""
 """What runs on the host in place of `rsync`, in any login shell and whatever that prints at each command."""
 LIMIT = 1 << 20  # bytes that start-up files may print
 _BLOCK = 1 << 18

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.targets import helper_host
-from orchestrator.targets.ssh import address, bootstrap, hostkeys
+from orchestrator.targets.ssh import address, bootstrap, hostkeys, startup_filter
 from tests.support import new_client
 
 SAID = """\
@@ -201,6 +201,17 @@ def test_a_fingerprint_is_the_one_that_openssh_prints(tmp_path: Path) -> None:
 def test_no_line_for_the_host_has_a_character_that_csh_expands() -> None:
     """It replaces `!` even between single quotes."""
     assert not set("!\n") & set(bootstrap.command("follow", "run") + bootstrap.receive_bundle())
+
+
+@pytest.mark.parametrize(
+    "line", [bootstrap.command("helper"), bootstrap.receive_bundle(), startup_filter.RSYNC], ids=len
+)
+def test_a_line_that_the_host_shows_instead_of_running_it_prints_no_mark(line: str) -> None:
+    """As a forced command that refuses it, by an `echo` that reads backslashes."""
+    shown = subprocess.run(["/usr/bin/printf", "%b", line], capture_output=True, check=True).stdout
+    assert b"gpujob" in shown
+    assert b"\x1e" not in shown
+    assert line.startswith("exec /bin/sh -c "), "no alias stands for a path"
 
 
 @pytest.mark.parametrize("word", ["a b", "$(id)", "a;b", "", "é", "a\nb", "'"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.targets.helper_host import StartFailure
-from orchestrator.targets.ssh import address, openssh
+from orchestrator.targets.ssh import address, bootstrap, openssh
 from orchestrator.targets.ssh.host import SshHost
+from orchestrator.targets.ssh.startup import PythonFailure
 from tests.support import Client, new_client
 
 
@@ -56,6 +59,26 @@ def test_a_helper_that_vanishes_is_distinguished_from_a_missing_python(
         opened(client, monkeypatch, ["python"])
     with pytest.raises(GpujobError, match=r"needs Python 3\.8 or newer; found 3\.6\.15 at /usr/bin/python3"):
         opened(client, monkeypatch, ["old 3.6.15 /usr/bin/python3"])
+
+
+def test_a_python_that_does_not_run_is_reported_if_no_other_does(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim = PythonFailure("no Python of gpu runs", "pyenv: python3: command not found")
+    lines: list[str] = []
+
+    def begin(_host: SshHost, line: str) -> tuple[str, Any, Any]:
+        lines.append(line)
+        if len(lines) == 1:
+            raise shim
+        return "python", SimpleNamespace(close=lambda: None), None
+
+    monkeypatch.setattr(SshHost, "_begin", begin)
+    host = SshHost(client.context(), SimpleNamespace(typed=address.Typed("gpu", "gpu")))  # type: ignore[arg-type]
+    with pytest.raises(PythonFailure) as error:
+        host.open("helper")
+    assert error.value is shim
+    assert lines == [bootstrap.command("helper"), bootstrap.command("helper", try_pythons=True)]
 
 
 class SlowPipe:
@@ -148,3 +171,28 @@ def test_a_host_whose_connections_are_kept_open_is_reported(
     with pytest.raises(StartFailure, match="does not end a connection") as error:
         openssh.OpenSSH(client.context(), resolved).check()  # type: ignore[arg-type]
     assert "~/.bashrc" in error.value.why
+
+
+def test_the_sockets_of_ssh_are_elsewhere_if_tmp_cannot_be_used(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder there may be another user's, and /tmp may be read-only."""
+    planted = client.home / "planted"
+    planted.symlink_to(client.home)
+    monkeypatch.setattr(openssh, "_FOLDER", str(planted))
+    runtime = client.home / "run"
+    client.env["XDG_RUNTIME_DIR"] = str(runtime)
+    own = client.state_dir / "ssh"
+    assert openssh._control_folder(client.context()) == own, "it does not create what the system creates"
+    runtime.mkdir()
+    used = openssh._control_folder(client.context())
+    assert (used, used.stat().st_mode & 0o777) == (runtime / "gpujob-ssh", 0o700)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(GpujobError, match="no folder for the connections") as error:
+        openssh._control_folder(client.context())
+    assert "planted is not a folder of this user alone" in error.value.why
+    monkeypatch.undo()
+    client.env["XDG_RUNTIME_DIR"] = "/" + "x" * 60
+    monkeypatch.setattr(openssh, "_FOLDER", str(planted))
+    assert openssh._control_folder(client.context()) == own, "a socket there would have too long a path"
+    assert Path(own).is_dir()
