@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Mapping, NamedTuple, Sequence
 
-from orchestrator.core import shell
-
 OLDEST = (2, 6)
 CONF = """\
 set -g history-limit 20000
@@ -41,10 +39,15 @@ def server(socket: str, conf: str | None = None) -> list[str]:
 
 
 def new(at: Sequence[str], name: str, folder: str, command: Sequence[str]) -> list[str]:
-    """A detached session running `command`; atomic: of several at once, one succeeds."""
+    """A detached session running `command`; atomic: of several at once, one succeeds.
+
+    tmux starts several words without a shell, whose start-up files could do anything. It ends a command of
+    its own at a word that ends in `;`.
+    """
     size = ["-x", "200", "-y", "50"]
-    line = "exec " + shell.join(command)
-    return [*at, "new-session", "-d", "-s", name, *size, "-c", folder, line]
+    words = [*size, "-c", folder, *command]
+    words = [word[:-1] + "\\;" if word.endswith(";") else word for word in words]
+    return [*at, "new-session", "-d", "-s", name, *words]
 
 
 def kill(at: Sequence[str], name: str) -> list[str]:

@@ -38,6 +38,14 @@ def test_a_user_script_is_deployed_and_followed_and_its_outputs_fetched(client: 
     assert (folder / "log").read_text() == streamed.out
 
 
+def test_a_run_starts_without_the_login_shell(client: Client) -> None:
+    """tmux would start its command with it; that of a service account runs nothing."""
+    client.env["SHELL"] = "/bin/false"
+    client.job("print('hello')")
+    deployed(client)
+    assert client.run("monitor", "--stream").out == "hello\n"
+
+
 def test_quiet_prints_the_run_id_alone_and_verbose_the_time_of_each_step(client: Client) -> None:
     client.job("print(1)")
     quiet = client.run("deploy", "job", "--name", "first", "-q")

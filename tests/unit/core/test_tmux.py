@@ -5,11 +5,11 @@ from orchestrator.core import tmux
 AT = tmux.server("/r/tmux.sock", "/r/tmux.conf")
 
 
-def test_a_session_is_made_by_one_detached_command_with_quoted_arguments() -> None:
-    assert tmux.new(AT, "gpujob-a", "/r", ["python3", "-I", "/r/a b", "x;y"]) == [
+def test_a_session_is_made_by_one_detached_command_without_a_shell() -> None:
+    assert tmux.new(AT, "gpujob-a", "/r", ["python3", "-I", "/r/a b", "x;y", "z;", ""]) == [
         *("tmux", "-u", "-S", "/r/tmux.sock", "-f", "/r/tmux.conf"),
         *("new-session", "-d", "-s", "gpujob-a", "-x", "200", "-y", "50", "-c", "/r"),
-        "exec python3 -I '/r/a b' 'x;y'",
+        *("python3", "-I", "/r/a b", "x;y", "z\\;", ""),
     ]
 
 
