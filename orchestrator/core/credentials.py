@@ -16,11 +16,13 @@ _FOLDERS = (
     ".1password",
     ".aws",
     ".azure",
+    ".cloudflared",
     ".config/1password",
     ".config/bravesoftware",
     ".config/chromium",
     ".config/configstore",
     ".config/doctl",
+    ".config/earthengine",
     ".config/fly",
     ".config/gcloud",
     ".config/gh",
@@ -29,7 +31,9 @@ _FOLDERS = (
     ".config/google-chrome",
     ".config/hcloud",
     ".config/hub",
+    ".config/microsoft-edge",
     ".config/modal",
+    ".config/ngrok",
     ".config/op",
     ".config/rclone",
     ".config/vastai",
@@ -41,7 +45,9 @@ _FOLDERS = (
     ".lambda_cloud",
     ".local/share/keyrings",
     ".minikube",
+    ".modelscope/credentials",
     ".mozilla",
+    ".ngrok2",
     ".oci",
     ".password-store",
     ".runpod",
@@ -55,39 +61,56 @@ _FOLDERS = (
     "library/keychains",
 )
 _NAMES = """
-    .authinfo .authinfo.gpg .bash_history .boto .comet.config .databrickscfg .dockercfg .env .envrc
-    .git-credentials .htpasswd .modal.toml .my.cnf .mylogin.cnf .netrc .npmrc .passwd-s3fs .pgpass
-    .psql_history .pypirc .python_history .s3cfg .smbcredentials .terraformrc .vast_api_key .vault-token
-    .xauthority .zsh_history _netrc accesskeys.csv application_default_credentials.json clearml.conf
-    client_secret.json credentials.csv credentials.json credentials.toml id_dsa id_ecdsa id_ecdsa_sk
-    id_ed25519 id_ed25519_sk id_rsa kaggle.json key3.db key4.db kubeconfig logins.json rclone.conf rootkey.csv
-    secring.gpg secrets.json secrets.toml secrets.yaml secrets.yml service-account.json service_account.json
-    terraform.tfstate terraform.tfstate.backup token.pickle wallet.dat
+    .authinfo .authinfo.gpg .boto .cdsapirc .comet.config .credentials .credentials.json .databrickscfg
+    .dockercfg .ecmwfapirc .env .envrc .fetchmailrc .git-credentials .htpasswd .modal.toml .msmtprc .my.cnf
+    .mylogin.cnf .netrc .npmrc .passwd-s3fs .pgpass .planet.json .pypirc .s3cfg .smbcredentials .synapseconfig
+    .terraformrc .vast_api_key .vault-token .xauthority _netrc accesskeys.csv
+    application_default_credentials.json clearml.conf client_secret.json client_secrets.json credentials.csv
+    credentials.json credentials.toml docker-config.json fish_history id_dsa id_ecdsa id_ecdsa_sk id_ed25519
+    id_ed25519_sk id_rsa jupyter_cookie_secret kaggle.json key3.db key4.db kubeconfig logins.json ngrok.yml
+    oauth_creds.json rclone.conf rootkey.csv secrets.json secrets.toml secrets.yaml secrets.yml secring.gpg
+    service-account.json service_account.json terraform.tfstate terraform.tfstate.backup token.pickle
+    vault_pass.txt wallet.dat
 """
 _PATTERNS = (
+    ".*_history",
     ".env.*",
     ".env-*",
     ".env_*",
+    ".vault-pass*",
+    ".vault_pass*",
     "*_accesskeys.csv",
     "*_credentials.csv",
     "*.agekey",
     "*.jks",
     "*.kdb",
     "*.kdbx",
+    "*.keychain-db",
     "*.keystore",
     "*.p12",
     "*.pfx",
     "*.ppk",
+    "*.tfvars",
+    "*.tfvars.json",
     "client_secret_*.json",
 )
 _PATHS = (
     ".cargo/credentials",
+    ".codex/auth.json",
     ".composer/auth.json",
     ".config/git/credentials",
+    ".config/roboflow/config.json",
+    ".config/ultralytics/settings.json",
+    ".dbt/profiles.yml",
+    ".determined/auth.json",
     ".docker/config.json",
     ".dstack/config.yml",
+    ".dvc/config.local",
     ".gem/credentials",
     ".m2/settings.xml",
+    ".mc/config.json",
+    ".mlflow/credentials",
+    ".prefect/profiles.toml",
     "containers/auth.json",
     "huggingface/stored_tokens",
     "huggingface/token",
@@ -104,7 +127,7 @@ _COPY = r"(?:~|\.(?:backup|bak|copy|old|orig|save|\d+))"  # what editors and peo
 _OTHER_SET = frozenset(_OTHERS.split())
 _ENVIRONMENT = re.compile(rf"\.env{_COPY}?\Z", re.IGNORECASE)
 _TOKEN = b"|".join(form.pattern for form in TOKENS)
-_AWS_SECRET = rb"(?i:aws_secret_access_key|secretaccesskey)['\"]?\s*[=:]\s*['\"]?[A-Za-z0-9/+]{30}"
+_AWS_SECRET = rb"(?i:secret_?access_?key)['\"]?\s*[=:]\s*['\"]?[A-Za-z0-9/+]{30}"
 # A text that each credential of a form holds, in any case, and the form. Most files hold none of these texts,
 # which are looked for at a hundredth of the time that the forms take.
 _FORMS = (
@@ -113,6 +136,11 @@ _FORMS = (
     (b"age-secret-key-1", rb"^AGE-SECRET-KEY-1"),
     (b"privatekey", rb"^PrivateKey\s*=\s*[A-Za-z0-9+/]{43}="),  # of WireGuard
     (b"secret", _AWS_SECRET),
+    (b"accountkey=", rb"\bAccountKey=[A-Za-z0-9+/]{40}"),  # of Azure's storage
+    (
+        b"refresh_token",
+        rb"['\"]?\brefresh_token['\"]?\s*[:=]\s*['\"][\w/.+-]{24}",
+    ),  # as OAuth clients keep it
     *((form.literal.lower(), form.pattern) for form in TOKENS),
 )
 

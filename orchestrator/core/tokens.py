@@ -55,6 +55,20 @@ TOKENS = (
     Form(b"npm_", rb"\bnpm_[A-Za-z0-9]{36}", "an npm token"),
     Form(b"pypi-", rb"\bpypi-[\w-]{50,}", "a PyPI token"),
     Form(b"dapi", rb"\bdapi[0-9a-f]{32}\b", "a Databricks token"),
+    Form(b"GOCSPX-", rb"\bGOCSPX-[\w-]{24,}", "a Google client secret"),
+    Form(b"r8_", rb"\br8_[A-Za-z0-9]{37}", "a Replicate token"),
+    Form(b"gsk_", rb"\bgsk_[A-Za-z0-9]{40,}", "a Groq key"),
+    Form(b"xai-", rb"\bxai-[A-Za-z0-9]{60,}", "an xAI key"),
+    Form(b"pplx-", rb"\bpplx-[A-Za-z0-9]{40,}", "a Perplexity key"),
+    Form(b"nvapi-", rb"\bnvapi-[\w-]{50,}", "an NVIDIA key"),
+    Form(b"rpa_", rb"\brpa_[A-Z0-9]{40,}", "a RunPod key"),
+    Form(b"dckr_", rb"\bdckr_[op]at_[\w-]{20,}", "a Docker token"),
+    Form(b"_v1_", rb"\bdo[opr]_v1_[0-9a-f]{64}", "a DigitalOcean token"),
+    Form(b"hvs.", rb"\bhvs\.[\w-]{60,}", "a Vault token"),
+    Form(b"lsv2_", rb"\blsv2_[ps][tk]_[0-9a-f]{32}", "a LangSmith key"),
+    Form(b"tskey-", rb"\btskey-[a-z]+-\w+-\w{20,}", "a Tailscale key"),
+    Form(b"SG.", rb"\bSG\.[\w-]{20,}\.[\w-]{40,}", "a SendGrid key"),
+    Form(b"k_live_", rb"\b[rs]k_live_[A-Za-z0-9]{20,}", "a Stripe key"),
 )
 _VARIED = 10  # different characters that a real credential has at least, unlike hf_xxxxxxxx
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import source
+from orchestrator import scope, source
 from orchestrator.core import credentials
 from orchestrator.errors import UsageError
 from orchestrator.scope import Scope
@@ -197,18 +197,22 @@ def test_tokens_and_passwords_in_settings_are_recognised_by_content(code: Path) 
         "conf/wandb.yaml": f"project: x\nkey: {TOKEN}\n",
         "deploy.sh": 'export AWS_SECRET_ACCESS_KEY="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"\n',
         "chat.toml": f'url = "https://{"hooks.slack.com"}/services/T0/B0/x"\n',
+        "remote.ini": f"secret_access_key = {'wJalr/XUtn' * 4}\n",
+        "azure.txt": f"AccountName=a;AccountKey={'Eby8vdM02x' * 8}==;\n",
+        "token.json": '{"client_id": "x", "refresh_token": "1//09aBcDeFgHiJkLmNoPqRsTuV"}\n',
     }
     harmless = {
         "sizes.env": "LR=0.1\nPAD_TOKEN=<pad>\nSECRET=${SECRET}\n",
         "model.yaml": "token: eos\nname: sk-learn-style-estimator-with-a-long-name\n",
         "tokenizer.json": '{"eos_token": "<|endoftext|>", "hf_hub": "hf_internal_testing"}',
         "notes.txt": "set AWS_SECRET_ACCESS_KEY=... first",
+        "flow.yaml": "refresh_token: ${REFRESH_TOKEN}\nsecret_access_key: $SECRET\n",
     }
     for name, content in {**secrets, **harmless}.items():
         fill(code, name, content=content)
     read = source.read(code)
     assert names(read) == {"a.py", *harmless}
-    assert all(name in read.notes[0] for name in secrets)
+    assert all(scope.is_credential(code, name) for name in secrets)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +224,17 @@ def test_tokens_and_passwords_in_settings_are_recognised_by_content(code: Path) 
         "token.pickle",
         ".modal.toml",
         ".cargo/credentials",
+        ".dvc/config.local",
+        "prod.tfvars",
+        ".vault_pass.txt",
+        "client_secrets.json",
+        ".claude/.credentials.json",
+        ".ivy2/.credentials",
+        ".mysql_history",
+        ".local/share/fish/fish_history",
+        ".cdsapirc",
+        ".modelscope/credentials/session",
+        ".determined/auth.json",
     ],
 )
 def test_files_in_which_programs_keep_their_tokens_are_recognised(name: str) -> None:
@@ -233,6 +248,10 @@ def test_names_of_credentials_are_told_from_similar_ones() -> None:
         "credentials.py",
         "ssh",
         ".sshx/a",
+        ".dvc/config",
+        "prod.tfvars.example",
+        "loss_history",
+        "vault_passes.py",
         "my.netrc.txt",
         "key.py",
     ):
