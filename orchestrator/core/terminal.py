@@ -9,7 +9,10 @@ _CSI = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f]*"  # a title, the clipboard, …
 _SEQUENCE = rf"{_CSI}[@-~]|{_STRING}(?:\x1b\\|[\x07\x9c])|\x1b[ -/]*[0-OQ-WYZ\\`a-~]"
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
-_INVISIBLE = r"[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+_INVISIBLE = (
+    r"[\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    r"\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 _FILTERED = re.compile(rf"(?P<colour>{_COLOUR})|{_SEQUENCE}|{_CONTROL}|{_INVISIBLE}")
 _UNFINISHED = re.compile(rf"(?:{_CSI}|{_STRING}\x1b?|\x1b[ -/]*)\Z")
 _LONGEST_SEQUENCE = 4096

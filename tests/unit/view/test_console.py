@@ -46,7 +46,9 @@ def test_colours_and_carriage_returns_of_progress_bars_are_kept() -> None:
     assert harmless("\x1b[31mred\x1b[0m\r50%\tx\n") == "\x1b[31mred\x1b[0m\r50%\tx\n"
 
 
-@pytest.mark.parametrize("letter", "\u202e\u2066\u200f\u061c\ufeff\u2028\U000e0041")
+@pytest.mark.parametrize(
+    "letter", "\u202e\u2066\u200f\u061c\ufeff\u2028\U000e0041\U000e0101\u3164\u00ad\u180e"
+)
 def test_characters_that_hide_or_reorder_text_are_removed(letter: str) -> None:
     assert harmless(f"a{letter}b") == "ab"
 
