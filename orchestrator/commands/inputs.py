@@ -11,10 +11,10 @@ from orchestrator import __version__, files, gitignore, source
 from orchestrator.commands import codechecks, environment, s3
 from orchestrator.commands.jobs import Job
 from orchestrator.context import Context
-from orchestrator.core import commandchecks, hostchecks, plan
+from orchestrator.core import commandchecks, hostchecks
 from orchestrator.core.credentials import has_credential_name, is_of_credentials
 from orchestrator.core.hostfacts import FolderFacts, HostFacts
-from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
+from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs, run_id
 from orchestrator.errors import UsageError
 from orchestrator.onhost import folders
 from orchestrator.redirection import output_files
@@ -27,7 +27,7 @@ from orchestrator.targets.base import Host, Target
 
 def new_identity(ctx: Context, job: str) -> Identity:
     now, token = ctx.now(), ctx.token()
-    return Identity(plan.run_id(job, now, token), now, ctx.who, token, __version__)
+    return Identity(run_id(job, now, token), now, ctx.who, token, __version__)
 
 
 def digests(ctx: Context) -> Digests:

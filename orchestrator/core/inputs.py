@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,11 @@ class Identity(msgspec.Struct, frozen=True):
     who: str
     mark: str
     client: str
+
+
+def run_id(name: str, now: float, token: str) -> str:
+    """`<job>-<UTC yyyymmddThhmmss>-<4 hex>`."""
+    return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{token[:4]}"
 
 
 class CodeTree(msgspec.Struct, frozen=True):

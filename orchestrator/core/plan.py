@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from typing import Any
 
 import msgspec
 
-from orchestrator.core import commandchecks, containers, hostchecks, plan_notes, s3
+from orchestrator.core import commandchecks, containers, hostchecks, s3
 from orchestrator.core.hostfacts import HostFacts
 from orchestrator.core.inputs import CodeTree, DataInput, Environment, Identity, Interpreter, PlanInputs
 from orchestrator.core.layout import Layout
@@ -100,11 +99,6 @@ class Plan(msgspec.Struct, frozen=True):
         return next(step for step in self.steps if isinstance(step, StartStep))
 
 
-def run_id(name: str, now: float, token: str) -> str:
-    """`<job>-<UTC yyyymmddThhmmss>-<4 hex>`."""
-    return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{token[:4]}"
-
-
 def build(inputs: PlanInputs) -> Plan:
     """The plan of a deploy. GpujobError with the reason where the host cannot run the job now."""
     python = _require_startable(inputs, inputs.facts) if inputs.facts else None
@@ -126,7 +120,7 @@ def _plan(inputs: PlanInputs, python: Interpreter | None, start: list[Step]) -> 
         inputs.job.name,
         inputs.target,
         (*_preflight_steps(inputs, python), *start),
-        plan_notes.build(inputs, python),
+        _notes(inputs, python),
         fingerprint(inputs),
         complete=inputs.facts is not None,
     )
@@ -275,9 +269,29 @@ def _data_step(data: DataInput, facts: HostFacts | None) -> Step:
 
 def _image_step(image: str, facts: HostFacts | None) -> ImageStep:
     image_id = facts.containers.image_id if facts and facts.containers else None
-    reason = (
-        f"the host has {image_id.removeprefix('sha256:')[:12]}"
-        if image_id
-        else "pulled, unless the host has it"
-    )
+    short = (image_id or "").removeprefix("sha256:")[:12]
+    reason = f"the host has {short}" if image_id else "pulled, unless the host has it"
     return ImageStep(f"image {image}", reason, bool(image_id), image=image)
+
+
+def _notes(inputs: PlanInputs, python: Interpreter | None) -> tuple[str, ...]:
+    """What a user should know before the plan is carried out."""
+    notes = list(inputs.warnings)
+    job, facts = inputs.job, inputs.facts
+    if facts and job.trainer and job.resources.gpus:
+        if facts.gpus is None:
+            notes.append("the GPUs of the host could not be queried")
+        elif not facts.gpus:
+            notes.append("no GPU on the host: the run will use its CPU")
+        elif python and python.torch and python.cuda is None:
+            notes.append(f"torch {python.torch} is built without CUDA: the run will use the host's CPU")
+    if facts and (logout := hostchecks.describe_logout(facts)):
+        notes.append(logout)
+    if job.pass_env:
+        notes.append(f"pass_env: the host gets {', '.join(job.pass_env)} of this machine's environment")
+    if job.notify and job.notify.is_on:
+        notes.append(f"notify: {job.notify.describe()}")
+    notes += s3.notes(job.s3, job.data, job.outputs)
+    if job.limits.max_hours is None:
+        notes.append("no limits.max_hours: the run has no time limit")
+    return tuple(notes)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core import hostchecks, hostfacts, plan
-from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs
+from orchestrator.core.inputs import CodeTree, DataInput, Identity, PlanInputs, run_id
 from orchestrator.core.resources import Resources
 from orchestrator.core.spec import JobSpec, to_fingerprint
 from orchestrator.errors import GpujobError
@@ -168,7 +168,7 @@ def test_the_cached_check_depends_on_code_config_data_and_environment() -> None:
 
 
 def test_a_run_id_is_the_job_the_utc_time_and_four_digits() -> None:
-    assert plan.run_id("slow-fast", 0.0, "abcdef") == "slow-fast-19700101T000000-abcd"
+    assert run_id("slow-fast", 0.0, "abcdef") == "slow-fast-19700101T000000-abcd"
 
 
 def test_run_json_contains_no_value_of_a_passed_variable() -> None:
