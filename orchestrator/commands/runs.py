@@ -98,29 +98,24 @@ def remember(
 
     `all_of_host`: `runs` are all of that host, so any other that the cache has for it is removed.
     """
+    label, current = host.label, {run.id: run for run in runs}
     with store.updating:
-        _remember(ctx, store, host.label, {run.id: run for run in runs}, all_of_host)
-
-
-def _remember(
-    ctx: Context, store: Store, label: str, current: dict[str, RunFacts], all_of_host: bool
-) -> None:
-    cached = store.runs()
-    store.save_target(label, ctx.now())
-    if all_of_host:
-        for run_id in cached.keys() - current.keys():
-            if groups.split(cached[run_id].target)[0] == label:
-                store.forget_run(run_id)
-    for run in current.values():
-        before = cached.get(run.id)
-        if before and (_rank(run) > _rank(before.facts) or _is_copy(ctx, label, run, before)):
-            continue  # what rank 0 says counts, and what the host says on which it is alive
-        is_known = before and (before.facts.state, before.facts.queue) == (run.state, run.queue)
-        if not (is_known and run.ended is not None):
-            target = target_of(run, label)
-            if before and run.group and label not in run.group.hosts:
-                target = before.target  # a replaced instance, before the run is told
-            store.save_run(CachedRun(target, ctx.now(), run))
+        cached = store.runs()
+        store.save_target(label, ctx.now())
+        if all_of_host:
+            for run_id in cached.keys() - current.keys():
+                if groups.split(cached[run_id].target)[0] == label:
+                    store.forget_run(run_id)
+        for run in current.values():
+            before = cached.get(run.id)
+            if before and (_rank(run) > _rank(before.facts) or _is_copy(ctx, label, run, before)):
+                continue  # what rank 0 says counts, and what the host says on which it is alive
+            is_known = before and (before.facts.state, before.facts.queue) == (run.state, run.queue)
+            if not (is_known and run.ended is not None):
+                target = target_of(run, label)
+                if before and run.group and label not in run.group.hosts:
+                    target = before.target  # a replaced instance, before the run is told
+                store.save_run(CachedRun(target, ctx.now(), run))
 
 
 def target_of(run: RunFacts, label: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -149,17 +148,13 @@ class HostFacts(Machine, frozen=True, kw_only=True):
 def parse(answer: Mapping[str, object]) -> HostFacts:
     """The answer to `host_facts`."""
     listed = answer.get("pythons")
-    pythons = [_python(python) for python in listed] if isinstance(listed, list) else []
+    each = listed if isinstance(listed, list) else []
+    pythons = [parse_python(one) if isinstance(one, dict) else one for one in each]
     return decode.struct({**answer, "pythons": pythons}, HostFacts) or HostFacts()
 
 
-def _python(answer: Any) -> Any:
-    """The helper reports every package beside the interpreter's own facts."""
-    return parse_python(answer) if isinstance(answer, dict) else answer
-
-
 def parse_python(answer: Mapping[str, object]) -> PythonFacts:
-    """Parses what orchestrator/onhost/host_facts.python_facts returns."""
+    """What onhost/host_facts.python_facts returns: every package beside the interpreter's own facts."""
     own = ("path", "version", "torch", "cuda")
     packages = {name: version for name, version in answer.items() if name not in own}
     return decode.struct({**answer, "packages": packages}, PythonFacts) or PythonFacts("")

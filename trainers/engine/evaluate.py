@@ -1,7 +1,7 @@
 """Evaluates a model on a whole split, distributed over all processes."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,9 @@ from trainers.engine.distributed import Group
 from trainers.engine.output import Summary
 from trainers.engine.precision import autocast
 from trainers.engine.trainer import Trainer
+
+SHOWN = 100
+"""Maximum number of wrong answers, of classes and of pairs in the event `results`, which has one line."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,21 @@ def batches(trainer: Trainer, split: str, indices: Sequence[int], size: int) -> 
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def shortened(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The results with at most SHOWN entries in each list, and without a larger confusion matrix.
+
+    `wrong` and `confused` begin with the worst; of `per_class`, the most frequent classes are kept.
+    """
+    short = dict(results)
+    for name in ("wrong", "confused"):
+        if name in short:
+            short[name] = short[name][:SHOWN]
+    classes = short.get("per_class", {})
+    if len(classes) > SHOWN:
+        most = sorted(classes, key=lambda name: -classes[name]["count"])[:SHOWN]
+        short["per_class"] = {name: classes[name] for name in most}
+        short.pop("confusion", None)
+        short.pop("classes", None)
+    return short

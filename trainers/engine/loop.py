@@ -12,14 +12,13 @@ from typing import Any, NoReturn
 
 from trainers.engine import baseline, checkpoint, first_batch, health, initial, metrics, resume, threads
 from trainers.engine.distributed import Group
-from trainers.engine.evaluate import Result, evaluate
+from trainers.engine.evaluate import Result, evaluate, shortened
 from trainers.engine.events import Events, say
 from trainers.engine.learner import Learner
 from trainers.engine.lineage import Lineage
 from trainers.engine.loader import stream
 from trainers.engine.meter import Meter
 from trainers.engine.output import Summary
-from trainers.engine.results import shortened
 from trainers.engine.sampler import Plan
 from trainers.engine.state import Outcome, State
 from trainers.engine.trainer import Trainer
