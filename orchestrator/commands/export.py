@@ -22,7 +22,6 @@ from orchestrator.view import compare_answers as answers
 
 COLUMNS = ("time", "step", "split", "name", "value")
 _SUFFIX = ".gpujob"
-_FLUSH = 1 << 16
 
 
 class Value(NamedTuple):

@@ -191,7 +191,7 @@ def _clean_up(ctx: Context, account: Account, instance: Instance, purge: bool) -
     lifecycle.clean_up(account, instance)
     if instance.volume and purge:
         ctx.confirm(f"deleting volume {instance.volume}, with the runs of {instance.label}.")
-        changes.delete_volume(account, instance.region, instance.volume, instance)
+        changes.delete_volume(account, instance, instance.volume)
 
 
 def _terminate(

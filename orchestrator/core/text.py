@@ -10,6 +10,7 @@ from collections.abc import Iterable
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _PIECE = re.compile(r"\s*\S+")
 _SIGNALS = {one.value: one.name for one in signal.Signals}
+_HANG = 4  # columns
 _COMMANDS = ("gpujob ", "next:", "ssh ")
 
 
@@ -67,15 +68,15 @@ def cells(text: str) -> int:
     return len(visible) + wide - sum(unicodedata.combining(letter) != 0 for letter in visible)
 
 
-def flow(line: str, room: int | None, hang: int = 4) -> list[str]:
-    """A line broken between words where it does not fit; what follows is indented by `hang` more.
+def flow(line: str, room: int | None) -> list[str]:
+    """A line broken between words where it does not fit; what follows is indented by 4 more.
 
     A command to copy stays in one piece, and so does a word that is longer than `room`.
     """
     start = line.lstrip()
     if room is None or cells(line) <= room or start.startswith(_COMMANDS):
         return [line]
-    indent = min(len(line) - len(start) + hang, room // 2)
+    indent = min(len(line) - len(start) + _HANG, room // 2)
     lines, current = [], ""
     for piece in _PIECE.findall(line):
         if current.strip() and cells(current + piece.rstrip()) > room:

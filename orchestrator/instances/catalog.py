@@ -34,7 +34,6 @@ class InstanceType(msgspec.Struct, frozen=True):
     gpu_mib: int
     vcpus: int
     memory_gib: float
-    nvme_gb: int
     usd: float | None
     spot: bool
 

@@ -49,9 +49,9 @@ def release(account: Account, instance: Instance) -> Instance:
     return terminate(account, instance)
 
 
-def delete_volume(account: Account, region: str, volume: str, instance: Instance | None = None) -> None:
-    """Deletes a volume; `instance` is that on record whose runs it holds. Unreachable while it is in use."""
-    change = Change("delete-volume", volume, region, instance.id if instance else "")
+def delete_volume(account: Account, instance: Instance, volume: str) -> None:
+    """Deletes the volume with the runs of an instance. Unreachable while it is in use."""
+    change = Change("delete-volume", volume, instance.region, instance.id)
     account.records.save_change(change)
     data_volumes.retry_while_in_use(account, lambda: _delete_volume(account, change))
     account.records.close_change(change.id)

@@ -49,12 +49,12 @@ def answer(layout: Layout, request: Record) -> Record:
     return reply
 
 
-def serve(layout: Layout, disconnected: Callable[[], None] = processes.exit_with_descendants) -> None:
+def serve(layout: Layout) -> None:
     """Answers requests until stdin ends; during one sends messages `{"id", "heartbeat", "hashed", "lines"}`.
 
     `hashed`: the bytes that the request has hashed so far. `lines`: what it has printed since the one before.
 
-    If the client is gone, `disconnected` ends this process, whatever it does: every request may be repeated.
+    If the client is gone, this process ends, whatever it does: every request may be repeated.
 
     A request may have a `lease` in seconds: each heartbeat then renews the instance's lease to that long from
     now, since the client cannot send another request before it has its answer.
@@ -76,7 +76,7 @@ def serve(layout: Layout, disconnected: Callable[[], None] = processes.exit_with
             done: threading.Event = done, request: Record = request, output: PrintedLines = output
         ) -> None:
             if not _send_heartbeats(done, send, request, output.lines):
-                disconnected()
+                processes.exit_with_descendants()
 
         threading.Thread(target=watch, daemon=True).start()
         reply = answer(layout, request)

@@ -125,9 +125,9 @@ def by_mark() -> dict[str, list[int]]:
     return marks
 
 
-def kill_marked(mark: str, wait: float = 5.0) -> None:
-    """Sends SIGKILL to all processes with a mark, for up to `wait` seconds."""
-    end = time.monotonic() + wait
+def kill_marked(mark: str) -> None:
+    """Sends SIGKILL to all processes with a mark, for up to 5 seconds."""
+    end = time.monotonic() + 5.0
     left = by_mark().get(mark, [])
     while left and time.monotonic() < end:
         send(left, signal.SIGKILL)

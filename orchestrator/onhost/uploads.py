@@ -77,12 +77,10 @@ def received(layout: Layout, name: str, fingerprint: str) -> StoredData:
     return {"present": False, "bytes": most.bytes if most else 0, "files": most.files if most else 0}
 
 
-def finish_data(
-    layout: Layout, name: str, fingerprint: str, precision: int = 1, expected: str | None = None
-) -> None:
+def finish_data(layout: Layout, name: str, fingerprint: str, precision: int, expected: str | None) -> None:
     """Gives the received data its final name if its fingerprint at `precision` (ns) is `expected`.
 
-    Else it raises Refused. `expected`: by default `fingerprint`. A fingerprint covers names, sizes and times;
+    Else it raises Refused. `expected`: None for `fingerprint`. A fingerprint covers names, sizes and times;
     rsync has compared the contents.
     """
     final = data_folder(layout, name, fingerprint)

@@ -92,9 +92,9 @@ def look(host: Asks, run_id: str, lines: int = 5) -> HostSnapshot:
     return hostfacts.parse_snapshot(host.ask("status", runs=[run_id], lines=lines))
 
 
-def look_at(host: Asks, run_ids: Sequence[str], lines: int = 0) -> HostSnapshot:
-    """Returns a snapshot with these runs only, as far as the host has them."""
-    return hostfacts.parse_snapshot(host.ask("status", runs=list(run_ids), lines=lines))
+def look_at(host: Asks, run_ids: Sequence[str]) -> HostSnapshot:
+    """Returns a snapshot with these runs only, as far as the host has them, without their logs."""
+    return hostfacts.parse_snapshot(host.ask("status", runs=list(run_ids), lines=0))
 
 
 def find_run(host: Asks, run_id: str, lines: int = 5) -> RunFacts | None:

@@ -11,6 +11,7 @@ from typing import TextIO
 from orchestrator.core.terminal import harmless as harmless
 from orchestrator.core.text import cells
 
+INDENT = "  "  # of the rows of a table
 _CODES = {
     "bold": "1",
     "dim": "2",
@@ -50,13 +51,13 @@ def width(env: Mapping[str, str], stream: TextIO) -> int:
     return shutil.get_terminal_size((100, 24)).columns if stream.isatty() else 100
 
 
-def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
-    """Rows as aligned lines; the last column is not padded."""
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned, indented lines; the last column is not padded."""
     if not rows:
         return []
     wide = [max(cells(row[i]) for row in rows) for i in range(len(rows[0]))]
     padded = [[c + " " * (w - cells(c)) for c, w in zip(row, wide, strict=True)] for row in rows]
-    return [indent + "  ".join(row).rstrip() for row in padded]
+    return [INDENT + "  ".join(row).rstrip() for row in padded]
 
 
 def condense(values: Sequence[float], cells: int) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import msgspec
 
@@ -217,9 +216,7 @@ def _monthly(usd: float | None) -> str:
     return "price not known" if usd is None else f"${usd:.2f} a month"
 
 
-def months(
-    rows: list[CostRow], unrecorded: Mapping[str, float] = MappingProxyType({})
-) -> dict[str, dict[str, float]]:
+def months(rows: list[CostRow], unrecorded: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """USD of the instances launched in each month, and of other resources (`unrecorded`: by month)."""
     sums: dict[str, dict[str, float]] = {}
     costs = [(month_of(row.launched), row.usd, row.wasted_usd) for row in rows]
@@ -239,7 +236,7 @@ def print_costs(
     ctx: Context,
     rows: list[CostRow],
     resources: list[answers.Resource],
-    unrecorded: Mapping[str, float] = MappingProxyType({}),
+    unrecorded: Mapping[str, float],
 ) -> None:
     """`cost`. resources: what is of no instance in `rows`; unrecorded: USD by month of those of the user."""
     sums = months(rows, unrecorded)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.context import Context
 from orchestrator.core.text import cells
-from orchestrator.view.console import Paint, colours, columns
+from orchestrator.view.console import INDENT, Paint, colours, columns
 
 _GAP = 2
 _SHORT = 12  # columns: below that, wrapping saves little
@@ -22,24 +22,20 @@ _TIED = re.compile(
 _PLAIN: Mapping[str, str] = {}
 
 
-def print_table(
-    ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str] = _PLAIN, indent: str = "  "
-) -> None:
+def print_table(ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str] = _PLAIN) -> None:
     """`styles`: the colour of each cell that is one of these words."""
-    for line in lines(ctx, rows, styles, indent):
+    for line in lines(ctx, rows, styles):
         ctx.out(line)
 
 
-def lines(
-    ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str] = _PLAIN, indent: str = "  "
-) -> list[str]:
+def lines(ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str] = _PLAIN) -> list[str]:
     """The lines of `print_table`. Into a pipe each row is one line, however long."""
     most = max((len(row) for row in rows), default=0)
     rows = [[*row, *[""] * (most - len(row))] for row in rows]
-    aligned = columns(rows, indent)
+    aligned = columns(rows)
     room = ctx.columns(ctx.stdout)
     if room is not None and any(cells(line) > room for line in aligned):
-        return _wrapped(ctx, rows, styles, indent, room)
+        return _wrapped(ctx, rows, styles, room)
     paint = Paint(ctx.env, ctx.stdout)
     for word, style in styles.items():
         aligned = [_painted(line, word, paint(word, style)) for line in aligned]
@@ -52,15 +48,13 @@ def _painted(line: str, word: str, painted: str) -> str:
     return f"{before}  {painted}  {after}".rstrip(" ") if found else line
 
 
-def _wrapped(
-    ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str], indent: str, room: int
-) -> list[str]:
+def _wrapped(ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str], room: int) -> list[str]:
     from rich.console import Console  # noqa: PLC0415 - only a table that does not fit pays for Rich
     from rich.padding import Padding  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    room = max(room - len(indent), 10)
+    room = max(room - len(INDENT), 10)
     rows = [[_TIED.sub(_TIE, cell) for cell in row] for row in rows]
     widths = _widths(rows, room)
     coloured = colours(ctx.env, ctx.stdout)
@@ -83,7 +77,7 @@ def _wrapped(
             for first, *others in texts:
                 console.print(first)
                 console.print(Padding(Text("  ").join(text for text in others if text), (0, 0, 0, 4)))
-    return [f"{indent}{line}".replace(_TIE, " ").rstrip() for line in captured.get().splitlines()]
+    return [f"{INDENT}{line}".replace(_TIE, " ").rstrip() for line in captured.get().splitlines()]
 
 
 def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int] | None:

@@ -114,11 +114,11 @@ def _row(draw: np.random.Generator, split: str, person: str, shot: int) -> list[
     return [stated, person, f"{split}/{person}_{shot}.png", *face(draw, label).tolist()]
 
 
-def write_csv(path: Path, rows: list[list[object]], columns: tuple[str, ...] = names.ALL) -> None:
+def write_csv(path: Path, rows: list[list[object]]) -> None:
     """Write a CSV file with label, group, file name and unrounded scores of each face."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["label", "group", "file", *columns])
+        writer.writerow(["label", "group", "file", *names.ALL])
         writer.writerows(rows)
 
 

@@ -67,11 +67,14 @@ def drawn(groups: Sequence[str], several_word: str = "groups", single_word: str 
     return several_word if several(groups) and len(set(groups)) < len(groups) else single_word
 
 
+ROUNDS = 2000
+"""Bootstrap draws of an interval."""
+
+
 def bootstrap_interval(
     correct: Sequence[float],
     groups: Sequence[str],
     seed: int,
-    rounds: int = 2000,
     weights: Sequence[float] | None = None,
 ) -> tuple[float, float]:
     """The 95 % bootstrap interval of the mean of `correct`, drawing whole groups (actors) with replacement.
@@ -84,7 +87,7 @@ def bootstrap_interval(
     right = np.bincount(units, weights=np.asarray(correct, dtype=float))
     count = np.bincount(units, weights=None if weights is None else np.asarray(weights, dtype=float))
     draws = np.random.default_rng(rng.derive_seed(seed, rng.INTERVAL)).integers(
-        len(count), size=(rounds, len(count))
+        len(count), size=(ROUNDS, len(count))
     )
     means = right[draws].sum(1) / count[draws].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])

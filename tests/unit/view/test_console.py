@@ -121,4 +121,4 @@ def test_a_sparkline_takes_any_floats() -> None:
 
 
 def test_columns_are_aligned_and_the_last_is_not_padded() -> None:
-    assert columns([["a", "b"], ["ccc", "d"]], indent="") == ["a    b", "ccc  d"]
+    assert columns([["a", "b"], ["ccc", "d"]]) == ["  a    b", "  ccc  d"]

@@ -105,7 +105,7 @@ def show_report(ctx: Context) -> None:
 def show_instances(ctx: Context) -> None:
     instances.print_instances(ctx, [evil(InstanceRow)])
     instances.print_up(ctx, evil(InstanceRow))
-    instances.print_costs(ctx, [evil(CostRow)], [evil(Resource)])
+    instances.print_costs(ctx, [evil(CostRow)], [evil(Resource)], {})
 
 
 def show_failures(ctx: Context) -> None:

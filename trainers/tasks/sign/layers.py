@@ -12,12 +12,15 @@ from trainers.engine.dropout import CounterDropout
 N = TypeVar("N", int, Tensor)
 
 
+MOST_GROUPS = 32
+
+
 class MaskedGroupNorm(nn.Module):
     """Group normalisation (Wu and He 2018) with statistics over the valid frames only."""
 
-    def __init__(self, channels: int, most: int = 32) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.groups = max(d for d in range(1, most + 1) if channels % d == 0)
+        self.groups = max(d for d in range(1, MOST_GROUPS + 1) if channels % d == 0)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
