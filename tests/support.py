@@ -26,7 +26,7 @@ from orchestrator.core.logquery import EVERYTHING, LogQuery
 from orchestrator.onhost import elsewhere, processes
 from orchestrator.process import Done
 from orchestrator.targets.base import Host
-from tests.rigs import answers, bytecode, forkedhelper
+from tests.rigs import answers, awsmodels, bytecode, forkedhelper
 from tests.rigs.patience import PATIENCE, pauses
 
 REPOSITORY = Path(__file__).parent.parent
@@ -173,6 +173,7 @@ def new_client(python: str = sys.executable) -> Iterator[Client]:
         with pytest.MonkeyPatch.context() as patch:
             bytecode.use(patch)
             forkedhelper.use(patch)
+            awsmodels.use(patch)
             yield client
     finally:
         end_all(client)
