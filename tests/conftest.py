@@ -18,6 +18,9 @@ from tests.rigs.torchpython import environment as torchpython
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# As `python -m trainers` does before it loads PyTorch: threads that wait take no CPU time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # Modules and tests that are collected are never freed: the garbage collector would go through them in vain.
 gc.disable()
 

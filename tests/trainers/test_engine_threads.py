@@ -100,32 +100,21 @@ def measured(monkeypatch):
     return asked
 
 
-def test_a_training_measures_its_threads_and_records_them(tmp_path, measured):
+def test_a_training_measures_its_threads_once_and_changes_no_weight(tmp_path, measured):
+    """The number is recorded and kept on resume; a run that is given it ends with the same weights."""
     folder = faces.drop_invalid_rows(faces.write(tmp_path / "faces", 300))
-    run = tmp_path / "root" / "runs" / "one"
-    assert faces.train(run, folder, epochs=1) == 0, (run / "log").read_text()
-    saved = checkpoint.read(run / "checkpoints" / (run / "checkpoints" / "last").read_text().strip())
-    assert (measured, saved.manifest["threads"]) == ([3], 2)
-    assert trainer_runs.events(run, "start")[0]["threads"] == 2
-
-
-def test_a_resumed_training_keeps_its_threads_and_measures_nothing(tmp_path, measured):
-    folder = faces.drop_invalid_rows(faces.write(tmp_path / "faces", 300))
-    run = tmp_path / "root" / "runs" / "one"
-    for _ in range(2):
-        assert faces.train(run, folder, epochs=1) == 0, (run / "log").read_text()
-    assert measured == [3]
-    assert [start["threads"] for start in trainer_runs.events(run, "start")] == [2, 2]
-
-
-def test_measuring_the_threads_changes_no_weight_of_the_training(tmp_path, measured):
-    folder = faces.drop_invalid_rows(faces.write(tmp_path / "faces", 300))
-    runs = [tmp_path / "root" / "runs" / name for name in ("measured", "given")]
+    run, given = (tmp_path / "root" / "runs" / name for name in ("measured", "given"))
     options = {"epochs": 2, "dropout": 0.3, "ema_decay": 0.9}
-    assert faces.train(runs[0], folder, **options) == 0
-    assert faces.train(runs[1], folder, **options, threads=2) == 0
+    weights = []
+    for _ in range(2):  # the second one is resumed
+        assert faces.train(run, folder, **options) == 0, (run / "log").read_text()
+        weights.append(trainer_runs.weights(run))
+        saved = checkpoint.read(run / "checkpoints" / (run / "checkpoints" / "last").read_text().strip())
+        assert (measured, saved.manifest["threads"]) == ([3], 2)
+    assert [start["threads"] for start in trainer_runs.events(run, "start")] == [2, 2]
+    assert faces.train(given, folder, **options, threads=2) == 0
     assert measured == [3]
-    assert trainer_runs.weights(runs[0]) == trainer_runs.weights(runs[1])
+    assert weights == [trainer_runs.weights(given)] * 2
 
 
 @pytest.mark.fresh
