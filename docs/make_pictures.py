@@ -1,22 +1,26 @@
-"""Makes docs/pictures/: screens of real runs on this machine, as terminals of three sizes show them.
+"""Makes docs/pictures/: screens of real runs on this machine, and the page of `gpujob report` about them.
 
-python docs/make_pictures.py [NAME...]      needs tmux and Linux; about three minutes
+python docs/make_pictures.py [NAME...]      needs tmux, Chromium and Linux; about four minutes
 
-A training script of a few lines runs several times; tmux is the terminal, and Rich writes what it shows as
-SVG. The picture of a command that ends is as high as what it printed.
+A training script of a few lines runs several times; tmux is a terminal of three sizes, and Rich writes
+what it shows as SVG. The picture of a command that ends is as high as what it printed.
 """
 
 from __future__ import annotations
 
+import html
 import io
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI, TerminalTheme
 from rich.text import Text
@@ -82,6 +86,7 @@ SCREENS = {
     "error": "gpujob deploy typo",
 }
 MARKS = {"monitor-many": "live runs", "monitor-one": "Ctrl-C leaves"}  # the last line of a screen that stays
+REPORT = "report"  # the picture of the page
 AFTERWARDS = {"deploy": "gpujob stop short --now --purge --yes -q"}
 
 
@@ -148,7 +153,54 @@ def capture(home: Path, env: dict[str, str], name: str, command: str, size: tupl
         console.print(text, end="\n\n" if name not in MARKS else "")
         path = FOLDER / f"{name}-{width}x{height}-{scheme}.svg"
         drawn = console.export_svg(title=command, theme=theme, unique_id=f"{name}-{width}")
-        path.write_text("\n".join(line.rstrip() for line in drawn.splitlines()) + "\n")
+        path.write_text("\n".join(line.rstrip() for line in in_columns(drawn).splitlines()) + "\n")
+
+
+_TEXT = re.compile(
+    r'<text (class="[^"]+" )x="([\d.]+)" (y="[\d.]+" )textLength="([\d.]+)" ([^>]*)>([^<]*)</text>'
+)
+_DRAWN = re.compile(r"[─-▟]+|[^─-▟]+")  # lines and blocks, and other characters
+
+
+def in_columns(svg: str) -> str:
+    """The picture with each curve in its columns: a browser takes curves from a font with other widths."""
+    return _TEXT.sub(_parts, svg)
+
+
+def _parts(match: re.Match[str]) -> str:
+    name, left, line, width, rest, content = match.groups()
+    text = html.unescape(content)
+    runs = _DRAWN.findall(text)
+    if len(runs) < 2:
+        return match[0]
+    cell, parts, x = float(width) / cell_len(text), [], float(left)
+    for run in runs:
+        shown = html.escape(run).replace("\N{NO-BREAK SPACE}", "&#160;").replace("&#x27;", "&#39;")
+        length = cell * cell_len(run)
+        parts.append(f'<text {name}x="{x:.4g}" {line}textLength="{length:.4g}" {rest}>{shown}</text>')
+        x += length
+    return "".join(parts)
+
+
+def photograph(home: Path, env: dict[str, str]) -> None:
+    """Takes pictures of the top of the page of `gpujob report` in both colour schemes."""
+    page = home / "report.html"
+    words = ["gpujob", "report", "short", "train-a", "--to", str(page)]
+    subprocess.run(words, env=env, cwd=home / "project", check=True)
+    names = ("chromium", "chromium-headless-shell", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)))
+    for scheme in THEMES:
+        frame = home / "frame.html"
+        style = f"border:0;width:100vw;height:100vh;color-scheme:{scheme}"
+        frame.write_text(f'<body style="margin:0"><iframe src="{page.as_uri()}" style="{style}"></iframe>')
+        words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        words += [
+            "--allow-file-access-from-files",
+            "--window-size=1280,900",
+            f"--user-data-dir={home}/profile",
+        ]
+        words += [f"--screenshot={FOLDER / f'{REPORT}-{scheme}.png'}", frame.as_uri()]
+        subprocess.run(words, check=True, capture_output=True)
 
 
 def main(names: list[str]) -> None:
@@ -164,7 +216,9 @@ def main(names: list[str]) -> None:
             run(f"gpujob deploy {job} -q --share-gpu")
         time.sleep(15)
         try:
-            for name in names or SCREENS:
+            if REPORT in (names or [REPORT]):
+                photograph(home, env)
+            for name in [name for name in names or SCREENS if name != REPORT]:
                 for size in SIZES:
                     capture(home, env, name, SCREENS[name], size)
                     if name in AFTERWARDS:

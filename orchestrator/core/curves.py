@@ -22,6 +22,7 @@ class Row(msgspec.Struct, frozen=True):
     t: Seconds = 0.0
     phase: str = "train"
     step: float | None = None
+    epoch: float | None = None
     of: float | None = None
     of_epoch: bool = False
     loss: float | None = None
@@ -118,17 +119,21 @@ class Axis:
     """Where events are on the axis of steps, in the order in which they were written.
 
     An event without a step is where the progress before it was. Steps of an epoch are counted on over the
-    epochs.
+    epochs. As long as there is no step, epochs count.
     """
 
     def __init__(self) -> None:
         self._epochs = self._last = 0.0
         self._at: float | None = None
+        self._epoch: float | None = None
+        self.is_by_epoch = False
 
     def place(self, row: Row) -> float | None:
         """None where nothing before and nothing in the event has a step."""
         if row.step is None:
-            return self._at
+            self._epoch = self._epoch if row.epoch is None else row.epoch
+            self.is_by_epoch = self.is_by_epoch or (self._at is None and self._epoch is not None)
+            return self._epoch if self._at is None else self._at
         if not row.of_epoch:
             self._at = row.step
             return row.step
@@ -149,6 +154,7 @@ class Story(msgspec.Struct):
     restarts: int = 0
     points: int = 0
     end: str = ""
+    is_by_epoch: bool = False
 
     def curve(self, name: str, split: str = "train") -> Curve | None:
         return self.curves.get((name, split))
@@ -177,6 +183,7 @@ def fold(found: Iterable[Row]) -> Story:
                 story.notes.append(note)
         elif row.event == "end":
             story.end = row.message
+    story.is_by_epoch = axis.is_by_epoch
     return story
 
 

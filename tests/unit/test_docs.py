@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -133,3 +134,21 @@ def test_every_message_of_the_troubleshooting_page_is_one_of_gpujob() -> None:
     code = "\n".join(path.read_text("utf-8") for path in sorted((REPOSITORY / "orchestrator").rglob("*.py")))
     parts = {message: [part.strip() for part in message.split("…") if part.strip()] for message in messages}
     assert [message for message, words in parts.items() if not all(word in code for word in words)] == []
+
+
+def test_every_screen_is_there_in_each_size_and_colour_scheme() -> None:
+    folder = REPOSITORY / "docs" / "pictures"
+    screens = {path.name.rsplit("-", 2)[0] for path in folder.glob("*x*.svg")}
+    assert len(screens) == 9
+    for screen in screens:
+        sizes = {path.stem.removeprefix(f"{screen}-") for path in folder.glob(f"{screen}-[0-9]*.svg")}
+        assert sizes == {f"{size}-{s}" for size in ("60x24", "80x24", "160x48") for s in ("dark", "light")}
+    assert all((folder / f"report-{scheme}.png").stat().st_size > 20_000 for scheme in ("dark", "light"))
+
+
+def test_no_curve_in_a_picture_moves_what_is_beside_it() -> None:
+    """A browser may draw blocks with another font, whose characters are wider."""
+    for path in (REPOSITORY / "docs" / "pictures").glob("*x*.svg"):
+        for text in re.findall(r"textLength[^>]*>([^<]*)</text>", path.read_text("utf-8")):
+            drawn = re.findall(r"[\u2500-\u259f]", html.unescape(text))
+            assert len(drawn) in (0, len(html.unescape(text))), (path.name, text)

@@ -40,6 +40,12 @@ class Chart(msgspec.Struct, frozen=True):
         high = max((line.curve.high or 0.0 for line in self.lines), default=0.0)
         return low > 0.0 and high / low >= _DECADES
 
+    @property
+    def constant(self) -> float | None:
+        """The one value that all points have; None where there are several."""
+        values = {value for line in self.lines for value in (line.curve.low, line.curve.high)}
+        return values.pop() if len(values) == 1 else None
+
 
 def require_library() -> None:
     """GpujobError that names the extra where vl-convert is not installed."""
@@ -85,7 +91,11 @@ def _specification(chart: Chart) -> dict[str, Any]:
         for number, line in enumerate(chart.lines)
         for x, y in line.curve.thinned(columns)
     ]
-    scale = {"type": "log"} if chart.is_logarithmic else {"zero": False}
+    scale: dict[str, Any] = {"type": "log"} if chart.is_logarithmic else {"zero": False}
+    if (constant := chart.constant) is not None:  # else the axis of one value would have a rounded label
+        scale["domain"] = [constant - 0.1 * abs(constant), constant + 0.1 * abs(constant)]
+    if constant == 0.0:
+        scale["domain"] = [-1.0, 1.0]
     is_single = all(len(line.curve.points) == 1 for line in chart.lines)
     axis = {"title": None, "grid": True, "tickCount": 5}
     colours = {"domain": list(range(COLOURS)), "range": [f"var(--c{number})" for number in range(COLOURS)]}

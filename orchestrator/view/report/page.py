@@ -79,7 +79,7 @@ def _subtitle(runs: Sequence[ReportRun]) -> Html:
 def _overview(runs: Sequence[ReportRun]) -> Html:
     metrics = list(dict.fromkeys(f"{s}.{n}" for run in runs for n, s in run.story.curves if s != "train"))[:6]
     head = ["run", "state", "began", "took", "steps", *metrics, "cost"]
-    return table(head, [_overview_row(run, metrics) for run in runs])
+    return table(head, [_overview_row(run, metrics) for run in runs], class_="rows")
 
 
 def _overview_row(run: ReportRun, metrics: Sequence[str]) -> list[Content]:
@@ -155,6 +155,8 @@ def _legend(runs: Sequence[ReportRun]) -> Iterator[Content]:
         for run in runs:
             yield join([key(run), run.id, " "])
     yield join([key(runs[0]), "training ", key(runs[0], dashed=True), "validation and test; by step"])
+    if any(run.story.is_by_epoch for run in runs):
+        yield ", by epoch where a run counts no steps"
 
 
 def _source(run: ReportRun) -> Html:
@@ -201,7 +203,7 @@ def _resources(runs: Sequence[ReportRun]) -> Html:
                 "–" if run.cost_usd is None else f"${run.cost_usd:.2f}",
             ]
         )
-    return table(["run", "host", "time on it", "attempts", "GPUs of the host", "cost"], rows)
+    return table(["run", "host", "time on it", "attempts", "GPUs of the host", "cost"], rows, class_="rows")
 
 
 def _gpu(gpu: Gpu) -> str:
@@ -222,7 +224,12 @@ def _missing(runs: Sequence[ReportRun]) -> Html:
         "worst samples": lambda story: any(row.wrong for row in story.results.values()),
         "GPU use over time": lambda story: False,
     }
-    rows = []
+    rows = [
+        tag("li", f"{charts.TITLES.get(name, name)} of {run.id}: none of its {curve.odd} values is finite")
+        for run in runs
+        for (name, _), curve in run.story.curves.items()
+        if not curve.points
+    ]
     for what, exists in columns.items():
         without = [run.id for run in runs if not exists(run.story)]
         if without:

@@ -34,7 +34,7 @@ def _differences(runs: Sequence[ReportRun]) -> Iterator[Html]:
         yield tag("p", "All runs have the same configuration.", class_="dim")
     same = [[key, shown(configs[0].get(key))] for key in keys if key not in different]
     if same:
-        yield details(f"the same in all runs: {len(same)}", table(["key", "value"], same))
+        yield details(f"the same in all runs: {len(same)}", table(["key", "value"], same, class_="facts"))
 
 
 def _provenance(run: ReportRun, is_open: bool) -> Html:
@@ -45,7 +45,7 @@ def _provenance(run: ReportRun, is_open: bool) -> Html:
         [f"data {name}", f"{counted(data.files, 'file')}, {size(data.bytes)}, fingerprint {data.fingerprint}"]
         for name, data in record.data.items()
     ]
-    content = table(["what", "value"], rows)
+    content = table(["what", "value"], rows, class_="facts")
     return content if is_open else details(run.id, content)
 
 

@@ -25,8 +25,9 @@ h3{font-size:.95rem;margin:.2rem 0;overflow-wrap:anywhere}p{margin:.4rem 0;overf
 .wide{overflow-x:auto;max-width:100%}table{border-collapse:collapse;font-size:.88rem}
 th,td{padding:.3rem .7rem .3rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 th{color:var(--dim);font-weight:600;white-space:nowrap}td{font-variant-numeric:tabular-nums}
+table.rows td,td:first-child{white-space:nowrap}table.facts td{overflow-wrap:anywhere}
 table.heat td,table.heat th{padding:.25rem .45rem;text-align:right;border:0}
-table.heat td:first-child{text-align:left;color:var(--dim)}
+table.heat td:first-child{text-align:left;white-space:normal;color:var(--dim)}
 table.heat th,table.heat td:first-child{min-width:4rem;
 max-width:9rem;white-space:normal;overflow-wrap:anywhere}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,360px),1fr));gap:1rem}

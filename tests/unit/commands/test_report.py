@@ -155,6 +155,33 @@ def test_steps_of_an_epoch_are_counted_on_over_the_epochs() -> None:
     assert story.curves["loss", "val"].points == [(4, 3.0)]
 
 
+def test_the_axis_of_a_curve_that_is_constant_has_its_value(client: Client) -> None:
+    events = [fetched.progress(step, loss=0.525, lr=0.0, grad_norm=0.001) for step in range(1, 9)]
+    text = Page(report(client, fetched.write(client.project / "fetched", events=events))).text
+    assert "0.525 to 0.525" in text
+    labels = text.split()
+    assert {"0.52", "0.56"} < set(labels)
+    assert "0.00100" in labels
+    single = fetched.write(client.project / "fetched", 2, events=[fetched.progress(1, loss=0.5)])
+    assert {"0.46", "0.54"} < set(Page(report(client, single)).text.split())
+
+
+def test_values_that_are_all_not_finite_are_named_and_not_called_missing(client: Client) -> None:
+    events = [fetched.progress(step, loss=1.0, grad_norm=float("inf")) for step in (1, 2)]
+    text = Page(report(client, fetched.write(client.project / "fetched", events=events))).text
+    assert f"gradient norm of {fetched.run_id(1)}: none of its 2 values is finite" in text
+    assert "gradient norm: not recorded" not in text
+
+
+def test_values_of_a_run_without_steps_are_where_their_epoch_is() -> None:
+    lines = [{"event": "progress", "epoch": 0.5 * n, "loss": 1.0 / n} for n in (1, 2, 3)]
+    story = curves.read("\n".join(map(json.dumps, [*lines, {"event": "metrics", "values": {"f1": 1.0}}])))
+    assert [x for x, _ in story.curves["loss", "train"].points] == [0.5, 1.0, 1.5]
+    assert story.curves["f1", "val"].points == [(1.5, 1.0)]
+    assert story.is_by_epoch
+    assert not curves.read('{"event": "progress", "epoch": 1, "step": 5, "loss": 1}').is_by_epoch
+
+
 def test_a_folder_that_holds_no_run_is_named(client: Client) -> None:
     (client.project / "empty").mkdir()
     result = client.run("report", "./empty")
