@@ -21,14 +21,14 @@ def find(account: Account, job: str, regions: Iterable[str]) -> Iterator[tuple[s
 
 def find_own(account: Account, launch_spec: LaunchSpec) -> tuple[Instance, ...]:
     """Returns the user's instances of this job, found by their tags, if their records were lost."""
-    found = [
+    own = [
         (name, other)
         for name, other in find(account, launch_spec.job, launch_spec.regions)
         if other.tags.get(OWNER, "") == account.ctx.who
     ]
-    group = found[0][1].tags.get(GROUP) if found else None
-    alike = [one for one in found if group and one[1].tags.get(GROUP) == group]
-    return tuple(lifecycle.adopt(account, other.id, [name]) for name, other in alike or found[:1])
+    group = own[0][1].tags.get(GROUP) if own else None
+    alike = [one for one in own if group and one[1].tags.get(GROUP) == group]
+    return tuple(lifecycle.adopt(account, other.id, [name]) for name, other in alike or own[:1])
 
 
 def require_first(

@@ -219,13 +219,14 @@ def settle(account: Account) -> list[Instance]:
     """
     instances = []
     for attempt in account.records.attempts():
-        found = _record_launched(account, attempt)
-        instances += found
+        recorded = _record_launched(account, attempt)
+        instances += recorded
         is_old = not attempt.request or account.ctx.now() - attempt.request.sent > ABANDONED_SECONDS
-        if is_old or len(found) >= attempt.spec.count:
+        if is_old or len(recorded) >= attempt.spec.count:
             account.records.close_attempt(attempt.id)
         else:
-            shown = f"{len(found)} of its {attempt.spec.count} instances" if found else "no instance of it"
+            count = f"{len(recorded)} of its {attempt.spec.count} instances"
+            shown = count if recorded else "no instance of it"
             account.ctx.talk(
                 f"a launch for {attempt.spec.job} was interrupted, and EC2 shows {shown} yet: "
                 "the next command checks again"
@@ -233,10 +234,12 @@ def settle(account: Account) -> list[Instance]:
     return instances
 
 
-def _record(account: Account, attempt: LaunchAttempt, found: Description, region_name: str) -> Instance:
+def _record(account: Account, attempt: LaunchAttempt, description: Description, region_name: str) -> Instance:
     """Returns the record of an instance of the attempt, which is made if there is none."""
     records = account.records
-    return records.find(found.id) or records.save(launched.instance(account, attempt, found, region_name))
+    return records.find(description.id) or records.save(
+        launched.instance(account, attempt, description, region_name)
+    )
 
 
 def _record_launched(account: Account, attempt: LaunchAttempt) -> list[Instance]:

@@ -47,7 +47,7 @@ def revive(
 
 def steps(account: Account, former: Sequence[Instance], offer: Quote) -> list[tuple[str, str]]:
     """Returns what `revive` would do, with prices: title and reason of each step."""
-    found = []
+    rows = []
     for one in former:
         current = members.refresh_one(account, one)
         if current.has_ended or current.is_interrupted:
@@ -56,10 +56,10 @@ def steps(account: Account, former: Sequence[Instance], offer: Quote) -> list[tu
                 if offer.price is None
                 else f"at most ${offer.price.running * offer.hours:.2f}"
             )
-            found.append((f"launch another instance for {one.label}", f"with volume {one.volume}; {usd}"))
+            rows.append((f"launch another instance for {one.label}", f"with volume {one.volume}; {usd}"))
         elif current.state in _AT_REST:
-            found.append((f"start {one.label}", prices.at_most(current, offer.hours)))
-    return found
+            rows.append((f"start {one.label}", prices.at_most(current, offer.hours)))
+    return rows
 
 
 def ensure_with_volume(

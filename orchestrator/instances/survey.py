@@ -51,19 +51,19 @@ def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bo
     names = list(regions) or _regions(account, home)
     with ThreadPoolExecutor(_THREADS) as pool:
         searched = list(pool.map(lambda name: _search_or_error(account.cloud, name), names))
-    found = []
+    by_region = []
     for name, result in zip(names, searched, strict=True):
         if isinstance(result, _Region):
-            found.append(result)
+            by_region.append(result)
         elif result.code not in errors.CLOSED or len(names) == 1:
             raise result
         else:
             ctx.warn(f"{name} is skipped: {result.what}: {result.why}")
-    for one in found:
+    for one in by_region:
         _adopt(account, one, of_user)
-    unseen = tuple(_update_records(account, found))
-    resources = [resource for one in found for resource in _resources(account, one)]
-    _cancel_requests(account, found)
+    unseen = tuple(_update_records(account, by_region))
+    resources = [resource for one in by_region for resource in _resources(account, one)]
+    _cancel_requests(account, by_region)
     stored = inventory.load(ctx.state_dir)
     if regions:
         resources += [one for one in stored.resources if one.region not in names]
@@ -148,28 +148,28 @@ def _groups(cloud: Cloud, name: str) -> tuple[list[Resource], dict[str, Resource
     return list(resources.values()), users
 
 
-def _adopt(account: Account, found: _Region, of_user: bool) -> None:
+def _adopt(account: Account, of: _Region, of_user: bool) -> None:
     """Records this client's instances whose records are missing; not those of a launch that is going on."""
     records, ctx = account.records, account.ctx
     client = records.client_id(ctx)
     launches = {
         attempt.id for attempt in records.attempts()
     }  # read first: a record is saved before it closes
-    for one in found.instances:
-        resource = inventory.of_tags(one.tags, kind="instance", id=one.id, region=found.name)
+    for one in of.instances:
+        resource = inventory.of_tags(one.tags, kind="instance", id=one.id, region=of.name)
         is_own = resource.client == client or (of_user and resource.owner and resource.is_of(ctx.who))
         if is_own and one.tags.get(spec.ATTEMPT) not in launches and records.find(one.id) is None:
-            lifecycle.adopt(account, one.id, [found.name])
+            lifecycle.adopt(account, one.id, [of.name])
 
 
-def _update_records(account: Account, found: Sequence[_Region]) -> Iterator[str]:
+def _update_records(account: Account, regions: Sequence[_Region]) -> Iterator[str]:
     """Updates the records of instances that have not ended, and of volumes that ended ones left.
 
     Yields the ids of the instances that these credentials cannot see.
     """
-    described = {one.id: one for region in found for one in region.instances}
-    volumes = {one.id: on for region in found for one, on in region.volumes}
-    searched = {region.name for region in found}
+    described = {one.id: one for region in regions for one in region.instances}
+    volumes = {one.id: on for region in regions for one, on in region.volumes}
+    searched = {region.name for region in regions}
     _count_volumes_once(account)
     for instance in account.records.billed():
         if instance.region not in searched:
@@ -209,22 +209,20 @@ def _update_volume(account: Account, instance: Instance, volumes: dict[str, tupl
         changes.forget_volume(account, instance)
 
 
-def _resources(account: Account, found: _Region) -> Iterator[Resource]:
+def _resources(account: Account, of: _Region) -> Iterator[Resource]:
     """Yields what exists in a region, each with the instance on record that it belongs to."""
     recorded = {one.id: one for one in account.records.billed()}
     kept = {one.volume: one for one in sorted(recorded.values(), key=lambda one: one.run or "")}
-    listed = {one.id for one in found.instances} | {one.id for one in found.replacements}
+    listed = {one.id for one in of.instances} | {one.id for one in of.replacements}
     # EC2 may show the disks of a new instance before the instance.
     listed |= {one.id for one in recorded.values() if not one.has_ended}
     gb: dict[str, int] = {}
-    for volume, on in found.volumes:
+    for volume, on in of.volumes:
         for one in on:
             gb[one] = gb.get(one, 0) + volume.gb
-    for description in found.instances:
-        yield _instance(
-            account, found.name, description, gb.get(description.id, 0), description.id in recorded
-        )
-    for volume, on in found.volumes:
+    for description in of.instances:
+        yield _instance(account, of.name, description, gb.get(description.id, 0), description.id in recorded)
+    for volume, on in of.volumes:
         owner = next((one for one in on if one in listed), "")
         left_by = kept.get(volume.id)
         if owner:
@@ -233,12 +231,12 @@ def _resources(account: Account, found: _Region) -> Iterator[Resource]:
             yield replace(volume, record=left_by.id, why=f"left by {left_by.label}")
         else:
             yield replace(volume, why="attached to no instance of gpujob")
-    for request, instance in found.requests:
+    for request, instance in of.requests:
         if instance in listed:
             continue
         yield _open_request(request, instance)
-    yield from found.replacements
-    yield from found.others
+    yield from of.replacements
+    yield from of.others
 
 
 def _open_request(request: Resource, instance: str) -> Resource:
@@ -249,13 +247,13 @@ def _open_request(request: Resource, instance: str) -> Resource:
     return replace(request, usd_per_hour=usd, why=f"of {instance}, which has ended or has no tag of gpujob")
 
 
-def _cancel_requests(account: Account, found: Sequence[_Region]) -> None:
+def _cancel_requests(account: Account, regions: Sequence[_Region]) -> None:
     """Cancels the requests of instances on record that have ended: EC2 launches another instance for them.
 
     One that it has launched already is terminated: its tags do not name gpujob, so no later search finds it.
     """
     ended = {one.spot_request: one.id for one in account.records.all() if one.has_ended and one.spot_request}
-    for region in found:
+    for region in regions:
         for request, instance in region.requests:
             former = ended.get(request.id)
             if not former:

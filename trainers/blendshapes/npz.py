@@ -19,19 +19,19 @@ KEYS = {"labels": LABEL, "groups": GROUP, "files": FILE, "splits": SPLIT}
 def read(path: Path) -> tuple[list[str], list[tuple[int, Sequence[Any]]]]:
     """Return the column names and the rows, numbered from 1, in the layout of a CSV file. Raises Unusable."""
     with arrays.opened(path.read_bytes(), code="schema.layout") as archive:
-        found = {key: archive[key] for key in archive}
-    found = {ALIASES.get(key, key) if ALIASES.get(key) not in found else key: a for key, a in found.items()}
-    if "features" in found and found["features"].shape[1:] == (len(ALL),):
-        found.setdefault("names", np.array(ALL))
+        content = {key: archive[key] for key in archive}
+    content = {ALIASES.get(k, k) if ALIASES.get(k) not in content else k: a for k, a in content.items()}
+    if "features" in content and content["features"].shape[1:] == (len(ALL),):
+        content.setdefault("names", np.array(ALL))
     for key in ("features", "names"):
-        if key not in found:
-            keys = ", ".join(found) or "nothing"
+        if key not in content:
+            keys = ", ".join(content) or "nothing"
             raise Unusable(f"has no key {key}", f"it holds {keys}", code="schema.layout")
-    values, columns = found["features"], [str(name) for name in found["names"]]
+    values, columns = content["features"], [str(name) for name in content["names"]]
     if values.ndim != 2 or values.shape[1] != len(columns) or values.dtype.kind != "f":
         detail = f"{values.dtype} {values.shape} with {len(columns)} names"
         raise Unusable("features are not floating point (N, names)", detail, code="schema.layout")
-    more = {column: found[key] for key, column in KEYS.items() if key in found}
+    more = {column: content[key] for key, column in KEYS.items() if key in content}
     for column, cells in more.items():
         if cells.shape != (len(values),):
             detail = f"{cells.shape}, {len(values)} rows"

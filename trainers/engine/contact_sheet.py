@@ -20,14 +20,14 @@ def cells(trainer: Trainer, report: Mapping[str, Any], folder: Path | None) -> l
     """
     records = {str(record.id): record for record in trainer.evaluated}
     wrong = [entry for entry in report.get("wrong", ()) if "share" in entry]
-    found: list[Cell] = []
+    pictures: list[Cell] = []
     for entry in wrong:
         picture = trainer.picture(records[entry["sample"]], folder)
-        if picture is not None and len(found) < MOST:
-            found.append(Cell(picture, f"{entry['truth']}, answer {entry['said']} {entry['share']:.0%}"))
-        if len(found) == MOST:
+        if picture is not None and len(pictures) < MOST:
+            pictures.append(Cell(picture, f"{entry['truth']}, answer {entry['said']} {entry['share']:.0%}"))
+        if len(pictures) == MOST:
             break
-    if folder is not None and wrong and not found:
+    if folder is not None and wrong and not pictures:
         names = first([entry["sample"] for entry in wrong], 3)
         raise BadSource(f"--pictures {folder}: the picture of no wrong answer is there ({names})")
-    return found
+    return pictures

@@ -54,14 +54,13 @@ class _Source:
 
 def findings(trainer: Trainer) -> list[Finding]:
     """The weights of `init_from` fit the model, and were not trained on this run's test split."""
-    found, _ = _compare(trainer)
-    return found
+    return _compare(trainer)[0]
 
 
 def require(trainer: Trainer) -> Initial | None:
     """The weights to start with; None without the option `init_from`. Raises Refused if they do not fit."""
-    found, initial = _compare(trainer)
-    if errors := [finding for finding in found if finding.severity == "error"]:
+    results, initial = _compare(trainer)
+    if errors := [finding for finding in results if finding.severity == "error"]:
         raise Refused("; ".join(f"{finding.message}: {finding.fix}" for finding in errors))
     return initial
 
@@ -95,13 +94,13 @@ def _compare(trainer: Trainer) -> tuple[list[Finding], Initial | None]:
 
 def _read(place: Path) -> _Source:
     """Read and verify a checkpoint, a fetched run, a file of weights or a folder of one. Raises Damaged."""
-    found = checkpoint.find(place)
-    if (found / checkpoint.MANIFEST).exists():
-        saved = checkpoint.read(found)
-        digest = hashlib.sha256((found / checkpoint.MANIFEST).read_bytes()).hexdigest()
+    folder = checkpoint.find(place)
+    if (folder / checkpoint.MANIFEST).exists():
+        saved = checkpoint.read(folder)
+        digest = hashlib.sha256((folder / checkpoint.MANIFEST).read_bytes()).hexdigest()
         facts = {key: saved.manifest.get(key) for key in ("trainer", "step", "code_tree", "data")}
         return _Source(
-            found, _weights(found / checkpoint.MODEL), {**facts, "manifest": digest}, saved.manifest
+            folder, _weights(folder / checkpoint.MODEL), {**facts, "manifest": digest}, saved.manifest
         )
     files = [place] if place.is_file() else sorted(place.glob(f"*{SUFFIX}"))
     if len(files) != 1 or files[0].suffix != SUFFIX:
@@ -119,11 +118,11 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 def _problems(trainer: Trainer, source: _Source) -> dict[str, str]:
     """What does not fit, by the name of the tensor."""
-    expected, given = trainer.build().state_dict(), source.weights
-    problems = {name: f"{name} is missing" for name in expected.keys() - given.keys()}
-    problems |= {name: f"{name} is not in the model" for name in given.keys() - expected.keys()}
-    for name in expected.keys() & given.keys():
-        mine, other = tuple(expected[name].shape), tuple(given[name].shape)
+    expected, weights = trainer.build().state_dict(), source.weights
+    problems = {name: f"{name} is missing" for name in expected.keys() - weights.keys()}
+    problems |= {name: f"{name} is not in the model" for name in weights.keys() - expected.keys()}
+    for name in expected.keys() & weights.keys():
+        mine, other = tuple(expected[name].shape), tuple(weights[name].shape)
         if mine != other:
             problems[name] = f"{name} is {other}, the model has {mine}"
     classes = source.manifest.get("preprocessing", {}).get("classes")

@@ -150,9 +150,9 @@ def curves_of(events: Path) -> Series:
             continue
         for name, value in (values or {}).items():
             if isinstance(value, int | float) and isinstance(step, int) and " " not in split:
-                steps, found = series[name][split]
+                steps, numbers = series[name][split]
                 steps.append(step)
-                found.append(value)
+                numbers.append(value)
     varied = {
         name: {split: curve for split, curve in by.items() if len(curve[0]) > 1}
         for name, by in series.items()
@@ -165,15 +165,15 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         text = path.read_text(errors="replace")
     except OSError:
         return []
-    found = []
+    entries = []
     for line in text.splitlines():
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict):
-            found.append(entry)
-    return found
+            entries.append(entry)
+    return entries
 
 
 def curves(figure: Any, series: Series) -> None:

@@ -86,14 +86,14 @@ def _judged(values: np.ndarray, masks: np.ndarray | None, min_frames: int) -> La
 
 def _parsed(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     """The features, and the detection masks or None."""
-    with arrays.opened(content, "NPZ or NPY") as found:
-        if isinstance(found, np.ndarray):
-            return found, None
-        keys = list(found.keys())
+    with arrays.opened(content, "NPZ or NPY") as archive:
+        if isinstance(archive, np.ndarray):
+            return archive, None
+        keys = list(archive.keys())
         key = next((key for key in KEYS if key in keys), None)
         if key is None:
             raise Unusable(f"has no key {' or '.join(KEYS)}", f"it holds {', '.join(keys) or 'nothing'}")
-        return found[key], found[MASKS] if MASKS in keys else None
+        return archive[key], archive[MASKS] if MASKS in keys else None
 
 
 def _judge(values: np.ndarray, least: int) -> None:
