@@ -7,12 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from orchestrator.core.hostfacts import Containers, HostFacts
 from orchestrator.errors import GpujobError
 
 if TYPE_CHECKING:
-    from orchestrator.core.hostfacts import HostFacts
     from orchestrator.core.spec import JobSpec
 
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -23,22 +21,6 @@ _IMAGE = re.compile(
 )
 _EXAMPLE = "image: nvcr.io/nvidia/pytorch:24.10-py3"
 _TOOLKIT = "sudo apt-get install -y nvidia-container-toolkit"
-
-
-class Containers(msgspec.Struct, frozen=True):
-    """The container engine of a host. `problem`: why none can be used, with its `detail`.
-
-    `image_id`: of the job's image, None where the host does not have it. `gives_gpus`: to containers.
-    """
-
-    program: str = ""
-    kind: str = ""
-    version: str = ""
-    is_rootless: bool = False
-    gives_gpus: bool = False
-    image_id: str | None = None
-    problem: str | None = None
-    detail: str = ""
 
 
 def key(image: str) -> str:

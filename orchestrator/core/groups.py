@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.core.inputs import Identity
+from orchestrator.core.inputs import Identity, Node
 from orchestrator.core.resources import Resources
 from orchestrator.core.text import counted
 from orchestrator.errors import UsageError
@@ -18,20 +18,6 @@ if TYPE_CHECKING:
 
 _FIRST_PORT = 20000
 _PORTS = 10000
-
-
-class Node(msgspec.Struct, frozen=True):
-    """One host of a run: its rank, and where the supervisor of rank 0 may be reached.
-
-    `key`: what the supervisors prove to each other that they know. `mark`: finds the processes of this host.
-    """
-
-    rank: int
-    hosts: tuple[str, ...]
-    addresses: tuple[str, ...]
-    port: int
-    key: str
-    mark: str
 
 
 def split(target: str) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import msgspec
 
 from orchestrator.core import decode
-from orchestrator.core.containers import Containers
 from orchestrator.core.decode import Count
 from orchestrator.core.runfacts import RunFacts, parse_run
 
@@ -111,6 +110,22 @@ class LiveRun(msgspec.Struct, frozen=True):
 
     id: str
     job: str | None = None
+
+
+class Containers(msgspec.Struct, frozen=True):
+    """The container engine of a host. `problem`: why none can be used, with its `detail`.
+
+    `image_id`: of the job's image, None where the host does not have it. `gives_gpus`: to containers.
+    """
+
+    program: str = ""
+    kind: str = ""
+    version: str = ""
+    is_rootless: bool = False
+    gives_gpus: bool = False
+    image_id: str | None = None
+    problem: str | None = None
+    detail: str = ""
 
 
 class HostFacts(Machine, frozen=True, kw_only=True):

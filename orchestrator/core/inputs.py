@@ -14,7 +14,6 @@ from orchestrator.core.hostfacts import HostFacts, PythonFacts
 from orchestrator.core.layout import Layout
 
 if TYPE_CHECKING:  # `status` reads identities alone
-    from orchestrator.core.groups import Node
     from orchestrator.core.spec import JobSpec
 
 DEFAULT_ROOT = "~/.gpujob"
@@ -117,6 +116,20 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 Interpreter = PythonFacts | Environment
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One host of a run: its rank, and where the supervisor of rank 0 may be reached.
+
+    `key`: what the supervisors prove to each other that they know. `mark`: finds the processes of this host.
+    """
+
+    rank: int
+    hosts: tuple[str, ...]
+    addresses: tuple[str, ...]
+    port: int
+    key: str
+    mark: str
 
 
 class PlanInputs(msgspec.Struct, frozen=True):

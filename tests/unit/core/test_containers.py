@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core import containers, spec
-from orchestrator.core.containers import Containers
-from orchestrator.core.hostfacts import Gpu, HostFacts
+from orchestrator.core.hostfacts import Containers, Gpu, HostFacts
 from orchestrator.errors import GpujobError, UsageError
 
 JOB = "name: a\ncommand: [python, train.py]\nimage: {image}\n"
