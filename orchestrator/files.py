@@ -142,23 +142,24 @@ def ignored_by_git(path: Path) -> Iterator[None]:
 
 def keep_out_of_git(folder: Path) -> None:
     """Creates a folder that holds no code; one that holds files of the user stays as it is. GpujobError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _no_folder(folder, error) from None
+    make_folder(folder, "--to DIR names another folder")
     if _is_empty(folder):
         (folder / ".gitignore").write_text(_ALL_IGNORED, "utf-8")
 
 
-def _no_folder(folder: Path, error: OSError) -> GpujobError:
-    """Why a folder cannot be created: usually what stands in its place, or in that of one above it."""
+def make_folder(folder: Path, next_step: str) -> None:
+    """Creates a folder and those above it. GpujobError names what has its place, or that of one above it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GpujobError(f"{folder} cannot be created", _why_not(folder, error), next_step) from None
+
+
+def _why_not(folder: Path, error: OSError) -> str:
     place = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), folder)
-    why = error.strerror or str(error)
     if place.is_symlink() and not place.exists():
-        why = f"{place} is a link to {place.readlink()}, which does not exist"
-    elif not place.is_dir():
-        why = f"{place} is no folder"
-    return GpujobError(f"{folder} cannot be created", why, "--to DIR names another folder")
+        return f"{place} is a link to {place.readlink()}, which does not exist"
+    return (error.strerror or str(error)) if place.is_dir() else f"{place} is no folder"
 
 
 def _is_empty(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from orchestrator import files as local_files
 from orchestrator import registry, settings_files
 from orchestrator.commands import download, runs
 from orchestrator.context import Context
@@ -73,7 +74,11 @@ def _download(
     with helper_files.staged(host, run_id, f"path:{base}") as stage:
         if not stage.files:
             why = ", ".join(stage.left_out) and "it is a link out of the run, or no regular file"
-            raise GpujobError(f"{run_id} has no file {base}", why, f"gpujob ssh {run_id} -- ls {base}")
+            raise GpujobError(
+                f"{run_id} has no file {base}",
+                why,
+                f"gpujob ssh {run_id} -- ls {posixpath.dirname(base) or '.'}",
+            )
         final = to / posixpath.basename(base) if (is_folder or to.is_dir()) and base != "." else to
         is_file = [file.path for file in stage.files] == [base]
         folder = final.parent if is_file else final
@@ -84,11 +89,11 @@ def _download(
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{ctx.short(folder)} is a file", "nothing was written", _FORM)
         for file in files:
-            download.refuse_links(folder, folder / file.path)
+            download.require_place(folder, folder / file.path)
             if not force and download.is_other(folder / file.path, file):
                 fix = f"gpujob cp --force {run_id}:{path} {to}"
                 raise UsageError(f"{ctx.short(folder / file.path)} exists", "nothing was written", fix)
-        folder.mkdir(parents=True, exist_ok=True)
+        local_files.make_folder(folder, _FORM)
         with download.locked(folder):
             download.receive(ctx, host, msgspec.structs.replace(stage, files=files), folder)
             download.remove_parts(folder)

@@ -17,7 +17,7 @@ import msgspec
 from orchestrator import files
 from orchestrator.commands import localspace, verify
 from orchestrator.context import Context
-from orchestrator.core import decode, jsontext, runstate
+from orchestrator.core import decode, jsontext, runstate, shell
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost.files import lock_descriptor, open_regular, sha256
@@ -174,7 +174,7 @@ def receive(ctx: Context, host: Host, stage: Stage, folder: Path) -> None:
     """Every file that is not in `folder` yet, in one transfer; then each under its final name."""
     files = [file for file in stage.files if not _is_complete(folder / file.path, file)]
     for file in files:
-        refuse_links(folder, folder / file.path)
+        require_place(folder, folder / file.path)
     parts = folder / PARTS
     parts.mkdir(parents=True, exist_ok=True)
     pending = {file.sha256: file for file in files if not _is_complete(parts / file.sha256, file)}
@@ -216,14 +216,17 @@ def _put(part: Path, final: Path, file: StagedFile, keep: bool, verified: bool) 
     complete.replace(final)
 
 
-def refuse_links(folder: Path, final: Path) -> None:
-    """A link below the folder could lead a file elsewhere."""
-    for parent in [final, *final.parents]:
-        if parent == folder:
+def require_place(folder: Path, final: Path) -> None:
+    """GpujobError where a file cannot have this place: a folder has it, or a link or a file is above it."""
+    for path in [final, *final.parents]:
+        if path == folder:
             return
-        if parent.is_symlink():
+        if path.is_symlink():
             why = "a fetched file would be written outside the folder"
-            raise GpujobError(f"{parent} is a link", why, "remove it")
+            raise GpujobError(f"{path} is a link", why, "remove it")
+        if path.exists() and path.is_dir() == (path == final):
+            what = f"{path} is a {'folder' if path == final else 'file'}"
+            raise GpujobError(what, "nothing was written", shell.join(["mv", str(path), f"{path}.old"]))
 
 
 def _is_complete(path: Path, file: StagedFile) -> bool:

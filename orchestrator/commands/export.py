@@ -43,7 +43,8 @@ def export(ctx: Context, word: str, on: str | None, kind: str, out: str | None) 
 
     def use(data: RunData) -> None:
         if kind == "csv":
-            exports.append(_write_csv(ctx, data, base or ctx.cwd / f"{data.id}.csv"))
+            path = base or ctx.cwd
+            exports.append(_write_csv(ctx, data, path / f"{data.id}.csv" if path.is_dir() else path))
         else:
             exports.append(_write_events(data, base or ctx.cwd / "tensorboard" / data.id))
 

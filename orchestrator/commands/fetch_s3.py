@@ -171,7 +171,7 @@ class _Reader:
         missing = []
         for one in chosen:
             final = folder / one.path
-            download.refuse_links(folder, final)
+            download.require_place(folder, final)
             if not self._is_complete(final, one):
                 if final.exists() and not is_known:
                     what = f"{final} exists, and was not fetched from this run"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 RUN, HOST = "run", "host"
+_ANOTHER = "gpujob sweep JOB --name ANOTHER"
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -43,13 +44,17 @@ def open_study(folder: Path, terms: Terms, seed: int, prune: bool) -> optuna.Stu
     from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    opened: optuna.Study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
-        study_name="sweep",
-        load_if_exists=True,
-        direction="minimize" if terms.goal == "min" else "maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner(),
-    )
+    path = folder / "journal.log"
+    try:
+        opened: optuna.Study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            study_name="sweep",
+            load_if_exists=True,
+            direction="minimize" if terms.goal == "min" else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner(),
+        )
+    except (ValueError, LookupError, TypeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", "", _ANOTHER) from None
     # A sampler that began with the same seed again would draw the same values again.
     opened.sampler = optuna.samplers.TPESampler(seed=seed + len(opened.trials), constant_liar=True)
     return opened
@@ -91,12 +96,20 @@ def _require_same_terms(folder: Path, terms: Terms) -> None:
     try:
         known = jsontext.parse_object(files.read_text(path, str(path)))
     except jsontext.BadJson as error:
-        raise UsageError(f"{path} cannot be read: {error}", "", "gpujob sweep JOB --name ANOTHER") from None
+        raise UsageError(f"{path} cannot be read: {error}", "", _ANOTHER) from None
     for key, value in json.loads(json.dumps(content)).items():
         if known.get(key) != value:
-            why = f"{key} was {json.dumps(known.get(key))}, now it is {json.dumps(value)}"
-            next_step = "gpujob sweep JOB --name ANOTHER"
-            raise UsageError(f"the sweep in {folder} was started with another {key}", why, next_step)
+            why = f"{key} was {_shown(known.get(key))}, now it is {_shown(value)}"
+            raise UsageError(f"the sweep in {folder} was started with another {key}", why, _ANOTHER)
+
+
+def _shown(value: object) -> str:
+    """A term as a person writes it: a space as its keys with LOW..HIGH or the values to choose from."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    if {"low", "high"} <= value.keys():
+        return f"{value['low']}..{value['high']}{':log' if value.get('log') else ''}"
+    return ", ".join(f"{key} {_shown(one)}" for key, one in value.items())
 
 
 def distributions(space: Mapping[str, Dimension]) -> dict[str, optuna.distributions.BaseDistribution]:

@@ -78,6 +78,8 @@ def sweep(ctx: Context, request: Request) -> int:
                 study.discard(folder)
             raise
         except KeyboardInterrupt:
+            if ctx.json:
+                raise
             going = ", ".join(one.name for one in progress.active) or "no run"
             ctx.talk(f"\n{going} goes on; the same command continues the sweep, gpujob stop ends a run")
             return Exit.INTERRUPTED
@@ -101,6 +103,8 @@ def _terms(request: Request, spec: JobSpec) -> Terms:
 def _space(request: Request, spec: JobSpec) -> dict[str, spaces.Dimension]:
     space = spaces.parse((spec.sweep or Sweep()).space, request.space, spec.config)
     for key in space:
+        if key.partition(".")[0] in ("name", "sweep"):
+            raise UsageError(f"space of {key}: it changes nothing of a trial", "", spaces.EXAMPLE)
         if key.partition(".")[0] not in JobSpec.__struct_fields__:
             step = f"gpujob sweep {request.job} --space config.{key}=LOW..HIGH"
             raise UsageError(f"space of {key}: a job has no key {key!r}", "", step)

@@ -77,10 +77,10 @@ def _require_place(run: str, path: str, force: bool) -> None:
     if not is_inside(os.path.join(run, first), os.path.realpath(parent)) or os.path.islink(final):
         raise Refused("place", "%s leads through a link out of the run" % path)
     if os.path.isdir(final):
-        raise Refused("exists", "%s is a folder; %s/ copies into it" % (path, path))
+        raise Refused("folder", "%s is a folder; %s/ copies into it" % (path, path))
     if os.path.lexists(final):
         if first == "checkpoints" and is_step(rest.partition("/")[0]):
-            raise Refused("exists", "%s is of a checkpoint, which is never replaced" % path)
+            raise Refused("place", "%s is of a checkpoint, which is never replaced" % path)
         if not force:
             raise Refused("exists", "%s exists in the run" % path)
     existing = parent

@@ -35,7 +35,7 @@ def parse_port(word: str) -> Port:
     numbers = [int(part) if part.isascii() and part.isdigit() else 0 for part in parts]
     if len(parts) > 2 or not all(0 < number < 65536 for number in numbers):
         why = "a number from 1 to 65535, or LOCAL:REMOTE"
-        raise UsageError(f"{word!r} is not a port", why, "gpujob tunnel RUN 8080:6006")
+        raise UsageError(f"{word!r} is not a port", why, "6006, or 8080:6006 for another port here")
     return Port(numbers[0], numbers[-1])
 
 

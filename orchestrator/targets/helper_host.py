@@ -28,6 +28,8 @@ from orchestrator.targets.pipes import Pipe, Reader
 
 _PAUSES = (0.2, 1.0, 3.0, 5.0)  # seconds before each new connection
 _NEXT = {
+    "exists": "gpujob cp --force SOURCE TARGET, which keeps the old file as NAME~",
+    "place": "gpujob cp FILE RUN:work/",
     "pattern": "gpujob logs RUN --grep 'loss|error'",
     "no-attempt": "gpujob logs RUN --tail 1000",
     "no-index": "gpujob logs RUN --tail 1000",

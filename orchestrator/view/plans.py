@@ -115,18 +115,17 @@ def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, target: str,
         where = f"place {run.queue.place} of {run.queue.of}"
         reason = f"; {run.queue.reason}" if run.queue.reason else ""
         ctx.talk(f"{paint('waits', 'cyan')} in the queue of {target}, {where}{harmless(reason)}; next:")
-        for command, what in _NEXT_QUEUED:
-            ctx.talk(f"  gpujob {command:28} {what}")
-        return
-    ctx.talk(f"{paint('started', 'green')} in tmux session {run.session}; next:")
+    else:
+        ctx.talk(f"{paint('started', 'green')} in tmux session {run.session}; next:")
     name = run.job or run.id
-    for line in lines(ctx, [[f"gpujob {command} {name}", what] for command, what in _NEXT]):
+    commands = _NEXT_QUEUED if run.queue else _NEXT
+    for line in lines(ctx, [[f"gpujob {command} {name}", what] for command, what in commands]):
         ctx.talk(line)
 
 
 _NEXT_QUEUED = (
     ("status", "its place, and when it is expected to start"),
-    ("monitor --stream", "waits with it, then prints its log; Ctrl-C leaves it in the queue"),
+    ("logs", "waits with it, then prints its log; Ctrl-C leaves it in the queue"),
     ("stop", "removes it from the queue"),
 )
 _NEXT = (

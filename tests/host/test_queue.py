@@ -71,6 +71,7 @@ def test_two_jobs_of_two_gpus_share_a_host_with_four(client: Client) -> None:
     third = client.run("deploy", "a", "--queue", "--name", "c")
     assert third.code == 0
     assert "waits in the queue of local, place 1 of 1" in third.err
+    assert "gpujob stop c " in third.err
     assert states(client) == {"a": "running", "b": "running", "c": "queued"}
     assert {seen(client, first), seen(client, second)} == {"0,1", "2,3"}
     let(client, "b")

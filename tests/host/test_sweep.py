@@ -93,6 +93,7 @@ def test_a_trial_whose_run_fails_is_counted_and_named(user: Client) -> None:
         (("--on", "ec2"), "each trial would launch"),
         (("--max-hours", "-1"), "above 0"),
         (("--space", "data.x=1..2"), "config"),
+        (("--space", "name=a,b"), "changes nothing"),
     ],
 )
 def test_a_wrong_sweep_is_refused_before_anything_starts(
@@ -102,6 +103,15 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(
     assert result.code == 2, result.err
     assert message in result.err
     assert not Path(user.root / "runs").exists()
+
+
+def test_an_interrupted_sweep_answers_in_json(user: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.commands.sweep._Sweep.run", interrupted)
+    result = user.run(*SWEEP, "1", "--json")
+    assert (result.code, result.json["error"]["kind"]) == (130, "Interrupted")
 
 
 def test_a_sweep_with_another_space_is_refused(user: Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import threading
@@ -79,6 +80,18 @@ def test_a_link_in_the_folder_is_not_written_through(client: Client, tmp_path: P
     with pytest.raises(GpujobError, match="is a link"):
         bring(client, host([described("outputs/x", b"data")], **{"outputs/x": b"data"}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_has_the_place_of_a_file_is_named_and_nothing_is_written(client: Client) -> None:
+    folder = client.project / "home"
+    (folder / "log").mkdir(parents=True)
+    (folder / "outputs").write_text("mine")
+    (folder / "run.json").write_text(json.dumps({"id": RUN}))
+    for path, what in (("log", "log is a folder"), ("outputs/x", "outputs is a file")):
+        with pytest.raises(GpujobError, match=what) as error:
+            bring(client, host([described(path, b"data")], **{path: b"data"}))
+        assert error.value.next_step.startswith("mv ")
+    assert sorted(path.name for path in folder.iterdir()) == ["log", "outputs", "run.json"]
 
 
 def test_bytes_that_do_not_match_their_hash_never_get_the_final_name(client: Client) -> None:

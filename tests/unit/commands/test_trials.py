@@ -13,7 +13,7 @@ from orchestrator.commands import study, trials
 from orchestrator.commands.deploy import Request
 from orchestrator.commands.study import Terms
 from orchestrator.core.space import Range
-from orchestrator.errors import Unreachable
+from orchestrator.errors import Unreachable, UsageError
 from tests.support import Client, ScriptedHost
 from tests.unit.commands.scripted import SEEN, client
 
@@ -172,3 +172,21 @@ def test_a_list_is_written_as_one_and_a_text_as_a_text() -> None:
         {"config.hidden": "[64, 32]", "config.kind": "true", "config.x": 0.5, "config.y": True}
     )
     assert written == ("config.hidden=[64, 32]", 'config.kind="true"', "config.x=0.5", "config.y=true")
+
+
+def test_a_damaged_record_of_a_sweep_is_named(client: Client) -> None:
+    folder = client.home / "s"
+    finished(folder)
+    journal = folder / "journal.log"
+    journal.write_text("damaged\n" + journal.read_text())
+    with pytest.raises(UsageError, match=r"s/journal\.log cannot be read"):
+        study.open_study(folder, TERMS, 0, prune=True)
+
+
+def test_other_terms_of_a_sweep_are_shown_as_they_are_written(client: Client) -> None:
+    study.open_study(client.home / "s", TERMS, 0, prune=True)
+    other = Terms("job", "val.loss", "min", {"config.x": Range(0.5, 1.0, log=True), "config.y": ("a", "b")})
+    with pytest.raises(UsageError, match="with another space") as error:
+        study.open_study(client.home / "s", other, 0, prune=True)
+    shown = 'config.x 0.5..1.0:log, config.y ["a", "b"]'
+    assert error.value.why == f"space was config.x 0.0..1.0, now it is {shown}"
