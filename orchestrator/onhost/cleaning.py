@@ -9,7 +9,7 @@ import os
 from typing import Callable, TypedDict
 
 from orchestrator.core.layout import Layout, scratch
-from orchestrator.onhost import containers, elsewhere, run_facts
+from orchestrator.onhost import containers, copies, elsewhere, run_facts
 from orchestrator.onhost.errors import Refused
 
 _NAMED = 10  # number of paths that are named if they cannot be deleted
@@ -42,6 +42,7 @@ def clean(layout: Layout, run_id: str, purge: bool) -> Cleaned:
     if run.queue:
         raise Refused("running", "run %s waits in the queue" % run_id, run=run_id)
     targets = [paths.work, paths.stage, paths.secrets, paths.reserved, paths.reserved_v1]
+    targets.append(os.path.join(paths.folder, copies.FOLDER))
     targets += glob.glob(os.path.join(paths.checkpoints, ".*"))
     if run.spec and run.spec.mark:
         targets.append(scratch(run.spec.mark))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from typing import Mapping, TypedDict
 
 from orchestrator.core.layout import Layout
 from orchestrator.core.paths import inside, is_step
-from orchestrator.onhost import files
+from orchestrator.onhost import files, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.inventory import is_inside
 
-_FOLDER = ".copies"  # in a run's folder: what arrives
+FOLDER = ".copies"  # in a run's folder: what arrives
 _PLACES = ("work", "checkpoints")
 
 
@@ -31,14 +30,12 @@ class Copied(TypedDict):
 
 
 def begin(layout: Layout, run_id: str) -> Copy:
-    """Creates the folder of a copy."""
+    """Creates the folder of a copy; what interrupted copies left is removed."""
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         raise Refused("no-run", "no run %s on this host" % run_id)
-    token = "%d-%d" % (os.getpid(), time.monotonic_ns())
-    folder = os.path.join(paths.folder, _FOLDER, token)
-    os.makedirs(folder, mode=0o700)
-    return {"folder": folder, "token": token}
+    token = staging.make_own_folder(os.path.join(paths.folder, FOLDER))
+    return {"folder": os.path.join(paths.folder, FOLDER, token), "token": token}
 
 
 def finish(layout: Layout, run_id: str, token: str, targets: Mapping[str, list[str]], force: bool) -> Copied:
@@ -49,7 +46,7 @@ def finish(layout: Layout, run_id: str, token: str, targets: Mapping[str, list[s
     changed.
     """
     run = os.path.realpath(layout.run(run_id).folder)
-    arrived = os.path.join(run, _FOLDER, os.path.basename(token))
+    arrived = os.path.join(run, FOLDER, os.path.basename(token))
     try:
         for name, (path, digest) in targets.items():
             _require_place(run, path, force)

@@ -125,12 +125,9 @@ class _Stage:
         self._outputs = RunOutputs(layout, run_id)
 
     def create(self) -> Stage:
-        _remove_abandoned(self._paths)
-        pid = os.getpid()
-        token = "%d-%d-%d" % (pid, processes.start_ticks(pid) or 0, time.monotonic_ns())
+        token = make_own_folder(self._paths.stage)
         folder = os.path.join(self._paths.stage, token)
         try:
-            os.makedirs(folder, mode=0o700)
             return {**self._pin_all(folder), "token": token, "folder": folder}
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
@@ -200,12 +197,17 @@ def _require_room_for_copy(folder: str, size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
 
 
-def _remove_abandoned(paths: RunPaths) -> None:
-    """Removes the stages of helpers that have ended: their clients lost the connection before unstage."""
-    for name in os.listdir(paths.stage) if os.path.isdir(paths.stage) else []:
-        pid, _, rest = name.partition("-")
-        if not is_step(pid) or str(processes.start_ticks(int(pid))) != rest.partition("-")[0]:
-            shutil.rmtree(os.path.join(paths.stage, name), ignore_errors=True)
+def make_own_folder(parent: str) -> str:
+    """Creates a folder of this helper and returns its name. Those of helpers that have ended are removed:
+    their clients were interrupted, or lost the connection."""
+    for name in os.listdir(parent) if os.path.isdir(parent) else []:
+        owner, _, rest = name.partition("-")
+        if not is_step(owner) or str(processes.start_ticks(int(owner))) != rest.partition("-")[0]:
+            shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
+    pid = os.getpid()
+    token = "%d-%d-%d" % (pid, processes.start_ticks(pid) or 0, time.monotonic_ns())
+    os.makedirs(os.path.join(parent, token), mode=0o700)
+    return token
 
 
 def _is_checkpoint(relative: str) -> bool:

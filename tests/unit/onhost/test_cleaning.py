@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import cleaning, files, inventory, run_facts, staging
+from orchestrator.onhost import cleaning, copies, files, inventory, run_facts, staging
 
 RUN = "job-20261121T101112-1a2b"
 TREE = "0" * 32
@@ -164,3 +164,12 @@ def test_folders_that_cannot_even_be_listed_are_deleted(layout: Layout) -> None:
     with plain_user(layout.root):
         assert cleaning.clean(layout, RUN, True)["left"] == []
         assert not Path(paths.folder).exists()
+
+
+def test_what_an_interrupted_copy_left_is_removed_by_the_next_one_and_by_clean(layout: Layout) -> None:
+    left = layout.run(RUN).folder + "/.copies/1-999-1/big"
+    write(left)
+    begun = copies.begin(layout, RUN)
+    assert [path.name for path in Path(begun["folder"]).parent.iterdir()] == [begun["token"]]
+    cleaning.clean(layout, RUN, purge=False)
+    assert not os.path.lexists(layout.run(RUN).folder + "/.copies")
