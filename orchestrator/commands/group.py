@@ -87,7 +87,8 @@ def deploy(
         ]
         store.save_intent(name, label, Intent(made[0].fingerprint, identity))
         started = _run(ctx, store, parts, job_inputs.word, label)
-        plans.print_next(ctx, made[0].notes, started[0], label, follows)
+        notes = tuple(note for note in made[0].notes if note not in warnings)  # these were shown before
+        plans.print_next(ctx, notes, started[0], label, follows)
         return follow.stream(ctx, hosts[0], identity.run_id) if follows else 0
 
 

@@ -116,6 +116,7 @@ class Request(NamedTuple):
 def gather(layout: Layout, request: Request) -> HostFacts:
     from orchestrator.onhost import engines, uploads  # noqa: PLC0415 - `status` needs neither
 
+    pythons = dict.fromkeys(shutil.which(word) or word for word in request.pythons)
     return {
         "system": sys.platform,
         "home": os.path.expanduser("~"),
@@ -123,7 +124,7 @@ def gather(layout: Layout, request: Request) -> HostFacts:
         "cpus": len(os.sched_getaffinity(0)),
         "gpu_processes": [process._asdict() for process in gpu_processes()],
         "trees": [tree for tree in request.trees if os.path.isdir(layout.tree(tree))],
-        "pythons": [facts for word in request.pythons if (facts := python_facts(word, request.packages))],
+        "pythons": [facts for path in pythons if (facts := python_facts(path, request.packages))],
         "data_folders": {name: _data_folder(name, path) for name, path in request.data_folders.items()},
         "rsync": shutil.which("rsync"),
         "missing_commands": [word for word in request.commands if shutil.which(word) is None],

@@ -288,3 +288,14 @@ def test_a_heartbeat_says_how_much_its_request_has_hashed(tmp_path: Path) -> Non
 
     helper._send_heartbeats(Answer(), sent.append, {"id": 7})  # type: ignore[arg-type]
     assert sent == [{"id": 7, "heartbeat": True, "hashed": hashed} for hashed in (5000, 10_000)]
+
+
+def test_an_interpreter_that_has_two_names_is_examined_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python3"
+    python.symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(host_facts, "addresses", list)
+    request = host_facts.Request(pythons=("python3", str(python), "no-such-python"))
+    assert len(host_facts.gather(Layout(str(tmp_path)), request)["pythons"]) == 1
