@@ -14,8 +14,8 @@ from orchestrator.instances import gpus, lifecycle
 from orchestrator.instances.instance import Description, parse_description
 from tests.ec2 import user
 from tests.ec2.group_jobs import WORDS, job, labels, members, prepared, rules, succeed
+from tests.ec2.killing import Arrived, Killed, Killer, chosen, empty, untracked
 from tests.ec2.listing import priced
-from tests.ec2.test_launch_killed import Arrived, Killed, Killer, chosen, empty, untracked
 from tests.ec2.test_rig import aws
 from tests.rigs.ec2.fake import FakeEC2
 from tests.rigs.torchpython import environment as torchpython
