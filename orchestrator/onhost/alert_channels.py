@@ -10,14 +10,17 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from email.utils import parsedate_to_datetime
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from orchestrator.onhost.alerts import Alert
@@ -25,6 +28,7 @@ from orchestrator.onhost.alerts import Alert
 HTTP_SECONDS = 10.0
 COMMAND_SECONDS = 30.0
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+_LONGEST_WAIT = 300.0  # seconds
 _LONGEST = 1900  # characters; Discord refuses more than 2000
 
 
@@ -193,8 +197,14 @@ def _object(alert: Alert, run: str) -> Mapping[str, object]:
 
 
 def _wait(headers: Any) -> float:
+    """Seconds that a server asks for, in numbers or as a date; at most 5 minutes."""
     text = str(headers.get("Retry-After") or "").strip()
-    return min(float(text), 300.0) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
+    if re.fullmatch(r"[0-9]{1,5}(?:\.[0-9]{1,6})?", text):
+        return min(float(text), _LONGEST_WAIT)
+    try:
+        return min(max(0.0, parsedate_to_datetime(text).timestamp() - time.time()), _LONGEST_WAIT)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
 
 
 def _too_slow(seconds: float) -> str:

@@ -18,12 +18,16 @@ class Post:
 
 @dataclass
 class Webhook:
-    """`statuses`: of the next answers; then 200. `hangs`: no answer until the end of the test."""
+    """`statuses`: of the next answers; then 200. `hangs`: no answer until the end of the test.
+
+    `retry_after`: a header of the answers that are no success.
+    """
 
     address: str = ""
     posts: list[Post] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     hangs: bool = False
+    retry_after: str = ""
     released: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -60,6 +64,8 @@ def _handler(hook: Webhook) -> Callable[..., BaseHTTPRequestHandler]:
                 self.send_response(status)
                 if 300 <= status < 400:
                     self.send_header("Location", "/login")
+                if status >= 300 and hook.retry_after:
+                    self.send_header("Retry-After", hook.retry_after)
                 self.end_headers()
 
         def do_GET(self) -> None:

@@ -100,6 +100,24 @@ def test_an_answer_that_is_no_success_is_an_error(
     assert len(hook.posts) == 1  # a redirect is not followed: a login page is no delivery
 
 
+@pytest.mark.parametrize(
+    ("retry_after", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0.5", 0.5, 0.5),
+        ("99999", 300, 300),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 300, 300),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("soon", 0, 0),
+        ("-5", 0, 0),
+        ("\u0663", 0, 0),
+        ("9" * 400, 0, 0),
+    ],
+)
+def test_a_server_says_when_it_is_asked_again(retry_after: str, least: float, most: float) -> None:
+    assert least <= alert_channels._wait({"Retry-After": retry_after}) <= most
+
+
 def test_a_server_that_hangs_takes_the_time_limit_and_no_more(hook: webhook.Webhook) -> None:
     hook.hangs = True
     assert Webhook(hook.url, "slack", RUN, seconds=0.2).send(ALERT).error == "no answer within 0.2 s"

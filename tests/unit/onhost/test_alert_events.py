@@ -111,3 +111,30 @@ def test_an_alert_to_a_server_that_is_gone_is_given_up(paths: RunPaths, event: s
     delivery = delivered(paths, event, Webhook(url, "json", RUN).send)
     assert (delivery["state"], delivery["error"]) == ("failed", "Connection refused")
     assert 3 < delivery["attempts"] < 10
+
+
+@pytest.mark.parametrize("event", STATES)
+def test_an_alert_waits_as_long_as_the_server_asks_for(
+    paths: RunPaths, hook: webhook.Webhook, event: str
+) -> None:
+    hook.statuses, hook.retry_after = [429, 503], "150"
+    outcomes = []
+
+    def send(alert: Alert) -> Outcome:
+        outcomes.append(Webhook(hook.url, "json", RUN).send(alert))
+        return outcomes[-1]
+
+    delivery = delivered(paths, event, send)
+    assert (delivery["state"], delivery["attempts"], len(hook.posts)) == ("delivered", 3, 3)
+    assert [outcome.wait for outcome in outcomes] == [150, 150, 0]
+
+
+@pytest.mark.parametrize("event", STATES)
+def test_an_alert_that_is_redirected_is_given_up_and_not_delivered_elsewhere(
+    paths: RunPaths, hook: webhook.Webhook, event: str
+) -> None:
+    hook.statuses = [302, 307, 308]
+    delivery = delivered(paths, event, Webhook(hook.url, "json", RUN).send)
+    assert (delivery["state"], delivery["error"]) == ("failed", "HTTP 308 Permanent Redirect")
+    assert [post.path for post in hook.posts] == ["/services/hush-hush"] * 3
+    assert "hush" not in Path(paths.alerts).read_text()
