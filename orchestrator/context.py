@@ -204,9 +204,7 @@ class Context(Struct):
     def ask(self, question: str, default: str) -> str:
         """The answer to a question on the terminal; `default` for an empty one. UsageError at its end."""
         self._write(self.stderr, f"{self._flowed(question)} [{default or 'none'}] ")
-        outer, self.step = self.step, "the question, so nothing was written"
-        answer = self.stdin.readline()
-        self.step = outer
+        answer = self._answer("nothing was written")
         if not answer:
             raise UsageError("nothing was written", "the questions were not answered", "gpujob init SCRIPT")
         return answer.strip() or default
@@ -219,11 +217,18 @@ class Context(Struct):
         if not self.can_ask:
             raise WantsYes(what, "confirmation needed, but stdin is not a terminal", "add --yes to confirm")
         self._write(self.stderr, f"{self._flowed(what)}\nContinue? [y/N] ")
-        outer, self.step = self.step, "the question, so nothing was agreed to"
-        answer = self.stdin.readline()
-        self.step = outer
+        answer = self._answer("nothing was agreed to")
         if answer.strip().lower() not in ("y", "yes"):
             raise UsageError("nothing was changed", "the answer was no")
+
+    def _answer(self, outcome: str) -> str:
+        """The line that is typed; empty at the end of the input, where the next message begins a line."""
+        outer, self.step = self.step, f"the question, so {outcome}"
+        answer = self.stdin.readline()
+        self.step = outer
+        if not answer:
+            self._write(self.stderr, "\n")
+        return answer
 
 
 def _finite(value: Any) -> Any:

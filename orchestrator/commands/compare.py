@@ -67,7 +67,7 @@ def compare(ctx: Context, query: Query) -> int:
         faults = tuple(answers.RunFault(run=run, what=what) for run, what in failed.items())
         ctx.answer(answers.Runs(runs=shown, sorted_by=query.sort, done=tuple(done), failed=faults))
     elif not query.action:
-        _print(ctx, entries, query.sort)
+        _print(ctx, entries, query)
     return Exit.FAILED if failed else Exit.DONE
 
 
@@ -161,9 +161,11 @@ def _sorted(entries: list[Entry], query: Query) -> list[Entry]:
     return with_it + [entry for entry in latest if name not in entry.metrics]
 
 
-def _print(ctx: Context, entries: Sequence[Entry], sort: str | None) -> None:
+def _print(ctx: Context, entries: Sequence[Entry], query: Query) -> None:
+    sort = query.sort
     if not entries:
-        ctx.out("no run is known; gpujob deploy JOB (starts one)")
+        of_job = f" of a job {query.job}" if query.job else ""
+        ctx.out(f"no run{of_job} is known; gpujob {'runs' if query.job else 'deploy JOB (starts one)'}")
         return
     metrics = list(dict.fromkeys([*([sort] if sort else []), *(m for e in entries for m in e.metrics)]))
     keys = list(dict.fromkeys(key for entry in entries for key in entry.config))
@@ -203,7 +205,8 @@ def _act(ctx: Context, entries: Sequence[Entry], action: str) -> tuple[list[str]
     """Stops those that are going, or fetches the best checkpoint of each, after one question."""
     chosen = [e for e in entries if action == "fetch" or isinstance(e.state, runstate.GOING)]
     if not chosen:
-        ctx.talk(f"nothing to {action}: none of the {len(entries)} runs is active")
+        which = f"none of the {len(entries)} runs" if entries[1:] else "no run"
+        ctx.talk(f"nothing to {action}: {which} is active")
         return [], {}
     names = ", ".join(_named(ctx, entry) for entry in chosen)
     what = "fetch the best checkpoint of" if action == "fetch" else "stop, after a checkpoint,"

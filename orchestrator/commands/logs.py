@@ -17,6 +17,7 @@ from orchestrator.core.when import parse_since
 from orchestrator.errors import Exit, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import helper
+from orchestrator.targets.base import Refused
 from orchestrator.view import answers, log
 
 LINES_OF_JSON = 1000
@@ -49,7 +50,7 @@ def logs(ctx: Context, request: Request) -> int:
         run = runs.get(ctx, host, store, request.word)
         if run.queue:
             ctx.talk(follow.waiting(run) + ("; its log follows once it has started" if query.follow else ""))
-        blocks = host.follow(run.id, "log", query)
+        blocks = _of_run(run.id, host.follow(run.id, "log", query))
         if ctx.json:
             ctx.answer(answers.Logs(run=run.id, lines=_lines(blocks)))
             return Exit.DONE
@@ -67,6 +68,15 @@ def logs(ctx: Context, request: Request) -> int:
             ctx.talk("no line of the log is one of these" if chosen else "the log is empty")
         ctx.talk(f"run {run.id} {runstate.word(runstate.fold(run, ctx.now()))}")
     return Exit.DONE
+
+
+def _of_run(run_id: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks; a refusal names the run in the command that it recommends."""
+    try:
+        yield from blocks
+    except Refused as error:
+        error.next_step = error.next_step.replace(" RUN ", f" {run_id} ")
+        raise
 
 
 def _query(ctx: Context, request: Request) -> LogQuery:

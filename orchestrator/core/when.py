@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 from orchestrator.errors import UsageError
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?) ?(m|min|h|d|w)")
-_SECONDS = {"m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_AGO = re.compile(r"(\d+(?:\.\d+)?) ?(s|m|min|h|d|w)")
+_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 def iso(seconds: float | None) -> str | None:
@@ -22,7 +22,7 @@ def iso(seconds: float | None) -> str | None:
 
 
 def parse_since(text: str, now: float, command: str = "status") -> float:
-    """`90m`, `3h`, `2d` or `1w` before now, or a date or time of ISO 8601, without a zone in local time."""
+    """`30s`, `90m`, `3h`, `2d` or `1w` before now, or a time of ISO 8601, without a zone in local time."""
     if match := _AGO.fullmatch(text.strip()):
         return now - float(match[1]) * _SECONDS[match[2]]
     try:

@@ -31,7 +31,7 @@ _NEXT = {
     "exists": "gpujob cp --force SOURCE TARGET, which keeps the old file as NAME~",
     "place": "gpujob cp FILE RUN:work/",
     "pattern": "gpujob logs RUN --grep 'loss|error'",
-    "no-attempt": "gpujob logs RUN --tail 1000",
+    "no-attempt": "gpujob logs RUN --attempt 1",
     "no-index": "gpujob logs RUN --tail 1000",
     "no-tmux": "install tmux: sudo apt-get install tmux",
     "unsafe-folder": "look at what it is, then remove it: rm -r, as its owner or as root",

@@ -29,6 +29,7 @@ def test_logs_prints_the_chosen_lines_of_one_attempt(client: Client) -> None:
     assert (folder := client.folder(run_id) / "log").read_text() == client.run("logs").out, folder
     missing = client.run("logs", "--attempt", "3")
     assert (missing.code, "has no attempt 3" in missing.err) == (1, True)
+    assert f"next: gpujob logs {run_id} --attempt 1" in missing.err
 
 
 def test_logs_of_an_active_run_end_at_once_with_no_follow(client: Client) -> None:

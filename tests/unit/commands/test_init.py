@@ -68,6 +68,7 @@ def test_an_answer_that_cannot_be_used_is_asked_again(client: Client) -> None:
 def test_an_end_of_input_writes_nothing(client: Client, answers: tuple[str, ...]) -> None:
     result = answered(client, *answers)
     assert (result.code, list(client.project.iterdir())) == (2, [])
+    assert "] \n" in result.err, "the error stands behind the question"
 
 
 def test_without_a_terminal_or_with_a_script_nothing_is_asked(client: Client) -> None:

@@ -202,6 +202,11 @@ def test_only_active_runs_are_stopped(client: Client, monkeypatch: pytest.Monkey
     assert (result.code, "none of the 3 runs is active" in result.err) == (0, True)
 
 
+def test_a_job_without_runs_is_named(client: Client) -> None:
+    runs_on_this_machine(client)
+    assert "no run of a job nosuch is known; gpujob runs" in client.run("runs", "--job", "nosuch").out
+
+
 @pytest.mark.parametrize(
     ("name", "lower"),
     [

@@ -119,6 +119,7 @@ def test_runs_are_chosen_by_state_job_and_age(
     [
         (("--state", "crashed"), "there is no such state"),
         (("--since", "tomorrow"), "neither an age"),
+        (("--since", "2x"), "neither an age"),
         (("job", "--all"), "RUN is one run"),
         (("--all", "--limit", "3"), "exclude each other"),
     ],

@@ -146,7 +146,8 @@ def test_times_are_iso_8601_and_odd_ones_unknown() -> None:
 
 
 def test_since_takes_ages_and_dates() -> None:
-    assert [parse_since(text, NOW) for text in ("90m", "2h", "1.5 d", "1w")] == [
+    assert [parse_since(text, NOW) for text in ("30s", "90m", "2h", "1.5 d", "1w")] == [
+        NOW - 30,
         NOW - 5400,
         NOW - 7200,
         NOW - 129600,
