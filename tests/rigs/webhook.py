@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -50,6 +51,14 @@ def listening() -> Iterator[Webhook]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[str]:
+    """Yields a URL whose connections are refused. The port is taken, so that no other program listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield Webhook(f"127.0.0.1:{taken.getsockname()[1]}").url
 
 
 def _handler(hook: Webhook) -> Callable[..., BaseHTTPRequestHandler]:

@@ -229,10 +229,14 @@ def test_a_black_hole_accepts_connections_and_answers_nothing(echo: Echo) -> Non
 
 
 def test_a_target_that_refuses_resets_the_client(echo: Echo) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = closed.getsockname()
-    with FaultProxy(address) as proxy, pytest.raises(ConnectionResetError), connect(proxy) as client:
-        client.recv(1)
+    with socket.socket() as taken:  # and not listened on
+        taken.bind(("127.0.0.1", 0))
+        with (
+            FaultProxy(taken.getsockname()) as proxy,
+            pytest.raises(ConnectionResetError),
+            connect(proxy) as client,
+        ):
+            client.recv(1)
 
 
 def test_rsync_works_through_the_proxy_and_resumes_after_a_cut(machine: Machines, tmp_path: Path) -> None:

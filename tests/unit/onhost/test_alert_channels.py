@@ -124,9 +124,8 @@ def test_a_server_that_hangs_takes_the_time_limit_and_no_more(hook: webhook.Webh
 
 
 def test_a_server_that_is_gone_is_described_by_the_system() -> None:
-    with webhook.listening() as hook:
-        url = hook.url
-    assert Webhook(url, "slack", RUN).send(ALERT).error == "Connection refused"
+    with webhook.refusing() as url:
+        assert Webhook(url, "slack", RUN).send(ALERT).error == "Connection refused"
 
 
 @pytest.mark.parametrize(

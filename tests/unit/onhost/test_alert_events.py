@@ -106,9 +106,8 @@ def test_an_alert_is_delivered_once_by_a_server_that_hung(
 
 @pytest.mark.parametrize("event", STATES)
 def test_an_alert_to_a_server_that_is_gone_is_given_up(paths: RunPaths, event: str) -> None:
-    with webhook.listening() as hook:
-        url = hook.url
-    delivery = delivered(paths, event, Webhook(url, "json", RUN).send)
+    with webhook.refusing() as url:
+        delivery = delivered(paths, event, Webhook(url, "json", RUN).send)
     assert (delivery["state"], delivery["error"]) == ("failed", "Connection refused")
     assert 3 < delivery["attempts"] < 10
 
