@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from orchestrator.onhost.progress_prefix import STEP, without_prefix
 from orchestrator.onhost.progress_values import (
-    HINT,
     NUMBER,
     SPLITS,
     Line,
@@ -20,6 +19,7 @@ from orchestrator.onhost.progress_values import (
     is_metric,
     is_plain_metric,
     is_rate,
+    may_have_metric,
     place_of,
     seconds,
     split_of,
@@ -39,14 +39,15 @@ _CLOCK = re.compile(
 )
 # Values whose names are sentences or calls: `elapsed time per iteration (ms): 12.5`, `D(G(z)): 0.5 / 0.1`.
 _ASIDE = re.compile(
-    r"(?P<key>[A-Za-z]\w*(?: [A-Za-z]\w*){3,5}(?:\s?\([A-Za-z/]+\))?"
-    r"|[A-Za-z]\w*(?: [A-Za-z]\w*){0,2}\s?\([A-Za-z/]+\)"
-    rf"|[A-Za-z]\w*\(\w*\([a-z]\)\))\s*[:=]\s*{NUMBER}(?:\s*/\s*{NUMBER})*(?:\s?(?:{_UNIT}))?(?![\w.])",
+    r"(?<![A-Za-z_])(?P<key>[A-Za-z]\w{0,40}(?: [A-Za-z]\w{0,40}){3,5}(?:\s?\([A-Za-z/]+\))?"
+    r"|[A-Za-z]\w{0,40}(?: [A-Za-z]\w{0,40}){0,2}\s?\([A-Za-z/]+\)"
+    rf"|[A-Za-z]\w{{0,40}}\(\w*\([a-z]\)\))\s*[:=]\s*{NUMBER}(?:\s*/\s*{NUMBER})*(?:\s?(?:{_UNIT}))?(?![\w.])",
     re.IGNORECASE,
 )
-_HAS_ASIDE = re.compile(r"\(|(?:[A-Za-z]\w* ){3}")
+_HAS_ASIDE = re.compile(r"\(|(?:[A-Za-z]\w{0,40} ){3}")
 _PAIR = re.compile(
-    r"(?P<key>[A-Za-z_][\w@/.'-]*(?: [A-Za-z][\w@.]*){0,2}?)(?P<mark>\s*[:=](?!=)\s*|\s+|\s*(?=\[))\[?\s*"
+    r"(?<![A-Za-z_])(?P<key>[A-Za-z_][\w@/.'-]{0,80}(?: [A-Za-z][\w@.]{0,40}){0,2}?)"
+    r"(?P<mark>\s*[:=](?!=)\s*|\s+|\s*(?=\[))\[?\s*"
     rf"(?P<value>{NUMBER})(?:\s*(?P<mid>/|of\b)\s*(?P<of>\d+))?\s?\]?(?P<unit>{_UNIT})?(?![\w.])",
     re.IGNORECASE,
 )
@@ -89,7 +90,7 @@ def parse(text: str, split: str = "") -> Line | None:
     text = without_prefix(text)
     if heading := _heading(text):
         return heading
-    if not HINT.search(text):
+    if not may_have_metric(text):
         return None
     left = None
     if _HAS_CLOCK.search(text):
@@ -186,17 +187,11 @@ def _find_place(text: str) -> tuple[_Place, str]:
 def _find_pairs(place: _Place, text: str) -> _Found:
     text, others = _ASIDE.subn(_aside, text) if _HAS_ASIDE.search(text) else (text, 0)
     pairs, rest, end, split = [], text, 0, ""
+    names_split = _split_in(text)
     for match in _PAIR.finditer(text):
         key, value = match["key"], to_float(match["value"])
-        between = "%s %s" % (text[end : match.start()], " ".join(key.split(" ")))
-        split = next(
-            (
-                SPLITS[word]
-                for word in re.findall(r"(?<![\w-])[a-z]+(?![\w-])", between.lower())[::-1]
-                if word in SPLITS
-            ),
-            split,
-        )
+        if names_split:
+            split = _split_in("%s %s" % (text[end : match.start()], key)) or split
         kind = place_of(key)
         of = int(match["of"]) if match["of"] else None
         if kind == "epoch":
@@ -214,6 +209,15 @@ def _find_pairs(place: _Place, text: str) -> _Found:
             others += 1
         rest, end = rest.replace(match[0], " ", 1), match.end()
     return _Found(place, pairs, others, rest)
+
+
+_WORD = re.compile(r"(?<![\w-])[a-z]+(?![\w-])")
+
+
+def _split_in(text: str) -> str:
+    """The split that the last word for one names, of words that are no part of a name."""
+    found = [SPLITS[word] for word in _WORD.findall(text.lower()) if word in SPLITS]
+    return found[-1] if found else ""
 
 
 def _aside(match: re.Match[str]) -> str:

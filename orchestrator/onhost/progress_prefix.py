@@ -38,7 +38,7 @@ def without_prefix(text: str) -> str:
     for pattern in (_MARKS, _RANK, _PREFIX if has_level else _SHORT_PREFIX, _MARKS):
         if match := pattern.match(text):
             text = text[match.end() :]
-    text = _NAMED_STEP.sub(r"\2 \1", text)
+    text = _NAMED_STEP.sub(r"\2 \1", text) if "(" in text else text
     if at := _HAS_AT.search(text) and _AT.fullmatch(text):
         return "%s %s %s: %s" % (at["place"], at["n"], at["key"], at["value"])
     return _NOTE.sub(_note, text) if "(" in text else text

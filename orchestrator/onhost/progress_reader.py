@@ -75,8 +75,7 @@ class LogReader:
         if len(raw) > progress_lines.LONGEST:
             return events
         for part in _AFTER_BAR.sub("\\1\n", raw).split("\n"):
-            text = progress_lines.plain(part)
-            line = progress_lines.parse(part, self._split) or self._other(text)
+            line = progress_lines.parse(part, self._split) or self._other(part)
             if line:
                 events += self._bar(self._of_table(line)) if line.format in _BARS else self._line(line)
         return events
@@ -98,8 +97,9 @@ class LogReader:
             return line
         return line._replace(name="", epoch=row.epoch, epochs=row.epochs, values=row.values)
 
-    def _other(self, text: str) -> Line | None:
+    def _other(self, raw: str) -> Line | None:
         """A row of a table; or None, of a heading, which says what the next lines are about."""
+        text = progress_lines.plain(raw)
         if heading := _SPLIT.fullmatch(text):
             self._split = SPLITS.get(heading[1].lower(), self._split)
             return None

@@ -19,6 +19,7 @@ from orchestrator.onhost.progress_values import (
 )
 
 _MOST_CELLS = 40
+_HINT = re.compile(r"[|│┃┆]|epoch|iter|step|round|class", re.IGNORECASE)
 _BOX = re.compile(r"[|│┃┆]")
 _RULE = re.compile(r"[-=─━═+|│┃┏┓┗┛┡┩├┤┼└┘┌┐╇╡╞╪ ]+")
 _CELL = re.compile(
@@ -43,6 +44,8 @@ class Table:
 
     def read(self, text: str) -> Line | None:
         """What a line says as a row; a line that is a heading begins a table, and says nothing."""
+        if not self._names and not _HINT.search(text):
+            return None
         found = cells(text)
         if len(found) == 2 and _BOX.search(text):
             return _named(*found)
