@@ -28,7 +28,6 @@ from orchestrator.onhost import (
     run_facts,
     run_queue,
     runs,
-    watchers,
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.journal import Journal
@@ -70,7 +69,7 @@ def enqueue(layout: Layout, request: runs.StartRequest) -> runs.Started:
                 run_queue.remove(layout, spec.id)
                 runs.undo(layout, paths, spec)
                 raise
-    watchers.start(layout, spec, request.secrets)
+    runs.start_companions(layout, spec, request.secrets)
     started = advance(layout)
     return {"started": spec.id in started, "run": runs.require(layout, spec.id, 5).to_json()}
 
@@ -113,7 +112,7 @@ def _try_first(layout: Layout) -> _Turn | None:
         return _give_up(layout, entry, str(error))
     run_queue.remove(layout, entry.run)
     if entry.resumes:
-        watchers.start(layout, spec, {})
+        runs.start_companions(layout, spec, {})
     return _Turn(entry.run, is_over=True)
 
 

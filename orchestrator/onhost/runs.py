@@ -11,6 +11,7 @@ from typing import Callable, Mapping, NamedTuple, Sequence, TypedDict
 
 from orchestrator.core.layout import Layout, RunPaths, scratch
 from orchestrator.onhost import (
+    alert_watch,
     cleaning,
     conflicts,
     containers,
@@ -20,13 +21,13 @@ from orchestrator.onhost import (
     inventory,
     launching,
     leases,
+    mirror,
     private,
     processes,
     reserved_space,
     run_facts,
     run_processes,
     setup,
-    watchers,
 )
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import DEFAULT_GRACE, RunSpec, State
@@ -91,7 +92,7 @@ def start(layout: Layout, request: StartRequest) -> Started:
         if run.elsewhere:
             raise elsewhere.refusal(run_id, run.elsewhere)
         if run.is_alive or (run.state and not request.resume):
-            watchers.start(layout, spec, request.secrets)
+            start_companions(layout, spec, request.secrets)
             return {"started": False, "run": run.to_json()}
         try:
             spec = with_changes(paths, spec, request.spec)
@@ -102,8 +103,17 @@ def start(layout: Layout, request: StartRequest) -> Started:
         except BaseException:
             undo(layout, paths, spec)
             raise
-    watchers.start(layout, spec, request.secrets)
+    start_companions(layout, spec, request.secrets)
     return {"started": True, "run": require(layout, run_id, 5).to_json()}
+
+
+def start_companions(layout: Layout, spec: RunSpec, secrets: Mapping[str, str]) -> None:
+    """Starts the processes that send the alerts of a run and copy its results to S3, if it asks for them.
+
+    Each takes its own part of the secrets.
+    """
+    alert_watch.start(layout, spec, secrets)
+    mirror.start(layout, spec, secrets)
 
 
 def stop(layout: Layout, run_id: str, by: str, now: bool) -> Stopped:
