@@ -98,6 +98,8 @@ def test_processes_that_may_not_be_signalled_are_returned_at_once(monkeypatch: p
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={})
+    # Popen returns once the kernel has begun to replace the program, before it shows the new command line.
+    wait_until(lambda: b"1000" in Path(f"/proc/{process.pid}/cmdline").read_bytes(), "sleep has been started")
     yield process
     process.kill()
     process.wait()
