@@ -95,6 +95,16 @@ class Process(msgspec.Struct, frozen=True):
     pid: Count | None = None
 
 
+class GpuUse(msgspec.Struct, frozen=True):
+    """How much a run used a GPU. `use_percent`: the mean of `samples`; `used_mib`: the most of its memory."""
+
+    name: str = ""
+    total_mib: Count | None = None
+    samples: Count = 0
+    use_percent: float | None = None
+    used_mib: Count | None = None
+
+
 class SupervisorState(msgspec.Struct, frozen=True):
     """What is used of state.json (docs/contract.md). Times in seconds since 1970."""
 
@@ -105,6 +115,7 @@ class SupervisorState(msgspec.Struct, frozen=True):
     started: Seconds | None = None
     heartbeat: Seconds | None = None
     used_seconds: Seconds | None = None
+    gpu_use: tuple[GpuUse, ...] = ()
     ended: Seconds | None = None
     exit_code: Count | None = None
     signal: Count | None = None

@@ -105,6 +105,7 @@ def next_state(run_id: str, before: State) -> State:
         started=now,
         heartbeat=now,
         used_seconds=before.used_seconds,
+        gpu_use=before.gpu_use,
         shared_memory=before.shared_memory,
     )
 

@@ -13,7 +13,7 @@ from orchestrator.onhost import files
 from orchestrator.onhost.processes import Identity, Process
 
 DEFAULT_GRACE = 60.0  # seconds between SIGTERM and SIGKILL of a run whose job sets none
-_LISTS = ("gpus", "shared_memory", "processes", "left", "ended_processes")
+_LISTS = ("gpus", "gpu_use", "shared_memory", "processes", "left", "ended_processes")
 _NUMBERS = ("first_started", "started", "heartbeat", "used_seconds", "ended")
 _STATE: dict[str, type] = {
     **dict.fromkeys(("id", "boot", "host", "machine", "reason", "by"), str),
@@ -30,6 +30,17 @@ class Notify(NamedTuple):
     format: str
     command: list[str]
     events: list[str]
+
+
+class GpuUse(TypedDict):
+    """How much a run used a GPU. `use_percent`: the mean of `samples`; `used_mib`: the most of its memory."""
+
+    uuid: str
+    name: str
+    total_mib: int | None
+    samples: int
+    use_percent: float
+    used_mib: int
 
 
 class GroupSpec(NamedTuple):
@@ -162,6 +173,7 @@ class State:
     heartbeat: float = 0.0
     used_seconds: float = 0.0
     gpus: list[Mapping[str, object]]
+    gpu_use: list[GpuUse]
     shared_memory: list[str]
     processes: list[Identity]
     left: list[Process]
@@ -196,6 +208,7 @@ class State:
         values.update({name: state.number(name) for name in _NUMBERS})
         values["shared_memory"] = [path for path in state.texts("shared_memory") if _is_shared_memory(path)]
         values.update({name: identity(state.child(name)) for name in ("supervisor", "child")})
+        values["gpu_use"] = [use for each in state.children("gpu_use") if (use := _gpu_use(each))]
         values["processes"] = [one for each in state.children("processes") if (one := identity(each))]
         return State(**{name: value for name, value in values.items() if value is not None})
 
@@ -219,6 +232,16 @@ def _notify(value: Object) -> Notify | None:
     url, command, events = value.text("webhook_env") or "", value.texts("command"), value.texts("events")
     wanted = events and (url or command)
     return Notify(url, value.text("format") or "auto", command, events) if wanted else None
+
+
+def _gpu_use(value: Object) -> GpuUse | None:
+    """Returns how a GPU was used; None if a part of it is missing."""
+    uuid, samples, mean = value.text("uuid"), value.integer("samples"), value.number("use_percent")
+    used = value.integer("used_mib")
+    if uuid is None or samples is None or mean is None or used is None or samples < 0:
+        return None
+    name, total = value.text("name") or "", value.integer("total_mib")
+    return GpuUse(uuid=uuid, name=name, total_mib=total, samples=samples, use_percent=mean, used_mib=used)
 
 
 def _is_shared_memory(path: str) -> bool:

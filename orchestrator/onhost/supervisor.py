@@ -21,7 +21,7 @@ from orchestrator.onhost import (
     engines,
     exits,
     files,
-    gpus,
+    gpu_use,
     instance_limits,
     launching,
     processes,
@@ -37,7 +37,6 @@ from orchestrator.onhost.journal import Journal
 from orchestrator.onhost.records import RunSpec, State
 
 HEARTBEAT = 5.0  # seconds between two updates of state.json
-GPU_INTERVAL = 15.0  # seconds between two samples of the GPUs
 DETACH_SECONDS = 1.0  # seconds after which processes that outlive their command are the run
 LEFTOVER_SECONDS = 5.0  # seconds until processes that the trainer left behind are killed
 
@@ -66,9 +65,8 @@ class Supervisor:
             instance_limits.find(), self.spec, instance_limits.Metadata().notice
         )
         self.reason: str | None = None
-        self.own_gpus: list[gpus.Gpu] = []
+        self.gpus = gpu_use.GpuWatch()
         self.kill_at: float | None = None
-        self.next_gpu_sample = 0.0
         self.queue = launching.QueueWatch(self.layout)
         self.failure: int | None = None
         self.is_detached = False
@@ -247,7 +245,7 @@ class Supervisor:
             files.size(self.paths.log),
             files.size(self.paths.events),
             files.mtime(self.layout.transfer),
-            self.own_gpus,
+            self.gpus.own,
         )
         now = time.monotonic()
         reason = self.limits.verdict(now, activity)
@@ -265,11 +263,7 @@ class Supervisor:
         self.journal.mark(self.state.attempt)
 
     def _write_state(self) -> None:
-        if time.monotonic() >= self.next_gpu_sample:
-            sample = gpus.sample() or []
-            self.state.gpus = [vars(gpu) for gpu in sample]
-            self.own_gpus = gpus.used_by(self._members(), sample)
-            self.next_gpu_sample = time.monotonic() + GPU_INTERVAL
+        self.gpus.look(self.state, self._members)
         if self.state.child:
             if self.container:
                 self.state.processes += self.container.identities()

@@ -9,7 +9,7 @@ import msgspec
 from orchestrator.core.curves import Story
 from orchestrator.core.hostfacts import Gpu
 from orchestrator.core.rundetails import RunDetails
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.runfacts import GpuUse, RunFacts
 from orchestrator.core.text import counted, duration
 from orchestrator.core.when import iso
 from orchestrator.view.report import charts, provenance, results
@@ -200,10 +200,24 @@ def _resources(runs: Sequence[ReportRun]) -> Html:
                 duration(run.seconds),
                 "–" if attempts is None else str(attempts),
                 ", ".join(_gpu(gpu) for gpu in run.gpus) or "none, or not known",
+                ", ".join(_use(use) for use in _uses(run)) or "–",
                 "–" if run.cost_usd is None else f"${run.cost_usd:.2f}",
             ]
         )
-    return table(["run", "host", "time on it", "attempts", "GPUs of the host", "cost"], rows, class_="rows")
+    head = ["run", "host", "time on it", "attempts", "GPUs of the host", "its GPU use, mean and most", "cost"]
+    return table(head, rows, class_="rows")
+
+
+def _uses(run: ReportRun) -> tuple[GpuUse, ...]:
+    return run.facts.state.gpu_use if run.facts.state else ()
+
+
+def _use(use: GpuUse) -> str:
+    """`NVIDIA L4 87 %, 12.3 of 22.5 GiB`: the mean of its use, and the most of its memory."""
+    mean = f"{use.use_percent:.0f} %" if use.samples and use.use_percent is not None else "? %"
+    total = f" of {use.total_mib / 1024:.1f}" if use.total_mib else ""
+    most = f", {use.used_mib / 1024:.1f}{total} GiB" if use.used_mib is not None else ""
+    return f"{use.name or 'GPU'} {mean}{most}"
 
 
 def _gpu(gpu: Gpu) -> str:
@@ -222,7 +236,6 @@ def _missing(runs: Sequence[ReportRun]) -> Html:
             row.per_class or row.confusion for row in story.results.values()
         ),
         "worst samples": lambda story: any(row.wrong for row in story.results.values()),
-        "GPU use over time": lambda story: False,
     }
     rows = [
         tag("li", f"{charts.TITLES.get(name, name)} of {run.id}: none of its {curve.odd} values is finite")
@@ -236,6 +249,9 @@ def _missing(runs: Sequence[ReportRun]) -> Html:
             rows.append(
                 tag("li", f"{what}: not recorded" + (f" by {', '.join(without)}" if runs[1:] else ""))
             )
+    if unknown := [run.id for run in runs if not _uses(run)]:
+        whose = f" by {', '.join(unknown)}" if runs[1:] else ""
+        rows.append(tag("li", f"GPU use: none recorded{whose}"))
     rows += [
         tag("li", f"cost of {run.id}: it ran on no EC2 instance known here")
         for run in runs

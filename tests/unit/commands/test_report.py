@@ -155,6 +155,18 @@ def test_steps_of_an_epoch_are_counted_on_over_the_epochs() -> None:
     assert story.curves["loss", "val"].points == [(4, 3.0)]
 
 
+def test_a_report_shows_how_much_a_run_used_its_gpus(client: Client) -> None:
+    folder = fetched.write(client.project / "fetched")
+    state = json.loads((folder / "state.json").read_text())
+    use = {"uuid": "GPU-0", "name": "NVIDIA L4", "total_mib": 23034, "samples": 9, "use_percent": 87.4}
+    (folder / "state.json").write_text(json.dumps({**state, "gpu_use": [{**use, "used_mib": 12595}]}))
+    text = Page(report(client, folder)).text
+    assert "NVIDIA L4 87 %, 12.3 of 22.5 GiB" in text
+    assert "GPU use: none recorded" not in text
+    other = fetched.write(client.project / "fetched", 2)
+    assert f"GPU use: none recorded by {fetched.run_id(2)}" in Page(report(client, folder, other)).text
+
+
 def test_the_axis_of_a_curve_that_is_constant_has_its_value(client: Client) -> None:
     events = [fetched.progress(step, loss=0.525, lr=0.0, grad_norm=0.001) for step in range(1, 9)]
     text = Page(report(client, fetched.write(client.project / "fetched", events=events))).text
