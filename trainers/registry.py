@@ -124,12 +124,16 @@ def file_checks(name: str) -> list[Check]:
 
 
 def trainer(name: str) -> "type[Trainer]":
-    """The Trainer subclass with this name. Imports torch."""
+    """The Trainer subclass with this name. Imports torch. Raises Unknown."""
     from trainers.engine.trainer import Trainer  # noqa: PLC0415 - imports torch
 
     module = import_module(f"{_folder(name)}.trainer")
     kinds = [value for value in vars(module).values() if isinstance(value, type)]
-    return next(kind for kind in kinds if issubclass(kind, Trainer) and kind.__dict__.get("name") == name)
+    for kind in kinds:
+        if issubclass(kind, Trainer) and kind.__dict__.get("name") == name:
+            return kind
+    path = module.__name__.replace(".", "/")
+    raise Unknown(f"{path}.py has no subclass of Trainer with name = {name!r}")
 
 
 def checks(name: str, kind: "type[Trainer] | None" = None) -> list[Check]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator import process
-from orchestrator.commands import inputs, jobs, s3
+from orchestrator.commands import inputs, jobs, s3, trainer_errors
 from orchestrator.context import Context
 from orchestrator.core import decode, hostchecks
 from orchestrator.core import plan as planning
@@ -219,5 +219,6 @@ def _run(ctx: Context, host: Host | None, step: CheckStep) -> CheckReport:
             done = host.run(words, stdin, env, on_line, cwd=cwd)
     report = jobs.find_report(lines)
     if report is None:
-        raise GpujobError("the trainer's check failed", jobs.last_line(done.err), "gpujob doctor")
+        why, step = trainer_errors.reason(done.err), trainer_errors.next_step(ctx, done.err)
+        raise GpujobError("the trainer's check failed", why, step)
     return msgspec.structs.replace(report, unusable=done.code == NO_USABLE_DATA)

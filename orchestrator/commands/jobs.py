@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator import files, process
-from orchestrator.commands import environment, weights
+from orchestrator.commands import environment, trainer_errors, weights
 from orchestrator.commands.weights import HOST
 from orchestrator.context import Context
 from orchestrator.core import events, groups, jsontext, s3, spec
@@ -236,7 +236,8 @@ def _check_config(ctx: Context, file: JobFile) -> CheckReport:
     done = process.trainers(ctx.python, words, ctx.env, stdin=stdin, on_line=lines.append)
     checked = find_report(lines)
     if checked is None:
-        raise GpujobError("the trainer's check gave no report", last_line(done.err), "gpujob doctor")
+        why, step = trainer_errors.reason(done.err), trainer_errors.next_step(ctx, done.err)
+        raise GpujobError("the trainer's check gave no report", why, step)
     if errors := checked.errors:
         where = (file.where("config", *([error.key] if error.key else [])) for error in errors)
         lines = [f"{at}: {error.message}" for at, error in zip(where, errors, strict=True)]
@@ -269,8 +270,3 @@ def find_report(lines: list[str]) -> CheckReport | None:
         if value.get("event") == "report":
             return events.parse_report(value)
     return None
-
-
-def last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed nothing"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from orchestrator import files, process
-from orchestrator.commands import execute, jobs, verify
+from orchestrator.commands import execute, jobs, trainer_errors, verify
 from orchestrator.context import Context
 from orchestrator.core import decode, events, hostchecks, hostfacts, jsontext, shell
 from orchestrator.core.results import Check, Evaluation, Export, Prediction
@@ -169,12 +169,13 @@ def _call(ctx: Context, words: list[str], python: str | None = None, may_fail: b
         words = ["-C", str(ctx.cwd), *words]
         done = process.trainers(python or _python(ctx), words, ctx.env, on_line=on_line)
     if done.code and not (may_fail and lines):
-        why = jobs.last_line(done.err)
+        why = trainer_errors.reason(done.err)
         if done.code == Exit.USAGE:
             raise UsageError(why, "", f"gpujob {command} --help")
         if done.code == execute.NO_USABLE_DATA:
             raise GpujobError(f"{command} can use none of the data", why)
-        raise GpujobError(f"{command} failed: {why}", meaning(done.code), "gpujob doctor")
+        step = trainer_errors.next_step(ctx, done.err)
+        raise GpujobError(f"{command} failed: {why}", meaning(done.code), step)
     return lines
 
 

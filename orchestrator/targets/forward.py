@@ -62,7 +62,8 @@ class Forwarder:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Within it, the ports are open. GpujobError for one that is in use."""
+        """Within it, the ports are open. GpujobError for one that is in use, and for a host without any."""
+        self._host.channel(self._ports[0].remote)  # which raises if the host forwards no ports
         with contextlib.ExitStack() as stack:
             servers = [stack.enter_context(_listen(port)) for port in self._ports]
             if not self._host.is_connected():

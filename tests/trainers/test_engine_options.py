@@ -25,7 +25,7 @@ class Two(Config):
         ({"clips": True}, "config.type", "write a whole number"),
         ({"clips": 2.0}, "config.type", "write a whole number"),
         ({"clips": 10}, "config.range", "take a value from 1 to 9"),
-        ({"sizes": [1, 0]}, "config.range", "take a value from 1 to any"),
+        ({"sizes": [1, 0]}, "config.range", "take a value of at least 1"),
         ({"sizes": 3}, "config.type", "write a list of whole numbers, such as [256, 128]"),
         ({"sizes": ["a"]}, "config.type", "write a list of whole numbers, such as [256, 128]"),
     ],

@@ -142,10 +142,10 @@ def _bounds(spec: "Field[Any]", value: Any) -> Finding | None:
             fix = f"take one of {', '.join(map(str, choices))}{_near(item, choices)}"
             return error("config.choice", f"`{spec.name}` is {item!r}", fix, spec.name)
         if (low is not None and item < low) or (high is not None and item > high):
-            fix = (
-                f"take a value from {low if low is not None else '-'} to "
-                f"{high if high is not None else 'any'}"
-            )
+            bounds = f"from {low} to {high}"
+            if low is None or high is None:
+                bounds = f"of at most {high}" if low is None else f"of at least {low}"
+            fix = f"take a value {bounds}"
             return error("config.range", f"`{spec.name}` is {item}", fix, spec.name)
     return None
 
