@@ -219,6 +219,6 @@ def _run(ctx: Context, host: Host | None, step: CheckStep) -> CheckReport:
             done = host.run(words, stdin, env, on_line, cwd=cwd)
     report = jobs.find_report(lines)
     if report is None:
-        why, step = trainer_errors.reason(done.err), trainer_errors.next_step(ctx, done.err)
-        raise GpujobError("the trainer's check failed", why, step)
+        why, next_step = trainer_errors.reason(done.err), trainer_errors.next_step(ctx, done.err)
+        raise GpujobError("the trainer's check failed", why, next_step)
     return msgspec.structs.replace(report, unusable=done.code == NO_USABLE_DATA)
