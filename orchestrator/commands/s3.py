@@ -17,7 +17,7 @@ from orchestrator.core.runfacts import RunS3
 from orchestrator.core.s3 import Listing, Object, Place
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.onhost.mirror import SECRETS
-from orchestrator.targets import s3 as s3_host
+from orchestrator.targets import helper_files
 from orchestrator.targets.base import Host
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def fetch(ctx: Context, host: Host, name: str, stored: Listing) -> None:
     """Lets the host download what it lacks of a listing. Refused; repeated, it continues."""
     hours = stored.bytes / _SLOW / 3600
     own = new_credentials(ctx, stored.settings, [stored.place], [], hours)
-    done = s3_host.fetch(host, name, stored, own.variables if own else {})
+    done = helper_files.fetch_s3(host, name, stored, own.variables if own else {})
     if done.by_size:
         why = "their ETag is no MD5, as with KMS or with parts of an unusual size"
         ctx.warn(f"warning: data.{name}: {done.by_size} files are verified by their size alone: {why}")

@@ -1,16 +1,21 @@
-"""Files between the client and a host, as the helper prepares and ends their transfer."""
+"""Files between the client, or S3, and a host, as the helper prepares and ends their transfer."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from orchestrator.core.decode import Size
+from orchestrator.core import decode
+from orchestrator.core.decode import Count, Size
 from orchestrator.core.paths import inside, is_digest
 from orchestrator.errors import GpujobError
 from orchestrator.targets.helper import Asks, convert, require
+
+if TYPE_CHECKING:  # for an annotation only: `status` does not need it
+    from orchestrator.core.s3 import Listing
 
 
 class StagedFile(msgspec.Struct, frozen=True):
@@ -113,3 +118,32 @@ def finish_copy(
 
 class _Kept(msgspec.Struct, frozen=True):
     kept: tuple[str, ...] = ()
+
+
+class S3Download(msgspec.Struct, frozen=True):
+    """`by_size`: how many files were verified by their size alone."""
+
+    by_size: Count = 0
+
+
+def fetch_s3(host: Asks, name: str, listing: Listing, secrets: Mapping[str, str]) -> S3Download:
+    """Downloads what the host lacks of data in S3. Raises Refused; repeated, it continues."""
+    place, settings = listing.place, listing.settings
+    source = {
+        "bucket": place.bucket,
+        "prefix": place.prefix,
+        "endpoint": settings.endpoint,
+        "region": settings.region,
+        "credentials": settings.credentials,
+    }
+    answer = host.ask(
+        "fetch_s3",
+        name=name,
+        fingerprint=listing.fingerprint,
+        source=source,
+        objects=[list(one) for one in listing.objects],
+        sizes_only=listing.sizes_only,
+        is_file=listing.is_file,
+        secrets=dict(secrets),
+    )
+    return decode.struct(answer, S3Download) or S3Download()
