@@ -173,9 +173,10 @@ def _keras(text: str) -> Line | None:
 _ODD = re.compile(r"(?<=[\s:\[(,])(?:-?\b(?:nan|inf)\b)")
 _BEFORE = re.compile(
     r"(?:(?P<split>[a-z]+)\W{0,3}|)(?:(?P<place>epoch|step|iter(?:ation)?)\W{0,3}(?P<n>\d+)\s*(?:/\s*(?P<of>\d+))?)?"
-    r"\W{0,5}(?:(?P<what>metrics|results?|logs?|scores?|losses)\W{0,3})?",
+    r"\W{0,5}(?:(?:metrics|results?|logs?|scores?|losses)\W{0,3})?",
     re.IGNORECASE,
 )
+_RESULTS = re.compile("metrics|results|scores", re.IGNORECASE)
 
 
 def _mapping(text: str, split: str) -> Line | None:
@@ -199,7 +200,7 @@ def _mapping(text: str, split: str) -> Line | None:
         places[place_of(match["place"]) or "epoch"] = float(match["n"])
     pairs = [pair for pair in numbers.items() if is_measured(pair[0])]
     values = Values(SPLITS.get(named) or ("" if places else split) or "train").add(pairs)
-    if not values or not (places or named or split):
+    if not values or not (places or named or split or _RESULTS.search(before)):
         return None
     step = places.get("step", -1.0)
     return Line(

@@ -41,14 +41,14 @@ _CLOCK = re.compile(
 _ASIDE = re.compile(
     r"(?<![A-Za-z_])(?P<key>[A-Za-z]\w{0,40}(?: [A-Za-z]\w{0,40}){3,5}(?:\s?\([A-Za-z/]+\))?"
     r"|[A-Za-z]\w{0,40}(?: [A-Za-z]\w{0,40}){0,2}\s?\([A-Za-z/]+\)"
-    rf"|[A-Za-z]\w{{0,40}}\(\w*\([a-z]\)\))\s*[:=]\s*{NUMBER}(?:\s*/\s*{NUMBER})*(?:\s?(?:{_UNIT}))?(?![\w.])",
+    rf"|[A-Za-z]\w{{0,40}}\(\w*\([a-z]\)\))\s*[:=]\s*{NUMBER}(?:\s*/\s*{NUMBER})*(?:\s?(?:{_UNIT}))?(?!\w|\.\w)",
     re.IGNORECASE,
 )
 _HAS_ASIDE = re.compile(r"\(|(?:[A-Za-z]\w{0,40} ){3}")
 _PAIR = re.compile(
     r"(?<![A-Za-z_])(?P<key>[A-Za-z_][\w@/.'-]{0,80}(?: [A-Za-z][\w@.]{0,40}){0,2}?)"
     r"(?P<mark>\s*[:=](?!=)\s*|\s+|\s*(?=\[))\[?\s*"
-    rf"(?P<value>{NUMBER})(?:\s*(?P<mid>/|of\b)\s*(?P<of>\d+))?\s?\]?(?P<unit>{_UNIT})?(?![\w.])",
+    rf"(?P<value>{NUMBER})(?:\s*(?P<mid>/|of\b)\s*(?P<of>\d+))?\s?\]?(?P<unit>{_UNIT})?(?!\w|\.\w)",
     re.IGNORECASE,
 )
 _BARE = re.compile(rf"(?<![\w.])(?:{NUMBER})\s?(?:{_UNIT}|steps\b|batch(?:es)?\b)(?!\w)|\d+:\d\d(?::\d\d)?")
@@ -88,7 +88,7 @@ class _Found(NamedTuple):
 def parse(text: str, split: str = "") -> Line | None:
     """What a line says. `split`: of its values, where it says neither that nor its step or epoch."""
     text = without_prefix(text)
-    if heading := _heading(text):
+    if heading := _heading(_CLOCK.sub(" ", text) if _HAS_CLOCK.search(text) else text):
         return heading
     if not may_have_metric(text):
         return None
@@ -115,7 +115,8 @@ def parse(text: str, split: str = "") -> Line | None:
 
 
 _EPOCH = re.compile(
-    r"(?:(?:start(?:ing)?|begin(?:ning)?|train(?:ing)?)\s+)?\[?epoch\W{0,3}(\d+)(?:\s*(?:/|of)\s*(\d+))?[\]\W]*",
+    r"(?:(?:start(?:ing)?|begin(?:ning)?|train(?:ing)?)\s+)?\[?epoch\W{0,3}(\d+)(?:\s*(?:/|of)\s*(\d+))?\W*"
+    r"(?:(?:summary|results?)\W*)?(?:(?:lr|learning[ _]rate)\W{1,3}[\d.e-]+\W*)?",
     re.IGNORECASE,
 )
 _BATCH = re.compile(

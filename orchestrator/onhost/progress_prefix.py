@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.onhost.progress_values import NUMBER, STEP_WORD
+from orchestrator.onhost.progress_values import NUMBER, STEP_WORD, is_metric
 
 _LEVEL = (
     r".{0,80}?\b(?:INFO|DEBUG)\b[\s:\])|-]*"
@@ -23,6 +23,7 @@ _RANK = re.compile(rf"\d+:\s+(?=(?:{STEP_WORD})\b)", re.IGNORECASE)  # of srun
 _MARKS = re.compile(r"(?:[|*>#=~-]{1,80}\s+)?(?:end of (?=epoch))?", re.IGNORECASE)
 _NOTE = re.compile(r"\(([^()]{1,60})\)")
 STEP = re.compile(rf"\b(?:{STEP_WORD})\b", re.IGNORECASE)
+_OUT_OF = re.compile(r"\b(?:completed |finished |done )?out of (?=\d)")
 _NAMED_STEP = re.compile(r"\b(epoch|iter)\s*\(\s*([a-z]+)\s*\)", re.IGNORECASE)
 _AT = re.compile(
     r"(?P<key>[A-Za-z][\w @-]{0,60}?)\s*(?:\([^()]*\)\s*)?\b(?:at|after|for|in|@)\s+"
@@ -41,10 +42,15 @@ def without_prefix(text: str) -> str:
     text = _NAMED_STEP.sub(r"\2 \1", text) if "(" in text else text
     if at := _HAS_AT.search(text) and _AT.fullmatch(text):
         return "%s %s %s: %s" % (at["place"], at["n"], at["key"], at["value"])
+    text = _OUT_OF.sub("of ", text) if "out of" in text else text
     return _NOTE.sub(_note, text) if "(" in text else text
 
 
 def _note(match: re.Match[str]) -> str:
+    """Nothing for a note, its content for a metric: `Train loss: 0.5 (Acc: 85%)`."""
     inside = match[1]
+    name = re.match(r"[A-Za-z][\w@ -]*(?=\s*[:=])", inside)
+    if name and is_metric(name[0]):
+        return " %s " % inside
     is_note = any(letter.isdigit() for letter in inside) and len(re.findall(r"[A-Za-z]{2,}", inside)) <= 2
     return " " if is_note and not STEP.search(inside) else match[0]

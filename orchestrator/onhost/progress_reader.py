@@ -22,7 +22,8 @@ _PREPARATION = word_set(
     "calibrating inspecting verifying copying decompressing unzipping"
 )
 _SPLIT = re.compile(  # `Test Error:`, which says what the lines after it are about
-    r"\W*([a-z]+)(?:\s+(?:errors?|results?|metrics|set|scores?|performance))?\s*:?\W*", re.IGNORECASE
+    r"\W*(?:running\s+)?([a-z]+)(?:\s+(?:errors?|results?|metrics|set|scores?|performance))?\s*:?\W*",
+    re.IGNORECASE,
 )
 _AFTER_BAR = re.compile(r"(%\|[^\r\n]*?(?:/s|s/it|[\w.]=[^\]\s]+|\?)\])(?=[^\s\x1b])")
 

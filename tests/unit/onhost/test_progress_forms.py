@@ -61,6 +61,26 @@ LINES: list[tuple[str, dict[str, Any]]] = [
     ("epoch 3 loss tensor(0.5, device='cuda:0', grad_fn=<MeanBackward0>)", {"epoch": 3, "loss": 0.5}),
     ("episode 30  Average reward: 12.5", {"step": 30, "train": {"reward": 12.5}}),
     ("step 30: mean loss inf", {"step": 30, "loss": float("inf")}),
+    (
+        "Epoch  10/60 - Train Loss: 0.5 (Acc: 85.0%) | Val Loss: 0.6 (Acc: 83.0%)",
+        {"step": 10, "val": {"loss": 0.6, "acc": 83}, "train": {"acc": 85}},
+    ),
+    ("Epoch[3] Batch[100] Speed: 123.45 samples/sec Loss: 0.5", {"step": 100, "epoch": 3, "loss": 0.5}),
+    (
+        "Epoch 1 complete.  Train Cost 1.5.  Eval Cost 1.25",
+        {"epoch": 1, "train": {"cost": 1.5}, "val": {"cost": 1.25}},
+    ),
+    (
+        "Epoch: 1/2..  Training Loss: 0.6..  Test Loss: 0.5..  Test Accuracy: 0.8",
+        {"epoch": 1, "loss": 0.6, "test": {"loss": 0.5, "accuracy": 0.8}},
+    ),
+    ("INFO - Epoch 3 completed out of 10 loss: 2664.5", {"step": 3, "of": 10, "loss": 2664.5}),
+    ("Epoch 1 | Step 100/900 | Global Step 100 | Loss: 0.5", {"step": 100, "of": 900, "loss": 0.5}),
+    (
+        "[Epoch 12] train_loss: 0.7 | dev_loss: 0.75 | dev_acc: 82.5% | lr=0.001",
+        {"epoch": 12, "val": {"loss": 0.75, "acc": 82.5}, "lr": 0.001},
+    ),
+    ("step 5: loss 1.5.", {"step": 5, "loss": 1.5}),
     # of validation and test
     ("val Loss: 0.5 Acc: 0.75", {"val": {"loss": 0.5, "acc": 0.75}}),
     ("Validation accuracy: 81.5%", {"val": {"accuracy": 81.5}}),
@@ -89,6 +109,7 @@ LINES: list[tuple[str, dict[str, Any]]] = [
     ),
     ("epoch 3: {'accuracy': 0.75, 'f1': 0.5}", {"epoch": 3, "train": {"accuracy": 0.75, "f1": 0.5}}),
     ("Validation metrics: {'accuracy': 0.75}", {"val": {"accuracy": 0.75}}),
+    ('INFO - Metrics: {"loss": 0.5, "accuracy": 0.75}', {"loss": 0.5, "train": {"accuracy": 0.75}}),
     (
         '2026-01-02 03:04 | INFO | train | {"epoch": 1, "update": 0.1, "loss": "2.5", "num_updates": "30"}',
         {"step": 30, "loss": 2.5},
@@ -137,6 +158,23 @@ BLOCKS: list[tuple[str, list[str], dict[str, Any]]] = [
         "steps that go on from epoch to epoch are counted as they are",
         ["Epoch 1/3", "step 20/60 loss 0.5", "Epoch 2/3", "step 21/60 loss 0.4"],
         {"step": 21, "of": 60},
+    ),
+    (
+        "an epoch with its batches, and a validation",
+        [
+            "======== Epoch 2 / 4 ========",
+            "  Batch   160  of    240.    Elapsed: 0:00:29.",
+            "  Average training loss: 0.5",
+            "Running Validation...",
+            "  Accuracy: 0.75",
+            "  Validation took: 0:00:02",
+        ],
+        {"step": 400, "of": 960, "epoch": 2, "loss": 0.5, "val": {"accuracy": 0.75}},
+    ),
+    (
+        "an epoch with its learning rate, and a summary",
+        ["EPOCH: 3/90 | LR: 0.1", "Epoch 3 Summary:", "  Validation Loss: 4.5, Validation Accuracy: 14.5%"],
+        {"epoch": 3, "val": {"loss": 4.5, "accuracy": 14.5}},
     ),
     (
         "a bar after the heading of an epoch is of that epoch",
@@ -216,6 +254,9 @@ GET /metrics?step=10&loss=0.5 200
 Version 1.2: loss 0.5
 epoch  loss  accuracy
 commit 1234567 loss 0.5 (HEAD)
+New best model saved with loss: 3.5
+Step 2/4. Installing.
+toxic          | acc: 0.75
 """.strip("\n").split("\n")
 
 
