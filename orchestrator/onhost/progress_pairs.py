@@ -29,7 +29,7 @@ from orchestrator.onhost.progress_values import (
 )
 
 _UNIT = (
-    r"%|(?:[kKMGT]i?B|[mµu]?s|secs?|seconds?|m|mins?|minutes?|h|hours?|it)\b(?:\s?/\s?[a-z]{1,6}\b)?"
+    r"%|[kKMBGT]\b|(?:[kKMGT]i?B|[mµu]?s|secs?|seconds?|m|mins?|minutes?|h|hours?|it)\b(?:\s?/\s?[a-z]{1,6}\b)?"
     r"|[A-Za-z]{0,12}/s(?:ec)?\b"
 )
 _HAS_CLOCK = re.compile(r"\d:\d\d")
@@ -197,7 +197,7 @@ def _find_pairs(place: _Place, text: str) -> _Found:
         of = int(match["of"]) if match["of"] else None
         if kind == "epoch":
             place = place._replace(epoch=value, epochs=of or place.epochs)
-        elif kind == "step" and value.is_integer() and 0 <= value < 2**53:
+        elif kind == "step" and value.is_integer() and 0 <= value < 2**53 and not match["unit"]:
             place = place._replace(step=int(value), of=of or place.of, form="")
         elif is_rate(key):
             pairs.append((key, value))

@@ -53,4 +53,5 @@ def _note(match: re.Match[str]) -> str:
     if name and is_metric(name[0]):
         return " %s " % inside
     is_note = any(letter.isdigit() for letter in inside) and len(re.findall(r"[A-Za-z]{2,}", inside)) <= 2
-    return " " if is_note and not STEP.search(inside) else match[0]
+    is_place = STEP.search(inside) and not inside.strip()[:1].isdigit()
+    return " " if is_note and not is_place else match[0]

@@ -80,7 +80,8 @@ LINES: list[tuple[str, dict[str, Any]]] = [
         "[Epoch 12] train_loss: 0.7 | dev_loss: 0.75 | dev_acc: 82.5% | lr=0.001",
         {"epoch": 12, "val": {"loss": 0.75, "acc": 82.5}, "lr": 0.001},
     ),
-    ("step 5: loss 1.5.", {"step": 5, "loss": 1.5}),
+    ("INFO:tensorflow:global step 80: loss = 21.5 (9.2 sec/step)", {"step": 80, "loss": 21.5}),
+    ("step 80 | loss 2.5 | tok/s 12.3k | mem 1.2 GB", {"step": 80, "loss": 2.5}),
     # of validation and test
     ("val Loss: 0.5 Acc: 0.75", {"val": {"loss": 0.5, "acc": 0.75}}),
     ("Validation accuracy: 81.5%", {"val": {"accuracy": 81.5}}),
