@@ -75,6 +75,8 @@ def evaluate(
     words += ["--split", split, *(["--plots", str(ctx.path(plots))] if plots else [])]
     words += ["--pictures", str(ctx.path(pictures))] if pictures else []
     with files.ignored_by_git(ctx.path(plots)) if plots else nullcontext():
+        if plots:
+            files.make_folder(ctx.path(plots), "--plots names another folder")
         lines = _call(ctx, words)
     for line in lines:
         result = decode.struct(line, Evaluation) or Evaluation()

@@ -52,6 +52,17 @@ def test_evaluate_passes_the_folder_for_figures_on_and_names_them(monkeypatch: p
         assert answer.json["plots"] == [str(folder / "per-class.svg")]
 
 
+def test_a_file_in_the_place_of_the_figures_is_named_before_the_evaluation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
+    monkeypatch.setattr(trainer, "_call", lambda *_: pytest.fail("it is evaluated"))
+    with new_client() as client:
+        client.write("figures", "mine")
+        result = client.run("evaluate", "c", "--data", "faces=.", "--plots", "figures")
+        assert (result.code, "figures is no folder" in result.err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("words", "new"),
     [
