@@ -133,7 +133,7 @@ def secrets(ctx: Context, names: Sequence[str], listed: Mapping[str, str] | None
 def start(
     host: Host, job: str, spec: RunJson | RunChanges, options: StartOptions, resume: bool = False
 ) -> RunFacts:
-    """The run, which is up or waits. GpujobError as the plan would raise it if another client was first."""
+    """Starts a run, or adds it to the queue. GpujobError, as of the plan, if another client was first."""
     waits = {"queue": True} if options.queue else {}
     try:
         return helper.start(

@@ -119,7 +119,7 @@ def _instances(ctx: Context, run_id: str) -> list[Instance]:
 
 
 def _cost(ctx: Context, instances: Sequence[Instance]) -> float:
-    """USD for instances, with what they left."""
+    """USD for instances, and for the disks and volumes that they left."""
     from orchestrator.instances import prices  # noqa: PLC0415 - a host needs nothing of EC2
 
     return sum(prices.cost(instance, ctx.now()) for instance in instances)

@@ -35,7 +35,7 @@ POLL = 1.0  # seconds between two looks at the run
 PAUSES = (1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds after each failed attempt; then the last again
 LIMIT = 900.0  # seconds after which an alert that could not be delivered is given up
 REFUSALS = 3  # attempts at a server that refuses an alert
-HURRY = 20.0  # seconds for what is left once the machine shuts down
+SHUTDOWN_SECONDS = 20.0  # seconds for what is left once the machine shuts down
 _MOST = 40  # alerts of one run, besides those of its end
 _EVENTS = 1 << 20  # bytes at the end of earlier events that are read
 # Variables of the helper that the process keeps: what finds programs, the proxy, and the instance's limits.
@@ -95,7 +95,7 @@ def main(layout: Layout, run_id: str) -> None:
     companions.wait_for_turn(layout, run_id)
     with _lock(paths):
         watch = Watch(paths, spec, channels(spec, secrets, paths.work))
-        signal.signal(signal.SIGTERM, lambda *_: watch.hurry())
+        signal.signal(signal.SIGTERM, lambda *_: watch.expect_shutdown())
         while not watch.look(time.time()):
             time.sleep(POLL)
     os._exit(0)  # without waiting for a thread that a server holds
@@ -133,11 +133,11 @@ class Watch:
         self._health: dict[str, alerts.Health] = {}
         self._failed: list[int] = []
         self._attempt = 0
-        self._hurry_until: float | None = None
+        self._give_up_at: float | None = None
 
-    def hurry(self) -> None:
-        """Leaves only `HURRY` seconds for what was not sent: the machine shuts down."""
-        self._hurry_until = time.time() + HURRY
+    def expect_shutdown(self) -> None:
+        """Leaves only `SHUTDOWN_SECONDS` seconds for what was not sent: the machine shuts down."""
+        self._give_up_at = time.time() + SHUTDOWN_SECONDS
         self._next.clear()
 
     def look(self, now: float) -> bool:
@@ -149,7 +149,7 @@ class Watch:
         pending = [one for one in self._deliveries if one.state == "pending" and one.channel in self._senders]
         for one in pending:
             self._send(one, now)
-        is_late = self._hurry_until is not None and now >= self._hurry_until
+        is_late = self._give_up_at is not None and now >= self._give_up_at
         return is_late or (self._run.has_ended and all(one.state != "pending" for one in pending))
 
     def _observe(self, state: State, now: float) -> None:

@@ -222,7 +222,7 @@ def _split_in(text: str) -> str:
 
 
 def _aside(match: re.Match[str]) -> str:
-    """Nothing, unless a word says that the line speaks of something else."""
+    """A space in place of the pair; the pair itself if a word of its key is about something else."""
     return match[0] if (_OTHER - {"per"}).intersection(words(match["key"])) else " "
 
 

@@ -99,7 +99,7 @@ class LogReader:
         return line._replace(name="", epoch=row.epoch, epochs=row.epochs, values=row.values)
 
     def _other(self, raw: str) -> Line | None:
-        """A row of a table; or None, of a heading, which says what the next lines are about."""
+        """Reads a row of a table. None for a heading, whose split is kept for the next lines."""
         text = progress_lines.plain(raw)
         if heading := _SPLIT.fullmatch(text):
             self._split = SPLITS.get(heading[1].lower(), self._split)

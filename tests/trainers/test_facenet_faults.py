@@ -88,7 +88,7 @@ def test_a_video_copied_to_an_actor_of_another_split_is_reported(copy, request_o
 
 def test_a_class_that_is_missing_is_caught(copy, request_of):
     for path in usable_files(copy):
-        if emotions.parse(file_checks.stem(path.name)).feeling == "sad":
+        if emotions.parse(file_checks.stem(path.name)).emotion_name == "sad":
             path.unlink()
     report, code = check(request_of(copy))
     assert code == 64

@@ -188,7 +188,7 @@ def test_folders_named_after_the_emotion_of_their_files_are_read(trainer, tmp_pa
     data = Labels(trainer, tmp_path, PLAIN)
     before = data.labels()
     for path in [path for files in data.files.values() for path in files]:
-        folder = path.parent / emotions.parse(path.stem).feeling
+        folder = path.parent / emotions.parse(path.stem).emotion_name
         folder.mkdir(exist_ok=True)
         path.rename(folder / path.name)
     assert data.labels() == before

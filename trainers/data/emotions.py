@@ -81,7 +81,7 @@ class Ravdess:
     dataset = "ravdess"
 
     @property
-    def feeling(self) -> str:
+    def emotion_name(self) -> str:
         """The emotion in words; `calm` and `surprised` are not among the six classes."""
         return RAVDESS_EMOTIONS[self.emotion]
 
@@ -117,7 +117,7 @@ class Crema:
     dataset = "crema"
 
     @property
-    def feeling(self) -> str:
+    def emotion_name(self) -> str:
         """The emotion in words."""
         return CREMA_EMOTIONS[self.emotion]
 

@@ -84,13 +84,13 @@ def read(files: Mapping[str, Path]) -> list[Sentence]:
     """Read all sentences of a protocol's files. Raises BadCorpus, also if an id occurs twice."""
     ordered = sorted(files.items(), key=lambda item: splits.SPLITS.index(item[0]))
     sentences = [sentence for split, path in ordered for sentence in _read(path, split)]
-    homes: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for sentence in sentences:
-        if homes.setdefault(sentence.id, sentence.split) != sentence.split:
-            raise BadCorpus(f"{sentence.id} is in {homes[sentence.id]} and in {sentence.split}")
-    if len(homes) < len(sentences):
+        if split_of.setdefault(sentence.id, sentence.split) != sentence.split:
+            raise BadCorpus(f"{sentence.id} is in {split_of[sentence.id]} and in {sentence.split}")
+    if len(split_of) < len(sentences):
         twice, _ = Counter(sentence.id for sentence in sentences).most_common(1)[0]
-        raise BadCorpus(f"{twice} appears twice in {homes[twice]}")
+        raise BadCorpus(f"{twice} appears twice in {split_of[twice]}")
     return sentences
 
 

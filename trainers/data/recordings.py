@@ -64,10 +64,10 @@ def label_of(name: emotions.Name, config: RecordingConfig) -> tuple[str | None, 
     sung = isinstance(name, emotions.Ravdess) and name.vocal == "02"
     if config.song == "drop" and sung:
         return None, "song: drop"
-    for feeling, choice in (("calm", config.calm), ("surprised", config.surprised)):
-        if name.feeling == feeling:
-            return (None, f"{feeling}: drop") if choice == "drop" else (choice, "")
-    return name.feeling, ""
+    for emotion, choice in (("calm", config.calm), ("surprised", config.surprised)):
+        if name.emotion_name == emotion:
+            return (None, f"{emotion}: drop") if choice == "drop" else (choice, "")
+    return name.emotion_name, ""
 
 
 def scan(
@@ -114,9 +114,9 @@ def _entry(file: walk.Found, config: RecordingConfig, stem: Callable[[str], str]
 def _require_label(file: walk.Found, name: emotions.Name, label: str) -> None:
     """Raise Unusable if the folders name one emotion, and it is not that of the file name."""
     folders = {word for part in PurePath(file.name).parts[:-1] if (word := emotions.in_name(part))}
-    known = {emotions.meaning(name.feeling), emotions.meaning(label)}
+    known = {emotions.meaning(name.emotion_name), emotions.meaning(label)}
     if len(folders) == 1 and not folders & known:
-        detail = f"{file.name}: its name says {name.feeling}"
+        detail = f"{file.name}: its name says {name.emotion_name}"
         raise Unusable("is in the folder of another emotion", detail, "label.match")
 
 

@@ -74,7 +74,7 @@ def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, obj
     """
     faces, all_names = _faces(seed), list(recording_names(videos, ACTORS))
     for number, name in enumerate(all_names):
-        label = emotions.CLASSES.index(name.feeling)
+        label = emotions.CLASSES.index(name.emotion_name)
         actor = int(name.person)
         features = faces.features(label, actor, number)
         write_npz(file_of(folder, name), arrays(str(name), features))

@@ -73,7 +73,7 @@ def write(folder: Path, videos: int, seed: int, events: Events) -> dict[str, obj
     """
     listed = list(recording_names(videos, ACTORS))
     for number, name in enumerate(listed):
-        feeling, actor = emotions.CLASSES.index(name.feeling), int(name.person)
+        feeling, actor = emotions.CLASSES.index(name.emotion_name), int(name.person)
         who = actor if name.dataset == "ravdess" else 100 + actor
         path = file_of(folder, name)
         write_video(path, frames(seed, feeling, who, number), "mpeg4" if path.suffix == ".mp4" else "flv")

@@ -210,8 +210,8 @@ def test_a_shutdown_leaves_seconds_for_what_was_not_sent(
     watch = Watch(paths, spec(), {"webhook": Server("HTTP 500")})
     watch.look(100.0)
     monkeypatch.setattr(alert_watch.time, "time", lambda: 100.0)
-    watch.hurry()
-    assert look_until_done(watch) <= alert_watch.HURRY
+    watch.expect_shutdown()
+    assert look_until_done(watch) <= alert_watch.SHUTDOWN_SECONDS
     assert deliveries(paths)[0][1] == "pending"  # and a resume sends it
 
 
