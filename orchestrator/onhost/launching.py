@@ -160,6 +160,7 @@ def _is_decided(state: State | None, before: State | None) -> bool:
 
 def _prepare_tmux(layout: Layout) -> None:
     folder = os.path.dirname(layout.tmux_socket)
-    private.make_folder(folder)
+    if folder != layout.root:  # which the user may have made, as a link to another disk
+        private.make_folder(folder)
     with open(layout.tmux_conf, "w") as handle:
         handle.write(tmux.CONF)

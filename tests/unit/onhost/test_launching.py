@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core import tmux
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import launching, processes
 from orchestrator.onhost.errors import Refused
@@ -63,3 +64,13 @@ def test_another_failure_of_tmux_is_reported_at_once(tmp_path: Path, monkeypatch
     with pytest.raises(Refused, match="can't create socket"):
         launch(tmp_path, monkeypatch, "can't create socket")
     assert len(Path("asked").read_text()) == 1
+
+
+def test_the_root_may_be_a_link_that_the_user_made(tmp_path: Path) -> None:
+    """As to a disk that is larger than that of the home."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch").chmod(0o750)
+    (tmp_path / "root").symlink_to("scratch")
+    launching._prepare_tmux(Layout(str(tmp_path / "root")))
+    assert (tmp_path / "scratch" / "tmux.conf").read_text() == tmux.CONF
+    assert (tmp_path / "scratch").stat().st_mode & 0o777 == 0o750
