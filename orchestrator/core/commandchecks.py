@@ -39,7 +39,9 @@ _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)", re.MULTILINE)
 
 # Programs whose own service, which runs already, then starts what they are given.
 _SERVICES = re.compile(
-    r"(?:^|[\s;&|/('\"])(tmux|systemd-run|sbatch|qsub|bsub|(?:docker|podman) run(?=[^;&|]*\s(?:-d|--detach)))"
+    r"(?:^|[\s;&|/('\"])(tmux|systemd-run|sbatch|qsub|bsub|msub|oarsub|condor_submit|at (?:now|-[fmt])"
+    r"|pueue add|pm2 start|supervisorctl start|kubectl (?:apply|create|run)|nomad (?:job )?run|ray job submit"
+    r"|(?:(?:docker|podman|nerdctl) run|docker[ -]compose up)(?=[^;&|]*\s(?:-d|--detach)))"
     r"(?=[\s;&|)'\"]|$)"
 )
 

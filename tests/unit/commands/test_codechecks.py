@@ -142,6 +142,11 @@ def test_python_that_is_missing_is_replaced_by_python3(
         (["tmux", "new", "-d", "python src/train.py"], "tmux"),
         (["bash", "-c", "docker run --gpus all -d image"], "docker run"),
         (["bash", "-c", "docker run --rm image train"], None),
+        (["bash", "-c", "echo ./train.sh | at now"], "at now"),
+        (["docker-compose", "up", "trainer", "-d"], "docker-compose up"),
+        (["pueue", "add", "--", "python", "train.py"], "pueue add"),
+        (["ray", "job", "submit", "--no-wait", "--", "python", "train.py"], "ray job submit"),
+        (["bash", "-c", "docker compose up trainer; echo look at it"], None),
         (["python", "src/train.py", "--note", "tmux-like"], None),
     ],
 )
