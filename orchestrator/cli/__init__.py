@@ -50,8 +50,21 @@ def script() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _drop_what_cannot_be_written()
     gc.freeze()  # the process ends: nothing is worth a last collection
     sys.exit(code)
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Keeps Python from writing again at its end what a full disk has refused, with another exit code."""
+    import os
+    import sys
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _ensure_utf8() -> None:

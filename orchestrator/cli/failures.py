@@ -48,6 +48,10 @@ def interrupted(ctx: Context, words: list[str]) -> Interrupted:
     return Interrupted(what, why, f"gpujob {show(words)}".strip())
 
 
+# What a system that is short of something, or a disk that fails, answers to a write or a new process.
+_WITHOUT_NAME = (errno.EAGAIN, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
+
+
 def report(ctx: Context, error: Exception, words: list[str]) -> int:
     """Prints `error` and returns its exit code."""
     known = _known(error) or GpujobError(
@@ -78,11 +82,19 @@ def _known(error: Exception) -> GpujobError | None:
         if what.startswith(("Got unexpected extra", "No such option")) and command in _WORDS_OF_OTHERS:
             return UsageError(what, *_WORDS_OF_OTHERS[command])
         return UsageError(what, "", command)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        name = str(error.filename or "")
+    return _of_the_system(error) if isinstance(error, OSError) else None
+
+
+def _of_the_system(error: OSError) -> GpujobError | None:
+    """What the system refused; None where only a bug asks for it, as for a file that is closed."""
+    name = str(error.filename or "")
+    if error.errno == errno.ENOSPC:
         return GpujobError("the disk is full", name, f"df -h {shell.join([name or '.'])}")
-    if isinstance(error, OSError) and error.filename:
-        return GpujobError(f"{error.filename}: {error.strerror}", f"{type(error).__name__} from the system")
+    if error.errno == errno.EDQUOT:
+        return GpujobError("the disk quota of this user is used up", name, "quota -s")
+    if name or error.errno in _WITHOUT_NAME:
+        what = f"{name}: {error.strerror}" if name else error.strerror or str(error)
+        return GpujobError(what, f"{type(error).__name__} from the system")
     return None
 
 

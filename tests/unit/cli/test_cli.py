@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -149,6 +151,37 @@ def test_an_internal_error_names_the_log_instead_of_a_traceback(
     assert str(log) in result.err
     assert "ZeroDivisionError" in log.read_text()
     assert "Traceback" in client.run("--debug", "status").err
+
+
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk quota of this user is used up"),
+        (errno.EFBIG, "File too large"),
+        (errno.EIO, "Input/output error"),
+        (errno.EMFILE, "Too many open files"),
+        (errno.EBADF, "gpujob itself failed"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug_though_no_file_is_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch, number: int, what: str
+) -> None:
+    def write(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("orchestrator.commands.status.status", write)
+    result = client.run("status")
+    assert (result.code, what in result.err) == (1, True), result.err
+    assert ("bug in gpujob" in result.err) == (number == errno.EBADF)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="as Linux has it")  # noqa: PTH110
+def test_output_to_a_full_disk_is_one_error(client: Client) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        words = [*GPUJOB, "status", "--cached"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, env=client.env, cwd=client.project)
+    assert (done.returncode, done.stderr.decode()) == (1, "error: the disk is full\n  next: df -h .\n")
 
 
 def test_settings_that_are_no_utf_8_are_named_with_line_and_byte(client: Client) -> None:
