@@ -72,7 +72,7 @@ def receive_bundle() -> str:
     return (
         f'exec /bin/sh -c \'{_ROOT}p="$r/onhost/{name}"; d="$r/onhost/.{name}.$$"; '
         f'for o in "$r"/onhost/.[0-9a-f]*.[0-9]*; do kill -0 "${{o##*.}}" 2>/dev/null || rm -rf "$o"; done; '
-        f'umask 077; mkdir -p "$d" && tar -xzf - -C "$d" && '
+        f'umask 077; mkdir -p "$d" && (cd "$d" && tar -xzf -) && '
         f'{{ mv -T "$d" "$p" 2>/dev/null || [ -f "$p/__main__.py" ] || '
         f'{{ mv -T "$p" "$d.0" && mv -T "$d" "$p"; }}; }} && rm -rf "$d" "$d.0" && {_PRINT} ready "$r" || '
         f'{{ rm -rf "$d" "$d.0"; exit {startup.NOT_UNPACKED}; }}\''

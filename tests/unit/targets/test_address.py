@@ -239,6 +239,18 @@ def test_the_start_command_reports_what_is_missing_and_reads_the_bundle(shell: s
     assert b'"runs": []' in output
 
 
+def test_a_home_of_any_name_takes_the_bundle(tmp_path: Path) -> None:
+    """GNU tar takes a backslash in the name of its folder for the beginning of another character."""
+    for name in ("DOM\\nana", "o'brien $x", "a;b"):
+        home = tmp_path / name
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(home)}
+        words = ["sh", "-c", bootstrap.receive_bundle()]
+        archive = bootstrap.bundle_archive()
+        done = subprocess.run(words, input=archive, capture_output=True, env=env, check=False)
+        assert f"\x1egpujob ready {home}/.gpujob\n".encode() in done.stdout, done.stderr
+        assert (home / ".gpujob" / "onhost" / helper_host.digest() / "__main__.py").is_file()
+
+
 @pytest.mark.parametrize("shell", ["bash", "dash"])
 def test_a_folder_with_nothing_but_pythons_cache_is_no_helper(shell: str, tmp_path: Path) -> None:
     """A volume was mounted over the root while a helper ran, which then wrote its cache into the volume."""
