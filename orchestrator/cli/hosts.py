@@ -13,7 +13,6 @@ from orchestrator.cli.options import (
     DryRun,
     Instance,
     Json,
-    MaxHours,
     WaitForCapacity,
     World,
     Yes,
@@ -68,7 +67,10 @@ def up(
     gpus: Annotated[
         int, typer.Option(min=0, metavar="N", help="Require this number of GPUs (default 1).")
     ] = 1,
-    max_hours: MaxHours = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option(metavar="HOURS", help="Stop the instance after this many hours (default 24)."),
+    ] = None,
     budget: Budget = None,
     wait_for_capacity: WaitForCapacity = None,
     cidr: Cidr = None,
@@ -198,7 +200,9 @@ def types(
             "--region", metavar="REGION", help="Show this region; repeatable (default: the setting `region`)."
         ),
     ] = None,
-    spot: Annotated[bool, typer.Option("--spot", help="Show the present spot prices too; asks EC2.")] = False,
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Ask EC2 for the current spot prices and show them too.")
+    ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Get today's prices from AWS's price list and keep them.")
     ] = False,

@@ -77,6 +77,14 @@ Data = Annotated[
         "(default: from the job).",
     ),
 ]
+DataOfCheckpoint = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="[NAME=]PATH",
+        help="Evaluate on this data folder; without NAME, the parent of all; repeatable (required).",
+    ),
+]
 InitFrom = Annotated[
     str | None,
     typer.Option(

@@ -30,7 +30,7 @@ def ssh(
         typer.Option(
             "-L",
             metavar="PORT",
-            help="Forward this port to the host meanwhile, or LOCAL:REMOTE; repeatable (default: none).",
+            help="Forward this port, or LOCAL:REMOTE, while the command runs; repeatable (default: none).",
         ),
     ] = None,
 ) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.help import command
-from orchestrator.cli.options import Checkpoint, Data, Files, Json, OnHostOfRun, Run, Yes, context
+from orchestrator.cli.options import Checkpoint, DataOfCheckpoint, Files, Json, OnHostOfRun, Run, Yes, context
 from orchestrator.errors import UsageError
 
 app = typer.Typer()
@@ -78,7 +78,7 @@ def verify(ctx: typer.Context, path: Checkpoint, json: Json = False) -> int:
 def evaluate(
     ctx: typer.Context,
     checkpoint: Checkpoint,
-    data: Data = None,
+    data: DataOfCheckpoint = None,
     split: Annotated[
         str, typer.Option(metavar="SPLIT", help="Use train, val, test or all samples (default test).")
     ] = "test",

@@ -153,7 +153,9 @@ def status(
     wait: Annotated[
         float | None,
         typer.Option(
-            min=0.1, metavar="SECONDS", help="Wait this long for each host (default: 2 to 16, by its pace)."
+            min=0.1,
+            metavar="SECONDS",
+            help="Wait this long for each host (default: 2 to 16, by its earlier answers).",
         ),
     ] = None,
     json: Json = False,
@@ -223,7 +225,7 @@ def logs(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Print what was written since: 90m, 3h, 2d or 2026-11-20, to 15 s (default: all).",
+            help="Print what was written since: 90m, 3h, 2d or 2026-11-20, within 15 s (default: all).",
         ),
     ] = None,
     attempt: Annotated[

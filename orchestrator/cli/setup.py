@@ -58,7 +58,7 @@ def prepare(
     """Create a trainer's sample data, or convert its source data.
 
     Other options are passed to the trainer: --NAME PATH names a source (also --from NAME=PATH), --to DIR the
-    output, --augment N the faces of each class that changed copies of pictures add up to (blendshapes).
+    output; --augment N adds changed copies of pictures until each class has N faces (blendshapes).
     """
     from orchestrator.commands import trainer as implementation
 
