@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.rigs import bytecode, forkedhelper, needs
+from tests.rigs import bytecode, forkedhelper, forkedworkers, needs
 from tests.rigs.torchpython import environment as torchpython
 
 # Without byte code, each of hundreds of processes compiles the programs and the tests again.
@@ -65,6 +65,12 @@ FOLDER_MARKERS = {
 FIXTURE_MARKERS = {"machine": "sshd", "line": "sshd", "echo": "unit"}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Fork the workers from one process that has imported PyTorch."""
+    forkedworkers.use(config, specs)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its requirements, by its folder and fixtures; others are marked by hand."""
     tests = Path(__file__).parent
@@ -97,6 +103,7 @@ def pytest_unconfigure() -> None:
     torchpython.close_shared()
     forkedhelper.close()
     bytecode.close()
+    forkedworkers.close()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+CONTROLLER = "PYTEST_XDIST_CONTROLLER"
+"""The variable with the process that started the workers: the parent of a forked one is another process."""
+
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return the folder `name`, which the first process that asks for it makes and all others only read."""
@@ -25,6 +28,11 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 def is_one_of_several() -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ
+
+
+def controller() -> int:
+    """The process that has started this worker of pytest-xdist, and ends after all others."""
+    return int(os.environ.get(CONTROLLER) or os.getppid())
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class TorchServer:
             self.folder = Path(tempfile.gettempdir()) / f"gj-python-{run[:12]}"
             self.folder.mkdir(exist_ok=True)
             with once.alone(self.folder / "lock"):
-                self._start(owner=os.getppid())
+                self._start(owner=once.controller())
         else:
             self.folder = Path(tempfile.mkdtemp(prefix="gj-python-"))
             self._start(owner=os.getpid())
