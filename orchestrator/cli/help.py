@@ -85,6 +85,21 @@ class Command(_NamesItself, TyperCommand):
         super().__init__(name, **settings)
         self.params = [*self.params, *GLOBAL_OPTIONS]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = super().parse_args(ctx, args)
+        for param in self.params:
+            value = ctx.params.get(param.name)
+            if value == "" or (isinstance(value, (list, tuple)) and "" in value):
+                shown = (
+                    param.human_readable_name.strip("[].") if param.param_type_name == "argument" else None
+                )
+                raise UsageError(
+                    f"{shown or param.opts[0]} is empty",
+                    "a variable of your shell may not be set",
+                    f"{ctx.command_path} --help",
+                )
+        return words
+
     def get_help(self, ctx: Any) -> str:
         return _page(self, ctx, [])
 

@@ -74,7 +74,7 @@ def _answers(script: str | None) -> Answers:
     if script is None:
         return Answers(_USUAL[0])
     if not _can_split(script):
-        what = f"{script}: a quotation mark is not closed" if script.strip() else "SCRIPT is empty"
+        what = f"{script}: a quotation mark is not closed" if script.strip() else "SCRIPT has no word"
         raise UsageError(what, "nothing was written", "gpujob init 'train.py --lr 0.1'")
     return Answers(script.strip())
 

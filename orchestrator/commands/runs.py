@@ -72,7 +72,7 @@ def choose(every: Sequence[RunFacts], word: str | None, now: float) -> RunFacts:
     of_job = [run for run in every if run.job == word]
     if exact or of_job:
         return (exact or of_job)[-1]
-    prefixed = [run for run in every if run.id.startswith(word)]
+    prefixed = [run for run in every if word and run.id.startswith(word)]
     if len(prefixed) == 1:
         return prefixed[0]
     ids = ", ".join(run.id for run in (prefixed or every)[-5:])

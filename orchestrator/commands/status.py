@@ -162,8 +162,8 @@ def _ask_all(
 
     unanswered = ask.in_parallel(ctx, store, labels, answer, query.wait)
     for label, seconds in unanswered.items():
-        why = f"in {seconds:g} s; {shell.join(['gpujob', 'status', '--on', label])} (waits longer)"
-        errors.setdefault(label, Unreachable("no answer", why))
+        longer = f"{shell.join(['gpujob', 'status', '--on', label])} waits longer"
+        errors.setdefault(label, Unreachable(f"no answer in {seconds:g} s", longer))
     named = query.on is not None
     return [
         reports.get(label) or _from_cache(store, instances, label, errors[label], len(labels), named)
@@ -202,7 +202,7 @@ def _from_cache(
     known = bool(cached.runs) or (instances.find_label(label) is not None and not named)
     if hosts == 1 and not (known and error.exit_code == Exit.UNREACHABLE):
         raise error
-    return replace(cached, unreachable=f"{error.what}: {error.why}")
+    return replace(cached, unreachable=": ".join(filter(None, (error.what, error.why))))
 
 
 def _cached(store: Store, label: str) -> HostReport:

@@ -122,7 +122,7 @@ def _name(request: Request, job: str) -> str:
 def _targets(ctx: Context, request: Request) -> list[Target]:
     settings = settings_files.load(ctx)
     words = settings["target"].value if request.on is None else request.on
-    hosts = groups.require_each_once(words, "--on gpu1,gpu2") if words else ("",)
+    hosts = groups.require_each_once(words, "--on gpu1,gpu2")
     resolved = [registry.target(ctx, settings, word) for word in hosts]
     if any(target.launches for target in resolved):
         why = "each trial would launch an instance of its own"

@@ -126,6 +126,24 @@ def test_a_job_for_doctor_of_another_target_than_ec2_is_refused(client: Client) 
     assert (result.code, "next: gpujob check train --on local" in result.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("stop", "", "--purge", "--yes"), "RUN"),
+        (("deploy", "job", "--name", ""), "--name"),
+        (("deploy", "job", "--data", "a", "--data", ""), "--data"),
+        (("predict", "checkpoint", "a", ""), "FILE"),
+        (("ssh", "", "--", "ls", ""), "RUN"),
+        (("status", "--on", ""), "--on"),
+    ],
+)
+def test_an_empty_word_as_of_an_unset_variable_is_refused(
+    client: Client, words: tuple[str, ...], what: str
+) -> None:
+    result = client.run(*words)
+    assert (result.code, f"{what} is empty" in result.err) == (2, True)
+
+
 def test_json_after_two_dashes_is_an_option_of_the_other_program(client: Client) -> None:
     result = client.run("ssh", "nosuch", "--", "python", "train.py", "--json")
     assert (result.code, result.out, result.err.startswith("error: ")) == (3, "", True)

@@ -93,7 +93,7 @@ def test_a_script_or_a_command_becomes_words_and_a_name(script: str, command: li
 
 
 @pytest.mark.parametrize(
-    ("script", "why"), [("train.py 'x", "quotation mark"), ("", "empty"), (" ", "empty")]
+    ("script", "why"), [("train.py 'x", "quotation mark"), ("", "empty"), (" ", "no word")]
 )
 def test_a_command_that_has_no_words_is_refused(client: Client, script: str, why: str) -> None:
     result = client.run("init", script)

@@ -41,6 +41,11 @@ def test_an_unknown_run_exits_3_and_lists_the_known_runs() -> None:
     assert A1.id in error.value.why
 
 
+def test_an_empty_word_names_no_run_even_where_there_is_only_one() -> None:
+    with pytest.raises(NotFound, match="no run ''"):
+        choose([A1], "", NOW)
+
+
 def test_without_an_argument_the_live_run_or_else_the_latest_is_used() -> None:
     assert choose([GOING, A1, B], None, NOW) is GOING
     assert choose([A1, B], None, NOW) is B

@@ -37,7 +37,7 @@ def test_a_host_that_hangs_delays_nothing_beyond_its_patience(
     states = {run["job"]: run["state"] for run in shown["runs"]}
     assert states == {"job": "succeeded", "far": "unreachable"}
     slow = next(host for host in shown["hosts"] if host["target"] == "slow")
-    assert slow["unreachable"] == "no answer: in 0.1 s; gpujob status --on slow (waits longer)"
+    assert slow["unreachable"] == "no answer in 0.1 s: gpujob status --on slow waits longer"
     assert Store(client.state_dir).pace("slow").misses == 1
 
 
@@ -54,7 +54,7 @@ def test_wait_is_what_every_host_gets_however_fast_it_answered_before(
         released.set()
     assert [host["unreachable"] for host in shown["hosts"]] == [
         None,
-        "no answer: in 0.2 s; gpujob status --on slow (waits longer)",
+        "no answer in 0.2 s: gpujob status --on slow waits longer",
     ]
 
 
