@@ -39,14 +39,14 @@ _CLOCK = re.compile(
 )
 # Values whose names are sentences or calls: `elapsed time per iteration (ms): 12.5`, `D(G(z)): 0.5 / 0.1`.
 _ASIDE = re.compile(
-    r"(?<![A-Za-z_])(?P<key>[A-Za-z]\w{0,40}(?: [A-Za-z]\w{0,40}){3,5}(?:\s?\([A-Za-z/]+\))?"
+    r"(?<!\w)(?P<key>[A-Za-z]\w{0,40}(?: [A-Za-z]\w{0,40}){3,5}(?:\s?\([A-Za-z/]+\))?"
     r"|[A-Za-z]\w{0,40}(?: [A-Za-z]\w{0,40}){0,2}\s?\([A-Za-z/]+\)"
     rf"|[A-Za-z]\w{{0,40}}\(\w*\([a-z]\)\))\s*[:=]\s*{NUMBER}(?:\s*/\s*{NUMBER})*(?:\s?(?:{_UNIT}))?(?!\w|\.\w)",
     re.IGNORECASE,
 )
 _HAS_ASIDE = re.compile(r"\(|(?:[A-Za-z]\w{0,40} ){3}")
 _PAIR = re.compile(
-    r"(?<![A-Za-z_])(?P<key>[A-Za-z_][\w@/.'-]{0,80}(?: [A-Za-z][\w@.]{0,40}){0,2}?)"
+    r"(?<!\w)(?P<key>[A-Za-z_][\w@/.'-]{0,80}(?: [A-Za-z][\w@.]{0,40}){0,2}?)"
     r"(?P<mark>\s*[:=](?!=)\s*|\s+|\s*(?=\[))\[?\s*"
     rf"(?P<value>{NUMBER})(?:\s*(?P<mid>/|of\b)\s*(?P<of>\d+))?\s?\]?(?P<unit>{_UNIT})?(?!\w|\.\w)",
     re.IGNORECASE,
@@ -63,7 +63,7 @@ _OTHER = word_set(
 _MEASURES = word_set("time data eta elapsed mem memory mfu tps tok tokens samples throughput norm")
 _SET = word_set("set result results error metrics metric score scores end of") | frozenset(SPLITS)
 _NO_VALUE = re.compile(r"==|['\"({/\\]|->")
-_OPTION = re.compile(r"(?<!\S)--\w")
+_CODE = re.compile(r"(?<!\S)--\w|\b(?:raise|assert|elif|lambda|self)\b|;\s*$")
 
 
 class _Place(NamedTuple):
@@ -77,12 +77,16 @@ class _Place(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What was found in a line, and what is left of it. `others`: how many values are no metrics."""
+    """What was found in a line, and what is left of it. `others`: how many values are no metrics.
+
+    `is_marked`: a `:` or `=` is before each value of a metric.
+    """
 
     place: _Place
     pairs: list[Pair]
     others: int
     rest: str
+    is_marked: bool
 
 
 def parse(text: str, split: str = "") -> Line | None:
@@ -107,7 +111,7 @@ def parse(text: str, split: str = "") -> Line | None:
     place, text = _find_place(text)
     found = _find_pairs(place, text)
     values = _accepted(found, split, is_whole)
-    if values is None or _OPTION.search(text):
+    if values is None or _CODE.search(text):
         return None
     place = found.place
     is_counted = place.form in ("first", "last")
@@ -187,7 +191,7 @@ def _find_place(text: str) -> tuple[_Place, str]:
 
 def _find_pairs(place: _Place, text: str) -> _Found:
     text, others = _ASIDE.subn(_aside, text) if _HAS_ASIDE.search(text) else (text, 0)
-    pairs, rest, end, split = [], text, 0, ""
+    pairs, rest, end, split, is_marked = [], text, 0, "", True
     names_split = _split_in(text)
     for match in _PAIR.finditer(text):
         key, value = match["key"], to_float(match["value"])
@@ -203,13 +207,14 @@ def _find_pairs(place: _Place, text: str) -> _Found:
             pairs.append((key, value))
         elif _is_value(key, place.form) and match["mid"] != "of" and not _is_time(match["unit"]):
             own = split_of(key)[0]
+            is_marked = is_marked and bool(match["mark"].strip())
             pairs.append((key if own or not split else "%s %s" % (split, key), value / of if of else value))
         elif not (match["mark"].strip() or match["unit"] or "/" in key or _MEASURES.intersection(words(key))):
             continue
         else:
             others += 1
         rest, end = rest.replace(match[0], " ", 1), match.end()
-    return _Found(place, pairs, others, rest)
+    return _Found(place, pairs, others, rest, is_marked)
 
 
 _WORD = re.compile(r"(?<![\w-])[a-z]+(?![\w-])")
@@ -255,7 +260,8 @@ def _accepted(found: _Found, split: str, is_whole: bool) -> Values | None:
     if place.form in ("first", "last"):
         return values if has_loss and set(residue) <= _SET else None
     if not has_place:
-        is_plain = has_loss or (bool(pairs) and all(split or is_plain_metric(key) for key, _ in pairs))
+        is_named = bool(split) and found.is_marked
+        is_plain = has_loss or (bool(pairs) and all(is_named or is_plain_metric(key) for key, _ in pairs))
         return values if is_plain and not found.others and set(residue) <= _SET else None
     if len(residue) > 2 + sum(word in SPLITS for word in residue) or _OTHER.intersection(residue) - _SET:
         return None

@@ -25,6 +25,7 @@ _SPLIT = re.compile(  # `Test Error:`, which says what the lines after it are ab
     r"\W*(?:running\s+)?([a-z]+)(?:\s+(?:errors?|results?|metrics|set|scores?|performance))?\s*:?\W*",
     re.IGNORECASE,
 )
+_FILE = re.compile(r'\s*File "[^"]*", line \d')
 _AFTER_BAR = re.compile(r"(%\|[^\r\n]*?(?:/s|s/it|[\w.]=[^\]\s]+|\?)\])(?=[^\s\x1b])")
 
 
@@ -64,6 +65,7 @@ class LogReader:
         self._metrics: dict[str, dict[str, float]] = {}
         self._table = progress_tables.Table()
         self._split = ""
+        self._is_code = False
 
     @property
     def has_place(self) -> bool:
@@ -76,6 +78,9 @@ class LogReader:
         if len(raw) > progress_lines.LONGEST:
             return events
         for part in _AFTER_BAR.sub("\\1\n", raw).split("\n"):
+            is_code, self._is_code = self._is_code, bool(_FILE.match(part))
+            if is_code or self._is_code:  # of a traceback
+                continue
             line = progress_lines.parse(part, self._split) or self._other(part)
             if line:
                 events += self._bar(self._of_table(line)) if line.format in _BARS else self._line(line)

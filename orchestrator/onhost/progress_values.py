@@ -21,13 +21,13 @@ SPLITS = {
 }
 _AVERAGES = ("average", "avg", "mean", "running", "epoch", "step", "batch")  # of "average loss", "loss_epoch"
 _METRICS = word_set(
-    "loss losses cost nll ppl perplexity bpb bpc acc accuracy f f1 auc auroc precision recall iou miou dice "
-    "map ndcg mrr mae mape mse rmse rmsle logloss mlogloss bleu rouge wer cer ter psnr ssim fid reward rew "
-    "return score elbo kl r2 mcc error err"
+    "loss losses cost nll ppl perplexity bpb bpc acc accuracy f1 f2 fbeta fscore auc auroc precision recall "
+    "iou miou dice map ndcg mrr mae mape mse rmse rmsle logloss mlogloss bleu rouge wer cer ter psnr ssim "
+    "fid reward rew return score elbo kl r2 mcc error err"
 )
-_HINTS = (*(_METRICS - {"f"}), *SPLITS, "top", "f1", "f_", "f-", *(f"f{digit}" for digit in range(2, 10)))
+_HINTS = (*_METRICS, *SPLITS, "top")
 # Of these, each alone on a line may as well be a setting or a count: `precision: 16`, `error: 3`.
-_AMBIGUOUS = word_set("f precision recall map dice return score error err cost kl reward rew ter")
+_AMBIGUOUS = word_set("precision recall map dice return score error err cost kl reward rew ter")
 _TOP = re.compile(r"(?<![a-z])top[-_@ ]?\d")
 # Words that make a name one of a setting or of a record, not of a value that was just measured.
 _SETTINGS = word_set(
