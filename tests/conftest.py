@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
@@ -74,8 +75,9 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its requirements, by its folder and fixtures; others are marked by hand."""
     tests = Path(__file__).parent
+    folder_of = functools.cache(lambda path: path.relative_to(tests).parts[0])
     for item in items:
-        folder = item.path.relative_to(tests).parts[0]
+        folder = folder_of(item.path)
         fixtures = getattr(item, "fixturenames", ())
         names = [
             *FOLDER_MARKERS.get(folder, ()),

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent / "torchpython"))
 THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 PRELOADED = (
     *("numpy", "safetensors.torch", "torch", "torch.utils.data", "torch._dynamo", "optuna", "fabric"),
-    *("boto3", "moto.s3.models", "moto.server"),
+    *("boto3", "moto.ec2.models", "moto.s3.models", "moto.server"),
 )
 PROGRAMS = ("orchestrator", "trainers")
 

@@ -6,12 +6,11 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from typer.main import get_group
 
 from orchestrator import __version__
-from orchestrator.cli.app import app
 from orchestrator.cli.equivalents import EQUIVALENTS
 from orchestrator.cli.help import Group
+from tests.rigs.commandtree import ROOT
 from tests.support import Client, new_client
 
 
@@ -94,17 +93,16 @@ def test_a_command_of_another_tool_suggests_the_gpujob_command(client: Client, f
 
 
 def test_an_equivalent_is_a_command_that_exists_under_a_name_that_does_not() -> None:
-    root = get_group(app)
     for foreign, ours in EQUIVALENTS.items():
         first, *rest = ours.removeprefix("gpujob ").split()
-        command = root.commands.get(first)
+        command = ROOT.commands.get(first)
         if isinstance(command, Group):
             command = command.commands[rest[0]]
-        options = {opt for param in (command or root).params for opt in [*param.opts, "--help"]}
+        options = {opt for param in (command or ROOT).params for opt in [*param.opts, "--help"]}
         assert command or first in options
         assert {word for word in rest if word.startswith("--")} <= options
         group, _, name = foreign.rpartition(" ")
-        assert name not in (root.commands[group].commands if group else root.commands)  # type: ignore[attr-defined]
+        assert name not in (ROOT.commands[group].commands if group else ROOT.commands)  # type: ignore[attr-defined]
 
 
 def test_a_typo_is_answered_with_the_nearest_command(client: Client) -> None:

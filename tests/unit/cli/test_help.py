@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 from typer.core import TyperOption
-from typer.main import get_group
 
 from orchestrator.cli import main
-from orchestrator.cli.app import app
 from orchestrator.cli.help import GLOBAL_OPTIONS, Group
+from tests.rigs.commandtree import ROOT
 
-ROOT = get_group(app)
 _STARTS = re.compile(r"[A-Z][a-z]+,? ")
 _DEFAULT = re.compile(r"\(default:? [^)]+\)|\(required\)")
 
