@@ -198,6 +198,13 @@ def require_trainer(name: str, where: str = "") -> None:
         raise UsageError(f"{where}unknown trainer {name!r}", guess)
 
 
+def require_path(item: str) -> None:
+    """UsageError for `NAME=`, whose path would be the current folder."""
+    if item.endswith("="):
+        why = "a variable of your shell may not be set"
+        raise UsageError(f"--data {item}: the path is empty", why, f"--data {item}PATH")
+
+
 def _data_folders(
     ctx: Context, file: JobFile, base: Path, options: list[str], fixed: set[str]
 ) -> dict[str, Path]:
@@ -209,6 +216,7 @@ def _data_folders(
     for item in options:
         name, equals, path = item.partition("=")
         if equals and "/" not in name:
+            require_path(item)
             if name not in places:
                 why = f"it has: {', '.join(places)}"
                 raise UsageError(f"--data {item}: the job has no data {name!r}", why)

@@ -71,6 +71,8 @@ def evaluate(
     folder = _checkpoint(ctx, place)
     if not data:
         raise UsageError("evaluate needs data", "", f"gpujob evaluate {place} --data NAME=PATH")
+    for item in data:
+        jobs.require_path(item)
     words = ["evaluate", folder, *[word for item in data for word in ("--data", _absolute(ctx, item))]]
     words += ["--split", split, *(["--plots", str(ctx.path(plots))] if plots else [])]
     words += ["--pictures", str(ctx.path(pictures))] if pictures else []

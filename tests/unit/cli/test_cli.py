@@ -144,6 +144,11 @@ def test_an_empty_word_as_of_an_unset_variable_is_refused(
     assert (result.code, f"{what} is empty" in result.err) == (2, True)
 
 
+def test_data_without_a_path_is_refused_and_not_the_current_folder(client: Client) -> None:
+    result = client.run("check", "blendshapes", "--data", "blendshapes=")
+    assert (result.code, "--data blendshapes=: the path is empty" in result.err) == (2, True)
+
+
 def test_json_after_two_dashes_is_an_option_of_the_other_program(client: Client) -> None:
     result = client.run("ssh", "nosuch", "--", "python", "train.py", "--json")
     assert (result.code, result.out, result.err.startswith("error: ")) == (3, "", True)
