@@ -47,8 +47,9 @@ def attach(ctx: Context, word: str, fingerprint: str | None) -> int:
     if fingerprint is None:
         ctx.confirm(f"{word} ({resolved.hostname}) shows the host key {key.fingerprint} ({key.kind}).")
     elif fingerprint != key.fingerprint:
-        why = f"--fingerprint is {fingerprint}, the host's is {key.fingerprint}"
-        raise AccessError(f"{word} has another host key", why, "nothing was recorded")
+        why = f"--fingerprint is {fingerprint}, the host's is {key.fingerprint}; nothing was recorded"
+        step = "on its console: for k in /etc/ssh/ssh_host_*.pub; do ssh-keygen -lf $k; done"
+        raise AccessError(f"{word} has another host key", why, step)
     hostkeys.record(ctx, resolved, key)
     if ctx.json:
         name = resolved.key_name
@@ -264,4 +265,4 @@ def require_instance(account: Account, label: str) -> Instance:
 
 def _not_an_instance(label: str) -> NotFound:
     why = "only EC2 instances are launched, extended and terminated"
-    return NotFound(f"{label} is not an EC2 instance", why, f"--on {PREFIX}i-…")
+    return NotFound(f"{label} is not an EC2 instance", why, "gpujob hosts list, which shows the instances")
