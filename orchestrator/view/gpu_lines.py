@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from rich.console import RenderableType
 from rich.text import Text
 
 from orchestrator.core.hostfacts import Machine
 from orchestrator.view.console import condense, sparkline
 from orchestrator.view.status import gpus
+from orchestrator.view.words import Words
 
 _KEPT = 600  # samples of each GPU
 _CELLS = 16
@@ -28,7 +30,7 @@ class GpuHistory:
             if gpu.use_percent is not None:
                 uses.append(float(gpu.use_percent))
 
-    def lines(self, machine: Machine, height: int) -> Iterator[Text]:
+    def lines(self, machine: Machine, height: int) -> Iterator[RenderableType]:
         """A line for each GPU; one line for all where the terminal is low, and where there is none."""
         gpus_of_host = machine.gpus or ()
         if not gpus_of_host or len(gpus_of_host) * _ROWS_PER_GPU > height:
@@ -44,7 +46,7 @@ class GpuHistory:
                 f"{gpu.celsius} °C" if gpu.celsius is not None else "",
                 _bars(uses) if len(uses) > 1 else "",
             ]
-            yield Text("  ".join(part for part in parts if part), "dim")
+            yield Words([Text(part, "dim") for part in parts if part])
 
 
 def _bars(uses: list[float]) -> str:

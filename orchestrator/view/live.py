@@ -27,6 +27,7 @@ from orchestrator.view.console import colours, sparkline, stretch
 from orchestrator.view.dashboard import NOTHING, Surroundings
 from orchestrator.view.gpu_lines import GpuHistory
 from orchestrator.view.status import RunReport, headline
+from orchestrator.view.words import Words
 
 _LEAST_CURVE = 8
 _HEALTH = 3
@@ -129,21 +130,6 @@ def _whole_lines(texts: Sequence[list[list[Segment]]], room: int) -> list[list[S
     return kept[-room:]
 
 
-class _Words(msgspec.Struct, frozen=True):
-    """Words that stay whole where the line is wide enough for each of them."""
-
-    words: Sequence[Text]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        line = Text()
-        for word in self.words:
-            if line and line.cell_len + 2 + word.cell_len > options.max_width:
-                yield line
-                line = Text()
-            line.append("  " if line else "").append_text(word)
-        yield line
-
-
 class _Curve(msgspec.Struct, frozen=True):
     """One metric over time, and a sparkline that fills the room it gets."""
 
@@ -230,7 +216,7 @@ def _head(report: RunReport, now: float) -> Iterator[RenderableType]:
     state = report.state
     has_bar = isinstance(state, runstate.Running) and state.of
     words = (runstate.word(state), "" if has_bar else headline(report), _clock(state, now))
-    yield _Words([Text(report.facts.id, "bold"), *(Text(word) for word in words if word)])
+    yield Words([Text(report.facts.id, "bold"), *(Text(word) for word in words if word)])
     if isinstance(state, runstate.Running) and state.of:
         row = Table.grid(padding=(0, _GAP, 0, 0), expand=True)
         row.add_column(ratio=1)

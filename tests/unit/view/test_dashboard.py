@@ -119,6 +119,19 @@ def test_a_line_of_the_log_that_is_wrapped_is_shown_whole() -> None:
     assert first.startswith("line "), first
 
 
+def test_the_values_of_a_gpu_stay_whole_on_a_narrow_screen() -> None:
+    console = Console(file=io.StringIO(), width=44, height=24, force_terminal=True, no_color=True)
+    use = {"use_percent": 87, "used_mib": 12000, "total_mib": 81559}
+    gpu = Gpu(index=0, name="NVIDIA H100 80GB HBM3", celsius=60, watts=350, watts_limit=700, **use)
+    with new_client() as client:
+        picture = Picture(client.context(), console)
+        report = RunReport(RunFacts(id="job-1"), runstate.Running(1, 9, 0.0, None, 1))
+        picture.show(report, History(), Machine(gpus=(gpu,)))
+    lines = ["".join(s.text for s in line) for line in console.render_lines(picture.page, pad=False)]
+    shown = [line for line in lines if "GPU" in line or "MiB" in line]
+    assert shown == ["GPU 0 NVIDIA H100 80GB HBM3  87 %", "12000/81559 MiB  350/700 W  60 °C"]
+
+
 def test_the_time_left_is_never_broken_in_two() -> None:
     console = Console(file=io.StringIO(), width=44, height=12, force_terminal=True, no_color=True)
     facts = RunFacts(id="train-20261126T032043-e895")
