@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 import trainer_runs as runs
 from torch import Tensor
 
+from tests.rigs.torchpython import environment as torchpython
 from trainers import __main__ as command
 from trainers.blendshapes import names
 from trainers.blendshapes.config import Config
@@ -72,26 +71,26 @@ import torch
 told = json.load(open(sys.argv[1] + "/preprocessing.json"))
 program = torch.export.load(sys.argv[1] + "/model.pt2").module()
 with torch.no_grad():
-    print(json.dumps(program(torch.tensor(json.load(sys.stdin))).tolist()))
+    print(json.dumps(program(torch.tensor(json.load(open("inputs.json")))).tolist()))
 """
 
 
 @pytest.fixture(scope="module")
-def answers(run: Path, exported: Path, folder: Path) -> dict[str, np.ndarray]:
+def answers(
+    run: Path, exported: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, np.ndarray]:
     """What another program, with torch alone, gets from what was exported: raw faces, normalised ones,
     and the checkpoint's proof."""
     raw = raw_of(folder / "blendshapes" / "test.csv")
     proof = np.array(best(run).manifest["proof"]["raw"], dtype=np.float32)
     inputs = np.concatenate([raw, normalised(raw), proof])
-    result = subprocess.run(
-        [sys.executable, "-c", APPLICATION, str(exported)],
-        input=json.dumps(inputs.tolist()),
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=exported,
-    )
-    outputs = np.array(json.loads(result.stdout), dtype=np.float32)
+    place = tmp_path_factory.mktemp("application")
+    (place / "application.py").write_text(APPLICATION)
+    (place / "inputs.json").write_text(json.dumps(inputs.tolist()))
+    with (place / "out").open("w+") as out:
+        process = torchpython.shared().start([str(exported)], {}, place, out, "application")
+        assert process.wait() == 0, (place / "out").read_text()
+    outputs = np.array(json.loads((place / "out").read_text()), dtype=np.float32)
     return {
         "raw": outputs[: len(raw)],
         "normalised": outputs[len(raw) : -len(proof)],

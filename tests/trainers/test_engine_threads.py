@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import faces
 import pytest
@@ -117,15 +118,25 @@ def test_a_training_measures_its_threads_once_and_changes_no_weight(tmp_path, me
     assert weights == [trainer_runs.weights(given)] * 2
 
 
-@pytest.mark.fresh
-def test_threads_that_wait_sleep_unless_the_environment_says_otherwise():
-    """OpenMP prints its settings when PyTorch loads it: they must have been made before."""
+def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(tmp_path):
+    """OpenMP prints its settings when it is loaded: they must have been made before PyTorch loads it.
+
+    The module `torch` of this test loads PyTorch's OpenMP, and ends.
+    """
+    (library,) = [
+        *Path(torch.__file__).parent.glob("lib/libgomp*"),
+        *Path(torch.__file__).parents[1].glob("torch.libs/libgomp*"),
+    ]
+    (tmp_path / "torch.py").write_text(f"import ctypes\nctypes.CDLL({str(library)!r})\nraise SystemExit(9)\n")
     for given, policy in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")):
         env = {"PATH": os.environ["PATH"], "OMP_DISPLAY_ENV": "true", **given}
-        code = "import sys; from trainers import __main__ as m; m.main(['verify', '/nowhere'])"
+        code = (
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
+            "from trainers import __main__ as m; m.main(['verify', '/nowhere'])"
+        )
         line = [sys.executable, "-c", code]
         done = subprocess.run(line, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE)
-        assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+        assert (done.returncode, f"OMP_WAIT_POLICY = '{policy}'" in done.stderr) == (9, True), done.stderr
 
 
 def test_another_number_of_threads_is_refused_on_resume():

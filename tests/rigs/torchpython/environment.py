@@ -74,14 +74,19 @@ class TorchServer:
         ready.touch()
 
     def start(
-        self, words: Sequence[str], env: Mapping[str, str], cwd: Path, output: IO[str]
+        self,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        output: IO[str],
+        module: str = "trainers",
     ) -> ForkedProcess:
-        """Start `python -m trainers WORDS` by a fork of the server; stdin is empty."""
+        """Start `python -m MODULE WORDS` by a fork of the server; stdin is empty."""
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         line.connect("\0" + self._address)
         request = json.dumps(
             {
-                "module": "trainers",
+                "module": module,
                 "words": list(words),
                 "env": dict(env),
                 "cwd": str(cwd),
