@@ -10,7 +10,15 @@ CONF = """\
 set -g history-limit 20000
 set -g default-terminal screen-256color
 set -g status-right " C-b d leaves the run going "
+set -g status on
+set -g destroy-unattached off
+set -g exit-unattached off
+setw -g remain-on-exit off
+set -g prefix C-b
+bind C-b send-prefix
+bind d detach-client
 """
+"""Defaults too: before tmux 3.2, /etc/tmux.conf is read first, whatever file is named."""
 DETACH = "C-b d"
 DETACH_NESTED = "C-b C-b d"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
