@@ -21,7 +21,7 @@ def restrict_umask() -> None:
 def make_folder(path: str) -> None:
     """Creates a folder that may stand in a folder of all users, such as /tmp.
 
-    Raises Refused if another user has put a link, a file or a folder of their own there.
+    Raises Refused if that is impossible, or another user has put a link, a file or a folder of theirs there.
     """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     try:
@@ -33,6 +33,8 @@ def make_folder(path: str) -> None:
             raise Refused("unsafe-folder", "%s is %s" % (path, what)) from None
         if about.st_mode & _OTHERS:
             os.chmod(path, 0o700)
+    except OSError as error:
+        raise Refused("no-folder", "%s cannot be created: %s" % (path, error.strerror)) from None
 
 
 def require_root(root: str) -> None:

@@ -34,6 +34,7 @@ _NEXT = {
     "no-attempt": "gpujob logs RUN --attempt 1",
     "no-index": "gpujob logs RUN --tail 1000",
     "no-tmux": "install tmux: sudo apt-get install tmux",
+    "no-folder": "runs have their temporary files in /tmp of the host: make it writable, or free space there",
     "unsafe-folder": "look at what it is, then remove it: rm -r, as its owner or as root",
     "unsafe-root": "on the host: look at what is in it, then chmod go-w; or set GPUJOB_ROOT there",
     "no-locks": "set GPUJOB_ROOT on the host to a folder on a local disk, or mount this one with locks",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -81,6 +82,19 @@ def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     with pytest.raises(Refused, match="a folder of another user"):
         private.make_folder(str(tmp_path / "theirs"))
+
+
+def test_a_tmp_that_cannot_be_written_to_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mkdir(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(Refused, match=r"gpujob-1 cannot be created: Read-only file system") as refused:
+        private.make_folder(str(tmp_path / "gpujob-1"))
+    reply = {"kind": refused.value.kind, "message": str(refused.value)}
+    assert "/tmp of the host" in helper_host._refusal(jsontext.Object(reply)).next_step
 
 
 def test_an_own_folder_that_others_may_enter_is_closed(tmp_path: Path) -> None:
