@@ -42,6 +42,7 @@ def script() -> None:
     if sys.stdout is None or sys.stderr is None:  # closed, as by `>&-`
         nowhere = open(os.devnull, "w")  # noqa: PTH123, SIM115 - without pathlib, until the process ends
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    _ignore_odd_sizes()
     words = sys.argv[1:]
     try:
         code = main(words)
@@ -53,6 +54,16 @@ def script() -> None:
     _drop_what_cannot_be_written()
     gc.freeze()  # the process ends: nothing is worth a last collection
     sys.exit(code)
+
+
+def _ignore_odd_sizes() -> None:
+    """Keeps Rich from a screen of 99999999999 columns, or of `²`, which it takes for a number."""
+    import os
+
+    for name in ("COLUMNS", "LINES"):
+        value = os.environ.get(name, "")
+        if not (value.isascii() and value.isdigit() and len(value) <= 4):
+            os.environ.pop(name, None)
 
 
 def _drop_what_cannot_be_written() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import __version__
+from orchestrator import __version__, cli
 from tests.support import GPUJOB, REPOSITORY, Client, new_client
 
 HEAVY = ("boto3", "botocore", "paramiko", "fabric", "libtmux", "torch", "numpy", "asyncio")
@@ -205,6 +205,17 @@ def test_output_to_a_full_disk_is_one_error(client: Client) -> None:
         words = [*GPUJOB, "status", "--cached"]
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, env=client.env, cwd=client.project)
     assert (done.returncode, done.stderr.decode()) == (1, "error: the disk is full\n  next: df -h .\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "used"), [("120", True), ("\u00b2", False), ("9" * 11, False), ("-5", False), ("x", False)]
+)
+def test_a_size_that_no_terminal_has_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, size: str, used: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", size)
+    cli._ignore_odd_sizes()
+    assert ("COLUMNS" in os.environ) == used
 
 
 def test_settings_that_are_no_utf_8_are_named_with_line_and_byte(client: Client) -> None:
