@@ -99,16 +99,18 @@ class _Page(msgspec.Struct, frozen=True):
         tail = [line for text in texts for line in text]
         rest += lines(Rule("log", style="dim", align="left")) if tail else []
         height = console.height
-        room = height - len(head) - len(rest) - len(foot) - min(_LEAST_LOG, len(tail))
-        shown = list(self.curves)
-        metrics = lines(_metrics(shown, options.max_width)) if shown else []
-        while shown and len(metrics) > max(1, room):
-            if isinstance(shown.pop(), _Axis):
-                metrics = lines(_metrics(shown, options.max_width)) if shown else []
-                continue
-            count = sum(not isinstance(curve, _Axis) for curve in self.curves)
-            left = Text(f"and {count - len(shown)} more metrics", "dim")
-            metrics = lines(*([_metrics(shown, options.max_width)] if shown else []), left)
+        room = max(1, height - len(head) - len(rest) - len(foot) - min(_LEAST_LOG, len(tail)))
+
+        def metrics_of(shown: Sequence[_Curve]) -> list[list[Segment]]:
+            hidden = sum(not isinstance(curve, _Axis) for curve in self.curves[len(shown) :])
+            left = [Text(f"and {hidden} more metrics", "dim")] if hidden else []
+            return lines(*([_metrics(shown, options.max_width)] if shown else []), *left)
+
+        shown = list(self.curves[:room])  # each takes a line at least
+        metrics = metrics_of(shown)
+        while shown and len(metrics) > room:
+            shown.pop()
+            metrics = metrics_of(shown)
         top = head + metrics + rest
         log = _whole_lines(texts, max(1, height - len(top) - len(foot)))
         blank: list[list[Segment]] = []

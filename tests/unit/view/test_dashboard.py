@@ -13,6 +13,7 @@ from orchestrator.core import runstate
 from orchestrator.core.history import History
 from orchestrator.core.hostfacts import Gpu, Machine
 from orchestrator.core.runfacts import Log, RunFacts
+from orchestrator.view import live
 from orchestrator.view.console import condense
 from orchestrator.view.dashboard import Surroundings, open_screen
 from orchestrator.view.live import Picture
@@ -111,6 +112,17 @@ def test_the_screen_is_as_high_as_the_terminal(height: int, metrics: int) -> Non
     assert lines[0].startswith("train-20261126T032043-e895")
     if metrics == 40 and height < 40:
         assert re.search(r"and \d+ more metrics", "\n".join(lines))
+
+
+def test_metrics_without_room_are_not_laid_out_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    real = live._metrics
+    monkeypatch.setattr(
+        live, "_metrics", lambda curves, width: shown.append(len(curves)) or real(curves, width)
+    )
+    assert "more metrics" in page(160, 14, 300)
+    assert max(shown) < 14
+    assert len(shown) < 5
 
 
 def test_a_line_of_the_log_that_is_wrapped_is_shown_whole() -> None:
