@@ -28,9 +28,9 @@ _FORM = "gpujob cp RUN:work/out.txt . , or gpujob cp FILE RUN:work/"
 
 
 class Remote(NamedTuple):
-    """`run`: None for the active run. `path`: in its folder."""
+    """`path`: in the folder of the run."""
 
-    run: str | None
+    run: str
     path: str
 
 
@@ -61,10 +61,13 @@ def _remote(word: str) -> Remote | None:
     run, colon, path = word.partition(":")
     if not colon or "/" in run:
         return None
+    if not run:
+        why = "a variable of your shell may not be set"
+        raise UsageError(f"{word}: there is no run before the colon", why, _FORM)
     path = posixpath.normpath(path or ".") + ("/" if path.endswith(("/", "/.")) else "")
     if path.rstrip("/") != "." and not inside(path):
         raise UsageError(f"{word}: the path leads out of the folder of the run", "", _FORM)
-    return Remote(run or None, path)
+    return Remote(run, path)
 
 
 def _download(

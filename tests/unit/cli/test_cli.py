@@ -144,6 +144,11 @@ def test_an_empty_word_as_of_an_unset_variable_is_refused(
     assert (result.code, f"{what} is empty" in result.err) == (2, True)
 
 
+def test_cp_without_a_run_is_refused_and_not_of_the_latest_run(client: Client) -> None:
+    result = client.run("cp", ":log", ".")
+    assert (result.code, "there is no run before the colon" in result.err) == (2, True)
+
+
 def test_data_without_a_path_is_refused_and_not_the_current_folder(client: Client) -> None:
     result = client.run("check", "blendshapes", "--data", "blendshapes=")
     assert (result.code, "--data blendshapes=: the path is empty" in result.err) == (2, True)
