@@ -13,7 +13,6 @@ from pathlib import Path
 import libtmux
 import pytest
 
-from orchestrator.core import tmux
 from tests.host.scripts import SLOW, deployed, wait_for_output
 from tests.rigs.patience import PATIENCE, wait_until
 from tests.support import Client
@@ -37,30 +36,6 @@ def test_a_user_script_is_deployed_and_followed_and_its_outputs_fetched(client: 
     assert (folder / "outputs/results/a b.txt").read_text() == "42"
     assert json.loads((folder / "run.json").read_text())["config"] == {"lr": 0.0003}
     assert (folder / "log").read_text() == streamed.out
-
-
-def test_a_run_starts_without_the_login_shell(client: Client) -> None:
-    """tmux would start its command with it; that of a service account runs nothing."""
-    client.env["SHELL"] = "/bin/false"
-    client.job("print('hello')")
-    deployed(client)
-    assert client.run("monitor", "--stream").out == "hello\n"
-
-
-def test_a_session_stays_whatever_the_systems_configuration_of_tmux(tmp_path: Path) -> None:
-    """Before tmux 3.2, /etc/tmux.conf is read before ours."""
-    conf, at = tmp_path / "conf", tmux.server(str(tmp_path / "s"), str(tmp_path / "conf"))
-    settings = "destroy-unattached on", "exit-unattached on", "prefix C-a", "status off"
-    conf.write_text("".join(f"set -g {one}\n" for one in settings) + "unbind d\n" + tmux.CONF)
-    subprocess.run(tmux.new(at, "run", "/", ["sleep", "60"]), check=True)
-    try:
-        for words in (["has-session", "-t", "=run"], ["show-options", "-g"], ["list-keys", "-T", "prefix"]):
-            shown = subprocess.run([*at, *words], capture_output=True, text=True, check=True).stdout
-            if words[0] == "show-options":
-                assert {"prefix C-b", "status on", "destroy-unattached off"} <= set(shown.splitlines())
-        assert re.search(r" d +detach-client", shown)
-    finally:
-        subprocess.run([*at, "kill-server"], check=True)
 
 
 def test_quiet_prints_the_run_id_alone_and_verbose_the_time_of_each_step(client: Client) -> None:
