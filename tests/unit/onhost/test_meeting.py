@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -94,8 +95,8 @@ def meetings(
         done.set()
         for thread in threads:
             thread.join()
-        for one in opened:
-            one.close()
+        with ThreadPoolExecutor() as pool:  # an end waits until the other end closes, too
+            list(pool.map(lambda one: one.close(), opened))
 
 
 def until(test: Callable[[], bool]) -> None:
