@@ -36,7 +36,7 @@ demo-blendshapes: $(STAMP) ## the same with blendshapes in seconds, with predict
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo-blendshapes.sh
 
 test-fast: $(STAMP) ## the tests that need no root, tmux, sshd or browser, under a minute
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "unit and not browser and not site" tests/unit tests/rigs_test
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "unit and not browser and not slow" tests/unit tests/rigs_test
 
 # Four processes: many tests wait for processes and machines. A test that fails because a busy machine delayed
 # a real daemon is run once more and listed as RERUN, unless it reached the time limit, which holds for the

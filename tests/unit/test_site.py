@@ -12,7 +12,7 @@ import pytest
 from tests.rigs import browser, once
 from tests.support import REPOSITORY
 
-pytestmark = pytest.mark.site
+pytestmark = pytest.mark.slow
 
 PAGES = ("index", "quick-start", "job-file", "comparison", "cli")
 

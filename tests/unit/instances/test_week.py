@@ -21,6 +21,8 @@ from tests.support import Client, Result, new_client
 from tests.unit.instances.simulated_aws import Killed, SimulatedAws
 from tests.unit.instances.simulated_world import HOUR, REGIONS, Clock
 
+pytestmark = pytest.mark.slow
+
 Trials = Callable[[int, int], int]
 RUN = "job-20261121T101112-1a2b"
 ENDED = {"id": RUN, "state": {"ended": 1.0, "reason": "exit", "exit_code": 0}, "supervised": False}

@@ -15,6 +15,8 @@ from orchestrator.onhost.mirror import Mirror
 from orchestrator.onhost.records import RunSpec
 from tests.rigs.s3 import BUCKET, FakeS3
 
+pytestmark = pytest.mark.slow
+
 RUN = "job-20261121T101112-1a2b"
 
 

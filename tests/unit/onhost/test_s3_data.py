@@ -17,6 +17,8 @@ from orchestrator.onhost.s3_data import Request
 from orchestrator.onhost.s3_tool import Source
 from tests.rigs.s3 import BUCKET, FakeS3
 
+pytestmark = pytest.mark.slow
+
 ODD = "sub folder/it's [1]*?.bin"
 
 

@@ -16,6 +16,8 @@ from orchestrator.onhost.venvs import Environment
 from tests.rigs.patience import wait_until
 from tests.support import tiny_wheel
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_environment_has_its_parents_packages_and_is_made_once(tmp_path: Path) -> None:
     """The parent is a venv itself, so its packages are not those of the system."""
