@@ -228,7 +228,7 @@ def test_tokens_and_passwords_in_settings_are_recognised_by_content(code: Path) 
         "prod.tfvars",
         ".vault_pass.txt",
         "client_secrets.json",
-        ".claude/.credentials.json",
+        ".some-tool/.credentials.json",
         ".ivy2/.credentials",
         ".mysql_history",
         ".local/share/fish/fish_history",
