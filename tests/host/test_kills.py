@@ -125,7 +125,7 @@ folder = pathlib.Path(os.environ['GPUJOB_CHECKPOINTS'])
 done = int((folder / 'last').read_text()) if (folder / 'last').exists() else 0
 print('from', done, flush=True)
 for step in range(done + 1, 41):
-    (folder / str(step)).mkdir()
+    (folder / str(step)).mkdir(exist_ok=True)  # of an attempt that ended right here
     (folder / 'new').write_text(str(step)); (folder / 'new').rename(folder / 'last')  # whole or not at all
     time.sleep(.02 if done else .2)
 """
