@@ -17,14 +17,14 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.deploy_rows import TRANSPORTS, connected, medians
+from benchmarks.deploy import DELAY, RATE, VISIBLE
+from benchmarks.deploy_rows import TRANSPORTS, connected, medians, write_job
 from orchestrator.targets.base import Host
 from tests.rigs.fakehost import FakeHost
 from tests.rigs.wan import Wan
 from tests.support import GPUJOB, Client, new_client
 
 TRIALS = 7
-VISIBLE = (Path(sys.prefix), Path(sys.base_prefix))
 
 
 def configure(client: Client, machine: FakeHost, lines: str) -> None:
@@ -63,9 +63,7 @@ def measured(client: Client, machine: FakeHost, name: str) -> str:
 
 def compare(client: Client, machine: FakeHost, near: tuple[str, ...], network: str, other: str) -> None:
     """Prints the seconds of a deploy of this version and of the other, and the median ratio of the pairs."""
-    for number in range(51):
-        client.write(f"code/part{number % 5}/file{number}.py", f"x = {number}\n" * 100)
-    client.write("job.yaml", "name: job\ncommand: ['true']\ncode: code\n")
+    write_job(client)
 
     def deploy_with(program: list[str]) -> float:
         for socket in Path(f"/tmp/gpujob-{os.getuid()}-ssh").glob("?" * 40):
@@ -94,7 +92,7 @@ def main() -> None:
             compare(client, machine, (), "loopback", str(other))
         with (
             new_client() as client,
-            Wan(delay=0.025, rate=37.5e6) as wan,
+            Wan(delay=DELAY, rate=RATE) as wan,
             FakeHost(
                 client.home / "m", ip=wan.far_ip, prefix=wan.far, visible=(client.home, *both)
             ) as machine,

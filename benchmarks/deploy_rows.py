@@ -60,12 +60,17 @@ def connected(client: Client) -> Iterator[Host]:
         yield host
 
 
-def deploys(client: Client, plain: PlainSsh) -> Iterator[Row]:
-    """A whole `gpujob deploy` process whose code and data are already on the host, over each transport."""
+def write_job(client: Client) -> None:
+    """Writes the job `job`, whose command ends at once, with 51 files of code."""
     for number in range(50):
         client.write(f"code/part{number % 5}/file{number}.py", f"x = {number}\n" * 100)
     client.write("code/code.txt", "true")
     client.write("job.yaml", "name: job\ncommand: ['true']\ncode: code\n")
+
+
+def deploys(client: Client, plain: PlainSsh) -> Iterator[Row]:
+    """A whole `gpujob deploy` process whose code and data are already on the host, over each transport."""
+    write_job(client)
     config = client.home / "ssh_config"
     text = config.read_text()
 
