@@ -10,6 +10,7 @@ import msgspec
 
 from orchestrator import process
 from orchestrator.context import Context
+from orchestrator.core import shell
 from orchestrator.errors import GpujobError, UsageError
 
 # What OpenSSH itself refuses in both since 9.6, since ProxyCommand and Match exec put them into a shell; the
@@ -88,6 +89,11 @@ def _split(address: str) -> tuple[str, str]:
         return address, ""
     host, _, port = address.partition(":")
     return host, port
+
+
+def doctor(label: str) -> str:
+    """Returns the command that examines a host, quoted for a shell."""
+    return shell.join(["gpujob", "doctor", "--on", label])
 
 
 def _is_port(text: str) -> bool:

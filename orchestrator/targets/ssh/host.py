@@ -278,7 +278,7 @@ class SshHost(HelperHost):
         if has_ended and done.code in startup.NOT_RUN:
             return self._startup.no_python(done)
         what = f"{self.label} did not start the helper"
-        return Unreachable(what, done.reason, shell.join(["gpujob", "doctor", "--on", self.label]))
+        return Unreachable(what, done.reason, address.doctor(self.label))
 
     def _send_bundle(self) -> None:
         pipe, reader = self._opened(bootstrap.receive_bundle())

@@ -11,7 +11,7 @@ from orchestrator.core.sshconfig import host_names
 from orchestrator.core.text import closest
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
-from orchestrator.targets.ssh.address import Resolved
+from orchestrator.targets.ssh.address import Resolved, doctor
 
 _MOST = 1 << 20  # bytes of ssh_config that are read
 
@@ -25,7 +25,7 @@ def require_plausible(ctx: Context, to: Resolved) -> None:
     close = None if name in known else closest(name, known)
     if close and not _resolves(name):
         what = f"--on {name}: there is no host of this name"
-        raise UsageError(what, f"did you mean {close}?", f"gpujob doctor --on {close}")
+        raise UsageError(what, f"did you mean {close}?", doctor(close))
 
 
 def _known(ctx: Context) -> list[str]:

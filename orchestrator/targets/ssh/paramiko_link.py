@@ -18,12 +18,11 @@ import fabric
 import paramiko
 
 from orchestrator.context import Context
-from orchestrator.core import shell
 from orchestrator.errors import AccessError, Unreachable
 from orchestrator.process import Done
 from orchestrator.targets import pipes
 from orchestrator.targets.ssh import hostkeys
-from orchestrator.targets.ssh.address import Resolved
+from orchestrator.targets.ssh.address import Resolved, doctor
 from orchestrator.targets.ssh.choice import NeedsOpenSSH, usable_identities
 
 _CONNECT_SECONDS = 10
@@ -248,4 +247,4 @@ def _denied(resolved: Resolved, key: Path, message: str) -> AccessError:
 def _unreachable(resolved: Resolved, error: Exception) -> Unreachable:
     why = str(error) or type(error).__name__
     label = resolved.typed.label
-    return Unreachable(f"{label} cannot be reached", why, shell.join(["gpujob", "doctor", "--on", label]))
+    return Unreachable(f"{label} cannot be reached", why, doctor(label))

@@ -17,7 +17,7 @@ from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.onhost import folders
 from orchestrator.process import Done
 from orchestrator.targets.ssh import startup_filter
-from orchestrator.targets.ssh.address import Resolved
+from orchestrator.targets.ssh.address import Resolved, doctor
 from orchestrator.targets.ssh.openssh import OpenSSH
 from orchestrator.targets.ssh.startup import FOR_TERMINALS
 
@@ -125,9 +125,7 @@ class Rsync:
             return OSError(full, os.strerror(full), to)
         if full:
             why = next(line for line in done.err.splitlines() if any(words in line for words in _FULL))
-            return GpujobError(
-                f"the disk of {label} is full", why, shell.join(["gpujob", "doctor", "--on", label])
-            )
+            return GpujobError(f"the disk of {label} is full", why, doctor(label))
         if any(text in done.err for text in _UNCLEAN):
             why = "its start-up files (~/.bashrc) print text in sessions that are not interactive"
             return GpujobError(f"rsync with {label} does not work", why, FOR_TERMINALS)
