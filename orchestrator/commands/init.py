@@ -53,7 +53,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 def init(ctx: Context, script: str | None) -> int:
     """Writes NAME.yaml to the current folder; never replaces a file."""
-    answers = _asked(ctx) if script is None and ctx.can_ask else _answers(script)
+    answers = _ask_for_answers(ctx) if script is None and ctx.can_ask else _answers(script)
     target = ctx.cwd / f"{answers.name}.yaml"
     if target.exists():
         what = f"{target.name} exists already"
@@ -88,7 +88,7 @@ def _write(target: Path, text: str) -> None:
         raise GpujobError(f"{target.name} cannot be written", error.strerror or "", step) from None
 
 
-def _asked(ctx: Context) -> Answers:
+def _ask_for_answers(ctx: Context) -> Answers:
     """Three questions, each with an answer for Enter."""
     usual = next((name for name in _USUAL if (ctx.cwd / name).is_file()), _USUAL[0])
     script = ctx.ask("Script or command that trains:", usual)

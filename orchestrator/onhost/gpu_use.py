@@ -32,15 +32,15 @@ class GpuWatch:
 
 def add(before: Iterable[GpuUse], sample: Sequence[Gpu]) -> list[GpuUse]:
     """Returns the use so far with one more sample. `use_percent` is a mean, `used_mib` the greatest value."""
-    found = {use["uuid"]: use for use in before}
+    uses = {use["uuid"]: use for use in before}
     for gpu in sample:
-        use = found.get(gpu.uuid) or GpuUse(
+        use = uses.get(gpu.uuid) or GpuUse(
             uuid=gpu.uuid, name=gpu.name, total_mib=gpu.total_mib, samples=0, use_percent=0.0, used_mib=0
         )
         used = max(use["used_mib"], gpu.used_mib or 0)
-        found[gpu.uuid] = use = {**use, "used_mib": used}
+        uses[gpu.uuid] = use = {**use, "used_mib": used}
         if gpu.use_percent is not None:
             count = use["samples"] + 1
             mean = use["use_percent"] + (gpu.use_percent - use["use_percent"]) / count
-            found[gpu.uuid] = {**use, "samples": count, "use_percent": round(mean, 3)}
-    return list(found.values())
+            uses[gpu.uuid] = {**use, "samples": count, "use_percent": round(mean, 3)}
+    return list(uses.values())

@@ -79,13 +79,13 @@ def _begin(path: str) -> LogReader | None:
     """The reader of the first lines, whose headings the lines far behind them still have."""
     try:
         with files.open_regular(path) as handle:
-            return _begun(handle.read(_HEAD))
+            return _read_head(handle.read(_HEAD))
     except OSError:
         return None
 
 
 @functools.lru_cache(maxsize=32)
-def _begun(head: bytes) -> LogReader:
+def _read_head(head: bytes) -> LogReader:
     reader = LogReader()
     for part in _ENDS.split(head):
         reader.feed(part.decode("utf-8", errors="replace"))

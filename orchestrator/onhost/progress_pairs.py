@@ -107,10 +107,10 @@ def parse(text: str, split: str = "") -> Line | None:
         if split and int(evaluation["n"]) < int(evaluation["of"]):  # its values are not those of the whole
             return Line("pairs", "", split=split)
         text = text[evaluation.end() :].lstrip(" ]") if split else text
-    is_whole = bool(evaluation and split)
+    is_evaluation = bool(evaluation and split)
     place, text = _find_place(text)
     found = _find_pairs(place, text)
-    values = _accepted(found, split, is_whole)
+    values = _accepted(found, split, is_evaluation)
     if values is None or _CODE.search(text):
         return None
     place = found.place
@@ -239,10 +239,10 @@ def _is_time(unit: str | None) -> bool:
     return bool(unit) and unit != "%"
 
 
-def _accepted(found: _Found, split: str, is_whole: bool) -> Values | None:
+def _accepted(found: _Found, split: str, is_evaluation: bool) -> Values | None:
     """The values of the line, if it has a metric, and nothing else that another line would have.
 
-    `is_whole`: the line said that it is of a whole evaluation.
+    `is_evaluation`: the line said that it is of a whole evaluation.
     """
     place, pairs, rest = found.place, found.pairs, _BARE.sub(" ", found.rest)
     residue = [word.lower() for word in re.findall(r"[A-Za-z]{2,}", rest)]
@@ -251,7 +251,7 @@ def _accepted(found: _Found, split: str, is_whole: bool) -> Values | None:
     of_rest = next((SPLITS[word] for word in residue if word in SPLITS), "")
     has_place = place.step is not None or place.epoch is not None
     values = Values(of_rest or ("" if has_place else split) or "train").add(pairs)
-    has_place = has_place or is_whole
+    has_place = has_place or is_evaluation
     if not values:
         return None
     has_loss = any("loss" in words(key) for key, _ in pairs)

@@ -112,7 +112,7 @@ class _Page(msgspec.Struct, frozen=True):
             shown.pop()
             metrics = metrics_of(shown)
         top = head + metrics + rest
-        log = _whole_lines(texts, max(1, height - len(top) - len(foot)))
+        log = _last_that_fit(texts, max(1, height - len(top) - len(foot)))
         blank: list[list[Segment]] = []
         if self.fill:
             blank = [[Segment("")]] * (height - len(top) - len(log) - len(foot))
@@ -122,7 +122,7 @@ class _Page(msgspec.Struct, frozen=True):
             yield from (Segment(plain(segment.text), segment.style) for segment in line)
 
 
-def _whole_lines(texts: Sequence[list[list[Segment]]], room: int) -> list[list[Segment]]:
+def _last_that_fit(texts: Sequence[list[list[Segment]]], room: int) -> list[list[Segment]]:
     """The last texts of which every line fits; of one that is longer than the room, its end."""
     kept: list[list[Segment]] = []
     for text in reversed(texts):

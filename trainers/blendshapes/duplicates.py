@@ -43,13 +43,13 @@ def find(rows: Sequence[Row], split_of: Mapping[str, str]) -> list[EqualFaces]:
 
 def repeated(rows: Sequence[Row], split_of: Mapping[str, str]) -> dict[str, list[str]]:
     """The ids of each split's rows that have values and label of an earlier row of it."""
-    seen: set[tuple[str, str, str]] = set()
+    earlier: set[tuple[str, str, str]] = set()
     repeats: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         key = split_of[row.id], row.content, row.label
-        if key in seen:
+        if key in earlier:
             repeats[key[0]].append(row.id)
-        seen.add(key)
+        earlier.add(key)
     return repeats
 
 
