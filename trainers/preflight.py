@@ -26,7 +26,7 @@ TIERS = ("config", FILES, FULL)
 OK, REFUSED, NO_DATA = 0, 64, 65
 
 CONFIG_CODES = ("config.unknown", "config.type", "config.range", "config.choice", "data.folders")
-EMPTY = {"found": 0, "used": 0, "refused": [], "tables": []}
+EMPTY = {"samples": 0, "used": 0, "refused": [], "tables": []}
 """The value of `data` in a report if no data was read."""
 
 

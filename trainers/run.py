@@ -163,7 +163,7 @@ def _open(name: str, run: Run, config: Any, events: Events, group: Group) -> Tra
 
 def summary(report: Mapping[str, Any], noun: str) -> list[str]:
     """The lines with which a log begins: how many samples were found and used, and the first table."""
-    lines = [f"data: {report['found']} {noun} found, {report['used']} used"]
+    lines = [f"data: {report['samples']} {noun} found, {report['used']} used"]
     for name, *cells in report["tables"][0]["rows"] if report["tables"] else ():
         columns = zip(report["tables"][0]["columns"][1:], cells, strict=True)
         lines.append(f"  {name}: " + ", ".join(f"{column} {cell}" for column, cell in columns))

@@ -12,7 +12,7 @@ from orchestrator.core.decode import Count, Seconds
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
-    """`t`: seconds since 1970. `v`: version of the format; 1 named Health.message `seen`."""
+    """`t`: seconds since 1970. `v`: version of the format."""
 
     v: int = 1
     t: Seconds = 0.0
@@ -120,7 +120,7 @@ class Table(msgspec.Struct, frozen=True):
 class DataReport(msgspec.Struct, frozen=True):
     """Numbers of samples."""
 
-    samples: int = msgspec.field(default=0, name="found")
+    samples: int = 0
     used: int = 0
     refused: tuple[RefusedFile, ...] = ()
     tables: tuple[Table, ...] = ()
@@ -154,7 +154,10 @@ def parse_report(value: object) -> CheckReport | None:
     if not isinstance(value, dict) or not isinstance(value.get("findings"), list):
         return None
     findings = [_current(finding) for finding in value["findings"]]
-    return decode.exact({**value, "findings": findings}, CheckReport)
+    data = value.get("data")
+    if isinstance(data, dict) and "found" in data:  # the name of `samples` before version 3
+        data = {"samples": data["found"], **data}
+    return decode.exact({**value, "findings": findings, "data": data}, CheckReport)
 
 
 def _current(value: object) -> object:

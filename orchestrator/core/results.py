@@ -24,8 +24,8 @@ class Baseline(msgspec.Struct, frozen=True):
 class CalibrationBin(msgspec.Struct, frozen=True):
     """Samples of similar confidence, and how many of them were right, both from 0 to 1."""
 
-    confidence: float = msgspec.field(default=0.0, name="said")
-    accuracy: float = msgspec.field(default=0.0, name="right")
+    confidence: float = 0.0
+    accuracy: float = 0.0
     count: int = 0
 
 
@@ -34,8 +34,8 @@ class WrongAnswer(msgspec.Struct, frozen=True):
 
     sample: str = ""
     truth: str = ""
-    answer: str = msgspec.field(default="", name="said")
-    probability: float | None = msgspec.field(default=None, name="share")
+    answer: str = ""
+    probability: float | None = None
     edits: int | None = None
     words: int | None = None
 
@@ -44,18 +44,18 @@ class ConfusedGlosses(msgspec.Struct, frozen=True):
     """How often a gloss was answered in place of another."""
 
     truth: str = ""
-    answer: str = msgspec.field(default="", name="said")
+    answer: str = ""
     count: int = 0
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """`resampled`: what the 95 % interval draws. `confusion`: rows are the truth, ordered as `classes`.
+    """`resampled`: what the 95 % interval resamples. `confusion`: rows are the truth, ordered as `classes`.
     `plots`: paths of the figures."""
 
     warning: str | None = None
     values: dict[str, float | None] = {}
     baseline: Baseline | None = None
-    resampled: str | None = msgspec.field(default=None, name="drawn")
+    resampled: str | None = None
     per_class: dict[str, dict[str, float | int | None]] = {}
     classes: tuple[str, ...] = ()
     confusion: tuple[tuple[float, ...], ...] = ()

@@ -128,9 +128,9 @@ class InstanceLimits:
 def find() -> InstanceLimits | None:
     """Returns the limits of this instance; None on any other host.
 
-    GPUJOB_BOX names a folder with `run` and `kept` to be used instead of those of the instance.
+    GPUJOB_INSTANCE_FILES names a folder with `run` and `kept` to be used instead of those of the instance.
     """
-    folder = os.environ.get("GPUJOB_BOX")
+    folder = os.environ.get("GPUJOB_INSTANCE_FILES")
     memory, disk = (MEMORY_FOLDER, DISK_FOLDER)
     if folder:
         memory, disk = os.path.join(folder, "run"), os.path.join(folder, "kept")
@@ -139,7 +139,7 @@ def find() -> InstanceLimits | None:
 
 def is_booting() -> bool:
     """Returns whether this is an instance that is booting: its data volume may not be mounted yet."""
-    limits = None if os.environ.get("GPUJOB_BOX") else find()
+    limits = None if os.environ.get("GPUJOB_INSTANCE_FILES") else find()
     return limits is not None and not limits.is_ready
 
 

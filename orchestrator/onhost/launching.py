@@ -21,7 +21,7 @@ _SERVER_ENDED = ("server exited", "lost server", "no server running", "error con
 _FOR_TMUX = (
     *("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "XDG_RUNTIME_DIR"),
     *("DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST"),  # where containers are started
-    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_BOX"),  # for the supervisor's InstanceLimits
+    *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "GPUJOB_INSTANCE_FILES"),  # for the supervisor's InstanceLimits
 )
 
 

@@ -33,7 +33,7 @@ def evaluation(ctx: Context, result: Evaluation) -> str:
     )
     blocks = [lines(ctx, [[harmless(cell) for cell in row] for row in rows]) for rows in tables]
     if result.resampled:
-        blocks[0].append(f"low to high: the 95 % interval, {result.resampled} drawn")
+        blocks[0].append(f"low to high: the 95 % interval, {result.resampled} resampled")
     if result.plots:
         blocks.append([f"figures: {', '.join(harmless(ctx.short(Path(path))) for path in result.plots)}"])
     return "\n\n".join("\n".join(block) for block in blocks if block)

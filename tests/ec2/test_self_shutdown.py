@@ -56,7 +56,7 @@ def full_disk(ec2: FakeEC2, keys: Keys) -> RunningInstance:
 
 def is_installed(instance: RunningInstance) -> bool:
     """Return whether the shutdown timers are installed; the disk is read, so also after a shutdown."""
-    return (instance.ec2.disk(instance.id) / "var/lib/gpujob/given").exists()
+    return (instance.ec2.disk(instance.id) / "var/lib/gpujob/user-data-deadline").exists()
 
 
 def fill(instance: RunningInstance) -> None:

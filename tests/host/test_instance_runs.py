@@ -23,7 +23,7 @@ def switches(client: Client) -> Path:
     for name, seconds in (("run/deadline", 3600), ("run/lease", 60), ("kept/deadline", 3600)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"{int(time.time()) + seconds}\n")
-    client.env["GPUJOB_BOX"] = str(folder)
+    client.env["GPUJOB_INSTANCE_FILES"] = str(folder)
     return folder
 
 

@@ -39,7 +39,7 @@ def story(steps: int) -> list[dict[str, Any]]:
         events.append(progress(step, loss=2 / step, lr=1e-3 * (1 - step / steps), grad_norm=norm))
         if step % max(1, steps // 10) == 0:
             events.append(metrics(step, loss=3 / step, accuracy=step / steps))
-    wrong = [{"sample": "clip 7.mp4", "truth": "sad", "said": "happy", "share": 0.98}]
+    wrong = [{"sample": "clip 7.mp4", "truth": "sad", "answer": "happy", "probability": 0.98}]
     confusion = [[8, 1, 1], [0, 9, 1], [2, 3, 5]]
     results = {"split": "test", "step": steps, "classes": CLASSES, "confusion": confusion, "wrong": wrong}
     return [*events, {"v": 2, "event": "results", **results}]

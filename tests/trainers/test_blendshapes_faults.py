@@ -186,7 +186,7 @@ def test_other_emotions_become_one_class_if_configured(pristine):
     assert code == 0
     (table,) = [t for t in report["data"]["tables"] if t["title"] == "Rows by class"]
     assert [row[0] for row in table["rows"][:3]] == ["happy", "sad", "unknown"]
-    assert report["data"]["used"] == report["data"]["found"]
+    assert report["data"]["used"] == report["data"]["samples"]
 
 
 def test_balanced_sampling_draws_every_class_equally_often(pristine):

@@ -174,18 +174,18 @@ def test_evaluate_repeats_the_metrics_and_names_the_worst_rows(run, folder, caps
     assert len(answer["wrong"]) == sum(map(sum, answer["confusion"])) - sum(
         row[number] for number, row in enumerate(answer["confusion"])
     )
-    for name in ("split", "step", "samples", "groups", "drawn", "per_class", "classes", "calibration"):
+    for name in ("split", "step", "samples", "groups", "resampled", "per_class", "classes", "calibration"):
         assert results[name] == answer[name], name
     assert answer["values"]["accuracy_low"] == metrics["values"]["accuracy_low"]
     assert sum(one["count"] for one in answer["calibration"]) == answer["samples"]
     worst = answer["wrong"][0]
     _, lines = call(capsys, "predict", run / "checkpoints" / "best", folder / "blendshapes" / "test.csv")
     (line,) = [line for line in lines if line["file"].endswith(worst["sample"])]
-    assert (line["truth"], line["label"]) == (worst["truth"], worst["said"])
-    assert line["probabilities"][worst["said"]] == pytest.approx(worst["share"], abs=1e-4)
+    assert (line["truth"], line["label"]) == (worst["truth"], worst["answer"])
+    assert line["probabilities"][worst["answer"]] == pytest.approx(worst["probability"], abs=1e-4)
     wrong = [one for one in lines if one["truth"] in answer["classes"] and one["label"] != one["truth"]]
     surest = max(max(one["probabilities"].values()) for one in wrong)
-    assert worst["share"] == pytest.approx(surest, abs=1e-4)
+    assert worst["probability"] == pytest.approx(surest, abs=1e-4)
 
 
 def test_rows_trained_on_do_not_count_as_test_without_groups_either(run, folder, tmp_path, capsys):

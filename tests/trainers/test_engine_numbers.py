@@ -80,14 +80,16 @@ def test_an_interval_over_one_group_draws_its_samples_and_has_a_width():
     assert weighed == pytest.approx((one[0] / 2, one[1] / 2))
 
 
-@pytest.mark.parametrize(("groups", "drawn"), [("aabb", "groups"), ("aaaa", "samples"), ("abcd", "samples")])
-def test_the_interval_is_reported_with_its_sampling_unit(groups, drawn):
+@pytest.mark.parametrize(
+    ("groups", "resampled"), [("aabb", "groups"), ("aaaa", "samples"), ("abcd", "samples")]
+)
+def test_the_interval_is_reported_with_its_sampling_unit(groups, resampled):
     records = [SimpleNamespace(group=group) for group in groups]
     summary = classifier.summary([1, 1, 1, 1], "ab")
-    assert f", {drawn} drawn), balanced" in summary.conclude([1.0, 0.0, 1.0, 0.0], records, 0)
+    assert f", {resampled} resampled), balanced" in summary.conclude([1.0, 0.0, 1.0, 0.0], records, 0)
     shares = np.array([[0.9, 0.1]] * 4)
     events = scores.scores(np.array([0, 0, 1, 1]), shares, "ab", "wxyz", list(groups), 0)
-    assert events["drawn"] == drawn
+    assert events["resampled"] == resampled
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan)])

@@ -21,7 +21,7 @@ def test_the_healthy_sample_is_passed_in_silence(sample, cache, request_of):
     assert codes(report) | codes(report, "warning") == set()
     assert report["skipped"] == []
     assert report["data"]["used"] == 240
-    assert len(report["data"]["refused"]) == report["data"]["found"] - 240 == 11
+    assert len(report["data"]["refused"]) == report["data"]["samples"] - 240 == 11
 
 
 # Faults of the data

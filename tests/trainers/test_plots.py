@@ -31,7 +31,10 @@ REPORT = {
     "classes": list(CLASSES),
     "confusion": [[8, 1, 1], [2, 8, 0], [0, 0, 0]],
     "per_class": {name: {"precision": 0.5, "recall": None, "f1": 0.4, "count": 10} for name in CLASSES},
-    "calibration": [{"said": 0.4, "right": 0.5, "count": 10}, {"said": 0.9, "right": 0.7, "count": 10}],
+    "calibration": [
+        {"confidence": 0.4, "accuracy": 0.5, "count": 10},
+        {"confidence": 0.9, "accuracy": 0.7, "count": 10},
+    ],
 }
 
 

@@ -145,11 +145,11 @@ def test_results_of_sentences_name_confused_glosses_and_the_worst_sentence():
     assert results["wrong"][1] == {
         "sample": "b",
         "truth": "REGEN SONNE WIND",
-        "said": "WIND",
+        "answer": "WIND",
         "edits": 2,
         "words": 3,
     }
-    assert results["confused"] == [{"truth": "SONNE", "said": "WIND", "count": 1}]
+    assert results["confused"] == [{"truth": "SONNE", "answer": "WIND", "count": 1}]
     assert results["per_class"]["WIND"] == {
         "precision": 0.5,
         "recall": 1.0,

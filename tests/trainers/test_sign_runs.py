@@ -271,7 +271,7 @@ def test_predict_prints_glosses_and_evaluate_repeats_the_metrics(teacher, signs,
     assert answer["same_data"] is True
     assert answer["values"]["wer"] == pytest.approx(held.manifest["metrics"]["wer"])
     assert sum(one["edits"] for one in answer["wrong"]) / answer["values"]["words"] == answer["values"]["wer"]
-    assert {"samples", "drawn", "per_class", "confused"} <= answer.keys()
+    assert {"samples", "resampled", "per_class", "confused"} <= answer.keys()
 
 
 def test_a_checkpoint_decodes_with_the_n_grams_it_was_trained_with(signs, signs_cache, tmp_path):

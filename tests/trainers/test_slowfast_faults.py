@@ -25,7 +25,7 @@ def test_the_healthy_sample_is_passed_in_silence(videos, frames_cache):
     assert code == 0
     assert codes(report) | codes(report, "warning") == set()
     assert report["skipped"] == []
-    assert (report["data"]["found"], report["data"]["used"]) == (129, 120)
+    assert (report["data"]["samples"], report["data"]["used"]) == (129, 120)
     assert report["packages"] == ["av", "simplejpeg"]
     assert Path(report["data"]["manifest"]).exists()
 

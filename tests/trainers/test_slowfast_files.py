@@ -78,7 +78,7 @@ def test_prepare_writes_a_manifest_that_gives_the_same_splits(videos, tmp_path, 
     with Path(event["manifest"]).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == manifest.COLUMNS
-    assert len(rows) == event["data"]["found"] == 129
+    assert len(rows) == event["data"]["samples"] == 129
     assert {row["path"]: row["excluded"] for row in rows if row["excluded"]}[
         "crema/1076_MTI_SAD_XX.flv"
     ].endswith("shows an error picture")

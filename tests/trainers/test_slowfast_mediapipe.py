@@ -53,7 +53,7 @@ def test_real_faces_in_videos_get_boxes_and_others_are_excluded(tmp_path, capfd)
     for _ in range(2):
         assert command.main(["prepare", "slowfast", *words]) == 0
         answers.append(json.loads(capfd.readouterr().out.splitlines()[-1])["faces"])
-    assert [(answer["found"], answer["kept"]) for answer in answers] == [(2, 0), (0, 2)]
+    assert [(answer["detected"], answer["kept"]) for answer in answers] == [(2, 0), (0, 2)]
     assert answers[0]["without"][0] == "1003_DFA_HAP_XX.mp4: shows no face: in 3 frames"
     found = boxes.read(tmp_path / "crema")
     for name, left in (("1001_DFA_ANG_XX", 20), ("1002_DFA_SAD_XX", 290)):

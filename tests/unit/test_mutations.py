@@ -249,8 +249,8 @@ def trainer_output(client: Client, chance: random.Random) -> None:
         "per_class": {"a": {"f1": 0.5, "support": 3}},
         "classes": ["a", "b"],
         "confusion": [[1, 2], [3, 4]],
-        "calibration": [{"said": 0.5, "right": 0.4, "count": 3}],
-        "wrong": [{"sample": "s", "truth": "a", "said": "b", "share": 0.9}],
+        "calibration": [{"confidence": 0.5, "accuracy": 0.4, "count": 3}],
+        "wrong": [{"sample": "s", "truth": "a", "answer": "b", "probability": 0.9}],
         "baseline": {"name": "b", "values": {"f1": 0.1}},
     }
     prediction = {"file": "f", "label": "a", "probabilities": {"a": 0.5}, "truth": "a", "glosses": ["g"]}

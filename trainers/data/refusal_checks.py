@@ -106,4 +106,4 @@ def report(listing: Listed, tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rows = [(text, str(count), first.name) for text, count, first in why]
     last = table(f"{listing.noun.capitalize()} not used", ("why", listing.noun, "first"), rows)
     used = sum(len(records) for records in listing.splits.values())
-    return {"found": listing.count, "used": used, "refused": named, "tables": [*tables, last]}
+    return {"samples": listing.count, "used": used, "refused": named, "tables": [*tables, last]}

@@ -66,4 +66,4 @@ class Table:
             for name in names
         ]
         table = {"title": "Rows by class", "columns": ["class", *self.splits], "rows": rows}
-        return {"found": len(self.records), "used": len(self.records), "refused": [], "tables": [table]}
+        return {"samples": len(self.records), "used": len(self.records), "refused": [], "tables": [table]}

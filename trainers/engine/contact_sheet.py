@@ -19,12 +19,13 @@ def cells(trainer: Trainer, report: Mapping[str, Any], folder: Path | None) -> l
     `folder` holds the pictures that the samples name. Raises BadSource if it holds none of them.
     """
     records = {str(record.id): record for record in trainer.evaluated}
-    wrong = [entry for entry in report.get("wrong", ()) if "share" in entry]
+    wrong = [entry for entry in report.get("wrong", ()) if "probability" in entry]
     pictures: list[Cell] = []
     for entry in wrong:
         picture = trainer.picture(records[entry["sample"]], folder)
         if picture is not None and len(pictures) < MOST:
-            pictures.append(Cell(picture, f"{entry['truth']}, answer {entry['said']} {entry['share']:.0%}"))
+            words = f"{entry['truth']}, answer {entry['answer']} {entry['probability']:.0%}"
+            pictures.append(Cell(picture, words))
         if len(pictures) == MOST:
             break
     if folder is not None and wrong and not pictures:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 """Version of events and reports. In version 1 the `message` of a finding was named `seen`."""
 
 LINE_LIMIT = 64 * 1024

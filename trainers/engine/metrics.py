@@ -62,8 +62,8 @@ def several(groups: Sequence[str]) -> bool:
     return len(set(groups)) > 1
 
 
-def drawn(groups: Sequence[str], several_word: str = "groups", single_word: str = "samples") -> str:
-    """The word for what `bootstrap_interval` draws: groups, or samples if each is a group or all are one."""
+def resampled(groups: Sequence[str], several_word: str = "groups", single_word: str = "samples") -> str:
+    """The unit that `bootstrap_interval` resamples: groups, or samples if each is a group or all are one."""
     return several_word if several(groups) and len(set(groups)) < len(groups) else single_word
 
 
@@ -108,6 +108,6 @@ def calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int = 10) ->
         if here.any():
             mean, accuracy = float(confidence[here].mean()), float(right[here].mean())
             error += int(here.sum()) * abs(mean - accuracy)
-            entry = {"said": round(mean, 4), "right": round(accuracy, 4), "count": int(here.sum())}
+            entry = {"confidence": round(mean, 4), "accuracy": round(accuracy, 4), "count": int(here.sum())}
             entries.append(entry)
     return {"ece": error / max(1, len(truth)), "bins": entries}

@@ -71,8 +71,8 @@ class Summary:
         values, groups = self.values, [record.group for record in records]
         low, high = metrics.bootstrap_interval(correct, groups, seed)
         values.update(accuracy_low=low, accuracy_high=high)
-        drawn = metrics.drawn(groups)
+        unit = metrics.resampled(groups)
         return (
-            f"accuracy {values['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, {drawn} "
-            f"drawn), balanced {values['balanced_accuracy']:.3f}, macro-F1 {values['macro_f1']:.3f}"
+            f"accuracy {values['accuracy']:.3f} (95 % {low:.3f} to {high:.3f}, {unit} "
+            f"resampled), balanced {values['balanced_accuracy']:.3f}, macro-F1 {values['macro_f1']:.3f}"
         )

@@ -128,7 +128,7 @@ def calibration(figure: Any, bins: Sequence[Mapping[str, float]]) -> None:
     most = max(float(one["count"]) for one in bins)
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
     sizes = [20 + 180 * float(one["count"]) / most for one in bins]
-    axes.scatter([one["said"] for one in bins], [one["right"] for one in bins], sizes)
+    axes.scatter([one["confidence"] for one in bins], [one["accuracy"] for one in bins], sizes)
     axes.set(xlabel="probability of the answer", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     axes.legend()
 

@@ -54,7 +54,7 @@ def add(
     records = [record for record in survey.records if str(record.path) not in broken]
     facts = {
         "files": [str(folder / boxes.NAME) for folder, file_boxes in kept.items() if file_boxes],
-        "found": len(records) - sum(stem(record.path.name) in known for record in records),
+        "detected": len(records) - sum(stem(record.path.name) in known for record in records),
         "kept": sum(stem(record.path.name) in known for record in records),
         "without": [f"{refusal.name}: {refusal.why}" for refusal in refused],
     }

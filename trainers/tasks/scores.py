@@ -18,8 +18,8 @@ def scores(
 ) -> dict[str, Any]:
     """The report of `evaluate`.
 
-    `truth` (N,) int, `probabilities` (N, C), `names` and `groups` of the N samples. In the result, `drawn`
-    names the unit of the bootstrap: groups, or samples if there is one group.
+    `truth` (N,) int, `probabilities` (N, C), `names` and `groups` of the N samples. In the result,
+    `resampled` names the unit of the bootstrap: groups, or samples if there is one group.
     """
     answers = probabilities.argmax(1)
     confusion = metrics.confusion_counts(truth, answers, len(classes))
@@ -29,7 +29,7 @@ def scores(
     return {
         "samples": len(truth),
         "groups": len(set(groups)),
-        "drawn": metrics.drawn(groups),
+        "resampled": metrics.resampled(groups),
         "values": {**values, "ece": calibration["ece"]},
         "per_class": metrics.per_class(confusion, classes),
         "classes": list(classes),
@@ -50,8 +50,8 @@ def _most_wrong(
         {
             "sample": names[i],
             "truth": classes[truth[i]],
-            "said": classes[answers[i]],
-            "share": round(float(probabilities[i, answers[i]]), 4),
+            "answer": classes[answers[i]],
+            "probability": round(float(probabilities[i, answers[i]]), 4),
         }
         for i in order
     ]

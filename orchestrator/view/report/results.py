@@ -109,7 +109,7 @@ def _wrong(row: Row) -> Html:
     if not row.wrong:
         return NOTHING
     rows = [
-        [_word(one.get(key)) for key in ("sample", "truth", "said")] + [_how(one)]
+        [_word(one.get("sample")), _word(one.get("truth")), _word(_either(one, "answer", "said")), _how(one)]
         for one in row.wrong[:_MOST_WRONG]
     ]
     return join(
@@ -118,10 +118,15 @@ def _wrong(row: Row) -> Html:
 
 
 def _how(one: dict[str, object]) -> str:
-    share = one.get("share")
-    if isinstance(share, int | float):
-        return number(float(share))
+    probability = _either(one, "probability", "share")
+    if isinstance(probability, int | float):
+        return number(float(probability))
     return f"{_word(one.get('edits'))} of {_word(one.get('words'))} words" if "edits" in one else "–"
+
+
+def _either(one: dict[str, object], key: str, old_key: str) -> object:
+    """The value of `key`, which had another name before version 3 of the events."""
+    return one.get(key, one.get(old_key))
 
 
 def _word(value: object) -> str:

@@ -21,7 +21,7 @@ REPORT: dict[str, Any] = {
     "tier": "full",
     "findings": [],
     "checked": ["labels.nonempty"],
-    "data": {"found": 2, "used": 2, "refused": [], "tables": []},
+    "data": {"samples": 2, "used": 2, "refused": [], "tables": []},
     "seconds": 1.0,
 }
 

@@ -79,7 +79,7 @@ def test_data_without_a_usable_sample_names_five_files_and_why(
     report = {
         **REPORT,
         "findings": [finding],
-        "data": {"found": 9, "used": 0, "refused": refused, "tables": []},
+        "data": {"samples": 9, "used": 0, "refused": refused, "tables": []},
     }
     host = scripted(run=([json.dumps(report)], Done(65, "")))
     result = type_in(client, host, *DEPLOY, monkeypatch=monkeypatch)

@@ -83,6 +83,14 @@ def test_a_report_says_what_was_not_recorded(client: Client) -> None:
         assert words in page.text
 
 
+def test_wrong_answers_of_a_run_of_version_2_are_shown(client: Client) -> None:
+    wrong = [{"sample": "clip 8.mp4", "truth": "sad", "said": "calm", "share": 0.77}]
+    events = [{"v": 2, "event": "results", "split": "test", "step": 1, "wrong": wrong}]
+    page = Page(report(client, fetched.write(client.project / "fetched", events=events)))
+    for words in ("clip 8.mp4", "calm", "0.77"):
+        assert words in page.text
+
+
 def test_no_text_of_a_run_becomes_markup(client: Client) -> None:
     events = [
         fetched.progress(1, loss=1.0),

@@ -21,7 +21,7 @@ def test_evaluate_shows_warnings_and_the_unit_of_the_interval(
         "samples": 3,
         "warning": "2 of 5 samples are left out",
         "values": {"accuracy": 0.5},
-        "drawn": "samples",
+        "resampled": "samples",
     }
     monkeypatch.setattr(trainer, "_checkpoint", lambda ctx, place: place)
     monkeypatch.setattr(trainer, "_call", lambda ctx, words: [event])
@@ -30,7 +30,7 @@ def test_evaluate_shows_warnings_and_the_unit_of_the_interval(
     assert result.code == 0
     assert "warning: 2 of 5 samples are left out" in result.err
     assert "0.5000" in result.out
-    assert "the 95 % interval, samples drawn" in result.out
+    assert "the 95 % interval, samples resampled" in result.out
 
 
 def test_evaluate_passes_the_folder_for_figures_on_and_names_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,13 @@ def test_a_health_event_of_version_1_and_2_is_read() -> None:
     assert [event.message for event in ev.parse([old, new]) if isinstance(event, ev.Health)] == ["NaN", "NaN"]
 
 
+def test_a_report_of_version_2_has_its_number_of_samples() -> None:
+    data = {"found": 9, "used": 7, "refused": [], "tables": []}
+    report = ev.parse_report({"v": 2, "event": "report", "findings": [], "data": data})
+    assert report
+    assert report.data == ev.DataReport(samples=9, used=7)
+
+
 @pytest.mark.parametrize("number", ["1e999", "Infinity", "NaN", "9" * 400, "9" * 5000, "[]", '"x"'])
 def test_a_number_that_cannot_be_computed_with_costs_its_field_alone(number: str) -> None:
     lines = [

@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in {"run/deadline": "9000\n", "run/lease": "1900\n", "kept/deadline": "9000\n"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setenv("GPUJOB_BOX", str(tmp_path))
+    monkeypatch.setenv("GPUJOB_INSTANCE_FILES", str(tmp_path))
     return tmp_path
 
 
@@ -158,7 +158,7 @@ def test_an_endless_answer_does_not_renew_the_lease_for_ever(
 
 
 def test_a_host_that_is_no_instance_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GPUJOB_BOX", str(tmp_path))
+    monkeypatch.setenv("GPUJOB_INSTANCE_FILES", str(tmp_path))
     assert ask(tmp_path, op="instance")["refused"]["kind"] == "no-instance"
     assert watch(instance_limits.find(), notice=lambda: NOTICE).verdict(1e12, 0.0) is None
 

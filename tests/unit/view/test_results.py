@@ -15,12 +15,12 @@ from tests.support import Client
 EVALUATION: dict[str, Any] = {
     "values": {"accuracy": 0.75, "wer": None},
     "baseline": {"name": "majority", "values": {"accuracy": 0.5}},
-    "drawn": "by actor",
+    "resampled": "by actor",
     "per_class": {"happy": {"recall": 0.5, "samples": 4}},
     "classes": ["happy", "sad"],
     "confusion": [[3, 1], [0, 4]],
-    "calibration": [{"said": 0.9, "right": 0.8, "count": 5}],
-    "wrong": [{"sample": "a.npz", "truth": "sad", "said": "happy", "share": 0.99}],
+    "calibration": [{"confidence": 0.9, "accuracy": 0.8, "count": 5}],
+    "wrong": [{"sample": "a.npz", "truth": "sad", "answer": "happy", "probability": 0.99}],
 }
 
 

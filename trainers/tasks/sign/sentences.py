@@ -25,11 +25,11 @@ def results(records: Sequence[Record], answers: Sequence[Sequence[str]], seed: i
     return {
         "samples": len(records),
         "groups": len({record.group for record in records}),
-        "drawn": word_errors.what_is_drawn(records),
+        "resampled": word_errors.resampled(records),
         "values": {"wer": sum(edits) / max(1, sum(words)), "wer_low": low, "wer_high": high},
         "per_class": _by_gloss(every),
         "confused": [
-            {"truth": truth, "said": predicted, "count": count}
+            {"truth": truth, "answer": predicted, "count": count}
             for (truth, predicted), count in mistakes.most_common()
         ],
         "wrong": _wrong(records, answers, edits),
@@ -58,7 +58,7 @@ def _wrong(
         {
             "sample": record.id,
             "truth": " ".join(record.words),
-            "said": " ".join(answer),
+            "answer": " ".join(answer),
             "edits": count,
             "words": len(record.words),
         }

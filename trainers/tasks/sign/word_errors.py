@@ -42,10 +42,10 @@ class WordErrors(Summary):
         """Add the WER's 95 % interval over signers to `values`; returns the closing sentence of the run."""
         values = self.values
         low, high = interval(correct, records, seed)
-        drawn = what_is_drawn(records)
+        unit = resampled(records)
         values.update(wer_low=low, wer_high=high)
         return (
-            f"WER {100 * values['wer']:.1f} % (95 % {100 * low:.1f} to {100 * high:.1f}, {drawn} drawn; "
+            f"WER {100 * values['wer']:.1f} % (95 % {100 * low:.1f} to {100 * high:.1f}, {unit} resampled; "
             f"{values['substitutions']:.0f} substitutions, {values['deletions']:.0f} deletions, "
             f"{values['insertions']:.0f} insertions of {values['words']:.0f} words), official "
             f"{100 * values['wer_official']:.1f} %"
@@ -53,15 +53,15 @@ class WordErrors(Summary):
 
 
 def interval(edits: Sequence[float], records: Sequence[Record], seed: int) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the WER; draws signers, or sentences if there is one signer."""
+    """The 95 % bootstrap interval of the WER; resamples signers, or sentences if there is one signer."""
     signers = [record.signer for record in records]
     words = [float(len(record.words)) for record in records]
     return metrics.bootstrap_interval(edits, signers, seed, weights=words)
 
 
-def what_is_drawn(records: Sequence[Record]) -> str:
-    """The word for the unit that `interval` draws: `signers`, or `sentences` if there is one signer."""
-    return metrics.drawn([record.signer for record in records], "signers", "sentences")
+def resampled(records: Sequence[Record]) -> str:
+    """The word for the unit that `interval` resamples: `signers`, or `sentences` if there is one signer."""
+    return metrics.resampled([record.signer for record in records], "signers", "sentences")
 
 
 def count(record: Record, hypothesis: Sequence[str], protocol: str, path: Sequence[int]) -> list[float]:
